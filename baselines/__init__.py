@@ -1,0 +1,1 @@
+"""Baselines that published methods are compared with."""

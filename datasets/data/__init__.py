@@ -1,0 +1,1 @@
+"""Category lists of the datasets, as data."""

@@ -1,0 +1,1 @@
+"""Engines: who runs a model over a dataset's videos."""

@@ -1,0 +1,36 @@
+"""Errors that a user can mend, and how they leave the program."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_FAILED = 1
+"""The work was done but its outcome is a failure: an incomplete run, a failed gate."""
+EXIT_BAD_INPUT = 2
+"""The input or the command line has to be changed first."""
+EXIT_INTERRUPTED = 130
+
+
+class UserError(Exception):
+    """Something the user has to change; printed as one line, without a traceback.
+
+    ``where`` names file and record, ``what`` states the fault, ``mend`` says what to do.
+    """
+
+    def __init__(self, where: str, what: str, mend: str = "") -> None:
+        self.where, self.what, self.mend = where, what, mend
+        super().__init__(where, what, mend)
+
+    def __str__(self) -> str:
+        line = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{line}; {self.mend}" if self.mend else line
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return ``did you mean "x"?`` or the list of known names, for use as a mend."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f'did you mean "{close[0]}"? known: {", ".join(known)}'
+    return f"known: {', '.join(known) if known else 'none'}"

@@ -1,0 +1,1 @@
+"""Scoring: overlaps, matching, average precision, and the protocols declared over them."""

@@ -1,0 +1,161 @@
+"""The nouns that every part of the harness shares: frozen, typed, without torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from harness.formats.youtube_vis import GroundTruth
+
+Image = NDArray[np.uint8]
+"""RGB pixels, ``(height, width, 3)``."""
+
+
+class Rle(NamedTuple):
+    """One binary mask as a COCO run-length encoding (column-major, runs start with zeros).
+
+    ``size`` is ``(height, width)`` in pixels; ``counts`` is COCO's compressed counts string as ASCII bytes.
+    """
+
+    size: tuple[int, int]
+    counts: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A name of the vocabulary. ``groups`` are the subsets it is averaged in: ``base``, ``novel``, ``common``, ..."""
+
+    id: int
+    name: str
+    synonyms: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+class Frames(Protocol):
+    """The frames of one video in order; a frame is decoded when it is asked for and never kept."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, frame_index: int, /) -> Image: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """One video: ``height`` and ``width`` in pixels as the annotations state them, and its annotated frames."""
+
+    id: int
+    name: str
+    height: int
+    width: int
+    frames: Frames
+
+    def read(self, ahead: int = 4) -> Iterator[Image]:
+        """Yield the frames in order, decoding at most ``ahead`` frames in the background."""
+        from harness.frames import read_ahead
+
+        return read_ahead(self.frames, ahead)
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One predicted object through one video.
+
+    ``score`` is finite, larger is more certain; ``masks`` has one entry per frame of the video, ``None`` where the
+    object is absent, every mask of the video's size.
+    """
+
+    video_id: int
+    category_id: int
+    score: float
+    masks: tuple[Rle | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The ordered categories a model is asked for."""
+
+    categories: tuple[Category, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over ids, names and synonyms: the key of cached text embeddings."""
+        text = "\n".join(f"{c.id}\t{c.name}\t{'|'.join(c.synonyms)}" for c in self.categories)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A split of a dataset, ready to run.
+
+    ``protocol`` names the scoring protocol. ``truth`` is ``None`` where only a server has it; ``server`` then says
+    where to submit. ``digest`` is a SHA-256 over the annotations: two runs with the same digest saw the same videos.
+    """
+
+    name: str
+    split: str
+    categories: tuple[Category, ...]
+    videos: tuple[Video, ...]
+    protocol: str
+    truth: GroundTruth | None
+    digest: str
+    server: str | None = None
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary(self.categories)
+
+
+class Model(Protocol):
+    """Anything that finds the tracks of a video."""
+
+    def predict(self, video: Video, vocabulary: Vocabulary) -> Iterable[Track]: ...
+
+
+@dataclass(frozen=True)
+class LoadContext:
+    """What a model may need when it is loaded. Only the oracle looks at ``dataset.truth``."""
+
+    dataset: Dataset
+    device: str = "cpu"
+    precision: str = "fp32"
+    checkpoint: Path | None = None
+    seed: int = 0
+
+
+@runtime_checkable
+class ModelPlugin(Protocol):
+    """What an entry point of group ``harness.models`` gives: a name, its configuration and a way to load it.
+
+    ``version`` changes whenever the same configuration may give other tracks; it is part of a run's identity.
+    ``Config`` is a pydantic model (frozen, extra keys forbidden).
+    """
+
+    name: str
+    version: str
+    summary: str
+    Config: type[BaseModel]
+
+    def load(self, config: Any, context: LoadContext) -> Model: ...
+
+
+@runtime_checkable
+class DatasetPlugin(Protocol):
+    """What an entry point of group ``harness.datasets`` gives: splits by name, and a way to open one."""
+
+    name: str
+    summary: str
+    splits: Sequence[str]
+    default_split: str
+
+    def open(self, data_root: Path, split: str) -> Dataset: ...
+
+    def check(self, data_root: Path, split: str | None = None) -> Any: ...

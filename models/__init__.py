@@ -1,0 +1,1 @@
+"""Models, and the blocks they share."""
