@@ -1,0 +1,249 @@
+"""Scanning of large JSON text without parsing it: where records lie, and where their masks lie.
+
+A results file holds hundreds of megabytes of masks and a few megabytes of everything else. `scan_records` finds the
+records of an array and, in each, the value of its ``segmentations``; what is left is small and goes through msgspec.
+`scan_masks` finds the masks inside those values. Text that these kernels do not follow is handed back with its place.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+ABSENT, OTHER = -1, 3
+"""Entries without a mask, and entries that are no run-length encoding (polygons, or a fault); see `rle` for 0 to 2."""
+
+MORE, MALFORMED, FULL, DONE = -1, -2, -3, 0
+"""How a scan ended: more text needed, text that is not JSON records, output arrays too small, end of the array."""
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _skip_space(text, i, stop):  # type: ignore[no-untyped-def]
+    while i < stop and text[i] <= 32:
+        i += 1
+    return i
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _skip_string(text, i, stop):  # type: ignore[no-untyped-def]
+    """``i`` stands behind an opening quote; return the place behind the closing one, or ``stop + 1`` if it is cut."""
+    while i < stop:
+        c = text[i]
+        i += 1
+        if c == 34:
+            return i
+        if c == 92:
+            i += 1
+    return stop + 1
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _skip_value(text, i, stop):  # type: ignore[no-untyped-def]
+    """Return the place behind the JSON value at ``i``, or ``stop + 1`` if it is cut. Brackets are counted, not matched."""
+    depth = 0
+    while i < stop:
+        c = text[i]
+        if c == 34:
+            i = _skip_string(text, i + 1, stop)
+            if i > stop:
+                return i
+            if depth == 0:
+                return i
+        elif c == 91 or c == 123:
+            depth += 1
+            i += 1
+        elif c == 93 or c == 125:
+            if depth == 0:
+                return i
+            depth -= 1
+            i += 1
+            if depth == 0:
+                return i
+        elif depth == 0 and (c == 44 or c <= 32):
+            return i
+        else:
+            i += 1
+    return stop + 1
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _is_key(text, i, key):  # type: ignore[no-untyped-def]
+    """Whether the string behind the quote at ``i`` is ``key`` (which ends in its closing quote)."""
+    if i + len(key) > len(text):
+        return False
+    for k in range(len(key)):
+        if text[i + k] != key[k]:
+            return False
+    return True
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def scan_records(text, begin, stop, key, spans):  # type: ignore[no-untyped-def]
+    """Find the objects of an array in ``text[begin:stop]``, which starts inside the array, before an object or its end.
+
+    Fills ``spans (n, 4)`` with start and stop of each object and of the value of ``key`` in it (0, 0 without it; the
+    last one if repeated, as JSON readers do). Returns (objects found, place behind the last, `MORE` / `MALFORMED` /
+    `FULL` / `DONE`).
+    """
+    n = 0
+    i = begin
+    while True:
+        i = _skip_space(text, i, stop)
+        if i < stop and text[i] == 44 and (n > 0 or begin > 0):
+            i = _skip_space(text, i + 1, stop)
+        if i >= stop:
+            return n, begin, MORE
+        if text[i] == 93:
+            return n, i + 1, DONE
+        if text[i] != 123:
+            return n, i, MALFORMED
+        if n == len(spans):
+            return n, begin, FULL
+        start = i
+        i = _skip_space(text, i + 1, stop)
+        spans[n, 2] = 0
+        spans[n, 3] = 0
+        while True:
+            if i >= stop:
+                return n, begin, MORE
+            if text[i] == 125:
+                i += 1
+                break
+            if text[i] != 34:
+                return n, i, MALFORMED
+            wanted = _is_key(text, i + 1, key)
+            i = _skip_string(text, i + 1, stop)
+            i = _skip_space(text, i, stop)
+            if i >= stop:
+                return n, begin, MORE
+            if text[i] != 58:
+                return n, i, MALFORMED
+            i = _skip_space(text, i + 1, stop)
+            value = i
+            i = _skip_value(text, i, stop)
+            if i > stop:
+                return n, begin, MORE
+            if i == value:
+                return n, i, MALFORMED
+            if wanted:
+                spans[n, 2] = value
+                spans[n, 3] = i
+            i = _skip_space(text, i, stop)
+            if i < stop and text[i] == 44:
+                i = _skip_space(text, i + 1, stop)
+            elif i < stop and text[i] != 125:
+                return n, i, MALFORMED
+        spans[n, 0] = start
+        spans[n, 1] = i
+        n += 1
+        begin = i
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _read_size(text, i, stop):  # type: ignore[no-untyped-def]
+    """Read ``[height, width]`` at ``i``; (-1, -1) if it is not that."""
+    size = np.full(2, -1, np.int64)
+    if i >= stop or text[i] != 91:
+        return size[0], size[1]
+    i += 1
+    for k in range(2):
+        i = _skip_space(text, i, stop)
+        value = np.int64(0)
+        digits = 0
+        while i < stop and 48 <= text[i] <= 57 and digits < 9:
+            value = value * 10 + (text[i] - 48)
+            digits += 1
+            i += 1
+        i = _skip_space(text, i, stop)
+        if digits == 0 or i >= stop or text[i] != (44 if k == 0 else 93):
+            return np.int64(-1), np.int64(-1)
+        i += 1
+        size[k] = value
+    return size[0], size[1]
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def scan_masks(text, start, stop, track, mask_start, mask_stop, kind, height, width):  # type: ignore[no-untyped-def]
+    """Find the masks of many tracks; the value of track ``t``'s ``segmentations`` is ``text[start[t]:stop[t]]``.
+
+    Fills ``track (tracks + 1,)`` with offsets of its frames and, per frame, ``kind`` (`ABSENT`, `rle.ESCAPED`,
+    `rle.LISTED`, `OTHER`), the span of the counts (of the whole entry for `OTHER`) and the size. Returns (`DONE`, 0),
+    (`FULL`, 0) or (`MALFORMED`, the track whose value is no list).
+    """
+    n = 0
+    for t in range(len(start)):
+        track[t] = n
+        i = _skip_space(text, start[t], stop[t])
+        end = stop[t]
+        if i >= end or text[i] != 91:
+            return MALFORMED, t
+        i = _skip_space(text, i + 1, end)
+        while i < end and text[i] != 93:
+            if n == len(kind):
+                return FULL, 0
+            begin = i
+            kind[n] = OTHER
+            mask_start[n] = begin
+            if text[i] == 110:  # null
+                kind[n] = ABSENT
+                i = _skip_value(text, i, end)
+            elif text[i] == 123:
+                i = _skip_space(text, i + 1, end)
+                if i < end and text[i] == 125:
+                    kind[n] = ABSENT
+                    i += 1
+                else:
+                    h = np.int64(-1)
+                    w = np.int64(-1)
+                    form = OTHER
+                    while i < end and text[i] == 34:
+                        name = i + 1
+                        i = _skip_space(text, _skip_string(text, name, end), end)
+                        if i >= end or text[i] != 58:
+                            return MALFORMED, t
+                        i = _skip_space(text, i + 1, end)
+                        value = i
+                        i = _skip_value(text, i, end)
+                        if i > end or i == value:
+                            return MALFORMED, t
+                        if i - value >= 2 and text[name] == 99 and text[name + 6] == 34:  # c......" is counts"
+                            if text[value] == 34:
+                                form = 1
+                            elif text[value] == 91:
+                                form = 2
+                            mask_start[n] = value + 1
+                            mask_stop[n] = i - 1
+                        elif text[name] == 115 and text[name + 4] == 34:  # s...." is size"
+                            h, w = _read_size(text, value, end)
+                        i = _skip_space(text, i, end)
+                        if i < end and text[i] == 44:
+                            i = _skip_space(text, i + 1, end)
+                    if i >= end or text[i] != 125:
+                        return MALFORMED, t
+                    i += 1
+                    if form != OTHER and h >= 0:
+                        kind[n] = form
+                        height[n] = h
+                        width[n] = w
+            elif text[i] == 91:
+                i = _skip_value(text, i, end)
+                inside = _skip_space(text, begin + 1, i)
+                if inside < i and text[inside] == 93:
+                    kind[n] = ABSENT
+            else:
+                i = _skip_value(text, i, end)
+            if i > end or i == begin:
+                return MALFORMED, t
+            if kind[n] == OTHER:
+                mask_start[n] = begin
+                mask_stop[n] = i
+            n += 1
+            i = _skip_space(text, i, end)
+            if i < end and text[i] == 44:
+                i = _skip_space(text, i + 1, end)
+            elif i < end and text[i] != 93:
+                return MALFORMED, t
+        if i >= end:
+            return MALFORMED, t
+    track[len(start)] = n
+    return DONE, 0

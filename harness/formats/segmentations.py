@@ -1,0 +1,79 @@
+"""Masks that lie inside JSON text, as a `MaskTable`: found by a scan, decoded only where they are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import rle
+from harness.errors import UserError
+from harness.formats import scan
+from harness.rle import Ints, MaskTable
+from harness.types import Rle
+
+SEGMENTATIONS = np.frombuffer(b'segmentations"', np.uint8)
+
+T = TypeVar("T")
+
+
+class Found(NamedTuple):
+    """Masks found in text. ``other`` lists the frames (rows of ``table.frame_mask``) that are no run-length encoding."""
+
+    table: MaskTable
+    other: Ints
+
+
+def find_masks(text: NDArray[np.uint8], start: Ints, stop: Ints, frames_hint: int, names: Sequence[str]) -> Found:
+    """Find the masks of the tracks whose ``segmentations`` values are ``text[start[t]:stop[t]]``.
+
+    ``frames_hint`` is the expected number of frames in all; ``names[t]`` names track ``t`` in errors. Raises
+    `UserError` where a value is no list of masks.
+    """
+    room = max(frames_hint, 1024)
+    track = np.zeros(len(start) + 1, np.int64)
+    while True:
+        begin, end = np.zeros(room, np.int64), np.zeros(room, np.int64)
+        kind, size = np.zeros(room, np.int8), np.zeros((2, room), np.int32)
+        status, where = scan.scan_masks(text, start, stop, track, begin, end, kind, size[0], size[1])
+        if status == scan.FULL:
+            room *= 2
+            continue
+        if status == scan.MALFORMED:
+            raise UserError(names[where], "segmentations is not a list of masks", "write one RLE or null per frame")
+        n = int(track[-1])
+        table = MaskTable(
+            text, begin[:n], end[:n], kind[:n], size[0, :n], size[1, :n], track,
+            np.where(kind[:n] == scan.ABSENT, -1, np.arange(n)).astype(np.int32),
+        )  # fmt: skip
+        return Found(table, np.flatnonzero(kind[:n] == scan.OTHER))
+
+
+def mask_of(table: MaskTable, mask: int) -> Rle:
+    """Return mask ``mask`` of a table as an `Rle`."""
+    text = table.data[table.start[mask] : table.stop[mask]].tobytes()
+    size = int(table.height[mask]), int(table.width[mask])
+    kind = table.kind[mask]
+    if kind == rle.LISTED:
+        from pycocotools import mask as coco
+
+        counts = msgspec.json.decode(b"[" + text + b"]")
+        return Rle(size, coco.frPyObjects({"size": list(size), "counts": counts}, *size)["counts"])
+    if kind == rle.ESCAPED:
+        text = msgspec.json.decode(b'"' + text + b'"').encode("ascii")
+    return Rle(size, text)
+
+
+def decode(raw: bytes | msgspec.Raw, kind: type[T], name: str) -> T:
+    """Decode JSON into ``kind``; faults become a `UserError` that names the file ``name`` and the place in it."""
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at `")
+        where = f"{name}, {place.rstrip('`').lstrip('$.')}" if place else name
+        raise UserError(where, message[:1].lower() + message[1:], "correct the file") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UserError(name, f"malformed or truncated JSON ({error})", "write the file again") from error

@@ -1,0 +1,291 @@
+"""Annotations in YouTube-VIS form, as LV-VIS, YouTube-VIS and OVIS release them and BURST is converted to.
+
+Masks may be compressed or uncompressed run-length encodings or polygons; they stay text until they are scored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from harness import rle
+from harness.errors import UserError
+from harness.formats import scan
+from harness.formats.segmentations import SEGMENTATIONS, decode, find_masks, mask_of
+from harness.rle import Ints, MaskTable
+from harness.types import Rle
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRecord:
+    """A video as the annotations state it; sizes in pixels, ``length`` in frames."""
+
+    id: int
+    name: str
+    height: int
+    width: int
+    length: int
+    file_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryRecord:
+    """A category as the annotations state it; ``partition``, ``frequency`` and ``split`` define its groups."""
+
+    id: int
+    name: str
+    partition: int | None = None
+    frequency: str | None = None
+    split: str | None = None
+    synonyms: tuple[str, ...] = ()
+
+
+class TruthTrack(NamedTuple):
+    """One annotated object through one video; a mask or ``None`` per frame."""
+
+    id: int
+    video_id: int
+    category_id: int
+    is_crowd: bool
+    masks: tuple[Rle | None, ...]
+
+
+class _Video(msgspec.Struct):
+    id: int
+    width: int
+    height: int
+    length: int | None = None
+    file_names: list[str] | None = None
+    name: str | None = None
+
+
+class _Category(msgspec.Struct):
+    id: int
+    name: str
+    partition: int | None = None
+    frequency: str | None = None
+    split: str | None = None
+    synonyms: list[str] | None = None
+
+
+class _File(msgspec.Struct):
+    videos: list[_Video]
+    categories: list[_Category]
+    annotations: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Form(msgspec.Struct):
+    sequences: msgspec.Raw = msgspec.Raw(b"")
+
+
+class AnnotationRecord(msgspec.Struct):
+    """An annotation without its masks; a field that the file lacks is ``UNSET`` (some protocols need it)."""
+
+    id: int
+    video_id: int
+    category_id: int
+    iscrowd: int | None | msgspec.UnsetType = msgspec.UNSET
+    areas: list[float | None] | None | msgspec.UnsetType = msgspec.UNSET
+    occlusion: list[str | None] | None | msgspec.UnsetType = msgspec.UNSET
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """The annotated tracks, in file order; ``masks`` has them in the same order."""
+
+    path: str
+    records: tuple[AnnotationRecord, ...]
+    masks: MaskTable
+
+    def tracks_of(self, video_id: int) -> list[TruthTrack]:
+        """The tracks of one video, in file order; their masks are decoded on the way."""
+        return [self._track(t) for t in self._by_video.get(video_id, ())]
+
+    @cached_property
+    def _by_video(self) -> dict[int, list[int]]:
+        found: dict[int, list[int]] = {}
+        for t, record in enumerate(self.records):
+            found.setdefault(record.video_id, []).append(t)
+        return found
+
+    def _track(self, t: int) -> TruthTrack:
+        record, table = self.records[t], self.masks
+        rows = table.frame_mask[table.track[t] : table.track[t + 1]]
+        masks = tuple(None if m < 0 else mask_of(table, int(m)) for m in rows)
+        return TruthTrack(record.id, record.video_id, record.category_id, record.iscrowd == 1, masks)
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """A parsed annotation file: videos and categories by ascending id; ``truth`` is ``None`` where it is withheld."""
+
+    path: str
+    videos: tuple[VideoRecord, ...]
+    categories: tuple[CategoryRecord, ...]
+    truth: GroundTruth | None
+    digest: str
+
+    def restrict(self, videos: Iterable[int]) -> Annotations:
+        """The same annotations with these videos only."""
+        keep = set(videos)
+        truth = self.truth
+        if truth is not None:
+            chosen = [t for t, record in enumerate(truth.records) if record.video_id in keep]
+            truth = GroundTruth(truth.path, tuple(truth.records[t] for t in chosen), take_tracks(truth.masks, chosen))
+        return replace(self, videos=tuple(v for v in self.videos if v.id in keep), truth=truth)
+
+
+def take_tracks(table: MaskTable, tracks: list[int]) -> MaskTable:
+    """The table with these tracks only; masks stay where they are."""
+    rows = [table.frame_mask[table.track[t] : table.track[t + 1]] for t in tracks]
+    offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64)
+    return replace(table, track=offsets, frame_mask=np.concatenate([np.empty(0, np.int32), *rows]))
+
+
+def read_annotations(path: Path) -> Annotations:
+    """Read an annotation file in YouTube-VIS form, or one in BURST's form, which is converted in memory.
+
+    Raises `UserError` for a file that is missing, malformed or inconsistent.
+    """
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
+    digest = hashlib.sha256(raw).hexdigest()
+    if bytes(decode(raw, _Form, str(path)).sequences):
+        from harness.formats import burst
+
+        raw = msgspec.json.encode(burst.convert_file(Path(path)))
+    return _parse(raw, str(path), digest)
+
+
+def annotations_from_document(document: dict[str, Any], name: str) -> Annotations:
+    """Annotations from a document in memory, checked as a file's would be; ``name`` stands in for the path."""
+    raw = msgspec.json.encode(document, order="deterministic")
+    return _parse(raw, name, hashlib.sha256(raw).hexdigest())
+
+
+def _parse(raw: bytes, name: str, digest: str) -> Annotations:
+    file = decode(raw, _File, name)
+    videos = tuple(_video(v, name) for v in sorted(file.videos, key=lambda v: v.id))
+    categories = tuple(
+        CategoryRecord(c.id, c.name, c.partition, c.frequency, c.split, tuple(c.synonyms or ()))
+        for c in sorted(file.categories, key=lambda c: c.id)
+    )
+    _refuse_repeated((v.id for v in videos), "video id", name)
+    _refuse_repeated((c.id for c in categories), "category id", name)
+    truth = None
+    raw_annotations = bytes(file.annotations)
+    if raw_annotations != b"null":
+        truth = _ground_truth(raw_annotations, name, videos, categories)
+    return Annotations(name, videos, categories, truth, digest)
+
+
+def _video(video: _Video, name: str) -> VideoRecord:
+    files = tuple(video.file_names or ())
+    length = video.length if video.length is not None else len(files)
+    where = f"{name}, video {video.id}"
+    if video.height <= 0 or video.width <= 0 or video.height * video.width >= 1 << 31:
+        raise UserError(where, f"size {video.height}x{video.width} is not a frame's", "correct height and width")
+    if files and len(files) != length:
+        raise UserError(where, f"length is {length} but {len(files)} file names are listed", "make them agree")
+    title = video.name or (files[0].replace("\\", "/").rpartition("/")[0].rpartition("/")[2] if files else "")
+    return VideoRecord(video.id, title or str(video.id), video.height, video.width, length, files)
+
+
+def _refuse_repeated(ids: Iterator[int] | Iterable[int], what: str, name: str) -> None:
+    for value, count in Counter(ids).items():
+        if count > 1:
+            raise UserError(name, f"{what} {value} stands {count} times", "give each its own id")
+
+
+def _ground_truth(
+    raw: bytes, name: str, videos: tuple[VideoRecord, ...], categories: tuple[CategoryRecord, ...]
+) -> GroundTruth:
+    text = np.frombuffer(raw, np.uint8)
+    spans = record_spans(text, name)
+    records = decode_records(raw, spans, list[AnnotationRecord], name)
+    names = [f"{name}, annotation {r.id}" for r in records]
+    known_videos, known_categories = {v.id: v for v in videos}, {c.id for c in categories}
+    for record, where, span in zip(records, names, spans, strict=True):
+        if record.video_id not in known_videos:
+            raise UserError(where, f"unknown video {record.video_id}", "add the video or remove the annotation")
+        if record.category_id not in known_categories:
+            raise UserError(where, f"unknown category {record.category_id}", "add it to categories")
+        if not span[3]:
+            raise UserError(where, "has no segmentations", "write one mask or null per frame")
+    frames = sum(known_videos[r.video_id].length for r in records)
+    found = find_masks(text, spans[:, 2].copy(), spans[:, 3].copy(), frames, names)
+    table = found.table
+    if len(found.other):
+        sizes = [(known_videos[r.video_id].height, known_videos[r.video_id].width) for r in records]
+        table = _with_polygons(table, found.other, sizes, names)
+    return GroundTruth(name, tuple(records), table)
+
+
+def record_spans(text: Any, name: str) -> Ints:
+    """Spans ``(n, 4)`` of the objects in a JSON array of records; see `scan.scan_records`."""
+    begin = int(np.argmax(text == 91)) + 1 if len(text) else 0
+    if not begin or text[:begin].tobytes().strip() != b"[":
+        raise UserError(name, "annotations is not a list", "write a list of annotations")
+    spans = np.zeros((4096, 4), np.int64)
+    while True:
+        n, place, status = scan.scan_records(text, begin, len(text), SEGMENTATIONS, spans)
+        if status == scan.FULL:
+            spans = np.zeros((len(spans) * 4, 4), np.int64)
+            continue
+        if status != scan.DONE:
+            raise UserError(f"{name}, record {n}", f"is not an object (byte {place})", "write the file again")
+        return spans[:n]
+
+
+def decode_records(raw: bytes | memoryview, spans: Ints, kind: Any, name: str) -> Any:
+    """Decode the records of an array without their masks, through msgspec: typed and checked."""
+    parts = []
+    for start, stop, mask_start, mask_stop in spans.tolist():
+        if mask_stop:
+            parts.append(b"%b0%b" % (raw[start:mask_start], raw[mask_stop:stop]))
+        else:
+            parts.append(bytes(raw[start:stop]))
+    return decode(b"[" + b",".join(parts) + b"]", kind, name)
+
+
+def _with_polygons(table: MaskTable, other: Ints, sizes: list[tuple[int, int]], names: list[str]) -> MaskTable:
+    """Turn polygon entries into compressed encodings (COCO's rule; the parts are united) appended to the data."""
+    from pycocotools import mask as coco
+
+    kind, start, stop = table.kind.copy(), table.start.copy(), table.stop.copy()
+    height, width = table.height.copy(), table.width.copy()
+    parts, end = [table.data.tobytes()], len(table.data)
+    owners = np.searchsorted(table.track, other, side="right") - 1
+    for row, owner in zip(other.tolist(), owners.tolist(), strict=True):
+        where = f"{names[owner]}, frame {row - int(table.track[owner])}"
+        polygons = decode(table.data[start[row] : stop[row]].tobytes(), Any, where)
+        size = sizes[owner]
+        if not _are_polygons(polygons):
+            raise UserError(where, "mask is neither RLE nor polygons nor null", "write {size, counts} or polygons")
+        counts = coco.merge(coco.frPyObjects(polygons, *size))["counts"]
+        parts.append(counts)
+        kind[row], start[row], stop[row] = rle.COMPRESSED, end, end + len(counts)
+        height[row], width[row] = size
+        end += len(counts)
+    data = np.frombuffer(b"".join(parts), np.uint8)
+    return replace(table, data=data, kind=kind, start=start, stop=stop, height=height, width=width)
+
+
+def _are_polygons(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(part, list)
+        and len(part) >= 6
+        and len(part) % 2 == 0
+        and all(isinstance(x, (int, float)) and abs(x) < 1e6 for x in part)
+        for part in value
+    )

@@ -1,0 +1,187 @@
+"""Run-length arithmetic on COCO masks over flat arrays: area, runs, intersection; exact integers, no pixels.
+
+The kernels read a mask where it lies: as COCO's compressed counts string, the same string inside JSON text (with
+escapes), or a JSON list of counts. They release the GIL and are compiled once per machine (numba's cache).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+COMPRESSED, ESCAPED, LISTED = 0, 1, 2
+"""How a mask's counts are written: a plain compressed string, one inside JSON text, a JSON list of integers."""
+
+NOT_RLE, OVERRUN, UNDERRUN = -1, -2, -3
+"""Faults that `areas` and the kernels return in place of a number."""
+
+FAULTS = {
+    NOT_RLE: "counts are not a COCO run-length encoding",
+    OVERRUN: "counts run past the end of the mask",
+    UNDERRUN: "counts end before the mask does",
+}
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class MaskTable:
+    """Masks of many tracks as flat arrays; nothing is decoded.
+
+    ``data`` holds bytes; mask ``m`` has its counts in ``data[start[m]:stop[m]]``, written as ``kind[m]`` says, and
+    the size ``height[m] x width[m]``. Track ``t`` has the frames ``frame_mask[track[t]:track[t + 1]]``: an index of a
+    mask, or -1 where the object is absent. Tracks may share masks.
+    """
+
+    data: NDArray[np.uint8]
+    start: Ints
+    stop: Ints
+    kind: NDArray[np.int8]
+    height: NDArray[np.int32]
+    width: NDArray[np.int32]
+    track: Ints
+    frame_mask: NDArray[np.int32]
+
+    def arrays(self) -> tuple[Any, ...]:
+        """The arrays in the order in which kernels take them."""
+        return (self.data, self.start, self.stop, self.kind, self.height, self.width, self.track, self.frame_mask)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _next_listed(data, position, stop):  # type: ignore[no-untyped-def]
+    """Read one integer of a JSON list and the comma behind it; return it and the next position (negative: fault)."""
+    value = np.int64(0)
+    digits = 0
+    while position < stop and data[position] <= 32:
+        position += 1
+    while position < stop and 48 <= data[position] <= 57 and digits < 11:
+        value = value * 10 + (data[position] - 48)
+        digits += 1
+        position += 1
+    while position < stop and data[position] <= 32:
+        position += 1
+    if digits == 0 or digits > 10:
+        return value, np.int64(NOT_RLE)
+    if position < stop:
+        if data[position] != 44:  # comma
+            return value, np.int64(NOT_RLE)
+        position += 1
+    return value, np.int64(position)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _unescape(data, position, stop):  # type: ignore[no-untyped-def]
+    """Read the character of a JSON escape behind its backslash; return it (0: none of COCO's) and the next place."""
+    if position < stop and data[position] == 92:
+        return np.int64(92), position + 1
+    if position + 5 > stop or data[position] != 117:  # not \uXXXX
+        return np.int64(0), position
+    character = np.int64(0)
+    for k in range(position + 1, position + 5):
+        digit = np.int64(data[k]) | 32
+        digit = digit - 87 if digit > 57 else digit - 48
+        if digit < 0 or digit > 15:
+            return np.int64(0), position
+        character = character * 16 + digit
+    return character, position + 5
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _decode(data, start, stop, kind, pixels, begin, end, offset, keep):  # type: ignore[no-untyped-def]
+    """Walk a mask's counts; return (area or a fault, place behind the runs written to ``begin`` and ``end``).
+
+    COCO's string holds six-bit characters, five bits of a number each; from the fourth count on a number is the
+    difference to the count two places back. Runs of ones are written from ``offset`` on when ``keep`` is set.
+    """
+    total = np.int64(0)
+    area = np.int64(0)
+    before = np.int64(0)
+    last = np.int64(0)
+    value = np.int64(0)
+    shift = np.int64(0)
+    ones = False
+    index = 0
+    position = start
+    while position < stop:
+        if kind == LISTED:
+            value, position = _next_listed(data, position, stop)
+            if position < 0:
+                return np.int64(NOT_RLE), offset
+        else:
+            c = np.int64(data[position])
+            position += 1
+            if c == 92 and kind == ESCAPED:
+                c, position = _unescape(data, position, stop)
+            c -= 48
+            if c < 0 or c > 63 or shift > 30:
+                return np.int64(NOT_RLE), offset
+            value |= (c & 31) << shift
+            shift += 5
+            if c >= 32:
+                continue
+            value -= (c & 16) << (shift - 4)  # the sign bit of the last character
+            if index > 2:
+                value += before
+            if value < 0:
+                return np.int64(NOT_RLE), offset
+        if ones:
+            area += value
+            if keep and value > 0:
+                begin[offset] = total
+                end[offset] = total + value
+                offset += 1
+        total += value
+        if total > pixels:
+            return np.int64(OVERRUN), offset
+        ones = not ones
+        before = last
+        last = value
+        index += 1
+        value = np.int64(0)
+        shift = np.int64(0)
+    if shift > 0:
+        return np.int64(NOT_RLE), offset
+    if total != pixels:
+        return np.int64(UNDERRUN), offset
+    return area, offset
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def runs_of(data, start, stop, kind, begin, end, offset):  # type: ignore[no-untyped-def]
+    """Write the runs of ones of a sound mask to ``begin`` and ``end`` from ``offset`` on; return where they stop.
+
+    A mask of ``n`` bytes has at most ``(n + 1) // 2`` runs of ones.
+    """
+    return _decode(data, start, stop, kind, np.int64(1) << 62, begin, end, offset, True)[1]
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def intersection_of(begin_a, end_a, a, stop_a, begin_b, end_b, b, stop_b):  # type: ignore[no-untyped-def]
+    """Pixels common to runs ``a..stop_a`` of one array pair and ``b..stop_b`` of another."""
+    total = np.int64(0)
+    while a < stop_a and b < stop_b:
+        low = max(begin_a[a], begin_b[b])
+        high = min(end_a[a], end_b[b])
+        if high > low:
+            total += high - low
+        if end_a[a] < end_b[b]:
+            a += 1
+        else:
+            b += 1
+    return total
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def areas(data, start, stop, kind, height, width, wanted):  # type: ignore[no-untyped-def]
+    """Areas in pixels of the ``wanted`` masks ``(masks,)``; a fault code where a mask is none; 0 where not wanted."""
+    out = np.zeros(len(start), np.int64)
+    nothing = np.empty(0, np.int32)
+    for m in range(len(start)):
+        if wanted[m]:
+            pixels = np.int64(height[m]) * np.int64(width[m])
+            out[m] = _decode(data, start[m], stop[m], kind[m], pixels, nothing, nothing, 0, False)[0]
+    return out
