@@ -78,8 +78,8 @@ def _is_key(text, i, key):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def scan_records(text, begin, stop, key, spans):  # type: ignore[no-untyped-def]
-    """Find the objects of an array in ``text[begin:stop]``, which starts inside the array, before an object or its end.
+def scan_records(text, begin, stop, key, fresh, spans):  # type: ignore[no-untyped-def]
+    """Find the objects of an array in ``text[begin:stop]``, which starts inside the array (``fresh``: before its first).
 
     Fills ``spans (n, 4)`` with start and stop of each object and of the value of ``key`` in it (0, 0 without it; the
     last one if repeated, as JSON readers do). Returns (objects found, place behind the last, `MORE` / `MALFORMED` /
@@ -89,12 +89,15 @@ def scan_records(text, begin, stop, key, spans):  # type: ignore[no-untyped-def]
     i = begin
     while True:
         i = _skip_space(text, i, stop)
-        if i < stop and text[i] == 44 and (n > 0 or begin > 0):
+        first = fresh and n == 0
+        if i < stop and text[i] == 93:
+            return n, i + 1, DONE
+        if i < stop and not first:
+            if text[i] != 44:
+                return n, i, MALFORMED
             i = _skip_space(text, i + 1, stop)
         if i >= stop:
             return n, begin, MORE
-        if text[i] == 93:
-            return n, i + 1, DONE
         if text[i] != 123:
             return n, i, MALFORMED
         if n == len(spans):

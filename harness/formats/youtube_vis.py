@@ -238,7 +238,7 @@ def record_spans(text: Any, name: str) -> Ints:
         raise UserError(name, "annotations is not a list", "write a list of annotations")
     spans = np.zeros((4096, 4), np.int64)
     while True:
-        n, place, status = scan.scan_records(text, begin, len(text), SEGMENTATIONS, spans)
+        n, place, status = scan.scan_records(text, begin, len(text), SEGMENTATIONS, True, spans)
         if status == scan.FULL:
             spans = np.zeros((len(spans) * 4, 4), np.int64)
             continue

@@ -1,0 +1,208 @@
+"""Average precision over videos: from overlaps to precision and recall arrays, under a protocol's quirks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import UserError
+from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, score_categories
+from harness.scoring.overlap import Floats, Ints, Overlaps, Truths
+from harness.scoring.quirks import Quirks
+
+Flags = NDArray[np.bool_]
+
+CAPS = (1, 10, 100)
+"""Most tracks counted per video (and category, see `Quirks.cap_per_category`)."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """A range of a track quantity, both ends inclusive: truths outside are ignored, and so are unmatched tracks
+    outside if ``bounds_tracks``."""
+
+    name: str
+    quantity: str
+    low: float
+    high: float
+    bounds_tracks: bool = True
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The truths that take part, in order of selection: rows of the annotation file, and per entry what matching needs.
+
+    ``quantities`` maps ``area``, ``length`` and ``occlusion`` to values ``(entries,)``.
+    """
+
+    row: Ints
+    ignored: Flags
+    reusable: Flags
+    unseen: Flags
+    quantities: dict[str, Floats]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Precision and recall of one protocol; a cell is defined where its category has positives in its range.
+
+    ``positives (categories, ranges)``; ``precision`` and ``scores (IoU thresholds, recall points, categories, ranges,
+    precision caps)``; ``recall (IoU thresholds, categories, ranges, caps)``. Categories are those with truth,
+    ``category`` gives their index in the annotations.
+    """
+
+    category: Ints
+    ranges: tuple[Range, ...]
+    precision_caps: tuple[int, ...]
+    positives: Ints
+    precision: Floats
+    scores: Floats
+    recall: Floats
+
+
+def select_truths(truths: Truths, quirks: Quirks) -> Ints:
+    """Rows of the truths that take part, by ascending video, then file order (protocol section 1.1)."""
+    records = truths.truth.records
+    order = np.argsort(truths.video, kind="stable")
+    if quirks.repeated_id_replaces:
+        last = {record.id: row for row, record in enumerate(records)}
+        order = np.array([last[records[row].id] for row in order.tolist()], np.int64).reshape(-1)
+    if not quirks.empty_truth_counts:
+        order = order[lengths_of(truths)[order] > 0]
+    return order
+
+
+def lengths_of(truths: Truths) -> Ints:
+    """Number of frames in which each annotated track has a mask that is not empty."""
+    present = (truths.masks.frame_mask >= 0) & (truths.area[truths.masks.frame_mask] > 0)
+    total = np.concatenate([[0], np.cumsum(present)])
+    return np.asarray(total[truths.masks.track[1:]] - total[truths.masks.track[:-1]], np.int64)
+
+
+def evaluate(
+    truths: Truths,
+    selection: Selection,
+    overlaps: Overlaps,
+    rules: int,
+    quirks: Quirks,
+    ranges: Sequence[Range],
+    precision_caps: tuple[int, ...] = (100,),
+    equal_lengths: bool = False,
+) -> Curves:
+    """Match and accumulate every category that has truth. ``rules`` is the row of ``overlaps`` to use.
+
+    ``equal_lengths`` refuses tracks whose number of frames differs from a truth they could match, as OVIS does.
+    """
+    n_categories, n_videos = len(truths.category_ids), len(truths.video_ids)
+    entry = np.lexsort((np.arange(len(selection.row)), truths.video[selection.row], truths.category[selection.row]))
+    row = selection.row[entry]
+    owned = np.bincount(truths.category[row], minlength=n_categories) > 0
+    iou = np.zeros(len(overlaps.intersection))
+    union = overlaps.union[rules]
+    np.divide(overlaps.intersection, union, out=iou, where=union > 0)
+
+    keep = np.flatnonzero(owned[overlaps.category]) if quirks.cap_per_category else np.arange(len(overlaps.score))
+    track, rank = _rank(overlaps, iou, keep, quirks)
+    inside = (rank < max(CAPS)) & owned[overlaps.category[track]]
+    track, rank = track[inside], rank[inside]
+    track_key = overlaps.category[track] * n_videos + overlaps.video[track]
+    truth_key = truths.category[row] * n_videos + truths.video[row]
+    keys = np.union1d(track_key, truth_key)
+    pair_first = np.searchsorted(keys, np.arange(n_categories + 1) * n_videos)
+    pair_tracks = np.append(np.searchsorted(track_key, keys), len(track))
+    pair_truths = np.append(np.searchsorted(truth_key, keys), len(row))
+    if equal_lengths:
+        _refuse_unequal_lengths(truths, overlaps, track, row, pair_tracks, pair_truths)
+
+    ignored = np.empty((len(ranges), len(row)), np.bool_)
+    outside = np.zeros((len(ranges), len(track)), np.bool_)
+    quantities = _track_quantities(overlaps, rules, quirks)
+    for r, bounds in enumerate(ranges):
+        value = selection.quantities[bounds.quantity][entry]
+        ignored[r] = selection.ignored[entry] | (value < bounds.low) | (value > bounds.high)
+        if bounds.bounds_tracks:
+            value = quantities[bounds.quantity][track]
+            outside[r] = (value < bounds.low) | (value > bounds.high)
+
+    category = np.flatnonzero(owned)
+    row_of = np.cumsum(owned) - 1
+    first = np.append(pair_first[category], pair_first[category[-1] + 1] if len(category) else 0)
+    n, T, R = len(category), len(IOU_THRESHOLDS), len(RECALL_POINTS)
+    assert n == 0 or row_of[category[-1]] == n - 1
+    positives = np.zeros((n, len(ranges)), np.int64)
+    precision = np.zeros((T, R, n, len(ranges), len(precision_caps)))
+    scores = np.zeros_like(precision)
+    recall = np.zeros((T, n, len(ranges), len(CAPS)))
+
+    def work(part: Ints) -> None:
+        score_categories(
+            part, first, pair_tracks, pair_truths, overlaps.offset[track], iou, truths.local[row], ignored,
+            selection.reusable[entry], selection.unseen[entry], overlaps.score[track], rank, outside,
+            np.array(CAPS), np.array(precision_caps), IOU_THRESHOLDS, RECALL_POINTS,
+            EPSILON if quirks.epsilon_in_precision else 0.0, not quirks.ties_by_file_order,
+            positives, precision, scores, recall,
+        )  # fmt: skip
+
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, [np.arange(i, n, workers) for i in range(workers)]))
+    return Curves(category, tuple(ranges), precision_caps, positives, precision, scores, recall)
+
+
+def _rank(overlaps: Overlaps, iou: Floats, keep: Ints, quirks: Quirks) -> tuple[Ints, Ints]:
+    """Tracks by (category, video, descending score), and each one's place under the cap.
+
+    Without `Quirks.ties_by_file_order` equal scores are ordered by what the tracks are, not by where they stand.
+    """
+    best, where = np.zeros(len(overlaps.score)), np.zeros(len(overlaps.score))
+    if not quirks.ties_by_file_order:
+        counts = np.diff(overlaps.offset)
+        owner = np.repeat(np.arange(len(counts)), counts)
+        np.maximum.at(best, owner, iou)
+        place = np.arange(len(iou)) - np.repeat(overlaps.offset[:-1], counts)
+        np.add.at(where, owner, iou * (place + 1))
+    score, video, category, record = (a[keep] for a in (overlaps.score, overlaps.video, overlaps.category, overlaps.record))
+    ties = (record,) if quirks.ties_by_file_order else (record, -overlaps.area_sum[-1][keep], where[keep], -best[keep])
+    order = np.lexsort((*ties, -score, video, category))
+    if quirks.cap_per_category:
+        rank = _place_in_group(category[order] * (video.max(initial=0) + 1) + video[order])
+    else:
+        by_video = np.lexsort((*ties[:1], category, *ties[1:], -score, video))
+        place = np.empty(len(keep), np.int64)
+        place[by_video] = _place_in_group(video[by_video])
+        rank = place[order]
+    return keep[order], rank
+
+
+def _place_in_group(group: Ints) -> Ints:
+    """Position of each element within its run of equal values."""
+    start = np.flatnonzero(np.diff(group, prepend=group[:1] - 1))
+    return np.arange(len(group)) - np.repeat(start, np.diff(np.append(start, len(group))))
+
+
+def _track_quantities(overlaps: Overlaps, rules: int, quirks: Quirks) -> dict[str, Floats]:
+    frames = overlaps.area_frames[rules]
+    area = np.zeros(len(frames))
+    if not quirks.areas_are_zero:
+        np.divide(overlaps.area_sum[rules], frames, out=area, where=frames > 0)
+    return {"area": area, "length": frames.astype(np.float64)}
+
+
+def _refuse_unequal_lengths(
+    truths: Truths, overlaps: Overlaps, track: Ints, row: Ints, pair_tracks: Ints, pair_truths: Ints
+) -> None:
+    lengths = np.diff(truths.masks.track)[row]
+    for p in range(len(pair_tracks) - 1):
+        mine = lengths[pair_truths[p] : pair_truths[p + 1]]
+        for t in track[pair_tracks[p] : pair_tracks[p + 1]].tolist():
+            if len(mine) and (mine != overlaps.frames[t]).any():
+                raise UserError(
+                    f"record {overlaps.record[t]}",
+                    f"has {overlaps.frames[t]} frames, its video's annotation has {mine[0]}; OVIS refuses the file",
+                    "write null for frames without the object",
+                )

@@ -1,0 +1,127 @@
+"""Greedy matching of predicted to annotated tracks by descending score, and precision at 101 recall points.
+
+One kernel per category serves every protocol; what differs between protocols comes in as arrays and three flags.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+"""0.5 to 0.95 as the official tools compute them: start + i * step, so the ninth is 0.8999999999999999."""
+RECALL_POINTS = 0.01 * np.arange(101)
+"""0 to 1 as i * 0.01, which at ten places lies one step above i / 100."""
+EPSILON = 2.220446049250313e-16
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def match_tracks(iou, ignored, reusable, thresholds, track_match, truth_match):  # type: ignore[no-untyped-def]
+    """Match the tracks of one video and category at each IoU threshold.
+
+    ``iou (tracks, truths)`` has tracks by descending score and truths in file order; ``ignored`` truths are taken
+    only when no other fits; a ``reusable`` truth may be taken again. Fills ``track_match (thresholds, tracks)`` with
+    the truth taken, or -1, and ``truth_match (thresholds, truths)`` with the last track that took it, or -1.
+
+    Among truths of equal IoU the later one is taken (COCO's rule, ``cocoeval``'s ``evaluateImg``).
+    """
+    order = np.argsort(ignored, kind="mergesort")
+    track_match[:] = -1
+    truth_match[:] = -1
+    for t in range(len(thresholds)):
+        for d in range(iou.shape[0]):
+            best = min(thresholds[t], 1 - 1e-10)
+            found = -1
+            for g in order:
+                if truth_match[t, g] >= 0 and not reusable[g]:
+                    continue
+                if found >= 0 and not ignored[found] and ignored[g]:
+                    break
+                if iou[d, g] < best:
+                    continue
+                best = iou[d, g]
+                found = g
+            if found >= 0:
+                track_match[t, d] = found
+                truth_match[t, found] = d
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def score_categories(
+    categories, pair_first, pair_tracks, pair_truths, iou_offset, iou, truth_local, truth_ignored, truth_reusable,
+    truth_unseen, score, rank, outside, caps, precision_caps, thresholds, recall_points, epsilon, join_ties,
+    positives, precision, scores, recall,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Match and accumulate the categories ``categories (n,)``; results go to their rows.
+
+    Pairs of category ``k`` are ``pair_first[k]:pair_first[k + 1]``, by ascending video; pair ``p`` has the tracks
+    ``pair_tracks[p]:pair_tracks[p + 1]`` and the truths ``pair_truths[p]:pair_truths[p + 1]``. Ranges (of area,
+    occlusion, length) are the first axis of ``truth_ignored`` and ``outside``: an unmatched track outside is ignored.
+    ``rank`` is a track's place for the caps. A match with a ``truth_unseen`` truth does not count as one.
+
+    Fills ``positives (categories, ranges)``, ``precision`` and ``scores (thresholds, recall points, categories,
+    ranges, precision caps)`` and ``recall (thresholds, categories, ranges, caps)``.
+    """
+    n_thresholds = len(thresholds)
+    for k in categories:
+        first, last = pair_first[k], pair_first[k + 1]
+        base = pair_tracks[first]
+        n = pair_tracks[last] - base
+        hit = np.zeros((n_thresholds, n), np.bool_)
+        miss = np.zeros((n_thresholds, n), np.bool_)
+        order = np.argsort(-score[base : base + n], kind="mergesort")
+        for r in range(truth_ignored.shape[0]):
+            for p in range(first, last):
+                d0, d1 = pair_tracks[p], pair_tracks[p + 1]
+                g0, g1 = pair_truths[p], pair_truths[p + 1]
+                ious = np.zeros((d1 - d0, g1 - g0))
+                for d in range(d0, d1):
+                    for g in range(g0, g1):
+                        ious[d - d0, g - g0] = iou[iou_offset[d] + truth_local[g]]
+                for g in range(g0, g1):
+                    positives[k, r] += not truth_ignored[r, g]
+                track_match = np.empty((n_thresholds, d1 - d0), np.int64)
+                truth_match = np.empty((n_thresholds, g1 - g0), np.int64)
+                ignored = truth_ignored[r, g0:g1]
+                match_tracks(ious, ignored, truth_reusable[g0:g1], thresholds, track_match, truth_match)
+                for t in range(n_thresholds):
+                    for d in range(d0, d1):
+                        g = track_match[t, d - d0]
+                        seen = g >= 0 and not truth_unseen[g0 + g]
+                        dropped = g >= 0 and ignored[g] or not seen and outside[r, d]
+                        hit[t, d - base] = seen and not dropped
+                        miss[t, d - base] = not seen and not dropped
+            if positives[k, r] == 0:
+                continue
+            for c in range(len(caps)):
+                at = -1
+                for i in range(len(precision_caps)):
+                    if precision_caps[i] == caps[c]:
+                        at = i
+                kept = order[rank[base + order] < caps[c]]
+                m = len(kept)
+                value = score[base + kept]
+                for t in range(n_thresholds):
+                    rc, pr = np.zeros(m), np.zeros(m)
+                    tp, fp = 0.0, 0.0
+                    for i in range(m):
+                        tp += hit[t, kept[i]]
+                        fp += miss[t, kept[i]]
+                        rc[i] = tp / positives[k, r]
+                        total = fp + tp + epsilon
+                        pr[i] = tp / total if total > 0 else 0.0
+                    if join_ties:  # tracks of equal score enter together: no threshold can part them
+                        for i in range(m - 2, -1, -1):
+                            if value[i] == value[i + 1]:
+                                rc[i], pr[i] = rc[i + 1], pr[i + 1]
+                    recall[t, k, r, c] = rc[m - 1] if m else 0.0
+                    if at < 0:
+                        continue
+                    for i in range(m - 2, -1, -1):
+                        pr[i] = max(pr[i], pr[i + 1])
+                    points = np.searchsorted(rc, recall_points, side="left")
+                    for q in range(len(recall_points)):
+                        if points[q] >= m:
+                            break
+                        precision[t, q, k, r, at] = pr[points[q]]
+                        scores[t, q, k, r, at] = value[points[q]]

@@ -1,0 +1,210 @@
+"""From precision and recall arrays to named numbers: by group, area, occlusion, track length and category.
+
+Values are fractions; a number without truth under it is ``None`` with a reason, never nan or -1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from harness.errors import UserError
+from harness.formats.youtube_vis import CategoryRecord
+from harness.scoring.average_precision import CAPS, Curves
+from harness.scoring.overlap import Floats, Ints, Overlaps, Truths
+from harness.scoring.protocols import LENGTHS, Protocol, novel_lists
+
+
+class Number(NamedTuple):
+    """One number's cells: precision or recall, an IoU threshold or all, a range, a cap."""
+
+    name: str
+    precision: bool
+    threshold: int | None
+    range: str
+    cap: int
+
+
+NUMBERS = (
+    Number("AP", True, None, "all", 100),
+    Number("AP50", True, 0, "all", 100),
+    Number("AP75", True, 5, "all", 100),
+    Number("APs", True, None, "small", 100),
+    Number("APm", True, None, "medium", 100),
+    Number("APl", True, None, "large", 100),
+    Number("AR1", False, None, "all", 1),
+    Number("AR10", False, None, "all", 10),
+    Number("AR100", False, None, "all", 100),
+    Number("ARs", False, None, "small", 100),
+    Number("ARm", False, None, "medium", 100),
+    Number("ARl", False, None, "large", 100),
+)
+OCCLUSION_NUMBERS = tuple(
+    Number(f"{kind}{letter}o", kind == "AP", None, f"{name} occlusion", 100)
+    for kind in ("AP", "AR")
+    for letter, name in (("s", "light"), ("m", "medium"), ("h", "heavy"))
+)
+GROUP_NAMES = {"b": "base", "n": "novel", "c": "common", "u": "uncommon"}
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The numbers of one protocol; ``undefined`` gives the reason for each value that is ``None``."""
+
+    values: dict[str, float | None]
+    undefined: dict[str, str]
+    per_category: list[dict[str, Any]]
+    slices: dict[str, Any]
+    splits: dict[str, Any] = field(default_factory=dict)
+
+
+def summarise(
+    chosen: Protocol, truths: Truths, curves: Curves, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]
+) -> Metrics:
+    """Average the cells of ``curves`` into `Metrics`. Raises `UserError` where the official tool's summary aborts."""
+    cells = Cells(chosen, truths, curves, overlaps)
+    numbers = NUMBERS + (OCCLUSION_NUMBERS if any(r.quantity == "occlusion" for r in chosen.ranges) else ())
+    values: dict[str, float | None] = {}
+    undefined: dict[str, str] = {}
+    members: dict[str, Ints | None] = {"": None}
+    members |= {s: _positions(chosen, s, ids, truths) for s, ids in groups.items()}
+    for suffix, positions in members.items():
+        for number in numbers:
+            key = number.name + suffix
+            values[key] = cells.mean(number, positions)
+            if values[key] is None:
+                kind = f"{GROUP_NAMES[suffix]} " if suffix else ""
+                within = "" if number.range == "all" else f" in the range {number.range}"
+                undefined[key] = f"no annotated {kind}track{within}"
+    slices = {"area": _slice(cells, ("small", "medium", "large")), "track_length": _slice(cells, _names(LENGTHS))}
+    splits = _splits(cells, truths.annotations.categories) if chosen.novel_lists else {}
+    return Metrics(values, undefined, _per_category(cells, truths, overlaps, groups), slices, splits)
+
+
+class Cells:
+    """Means over the cells of `Curves` that are defined."""
+
+    def __init__(self, chosen: Protocol, truths: Truths, curves: Curves, overlaps: Overlaps) -> None:
+        self.curves = curves
+        self.row = np.full(len(truths.category_ids), -1, np.int64)
+        self.row[curves.category] = np.arange(len(curves.category))
+        self.range = {r.name: i for i, r in enumerate(curves.ranges)}
+        predicted = np.bincount(overlaps.category, minlength=len(self.row)) > 0
+        self.charged = predicted & (self.row < 0) & (not chosen.quirks.absent_categories_free)
+        """Categories without truth that score 0."""
+
+    def defined(self, range_name: str, positions: Ints | None) -> Ints:
+        """Rows of the categories among ``positions`` (all: ``None``) that have positives in a range."""
+        rows = self.row[self.row >= 0] if positions is None else self.row[positions]
+        rows = rows[rows >= 0]
+        return np.asarray(rows[self.curves.positives[rows, self.range[range_name]] > 0], np.int64)
+
+    def cells(self, number: Number, rows: Ints) -> Floats:
+        """The cells of a number for some rows, ``(..., rows)``."""
+        curves, r = self.curves, self.range[number.range]
+        if number.precision:
+            cells = curves.precision[:, :, rows, r, curves.precision_caps.index(number.cap)]
+        else:
+            cells = curves.recall[:, rows, r, CAPS.index(number.cap)]
+        return cells if number.threshold is None else cells[number.threshold]
+
+    def mean(self, number: Number, positions: Ints | None) -> float | None:
+        """The mean over the defined cells, or ``None``; categories weigh equally."""
+        rows = self.defined(number.range, positions)
+        if not len(rows):
+            return None
+        mean = float(self.cells(number, rows).mean())
+        charged = int(self.charged[slice(None) if positions is None else positions].sum())
+        if charged and number.precision and number.range == "all":
+            mean *= len(rows) / (len(rows) + charged)
+        return mean
+
+
+def _positions(chosen: Protocol, suffix: str, ids: tuple[int, ...], truths: Truths) -> Ints:
+    """Positions of a group's categories in the sorted category list."""
+    if not chosen.quirks.groups_by_position:
+        return np.searchsorted(truths.category_ids, np.array(ids, np.int64))
+    n, name = len(truths.category_ids), GROUP_NAMES[suffix]
+    mend = f"use --protocol {chosen.name}-corrected, which looks groups up by id"
+    if not ids:
+        raise UserError(
+            truths.annotations.path, f"no category is {name}; the official {chosen.name} tool aborts before its numbers", mend
+        )
+    if max(ids) > n:
+        raise UserError(
+            truths.annotations.path,
+            f"category {max(ids)} is {name} but there are {n} categories; the official {chosen.name} tool reads"
+            " groups at position id - 1 and aborts",
+            mend,
+        )
+    return np.array(ids, np.int64) - 1  # id 0 reads the last category, as officially
+
+
+def _names(ranges: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(r.name for r in ranges)
+
+
+def _slice(cells: Cells, names: tuple[str, ...]) -> dict[str, Any]:
+    out = {}
+    for name in names:
+        rows = cells.defined(name, None)
+        out[name] = {
+            "AP": cells.mean(Number("AP", True, None, name, 100), None),
+            "AR": cells.mean(Number("AR", False, None, name, 100), None),
+            "truths": int(cells.curves.positives[rows, cells.range[name]].sum()),
+        }
+    return out
+
+
+def _per_category(
+    cells: Cells, truths: Truths, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]
+) -> list[dict[str, Any]]:
+    predicted = np.bincount(overlaps.category, minlength=len(cells.row))
+    numbers = [n for n in NUMBERS if n.name not in ("ARs", "ARm", "ARl")]
+    rows = []
+    for position, category in enumerate(truths.annotations.categories):
+        belongs = [GROUP_NAMES[s] for s, ids in groups.items() if category.id in ids]
+        row: dict[str, Any] = {"id": category.id, "name": category.name, "groups": " ".join(belongs)}
+        at = np.array([position])
+        row |= {number.name: cells.mean(number, at) for number in numbers}
+        mine = int(cells.row[position])
+        row["truths"] = int(cells.curves.positives[mine, 0]) if mine >= 0 else 0
+        row["tracks"] = int(predicted[position])
+        rows.append(row)
+    return rows
+
+
+def _splits(cells: Cells, categories: tuple[CategoryRecord, ...]) -> dict[str, Any]:
+    """YouTube-VIS base and novel for both lists in use: group means, and what a server gives for a reduced file.
+
+    The server averages over all categories with truth, those left out scoring 0; papers rescale by 40 over the
+    group's size, which is exact only where all 40 categories occur.
+    """
+    out: dict[str, Any] = {}
+    everything = len(cells.defined("all", None))
+    for name, novel in novel_lists(categories).items():
+        sides = {
+            "base": [i for i, c in enumerate(categories) if c.id not in novel],
+            "novel": [i for i, c in enumerate(categories) if c.id in novel],
+        }
+        out[name] = {"novel_ids": list(novel)}
+        for side, positions in sides.items():
+            at = np.array(positions, np.int64)
+            server: dict[str, float | None] = {}
+            for number in NUMBERS:
+                rows, present = cells.defined(number.range, at), cells.defined(number.range, None)
+                total = float(cells.cells(number, rows).mean()) * len(rows) if len(rows) else 0.0
+                server[number.name] = total / len(present) if len(present) else None
+            present = len(cells.defined("all", at))
+            value = server["AP"]
+            out[name][side] = {
+                "categories": len(positions),
+                "categories_with_truth": present,
+                "AP": cells.mean(NUMBERS[0], at),
+                "server": server,
+                "AP_rescaled": None if value is None else value * len(categories) / len(positions),
+                "AP_rescaled_by_present": None if value is None or not present else value * everything / present,
+            }
+    return out

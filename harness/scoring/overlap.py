@@ -1,0 +1,285 @@
+"""Overlaps of predicted and annotated tracks: exact integer intersections and unions over whole videos.
+
+Only tracks of the same video and category meet, only their masks are decoded to runs, and a pair whose areas alone
+keep it under the lowest threshold is not walked at all. Predictions come in batches, so memory follows the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import rle
+from harness.errors import UserError
+from harness.formats.youtube_vis import Annotations
+from harness.rle import Ints, MaskTable
+
+Floats = NDArray[np.float64]
+
+
+class MaskRules(NamedTuple):
+    """How masks of odd length or size count; see `protocols.Quirks`."""
+
+    shorter_list_wins: bool
+    wrong_size_vanishes: bool
+
+
+@dataclass(frozen=True)
+class TrackBatch:
+    """Predicted tracks in file order, each array ``(tracks,)``; ``video`` and ``category`` index the annotations.
+
+    ``masks`` covers the tracks whose category has truth (``has_masks``), in the same order. ``area_sum`` and
+    ``area_frames`` are known beforehand for tracks from a store, else ``None``.
+    """
+
+    video: Ints
+    category: Ints
+    score: Floats
+    record: Ints
+    has_masks: NDArray[np.bool_]
+    masks: MaskTable
+    area_sum: Ints | None = None
+    area_frames: Ints | None = None
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """Predicted tracks with their areas, and their overlaps with the truth of their video and category.
+
+    ``area_sum`` and ``area_frames`` are ``(rules, tracks)``. Track ``t`` meets the truths of its pair, in the order of
+    `Truths.rows`, at ``offset[t]:offset[t + 1]`` of ``intersection (pairs,)`` and ``union (rules, pairs)``, in pixels
+    over the whole video. ``frames`` is the length of the track's list of masks (-1 where it was not looked at).
+    """
+
+    video: Ints
+    category: Ints
+    score: Floats
+    record: Ints
+    frames: Ints
+    wrong_size: Ints
+    area_sum: Ints
+    area_frames: Ints
+    offset: Ints
+    intersection: Ints
+    union: Ints
+
+
+class Truths:
+    """The annotated tracks by (video, category): where each pair's lie, and their areas."""
+
+    def __init__(self, annotations: Annotations) -> None:
+        truth = annotations.truth
+        if truth is None:
+            raise UserError(annotations.path, "has no annotations", "score on a split whose truth is public")
+        self.annotations, self.truth, self.masks = annotations, truth, truth.masks
+        self.video_ids = np.array([v.id for v in annotations.videos], np.int64)
+        self.category_ids = np.array([c.id for c in annotations.categories], np.int64)
+        self.sizes = np.array([(v.height, v.width) for v in annotations.videos], np.int32).reshape(-1, 2)
+        self.lengths = np.array([v.length for v in annotations.videos], np.int64)
+        self.video = np.searchsorted(self.video_ids, [r.video_id for r in truth.records])
+        self.category = np.searchsorted(self.category_ids, [r.category_id for r in truth.records])
+        key = self.video * len(self.category_ids) + self.category
+        self.rows = np.argsort(key, kind="stable")
+        """Truths in order of (video, category), then of the file."""
+        self.keys, first = np.unique(key[self.rows], return_index=True)
+        self.first = np.append(first, len(key)).astype(np.int64)
+        self.local = np.empty(len(key), np.int64)
+        self.local[self.rows] = np.arange(len(key)) - np.repeat(first, np.diff(self.first))
+        """Position of each truth among those of its video and category."""
+        self.owned = np.bincount(self.category, minlength=len(self.category_ids)) > 0
+        self.area = rle.areas(*self.masks.arrays()[:6], np.isin(np.arange(len(self.masks.start)), self.masks.frame_mask))
+        refuse_faults(self.area, self.masks, [f"{annotations.path}, annotation {r.id}" for r in truth.records])
+
+    def pair_of(self, video: Ints, category: Ints) -> Ints:
+        """Index of the pair in ``keys``, or -1 where the video has no truth of the category."""
+        key = video * len(self.category_ids) + category
+        at = np.minimum(np.searchsorted(self.keys, key), len(self.keys) - 1)
+        return np.where(self.keys[at] == key, at, -1)
+
+
+def refuse_faults(area: Ints, masks: MaskTable, names: Sequence[str]) -> None:
+    """Raise `UserError` for the first mask, in order of tracks and frames, whose area is a fault code."""
+    used = masks.frame_mask
+    faulty = np.flatnonzero((used >= 0) & (area[used] < 0))
+    if len(faulty):
+        row = int(faulty[0])
+        track = int(np.searchsorted(masks.track, row, side="right")) - 1
+        fault = rle.FAULTS[int(area[used[row]])]
+        where = f"{names[track]}, frame {row - int(masks.track[track])}"
+        raise UserError(where, fault, "encode the mask again at its stated size")
+
+
+def overlap(truths: Truths, batch: TrackBatch, rules: Sequence[MaskRules], floor: float, name: str) -> Overlaps:
+    """Overlap a batch of predicted tracks with the truth.
+
+    IoUs that cannot reach ``floor`` may be given as 0. ``name`` is the file's name in errors. Raises `UserError` for
+    masks that are no run-length encodings.
+    """
+    n, masks = len(batch.video), batch.masks
+    owners = np.flatnonzero(batch.has_masks)
+    pair = np.full(n, -1, np.int64)
+    pair[owners] = truths.pair_of(batch.video[owners], batch.category[owners])
+    row_of = np.full(n, -1, np.int64)
+    row_of[owners] = np.arange(len(owners))
+    known = batch.area_sum is not None and batch.area_frames is not None
+    wanted = np.zeros(len(masks.start), np.bool_)
+    meets = pair[owners] >= 0
+    frame_wanted = np.repeat(meets, np.diff(masks.track)) if known else np.ones(len(masks.frame_mask), np.bool_)
+    used = masks.frame_mask[frame_wanted]
+    wanted[used[used >= 0]] = True
+    area = rle.areas(*masks.arrays()[:6], wanted)
+    if (area < 0).any():
+        refuse_faults(area, masks, [f"{name}, record {r}" for r in batch.record[owners]])
+    variants = np.array(rules, np.bool_).reshape(-1, 2)
+    area_sum, area_frames = np.zeros((len(rules), n), np.int64), np.zeros((len(rules), n), np.int64)
+    wrong = np.zeros(n, np.int64)
+    frames = np.full(n, -1, np.int64)
+    frames[owners] = np.diff(masks.track)
+    if known:
+        area_sum[:], area_frames[:] = batch.area_sum, batch.area_frames
+    else:
+        _track_areas(owners, batch.video, truths.sizes, masks.track, masks.frame_mask, masks.height, masks.width,
+                     area, variants, area_sum, area_frames, wrong)  # fmt: skip
+    counts = np.where(pair >= 0, np.diff(truths.first)[pair], 0)
+    offset = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    intersection = np.zeros(offset[-1], np.int64)
+    union = np.zeros((len(rules), int(offset[-1])), np.int64)
+    paired = np.flatnonzero(pair >= 0)
+    paired = paired[np.argsort(pair[paired], kind="stable")]
+    first = np.append(np.flatnonzero(np.diff(pair[paired], prepend=-1)), len(paired)).astype(np.int64)
+    _overlap_pairs(masks.arrays(), area, truths.masks.arrays(), truths.area, truths.rows, truths.first, paired, first,
+                   pair, row_of, batch.video, truths.sizes, variants, floor, offset, intersection, union)  # fmt: skip
+    return Overlaps(batch.video, batch.category, batch.score, batch.record, frames, wrong, area_sum, area_frames,
+                    offset, intersection, union)  # fmt: skip
+
+
+def concatenate(parts: Sequence[Overlaps]) -> Overlaps:
+    """Join the overlaps of several batches, in order."""
+    joined: dict[str, Any] = {f.name: np.concatenate([getattr(p, f.name) for p in parts], -1) for f in fields(Overlaps)}
+    starts = np.cumsum([0] + [int(p.offset[-1]) for p in parts])
+    offsets = [p.offset[:-1] + start for p, start in zip(parts, starts, strict=False)]
+    joined["offset"] = np.concatenate([*offsets, starts[-1:]])
+    return Overlaps(**joined)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _track_areas(owners, video, sizes, track, frame_mask, height, width, area, variants, total, frames, wrong):  # type: ignore[no-untyped-def]
+    """Sum and number of the non-empty masks of each track; masks of a wrong size count only where they may vanish."""
+    for row in range(len(owners)):
+        t = owners[row]
+        h, w = sizes[video[t], 0], sizes[video[t], 1]
+        for f in range(track[row], track[row + 1]):
+            m = frame_mask[f]
+            if m < 0:
+                continue
+            fits = height[m] == h and width[m] == w
+            wrong[t] += not fits
+            if area[m] > 0:
+                for v in range(len(variants)):
+                    if fits or variants[v, 1]:
+                        total[v, t] += area[m]
+                        frames[v, t] += 1
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _sum_areas(rows_d, rows_g, h, w, height_d, width_d, area_d, height_g, width_g, area_g, variants, sums):  # type: ignore[no-untyped-def]
+    """Add the areas that enter the union of two tracks to ``sums (rules,)``; return the largest possible intersection."""
+    common = min(len(rows_d), len(rows_g))
+    most = np.int64(0)
+    for f in range(max(len(rows_d), len(rows_g))):
+        d = rows_d[f] if f < len(rows_d) else -1
+        g = rows_g[f] if f < len(rows_g) else -1
+        if d >= 0 and g >= 0:
+            fits = height_d[d] == height_g[g] and width_d[d] == width_g[g]
+            if fits:
+                most += min(area_d[d], area_g[g])
+        else:
+            fits = d < 0 or height_d[d] == h and width_d[d] == w
+        for v in range(len(variants)):
+            if f >= common and variants[v, 0]:
+                continue
+            if not fits and variants[v, 1] and g >= 0:
+                continue
+            if d >= 0 and (fits or variants[v, 1]):
+                sums[v] += area_d[d]
+            if g >= 0:
+                sums[v] += area_g[g]
+    return most
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _overlap_pairs(masks, area_d, truths, area_g, rows, first_truth, paired, first, pair, row_of, video, sizes,
+                   variants, floor, offset, intersection, union):  # type: ignore[no-untyped-def]  # fmt: skip
+    data_d, start_d, stop_d, kind_d, height_d, width_d, track_d, frame_d = masks
+    data_g, start_g, stop_g, kind_g, height_g, width_g, track_g, frame_g = truths
+    sums = np.zeros(len(variants), np.int64)
+    begin_g, end_g = np.empty(1024, np.int32), np.empty(1024, np.int32)
+    begin_d, end_d = np.empty(1024, np.int32), np.empty(1024, np.int32)
+    for p in range(len(first) - 1):
+        tracks = paired[first[p] : first[p + 1]]
+        here = pair[tracks[0]]
+        mine = rows[first_truth[here] : first_truth[here + 1]]
+        h, w = sizes[video[tracks[0]], 0], sizes[video[tracks[0]], 1]
+        walk = np.zeros((len(tracks), len(mine)), np.bool_)
+        frames = 0
+        for i in range(len(tracks)):
+            r = row_of[tracks[i]]
+            rows_d = frame_d[track_d[r] : track_d[r + 1]]
+            for j in range(len(mine)):
+                rows_g = frame_g[track_g[mine[j]] : track_g[mine[j] + 1]]
+                sums[:] = 0
+                most = _sum_areas(rows_d, rows_g, h, w, height_d, width_d, area_d, height_g, width_g, area_g,
+                                  variants, sums)  # fmt: skip
+                at = offset[tracks[i]] + j
+                least = sums[0]
+                for v in range(len(variants)):
+                    union[v, at] = sums[v]
+                    least = min(least, sums[v])
+                if most > 0 and most >= floor * (least - most):
+                    walk[i, j] = True
+                    frames = max(frames, min(len(rows_d), len(rows_g)))
+        run_g = np.zeros(len(mine) + 1, np.int64)
+        for f in range(frames):
+            room = np.int64(0)
+            for j in range(len(mine)):
+                at = track_g[mine[j]] + f
+                if at < track_g[mine[j] + 1] and frame_g[at] >= 0:
+                    room += (stop_g[frame_g[at]] - start_g[frame_g[at]] + 1) // 2
+            if room > len(begin_g):
+                begin_g, end_g = np.empty(2 * room, np.int32), np.empty(2 * room, np.int32)
+            for j in range(len(mine)):
+                at = track_g[mine[j]] + f
+                run_g[j + 1] = run_g[j]
+                if walk[:, j].any() and at < track_g[mine[j] + 1] and frame_g[at] >= 0:
+                    g = frame_g[at]
+                    run_g[j + 1] = rle.runs_of(data_g, start_g[g], stop_g[g], kind_g[g], begin_g, end_g, run_g[j])
+            for i in range(len(tracks)):
+                r = row_of[tracks[i]]
+                at = track_d[r] + f
+                if at >= track_d[r + 1] or frame_d[at] < 0 or area_d[frame_d[at]] == 0 or not walk[i].any():
+                    continue
+                d = frame_d[at]
+                room = (stop_d[d] - start_d[d] + 1) // 2
+                if room > len(begin_d):
+                    begin_d, end_d = np.empty(2 * room, np.int32), np.empty(2 * room, np.int32)
+                runs = np.int64(-1)
+                for j in range(len(mine)):
+                    if not walk[i, j] or run_g[j + 1] == run_g[j]:
+                        continue
+                    g = frame_g[track_g[mine[j]] + f]
+                    if height_d[d] != height_g[g] or width_d[d] != width_g[g]:
+                        continue
+                    if runs < 0:
+                        runs = rle.runs_of(data_d, start_d[d], stop_d[d], kind_d[d], begin_d, end_d, np.int64(0))
+                    intersection[offset[tracks[i]] + j] += rle.intersection_of(
+                        begin_d, end_d, np.int64(0), runs, begin_g, end_g, run_g[j], run_g[j + 1]
+                    )
+        for i in range(len(tracks)):
+            for at in range(offset[tracks[i]], offset[tracks[i]] + len(mine)):
+                for v in range(len(variants)):
+                    union[v, at] -= intersection[at]

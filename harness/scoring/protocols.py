@@ -1,0 +1,153 @@
+"""The scoring protocols as data: what LV-VIS, YouTube-VIS, OVIS and BURST (as AP) have of their own.
+
+All of them are declarations over one AP core. An official protocol reproduces the official tool with its quirks; its
+corrected sibling, named ``<name>-corrected``, has them off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from harness.errors import UserError, near
+from harness.formats.youtube_vis import CategoryRecord
+from harness.scoring.average_precision import Range
+from harness.scoring.quirks import Quirks
+
+AREAS = (
+    Range("all", "area", 0, 1e10),
+    Range("small", "area", 0, 128**2),
+    Range("medium", "area", 128**2, 256**2),
+    Range("large", "area", 256**2, 1e10),
+)
+"""Ranges of the average area in square pixels; not COCO's 32 and 96."""
+OCCLUSIONS = (
+    Range("light occlusion", "occlusion", 0, 0.25, bounds_tracks=False),
+    Range("medium occlusion", "occlusion", 0.25, 0.5, bounds_tracks=False),
+    Range("heavy occlusion", "occlusion", 0.5, 1, bounds_tracks=False),
+)
+LENGTHS = (
+    Range("short", "length", 0, 3),
+    Range("medium length", "length", 3, 10),
+    Range("long", "length", 10, 1e10),
+)
+"""Ranges of the number of frames in which an object is seen, as BURST's track mAP has them; a slice, not a metric."""
+
+Grouping = Callable[[tuple[CategoryRecord, ...]], dict[str, tuple[int, ...]]]
+"""Category ids by the suffix of their group: b (base), n (novel), c (common), u (uncommon)."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A way to turn tracks into numbers. ``needs`` are annotation fields without which the official tool aborts."""
+
+    name: str
+    version: str
+    quirks: Quirks
+    ranges: tuple[Range, ...] = AREAS
+    needs: tuple[str, ...] = ("iscrowd", "areas")
+    equal_lengths: bool = False
+    """Whether a track whose number of frames differs from the truth's is refused."""
+    reads_crowd: bool = True
+    groups: Grouping = field(default=lambda categories: {})
+    novel_lists: bool = False
+    """Whether base and novel are read off YouTube-VIS's published id lists."""
+
+    def corrected(self) -> Protocol:
+        """The sibling with the quirks off."""
+        return replace(
+            self, name=f"{self.name}-corrected", quirks=self.quirks.corrected(), needs=(), equal_lengths=False
+        )
+
+
+def _lvvis_groups(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int, ...]]:
+    """Base: partitions 0 and 1 (COCO, frequent and common LVIS); novel: 2 and 3 (rare LVIS, new)."""
+    for category in categories:
+        if category.partition is None:
+            mend = "LV-VIS needs it for base and novel; score with --protocol ytvis if the data has no such split"
+            raise UserError(f"category {category.id} ({category.name})", "has no partition", mend)
+    return {
+        "b": tuple(c.id for c in categories if c.partition in (0, 1)),
+        "n": tuple(c.id for c in categories if c.partition in (2, 3)),
+    }
+
+
+def _burst_groups(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int, ...]]:
+    """Base: frequency c or f; novel: r; common and uncommon by the split of the challenge."""
+    for category in categories:
+        if category.frequency is None or category.split is None:
+            mend = "BURST needs both; convert from the official files, or score with --protocol ytvis"
+            raise UserError(f"category {category.id} ({category.name})", "has no frequency or no split", mend)
+    return {
+        "b": tuple(c.id for c in categories if c.frequency in ("c", "f")),
+        "n": tuple(c.id for c in categories if c.frequency == "r"),
+        "c": tuple(c.id for c in categories if c.split == "common"),
+        "u": tuple(c.id for c in categories if c.split == "uncommon"),
+    }
+
+
+NOVEL_BY_ID = {
+    "2019": {6: "sedan", 7: "ape", 9: "snake", 11: "hand", 23: "leopard", 24: "fox", 39: "earless_seal"},
+    "2021": {11: "earless_seal", 14: "flying_disc", 15: "fox", 20: "leopard", 30: "snake", 39: "whale"},
+}
+"""Novel categories of YouTube-VIS (OVFormer's ids)."""
+NOVEL_WORDS = {
+    "2019": {"sedan", "ape", "snake", "hand", "leopard", "fox", "earless", "seal"},
+    "2021": {"earless", "seal", "flying", "disk", "fox", "leopard", "snake", "whale"},
+}
+"""CLIP-VIS's list, with compound names broken apart, which therefore match no category."""
+
+
+def ytvis_release(categories: tuple[CategoryRecord, ...]) -> str | None:
+    """Which YouTube-VIS release a category list is of (by its novel categories), or ``None``."""
+    names = {c.id: c.name.lower().replace(" ", "_") for c in categories}
+    for release, novel in NOVEL_BY_ID.items():
+        if all(names.get(i) == name for i, name in novel.items()):
+            return release
+    return None
+
+
+def novel_lists(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int, ...]]:
+    """The two novel lists in use for YouTube-VIS: ``by_id`` and ``by_name``; empty for other category lists."""
+    release = ytvis_release(categories)
+    if release is None:
+        return {}
+    words = NOVEL_WORDS[release]
+    return {
+        "by_id": tuple(NOVEL_BY_ID[release]),
+        "by_name": tuple(c.id for c in categories if c.name.lower() in words),
+    }
+
+
+def _ytvis_groups(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int, ...]]:
+    novel = novel_lists(categories).get("by_id")
+    if novel is None:
+        return {}
+    return {"b": tuple(c.id for c in categories if c.id not in novel), "n": novel}
+
+
+LVVIS = Protocol(
+    "lvvis", "1", Quirks(areas_cut_to_int=True, crowd_counts=True, groups_by_position=True), groups=_lvvis_groups
+)
+YTVIS = Protocol("ytvis", "1", Quirks(), groups=_ytvis_groups, novel_lists=True)
+OVIS = Protocol(
+    "ovis", "1", Quirks(), ranges=AREAS + OCCLUSIONS, needs=("iscrowd", "areas", "occlusion"), equal_lengths=True
+)
+BURST = Protocol(
+    "burst",
+    "1",
+    Quirks(truth_reusable=True, areas_are_zero=True, groups_by_position=True),
+    needs=(),
+    reads_crowd=False,
+    groups=_burst_groups,
+)
+
+OFFICIAL = {p.name: p for p in (LVVIS, YTVIS, OVIS, BURST)}
+PROTOCOLS = {p.name: p for official in OFFICIAL.values() for p in (official, official.corrected())}
+
+
+def protocol(name: str) -> Protocol:
+    """The protocol ``name``; raises `UserError` with near names."""
+    if name not in PROTOCOLS:
+        raise UserError(f'protocol "{name}"', "is unknown", near(name, PROTOCOLS))
+    return PROTOCOLS[name]

@@ -1,0 +1,262 @@
+"""Scoring a whole set of predictions: from a results file or a prediction store to `Score`."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from harness.errors import UserError
+from harness.formats.youtube_vis import Annotations, AnnotationRecord
+from harness.scoring.average_precision import Curves, Selection, evaluate, lengths_of, select_truths
+from harness.scoring.metrics import Metrics, summarise
+from harness.scoring.overlap import Floats, Ints, MaskRules, Overlaps, Truths, concatenate, overlap
+from harness.scoring.protocols import LENGTHS, Protocol, protocol
+from harness.warnings import Warnings
+
+if TYPE_CHECKING:
+    from harness.store import PredictionStore
+
+OCCLUSION_VALUES = {"no_occlusion": 0.0, "slight_occlusion": 0.25, "severe_occlusion": 0.75}
+LOWEST_THRESHOLD = 0.5
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Score:
+    """The numbers of one set of predictions: the official ones, the corrected ones beside them, and what was odd."""
+
+    protocol: Protocol
+    metrics: Metrics
+    corrected: Metrics
+    warnings: list[dict[str, Any]]
+    counts: dict[str, int]
+
+    @property
+    def per_category(self) -> list[dict[str, Any]]:
+        """One row per category: id, name, groups, tracks, and its numbers (``None`` without truth)."""
+        return self.metrics.per_category
+
+    def record(self) -> dict[str, Any]:
+        """As data, ready for JSON."""
+        return {
+            "protocol": {"name": self.protocol.name, "version": self.protocol.version},
+            "metrics": self.metrics.values,
+            "corrected": self.corrected.values,
+            "undefined": {"metrics": self.metrics.undefined, "corrected": self.corrected.undefined},
+            "warnings": self.warnings,
+            "counts": self.counts,
+            "slices": self.metrics.slices,
+            **({"splits": self.metrics.splits} if self.metrics.splits else {}),
+        }
+
+
+def score_results(
+    protocol_name: str,
+    annotations: Annotations,
+    predictions: Path,
+    strict: bool = False,
+    videos: Iterable[int] | None = None,
+) -> Score:
+    """Score a results file; see `score_store` for ``strict`` and ``videos``."""
+    from harness.formats.results import read_batch, read_blocks
+
+    warnings = Warnings(strict)
+    truths = Truths(annotations if videos is None else annotations.restrict(videos))
+
+    def batches(rules: tuple[MaskRules, ...]) -> Iterator[tuple[Overlaps, Warnings]]:
+        def work(block: Any) -> tuple[Overlaps, Warnings]:
+            found = Warnings(strict)
+            batch = read_batch(block, truths, str(predictions), found)
+            return overlap(truths, batch, rules, LOWEST_THRESHOLD, str(predictions)), found
+
+        return in_parallel(work, read_blocks(Path(predictions)))
+
+    return _score(protocol(protocol_name), truths, batches, warnings, str(predictions))
+
+
+def score_store(
+    protocol_name: str,
+    annotations: Annotations,
+    store: PredictionStore,
+    strict: bool = False,
+    videos: Iterable[int] | None = None,
+) -> Score:
+    """Score a prediction store.
+
+    ``strict`` makes every warning a `UserError`; ``videos`` restricts truth and predictions to these ids. Raises
+    `UserError` where the official tool aborts and for faulty input.
+    """
+    from harness.scoring.from_store import read_shards, shard_groups
+
+    warnings = Warnings(strict)
+    truths = Truths(annotations if videos is None else annotations.restrict(videos))
+
+    def batches(rules: tuple[MaskRules, ...]) -> Iterator[tuple[Overlaps, Warnings]]:
+        def work(group: Any) -> tuple[Overlaps, Warnings]:
+            found = Warnings(strict)
+            batch = read_shards(store, group, truths, found)
+            return overlap(truths, batch, rules, LOWEST_THRESHOLD, str(store.folder)), found
+
+        return in_parallel(work, shard_groups(store, truths))
+
+    return _score(protocol(protocol_name), truths, batches, warnings, str(store.folder))
+
+
+def in_parallel(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+    """Apply ``work`` to items on all cores, in order, with few items under way at a time."""
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[T]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _score(
+    chosen: Protocol,
+    truths: Truths,
+    batches: Callable[[tuple[MaskRules, ...]], Iterator[tuple[Overlaps, Warnings]]],
+    warnings: Warnings,
+    name: str,
+) -> Score:
+    corrected = chosen if chosen.name.endswith("-corrected") else chosen.corrected()
+    pair = (chosen, corrected)
+    rules = tuple(MaskRules(p.quirks.shorter_list_wins, p.quirks.wrong_size_vanishes) for p in pair)
+    _refuse_missing_fields(truths, chosen)
+    groups = chosen.groups(truths.annotations.categories)
+    parts = []
+    for part, found in batches(rules):
+        parts.append(part)
+        for kind, (count, first) in found.found.items():
+            warnings.add(kind, first, count)
+    if not parts or not sum(len(p.score) for p in parts):
+        raise UserError(name, "holds no predictions", f"the official {chosen.name} tool aborts on it too")
+    overlaps = concatenate(parts)
+    _warn_of_sizes(overlaps, name, warnings)
+    _warn_of_ids(truths, warnings)
+    results = []
+    for index, one in enumerate(pair):
+        if index and one is chosen:
+            results.append(results[0])
+            continue
+        curves = curves_of(one, truths, overlaps, index)
+        results.append(summarise(one, truths, curves, overlaps, groups))
+    absent = ~truths.owned[overlaps.category]
+    counts = {
+        "tracks": len(overlaps.score),
+        "tracks_of_absent_categories": int(absent.sum()),
+        "truths": len(truths.truth.records),
+        "videos": len(truths.video_ids),
+        "categories": len(truths.category_ids),
+        "categories_with_truth": int(truths.owned.sum()),
+    }
+    return Score(chosen, results[0], results[1], warnings.record(), counts)
+
+
+def curves_of(
+    one: Protocol, truths: Truths, overlaps: Overlaps, rules: int, precision_caps: tuple[int, ...] = (100,)
+) -> Curves:
+    """The precision and recall arrays of a protocol; ``rules`` is the row of ``overlaps`` computed for it."""
+    selection = select(one, truths)
+    ranges = one.ranges + LENGTHS
+    return evaluate(truths, selection, overlaps, rules, one.quirks, ranges, precision_caps, one.equal_lengths)
+
+
+def select(one: Protocol, truths: Truths) -> Selection:
+    """The truths a protocol counts, with their average areas, lengths and occlusions."""
+    quirks, row = one.quirks, select_truths(truths, one.quirks)
+    records = [truths.truth.records[r] for r in row.tolist()]
+    crowd = np.array([one.reads_crowd and r.iscrowd == 1 for r in records], np.bool_)
+    blocks_nothing = np.full(len(row), quirks.truth_reusable)
+    quantities: dict[str, Floats] = {
+        "area": _areas(records, row, truths, quirks.areas_are_zero, quirks.areas_cut_to_int),
+        "length": lengths_of(truths)[row].astype(np.float64),
+    }
+    if any(r.quantity == "occlusion" for r in one.ranges):
+        quantities["occlusion"] = np.array([_occlusion(r, truths.annotations.path) for r in records])
+    zero = np.array([r.id == 0 for r in records], np.bool_)
+    return Selection(
+        row,
+        ignored=crowd & (not quirks.crowd_counts),
+        reusable=crowd | blocks_nothing,
+        unseen=zero & quirks.id_zero_unseen,
+        quantities=quantities,
+    )
+
+
+def _areas(records: list[AnnotationRecord], row: Ints, truths: Truths, zero: bool, cut: bool) -> Floats:
+    """Average areas in square pixels: the file's ``areas`` are believed; masks are measured where it has none."""
+    out = np.zeros(len(records))
+    if zero:
+        return out
+    for i, record in enumerate(records):
+        entries: Any = record.areas
+        if not isinstance(entries, list):
+            track = slice(*truths.masks.track[row[i] : row[i] + 2].tolist())
+            rows = truths.masks.frame_mask[track]
+            entries = truths.area[rows[rows >= 0]].tolist()
+        values = [int(a) if cut else a for a in entries if a is not None]
+        values = [a for a in values if a]
+        out[i] = np.mean(values) if values else 0.0
+    return out
+
+
+def _occlusion(record: AnnotationRecord, path: str) -> float:
+    """Mean of the more occluded half of the frames (OVIS)."""
+    where = f"{path}, annotation {record.id}"
+    levels = [v for v in record.occlusion if v is not None] if isinstance(record.occlusion, list) else []
+    unknown = [v for v in levels if v not in OCCLUSION_VALUES]
+    if unknown:
+        raise UserError(where, f'occlusion "{unknown[0]}" is unknown', f"known: {', '.join(OCCLUSION_VALUES)}")
+    if not levels:
+        raise UserError(where, "has no occlusion in any frame", "OVIS cannot place the track; remove it or state it")
+    values = sorted(OCCLUSION_VALUES[v] for v in levels)
+    return float(np.mean(values[len(values) // 2 :]))
+
+
+def _refuse_missing_fields(truths: Truths, chosen: Protocol) -> None:
+    for record in truths.truth.records:
+        for name in chosen.needs:
+            value = getattr(record, name)
+            if value is None or not isinstance(value, (int, list)):
+                raise UserError(
+                    f"{truths.annotations.path}, annotation {record.id}",
+                    f'has no "{name}"',
+                    f"the official {chosen.name} tool needs it; add it, or use --protocol {chosen.name}-corrected",
+                )
+
+
+def _warn_of_sizes(overlaps: Overlaps, name: str, warnings: Warnings) -> None:
+    wrong = np.flatnonzero(overlaps.wrong_size)
+    if len(wrong):
+        warnings.add("mask size differs from the video's", f"{name}, record {overlaps.record[wrong[0]]}", len(wrong))
+
+
+def _warn_of_ids(truths: Truths, warnings: Warnings) -> None:
+    seen: set[int] = set()
+    for record in truths.truth.records:
+        where = f"{truths.annotations.path}, annotation {record.id}"
+        if record.id in seen:
+            warnings.add("annotation id repeated", where)
+        seen.add(record.id)
+        if record.id == 0:
+            warnings.add("annotation id is 0", where)
+    lengths = np.diff(truths.masks.track)
+    odd = np.flatnonzero(lengths != truths.lengths[truths.video])
+    if len(odd):
+        where = f"{truths.annotations.path}, annotation {truths.truth.records[odd[0]].id}"
+        warnings.add("annotation's number of frames differs from the video's", where, len(odd))
+
+
