@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from harness.formats.youtube_vis import GroundTruth
+    from harness.formats.youtube_vis import Annotations, GroundTruth
 
 Image = NDArray[np.uint8]
 """RGB pixels, ``(height, width, 3)``."""
@@ -96,8 +96,8 @@ class Vocabulary:
 class Dataset:
     """A split of a dataset, ready to run.
 
-    ``protocol`` names the scoring protocol. ``truth`` is ``None`` where only a server has it; ``server`` then says
-    where to submit. ``digest`` is a SHA-256 over the annotations: two runs with the same digest saw the same videos.
+    ``protocol`` names the scoring protocol. ``annotations`` is the parsed annotation file; it has no truth where only
+    a server has it, and ``server`` then says where to submit.
     """
 
     name: str
@@ -105,9 +105,18 @@ class Dataset:
     categories: tuple[Category, ...]
     videos: tuple[Video, ...]
     protocol: str
-    truth: GroundTruth | None
-    digest: str
+    annotations: Annotations
     server: str | None = None
+
+    @property
+    def truth(self) -> GroundTruth | None:
+        """The annotated tracks, or ``None`` where they are withheld."""
+        return self.annotations.truth
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the annotations: two runs with the same digest saw the same videos and truth."""
+        return self.annotations.digest
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -1,0 +1,124 @@
+"""``harness eval``: score any model's output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.formats.youtube_vis import Annotations
+
+BURST_TASKS = ("burst-class-guided", "burst-exemplar-guided", "burst-open-world")
+
+
+def evaluate(
+    predictions: Annotated[Path, typer.Option(help="results.json, or a run folder's prediction store.")],
+    protocol: Annotated[
+        str | None,
+        typer.Option(help=f"lvvis, ytvis, ovis, burst, each also as NAME-corrected; {', '.join(BURST_TASKS)}."),
+    ] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="Annotation file; for BURST's official tasks the folder of all_classes.json.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="A dataset, in place of --protocol and --annotations.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the dataset.")] = None,
+    data_root: Annotated[
+        Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")
+    ] = Path("data"),
+    strict: Annotated[bool, typer.Option("--strict", help="Make every warning an error.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    per_category: Annotated[Path | None, typer.Option(help="Write the numbers of every category to this CSV.")] = None,
+) -> None:
+    """Score predictions by an official protocol; the corrected numbers stand beside the official ones.
+
+    Examples:
+
+        harness eval --protocol lvvis --annotations val_instances_.json --predictions results.json
+
+        harness eval --dataset lvvis --data-root DIR --predictions results.json --json
+    """
+    if protocol in BURST_TASKS:
+        if annotations is None:
+            raise UserError("--annotations", f"is needed by {protocol}", "name the folder that holds all_classes.json")
+        from harness.scoring.burst_tasks import evaluate as evaluate_burst
+
+        record = evaluate_burst(protocol, annotations, predictions).record()
+        rows = None
+    else:
+        protocol, truth = _truth(protocol, annotations, dataset, split, data_root)
+        score = _score(protocol, truth, predictions, strict)
+        record, rows = score.record(), score.per_category
+    if per_category is not None:
+        if rows is None:
+            raise UserError("--per-category", f"is not available for {protocol}", "leave it out")
+        _write_csv(per_category, rows)
+    if as_json:
+        print(json.dumps(record, allow_nan=False))
+    else:
+        _show(record)
+
+
+def _truth(
+    protocol: str | None, annotations: Path | None, dataset: str | None, split: str | None, data_root: Path
+) -> tuple[str, Annotations]:
+    from harness.formats.youtube_vis import read_annotations
+
+    if annotations is not None:
+        if protocol is None:
+            raise UserError("--protocol", "is needed with --annotations", "one of lvvis, ytvis, ovis, burst")
+        return protocol, read_annotations(annotations)
+    if dataset is None:
+        raise UserError("harness eval", "needs a truth", "name --dataset, or --protocol with --annotations")
+    from harness import plugins
+
+    plugin = plugins.dataset(dataset)
+    opened = plugin.open(data_root, split or plugin.default_split)
+    if opened.truth is None:
+        mend = opened.server or "score on a split with public truth"
+        raise UserError(f"{dataset} {opened.split}", "has no public truth", mend)
+    return protocol or opened.protocol, opened.annotations
+
+
+def _score(protocol: str, truth: Annotations, predictions: Path, strict: bool) -> Any:
+    from harness.scoring.score import score_results, score_store
+
+    if predictions.is_dir():
+        from harness.store import PredictionStore
+
+        inner = predictions / "predictions"
+        return score_store(protocol, truth, PredictionStore(inner if inner.is_dir() else predictions), strict)
+    return score_results(protocol, truth, predictions, strict)
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    import csv
+
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["id"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _show(record: dict[str, Any]) -> None:
+    """Print the numbers as a table: official and corrected, in percent."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    name = record["protocol"]["name"]
+    table = Table(title=f"{name} (version {record['protocol']['version']}), percent")
+    table.add_column("metric")
+    table.add_column("official", justify="right", style="bold")
+    table.add_column("corrected", justify="right")
+    for key in record["metrics"]:
+        cells = (record["metrics"][key], record["corrected"].get(key))
+        table.add_row(key, *("–" if c is None else f"{100 * c:.2f}" for c in cells))
+    console.print(table)
+    for warning in record["warnings"]:
+        print(f"warning: {warning['kind']}: {warning['count']}, first: {warning['first']}", file=sys.stderr)

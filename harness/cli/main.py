@@ -1,0 +1,63 @@
+"""The ``harness`` command: commands are loaded when they are used, so that help answers at once."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from harness import __version__
+from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"ovvis-harness {__version__}")
+        raise typer.Exit
+
+
+def build() -> typer.Typer:
+    """Put the command line together."""
+    app = typer.Typer(
+        name="harness",
+        help="Run, score and compare models for open-vocabulary video instance segmentation.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def options(
+        version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Version.")] = False,
+        debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    ) -> None:
+        """Run, score and compare models for open-vocabulary video instance segmentation."""
+
+    for name in ("run", "eval", "table", "export"):
+        app.command(name)(getattr(importlib.import_module(f"harness.cli.{name}"), name.replace("eval", "evaluate")))
+    for name in ("datasets", "models"):
+        app.add_typer(importlib.import_module(f"harness.cli.{name}").app, name=name)
+    return app
+
+
+def main() -> None:
+    """Entry point of the ``harness`` script; the exit code is 0, 1 (failed), 2 (bad input) or 130 (interrupted)."""
+    debug = "--debug" in sys.argv[1:]
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        build()()
+    except UserError as error:
+        if debug:
+            raise
+        print(f"harness: {error}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        print("harness: interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,52 @@
+"""``harness models``: which models are installed, and what they are configured by."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(help="Models: ours, and those of other installed packages.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """List the installed models."""
+    from harness import plugins
+
+    rows = [{"name": n, "package": package} for n, package in plugins.names(plugins.MODELS).items()]
+    for row in rows:
+        row["summary"] = plugins.model(row["name"]).summary
+    if as_json:
+        print(json.dumps({"models": rows}))
+        return
+    _print(["model", "package", "what it is"], [[r["name"], r["package"], r["summary"]] for r in rows])
+
+
+@app.command("show")
+def show_model(name: Annotated[str, typer.Argument(help="Name of a model.")], as_json: AsJson = False) -> None:
+    """Show a model's configuration keys (for --set and YAML), their defaults and meaning."""
+    from harness import plugins
+
+    plugin = plugins.model(name)
+    schema: dict[str, Any] = plugin.Config.model_json_schema()
+    keys = schema.get("properties", {})
+    if as_json:
+        print(json.dumps({"name": name, "version": plugin.version, "summary": plugin.summary, "config": keys}))
+        return
+    print(f"{name} (version {plugin.version}): {plugin.summary}")
+    rows = [[k, json.dumps(v.get("default")), v.get("description", "")] for k, v in keys.items()]
+    _print(["key", "default", "meaning"], rows)
+
+
+def _print(columns: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
