@@ -73,7 +73,8 @@ def select_truths(truths: Truths, quirks: Quirks) -> Ints:
         last = {record.id: row for row, record in enumerate(records)}
         order = np.array([last[records[row].id] for row in order.tolist()], np.int64).reshape(-1)
     if not quirks.empty_truth_counts:
-        order = order[lengths_of(truths)[order] > 0]
+        has_mask = np.add.reduceat(np.append(truths.masks.frame_mask >= 0, False), truths.masks.track[:-1]) > 0
+        order = order[(has_mask & (np.diff(truths.masks.track) > 0))[order]]
     return order
 
 

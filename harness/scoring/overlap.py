@@ -189,11 +189,10 @@ def _track_areas(owners, video, sizes, track, frame_mask, height, width, area, v
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _sum_areas(rows_d, rows_g, h, w, height_d, width_d, area_d, height_g, width_g, area_g, variants, sums):  # type: ignore[no-untyped-def]
     """Add the areas that enter the union of two tracks to ``sums (rules,)``; return the largest possible intersection."""
-    common = min(len(rows_d), len(rows_g))
     most = np.int64(0)
-    for f in range(max(len(rows_d), len(rows_g))):
+    for f in range(len(rows_g)):  # frames behind the annotated ones do not exist
         d = rows_d[f] if f < len(rows_d) else -1
-        g = rows_g[f] if f < len(rows_g) else -1
+        g = rows_g[f]
         if d >= 0 and g >= 0:
             fits = height_d[d] == height_g[g] and width_d[d] == width_g[g]
             if fits:
@@ -201,7 +200,7 @@ def _sum_areas(rows_d, rows_g, h, w, height_d, width_d, area_d, height_g, width_
         else:
             fits = d < 0 or height_d[d] == h and width_d[d] == w
         for v in range(len(variants)):
-            if f >= common and variants[v, 0]:
+            if f >= len(rows_d) and variants[v, 0]:
                 continue
             if not fits and variants[v, 1] and g >= 0:
                 continue

@@ -146,8 +146,10 @@ OFFICIAL = {p.name: p for p in (LVVIS, YTVIS, OVIS, BURST)}
 PROTOCOLS = {p.name: p for official in OFFICIAL.values() for p in (official, official.corrected())}
 
 
-def protocol(name: str) -> Protocol:
-    """The protocol ``name``; raises `UserError` with near names."""
+def named(name: str | Protocol) -> Protocol:
+    """The protocol of a name (a protocol is given back); raises `UserError` with near names."""
+    if isinstance(name, Protocol):
+        return name
     if name not in PROTOCOLS:
         raise UserError(f'protocol "{name}"', "is unknown", near(name, PROTOCOLS))
     return PROTOCOLS[name]

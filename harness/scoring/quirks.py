@@ -26,7 +26,7 @@ class Quirks:
     crowd_counts: bool = False
     """3.6 Crowd truths count as ordinary positives and can be found many times; they are ignored."""
     shorter_list_wins: bool = True
-    """3.7 Frames beyond the shorter list of masks are not counted; missing frames count as absent masks."""
+    """3.7 Frames that a track leaves out at its end are not counted; they count as absent masks."""
     wrong_size_vanishes: bool = True
     """3.8 A frame in which sizes differ adds nothing to the IoU; a mask of a wrong size counts as absent."""
     empty_truth_counts: bool = True

@@ -17,7 +17,7 @@ from harness.formats.youtube_vis import Annotations, AnnotationRecord
 from harness.scoring.average_precision import Curves, Selection, evaluate, lengths_of, select_truths
 from harness.scoring.metrics import Metrics, summarise
 from harness.scoring.overlap import Floats, Ints, MaskRules, Overlaps, Truths, concatenate, overlap
-from harness.scoring.protocols import LENGTHS, Protocol, protocol
+from harness.scoring.protocols import LENGTHS, Protocol, named
 from harness.warnings import Warnings
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Score:
 
 
 def score_results(
-    protocol_name: str,
+    protocol: str | Protocol,
     annotations: Annotations,
     predictions: Path,
     strict: bool = False,
@@ -80,11 +80,11 @@ def score_results(
 
         return in_parallel(work, read_blocks(Path(predictions)))
 
-    return _score(protocol(protocol_name), truths, batches, warnings, str(predictions))
+    return _score(named(protocol), truths, batches, warnings, str(predictions))
 
 
 def score_store(
-    protocol_name: str,
+    protocol: str | Protocol,
     annotations: Annotations,
     store: PredictionStore,
     strict: bool = False,
@@ -108,7 +108,7 @@ def score_store(
 
         return in_parallel(work, shard_groups(store, truths))
 
-    return _score(protocol(protocol_name), truths, batches, warnings, str(store.folder))
+    return _score(named(protocol), truths, batches, warnings, str(store.folder))
 
 
 def in_parallel(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:

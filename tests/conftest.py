@@ -1,0 +1,25 @@
+"""What many tests share: where the golden cases lie; and a guard against importing the checkout's folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "data" / "protocols"
+
+if importlib.util.find_spec("harness.models") is None:
+    pytest.exit(
+        "`import harness` found the checkout's folder harness/ in place of the installed package, because"
+        " `python -m pytest` puts the current folder first; run `pytest` after `pip install -e .[test]`",
+        returncode=2,
+    )
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder of the golden protocol cases: those in the tree, or all of them where HARNESS_GOLDEN names a folder."""
+    named = os.environ.get("HARNESS_GOLDEN")
+    return Path(named) / "protocols" if named else GOLDEN
