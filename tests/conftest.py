@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 GOLDEN = Path(__file__).parent / "data" / "protocols"
 
@@ -16,6 +17,11 @@ if importlib.util.find_spec("harness.models") is None:
         " `python -m pytest` puts the current folder first; run `pytest` after `pip install -e .[test]`",
         returncode=2,
     )
+
+
+# the first call of a kernel compiles it, which no deadline for an example can know
+settings.register_profile("harness", deadline=None)
+settings.load_profile("harness")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,113 @@
+"""Run-length arithmetic against pycocotools, on any masks and in every way counts are written."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from pycocotools import mask as coco
+
+from harness import rle
+
+MASKS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 1))
+
+
+def encoded(mask: np.ndarray) -> bytes:
+    return coco.encode(np.asfortranarray(mask))["counts"]
+
+
+def listed(mask: np.ndarray) -> bytes:
+    flat = mask.ravel(order="F")
+    edges = np.flatnonzero(np.diff(flat, prepend=0)).tolist()
+    return json.dumps(np.diff([0, *edges, flat.size]).tolist())[1:-1].encode()
+
+
+def written(mask: np.ndarray) -> list[tuple[bytes, int]]:
+    """The mask's counts in every form the kernels read."""
+    text = encoded(mask)
+    escaped = json.dumps(text.decode())[1:-1]
+    unicode = escaped.replace("\\\\", "\\u005c")
+    return [
+        (text, rle.COMPRESSED),
+        (escaped.encode(), rle.ESCAPED),
+        (unicode.encode(), rle.ESCAPED),
+        (listed(mask), rle.LISTED),
+    ]
+
+
+def area(text: bytes, kind: int, height: int, width: int) -> int:
+    data = np.frombuffer(text, np.uint8)
+    one = np.zeros(1, np.int64)
+    return int(
+        rle.areas(data, one, one + len(text), np.array([kind], np.int8), np.array([height], np.int32),
+                  np.array([width], np.int32), np.ones(1, np.bool_))[0]
+    )  # fmt: skip
+
+
+def runs(text: bytes, kind: int) -> tuple[np.ndarray, np.ndarray, int]:
+    begin, end = np.zeros(len(text) + 1, np.int32), np.zeros(len(text) + 1, np.int32)
+    n = rle.runs_of(np.frombuffer(text, np.uint8), 0, len(text), kind, begin, end, 0)
+    return begin, end, n
+
+
+@given(MASKS)
+def test_area_and_runs_of_every_form(mask: np.ndarray) -> None:
+    flat = mask.ravel(order="F")
+    for text, kind in written(mask):
+        assert area(text, kind, *mask.shape) == mask.sum()
+        begin, end, n = runs(text, kind)
+        painted = np.zeros_like(flat)
+        for b, e in zip(begin[:n], end[:n], strict=True):
+            painted[b:e] = 1
+        np.testing.assert_array_equal(painted, flat)
+
+
+@given(st.data())
+def test_intersection_is_exact_and_symmetric(data: st.DataObject) -> None:
+    shape = data.draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
+    a, b = (data.draw(hnp.arrays(np.uint8, shape, elements=st.integers(0, 1))) for _ in range(2))
+    begin_a, end_a, n = runs(encoded(a), rle.COMPRESSED)
+    begin_b, end_b, m = runs(encoded(b), rle.COMPRESSED)
+    forth = rle.intersection_of(begin_a, end_a, 0, n, begin_b, end_b, 0, m)
+    back = rle.intersection_of(begin_b, end_b, 0, m, begin_a, end_a, 0, n)
+    assert forth == back == (a & b).sum()
+
+
+def test_large_counts() -> None:
+    text = encoded(np.zeros((2000, 3000), np.uint8))
+    assert area(text, rle.COMPRESSED, 2000, 3000) == 0
+    assert area(encoded(np.ones((2000, 3000), np.uint8)), rle.COMPRESSED, 2000, 3000) == 6_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "fault"),
+    [
+        (b"", rle.COMPRESSED, rle.UNDERRUN),
+        (b"zzz", rle.COMPRESSED, rle.NOT_RLE),
+        (b"!!", rle.COMPRESSED, rle.NOT_RLE),
+        (b"P", rle.COMPRESSED, rle.NOT_RLE),  # promises another character
+        (b"Q1", rle.COMPRESSED, rle.OVERRUN),  # 33 zeros in a mask of 9 pixels
+        (b"3", rle.COMPRESSED, rle.UNDERRUN),
+        (b"@", rle.COMPRESSED, rle.NOT_RLE),  # a negative count
+        (b"9, 1", rle.LISTED, rle.OVERRUN),
+        (b"4, 4", rle.LISTED, rle.UNDERRUN),
+        (b"4,, 5", rle.LISTED, rle.NOT_RLE),
+        (b"4, -1, 6", rle.LISTED, rle.NOT_RLE),
+        (b"99999999999999999999", rle.LISTED, rle.NOT_RLE),
+        (b"4\\n", rle.ESCAPED, rle.NOT_RLE),
+    ],
+)
+def test_faulty_counts_are_named(text: bytes, kind: int, fault: int) -> None:
+    assert area(text, kind, 3, 3) == fault
+    assert fault in rle.FAULTS
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=40), st.sampled_from([rle.COMPRESSED, rle.ESCAPED, rle.LISTED]))
+def test_any_bytes_give_an_area_within_the_mask_or_a_fault(text: bytes, kind: int) -> None:
+    found = area(text, kind, 7, 5)
+    assert found in rle.FAULTS or 0 <= found <= 35
