@@ -1,0 +1,101 @@
+"""Reading a prediction store for scoring: shard by shard into flat arrays, masks shared as the shards share them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from harness import rle
+from harness.errors import UserError
+from harness.rle import MaskTable
+from harness.scoring.overlap import TrackBatch, Truths
+from harness.store import PredictionStore
+from harness.warnings import Warnings
+
+SHARDS_AT_ONCE = 16
+
+
+def shard_groups(store: PredictionStore, truths: Truths) -> Iterator[tuple[int, list[int]]]:
+    """Videos of the store that the annotations know, by ascending id, a few at a time, each with its first number."""
+    known = set(truths.video_ids.tolist())
+    videos = sorted(v for v in store.done() if v in known)
+    for first in range(0, len(videos), SHARDS_AT_ONCE):
+        yield first, videos[first : first + SHARDS_AT_ONCE]
+
+
+def read_shards(store: PredictionStore, group: tuple[int, list[int]], truths: Truths, warnings: Warnings) -> TrackBatch:
+    """Read some videos' tracks as a `TrackBatch`. Records are numbered by video and row, in that order.
+
+    Raises `UserError` for unreadable shards and for categories that the annotations do not have.
+    """
+    parts = [_Shard(store.read_table(video)) for video in group[1]]
+    category_id = np.concatenate([p.column("category_id") for p in parts])
+    category = np.minimum(np.searchsorted(truths.category_ids, category_id), len(truths.category_ids) - 1)
+    if len(category) and not (truths.category_ids[category] == category_id).all():
+        unknown = int(category_id[truths.category_ids[category] != category_id][0])
+        raise UserError(str(store.folder), f"unknown category {unknown}", "score with the annotations of the run")
+    video_ids = np.repeat(np.array(group[1], np.int64), [p.rows for p in parts])
+    number = np.concatenate([np.arange(p.rows) for p in parts]) + (video_ids << 20)
+    has_masks = truths.owned[category]
+    masks = _join(parts, has_masks)
+    return TrackBatch(
+        np.searchsorted(truths.video_ids, video_ids),
+        category,
+        np.concatenate([p.column("score") for p in parts]),
+        number,
+        has_masks,
+        masks,
+        np.concatenate([p.column("area_sum") for p in parts]),
+        np.concatenate([p.column("area_frames") for p in parts]),
+    )
+
+
+class _Shard:
+    """One shard's columns as numpy arrays; its masks as a dictionary of distinct counts and indices into it."""
+
+    def __init__(self, table: Any) -> None:
+        self.table, self.rows = table, table.num_rows
+        self.offsets = np.zeros(1, np.int64)
+        self.index = np.empty(0, np.int32)
+        self.data, self.begin, self.end = np.empty(0, np.uint8), np.empty(0, np.int64), np.empty(0, np.int64)
+        self.size = np.empty((2, 0), np.int32)
+        if not self.rows:
+            return
+        lists = table.column("masks").combine_chunks()
+        offsets = lists.offsets.to_numpy()
+        self.offsets = offsets.astype(np.int64) - offsets[0]
+        values = lists.values[int(offsets[0]) : int(offsets[-1])]
+        index = values.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+        dictionary = values.dictionary
+        n = len(dictionary)
+        if n:
+            _, place, data = dictionary.buffers()
+            self.data = np.frombuffer(data, np.uint8) if data is not None else self.data
+            places = np.frombuffer(place, np.int32)[dictionary.offset : dictionary.offset + n + 1].astype(np.int64)
+            self.begin, self.end = places[:-1], places[1:]
+        self.index = index
+        height, width = self.column("height")[0], self.column("width")[0]
+        self.size = np.empty((2, n), np.int32)
+        self.size[0], self.size[1] = height, width
+
+    def column(self, name: str) -> Any:
+        return self.table.column(name).to_numpy()
+
+
+def _join(parts: list[_Shard], has_masks: Any) -> MaskTable:
+    """Join the shards' masks; tracks without ``has_masks`` are left out."""
+    first_mask = np.cumsum([0] + [len(p.begin) for p in parts])
+    first_byte = np.cumsum([0] + [len(p.data) for p in parts])
+    lengths = np.concatenate([np.diff(p.offsets) for p in parts])
+    frames = np.concatenate(
+        [np.where(p.index < 0, -1, p.index + np.int32(m)) for p, m in zip(parts, first_mask, strict=False)]
+    ).astype(np.int32)
+    begin = np.concatenate([p.begin + b for p, b in zip(parts, first_byte, strict=False)])
+    end = np.concatenate([p.end + b for p, b in zip(parts, first_byte, strict=False)])
+    size = np.concatenate([p.size for p in parts], 1)
+    kind = np.full(len(begin), rle.COMPRESSED, np.int8)
+    frames = frames[np.repeat(has_masks, lengths)]
+    track = np.concatenate([[0], np.cumsum(lengths[has_masks])]).astype(np.int64)
+    return MaskTable(np.concatenate([p.data for p in parts]), begin, end, kind, size[0], size[1], track, frames)
