@@ -51,8 +51,8 @@ class MaskTable:
         return (self.data, self.start, self.stop, self.kind, self.height, self.width, self.track, self.frame_mask)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _next_listed(data, position, stop):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)
+def _next_listed(data, position, stop):
     """Read one integer of a JSON list and the comma behind it; return it and the next position (negative: fault)."""
     value = np.int64(0)
     digits = 0
@@ -73,8 +73,8 @@ def _next_listed(data, position, stop):  # type: ignore[no-untyped-def]
     return value, np.int64(position)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _unescape(data, position, stop):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)
+def _unescape(data, position, stop):
     """Read the character of a JSON escape behind its backslash; return it (0: none of COCO's) and the next place."""
     if position < stop and data[position] == 92:
         return np.int64(92), position + 1
@@ -90,8 +90,8 @@ def _unescape(data, position, stop):  # type: ignore[no-untyped-def]
     return character, position + 5
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _decode(data, start, stop, kind, pixels, begin, end, offset, keep):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)
+def _decode(data, start, stop, kind, pixels, begin, end, offset, keep):
     """Walk a mask's counts; return (area or a fault, place behind the runs written to ``begin`` and ``end``).
 
     COCO's string holds six-bit characters, five bits of a number each; from the fourth count on a number is the
@@ -150,8 +150,8 @@ def _decode(data, start, stop, kind, pixels, begin, end, offset, keep):  # type:
     return area, offset
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def runs_of(data, start, stop, kind, begin, end, offset):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)
+def runs_of(data, start, stop, kind, begin, end, offset):
     """Write the runs of ones of a sound mask to ``begin`` and ``end`` from ``offset`` on; return where they stop.
 
     A mask of ``n`` bytes has at most ``(n + 1) // 2`` runs of ones.
@@ -159,8 +159,8 @@ def runs_of(data, start, stop, kind, begin, end, offset):  # type: ignore[no-unt
     return _decode(data, start, stop, kind, np.int64(1) << 62, begin, end, offset, True)[1]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def intersection_of(begin_a, end_a, a, stop_a, begin_b, end_b, b, stop_b):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)
+def intersection_of(begin_a, end_a, a, stop_a, begin_b, end_b, b, stop_b):
     """Pixels common to runs ``a..stop_a`` of one array pair and ``b..stop_b`` of another."""
     total = np.int64(0)
     while a < stop_a and b < stop_b:
@@ -175,8 +175,8 @@ def intersection_of(begin_a, end_a, a, stop_a, begin_b, end_b, b, stop_b):  # ty
     return total
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def areas(data, start, stop, kind, height, width, wanted):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)
+def areas(data, start, stop, kind, height, width, wanted):
     """Areas in pixels of the ``wanted`` masks ``(masks,)``; a fault code where a mask is none; 0 where not wanted."""
     out = np.zeros(len(start), np.int64)
     nothing = np.empty(0, np.int32)

@@ -28,9 +28,9 @@ def evaluate(
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="A dataset, in place of --protocol and --annotations.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of the dataset.")] = None,
-    data_root: Annotated[
-        Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")
-    ] = Path("data"),
+    data_root: Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")] = Path(
+        "data"
+    ),
     strict: Annotated[bool, typer.Option("--strict", help="Make every warning an error.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     per_category: Annotated[Path | None, typer.Option(help="Write the numbers of every category to this CSV.")] = None,

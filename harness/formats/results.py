@@ -57,7 +57,7 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
         while True:
             text = np.empty(len(kept) + block_bytes, np.uint8)
             text[: len(kept)] = kept
-            read = file.readinto(memoryview(text)[len(kept) :])
+            read = file.readinto(text[len(kept) :].data)
             stop = len(kept) + read
             begin = 0
             if fresh and not first:
@@ -101,7 +101,7 @@ def read_batch(block: Block, truths: Truths, path: str, warnings: Warnings) -> T
     Tracks of foreign categories are dropped and counted. Raises `UserError` for unknown videos, scores that are not
     finite, and records of another form.
     """
-    raw = memoryview(block.text)  # type: ignore[arg-type]
+    raw = block.text.data
     records = _records(block, raw, path)
     video_id = np.array([r.video_id for r in records], np.int64)
     category_id = np.array([r.category_id for r in records], np.int64)
@@ -122,7 +122,8 @@ def read_batch(block: Block, truths: Truths, path: str, warnings: Warnings) -> T
     if not listed.all():
         where = f"{path}, record {number[np.argmin(listed)]}"
         warnings.add("category not in the annotations, track dropped", where, int((~listed).sum()))
-    video, category, score, number, spans = (a[listed] for a in (video, category, score, number, block.spans))
+    video, category, score, number = video[listed], category[listed], score[listed], number[listed]
+    spans = block.spans[listed]
     has_masks = truths.owned[category]
     masks = _masks(block.text, spans[has_masks], video[has_masks], truths, path, number[has_masks])
     lengths = np.diff(masks.track)
@@ -172,9 +173,9 @@ def _masks(text: NDArray[np.uint8], spans: Ints, video: Ints, truths: Truths, pa
         where = f"{names[int(distinct[track])]}, frame {int(bad[0]) - int(table.track[track])}"
         raise UserError(where, "mask is not a compressed RLE", 'write {"size": [h, w], "counts": "..."} or null')
     lengths = np.diff(table.track)[shared]
-    track = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    rows = np.arange(track[-1]) - np.repeat(track[:-1] - table.track[:-1][shared], lengths)
-    return MaskTable(table.data, table.start, table.stop, table.kind, table.height, table.width, track,
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    rows = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - table.track[:-1][shared], lengths)
+    return MaskTable(table.data, table.start, table.stop, table.kind, table.height, table.width, offsets,
                      table.frame_mask[rows])  # fmt: skip
 
 

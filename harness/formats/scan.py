@@ -17,15 +17,15 @@ MORE, MALFORMED, FULL, DONE = -1, -2, -3, 0
 """How a scan ended: more text needed, text that is not JSON records, output arrays too small, end of the array."""
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _skip_space(text, i, stop):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)
+def _skip_space(text, i, stop):
     while i < stop and text[i] <= 32:
         i += 1
     return i
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _skip_string(text, i, stop):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)
+def _skip_string(text, i, stop):
     """``i`` stands behind an opening quote; return the place behind the closing one, or ``stop + 1`` if it is cut."""
     while i < stop:
         c = text[i]
@@ -37,9 +37,9 @@ def _skip_string(text, i, stop):  # type: ignore[no-untyped-def]
     return stop + 1
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _skip_value(text, i, stop):  # type: ignore[no-untyped-def]
-    """Return the place behind the JSON value at ``i``, or ``stop + 1`` if it is cut. Brackets are counted, not matched."""
+@numba.njit(cache=True, nogil=True)
+def _skip_value(text, i, stop):
+    """Return the place behind the JSON value at ``i``, or ``stop + 1`` if it is cut (brackets are only counted)."""
     depth = 0
     while i < stop:
         c = text[i]
@@ -66,20 +66,20 @@ def _skip_value(text, i, stop):  # type: ignore[no-untyped-def]
     return stop + 1
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _is_key(text, i, key):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)
+def _is_key(text, i, key):
     """Whether the string behind the quote at ``i`` is ``key`` (which ends in its closing quote)."""
     if i + len(key) > len(text):
         return False
-    for k in range(len(key)):
+    for k in range(len(key)):  # noqa: SIM110 (numba)
         if text[i + k] != key[k]:
             return False
     return True
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def scan_records(text, begin, stop, key, fresh, spans):  # type: ignore[no-untyped-def]
-    """Find the objects of an array in ``text[begin:stop]``, which starts inside the array (``fresh``: before its first).
+@numba.njit(cache=True, nogil=True)
+def scan_records(text, begin, stop, key, fresh, spans):
+    """Find the objects of an array in ``text[begin:stop]``, which starts inside it (``fresh``: before the first).
 
     Fills ``spans (n, 4)`` with start and stop of each object and of the value of ``key`` in it (0, 0 without it; the
     last one if repeated, as JSON readers do). Returns (objects found, place behind the last, `MORE` / `MALFORMED` /
@@ -142,8 +142,8 @@ def scan_records(text, begin, stop, key, fresh, spans):  # type: ignore[no-untyp
         begin = i
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _read_size(text, i, stop):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)
+def _read_size(text, i, stop):
     """Read ``[height, width]`` at ``i``; (-1, -1) if it is not that."""
     size = np.full(2, -1, np.int64)
     if i >= stop or text[i] != 91:
@@ -165,8 +165,8 @@ def _read_size(text, i, stop):  # type: ignore[no-untyped-def]
     return size[0], size[1]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def scan_masks(text, start, stop, track, mask_start, mask_stop, kind, height, width):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)
+def scan_masks(text, start, stop, track, mask_start, mask_stop, kind, height, width):
     """Find the masks of many tracks; the value of track ``t``'s ``segmentations`` is ``text[start[t]:stop[t]]``.
 
     Fills ``track (tracks + 1,)`` with offsets of its frames and, per frame, ``kind`` (`ABSENT`, `rle.ESCAPED`,

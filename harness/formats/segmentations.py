@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Found(NamedTuple):
-    """Masks found in text. ``other`` lists the frames (rows of ``table.frame_mask``) that are no run-length encoding."""
+    """Masks found in text; ``other`` lists the rows of ``table.frame_mask`` that are no run-length encoding."""
 
     table: MaskTable
     other: Ints

@@ -92,9 +92,9 @@ class AnnotationRecord(msgspec.Struct):
     id: int
     video_id: int
     category_id: int
-    iscrowd: int | None | msgspec.UnsetType = msgspec.UNSET
-    areas: list[float | None] | None | msgspec.UnsetType = msgspec.UNSET
-    occlusion: list[str | None] | None | msgspec.UnsetType = msgspec.UNSET
+    iscrowd: int | msgspec.UnsetType | None = msgspec.UNSET
+    areas: list[float | None] | msgspec.UnsetType | None = msgspec.UNSET
+    occlusion: list[str | None] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ def decode_records(raw: bytes | memoryview, spans: Ints, kind: Any, name: str) -
     parts = []
     for start, stop, mask_start, mask_stop in spans.tolist():
         if mask_stop:
-            parts.append(b"%b0%b" % (raw[start:mask_start], raw[mask_stop:stop]))
+            parts.append(bytes(raw[start:mask_start]) + b"0" + bytes(raw[mask_stop:stop]))
         else:
             parts.append(bytes(raw[start:stop]))
     return decode(b"[" + b",".join(parts) + b"]", kind, name)

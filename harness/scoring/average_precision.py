@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import UserError
+from harness.rle import Ints
 from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, score_categories
-from harness.scoring.overlap import Floats, Ints, Overlaps, Truths
+from harness.scoring.overlap import Floats, Overlaps, Truths
 from harness.scoring.quirks import Quirks
 
 Flags = NDArray[np.bool_]
@@ -167,7 +168,12 @@ def _rank(overlaps: Overlaps, iou: Floats, keep: Ints, quirks: Quirks) -> tuple[
         np.maximum.at(best, owner, iou)
         place = np.arange(len(iou)) - np.repeat(overlaps.offset[:-1], counts)
         np.add.at(where, owner, iou * (place + 1))
-    score, video, category, record = (a[keep] for a in (overlaps.score, overlaps.video, overlaps.category, overlaps.record))
+    score, video, category, record = (
+        overlaps.score[keep],
+        overlaps.video[keep],
+        overlaps.category[keep],
+        overlaps.record[keep],
+    )
     ties = (record,) if quirks.ties_by_file_order else (record, -overlaps.area_sum[-1][keep], where[keep], -best[keep])
     order = np.lexsort((*ties, -score, video, category))
     if quirks.cap_per_category:

@@ -15,8 +15,8 @@ RECALL_POINTS = 0.01 * np.arange(101)
 EPSILON = 2.220446049250313e-16
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def match_tracks(iou, ignored, reusable, thresholds, track_match, truth_match):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)
+def match_tracks(iou, ignored, reusable, thresholds, track_match, truth_match):
     """Match the tracks of one video and category at each IoU threshold.
 
     ``iou (tracks, truths)`` has tracks by descending score and truths in file order; ``ignored`` truths are taken
@@ -46,12 +46,12 @@ def match_tracks(iou, ignored, reusable, thresholds, track_match, truth_match): 
                 truth_match[t, found] = d
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def score_categories(
     categories, pair_first, pair_tracks, pair_truths, iou_offset, iou, truth_local, truth_ignored, truth_reusable,
     truth_unseen, score, rank, outside, caps, precision_caps, thresholds, recall_points, epsilon, join_ties,
     positives, precision, scores, recall,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Match and accumulate the categories ``categories (n,)``; results go to their rows.
 
     Pairs of category ``k`` are ``pair_first[k]:pair_first[k + 1]``, by ascending video; pair ``p`` has the tracks
@@ -88,7 +88,7 @@ def score_categories(
                     for d in range(d0, d1):
                         g = track_match[t, d - d0]
                         seen = g >= 0 and not truth_unseen[g0 + g]
-                        dropped = g >= 0 and ignored[g] or not seen and outside[r, d]
+                        dropped = (g >= 0 and ignored[g]) or (not seen and outside[r, d])
                         hit[t, d - base] = seen and not dropped
                         miss[t, d - base] = not seen and not dropped
             if positives[k, r] == 0:

@@ -12,8 +12,9 @@ import numpy as np
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import CategoryRecord
+from harness.rle import Ints
 from harness.scoring.average_precision import CAPS, Curves
-from harness.scoring.overlap import Floats, Ints, Overlaps, Truths
+from harness.scoring.overlap import Floats, Overlaps, Truths
 from harness.scoring.protocols import LENGTHS, Protocol, novel_lists
 
 
@@ -130,7 +131,9 @@ def _positions(chosen: Protocol, suffix: str, ids: tuple[int, ...], truths: Trut
     mend = f"use --protocol {chosen.name}-corrected, which looks groups up by id"
     if not ids:
         raise UserError(
-            truths.annotations.path, f"no category is {name}; the official {chosen.name} tool aborts before its numbers", mend
+            truths.annotations.path,
+            f"no category is {name}; the official {chosen.name} tool aborts before its numbers",
+            mend,
         )
     if max(ids) > n:
         raise UserError(
@@ -197,14 +200,14 @@ def _splits(cells: Cells, categories: tuple[CategoryRecord, ...]) -> dict[str, A
                 rows, present = cells.defined(number.range, at), cells.defined(number.range, None)
                 total = float(cells.cells(number, rows).mean()) * len(rows) if len(rows) else 0.0
                 server[number.name] = total / len(present) if len(present) else None
-            present = len(cells.defined("all", at))
+            owned = len(cells.defined("all", at))
             value = server["AP"]
             out[name][side] = {
                 "categories": len(positions),
-                "categories_with_truth": present,
+                "categories_with_truth": owned,
                 "AP": cells.mean(NUMBERS[0], at),
                 "server": server,
                 "AP_rescaled": None if value is None else value * len(categories) / len(positions),
-                "AP_rescaled_by_present": None if value is None or not present else value * everything / present,
+                "AP_rescaled_by_present": None if value is None or not owned else value * everything / owned,
             }
     return out

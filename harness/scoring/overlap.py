@@ -92,7 +92,9 @@ class Truths:
         self.local[self.rows] = np.arange(len(key)) - np.repeat(first, np.diff(self.first))
         """Position of each truth among those of its video and category."""
         self.owned = np.bincount(self.category, minlength=len(self.category_ids)) > 0
-        self.area = rle.areas(*self.masks.arrays()[:6], np.isin(np.arange(len(self.masks.start)), self.masks.frame_mask))
+        self.area = rle.areas(
+            *self.masks.arrays()[:6], np.isin(np.arange(len(self.masks.start)), self.masks.frame_mask)
+        )
         refuse_faults(self.area, self.masks, [f"{annotations.path}, annotation {r.id}" for r in truth.records])
 
     def pair_of(self, video: Ints, category: Ints) -> Ints:
@@ -126,11 +128,10 @@ def overlap(truths: Truths, batch: TrackBatch, rules: Sequence[MaskRules], floor
     pair[owners] = truths.pair_of(batch.video[owners], batch.category[owners])
     row_of = np.full(n, -1, np.int64)
     row_of[owners] = np.arange(len(owners))
-    known = batch.area_sum is not None and batch.area_frames is not None
     wanted = np.zeros(len(masks.start), np.bool_)
     meets = pair[owners] >= 0
-    frame_wanted = np.repeat(meets, np.diff(masks.track)) if known else np.ones(len(masks.frame_mask), np.bool_)
-    used = masks.frame_mask[frame_wanted]
+    known = batch.area_sum is not None
+    used = masks.frame_mask[np.repeat(meets, np.diff(masks.track))] if known else masks.frame_mask
     wanted[used[used >= 0]] = True
     area = rle.areas(*masks.arrays()[:6], wanted)
     if (area < 0).any():
@@ -140,7 +141,7 @@ def overlap(truths: Truths, batch: TrackBatch, rules: Sequence[MaskRules], floor
     wrong = np.zeros(n, np.int64)
     frames = np.full(n, -1, np.int64)
     frames[owners] = np.diff(masks.track)
-    if known:
+    if batch.area_sum is not None and batch.area_frames is not None:
         area_sum[:], area_frames[:] = batch.area_sum, batch.area_frames
     else:
         _track_areas(owners, batch.video, truths.sizes, masks.track, masks.frame_mask, masks.height, masks.width,
@@ -167,8 +168,8 @@ def concatenate(parts: Sequence[Overlaps]) -> Overlaps:
     return Overlaps(**joined)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _track_areas(owners, video, sizes, track, frame_mask, height, width, area, variants, total, frames, wrong):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)
+def _track_areas(owners, video, sizes, track, frame_mask, height, width, area, variants, total, frames, wrong):
     """Sum and number of the non-empty masks of each track; masks of a wrong size count only where they may vanish."""
     for row in range(len(owners)):
         t = owners[row]
@@ -186,9 +187,9 @@ def _track_areas(owners, video, sizes, track, frame_mask, height, width, area, v
                         frames[v, t] += 1
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _sum_areas(rows_d, rows_g, h, w, height_d, width_d, area_d, height_g, width_g, area_g, variants, sums):  # type: ignore[no-untyped-def]
-    """Add the areas that enter the union of two tracks to ``sums (rules,)``; return the largest possible intersection."""
+@numba.njit(cache=True, nogil=True)
+def _sum_areas(rows_d, rows_g, h, w, height_d, width_d, area_d, height_g, width_g, area_g, variants, sums):
+    """Add the areas that enter the union of two tracks to ``sums (rules,)``; return the most they can share."""
     most = np.int64(0)
     for f in range(len(rows_g)):  # frames behind the annotated ones do not exist
         d = rows_d[f] if f < len(rows_d) else -1
@@ -198,7 +199,7 @@ def _sum_areas(rows_d, rows_g, h, w, height_d, width_d, area_d, height_g, width_
             if fits:
                 most += min(area_d[d], area_g[g])
         else:
-            fits = d < 0 or height_d[d] == h and width_d[d] == w
+            fits = d < 0 or (height_d[d] == h and width_d[d] == w)
         for v in range(len(variants)):
             if f >= len(rows_d) and variants[v, 0]:
                 continue
@@ -211,9 +212,9 @@ def _sum_areas(rows_d, rows_g, h, w, height_d, width_d, area_d, height_g, width_
     return most
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _overlap_pairs(masks, area_d, truths, area_g, rows, first_truth, paired, first, pair, row_of, video, sizes,
-                   variants, floor, offset, intersection, union):  # type: ignore[no-untyped-def]  # fmt: skip
+                   variants, floor, offset, intersection, union):  # fmt: skip
     data_d, start_d, stop_d, kind_d, height_d, width_d, track_d, frame_d = masks
     data_g, start_g, stop_g, kind_g, height_g, width_g, track_g, frame_g = truths
     sums = np.zeros(len(variants), np.int64)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from harness.errors import UserError
-from harness.formats.youtube_vis import Annotations, AnnotationRecord
+from harness.formats.youtube_vis import AnnotationRecord, Annotations
+from harness.rle import Ints
 from harness.scoring.average_precision import Curves, Selection, evaluate, lengths_of, select_truths
 from harness.scoring.metrics import Metrics, summarise
-from harness.scoring.overlap import Floats, Ints, MaskRules, Overlaps, Truths, concatenate, overlap
+from harness.scoring.overlap import Floats, MaskRules, Overlaps, Truths, concatenate, overlap
 from harness.scoring.protocols import LENGTHS, Protocol, named
 from harness.warnings import Warnings
 
@@ -146,7 +147,7 @@ def _score(
     overlaps = concatenate(parts)
     _warn_of_sizes(overlaps, name, warnings)
     _warn_of_ids(truths, warnings)
-    results = []
+    results: list[Metrics] = []
     for index, one in enumerate(pair):
         if index and one is chosen:
             results.append(results[0])
@@ -258,5 +259,3 @@ def _warn_of_ids(truths: Truths, warnings: Warnings) -> None:
     if len(odd):
         where = f"{truths.annotations.path}, annotation {truths.truth.records[odd[0]].id}"
         warnings.add("annotation's number of frames differs from the video's", where, len(odd))
-
-

@@ -87,9 +87,7 @@ def test_faulty_files_are_refused_by_name(truth: Annotations, tmp_path: Path, te
         (with_first(segmentations=[box(9, 9, 0, 0, 3, 3)] * 2), "mask size differs from the video's"),
     ],
 )
-def test_odd_input_is_counted_and_strict_refuses_it(
-    truth: Annotations, tmp_path: Path, text: str, kind: str
-) -> None:
+def test_odd_input_is_counted_and_strict_refuses_it(truth: Annotations, tmp_path: Path, text: str, kind: str) -> None:
     warnings = score(truth, text, tmp_path).record()["warnings"]
     assert [(w["kind"], w["count"]) for w in warnings] == [(kind, 1)]
     assert "results.json, record 0" in warnings[0]["first"]
@@ -118,7 +116,8 @@ def test_keys_in_any_order_with_any_space_and_extra_fields(truth: Annotations, t
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.fixed_dictionaries({
-        "video_id": st.integers(0, 9), "name": st.text(max_size=8), "segmentations": st.lists(st.none() | st.text(max_size=4), max_size=4),
+        "video_id": st.integers(0, 9), "name": st.text(max_size=8),
+        "segmentations": st.lists(st.none() | st.text(max_size=4), max_size=4),
     }), min_size=1, max_size=12),
     st.integers(1, 64),
     st.sampled_from([None, 1]),

@@ -20,7 +20,6 @@ from harness.scoring.protocols import BURST, OFFICIAL, Protocol
 from harness.scoring.score import Score, curves_of, score_results, select
 from harness.warnings import Warnings
 
-
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 OVIS_NAMES = (*NAMES[:6], "APso", "APmo", "APho", *NAMES[6:], "ARso", "ARmo", "ARho")
 PER_CATEGORY = {"AP_small": "APs", "AP_medium": "APm", "AP_large": "APl"}
@@ -70,7 +69,9 @@ def test_official_numbers(golden: Path, case: str, name: str) -> None:
     score = evaluate(folder, VARIANTS[name])
     names = OVIS_NAMES if name == "ovis" else NAMES
     for suffix in ("", "_b", "_n", "_c", "_u"):
-        for key, official in zip(names, expected.get(f"stats{suffix}", ()), strict=bool(expected.get(f"stats{suffix}"))):
+        for key, official in zip(
+            names, expected.get(f"stats{suffix}", ()), strict=bool(expected.get(f"stats{suffix}"))
+        ):
             if suffix and name == "ytvis":
                 continue
             value = score.metrics.values[key + suffix[1:]]

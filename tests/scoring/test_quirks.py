@@ -65,7 +65,9 @@ def test_burst_areas_are_zero_and_come_from_masks_when_corrected(golden: Path) -
 def test_perfect_detections_score_exactly_one_without_epsilon(tmp_path: Path) -> None:
     assert of(document(), perfect(document()), tmp_path, LVVIS).metrics.values["AP"] == pytest.approx(1, abs=1e-12)
     assert of(document(), perfect(document()), tmp_path, LVVIS).metrics.values["AP"] != 1
-    assert of(document(), perfect(document()), tmp_path, without(LVVIS, "epsilon_in_precision")).metrics.values["AP"] == 1
+    assert (
+        of(document(), perfect(document()), tmp_path, without(LVVIS, "epsilon_in_precision")).metrics.values["AP"] == 1
+    )
 
 
 def of(truth: dict[str, Any], results: list[dict[str, Any]], folder: Path, one: Protocol) -> Score:
