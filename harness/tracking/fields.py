@@ -1,0 +1,69 @@
+"""What of a run becomes parameters, tags and metrics: flat, under keys that MLflow accepts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from harness import __version__
+
+_ARTIFACT_ONLY = ("packages", "inputs")
+"""Long parts of ``environment.json`` that nobody searches by; they are in the artifact."""
+
+
+def result_metrics(record: Mapping[str, Any]) -> dict[str, float]:
+    """Return the defined metrics of a ``metrics.json`` record: ``AP``, ``corrected.AP``, ``slices.…``, ``videos.…``."""
+    values = dict(record.get("metrics", {}))
+    values |= {f"corrected.{key}": value for key, value in record.get("corrected", {}).items()}
+    values |= _leaves(record.get("slices", {}), "slices")
+    videos = record.get("videos", {})
+    values |= {f"videos.{key}": videos.get(key) for key in ("total", "done")}
+    values["videos.failed"] = len(videos.get("failed", ()))
+    return {key: float(value) for key, value in values.items() if value is not None}
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str) -> dict[str, float]:
+    """Return the numbers in nested mappings under dotted keys."""
+    found: dict[str, float] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= _leaves(value, f"{prefix}.{key}")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[f"{prefix}.{key}"] = float(value)
+    return found
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested mappings as text under dotted keys; lists as JSON."""
+    found: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
+    return found
+
+
+def tags_of(record: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the run can be found by: names, versions, hardware, git commit."""
+    tags = {key: str(record[key]) for key in ("model", "dataset", "split") if key in record}
+    tags |= {"harness.version": __version__, "mlflow.source.name": "harness run", "mlflow.source.type": "LOCAL"}
+    tags |= flat({key: value for key, value in environment.items() if key not in _ARTIFACT_ONLY})
+    commit = environment.get("git_commit")
+    return tags | ({"mlflow.source.git.commit": str(commit)} if commit else {})
+
+
+def result_tags(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is known of a run once it is scored: protocol name and version, whether it is complete."""
+    protocol = record.get("protocol") or {}
+    tags = {f"protocol.{key}": str(value) for key, value in protocol.items()}
+    return tags | {"complete": "true" if record.get("complete") else "false"}
+
+
+def legal(key: str) -> str:
+    """Return ``key`` with every character MLflow refuses replaced, at most 250 characters long."""
+    key = re.sub(r"[^\w./ -]", "_", key)
+    # A key is also taken for a path, which must be in its simplest form.
+    return "/".join(part for part in key.split("/") if part.strip(".")).strip("/")[:250] or "_"

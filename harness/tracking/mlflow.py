@@ -1,0 +1,330 @@
+"""MLflow tracking: an embedded SQLite store by default, a server where ``MLFLOW_TRACKING_URI`` names one.
+
+A run never depends on it. Every call has a short time limit; the first failure ends tracking and becomes one warning.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from harness.tracking.credentials import redact, safe_uri
+from harness.tracking.fields import flat, legal, result_metrics, result_tags, tags_of
+from harness.tracking.system_metrics import SystemMetrics
+
+ARTIFACTS = (
+    "config.json",
+    "environment.json",
+    "metrics.json",
+    "per_category.csv",
+    "table.md",
+    "timings.json",
+    "failures.json",
+)
+"""Files of the run folder that are logged, those of them that exist."""
+
+_LINK = "mlflow.json"
+_TABLE = "per_category.json"
+_PARAMS_PER_BATCH, _PARAM_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH, _WARNING_LENGTH = 100, 6000, 5000, 36, 300
+
+# MLflow reads these when it makes a request and has no other door for them. What the user has set stands.
+_REQUEST_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output belongs to --json
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # whether a benchmark run is reported to anybody is the user's decision
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+_CONNECT_SECONDS = 5
+_LOUD = ("mlflow", "alembic", "urllib3")
+
+# The environment and the loggers belong to the process, so one call into MLflow at a time.
+_ONE_AT_A_TIME = threading.RLock()
+
+
+class _Link(msgspec.Struct, frozen=True):
+    """``mlflow.json`` in a run folder: which MLflow run it is logged to, so that a resumed run continues there."""
+
+    tracking_uri: str
+    experiment_id: str
+    run_id: str
+
+
+class _Logged(NamedTuple):
+    """The MLflow run being written; ``started_ms`` is its start in milliseconds since the epoch."""
+
+    client: Any
+    run_id: str
+    started_ms: int
+    is_resumed: bool
+
+
+class MlflowTracker:
+    """Logs one run after another: `start`, `log_result`, `finish`.
+
+    ``uri`` defaults to ``MLFLOW_TRACKING_URI``, then to ``mlflow.db`` in ``runs_dir`` with artifacts in ``mlartifacts``
+    beside it. Nothing here raises for a store that cannot be reached: `finish` returns what could not be logged.
+    """
+
+    def __init__(self, runs_dir: Path, uri: str | None = None) -> None:
+        runs_dir = runs_dir.resolve()
+        self._embedded = f"sqlite:///{runs_dir / 'mlflow.db'}"
+        self._artifacts = (runs_dir / "mlartifacts").as_uri()
+        self._uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or self._embedded
+        self._is_lost = False
+        self._warnings: list[str] = []
+        self._logged: _Logged | None = None
+        self._system_metrics: SystemMetrics | None = None
+        self._status = "KILLED"
+
+    @property
+    def uri(self) -> str:
+        """The tracking address without credentials."""
+        return safe_uri(self._uri)
+
+    def start(self, record: Mapping[str, Any]) -> None:
+        """Open the MLflow run of ``record["folder"]``, or the one a former part of this run was logged to.
+
+        ``record`` has ``model``, ``dataset``, ``split`` and ``folder``; the folder holds ``config.json`` and
+        ``environment.json``, which become parameters, dataset input and tags.
+        """
+        self._status = "KILLED"  # until there is a result: whatever ends the run before that has cut it short
+        self._attempt(lambda: self._start(record))
+
+    def log_result(
+        self, run_folder: Path, record: Mapping[str, Any], per_category: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Log the metrics of ``record`` (what ``metrics.json`` holds) in one batch, and the files of the run folder.
+
+        Undefined metrics (``None``) are left out; corrected ones are ``corrected.AP`` and so on. ``per_category`` has
+        one mapping per category, all with the same keys.
+        """
+        self._status = "FINISHED" if record.get("complete") else "FAILED"
+        self._attempt(lambda: self._log_result(run_folder, record, per_category))
+
+    def finish(self) -> list[str]:
+        """End the MLflow run; return the warnings since the last call, one line each, at most one per cause."""
+        if self._system_metrics is not None:
+            self._system_metrics.stop()
+        self._attempt(self._finish)
+        self._system_metrics = self._logged = None
+        warnings, self._warnings = self._warnings, []
+        return warnings
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        if self._is_lost:
+            return
+        with _ONE_AT_A_TIME:
+            try:
+                with _brief_and_quiet():
+                    action()
+            # MLflow, its transports and its database raise types of their own, and none of them may stop a run:
+            # the failure is reported by `finish`, once, and nothing more is tried on a store that has failed.
+            except Exception as error:
+                self._is_lost = True
+                cause = redact(_innermost(error), self._uri)
+                self._warnings.append(
+                    f"MLflow at {self.uri} could not be used: {cause}; the run folder has everything, "
+                    "the same command logs it once MLflow answers"
+                )
+
+    def _start(self, record: Mapping[str, Any]) -> None:
+        from mlflow import MlflowClient
+
+        folder = Path(record["folder"])
+        _reach_database(self._uri)
+        client = MlflowClient(tracking_uri=self._uri)
+        logged = self._logged = self._resume(client, folder) or self._create(client, folder, record)
+        config, environment = _read_json(folder / "config.json"), _read_json(folder / "environment.json")
+        self._log_params(logged, flat(config))
+        self._log_tags(logged, tags_of(record, environment))
+        client.log_inputs(logged.run_id, datasets=[_dataset_input(record, config)])
+        self._system_metrics = SystemMetrics(self._log_system_metrics)
+        self._system_metrics.start()
+
+    def _resume(self, client: Any, folder: Path) -> _Logged | None:
+        from mlflow.exceptions import MlflowException
+
+        link = self._read_link(folder)
+        if link is None or link.tracking_uri != self.uri:
+            return None
+        try:
+            run = client.get_run(link.run_id)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None  # the store was emptied or replaced since
+            raise
+        if run.info.lifecycle_stage != "active":
+            return None
+        client.update_run(link.run_id, status="RUNNING")
+        return _Logged(client, link.run_id, run.info.start_time, is_resumed=True)
+
+    def _read_link(self, folder: Path) -> _Link | None:
+        path = folder / _LINK
+        if not path.exists():
+            return None
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=_Link)
+        except msgspec.MsgspecError:
+            self._warnings.append(f"{path}: is not a record of an MLflow run; a new MLflow run was started")
+            return None
+
+    def _create(self, client: Any, folder: Path, record: Mapping[str, Any]) -> _Logged:
+        experiment_id = self._experiment(client, str(record["dataset"]))
+        name = f"{record['model']}-{folder.name.rpartition('-')[2]}"
+        run = client.create_run(experiment_id, run_name=name)
+        link = _Link(self.uri, experiment_id, run.info.run_id)
+        _write_atomically(folder / _LINK, msgspec.json.encode(link))
+        return _Logged(client, run.info.run_id, run.info.start_time, is_resumed=False)
+
+    def _experiment(self, client: Any, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        location = self._artifacts if self._uri == self._embedded else None
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(client.create_experiment(name, artifact_location=location))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                found = client.get_experiment_by_name(name)  # another run was quicker
+        if found.lifecycle_stage != "active":
+            raise MlflowException(f'experiment "{name}" is deleted; restore it with `mlflow experiments restore`')
+        return str(found.experiment_id)
+
+    def _log_params(self, logged: _Logged, params: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+
+        # A parameter cannot be changed once logged, and a resumed run has logged its own already.
+        known = logged.client.get_run(logged.run_id).data.params if logged.is_resumed else {}
+        new = [
+            Param(legal(key), redact(value, self._uri)[:_PARAM_LENGTH])
+            for key, value in params.items()
+            if legal(key) not in known
+        ]
+        for first in range(0, len(new), _PARAMS_PER_BATCH):
+            logged.client.log_batch(logged.run_id, params=new[first : first + _PARAMS_PER_BATCH])
+
+    def _log_tags(self, logged: _Logged, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        entities = [RunTag(legal(key), redact(value, self._uri)[:_TAG_LENGTH]) for key, value in tags.items()]
+        logged.client.log_batch(logged.run_id, tags=entities)
+
+    def _log_system_metrics(self, sample: dict[str, float]) -> None:
+        """Called from the sampling thread; the step is seconds since the MLflow run began."""
+
+        def log() -> None:
+            if self._logged is not None:
+                step = (time.time_ns() // 1_000_000 - self._logged.started_ms) // 1000
+                self._logged.client.log_batch(self._logged.run_id, metrics=_metrics(sample, step))
+
+        self._attempt(log)
+
+    def _log_result(
+        self, run_folder: Path, record: Mapping[str, Any], per_category: Sequence[Mapping[str, Any]]
+    ) -> None:
+        if self._logged is None:
+            return
+        client, run_id = self._logged.client, self._logged.run_id
+        client.log_batch(run_id, metrics=_metrics(result_metrics(record), step=0))
+        self._log_tags(self._logged, result_tags(record))
+        for name in ARTIFACTS:
+            if (run_folder / name).is_file():
+                client.log_artifact(run_id, str(run_folder / name))
+        if per_category:
+            # The form of MLflow's `log_table`, which would append to the table of a run that is logged again.
+            columns = list(per_category[0])
+            rows = [[row.get(column) for column in columns] for row in per_category]
+            client.log_dict(run_id, {"columns": columns, "data": rows}, _TABLE)
+            client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": _TABLE, "type": "table"}]))
+
+    def _finish(self) -> None:
+        if self._logged is not None:
+            self._logged.client.set_terminated(self._logged.run_id, status=self._status)
+
+
+@contextmanager
+def _brief_and_quiet() -> Iterator[None]:
+    """Give MLflow short time limits and no voice for the calls inside; the environment is as before afterwards."""
+    added = {key: value for key, value in _REQUEST_ENVIRONMENT.items() if key not in os.environ}
+    levels: dict[str, int] = {}
+    os.environ.update(added)
+    try:
+        import mlflow.tracking  # noqa: F401  it sets the levels of its loggers, so before ours
+
+        for name in _LOUD:
+            levels[name] = logging.getLogger(name).level
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        for key in added:
+            os.environ.pop(key, None)
+
+
+def _reach_database(uri: str) -> None:
+    """Connect once to a store that is a database: MLflow itself would try ten times over some 100 seconds."""
+    from mlflow.store.db.db_types import DATABASE_ENGINES
+    from sqlalchemy import create_engine
+
+    kind = uri.partition(":")[0].partition("+")[0]
+    if kind in DATABASE_ENGINES:
+        limits = {"connect_timeout": _CONNECT_SECONDS} if kind in ("postgresql", "mysql") else {}
+        engine = create_engine(uri, connect_args=limits)
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
+
+
+def _innermost(error: BaseException) -> str:
+    """Return the message of the first cause in one line: "connection refused", not the five errors around it."""
+    seen = {id(error)}
+    while (inner := error.__cause__ or error.__context__) is not None and id(inner) not in seen:
+        seen.add(id(inner))
+        error = inner
+    line = " ".join(str(error).split()) or type(error).__name__
+    return line if len(line) <= _WARNING_LENGTH else line[: _WARNING_LENGTH - 1] + "…"
+
+
+def _metrics(values: Mapping[str, float], step: int) -> list[Any]:
+    from mlflow.entities import Metric
+
+    now_ms = time.time_ns() // 1_000_000
+    return [Metric(legal(key), value, now_ms, step) for key, value in values.items()]
+
+
+def _dataset_input(record: Mapping[str, Any], config: Mapping[str, Any]) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    digest = str(config.get("digest", ""))
+    source = {"tags": {"dataset": record["dataset"], "split": record.get("split"), "annotations_sha256": digest}}
+    dataset = Dataset(
+        name=f"{record['dataset']}-{record.get('split', '')}",
+        digest=digest[:_DIGEST_LENGTH] or "unknown",
+        source_type="code",  # MLflow's kind for data that no single address stands for
+        source=json.dumps(source),
+    )
+    return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "evaluation")])
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if path.exists() else {}
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)

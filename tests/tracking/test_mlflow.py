@@ -1,0 +1,361 @@
+"""What a run leaves in MLflow: in the embedded store, on a real server, and when there is none."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from harness.tracking.mlflow import MlflowTracker
+
+DIGEST = "ab" * 32
+PER_CATEGORY = [{"id": 1, "name": "cat", "AP": 0.5}, {"id": 2, "name": "dog", "AP": None}]
+
+
+@pytest.fixture(autouse=True)
+def no_server_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+def make_run(runs: Path, name: str = "oracle-shapes-val-0123abcd", **config: Any) -> dict[str, Any]:
+    """A finished run folder as `harness run` leaves it; returns its ``metrics.json``."""
+    folder = runs / name
+    folder.mkdir(parents=True)
+    record = {
+        "format": 1,
+        "model": "oracle",
+        "dataset": "shapes",
+        "split": "val",
+        "folder": str(folder),
+        "complete": True,
+        "protocol": {"name": "lvvis", "version": "1"},
+        "metrics": {"AP": 0.625, "APb": 0.5, "APn": None},
+        "corrected": {"AP": 0.75},
+        "undefined": {"metrics": {"APn": "no truth in group novel"}},
+        "warnings": [],
+        "slices": {"area": {"small": 0.25, "large": None}},
+        "videos": {"total": 12, "done": 12, "failed": []},
+    }
+    settings = {"model": "oracle", "dataset": "shapes", "split": "val", "seed": 0, "digest": DIGEST, **config}
+    environment = {"cpu": {"model": "two fast cores"}, "git_commit": "c0ffee", "packages": {"a": "1"}}
+    (folder / "config.json").write_text(json.dumps(settings))
+    (folder / "environment.json").write_text(json.dumps(environment))
+    (folder / "metrics.json").write_text(json.dumps(record))
+    (folder / "per_category.csv").write_text("id,name,AP\n1,cat,0.5\n2,dog,\n")
+    (folder / "table.md").write_text("| Method |\n")
+    return record
+
+
+def log(tracker: MlflowTracker, record: dict[str, Any]) -> list[str]:
+    tracker.start(record)
+    tracker.log_result(Path(record["folder"]), record, PER_CATEGORY)
+    return tracker.finish()
+
+
+def table_names(uri: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Categories of the table that the MLflow pages show for the only run."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # `load_table` searches there, whatever its client's address
+    run = only_run(uri)
+    return list(MlflowClient(uri).load_table(run.info.experiment_id, "per_category.json")["name"])
+
+
+def only_run(uri: str, experiment: str = "shapes") -> Any:
+    client = MlflowClient(uri)
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    (run,) = client.search_runs([found.experiment_id])
+    return run
+
+
+def check_everything_is_there(uri: str) -> None:
+    run, client = only_run(uri), MlflowClient(uri)
+    assert run.info.run_name == "oracle-0123abcd"
+    assert run.info.status == "FINISHED"
+    results = {key: value for key, value in run.data.metrics.items() if not key.startswith("system/")}
+    assert results == {
+        "AP": 0.625,
+        "APb": 0.5,
+        "corrected.AP": 0.75,
+        "slices.area.small": 0.25,
+        "videos.total": 12,
+        "videos.done": 12,
+        "videos.failed": 0,
+    }
+    assert run.data.metrics["system/system_memory_usage_megabytes"] > 0
+    assert run.data.params["seed"] == "0"
+    assert run.data.params["config.drop_tracks"] == "0.1"
+    tags = run.data.tags
+    assert (tags["protocol.name"], tags["protocol.version"], tags["complete"]) == ("lvvis", "1", "true")
+    assert (tags["git_commit"], tags["mlflow.source.git.commit"], tags["cpu.model"]) == (
+        "c0ffee",
+        "c0ffee",
+        "two fast cores",
+    )
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("shapes-val", DIGEST[:36])
+    assert json.loads(data.dataset.source)["tags"]["annotations_sha256"] == DIGEST
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert files == {
+        "config.json",
+        "environment.json",
+        "metrics.json",
+        "per_category.csv",
+        "per_category.json",
+        "table.md",
+    }
+    local = client.download_artifacts(run.info.run_id, "per_category.csv")
+    assert "dog" in Path(local).read_text()
+
+
+def test_the_embedded_store_holds_everything(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = make_run(runs, config={"drop_tracks": 0.1})
+    assert log(MlflowTracker(runs), record) == []
+    uri = f"sqlite:///{runs / 'mlflow.db'}"
+    check_everything_is_there(uri)
+    assert list((runs / "mlartifacts").rglob("per_category.csv"))
+    assert table_names(uri, monkeypatch) == ["cat", "dog"]
+
+
+def test_the_environment_variable_names_the_store(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"sqlite:///{tmp_path / 'other.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.chdir(tmp_path)  # MLflow puts the artifacts of such a store into the working directory
+    assert log(MlflowTracker(runs), make_run(runs)) == []
+    assert only_run(uri).data.metrics["AP"] == 0.625
+    assert not (runs / "mlflow.db").exists()
+
+
+def test_a_resumed_run_continues_its_mlflow_run(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = make_run(runs)
+    tracker = MlflowTracker(runs)
+    tracker.start(record)
+    assert tracker.finish() == []
+    uri = f"sqlite:///{runs / 'mlflow.db'}"
+    assert only_run(uri).info.status == "KILLED"
+
+    assert log(MlflowTracker(runs), {**record, "complete": False}) == []
+    assert only_run(uri).info.status == "FAILED"
+    assert only_run(uri).data.tags["complete"] == "false"
+
+    record["metrics"]["AP"] = 0.875
+    assert log(MlflowTracker(runs), record) == []
+    run = only_run(uri)
+    assert (run.info.status, run.data.metrics["AP"], run.data.tags["complete"]) == ("FINISHED", 0.875, "true")
+    assert len(run.inputs.dataset_inputs) == 1
+    assert table_names(uri, monkeypatch) == ["cat", "dog"]
+
+
+def test_another_store_or_a_vanished_run_starts_a_new_mlflow_run(runs: Path, tmp_path: Path) -> None:
+    record = make_run(runs)
+    assert log(MlflowTracker(runs), record) == []
+    first = json.loads((Path(record["folder"]) / "mlflow.json").read_text())["run_id"]
+
+    second_uri = f"sqlite:///{tmp_path / 'second.db'}"
+    client = MlflowClient(second_uri)
+    client.create_experiment("shapes", artifact_location=(tmp_path / "artifacts").as_uri())
+    assert log(MlflowTracker(runs, second_uri), record) == []
+    second = only_run(second_uri).info.run_id
+    assert second != first
+
+    client.delete_run(second)
+    assert log(MlflowTracker(runs, second_uri), record) == []
+    assert only_run(second_uri).info.run_id != second
+
+    link = Path(record["folder"]) / "mlflow.json"
+    link.write_text(link.read_text().replace(only_run(second_uri).info.run_id, "0" * 32))
+    assert log(MlflowTracker(runs, second_uri), record) == []
+
+
+def test_a_damaged_link_is_reported_and_replaced(runs: Path) -> None:
+    record = make_run(runs)
+    (Path(record["folder"]) / "mlflow.json").write_text('{"run_id": ')
+    (warning,) = log(MlflowTracker(runs), record)
+    assert "mlflow.json" in warning
+    assert log(MlflowTracker(runs), record) == []
+
+
+def test_a_deleted_experiment_is_a_warning_that_names_the_mend(runs: Path) -> None:
+    assert log(MlflowTracker(runs), make_run(runs)) == []
+    client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+    client.delete_experiment("1")
+    (warning,) = log(MlflowTracker(runs), make_run(runs, "oracle-shapes-val-ffffffff"))
+    assert "mlflow experiments restore" in warning
+
+
+def test_several_runs_share_one_tracker(runs: Path) -> None:
+    tracker = MlflowTracker(runs)
+    for name in ("oracle-shapes-val-00000001", "oracle-shapes-val-00000002"):
+        assert log(tracker, make_run(runs, name)) == []
+    client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+    assert {run.info.run_name for run in client.search_runs(["1"])} == {"oracle-00000001", "oracle-00000002"}
+
+
+def test_many_odd_and_long_parameters_and_keys_are_taken(runs: Path) -> None:
+    config: dict[str, Any] = {f"key {number}": number for number in range(250)}
+    config |= {"läng/../e$": "x" * 10_000, "address": "http://me:secret@host/x", "list": [1, 2], "nothing": None}
+    record = make_run(runs, config=config)
+    record["metrics"]["AP@[.5:.95]"] = 0.5
+    assert log(MlflowTracker(runs), record) == []
+    run = only_run(f"sqlite:///{runs / 'mlflow.db'}")
+    assert run.data.params["config.key 249"] == "249"
+    assert run.data.params["config.address"] == "http://host/x"
+    assert run.data.params["config.list"] == "[1, 2]"
+    assert run.data.metrics["AP__.5_.95_"] == 0.5
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A real ``mlflow server`` on a free port of this machine with a store of its own."""
+    port, home = free_port(), tmp_path / "server"
+    home.mkdir()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{home / 'server.db'}"]
+    command += ["--artifacts-destination", str(home / "files")]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (home / "log").open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=home, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        wait_until_healthy(f"http://127.0.0.1:{port}", process, home / "log")
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        kill(process)
+
+
+def wait_until_healthy(url: str, process: subprocess.Popen[bytes], output: Path) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise AssertionError(f"mlflow server did not start: {output.read_text()[-2000:]}")
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End the server and its workers, which share its process group."""
+    if process.poll() is None:
+        os.killpg(process.pid, 9)
+    process.wait()
+
+
+def test_a_real_server_holds_everything_then_dies_during_a_run(
+    server: tuple[str, subprocess.Popen[bytes]], runs: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    uri, process = server
+    assert log(MlflowTracker(runs, uri), make_run(runs, config={"drop_tracks": 0.1})) == []
+    check_everything_is_there(uri)
+    again = json.loads((runs / "oracle-shapes-val-0123abcd" / "metrics.json").read_text())
+    assert log(MlflowTracker(runs, uri), again) == []
+    only_run(uri)  # logged again to the same run
+    assert not (runs / "mlflow.db").exists()
+
+    capfd.readouterr()
+    record = make_run(runs, "oracle-shapes-val-ffffffff")
+    tracker = MlflowTracker(runs, uri.replace("//", "//me:secret@"))
+    tracker.start(record)
+    kill(process)
+    tracker.log_result(Path(record["folder"]), record, PER_CATEGORY)
+    (warning,) = tracker.finish()
+    assert uri in warning
+    assert "refused" in warning
+    assert tracker.finish() == []
+    assert capfd.readouterr() == ("", "")
+    assert "secret" not in warning + (Path(record["folder"]) / "mlflow.json").read_text()
+
+
+def test_a_closed_port_costs_one_line_for_any_number_of_runs(runs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tracker = MlflowTracker(runs, f"http://me:secret@127.0.0.1:{free_port()}")
+    warnings = [
+        warning
+        for name in ("oracle-shapes-val-00000001", "oracle-shapes-val-00000002")
+        for warning in log(tracker, make_run(runs, name))
+    ]
+    (warning,) = warnings
+    assert "\n" not in warning
+    assert "refused" in warning
+    assert "secret" not in warning
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_server_that_never_answers_is_given_up(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        (warning,) = log(MlflowTracker(runs, f"http://127.0.0.1:{listener.getsockname()[1]}"), make_run(runs))
+    assert "timed out" in warning
+
+
+def test_a_store_that_cannot_be_written_is_a_warning(runs: Path) -> None:
+    record = make_run(runs)
+    (runs / "mlflow.db").mkdir()
+    (warning,) = log(MlflowTracker(runs), record)
+    assert "mlflow.db" in warning
+
+
+def test_the_environment_is_left_as_it_was(runs: Path) -> None:
+    before = dict(os.environ)
+    assert log(MlflowTracker(runs), make_run(runs)) == []
+    assert dict(os.environ) == before
+
+
+def test_a_fresh_process_prints_nothing_and_keeps_help_fast(runs: Path) -> None:
+    record = make_run(runs)
+    script = textwrap.dedent(
+        """
+        import json, sys
+        from pathlib import Path
+        from harness.tracking.mlflow import MlflowTracker
+        assert not {"mlflow", "torch", "pandas"} & set(sys.modules)
+        record = json.loads(Path(sys.argv[1], "metrics.json").read_text())
+        tracker = MlflowTracker(Path(sys.argv[1]).parent)
+        tracker.start(record)
+        tracker.log_result(Path(sys.argv[1]), record, [])
+        assert tracker.finish() == []
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script, record["folder"]], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_system_metrics_are_sampled_while_the_run_goes_on(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    record = make_run(runs)
+    tracker = MlflowTracker(runs)
+    tracker.start(record)
+    client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+    run_id = json.loads((Path(record["folder"]) / "mlflow.json").read_text())["run_id"]
+    end = time.monotonic() + 30
+    while len(client.get_metric_history(run_id, "system/cpu_utilization_percentage")) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert tracker.finish() == []
+    assert mlflow.active_run() is None
