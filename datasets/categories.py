@@ -1,0 +1,68 @@
+"""Category lists: those that come with the package, their groups, and how a file's list differs from them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import resources
+
+from harness.formats.youtube_vis import CategoryRecord
+from harness.types import Category
+
+GROUP_NAMES = {"b": "base", "n": "novel", "c": "common", "u": "uncommon"}
+"""Names of the groups that protocols know by a suffix."""
+
+
+@cache
+def packaged(name: str) -> tuple[CategoryRecord, ...]:
+    """The category list ``datasets/data/{name}.csv``, ascending by id."""
+    text = (resources.files("harness.datasets.data") / f"{name}.csv").read_text(encoding="utf-8")
+    return tuple(sorted((_record(row) for row in csv.DictReader(text.splitlines())), key=lambda c: c.id))
+
+
+def _record(row: Mapping[str, str]) -> CategoryRecord:
+    partition = row.get("partition")
+    synonyms = tuple(s for s in (row.get("synonyms") or "").split("|") if s and s != row["name"])
+    return CategoryRecord(
+        int(row["id"]), row["name"], int(partition) if partition else None, row.get("frequency") or None, None, synonyms
+    )
+
+
+def in_groups(records: Iterable[CategoryRecord], protocol: str) -> tuple[Category, ...]:
+    """The categories with the groups over which ``protocol`` averages them.
+
+    Raises `UserError` for an unknown protocol, or one that needs a field that the records lack.
+    """
+    from harness.scoring.protocols import named
+
+    records = tuple(records)
+    groups: dict[int, list[str]] = {}
+    for suffix, ids in named(protocol).groups(records).items():
+        for category_id in ids:
+            groups.setdefault(category_id, []).append(GROUP_NAMES[suffix])
+    return tuple(Category(c.id, c.name, c.synonyms, tuple(groups.get(c.id, ()))) for c in records)
+
+
+def difference(
+    found: Iterable[CategoryRecord], known: Iterable[CategoryRecord], spellings: Mapping[str, str] | None = None
+) -> str | None:
+    """Say how two category lists differ first (ids, names, partitions), or return ``None``.
+
+    Case, spaces and underscores do not matter; ``spellings`` gives other spellings of known names.
+    """
+    here, there = {c.id: c for c in found}, {c.id: c for c in known}
+    for category_id in sorted(here.keys() | there.keys()):
+        ours, theirs = there.get(category_id), here.get(category_id)
+        if theirs is None or ours is None:
+            lacking = f"lacks category {category_id}" if theirs is None else f"has an unknown category {category_id}"
+            return f"{lacking} ({len(here)} categories, {len(there)} expected)"
+        if _plain(theirs.name) not in {_plain(ours.name), _plain((spellings or {}).get(ours.name, ours.name))}:
+            return f'category {category_id} is "{theirs.name}", "{ours.name}" expected'
+        if None not in (theirs.partition, ours.partition) and theirs.partition != ours.partition:
+            return f"category {category_id} ({ours.name}) has partition {theirs.partition}, {ours.partition} expected"
+    return None
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_")

@@ -1,0 +1,67 @@
+"""LV-VIS (Wang et al., ICCV 2023): 1196 categories; base are those of COCO and of LVIS frequent and common.
+
+    {data root}/lvvis/train_instances_.json   val_instances_.json   test_instances.json
+    {data root}/lvvis/{train,val,test}/JPEGImages/{video}/{frame}.jpg
+
+Files with a trailing underscore are the corrected release, which published numbers use.
+"""
+
+from __future__ import annotations
+
+from harness.datasets.youtube_vis_format import Release, Split, VisDataset
+
+
+def _release(label: str, split: str, file: str, tracks: int | None = None) -> Release:
+    return Release(label, (file, f"{split}/{file}", f"annotations/{file}"), tracks)
+
+
+def _frames(split: str) -> tuple[str, ...]:
+    return (f"{split}/JPEGImages", f"JPEGImages/{split}", "JPEGImages")
+
+
+PLUGIN = VisDataset(
+    name="lvvis",
+    title="LV-VIS",
+    summary="Large-vocabulary VIS: 4828 videos, 1196 categories, 641 base and 555 novel",
+    declared=(
+        Split(
+            "train",
+            (
+                _release("corrected release", "train", "train_instances_.json", 15_967),
+                _release("first release", "train", "train_instances.json"),
+            ),
+            _frames("train"),
+            public=True,
+            videos=3083,
+        ),
+        Split(
+            "val",
+            (
+                _release("corrected release", "val", "val_instances_.json", 3719),
+                _release("first release", "val", "val_instances.json"),
+            ),
+            _frames("val"),
+            public=True,
+            videos=837,
+            frame_count=19_139,
+        ),
+        Split(
+            "test",
+            (
+                _release("corrected release", "test", "test_instances_.json"),
+                _release("first release", "test", "test_instances.json"),
+            ),
+            _frames("test"),
+            public=False,
+            videos=908,
+        ),
+    ),
+    default_split="val",
+    folders=("lvvis", "LVVIS", "LV-VIS"),
+    category_list="lvvis",
+    protocol="lvvis",
+    home="https://github.com/haochenheheda/LVVIS",
+    server="submit the zip to Codabench competition 1748, https://www.codabench.org/competitions/1748",
+    # Names in the released files are whole paths, some with backslashes: only video and frame count.
+    frame_depth=2,
+)

@@ -1,0 +1,239 @@
+"""Datasets whose annotations are in YouTube-VIS form: one declaration each, one way to open and to check them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.datasets.categories import difference, in_groups, packaged
+from harness.datasets.completeness import CopyReport, Counts, SplitReport, check_frames
+from harness.errors import UserError, near
+from harness.formats.youtube_vis import Annotations, VideoRecord, read_annotations
+from harness.frames import ImageFrames
+from harness.types import Category, Dataset, Video
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A revision of an annotation file: the places where it may lie below the dataset's folder, best first."""
+
+    label: str
+    files: tuple[str, ...]
+    tracks: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A split: its releases in order of preference, the folders where its frames may lie, and what it holds.
+
+    ``public`` says whether the truth is public; if not, only the dataset's server can score it.
+    """
+
+    name: str
+    releases: tuple[Release, ...]
+    frames: tuple[str, ...]
+    public: bool
+    videos: int | None = None
+    frame_count: int | None = None
+
+
+class _Place(NamedTuple):
+    """Where a split was found."""
+
+    annotations: Path
+    release: Release
+    frames: Path
+
+
+@dataclass(frozen=True)
+class VisDataset:
+    """A dataset in YouTube-VIS annotation form; satisfies `harness.types.DatasetPlugin`.
+
+    ``folders`` are names that its folder may have below the data root (the data root itself counts too).
+    ``category_list`` names a list in ``datasets/data``; a file whose list differs is refused, unless
+    ``file_categories`` says that the file's own list rules. ``frame_depth`` is how many trailing components of a file
+    name count (``None``: all). ``home`` is where a user gets the data, ``server`` where hidden truth is scored.
+    """
+
+    name: str
+    title: str
+    summary: str
+    declared: tuple[Split, ...]
+    default_split: str
+    folders: tuple[str, ...]
+    category_list: str
+    protocol: str
+    home: str
+    server: str | None = None
+    file_categories: bool = False
+    frame_depth: int | None = None
+    spellings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits."""
+        return tuple(split.name for split in self.declared)
+
+    def open(self, data_root: Path, split: str) -> Dataset:
+        """Read the annotations of a split; frames stay on disk and are first looked at when they are read.
+
+        Raises `UserError` for an unknown split, a missing or malformed annotation file, or one of another dataset.
+        """
+        declared = self._split(split)
+        place = self._find(Path(data_root), declared)
+        if place is None:
+            what = f"no annotations of the {split} split under {data_root}"
+            raise UserError(self.name, what, f"expected {self.tree(Path(data_root), split)}; get it from {self.home}")
+        annotations = self._withheld(read_annotations(place.annotations), declared)
+        log.info("%s %s: %s, %s", self.name, split, place.release.label, place.annotations)
+        if place.release != declared.releases[0]:
+            log.warning("%s: %s", place.annotations, _not_comparable(place.release, declared))
+        if annotations.truth is None and declared.public:
+            mend = f"get the file with annotations from {self.home}"
+            raise UserError(str(place.annotations), "has no annotations, though this split's truth is public", mend)
+        categories = self._categories(annotations)
+        videos = _videos(annotations, place.frames, self.frame_depth)
+        server = None if annotations.truth is not None else self.server
+        return Dataset(self.name, split, categories, videos, self.protocol, annotations, server)
+
+    def check(self, data_root: Path, split: str | None = None) -> CopyReport:
+        """Compare a copy with what it should hold: all splits, or the named one. Every frame file is looked at."""
+        chosen = self.declared if split is None else (self._split(split),)
+        reports = tuple(self._check(Path(data_root), one) for one in chosen)
+        return CopyReport(self.name, str(data_root), reports, self.home)
+
+    def tree(self, data_root: Path, split: str) -> str:
+        """The files that a split needs, in words and on one line."""
+        declared = self._split(split)
+        folder = data_root / self.folders[0]
+        files = " or ".join(f"{folder / r.files[0]} ({r.label})" for r in declared.releases)
+        return f"{files}, with frames in {folder / declared.frames[0]}/<video>/<frame>.jpg"
+
+    def _split(self, name: str) -> Split:
+        for split in self.declared:
+            if split.name == name:
+                return split
+        raise UserError(f'{self.name}, split "{name}"', "there is no such split", near(name, self.splits))
+
+    def _find(self, data_root: Path, split: Split) -> _Place | None:
+        for release in split.releases:
+            for folder in (*(data_root / name for name in self.folders), data_root):
+                for file in release.files:
+                    if (folder / file).is_file():
+                        frames = [folder / f for f in split.frames if (folder / f).is_dir()]
+                        return _Place(folder / file, release, frames[0] if frames else folder / split.frames[0])
+        return None
+
+    def _categories(self, annotations: Annotations) -> tuple[Category, ...]:
+        if self.file_categories:
+            return in_groups(annotations.categories, self.protocol)
+        known = packaged(self.category_list)
+        differs = difference(annotations.categories, known, self.spellings)
+        if differs is not None:
+            mend = f"use {self.title}'s own file, or name your own with --annotations, --frames and --protocol"
+            raise UserError(annotations.path, f"is not {self.title}'s category list: {differs}", mend)
+        return in_groups(known, self.protocol)
+
+    def _withheld(self, annotations: Annotations, split: Split) -> Annotations:
+        """An empty list of annotations means withheld truth where only the server has it."""
+        if not split.public and annotations.truth is not None and not annotations.truth.records:
+            return replace(annotations, truth=None)
+        return annotations
+
+    def _check(self, data_root: Path, split: Split) -> SplitReport:
+        truth = "public" if split.public else f"server only: {self.server}"
+        categories = len(packaged(self.category_list))
+        expected = Counts(split.videos, split.frame_count, split.releases[0].tracks, categories)
+        place = self._find(data_root, split)
+        if place is None:
+            fault = f"no annotation file; expected {self.tree(data_root, split.name)}"
+            return SplitReport(split.name, None, None, truth, expected=expected, faults=(fault,))
+        expected = replace(expected, tracks=place.release.tracks)
+        report = SplitReport(split.name, str(place.annotations), place.release.label, truth, expected=expected)
+        try:
+            annotations = self._withheld(read_annotations(place.annotations), split)
+        except UserError as error:
+            return replace(report, faults=(str(error),))
+        names = [_frame_name(f, self.frame_depth) for v in annotations.videos for f in v.file_names]
+        missing, truncated = check_frames(place.frames, names)
+        return replace(
+            report,
+            found=_found(annotations),
+            missing_frames=missing,
+            truncated_frames=truncated,
+            faults=self._faults(annotations, split, place),
+            notes=self._notes(annotations, split, place),
+        )
+
+    def _faults(self, annotations: Annotations, split: Split, place: _Place) -> tuple[str, ...]:
+        faults = []
+        if not place.frames.is_dir():
+            faults.append(f"no folder of frames; expected {place.frames}")
+        if annotations.truth is None and split.public:
+            faults.append("the file has no annotations, though this split's truth is public")
+        nameless = [v.id for v in annotations.videos if not v.file_names]
+        if nameless:
+            faults.append(f"{len(nameless)} videos list no file names, first: video {nameless[0]}")
+        return tuple(faults)
+
+    def _notes(self, annotations: Annotations, split: Split, place: _Place) -> tuple[str, ...]:
+        notes = []
+        if place.release != split.releases[0]:
+            notes.append(_not_comparable(place.release, split))
+        differs = difference(annotations.categories, packaged(self.category_list), self.spellings)
+        if differs is not None:
+            notes.append(f"the category list differs from {self.title}'s: {differs}")
+        return tuple(notes)
+
+
+def open_custom(annotations: Path, frames: Path, protocol: str) -> Dataset:
+    """Open a user's own data in YouTube-VIS form; its name is the annotation file's stem, its split ``custom``.
+
+    File names are relative to ``frames``; where the first frame is only found by the last two components of its
+    name, as in LV-VIS's own files, those count for all. Raises `UserError` for missing or malformed input.
+    """
+    read = read_annotations(Path(annotations))
+    frames = Path(frames)
+    if not frames.is_dir():
+        raise UserError(str(frames), "is not a folder", "name the folder to which file_names in the file are relative")
+    categories = in_groups(read.categories, protocol)
+    first = next((f for v in read.videos for f in v.file_names), "")
+    depth = None
+    if first and not (frames / _frame_name(first, None)).is_file() and (frames / _frame_name(first, 2)).is_file():
+        depth = 2
+    return Dataset(Path(annotations).stem, "custom", categories, _videos(read, frames, depth), protocol, read)
+
+
+def _videos(annotations: Annotations, frames: Path, depth: int | None) -> tuple[Video, ...]:
+    return tuple(_video(record, frames, depth, annotations.path) for record in annotations.videos)
+
+
+def _video(record: VideoRecord, frames: Path, depth: int | None, path: str) -> Video:
+    if len(record.file_names) != record.length:
+        what = f"{len(record.file_names)} file names for {record.length} frames"
+        raise UserError(f"{path}, video {record.id}", what, "list one file name per frame")
+    names = [_frame_name(name, depth) for name in record.file_names]
+    read = ImageFrames(frames, names, record.height, record.width, str(record.id))
+    return Video(record.id, record.name, record.height, record.width, read)
+
+
+def _frame_name(file_name: str, depth: int | None) -> str:
+    """The path below the folder of frames, with slashes; only the last ``depth`` components if that is given."""
+    parts = file_name.replace("\\", "/").split("/")
+    return "/".join(parts if depth is None else parts[-depth:])
+
+
+def _found(annotations: Annotations) -> Counts:
+    tracks = None if annotations.truth is None else len(annotations.truth.records)
+    frames = sum(video.length for video in annotations.videos)
+    return Counts(len(annotations.videos), frames, tracks, len(annotations.categories))
+
+
+def _not_comparable(release: Release, split: Split) -> str:
+    best = split.releases[0]
+    return f"this is the {release.label}; numbers on it and on the {best.label} ({best.files[0]}) are not comparable"

@@ -1,0 +1,93 @@
+"""``harness datasets``: which datasets are known, and whether a copy of one is complete."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.errors import EXIT_FAILED
+
+app = typer.Typer(help="Datasets: what is known, and whether a copy is complete.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command("list")
+def list_datasets(as_json: AsJson = False) -> None:
+    """List the known datasets and their splits (the default one is marked *)."""
+    from harness import plugins
+
+    rows: list[dict[str, Any]] = []
+    for name, package in plugins.names(plugins.DATASETS).items():
+        plugin = plugins.dataset(name)
+        splits = {"splits": list(plugin.splits), "default_split": plugin.default_split}
+        rows.append({"name": name, "package": package, "summary": plugin.summary, **splits})
+    if as_json:
+        print(json.dumps({"datasets": rows}))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("dataset", "splits", "what it is", "package")
+    for row in rows:
+        splits_text = " ".join(f"{s}*" if s == row["default_split"] else s for s in row["splits"])
+        table.add_row(row["name"], splits_text, row["summary"], row["package"])
+    Console().print(table)
+
+
+@app.command("check")
+def check_dataset(
+    name: Annotated[str, typer.Argument(help="Name of a dataset.")],
+    data_root: Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")] = Path(
+        "data"
+    ),
+    split: Annotated[str | None, typer.Option(help="Check this split only; default: all.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a copy of a dataset holds and what it lacks; exit code 1 if it is incomplete.
+
+    Example:
+
+        harness datasets check lvvis --data-root DIR --split val
+    """
+    from harness import plugins
+
+    report = plugins.dataset(name).check(data_root, split)
+    record: dict[str, Any] = report.to_dict()
+    if as_json:
+        print(json.dumps(record))
+    else:
+        _show(record)
+    if not record["complete"]:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _show(record: dict[str, Any]) -> None:
+    print(f"{record['dataset']} in {record['folder']}: {'complete' if record['complete'] else 'incomplete'}")
+    for split in record["splits"]:
+        print(f"\n{split['split']}: {'complete' if split['complete'] else 'incomplete'}")
+        if split["annotations"]:
+            print(f"  annotations  {split['annotations']} ({split['release']})")
+        print(f"  truth        {split['truth']}")
+        for what, expected in split["expected"].items():
+            print(f"  {what:<12} {_count(split['found'][what], 'unknown'):>9} of {_count(expected, 'unstated')}")
+        for what in ("missing_frames", "truncated_frames"):
+            _show_fault(what.replace("_", " "), split[what])
+        for text in split["faults"]:
+            print(f"  fault: {text}")
+        for text in split["notes"]:
+            print(f"  note: {text}")
+    if not record["complete"] and record["home"]:
+        print(f"\nget the rest from {record['home']}")
+
+
+def _show_fault(what: str, fault: dict[str, Any]) -> None:
+    if fault["count"]:
+        print(f"  {what}: {fault['count']:,}, first: {', '.join(fault['first'])}")
+
+
+def _count(value: int | None, otherwise: str) -> str:
+    return otherwise if value is None else f"{value:,}"
