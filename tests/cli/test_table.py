@@ -1,0 +1,130 @@
+"""``harness table`` from run folders on disk, and what it says when they are not usable."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+from run_folders import make_record, make_run
+from typer.testing import CliRunner, Result
+
+from harness.cli.table import table
+from harness.errors import UserError
+from harness.reports.records import read_record
+
+
+def run(*arguments: str | Path) -> Result:
+    app = typer.Typer()
+    app.command()(table)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def error_of(*arguments: str | Path) -> str:
+    result = run(*arguments)
+    assert isinstance(result.exception, UserError), result.output
+    return str(result.exception)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> list[Path]:
+    records = [make_record("first", AP=0.31, APn=0.5, AR100=0.25), make_record("second", AP=0.4, APn=None)]
+    return [make_run(tmp_path, record, record["model"]) for record in records]
+
+
+def test_folders_and_their_metrics_files_make_the_same_table(two: list[Path]) -> None:
+    result = run(*two)
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == ["first", "second"]
+    assert run(*(folder / "metrics.json" for folder in two)).stdout == result.stdout
+    assert run(two[0], *two, two[1]).stdout == result.stdout  # a run named twice is shown once
+    assert "\x1b" not in result.stdout  # not a terminal
+
+
+def test_formats_and_options(two: list[Path]) -> None:
+    assert "\\toprule" in run(*two, "--format", "latex").stdout
+    assert "| **40.0** |" in run(*two, "--format", "markdown").stdout.replace("    ", " ")
+    assert "AP corr." in run(*two, "--corrected").stdout
+    assert "CLIP-VIS, R50, LVIS" in run(*two, "--published").stdout
+    assert 'did you mean "latex"' in error_of(*two, "--format", "latx")
+
+
+def test_json_is_one_object_of_fractions(two: list[Path]) -> None:
+    made = json.loads(run(*two, "--json", "--published").stdout)["rows"]
+    assert made[0]["metrics"] == {"AP": 0.31, "APb": None, "APn": 0.5, "AP50": None, "AP75": None, "AR": 0.25}
+    assert [row["published"] for row in made[:3]] == [False, False, True]
+    clip_vis = next(row for row in made if row["method"] == "CLIP-VIS, ConvNeXt-B, LVIS")
+    assert clip_vis["metrics"]["AP"] == 0.322
+    assert len(clip_vis["sources"]) == 2
+
+
+def test_out_writes_the_file_and_prints_nothing(two: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "table.tex"
+    assert run(*two, "--format", "latex", "--out", out).stdout == ""
+    assert out.read_text() == run(*two, "--format", "latex").stdout
+    assert "cannot be written" in error_of(*two, "--out", tmp_path / "none" / "table.tex")
+    assert list(tmp_path.glob("*.tmp")) == []
+
+
+def test_a_dataset_nobody_published_on_is_said(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, make_record("m", "shapes", AP=0.5), "m")
+    assert "no published results on shapes val" in run(folder, "--published").stderr
+
+
+def test_what_is_not_a_finished_run(tmp_path: Path) -> None:
+    assert "is not there" in error_of(tmp_path / "nothing")
+    assert "is not a run folder" in error_of(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    assert "was not finished" in error_of(tmp_path)
+    (tmp_path / "mlflow.db").write_bytes(b"SQLite format 3\0")
+    assert "is not a run folder" in error_of(tmp_path / "mlflow.db")
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"format": 2}, "$.format"),
+        ({"model": 3}, "$.model"),
+        ({"complete": "yes"}, "$.complete"),
+        ({"metrics": {"AP": "0.5"}}, "$.metrics"),
+        ({"metrics": {"AP": 32.2}}, "<= 1.0"),
+        ({"metrics": {"AP": -1}}, ">= 0"),
+        ({"corrected": None}, "$.corrected"),
+        ({"videos": {"total": 1}}, "done"),
+    ],
+)
+def test_a_record_with_a_wrong_field_is_named(tmp_path: Path, change: dict[str, Any], what: str) -> None:
+    folder = make_run(tmp_path, {**make_record("m", AP=0.5), **change}, "m")
+    message = error_of(folder)
+    assert "metrics.json" in message
+    assert what in message
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b'{"format": 1}'])
+def test_a_damaged_record_is_one_line(tmp_path: Path, content: bytes) -> None:
+    folder = make_run(tmp_path, make_record("m", AP=0.5), "m")
+    (folder / "metrics.json").write_bytes(content)
+    assert "\n" not in error_of(folder)
+
+
+@given(content=st.binary(max_size=200))
+def test_arbitrary_bytes_are_a_user_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("run") / "metrics.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError):
+        read_record(path)
+
+
+def test_a_terminal_gets_marks_unless_no_color_asks_otherwise(two: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.cli.table.sys.stdout.isatty", lambda: True, raising=False)
+    printed: list[str] = []
+    monkeypatch.setattr("harness.cli.table.sys.stdout.write", printed.append, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    table(two)
+    monkeypatch.setenv("NO_COLOR", "1")
+    table(two)
+    assert ["\x1b[1m" in text for text in printed] == [True, False]

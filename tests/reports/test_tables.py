@@ -1,0 +1,179 @@
+"""Tables: exact text of small ones in every format, marks, escapes, published rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from run_folders import make_record
+
+from harness.reports.tables import FORMATS, Format, rows, table
+
+ODD = "<script>&_%"
+TWO = [
+    make_record("clip_vis", AP=0.3225, APb=0.25, APn=None, AP50=0.5, AP75=0.29, AR100=0.4),
+    make_record(ODD, AP=0.2, APb=0.25, APn=None, AP50=0.7, AP75=0.1, AR100=None),
+]
+
+
+def test_terminal() -> None:
+    assert table(TWO) == (
+        "Method         AP    APb    APn    AP50    AP75    AR\n"
+        "-----------  ----  -----  -----  ------  ------  ----\n"
+        "clip_vis     32.3   25.0      –    50.0    29.0  40.0\n"
+        "<script>&_%  20.0   25.0      –    70.0    10.0     –\n"
+    )
+
+
+def test_terminal_in_color_marks_best_and_second() -> None:
+    first, second = table(TWO, columns=("AP", "APb"), color=True).splitlines()[2:]
+    assert first.split()[1:] == ["\x1b[1m32.3\x1b[0m", "\x1b[1m25.0\x1b[0m"]
+    assert second.split()[1:] == ["\x1b[4m20.0\x1b[0m", "\x1b[1m25.0\x1b[0m"]
+
+
+def test_markdown() -> None:
+    assert table(TWO, "markdown", columns=("AP", "APb", "APn")) == (
+        "| Method                 |          AP |      APb |   APn |\n"
+        "|:-----------------------|------------:|---------:|------:|\n"
+        "| clip\\_vis              |    **32.3** | **25.0** |     – |\n"
+        "| &lt;script&gt;&amp;\\_% | <u>20.0</u> | **25.0** |     – |\n"
+    )
+
+
+def test_latex() -> None:
+    assert table(TWO, "latex", columns=("AP", "APb", "APn")) == (
+        "% needs \\usepackage{booktabs}\n"
+        "\\begin{tabular}{lrrr}\n"
+        "\\toprule\n"
+        "Method & AP & APb & APn \\\\\n"
+        "\\midrule\n"
+        "clip\\_vis & \\textbf{32.3} & \\textbf{25.0} & -- \\\\\n"
+        "\\textless{}script\\textgreater{}\\&\\_\\% & \\underline{20.0} & \\textbf{25.0} & -- \\\\\n"
+        "\\bottomrule\n"
+        "\\end{tabular}\n"
+    )
+
+
+def test_html() -> None:
+    text = table(TWO, "html", columns=("AP", "APn"))
+    assert "<td>&lt;script&gt;&amp;_%</td>" in text
+    assert "<td><strong>32.3</strong></td>" in text
+    assert "<td><u>20.0</u></td>" in text
+    assert "<td>–</td>" in text
+    assert "<script>" not in text
+
+
+def test_csv_is_exact_percent_without_marks() -> None:
+    assert list(csv.reader(io.StringIO(table(TWO, "csv", columns=("AP", "APn"))))) == [
+        ["Method", "Dataset", "Split", "AP", "APn", "Complete", "Source"],
+        ["clip_vis", "lvvis", "val", "32.25", "", "yes", "runs/clip_vis-lvvis-val-0123abcd"],
+        [ODD, "lvvis", "val", "20", "", "yes", f"runs/{ODD}-lvvis-val-0123abcd"],
+    ]
+
+
+def test_incomplete_runs_have_a_dagger_a_footnote_and_no_rank() -> None:
+    text = table([make_record("a", AP=0.5), make_record("b", done=7, AP=0.9), make_record("c", AP=0.4)], "markdown")
+    assert "| b†       |        90.0 |" in text
+    assert "**50.0**" in text
+    assert "<u>40.0</u>" in text
+    assert text.endswith("\n- † incomplete, not ranked: b 7 of 12 videos\n")
+
+
+def test_datasets_are_named_when_there_are_several_and_ranked_apart() -> None:
+    records = [make_record("a", AP=0.5), make_record("a", "ovis", AP=0.1), make_record("b", AP=0.4)]
+    made = rows(records)
+    assert [(row.method, row.data, row.marks) for row in made] == [
+        ("a", "lvvis val", {"AP": "best"}),
+        ("b", "lvvis val", {"AP": "second"}),
+        ("a", "ovis val", {}),
+    ]
+    assert "Dataset" in table(records)
+    assert "Dataset" not in table(records[:1])
+
+
+def test_two_configurations_of_a_model_are_told_apart() -> None:
+    second = {**make_record("a", AP=0.5), "folder": "runs/a-lvvis-val-ffff0000"}
+    assert [row.method for row in rows([make_record("a", AP=0.4), second])] == ["a (0123abcd)", "a (ffff0000)"]
+
+
+def test_corrected_columns_stand_beside_the_official_ones() -> None:
+    text = table(TWO, "csv", columns=("AP",), corrected=True)
+    assert text.splitlines()[0] == "Method,Dataset,Split,AP,AP corr.,Complete,Source"
+    assert text.splitlines()[2].startswith(f"{ODD},lvvis,val,20,10,")
+    assert "corr.:" in table(TWO, corrected=True)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_published_rows_come_with_their_sources(format: Format) -> None:
+    text = table([make_record("mine", AP=0.25, APn=0.24)], format, published=True)
+    assert "CLIP-VIS, ConvNeXt-B, LVIS" in text.replace("LVIS (no rare)", "")
+    assert "2403.12455" in text
+    assert "GLEE paper" in text
+
+
+def test_published_rows_take_part_in_the_ranking() -> None:
+    made = rows([make_record("mine", AP=0.31, APn=0.5)], published=True)
+    assert made[0].marks == {"APn": "best"}
+    assert [row.method for row in made if row.marks.get("AP") == "best"] == ["CLIP-VIS, ConvNeXt-B, LVIS"]
+    assert all(row.sources for row in made)
+
+
+def test_a_dataset_without_published_results_has_only_its_runs() -> None:
+    records = [make_record("mine", "shapes", AP=0.3)]
+    assert table(records, "markdown", published=True) == table(records, "markdown")
+
+
+def test_no_runs_make_no_table() -> None:
+    assert table([]) == ""
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_name_cannot_break_out_of_its_cell(format: Format) -> None:
+    name = "a|b\n\x1b[31mc\u202ed\t\\end{tabular}"
+    text = table([make_record(name, AP=0.1), make_record("plain", AP=0.2)], format)
+    assert "\x1b[31m" not in text
+    assert "\u202e" not in text
+    if format == "markdown":
+        assert len([line for line in text.splitlines() if line.startswith("|")]) == 4
+        assert "a\\|b" in text
+    if format == "latex":
+        assert text.count("\\end{tabular}") == 1
+
+
+def test_a_long_name_is_never_cut() -> None:
+    for format in FORMATS:
+        assert "x" * 300 in table([make_record("x" * 300, AP=0.1)], format)
+
+
+FRACTION = st.floats(0, 1)
+
+
+@given(FRACTION)
+def test_print_is_within_half_a_tenth_and_csv_is_exact(value: float) -> None:
+    record = make_record("m", AP=value)
+    printed = table([record], columns=("AP",)).split()[-1]
+    assert abs(Fraction(printed) - 100 * Fraction(repr(value))) <= Fraction(5, 100)
+    exact = next(csv.DictReader(io.StringIO(table([record], "csv", columns=("AP",)))))["AP"]
+    assert Fraction(exact) == 100 * Fraction(repr(value))
+
+
+@given(st.lists(st.one_of(st.none(), FRACTION), min_size=1, max_size=8))
+def test_marks_follow_the_printed_numbers(values: list[float | None]) -> None:
+    records: list[dict[str, Any]] = [make_record(f"m{number}", AP=value) for number, value in enumerate(values)]
+    made = rows(records, ("AP",))
+    shown = {row.method: row for row in made}
+    numbers = [
+        (float(table([record], columns=("AP",)).split()[-1]), shown[record["model"]].marks.get("AP"))
+        for record in records
+        if record["metrics"]["AP"] is not None
+    ]
+    ranks = sorted({number for number, _ in numbers}, reverse=True)
+    for number, mark in numbers:
+        expected = {0: "best", 1: "second"}.get(ranks.index(number)) if len(numbers) > 1 else None
+        assert mark == expected
+    assert all(row.marks == {} for row in made if row.percents["AP"] is None)
