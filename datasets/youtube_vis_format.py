@@ -93,6 +93,9 @@ class VisDataset:
         log.info("%s %s: %s, %s", self.name, split, place.release.label, place.annotations)
         if place.release != declared.releases[0]:
             log.warning("%s: %s", place.annotations, _not_comparable(place.release, declared))
+        if not place.frames.is_dir():
+            # Not refused: scoring a results file needs no frames.
+            log.warning("%s %s: there is no folder of frames %s", self.name, split, place.frames)
         if annotations.truth is None and declared.public:
             mend = f"get the file with annotations from {self.home}"
             raise UserError(str(place.annotations), "has no annotations, though this split's truth is public", mend)

@@ -1,0 +1,47 @@
+"""Small copies of datasets on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from vis_documents import box
+
+from harness.datasets.categories import packaged
+
+HEIGHT, WIDTH, FRAMES = 20, 30, 2
+Write = Callable[..., dict[str, Any]]
+
+
+def annotation_document(
+    category_list: str, file_name: str = "{video}/{frame}.jpg", truth: bool = True
+) -> dict[str, Any]:
+    """Two videos of two frames with one object each, and the whole category list of a dataset."""
+    listed = [{k: v for k, v in asdict(c).items() if v} for c in packaged(category_list)]
+    if category_list == "lvvis":
+        listed = [{"id": c.id, "name": c.name, "partition": c.partition} for c in packaged("lvvis")]
+    size = {"height": HEIGHT, "width": WIDTH, "length": FRAMES}
+    masks = [box(HEIGHT, WIDTH, 2, 2, 12, 12 + f) for f in range(FRAMES)]
+    areas = [10 * (10 + f) for f in range(FRAMES)]
+    track = {"iscrowd": 0, "segmentations": masks, "areas": areas, **size}
+    return {
+        "videos": [
+            {"id": v, **size, "file_names": [file_name.format(video=f"v{v}", frame=f) for f in range(FRAMES)]}
+            for v in (1, 2)
+        ],
+        "categories": listed,
+        "annotations": [{"id": v, "video_id": v, "category_id": v, **track} for v in (1, 2)] if truth else None,
+    }
+
+
+def write_frames(folder: Path) -> None:
+    """Frames ``v1/0.jpg`` to ``v2/1.jpg``, each of one grey level of its own."""
+    for video in (1, 2):
+        (folder / f"v{video}").mkdir(parents=True)
+        for frame in range(FRAMES):
+            grey = np.full((HEIGHT, WIDTH, 3), 40 * video + frame, np.uint8)
+            Image.fromarray(grey).save(folder / f"v{video}/{frame}.jpg")

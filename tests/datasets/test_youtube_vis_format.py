@@ -1,0 +1,189 @@
+"""Opening datasets of the YouTube-VIS form: where files may lie, which list they must have, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from dataset_copies import Write, write_frames
+from vis_documents import document
+
+from harness import plugins
+from harness.datasets.categories import difference, packaged
+from harness.datasets.lvvis import PLUGIN as LVVIS
+from harness.datasets.ovis import PLUGIN as OVIS
+from harness.datasets.youtube_vis_format import open_custom
+from harness.datasets.ytvis import YTVIS2019, YTVIS2021
+from harness.errors import UserError
+from harness.formats.youtube_vis import CategoryRecord
+from harness.types import Dataset
+
+VAL = "lvvis/val_instances_.json", "lvvis/val/JPEGImages", "lvvis"
+
+
+def group_sizes(dataset: Dataset) -> dict[str, int]:
+    names = [group for category in dataset.categories for group in category.groups]
+    return {name: names.count(name) for name in sorted(set(names))}
+
+
+def test_lvvis_opens_with_truth_groups_and_frames(tmp_path: Path, write: Write) -> None:
+    write(*VAL)
+    dataset = LVVIS.open(tmp_path, "val")
+    assert (dataset.name, dataset.split, dataset.protocol, dataset.server) == ("lvvis", "val", "lvvis", None)
+    assert group_sizes(dataset) == {"base": 641, "novel": 555}
+    assert dataset.truth is not None
+    assert [track.category_id for track in dataset.truth.tracks_of(2)] == [2]
+    assert [int(frame[0, 0, 0]) for video in dataset.videos for frame in video.read()] == [40, 41, 80, 81]
+
+
+@pytest.mark.parametrize("name", ["..\\..\\data\\JPEGImages\\{video}\\{frame}.jpg", "/abs/val/{video}/{frame}.jpg"])
+def test_lvvis_uses_the_last_two_parts_of_a_file_name(tmp_path: Path, write: Write, name: str) -> None:
+    write(*VAL, file_name=name)
+    video = LVVIS.open(tmp_path, "val").videos[1]
+    assert video.frames[1].shape == (20, 30, 3)
+
+
+def test_the_corrected_release_is_preferred_and_the_first_one_warned_about(
+    tmp_path: Path, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    write("lvvis/val_instances.json", *VAL[1:])
+    assert LVVIS.open(tmp_path, "val").annotations.path.endswith("val_instances.json")
+    assert "first release" in caplog.text
+    caplog.clear()
+    write(*VAL)
+    assert LVVIS.open(tmp_path, "val").annotations.path.endswith("val_instances_.json")
+    assert not caplog.text
+
+
+def test_the_data_root_may_be_the_folder_of_the_dataset_itself(tmp_path: Path, write: Write) -> None:
+    write(*VAL)
+    assert len(LVVIS.open(tmp_path / "lvvis", "val").videos) == 2
+
+
+def test_a_missing_file_says_what_is_expected_and_where_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        LVVIS.open(tmp_path, "val")
+    message = str(error.value)
+    assert str(tmp_path / "lvvis/val_instances_.json") in message
+    assert str(tmp_path / "lvvis/val/JPEGImages") in message
+    assert LVVIS.home in message
+    assert "\n" not in message
+
+
+def test_an_unknown_split_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'did you mean "val".*train'):
+        YTVIS2019.open(tmp_path, "valid")
+
+
+@pytest.mark.parametrize("empty", [None, []])
+def test_withheld_truth_says_where_to_submit(tmp_path: Path, write: Write, empty: list[int] | None) -> None:
+    written = write("ytvis2019/valid.json", "ytvis2019/valid/JPEGImages", "ytvis2019", truth=False)
+    (tmp_path / "ytvis2019/valid.json").write_text(json.dumps(written | {"annotations": empty}))
+    dataset = YTVIS2019.open(tmp_path, "val")
+    assert dataset.truth is None
+    assert "CodaLab" in str(dataset.server)
+    assert group_sizes(dataset) == {"base": 33, "novel": 7}
+
+
+def test_a_public_split_without_annotations_is_refused(tmp_path: Path, write: Write) -> None:
+    write(*VAL, truth=False)
+    with pytest.raises(UserError, match="has no annotations"):
+        LVVIS.open(tmp_path, "val")
+
+
+def test_ytvis2021_lies_in_a_folder_per_split(tmp_path: Path, write: Write) -> None:
+    write("ytvis2021/train/instances.json", "ytvis2021/train/JPEGImages", "ytvis2021")
+    assert group_sizes(YTVIS2021.open(tmp_path, "train")) == {"base": 34, "novel": 6}
+
+
+def test_ovis_frames_may_lie_right_in_the_split_and_has_no_groups(tmp_path: Path, write: Write) -> None:
+    write("ovis/annotations_train.json", "ovis/train", "ovis")
+    dataset = OVIS.open(tmp_path, "train")
+    assert group_sizes(dataset) == {}
+    assert dataset.videos[0].frames[0].shape == (20, 30, 3)
+
+
+def test_the_list_of_another_release_is_refused(tmp_path: Path, write: Write) -> None:
+    write("ytvis2019/train.json", "ytvis2019/train/JPEGImages", "ytvis2021")
+    with pytest.raises(UserError, match='category 1 is "airplane", "person" expected'):
+        YTVIS2019.open(tmp_path, "train")
+
+
+def test_other_spellings_of_the_same_names_are_not_a_difference() -> None:
+    ours = (CategoryRecord(1, "giant_panda"), CategoryRecord(25, "Vehical"))
+    assert difference([CategoryRecord(1, "Giant panda"), CategoryRecord(25, "vehical")], ours) is None
+    assert difference([ours[0], CategoryRecord(25, "Vehicle")], ours, {"Vehical": "Vehicle"}) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ([CategoryRecord(0, "cat", 0), CategoryRecord(1, "cat", 0)], "unknown category 0"),
+        ([], "lacks category 1"),
+        ([CategoryRecord(1, "dog", 0)], '"dog", "cat" expected'),
+        ([CategoryRecord(1, "cat", 3)], "partition 3, 0 expected"),
+    ],
+)
+def test_a_difference_is_named(found: list[CategoryRecord], words: str) -> None:
+    assert words in str(difference(found, [CategoryRecord(1, "cat", 0)]))
+
+
+def test_packaged_lists_have_the_published_sizes() -> None:
+    sizes = {name: len(packaged(name)) for name in ("lvvis", "ytvis2019", "ytvis2021", "ovis", "burst")}
+    assert sizes == {"lvvis": 1196, "ytvis2019": 40, "ytvis2021": 40, "ovis": 25, "burst": 482}
+    frequencies = [c.frequency for c in packaged("burst")]
+    assert {f: frequencies.count(f) for f in "fcr"} == {"f": 195, "c": 191, "r": 96}
+    assert next(c for c in packaged("burst") if c.name == "airplane").synonyms == ("aeroplane",)
+
+
+def test_videos_without_file_names_are_refused(tmp_path: Path, write: Write) -> None:
+    written = write(*VAL)
+    del written["videos"][1]["file_names"]
+    (tmp_path / VAL[0]).write_text(json.dumps(written))
+    with pytest.raises(UserError, match=r"video 2: 0 file names for 2 frames"):
+        LVVIS.open(tmp_path, "val")
+
+
+def test_frames_that_leave_their_folder_are_refused_when_read(tmp_path: Path, write: Write) -> None:
+    write("ovis/annotations_train.json", "ovis/train", "ovis", file_name="../{video}/{frame}.jpg")
+    with pytest.raises(UserError, match="not a path below its folder"):
+        OVIS.open(tmp_path, "train").videos[0].frames[0]
+
+
+def test_own_data_opens_by_files(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text(json.dumps(document()))
+    write_frames(tmp_path / "frames")
+    dataset = open_custom(tmp_path / "mine.json", tmp_path / "frames", "lvvis")
+    assert (dataset.name, dataset.split, dataset.protocol) == ("mine", "custom", "lvvis")
+    assert [c.groups for c in dataset.categories] == [("base",), ("novel",)]
+    assert [int(frame[0, 0, 0]) for video in dataset.videos for frame in video.read()] == [40, 41, 80, 81]
+
+
+def test_own_data_may_have_lvvis_file_names(tmp_path: Path) -> None:
+    text = json.dumps(document()).replace('"v1/', r'"data\\JPEGImages\\v1/')
+    (tmp_path / "mine.json").write_text(text)
+    write_frames(tmp_path / "frames")
+    dataset = open_custom(tmp_path / "mine.json", tmp_path / "frames", "ytvis")
+    assert dataset.videos[0].frames[0].shape == (20, 30, 3)
+
+
+def test_own_data_is_refused_in_words(tmp_path: Path) -> None:
+    own = document()
+    own["categories"] = [{"id": c["id"], "name": c["name"]} for c in own["categories"]]
+    (tmp_path / "mine.json").write_text(json.dumps(own))
+    with pytest.raises(UserError, match="is not a folder"):
+        open_custom(tmp_path / "mine.json", tmp_path / "frames", "ytvis")
+    with pytest.raises(UserError, match="has no partition"):
+        open_custom(tmp_path / "mine.json", tmp_path, "lvvis")
+    with pytest.raises(UserError, match="lvvis"):
+        open_custom(tmp_path / "mine.json", tmp_path, "lvviz")
+    assert [c.groups for c in open_custom(tmp_path / "mine.json", tmp_path, "ytvis").categories] == [(), ()]
+
+
+@pytest.mark.parametrize("name", ["lvvis", "ytvis2019", "ytvis2021", "ovis", "burst", "shapes"])
+def test_every_declaration_is_found_by_name(name: str) -> None:
+    plugin = plugins.dataset(name)
+    assert plugin.name == name
+    assert plugin.default_split in plugin.splits
+    assert plugin.summary

@@ -1,0 +1,179 @@
+"""Frames from files: what is read, what is refused, and how far ahead is read."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from harness.errors import UserError
+from harness.frames import ImageFrames, inside, read_ahead
+
+
+def pixels(height: int = 6, width: int = 9, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def save(path: Path, image: np.ndarray, **options: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path, **options)
+
+
+def refused(root: Path, name: str, height: int = 6, width: int = 9) -> str:
+    with pytest.raises(UserError) as error:
+        ImageFrames(root, [name], height, width, video="41")[0]
+    assert "video 41" in str(error.value)
+    assert error.value.mend
+    return str(error.value)
+
+
+def test_pixels_come_as_writable_rgb(tmp_path: Path) -> None:
+    save(tmp_path / "v/0.png", pixels())
+    frames = ImageFrames(tmp_path, ["v/0.png"], 6, 9)
+    assert len(frames) == 1
+    assert frames[0].dtype == np.uint8
+    assert frames[0].flags.writeable
+    np.testing.assert_array_equal(frames[0], pixels())
+
+
+def test_grey_images_get_three_channels(tmp_path: Path) -> None:
+    grey = pixels()[..., 0]
+    save(tmp_path / "0.png", grey)
+    np.testing.assert_array_equal(ImageFrames(tmp_path, ["0.png"], 6, 9)[0], np.repeat(grey[..., None], 3, 2))
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    save(tmp_path / "0.png", pixels(), exif=exif)
+    np.testing.assert_array_equal(ImageFrames(tmp_path, ["0.png"], 9, 6)[0], np.rot90(pixels(), -1))
+
+
+def test_a_missing_frame_is_named(tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    message = refused(tmp_path, "v/7.jpg")
+    assert str(tmp_path / "v/7.jpg") in message
+    assert "missing" in message
+
+
+def test_a_missing_folder_is_named_in_the_mend(tmp_path: Path) -> None:
+    assert f"there is no folder {tmp_path / 'none'}" in refused(tmp_path / "none", "v/7.jpg")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_truncated_frame_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"0.{suffix}"
+    save(path, pixels(60, 90))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert "truncated" in refused(tmp_path, path.name, 60, 90)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all", b"\xff\xd8\xff"])
+def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "0.jpg").write_bytes(content)
+    assert str(tmp_path / "0.jpg") in refused(tmp_path, "0.jpg")
+
+
+def test_another_size_is_refused_with_both_sizes(tmp_path: Path) -> None:
+    save(tmp_path / "0.png", pixels(6, 9))
+    message = refused(tmp_path, "0.png", 9, 6)
+    assert "6x9" in message
+    assert "9x6" in message
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "v/../../secret.png", "/etc/passwd", "", "a\0b"])
+def test_names_that_leave_the_root_are_refused(tmp_path: Path, name: str) -> None:
+    save(tmp_path / "secret.png", pixels())
+    (tmp_path / "root").mkdir()
+    assert "not a path below" in refused(tmp_path / "root", name)
+
+
+def test_links_that_leave_the_root_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "elsewhere/0.png", pixels())
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/v").symlink_to(tmp_path / "elsewhere")
+    assert "leads out of" in refused(tmp_path / "root", "v/0.png")
+
+
+def test_a_root_that_is_a_link_and_links_within_it_are_followed(tmp_path: Path) -> None:
+    save(tmp_path / "real/v/0.png", pixels())
+    (tmp_path / "real/w").symlink_to("v")
+    (tmp_path / "root").symlink_to(tmp_path / "real")
+    np.testing.assert_array_equal(ImageFrames(tmp_path / "root", ["w/0.png"], 6, 9)[0], pixels())
+
+
+@given(st.text(alphabet="ab./\\\0", max_size=12))
+def test_no_name_leads_out(name: str) -> None:
+    root = Path("/some/root")
+    try:
+        path = inside(root, name)
+    except UserError:
+        return
+    assert path.is_relative_to(root)
+
+
+class Counted:
+    """Frames that count how many of them were asked for; frame ``broken`` fails."""
+
+    def __init__(self, length: int, broken: int = -1) -> None:
+        self.length, self.broken, self.started = length, broken, 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, frame_index: int, /) -> np.ndarray:
+        self.started += 1
+        if frame_index == self.broken:
+            raise UserError(f"frame {frame_index}", "broken")
+        time.sleep(0.002 * (3 - frame_index % 4))  # later frames are often ready first
+        return np.full((1, 1, 3), frame_index, np.uint8)
+
+
+def reading_threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("frames")]
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3, 100])
+def test_frames_arrive_in_order(ahead: int) -> None:
+    assert [int(f[0, 0, 0]) for f in read_ahead(Counted(17), ahead)] == list(range(17))
+    assert not reading_threads()
+
+
+def test_no_more_than_ahead_frames_wait() -> None:
+    frames = Counted(12)
+    for delivered, _ in enumerate(read_ahead(frames, 3), start=1):
+        time.sleep(0.01)
+        assert frames.started - delivered <= 3
+
+
+@pytest.mark.parametrize("ahead", [0, 4])
+def test_an_error_comes_in_its_turn(ahead: int) -> None:
+    reader = read_ahead(Counted(9, broken=5), ahead)
+    assert [int(next(reader)[0, 0, 0]) for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(UserError, match="frame 5"):
+        next(reader)
+    assert not reading_threads()
+
+
+def test_closing_stops_the_threads() -> None:
+    frames = Counted(1000)
+    reader = read_ahead(frames, 4)
+    next(reader)
+    reader.close()
+    assert not reading_threads()
+    assert frames.started < 10
+
+
+def test_no_frames_give_nothing() -> None:
+    assert list(read_ahead(Counted(0))) == []
+
+
+def test_a_negative_bound_is_refused() -> None:
+    with pytest.raises(ValueError, match="negative"):
+        next(read_ahead(Counted(1), -1))
