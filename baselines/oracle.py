@@ -121,7 +121,7 @@ def erode(mask: Rle, pixels: int) -> Rle | None:
         return None
     if pixels == 0:
         return mask
-    # Only the box around the object can change; whole images would cost ten times as much.
+    # Only the box around the object can change: the rest of the image is left out of the work.
     room = max(0, -pixels)
     rows = slice(max(0, top - room), min(mask.size[0], top + height + room))
     columns = slice(max(0, left - room), min(mask.size[1], left + width + room))
