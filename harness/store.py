@@ -1,0 +1,245 @@
+"""PredictionStore: one durable Parquet shard per finished video. A shard's presence means that its video is done."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness import rle
+from harness.errors import UserError
+from harness.types import Rle, Track, Video
+
+FORMAT = "harness-predictions-1"
+"""Version of the shard format; it changes with the columns or their meaning."""
+
+SCHEMA = pa.schema(
+    [
+        ("video_id", pa.int64()),
+        ("category_id", pa.int64()),
+        ("score", pa.float64()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("area_sum", pa.int64()),
+        ("area_frames", pa.int32()),
+        ("masks", pa.list_(pa.binary())),
+    ]
+)
+"""One row per track in order of prediction. ``area_sum`` adds up the mask areas in pixels over the ``area_frames``
+frames whose mask is not empty; ``masks`` has COCO's compressed counts per frame, null where the object is absent."""
+
+_LEAF = "masks.list.element"
+_DIGITS = 64
+_MARK = b"sha256="
+_NO_DIGEST = b"0" * _DIGITS
+_UNLIMITED = 1 << 30
+_MEND = "delete it and run again: its video is then computed anew"
+
+
+class PredictionStore:
+    """The shards ``<video id>.parquet`` of a folder, which is made with the first shard."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    def path(self, video_id: int) -> Path:
+        """Where the shard of a video lies."""
+        return self.folder / f"{int(video_id)}.parquet"
+
+    def done(self) -> set[int]:
+        """Ids of the videos that have a shard."""
+        return {int(p.stem) for p in self.folder.glob("*.parquet") if _is_id(p.stem)}
+
+    def write_video(self, video: Video, tracks: Sequence[Track]) -> None:
+        """Write the shard of a video, durably and at once or not at all; an older one is replaced.
+
+        Raises `UserError` for faulty tracks (see `tabulate`) and where the shard cannot be written.
+        """
+        self.write_table(video, tabulate(video, tracks))
+
+    def write_table(self, video: Video, table: pa.Table) -> None:
+        """Write tracks that `tabulate` has checked; raises `UserError` where the disk refuses them."""
+        path = self.path(video.id)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_durably(path, _shard(video, table))
+        except OSError as error:
+            what = f"cannot be written: {error.strerror or error}"
+            mend = "make room or permit writing there, then run again: finished videos are kept"
+            raise UserError(str(path), what, mend) from error
+
+    def read_video(self, video_id: int) -> list[Track]:
+        """Return the tracks of a video in order of prediction; raises `UserError` like `read_table`."""
+        return list(tracks_of(self.read_table(video_id)))
+
+    def read_table(self, video_id: int) -> pa.Table:
+        """Return the shard of a video with the columns of `SCHEMA`; masks are a dictionary of distinct counts.
+
+        Raises `UserError` for a shard that is missing, damaged, or of another video or format.
+        """
+        path = self.path(video_id)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            raise UserError(str(path), "is not there: the video has no predictions", "run again") from error
+        except OSError as error:
+            raise UserError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
+        return _checked(data, int(video_id), str(path))
+
+    def discard_unfinished(self) -> None:
+        """Remove what a killed run left half-written."""
+        for path in self.folder.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
+
+def tabulate(video: Video, tracks: Sequence[Track]) -> pa.Table:
+    """Return tracks as a table with the columns of `SCHEMA`.
+
+    Raises `UserError` for a track of another video, a score that is not finite, a number of masks that is not the
+    video's number of frames, and masks that are of another size or no run-length encoding.
+    """
+    shape, frames = (video.height, video.width), len(video.frames)
+    for number, track in enumerate(tracks):
+        _check_track(track, video.id, shape, frames, f"video {video.id}, track {number}")
+    known: dict[bytes, int] = {}
+    rows = np.array(
+        [-1 if m is None else known.setdefault(m.counts, len(known)) for t in tracks for m in t.masks], np.int64
+    ).reshape(len(tracks), frames)
+    areas = np.append(_areas(list(known), shape), 0)  # row -1, the absent mask, finds the 0 at the end
+    faulty = np.argwhere(areas[rows] < 0)
+    if len(faulty):
+        number, frame = faulty[0].tolist()
+        what = rle.FAULTS[int(areas[rows[number, frame]])]
+        raise UserError(f"video {video.id}, track {number}, frame {frame}", what, "give the mask in COCO's encoding")
+    masks = [[None if m is None else m.counts for m in t.masks] for t in tracks]
+    columns: list[Any] = [
+        [t.video_id for t in tracks],
+        [t.category_id for t in tracks],
+        [float(t.score) for t in tracks],
+        [video.height] * len(tracks),
+        [video.width] * len(tracks),
+        areas[rows].sum(axis=1),
+        (areas[rows] > 0).sum(axis=1),
+        masks,
+    ]
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
+
+
+def _check_track(track: Track, video_id: int, shape: tuple[int, int], frames: int, where: str) -> None:
+    if track.video_id != video_id:
+        raise UserError(where, f"is of video {track.video_id}", "give the tracks of the video that was asked for")
+    if not math.isfinite(track.score):
+        raise UserError(where, f"score is {track.score}", "give a finite number")
+    if len(track.masks) != frames:
+        what = f"{len(track.masks)} masks for {frames} frames"
+        raise UserError(where, what, "give one mask per frame, None where the object is absent")
+    for frame, mask in enumerate(track.masks):
+        if mask is not None and tuple(mask.size) != shape:
+            what = f"mask is {mask.size[0]}x{mask.size[1]}, the video {shape[0]}x{shape[1]}"
+            raise UserError(f"{where}, frame {frame}", what, "give masks in the size of the video")
+
+
+def _areas(masks: list[bytes], shape: tuple[int, int]) -> Any:
+    """Areas in pixels ``(masks,)``, or a code of `rle.FAULTS`."""
+    n = len(masks)
+    ends = np.cumsum([0, *(len(m) for m in masks)]).astype(np.int64)
+    data = np.frombuffer(b"".join(masks), np.uint8)
+    height, width = (np.full(n, side, np.int32) for side in shape)
+    kind = np.full(n, rle.COMPRESSED, np.int8)
+    return rle.areas(data, ends[:-1], ends[1:], kind, height, width, np.ones(n, np.bool_))
+
+
+def tracks_of(table: pa.Table) -> Iterator[Track]:
+    """Yield the tracks of a shard's table."""
+    for row in table.to_pylist():
+        size = row["height"], row["width"]
+        masks = tuple(None if counts is None else Rle(size, counts) for counts in row["masks"])
+        yield Track(row["video_id"], row["category_id"], row["score"], masks)
+
+
+def _shard(video: Video, table: pa.Table) -> bytes:
+    """A shard's bytes: small to open (no statistics, no Arrow schema), identical masks stored once, and a checksum.
+
+    The checksum is over the whole file with zeros in its own place, so that no damaged byte goes unseen.
+    """
+    metadata = {
+        "format": FORMAT,
+        "video_id": str(video.id),
+        "frames": str(len(video.frames)),
+        "checksum": (_MARK + _NO_DIGEST).decode(),
+    }
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        SCHEMA,
+        compression="lz4",
+        use_dictionary=[_LEAF],
+        dictionary_pagesize_limit=_UNLIMITED,
+        write_statistics=False,
+        store_schema=False,
+    ) as writer:
+        writer.write_table(table, row_group_size=max(len(table), 1))
+        writer.add_key_value_metadata(metadata)
+    data = sink.getvalue().to_pybytes()
+    at = data.rfind(_MARK) + len(_MARK)
+    return bytes(data[:at] + hashlib.sha256(data).hexdigest().encode() + data[at + _DIGITS :])
+
+
+def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
+    at = data.rfind(_MARK) + len(_MARK)
+    if at < len(_MARK):
+        raise UserError(path, "is truncated or not a shard of predictions", _MEND)
+    digest = hashlib.sha256(memoryview(data)[:at])
+    digest.update(_NO_DIGEST)
+    digest.update(memoryview(data)[at + _DIGITS :])
+    if digest.hexdigest().encode() != data[at : at + _DIGITS]:
+        raise UserError(path, "is damaged: its checksum does not fit", _MEND)
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=[_LEAF])
+        metadata, schema = file.metadata.metadata or {}, file.schema_arrow
+        if metadata.get(b"format") != FORMAT.encode() or schema.names != SCHEMA.names:
+            raise UserError(path, "is of another format", _MEND)
+        if metadata.get(b"video_id") != str(video_id).encode():
+            raise UserError(path, f"holds video {metadata.get(b'video_id', b'?').decode()}", _MEND)
+        # one thread: scoring reads shards on all cores already
+        return file.read(use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(path, f"is not a shard of predictions ({error})", _MEND) from error
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all, even if the machine stops; raises `OSError`.
+
+    A temporary file in the same folder is written, flushed to the disk and renamed; then the folder is flushed.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)  # noqa: PTH105  the call that tests make fail
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush a folder's entries to the disk: a renamed file is only then safe; raises `OSError`."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_id(stem: str) -> bool:
+    return stem.removeprefix("-").isdecimal() and str(int(stem)) == stem
