@@ -6,20 +6,18 @@ A run never depends on it. Every call has a short time limit; the first failure 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from harness.tracking.calls import ONE_AT_A_TIME, brief_and_quiet, cause_of, reach_database
 from harness.tracking.credentials import redact, safe_uri
 from harness.tracking.fields import flat, legal, result_metrics, result_tags, tags_of
-from harness.tracking.system_metrics import SystemMetrics
+from harness.tracking.system_metrics import Sample, SystemMetrics
 
 ARTIFACTS = (
     "config.json",
@@ -34,21 +32,7 @@ ARTIFACTS = (
 
 _LINK = "mlflow.json"
 _TABLE = "per_category.json"
-_PARAMS_PER_BATCH, _PARAM_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH, _WARNING_LENGTH = 100, 6000, 5000, 36, 300
-
-# MLflow reads these when it makes a request and has no other door for them. What the user has set stands.
-_REQUEST_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output belongs to --json
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # whether a benchmark run is reported to anybody is the user's decision
-    "GIT_PYTHON_REFRESH": "quiet",
-}
-_CONNECT_SECONDS = 5
-_LOUD = ("mlflow", "alembic", "urllib3")
-
-# The environment and the loggers belong to the process, so one call into MLflow at a time.
-_ONE_AT_A_TIME = threading.RLock()
+_BATCH, _PARAM_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 100, 6000, 5000, 36
 
 
 class _Link(msgspec.Struct, frozen=True):
@@ -72,7 +56,9 @@ class MlflowTracker:
     """Logs one run after another: `start`, `log_result`, `finish`.
 
     ``uri`` defaults to ``MLFLOW_TRACKING_URI``, then to ``mlflow.db`` in ``runs_dir`` with artifacts in ``mlartifacts``
-    beside it. Nothing here raises for a store that cannot be reached: `finish` returns what could not be logged.
+    beside it. Nothing here raises for a store that cannot be reached: `finish` returns what could not be logged. A
+    server has 5 seconds to answer and one more try; ``MLFLOW_HTTP_REQUEST_TIMEOUT`` and
+    ``MLFLOW_HTTP_REQUEST_MAX_RETRIES`` set other limits.
     """
 
     def __init__(self, runs_dir: Path, uri: str | None = None) -> None:
@@ -121,17 +107,17 @@ class MlflowTracker:
         return warnings
 
     def _attempt(self, action: Callable[[], None]) -> None:
-        if self._is_lost:
-            return
-        with _ONE_AT_A_TIME:
+        with ONE_AT_A_TIME:
+            if self._is_lost:
+                return
             try:
-                with _brief_and_quiet():
+                with brief_and_quiet():
                     action()
             # MLflow, its transports and its database raise types of their own, and none of them may stop a run:
             # the failure is reported by `finish`, once, and nothing more is tried on a store that has failed.
             except Exception as error:
                 self._is_lost = True
-                cause = redact(_innermost(error), self._uri)
+                cause = redact(cause_of(error), self._uri)
                 self._warnings.append(
                     f"MLflow at {self.uri} could not be used: {cause}; the run folder has everything, "
                     "the same command logs it once MLflow answers"
@@ -141,7 +127,7 @@ class MlflowTracker:
         from mlflow import MlflowClient
 
         folder = Path(record["folder"])
-        _reach_database(self._uri)
+        reach_database(self._uri)
         client = MlflowClient(tracking_uri=self._uri)
         logged = self._logged = self._resume(client, folder) or self._create(client, folder, record)
         config, environment = _read_json(folder / "config.json"), _read_json(folder / "environment.json")
@@ -207,27 +193,25 @@ class MlflowTracker:
 
         # A parameter cannot be changed once logged, and a resumed run has logged its own already.
         known = logged.client.get_run(logged.run_id).data.params if logged.is_resumed else {}
-        new = [
-            Param(legal(key), redact(value, self._uri)[:_PARAM_LENGTH])
-            for key, value in params.items()
-            if legal(key) not in known
-        ]
-        for first in range(0, len(new), _PARAMS_PER_BATCH):
-            logged.client.log_batch(logged.run_id, params=new[first : first + _PARAMS_PER_BATCH])
+        legal_params = {legal(key): redact(value, self._uri)[:_PARAM_LENGTH] for key, value in params.items()}
+        entities = [Param(key, value) for key, value in legal_params.items() if key not in known]
+        for batch in _batches(entities):
+            logged.client.log_batch(logged.run_id, params=batch)
 
     def _log_tags(self, logged: _Logged, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
 
         entities = [RunTag(legal(key), redact(value, self._uri)[:_TAG_LENGTH]) for key, value in tags.items()]
-        logged.client.log_batch(logged.run_id, tags=entities)
+        for batch in _batches(entities):
+            logged.client.log_batch(logged.run_id, tags=batch)
 
-    def _log_system_metrics(self, sample: dict[str, float]) -> None:
+    def _log_system_metrics(self, take_sample: Callable[[], Sample]) -> None:
         """Called from the sampling thread; the step is seconds since the MLflow run began."""
 
         def log() -> None:
             if self._logged is not None:
                 step = (time.time_ns() // 1_000_000 - self._logged.started_ms) // 1000
-                self._logged.client.log_batch(self._logged.run_id, metrics=_metrics(sample, step))
+                self._logged.client.log_batch(self._logged.run_id, metrics=_metrics(take_sample(), step))
 
         self._attempt(log)
 
@@ -254,49 +238,9 @@ class MlflowTracker:
             self._logged.client.set_terminated(self._logged.run_id, status=self._status)
 
 
-@contextmanager
-def _brief_and_quiet() -> Iterator[None]:
-    """Give MLflow short time limits and no voice for the calls inside; the environment is as before afterwards."""
-    added = {key: value for key, value in _REQUEST_ENVIRONMENT.items() if key not in os.environ}
-    levels: dict[str, int] = {}
-    os.environ.update(added)
-    try:
-        import mlflow.tracking  # noqa: F401  it sets the levels of its loggers, so before ours
-
-        for name in _LOUD:
-            levels[name] = logging.getLogger(name).level
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
-        for key in added:
-            os.environ.pop(key, None)
-
-
-def _reach_database(uri: str) -> None:
-    """Connect once to a store that is a database: MLflow itself would try ten times over some 100 seconds."""
-    from mlflow.store.db.db_types import DATABASE_ENGINES
-    from sqlalchemy import create_engine
-
-    kind = uri.partition(":")[0].partition("+")[0]
-    if kind in DATABASE_ENGINES:
-        limits = {"connect_timeout": _CONNECT_SECONDS} if kind in ("postgresql", "mysql") else {}
-        engine = create_engine(uri, connect_args=limits)
-        try:
-            engine.connect().close()
-        finally:
-            engine.dispose()
-
-
-def _innermost(error: BaseException) -> str:
-    """Return the message of the first cause in one line: "connection refused", not the five errors around it."""
-    seen = {id(error)}
-    while (inner := error.__cause__ or error.__context__) is not None and id(inner) not in seen:
-        seen.add(id(inner))
-        error = inner
-    line = " ".join(str(error).split()) or type(error).__name__
-    return line if len(line) <= _WARNING_LENGTH else line[: _WARNING_LENGTH - 1] + "…"
+def _batches(entities: list[Any]) -> list[list[Any]]:
+    """MLflow takes 100 parameters or tags in one request."""
+    return [entities[first : first + _BATCH] for first in range(0, len(entities), _BATCH)]
 
 
 def _metrics(values: Mapping[str, float], step: int) -> list[Any]:

@@ -13,14 +13,18 @@ SAMPLING_SECONDS = 10.0
 PREFIX = "system/"
 
 
-class SystemMetrics:
-    """Hands one sample to ``publish`` every ``interval`` seconds from a background thread, and a last one at the end.
+Sample = dict[str, float]
 
+
+class SystemMetrics:
+    """Every ``interval`` seconds, from a background thread, and once at the end: calls ``publish(take_sample)``.
+
+    ``publish`` decides under which limits a sample is taken, because the collectors log what they cannot read.
     MLflow's own monitor thread is not used: it talks to the server outside our time limits and logs each failure.
     Its collectors are, so the names and units are those that the MLflow pages show (``system/...``).
     """
 
-    def __init__(self, publish: Callable[[dict[str, float]], None], interval: float | None = None) -> None:
+    def __init__(self, publish: Callable[[Callable[[], Sample]], None], interval: float | None = None) -> None:
         from mlflow.environment_variables import MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL
 
         self._publish = publish
@@ -38,14 +42,14 @@ class SystemMetrics:
         """Publish the last sample and end the thread."""
         self._stop.set()
         self._thread.join()
-        self._publish(self._collect())
+        self._publish(self._collect)
 
     def _sample(self) -> None:
         while not self._stop.wait(self._interval):
-            self._publish(self._collect())
+            self._publish(self._collect)
 
-    def _collect(self) -> dict[str, float]:
-        sample: dict[str, float] = {}
+    def _collect(self) -> Sample:
+        sample: Sample = {}
         for monitor in self._monitors:
             monitor.collect_metrics()
             sample.update({PREFIX + name: float(value) for name, value in monitor.aggregate_metrics().items()})

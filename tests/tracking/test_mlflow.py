@@ -266,7 +266,10 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def test_a_real_server_holds_everything_then_dies_during_a_run(
-    server: tuple[str, subprocess.Popen[bytes]], runs: Path, capfd: pytest.CaptureFixture[str]
+    server: tuple[str, subprocess.Popen[bytes]],
+    runs: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     uri, process = server
     assert log(MlflowTracker(runs, uri), make_run(runs, config={"drop_tracks": 0.1})) == []
@@ -277,6 +280,7 @@ def test_a_real_server_holds_everything_then_dies_during_a_run(
     assert not (runs / "mlflow.db").exists()
 
     capfd.readouterr()
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")  # the sampling thread may notice first
     record = make_run(runs, "oracle-shapes-val-ffffffff")
     tracker = MlflowTracker(runs, uri.replace("//", "//me:secret@"))
     tracker.start(record)
@@ -312,6 +316,13 @@ def test_a_server_that_never_answers_is_given_up(runs: Path, monkeypatch: pytest
         listener.listen()
         (warning,) = log(MlflowTracker(runs, f"http://127.0.0.1:{listener.getsockname()[1]}"), make_run(runs))
     assert "timed out" in warning
+
+
+@pytest.mark.parametrize("uri", ["foo://host", "postgresql://me:secret@127.0.0.1:1/runs", "http://"])
+def test_an_address_that_is_none_is_a_warning(runs: Path, uri: str) -> None:
+    (warning,) = log(MlflowTracker(runs, uri), make_run(runs))
+    assert "secret" not in warning
+    assert "\n" not in warning
 
 
 def test_a_store_that_cannot_be_written_is_a_warning(runs: Path) -> None:
