@@ -179,7 +179,7 @@ def _shard(video: Video, table: pa.Table) -> bytes:
     with pq.ParquetWriter(
         sink,
         SCHEMA,
-        compression="lz4",
+        compression={_LEAF: "lz4"},  # against zstd half as large again, but read in 3/4 of the time
         use_dictionary=[_LEAF],
         dictionary_pagesize_limit=_UNLIMITED,
         write_statistics=False,
