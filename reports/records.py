@@ -30,7 +30,11 @@ class VideosRecord(Struct, frozen=True):
 
 
 class RunRecord(Struct, frozen=True):
-    """The part of ``metrics.json`` that reports rely on; metrics are fractions, ``None`` where undefined."""
+    """The part of ``metrics.json`` that reports rely on.
+
+    Metrics are fractions, ``None`` where undefined, and there are none at all where only a server has the truth.
+    ``limit`` is the number of first videos that the run was restricted to, ``None`` for the whole split.
+    """
 
     format: Literal[1]
     model: str
@@ -39,9 +43,10 @@ class RunRecord(Struct, frozen=True):
     folder: str
     complete: bool
     protocol: ProtocolRecord | None
-    metrics: dict[str, Fraction | None]
-    corrected: dict[str, Fraction | None]
+    metrics: dict[str, Fraction | None] | None
+    corrected: dict[str, Fraction | None] | None
     videos: VideosRecord
+    limit: int | None = None
 
 
 def read_record(run: Path) -> dict[str, Any]:

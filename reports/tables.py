@@ -28,8 +28,8 @@ _DAGGER, _UNDEFINED = "†", "–"
 class Row:
     """One line of a table: ``percents`` by column, exact, ``None`` where undefined.
 
-    ``sources`` are the citations of a published row, or the folder of a run; ``remark`` says how much of an incomplete
-    run there is. Rows are compared with those of the same ``dataset`` and ``split``.
+    ``sources`` are the citations of a published row, or the folder of a run; ``remark`` says which part of the
+    split an incomplete run covers. Rows are compared with those of the same ``dataset`` and ``split``.
     """
 
     method: str
@@ -104,19 +104,24 @@ def _run_row(record: Mapping[str, Any], columns: Sequence[str], corrected: bool,
     method = record["model"]
     if name_digest:  # two configurations of one model
         method += f" ({PurePath(record['folder']).name.rpartition('-')[2]})"
-    percents = {column: _percent(record["metrics"].get(_METRIC.get(column, column))) for column in columns}
+    percents = _percents(record["metrics"], columns)
     if corrected:
-        percents |= {
-            column + _CORRECTED: _percent(record["corrected"].get(_METRIC.get(column, column))) for column in columns
-        }
-    videos = record["videos"]
-    remark = "" if record["complete"] else f"{videos['done']} of {videos['total']} videos"
-    return Row(method, record["dataset"], record["split"], percents, [record["folder"]], remark=remark)
+        percents |= {column + _CORRECTED: p for column, p in _percents(record["corrected"], columns).items()}
+    return Row(method, record["dataset"], record["split"], percents, [record["folder"]], remark=_remark(record))
 
 
-def _percent(fraction: float | None) -> Decimal | None:
+def _remark(record: Mapping[str, Any]) -> str:
+    """Say what part of the split the numbers are of, where it is not all of it."""
+    if not record["complete"]:
+        return f"{record['videos']['done']} of {record['videos']['total']} videos"
+    limit = record.get("limit")
+    return "" if limit is None else f"first {limit} videos only"
+
+
+def _percents(fractions: Mapping[str, float | None] | None, columns: Sequence[str]) -> dict[str, Decimal | None]:
+    numbers = {column: (fractions or {}).get(_METRIC.get(column, column)) for column in columns}
     # The shortest text of the number, shifted: what a reader of the JSON would compute, without binary noise.
-    return None if fraction is None else Decimal(repr(float(fraction))).scaleb(2)
+    return {c: None if value is None else Decimal(repr(float(value))).scaleb(2) for c, value in numbers.items()}
 
 
 def _published_rows(dataset: str, split: str, columns: Sequence[str]) -> list[Row]:

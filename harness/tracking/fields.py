@@ -15,10 +15,10 @@ _ARTIFACT_ONLY = ("packages", "inputs")
 
 def result_metrics(record: Mapping[str, Any]) -> dict[str, float]:
     """Return the defined metrics of a ``metrics.json`` record: ``AP``, ``corrected.AP``, ``slices.…``, ``videos.…``."""
-    values = dict(record.get("metrics", {}))
-    values |= {f"corrected.{key}": value for key, value in record.get("corrected", {}).items()}
-    values |= _leaves(record.get("slices", {}), "slices")
-    videos = record.get("videos", {})
+    values = dict(record.get("metrics") or {})
+    values |= {f"corrected.{key}": value for key, value in (record.get("corrected") or {}).items()}
+    values |= _leaves(record.get("slices") or {}, "slices")
+    videos = record.get("videos") or {}
     values |= {f"videos.{key}": videos.get(key) for key in ("total", "done")}
     values["videos.failed"] = len(videos.get("failed", ()))
     return {key: float(value) for key, value in values.items() if value is not None}

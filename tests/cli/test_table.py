@@ -75,6 +75,12 @@ def test_a_dataset_nobody_published_on_is_said(tmp_path: Path) -> None:
     assert "no published results on shapes val" in run(folder, "--published").stderr
 
 
+def test_a_run_that_only_a_server_can_score_is_all_dashes(tmp_path: Path) -> None:
+    record = {**make_record("m"), "metrics": None, "corrected": None, "protocol": None}
+    result = run(make_run(tmp_path, record, "m"), "--corrected")
+    assert result.stdout.splitlines()[2].split() == ["m"] + 12 * ["–"]
+
+
 def test_what_is_not_a_finished_run(tmp_path: Path) -> None:
     assert "is not there" in error_of(tmp_path / "nothing")
     assert "is not a run folder" in error_of(tmp_path)
@@ -93,7 +99,7 @@ def test_what_is_not_a_finished_run(tmp_path: Path) -> None:
         ({"metrics": {"AP": "0.5"}}, "$.metrics"),
         ({"metrics": {"AP": 32.2}}, "<= 1.0"),
         ({"metrics": {"AP": -1}}, ">= 0"),
-        ({"corrected": None}, "$.corrected"),
+        ({"corrected": []}, "$.corrected"),
         ({"videos": {"total": 1}}, "done"),
     ],
 )

@@ -84,6 +84,14 @@ def test_incomplete_runs_have_a_dagger_a_footnote_and_no_rank() -> None:
     assert text.endswith("\n- † incomplete, not ranked: b 7 of 12 videos\n")
 
 
+def test_a_run_on_the_first_videos_only_is_not_ranked_either() -> None:
+    limited = {**make_record("b", AP=0.9), "limit": 5}
+    text = table([make_record("a", AP=0.5), make_record("c", AP=0.4), limited], "markdown")
+    assert "| b†       |        90.0 |" in text
+    assert "**50.0**" in text
+    assert "b first 5 videos only" in text
+
+
 def test_datasets_are_named_when_there_are_several_and_ranked_apart() -> None:
     records = [make_record("a", AP=0.5), make_record("a", "ovis", AP=0.1), make_record("b", AP=0.4)]
     made = rows(records)
