@@ -53,7 +53,7 @@ class Curves:
     """Precision and recall of one protocol; a cell is defined where its category has positives in its range.
 
     ``positives (categories, ranges)``; ``precision`` and ``scores (IoU thresholds, recall points, categories, ranges,
-    precision caps)``; ``recall (IoU thresholds, categories, ranges, caps)``. Categories are those with truth,
+    precision caps)`` (scores empty where not asked for); ``recall (IoU thresholds, categories, ranges, caps)``. Categories are those with truth,
     ``category`` gives their index in the annotations.
     """
 
@@ -95,10 +95,12 @@ def evaluate(
     ranges: Sequence[Range],
     precision_caps: tuple[int, ...] = (100,),
     equal_lengths: bool = False,
+    with_scores: bool = False,
 ) -> Curves:
     """Match and accumulate every category that has truth. ``rules`` is the row of ``overlaps`` to use.
 
     ``equal_lengths`` refuses tracks whose number of frames differs from a truth they could match, as OVIS does.
+    Scores at the recall points are kept only ``with_scores``.
     """
     n_categories, n_videos = len(truths.category_ids), len(truths.video_ids)
     entry = np.lexsort((np.arange(len(selection.row)), truths.video[selection.row], truths.category[selection.row]))
@@ -138,7 +140,7 @@ def evaluate(
     assert n == 0 or row_of[category[-1]] == n - 1
     positives = np.zeros((n, len(ranges)), np.int64)
     precision = np.zeros((T, R, n, len(ranges), len(precision_caps)))
-    scores = np.zeros_like(precision)
+    scores = np.zeros(precision.shape if with_scores else (0,) * 5)
     recall = np.zeros((T, n, len(ranges), len(CAPS)))
 
     def work(part: Ints) -> None:

@@ -63,7 +63,8 @@ class _Shard:
         self.size = np.empty((2, 0), np.int32)
         if not self.rows:
             return
-        lists = table.column("masks").combine_chunks()
+        column = table.column("masks")
+        lists = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         offsets = lists.offsets.to_numpy()
         self.offsets = offsets.astype(np.int64) - offsets[0]
         values = lists.values[int(offsets[0]) : int(offsets[-1])]

@@ -124,4 +124,5 @@ def score_categories(
                         if points[q] >= m:
                             break
                         precision[t, q, k, r, at] = pr[points[q]]
-                        scores[t, q, k, r, at] = value[points[q]]
+                        if scores.size:
+                            scores[t, q, k, r, at] = value[points[q]]

@@ -93,6 +93,7 @@ class Cells:
         self.row[curves.category] = np.arange(len(curves.category))
         self.range = {r.name: i for i, r in enumerate(curves.ranges)}
         predicted = np.bincount(overlaps.category, minlength=len(self.row)) > 0
+        self._by_row: dict[Number, Floats] = {}
         self.charged = predicted & (self.row < 0) & (not chosen.quirks.absent_categories_free)
         """Categories without truth that score 0."""
 
@@ -102,21 +103,28 @@ class Cells:
         rows = rows[rows >= 0]
         return np.asarray(rows[self.curves.positives[rows, self.range[range_name]] > 0], np.int64)
 
-    def cells(self, number: Number, rows: Ints) -> Floats:
-        """The cells of a number for some rows, ``(..., rows)``."""
+    def cells(self, number: Number) -> Floats:
+        """The cells of a number, ``(..., rows)``."""
         curves, r = self.curves, self.range[number.range]
         if number.precision:
-            cells = curves.precision[:, :, rows, r, curves.precision_caps.index(number.cap)]
+            cells = curves.precision[:, :, :, r, curves.precision_caps.index(number.cap)]
         else:
-            cells = curves.recall[:, rows, r, CAPS.index(number.cap)]
+            cells = curves.recall[:, :, r, CAPS.index(number.cap)]
         return cells if number.threshold is None else cells[number.threshold]
+
+    def by_row(self, number: Number) -> Floats:
+        """A number of each category with truth by itself ``(rows,)``; it means nothing where it is not defined."""
+        if number not in self._by_row:
+            cells = self.cells(number)
+            self._by_row[number] = cells.reshape(-1, cells.shape[-1]).mean(0)
+        return self._by_row[number]
 
     def mean(self, number: Number, positions: Ints | None) -> float | None:
         """The mean over the defined cells, or ``None``; categories weigh equally."""
         rows = self.defined(number.range, positions)
         if not len(rows):
             return None
-        mean = float(self.cells(number, rows).mean())
+        mean = float(self.by_row(number)[rows].mean())
         charged = int(self.charged[slice(None) if positions is None else positions].sum())
         if charged and number.precision and number.range == "all":
             mean *= len(rows) / (len(rows) + charged)
@@ -167,12 +175,14 @@ def _per_category(
     predicted = np.bincount(overlaps.category, minlength=len(cells.row))
     numbers = [n for n in NUMBERS if n.name not in ("ARs", "ARm", "ARl")]
     rows = []
+    means = {number.name: cells.by_row(number).tolist() for number in numbers}
+    defined = {n.name: (cells.curves.positives[:, cells.range[n.range]] > 0).tolist() for n in numbers}
+    members = {GROUP_NAMES[suffix]: frozenset(ids) for suffix, ids in groups.items()}
     for position, category in enumerate(truths.annotations.categories):
-        belongs = [GROUP_NAMES[s] for s, ids in groups.items() if category.id in ids]
+        belongs = [name for name, ids in members.items() if category.id in ids]
         row: dict[str, Any] = {"id": category.id, "name": category.name, "groups": " ".join(belongs)}
-        at = np.array([position])
-        row |= {number.name: cells.mean(number, at) for number in numbers}
         mine = int(cells.row[position])
+        row |= {name: mean[mine] if mine >= 0 and defined[name][mine] else None for name, mean in means.items()}
         row["truths"] = int(cells.curves.positives[mine, 0]) if mine >= 0 else 0
         row["tracks"] = int(predicted[position])
         rows.append(row)
@@ -198,7 +208,7 @@ def _splits(cells: Cells, categories: tuple[CategoryRecord, ...]) -> dict[str, A
             server: dict[str, float | None] = {}
             for number in NUMBERS:
                 rows, present = cells.defined(number.range, at), cells.defined(number.range, None)
-                total = float(cells.cells(number, rows).mean()) * len(rows) if len(rows) else 0.0
+                total = float(cells.by_row(number)[rows].sum())
                 server[number.name] = total / len(present) if len(present) else None
             owned = len(cells.defined("all", at))
             value = server["AP"]

@@ -167,12 +167,19 @@ def _score(
 
 
 def curves_of(
-    one: Protocol, truths: Truths, overlaps: Overlaps, rules: int, precision_caps: tuple[int, ...] = (100,)
+    one: Protocol,
+    truths: Truths,
+    overlaps: Overlaps,
+    rules: int,
+    precision_caps: tuple[int, ...] = (100,),
+    with_scores: bool = False,
 ) -> Curves:
     """The precision and recall arrays of a protocol; ``rules`` is the row of ``overlaps`` computed for it."""
     selection = select(one, truths)
     ranges = one.ranges + LENGTHS
-    return evaluate(truths, selection, overlaps, rules, one.quirks, ranges, precision_caps, one.equal_lengths)
+    return evaluate(
+        truths, selection, overlaps, rules, one.quirks, ranges, precision_caps, one.equal_lengths, with_scores
+    )
 
 
 def select(one: Protocol, truths: Truths) -> Selection:

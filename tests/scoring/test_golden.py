@@ -88,7 +88,7 @@ def test_official_arrays_bit_for_bit(golden: Path, file: str) -> None:
     expected = np.load(path)
     one = VARIANTS[path.stem.removeprefix("arrays_")]
     truths, overlaps = overlaps_of(path.parent)
-    curves = curves_of(one, truths, overlaps, 0, precision_caps=(1, 10, 100))
+    curves = curves_of(one, truths, overlaps, 0, precision_caps=(1, 10, 100), with_scores=True)
     np.testing.assert_array_equal(truths.category_ids, expected["cat_ids"])
     np.testing.assert_array_equal(expected["iou_thrs"], IOU_THRESHOLDS)
     np.testing.assert_array_equal(expected["rec_thrs"], RECALL_POINTS)
