@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.durable import write_durably
 from harness.errors import UserError, near
 
 if TYPE_CHECKING:
@@ -75,10 +76,6 @@ def _row(row: Row) -> dict[str, Any]:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(str(path), f"cannot be written: {error.strerror}", "name another file with --out") from error
+    if path.exists() and not path.is_file():  # renaming a file onto a device or a pipe would replace it
+        raise UserError(str(path), "is not a file", "name another file with --out")
+    write_durably(path, text.encode())

@@ -50,7 +50,8 @@ def tags_of(record: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[s
     """Return what the run can be found by: names, versions, hardware, git commit."""
     tags = {key: str(record[key]) for key in ("model", "dataset", "split") if key in record}
     tags |= {"harness.version": __version__, "mlflow.source.name": "harness run", "mlflow.source.type": "LOCAL"}
-    tags |= flat({key: value for key, value in environment.items() if key not in _ARTIFACT_ONLY})
+    known = {key: value for key, value in environment.items() if key not in _ARTIFACT_ONLY and value is not None}
+    tags |= flat(known)
     commit = environment.get("git_commit")
     return tags | ({"mlflow.source.git.commit": str(commit)} if commit else {})
 

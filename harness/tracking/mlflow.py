@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from harness.durable import write_json
 from harness.tracking.calls import ONE_AT_A_TIME, brief_and_quiet, cause_of, reach_database
 from harness.tracking.credentials import redact, safe_uri
 from harness.tracking.fields import flat, legal, result_metrics, result_tags, tags_of
@@ -169,7 +170,7 @@ class MlflowTracker:
         name = f"{record['model']}-{folder.name.rpartition('-')[2]}"
         run = client.create_run(experiment_id, run_name=name)
         link = _Link(self.uri, experiment_id, run.info.run_id)
-        _write_atomically(folder / _LINK, msgspec.json.encode(link))
+        write_json(folder / _LINK, msgspec.to_builtins(link))
         return _Logged(client, run.info.run_id, run.info.start_time, is_resumed=False)
 
     def _experiment(self, client: Any, name: str) -> str:
@@ -266,9 +267,3 @@ def _dataset_input(record: Mapping[str, Any], config: Mapping[str, Any]) -> Any:
 
 def _read_json(path: Path) -> dict[str, Any]:
     return msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if path.exists() else {}
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)

@@ -67,7 +67,8 @@ def test_out_writes_the_file_and_prints_nothing(two: list[Path], tmp_path: Path)
     assert run(*two, "--format", "latex", "--out", out).stdout == ""
     assert out.read_text() == run(*two, "--format", "latex").stdout
     assert "cannot be written" in error_of(*two, "--out", tmp_path / "none" / "table.tex")
-    assert list(tmp_path.glob("*.tmp")) == []
+    assert "is not a file" in error_of(*two, "--out", tmp_path)
+    assert list(tmp_path.rglob("*.tmp")) == []
 
 
 def test_a_dataset_nobody_published_on_is_said(tmp_path: Path) -> None:
