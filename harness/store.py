@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness import rle
+from harness.durable import write_durably
 from harness.errors import UserError
 from harness.types import Rle, Track, Video
 
@@ -66,14 +66,11 @@ class PredictionStore:
 
     def write_table(self, video: Video, table: pa.Table) -> None:
         """Write tracks that `tabulate` has checked; raises `UserError` where the disk refuses them."""
-        path = self.path(video.id)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_durably(path, _shard(video, table))
         except OSError as error:
-            what = f"cannot be written: {error.strerror or error}"
-            mend = "make room or permit writing there, then run again: finished videos are kept"
-            raise UserError(str(path), what, mend) from error
+            raise UserError(str(self.folder), f"cannot be made: {error.strerror}", "permit writing there") from error
+        write_durably(self.path(video.id), _shard(video, table))
 
     def read_video(self, video_id: int) -> list[Track]:
         """Return the tracks of a video in order of prediction; raises `UserError` like `read_table`."""
@@ -92,11 +89,6 @@ class PredictionStore:
         except OSError as error:
             raise UserError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
         return _checked(data, int(video_id), str(path))
-
-    def discard_unfinished(self) -> None:
-        """Remove what a killed run left half-written."""
-        for path in self.folder.glob(".*.tmp"):
-            path.unlink(missing_ok=True)
 
 
 def tabulate(video: Video, tracks: Sequence[Track]) -> pa.Table:
@@ -212,33 +204,6 @@ def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
         return file.read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise UserError(path, f"is not a shard of predictions ({error})", _MEND) from error
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, even if the machine stops; raises `OSError`.
-
-    A temporary file in the same folder is written, flushed to the disk and renamed; then the folder is flushed.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105  the call that tests make fail
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    flush_folder(path.parent)
-
-
-def flush_folder(folder: Path) -> None:
-    """Flush a folder's entries to the disk: a renamed file is only then safe; raises `OSError`."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_id(stem: str) -> bool:

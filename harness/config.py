@@ -1,0 +1,121 @@
+"""Reading a model's configuration: defaults, then a YAML file, then ``--set key=value``, into a typed model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from harness.errors import UserError, near
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def read_config(
+    kind: type[Config],
+    file: Path | None = None,
+    settings: Iterable[str] = (),
+    model: str = "",
+    others: Sequence[str] = (),
+) -> Config:
+    """Return the configuration ``kind`` with what ``file`` and ``settings`` say; the latter win.
+
+    Settings are ``key=value``, nested keys with dots, values in YAML. Keys below ``model.`` are for the model of that
+    name; keys below the name of one of the ``others`` in the same run are for that one. Raises `UserError` for an
+    unreadable file, an unknown key (with a near one) and a value that does not fit.
+    """
+    values = _of_model(read_yaml(file), model, others) if file is not None else {}
+    given = list(settings)
+    chosen: dict[str, Any] = {}
+    for setting in given:
+        _merge(chosen, _setting(setting))
+    chosen = _of_model(chosen, model, others)
+    _merge(values, chosen)
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise _mended(error, kind, chosen, file) from error
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file; raises `UserError` where it is none."""
+    try:
+        value = yaml.safe_load(file.read_bytes())
+    except OSError as error:
+        raise UserError(str(file), error.strerror or "cannot be read", "check the path") from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise UserError(str(file), f"is not YAML: {_one_line(error)}", "correct it") from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise UserError(str(file), "is not a mapping of names to values", "write one `key: value` per line")
+    return value
+
+
+def _setting(text: str) -> dict[str, Any]:
+    """``a.b=1`` as nested mappings."""
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise UserError(f"--set {text}", "is not key=value", "for example --set drop_tracks=0.2")
+    try:
+        tree: Any = yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"--set {text}", f"value is not YAML: {_one_line(error)}", "quote it") from error
+    for part in reversed(parts):
+        tree = {part: tree}
+    return dict(tree)
+
+
+def _of_model(values: Mapping[str, Any], model: str, others: Sequence[str]) -> dict[str, Any]:
+    """What is for all models and what is for ``model``; the latter wins."""
+    sections = {name for name in (model, *others) if isinstance(values.get(name), dict)}
+    chosen = {key: value for key, value in values.items() if key not in sections}
+    if model in sections:
+        _merge(chosen, values[model])
+    return chosen
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _mended(error: ValidationError, kind: type[BaseModel], chosen: Mapping[str, Any], file: Path | None) -> UserError:
+    """The first fault as one line that names the key, where it was set, and the mend."""
+    fault = error.errors(include_url=False)[0]
+    place = [str(part) for part in fault["loc"]]
+    key = ".".join(place)
+    where = f"--set {key}" if _has(chosen, place) or file is None else f"{file}, {key}"
+    if fault["type"] == "extra_forbidden":
+        return UserError(where, "is not a configuration key", near(place[-1], _fields(kind, place[:-1])))
+    what = fault["msg"][:1].lower() + fault["msg"][1:]
+    given = "" if fault["type"] == "missing" else f", not {fault['input']!r}"
+    return UserError(where, what + given, "correct it; `harness models show MODEL` explains the keys")
+
+
+def _has(values: Any, place: Sequence[str]) -> bool:
+    for part in place:
+        if not isinstance(values, Mapping) or part not in values:
+            return False
+        values = values[part]
+    return True
+
+
+def _fields(kind: type[BaseModel], place: Sequence[str]) -> list[str]:
+    for part in place:
+        field = kind.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            return []
+        kind = field.annotation
+    return list(kind.model_fields)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,93 @@
+"""The numbers of a run: scored from its store, or undefined with a reason; and the files they are written to."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.durable import write_durably, write_json
+from harness.errors import UserError
+from harness.scoring.protocols import named
+from harness.scoring.score import score_store
+from harness.store import PredictionStore
+from harness.types import Dataset
+
+log = logging.getLogger(__name__)
+
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+"""Metrics of every protocol: what is listed as undefined where nothing could be scored."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """``values`` are the keys of ``metrics.json`` that scoring fills; ``refusal`` says why there are no numbers."""
+
+    values: dict[str, Any]
+    per_category: list[dict[str, Any]] = field(default_factory=list)
+    refusal: str = ""
+
+
+def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int] | None, strict: bool) -> Scored:
+    """Score a store by the dataset's protocol, over ``videos`` only if they are given.
+
+    Where there is nothing to score by, or the official tool refuses, all numbers are ``None`` with that reason. With
+    ``strict`` whatever is odd is a refusal.
+    """
+    if dataset.truth is None:
+        return Scored(_undefined(dataset.protocol, f"the truth is withheld; submit to {dataset.server}"))
+    if videos is not None and not videos:
+        return Scored(_undefined(dataset.protocol, "no video has predictions"))
+    try:
+        score = score_store(dataset.protocol, dataset.annotations, store, strict, videos)
+    except UserError as error:
+        log.error("not scored: %s", error)
+        return Scored(_undefined(dataset.protocol, str(error)), refusal=f"not scored: {error}")
+    for warning in score.warnings:
+        log.warning("%s: %s, first: %s", warning["kind"], warning["count"], warning["first"])
+    return Scored(score.record(), score.per_category)
+
+
+def _undefined(protocol: str, reason: str) -> dict[str, Any]:
+    nothing: dict[str, None] = dict.fromkeys(METRICS)
+    reasons = dict.fromkeys(METRICS, reason)
+    chosen = named(protocol)
+    return {
+        "protocol": {"name": chosen.name, "version": chosen.version},
+        "metrics": nothing,
+        "corrected": dict(nothing),
+        "undefined": {"metrics": reasons, "corrected": dict(reasons)},
+        "warnings": [],
+        "counts": {},
+        "slices": {},
+    }
+
+
+def write_results(folder: Path, record: Mapping[str, Any], per_category: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``per_category.csv``, ``table.md`` and, last, ``metrics.json``: its presence says that all are there."""
+    from harness.reports.tables import table
+
+    write_durably(folder / "per_category.csv", _csv(per_category).encode())
+    write_durably(folder / "table.md", table([record], "markdown").encode())
+    write_json(folder / "metrics.json", record)
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Fractions in full precision; empty where undefined; groups separated by spaces."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = list(rows[0]) if rows else ["id", "name"]
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_cell(row.get(column)) for column in columns])
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return " ".join(sorted(map(str, value)))
+    return "" if value is None else value

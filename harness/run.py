@@ -1,0 +1,288 @@
+"""Run: a model over a dataset. The one place that orders the steps: load, predict, store, score, write, track."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from harness.durable import discard_unfinished, write_json
+from harness.engines.local import ATTEMPTS, Event, run_videos, seed_chance
+from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, UserError
+from harness.export import write_submission
+from harness.provenance import environment, file_digest
+from harness.results import score_predictions, write_results
+from harness.run_folder import FORMAT, SUBMISSION, locked, logged_to, remove_content
+from harness.store import PredictionStore
+from harness.types import Dataset, LoadContext, ModelPlugin, Video
+
+log = logging.getLogger(__name__)
+
+
+class Tracker(Protocol):
+    """Where runs are logged besides their folders; see `harness.tracking.mlflow`."""
+
+    def start(self, record: Mapping[str, Any], /) -> None: ...
+
+    def log_result(
+        self, run_folder: Path, record: Mapping[str, Any], per_category: Sequence[Mapping[str, Any]], /
+    ) -> None: ...
+
+    def finish(self) -> list[str]: ...
+
+
+class NullTracker:
+    """Logs nowhere."""
+
+    def start(self, record: Mapping[str, Any], /) -> None:
+        pass
+
+    def log_result(
+        self, run_folder: Path, record: Mapping[str, Any], per_category: Sequence[Mapping[str, Any]], /
+    ) -> None:
+        pass
+
+    def finish(self) -> list[str]:
+        return []
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is run on what; its folder follows from the content of that, so the same content finds the same folder.
+
+    ``limit`` takes the first videos by id only. ``device`` is no part of the content: it says where, not what.
+    """
+
+    plugin: ModelPlugin
+    config: BaseModel
+    dataset: Dataset
+    runs_dir: Path
+    device: str = "cpu"
+    precision: str = "fp32"
+    checkpoint: Path | None = None
+    seed: int = 0
+    limit: int | None = None
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """What ``config.json`` holds: all that predictions and numbers depend on."""
+        return {
+            "format": FORMAT,
+            "model": self.plugin.name,
+            "model_version": self.plugin.version,
+            "config": self.config.model_dump(mode="json"),
+            "checkpoint": file_digest(self.checkpoint) if self.checkpoint is not None else None,
+            "precision": self.precision,
+            "dataset": self.dataset.name,
+            "split": self.dataset.split,
+            "digest": self.dataset.digest,
+            "vocabulary": self.dataset.vocabulary.digest,
+            "protocol": self.dataset.protocol,
+            "limit": self.limit,
+            "seed": self.seed,
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content."""
+        text = json.dumps(self.content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where everything of the run lies."""
+        names = (self.plugin.name, self.dataset.name, self.dataset.split, self.digest[:8])
+        return self.runs_dir / "-".join(re.sub(r"[^\w.+-]", "_", name) for name in names)
+
+    @property
+    def store(self) -> PredictionStore:
+        return PredictionStore(self.folder / "predictions")
+
+    @cached_property
+    def videos(self) -> tuple[Video, ...]:
+        """The videos to run, by ascending id."""
+        return tuple(sorted(self.dataset.videos, key=lambda v: v.id)[: self.limit])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: its record (``metrics.json``), the exit code it deserves, and what to tell the user."""
+
+    record: dict[str, Any]
+    exit_code: int
+    messages: tuple[str, ...]
+
+
+def execute(
+    run: Run,
+    tracker: Tracker | None = None,
+    on_event: Callable[[Event], None] = lambda event: None,
+    fresh: bool = False,
+    strict: bool = False,
+) -> Outcome:
+    """Run what is not done yet, score all of it, and write the run folder.
+
+    ``fresh`` removes what the folder has before; ``strict`` makes warnings of scoring errors. Raises `UserError` for a
+    model that does not load, a folder that another process runs, and a disk that is full.
+    """
+    tracker = tracker or NullTracker()
+    model = _load(run) if fresh or _pending(run) else None
+    with locked(run.folder):
+        if fresh:
+            remove_content(run.folder)
+        discard_unfinished(run.folder)
+        discard_unfinished(run.store.folder)
+        _write_configuration(run)
+        with logged_to(run.folder / "run.log"):
+            log.info("run %s, content %s, process %s", run.folder.name, run.digest, os.getpid())
+            tracker.start({**_names(run), "folder": str(run.folder)})
+            warnings: list[str] = []
+            try:
+                failed = _predict(run, model, on_event)
+                outcome = _conclude(run, failed, tracker, strict)
+            finally:
+                warnings = tracker.finish()
+            for line in warnings:
+                log.warning("%s", line)
+    return outcome
+
+
+def _names(run: Run) -> dict[str, str]:
+    return {"model": run.plugin.name, "dataset": run.dataset.name, "split": run.dataset.split}
+
+
+def _pending(run: Run) -> list[Video]:
+    done = run.store.done()
+    return [v for v in run.videos if v.id not in done]
+
+
+def _load(run: Run) -> Any:
+    seed_chance(run.seed)
+    context = LoadContext(run.dataset, run.device, run.precision, run.checkpoint, run.seed)
+    return run.plugin.load(run.config, context)
+
+
+def _write_configuration(run: Run) -> None:
+    path = run.folder / "config.json"
+    if path.exists():
+        try:
+            before = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise UserError(str(path), f"is damaged: {error}", "delete it, or run with --fresh") from error
+        if before != json.loads(json.dumps(run.content)):
+            raise UserError(str(path), "is of another configuration than the folder's name says", "run with --fresh")
+    write_json(path, run.content)
+    ids = sorted(v.id for v in run.dataset.videos)
+    write_json(run.folder / "videos.json", {"format": FORMAT, "split": ids, "run": [v.id for v in run.videos]})
+    inputs = {"annotations": run.dataset.digest}
+    if run.content["checkpoint"] is not None:
+        inputs["checkpoint"] = run.content["checkpoint"]
+    write_json(run.folder / "environment.json", {**environment(inputs), "device": run.device})
+
+
+def _predict(run: Run, model: Any, on_event: Callable[[Event], None]) -> list[Event]:
+    """Run the videos that are not done; return those that failed."""
+    failed: list[Event] = []
+    seconds: dict[str, float] = {}
+    pending = _pending(run)
+    log.info("%s of %s videos are done already", len(run.videos) - len(pending), len(run.videos))
+    write_json(run.folder / "failures.json", {"format": FORMAT, "failed": []})
+    if pending and model is None:  # somebody removed predictions since
+        model = _load(run)
+    began = time.perf_counter()
+    try:
+        for event in run_videos(model, pending, run.dataset.vocabulary, run.store, run.seed):
+            if event.kind == "done":
+                log.info("video %s: %s tracks, %.3f s", event.video_id, event.tracks, event.seconds)
+                seconds[str(event.video_id)] = round(event.seconds, 6)
+            elif event.kind == "failed":
+                failed.append(event)
+                log.error("video %s failed: %s\n%s", event.video_id, event.error, event.details)
+                write_json(run.folder / "failures.json", {"format": FORMAT, "failed": [_failure(e) for e in failed]})
+            on_event(event)
+    finally:
+        # a full disk has been reported by then; it must not be reported as the timings' fault
+        with suppress(UserError):
+            _write_timings(run, seconds, time.perf_counter() - began)
+    return failed
+
+
+def _failure(event: Event) -> dict[str, Any]:
+    return {
+        "video_id": event.video_id,
+        "error": event.error,
+        "bad_input": event.bad_input,
+        "attempts": ATTEMPTS,
+        "traceback": event.details,
+    }
+
+
+def _write_timings(run: Run, seconds: dict[str, float], wall: float) -> None:
+    """Add this session's times to those of earlier ones: ``videos`` in seconds by id, ``sessions`` one each."""
+    path = run.folder / "timings.json"
+    before: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        before = json.loads(path.read_bytes())
+    sessions = [*before.get("sessions", []), {"videos": len(seconds), "seconds": round(wall, 6)}]
+    write_json(path, {"format": FORMAT, "videos": before.get("videos", {}) | seconds, "sessions": sessions})
+
+
+def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool) -> Outcome:
+    """Score, write the results, log them, and say what the user should know."""
+    done = run.store.done() & {v.id for v in run.videos}
+    complete = len(done) == len(run.videos)
+    videos = {
+        "total": len(run.videos),
+        "done": len(done),
+        "failed": [{"video_id": e.video_id, "error": e.error} for e in failed],
+    }
+    head = {"format": FORMAT, **_names(run), "folder": str(run.folder), "complete": complete}
+    chosen = None if complete and run.limit is None else done
+    scored = score_predictions(run.dataset, run.store, chosen, strict)
+    record = {**head, **scored.values, "videos": videos}
+    write_results(run.folder, record, scored.per_category)
+    tracker.log_result(run.folder, record, scored.per_category)
+    messages = [_incomplete(videos), scored.refusal, _submission(run, complete)]
+    exit_code = 0
+    if not complete:
+        exit_code = EXIT_BAD_INPUT if any(e.bad_input for e in failed) else EXIT_FAILED
+    elif scored.refusal:
+        exit_code = EXIT_BAD_INPUT
+    log.info("%s", _incomplete(videos) or "complete")
+    return Outcome(record, exit_code, tuple(f"{run.folder}: {text}" for text in messages if text))
+
+
+def _incomplete(videos: Mapping[str, Any]) -> str:
+    """What is missing, with the first reason; empty for a complete run."""
+    total, done, failed = videos["total"], videos["done"], videos["failed"]
+    if done == total:
+        return ""
+    first = f"; first: video {failed[0]['video_id']}: {failed[0]['error']}" if failed else ""
+    return (
+        f"incomplete: {total - done} of {total} videos failed, the numbers are over the other {done} only{first};"
+        " repeat the command to try them again"
+    )
+
+
+def _submission(run: Run, complete: bool) -> str:
+    """For a split whose truth only a server has: write what it takes, and say where to submit it."""
+    path = run.folder / SUBMISSION
+    if run.dataset.truth is not None:
+        return ""
+    path.unlink(missing_ok=True)
+    server = run.dataset.server or "the dataset's server"
+    if not complete or run.limit is not None:
+        return f"the truth is withheld, no numbers; run all videos to get the file to submit at {server}"
+    write_submission(run.folder, path)
+    return f"the truth is withheld, no numbers; submit {path} at {server}"

@@ -1,0 +1,119 @@
+"""A run's folder: which files it holds, who may write to it, and which videos it is about."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from harness.errors import UserError
+
+FORMAT = 1
+"""Version of the files in a run folder."""
+
+PREDICTIONS = "predictions"
+SUBMISSION = "submission.zip"
+FILES = (
+    "config.json",
+    "environment.json",
+    "videos.json",
+    "failures.json",
+    "metrics.json",
+    "per_category.csv",
+    "table.md",
+    "timings.json",
+    SUBMISSION,
+    "run.log",
+    "mlflow.json",
+)
+"""What a fresh start removes besides the predictions: what runs write, and nothing else that lies in the folder."""
+
+_LOCK = "run.lock"
+
+
+class VideoIds(msgspec.Struct, frozen=True):
+    """``videos.json``: ids of all videos of the split, and of those that are run."""
+
+    format: Literal[1]
+    split: list[int]
+    run: list[int]
+
+
+def read_video_ids(folder: Path) -> VideoIds:
+    """Return the ids of a run's videos; raises `UserError` where ``folder`` is no run folder."""
+    path = folder / "videos.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=VideoIds)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(
+            str(folder), "is not a run folder: it has no videos.json", "name one that a run wrote"
+        ) from error
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
+    except msgspec.MsgspecError as error:
+        raise UserError(str(path), f"is damaged: {error}", "repeat its harness run") from error
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder and keep other processes from running it; raises `UserError` where another one does.
+
+    The lock is the operating system's: it ends with the process that holds it, however that ends.
+    """
+    path = folder / _LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise UserError(str(folder), f"cannot be written: {error.strerror}", "name another --runs-dir") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            what = f"is being run by process {holder}"
+            raise UserError(str(folder), what, "wait for it, stop it, or name another --runs-dir") from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def remove_content(folder: Path) -> None:
+    """Remove what earlier runs wrote; the lock stays, and so do files of others."""
+    try:
+        if (folder / PREDICTIONS).is_dir():
+            shutil.rmtree(folder / PREDICTIONS)
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(str(folder), f"cannot be removed: {error.strerror}", "mend its permissions") from error
+
+
+@contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """Append what the harness logs, and Python's warnings, to a file."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("harness", "py.warnings")]
+    levels = [logger.level for logger in loggers]
+    logging.captureWarnings(True)
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+        logging.captureWarnings(False)
+        handler.close()
