@@ -9,8 +9,8 @@ from typing import Any
 
 from harness import __version__
 
-_ARTIFACT_ONLY = ("packages", "inputs")
-"""Long parts of ``environment.json`` that nobody searches by; they are in the artifact."""
+_NOT_TAGS = ("packages", "inputs", "harness")
+"""Parts of ``environment.json`` that are in the artifact only: nobody searches by them, or they are a tag already."""
 
 
 def result_metrics(record: Mapping[str, Any]) -> dict[str, float]:
@@ -50,7 +50,7 @@ def tags_of(record: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[s
     """Return what the run can be found by: names, versions, hardware, git commit."""
     tags = {key: str(record[key]) for key in ("model", "dataset", "split") if key in record}
     tags |= {"harness.version": __version__, "mlflow.source.name": "harness run", "mlflow.source.type": "LOCAL"}
-    known = {key: value for key, value in environment.items() if key not in _ARTIFACT_ONLY and value is not None}
+    known = {key: value for key, value in environment.items() if key not in _NOT_TAGS and value is not None}
     tags |= flat(known)
     commit = environment.get("git_commit")
     return tags | ({"mlflow.source.git.commit": str(commit)} if commit else {})
