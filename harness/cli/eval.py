@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -43,6 +44,7 @@ def evaluate(
 
         harness eval --dataset lvvis --data-root DIR --predictions results.json --json
     """
+    gc.disable()  # scoring makes no cycles, and this process ends with it
     if protocol in BURST_TASKS:
         if annotations is None:
             raise UserError("--annotations", f"is needed by {protocol}", "name the folder that holds all_classes.json")
