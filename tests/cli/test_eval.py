@@ -1,0 +1,131 @@
+"""``harness eval`` as others call it: one JSON object, the same numbers as the golden ones, one line per refusal."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vis_documents import document, perfect
+
+
+def harness(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from harness.cli.main import main; main()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    gt, results = tmp_path / "gt.json", tmp_path / "results.json"
+    gt.write_text(json.dumps(document()))
+    results.write_text(json.dumps(perfect(document())))
+    return gt, results
+
+
+def test_json_contract_on_a_golden_case(golden: Path) -> None:
+    folder = golden / "ordinary"
+    done = harness("eval", "--protocol", "lvvis", "--annotations", folder / "gt.json", "--predictions",
+                   folder / "results.json", "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["protocol"] == {"name": "lvvis", "version": "1"}
+    expected = json.loads((folder / "expected.json").read_text())["protocols"]["lvvis"]
+    names = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
+    for suffix, key in (("", "stats"), ("b", "stats_b"), ("n", "stats_n")):
+        for name, number in zip(names, expected[key], strict=True):
+            value = record["metrics"][name + suffix]
+            assert value is None if number == -1 else value == pytest.approx(number, abs=1e-12)
+            assert name + suffix in record["corrected"]
+    assert set(record["undefined"]["metrics"]) == {k for k, v in record["metrics"].items() if v is None}
+
+
+def test_ovis_and_burst_keys(golden: Path) -> None:
+    folder = golden / "ordinary"
+    for protocol, keys in (("ovis", {"APso", "APmo", "APho", "ARso", "ARmo", "ARho"}), ("burst", {"APc", "AP50u"})):
+        done = harness("eval", "--protocol", protocol, "--annotations", folder / "gt.json", "--predictions",
+                       folder / "results.json", "--json")  # fmt: skip
+        assert keys <= set(json.loads(done.stdout)["metrics"])
+
+
+def test_table_and_csv_for_people(files: tuple[Path, Path], tmp_path: Path) -> None:
+    gt, results = files
+    out = tmp_path / "rows.csv"
+    done = harness("eval", "--protocol", "lvvis", "--annotations", gt, "--predictions", results, "--per-category", out)
+    assert done.returncode == 0
+    assert "official" in done.stdout
+    assert "100.00" in done.stdout
+    header, cat, yak = out.read_text().splitlines()
+    assert header.startswith("id,name,groups,AP")
+    assert cat.startswith("1,cat,base")
+    assert yak.startswith("2,yak,novel")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--protocol", "lvvsi"], 'did you mean "lvvis"'),
+        (["--protocol", "lvvis", "--annotations", "nowhere.json"], "nowhere.json"),
+        (["--protocol", "lvvis"], "--dataset"),
+        (["--dataset", "lvvsi"], 'did you mean "lvvis"'),
+        (["--dataset", "ytvis2019"], "ytvis2019"),
+    ],
+)
+def test_refusals_are_one_line_and_exit_code_2(
+    files: tuple[Path, Path], tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    gt, results = files
+    if arguments == ["--protocol", "lvvsi"]:
+        arguments = [*arguments, "--annotations", str(gt)]
+    done = harness("eval", *arguments, "--predictions", results, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_odd_input_scores_with_a_warning_and_strict_refuses(files: tuple[Path, Path]) -> None:
+    gt, results = files
+    odd: list[dict[str, Any]] = json.loads(results.read_text())
+    odd[1]["segmentations"] = odd[1]["segmentations"][:1]
+    results.write_text(json.dumps(odd))
+    arguments = ("eval", "--protocol", "lvvis", "--annotations", gt, "--predictions", results)
+    done = harness(*arguments)
+    assert done.returncode == 0
+    assert "record 1" in done.stderr
+    assert json.loads(harness(*arguments, "--json").stdout)["warnings"][0]["count"] == 1
+    assert harness(*arguments, "--strict").returncode == 2
+
+
+def test_official_abort_names_the_corrected_protocol(golden: Path) -> None:
+    folder = golden / "ids_gap_error"
+    files = ("--annotations", folder / "gt.json", "--predictions", folder / "results.json", "--json")
+    done = harness("eval", "--protocol", "lvvis", *files)
+    assert done.returncode == 2
+    assert "lvvis-corrected" in done.stderr
+    corrected = harness("eval", "--protocol", "lvvis-corrected", *files)
+    assert json.loads(corrected.stdout)["metrics"]["AP"] is not None
+
+
+def test_help_does_not_import_torch() -> None:
+    code = "import sys; sys.argv = ['harness', '--help']\nfrom harness.cli.main import _run\ncode = _run()\n"
+    check = "heavy = {'torch', 'numba', 'pyarrow', 'pandas', 'mlflow'} & set(sys.modules)\nsys.exit(str(heavy or code))"
+    done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, timeout=60)
+    assert done.stderr.strip() == "0"
+    assert "Usage" in done.stdout
+
+
+def test_a_shared_dataset_can_be_scored_by_name(tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    made = harness("run", "--model", "oracle", "--dataset", "shapes", "--no-mlflow", "--json", cwd=tmp_path)
+    record = json.loads(made.stdout)["runs"][0]
+    folder = tmp_path / record["folder"]
+    assert harness("export", folder, "--format", "results", "--out", out, cwd=tmp_path).returncode == 0
+    scored = json.loads(harness("eval", "--dataset", "shapes", "--predictions", out, "--json").stdout)
+    assert scored["metrics"] == record["metrics"]
+    assert scored["corrected"] == record["corrected"]
+    from_store = json.loads(harness("eval", "--dataset", "shapes", "--predictions", folder, "--json").stdout)
+    assert from_store["metrics"] == record["metrics"]
