@@ -1,0 +1,75 @@
+"""Configuration of CLIP-VIS: inference settings, the paper's ablations, and one flag per quirk of the official code.
+
+Defaults reproduce the published numbers. What a checkpoint fixes (backbone, embedding size, decoder depth, queries) is
+read off the checkpoint and is no setting. The official class count, a setting of its own that silently mislabels when
+it disagrees with the names, is the length of the vocabulary here; and a track's category id is the vocabulary's,
+which for the official lists is the official "label + 1".
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ClipVisConfig(BaseModel):
+    """Settings of CLIP-VIS, all of them for inference."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    short_edge: int = Field(480, ge=32)
+    """Frames are resized so that their shorter edge has this many pixels, ..."""
+    long_edge: int = Field(1333, ge=32)
+    """... and then so that the longer has at most this many."""
+    window: int = Field(10, ge=1)
+    """Frames that go through the network at once; bounds memory, does not change results."""
+    mask_memory_mb: int = Field(1024, ge=0)
+    """Mask logits kept until tracks are chosen; what exceeds it is encoded early, for all queries. Same results."""
+    detections_per_video: int = Field(50, ge=1)
+    """Tracks reported per video (top k over queries and classes)."""
+
+    memory_length: int = Field(9, ge=1)
+    """T: earlier frames that queries are matched with (paper, section 3.3)."""
+    topk: int = Field(5, ge=1)
+    """K: of these, the best matching ones that decide."""
+    matching: Literal["topk", "previous_frame"] = "topk"
+    """Ablation: ``previous_frame`` matches with the frame before alone."""
+    object_score: bool = True
+    """Ablation: without it a track's score leaves the object score out."""
+    mask_iou_score: bool = True
+    """Ablation: without it a track's score leaves the predicted mask IoU out."""
+
+    clip_model: str | None = None
+    """open_clip name of the backbone, for checkpoints without CLIP weights whose shapes fit several."""
+    clip_pretrained: str | None = None
+    """open_clip tag or local file of CLIP weights, for checkpoints that hold none."""
+    quick_gelu: bool | None = None
+    """QUIRK: OpenAI's CLIP uses x * sigmoid(1.702 x), which no checkpoint records. Default: ResNets do."""
+
+    padding_counts: bool = True
+    """QUIRK: the padded border takes part in attention, pooling means and mask scores. Off: it is left out."""
+    recency_weights: bool = True
+    """QUIRK: matching costs are multiplied by their position in the memory, so recent frames weigh more."""
+    recency_weights_select: bool = False
+    """QUIRK: that factor plays no role in choosing the K frames, nor while the memory holds fewer than K."""
+    full_topk_required: bool = True
+    """QUIRK: with fewer than K frames in memory the single best decides. Off: all that are there do."""
+    clean_names: bool = False
+    """QUIRK: underscores and parentheses of class names reach the tokenizer. On: they become blanks."""
+    project_empty_masks: bool = True
+    """QUIRK: with ConvNeXt an empty mask pools to zero, is projected, and scores. Off: its logits are zero."""
+    zero_empty_logits: bool = True
+    """QUIRK: with ResNet an empty mask has all-zero logits. Off: it pools over the whole frame."""
+    class_token_is_key: bool = False
+    """QUIRK: with ResNet the pooled mean is the query of the attention pool but none of its keys."""
+    score_absent_frames: bool = True
+    """QUIRK: a score is a mean over all frames. Off: over those with a mask, if there is one."""
+    image_single_root: bool = True
+    """QUIRK: on images the score is one root of the product of three. Off: the nested form of videos."""
+    sigmoid_of_probability: bool = True
+    """QUIRK: suppression takes a sigmoid of an already normalised class probability."""
+    suppress_frames: bool = True
+    """QUIRK: frames whose score is below a tenth of the track's lose their mask: in effect, a low object score."""
+    mask_score_at_output: bool = False
+    """QUIRK: mask scores are taken at stride 4. On: at the size of the output, as the image model does."""

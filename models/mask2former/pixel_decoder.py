@@ -1,0 +1,223 @@
+"""Pixel decoder: a multi-scale deformable attention encoder over strides 32, 16, 8, and one FPN step to stride 4.
+
+Mask2Former, section 3.2 (the encoder is Deformable DETR's, section 4.1). Parameter names are those of the released
+checkpoints under ``sem_seg_head.pixel_decoder``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from harness.models.mask2former.position_encoding import sine_position_encoding
+from harness.models.ops.reference import deformable_attention
+
+
+class FeatureMaps(NamedTuple):
+    """A backbone's feature maps, each ``(batch, channels, height / stride, width / stride)``."""
+
+    res2: Tensor
+    """Stride 4."""
+    res3: Tensor
+    """Stride 8."""
+    res4: Tensor
+    """Stride 16."""
+    res5: Tensor
+    """Stride 32."""
+
+
+class PixelFeatures(NamedTuple):
+    """What the pixel decoder hands to the transformer decoder; ``dim`` channels everywhere."""
+
+    mask_features: Tensor
+    """``(batch, dim, height / 4, width / 4)``."""
+    multi_scale: tuple[Tensor, Tensor, Tensor]
+    """``(batch, dim, h, w)`` at strides 32, 16, 8."""
+
+
+class ConvNorm(nn.Conv2d):
+    """A convolution without bias followed by its own group normalisation, as ``weight`` and ``norm.*``."""
+
+    def __init__(self, channels: int, dim: int, kernel_size: int) -> None:
+        super().__init__(channels, dim, kernel_size, padding=kernel_size // 2, bias=False)
+        self.norm = nn.GroupNorm(32, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, channels, h, w)`` to ``(batch, dim, h, w)``."""
+        y: Tensor = self.norm(super().forward(x))
+        return y
+
+
+class MultiScaleDeformableAttention(nn.Module):
+    """Attention over a few sampled points per level (Deformable DETR, equation 3)."""
+
+    def __init__(self, dim: int, heads: int, levels: int, points: int) -> None:
+        super().__init__()
+        self.heads, self.levels, self.points = heads, levels, points
+        self.sampling_offsets = nn.Linear(dim, heads * levels * points * 2)
+        self.attention_weights = nn.Linear(dim, heads * levels * points)
+        self.value_proj = nn.Linear(dim, dim)
+        self.output_proj = nn.Linear(dim, dim)
+
+    def forward(
+        self, query: Tensor, reference_points: Tensor, source: Tensor, spatial_shapes: Tensor, padding: Tensor | None
+    ) -> Tensor:
+        """Attend from ``query`` ``(N, Lq, dim)`` to ``source`` ``(N, S, dim)``; returns ``(N, Lq, dim)``.
+
+        ``reference_points`` is ``(Lq, 2)`` as ``(x, y)`` in [0, 1], ``spatial_shapes`` ``(levels, 2)`` as
+        ``(height, width)``. Where ``padding`` ``(S,)`` is true the value is zero.
+        """
+        batch, queries, dim = query.shape
+        head_shape = (batch, queries, self.heads, self.levels, self.points)
+        value = self.value_proj(source)
+        if padding is not None:
+            value = value.masked_fill(padding[:, None], 0.0)
+        value = value.view(batch, -1, self.heads, dim // self.heads)
+        offsets = self.sampling_offsets(query).view(*head_shape, 2)
+        weights = self.attention_weights(query).view(batch, queries, self.heads, -1).softmax(-1).view(head_shape)
+        size_xy = spatial_shapes.flip(-1).to(offsets.dtype)  # (levels, 2) as (width, height)
+        locations = reference_points[None, :, None, None, None, :] + offsets / size_xy[None, None, None, :, None, :]
+        attended: Tensor = self.output_proj(deformable_attention(value, spatial_shapes, locations, weights))
+        return attended
+
+    @torch.no_grad()
+    def look_around(self) -> None:
+        """Initialise for training: every query looks the same way, each head along its angle, with equal weights."""
+        nn.init.zeros_(self.sampling_offsets.weight)
+        self.sampling_offsets.bias.copy_(_offsets_by_head(self.heads, self.levels, self.points))
+        nn.init.zeros_(self.attention_weights.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+
+
+class EncoderLayer(nn.Module):
+    """Deformable self-attention and a feed-forward network, each with a residual and a norm behind it."""
+
+    def __init__(self, dim: int, heads: int, levels: int, points: int, feedforward: int) -> None:
+        super().__init__()
+        self.self_attn = MultiScaleDeformableAttention(dim, heads, levels, points)
+        self.norm1 = nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, feedforward)
+        self.linear2 = nn.Linear(feedforward, dim)
+        self.norm2 = nn.LayerNorm(dim)
+
+    def forward(
+        self, x: Tensor, position: Tensor, reference_points: Tensor, spatial_shapes: Tensor, padding: Tensor | None
+    ) -> Tensor:
+        """``(N, S, dim)`` to ``(N, S, dim)``."""
+        x = self.norm1(x + self.self_attn(x + position, reference_points, x, spatial_shapes, padding))
+        y: Tensor = self.norm2(x + self.linear2(functional.relu(self.linear1(x))))
+        return y
+
+
+class Encoder(nn.Module):
+    """The stack of encoder layers, as ``layers.*``."""
+
+    def __init__(self, layers: list[EncoderLayer]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+
+class EncoderTransformer(nn.Module):
+    """The encoder over all levels at once, with one learned embedding per level."""
+
+    def __init__(self, dim: int, heads: int, levels: int, points: int, feedforward: int, layers: int) -> None:
+        super().__init__()
+        self.level_embed = nn.Parameter(torch.empty(levels, dim))
+        self.encoder = Encoder([EncoderLayer(dim, heads, levels, points, feedforward) for _ in range(layers)])
+
+    def forward(self, levels: list[Tensor], paddings: list[Tensor] | None) -> list[Tensor]:
+        """Encode the levels ``(N, dim, h, w)``, coarse first; returns the same shapes."""
+        sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
+        device = levels[0].device
+        x = torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)  # (N, S, dim)
+        position = torch.cat(
+            [
+                sine_position_encoding(h, w, levels[0].shape[1] // 2, device).flatten(2).transpose(1, 2) + embed
+                for (h, w), embed in zip(sizes, self.level_embed, strict=True)
+            ],
+            dim=1,
+        )
+        reference = torch.cat([pixel_centres(h, w, device) for h, w in sizes])
+        spatial_shapes = torch.tensor(sizes, dtype=torch.int64, device=device)
+        padding = torch.cat([p.flatten() for p in paddings]) if paddings is not None else None
+        for layer in self.encoder.layers:
+            x = layer(x, position, reference, spatial_shapes, padding)
+        parts = torch.split(x, [h * w for h, w in sizes], dim=1)
+        return [part.transpose(1, 2).reshape(-1, x.shape[-1], *size) for part, size in zip(parts, sizes, strict=True)]
+
+
+class PixelDecoder(nn.Module):
+    """Turns a backbone's maps into mask features and multi-scale memory.
+
+    ``channels`` are those of res2, res3, res4, res5. It computes in float32 whatever autocast says, as the released
+    models were trained and evaluated.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int, int, int],
+        dim: int = 256,
+        heads: int = 8,
+        points: int = 4,
+        feedforward: int = 1024,
+        layers: int = 6,
+    ) -> None:
+        super().__init__()
+        res2, *finer_first = channels
+        self.input_proj = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(c, dim, 1), nn.GroupNorm(32, dim)) for c in reversed(finer_first)
+        )
+        self.transformer = EncoderTransformer(dim, heads, len(finer_first), points, feedforward, layers)
+        self.mask_features = nn.Conv2d(dim, dim, 1)
+        self.adapter_1 = ConvNorm(res2, dim, 1)
+        self.layer_1 = ConvNorm(dim, dim, 3)
+        self._initialise()
+
+    def forward(self, features: FeatureMaps, paddings: list[Tensor] | None = None) -> PixelFeatures:
+        """Decode ``features``; ``paddings`` are boolean ``(h, w)`` maps at strides 32, 16, 8, true where padded.
+
+        Without ``paddings`` the padded border is image like any other, as in the released models (QUIRK).
+        """
+        with torch.autocast(features.res5.device.type, enabled=False):
+            coarse_first = (features.res5.float(), features.res4.float(), features.res3.float())
+            levels = [project(level) for project, level in zip(self.input_proj, coarse_first, strict=True)]
+            encoded = self.transformer(levels, paddings)
+            lateral = self.adapter_1(features.res2.float())
+            raised = functional.interpolate(encoded[2], size=lateral.shape[-2:], mode="bilinear", align_corners=False)
+            mask_features = self.mask_features(functional.relu(self.layer_1(lateral + raised)))
+        return PixelFeatures(mask_features, (encoded[0], encoded[1], encoded[2]))
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """Set the parameters as for training: Xavier uniform, in its Caffe2 form for the FPN's convolutions."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for conv in (self.mask_features, self.adapter_1, self.layer_1):
+            nn.init.kaiming_uniform_(conv.weight, a=1)
+        nn.init.normal_(self.transformer.level_embed)
+        for module in self.modules():
+            if isinstance(module, MultiScaleDeformableAttention):
+                module.look_around()
+
+
+def pixel_centres(height: int, width: int, device: torch.device | str | None = None) -> Tensor:
+    """Centres of the pixels of a map, row-major, as ``(x, y)`` in [0, 1]: ``(height * width, 2)``."""
+    y = (torch.arange(height, dtype=torch.float32, device=device) + 0.5) / height
+    x = (torch.arange(width, dtype=torch.float32, device=device) + 0.5) / width
+    return torch.stack((x[None, :].expand(height, width), y[:, None].expand(height, width)), dim=-1).reshape(-1, 2)
+
+
+def _offsets_by_head(heads: int, levels: int, points: int) -> Tensor:
+    """First offsets, flat ``(heads * levels * points * 2,)``: head h looks along its angle, point p lies p + 1 away."""
+    angle = torch.arange(heads, dtype=torch.float32) * (2 * math.pi / heads)
+    direction = torch.stack((angle.cos(), angle.sin()), dim=-1)
+    direction = direction / direction.abs().amax(-1, keepdim=True)
+    distance = torch.arange(1, points + 1, dtype=torch.float32)
+    return (direction[:, None, None, :] * distance[None, None, :, None]).expand(heads, levels, points, 2).reshape(-1)

@@ -1,0 +1,37 @@
+"""Sine position encoding of a feature map, normalised to one turn per axis (DETR, section 3.2; no padding mask)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+TEMPERATURE = 10000.0
+EPSILON = 1e-6
+
+
+def sine_position_encoding(
+    height: int, width: int, features_per_axis: int = 128, device: torch.device | str | None = None
+) -> Tensor:
+    """Encode each position of a map; returns float32 ``(1, 2 * features_per_axis, height, width)``.
+
+    The first half of the channels encodes rows, the second half columns. Row ``i`` of ``1..height`` is the angle
+    ``2 pi i / height``; feature ``k`` divides it by ``10000 ** (2 floor(k / 2) / features_per_axis)`` and takes the
+    sine where ``k`` is even and the cosine where it is odd.
+    """
+    rows = _axis(height, features_per_axis, device)  # (H, F)
+    columns = _axis(width, features_per_axis, device)  # (W, F)
+    grid = torch.cat(
+        (rows[:, None, :].expand(height, width, -1), columns[None, :, :].expand(height, width, -1)), dim=-1
+    )
+    return grid.permute(2, 0, 1)[None].contiguous()
+
+
+def _axis(size: int, features: int, device: torch.device | str | None) -> Tensor:
+    """Encode the positions ``1..size`` of one axis, ``(size, features)``."""
+    angle = torch.arange(1, size + 1, dtype=torch.float32, device=device) / (size + EPSILON) * (2 * math.pi)
+    index = torch.arange(features, dtype=torch.float32, device=device)
+    period = TEMPERATURE ** (2 * torch.div(index, 2, rounding_mode="floor") / features)
+    phase = angle[:, None] / period
+    return torch.where(index.long() % 2 == 0, phase.sin(), phase.cos())
