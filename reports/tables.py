@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Format = Literal["terminal", "markdown", "latex", "csv", "html"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 COLUMNS = ("AP", "APb", "APn", "AP50", "AP75", "AR")
+CORRECTED = ("AP", "APb", "APn")
+"""Columns that are shown under the corrected protocol too, where that is asked for."""
 
 _METRIC = {"AR": "AR100"}
 _CORRECTED = " corr."
@@ -61,12 +63,12 @@ def table(
     their sources. Print has one decimal, the best number of a column and dataset bold and the second underlined (ties
     share the mark, a number alone gets none, incomplete runs none), and an en dash where undefined; in the terminal
     the marks need ``color``. CSV has percent in full precision, empty where undefined, and no marks. ``columns`` are
-    metric keys (``AR`` is AR100); ``corrected`` adds each once more under the corrected protocol.
+    metric keys (``AR`` is AR100); ``corrected`` adds those of `CORRECTED` once more under the corrected protocol.
     """
     if not records:
         return ""
     made = rows(records, columns, published=published, corrected=corrected)
-    shown = [*columns, *(column + _CORRECTED for column in columns)] if corrected else list(columns)
+    shown = [*columns, *(column + _CORRECTED for column in _corrected(columns))] if corrected else list(columns)
     if format == "csv":
         return _csv(made, shown)
     return _print(made, shown, format, _STYLES["color" if format == "terminal" and color else format])
@@ -95,6 +97,10 @@ def rows(
     return made
 
 
+def _corrected(columns: Sequence[str]) -> list[str]:
+    return [column for column in columns if column in CORRECTED]
+
+
 def in_print(percent: Decimal) -> Decimal:
     """Return a percentage as print shows it: one decimal, halves away from zero."""
     return percent.quantize(Decimal("0.1"), ROUND_HALF_UP)
@@ -106,7 +112,9 @@ def _run_row(record: Mapping[str, Any], columns: Sequence[str], corrected: bool,
         method += f" ({PurePath(record['folder']).name.rpartition('-')[2]})"
     percents = _percents(record["metrics"], columns)
     if corrected:
-        percents |= {column + _CORRECTED: p for column, p in _percents(record["corrected"], columns).items()}
+        percents |= {
+            column + _CORRECTED: p for column, p in _percents(record["corrected"], _corrected(columns)).items()
+        }
     return Row(method, record["dataset"], record["split"], percents, [record["folder"]], remark=_remark(record))
 
 

@@ -79,7 +79,7 @@ def test_a_dataset_nobody_published_on_is_said(tmp_path: Path) -> None:
 def test_a_run_that_only_a_server_can_score_is_all_dashes(tmp_path: Path) -> None:
     record = {**make_record("m"), "metrics": None, "corrected": None, "protocol": None}
     result = run(make_run(tmp_path, record, "m"), "--corrected")
-    assert result.stdout.splitlines()[2].split() == ["m"] + 12 * ["–"]
+    assert result.stdout.splitlines()[2].split() == ["m"] + 9 * ["–"]
 
 
 def test_what_is_not_a_finished_run(tmp_path: Path) -> None:
