@@ -46,7 +46,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         value = yaml.safe_load(file.read_bytes())
     except OSError as error:
         raise UserError(str(file), error.strerror or "cannot be read", "check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(str(file), f"is not YAML: {_one_line(error)}", "correct it") from error
     if value is None:
         return {}
@@ -63,7 +63,7 @@ def _setting(text: str) -> dict[str, Any]:
         raise UserError(f"--set {text}", "is not key=value", "for example --set drop_tracks=0.2")
     try:
         tree: Any = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"--set {text}", f"value is not YAML: {_one_line(error)}", "quote it") from error
     for part in reversed(parts):
         tree = {part: tree}

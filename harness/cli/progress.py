@@ -1,0 +1,94 @@
+"""Progress of a run on standard error: a bar with the time left on a terminal, else a plain line now and then."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from harness.engines.local import Event
+
+SECONDS_BETWEEN_LINES = 30.0
+
+
+class Progress(Protocol):
+    """What shows how far a run is."""
+
+    def advance(self, event: Event) -> None: ...
+
+
+class _Warnings(logging.Handler):
+    """Shows warnings of the harness as lines on standard error, above the bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"{record.levelname.lower()}: {record.getMessage().splitlines()[0]}", file=sys.stderr)
+
+
+@contextmanager
+def shown_warnings() -> Iterator[None]:
+    """Show what the harness logs as warnings on standard error."""
+    handler, logger = _Warnings(logging.WARNING), logging.getLogger("harness")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+@contextmanager
+def progress(title: str, total: int, done: int) -> Iterator[Progress]:
+    """Show the progress of ``total`` videos of which ``done`` are done already."""
+    if not sys.stderr.isatty():
+        yield _Lines(title, total, done)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("videos,"),
+        TimeElapsedColumn(),
+        TextColumn("gone,"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    console = Console(stderr=True, no_color=bool(os.environ.get("NO_COLOR")))
+    with Bar(*columns, console=console, redirect_stdout=False) as bar:
+        task = bar.add_task(title, total=total, completed=done)
+
+        class Shown:
+            def advance(self, event: Event) -> None:
+                if event.kind != "retried":
+                    bar.advance(task)
+
+        yield Shown()
+
+
+class _Lines:
+    """Plain lines: the first, then one every half minute, and the last."""
+
+    def __init__(self, title: str, total: int, done: int) -> None:
+        self.title, self.total, self.done = title, total, done
+        self.first, self.began, self.shown = done, time.monotonic(), time.monotonic()
+        self._say(f"{done} of {total} videos done" if done else f"{total} videos")
+
+    def advance(self, event: Event) -> None:
+        if event.kind == "retried":
+            return
+        self.done += 1
+        now = time.monotonic()
+        if self.done == self.total or now - self.shown >= SECONDS_BETWEEN_LINES:
+            self.shown = now
+            left = (now - self.began) / (self.done - self.first) * (self.total - self.done)
+            self._say(f"{self.done} of {self.total} videos, {left:.0f} s left")
+
+    def _say(self, text: str) -> None:
+        print(f"{self.title}: {text}", file=sys.stderr)

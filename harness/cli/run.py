@@ -1,0 +1,199 @@
+"""``harness run``: models over datasets, resumed where they were."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
+
+if TYPE_CHECKING:
+    from harness.run import Outcome, Run, Tracker
+    from harness.types import Dataset
+
+
+class Precision(StrEnum):
+    """Number formats of models."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+def run(
+    model: Annotated[str, typer.Option(help="Models, separated by commas.")],
+    dataset: Annotated[str | None, typer.Option(help="Datasets, separated by commas.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split; default: the dataset's own.")] = None,
+    data_root: Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")] = Path(
+        "data"
+    ),
+    annotations: Annotated[
+        Path | None, typer.Option(help="Data of your own in YouTube-VIS form, in place of --dataset.")
+    ] = None,
+    frames: Annotated[Path | None, typer.Option(help="Folder of the frames of --annotations.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Scoring of --annotations: lvvis, ytvis, ovis, burst.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights of the model.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: cuda where there is a GPU.")] = None,
+    precision: Annotated[Precision, typer.Option(help="Number format of the model.")] = Precision.FP32,
+    limit: Annotated[int | None, typer.Option(min=1, help="Run the first videos only (by id).")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with the model's configuration.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="One configuration key; MODEL.KEY=VALUE for one of several."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random choice.")] = 0,
+    runs_dir: Annotated[Path, typer.Option(help="Folder of the run folders.")] = Path("runs"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over: remove what this run has done before.")] = False,
+    no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not log to MLflow.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Make every warning of scoring an error.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")] = False,
+) -> None:
+    """Run models over datasets and score them. The same command resumes a run that was cut short.
+
+    Exit code 0: complete; 1: incomplete, videos failed; 2: bad input; 130: interrupted.
+
+    Examples:
+
+        harness run --model oracle --dataset shapes
+
+        harness run --model oracle --dataset lvvis,ovis --data-root DIR --set drop_tracks=0.2
+
+        harness run --model oracle --annotations instances.json --frames DIR --protocol lvvis
+    """
+    from harness.cli.progress import shown_warnings
+
+    given = {"checkpoint": checkpoint, "precision": precision.value, "seed": seed, "limit": limit, "runs_dir": runs_dir}
+    with shown_warnings():
+        try:
+            datasets = list(_datasets(dataset, split, data_root, annotations, frames, protocol))
+            given["device"] = device or _default_device()
+            runs = list(_runs(_names(model, "--model"), datasets, config, set_ or [], given))
+            outcomes, exit_code = _execute_all(runs, None if no_mlflow else runs_dir, fresh, strict)
+        except KeyboardInterrupt:
+            print(f"harness: interrupted; what is done is kept, resume with: {_command()}", file=sys.stderr)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+    _report(outcomes, as_json)
+    raise typer.Exit(exit_code)
+
+
+def _names(text: str, option: str) -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise UserError(option, "names nothing", "`harness models list` and `harness datasets list` show what there is")
+    return names
+
+
+def _datasets(
+    dataset: str | None,
+    split: str | None,
+    data_root: Path,
+    annotations: Path | None,
+    frames: Path | None,
+    protocol: str | None,
+) -> Iterator[Dataset]:
+    """Open the named datasets, or the user's own data."""
+    from harness import plugins
+
+    if annotations is not None:
+        if dataset is not None or split is not None:
+            raise UserError("--annotations", "takes the place of --dataset and --split", "leave those out")
+        if frames is None or protocol is None:
+            raise UserError("--annotations", "needs --frames and --protocol", "for example --protocol lvvis")
+        from harness.datasets.youtube_vis_format import open_custom
+        from harness.scoring.protocols import named
+
+        yield open_custom(annotations, frames, named(protocol).name)
+        return
+    if frames is not None or protocol is not None:
+        raise UserError("--frames and --protocol", "go with --annotations", "a dataset has its own")
+    if dataset is None:
+        raise UserError("harness run", "needs data", "name --dataset, or --annotations with --frames and --protocol")
+    for name in _names(dataset, "--dataset"):
+        plugin = plugins.dataset(name)
+        yield plugin.open(data_root, split or plugin.default_split)
+
+
+def _runs(
+    models: list[str], datasets: list[Dataset], config: Path | None, settings: list[str], given: dict[str, Any]
+) -> Iterator[Run]:
+    """The matrix of models and datasets: everything that can be refused is refused before the first one runs."""
+    from harness import plugins
+    from harness.config import read_config
+    from harness.run import Run
+
+    for name in models:
+        plugin = plugins.model(name)
+        chosen = read_config(plugin.Config, config, settings, name, models)
+        for opened in datasets:
+            yield Run(plugin, chosen, opened, **given)
+
+
+def _execute_all(runs: list[Run], mlflow_folder: Path | None, fresh: bool, strict: bool) -> tuple[list[Outcome], int]:
+    """Execute runs one after the other. One that cannot go on does not keep the others from it."""
+    from harness.cli.progress import progress
+    from harness.run import execute
+
+    tracker, outcomes, exit_code = _tracker(mlflow_folder), [], 0
+    for one in runs:
+        done = 0 if fresh else len(one.store.done() & {v.id for v in one.videos})
+        title = f"{one.plugin.name} on {one.dataset.name} {one.dataset.split}"
+        try:
+            with progress(title, len(one.videos), done) as shown:
+                outcome = execute(one, tracker, shown.advance, fresh, strict)
+        except UserError as error:
+            if len(runs) == 1:
+                raise
+            print(f"harness: {title}: {error}", file=sys.stderr)
+            exit_code = EXIT_BAD_INPUT
+            continue
+        outcomes.append(outcome)
+        exit_code = max(exit_code, outcome.exit_code)
+    return outcomes, exit_code
+
+
+def _tracker(mlflow_folder: Path | None) -> Tracker | None:
+    if mlflow_folder is None:
+        return None
+    from harness.tracking.mlflow import MlflowTracker
+
+    try:
+        mlflow_folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(str(mlflow_folder), f"cannot be made: {error.strerror}", "name another --runs-dir") from error
+    return MlflowTracker(mlflow_folder)
+
+
+def _default_device() -> str:
+    from harness.provenance import gpus
+
+    return "cuda" if gpus() else "cpu"
+
+
+def _report(outcomes: list[Outcome], as_json: bool) -> None:
+    """Messages to standard error; the records as JSON or as a table to standard output."""
+    for message in (m for outcome in outcomes for m in outcome.messages):
+        print(f"harness: {message}", file=sys.stderr)
+    records = [outcome.record for outcome in outcomes]
+    if as_json:
+        print(json.dumps({"runs": records}, allow_nan=False))
+        return
+    from harness.reports.tables import table
+
+    scored = [r for r in records if any(value is not None for value in r["metrics"].values())]
+    if scored:
+        color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        print(table(scored, "terminal", corrected=True, color=color), end="")
+    for record in records:
+        print(record["folder"])
+
+
+def _command() -> str:
+    return shlex.join(["harness", *(a for a in sys.argv[1:] if a != "--fresh")])
