@@ -14,6 +14,8 @@ from harness.errors import UserError
 
 if TYPE_CHECKING:
     from harness.formats.youtube_vis import Annotations
+    from harness.scoring.from_store import Shards
+    from harness.scoring.score import Score
 
 BURST_TASKS = ("burst-class-guided", "burst-exemplar-guided", "burst-open-world")
 
@@ -53,8 +55,9 @@ def evaluate(
         record = evaluate_burst(protocol, annotations, predictions).record()
         rows = None
     else:
+        shards = _shards(predictions)  # read in the background while the truth is
         protocol, truth = _truth(protocol, annotations, dataset, split, data_root)
-        score = _score(protocol, truth, predictions, strict)
+        score = _score(protocol, truth, shards or predictions, strict)
         record, rows = score.record(), score.per_category
     if per_category is not None:
         if rows is None:
@@ -87,15 +90,23 @@ def _truth(
     return protocol or opened.protocol, opened.annotations
 
 
-def _score(protocol: str, truth: Annotations, predictions: Path, strict: bool) -> Any:
+def _shards(predictions: Path) -> Shards | None:
+    """The shards of a run folder or a prediction store; ``None`` for a file."""
+    if not predictions.is_dir():
+        return None
+    from harness.scoring.from_store import Shards
+    from harness.store import PredictionStore
+
+    inner = predictions / "predictions"
+    return Shards(PredictionStore(inner if inner.is_dir() else predictions))
+
+
+def _score(protocol: str, truth: Annotations, predictions: Shards | Path, strict: bool) -> Score:
     from harness.scoring.score import score_results, score_store
 
-    if predictions.is_dir():
-        from harness.store import PredictionStore
-
-        inner = predictions / "predictions"
-        return score_store(protocol, truth, PredictionStore(inner if inner.is_dir() else predictions), strict)
-    return score_results(protocol, truth, predictions, strict)
+    if isinstance(predictions, Path):
+        return score_results(protocol, truth, predictions, strict)
+    return score_store(protocol, truth, predictions, strict)
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

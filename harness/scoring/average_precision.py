@@ -53,8 +53,8 @@ class Curves:
     """Precision and recall of one protocol; a cell is defined where its category has positives in its range.
 
     ``positives (categories, ranges)``; ``precision`` and ``scores (IoU thresholds, recall points, categories, ranges,
-    precision caps)`` (scores empty where not asked for); ``recall (IoU thresholds, categories, ranges, caps)``. Categories are those with truth,
-    ``category`` gives their index in the annotations.
+    precision caps)`` (scores empty where not asked for); ``recall (IoU thresholds, categories, ranges, caps)``.
+    Categories are those with truth, ``category`` gives their index in the annotations.
     """
 
     category: Ints

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,31 +17,64 @@ from harness.errors import UserError
 from harness.rle import MaskTable
 from harness.scoring.overlap import TrackBatch, Truths
 from harness.store import PredictionStore
-from harness.warnings import Warnings
 
 SHARDS_AT_ONCE = 16
+GROUPS_AHEAD = 8
 
 
-def shard_groups(store: PredictionStore, truths: Truths) -> Iterator[tuple[int, list[int]]]:
-    """Videos of the store that the annotations know, by ascending id, a few at a time, each with its first number."""
-    known = set(truths.video_ids.tolist())
-    videos = sorted(v for v in store.done() if v in known)
-    for first in range(0, len(videos), SHARDS_AT_ONCE):
-        yield first, videos[first : first + SHARDS_AT_ONCE]
+class ShardGroup(NamedTuple):
+    """Some videos' shards, by ascending video id."""
+
+    videos: list[int]
+    tables: list[Any]
 
 
-def read_shards(store: PredictionStore, group: tuple[int, list[int]], truths: Truths, warnings: Warnings) -> TrackBatch:
-    """Read some videos' tracks as a `TrackBatch`. Records are numbered by video and row, in that order.
+class Shards:
+    """The shards of a store, read and verified in the background, a bounded number ahead.
 
-    Raises `UserError` for unreadable shards and for categories that the annotations do not have.
+    Reading begins at once, so that it can go on while annotations are read.
     """
-    parts = [_Shard(store.read_table(video)) for video in group[1]]
+
+    def __init__(self, store: PredictionStore) -> None:
+        self.folder = store.folder
+        self._store = store
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        videos = sorted(store.done())
+        self._todo = iter([videos[i : i + SHARDS_AT_ONCE] for i in range(0, len(videos), SHARDS_AT_ONCE)])
+        self._ahead: deque[Future[ShardGroup]] = deque()
+        for group in islice(self._todo, GROUPS_AHEAD):
+            self._ahead.append(self._pool.submit(self._read, group))
+
+    def _read(self, videos: list[int]) -> ShardGroup:
+        return ShardGroup(videos, [self._store.read_table(video) for video in videos])
+
+    def __iter__(self) -> Iterator[ShardGroup]:
+        try:
+            while self._ahead:
+                group = self._ahead.popleft().result()
+                for following in islice(self._todo, 1):
+                    self._ahead.append(self._pool.submit(self._read, following))
+                yield group
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def read_shards(group: ShardGroup, truths: Truths, folder: Path) -> TrackBatch:
+    """Turn some videos' shards into a `TrackBatch`. Records are numbered by video and row, in that order.
+
+    Videos that the annotations do not have are left out. Raises `UserError` for categories that they do not have.
+    """
+    known = set(truths.video_ids.tolist())
+    videos = [video for video in group.videos if video in known]
+    parts = [_Shard(table) for video, table in zip(*group, strict=True) if video in known]
+    if not parts:
+        parts, videos = [_Shard(group.tables[0].slice(0, 0))], [0]
     category_id = np.concatenate([p.column("category_id") for p in parts])
     category = np.minimum(np.searchsorted(truths.category_ids, category_id), len(truths.category_ids) - 1)
     if len(category) and not (truths.category_ids[category] == category_id).all():
         unknown = int(category_id[truths.category_ids[category] != category_id][0])
-        raise UserError(str(store.folder), f"unknown category {unknown}", "score with the annotations of the run")
-    video_ids = np.repeat(np.array(group[1], np.int64), [p.rows for p in parts])
+        raise UserError(str(folder), f"unknown category {unknown}", "score with the annotations of the run")
+    video_ids = np.repeat(np.array(videos, np.int64), [p.rows for p in parts])
     number = np.concatenate([np.arange(p.rows) for p in parts]) + (video_ids << 20)
     has_masks = truths.owned[category]
     masks = _join(parts, has_masks)

@@ -22,6 +22,7 @@ from harness.scoring.protocols import LENGTHS, Protocol, named
 from harness.warnings import Warnings
 
 if TYPE_CHECKING:
+    from harness.scoring.from_store import Shards
     from harness.store import PredictionStore
 
 OCCLUSION_VALUES = {"no_occlusion": 0.0, "slight_occlusion": 0.25, "severe_occlusion": 0.75}
@@ -87,29 +88,29 @@ def score_results(
 def score_store(
     protocol: str | Protocol,
     annotations: Annotations,
-    store: PredictionStore,
+    store: PredictionStore | Shards,
     strict: bool = False,
     videos: Iterable[int] | None = None,
 ) -> Score:
-    """Score a prediction store.
+    """Score a prediction store (or its `Shards`, whose reading has begun before).
 
     ``strict`` makes every warning a `UserError`; ``videos`` restricts truth and predictions to these ids. Raises
     `UserError` where the official tool aborts and for faulty input.
     """
-    from harness.scoring.from_store import read_shards, shard_groups
+    from harness.scoring.from_store import Shards, read_shards
 
+    shards = store if isinstance(store, Shards) else Shards(store)
     warnings = Warnings(strict)
     truths = Truths(annotations if videos is None else annotations.restrict(videos))
 
     def batches(rules: tuple[MaskRules, ...]) -> Iterator[tuple[Overlaps, Warnings]]:
         def work(group: Any) -> tuple[Overlaps, Warnings]:
-            found = Warnings(strict)
-            batch = read_shards(store, group, truths, found)
-            return overlap(truths, batch, rules, LOWEST_THRESHOLD, str(store.folder)), found
+            batch = read_shards(group, truths, shards.folder)
+            return overlap(truths, batch, rules, LOWEST_THRESHOLD, str(shards.folder)), Warnings(strict)
 
-        return in_parallel(work, shard_groups(store, truths))
+        return in_parallel(work, shards)
 
-    return _score(named(protocol), truths, batches, warnings, str(store.folder))
+    return _score(named(protocol), truths, batches, warnings, str(shards.folder))
 
 
 def in_parallel(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
