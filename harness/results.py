@@ -36,7 +36,7 @@ def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int]
     """Score a store by the dataset's protocol, over ``videos`` only if they are given.
 
     Where there is nothing to score by, or the official tool refuses, all numbers are ``None`` with that reason. With
-    ``strict`` whatever is odd is a refusal.
+    ``strict`` whatever is odd is a refusal. Raises `UserError` for a damaged shard.
     """
     if dataset.truth is None:
         return Scored(_undefined(dataset.protocol, f"the truth is withheld; submit to {dataset.server}"))
@@ -45,6 +45,8 @@ def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int]
     try:
         score = score_store(dataset.protocol, dataset.annotations, store, strict, videos)
     except UserError as error:
+        for video in store.done() if videos is None else videos:
+            store.read_table(video)  # a damaged shard is no refusal of the tool: it raises, and nothing is written
         log.error("not scored: %s", error)
         return Scored(_undefined(dataset.protocol, str(error)), refusal=f"not scored: {error}")
     for warning in score.warnings:
