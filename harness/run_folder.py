@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -80,8 +80,9 @@ def locked(folder: Path) -> Iterator[None]:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             what = f"is being run by process {holder}"
             raise UserError(str(folder), what, "wait for it, stop it, or name another --runs-dir") from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk: the lock holds without the number, and what must be kept will say it
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
@@ -98,10 +99,24 @@ def remove_content(folder: Path) -> None:
         raise UserError(str(folder), f"cannot be removed: {error.strerror}", "mend its permissions") from error
 
 
+class _Log(logging.FileHandler):
+    """A log that gives way on a full disk: the files that must be kept report it, once and in one line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
+        """Stay silent."""
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def logged_to(path: Path) -> Iterator[None]:
-    """Append what the harness logs, and Python's warnings, to a file."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    """Append what the harness logs, and Python's warnings, to a file; raises `UserError` where it cannot be opened."""
+    try:
+        handler = _Log(path, encoding="utf-8")
+    except OSError as error:
+        raise UserError(str(path), f"cannot be written: {error.strerror}", "make room or permit writing") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("harness", "py.warnings")]
     levels = [logger.level for logger in loggers]
