@@ -1,0 +1,216 @@
+"""BURST's own annotation form, and its conversion to YouTube-VIS form.
+
+A file holds sequences; a sequence lists, per annotated frame, the masks present by track id. Category ids are those
+of LVIS 0.5, track ids are unique within a sequence only (Athar et al., WACV 2023).
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from harness import rle
+from harness.errors import UserError
+from harness.formats.segmentations import decode
+from harness.rle import Ints
+
+COMMON = frozenset(
+    (4, 13, 34, 35, 36, 41, 45, 58, 60, 78, 79, 81, 91, 95, 99, 118, 126, 133, 139, 154, 174, 185, 211, 221, 229, 235,
+     237, 276, 299, 347, 371, 382, 392, 428, 429, 452, 475, 480, 502, 544, 579, 621, 625, 642, 699, 714, 717, 729, 747,
+     779, 805, 829, 852, 896, 926, 937, 961, 979, 980, 982, 993, 1001, 1018, 1038, 1057, 1091, 1097, 1099, 1115, 1117,
+     1122, 1132, 1135, 1144, 1155, 1162, 1215, 1229)
+)  # fmt: skip
+"""LVIS 0.5 ids of the challenge's common classes; all others are uncommon."""
+
+
+class Mask(msgspec.Struct):
+    """One object in one frame; the size is the sequence's. ``score`` and ``category_id`` occur in predictions only."""
+
+    rle: str
+    score: float | None = None
+    category_id: int | None = None
+
+
+class Sequence(msgspec.Struct):
+    """A video; ``segmentations`` has a dict of track id to mask per annotated frame."""
+
+    id: int
+    dataset: str
+    seq_name: str
+    width: int
+    height: int
+    annotated_image_paths: list[str]
+    segmentations: list[dict[str, Mask]]
+    track_category_ids: dict[str, int]
+    neg_category_ids: list[int] = []
+    not_exhaustive_category_ids: list[int] = []
+
+    def frame(self, index: int) -> str:
+        """Path of an annotated frame below the split's folder."""
+        return f"{self.dataset}/{self.seq_name}/{self.annotated_image_paths[index]}"
+
+
+class File(msgspec.Struct):
+    """A BURST annotation or prediction file."""
+
+    split: str
+    sequences: list[Sequence]
+    categories: list[dict[str, Any]] = []
+
+
+class ClassSplit(msgspec.Struct):
+    """``info/class_split.json``: LVIS ids of common and uncommon classes."""
+
+    common: list[int]
+    uncommon: list[int]
+
+
+def read(path: Path) -> File:
+    """Read a file in BURST's form. Raises `UserError` for a file that is missing, malformed or inconsistent."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
+    file = decode(raw, File, str(path))
+    seen: set[int] = set()
+    for sequence in file.sequences:
+        where = f"{path}, sequence {sequence.id} ({sequence.seq_name})"
+        if sequence.id in seen:
+            raise UserError(where, "stands twice", "give each sequence its own id")
+        seen.add(sequence.id)
+        if sequence.height <= 0 or sequence.width <= 0 or sequence.height * sequence.width >= 1 << 31:
+            raise UserError(where, f"size {sequence.height}x{sequence.width} is not a frame's", "correct it")
+        frames, listed = len(sequence.segmentations), len(sequence.annotated_image_paths)
+        if frames != listed:
+            raise UserError(where, f"{frames} segmentations for {listed} annotated frames", "make them agree")
+        areas_of(sequence, where)
+    return file
+
+
+def areas_of(sequence: Sequence, where: str) -> list[Ints]:
+    """Areas in pixels of a sequence's masks, per frame in the order of its dict.
+
+    Raises `UserError` for masks that are no run-length encodings and tracks without an integer id.
+    """
+    texts = [mask.rle.encode("ascii", "replace") for frame in sequence.segmentations for mask in frame.values()]
+    stop = np.cumsum([len(t) for t in texts], dtype=np.int64)
+    start = np.concatenate([[0], stop[:-1]]).astype(np.int64) if texts else stop
+    n = len(texts)
+    size = np.full(n, sequence.height, np.int32), np.full(n, sequence.width, np.int32)
+    data = np.frombuffer(b"".join(texts), np.uint8)
+    areas = rle.areas(data, start, stop, np.full(n, rle.COMPRESSED, np.int8), *size, np.ones(n, np.bool_))
+    out, at = [], 0
+    for f, frame in enumerate(sequence.segmentations):
+        part = areas[at : at + len(frame)]
+        at += len(frame)
+        for track, area in zip(frame, part.tolist(), strict=True):
+            if not track.isdecimal():
+                raise UserError(f"{where}, frame {f}", f'track id "{track}" is not a number', "number the tracks")
+            if area < 0:
+                raise UserError(f"{where}, frame {f}, track {track}", rle.FAULTS[area], "encode the mask again")
+        out.append(part)
+    return out
+
+
+def convert_file(path: Path) -> dict[str, Any]:
+    """Convert a BURST file to YouTube-VIS form; the class split is read from ``info/class_split.json`` if it is there."""
+    file = read(path)
+    for folder in (path.parent, path.parent.parent):
+        listed = folder / "info" / "class_split.json"
+        if listed.is_file():
+            return convert(file, decode(listed.read_bytes(), ClassSplit, str(listed)), str(path))
+    return convert(file, None, str(path))
+
+
+def convert(file: File, split: ClassSplit | None, name: str) -> dict[str, Any]:
+    """Convert to YouTube-VIS form as the CLIP-VIS and OVFormer converter does.
+
+    Categories are renumbered by position, annotations are numbered from 0 over the whole file, and have neither areas
+    nor a crowd flag. ``split`` names common and uncommon classes by LVIS id (default: the challenge's).
+    """
+    position = {int(c["id"]): i + 1 for i, c in enumerate(file.categories)}
+    videos, annotations, images = [], [], []
+    numbers: dict[str, dict[str, int]] = {}
+    counter = 0
+    for sequence in file.sequences:
+        size = {"width": sequence.width, "height": sequence.height}
+        frames = range(len(sequence.annotated_image_paths))
+        videos.append(
+            {
+                "id": sequence.id, **size, "length": len(frames),
+                "neg_category_ids": sequence.neg_category_ids,
+                "not_exhaustive_category_ids": sequence.not_exhaustive_category_ids,
+                "file_names": [sequence.frame(f) for f in frames],
+                "metadata": {"dataset": sequence.dataset},
+            }
+        )  # fmt: skip
+        video = f"{file.split}/{sequence.dataset}/{sequence.seq_name}"
+        for f in frames:
+            path = f"{file.split}/{sequence.frame(f)}"
+            images.append({"id": len(images), "video": video, **size, "file_name": path,
+                           "frame_index": frame_number(path), "video_id": sequence.id})  # fmt: skip
+        numbers[str(sequence.id)] = {}
+        for track, category in sequence.track_category_ids.items():
+            where = f"{name}, sequence {sequence.id}, track {track}"
+            if category not in position:
+                raise UserError(where, f"category {category} is not listed", "add it to categories")
+            masks = [frame.get(track) for frame in sequence.segmentations]
+            encoded = [m and {"counts": m.rle, "size": [sequence.height, sequence.width]} for m in masks]
+            annotations.append({"segmentations": encoded, "id": counter, "category_id": position[category], **size,
+                                "video_id": sequence.id, "bboxes": [_box(e) for e in encoded]})  # fmt: skip
+            counter += 1
+            numbers[str(sequence.id)][track] = counter
+    return {
+        "videos": videos,
+        "annotations": annotations,
+        "images": images,
+        "categories": [_category(c, position, split) for c in file.categories],
+        "cate_ori": file.categories,
+        "track_id_mapping": numbers,
+        "split": file.split,
+    }
+
+
+def frame_number(path: str) -> int:
+    """Number of a frame: the integer behind the last underscore of its name, without extension and ``frame``."""
+    text = PurePosixPath(path).stem.replace("frame", "").rpartition("_")[2]
+    if not text.isdecimal():
+        raise UserError(path, "has no frame number", "names end in a number, like frame0030.jpg")
+    return int(text)
+
+
+def _category(source: dict[str, Any], position: dict[int, int], split: ClassSplit | None) -> dict[str, Any]:
+    number = int(source["id"])
+    out = {**source, "id": position[number]}
+    if "frequency" not in out:
+        found = frequencies().get(str(source.get("name")))
+        out |= {"frequency": found} if found else {}
+    if split is None:
+        out["split"] = "common" if number in COMMON else "uncommon"
+    elif number in split.uncommon:
+        out["split"] = "uncommon"
+    elif number in split.common:
+        out["split"] = "common"
+    return out
+
+
+@cache
+def frequencies() -> dict[str, str]:
+    """LVIS frequency (f, c or r) of BURST's classes by name."""
+    with files("harness.datasets.data").joinpath("burst.csv").open(newline="") as file:
+        return {row["name"]: row["frequency"] for row in csv.DictReader(file)}
+
+
+def _box(mask: dict[str, Any] | None) -> list[int] | None:
+    """Tight box ``[x, y, width, height]`` in whole pixels."""
+    if mask is None:
+        return None
+    from pycocotools import mask as coco
+
+    return [int(x) for x in coco.toBbox({**mask, "counts": mask["counts"].encode()})]
