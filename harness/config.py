@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,9 +36,16 @@ def read_config(
     chosen = _of_model(chosen, model, others)
     _merge(values, chosen)
     try:
-        return kind.model_validate(values)
+        read = kind.model_validate(values)
+        json.dumps(read.model_dump(mode="json"), allow_nan=False)
     except ValidationError as error:
         raise _mended(error, kind, chosen, file) from error
+    except ValueError as error:  # a run is known by its configuration, and JSON has no such numbers
+        where = str(file) if file is not None and not chosen else "--set"
+        raise UserError(
+            where, "a number is not finite", "write a finite one, or null where the key takes it"
+        ) from error
+    return read
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     threshold: float = Field(0.5, ge=0, le=1)
+    loose: float = 1.0
     name: str = "plain"
     top: int | None = None
     decoder: Decoder = Decoder()
@@ -85,6 +86,7 @@ def test_a_section_of_a_model_that_is_not_run_is_unknown(file: Path) -> None:
         (["decoder..layers=1"], "--set decoder..layers=1: is not key=value"),
         (["name=[1"], "value is not YAML"),
         (["decoder=3"], "--set decoder: "),
+        (["loose=.nan"], "--set: a number is not finite"),
     ],
 )
 def test_a_faulty_setting_is_named(settings: list[str], message: str) -> None:

@@ -332,6 +332,32 @@ def test_the_command_runs_a_matrix_and_shows_a_table(tmp_path: Path) -> None:
     assert json.loads((folder / "config.json").read_text())["config"]["drop_tracks"] == 0
 
 
+def test_a_sleeping_tracking_server_costs_a_warning_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    done = command("run", "--model", "oracle", "--dataset", "shapes", "--limit", "2", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["runs"][0]["complete"] is True
+    (warning,) = (line for line in done.stderr.splitlines() if line.startswith("warning: "))
+    assert "MLflow at http://127.0.0.1:9 could not be used" in warning
+
+
+def test_a_run_is_logged_to_the_embedded_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    done = command("run", "--model", "oracle", "--dataset", "shapes", "--limit", "2", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (record,) = json.loads(done.stdout)["runs"]
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    linked = json.loads((tmp_path / record["folder"] / "mlflow.json").read_text())
+    logged = client.get_run(linked["run_id"])
+    assert logged.info.status == "FINISHED"
+    assert logged.data.metrics["AP"] == record["metrics"]["AP"]
+    assert logged.data.params["seed"] == "0"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

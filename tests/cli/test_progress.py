@@ -1,0 +1,53 @@
+"""Progress on standard error: plain lines where nobody watches, a bar on a terminal, colours only where wanted."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from harness.cli.progress import progress
+from harness.engines.local import Event
+
+
+class Terminal(io.StringIO):
+    """Standard error as a terminal has it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def shown(done: int = 0) -> None:
+    with progress("oracle on shapes val", 3, done) as bar:
+        for video in range(done, 3):
+            bar.advance(Event("retried", video, 0.1, 8))
+            bar.advance(Event("failed" if video == 1 else "done", video, 0.1, 8))
+
+
+def test_plain_lines_begin_and_end(capsys: pytest.CaptureFixture[str]) -> None:
+    shown()
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines() == [
+        "oracle on shapes val: 3 videos",
+        "oracle on shapes val: 3 of 3 videos, 0 s left",
+    ]
+
+
+def test_plain_lines_say_what_is_done_already(capsys: pytest.CaptureFixture[str]) -> None:
+    shown(done=2)
+    assert capsys.readouterr().err.startswith("oracle on shapes val: 2 of 3 videos done\n")
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, no_color: str) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    shown()
+    text = terminal.getvalue()
+    assert "3/3" in text
+    assert "left" in text
+    assert ("\x1b[32m" in text) is not bool(no_color)
