@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 from pydantic import BaseModel
 
 from harness.durable import discard_unfinished, write_json
@@ -124,6 +125,13 @@ class Outcome:
     messages: tuple[str, ...]
 
 
+class _Timings(msgspec.Struct):
+    """``timings.json``: seconds by video id, and each session's number of videos and seconds."""
+
+    videos: dict[str, float] = msgspec.field(default_factory=dict)
+    sessions: list[dict[str, float]] = msgspec.field(default_factory=list)
+
+
 def execute(
     run: Run,
     tracker: Tracker | None = None,
@@ -178,7 +186,7 @@ def _write_configuration(run: Run) -> None:
     if path.exists():
         try:
             before = json.loads(path.read_bytes())
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise UserError(str(path), f"is damaged: {error}", "delete it, or run with --fresh") from error
         if before != json.loads(json.dumps(run.content)):
             raise UserError(str(path), "is of another configuration than the folder's name says", "run with --fresh")
@@ -231,11 +239,11 @@ def _failure(event: Event) -> dict[str, Any]:
 def _write_timings(run: Run, seconds: dict[str, float], wall: float) -> None:
     """Add this session's times to those of earlier ones: ``videos`` in seconds by id, ``sessions`` one each."""
     path = run.folder / "timings.json"
-    before: dict[str, Any] = {}
-    with suppress(OSError, ValueError):
-        before = json.loads(path.read_bytes())
-    sessions = [*before.get("sessions", []), {"videos": len(seconds), "seconds": round(wall, 6)}]
-    write_json(path, {"format": FORMAT, "videos": before.get("videos", {}) | seconds, "sessions": sessions})
+    before = _Timings()
+    with suppress(OSError, msgspec.MsgspecError):  # absent or damaged: times are nice to have
+        before = msgspec.json.decode(path.read_bytes(), type=_Timings)
+    sessions = [*before.sessions, {"videos": len(seconds), "seconds": round(wall, 6)}]
+    write_json(path, {"format": FORMAT, "videos": before.videos | seconds, "sessions": sessions})
 
 
 def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool) -> Outcome:
@@ -268,11 +276,10 @@ def _incomplete(videos: Mapping[str, Any]) -> str:
     total, done, failed = videos["total"], videos["done"], videos["failed"]
     if done == total:
         return ""
+    numbers = f"the numbers are over the other {done} only" if done else "there are no numbers"
     first = f"; first: video {failed[0]['video_id']}: {failed[0]['error']}" if failed else ""
-    return (
-        f"incomplete: {total - done} of {total} videos failed, the numbers are over the other {done} only{first};"
-        " repeat the command to try them again"
-    )
+    mend = "repeat the command to try them again"
+    return f"incomplete: {total - done} of {total} videos failed, {numbers}{first}; {mend}"
 
 
 def _submission(run: Run, complete: bool) -> str:

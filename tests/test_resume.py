@@ -118,6 +118,15 @@ def test_times_of_all_sessions_are_kept(tmp_path: Path) -> None:
     assert [session["videos"] for session in times["sessions"]] == [2, 2]
 
 
+@pytest.mark.parametrize("damage", ["[]", "{", '{"videos": 3}'])
+def test_damaged_times_do_not_stop_a_run(tmp_path: Path, damage: str) -> None:
+    run = make_run(tmp_path)
+    execute(run)
+    (run.folder / "timings.json").write_text(damage)
+    assert execute(run).exit_code == 0
+    assert len(json.loads((run.folder / "timings.json").read_text())["sessions"]) == 1
+
+
 def test_the_limit_of_a_run_is_part_of_what_it_is(tmp_path: Path) -> None:
     execute(make_run(tmp_path, limit=2))
     model = SmallModel()

@@ -186,6 +186,7 @@ def test_a_run_of_failures_only_has_no_numbers(tmp_path: Path) -> None:
     assert outcome.exit_code == 1
     assert set(outcome.record["metrics"].values()) == {None}
     assert outcome.record["undefined"]["metrics"]["AP"] == "no video has predictions"
+    assert "incomplete: 4 of 4 videos failed, there are no numbers; first: video 1: " in outcome.messages[0]
 
 
 def test_what_the_official_tool_refuses_is_said_and_predictions_are_kept(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def run(
 ) -> None:
     """Run models over datasets and score them. The same command resumes a run that was cut short.
 
-    Exit code 0: complete; 1: incomplete, videos failed; 2: bad input; 130: interrupted.
+    Exit code 0: complete; 1: incomplete, videos failed; 2: bad input, frames of a video too; 130: interrupted.
 
     Examples:
 

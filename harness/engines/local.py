@@ -69,7 +69,7 @@ def _attempt(
         line = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         line, details = " ".join(line.split()), traceback.format_exc()
         if kind == "retried":
-            log.warning("video %s failed and is tried once more: %s", video.id, line)
+            log.info("video %s failed and is tried once more: %s", video.id, line)
         seconds = time.perf_counter() - began
         return Event(kind, video.id, seconds, frames, 0, line, details, isinstance(error, UserError))
     store.write_table(video, table)
