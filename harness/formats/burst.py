@@ -119,7 +119,7 @@ def areas_of(sequence: Sequence, where: str) -> list[Ints]:
 
 
 def convert_file(path: Path) -> dict[str, Any]:
-    """Convert a BURST file to YouTube-VIS form; the class split is read from ``info/class_split.json`` if it is there."""
+    """Convert a BURST file to YouTube-VIS form, with the class split of ``info/class_split.json`` if that is there."""
     file = read(path)
     for folder in (path.parent, path.parent.parent):
         listed = folder / "info" / "class_split.json"
@@ -135,7 +135,9 @@ def convert(file: File, split: ClassSplit | None, name: str) -> dict[str, Any]:
     nor a crowd flag. ``split`` names common and uncommon classes by LVIS id (default: the challenge's).
     """
     position = {int(c["id"]): i + 1 for i, c in enumerate(file.categories)}
-    videos, annotations, images = [], [], []
+    videos: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
     numbers: dict[str, dict[str, int]] = {}
     counter = 0
     for sequence in file.sequences:
@@ -161,7 +163,8 @@ def convert(file: File, split: ClassSplit | None, name: str) -> dict[str, Any]:
             if category not in position:
                 raise UserError(where, f"category {category} is not listed", "add it to categories")
             masks = [frame.get(track) for frame in sequence.segmentations]
-            encoded = [m and {"counts": m.rle, "size": [sequence.height, sequence.width]} for m in masks]
+            size_rle = [sequence.height, sequence.width]
+            encoded = [None if m is None else {"counts": m.rle, "size": size_rle} for m in masks]
             annotations.append({"segmentations": encoded, "id": counter, "category_id": position[category], **size,
                                 "video_id": sequence.id, "bboxes": [_box(e) for e in encoded]})  # fmt: skip
             counter += 1
@@ -203,7 +206,7 @@ def _category(source: dict[str, Any], position: dict[int, int], split: ClassSpli
 @cache
 def frequencies() -> dict[str, str]:
     """LVIS frequency (f, c or r) of BURST's classes by name."""
-    with files("harness.datasets.data").joinpath("burst.csv").open(newline="") as file:
+    with files("harness.datasets.data").joinpath("burst.csv").open() as file:
         return {row["name"]: row["frequency"] for row in csv.DictReader(file)}
 
 
