@@ -26,13 +26,15 @@ class ImageFrames(Frames):
     """The frames of one video, one image file each, RGB ``uint8 (height, width, 3)``.
 
     ``file_names`` are relative to ``root`` with slashes; ``height`` and ``width`` are pixels after the EXIF
-    orientation was applied. ``video`` names the video in errors. Reading a frame raises `UserError` for a file that
-    is missing, truncated, of another size or outside of ``root``.
+    orientation was applied. ``video`` names the video in errors. Names that lead out of ``root`` raise `UserError` at
+    once, links that do when they are read, like files that are missing, truncated or of another size.
     """
 
     def __init__(self, root: Path, file_names: Sequence[str], height: int, width: int, video: str = "") -> None:
         self.root, self.file_names = Path(root), tuple(file_names)
         self.height, self.width, self.video = height, width, video
+        for name in self.file_names:
+            _refuse_leaving(name, f"{self.root / name} (video {video})" if video else str(self.root))
 
     def __len__(self) -> int:
         return len(self.file_names)
@@ -73,14 +75,17 @@ class ImageFrames(Frames):
 def inside(root: Path, name: str, where: str = "") -> Path:
     """Return the real path of ``root/name``; raises `UserError` where it leads out of ``root``, links included."""
     base = os.path.realpath(root)
-    parts = name.split("/")
-    if not name or "\0" in name or name.startswith("/") or ".." in parts:
-        raise UserError(where or str(root), f"file name {name!r} is not a path below its folder", "correct file_names")
+    _refuse_leaving(name, where or str(root))
     path = os.path.realpath(os.path.join(base, name))  # noqa: PTH118 (pathlib would raise on a loop of links)
     if os.path.commonpath((base, path)) != base:
         what = f"leads out of {root} through a link"
         raise UserError(where or f"{root}/{name}", what, "put the files themselves there, or name their real folder")
     return Path(path)
+
+
+def _refuse_leaving(name: str, where: str) -> None:
+    if not name or "\0" in name or name.startswith("/") or ".." in name.split("/"):
+        raise UserError(where, f"file name {name!r} is not a path below its folder", "correct file_names")
 
 
 def read_ahead(frames: Frames, ahead: int = 4) -> Iterator[Image]:

@@ -255,7 +255,7 @@ def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool) -> 
         "done": len(done),
         "failed": [{"video_id": e.video_id, "error": e.error} for e in failed],
     }
-    head = {"format": FORMAT, **_names(run), "folder": str(run.folder), "complete": complete}
+    head = {"format": FORMAT, **_names(run), "folder": str(run.folder), "complete": complete, "limit": run.limit}
     chosen = None if complete and run.limit is None else done
     scored = score_predictions(run.dataset, run.store, chosen, strict)
     record = {**head, **scored.values, "videos": videos}

@@ -17,6 +17,7 @@ from harness.errors import UserError
 from harness.rle import MaskTable
 from harness.scoring.overlap import TrackBatch, Truths
 from harness.store import PredictionStore
+from harness.warnings import Warnings
 
 SHARDS_AT_ONCE = 16
 GROUPS_AHEAD = 8
@@ -59,7 +60,7 @@ class Shards:
             self._pool.shutdown(cancel_futures=True)
 
 
-def read_shards(group: ShardGroup, truths: Truths, folder: Path) -> TrackBatch:
+def read_shards(group: ShardGroup, truths: Truths, folder: Path, warnings: Warnings) -> TrackBatch:
     """Turn some videos' shards into a `TrackBatch`. Records are numbered by video and row, in that order.
 
     Videos that the annotations do not have are left out. Raises `UserError` for categories that they do not have.
@@ -75,14 +76,19 @@ def read_shards(group: ShardGroup, truths: Truths, folder: Path) -> TrackBatch:
         unknown = int(category_id[truths.category_ids[category] != category_id][0])
         raise UserError(str(folder), f"unknown category {unknown}", "score with the annotations of the run")
     video_ids = np.repeat(np.array(videos, np.int64), [p.rows for p in parts])
-    number = np.concatenate([np.arange(p.rows) for p in parts]) + (video_ids << 20)
+    row = np.concatenate([np.arange(p.rows) for p in parts])
+    score = np.concatenate([p.column("score") for p in parts])
+    odd = np.flatnonzero((score < 0) | (score > 1))
+    if len(odd):
+        where = f"{folder}, video {video_ids[odd[0]]}, track {row[odd[0]]}"
+        warnings.add("score outside [0, 1]", where, len(odd))
     has_masks = truths.owned[category]
     masks = _join(parts, has_masks)
     return TrackBatch(
         np.searchsorted(truths.video_ids, video_ids),
         category,
-        np.concatenate([p.column("score") for p in parts]),
-        number,
+        score,
+        row + (video_ids << 20),
         has_masks,
         masks,
         np.concatenate([p.column("area_sum") for p in parts]),

@@ -105,8 +105,9 @@ def score_store(
 
     def batches(rules: tuple[MaskRules, ...]) -> Iterator[tuple[Overlaps, Warnings]]:
         def work(group: Any) -> tuple[Overlaps, Warnings]:
-            batch = read_shards(group, truths, shards.folder)
-            return overlap(truths, batch, rules, LOWEST_THRESHOLD, str(shards.folder)), Warnings(strict)
+            found = Warnings(strict)
+            batch = read_shards(group, truths, shards.folder, found)
+            return overlap(truths, batch, rules, LOWEST_THRESHOLD, str(shards.folder)), found
 
         return in_parallel(work, shards)
 
