@@ -14,6 +14,10 @@ GROUP_NAMES = {"b": "base", "n": "novel", "c": "common", "u": "uncommon"}
 """Names of the groups that protocols know by a suffix."""
 
 
+LISTS = ("lvvis", "ytvis2019", "ytvis2021", "ovis")
+"""Lists in which a number means one name, whatever the file."""
+
+
 @cache
 def packaged(name: str) -> tuple[CategoryRecord, ...]:
     """The category list ``datasets/data/{name}.csv``, ascending by id."""

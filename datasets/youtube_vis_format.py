@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.datasets.categories import difference, in_groups, packaged
+from harness.datasets.categories import LISTS, difference, in_groups, packaged
 from harness.datasets.completeness import CopyReport, Counts, SplitReport, check_frames
 from harness.errors import UserError, near
 from harness.formats.youtube_vis import Annotations, VideoRecord, read_annotations
@@ -137,10 +137,15 @@ class VisDataset:
             return in_groups(annotations.categories, self.protocol)
         known = packaged(self.category_list)
         differs = difference(annotations.categories, known, self.spellings)
-        if differs is not None:
-            mend = f"use {self.title}'s own file, or name your own with --annotations, --frames and --protocol"
-            raise UserError(annotations.path, f"is not {self.title}'s category list: {differs}", mend)
-        return in_groups(known, self.protocol)
+        if differs is None:
+            return in_groups(known, self.protocol)
+        for other in LISTS:
+            if other != self.category_list and difference(annotations.categories, packaged(other)) is None:
+                mend = f"name the dataset {other}, or use {self.title}'s own file"
+                raise UserError(annotations.path, f"has the categories of {other}, not of {self.name}", mend)
+        log.warning("%s: not %s's category list (%s); the file's own is used, and its numbers are not comparable",
+                    annotations.path, self.title, differs)  # fmt: skip
+        return in_groups(annotations.categories, self.protocol)
 
     def _withheld(self, annotations: Annotations, split: Split) -> Annotations:
         """An empty list of annotations means withheld truth where only the server has it."""

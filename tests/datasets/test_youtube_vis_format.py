@@ -106,8 +106,20 @@ def test_ovis_frames_may_lie_right_in_the_split_and_has_no_groups(tmp_path: Path
 
 def test_the_list_of_another_release_is_refused(tmp_path: Path, write: Write) -> None:
     write("ytvis2019/train.json", "ytvis2019/train/JPEGImages", "ytvis2021")
-    with pytest.raises(UserError, match='category 1 is "airplane", "person" expected'):
+    with pytest.raises(UserError, match="categories of ytvis2021, not of ytvis2019"):
         YTVIS2019.open(tmp_path, "train")
+
+
+def test_a_list_of_nobody_is_used_with_a_warning(
+    tmp_path: Path, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    written = write(*VAL)
+    written["categories"] = [{"id": 1, "name": "my own", "partition": 2}]
+    written["annotations"] = [a | {"category_id": 1} for a in written["annotations"]]
+    (tmp_path / VAL[0]).write_text(json.dumps(written))
+    dataset = LVVIS.open(tmp_path, "val")
+    assert [(c.name, c.groups) for c in dataset.categories] == [("my own", ("novel",))]
+    assert "not LV-VIS's category list" in caplog.text
 
 
 def test_other_spellings_of_the_same_names_are_not_a_difference() -> None:
