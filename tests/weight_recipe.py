@@ -80,3 +80,12 @@ def filled(module: M, prefix: str = "", salt: str = "") -> M:
     """``module`` with the recipe's weights, ready for evaluation."""
     fill(module.state_dict(), prefix, salt)
     return module.eval()
+
+
+def state(names: Mapping[str, Tensor], prefix: str = "", salt: str = "") -> dict[str, Tensor]:
+    """The recipe's tensors for names and shapes that may lie on the meta device; a complete checkpoint."""
+    made = {name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in names.items()}
+    fill(made, prefix, salt)
+    if "criterion.empty_object_weight" in made:
+        made["criterion.empty_object_weight"] = torch.tensor([1.0, 0.4])
+    return made

@@ -18,20 +18,20 @@ class ClipVisConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    short_edge: int = Field(480, ge=32)
+    short_edge: int = Field(default=480, ge=32)
     """Frames are resized so that their shorter edge has this many pixels, ..."""
-    long_edge: int = Field(1333, ge=32)
+    long_edge: int = Field(default=1333, ge=32)
     """... and then so that the longer has at most this many."""
-    window: int = Field(10, ge=1)
+    window: int = Field(default=10, ge=1)
     """Frames that go through the network at once; bounds memory, does not change results."""
-    mask_memory_mb: int = Field(1024, ge=0)
+    mask_memory_mb: int = Field(default=1024, ge=0)
     """Mask logits kept until tracks are chosen; what exceeds it is encoded early, for all queries. Same results."""
-    detections_per_video: int = Field(50, ge=1)
+    detections_per_video: int = Field(default=50, ge=1)
     """Tracks reported per video (top k over queries and classes)."""
 
-    memory_length: int = Field(9, ge=1)
+    memory_length: int = Field(default=9, ge=1)
     """T: earlier frames that queries are matched with (paper, section 3.3)."""
-    topk: int = Field(5, ge=1)
+    topk: int = Field(default=5, ge=1)
     """K: of these, the best matching ones that decide."""
     matching: Literal["topk", "previous_frame"] = "topk"
     """Ablation: ``previous_frame`` matches with the frame before alone."""

@@ -1,0 +1,212 @@
+"""Checkpoints of CLIP-VIS: read without running code, measured by their own shapes, loaded strictly."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from harness.errors import UserError
+from harness.models.clipvis.clip_backbone import PRETRAINED, open_clip
+from harness.models.clipvis.config import ClipVisConfig
+from harness.models.clipvis.network import Architecture, ClipVisNetwork
+
+CLIP = "backbone.clip_model."
+PIXEL_DECODER = "sem_seg_head.pixel_decoder."
+PREDICTOR = "sem_seg_head.predictor."
+POINTS_AND_LEVELS = 4 * 3
+MEND = "use a checkpoint of CLIP-VIS as its authors or `harness train` publish it"
+
+State = dict[str, Tensor]
+
+
+def load_network(path: Path, config: ClipVisConfig | None = None) -> ClipVisNetwork:
+    """Build the network that the checkpoint ``path`` holds and load it strictly, on the CPU, for evaluation.
+
+    Raises `UserError` for a file that cannot be read, holds code, is no CLIP-VIS, or lacks, adds or misshapes a tensor.
+    """
+    config = config or ClipVisConfig()
+    state = read_state(path)
+    if not any(name.startswith(CLIP) for name in state):
+        state |= pretrained_clip(path, state, config)
+    architecture = architecture_of(state, path)
+    with torch.device("meta"):
+        network = ClipVisNetwork(architecture, config.quick_gelu)
+    check_names_and_shapes(network.state_dict(), state, path)
+    return assign(network, state)
+
+
+def assign(network: ClipVisNetwork, state: Mapping[str, Tensor]) -> ClipVisNetwork:
+    """Give a network built on the meta device its tensors, without a copy."""
+    network.load_state_dict(state, strict=True, assign=True)
+    network.backbone.restore_mask()
+    return network.eval()
+
+
+def read_state(path: Path) -> State:
+    """Read the tensors of a ``.safetensors`` file, or of a ``.pth`` plain or under ``model``, as float32."""
+    if not path.is_file():
+        raise UserError(str(path), "there is no such checkpoint", "give --checkpoint the path of a file")
+    document = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    inner = document.get("model", document) if isinstance(document, dict) else None
+    if not isinstance(inner, dict) or not inner or not all(isinstance(v, Tensor) for v in inner.values()):
+        raise UserError(str(path), "is no dictionary of tensors, plain or under `model`", MEND)
+    return {str(name): t.float() if t.is_floating_point() else t for name, t in inner.items()}
+
+
+def _read_safetensors(path: Path) -> Any:
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, OSError) as error:
+        raise UserError(str(path), f"is no safetensors file, or a broken one ({_line(error)})", MEND) from error
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            str(path), "is no file of plain tensors: it is broken or would run code when read", MEND
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError) as error:
+        # what PyTorch raises for truncated and foreign files depends on where the damage lies
+        raise UserError(str(path), f"cannot be read as a PyTorch checkpoint ({_line(error)})", MEND) from error
+
+
+def architecture_of(state: Mapping[str, Tensor], path: Path) -> Architecture:
+    """Read every size off the tensors themselves."""
+    try:
+        dim = state[f"{PREDICTOR}query_feat.weight"].shape[1]
+        offsets = state[f"{PIXEL_DECODER}transformer.encoder.layers.0.self_attn.sampling_offsets.bias"]
+        return Architecture(
+            clip_model=clip_model_of(state, path),
+            decoder_layers=_count(state, rf"{PREDICTOR}transformer_cross_attention_layers\.(\d+)\."),
+            queries=state[f"{PREDICTOR}query_feat.weight"].shape[0],
+            dim=dim,
+            heads=max(1, offsets.shape[0] // (2 * POINTS_AND_LEVELS)),
+            feedforward=state[f"{PREDICTOR}transformer_ffn_layers.0.linear1.weight"].shape[0],
+            encoder_layers=_count(state, rf"{PIXEL_DECODER}transformer\.encoder\.layers\.(\d+)\."),
+            encoder_feedforward=state[f"{PIXEL_DECODER}transformer.encoder.layers.0.linear1.weight"].shape[0],
+        )
+    except (KeyError, IndexError) as error:
+        raise UserError(str(path), f"is no checkpoint of CLIP-VIS: it lacks {error.args[0]}", MEND) from error
+
+
+def clip_model_of(state: Mapping[str, Tensor], path: Path) -> str:
+    """Name of the open_clip model whose shapes the CLIP weights of ``state`` have; released backbones first."""
+    found = _signature(state)
+    library = open_clip()
+    listed: list[str] = library.list_models()
+    names = [*PRETRAINED, *(name for name in listed if not name.endswith("-quickgelu"))]
+    for name in names:
+        if _signature_of_config(library.get_model_config(name)) == found:
+            return name
+    raise UserError(str(path), "holds a CLIP model that is no ResNet or ConvNeXt of open_clip", MEND)
+
+
+def _signature(state: Mapping[str, Tensor]) -> tuple[object, ...]:
+    """What tells CLIP models apart: joint size, text tower, image tower."""
+    text = state[f"{CLIP}text_projection"].shape
+    layers = _count(state, rf"{CLIP}transformer\.resblocks\.(\d+)\.")
+    visual = f"{CLIP}visual."
+    if f"{visual}attnpool.positional_embedding" in state:
+        blocks = tuple(_count(state, rf"{visual}layer{i}\.(\d+)\.") for i in (1, 2, 3, 4))
+        side = round((state[f"{visual}attnpool.positional_embedding"].shape[0] - 1) ** 0.5)
+        return (text[1], text[0], layers, "resnet", blocks, state[f"{visual}conv3.weight"].shape[0], side)
+    depths = tuple(_count(state, rf"{visual}trunk\.stages\.{i}\.blocks\.(\d+)\.") for i in range(4))
+    width = state[f"{visual}trunk.stem.0.weight"].shape[0]
+    head = "mlp" if f"{visual}head.mlp.fc1.weight" in state else "linear"
+    return (text[1], text[0], layers, "convnext", depths, width, head)
+
+
+def _signature_of_config(config: Mapping[str, Any]) -> tuple[object, ...] | None:
+    """The same of an open_clip configuration; ``None`` for other kinds of towers."""
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    if "hf_model_name" in text or config.get("custom_text") or "width" not in text:
+        return None
+    towers = (config["embed_dim"], text["width"], text["layers"])
+    if isinstance(vision.get("layers"), list):
+        return (*towers, "resnet", tuple(vision["layers"]), vision["width"], vision["image_size"] // 32)
+    size = CONVNEXT.get(str(vision.get("timm_model_name")))
+    return (*towers, "convnext", *size, vision.get("timm_proj", "linear")) if size else None
+
+
+CONVNEXT = {
+    "convnext_tiny": ((3, 3, 9, 3), 96),
+    "convnext_small": ((3, 3, 27, 3), 96),
+    "convnext_base": ((3, 3, 27, 3), 128),
+    "convnext_large": ((3, 3, 27, 3), 192),
+    "convnext_xlarge": ((3, 3, 27, 3), 256),
+    "convnext_xxlarge": ((3, 4, 30, 3), 384),
+}
+"""Depths and first width of timm's ConvNeXts."""
+
+
+def pretrained_clip(path: Path, state: Mapping[str, Tensor], config: ClipVisConfig) -> State:
+    """CLIP weights through open_clip, for a checkpoint without them; named as the checkpoint would."""
+    name = config.clip_model or _clip_model_by_channels(state, path)
+    source = config.clip_pretrained or PRETRAINED.get(name)
+    library = open_clip()
+    if source is None or name not in library.list_models():
+        what = f'"{name}" is no open_clip model' if source else f"holds no CLIP weights, and {name} has no usual ones"
+        raise UserError(str(path), what, "set clip_model and clip_pretrained (an open_clip tag or a file)")
+    try:
+        clip = library.create_model(name, pretrained=source, device="cpu")
+    except (RuntimeError, OSError, ValueError) as error:  # open_clip reports a failed download as RuntimeError
+        raise UserError(
+            str(path),
+            f"holds no CLIP weights, and {name} ({source}) cannot be had: {_line(error)}",
+            "go online once, or set clip_pretrained to a local file of these weights",
+        ) from error
+    return {f"{CLIP}{key}": t.float() if t.is_floating_point() else t for key, t in clip.state_dict().items()}
+
+
+def _clip_model_by_channels(state: Mapping[str, Tensor], path: Path) -> str:
+    key = f"{PIXEL_DECODER}input_proj.0.0.weight"
+    if key not in state:
+        raise UserError(str(path), f"is no checkpoint of CLIP-VIS: it lacks {key}", MEND)
+    known = {2048: "RN50", 1024: "convnext_base_w_320"}
+    channels = state[key].shape[1]
+    if channels not in known:
+        raise UserError(str(path), f"holds no CLIP weights; its backbone has {channels} channels", "set clip_model")
+    return known[channels]
+
+
+def check_names_and_shapes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
+    """Raise `UserError` that says which tensors are missing, unexpected or misshapen."""
+    shared = expected.keys() & found.keys()
+    faults = {
+        "missing": [name for name in expected if name not in shared],
+        "unexpected": [name for name in found if name not in shared],
+        "misshapen": [
+            f"{name} {tuple(found[name].shape)} where {tuple(expected[name].shape)} is needed"
+            for name in expected
+            if name in shared and found[name].shape != expected[name].shape
+        ],
+    }
+    told = [f"{len(names)} {kind} ({_some(names)})" for kind, names in faults.items() if names]
+    if told:
+        raise UserError(str(path), f"tensors differ from CLIP-VIS: {', '.join(told)}", MEND)
+
+
+def _count(state: Iterable[str], pattern: str) -> int:
+    """Number of distinct indices that ``pattern`` finds in the names."""
+    compiled = re.compile(pattern)
+    return len({match.group(1) for name in state if (match := compiled.match(name))})
+
+
+def _some(names: list[str], shown: int = 3) -> str:
+    return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__

@@ -1,0 +1,259 @@
+"""CLIP-VIS as the harness runs it: a video goes through in windows, its tracks come out as run-length encodings.
+
+Window by window: frames (decoded and resized ahead), network, matching, classification; then the tracks are chosen, and
+only their masks are encoded. At no time is a mask of the whole video at full size.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.errors import UserError
+from harness.frames import read_ahead
+from harness.models.clipvis.classifier import QueryClassifier
+from harness.models.clipvis.config import ClipVisConfig
+from harness.models.clipvis.kept_masks import KeptMasks
+from harness.models.clipvis.mask_encoding import encode_masks
+from harness.models.clipvis.network import ClipVisNetwork
+from harness.models.clipvis.postprocess import VideoEvidence, best, image_scores, mask_score
+from harness.models.clipvis.preprocess import Geometry, geometry, normalise, padding_maps, resize
+from harness.models.clipvis.query_matching import QueryMatcher
+from harness.models.clipvis.text_classifier import (
+    TextClassifier,
+    build_text_classifier,
+    cached_text_classifier,
+    weights_digest,
+)
+from harness.models.mask2former.transformer_decoder import DecoderOutput
+from harness.types import Image, Rle, Track, Video, Vocabulary
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+AHEAD = 4
+"""Frames that are decoded and resized before they are needed."""
+
+Stages = Callable[[str], AbstractContextManager[object]]
+
+
+class ImageDetection(NamedTuple):
+    """One object of a still image."""
+
+    label: int
+    """Position of its class in the vocabulary."""
+    score: float
+    mask: Rle
+
+
+class ClipVis:
+    """Finds the tracks of a video for any vocabulary (`harness.types.Model`).
+
+    ``precision`` is ``fp32``, ``bf16`` or ``fp16`` (autocast; the pixel decoder stays in float32). ``text_cache`` is a
+    folder that keeps text embeddings. ``stage(name)`` is entered around each stage of the work, for timing.
+    """
+
+    def __init__(
+        self,
+        network: ClipVisNetwork,
+        config: ClipVisConfig | None = None,
+        device: str = "cpu",
+        precision: str = "fp32",
+        text_cache: Path | None = None,
+        stage: Stages = lambda name: nullcontext(),
+    ) -> None:
+        self.network = network.to(device).eval()
+        self.config = config or ClipVisConfig()
+        self.device, self.dtype = torch.device(device), PRECISIONS[precision]
+        self.text_cache, self.stage = text_cache, stage
+        self._window = self.config.window
+        self._vocabulary: tuple[str, TextClassifier] | None = None
+        self._classify = QueryClassifier(
+            network.backbone,
+            self.config.project_empty_masks,
+            self.config.zero_empty_logits,
+            self.config.class_token_is_key,
+        )
+
+    @torch.inference_mode()
+    def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:
+        """The tracks of ``video``, best first, one run-length encoding per frame (all-zero where the object is not)."""
+        config = self.config
+        classifier = self.text_classifier(vocabulary)
+        sizes = geometry(video.height, video.width, config.short_edge, config.long_edge)
+        matcher = self.matcher()
+        evidence = VideoEvidence(config)
+        masks = KeptMasks(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)
+        inside = self._inside(sizes)
+        for output, dense in self._outputs(video, sizes):
+            with self.stage("matching"):
+                order = matcher.match(output.embeddings)
+            with self.stage("classification"):
+                logits = self._classify(dense, output.mask_logits, classifier, inside[0] if inside else None)
+                stride4 = inside[1] if inside else None
+                evidence.add(order, logits, output.object_logits, output.ious, output.mask_logits, stride4)
+            with self.stage("encoding"):
+                masks.add(output.mask_logits, order)
+        if not evidence.ious:
+            return []
+        return self._tracks(video, vocabulary, evidence, masks)
+
+    @torch.inference_mode()
+    def predict_image(self, image: Image, vocabulary: Vocabulary, detections: int = 100) -> list[ImageDetection]:
+        """Objects of one RGB image, best first: the image model's scores and mask scores (spec, sections 7 and 9)."""
+        config = self.config
+        classifier = self.text_classifier(vocabulary)
+        sizes = geometry(image.shape[0], image.shape[1], config.short_edge, config.long_edge)
+        output, dense = self.forward([resize(image, sizes.resized)], sizes)
+        inside = self._inside(sizes)
+        logits = self._classify(dense, output.mask_logits, classifier, inside[0] if inside else None)[0]
+        scores = image_scores(logits.softmax(-1), output.ious[0, :, 0], output.object_logits[0], config)
+        top, queries, labels = best(scores, detections)
+        unique, position = torch.unique(queries, return_inverse=True)
+        encoded = encode_masks(output.mask_logits[0, unique], sizes, confidence=True)
+        final = top.cpu() * mask_score(encoded.confidence, encoded.area)[position.cpu()]
+        order = torch.argsort(final, descending=True, stable=True).tolist()
+        return [ImageDetection(int(labels[i]), float(final[i]), encoded.rles[int(position[i])]) for i in order]
+
+    def text_classifier(self, vocabulary: Vocabulary) -> TextClassifier:
+        """Text embeddings of ``vocabulary``: those of the last call, or kept on disk, or computed."""
+        if self._vocabulary is None or self._vocabulary[0] != vocabulary.digest:
+            names = [category.name for category in vocabulary.categories]
+            backbone, clean = self.network.backbone, self.config.clean_names
+            with self.stage("text"):
+                if self.text_cache is None:
+                    built = build_text_classifier(backbone, names, clean=clean, device=self.device)
+                else:
+                    digest = weights_digest(backbone)
+                    built = cached_text_classifier(self.text_cache, digest, backbone, names, clean=clean)
+            self._vocabulary = (vocabulary.digest, built)
+        return self._vocabulary[1]
+
+    def matcher(self) -> QueryMatcher:
+        """A matcher for one video, as configured."""
+        config = self.config
+        previous = config.matching == "previous_frame"
+        return QueryMatcher(
+            1 if previous else config.memory_length,
+            1 if previous else config.topk,
+            recency_weights=config.recency_weights,
+            recency_weights_select=config.recency_weights_select,
+            full_topk_required=config.full_topk_required,
+        )
+
+    def forward(self, frames: list[Image], sizes: Geometry) -> tuple[DecoderOutput, Tensor]:
+        """Run the network on resized frames ``(h, w, 3)``: output per frame in float32, and the dense CLIP feature."""
+        images = normalise(torch.from_numpy(np.stack(frames)).to(self.device, non_blocking=True), sizes.padded)
+        paddings = None if self.config.padding_counts else padding_maps(sizes, (32, 16, 8), self.device)
+        network = self.network
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            with self.stage("backbone"):
+                features = network.backbone(images)
+            with self.stage("pixel_decoder"):
+                pixels = network.sem_seg_head.pixel_decoder(features, paddings)
+            with self.stage("decoder"):
+                output = network.sem_seg_head.predictor(pixels, paddings)
+        whole = DecoderOutput(
+            output.object_logits.float(),
+            output.ious.float(),
+            output.mask_logits.float(),
+            output.embeddings.float(),
+            output.auxiliary,
+        )
+        return whole, features.res5.float()
+
+    def _outputs(self, video: Video, sizes: Geometry) -> Iterator[tuple[DecoderOutput, Tensor]]:
+        """Yield what `forward` gives for each window; the window is halved once if the GPU cannot hold it."""
+        for window in self._windows(video, sizes):
+            waiting = [window]
+            while waiting:
+                frames = waiting.pop(0)
+                output = self._forward_if_it_fits(frames, sizes)
+                if output is not None:
+                    yield output
+                else:
+                    waiting = [frames[: self._window], frames[self._window :]]
+
+    def _forward_if_it_fits(self, frames: list[Image], sizes: Geometry) -> tuple[DecoderOutput, Tensor] | None:
+        """Run `forward`; the first time that memory runs out halve the window, warn and return ``None``."""
+        try:
+            return self.forward(frames, sizes)
+        except torch.OutOfMemoryError:
+            pass  # what the failed attempt holds is released with the exception, before the next attempt
+        if self._window < self.config.window or len(frames) == 1:
+            what = f"has not enough memory for {len(frames)} frames of {sizes.padded[0]}x{sizes.padded[1]}"
+            raise UserError(
+                f"device {self.device}", what, "lower window or short_edge (--set window=1), or use the CPU"
+            )
+        self._window = -(-len(frames) // 2)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        warnings.warn(f"device {self.device} ran out of memory; window shrunk to {self._window} frames", stacklevel=2)
+        return None
+
+    def _inside(self, sizes: Geometry) -> tuple[Tensor, Tensor] | None:
+        """Where the picture is at strides 32 and 4, if the padding is to be left out."""
+        if self.config.padding_counts:
+            return None
+        outside = padding_maps(sizes, (32, 4), self.device)
+        return ~outside[0], ~outside[1]
+
+    def _windows(self, video: Video, sizes: Geometry) -> Iterator[list[Image]]:
+        """Yield the resized frames of the video, a window at a time."""
+        frames = read_ahead(_ResizedFrames(video, sizes.resized), AHEAD)
+        while True:
+            with self.stage("decode"):
+                window = list(islice(frames, self._window))
+            if not window:
+                return
+            yield window
+
+    def _tracks(self, video: Video, vocabulary: Vocabulary, evidence: VideoEvidence, masks: KeptMasks) -> list[Track]:
+        """Choose the tracks and encode their masks."""
+        with self.stage("postprocessing"):
+            selection = evidence.select()
+            slots, position = torch.unique(selection.slots, return_inverse=True)
+        with self.stage("encoding"):
+            chosen = masks.of(slots)
+            nothing = encode_masks(torch.zeros(1, 1, 1), masks.sizes).rles[0]
+        if self.config.mask_score_at_output:
+            kept = ~selection.suppressed
+            quality = mask_score((chosen.confidence[position] * kept).sum(1), (chosen.area[position] * kept).sum(1))
+        else:
+            quality = evidence.mask_scores(selection)
+        final = selection.scores * quality
+        tracks = []
+        for i in torch.argsort(final, descending=True, stable=True).tolist():
+            rles: Iterable[tuple[Rle, bool]] = zip(
+                chosen.rles[int(position[i])], selection.suppressed[i].tolist(), strict=True
+            )
+            category = vocabulary.categories[int(selection.labels[i])].id
+            runs = tuple(nothing if suppressed else rle for rle, suppressed in rles)
+            tracks.append(Track(video.id, category, float(final[i]), runs))
+        return tracks
+
+
+class _ResizedFrames:
+    """Frames of a video at the size of the network's input; resized where they are decoded, ahead of need."""
+
+    def __init__(self, video: Video, size: tuple[int, int]) -> None:
+        self.video, self.size = video, size
+
+    def __len__(self) -> int:
+        return len(self.video.frames)
+
+    def __getitem__(self, frame_index: int, /) -> Image:
+        frame, video = self.video.frames[frame_index], self.video
+        if frame.shape[:2] != (video.height, video.width):
+            raise UserError(
+                f"video {video.id} ({video.name}), frame {frame_index}",
+                f"is {frame.shape[1]}x{frame.shape[0]}, the video is {video.width}x{video.height}",
+                "give all frames of a video one size",
+            )
+        return resize(frame, self.size)

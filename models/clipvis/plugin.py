@@ -1,0 +1,42 @@
+"""CLIP-VIS as a plugin of the harness; light to import, the network's code is imported when it is loaded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import UserError
+from harness.models.clipvis.config import ClipVisConfig
+from harness.types import LoadContext
+
+if TYPE_CHECKING:
+    from harness.models.clipvis.model import ClipVis
+
+
+class ClipVisPlugin:
+    """The entry point ``clipvis``."""
+
+    name = "clipvis"
+    version = "1"
+    summary = "CLIP-VIS: a frozen CLIP, class-agnostic masks, topK-enhanced query matching (Zhu et al., TCSVT 2024)"
+    Config = ClipVisConfig
+
+    def load(self, config: ClipVisConfig, context: LoadContext) -> ClipVis:
+        """Load ``context.checkpoint`` onto ``context.device``; raises `UserError` without a checkpoint."""
+        from harness.models.clipvis.checkpoint import load_network
+        from harness.models.clipvis.model import ClipVis
+
+        if context.checkpoint is None:
+            raise UserError("clipvis", "has no weights", "give --checkpoint FILE (`harness models show clipvis`)")
+        network = load_network(context.checkpoint, config)
+        return ClipVis(network, config, context.device, context.precision, text_cache())
+
+
+def text_cache() -> Path:
+    """Folder of cached text embeddings, in the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "ovvis-harness" / "text"
+
+
+PLUGIN = ClipVisPlugin()

@@ -1,0 +1,70 @@
+"""Frames as the network wants them: resized with Pillow, normalised, padded (spec, section 1)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image as Pillow
+from torch import Tensor
+from torch.nn import functional
+
+from harness.types import Image
+
+SIZE_DIVISOR = 32
+PIXEL_MEAN = (122.7709383, 116.7460125, 104.09373615)
+PIXEL_STD = (68.5005327, 66.6321579, 70.32316305)
+"""CLIP's constants on the 0..255 scale, RGB; the same for both backbones."""
+
+
+class Geometry(NamedTuple):
+    """Sizes ``(height, width)`` in pixels of one video on its way through the model."""
+
+    original: tuple[int, int]
+    resized: tuple[int, int]
+    padded: tuple[int, int]
+
+
+def geometry(height: int, width: int, short_edge: int, long_edge: int) -> Geometry:
+    """Sizes after resizing to ``short_edge``, at most ``long_edge``, and after padding to a multiple of 32."""
+    scale = short_edge / min(height, width)
+    exact = (float(short_edge), scale * width) if height < width else (scale * height, float(short_edge))
+    if max(exact) > long_edge:
+        shrink = long_edge / max(exact)
+        exact = (exact[0] * shrink, exact[1] * shrink)
+    resized = (int(exact[0] + 0.5), int(exact[1] + 0.5))
+    padded = (_round_up(resized[0]), _round_up(resized[1]))
+    return Geometry((height, width), resized, padded)
+
+
+def resize(frame: Image, size: tuple[int, int]) -> Image:
+    """Resize RGB ``(height, width, 3)`` to ``size``, bilinear with antialiasing, as uint8."""
+    if frame.shape[:2] == size:
+        return frame
+    return np.asarray(Pillow.fromarray(frame).resize((size[1], size[0]), Pillow.Resampling.BILINEAR))
+
+
+def normalise(frames: Tensor, padded: tuple[int, int]) -> Tensor:
+    """Turn uint8 frames ``(frames, height, width, 3)`` into float32 ``(frames, 3, *padded)``.
+
+    The border at the right and at the bottom is zero after normalisation.
+    """
+    mean = torch.tensor(PIXEL_MEAN, device=frames.device).view(3, 1, 1)
+    std = torch.tensor(PIXEL_STD, device=frames.device).view(3, 1, 1)
+    images = (frames.permute(0, 3, 1, 2).float() - mean) / std
+    height, width = images.shape[-2:]
+    return functional.pad(images, (0, padded[1] - width, 0, padded[0] - height))
+
+
+def padding_maps(sizes: Geometry, strides: tuple[int, ...], device: torch.device | str) -> list[Tensor]:
+    """Boolean maps ``(h, w)`` of the padded image at each stride, true where the centre of a cell is padding."""
+    maps = []
+    for stride in strides:
+        centres = [torch.arange(size // stride, device=device) * stride + stride / 2 for size in sizes.padded]
+        maps.append((centres[0][:, None] >= sizes.resized[0]) | (centres[1][None, :] >= sizes.resized[1]))
+    return maps
+
+
+def _round_up(size: int) -> int:
+    return -(-size // SIZE_DIVISOR) * SIZE_DIVISOR

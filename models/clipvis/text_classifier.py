@@ -1,0 +1,163 @@
+"""Text embeddings of a vocabulary: names, their synonyms, fourteen templates (spec, section 7)."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional
+
+from harness.errors import UserError
+from harness.models.clipvis.clip_backbone import ClipBackbone, open_clip
+
+BATCH = 128
+TEMPLATES = (
+    "a photo of a {}.",
+    "This is a photo of a {}",
+    "There is a {} in the scene",
+    "There is the {} in the scene",
+    "a photo of a {} in the scene",
+    "a photo of a small {}.",
+    "a photo of a medium {}.",
+    "a photo of a large {}.",
+    "This is a photo of a small {}.",
+    "This is a photo of a medium {}.",
+    "This is a photo of a large {}.",
+    "There is a small {} in the scene.",
+    "There is a medium {} in the scene.",
+    "There is a large {} in the scene.",
+)
+"""ViLD's templates as the official code spells them, without the full stops that it lacks."""
+
+
+class TextClassifier(NamedTuple):
+    """Unit text embeddings of a vocabulary; a class scores as the best of its synonyms."""
+
+    weights: Tensor
+    """``(synonyms, embed_dim)`` float32, unit rows, the synonyms of a class side by side."""
+    class_of: Tensor
+    """``(synonyms,)`` int64: the class of each row, ascending from 0."""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return int(self.class_of[-1]) + 1
+
+
+class TextEncoder(Protocol):
+    """What encodes tokens; a `ClipBackbone`, or a stand-in of tests."""
+
+    def encode_text(self, tokens: Tensor) -> Tensor: ...
+
+
+def synonyms_of(name: str, clean: bool = False) -> list[str]:
+    """Split a class name at its commas, as the official code does.
+
+    Underscores and parentheses stay as they are (QUIRK) unless ``clean``.
+    """
+    parts = name.replace(", ", ",").split(",")
+    return [" ".join(part.translate(_BLANKS).split()) for part in parts] if clean else parts
+
+
+def prompts_of(synonym: str) -> list[str]:
+    """The texts that stand for one synonym."""
+    return [template.format(synonym) for template in TEMPLATES]
+
+
+def tokenize(texts: Sequence[str]) -> Tensor:
+    """CLIP's tokens ``(texts, 77)`` int64: lower-cased byte pairs, start 49406, end 49407, zeros behind."""
+    tokens: Tensor = open_clip().SimpleTokenizer()(list(texts))
+    return tokens
+
+
+@torch.no_grad()
+def build_text_classifier(
+    encoder: TextEncoder, names: Sequence[str], *, clean: bool = False, device: torch.device | str = "cpu"
+) -> TextClassifier:
+    """Embed ``names`` with all templates: unit embeddings, averaged per synonym, made unit again."""
+    check_names(names)
+    synonyms = [synonyms_of(name, clean) for name in names]
+    prompts = [prompt for group in synonyms for synonym in group for prompt in prompts_of(synonym)]
+    features = torch.cat(list(encode_prompts(encoder, prompts, device)))
+    unit = functional.normalize(features.float(), dim=-1).view(-1, len(TEMPLATES), features.shape[-1])
+    weights = functional.normalize(unit.mean(1), dim=-1)
+    return TextClassifier(weights, classes_of([len(group) for group in synonyms]).to(weights.device))
+
+
+def encode_prompts(encoder: TextEncoder, prompts: Sequence[str], device: torch.device | str) -> Iterator[Tensor]:
+    """Yield features ``(at most 128, embed_dim)`` of the prompts in order."""
+    for tokens in torch.split(tokenize(prompts), BATCH):
+        yield encoder.encode_text(tokens.to(device))
+
+
+def classes_of(synonyms_per_class: Sequence[int]) -> Tensor:
+    """The class of each synonym, ``(synonyms,)``, from the number of synonyms of each class."""
+    return torch.repeat_interleave(torch.tensor(synonyms_per_class))
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse a vocabulary that is empty, holds an empty name or holds a name twice."""
+    if not names:
+        raise UserError("vocabulary", "is empty", "name at least one category")
+    seen: set[str] = set()
+    for position, name in enumerate(names, 1):
+        if not all(part.strip() for part in name.split(",")):
+            raise UserError(f"vocabulary, name {position}", f"{name!r} holds an empty name", "remove it")
+        if name in seen:
+            raise UserError(f"vocabulary, name {position}", f'"{name}" is there twice', "remove one of them")
+        seen.add(name)
+
+
+def cached_text_classifier(
+    folder: Path, weights_digest: str, backbone: ClipBackbone, names: Sequence[str], *, clean: bool = False
+) -> TextClassifier:
+    """Read the classifier of ``names`` from ``folder``, or build it and keep it there.
+
+    The file's name is a digest of the model, ``weights_digest``, the vocabulary, the templates and ``clean``. A file
+    that cannot be read is built anew.
+    """
+    device = next(backbone.parameters()).device
+    key = "\n".join((backbone.name, weights_digest, repr(tuple(names)), repr(TEMPLATES), repr(clean)))
+    path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+    if path.is_file():
+        try:
+            kept = load_file(path, device=str(device))
+            return TextClassifier(kept["weights"], kept["class_of"])
+        except (SafetensorError, KeyError, OSError):
+            pass  # a broken cache entry costs time, not a run
+    classifier = build_text_classifier(backbone, names, clean=clean, device=device)
+    _keep(path, classifier)
+    return classifier
+
+
+def weights_digest(backbone: ClipBackbone) -> str:
+    """SHA-256 of the text tower's weights and its activation: what text embeddings depend on besides the texts."""
+    digest = hashlib.sha256()
+    for name, tensor in backbone.clip_model.state_dict().items():
+        if not name.startswith("visual."):
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    activation = type(backbone.clip_model.transformer.resblocks[0].mlp.gelu).__name__
+    return digest.hexdigest() + activation
+
+
+def _keep(path: Path, classifier: TextClassifier) -> None:
+    """Write a cache entry under its name only once it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+        temporary = Path(file.name)
+    try:
+        save_file({key: value.cpu() for key, value in classifier._asdict().items()}, temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+_BLANKS = str.maketrans("_()", "   ")
