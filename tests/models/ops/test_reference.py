@@ -1,4 +1,4 @@
-"""The PyTorch reference of deformable attention against golden vectors, a loop of grid_sample, and finite differences."""
+"""The PyTorch reference of deformable attention against golden vectors, grid_sample, and finite differences."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Operators behind one door each: deformable attention."""
