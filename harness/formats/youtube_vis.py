@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from harness import rle
 from harness.errors import UserError
@@ -183,9 +184,9 @@ def _parse(raw: bytes, name: str, digest: str) -> Annotations:
     _refuse_repeated((v.id for v in videos), "video id", name)
     _refuse_repeated((c.id for c in categories), "category id", name)
     truth = None
-    raw_annotations = bytes(file.annotations)
-    if raw_annotations != b"null":
-        truth = _ground_truth(raw_annotations, name, videos, categories)
+    text = np.frombuffer(memoryview(file.annotations), np.uint8)  # no copy: these files are large
+    if text[:4].tobytes() != b"null":
+        truth = _ground_truth(text, name, videos, categories)
     return Annotations(name, videos, categories, truth, digest)
 
 
@@ -208,11 +209,10 @@ def _refuse_repeated(ids: Iterator[int] | Iterable[int], what: str, name: str) -
 
 
 def _ground_truth(
-    raw: bytes, name: str, videos: tuple[VideoRecord, ...], categories: tuple[CategoryRecord, ...]
+    text: NDArray[np.uint8], name: str, videos: tuple[VideoRecord, ...], categories: tuple[CategoryRecord, ...]
 ) -> GroundTruth:
-    text = np.frombuffer(raw, np.uint8)
     spans = record_spans(text, name)
-    records = decode_records(raw, spans, list[AnnotationRecord], name)
+    records = decode_records(text.data, spans, list[AnnotationRecord], name)
     names = [f"{name}, annotation {r.id}" for r in records]
     known_videos, known_categories = {v.id: v for v in videos}, {c.id for c in categories}
     for record, where, span in zip(records, names, spans, strict=True):
