@@ -13,7 +13,7 @@ from vis_documents import document, perfect
 
 
 def harness(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from harness.cli.main import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-P", "-c", "from harness.cli.main import main; main()", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd)
 
 
@@ -113,7 +113,7 @@ def test_official_abort_names_the_corrected_protocol(golden: Path) -> None:
 def test_help_does_not_import_torch() -> None:
     code = "import sys; sys.argv = ['harness', '--help']\nfrom harness.cli.main import _run\ncode = _run()\n"
     check = "heavy = {'torch', 'numba', 'pyarrow', 'pandas', 'mlflow'} & set(sys.modules)\nsys.exit(str(heavy or code))"
-    done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-P", "-c", code + check], capture_output=True, text=True, timeout=60)
     assert done.stderr.strip() == "0"
     assert "Usage" in done.stdout
 
