@@ -168,6 +168,13 @@ class ClipVis:
         )
         return whole, features.res5.float()
 
+    @torch.inference_mode()
+    def classify(self, frames: list[Image], classifier: TextClassifier, sizes: Geometry) -> Tensor:
+        """Class logits ``(frames, queries, classes)`` of resized frames, queries as the network orders them."""
+        output, dense = self.forward(frames, sizes)
+        inside = self._inside(sizes)
+        return self._classify(dense, output.mask_logits, classifier, inside[0] if inside else None)
+
     def _outputs(self, video: Video, sizes: Geometry) -> Iterator[tuple[DecoderOutput, Tensor]]:
         """Yield what `forward` gives for each window; the window is halved once if the GPU cannot hold it."""
         for window in self._windows(video, sizes):

@@ -21,7 +21,14 @@ TINY_RESNET = {
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
 }
 TINY = Architecture(
-    "tiny-resnet", decoder_layers=2, queries=10, dim=32, heads=4, feedforward=64, encoder_layers=1, encoder_feedforward=48
+    "tiny-resnet",
+    decoder_layers=2,
+    queries=10,
+    dim=32,
+    heads=4,
+    feedforward=64,
+    encoder_layers=1,
+    encoder_feedforward=48,
 )
 
 

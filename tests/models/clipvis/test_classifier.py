@@ -20,8 +20,7 @@ from harness.models.clipvis.text_classifier import TextClassifier, classes_of
 def test_golden(name: str, backbone: Callable[[str], ClipBackbone], monkeypatch: pytest.MonkeyPatch) -> None:
     golden, facts = clipvis_golden.tensors(name), clipvis_golden.facts(name)
     clip = backbone(name.removeprefix("e_classify_")[:-2])
-    scale = torch.nn.Parameter(torch.tensor(facts["logit_scale_param"]))
-    monkeypatch.setattr(clip.clip_model, "logit_scale", scale)
+    monkeypatch.setattr(clip.clip_model.logit_scale, "data", torch.tensor(facts["logit_scale_param"]))
     classifier = TextClassifier(golden["text_classifier"], classes_of(golden["num_templates"].tolist()))
     classify = QueryClassifier(clip)
 

@@ -34,15 +34,13 @@ def test_golden(name: str, backbone: Callable[[str], ClipBackbone]) -> None:
     features = torch.cat(list(encode_prompts(clip, prompts, "cpu")))
     clipvis_golden.close(features, golden["text_features"], atol=1e-4, rtol=1e-3)
 
-    known = dict(zip(prompts, features, strict=True))
+    by_tokens = {tuple(row): feature for row, feature in zip(golden["tokens"].tolist(), features, strict=True)}
 
     class Known:
         """Gives the features that were computed above, by their tokens."""
 
-        by_tokens = dict(zip(map(tuple, golden["tokens"].tolist()), known.values(), strict=False))
-
         def encode_text(self, tokens: Tensor) -> Tensor:
-            return torch.stack([self.by_tokens[tuple(row)] for row in tokens.tolist()])
+            return torch.stack([by_tokens[tuple(row)] for row in tokens.tolist()])
 
     classifier = build_text_classifier(Known(), classes)
     clipvis_golden.close(classifier.weights, golden["text_classifier"], atol=1e-5)
@@ -68,7 +66,12 @@ def test_templates_are_fourteen() -> None:
 
 @pytest.mark.parametrize(
     ("names", "said"),
-    [([], "is empty"), (["cat", "dog", "cat"], '"cat" is there twice'), (["cat", " "], "empty name"), (["a,,b"], "empty")],
+    [
+        ([], "is empty"),
+        (["cat", "dog", "cat"], '"cat" is there twice'),
+        (["cat", " "], "empty name"),
+        (["a,,b"], "empty"),
+    ],
 )
 def test_bad_vocabularies(names: list[str], said: str, tiny: ClipVisNetwork) -> None:
     with pytest.raises(UserError, match=said):

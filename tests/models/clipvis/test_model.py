@@ -1,0 +1,240 @@
+"""A tiny CLIP-VIS on whole videos: windows, memory, flags, odd videos and vocabularies, a GPU that is too small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco
+from torch import Tensor
+
+from harness.errors import UserError
+from harness.models.clipvis import kept_masks
+from harness.models.clipvis.config import ClipVisConfig
+from harness.models.clipvis.model import ClipVis
+from harness.models.clipvis.network import ClipVisNetwork
+from harness.models.clipvis.plugin import PLUGIN
+from harness.types import Category, Image, Model, ModelPlugin, Rle, Track, Video, Vocabulary
+
+WORDS = Vocabulary((Category(7, "red circle"), Category(3, "blue square,box"), Category(12, "dog")))
+SMALL: dict[str, Any] = {"short_edge": 64, "long_edge": 128, "detections_per_video": 6}
+
+
+class Moving:
+    """Frames of a bright block that moves over noise, drawn when they are asked for."""
+
+    def __init__(self, frames: int, height: int = 50, width: int = 70) -> None:
+        self.frames, self.height, self.width = frames, height, width
+
+    def __len__(self) -> int:
+        return self.frames
+
+    def __getitem__(self, frame_index: int, /) -> Image:
+        noise = np.random.default_rng(frame_index).integers(0, 90, (self.height, self.width, 3), dtype=np.uint8)
+        left = 3 * frame_index % (self.width - 20)
+        noise[10:35, left : left + 20] = (250, 40, 30)
+        return noise
+
+
+def video(frames: int) -> Video:
+    return Video(5, "moving", 50, 70, Moving(frames))
+
+
+def predict(network: ClipVisNetwork, frames: int = 7, **settings: Any) -> list[Track]:
+    return ClipVis(network, ClipVisConfig(**SMALL | settings)).predict(video(frames), WORDS)
+
+
+def near(one: list[Track], other: list[Track]) -> bool:
+    """Equal but for rounding, which may flip a pixel or the order of equal tracks: another batch, other sums."""
+    scores = np.array([[track.score for track in tracks] for tracks in (one, other)])
+    pixels = [sum(_area(rle) for track in tracks for rle in track.masks if rle) for tracks in (one, other)]
+    return bool(np.abs(scores[0] - scores[1]).max() < 1e-4) and abs(pixels[0] - pixels[1]) <= 1e-3 * max(pixels)
+
+
+def _area(rle: Rle) -> int:
+    return int(coco.area({"size": list(rle.size), "counts": rle.counts}))
+
+
+def test_tracks_of_a_video(tiny: ClipVisNetwork) -> None:
+    tracks = predict(tiny)
+    assert len(tracks) == 6
+    assert [t.score for t in tracks] == sorted((t.score for t in tracks), reverse=True)
+    assert {t.category_id for t in tracks} <= {7, 3, 12}
+    assert all(0 <= t.score <= 1 and len(t.masks) == 7 and t.video_id == 5 for t in tracks)
+    areas = [_area(rle) for track in tracks for rle in track.masks if rle is not None]
+    assert len(areas) == 6 * 7  # never absent, at most all-zero
+    assert max(areas) > 0
+    assert {r.size for t in tracks for r in t.masks if r is not None} == {(50, 70)}
+
+
+@pytest.mark.parametrize("window", [1, 3, 100])
+def test_windows_do_not_change_results(window: int, tiny: ClipVisNetwork) -> None:
+    assert near(predict(tiny, window=window), predict(tiny))
+
+
+@pytest.mark.parametrize("window", [2, 10])
+def test_memory_does_not_change_results(window: int, tiny: ClipVisNetwork) -> None:
+    assert predict(tiny, window=window, mask_memory_mb=0) == predict(tiny, window=window)
+
+
+def test_one_frame(tiny: ClipVisNetwork) -> None:
+    assert all(len(track.masks) == 1 for track in predict(tiny, frames=1))
+
+
+def test_no_frames(tiny: ClipVisNetwork) -> None:
+    assert predict(tiny, frames=0) == []
+
+
+def test_fewer_candidates_than_asked_for(tiny: ClipVisNetwork) -> None:
+    assert len(predict(tiny, frames=2, detections_per_video=1000)) == 10 * 3
+
+
+def test_frames_of_differing_size(tiny: ClipVisNetwork) -> None:
+    frames = [np.zeros((50, 70, 3), np.uint8), np.zeros((50, 71, 3), np.uint8)]
+    with pytest.raises(UserError, match=r"video 5 \(moving\), frame 1: is 71x50, the video is 70x50"):
+        ClipVis(tiny, ClipVisConfig(**SMALL)).predict(Video(5, "moving", 50, 70, frames), WORDS)
+
+
+@pytest.mark.parametrize("names", [(), ("cat", "cat")])
+def test_bad_vocabularies(names: tuple[str, ...], tiny: ClipVisNetwork) -> None:
+    words = Vocabulary(tuple(Category(i, name) for i, name in enumerate(names)))
+    with pytest.raises(UserError, match="vocabulary"):
+        ClipVis(tiny, ClipVisConfig(**SMALL)).predict(video(2), words)
+
+
+FLAGS: list[dict[str, Any]] = [
+    {"matching": "previous_frame"},
+    {"object_score": False},
+    {"mask_iou_score": False},
+    {"memory_length": 1, "topk": 1},
+    {"short_edge": 96},
+    {"padding_counts": False},
+    {"recency_weights": False},
+    {"recency_weights_select": True},
+    {"full_topk_required": False},
+    {"clean_names": True},
+    {"zero_empty_logits": False},
+    {"class_token_is_key": True},
+    {"score_absent_frames": False},
+    {"sigmoid_of_probability": False},
+    {"suppress_frames": False},
+    {"mask_score_at_output": True},
+]
+
+
+@pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: next(iter(flag)))
+def test_each_setting_gives_sound_tracks(flag: dict[str, Any], tiny: ClipVisNetwork) -> None:
+    """Every quirk and ablation runs through the whole model; its effect is tested where it is coded."""
+    tracks = predict(tiny, **flag)
+    assert len(tracks) == 6
+    assert all(0 <= track.score <= 1 for track in tracks)
+    assert predict(tiny, **flag, mask_memory_mb=0) == tracks
+
+
+@pytest.mark.parametrize("flag", ["object_score", "mask_iou_score", "padding_counts", "class_token_is_key"])
+def test_settings_reach_the_scores(flag: str, tiny: ClipVisNetwork) -> None:
+    official = ClipVisConfig().model_dump()[flag]
+    assert [t.score for t in predict(tiny, **{flag: not official})] != [t.score for t in predict(tiny)]
+
+
+def test_padding_left_out_is_not_looked_at(tiny: ClipVisNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With padding_counts off no score depends on what the decoder's masks hold in the padding."""
+    model = ClipVis(tiny, ClipVisConfig(**SMALL, padding_counts=False))
+    expected = model.predict(video(3), WORDS)
+    forward = model.forward
+
+    def dirty(frames: list[Image], sizes: Any) -> Any:
+        output, dense = forward(frames, sizes)
+        masks = output.mask_logits.clone()
+        masks[..., sizes.resized[1] // 4 + 2 :] = 50.0
+        return output._replace(mask_logits=masks), dense
+
+    monkeypatch.setattr(model, "forward", dirty)
+    found = model.predict(video(3), WORDS)
+    assert [t.score for t in found] == pytest.approx([t.score for t in expected], abs=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_is_near(precision: str, tiny: ClipVisNetwork) -> None:
+    model = ClipVis(tiny, ClipVisConfig(**SMALL), precision=precision)
+    scores = [track.score for track in model.predict(video(4), WORDS)]
+    assert scores == pytest.approx([track.score for track in predict(tiny, frames=4)], abs=0.05)
+
+
+def test_image(tiny: ClipVisNetwork) -> None:
+    found = ClipVis(tiny, ClipVisConfig(**SMALL)).predict_image(Moving(1)[0], WORDS, detections=4)
+    assert len(found) == 4
+    assert [d.score for d in found] == sorted((d.score for d in found), reverse=True)
+    assert all(d.mask.size == (50, 70) and 0 <= d.label < 3 for d in found)
+
+
+def test_stages_are_told(tiny: ClipVisNetwork) -> None:
+    stages: set[str] = set()
+
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
+        stages.add(name)
+        yield
+
+    ClipVis(tiny, ClipVisConfig(**SMALL), stage=stage).predict(video(2), WORDS)
+    network = {"backbone", "pixel_decoder", "decoder"}
+    assert stages == network | {"text", "decode", "matching", "classification", "postprocessing", "encoding"}
+
+
+def test_a_full_gpu_halves_the_window_once(tiny: ClipVisNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for a GPU that holds three frames: six shrink to three with a warning; one that holds two fails."""
+
+    def limited(model: ClipVis, limit: int) -> ClipVis:
+        forward = model.forward
+
+        def on_small_gpu(frames: list[Image], sizes: Any) -> Any:
+            if len(frames) > limit:
+                raise torch.OutOfMemoryError
+            return forward(frames, sizes)
+
+        monkeypatch.setattr(model, "forward", on_small_gpu)
+        return model
+
+    config = ClipVisConfig(**SMALL, window=6)
+    with pytest.warns(UserWarning, match="window shrunk to 3 frames"):
+        tracks = limited(ClipVis(tiny, config), 3).predict(video(7), WORDS)
+    assert near(tracks, predict(tiny))
+    with (
+        pytest.warns(UserWarning, match="window shrunk"),
+        pytest.raises(UserError, match=r"not enough memory for 3 frames of 64x96.*lower window"),
+    ):
+        limited(ClipVis(tiny, config), 2).predict(video(7), WORDS)
+
+
+def test_long_video_keeps_to_its_budget(tiny: ClipVisNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,000 frames with a budget of 1 MB: mask logits beyond it are gone as soon as they are runs."""
+    held: list[int] = []
+    add = kept_masks.KeptMasks.add
+
+    def watched(self: kept_masks.KeptMasks, logits: Tensor, order: Tensor) -> None:
+        add(self, logits, order)
+        held.append(sum(w.logits.nbytes for w in self._windows if w.logits is not None))
+
+    monkeypatch.setattr(kept_masks.KeptMasks, "add", watched)
+    tracks = predict(tiny, frames=1000, mask_memory_mb=1, short_edge=32, window=50)
+    assert len(held) == 20
+    assert max(held) <= 1 << 20
+    assert all(len(track.masks) == 1000 for track in tracks)
+
+
+def test_plugin(saved: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from harness.types import LoadContext
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert isinstance(PLUGIN, ModelPlugin)
+    config = PLUGIN.Config(**SMALL)
+    model: Model = PLUGIN.load(config, LoadContext(dataset=None, checkpoint=saved))  # type: ignore[arg-type]
+    assert list(model.predict(video(3), WORDS)) == list(model.predict(video(3), WORDS))
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
+    with pytest.raises(UserError, match="--checkpoint"):
+        PLUGIN.load(config, LoadContext(dataset=None))  # type: ignore[arg-type]
