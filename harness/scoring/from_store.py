@@ -21,6 +21,11 @@ from harness.warnings import Warnings
 
 SHARDS_AT_ONCE = 16
 GROUPS_AHEAD = 8
+KINDS = {
+    "category_id": np.int64, "score": np.float64, "height": np.int32, "width": np.int32, "area_sum": np.int64,
+    "area_frames": np.int32,
+}  # fmt: skip
+"""Types of the columns that scoring reads, see `harness.store.SCHEMA`."""
 
 
 class ShardGroup(NamedTuple):
@@ -107,12 +112,11 @@ class _Shard:
         self.size = np.empty((2, 0), np.int32)
         if not self.rows:
             return
-        column = table.column("masks")
-        lists = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-        offsets = lists.offsets.to_numpy()
+        lists = _one(table.column("masks"))
+        offsets = _numbers(lists.offsets, np.int32)
         self.offsets = offsets.astype(np.int64) - offsets[0]
         values = lists.values[int(offsets[0]) : int(offsets[-1])]
-        index = values.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+        self.index = _numbers(values.indices, np.int32, absent=-1)
         dictionary = values.dictionary
         n = len(dictionary)
         if n:
@@ -120,13 +124,33 @@ class _Shard:
             self.data = np.frombuffer(data, np.uint8) if data is not None else self.data
             places = np.frombuffer(place, np.int32)[dictionary.offset : dictionary.offset + n + 1].astype(np.int64)
             self.begin, self.end = places[:-1], places[1:]
-        self.index = index
         height, width = self.column("height")[0], self.column("width")[0]
         self.size = np.empty((2, n), np.int32)
         self.size[0], self.size[1] = height, width
 
     def column(self, name: str) -> Any:
-        return self.table.column(name).to_numpy()
+        """A column without nulls ``(rows,)``."""
+        return _numbers(_one(self.table.column(name)), KINDS[name])
+
+
+def _one(column: Any) -> Any:
+    """A column in one piece."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _numbers(array: Any, kind: Any, absent: int | None = None) -> Any:
+    """An Arrow array's numbers without a copy, or with ``absent`` where it has nulls.
+
+    Arrow's own ``to_numpy`` imports pandas, which takes longer than reading the shards.
+    """
+    if not len(array):
+        return np.empty(0, kind)
+    valid, data = array.buffers()
+    numbers = np.frombuffer(data, kind)[array.offset : array.offset + len(array)]
+    if absent is None or valid is None:
+        return numbers
+    bits = np.unpackbits(np.frombuffer(valid, np.uint8), bitorder="little")
+    return np.where(bits[array.offset : array.offset + len(array)] > 0, numbers, numbers.dtype.type(absent))
 
 
 def _join(parts: list[_Shard], has_masks: Any) -> MaskTable:
