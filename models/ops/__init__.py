@@ -1,1 +1,5 @@
 """Operators behind one door each: deformable attention."""
+
+from harness.models.ops.deform_attn import deformable_attention
+
+__all__ = ["deformable_attention"]

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-CHUNK = 1 << 16
-"""Points worked out at a time: temporaries of 256 KiB stay in the cache."""
+CPU_CHUNK, DEVICE_CHUNK = 1 << 16, 1 << 24
+"""Points worked out at a time: on CPU temporaries of 256 KiB stay in the cache, on a device few launches count."""
 
 
 class Neighbours(NamedTuple):
@@ -120,7 +120,7 @@ def _levels(spatial_shapes: Tensor, points: int, device: torch.device) -> Levels
 def _chunks(locations: Tensor, weights: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Cut one image's locations and weights ``(Lq, M, L, P, ...)`` into runs of queries."""
     queries = locations.shape[0]
-    step = max(1, CHUNK // weights[0].numel())
+    step = max(1, (CPU_CHUNK if weights.device.type == "cpu" else DEVICE_CHUNK) // weights[0].numel())
     for start in range(0, queries, step):
         span = slice(start, min(start + step, queries))
         yield span, locations[span], weights[span]

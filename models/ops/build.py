@@ -1,0 +1,233 @@
+"""Compile the deformable attention kernel with NVRTC through cuda-core, once per variant and architecture.
+
+No nvcc, no host compiler, no headers and no GPU are needed to compile; a variant takes about a quarter of a second.
+Binaries are kept in ``$XDG_CACHE_HOME/ovvis-harness/kernels`` (``~/.cache`` where unset), one file per digest of
+source, variant, architecture and compiler version, so a changed kernel or a new compiler never finds an old binary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
+import os
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from harness.durable import write_durably
+from harness.errors import UserError
+
+SOURCE = Path(__file__).with_name("deform_attn.cu")
+INSTALL = f'pip install cuda-core "cuda-bindings=={(torch.version.cuda or "13").split(".")[0]}.*"'
+"""cuda-bindings finds the NVRTC of its own major version, which is the one that torch's CUDA wheel brings."""
+
+SHARED_BYTES = 40 * 1024
+"""Shared memory that a block may take for its samples; every architecture has 48 KiB without asking."""
+SAMPLE_BYTES = 20
+"""Shared memory per sampled point: four weights and a place."""
+MOST_WARPS = 8
+
+STORED = {torch.float32: "float", torch.float16: "half_bits", torch.bfloat16: "bfloat_bits"}
+"""Element types the kernel stores, and their names in the source."""
+
+
+class Variant(NamedTuple):
+    """What one compiled kernel is made for; the kernel's loops have these lengths."""
+
+    value: torch.dtype
+    """Type of value, output and their gradients."""
+    point: torch.dtype
+    """Type of sampling locations, attention weights and their gradients."""
+    channels: int
+    """Per head."""
+    levels: int
+    points: int
+    """Per level."""
+
+    @property
+    def vector(self) -> int:
+        """Channels one thread reads at once: 16 bytes of them, or as many as divide the channels."""
+        vector = 16 // self.value.itemsize
+        while self.channels % vector:
+            vector //= 2
+        return vector
+
+    @property
+    def lanes(self) -> int:
+        """Threads that share a query, a power of two up to 32: enough for its channels and for the shared memory."""
+        lanes = 1
+        while lanes < 32 and (lanes * self.vector < self.channels or self._warp_bytes(lanes) > SHARED_BYTES):
+            lanes *= 2
+        return lanes
+
+    @property
+    def warps(self) -> int:
+        """Warps in a block."""
+        return max(1, min(MOST_WARPS, SHARED_BYTES // self._warp_bytes(self.lanes)))
+
+    @property
+    def queries_per_block(self) -> int:
+        """Queries of one head that a block serves."""
+        return self.warps * (32 // self.lanes)
+
+    def fault(self) -> str | None:
+        """Why there can be no kernel for this variant, or None."""
+        for name, dtype in (("value", self.value), ("sampling_locations", self.point)):
+            if dtype not in STORED:
+                return f"{name} is {str(dtype).removeprefix('torch.')}, the kernel has float32, float16 and bfloat16"
+        if self._warp_bytes(32) > SHARED_BYTES:
+            return f"{self.levels} levels of {self.points} points do not fit into shared memory"
+        return None
+
+    def macros(self) -> list[tuple[str, str]]:
+        """The variant as the source's macros."""
+        numbers = {
+            "CHANNELS": self.channels,
+            "LEVELS": self.levels,
+            "POINTS": self.points,
+            "VECTOR": self.vector,
+            "LANES": self.lanes,
+            "WARPS": self.warps,
+        }
+        types = [("VALUE_TYPE", STORED[self.value]), ("POINT_TYPE", STORED[self.point])]
+        return types + [(name, str(number)) for name, number in numbers.items()]
+
+    def _warp_bytes(self, lanes: int) -> int:
+        return 32 // lanes * self.levels * self.points * SAMPLE_BYTES
+
+
+def missing() -> str | None:
+    """Why nothing can be compiled in this environment, in one line that says how to mend it; None when it can."""
+    for module, distribution in (
+        ("cuda", "cuda-bindings"),
+        ("cuda.core", "cuda-core"),
+        ("cuda.bindings", "cuda-bindings"),
+    ):
+        if importlib.util.find_spec(module) is None:
+            return f"{distribution} is not installed: {INSTALL}"
+    try:
+        compiler_version()
+    except UserError as fault:
+        return str(fault)
+    return None
+
+
+@cache
+def compiler_version() -> tuple[int, int]:
+    """NVRTC's version; raises ``UserError`` where its library cannot be loaded."""
+    from cuda.bindings import nvrtc
+    from cuda.pathfinder import DynamicLibNotFoundError
+
+    try:
+        status, major, minor = nvrtc.nvrtcVersion()
+    except (DynamicLibNotFoundError, RuntimeError) as fault:
+        wheel = "nvidia-cuda-nvrtc" if _bindings_major() >= 13 else f"nvidia-cuda-nvrtc-cu{_bindings_major()}"
+        raise UserError("NVRTC", "its library was not found beside cuda-bindings", f"pip install {wheel}") from fault
+    if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+        raise UserError("NVRTC", f"it does not answer ({status.name})", f"reinstall: {INSTALL}")
+    return int(major), int(minor)
+
+
+@cache
+def architectures() -> frozenset[int]:
+    """Compute capabilities the installed NVRTC compiles for, such as 75 and 90."""
+    from cuda.bindings import nvrtc
+
+    compiler_version()
+    status, known = nvrtc.nvrtcGetSupportedArchs()
+    if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+        raise UserError("NVRTC", f"it does not list its architectures ({status.name})", f"reinstall: {INSTALL}")
+    return frozenset(int(each) for each in known)
+
+
+class Compiled(NamedTuple):
+    """A binary and what the compiler said about it."""
+
+    cubin: bytes
+    report: str
+    """Registers, shared memory and spills of each kernel, and warnings."""
+
+
+def compile_kernel(variant: Variant, architecture: int) -> Compiled:
+    """Compile ``deform_attn_forward`` and ``deform_attn_backward`` for compute capability ``architecture`` (90 is 9.0).
+
+    Needs no GPU. Raises ``UserError`` with the compiler's first complaint where it fails.
+    """
+    from cuda.core import Program, ProgramOptions
+
+    options = ProgramOptions(
+        name=SOURCE.name, arch=f"sm_{architecture}", std="c++17", ptxas_options=["-v"], define_macro=variant.macros()
+    )
+    log = io.StringIO()
+    try:
+        compiled = Program(SOURCE.read_text(), "c++", options).compile("cubin", logs=log)
+    except Exception as fault:
+        # cuda-core's errors have no public class to name; they are told by their module
+        if not type(fault).__module__.startswith("cuda."):
+            raise
+        raise _refused(fault, architecture) from fault
+    return Compiled(bytes(compiled.code), log.getvalue().replace("\0", ""))
+
+
+def cubin(variant: Variant, architecture: int) -> bytes:
+    """The binary for ``variant``, from the cache or compiled and put there."""
+    path = cache_folder() / f"deform_attn-sm_{architecture}-{_digest(variant, architecture)}.cubin"
+    known = _read_cached(path)
+    if known is not None:
+        return known
+    binary = compile_kernel(variant, architecture).cubin
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, hashlib.sha256(binary).digest() + binary)
+    except (OSError, UserError):
+        return binary  # a home that cannot be written to costs a quarter of a second per process, no more
+    return binary
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept."""
+    named = os.environ.get("XDG_CACHE_HOME")
+    return (Path(named) if named else Path.home() / ".cache") / "ovvis-harness" / "kernels"
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of cuda-core, cuda-bindings and NVRTC; None for what is not there."""
+    found: dict[str, str | None] = {}
+    for name in ("cuda-core", "cuda-bindings"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    found["nvrtc"] = None if missing() else ".".join(str(part) for part in compiler_version())
+    return found
+
+
+def _read_cached(path: Path) -> bytes | None:
+    """The binary in ``path``, or None where there is none or it was cut short or altered."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    digest, binary = data[:32], data[32:]
+    return binary if hashlib.sha256(binary).digest() == digest else None
+
+
+def _digest(variant: Variant, architecture: int) -> str:
+    """What a binary depends on, as 24 hexadecimal digits."""
+    parts = [SOURCE.read_text(), repr(variant.macros()), str(architecture), repr(compiler_version())]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def _bindings_major() -> int:
+    return int(importlib.metadata.version("cuda-bindings").split(".")[0])
+
+
+def _refused(fault: Exception, architecture: int) -> UserError:
+    """The compiler's first complaint, as one line."""
+    lines = [line.strip() for line in str(fault).splitlines() if "error" in line.lower()]
+    what = (lines or [str(fault)])[-1 if len(lines) == 1 else 1]
+    return UserError(f"{SOURCE.name} for sm_{architecture}", f"NVRTC refused it: {what}", f"reinstall: {INSTALL}")

@@ -1,0 +1,196 @@
+"""Multi-scale deformable attention: one door, and behind it a CUDA kernel or the PyTorch reference.
+
+The operator is ``torch.ops.harness.deformable_attention``, with a fake kernel and autograd, so ``torch.compile`` with
+``fullgraph`` and training work. On CUDA devices the kernel of ``deform_attn.cu`` is compiled at first use (build.py),
+compared with the reference (kernel.py) and launched on the current stream; CUDA graphs can capture it after that. On
+CPU, for float64, and where the kernel cannot be had, the reference answers; on CUDA that is said once, in a warning.
+
+Softmax and reference points stay outside: under ``torch.compile`` they become one pass over the points as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness.errors import UserError
+from harness.models.ops import build, kernel, reference
+from harness.models.ops.build import Variant
+
+
+def deformable_attention(
+    value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor
+) -> Tensor:
+    """Sum ``value`` sampled bilinearly at ``sampling_locations``, weighted by ``attention_weights``.
+
+    Deformable DETR, equation 3, without its projections.
+
+    - ``value`` ``(N, S, M, D)``: M heads of D channels for the S pixels of all levels, row-major, level after level.
+    - ``spatial_shapes`` ``(L, 2)``, integer: ``(height, width)`` of each level, at least 1; ``S`` is the sum of
+      ``height * width``. On any device; on CPU it is checked, elsewhere a sum that is not ``S`` gives not-a-number.
+    - ``sampling_locations`` ``(N, Lq, M, L, P, 2)``: ``(x, y)``, where the map spans [0, 1] and pixel k has its centre
+      at ``(k + 0.5) / size``. Outside the map everything is zero.
+    - ``attention_weights`` ``(N, Lq, M, L, P)``.
+
+    Floating arguments are float16, bfloat16, float32 or float64; locations and weights are taken in ``value``'s type
+    where both have it and in float32 otherwise (float64 with a float64 ``value``). Returns ``(N, Lq, M * D)`` in
+    ``value``'s type; sums are made in float32 or wider. Raises ``ValueError`` for shapes that do not fit together.
+    """
+    _check_shapes(value, spatial_shapes, sampling_locations, attention_weights)
+    point = _point_type(value, sampling_locations, attention_weights)
+    output: Tensor = torch.ops.harness.deformable_attention(
+        value, spatial_shapes, sampling_locations.to(point), attention_weights.to(point)
+    )
+    return output
+
+
+class Path(NamedTuple):
+    """Which way an argument's device and types take, and why."""
+
+    name: str
+    """``cuda kernel`` or ``pytorch reference``."""
+    why: str
+
+
+def path_for(device: torch.device, variant: Variant) -> Path:
+    """The way that arguments of ``variant`` on ``device`` take."""
+    reference_path = "pytorch reference"
+    if device.type != "cuda":
+        return Path(reference_path, f"tensors are on {device.type}")
+    if os.environ.get(kernel.OVERRIDE) == "reference":
+        return Path(reference_path, f"{kernel.OVERRIDE}=reference")
+    fault = variant.fault() or kernel.device_fault(_number(device))
+    if fault is not None:
+        return Path(reference_path, fault)
+    return Path("cuda kernel", "compiled by NVRTC, equal to the reference on this device")
+
+
+def status() -> dict[str, Any]:
+    """Which path the models' variant takes on this machine and why, for ``harness doctor``.
+
+    Keys: ``path`` (``cuda kernel``, ``pytorch reference``, or ``none`` where the kernel is broken), ``why``,
+    ``device``, ``versions`` of cuda-core, cuda-bindings and NVRTC (None where absent), ``cache``, the folder of
+    compiled kernels. On a CUDA device the kernel is really compiled, loaded and compared with the reference.
+    """
+    found: dict[str, Any] = {"device": "cpu", "versions": build.versions(), "cache": str(build.cache_folder())}
+    if not torch.cuda.is_available():
+        return {"path": "pytorch reference", "why": "torch sees no CUDA device", **found}
+    device = torch.device("cuda", torch.cuda.current_device())
+    found["device"] = torch.cuda.get_device_name(device)
+    variant = Variant(torch.float32, torch.float32, channels=32, levels=3, points=4)
+    path = path_for(device, variant)
+    if path.name == "cuda kernel":
+        try:
+            kernel.load(variant, _number(device))
+        except UserError as fault:
+            path = Path("none", str(fault))
+    return {"path": path.name, "why": path.why, **found}
+
+
+@torch.library.custom_op("harness::deformable_attention", mutates_args=())
+def _operator(value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor) -> Tensor:
+    _check_sizes(value, spatial_shapes)
+    arguments = (value, spatial_shapes, sampling_locations, attention_weights)
+    loaded = _kernel_for(value, sampling_locations)
+    return kernel.forward(loaded, *arguments) if loaded else reference.deformable_attention(*arguments)
+
+
+@torch.library.custom_op("harness::deformable_attention_backward", mutates_args=())
+def _backward_operator(
+    grad_output: Tensor, value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    arguments = (grad_output, value, spatial_shapes, sampling_locations, attention_weights)
+    loaded = _kernel_for(value, sampling_locations)
+    return kernel.backward(loaded, *arguments) if loaded else reference.deformable_attention_backward(*arguments)
+
+
+@_operator.register_fake
+def _(value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor) -> Tensor:
+    return value.new_empty(value.shape[0], sampling_locations.shape[1], value.shape[2] * value.shape[3])
+
+
+@_backward_operator.register_fake
+def _(
+    grad_output: Tensor, value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    value_like, locations_like, weights_like = (
+        each.new_empty(each.shape) for each in (value, sampling_locations, attention_weights)
+    )
+    return value_like, locations_like, weights_like
+
+
+def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _differentiate(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
+    value, locations, weights = torch.ops.harness.deformable_attention_backward(grad_output, *ctx.saved_tensors)
+    return value, None, locations, weights
+
+
+_operator.register_autograd(_differentiate, setup_context=_remember)
+
+
+def _kernel_for(value: Tensor, sampling_locations: Tensor) -> kernel.Loaded | None:
+    """The loaded kernel for these arguments, or None where the reference is to answer."""
+    if value.device.type != "cuda":
+        return None
+    variant = kernel.variant_of(value, sampling_locations)
+    path = path_for(value.device, variant)
+    if path.name == "cuda kernel" and value[:1].numel() < kernel.MOST_ELEMENTS:
+        return kernel.load(variant, _number(value.device))
+    _warn_once(path.why if path.name != "cuda kernel" else "one image's value has 2^31 elements or more")
+    return None
+
+
+@cache
+def _warn_once(why: str) -> None:
+    warnings.warn(f"deformable attention runs without its CUDA kernel: {why}", RuntimeWarning, stacklevel=2)
+
+
+def _number(device: torch.device) -> int:
+    return torch.cuda.current_device() if device.index is None else device.index
+
+
+def _point_type(value: Tensor, sampling_locations: Tensor, attention_weights: Tensor) -> torch.dtype:
+    """The type locations and weights are taken in."""
+    if value.dtype == sampling_locations.dtype == attention_weights.dtype:
+        return value.dtype
+    return torch.float64 if value.dtype == torch.float64 else torch.float32
+
+
+def _check_shapes(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> None:
+    """Raise ``ValueError`` that states what was expected and what came."""
+    if not all(each.is_floating_point() for each in (value, locations, weights)):
+        raise ValueError("value, sampling_locations and attention_weights are floating-point tensors")
+    if value.dim() != 4:
+        raise ValueError(f"value is (batch, pixels, heads, channels), got {tuple(value.shape)}")
+    if locations.dim() != 6:
+        raise ValueError(
+            f"sampling_locations is (batch, queries, heads, levels, points, 2), got {tuple(locations.shape)}"
+        )
+    batch, _, heads, _ = value.shape
+    _, queries, _, levels, points, _ = locations.shape
+    for name, tensor, expected in (
+        ("spatial_shapes", shapes, (levels, 2)),
+        ("sampling_locations", locations, (batch, queries, heads, levels, points, 2)),
+        ("attention_weights", weights, (batch, queries, heads, levels, points)),
+    ):
+        if tensor.shape != expected:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {expected}")
+
+
+def _check_sizes(value: Tensor, spatial_shapes: Tensor) -> None:
+    """Raise ``ValueError`` where the sizes are on CPU and do not name the pixels of ``value``.
+
+    Reading the sizes of a device's tensor would wait for the device; the kernel itself sees to that case.
+    """
+    if spatial_shapes.device.type == "cpu":
+        named, pixels = int(spatial_shapes.prod(1).sum()), value.shape[1]
+        if named != pixels or bool((spatial_shapes < 1).any()):
+            raise ValueError(f"spatial_shapes {spatial_shapes.tolist()} name {named} pixels, value has {pixels}")

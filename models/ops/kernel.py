@@ -1,0 +1,197 @@
+"""Load the compiled kernel onto a device, check it there against the reference, and launch it.
+
+A kernel is checked before its first use on a device: a binary that gives other numbers than the reference is an error,
+never a wrong answer.
+"""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness.errors import UserError
+from harness.models.ops import build, reference
+from harness.models.ops.build import Variant
+
+if TYPE_CHECKING:
+    from cuda.core import Kernel, ObjectCode
+
+OVERRIDE = "HARNESS_DEFORM_ATTN"
+"""Environment variable; ``reference`` turns the kernel off."""
+
+MOST_ELEMENTS = 1 << 31
+"""The kernel counts elements within one image's value in 32 bits."""
+
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
+"""Largest norm of the difference from the reference, as a fraction of the reference's norm."""
+
+
+class Loaded(NamedTuple):
+    """A kernel on a device, checked."""
+
+    variant: Variant
+    code: ObjectCode
+    forward: Kernel
+    backward: Kernel
+
+
+def variant_of(value: Tensor, sampling_locations: Tensor) -> Variant:
+    """The variant that serves these arguments."""
+    _, _, _, levels, points, _ = sampling_locations.shape
+    return Variant(value.dtype, sampling_locations.dtype, value.shape[-1], levels, points)
+
+
+@cache
+def device_fault(device: int) -> str | None:
+    """Why no kernel can be made for CUDA device number ``device``, or None."""
+    if torch.version.cuda is None:
+        return "torch is built for ROCm, the kernel is CUDA"
+    fault = build.missing()
+    if fault is not None:
+        return fault
+    architecture = _architecture(device)
+    if architecture not in build.architectures():
+        version = ".".join(str(part) for part in build.compiler_version())
+        return f"NVRTC {version} does not compile for this device, sm_{architecture}"
+    return None
+
+
+@cache
+def load(variant: Variant, device: int) -> Loaded:
+    """Compile or fetch ``variant`` for CUDA device number ``device``, load and check it; raises ``UserError``."""
+    from cuda.core import Device, ObjectCode
+
+    if torch.cuda.is_current_stream_capturing():
+        raise UserError(
+            "deformable attention", "its kernel is not loaded yet", "call the model once before capturing a CUDA graph"
+        )
+    binary = build.cubin(variant, _architecture(device))
+    with torch.cuda.device(device):
+        Device(device).set_current()
+        code = ObjectCode.from_cubin(binary)
+        kernels = (code.get_kernel(f"deform_attn_{way}") for way in ("forward", "backward"))
+        loaded = Loaded(variant, code, *kernels)
+        check(loaded, device)
+    return loaded
+
+
+def forward(
+    loaded: Loaded, value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor
+) -> Tensor:
+    """Launch the forward kernel on torch's current stream; arguments as the door takes them, all on the device."""
+    batch, _, heads, dim = value.shape
+    output = value.new_empty(batch, sampling_locations.shape[1], heads * dim)
+    shapes = _shapes_on(spatial_shapes, value.device)
+    tensors = [_ready(each) for each in (value, shapes, sampling_locations, attention_weights)]
+    if output.numel():
+        _launch(loaded.variant, loaded.forward, [*tensors, output], value, sampling_locations)
+    return output
+
+
+def backward(
+    loaded: Loaded,
+    grad_output: Tensor,
+    value: Tensor,
+    spatial_shapes: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Launch the backward kernel; returns gradients of value, locations and weights.
+
+    The gradient of value is summed by float32 atomics, so its last bits change from run to run.
+    """
+    shapes = _shapes_on(spatial_shapes, value.device)
+    inputs = [_ready(each) for each in (grad_output, value, shapes, sampling_locations, attention_weights)]
+    grad_value = torch.zeros(value.shape, dtype=torch.float32, device=value.device)
+    grad_locations = torch.empty(sampling_locations.shape, dtype=sampling_locations.dtype, device=value.device)
+    grad_weights = torch.empty(attention_weights.shape, dtype=attention_weights.dtype, device=value.device)
+    if grad_output.numel():
+        outputs = [grad_value, grad_locations, grad_weights]
+        _launch(loaded.variant, loaded.backward, [*inputs, *outputs], value, sampling_locations)
+    return grad_value.to(value.dtype), grad_locations, grad_weights
+
+
+def check(loaded: Loaded, device: int) -> None:
+    """Compare forward and backward with the reference on a small case; raises ``UserError`` where they differ."""
+    arguments = _small_case(loaded.variant)
+    value, _, locations, _ = arguments
+    draw = torch.Generator().manual_seed(1)
+    grad = torch.randn(*locations.shape[:2], value.shape[2] * value.shape[3], generator=draw).to(value.dtype)
+    expected = {"output": reference.deformable_attention(*arguments)}
+    names = ("gradient of value", "gradient of locations", "gradient of weights")
+    expected |= dict(zip(names, reference.deformable_attention_backward(grad, *arguments), strict=True))
+    there = [each.to(f"cuda:{device}") for each in arguments]
+    got = {"output": forward(loaded, *there)}
+    got |= dict(zip(names, backward(loaded, grad.to(there[0].device), *there), strict=True))
+    for name, wanted in expected.items():
+        difference = relative_difference(got[name].cpu(), wanted)
+        if not difference <= TOLERANCE[wanted.dtype]:  # not-a-number is a difference
+            raise UserError(
+                f"deformable attention on {torch.cuda.get_device_name(device)}",
+                f"the kernel's {name} differs from the reference by {difference:.1e} of its norm ({loaded.variant})",
+                f"delete {build.cache_folder()} and try again; {OVERRIDE}=reference goes on without the kernel",
+            )
+
+
+def relative_difference(actual: Tensor, expected: Tensor) -> float:
+    """Norm of the difference as a fraction of ``expected``'s norm."""
+    wide = expected.double()
+    return float((actual.double() - wide).norm() / wide.norm().clamp_min(1e-12))
+
+
+def _small_case(variant: Variant) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Arguments on CPU: two images, odd sizes, a level of one pixel, points inside, on the border and outside."""
+    draw = torch.Generator().manual_seed(0)
+    batch, heads, queries = 2, 3, variant.queries_per_block + 3
+    odd = [(5, 7), (1, 1), (9, 4), (1, 6), (3, 1)]
+    sizes = torch.tensor([odd[level % len(odd)] for level in range(variant.levels)])
+    value = torch.randn(batch, int(sizes.prod(1).sum()), heads, variant.channels, generator=draw)
+    samples = (batch, queries, heads, variant.levels, variant.points)
+    locations = torch.rand(*samples, 2, generator=draw) * 1.6 - 0.3
+    locations[:, 0] = 0.0
+    locations[:, 1] = 1.0
+    weights = torch.rand(*samples, generator=draw)
+    return value.to(variant.value), sizes, locations.to(variant.point), weights.to(variant.point)
+
+
+def _launch(variant: Variant, kernel: Kernel, tensors: list[Tensor], value: Tensor, sampling_locations: Tensor) -> None:
+    """One launch for the whole batch, on torch's current stream of ``value``'s device."""
+    from cuda.core import Device, LaunchConfig, Stream, launch
+
+    batch, pixels, heads, _ = value.shape
+    queries = sampling_locations.shape[1]
+    tiles = -(-queries // variant.queries_per_block)
+    config = LaunchConfig(grid=tiles * heads * batch, block=variant.warps * 32)
+    pointers = [each.data_ptr() for each in tensors]
+    with torch.cuda.device(value.device):
+        # the driver wants the context current on this thread, which may be one of autograd's that has not used it yet
+        Device(value.device.index).set_current()
+        stream = Stream.from_handle(torch.cuda.current_stream().cuda_stream)
+        launch(stream, config, kernel, *pointers, pixels, queries, heads, tiles)
+
+
+def _shapes_on(spatial_shapes: Tensor, device: torch.device) -> Tensor:
+    """``spatial_shapes`` as int64 on ``device``; sizes that are on CPU are copied there once per process."""
+    if spatial_shapes.device.type == "cpu":
+        return _copied(tuple(spatial_shapes.flatten().tolist()), device).view(spatial_shapes.shape)
+    return spatial_shapes.to(device=device, dtype=torch.int64)
+
+
+@lru_cache(maxsize=256)
+def _copied(numbers: tuple[int, ...], device: torch.device) -> Tensor:
+    # a copy from pageable memory waits for the device and cannot be captured in a CUDA graph
+    return torch.tensor(numbers, dtype=torch.int64, device=device)
+
+
+def _ready(tensor: Tensor) -> Tensor:
+    """``tensor``, dense and at an address that 16-byte loads can use."""
+    dense = tensor.contiguous()
+    return dense if dense.data_ptr() % 16 == 0 else dense.clone()
+
+
+def _architecture(device: int) -> int:
+    major, minor = torch.cuda.get_device_capability(device)
+    return major * 10 + minor
