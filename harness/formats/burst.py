@@ -7,6 +7,7 @@ of LVIS 0.5, track ids are unique within a sequence only (Athar et al., WACV 202
 from __future__ import annotations
 
 import csv
+import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
@@ -27,6 +28,8 @@ COMMON = frozenset(
      1122, 1132, 1135, 1144, 1155, 1162, 1215, 1229)
 )  # fmt: skip
 """LVIS 0.5 ids of the challenge's common classes; all others are uncommon."""
+
+NUMBER = re.compile("0|[1-9][0-9]{0,17}")
 
 
 class Mask(msgspec.Struct):
@@ -72,7 +75,10 @@ class ClassSplit(msgspec.Struct):
 
 
 def read(path: Path) -> File:
-    """Read a file in BURST's form. Raises `UserError` for a file that is missing, malformed or inconsistent."""
+    """Read a file in BURST's form. Raises `UserError` for a file that is missing, malformed or inconsistent.
+
+    The masks are still text; `areas_of` checks those of a sequence.
+    """
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -84,42 +90,53 @@ def read(path: Path) -> File:
         if sequence.id in seen:
             raise UserError(where, "stands twice", "give each sequence its own id")
         seen.add(sequence.id)
-        if sequence.height <= 0 or sequence.width <= 0 or sequence.height * sequence.width >= 1 << 31:
-            raise UserError(where, f"size {sequence.height}x{sequence.width} is not a frame's", "correct it")
-        frames, listed = len(sequence.segmentations), len(sequence.annotated_image_paths)
-        if frames != listed:
-            raise UserError(where, f"{frames} segmentations for {listed} annotated frames", "make them agree")
-        areas_of(sequence, where)
+        _check(sequence, where)
     return file
+
+
+def _check(sequence: Sequence, where: str) -> None:
+    """Refuse a sequence whose size, frames or track ids make no sense."""
+    if sequence.height <= 0 or sequence.width <= 0 or sequence.height * sequence.width >= 1 << 31:
+        raise UserError(where, f"size {sequence.height}x{sequence.width} is not a frame's", "correct it")
+    paths, frames = sequence.annotated_image_paths, sequence.segmentations
+    if len(frames) != len(paths):
+        raise UserError(where, f"{len(frames)} segmentations for {len(paths)} annotated frames", "make them agree")
+    if len(set(paths)) != len(paths):
+        twice = next(p for p in paths if paths.count(p) > 1)
+        raise UserError(f"{where}, frame {twice}", "stands twice", "list each frame once")
+    for track in sequence.track_category_ids.keys() | {track for frame in frames for track in frame}:
+        # longer numbers do not fit the arrays; another spelling of a number would be a second track of the same id
+        if not NUMBER.fullmatch(track):
+            mend = "number the tracks, without leading zeros"
+            raise UserError(f'{where}, track "{track}"', "is not numbered", mend)
 
 
 def areas_of(sequence: Sequence, where: str) -> list[Ints]:
     """Areas in pixels of a sequence's masks, per frame in the order of its dict.
 
-    Raises `UserError` for masks that are no run-length encodings and tracks without an integer id.
+    Raises `UserError` for masks that are no run-length encodings of the sequence's size.
     """
-    texts = [mask.rle.encode("ascii", "replace") for frame in sequence.segmentations for mask in frame.values()]
+    texts = [mask.rle.encode() for frame in sequence.segmentations for mask in frame.values()]
     stop = np.cumsum([len(t) for t in texts], dtype=np.int64)
     start = np.concatenate([[0], stop[:-1]]).astype(np.int64) if texts else stop
     n = len(texts)
     size = np.full(n, sequence.height, np.int32), np.full(n, sequence.width, np.int32)
     data = np.frombuffer(b"".join(texts), np.uint8)
     areas = rle.areas(data, start, stop, np.full(n, rle.COMPRESSED, np.int8), *size, np.ones(n, np.bool_))
-    out, at = [], 0
-    for f, frame in enumerate(sequence.segmentations):
-        part = areas[at : at + len(frame)]
-        at += len(frame)
-        for track, area in zip(frame, part.tolist(), strict=True):
-            if not track.isdecimal():
-                raise UserError(f"{where}, frame {f}", f'track id "{track}" is not a number', "number the tracks")
-            if area < 0:
-                raise UserError(f"{where}, frame {f}, track {track}", rle.FAULTS[area], "encode the mask again")
-        out.append(part)
-    return out
+    if (areas < 0).any():
+        listed = [(f, track) for f, frame in enumerate(sequence.segmentations) for track in frame]
+        f, track = listed[int(np.argmax(areas < 0))]
+        fault = rle.FAULTS[int(areas[areas < 0][0])]
+        raise UserError(f"{where}, frame {sequence.annotated_image_paths[f]}, track {track}", fault, "encode it again")
+    ends = np.cumsum([len(frame) for frame in sequence.segmentations], dtype=np.int64)
+    return np.split(areas, ends[:-1])
 
 
 def convert_file(path: Path) -> dict[str, Any]:
-    """Convert a BURST file to YouTube-VIS form, with the class split of ``info/class_split.json`` if that is there."""
+    """Convert a BURST file to YouTube-VIS form.
+
+    The class split is that of ``info/class_split.json`` beside the file or beside its folder, if one is there.
+    """
     file = read(path)
     for folder in (path.parent, path.parent.parent):
         listed = folder / "info" / "class_split.json"
@@ -134,13 +151,16 @@ def convert(file: File, split: ClassSplit | None, name: str) -> dict[str, Any]:
     Categories are renumbered by position, annotations are numbered from 0 over the whole file, and have neither areas
     nor a crowd flag. ``split`` names common and uncommon classes by LVIS id (default: the challenge's).
     """
-    position = {int(c["id"]): i + 1 for i, c in enumerate(file.categories)}
+    position = {_number(c, f"{name}, categories[{i}]"): i + 1 for i, c in enumerate(file.categories)}
+    if len(position) != len(file.categories):
+        raise UserError(f"{name}, categories", "an id stands twice", "give each category its own id")
     videos: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     images: list[dict[str, Any]] = []
     numbers: dict[str, dict[str, int]] = {}
     counter = 0
     for sequence in file.sequences:
+        areas_of(sequence, f"{name}, sequence {sequence.id} ({sequence.seq_name})")
         size = {"width": sequence.width, "height": sequence.height}
         frames = range(len(sequence.annotated_image_paths))
         videos.append(
@@ -183,13 +203,20 @@ def convert(file: File, split: ClassSplit | None, name: str) -> dict[str, Any]:
 def frame_number(path: str) -> int:
     """Number of a frame: the integer behind the last underscore of its name, without extension and ``frame``."""
     text = PurePosixPath(path).stem.replace("frame", "").rpartition("_")[2]
-    if not text.isdecimal():
+    if not NUMBER.fullmatch(text.lstrip("0") or text[:1]):
         raise UserError(path, "has no frame number", "names end in a number, like frame0030.jpg")
     return int(text)
 
 
+def _number(category: dict[str, Any], where: str) -> int:
+    number = category.get("id")
+    if type(number) is not int:
+        raise UserError(where, "has no id", "give every category an LVIS number")
+    return number
+
+
 def _category(source: dict[str, Any], position: dict[int, int], split: ClassSplit | None) -> dict[str, Any]:
-    number = int(source["id"])
+    number: int = source["id"]
     out = {**source, "id": position[number]}
     if "frequency" not in out:
         found = frequencies().get(str(source.get("name")))

@@ -21,6 +21,8 @@ DISTRACTORS = frozenset(
 )  # fmt: skip
 """LVIS 0.5 ids whose annotations take no part."""
 MOST_PER_IMAGE = 300
+UNKNOWN_FRAME = "mask in a frame that is not annotated, left out"
+UNKNOWN_SEQUENCE = "mask in a sequence that the truth does not have, left out"
 
 
 class Item(NamedTuple):
@@ -33,27 +35,41 @@ class Item(NamedTuple):
     area: int
 
 
+Images = dict[str, list[Item]]
+"""Masks by image, in the order in which they were read."""
+
+
 @dataclass
 class Video:
-    """A sequence: size in pixels, and truths and predictions per annotated frame, by frame number."""
+    """A sequence: size in pixels, its annotated frames by frame number, and the truths in them."""
 
     name: str
     size: tuple[int, int]
     negative: frozenset[int]
     not_exhaustive: frozenset[int]
     frames: list[str]
-    truths: dict[str, list[Item]] = field(default_factory=lambda: defaultdict(list))
-    predictions: dict[str, list[Item]] = field(default_factory=lambda: defaultdict(list))
+    truths: Images = field(default_factory=lambda: defaultdict(list))
 
 
 class Truth(NamedTuple):
-    """The annotations of a task: videos by name, the video of every image, and global track ids by sequence."""
+    """The annotations of a task: videos by name, the video of every image, and global track ids by sequence.
+
+    ``tracks`` has the global id and the class of each local track id; ``seen`` the global ids that have masks.
+    """
 
     split: str
     videos: dict[str, Video]
     image_video: dict[str, str]
-    tracks: dict[int, dict[str, tuple[int, int]]]
+    tracks: dict[int, dict[int, tuple[int, int]]]
     seen: frozenset[int]
+
+
+class Found(NamedTuple):
+    """A prediction file: per sequence its id, its name, and its masks with their images and local track ids."""
+
+    path: str
+    split: str
+    sequences: list[tuple[int, str, list[tuple[str, Item]]]]
 
 
 @cache
@@ -73,56 +89,69 @@ def read_truth(path: Path) -> Truth:
     file, merged = read(path), class_table()[1]
     videos: dict[str, Video] = {}
     image_video: dict[str, str] = {}
-    tracks: dict[int, dict[str, tuple[int, int]]] = {}
+    tracks: dict[int, dict[int, tuple[int, int]]] = {}
     counter = 0
     for sequence in file.sequences:
-        name = f"{file.split}-{sequence.dataset}-{sequence.seq_name}"
+        name = _name(file.split, sequence)
         if name in videos:
             raise UserError(f"{path}, sequence {sequence.id}", f"{name} stands twice", "name each sequence once")
         images = [f"{file.split}/{sequence.frame(f)}" for f in range(len(sequence.segmentations))]
-        tracks[sequence.id] = {}
+        known: dict[int, tuple[int, int]] = {}
         for local, category in sequence.track_category_ids.items():
             counter += 1
-            tracks[sequence.id][local] = (counter, category)
+            known[int(local)] = (counter, category)
         video = Video(
             name, (sequence.height, sequence.width), frozenset(sequence.neg_category_ids),
             frozenset(sequence.not_exhaustive_category_ids), sorted(images, key=frame_number),
         )  # fmt: skip
-        videos[name] = video
-        for image, local, item in _items(sequence, file.split, str(path)):
-            image_video[image] = name
-            if item.category not in DISTRACTORS:
-                known = tracks[sequence.id].get(local)
-                if known is None:
-                    raise UserError(f"{path}, {image}, track {local}", "has no category", "list it")
-                category = merged.get(item.category, item.category)
-                video.truths[image].append(item._replace(track=known[0], category=category))
+        for image, item in _items(sequence, file.split, str(path)):
+            if item.category in DISTRACTORS:
+                continue
+            if item.track not in known:
+                raise UserError(f"{path}, {image}, track {item.track}", "has no category", "list it")
+            category = merged.get(item.category, item.category)
+            video.truths[image].append(item._replace(track=known[item.track][0], category=category))
+        videos[name], tracks[sequence.id] = video, known
         image_video |= dict.fromkeys(images, name)
     seen = frozenset(i.track for v in videos.values() for items in v.truths.values() for i in items)
     return Truth(file.split, videos, image_video, tracks, seen)
 
 
-def add_predictions(truth: Truth, path: Path, exemplar: bool, empty_masks_count: bool, warnings: Warnings) -> None:
-    """Read predictions into the videos of ``truth``: cap per image, rename shared track ids, merge classes.
+def read_predictions(path: Path) -> Found:
+    """Read predictions; every mask is checked, nothing is left out yet."""
+    file = read(path)
+    sequences = []
+    file.sequences.reverse()
+    while file.sequences:  # each is let go once read: these files are large
+        sequence = file.sequences.pop()
+        masks = list(_items(sequence, file.split, str(path)))
+        sequences.append((sequence.id, _name(file.split, sequence), masks))
+    return Found(str(path), file.split, sequences)
+
+
+def place(truth: Truth, found: Found, exemplar: bool, empty_masks_count: bool, warnings: Warnings) -> dict[str, Images]:
+    """Predictions by video of ``truth``: masks per image are capped, shared track ids renamed, classes merged.
 
     With ``exemplar`` a prediction has the track and the class of the truth that it names. Raises `UserError` for
     another split and, with ``exemplar``, for tracks that the truth does not have.
     """
-    file = read(path)
-    if file.split != truth.split:
-        raise UserError(str(path), f'is of split "{file.split}", the truth of "{truth.split}"', "give the same split")
-    images: dict[str, list[Item]] = {}
-    for sequence in file.sequences:
-        for image, local, item in _items(sequence, file.split, str(path)):
+    if found.split != truth.split:
+        mend = "give the same split"
+        raise UserError(found.path, f'is of split "{found.split}", the truth of "{truth.split}"', mend)
+    images: Images = {}
+    for number, name, masks in found.sequences:
+        odd = UNKNOWN_FRAME if name in truth.videos else UNKNOWN_SEQUENCE
+        for image, item in masks:
             if image not in truth.image_video:
-                warnings.add("mask in a frame that is not annotated, left out", f"{path}, {image}")
+                warnings.add(odd, f"{found.path}, {image}, track {item.track}")
                 continue
             if item.area == 0 and not empty_masks_count:
                 continue
             if exemplar:
-                known = truth.tracks.get(sequence.id, {}).get(local)
+                known = truth.tracks.get(number, {}).get(item.track)
                 if known is None:
-                    raise UserError(f"{path}, {image}, track {local}", "is no track of the truth", "name an exemplar")
+                    where = f"{found.path}, {image}, track {item.track}"
+                    raise UserError(where, "is no track of the truth", "name an exemplar")
                 if known[0] not in truth.seen:
                     continue
                 item = item._replace(track=known[0], category=known[1])
@@ -130,35 +159,42 @@ def add_predictions(truth: Truth, path: Path, exemplar: bool, empty_masks_count:
     for image, items in images.items():
         if len(items) > MOST_PER_IMAGE:
             images[image] = sorted(items, key=lambda i: -i.score)[:MOST_PER_IMAGE]
-    merged = class_table()[1]
-    names = _renamed(truth, images)
+    return _final(truth, images)
+
+
+def _final(truth: Truth, images: Images) -> dict[str, Images]:
+    """Images by video, with track ids that are unique over videos, and merged classes."""
+    merged, names = class_table()[1], _renamed(truth, images)
+    placed: dict[str, Images] = {name: {} for name in truth.videos}
+    for image, items in images.items():
+        video = truth.image_video[image]
+        placed[video][image] = [
+            Item(names.get((track, video), track), merged.get(category, category), score, counts, area)
+            for track, category, score, counts, area in items
+        ]
+    return placed
+
+
+def _renamed(truth: Truth, images: Images) -> dict[tuple[int, str], int]:
+    """New ids for track ids that occur in several videos, above all others, in order of first use."""
+    owners: dict[int, set[str]] = defaultdict(set)
+    used: dict[tuple[int, str], None] = {}
     for image, items in images.items():
         video = truth.image_video[image]
         for item in items:
-            category = merged.get(item.category, item.category)
-            track = names.get((item.track, video), item.track)
-            truth.videos[video].predictions[image].append(item._replace(track=track, category=category))
-
-
-def _renamed(truth: Truth, images: dict[str, list[Item]]) -> dict[tuple[int, str], int]:
-    """New ids for track ids that occur in several videos, above all others, in order of first use."""
-    owners: dict[int, set[str]] = defaultdict(set)
-    for image, items in images.items():
-        for item in items:
-            owners[item.track].add(truth.image_video[image])
+            owners[item.track].add(video)
+            used[item.track, video] = None
     following = max(owners, default=0) + 1
-    names: dict[tuple[int, str], int] = {}
-    for image, items in images.items():
-        for item in items:
-            key = (item.track, truth.image_video[image])
-            if len(owners[item.track]) > 1 and key not in names:
-                names[key] = following
-                following += 1
-    return names
+    shared = [key for key in used if len(owners[key[0]]) > 1]
+    return {key: following + i for i, key in enumerate(shared)}
 
 
-def _items(sequence: Sequence, split: str, name: str) -> Iterator[tuple[str, str, Item]]:
-    """Every mask of a sequence: image, local track id, and the mask with the local id as its track."""
+def _name(split: str, sequence: Sequence) -> str:
+    return f"{split}-{sequence.dataset}-{sequence.seq_name}"
+
+
+def _items(sequence: Sequence, split: str, name: str) -> Iterator[tuple[str, Item]]:
+    """Every mask of a sequence: its image, and the mask with the local id as its track."""
     where = f"{name}, sequence {sequence.id} ({sequence.seq_name})"
     areas = areas_of(sequence, where)
     for f, frame in enumerate(sequence.segmentations):
@@ -166,6 +202,6 @@ def _items(sequence: Sequence, split: str, name: str) -> Iterator[tuple[str, str
         for (local, mask), area in zip(frame.items(), areas[f].tolist(), strict=True):
             category = mask.category_id if mask.category_id is not None else sequence.track_category_ids.get(local)
             if category is None:
-                raise UserError(f"{where}, frame {f}, track {local}", "has no category", "list it")
+                raise UserError(f"{where}, frame {image}, track {local}", "has no category", "list it")
             score = 1.0 if mask.score is None else mask.score
-            yield image, local, Item(int(local), category, score, mask.rle.encode(), area)
+            yield image, Item(int(local), category, score, mask.rle.encode(), area)

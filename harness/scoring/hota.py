@@ -61,33 +61,26 @@ def hota(steps: Sequence[Step]) -> Hota:
     zeros, ones = np.zeros(len(ALPHAS)), np.ones(len(ALPHAS))
     if not n_truths or not n_predictions:
         return Hota(zeros, zeros + n_truths, zeros + n_predictions, zeros, zeros, zeros, ones)
+    seen_truth = np.bincount(np.concatenate(truth_at), minlength=truth_ids)[:, None].astype(np.float64)
+    seen_prediction = np.bincount(np.concatenate(prediction_at), minlength=prediction_ids)[None, :].astype(np.float64)
+    both = [
+        (step.similarity, g, p) for step, g, p in zip(steps, truth_at, prediction_at, strict=True) if len(g) and len(p)
+    ]
     agreement = np.zeros((truth_ids, prediction_ids))
-    seen_truth, seen_prediction = np.zeros((truth_ids, 1)), np.zeros((1, prediction_ids))
-    for step, g, p in zip(steps, truth_at, prediction_at, strict=True):
-        s = step.similarity
+    for s, g, p in both:
         total = s.sum(0)[None, :] + s.sum(1)[:, None] - s
         np.add.at(agreement, (g[:, None], p[None, :]), np.divide(s, total, out=np.zeros_like(s), where=total > EPSILON))
-        np.add.at(seen_truth[:, 0], g, 1)
-        np.add.at(seen_prediction[0], p, 1)
     alignment = agreement / (seen_truth + seen_prediction - agreement)
-    tp, fn, fp, loc = zeros.copy(), zeros.copy(), zeros.copy(), zeros.copy()
+    tp, loc = zeros.copy(), zeros.copy()
     matches = np.zeros((len(ALPHAS), truth_ids, prediction_ids))
-    for step, g, p in zip(steps, truth_at, prediction_at, strict=True):
-        if not len(g) or not len(p):
-            fn += len(g)
-            fp += len(p)
-            continue
-        rows, columns = linear_sum_assignment(-(alignment[g[:, None], p[None, :]] * step.similarity))
-        similarity = step.similarity[rows, columns]
-        for a, alpha in enumerate(ALPHAS):
-            hit = similarity >= alpha - EPSILON
-            n = int(hit.sum())
-            tp[a] += n
-            fn[a] += len(g) - n
-            fp[a] += len(p) - n
-            if n:
-                loc[a] += similarity[hit].sum()
-                matches[a][g[rows[hit]], p[columns[hit]]] += 1
+    for s, g, p in both:
+        rows, columns = linear_sum_assignment(-(alignment[g[:, None], p[None, :]] * s))
+        similarity = s[rows, columns]
+        hit = similarity >= ALPHAS[:, None] - EPSILON  # (19, pairs)
+        tp += hit.sum(1)
+        loc += (similarity * hit).sum(1)
+        matches[:, g[rows], p[columns]] += hit
+    fn, fp = n_truths - tp, n_predictions - tp
     together = np.maximum(1, seen_truth + seen_prediction - matches)
     found = np.maximum(1, tp)
     return Hota(

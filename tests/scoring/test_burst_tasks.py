@@ -121,14 +121,14 @@ def test_a_perfect_file_scores_one(tmp_path: Path) -> None:
     assert score.metrics["HOTA_all"] == pytest.approx(1)
     assert score.metrics["HOTA_common"] == pytest.approx(1)
     assert score.metrics["HOTA_uncommon"] is None
-    assert score.record()["undefined"]["metrics"]["HOTA_uncommon"] == "no annotated uncommon class"
+    assert score.record()["undefined"]["metrics"]["HOTA_uncommon"] == "no uncommon class is annotated"
 
 
 @pytest.mark.parametrize(
     ("changes", "task", "words"),
     [
         ({"segmentations": [{"7": {"rle": "~~"}}]}, "burst-class-guided", "track 7: counts are not"),
-        ({"segmentations": [{"x": {"rle": "3"}}]}, "burst-class-guided", 'track id "x"'),
+        ({"segmentations": [{"x": {"rle": "3"}}]}, "burst-class-guided", 'track "x": is not numbered'),
         ({"segmentations": []}, "burst-class-guided", "0 segmentations for 1"),
         ({"track_category_ids": {}}, "burst-class-guided", "has no category"),
         ({"track_category_ids": "many"}, "burst-class-guided", "track_category_ids"),
