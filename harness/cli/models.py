@@ -28,25 +28,45 @@ def list_models(as_json: AsJson = False) -> None:
 
 @app.command("show")
 def show_model(name: Annotated[str, typer.Argument(help="Name of a model.")], as_json: AsJson = False) -> None:
-    """Show a model's configuration keys (for --set and YAML), their defaults and meaning."""
+    """Show what a model is: released variants with their published AP, and its configuration keys.
+
+    The keys are for --set and YAML.
+    """
     from harness import plugins
 
     plugin = plugins.model(name)
     schema: dict[str, Any] = plugin.Config.model_json_schema()
     keys = schema.get("properties", {})
+    card: dict[str, Any] = getattr(plugin, "card", {})
     if as_json:
-        print(json.dumps({"name": name, "version": plugin.version, "summary": plugin.summary, "config": keys}))
+        told = {"name": name, "version": plugin.version, "summary": plugin.summary}
+        print(json.dumps({**told, "card": card, "config": keys}))
         return
     print(f"{name} (version {plugin.version}): {plugin.summary}")
+    for key, value in card.items():
+        if key != "variants":
+            print(f"{key.replace('_', ' ')}: {value}")
+    if card.get("variants"):
+        _print_variants(card["variants"])
     rows = [[k, json.dumps(v.get("default")), v.get("description", "")] for k, v in keys.items()]
     _print(["key", "default", "meaning"], rows)
+
+
+def _print_variants(variants: list[dict[str, Any]]) -> None:
+    """One column per variant, one row per fact and per dataset's published AP."""
+    facts = [k for k in variants[0] if k != "published_ap"]
+    rows = [[k.replace("_", " "), *(str(v[k]) for v in variants)] for k in facts]
+    rows += [[f"AP {d}", *(f"{v['published_ap'][d]}" for v in variants)] for d in variants[0]["published_ap"]]
+    _print(["variant", *(str(i) for i in range(1, len(variants) + 1))], rows)
 
 
 def _print(columns: list[str], rows: list[list[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns)
+    table = Table()
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*row)
     Console().print(table)

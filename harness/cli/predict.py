@@ -49,7 +49,7 @@ def predict(
     plugin = plugins.model(model)
     chosen = read_config(plugin.Config, config, set_ or [], model)
     seed_chance(seed)
-    dataset = _dataset(opened, categories)
+    dataset = dataset_of(opened, categories)
     context = LoadContext(dataset, device or ("cuda" if gpus() else "cpu"), precision, checkpoint, seed)
     found = list(plugin.load(chosen, context).predict(opened, dataset.vocabulary))
     written = write_prediction(out, opened, categories, found, threshold, rate, video.is_dir())
@@ -76,7 +76,7 @@ def categories_of(words: str) -> tuple[Category, ...]:
     return tuple(Category(i, name) for i, name in enumerate(names, 1))
 
 
-def _dataset(video: Video, categories: tuple[Category, ...]) -> Dataset:
+def dataset_of(video: Video, categories: tuple[Category, ...]) -> Dataset:
     """A dataset of this video alone, without truth."""
     from harness.formats.youtube_vis import annotations_from_document
     from harness.types import Dataset

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class ClipVisConfig(BaseModel):
     """Settings of CLIP-VIS, all of them for inference."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     short_edge: int = Field(default=480, ge=32)
     """Frames are resized so that their shorter edge has this many pixels, ..."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
+from harness.models.clipvis.card import CARD
 from harness.models.clipvis.config import ClipVisConfig
 from harness.types import LoadContext
 
@@ -21,6 +22,7 @@ class ClipVisPlugin:
     version = "1"
     summary = "CLIP-VIS: a frozen CLIP, class-agnostic masks, topK-enhanced query matching (Zhu et al., TCSVT 2024)"
     Config = ClipVisConfig
+    card = CARD
 
     def load(self, config: ClipVisConfig, context: LoadContext) -> ClipVis:
         """Load ``context.checkpoint`` onto ``context.device``; raises `UserError` without a checkpoint."""
@@ -31,6 +33,12 @@ class ClipVisPlugin:
             raise UserError("clipvis", "has no weights", "give --checkpoint FILE (`harness models show clipvis`)")
         network = load_network(context.checkpoint, config)
         return ClipVis(network, config, context.device, context.precision, text_cache())
+
+    def doctor(self) -> dict[str, Any]:
+        """What decides how fast it runs on this machine: the path that deformable attention takes."""
+        from harness.models.ops.deform_attn import status
+
+        return {"deformable attention": status()}
 
 
 def text_cache() -> Path:

@@ -1,0 +1,34 @@
+"""What is known of CLIP-VIS's released weights: variants, training data, published AP, and where to get them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+DATASETS = ("LV-VIS val", "LV-VIS test", "OVIS val", "YouTube-VIS 2019 val", "YouTube-VIS 2021 val", "BURST val")
+
+
+def _variant(backbone: str, training: str, layers: int, *published: float) -> dict[str, Any]:
+    return {
+        "backbone": backbone,
+        "trained_on": training,
+        "decoder_layers": layers,
+        "published_ap": dict(zip(DATASETS, published, strict=True)),
+    }
+
+
+RN50, CONVNEXT = "CLIP RN50 (OpenAI)", "CLIP ConvNeXt-B (convnext_base_w_320, laion_aesthetic_s13b_b82k)"
+LVIS, YTVIS = "LVIS, base classes", "COCO, then YouTube-VIS 2019"
+
+CARD: dict[str, Any] = {
+    "paper": "CLIP-VIS: Adapting CLIP for Open-Vocabulary Video Instance Segmentation (Zhu et al., TCSVT 2024)",
+    "weights": "https://github.com/zwq456/CLIP-VIS (results table in its README); give the file to --checkpoint",
+    "published_ap_source": "README of zwq456/CLIP-VIS, current revision; percent, measured on 4 RTX 3090",
+    "note": "backbone, decoder depth and embedding size are read off the checkpoint; there is no flag for them",
+    "variants": [
+        _variant(RN50, LVIS, 7, 19.5, 14.6, 14.1, 32.2, 30.1, 5.2),
+        _variant(CONVNEXT, LVIS, 7, 32.2, 25.3, 18.5, 42.1, 37.9, 8.3),
+        _variant(RN50, YTVIS, 10, 9.4, 6.7, 15.8, 39.7, 35.7, 4.2),
+        _variant(CONVNEXT, YTVIS, 10, 15.9, 12.0, 18.6, 50.0, 44.2, 5.0),
+    ],
+}
+"""``decoder_layers`` counts predictions, as the official setting DEC_LAYERS does."""
