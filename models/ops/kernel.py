@@ -74,7 +74,7 @@ def load(variant: Variant, device: int) -> Loaded:
         code = ObjectCode.from_cubin(binary)
         kernels = (code.get_kernel(f"deform_attn_{way}") for way in ("forward", "backward"))
         loaded = Loaded(variant, code, *kernels)
-        check(loaded, device)
+        check(loaded, torch.device("cuda", device))
     return loaded
 
 
@@ -114,7 +114,7 @@ def backward(
     return grad_value.to(value.dtype), grad_locations, grad_weights
 
 
-def check(loaded: Loaded, device: int) -> None:
+def check(loaded: Loaded, device: torch.device) -> None:
     """Compare forward and backward with the reference on a small case; raises ``UserError`` where they differ."""
     arguments = _small_case(loaded.variant)
     value, _, locations, _ = arguments
@@ -123,14 +123,14 @@ def check(loaded: Loaded, device: int) -> None:
     expected = {"output": reference.deformable_attention(*arguments)}
     names = ("gradient of value", "gradient of locations", "gradient of weights")
     expected |= dict(zip(names, reference.deformable_attention_backward(grad, *arguments), strict=True))
-    there = [each.to(f"cuda:{device}") for each in arguments]
+    there = [each.to(device) for each in arguments]
     got = {"output": forward(loaded, *there)}
-    got |= dict(zip(names, backward(loaded, grad.to(there[0].device), *there), strict=True))
+    got |= dict(zip(names, backward(loaded, grad.to(device), *there), strict=True))
     for name, wanted in expected.items():
         difference = relative_difference(got[name].cpu(), wanted)
         if not difference <= TOLERANCE[wanted.dtype]:  # not-a-number is a difference
             raise UserError(
-                f"deformable attention on {torch.cuda.get_device_name(device)}",
+                f"deformable attention on {device}",
                 f"the kernel's {name} differs from the reference by {difference:.1e} of its norm ({loaded.variant})",
                 f"delete {build.cache_folder()} and try again; {OVERRIDE}=reference goes on without the kernel",
             )

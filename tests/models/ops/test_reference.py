@@ -71,11 +71,11 @@ def test_a_corner_of_the_map_reads_a_quarter() -> None:
     assert output.item() == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize("far", [1e9, -1e9, float("inf")])
+@pytest.mark.parametrize("far", [3.0, 1e9, -1e9, -1e30])
 def test_far_outside_reads_nothing(far: float) -> None:
     value, shapes, locations, weights = make([(2, 3)])
     output = deformable_attention(value, shapes, torch.full_like(locations, far), weights)
-    assert not output.nan_to_num(0.0).any()
+    assert not output.any()
 
 
 def test_one_bad_location_harms_its_own_query_only() -> None:

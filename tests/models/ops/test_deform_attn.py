@@ -1,0 +1,234 @@
+"""The door of deformable attention: values, gradients, torch.compile, errors, and which path was taken."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from clipvis_golden import cases, close, tensors
+from deform_attn_cases import Arguments, grid_sample_loop, make
+
+from harness.errors import UserError
+from harness.models.ops import deformable_attention, kernel, reference
+from harness.models.ops.build import Variant
+from harness.models.ops.deform_attn import path_for, status
+
+FLOAT32 = Variant(torch.float32, torch.float32, channels=8, levels=2, points=2)
+
+
+@pytest.mark.parametrize("name", cases("a_msda_"))
+def test_golden(name: str) -> None:
+    case = tensors(name)
+    value, locations, weights = (
+        case[key].requires_grad_() for key in ("value", "sampling_locations", "attention_weights")
+    )
+    output = deformable_attention(value, case["spatial_shapes"], locations, weights)
+    close(output, case["output"], atol=1e-5, rtol=1e-4)
+    output.backward(case["grad_output"])
+    assert value.grad is not None
+    assert locations.grad is not None
+    assert weights.grad is not None
+    close(value.grad, case["grad_value"], atol=1e-5, rtol=1e-4)
+    close(locations.grad, case["grad_sampling_locations"], atol=1e-4, rtol=1e-4)
+    close(weights.grad, case["grad_attention_weights"], atol=1e-5, rtol=1e-4)
+
+
+def test_gradcheck() -> None:
+    value, shapes, locations, weights = make([(3, 4), (2, 2)], queries=3, dim=3, points=2, dtype=torch.float64)
+    leaves = [each.requires_grad_() for each in (value, locations, weights)]
+    assert torch.autograd.gradcheck(lambda v, at, w: deformable_attention(v, shapes, at, w), leaves)
+
+
+def test_operator_keeps_its_promises_to_torch() -> None:
+    arguments = [each.requires_grad_() if each.is_floating_point() else each for each in make([(3, 4), (2, 2)])]
+    results = torch.library.opcheck(torch.ops.harness.deformable_attention, tuple(arguments))
+    assert set(results.values()) == {"SUCCESS"}
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiles_as_one_graph(dynamic: bool) -> None:
+    def attend(value: torch.Tensor, shapes: torch.Tensor, at: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        return deformable_attention(value * 2, shapes, at, weights.flatten(3).softmax(-1).view(weights.shape)).relu()
+
+    compiled = torch.compile(attend, fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    for sizes in ([(3, 4), (2, 2)], [(5, 4), (3, 1)]):
+        value, shapes, locations, weights = make(sizes)
+        leaf, other = value.clone().requires_grad_(), value.clone().requires_grad_()
+        expected, output = attend(leaf, shapes, locations, weights), compiled(other, shapes, locations, weights)
+        torch.testing.assert_close(output, expected)
+        expected.sum().backward()
+        output.sum().backward()
+        torch.testing.assert_close(other.grad, leaf.grad)
+
+
+@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16])
+def test_wide_locations_go_with_a_narrow_value(stored: torch.dtype) -> None:
+    value, shapes, locations, weights = make([(40, 90)], queries=60)
+    output = deformable_attention(value.to(stored), shapes, locations, weights.to(stored))
+    expected = grid_sample_loop(
+        value.to(stored).double(), shapes, locations.double(), weights.to(stored).float().double()
+    )
+    assert output.dtype == stored
+    assert kernel.relative_difference(output, expected) < 5e-3  # narrow locations would be pixels off
+
+
+def test_views_are_taken_as_they_are() -> None:
+    value, shapes, locations, weights = make([(4, 5)], batch=2, dim=6)
+    turned = value.permute(3, 0, 1, 2).contiguous().permute(1, 2, 3, 0)
+    expected = deformable_attention(value, shapes, locations, weights)
+    torch.testing.assert_close(deformable_attention(turned, shapes, locations, weights), expected)
+
+
+@pytest.mark.parametrize(
+    ("replaced", "complaint"),
+    [
+        ({"value": torch.zeros(1, 20, 16)}, r"value is \(batch, pixels, heads, channels\), got \(1, 20, 16\)"),
+        ({"value": torch.zeros(1, 20, 2, 8, dtype=torch.int64)}, "floating-point"),
+        ({"sampling_locations": torch.zeros(1, 7, 2, 1, 2)}, "sampling_locations is"),
+        ({"sampling_locations": torch.zeros(1, 7, 2, 1, 4, 3)}, r"expected \(1, 7, 2, 1, 4, 2\)"),
+        ({"attention_weights": torch.zeros(1, 6, 2, 1, 4)}, r"attention_weights has shape .*\(1, 7, 2, 1, 4\)"),
+        ({"spatial_shapes": torch.tensor([[4, 5], [1, 1]])}, r"spatial_shapes has shape \(2, 2\), expected \(1, 2\)"),
+        ({"spatial_shapes": torch.tensor([[4, 6]])}, "name 24 pixels, value has 20"),
+        ({"spatial_shapes": torch.tensor([[-4, -5]])}, "name 20 pixels, value has 20"),
+    ],
+)
+def test_shapes_that_do_not_fit(replaced: dict[str, torch.Tensor], complaint: str) -> None:
+    arguments = make([(4, 5)])._replace(**replaced)
+    with pytest.raises(ValueError, match=complaint):
+        deformable_attention(*arguments)
+
+
+def test_status_on_a_machine_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    found = status()
+    assert (found["path"], found["device"]) == ("pytorch reference", "cpu")
+    assert found["why"] == "torch sees no CUDA device"
+    assert set(found["versions"]) == {"cuda-core", "cuda-bindings", "nvrtc"}
+
+
+def test_the_path_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda", 0)
+    assert path_for(torch.device("cpu"), FLOAT32) == ("pytorch reference", "tensors are on cpu")
+    monkeypatch.setattr(kernel, "device_fault", lambda device: None)
+    assert path_for(gpu, FLOAT32).name == "cuda kernel"
+    assert "float64" in path_for(gpu, FLOAT32._replace(value=torch.float64)).why
+    monkeypatch.setattr(kernel, "device_fault", lambda device: "cuda-core is not installed")
+    assert path_for(gpu, FLOAT32) == ("pytorch reference", "cuda-core is not installed")
+    monkeypatch.setenv("HARNESS_DEFORM_ATTN", "reference")
+    assert path_for(gpu, FLOAT32).why == "HARNESS_DEFORM_ATTN=reference"
+
+
+def loaded_kernel(monkeypatch: pytest.MonkeyPatch, error: dict[str, float]) -> kernel.Loaded:
+    """A stand-in for a kernel on a device: the reference, off by ``error``."""
+
+    def forward(_: kernel.Loaded, *arguments: torch.Tensor) -> torch.Tensor:
+        return reference.deformable_attention(*arguments) + error.get("output", 0.0)
+
+    def backward(_: kernel.Loaded, *arguments: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        value, locations, weights = reference.deformable_attention_backward(*arguments)
+        return value, locations * (1 + error.get("locations", 0.0)), weights
+
+    monkeypatch.setattr(kernel, "forward", forward)
+    monkeypatch.setattr(kernel, "backward", backward)
+    return kernel.Loaded(FLOAT32, None, None, None)  # type: ignore[arg-type]
+
+
+def test_a_right_kernel_passes_its_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel.check(loaded_kernel(monkeypatch, {}), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [({"output": 0.01}, "output"), ({"output": float("nan")}, "output"), ({"locations": 0.01}, "loc")],
+)
+def test_a_wrong_kernel_is_an_error(monkeypatch: pytest.MonkeyPatch, error: dict[str, float], named: str) -> None:
+    with pytest.raises(UserError, match=rf"kernel's (gradient of )?{named}.*differs.*HARNESS_DEFORM_ATTN=reference"):
+        kernel.check(loaded_kernel(monkeypatch, error), torch.device("cpu"))
+
+
+def test_the_check_covers_more_than_one_block_and_both_sides_of_the_border() -> None:
+    value, shapes, locations, _ = kernel._small_case(FLOAT32)
+    assert locations.shape[1] > FLOAT32.queries_per_block
+    assert locations.min() < 0 < 1 < locations.max()
+    assert value.shape[1] == shapes.prod(1).sum()
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+TYPES = [
+    (torch.float32, torch.float32),
+    (torch.float16, torch.float16),
+    (torch.float16, torch.float32),
+    (torch.bfloat16, torch.bfloat16),
+    (torch.bfloat16, torch.float32),
+]
+CASES: dict[str, dict[str, object]] = {
+    "as the model": {"sizes": [(15, 27), (30, 54), (60, 108)], "batch": 2, "queries": 1000, "heads": 8, "dim": 32},
+    "odd": {"sizes": [(5, 7), (1, 3)], "batch": 3, "queries": 37, "heads": 3, "dim": 10, "points": 3},
+    "one channel": {"sizes": [(4, 4)], "dim": 1, "points": 1},
+    "wide heads": {"sizes": [(6, 5)], "queries": 33, "dim": 264},
+    "one pixel, a line, a column": {"sizes": [(1, 1), (1, 9), (9, 1)], "queries": 65},
+    "mostly outside": {"sizes": [(8, 8), (4, 4)], "queries": 200, "spread": 4.0},
+    "no query": {"sizes": [(2, 3)], "queries": 0},
+    "no image": {"sizes": [(2, 3)], "batch": 0},
+}
+
+
+def gradients(arguments: Arguments, device: str) -> list[torch.Tensor]:
+    """Output and the three gradients, on CPU; the output's gradient is drawn from a fixed seed."""
+    value, shapes, locations, weights = (each.to(device) for each in arguments)
+    leaves = [each.requires_grad_() for each in (value, locations, weights)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)  # the reference on a GPU is not what is asked for here
+        output = deformable_attention(leaves[0], shapes, leaves[1], leaves[2])
+    grad = torch.randn(output.shape, generator=torch.Generator().manual_seed(5)).to(output)
+    return [each.detach().cpu() for each in (output, *torch.autograd.grad(output, leaves, grad))]
+
+
+@needs_gpu
+@pytest.mark.parametrize("types", TYPES, ids=lambda types: f"{types[0]}-{types[1]}".replace("torch.", ""))
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_kernel_equals_reference(case: dict[str, object], types: tuple[torch.dtype, torch.dtype]) -> None:
+    value, shapes, locations, weights = make(**case)  # type: ignore[arg-type]
+    arguments = Arguments(value.to(types[0]), shapes, locations.to(types[1]), weights.to(types[1]))
+    for actual, expected in zip(gradients(arguments, "cuda"), gradients(arguments, "cpu"), strict=True):
+        assert actual.shape == expected.shape
+        assert kernel.relative_difference(actual, expected) <= kernel.TOLERANCE[expected.dtype]
+
+
+@needs_gpu
+def test_kernel_can_be_captured_in_a_graph() -> None:
+    arguments = [each.cuda() for each in make([(6, 8), (3, 4)], queries=48)]
+    expected = deformable_attention(*arguments).clone()  # compiles, loads and checks
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        output = deformable_attention(*arguments)
+    output.zero_()
+    graph.replay()
+    torch.testing.assert_close(output, expected)
+
+
+@needs_gpu
+def test_kernel_runs_on_the_current_stream() -> None:
+    arguments = [each.cuda() for each in make([(6, 8), (3, 4)], queries=48)]
+    expected = deformable_attention(*arguments)
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(50_000_000)
+        doubled = [arguments[0] * 2, *arguments[1:]]
+        output = deformable_attention(*doubled)
+    stream.synchronize()
+    torch.testing.assert_close(output, expected * 2)
+
+
+@needs_gpu
+def test_sizes_on_the_device_that_do_not_fit_give_no_number() -> None:
+    value, _, locations, weights = (each.cuda() for each in make([(6, 8)]))
+    assert deformable_attention(value, torch.tensor([[600, 800]], device="cuda"), locations, weights).isnan().all()
+
+
+@needs_gpu
+def test_status_on_a_gpu() -> None:
+    found = status()
+    assert found["path"] == "cuda kernel", found["why"]
