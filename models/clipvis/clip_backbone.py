@@ -7,7 +7,10 @@ open_clip (`pretrained_clip`). ResNets pool with CLIP's attention pool, ConvNeXt
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -40,6 +43,21 @@ def open_clip() -> Any:
     return import_module("open_clip")
 
 
+@contextmanager
+def _without_root_logging() -> Iterator[None]:
+    """Keep open_clip from warning that weights are random, which are replaced next; its call on the root logger would
+    also turn on logging for the whole process."""
+    before = logging.root.manager.disable
+    quiet = logging.NullHandler()
+    logging.root.addHandler(quiet)
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        logging.root.removeHandler(quiet)
+
+
 _UNUSED_OPERATORS = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
@@ -58,7 +76,8 @@ class ClipBackbone(nn.Module):
         self.is_resnet = "timm_model_name" not in config["vision_cfg"]
         forced = self.is_resnet if quick_gelu is None else quick_gelu
         device = torch.get_default_device()
-        self.clip_model = library.create_model(name, pretrained=None, force_quick_gelu=forced, device=device)
+        with _without_root_logging():
+            self.clip_model = library.create_model(name, pretrained=None, force_quick_gelu=forced, device=device)
         self.requires_grad_(False)
         self.train(False)
 
