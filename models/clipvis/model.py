@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -88,21 +88,19 @@ class ClipVis:
         classifier = self.text_classifier(vocabulary)
         sizes = geometry(video.height, video.width, config.short_edge, config.long_edge)
         matcher = self.matcher()
-        evidence = VideoEvidence(config)
         masks = KeptMasks(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)
         inside = self._inside(sizes)
-        for output, dense in self._outputs(video, sizes):
-            with self.stage("matching"):
-                order = matcher.match(output.embeddings)
-            with self.stage("classification"):
-                logits = self._classify(dense, output.mask_logits, classifier, inside[0] if inside else None)
-                stride4 = inside[1] if inside else None
-                evidence.add(order, logits, output.object_logits, output.ious, output.mask_logits, stride4)
-            with self.stage("encoding"):
-                masks.add(output.mask_logits, order)
-        if not evidence.ious:
-            return []
-        return self._tracks(video, vocabulary, evidence, masks)
+        with closing(VideoEvidence(config)) as evidence:
+            for output, dense in self._outputs(video, sizes):
+                with self.stage("matching"):
+                    order = matcher.match(output.embeddings)
+                with self.stage("classification"):
+                    logits = self._classify(dense, output.mask_logits, classifier, inside[0] if inside else None)
+                    stride4 = inside[1] if inside else None
+                    evidence.add(order, logits, output.object_logits, output.ious, output.mask_logits, stride4)
+                with self.stage("encoding"):
+                    masks.add(output.mask_logits, order)
+            return self._tracks(video, vocabulary, evidence, masks) if evidence.frames else []
 
     @torch.inference_mode()
     def predict_image(self, image: Image, vocabulary: Vocabulary, detections: int = 100) -> list[ImageDetection]:
@@ -152,7 +150,10 @@ class ClipVis:
         images = normalise(torch.from_numpy(np.stack(frames)).to(self.device, non_blocking=True), sizes.padded)
         paddings = None if self.config.padding_counts else padding_maps(sizes, (32, 16, 8), self.device)
         network = self.network
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+        mixed = self.dtype != torch.float32
+        # without this cuDNN convolves in TF32, and "fp32" would agree with the CPU to three digits
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=mixed)
+        with exact, torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
             with self.stage("backbone"):
                 features = network.backbone(images)
             with self.stage("pixel_decoder"):

@@ -1,14 +1,16 @@
 """Scores of a video's tracks, their selection, and what is suppressed (spec, sections 7 and 8).
 
-A video is seen window by window. Of each frame stay a class distribution, two scores and two sums per query; masks are
-kept elsewhere.
+A video is seen window by window. Of each frame stay an object score and two sums per query, and, up to a bound in
+memory, its class distribution; masks are kept elsewhere.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+import tempfile
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +18,8 @@ from harness.models.clipvis.config import ClipVisConfig
 
 SUPPRESSION_RATIO = 0.1
 """A frame that scores below this share of its track's score loses its mask."""
+
+DISTRIBUTIONS_IN_MEMORY = 128 << 20
 
 
 class Selection(NamedTuple):
@@ -31,21 +35,26 @@ class Selection(NamedTuple):
     """``(k, F)`` boolean: frames whose mask is taken away."""
 
 
-@dataclass
 class VideoEvidence:
-    """What is kept of each frame, on the CPU, queries in the order of their slots."""
+    """What is kept of each frame, on the CPU, queries in the order of their slots.
 
-    config: ClipVisConfig
-    probabilities: list[Tensor] = field(default_factory=list)
-    """Per window ``(frames, Q, C)``: class distribution p."""
-    object_logits: list[Tensor] = field(default_factory=list)
-    """Per window ``(frames, Q, 2)``."""
-    ious: list[Tensor] = field(default_factory=list)
-    """Per window ``(frames, Q)``: u."""
-    confidence: list[Tensor] = field(default_factory=list)
-    """Per window ``(frames, Q)``: sum of sigmoid(logit) over the positive cells of the mask."""
-    area: list[Tensor] = field(default_factory=list)
-    """Per window ``(frames, Q)``: number of positive cells."""
+    Scores are summed as frames come. Class distributions are needed again for the tracks that are chosen: they wait in
+    memory up to 128 MB (4 Q C bytes per frame), in an unnamed temporary file beyond. Close it after use.
+    """
+
+    def __init__(self, config: ClipVisConfig) -> None:
+        self.config = config
+        self.frames = 0
+        self._scores = ScoreSums(config)
+        self._distributions = tempfile.SpooledTemporaryFile(max_size=DISTRIBUTIONS_IN_MEMORY)  # noqa: SIM115
+        self._windows: list[tuple[int, ...]] = []  # shapes (frames, Q, C)
+        self._object_logits: list[Tensor] = []  # (frames, Q, 2)
+        self._confidence: list[Tensor] = []  # (frames, Q)
+        self._area: list[Tensor] = []  # (frames, Q)
+
+    def close(self) -> None:
+        """Forget the distributions, on disk too."""
+        self._distributions.close()
 
     def add(
         self,
@@ -62,47 +71,70 @@ class VideoEvidence:
         """
         frames = torch.arange(len(order))[:, None]
         confidence, area = mask_sums(mask_logits, inside)
-        self.probabilities.append(class_logits.float().softmax(-1).cpu()[frames, order])
-        self.object_logits.append(object_logits.float().cpu()[frames, order])
-        self.ious.append(ious[..., 0].float().cpu()[frames, order])
-        self.confidence.append(confidence.cpu()[frames, order])
-        self.area.append(area.cpu()[frames, order])
+        p = class_logits.float().softmax(-1).cpu()[frames, order]
+        self._object_logits.append(object_logits.float().cpu()[frames, order])
+        self._confidence.append(confidence.cpu()[frames, order])
+        self._area.append(area.cpu()[frames, order])
+        self._scores.add(p, ious[..., 0].float().cpu()[frames, order], self._area[-1] > 0)
+        self._windows.append(tuple(p.shape))
+        self._distributions.write(p.numpy().tobytes())
+        self.frames += len(order)
 
     def select(self) -> Selection:
         """Score all queries and classes and take the best, at most ``detections_per_video``."""
-        p, u = torch.cat(self.probabilities), torch.cat(self.ious)
-        logits, area = torch.cat(self.object_logits), torch.cat(self.area)
-        present = None if self.config.score_absent_frames else area > 0
-        scores = video_scores(p, u, logits, self.config, present)
+        logits = torch.cat(self._object_logits)
+        scores = self._scores.result(logits)
         top, slots, labels = best(scores, self.config.detections_per_video)
-        suppressed = suppression(p[:, slots, labels].T, logits[:, slots].transpose(0, 1), top, self.config)
-        return Selection(slots, labels, top, suppressed)
+        p = self._chosen_distributions(slots, labels)
+        return Selection(slots, labels, top, suppression(p, logits[:, slots].transpose(0, 1), top, self.config))
 
     def mask_scores(self, selection: Selection) -> Tensor:
         """Mean confidence of each selected track's positive cells over the video, ``(k,)`` in [0, 1]."""
         kept = ~selection.suppressed
-        confidence, area = torch.cat(self.confidence).T[selection.slots], torch.cat(self.area).T[selection.slots]
+        confidence, area = torch.cat(self._confidence).T[selection.slots], torch.cat(self._area).T[selection.slots]
         return mask_score((confidence * kept).sum(1), (area * kept).sum(1))
 
+    def _chosen_distributions(self, slots: Tensor, labels: Tensor) -> Tensor:
+        """Class probability of each track in each frame, ``(k, F)``."""
+        self._distributions.seek(0)
+        chosen = []
+        for shape in self._windows:
+            window = np.frombuffer(self._distributions.read(4 * math.prod(shape)), dtype=np.float32).reshape(shape)
+            chosen.append(torch.from_numpy(window[:, slots.numpy(), labels.numpy()]))
+        return torch.cat(chosen).T
 
-def video_scores(
-    p: Tensor, u: Tensor, object_logits: Tensor, config: ClipVisConfig, present: Tensor | None = None
-) -> Tensor:
-    """S(q, c) = sqrt(mean over frames of sqrt(p u) * o), ``(Q, C)`` in [0, 1].
 
-    ``p`` ``(F, Q, C)`` class distribution, ``u`` ``(F, Q)`` predicted IoU, ``object_logits`` ``(F, Q, 2)``; o is the
-    object probability of the mean logits. Where ``present`` ``(F, Q)`` is given the mean runs over those frames, and
-    over all where there are none. Ablations leave a factor out.
+class ScoreSums:
+    """S(q, c) = sqrt(mean over frames of sqrt(p u) * o), ``(Q, C)`` in [0, 1], summed as frames come.
+
+    o is the object probability of the mean logits. The mean runs over all frames (QUIRK), or over those with a mask
+    where a query has any. Ablations leave a factor out.
     """
-    per_frame = (p * u[..., None] if config.mask_iou_score else p).sqrt()
-    if present is None:
-        mean = per_frame.mean(0)
-    else:
-        weight = torch.where(present.any(0), present, True)[..., None].to(p.dtype)
-        mean = (per_frame * weight).sum(0) / weight.sum(0)
-    if config.object_score:
-        mean = mean * object_logits.mean(0).softmax(-1)[:, :1]
-    return mean.sqrt()
+
+    def __init__(self, config: ClipVisConfig) -> None:
+        self.config = config
+        self._all: Tensor | float = 0.0  # (Q, C)
+        self._present: Tensor | float = 0.0  # (Q, C)
+        self._frames, self._frames_present = 0, torch.zeros(())  # of the video; (Q,)
+
+    def add(self, p: Tensor, u: Tensor, present: Tensor) -> None:
+        """Take in frames: ``p`` ``(f, Q, C)`` class distribution, ``u`` ``(f, Q)`` IoU, ``present`` ``(f, Q)``."""
+        per_frame = (p * u[..., None] if self.config.mask_iou_score else p).sqrt()
+        self._all = self._all + per_frame.sum(0)
+        self._frames += len(p)
+        if not self.config.score_absent_frames:
+            self._present = self._present + (per_frame * present[..., None]).sum(0)
+            self._frames_present = self._frames_present + present.sum(0)
+
+    def result(self, object_logits: Tensor) -> Tensor:
+        """The scores; ``object_logits`` is ``(F, Q, 2)``."""
+        mean = torch.as_tensor(self._all / self._frames)
+        if not self.config.score_absent_frames:
+            seen = self._frames_present[:, None]
+            mean = torch.where(seen > 0, self._present / seen.clamp(min=1), mean)
+        if self.config.object_score:
+            mean = mean * object_logits.mean(0).softmax(-1)[:, :1]
+        return mean.sqrt()
 
 
 def image_scores(p: Tensor, u: Tensor, object_logits: Tensor, config: ClipVisConfig) -> Tensor:
@@ -111,7 +143,9 @@ def image_scores(p: Tensor, u: Tensor, object_logits: Tensor, config: ClipVisCon
     ``p`` ``(Q, C)``, ``u`` ``(Q,)``, ``object_logits`` ``(Q, 2)``.
     """
     if not config.image_single_root:
-        return video_scores(p[None], u[None], object_logits[None], config)
+        sums = ScoreSums(config)
+        sums.add(p[None], u[None], torch.ones(1, len(u), dtype=torch.bool))
+        return sums.result(object_logits[None])
     product = p * u[:, None] if config.mask_iou_score else p
     return (product * object_logits.softmax(-1)[:, :1] if config.object_score else product).sqrt()
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.models.mask2former.position_encoding import sine_position_encoding
-from harness.models.ops.reference import deformable_attention
+from harness.models.ops.deform_attn import deformable_attention
 
 
 class FeatureMaps(NamedTuple):
@@ -142,7 +142,10 @@ class EncoderTransformer(nn.Module):
             dim=1,
         )
         reference = torch.cat([pixel_centres(h, w, device) for h, w in sizes])
-        spatial_shapes = torch.tensor(sizes, dtype=torch.int64, device=device)
+        # filled where they lie: a copy from the host would wait, and a CUDA graph could not capture it
+        spatial_shapes = torch.cat([torch.full((1,), side, device=device) for size in sizes for side in size]).view(
+            -1, 2
+        )
         padding = torch.cat([p.flatten() for p in paddings]) if paddings is not None else None
         for layer in self.encoder.layers:
             x = layer(x, position, reference, spatial_shapes, padding)
