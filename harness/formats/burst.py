@@ -176,7 +176,7 @@ def convert(file: File, split: ClassSplit | None, name: str) -> dict[str, Any]:
         for f in frames:
             path = f"{file.split}/{sequence.frame(f)}"
             images.append({"id": len(images), "video": video, **size, "file_name": path,
-                           "frame_index": frame_number(path), "video_id": sequence.id})  # fmt: skip
+                           "frame_index": frame_number(path, name), "video_id": sequence.id})  # fmt: skip
         numbers[str(sequence.id)] = {}
         for track, category in sequence.track_category_ids.items():
             where = f"{name}, sequence {sequence.id}, track {track}"
@@ -193,18 +193,21 @@ def convert(file: File, split: ClassSplit | None, name: str) -> dict[str, Any]:
         "videos": videos,
         "annotations": annotations,
         "images": images,
-        "categories": [_category(c, position, split) for c in file.categories],
+        "categories": [_category(c, position, split, name) for c in file.categories],
         "cate_ori": file.categories,
         "track_id_mapping": numbers,
         "split": file.split,
     }
 
 
-def frame_number(path: str) -> int:
-    """Number of a frame: the integer behind the last underscore of its name, without extension and ``frame``."""
+def frame_number(path: str, name: str) -> int:
+    """Number of a frame: the integer behind the last underscore of its name, without extension and ``frame``.
+
+    ``name`` is that of the file that lists it, for the `UserError` where there is no number.
+    """
     text = PurePosixPath(path).stem.replace("frame", "").rpartition("_")[2]
     if not NUMBER.fullmatch(text.lstrip("0") or text[:1]):
-        raise UserError(path, "has no frame number", "names end in a number, like frame0030.jpg")
+        raise UserError(f"{name}, {path}", "has no frame number", "names end in a number, like frame0030.jpg")
     return int(text)
 
 
@@ -215,7 +218,7 @@ def _number(category: dict[str, Any], where: str) -> int:
     return number
 
 
-def _category(source: dict[str, Any], position: dict[int, int], split: ClassSplit | None) -> dict[str, Any]:
+def _category(source: dict[str, Any], position: dict[int, int], split: ClassSplit | None, name: str) -> dict[str, Any]:
     number: int = source["id"]
     out = {**source, "id": position[number]}
     if "frequency" not in out:
@@ -227,6 +230,9 @@ def _category(source: dict[str, Any], position: dict[int, int], split: ClassSpli
         out["split"] = "uncommon"
     elif number in split.common:
         out["split"] = "common"
+    else:
+        where = f"{name}, category {number}"
+        raise UserError(where, "is in neither list of class_split.json", "add it to common or uncommon")
     return out
 
 

@@ -102,7 +102,7 @@ def read_truth(path: Path) -> Truth:
             known[int(local)] = (counter, category)
         video = Video(
             name, (sequence.height, sequence.width), frozenset(sequence.neg_category_ids),
-            frozenset(sequence.not_exhaustive_category_ids), sorted(images, key=frame_number),
+            frozenset(sequence.not_exhaustive_category_ids), sorted(images, key=lambda i: frame_number(i, str(path))),
         )  # fmt: skip
         for image, item in _items(sequence, file.split, str(path)):
             if item.category in DISTRACTORS:

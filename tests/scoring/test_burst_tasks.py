@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from vis_documents import box
 
 from harness.errors import UserError
-from harness.scoring.burst_tasks import evaluate
+from harness.scoring.burst_tasks import CORRECTED, OFFICIAL, TASKS, evaluate
 from harness.scoring.hota import ALPHAS, Step, combine, hota
 from harness.scoring.track_map import Tracks, VideoPairs, track_map
 
@@ -116,6 +120,47 @@ def written(folder: Path, truth: dict[str, Any], predicted: dict[str, Any], spli
     return folder, out
 
 
+@pytest.mark.parametrize("name", [f.name for f in fields(OFFICIAL)])
+def test_each_quirk_can_be_switched_off_alone(golden: Path, name: str) -> None:
+    case, task, key = {
+        "boxes_for_masks": ("burst_same_boxes_thin_masks", "burst-class-guided", "HOTA_all"),
+        "empty_masks_count": ("burst_null_masks", "burst-class-guided", "HOTA_all"),
+        "track_zero_reusable": ("burst_track_id_zero", "burst-class-guided", "AP_all"),
+        "open_world_is_class_one": ("burst_tasks", "burst-open-world", "OWTA_all"),
+    }[name]
+    folder = golden / case
+    switched = replace(OFFICIAL, **{name: False})
+    scores = [evaluate(task, folder / "gt", folder / "predictions.json", r) for r in (OFFICIAL, switched)]
+    changed = {k for k, v in scores[0].metrics.items() if v != scores[1].metrics[k]}
+    if name == "open_world_is_class_one":
+        assert not changed  # no video of the case has a flag for class 1; the next test sets one
+    else:
+        assert key in changed
+        assert all(k.startswith("AP") for k in changed) == (name == "track_zero_reusable")
+
+
+def test_the_open_world_obeys_the_flags_of_class_one_unless_corrected(golden: Path, tmp_path: Path) -> None:
+    folder = golden / "burst_tasks"
+    for path in (folder / "gt").iterdir():
+        document = json.loads(path.read_text())
+        for listed in document["sequences"]:
+            listed["not_exhaustive_category_ids"] = [1]
+        (tmp_path / path.name).write_text(json.dumps(document))
+    score = evaluate("burst-open-world", tmp_path, folder / "predictions.json")
+    assert score.metrics["OWTA_all"] == pytest.approx(0.7668, abs=1e-4)
+    repaired = evaluate("burst-open-world", tmp_path, folder / "predictions.json", replace(OFFICIAL, **{
+        "open_world_is_class_one": False,
+    }))  # fmt: skip
+    assert repaired.metrics["OWTA_all"] == pytest.approx(0.7492, abs=1e-4)
+
+
+def test_rules_may_be_the_corrected_ones(golden: Path) -> None:
+    folder = golden / "burst_tasks"
+    for task in TASKS[::2]:
+        score = evaluate(task, folder / "gt", folder / "predictions.json", CORRECTED)
+        assert score.metrics == score.corrected
+
+
 def test_a_perfect_file_scores_one(tmp_path: Path) -> None:
     score = evaluate("burst-class-guided", *written(tmp_path, sequence(), sequence()))
     assert score.metrics["HOTA_all"] == pytest.approx(1)
@@ -153,6 +198,71 @@ def test_other_splits_missing_files_and_strange_frames(tmp_path: Path) -> None:
         evaluate("burst-class-guided", tmp_path / "nowhere", tmp_path / "predictions.json")
     more = sequence(annotated_image_paths=["frame0001.jpg", "frame0002.jpg"])
     more["segmentations"] = more["segmentations"] * 2
-    score = evaluate("burst-class-guided", *written(tmp_path, sequence(), more))
+    paths = written(tmp_path, sequence(), more)
+    score = evaluate("burst-class-guided", *paths)
     assert score.metrics["HOTA_all"] == pytest.approx(1)
-    assert score.record()["warnings"][0]["count"] == 1
+    assert score.record()["warnings"] == [
+        {
+            "kind": "mask in a frame that is not annotated, left out",
+            "count": 1,
+            "first": f"{paths[1]}, val/d/s/frame0002.jpg, track 7",
+        }
+    ]
+    with pytest.raises(UserError, match=r"frame0002\.jpg, track 7: mask in a frame that is not annotated"):
+        evaluate("burst-class-guided", *paths, strict=True)
+
+
+def test_masks_of_unknown_sequences_and_classes_are_left_out_and_counted(tmp_path: Path) -> None:
+    elsewhere = evaluate("burst-open-world", *written(tmp_path, sequence(), sequence(seq_name="other")))
+    assert elsewhere.metrics["OWTA_all"] == 0
+    assert [w["kind"] for w in elsewhere.warnings] == ["mask in a sequence that the truth does not have, left out"]
+    foreign = sequence(track_category_ids={"7": 99999})
+    score = evaluate("burst-class-guided", *written(tmp_path, sequence(), foreign))
+    assert score.metrics["HOTA_all"] == 0
+    assert score.warnings[0]["first"].endswith("predictions.json, class 99999")
+
+
+def moving(track: int, lefts: list[int], **changes: Any) -> dict[str, Any]:
+    """A sequence of one track: a 10 x 10 box, further right from frame to frame."""
+    masks = [{str(track): {"rle": box(20, 60, 0, left, 10, left + 10)["counts"], **changes}} for left in lefts]
+    paths = [f"frame{f}.jpg" for f in range(len(lefts))]
+    return sequence(width=60, annotated_image_paths=paths, segmentations=masks, track_category_ids={str(track): 13})
+
+
+def test_numbers_by_hand(tmp_path: Path) -> None:
+    # the first frame is hit, the second missed: shared 100 of 100 + 200 pixels
+    score = evaluate("burst-class-guided", *written(tmp_path, moving(1, [0, 20]), moving(9, [0, 40])))
+    assert score.metrics["DetA_all"] == pytest.approx(1 / 3)
+    assert score.metrics["AssA_all"] == pytest.approx(1 / 3)  # one shared frame of three
+    assert score.metrics["HOTA_all"] == pytest.approx(1 / 3)
+    assert score.metrics["AP_all"] == 0
+    # half the box is shared in each frame: IoU 50 / 150, above six of the nineteen thresholds
+    score = evaluate("burst-class-guided", *written(tmp_path, moving(1, [0, 20]), moving(9, [5, 25])))
+    assert score.metrics["DetA_all"] == pytest.approx(6 / 19)
+    # nine tenths are shared: IoU 90 / 110 = 0.818, above seven of the ten thresholds
+    score = evaluate("burst-class-guided", *written(tmp_path, moving(1, [0, 20]), moving(9, [1, 21])))
+    assert score.metrics["AP_all"] == pytest.approx(0.7)
+
+
+def test_exemplars_need_no_class_of_their_own(tmp_path: Path) -> None:
+    paths = written(tmp_path, moving(1, [0, 20]), moving(1, [0, 20], category_id=4))
+    assert evaluate("burst-exemplar-guided", *paths).metrics["AP_all"] == pytest.approx(1)
+    assert evaluate("burst-class-guided", *paths).metrics["AP_all"] == 0
+
+
+@given(
+    st.sampled_from(sorted(sequence())),
+    st.none() | st.integers() | st.text(max_size=4) | st.lists(st.integers() | st.text(max_size=3), max_size=2)
+    | st.dictionaries(st.text("07x", max_size=3), st.integers() | st.dictionaries(st.just("rle"), st.text(max_size=4))),
+    st.sampled_from(TASKS),
+)  # fmt: skip
+def test_any_other_value_is_scored_or_refused(key: str, value: Any, task: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = written(Path(folder), sequence(), sequence(**{key: value}))
+        refusal, numbers = "", [-1.0]
+        try:
+            score = evaluate(task, *paths)
+            numbers = [v for v in (score.metrics | score.corrected).values() if v is not None]
+        except UserError as error:
+            refusal = error.where
+    assert "predictions.json" in refusal or all(0 <= v <= 1 + 1e-12 for v in numbers)
