@@ -52,7 +52,7 @@ def evaluate(
             raise UserError("--annotations", f"is needed by {protocol}", "name the folder that holds all_classes.json")
         from harness.scoring.burst_tasks import evaluate as evaluate_burst
 
-        record = evaluate_burst(protocol, annotations, predictions).record()
+        record = evaluate_burst(protocol, annotations, predictions, strict=strict).record()
         rows = None
     else:
         shards = _shards(predictions)  # read in the background while the truth is
