@@ -1,8 +1,8 @@
 """Multi-scale deformable attention in plain PyTorch: the oracle of the CUDA kernel, and the way on CPU.
 
 Deformable DETR, equation 3. The operator is a sparse weighted sum of rows of ``value``: every sampled point reads four
-rows, each weighted by attention times bilinear weight. So the rows and weights are worked out first and one
-``embedding_bag`` per image sums them, without an image-shaped copy of ``value`` and without a tensor of samples. A loop
+rows, each weighted by attention times bilinear weight. So the rows and weights are worked out first and
+``embedding_bag`` sums them, without an image-shaped copy of ``value`` and without a tensor of samples. A loop
 of ``grid_sample`` over the levels, the usual reference, is several times slower on CPU (tests/benchmarks/
 test_deform_attn_speed.py).
 """
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-CPU_CHUNK, DEVICE_CHUNK = 1 << 16, 1 << 24
-"""Points worked out at a time: on CPU temporaries of 256 KiB stay in the cache, on a device few launches count."""
+CPU_CHUNK, DEVICE_CHUNK = 1 << 15, 1 << 24
+"""Points worked out at a time: on CPU, for each thread, so that its temporaries of 128 KiB stay in its cache; on a
+device as many as memory lets, since there each step is a launch."""
 
 
 class Neighbours(NamedTuple):
@@ -60,13 +61,11 @@ def deformable_attention(
     images = []
     for image in range(batch):
         table = value[image].reshape(rows_per_head * heads, dim).to(wide)
-        chunks = [
-            _rows_and_weights(locations.to(wide), weights.to(wide), levels, heads)
-            for _, locations, weights in _chunks(sampling_locations[image], attention_weights[image])
-        ]
-        rows, weights = (torch.cat(part) for part in zip(*chunks, strict=True))
-        summed = functional.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
-        images.append(summed.view(-1, heads * dim))
+        sums = []
+        for _, locations, attention in _chunks(sampling_locations[image], attention_weights[image]):
+            rows, weights = _rows_and_weights(locations.to(wide), attention.to(wide), levels, heads)
+            sums.append(functional.embedding_bag(rows, table, mode="sum", per_sample_weights=weights))
+        images.append(torch.cat(sums).view(-1, heads * dim))
     return torch.stack(images).to(value.dtype)
 
 
@@ -120,7 +119,8 @@ def _levels(spatial_shapes: Tensor, points: int, device: torch.device) -> Levels
 def _chunks(locations: Tensor, weights: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Cut one image's locations and weights ``(Lq, M, L, P, ...)`` into runs of queries."""
     queries = locations.shape[0]
-    step = max(1, (CPU_CHUNK if weights.device.type == "cpu" else DEVICE_CHUNK) // weights[0].numel())
+    on_cpu = weights.device.type == "cpu"
+    step = max(1, (CPU_CHUNK * torch.get_num_threads() if on_cpu else DEVICE_CHUNK) // weights[0].numel())
     for start in range(0, queries, step):
         span = slice(start, min(start + step, queries))
         yield span, locations[span], weights[span]
