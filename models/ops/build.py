@@ -125,8 +125,7 @@ def compiler_version() -> tuple[int, int]:
     try:
         status, major, minor = nvrtc.nvrtcVersion()
     except (DynamicLibNotFoundError, RuntimeError) as fault:
-        wheel = "nvidia-cuda-nvrtc" if _bindings_major() >= 13 else f"nvidia-cuda-nvrtc-cu{_bindings_major()}"
-        raise UserError("NVRTC", "its library was not found beside cuda-bindings", f"pip install {wheel}") from fault
+        raise UserError("NVRTC", "its library was not found beside cuda-bindings", _library_mend()) from fault
     if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
         raise UserError("NVRTC", f"it does not answer ({status.name})", f"reinstall: {INSTALL}")
     return int(major), int(minor)
@@ -166,8 +165,7 @@ def compile_kernel(variant: Variant, architecture: int) -> Compiled:
     try:
         compiled = Program(SOURCE.read_text(), "c++", options).compile("cubin", logs=log)
     except Exception as fault:
-        # cuda-core's errors have no public class to name; they are told by their module
-        if not type(fault).__module__.startswith("cuda."):
+        if not from_cuda(fault):
             raise
         raise _refused(fault, architecture) from fault
     return Compiled(bytes(compiled.code), log.getvalue().replace("\0", ""))
@@ -206,6 +204,11 @@ def versions() -> dict[str, str | None]:
     return found
 
 
+def from_cuda(fault: Exception) -> bool:
+    """Whether compiler or driver raised it: cuda-core's errors have no public class, so their module tells."""
+    return type(fault).__module__.startswith("cuda.")
+
+
 def _read_cached(path: Path) -> bytes | None:
     """The binary in ``path``, or None where there is none or it was cut short or altered."""
     try:
@@ -222,8 +225,12 @@ def _digest(variant: Variant, architecture: int) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
-def _bindings_major() -> int:
-    return int(importlib.metadata.version("cuda-bindings").split(".")[0])
+def _library_mend() -> str:
+    """How to bring cuda-bindings and an NVRTC of its major version together."""
+    major = importlib.metadata.version("cuda-bindings").split(".")[0]
+    if torch.version.cuda is not None and torch.version.cuda.split(".")[0] != major:
+        return INSTALL  # torch's own NVRTC serves once cuda-bindings is of its version
+    return "pip install nvidia-cuda-nvrtc" if int(major) >= 13 else f"pip install nvidia-cuda-nvrtc-cu{major}"
 
 
 def _refused(fault: Exception, architecture: int) -> UserError:

@@ -71,9 +71,15 @@ def load(variant: Variant, device: int) -> Loaded:
     binary = build.cubin(variant, _architecture(device))
     with torch.cuda.device(device):
         Device(device).set_current()
-        code = ObjectCode.from_cubin(binary)
-        kernels = (code.get_kernel(f"deform_attn_{way}") for way in ("forward", "backward"))
-        loaded = Loaded(variant, code, *kernels)
+        try:
+            code = ObjectCode.from_cubin(binary)
+            kernels = (code.get_kernel(f"deform_attn_{way}") for way in ("forward", "backward"))
+            loaded = Loaded(variant, code, *kernels)
+        except Exception as fault:
+            if not build.from_cuda(fault):
+                raise
+            mend = f"{build.INSTALL}, or {OVERRIDE}=reference to go on without the kernel"
+            raise UserError("deformable attention", f"the driver refused its kernel: {fault}", mend) from fault
         check(loaded, torch.device("cuda", device))
     return loaded
 

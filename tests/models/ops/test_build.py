@@ -117,6 +117,22 @@ def test_without_cuda_core_the_mend_is_an_install_line(monkeypatch: pytest.Monke
     assert build.versions()["nvrtc"] is None
 
 
+@pytest.mark.parametrize(
+    ("bindings", "cuda", "mend"),
+    [
+        ("13.5.0", None, "pip install nvidia-cuda-nvrtc"),
+        ("12.9.4", "12.8", "pip install nvidia-cuda-nvrtc-cu12"),
+        ("13.5.0", "12.8", build.INSTALL),
+    ],
+)
+def test_without_nvrtc_the_mend_goes_with_the_versions_there(
+    monkeypatch: pytest.MonkeyPatch, bindings: str, cuda: str | None, mend: str
+) -> None:
+    monkeypatch.setattr(build.importlib.metadata, "version", lambda name: bindings)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    assert build._library_mend() == mend
+
+
 def test_what_no_kernel_can_be_made_for() -> None:
     assert MODEL.fault() is None
     assert "float64" in str(MODEL._replace(value=torch.float64).fault())
