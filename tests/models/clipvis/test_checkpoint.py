@@ -82,6 +82,7 @@ class Malicious:
         return (os.mkdir, (str(self.path),))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_code_in_a_checkpoint_does_not_run(tmp_path: Path) -> None:
     path, made = tmp_path / "bad.pth", tmp_path / "made"
     for write in (lambda document: torch.save(document, path), lambda d: path.write_bytes(pickle.dumps(d))):
@@ -91,6 +92,7 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path: Path) -> None:
         assert not made.exists()
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 not a zip", b"\x80\x04", b"\x00" * 4096])
 @pytest.mark.parametrize("name", ["foreign.pth", "foreign.safetensors"])
 def test_foreign_files(content: bytes, name: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import clipvis_golden
 import pytest
 import torch
+from torch import Tensor
 
 from harness.models.clipvis.classifier import QueryClassifier, class_logits, mask_pool, pooling_masks
 from harness.models.clipvis.clip_backbone import ClipBackbone
@@ -63,3 +64,22 @@ def test_empty_masks_by_flag(tiny: ClipVisNetwork) -> None:
     assert torch.allclose(whole[0], whole[1])
     token = dataclasses.replace(official, class_token_is_key=True)(dense, masks, classifier)[0]
     assert not torch.allclose(token[1], logits[1])
+
+
+class LinearHead:
+    """A stand-in for a ConvNeXt backbone whose head adds one."""
+
+    is_resnet = False
+    logit_scale = torch.tensor(10.0)
+
+    def project(self, pooled: Tensor) -> Tensor:
+        return pooled + 1
+
+
+def test_empty_masks_of_a_convnext_go_through_its_head() -> None:
+    """They score as the head's answer to zero (official), or not at all."""
+    classifier = TextClassifier(torch.eye(4)[:2], torch.arange(2))
+    dense, masks = torch.ones(1, 4, 2, 2), torch.full((1, 1, 8, 8), -1.0)
+    official = QueryClassifier(LinearHead())  # type: ignore[arg-type]
+    assert torch.allclose(official(dense, masks, classifier), torch.full((1, 1, 2), 5.0))
+    assert not dataclasses.replace(official, project_empty_masks=False)(dense, masks, classifier).any()
