@@ -161,11 +161,21 @@ def read_annotations(path: Path) -> Annotations:
     except OSError as error:
         raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
     digest = hashlib.sha256(raw).hexdigest()
-    if bytes(decode(raw, _Form, str(path)).sequences):
-        from harness.formats import burst
+    try:
+        return _parse(raw, str(path), digest)
+    except UserError:
+        if not _is_burst(raw):
+            raise
+    from harness.formats import burst
 
-        raw = msgspec.json.encode(burst.convert_file(Path(path)))
-    return _parse(raw, str(path), digest)
+    return _parse(msgspec.json.encode(burst.convert_file(Path(path))), str(path), digest)
+
+
+def _is_burst(raw: bytes) -> bool:
+    try:
+        return bool(bytes(msgspec.json.decode(raw, type=_Form).sequences))
+    except msgspec.MsgspecError:
+        return False
 
 
 def annotations_from_document(document: dict[str, Any], name: str) -> Annotations:

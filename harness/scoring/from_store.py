@@ -20,7 +20,7 @@ from harness.store import PredictionStore
 from harness.warnings import Warnings
 
 SHARDS_AT_ONCE = 16
-GROUPS_AHEAD = 8
+GROUPS_AHEAD = 24
 KINDS = {
     "category_id": np.int64, "score": np.float64, "height": np.int32, "width": np.int32, "area_sum": np.int64,
     "area_frames": np.int32,

@@ -79,7 +79,8 @@ def summarise(
                 kind = f"{GROUP_NAMES[suffix]} " if suffix else ""
                 within = "" if number.range == "all" else f" in the range {number.range}"
                 undefined[key] = f"no annotated {kind}track{within}"
-    slices = {"area": _slice(cells, ("small", "medium", "large")), "track_length": _slice(cells, _names(LENGTHS))}
+    sliced = {"area": ("small", "medium", "large"), "track_length": tuple(r.name for r in LENGTHS)}
+    slices = {kind: _slice(cells, names) for kind, names in sliced.items() if cells.range.keys() >= set(names)}
     splits = _splits(cells, truths.annotations.categories) if chosen.novel_lists else {}
     return Metrics(values, undefined, _per_category(cells, truths, overlaps, groups), slices, splits)
 
@@ -151,10 +152,6 @@ def _positions(chosen: Protocol, suffix: str, ids: tuple[int, ...], truths: Trut
             mend,
         )
     return np.array(ids, np.int64) - 1  # id 0 reads the last category, as officially
-
-
-def _names(ranges: tuple[Any, ...]) -> tuple[str, ...]:
-    return tuple(r.name for r in ranges)
 
 
 def _slice(cells: Cells, names: tuple[str, ...]) -> dict[str, Any]:

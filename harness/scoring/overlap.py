@@ -6,7 +6,10 @@ keep it under the lowest threshold is not walked at all. Predictions come in bat
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -92,9 +95,7 @@ class Truths:
         self.local[self.rows] = np.arange(len(key)) - np.repeat(first, np.diff(self.first))
         """Position of each truth among those of its video and category."""
         self.owned = np.bincount(self.category, minlength=len(self.category_ids)) > 0
-        self.area = rle.areas(
-            *self.masks.arrays()[:6], np.isin(np.arange(len(self.masks.start)), self.masks.frame_mask)
-        )
+        self.area = _all_areas(self.masks)
         refuse_faults(self.area, self.masks, [f"{annotations.path}, annotation {r.id}" for r in truth.records])
 
     def pair_of(self, video: Ints, category: Ints) -> Ints:
@@ -102,6 +103,17 @@ class Truths:
         key = video * len(self.category_ids) + category
         at = np.minimum(np.searchsorted(self.keys, key), len(self.keys) - 1)
         return np.where(self.keys[at] == key, at, -1)
+
+
+def _all_areas(masks: MaskTable) -> Ints:
+    """Areas of the masks that tracks use, on all cores."""
+    used = np.zeros(len(masks.start), np.bool_)
+    used[masks.frame_mask[masks.frame_mask >= 0]] = True
+    data, *columns = (*masks.arrays()[:6], used)
+    bounds = np.linspace(0, len(used), (os.cpu_count() or 1) + 1).astype(int)
+    with ThreadPoolExecutor() as pool:
+        parts = [pool.submit(rle.areas, data, *(c[a:b] for c in columns)) for a, b in itertools.pairwise(bounds)]
+        return np.concatenate([part.result() for part in parts])
 
 
 def refuse_faults(area: Ints, masks: MaskTable, names: Sequence[str]) -> None:

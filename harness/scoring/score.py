@@ -154,7 +154,7 @@ def _score(
         if index and one is chosen:
             results.append(results[0])
             continue
-        curves = curves_of(one, truths, overlaps, index)
+        curves = curves_of(one, truths, overlaps, index, by_length=index == 0)
         results.append(summarise(one, truths, curves, overlaps, groups))
     absent = ~truths.owned[overlaps.category]
     counts = {
@@ -175,10 +175,14 @@ def curves_of(
     rules: int,
     precision_caps: tuple[int, ...] = (100,),
     with_scores: bool = False,
+    by_length: bool = True,
 ) -> Curves:
-    """The precision and recall arrays of a protocol; ``rules`` is the row of ``overlaps`` computed for it."""
+    """The precision and recall arrays of a protocol; ``rules`` is the row of ``overlaps`` computed for it.
+
+    The ranges are the protocol's, and those of track length where asked for.
+    """
     selection = select(one, truths)
-    ranges = one.ranges + LENGTHS
+    ranges = one.ranges + (LENGTHS if by_length else ())
     return evaluate(
         truths, selection, overlaps, rules, one.quirks, ranges, precision_caps, one.equal_lengths, with_scores
     )
