@@ -1,0 +1,76 @@
+"""The nouns of training: a set of annotated images, one image of it, and the sample that a network sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.types import Category, Image
+
+Polygons = tuple[NDArray[np.float64], ...]
+"""The outline of one object: closed polygons, each ``(points, 2)`` as ``(x, y)`` in pixels of the image."""
+
+Mask = NDArray[np.bool_]
+"""The pixels of one object, ``(height, width)``."""
+
+
+class Instance(NamedTuple):
+    """One object of an image."""
+
+    category: int
+    """Position of its category in the set's ``categories``."""
+    outline: Polygons | Mask
+    """Its shape as it is annotated: polygons are rasterised after the image is transformed."""
+
+
+class TrainingImage(NamedTuple):
+    """One annotated image, as it lies in the set."""
+
+    name: str
+    """What a message calls it: a path or a video and a frame."""
+    image: Image
+    instances: tuple[Instance, ...]
+
+
+class TrainingSet(Protocol):
+    """A set of annotated images. A video is one item: each draw takes one of its frames."""
+
+    name: str
+    categories: tuple[Category, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the annotations and of what was left out of them."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def categories_of(self, item: int) -> Sequence[int]:
+        """Positions of the categories that occur in ``item``: what repeat-factor sampling counts."""
+        ...
+
+    def draw(self, item: int, random: np.random.Generator) -> TrainingImage:
+        """Read ``item``; what is left to chance (the frame of a video) is taken from ``random``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSample:
+    """What the network sees: an augmented image with its instances."""
+
+    image: Image
+    """RGB ``(height, width, 3)``, before normalisation; not padded, unless padding precedes normalisation."""
+    masks: NDArray[np.bool_]
+    """``(instances, height, width)``, the size of ``image``."""
+    categories: NDArray[np.int64]
+    """``(instances,)``: positions in the set's categories."""
+
+
+class Augmentation(Protocol):
+    """Turns an annotated image into a sample; the same generator state gives the same sample."""
+
+    def __call__(self, image: TrainingImage, random: np.random.Generator) -> TrainingSample: ...
