@@ -18,6 +18,7 @@ from harness.errors import UserError
 from harness.models.clipvis.clip_backbone import PRETRAINED, open_clip
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.network import Architecture, ClipVisNetwork
+from harness.models.miniatures import clip as miniature
 
 CLIP = "backbone.clip_model."
 PIXEL_DECODER = "sem_seg_head.pixel_decoder."
@@ -140,6 +141,7 @@ def _signature_of_config(config: Mapping[str, Any]) -> tuple[object, ...] | None
 
 
 CONVNEXT = {
+    miniature.NAME: (miniature.DEPTHS, miniature.WIDTHS[0]),
     "convnext_tiny": ((3, 3, 9, 3), 96),
     "convnext_small": ((3, 3, 27, 3), 96),
     "convnext_base": ((3, 3, 27, 3), 128),
@@ -147,7 +149,7 @@ CONVNEXT = {
     "convnext_xlarge": ((3, 3, 27, 3), 256),
     "convnext_xxlarge": ((3, 4, 30, 3), 384),
 }
-"""Depths and first width of timm's ConvNeXts."""
+"""Depths and first width of timm's ConvNeXts, and of the miniature."""
 
 
 def pretrained_clip(path: Path, state: Mapping[str, Tensor], config: ClipVisConfig) -> State:

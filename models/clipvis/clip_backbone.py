@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.models.mask2former.pixel_decoder import FeatureMaps
+from harness.models.miniatures import clip as miniature
 
 PRETRAINED = {"RN50": "openai", "convnext_base_w_320": "laion_aesthetic_s13b_b82k"}
 """The backbones of the released models and the open_clip tags of their weights."""
@@ -29,7 +30,7 @@ def open_clip() -> Any:
 
     open_clip imports torchvision, whose import ends with "operator torchvision::nms does not exist" when its binary
     is for another build of torch (CPU against CUDA). Nothing here uses these operators, so their names are declared
-    and the import is tried again.
+    and the import is tried again. The miniature that comes with this package is one of its models.
     """
     try:
         import_module("torchvision")
@@ -40,7 +41,9 @@ def open_clip() -> Any:
             _UNUSED_OPERATORS.define(f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
         for module in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[module]
-    return import_module("open_clip")
+    library = import_module("open_clip")
+    miniature.declare(library)
+    return library
 
 
 @contextmanager
