@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -26,9 +27,12 @@ from harness.provenance import environment, file_digest
 from harness.results import score_predictions, write_results
 from harness.run_folder import FORMAT, SUBMISSION, locked, logged_to, remove_content
 from harness.store import PredictionStore
-from harness.types import Dataset, LoadContext, ModelPlugin, Video
+from harness.types import Dataset, ForesightedModel, LoadContext, ModelPlugin, Video
 
 log = logging.getLogger(__name__)
+
+SCRATCH = "scratch"
+"""Folder in the run's own where a model may keep what must outlive a killed process; see `ForesightedModel`."""
 
 
 class Tracker(Protocol):
@@ -149,6 +153,7 @@ def execute(
     with locked(run.folder):
         if fresh:
             remove_content(run.folder)
+            _remove_scratch(run)
         discard_unfinished(run.folder)
         discard_unfinished(run.store.folder)
         _write_configuration(run)
@@ -208,6 +213,8 @@ def _predict(run: Run, model: Any, on_event: Callable[[Event], None]) -> list[Ev
     write_json(run.folder / "failures.json", {"format": FORMAT, "failed": []})
     if pending and model is None:  # somebody removed predictions since
         model = _load(run)
+    if pending and isinstance(model, ForesightedModel):
+        model.expect(pending, run.folder / SCRATCH)
     began = time.perf_counter()
     try:
         for event in run_videos(model, pending, run.dataset.vocabulary, run.store, run.seed):
@@ -223,7 +230,19 @@ def _predict(run: Run, model: Any, on_event: Callable[[Event], None]) -> list[Ev
         # a full disk has been reported by then; it must not be reported as the timings' fault
         with suppress(UserError):
             _write_timings(run, seconds, time.perf_counter() - began)
+    if not failed:
+        _remove_scratch(run)
     return failed
+
+
+def _remove_scratch(run: Run) -> None:
+    path = run.folder / SCRATCH
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise UserError(str(path), f"cannot be removed: {error.strerror}", "mend its permissions") from error
 
 
 def _failure(event: Event) -> dict[str, Any]:

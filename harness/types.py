@@ -129,6 +129,19 @@ class Model(Protocol):
     def predict(self, video: Video, vocabulary: Vocabulary) -> Iterable[Track]: ...
 
 
+@runtime_checkable
+class ForesightedModel(Model, Protocol):
+    """A model that works on several videos at once, and therefore wants to know which ones it will be asked for."""
+
+    def expect(self, videos: Sequence[Video], scratch: Path) -> None:
+        """Called once before the first `predict`, with the videos to come in their order.
+
+        ``scratch`` is a folder of the run, not made yet on its first start, that outlives a killed process: what lies
+        there is from an earlier start of the same run. It is removed once all videos are done.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class LoadContext:
     """What a model may need when it is loaded. Only the oracle looks at ``dataset.truth``."""
