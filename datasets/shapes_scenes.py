@@ -151,7 +151,9 @@ def _inside(vertices: list[tuple[int, int]], x: NDArray[np.int64], y: NDArray[np
 
 def _around(radii: tuple[float, ...], corners: int) -> tuple[tuple[float, float], ...]:
     angles = [2 * math.pi * i / corners - math.pi / 2 for i in range(corners)]
-    return tuple((radii[i % len(radii)] * math.cos(a), radii[i % len(radii)] * math.sin(a)) for i, a in enumerate(angles))
+    return tuple(
+        (radii[i % len(radii)] * math.cos(a), radii[i % len(radii)] * math.sin(a)) for i, a in enumerate(angles)
+    )
 
 
 _ARM, _END = 0.34, 1.0
@@ -176,7 +178,9 @@ def scenes(split: str) -> Iterator[Scene]:
         length = 8 + int(5 * chance.random())
         bodies = [names[video_id % len(names)]]  # one body goes round the categories, so that each of them occurs
         for _ in range(1 + int(4 * chance.random())):
-            bodies.append(_look_alike(chance, bodies, names) if chance.random() < 0.35 else _pick(chance, names, weights))
+            bodies.append(
+                _look_alike(chance, bodies, names) if chance.random() < 0.35 else _pick(chance, names, weights)
+            )
         order = sorted(bodies, key=lambda _: chance.random())
         left = int(20 + (WIDTH - 60) * chance.random())
         pole = Pole(left, left + 8 + int(16 * chance.random())) if chance.random() < 0.35 else None

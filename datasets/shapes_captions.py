@@ -1,0 +1,65 @@
+"""Image-caption pairs in the style of `shapes`, for the contrastive training of a miniature CLIP.
+
+One or two objects stand somewhere on a background; the caption names them. Unlike the videos of the train split,
+these show all categories: a CLIP has met the words and the look of things that segmentation training never shows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.datasets.shapes_pictures import background, developed, mood, paint
+from harness.datasets.shapes_scenes import NAMES, Pose, filled
+from harness.types import Image
+
+SIZE = 128
+"""Height and width of an image in pixels."""
+SMALL, LARGE = 22.0, 36.0
+"""Radii in pixels where objects begin to be called medium and large."""
+
+TEMPLATES = (
+    "a {}",
+    "a photo of a {}.",
+    "This is a photo of a {}",
+    "There is a {} in the scene",
+    "There is the {} in the scene",
+    "a photo of a {} in the scene",
+)
+SIZED = (
+    "a {size} {}",
+    "a photo of a {size} {}.",
+    "This is a photo of a {size} {}.",
+    "There is a {size} {} in the scene.",
+)
+PAIRED = ("a {} and a {}", "a photo of a {} and a {}.", "There is a {} and a {} in the scene")
+
+
+def pair(seed: int, index: int) -> tuple[Image, str]:
+    """Image ``(128, 128, 3)`` and caption number ``index`` of the stream that ``seed`` names."""
+    random = np.random.default_rng((seed, index))
+    canvas = background(random, SIZE, SIZE)
+    shown: list[tuple[str, Pose]] = []
+    for _ in range(2 if random.random() < 0.45 else 1):
+        name = NAMES[int(random.integers(len(NAMES)))]
+        look, form = name.split()
+        pose = _pose(random)
+        paint(canvas, filled(form, pose, SIZE, SIZE), look, pose, int(random.integers(2**32)))
+        shown.append((name, pose))
+    image = developed(canvas, mood(random, SIZE, SIZE), int(random.integers(16)))
+    return image, _caption(random, shown)
+
+
+def _pose(random: np.random.Generator) -> Pose:
+    x, y, size, angle = random.random(4)
+    return Pose(8 + (SIZE - 16) * x, 8 + (SIZE - 16) * y, 12 + 38 * size, 2 * np.pi * angle)
+
+
+def _caption(random: np.random.Generator, shown: list[tuple[str, Pose]]) -> str:
+    if len(shown) == 2:
+        (first, _), (second, _) = shown
+        return PAIRED[int(random.integers(len(PAIRED)))].format(first, second)
+    [(name, pose)] = shown
+    if random.random() < 0.5:
+        return TEMPLATES[int(random.integers(len(TEMPLATES)))].format(name)
+    size = "small" if pose.radius < SMALL else "medium" if pose.radius < LARGE else "large"
+    return SIZED[int(random.integers(len(SIZED)))].format(name, size=size)

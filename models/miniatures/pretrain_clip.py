@@ -1,0 +1,113 @@
+"""Contrastive pretraining of the miniature CLIP on generated image-caption pairs (CLIP, section 2.3)."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from harness.datasets.shapes_captions import pair
+from harness.models.clipvis.clip_backbone import open_clip
+from harness.models.clipvis.preprocess import normalise
+from harness.models.clipvis.text_classifier import tokenize
+from harness.models.miniatures.clip import IMAGE_SIZE, NAME
+from harness.types import Image
+
+PAIRS = 30_000
+BATCH = 128
+STEPS = 2_000
+LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 2e-3, 0.05, 100
+
+
+def pretrain(out: Path, seed: int = 0, steps: int = STEPS, pairs: int = PAIRS, device: str = "cpu") -> None:
+    """Train from nothing and write the weights to ``out`` (safetensors, float16, open_clip's names)."""
+    torch.manual_seed(seed)
+    images, captions = draw_pairs(seed, pairs)
+    tokens = tokenize(captions)
+    library = open_clip()
+    clip = library.create_model(NAME, pretrained=None, device=device).train()
+    loss_of = library.loss.ClipLoss()
+    decayed = [p for p in clip.parameters() if p.ndim > 1]
+    free = [p for p in clip.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": free, "weight_decay": 0.0}], lr=LEARNING_RATE
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps))
+    start, total = time.monotonic(), 0.0
+    for step, chosen in enumerate(_batches(len(captions), steps, seed), 1):
+        batch = _turned(images[chosen], seed + step)
+        pixels = normalise(torch.from_numpy(batch).to(device), (IMAGE_SIZE, IMAGE_SIZE))
+        image_features, text_features, scale = clip(pixels, tokens[chosen].to(device))
+        loss = loss_of(image_features, text_features, scale)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        with torch.no_grad():
+            clip.logit_scale.clamp_(0, math.log(100))
+        total += loss.item()
+        if step % 50 == 0 or step == steps:
+            left = (time.monotonic() - start) / step * (steps - step)
+            print(f"CLIP {step}/{steps}  loss {total / 50:.3f}  {left / 60:.0f} min left", file=sys.stderr, flush=True)
+            total = 0.0
+    save(out, clip, tokens)
+
+
+def save(path: Path, clip: Any, tokens: Tensor) -> None:
+    """Write weights in float16. Words that no caption holds keep no embedding: zeros, which packages compress away."""
+    state = {
+        name: t.detach().cpu().half() if t.is_floating_point() else t.cpu() for name, t in clip.state_dict().items()
+    }
+    unseen = torch.ones(state["token_embedding.weight"].shape[0], dtype=torch.bool)
+    unseen[tokens.unique()] = False
+    state["token_embedding.weight"][unseen] = 0
+    state.pop("attn_mask", None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: t.contiguous() for name, t in state.items()}, path)
+
+
+def draw_pairs(seed: int, count: int) -> tuple[Image, list[str]]:
+    """The first ``count`` pairs of the stream ``seed``: images ``(count, 128, 128, 3)`` uint8 and their captions."""
+    images = np.empty((count, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    captions = []
+    with ProcessPoolExecutor() as pool:
+        for index, (image, caption) in enumerate(pool.map(pair, repeat(seed), range(count), chunksize=256)):
+            images[index] = image
+            captions.append(caption)
+    return images, captions
+
+
+def _batches(count: int, steps: int, seed: int) -> Iterator[Tensor]:
+    """Yield ``steps`` batches of indices: each pair once before any comes again."""
+    random = torch.Generator().manual_seed(seed)
+    order = chain.from_iterable(
+        torch.randperm(count, generator=random).split(BATCH)[: count // BATCH] for _ in repeat(0)
+    )
+    for _ in range(steps):
+        yield next(order)
+
+
+def _turned(images: Image, seed: int) -> Image:
+    """Turn and mirror the batch: what a caption says does not depend on it."""
+    random = np.random.default_rng(seed)
+    turned = np.rot90(images, int(random.integers(4)), axes=(1, 2))
+    if random.random() < 0.5:
+        turned = turned[:, :, ::-1]
+    return np.ascontiguousarray(turned)
+
+
+def _rate(step: int, steps: int) -> float:
+    """Linear warm-up, then a half cosine to zero; a fraction of the learning rate."""
+    if step < WARM_UP:
+        return (step + 1) / WARM_UP
+    return 0.5 * (1 + math.cos(math.pi * (step - WARM_UP) / max(1, steps - WARM_UP)))
