@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.types import Category, Image
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from torch import Tensor
 
 Polygons = tuple[NDArray[np.float64], ...]
 """The outline of one object: closed polygons, each ``(points, 2)`` as ``(x, y)`` in pixels of the image."""
@@ -74,3 +79,33 @@ class Augmentation(Protocol):
     """Turns an annotated image into a sample; the same generator state gives the same sample."""
 
     def __call__(self, image: TrainingImage, random: np.random.Generator) -> TrainingSample: ...
+
+
+@runtime_checkable
+class Trainee(Protocol):
+    """A model in training, a ``torch.nn.Module``: a call gives its losses; it knows how to be saved for use."""
+
+    def __call__(self, samples: Sequence[TrainingSample]) -> dict[str, Tensor]:
+        """Losses of a batch by name, scalars; their weighted sum is ``"total"``."""
+        ...
+
+    def rates(self) -> Mapping[str, float]:
+        """Factors of the learning rate by start of a parameter's name; empty: all learn at the same rate."""
+        ...
+
+    def export(self, path: Path, facts: Mapping[str, str]) -> None:
+        """Write what ``--checkpoint`` takes, as safetensors, with ``facts`` in its metadata."""
+        ...
+
+
+@runtime_checkable
+class TrainablePlugin(Protocol):
+    """A model plugin that ``harness train`` can train."""
+
+    name: str
+    TrainingConfig: type[BaseModel]
+    """What is set about the model itself: its sizes, its weights to start from, its losses."""
+
+    def trainee(self, config: Any, categories: Sequence[Category], device: str, checkpoint: Path | None) -> Trainee:
+        """Build the model to train, new or from ``checkpoint``."""
+        ...

@@ -1,0 +1,229 @@
+"""The training loop: any `Trainee` on any `TrainingSet`, resumed exactly where it was.
+
+What happens in step k is a function of the seed and of k alone: which images are drawn, how they are augmented, where
+losses look. So a training that was stopped and resumed computes what it would have computed without interruption.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness.durable import discard_unfinished, durable, write_json
+from harness.errors import UserError
+from harness.training.config import TrainingConfig
+from harness.training.optimiser import build_optimiser, set_rate
+from harness.training.processes import Processes
+from harness.training.progress import Means, Step, append_log, cut_log
+from harness.training.types import TrainingSample
+
+STATE, WEIGHTS = "state.pt", "model.safetensors"
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+Batches = Callable[[int], Iterator[Sequence[TrainingSample]]]
+"""Yields the batches of this process from the step it is given, without drawing the earlier ones."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained on what, and where its folder is. ``content`` is all that the result depends on."""
+
+    trainee: nn.Module
+    batches: Batches
+    config: TrainingConfig
+    folder: Path
+    content: Mapping[str, Any]
+    precision: str = "fp32"
+    seed: int = 0
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content: a checkpoint of another content is not resumed."""
+        text = json.dumps(self.content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the metadata of the weights say of where they come from."""
+        return {"harness": json.dumps(self.content, sort_keys=True)}
+
+
+def train(
+    training: Training,
+    processes: Processes,
+    on_step: Callable[[Step], None] = lambda step: None,
+    validate: Callable[[int, Path], None] = lambda step, weights: None,
+) -> Path:
+    """Train to the last iteration, from the folder's checkpoint if there is one; returns the path of the weights.
+
+    ``on_step`` is told every ``log_every`` steps, ``validate`` is given the step and a file of weights every
+    ``validate_every`` steps and at the end; both in the first process only. Raises `UserError` when a loss is not
+    finite (the last checkpoint stays), and for a folder of another training.
+    """
+    config, folder = training.config, training.folder
+    if processes.is_first:
+        folder.mkdir(parents=True, exist_ok=True)
+        discard_unfinished(folder)
+        _claim(training)
+    processes.wait()
+    optimiser = build_optimiser(training.trainee, config, training.trainee.rates())  # type: ignore[operator]
+    scaler = torch.amp.GradScaler(_kind(processes), enabled=training.precision == "fp16")
+    first = _resume(training, optimiser, scaler, processes)
+    if processes.is_first:
+        cut_log(folder, first)
+    model = _shared(training.trainee, processes)
+    batches = training.batches(first)
+    means, began = Means(), time.monotonic()
+    for step in range(first, config.iterations):
+        set_rate(optimiser, config.rate(step))
+        torch.manual_seed(_seed(training.seed, step, processes.rank))
+        losses, gradient = _step(training, model, batches, optimiser, scaler, processes)
+        _check(losses, step, training)
+        means.add({**losses, "gradient": gradient})
+        done = step + 1
+        if processes.is_first and (done % config.log_every == 0 or done == config.iterations):
+            seconds = (time.monotonic() - began) / means.count
+            averages, began = means.take(), time.monotonic()
+            report = Step(done, config.iterations, averages, config.rate(step), averages.pop("gradient"), seconds)
+            append_log(folder, {"step": done, "rate": report.rate, "gradient": report.gradient, **averages})
+            on_step(report)
+        if processes.is_first and (done % config.checkpoint_every == 0 or done == config.iterations):
+            _save(training, done, optimiser, scaler)
+        if config.validate_every and done % config.validate_every == 0 and done < config.iterations:
+            _validate(training, done, processes, validate)
+            began = time.monotonic()
+    _validate(training, config.iterations, processes, validate)
+    return folder / WEIGHTS
+
+
+def _step(
+    training: Training,
+    model: nn.Module,
+    batches: Iterator[Sequence[TrainingSample]],
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    processes: Processes,
+) -> tuple[dict[str, float], float]:
+    """One step of the optimiser; returns the losses, means over parts and processes, and the gradient's norm."""
+    parts, device = training.config.accumulate, _kind(processes)
+    mixed = training.precision != "fp32"
+    means = Means()
+    model.train()
+    optimiser.zero_grad(set_to_none=True)
+    for part in range(parts):
+        with ExitStack() as stack:
+            stack.enter_context(_unshared(model, part < parts - 1))
+            stack.enter_context(torch.autocast(device, dtype=PRECISIONS[training.precision], enabled=mixed))
+            losses = model(next(batches))
+            means.add(processes.mean(losses))
+            scaler.scale(losses["total"] / parts).backward()  # type: ignore[no-untyped-call]
+    scaler.unscale_(optimiser)
+    gradient = nn.utils.clip_grad_norm_(training.trainee.parameters(), training.config.clip_norm)
+    scaler.step(optimiser)
+    scaler.update()
+    return means.take(), gradient.item() if torch.isfinite(gradient) else 0.0
+
+
+def _check(losses: Mapping[str, float], step: int, training: Training) -> None:
+    wrong = [name for name, value in losses.items() if not math.isfinite(value)]
+    if wrong:
+        kept = f"the last good checkpoint is kept in {training.folder / STATE}"
+        raise UserError(
+            f"step {step + 1}, {wrong[0]}",
+            f"is {losses[wrong[0]]}; {kept}",
+            "lower learning_rate, train in fp32 or bf16, or look at the images of this step",
+        )
+
+
+def _validate(training: Training, step: int, processes: Processes, validate: Callable[[int, Path], None]) -> None:
+    """Write the weights and have the first process validate them, while the others wait."""
+    if processes.is_first:
+        path = training.folder / WEIGHTS
+        training.trainee.export(path, {**training.facts, "step": str(step)})  # type: ignore[operator]
+        validate(step, path)
+    processes.wait()
+
+
+def _claim(training: Training) -> None:
+    """Write what is trained here, or refuse a folder where something else is."""
+    path = training.folder / "config.json"
+    content = json.loads(json.dumps(training.content))
+    if path.exists():
+        try:
+            before = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise UserError(str(path), f"is damaged: {error}", "name another --out") from error
+        if before != content:
+            changed = [key for key in sorted({*before, *content}) if before.get(key) != content.get(key)]
+            what = f"is of another training (other {', '.join(changed)})"
+            raise UserError(str(path), what, "name another --out, or start it over with --fresh")
+    write_json(path, content)
+
+
+def _save(training: Training, step: int, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:
+    """Write all that the next step depends on; the file is there whole or not at all."""
+    state = {
+        "digest": training.digest,
+        "step": step,
+        "trainee": training.trainee.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "scaler": scaler.state_dict(),
+    }
+    with durable(training.folder / STATE) as file:
+        torch.save(state, file)
+
+
+def _resume(
+    training: Training, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler, processes: Processes
+) -> int:
+    """Load the folder's checkpoint; returns the number of steps done."""
+    path = training.folder / STATE
+    if not path.exists():
+        return 0
+    try:
+        state = torch.load(path, map_location=processes.device, weights_only=True)
+        if state["digest"] != training.digest:
+            raise UserError(str(path), "is of another training", "name another --out, or start it over with --fresh")
+        training.trainee.load_state_dict(state["trainee"])
+        optimiser.load_state_dict(state["optimiser"])
+        scaler.load_state_dict(state["scaler"])
+        return int(state["step"])
+    except UserError:
+        raise
+    except Exception as error:  # torch raises whatever the damage leads to
+        raise UserError(str(path), f"cannot be read: {error}", "delete it to start over") from error
+
+
+def _shared(trainee: nn.Module, processes: Processes) -> nn.Module:
+    """The model whose gradients are means over the processes."""
+    if processes.count == 1:
+        return trainee
+    devices = [processes.device] if processes.device.startswith("cuda") else None
+    return nn.parallel.DistributedDataParallel(trainee, device_ids=devices, broadcast_buffers=False)
+
+
+def _unshared(model: nn.Module, is_partial: bool) -> AbstractContextManager[None]:
+    """Gradients are exchanged once per step, with its last part."""
+    if is_partial and isinstance(model, nn.parallel.DistributedDataParallel):
+        return model.no_sync()
+    return nullcontext()
+
+
+def _kind(processes: Processes) -> str:
+    return torch.device(processes.device).type
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    """A seed for the random points of one step in one process."""
+    text = f"{seed}/{step}/{rank}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1

@@ -1,0 +1,59 @@
+"""Several processes that train one model, as ``torchrun`` starts them; or one, where it did not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import distributed
+
+from harness.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Which process this is: ``rank`` of ``count``, on ``device``."""
+
+    rank: int
+    count: int
+    device: str
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that writes."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Wait until all have come here."""
+        if self.count > 1:
+            distributed.barrier()
+
+    def mean(self, values: dict[str, torch.Tensor]) -> dict[str, float]:
+        """Means over all processes of scalars by name; all must call it with the same names."""
+        stacked = torch.stack([value.detach().float() for value in values.values()])
+        if self.count > 1:
+            distributed.all_reduce(stacked)
+            stacked /= self.count
+        return dict(zip(values, stacked.tolist(), strict=True))
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Processes]:
+    """Join the processes that ``torchrun`` started; with CUDA each takes the GPU of its local rank."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Processes(0, 1, device)
+        return
+    if "RANK" not in os.environ:
+        raise UserError("WORLD_SIZE", "is set, but RANK is not", "start several processes with torchrun")
+    if device.startswith("cuda"):
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield Processes(distributed.get_rank(), count, device)
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,75 @@
+"""How far a training is: what each step reports, and the log that a resumed training continues."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.durable import write_durably
+
+LOG = "log.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Means over the steps since the last report."""
+
+    step: int
+    """Steps done."""
+    iterations: int
+    losses: Mapping[str, float]
+    rate: float
+    """Learning rate."""
+    gradient: float
+    """L2 norm of the gradient before clipping."""
+    seconds: float
+    """Per step."""
+
+    @property
+    def seconds_left(self) -> float:
+        return self.seconds * (self.iterations - self.step)
+
+
+@dataclass
+class Means:
+    """Sums up values by name until they are asked for."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+
+    def add(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count += 1
+
+    def take(self) -> dict[str, float]:
+        """The means, by name; starts anew."""
+        means = {name: total / self.count for name, total in self.sums.items()}
+        self.sums, self.count = {}, 0
+        return means
+
+
+def cut_log(folder: Path, step: int) -> None:
+    """Remove the lines after ``step``: a resumed training writes them again."""
+    path = folder / LOG
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:  # a killed process left half a line
+            break
+        if record["step"] > step:
+            break
+        kept.append(line)
+    write_durably(path, "".join(f"{line}\n" for line in kept).encode())
+
+
+def append_log(folder: Path, record: Mapping[str, Any]) -> None:
+    """Add a line; it is JSON."""
+    with (folder / LOG).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record, allow_nan=False) + "\n")
