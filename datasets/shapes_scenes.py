@@ -62,7 +62,7 @@ class Body:
     spin: float
 
     def pose(self, frame_index: int) -> Pose:
-        """Its place: it moves along and turns back some way outside of the frame, so that it may be gone for a while."""
+        """Its place: it turns back some way outside of the frame, so that it may be gone for a while."""
         margin = 1.2 * self.radius
         phase = 2 * math.pi * frame_index / self.period
         x = _bounce(self.start[0] + frame_index * self.velocity[0], -margin, WIDTH + margin)
@@ -139,7 +139,7 @@ def _vertices(form: str, pose: Pose) -> list[tuple[int, int]]:
 
 
 def _inside(vertices: list[tuple[int, int]], x: NDArray[np.int64], y: NDArray[np.int64]) -> Pixels:
-    """Even-odd rule in integers: a point is inside if the ray to its right crosses the outline an odd number of times."""
+    """Even-odd rule in integers: inside is where a ray to the right crosses the outline an odd number of times."""
     inside = np.zeros((y.shape[0], x.shape[1]), np.bool_)
     for (x0, y0), (x1, y1) in zip(vertices, vertices[1:] + vertices[:1], strict=True):
         crosses = (y0 > y) != (y1 > y)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -24,6 +24,7 @@ CLIP = "backbone.clip_model."
 PIXEL_DECODER = "sem_seg_head.pixel_decoder."
 PREDICTOR = "sem_seg_head.predictor."
 POINTS_AND_LEVELS = 4 * 3
+SHORT_EDGE = "short_edge"
 MEND = "use a checkpoint of CLIP-VIS as its authors or `harness train` publish it"
 
 State = dict[str, Tensor]
@@ -42,7 +43,21 @@ def load_network(path: Path, config: ClipVisConfig | None = None) -> ClipVisNetw
     with torch.device("meta"):
         network = ClipVisNetwork(architecture, config.quick_gelu)
     check_names_and_shapes(network.state_dict(), state, path)
+    network.short_edge = short_edge_of(path) or network.short_edge
     return assign(network, state)
+
+
+def short_edge_of(path: Path) -> int | None:
+    """The size for inference that the metadata of a ``.safetensors`` file state, in pixels."""
+    if path.suffix != ".safetensors":
+        return None
+    with safe_open(path, "pt") as file:
+        stated = (file.metadata() or {}).get(SHORT_EDGE)
+    if stated is None:
+        return None
+    if not stated.isdecimal() or not 32 <= int(stated) <= 8192:
+        raise UserError(str(path), f"its metadata say {SHORT_EDGE} {stated!r}, which is no size in pixels", MEND)
+    return int(stated)
 
 
 def assign(network: ClipVisNetwork, state: Mapping[str, Tensor]) -> ClipVisNetwork:

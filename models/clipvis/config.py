@@ -1,4 +1,4 @@
-"""Configuration of CLIP-VIS: inference settings, the paper's ablations, and one flag per quirk of the official code.
+"""Configuration of CLIP-VIS: the paper's ablations, one flag per quirk of the official code; training.
 
 Defaults reproduce the published numbers. What a checkpoint fixes (backbone, embedding size, decoder depth, queries) is
 read off the checkpoint and is no setting. The official class count, a setting of its own that silently mislabels when
@@ -12,14 +12,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from harness.models.mask2former.criterion_config import CriterionConfig
+
 
 class ClipVisConfig(BaseModel):
     """Settings of CLIP-VIS, all of them for inference."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    short_edge: int = Field(default=480, ge=32)
-    """Frames are resized so that their shorter edge has this many pixels, ..."""
+    short_edge: int | None = Field(default=None, ge=32)
+    """Frames are resized so that their shorter edge has this many pixels (default: what the checkpoint says, else
+    480), ..."""
     long_edge: int = Field(default=1333, ge=32)
     """... and then so that the longer has at most this many."""
     window: int = Field(default=10, ge=1)
@@ -73,3 +76,25 @@ class ClipVisConfig(BaseModel):
     """QUIRK: frames whose score is below a tenth of the track's lose their mask: in effect, a low object score."""
     mask_score_at_output: bool = False
     """QUIRK: mask scores are taken at stride 4. On: at the size of the output, as the image model does."""
+
+
+class ClipVisTrainingConfig(CriterionConfig):
+    """What a training of CLIP-VIS starts from, and its losses; the sizes are those of the LVIS-trained models."""
+
+    clip_model: str = "RN50"
+    """open_clip's name of the frozen CLIP."""
+    clip_pretrained: str | None = None
+    """open_clip tag or local file of its weights; default: those of the released models."""
+    decoder_layers: int = Field(default=6, ge=1)
+    """Layers of the transformer decoder (DEC_LAYERS less one): 6 for LVIS, 9 for COCO and YouTube-VIS."""
+    queries: int = Field(default=100, ge=1)
+    dim: int = Field(default=256, ge=32, multiple_of=32)
+    """Channels of the pixel decoder, the transformer decoder and the masks."""
+    heads: int = Field(default=8, ge=1)
+    feedforward: int = Field(default=2048, ge=1)
+    encoder_layers: int = Field(default=6, ge=1)
+    encoder_feedforward: int = Field(default=1024, ge=1)
+    inference_short_edge: int = Field(default=480, ge=32)
+    """Size of frames at inference unless told otherwise: the weights carry it along."""
+    weights: Literal["fp32", "fp16"] = "fp32"
+    """Number format of the weights that are written for use."""

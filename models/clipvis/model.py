@@ -70,6 +70,7 @@ class ClipVis:
     ) -> None:
         self.network = network.to(device).eval()
         self.config = config or ClipVisConfig()
+        self.short_edge = self.config.short_edge or network.short_edge
         self.device, self.dtype = torch.device(device), PRECISIONS[precision]
         self.text_cache, self.stage = text_cache, stage
         self._window = self.config.window
@@ -86,7 +87,7 @@ class ClipVis:
         """The tracks of ``video``, best first, one run-length encoding per frame (all-zero where the object is not)."""
         config = self.config
         classifier = self.text_classifier(vocabulary)
-        sizes = geometry(video.height, video.width, config.short_edge, config.long_edge)
+        sizes = self.geometry(video.height, video.width)
         matcher = self.matcher()
         masks = KeptMasks(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)
         inside = self._inside(sizes)
@@ -107,7 +108,7 @@ class ClipVis:
         """Objects of one RGB image, best first: the image model's scores and mask scores (spec, sections 7 and 9)."""
         config = self.config
         classifier = self.text_classifier(vocabulary)
-        sizes = geometry(image.shape[0], image.shape[1], config.short_edge, config.long_edge)
+        sizes = self.geometry(image.shape[0], image.shape[1])
         output, dense = self.forward([resize(image, sizes.resized)], sizes)
         inside = self._inside(sizes)
         logits = self._classify(dense, output.mask_logits, classifier, inside[0] if inside else None)[0]
@@ -144,6 +145,10 @@ class ClipVis:
             recency_weights_select=config.recency_weights_select,
             full_topk_required=config.full_topk_required,
         )
+
+    def geometry(self, height: int, width: int) -> Geometry:
+        """Sizes of frames of ``height`` and ``width`` pixels on their way through the model."""
+        return geometry(height, width, self.short_edge, self.config.long_edge)
 
     def forward(self, frames: list[Image], sizes: Geometry) -> tuple[DecoderOutput, Tensor]:
         """Run the network on resized frames ``(h, w, 3)``: output per frame in float32, and the dense CLIP feature."""

@@ -39,7 +39,12 @@ class LossWeights(nn.Module):
 
 
 class ClipVisNetwork(nn.Module):
-    """Backbone and mask generator, with the parameter names of the released checkpoints."""
+    """Backbone and mask generator, with the parameter names of the released checkpoints.
+
+    ``short_edge`` is the size in pixels that frames are resized to unless the user says otherwise.
+    """
+
+    short_edge = 480
 
     def __init__(self, architecture: Architecture, quick_gelu: bool | None = None) -> None:
         super().__init__()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
 from harness.models.clipvis.card import CARD
-from harness.models.clipvis.config import ClipVisConfig
-from harness.types import LoadContext
+from harness.models.clipvis.config import ClipVisConfig, ClipVisTrainingConfig
+from harness.types import Category, LoadContext
 
 if TYPE_CHECKING:
     from harness.models.clipvis.model import ClipVis
+    from harness.models.clipvis.training import ClipVisTrainee
 
 
 class ClipVisPlugin:
@@ -22,6 +24,7 @@ class ClipVisPlugin:
     version = "1"
     summary = "CLIP-VIS: a frozen CLIP, class-agnostic masks, topK-enhanced query matching (Zhu et al., TCSVT 2024)"
     Config = ClipVisConfig
+    TrainingConfig = ClipVisTrainingConfig
     card = CARD
 
     def load(self, config: ClipVisConfig, context: LoadContext) -> ClipVis:
@@ -33,6 +36,14 @@ class ClipVisPlugin:
             raise UserError("clipvis", "has no weights", "give --checkpoint FILE (`harness models show clipvis`)")
         network = load_network(context.checkpoint, config)
         return ClipVis(network, config, context.device, context.precision, text_cache())
+
+    def trainee(
+        self, config: ClipVisTrainingConfig, categories: Sequence[Category], device: str, checkpoint: Path | None
+    ) -> ClipVisTrainee:
+        """The network with its losses, to be trained: class-agnostic, so ``categories`` play no role."""
+        from harness.models.clipvis.training import build_trainee
+
+        return build_trainee(config, device, checkpoint)
 
     def doctor(self) -> dict[str, Any]:
         """What decides how fast it runs on this machine: the path that deformable attention takes."""

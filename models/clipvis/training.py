@@ -4,41 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
-from pydantic import Field
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.durable import write_durably
-from harness.models.clipvis.checkpoint import CLIP, load_network, pretrained_clip
-from harness.models.clipvis.config import ClipVisConfig
+from harness.models.clipvis.checkpoint import CLIP, SHORT_EDGE, load_network, pretrained_clip
+from harness.models.clipvis.config import ClipVisConfig, ClipVisTrainingConfig
 from harness.models.clipvis.network import Architecture, ClipVisNetwork
 from harness.models.clipvis.preprocess import SIZE_DIVISOR, normalise
-from harness.models.mask2former.mask_criterion import CriterionConfig, MaskCriterion
+from harness.models.mask2former.mask_criterion import MaskCriterion
 from harness.training.types import TrainingSample
-
-
-class ClipVisTrainingConfig(CriterionConfig):
-    """What a training of CLIP-VIS starts from, and its losses; the sizes are those of the LVIS-trained models."""
-
-    clip_model: str = "RN50"
-    """open_clip's name of the frozen CLIP."""
-    clip_pretrained: str | None = None
-    """open_clip tag or local file of its weights; default: those of the released models."""
-    decoder_layers: int = Field(default=6, ge=1)
-    """Layers of the transformer decoder (DEC_LAYERS less one): 6 for LVIS, 9 for COCO and YouTube-VIS."""
-    queries: int = Field(default=100, ge=1)
-    dim: int = Field(default=256, ge=32, multiple_of=32)
-    """Channels of the pixel decoder, the transformer decoder and the masks."""
-    heads: int = Field(default=8, ge=1)
-    feedforward: int = Field(default=2048, ge=1)
-    encoder_layers: int = Field(default=6, ge=1)
-    encoder_feedforward: int = Field(default=1024, ge=1)
-    weights: Literal["fp32", "fp16"] = "fp32"
-    """Number format of the weights that are written for use."""
 
 
 class ClipVisTrainee(nn.Module):
@@ -68,7 +46,7 @@ class ClipVisTrainee(nn.Module):
             name: (t.half() if half and t.is_floating_point() else t).detach().cpu().contiguous()
             for name, t in self.network.state_dict().items()
         }
-        write_durably(path, save(state, dict(facts)))
+        write_durably(path, save(state, {**facts, SHORT_EDGE: str(self.config.inference_short_edge)}))
 
 
 def build_trainee(config: ClipVisTrainingConfig, device: str, checkpoint: Path | None) -> ClipVisTrainee:
@@ -103,13 +81,7 @@ def batch_of(samples: Sequence[TrainingSample], device: torch.device) -> tuple[T
     height, width = (
         -(-max(sample.image.shape[side] for sample in samples) // SIZE_DIVISOR) * SIZE_DIVISOR for side in (0, 1)
     )
-    images = [
-        normalise(torch.from_numpy(sample.image).to(device)[None], (height, width))[0] for sample in samples
-    ]
-    masks = [
-        functional.pad(
-            torch.from_numpy(sample.masks).to(device), (0, width - sample.masks.shape[2], 0, height - sample.masks.shape[1])
-        )
-        for sample in samples
-    ]
-    return torch.stack(images), masks
+    images = [normalise(torch.from_numpy(sample.image).to(device)[None], (height, width))[0] for sample in samples]
+    masks = [torch.from_numpy(sample.masks).to(device) for sample in samples]
+    padded = [functional.pad(m, (0, width - m.shape[2], 0, height - m.shape[1])) for m in masks]
+    return torch.stack(images), padded

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional
 
+from harness.models.mask2former.criterion_config import CriterionConfig
 from harness.models.mask2former.mask_matcher import Matched, match_image
 from harness.models.mask2former.point_sampling import Uniform, sample, uncertain_points, uniform_on
 from harness.models.mask2former.transformer_decoder import DecoderOutput, Prediction
@@ -20,27 +20,6 @@ from harness.models.mask2former.transformer_decoder import DecoderOutput, Predic
 OBJECT, NO_OBJECT = 0, 1
 OBJECT_COST = 2.0
 """Weight of the object score in the cost of a pair."""
-
-
-class CriterionConfig(BaseModel):
-    """Weights of the losses, and how many points they look at."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    object_weight: float = Field(default=2.0, ge=0)
-    """Weight of the cross entropy of object and no object."""
-    mask_weight: float = Field(default=5.0, ge=0)
-    """Weight of the binary cross entropy of masks."""
-    dice_weight: float = Field(default=5.0, ge=0)
-    """Weight of the dice loss of masks."""
-    iou_weight: float = Field(default=2.0, ge=0)
-    """Weight of the error of the predicted mask IoU."""
-    points: int = Field(default=12_544, ge=4)
-    """Points at which masks are compared (112 x 112)."""
-    oversample: float = Field(default=3.0, ge=1)
-    """Candidates per point, of which the uncertain ones are kept."""
-    importance: float = Field(default=0.75, ge=0, le=1)
-    """Share of the points that lies where a mask is uncertain."""
 
 
 class MaskCriterion:
@@ -126,8 +105,8 @@ def object_loss(object_logits: Tensor, matched: Sequence[Matched], class_weights
 def iou_loss(predicted: Tensor, logits: Tensor, wanted: Tensor) -> Tensor:
     """Mean error ``()`` of the predicted IoUs ``(N,)``; the true ones are taken at points, ``(N, P)`` each.
 
-    QUIRK: at the points of the mask loss, most of them near the border, not over the whole mask; only pairs that overlap
-    count, and their number divides. Without any the loss is zero, with a gradient of zero.
+    QUIRK: at the points of the mask loss, most of them near the border, not over the whole mask; only pairs that
+    overlap count, and their number divides. Without any the loss is zero, with a gradient of zero.
     """
     binary = (logits.sigmoid() > 0.5).to(wanted.dtype)
     overlap = (binary * wanted).sum(1)
