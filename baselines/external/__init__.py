@@ -1,0 +1,1 @@
+"""Other people's code as a model: any command line, in any environment, that reads a job and writes results.json."""

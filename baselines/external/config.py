@@ -1,0 +1,39 @@
+"""How a command is run as a model; see docs/external-models.md."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _words(value: Any) -> Any:
+    """Split a string as a shell would; nothing else of a shell is done with it."""
+    return shlex.split(value) if isinstance(value, str) else value
+
+
+class ExternalConfig(BaseModel):
+    """The command, and where and how it runs.
+
+    ``chunk`` and ``timeout_s`` say how the work is cut up, not what is computed: they are no part of a run's identity
+    and may change when it is resumed. All else is recorded with the run, so it is no place for passwords.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
+        min_length=1,
+        description="Program and arguments, run without a shell; a string is split at blanks, quotes hold. {job}"
+        " becomes the job file, {folder} its folder; without {job} the job file is the last argument.",
+    )
+    working_directory: Path | None = Field(None, description="Where it runs; default: where the harness does.")
+    environment: dict[str, str | None] = Field(
+        default_factory=dict, description="Variables added to the environment it inherits; null takes one away."
+    )
+    revision: str = Field("", description="Any text; change it when the same command may give other tracks.")
+    chunk: int = Field(10, ge=1, exclude=True, description="Videos per start of the command, at most.")
+    timeout_s: float | None = Field(
+        None, gt=0, exclude=True, description="Seconds after which one start is stopped; default: never."
+    )

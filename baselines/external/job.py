@@ -1,0 +1,150 @@
+"""A job: what a command is told (videos, frame files, vocabulary), and the tracks it gives back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.durable import write_json
+from harness.errors import UserError
+from harness.formats.results import Block, ResultRecord, read_blocks
+from harness.formats.segmentations import find_masks, mask_of
+from harness.formats.youtube_vis import decode_records
+from harness.frames import ImageFrames, inside
+from harness.rle import Ints
+from harness.store import tabulate
+from harness.types import LoadContext, Rle, Track, Video, Vocabulary
+
+FORMAT = "harness-job-1"
+"""Version of the job file; it changes with its keys or their meaning."""
+
+JOB, RESULTS, FRAMES, DONE = "job.json", "results.json", "frames", "done.json"
+
+
+class Done(msgspec.Struct, frozen=True):
+    """``done.json``: written last, its presence says that the results of these videos are complete and checked."""
+
+    videos: list[int]
+    vocabulary: str
+
+
+def job_folder(scratch: Path, videos: Sequence[Video]) -> Path:
+    """Folder of the job on these videos."""
+    first, last = videos[0].id, videos[-1].id
+    return scratch / (f"{first}" if len(videos) == 1 else f"{first}_to_{last}")
+
+
+def write_job(folder: Path, videos: Sequence[Video], vocabulary: Vocabulary, context: LoadContext) -> list[Video]:
+    """Write ``job.json`` into an empty folder; return the videos that it asks for.
+
+    Those are all, or those before the first whose frames are missing: that one will fail in its own turn. Frames that
+    are no files are written as PNG. Raises `UserError` where frames of the first video cannot be had.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    told: list[dict[str, Any]] = []
+    for video in videos:
+        try:
+            files = _frame_files(video, folder / FRAMES / str(video.id))
+        except UserError:
+            if not told:
+                raise
+            break
+        size = {"height": video.height, "width": video.width}
+        told.append({"id": video.id, "name": video.name, **size, "frames": files})
+    categories = [{"id": c.id, "name": c.name, "synonyms": list(c.synonyms)} for c in vocabulary.categories]
+    job = {
+        "format": FORMAT,
+        "videos": told,
+        "vocabulary": categories,
+        "results": str((folder / RESULTS).resolve()),
+        "checkpoint": None if context.checkpoint is None else str(context.checkpoint.resolve()),
+        "device": context.device,
+        "precision": context.precision,
+        "seed": context.seed,
+    }
+    write_json(folder / JOB, job)
+    return list(videos[: len(told)])
+
+
+def _frame_files(video: Video, folder: Path) -> list[str]:
+    """Absolute paths of a video's frames; those of generated and decoded frames are written below ``folder``."""
+    frames = video.frames
+    if isinstance(frames, ImageFrames):
+        paths = [inside(frames.root, name) for name in frames.file_names]
+        for index, path in enumerate(paths):
+            if not path.is_file():
+                raise UserError(f"{path} (video {video.id}, frame {index})", "frame is missing", "extract it again")
+        return [str(path) for path in paths]
+    from PIL import Image as Pillow
+
+    folder.mkdir(parents=True)
+    files = []
+    for index, image in enumerate(video.read()):
+        path = folder / f"{index:05d}.png"
+        Pillow.fromarray(image).save(path, compress_level=1)
+        files.append(str(path.resolve()))
+    return files
+
+
+def read_tracks(folder: Path, videos: Sequence[Video], vocabulary: Vocabulary) -> dict[int, list[Track]]:
+    """Read the results of a job: the tracks of ``videos`` in file order, checked as a store would check them.
+
+    Of a job that is marked done the other videos' tracks are passed over. Raises `UserError` for a file that is missing
+    or no results list, and for records of videos that are not in the job, of categories that were not asked for, with
+    scores that are not finite, or with masks that do not fit their video.
+    """
+    asked = {category.id for category in vocabulary.categories}
+    tracks: dict[int, list[Track]] = {video.id: [] for video in videos}
+    done = _read_done(folder)
+    others = set(done.videos) - tracks.keys() if done else set()
+    for block in read_blocks(folder / RESULTS):
+        for row in range(len(block.spans)):
+            where, span = f"{RESULTS}, record {block.first + row}", block.spans[row : row + 1]
+            (record,) = decode_records(block.text.data, span, list[ResultRecord], where)
+            if record.video_id in others:
+                continue
+            if record.video_id not in tracks:
+                raise UserError(where, f"video {record.video_id} is not in the job", "use the ids of the job")
+            if record.category_id not in asked:
+                raise UserError(where, f"category {record.category_id} was not asked for", "use the vocabulary's ids")
+            masks = _masks(block, span, where)
+            tracks[record.video_id].append(Track(record.video_id, record.category_id, record.score, masks))
+    for video in videos:
+        tabulate(video, tracks[video.id])
+    return tracks
+
+
+def _masks(block: Block, span: Ints, where: str) -> tuple[Rle | None, ...]:
+    """The masks of the one record at ``span (1, 4)``."""
+    if not span[0, 3]:
+        raise UserError(where, "has no segmentations", "write one mask or null per frame")
+    found = find_masks(block.text, span[:, 2].copy(), span[:, 3].copy(), 0, [where])
+    if len(found.other):
+        what = "mask is not a run-length encoding"
+        raise UserError(f"{where}, frame {found.other[0]}", what, 'write {"size": [h, w], "counts": "..."} or null')
+    return tuple(None if mask < 0 else mask_of(found.table, mask) for mask in found.table.frame_mask.tolist())
+
+
+def mark_done(folder: Path, videos: Sequence[Video], vocabulary: Vocabulary) -> None:
+    """Note that a job's results are complete; its frames are not needed any more."""
+    shutil.rmtree(folder / FRAMES, ignore_errors=True)
+    write_json(folder / DONE, msgspec.to_builtins(Done([v.id for v in videos], vocabulary.digest)))
+
+
+def find_done(scratch: Path) -> dict[Path, Done]:
+    """The finished jobs that an earlier session left, by their folder."""
+    found = {path.parent: _read_done(path.parent) for path in sorted(scratch.glob(f"*/{DONE}"))}
+    return {folder: done for folder, done in found.items() if done is not None}
+
+
+def _read_done(folder: Path) -> Done | None:
+    """The note that a job is done; ``None`` where there is none or it is damaged: the job then counts as unfinished."""
+    try:
+        return msgspec.json.decode((folder / DONE).read_bytes(), type=Done)
+    except (OSError, msgspec.MsgspecError):
+        return None

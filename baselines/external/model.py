@@ -1,0 +1,206 @@
+"""A command as a model: started once for a chunk of videos, its finished chunks kept until their tracks are stored.
+
+Which video breaks a chunk is not known. A chunk that fails is therefore tried again with its first video alone, as the
+engine asks for it once more, and the chunks after it are half as long until they succeed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.baselines.external.config import ExternalConfig
+from harness.baselines.external.job import (
+    JOB,
+    RESULTS,
+    find_done,
+    job_folder,
+    mark_done,
+    read_tracks,
+    write_job,
+)
+from harness.baselines.external.process import Ending, run_command
+from harness.errors import UserError
+from harness.types import LoadContext, Track, Video, Vocabulary
+
+log = logging.getLogger(__name__)
+
+GIVE_UP_AFTER = 3
+"""So many videos that fail one after the other, each alone, say that it is the command and not the videos."""
+
+
+class ExternalModel:
+    """Finds tracks by running a command (`harness.types.ForesightedModel`); ``name`` stands in messages."""
+
+    def __init__(self, config: ExternalConfig, context: LoadContext, name: str = "external") -> None:
+        self.config, self.context, self.name = config, context, name
+        self._directory = config.working_directory.resolve() if config.working_directory else None
+        self._environment = _environment(config)
+        _refuse_missing(config, self._directory, self._environment, name)
+        self._scratch: Path | None = None
+        self._expected: dict[int, Video] = {}
+        self._waiting: dict[Path, dict[int, Video]] = {}
+        """Finished jobs by folder, each with those of its videos that have not been asked for yet."""
+        self._read: dict[int, list[Track]] = {}
+        """Tracks of the finished job that was read last."""
+        self._vocabulary = ""
+        self._chunk = config.chunk
+        self._failed: set[int] = set()
+        self._failed_in_a_row: dict[int, UserError] = {}
+
+    def expect(self, videos: Sequence[Video], scratch: Path) -> None:
+        """Take note of the videos to come, and of the finished jobs that an earlier session left in ``scratch``."""
+        self._scratch = scratch
+        self._expected = {video.id: video for video in videos}
+        for folder, done in find_done(scratch).items():
+            self._vocabulary = done.vocabulary
+            self._waiting[folder] = {v: self._expected[v] for v in done.videos if v in self._expected}
+        if self._waiting:
+            count = sum(map(len, self._waiting.values()))
+            log.info("%s: results of %s videos are there from before", self.name, count)
+
+    def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:
+        """The tracks of ``video`` as the command wrote them; without categories to look for it is not started.
+
+        Raises `UserError` with the command's last lines where it fails, takes too long, or writes nothing useful.
+        """
+        if not vocabulary.categories:
+            return []
+        if vocabulary.digest != self._vocabulary:
+            self._waiting.clear()
+            self._vocabulary = vocabulary.digest
+        tracks = self._take(video, vocabulary)
+        if tracks is None:
+            self._run(self._next_chunk(video), vocabulary)
+            tracks = self._take(video, vocabulary)
+        assert tracks is not None  # a job that ends well has an entry for each of its videos
+        return tracks
+
+    def _take(self, video: Video, vocabulary: Vocabulary) -> list[Track] | None:
+        """Tracks of ``video`` from a finished job, if there is one that has them."""
+        folder = next((f for f, videos in self._waiting.items() if videos.get(video.id) is video), None)
+        if folder is None:
+            return None
+        if video.id not in self._read:
+            try:
+                self._read = read_tracks(folder, list(self._waiting[folder].values()), vocabulary)
+            except UserError as error:
+                log.warning("%s: kept results cannot be used and are made anew: %s", self.name, error)
+                del self._waiting[folder]
+                return None
+        del self._waiting[folder][video.id]
+        return self._read.pop(video.id)
+
+    def _next_chunk(self, video: Video) -> list[Video]:
+        """``video`` and those that follow it, as many as go into one job."""
+        if video.id in self._failed or self._expected.get(video.id) is not video:
+            return [video]
+        known = {v for videos in self._waiting.values() for v in videos}
+        order = list(self._expected)
+        following = order[order.index(video.id) :]
+        return [self._expected[v] for v in following if v not in known][: self._chunk]
+
+    def _run(self, videos: list[Video], vocabulary: Vocabulary) -> None:
+        """Run the command on ``videos`` and take in what it wrote."""
+        failed = self._failed_in_a_row
+        if len(failed) >= GIVE_UP_AFTER and videos[0].id not in failed:
+            what = f"the command failed on {len(failed)} videos in a row and is not started any more"
+            raise UserError(self.name, f"{what}; last: {list(failed.values())[-1]}")
+        self._forget_delivered()
+        folder = job_folder(self._folder(), videos)
+        asked = write_job(folder, videos, vocabulary, self.context)
+        try:
+            tracks = self._results(folder, asked, vocabulary)
+        except UserError as error:
+            self._failed.add(asked[0].id)
+            if len(asked) > 1:
+                self._chunk = len(asked) // 2
+            else:
+                failed[asked[0].id] = error
+            raise
+        mark_done(folder, asked, vocabulary)
+        failed.clear()
+        self._waiting[folder] = {v.id: v for v in asked}
+        self._read = tracks
+        self._chunk = min(self.config.chunk, 2 * self._chunk)
+
+    def _results(self, folder: Path, videos: list[Video], vocabulary: Vocabulary) -> dict[int, list[Track]]:
+        """Start the command on a job that is written, and read its results."""
+        where = f"{self.name}, {_named(videos)}"
+        job = folder.resolve() / JOB
+        command = [word.replace("{job}", str(job)).replace("{folder}", str(job.parent)) for word in self.config.command]
+        if not any("{job}" in word for word in self.config.command):
+            command.append(str(job))
+        log.info("%s: %s", where, command)
+        timeout_s = self.config.timeout_s
+        ending = run_command(
+            command, self._directory, self._environment, timeout_s, lambda line: log.info("| %s", line)
+        )
+        log.info("%s: %s after %.1f s", where, _how(ending), ending.seconds)
+        if ending.code is None:
+            what = f"the command was stopped after {timeout_s:g} s; {_said(ending)}"
+            raise UserError(where, what, "raise timeout_s or lower chunk")
+        if ending.code:
+            what = f"the command ended with {_how(ending)} after {ending.seconds:.1f} s; {_said(ending)}"
+            raise UserError(where, what, f"the run's log has all of it, the job is {job}")
+        if not (folder / RESULTS).is_file():
+            what = f"the command ended well but wrote no {RESULTS}; {_said(ending)}"
+            raise UserError(where, what, 'write a list of tracks to the path that the job gives as "results"')
+        try:
+            return read_tracks(folder, videos, vocabulary)
+        except UserError as error:
+            raise UserError(where, f"the command's results are refused: {error}", _said(ending)) from error
+
+    def _forget_delivered(self) -> None:
+        """Remove the jobs whose videos have all been asked for: whoever asks for the next one has stored them."""
+        for folder in [folder for folder, videos in self._waiting.items() if not videos]:
+            del self._waiting[folder]
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _folder(self) -> Path:
+        """Where jobs lie: in the run's folder, or in a temporary one that ends with this model."""
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="harness-jobs-"))
+            weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+        return self._scratch
+
+
+def _environment(config: ExternalConfig) -> dict[str, str]:
+    """Our environment with the additions; Python is asked not to hold its output back."""
+    changed = {"PYTHONUNBUFFERED": "1", **os.environ, **config.environment}
+    return {name: value for name, value in changed.items() if value is not None}
+
+
+def _refuse_missing(config: ExternalConfig, directory: Path | None, environment: dict[str, str], name: str) -> None:
+    """Refuse what could only fail, before any video is run."""
+    if directory is not None and not directory.is_dir():
+        raise UserError(f"{name}, working_directory", f"{directory} is not a folder", "name the code's folder")
+    program = config.command[0]
+    place = str((directory or Path.cwd()) / program) if "/" in program else program
+    if "{" not in program and shutil.which(place, path=environment.get("PATH")) is None:
+        what = f'"{place}" is no program that can be run'
+        raise UserError(f"{name}, command", what, "name it by its whole path, and make it executable")
+
+
+def _named(videos: list[Video]) -> str:
+    return f"video {videos[0].id}" if len(videos) == 1 else f"videos {videos[0].id} to {videos[-1].id}"
+
+
+def _how(ending: Ending) -> str:
+    if ending.code is None:
+        return "stopped"
+    names = {128 + s.value: s.name for s in signal.Signals}
+    of_signal = f" ({names[ending.code]})" if ending.code in names else ""
+    return f"exit code {ending.code}{of_signal}"
+
+
+def _said(ending: Ending) -> str:
+    if not ending.last_lines:
+        return "it printed nothing"
+    return f"its last lines: {' | '.join(ending.last_lines)}"

@@ -1,0 +1,35 @@
+"""The entry point ``external``, and how others give a command of their own a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.baselines.external.config import ExternalConfig
+from harness.types import LoadContext
+
+if TYPE_CHECKING:
+    from harness.baselines.external.model import ExternalModel
+
+
+@dataclass(frozen=True)
+class ExternalPlugin:
+    """A command as a model plugin. Packages that wrap one method make one with that name and their own defaults.
+
+    ``Config`` is `ExternalConfig` or a subclass of it that gives ``command`` a default.
+    """
+
+    name: str = "external"
+    version: str = "1"
+    summary: str = "Any command line in any environment: reads a job, writes results.json"
+    Config: type[ExternalConfig] = ExternalConfig
+    card: dict[str, Any] = field(default_factory=lambda: {"documentation": "docs/external-models.md"})
+
+    def load(self, config: ExternalConfig, context: LoadContext) -> ExternalModel:
+        """Raises `UserError` where the program or the working directory is not there."""
+        from harness.baselines.external.model import ExternalModel
+
+        return ExternalModel(config, context, self.name)
+
+
+PLUGIN = ExternalPlugin()
