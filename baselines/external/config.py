@@ -30,7 +30,7 @@ class ExternalConfig(BaseModel):
     )
     working_directory: Path | None = Field(None, description="Where it runs; default: where the harness does.")
     environment: dict[str, str | None] = Field(
-        default_factory=dict, description="Variables added to the environment it inherits; null takes one away."
+        {}, description="Variables added to the environment it inherits; null takes one away."
     )
     revision: str = Field("", description="Any text; change it when the same command may give other tracks.")
     chunk: int = Field(10, ge=1, exclude=True, description="Videos per start of the command, at most.")

@@ -25,6 +25,8 @@ class BrightPixels:
         self.config = config
 
     def predict(self, video, vocabulary):
+        if not vocabulary.categories:
+            return
         masks = []
         for image in video.read():
             bright = np.asfortranarray((image.max(axis=2) > self.config.threshold).astype(np.uint8))

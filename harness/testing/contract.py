@@ -1,0 +1,146 @@
+"""Checking a model against the contract, with a report of every rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from harness import plugins
+from harness.testing import rules
+from harness.testing.trials import Outcome, Trial, attempt, describe, ordinary, special
+from harness.types import Dataset, LoadContext, Model
+
+
+@dataclass(frozen=True)
+class Check:
+    """One rule: ``broken`` says how it is broken, ``left_out`` why it was not looked at."""
+
+    name: str
+    broken: str = ""
+    left_out: str = ""
+
+    def __str__(self) -> str:
+        if self.broken:
+            return f"  BROKEN    {self.name}: {self.broken}"
+        return f"  left out  {self.name}: {self.left_out}" if self.left_out else f"  ok        {self.name}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of every rule, in the order in which they were looked at."""
+
+    model: str
+    checks: tuple[Check, ...]
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Names of the rules that are broken."""
+        return tuple(check.name for check in self.checks if check.broken)
+
+    def __str__(self) -> str:
+        count = len(self.broken)
+        head = f"model {self.model}: " + (f"{count} of {len(self.checks)} rules broken" if count else "all rules kept")
+        return "\n".join([head, *map(str, self.checks)])
+
+
+class ContractError(AssertionError):
+    """A model breaks the contract; the message is the whole report."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        super().__init__(str(report))
+
+
+def check_model(
+    model: str | Model | Any,
+    config: BaseModel | Mapping[str, Any] | None = None,
+    *,
+    dataset: Dataset | None = None,
+    checkpoint: Path | None = None,
+    device: str = "cpu",
+    precision: str = "fp32",
+) -> Report:
+    """Check a model against everything that the harness relies on; raises `ContractError` with a report.
+
+    ``model`` is the name of an installed plugin, a plugin (`harness.types.ModelPlugin`) or a loaded model
+    (`harness.types.Model`). Plugins are loaded with ``config`` (their ``Config``, or its values; default: its
+    defaults), ``checkpoint``, ``device`` and ``precision``. The model is tried on the beginnings of the first two
+    videos of ``dataset``, and on videos made of the first one; the default is ``shapes``, which is generated. It
+    predicts some twenty times on videos of up to six frames. Raises `UserError` for a plugin that is not installed.
+    """
+    dataset = dataset or plugins.dataset("shapes").open(Path(), "val")
+    context = LoadContext(dataset, device, precision, checkpoint)
+    checks: list[Check] = []
+    name = model if isinstance(model, str) else str(getattr(model, "name", type(model).__name__))
+    if isinstance(model, str) or hasattr(model, "load"):
+        plugin = plugins.model(model) if isinstance(model, str) else model
+        checks.append(Check("plugin", _plugin_faults(plugin, model if isinstance(model, str) else None)))
+        try:
+            loaded = plugin.load(_config(plugin, config), context)
+        # A plugin is anybody's code and may raise anything: that is what is to be found out here.
+        except Exception as error:
+            raise ContractError(Report(name, (*checks, Check("load", describe(error))))) from error
+        checks.append(Check("load", "" if hasattr(loaded, "predict") else "what load gives has no predict"))
+    else:
+        loaded = model
+    if not checks or not checks[-1].broken:
+        checks += _checks(loaded, dataset)
+    report = Report(name, tuple(checks))
+    if report.broken:
+        raise ContractError(report)
+    return report
+
+
+def _config(plugin: Any, config: BaseModel | Mapping[str, Any] | None) -> Any:
+    return config if isinstance(config, BaseModel) else plugin.Config.model_validate(dict(config or {}))
+
+
+def _plugin_faults(plugin: Any, entry_point: str | None) -> str:
+    """What a plugin lacks; see `harness.types.ModelPlugin`."""
+    for attribute in ("name", "version", "summary"):
+        value = getattr(plugin, attribute, None)
+        if not isinstance(value, str) or not value:
+            return f"{attribute} is {value!r}, not a text"
+    if entry_point is not None and plugin.name != entry_point:
+        return f'its name is "{plugin.name}", the entry point\'s "{entry_point}"'
+    kind = getattr(plugin, "Config", None)
+    if not isinstance(kind, type) or not issubclass(kind, BaseModel):
+        return f"Config is {kind!r}, not a pydantic model"
+    if not kind.model_config.get("frozen") or kind.model_config.get("extra") != "forbid":
+        return 'Config needs model_config = ConfigDict(frozen=True, extra="forbid"): misspelt keys must be errors'
+    return ""
+
+
+def _checks(model: Model, dataset: Dataset) -> Iterator[Check]:
+    """Look at every rule; those that need what another one found missing are left out."""
+    first, *rest = ordinary(dataset)
+    outcomes = [attempt(model, trial) for trial in (first, *rest)]
+    fails = rules.no_error(outcomes)
+    yield Check("predict", fails)
+    if fails:
+        yield Check("all others", left_out="predict fails on ordinary videos")
+        return
+    kinds = {name: [attempt(model, trial) for trial in trials] for name, trials in special(dataset).items()}
+    everything = [*outcomes, *(outcome for those in kinds.values() for outcome in those)]
+    yield Check("finds something", rules.finds_something(everything))
+    for name, rule in rules.TRACK_RULES.items():
+        yield Check(name, rule(everything))
+    for name, those in kinds.items():
+        yield Check(name, (rules.finds_nothing if name == "empty vocabulary" else rules.no_error)(those))
+    yield from _repeated(model, outcomes[0], rest[0] if rest else None)
+
+
+def _repeated(model: Model, fresh: Outcome, other: Trial | None) -> Iterator[Check]:
+    """The rules that need more than one prediction for the same video."""
+    varies = rules.deterministic(model, fresh.trial)
+    yield Check("determinism", varies)
+    if varies or other is None:
+        reason = "tracks vary anyway" if varies else "the dataset has one video only"
+        yield Check("independence of other videos", left_out=reason)
+    else:
+        yield Check("independence of other videos", rules.independent(model, fresh, other))
+    yield Check("memory", rules.memory(model, fresh.trial))

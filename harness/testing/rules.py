@@ -1,0 +1,200 @@
+"""The rules of the contract between a model and the harness. Each returns what breaks it, or an empty string."""
+
+from __future__ import annotations
+
+import gc
+import math
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator
+from numbers import Real
+
+from harness.errors import UserError
+from harness.store import tabulate
+from harness.testing.trials import Outcome, Trial, attempt
+from harness.types import Model, Rle, Track
+
+REPEATS = 4
+GROWTH = 0.25
+"""Share of a video's decoded frames by which memory may grow with every video."""
+
+OutcomeRule = Callable[[Iterable[Outcome]], str]
+
+
+def no_error(outcomes: Iterable[Outcome]) -> str:
+    """`predict` raises nothing and gives `Track` objects."""
+    return next((f"on {o.trial.name}: {o.error}" for o in outcomes if o.error), "")
+
+
+def finds_something(outcomes: Iterable[Outcome]) -> str:
+    """Without a single track the other rules say nothing."""
+    if any(o.tracks for o in outcomes):
+        return ""
+    return (
+        "no track was found on any video; give a dataset in whose first videos it finds something, or lower thresholds"
+    )
+
+
+def finds_nothing(outcomes: Iterable[Outcome]) -> str:
+    """Nothing was asked for, so nothing is found: neither a track nor an error."""
+    outcomes = list(outcomes)
+    found = next((f"{len(o.tracks)} tracks on {o.trial.name}" for o in outcomes if o.tracks), "")
+    return no_error(outcomes) or found
+
+
+def video_ids(outcomes: Iterable[Outcome]) -> str:
+    """Every track is of the video that was asked for."""
+    for where, outcome, track in _tracks(outcomes):
+        if track.video_id != outcome.trial.video.id:
+            return f"{where}: video_id is {track.video_id!r}, the video's id is {outcome.trial.video.id}"
+    return ""
+
+
+def frame_counts(outcomes: Iterable[Outcome]) -> str:
+    """Every track has one entry per frame."""
+    for where, outcome, track in _tracks(outcomes):
+        if len(track.masks) != len(outcome.trial.video.frames):
+            frames = len(outcome.trial.video.frames)
+            return f"{where}: {len(track.masks)} masks for {frames} frames; give None where the object is absent"
+    return ""
+
+
+def mask_sizes(outcomes: Iterable[Outcome]) -> str:
+    """Every mask is an `Rle` in the size of the video, (height, width)."""
+    for where, outcome, track in _tracks(outcomes):
+        shape = outcome.trial.video.height, outcome.trial.video.width
+        for frame, mask in enumerate(track.masks):
+            if mask is not None and not isinstance(mask, Rle):
+                return f"{where}, frame {frame}: mask is a {type(mask).__name__}, not a harness.types.Rle"
+            if mask is not None and tuple(mask.size) != shape:
+                hint = "; that is (width, height)" if tuple(mask.size) == shape[::-1] else ""
+                return f"{where}, frame {frame}: mask size is {tuple(mask.size)}, the video's {shape}{hint}"
+    return ""
+
+
+def mask_encodings(outcomes: Iterable[Outcome]) -> str:
+    """Every mask is COCO's compressed run-length encoding, as bytes, and covers the frame exactly."""
+    for where, outcome, track in _tracks(outcomes):
+        video = outcome.trial.video
+        masks = [m for m in track.masks if isinstance(m, Rle) and tuple(m.size) == (video.height, video.width)]
+        text = next((m.counts for m in masks if not isinstance(m.counts, bytes)), None)
+        if text is not None:
+            return f"{where}: counts are a {type(text).__name__}, not bytes; pycocotools' encode gives bytes"
+        for start in range(0, len(masks), len(video.frames)):
+            part = masks[start : start + len(video.frames)]
+            whole = (*part, *[None] * (len(video.frames) - len(part)))
+            try:
+                tabulate(video, [Track(video.id, 0, 0.5, whole)])
+            except UserError as error:
+                return f"{where}: {error.what}"
+    return ""
+
+
+def scores(outcomes: Iterable[Outcome]) -> str:
+    """Every score is a finite number in [0, 1]."""
+    for where, _, track in _tracks(outcomes):
+        if not isinstance(track.score, Real) and not hasattr(track.score, "__float__"):
+            return f"{where}: score is a {type(track.score).__name__}, not a number"
+        if not math.isfinite(track.score) or not 0 <= track.score <= 1:
+            return f"{where}: score is {track.score}, not in [0, 1]"
+    return ""
+
+
+def categories(outcomes: Iterable[Outcome]) -> str:
+    """Every category is one that was asked for: its id, not its position in the vocabulary."""
+    for where, outcome, track in _tracks(outcomes):
+        asked = [c.id for c in outcome.trial.vocabulary.categories]
+        if track.category_id not in asked:
+            known = ", ".join(map(str, asked[:5])) + (", ..." if len(asked) > 5 else "")
+            position = " (a position in the vocabulary?)" if 0 <= track.category_id <= len(asked) else ""
+            return f"{where}: category {track.category_id!r}{position} was not asked for, but {known}"
+    return ""
+
+
+def _tracks(outcomes: Iterable[Outcome]) -> Iterator[tuple[str, Outcome, Track]]:
+    for outcome in outcomes:
+        for number, track in enumerate(outcome.tracks):
+            yield f"on {outcome.trial.name}, track {number}", outcome, track
+
+
+TRACK_RULES: dict[str, OutcomeRule] = {
+    "video ids": video_ids,
+    "frame counts": frame_counts,
+    "mask sizes": mask_sizes,
+    "mask encodings": mask_encodings,
+    "scores": scores,
+    "categories": categories,
+}
+"""What every track must keep to, in whatever trial it was found."""
+
+
+def deterministic(model: Model, trial: Trial) -> str:
+    """The same video gives the same tracks: Python's, numpy's and torch's random numbers are seeded before each."""
+    attempt(model, trial)
+    second, third = (attempt(model, trial) for _ in range(2))
+    return _difference(second, third, f"{trial.name}, twice in a row with the same seed")
+
+
+def independent(model: Model, before: Outcome, other: Trial) -> str:
+    """Tracks of a video do not depend on the videos before it; ``before`` is what a fresh model gave."""
+    attempt(model, other)
+    after = attempt(model, before.trial)
+    return _difference(before, after, f"{before.trial.name}, by a fresh model and after {other.name}")
+
+
+def _difference(one: Outcome, two: Outcome, what: str) -> str:
+    if one.error or two.error:
+        return f"{what}: {one.error or two.error}"
+    if len(one.tracks) != len(two.tracks):
+        return f"{what}: {len(one.tracks)} tracks and {len(two.tracks)} tracks"
+    for number, (a, b) in enumerate(zip(one.tracks, two.tracks, strict=True)):
+        if a.category_id != b.category_id:
+            return f"{what}: category of track {number} differs ({a.category_id!r} and {b.category_id!r})"
+        if a.score != b.score and a.score == a.score:  # what is no number is told by another rule
+            return f"{what}: score of track {number} differs ({a.score!r} and {b.score!r})"
+        if _encoded(a) != _encoded(b):
+            return f"{what}: masks of track {number} differ"
+    return ""
+
+
+def _encoded(track: Track) -> list[Rle | None]:
+    """The masks that can be compared; others are told by another rule."""
+    return [mask if isinstance(mask, Rle) else None for mask in track.masks]
+
+
+def memory(model: Model, trial: Trial) -> str:
+    """Memory does not grow from video to video: neither Python's and numpy's, nor torch's tensors on any device."""
+    frames = trial.video.frames
+    decoded = sum(frames[i].nbytes for i in range(len(frames)))
+    gc.collect()
+    gc.freeze()  # what is there already is not looked through again and again
+    tracemalloc.start()
+    try:
+        held = []
+        for _ in range(REPEATS + 1):
+            outcome = attempt(model, trial)
+            if outcome.error:
+                return f"on {trial.name}: {outcome.error}"
+            del outcome
+            gc.collect()
+            held.append(tracemalloc.get_traced_memory()[0] + _tensor_bytes())
+    finally:
+        tracemalloc.stop()
+        gc.unfreeze()
+    growth = (held[-1] - held[0]) / REPEATS
+    if growth <= GROWTH * decoded:
+        return ""
+    return f"{growth / 1024:.0f} KiB more are held after every video of {decoded / 1024:.0f} KiB of decoded frames"
+
+
+def _tensor_bytes() -> int:
+    """Bytes of the torch tensors that came since `gc.freeze`, each storage once."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return 0
+    storages = {}
+    for thing in gc.get_objects():
+        if type(thing) in (torch.Tensor, torch.nn.Parameter) and thing.layout == torch.strided:
+            storage = thing.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())

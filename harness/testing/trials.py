@@ -1,0 +1,116 @@
+"""What a model is tried on, and what came of it: short videos of several sizes and lengths, several vocabularies."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from harness.engines.local import seed_chance
+from harness.types import Dataset, Frames, Image, Model, Track, Video, Vocabulary
+
+FRAMES = 6
+"""Frames of a video that are used, at most."""
+RENUMBERED = 1000
+"""Added to category ids, so that they are no positions in any list."""
+
+
+@dataclass(frozen=True)
+class Excerpt(Frames):
+    """The first frames of a video, each changed in the same way."""
+
+    source: Frames
+    length: int
+    change: Callable[[Image], Image]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, frame_index: int, /) -> Image:
+        if not 0 <= frame_index < self.length:
+            raise IndexError(frame_index)
+        return np.ascontiguousarray(self.change(self.source[frame_index]))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One video with one vocabulary; ``name`` stands in messages."""
+
+    name: str
+    video: Video
+    vocabulary: Vocabulary
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a model gave in a trial; with an ``error`` there are no tracks."""
+
+    trial: Trial
+    tracks: list[Track]
+    error: str = ""
+
+
+def _excerpt(video: Video, length: int = FRAMES) -> Video:
+    return replace(video, frames=Excerpt(video.frames, min(length, len(video.frames)), lambda image: image))
+
+
+def _resized(video: Video, video_id: int, name: str, change: Callable[[Image], Image]) -> Video:
+    """A video of its own whose first frames are ``video``'s, changed; three frames are enough."""
+    frames = Excerpt(video.frames, min(3, len(video.frames)), change)
+    height, width = frames[0].shape[:2]
+    return Video(video_id, name, height, width, frames)
+
+
+def ordinary(dataset: Dataset) -> list[Trial]:
+    """The beginnings of the first two videos, with the whole vocabulary."""
+    return [Trial(f"video {v.id}", _excerpt(v), dataset.vocabulary) for v in dataset.videos[:2]]
+
+
+def special(dataset: Dataset) -> dict[str, list[Trial]]:
+    """The trials of a particular kind, by the rule that they are for. Changed videos have ids that are not in use."""
+    first, words = dataset.videos[0], dataset.vocabulary
+    new = max(v.id for v in dataset.videos) + 1
+    single = Video(new, "one frame", first.height, first.width, Excerpt(first.frames, 1, lambda image: image))
+    tall = _resized(first, new + 1, "rows and columns swapped", lambda image: image.transpose(1, 0, 2))
+    odd = _resized(first, new + 2, "odd size", lambda image: image[: _odd(len(image)), : _odd(image.shape[1] - 6)])
+    small = _resized(first, new + 3, "24x32", lambda image: image[:24, :32])
+    one = Vocabulary(words.categories[-1:])
+    moved = Vocabulary(tuple(replace(c, id=c.id + RENUMBERED) for c in reversed(words.categories)))
+    excerpt = _excerpt(first, 2)
+    return {
+        "one frame": [Trial("a video of one frame", single, words)],
+        "sizes": [Trial(f"frames of {v.height}x{v.width} ({v.name})", v, words) for v in (tall, odd, small)],
+        "empty vocabulary": [Trial("an empty vocabulary", excerpt, Vocabulary(()))],
+        "other vocabularies": [
+            Trial("a vocabulary of one word", excerpt, one),
+            Trial("a vocabulary in another order with other ids", excerpt, moved),
+        ],
+    }
+
+
+def _odd(side: int) -> int:
+    return side - 1 + side % 2
+
+
+def attempt(model: Model, trial: Trial) -> Outcome:
+    """Let a model predict, seeded as a run seeds it; whatever it raises is the outcome."""
+    seed_chance(0, trial.video.id)
+    try:
+        tracks: list[Any] = list(model.predict(trial.video, trial.vocabulary))
+    # A model is anybody's code and may raise anything: that is what is to be found out here.
+    except Exception as error:
+        return Outcome(trial, [], describe(error))
+    for number, track in enumerate(tracks):
+        if not isinstance(track, Track):
+            return Outcome(trial, [], f"track {number} is a {type(track).__name__}, not a harness.types.Track")
+    return Outcome(trial, tracks)
+
+
+def describe(error: Exception) -> str:
+    """An exception in one line, with the place that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return " ".join(f"{type(error).__name__}: {error}".split()) + place
