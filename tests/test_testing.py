@@ -194,6 +194,19 @@ class Helpless(Colourful):
         yield from super().predict(video, vocabulary)
 
 
+class Demanding(Colourful):
+    """Says that it wants words."""
+
+    def predict(self, video: Video, vocabulary: Vocabulary) -> Iterator[Track]:
+        if not vocabulary.categories:
+            raise UserError("vocabulary", "is empty", "name at least one category")
+        yield from super().predict(video, vocabulary)
+
+
+def test_an_empty_vocabulary_may_be_refused() -> None:
+    assert check_model(Demanding(), dataset=patches()).broken == ()
+
+
 @pytest.mark.parametrize(("model", "says"), [(Talkative(), "1 tracks on"), (Helpless(), "IndexError")])
 def test_an_empty_vocabulary_is_asked_for(model: Any, says: str) -> None:
     with pytest.raises(ContractError, match=says) as caught:

@@ -60,7 +60,7 @@ def check_model(
     config: BaseModel | Mapping[str, Any] | None = None,
     *,
     dataset: Dataset | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     device: str = "cpu",
     precision: str = "fp32",
 ) -> Report:
@@ -73,7 +73,7 @@ def check_model(
     predicts some twenty times on videos of up to six frames. Raises `UserError` for a plugin that is not installed.
     """
     dataset = dataset or plugins.dataset("shapes").open(Path(), "val")
-    context = LoadContext(dataset, device, precision, checkpoint)
+    context = LoadContext(dataset, device, precision, Path(checkpoint) if checkpoint else None)
     checks: list[Check] = []
     name = model if isinstance(model, str) else str(getattr(model, "name", type(model).__name__))
     if isinstance(model, str) or hasattr(model, "load"):

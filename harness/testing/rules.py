@@ -36,8 +36,8 @@ def finds_something(outcomes: Iterable[Outcome]) -> str:
 
 
 def finds_nothing(outcomes: Iterable[Outcome]) -> str:
-    """Nothing was asked for, so nothing is found: neither a track nor an error."""
-    outcomes = list(outcomes)
+    """Nothing was asked for: nothing is found, or a `UserError` says that something has to be asked for."""
+    outcomes = [o for o in outcomes if not o.refused]
     found = next((f"{len(o.tracks)} tracks on {o.trial.name}" for o in outcomes if o.tracks), "")
     return no_error(outcomes) or found
 

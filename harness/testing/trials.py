@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.engines.local import seed_chance
+from harness.errors import UserError
 from harness.types import Dataset, Frames, Image, Model, Track, Video, Vocabulary
 
 FRAMES = 6
@@ -46,11 +47,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a model gave in a trial; with an ``error`` there are no tracks."""
+    """What a model gave in a trial; with an ``error`` there are no tracks. ``refused``: it was a `UserError`."""
 
     trial: Trial
     tracks: list[Track]
     error: str = ""
+    refused: bool = False
 
 
 def _excerpt(video: Video, length: int = FRAMES) -> Video:
@@ -102,7 +104,7 @@ def attempt(model: Model, trial: Trial) -> Outcome:
         tracks: list[Any] = list(model.predict(trial.video, trial.vocabulary))
     # A model is anybody's code and may raise anything: that is what is to be found out here.
     except Exception as error:
-        return Outcome(trial, [], describe(error))
+        return Outcome(trial, [], describe(error), isinstance(error, UserError))
     for number, track in enumerate(tracks):
         if not isinstance(track, Track):
             return Outcome(trial, [], f"track {number} is a {type(track).__name__}, not a harness.types.Track")
