@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import pickle
-import re
-import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from harness.errors import UserError
+from harness.models.checkpoint_files import (
+    State,
+    check_names_and_shapes,
+    count,
+    first_line,
+    read_tensors,
+    short_edge_of,
+)
 from harness.models.clipvis.clip_backbone import PRETRAINED, open_clip
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.network import Architecture, ClipVisNetwork
@@ -24,10 +27,7 @@ CLIP = "backbone.clip_model."
 PIXEL_DECODER = "sem_seg_head.pixel_decoder."
 PREDICTOR = "sem_seg_head.predictor."
 POINTS_AND_LEVELS = 4 * 3
-SHORT_EDGE = "short_edge"
 MEND = "use a checkpoint of CLIP-VIS as its authors or `harness train` publish it"
-
-State = dict[str, Tensor]
 
 
 def load_network(path: Path, config: ClipVisConfig | None = None) -> ClipVisNetwork:
@@ -36,28 +36,15 @@ def load_network(path: Path, config: ClipVisConfig | None = None) -> ClipVisNetw
     Raises `UserError` for a file that cannot be read, holds code, is no CLIP-VIS, or lacks, adds or misshapes a tensor.
     """
     config = config or ClipVisConfig()
-    state = read_state(path)
+    state = read_tensors(path, MEND)
     if not any(name.startswith(CLIP) for name in state):
         state |= pretrained_clip(path, state, config)
     architecture = architecture_of(state, path)
     with torch.device("meta"):
         network = ClipVisNetwork(architecture, config.quick_gelu)
-    check_names_and_shapes(network.state_dict(), state, path)
-    network.short_edge = short_edge_of(path) or network.short_edge
+    check_names_and_shapes(network.state_dict(), state, path, "CLIP-VIS", MEND)
+    network.short_edge = short_edge_of(path, MEND) or network.short_edge
     return assign(network, state)
-
-
-def short_edge_of(path: Path) -> int | None:
-    """The size for inference that the metadata of a ``.safetensors`` file state, in pixels."""
-    if path.suffix != ".safetensors":
-        return None
-    with safe_open(path, "pt") as file:
-        stated = (file.metadata() or {}).get(SHORT_EDGE)
-    if stated is None:
-        return None
-    if not stated.isdecimal() or not 32 <= int(stated) <= 8192:
-        raise UserError(str(path), f"its metadata say {SHORT_EDGE} {stated!r}, which is no size in pixels", MEND)
-    return int(stated)
 
 
 def assign(network: ClipVisNetwork, state: Mapping[str, Tensor]) -> ClipVisNetwork:
@@ -67,36 +54,6 @@ def assign(network: ClipVisNetwork, state: Mapping[str, Tensor]) -> ClipVisNetwo
     return network.eval()
 
 
-def read_state(path: Path) -> State:
-    """Read the tensors of a ``.safetensors`` file, or of a ``.pth`` plain or under ``model``, as float32."""
-    if not path.is_file():
-        raise UserError(str(path), "there is no such checkpoint", "give --checkpoint the path of a file")
-    document = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    inner = document.get("model", document) if isinstance(document, dict) else None
-    if not isinstance(inner, dict) or not inner or not all(isinstance(v, Tensor) for v in inner.values()):
-        raise UserError(str(path), "is no dictionary of tensors, plain or under `model`", MEND)
-    return {str(name): t.float() if t.is_floating_point() else t for name, t in inner.items()}
-
-
-def _read_safetensors(path: Path) -> Any:
-    try:
-        return load_file(path)
-    except (SafetensorError, ValueError, OSError) as error:
-        raise UserError(str(path), f"is no safetensors file, or a broken one ({_line(error)})", MEND) from error
-
-
-def _read_torch(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            str(path), "is no file of plain tensors: it is broken or would run code when read", MEND
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError) as error:
-        # what PyTorch raises for truncated and foreign files depends on where the damage lies
-        raise UserError(str(path), f"cannot be read as a PyTorch checkpoint ({_line(error)})", MEND) from error
-
-
 def architecture_of(state: Mapping[str, Tensor], path: Path) -> Architecture:
     """Read every size off the tensors themselves."""
     try:
@@ -104,12 +61,12 @@ def architecture_of(state: Mapping[str, Tensor], path: Path) -> Architecture:
         offsets = state[f"{PIXEL_DECODER}transformer.encoder.layers.0.self_attn.sampling_offsets.bias"]
         return Architecture(
             clip_model=clip_model_of(state, path),
-            decoder_layers=_count(state, rf"{PREDICTOR}transformer_cross_attention_layers\.(\d+)\."),
+            decoder_layers=count(state, rf"{PREDICTOR}transformer_cross_attention_layers\.(\d+)\."),
             queries=state[f"{PREDICTOR}query_feat.weight"].shape[0],
             dim=dim,
             heads=max(1, offsets.shape[0] // (2 * POINTS_AND_LEVELS)),
             feedforward=state[f"{PREDICTOR}transformer_ffn_layers.0.linear1.weight"].shape[0],
-            encoder_layers=_count(state, rf"{PIXEL_DECODER}transformer\.encoder\.layers\.(\d+)\."),
+            encoder_layers=count(state, rf"{PIXEL_DECODER}transformer\.encoder\.layers\.(\d+)\."),
             encoder_feedforward=state[f"{PIXEL_DECODER}transformer.encoder.layers.0.linear1.weight"].shape[0],
         )
     except (KeyError, IndexError) as error:
@@ -131,13 +88,13 @@ def clip_model_of(state: Mapping[str, Tensor], path: Path) -> str:
 def _signature(state: Mapping[str, Tensor]) -> tuple[object, ...]:
     """What tells CLIP models apart: joint size, text tower, image tower."""
     text = state[f"{CLIP}text_projection"].shape
-    layers = _count(state, rf"{CLIP}transformer\.resblocks\.(\d+)\.")
+    layers = count(state, rf"{CLIP}transformer\.resblocks\.(\d+)\.")
     visual = f"{CLIP}visual."
     if f"{visual}attnpool.positional_embedding" in state:
-        blocks = tuple(_count(state, rf"{visual}layer{i}\.(\d+)\.") for i in (1, 2, 3, 4))
+        blocks = tuple(count(state, rf"{visual}layer{i}\.(\d+)\.") for i in (1, 2, 3, 4))
         side = round((state[f"{visual}attnpool.positional_embedding"].shape[0] - 1) ** 0.5)
         return (text[1], text[0], layers, "resnet", blocks, state[f"{visual}conv3.weight"].shape[0], side)
-    depths = tuple(_count(state, rf"{visual}trunk\.stages\.{i}\.blocks\.(\d+)\.") for i in range(4))
+    depths = tuple(count(state, rf"{visual}trunk\.stages\.{i}\.blocks\.(\d+)\.") for i in range(4))
     width = state[f"{visual}trunk.stem.0.weight"].shape[0]
     head = "mlp" if f"{visual}head.mlp.fc1.weight" in state else "linear"
     return (text[1], text[0], layers, "convnext", depths, width, head)
@@ -180,7 +137,7 @@ def pretrained_clip(path: Path, state: Mapping[str, Tensor], config: ClipVisConf
     except (RuntimeError, OSError, ValueError) as error:  # open_clip reports a failed download as RuntimeError
         raise UserError(
             str(path),
-            f"holds no CLIP weights, and {name} ({source}) cannot be had: {_line(error)}",
+            f"holds no CLIP weights, and {name} ({source}) cannot be had: {first_line(error)}",
             "go online once, or set clip_pretrained to a local file of these weights",
         ) from error
     return {f"{CLIP}{key}": t.float() if t.is_floating_point() else t for key, t in clip.state_dict().items()}
@@ -195,35 +152,3 @@ def _clip_model_by_channels(state: Mapping[str, Tensor], path: Path) -> str:
     if channels not in known:
         raise UserError(str(path), f"holds no CLIP weights; its backbone has {channels} channels", "set clip_model")
     return known[channels]
-
-
-def check_names_and_shapes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
-    """Raise `UserError` that says which tensors are missing, unexpected or misshapen."""
-    shared = expected.keys() & found.keys()
-    faults = {
-        "missing": [name for name in expected if name not in shared],
-        "unexpected": [name for name in found if name not in shared],
-        "misshapen": [
-            f"{name} {tuple(found[name].shape)} where {tuple(expected[name].shape)} is needed"
-            for name in expected
-            if name in shared and found[name].shape != expected[name].shape
-        ],
-    }
-    told = [f"{len(names)} {kind} ({_some(names)})" for kind, names in faults.items() if names]
-    if told:
-        raise UserError(str(path), f"tensors differ from CLIP-VIS: {', '.join(told)}", MEND)
-
-
-def _count(state: Iterable[str], pattern: str) -> int:
-    """Number of distinct indices that ``pattern`` finds in the names."""
-    compiled = re.compile(pattern)
-    return len({match.group(1) for name in state if (match := compiled.match(name))})
-
-
-def _some(names: list[str], shown: int = 3) -> str:
-    return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
-
-
-def _line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__

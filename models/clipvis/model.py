@@ -6,25 +6,19 @@ only their masks are encoded. At no time is a mask of the whole video at full si
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
-from itertools import islice
+from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harness.errors import UserError
-from harness.frames import read_ahead
 from harness.models.clipvis.classifier import QueryClassifier
 from harness.models.clipvis.config import ClipVisConfig
+from harness.models.clipvis.detections import ImageDetection, choose_masks, image_detections, tracks_of
 from harness.models.clipvis.kept_masks import KeptMasks
-from harness.models.clipvis.mask_encoding import encode_masks
 from harness.models.clipvis.network import ClipVisNetwork
-from harness.models.clipvis.postprocess import VideoEvidence, best, image_scores, mask_score
+from harness.models.clipvis.postprocess import VideoEvidence, image_scores, mask_score
 from harness.models.clipvis.preprocess import Geometry, geometry, normalise, padding_maps, resize
 from harness.models.clipvis.query_matching import QueryMatcher
 from harness.models.clipvis.text_classifier import (
@@ -34,25 +28,11 @@ from harness.models.clipvis.text_classifier import (
     weights_digest,
 )
 from harness.models.mask2former.transformer_decoder import DecoderOutput
-from harness.types import Image, Rle, Track, Video, Vocabulary
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-AHEAD = 4
-"""Frames that are decoded and resized before they are needed."""
-
-Stages = Callable[[str], AbstractContextManager[object]]
+from harness.models.video_windows import Stages, WindowedModel
+from harness.types import Image, Track, Video, Vocabulary
 
 
-class ImageDetection(NamedTuple):
-    """One object of a still image."""
-
-    label: int
-    """Position of its class in the vocabulary."""
-    score: float
-    mask: Rle
-
-
-class ClipVis:
+class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
     """Finds the tracks of a video for any vocabulary (`harness.types.Model`).
 
     ``precision`` is ``fp32``, ``bf16`` or ``fp16`` (autocast; the pixel decoder stays in float32). ``text_cache`` is a
@@ -68,12 +48,11 @@ class ClipVis:
         text_cache: Path | None = None,
         stage: Stages = lambda name: nullcontext(),
     ) -> None:
-        self.network = network.to(device).eval()
         self.config = config or ClipVisConfig()
+        super().__init__(self.config.window, device, precision, stage)
+        self.network = network.to(device).eval()
         self.short_edge = self.config.short_edge or network.short_edge
-        self.device, self.dtype = torch.device(device), PRECISIONS[precision]
-        self.text_cache, self.stage = text_cache, stage
-        self._window = self.config.window
+        self.text_cache = text_cache
         self._vocabulary: tuple[str, TextClassifier] | None = None
         self._classify = QueryClassifier(
             network.backbone,
@@ -92,7 +71,7 @@ class ClipVis:
         masks = KeptMasks(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)
         inside = self._inside(sizes)
         with closing(VideoEvidence(config)) as evidence:
-            for output, dense in self._outputs(video, sizes):
+            for output, dense in self.outputs(video, sizes):
                 with self.stage("matching"):
                     order = matcher.match(output.embeddings)
                 with self.stage("classification"):
@@ -113,12 +92,7 @@ class ClipVis:
         inside = self._inside(sizes)
         logits = self._classify(dense, output.mask_logits, classifier, inside[0] if inside else None)[0]
         scores = image_scores(logits.softmax(-1), output.ious[0, :, 0], output.object_logits[0], config)
-        top, queries, labels = best(scores, detections)
-        unique, position = torch.unique(queries, return_inverse=True)
-        encoded = encode_masks(output.mask_logits[0, unique], sizes, confidence=True)
-        final = top.cpu() * mask_score(encoded.confidence, encoded.area)[position.cpu()]
-        order = torch.argsort(final, descending=True, stable=True).tolist()
-        return [ImageDetection(int(labels[i]), float(final[i]), encoded.rles[int(position[i])]) for i in order]
+        return image_detections(scores, output.mask_logits[0], sizes, detections)
 
     def text_classifier(self, vocabulary: Vocabulary) -> TextClassifier:
         """Text embeddings of ``vocabulary``: those of the last call, or kept on disk, or computed."""
@@ -181,35 +155,6 @@ class ClipVis:
         inside = self._inside(sizes)
         return self._classify(dense, output.mask_logits, classifier, inside[0] if inside else None)
 
-    def _outputs(self, video: Video, sizes: Geometry) -> Iterator[tuple[DecoderOutput, Tensor]]:
-        """Yield what `forward` gives for each window; the window is halved once if the GPU cannot hold it."""
-        for window in self._windows(video, sizes):
-            waiting = [window]
-            while waiting:
-                frames = waiting.pop(0)
-                output = self._forward_if_it_fits(frames, sizes)
-                if output is not None:
-                    yield output
-                else:
-                    waiting = [frames[: self._window], frames[self._window :]]
-
-    def _forward_if_it_fits(self, frames: list[Image], sizes: Geometry) -> tuple[DecoderOutput, Tensor] | None:
-        """Run `forward`; the first time that memory runs out halve the window, warn and return ``None``."""
-        try:
-            return self.forward(frames, sizes)
-        except torch.OutOfMemoryError:
-            pass  # what the failed attempt holds is released with the exception, before the next attempt
-        if self._window < self.config.window or len(frames) == 1:
-            what = f"has not enough memory for {len(frames)} frames of {sizes.padded[0]}x{sizes.padded[1]}"
-            raise UserError(
-                f"device {self.device}", what, "lower window or short_edge (--set window=1), or use the CPU"
-            )
-        self._window = -(-len(frames) // 2)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        warnings.warn(f"device {self.device} ran out of memory; window shrunk to {self._window} frames", stacklevel=2)
-        return None
-
     def _inside(self, sizes: Geometry) -> tuple[Tensor, Tensor] | None:
         """Where the picture is at strides 32 and 4, if the padding is to be left out."""
         if self.config.padding_counts:
@@ -217,56 +162,15 @@ class ClipVis:
         outside = padding_maps(sizes, (32, 4), self.device)
         return ~outside[0], ~outside[1]
 
-    def _windows(self, video: Video, sizes: Geometry) -> Iterator[list[Image]]:
-        """Yield the resized frames of the video, a window at a time."""
-        frames = read_ahead(_ResizedFrames(video, sizes.resized), AHEAD)
-        while True:
-            with self.stage("decode"):
-                window = list(islice(frames, self._window))
-            if not window:
-                return
-            yield window
-
     def _tracks(self, video: Video, vocabulary: Vocabulary, evidence: VideoEvidence, masks: KeptMasks) -> list[Track]:
         """Choose the tracks and encode their masks."""
         with self.stage("postprocessing"):
             selection = evidence.select()
-            slots, position = torch.unique(selection.slots, return_inverse=True)
         with self.stage("encoding"):
-            chosen = masks.of(slots)
-            nothing = encode_masks(torch.zeros(1, 1, 1), masks.sizes).rles[0]
+            chosen = choose_masks(selection, masks)
         if self.config.mask_score_at_output:
-            kept = ~selection.suppressed
-            quality = mask_score((chosen.confidence[position] * kept).sum(1), (chosen.area[position] * kept).sum(1))
+            kept, found, own = ~selection.suppressed, chosen.masks, chosen.position
+            quality = mask_score((found.confidence[own] * kept).sum(1), (found.area[own] * kept).sum(1))
         else:
             quality = evidence.mask_scores(selection)
-        final = selection.scores * quality
-        tracks = []
-        for i in torch.argsort(final, descending=True, stable=True).tolist():
-            rles: Iterable[tuple[Rle, bool]] = zip(
-                chosen.rles[int(position[i])], selection.suppressed[i].tolist(), strict=True
-            )
-            category = vocabulary.categories[int(selection.labels[i])].id
-            runs = tuple(nothing if suppressed else rle for rle, suppressed in rles)
-            tracks.append(Track(video.id, category, float(final[i]), runs))
-        return tracks
-
-
-class _ResizedFrames:
-    """Frames of a video at the size of the network's input; resized where they are decoded, ahead of need."""
-
-    def __init__(self, video: Video, size: tuple[int, int]) -> None:
-        self.video, self.size = video, size
-
-    def __len__(self) -> int:
-        return len(self.video.frames)
-
-    def __getitem__(self, frame_index: int, /) -> Image:
-        frame, video = self.video.frames[frame_index], self.video
-        if frame.shape[:2] != (video.height, video.width):
-            raise UserError(
-                f"video {video.id} ({video.name}), frame {frame_index}",
-                f"is {frame.shape[1]}x{frame.shape[0]}, the video is {video.width}x{video.height}",
-                "give all frames of a video one size",
-            )
-        return resize(frame, self.size)
+        return tracks_of(video.id, vocabulary.categories, selection, chosen, selection.scores * quality)

@@ -19,7 +19,7 @@ from harness.models.clipvis.config import ClipVisConfig
 SUPPRESSION_RATIO = 0.1
 """A frame that scores below this share of its track's score loses its mask."""
 
-DISTRIBUTIONS_IN_MEMORY = 128 << 20
+SCORES_IN_MEMORY = 128 << 20
 
 
 class Selection(NamedTuple):
@@ -35,19 +35,46 @@ class Selection(NamedTuple):
     """``(k, F)`` boolean: frames whose mask is taken away."""
 
 
+class SpooledScores:
+    """A number per frame, slot and class until tracks are chosen, of which only theirs are needed.
+
+    In memory up to 128 MB (4 Q C bytes per frame), in an unnamed temporary file beyond. Close it after use.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=SCORES_IN_MEMORY)  # noqa: SIM115
+        self._windows: list[tuple[int, ...]] = []  # shapes (frames, Q, C)
+
+    def add(self, scores: Tensor) -> None:
+        """Keep a window, float32 ``(frames, Q, C)`` on the CPU."""
+        self._windows.append(tuple(scores.shape))
+        self._file.write(scores.contiguous().numpy().tobytes())
+
+    def of(self, slots: Tensor, labels: Tensor) -> Tensor:
+        """The numbers of tracks with these slots and labels, ``(k,)`` each, in every frame: ``(k, F)``."""
+        self._file.seek(0)
+        chosen = []
+        for shape in self._windows:
+            window = np.frombuffer(self._file.read(4 * math.prod(shape)), dtype=np.float32).reshape(shape)
+            chosen.append(torch.from_numpy(window[:, slots.numpy(), labels.numpy()]))
+        return torch.cat(chosen).T
+
+    def close(self) -> None:
+        """Forget them, on disk too."""
+        self._file.close()
+
+
 class VideoEvidence:
     """What is kept of each frame, on the CPU, queries in the order of their slots.
 
-    Scores are summed as frames come. Class distributions are needed again for the tracks that are chosen: they wait in
-    memory up to 128 MB (4 Q C bytes per frame), in an unnamed temporary file beyond. Close it after use.
+    Scores are summed as frames come; class distributions wait for the choice of tracks. Close it after use.
     """
 
     def __init__(self, config: ClipVisConfig) -> None:
         self.config = config
         self.frames = 0
         self._scores = ScoreSums(config)
-        self._distributions = tempfile.SpooledTemporaryFile(max_size=DISTRIBUTIONS_IN_MEMORY)  # noqa: SIM115
-        self._windows: list[tuple[int, ...]] = []  # shapes (frames, Q, C)
+        self._distributions = SpooledScores()
         self._object_logits: list[Tensor] = []  # (frames, Q, 2)
         self._confidence: list[Tensor] = []  # (frames, Q)
         self._area: list[Tensor] = []  # (frames, Q)
@@ -76,8 +103,7 @@ class VideoEvidence:
         self._confidence.append(confidence.cpu()[frames, order])
         self._area.append(area.cpu()[frames, order])
         self._scores.add(p, ious[..., 0].float().cpu()[frames, order], self._area[-1] > 0)
-        self._windows.append(tuple(p.shape))
-        self._distributions.write(p.numpy().tobytes())
+        self._distributions.add(p)
         self.frames += len(order)
 
     def select(self) -> Selection:
@@ -85,7 +111,7 @@ class VideoEvidence:
         logits = torch.cat(self._object_logits)
         scores = self._scores.result(logits)
         top, slots, labels = best(scores, self.config.detections_per_video)
-        p = self._chosen_distributions(slots, labels)
+        p = self._distributions.of(slots, labels)
         return Selection(slots, labels, top, suppression(p, logits[:, slots].transpose(0, 1), top, self.config))
 
     def mask_scores(self, selection: Selection) -> Tensor:
@@ -93,15 +119,6 @@ class VideoEvidence:
         kept = ~selection.suppressed
         confidence, area = torch.cat(self._confidence).T[selection.slots], torch.cat(self._area).T[selection.slots]
         return mask_score((confidence * kept).sum(1), (area * kept).sum(1))
-
-    def _chosen_distributions(self, slots: Tensor, labels: Tensor) -> Tensor:
-        """Class probability of each track in each frame, ``(k, F)``."""
-        self._distributions.seek(0)
-        chosen = []
-        for shape in self._windows:
-            window = np.frombuffer(self._distributions.read(4 * math.prod(shape)), dtype=np.float32).reshape(shape)
-            chosen.append(torch.from_numpy(window[:, slots.numpy(), labels.numpy()]))
-        return torch.cat(chosen).T
 
 
 class ScoreSums:

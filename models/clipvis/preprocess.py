@@ -12,6 +12,9 @@ from torch.nn import functional
 
 from harness.types import Image
 
+Channels = tuple[float, float, float]
+"""One number for each of red, green and blue."""
+
 SIZE_DIVISOR = 32
 PIXEL_MEAN = (122.7709383, 116.7460125, 104.09373615)
 PIXEL_STD = (68.5005327, 66.6321579, 70.32316305)
@@ -45,13 +48,15 @@ def resize(frame: Image, size: tuple[int, int]) -> Image:
     return np.asarray(Pillow.fromarray(frame).resize((size[1], size[0]), Pillow.Resampling.BILINEAR))
 
 
-def normalise(frames: Tensor, padded: tuple[int, int]) -> Tensor:
+def normalise(
+    frames: Tensor, padded: tuple[int, int], pixel_mean: Channels = PIXEL_MEAN, pixel_std: Channels = PIXEL_STD
+) -> Tensor:
     """Turn uint8 frames ``(frames, height, width, 3)`` into float32 ``(frames, 3, *padded)``.
 
     The border at the right and at the bottom is zero after normalisation.
     """
-    mean = torch.tensor(PIXEL_MEAN, device=frames.device).view(3, 1, 1)
-    std = torch.tensor(PIXEL_STD, device=frames.device).view(3, 1, 1)
+    mean = torch.tensor(pixel_mean, device=frames.device).view(3, 1, 1)
+    std = torch.tensor(pixel_std, device=frames.device).view(3, 1, 1)
     images = (frames.permute(0, 3, 1, 2).float() - mean) / std
     height, width = images.shape[-2:]
     return functional.pad(images, (0, padded[1] - width, 0, padded[0] - height))

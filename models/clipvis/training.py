@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.durable import write_durably
-from harness.models.clipvis.checkpoint import CLIP, SHORT_EDGE, load_network, pretrained_clip
+from harness.models.checkpoint_files import SHORT_EDGE
+from harness.models.clipvis.checkpoint import CLIP, load_network, pretrained_clip
 from harness.models.clipvis.config import ClipVisConfig, ClipVisTrainingConfig
 from harness.models.clipvis.network import Architecture, ClipVisNetwork
 from harness.models.clipvis.preprocess import SIZE_DIVISOR, normalise

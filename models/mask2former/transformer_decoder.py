@@ -1,13 +1,14 @@
 """Transformer decoder with masked attention (Mask2Former, section 3.2.1): queries look only where their mask is.
 
-CLIP-VIS, section 3.2: each prediction gives an object score, a mask-IoU score and a mask per query, no class.
-Parameter names are those of the released checkpoints under ``sem_seg_head.predictor``.
+`QueryDecoder` refines the queries; what is predicted of them besides a mask differs by model.
+`MaskedTransformerDecoder` is that of CLIP-VIS (section 3.2): an object score and a mask-IoU score, no class. Parameter
+names are those of the released checkpoints under ``sem_seg_head.predictor``.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,18 @@ from harness.models.mask2former.pixel_decoder import PixelFeatures
 from harness.models.mask2former.position_encoding import sine_position_encoding
 
 LEVELS = 3
+
+
+class Masks(Protocol):
+    """A prediction, whatever else it holds."""
+
+    @property
+    def mask_logits(self) -> Tensor:
+        """``(B, Q, height / 4, width / 4)``."""
+        ...
+
+
+Predicted = TypeVar("Predicted", bound=Masks)
 
 
 class Prediction(NamedTuple):
@@ -131,10 +144,11 @@ class FeedForwardLayer(nn.Module):
         return y
 
 
-class MaskedTransformerDecoder(nn.Module):
+class QueryDecoder(nn.Module, Generic[Predicted]):
     """Learned queries refined layer by layer over the levels in turn, coarse, middle, fine.
 
-    ``layers`` is one less than upstream's DEC_LAYERS, which counts predictions: 6 (image training) or 9 (video).
+    ``layers`` is one less than upstream's DEC_LAYERS, which counts predictions: 6 (image training) or 9 (video). A
+    model adds its heads and says in `predict` what they give.
     """
 
     def __init__(
@@ -148,15 +162,17 @@ class MaskedTransformerDecoder(nn.Module):
         self.transformer_cross_attention_layers = nn.ModuleList(CrossAttentionLayer(dim, heads) for _ in range(layers))
         self.transformer_ffn_layers = nn.ModuleList(FeedForwardLayer(dim, feedforward) for _ in range(layers))
         self.decoder_norm = nn.LayerNorm(dim)
-        self.object_embed = MLP(dim, dim, 2)
-        self.iou_head = MLP(dim, dim, 1)
         self.mask_embed = MLP(dim, dim, dim)
         self._initialise()
 
-    def forward(
+    def predict(self, x: Tensor, mask_features: Tensor) -> Predicted:
+        """Apply the heads to query features ``(B, Q, dim)``; all of them read ``decoder_norm`` of these."""
+        raise NotImplementedError
+
+    def refine(
         self, features: PixelFeatures, paddings: list[Tensor] | None = None, auxiliary: bool = False
-    ) -> DecoderOutput:
-        """Decode the queries of each frame; frames are independent of each other.
+    ) -> tuple[Tensor, list[Predicted]]:
+        """Query features ``(B, Q, dim)`` after the last layer, and the predictions before it if ``auxiliary``.
 
         ``paddings``: boolean ``(h, w)`` maps at strides 32, 16, 8, true where no query may look (none by default, as
         in the released models). ``auxiliary`` asks for the predictions of the layers before the last, each with
@@ -171,7 +187,7 @@ class MaskedTransformerDecoder(nn.Module):
 
         x = self.query_feat.weight.expand(mask_features.shape[0], -1, -1)
         position = self.query_embed.weight
-        earlier: list[Prediction] = []
+        earlier: list[Predicted] = []
         for i in range(len(self.transformer_cross_attention_layers)):
             level = i % LEVELS
             if auxiliary:
@@ -183,12 +199,7 @@ class MaskedTransformerDecoder(nn.Module):
             x = self.transformer_cross_attention_layers[i](x, position, memory[level], memory_position[level], allowed)
             x = self.transformer_self_attention_layers[i](x, position)
             x = self.transformer_ffn_layers[i](x)
-        return DecoderOutput(*self.predict(x, mask_features), self.decoder_norm(x), tuple(earlier))
-
-    def predict(self, x: Tensor, mask_features: Tensor) -> Prediction:
-        """Apply the heads to query features ``(B, Q, dim)`` (spec, section 4, P(x))."""
-        z = self.decoder_norm(x)
-        return Prediction(self.object_embed(z), self.iou_head(z).sigmoid(), self._mask_logits(z, mask_features))
+        return x, earlier
 
     def _mask_logits(self, z: Tensor, mask_features: Tensor) -> Tensor:
         """Masks ``(B, Q, h, w)`` of normalised query features at the resolution of ``mask_features``."""
@@ -218,6 +229,29 @@ class MaskedTransformerDecoder(nn.Module):
             for parameter in layers.parameters():
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
+
+
+class MaskedTransformerDecoder(QueryDecoder[Prediction]):
+    """The decoder of CLIP-VIS: an object score, a mask-IoU score and a mask per query, no class."""
+
+    def __init__(
+        self, layers: int, queries: int = 100, dim: int = 256, heads: int = 8, feedforward: int = 2048
+    ) -> None:
+        super().__init__(layers, queries, dim, heads, feedforward)
+        self.object_embed = MLP(dim, dim, 2)
+        self.iou_head = MLP(dim, dim, 1)
+
+    def forward(
+        self, features: PixelFeatures, paddings: list[Tensor] | None = None, auxiliary: bool = False
+    ) -> DecoderOutput:
+        """Decode the queries of each frame; frames are independent of each other. Arguments as of `refine`."""
+        x, earlier = self.refine(features, paddings, auxiliary)
+        return DecoderOutput(*self.predict(x, features.mask_features), self.decoder_norm(x), tuple(earlier))
+
+    def predict(self, x: Tensor, mask_features: Tensor) -> Prediction:
+        """Apply the heads to query features ``(B, Q, dim)`` (spec, section 4, P(x))."""
+        z = self.decoder_norm(x)
+        return Prediction(self.object_embed(z), self.iou_head(z).sigmoid(), self._mask_logits(z, mask_features))
 
 
 def attention_mask(mask_logits: Tensor, outside: Tensor | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from harness.errors import UserError
-from harness.models.clipvis.checkpoint import architecture_of, load_network, read_state
+from harness.models.clipvis.checkpoint import architecture_of, load_network
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.network import Architecture, ClipVisNetwork
 
@@ -88,7 +88,7 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path: Path) -> None:
     for write in (lambda document: torch.save(document, path), lambda d: path.write_bytes(pickle.dumps(d))):
         write({"model": Malicious(made)})
         with pytest.raises(UserError, match="would run code"):
-            read_state(path)
+            load_network(path)
         assert not made.exists()
 
 

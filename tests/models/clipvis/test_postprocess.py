@@ -31,7 +31,7 @@ from harness.models.clipvis.text_classifier import TextClassifier, classes_of
 @pytest.mark.parametrize("window", [1, 4, 100])
 @pytest.mark.parametrize("name", clipvis_golden.cases("i_postproc_"))
 def test_golden(name: str, window: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postprocess, "DISTRIBUTIONS_IN_MEMORY", 1 if window == 4 else 1 << 20)
+    monkeypatch.setattr(postprocess, "SCORES_IN_MEMORY", 1 if window == 4 else 1 << 20)
     golden, facts = clipvis_golden.tensors(name), clipvis_golden.facts(name)
     classifier = TextClassifier(golden["text_classifier"], classes_of(facts["num_templates"]))
     sizes = Geometry(tuple(facts["output_size"]), tuple(facts["image_size"]), tuple(facts["padded_size"]))

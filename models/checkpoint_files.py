@@ -1,0 +1,103 @@
+"""Files of weights: read without running code, sizes told by names and shapes, differences told before loading."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from harness.errors import UserError
+
+SHORT_EDGE = "short_edge"
+"""Key of the size for inference, in pixels, in the metadata of a ``.safetensors`` file."""
+
+State = dict[str, Tensor]
+
+
+def read_tensors(path: Path, mend: str) -> State:
+    """Read the tensors of a ``.safetensors`` file, or of a ``.pth`` plain or under ``model``, as float32.
+
+    Raises `UserError` that ends with ``mend`` for a file that is absent, broken, foreign or would run code.
+    """
+    if not path.is_file():
+        raise UserError(str(path), "there is no such checkpoint", "give --checkpoint the path of a file")
+    document = _read_safetensors(path, mend) if path.suffix == ".safetensors" else _read_torch(path, mend)
+    inner = document.get("model", document) if isinstance(document, dict) else None
+    if not isinstance(inner, dict) or not inner or not all(isinstance(v, Tensor) for v in inner.values()):
+        raise UserError(str(path), "is no dictionary of tensors, plain or under `model`", mend)
+    return {str(name): t.float() if t.is_floating_point() else t for name, t in inner.items()}
+
+
+def short_edge_of(path: Path, mend: str) -> int | None:
+    """The size for inference that the metadata of a ``.safetensors`` file state, in pixels."""
+    if path.suffix != ".safetensors":
+        return None
+    with safe_open(path, "pt") as file:
+        stated = (file.metadata() or {}).get(SHORT_EDGE)
+    if stated is None:
+        return None
+    if not stated.isdecimal() or not 32 <= int(stated) <= 8192:
+        raise UserError(str(path), f"its metadata say {SHORT_EDGE} {stated!r}, which is no size in pixels", mend)
+    return int(stated)
+
+
+def check_names_and_shapes(
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, model: str, mend: str
+) -> None:
+    """Raise `UserError` that says which tensors are missing, unexpected or misshapen for ``model``."""
+    shared = expected.keys() & found.keys()
+    faults = {
+        "missing": [name for name in expected if name not in shared],
+        "unexpected": [name for name in found if name not in shared],
+        "misshapen": [
+            f"{name} {tuple(found[name].shape)} where {tuple(expected[name].shape)} is needed"
+            for name in expected
+            if name in shared and found[name].shape != expected[name].shape
+        ],
+    }
+    told = [f"{len(names)} {kind} ({_some(names)})" for kind, names in faults.items() if names]
+    if told:
+        raise UserError(str(path), f"tensors differ from {model}: {', '.join(told)}", mend)
+
+
+def count(names: Iterable[str], pattern: str) -> int:
+    """Number of distinct indices that the group of ``pattern`` finds in the names."""
+    compiled = re.compile(pattern)
+    return len({match.group(1) for name in names if (match := compiled.match(name))})
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, at most 200 characters; its type where it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__
+
+
+def _read_safetensors(path: Path, mend: str) -> Any:
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, OSError) as error:
+        raise UserError(str(path), f"is no safetensors file, or a broken one ({first_line(error)})", mend) from error
+
+
+def _read_torch(path: Path, mend: str) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            str(path), "is no file of plain tensors: it is broken or would run code when read", mend
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError) as error:
+        # what PyTorch raises for truncated and foreign files depends on where the damage lies
+        raise UserError(str(path), f"cannot be read as a PyTorch checkpoint ({first_line(error)})", mend) from error
+
+
+def _some(names: list[str], shown: int = 3) -> str:
+    return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")

@@ -1,0 +1,103 @@
+"""Frames of a video through a network, a window at a time: read and resized ahead, halved where memory runs out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from typing import Generic, TypeVar
+
+import torch
+
+from harness.errors import UserError
+from harness.frames import read_ahead
+from harness.models.clipvis.preprocess import Geometry, resize
+from harness.types import Image, Video
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+AHEAD = 4
+"""Frames that are decoded and resized before they are needed."""
+
+Stages = Callable[[str], AbstractContextManager[object]]
+Output = TypeVar("Output")
+
+
+class WindowedModel(Generic[Output]):
+    """A model whose network sees single frames, of which ``window`` at most go through at once.
+
+    ``precision`` is ``fp32``, ``bf16`` or ``fp16``. ``stage(name)`` is entered around each stage of the work, for
+    timing. A subclass says in `forward` what its network gives.
+    """
+
+    def __init__(
+        self, window: int, device: str = "cpu", precision: str = "fp32", stage: Stages = lambda name: nullcontext()
+    ) -> None:
+        self.device, self.dtype, self.stage = torch.device(device), PRECISIONS[precision], stage
+        self._largest_window = self._window = window
+
+    def forward(self, frames: list[Image], sizes: Geometry) -> Output:
+        """Run the network on resized frames ``(h, w, 3)``."""
+        raise NotImplementedError
+
+    def outputs(self, video: Video, sizes: Geometry) -> Iterator[Output]:
+        """Yield what `forward` gives for each window; the window is halved once if the GPU cannot hold it.
+
+        Raises `UserError` for frames of another size than the video's, and where half a window does not fit either.
+        """
+        for window in self._windows(video, sizes):
+            waiting = [window]
+            while waiting:
+                frames = waiting.pop(0)
+                output = self._forward_if_it_fits(frames, sizes)
+                if output is not None:
+                    yield output
+                else:
+                    waiting = [frames[: self._window], frames[self._window :]]
+
+    def _forward_if_it_fits(self, frames: list[Image], sizes: Geometry) -> Output | None:
+        """Run `forward`; the first time that memory runs out halve the window, warn and return ``None``."""
+        try:
+            return self.forward(frames, sizes)
+        except torch.OutOfMemoryError:
+            pass  # what the failed attempt holds is released with the exception, before the next attempt
+        if self._window < self._largest_window or len(frames) == 1:
+            what = f"has not enough memory for {len(frames)} frames of {sizes.padded[0]}x{sizes.padded[1]}"
+            raise UserError(
+                f"device {self.device}", what, "lower window or short_edge (--set window=1), or use the CPU"
+            )
+        self._window = -(-len(frames) // 2)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        warnings.warn(f"device {self.device} ran out of memory; window shrunk to {self._window} frames", stacklevel=2)
+        return None
+
+    def _windows(self, video: Video, sizes: Geometry) -> Iterator[list[Image]]:
+        """Yield the resized frames of the video, a window at a time."""
+        frames = read_ahead(_ResizedFrames(video, sizes.resized), AHEAD)
+        while True:
+            with self.stage("decode"):
+                window = list(islice(frames, self._window))
+            if not window:
+                return
+            yield window
+
+
+class _ResizedFrames:
+    """Frames of a video at the size of the network's input; resized where they are decoded, ahead of need."""
+
+    def __init__(self, video: Video, size: tuple[int, int]) -> None:
+        self.video, self.size = video, size
+
+    def __len__(self) -> int:
+        return len(self.video.frames)
+
+    def __getitem__(self, frame_index: int, /) -> Image:
+        frame, video = self.video.frames[frame_index], self.video
+        if frame.shape[:2] != (video.height, video.width):
+            raise UserError(
+                f"video {video.id} ({video.name}), frame {frame_index}",
+                f"is {frame.shape[1]}x{frame.shape[0]}, the video is {video.width}x{video.height}",
+                "give all frames of a video one size",
+            )
+        return resize(frame, self.size)
