@@ -1,0 +1,71 @@
+"""Our datasets in detectron2's catalogs, in the form that VIS projects' data mappers read; on request only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from harness import plugins
+from harness.baselines.detectron2_adapter import missing
+from harness.errors import UserError
+from harness.frames import ImageFrames
+from harness.types import Dataset, Rle, Video
+
+try:
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+    from detectron2.structures import BoxMode
+except ImportError as error:
+    raise missing(error) from error
+
+
+def register(dataset: str, data_root: str | Path, split: str | None = None) -> str:
+    """Register a split of a dataset plugin as ``harness_{dataset}_{split}`` and return that name.
+
+    The annotations are read now, frames when they are used. Classes are in order of category ids. Raises `UserError`
+    for a dataset that is not there or has no frame files, and for one that is registered already.
+    """
+    plugin = plugins.dataset(dataset)
+    opened = plugin.open(Path(data_root), split or plugin.default_split)
+    name = f"harness_{opened.name}_{opened.split}"
+    if name in DatasetCatalog:
+        raise UserError(f"detectron2 dataset {name}", "is registered already", "register it once")
+    without = next((v for v in opened.videos if not isinstance(v.frames, ImageFrames)), None)
+    if without is not None:
+        raise UserError(f"{dataset} {opened.split}", "has no frame files", "detectron2 reads frames from files only")
+    labels = {category.id: label for label, category in enumerate(opened.categories)}
+    DatasetCatalog.register(name, lambda: [_record(opened, video, labels) for video in opened.videos])
+    MetadataCatalog.get(name).set(
+        json_file=opened.annotations.path,
+        thing_classes=[category.name for category in opened.categories],
+        thing_dataset_id_to_contiguous_id=labels,
+        evaluator_type=opened.protocol,
+    )
+    return name
+
+
+def _record(dataset: Dataset, video: Video, labels: dict[int, int]) -> dict[str, Any]:
+    """A video as the mappers want it: file names, size, and a list of objects per frame."""
+    assert isinstance(video.frames, ImageFrames)  # `register` has seen to that
+    truth = dataset.truth
+    objects: list[list[dict[str, Any]]] = [[] for _ in range(len(video.frames))]
+    for track in truth.tracks_of(video.id) if truth is not None else ():
+        for in_frame, mask in zip(objects, track.masks, strict=False):
+            if mask is not None:
+                in_frame.append(_object(track.id, labels[track.category_id], track.is_crowd, mask))
+    return {
+        "file_names": [str(video.frames.root / name) for name in video.frames.file_names],
+        "height": video.height,
+        "width": video.width,
+        "length": len(video.frames),
+        "video_id": video.id,
+        "annotations": objects,
+    }
+
+
+def _object(track_id: int, label: int, is_crowd: bool, mask: Rle) -> dict[str, Any]:
+    from pycocotools import mask as coco
+
+    encoded = {"size": list(mask.size), "counts": mask.counts}
+    box = coco.toBbox(encoded).tolist()
+    kind = {"id": track_id, "category_id": label, "iscrowd": int(is_crowd)}
+    return {**kind, "segmentation": encoded, "bbox": box, "bbox_mode": BoxMode.XYWH_ABS}

@@ -1,0 +1,136 @@
+"""What detectron2's video models return, as tracks: the usual dictionary, or `Instances` of a video or of its frames.
+
+Nothing here imports detectron2: `Instances` are known by their fields.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import UserError
+from harness.types import Rle, Track
+
+ID_FIELDS = ("ID", "pred_ids", "track_ids")
+"""Names under which `Instances` of single frames say which object is which; the first is detectron2's own."""
+
+
+class FoundObject(NamedTuple):
+    """One object of a video: position of its class, score, and masks, ``None`` in frames that do not have it."""
+
+    label: int
+    score: float
+    masks: tuple[Rle | None, ...]
+
+
+def tracks_of(video_id: int, frames: int, outputs: Any, category_of: Callable[[int], int]) -> list[Track]:
+    """The tracks in a model's outputs for one video of ``frames`` frames.
+
+    ``outputs`` is one of these, or a list that holds it alone:
+
+    - a dictionary with ``pred_scores (n,)``, ``pred_labels (n,)`` and ``pred_masks``, ``(frames, height, width)`` each
+    - `Instances`, or a dictionary with them as ``instances``, with ``scores``, ``pred_classes`` and ``pred_masks (n,
+      frames, height, width)``
+    - a list of one `Instances` per frame, with ``pred_masks (n, height, width)`` and `ID_FIELDS`: a track has the mean
+      of its scores and the class with the largest sum of them
+
+    ``category_of`` turns a label into a category id. Raises `UserError` for other outputs.
+    """
+    where = f"detectron2, video {video_id}"
+    try:
+        found = list(_found(outputs, frames, where))
+    except (AttributeError, KeyError, TypeError) as error:
+        what = f"the model's output is not understood ({type(error).__name__}: {error})"
+        raise UserError(where, what, "it needs pred_masks, pred_scores, pred_labels, or Instances") from error
+    return [Track(video_id, category_of(o.label), o.score, o.masks) for o in found]
+
+
+def _found(outputs: Any, frames: int, where: str) -> Iterator[FoundObject]:
+    if isinstance(outputs, (list, tuple)):
+        if len(outputs) != 1 or (frames == 1 and _is_of_frame(outputs[0])):
+            yield from _of_frames([_instances(o) for o in outputs], frames, where)
+            return
+        (outputs,) = outputs
+    if isinstance(outputs, dict) and "instances" not in outputs:
+        yield from _objects(outputs["pred_labels"], outputs["pred_scores"], outputs["pred_masks"], where)
+    elif _is_of_frame(outputs):
+        yield from _of_frames([_instances(outputs)], frames, where)
+    else:
+        found = _instances(outputs)
+        yield from _objects(found.pred_classes, found.scores, found.pred_masks, where)
+
+
+def _instances(output: Any) -> Any:
+    return output["instances"] if isinstance(output, dict) else output
+
+
+def _is_of_frame(output: Any) -> bool:
+    """Whether these are `Instances` of a single frame."""
+    if isinstance(output, dict) and "instances" not in output:
+        return False
+    return len(_instances(output).pred_masks.shape) == 3
+
+
+def _objects(labels: Any, scores: Any, masks: Any, where: str) -> Iterator[FoundObject]:
+    if not len(labels) == len(scores) == len(masks):
+        what = f"{len(masks)} masks, {len(scores)} scores and {len(labels)} labels"
+        raise UserError(where, what, "the model must give one of each per object")
+    for label, score, mask in zip(labels, scores, masks, strict=True):
+        yield FoundObject(int(label), float(score), encode(_binary(mask, where)))
+
+
+def _of_frames(instances: list[Any], frames: int, where: str) -> Iterator[FoundObject]:
+    if len(instances) != frames:
+        raise UserError(where, f"Instances of {len(instances)} frames for {frames} frames", "give one per frame")
+    objects: dict[Any, _Linked] = defaultdict(_Linked)
+    for frame_index, found in enumerate(instances):
+        ids = _ids(found, where)
+        for row, identity in enumerate(ids):
+            score = float(found.scores[row])
+            linked = objects[identity]
+            linked.scores.append(score)
+            linked.by_label[int(found.pred_classes[row])] += score
+            (linked.masks[frame_index],) = encode(_binary(found.pred_masks[row], where)[None])
+    for linked in objects.values():
+        label = max(linked.by_label, key=lambda one: linked.by_label[one])
+        masks = tuple(linked.masks.get(frame_index) for frame_index in range(frames))
+        yield FoundObject(label, float(np.mean(linked.scores)), masks)
+
+
+@dataclass
+class _Linked:
+    """One object as it is put together from frames."""
+
+    scores: list[float] = field(default_factory=list)
+    by_label: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    masks: dict[int, Rle] = field(default_factory=dict)
+
+
+def _ids(found: Any, where: str) -> list[Any]:
+    for name in ID_FIELDS:
+        if hasattr(found, name):
+            ids = getattr(found, name)
+            return ids.tolist() if hasattr(ids, "tolist") else list(ids)
+    what = "the Instances of its frames do not say which objects are the same"
+    raise UserError(where, what, f"give them a field {ID_FIELDS[0]}, as detectron2's trackers do")
+
+
+def _binary(mask: Any, where: str) -> NDArray[np.uint8]:
+    """A mask as 0 and 1, from a tensor on any device or an array."""
+    array = np.asarray(mask.detach().cpu() if hasattr(mask, "detach") else mask)
+    if array.dtype.kind not in "biu":
+        raise UserError(where, f"masks are {array.dtype}, not binary", "threshold them in the model")
+    return np.asarray(array != 0, np.uint8)
+
+
+def encode(masks: NDArray[np.uint8]) -> tuple[Rle, ...]:
+    """Encode masks ``(frames, height, width)``; frames without the object have an empty mask, as officially."""
+    from pycocotools import mask as coco
+
+    size = (int(masks.shape[1]), int(masks.shape[2]))
+    return tuple(Rle(size, rle["counts"]) for rle in coco.encode(np.asfortranarray(masks.transpose(1, 2, 0))))

@@ -1,0 +1,33 @@
+"""The entry point ``detectron2``; light to import, detectron2 and torch are imported when a model is loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.baselines.detectron2_adapter.config import Detectron2Config
+from harness.types import LoadContext
+
+if TYPE_CHECKING:
+    from harness.baselines.detectron2_adapter.model import Detectron2Model
+
+
+class Detectron2Plugin:
+    """Any video model of detectron2, or of a project on top of it."""
+
+    name = "detectron2"
+    version = "1"
+    summary = "Any config and weights of a detectron2 video model, where detectron2 is installed"
+    Config = Detectron2Config
+    card: ClassVar[dict[str, str]] = {
+        "library": "https://github.com/facebookresearch/detectron2",
+        "documentation": "docs/external-models.md",
+    }
+
+    def load(self, config: Detectron2Config, context: LoadContext) -> Detectron2Model:
+        """Build the model and load ``context.checkpoint``; raises `UserError` where either cannot be done."""
+        from harness.baselines.detectron2_adapter.model import load_model
+
+        return load_model(config, context)
+
+
+PLUGIN = Detectron2Plugin()

@@ -1,0 +1,1 @@
+"""A minimal stand-in for the interfaces of detectron2 that the adapter uses; for tests only."""
