@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -283,6 +285,26 @@ def test_a_plugin_is_checked_before_its_model(attribute: str, value: Any, rule: 
 def test_a_name_that_is_not_installed_is_told() -> None:
     with pytest.raises(UserError, match="did you mean"):
         check_model("oracel")
+
+
+NETWORK = """
+import numpy as np
+
+def load_network(checkpoint, device):
+    return lambda frames, names: [(np.stack([np.ptp(f, axis=2) > 40 for f in frames]).astype(np.uint8), 0, 0.75)]
+"""
+
+
+def test_the_guides_model_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = (Path(__file__).parents[1] / "docs" / "adding-a-model.md").read_text()
+    code = guide.partition("    # my_method.py\n")[2].partition("    # pyproject.toml\n")[0]
+    (tmp_path / "my_method.py").write_text(textwrap.dedent(code))
+    (tmp_path / "my_network.py").write_text(NETWORK)
+    monkeypatch.syspath_prepend(tmp_path)
+    plugin = importlib.import_module("my_method").PLUGIN
+    check_model(plugin, {"threshold": 0.7}, checkpoint="weights.pt", dataset=patches())
+    with pytest.raises(ContractError, match="my-method: has no weights"):
+        check_model(plugin, dataset=patches())
 
 
 def test_a_third_partys_model_passes_from_its_own_pytest(tmp_path: Path) -> None:

@@ -127,7 +127,10 @@ def _masks(block: Block, span: Ints, where: str) -> tuple[Rle | None, ...]:
     if len(found.other):
         what = "mask is not a run-length encoding"
         raise UserError(f"{where}, frame {found.other[0]}", what, 'write {"size": [h, w], "counts": "..."} or null')
-    return tuple(None if mask < 0 else mask_of(found.table, mask) for mask in found.table.frame_mask.tolist())
+    try:
+        return tuple(None if mask < 0 else mask_of(found.table, mask) for mask in found.table.frame_mask.tolist())
+    except (ValueError, TypeError, OverflowError) as error:  # of pycocotools and numpy, for uncompressed counts
+        raise UserError(where, f"counts are not a run-length encoding ({error})", "write COCO's encoding") from error
 
 
 def mark_done(folder: Path, videos: Sequence[Video], vocabulary: Vocabulary) -> None:
