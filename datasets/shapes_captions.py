@@ -12,9 +12,9 @@ from harness.datasets.shapes_pictures import background, developed, mood, paint
 from harness.datasets.shapes_scenes import NAMES, Pose, filled
 from harness.types import Image
 
-SIZE = 128
+SIZE = 96
 """Height and width of an image in pixels."""
-SMALL, LARGE = 22.0, 36.0
+SMALL, LARGE = 19.0, 28.0
 """Radii in pixels where objects begin to be called medium and large."""
 
 TEMPLATES = (
@@ -35,11 +35,11 @@ PAIRED = ("a {} and a {}", "a photo of a {} and a {}.", "There is a {} and a {} 
 
 
 def pair(seed: int, index: int) -> tuple[Image, str]:
-    """Image ``(128, 128, 3)`` and caption number ``index`` of the stream that ``seed`` names."""
+    """Image ``(96, 96, 3)`` and caption number ``index`` of the stream that ``seed`` names."""
     random = np.random.default_rng((seed, index))
     canvas = background(random, SIZE, SIZE)
     shown: list[tuple[str, Pose]] = []
-    for _ in range(2 if random.random() < 0.45 else 1):
+    for _ in range(2 if random.random() < 0.3 else 1):
         name = NAMES[int(random.integers(len(NAMES)))]
         look, form = name.split()
         pose = _pose(random)
@@ -51,7 +51,8 @@ def pair(seed: int, index: int) -> tuple[Image, str]:
 
 def _pose(random: np.random.Generator) -> Pose:
     x, y, size, angle = random.random(4)
-    return Pose(8 + (SIZE - 16) * x, 8 + (SIZE - 16) * y, 12 + 38 * size, 2 * np.pi * angle)
+    margin = SIZE / 6
+    return Pose(margin + (SIZE - 2 * margin) * x, margin + (SIZE - 2 * margin) * y, 12 + 26 * size, 2 * np.pi * angle)
 
 
 def _caption(random: np.random.Generator, shown: list[tuple[str, Pose]]) -> str:

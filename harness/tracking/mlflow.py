@@ -98,6 +98,10 @@ class MlflowTracker:
         self._status = "FINISHED" if record.get("complete") else "FAILED"
         self._attempt(lambda: self._log_result(run_folder, record, per_category))
 
+    def log_step(self, values: Mapping[str, float], step: int) -> None:
+        """Log metrics of a step of a training, in one batch."""
+        self._attempt(lambda: self._log_step(values, step))
+
     def finish(self) -> list[str]:
         """End the MLflow run; return the warnings since the last call, one line each, at most one per cause."""
         if self._system_metrics is not None:
@@ -233,6 +237,10 @@ class MlflowTracker:
             rows = [[row.get(column) for column in columns] for row in per_category]
             client.log_dict(run_id, {"columns": columns, "data": rows}, _TABLE)
             client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": _TABLE, "type": "table"}]))
+
+    def _log_step(self, values: Mapping[str, float], step: int) -> None:
+        if self._logged is not None:
+            self._logged.client.log_batch(self._logged.run_id, metrics=_metrics(values, step))
 
     def _finish(self) -> None:
         if self._logged is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -24,7 +25,7 @@ from harness.errors import UserError
 from harness.training.config import TrainingConfig
 from harness.training.optimiser import build_optimiser, set_rate
 from harness.training.processes import Processes
-from harness.training.progress import Means, Step, append_log, cut_log
+from harness.training.progress import LOG, VALIDATION, Means, Step, append_log, cut_log
 from harness.training.types import TrainingSample
 
 STATE, WEIGHTS = "state.pt", "model.safetensors"
@@ -104,6 +105,16 @@ def train(
             began = time.monotonic()
     _validate(training, config.iterations, processes, validate)
     return folder / WEIGHTS
+
+
+def remove_training(folder: Path) -> None:
+    """Remove what a training wrote, and nothing else that lies in its folder."""
+    try:
+        for name in ("config.json", STATE, WEIGHTS, LOG, "environment.json", "mlflow.json", "run.log"):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / VALIDATION, ignore_errors=True)
+    except OSError as error:
+        raise UserError(str(folder), f"cannot be removed: {error.strerror}", "mend its permissions") from error
 
 
 def _step(

@@ -11,6 +11,8 @@ from typing import Any
 from harness.durable import write_durably
 
 LOG = "log.jsonl"
+VALIDATION = "validation"
+"""Folder of the run folders of validations, in the training's own."""
 
 
 @dataclass(frozen=True, slots=True)

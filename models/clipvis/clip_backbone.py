@@ -131,12 +131,11 @@ class ClipBackbone(nn.Module):
         return FeatureMaps(*maps)
 
     def project(self, pooled: Tensor) -> Tensor:
-        """Apply ConvNeXt's head to pooled features ``(..., channels)``: a layer norm, a linear map to ``embed_dim``."""
+        """Apply ConvNeXt's head to pooled features ``(..., channels)``: its norm, a linear map to ``embed_dim``."""
         visual = self.clip_model.visual
-        norm = visual.trunk.head.norm
-        normed = functional.layer_norm(pooled, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+        normed = visual.trunk.head.norm(pooled.reshape(-1, pooled.shape[-1], 1, 1)).flatten(1)
         projected: Tensor = visual.head(normed)
-        return projected
+        return projected.view(*pooled.shape[:-1], -1)
 
     def attention_pool(
         self, dense: Tensor, masks: Tensor, inside: Tensor | None = None, class_token: bool = False

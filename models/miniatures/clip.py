@@ -1,5 +1,8 @@
 """The miniature CLIP: timm's ConvNeXt and open_clip's text transformer with small numbers.
 
+The ConvNeXt has batch norms, an overlapping stem and small kernels, all of them options of timm's: with layer norms
+and patches it would need ten times the images to tell a star from a cross.
+
 timm and open_clip list models by name; `declare` adds this one to both, as a plugin of theirs would.
 """
 
@@ -10,18 +13,20 @@ from typing import Any
 
 NAME = "convnext_shapes"
 """Its name in open_clip, and of its image tower in timm."""
-DEPTHS, WIDTHS = (2, 2, 4, 2), (24, 48, 96, 192)
-IMAGE_SIZE = 128
+DEPTHS, WIDTHS, KERNELS = (1, 2, 3, 2), (24, 48, 96, 192), (5, 5, 5, 3)
+IMAGE_SIZE = 96
+"""Height and width in pixels of the images it is trained on."""
 
 
 def convnext_shapes(**settings: Any) -> Any:
-    """Build the image tower: a ConvNeXt of 1.1 million parameters (the entry point that timm calls)."""
+    """Build the image tower: a ConvNeXt of a million parameters (the entry point that timm calls)."""
     from timm.models.convnext import _create_convnext
 
-    shape = {"input_size": (3, IMAGE_SIZE, IMAGE_SIZE), "pool_size": (4, 4)}
-    facts = {"num_classes": 1000, **shape, "first_conv": "stem.0", "classifier": "head.fc"}
-    settings = {**settings, "pretrained": False, "pretrained_cfg": facts}
-    return _create_convnext(NAME, depths=DEPTHS, dims=WIDTHS, **settings)
+    size = {"input_size": (3, IMAGE_SIZE, IMAGE_SIZE), "pool_size": (3, 3)}
+    facts = {"num_classes": 1000, **size, "first_conv": "stem.0", "classifier": "head.fc"}
+    shape = {"depths": DEPTHS, "dims": WIDTHS, "kernel_sizes": KERNELS, "ls_init_value": 0.5}
+    kind = {"stem_type": "overlap_act", "norm_layer": "batchnorm2d", "conv_mlp": True}
+    return _create_convnext(NAME, **{**settings, "pretrained": False, "pretrained_cfg": facts}, **shape, **kind)
 
 
 def declare(open_clip: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.datasets.shapes_captions import pair
 from harness.models.clipvis.clip_backbone import open_clip
@@ -25,8 +25,8 @@ from harness.types import Image
 
 PAIRS = 30_000
 BATCH = 128
-STEPS = 2_000
-LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 2e-3, 0.05, 100
+STEPS = 3_000
+LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 3e-3, 0.05, 100
 
 
 def pretrain(out: Path, seed: int = 0, steps: int = STEPS, pairs: int = PAIRS, device: str = "cpu") -> None:
@@ -36,6 +36,7 @@ def pretrain(out: Path, seed: int = 0, steps: int = STEPS, pairs: int = PAIRS, d
     tokens = tokenize(captions)
     library = open_clip()
     clip = library.create_model(NAME, pretrained=None, device=device).train()
+    _initialise(clip.visual)
     loss_of = library.loss.ClipLoss()
     decayed = [p for p in clip.parameters() if p.ndim > 1]
     free = [p for p in clip.parameters() if p.ndim <= 1]
@@ -51,6 +52,7 @@ def pretrain(out: Path, seed: int = 0, steps: int = STEPS, pairs: int = PAIRS, d
         loss = loss_of(image_features, text_features, scale)
         optimiser.zero_grad()
         loss.backward()
+        nn.utils.clip_grad_norm_(clip.parameters(), 1.0)
         optimiser.step()
         schedule.step()
         with torch.no_grad():
@@ -61,6 +63,13 @@ def pretrain(out: Path, seed: int = 0, steps: int = STEPS, pairs: int = PAIRS, d
             print(f"CLIP {step}/{steps}  loss {total / 50:.3f}  {left / 60:.0f} min left", file=sys.stderr, flush=True)
             total = 0.0
     save(out, clip, tokens)
+
+
+def _initialise(image_tower: nn.Module) -> None:
+    """Weights that keep the variance of what they see: timm's are meant for layers ten times as wide."""
+    for module in image_tower.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
 
 
 def save(path: Path, clip: Any, tokens: Tensor) -> None:
@@ -77,7 +86,7 @@ def save(path: Path, clip: Any, tokens: Tensor) -> None:
 
 
 def draw_pairs(seed: int, count: int) -> tuple[Image, list[str]]:
-    """The first ``count`` pairs of the stream ``seed``: images ``(count, 128, 128, 3)`` uint8 and their captions."""
+    """The first ``count`` pairs of the stream ``seed``: images ``(count, 96, 96, 3)`` uint8 and their captions."""
     images = np.empty((count, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     captions = []
     with ProcessPoolExecutor() as pool:

@@ -1,0 +1,121 @@
+"""``harness train``: train a model on a set of annotated images or videos."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.run import Precision
+from harness.errors import EXIT_INTERRUPTED, UserError, near
+
+if TYPE_CHECKING:
+    from harness.training.setup import Plan
+    from harness.types import Dataset
+
+
+def train(
+    model: Annotated[str, typer.Option(help="The model.")],
+    dataset: Annotated[str, typer.Option(help="The set to train on: lvis, coco, ytvis2019, shapes, ...")],
+    out: Annotated[Path, typer.Option(help="Folder of the training: checkpoints, log, weights.")],
+    split: Annotated[str, typer.Option(help="Split to train on.")] = "train",
+    data_root: Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")] = Path(
+        "data"
+    ),
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights to start from; default: a new model.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with the settings.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting.")] = None,
+    validate: Annotated[str | None, typer.Option(help="Dataset to validate on (its default split).")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: cuda where there is a GPU.")] = None,
+    precision: Annotated[Precision, typer.Option(help="Number format of the forward pass.")] = Precision.FP32,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random choice.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read and augment images.")] = 2,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over: remove what the folder has.")] = False,
+    no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not log to MLflow.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")] = False,
+) -> None:
+    """Train a model; the same command goes on with a training that was cut short, as if it had not been.
+
+    Several GPUs or machines: start it with torchrun. `harness models show MODEL` lists the settings.
+
+    Examples:
+
+        harness train --model clipvis --dataset lvis --data-root DIR --precision fp16 --out trained
+
+        torchrun --nproc-per-node 4 -m harness train --model clipvis --dataset coco --data-root DIR --out trained
+
+        harness train --model clipvis --dataset ytvis2019 --checkpoint trained/model.safetensors --out tuned
+    """
+    from harness import plugins
+    from harness.provenance import gpus
+    from harness.training.setup import Plan, read_settings
+    from harness.training.types import TrainablePlugin
+
+    plugin = plugins.model(model)
+    if not isinstance(plugin, TrainablePlugin):
+        raise UserError(f"--model {model}", "cannot be trained here", near(model, _trainable()))
+    settings, schedule = read_settings(plugin, config, set_ or [])
+    source = plugins.dataset(dataset)
+    training_set = getattr(source, "training_set", None)
+    if training_set is None:
+        raise UserError(f"--dataset {dataset}", "is not one to train on", "take lvis, coco, ytvis2019 or shapes")
+    validation = _validation(validate, data_root)
+    plan = Plan(
+        plugin, settings, schedule, training_set(data_root, split), out, checkpoint, precision.value, seed, workers
+    )
+    try:
+        weights = _train(plan, split, device or ("cuda" if gpus() else "cpu"), validation, fresh, not no_mlflow)
+    except KeyboardInterrupt:
+        command = shlex.join(["harness", *(a for a in sys.argv[1:] if a != "--fresh")])
+        print(f"harness: interrupted; go on from the last checkpoint with: {command}", file=sys.stderr)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if weights is None:
+        return
+    print(json.dumps({"weights": str(weights), "folder": str(out)}) if as_json else weights)
+
+
+def _trainable() -> list[str]:
+    from harness import plugins
+    from harness.training.types import TrainablePlugin
+
+    return [name for name in plugins.names(plugins.MODELS) if isinstance(plugins.model(name), TrainablePlugin)]
+
+
+def _validation(name: str | None, data_root: Path) -> Dataset | None:
+    if name is None:
+        return None
+    from harness import plugins
+
+    plugin = plugins.dataset(name)
+    opened: Dataset = plugin.open(data_root, plugin.default_split)
+    return opened
+
+
+def _train(
+    plan: Plan, split: str, device: str, validation: Dataset | None, fresh: bool, is_tracked: bool
+) -> Path | None:
+    """Train in this process; the path of the weights, in the first process only."""
+    from harness.run_folder import locked
+    from harness.training.loop import remove_training
+    from harness.training.loop import train as run_training
+    from harness.training.processes import joined
+    from harness.training.report import Reporter
+
+    with joined(device) as processes:
+        if fresh and processes.is_first:
+            remove_training(plan.folder)
+        processes.wait()
+        training = plan.training(processes)
+        if not processes.is_first:
+            run_training(training, processes)
+            return None
+        record = {"model": plan.plugin.name, "dataset": plan.training_set.name, "split": split}
+        with (
+            locked(plan.folder),
+            Reporter(plan.folder, record, plan.plugin, processes.device, validation, is_tracked) as reporter,
+        ):
+            return run_training(training, processes, reporter.show, reporter.validate)

@@ -1,0 +1,98 @@
+"""What a training tells while it goes on: progress on standard error, metrics to MLflow, validation by real runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from harness.durable import write_json
+from harness.provenance import environment
+from harness.run import Run, execute
+from harness.run_folder import logged_to
+from harness.tracking.mlflow import MlflowTracker
+from harness.training.progress import VALIDATION, Step, append_log
+from harness.types import Dataset, ModelPlugin
+
+SECONDS_BETWEEN_LINES = 30.0
+
+
+class Reporter:
+    """Reports the training in ``folder``; to be used in a ``with`` statement, in one process only.
+
+    ``record`` names it: ``model``, ``dataset``, ``split``. ``validation`` is scored with the model's default settings.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        record: dict[str, str],
+        plugin: ModelPlugin,
+        device: str,
+        validation: Dataset | None = None,
+        is_tracked: bool = True,
+    ) -> None:
+        self.folder, self.record, self.plugin = folder, {**record, "folder": str(folder)}, plugin
+        self.device, self.validation = device, validation
+        self._tracker = MlflowTracker(folder) if is_tracked else None
+        self._metrics: dict[str, float | None] = {}
+        self._is_complete = False
+        self._shown = 0.0
+        self._log = logged_to(folder / "run.log")
+
+    def __enter__(self) -> Reporter:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._log.__enter__()
+        write_json(self.folder / "environment.json", {**environment(), "device": self.device})
+        if self._tracker:
+            self._tracker.start(self.record)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._tracker:
+                if kind is None:
+                    result = {"metrics": self._metrics, "corrected": {}, "warnings": [], "complete": True}
+                    self._tracker.log_result(self.folder, {**self.record, **result}, [])
+                for line in self._tracker.finish():
+                    print(f"warning: {line}", file=sys.stderr)
+        finally:
+            self._log.__exit__(kind, error, trace)
+
+    def show(self, step: Step) -> None:
+        """Log a step, and show it now and then."""
+        values = {**step.losses, "rate": step.rate, "gradient": step.gradient, "seconds_per_step": step.seconds}
+        if self._tracker:
+            self._tracker.log_step(values, step.step)
+        now = time.monotonic()
+        if sys.stderr.isatty():
+            end = "\n" if step.step == step.iterations else ""
+            print(f"\r\x1b[2K{_line(step)}", end=end, file=sys.stderr, flush=True)
+        elif now - self._shown >= SECONDS_BETWEEN_LINES or step.step == step.iterations:
+            self._shown = now
+            print(_line(step), file=sys.stderr, flush=True)
+
+    def validate(self, step: int, weights: Path) -> None:
+        """Run the weights on the validation set, score them, log the metrics."""
+        if self.validation is None:
+            return
+        settings, folder = self.plugin.Config(), self.folder / VALIDATION
+        outcome = execute(Run(self.plugin, settings, self.validation, folder, self.device, checkpoint=weights))
+        self._metrics = outcome.record["metrics"]
+        known = {name: value for name, value in self._metrics.items() if value is not None}
+        append_log(self.folder, {"step": step, "validation": known})
+        if self._tracker:
+            self._tracker.log_step({f"val.{name}": value for name, value in known.items()}, step)
+        told = "  ".join(f"{name} {100 * known[name]:.1f}" for name in ("AP", "APb", "APn") if name in known)
+        print(f"\nstep {step}, {self.validation.name} {self.validation.split}: {told}", file=sys.stderr, flush=True)
+
+
+def _line(step: Step) -> str:
+    left = step.seconds_left
+    clock = f"{left / 3600:.1f} h" if left > 5400 else f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
+    last = {name: value for name, value in step.losses.items() if not name[-1].isdigit()}
+    main = "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in last.items())
+    return f"step {step.step}/{step.iterations}  {main}  {step.seconds:.2f} s/step, {clock} left"

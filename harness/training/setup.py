@@ -1,0 +1,93 @@
+"""From names and settings to a training: which images, which augmentation, which model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, create_model
+
+from harness.config import read_config
+from harness.errors import UserError
+from harness.provenance import file_digest
+from harness.training.augment import LargeScaleJitter, ShortestEdge
+from harness.training.config import TrainingConfig
+from harness.training.loop import Training
+from harness.training.processes import Processes
+from harness.training.types import Augmentation, TrainablePlugin, TrainingSample, TrainingSet
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be trained: the plugin with its settings, the set, and how."""
+
+    plugin: TrainablePlugin
+    model: BaseModel
+    config: TrainingConfig
+    training_set: TrainingSet
+    folder: Path
+    checkpoint: Path | None = None
+    precision: str = "fp32"
+    seed: int = 0
+    workers: int = 2
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """All that the trained weights depend on."""
+        reports = {"log_every", "checkpoint_every", "validate_every"}
+        return {
+            "format": FORMAT,
+            "model": self.plugin.name,
+            "settings": self.model.model_dump(mode="json"),
+            "training": self.config.model_dump(mode="json", exclude=reports),
+            "checkpoint": file_digest(self.checkpoint) if self.checkpoint is not None else None,
+            "dataset": self.training_set.name,
+            "digest": self.training_set.digest,
+            "precision": self.precision,
+            "seed": self.seed,
+        }
+
+    def training(self, processes: Processes) -> Training:
+        """Build the model and what feeds it, for this process."""
+        images, parts = self.config.batch_size, processes.count * self.config.accumulate
+        if images % parts:
+            what = f"is {images}, which {processes.count} processes times {self.config.accumulate} parts do not divide"
+            raise UserError("batch_size", what, "change batch_size or accumulate")
+        trainee = self.plugin.trainee(self.model, self.training_set.categories, processes.device, self.checkpoint)
+        return Training(
+            trainee, self._batches(processes), self.config, self.folder, self.content, self.precision, self.seed
+        )
+
+    def _batches(self, processes: Processes) -> Any:
+        def from_step(step: int) -> Iterator[Sequence[TrainingSample]]:
+            raise NotImplementedError
+
+        return from_step
+
+
+def read_settings(
+    plugin: TrainablePlugin, file: Path | None, settings: Iterable[str]
+) -> tuple[BaseModel, TrainingConfig]:
+    """The model's settings and the schedule's from one YAML file and ``--set``: their keys are distinct."""
+    both = create_model("Settings", __base__=(plugin.TrainingConfig, TrainingConfig))
+    read = read_config(both, file, settings, plugin.name)
+    values = read.model_dump()
+    model, schedule = (
+        kind.model_validate({name: values[name] for name in kind.model_fields})
+        for kind in (plugin.TrainingConfig, TrainingConfig)
+    )
+    assert isinstance(schedule, TrainingConfig)
+    return model, schedule
+
+
+def augmentation(config: TrainingConfig, of_videos: bool) -> Augmentation:
+    """The augmentation that is named, or the one that is usual for the kind of set."""
+    chosen = config.augmentation or ("shortest_edge" if of_videos else "jitter")
+    if chosen == "jitter":
+        return LargeScaleJitter(config.image_size, config.min_scale, config.max_scale)
+    return ShortestEdge(config.short_edge, config.long_edge)

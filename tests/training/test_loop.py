@@ -1,0 +1,164 @@
+"""The training loop: exact resume, failures that keep the last good checkpoint, folders of other trainings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from harness.errors import UserError
+from harness.training.config import TrainingConfig
+from harness.training.loop import STATE, Training, train
+from harness.training.optimiser import build_optimiser
+from harness.training.processes import Processes
+from harness.training.progress import LOG, Step
+from harness.training.types import TrainingSample
+
+ALONE = Processes(0, 1, "cpu")
+CONFIG = TrainingConfig(
+    iterations=12, batch_size=2, learning_rate=0.01, milestones=(6,), log_every=1, checkpoint_every=4, clip_norm=1.0
+)
+
+
+class Regression(nn.Module):
+    """Learns the mean brightness of its samples, with noise from torch's generator as criteria have."""
+
+    noise = 0.1
+
+    def __init__(self, breaks_at: int | None = None) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+        self.calls, self.breaks_at = 0, breaks_at
+
+    def forward(self, samples: Sequence[TrainingSample]) -> dict[str, Tensor]:
+        pixels = torch.stack([torch.from_numpy(s.image).float().mean((0, 1)) / 255 for s in samples])
+        error = (self.layer(pixels) - pixels.mean(1, keepdim=True) - self.noise * torch.rand(len(samples), 1)) ** 2
+        self.calls += 1
+        loss = error.mean() * (float("nan") if self.calls == self.breaks_at else 1.0)
+        return {"loss_error": loss, "total": loss}
+
+    def rates(self) -> Mapping[str, float]:
+        return {}
+
+    def export(self, path: Path, facts: Mapping[str, str]) -> None:
+        save_file(self.state_dict(), path, dict(facts))
+
+
+def batches(first: int) -> Iterator[Sequence[TrainingSample]]:
+    step = first
+    while True:
+        random = np.random.default_rng(step)
+        images = random.integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
+        yield [TrainingSample(image, np.zeros((0, 4, 4), bool), np.zeros(0, np.int64)) for image in images]
+        step += 1
+
+
+def training(folder: Path, breaks_at: int | None = None, config: TrainingConfig = CONFIG) -> Training:
+    torch.manual_seed(7)
+    return Training(Regression(breaks_at), batches, config, folder, {"model": "regression"})
+
+
+def losses_in(folder: Path) -> list[tuple[int, float]]:
+    return [(r["step"], r["loss_error"]) for r in map(json.loads, (folder / LOG).read_text().splitlines())]
+
+
+def test_a_resumed_training_computes_what_an_uninterrupted_one_does(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    expected = load_file(train(training(whole), ALONE))
+
+    def stop(step: Step) -> None:
+        if step.step == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(training(cut), ALONE, stop)
+    assert losses_in(cut)[-1][0] == 10
+    resumed = load_file(train(training(cut), ALONE))  # goes on at step 8
+    assert losses_in(cut) == losses_in(whole)
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"step 7, loss_error: is nan; the last good checkpoint is kept"):
+        train(training(tmp_path, breaks_at=7), ALONE)
+    assert torch.load(tmp_path / STATE, weights_only=True)["step"] == 4
+    assert losses_in(tmp_path)[-1][0] == 6
+    train(training(tmp_path), ALONE)
+    assert losses_in(tmp_path)[-1][0] == 12
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(tmp_path: Path) -> None:
+    def halves(first: int) -> Iterator[Sequence[TrainingSample]]:
+        for whole in batches(first):
+            yield whole[:1]
+            yield whole[1:]
+
+    class Exact(Regression):
+        noise = 0.0
+
+    def run(folder: Path, parts: int) -> dict[str, Tensor]:
+        torch.manual_seed(7)
+        config = CONFIG.model_copy(update={"accumulate": parts, "iterations": 1})
+        feed = batches if parts == 1 else halves
+        return load_file(train(Training(Exact(), feed, config, folder, {"parts": parts}), ALONE))
+
+    one, two = run(tmp_path / "one", 1), run(tmp_path / "two", 2)
+    assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+
+
+def test_a_folder_of_another_training_is_refused(tmp_path: Path) -> None:
+    train(training(tmp_path), ALONE)
+    other = replace(training(tmp_path), content={"model": "another"})
+    with pytest.raises(UserError, match=r"config\.json: is of another training \(other model\)"):
+        train(other, ALONE)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    train(training(tmp_path), ALONE)
+    (tmp_path / STATE).write_bytes(b"no checkpoint")
+    with pytest.raises(UserError, match=r"state\.pt: cannot be read"):
+        train(training(tmp_path), ALONE)
+
+
+def test_validation_is_given_weights_at_its_steps_and_at_the_end(tmp_path: Path) -> None:
+    seen = []
+    config = CONFIG.model_copy(update={"validate_every": 5})
+    train(training(tmp_path, config=config), ALONE, validate=lambda step, path: seen.append((step, path.is_file())))
+    assert seen == [(5, True), (10, True), (12, True)]
+
+
+def test_the_learning_rate_follows_warm_up_and_milestones() -> None:
+    config = TrainingConfig(learning_rate=1.0, warm_up=4, warm_up_factor=0.2, milestones=(6, 8), iterations=10)
+    rates = [config.rate(step) for step in range(10)]
+    assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert TrainingConfig().rate(0) == 1e-4
+
+
+def test_norms_and_embeddings_are_not_decayed() -> None:
+    module = nn.ModuleDict({"linear": nn.Linear(2, 2), "norm": nn.LayerNorm(2), "table": nn.Embedding(3, 2)})
+    module["backbone"] = nn.Linear(2, 2)
+    module["frozen"] = nn.Linear(2, 2).requires_grad_(False)
+    module.register_parameter("level_embed", nn.Parameter(torch.zeros(3, 2)))
+    optimiser = build_optimiser(module, TrainingConfig(), {"backbone.": 0.1})
+    decay = {id(p): g["weight_decay"] for g in optimiser.param_groups for p in g["params"]}
+    scale = {id(p): g["scale"] for g in optimiser.param_groups for p in g["params"]}
+    found = {name: (decay.get(id(p)), scale.get(id(p))) for name, p in module.named_parameters()}
+    assert found == {
+        "linear.weight": (0.05, 1.0),
+        "linear.bias": (0.05, 1.0),
+        "norm.weight": (0.0, 1.0),
+        "norm.bias": (0.0, 1.0),
+        "table.weight": (0.0, 1.0),
+        "backbone.weight": (0.05, 0.1),
+        "backbone.bias": (0.05, 0.1),
+        "frozen.weight": (None, None),
+        "frozen.bias": (None, None),
+        "level_embed": (0.05, 1.0),
+    }
