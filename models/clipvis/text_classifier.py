@@ -6,16 +6,16 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn import functional
+from torch.nn import Parameter, functional
 
 from harness.errors import UserError
-from harness.models.clipvis.clip_backbone import ClipBackbone, open_clip
+from harness.models.clipvis.clip_backbone import open_clip
 
 BATCH = 128
 TEMPLATES = (
@@ -55,6 +55,22 @@ class TextEncoder(Protocol):
     """What encodes tokens; a `ClipBackbone`, or a stand-in of tests."""
 
     def encode_text(self, tokens: Tensor) -> Tensor: ...
+
+
+class TextTower(TextEncoder, Protocol):
+    """A text encoder whose weights are known, so that what it says can be kept: a `ClipBackbone`, or another tower."""
+
+    @property
+    def name(self) -> str:
+        """open_clip's name of the model."""
+        ...
+
+    @property
+    def clip_model(self) -> Any:
+        """open_clip's model, with or without its image half (``visual``)."""
+        ...
+
+    def parameters(self) -> Iterator[Parameter]: ...
 
 
 def synonyms_of(name: str, clean: bool = False) -> list[str]:
@@ -116,15 +132,15 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def cached_text_classifier(
-    folder: Path, weights_digest: str, backbone: ClipBackbone, names: Sequence[str], *, clean: bool = False
+    folder: Path, weights_digest: str, tower: TextTower, names: Sequence[str], *, clean: bool = False
 ) -> TextClassifier:
     """Read the classifier of ``names`` from ``folder``, or build it and keep it there.
 
     The file's name is a digest of the model, ``weights_digest``, the vocabulary, the templates and ``clean``. A file
     that cannot be read is built anew.
     """
-    device = next(backbone.parameters()).device
-    key = "\n".join((backbone.name, weights_digest, repr(tuple(names)), repr(TEMPLATES), repr(clean)))
+    device = next(tower.parameters()).device
+    key = "\n".join((tower.name, weights_digest, repr(tuple(names)), repr(TEMPLATES), repr(clean)))
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
     if path.is_file():
         try:
@@ -132,18 +148,18 @@ def cached_text_classifier(
             return TextClassifier(kept["weights"], kept["class_of"])
         except (SafetensorError, KeyError, OSError):
             pass  # a broken cache entry costs time, not a run
-    classifier = build_text_classifier(backbone, names, clean=clean, device=device)
+    classifier = build_text_classifier(tower, names, clean=clean, device=device)
     _keep(path, classifier)
     return classifier
 
 
-def weights_digest(backbone: ClipBackbone) -> str:
+def weights_digest(tower: TextTower) -> str:
     """SHA-256 of the text tower's weights and its activation: what text embeddings depend on besides the texts."""
     digest = hashlib.sha256()
-    for name, tensor in backbone.clip_model.state_dict().items():
+    for name, tensor in tower.clip_model.state_dict().items():
         if not name.startswith("visual."):
             digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    activation = type(backbone.clip_model.transformer.resblocks[0].mlp.gelu).__name__
+    activation = type(tower.clip_model.transformer.resblocks[0].mlp.gelu).__name__
     return digest.hexdigest() + activation
 
 

@@ -1,0 +1,105 @@
+"""Checkpoints of OV2Seg: read without running code, measured by their own shapes, loaded strictly.
+
+What is left out of a checkpoint, because inference has no use for it (spec, sections 3.1, 6 and 9):
+
+- ``sem_seg_head.predictor.class_embed.zs_weight``, the text matrix of the vocabulary it was trained with;
+- ``criterion.*``, constants of the losses;
+- ``*.num_batches_tracked``, counters of norms, and ``*.relative_position_index``, a constant of Swin.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from math import isqrt
+from pathlib import Path
+from typing import cast
+
+from torch import Tensor
+
+from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
+from harness.baselines.ov2seg.resnet import ResNetSize
+from harness.baselines.ov2seg.swin import SwinSize
+from harness.errors import UserError
+from harness.models.checkpoint_files import (
+    State,
+    check_names_and_shapes,
+    count,
+    first_line,
+    read_tensors,
+    short_edge_of,
+)
+
+BACKBONE = "backbone."
+PIXEL_DECODER = "sem_seg_head.pixel_decoder."
+PREDICTOR = "sem_seg_head.predictor."
+IGNORED = re.compile(
+    r"criterion\.|sem_seg_head\.predictor\.class_embed\.zs_weight$"
+    r"|backbone\..*\.(num_batches_tracked|relative_position_index)$"
+)
+RENAMED = {f"{PREDICTOR}static_query.weight": f"{PREDICTOR}query_feat.weight"}
+"""Names of older checkpoints."""
+POINTS_AND_LEVELS = 4 * 3
+MEND = "use a checkpoint of OV2Seg as its authors or `harness train` publish it"
+
+Stages = tuple[int, int, int, int]
+
+
+def load_network(path: Path) -> Ov2SegNetwork:
+    """Build the network that the checkpoint ``path`` holds and load it strictly, on the CPU, for evaluation.
+
+    Raises `UserError` for a file that cannot be read, holds code, is no OV2Seg, or lacks, adds or misshapes a tensor.
+    """
+    state = used(read_tensors(path, MEND))
+    architecture = architecture_of(state, path)
+    try:
+        network = Ov2SegNetwork(architecture)
+    except (ValueError, ZeroDivisionError) as error:  # PyTorch's layers refuse sizes that do not divide
+        raise UserError(str(path), f"has sizes that no OV2Seg has: {first_line(error)}", MEND) from error
+    check_names_and_shapes(network.state_dict(), state, path, "OV2Seg", MEND)
+    network.load_state_dict(state, strict=True, assign=True)
+    network.short_edge = short_edge_of(path, MEND) or network.short_edge
+    return network.eval()
+
+
+def used(state: Mapping[str, Tensor]) -> State:
+    """The tensors that inference needs, under their present names."""
+    return {RENAMED.get(name, name): tensor for name, tensor in state.items() if not IGNORED.match(name)}
+
+
+def architecture_of(state: Mapping[str, Tensor], path: Path) -> Architecture:
+    """Read every size off the tensors themselves."""
+    try:
+        offsets = state[f"{PIXEL_DECODER}transformer.encoder.layers.0.self_attn.sampling_offsets.bias"]
+        queries, dim = state[f"{PREDICTOR}query_feat.weight"].shape
+        return Architecture(
+            backbone=swin_size(state) if f"{BACKBONE}patch_embed.proj.weight" in state else resnet_size(state),
+            decoder_layers=count(state, rf"{PREDICTOR}transformer_cross_attention_layers\.(\d+)\."),
+            queries=queries,
+            dim=dim,
+            heads=max(1, offsets.shape[0] // (2 * POINTS_AND_LEVELS)),
+            feedforward=state[f"{PREDICTOR}transformer_ffn_layers.0.linear1.weight"].shape[0],
+            encoder_layers=count(state, rf"{PIXEL_DECODER}transformer\.encoder\.layers\.(\d+)\."),
+            encoder_feedforward=state[f"{PIXEL_DECODER}transformer.encoder.layers.0.linear1.weight"].shape[0],
+            embed_dim=state[f"{PREDICTOR}class_embed.linear.2.weight"].shape[0],
+        )
+    except KeyError as error:
+        raise UserError(str(path), f"is no checkpoint of OV2Seg: it lacks {error.args[0]}", MEND) from error
+    except (IndexError, ValueError) as error:
+        what = "is no checkpoint of OV2Seg: a tensor that tells its sizes has too few or too many dimensions"
+        raise UserError(str(path), what, MEND) from error
+
+
+def resnet_size(state: Mapping[str, Tensor]) -> ResNetSize:
+    """Blocks and width of the ResNet in ``state``."""
+    blocks = [count(state, rf"{BACKBONE}base\.layer{i}\.(\d+)\.") for i in (1, 2, 3, 4)]
+    return ResNetSize(cast(Stages, tuple(blocks)), state[f"{BACKBONE}base.conv1.weight"].shape[0])
+
+
+def swin_size(state: Mapping[str, Tensor]) -> SwinSize:
+    """Width, blocks, heads and window of the Swin in ``state``."""
+    blocks = [count(state, rf"{BACKBONE}layers\.{i}\.blocks\.(\d+)\.") for i in range(4)]
+    tables = [state[f"{BACKBONE}layers.{i}.blocks.0.attn.relative_position_bias_table"] for i in range(4)]
+    heads = [table.shape[1] for table in tables]
+    width = state[f"{BACKBONE}patch_embed.proj.weight"].shape[0]
+    return SwinSize(width, cast(Stages, tuple(blocks)), cast(Stages, tuple(heads)), (isqrt(len(tables[0])) + 1) // 2)

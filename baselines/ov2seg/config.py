@@ -1,0 +1,76 @@
+"""Configuration of OV2Seg: inference, one flag per quirk of the official code, and where its text classifier is from.
+
+Defaults reproduce the official code. What a checkpoint fixes (backbone, decoder depth, queries, sizes) is read off the
+checkpoint and is no setting; the number of classes is the length of the vocabulary. Behaviour that has no other
+sensible form has no flag: an absent object is an empty mask, never null; a query whose whole attention mask is blocked
+attends everywhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+
+from harness.baselines.ov2seg.released_classifiers import digests
+
+CLIP = "clip"
+
+
+class Ov2SegConfig(BaseModel):
+    """Settings of OV2Seg, all of them for inference."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    short_edge: int | None = Field(default=None, ge=32)
+    """Frames are resized so that their shorter edge has this many pixels (default: what the checkpoint says, else
+    480), ..."""
+    long_edge: int = Field(default=1333, ge=32)
+    """... and then so that the longer has at most this many."""
+    window: int = Field(default=10, ge=1)
+    """Frames that go through the network at once; bounds memory, does not change results."""
+    mask_memory_mb: int = Field(default=1024, ge=0)
+    """Mask logits kept until tracks are chosen; what exceeds it is encoded early, for all queries. Same results."""
+    detections_per_video: int = Field(default=50, ge=1)
+    """Tracks reported per video (top k over queries and classes)."""
+
+    text_classifier: Literal["clip"] | Path = CLIP
+    """Embeddings of the categories: ``clip``, computed with a CLIP text tower, a different model than the published
+    one; or a released ``.npy`` file, or the folder of these files, from which the dataset's own is taken."""
+    clip_model: str = "ViT-B-32-quickgelu"
+    """open_clip name of the text tower; its embeddings are of the checkpoint's size."""
+    clip_pretrained: str = "openai"
+    """open_clip tag or local file of its weights."""
+
+    memory_weight: float = Field(default=0.7, gt=0, le=1)
+    """Share of the current frame in the memory. 1 matches with the frame before alone."""
+    object_score: bool = True
+    """Ablation: without it a track's score leaves the object score out."""
+    mask_score: bool = True
+    """Ablation: without it a track's score leaves the mean confidence of its masks out."""
+
+    padding_counts: bool = True
+    """QUIRK: the padded border takes part in attention and mask scores. Off: it is left out."""
+    normalise_memory: bool = False
+    """QUIRK: the memory is a mean of embeddings of any length. On: of unit ones, and unit itself."""
+    remember_absent_frames: bool = True
+    """QUIRK: the memory takes in frames where a query's mask is empty. Off: it stays as it is there."""
+    classify_memory: bool = False
+    """QUIRK: a video's classes come from logits averaged over its frames. On: from the memory behind its last frame,
+    as the paper is quoted to say."""
+    sigmoid_of_classes: bool = True
+    """QUIRK: each class has a probability of its own. Off: a softmax over the classes and the zero column."""
+    suppress_frames: bool = True
+    """QUIRK: frames whose score is below a tenth of the track's lose their mask."""
+    mask_score_over_video: bool = True
+    """QUIRK: mask confidence is a mean over the pixels of all frames jointly. Off: the mean of the frames' means, over
+    frames that have a mask."""
+    mask_score_at_output: bool = False
+    """QUIRK: mask scores are taken at stride 4. On: at the size of the output, as the image model does."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def text_classifier_sha256(self) -> dict[str, str]:
+        """SHA-256 of the classifier files by name: a run is known by their content, not by their place."""
+        return {} if isinstance(self.text_classifier, str) else digests(self.text_classifier)

@@ -1,0 +1,183 @@
+"""OV2Seg as the harness runs it: a video goes through in windows, its tracks come out as run-length encodings.
+
+Window by window: frames (decoded and resized ahead), network, matching, classification; then the tracks are chosen, and
+only their masks are encoded. At no time is a mask of the whole video at full size.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import closing, nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.baselines.ov2seg.config import Ov2SegConfig
+from harness.baselines.ov2seg.decoder import OpenVocabularyOutput
+from harness.baselines.ov2seg.memory_tracking import MemoryMatcher
+from harness.baselines.ov2seg.network import Ov2SegNetwork
+from harness.baselines.ov2seg.scoring import VideoScores, scores, video_mask_score
+from harness.baselines.ov2seg.text_classifier import SourcedClassifier
+from harness.models.clipvis.classifier import class_logits
+from harness.models.clipvis.detections import ImageDetection, choose_masks, image_detections, tracks_of
+from harness.models.clipvis.kept_masks import KeptMasks
+from harness.models.clipvis.preprocess import Geometry, geometry, normalise, padding_maps, resize
+from harness.models.clipvis.text_classifier import TextClassifier
+from harness.models.video_windows import Stages, WindowedModel
+from harness.types import Image, Track, Video, Vocabulary
+
+log = logging.getLogger(__name__)
+
+PIXEL_MEAN = (123.675, 116.280, 103.530)
+PIXEL_STD = (58.395, 57.120, 57.375)
+"""ImageNet's constants on the 0..255 scale, RGB."""
+TEMPERATURE = 50.0
+"""Factor of cosine similarities (spec, section 6)."""
+
+
+class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
+    """Finds the tracks of a video for any vocabulary (`harness.types.Model`).
+
+    ``classifier_of`` gives the text classifier of a vocabulary; it is asked when the vocabulary changes, and the log
+    says where its answer is from. ``precision`` is ``fp32``,
+    ``bf16`` or ``fp16`` (autocast; the pixel decoder stays in float32). ``stage(name)`` is entered around each stage of
+    the work, for timing.
+    """
+
+    def __init__(
+        self,
+        network: Ov2SegNetwork,
+        classifier_of: Callable[[Vocabulary], SourcedClassifier],
+        config: Ov2SegConfig | None = None,
+        device: str = "cpu",
+        precision: str = "fp32",
+        stage: Stages = lambda name: nullcontext(),
+    ) -> None:
+        self.config = config or Ov2SegConfig()
+        super().__init__(self.config.window, device, precision, stage)
+        self.network = network.to(device).eval()
+        self.classifier_of = classifier_of
+        self.short_edge = self.config.short_edge or network.short_edge
+        self._vocabulary: tuple[str, SourcedClassifier] | None = None
+        self._told: str | None = None  # digest of the vocabulary whose classifier's source is in the log
+
+    @torch.inference_mode()
+    def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:
+        """The tracks of ``video``, best first, one run-length encoding per frame (all-zero where the object is not)."""
+        config = self.config
+        classifier = self.text_classifier(vocabulary)
+        self._tell_source()
+        sizes = self.geometry(video.height, video.width)
+        matcher = self.matcher()
+        masks = KeptMasks(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)
+        inside = self._inside(sizes)
+        with closing(VideoScores(config)) as evidence:
+            for output in self.outputs(video, sizes):
+                with self.stage("matching"):
+                    present = None if config.remember_absent_frames else (output.mask_logits > 0).any((2, 3))
+                    order = matcher.match(output.embeddings, present)
+                with self.stage("classification"):
+                    logits = class_logits(output.class_embeddings, classifier, TEMPERATURE)
+                    evidence.add(order, logits, output.object_logits, output.mask_logits, inside)
+                with self.stage("encoding"):
+                    masks.add(output.mask_logits, order)
+            if not evidence.frames:
+                return []
+            remembered = self._classes_of_memory(matcher, classifier) if config.classify_memory else None
+            return self._tracks(video, vocabulary, evidence, masks, remembered)
+
+    @torch.inference_mode()
+    def predict_image(self, image: Image, vocabulary: Vocabulary, detections: int = 100) -> list[ImageDetection]:
+        """Objects of one RGB image, best first: mask scores at the image's size, no suppression (spec, section 11)."""
+        classifier = self.text_classifier(vocabulary)
+        sizes = self.geometry(image.shape[0], image.shape[1])
+        output = self.forward([resize(image, sizes.resized)], sizes)
+        logits = class_logits(output.class_embeddings[0], classifier, TEMPERATURE)
+        found = scores(logits, output.object_logits[0], self.config)
+        return image_detections(found, output.mask_logits[0], sizes, detections)
+
+    def text_classifier(self, vocabulary: Vocabulary) -> TextClassifier:
+        """Text embeddings of ``vocabulary``: those of the last call, or asked for."""
+        if self._vocabulary is None or self._vocabulary[0] != vocabulary.digest:
+            with self.stage("text"):
+                self._vocabulary = (vocabulary.digest, self.classifier_of(vocabulary))
+        return self._vocabulary[1].classifier
+
+    def _tell_source(self) -> None:
+        """Say in the log of the run, once, which text classifier it uses."""
+        assert self._vocabulary is not None
+        digest, (classifier, source, is_published) = self._vocabulary
+        if self._told == digest:
+            return
+        self._told = digest
+        log.info("text classifier of %s categories: %s", classifier.classes, source)
+        if not is_published:
+            log.warning(
+                "the text classifier is %s; published numbers need the released one (--set text_classifier=FILE)",
+                source,
+            )
+
+    def matcher(self) -> MemoryMatcher:
+        """A matcher for one video, as configured."""
+        return MemoryMatcher(
+            self.config.memory_weight,
+            normalise_memory=self.config.normalise_memory,
+            remember_absent_frames=self.config.remember_absent_frames,
+        )
+
+    def geometry(self, height: int, width: int) -> Geometry:
+        """Sizes of frames of ``height`` and ``width`` pixels on their way through the model."""
+        return geometry(height, width, self.short_edge, self.config.long_edge)
+
+    def forward(self, frames: list[Image], sizes: Geometry) -> OpenVocabularyOutput:
+        """Run the network on resized frames ``(h, w, 3)``: output per frame in float32."""
+        stacked = torch.from_numpy(np.stack(frames)).to(self.device, non_blocking=True)
+        images = normalise(stacked, sizes.padded, PIXEL_MEAN, PIXEL_STD)
+        paddings = None if self.config.padding_counts else padding_maps(sizes, (32, 16, 8), self.device)
+        network = self.network
+        mixed = self.dtype != torch.float32
+        # without this cuDNN convolves in TF32, and "fp32" would agree with the CPU to three digits
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=mixed)
+        with exact, torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
+            with self.stage("backbone"):
+                features = network.backbone(images)
+            with self.stage("pixel_decoder"):
+                pixels = network.sem_seg_head.pixel_decoder(features, paddings)
+            with self.stage("decoder"):
+                output = network.sem_seg_head.predictor(pixels, paddings)
+        return OpenVocabularyOutput(
+            output.object_logits.float(),
+            output.class_embeddings.float(),
+            output.mask_logits.float(),
+            output.embeddings.float(),
+            output.auxiliary,
+        )
+
+    def _classes_of_memory(self, matcher: MemoryMatcher, classifier: TextClassifier) -> Tensor:
+        """Class logits ``(Q, C)`` of what the slots remember behind the last frame."""
+        assert matcher.memory is not None
+        embeddings = self.network.sem_seg_head.predictor.class_embed(matcher.memory.to(self.device))
+        return class_logits(embeddings, classifier, TEMPERATURE)
+
+    def _inside(self, sizes: Geometry) -> Tensor | None:
+        """Where the picture is at stride 4, if the padding is to be left out."""
+        return None if self.config.padding_counts else ~padding_maps(sizes, (4,), self.device)[0]
+
+    def _tracks(
+        self, video: Video, vocabulary: Vocabulary, evidence: VideoScores, masks: KeptMasks, remembered: Tensor | None
+    ) -> list[Track]:
+        """Choose the tracks and encode their masks."""
+        with self.stage("postprocessing"):
+            selection = evidence.select(remembered)
+        with self.stage("encoding"):
+            chosen = choose_masks(selection, masks)
+        final = selection.scores
+        if self.config.mask_score and self.config.mask_score_at_output:
+            found, own = chosen.masks, chosen.position
+            kept = ~selection.suppressed
+            final = final * video_mask_score(found.confidence[own], found.area[own], kept, self.config)
+        elif self.config.mask_score:
+            final = final * evidence.mask_scores(selection)
+        return tracks_of(video.id, vocabulary.categories, selection, chosen, final)

@@ -1,0 +1,89 @@
+"""The released text classifiers of OV2Seg: one ``.npy`` file per dataset, a row per category, made with DetPro.
+
+They lie in the LV-VIS repository (https://github.com/haochenheheda/LVVIS) under its dataset metadata; users download
+them with the weights. Row i is category id i + 1 of the dataset (spec, section 6.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import UserError
+from harness.provenance import file_digest
+from harness.types import Category
+
+FILES = {
+    "lvvis": "fg_bg_5_10_lvvis_ens.npy",
+    "lvis": "fg_bg_5_10_lvis_ens.npy",
+    "coco": "fg_bg_5_10_coco_ens.npy",
+    "ytvis2019": "fg_bg_5_10_ytvis19_ens.npy",
+    "ytvis2021": "fg_bg_5_10_ytvis21_ens.npy",
+    "ovis": "fg_bg_5_10_ovis_ens.npy",
+}
+"""File by the harness's name of the dataset. There is none for BURST."""
+MAX_BYTES = 1 << 30
+MEND = "name a released file or their folder (`harness models show ov2seg`), or set text_classifier=clip"
+
+
+def released_file(place: Path, dataset: str) -> Path:
+    """The file for ``dataset``: ``place`` itself, or the dataset's own in the folder ``place``.
+
+    Raises `UserError` where there is no file, and for a folder where none was released for the dataset.
+    """
+    if not place.is_dir():
+        path = place
+    elif dataset in FILES:
+        path = place / FILES[dataset]
+    else:
+        released = ", ".join(FILES)
+        raise UserError(str(place), f"none of the released files is for {dataset}, they are for {released}", MEND)
+    if not path.is_file():
+        raise UserError(str(path), "there is no such text classifier", MEND)
+    return path
+
+
+def read_rows(path: Path, categories: Sequence[Category], embed_dim: int) -> NDArray[np.float32]:
+    """The rows of ``categories`` in their order, ``(categories, embed_dim)``, as the file has them.
+
+    Raises `UserError` for a file that is no array of numbers, of another size, with a row that is not finite or zero,
+    and for categories whose ids are not 1 to the number of rows: such a file is of another dataset.
+    """
+    rows = _read(path)
+    if rows.ndim != 2 or rows.shape[1] != embed_dim:
+        what = f"holds an array {rows.shape} where (categories, {embed_dim}) is needed"
+        raise UserError(str(path), what, MEND)
+    ids = [category.id for category in categories]
+    if sorted(ids) != list(range(1, len(rows) + 1)):
+        known = f"{len(ids)} categories, ids {min(ids)} to {max(ids)}" if ids else "no category"
+        what = f"has {len(rows)} rows, for ids 1 to {len(rows)}, and the vocabulary has {known}"
+        raise UserError(str(path), what, "name the file of this dataset, or set text_classifier=clip")
+    lengths = np.linalg.norm(rows, axis=1)
+    bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
+    if len(bad):
+        raise UserError(f"{path}, row {bad[0]}", "is not a finite direction", MEND)
+    return rows[np.array(ids) - 1]
+
+
+def digests(place: Path) -> dict[str, str]:
+    """SHA-256 by name of the file ``place``, or of the released files in the folder ``place``; those that exist."""
+    paths = sorted(place / name for name in FILES.values()) if place.is_dir() else [place]
+    return {path.name: file_digest(path) for path in paths if path.is_file()}
+
+
+def _read(path: Path) -> NDArray[np.float32]:
+    """The array in a ``.npy`` file as float32; never unpickles."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(str(path), f"is larger than {MAX_BYTES >> 20} MB", MEND)
+        found = np.load(path, allow_pickle=False, mmap_mode="r")
+        if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
+            raise UserError(str(path), "holds no array of floating-point numbers", MEND)
+        return np.array(found, dtype=np.float32)
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        # numpy reports damaged headers and pickles in disguise by all of these
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise UserError(str(path), f"is no .npy file, or a broken one ({reason})", MEND) from error

@@ -1,0 +1,104 @@
+"""Scores of a video's tracks, their selection, and what is suppressed (OV2Seg; spec, section 7, steps 3 to 9).
+
+A video is seen window by window. Sums stay per slot and class, and per frame a few numbers per slot; what the chosen
+tracks alone need again waits in `SpooledScores`; masks are kept elsewhere.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from harness.baselines.ov2seg.config import Ov2SegConfig
+from harness.models.clipvis.postprocess import (
+    SUPPRESSION_RATIO,
+    Selection,
+    SpooledScores,
+    best,
+    mask_score,
+    mask_sums,
+)
+
+
+class VideoScores:
+    """What is kept of each frame, on the CPU, queries in the order of their slots. Close it after use."""
+
+    def __init__(self, config: Ov2SegConfig) -> None:
+        self.config = config
+        self.frames = 0
+        self._logits: Tensor | None = None  # (Q, C), summed in the order of frames
+        self._object_logits: Tensor | None = None  # (Q, 2), likewise
+        self._scores = SpooledScores()
+        self._confidence: list[Tensor] = []  # (frames, Q)
+        self._area: list[Tensor] = []  # (frames, Q)
+
+    def close(self) -> None:
+        """Forget the scores of frames, on disk too."""
+        self._scores.close()
+
+    def add(
+        self,
+        order: Tensor,
+        class_logits: Tensor,
+        object_logits: Tensor,
+        mask_logits: Tensor,
+        inside: Tensor | None = None,
+    ) -> None:
+        """Take in a window as the network gave it: ``(f, Q, C)``, ``(f, Q, 2)``, ``(f, Q, h, w)``.
+
+        ``order`` ``(f, Q)`` is the query of each slot. Mask scores count cells where ``inside`` ``(h, w)`` is true.
+        """
+        frames = torch.arange(len(order))[:, None]
+        logits = class_logits.float().cpu()[frames, order]
+        objects = object_logits.float().cpu()[frames, order]
+        for one, its_objects in zip(logits, objects, strict=True):
+            self._logits = one if self._logits is None else self._logits + one
+            self._object_logits = its_objects if self._object_logits is None else self._object_logits + its_objects
+        confidence, area = mask_sums(mask_logits, inside)
+        self._confidence.append(confidence.cpu()[frames, order])
+        self._area.append(area.cpu()[frames, order])
+        self._scores.add(scores(logits, objects, self.config))
+        self.frames += len(order)
+
+    def select(self, class_logits: Tensor | None = None) -> Selection:
+        """Score all slots and classes and take the best, at most ``detections_per_video``.
+
+        A video's logits are the means of its frames'; ``class_logits`` ``(Q, C)`` replaces those of the classes.
+        """
+        assert self._logits is not None
+        assert self._object_logits is not None
+        mean = self._logits / self.frames if class_logits is None else class_logits.float().cpu()
+        of_video = scores(mean, self._object_logits / self.frames, self.config)
+        top, slots, labels = best(of_video, self.config.detections_per_video)
+        return Selection(slots, labels, top, self._suppressed(slots, labels, top))
+
+    def mask_scores(self, selection: Selection) -> Tensor:
+        """Mean confidence of each selected track's positive cells where it is not suppressed, ``(k,)`` in [0, 1]."""
+        confidence, area = torch.cat(self._confidence).T[selection.slots], torch.cat(self._area).T[selection.slots]
+        return video_mask_score(confidence, area, ~selection.suppressed, self.config)
+
+    def _suppressed(self, slots: Tensor, labels: Tensor, top: Tensor) -> Tensor:
+        """Frames that lose their mask, ``(k, F)``: their own score is below a tenth of the video's."""
+        if not self.config.suppress_frames:
+            return torch.zeros(len(slots), self.frames, dtype=torch.bool)
+        return self._scores.of(slots, labels) < SUPPRESSION_RATIO * top[:, None]
+
+
+def scores(class_logits: Tensor, object_logits: Tensor, config: Ov2SegConfig) -> Tensor:
+    """sqrt(p o) of class probability and object probability, ``(..., Q, C)`` in [0, 1].
+
+    ``class_logits`` ``(..., Q, C)``, ``object_logits`` ``(..., Q, 2)``. Without the object score sqrt(p).
+    """
+    if config.sigmoid_of_classes:
+        p = class_logits.sigmoid()
+    else:  # the zero column is the class of nothing
+        p = torch.nn.functional.pad(class_logits, (0, 1)).softmax(-1)[..., :-1]
+    return (p * object_logits.softmax(-1)[..., :1]).sqrt() if config.object_score else p.sqrt()
+
+
+def video_mask_score(confidence: Tensor, area: Tensor, kept: Tensor, config: Ov2SegConfig) -> Tensor:
+    """Mask scores ``(k,)`` from each frame's summed confidence and area ``(k, F)``, where ``kept`` is true."""
+    if config.mask_score_over_video:
+        return mask_score((confidence * kept).sum(1), (area * kept).sum(1))
+    shown = kept & (area > 0)
+    return mask_score((mask_score(confidence, area) * shown).sum(1), shown.sum(1))
