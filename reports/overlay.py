@@ -10,9 +10,12 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 from pycocotools import mask as coco
 
-from harness.types import Image, Track, Video
+from harness.errors import UserError
+from harness.types import Dataset, Image, Track, Video
 
 OPACITY = 0.45
+GAP = 4
+"""White pixels between the pictures of a sheet."""
 
 
 def colour(number: int) -> tuple[int, int, int]:
@@ -21,7 +24,9 @@ def colour(number: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def overlay(video: Video, tracks: Sequence[Track], names: Mapping[int, str]) -> Iterator[Image]:
+def overlay(
+    video: Video, tracks: Sequence[Track], names: Mapping[int, str], with_scores: bool = True
+) -> Iterator[Image]:
     """Yield the frames of a video with its tracks drawn on them, later tracks below earlier ones.
 
     ``names`` gives the category names by id.
@@ -42,7 +47,8 @@ def overlay(video: Video, tracks: Sequence[Track], names: Mapping[int, str]) -> 
             picture[mask] += OPACITY * (tint - picture[mask])
             picture[_outline(mask)] = tint
             top, left = int(np.argmax(mask.any(1))), int(np.argmax(mask.any(0)))
-            text = f"{names[tracks[number].category_id]} {tracks[number].score:.2f}"
+            score = f" {tracks[number].score:.2f}" if with_scores else ""
+            text = names[tracks[number].category_id] + score
             labels.append((left, max(0, top - size - 4), text, colour(number)))
         drawn = Pillow.fromarray(picture.round().astype(np.uint8))
         pen = ImageDraw.Draw(drawn)
@@ -51,6 +57,27 @@ def overlay(video: Video, tracks: Sequence[Track], names: Mapping[int, str]) -> 
             pen.rectangle((box[0] - 2, box[1] - 1, box[2] + 2, box[3] + 1), fill=tint_of)
             pen.text((left + 2, top), text, fill=(0, 0, 0), font=font)
         yield np.asarray(drawn)
+
+
+def contact_sheet(dataset: Dataset, videos: int, frames: int) -> Image:
+    """Frames of a dataset's first videos, evenly spaced, and below each row the same with the truth drawn on it.
+
+    Cells have the size of the largest video. Raises `UserError` for a dataset without truth.
+    """
+    if dataset.truth is None:
+        raise UserError(f"{dataset.name}, split {dataset.split}", "its truth is withheld", "take a split that has it")
+    chosen = dataset.videos[:videos]
+    height, width = max(v.height for v in chosen), max(v.width for v in chosen)
+    names = {category.id: category.name for category in dataset.categories}
+    sheet = np.full((2 * len(chosen) * (height + GAP), frames * (width + GAP), 3), 255, np.uint8)
+    for row, video in enumerate(chosen):
+        tracks = [Track(video.id, t.category_id, 1.0, t.masks) for t in dataset.truth.tracks_of(video.id)]
+        drawn = list(overlay(video, tracks, names, with_scores=False))
+        for column, index in enumerate(np.linspace(0, len(drawn) - 1, frames).round().astype(int)):
+            for line, picture in ((2 * row, video.frames[int(index)]), (2 * row + 1, drawn[index])):
+                top, left = line * (height + GAP), column * (width + GAP)
+                sheet[top : top + video.height, left : left + video.width] = picture
+    return sheet
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""``harness datasets``: which datasets are known, and whether a copy of one is complete."""
+"""``harness datasets``: which datasets are known, whether a copy of one is complete, and how one looks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from harness.errors import EXIT_FAILED
 
-app = typer.Typer(help="Datasets: what is known, and whether a copy is complete.", no_args_is_help=True)
+app = typer.Typer(help="Datasets: what is known, whether a copy is complete, how it looks.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -63,6 +63,41 @@ def check_dataset(
         _show(record)
     if not record["complete"]:
         raise typer.Exit(EXIT_FAILED)
+
+
+@app.command("show")
+def show_dataset(
+    name: Annotated[str, typer.Argument(help="Name of a dataset.")],
+    out: Annotated[Path | None, typer.Option(help="The picture to write; default: NAME-SPLIT.png.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split; default: the dataset's own.")] = None,
+    data_root: Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")] = Path(
+        "data"
+    ),
+    videos: Annotated[int, typer.Option(min=1, max=100, help="Videos to show, the first by id.")] = 6,
+    frames: Annotated[int, typer.Option(min=1, max=20, help="Frames of each.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Draw sample frames of a dataset, and below them the same with the truth: masks, colours by track, names.
+
+    Example:
+
+        harness datasets show shapes --out shapes.png
+    """
+    from PIL import Image as Pillow
+
+    from harness import plugins
+    from harness.durable import durable
+    from harness.reports.overlay import contact_sheet
+
+    plugin = plugins.dataset(name)
+    dataset = plugin.open(data_root, split or plugin.default_split)
+    path = out or Path(f"{dataset.name}-{dataset.split}.png")
+    with durable(path) as file:
+        Pillow.fromarray(contact_sheet(dataset, videos, frames)).save(file, "PNG")
+    if as_json:
+        print(json.dumps({"dataset": dataset.name, "split": dataset.split, "picture": str(path)}))
+    else:
+        print(path)
 
 
 def _show(record: dict[str, Any]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dataset_copies import Write
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from harness.cli.datasets import app
@@ -56,3 +58,20 @@ def test_unknown_names_are_user_errors(arguments: tuple[str, ...]) -> None:
     error = invoke(*arguments).exception
     assert isinstance(error, UserError)
     assert "did you mean" in str(error)
+
+
+def test_show_draws_frames_and_their_truth(tmp_path: Path) -> None:
+    path = tmp_path / "shapes.png"
+    result = invoke("show", "shapes", "--videos", "2", "--frames", "3", "--out", path, "--json")
+    assert json.loads(result.stdout)["picture"] == str(path)
+    sheet = np.asarray(Image.open(path))
+    assert sheet.shape == (4 * (192 + 4), 3 * (256 + 4), 3)
+    plain, drawn = sheet[:192, :256], sheet[196 : 196 + 192, :256]
+    assert 0.01 < (plain != drawn).any(-1).mean() < 0.7
+
+
+def test_show_of_a_split_without_truth_says_so(tmp_path: Path, write: Write) -> None:
+    write("lvvis/test_instances.json", "lvvis/test/JPEGImages", "lvvis", truth=False)
+    result = invoke("show", "lvvis", "--split", "test", "--data-root", tmp_path)
+    assert isinstance(result.exception, UserError)
+    assert "truth is withheld" in str(result.exception)
