@@ -87,7 +87,7 @@ class Run:
             "model": self.plugin.name,
             "model_version": self.plugin.version,
             "config": self.config.model_dump(mode="json"),
-            "checkpoint": file_digest(self.checkpoint) if self.checkpoint is not None else None,
+            "checkpoint": file_digest(self.weights) if self.weights is not None else None,
             "precision": self.precision,
             "dataset": self.dataset.name,
             "split": self.dataset.split,
@@ -109,6 +109,12 @@ class Run:
         """Where everything of the run lies."""
         names = (self.plugin.name, self.dataset.name, self.dataset.split, self.digest[:8])
         return self.runs_dir / "-".join(re.sub(r"[^\w.+-]", "_", name) for name in names)
+
+    @cached_property
+    def weights(self) -> Path | None:
+        """The checkpoint that was named; else the one that the model ships for this dataset, if it does."""
+        shipped = getattr(self.plugin, "shipped_weights", None)
+        return self.checkpoint or (shipped(self.dataset.name) if shipped is not None else None)
 
     @property
     def store(self) -> PredictionStore:
@@ -182,7 +188,7 @@ def _pending(run: Run) -> list[Video]:
 
 def _load(run: Run) -> Any:
     seed_chance(run.seed)
-    context = LoadContext(run.dataset, run.device, run.precision, run.checkpoint, run.seed)
+    context = LoadContext(run.dataset, run.device, run.precision, run.weights, run.seed)
     return run.plugin.load(run.config, context)
 
 

@@ -158,7 +158,8 @@ class ModelPlugin(Protocol):
     """What an entry point of group ``harness.models`` gives: a name, its configuration and a way to load it.
 
     ``version`` changes whenever the same configuration may give other tracks; it is part of a run's identity.
-    ``Config`` is a pydantic model (frozen, extra keys forbidden).
+    ``Config`` is a pydantic model (frozen, extra keys forbidden). A plugin that comes with weights for some datasets
+    may offer ``shipped_weights(dataset_name) -> Path | None``: what a run takes when no checkpoint is named.
     """
 
     name: str

@@ -37,6 +37,12 @@ class ClipVisPlugin:
         network = load_network(context.checkpoint, config)
         return ClipVis(network, config, context.device, context.precision, text_cache())
 
+    def shipped_weights(self, dataset: str) -> Path | None:
+        """The miniature that comes with the package, for the dataset that it was trained for."""
+        from harness.models import miniatures
+
+        return miniatures.weights("clipvis", dataset)
+
     def trainee(
         self, config: ClipVisTrainingConfig, categories: Sequence[Category], device: str, checkpoint: Path | None
     ) -> ClipVisTrainee:
