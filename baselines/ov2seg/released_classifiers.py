@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,11 +80,11 @@ def _read(path: Path) -> NDArray[np.float32]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(str(path), f"is larger than {MAX_BYTES >> 20} MB", MEND)
-        found = np.load(path, allow_pickle=False, mmap_mode="r")
-        if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
+        found = np.lib.format.open_memmap(path, mode="r")  # refuses archives and pickles
+        if found.dtype.kind != "f":
             raise UserError(str(path), "holds no array of floating-point numbers", MEND)
         return np.array(found, dtype=np.float32)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError, TypeError, OverflowError) as error:
         # numpy reports damaged headers and pickles in disguise by all of these
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UserError(str(path), f"is no .npy file, or a broken one ({reason})", MEND) from error

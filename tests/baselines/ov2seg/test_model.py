@@ -1,0 +1,294 @@
+"""OV2Seg on whole videos: the golden clip from frames to tracks; a tiny one with windows, memory, flags, odd input."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ov2seg_golden
+import pytest
+import torch
+from pycocotools import mask as coco
+from torch import Tensor
+
+from harness.baselines.ov2seg.checkpoint import used
+from harness.baselines.ov2seg.config import Ov2SegConfig
+from harness.baselines.ov2seg.decoder import OpenVocabularyOutput
+from harness.baselines.ov2seg.model import TEMPERATURE, Ov2Seg
+from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
+from harness.baselines.ov2seg.text_classifier import SourcedClassifier
+from harness.errors import UserError
+from harness.models.clipvis.classifier import class_logits
+from harness.models.clipvis.preprocess import Geometry, normalise, resize
+from harness.models.clipvis.text_classifier import TextClassifier
+from harness.types import Category, Image, Rle, Track, Video, Vocabulary
+
+WORDS = Vocabulary((Category(7, "red circle"), Category(3, "blue square"), Category(12, "dog")))
+SMALL: dict[str, Any] = {"short_edge": 64, "long_edge": 128, "detections_per_video": 6}
+
+
+def sourced(rows: Tensor) -> SourcedClassifier:
+    unit = torch.nn.functional.normalize(rows, dim=-1)
+    return SourcedClassifier(TextClassifier(unit, torch.arange(len(rows))), "made up by the test", True)
+
+
+def made_up(vocabulary: Vocabulary) -> SourcedClassifier:
+    """Embeddings that follow from the names' length and place."""
+    draw = torch.Generator().manual_seed(len(vocabulary.categories))
+    return sourced(torch.randn(len(vocabulary.categories), 16, generator=draw))
+
+
+def iou(rle: Rle, expected: dict[str, object]) -> float:
+    found = {"size": list(rle.size), "counts": rle.counts}
+    if not coco.area(found) and not coco.area(expected):
+        return 1.0
+    return float(coco.iou([found], [expected], [False])[0, 0])
+
+
+@torch.no_grad()
+def test_golden_clip() -> None:
+    golden = ov2seg_golden.tensors("e2e")
+    frames = golden["frames"].numpy()
+    network = ov2seg_golden.released_network()
+    words = Vocabulary(tuple(Category(i, f"class {i}") for i in range(1, 12)))
+    config = Ov2SegConfig(short_edge=ov2seg_golden.MANIFEST["config"]["min_size_test"])
+    model = Ov2Seg(network, lambda _: sourced(golden["text_raw"]), config)
+    sizes = model.geometry(*frames.shape[1:3])
+    resized = [resize(frame, sizes.resized) for frame in frames]
+    assert np.array_equal(np.stack(resized[: len(golden["resized"])]), golden["resized"].numpy())
+
+    output = model.forward(resized, sizes)
+    logits = class_logits(output.class_embeddings, model.text_classifier(words), TEMPERATURE)
+    ov2seg_golden.close(logits, golden["raw.pred_logits"][..., :-1], atol=2e-4)
+    assert not golden["raw.pred_logits"][..., -1].any()
+    ov2seg_golden.close(output.object_logits, golden["raw.pred_object_logits"], atol=2e-4)
+    if "raw.pred_masks_first_last" in golden:
+        ov2seg_golden.close(output.embeddings[[0, -1]], golden["raw.pred_embds_first_last"], atol=2e-4)
+        ov2seg_golden.close(output.mask_logits[[0, -1]], golden["raw.pred_masks_first_last"], atol=2e-4)
+
+    tracks = model.predict(Video(1, "golden", *frames.shape[1:3], list(frames)), words)
+    ov2seg_golden.close(torch.tensor([t.score for t in tracks]), golden["final.scores_sorted"], atol=2e-5)
+    assert [t.category_id - 1 for t in tracks] == golden["final.classes_sorted"].tolist()
+    for track, written in zip(tracks, ov2seg_golden.results(), strict=True):
+        assert track.category_id == written["category_id"]
+        assert track.score == pytest.approx(written["score"], abs=2e-5)
+        assert all(iou(m, w) >= 0.99 for m, w in zip(track.masks, written["segmentations"], strict=True) if m)
+        assert all(m is not None for m in track.masks)
+
+
+@torch.no_grad()
+def test_golden_input_of_the_network() -> None:
+    from harness.baselines.ov2seg.model import PIXEL_MEAN, PIXEL_STD
+
+    golden = ov2seg_golden.tensors("e2e")
+    found = normalise(golden["resized"][:1], (64, 64), PIXEL_MEAN, PIXEL_STD)
+    ov2seg_golden.close(found, golden["network_input_0"], atol=1e-6)
+
+
+class Moving:
+    """Frames of a bright block that moves over noise, drawn when they are asked for."""
+
+    def __init__(self, frames: int) -> None:
+        self.frames = frames
+
+    def __len__(self) -> int:
+        return self.frames
+
+    def __getitem__(self, frame_index: int, /) -> Image:
+        noise = np.random.default_rng(frame_index).integers(0, 90, (50, 70, 3), dtype=np.uint8)
+        left = 3 * frame_index % 50
+        noise[10:35, left : left + 20] = (250, 40, 30)
+        return noise
+
+
+def video(frames: int) -> Video:
+    return Video(5, "moving", 50, 70, Moving(frames))
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_state: dict[str, Tensor], architecture: Architecture) -> Ov2SegNetwork:
+    network = Ov2SegNetwork(architecture)
+    network.load_state_dict(used(tiny_state))
+    return network.eval()
+
+
+def predict(network: Ov2SegNetwork, frames: int = 7, **settings: Any) -> list[Track]:
+    return Ov2Seg(network, made_up, Ov2SegConfig(**SMALL | settings)).predict(video(frames), WORDS)
+
+
+class FrameByFrame(Ov2Seg):
+    """Runs the network on single frames, so that a window's size does not touch its rounding."""
+
+    def forward(self, frames: list[Image], sizes: Geometry) -> OpenVocabularyOutput:
+        alone = [super(FrameByFrame, self).forward([frame], sizes) for frame in frames]
+        return OpenVocabularyOutput(*(torch.cat([output[i] for output in alone]) for i in range(4)), ())
+
+
+def test_tracks_of_a_video(tiny: Ov2SegNetwork) -> None:
+    tracks = predict(tiny)
+    assert len(tracks) == 6
+    assert [t.score for t in tracks] == sorted((t.score for t in tracks), reverse=True)
+    assert {t.category_id for t in tracks} <= {7, 3, 12}
+    assert all(0 <= t.score <= 1 and len(t.masks) == 7 and t.video_id == 5 for t in tracks)
+    masks = [rle for track in tracks for rle in track.masks if rle is not None]
+    assert len(masks) == 6 * 7  # never absent, at most all-zero
+    assert {rle.size for rle in masks} == {(50, 70)}
+    assert max(int(coco.area({"size": list(rle.size), "counts": rle.counts})) for rle in masks) > 0
+
+
+@pytest.mark.parametrize("window", [1, 3])
+def test_windows_do_not_change_results(window: int, tiny: Ov2SegNetwork) -> None:
+    whole, parts = (
+        FrameByFrame(tiny, made_up, Ov2SegConfig(**SMALL, window=w)).predict(video(7), WORDS) for w in (7, window)
+    )
+    assert [t.score for t in parts] == pytest.approx([t.score for t in whole], abs=1e-5)
+    assert sorted((t.category_id, t.masks) for t in parts) == sorted((t.category_id, t.masks) for t in whole)
+
+
+@pytest.mark.parametrize("window", [2, 10])
+def test_memory_does_not_change_results(window: int, tiny: Ov2SegNetwork) -> None:
+    assert predict(tiny, window=window, mask_memory_mb=0) == predict(tiny, window=window)
+
+
+def test_one_frame_and_none(tiny: Ov2SegNetwork) -> None:
+    assert all(len(track.masks) == 1 for track in predict(tiny, frames=1))
+    assert predict(tiny, frames=0) == []
+
+
+def test_fewer_candidates_than_asked_for(tiny: Ov2SegNetwork) -> None:
+    assert len(predict(tiny, frames=2, detections_per_video=1000)) == 10 * 3
+
+
+def test_frames_of_differing_size(tiny: Ov2SegNetwork) -> None:
+    frames = [np.zeros((50, 70, 3), np.uint8), np.zeros((50, 71, 3), np.uint8)]
+    with pytest.raises(UserError, match=r"video 5 \(moving\), frame 1: is 71x50, the video is 70x50"):
+        Ov2Seg(tiny, made_up, Ov2SegConfig(**SMALL)).predict(Video(5, "moving", 50, 70, frames), WORDS)
+
+
+FLAGS: list[dict[str, Any]] = [
+    {"memory_weight": 1.0},
+    {"object_score": False},
+    {"mask_score": False},
+    {"padding_counts": False},
+    {"normalise_memory": True},
+    {"remember_absent_frames": False},
+    {"classify_memory": True},
+    {"sigmoid_of_classes": False},
+    {"suppress_frames": False},
+    {"mask_score_over_video": False},
+    {"mask_score_at_output": True},
+]
+
+
+@pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: next(iter(flag)))
+def test_each_setting_gives_sound_tracks(flag: dict[str, Any], tiny: Ov2SegNetwork) -> None:
+    """Every quirk and ablation runs through the whole model; its effect is tested where it is coded."""
+    tracks = predict(tiny, **flag)
+    assert len(tracks) == 6
+    assert all(0 <= track.score <= 1 for track in tracks)
+    assert predict(tiny, **flag, mask_memory_mb=0) == tracks
+
+
+@pytest.mark.parametrize(
+    "flag", ["object_score", "mask_score", "padding_counts", "classify_memory", "sigmoid_of_classes",
+             "mask_score_over_video", "mask_score_at_output"],
+)  # fmt: skip
+def test_settings_reach_the_scores(flag: str, tiny: Ov2SegNetwork) -> None:
+    official = Ov2SegConfig().model_dump()[flag]
+    assert [t.score for t in predict(tiny, **{flag: not official})] != [t.score for t in predict(tiny)]
+
+
+def test_mask_score_is_a_factor(tiny: Ov2SegNetwork) -> None:
+    with_it, without = predict(tiny, detections_per_video=30), predict(tiny, detections_per_video=30, mask_score=False)
+    without_by_track = {(t.category_id, t.masks): t.score for t in without}
+    assert all(t.score <= without_by_track[t.category_id, t.masks] for t in with_it)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_is_near(precision: str, tiny: Ov2SegNetwork) -> None:
+    model = Ov2Seg(tiny, made_up, Ov2SegConfig(**SMALL), precision=precision)
+    scores = [track.score for track in model.predict(video(4), WORDS)]
+    assert scores == pytest.approx([track.score for track in predict(tiny, frames=4)], abs=0.05)
+
+
+def test_image(tiny: Ov2SegNetwork) -> None:
+    model = Ov2Seg(tiny, made_up, Ov2SegConfig(**SMALL))
+    found = model.predict_image(Moving(1)[0], WORDS, detections=4)
+    assert len(found) == 4
+    assert [d.score for d in found] == sorted((d.score for d in found), reverse=True)
+    assert all(d.mask.size == (50, 70) and 0 <= d.label < 3 for d in found)
+    of_video = predict(tiny, 1, mask_score_at_output=True, suppress_frames=False, detections_per_video=4)
+    assert [d.score for d in found] == pytest.approx([t.score for t in of_video], abs=1e-5)
+    assert [d.mask for d in found] == [t.masks[0] for t in of_video]
+
+
+def test_long_video_keeps_to_its_budget(tiny: Ov2SegNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """300 frames with a budget of 1 MB: mask logits beyond it are gone as soon as they are runs."""
+    from harness.models.clipvis import kept_masks
+
+    held: list[int] = []
+    add = kept_masks.KeptMasks.add
+
+    def watched(self: kept_masks.KeptMasks, logits: Tensor, order: Tensor) -> None:
+        add(self, logits, order)
+        held.append(sum(w.logits.nbytes for w in self._windows if w.logits is not None))
+
+    monkeypatch.setattr(kept_masks.KeptMasks, "add", watched)
+    tracks = predict(tiny, frames=300, mask_memory_mb=1, short_edge=32, window=50)
+    assert len(held) == 6
+    assert max(held) <= 1 << 20
+    assert all(len(track.masks) == 300 for track in tracks)
+
+
+def test_the_log_says_where_the_text_classifier_is_from(tiny: Ov2SegNetwork, caplog: pytest.LogCaptureFixture) -> None:
+    asked: list[Vocabulary] = []
+
+    def computed(vocabulary: Vocabulary) -> SourcedClassifier:
+        asked.append(vocabulary)
+        return made_up(vocabulary)._replace(source="computed with a tower", is_published=False)
+
+    model = Ov2Seg(tiny, computed, Ov2SegConfig(**SMALL))
+    with caplog.at_level(logging.INFO, "harness"):
+        for _ in range(3):
+            model.predict(video(1), WORDS)
+    assert [r.getMessage() for r in caplog.records if r.levelno == logging.INFO] == [
+        "text classifier of 3 categories: computed with a tower"
+    ]
+    (warning,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert "published numbers need the released one" in warning
+    assert asked == [WORDS]
+
+
+def test_plugin(saved: Path, tmp_path: Path) -> None:
+    from small_runs import make_dataset
+
+    from harness.baselines.ov2seg.plugin import PLUGIN
+    from harness.types import LoadContext, ModelPlugin
+
+    assert isinstance(PLUGIN, ModelPlugin)
+    np.save(tmp_path / "words.npy", np.random.default_rng(1).standard_normal((2, 16)).astype(np.float32))
+    config = PLUGIN.Config(**SMALL, text_classifier=tmp_path / "words.npy")
+    dataset = make_dataset(1)
+    model = PLUGIN.load(config, LoadContext(dataset, checkpoint=saved))
+    assert model.predict(video(3), dataset.vocabulary) == model.predict(video(3), dataset.vocabulary)
+    with pytest.raises(UserError, match="--checkpoint"):
+        PLUGIN.load(config, LoadContext(dataset))
+    with pytest.raises(UserError, match="there is no such text classifier"):
+        PLUGIN.load(PLUGIN.Config(text_classifier=tmp_path / "no.npy"), LoadContext(dataset, checkpoint=saved))
+
+
+def test_card() -> None:
+    from harness.baselines.ov2seg.plugin import PLUGIN
+
+    r50, swin = PLUGIN.card["variants"]
+    assert r50["published_ap"]["LV-VIS val"] == 14.2
+    assert swin["published_ap"] == {
+        "LV-VIS val": 21.1,
+        "LV-VIS test": 16.4,
+        "OVIS val": 17.5,
+        "YouTube-VIS 2019 val": 37.6,
+        "YouTube-VIS 2021 val": 33.9,
+    }
+    assert (r50["lvvis_val_APb_APn"], swin["lvvis_val_APb_APn"]) == ("17.2, 11.9", "27.5, 16.3")
