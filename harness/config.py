@@ -21,14 +21,17 @@ def read_config(
     settings: Iterable[str] = (),
     model: str = "",
     others: Sequence[str] = (),
+    defaults: Mapping[str, Any] | None = None,
 ) -> Config:
     """Return the configuration ``kind`` with what ``file`` and ``settings`` say; the latter win.
 
-    Settings are ``key=value``, nested keys with dots, values in YAML. Keys below ``model.`` are for the model of that
-    name; keys below the name of one of the ``others`` in the same run are for that one. Raises `UserError` for an
-    unreadable file, an unknown key (with a near one) and a value that does not fit.
+    ``defaults`` come before both. Settings are ``key=value``, nested keys with dots, values in YAML. Keys below
+    ``model.`` are for the model of that name; keys below the name of one of the ``others`` in the same run are for that
+    one. Raises `UserError` for an unreadable file, an unknown key (with a near one) and a value that does not fit.
     """
-    values = _of_model(read_yaml(file), model, others) if file is not None else {}
+    values = dict(defaults or {})
+    if file is not None:
+        _merge(values, _of_model(read_yaml(file), model, others))
     given = list(settings)
     chosen: dict[str, Any] = {}
     for setting in given:

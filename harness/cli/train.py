@@ -58,7 +58,7 @@ def train(
     plugin = plugins.model(model)
     if not isinstance(plugin, TrainablePlugin):
         raise UserError(f"--model {model}", "cannot be trained here", near(model, _trainable()))
-    settings, schedule = read_settings(plugin, config, set_ or [])
+    settings, schedule = read_settings(plugin, dataset, config, set_ or [])
     source = plugins.dataset(dataset)
     training_set = getattr(source, "training_set", None)
     if training_set is None:

@@ -71,11 +71,14 @@ class Plan:
 
 
 def read_settings(
-    plugin: TrainablePlugin, file: Path | None, settings: Iterable[str]
+    plugin: TrainablePlugin, dataset: str, file: Path | None, settings: Iterable[str]
 ) -> tuple[BaseModel, TrainingConfig]:
-    """The model's settings and the schedule's from one YAML file and ``--set``: their keys are distinct."""
+    """The model's settings and the schedule's: the plugin's for ``dataset``, then a YAML file, then ``--set``.
+
+    One mapping holds both, for their keys are distinct.
+    """
     both = create_model("Settings", __base__=(plugin.TrainingConfig, TrainingConfig))
-    read = read_config(both, file, settings, plugin.name)
+    read = read_config(both, file, settings, plugin.name, defaults=plugin.training_defaults(dataset))
     values = read.model_dump()
     model, schedule = (
         kind.model_validate({name: values[name] for name in kind.model_fields})

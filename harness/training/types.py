@@ -106,6 +106,10 @@ class TrainablePlugin(Protocol):
     TrainingConfig: type[BaseModel]
     """What is set about the model itself: its sizes, its weights to start from, its losses."""
 
+    def training_defaults(self, dataset: str) -> Mapping[str, Any]:
+        """Settings, of the model and of `TrainingConfig`, that differ for this dataset from the usual ones."""
+        ...
+
     def trainee(self, config: Any, categories: Sequence[Category], device: str, checkpoint: Path | None) -> Trainee:
         """Build the model to train, new or from ``checkpoint``."""
         ...

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import UserError
+from harness.models import miniatures
 from harness.models.checkpoint_files import (
     State,
     check_names_and_shapes,
@@ -128,6 +129,12 @@ def pretrained_clip(path: Path, state: Mapping[str, Tensor], config: ClipVisConf
     """CLIP weights through open_clip, for a checkpoint without them; named as the checkpoint would."""
     name = config.clip_model or _clip_model_by_channels(state, path)
     source = config.clip_pretrained or PRETRAINED.get(name)
+    if source is None and name == miniature.NAME:
+        source = str(miniatures.weights("clipvis", miniatures.DATASET) or "") or None
+    if source is not None and source.endswith(".safetensors") and Path(source).is_file():
+        held = {key: t for key, t in read_tensors(Path(source), MEND).items() if key.startswith(CLIP)}
+        if held:  # a checkpoint of CLIP-VIS brings its CLIP along
+            return held
     library = open_clip()
     if source is None or name not in library.list_models():
         what = f'"{name}" is no open_clip model' if source else f"holds no CLIP weights, and {name} has no usual ones"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,12 @@ class ClipVisPlugin:
         from harness.models import miniatures
 
         return miniatures.weights("clipvis", dataset)
+
+    def training_defaults(self, dataset: str) -> Mapping[str, Any]:
+        """Nine decoder layers for COCO, as published; the miniature's settings for the dataset it is made for."""
+        from harness.models import miniatures
+
+        return {"decoder_layers": 9} if dataset == "coco" else miniatures.settings("clipvis", dataset)
 
     def trainee(
         self, config: ClipVisTrainingConfig, categories: Sequence[Category], device: str, checkpoint: Path | None

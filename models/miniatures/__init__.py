@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 DATASET = "shapes"
 """What the miniatures were trained for."""
@@ -12,3 +13,11 @@ def weights(model: str, dataset: str) -> Path | None:
     """The weights of a model's miniature for a dataset; ``None`` where there are none."""
     path = Path(__file__).parent / f"{model}_{dataset}.safetensors"
     return path if dataset == DATASET and path.is_file() else None
+
+
+def settings(model: str, dataset: str) -> dict[str, Any]:
+    """The settings that a model's miniature is trained with; none where there is none."""
+    from harness.config import read_yaml
+
+    path = Path(__file__).parent / f"{model}_{dataset}.yaml"
+    return read_yaml(path) if dataset == DATASET and path.is_file() else {}

@@ -3,61 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from toy_training import ALONE, CONFIG, Regression, batches
 
 from harness.errors import UserError
 from harness.training.config import TrainingConfig
 from harness.training.loop import STATE, Training, train
 from harness.training.optimiser import build_optimiser
-from harness.training.processes import Processes
 from harness.training.progress import LOG, Step
 from harness.training.types import TrainingSample
-
-ALONE = Processes(0, 1, "cpu")
-CONFIG = TrainingConfig(
-    iterations=12, batch_size=2, learning_rate=0.01, milestones=(6,), log_every=1, checkpoint_every=4, clip_norm=1.0
-)
-
-
-class Regression(nn.Module):
-    """Learns the mean brightness of its samples, with noise from torch's generator as criteria have."""
-
-    noise = 0.1
-
-    def __init__(self, breaks_at: int | None = None) -> None:
-        super().__init__()
-        self.layer = nn.Linear(3, 1)
-        self.calls, self.breaks_at = 0, breaks_at
-
-    def forward(self, samples: Sequence[TrainingSample]) -> dict[str, Tensor]:
-        pixels = torch.stack([torch.from_numpy(s.image).float().mean((0, 1)) / 255 for s in samples])
-        error = (self.layer(pixels) - pixels.mean(1, keepdim=True) - self.noise * torch.rand(len(samples), 1)) ** 2
-        self.calls += 1
-        loss = error.mean() * (float("nan") if self.calls == self.breaks_at else 1.0)
-        return {"loss_error": loss, "total": loss}
-
-    def rates(self) -> Mapping[str, float]:
-        return {}
-
-    def export(self, path: Path, facts: Mapping[str, str]) -> None:
-        save_file(self.state_dict(), path, dict(facts))
-
-
-def batches(first: int) -> Iterator[Sequence[TrainingSample]]:
-    step = first
-    while True:
-        random = np.random.default_rng(step)
-        images = random.integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
-        yield [TrainingSample(image, np.zeros((0, 4, 4), bool), np.zeros(0, np.int64)) for image in images]
-        step += 1
 
 
 def training(folder: Path, breaks_at: int | None = None, config: TrainingConfig = CONFIG) -> Training:
