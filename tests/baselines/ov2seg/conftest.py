@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import ov2seg_golden
@@ -12,6 +13,7 @@ from torch import Tensor
 from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
 from harness.baselines.ov2seg.resnet import ResNetSize
 from harness.baselines.ov2seg.swin import SwinSize
+from harness.models.clipvis.clip_backbone import open_clip
 
 SMALL_HEAD = {
     "decoder_layers": 3,
@@ -26,6 +28,11 @@ SMALL_HEAD = {
 TINY = {
     "resnet": Architecture(ResNetSize((1, 2, 1, 1), 8), **SMALL_HEAD),
     "swin": Architecture(SwinSize(8, (2, 2, 2, 1), (1, 2, 4, 8), 4), **SMALL_HEAD),
+}
+TINY_CLIP = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 32},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
 }
 
 
@@ -62,3 +69,15 @@ def saved(tiny_state: dict[str, Tensor], tmp_path: Path) -> Path:
     path = tmp_path / "tiny.pth"
     torch.save({"model": tiny_state, "iteration": 7}, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a tiny CLIP, which open_clip is told of as ``tiny-vit``."""
+    folder = tmp_path_factory.mktemp("open_clip")
+    (folder / "tiny-vit.json").write_text(json.dumps(TINY_CLIP))
+    library = open_clip()
+    library.add_model_config(folder / "tiny-vit.json")
+    torch.manual_seed(0)
+    torch.save(library.create_model("tiny-vit", pretrained=None).state_dict(), folder / "tiny.pt")
+    return folder / "tiny.pt"

@@ -279,6 +279,15 @@ def test_plugin(saved: Path, tmp_path: Path) -> None:
         PLUGIN.load(PLUGIN.Config(text_classifier=tmp_path / "no.npy"), LoadContext(dataset, checkpoint=saved))
 
 
+def test_contract(saved: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What any model must keep: odd sizes, one frame, other and empty vocabularies, determinism, memory."""
+    from harness.baselines.ov2seg.plugin import PLUGIN
+    from harness.testing import check_model
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    check_model(PLUGIN, {**SMALL, "clip_model": "tiny-vit", "clip_pretrained": str(clip)}, checkpoint=saved)
+
+
 def test_card() -> None:
     from harness.baselines.ov2seg.plugin import PLUGIN
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,23 +22,6 @@ from harness.types import Category, Vocabulary
 
 CPU = torch.device("cpu")
 THREE = (Category(2, "cat"), Category(3, "dog, hound"), Category(1, "red_car"))
-TINY_CLIP = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 32},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-}
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of a tiny CLIP, which open_clip is told of as ``tiny-vit``."""
-    folder = tmp_path_factory.mktemp("open_clip")
-    (folder / "tiny-vit.json").write_text(json.dumps(TINY_CLIP))
-    library = open_clip()
-    library.add_model_config(folder / "tiny-vit.json")
-    torch.manual_seed(0)
-    torch.save(library.create_model("tiny-vit", pretrained=None).state_dict(), folder / "tiny.pt")
-    return folder / "tiny.pt"
 
 
 @pytest.fixture
