@@ -61,8 +61,8 @@ class ExternalModel:
         for folder, done in find_done(scratch).items():
             self._vocabulary = done.vocabulary
             self._waiting[folder] = {v: self._expected[v] for v in done.videos if v in self._expected}
-        if self._waiting:
-            count = sum(map(len, self._waiting.values()))
+        count = sum(map(len, self._waiting.values()))
+        if count:
             log.info("%s: results of %s videos are there from before", self.name, count)
 
     def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:

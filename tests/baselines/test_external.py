@@ -24,6 +24,7 @@ from harness.baselines.external.plugin import PLUGIN, ExternalPlugin
 from harness.errors import UserError
 from harness.frames import ImageFrames
 from harness.run import SCRATCH, Outcome, Run, execute
+from harness.testing import check_model
 from harness.types import Category, Dataset, LoadContext, Video, Vocabulary
 
 COMMAND = """
@@ -401,6 +402,11 @@ def test_a_command_line_is_split_without_a_shell() -> None:
 def test_the_configuration_is_checked(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ExternalConfig.model_validate(wrong)
+
+
+def test_it_keeps_the_contract(code: Path) -> None:
+    config = {"command": [sys.executable, "segment.py"], "working_directory": code}
+    assert check_model("external", config, dataset=make_dataset()).broken == ()
 
 
 def test_a_package_can_give_a_command_its_own_name(tmp_path: Path, code: Path) -> None:
