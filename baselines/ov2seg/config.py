@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from harness.baselines.ov2seg.released_classifiers import digests
 
-CLIP = "clip"
+CLIP: Literal["clip"] = "clip"
 
 
 class Ov2SegConfig(BaseModel):

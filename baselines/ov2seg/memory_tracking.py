@@ -56,4 +56,5 @@ class MemoryMatcher:
 def cosine_costs(memory: Tensor, current: Tensor) -> Tensor:
     """1 - cosine of each slot's memory with each query of a frame, ``(slots, queries)``; norms without an epsilon."""
     slots, queries = (rows / rows.norm(dim=-1, keepdim=True) for rows in (memory, current))
-    return 1 - slots @ queries.T
+    costs: Tensor = 1 - slots @ queries.T
+    return costs

@@ -66,7 +66,8 @@ def read_rows(path: Path, categories: Sequence[Category], embed_dim: int) -> NDA
     bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
     if len(bad):
         raise UserError(f"{path}, row {bad[0]}", "is not a finite direction", MEND)
-    return rows[np.array(ids) - 1]
+    ordered: NDArray[np.float32] = rows[np.array(ids) - 1]
+    return ordered
 
 
 def digests(place: Path) -> dict[str, str]:

@@ -118,10 +118,10 @@ class SwinBlock(nn.Module):
         side, shift = self.window, self.shift
         padded = functional.pad(x, (0, 0, 0, -width % side, 0, -height % side))
         rows, columns = padded.shape[1] // side, padded.shape[2] // side
-        mask = shift_mask(rows, columns, side, shift).to(x.device) if shift else None
+        mask = shift_mask(rows, columns, side, shift, x.device) if shift else None
         shifted = padded.roll((-shift, -shift), (1, 2))
         windows = shifted.view(batch, rows, side, columns, side, dim).transpose(2, 3)
-        attended = self.attn(windows.reshape(batch, rows * columns, side * side, dim), mask)
+        attended: Tensor = self.attn(windows.reshape(batch, rows * columns, side * side, dim), mask)
         joined = attended.view(batch, rows, columns, side, side, dim).transpose(2, 3).reshape(padded.shape)
         return joined.roll((shift, shift), (1, 2))[:, :height, :width]
 
@@ -130,7 +130,8 @@ class SwinBlock(nn.Module):
         if not self.training or self.drop_path == 0:
             return x
         kept = 1 - self.drop_path
-        return x * torch.bernoulli(torch.full((len(x), 1, 1, 1), kept, device=x.device)) / kept
+        dropped: Tensor = x * torch.bernoulli(torch.full((len(x), 1, 1, 1), kept, device=x.device)) / kept
+        return dropped
 
 
 class PatchMerging(nn.Module):
@@ -206,20 +207,21 @@ def relative_position_index(side: int) -> Tensor:
     return (dy + side - 1) * (2 * side - 1) + dx + side - 1
 
 
-def shift_mask(rows: int, columns: int, side: int, shift: int) -> Tensor:
-    """Which pixels of each shifted window may not see each other, ``(rows * columns, side ** 2, side ** 2)``.
+def shift_mask(rows: int, columns: int, side: int, shift: int, device: torch.device | str = "cpu") -> Tensor:
+    """What to add to attention in each shifted window, ``(rows * columns, side ** 2, side ** 2)``.
 
-    The last row and column of windows hold pixels that came around from the other border.
+    The last row and column of windows hold pixels that came around from the other border: these and the others may not
+    see each other.
     """
-    region_y = _regions(rows * side, side, shift)
-    region_x = _regions(columns * side, side, shift)
+    region_y = _regions(rows * side, side, shift, device)
+    region_x = _regions(columns * side, side, shift, device)
     region = 3 * region_y[:, None] + region_x[None, :]
     windows = region.view(rows, side, columns, side).transpose(1, 2).reshape(rows * columns, side * side)
     apart = windows[:, :, None] != windows[:, None, :]
-    return torch.zeros(apart.shape).masked_fill(apart, FORBIDDEN)
+    return torch.zeros(apart.shape, device=device).masked_fill(apart, FORBIDDEN)
 
 
-def _regions(size: int, side: int, shift: int) -> Tensor:
+def _regions(size: int, side: int, shift: int, device: torch.device | str) -> Tensor:
     """Along one axis: 0 before the last window, 1 in it before the border that the shift made, 2 behind that."""
-    place = torch.arange(size, device="cpu")
+    place = torch.arange(size, device=device)
     return (place >= size - side).long() + (place >= size - shift).long()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.baselines.ov2seg.decoder import OpenVocabularyPrediction
 from harness.baselines.ov2seg.model import TEMPERATURE
-from harness.baselines.ov2seg.network import Ov2SegNetwork
+from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
 from harness.models.clipvis.classifier import class_logits
 from harness.models.clipvis.text_classifier import TextClassifier
 from harness.models.mask2former.transformer_decoder import attention_mask
@@ -112,3 +112,16 @@ def test_heads_on_given_embeddings(network: Ov2SegNetwork) -> None:
     ov2seg_golden.close(classify(projected, golden["text_raw"]), golden["logits"], atol=1e-4)
     ov2seg_golden.close(predictor.object_embed(embedding), golden["object_logits"], atol=1e-4)
     ov2seg_golden.close(predictor.mask_embed(embedding), golden["mask_embed"], atol=1e-4)
+
+
+def test_learns(architecture: Architecture) -> None:
+    """In training every parameter has a gradient, from the last prediction and from each before it."""
+    torch.manual_seed(0)
+    network = Ov2SegNetwork(architecture).train()
+    output = network(torch.randn(2, 3, 64, 96), auxiliary=True)
+    assert len(output.auxiliary) == architecture.decoder_layers
+    for prediction in (output, *output.auxiliary):
+        heads = (prediction.object_logits, prediction.class_embeddings, prediction.mask_logits)
+        sum(head.square().mean() for head in heads).backward(retain_graph=True)
+    without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert without == []
