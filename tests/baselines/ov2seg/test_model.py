@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from harness.baselines.ov2seg.config import Ov2SegConfig
 from harness.baselines.ov2seg.decoder import OpenVocabularyOutput
 from harness.baselines.ov2seg.model import TEMPERATURE, Ov2Seg
 from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
+from harness.baselines.ov2seg.scoring import VideoScores, scores
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier
 from harness.errors import UserError
 from harness.models.clipvis.classifier import class_logits
+from harness.models.clipvis.mask_encoding import column_major
 from harness.models.clipvis.preprocess import Geometry, normalise, resize
 from harness.models.clipvis.text_classifier import TextClassifier
 from harness.types import Category, Image, Rle, Track, Video, Vocabulary
@@ -76,6 +79,40 @@ def test_golden_clip() -> None:
         assert track.score == pytest.approx(written["score"], abs=2e-5)
         assert all(iou(m, w) >= 0.99 for m, w in zip(track.masks, written["segmentations"], strict=True) if m)
         assert all(m is not None for m in track.masks)
+
+
+@torch.no_grad()
+def test_golden_clip_between_network_and_tracks() -> None:
+    """Aligned logits, scores, picks, and the masks of the best five at stride 4 and at full size."""
+    golden = ov2seg_golden.tensors("e2e")
+    frames = golden["frames"].numpy()
+    config = Ov2SegConfig(short_edge=ov2seg_golden.MANIFEST["config"]["min_size_test"])
+    model = Ov2Seg(ov2seg_golden.released_network(), lambda _: sourced(golden["text_raw"]), config)
+    sizes = model.geometry(*frames.shape[1:3])
+    output = model.forward([resize(frame, sizes.resized) for frame in frames], sizes)
+    classifier = sourced(golden["text_raw"]).classifier
+    logits = class_logits(output.class_embeddings, classifier, TEMPERATURE)
+    order = model.matcher().match(output.embeddings)
+    at = torch.arange(len(order))[:, None]
+    of_video, objects = logits[at, order].mean(0), output.object_logits[at, order].mean(0)
+    ov2seg_golden.close(of_video, golden["out.logits"][:, :-1], atol=1e-4)
+    ov2seg_golden.close(objects, golden["out.object_logits"], atol=1e-4)
+    ov2seg_golden.close(scores(of_video, objects, config), golden["score.class_score_matrix"], atol=2e-5)
+    with closing(VideoScores(config)) as evidence:
+        evidence.add(order, logits, output.object_logits, output.mask_logits)
+        selection = evidence.select()
+        final = selection.scores * evidence.mask_scores(selection)
+    assert torch.equal(selection.slots, golden["score.pick_query"])
+    assert torch.equal(selection.labels, golden["score.pick_class"])
+    assert torch.equal(selection.suppressed, golden["score.frame_suppressed"].bool())
+    ov2seg_golden.close(selection.scores, golden["score.pick_score"], atol=2e-5)
+    ov2seg_golden.close(final, golden["score.final_score"], atol=2e-5)
+    masks = output.mask_logits[at, order].transpose(0, 1)  # (slots, frames, h, w)
+    ov2seg_golden.close(masks[selection.slots[:5]], golden["score.final_masks_top5"], atol=2e-4)
+    if "final.mask_logits_fullres_top5" in golden:
+        best = masks[selection.slots[final.argsort(descending=True)[:5]]]
+        full = torch.stack([column_major(track, sizes) for track in best]).view(5, 6, 80, 54).transpose(2, 3)
+        ov2seg_golden.close(full, golden["final.mask_logits_fullres_top5"], atol=1e-2)  # kept in half precision
 
 
 @torch.no_grad()
@@ -209,8 +246,8 @@ def test_mask_score_is_a_factor(tiny: Ov2SegNetwork) -> None:
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_mixed_precision_is_near(precision: str, tiny: Ov2SegNetwork) -> None:
     model = Ov2Seg(tiny, made_up, Ov2SegConfig(**SMALL), precision=precision)
-    scores = [track.score for track in model.predict(video(4), WORDS)]
-    assert scores == pytest.approx([track.score for track in predict(tiny, frames=4)], abs=0.05)
+    found = [track.score for track in model.predict(video(4), WORDS)]
+    assert found == pytest.approx([track.score for track in predict(tiny, frames=4)], abs=0.05)
 
 
 def test_image(tiny: Ov2SegNetwork) -> None:
