@@ -7,6 +7,7 @@ learns.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,7 +51,7 @@ class MaskCriterion:
 
         QUIRK: the official configuration holds a cost of the predicted IoU too, which never enters.
         """
-        uniform = self._uniform(prediction.mask_logits.device)
+        uniform = self._uniform(prediction.mask_logits)
         label_cost = -OBJECT_COST * prediction.object_logits.detach().float().softmax(-1)[..., :1]
         return [
             match_image(logits, wanted, cost, self.config.points, uniform)
@@ -73,25 +74,56 @@ class MaskCriterion:
     def _mask_losses(
         self, prediction: Prediction, masks: Sequence[Tensor], matched: list[Matched], targets: float
     ) -> dict[str, Tensor]:
-        config, device = self.config, prediction.mask_logits.device
-        image = torch.cat([torch.full_like(pairs.queries, i) for i, pairs in enumerate(matched)])
-        query = torch.cat([pairs.queries for pairs in matched])
-        logits = prediction.mask_logits[image, query].float()  # (N, h, w)
-        wanted = torch.cat([m[pairs.targets] for m, pairs in zip(masks, matched, strict=True)]).float()
-        with torch.autocast(device.type, enabled=False):
-            points = uncertain_points(
-                logits.detach(), config.points, config.oversample, config.importance, self._uniform(device)
-            )
-            x, y = sample(logits[:, None], points)[:, 0], sample(wanted[:, None], points)[:, 0]
-            return {
-                "loss_mask": functional.binary_cross_entropy_with_logits(x, y, reduction="none").mean(1).sum()
-                / targets,
-                "loss_dice": _dice(x, y).sum() / targets,
-                "loss_iou": iou_loss(prediction.ious[image, query, 0].float(), x.detach(), y),
-            }
+        pairs = sample_pairs(prediction.mask_logits, masks, matched, self.config, self._uniform(prediction.mask_logits))
+        ious = prediction.ious[pairs.image, pairs.query, 0].float()
+        return {
+            "loss_mask": mask_loss(pairs, targets),
+            "loss_dice": dice_loss(pairs, targets),
+            "loss_iou": iou_loss(ious, pairs.logits.detach(), pairs.wanted),
+        }
 
-    def _uniform(self, device: torch.device) -> Uniform:
-        return self.uniform or uniform_on(device)
+    def _uniform(self, logits: Tensor) -> Uniform:
+        return self.uniform or uniform_on(logits.device)
+
+
+class SampledPairs(NamedTuple):
+    """Masks of the matched pairs of a batch at sampled points."""
+
+    image: Tensor
+    """``(N,)``: which image of the batch."""
+    query: Tensor
+    """``(N,)``."""
+    logits: Tensor
+    """``(N, P)`` float32."""
+    wanted: Tensor
+    """``(N, P)`` float32, between 0 and 1: soft near borders."""
+
+
+def sample_pairs(
+    mask_logits: Tensor, masks: Sequence[Tensor], matched: Sequence[Matched], config: CriterionConfig, uniform: Uniform
+) -> SampledPairs:
+    """Masks ``(B, Q, h, w)`` and targets ``(objects, H, W)`` of the matched pairs, where the masks are uncertain."""
+    image = torch.cat([torch.full_like(pairs.queries, i) for i, pairs in enumerate(matched)])
+    query = torch.cat([pairs.queries for pairs in matched])
+    logits = mask_logits[image, query].float()
+    wanted = torch.cat([m[pairs.targets] for m, pairs in zip(masks, matched, strict=True)]).float()
+    with torch.autocast(logits.device.type, enabled=False):
+        points = uncertain_points(logits.detach(), config.points, config.oversample, config.importance, uniform)
+        return SampledPairs(image, query, sample(logits[:, None], points)[:, 0], sample(wanted[:, None], points)[:, 0])
+
+
+def mask_loss(pairs: SampledPairs, targets: float) -> Tensor:
+    """Binary cross entropy ``()``: mean over points, summed over pairs, divided by the number of targets."""
+    with torch.autocast(pairs.logits.device.type, enabled=False):
+        each = functional.binary_cross_entropy_with_logits(pairs.logits, pairs.wanted, reduction="none").mean(1)
+    return each.sum() / targets
+
+
+def dice_loss(pairs: SampledPairs, targets: float) -> Tensor:
+    """Dice loss ``()``, smoothed by one, summed over pairs, divided by the number of targets."""
+    scores = pairs.logits.sigmoid()
+    overlap = 2 * (scores * pairs.wanted).sum(1)
+    return (1 - (overlap + 1) / (scores.sum(1) + pairs.wanted.sum(1) + 1)).sum() / targets
 
 
 def object_loss(object_logits: Tensor, matched: Sequence[Matched], class_weights: Tensor) -> Tensor:
@@ -124,9 +156,3 @@ def objects_per_process(objects: int, device: torch.device) -> float:
     total = torch.tensor(float(objects), device=device)
     distributed.all_reduce(total)
     return max(total.item() / distributed.get_world_size(), 1.0)
-
-
-def _dice(logits: Tensor, wanted: Tensor) -> Tensor:
-    """Dice loss ``(N,)`` of values at points ``(N, P)``, smoothed by one."""
-    scores = logits.sigmoid()
-    return 1 - (2 * (scores * wanted).sum(1) + 1) / (scores.sum(1) + wanted.sum(1) + 1)
