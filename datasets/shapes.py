@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from harness.datasets.shapes_scenes import HEIGHT, NAMES, NOVEL, VIDEOS, WIDTH, 
 from harness.errors import UserError, near
 from harness.formats.youtube_vis import annotations_from_document
 from harness.types import Dataset, Video
+
+if TYPE_CHECKING:
+    from harness.training.types import TrainingSet
 
 
 def document(split: str) -> dict[str, Any]:
@@ -70,6 +73,12 @@ class Shapes:
         if split not in self.splits:
             raise UserError(f'shapes, split "{split}"', "there is no such split", near(split, self.splits))
         return _open(split)
+
+    def training_set(self, data_root: Path, split: str) -> TrainingSet:
+        """The frames of a split, to train on."""
+        from harness.training.video_sets import VideoFrames
+
+        return VideoFrames(self.open(data_root, split))
 
     def check(self, data_root: Path, split: str | None = None) -> CopyReport:
         """Nothing can be missing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +15,12 @@ from harness.errors import UserError
 from harness.provenance import file_digest
 from harness.training.augment import LargeScaleJitter, ShortestEdge
 from harness.training.config import TrainingConfig
-from harness.training.loop import Training
+from harness.training.loader import Share, Stream, batches
+from harness.training.loop import Batches, Training
 from harness.training.processes import Processes
-from harness.training.types import Augmentation, TrainablePlugin, TrainingSample, TrainingSet
+from harness.training.sampling import Order, repeat_factors
+from harness.training.types import Augmentation, TrainablePlugin, TrainingSet
+from harness.training.video_sets import VideoFrames
 
 FORMAT = 1
 
@@ -63,11 +66,12 @@ class Plan:
             trainee, self._batches(processes), self.config, self.folder, self.content, self.precision, self.seed
         )
 
-    def _batches(self, processes: Processes) -> Any:
-        def from_step(step: int) -> Iterator[Sequence[TrainingSample]]:
-            raise NotImplementedError
-
-        return from_step
+    def _batches(self, processes: Processes) -> Batches:
+        videos = isinstance(self.training_set, VideoFrames)
+        order = Order(repeat_factors(self.training_set, self.config.repeat_threshold), self.seed)
+        stream = Stream(self.training_set, augmentation(self.config, videos), order, self.seed)
+        share = Share(self.config.batch_size, processes.rank, processes.count, self.config.accumulate)
+        return lambda step: batches(stream, share, step, self.workers)
 
 
 def read_settings(

@@ -23,9 +23,9 @@ from harness.models.clipvis.text_classifier import tokenize
 from harness.models.miniatures.clip import IMAGE_SIZE, NAME
 from harness.types import Image
 
-PAIRS = 30_000
+PAIRS = 24_000
 BATCH = 128
-STEPS = 3_000
+STEPS = 2_400
 LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 3e-3, 0.05, 100
 
 

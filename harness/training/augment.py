@@ -1,0 +1,130 @@
+"""Augmentation as CLIP-VIS and OV2Seg were trained with: large-scale jitter for images, one size for videos.
+
+Spec, section 10. What is left to chance is taken from a numpy generator, in a fixed order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from harness.training.types import Instance, Mask, Polygons, TrainingImage, TrainingSample
+from harness.types import Image
+
+FLIP = 0.5
+"""Probability that an image is mirrored."""
+PAD_VALUE = 128
+"""QUIRK: large-scale jitter pads with grey before normalisation, inference with zero behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LargeScaleJitter:
+    """Mirror, resize to fit a square of a random size, crop at a random place, pad to ``size`` (Ghiasi et al., 2021).
+
+    The scale is uniform between ``min_scale`` and ``max_scale``, in sides of the square.
+    """
+
+    size: int = 1024
+    min_scale: float = 0.1
+    max_scale: float = 2.0
+
+    def __call__(self, image: TrainingImage, random: np.random.Generator) -> TrainingSample:
+        """The sample is square; objects that are cropped away are removed."""
+        mirrored = random.random() < FLIP
+        scale = self.min_scale + (self.max_scale - self.min_scale) * random.random()
+        height, width = image.image.shape[:2]
+        factor = min(self.size * scale / height, self.size * scale / width)
+        resized = (max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5)))
+        # QUIRK: one number places the crop in both directions
+        place = random.random()
+        corner = tuple(round(place * max(0, side - self.size)) for side in resized)
+        view = _View(mirrored, (height, width), resized, (corner[0], corner[1]), (self.size, self.size))
+        return _sample(image, view, PAD_VALUE)
+
+
+@dataclass(frozen=True, slots=True)
+class ShortestEdge:
+    """Resize as inference does, to ``short_edge`` and at most ``long_edge``, and mirror."""
+
+    short_edge: int = 800
+    long_edge: int = 1333
+
+    def __call__(self, image: TrainingImage, random: np.random.Generator) -> TrainingSample:
+        """The sample is as large as the resized image; objects that vanish are removed."""
+        height, width = image.image.shape[:2]
+        factor = self.short_edge / min(height, width)
+        factor *= min(1.0, self.long_edge / (factor * max(height, width)))
+        resized = (int(height * factor + 0.5), int(width * factor + 0.5))
+        mirrored = random.random() < FLIP
+        return _sample(image, _View(mirrored, (height, width), resized, (0, 0), resized), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A way to look at an image: mirrored or not, resized, cropped from ``corner`` on, padded to ``size``."""
+
+    mirrored: bool
+    original: tuple[int, int]
+    resized: tuple[int, int]
+    corner: tuple[int, int]
+    size: tuple[int, int]
+
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """The part of the resized image that is seen."""
+        rows, columns = (slice(c, min(c + s, r)) for c, s, r in zip(self.corner, self.size, self.resized, strict=True))
+        return rows, columns
+
+    def picture(self, image: Image, padding: int) -> Image:
+        """Resize bilinearly with antialiasing, crop, pad."""
+        mirrored = image[:, ::-1] if self.mirrored else image
+        resized = Pillow.fromarray(np.ascontiguousarray(mirrored)).resize(
+            (self.resized[1], self.resized[0]), Pillow.Resampling.BILINEAR
+        )
+        seen = np.asarray(resized)[self.box]
+        return _padded(seen, self.size, padding)
+
+    def mask(self, outline: Polygons | Mask) -> Mask:
+        """The mask of an object as it is seen: polygons are rasterised here, masks take the nearest pixel."""
+        if isinstance(outline, np.ndarray):
+            mirrored = outline[:, ::-1] if self.mirrored else outline
+            picture = Pillow.fromarray(np.ascontiguousarray(mirrored).view(np.uint8))
+            resized = picture.resize((self.resized[1], self.resized[0]), Pillow.Resampling.NEAREST)
+            return _padded(np.asarray(resized)[self.box].astype(np.bool_), self.size, False)
+        return _rasterised([self._moved(polygon) for polygon in outline], self.size)
+
+    def _moved(self, polygon: NDArray[np.float64]) -> NDArray[np.float64]:
+        moved = polygon.copy()
+        if self.mirrored:
+            moved[:, 0] = self.original[1] - moved[:, 0]
+        moved *= (self.resized[1] / self.original[1], self.resized[0] / self.original[0])
+        return moved - (self.corner[1], self.corner[0])
+
+
+def _sample(image: TrainingImage, view: _View, padding: int) -> TrainingSample:
+    masks = [(view.mask(instance.outline), instance) for instance in image.instances]
+    seen: list[tuple[Mask, Instance]] = [(mask, instance) for mask, instance in masks if mask.any()]
+    stacked = np.stack([m for m, _ in seen]) if seen else np.zeros((0, *view.size), np.bool_)
+    categories = np.array([instance.category for _, instance in seen], np.int64)
+    return TrainingSample(view.picture(image.image, padding), stacked, categories)
+
+
+def _rasterised(polygons: list[NDArray[np.float64]], size: tuple[int, int]) -> Mask:
+    from pycocotools import mask as coco
+
+    if not polygons:
+        return np.zeros(size, np.bool_)
+    rles = coco.frPyObjects([polygon.reshape(-1).tolist() for polygon in polygons], *size)
+    return np.asarray(coco.decode(coco.merge(rles)), dtype=np.bool_)
+
+
+def _padded(seen: NDArray[np.generic], size: tuple[int, int], value: int | bool) -> NDArray[np.generic]:
+    """Pad at the bottom and at the right."""
+    if seen.shape[:2] == size:
+        return np.ascontiguousarray(seen)
+    padded = np.full((*size, *seen.shape[2:]), value, seen.dtype)
+    padded[: seen.shape[0], : seen.shape[1]] = seen
+    return padded
