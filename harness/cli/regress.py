@@ -1,0 +1,77 @@
+"""``harness regress``: the gate on metrics for continuous integration."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.errors import EXIT_FAILED, UserError, near
+
+FORMATS = ("terminal", "markdown", "json")
+
+
+def regress(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    baseline: Annotated[Path, typer.Option(help="The stored baseline, a JSON file.")],
+    tolerance: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="POINTS|METRIC=POINTS", help="How far metrics may fall, in points; default 0.5. May be repeated."
+        ),
+    ] = None,
+    format: Annotated[str, typer.Option(help="terminal, markdown (for a pull request) or json.")] = "terminal",
+    update: Annotated[bool, typer.Option("--update", help="Write the run's numbers as the new baseline.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Compare a run with a baseline; exit code 1 when a metric fell beyond its tolerance.
+
+    Exit code 2 when they cannot be compared: other data, other protocol or version, an incomplete run.
+
+    Examples:
+
+        harness regress runs/clipvis-shapes-val-1a2b3c4d --baseline gate.json --tolerance 0.3 --tolerance APn=1
+
+        harness regress runs/clipvis-shapes-val-1a2b3c4d --baseline gate.json --update
+    """
+    from harness.reports import regression
+
+    chosen = "json" if as_json else format
+    if chosen not in FORMATS:
+        raise UserError("--format", f'"{format}" is not a format', near(format, FORMATS))
+    everywhere, single = _tolerances(tolerance or [], regression.TOLERANCE)
+    current = regression.baseline_of(run)
+    if update:
+        regression.write_baseline(baseline, current)
+        print(json.dumps({"baseline": str(baseline)}) if chosen == "json" else baseline)
+        return
+    changes = regression.compare(regression.read_baseline(baseline), current, everywhere, single)
+    failed = any(change.verdict == regression.FELL for change in changes)
+    if chosen == "json":
+        rows = [{**change._asdict(), "points": change.points, "verdict": change.verdict} for change in changes]
+        print(json.dumps({"passed": not failed, "summary": regression.summary(changes), "metrics": rows}))
+    else:
+        print(regression.rendered(changes, "markdown" if chosen == "markdown" else "terminal"), end="")
+    if failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _tolerances(given: list[str], default: float) -> tuple[float, dict[str, float]]:
+    """The tolerance of all metrics and those of single ones, in points."""
+    everywhere, single = default, {}
+    for text in given:
+        metric, equals, points = text.rpartition("=")
+        try:
+            value = float(points)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and value >= 0) or (equals and not metric):
+            raise UserError(f"--tolerance {text}", "is not POINTS or METRIC=POINTS", "for example --tolerance AP50=0.5")
+        if equals:
+            single[metric] = value
+        else:
+            everywhere = value
+    return everywhere, single

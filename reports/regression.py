@@ -1,0 +1,165 @@
+"""The gate on metrics: a run against a stored baseline, number by number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from harness.durable import write_json
+from harness.errors import UserError
+from harness.reports.records import Fraction, ProtocolRecord, read_record
+
+FORMAT = 1
+TOLERANCE = 0.5
+"""Points (hundredths of a fraction) that a metric may fall unless told otherwise."""
+
+FELL, ROSE, SAME = "fell", "rose", "same"
+Verdict = Literal["fell", "rose", "same"]
+
+
+class Baseline(Struct, frozen=True):
+    """What a run is measured against. ``digest`` is of the annotations, ``content`` of all that the run depended on."""
+
+    format: Literal[1]
+    model: str
+    dataset: str
+    split: str
+    digest: str
+    content: str
+    limit: int | None
+    protocol: ProtocolRecord
+    metrics: dict[str, Fraction | None]
+
+
+class Change(NamedTuple):
+    """One metric of both: percentages, tolerance in points."""
+
+    metric: str
+    before: float
+    after: float
+    tolerance: float
+
+    @property
+    def points(self) -> float:
+        """How far it moved, upwards positive."""
+        return self.after - self.before
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether it moved by more than its tolerance."""
+        if abs(self.points) <= self.tolerance:
+            return SAME
+        return FELL if self.points < 0 else ROSE
+
+
+def baseline_of(run: Path) -> Baseline:
+    """What a run measured, as a baseline; raises `UserError` for a run that is incomplete or has no numbers."""
+    record = read_record(run)
+    if not record["complete"]:
+        raise UserError(str(run), "is incomplete, its numbers cannot be compared", "repeat its harness run")
+    if record["protocol"] is None or not any(value is not None for value in (record["metrics"] or {}).values()):
+        raise UserError(str(run), "has no numbers: the truth is withheld", "take a split that has it")
+    folder = run if run.is_dir() else run.parent
+    config = _config(folder)
+    return Baseline(
+        FORMAT,
+        record["model"],
+        record["dataset"],
+        record["split"],
+        str(config.get("digest", "")),
+        folder.name.rpartition("-")[2],
+        record.get("limit"),
+        ProtocolRecord(**record["protocol"]),
+        record["metrics"],
+    )
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise UserError(str(path), f"cannot be read: {error}", "name a whole run folder") from error
+
+
+def read_baseline(path: Path) -> Baseline:
+    """Read a baseline; raises `UserError` where there is none or it is damaged."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Baseline)
+    except FileNotFoundError as error:
+        raise UserError(str(path), "is not there", "write it from a good run with --update") from error
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
+    except msgspec.MsgspecError as error:
+        raise UserError(str(path), f"is not a baseline: {error}", "write it anew with --update") from error
+
+
+def write_baseline(path: Path, baseline: Baseline) -> None:
+    """Write a baseline, the same bytes for the same numbers."""
+    write_json(path, msgspec.to_builtins(baseline))
+
+
+def compare(
+    baseline: Baseline, run: Baseline, tolerance: float = TOLERANCE, tolerances: Mapping[str, float] | None = None
+) -> list[Change]:
+    """All metrics that the baseline defines, in its order; ``tolerances`` are for single metrics, in points.
+
+    Raises `UserError` where the two did not measure the same: other data, split, protocol or version, a metric that
+    is no longer there; and for a tolerance of a metric that does not exist.
+    """
+    where = f"{run.model} on {run.dataset} {run.split}"
+    for name in ("dataset", "split", "digest", "limit", "protocol"):
+        before, after = getattr(baseline, name), getattr(run, name)
+        if before != after:
+            what = f"cannot be compared with the baseline: {_named(name)} is {_told(after)}, not {_told(before)}"
+            raise UserError(where, what, "run what the baseline ran, or write a new baseline with --update")
+    known = {name: value for name, value in baseline.metrics.items() if value is not None}
+    gone = [name for name in known if run.metrics.get(name) is None]
+    if gone:
+        raise UserError(where, f"lacks {', '.join(gone)}, which the baseline has", "write a new baseline with --update")
+    unknown = sorted(set(tolerances or {}) - set(known))
+    if unknown:
+        raise UserError("--tolerance", f'"{unknown[0]}" is no metric of the baseline', f"known: {', '.join(known)}")
+    allowed = {name: (tolerances or {}).get(name, tolerance) for name in known}
+    return [
+        Change(name, 100 * before, 100 * (run.metrics[name] or 0.0), allowed[name]) for name, before in known.items()
+    ]
+
+
+def _named(field: str) -> str:
+    return {"digest": "the digest of the annotations", "protocol": "the protocol"}.get(field, f"the {field}")
+
+
+def _told(value: object) -> str:
+    if isinstance(value, ProtocolRecord):
+        return f"{value.name} version {value.version}"
+    return str(value)[:12] if isinstance(value, str) else str(value)
+
+
+def rendered(changes: Sequence[Change], format: Literal["terminal", "markdown"]) -> str:
+    """A table of what moved by more than rounding, and one sentence; Markdown for a comment on a pull request."""
+    from tabulate import tabulate
+
+    moved = [c for c in changes if abs(c.points) >= 0.005 or c.verdict != SAME]
+    sign = {FELL: "▼ fell", ROSE: "▲ rose", SAME: "within tolerance"}
+    rows = [
+        (c.metric, f"{c.before:.2f}", f"{c.after:.2f}", f"{c.points:+.2f}", f"{c.tolerance:g}", sign[c.verdict])
+        for c in moved
+    ]
+    headers = ("metric", "baseline", "run", "change", "tolerance", "")
+    style = "github" if format == "markdown" else "simple"
+    shown = tabulate(rows, headers, tablefmt=style, disable_numparse=True, colalign=("left", *["right"] * 4, "left"))
+    return (f"{shown}\n\n" if rows else "") + summary(changes) + "\n"
+
+
+def summary(changes: Sequence[Change]) -> str:
+    """One sentence: how many metrics fell, rose and stayed."""
+    counts = {verdict: sum(c.verdict == verdict for c in changes) for verdict in (FELL, ROSE, SAME)}
+    if counts[FELL]:
+        return f"FAILED: {counts[FELL]} of {len(changes)} metrics fell beyond their tolerance"
+    rose = f", {counts[ROSE]} rose beyond it: consider --update" if counts[ROSE] else ""
+    return f"passed: no metric of {len(changes)} fell beyond its tolerance{rose}"

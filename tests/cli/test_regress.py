@@ -1,0 +1,144 @@
+"""``harness regress``: what passes, what fails, and what cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+from run_folders import make_record, make_run
+from typer.testing import CliRunner, Result
+
+from harness.cli.regress import regress
+from harness.errors import UserError
+from harness.reports.regression import Baseline, baseline_of, compare
+
+METRICS = {"AP": 0.40, "APn": 0.30, "AP50": 0.60, "APl": None}
+
+
+def gate(*arguments: str | Path) -> Result:
+    app = typer.Typer()
+    app.command()(regress)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def error_of(*arguments: str | Path) -> str:
+    result = gate(*arguments)
+    assert isinstance(result.exception, UserError), result.output
+    return str(result.exception)
+
+
+def run_with(folder: Path, name: str = "clipvis-lvvis-val-0123abcd", digest: str = "d1", **changes: Any) -> Path:
+    metrics = changes.pop("metrics", METRICS)
+    made = make_run(folder, {**make_record("clipvis", **metrics), **changes}, name)
+    (made / "config.json").write_text(json.dumps({"digest": digest}))
+    return made
+
+
+@pytest.fixture
+def baseline(tmp_path: Path) -> Path:
+    path = tmp_path / "gate.json"
+    result = gate(run_with(tmp_path / "good"), "--baseline", path, "--update")
+    assert result.exit_code == 0
+    return path
+
+
+def test_the_same_numbers_pass(tmp_path: Path, baseline: Path) -> None:
+    result = gate(run_with(tmp_path), "--baseline", baseline)
+    assert result.exit_code == 0
+    assert result.stdout == "passed: no metric of 3 fell beyond its tolerance\n"
+
+
+def test_a_metric_that_fell_fails(tmp_path: Path, baseline: Path) -> None:
+    run = run_with(tmp_path, metrics={**METRICS, "APn": 0.2949, "AP": 0.45})
+    result = gate(run, "--baseline", baseline)
+    assert result.exit_code == 1
+    assert "APn" in result.stdout
+    assert "-0.51" in result.stdout
+    assert "AP50" not in result.stdout
+    assert "FAILED: 1 of 3 metrics fell" in result.stdout
+    assert gate(run, "--baseline", baseline, "--tolerance", "APn=0.6").exit_code == 0
+    assert gate(run, "--baseline", baseline, "--tolerance", "0.6").exit_code == 0
+    assert gate(run, "--baseline", baseline, "--tolerance", "2", "--tolerance", "APn=0.1").exit_code == 1
+
+
+def test_a_rise_passes_and_says_so(tmp_path: Path, baseline: Path) -> None:
+    result = gate(run_with(tmp_path, metrics={**METRICS, "AP": 0.5}), "--baseline", baseline)
+    assert result.exit_code == 0
+    assert "1 rose beyond it: consider --update" in result.stdout
+
+
+def test_formats(tmp_path: Path, baseline: Path) -> None:
+    run = run_with(tmp_path, metrics={**METRICS, "AP": 0.38})
+    markdown = gate(run, "--baseline", baseline, "--format", "markdown").stdout
+    assert "| AP       |      40.00 | 38.00 |    -2.00 |         0.5 | ▼ fell |" in markdown
+    record = json.loads(gate(run, "--baseline", baseline, "--json").stdout)
+    assert record["passed"] is False
+    row = record["metrics"][0]
+    assert (row["metric"], row["verdict"]) == ("AP", "fell")
+    assert row["points"] == pytest.approx(-2)
+    assert "is not a format" in error_of(run, "--baseline", baseline, "--format", "xml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"digest": "d2"}, "the digest of the annotations is d2, not d1"),
+        ({"dataset": "ovis"}, "the dataset is ovis, not lvvis"),
+        ({"split": "test"}, "the split is test, not val"),
+        ({"limit": 5}, "the limit is 5, not None"),
+        ({"protocol": {"name": "lvvis", "version": "2"}}, "the protocol is lvvis version 2, not lvvis version 1"),
+        ({"complete": False}, "is incomplete"),
+        ({"protocol": None, "metrics": {}}, "has no numbers"),
+        ({"metrics": {"AP": 0.4, "APn": None}}, "lacks APn, AP50, which the baseline has"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    tmp_path: Path, baseline: Path, changes: dict[str, Any], complaint: str
+) -> None:
+    record_of = {key: value for key, value in changes.items() if key != "metrics"}
+    run = run_with(tmp_path, metrics=changes.get("metrics", METRICS), **record_of)
+    assert complaint in error_of(run, "--baseline", baseline)
+
+
+def test_files_that_are_no_baselines(tmp_path: Path, baseline: Path) -> None:
+    run = run_with(tmp_path)
+    assert "write it from a good run with --update" in error_of(run, "--baseline", tmp_path / "none.json")
+    baseline.write_text('{"format": 1}')
+    assert "is not a baseline" in error_of(run, "--baseline", baseline)
+
+
+@pytest.mark.parametrize("text", ["x", "AP50=", "=1", "-1", "AP=nan", "inf"])
+def test_tolerances_that_are_none(tmp_path: Path, baseline: Path, text: str) -> None:
+    assert "is not POINTS or METRIC=POINTS" in error_of(run_with(tmp_path), "--baseline", baseline, "--tolerance", text)
+
+
+def test_a_tolerance_of_no_metric_is_refused(tmp_path: Path, baseline: Path) -> None:
+    assert '"APx" is no metric' in error_of(run_with(tmp_path), "--baseline", baseline, "--tolerance", "APx=1")
+
+
+def test_a_baseline_is_the_same_bytes_for_the_same_run(tmp_path: Path, baseline: Path) -> None:
+    again = tmp_path / "again.json"
+    gate(run_with(tmp_path), "--baseline", again, "--update")
+    assert again.read_bytes() == baseline.read_bytes()
+
+
+@given(before=st.floats(0, 1), after=st.floats(0, 1), tolerance=st.floats(0, 100).map(lambda points: round(points, 3)))
+def test_it_fails_if_and_only_if_the_fall_is_larger_than_the_tolerance(
+    before: float, after: float, tolerance: float
+) -> None:
+    def made(value: float) -> Baseline:
+        return Baseline(1, "m", "d", "s", "x", "y", None, {"name": "lvvis", "version": "1"}, {"AP": value})  # type: ignore[arg-type]
+
+    [change] = compare(made(before), made(after), tolerance)
+    fell = 100 * before - 100 * after > tolerance
+    assert (change.verdict == "fell") == fell
+
+
+def test_the_baseline_of_a_run_names_what_was_run(tmp_path: Path) -> None:
+    made = baseline_of(run_with(tmp_path))
+    assert (made.model, made.dataset, made.digest, made.content) == ("clipvis", "lvvis", "d1", "0123abcd")
