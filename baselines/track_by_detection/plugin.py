@@ -1,0 +1,61 @@
+"""Track by detection as a plugin of the harness; light to import, networks are imported when it is loaded."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.baselines.ov2seg.plugin import PLUGIN as OV2SEG
+from harness.baselines.track_by_detection.config import TrackByDetectionConfig
+from harness.errors import UserError
+from harness.models.clipvis.plugin import PLUGIN as CLIPVIS
+from harness.types import LoadContext
+
+if TYPE_CHECKING:
+    from harness.baselines.track_by_detection.model import TrackByDetection
+
+
+class TrackByDetectionPlugin:
+    """The entry point ``track-by-detection``."""
+
+    name = "track-by-detection"
+    summary = "Per-frame outputs of CLIP-VIS or OV2Seg, linked by mask IoU, SORT or query embeddings"
+    Config = TrackByDetectionConfig
+
+    @property
+    def version(self) -> str:
+        """Changes with the segmenters, too: they may then find something else."""
+        return f"1 (clipvis {CLIPVIS.version}, ov2seg {OV2SEG.version})"
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """Papers, published numbers, where weights are."""
+        from harness.baselines.track_by_detection.card import card
+
+        return card()
+
+    def load(self, config: TrackByDetectionConfig, context: LoadContext) -> TrackByDetection:
+        """Load the segmenter from ``context.checkpoint``; raises `UserError` as its own plugin does."""
+        from harness.baselines.track_by_detection.model import TrackByDetection
+        from harness.baselines.track_by_detection.segmenters import ClipVisSegmenter, Ov2SegSegmenter
+
+        if config.segmenter == "clipvis":
+            return TrackByDetection(ClipVisSegmenter(CLIPVIS.load(config.clipvis, context)), config)
+        if context.checkpoint is not None and context.checkpoint == self.shipped_weights(context.dataset.name):
+            raise UserError(
+                "segmenter ov2seg", "has no weights", "give --checkpoint FILE (`harness models show ov2seg`)"
+            )
+        return TrackByDetection(Ov2SegSegmenter(OV2SEG.load(config.ov2seg, context)), config)
+
+    def shipped_weights(self, dataset: str) -> Path | None:
+        """The default segmenter's."""
+        return CLIPVIS.shipped_weights(dataset)
+
+    def doctor(self) -> dict[str, Any]:
+        """What decides how fast it runs on this machine."""
+        return CLIPVIS.doctor()
+
+
+PLUGIN = TrackByDetectionPlugin()
+"""The plugin."""

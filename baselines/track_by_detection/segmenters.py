@@ -1,0 +1,102 @@
+"""The per-frame outputs of video models as segmenters: CLIP-VIS and OV2Seg without their own tracking.
+
+A candidate's score as a category is the model's score of a still image, times the mean confidence of its mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from harness.baselines.ov2seg import scoring as ov2seg_scoring
+from harness.baselines.ov2seg.model import TEMPERATURE, Ov2Seg
+from harness.baselines.track_by_detection.detections import SegmentedFrame
+from harness.models.clipvis.classifier import QueryClassifier, class_logits
+from harness.models.clipvis.model import ClipVis
+from harness.models.clipvis.postprocess import image_scores, mask_score, mask_sums
+from harness.models.clipvis.preprocess import Geometry, padding_maps
+from harness.models.video_windows import Stages
+from harness.types import Video, Vocabulary
+
+
+class ClipVisSegmenter:
+    """What CLIP-VIS finds in single frames, embeddings those of its queries."""
+
+    def __init__(self, model: ClipVis) -> None:
+        self.model = model
+        config = model.config
+        self._classify = QueryClassifier(
+            model.network.backbone, config.project_empty_masks, config.zero_empty_logits, config.class_token_is_key
+        )
+
+    @property
+    def stage(self) -> Stages:
+        """The model's."""
+        return self.model.stage
+
+    @stage.setter
+    def stage(self, stage: Stages) -> None:
+        self.model.stage = stage
+
+    def geometry(self, height: int, width: int) -> Geometry:
+        """Sizes of frames on their way through the model."""
+        return self.model.geometry(height, width)
+
+    def frames(self, video: Video, vocabulary: Vocabulary) -> Iterator[SegmentedFrame]:
+        """The queries of each frame (CLIP-VIS spec, section 7, image score)."""
+        model = self.model
+        classifier = model.text_classifier(vocabulary)
+        sizes = model.geometry(video.height, video.width)
+        at_32, at_4 = None, None
+        if not model.config.padding_counts:
+            at_32, at_4 = (~outside for outside in padding_maps(sizes, (32, 4), model.device))
+        for output, dense in model.outputs(video, sizes):
+            with model.stage("classification"):
+                p = self._classify(dense, output.mask_logits, classifier, at_32).softmax(-1)
+                quality = mask_quality(output.mask_logits, at_4)
+            for i in range(len(p)):
+                found = image_scores(p[i], output.ious[i, :, 0], output.object_logits[i], model.config)
+                yield SegmentedFrame(found * quality[i], output.mask_logits[i], output.embeddings[i])
+
+
+class Ov2SegSegmenter:
+    """What OV2Seg finds in single frames, embeddings those of its queries."""
+
+    def __init__(self, model: Ov2Seg) -> None:
+        self.model = model
+
+    @property
+    def stage(self) -> Stages:
+        """The model's."""
+        return self.model.stage
+
+    @stage.setter
+    def stage(self, stage: Stages) -> None:
+        self.model.stage = stage
+
+    def geometry(self, height: int, width: int) -> Geometry:
+        """Sizes of frames on their way through the model."""
+        return self.model.geometry(height, width)
+
+    def frames(self, video: Video, vocabulary: Vocabulary) -> Iterator[SegmentedFrame]:
+        """The queries of each frame (OV2Seg spec, section 11)."""
+        model = self.model
+        classifier = model.text_classifier(vocabulary)
+        sizes = model.geometry(video.height, video.width)
+        inside = None if model.config.padding_counts else ~padding_maps(sizes, (4,), model.device)[0]
+        for output in model.outputs(video, sizes):
+            with model.stage("classification"):
+                logits = class_logits(output.class_embeddings, classifier, TEMPERATURE)
+                found = ov2seg_scoring.scores(logits, output.object_logits, model.config)
+                if model.config.mask_score:
+                    found = found * mask_quality(output.mask_logits, inside)
+            for i in range(len(found)):
+                yield SegmentedFrame(found[i], output.mask_logits[i], output.embeddings[i])
+
+
+def mask_quality(mask_logits: Tensor, inside: Tensor | None) -> Tensor:
+    """Mean confidence of the positive cells of masks ``(f, Q, h, w)``, as a factor ``(f, Q, 1)`` in [0, 1]."""
+    quality = mask_score(*mask_sums(mask_logits, inside))
+    return torch.as_tensor(quality)[..., None]
