@@ -241,14 +241,13 @@ def _ground_truth(
     return GroundTruth(name, tuple(records), table)
 
 
-def record_spans(text: Any, name: str) -> Ints:
-    """Spans ``(n, 4)`` of the objects in a JSON array of records; see `scan.scan_records`."""
-    begin = int(np.argmax(text == 91)) + 1 if len(text) else 0
-    if not begin or text[:begin].tobytes().strip() != b"[":
+def record_spans(text: Any, name: str, key: Any = SEGMENTATIONS) -> Ints:
+    """Spans ``(n, 4)`` of the objects in a JSON array of records and of ``key``'s value; see `scan.scan_records`."""
+    if text[:1].tobytes() != b"[":
         raise UserError(name, "annotations is not a list", "write a list of annotations")
     spans = np.zeros((4096, 4), np.int64)
     while True:
-        n, place, status = scan.scan_records(text, begin, len(text), SEGMENTATIONS, True, spans)
+        n, place, status = scan.scan_records(text, 1, len(text), key, True, spans)
         if status == scan.FULL:
             spans = np.zeros((len(spans) * 4, 4), np.int64)
             continue
