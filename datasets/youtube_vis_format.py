@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from harness.datasets.categories import LISTS, difference, in_groups, packaged
 from harness.datasets.completeness import CopyReport, Counts, SplitReport, check_frames
@@ -14,6 +14,9 @@ from harness.errors import UserError, near
 from harness.formats.youtube_vis import Annotations, VideoRecord, read_annotations
 from harness.frames import ImageFrames
 from harness.types import Category, Dataset, Video
+
+if TYPE_CHECKING:
+    from harness.training.types import TrainingSet
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +119,12 @@ class VisDataset:
         folder = data_root / self.folders[0]
         files = " or ".join(f"{folder / r.files[0]} ({r.label})" for r in declared.releases)
         return f"{files}, with frames in {folder / declared.frames[0]}/<video>/<frame>.jpg"
+
+    def training_set(self, data_root: Path, split: str) -> TrainingSet:
+        """The frames of a split with truth, to train on: each draw takes one frame of a video."""
+        from harness.training.video_sets import VideoFrames
+
+        return VideoFrames(self.open(data_root, split))
 
     def _split(self, name: str) -> Split:
         for split in self.declared:
