@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -29,6 +30,14 @@ class Counts:
 
     def items(self) -> list[tuple[str, int | None]]:
         return [(f.name, getattr(self, f.name)) for f in fields(self)]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCounts(Counts):
+    """What a set of images holds: an image is a frame, an object in it a track."""
+
+    def items(self) -> list[tuple[str, int | None]]:
+        return [("images", self.frames), ("objects", self.tracks), ("categories", self.categories)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +149,21 @@ def check_frames(root: Path, names: Iterable[str]) -> FrameFaults:
             truncated_count += 1
             truncated += [name] if len(truncated) < EXAMPLES else []
     return FrameFaults(Fault(missing_count, tuple(missing)), Fault(truncated_count, tuple(truncated)))
+
+
+def refuse_missing(root: Path, names: Iterable[str], mend: str) -> None:
+    """Raise `UserError` if files below ``root`` are missing; folders are listed once, no file is opened."""
+    listed: dict[str, set[str]] = {}
+    missing = []
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        if folder not in listed:
+            place = inside(root, folder) if folder else root
+            listed[folder] = set(os.listdir(place)) if place.is_dir() else set()  # noqa: PTH208 (names only)
+        if file not in listed[folder]:
+            missing.append(name)
+    if missing:
+        raise UserError(str(root), f"lacks {len(missing)} of the files that the annotations name, first: {missing[0]}", mend)
 
 
 def _is_whole(path: Path) -> bool:

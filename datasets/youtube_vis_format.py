@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.datasets.categories import LISTS, difference, in_groups, packaged
-from harness.datasets.completeness import CopyReport, Counts, SplitReport, check_frames
+from harness.datasets.completeness import CopyReport, Counts, SplitReport, check_frames, refuse_missing
 from harness.errors import UserError, near
 from harness.formats.youtube_vis import Annotations, VideoRecord, read_annotations
 from harness.frames import ImageFrames
 from harness.types import Category, Dataset, Video
 
 if TYPE_CHECKING:
-    from harness.training.types import TrainingSet
+    from harness.training.video_sets import VideoFrames
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +88,7 @@ class VisDataset:
         Raises `UserError` for an unknown split, a missing or malformed annotation file, or one of another dataset.
         """
         declared = self._split(split)
-        place = self._find(Path(data_root), declared)
-        if place is None:
-            what = f"no annotations of the {split} split under {data_root}"
-            raise UserError(self.name, what, f"expected {self.tree(Path(data_root), split)}; get it from {self.home}")
+        place = self._place(Path(data_root), declared)
         annotations = self._withheld(read_annotations(place.annotations), declared)
         log.info("%s %s: %s, %s", self.name, split, place.release.label, place.annotations)
         if place.release != declared.releases[0]:
@@ -107,6 +104,16 @@ class VisDataset:
         server = None if annotations.truth is not None else self.server
         return Dataset(self.name, split, categories, videos, self.protocol, annotations, server)
 
+    def training_set(self, data_root: Path, split: str) -> VideoFrames:
+        """The frames of a split's videos, to train on; raises `UserError` as `open` does, and for missing frames."""
+        from harness.training.video_sets import VideoFrames
+
+        dataset = self.open(data_root, split)
+        frames = self._place(Path(data_root), self._split(split)).frames
+        names = (_frame_name(f, self.frame_depth) for v in dataset.annotations.videos for f in v.file_names)
+        refuse_missing(frames, names, f"expected {self.tree(Path(data_root), split)}; get them from {self.home}")
+        return VideoFrames(dataset)
+
     def check(self, data_root: Path, split: str | None = None) -> CopyReport:
         """Compare a copy with what it should hold: all splits, or the named one. Every frame file is looked at."""
         chosen = self.declared if split is None else (self._split(split),)
@@ -120,17 +127,18 @@ class VisDataset:
         files = " or ".join(f"{folder / r.files[0]} ({r.label})" for r in declared.releases)
         return f"{files}, with frames in {folder / declared.frames[0]}/<video>/<frame>.jpg"
 
-    def training_set(self, data_root: Path, split: str) -> TrainingSet:
-        """The frames of a split with truth, to train on: each draw takes one frame of a video."""
-        from harness.training.video_sets import VideoFrames
-
-        return VideoFrames(self.open(data_root, split))
-
     def _split(self, name: str) -> Split:
         for split in self.declared:
             if split.name == name:
                 return split
         raise UserError(f'{self.name}, split "{name}"', "there is no such split", near(name, self.splits))
+
+    def _place(self, data_root: Path, split: Split) -> _Place:
+        place = self._find(data_root, split)
+        if place is None:
+            what = f"no annotations of the {split.name} split under {data_root}"
+            raise UserError(self.name, what, f"expected {self.tree(data_root, split.name)}; get it from {self.home}")
+        return place
 
     def _find(self, data_root: Path, split: Split) -> _Place | None:
         for release in split.releases:
