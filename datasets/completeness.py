@@ -163,7 +163,8 @@ def refuse_missing(root: Path, names: Iterable[str], mend: str) -> None:
         if file not in listed[folder]:
             missing.append(name)
     if missing:
-        raise UserError(str(root), f"lacks {len(missing)} of the files that the annotations name, first: {missing[0]}", mend)
+        what = f"lacks {len(missing)} of the files that the annotations name, first: {missing[0]}"
+        raise UserError(str(root), what, mend)
 
 
 def _is_whole(path: Path) -> bool:

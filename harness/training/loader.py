@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from harness.errors import UserError
 from harness.training.sampling import Order
 from harness.training.types import Augmentation, TrainingSample, TrainingSet
 
@@ -49,7 +50,10 @@ class Share:
 
 
 def batches(stream: Stream, share: Share, first_step: int, workers: int) -> Iterator[Sequence[TrainingSample]]:
-    """Yield the batches of a process from ``first_step`` on; ``workers`` processes prepare two batches each ahead."""
+    """Yield the batches of a process from ``first_step`` on; ``workers`` processes prepare two batches each ahead.
+
+    Raises `UserError` in the turn of a sample that cannot be read.
+    """
     loader = DataLoader(
         _Items(stream),
         batch_sampler=_Positions(share, first_step),
@@ -58,15 +62,23 @@ def batches(stream: Stream, share: Share, first_step: int, workers: int) -> Iter
         prefetch_factor=2 if workers else None,
         worker_init_fn=_one_thread,
     )
-    yield from loader
+    for batch in loader:
+        for sample in batch:
+            if isinstance(sample, UserError):
+                raise sample
+        yield batch
 
 
-class _Items(Dataset[TrainingSample]):
+class _Items(Dataset[TrainingSample | UserError]):
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
 
-    def __getitem__(self, position: int) -> TrainingSample:
-        return self.stream[position]
+    def __getitem__(self, position: int) -> TrainingSample | UserError:
+        """A user's mistake is handed over as it is: torch would wrap it, with its traceback, in another error."""
+        try:
+            return self.stream[position]
+        except UserError as error:
+            return error
 
 
 class _Positions(Sampler[list[int]]):

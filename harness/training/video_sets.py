@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 
 from harness.errors import UserError
+from harness.training.outlines import pixels
 from harness.training.types import Instance, TrainingImage
-from harness.types import Category, Dataset, Rle
+from harness.types import Category, Dataset
 
 
 class VideoFrames:
@@ -37,18 +38,19 @@ class VideoFrames:
         return sorted({self._position[track.category_id] for track in tracks if not track.is_crowd})
 
     def draw(self, item: int, random: np.random.Generator) -> TrainingImage:
-        """One frame of video ``item``, chosen uniformly."""
+        """One frame of video ``item``, chosen uniformly; raises `UserError` for a broken frame or mask."""
         video = self.dataset.videos[item]
         frame = int(random.integers(len(video.frames)))
-        instances = tuple(
-            Instance(self._position[track.category_id], _pixels(mask))
-            for track in self.truth.tracks_of(video.id)
-            if not track.is_crowd and (mask := track.masks[frame]) is not None
-        )
-        return TrainingImage(f"video {video.id} ({video.name}), frame {frame}", video.frames[frame], instances)
-
-
-def _pixels(mask: Rle) -> np.ndarray:
-    from pycocotools import mask as coco
-
-    return np.asarray(coco.decode({"size": list(mask.size), "counts": mask.counts}), dtype=np.bool_)
+        name = f"video {video.id} ({video.name}), frame {frame}"
+        image = video.frames[frame]
+        instances = []
+        for track in self.truth.tracks_of(video.id):
+            mask = track.masks[frame]
+            if track.is_crowd or mask is None:
+                continue
+            where = f"{self.truth.path}, annotation {track.id}, frame {frame}"
+            if mask.size != image.shape[:2]:
+                what = f"its mask is {mask.size[0]}x{mask.size[1]} (height x width), its frame another size"
+                raise UserError(where, what, "use the frames that belong to these annotations")
+            instances.append(Instance(self._position[track.category_id], pixels(mask, where)))
+        return TrainingImage(name, image, tuple(instances))
