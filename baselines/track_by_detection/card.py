@@ -19,7 +19,7 @@ def card() -> dict[str, Any]:
         "published": "; ".join(_published()),
         "note": "the published rows have another segmenter and are no target for these; a track's label is the category"
         " with the highest mean score over its frames, its score is that mean",
-        "measured_speed": "`harness bench --model track-by-detection --checkpoint FILE`",
+        "speed": "not measured with released weights; `harness bench --model track-by-detection --checkpoint FILE`",
     }
 
 
