@@ -37,7 +37,7 @@ class LargeScaleJitter:
         scale = self.min_scale + (self.max_scale - self.min_scale) * random.random()
         height, width = image.image.shape[:2]
         factor = min(self.size * scale / height, self.size * scale / width)
-        resized = (max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5)))
+        resized = (max(1, round(height * factor)), max(1, round(width * factor)))
         # QUIRK: one number places the crop in both directions
         place = random.random()
         corner = tuple(round(place * max(0, side - self.size)) for side in resized)
@@ -55,11 +55,19 @@ class ShortestEdge:
     def __call__(self, image: TrainingImage, random: np.random.Generator) -> TrainingSample:
         """The sample is as large as the resized image; objects that vanish are removed."""
         height, width = image.image.shape[:2]
-        factor = self.short_edge / min(height, width)
-        factor *= min(1.0, self.long_edge / (factor * max(height, width)))
-        resized = (int(height * factor + 0.5), int(width * factor + 0.5))
+        resized = shortest_edge_size(height, width, self.short_edge, self.long_edge)
         mirrored = random.random() < FLIP
-        return _sample(image, _View(mirrored, (height, width), resized, (0, 0), resized), 0)
+        return _sample(image, _View(mirrored, (height, width), resized, (0, 0), resized, mirrors_last=True), 0)
+
+
+def shortest_edge_size(height: int, width: int, short_edge: int, long_edge: int) -> tuple[int, int]:
+    """Height and width after resizing the shorter side to ``short_edge``, the longer one to ``long_edge`` at most."""
+    scale = short_edge / min(height, width)
+    exact = (float(short_edge), scale * width) if height < width else (scale * height, float(short_edge))
+    if max(exact) > long_edge:
+        shrink = long_edge / max(exact)
+        exact = (exact[0] * shrink, exact[1] * shrink)
+    return int(exact[0] + 0.5), int(exact[1] + 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,8 @@ class _View:
     resized: tuple[int, int]
     corner: tuple[int, int]
     size: tuple[int, int]
+    mirrors_last: bool = False
+    """Mirror behind resizing: the nearest pixel is another one where two are as near."""
 
     @property
     def box(self) -> tuple[slice, slice]:
@@ -80,21 +90,21 @@ class _View:
 
     def picture(self, image: Image, padding: int) -> Image:
         """Resize bilinearly with antialiasing, crop, pad."""
-        mirrored = image[:, ::-1] if self.mirrored else image
-        resized = Pillow.fromarray(np.ascontiguousarray(mirrored)).resize(
-            (self.resized[1], self.resized[0]), Pillow.Resampling.BILINEAR
-        )
-        seen = np.asarray(resized)[self.box]
-        return _padded(seen, self.size, padding)
+        return _padded(self._resized(image, Pillow.Resampling.BILINEAR)[self.box], self.size, padding)
 
     def mask(self, outline: Polygons | Mask) -> Mask:
         """The mask of an object as it is seen: polygons are rasterised here, masks take the nearest pixel."""
         if isinstance(outline, np.ndarray):
-            mirrored = outline[:, ::-1] if self.mirrored else outline
-            picture = Pillow.fromarray(np.ascontiguousarray(mirrored).view(np.uint8))
-            resized = picture.resize((self.resized[1], self.resized[0]), Pillow.Resampling.NEAREST)
-            return _padded(np.asarray(resized)[self.box].astype(np.bool_), self.size, False)
+            resized = self._resized(outline.astype(np.uint8), Pillow.Resampling.NEAREST)
+            return _padded(resized[self.box].astype(np.bool_), self.size, False)
         return _rasterised([self._moved(polygon) for polygon in outline], self.size)
+
+    def _resized(self, image: NDArray[np.uint8], resampling: Pillow.Resampling) -> NDArray[np.uint8]:
+        if self.mirrored and not self.mirrors_last:
+            image = image[:, ::-1]
+        picture = Pillow.fromarray(np.ascontiguousarray(image))
+        resized = np.asarray(picture.resize((self.resized[1], self.resized[0]), resampling))
+        return resized[:, ::-1] if self.mirrored and self.mirrors_last else resized
 
     def _moved(self, polygon: NDArray[np.float64]) -> NDArray[np.float64]:
         moved = polygon.copy()

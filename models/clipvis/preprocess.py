@@ -10,6 +10,7 @@ from PIL import Image as Pillow
 from torch import Tensor
 from torch.nn import functional
 
+from harness.training.augment import shortest_edge_size
 from harness.types import Image
 
 Channels = tuple[float, float, float]
@@ -31,12 +32,7 @@ class Geometry(NamedTuple):
 
 def geometry(height: int, width: int, short_edge: int, long_edge: int) -> Geometry:
     """Sizes after resizing to ``short_edge``, at most ``long_edge``, and after padding to a multiple of 32."""
-    scale = short_edge / min(height, width)
-    exact = (float(short_edge), scale * width) if height < width else (scale * height, float(short_edge))
-    if max(exact) > long_edge:
-        shrink = long_edge / max(exact)
-        exact = (exact[0] * shrink, exact[1] * shrink)
-    resized = (int(exact[0] + 0.5), int(exact[1] + 0.5))
+    resized = shortest_edge_size(height, width, short_edge, long_edge)
     padded = (_round_up(resized[0]), _round_up(resized[1]))
     return Geometry((height, width), resized, padded)
 
