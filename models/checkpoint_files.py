@@ -38,15 +38,20 @@ def read_tensors(path: Path, mend: str) -> State:
 
 def short_edge_of(path: Path, mend: str) -> int | None:
     """The size for inference that the metadata of a ``.safetensors`` file state, in pixels."""
-    if path.suffix != ".safetensors":
-        return None
-    with safe_open(path, "pt") as file:
-        stated = (file.metadata() or {}).get(SHORT_EDGE)
+    stated = metadata_of(path).get(SHORT_EDGE)
     if stated is None:
         return None
     if not stated.isdecimal() or not 32 <= int(stated) <= 8192:
         raise UserError(str(path), f"its metadata say {SHORT_EDGE} {stated!r}, which is no size in pixels", mend)
     return int(stated)
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """What the metadata of a ``.safetensors`` file state; nothing for other files."""
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, "pt") as file:
+        return dict(file.metadata() or {})
 
 
 def check_names_and_shapes(

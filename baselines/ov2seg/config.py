@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from harness.baselines.ov2seg.released_classifiers import digests
+from harness.models.mask2former.criterion_config import CriterionConfig
 
 CLIP: Literal["clip"] = "clip"
 
@@ -74,3 +75,33 @@ class Ov2SegConfig(BaseModel):
     def text_classifier_sha256(self) -> dict[str, str]:
         """SHA-256 of the classifier files by name: a run is known by their content, not by their place."""
         return {} if isinstance(self.text_classifier, str) else digests(self.text_classifier)
+
+
+class Ov2SegTrainingConfig(CriterionConfig):
+    """What a training of OV2Seg starts from, and its losses; the sizes are those of the released model."""
+
+    backbone_blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
+    """Blocks of the ResNet's stages: ResNet-50's."""
+    backbone_width: int = Field(default=64, ge=4)
+    """Channels of its stem."""
+    backbone_weights: Path | None = None
+    """File of its weights, named as in the released checkpoint; without it the ResNet learns from nothing."""
+    text_classifier: Literal["clip"] | Path = CLIP
+    """Embeddings of the training set's categories; as at inference."""
+    clip_model: str = "ViT-B-32-quickgelu"
+    """open_clip name of the text tower."""
+    clip_pretrained: str = "openai"
+    """open_clip tag or local file of its weights."""
+    embed_dim: int = Field(default=512, ge=1)
+    """Size of the text embeddings."""
+    decoder_layers: int = Field(default=6, ge=1)
+    queries: int = Field(default=100, ge=1)
+    dim: int = Field(default=256, ge=32, multiple_of=32)
+    heads: int = Field(default=8, ge=1)
+    feedforward: int = Field(default=2048, ge=1)
+    encoder_layers: int = Field(default=6, ge=1)
+    encoder_feedforward: int = Field(default=1024, ge=1)
+    inference_short_edge: int = Field(default=480, ge=32)
+    """Size of frames at inference unless told otherwise: the weights carry it along."""
+    weights: Literal["fp32", "fp16"] = "fp32"
+    """Number format of the weights that are written for use."""

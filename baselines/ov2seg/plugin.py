@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.baselines.ov2seg.config import Ov2SegConfig
+from harness.baselines.ov2seg.config import Ov2SegConfig, Ov2SegTrainingConfig
 from harness.errors import UserError
 from harness.types import LoadContext, Vocabulary
 
 if TYPE_CHECKING:
     from harness.baselines.ov2seg.model import Ov2Seg
     from harness.baselines.ov2seg.text_classifier import SourcedClassifier
+    from harness.baselines.ov2seg.training import Ov2SegTrainee
+    from harness.training.types import TrainingSet
 
 
 class Ov2SegPlugin:
@@ -21,6 +25,7 @@ class Ov2SegPlugin:
     version = "1"
     summary = "OV2Seg: open-vocabulary Mask2Former, queries tracked by a memory (Wang et al., ICCV 2023)"
     Config = Ov2SegConfig
+    TrainingConfig = Ov2SegTrainingConfig
 
     @cached_property
     def card(self) -> dict[str, Any]:
@@ -44,6 +49,7 @@ class Ov2SegPlugin:
         if context.checkpoint is None:
             raise UserError("ov2seg", "has no weights", "give --checkpoint FILE (`harness models show ov2seg`)")
         network = load_network(context.checkpoint)
+        config = with_text_tower(config, context.checkpoint)
         embed_dim, device = network.embed_dim, torch.device(context.device)
 
         def classifier_of(vocabulary: Vocabulary) -> SourcedClassifier:
@@ -53,11 +59,50 @@ class Ov2SegPlugin:
         model.text_classifier(context.dataset.vocabulary)  # what is wrong with it ends the run before it starts
         return model
 
+    def shipped_weights(self, dataset: str) -> Path | None:
+        """The miniature that comes with the package, for the dataset that it was trained for."""
+        from harness.models import miniatures
+
+        return miniatures.weights("ov2seg", dataset)
+
+    def training_defaults(self, dataset: str) -> Mapping[str, Any]:
+        """The miniature's settings for the dataset that it is made for."""
+        from harness.models import miniatures
+
+        return miniatures.settings("ov2seg", dataset)
+
+    def trainee(
+        self, config: Ov2SegTrainingConfig, training_set: TrainingSet, device: str, checkpoint: Path | None
+    ) -> Ov2SegTrainee:
+        """The network with its losses against the text embeddings of the set's categories."""
+        from harness.baselines.ov2seg.training import build_trainee
+
+        return build_trainee(config, training_set, device, checkpoint)
+
     def doctor(self) -> dict[str, Any]:
         """What decides how fast it runs on this machine: the path that deformable attention takes."""
         from harness.models.ops.deform_attn import status
 
         return {"deformable attention": status()}
+
+
+def with_text_tower(config: Ov2SegConfig, checkpoint: Path) -> Ov2SegConfig:
+    """Take the text tower that the checkpoint's metadata name, unless the user names one."""
+    from harness.models.checkpoint_files import metadata_of
+
+    stated = metadata_of(checkpoint).get("text_tower")
+    if stated is None or "clip_model" in config.model_fields_set:
+        return config
+    return config.model_copy(update={"clip_model": stated, "clip_pretrained": default_weights(stated)})
+
+
+def default_weights(text_tower: str) -> str:
+    """Where the weights of a text tower are from: the miniature's come with the package, others are OpenAI's."""
+    from harness.models import miniatures
+    from harness.models.miniatures.clip import NAME
+
+    shipped = miniatures.weights("clipvis", miniatures.DATASET) if text_tower == NAME else None
+    return str(shipped) if shipped else "openai"
 
 
 PLUGIN = Ov2SegPlugin()

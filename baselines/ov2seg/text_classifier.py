@@ -18,6 +18,7 @@ from harness.baselines.ov2seg.config import Ov2SegConfig
 from harness.baselines.ov2seg.released_classifiers import FILES, read_rows, released_file
 from harness.errors import UserError
 from harness.models.checkpoint_files import first_line
+from harness.models.clipvis.checkpoint import CLIP, clip_inside
 from harness.models.clipvis.clip_backbone import open_clip
 from harness.models.clipvis.text_classifier import (
     TextClassifier,
@@ -48,7 +49,10 @@ class TextTower(nn.Module):
         if name not in library.list_models():
             raise UserError("clip_model", f'"{name}" is no open_clip model', "for example ViT-B-32-quickgelu")
         try:
-            self.clip_model: Any = library.create_model(name, pretrained=pretrained, device="cpu")
+            held = clip_inside(pretrained)
+            self.clip_model: Any = library.create_model(name, pretrained=None if held else pretrained, device="cpu")
+            if held:
+                self.clip_model.load_state_dict({key.removeprefix(CLIP): t for key, t in held.items()})
         except (RuntimeError, OSError, ValueError) as error:  # open_clip reports a failed download as RuntimeError
             raise UserError(
                 "text classifier",

@@ -61,7 +61,7 @@ class Plan:
         if images % parts:
             what = f"is {images}, which {processes.count} processes times {self.config.accumulate} parts do not divide"
             raise UserError("batch_size", what, "change batch_size or accumulate")
-        trainee = self.plugin.trainee(self.model, self.training_set.categories, processes.device, self.checkpoint)
+        trainee = self.plugin.trainee(self.model, self.training_set, processes.device, self.checkpoint)
         return Training(
             trainee, self._batches(processes), self.config, self.folder, self.content, self.precision, self.seed
         )

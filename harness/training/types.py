@@ -110,6 +110,6 @@ class TrainablePlugin(Protocol):
         """Settings, of the model and of `TrainingConfig`, that differ for this dataset from the usual ones."""
         ...
 
-    def trainee(self, config: Any, categories: Sequence[Category], device: str, checkpoint: Path | None) -> Trainee:
-        """Build the model to train, new or from ``checkpoint``."""
+    def trainee(self, config: Any, training_set: TrainingSet, device: str, checkpoint: Path | None) -> Trainee:
+        """Build the model to train on ``training_set``, new or from ``checkpoint``."""
         ...

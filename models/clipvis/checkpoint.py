@@ -131,10 +131,8 @@ def pretrained_clip(path: Path, state: Mapping[str, Tensor], config: ClipVisConf
     source = config.clip_pretrained or PRETRAINED.get(name)
     if source is None and name == miniature.NAME:
         source = str(miniatures.weights("clipvis", miniatures.DATASET) or "") or None
-    if source is not None and source.endswith(".safetensors") and Path(source).is_file():
-        held = {key: t for key, t in read_tensors(Path(source), MEND).items() if key.startswith(CLIP)}
-        if held:  # a checkpoint of CLIP-VIS brings its CLIP along
-            return held
+    if held := clip_inside(source):
+        return held
     library = open_clip()
     if source is None or name not in library.list_models():
         what = f'"{name}" is no open_clip model' if source else f"holds no CLIP weights, and {name} has no usual ones"
@@ -148,6 +146,13 @@ def pretrained_clip(path: Path, state: Mapping[str, Tensor], config: ClipVisConf
             "go online once, or set clip_pretrained to a local file of these weights",
         ) from error
     return {f"{CLIP}{key}": t.float() if t.is_floating_point() else t for key, t in clip.state_dict().items()}
+
+
+def clip_inside(source: str | None) -> State:
+    """The CLIP weights in a checkpoint of CLIP-VIS (``.safetensors``), named as there; none for other sources."""
+    if source is None or not source.endswith(".safetensors") or not Path(source).is_file():
+        return {}
+    return {key: t for key, t in read_tensors(Path(source), MEND).items() if key.startswith(CLIP)}
 
 
 def _clip_model_by_channels(state: Mapping[str, Tensor], path: Path) -> str:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
 from harness.models.clipvis.card import CARD
 from harness.models.clipvis.config import ClipVisConfig, ClipVisTrainingConfig
-from harness.types import Category, LoadContext
+from harness.types import LoadContext
 
 if TYPE_CHECKING:
     from harness.models.clipvis.model import ClipVis
     from harness.models.clipvis.training import ClipVisTrainee
+    from harness.training.types import TrainingSet
 
 
 class ClipVisPlugin:
@@ -50,9 +51,9 @@ class ClipVisPlugin:
         return {"decoder_layers": 9} if dataset == "coco" else miniatures.settings("clipvis", dataset)
 
     def trainee(
-        self, config: ClipVisTrainingConfig, categories: Sequence[Category], device: str, checkpoint: Path | None
+        self, config: ClipVisTrainingConfig, training_set: TrainingSet, device: str, checkpoint: Path | None
     ) -> ClipVisTrainee:
-        """The network with its losses, to be trained: class-agnostic, so ``categories`` play no role."""
+        """The network with its losses, to be trained: class-agnostic, so the set's categories play no role."""
         from harness.models.clipvis.training import build_trainee
 
         return build_trainee(config, device, checkpoint)

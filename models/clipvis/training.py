@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.nn import functional
 
 from harness.durable import write_durably
 from harness.models.checkpoint_files import SHORT_EDGE
 from harness.models.clipvis.checkpoint import CLIP, load_network, pretrained_clip
 from harness.models.clipvis.config import ClipVisConfig, ClipVisTrainingConfig
 from harness.models.clipvis.network import Architecture, ClipVisNetwork
-from harness.models.clipvis.preprocess import SIZE_DIVISOR, normalise
 from harness.models.mask2former.mask_criterion import MaskCriterion
+from harness.models.training_batch import batch_of
 from harness.training.types import TrainingSample
 
 
@@ -72,17 +70,3 @@ def new_network(config: ClipVisTrainingConfig) -> ClipVisNetwork:
     network = ClipVisNetwork(architecture)
     network.backbone.clip_model.load_state_dict({name.removeprefix(CLIP): t for name, t in weights.items()})
     return network
-
-
-def batch_of(samples: Sequence[TrainingSample], device: torch.device) -> tuple[Tensor, list[Tensor]]:
-    """Normalise images and pad them, and their masks, with zeros to one size, a multiple of 32.
-
-    Returns images ``(B, 3, H, W)`` and for each image its masks ``(objects, H, W)``, boolean.
-    """
-    height, width = (
-        -(-max(sample.image.shape[side] for sample in samples) // SIZE_DIVISOR) * SIZE_DIVISOR for side in (0, 1)
-    )
-    images = [normalise(torch.from_numpy(sample.image).to(device)[None], (height, width))[0] for sample in samples]
-    masks = [torch.from_numpy(sample.masks).to(device) for sample in samples]
-    padded = [functional.pad(m, (0, width - m.shape[2], 0, height - m.shape[1])) for m in masks]
-    return torch.stack(images), padded

@@ -43,10 +43,10 @@ def pretrain(out: Path, seed: int = 0, steps: int = STEPS, pairs: int = PAIRS, d
     optimiser = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": free, "weight_decay": 0.0}], lr=LEARNING_RATE
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_of(step, steps))
     start, total = time.monotonic(), 0.0
-    for step, chosen in enumerate(_batches(len(captions), steps, seed), 1):
-        batch = _turned(images[chosen], seed + step)
+    for step, chosen in enumerate(batches(len(captions), steps, seed, BATCH), 1):
+        batch = turned(images[chosen.numpy()], seed + step)
         pixels = normalise(torch.from_numpy(batch).to(device), (IMAGE_SIZE, IMAGE_SIZE))
         image_features, text_features, scale = clip(pixels, tokens[chosen].to(device))
         loss = loss_of(image_features, text_features, scale)
@@ -96,17 +96,15 @@ def draw_pairs(seed: int, count: int) -> tuple[Image, list[str]]:
     return images, captions
 
 
-def _batches(count: int, steps: int, seed: int) -> Iterator[Tensor]:
+def batches(count: int, steps: int, seed: int, size: int) -> Iterator[Tensor]:
     """Yield ``steps`` batches of indices: each pair once before any comes again."""
     random = torch.Generator().manual_seed(seed)
-    order = chain.from_iterable(
-        torch.randperm(count, generator=random).split(BATCH)[: count // BATCH] for _ in repeat(0)
-    )
+    order = chain.from_iterable(torch.randperm(count, generator=random).split(size)[: count // size] for _ in repeat(0))
     for _ in range(steps):
         yield next(order)
 
 
-def _turned(images: Image, seed: int) -> Image:
+def turned(images: Image, seed: int) -> Image:
     """Turn and mirror the batch: what a caption says does not depend on it."""
     random = np.random.default_rng(seed)
     turned = np.rot90(images, int(random.integers(4)), axes=(1, 2))
@@ -115,7 +113,7 @@ def _turned(images: Image, seed: int) -> Image:
     return np.ascontiguousarray(turned)
 
 
-def _rate(step: int, steps: int) -> float:
+def rate_of(step: int, steps: int) -> float:
     """Linear warm-up, then a half cosine to zero; a fraction of the learning rate."""
     if step < WARM_UP:
         return (step + 1) / WARM_UP
