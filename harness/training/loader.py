@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from harness.errors import UserError
 from harness.training.sampling import Order
 from harness.training.types import Augmentation, TrainingSample, TrainingSet
+from harness.types import Image
 
 
 @dataclass(frozen=True)
@@ -63,22 +66,37 @@ def batches(stream: Stream, share: Share, first_step: int, workers: int) -> Iter
         worker_init_fn=_one_thread,
     )
     for batch in loader:
-        for sample in batch:
-            if isinstance(sample, UserError):
-                raise sample
-        yield batch
+        yield [_unpacked(sample) for sample in batch]
 
 
-class _Items(Dataset[TrainingSample | UserError]):
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """A sample on its way between processes: masks are most of it, so they travel as bits."""
+
+    image: Image
+    bits: NDArray[np.uint8]
+    shape: tuple[int, ...]
+    categories: NDArray[np.int64]
+
+
+def _unpacked(sample: _Packed | UserError) -> TrainingSample:
+    if isinstance(sample, UserError):
+        raise sample
+    pixels = np.unpackbits(sample.bits, count=math.prod(sample.shape)).view(np.bool_)
+    return TrainingSample(sample.image, pixels.reshape(sample.shape), sample.categories)
+
+
+class _Items(Dataset[_Packed | UserError]):
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
 
-    def __getitem__(self, position: int) -> TrainingSample | UserError:
+    def __getitem__(self, position: int) -> _Packed | UserError:
         """A user's mistake is handed over as it is: torch would wrap it, with its traceback, in another error."""
         try:
-            return self.stream[position]
+            sample = self.stream[position]
         except UserError as error:
             return error
+        return _Packed(sample.image, np.packbits(sample.masks), sample.masks.shape, sample.categories)
 
 
 class _Positions(Sampler[list[int]]):
