@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dataset_copies import Write, write_frames
 from vis_documents import document
@@ -191,6 +193,30 @@ def test_own_data_is_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="lvvis"):
         open_custom(tmp_path / "mine.json", tmp_path, "lvviz")
     assert [c.groups for c in open_custom(tmp_path / "mine.json", tmp_path, "ytvis").categories] == [(), ()]
+
+
+def test_a_split_with_truth_can_be_trained_on(tmp_path: Path, write: Write) -> None:
+    write("ytvis2019/train.json", "ytvis2019/train/JPEGImages", "ytvis2019")
+    frames = YTVIS2019.training_set(tmp_path, "train")
+    drawn = frames.draw(1, np.random.default_rng(0))
+    assert (len(frames), frames.categories_of(1)) == (2, [1])
+    assert int(drawn.image[0, 0, 0]) in (80, 81)
+    assert drawn.instances[0].outline.sum() == 10 * (10 + int(drawn.image[0, 0, 0]) - 80)
+
+
+def test_what_a_training_needs_is_told_before_it_begins(tmp_path: Path, write: Write) -> None:
+    write("ytvis2019/valid.json", "ytvis2019/valid/JPEGImages", "ytvis2019", truth=False)
+    with pytest.raises(UserError, match="truth is withheld"):
+        YTVIS2019.training_set(tmp_path, "val")
+    write("ytvis2019/train.json", "ytvis2019/train/JPEGImages", "ytvis2019")
+    (tmp_path / "ytvis2019/train/JPEGImages/v2/0.jpg").unlink()
+    with pytest.raises(UserError, match=r"lacks 1 of the files .* first: v2/0\.jpg"):
+        YTVIS2019.training_set(tmp_path, "train")
+    shutil.rmtree(tmp_path / "ytvis2019/train/JPEGImages")
+    with pytest.raises(UserError, match=r"lacks 4 of the files"):
+        YTVIS2019.training_set(tmp_path, "train")
+    with pytest.raises(UserError, match=r"no annotations of the train split"):
+        OVIS.training_set(tmp_path, "train")
 
 
 @pytest.mark.parametrize("name", ["lvvis", "ytvis2019", "ytvis2021", "ovis", "burst", "shapes"])
