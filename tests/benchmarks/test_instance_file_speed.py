@@ -1,5 +1,6 @@
-"""Reading a training file of LVIS v1's size: ``pytest tests/benchmarks/test_instance_file_speed.py --benchmark-enable``.
+"""Reading a training file of LVIS v1's size (1.1 GB, written by the test).
 
+``pytest tests/benchmarks/test_instance_file_speed.py --benchmark-enable``; elsewhere the case runs on a small file.
 ``extra_info`` has the size of the file and the memory that reading it added (anonymous pages, at the end).
 """
 
