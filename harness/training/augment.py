@@ -6,6 +6,7 @@ Spec, section 10. What is left to chance is taken from a numpy generator, in a f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from PIL import Image as Pillow
 
 from harness.training.types import Instance, Mask, Polygons, TrainingImage, TrainingSample
 from harness.types import Image
+
+Pixel = TypeVar("Pixel", np.uint8, np.bool_)
 
 FLIP = 0.5
 """Probability that an image is mirrored."""
@@ -131,7 +134,7 @@ def _rasterised(polygons: list[NDArray[np.float64]], size: tuple[int, int]) -> M
     return np.asarray(coco.decode(coco.merge(rles)), dtype=np.bool_)
 
 
-def _padded(seen: NDArray[np.generic], size: tuple[int, int], value: int | bool) -> NDArray[np.generic]:
+def _padded(seen: NDArray[Pixel], size: tuple[int, int], value: int | bool) -> NDArray[Pixel]:
     """Pad at the bottom and at the right."""
     if seen.shape[:2] == size:
         return np.ascontiguousarray(seen)
