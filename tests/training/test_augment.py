@@ -65,6 +65,28 @@ def test_jitter_places_the_crop_with_one_number() -> None:
     assert (rows.min(), columns.min(), columns.max() + 1) == (16, 32, 64)
 
 
+def test_sizes_and_offsets_are_rounded_to_the_even_neighbour() -> None:
+    # scale 1: 45 x 90 fits a square of 45 as 22.5 x 45
+    sample = LargeScaleJitter(45, 0.0, 1.0)(picture(45, 90), Drawn(0.9, 1.0, 0.0))
+    assert (sample.image[22:] == 128).all()
+    assert not (sample.image[21] == 128).any()
+    # scale 3: 60 x 60 becomes 120 x 120, 80 in excess; 0.00625 and 0.01875 of them are 0.5 and 1.5
+    noise = TrainingImage("noise", np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8), ())
+    first, second, third = (
+        LargeScaleJitter(40, 0.0, 3.0)(noise, Drawn(0.9, 1.0, place)).image for place in (0.0, 0.00625, 0.01875)
+    )
+    assert np.array_equal(first, second)
+    assert np.array_equal(first[2:, 2:], third[:-2, :-2])
+
+
+def test_mirrored_masks_take_the_same_pixels_as_mirrored_ones_of_inference() -> None:
+    # halving: each pixel has two that are equally near
+    checks = (np.add.outer(np.arange(80), np.arange(160)) % 3 == 0).astype(np.bool_)
+    image = TrainingImage("checks", np.zeros((80, 160, 3), np.uint8), (Instance(0, checks),))
+    plain, mirrored = (ShortestEdge(40, 200)(image, Drawn(drawn)).masks[0] for drawn in (0.9, 0.1))
+    assert np.array_equal(mirrored, plain[:, ::-1])
+
+
 def test_mirroring() -> None:
     sample = ShortestEdge(80, 200)(picture(80, 160), Drawn(0.1))
     columns = np.nonzero(sample.masks[0])[1]

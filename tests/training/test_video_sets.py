@@ -50,3 +50,21 @@ def test_videos_without_truth_cannot_be_trained_on() -> None:
     hidden = replace(dataset, annotations=replace(dataset.annotations, truth=None))
     with pytest.raises(UserError, match="its truth is withheld"):
         VideoFrames(hidden)
+
+
+def test_masks_of_another_size_than_their_frame_are_refused() -> None:
+    dataset = PLUGIN.open(Path(), "val")
+    table = dataset.truth.masks
+    truth = replace(dataset.truth, masks=replace(table, height=table.width, width=table.height))
+    turned = VideoFrames(replace(dataset, annotations=replace(dataset.annotations, truth=truth)))
+    with pytest.raises(UserError, match=r"annotation \d+, frame \d+: its mask is 256x192"):
+        turned.draw(0, np.random.default_rng(0))
+
+
+def test_malformed_masks_are_named() -> None:
+    dataset = PLUGIN.open(Path(), "val")
+    table = dataset.truth.masks
+    truth = replace(dataset.truth, masks=replace(table, stop=np.maximum(table.start + 1, table.stop - 2)))
+    cut = VideoFrames(replace(dataset, annotations=replace(dataset.annotations, truth=truth)))
+    with pytest.raises(UserError, match=r"annotation \d+, frame \d+: counts"):
+        cut.draw(0, np.random.default_rng(0))
