@@ -281,6 +281,7 @@ def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool) -> 
         "failed": [{"video_id": e.video_id, "error": e.error} for e in failed],
     }
     head = {"format": FORMAT, **_names(run), "folder": str(run.folder), "complete": complete, "limit": run.limit}
+    head |= {key: run.content[key] for key in ("config", "precision", "seed")}
     chosen = None if complete and run.limit is None else done
     scored = score_predictions(run.dataset, run.store, chosen, strict)
     record = {**head, **scored.values, "videos": videos}

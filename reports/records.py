@@ -33,7 +33,8 @@ class RunRecord(Struct, frozen=True):
     """The part of ``metrics.json`` that reports rely on.
 
     Metrics are fractions, ``None`` where undefined, and there are none at all where only a server has the truth.
-    ``limit`` is the number of first videos that the run was restricted to, ``None`` for the whole split.
+    ``limit`` is the number of first videos that the run was restricted to, ``None`` for the whole split. ``config``,
+    ``precision`` and ``seed`` are what it was run with; records of earlier versions have none.
     """
 
     format: Literal[1]
@@ -47,6 +48,9 @@ class RunRecord(Struct, frozen=True):
     corrected: dict[str, Fraction | None] | None
     videos: VideosRecord
     limit: int | None = None
+    config: dict[str, Any] = {}
+    precision: str | None = None
+    seed: int | None = None
 
 
 def read_record(run: Path) -> dict[str, Any]:

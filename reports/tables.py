@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import html
-import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from harness.reports import published as results
+from harness.reports.settings import differing
+from harness.reports.styles import DAGGER, STYLES, UNDEFINED, Style, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,6 @@ CORRECTED = ("AP", "APb", "APn")
 
 _METRIC = {"AR": "AR100"}
 _CORRECTED = " corr."
-_DAGGER, _UNDEFINED = "†", "–"
 
 
 @dataclass
@@ -31,7 +31,8 @@ class Row:
     """One line of a table: ``percents`` by column, exact, ``None`` where undefined.
 
     ``sources`` are the citations of a published row, or the folder of a run; ``remark`` says which part of the
-    split an incomplete run covers. Rows are compared with those of the same ``dataset`` and ``split``.
+    split an incomplete run covers; ``settings`` are those that differ between the runs of a table. Rows are compared
+    with those of the same ``dataset`` and ``split``.
     """
 
     method: str
@@ -41,6 +42,7 @@ class Row:
     sources: list[str]
     is_published: bool = False
     remark: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
     marks: dict[str, Literal["best", "second"]] = field(default_factory=dict)
 
     @property
@@ -59,11 +61,12 @@ def table(
 ) -> str:
     """Return a table of ``records`` (see `harness.reports.records`), in percent, ending in a newline.
 
-    Runs keep the order given, by dataset; ``published`` adds the published results on the same dataset and split with
-    their sources. Print has one decimal, the best number of a column and dataset bold and the second underlined (ties
-    share the mark, a number alone gets none, incomplete runs none), and an en dash where undefined; in the terminal
-    the marks need ``color``. CSV has percent in full precision, empty where undefined, and no marks. ``columns`` are
-    metric keys (``AR`` is AR100); ``corrected`` adds those of `CORRECTED` once more under the corrected protocol.
+    Runs keep the order given, by dataset; settings in which runs of one model differ are columns. ``published`` adds
+    the published results on the same dataset and split with their sources. Print has one decimal, the best number of a
+    column and dataset bold and the second underlined (ties share the mark, a number alone gets none, incomplete runs
+    none), and an en dash where undefined; in the terminal the marks need ``color``. CSV has percent in full precision,
+    empty where undefined, and no marks. ``columns`` are metric keys (``AR`` is AR100); ``corrected`` adds those of
+    `CORRECTED` once more under the corrected protocol.
     """
     if not records:
         return ""
@@ -71,7 +74,7 @@ def table(
     shown = [*columns, *(column + _CORRECTED for column in _corrected(columns))] if corrected else list(columns)
     if format == "csv":
         return _csv(made, shown)
-    return _print(made, shown, format, _STYLES["color" if format == "terminal" and color else format])
+    return _print(made, shown, format, STYLES["color" if format == "terminal" and color else format])
 
 
 def rows(
@@ -86,10 +89,12 @@ def rows(
     A published row appears if it has a number in one of the columns.
     """
     made: list[Row] = []
-    for dataset, split in dict.fromkeys((record["dataset"], record["split"]) for record in records):
-        group = [record for record in records if (record["dataset"], record["split"]) == (dataset, split)]
-        models = [record["model"] for record in group]
-        here = [_run_row(record, columns, corrected, models.count(record["model"]) > 1) for record in group]
+    runs = [
+        _run_row(record, columns, corrected, chosen) for record, chosen in zip(records, differing(records), strict=True)
+    ]
+    for dataset, split in dict.fromkeys((row.dataset, row.split) for row in runs):
+        here = [row for row in runs if (row.dataset, row.split) == (dataset, split)]
+        _name_apart(here)
         if published:
             here += _published_rows(dataset, split, columns)
         _mark(here)
@@ -106,16 +111,23 @@ def in_print(percent: Decimal) -> Decimal:
     return percent.quantize(Decimal("0.1"), ROUND_HALF_UP)
 
 
-def _run_row(record: Mapping[str, Any], columns: Sequence[str], corrected: bool, name_digest: bool) -> Row:
-    method = record["model"]
-    if name_digest:  # two configurations of one model
-        method += f" ({PurePath(record['folder']).name.rpartition('-')[2]})"
+def _name_apart(runs: Sequence[Row]) -> None:
+    """Add the digest to the names of runs that differ neither in name nor in a setting that is shown."""
+    shown = [(row.method, tuple(row.settings.items())) for row in runs]
+    count = Counter(shown)
+    for row, key in zip(runs, shown, strict=True):
+        if count[key] > 1:
+            row.method += f" ({PurePath(row.sources[0]).name.rpartition('-')[2]})"
+
+
+def _run_row(record: Mapping[str, Any], columns: Sequence[str], corrected: bool, chosen: dict[str, str]) -> Row:
     percents = _percents(record["metrics"], columns)
     if corrected:
         percents |= {
             column + _CORRECTED: p for column, p in _percents(record["corrected"], _corrected(columns)).items()
         }
-    return Row(method, record["dataset"], record["split"], percents, [record["folder"]], remark=_remark(record))
+    where = (record["model"], record["dataset"], record["split"])
+    return Row(*where, percents, [record["folder"]], remark=_remark(record), settings=chosen)
 
 
 def _remark(record: Mapping[str, Any]) -> str:
@@ -159,82 +171,46 @@ def _mark(group: Iterable[Row]) -> None:
                 row.marks[column] = "second"
 
 
-class _Style(NamedTuple):
-    """How one format writes plain text and the two marks."""
-
-    text: Callable[[str], str]
-    best: str
-    second: str
-
-
-def _plain(text: str) -> str:
-    """Return ``text`` in one line without control characters, which a terminal or a viewer would obey."""
-    line = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-
-
-def _markdown(text: str) -> str:
-    text = html.escape(_plain(text), quote=False)
-    return re.sub(r"([\\`*_{}\[\]|~$#])", r"\\\1", text)
-
-
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_LATEX |= {character: "\\" + character for character in "&%$#_{}"}
-# Braces keep "[" and "*" at the start of a row from being taken as arguments of the line break before it.
-_LATEX |= {"[": "{[}", "]": "{]}", "*": "{*}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
-_LATEX |= {_UNDEFINED: "--", _DAGGER: r"\textdagger{}"}
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in _plain(text))
-
-
-def _html(text: str) -> str:
-    return html.escape(_plain(text))
-
-
-_STYLES = {
-    "terminal": _Style(_plain, "{}", "{}"),
-    "color": _Style(_plain, "\x1b[1m{}\x1b[0m", "\x1b[4m{}\x1b[0m"),
-    "markdown": _Style(_markdown, "**{}**", "<u>{}</u>"),
-    "latex": _Style(_latex, r"\textbf{{{}}}", r"\underline{{{}}}"),
-    "html": _Style(_html, "<strong>{}</strong>", "<u>{}</u>"),
-}
-
-
-def _print(made: Sequence[Row], columns: Sequence[str], format: Format, style: _Style) -> str:
+def _print(made: Sequence[Row], columns: Sequence[str], format: Format, style: Style) -> str:
     import pandas as pd
 
     notes = list(dict.fromkeys(source for row in made if row.is_published for source in row.sources))
     several = len({row.data for row in made}) > 1
     cells: list[dict[str, str]] = []
     for row in made:
-        line = {"Method": style.text(row.method + (_DAGGER if row.remark else ""))}
+        line = {"Method": style.text(row.method + (DAGGER if row.remark else ""))}
         if several:
             line["Dataset"] = style.text(row.data)
+        line |= {style.text(key): style.text(row.settings.get(key, UNDEFINED)) for key in _settings(made)}
         line |= {style.text(column): _cell(row, column, style) for column in columns}
         if notes:
             numbers = [str(notes.index(source) + 1) for source in row.sources if row.is_published]
             line["Source"] = style.text(f"[{', '.join(numbers)}]" if numbers else "this run")
         cells.append(line)
     frame = pd.DataFrame(cells)
-    aligned = ["left" if name in ("Method", "Dataset", "Source") else "right" for name in frame.columns]
+    numeric = {style.text(column) for column in columns}
+    aligned = ["right" if name in numeric else "left" for name in frame.columns]
     return _LAYOUT[format](frame, aligned, [style.text(line) for line in _footnotes(made, columns, notes)])
 
 
-def _cell(row: Row, column: str, style: _Style) -> str:
+def _settings(made: Iterable[Row]) -> list[str]:
+    """Keys of the settings that are columns."""
+    return list(dict.fromkeys(key for row in made for key in row.settings))
+
+
+def _cell(row: Row, column: str, style: Style) -> str:
     percent = row.percents.get(column)
     if percent is None:
-        return style.text(_UNDEFINED)
+        return style.text(UNDEFINED)
     template = {"best": style.best, "second": style.second}.get(row.marks.get(column, ""), "{}")
     return template.format(in_print(percent))
 
 
 def _footnotes(made: Sequence[Row], columns: Sequence[str], notes: Sequence[str]) -> list[str]:
     lines = []
-    incomplete = [f"{row.method} {row.remark}" for row in made if row.remark]
+    incomplete = dict.fromkeys(f"{row.method} {row.remark}" for row in made if row.remark)
     if incomplete:
-        lines.append(f"{_DAGGER} incomplete, not ranked: {', '.join(incomplete)}")
+        lines.append(f"{DAGGER} incomplete, not ranked: {', '.join(incomplete)}")
     if any(column.endswith(_CORRECTED) for column in columns):
         lines.append("corr.: the same predictions without the known faults of the official evaluator")
     return lines + [f"[{number}] {note}" for number, note in enumerate(notes, start=1)]
@@ -285,9 +261,10 @@ def _csv(made: Sequence[Row], columns: Sequence[str]) -> str:
     import pandas as pd
 
     lines = [
-        {"Method": _plain(row.method), "Dataset": _plain(row.dataset), "Split": _plain(row.split)}
+        {"Method": plain(row.method), "Dataset": plain(row.dataset), "Split": plain(row.split)}
+        | {plain(key): plain(row.settings.get(key, "")) for key in _settings(made)}
         | {column: _exact(row.percents.get(column)) for column in columns}
-        | {"Complete": "no" if row.remark else "yes", "Source": _plain("; ".join(row.sources))}
+        | {"Complete": "no" if row.remark else "yes", "Source": plain("; ".join(row.sources))}
         for row in made
     ]
     return str(pd.DataFrame(lines).to_csv(index=False))

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
+from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, near
 
 if TYPE_CHECKING:
+    from harness.reports.tables import Format
     from harness.run import Outcome, Run, Tracker
     from harness.types import Dataset
 
@@ -49,14 +50,25 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="One configuration key; MODEL.KEY=VALUE for one of several."),
     ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=A,B,...", help="Run every value of a key, and every combination of several sweeps."),
+    ] = None,
+    ablate: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=A,B,...", help="Run without and with this one change; of several, one at a time."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random choice.")] = 0,
     runs_dir: Annotated[Path, typer.Option(help="Folder of the run folders.")] = Path("runs"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: remove what this run has done before.")] = False,
     no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not log to MLflow.")] = False,
+    format: Annotated[str, typer.Option(help="Of the table: terminal, markdown, latex, csv or html.")] = "terminal",
     strict: Annotated[bool, typer.Option("--strict", help="Make every warning of scoring an error.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")] = False,
 ) -> None:
     """Run models over datasets and score them. The same command resumes a run that was cut short.
+
+    With --sweep and --ablate every variation of the configuration is a run, and the table shows what differs.
 
     Exit code 0: complete; 1: incomplete, videos failed; 2: bad input, frames of a video too; 130: interrupted.
 
@@ -67,20 +79,28 @@ def run(
         harness run --model oracle --dataset lvvis,ovis --data-root DIR --set drop_tracks=0.2
 
         harness run --model oracle --annotations instances.json --frames DIR --protocol lvvis
+
+        harness run --model clipvis --dataset shapes --ablate object_score=false --ablate matching=previous_frame
     """
     from harness.cli.progress import shown_warnings
+    from harness.reports.tables import FORMATS
+    from harness.sweeps import variations
+
+    if format not in FORMATS:
+        raise UserError("--format", f'"{format}" is not a format', near(format, FORMATS))
 
     given = {"checkpoint": checkpoint, "precision": precision.value, "seed": seed, "limit": limit, "runs_dir": runs_dir}
+    settings = [[*(set_ or []), *variation] for variation in variations(sweep or [], ablate or [])]
     with shown_warnings():
         try:
             datasets = list(_datasets(dataset, split, data_root, annotations, frames, protocol))
             given["device"] = device or _default_device()
-            runs = list(_runs(_names(model, "--model"), datasets, config, set_ or [], given))
+            runs = list(_runs(_names(model, "--model"), datasets, config, settings, given))
             outcomes, exit_code = _execute_all(runs, None if no_mlflow else runs_dir, fresh, strict)
         except KeyboardInterrupt:
             print(f"harness: interrupted; what is done is kept, resume with: {_command()}", file=sys.stderr)
             raise typer.Exit(EXIT_INTERRUPTED) from None
-    _report(outcomes, as_json)
+    _report(outcomes, format, as_json)
     raise typer.Exit(exit_code)
 
 
@@ -122,18 +142,22 @@ def _datasets(
 
 
 def _runs(
-    models: list[str], datasets: list[Dataset], config: Path | None, settings: list[str], given: dict[str, Any]
+    models: list[str], datasets: list[Dataset], config: Path | None, settings: list[list[str]], given: dict[str, Any]
 ) -> Iterator[Run]:
-    """The matrix of models and datasets: everything that can be refused is refused before the first one runs."""
+    """The matrix of models, settings and datasets: what can be refused is refused before the first one runs.
+
+    Settings that come to the same for a model are one run.
+    """
     from harness import plugins
     from harness.config import read_config
     from harness.run import Run
 
     for name in models:
         plugin = plugins.model(name)
-        chosen = read_config(plugin.Config, config, settings, name, models)
+        chosen = [read_config(plugin.Config, config, variation, name, models) for variation in settings]
         for opened in datasets:
-            yield Run(plugin, chosen, opened, **given)
+            runs = [Run(plugin, one, opened, **given) for one in chosen]
+            yield from {run.folder: run for run in runs}.values()
 
 
 def _execute_all(runs: list[Run], mlflow_folder: Path | None, fresh: bool, strict: bool) -> tuple[list[Outcome], int]:
@@ -177,8 +201,8 @@ def _default_device() -> str:
     return "cuda" if gpus() else "cpu"
 
 
-def _report(outcomes: list[Outcome], as_json: bool) -> None:
-    """Messages to standard error; the records as JSON or as a table to standard output."""
+def _report(outcomes: list[Outcome], format: Format, as_json: bool) -> None:
+    """Records as JSON or a table to standard output; folders too, unless the table is of a format for files."""
     for message in (m for outcome in outcomes for m in outcome.messages):
         print(f"harness: {message}", file=sys.stderr)
     records = [outcome.record for outcome in outcomes]
@@ -190,9 +214,9 @@ def _report(outcomes: list[Outcome], as_json: bool) -> None:
     scored = [r for r in records if any(value is not None for value in r["metrics"].values())]
     if scored:
         color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        print(table(scored, "terminal", corrected=True, color=color), end="")
+        print(table(scored, format, corrected=True, color=color), end="")
     for record in records:
-        print(record["folder"])
+        print(record["folder"], file=sys.stdout if format == "terminal" else sys.stderr)
 
 
 def _command() -> str:

@@ -31,6 +31,8 @@ def table(
 ) -> None:
     """Compare runs in one table: the best number of a column is bold, the second underlined.
 
+    Settings in which runs of one model differ become columns.
+
     Examples:
 
         harness table runs/oracle-lvvis-val-1a2b3c4d --published
@@ -68,6 +70,7 @@ def _row(row: Row) -> dict[str, Any]:
         "method": row.method,
         "dataset": row.dataset,
         "split": row.split,
+        "settings": row.settings,
         "metrics": metrics,
         "complete": not row.remark,
         "published": row.is_published,

@@ -109,6 +109,43 @@ def test_two_configurations_of_a_model_are_told_apart() -> None:
     assert [row.method for row in rows([make_record("a", AP=0.4), second])] == ["a (0123abcd)", "a (ffff0000)"]
 
 
+def run_of(model: str, folder: str = "0", **config: Any) -> dict[str, Any]:
+    record = {**make_record(model, AP=0.5), "folder": f"runs/{model}-lvvis-val-{folder}"}
+    return {**record, "config": config, "precision": "fp32", "seed": 0}
+
+
+def test_settings_that_differ_within_a_model_are_columns() -> None:
+    records = [
+        run_of("a", topk=5, matching="topk", window=10),
+        {**run_of("a", topk=1, matching="topk", window=10), "precision": "bf16"},
+        run_of("b", window=4, other=1),
+    ]
+    assert table(records, columns=("AP",)) == (
+        "Method    topk    precision      AP\n"
+        "--------  ------  -----------  ----\n"
+        "a         5       fp32         50.0\n"
+        "a         1       bf16         50.0\n"
+        "b         –       fp32         50.0\n"
+    )
+    assert "\nb,lvvis,val,,fp32,50.0," in table(records, "csv", columns=("AP",)).replace(",50,", ",50.0,")
+
+
+def test_nested_settings_have_dots() -> None:
+    text = table([run_of("a", part={"size": 1, "kind": "x_y"}), run_of("a", part={"size": 2, "kind": "x_y"})], "latex")
+    assert "Method & part.size & AP" in text
+    text = table([run_of("a", part=None), run_of("a", part={"kind": "x_y"})], "latex")
+    assert "x\\_y" in text
+
+
+def test_runs_that_differ_in_nothing_shown_are_named_by_their_digest() -> None:
+    records = [run_of("a", "f0", topk=1), run_of("a", "f1", topk=1), run_of("a", "f2", topk=2)]
+    assert [row.method for row in rows(records)] == ["a (f0)", "a (f1)", "a"]
+
+
+def test_records_of_earlier_versions_do_not_make_every_setting_a_column() -> None:
+    assert all(not row.settings for row in rows([make_record("a", AP=0.4), run_of("a", "f1", topk=1, window=10)]))
+
+
 def test_corrected_columns_stand_beside_the_official_ones() -> None:
     text = table(TWO, "csv", columns=("AP",), corrected=True)
     assert text.splitlines()[0] == "Method,Dataset,Split,AP,AP corr.,Complete,Source"

@@ -1,0 +1,53 @@
+"""How text and marks are written in each format of a table, so that no name breaks out of its cell."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+DAGGER, UNDEFINED = "†", "–"
+
+
+class Style(NamedTuple):
+    """How one format writes plain text and the two marks."""
+
+    text: Callable[[str], str]
+    best: str
+    second: str
+
+
+def plain(text: str) -> str:
+    """Return ``text`` in one line without control characters, which a terminal or a viewer would obey."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def _markdown(text: str) -> str:
+    text = html.escape(plain(text), quote=False)
+    return re.sub(r"([\\`*_{}\[\]|~$#])", r"\\\1", text)
+
+
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_LATEX |= {character: "\\" + character for character in "&%$#_{}"}
+# Braces keep "[" and "*" at the start of a row from being taken as arguments of the line break before it.
+_LATEX |= {"[": "{[}", "]": "{]}", "*": "{*}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+_LATEX |= {UNDEFINED: "--", DAGGER: r"\textdagger{}"}
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in plain(text))
+
+
+def _html(text: str) -> str:
+    return html.escape(plain(text))
+
+
+STYLES = {
+    "terminal": Style(plain, "{}", "{}"),
+    "color": Style(plain, "\x1b[1m{}\x1b[0m", "\x1b[4m{}\x1b[0m"),
+    "markdown": Style(_markdown, "**{}**", "<u>{}</u>"),
+    "latex": Style(_latex, r"\textbf{{{}}}", r"\underline{{{}}}"),
+    "html": Style(_html, "<strong>{}</strong>", "<u>{}</u>"),
+}
