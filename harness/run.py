@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -25,7 +24,7 @@ from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, UserError
 from harness.export import write_submission
 from harness.provenance import environment, file_digest
 from harness.results import score_predictions, write_results
-from harness.run_folder import FORMAT, SUBMISSION, locked, logged_to, remove_content
+from harness.run_folder import FORMAT, SUBMISSION, content_digest, locked, logged_to, remove_content
 from harness.store import PredictionStore
 from harness.types import Dataset, ForesightedModel, LoadContext, ModelPlugin, Video
 
@@ -101,8 +100,7 @@ class Run:
     @property
     def digest(self) -> str:
         """SHA-256 of the content."""
-        text = json.dumps(self.content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return content_digest(self.content)
 
     @cached_property
     def folder(self) -> Path:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -44,6 +46,12 @@ class VideoIds(msgspec.Struct, frozen=True):
     format: Literal[1]
     split: list[int]
     run: list[int]
+
+
+def content_digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of what ``config.json`` holds, however it is laid out there."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_video_ids(folder: Path) -> VideoIds:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from harness.durable import write_json
 from harness.errors import UserError
 from harness.reports.records import Fraction, ProtocolRecord, read_record
+from harness.run_folder import content_digest
 
 FORMAT = 1
 TOLERANCE = 0.5
@@ -22,7 +23,10 @@ Verdict = Literal["fell", "rose", "same"]
 
 
 class Baseline(Struct, frozen=True):
-    """What a run is measured against. ``digest`` is of the annotations, ``content`` of all that the run depended on."""
+    """What a run is measured against. ``digest`` is of the annotations, ``content`` of all that the run depended on.
+
+    ``metrics`` are fractions, ``None`` where undefined; those of the corrected protocol are ``corrected.AP`` and so on.
+    """
 
     format: Literal[1]
     model: str
@@ -63,27 +67,30 @@ def baseline_of(run: Path) -> Baseline:
         raise UserError(str(run), "is incomplete, its numbers cannot be compared", "repeat its harness run")
     if record["protocol"] is None or not any(value is not None for value in (record["metrics"] or {}).values()):
         raise UserError(str(run), "has no numbers: the truth is withheld", "take a split that has it")
-    folder = run if run.is_dir() else run.parent
-    config = _config(folder)
+    config = _config((run if run.is_dir() else run.parent) / "config.json")
+    corrected = {f"corrected.{name}": value for name, value in (record["corrected"] or {}).items()}
     return Baseline(
         FORMAT,
         record["model"],
         record["dataset"],
         record["split"],
-        str(config.get("digest", "")),
-        folder.name.rpartition("-")[2],
+        config["digest"],
+        content_digest(config),
         record.get("limit"),
         ProtocolRecord(**record["protocol"]),
-        record["metrics"],
+        {**record["metrics"], **corrected},
     )
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
+def _config(path: Path) -> dict[str, Any]:
+    """The content of a run (`harness.run.Run.content`); raises `UserError` where it does not name the data."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        content = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except (OSError, msgspec.MsgspecError) as error:
         raise UserError(str(path), f"cannot be read: {error}", "name a whole run folder") from error
+    if not isinstance(content.get("digest"), str):
+        raise UserError(str(path), "does not say of which annotations the run is", "repeat its harness run")
+    return content
 
 
 def read_baseline(path: Path) -> Baseline:
@@ -108,11 +115,11 @@ def compare(
 ) -> list[Change]:
     """All metrics that the baseline defines, in its order; ``tolerances`` are for single metrics, in points.
 
-    Raises `UserError` where the two did not measure the same: other data, split, protocol or version, a metric that
-    is no longer there; and for a tolerance of a metric that does not exist.
+    Raises `UserError` where the two did not measure the same: other model, data, split, protocol or version, a metric
+    that is no longer there; and for a tolerance of a metric that does not exist.
     """
     where = f"{run.model} on {run.dataset} {run.split}"
-    for name in ("dataset", "split", "digest", "limit", "protocol"):
+    for name in ("model", "dataset", "split", "digest", "limit", "protocol"):
         before, after = getattr(baseline, name), getattr(run, name)
         if before != after:
             what = f"cannot be compared with the baseline: {_named(name)} is {_told(after)}, not {_told(before)}"

@@ -6,18 +6,28 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import make_record, make_run
+from small_runs import SmallModel, truth_of
+from small_runs import make_run as make_small_run
 from typer.testing import CliRunner, Result
 
 from harness.cli.regress import regress
 from harness.errors import UserError
 from harness.reports.regression import Baseline, baseline_of, compare
+from harness.run import execute
+from harness.types import Track
 
 METRICS = {"AP": 0.40, "APn": 0.30, "AP50": 0.60, "APl": None}
+
+
+def misses_half() -> SmallModel:
+    """Finds the objects of videos 1 and 2 only; as another version, so that its run has a folder of its own."""
+    return SmallModel(tracks=lambda v: [Track(v, 1, 0.5, truth_of(v))] if v < 3 else [], version="2")
 
 
 def gate(*arguments: str | Path) -> Result:
@@ -50,7 +60,7 @@ def baseline(tmp_path: Path) -> Path:
 def test_the_same_numbers_pass(tmp_path: Path, baseline: Path) -> None:
     result = gate(run_with(tmp_path), "--baseline", baseline)
     assert result.exit_code == 0
-    assert result.stdout == "passed: no metric of 3 fell beyond its tolerance\n"
+    assert result.stdout == "passed: no metric of 6 fell beyond its tolerance\n"
 
 
 def test_a_metric_that_fell_fails(tmp_path: Path, baseline: Path) -> None:
@@ -60,7 +70,7 @@ def test_a_metric_that_fell_fails(tmp_path: Path, baseline: Path) -> None:
     assert "APn" in result.stdout
     assert "-0.51" in result.stdout
     assert "AP50" not in result.stdout
-    assert "FAILED: 1 of 3 metrics fell" in result.stdout
+    assert "FAILED: 1 of 6 metrics fell" in result.stdout
     assert gate(run, "--baseline", baseline, "--tolerance", "APn=0.6").exit_code == 0
     assert gate(run, "--baseline", baseline, "--tolerance", "0.6").exit_code == 0
     assert gate(run, "--baseline", baseline, "--tolerance", "2", "--tolerance", "APn=0.1").exit_code == 1
@@ -69,13 +79,14 @@ def test_a_metric_that_fell_fails(tmp_path: Path, baseline: Path) -> None:
 def test_a_rise_passes_and_says_so(tmp_path: Path, baseline: Path) -> None:
     result = gate(run_with(tmp_path, metrics={**METRICS, "AP": 0.5}), "--baseline", baseline)
     assert result.exit_code == 0
-    assert "1 rose beyond it: consider --update" in result.stdout
+    assert "2 rose beyond it: consider --update" in result.stdout
 
 
 def test_formats(tmp_path: Path, baseline: Path) -> None:
     run = run_with(tmp_path, metrics={**METRICS, "AP": 0.38})
     markdown = gate(run, "--baseline", baseline, "--format", "markdown").stdout
-    assert "| AP       |      40.00 | 38.00 |    -2.00 |         0.5 | ▼ fell |" in markdown
+    assert "| AP           |      40.00 | 38.00 |    -2.00 |         0.5 | ▼ fell |" in markdown
+    assert "| corrected.AP |      20.00 | 19.00 |    -1.00 |         0.5 | ▼ fell |" in markdown
     record = json.loads(gate(run, "--baseline", baseline, "--json").stdout)
     assert record["passed"] is False
     row = record["metrics"][0]
@@ -88,13 +99,14 @@ def test_formats(tmp_path: Path, baseline: Path) -> None:
     ("changes", "complaint"),
     [
         ({"digest": "d2"}, "the digest of the annotations is d2, not d1"),
+        ({"model": "ov2seg"}, "the model is ov2seg, not clipvis"),
         ({"dataset": "ovis"}, "the dataset is ovis, not lvvis"),
         ({"split": "test"}, "the split is test, not val"),
         ({"limit": 5}, "the limit is 5, not None"),
         ({"protocol": {"name": "lvvis", "version": "2"}}, "the protocol is lvvis version 2, not lvvis version 1"),
         ({"complete": False}, "is incomplete"),
         ({"protocol": None, "metrics": {}}, "has no numbers"),
-        ({"metrics": {"AP": 0.4, "APn": None}}, "lacks APn, AP50, which the baseline has"),
+        ({"metrics": {"AP": 0.4, "APn": None}}, "lacks APn, AP50, corrected.APn, corrected.AP50, which"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(
@@ -139,6 +151,21 @@ def test_it_fails_if_and_only_if_the_fall_is_larger_than_the_tolerance(
     assert (change.verdict == "fell") == fell
 
 
-def test_the_baseline_of_a_run_names_what_was_run(tmp_path: Path) -> None:
-    made = baseline_of(run_with(tmp_path))
-    assert (made.model, made.dataset, made.digest, made.content) == ("clipvis", "lvvis", "d1", "0123abcd")
+def test_a_run_folder_without_its_configuration_is_refused(tmp_path: Path, baseline: Path) -> None:
+    run = run_with(tmp_path)
+    (run / "config.json").write_text("{}")
+    assert "does not say of which annotations" in error_of(run, "--baseline", baseline)
+    (run / "config.json").unlink()
+    assert "name a whole run folder" in error_of(run, "--baseline", baseline)
+
+
+def test_a_real_run_passes_against_itself_and_fails_when_it_is_worse(tmp_path: Path) -> None:
+    good, worse = (execute(make_small_run(tmp_path, **options)) for options in ({}, {"model": misses_half()}))
+    path = tmp_path / "gate.json"
+    assert gate(good.record["folder"], "--baseline", path, "--update").exit_code == 0
+    assert gate(good.record["folder"], "--baseline", path).exit_code == 0
+    assert gate(worse.record["folder"], "--baseline", path).exit_code == 1
+    made = msgspec.json.decode(path.read_bytes(), type=Baseline)
+    assert made == baseline_of(Path(good.record["folder"]))
+    assert Path(good.record["folder"]).name.endswith(f"-{made.content[:8]}")
+    assert "corrected.AP" in made.metrics
