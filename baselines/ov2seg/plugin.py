@@ -31,8 +31,9 @@ class Ov2SegPlugin:
     def card(self) -> dict[str, Any]:
         """Variants, published numbers, where to get weights and text classifiers."""
         from harness.baselines.ov2seg.card import card
+        from harness.models import miniatures
 
-        return card()
+        return {**card(), "shipped_miniature": miniatures.card("ov2seg")}
 
     def load(self, config: Ov2SegConfig, context: LoadContext) -> Ov2Seg:
         """Load ``context.checkpoint`` onto ``context.device``, and the text classifier of the dataset's vocabulary.

@@ -43,13 +43,24 @@ def show_model(name: Annotated[str, typer.Argument(help="Name of a model.")], as
         print(json.dumps({**told, "card": card, "config": keys}))
         return
     print(f"{name} (version {plugin.version}): {plugin.summary}")
-    for key, value in card.items():
-        if key != "variants":
-            print(f"{key.replace('_', ' ')}: {value}")
+    _print_facts({key: value for key, value in card.items() if key != "variants"})
     if card.get("variants"):
         _print_variants(card["variants"])
     rows = [[k, json.dumps(v.get("default")), v.get("description", "")] for k, v in keys.items()]
     _print(["key", "default", "meaning"], rows)
+
+
+def _print_facts(facts: dict[str, Any], indent: str = "") -> None:
+    """One line per fact; facts about one thing are indented below it."""
+    for key, value in facts.items():
+        label = f"{indent}{key.replace('_', ' ')}:"
+        if isinstance(value, dict):
+            print(label)
+            _print_facts(value, indent + "  ")
+        elif isinstance(value, list):
+            print("\n".join([label, *(f"{indent}  {item}" for item in value)]))
+        else:
+            print(f"{label} {value:.4f}" if isinstance(value, float) else f"{label} {value}")
 
 
 def _print_variants(variants: list[dict[str, Any]]) -> None:

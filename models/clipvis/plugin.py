@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,13 @@ class ClipVisPlugin:
     summary = "CLIP-VIS: a frozen CLIP, class-agnostic masks, topK-enhanced query matching (Zhu et al., TCSVT 2024)"
     Config = ClipVisConfig
     TrainingConfig = ClipVisTrainingConfig
-    card = CARD
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """Released variants with published numbers, and the miniature that comes with the package."""
+        from harness.models import miniatures
+
+        return {**CARD, "shipped_miniature": miniatures.card("clipvis")}
 
     def load(self, config: ClipVisConfig, context: LoadContext) -> ClipVis:
         """Load ``context.checkpoint`` onto ``context.device``; raises `UserError` without a checkpoint."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 DATASET = "shapes"
 """What the miniatures were trained for."""
+CARD = "card.json"
+"""File that says how the shipped weights were made and what they reach."""
 
 
 def weights(model: str, dataset: str) -> Path | None:
@@ -21,3 +24,16 @@ def settings(model: str, dataset: str) -> dict[str, Any]:
 
     path = Path(__file__).parent / f"{model}_{dataset}.yaml"
     return read_yaml(path) if dataset == DATASET and path.is_file() else {}
+
+
+def card(model: str) -> dict[str, Any]:
+    """What a model's card says of its miniature: training data, seed, machine, time, commands, metrics as fractions."""
+    path = Path(__file__).parent / CARD
+    if not path.is_file():
+        return {}
+    read = json.loads(path.read_bytes())
+    one = read["models"].get(model)
+    if one is None:
+        return {}
+    shared = {key: read[key] for key in ("dataset", "seed", "made_on", "command")}
+    return {**shared, **{key: one[key] for key in ("seconds", "sha256", "commands", "metrics")}}

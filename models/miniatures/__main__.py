@@ -1,7 +1,8 @@
 """``python -m harness.models.miniatures --out DIR``: from nothing to the shipped weights.
 
-It pretrains the miniature CLIP, trains the miniature CLIP-VIS on it with `harness train`, and runs it on `shapes`. What
-is there already is not made again. Copy ``DIR/*.safetensors`` and ``DIR/card.json`` here to ship them.
+It pretrains the miniature CLIP and OV2Seg's miniature ResNet, trains the miniature CLIP-VIS and OV2Seg with
+`harness train`, and runs both on `shapes`. What is there already is not made again, and a training that was cut short
+goes on. Copy ``DIR/*_shapes.safetensors`` and ``DIR/card.json`` here to ship them.
 """
 
 from __future__ import annotations
@@ -10,66 +11,114 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from harness.models.miniatures import DATASET
+from harness.durable import write_json
+from harness.models.miniatures import CARD, DATASET
 from harness.provenance import cpu_model, file_digest
 
-CLIP = "clip.safetensors"
-MODELS = ("clipvis",)
+CLIP, RESNET = "clip.safetensors", "resnet.safetensors"
+STARTS_FROM = {"clipvis": {"clip_pretrained": CLIP}, "ov2seg": {"clip_pretrained": CLIP, "backbone_weights": RESNET}}
+"""The settings of each model's training that name what was pretrained."""
+METRICS = ("AP", "APb", "APn", "AP50", "AP75", "AR100")
 
 
 def main() -> None:
     """Make all miniatures in the folder that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m harness.models.miniatures", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, logs and the card")
+    parser.add_argument("--model", action="append", choices=tuple(STARTS_FROM), help="make this one only")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    clip = given.out / CLIP
-    seconds = {}
-    if not clip.exists():
-        from harness.models.miniatures.pretrain_clip import pretrain
-
-        began = time.monotonic()
-        pretrain(clip, given.seed, device=given.device)
-        seconds["clip"] = round(time.monotonic() - began)
-    cards = [_make(model, clip, given.out, given.seed, given.device) for model in MODELS]
-    made = {"python": platform.python_version(), "cpu": cpu_model(), "cores": os.cpu_count(), "seed": given.seed}
-    facts = {"dataset": f"{DATASET} train (no novel category)", "made_on": made, "clip_seconds": seconds.get("clip")}
-    (given.out / "card.json").write_text(json.dumps({**facts, "models": cards}, indent=1) + "\n")
+    for model in given.model or STARTS_FROM:
+        _make(model, given.out, given.seed, given.device)
+    _write_card(given.out, given.seed, given.device)
 
 
-def _make(model: str, clip: Path, out: Path, seed: int, device: str) -> dict[str, object]:
-    """Train one model on the frozen CLIP and run it; returns its entry of the card."""
-    folder, target = out / model, out / f"{model}_{DATASET}.safetensors"
-    common = ["--model", model, "--dataset", DATASET, "--device", device, "--seed", str(seed), "--no-mlflow", "--json"]
-    train = ["train", *common, "--out", str(folder), "--set", f"clip_pretrained={clip}"]
+def _pretrain(name: str, out: Path, seed: int, device: str) -> None:
+    from harness.models.miniatures import pretrain_clip, pretrain_resnet
+
+    stage = pretrain_clip if name == CLIP else pretrain_resnet
+    stage.pretrain(out / name, seed, device=device)
+
+
+def _make(model: str, out: Path, seed: int, device: str) -> None:
+    """Pretrain what the model starts from, then train it."""
+    for name in STARTS_FROM[model].values():
+        _once(out / name, lambda name=name: _pretrain(name, out, seed, device))  # type: ignore[misc]
+    target = out / f"{model}_{DATASET}.safetensors"
+    _once(target, lambda: target.write_bytes(Path(_harness(_training(model, out, seed, device))["weights"]).read_bytes()))
+
+
+def _once(path: Path, make: Callable[[], object]) -> None:
+    """Make a file that is not there, and note how long it took in a file beside it."""
+    if path.exists():
+        return
     began = time.monotonic()
-    weights = Path(_harness(train)["weights"])
-    target.write_bytes(weights.read_bytes())
-    seconds = round(time.monotonic() - began)
-    run = ["run", *common, "--checkpoint", str(target), "--runs-dir", str(out / "runs")]
-    record = _harness(run)["runs"][0]
-    return {
-        "model": model,
-        "commands": [" ".join(["harness", *train]), " ".join(["harness", *run])],
-        "seconds": seconds,
-        "sha256": file_digest(target),
-        "parameters": json.loads((folder / "config.json").read_bytes()),
-        "metrics": {name: record["metrics"].get(name) for name in ("AP", "APb", "APn", "AP50", "AP75", "AR100")},
+    make()
+    write_json(path.with_suffix(".seconds.json"), {"seconds": round(time.monotonic() - began)})
+
+
+def _training(model: str, out: Path, seed: int, device: str) -> list[str]:
+    starts = [part for key, name in STARTS_FROM[model].items() for part in ("--set", f"{key}={out / name}")]
+    return ["train", *_common(model, seed, device), "--out", str(out / model), *starts]
+
+
+def _running(model: str, out: Path, seed: int, device: str) -> list[str]:
+    weights = out / f"{model}_{DATASET}.safetensors"
+    return ["run", *_common(model, seed, device), "--checkpoint", str(weights), "--runs-dir", str(out / "runs")]
+
+
+def _common(model: str, seed: int, device: str) -> list[str]:
+    return ["--model", model, "--dataset", DATASET, "--device", device, "--seed", str(seed), "--no-mlflow", "--json"]
+
+
+def _write_card(out: Path, seed: int, device: str) -> None:
+    """Run what was made, and write down how it was made and what it reaches."""
+    facts = {
+        "dataset": f"{DATASET} train (no object of a novel category)",
+        "made_on": {"python": platform.python_version(), "cpu": cpu_model(), "cores": os.cpu_count(), "device": device},
+        "seed": seed,
+        "command": f"python -m harness.models.miniatures --out {out} --seed {seed} --device {device}",
+        "pretraining_seconds": {name: _seconds(out / name) for name in (CLIP, RESNET)},
     }
+    models = {}
+    for model in STARTS_FROM:
+        weights = out / f"{model}_{DATASET}.safetensors"
+        if not weights.exists():
+            continue
+        record = _harness(running := _running(model, out, seed, device))["runs"][0]
+        models[model] = {
+            "commands": [shlex.join(["harness", *part]) for part in (_training(model, out, seed, device), running)],
+            "seconds": _seconds(weights),
+            "sha256": file_digest(weights),
+            "settings": json.loads((out / model / "config.json").read_bytes()),
+            "metrics": {name: record["metrics"].get(name) for name in METRICS},
+        }
+    write_json(out / CARD, {**facts, "models": models})
 
 
-def _harness(arguments: list[str]) -> dict[str, object]:
+def _seconds(path: Path) -> int | None:
+    """How long the file took to make; ``None`` where that was not seen."""
+    with suppress(OSError, ValueError, KeyError):
+        return int(json.loads(path.with_suffix(".seconds.json").read_bytes())["seconds"])
+    return None
+
+
+def _harness(arguments: list[str]) -> dict[str, Any]:
     """Run a command of the harness; its progress is shown, its JSON returned."""
     command = [sys.executable, "-c", "from harness.cli.main import main; main()", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    result: dict[str, object] = json.loads(done.stdout)
+    result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 
