@@ -18,6 +18,7 @@ from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, near
 if TYPE_CHECKING:
     from harness.reports.tables import Format
     from harness.run import Outcome, Run, Tracker
+    from harness.tracking.mlflow import MlflowTracker
     from harness.types import Dataset
 
 
@@ -96,11 +97,14 @@ def run(
             datasets = list(_datasets(dataset, split, data_root, annotations, frames, protocol))
             given["device"] = device or _default_device()
             runs = list(_runs(_names(model, "--model"), datasets, config, settings, given))
-            outcomes, exit_code = _execute_all(runs, None if no_mlflow else runs_dir, fresh, strict)
+            tracker = None if no_mlflow else _tracker(runs_dir)
+            outcomes, exit_code = _execute_all(runs, tracker, fresh, strict)
         except KeyboardInterrupt:
             print(f"harness: interrupted; what is done is kept, resume with: {_command()}", file=sys.stderr)
             raise typer.Exit(EXIT_INTERRUPTED) from None
     _report(outcomes, format, as_json)
+    if tracker is not None and not as_json:
+        print(f"MLflow: {tracker.uri}", file=sys.stdout if format == "terminal" else sys.stderr)
     raise typer.Exit(exit_code)
 
 
@@ -160,12 +164,12 @@ def _runs(
             yield from {run.folder: run for run in runs}.values()
 
 
-def _execute_all(runs: list[Run], mlflow_folder: Path | None, fresh: bool, strict: bool) -> tuple[list[Outcome], int]:
+def _execute_all(runs: list[Run], tracker: Tracker | None, fresh: bool, strict: bool) -> tuple[list[Outcome], int]:
     """Execute runs one after the other. One that cannot go on does not keep the others from it."""
     from harness.cli.progress import progress
     from harness.run import execute
 
-    tracker, outcomes, exit_code = _tracker(mlflow_folder), [], 0
+    outcomes, exit_code = [], 0
     for one in runs:
         done = 0 if fresh else len(one.store.done() & {v.id for v in one.videos})
         title = f"{one.plugin.name} on {one.dataset.name} {one.dataset.split}"
@@ -183,16 +187,14 @@ def _execute_all(runs: list[Run], mlflow_folder: Path | None, fresh: bool, stric
     return outcomes, exit_code
 
 
-def _tracker(mlflow_folder: Path | None) -> Tracker | None:
-    if mlflow_folder is None:
-        return None
+def _tracker(folder: Path) -> MlflowTracker:
     from harness.tracking.mlflow import MlflowTracker
 
     try:
-        mlflow_folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(str(mlflow_folder), f"cannot be made: {error.strerror}", "name another --runs-dir") from error
-    return MlflowTracker(mlflow_folder)
+        raise UserError(str(folder), f"cannot be made: {error.strerror}", "name another --runs-dir") from error
+    return MlflowTracker(folder)
 
 
 def _default_device() -> str:
