@@ -49,12 +49,32 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class Matches:
+    """How the tracks of one range matched: per category with truth its tracks by descending score.
+
+    Tracks of category ``k`` are ``first[k]:first[k + 1]`` of ``video`` (index in the annotations), ``score``, ``hits``
+    and ``misses``, whose bit ``t`` tells whether the track counts as one at the IoU threshold ``t``. Its positives are
+    ``pair_positives``, one entry for each video ``pair_video`` that has any, at ``pair_first[k]:pair_first[k + 1]``.
+    """
+
+    first: Ints
+    video: Ints
+    score: Floats
+    hits: Ints
+    misses: Ints
+    pair_first: Ints
+    pair_video: Ints
+    pair_positives: Ints
+
+
+@dataclass(frozen=True)
 class Curves:
     """Precision and recall of one protocol; a cell is defined where its category has positives in its range.
 
     ``positives (categories, ranges)``; ``precision`` and ``scores (IoU thresholds, recall points, categories, ranges,
     precision caps)`` (scores empty where not asked for); ``recall (IoU thresholds, categories, ranges, caps)``.
-    Categories are those with truth, ``category`` gives their index in the annotations.
+    Categories are those with truth, ``category`` gives their index in the annotations. ``matches`` are of the first
+    range.
     """
 
     category: Ints
@@ -64,6 +84,7 @@ class Curves:
     precision: Floats
     scores: Floats
     recall: Floats
+    matches: Matches
 
 
 def select_truths(truths: Truths, quirks: Quirks) -> Ints:
@@ -142,6 +163,7 @@ def evaluate(
     precision = np.zeros((T, R, n, len(ranges), len(precision_caps)))
     scores = np.zeros(precision.shape if with_scores else (0,) * 5)
     recall = np.zeros((T, n, len(ranges), len(CAPS)))
+    hits, misses = np.zeros(len(track), np.int64), np.zeros(len(track), np.int64)
 
     def work(part: Ints) -> None:
         score_categories(
@@ -149,13 +171,27 @@ def evaluate(
             selection.reusable[entry], selection.unseen[entry], overlaps.score[track], rank, outside,
             np.array(CAPS), np.array(precision_caps), IOU_THRESHOLDS, RECALL_POINTS,
             EPSILON if quirks.epsilon_in_precision else 0.0, not quirks.ties_by_file_order,
-            positives, precision, scores, recall,
+            positives, precision, scores, recall, hits, misses,
         )  # fmt: skip
 
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(work, [np.arange(i, n, workers) for i in range(workers)]))
-    return Curves(category, tuple(ranges), precision_caps, positives, precision, scores, recall)
+    # stable, so tracks of equal score stand as they do in the kernel's order
+    order = np.lexsort((-overlaps.score[track], overlaps.category[track]))
+    told = track[order]
+    pairs, pair_positives = np.unique(truth_key[~ignored[0]], return_counts=True)
+    matches = Matches(
+        np.append(np.searchsorted(overlaps.category[told], category), len(told)),
+        overlaps.video[told],
+        overlaps.score[told],
+        hits[order],
+        misses[order],
+        np.append(np.searchsorted(pairs, category * n_videos), len(pairs)),
+        pairs % max(n_videos, 1),
+        pair_positives,
+    )
+    return Curves(category, tuple(ranges), precision_caps, positives, precision, scores, recall, matches)
 
 
 def _rank(overlaps: Overlaps, iou: Floats, keep: Ints, quirks: Quirks) -> tuple[Ints, Ints]:

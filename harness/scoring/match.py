@@ -50,7 +50,7 @@ def match_tracks(iou, ignored, reusable, thresholds, track_match, truth_match):
 def score_categories(
     categories, pair_first, pair_tracks, pair_truths, iou_offset, iou, truth_local, truth_ignored, truth_reusable,
     truth_unseen, score, rank, outside, caps, precision_caps, thresholds, recall_points, epsilon, join_ties,
-    positives, precision, scores, recall,
+    positives, precision, scores, recall, hits, misses,
 ):  # fmt: skip
     """Match and accumulate the categories ``categories (n,)``; results go to their rows.
 
@@ -60,7 +60,8 @@ def score_categories(
     ``rank`` is a track's place for the caps. A match with a ``truth_unseen`` truth does not count as one.
 
     Fills ``positives (categories, ranges)``, ``precision`` and ``scores (thresholds, recall points, categories,
-    ranges, precision caps)`` and ``recall (thresholds, categories, ranges, caps)``.
+    ranges, precision caps)`` and ``recall (thresholds, categories, ranges, caps)``; and for the first range the bit
+    of every threshold at which a track counts as a hit or a miss in ``hits`` and ``misses (tracks,)``.
     """
     n_thresholds = len(thresholds)
     for k in categories:
@@ -91,6 +92,11 @@ def score_categories(
                         dropped = (g >= 0 and ignored[g]) or (not seen and outside[r, d])
                         hit[t, d - base] = seen and not dropped
                         miss[t, d - base] = not seen and not dropped
+            if r == 0:
+                for t in range(n_thresholds):
+                    for d in range(n):
+                        hits[base + d] |= hit[t, d] << t
+                        misses[base + d] |= miss[t, d] << t
             if positives[k, r] == 0:
                 continue
             for c in range(len(caps)):

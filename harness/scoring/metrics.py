@@ -70,7 +70,7 @@ def summarise(
     values: dict[str, float | None] = {}
     undefined: dict[str, str] = {}
     members: dict[str, Ints | None] = {"": None}
-    members |= {s: _positions(chosen, s, ids, truths) for s, ids in groups.items()}
+    members |= {s: positions_of(chosen, s, ids, truths) for s, ids in groups.items()}
     for suffix, positions in members.items():
         for number in numbers:
             key = number.name + suffix
@@ -132,7 +132,7 @@ class Cells:
         return mean
 
 
-def _positions(chosen: Protocol, suffix: str, ids: tuple[int, ...], truths: Truths) -> Ints:
+def positions_of(chosen: Protocol, suffix: str, ids: tuple[int, ...], truths: Truths) -> Ints:
     """Positions of a group's categories in the sorted category list."""
     if not chosen.quirks.groups_by_position:
         return np.searchsorted(truths.category_ids, np.array(ids, np.int64))

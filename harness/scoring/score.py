@@ -16,6 +16,7 @@ from harness.errors import UserError
 from harness.formats.youtube_vis import AnnotationRecord, Annotations
 from harness.rle import Ints
 from harness.scoring.average_precision import Curves, Selection, evaluate, lengths_of, select_truths
+from harness.scoring.match_table import MatchTable, match_table
 from harness.scoring.metrics import Metrics, summarise
 from harness.scoring.overlap import Floats, MaskRules, Overlaps, Truths, concatenate, overlap
 from harness.scoring.protocols import LENGTHS, Protocol, named
@@ -34,13 +35,17 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Score:
-    """The numbers of one set of predictions: the official ones, the corrected ones beside them, and what was odd."""
+    """The numbers of one set of predictions: the official ones, the corrected ones beside them, and what was odd.
+
+    ``matches`` is what the official numbers rest on, to weigh videos anew.
+    """
 
     protocol: Protocol
     metrics: Metrics
     corrected: Metrics
     warnings: list[dict[str, Any]]
     counts: dict[str, int]
+    matches: MatchTable
 
     @property
     def per_category(self) -> list[dict[str, Any]]:
@@ -149,13 +154,12 @@ def _score(
     overlaps = concatenate(parts)
     _warn_of_sizes(overlaps, name, warnings)
     _warn_of_ids(truths, warnings)
-    results: list[Metrics] = []
-    for index, one in enumerate(pair):
-        if index and one is chosen:
-            results.append(results[0])
-            continue
-        curves = curves_of(one, truths, overlaps, index, by_length=index == 0)
-        results.append(summarise(one, truths, curves, overlaps, groups))
+    curves = curves_of(chosen, truths, overlaps, 0)
+    metrics = summarise(chosen, truths, curves, overlaps, groups)
+    repaired = metrics
+    if corrected is not chosen:
+        again = curves_of(corrected, truths, overlaps, 1, by_length=False)
+        repaired = summarise(corrected, truths, again, overlaps, groups)
     absent = ~truths.owned[overlaps.category]
     counts = {
         "tracks": len(overlaps.score),
@@ -165,7 +169,7 @@ def _score(
         "categories": len(truths.category_ids),
         "categories_with_truth": int(truths.owned.sum()),
     }
-    return Score(chosen, results[0], results[1], warnings.record(), counts)
+    return Score(chosen, metrics, repaired, warnings.record(), counts, match_table(chosen, truths, curves, groups))
 
 
 def curves_of(

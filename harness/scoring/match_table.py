@@ -1,0 +1,171 @@
+"""Match tables: what AP, AP50, AP75 and AR100 of a scored run rest on, so that videos can be weighed anew.
+
+A table has the tracks of every category with truth by descending score, with the IoU thresholds at which each is a
+hit or a miss, and where the positives are. No mask is needed to compute the numbers of any sample of the videos.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from harness.durable import write_durably
+from harness.errors import UserError
+from harness.rle import Ints
+from harness.scoring.average_precision import Curves, Matches
+from harness.scoring.match import IOU_THRESHOLDS
+from harness.scoring.metrics import positions_of
+from harness.scoring.overlap import Truths
+from harness.scoring.protocols import Protocol
+
+FILE = "matches.msgpack"
+"""Name of the table in a run folder."""
+
+FORMAT = 1
+_MARK = b"harness-matches\n"
+_DIGEST = hashlib.sha256().digest_size
+_KINDS = {
+    "first": "<i8", "video": "<i4", "score": "<f8", "hits": "<u2", "misses": "<u2",
+    "pair_first": "<i8", "pair_video": "<i4", "pair_positives": "<i4",
+}  # fmt: skip
+"""Types in the file of the arrays of `Matches`."""
+
+
+@dataclass(frozen=True)
+class MatchTable:
+    """The matches of one run under the official protocol, over all areas and with at most 100 tracks per video.
+
+    ``annotations`` is the digest of the annotation file; ``video_ids (videos,)`` and ``category_ids (categories,)``
+    are what ``matches`` indexes, the categories being those with truth. ``groups`` maps a group's suffix (``b``,
+    ``n``, ...) to its rows among the categories, as the protocol reads it.
+    """
+
+    protocol: str
+    version: str
+    annotations: str
+    video_ids: Ints
+    category_ids: Ints
+    category_names: tuple[str, ...]
+    groups: dict[str, Ints]
+    matches: Matches
+
+
+class _File(msgspec.Struct, frozen=True):
+    """The file behind its mark and checksum; arrays as little-endian bytes."""
+
+    format: Literal[1]
+    protocol: str
+    version: str
+    annotations: str
+    video_ids: list[int]
+    category_ids: list[int]
+    category_names: list[str]
+    groups: dict[str, list[int]]
+    arrays: dict[str, bytes]
+
+
+def match_table(chosen: Protocol, truths: Truths, curves: Curves, groups: dict[str, tuple[int, ...]]) -> MatchTable:
+    """The table of a scored set of predictions; ``curves`` and ``groups`` are the protocol's."""
+    row = np.full(len(truths.category_ids), -1, np.int64)
+    row[curves.category] = np.arange(len(curves.category))
+    members = {suffix: row[positions_of(chosen, suffix, ids, truths)] for suffix, ids in groups.items()}
+    return MatchTable(
+        chosen.name,
+        chosen.version,
+        truths.annotations.digest,
+        truths.video_ids,
+        truths.category_ids[curves.category],
+        tuple(truths.annotations.categories[position].name for position in curves.category.tolist()),
+        {suffix: rows[rows >= 0] for suffix, rows in members.items()},
+        curves.matches,
+    )
+
+
+def write_table(path: Path, table: MatchTable) -> None:
+    """Write a table, the same bytes for the same table; raises `UserError` where the disk refuses."""
+    arrays = {name: getattr(table.matches, name).astype(kind).tobytes() for name, kind in _KINDS.items()}
+    content = _File(
+        FORMAT,
+        table.protocol,
+        table.version,
+        table.annotations,
+        table.video_ids.tolist(),
+        table.category_ids.tolist(),
+        list(table.category_names),
+        {suffix: rows.tolist() for suffix, rows in table.groups.items()},
+        arrays,
+    )
+    data = msgspec.msgpack.encode(content)
+    write_durably(path, _MARK + hashlib.sha256(data).digest() + data)
+
+
+def read_table(path: Path) -> MatchTable:
+    """Read a table; raises `UserError` where there is none, or it is damaged, of another format or inconsistent."""
+    mend = "delete it: it is made again from the predictions"
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(str(path), "is not there", "it is written when a run is scored") from error
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
+    begin = len(_MARK) + _DIGEST
+    if data[: len(_MARK)] != _MARK or hashlib.sha256(data[begin:]).digest() != data[len(_MARK) : begin]:
+        raise UserError(str(path), "is damaged or no match table", mend)
+    try:
+        content = msgspec.msgpack.decode(data[begin:], type=_File)
+        table = _table_of(content)
+    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+        raise UserError(str(path), f"is no match table of this version ({error})", mend) from error
+    return table
+
+
+def _table_of(content: _File) -> MatchTable:
+    """Raises `ValueError` for arrays that do not fit each other: kernels walk them without looking."""
+    if content.arrays.keys() != _KINDS.keys():
+        raise ValueError(f"holds {', '.join(content.arrays)}")
+    arrays: dict[str, Any] = {name: np.frombuffer(content.arrays[name], kind) for name, kind in _KINDS.items()}
+    for name, kind in _KINDS.items():
+        arrays[name] = arrays[name].astype(np.float64 if kind == "<f8" else np.int64)
+    videos, categories = len(content.video_ids), len(content.category_ids)
+    matches = Matches(**arrays)
+    groups = {suffix: np.array(rows, np.int64) for suffix, rows in content.groups.items()}
+    tracks, pairs = len(matches.video), len(matches.pair_video)
+    sound = (
+        len(content.category_names) == categories
+        and {len(matches.score), len(matches.hits), len(matches.misses)} == {tracks}
+        and len(matches.pair_positives) == pairs
+        and _are_bounds(matches.first, categories, tracks)
+        and _are_bounds(matches.pair_first, categories, pairs)
+        and _are_within(matches.video, videos)
+        and _are_within(matches.pair_video, videos)
+        and _are_within(matches.hits, 1 << len(IOU_THRESHOLDS))
+        and _are_within(matches.misses, 1 << len(IOU_THRESHOLDS))
+        and _are_within(matches.pair_positives, 1 << 31)
+        and bool(np.isfinite(matches.score).all())
+        and all(_are_within(rows, categories) for rows in groups.values())
+    )
+    if not sound:
+        raise ValueError("its arrays do not fit each other")
+    return MatchTable(
+        content.protocol,
+        content.version,
+        content.annotations,
+        np.array(content.video_ids, np.int64),
+        np.array(content.category_ids, np.int64),
+        tuple(content.category_names),
+        groups,
+        matches,
+    )
+
+
+def _are_bounds(bounds: Ints, parts: int, total: int) -> bool:
+    return len(bounds) == parts + 1 and bounds[0] == 0 and bounds[-1] == total and bool((np.diff(bounds) >= 0).all())
+
+
+def _are_within(values: Ints, end: int) -> bool:
+    return not len(values) or bool(values.min() >= 0 and values.max() < end)
