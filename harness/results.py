@@ -12,6 +12,8 @@ from typing import Any
 
 from harness.durable import write_durably, write_json
 from harness.errors import UserError
+from harness.scoring.match_table import FILE as MATCHES
+from harness.scoring.match_table import MatchTable, write_table
 from harness.scoring.protocols import named
 from harness.scoring.score import score_store
 from harness.store import PredictionStore
@@ -25,11 +27,15 @@ METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "A
 
 @dataclass(frozen=True)
 class Scored:
-    """``values`` are the keys of ``metrics.json`` that scoring fills; ``refusal`` says why there are no numbers."""
+    """``values`` are the keys of ``metrics.json`` that scoring fills; ``refusal`` says why there are no numbers.
+
+    ``matches`` is what the numbers rest on, ``None`` where there are none.
+    """
 
     values: dict[str, Any]
     per_category: list[dict[str, Any]] = field(default_factory=list)
     refusal: str = ""
+    matches: MatchTable | None = None
 
 
 def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int] | None, strict: bool) -> Scored:
@@ -51,7 +57,7 @@ def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int]
         return Scored(_undefined(dataset.protocol, str(error)), refusal=f"not scored: {error}")
     for warning in score.warnings:
         log.warning("%s: %s, first: %s", warning["kind"], warning["count"], warning["first"])
-    return Scored(score.record(), score.per_category)
+    return Scored(score.record(), score.per_category, matches=score.matches)
 
 
 def _undefined(protocol: str, reason: str) -> dict[str, Any]:
@@ -69,11 +75,18 @@ def _undefined(protocol: str, reason: str) -> dict[str, Any]:
     }
 
 
-def write_results(folder: Path, record: Mapping[str, Any], per_category: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``per_category.csv``, ``table.md`` and, last, ``metrics.json``: its presence says that all are there."""
+def write_results(folder: Path, record: Mapping[str, Any], scored: Scored) -> None:
+    """Write the match table, ``per_category.csv``, ``table.md`` and, last, ``metrics.json``: it says that all are there.
+
+    What an earlier scoring wrote and this one has not is removed.
+    """
     from harness.reports.tables import table
 
-    write_durably(folder / "per_category.csv", _csv(per_category).encode())
+    if scored.matches is None:
+        (folder / MATCHES).unlink(missing_ok=True)
+    else:
+        write_table(folder / MATCHES, scored.matches)
+    write_durably(folder / "per_category.csv", _csv(scored.per_category).encode())
     write_durably(folder / "table.md", table([record], "markdown").encode())
     write_json(folder / "metrics.json", record)
 

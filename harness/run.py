@@ -283,7 +283,7 @@ def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool) -> 
     chosen = None if complete and run.limit is None else done
     scored = score_predictions(run.dataset, run.store, chosen, strict)
     record = {**head, **scored.values, "videos": videos}
-    write_results(run.folder, record, scored.per_category)
+    write_results(run.folder, record, scored)
     tracker.log_result(run.folder, record, scored.per_category)
     messages = [_incomplete(videos), scored.refusal, _submission(run, complete)]
     exit_code = 0

@@ -29,6 +29,7 @@ FILES = (
     "failures.json",
     "metrics.json",
     "per_category.csv",
+    "matches.msgpack",
     "table.md",
     "timings.json",
     SUBMISSION,
