@@ -1,0 +1,82 @@
+"""The data a run folder was run on: found again by the dataset's name and split, or from the user's own file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from harness import plugins
+from harness.datasets.categories import in_groups
+from harness.datasets.youtube_vis_format import open_custom
+from harness.errors import UserError
+from harness.formats.youtube_vis import read_annotations
+from harness.types import Dataset
+
+CUSTOM = "custom"
+"""Split of data that a user named by --annotations."""
+
+
+class RunContent(msgspec.Struct, frozen=True):
+    """The part of a run's ``config.json`` that says what it was run on, see `harness.run.Run.content`.
+
+    ``digest`` is of the annotations; ``limit`` is the number of first videos, ``None`` for all.
+    """
+
+    model: str
+    dataset: str
+    split: str
+    digest: str
+    protocol: str
+    limit: int | None = None
+
+
+def read_content(folder: Path) -> RunContent:
+    """What a run folder was run on; raises `UserError` where it is no run folder or its record is damaged."""
+    path = Path(folder) / "config.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=RunContent)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        mend = "name a folder that harness run wrote"
+        raise UserError(str(folder), "is not a run folder: it has no config.json", mend) from error
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
+    except msgspec.MsgspecError as error:
+        raise UserError(str(path), f"is not the configuration of a run: {error}", "repeat its harness run") from error
+
+
+def dataset_of_run(
+    folder: Path, data_root: Path, annotations: Path | None = None, frames: Path | None = None
+) -> Dataset:
+    """Open the dataset that a run folder was run on.
+
+    Looked for below ``data_root``, unless ``annotations`` names the file; then ``frames`` is the folder to which its
+    file names are relative, and without it the dataset has no videos to look at. Raises `UserError` where the data is
+    not found, or is not what the run saw: its annotations have another digest.
+    """
+    content = read_content(folder)
+    if annotations is not None:
+        dataset = _from_file(content, Path(annotations), frames)
+    elif content.split == CUSTOM:
+        mend = "name the annotation file with --annotations"
+        raise UserError(str(folder), f"was run on a user's own data ({content.dataset})", mend)
+    else:
+        dataset = plugins.dataset(content.dataset).open(Path(data_root), content.split)
+    if dataset.digest != content.digest:
+        raise UserError(
+            dataset.annotations.path,
+            f"is not the file that {folder} was run on: its SHA-256 is {dataset.digest[:12]},"
+            f" the run's {content.digest[:12]}",
+            "name the right one with --annotations or --data-root, or repeat the run",
+        )
+    return dataset
+
+
+def _from_file(content: RunContent, annotations: Path, frames: Path | None) -> Dataset:
+    if frames is not None:
+        opened = open_custom(annotations, Path(frames), content.protocol)
+        return replace(opened, name=content.dataset, split=content.split)
+    read = read_annotations(annotations)
+    categories = in_groups(read.categories, content.protocol)
+    return Dataset(content.dataset, content.split, categories, (), content.protocol, read)
