@@ -64,6 +64,7 @@ def batches(stream: Stream, share: Share, first_step: int, workers: int) -> Iter
         collate_fn=list,
         prefetch_factor=2 if workers else None,
         worker_init_fn=_one_thread,
+        generator=torch.Generator(),  # else its first batch takes a number from the generator that losses draw from
     )
     for batch in loader:
         yield [_unpacked(sample) for sample in batch]

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, create_model
 
 from harness.config import read_config
@@ -61,6 +62,7 @@ class Plan:
         if images % parts:
             what = f"is {images}, which {processes.count} processes times {self.config.accumulate} parts do not divide"
             raise UserError("batch_size", what, "change batch_size or accumulate")
+        torch.manual_seed(self.seed)  # the weights of a new network are drawn, too
         trainee = self.plugin.trainee(self.model, self.training_set, processes.device, self.checkpoint)
         return Training(
             trainee, self._batches(processes), self.config, self.folder, self.content, self.precision, self.seed
