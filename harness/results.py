@@ -76,7 +76,7 @@ def _undefined(protocol: str, reason: str) -> dict[str, Any]:
 
 
 def write_results(folder: Path, record: Mapping[str, Any], scored: Scored) -> None:
-    """Write the match table, ``per_category.csv``, ``table.md`` and, last, ``metrics.json``: it says that all are there.
+    """Write the match table, ``per_category.csv``, ``table.md`` and, last, ``metrics.json``: with it all are there.
 
     What an earlier scoring wrote and this one has not is removed.
     """
