@@ -132,7 +132,7 @@ def evaluate(
     np.divide(overlaps.intersection, union, out=iou, where=union > 0)
 
     keep = np.flatnonzero(owned[overlaps.category]) if quirks.cap_per_category else np.arange(len(overlaps.score))
-    track, rank = _rank(overlaps, iou, keep, quirks)
+    track, rank = rank_tracks(overlaps, iou, keep, quirks)
     inside = (rank < max(CAPS)) & owned[overlaps.category[track]]
     track, rank = track[inside], rank[inside]
     track_key = overlaps.category[track] * n_videos + overlaps.video[track]
@@ -194,7 +194,7 @@ def evaluate(
     return Curves(category, tuple(ranges), precision_caps, positives, precision, scores, recall, matches)
 
 
-def _rank(overlaps: Overlaps, iou: Floats, keep: Ints, quirks: Quirks) -> tuple[Ints, Ints]:
+def rank_tracks(overlaps: Overlaps, iou: Floats, keep: Ints, quirks: Quirks) -> tuple[Ints, Ints]:
     """Tracks by (category, video, descending score), and each one's place under the cap.
 
     Without `Quirks.ties_by_file_order` equal scores are ordered by what the tracks are, not by where they stand.

@@ -47,6 +47,41 @@ def match_tracks(iou, ignored, reusable, thresholds, track_match, truth_match):
 
 
 @numba.njit(cache=True, nogil=True)
+def precision_at(hit, miss, score, positives, recall_points, epsilon, join_ties, precision, scores):
+    """Fill the precision at every recall point, and the score there; return the recall reached.
+
+    ``hit``, ``miss`` and ``score (tracks,)`` are of tracks by descending score. ``precision`` and ``scores (recall
+    points,)`` hold zeros before; each may be empty, and is then not filled.
+    """
+    m = len(hit)
+    rc, pr = np.zeros(m), np.zeros(m)
+    tp, fp = 0.0, 0.0
+    for i in range(m):
+        tp += hit[i]
+        fp += miss[i]
+        rc[i] = tp / positives
+        total = fp + tp + epsilon
+        pr[i] = tp / total if total > 0 else 0.0
+    if join_ties:  # tracks of equal score enter together: no threshold can part them
+        for i in range(m - 2, -1, -1):
+            if score[i] == score[i + 1]:
+                rc[i], pr[i] = rc[i + 1], pr[i + 1]
+    reached = rc[m - 1] if m else 0.0
+    if precision.size == 0:
+        return reached
+    for i in range(m - 2, -1, -1):
+        pr[i] = max(pr[i], pr[i + 1])
+    points = np.searchsorted(rc, recall_points, side="left")
+    for q in range(len(recall_points)):
+        if points[q] >= m:
+            break
+        precision[q] = pr[points[q]]
+        if scores.size:
+            scores[q] = score[points[q]]
+    return reached
+
+
+@numba.njit(cache=True, nogil=True)
 def score_categories(
     categories, pair_first, pair_tracks, pair_truths, iou_offset, iou, truth_local, truth_ignored, truth_reusable,
     truth_unseen, score, rank, outside, caps, precision_caps, thresholds, recall_points, epsilon, join_ties,
@@ -64,6 +99,7 @@ def score_categories(
     of every threshold at which a track counts as a hit or a miss in ``hits`` and ``misses (tracks,)``.
     """
     n_thresholds = len(thresholds)
+    nothing = np.empty((1, 0))[:, 0]
     for k in categories:
         first, last = pair_first[k], pair_first[k + 1]
         base = pair_tracks[first]
@@ -105,30 +141,18 @@ def score_categories(
                     if precision_caps[i] == caps[c]:
                         at = i
                 kept = order[rank[base + order] < caps[c]]
-                m = len(kept)
                 value = score[base + kept]
                 for t in range(n_thresholds):
-                    rc, pr = np.zeros(m), np.zeros(m)
-                    tp, fp = 0.0, 0.0
-                    for i in range(m):
-                        tp += hit[t, kept[i]]
-                        fp += miss[t, kept[i]]
-                        rc[i] = tp / positives[k, r]
-                        total = fp + tp + epsilon
-                        pr[i] = tp / total if total > 0 else 0.0
-                    if join_ties:  # tracks of equal score enter together: no threshold can part them
-                        for i in range(m - 2, -1, -1):
-                            if value[i] == value[i + 1]:
-                                rc[i], pr[i] = rc[i + 1], pr[i + 1]
-                    recall[t, k, r, c] = rc[m - 1] if m else 0.0
-                    if at < 0:
-                        continue
-                    for i in range(m - 2, -1, -1):
-                        pr[i] = max(pr[i], pr[i + 1])
-                    points = np.searchsorted(rc, recall_points, side="left")
-                    for q in range(len(recall_points)):
-                        if points[q] >= m:
-                            break
-                        precision[t, q, k, r, at] = pr[points[q]]
-                        if scores.size:
-                            scores[t, q, k, r, at] = value[points[q]]
+                    cells = precision[t, :, k, r, at] if at >= 0 else nothing
+                    cut = scores[t, :, k, r, at] if at >= 0 and scores.size else nothing
+                    recall[t, k, r, c] = precision_at(
+                        hit[t][kept],
+                        miss[t][kept],
+                        value,
+                        positives[k, r],
+                        recall_points,
+                        epsilon,
+                        join_ties,
+                        cells,
+                        cut,
+                    )
