@@ -10,8 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-LEVEL = 0.95
-"""Coverage of intervals."""
+import numpy as np
+
+from harness.errors import UserError
+from harness.reports.matches import matches_of_run
+from harness.reports.run_files import RunFiles, read_runs
+from harness.scoring import bootstrap
+from harness.scoring.bootstrap import LEVEL, METRICS, Replicates
+from harness.scoring.match_table import MatchTable
+from harness.scoring.metrics import GROUP_NAMES
+from harness.scoring.overlap import Floats
 
 
 @dataclass(frozen=True)
@@ -60,8 +68,9 @@ class Difference:
 class CategoryDifference:
     """One category with truth: its AP in both runs and their difference.
 
-    ``videos`` hold its truth. ``q_value`` is the p-value corrected for the number of categories (Benjamini-Hochberg).
-    ``share`` is what the category adds to the difference of AP over all categories: they add up to it.
+    ``videos`` hold its truth; with fewer than `bootstrap.FEWEST_VIDEOS` there is no interval and no test. ``q_value``
+    is the p-value corrected for the number of categories that are tested (Benjamini and Hochberg). ``share`` is what
+    the category adds to the difference of AP over all categories: they add up to it.
     """
 
     id: int
@@ -117,6 +126,25 @@ class Comparison:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class _Sample:
+    """A run under every weighing: all videos, each left out, and the resamples, in this order of the first axis.
+
+    ``series`` has metrics' values by key ``(weighings,)``; ``ap`` and ``defined`` are ``(weighings, categories)``.
+    """
+
+    table: MatchTable
+    series: dict[str, Floats]
+    ap: Floats
+    defined: bootstrap.Flags
+
+    def resampled(self, values: Floats) -> Floats:
+        return values[1 + len(self.table.video_ids) :]
+
+    def left_out(self, values: Floats) -> Floats:
+        return values[1 : 1 + len(self.table.video_ids)]
+
+
 def compare_runs(
     folders: Sequence[Path],
     resamples: int = 1000,
@@ -131,4 +159,139 @@ def compare_runs(
     that are no finished, complete runs, and for runs that were not scored on the same videos and annotations by the
     same version of the same protocol.
     """
-    raise NotImplementedError
+    runs = read_runs(folders)
+    tables = [matches_of_run(run.folder, run.record, data_root, annotations) for run in runs]
+    for run, table in zip(runs[1:], tables[1:], strict=True):
+        _refuse_others(runs[0], tables[0], run, table)
+    videos = len(tables[0].video_ids)
+    weights = np.concatenate(
+        [
+            np.ones((1, videos), np.int32),
+            bootstrap.leave_one_out(videos),
+            bootstrap.draw(videos, resamples, seed),
+        ]
+    )
+    samples = [_sample(table, bootstrap.replicate(table, weights)) for table in tables]
+    first = runs[0].record
+    return Comparison(
+        first["dataset"],
+        first["split"],
+        tables[0].protocol,
+        tables[0].version,
+        tables[0].annotations,
+        videos,
+        resamples,
+        seed,
+        tuple(_measured(run, sample) for run, sample in zip(runs, samples, strict=True)),
+        tuple(_pair(runs[0], samples[0], run, sample) for run, sample in zip(runs[1:], samples[1:], strict=True)),
+    )
+
+
+def _refuse_others(first: RunFiles, expected: MatchTable, run: RunFiles, table: MatchTable) -> None:
+    """Raise `UserError` where a run cannot be compared with the first."""
+    kinds = (
+        ("annotations", table.annotations[:12], expected.annotations[:12]),
+        ("protocol", f"{table.protocol} {table.version}", f"{expected.protocol} {expected.version}"),
+        ("number of videos", len(table.video_ids), len(expected.video_ids)),
+        ("videos", table.video_ids.tolist(), expected.video_ids.tolist()),
+    )
+    for name, mine, other in kinds:
+        if mine != other:
+            told = "" if name == "videos" else f" ({mine}, not {other})"
+            what = f"cannot be compared with {first.id}: another {name}{told}"
+            mend = "compare runs of the same dataset, split and --limit, scored by the same version of the harness"
+            raise UserError(str(run.folder), what, mend)
+
+
+def _sample(table: MatchTable, replicates: Replicates) -> _Sample:
+    series = {
+        metric + suffix: replicates.mean(metric, rows)
+        for suffix, rows in {"": None, **table.groups}.items()
+        for metric in METRICS
+    }
+    return _Sample(table, series, replicates.values[METRICS.index("AP")].copy(), replicates.defined)
+
+
+def _measured(run: RunFiles, sample: _Sample) -> Measured:
+    metrics = {
+        key: Interval(_number(values[0]), *bootstrap.estimate(sample.resampled(values)))
+        for key, values in sample.series.items()
+    }
+    return Measured(run.label, str(run.folder), run.record["model"], metrics)
+
+
+def _pair(first: RunFiles, reference: _Sample, other: RunFiles, run: _Sample) -> Pair:
+    metrics = {}
+    table = run.table
+    for suffix, rows in {"": None, **table.groups}.items():
+        videos = _videos_with_truth(table, rows)
+        for metric in METRICS:
+            values = run.series[metric + suffix] - reference.series[metric + suffix]
+            resampled = run.resampled(values)
+            estimate = bootstrap.estimate(resampled)
+            metrics[metric + suffix] = Difference(
+                _number(values[0]),
+                *estimate,
+                bootstrap.p_value(resampled, videos),
+                bootstrap.detectable(estimate.standard_error),
+            )
+    ap = run.series["AP"] - reference.series["AP"]
+    influence = ap[0] - run.left_out(ap)
+    influences = [VideoInfluence(int(i), _number(v)) for i, v in zip(table.video_ids, influence, strict=True)]
+    return Pair(
+        first.label,
+        other.label,
+        metrics,
+        tuple(sorted(_categories(reference, run), key=lambda one: -abs(one.share))),
+        tuple(sorted(influences, key=lambda one: -abs(one.influence or 0))),
+    )
+
+
+def _categories(reference: _Sample, run: _Sample) -> list[CategoryDifference]:
+    """The categories with truth, in the order of the annotations."""
+    table = run.table
+    videos = np.diff(table.matches.pair_first)
+    rows = np.flatnonzero(run.defined[0])
+    groups: dict[int, list[str]] = {}
+    for suffix, members in table.groups.items():
+        for row in members.tolist():
+            groups.setdefault(row, []).append(GROUP_NAMES[suffix])
+    made = []
+    for row in rows.tolist():
+        before, after = reference.ap[:, row], run.ap[:, row]
+        value = float(after[0] - before[0])
+        estimate = bootstrap.NOTHING
+        if videos[row] >= bootstrap.FEWEST_VIDEOS:
+            resampled = run.resampled(after - before)[run.resampled(run.defined[:, row])]
+            estimate = bootstrap.estimate(resampled)
+        p = bootstrap.t_test(value, estimate.standard_error, int(videos[row]))
+        made.append(
+            (row, before[0], after[0], Difference(value, *estimate, p, bootstrap.detectable(estimate.standard_error)))
+        )
+    corrected = bootstrap.correct_for_many([difference.p_value for *_, difference in made])
+    return [
+        CategoryDifference(
+            int(table.category_ids[row]),
+            table.category_names[row],
+            tuple(groups.get(row, ())),
+            int(videos[row]),
+            float(before),
+            float(after),
+            difference,
+            q,
+            (difference.value or 0.0) / len(rows),
+        )
+        for (row, before, after, difference), q in zip(made, corrected, strict=True)
+    ]
+
+
+def _videos_with_truth(table: MatchTable, rows: Any) -> int:
+    """How many videos have a positive of the categories ``rows`` (all: ``None``)."""
+    matches = table.matches
+    owner = np.repeat(np.arange(len(table.category_ids)), np.diff(matches.pair_first))
+    chosen = matches.pair_video if rows is None else matches.pair_video[np.isin(owner, rows)]
+    return len(np.unique(chosen))
+
+
+def _number(value: Any) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,73 @@
+"""The match table of a run folder: the cached one where it fits the run's numbers, else made again from predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.errors import UserError
+from harness.reports.run_data import dataset_of_run, read_content
+from harness.run_folder import PREDICTIONS, read_video_ids
+from harness.scoring.bootstrap import METRICS, replicate
+from harness.scoring.match_table import FILE, MatchTable, read_table, write_table
+from harness.scoring.protocols import named
+from harness.scoring.score import score_store
+from harness.store import PredictionStore
+
+_ROUNDING = 1e-9
+
+
+def matches_of_run(
+    folder: Path, record: Mapping[str, Any], data_root: Path, annotations: Path | None = None
+) -> MatchTable:
+    """Return the match table of a scored run; ``record`` is its ``metrics.json``.
+
+    Where the folder has none that gives the run's numbers, its predictions are scored again by the dataset below
+    ``data_root`` (or the file ``annotations``, for the user's own data), and the folder keeps the table. Raises
+    `UserError` for a run without numbers, or whose predictions do not give them, and for data that is not the run's.
+    """
+    if not record["complete"]:
+        done, total = record["videos"]["done"], record["videos"]["total"]
+        what = f"is incomplete: {done} of {total} videos have predictions"
+        raise UserError(str(folder), what, "repeat its harness run to finish it")
+    if record["protocol"] is None or not any(value is not None for value in (record["metrics"] or {}).values()):
+        raise UserError(str(folder), "has no numbers", "take a run on a split whose truth is public")
+    with suppress(UserError):  # absent, damaged or of an earlier version: it is only a cache
+        table = read_table(folder / FILE)
+        if _fits(table, record, read_content(folder).digest):
+            return table
+    return _made_again(folder, record, data_root, annotations)
+
+
+def _fits(table: MatchTable, record: Mapping[str, Any], digest: str) -> bool:
+    protocol = (record["protocol"]["name"], str(record["protocol"]["version"]))
+    if (table.protocol, table.version) != protocol or table.annotations != digest:
+        return False
+    replicates = replicate(table, np.ones((1, len(table.video_ids)), np.int32))
+    for suffix, rows in {"": None, **table.groups}.items():
+        for metric in METRICS:
+            expected, value = record["metrics"].get(metric + suffix), replicates.mean(metric, rows)[0]
+            if np.isnan(value) != (expected is None) or (expected is not None and abs(value - expected) > _ROUNDING):
+                return False
+    return True
+
+
+def _made_again(folder: Path, record: Mapping[str, Any], data_root: Path, annotations: Path | None) -> MatchTable:
+    name, version = record["protocol"]["name"], str(record["protocol"]["version"])
+    chosen = named(name)
+    if chosen.version != version:
+        what = f"was scored by version {version} of the protocol {name}; this harness has version {chosen.version}"
+        raise UserError(str(folder), what, "repeat its harness run, which scores it anew")
+    dataset = dataset_of_run(folder, data_root, annotations)
+    videos = None if record.get("limit") is None else read_video_ids(folder).run
+    table = score_store(chosen, dataset.annotations, PredictionStore(folder / PREDICTIONS), videos=videos).matches
+    if not _fits(table, record, dataset.digest):
+        what = "its predictions do not give the numbers of its metrics.json"
+        raise UserError(str(folder), what, "repeat its harness run, which scores it anew")
+    with suppress(UserError):  # a folder that is not ours to write in
+        write_table(folder / FILE, table)
+    return table
