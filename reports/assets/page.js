@@ -1,0 +1,20 @@
+"use strict";
+// Light and dark: what the system asks for, until the reader says otherwise.
+(() => {
+  const button = document.getElementById("theme");
+  const themes = ["auto", "light", "dark"];
+  const show = (theme) => {
+    if (theme === "auto") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+    button.textContent = { auto: "◐ auto", light: "☀ light", dark: "☾ dark" }[theme];
+    button.dataset.theme = theme;
+  };
+  let kept = null;
+  try { kept = localStorage.getItem("theme"); } catch { /* storage is off for files in some browsers */ }
+  show(themes.includes(kept) ? kept : "auto");
+  button.addEventListener("click", () => {
+    const theme = themes[(themes.indexOf(button.dataset.theme) + 1) % themes.length];
+    try { localStorage.setItem("theme", theme); } catch { /* then it holds for this visit */ }
+    show(theme);
+  });
+})();

@@ -1,0 +1,205 @@
+"""``harness report``: runs on the same data in one HTML file that needs nothing else.
+
+The file has what the run folders have and what follows from their predictions: the answer first, then tables, charts,
+videos and provenance. The same run folders, data and versions give the same bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from harness import __version__
+from harness.errors import UserError
+from harness.reports import sections
+from harness.reports.comparison import Comparison, Pair, compare_runs
+from harness.reports.curves import Quality, quality
+from harness.reports.pages import assets, embedded, policy, render
+from harness.reports.run_data import dataset_of_run
+from harness.reports.run_files import RunFiles, read_runs
+from harness.reports.verdict import p_value, verdict
+from harness.reports.viewer import Shown, chosen, viewer_data
+from harness.run_folder import read_video_ids
+from harness.scoring.analysis import Analysis, analyse
+from harness.tracking.fields import flat
+from harness.types import Dataset
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where the data lies, how much of it the page shows, and how the bootstrap draws.
+
+    ``annotations`` and ``frames`` are for a user's own data, see `harness.reports.run_data.dataset_of_run`. ``videos``
+    is the number of videos in the viewer, ``max_mb`` what their frames may take in megabytes.
+    """
+
+    data_root: Path = Path("data")
+    annotations: Path | None = None
+    frames: Path | None = None
+    videos: int = 9
+    max_mb: float = 3.0
+    resamples: int = 1000
+    seed: int = 0
+
+
+@dataclass
+class Material:
+    """All that a report is made of; ``notes`` say what is left out and why. Mappings are by the number of the run."""
+
+    runs: list[RunFiles]
+    dataset: Dataset | None = None
+    comparison: Comparison | None = None
+    no_comparison: str = ""
+    qualities: dict[int, Quality] = field(default_factory=dict)
+    analyses: dict[int, Analysis] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def common_videos(self) -> list[int]:
+        """Ids of the videos of the dataset that all runs have predictions for."""
+        shared = set.intersection(*(run.store.done() for run in self.runs))
+        return sorted(video.id for video in self.dataset.videos if video.id in shared) if self.dataset else []
+
+
+def report(paths: Sequence[Path], options: Options | None = None) -> str:
+    """The page about run folders.
+
+    Raises `UserError` for folders that are no finished runs, for damaged files, and for runs on different data. What
+    cannot be shown for another reason (no data at hand, withheld truth, incomplete runs) is said in the page.
+    """
+    options = options or Options()
+    material = gather(read_runs(paths), options)
+    style, script = assets("page.css"), assets("page.js", "tables.js", "scatter.js", "viewer.js")
+    return render(
+        "report.html.j2", style=style, script=script, policy=policy(style, script), **_content(material, options)
+    )
+
+
+def gather(runs: Sequence[RunFiles], options: Options) -> Material:
+    """Read and compute what the report shows of ``runs``, the first of which is the reference."""
+    _refuse_mixed(runs)
+    material = Material(list(runs))
+    for run in runs:
+        material.notes += _incomplete(run)
+    try:
+        material.dataset = dataset_of_run(runs[0].folder, options.data_root, options.annotations, options.frames)
+    except UserError as error:
+        material.notes.append(
+            f"The data is not at hand, so curves, errors, slices and videos are left out: {error.what}."
+        )
+    _compare(material, options)
+    if material.dataset is not None and material.dataset.truth is None:
+        where = f" ({material.dataset.server})" if material.dataset.server else ""
+        material.notes.append(f"The truth of this split is withheld; only its server can score it{where}.")
+    elif material.dataset is not None:
+        for number, run in enumerate(runs):
+            _examine(material, material.dataset, number, run)
+    return material
+
+
+def _refuse_mixed(runs: Sequence[RunFiles]) -> None:
+    for run in runs[1:]:
+        if run.data != runs[0].data:
+            told = [f"{one.id} is on {one.record['dataset']} {one.record['split']}" for one in (runs[0], run)]
+            same = run.data[:2] == runs[0].data[:2]
+            what = f"the annotations of {runs[0].id} and {run.id} differ" if same else " and ".join(told)
+            raise UserError("harness report", what, "make one report for each dataset and split")
+
+
+def _incomplete(run: RunFiles) -> list[str]:
+    videos, limit = run.record["videos"], run.record.get("limit")
+    if not run.record["complete"]:
+        yet = f"{videos['total'] - videos['done']} of {videos['total']} videos failed"
+        return [f"{run.label} is incomplete: {yet}; its numbers are over the others only."]
+    return [f"{run.label} was limited to the first {limit} videos."] if limit is not None else []
+
+
+def _compare(material: Material, options: Options) -> None:
+    folders = [run.folder for run in material.runs]
+    try:
+        found = compare_runs(folders, options.resamples, options.seed, options.data_root, options.annotations)
+    except UserError as error:
+        material.no_comparison = f"No intervals and no test of significance: {error.what}."
+        return
+    labels = [run.label for run in material.runs]
+    measured = tuple(replace(one, label=label) for one, label in zip(found.runs, labels, strict=True))
+    pairs = tuple(
+        replace(one, reference=labels[0], run=label) for one, label in zip(found.pairs, labels[1:], strict=True)
+    )
+    material.comparison = replace(found, runs=measured, pairs=pairs)
+
+
+def _examine(material: Material, dataset: Dataset, number: int, run: RunFiles) -> None:
+    """Curves and errors of a run, over the videos that its numbers are over."""
+    try:
+        whole = run.record["complete"] and run.record.get("limit") is None
+        videos = None if whole else run.store.done() & set(read_video_ids(run.folder).run)
+        material.qualities[number] = quality(dataset, run.store, videos)
+        material.analyses[number] = analyse(dataset.protocol, dataset.annotations, run.store, videos)
+    except UserError as error:
+        material.notes.append(f"{run.label} could not be examined: {error.what}.")
+
+
+def _content(material: Material, options: Options) -> dict[str, Any]:
+    """The values of the template ``report.html.j2``."""
+    runs, comparison = material.runs, material.comparison
+    lines = sections.category_rows(runs, comparison)
+    frames = {video.id: len(video.frames) for video in material.dataset.videos} if material.dataset else {}
+    first = runs[0].record
+    return {
+        "title": f"{' and '.join(run.label for run in runs)} on {first['dataset']} {first['split']}",
+        "runs": runs,
+        "notes": material.notes + ([material.no_comparison] if material.no_comparison and len(runs) > 1 else []),
+        "verdict": verdict(runs, comparison, material.no_comparison, material.analyses),
+        "comparison": comparison,
+        "results": sections.results_table(runs, comparison),
+        "columns": sections.COLUMNS,
+        "pairs": [(pair, sections.differences(comparison, pair)) for pair in comparison.pairs] if comparison else [],
+        "curves": sections.curve_charts(runs, material.qualities),
+        "categories": lines,
+        "groups": sorted({group for line in lines for group in line["groups"]}),
+        "scatter": sections.category_scatter(runs, lines),
+        "errors": sections.error_lines(material.analyses),
+        "slices": sections.slice_tables(material.analyses),
+        "calibration": sections.calibration_charts(runs, material.analyses),
+        "viewer": _viewer(material, options),
+        "speed": sections.speed_rows(runs, frames),
+        "provenance": sections.provenance(runs),
+        "settings": _settings(runs),
+        "p_value": p_value,
+        "options": options,
+        "version": __version__,
+    }
+
+
+def _viewer(material: Material, options: Options) -> Any:
+    """The viewer's data as JSON; ``None`` where there are no videos to show."""
+    dataset = material.dataset
+    if dataset is None or not options.videos or not material.common_videos:
+        return None
+    qualities = [material.qualities[n].by_video for n in sorted(material.qualities)]
+    influence = _influence(material.comparison.pairs) if material.comparison is not None else {}
+    choices = chosen(qualities, influence, material.common_videos, options.videos)
+    shown = [
+        Shown(run.label, run.store, material.analyses[n].verdicts if n in material.analyses else None)
+        for n, run in enumerate(material.runs)
+    ]
+    return embedded(viewer_data(dataset, shown, choices, options.max_mb))
+
+
+def _influence(pairs: Sequence[Pair]) -> dict[int, float]:
+    return {one.video_id: one.influence for pair in pairs[:1] for one in pair.videos if one.influence is not None}
+
+
+def _settings(runs: Sequence[RunFiles]) -> list[tuple[str, list[str], bool]]:
+    """Every setting of ``config.json`` by run, and whether the runs differ in it."""
+    found = [flat(run.config) for run in runs]
+    keys = dict.fromkeys(key for one in found for key in one)
+    table = [(key, [one.get(key, "–") for one in found]) for key in keys]
+    return [(key, values, len(set(values)) > 1) for key, values in table]

@@ -1,0 +1,97 @@
+"""HTML pages that are safe whatever the files say: templates with escaping, embedded data, a content security policy.
+
+A page asks no network for anything. Text reaches it in three ways only: through a template, which escapes it; as
+`embedded` JSON, which cannot end its element; and by our own scripts, which set text and never markup.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from decimal import Decimal
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.reports.styles import plain
+from harness.reports.tables import in_print
+
+_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&'"}
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill a template of ``reports/templates``: every text is put on one line, without control characters, escaped."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("harness.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_in_one_line,
+    )
+    environment.filters["percent"] = percent
+    environment.filters["points"] = points
+    environment.filters["number"] = number
+    environment.filters["printed"] = printed
+    return environment
+
+
+def _in_one_line(value: Any) -> Any:
+    return plain(value) if type(value) is str else value  # Markup is ours and stays as it is
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """A fraction in percent as print shows it; an en dash where undefined."""
+    return "–" if fraction is None else f"{100 * fraction:.{digits}f}"
+
+
+def points(fraction: float | None, digits: int = 1) -> str:
+    """A difference of fractions in percentage points with its sign; an en dash where undefined."""
+    if fraction is None:
+        return "–"
+    text = f"{100 * fraction:+.{digits}f}"
+    return (text if float(text) else text[1:]).replace("-", "−")
+
+
+def printed(percentage: Decimal | None) -> str:
+    """An exact percentage as tables print it; an en dash where undefined."""
+    return "–" if percentage is None else str(in_print(percentage))
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """A number with decimals; an en dash where undefined."""
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def embedded(data: Any) -> Markup:
+    """JSON for a ``<script type="application/json">``: no character in it has a meaning to an HTML parser.
+
+    Escaped are ``<``, ``>``, ``&``, ``'`` and all that is not ASCII, so neither ``</script>`` nor ``<!--`` nor U+2028
+    can occur.
+    """
+    return Markup(json.dumps(data, separators=(",", ":"), allow_nan=False).translate(_ESCAPES))
+
+
+def assets(*names: str) -> Markup:
+    """The text of files in ``reports/assets``, one after the other."""
+    folder = files("harness.reports").joinpath("assets")
+    return Markup("\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names))
+
+
+def policy(style: str, script: str) -> str:
+    """The content security policy of a page in one file: this style, this script, images inside it, nothing else."""
+    allowed = f"style-src '{_source(style)}'; script-src '{_source(script)}'; img-src data:"
+    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
+
+
+def _source(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,286 @@
+"""The parts of a report as data for its template: tables and charts of runs on the same data."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from harness.reports import svg
+from harness.reports.comparison import Comparison, Interval, Pair
+from harness.reports.curves import Quality
+from harness.reports.pages import percent
+from harness.reports.run_files import RunFiles
+from harness.reports.tables import COLUMNS, Row, rows
+from harness.scoring.analysis import Analysis
+from harness.scoring.errors_breakdown import (
+    BACKGROUND,
+    BOTH,
+    CLASSIFICATION,
+    DUPLICATE,
+    IDENTITY,
+    KINDS,
+    LOCALISATION,
+    MISSED,
+    TEMPORAL,
+)
+
+ABOUT = {
+    CLASSIFICATION: "the right object under another category's name",
+    LOCALISATION: "the right object, its masks fit too badly",
+    IDENTITY: "a track that changes from one object to another, or one of several pieces of an object",
+    TEMPORAL: "the right object, in the wrong frames",
+    BOTH: "another category's name and badly fitting masks",
+    DUPLICATE: "a further track of an object that is found already",
+    BACKGROUND: "a track where no object is",
+    MISSED: "an object that no track is about",
+}
+"""Kinds of errors in words for readers of a report; their definitions are `harness.scoring.errors_breakdown`'s."""
+METRICS = {
+    "AP": "AP",
+    "APb": "APb (base)",
+    "APn": "APn (novel)",
+    "APc": "APc (common)",
+    "APu": "APu (uncommon)",
+    "AP50": "AP50",
+    "AP75": "AP75",
+    "AR100": "AR",
+}
+"""Metrics of the comparison, in the order shown, with their titles."""
+_KEYS = {"AR": "AR100"}
+_DIGITS = 12
+"""Of digests."""
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of the results: ``run`` is the number of the run, ``None`` for a published result."""
+
+    row: Row
+    run: int | None
+    intervals: dict[str, Interval]
+
+
+def results_table(runs: Sequence[RunFiles], comparison: Comparison | None) -> list[TableRow]:
+    """The runs, then published results on the same dataset and split."""
+    made = rows([run.record for run in runs], COLUMNS, published=True)
+    out = []
+    for number, row in enumerate(made):
+        if number < len(runs):
+            row.method = runs[number].label
+            found = comparison.runs[number].metrics if comparison is not None else {}
+            intervals = {c: found[_KEYS.get(c, c)] for c in COLUMNS if _KEYS.get(c, c) in found}
+            out.append(TableRow(row, number, intervals))
+        else:
+            out.append(TableRow(row, None, {}))
+    return out
+
+
+def differences(comparison: Comparison, pair: Pair) -> list[dict[str, Any]]:
+    """One line per metric of a pair: both values, the difference, its interval as a chart."""
+    by_label = {run.label: run for run in comparison.runs}
+    keys = [key for key in METRICS if key in pair.metrics and pair.metrics[key].value is not None]
+    ends = [abs(end) for key in keys for end in (pair.metrics[key].low, pair.metrics[key].high) if end is not None]
+    reach = max(ends, default=0.0)
+    lines = []
+    for key in keys:
+        found = pair.metrics[key]
+        known = found.value is not None and found.low is not None and found.high is not None
+        chart = svg.whisker(found.value or 0, found.low or 0, found.high or 0, reach) if known else Markup("")
+        reference, run = by_label[pair.reference].metrics[key], by_label[pair.run].metrics[key]
+        lines.append({"title": METRICS[key], "reference": reference, "run": run, "found": found, "chart": chart})
+    return lines
+
+
+def curve_charts(runs: Sequence[RunFiles], qualities: Mapping[int, Quality]) -> dict[str, list[dict[str, Any]]]:
+    """Precision over recall by group of categories: one chart per IoU threshold, one line per run."""
+    titles = {"mean": "IoU 0.50 to 0.95 (AP)", "0.50": "IoU 0.50 (AP50)", "0.75": "IoU 0.75 (AP75)"}
+    out: dict[str, list[dict[str, Any]]] = {}
+    names = dict.fromkeys((curve.group, curve.threshold) for q in qualities.values() for curve in q.curves)
+    for group, threshold in names:
+        series = []
+        for number, run in enumerate(runs):
+            known = qualities[number].curves if number in qualities else ()
+            found = [c.points() for c in known if (c.group, c.threshold) == (group, threshold)]
+            series.append((run.label, found[0] if found else []))
+        label = f"Precision over recall, {group} categories, {titles[threshold]}"
+        chart = svg.curves(series, "recall, %", "precision, %", label)
+        out.setdefault(group, []).append({"title": titles[threshold], "chart": chart})
+    return out
+
+
+def category_rows(runs: Sequence[RunFiles], comparison: Comparison | None) -> list[dict[str, Any]]:
+    """One line per category with truth: AP of every run, and the second run's difference from the first."""
+    by_id = [{row.id: row for row in run.categories} for run in runs]
+    pairs = comparison.pairs[:1] if comparison is not None else ()
+    corrected = {one.id: one.q_value for pair in pairs for one in pair.categories}
+    lines = []
+    for key in sorted({key for one in by_id for key in one}):
+        here = [one.get(key) for one in by_id]
+        first = next(row for row in here if row is not None)
+        values = [row.AP if row is not None else None for row in here]
+        if all(value is None for value in values):
+            continue
+        apart = None if len(values) < 2 or values[0] is None or values[1] is None else values[1] - values[0]
+        lines.append(
+            {
+                "id": key,
+                "name": first.name,
+                "groups": first.groups.split(),
+                "truths": first.truths,
+                "values": values,
+                "bars": svg.bars(values),
+                "difference": apart,
+                "q_value": corrected.get(key),
+            }
+        )
+    return lines
+
+
+def category_scatter(runs: Sequence[RunFiles], lines: Sequence[Mapping[str, Any]]) -> Markup | None:
+    """AP of the first two runs per category; ``None`` for a single run."""
+    if len(runs) < 2:
+        return None
+    dots = [
+        svg.Dot(str(line["id"]), tuple(line["values"]), f"{line['name']}: {' and '.join(map(percent, line['values']))}")
+        for line in lines
+        if all(value is not None for value in line["values"])
+    ]
+    axes = [f"AP of {run.label}" for run in runs[:2]]
+    return svg.scatter(dots, *axes, f"AP per category, {runs[0].label} across, {runs[1].label} upwards")
+
+
+def error_lines(analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:
+    """One line per kind of error: points of AP that its repair is worth, and how many there are, by run."""
+    if not analyses:
+        return []
+    kinds = {number: analysis.errors for number, analysis in analyses.items()}
+    reach = max((e.kinds[k].dap or 0 for e in kinds.values() for k in KINDS), default=0) or 1
+    return [
+        {
+            "kind": kind,
+            "about": ABOUT[kind],
+            "worth": [(number, errors.kinds[kind]) for number, errors in kinds.items()],
+            "bars": svg.bars(_by_number({n: max(e.kinds[kind].dap or 0, 0) / reach for n, e in kinds.items()})),
+        }
+        for kind in KINDS
+    ]
+
+
+def _by_number(values: Mapping[int, float | None]) -> list[float | None]:
+    """Values in places of their runs, so that each has its run's colour."""
+    return [values.get(number) for number in range(max(values, default=-1) + 1)]
+
+
+def slice_tables(analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:
+    """One table per slicing: AP of every run in each slice."""
+    if not analyses:
+        return []
+    first = next(iter(analyses.values()))
+    out = []
+    for key, slicing in first.slices.items():
+        lines = []
+        for place, one in enumerate(slicing.slices):
+            found = {number: analysis.slices[key].slices[place] for number, analysis in analyses.items()}
+            if not one.truths:
+                continue
+            values = {number: part.ap for number, part in found.items()}
+            lines.append({"name": one.name, "truths": one.truths, "found": found, "bars": svg.bars(_by_number(values))})
+        if lines:
+            out.append({"title": key, "about": slicing.about, "outside": slicing.outside, "lines": lines})
+    return out
+
+
+def calibration_charts(runs: Sequence[RunFiles], analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:
+    """Fraction of right tracks over score by group of categories, with the expected calibration error of each run."""
+    groups = dict.fromkeys(group for analysis in analyses.values() for group in analysis.calibration)
+    out = []
+    for group in groups:
+        series, errors = [], []
+        for number, run in enumerate(runs):
+            found = analyses[number].calibration.get(group) if number in analyses else None
+            points = [
+                (
+                    bin.mean_score,
+                    bin.hits,
+                    f"{bin.tracks} tracks, score {bin.mean_score:.2f}, {percent(bin.hits)} % right",
+                )
+                for bin in (found.bins if found else ())
+                if bin.mean_score is not None and bin.hits is not None and 0 <= bin.mean_score <= 1
+            ]
+            series.append((run.label, points))
+            if found is not None:
+                errors.append({"number": number, "run": run, "found": found})
+        chart = svg.reliability(series, "score, %", "right tracks, %", f"Calibration of scores, {group} categories")
+        out.append({"group": group, "chart": chart, "errors": errors})
+    return out
+
+
+def speed_rows(runs: Sequence[RunFiles], frames: Mapping[int, int]) -> list[dict[str, Any]]:
+    """How fast each run was, by what its folder records; ``frames`` are numbers of frames by video id."""
+    lines = []
+    for number, run in enumerate(runs):
+        timed = run.times.videos
+        seconds = sum(timed.values())
+        known = [frames[int(v)] for v in timed if v.lstrip("-").isdecimal() and int(v) in frames]
+        per_second = sum(known) / seconds if seconds and len(known) == len(timed) else None
+        slowest = max(timed.items(), key=lambda item: item[1], default=None)
+        wall = sum(session.get("seconds", 0.0) for session in run.times.sessions)
+        environment = run.environment
+        lines.append(
+            {
+                "number": number,
+                "run": run,
+                "videos": len(timed),
+                "seconds": seconds,
+                "per_video": statistics.median(timed.values()) if timed else None,
+                "per_second": per_second,
+                "slowest": slowest,
+                "wall": wall,
+                "sessions": len(run.times.sessions),
+                "hardware": ", ".join(environment.gpus) if environment.device != "cpu" else environment.cpu.model,
+            }
+        )
+    return lines
+
+
+def provenance(runs: Sequence[RunFiles]) -> list[tuple[str, list[str]]]:
+    """What each run was made of and with, by its folder's files; an en dash for what is not recorded."""
+    columns = [_provenance(run) for run in runs]
+    return [(key, [column[key] for column in columns]) for key in columns[0]]
+
+
+def _provenance(run: RunFiles) -> dict[str, str]:
+    config, environment, videos = run.config, run.environment, run.record["videos"]
+    protocol = run.record["protocol"] or {}
+    commit = _short(environment.git_commit)
+    facts = {
+        "run id": run.id,
+        "model": f"{run.record['model']}, version {config.get('model_version', '–')}",
+        "weights (SHA-256)": _short(config.get("checkpoint")),
+        "dataset": f"{run.record['dataset']} {run.record['split']}",
+        "annotations (SHA-256)": _short(config.get("digest")),
+        "vocabulary (SHA-256)": _short(config.get("vocabulary")),
+        "protocol": f"{protocol['name']}, version {protocol['version']}" if protocol else None,
+        "videos": f"{videos['done']} of {videos['total']}",
+        "precision": run.record.get("precision"),
+        "seed": run.record.get("seed"),
+        "begun (UTC)": environment.time,
+        "harness": environment.harness,
+        "harness commit": commit and commit + (" with changes" if environment.git_changed else ""),
+        "working directory's commit": environment.working_directory_commit
+        and _short(environment.working_directory_commit),
+        "Python": environment.python,
+        "platform": environment.platform,
+        "device": environment.device,
+        "processor": environment.cpu.model and f"{environment.cpu.model}, {environment.cpu.count} cores",
+        "GPUs": ", ".join(environment.gpus) or None,
+    }
+    return {key: "–" if value is None else str(value) for key, value in facts.items()}
+
+
+def _short(digest: Any) -> str | None:
+    return None if digest is None else str(digest)[:_DIGITS]

@@ -1,0 +1,159 @@
+"""The answer of a report in sentences: which run is better, by how much, whether that is significant, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.reports.comparison import CategoryDifference, Comparison, Difference, Interval, Pair
+from harness.reports.pages import percent, points
+from harness.reports.run_files import RunFiles
+from harness.scoring.analysis import Analysis
+from harness.scoring.errors_breakdown import KINDS
+
+NOTABLE = 0.005
+"""Differences of the cost of errors below half a point are not worth a sentence."""
+_GROUPS = {"APb": "base", "APn": "novel", "APc": "common", "APu": "uncommon"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One sentence for the impatient, and those that give its grounds."""
+
+    answer: str
+    grounds: tuple[str, ...]
+
+
+def verdict(
+    runs: Sequence[RunFiles], comparison: Comparison | None, reason: str, analyses: Mapping[int, Analysis]
+) -> Verdict:
+    """Say what the runs show; ``reason`` is why there is no comparison, ``analyses`` are by the number of the run."""
+    if all(run.metrics.get("AP") is None for run in runs):
+        return Verdict("There are no numbers to judge by.", tuple(filter(None, [_no_numbers(runs), reason])))
+    if comparison is None:
+        return Verdict(_plain_answer(runs), (reason,) if reason else ())
+    if len(comparison.runs) == 1:
+        return _of_one(comparison, analyses.get(0))
+    if len(comparison.pairs) == 1:
+        pair = comparison.pairs[0]
+        return Verdict(_answer(comparison, pair), (*_grounds(pair), *_errors(pair, analyses)))
+    return _of_several(comparison)
+
+
+def _no_numbers(runs: Sequence[RunFiles]) -> str:
+    reasons = {run.record.get("undefined", {}).get("metrics", {}).get("AP") for run in runs} - {None}
+    return "; ".join(sorted(str(reason) for reason in reasons))
+
+
+def _plain_answer(runs: Sequence[RunFiles]) -> str:
+    ranked = sorted((r for r in runs if r.metrics.get("AP") is not None), key=lambda r: -(r.metrics["AP"] or 0))
+    return "AP: " + ", ".join(f"{run.label} {percent(run.metrics['AP'])}" for run in ranked) + "."
+
+
+def told(interval: Interval | Difference, signed: bool = False) -> str:
+    """The 95 % interval in words; empty where it is unknown."""
+    if interval.low is None or interval.high is None:
+        return ""
+    write = points if signed else percent
+    return f"95 % interval {write(interval.low)} to {write(interval.high)}"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value in words."""
+    return "p unknown" if value is None else "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _of_one(comparison: Comparison, analysis: Analysis | None) -> Verdict:
+    run = comparison.runs[0]
+    ap = run.metrics["AP"]
+    answer = f"{run.label} reaches {percent(ap.value)} AP on {comparison.dataset} {comparison.split}"
+    answer += f" ({told(ap)})." if told(ap) else "."
+    groups = [
+        f"{name} {percent(run.metrics[key].value)} ({told(run.metrics[key])})"
+        for key, name in _GROUPS.items()
+        if key in run.metrics and run.metrics[key].value is not None
+    ]
+    grounds = [f"Categories: {', '.join(groups)}."] if groups else []
+    if analysis is not None:
+        worst = sorted(analysis.errors.kinds.values(), key=lambda kind: -(kind.dap or 0))[:3]
+        costs = [f"{kind.kind} ({points(kind.dap)} if repaired)" for kind in worst if kind.dap]
+        grounds += [f"What costs most AP: {', '.join(costs)}."] if costs else []
+    return Verdict(answer, tuple(grounds))
+
+
+def _answer(comparison: Comparison, pair: Pair) -> str:
+    found = pair.metrics["AP"]
+    ap = {run.label: run.metrics["AP"].value for run in comparison.runs}
+    if found.value is None:
+        return f"{pair.run} and {pair.reference} cannot be told apart: AP is undefined."
+    winner, loser = (pair.run, pair.reference) if found.value >= 0 else (pair.reference, pair.run)
+    numbers = f"{percent(ap[winner])} against {percent(ap[loser])} AP, {points(abs(found.value))} points"
+    if found.is_significant:
+        return f"{winner} is better than {loser}: {numbers}. The difference is significant ({p_value(found.p_value)})."
+    return f"{winner} and {loser} do not differ significantly: {numbers} may be chance ({p_value(found.p_value)})."
+
+
+def _grounds(pair: Pair) -> list[str]:
+    ap = pair.metrics["AP"]
+    lines = []
+    if told(ap, signed=True):
+        line = f"{pair.run} minus {pair.reference}: {points(ap.value)} points of AP, {told(ap, signed=True)}."
+        if ap.detectable is not None:
+            line += (
+                f" The smallest difference that these videos would show reliably is {percent(ap.detectable)} points."
+            )
+        lines.append(line)
+    groups = [
+        f"{name} {points(found.value)} ({significance(found)})"
+        for key, name in _GROUPS.items()
+        if (found := pair.metrics.get(key)) is not None and found.value is not None
+    ]
+    if groups:
+        lines.append(f"Where: {', '.join(groups)}.")
+    return lines + _categories(pair)
+
+
+def significance(found: Difference) -> str:
+    """Whether a difference is significant, and its p-value."""
+    return f"{'significant' if found.is_significant else 'not significant'}, {p_value(found.p_value)}"
+
+
+def _categories(pair: Pair) -> list[str]:
+    """How many categories are ahead and behind, and which ones move the difference most."""
+    ahead = sum((one.difference.value or 0) > 0 for one in pair.categories)
+    behind = sum((one.difference.value or 0) < 0 for one in pair.categories)
+    sure = sum(one.q_value is not None and one.q_value < 0.05 for one in pair.categories)
+    line = f"{pair.run} is ahead in {ahead} of {len(pair.categories)} categories and behind in {behind}"
+    line += f"; {sure} of these differences are significant after correction for the number of categories."
+    lines = [line]
+    positive = (pair.metrics["AP"].value or 0) >= 0
+    driving = [one for one in pair.categories if (one.share > 0) == positive and one.share][:4]
+    if driving:
+        lines.append(f"Most of it comes from: {', '.join(_driver(one) for one in driving)} (their AP).")
+    return lines
+
+
+def _driver(one: CategoryDifference) -> str:
+    return f"{one.name} {points(one.difference.value, 0)}"
+
+
+def _errors(pair: Pair, analyses: Mapping[int, Analysis]) -> list[str]:
+    """The kinds of error that cost the worse run most beyond what they cost the better one."""
+    if not {0, 1} <= analyses.keys():
+        return []
+    sides = [(pair.reference, analyses[0].errors.kinds), (pair.run, analyses[1].errors.kinds)]
+    (winner, few), (loser, many) = sides if (pair.metrics["AP"].value or 0) < 0 else sides[::-1]
+    apart = {kind: (many[kind].dap or 0) - (few[kind].dap or 0) for kind in KINDS}
+    costs = [
+        f"{kind} errors cost {loser} {percent(many[kind].dap)} points of AP and {winner} {percent(few[kind].dap)}"
+        for kind in sorted(apart, key=lambda kind: -apart[kind])[:2]
+        if apart[kind] >= NOTABLE
+    ]
+    return [f"Why: {'; '.join(costs)}."] if costs else []
+
+
+def _of_several(comparison: Comparison) -> Verdict:
+    ranked = sorted(comparison.runs, key=lambda run: -(run.metrics["AP"].value or 0))
+    best = ranked[0]
+    answer = f"{best.label} has the highest AP, {percent(best.metrics['AP'].value)} ({told(best.metrics['AP'])})."
+    return Verdict(answer, tuple(_answer(comparison, pair) for pair in comparison.pairs))

@@ -1,0 +1,240 @@
+"""The qualitative viewer's data: chosen videos with small frames, the truth's tracks and each run's, as outlines."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+
+from harness.errors import UserError
+from harness.formats.youtube_vis import TruthTrack
+from harness.reports.outlines import UNIT, outline
+from harness.reports.overlay import colour
+from harness.reports.styles import plain
+from harness.scoring.analysis import Verdicts
+from harness.scoring.errors_breakdown import (
+    BACKGROUND,
+    BOTH,
+    CLASSIFICATION,
+    DUPLICATE,
+    IDENTITY,
+    LOCALISATION,
+    TEMPORAL,
+)
+from harness.store import PredictionStore
+from harness.types import Dataset, Rle, Video
+
+WIDTHS = (480, 360, 240)
+"""Widths of frames in pixels, tried in this order until a video fits its share of the page."""
+QUALITY = 60
+FRAMES = 24
+"""Most frames of one video; of a longer one evenly spaced frames are shown."""
+TRACKS = 20
+"""Most tracks per run and video: those with the highest scores."""
+SHOWN = 5
+"""Tracks that are switched on at first: this many, or as many as there are annotated objects."""
+HIT = "hit"
+VERDICTS = {
+    HIT: "right",
+    "ignored": "not counted by the protocol",
+    CLASSIFICATION: "wrong category: it is {}",
+    LOCALISATION: "poor mask of {}",
+    IDENTITY: "changes between objects, mostly {}",
+    TEMPORAL: "right object {}, wrong frames",
+    BOTH: "wrong category and poor mask, nearest {}",
+    DUPLICATE: "duplicate: {} is found already",
+    BACKGROUND: "no object there",
+}
+"""What became of a track, see `harness.scoring.analysis.Verdicts`."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A run in the viewer; without ``verdicts`` nothing is said about its tracks."""
+
+    label: str
+    store: PredictionStore
+    verdicts: Verdicts | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A video to show, and why it was chosen."""
+
+    video_id: int
+    group: str
+    reason: str
+
+
+def chosen(
+    quality: Sequence[Mapping[int, float]], influence: Mapping[int, float], videos: Sequence[int], count: int
+) -> list[Choice]:
+    """Choose about ``count`` videos: the most different ones where two runs are compared, the worst and the best.
+
+    ``quality`` has one mapping from video id to `[0, 1]` per run, ``influence`` is what a video contributes to a
+    difference between the first two. Without qualities the first ``videos`` by id are taken.
+    """
+    known = [v for v in videos if all(v in run for run in quality)] if quality else []
+    if not known:
+        return [Choice(v, "First", "by id") for v in sorted(videos)[:count]]
+    mean = {v: sum(run[v] for run in quality) / len(quality) for v in known}
+    made: dict[int, Choice] = {}
+
+    def take(ranked: Sequence[int], number: int, group: str, reasons: Mapping[int, str]) -> None:
+        free = [v for v in ranked if v not in made]
+        made.update({v: Choice(v, group, reasons[v]) for v in free[:number]})
+
+    share = count // 3
+    if influence or len(quality) > 1:
+        apart = influence or {v: quality[1][v] - quality[0][v] for v in known}
+        unit = "points of AP" if influence else "mean IoU"
+        ranked = sorted((v for v in known if apart.get(v)), key=lambda v: (-abs(apart[v]), v))
+        take(ranked, count - 2 * share, "Most different", {v: f"{100 * apart[v]:+.1f} {unit}" for v in ranked})
+    by_quality = sorted(known, key=lambda v: (mean[v], v))
+    reasons = {v: f"mean IoU {100 * mean[v]:.0f}" for v in known}
+    take(by_quality, share, "Worst", reasons)
+    take(by_quality[::-1], count - len(made), "Best", reasons)
+    return list(made.values())
+
+
+def viewer_data(dataset: Dataset, shown: Sequence[Shown], choices: Sequence[Choice], max_mb: float) -> dict[str, Any]:
+    """What the page's script shows; frames take at most ``max_mb`` megabytes of the page in all."""
+    videos = {video.id: video for video in dataset.videos}
+    share = int(max_mb * 1e6 / max(len(choices), 1))
+    made = [_video(dataset, videos[choice.video_id], shown, choice, share) for choice in choices]
+    return {"unit": UNIT, "videos": made}
+
+
+def _video(dataset: Dataset, video: Video, shown: Sequence[Shown], choice: Choice, share: int) -> dict[str, Any]:
+    total = len(video.frames)
+    spread = np.unique(np.linspace(0, total - 1, min(total, FRAMES)).round().astype(int)).tolist() if total else []
+    frames, width, missing = _frames(video, spread, share)
+    indices = list(frames)
+    size = width, max(1, round(video.height * width / video.width))
+    names = {category.id: category.name for category in dataset.categories}
+    truth = dataset.truth.tracks_of(video.id) if dataset.truth is not None else None
+    panes = [_truth_pane(truth, shown, video, names, indices, size)] if truth is not None else []
+    return {
+        "id": video.id,
+        "name": plain(video.name),
+        "group": choice.group,
+        "reason": choice.reason,
+        "width": size[0],
+        "height": size[1],
+        "total": total,
+        "indices": indices,
+        "frames": list(frames.values()),
+        "missing": missing,
+        "panes": panes + [_pane(one, video, truth, names, indices, size) for one in shown],
+    }
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _frames(video: Video, indices: Sequence[int], share: int) -> tuple[dict[int, str | None], int, str]:
+    """Data URIs by frame index (``None``: cannot be read), the width in pixels, and what is missing in words.
+
+    The largest width is taken at which they fit into ``share`` bytes; if none does, every second frame is left out
+    until they do.
+    """
+    pictures: dict[int, Pillow.Image | None] = {}
+    faults: list[str] = []
+    for index in indices:
+        try:
+            pictures[index] = Pillow.fromarray(video.frames[index])
+        except UserError as error:  # the message names a path of this machine, which is nobody else's business
+            pictures[index] = None
+            faults.append(error.what)
+    missing = f"{len(faults)} of {len(indices)} frames could not be read: {plain(faults[0])}" if faults else ""
+    for width in dict.fromkeys(min(video.width, w) for w in WIDTHS):
+        made = {index: _data_uri(picture, width) for index, picture in pictures.items()}
+        if _bytes(made) <= share:
+            return made, width, missing
+    while _bytes(made) > share and len(made) > 1:
+        made = dict(list(made.items())[::2])
+    return made, width, missing
+
+
+def _bytes(made: Mapping[int, str | None]) -> int:
+    return sum(len(text) for text in made.values() if text is not None)
+
+
+def _data_uri(picture: Pillow.Image | None, width: int) -> str | None:
+    if picture is None:
+        return None
+    if picture.width != width:
+        size = width, max(1, round(picture.height * width / picture.width))
+        picture = picture.resize(size, Pillow.Resampling.BOX)
+    data = io.BytesIO()
+    picture.save(data, "WEBP", quality=QUALITY, method=4)
+    return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+def _pane(
+    one: Shown,
+    video: Video,
+    truth: Sequence[TruthTrack] | None,
+    names: Mapping[int, str],
+    indices: Sequence[int],
+    size: tuple[int, int],
+) -> dict[str, Any]:
+    """A run's tracks on a video; a track about an annotated object has the object's colour, others have their own."""
+    if video.id not in one.store.done():
+        return {"title": one.label, "note": "this run has no predictions for the video", "tracks": []}
+    everything = sorted(enumerate(one.store.read_video(video.id)), key=lambda item: (-item[1].score, item[0]))
+    objects = {t.id: number for number, t in enumerate(truth or ())}
+    called = {t.id: names[t.category_id] for t in truth or ()}
+    known = one.verdicts.of_video(video.id) if one.verdicts is not None else {}
+    own = len(objects)
+    drawn = []
+    for row, track in everything[:TRACKS]:
+        kind, truth_id = known.get(row, ("", None))
+        number = objects.get(truth_id, own) if truth_id is not None else own
+        own += number == own
+        note = VERDICTS.get(kind, kind).format(called.get(truth_id, "?") if truth_id is not None else "")
+        more = {"score": round(track.score, 4), "note": note, "on": len(drawn) < max(SHOWN, len(objects))}
+        drawn.append(_drawn(names.get(track.category_id, "?"), track.masks, number, indices, size, **more))
+    note = _count(len(everything), "track")
+    if len(everything) > len(drawn):
+        note += f", the {len(drawn)} with the highest scores are here"
+    return {"title": one.label, "note": note, "tracks": drawn}
+
+
+def _truth_pane(
+    truth: Sequence[TruthTrack],
+    shown: Sequence[Shown],
+    video: Video,
+    names: Mapping[int, str],
+    indices: Sequence[int],
+    size: tuple[int, int],
+) -> dict[str, Any]:
+    """The annotated objects, with those runs that missed them."""
+    judged = [one for one in shown if one.verdicts is not None and video.id in one.store.done()]
+    hits = [
+        {truth_id for kind, truth_id in one.verdicts.of_video(video.id).values() if kind == HIT}
+        for one in judged
+        if one.verdicts is not None
+    ]
+    drawn = []
+    for number, track in enumerate(truth):
+        missing = [one.label for one, found in zip(judged, hits, strict=True) if track.id not in found]
+        note = f"missed by {' and '.join(missing)}" if missing else "found" if judged else ""
+        drawn.append(_drawn(names[track.category_id], track.masks, number, indices, size, note=note, on=True))
+    return {"title": "Truth", "note": _count(len(truth), "object"), "tracks": drawn}
+
+
+def _drawn(
+    name: str, masks: Sequence[Rle | None], number: int, indices: Sequence[int], size: tuple[int, int], **more: Any
+) -> dict[str, Any]:
+    """A track as the script draws it; ``masks`` may be shorter than the video."""
+    here = [masks[index] if index < len(masks) else None for index in indices]
+    tint = "#{:02x}{:02x}{:02x}".format(*colour(number))
+    paths = ["" if mask is None else outline(mask, *size) for mask in here]
+    return {"name": plain(name), "colour": tint, "paths": paths, **more}
