@@ -6,14 +6,28 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations
+from harness.rle import Ints
+from harness.scoring import class_agnostic_overlap
 from harness.scoring.calibration import Calibration
-from harness.scoring.errors_breakdown import Breakdown
-from harness.scoring.protocols import Protocol
+from harness.scoring.class_agnostic_overlap import Meetings, meet
+from harness.scoring.error_kinds import KINDS, gather
+from harness.scoring.errors_breakdown import Breakdown, Judged, break_down
+from harness.scoring.from_store import ShardGroup, Shards, read_shards, row_of_record
+from harness.scoring.matched_tracks import MatchedTracks, matched_tracks
+from harness.scoring.overlap import MaskRules, Overlaps, Truths, concatenate, overlap
+from harness.scoring.protocols import Protocol, named
+from harness.scoring.score import LOWEST_THRESHOLD, in_parallel, refuse_missing_fields, select
 from harness.scoring.slices import Slicing
+from harness.warnings import Warnings
 
 if TYPE_CHECKING:
     from harness.store import PredictionStore
+
+HIT, IGNORED = "hit", "ignored"
 
 
 @dataclass(frozen=True)
@@ -64,4 +78,45 @@ def analyse(
 
     Raises `UserError` as `harness.scoring.score.score_store` does.
     """
-    raise NotImplementedError
+    chosen = named(protocol)
+    truths = Truths(annotations if videos is None else annotations.restrict(videos))
+    refuse_missing_fields(truths, chosen)
+    selection = select(chosen, truths)
+    overlaps, meetings = _read(chosen, truths, np.unique(selection.row[~selection.ignored]), store)
+    matched = matched_tracks(truths, selection, overlaps, 0, chosen.quirks, chosen.ranges[0])
+    evidence = gather(truths, matched, overlaps, meetings)
+    breakdown, judged = break_down(truths, matched, overlaps, evidence, chosen.quirks)
+    return Analysis(chosen.name, chosen.version, breakdown, {}, {}, _verdicts(truths, matched, overlaps, judged))
+
+
+def _read(chosen: Protocol, truths: Truths, rows: Ints, store: PredictionStore) -> tuple[Overlaps, Meetings]:
+    """Overlaps with the truth of the own category, as they are scored, and with that of any; ``rows`` are met."""
+    rules = MaskRules(chosen.quirks.shorter_list_wins, chosen.quirks.wrong_size_vanishes)
+    shards = Shards(store)
+    folder = str(shards.folder)
+
+    def work(group: ShardGroup) -> tuple[Overlaps, Meetings]:
+        batch = read_shards(group, truths, shards.folder, Warnings(False), every_mask=True)
+        return overlap(truths, batch, (rules,), LOWEST_THRESHOLD, folder), meet(truths, rows, batch, rules, folder)
+
+    parts = list(in_parallel(work, shards))
+    if not sum(len(overlaps.score) for overlaps, _ in parts):
+        raise UserError(folder, "holds no predictions", "run again")
+    return concatenate([overlaps for overlaps, _ in parts]), class_agnostic_overlap.concatenate([m for _, m in parts])
+
+
+def _verdicts(truths: Truths, matched: MatchedTracks, overlaps: Overlaps, judged: Judged) -> Verdicts:
+    record = overlaps.record[matched.track]
+    names = (*KINDS, HIT, IGNORED)
+    taken = matched.taken[0]
+    code = np.where(judged.kinds.code >= 0, judged.kinds.code, names.index(IGNORED))
+    code = np.where(matched.hit[0], names.index(HIT), code)
+    row = np.where(judged.kinds.code >= 0, judged.kinds.truth, matched.row[taken] if len(matched.row) else -1)
+    order = np.argsort(record, kind="stable")
+    ids = [r.id for r in truths.truth.records]
+    return Verdicts(
+        tuple(truths.video_ids[overlaps.video[matched.track[order]]].tolist()),
+        tuple(row_of_record(record[order]).tolist()),
+        tuple(names[c] for c in code[order].tolist()),
+        tuple(ids[r] if r >= 0 else None for r in row[order].tolist()),
+    )

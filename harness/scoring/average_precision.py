@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -117,8 +117,11 @@ def evaluate(
     precision_caps: tuple[int, ...] = (100,),
     equal_lengths: bool = False,
     with_scores: bool = False,
+    of_tracks: Mapping[str, Floats] | None = None,
 ) -> Curves:
     """Match and accumulate every category that has truth. ``rules`` is the row of ``overlaps`` to use.
+
+    Ranges may bound tracks by their area and length, and by further quantities ``of_tracks (tracks,)``.
 
     ``equal_lengths`` refuses tracks whose number of frames differs from a truth they could match, as OVIS does.
     Scores at the recall points are kept only ``with_scores``.
@@ -146,7 +149,7 @@ def evaluate(
 
     ignored = np.empty((len(ranges), len(row)), np.bool_)
     outside = np.zeros((len(ranges), len(track)), np.bool_)
-    quantities = _track_quantities(overlaps, rules, quirks)
+    quantities = _track_quantities(overlaps, rules, quirks) | dict(of_tracks or {})
     for r, bounds in enumerate(ranges):
         value = selection.quantities[bounds.quantity][entry]
         ignored[r] = selection.ignored[entry] | (value < bounds.low) | (value > bounds.high)

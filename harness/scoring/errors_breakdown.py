@@ -5,22 +5,46 @@ Kinds, rules and repairs are defined in ``docs/error-analysis.md``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-CLASSIFICATION = "classification"
-LOCALISATION = "localisation"
-IDENTITY = "identity"
-TEMPORAL = "temporal extent"
-BOTH = "both"
-DUPLICATE = "duplicate"
-BACKGROUND = "background"
-MISSED = "missed"
-KINDS = (CLASSIFICATION, LOCALISATION, IDENTITY, TEMPORAL, BOTH, DUPLICATE, BACKGROUND, MISSED)
-"""All kinds, in the order in which they are shown. `MISSED` is of truths, the others are of tracks."""
+import numba
+import numpy as np
+
+from harness.rle import Ints
+from harness.scoring.average_precision import Flags
+from harness.scoring.error_kinds import (
+    BACKGROUND,
+    BOTH,
+    CLAIMING,
+    CLASSIFICATION,
+    CODE,
+    DUPLICATE,
+    IDENTITY,
+    KINDS,
+    LOCALISATION,
+    MISSED,
+    TEMPORAL,
+    Evidence,
+    Kinds,
+    kinds_at,
+)
+from harness.scoring.from_store import row_of_record
+from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, precision_at
+from harness.scoring.matched_tracks import MatchedTracks
+from harness.scoring.overlap import Floats, Overlaps, Truths
+from harness.scoring.quirks import Quirks
+
+__all__ = [
+    "BACKGROUND", "BOTH", "CLASSIFICATION", "DUPLICATE", "EXAMPLES", "FALSE_NEGATIVES", "FALSE_POSITIVES", "IDENTITY",
+    "KINDS", "LOCALISATION", "MISSED", "SUMMARIES", "TEMPORAL", "Breakdown", "ErrorKind", "Example", "break_down",
+]  # fmt: skip
+
 FALSE_POSITIVES = "false positives"
 FALSE_NEGATIVES = "false negatives"
 SUMMARIES = (FALSE_POSITIVES, FALSE_NEGATIVES)
 """TIDE's two repairs of everything."""
+EXAMPLES = 20
+"""Most examples given of a kind."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +64,9 @@ class ErrorKind:
 
     ``dap50`` is AP50 after the repair minus AP50 before, ``dap`` the mean of such differences over the ten IoU
     thresholds, each with its own kinds; ``None`` where AP is undefined. ``count`` is how many there are at IoU 0.5,
-    ``free`` how many of them cost nothing, being tracks of a category without truth. ``examples`` are some of them,
-    the highest scores first; a missed truth has none, so the first in the file.
+    ``free`` how many of them cost nothing, being tracks of a category without truth. ``truths`` counts the truths not
+    found that the kind answers for. ``examples`` are some errors, the highest scores first; a missed truth has none,
+    so the first in the file.
     """
 
     kind: str
@@ -49,6 +74,7 @@ class ErrorKind:
     dap: float | None
     count: int
     free: int
+    truths: int
     examples: tuple[Example, ...]
 
 
@@ -56,10 +82,197 @@ class ErrorKind:
 class Breakdown:
     """The errors of one run: ``ap50`` and ``ap`` before any repair are the protocol's own AP50 and AP.
 
-    ``kinds`` has one entry for each of `KINDS`, ``summaries`` one for each of `SUMMARIES` (without examples).
+    ``kinds`` has one entry for each of `KINDS`, ``summaries`` one for each of `SUMMARIES` (without examples). At IoU
+    0.5, ``truths`` are to be found and ``found`` are; ``tracks`` took part and ``hits`` are right.
     """
 
     ap50: float | None
     ap: float | None
+    truths: int
+    found: int
+    tracks: int
+    hits: int
     kinds: dict[str, ErrorKind]
     summaries: dict[str, ErrorKind]
+
+
+@dataclass(frozen=True)
+class State:
+    """What AP is computed from at one threshold: tracks by category, and how many truths each category has.
+
+    ``category (tracks,)`` is -1 for tracks that do not count.
+    """
+
+    category: Ints
+    hit: Flags
+    miss: Flags
+    positives: Ints
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The errors at one threshold. ``found`` and ``claimed (truths,)``: which truths are found, and the track whose
+    repair would find it (-1: none)."""
+
+    kinds: Kinds
+    found: Flags
+    claimed: Ints
+
+
+def judge(evidence: Evidence, matched: MatchedTracks, scores: Floats, threshold: int) -> Judged:
+    """Give every wrong track its kind, and every truth that is not found the track of largest score that claims it.
+
+    ``scores (tracks,)``; ``threshold`` is the position in `IOU_THRESHOLDS`.
+    """
+    wrong = matched.miss[threshold] | matched.free
+    kinds = kinds_at(evidence, wrong, float(IOU_THRESHOLDS[threshold]))
+    found = np.zeros(len(matched.row), np.bool_)
+    found[matched.taken[threshold][matched.hit[threshold]]] = True
+    entry_of = np.full(len(evidence.truth_pixels), -1, np.int64)
+    entry_of[matched.row[::-1]] = np.arange(len(matched.row))[::-1]
+    claims = np.flatnonzero(np.isin(kinds.code, [CODE[kind] for kind in CLAIMING]))
+    claims = claims[np.argsort(-scores[claims], kind="stable")]
+    entry = entry_of[kinds.truth[claims]]
+    open_ = matched.positive[entry] & ~found[entry]
+    claimed = np.full(len(matched.row), -1, np.int64)
+    claimed[entry[open_][::-1]] = claims[open_][::-1]  # of several the last one written stays: the best
+    return Judged(kinds, found, claimed)
+
+
+def break_down(
+    truths: Truths, matched: MatchedTracks, overlaps: Overlaps, evidence: Evidence, quirks: Quirks
+) -> tuple[Breakdown, Judged]:
+    """The breakdown, and the errors at IoU 0.5."""
+    average = _Average(truths, matched, overlaps, quirks)
+    base, first = [], None
+    gains: dict[str, list[float | None]] = {name: [] for name in (*KINDS, *SUMMARIES)}
+    for threshold in range(len(IOU_THRESHOLDS)):
+        judged = judge(evidence, matched, average.score, threshold)
+        first = first or judged
+        state = average.state(threshold)
+        base.append(average.precision(state))
+        before = average.of(base[-1], state.positives)
+        for name, gain in gains.items():
+            after = average.repaired(state, judged, name)
+            value = average.of(average.precision(after), after.positives)
+            gain.append(None if value is None or before is None else value - before)
+    assert first is not None
+    positives = average.state(0).positives
+    told = _Told(truths, matched, overlaps, first)
+    means = {name: (gain[0], None if None in gain else float(np.mean(gain))) for name, gain in gains.items()}
+    breakdown = Breakdown(
+        ap50=average.of(base[0], positives),
+        ap=average.of(np.concatenate(base), positives),
+        truths=int(matched.positive.sum()),
+        found=int((first.found & matched.positive).sum()),
+        tracks=len(matched.track),
+        hits=int(matched.hit[0].sum()),
+        kinds={kind: ErrorKind(kind, *means[kind], *told.kind(kind)) for kind in KINDS},
+        summaries={name: ErrorKind(name, *means[name], *told.summary(name)) for name in SUMMARIES},
+    )
+    return breakdown, first
+
+
+class _Average:
+    """AP of tracks whose errors may be repaired, by the protocol's own arithmetic."""
+
+    def __init__(self, truths: Truths, matched: MatchedTracks, overlaps: Overlaps, quirks: Quirks) -> None:
+        self._matched, self._quirks = matched, quirks
+        self._owned = np.unique(truths.category[matched.row])
+        self._of_truth = np.searchsorted(self._owned, truths.category[matched.row])
+        category = np.searchsorted(self._owned, overlaps.category[matched.track])
+        self._of_track = np.where(matched.free, -1, category)
+        self._video = overlaps.video[matched.track]
+        self.score = overlaps.score[matched.track]
+
+    def state(self, threshold: int) -> State:
+        """Nothing repaired."""
+        positives = self._count(self._matched.positive)
+        return State(self._of_track, self._matched.hit[threshold], self._matched.miss[threshold], positives)
+
+    def repaired(self, state: State, judged: Judged, name: str) -> State:
+        """All errors of a kind, or of a summary, repaired."""
+        if name == FALSE_POSITIVES:
+            return replace(state, miss=np.zeros_like(state.miss))
+        if name == FALSE_NEGATIVES:
+            return replace(state, positives=self._count(self._matched.positive & judged.found))
+        if name == MISSED:
+            missed = self._matched.positive & ~judged.found & (judged.claimed < 0)
+            return replace(state, positives=state.positives - self._count(missed))
+        repaired = judged.kinds.code == CODE[name]
+        hit, category = state.hit.copy(), state.category.copy()
+        entry = np.flatnonzero(judged.claimed >= 0)
+        entry = entry[repaired[judged.claimed[entry]]]
+        hit[judged.claimed[entry]] = True
+        category[judged.claimed[entry]] = self._of_truth[entry]
+        return State(category, hit, state.miss & ~repaired, state.positives)
+
+    def precision(self, state: State) -> Floats:
+        """Precision ``(recall points, categories)``."""
+        track = np.flatnonzero(state.category >= 0)
+        order = track[np.lexsort((track, self._video[track], -self.score[track], state.category[track]))]
+        first = np.searchsorted(state.category[order], np.arange(len(self._owned) + 1))
+        out = np.zeros((len(RECALL_POINTS), len(self._owned)))
+        epsilon = EPSILON if self._quirks.epsilon_in_precision else 0.0
+        _curves(first, state.hit[order], state.miss[order], self.score[order], state.positives, RECALL_POINTS, epsilon,
+                not self._quirks.ties_by_file_order, out)  # fmt: skip
+        return out
+
+    def of(self, precision: Floats, positives: Ints) -> float | None:
+        """The mean over the categories that have positives: AP, of precision at one or several thresholds."""
+        rows = np.flatnonzero(positives > 0)
+        return float(precision.mean(0)[rows].mean()) if len(rows) else None
+
+    def _count(self, truths: Flags) -> Ints:
+        return np.bincount(self._of_truth[truths], minlength=len(self._owned))
+
+
+@numba.njit(cache=True, nogil=True)
+def _curves(first, hit, miss, score, positives, recall_points, epsilon, join_ties, out):
+    for k in range(len(first) - 1):
+        if positives[k] > 0:
+            mine = slice(first[k], first[k + 1])
+            precision_at(hit[mine], miss[mine], score[mine], positives[k], recall_points, epsilon, join_ties,
+                         out[:, k], score[:0])  # fmt: skip
+
+
+class _Told:
+    """Counts and examples of the errors at IoU 0.5: count, free ones, truths, examples."""
+
+    def __init__(self, truths: Truths, matched: MatchedTracks, overlaps: Overlaps, judged: Judged) -> None:
+        self._truths, self._matched, self._judged = truths, matched, judged
+        self._overlaps = overlaps
+        self._not_found = matched.positive & ~judged.found
+
+    def kind(self, kind: str) -> tuple[int, int, int, tuple[Example, ...]]:
+        matched, code = self._matched, self._judged.kinds.code
+        claimed = self._judged.claimed[self._not_found]
+        if kind == MISSED:
+            missed = np.flatnonzero(self._not_found & (self._judged.claimed < 0))
+            rows = sorted(matched.row[missed].tolist())
+            return len(rows), 0, len(rows), tuple(self._missed(row) for row in rows[:EXAMPLES])
+        mine = np.flatnonzero(code == CODE[kind])
+        answered = int((code[claimed[claimed >= 0]] == CODE[kind]).sum())
+        score = self._overlaps.score[matched.track[mine]]
+        record = self._overlaps.record[matched.track[mine]]
+        best = mine[np.lexsort((record, -score))][:EXAMPLES].tolist()
+        return len(mine), int(matched.free[mine].sum()), answered, tuple(self._example(i) for i in best)
+
+    def summary(self, name: str) -> tuple[int, int, int, tuple[Example, ...]]:
+        missing = int(self._not_found.sum())
+        if name == FALSE_NEGATIVES:
+            return missing, 0, missing, ()
+        return int((self._judged.kinds.code >= 0).sum()), int(self._matched.free.sum()), 0, ()
+
+    def _missed(self, row: int) -> Example:
+        record = self._truths.truth.records[row]
+        return Example(record.video_id, None, record.id, None)
+
+    def _example(self, i: int) -> Example:
+        track, truth = int(self._matched.track[i]), int(self._judged.kinds.truth[i])
+        return Example(
+            int(self._truths.video_ids[self._overlaps.video[track]]),
+            int(row_of_record(self._overlaps.record[track : track + 1])[0]),
+            self._truths.truth.records[truth].id if truth >= 0 else None,
+            float(self._overlaps.score[track]),
+        )

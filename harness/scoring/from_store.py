@@ -14,13 +14,14 @@ import numpy as np
 
 from harness import rle
 from harness.errors import UserError
-from harness.rle import MaskTable
+from harness.rle import Ints, MaskTable
 from harness.scoring.overlap import TrackBatch, Truths
 from harness.store import PredictionStore
 from harness.warnings import Warnings
 
 SHARDS_AT_ONCE = 16
 GROUPS_AHEAD = 24
+_ROW_BITS = 20
 KINDS = {
     "category_id": np.int64, "score": np.float64, "height": np.int32, "width": np.int32, "area_sum": np.int64,
     "area_frames": np.int32,
@@ -65,10 +66,13 @@ class Shards:
             self._pool.shutdown(cancel_futures=True)
 
 
-def read_shards(group: ShardGroup, truths: Truths, folder: Path, warnings: Warnings) -> TrackBatch:
-    """Turn some videos' shards into a `TrackBatch`. Records are numbered by video and row, in that order.
+def read_shards(
+    group: ShardGroup, truths: Truths, folder: Path, warnings: Warnings, every_mask: bool = False
+) -> TrackBatch:
+    """Turn some videos' shards into a `TrackBatch`. Records are numbered by video and row, see `row_of_record`.
 
-    Videos that the annotations do not have are left out. Raises `UserError` for categories that they do not have.
+    With ``every_mask`` it has the masks of categories without truth too. Videos that the annotations do not have are
+    left out. Raises `UserError` for categories that they do not have.
     """
     known = set(truths.video_ids.tolist())
     videos = [video for video in group.videos if video in known]
@@ -87,18 +91,23 @@ def read_shards(group: ShardGroup, truths: Truths, folder: Path, warnings: Warni
     if len(odd):
         where = f"{folder}, video {video_ids[odd[0]]}, track {row[odd[0]]}"
         warnings.add("score outside [0, 1]", where, len(odd))
-    has_masks = truths.owned[category]
+    has_masks = truths.owned[category] | every_mask
     masks = _join(parts, has_masks)
     return TrackBatch(
         np.searchsorted(truths.video_ids, video_ids),
         category,
         score,
-        row + (video_ids << 20),
+        row + (video_ids << _ROW_BITS),
         has_masks,
         masks,
         np.concatenate([p.column("area_sum") for p in parts]),
         np.concatenate([p.column("area_frames") for p in parts]),
     )
+
+
+def row_of_record(record: Ints) -> Ints:
+    """The row in its video's shard, of records that `read_shards` has numbered."""
+    return record & ((1 << _ROW_BITS) - 1)
 
 
 class _Shard:

@@ -200,7 +200,7 @@ def _track_areas(owners, video, sizes, track, frame_mask, height, width, area, v
 
 
 @numba.njit(cache=True, nogil=True)
-def _sum_areas(rows_d, rows_g, h, w, height_d, width_d, area_d, height_g, width_g, area_g, variants, sums):
+def sum_areas(rows_d, rows_g, h, w, height_d, width_d, area_d, height_g, width_g, area_g, variants, sums):
     """Add the areas that enter the union of two tracks to ``sums (rules,)``; return the most they can share."""
     most = np.int64(0)
     for f in range(len(rows_g)):  # frames behind the annotated ones do not exist
@@ -245,7 +245,7 @@ def _overlap_pairs(masks, area_d, truths, area_g, rows, first_truth, paired, fir
             for j in range(len(mine)):
                 rows_g = frame_g[track_g[mine[j]] : track_g[mine[j] + 1]]
                 sums[:] = 0
-                most = _sum_areas(rows_d, rows_g, h, w, height_d, width_d, area_d, height_g, width_g, area_g,
+                most = sum_areas(rows_d, rows_g, h, w, height_d, width_d, area_d, height_g, width_g, area_g,
                                   variants, sums)  # fmt: skip
                 at = offset[tracks[i]] + j
                 least = sums[0]

@@ -142,7 +142,7 @@ def _score(
     corrected = chosen if chosen.name.endswith("-corrected") else chosen.corrected()
     pair = (chosen, corrected)
     rules = tuple(MaskRules(p.quirks.shorter_list_wins, p.quirks.wrong_size_vanishes) for p in pair)
-    _refuse_missing_fields(truths, chosen)
+    refuse_missing_fields(truths, chosen)
     groups = chosen.groups(truths.annotations.categories)
     parts = []
     for part, found in batches(rules):
@@ -244,7 +244,7 @@ def _occlusion(record: AnnotationRecord, path: str) -> float:
     return float(np.mean(values[len(values) // 2 :]))
 
 
-def _refuse_missing_fields(truths: Truths, chosen: Protocol) -> None:
+def refuse_missing_fields(truths: Truths, chosen: Protocol) -> None:
     for record in truths.truth.records:
         for name in chosen.needs:
             value = getattr(record, name)
