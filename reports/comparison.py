@@ -24,7 +24,10 @@ from harness.scoring.overlap import Floats
 
 @dataclass(frozen=True)
 class Interval:
-    """A number with the 95 % percentile interval and the standard error that the bootstrap gives it."""
+    """A number with the 95 % interval and the standard error that the bootstrap gives it.
+
+    The bounds are percentiles of the replicates, shifted so that their mean is the value.
+    """
 
     value: float | None
     low: float | None
@@ -48,7 +51,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Difference:
-    """A run minus the reference: value with interval, two-sided p-value in ``(0, 1]``, and ``detectable``, the
+    """A run minus the reference: value with 95 % percentile interval, two-sided p-value in ``(0, 1]``, and ``detectable``, the
     smallest true difference that videos like these would show at the level 0.05 in four of five cases (power 80 %)."""
 
     value: float | None
@@ -213,11 +216,12 @@ def _sample(table: MatchTable, replicates: Replicates) -> _Sample:
 
 
 def _measured(run: RunFiles, sample: _Sample) -> Measured:
-    metrics = {
-        key: Interval(_number(values[0]), *bootstrap.estimate(sample.resampled(values)))
-        for key, values in sample.series.items()
-    }
+    metrics = {key: _interval(_number(values[0]), sample.resampled(values)) for key, values in sample.series.items()}
     return Measured(run.label, str(run.folder), run.record["model"], metrics)
+
+
+def _interval(value: float | None, resampled: Floats) -> Interval:
+    return Interval(value, *(bootstrap.NOTHING if value is None else bootstrap.centred(value, resampled)))
 
 
 def _pair(first: RunFiles, reference: _Sample, other: RunFiles, run: _Sample) -> Pair:
