@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,14 +19,16 @@ import msgspec
 from pydantic import BaseModel
 
 from harness.durable import discard_unfinished, write_json
-from harness.engines.local import ATTEMPTS, Event, run_videos, seed_chance
+from harness.engines.local import ATTEMPTS, Event, InProcess
+from harness.engines.progress import Progress, written
+from harness.engines.recipe import Engine, EngineMaker, Recipe
 from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, UserError
 from harness.export import write_submission
 from harness.provenance import environment, file_digest
 from harness.results import score_predictions, write_results
 from harness.run_folder import FORMAT, SUBMISSION, content_digest, locked, logged_to, remove_content
 from harness.store import PredictionStore
-from harness.types import Dataset, ForesightedModel, LoadContext, ModelPlugin, Video
+from harness.types import Dataset, LoadContext, ModelPlugin, Video
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +117,12 @@ class Run:
         return self.checkpoint or (shipped(self.dataset.name) if shipped is not None else None)
 
     @property
+    def recipe(self) -> Recipe:
+        """How its model is loaded."""
+        context = LoadContext(self.dataset, self.device, self.precision, self.weights, self.seed)
+        return Recipe(self.plugin, self.config, context)
+
+    @property
     def store(self) -> PredictionStore:
         return PredictionStore(self.folder / "predictions")
 
@@ -146,32 +154,38 @@ def execute(
     on_event: Callable[[Event], None] = lambda event: None,
     fresh: bool = False,
     strict: bool = False,
+    engine: EngineMaker = InProcess,
 ) -> Outcome:
     """Run what is not done yet, score all of it, and write the run folder.
 
-    ``fresh`` removes what the folder has before; ``strict`` makes warnings of scoring errors. Raises `UserError` for a
-    model that does not load, a folder that another process runs, and a disk that is full.
+    ``fresh`` removes what the folder has before; ``strict`` makes warnings of scoring errors; ``engine`` says who runs
+    the model. Raises `UserError` for a model that does not load, a folder that another process runs, and a disk that
+    is full.
     """
-    tracker = tracker or NullTracker()
-    model = _load(run) if fresh or _pending(run) else None
-    with locked(run.folder):
-        if fresh:
-            remove_content(run.folder)
-            _remove_scratch(run)
-        discard_unfinished(run.folder)
-        discard_unfinished(run.store.folder)
-        _write_configuration(run)
-        with logged_to(run.folder / "run.log"):
-            log.info("run %s, content %s, process %s", run.folder.name, run.digest, os.getpid())
-            tracker.start({**_names(run), "folder": str(run.folder)})
-            warnings: list[str] = []
-            try:
-                failed = _predict(run, model, on_event)
-                outcome = _conclude(run, failed, tracker, strict)
-            finally:
-                warnings = tracker.finish()
-            for line in warnings:
-                log.warning("%s", line)
+    tracker, progress = tracker or NullTracker(), Progress()
+    with closing(engine(run.recipe, run.store, progress)) as made:
+        if fresh or _pending(run):
+            made.load()
+        with locked(run.folder):
+            if fresh:
+                remove_content(run.folder)
+                _remove_scratch(run)
+            discard_unfinished(run.folder)
+            discard_unfinished(run.store.folder)
+            _write_configuration(run)
+            with logged_to(run.folder / "run.log"):
+                log.info("run %s, content %s, process %s", run.folder.name, run.digest, os.getpid())
+                tracker.start({**_names(run), "folder": str(run.folder)})
+                warnings: list[str] = []
+                try:
+                    with written(progress, run.folder):
+                        failed = _predict(run, made, progress, on_event)
+                        made.close()  # scoring needs no workers, and may need their memory
+                        outcome = _conclude(run, failed, tracker, strict)
+                finally:
+                    warnings = tracker.finish()
+                for line in warnings:
+                    log.warning("%s", line)
     return outcome
 
 
@@ -182,12 +196,6 @@ def _names(run: Run) -> dict[str, str]:
 def _pending(run: Run) -> list[Video]:
     done = run.store.done()
     return [v for v in run.videos if v.id not in done]
-
-
-def _load(run: Run) -> Any:
-    seed_chance(run.seed)
-    context = LoadContext(run.dataset, run.device, run.precision, run.weights, run.seed)
-    return run.plugin.load(run.config, context)
 
 
 def _write_configuration(run: Run) -> None:
@@ -208,26 +216,24 @@ def _write_configuration(run: Run) -> None:
     write_json(run.folder / "environment.json", {**environment(inputs), "device": run.device})
 
 
-def _predict(run: Run, model: Any, on_event: Callable[[Event], None]) -> list[Event]:
+def _predict(run: Run, engine: Engine, progress: Progress, on_event: Callable[[Event], None]) -> list[Event]:
     """Run the videos that are not done; return those that failed."""
     failed: list[Event] = []
     seconds: dict[str, float] = {}
     pending = _pending(run)
     log.info("%s of %s videos are done already", len(run.videos) - len(pending), len(run.videos))
     write_json(run.folder / "failures.json", {"format": FORMAT, "failed": []})
-    if pending and model is None:  # somebody removed predictions since
-        model = _load(run)
-    if pending and isinstance(model, ForesightedModel):
-        model.expect(pending, run.folder / SCRATCH)
+    progress.expect(pending)
     began = time.perf_counter()
     try:
-        for event in run_videos(model, pending, run.dataset.vocabulary, run.store, run.seed):
+        for event in engine.run(pending, run.folder / SCRATCH) if pending else ():
             if event.kind == "done":
                 log.info("video %s: %s tracks, %.3f s", event.video_id, event.tracks, event.seconds)
                 seconds[str(event.video_id)] = round(event.seconds, 6)
             elif event.kind == "failed":
                 failed.append(event)
                 log.error("video %s failed: %s\n%s", event.video_id, event.error, event.details)
+                failed.sort(key=lambda event: event.video_id)
                 write_json(run.folder / "failures.json", {"format": FORMAT, "failed": [_failure(e) for e in failed]})
             on_event(event)
     finally:

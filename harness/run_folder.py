@@ -32,6 +32,7 @@ FILES = (
     "matches.msgpack",
     "table.md",
     "timings.json",
+    "progress.json",
     SUBMISSION,
     "run.log",
     "mlflow.json",

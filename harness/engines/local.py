@@ -8,15 +8,20 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from harness.errors import UserError
 from harness.store import PredictionStore, tabulate
-from harness.types import Model, Video, Vocabulary
+from harness.types import ForesightedModel, Model, Video, Vocabulary
+
+if TYPE_CHECKING:
+    from harness.engines.progress import Progress
+    from harness.engines.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -40,38 +45,57 @@ class Event:
     bad_input: bool = False
 
 
-def run_videos(
-    model: Model, videos: Iterable[Video], vocabulary: Vocabulary, store: PredictionStore, seed: int = 0
-) -> Iterator[Event]:
-    """Run a model over videos and store their tracks; yield what became of each.
+class InProcess:
+    """The engine that runs in the calling process; see `harness.engines.recipe.Engine`."""
 
-    A video whose prediction fails is tried once more and then left out. A store that cannot be written raises
-    `UserError`: nothing that follows could be kept either.
+    def __init__(self, recipe: Recipe, store: PredictionStore, progress: Progress) -> None:
+        self._recipe, self._store, self._progress = recipe, store, progress
+        self._model: Model | None = None
+
+    def load(self) -> None:
+        """Load the model here, once."""
+        if self._model is None:
+            self._progress.worker(0, "loading", self._recipe.context.device)
+            self._model = self._recipe.load()
+
+    def run(self, videos: Sequence[Video], scratch: Path) -> Iterator[Event]:
+        """Run one video after the other, in their order; a second attempt follows the first at once."""
+        self.load()
+        assert self._model is not None
+        if isinstance(self._model, ForesightedModel):
+            self._model.expect(videos, scratch)
+        vocabulary, seed = self._recipe.context.dataset.vocabulary, self._recipe.context.seed
+        for video in videos:
+            for attempt in range(1, ATTEMPTS + 1):
+                self._progress.began(0, video)
+                event = attempt_video(self._model, video, vocabulary, self._store, seed)
+                if event.kind == "failed" and attempt < ATTEMPTS:
+                    log.info("video %s failed and is tried once more: %s", video.id, event.error)
+                    event = replace(event, kind="retried")
+                self._progress.ended(0, event)
+                yield event
+                if event.kind != "retried":
+                    break
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+def attempt_video(model: Model, video: Video, vocabulary: Vocabulary, store: PredictionStore, seed: int) -> Event:
+    """Run a model over one video and store its tracks: ``done``, or ``failed``.
+
+    A store that cannot be written raises `UserError`.
     """
-    for video in videos:
-        for attempt in range(1, ATTEMPTS + 1):
-            event = _attempt(model, video, vocabulary, store, seed, attempt)
-            yield event
-            if event.kind != "retried":
-                break
-
-
-def _attempt(
-    model: Model, video: Video, vocabulary: Vocabulary, store: PredictionStore, seed: int, attempt: int
-) -> Event:
     seed_chance(seed, video.id)
     began, frames = time.perf_counter(), len(video.frames)
     try:
         table = tabulate(video, list(model.predict(video, vocabulary)))
     # A model is anybody's code and may raise anything; what it raises is recorded and reported, and the run goes on.
     except Exception as error:
-        kind: Literal["retried", "failed"] = "retried" if attempt < ATTEMPTS else "failed"
         line = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         line, details = " ".join(line.split()), traceback.format_exc()
-        if kind == "retried":
-            log.info("video %s failed and is tried once more: %s", video.id, line)
         seconds = time.perf_counter() - began
-        return Event(kind, video.id, seconds, frames, 0, line, details, isinstance(error, UserError))
+        return Event("failed", video.id, seconds, frames, 0, line, details, isinstance(error, UserError))
     store.write_table(video, table)
     return Event("done", video.id, time.perf_counter() - began, frames, len(table))
 

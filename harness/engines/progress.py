@@ -1,0 +1,195 @@
+"""What the workers of a run do, kept in ``progress.json`` for whoever watches from anywhere; see `engines.status`."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from harness.types import Video
+
+if TYPE_CHECKING:
+    from harness.engines.local import Event
+
+FILE = "progress.json"
+BEAT_SECONDS = 5.0
+"""So often the file is written even if nothing happens: it says that the run lives."""
+_LOOK_SECONDS = 1.0
+
+Doing = Literal["loading", "idle", "working", "lost"]
+
+
+class WorkerProgress(msgspec.Struct):
+    """One worker. ``seconds`` is the time it spent on ended videos, ``video_seconds`` on the one it works on.
+
+    ``losses`` counts how often its process was lost and replaced.
+    """
+
+    device: str = ""
+    state: Doing = "loading"
+    host: str = ""
+    pid: int = 0
+    video: int | None = None
+    video_seconds: float = 0.0
+    done: int = 0
+    failed: int = 0
+    frames: int = 0
+    seconds: float = 0.0
+    losses: int = 0
+
+
+class Snapshot(msgspec.Struct):
+    """``progress.json``: one session of a run, from its start to ``written`` (seconds since 1970 on its host).
+
+    ``videos`` were to be done in this session. ``work`` is the share of them that has ended, in ``[0, 1]``, by
+    `expected_cost`. ``seconds`` is since the first video began. ``state`` is ``stopped`` after an interruption or an
+    error.
+    """
+
+    format: Literal[1] = 1
+    state: Literal["running", "ended", "stopped"] = "running"
+    host: str = ""
+    pid: int = 0
+    written: float = 0.0
+    videos: int = 0
+    done: int = 0
+    failed: int = 0
+    frames: int = 0
+    work: float = 0.0
+    seconds: float = 0.0
+    workers: list[WorkerProgress] = msgspec.field(default_factory=list)
+
+
+def expected_cost(video: Video) -> int:
+    """What a video is expected to cost, in pixels of all its frames: what models and decoders work on."""
+    return len(video.frames) * video.height * video.width
+
+
+class Progress:
+    """What the workers of a run do at the moment. Engines tell; `written` writes it down."""
+
+    def __init__(self) -> None:
+        self._snapshot = Snapshot(host=socket.gethostname(), pid=os.getpid())
+        self._lock = threading.Lock()
+        self._costs: dict[int, int] = {}
+        self._cost_ended = 0
+        self._session_began: float | None = None
+        self._video_began: dict[int, float] = {}
+        self.changes = 0
+        """Grows with every change."""
+
+    def expect(self, videos: Sequence[Video]) -> None:
+        """These videos are to be done in this session."""
+        with self._changed() as now:
+            self._costs = {video.id: expected_cost(video) for video in videos}
+            now.videos = len(videos)
+
+    def worker(self, number: int, state: Doing, device: str = "", host: str = "", pid: int = 0) -> None:
+        """A worker has changed; empty values leave what was known before."""
+        with self._changed():
+            worker = self._worker(number)
+            worker.state, worker.video = state, None
+            worker.device, worker.host, worker.pid = device or worker.device, host or worker.host, pid or worker.pid
+            worker.losses += state == "lost"
+            self._video_began.pop(number, None)
+
+    def began(self, number: int, video: Video) -> None:
+        """A worker has begun a video."""
+        with self._changed():
+            self._video_began[number] = time.monotonic()
+            if self._session_began is None:
+                self._session_began = self._video_began[number]
+            worker = self._worker(number)
+            worker.state, worker.video = "working", video.id
+
+    def ended(self, number: int, event: Event) -> None:
+        """A worker has ended a video, well or not."""
+        with self._changed() as now:
+            worker = self._worker(number)
+            if worker.state == "working":  # else its process was lost over the video, and another one is on its way
+                worker.state, worker.video = "idle", None
+            worker.seconds += event.seconds
+            worker.done += event.kind == "done"
+            worker.failed += event.kind != "done"
+            worker.frames += event.frames if event.kind == "done" else 0
+            self._video_began.pop(number, None)
+            if event.kind != "retried":
+                now.done += event.kind == "done"
+                now.failed += event.kind == "failed"
+                now.frames += event.frames if event.kind == "done" else 0
+                self._cost_ended += self._costs.get(event.video_id, 0)
+
+    def snapshot(self) -> Snapshot:
+        """How things are now."""
+        with self._lock:
+            now, clock = self._snapshot, time.monotonic()
+            now.seconds = 0.0 if self._session_began is None else round(clock - self._session_began, 3)
+            now.work = self._cost_ended / max(sum(self._costs.values()), 1)
+            now.written = round(time.time(), 3)
+            for number, worker in enumerate(now.workers):
+                worker.video_seconds = round(clock - self._video_began.get(number, clock), 3)
+            return msgspec.convert(msgspec.to_builtins(now), Snapshot)
+
+    def end(self, state: Literal["ended", "stopped"]) -> None:
+        """The session has come to its end."""
+        with self._changed() as now:
+            now.state = state
+
+    @contextmanager
+    def _changed(self) -> Iterator[Snapshot]:
+        with self._lock:
+            self.changes += 1
+            yield self._snapshot
+
+    def _worker(self, number: int) -> WorkerProgress:
+        workers = self._snapshot.workers
+        while len(workers) <= number:
+            workers.append(WorkerProgress())
+        return workers[number]
+
+
+@contextmanager
+def written(progress: Progress, folder: Path) -> Iterator[None]:
+    """Keep ``progress.json`` in a folder up to date, at most once a second, from a thread of its own.
+
+    It is for watching only: where it cannot be written, the run goes on without it.
+    """
+    over = threading.Event()
+    _write(folder / FILE, progress.snapshot())
+    thread = threading.Thread(target=_keep, args=(progress, folder / FILE, over), name="progress", daemon=True)
+    thread.start()
+    state: Literal["ended", "stopped"] = "stopped"
+    try:
+        yield
+        state = "ended"
+    finally:
+        over.set()
+        thread.join()
+        progress.end(state)
+        _write(folder / FILE, progress.snapshot())
+
+
+def _keep(progress: Progress, path: Path, over: threading.Event) -> None:
+    seen, beat = progress.changes, time.monotonic()
+    while not over.wait(_LOOK_SECONDS):
+        if progress.changes != seen or time.monotonic() - beat >= BEAT_SECONDS:
+            seen, beat = progress.changes, time.monotonic()
+            _write(path, progress.snapshot())
+
+
+def _write(path: Path, snapshot: Snapshot) -> None:
+    """Whole or not at all, but not flushed to the disk: nothing is lost with it."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with suppress(OSError):
+        try:
+            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(snapshot), indent=1) + b"\n")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
