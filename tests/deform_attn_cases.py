@@ -62,6 +62,15 @@ def make(
     )
 
 
+def from_offsets(arguments: Arguments) -> tuple[Arguments, Tensor]:
+    """The same samples for the fused operator: offsets and logits in place of locations and weights; the centres."""
+    value, shapes, locations, weights = arguments
+    draw = torch.Generator().manual_seed(9)
+    centres = torch.rand(locations.shape[1], 2, generator=draw).to(locations.dtype)
+    offsets = (locations - centres[:, None, None, None]) * shapes.flip(-1)[:, None]
+    return Arguments(value, shapes, offsets, weights.log()), centres
+
+
 def encoder_like(sizes: list[tuple[int, int]], batch: int = 1, heads: int = 8, dim: int = 32) -> Arguments:
     """The pixel decoder's arguments: each pixel of each level is a query that looks a few pixels around itself."""
     draw = torch.Generator().manual_seed(0)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.models.mask2former.position_encoding import sine_position_encoding
-from harness.models.ops.deform_attn import deformable_attention
+from harness.models.ops.deform_attn import fused_deformable_attention
 
 
 class FeatureMaps(NamedTuple):
@@ -78,10 +78,9 @@ class MultiScaleDeformableAttention(nn.Module):
             value = value.masked_fill(padding[:, None], 0.0)
         value = value.view(batch, -1, self.heads, dim // self.heads)
         offsets = self.sampling_offsets(query).view(*head_shape, 2)
-        weights = self.attention_weights(query).view(batch, queries, self.heads, -1).softmax(-1).view(head_shape)
-        size_xy = spatial_shapes.flip(-1).to(offsets.dtype)  # (levels, 2) as (width, height)
-        locations = reference_points[None, :, None, None, None, :] + offsets / size_xy[None, None, None, :, None, :]
-        attended: Tensor = self.output_proj(deformable_attention(value, spatial_shapes, locations, weights))
+        logits = self.attention_weights(query).view(head_shape)
+        sampled = fused_deformable_attention(value, spatial_shapes, offsets, logits, reference_points)
+        attended: Tensor = self.output_proj(sampled)
         return attended
 
     @torch.no_grad()

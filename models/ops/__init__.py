@@ -1,5 +1,5 @@
 """Operators behind one door each: deformable attention."""
 
-from harness.models.ops.deform_attn import deformable_attention
+from harness.models.ops.deform_attn import deformable_attention, fused_deformable_attention
 
-__all__ = ["deformable_attention"]
+__all__ = ["deformable_attention", "fused_deformable_attention"]

@@ -29,6 +29,8 @@ SHARED_BYTES = 40 * 1024
 """Shared memory that a block may take for its samples; every architecture has 48 KiB without asking."""
 SAMPLE_BYTES = 20
 """Shared memory per sampled point: four weights and a place."""
+FUSED_SAMPLE_BYTES = SAMPLE_BYTES + 4
+"""The same with the point's attention weight, which the fused kernel works out itself."""
 MOST_WARPS = 8
 
 STORED = {torch.float32: "float", torch.float16: "half_bits", torch.bfloat16: "bfloat_bits"}
@@ -41,12 +43,14 @@ class Variant(NamedTuple):
     value: torch.dtype
     """Type of value, output and their gradients."""
     point: torch.dtype
-    """Type of sampling locations, attention weights and their gradients."""
+    """Type of sampling locations, attention weights and their gradients; of offsets and logits in the fused kernel."""
     channels: int
     """Per head."""
     levels: int
     points: int
     """Per level."""
+    fused: bool = False
+    """Whether the kernel starts from offsets and logits."""
 
     @property
     def vector(self) -> int:
@@ -92,12 +96,14 @@ class Variant(NamedTuple):
             "VECTOR": self.vector,
             "LANES": self.lanes,
             "WARPS": self.warps,
+            "FUSED": int(self.fused),
         }
         types = [("VALUE_TYPE", STORED[self.value]), ("POINT_TYPE", STORED[self.point])]
         return types + [(name, str(number)) for name, number in numbers.items()]
 
     def _warp_bytes(self, lanes: int) -> int:
-        return 32 // lanes * self.levels * self.points * SAMPLE_BYTES
+        sample_bytes = FUSED_SAMPLE_BYTES if self.fused else SAMPLE_BYTES
+        return 32 // lanes * self.levels * self.points * sample_bytes
 
 
 def missing() -> str | None:

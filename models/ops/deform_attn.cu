@@ -8,6 +8,10 @@
 // and how much each corner weighs, and leaves that in shared memory; then LANES threads per query read VECTOR channels
 // each (16 bytes where the channels allow) from the four corners and add them up in float32.
 //
+// With FUSED the softmax over a query's samples and the arithmetic of reference points are done here too, so that
+// neither weights nor locations are ever written to memory: `locations` are then offsets in pixels of their level from
+// the query's own point in `centres`, and `weights` are logits. Without it `centres` is not read.
+//
 // Corners: the 2x2 block of pixels that is read always lies inside its level. Where a point is beside the border the
 // block is moved inwards and the weights move with it, so all four addresses are valid and no load needs a branch.
 
@@ -49,6 +53,7 @@ constexpr int STEPS = (CHANNELS + STEP - 1) / STEP;
 
 struct alignas(sizeof(value_t) * VECTOR) Vector { value_t item[VECTOR]; };
 struct alignas(sizeof(point_t) * 2) Location { point_t x, y; };
+struct alignas(8) Centre { float x, y; };
 static_assert(sizeof(Vector) <= 16 && CHANNELS % VECTOR == 0 && 32 % LANES == 0, "thread layout");
 
 struct Level { int height, width, start; };
@@ -57,6 +62,9 @@ struct Level { int height, width, start; };
 struct Samples {
   float4 weight[QUERIES * SAMPLES];  // corners (line, column): near near, near far, far near, far far
   int first[QUERIES * SAMPLES];      // element where the near near corner starts, or -1 where nothing is sampled
+#if FUSED
+  float attention[QUERIES * SAMPLES];  // softmax of the logits
+#endif
 };
 
 // Two neighbouring pixels along one axis, the weights of both, and the weights' derivatives by the position.
@@ -119,9 +127,106 @@ __device__ __forceinline__ int64 first_sample(const Place& at, int64 query, int6
   return ((at.image * queries + query) * heads + at.head) * SAMPLES;
 }
 
+#if FUSED
+constexpr int SHARE = (SAMPLES + LANES - 1) / LANES;  // samples that each lane of a query takes
+#define MINUS_INFINITY __int_as_float(0xff800000)
+
+__device__ __forceinline__ float largest_of_lanes(float x) {
+#pragma unroll
+  for (int offset = LANES / 2; offset > 0; offset /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, offset));
+  return x;
+}
+
+__device__ __forceinline__ float sum_of_lanes(float x) {
+#pragma unroll
+  for (int offset = LANES / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
+  return x;
+}
+
+// Softmax over the samples of each query of this warp; the lanes of a query share them.
+__device__ __forceinline__ void soften(
+    const Place& at, const point_t* __restrict__ logits, int64 queries, int64 heads, Samples& samples) {
+  int lane = threadIdx.x % LANES, mine = threadIdx.x % 32 / LANES;
+  int64 query = at.query + mine, index = first_sample(at, query, queries, heads);
+  float power[SHARE], largest = MINUS_INFINITY, sum = 0.0f;
+#pragma unroll
+  for (int k = 0; k < SHARE; ++k) {
+    int sample = k * LANES + lane;
+    power[k] = sample >= SAMPLES ? MINUS_INFINITY : query < queries ? widen(logits[index + sample]) : 0.0f;
+    largest = fmaxf(largest, power[k]);
+  }
+  largest = largest_of_lanes(largest);
+#pragma unroll
+  for (int k = 0; k < SHARE; ++k) {
+    power[k] = expf(power[k] - largest);
+    sum += power[k];
+  }
+  sum = sum_of_lanes(sum);
+#pragma unroll
+  for (int k = 0; k < SHARE; ++k) {
+    int sample = k * LANES + lane;
+    if (sample < SAMPLES) samples.attention[mine * SAMPLES + sample] = power[k] / sum;
+  }
+  __syncwarp();
+}
+
+// From gradients of the softmax's results, left in weight[i].x, to those of the logits.
+__device__ __forceinline__ void soften_backward(
+    const Place& at, point_t* __restrict__ grad_logits, int64 queries, int64 heads, const Samples& samples) {
+  int lane = threadIdx.x % LANES, mine = threadIdx.x % 32 / LANES;
+  int64 query = at.query + mine, index = first_sample(at, query, queries, heads);
+  float sum = 0.0f;
+#pragma unroll
+  for (int k = 0; k < SHARE; ++k) {
+    int sample = k * LANES + lane, i = mine * SAMPLES + sample;
+    if (sample < SAMPLES) sum = fmaf(samples.attention[i], samples.weight[i].x, sum);
+  }
+  sum = sum_of_lanes(sum);
+#pragma unroll
+  for (int k = 0; k < SHARE; ++k) {
+    int sample = k * LANES + lane, i = mine * SAMPLES + sample;
+    if (sample < SAMPLES && query < queries)
+      grad_logits[index + sample] = narrow<point_t>(samples.attention[i] * (samples.weight[i].x - sum));
+  }
+}
+#endif
+
+// Attention weight of sample i of the warp, sample `index` of all.
+__device__ __forceinline__ float attention(
+    const point_t* __restrict__ weights, int64 index, const Samples& samples, int i) {
+#if FUSED
+  return samples.attention[i];
+#else
+  return widen(weights[index]);
+#endif
+}
+
+// A coordinate of a sample in [0, 1], rounded after each step, as PyTorch does.
+__device__ __forceinline__ float coordinate(point_t stored, float centre, int size) {
+#if FUSED
+  return __fadd_rn(centre, __fdiv_rn(widen(stored), float(size)));
+#else
+  return widen(stored);
+#endif
+}
+
+// Both coordinates of sample `index`, which belongs to `query`.
+__device__ __forceinline__ void place_sample(
+    const Level& level, const point_t* __restrict__ locations, const Centre* __restrict__ centres, int64 index,
+    int64 query, Axis* x, Axis* y) {
+  Location stored = reinterpret_cast<const Location*>(locations)[index];
+  Centre centre = FUSED ? centres[query] : Centre{0.0f, 0.0f};
+  *x = place(coordinate(stored.x, centre.x, level.width), level.width);
+  *y = place(coordinate(stored.y, centre.y, level.height), level.height);
+}
+
 __device__ __forceinline__ void prepare(
-    const Place& at, const Level* levels, bool sound, const point_t* __restrict__ locations,
-    const point_t* __restrict__ weights, int64 queries, int64 heads, Samples& samples) {
+    const Place& at, const Level* levels, bool sound, const Centre* __restrict__ centres,
+    const point_t* __restrict__ locations, const point_t* __restrict__ weights, int64 queries, int64 heads,
+    Samples& samples) {
+#if FUSED
+  soften(at, weights, queries, heads, samples);
+#endif
   for (int i = threadIdx.x % 32; i < QUERIES * SAMPLES; i += 32) {
     int64 query = at.query + i / SAMPLES;
     int sample = i % SAMPLES;
@@ -130,10 +235,10 @@ __device__ __forceinline__ void prepare(
     if (sound && query < queries) {
       int64 index = first_sample(at, query, queries, heads) + sample;
       Level level = levels[sample / POINTS];
-      Location location = reinterpret_cast<const Location*>(locations)[index];
-      Axis x = place(widen(location.x), level.width), y = place(widen(location.y), level.height);
+      Axis x, y;
+      place_sample(level, locations, centres, index, query, &x, &y);
       if (x.inside && y.inside) {
-        float weight = widen(weights[index]);
+        float weight = attention(weights, index, samples, i);
         float near = weight * y.near_weight, far = weight * y.far_weight;
         corner = make_float4(near * x.near_weight, near * x.far_weight, far * x.near_weight, far * x.far_weight);
         first = (level.start + y.near * level.width + x.near) * int(heads) * CHANNELS;
@@ -165,18 +270,18 @@ __device__ __forceinline__ void write(value_t* __restrict__ to, const float (&fr
     *reinterpret_cast<Vector*>(to) = stored;
 }
 
-// value (N, S, M, D), locations (N, Lq, M, L, P, 2), weights (N, Lq, M, L, P), output (N, Lq, M * D).
+// value (N, S, M, D), centres (Lq, 2), locations (N, Lq, M, L, P, 2), weights (N, Lq, M, L, P), output (N, Lq, M * D).
 // tiles: blocks per head and image. S * M * D must be less than 2^31.
 extern "C" __global__ void __launch_bounds__(WARPS * 32) deform_attn_forward(
-    const value_t* __restrict__ value, const int64* __restrict__ shapes, const point_t* __restrict__ locations,
-    const point_t* __restrict__ weights, value_t* __restrict__ output, int64 pixels, int64 queries, int64 heads,
-    int64 tiles) {
+    const value_t* __restrict__ value, const int64* __restrict__ shapes, const Centre* __restrict__ centres,
+    const point_t* __restrict__ locations, const point_t* __restrict__ weights, value_t* __restrict__ output,
+    int64 pixels, int64 queries, int64 heads, int64 tiles) {
   __shared__ Samples shared[WARPS];
   __shared__ Level levels[LEVELS];
   Place at = locate(heads, tiles);
   Samples& samples = shared[threadIdx.x / 32];
   bool sound = read_levels(shapes, pixels, levels);
-  prepare(at, levels, sound, locations, weights, queries, heads, samples);
+  prepare(at, levels, sound, centres, locations, weights, queries, heads, samples);
 
   int lane = threadIdx.x % LANES, mine = threadIdx.x % 32 / LANES;
   int64 query = at.query + mine;
@@ -262,18 +367,19 @@ __device__ __forceinline__ void add(float* to, float weight, const float (&grad)
 
 // grad_output as output; grad_value (N, S, M, D) is float32, zeroed by the caller, and is added to by atomics, so its
 // last bits depend on their order. Each corner's dot product with grad_output is found first; the gradients of
-// location and weight follow from the four dot products, once per sample.
+// location and weight follow from the four dot products, once per sample. With FUSED those of offset and logit follow, and
+// centres are constants.
 extern "C" __global__ void __launch_bounds__(WARPS * 32) deform_attn_backward(
     const value_t* __restrict__ grad_output, const value_t* __restrict__ value, const int64* __restrict__ shapes,
-    const point_t* __restrict__ locations, const point_t* __restrict__ weights, float* __restrict__ grad_value,
-    point_t* __restrict__ grad_locations, point_t* __restrict__ grad_weights, int64 pixels, int64 queries, int64 heads,
-    int64 tiles) {
+    const Centre* __restrict__ centres, const point_t* __restrict__ locations, const point_t* __restrict__ weights,
+    float* __restrict__ grad_value, point_t* __restrict__ grad_locations, point_t* __restrict__ grad_weights,
+    int64 pixels, int64 queries, int64 heads, int64 tiles) {
   __shared__ Samples shared[WARPS];
   __shared__ Level levels[LEVELS];
   Place at = locate(heads, tiles);
   Samples& samples = shared[threadIdx.x / 32];
   bool sound = read_levels(shapes, pixels, levels);
-  prepare(at, levels, sound, locations, weights, queries, heads, samples);
+  prepare(at, levels, sound, centres, locations, weights, queries, heads, samples);
 
   int lane = threadIdx.x % LANES, mine = threadIdx.x % 32 / LANES;
   int64 query = at.query + mine;
@@ -330,21 +436,30 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32) deform_attn_backward(
     if (wanted >= queries) break;
     int64 index = first_sample(at, wanted, queries, heads) + sample;
     Level level = levels[sample / POINTS];
-    Location location = reinterpret_cast<const Location*>(locations)[index];
-    Axis x = place(widen(location.x), level.width), y = place(widen(location.y), level.height);
-    float weight = widen(weights[index]);
+    Axis x, y;
+    place_sample(level, locations, centres, index, wanted, &x, &y);
+    float weight = attention(weights, index, samples, i);
     float4 dot = samples.weight[i];
     bool used = samples.first[i] >= 0;
     float near_line = dot.x * x.near_weight + dot.y * x.far_weight;
     float far_line = dot.z * x.near_weight + dot.w * x.far_weight;
     float near_column = dot.x * y.near_weight + dot.z * y.far_weight;
     float far_column = dot.y * y.near_weight + dot.w * y.far_weight;
-    float by_x = weight * float(level.width) * (near_column * x.near_slope + far_column * x.far_slope);
-    float by_y = weight * float(level.height) * (near_line * y.near_slope + far_line * y.far_slope);
+    float across = FUSED ? 1.0f : float(level.width), down = FUSED ? 1.0f : float(level.height);  // pixels per unit
+    float by_x = weight * across * (near_column * x.near_slope + far_column * x.far_slope);
+    float by_y = weight * down * (near_line * y.near_slope + far_line * y.far_slope);
     float by_weight = near_line * y.near_weight + far_line * y.far_weight;
     float otherwise = sound ? 0.0f : NOT_A_NUMBER;
     Location slope{narrow<point_t>(used ? by_x : otherwise), narrow<point_t>(used ? by_y : otherwise)};
     reinterpret_cast<Location*>(grad_locations)[index] = slope;
+#if FUSED
+    samples.weight[i].x = used ? by_weight : otherwise;
+#else
     grad_weights[index] = narrow<point_t>(used ? by_weight : otherwise);
+#endif
   }
+#if FUSED
+  __syncwarp();
+  soften_backward(at, grad_weights, queries, heads, samples);
+#endif
 }

@@ -1,11 +1,15 @@
 """Multi-scale deformable attention: one door, and behind it a CUDA kernel or the PyTorch reference.
 
-The operator is ``torch.ops.harness.deformable_attention``, with a fake kernel and autograd, so ``torch.compile`` with
-``fullgraph`` and training work. On CUDA devices the kernel of ``deform_attn.cu`` is compiled at first use (build.py),
-compared with the reference (kernel.py) and launched on the current stream; CUDA graphs can capture it after that. On
-CPU, for float64, and where the kernel cannot be had, the reference answers; on CUDA that is said once, in a warning.
+The operators are ``torch.ops.harness.deformable_attention`` and ``fused_deformable_attention``, with fake kernels and
+autograd, so ``torch.compile`` with ``fullgraph`` and training work. On CUDA devices the kernel of ``deform_attn.cu`` is
+compiled at first use (build.py), compared with the reference (kernel.py) and launched on the current stream; CUDA
+graphs can capture it after that. On CPU, for float64, and where the kernel cannot be had, the reference answers; on
+CUDA that is said once, in a warning.
 
-Softmax and reference points stay outside: under ``torch.compile`` they become one pass over the points as it is.
+The fused operator, which the models use, takes offsets and logits and does softmax and reference points in the kernel.
+Outside it they read and write 40 bytes per point in float32 (24 where ``torch.compile`` makes them one pass), while the
+operator with all its inputs and outputs moves about 33. That is arithmetic, not a measurement: neither kernel has run
+on a GPU yet; their source has, on threads of a CPU, and NVRTC compiles it for all current architectures.
 """
 
 from __future__ import annotations
@@ -49,6 +53,31 @@ def deformable_attention(
     return output
 
 
+def fused_deformable_attention(
+    value: Tensor, spatial_shapes: Tensor, sampling_offsets: Tensor, attention_logits: Tensor, reference_points: Tensor
+) -> Tensor:
+    """`deformable_attention` from what a network's layers give: offsets in pixels, and logits.
+
+    - ``value``, ``spatial_shapes``: as there.
+    - ``sampling_offsets`` ``(N, Lq, M, L, P, 2)``: ``(x, y)`` in pixels of each level, from the query's own point.
+    - ``attention_logits`` ``(N, Lq, M, L, P)``: their softmax over all L * P samples of a query and head weighs.
+    - ``reference_points`` ``(Lq, 2)``: ``(x, y)`` in [0, 1], for every image and level; constants, without gradient.
+
+    Types, result and errors are those of `deformable_attention`.
+    """
+    _check_shapes(
+        value, spatial_shapes, sampling_offsets, attention_logits, names=("sampling_offsets", "attention_logits")
+    )
+    if reference_points.shape != (sampling_offsets.shape[1], 2) or reference_points.requires_grad:
+        told = f"{tuple(reference_points.shape)}{', requires grad' if reference_points.requires_grad else ''}"
+        raise ValueError(f"reference_points are constants of shape {(sampling_offsets.shape[1], 2)}, got {told}")
+    point = _point_type(value, sampling_offsets, attention_logits)
+    output: Tensor = torch.ops.harness.fused_deformable_attention(
+        value, spatial_shapes, sampling_offsets.to(point), attention_logits.to(point), reference_points
+    )
+    return output
+
+
 class Path(NamedTuple):
     """Which way an argument's device and types take, and why."""
 
@@ -82,7 +111,7 @@ def status() -> dict[str, Any]:
         return {"path": "pytorch reference", "why": "torch sees no CUDA device", **found}
     device = torch.device("cuda", torch.cuda.current_device())
     found["device"] = torch.cuda.get_device_name(device)
-    variant = Variant(torch.float32, torch.float32, channels=32, levels=3, points=4)
+    variant = Variant(torch.float32, torch.float32, channels=32, levels=3, points=4, fused=True)
     path = path_for(device, variant)
     if path.name == "cuda kernel":
         try:
@@ -136,11 +165,59 @@ def _differentiate(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, Tensor,
 _operator.register_autograd(_differentiate, setup_context=_remember)
 
 
-def _kernel_for(value: Tensor, sampling_locations: Tensor) -> kernel.Loaded | None:
+@torch.library.custom_op("harness::fused_deformable_attention", mutates_args=())
+def _fused_operator(
+    value: Tensor, spatial_shapes: Tensor, sampling_offsets: Tensor, attention_logits: Tensor, reference_points: Tensor
+) -> Tensor:
+    _check_sizes(value, spatial_shapes)
+    arguments = (value, spatial_shapes, sampling_offsets, attention_logits, reference_points)
+    loaded = _kernel_for(value, sampling_offsets, fused=True)
+    return kernel.forward(loaded, *arguments) if loaded else reference.fused_deformable_attention(*arguments)
+
+
+@torch.library.custom_op("harness::fused_deformable_attention_backward", mutates_args=())
+def _fused_backward_operator(
+    grad_output: Tensor,
+    value: Tensor,
+    spatial_shapes: Tensor,
+    sampling_offsets: Tensor,
+    attention_logits: Tensor,
+    reference_points: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    arguments = (grad_output, value, spatial_shapes, sampling_offsets, attention_logits, reference_points)
+    loaded = _kernel_for(value, sampling_offsets, fused=True)
+    return kernel.backward(loaded, *arguments) if loaded else reference.fused_deformable_attention_backward(*arguments)
+
+
+@_fused_operator.register_fake
+def _(value: Tensor, shapes: Tensor, offsets: Tensor, logits: Tensor, centres: Tensor) -> Tensor:
+    return value.new_empty(value.shape[0], offsets.shape[1], value.shape[2] * value.shape[3])
+
+
+@_fused_backward_operator.register_fake
+def _(
+    grad_output: Tensor, value: Tensor, shapes: Tensor, offsets: Tensor, logits: Tensor, centres: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return value.new_empty(value.shape), offsets.new_empty(offsets.shape), logits.new_empty(logits.shape)
+
+
+def _remember_fused(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _differentiate_fused(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, Tensor, Tensor, None]:
+    value, offsets, logits = torch.ops.harness.fused_deformable_attention_backward(grad_output, *ctx.saved_tensors)
+    return value, None, offsets, logits, None
+
+
+_fused_operator.register_autograd(_differentiate_fused, setup_context=_remember_fused)
+
+
+def _kernel_for(value: Tensor, sampling_locations: Tensor, fused: bool = False) -> kernel.Loaded | None:
     """The loaded kernel for these arguments, or None where the reference is to answer."""
     if value.device.type != "cuda":
         return None
-    variant = kernel.variant_of(value, sampling_locations)
+    variant = kernel.variant_of(value, sampling_locations, fused)
     path = path_for(value.device, variant)
     if path.name == "cuda kernel" and value[:1].numel() < kernel.MOST_ELEMENTS:
         return kernel.load(variant, _number(value.device))
@@ -164,22 +241,26 @@ def _point_type(value: Tensor, sampling_locations: Tensor, attention_weights: Te
     return torch.float64 if value.dtype == torch.float64 else torch.float32
 
 
-def _check_shapes(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> None:
+def _check_shapes(
+    value: Tensor,
+    shapes: Tensor,
+    locations: Tensor,
+    weights: Tensor,
+    names: tuple[str, str] = ("sampling_locations", "attention_weights"),
+) -> None:
     """Raise ``ValueError`` that states what was expected and what came."""
     if not all(each.is_floating_point() for each in (value, locations, weights)):
-        raise ValueError("value, sampling_locations and attention_weights are floating-point tensors")
+        raise ValueError(f"value, {names[0]} and {names[1]} are floating-point tensors")
     if value.dim() != 4:
         raise ValueError(f"value is (batch, pixels, heads, channels), got {tuple(value.shape)}")
     if locations.dim() != 6:
-        raise ValueError(
-            f"sampling_locations is (batch, queries, heads, levels, points, 2), got {tuple(locations.shape)}"
-        )
+        raise ValueError(f"{names[0]} is (batch, queries, heads, levels, points, 2), got {tuple(locations.shape)}")
     batch, _, heads, _ = value.shape
     _, queries, _, levels, points, _ = locations.shape
     for name, tensor, expected in (
         ("spatial_shapes", shapes, (levels, 2)),
-        ("sampling_locations", locations, (batch, queries, heads, levels, points, 2)),
-        ("attention_weights", weights, (batch, queries, heads, levels, points)),
+        (names[0], locations, (batch, queries, heads, levels, points, 2)),
+        (names[1], weights, (batch, queries, heads, levels, points)),
     ):
         if tensor.shape != expected:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {expected}")

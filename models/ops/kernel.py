@@ -6,6 +6,7 @@ never a wrong answer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,10 +39,10 @@ class Loaded(NamedTuple):
     backward: Kernel
 
 
-def variant_of(value: Tensor, sampling_locations: Tensor) -> Variant:
-    """The variant that serves these arguments."""
+def variant_of(value: Tensor, sampling_locations: Tensor, fused: bool = False) -> Variant:
+    """The variant that serves these arguments; offsets stand for locations where it is ``fused``."""
     _, _, _, levels, points, _ = sampling_locations.shape
-    return Variant(value.dtype, sampling_locations.dtype, value.shape[-1], levels, points)
+    return Variant(value.dtype, sampling_locations.dtype, value.shape[-1], levels, points, fused)
 
 
 @cache
@@ -85,13 +86,20 @@ def load(variant: Variant, device: int) -> Loaded:
 
 
 def forward(
-    loaded: Loaded, value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor
+    loaded: Loaded,
+    value: Tensor,
+    spatial_shapes: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    reference_points: Tensor | None = None,
 ) -> Tensor:
-    """Launch the forward kernel on torch's current stream; arguments as the door takes them, all on the device."""
+    """Launch the forward kernel on torch's current stream; arguments as the door takes them, all on the device.
+
+    Of a fused kernel the third and fourth are offsets and logits, and only then are there reference points.
+    """
     batch, _, heads, dim = value.shape
     output = value.new_empty(batch, sampling_locations.shape[1], heads * dim)
-    shapes = _shapes_on(spatial_shapes, value.device)
-    tensors = [_ready(each) for each in (value, shapes, sampling_locations, attention_weights)]
+    tensors = _inputs(value, spatial_shapes, reference_points, sampling_locations, attention_weights)
     if output.numel():
         _launch(loaded.variant, loaded.forward, [*tensors, output], value, sampling_locations)
     return output
@@ -104,13 +112,16 @@ def backward(
     spatial_shapes: Tensor,
     sampling_locations: Tensor,
     attention_weights: Tensor,
+    reference_points: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Launch the backward kernel; returns gradients of value, locations and weights.
+    """Launch the backward kernel; returns gradients of value, locations and weights (fused: offsets and logits).
 
     The gradient of value is summed by float32 atomics, so its last bits change from run to run.
     """
-    shapes = _shapes_on(spatial_shapes, value.device)
-    inputs = [_ready(each) for each in (grad_output, value, shapes, sampling_locations, attention_weights)]
+    inputs = [
+        _ready(grad_output),
+        *_inputs(value, spatial_shapes, reference_points, sampling_locations, attention_weights),
+    ]
     grad_value = torch.zeros(value.shape, dtype=torch.float32, device=value.device)
     grad_locations = torch.empty(sampling_locations.shape, dtype=sampling_locations.dtype, device=value.device)
     grad_weights = torch.empty(attention_weights.shape, dtype=attention_weights.dtype, device=value.device)
@@ -123,12 +134,17 @@ def backward(
 def check(loaded: Loaded, device: torch.device) -> None:
     """Compare forward and backward with the reference on a small case; raises ``UserError`` where they differ."""
     arguments = _small_case(loaded.variant)
-    value, _, locations, _ = arguments
+    value, _, locations, *_ = arguments
+    fused = loaded.variant.fused
+    plainly = reference.fused_deformable_attention if fused else reference.deformable_attention
+    plainly_backward = (
+        reference.fused_deformable_attention_backward if fused else reference.deformable_attention_backward
+    )
     draw = torch.Generator().manual_seed(1)
     grad = torch.randn(*locations.shape[:2], value.shape[2] * value.shape[3], generator=draw).to(value.dtype)
-    expected = {"output": reference.deformable_attention(*arguments)}
+    expected = {"output": plainly(*arguments)}
     names = ("gradient of value", "gradient of locations", "gradient of weights")
-    expected |= dict(zip(names, reference.deformable_attention_backward(grad, *arguments), strict=True))
+    expected |= dict(zip(names, plainly_backward(grad, *arguments), strict=True))
     there = [each.to(device) for each in arguments]
     got = {"output": forward(loaded, *there)}
     got |= dict(zip(names, backward(loaded, grad.to(device), *there), strict=True))
@@ -148,7 +164,7 @@ def relative_difference(actual: Tensor, expected: Tensor) -> float:
     return float((actual.double() - wide).norm() / wide.norm().clamp_min(1e-12))
 
 
-def _small_case(variant: Variant) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _small_case(variant: Variant) -> tuple[Tensor, ...]:
     """Arguments on CPU: two images, odd sizes, a level of one pixel, points inside, on the border and outside."""
     draw = torch.Generator().manual_seed(0)
     batch, heads, queries = 2, 3, variant.queries_per_block + 3
@@ -160,10 +176,31 @@ def _small_case(variant: Variant) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     locations[:, 0] = 0.0
     locations[:, 1] = 1.0
     weights = torch.rand(*samples, generator=draw)
-    return value.to(variant.value), sizes, locations.to(variant.point), weights.to(variant.point)
+    plain = (value.to(variant.value), sizes, locations.to(variant.point), weights.to(variant.point))
+    if not variant.fused:
+        return plain
+    centres = torch.rand(queries, 2, generator=draw)
+    pixels = (locations - centres[:, None, None, None]) * sizes.flip(-1)[:, None]
+    return *plain[:2], pixels.to(variant.point), (4 * weights).to(variant.point), centres
 
 
-def _launch(variant: Variant, kernel: Kernel, tensors: list[Tensor], value: Tensor, sampling_locations: Tensor) -> None:
+def _inputs(
+    value: Tensor, spatial_shapes: Tensor, reference_points: Tensor | None, locations: Tensor, weights: Tensor
+) -> list[Tensor | None]:
+    """What both kernels read, in their order."""
+    centres = None if reference_points is None else _ready(reference_points.float())
+    return [
+        _ready(value),
+        _ready(_shapes_on(spatial_shapes, value.device)),
+        centres,
+        _ready(locations),
+        _ready(weights),
+    ]
+
+
+def _launch(
+    variant: Variant, kernel: Kernel, tensors: Sequence[Tensor | None], value: Tensor, sampling_locations: Tensor
+) -> None:
     """One launch for the whole batch, on torch's current stream of ``value``'s device."""
     from cuda.core import Device, LaunchConfig, Stream, launch
 
@@ -171,7 +208,7 @@ def _launch(variant: Variant, kernel: Kernel, tensors: list[Tensor], value: Tens
     queries = sampling_locations.shape[1]
     tiles = -(-queries // variant.queries_per_block)
     config = LaunchConfig(grid=tiles * heads * batch, block=variant.warps * 32)
-    pointers = [each.data_ptr() for each in tensors]
+    pointers = [0 if each is None else each.data_ptr() for each in tensors]
     with torch.cuda.device(value.device):
         # the driver wants the context current on this thread, which may be one of autograd's that has not used it yet
         Device(value.device.index).set_current()

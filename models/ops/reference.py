@@ -102,6 +102,59 @@ def deformable_attention_backward(
     return grad_value, grad_locations, grad_weights
 
 
+def fused_deformable_attention(
+    value: Tensor, spatial_shapes: Tensor, sampling_offsets: Tensor, attention_logits: Tensor, reference_points: Tensor
+) -> Tensor:
+    """`deformable_attention` at ``reference_points`` plus offsets in pixels, weighted by the softmax of logits.
+
+    Arguments are those of ``harness.models.ops.fused_deformable_attention``. Differentiable by autograd.
+    """
+    locations = _locations(spatial_shapes, sampling_offsets, reference_points)
+    return deformable_attention(value, spatial_shapes, locations, _softmax(attention_logits))
+
+
+def fused_deformable_attention_backward(
+    grad_output: Tensor,
+    value: Tensor,
+    spatial_shapes: Tensor,
+    sampling_offsets: Tensor,
+    attention_logits: Tensor,
+    reference_points: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of value, sampling offsets and attention logits, each of its argument's shape and type."""
+    locations = _locations(spatial_shapes, sampling_offsets, reference_points)
+    weights = _softmax(attention_logits)
+    grad_value, grad_locations, grad_weights = deformable_attention_backward(
+        grad_output, value, spatial_shapes, locations, weights
+    )
+    grad_offsets = grad_locations / _size_xy(spatial_shapes, locations)
+    # what autograd itself calls: the product and the sum in one pass
+    grad_logits: Tensor = torch.ops.aten._softmax_backward_data(
+        grad_weights.flatten(3), weights.flatten(3), -1, weights.dtype
+    )
+    return (
+        grad_value,
+        grad_offsets.to(sampling_offsets.dtype),
+        grad_logits.view(attention_logits.shape).to(attention_logits.dtype),
+    )
+
+
+def _locations(spatial_shapes: Tensor, offsets: Tensor, reference_points: Tensor) -> Tensor:
+    """Sampling locations ``(N, Lq, M, L, P, 2)`` in [0, 1], in float32 or wider."""
+    wide = offsets.to(_wide(offsets))
+    return reference_points.to(wide)[None, :, None, None, None, :] + wide / _size_xy(spatial_shapes, wide)
+
+
+def _size_xy(spatial_shapes: Tensor, like: Tensor) -> Tensor:
+    """Width and height of the levels, to go with ``like`` ``(N, Lq, M, L, P, 2)``."""
+    return spatial_shapes.flip(-1).to(like)[None, None, None, :, None, :]
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Softmax over all samples of a query and head, ``(N, Lq, M, L, P)``, in float32 or wider."""
+    return logits.to(_wide(logits)).flatten(3).softmax(-1).view(logits.shape)
+
+
 def _wide(value: Tensor) -> torch.dtype:
     """The type sums are made in."""
     return torch.float64 if value.dtype == torch.float64 else torch.float32

@@ -41,6 +41,8 @@ inline float half_to_float(unsigned short x) { return float(same_bits<_Float16>(
 inline unsigned short float_to_half(float x) { return same_bits<unsigned short>(_Float16(x)); }
 inline float __fmul_rn(float a, float b) { volatile float product = a * b; return product; }
 inline float __fsub_rn(float a, float b) { volatile float difference = a - b; return difference; }
+inline float __fadd_rn(float a, float b) { volatile float sum = a + b; return sum; }
+inline float __fdiv_rn(float a, float b) { volatile float quotient = a / b; return quotient; }
 
 inline void aligned(const void* at, unsigned bytes) { if (reinterpret_cast<uintptr_t>(at) % bytes) abort(); }
 inline void __stcs(uint4* to, uint4 from) { aligned(to, 16); memcpy(to, &from, sizeof from); }

@@ -18,9 +18,10 @@ MISSING = build.missing()
 needs_nvrtc = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
 ARCHITECTURES = [75, 80, 86, 89, 90, 100, 120]
-MODEL = Variant(torch.float32, torch.float32, channels=32, levels=3, points=4)
+MODEL = Variant(torch.float32, torch.float32, channels=32, levels=3, points=4, fused=True)
 VARIANTS = {
     "float32": MODEL,
+    "float32, locations and weights": MODEL._replace(fused=False),
     "float16": MODEL._replace(value=torch.float16, point=torch.float16),
     "bfloat16": MODEL._replace(value=torch.bfloat16, point=torch.bfloat16),
     "bfloat16 at float32 points": MODEL._replace(value=torch.bfloat16),
@@ -52,7 +53,7 @@ def test_compiles_without_a_gpu(variant: Variant, architecture: int) -> None:
 @pytest.mark.parametrize("channels", [1, 3, 10, 64, 264])
 def test_compiles_for_any_number_of_channels(channels: int) -> None:
     for value in build.STORED:
-        assert build.compile_kernel(Variant(value, value, channels, levels=2, points=3), 80).cubin
+        assert build.compile_kernel(Variant(value, value, channels, levels=2, points=3, fused=True), 80).cubin
 
 
 @needs_nvrtc
@@ -146,6 +147,7 @@ variants = st.builds(
     channels=st.integers(1, 600),
     levels=st.integers(1, 8),
     points=st.integers(1, 32),
+    fused=st.booleans(),
 )
 
 
@@ -157,7 +159,8 @@ def test_the_thread_layout_fits_any_variant(variant: Variant) -> None:
     assert 32 % variant.lanes == 0
     assert 1 <= variant.warps <= build.MOST_WARPS
     samples = 32 // variant.lanes * variant.levels * variant.points
-    assert variant.warps * samples * build.SAMPLE_BYTES <= build.SHARED_BYTES
+    sample_bytes = build.FUSED_SAMPLE_BYTES if variant.fused else build.SAMPLE_BYTES
+    assert variant.warps * samples * sample_bytes <= build.SHARED_BYTES
 
 
 def test_the_models_heads_are_read_sixteen_bytes_at_a_time() -> None:

@@ -7,14 +7,15 @@ import warnings
 import pytest
 import torch
 from clipvis_golden import cases, close, tensors
-from deform_attn_cases import Arguments, grid_sample_loop, make
+from deform_attn_cases import Arguments, from_offsets, grid_sample_loop, make
 
 from harness.errors import UserError
-from harness.models.ops import deformable_attention, kernel, reference
+from harness.models.ops import deformable_attention, fused_deformable_attention, kernel, reference
 from harness.models.ops.build import Variant
 from harness.models.ops.deform_attn import path_for, status
 
 FLOAT32 = Variant(torch.float32, torch.float32, channels=8, levels=2, points=2)
+FUSED = FLOAT32._replace(fused=True)
 
 
 @pytest.mark.parametrize("name", cases("a_msda_"))
@@ -44,6 +45,45 @@ def test_operator_keeps_its_promises_to_torch() -> None:
     arguments = [each.requires_grad_() if each.is_floating_point() else each for each in make([(3, 4), (2, 2)])]
     results = torch.library.opcheck(torch.ops.harness.deformable_attention, tuple(arguments))
     assert set(results.values()) == {"SUCCESS"}
+
+
+def test_fused_equals_softmax_and_reference_points_outside() -> None:
+    """Offsets and logits into the fused operator, locations and weights into the other: the same to the last bit."""
+    made, centres = from_offsets(make([(3, 4), (6, 8)], batch=2, queries=11, heads=3, dim=5))
+    value, shapes, offsets, logits = made
+    one = [each.clone().requires_grad_() for each in (value, offsets, logits)]
+    other = [each.clone().requires_grad_() for each in (value, offsets, logits)]
+    locations = centres[:, None, None, None] + other[1] / shapes.flip(-1).float()[:, None]
+    weights = other[2].flatten(3).softmax(-1).view(logits.shape)
+    expected = deformable_attention(other[0], shapes, locations, weights)
+    output = fused_deformable_attention(one[0], shapes, one[1], one[2], centres)
+    assert torch.equal(output, expected)
+    grad = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
+    for got, wanted in zip(torch.autograd.grad(output, one, grad), torch.autograd.grad(expected, other, grad),
+                           strict=True):  # fmt: skip
+        assert torch.equal(got, wanted)
+
+
+def test_gradcheck_fused() -> None:
+    made, centres = from_offsets(make([(3, 4), (2, 2)], queries=3, dim=3, points=2, dtype=torch.float64))
+    leaves = [made.value.requires_grad_(), made[2].requires_grad_(), made[3].requires_grad_()]
+    assert torch.autograd.gradcheck(
+        lambda v, at, w: fused_deformable_attention(v, made.spatial_shapes, at, w, centres), leaves
+    )
+
+
+def test_fused_operator_keeps_its_promises_to_torch() -> None:
+    made, centres = from_offsets(make([(3, 4), (2, 2)]))
+    arguments = [each.detach().requires_grad_() if each.is_floating_point() else each for each in made]
+    results = torch.library.opcheck(torch.ops.harness.fused_deformable_attention, (*arguments, centres))
+    assert set(results.values()) == {"SUCCESS"}
+
+
+def test_reference_points_that_do_not_fit() -> None:
+    made, centres = from_offsets(make([(4, 5)]))
+    for points, told in ((centres[1:], r"shape \(7, 2\), got \(6, 2\)"), (centres.requires_grad_(), "requires grad")):
+        with pytest.raises(ValueError, match=told):
+            fused_deformable_attention(*made, points)
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
@@ -119,39 +159,49 @@ def test_the_path_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     assert path_for(gpu, FLOAT32).why == "HARNESS_DEFORM_ATTN=reference"
 
 
-def loaded_kernel(monkeypatch: pytest.MonkeyPatch, error: dict[str, float]) -> kernel.Loaded:
+def loaded_kernel(
+    monkeypatch: pytest.MonkeyPatch, error: dict[str, float], variant: Variant = FLOAT32
+) -> kernel.Loaded:
     """A stand-in for a kernel on a device: the reference, off by ``error``."""
+    name = "fused_deformable_attention" if variant.fused else "deformable_attention"
+    plainly, plainly_backward = getattr(reference, name), getattr(reference, f"{name}_backward")
 
     def forward(_: kernel.Loaded, *arguments: torch.Tensor) -> torch.Tensor:
-        return reference.deformable_attention(*arguments) + error.get("output", 0.0)
+        return plainly(*arguments) + error.get("output", 0.0)
 
     def backward(_: kernel.Loaded, *arguments: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        value, locations, weights = reference.deformable_attention_backward(*arguments)
+        value, locations, weights = plainly_backward(*arguments)
         return value, locations * (1 + error.get("locations", 0.0)), weights
 
     monkeypatch.setattr(kernel, "forward", forward)
     monkeypatch.setattr(kernel, "backward", backward)
-    return kernel.Loaded(FLOAT32, None, None, None)  # type: ignore[arg-type]
+    return kernel.Loaded(variant, None, None, None)  # type: ignore[arg-type]
 
 
-def test_a_right_kernel_passes_its_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernel.check(loaded_kernel(monkeypatch, {}), torch.device("cpu"))
+@pytest.mark.parametrize("variant", [FLOAT32, FUSED])
+def test_a_right_kernel_passes_its_check(monkeypatch: pytest.MonkeyPatch, variant: Variant) -> None:
+    kernel.check(loaded_kernel(monkeypatch, {}, variant), torch.device("cpu"))
 
 
+@pytest.mark.parametrize("variant", [FLOAT32, FUSED])
 @pytest.mark.parametrize(
     ("error", "named"),
     [({"output": 0.01}, "output"), ({"output": float("nan")}, "output"), ({"locations": 0.01}, "loc")],
 )
-def test_a_wrong_kernel_is_an_error(monkeypatch: pytest.MonkeyPatch, error: dict[str, float], named: str) -> None:
+def test_a_wrong_kernel_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, error: dict[str, float], named: str, variant: Variant
+) -> None:
     with pytest.raises(UserError, match=rf"kernel's (gradient of )?{named}.*differs.*HARNESS_DEFORM_ATTN=reference"):
-        kernel.check(loaded_kernel(monkeypatch, error), torch.device("cpu"))
+        kernel.check(loaded_kernel(monkeypatch, error, variant), torch.device("cpu"))
 
 
 def test_the_check_covers_more_than_one_block_and_both_sides_of_the_border() -> None:
-    value, shapes, locations, _ = kernel._small_case(FLOAT32)
-    assert locations.shape[1] > FLOAT32.queries_per_block
-    assert locations.min() < 0 < 1 < locations.max()
-    assert value.shape[1] == shapes.prod(1).sum()
+    for variant in (FLOAT32, FUSED):
+        value, shapes, at, _, *centres = kernel._small_case(variant)
+        locations = reference._locations(shapes, at, centres[0]) if variant.fused else at
+        assert locations.shape[1] > variant.queries_per_block
+        assert locations.min() < 0 < 1 < locations.max()
+        assert value.shape[1] == shapes.prod(1).sum()
 
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
@@ -197,12 +247,32 @@ def test_kernel_equals_reference(case: dict[str, object], types: tuple[torch.dty
 
 
 @needs_gpu
-def test_kernel_can_be_captured_in_a_graph() -> None:
-    arguments = [each.cuda() for each in make([(6, 8), (3, 4)], queries=48)]
-    expected = deformable_attention(*arguments).clone()  # compiles, loads and checks
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["as the model", "odd", "wide heads", "mostly outside"])
+def test_fused_kernel_equals_reference(name: str, stored: torch.dtype) -> None:
+    made, centres = from_offsets(make(**CASES[name]))  # type: ignore[arg-type]
+    value, shapes, offsets, logits = made
+    results = []
+    for device in ("cuda", "cpu"):
+        leaves = [each.to(device, stored).requires_grad_() for each in (value, offsets, logits)]
+        output = fused_deformable_attention(leaves[0], shapes.to(device), *leaves[1:], centres.to(device))
+        grad = torch.randn(output.shape, generator=torch.Generator().manual_seed(5)).to(output)
+        results.append([each.detach().cpu() for each in (output, *torch.autograd.grad(output, leaves, grad))])
+    for actual, expected in zip(*results, strict=True):
+        assert kernel.relative_difference(actual, expected) <= kernel.TOLERANCE[stored]
+
+
+@needs_gpu
+@pytest.mark.parametrize("fused", [False, True])
+def test_kernel_can_be_captured_in_a_graph(fused: bool) -> None:
+    made = make([(6, 8), (3, 4)], queries=48)
+    operator = fused_deformable_attention if fused else deformable_attention
+    raw, centres = from_offsets(made)
+    arguments = [each.cuda() for each in ((*raw, centres) if fused else made)]
+    expected = operator(*arguments).clone()  # compiles, loads and checks
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        output = deformable_attention(*arguments)
+        output = operator(*arguments)
     output.zero_()
     graph.replay()
     torch.testing.assert_close(output, expected)
