@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ _COMMAND_SECONDS = 5
 
 
 def environment(inputs: dict[str, str] | None = None) -> dict[str, Any]:
-    """Return versions of packages, interpreter, platform, CPU, memory in bytes, GPUs and git commits.
+    """Return versions of packages, interpreter, platform, CPU, memory in bytes, GPUs, git commits, and the time (UTC).
 
     ``inputs`` are hashes by the name of the input. What cannot be found out is ``None``.
     """
     source = Path(harness.__file__).resolve()
     commit, is_changed = git_commit(source.parent, source)
     return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "harness": harness.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -185,7 +185,7 @@ def _viewer(material: Material, options: Options) -> Any:
         return None
     qualities = [material.qualities[n].by_video for n in sorted(material.qualities)]
     influence = _influence(material.comparison.pairs) if material.comparison is not None else {}
-    choices = chosen(qualities, influence, material.common_videos, options.videos)
+    choices = chosen([run.label for run in material.runs], qualities, influence, material.common_videos, options.videos)
     shown = [
         Shown(run.label, run.store, material.analyses[n].verdicts if n in material.analyses else None)
         for n, run in enumerate(material.runs)

@@ -116,14 +116,15 @@ def read_runs(paths: Iterable[Path]) -> list[RunFiles]:
     folders = list({_folder(path).resolve(): None for path in paths})
     records = [read_record(folder) for folder in folders]
     labels = _labels(records, [folder.name for folder in folders])
-    return [_read(*found) for found in zip(folders, records, labels, strict=True)]
+    return [read_run(*found) for found in zip(folders, records, labels, strict=True)]
 
 
 def _folder(path: Path) -> Path:
     return path.parent if path.name == "metrics.json" else path
 
 
-def _read(folder: Path, record: dict[str, Any], label: str) -> RunFiles:
+def read_run(folder: Path, record: dict[str, Any], label: str) -> RunFiles:
+    """Read the other files of the folder of ``record``; raises `UserError` for damaged ones."""
     return RunFiles(
         folder,
         label,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 340, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 10, 38
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 14, 10, 38
 COLOURS = 6
 _FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from harness.errors import UserError
 from harness.formats.youtube_vis import TruthTrack
 from harness.reports.outlines import UNIT, outline
 from harness.reports.overlay import colour
+from harness.reports.pages import percent, points
 from harness.reports.styles import plain
 from harness.scoring.analysis import Verdicts
 from harness.scoring.errors_breakdown import (
@@ -64,42 +65,56 @@ class Shown:
 
 @dataclass(frozen=True)
 class Choice:
-    """A video to show, and why it was chosen."""
+    """A video to show, and why it was chosen: the kind of choice, its measure in a word, and a sentence."""
 
     video_id: int
     group: str
+    mark: str
     reason: str
 
 
 def chosen(
-    quality: Sequence[Mapping[int, float]], influence: Mapping[int, float], videos: Sequence[int], count: int
+    labels: Sequence[str],
+    quality: Sequence[Mapping[int, float]],
+    influence: Mapping[int, float],
+    videos: Sequence[int],
+    count: int,
 ) -> list[Choice]:
     """Choose about ``count`` videos: the most different ones where two runs are compared, the worst and the best.
 
-    ``quality`` has one mapping from video id to `[0, 1]` per run, ``influence`` is what a video contributes to a
-    difference between the first two. Without qualities the first ``videos`` by id are taken.
+    ``quality`` has one mapping from video id to `[0, 1]` per run, ``influence`` is what a video contributes to the
+    difference of the second run from the first, both of ``labels``. Without qualities the first ``videos`` by id are
+    taken.
     """
     known = [v for v in videos if all(v in run for run in quality)] if quality else []
     if not known:
-        return [Choice(v, "First", "by id") for v in sorted(videos)[:count]]
+        return [Choice(v, "First", "", "one of the first by id") for v in sorted(videos)[:count]]
     mean = {v: sum(run[v] for run in quality) / len(quality) for v in known}
     made: dict[int, Choice] = {}
 
-    def take(ranked: Sequence[int], number: int, group: str, reasons: Mapping[int, str]) -> None:
+    def take(ranked: Sequence[int], number: int, choice: Callable[[int], Choice]) -> None:
         free = [v for v in ranked if v not in made]
-        made.update({v: Choice(v, group, reasons[v]) for v in free[:number]})
+        made.update({v: choice(v) for v in free[:number]})
 
     share = count // 3
-    if influence or len(quality) > 1:
-        apart = influence or {v: quality[1][v] - quality[0][v] for v in known}
-        unit = "points of AP" if influence else "mean IoU"
-        ranked = sorted((v for v in known if apart.get(v)), key=lambda v: (-abs(apart[v]), v))
-        take(ranked, count - 2 * share, "Most different", {v: f"{100 * apart[v]:+.1f} {unit}" for v in ranked})
+    if influence:
+        ranked = sorted((v for v in known if influence.get(v)), key=lambda v: (-abs(influence[v]), v))
+        take(ranked, count - 2 * share, lambda v: _different(v, influence[v], labels))
     by_quality = sorted(known, key=lambda v: (mean[v], v))
-    reasons = {v: f"mean IoU {100 * mean[v]:.0f}" for v in known}
-    take(by_quality, share, "Worst", reasons)
-    take(by_quality[::-1], count - len(made), "Best", reasons)
+    take(by_quality, share, lambda v: _by_quality(v, "Worst", mean[v]))
+    take(by_quality[::-1], count - len(made), lambda v: _by_quality(v, "Best", mean[v]))
     return list(made.values())
+
+
+def _different(video_id: int, influence: float, labels: Sequence[str]) -> Choice:
+    favoured = labels[1] if influence > 0 else labels[0]
+    reason = f"it favours {favoured} by {percent(abs(influence))} points of AP, which go when it is left out"
+    return Choice(video_id, "Most different", points(influence), reason)
+
+
+def _by_quality(video_id: int, group: str, mean: float) -> Choice:
+    reason = f"its objects are met by tracks of their category with a mean IoU of {mean:.2f}"
+    return Choice(video_id, group, f"IoU {mean:.2f}", reason)
 
 
 def viewer_data(dataset: Dataset, shown: Sequence[Shown], choices: Sequence[Choice], max_mb: float) -> dict[str, Any]:
@@ -123,6 +138,7 @@ def _video(dataset: Dataset, video: Video, shown: Sequence[Shown], choice: Choic
         "id": video.id,
         "name": plain(video.name),
         "group": choice.group,
+        "mark": choice.mark,
         "reason": choice.reason,
         "width": size[0],
         "height": size[1],

@@ -39,7 +39,19 @@ def build() -> typer.Typer:
     ) -> None:
         """Run, score and compare models for open-vocabulary video instance segmentation."""
 
-    for name in ("run", "eval", "table", "export", "predict", "bench", "doctor", "train", "regress", "report"):
+    for name in (
+        "run",
+        "eval",
+        "table",
+        "export",
+        "predict",
+        "bench",
+        "doctor",
+        "train",
+        "regress",
+        "report",
+        "leaderboard",
+    ):
         app.command(name)(getattr(importlib.import_module(f"harness.cli.{name}"), name.replace("eval", "evaluate")))
     for name in ("datasets", "models"):
         app.add_typer(importlib.import_module(f"harness.cli.{name}").app, name=name)

@@ -93,8 +93,9 @@
 
   function draw() {
     const uri = video.frames[frame];
-    const large = (video.height * data.unit) / 16;
+    const large = (video.height * data.unit) / 18;
     for (const pane of shown) {
+      const taken = []; // names of tracks that stand close together are moved apart
       pane.image.hidden = uri === null;
       pane.absent.hidden = uri !== null;
       if (uri !== null) {
@@ -111,8 +112,13 @@
         label.textContent = track.score === undefined ? track.name : `${track.name} ${track.score.toFixed(2)}`;
         label.setAttribute("font-size", large);
         const width = label.getBBox().width;
-        label.setAttribute("x", Math.max(0, Math.min(at.x, video.width * data.unit - width)));
-        label.setAttribute("y", Math.max(large, at.y - large / 4));
+        const x = Math.max(0, Math.min(at.x, video.width * data.unit - width));
+        let y = Math.max(large, at.y - large / 4);
+        const meets = (other) => Math.abs(other.y - y) < large && other.x < x + width && x < other.x + other.width;
+        for (let other; (other = taken.find(meets)); ) y = other.y + large * 1.1;
+        taken.push({ x, y, width });
+        label.setAttribute("x", x);
+        label.setAttribute("y", y);
       }
     }
     slider.value = frame;
@@ -163,7 +169,7 @@
     }
     const button = make("button", "button", `video ${one.id}`);
     button.type = "button";
-    button.append(make("span", "soft", ` ${one.reason}`));
+    button.append(make("span", "soft", ` ${one.mark}`));
     button.dataset.video = one.id;
     button.addEventListener("click", () => show(one));
     row.append(button);

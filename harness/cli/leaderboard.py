@@ -1,0 +1,39 @@
+"""``harness leaderboard``: all runs of a folder as a static site."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.errors import UserError
+
+
+def leaderboard(
+    runs_dir: Annotated[Path, typer.Argument(help="Folder that holds run folders, at any depth.")],
+    out: Annotated[Path, typer.Option(help="Folder of the site; made where it is not there.")] = Path("leaderboard"),
+) -> None:
+    """Write a static site of all runs: tables by dataset with filters, and the history of a metric.
+
+    Links are relative and nothing is loaded from elsewhere, so the folder can be opened from disk or published as it
+    is, with GitHub Pages for example.
+
+    Examples:
+
+        harness leaderboard runs --out site
+    """
+    from harness.durable import write_durably
+    from harness.reports.leaderboard import find_runs, site
+
+    found = find_runs(runs_dir)
+    try:
+        (out / "assets").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(str(out), f"cannot be made: {error.strerror}", "name another folder with --out") from error
+    for name, text in site(found).items():
+        write_durably(out / name, text.encode())
+    for fault in found.faults:
+        print(f"harness: left out: {fault}", file=sys.stderr)
+    print(out / "index.html")

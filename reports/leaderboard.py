@@ -1,0 +1,196 @@
+"""``harness leaderboard``: all runs of a folder as a static site, one page per dataset and split.
+
+The site asks no network for anything, its links are relative: it works from disk and on GitHub Pages. The same run
+folders give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from harness import __version__
+from harness.errors import UserError
+from harness.reports.history import Point, history
+from harness.reports.pages import assets, percent, render
+from harness.reports.records import read_record
+from harness.reports.run_files import RunFiles, read_run
+from harness.reports.settings import differing
+from harness.reports.tables import COLUMNS, Row, rows
+from harness.run_folder import content_digest
+
+METRICS = {"AP": "AP", "APb": "APb", "APn": "APn", "AP50": "AP50", "AP75": "AP75", "AR": "AR100"}
+"""Columns and the metrics they show."""
+POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
+_ASSETS = ("page.css", "page.js", "tables.js", "history.js")
+_COMMIT_DIGITS = 10
+
+
+@dataclass(frozen=True)
+class Found:
+    """The runs of a folder by their path below it, and the reasons why others could not be read."""
+
+    runs: dict[str, RunFiles]
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a page: a run with its path below the runs folder, or a published result (``run`` is ``None``)."""
+
+    row: Row
+    path: str
+    run: RunFiles | None
+    settings: str
+
+
+def find_runs(folder: Path) -> Found:
+    """Every run folder below ``folder``, at any depth: each folder that holds a ``metrics.json``.
+
+    What cannot be read does not keep the others away. Raises `UserError` where there is no folder or no run.
+    """
+    if not folder.is_dir():
+        raise UserError(str(folder), "is not a folder", "name the folder that holds run folders")
+    runs: dict[str, RunFiles] = {}
+    faults: list[str] = []
+    for path in sorted(folder.rglob("metrics.json")):
+        below = path.parent.relative_to(folder).as_posix()
+        try:
+            record = read_record(path.parent)
+            runs[below] = read_run(path.parent, record, str(record["model"]))
+        except UserError as error:
+            faults.append(f"{below}: {error.what}")
+    if not runs:
+        raise UserError(str(folder), "holds no finished run", "run something first, or name another folder")
+    return Found(runs, tuple(faults))
+
+
+def site(found: Found) -> dict[str, str]:
+    """The files of the site, their text by their path below its folder."""
+    by_data: dict[tuple[str, str], dict[str, RunFiles]] = {}
+    for path, run in found.runs.items():
+        by_data.setdefault(run.data[:2], {})[path] = run
+    names = _file_names(sorted(by_data))
+    files = {f"assets/{name}": str(assets(name)) for name in _ASSETS}
+    files[".nojekyll"] = ""  # GitHub Pages then serves the files as they are
+    summaries = []
+    for data, name in names.items():
+        lines = _lines(by_data[data])
+        files[name] = _page(data, lines)
+        summaries.append({"data": data, "file": name, "lines": lines, "best": _best(lines)})
+    content = {"title": "Leaderboard", "policy": POLICY, "summaries": summaries, "faults": found.faults}
+    files["index.html"] = render("leaderboard.html.j2", columns=COLUMNS, version=__version__, **content)
+    return files
+
+
+def _file_names(data: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """A file name for each dataset and split, whatever characters they have."""
+    names: dict[tuple[str, str], str] = {}
+    for number, pair in enumerate(data):
+        name = re.sub(r"[^A-Za-z0-9-]", "_", "-".join(pair)).strip("_-") or "data"
+        taken = {*names.values(), "index.html"}
+        names[pair] = f"{name}.html" if f"{name}.html" not in taken else f"{name}-{number}.html"
+    return names
+
+
+def _lines(runs: Mapping[str, RunFiles]) -> list[Line]:
+    """Runs by descending AP, partial ones behind them, then published results."""
+    paths = sorted(runs, key=lambda path: (_is_partial(runs[path]), -(runs[path].metrics.get("AP") or -1.0), path))
+    records = [runs[path].record for path in paths]
+    settings = [", ".join(f"{key}={value}" for key, value in one.items()) for one in differing(records)]
+    made = rows(records, COLUMNS, published=True)
+    for row, path in zip(made, paths, strict=False):
+        row.method = runs[path].label  # the path tells runs apart
+    ours = [Line(row, path, runs[path], text) for row, path, text in zip(made, paths, settings, strict=False)]
+    return ours + [Line(row, "", None, "") for row in made[len(paths) :]]
+
+
+def _is_partial(run: RunFiles) -> bool:
+    return not run.record["complete"] or run.record.get("limit") is not None
+
+
+def _best(lines: Sequence[Line]) -> Line | None:
+    """The complete run with the highest AP."""
+    ranked = [line for line in lines if line.run is not None and not line.row.remark and line.row.percents["AP"]]
+    return ranked[0] if ranked else None
+
+
+def _page(data: tuple[str, str], lines: Sequence[Line]) -> str:
+    runs = [line.run for line in lines if line.run is not None]
+    series = _series(lines)
+    charts = {
+        name: history([(label, _points(members, key)) for label, members in series], f"{name} over time")
+        for name, key in METRICS.items()
+    }
+    return render(
+        "leaderboard_data.html.j2",
+        title=f"{' '.join(data)}: leaderboard",
+        data=" ".join(data),
+        policy=POLICY,
+        columns=COLUMNS,
+        lines=lines,
+        models=sorted({run.record["model"] for run in runs}),
+        several_digests=len({run.data[2] for run in runs}) > 1,
+        several_protocols=len({json.dumps(run.record["protocol"], sort_keys=True) for run in runs}) > 1,
+        charts={name: chart for name, chart in charts.items() if chart is not None},
+        series=[label for label, _ in series],
+        timeless=sum(time_of(run) is None for run in runs),
+        commit=commit_of,
+        time=_written,
+        version=__version__,
+    )
+
+
+def _series(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
+    """Runs with a time, put together where they differ in nothing but the code: same model, settings, weights, data."""
+    groups: dict[str, list[Line]] = {}
+    for line in lines:
+        if line.run is not None and time_of(line.run) is not None and not line.row.remark:
+            content = {key: value for key, value in line.run.config.items() if key != "model_version"}
+            groups.setdefault(content_digest(content), []).append(line)
+    longest = sorted(groups.values(), key=lambda members: (-len(members), members[0].path))
+    return [(_series_name(members[0]), members) for members in longest]
+
+
+def _series_name(line: Line) -> str:
+    return f"{line.row.method} {line.settings}" if line.settings else f"{line.row.method} ({_tail(line.path)})"
+
+
+def _tail(path: str) -> str:
+    return PurePosixPath(path).name.rpartition("-")[2]
+
+
+def _points(members: Sequence[Line], metric: str) -> list[Point]:
+    points = []
+    for line in members:
+        assert line.run is not None
+        time, value = time_of(line.run), line.run.metrics.get(metric)
+        if time is not None and value is not None:
+            title = f"{percent(value)}, {time:%Y-%m-%d %H:%M}, {commit_of(line.run) or 'no commit'}, {line.path}"
+            points.append(Point(time, value, title))
+    return points
+
+
+def time_of(run: RunFiles) -> datetime | None:
+    """When the run was begun, in UTC; ``None`` where its folder does not say."""
+    try:
+        time = datetime.fromisoformat(run.environment.time or "")
+    except ValueError:
+        return None
+    return time.astimezone(UTC) if time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
+def _written(run: RunFiles) -> str | None:
+    time = time_of(run)
+    return None if time is None else f"{time:%Y-%m-%d %H:%M}"
+
+
+def commit_of(run: RunFiles) -> str | None:
+    """The commit a run was made at: of the folder it was started in, where that is under git, else of the harness."""
+    commit: Any = run.environment.working_directory_commit or run.environment.git_commit
+    return None if commit is None else str(commit)[:_COMMIT_DIGITS]
