@@ -12,16 +12,18 @@ from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations
 from harness.rle import Ints
 from harness.scoring import class_agnostic_overlap
-from harness.scoring.calibration import Calibration
+from harness.scoring.calibration import Calibration, calibration
 from harness.scoring.class_agnostic_overlap import Meetings, meet
 from harness.scoring.error_kinds import KINDS, gather
 from harness.scoring.errors_breakdown import Breakdown, Judged, break_down
 from harness.scoring.from_store import ShardGroup, Shards, read_shards, row_of_record
 from harness.scoring.matched_tracks import MatchedTracks, matched_tracks
-from harness.scoring.overlap import MaskRules, Overlaps, Truths, concatenate, overlap
+from harness.scoring.metrics import GROUP_NAMES
+from harness.scoring.overlap import Floats, MaskRules, Overlaps, Truths, concatenate, overlap
 from harness.scoring.protocols import Protocol, named
 from harness.scoring.score import LOWEST_THRESHOLD, in_parallel, refuse_missing_fields, select
-from harness.scoring.slices import Slicing
+from harness.scoring.slices import Slicing, slice_truth
+from harness.scoring.track_shape import steadiness
 from harness.warnings import Warnings
 
 if TYPE_CHECKING:
@@ -53,8 +55,9 @@ class Verdicts:
 class Analysis:
     """Why the numbers of a run are what they are.
 
-    ``slices`` are by name: ``area``, ``track length``, ``objects``, ``motion``, ``occlusion`` or ``crowding``,
-    ``category frequency``, ``groups``. ``calibration`` is by group of categories: ``all``, ``base``, ``novel``, ...
+    ``slices`` are by name: ``area``, ``track length``, ``objects``, ``motion``, ``occlusion`` (where it is annotated)
+    or ``crowding``, ``category frequency``, ``groups`` (where there are any). ``calibration`` is by group of
+    categories: ``all``, ``base``, ``novel``, ...
     """
 
     protocol: str
@@ -82,27 +85,50 @@ def analyse(
     truths = Truths(annotations if videos is None else annotations.restrict(videos))
     refuse_missing_fields(truths, chosen)
     selection = select(chosen, truths)
-    overlaps, meetings = _read(chosen, truths, np.unique(selection.row[~selection.ignored]), store)
+    overlaps, meetings, motion = _read(chosen, truths, np.unique(selection.row[~selection.ignored]), store)
     matched = matched_tracks(truths, selection, overlaps, 0, chosen.quirks, chosen.ranges[0])
     evidence = gather(truths, matched, overlaps, meetings)
     breakdown, judged = break_down(truths, matched, overlaps, evidence, chosen.quirks)
-    return Analysis(chosen.name, chosen.version, breakdown, {}, {}, _verdicts(truths, matched, overlaps, judged))
+    return Analysis(
+        chosen.name,
+        chosen.version,
+        breakdown,
+        slice_truth(chosen, truths, overlaps, motion),
+        _calibrations(chosen, truths, matched, overlaps),
+        _verdicts(truths, matched, overlaps, judged),
+    )
 
 
-def _read(chosen: Protocol, truths: Truths, rows: Ints, store: PredictionStore) -> tuple[Overlaps, Meetings]:
-    """Overlaps with the truth of the own category, as they are scored, and with that of any; ``rows`` are met."""
+def _read(chosen: Protocol, truths: Truths, rows: Ints, store: PredictionStore) -> tuple[Overlaps, Meetings, Floats]:
+    """Overlaps with the truth of the own category, as they are scored; with ``rows``, truth of any category; and how
+    steady the tracks are."""
     rules = MaskRules(chosen.quirks.shorter_list_wins, chosen.quirks.wrong_size_vanishes)
     shards = Shards(store)
     folder = str(shards.folder)
 
-    def work(group: ShardGroup) -> tuple[Overlaps, Meetings]:
+    def work(group: ShardGroup) -> tuple[Overlaps, Meetings, Floats]:
         batch = read_shards(group, truths, shards.folder, Warnings(False), every_mask=True)
-        return overlap(truths, batch, (rules,), LOWEST_THRESHOLD, folder), meet(truths, rows, batch, rules, folder)
+        met = meet(truths, rows, batch, rules, folder)
+        return overlap(truths, batch, (rules,), LOWEST_THRESHOLD, folder), met, steadiness(batch.masks)
 
     parts = list(in_parallel(work, shards))
-    if not sum(len(overlaps.score) for overlaps, _ in parts):
+    if not sum(len(overlaps.score) for overlaps, _, _ in parts):
         raise UserError(folder, "holds no predictions", "run again")
-    return concatenate([overlaps for overlaps, _ in parts]), class_agnostic_overlap.concatenate([m for _, m in parts])
+    overlaps, meetings, motion = zip(*parts, strict=True)
+    return concatenate(overlaps), class_agnostic_overlap.concatenate(meetings), np.concatenate(motion)
+
+
+def _calibrations(
+    chosen: Protocol, truths: Truths, matched: MatchedTracks, overlaps: Overlaps
+) -> dict[str, Calibration]:
+    """Of all tracks that count, and of those of each group's categories."""
+    hit, counts = matched.hit[0], matched.hit[0] | matched.miss[0]
+    score, category = overlaps.score[matched.track], truths.category_ids[overlaps.category[matched.track]]
+    out = {"all": calibration(score[counts], hit[counts])}
+    for suffix, ids in chosen.groups(truths.annotations.categories).items():
+        mine = counts & np.isin(category, np.array(ids, np.int64))
+        out[GROUP_NAMES[suffix]] = calibration(score[mine], hit[mine])
+    return out
 
 
 def _verdicts(truths: Truths, matched: MatchedTracks, overlaps: Overlaps, judged: Judged) -> Verdicts:

@@ -1,8 +1,15 @@
-"""Calibration of scores: how often a track of a given score is right."""
+"""Calibration of scores: how often a track of a given score is right (Guo et al., ICML 2017)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import numpy as np
+
+from harness.scoring.average_precision import Flags
+from harness.scoring.overlap import Floats
+
+BINS = 10
 
 
 @dataclass(frozen=True)
@@ -26,3 +33,18 @@ class Calibration:
     tracks: int
     error: float | None
     bins: tuple[Bin, ...]
+
+
+def calibration(score: Floats, hit: Flags) -> Calibration:
+    """Reliability in ten bins of equal width, of ``score`` and ``hit (tracks,)``; a score outside of 0 to 1 counts in
+    the bin at that end."""
+    place = np.clip((score * BINS).astype(np.int64), 0, BINS - 1)
+    bins, error = [], 0.0
+    for b in range(BINS):
+        mine = place == b
+        count = int(mine.sum())
+        mean, hits = (float(score[mine].mean()), float(hit[mine].mean())) if count else (None, None)
+        bins.append(Bin(b / BINS, (b + 1) / BINS, count, mean, hits))
+        if mean is not None and hits is not None:
+            error += count * abs(mean - hits)
+    return Calibration(len(score), error / len(score) if len(score) else None, tuple(bins))

@@ -2,7 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from harness.rle import Ints
+from harness.scoring.average_precision import Range, evaluate
+from harness.scoring.metrics import GROUP_NAMES, Cells, Number, positions_of
+from harness.scoring.overlap import Floats, Overlaps, Truths
+from harness.scoring.protocols import AREAS, LENGTHS, Protocol
+from harness.scoring.score import select
+from harness.scoring.track_shape import UNKNOWN, boxes, steadiness
+
+OBJECTS = (
+    Range("1 object", "objects", 1, 1),
+    Range("2 to 4 objects", "objects", 2, 4),
+    Range("5 or more", "objects", 5, 1e10),
+)
+MOTION = (
+    Range("slow", "motion", 0.9, 1),
+    Range("medium motion", "motion", 0.7, 0.9),
+    Range("fast", "motion", 0, 0.7),
+)
+"""Bounds as in ImageNet VID's slow, medium and fast objects (Zhu et al., ICCV 2017)."""
+CROWDING = (
+    Range("apart", "crowding", 0, 0.25, bounds_tracks=False),
+    Range("near others", "crowding", 0.25, 0.5, bounds_tracks=False),
+    Range("among others", "crowding", 0.5, 1, bounds_tracks=False),
+)
+FREQUENCIES = {"f": "frequent", "c": "common", "r": "rare"}
+PER_CATEGORY = {"1 track": (1, 1), "2 to 5 tracks": (2, 5), "6 tracks or more": (6, 1 << 62)}
+
+ABOUT = {
+    "area": "mean area of an object in square pixels: bounds at 128² and 256²",
+    "track length": "frames in which an object is seen: bounds at 3 and 10",
+    "objects": "annotated objects in the video",
+    "motion": "mean IoU of an object's masks in neighbouring frames: bounds at 0.9 and 0.7",
+    "occlusion": "as annotated, mean of the more occluded half of the frames: bounds at 0.25 and 0.5; every false"
+    " positive counts in each slice",
+    "crowding": "in place of occlusion, which is not annotated: share of an object's box that another one's box covers,"
+    " mean over frames: bounds at 0.25 and 0.5; every false positive counts in each slice",
+    "groups": "groups of categories, as the protocol has them",
+}
+"""What each quantity is."""
+
+_ALL = AREAS[0]
 
 
 @dataclass(frozen=True)
@@ -25,3 +70,113 @@ class Slicing:
     about: str
     slices: tuple[Slice, ...]
     outside: int
+
+
+def slice_truth(chosen: Protocol, truths: Truths, overlaps: Overlaps, motion: Floats) -> dict[str, Slicing]:
+    """AP over every slice, by name of the quantity; ``motion (tracks,)`` is the tracks' `steadiness`.
+
+    Areas are real ones, also where the protocol takes all of them for 0.
+    """
+    chosen = replace(chosen, quirks=replace(chosen.quirks, areas_are_zero=False))
+    selection = select(chosen, truths)
+    objects = np.bincount(truths.video[selection.row[~selection.ignored]], minlength=len(truths.video_ids))
+    of_truths: dict[str, Floats] = {
+        "objects": objects[truths.video[selection.row]].astype(np.float64),
+        "motion": steadiness(truths.masks)[selection.row],
+    }
+    occlusions = tuple(r for r in chosen.ranges if r.quantity == "occlusion")
+    if not occlusions:
+        of_truths["crowding"] = crowding(truths)[selection.row]
+    selection = replace(selection, quantities=selection.quantities | of_truths)
+    parts = (AREAS[1:], LENGTHS, OBJECTS, MOTION, occlusions or CROWDING)
+    of_tracks = {"objects": objects[overlaps.video].astype(np.float64), "motion": motion}
+    curves = evaluate(
+        truths, selection, overlaps, 0, chosen.quirks, (_ALL, *(r for part in parts for r in part)),
+        equal_lengths=chosen.equal_lengths, of_tracks=of_tracks,
+    )  # fmt: skip
+    cells = Cells(chosen, truths, curves, overlaps)
+    unmoved = int((~selection.ignored & (of_truths["motion"] == UNKNOWN)).sum())
+    slicings = [
+        *(_by_range(cells, part, unmoved if part is MOTION else 0) for part in parts),
+        _by_frequency(cells, truths),
+        _by_group(cells, chosen, truths),
+    ]
+    return {slicing.name: slicing for slicing in slicings if slicing.slices}
+
+
+def crowding(truths: Truths) -> Floats:
+    """How much of each annotated track's box the box of another one of its video covers ``(annotations,)``, 0 to 1.
+
+    Per frame in which it is seen the largest covered share, by any one other; the mean over these frames.
+    """
+    box, masks = boxes(truths.masks), truths.masks
+    out = np.zeros(len(truths.video))
+    for rows in _by_video(truths.video):
+        frames = int(np.diff(masks.track)[rows].max(initial=0))
+        here = np.zeros((len(rows), frames, 4), np.int64)
+        for i, row in enumerate(rows.tolist()):
+            mine = box[masks.track[row] : masks.track[row + 1]]
+            here[i, : len(mine)] = mine
+        area = (here[..., 2:] - here[..., :2]).prod(-1)
+        low = np.maximum(here[:, None, :, :2], here[None, :, :, :2])
+        high = np.minimum(here[:, None, :, 2:], here[None, :, :, 2:])
+        common = np.clip(high - low, 0, None).prod(-1)
+        common[np.arange(len(rows)), np.arange(len(rows))] = 0
+        covered = common.max(1) / np.maximum(area, 1)
+        out[rows] = covered.sum(1) / np.maximum((area > 0).sum(1), 1)
+    return out
+
+
+def _by_video(video: Ints) -> list[Ints]:
+    order = np.argsort(video, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(video[order])) + 1) if len(order) else []
+
+
+def _numbers(cells: Cells, range_name: str, positions: Ints | None) -> tuple[float | None, float | None, float | None]:
+    """AP, AP50 and AR100."""
+    return (
+        cells.mean(Number("AP", True, None, range_name, 100), positions),
+        cells.mean(Number("AP50", True, 0, range_name, 100), positions),
+        cells.mean(Number("AR100", False, None, range_name, 100), positions),
+    )
+
+
+def _by_range(cells: Cells, ranges: Sequence[Range], outside: int) -> Slicing:
+    slices = []
+    for bounds in ranges:
+        truths = int(cells.curves.positives[:, cells.range[bounds.name]].sum())
+        slices.append(Slice(bounds.name, truths, *_numbers(cells, bounds.name, None)))
+    name = "track length" if ranges is LENGTHS else ranges[0].quantity
+    return Slicing(name, ABOUT[name], tuple(slices), outside)
+
+
+def _of_categories(cells: Cells, name: str, positions: Ints) -> Slice:
+    rows = cells.defined(_ALL.name, positions)
+    truths = int(cells.curves.positives[rows, cells.range[_ALL.name]].sum())
+    return Slice(name, truths, *_numbers(cells, _ALL.name, positions))
+
+
+def _by_frequency(cells: Cells, truths: Truths) -> Slicing:
+    categories = truths.annotations.categories
+    if any(c.frequency for c in categories):
+        about = "categories by the frequency that the annotations give them"
+        members = {
+            name: np.array([i for i, c in enumerate(categories) if c.frequency == letter], np.int64)
+            for letter, name in FREQUENCIES.items()
+        }
+    else:
+        about = "categories by the number of their annotated tracks in this split"
+        row, per_row = cells.row, cells.curves.positives[:, cells.range[_ALL.name]]
+        count = np.where(row >= 0, per_row[row] if len(per_row) else 0, 0)
+        members = {name: np.flatnonzero((count >= a) & (count <= b)) for name, (a, b) in PER_CATEGORY.items()}
+    slices = tuple(_of_categories(cells, name, positions) for name, positions in members.items())
+    return Slicing("category frequency", about, slices, 0)
+
+
+def _by_group(cells: Cells, chosen: Protocol, truths: Truths) -> Slicing:
+    groups = chosen.groups(truths.annotations.categories)
+    slices = [
+        _of_categories(cells, GROUP_NAMES[suffix], positions_of(chosen, suffix, ids, truths))
+        for suffix, ids in groups.items()
+    ]
+    return Slicing("groups", ABOUT["groups"], tuple(slices), 0)
