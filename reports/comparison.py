@@ -51,8 +51,11 @@ class Measured:
 
 @dataclass(frozen=True)
 class Difference:
-    """A run minus the reference: value with 95 % percentile interval, two-sided p-value in ``(0, 1]``, and ``detectable``, the
-    smallest true difference that videos like these would show at the level 0.05 in four of five cases (power 80 %)."""
+    """A run minus the reference: value with 95 % percentile interval and two-sided p-value in ``(0, 1]``.
+
+    ``detectable`` is the smallest true difference that videos like these would show significantly (p < 0.05) in four
+    of five cases.
+    """
 
     value: float | None
     low: float | None

@@ -11,11 +11,13 @@ DAGGER, UNDEFINED = "†", "–"
 
 
 class Style(NamedTuple):
-    """How one format writes plain text and the two marks."""
+    """How one format writes plain text, the marks of the best and the second, half an interval, and significance."""
 
     text: Callable[[str], str]
     best: str
     second: str
+    half: str = " ± {}"
+    significant: str = "*"
 
 
 def plain(text: str) -> str:
@@ -33,7 +35,7 @@ _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasci
 _LATEX |= {character: "\\" + character for character in "&%$#_{}"}
 # Braces keep "[" and "*" at the start of a row from being taken as arguments of the line break before it.
 _LATEX |= {"[": "{[}", "]": "{]}", "*": "{*}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
-_LATEX |= {UNDEFINED: "--", DAGGER: r"\textdagger{}"}
+_LATEX |= {UNDEFINED: "--", DAGGER: r"\textdagger{}", "±": r"$\pm$"}
 
 
 def _latex(text: str) -> str:
@@ -47,7 +49,8 @@ def _html(text: str) -> str:
 STYLES = {
     "terminal": Style(plain, "{}", "{}"),
     "color": Style(plain, "\x1b[1m{}\x1b[0m", "\x1b[4m{}\x1b[0m"),
-    "markdown": Style(_markdown, "**{}**", "<u>{}</u>"),
-    "latex": Style(_latex, r"\textbf{{{}}}", r"\underline{{{}}}"),
-    "html": Style(_html, "<strong>{}</strong>", "<u>{}</u>"),
+    "markdown": Style(_markdown, "**{}**", "<u>{}</u>", significant=r"\*"),
+    "latex": Style(_latex, r"\textbf{{{}}}", r"\underline{{{}}}", r"$_{{\pm{}}}$", "$^{*}$"),
+    "csv": Style(plain, "{}", "{}"),
+    "html": Style(_html, "<strong>{}</strong>", "<u>{}</u>", significant="<sup>*</sup>"),
 }

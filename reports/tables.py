@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
+from fnmatch import fnmatchcase
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, NamedTuple
 
+from harness.errors import UserError, near
 from harness.reports import published as results
+from harness.reports.layouts import FORMATS, Format
 from harness.reports.settings import differing
-from harness.reports.styles import DAGGER, STYLES, UNDEFINED, Style, plain
+from harness.reports.table_layout import ColumnLayout, Layout
 
-if TYPE_CHECKING:
-    import pandas as pd
+__all__ = ["COLUMNS", "CORRECTED", "FORMATS", "Certainty", "Format", "Row", "in_print", "percent_of", "rows", "table"]
 
-Format = Literal["terminal", "markdown", "latex", "csv", "html"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 COLUMNS = ("AP", "APb", "APn", "AP50", "AP75", "AR")
 CORRECTED = ("AP", "APb", "APn")
 """Columns that are shown under the corrected protocol too, where that is asked for."""
 
 _METRIC = {"AR": "AR100"}
-_CORRECTED = " corr."
+_CORRECTED = "corrected."
+
+
+class Certainty(NamedTuple):
+    """What the bootstrap says of a run's metrics, by key: half the 95 % interval, and which differ significantly.
+
+    ``reference`` is the run's place among the runs of a table that ``significant`` metrics were compared with.
+    """
+
+    halves: Mapping[str, float]
+    significant: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -31,8 +41,9 @@ class Row:
     """One line of a table: ``percents`` by column, exact, ``None`` where undefined.
 
     ``sources`` are the citations of a published row, or the folder of a run; ``remark`` says which part of the
-    split an incomplete run covers; ``settings`` are those that differ between the runs of a table. Rows are compared
-    with those of the same ``dataset`` and ``split``.
+    split an incomplete run covers; ``settings`` are those that differ between the runs of a table. ``halves`` are half
+    the 95 % intervals, in percent, and ``significant`` the columns that differ from the reference's, where they were
+    asked for. Rows are compared with those of the same ``dataset`` and ``split``.
     """
 
     method: str
@@ -44,6 +55,8 @@ class Row:
     remark: str = ""
     settings: dict[str, str] = field(default_factory=dict)
     marks: dict[str, Literal["best", "second"]] = field(default_factory=dict)
+    halves: dict[str, Decimal] = field(default_factory=dict)
+    significant: frozenset[str] = frozenset()
 
     @property
     def data(self) -> str:
@@ -58,6 +71,10 @@ def table(
     columns: Sequence[str] = COLUMNS,
     corrected: bool = False,
     color: bool = False,
+    layout: Layout | None = None,
+    certainty: Sequence[Certainty | None] = (),
+    notes: Sequence[str] = (),
+    provenance: Sequence[str] = (),
 ) -> str:
     """Return a table of ``records`` (see `harness.reports.records`), in percent, ending in a newline.
 
@@ -66,15 +83,34 @@ def table(
     column and dataset bold and the second underlined (ties share the mark, a number alone gets none, incomplete runs
     none), and an en dash where undefined; in the terminal the marks need ``color``. CSV has percent in full precision,
     empty where undefined, and no marks. ``columns`` are metric keys (``AR`` is AR100); ``corrected`` adds those of
-    `CORRECTED` once more under the corrected protocol.
+    `CORRECTED` once more under the corrected protocol. ``layout`` says otherwise in all of this. ``certainty`` of each
+    record adds intervals and marks of significance, which ``notes`` explain; ``provenance`` becomes a comment.
     """
+    from harness.reports.table_sheets import csv_of, printed
+
     if not records:
         return ""
-    made = rows(records, columns, published=published, corrected=corrected)
-    shown = [*columns, *(column + _CORRECTED for column in _corrected(columns))] if corrected else list(columns)
+    layout = layout or Layout()
+    common = _common_columns(layout, columns, corrected)
+    shown = {one.key: one for one in (*common, *_columns_of_datasets(layout))}
+    made = rows(records, list(shown), published=published, layout=layout, certainty=certainty)
     if format == "csv":
-        return _csv(made, shown)
-    return _print(made, shown, format, STYLES["color" if format == "terminal" and color else format])
+        return csv_of(made, list(shown.values()), layout)
+    return printed(made, common, layout, format, color, notes, provenance)
+
+
+def _common_columns(layout: Layout, columns: Sequence[str], corrected: bool) -> list[ColumnLayout]:
+    """The columns of every dataset: the layout's, or else ``columns``; and corrected ones."""
+    chosen = list(layout.columns) or [ColumnLayout(key=key) for key in columns]
+    if corrected:
+        chosen += [
+            ColumnLayout(key=_CORRECTED + one.key, name=f"{one.header} corr.") for one in chosen if one.key in CORRECTED
+        ]
+    return list({one.key: one for one in chosen}.values())
+
+
+def _columns_of_datasets(layout: Layout) -> list[ColumnLayout]:
+    return [column for dataset in layout.datasets for column in dataset.columns or () if layout.side_by_side]
 
 
 def rows(
@@ -83,32 +119,88 @@ def rows(
     *,
     published: bool = False,
     corrected: bool = False,
+    layout: Layout | None = None,
+    certainty: Sequence[Certainty | None] = (),
 ) -> list[Row]:
     """Return the rows of the table, marked: per dataset and split the runs in the order given, then published rows.
 
     A published row appears if it has a number in one of the columns.
     """
+    layout = layout or Layout()
+    if corrected:
+        columns = [*columns, *(_CORRECTED + key for key in columns if key in CORRECTED)]
     made: list[Row] = []
-    runs = [
-        _run_row(record, columns, corrected, chosen) for record, chosen in zip(records, differing(records), strict=True)
-    ]
-    for dataset, split in dict.fromkeys((row.dataset, row.split) for row in runs):
+    settings = differing(records)
+    sure = list(certainty) or [None] * len(records)
+    runs = [_run_row(*each, columns) for each in zip(records, settings, sure, strict=True)]
+    for dataset, split in _datasets(layout, runs):
         here = [row for row in runs if (row.dataset, row.split) == (dataset, split)]
         _name_apart(here)
         if published:
             here += _published_rows(dataset, split, columns)
-        _mark(here)
         made += here
+    _refuse_unknown(columns, records, made)
+    made = _chosen_rows(layout, made)
+    for data in dict.fromkeys(row.data for row in made):
+        _mark([row for row in made if row.data == data], layout.decimals)
     return made
 
 
-def _corrected(columns: Sequence[str]) -> list[str]:
-    return [column for column in columns if column in CORRECTED]
+def _datasets(layout: Layout, runs: Sequence[Row]) -> list[tuple[str, str]]:
+    found = list(dict.fromkeys((row.dataset, row.split) for row in runs))
+    wanted = [(one.dataset, one.split) for one in layout.datasets]
+    for dataset, split in wanted:
+        if (dataset, split) not in found:
+            known = ", ".join(" ".join(one) for one in found)
+            raise UserError("layout, datasets", f"no run is on {dataset} {split}", f"runs are on {known}")
+    return wanted or found
 
 
-def in_print(percent: Decimal) -> Decimal:
-    """Return a percentage as print shows it: one decimal, halves away from zero."""
-    return percent.quantize(Decimal("0.1"), ROUND_HALF_UP)
+def _refuse_unknown(columns: Sequence[str], records: Sequence[Mapping[str, Any]], made: Sequence[Row]) -> None:
+    """Raise `UserError` for a column that no record and no protocol knows, where the records have numbers at all."""
+    known = {*COLUMNS, *(_CORRECTED + key for key in CORRECTED)}
+    for record in records:
+        known |= {*(record["metrics"] or {}), *(_CORRECTED + key for key in record["corrected"] or {})}
+    for column in columns:
+        if column not in known and not any(row.percents.get(column) is not None for row in made):
+            raise UserError("layout, columns", f'"{column}" is no metric of these runs', near(column, known))
+
+
+def _chosen_rows(layout: Layout, made: Sequence[Row]) -> list[Row]:
+    """The rows that the layout names, by dataset, in its order and under its names."""
+    if not layout.rows:
+        return list(made)
+    chosen: list[Row] = []
+    used: set[str] = set()
+    for data in dict.fromkeys(row.data for row in made):
+        left = [row for row in made if row.data == data]
+        for wanted in layout.rows:
+            found = [row for row in left if any(fnmatchcase(name, wanted.run) for name in _names(row))]
+            left = [row for row in left if row not in found]
+            chosen += found
+            if found:
+                used.add(wanted.run)
+            for row in found:
+                row.method = row.method if wanted.name is None else wanted.name
+    for wanted in layout.rows:
+        if wanted.run not in used:
+            names = [name for row in made for name in _names(row)]
+            raise UserError("layout, rows", f'no row is named "{wanted.run}"', near(wanted.run, names))
+    return chosen
+
+
+def _names(row: Row) -> tuple[str, ...]:
+    return (row.method,) if row.is_published else (row.method, PurePath(row.sources[0]).name)
+
+
+def percent_of(fraction: float) -> Decimal:
+    """Return a fraction in percent: the shortest text of the number, shifted, without binary noise."""
+    return Decimal(repr(float(fraction))).scaleb(2)
+
+
+def in_print(percent: Decimal, decimals: int = 1) -> Decimal:
+    """Return a percentage as print shows it: one decimal unless told otherwise, halves away from zero."""
+    return percent.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
 
 
 def _name_apart(runs: Sequence[Row]) -> None:
@@ -120,14 +212,29 @@ def _name_apart(runs: Sequence[Row]) -> None:
             row.method += f" ({PurePath(row.sources[0]).name.rpartition('-')[2]})"
 
 
-def _run_row(record: Mapping[str, Any], columns: Sequence[str], corrected: bool, chosen: dict[str, str]) -> Row:
-    percents = _percents(record["metrics"], columns)
-    if corrected:
-        percents |= {
-            column + _CORRECTED: p for column, p in _percents(record["corrected"], _corrected(columns)).items()
-        }
-    where = (record["model"], record["dataset"], record["split"])
-    return Row(*where, percents, [record["folder"]], remark=_remark(record), settings=chosen)
+def _run_row(record: Mapping[str, Any], chosen: dict[str, str], sure: Certainty | None, columns: Sequence[str]) -> Row:
+    numbers = {column: _fraction(record, column) for column in columns}
+    row = Row(
+        record["model"],
+        record["dataset"],
+        record["split"],
+        {column: None if value is None else percent_of(value) for column, value in numbers.items()},
+        [record["folder"]],
+        remark=_remark(record),
+        settings=chosen,
+    )
+    if sure is not None:
+        keys = {column: _METRIC.get(column, column) for column in columns}
+        row.halves = {column: percent_of(sure.halves[key]) for column, key in keys.items() if key in sure.halves}
+        row.significant = frozenset(column for column, key in keys.items() if key in sure.significant)
+    return row
+
+
+def _fraction(record: Mapping[str, Any], column: str) -> float | None:
+    side = "corrected" if column.startswith(_CORRECTED) else "metrics"
+    key = column.removeprefix(_CORRECTED)
+    value: float | None = (record[side] or {}).get(_METRIC.get(key, key))
+    return value
 
 
 def _remark(record: Mapping[str, Any]) -> str:
@@ -136,12 +243,6 @@ def _remark(record: Mapping[str, Any]) -> str:
         return f"{record['videos']['done']} of {record['videos']['total']} videos"
     limit = record.get("limit")
     return "" if limit is None else f"first {limit} videos only"
-
-
-def _percents(fractions: Mapping[str, float | None] | None, columns: Sequence[str]) -> dict[str, Decimal | None]:
-    numbers = {column: (fractions or {}).get(_METRIC.get(column, column)) for column in columns}
-    # The shortest text of the number, shifted: what a reader of the JSON would compute, without binary noise.
-    return {c: None if value is None else Decimal(repr(float(value))).scaleb(2) for c, value in numbers.items()}
 
 
 def _published_rows(dataset: str, split: str, columns: Sequence[str]) -> list[Row]:
@@ -156,11 +257,13 @@ def _published_rows(dataset: str, split: str, columns: Sequence[str]) -> list[Ro
     return found
 
 
-def _mark(group: Iterable[Row]) -> None:
+def _mark(group: Iterable[Row], decimals: int) -> None:
     """Mark best and second of every column as they are printed, so that equal print gets an equal mark."""
     ranked = [row for row in group if not row.remark]
     for column in {column for row in ranked for column in row.percents}:
-        numbers = [(row, in_print(percent)) for row in ranked if (percent := row.percents.get(column)) is not None]
+        numbers = [
+            (row, in_print(percent, decimals)) for row in ranked if (percent := row.percents.get(column)) is not None
+        ]
         if len(numbers) < 2:
             continue
         best, *others = sorted({number for _, number in numbers}, reverse=True)
@@ -169,106 +272,3 @@ def _mark(group: Iterable[Row]) -> None:
                 row.marks[column] = "best"
             elif number == others[0]:
                 row.marks[column] = "second"
-
-
-def _print(made: Sequence[Row], columns: Sequence[str], format: Format, style: Style) -> str:
-    import pandas as pd
-
-    notes = list(dict.fromkeys(source for row in made if row.is_published for source in row.sources))
-    several = len({row.data for row in made}) > 1
-    cells: list[dict[str, str]] = []
-    for row in made:
-        line = {"Method": style.text(row.method + (DAGGER if row.remark else ""))}
-        if several:
-            line["Dataset"] = style.text(row.data)
-        line |= {style.text(key): style.text(row.settings.get(key, UNDEFINED)) for key in _settings(made)}
-        line |= {style.text(column): _cell(row, column, style) for column in columns}
-        if notes:
-            numbers = [str(notes.index(source) + 1) for source in row.sources if row.is_published]
-            line["Source"] = style.text(f"[{', '.join(numbers)}]" if numbers else "this run")
-        cells.append(line)
-    frame = pd.DataFrame(cells)
-    numeric = {style.text(column) for column in columns}
-    aligned = ["right" if name in numeric else "left" for name in frame.columns]
-    return _LAYOUT[format](frame, aligned, [style.text(line) for line in _footnotes(made, columns, notes)])
-
-
-def _settings(made: Iterable[Row]) -> list[str]:
-    """Keys of the settings that are columns."""
-    return list(dict.fromkeys(key for row in made for key in row.settings))
-
-
-def _cell(row: Row, column: str, style: Style) -> str:
-    percent = row.percents.get(column)
-    if percent is None:
-        return style.text(UNDEFINED)
-    template = {"best": style.best, "second": style.second}.get(row.marks.get(column, ""), "{}")
-    return template.format(in_print(percent))
-
-
-def _footnotes(made: Sequence[Row], columns: Sequence[str], notes: Sequence[str]) -> list[str]:
-    lines = []
-    incomplete = dict.fromkeys(f"{row.method} {row.remark}" for row in made if row.remark)
-    if incomplete:
-        lines.append(f"{DAGGER} incomplete, not ranked: {', '.join(incomplete)}")
-    if any(column.endswith(_CORRECTED) for column in columns):
-        lines.append("corr.: the same predictions without the known faults of the official evaluator")
-    return lines + [f"[{number}] {note}" for number, note in enumerate(notes, start=1)]
-
-
-def _as_terminal(frame: pd.DataFrame, aligned: Sequence[str], footnotes: Sequence[str]) -> str:
-    return _tabulate(frame, aligned, "simple") + "\n" + _lines("\n{}", footnotes)
-
-
-def _as_markdown(frame: pd.DataFrame, aligned: Sequence[str], footnotes: Sequence[str]) -> str:
-    return _tabulate(frame, aligned, "pipe") + "\n" + _lines("\n{}", [f"- {line}" for line in footnotes])
-
-
-def _lines(around: str, lines: Sequence[str]) -> str:
-    return around.format("\n".join(lines) + "\n") if lines else ""
-
-
-def _tabulate(frame: pd.DataFrame, aligned: Sequence[str], kind: str) -> str:
-    from tabulate import tabulate
-
-    headers, body = list(frame.columns), frame.to_numpy().tolist()
-    return tabulate(body, headers, tablefmt=kind, disable_numparse=True, colalign=aligned, headersalign=aligned)
-
-
-def _as_latex(frame: pd.DataFrame, aligned: Sequence[str], footnotes: Sequence[str]) -> str:
-    body = frame.to_latex(index=False, escape=False, column_format="".join(side[0] for side in aligned))
-    below = _lines("\n{{\\footnotesize\n{}}}\n", [rf"{line}\par" for line in footnotes])
-    return "% needs \\usepackage{booktabs}\n" + body + below
-
-
-def _as_html(frame: pd.DataFrame, aligned: Sequence[str], footnotes: Sequence[str]) -> str:
-    import pandas as pd
-
-    with pd.option_context("display.max_colwidth", None):  # otherwise pandas cuts long names
-        body = frame.to_html(index=False, escape=False, border=0)
-    return body + "\n" + _lines("{}", [f"<p>{line}</p>" for line in footnotes])
-
-
-_LAYOUT: dict[str, Callable[[pd.DataFrame, Sequence[str], Sequence[str]], str]] = {
-    "terminal": _as_terminal,
-    "markdown": _as_markdown,
-    "latex": _as_latex,
-    "html": _as_html,
-}
-
-
-def _csv(made: Sequence[Row], columns: Sequence[str]) -> str:
-    import pandas as pd
-
-    lines = [
-        {"Method": plain(row.method), "Dataset": plain(row.dataset), "Split": plain(row.split)}
-        | {plain(key): plain(row.settings.get(key, "")) for key in _settings(made)}
-        | {column: _exact(row.percents.get(column)) for column in columns}
-        | {"Complete": "no" if row.remark else "yes", "Source": plain("; ".join(row.sources))}
-        for row in made
-    ]
-    return str(pd.DataFrame(lines).to_csv(index=False))
-
-
-def _exact(percent: Decimal | None) -> str:
-    return "" if percent is None else f"{percent:f}"

@@ -43,6 +43,7 @@ def build() -> typer.Typer:
         "run",
         "eval",
         "table",
+        "compare",
         "export",
         "predict",
         "bench",

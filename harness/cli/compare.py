@@ -1,0 +1,59 @@
+"""``harness compare``: is the difference between runs real?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.errors import UserError, near
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first is the reference.")],
+    resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Bootstrap resamples of the videos.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
+    data_root: Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")] = Path(
+        "data"
+    ),
+    annotations: Annotated[
+        Path | None, typer.Option(help="Annotation file of runs on your own data, where a folder lacks its matches.")
+    ] = None,
+    format: Annotated[str, typer.Option(help="terminal, markdown, latex, csv, html or json.")] = "terminal",
+    per_category: Annotated[Path | None, typer.Option(help="Write every category's difference to this CSV.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write to this file in place of standard output.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: fractions, all numbers.")] = False,
+) -> None:
+    """Compare runs by a paired bootstrap over videos: intervals, p-values, what could be detected, what drives it.
+
+    Every run is compared with the first; one run alone gets its intervals. All must be scored on the same videos by
+    the same version of the same protocol. docs/comparison.md defines every number.
+
+    Examples:
+
+        harness compare runs/ov2seg-shapes-val-1a2b3c4d runs/clipvis-shapes-val-5e6f7a8b
+
+        harness compare runs/*-lvvis-val-* --format latex --out comparison.tex --per-category categories.csv
+    """
+    from harness.cli.output import command, write
+    from harness.reports.comparison import compare_runs
+    from harness.reports.comparison_text import categories_csv, written_comparison
+    from harness.reports.layouts import FORMATS
+
+    known = (*FORMATS, "json")
+    if format not in known:
+        raise UserError("--format", f'"{format}" is not a format', near(format, known))
+    comparison = compare_runs(runs, resamples, seed, data_root, annotations)
+    if as_json or format == "json":
+        text = json.dumps(comparison.record(), allow_nan=False) + "\n"
+    else:
+        text = written_comparison(comparison, format, [command()])  # type: ignore[arg-type]
+    if per_category is not None:
+        write(per_category, categories_csv(comparison))
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write(out, text)

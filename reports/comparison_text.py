@@ -1,0 +1,194 @@
+"""A comparison of runs as text: tables of the runs, of each difference, and of what drives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from harness.reports.comparison import CategoryDifference, Comparison, Interval, Measured, Pair
+from harness.reports.layouts import Column, Format, Sheet, written
+from harness.reports.styles import STYLES, UNDEFINED, plain
+from harness.reports.tables import in_print, percent_of
+from harness.scoring.bootstrap import FEWEST_VIDEOS, LEVEL
+from harness.scoring.metrics import GROUP_NAMES
+
+SHOWN = 8
+"""How many categories and videos that drive a difference are listed."""
+
+_RUNS = ("AP", "APb", "APn", "APc", "APu", "AP50", "AP75", "AR100")
+_MARK = "*"
+
+
+def written_comparison(comparison: Comparison, format: Format, provenance: Sequence[str] = ()) -> str:
+    """Return a comparison as text; numbers are percent, differences points of percent. CSV has one line per number."""
+    if format == "csv":
+        return _csv(_numbers(comparison))
+    sheets = [_runs(comparison, provenance)]
+    for pair in comparison.pairs:
+        sheets += [_differences(comparison, pair), _categories(pair), _videos(pair)]
+    return "\n".join(written(_styled(sheet, format), format) for sheet in sheets)
+
+
+def categories_csv(comparison: Comparison) -> str:
+    """Return every category of every pair as CSV: AP in percent, empty where undefined."""
+    rows = [
+        {
+            "reference": pair.reference,
+            "run": pair.run,
+            "id": one.id,
+            "category": one.name,
+            "groups": " ".join(one.groups),
+            "videos": one.videos,
+            "reference_AP": _exact(one.reference),
+            "run_AP": _exact(one.run),
+            "difference": _exact(one.difference.value),
+            "low": _exact(one.difference.low),
+            "high": _exact(one.difference.high),
+            "p_value": _plain(one.difference.p_value),
+            "q_value": _plain(one.q_value),
+            "share": _exact(one.share),
+        }
+        for pair in comparison.pairs
+        for one in pair.categories
+    ]
+    return _csv(rows)
+
+
+def _runs(comparison: Comparison, provenance: Sequence[str]) -> Sheet:
+    keys = [key for key in _RUNS if key in comparison.runs[0].metrics]
+    head = f"{comparison.dataset} {comparison.split}, {comparison.videos} videos"
+    notes = [
+        f"{head}, protocol {comparison.protocol} version {comparison.protocol_version}, percent",
+        f"[95 % interval]: bootstrap over videos, {comparison.resamples} resamples, seed {comparison.seed}",
+    ]
+    lines = [[run.label, *(_with_interval(run.metrics[key]) for key in keys)] for run in comparison.runs]
+    return Sheet([Column("Run"), *(Column(key, True) for key in keys)], lines, notes, provenance)
+
+
+def _with_interval(found: Interval) -> str:
+    if found.low is None or found.high is None:
+        return _percent(found.value)
+    return f"{_percent(found.value)} [{_percent(found.low)}, {_percent(found.high)}]"
+
+
+def _differences(comparison: Comparison, pair: Pair) -> Sheet:
+    sides: dict[str, Measured] = {run.label: run for run in comparison.runs}
+    columns = ["", pair.reference, pair.run, "Difference", "95 % interval", "p", "Detectable"]
+    lines = [
+        [
+            key,
+            _percent(sides[pair.reference].metrics[key].value),
+            _percent(sides[pair.run].metrics[key].value),
+            _points(found.value) + (_MARK if found.is_significant else ""),
+            _range(found.low, found.high),
+            _probability(found.p_value),
+            _percent(found.detectable, 2),
+        ]
+        for key, found in pair.metrics.items()
+    ]
+    groups = [f"{key[2:]}: {name}" for suffix, name in GROUP_NAMES.items() if (key := f"AP{suffix}") in pair.metrics]
+    notes = [
+        f"{_MARK} p < 0.05, paired bootstrap over videos; not corrected for the number of metrics and runs",
+        "Detectable: smallest true difference that videos like these would show in four of five cases",
+        *([f"groups of categories: {', '.join(groups)}"] if groups else []),
+    ]
+    return Sheet([Column(name, bool(place)) for place, name in enumerate(columns)], lines, notes)
+
+
+def _categories(pair: Pair) -> Sheet:
+    tested = [one for one in pair.categories if one.q_value is not None]
+    found = [one for one in tested if one.q_value is not None and one.q_value < 1 - LEVEL]
+    columns = ["Category", "Groups", "Videos", "Reference AP", "AP", "Difference", "95 % interval", "q", "Share"]
+    lines = [
+        [
+            one.name,
+            " ".join(one.groups),
+            str(one.videos),
+            _percent(one.reference),
+            _percent(one.run),
+            _points(one.difference.value) + (_MARK if one in found else ""),
+            _range(one.difference.low, one.difference.high),
+            _probability(one.q_value),
+            _points(one.share),
+        ]
+        for one in pair.categories[:SHOWN]
+    ]
+    notes = [
+        f"{_ahead(pair.categories)} of {len(pair.categories)} categories are better in {pair.run},"
+        f" {_ahead(pair.categories, -1)} worse; {_MARK} q < 0.05 after Benjamini and Hochberg's correction:"
+        f" {len(found)} of the {len(tested)} that at least {FEWEST_VIDEOS} videos hold",
+        "Share: points that the category adds to the difference of AP",
+    ]
+    return Sheet([Column(name, place > 1) for place, name in enumerate(columns)], lines, notes)
+
+
+def _ahead(categories: Sequence[CategoryDifference], sign: int = 1) -> int:
+    return sum((one.difference.value or 0) * sign > 0 for one in categories)
+
+
+def _videos(pair: Pair) -> Sheet:
+    lines = [[str(one.video_id), _points(one.influence)] for one in pair.videos[:SHOWN]]
+    notes = [f"Influence: how far the difference of AP falls when the video is left out; + favours {pair.run}"]
+    return Sheet([Column("Video"), Column("Influence", True)], lines, notes)
+
+
+def _styled(sheet: Sheet, format: Format) -> Sheet:
+    text = STYLES[format].text
+    return Sheet(sheet.columns, [[text(cell) for cell in line] for line in sheet.lines], sheet.notes, sheet.provenance)
+
+
+def _numbers(comparison: Comparison) -> Iterator[dict[str, Any]]:
+    """Every number of the runs and pairs; percent and points of percent."""
+    for run in comparison.runs:
+        for key, found in run.metrics.items():
+            yield _line(run.label, "", key, found, {})
+    for pair in comparison.pairs:
+        for key, difference in pair.metrics.items():
+            more = {"p_value": _plain(difference.p_value), "detectable": _exact(difference.detectable)}
+            yield _line(pair.run, pair.reference, key, difference, more)
+
+
+def _line(run: str, reference: str, key: str, found: Any, more: dict[str, str]) -> dict[str, Any]:
+    return {
+        "run": run,
+        "minus": reference,
+        "metric": key,
+        "value": _exact(found.value),
+        "low": _exact(found.low),
+        "high": _exact(found.high),
+        "standard_error": _exact(found.standard_error),
+        "p_value": "",
+        "detectable": "",
+        **more,
+    }
+
+
+def _csv(rows: Any) -> str:
+    import pandas as pd
+
+    made = [{key: plain(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
+    return str(pd.DataFrame(made).to_csv(index=False, lineterminator="\n")) if made else ""
+
+
+def _percent(fraction: float | None, decimals: int = 1) -> str:
+    return UNDEFINED if fraction is None else str(in_print(percent_of(fraction), decimals))
+
+
+def _points(fraction: float | None) -> str:
+    return UNDEFINED if fraction is None else f"{in_print(percent_of(fraction), 2):+}"
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return UNDEFINED if low is None or high is None else f"{_points(low)} to {_points(high)}"
+
+
+def _probability(value: float | None) -> str:
+    return UNDEFINED if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _exact(fraction: float | None) -> str:
+    return "" if fraction is None else f"{percent_of(fraction):f}"
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else repr(value)

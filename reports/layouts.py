@@ -1,0 +1,133 @@
+"""Writing a table of finished cells as text: for the terminal, Markdown, LaTeX and HTML, with grouped headers."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Literal, get_args
+
+from harness.reports.styles import STYLES, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Format = Literal["terminal", "markdown", "latex", "csv", "html"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's header, plain text. Neighbours of one ``group`` stand under its name; numbers go to the right."""
+
+    name: str
+    is_number: bool = False
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table ready to be written: cells in the style of the format, headers and the rest as plain text.
+
+    ``provenance`` becomes a comment where the format has such: what the table was made from, and how.
+    """
+
+    columns: Sequence[Column]
+    lines: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+    provenance: Sequence[str] = ()
+
+
+def written(sheet: Sheet, format: Format) -> str:
+    """Return a sheet as text, ending in a newline; not for CSV, whose cells are exact."""
+    return _WRITERS[format](sheet)
+
+
+def _as_terminal(sheet: Sheet) -> str:
+    return _tabulated(sheet, "terminal", "simple") + "\n" + _lines("\n{}", _notes(sheet, "terminal"))
+
+
+def _as_markdown(sheet: Sheet) -> str:
+    notes = [f"- {line}" for line in _notes(sheet, "markdown")]
+    return _comment(sheet) + _tabulated(sheet, "markdown", "pipe") + "\n" + _lines("\n{}", notes)
+
+
+def _as_latex(sheet: Sheet) -> str:
+    text = STYLES["latex"].text
+    head = [f"% {plain(line)}" for line in sheet.provenance] + ["% needs \\usepackage{booktabs}"]
+    form = "".join("r" if column.is_number else "l" for column in sheet.columns)
+    body = [f"\\begin{{tabular}}{{{form}}}", "\\toprule", *_latex_groups(sheet)]
+    body += [_latex_line([text(column.name) for column in sheet.columns]), "\\midrule"]
+    body += [_latex_line(line) for line in sheet.lines]
+    body += ["\\bottomrule", "\\end{tabular}"]
+    below = _lines("\n{{\\footnotesize\n{}}}\n", [rf"{line}\par" for line in _notes(sheet, "latex")])
+    return "\n".join([*head, *body]) + "\n" + below
+
+
+def _latex_line(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_groups(sheet: Sheet) -> list[str]:
+    """The line of group names and the rules under them; nothing where there are no groups."""
+    groups = _groups(sheet)
+    if not any(name for name, _ in groups):
+        return []
+    cells, rules, first = [], [], 1
+    for name, width in groups:
+        cells.append(rf"\multicolumn{{{width}}}{{c}}{{{STYLES['latex'].text(name)}}}")
+        if name:
+            rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
+        first += width
+    return [_latex_line(cells), " ".join(rules)]
+
+
+def _as_html(sheet: Sheet) -> str:
+    import pandas as pd
+
+    text, groups = STYLES["html"].text, _groups(sheet)
+    names = [text(column.name) for column in sheet.columns]
+    columns: pd.Index[str] = pd.Index(names)
+    if any(name for name, _ in groups):
+        columns = pd.MultiIndex.from_tuples(
+            [(text(column.group), name) for column, name in zip(sheet.columns, names, strict=True)]
+        )
+    with pd.option_context("display.max_colwidth", None):  # otherwise pandas cuts long names
+        body = pd.DataFrame(sheet.lines, columns=columns).to_html(index=False, escape=False, border=0)
+    return _comment(sheet) + body + "\n" + _lines("{}", [f"<p>{line}</p>" for line in _notes(sheet, "html")])
+
+
+_WRITERS: dict[str, Callable[[Sheet], str]] = {
+    "terminal": _as_terminal,
+    "markdown": _as_markdown,
+    "latex": _as_latex,
+    "html": _as_html,
+}
+
+
+def _groups(sheet: Sheet) -> list[tuple[str, int]]:
+    """Names of the groups of neighbouring columns, and how many columns each has."""
+    return [(name, len(list(columns))) for name, columns in groupby(column.group for column in sheet.columns)]
+
+
+def _tabulated(sheet: Sheet, style: str, kind: str) -> str:
+    """Formats without header groups name the group in each column."""
+    from tabulate import tabulate
+
+    headers = [STYLES[style].text(f"{column.group} {column.name}".strip()) for column in sheet.columns]
+    aligned = ["right" if column.is_number else "left" for column in sheet.columns]
+    return tabulate(sheet.lines, headers, tablefmt=kind, disable_numparse=True, colalign=aligned, headersalign=aligned)
+
+
+def _notes(sheet: Sheet, style: str) -> list[str]:
+    return [STYLES[style].text(line) for line in sheet.notes]
+
+
+def _comment(sheet: Sheet) -> str:
+    """The provenance as an HTML comment, which Markdown has too; nothing in it can end the comment."""
+    return _lines("<!--\n{}-->\n", [html.escape(plain(line), quote=False) for line in sheet.provenance])
+
+
+def _lines(around: str, lines: Sequence[str]) -> str:
+    return around.format("\n".join(lines) + "\n") if lines else ""

@@ -1,0 +1,155 @@
+"""Rows of a comparison table as a sheet of cells: below each other, or datasets side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from harness.reports.layouts import Column, Format, Sheet, written
+from harness.reports.styles import DAGGER, STYLES, UNDEFINED, Style, plain
+from harness.reports.table_layout import ColumnLayout, Layout
+from harness.reports.tables import Row, in_print
+
+_METHOD = "Method"
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One line of the printed table: a method, and its row for each dataset that stands beside the others."""
+
+    method: str
+    data: str
+    settings: Mapping[str, str]
+    rows: Mapping[str, Row]
+
+    @property
+    def remarks(self) -> list[str]:
+        return [row.remark for row in self.rows.values() if row.remark]
+
+
+def printed(
+    made: Sequence[Row],
+    columns: Sequence[ColumnLayout],
+    layout: Layout,
+    format: Format,
+    color: bool = False,
+    notes: Sequence[str] = (),
+    provenance: Sequence[str] = (),
+) -> str:
+    """Return rows as text in a format other than CSV; ``notes`` stand under the table before the sources."""
+    style = STYLES["color" if format == "terminal" and color else format]
+    names = {f"{one.dataset} {one.split}": one.header for one in layout.datasets}
+    datas = list(dict.fromkeys(row.data for row in made))
+    lines = _side_by_side(made) if layout.side_by_side else [_line(row) for row in made]
+    cited = list(dict.fromkeys(source for row in made if row.is_published for source in row.sources))
+    settings = _settings(made, layout)
+    head = [Column(_METHOD)]
+    if len(datas) > 1 and not layout.side_by_side:
+        head.append(Column("Dataset"))
+    head += [Column(name) for name in settings.values()]
+    numbers = _numbers(datas, columns, layout)
+    head += [Column(one.header, True, names.get(data, data) if layout.side_by_side else "") for data, one in numbers]
+    if cited:
+        head.append(Column("Source"))
+    cells = []
+    for line in lines:
+        row = [style.text(line.method + (DAGGER if line.remarks else ""))]
+        if len(datas) > 1 and not layout.side_by_side:
+            row.append(style.text(names.get(line.data, line.data)))
+        row += [style.text(line.settings.get(key, UNDEFINED)) for key in settings]
+        row += [_cell(line.rows.get(data or line.data), one.key, style, layout.decimals) for data, one in numbers]
+        if cited:
+            row.append(style.text(_source(line, cited)))
+        cells.append(row)
+    below = [*_footnotes(made, columns), *notes, *(f"[{number}] {note}" for number, note in enumerate(cited, start=1))]
+    return written(Sheet(head, cells, below, provenance), format)
+
+
+def csv_of(made: Sequence[Row], columns: Sequence[ColumnLayout], layout: Layout) -> str:
+    """Return rows as CSV, one line per run: percent in full precision, empty where undefined, no marks."""
+    import pandas as pd
+
+    settings = _settings(made, layout)
+    sure = any(row.halves or row.significant for row in made)
+    lines = []
+    for row in made:
+        line = {_METHOD: plain(row.method), "Dataset": plain(row.dataset), "Split": plain(row.split)}
+        line |= {plain(name): plain(row.settings.get(key, "")) for key, name in settings.items()}
+        for one in columns:
+            line[plain(one.header)] = _exact(row.percents.get(one.key))
+            if sure and any(one.key in other.halves for other in made):
+                line[plain(f"{one.header} ±")] = _exact(row.halves.get(one.key))
+        if any(other.significant for other in made):
+            line["Significant"] = " ".join(one.key for one in columns if one.key in row.significant)
+        lines.append(line | {"Complete": "no" if row.remark else "yes", "Source": plain("; ".join(row.sources))})
+    return str(pd.DataFrame(lines).to_csv(index=False))
+
+
+def _line(row: Row) -> _Line:
+    return _joined({row.data: row})
+
+
+def _side_by_side(made: Sequence[Row]) -> list[_Line]:
+    """Rows of the same method and settings as one line; runs come before published results."""
+    lines: dict[tuple[object, ...], dict[str, Row]] = {}
+    for row in sorted(made, key=lambda row: row.is_published):
+        key = (row.method, row.is_published, tuple(row.settings.items()))
+        place = 0
+        while row.data in lines.get((*key, place), ()):  # another source of the same method
+            place += 1
+        lines.setdefault((*key, place), {})[row.data] = row
+    return [_joined(rows) for rows in lines.values()]
+
+
+def _joined(rows: dict[str, Row]) -> _Line:
+    first = next(iter(rows.values()))
+    return _Line(first.method, first.data, first.settings, rows)
+
+
+def _numbers(datas: Sequence[str], columns: Sequence[ColumnLayout], layout: Layout) -> list[tuple[str, ColumnLayout]]:
+    """The columns of numbers, each with its dataset; with none where every line is of a dataset of its own."""
+    if not layout.side_by_side:
+        return [("", one) for one in columns]
+    own = {f"{one.dataset} {one.split}": one.columns for one in layout.datasets if one.columns is not None}
+    return [(data, one) for data in datas for one in own.get(data, columns)]
+
+
+def _settings(made: Sequence[Row], layout: Layout) -> dict[str, str]:
+    """Keys of the settings that are columns, and their headers."""
+    if layout.settings is not None:
+        return {one.key: one.header for one in layout.settings}
+    return {key: key for row in made for key in row.settings}
+
+
+def _cell(row: Row | None, column: str, style: Style, decimals: int) -> str:
+    percent = row.percents.get(column) if row is not None else None
+    if row is None or percent is None:
+        return style.text(UNDEFINED)
+    template = {"best": style.best, "second": style.second}.get(row.marks.get(column, ""), "{}")
+    cell = template.format(in_print(percent, decimals))
+    if column in row.halves:
+        cell += style.half.format(in_print(row.halves[column], decimals))
+    return cell + (style.significant if column in row.significant else "")
+
+
+def _source(line: _Line, cited: Sequence[str]) -> str:
+    numbers = [cited.index(source) + 1 for row in line.rows.values() if row.is_published for source in row.sources]
+    return f"[{', '.join(map(str, dict.fromkeys(numbers)))}]" if numbers else "this run"
+
+
+def _footnotes(made: Sequence[Row], columns: Sequence[ColumnLayout]) -> list[str]:
+    lines = []
+    several = len({row.data for row in made}) > 1
+    incomplete = dict.fromkeys(
+        f"{row.method}{f' on {row.data}' if several else ''} {row.remark}" for row in made if row.remark
+    )
+    if incomplete:
+        lines.append(f"{DAGGER} incomplete, not ranked: {', '.join(incomplete)}")
+    if any(one.key.startswith("corrected.") for one in columns):
+        lines.append("corr.: the same predictions without the known faults of the official evaluator")
+    return lines
+
+
+def _exact(percent: Decimal | None) -> str:
+    return "" if percent is None else f"{percent:f}"
