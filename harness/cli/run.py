@@ -16,6 +16,7 @@ import typer
 from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, near
 
 if TYPE_CHECKING:
+    from harness.engines.recipe import EngineMaker
     from harness.reports.tables import Format
     from harness.run import Outcome, Run, Tracker
     from harness.tracking.mlflow import MlflowTracker
@@ -28,6 +29,13 @@ class Precision(StrEnum):
     FP32 = "fp32"
     BF16 = "bf16"
     FP16 = "fp16"
+
+
+class EngineName(StrEnum):
+    """Who runs the model."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 def run(
@@ -43,7 +51,22 @@ def run(
     frames: Annotated[Path | None, typer.Option(help="Folder of the frames of --annotations.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Scoring of --annotations: lvvis, ytvis, ovis, burst.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Weights of the model.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: cuda where there is a GPU.")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda (every GPU), cuda:1, cuda:0,cuda:1; default: cuda where there is a GPU."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that run the model at once; default: one per device.")
+    ] = None,
+    engine: Annotated[
+        EngineName, typer.Option(help="Where they run: on this machine, or in a Ray cluster.")
+    ] = EngineName.LOCAL,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(min=0, help="With --engine ray: GPUs of each worker, 0.5 for two on one.")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(envvar="RAY_ADDRESS", help="With --engine ray: the cluster; default: start one here.")
+    ] = None,
     precision: Annotated[Precision, typer.Option(help="Number format of the model.")] = Precision.FP32,
     limit: Annotated[int | None, typer.Option(min=1, help="Run the first videos only (by id).")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with the model's configuration.")] = None,
@@ -79,6 +102,8 @@ def run(
 
         harness run --model oracle --dataset lvvis,ovis --data-root DIR --set drop_tracks=0.2
 
+        harness run --model clipvis --dataset lvvis --data-root DIR --device cuda:0,cuda:1
+
         harness run --model oracle --annotations instances.json --frames DIR --protocol lvvis
 
         harness run --model clipvis --dataset shapes --ablate object_score=false --ablate matching=previous_frame
@@ -95,10 +120,10 @@ def run(
     with shown_warnings():
         try:
             datasets = list(_datasets(dataset, split, data_root, annotations, frames, protocol))
-            given["device"] = device or _default_device()
+            given["device"], make_engine = _engine(engine, device, workers, gpus_per_worker, ray_address)
             runs = list(_runs(_names(model, "--model"), datasets, config, settings, given))
             tracker = None if no_mlflow else _tracker(runs_dir)
-            outcomes, exit_code = _execute_all(runs, tracker, fresh, strict)
+            outcomes, exit_code = _execute_all(runs, tracker, fresh, strict, make_engine)
         except KeyboardInterrupt:
             print(f"harness: interrupted; what is done is kept, resume with: {_command()}", file=sys.stderr)
             raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -164,7 +189,9 @@ def _runs(
             yield from {run.folder: run for run in runs}.values()
 
 
-def _execute_all(runs: list[Run], tracker: Tracker | None, fresh: bool, strict: bool) -> tuple[list[Outcome], int]:
+def _execute_all(
+    runs: list[Run], tracker: Tracker | None, fresh: bool, strict: bool, engine: EngineMaker
+) -> tuple[list[Outcome], int]:
     """Execute runs one after the other. One that cannot go on does not keep the others from it."""
     from harness.cli.progress import progress
     from harness.run import execute
@@ -175,7 +202,7 @@ def _execute_all(runs: list[Run], tracker: Tracker | None, fresh: bool, strict: 
         title = f"{one.plugin.name} on {one.dataset.name} {one.dataset.split}"
         try:
             with progress(title, len(one.videos), done) as shown:
-                outcome = execute(one, tracker, shown.advance, fresh, strict)
+                outcome = execute(one, tracker, shown.advance, fresh, strict, engine)
         except UserError as error:
             if len(runs) == 1:
                 raise
@@ -197,10 +224,28 @@ def _tracker(folder: Path) -> MlflowTracker:
     return MlflowTracker(folder)
 
 
-def _default_device() -> str:
+def _engine(
+    name: EngineName, device: str | None, workers: int | None, gpus_per_worker: float | None, address: str | None
+) -> tuple[str, EngineMaker]:
+    """The devices of the run in words, and what makes its engine."""
+    from functools import partial
+
+    from harness.engines import processes
+    from harness.engines.devices import chosen_devices
+    from harness.engines.local import InProcess
     from harness.provenance import gpus
 
-    return "cuda" if gpus() else "cpu"
+    if name is EngineName.RAY:
+        from harness.engines import ray
+
+        given = {"device": device, "workers": workers, "gpus_per_worker": gpus_per_worker, "address": address}
+        return device or "ray", partial(ray.pool, **given)
+    if gpus_per_worker is not None:
+        raise UserError("--gpus-per-worker", "goes with --engine ray", "several --workers share the GPUs of --device")
+    devices = chosen_devices(device or ("cuda" if gpus() else "cpu"), workers)
+    if len(devices) == 1:
+        return devices[0], InProcess
+    return ",".join(dict.fromkeys(devices)), partial(processes.pool, devices=devices)
 
 
 def _report(outcomes: list[Outcome], format: Format, as_json: bool) -> None:

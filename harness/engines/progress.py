@@ -115,7 +115,7 @@ class Progress:
             worker = self._worker(number)
             if worker.state == "working":  # else its process was lost over the video, and another one is on its way
                 worker.state, worker.video = "idle", None
-            worker.seconds += event.seconds
+            worker.seconds = round(worker.seconds + event.seconds, 3)
             worker.done += event.kind == "done"
             worker.failed += event.kind != "done"
             worker.frames += event.frames if event.kind == "done" else 0
@@ -131,7 +131,7 @@ class Progress:
         with self._lock:
             now, clock = self._snapshot, time.monotonic()
             now.seconds = 0.0 if self._session_began is None else round(clock - self._session_began, 3)
-            now.work = self._cost_ended / max(sum(self._costs.values()), 1)
+            now.work = round(self._cost_ended / max(sum(self._costs.values()), 1), 6)
             now.written = round(time.time(), 3)
             for number, worker in enumerate(now.workers):
                 worker.video_seconds = round(clock - self._video_began.get(number, clock), 3)

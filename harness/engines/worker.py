@@ -1,0 +1,99 @@
+"""What a worker does, in whatever process: load the model from its recipe, run one video, store its tracks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import socket
+import sys
+import traceback
+
+from harness.engines.local import Event, attempt_video
+from harness.engines.pool import Ready, Refused, Unstored
+from harness.engines.recipe import Recipe
+from harness.errors import UserError
+from harness.store import PredictionStore
+from harness.types import ForesightedModel, Model, Video
+
+log = logging.getLogger(__name__)
+
+
+def packed(recipe: Recipe, store: PredictionStore) -> bytes:
+    """A recipe and a store for other processes; raises `UserError` where they cannot be sent.
+
+    It is a pickle between processes of one program: it is never written to a file, nor read from one.
+    """
+    try:
+        return pickle.dumps((recipe, store), protocol=pickle.HIGHEST_PROTOCOL)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        what = f"cannot be sent to other processes with {recipe.context.dataset.name}: {error}"
+        mend = "run it with --workers 1, or let its plugin and the dataset's frames be pickled"
+        raise UserError(f"model {recipe.plugin.name}", what, mend) from error
+
+
+def threads_per_worker(workers: int) -> int:
+    """An equal share of the processor's cores that this process may use."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, available // workers)
+
+
+class Worker:
+    """Runs videos, asked for by id, in this process."""
+
+    def __init__(self, device: str, threads: int) -> None:
+        self._device = device
+        # before torch is imported; who has set it himself is obeyed
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+        self._model: Model | None = None
+        self._has_failed = False
+
+    def load(self, payload: bytes) -> Ready | Refused:
+        """Load the model of what `packed` gave."""
+        try:
+            self._recipe, self._store = self._unpacked(payload)
+            self._videos: dict[int, Video] = {video.id: video for video in self._recipe.context.dataset.videos}
+            self._model = self._recipe.load()
+        except UserError as error:
+            return Refused(error)
+        # A plugin is anybody's code and may raise anything; without its model there is no work for this process.
+        except Exception as error:
+            where = f"model on {self._device} of {socket.gethostname()}"
+            refusal = UserError(where, f"does not load: {type(error).__name__}: {error}", "--debug shows the traceback")
+            refusal.add_note(traceback.format_exc())
+            return Refused(refusal)
+        return Ready(socket.gethostname(), os.getpid(), isinstance(self._model, ForesightedModel))
+
+    def run(self, video_id: int, store: PredictionStore | None = None) -> Event | Unstored:
+        """Run a video and store its tracks, in ``store`` if that is given and else in that of the run."""
+        assert self._model is not None
+        context = self._recipe.context
+        vocabulary, video = context.dataset.vocabulary, self._videos[video_id]
+        try:
+            event = attempt_video(self._model, video, vocabulary, store or self._store, context.seed)
+        except UserError as error:
+            return Unstored(error)
+        self._has_failed = event.kind != "done"
+        return event
+
+    def is_usable(self) -> bool:
+        """Whether the device still answers, if the last video has failed.
+
+        An illegal access or a failed assertion on a GPU fails every later call of the process: another one is needed.
+        Memory that a failed video has left cached is given back.
+        """
+        torch = sys.modules.get("torch")
+        if not self._has_failed or torch is None or not torch.cuda.is_initialized():
+            return True
+        try:
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+        except RuntimeError as error:
+            log.warning("%s does not answer any more: %s", self._device, error)
+            return False
+        return True
+
+    def _unpacked(self, payload: bytes) -> tuple[Recipe, PredictionStore]:
+        recipe, store = pickle.loads(payload)
+        assert isinstance(recipe, Recipe)
+        return recipe.on(self._device), store
