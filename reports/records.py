@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -67,6 +68,16 @@ def read_record(run: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
     return dict(record)
+
+
+def provenance(records: Sequence[Mapping[str, Any]], command: str) -> list[str]:
+    """Lines that say what a table or figure was made from: the command, and each run with the protocol's version."""
+    lines = [command]
+    for record in records:
+        protocol = record["protocol"]
+        told = f"protocol {protocol['name']} version {protocol['version']}" if protocol else "not scored"
+        lines.append(f"run {PurePath(record['folder']).name}: {told}")
+    return lines
 
 
 def _find(run: Path) -> Path:

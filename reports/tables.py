@@ -27,10 +27,8 @@ _CORRECTED = "corrected."
 
 
 class Certainty(NamedTuple):
-    """What the bootstrap says of a run's metrics, by key: half the 95 % interval, and which differ significantly.
-
-    ``reference`` is the run's place among the runs of a table that ``significant`` metrics were compared with.
-    """
+    """What the bootstrap says of a run's metrics: half the 95 % interval by key (fractions), and which differ
+    significantly from the reference's."""
 
     halves: Mapping[str, float]
     significant: frozenset[str] = frozenset()

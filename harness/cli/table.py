@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.durable import write_durably
 from harness.errors import UserError, near
 
 if TYPE_CHECKING:
@@ -18,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def table(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or their metrics.json.")],
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="RUN...", help="Run folders, or their metrics.json.")
+    ] = None,
     format: Annotated[str, typer.Option(help="terminal, markdown, latex, csv or html.")] = "terminal",
     published: Annotated[
         bool, typer.Option("--published", help="Add published results on the same dataset and split.")
@@ -26,40 +27,99 @@ def table(
     corrected: Annotated[
         bool, typer.Option("--corrected", help="Add columns without the known faults of the official evaluators.")
     ] = False,
+    side_by_side: Annotated[
+        bool, typer.Option("--side-by-side", help="Datasets beside each other, one row per method.")
+    ] = False,
+    layout: Annotated[Path | None, typer.Option(help="YAML file: rows, datasets, columns, settings and names.")] = None,
+    intervals: Annotated[
+        bool, typer.Option("--intervals", help="Add half the 95 % interval, by a bootstrap over videos.")
+    ] = False,
+    significance: Annotated[
+        str | None, typer.Option(help="Mark what differs significantly from the first or the best run.")
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Bootstrap resamples of the videos.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
+    data_root: Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")] = Path(
+        "data"
+    ),
+    annotations: Annotated[
+        Path | None, typer.Option(help="Annotation file of runs on your own data, where a folder lacks its matches.")
+    ] = None,
+    from_mlflow: Annotated[
+        str | None, typer.Option(metavar="EXPERIMENT", help="Take the runs of this MLflow experiment.")
+    ] = None,
+    runs_dir: Annotated[
+        Path, typer.Option(help="Where mlflow.db lies, unless MLFLOW_TRACKING_URI names a server.")
+    ] = Path("runs"),
     out: Annotated[Path | None, typer.Option(help="Write to this file in place of standard output.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, metrics as fractions.")] = False,
 ) -> None:
     """Compare runs in one table: the best number of a column is bold, the second underlined.
 
-    Settings in which runs of one model differ become columns.
+    Settings in which runs of one model differ become columns. docs/comparison.md shows layouts.
 
     Examples:
 
         harness table runs/oracle-lvvis-val-1a2b3c4d --published
 
-        harness table runs/*-lvvis-val-* --format latex --out table.tex
+        harness table runs/*-lvvis-val-* runs/*-ovis-* --side-by-side --intervals --format latex --out table.tex
+
+        harness table --from-mlflow lvvis --format markdown
     """
-    from harness.reports import tables
-    from harness.reports.published import published as published_results
-    from harness.reports.records import read_record
+    from harness.cli.output import command, write
+    from harness.reports import certainty, tables
+    from harness.reports.records import provenance, read_record
+    from harness.reports.table_layout import Layout, read_layout
 
     if format not in tables.FORMATS:
         raise UserError("--format", f'"{format}" is not a format', near(format, tables.FORMATS))
-    records = [read_record(run) for run in {run.resolve(): run for run in runs}.values()]
+    if significance is not None and significance not in certainty.REFERENCES:
+        raise UserError("--significance", f'"{significance}" is no reference', near(significance, certainty.REFERENCES))
+    chosen = Layout() if layout is None else read_layout(layout)
+    if side_by_side:
+        chosen = chosen.model_copy(update={"side_by_side": True})
+    folders = list({run.resolve(): run for run in runs or []}.values())
+    records = [read_record(run) for run in folders]
+    if from_mlflow is not None:
+        if folders or intervals or significance:
+            raise UserError(
+                "--from-mlflow", "goes without run folders, --intervals and --significance", "leave them out"
+            )
+        from harness.tracking.experiment import records_of
+
+        records = records_of(from_mlflow, runs_dir)
+    if not records:
+        raise UserError("harness table", "needs runs", "name run folders, or an experiment with --from-mlflow")
     if published:
-        for dataset, split in dict.fromkeys((record["dataset"], record["split"]) for record in records):
-            if not published_results(dataset, split):
-                print(f"no published results on {dataset} {split} are known", file=sys.stderr)
+        _tell_unpublished(records)
+    sure: list[tables.Certainty | None] = []
+    notes: list[str] = []
+    if intervals or significance is not None:
+        sampling = {"resamples": resamples, "seed": seed, "data_root": data_root, "annotations": annotations}
+        places = [run if run.is_dir() else run.parent for run in folders]
+        sure = certainty.certainties(places, records, significance, intervals, **sampling)  # type: ignore[arg-type]
+        notes = certainty.notes_on(significance, intervals, resamples, seed)  # type: ignore[arg-type]
     if as_json:
-        made = tables.rows(records, published=published, corrected=corrected)
+        made = tables.rows(records, published=published, corrected=corrected, layout=chosen, certainty=sure)
         text = json.dumps({"rows": [_row(row) for row in made]}, allow_nan=False) + "\n"
     else:
         color = out is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        text = tables.table(records, format, published=published, corrected=corrected, color=color)
+        text = tables.table(
+            records, format, published=published, corrected=corrected, color=color, layout=chosen, certainty=sure,
+            notes=notes, provenance=provenance(records, command()),
+        )  # fmt: skip
     if out is None:
         sys.stdout.write(text)
     else:
-        _write(out, text)
+        write(out, text)
+
+
+def _tell_unpublished(records: list[dict[str, Any]]) -> None:
+    from harness.reports.published import published
+
+    for dataset, split in dict.fromkeys((record["dataset"], record["split"]) for record in records):
+        if not published(dataset, split):
+            print(f"no published results on {dataset} {split} are known", file=sys.stderr)
 
 
 def _row(row: Row) -> dict[str, Any]:
@@ -72,13 +132,9 @@ def _row(row: Row) -> dict[str, Any]:
         "split": row.split,
         "settings": row.settings,
         "metrics": metrics,
+        **({"half_intervals": {key: float(half.scaleb(-2)) for key, half in row.halves.items()}} if row.halves else {}),
+        **({"significant": sorted(row.significant)} if row.significant else {}),
         "complete": not row.remark,
         "published": row.is_published,
         "sources": row.sources,
     }
-
-
-def _write(path: Path, text: str) -> None:
-    if path.exists() and not path.is_file():  # renaming a file onto a device or a pipe would replace it
-        raise UserError(str(path), "is not a file", "name another file with --out")
-    write_durably(path, text.encode())

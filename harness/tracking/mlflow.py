@@ -31,12 +31,15 @@ ARTIFACTS = (
 )
 """Files of the run folder that are logged, those of them that exist."""
 
-_LINK = "mlflow.json"
+LINK = "mlflow.json"
+"""File of a run folder that holds a `Link`."""
+
 _TABLE = "per_category.json"
+_DESCRIPTION = "table.md"
 _BATCH, _PARAM_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 100, 6000, 5000, 36
 
 
-class _Link(msgspec.Struct, frozen=True):
+class Link(msgspec.Struct, frozen=True):
     """``mlflow.json`` in a run folder: which MLflow run it is logged to, so that a resumed run continues there."""
 
     tracking_uri: str
@@ -137,7 +140,7 @@ class MlflowTracker:
         logged = self._logged = self._resume(client, folder) or self._create(client, folder, record)
         config, environment = _read_json(folder / "config.json"), _read_json(folder / "environment.json")
         self._log_params(logged, flat(config))
-        self._log_tags(logged, tags_of(record, environment))
+        self._log_tags(logged, {"run": folder.name, **tags_of(record, environment)})
         client.log_inputs(logged.run_id, datasets=[_dataset_input(record, config)])
         self._system_metrics = SystemMetrics(self._log_system_metrics)
         self._system_metrics.start()
@@ -159,12 +162,12 @@ class MlflowTracker:
         client.update_run(link.run_id, status="RUNNING")
         return _Logged(client, link.run_id, run.info.start_time, is_resumed=True)
 
-    def _read_link(self, folder: Path) -> _Link | None:
-        path = folder / _LINK
+    def _read_link(self, folder: Path) -> Link | None:
+        path = folder / LINK
         if not path.exists():
             return None
         try:
-            return msgspec.json.decode(path.read_bytes(), type=_Link)
+            return msgspec.json.decode(path.read_bytes(), type=Link)
         except msgspec.MsgspecError:
             self._warnings.append(f"{path}: is not a record of an MLflow run; a new MLflow run was started")
             return None
@@ -173,8 +176,8 @@ class MlflowTracker:
         experiment_id = self._experiment(client, str(record["dataset"]))
         name = f"{record['model']}-{folder.name.rpartition('-')[2]}"
         run = client.create_run(experiment_id, run_name=name)
-        link = _Link(self.uri, experiment_id, run.info.run_id)
-        write_json(folder / _LINK, msgspec.to_builtins(link))
+        link = Link(self.uri, experiment_id, run.info.run_id)
+        write_json(folder / LINK, msgspec.to_builtins(link))
         return _Logged(client, run.info.run_id, run.info.start_time, is_resumed=False)
 
     def _experiment(self, client: Any, name: str) -> str:
@@ -227,7 +230,7 @@ class MlflowTracker:
             return
         client, run_id = self._logged.client, self._logged.run_id
         client.log_batch(run_id, metrics=_metrics(result_metrics(record), step=0))
-        self._log_tags(self._logged, result_tags(record))
+        self._log_tags(self._logged, result_tags(record) | _description(run_folder))
         for name in ARTIFACTS:
             if (run_folder / name).is_file():
                 client.log_artifact(run_id, str(run_folder / name))
@@ -271,6 +274,12 @@ def _dataset_input(record: Mapping[str, Any], config: Mapping[str, Any]) -> Any:
         source=json.dumps(source),
     )
     return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "evaluation")])
+
+
+def _description(run_folder: Path) -> dict[str, str]:
+    """The table of the run as what MLflow shows on top of the run's page, in Markdown."""
+    path = run_folder / _DESCRIPTION
+    return {"mlflow.note.content": path.read_text(encoding="utf-8")} if path.is_file() else {}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+"""The runs of an MLflow experiment as records for tables: read from a tracking store that others may have written."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.errors import UserError, near
+from harness.reports.records import RunRecord
+from harness.tracking.calls import ONE_AT_A_TIME, brief_and_quiet, cause_of, reach_database
+from harness.tracking.credentials import redact, safe_uri
+
+_RESULT = re.compile(r"A[PR]\w*")
+_CORRECTED = "corrected."
+_PAGE = 1000
+
+
+def tracking_uri(runs_dir: Path) -> str:
+    """The tracking store: what ``MLFLOW_TRACKING_URI`` names, else ``mlflow.db`` in ``runs_dir``."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_dir.resolve() / 'mlflow.db'}"
+
+
+def records_of(experiment: str, runs_dir: Path) -> list[dict[str, Any]]:
+    """Return the scored runs of an experiment, oldest first, as `harness.reports.records.read_record` gives them.
+
+    An experiment is named as a dataset. Numbers are those that were logged last; runs that were never scored, such as
+    trainings, are left out. Raises `UserError` where the store does not answer or has no such experiment or runs.
+    """
+    uri = tracking_uri(runs_dir)
+    where = f"MLflow at {safe_uri(uri)}"
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+        raise UserError(
+            where, "is not there", "name the folder of the runs with --runs-dir, or set MLFLOW_TRACKING_URI"
+        )
+    with ONE_AT_A_TIME, brief_and_quiet():
+        try:
+            reach_database(uri)
+            known, runs = _search(experiment, uri)
+        # MLflow, its transports and its database raise types of their own
+        except Exception as error:
+            raise UserError(
+                where, f"cannot be read: {redact(cause_of(error), uri)}", "check MLFLOW_TRACKING_URI"
+            ) from error
+    if runs is None:
+        raise UserError(where, f'has no experiment "{experiment}"', near(experiment, known))
+    records = [_record(run) for run in runs if "protocol.name" in run.data.tags]
+    for record in records:
+        try:
+            msgspec.convert(record, RunRecord)
+        except msgspec.MsgspecError as error:
+            raise UserError(
+                f"{where}, run {record['folder']}", f"is not the record of a run: {error}", "delete it"
+            ) from error
+    if not records:
+        raise UserError(where, f'the experiment "{experiment}" has no scored run', "log runs with harness run")
+    return records
+
+
+def _search(experiment: str, uri: str) -> tuple[list[str], list[Any] | None]:
+    """The names of the experiments, and the runs of the one that is wanted, ``None`` where it is not there."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None or found.lifecycle_stage != "active":
+        return [one.name for one in client.search_experiments(max_results=_PAGE)], None
+    runs: list[Any] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [found.experiment_id], order_by=["attributes.start_time ASC"], max_results=_PAGE, page_token=token
+        )
+        runs += page
+        token = page.token
+        if not token:
+            return [], runs
+
+
+def _record(run: Any) -> dict[str, Any]:
+    tags, params, metrics = run.data.tags, run.data.params, run.data.metrics
+    values = {key: value for key, value in metrics.items() if _RESULT.fullmatch(key)}
+    corrected = {key.removeprefix(_CORRECTED): value for key, value in metrics.items() if key.startswith(_CORRECTED)}
+    limit = params.get("limit", "null")
+    config = {key.removeprefix("config."): value for key, value in params.items() if key.startswith("config.")}
+    return {
+        "format": 1,
+        "model": tags.get("model", "unknown"),
+        "dataset": tags.get("dataset", "unknown"),
+        "split": tags.get("split", "unknown"),
+        "folder": tags.get("run", run.info.run_name or run.info.run_id),
+        "complete": tags.get("complete") == "true",
+        "protocol": {"name": tags["protocol.name"], "version": tags.get("protocol.version", "unknown")},
+        "metrics": values,
+        "corrected": corrected,
+        "videos": {
+            "total": int(metrics.get("videos.total", 0)), "done": int(metrics.get("videos.done", 0)), "failed": []
+        },
+        "limit": int(limit) if limit.isdecimal() else None,
+        "config": config,
+        "precision": params.get("precision"),
+        "seed": int(seed) if (seed := params.get("seed", "")).isdecimal() else None,
+    }  # fmt: skip

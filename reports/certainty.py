@@ -1,0 +1,83 @@
+"""How certain the numbers of a table are: intervals of its runs, and which differ significantly from a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from harness.reports.comparison import Comparison, compare_runs
+from harness.reports.tables import Certainty
+
+Reference = Literal["first", "best"]
+REFERENCES: tuple[Reference, ...] = get_args(Reference)
+
+
+def certainties(
+    runs: Sequence[Path],
+    records: Sequence[Mapping[str, Any]],
+    against: Reference | None = None,
+    with_intervals: bool = True,
+    **sampling: Any,
+) -> list[Certainty | None]:
+    """The certainty of each run folder's numbers, ``None`` for runs that are incomplete or have none.
+
+    ``against`` is what runs on the same data are tested against: the first of them, or for each metric the one with
+    the highest value. ``sampling`` are the options of `compare_runs`, which says when it raises.
+    """
+    made: list[Certainty | None] = [None] * len(runs)
+    groups: dict[tuple[str, str], list[int]] = {}
+    for place, record in enumerate(records):
+        has_numbers = any(value is not None for value in (record["metrics"] or {}).values())
+        if record["complete"] and record.get("limit") is None and has_numbers:
+            groups.setdefault((record["dataset"], record["split"]), []).append(place)
+    for places in groups.values():
+        comparison = compare_runs([runs[place] for place in places], **sampling)
+        significant = _significant(comparison, against, **sampling)
+        for run in comparison.runs:
+            place = next(p for p in places if str(runs[p].resolve()) == run.folder)
+            halves = {
+                key: (found.high - found.low) / 2
+                for key, found in run.metrics.items()
+                if with_intervals and found.high is not None and found.low is not None
+            }
+            made[place] = Certainty(halves, significant.get(run.folder, frozenset()))
+    return made
+
+
+def _significant(comparison: Comparison, against: Reference | None, **sampling: Any) -> dict[str, frozenset[str]]:
+    """By folder the metrics that differ significantly from the reference's."""
+    if against is None:
+        return {}
+    folders = {run.label: run.folder for run in comparison.runs}
+    found: dict[str, set[str]] = {}
+    for reference, keys in _references(comparison, against).items():
+        others = [folder for folder in folders.values() if folder != reference]
+        if reference != comparison.runs[0].folder:
+            comparison = compare_runs([Path(reference), *map(Path, others)], **sampling)
+            folders = {run.label: run.folder for run in comparison.runs}
+        for pair in comparison.pairs:
+            found.setdefault(folders[pair.run], set()).update(k for k in keys if pair.metrics[k].is_significant)
+    return {folder: frozenset(keys) for folder, keys in found.items()}
+
+
+def _references(comparison: Comparison, against: Reference) -> dict[str, list[str]]:
+    """The metrics by the folder of the run that they are tested against."""
+    keys = list(comparison.runs[0].metrics)
+    if against == "first":
+        return {comparison.runs[0].folder: keys}
+    chosen: dict[str, list[str]] = {}
+    for key in keys:
+        best = max(comparison.runs, key=lambda run: run.metrics[key].value or 0.0)
+        chosen.setdefault(best.folder, []).append(key)
+    return chosen
+
+
+def notes_on(against: Reference | None, with_intervals: bool, resamples: int, seed: int) -> list[str]:
+    """Footnotes that explain the marks."""
+    how = f"bootstrap over videos, {resamples} resamples, seed {seed}"
+    notes = [f"±: half the 95 % interval, {how}"] if with_intervals else []
+    if against is not None:
+        other = "first run" if against == "first" else "best run"
+        notes.append(f"*: differs from the {other} on the same data, p < 0.05 (paired {how})")
+    return notes
