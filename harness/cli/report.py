@@ -49,7 +49,7 @@ def report(
     write_durably(out, page(runs, options).encode())
     print(out)
     if mlflow:
-        from harness.tracking.artifacts import log_report
+        from harness.tracking.artifacts import log_file
 
-        for line in log_report(runs, out):
+        for line in log_file(runs, out):
             print(f"harness: {line}", file=sys.stderr)
