@@ -36,7 +36,7 @@ PER_CATEGORY = {"1 track": (1, 1), "2 to 5 tracks": (2, 5), "6 tracks or more": 
 
 ABOUT = {
     "area": "mean area of an object in square pixels: bounds at 128² and 256²",
-    "track length": "frames in which an object is seen: bounds at 3 and 10",
+    "track length": "frames in which an object is seen: to 3, 3 to 10, from 10, as BURST has them",
     "objects": "annotated objects in the video",
     "motion": "mean IoU of an object's masks in neighbouring frames: bounds at 0.9 and 0.7",
     "occlusion": "as annotated, mean of the more occluded half of the frames: bounds at 0.25 and 0.5; every false"

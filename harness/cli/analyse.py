@@ -1,0 +1,54 @@
+"""``harness analyse``: why the numbers of runs are what they are."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.errors import UserError, near
+
+
+def analyse(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    data_root: Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")] = Path(
+        "data"
+    ),
+    annotations: Annotated[
+        Path | None, typer.Option(help="The annotation file of the runs, where it is not below --data-root.")
+    ] = None,
+    format: Annotated[str, typer.Option(help="terminal, markdown, latex, csv, html or json.")] = "terminal",
+    out: Annotated[Path | None, typer.Option(help="Write to this file in place of standard output.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: fractions, examples.")] = False,
+) -> None:
+    """Break the errors of runs down by kind, and show AP by slices of the data and the calibration of scores.
+
+    What AP50 would be if all errors of a kind were repaired: wrong categories, poor masks, switched identities, wrong
+    frames, duplicates, tracks on nothing, missed objects. docs/error-analysis.md defines every kind and number.
+
+    Examples:
+
+        harness analyse runs/clipvis-shapes-val-1a2b3c4d
+
+        harness analyse runs/*-lvvis-val-* --data-root DIR --format markdown --out errors.md
+    """
+    from harness.cli.output import command, write
+    from harness.reports.analysis_text import written_analyses
+    from harness.reports.layouts import FORMATS
+    from harness.reports.run_analysis import analyse_runs
+
+    known = (*FORMATS, "json")
+    if format not in known:
+        raise UserError("--format", f'"{format}" is not a format', near(format, known))
+    found = analyse_runs(runs, data_root, annotations)
+    if as_json or format == "json":
+        text = json.dumps({"runs": [one.record() for one in found]}, allow_nan=False) + "\n"
+    else:
+        text = written_analyses(found, format, [command()])  # type: ignore[arg-type]
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write(out, text)

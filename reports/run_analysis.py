@@ -1,0 +1,63 @@
+"""The analysis of run folders: errors by kind, slices and calibration, over the videos that their numbers are over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.reports.run_data import dataset_of_run
+from harness.reports.run_files import RunFiles, read_runs
+from harness.run_folder import read_video_ids
+from harness.scoring.analysis import Analysis, analyse
+from harness.types import Dataset
+
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class RunAnalysis:
+    """One run's analysis; ``label`` is unique among the runs analysed together, ``videos`` counts what it is over."""
+
+    label: str
+    folder: str
+    dataset: str
+    split: str
+    videos: int
+    analysis: Analysis
+
+    def record(self) -> dict[str, Any]:
+        """As data, ready for JSON."""
+        head = {"run": self.label, "folder": self.folder, "dataset": self.dataset, "split": self.split}
+        return {**head, "videos": self.videos, **self.analysis.record()}
+
+
+def analyse_runs(folders: Sequence[Path], data_root: Path, annotations: Path | None = None) -> list[RunAnalysis]:
+    """Analyse run folders by the data below ``data_root``, or by the file ``annotations``.
+
+    Raises `UserError` for what is no finished run, data that is not found or not what the run saw, a truth that is
+    withheld, and predictions that do not give the run's numbers.
+    """
+    opened: dict[tuple[str, str, str | None], Dataset] = {}
+    found = []
+    for run in read_runs(folders):
+        if run.data not in opened:
+            opened[run.data] = dataset_of_run(run.folder, data_root, annotations)
+        found.append(_analyse(run, opened[run.data]))
+    return found
+
+
+def _analyse(run: RunFiles, dataset: Dataset) -> RunAnalysis:
+    if dataset.truth is None:
+        mend = "take a split whose truth is public"
+        raise UserError(str(run.folder), "cannot be analysed: the truth is withheld", mend)
+    done = run.store.done() & set(read_video_ids(run.folder).run)
+    whole = run.record["complete"] and run.record.get("limit") is None
+    analysis = analyse(dataset.protocol, dataset.annotations, run.store, None if whole else done)
+    told, found = run.metrics.get("AP50"), analysis.errors.ap50
+    if (told is None) != (found is None) or abs((told or 0) - (found or 0)) > _ROUNDING:
+        what = "its predictions do not give the numbers of its metrics.json"
+        raise UserError(str(run.folder), what, "repeat its harness run, which scores it anew")
+    return RunAnalysis(run.label, str(run.folder), dataset.name, dataset.split, len(done), analysis)
