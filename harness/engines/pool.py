@@ -48,9 +48,10 @@ class Unstored:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A worker's process has ended without having been told to."""
+    """A worker's process has ended without having been told to; ``reason`` goes on after the worker's name."""
 
     reason: str
+    details: str = ""
 
 
 Message = Ready | Refused | Event | Unstored | Lost
@@ -60,10 +61,14 @@ class Crew(Protocol):
     """Workers that have numbers from 0 on: each loads the model and then runs one video after the other."""
 
     devices: Sequence[str]
-    """One per worker, in words."""
+    """One per worker, in words; known once it is open."""
+
+    def open(self) -> None:
+        """Called once, before anything else; raises `UserError` where there can be no workers."""
+        ...
 
     def start(self, worker: int) -> None:
-        """Start a worker, or the one that follows a lost one; raises `UserError` where that is impossible."""
+        """Start a worker, or the one that follows a lost one."""
         ...
 
     def give(self, worker: int, video: Video) -> None:
@@ -137,6 +142,7 @@ class Pool:
         """Start the workers and wait until the first one is ready, or none can be."""
         if self._doing or self._in_process is not None:
             return
+        self._crew.open()
         for worker in range(len(self._crew.devices)):
             self._start(worker)
         while "idle" not in self._doing.values():
@@ -187,21 +193,21 @@ class Pool:
         elif isinstance(message, Unstored):
             raise message.error
         elif isinstance(message, Lost):
-            return self._replace(worker, message.reason)
+            return self._replace(worker, message)
         else:
             self._doing[worker] = "idle"
             self._false_starts[worker] = 0
             return message
         return None
 
-    def _replace(self, worker: int, reason: str) -> Event | None:
+    def _replace(self, worker: int, lost: Lost) -> Event | None:
         """Start another process in place of a lost one; return what became of the video that it worked on."""
-        log.warning("worker %s on %s %s", worker, self._crew.devices[worker], reason)
+        log.warning("worker %s on %s %s", worker, self._crew.devices[worker], lost.reason)
         video, began = self._work.get(worker, (None, 0.0))
         if video is None:
             self._false_starts[worker] += 1
             if self._false_starts[worker] >= ATTEMPTS:
-                what = f"{reason}, for the second time without a video"
+                what = f"{lost.reason}, for the second time without a video"
                 mend = "look for the reason in the system's log; is there enough memory for that many --workers?"
                 self._give_up(worker, UserError(f"worker {worker} on {self._crew.devices[worker]}", what, mend))
                 return None
@@ -209,16 +215,16 @@ class Pool:
         if video is None:
             self._start(worker)
             return None
-        event = self._fate(video, time.perf_counter() - began, f"worker {worker} {reason}")
+        event = self._fate(video, time.perf_counter() - began, worker, lost)
         self._start(worker)
         return event
 
-    def _fate(self, video: Video, seconds: float, reason: str) -> Event:
+    def _fate(self, video: Video, seconds: float, worker: int, lost: Lost) -> Event:
         """What became of a lost worker's video: it may have been stored before."""
-        frames = len(video.frames)
+        frames, reason = len(video.frames), f"worker {worker} {lost.reason}"
         if self._store.path(video.id).exists():
             return Event("done", video.id, seconds, frames, self._store.read_table(video.id).num_rows)
-        return Event("failed", video.id, seconds, frames, 0, reason, reason)
+        return Event("failed", video.id, seconds, frames, 0, reason, lost.details or reason)
 
     def _settled(self, worker: int, event: Event, queue: Queue) -> Event:
         """Take a video that has ended from the queue, or put it back."""

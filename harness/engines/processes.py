@@ -46,9 +46,12 @@ class Processes:
         self._pipes: dict[int, Connection[Any, Any]] = {}
         self._busy: set[int] = set()  # those that load or run a video, and so do not listen to their pipe
 
+    def open(self) -> None:
+        """Raises `UserError` where the model's plugin or the dataset cannot be sent to other processes."""
+        self._payload = packed(self._recipe, self._store)
+
     def start(self, worker: int) -> None:
-        """Start a process; raises `UserError` where the model's plugin or the dataset cannot be sent to it."""
-        self._payload = self._payload or packed(self._recipe, self._store)
+        """Start a process."""
         ours, theirs = self._context.Pipe()
         arguments = (theirs, self.devices[worker], threads_per_worker(len(self.devices)))
         process = self._context.Process(target=_work, args=arguments, name=f"harness worker {worker}")

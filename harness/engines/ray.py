@@ -1,0 +1,273 @@
+"""A crew of Ray actors: on this machine, or on all machines of a cluster. Needs the extra ``ray``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from logging.handlers import QueueHandler
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from harness.durable import write_durably
+from harness.engines.local import Event
+from harness.engines.pool import Lost, Message, Pool, Unstored
+from harness.engines.progress import Progress
+from harness.engines.recipe import Recipe
+from harness.engines.worker import Worker, packed
+from harness.errors import UserError
+from harness.store import PredictionStore
+from harness.types import Video
+
+log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 60.0
+"""After so long without any message it is said what the run waits for."""
+
+
+def pool(
+    recipe: Recipe,
+    store: PredictionStore,
+    progress: Progress,
+    device: str | None = None,
+    workers: int | None = None,
+    gpus_per_worker: float | None = None,
+    address: str | None = None,
+) -> Pool:
+    """The engine with ``workers`` actors; as many as the cluster has room for at the start, if that is ``None``.
+
+    ``gpus_per_worker`` is 1 by default where the device is a GPU, else 0. Without an address, and without the
+    environment variable ``RAY_ADDRESS``, Ray is started on this machine and ended with the run. Raises `UserError`
+    where ``device`` names one GPU.
+    """
+    if device not in (None, "cpu", "cuda"):
+        raise UserError("--device", f"{device} cannot be asked of Ray", "name cpu or cuda; Ray chooses the GPUs")
+    wanted = _Wanted(device, workers, gpus_per_worker, address or os.environ.get("RAY_ADDRESS") or None)
+    return Pool(recipe, store, progress, Actors(recipe, store, wanted))
+
+
+class _Wanted(NamedTuple):
+    """What the user has said about the workers."""
+
+    device: str | None
+    workers: int | None
+    gpus_per_worker: float | None
+    address: str | None
+
+    def settled(self, resources: Mapping[str, float]) -> tuple[str, int, float]:
+        """Device, number and GPUs of the workers in a cluster with these resources."""
+        gpus = self.gpus_per_worker
+        if gpus is None:
+            gpus = float(self.device == "cuda" or (self.device is None and resources.get("GPU", 0) > 0))
+        room = resources.get("GPU", 0) // gpus if gpus else resources.get("CPU", 0)
+        return self.device or ("cuda" if gpus else "cpu"), self.workers or max(1, int(room)), gpus
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an actor says. ``tracks`` are those of a video where the actor does not see the store; ``logged`` records
+    of the log; not ``usable``: another process has to follow."""
+
+    message: Message
+    tracks: pa.Table | None = None
+    logged: tuple[logging.LogRecord, ...] = ()
+    usable: bool = True
+
+
+class Actors:
+    """A crew of actors; see `harness.engines.pool.Crew`. Every actor has at most one video: that is the back-pressure.
+
+    Actors write to the store where they find the driver's probe file beside it. Elsewhere tracks come back through
+    Ray's object store, and the driver writes them.
+    """
+
+    def __init__(self, recipe: Recipe, store: PredictionStore, wanted: _Wanted) -> None:
+        self.devices: Sequence[str] = ()
+        self._recipe, self._store = recipe, PredictionStore(Path(store.folder).absolute())
+        self._wanted = wanted
+        self._probe = _Probe(self._store.folder / f".probe.{os.getpid()}.tmp", secrets.token_hex(16))
+        self._actors: dict[int, Any] = {}
+        self._asked: dict[Any, int] = {}  # by what was asked: the worker
+        self._videos: dict[int, Video] = {}
+        self._ray: Any = None
+
+    def open(self) -> None:
+        """Connect to Ray, or start it; raises `UserError` where it is not installed or does not answer."""
+        self._ray, self._is_own = _connected(self._wanted.address)
+        device, workers, gpus = self._wanted.settled(self._ray.cluster_resources())
+        self.devices = (device,) * workers
+        self._payload = self._ray.put(packed(self._recipe, self._store))
+        # What is lost is replaced by the pool, whose rules are the same everywhere, and not by Ray.
+        options = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": 0, "max_task_retries": 0}
+        self._kind = self._ray.remote(_Actor).options(**options)
+
+    def start(self, worker: int) -> None:
+        """Ask for an actor; it comes when the cluster has room for it."""
+        self._kill(worker)
+        self._actors[worker] = self._kind.remote(self.devices[worker], str(Path.cwd()), sys.path)
+        self._asked[self._actors[worker].load.remote(self._payload)] = worker
+
+    def give(self, worker: int, video: Video) -> None:
+        """Ask an actor for a video."""
+        if not self._probe.is_found():
+            self._probe.write()
+        self._videos[worker] = video
+        self._asked[self._actors[worker].run.remote(video.id, self._probe)] = worker
+
+    def messages(self) -> Iterator[tuple[int, Message]]:
+        """Wait for one reply at least."""
+        ready: list[Any] = []
+        while not ready and self._asked:
+            ready, _ = self._ray.wait(list(self._asked), timeout=PATIENCE_SECONDS)
+            if not ready and not self._videos:
+                log.warning("no worker is ready after %.0f s: %s are asked for, the cluster has free: %s",
+                            PATIENCE_SECONDS, len(self.devices), self._ray.available_resources())  # fmt: skip
+        for asked in ready:
+            worker = self._asked.pop(asked)
+            yield from ((worker, message) for message in self._said(worker, asked))
+
+    def close(self) -> None:
+        """End the actors, and Ray where it was started for this run."""
+        if self._ray is None:
+            return
+        for worker in list(self._actors):
+            self._kill(worker)
+        self._asked.clear()
+        self._probe.path.unlink(missing_ok=True)
+        if self._is_own:
+            self._ray.shutdown()
+        self._ray = None
+
+    def _kill(self, worker: int) -> None:
+        actor = self._actors.pop(worker, None)
+        if actor is not None:
+            with suppress(Exception):  # it may be gone already, and Ray too
+                self._ray.kill(actor)
+
+    def _said(self, worker: int, asked: Any) -> Iterator[Message]:
+        video = self._videos.pop(worker, None)
+        try:
+            reply: Reply = self._ray.get(asked)
+        except self._ray.exceptions.RayError as error:
+            yield Lost(f"was lost: {str(error).strip().splitlines()[0]}", str(error))
+            return
+        for record in reply.logged:
+            record.msg = f"worker {worker}: {record.msg}"
+            logging.getLogger(record.name).handle(record)
+        yield self._stored(reply, video)
+        if not reply.usable:
+            yield Lost("was ended: its device does not answer any more")
+
+    def _stored(self, reply: Reply, video: Video | None) -> Message:
+        """The message, once the tracks that came with it are stored."""
+        if reply.tracks is not None and video is not None:
+            try:
+                self._store.write_table(video, reply.tracks)
+            except UserError as error:
+                return Unstored(error)
+        return reply.message
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """A file with a random word in it: who finds it where the driver has put it sees the driver's file system."""
+
+    path: Path
+    word: str
+
+    def write(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(self.path, self.word.encode())
+
+    def is_found(self) -> bool:
+        try:
+            return self.path.read_bytes() == self.word.encode()
+        except OSError:
+            return False
+
+
+class _Carrier(PredictionStore):
+    """Keeps the tracks of one video for the way to the driver."""
+
+    def __init__(self) -> None:
+        super().__init__(Path())
+        self.table: pa.Table | None = None
+
+    def write_table(self, video: Video, table: pa.Table) -> None:
+        self.table = table
+
+
+class _Actor:
+    """What runs in an actor's process."""
+
+    def __init__(self, device: str, folder: str, path: Sequence[str]) -> None:
+        with suppress(OSError):  # relative paths mean the same here, where there is such a folder
+            os.chdir(folder)
+        sys.path += [entry for entry in path if entry not in sys.path]
+        self._worker, self._records = Worker(device, 1), _Records()
+        self._records.listen()
+        self._is_shared: bool | None = None
+
+    def load(self, payload: bytes) -> Reply:
+        message = self._worker.load(payload)
+        return Reply(message, logged=self._records.taken())
+
+    def run(self, video_id: int, probe: _Probe) -> Reply:
+        if self._is_shared is None:
+            self._is_shared = probe.is_found()
+        carrier = None if self._is_shared else _Carrier()
+        message = self._worker.run(video_id, carrier)
+        usable = not isinstance(message, Event) or self._worker.is_usable()
+        return Reply(message, carrier and carrier.table, self._records.taken(), usable)
+
+
+class _Records:
+    """Collects what the harness logs in an actor."""
+
+    def __init__(self) -> None:
+        self._records: list[logging.LogRecord] = []
+
+    def listen(self) -> None:
+        logging.captureWarnings(True)
+        for name in ("harness", "py.warnings"):
+            logging.getLogger(name).addHandler(QueueHandler(self))  # type: ignore[arg-type]
+            logging.getLogger(name).setLevel(logging.INFO)
+
+    def put_nowait(self, record: logging.LogRecord) -> None:
+        self._records.append(record)
+
+    def taken(self) -> tuple[logging.LogRecord, ...]:
+        records, self._records = self._records, []
+        return tuple(records)
+
+
+def _connected(address: str | None) -> tuple[Any, bool]:
+    """The module ``ray``, connected to a cluster, or to one that is started here: quiet, for this machine alone, and
+    reporting to nobody; and whether that is to be ended here.
+    """
+    is_here = address in (None, "local")
+    # Ray takes these from the environment only, some of them when it is imported
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # workers without GPUs of their own: no warning
+    if is_here:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # for other users here
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # for other machines: all listens to the loopback address
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError("--engine ray", "Ray is not installed", 'pip install "ovvis-harness[ray]"') from error
+    if ray.is_initialized():
+        return ray, False
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        ray.init(address=address or "local", include_dashboard=False if is_here else None, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        mend = "is it started there? `ray status` tells" if address else "look into Ray's logs"
+        raise UserError(f"Ray at {address or 'this machine'}", f"does not start: {error}", mend) from error
+    return ray, True
