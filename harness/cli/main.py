@@ -44,6 +44,7 @@ def build() -> typer.Typer:
         "eval",
         "table",
         "compare",
+        "figures",
         "analyse",
         "export",
         "predict",

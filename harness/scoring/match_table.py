@@ -18,10 +18,10 @@ from harness.durable import write_durably
 from harness.errors import UserError
 from harness.rle import Ints
 from harness.scoring.average_precision import Curves, Matches
-from harness.scoring.match import IOU_THRESHOLDS
+from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, precision_at
 from harness.scoring.metrics import positions_of
-from harness.scoring.overlap import Truths
-from harness.scoring.protocols import Protocol
+from harness.scoring.overlap import Floats, Truths
+from harness.scoring.protocols import Protocol, named
 
 FILE = "matches.msgpack"
 """Name of the table in a run folder."""
@@ -84,6 +84,29 @@ def match_table(chosen: Protocol, truths: Truths, curves: Curves, groups: dict[s
         {suffix: rows[rows >= 0] for suffix, rows in members.items()},
         curves.matches,
     )
+
+
+def precision_over_recall(table: MatchTable) -> Floats:
+    """Precision at the 101 recall points, averaged over the categories with positives ``(IoU thresholds, points)``."""
+    quirks, m = named(table.protocol).quirks, table.matches
+    epsilon = EPSILON if quirks.epsilon_in_precision else 0.0
+    total = np.zeros((len(IOU_THRESHOLDS), len(RECALL_POINTS)))
+    categories = 0
+    for k in range(len(table.category_ids)):
+        positives = int(m.pair_positives[m.pair_first[k] : m.pair_first[k + 1]].sum())
+        if not positives:
+            continue
+        categories += 1
+        tracks = slice(m.first[k], m.first[k + 1])
+        for t in range(len(IOU_THRESHOLDS)):
+            hit, miss = (bits[tracks] >> t & 1 for bits in (m.hits, m.misses))
+            precision, no_scores = np.zeros(len(RECALL_POINTS)), np.empty(0)
+            precision_at(
+                hit.astype(bool), miss.astype(bool), m.score[tracks], positives, RECALL_POINTS, epsilon,
+                not quirks.ties_by_file_order, precision, no_scores,
+            )  # fmt: skip
+            total[t] += precision
+    return total / max(categories, 1)
 
 
 def write_table(path: Path, table: MatchTable) -> None:
