@@ -98,6 +98,26 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process runs the folder, as far as this machine can tell: some network file systems keep locks apart.
+
+    A run that starts in the very moment of the question may be refused; do not ask without need.
+    """
+    try:
+        descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # this file system has no locks
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def remove_content(folder: Path) -> None:
     """Remove what earlier runs wrote; the lock stays, and so do files of others."""
     try:

@@ -52,6 +52,7 @@ def build() -> typer.Typer:
         "doctor",
         "train",
         "regress",
+        "status",
         "report",
         "leaderboard",
     ):

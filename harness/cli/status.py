@@ -1,0 +1,92 @@
+"""``harness status``: how far a run is, from any machine that sees its folder."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.errors import EXIT_FAILED
+
+if TYPE_CHECKING:
+    from harness.engines.progress import WorkerProgress
+    from harness.engines.status import Status
+
+SECONDS_BETWEEN_LOOKS = 2.0
+_SHOWN_FAILURES = 5
+_ADVICE = {
+    "running": "running",
+    "complete": "complete",
+    "incomplete": "incomplete; repeat its command to try the failed videos again",
+    "stopped": "stopped before its end; repeat its command to go on",
+    "dead": "not running: its process has ended without a word (killed?); repeat its command to go on",
+}
+
+
+def status(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until the run ends.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object; with --watch one per line.")] = False,
+) -> None:
+    """Show how far a run is: videos, workers, throughput, failures, time left. Reads files only.
+
+    Exit code 0: running or complete; 1: incomplete, stopped, or its process is gone.
+
+    Examples:
+
+        harness status runs/clipvis-lvvis-val-1a2b3c4d --watch
+    """
+    from harness.engines.status import read_status
+
+    while True:
+        now = read_status(run)
+        if as_json:
+            print(json.dumps(now.record()), flush=True)
+        else:
+            if watch and sys.stdout.isatty():
+                typer.clear()
+            print(_text(now), flush=True)
+        if not watch or now.state != "running":
+            break
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    raise typer.Exit(0 if now.state in ("running", "complete") else EXIT_FAILED)
+
+
+def _text(now: Status) -> str:
+    share = f" ({100 * now.done / now.total:.0f} %)" if now.total else ""
+    lines = [
+        f"{now.folder}: {_ADVICE[now.state]}",
+        f"{now.done} of {now.total} videos{share}, {len(now.failed)} failed",
+    ]
+    if now.videos_per_second is not None and now.frames_per_second is not None:
+        lines[1] += f", {now.videos_per_second:.2f} videos/s, {now.frames_per_second:.1f} frames/s"
+    if now.seconds_left is not None:
+        lines[1] += f", {timedelta(seconds=round(now.seconds_left))} left"
+    if now.session is not None and now.session.workers:
+        lines += ["", _workers(now.session.workers)]
+    if now.failed:
+        lines.append("")
+    lines += [f"failed: video {failure.video_id}: {failure.error}" for failure in now.failed[:_SHOWN_FAILURES]]
+    if len(now.failed) > _SHOWN_FAILURES:
+        lines.append(f"failed: {len(now.failed) - _SHOWN_FAILURES} more, see failures.json")
+    return "\n".join(lines)
+
+
+def _workers(workers: list[WorkerProgress]) -> str:
+    from tabulate import tabulate
+
+    rows = []
+    for number, worker in enumerate(workers):
+        place = f"{worker.host} {worker.pid}" if worker.pid else ""
+        video = "" if worker.video is None else f"video {worker.video} for {worker.video_seconds:.0f} s"
+        speed = f"{worker.frames / worker.seconds:.1f}" if worker.seconds else ""
+        rows.append(
+            [number, worker.device, place, worker.state, video, worker.done, worker.failed, speed, worker.losses]
+        )
+    heads = ["worker", "device", "process", "state", "at", "done", "failed", "frames/s", "lost"]
+    return tabulate(rows, heads, disable_numparse=True)
