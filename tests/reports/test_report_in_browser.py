@@ -1,0 +1,192 @@
+"""The report and the leaderboard in a real Chromium: nothing is loaded, nothing complains, and every control works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.reports.html import Options, report
+from harness.reports.leaderboard import find_runs, site
+
+Visits = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def file(page: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(page)
+    return path
+
+
+def column(page: Any, table: str, number: int) -> list[str]:
+    """The texts of one column's visible cells, from the top."""
+    cells = page.locator(f"#{table} tbody tr:not([hidden]) > :nth-child({number})")
+    return [text.strip() for text in cells.all_inner_texts()]
+
+
+def background(page: Any) -> str:
+    return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+
+def is_wider_than_the_screen(page: Any) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
+
+
+def test_the_report_says_nothing_to_the_console_and_asks_no_network(visit: Visits, file: Path) -> None:
+    seen = visit(file)
+    assert seen.page.locator("#viewer-panes .pane").count() == 3
+    assert seen.said == []
+    assert seen.asked[0] == file.as_uri()
+    assert all(url.startswith("data:") for url in seen.asked[1:])
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_the_page_fits_a_phone_and_a_desk(visit: Visits, file: Path, width: int) -> None:
+    assert not is_wider_than_the_screen(visit(file, width=width).page)
+
+
+def test_categories_sort_by_a_column_and_back(visit: Visits, file: Path) -> None:
+    page = visit(file).page
+    header = page.locator("#categories thead th").nth(3)
+    before = column(page, "categories", 4)
+    header.locator("button").click()
+    assert header.get_attribute("aria-sort") == "descending"
+    values = [float(text) for text in column(page, "categories", 4)]
+    assert values == sorted(values, reverse=True)
+    header.locator("button").click()
+    assert [float(text) for text in column(page, "categories", 4)] == sorted(values)
+    page.locator("#categories thead th").nth(0).locator("button").click()
+    names = column(page, "categories", 1)
+    assert names == sorted(names)
+    assert sorted(column(page, "categories", 4)) == sorted(before)
+
+
+def test_categories_are_searched_and_filtered_and_the_scatter_follows(visit: Visits, file: Path) -> None:
+    page = visit(file).page
+    total = page.locator("#categories tbody tr").count()
+    page.get_by_label("Search").fill("star")
+    shown = column(page, "categories", 1)
+    assert shown
+    assert all("star" in name for name in shown)
+    assert page.locator('[data-filters="categories"] output').inner_text() == f"{len(shown)} of {total}"
+    assert page.locator("svg.scatter .dot:not(.out)").count() == len(shown)
+    page.get_by_label("Group").select_option("novel")
+    assert set(column(page, "categories", 1)) < set(shown)
+    page.get_by_label("Search").fill("no such thing")
+    assert column(page, "categories", 1) == []
+    page.get_by_label("Group").select_option("")
+    page.get_by_label("Search").fill("")
+    dot = page.locator("svg.scatter .dot").last
+    dot.dispatch_event("click")
+    assert column(page, "categories", 1) == [dot.locator("title").text_content().partition(":")[0]]
+
+
+def test_the_scatter_shows_other_runs(visit: Visits, file: Path) -> None:
+    page = visit(file).page
+    places = "[...document.querySelectorAll('.dot')].map((dot) => dot.getAttribute('cx'))"
+    before = page.evaluate(places)
+    page.locator("#scatter-x").select_option("1")
+    assert page.evaluate(places) != before
+    assert page.locator("svg.scatter text.axis").first.text_content() == "AP of oracle wrong_label=0.5"
+
+
+def test_frames_step_play_and_pause(visit: Visits, file: Path) -> None:
+    page = visit(file).page
+    place, picture = page.locator("#viewer-place"), page.locator("#viewer-panes img").first
+    first = picture.get_attribute("src")
+    assert place.inner_text().startswith("frame 1 of ")
+    page.locator("#viewer-on").click()
+    assert place.inner_text().startswith("frame 2 of ")
+    assert picture.get_attribute("src") != first
+    page.locator("#viewer-back").click()
+    assert picture.get_attribute("src") == first
+    page.locator("#viewer").focus()
+    page.keyboard.press("ArrowRight")
+    assert place.inner_text().startswith("frame 2 of ")
+    page.keyboard.press("Space")
+    assert page.locator("#viewer-play").get_attribute("aria-pressed") == "true"
+    page.locator("#viewer-place", has_text="frame 3 of").wait_for()  # the next one comes by itself
+    page.keyboard.press("Space")
+    held = place.inner_text()
+    page.wait_for_timeout(500)
+    assert place.inner_text() == held
+    page.locator("#viewer-frame").fill("0")
+    assert place.inner_text().startswith("frame 1 of ")
+
+
+def test_other_videos_are_shown(visit: Visits, file: Path) -> None:
+    page = visit(file).page
+    before = page.locator("#viewer-about").inner_text()
+    page.locator("#viewer-choices button").last.click()
+    assert page.locator("#viewer-about").inner_text() != before
+    assert page.locator("#viewer-choices [aria-current=true]").count() == 1
+
+
+def test_tracks_are_switched_and_told(visit: Visits, file: Path) -> None:
+    page = visit(file).page
+    pane = page.locator(".pane").first
+    drawn = "document.querySelectorAll('.pane:first-child .stage path:not([d=\"\"])').length"
+    tracks = pane.locator(".tracks input")
+    page.locator("#viewer-frame").fill("3")
+    before = page.evaluate(drawn)
+    assert 0 < before <= tracks.count()
+    pane.get_by_role("button", name="none tracks").click()
+    assert page.evaluate(drawn) == 0
+    pane.get_by_role("button", name="all tracks").click()
+    assert page.evaluate(drawn) == before
+    tracks.first.focus()  # by keyboard
+    name = pane.locator(".tracks label").first.inner_text().strip()
+    assert pane.locator(".reading").inner_text() == name
+    page.keyboard.press("Space")
+    assert not tracks.first.is_checked()
+    page.mouse.move(0, 0)
+    second = page.locator(".pane").nth(1).locator(".stage path:not([d=''])").last
+    second.dispatch_event("pointerenter")
+    assert "score" in page.locator(".pane").nth(1).locator(".reading").inner_text()
+
+
+def test_light_and_dark_follow_the_system_and_a_switch(visit: Visits, file: Path) -> None:
+    light, dark = (background(visit(file, color_scheme=scheme).page) for scheme in ("light", "dark"))
+    assert light != dark
+    page = visit(file, color_scheme="dark").page
+    seen = [background(page)]
+    for _ in range(3):
+        page.locator("#theme").click()
+        seen.append(background(page))
+    assert seen == [dark, light, dark, dark]  # auto, light, dark, auto
+
+
+def test_a_hostile_name_is_shown_and_does_nothing(visit: Visits, hostile: tuple[Path, Options], tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(report([hostile[0]], hostile[1]))
+    seen = visit(path)
+    seen.page.locator("#viewer-choices button", has_text="video 1").click()
+    assert "</script><script>alert(1)</script>" in seen.page.locator(".tracks").first.inner_text()
+    assert "<script>alert(1)</script>" in seen.page.locator("#categories").inner_text()
+    assert seen.page.locator("#viewer-missing").inner_text() == "1 of 2 frames could not be read: frame is missing"
+    seen.page.locator("#viewer-on").click()
+    assert seen.page.locator(".absent").first.is_visible()
+    assert (seen.said, seen.foreign) == ([], [])
+
+
+def test_the_leaderboard_works_from_disk(
+    visit: Visits, two: list[Path], hostile: tuple[Path, Options], tmp_path: Path
+) -> None:
+    for name, text in site(find_runs(two[0].parent)).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    seen = visit(tmp_path / "index.html", width=375)
+    assert not is_wider_than_the_screen(seen.page)
+    seen.page.get_by_label("Search").fill("wrong_label=0.5")
+    assert len(column(seen.page, "all", 1)) == 1
+    seen.page.locator("#datasets a").click()
+    seen.page.wait_for_url("**/shapes-test.html")
+    assert not is_wider_than_the_screen(seen.page)
+    assert len(column(seen.page, "runs", 1)) == 2
+    seen.page.locator("#history-metric").select_option("AP50")
+    assert seen.page.locator("figure:visible").count() == 1
+    assert seen.page.locator("figure:visible").get_attribute("data-metric") == "AP50"
+    assert (seen.said, seen.foreign) == ([], [])
