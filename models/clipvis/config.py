@@ -31,6 +31,11 @@ class ClipVisConfig(BaseModel):
     """Mask logits kept until tracks are chosen; what exceeds it is encoded early, for all queries. Same results."""
     detections_per_video: int = Field(default=50, ge=1)
     """Tracks reported per video (top k over queries and classes)."""
+    channels_last: bool = False
+    """Lay the backbone's maps out channels last. 3 to 6 % faster on CPU; `harness bench` tells for your device."""
+    compile: bool = False
+    """Compile the network with torch.compile, for minutes at each new size. No faster on CPU; see `harness bench`.
+    Both change the last digits of results."""
 
     memory_length: int = Field(default=9, ge=1)
     """T: earlier frames that queries are matched with (paper, section 3.3)."""

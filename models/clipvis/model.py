@@ -6,8 +6,10 @@ only their masks are encoded. At no time is a mask of the whole video at full si
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,6 +53,10 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         self.config = config or ClipVisConfig()
         super().__init__(self.config.window, device, precision, stage)
         self.network = network.to(device).eval()
+        if self.config.channels_last:
+            self.network.backbone.to(memory_format=torch.channels_last)
+        parts = (network.backbone, network.sem_seg_head.pixel_decoder, network.sem_seg_head.predictor)
+        self._parts: list[Callable[..., Any]] = [torch.compile(p) if self.config.compile else p for p in parts]
         self.short_edge = self.config.short_edge or network.short_edge
         self.text_cache = text_cache
         self._vocabulary: tuple[str, TextClassifier] | None = None
@@ -128,17 +134,17 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         """Run the network on resized frames ``(h, w, 3)``: output per frame in float32, and the dense CLIP feature."""
         images = normalise(torch.from_numpy(np.stack(frames)).to(self.device, non_blocking=True), sizes.padded)
         paddings = None if self.config.padding_counts else padding_maps(sizes, (32, 16, 8), self.device)
-        network = self.network
+        backbone, pixel_decoder, decoder = self._parts
         mixed = self.dtype != torch.float32
         # without this cuDNN convolves in TF32, and "fp32" would agree with the CPU to three digits
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=mixed)
         with exact, torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
             with self.stage("backbone"):
-                features = network.backbone(images)
+                features = backbone(images)
             with self.stage("pixel_decoder"):
-                pixels = network.sem_seg_head.pixel_decoder(features, paddings)
+                pixels = pixel_decoder(features, paddings)
             with self.stage("decoder"):
-                output = network.sem_seg_head.predictor(pixels, paddings)
+                output = decoder(pixels, paddings)
         whole = DecoderOutput(
             output.object_logits.float(),
             output.ious.float(),

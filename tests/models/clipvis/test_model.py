@@ -125,6 +125,7 @@ FLAGS: list[dict[str, Any]] = [
     {"mask_iou_score": False},
     {"memory_length": 1, "topk": 1},
     {"short_edge": 96},
+    {"channels_last": True},
     {"padding_counts": False},
     {"recency_weights": False},
     {"recency_weights_select": True},
@@ -178,6 +179,14 @@ def test_mixed_precision_is_near(precision: str, tiny: ClipVisNetwork) -> None:
     model = ClipVis(tiny, ClipVisConfig(**SMALL), precision=precision)
     scores = [track.score for track in model.predict(video(4), WORDS)]
     assert scores == pytest.approx([track.score for track in predict(tiny, frames=4)], abs=0.05)
+
+
+def test_what_torch_compiles(tiny: ClipVisNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The three parts of the network, each once; a stand-in for the compiler, which takes minutes."""
+    compiled: list[object] = []
+    monkeypatch.setattr(torch, "compile", lambda part: compiled.append(part) or part)
+    assert predict(tiny, compile=True) == predict(tiny)
+    assert compiled == [tiny.backbone, tiny.sem_seg_head.pixel_decoder, tiny.sem_seg_head.predictor]
 
 
 def test_image(tiny: ClipVisNetwork) -> None:
