@@ -1,0 +1,102 @@
+"""``harness analyse`` as others call it, on runs of the oracle on shapes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from harness.baselines.oracle import PLUGIN as ORACLE
+from harness.baselines.oracle import OracleConfig
+from harness.cli.main import build
+from harness.datasets.shapes import PLUGIN as SHAPES
+from harness.errors import UserError
+from harness.run import Run, execute
+
+
+def harness(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(build(), [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two runs over the same first videos of shapes."""
+    folder = tmp_path_factory.mktemp("runs")
+    dataset = SHAPES.open(Path(), "val")
+    made = [Run(ORACLE, OracleConfig(wrong_label=w, erode_px=0), dataset, folder, limit=12) for w in (0.1, 0.6)]
+    for run in made:
+        assert execute(run).exit_code == 0
+    return [run.folder for run in made]
+
+
+def test_json_has_every_number(runs: list[Path]) -> None:
+    done = harness("analyse", runs[1], "--json")
+    assert done.exit_code == 0, done.output
+    (record,) = json.loads(done.output)["runs"]
+    recorded = json.loads((runs[1] / "metrics.json").read_text())["metrics"]
+    assert (record["errors"]["ap50"], record["errors"]["ap"]) == (recorded["AP50"], recorded["AP"])
+    assert (record["dataset"], record["split"], record["videos"]) == ("shapes", "val", 12)
+    kinds = record["errors"]["kinds"]
+    assert max(kinds, key=lambda kind: kinds[kind]["dap50"]) == "classification"
+    example = kinds["classification"]["examples"][0]
+    assert example.keys() == {"video_id", "track", "truth_id", "score"}
+    assert record["slices"]["groups"]["slices"][0]["name"] == "base"
+    assert len(record["calibration"]["all"]["bins"]) == 10
+
+
+def test_runs_stand_side_by_side(runs: list[Path]) -> None:
+    text = harness("analyse", *runs).output
+    assert "A dAP50" in text
+    assert "B dAP50" in text
+    assert "A oracle wrong_label=0.1: AP50 " in text
+    assert "B oracle wrong_label=0.6: AP50 " in text
+    assert "shapes val, 12 videos, protocol lvvis version 1" in text
+    assert "expected calibration error" in text
+
+
+def test_csv_has_one_line_per_number(runs: list[Path]) -> None:
+    rows = list(csv.DictReader(io.StringIO(harness("analyse", *runs, "--format", "csv").output)))
+    found = {(r["run"], r["table"], r["line"], r["number"]): r["value"] for r in rows}
+    assert len(found) == len(rows)
+    record = json.loads(harness("analyse", runs[0], "--json").output)["runs"][0]
+    number = record["errors"]["kinds"]["missed"]["dap50"]
+    assert float(found["oracle wrong_label=0.1", "errors", "missed", "dAP50"]) == pytest.approx(100 * number)
+    assert found["oracle wrong_label=0.6", "area", "large", "AP"] == ""
+
+
+@pytest.mark.parametrize(
+    ("format", "line"),
+    [("markdown", "| classification "), ("latex", "\nclassification & "), ("html", "<td>classification</td>")],
+)
+def test_tables_for_files(runs: list[Path], tmp_path: Path, format: str, line: str) -> None:
+    out = tmp_path / "analysis"
+    assert harness("analyse", runs[0], "--format", format, "--out", out).output == ""
+    assert line in out.read_text()
+
+
+def test_other_annotations_are_refused(runs: list[Path], golden: Path) -> None:
+    done = harness("analyse", runs[0], "--annotations", golden / "ordinary" / "gt.json")
+    assert isinstance(done.exception, UserError)
+    assert "is not the file that" in str(done.exception)
+
+
+def test_predictions_that_do_not_give_the_runs_numbers_are_refused(runs: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(runs[0], folder)
+    record: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    record["metrics"]["AP50"] = 0.987
+    (folder / "metrics.json").write_text(json.dumps(record))
+    done = harness("analyse", folder)
+    assert isinstance(done.exception, UserError)
+    assert "do not give the numbers" in str(done.exception)
+
+
+def test_an_unknown_format_is_refused(runs: list[Path]) -> None:
+    done = harness("analyse", runs[0], "--format", "markdwn")
+    assert 'did you mean "markdown"?' in str(done.exception)
