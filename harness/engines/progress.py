@@ -49,8 +49,8 @@ class Snapshot(msgspec.Struct):
     """``progress.json``: one session of a run, from its start to ``written`` (seconds since 1970 on its host).
 
     ``videos`` were to be done in this session. ``work`` is the share of them that has ended, in ``[0, 1]``, by
-    `expected_cost`. ``seconds`` is since the first video began. ``state`` is ``stopped`` after an interruption or an
-    error.
+    `expected_cost`. ``seconds`` is from when the first video began until the last one ended, or until now. ``state``
+    is ``stopped`` after an interruption or an error.
     """
 
     format: Literal[1] = 1
@@ -81,6 +81,7 @@ class Progress:
         self._costs: dict[int, int] = {}
         self._cost_ended = 0
         self._session_began: float | None = None
+        self._last_ended: float | None = None
         self._video_began: dict[int, float] = {}
         self.changes = 0
         """Grows with every change."""
@@ -125,12 +126,15 @@ class Progress:
                 now.failed += event.kind == "failed"
                 now.frames += event.frames if event.kind == "done" else 0
                 self._cost_ended += self._costs.get(event.video_id, 0)
+                if now.done + now.failed == now.videos:
+                    self._last_ended = time.monotonic()
 
     def snapshot(self) -> Snapshot:
         """How things are now."""
         with self._lock:
             now, clock = self._snapshot, time.monotonic()
-            now.seconds = 0.0 if self._session_began is None else round(clock - self._session_began, 3)
+            if self._session_began is not None:
+                now.seconds = round((self._last_ended or clock) - self._session_began, 3)
             now.work = round(self._cost_ended / max(sum(self._costs.values()), 1), 6)
             now.written = round(time.time(), 3)
             for number, worker in enumerate(now.workers):

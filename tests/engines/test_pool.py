@@ -1,0 +1,189 @@
+"""The rules of a pool, with a crew that only exists on paper: every order of events, deaths and failures."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_runs import SmallConfig, SmallModel, make_dataset, make_video
+
+from harness.engines.local import Event
+from harness.engines.pool import Lost, Message, Pool, Queue, Ready, Refused, Unstored
+from harness.engines.progress import Progress
+from harness.engines.recipe import Recipe
+from harness.errors import UserError
+from harness.store import PredictionStore
+from harness.types import LoadContext, Video
+
+VIDEOS = 6
+REFUSAL = UserError("weights.pt", "are not there", "get them")
+
+
+@dataclass
+class PaperCrew:
+    """Does what it is told to: ``loads`` and ``runs`` say what comes of each loading and each video, in turn.
+
+    ``picks`` chooses whose message comes next. After the last entry everything goes well.
+    """
+
+    store: PredictionStore
+    size: int = 2
+    loads: list[str] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+    picks: list[int] = field(default_factory=list)
+    given: list[int] = field(default_factory=list)
+    busy: dict[int, Video | None] = field(default_factory=dict)
+    attempts: Counter[int] = field(default_factory=Counter)
+    is_closed: bool = False
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return ("paper",) * self.size
+
+    def open(self) -> None:
+        assert not self.is_closed
+
+    def start(self, worker: int) -> None:
+        assert worker not in self.busy
+        self.busy[worker] = None
+
+    def give(self, worker: int, video: Video) -> None:
+        assert worker not in self.busy
+        self.given.append(video.id)
+        self.attempts[video.id] += 1
+        self.busy[worker] = video
+
+    def messages(self) -> Iterator[tuple[int, Message]]:
+        if not self.busy:
+            return
+        workers = sorted(self.busy)
+        worker = workers[(self.picks.pop(0) if self.picks else 0) % len(workers)]
+        video = self.busy.pop(worker)
+        yield worker, self._loaded() if video is None else self._ran(video)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def _loaded(self) -> Message:
+        fate = self.loads.pop(0) if self.loads else "well"
+        return {"well": Ready("here", 1), "die": Lost("died early"), "refuse": Refused(REFUSAL)}[fate]
+
+    def _ran(self, video: Video) -> Message:
+        fate = self.runs.pop(0) if self.runs else "well"
+        if fate == "die late":
+            self.store.write_video(video, [])
+        if fate.startswith("die"):
+            return Lost("died")
+        if fate == "full":
+            return Unstored(UserError("disk", "is full"))
+        return Event("failed" if fate == "fail" else "done", video.id, 0.1, 3, 1)
+
+
+def make_pool(folder: Path, **crew: object) -> tuple[Pool, PaperCrew]:
+    store = PredictionStore(folder)
+    recipe = Recipe(SmallModel(), SmallConfig(), LoadContext(make_dataset(1)))
+    made = PaperCrew(store, **crew)  # type: ignore[arg-type]
+    return Pool(recipe, store, Progress(), made), made
+
+
+def run(pool: Pool, videos: int = VIDEOS) -> list[Event]:
+    return list(pool.run([make_video(v) for v in range(1, videos + 1)], Path("scratch")))
+
+
+def run_or_refuse(pool: Pool) -> tuple[list[Event], UserError | None]:
+    """The events of a run that came to its end, or why it did not."""
+    try:
+        return run(pool), None
+    except UserError as error:
+        return [], error
+
+
+@settings(max_examples=150)
+@given(
+    size=st.integers(1, 4),
+    loads=st.lists(st.sampled_from(("well", "die", "refuse")), max_size=6),
+    runs=st.lists(st.sampled_from(("well", "fail", "die", "die late")), max_size=14),
+    picks=st.lists(st.integers(0, 3), max_size=40),
+)
+def test_whatever_happens_every_video_ends_once(size: int, loads: list[str], runs: list[str], picks: list[int]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        pool, crew = make_pool(Path(folder), size=size, loads=loads, runs=runs, picks=picks)
+        events, refusal = run_or_refuse(pool)
+    if refusal is not None:
+        assert not crew.busy, "there are workers left"
+        assert refusal is REFUSAL or "for the second time without a video" in str(refusal)
+        return
+    ends = Counter(e.video_id for e in events if e.kind != "retried")
+    assert ends == dict.fromkeys(range(1, VIDEOS + 1), 1)
+    retried = Counter(e.video_id for e in events if e.kind == "retried")
+    assert set(retried.values()) <= {1}
+    failed = {e.video_id for e in events if e.kind == "failed"}
+    assert failed <= set(retried)
+    assert crew.attempts == Counter(dict.fromkeys(range(1, VIDEOS + 1), 1)) + retried
+
+
+def test_a_worker_that_died_over_a_video_is_replaced_and_the_video_comes_last(tmp_path: Path) -> None:
+    pool, crew = make_pool(tmp_path, size=1, runs=["well", "die"])
+    events = run(pool, 4)
+    assert [(e.kind, e.video_id) for e in events] == [
+        ("done", 1), ("retried", 2), ("done", 3), ("done", 4), ("done", 2)
+    ]  # fmt: skip
+    assert events[1].error == "worker 0 died"
+    assert crew.given == [1, 2, 3, 4, 2]
+
+
+def test_a_video_that_kills_twice_is_given_up(tmp_path: Path) -> None:
+    pool, _ = make_pool(tmp_path, size=1, runs=["well", "die", "well", "die"])
+    assert [(e.kind, e.video_id) for e in run(pool, 3)] == [("done", 1), ("retried", 2), ("done", 3), ("failed", 2)]
+
+
+def test_a_worker_that_died_after_it_had_stored_the_video_has_done_it(tmp_path: Path) -> None:
+    pool, crew = make_pool(tmp_path, size=1, runs=["die late"])
+    assert [(e.kind, e.video_id, e.tracks) for e in run(pool, 1)] == [("done", 1, 0)]
+    assert crew.given == [1]
+
+
+def test_a_worker_that_cannot_load_is_given_up_and_the_others_go_on(tmp_path: Path) -> None:
+    pool, crew = make_pool(tmp_path, size=2, loads=["refuse"])
+    assert {e.kind for e in run(pool)} == {"done"}
+    assert set(crew.busy) <= {1}
+
+
+@pytest.mark.parametrize(
+    ("loads", "message"),
+    [(["refuse"] * 2, "weights.pt: are not there; get them"), (["die"] * 4, "worker 1 on paper: died early, for the")],
+)
+def test_without_any_worker_it_is_said_why(tmp_path: Path, loads: list[str], message: str) -> None:
+    pool, _ = make_pool(tmp_path, loads=loads, picks=[0, 0, 0, 0])
+    with pytest.raises(UserError, match=message):
+        pool.load()
+
+
+def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
+    pool, _ = make_pool(tmp_path, runs=["well", "full"])
+    with pytest.raises(UserError, match="disk: is full"):
+        run(pool)
+
+
+def test_large_videos_come_first() -> None:
+    videos = [make_video(1), make_video(2, length=9), make_video(3, height=200), make_video(4)]
+    queue, order = Queue(videos), []
+    while (video := queue.take()) is not None:
+        order.append(video.id)
+        queue.done(video.id)
+    assert order == [3, 2, 1, 4]
+    assert not queue
+
+
+def test_loading_twice_loads_once_and_closing_closes(tmp_path: Path) -> None:
+    pool, crew = make_pool(tmp_path)
+    pool.load()
+    pool.load()
+    pool.close()
+    assert crew.is_closed

@@ -1,0 +1,164 @@
+"""Worker processes on this machine: the same bytes as without them, whoever is killed, and nobody left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import SmallModel, make_run
+from worker_runs import Assassin, is_alive, moody_run, results
+
+from harness import plugins
+from harness.engines import processes
+from harness.errors import UserError
+from harness.run import Run, execute
+
+TWO = partial(processes.pool, devices=("cpu", "cpu"))
+
+
+def shapes(runs_dir: Path) -> Run:
+    oracle = plugins.model("oracle")
+    config = oracle.Config.model_validate({"erode_px": -8, "score_noise": 1})
+    return Run(oracle, config, plugins.dataset("shapes").open(Path(), "val"), runs_dir, limit=24)
+
+
+def test_workers_that_are_killed_at_work_do_not_change_a_byte(tmp_path: Path) -> None:
+    alone, stormy = shapes(tmp_path / "alone"), shapes(tmp_path / "stormy")
+    execute(alone)
+    assassin = Assassin(TWO, kills=3)
+    outcome = execute(stormy, on_event=assassin.notice, engine=assassin.engine)
+    assert outcome.exit_code == 0
+    assert len(assassin.killed) == 3
+    assert sum(worker.losses for worker in assassin.snapshot().workers) == 3
+    assert results(stormy) == results(alone)
+    assert not any(is_alive(worker.pid) for worker in assassin.snapshot().workers)
+    first = next(e for e in assassin.events if e.kind == "done")
+    assert first.frames == max(len(v.frames) for v in stormy.videos)
+
+
+def test_a_video_that_kills_or_fails_twice_is_isolated(tmp_path: Path) -> None:
+    run = moody_run(tmp_path / "a", 5, signals={2: signal.SIGSEGV}, errors=[4])
+    outcome = execute(run, engine=TWO)
+    assert outcome.exit_code == 1
+    failures = json.loads((run.folder / "failures.json").read_text())["failed"]
+    assert [f["video_id"] for f in failures] == [2, 4]
+    assert failures[0]["error"].endswith("was killed by SIGSEGV")
+    assert failures[1]["error"] == "RuntimeError: no luck with 4 in process True"
+    assert "Traceback" in failures[1]["traceback"]
+    assert run.store.done() == {1, 3, 5}
+
+
+def test_what_failed_once_is_done_at_the_second_attempt(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    run = moody_run(tmp_path, 5, signals={1: signal.SIGKILL, 3: signal.SIGKILL}, errors=[2], folder=marks)
+    assert execute(run, engine=TWO).exit_code == 0
+    assert {path.name for path in marks.iterdir()} == {"1", "2", "3"}
+    assert "was killed by SIGKILL (out of memory?)" in (run.folder / "run.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("mood", "message"),
+    [
+        ("refuse", r"^weights\.pt: are not there; get them$"),
+        ("break", r"^model on cpu of .*: does not load: ZeroDivisionError: of zero; --debug"),
+    ],
+)
+def test_a_model_that_does_not_load_leaves_no_folder(tmp_path: Path, mood: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        execute(moody_run(tmp_path, load=mood), engine=TWO)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_works_on_several_videos_itself_has_one_worker(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = moody_run(tmp_path, load="foresighted")
+    assert execute(run, engine=TWO).exit_code == 0
+    assert run.store.read_video(2)[0].score == 0.04
+    assert "moody works on several videos itself: one worker" in caplog.text
+
+
+def test_what_cannot_be_sent_to_a_process_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"model small: cannot be sent to other processes.*--workers 1"):
+        execute(make_run(tmp_path, SmallModel(before=lambda video: None)), engine=TWO)
+
+
+def test_a_store_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
+    run = moody_run(tmp_path)
+    run.folder.mkdir(parents=True)
+    run.store.folder.write_text("in the way")
+    with pytest.raises(UserError, match="predictions: cannot be made"):
+        execute(run, engine=TWO)
+
+
+def installed(folder: Path) -> dict[str, Any]:
+    """The moody model as somebody's package; returns an environment in which it is found."""
+    about = folder / "moody-1.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: moody\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[harness.models]\nmoody = worker_models:PLUGIN\n")
+    path = [str(folder), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
+
+
+def command(*moods: str) -> list[str]:
+    start = [sys.executable, "-c", "from harness.cli.main import main; main()"]
+    moods = tuple(part for mood in moods for part in ("--set", mood))
+    data = ["--model", "moody", "--dataset", "shapes", "--limit", "4", "--no-mlflow"]
+    return [*start, "run", *data, "--device", "cpu", "--workers", "2", *moods]
+
+
+def test_the_command_reports_a_poisonous_video_of_a_third_partys_model(tmp_path: Path) -> None:
+    environment = installed(tmp_path / "site")
+    poison = command("signals={2: 9}", "score=0.25")
+    done = subprocess.run(poison, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "1 of 4 videos failed" in done.stderr
+    assert "video 2: worker" in done.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    (failure,) = json.loads((folder / "failures.json").read_text())["failed"]
+    assert (failure["video_id"], failure["attempts"]) == (2, 2)
+    assert sorted(p.name for p in (folder / "predictions").iterdir()) == ["1.parquet", "3.parquet", "4.parquet"]
+
+
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGKILL])
+def test_no_worker_outlives_its_driver(tmp_path: Path, way: signal.Signals) -> None:
+    arguments = {"cwd": tmp_path, "env": installed(tmp_path / "site"), "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command("seconds=300"), start_new_session=True, **arguments) as driver:
+        pids = working(tmp_path)
+        if way == signal.SIGINT:  # Ctrl-C reaches all processes of the terminal
+            os.killpg(driver.pid, way)
+        else:
+            driver.kill()
+        assert driver.stderr is not None
+        said = driver.stderr.read()
+        driver.wait(30)
+    deadline = time.monotonic() + 30
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_alive, pids))
+    assert "Traceback" not in said
+    if way == signal.SIGINT:
+        assert driver.returncode == 130
+        assert "resume with: harness run --model moody" in said.splitlines()[-1]
+
+
+def working(folder: Path) -> list[int]:
+    """Wait until two workers are at work; return their processes."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for path in folder.glob("runs/*/progress.json"):
+            workers = json.loads(path.read_text())["workers"]
+            if sum(worker["state"] == "working" for worker in workers) == 2:
+                return [worker["pid"] for worker in workers]
+        time.sleep(0.05)
+    raise AssertionError("no two workers began")

@@ -1,0 +1,96 @@
+"""Model plugins that other processes can load, and that do to them what a test wants."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from small_runs import truth_of
+
+from harness.errors import UserError
+from harness.types import LoadContext, Track, Video, Vocabulary
+
+
+class MoodyConfig(BaseModel):
+    """By video: the signal it sends to its own process, whether it raises, how long it takes.
+
+    With ``folder`` a mood lasts for one attempt: what was done is marked by a file there.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    signals: dict[int, int] = {}
+    errors: list[int] = []
+    seconds: float = 0
+    folder: Path | None = None
+    load: str = ""
+    score: float = 0.5
+
+
+class Moody:
+    """Finds the truth of the small dataset, unless it is in a mood."""
+
+    def __init__(self, config: MoodyConfig) -> None:
+        self.config = config
+
+    def predict(self, video: Video, vocabulary: Vocabulary) -> Iterator[Track]:
+        """Yield one track."""
+        time.sleep(self.config.seconds)
+        if self._is_in_a_mood(video):
+            if video.id in self.config.signals:
+                os.kill(os.getpid(), self.config.signals[video.id])
+                time.sleep(60)
+            if video.id in self.config.errors:
+                raise RuntimeError(f"no luck with {video.id} in process {os.getpid() > 0}")
+        masks = truth_of(video.id) if len(video.frames) == 3 else (None,) * len(video.frames)
+        yield Track(video.id, vocabulary.categories[0].id, self.config.score, masks)
+
+    def _is_in_a_mood(self, video: Video) -> bool:
+        if self.config.folder is None or video.id not in [*self.config.signals, *self.config.errors]:
+            return True
+        try:
+            (self.config.folder / f"{video.id}").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+
+class Foresighted(Moody):
+    """Wants to know which videos come; its tracks say that it was told."""
+
+    told = 0
+
+    def expect(self, videos: Sequence[Video], scratch: Path) -> None:
+        """Keep how many videos come."""
+        self.told = len(videos)
+
+    def predict(self, video: Video, vocabulary: Vocabulary) -> Iterator[Track]:
+        """Yield one track, with a score by what it was told."""
+        yield Track(video.id, vocabulary.categories[0].id, self.told / 100, truth_of(video.id))
+
+
+class MoodyPlugin:
+    """The plugin; ``load`` in its configuration says how loading goes."""
+
+    name = "moody"
+    version = "1"
+    summary = "For tests"
+    Config = MoodyConfig
+
+    def load(self, config: MoodyConfig, context: LoadContext) -> Any:
+        """Load, refuse, break, or die."""
+        if config.load == "refuse":
+            raise UserError("weights.pt", "are not there", "get them")
+        if config.load == "break":
+            raise ZeroDivisionError("of zero")
+        if config.load == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Foresighted(config) if config.load == "foresighted" else Moody(config)
+
+
+PLUGIN = MoodyPlugin()
