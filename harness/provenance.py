@@ -102,6 +102,15 @@ def file_digest(path: Path) -> str:
         raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
 
 
+def weights_digest(path: Path) -> str:
+    """SHA-256 of a checkpoint: of a file's bytes; of a folder, of the names and digests of the files in it."""
+    if not path.is_dir():
+        return file_digest(path)
+    files = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
+    lines = "".join(f"{file_digest(file)}  {file.name}\n" for file in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
 def _output(command: str, *arguments: str) -> str | None:
     """What a command prints; ``None`` where it is not installed, fails or hangs."""
     found = shutil.which(command)

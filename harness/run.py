@@ -24,7 +24,7 @@ from harness.engines.progress import Progress, written
 from harness.engines.recipe import Engine, EngineMaker, Recipe
 from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, UserError
 from harness.export import write_submission
-from harness.provenance import environment, file_digest
+from harness.provenance import environment, weights_digest
 from harness.results import score_predictions, write_results
 from harness.run_folder import FORMAT, SUBMISSION, content_digest, locked, logged_to, remove_content
 from harness.store import PredictionStore
@@ -88,7 +88,7 @@ class Run:
             "model": self.plugin.name,
             "model_version": self.plugin.version,
             "config": self.config.model_dump(mode="json"),
-            "checkpoint": file_digest(self.weights) if self.weights is not None else None,
+            "checkpoint": weights_digest(self.weights) if self.weights is not None else None,
             "precision": self.precision,
             "dataset": self.dataset.name,
             "split": self.dataset.split,

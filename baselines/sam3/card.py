@@ -1,0 +1,27 @@
+"""What is known of SAM 3's released weights: training data, published numbers, and where to get them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+TABLE = "SAM 3 paper"
+"""How the source of the numbers begins, in the published results file."""
+
+
+def card() -> dict[str, Any]:
+    """The card, with the numbers of the published results file."""
+    from harness.reports.published import results
+
+    own = [row for row in results() if row.method == "SAM 3" and row.source.startswith(TABLE)]
+    return {
+        "paper": "SAM 3: Segment Anything with Concepts (Carion et al., 2025, arXiv 2511.16719)",
+        "trained_on": own[0].training_data,
+        "weights": "https://huggingface.co/facebook/sam3 (after agreeing to its licence), the files of the transformers"
+        " format: *.json, *.txt, model.safetensors; give their folder to --checkpoint",
+        "licence": "weights: SAM License, read it there; the library transformers and this adapter: Apache-2.0",
+        "published": "; ".join(f"{row.dataset} {row.split} {row.metric} {row.value}" for row in own),
+        "published_source": own[0].citation,
+        "note": "the paper's settings for these datasets are not known here: thresholds are the checkpoint's unless set"
+        " (detection_threshold, new_object_threshold); LV-VIS is reported on test, whose truth only the server has",
+        "speed": "not measured with released weights; docs/sam3.md counts what a vocabulary costs",
+    }

@@ -1,0 +1,22 @@
+"""Configuration of SAM 3; what decides about objects and tracks is in the checkpoint's own configuration."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Sam3Config(BaseModel):
+    """Settings of the plugin."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    words_at_once: int = Field(default=8, ge=1)
+    """Words that the detector looks for at once, and that are tracked in one session; bounds memory."""
+    detections_per_video: int = Field(default=100, ge=1)
+    """Tracks reported per video, the best ones."""
+    detection_threshold: float | None = Field(default=None, ge=0, le=1)
+    """Objects of a frame that score less are left out (default: the checkpoint's, 0.5 as released)."""
+    new_object_threshold: float | None = Field(default=None, ge=0, le=1)
+    """An object that no track claims begins one if it scores at least this (default: the checkpoint's, 0.7)."""
+    max_objects: int | None = Field(default=None, ge=1)
+    """Objects tracked per session at most, the best ones (default: the checkpoint's, in effect no limit)."""

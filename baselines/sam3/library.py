@@ -1,0 +1,109 @@
+"""The `transformers` library and a checkpoint in its format, read without running code and without the network."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.models.checkpoint_files import first_line
+
+log = logging.getLogger(__name__)
+
+INSTALL = 'pip install "ovvis-harness[sam3]"'
+KIND = "sam3_video"
+MEND = "give --checkpoint the folder of facebook/sam3 (`harness models show sam3`)"
+
+
+def library() -> Any:
+    """The module `transformers`; raises `UserError` where it is missing, broken, or knows no SAM 3 for videos."""
+    try:
+        transformers = importlib.import_module("transformers")
+        # Classes are imported when they are first asked for, with all that they need.
+        known = hasattr(transformers, "Sam3VideoModel") and hasattr(transformers, "Sam3VideoProcessor")
+    except ModuleNotFoundError as error:
+        if error.name == "transformers":
+            raise UserError("sam3", "needs the library transformers, which is not installed", INSTALL) from error
+        raise UserError("sam3", f"transformers cannot be imported: {error}", INSTALL) from error
+    except (ImportError, RuntimeError) as error:  # the library reports a failed import of a part of it by either
+        raise UserError("sam3", f"transformers cannot be imported: {first_line(error)}", INSTALL) from error
+    if not known:
+        what = f"transformers {transformers.__version__} is too old, it has no SAM 3 for videos"
+        raise UserError("sam3", what, f"{INSTALL} --upgrade")
+    return transformers
+
+
+def check_folder(folder: Path) -> None:
+    """Raise `UserError` for a folder that holds no SAM 3 for videos as `transformers` saves it."""
+    if not folder.is_dir():
+        raise UserError(str(folder), "is no folder" if folder.exists() else "there is no such folder", MEND)
+    path = folder / "config.json"
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(str(path), "is missing", MEND) from None
+    except (OSError, ValueError) as error:
+        raise UserError(str(path), f"cannot be read ({first_line(error)})", MEND) from error
+    kind = document.get("model_type") if isinstance(document, dict) else None
+    if kind != KIND:
+        raise UserError(str(path), f"is of a model of type {kind!r}, not {KIND!r}", MEND)
+    if not any(folder.glob("*.safetensors")):
+        raise UserError(str(folder), "holds no weights in .safetensors", f"other formats are not read; {MEND}")
+
+
+def load(kind: Any, folder: Path, dtype: Any) -> Any:
+    """Load a model of class ``kind``; raises `UserError` for tensors that are missing or misshapen, and broken files.
+
+    Tensors that the model does not know are counted in the log.
+    """
+    try:
+        with _quiet():
+            model, told = kind.from_pretrained(
+                str(folder),
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told below
+                dtype=dtype,
+                attn_implementation="sdpa",  # a configuration could name a kernel that is code of somebody else
+            )
+    # The library hands on whatever configuration classes, safetensors and torch raise for damaged files.
+    except Exception as error:
+        raise UserError(str(folder), f"cannot be loaded: {first_line(error)}", MEND) from error
+    for fault in ("missing_keys", "mismatched_keys"):
+        names = sorted(str(name[0] if isinstance(name, tuple) else name) for name in told[fault])
+        if names:
+            what = f"{len(names)} tensors are {fault.removesuffix('_keys')} ({', '.join(names[:3])})"
+            raise UserError(str(folder), what, MEND)
+    if told["unexpected_keys"]:
+        log.warning("%s: %s tensors are of no use and were left out", folder, len(told["unexpected_keys"]))
+    return model
+
+
+def load_processor(kind: Any, folder: Path) -> Any:
+    """Load the processor that lies beside the weights; raises `UserError` where it cannot be read."""
+    try:
+        return kind.from_pretrained(str(folder), local_files_only=True)
+    # As above: what is raised for a missing or damaged file depends on the file.
+    except Exception as error:
+        raise UserError(str(folder), f"its processor cannot be loaded: {first_line(error)}", MEND) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's progress bars and its report of tensors from the terminal."""
+    told = importlib.import_module("transformers.utils.logging")
+    level, has_bars = told.get_verbosity(), told.is_progress_bar_enabled()
+    told.set_verbosity_error()
+    told.disable_progress_bar()
+    try:
+        yield
+    finally:
+        told.set_verbosity(level)
+        if has_bars:
+            told.enable_progress_bar()
