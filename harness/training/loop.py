@@ -137,7 +137,7 @@ def _step(
             stack.enter_context(torch.autocast(device, dtype=PRECISIONS[training.precision], enabled=mixed))
             losses = model(next(batches))
             means.add(processes.mean(losses))
-            scaler.scale(losses["total"] / parts).backward()  # type: ignore[no-untyped-call]
+            scaler.scale(losses["total"] / parts).backward()
     scaler.unscale_(optimiser)
     gradient = nn.utils.clip_grad_norm_(training.trainee.parameters(), training.config.clip_norm)
     scaler.step(optimiser)

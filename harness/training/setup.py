@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, create_model
+from torch import nn
 
 from harness.config import read_config
 from harness.errors import UserError
@@ -64,6 +65,7 @@ class Plan:
             raise UserError("batch_size", what, "change batch_size or accumulate")
         torch.manual_seed(self.seed)  # the weights of a new network are drawn, too
         trainee = self.plugin.trainee(self.model, self.training_set, processes.device, self.checkpoint)
+        assert isinstance(trainee, nn.Module)
         return Training(
             trainee, self._batches(processes), self.config, self.folder, self.content, self.precision, self.seed
         )
