@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -22,6 +23,14 @@ if importlib.util.find_spec("harness.models") is None:
 # the first call of a kernel compiles it, which no deadline for an example can know
 settings.register_profile("harness", deadline=None)
 settings.load_profile("harness")
+
+
+@pytest.fixture(scope="session")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Finished runs to compare, see `compared_runs.Runs`; tests that change them take a copy."""
+    from compared_runs import make_runs
+
+    return make_runs(tmp_path_factory.mktemp("compared"))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,104 @@
+"""``harness compare``: what it prints in each format, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import latex
+import pytest
+import typer
+from compared_runs import ODD, Runs
+from typer.testing import CliRunner, Result
+
+from harness.cli.compare import compare
+from harness.errors import UserError
+from harness.reports.layouts import FORMATS
+
+
+def run(*arguments: str | Path) -> Result:
+    app = typer.Typer()
+    app.command()(compare)
+    return CliRunner().invoke(app, [str(argument) for argument in (*arguments, "--resamples", 200)])
+
+
+def error_of(*arguments: str | Path) -> str:
+    result = run(*arguments)
+    assert isinstance(result.exception, UserError), result.output
+    return str(result.exception)
+
+
+def test_terminal(compared: Runs) -> None:
+    result = run(compared.noisy, compared.good)
+    assert result.exit_code == 0, result.output
+    assert "gt custom, 10 videos, protocol lvvis version 1, percent" in result.stdout
+    assert "200 resamples, seed 0" in result.stdout
+    line = next(line for line in result.stdout.splitlines() if line.startswith("AP "))
+    assert line.split()[2] == "100.0"
+    assert "*" in line
+    assert "Detectable: smallest true difference" in result.stdout
+    assert "Influence" in result.stdout
+    assert ODD in result.stdout
+
+
+def test_one_run_has_intervals(compared: Runs) -> None:
+    result = run(compared.noisy)
+    assert "[" in result.stdout.splitlines()[2]
+    assert "Difference" not in result.stdout
+
+
+def test_json_is_one_object_with_everything(compared: Runs) -> None:
+    made = json.loads(run(compared.noisy, compared.good, "--json").stdout)
+    assert made == json.loads(run(compared.noisy, compared.good, "--format", "json").stdout)
+    assert set(made["pairs"][0]["metrics"]["AP"]) == {
+        "value", "low", "high", "standard_error", "p_value", "detectable"
+    }  # fmt: skip
+    assert set(made["runs"][0]["metrics"]) == {
+        metric + group for metric in ("AP", "AP50", "AP75", "AR100") for group in ("", "b", "n")
+    }
+    assert len(made["pairs"][0]["videos"]) == 10
+
+
+def test_csv_has_every_number_in_percent(compared: Runs) -> None:
+    rows = list(csv.DictReader(io.StringIO(run(compared.noisy, compared.good, "--format", "csv").stdout)))
+    made: dict[str, Any] = json.loads(run(compared.noisy, compared.good, "--json").stdout)
+    assert len(rows) == 3 * 12
+    difference = next(row for row in rows if row["minus"] and row["metric"] == "APn")
+    assert float(difference["value"]) == pytest.approx(100 * made["pairs"][0]["metrics"]["APn"]["value"])
+    assert float(difference["p_value"]) == made["pairs"][0]["metrics"]["APn"]["p_value"]
+
+
+def test_every_category_goes_to_a_file(compared: Runs, tmp_path: Path) -> None:
+    path = tmp_path / "categories.csv"
+    run(compared.noisy, compared.good, "--per-category", path)
+    rows = list(csv.DictReader(io.StringIO(path.read_text())))
+    assert {row["category"] for row in rows} == {"c1", "c2", ODD, "c4", "c5"}
+    made = json.loads(run(compared.noisy, compared.good, "--json").stdout)["pairs"][0]
+    total = sum(float(row["share"]) for row in rows)
+    assert total == pytest.approx(100 * made["metrics"]["AP"]["value"])
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_formats_are_the_same_bytes_each_time(compared: Runs, tmp_path: Path, format: str) -> None:
+    result = run(compared.noisy, compared.good, "--format", format, "--out", tmp_path / "out")
+    assert (result.exit_code, result.stdout) == (0, "")
+    text = (tmp_path / "out").read_text()
+    assert text == run(compared.noisy, compared.good, "--format", format).stdout
+    if format == "html":
+        assert "<b>" not in text
+
+
+def test_latex_would_compile(compared: Runs) -> None:
+    tables = latex.check(run(compared.noisy, compared.good, compared.blurred, "--format", "latex").stdout)
+    assert [len(table) - 1 for table in tables] == [3, 12, 5, 8, 12, 5, 8]
+
+
+def test_what_is_refused(compared: Runs, tmp_path: Path) -> None:
+    assert "is not there" in error_of(tmp_path / "nothing")
+    assert "is not a run folder" in error_of(tmp_path)
+    assert 'did you mean "latex"' in error_of(compared.good, "--format", "latx")
+    assert "is not a file" in error_of(compared.good, "--out", tmp_path)
+    assert run(compared.good, "--seed", "-1").exit_code == 2

@@ -1,0 +1,166 @@
+"""Comparing runs: what the numbers are, where match tables come from, and which runs are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from compared_runs import Runs, run_oracle
+
+from harness.errors import UserError
+from harness.formats.youtube_vis import read_annotations
+from harness.reports.comparison import Comparison, compare_runs
+from harness.scoring import bootstrap
+from harness.scoring.match_table import FILE, read_table
+from harness.scoring.score import score_store
+from harness.store import PredictionStore
+
+
+@pytest.fixture(scope="module")
+def runs(compared: Runs) -> Runs:
+    return compared
+
+
+@pytest.fixture
+def copy(compared: Runs, tmp_path: Path) -> Runs:
+    """Runs that a test may change."""
+    return compared.copy(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def comparison(runs: Runs) -> Comparison:
+    return compare_runs([runs.noisy, runs.good], resamples=400, seed=3)
+
+
+def metrics_of(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "metrics.json").read_text())["metrics"])
+
+
+def error_of(folders: list[Path], **options: Any) -> str:
+    with pytest.raises(UserError) as error:
+        compare_runs(folders, resamples=100, **options)
+    return str(error.value)
+
+
+def test_values_are_the_runs_own(runs: Runs, comparison: Comparison) -> None:
+    for folder, run in zip((runs.noisy, runs.good), comparison.runs, strict=True):
+        stored = metrics_of(folder)
+        for key, found in run.metrics.items():
+            assert found.value == pytest.approx(stored[key], abs=1e-12), key
+            assert found.low is not None
+            assert found.high is not None
+            assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+def test_differences_are_paired(runs: Runs, comparison: Comparison) -> None:
+    (pair,) = comparison.pairs
+    tables = [read_table(folder / FILE) for folder in (runs.noisy, runs.good)]
+    drawn = bootstrap.draw(10, 400, 3)
+    first, second = (bootstrap.replicate(table, drawn).mean("AP", table.groups["n"]) for table in tables)
+    low, high = np.nanquantile(second - first, [0.025, 0.975])
+    found = pair.metrics["APn"]
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert found.value == pytest.approx(metrics_of(runs.good)["APn"] - metrics_of(runs.noisy)["APn"])
+    assert found.detectable == pytest.approx(2.8015852 * (found.standard_error or 0))
+
+
+def test_a_clear_difference_is_significant_and_none_is_not(runs: Runs, comparison: Comparison) -> None:
+    assert comparison.pairs[0].metrics["AP"].is_significant
+    assert (comparison.pairs[0].metrics["AP"].value or 0) > 0
+    turned = compare_runs([runs.good, runs.noisy], resamples=400, seed=3).pairs[0].metrics["AP"]
+    assert turned.value == -(comparison.pairs[0].metrics["AP"].value or 0)
+    assert turned.p_value == comparison.pairs[0].metrics["AP"].p_value
+
+
+def test_the_shares_of_the_categories_add_up_to_the_difference(comparison: Comparison) -> None:
+    (pair,) = comparison.pairs
+    assert sum(one.share for one in pair.categories) == pytest.approx(pair.metrics["AP"].value)
+    sizes = [abs(one.share) for one in pair.categories]
+    assert sizes == sorted(sizes, reverse=True)
+    for one in pair.categories:
+        assert one.difference.value == pytest.approx(one.run - one.reference)
+        assert (one.difference.low is None) == (one.videos < bootstrap.FEWEST_VIDEOS)
+        assert one.groups in (("base",), ("novel",))
+        if one.q_value is not None:
+            assert one.q_value >= (one.difference.p_value or 0)
+
+
+def test_the_influence_of_a_video_is_what_goes_when_it_is_left_out(runs: Runs, comparison: Comparison) -> None:
+    (pair,) = comparison.pairs
+    assert len(pair.videos) == 10
+    top = pair.videos[0]
+    others = [v for v in range(1, 11) if v != top.video_id]
+    annotations = read_annotations(runs.annotations)
+    left = [
+        score_store("lvvis", annotations, PredictionStore(folder / "predictions"), videos=others).metrics.values["AP"]
+        for folder in (runs.noisy, runs.good)
+    ]
+    expected = (pair.metrics["AP"].value or 0) - ((left[1] or 0) - (left[0] or 0))
+    assert top.influence == pytest.approx(expected)
+
+
+def test_several_runs_are_compared_with_the_first_one_alone_has_intervals(runs: Runs) -> None:
+    several = compare_runs([runs.good, runs.blurred, runs.noisy, runs.good], resamples=100)
+    assert [run.folder for run in several.runs] == [str(f.resolve()) for f in (runs.good, runs.blurred, runs.noisy)]
+    assert len({run.label for run in several.runs}) == 3
+    assert [pair.reference for pair in several.pairs] == 2 * [several.runs[0].label]
+    alone = compare_runs([runs.good], resamples=100)
+    assert (len(alone.runs), alone.pairs) == (1, ())
+
+
+def test_the_same_comparison_twice_is_the_same(runs: Runs, comparison: Comparison) -> None:
+    again = compare_runs([runs.noisy, runs.good], resamples=400, seed=3)
+    assert json.dumps(again.record()) == json.dumps(comparison.record())
+    other = compare_runs([runs.noisy, runs.good], resamples=400, seed=4)
+    assert other.pairs[0].metrics["AP"].low != comparison.pairs[0].metrics["AP"].low
+    assert other.pairs[0].metrics["AP"].value == comparison.pairs[0].metrics["AP"].value
+
+
+@pytest.mark.parametrize("damage", ["absent", "damaged", "of another run"])
+def test_a_table_that_does_not_fit_is_made_again(copy: Runs, damage: str) -> None:
+    runs = copy
+    path = runs.good / FILE
+    before = path.read_bytes()
+    if damage == "absent":
+        path.unlink()
+    else:
+        path.write_bytes(b"?" if damage == "damaged" else (runs.noisy / FILE).read_bytes())
+    assert "user's own data" in error_of([runs.good])
+    assert "is not the file" in error_of([runs.good], annotations=write_other(runs.annotations))
+    compare_runs([runs.good], resamples=100, annotations=runs.annotations)
+    assert path.read_bytes() == before
+
+
+def write_other(annotations: Path) -> Path:
+    other = annotations.with_name("other.json")
+    other.write_text(annotations.read_text().replace('"c1"', '"another"'))
+    return other
+
+
+def test_runs_of_other_videos_data_or_protocol_are_refused(copy: Runs, tmp_path: Path) -> None:
+    runs = copy
+    limited = run_oracle(tmp_path, runs.annotations, limit=2)
+    assert "another number of videos (2, not 10)" in error_of([runs.good, limited])
+    elsewhere = run_oracle(tmp_path, write_other(runs.annotations))
+    assert "another annotations" in error_of([runs.good, elsewhere])
+    change_record(runs.noisy, protocol={"name": "lvvis", "version": "0"})
+    assert "version 0 of the protocol lvvis; this harness has version 1" in error_of([runs.good, runs.noisy])
+
+
+def test_incomplete_runs_and_runs_without_numbers_are_refused(copy: Runs, tmp_path: Path) -> None:
+    runs = copy
+    change_record(runs.good, complete=False, videos={"total": 10, "done": 9, "failed": []})
+    assert "is incomplete: 9 of 10 videos" in error_of([runs.noisy, runs.good])
+    change_record(runs.blurred, metrics={"AP": None})
+    assert "has no numbers" in error_of([runs.blurred])
+    change_record(runs.noisy, metrics={**metrics_of(runs.noisy), "AP": 0.999})
+    assert "do not give the numbers" in error_of([runs.noisy], annotations=runs.annotations)
+    assert "is not there" in error_of([tmp_path / "nothing"])
+
+
+def change_record(folder: Path, **changes: Any) -> None:
+    record = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps(record | changes))
