@@ -80,3 +80,13 @@ def test_a_plugin_that_does_not_load_is_named(installed: Path, tmp_path: Path) -
     assert done.returncode == 2
     assert "entry point harness.models:unloadable (somebodys_vis:MISSING): does not load" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_its_model_passes_the_contract_suite(installed: Path, tmp_path: Path) -> None:
+    script = 'from harness.testing import check_model; print(check_model("corners", {"threshold": 100}))'
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("model corners: all rules kept\n")
