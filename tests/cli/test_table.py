@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import latex
 import pytest
 import typer
+from compared_runs import Runs
 from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import make_record, make_run
@@ -15,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from harness.cli.table import table
 from harness.errors import UserError
+from harness.reports.comparison import compare_runs
 from harness.reports.records import read_record
 
 
@@ -135,3 +138,60 @@ def test_a_terminal_gets_marks_unless_no_color_asks_otherwise(two: list[Path], m
     monkeypatch.setenv("NO_COLOR", "1")
     table(two)
     assert ["\x1b[1m" in text for text in printed] == [True, False]
+
+
+def test_intervals_and_significance(compared: Runs) -> None:
+    folders = [compared.noisy, compared.good, compared.blurred / "metrics.json"]
+    options = ("--intervals", "--significance", "first", "--resamples", 200)
+    rows = json.loads(run(*folders, *options, "--json").stdout)["rows"]
+    comparison = compare_runs([compared.noisy, compared.good], resamples=200)
+    found = comparison.runs[1].metrics["AR100"]
+    assert rows[1]["half_intervals"]["AR"] == pytest.approx(((found.high or 0) - (found.low or 0)) / 2)
+    assert "significant" not in rows[0]
+    expected = {key for key, one in comparison.pairs[0].metrics.items() if one.is_significant}
+    assert set(rows[1]["significant"]) == {"AR" if key == "AR100" else key for key in expected} & set(
+        rows[1]["metrics"]
+    )
+    text = run(*folders, *options, "--format", "latex").stdout
+    assert "$_{\\pm" in text
+    assert "$^{*}$" in text
+    latex.check(text)
+    assert "±: half the 95 % interval, bootstrap over videos, 200 resamples" in run(*folders, *options).stdout
+
+
+def test_the_best_run_can_be_the_reference(compared: Runs) -> None:
+    rows = json.loads(
+        run(compared.noisy, compared.good, "--significance", "best", "--resamples", 200, "--json").stdout
+    )["rows"]
+    assert "AP" in rows[0]["significant"]
+    assert "significant" not in rows[1]
+    assert "half_intervals" not in rows[0]
+    assert 'did you mean "first"' in error_of(compared.noisy, "--significance", "frst")
+
+
+def test_incomplete_runs_have_no_interval(compared: Runs, tmp_path: Path) -> None:
+    part = make_run(tmp_path, make_record("part", "gt", "custom", done=7, AP=0.9), "part")
+    rows = json.loads(run(compared.good, part, "--intervals", "--resamples", 100, "--json").stdout)["rows"]
+    assert ["half_intervals" in row for row in rows] == [True, False]
+
+
+def test_provenance_is_a_comment(two: list[Path]) -> None:
+    lines = run(*two, "--format", "latex").stdout.splitlines()
+    assert lines[0].startswith("% harness ")
+    assert lines[1:3] == [f"% run {name}-lvvis-val-0123abcd: protocol lvvis version 1" for name in ("first", "second")]
+    assert "<!--" not in run(*two).stdout
+
+
+def test_layout_and_side_by_side(two: list[Path], tmp_path: Path) -> None:
+    layout = tmp_path / "layout.yaml"
+    layout.write_text("columns: [AP]\nrows: [{run: second, name: Ours}]")
+    result = run(*two, "--layout", layout, "--side-by-side")
+    assert result.stdout.splitlines()[0].split() == ["Method", "lvvis", "val", "AP"]
+    assert result.stdout.splitlines()[2].split() == ["Ours", "40.0"]
+
+
+def test_runs_come_from_folders_or_from_mlflow(two: list[Path], tmp_path: Path) -> None:
+    assert "needs runs" in error_of()
+    assert "goes without run folders" in error_of(*two, "--from-mlflow", "lvvis")
+    assert "goes without run folders" in error_of("--intervals", "--from-mlflow", "lvvis")
+    assert "is not there" in error_of("--from-mlflow", "lvvis", "--runs-dir", tmp_path)
