@@ -11,6 +11,7 @@ from typing import Any
 from small_runs import make_dataset
 from worker_models import PLUGIN, MoodyConfig
 
+from harness import plugins
 from harness.engines.local import Event
 from harness.engines.progress import Progress, Snapshot
 from harness.engines.recipe import Engine, Recipe
@@ -23,6 +24,13 @@ SAME = ("metrics.json", "per_category.csv", "table.md", "config.json", "videos.j
 def moody_run(runs_dir: Path, videos: int = 4, **moods: Any) -> Run:
     """A run of the moody model over the small dataset."""
     return Run(PLUGIN, MoodyConfig(**moods), make_dataset(videos), runs_dir)
+
+
+def shapes_run(runs_dir: Path) -> Run:
+    """A run of the oracle over some videos of `shapes`."""
+    oracle = plugins.model("oracle")
+    config = oracle.Config.model_validate({"erode_px": -8, "score_noise": 1})
+    return Run(oracle, config, plugins.dataset("shapes").open(Path(), "val"), runs_dir, limit=24)
 
 
 def results(run: Run) -> dict[str, bytes]:

@@ -48,17 +48,17 @@ def pool(
     """
     if device not in (None, "cpu", "cuda"):
         raise UserError("--device", f"{device} cannot be asked of Ray", "name cpu or cuda; Ray chooses the GPUs")
-    wanted = _Wanted(device, workers, gpus_per_worker, address or os.environ.get("RAY_ADDRESS") or None)
+    wanted = Wanted(device, workers, gpus_per_worker, address or os.environ.get("RAY_ADDRESS") or None)
     return Pool(recipe, store, progress, Actors(recipe, store, wanted))
 
 
-class _Wanted(NamedTuple):
+class Wanted(NamedTuple):
     """What the user has said about the workers."""
 
-    device: str | None
-    workers: int | None
-    gpus_per_worker: float | None
-    address: str | None
+    device: str | None = None
+    workers: int | None = None
+    gpus_per_worker: float | None = None
+    address: str | None = None
 
     def settled(self, resources: Mapping[str, float]) -> tuple[str, int, float]:
         """Device, number and GPUs of the workers in a cluster with these resources."""
@@ -87,11 +87,11 @@ class Actors:
     Ray's object store, and the driver writes them.
     """
 
-    def __init__(self, recipe: Recipe, store: PredictionStore, wanted: _Wanted) -> None:
+    def __init__(self, recipe: Recipe, store: PredictionStore, wanted: Wanted) -> None:
         self.devices: Sequence[str] = ()
         self._recipe, self._store = recipe, PredictionStore(Path(store.folder).absolute())
         self._wanted = wanted
-        self._probe = _Probe(self._store.folder / f".probe.{os.getpid()}.tmp", secrets.token_hex(16))
+        self._probe = Probe(self._store.folder / f".probe.{os.getpid()}.tmp", secrets.token_hex(16))
         self._actors: dict[int, Any] = {}
         self._asked: dict[Any, int] = {}  # by what was asked: the worker
         self._videos: dict[int, Video] = {}
@@ -99,7 +99,7 @@ class Actors:
 
     def open(self) -> None:
         """Connect to Ray, or start it; raises `UserError` where it is not installed or does not answer."""
-        self._ray, self._is_own = _connected(self._wanted.address)
+        self._ray, self._is_own = connected(self._wanted.address)
         device, workers, gpus = self._wanted.settled(self._ray.cluster_resources())
         self.devices = (device,) * workers
         self._payload = self._ray.put(packed(self._recipe, self._store))
@@ -175,17 +175,19 @@ class Actors:
 
 
 @dataclass(frozen=True, slots=True)
-class _Probe:
+class Probe:
     """A file with a random word in it: who finds it where the driver has put it sees the driver's file system."""
 
     path: Path
     word: str
 
     def write(self) -> None:
+        """Write the file; raises `UserError` where the disk refuses."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(self.path, self.word.encode())
 
     def is_found(self) -> bool:
+        """Whether the file is there, with its word in it."""
         try:
             return self.path.read_bytes() == self.word.encode()
         except OSError:
@@ -218,7 +220,7 @@ class _Actor:
         message = self._worker.load(payload)
         return Reply(message, logged=self._records.taken())
 
-    def run(self, video_id: int, probe: _Probe) -> Reply:
+    def run(self, video_id: int, probe: Probe) -> Reply:
         if self._is_shared is None:
             self._is_shared = probe.is_found()
         carrier = None if self._is_shared else _Carrier()
@@ -247,7 +249,7 @@ class _Records:
         return tuple(records)
 
 
-def _connected(address: str | None) -> tuple[Any, bool]:
+def connected(address: str | None) -> tuple[Any, bool]:
     """The module ``ray``, connected to a cluster, or to one that is started here: quiet, for this machine alone, and
     reporting to nobody; and whether that is to be ended here.
     """

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -14,24 +13,17 @@ from typing import Any
 
 import pytest
 from small_runs import SmallModel, make_run
-from worker_runs import Assassin, is_alive, moody_run, results
+from worker_runs import Assassin, is_alive, moody_run, results, shapes_run
 
-from harness import plugins
 from harness.engines import processes
 from harness.errors import UserError
-from harness.run import Run, execute
+from harness.run import execute
 
 TWO = partial(processes.pool, devices=("cpu", "cpu"))
 
 
-def shapes(runs_dir: Path) -> Run:
-    oracle = plugins.model("oracle")
-    config = oracle.Config.model_validate({"erode_px": -8, "score_noise": 1})
-    return Run(oracle, config, plugins.dataset("shapes").open(Path(), "val"), runs_dir, limit=24)
-
-
 def test_workers_that_are_killed_at_work_do_not_change_a_byte(tmp_path: Path) -> None:
-    alone, stormy = shapes(tmp_path / "alone"), shapes(tmp_path / "stormy")
+    alone, stormy = shapes_run(tmp_path / "alone"), shapes_run(tmp_path / "stormy")
     execute(alone)
     assassin = Assassin(TWO, kills=3)
     outcome = execute(stormy, on_event=assassin.notice, engine=assassin.engine)
@@ -100,27 +92,11 @@ def test_a_store_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
         execute(run, engine=TWO)
 
 
-def installed(folder: Path) -> dict[str, Any]:
-    """The moody model as somebody's package; returns an environment in which it is found."""
-    about = folder / "moody-1.dist-info"
-    about.mkdir(parents=True)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: moody\nVersion: 1\n")
-    (about / "entry_points.txt").write_text("[harness.models]\nmoody = worker_models:PLUGIN\n")
-    path = [str(folder), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
-
-
-def command(*moods: str) -> list[str]:
-    start = [sys.executable, "-c", "from harness.cli.main import main; main()"]
-    moods = tuple(part for mood in moods for part in ("--set", mood))
-    data = ["--model", "moody", "--dataset", "shapes", "--limit", "4", "--no-mlflow"]
-    return [*start, "run", *data, "--device", "cpu", "--workers", "2", *moods]
-
-
-def test_the_command_reports_a_poisonous_video_of_a_third_partys_model(tmp_path: Path) -> None:
-    environment = installed(tmp_path / "site")
-    poison = command("signals={2: 9}", "score=0.25")
-    done = subprocess.run(poison, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+def test_the_command_reports_a_poisonous_video_of_a_third_partys_model(
+    tmp_path: Path, moody_environment: dict[str, str], moody_command: list[str]
+) -> None:
+    poison = [*moody_command, "--workers", "2", "--set", "signals={2: 9}", "--set", "score=0.25"]
+    done = subprocess.run(poison, cwd=tmp_path, env=moody_environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "1 of 4 videos failed" in done.stderr
     assert "video 2: worker" in done.stderr
@@ -131,9 +107,12 @@ def test_the_command_reports_a_poisonous_video_of_a_third_partys_model(tmp_path:
 
 
 @pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGKILL])
-def test_no_worker_outlives_its_driver(tmp_path: Path, way: signal.Signals) -> None:
-    arguments = {"cwd": tmp_path, "env": installed(tmp_path / "site"), "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command("seconds=300"), start_new_session=True, **arguments) as driver:
+def test_no_worker_outlives_its_driver(
+    tmp_path: Path, moody_environment: dict[str, str], moody_command: list[str], way: signal.Signals
+) -> None:
+    arguments = [*moody_command, "--workers", "2", "--set", "seconds=300"]
+    given: dict[str, Any] = {"cwd": tmp_path, "env": moody_environment, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(arguments, start_new_session=True, **given) as driver:
         pids = working(tmp_path)
         if way == signal.SIGINT:  # Ctrl-C reaches all processes of the terminal
             os.killpg(driver.pid, way)

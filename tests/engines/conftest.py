@@ -1,0 +1,27 @@
+"""The moody model as a third party's package, for runs that are commands of their own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def moody_environment(tmp_path: Path) -> dict[str, str]:
+    """An environment in which the model ``moody`` is installed."""
+    about = tmp_path / "site" / "moody-1.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: moody\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[harness.models]\nmoody = worker_models:PLUGIN\n")
+    path = [str(about.parent), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
+
+
+@pytest.fixture
+def moody_command() -> list[str]:
+    """The command that runs it over four videos; settings may follow."""
+    start = [sys.executable, "-c", "from harness.cli.main import main; main()", "run", "--model", "moody"]
+    return [*start, "--dataset", "shapes", "--limit", "4", "--no-mlflow", "--device", "cpu"]
