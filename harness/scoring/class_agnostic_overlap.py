@@ -27,7 +27,7 @@ class Meetings:
 
     Track ``t`` meets the truths ``truth`` (rows of the annotations) at ``offset[t]:offset[t + 1]`` of the arrays
     ``(pairs,)``: ``intersection``; ``union``, by the protocol's rule; ``shared``, the union over only those frames in
-    which both are seen; ``followed_union``, see `followed`.
+    which both are seen; ``frames`` in which it follows the truth, and ``followed_union``, see below.
 
     In every frame a track *follows* the truth whose mask there has the largest IoU with its own, if any overlaps.
     ``followed (tracks,)`` adds up its intersections with the truths it follows, ``followed_union`` the unions with
@@ -42,6 +42,7 @@ class Meetings:
     intersection: Ints
     union: Ints
     shared: Ints
+    frames: Ints
     followed_union: Ints
     followed: Ints
     frame: Ints
@@ -65,7 +66,7 @@ def meet(truths: Truths, chosen: Ints, batch: TrackBatch, rules: MaskRules, name
     offset = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     starts = np.repeat(first[batch.video] - offset[:-1], counts)
     truth = rows[starts + np.arange(offset[-1])]
-    pairs = [np.zeros(offset[-1], np.int64) for _ in range(4)]
+    pairs = [np.zeros(offset[-1], np.int64) for _ in range(5)]
     followed = np.zeros(n, np.int64)
     by_video = np.argsort(batch.video, kind="stable")
     group = np.append(np.flatnonzero(np.diff(batch.video[by_video], prepend=-1)), n).astype(np.int64)
@@ -96,7 +97,7 @@ def _intersect(begin_a, end_a, a, stop_a, begin_b, end_b, b, stop_b):
 
 @numba.njit(cache=True, nogil=True)
 def _meet(masks, area_d, truths, area_g, rows, first, by_video, group, video, sizes, variants, offset, intersection,
-          union, shared, followed_union, followed):  # fmt: skip
+          union, shared, followed_frames, followed_union, followed):  # fmt: skip
     data_d, start_d, stop_d, kind_d, height_d, width_d, track_d, frame_d = masks
     data_g, start_g, stop_g, kind_g, height_g, width_g, track_g, frame_g = truths
     begin_g, end_g = np.empty(1024, np.int32), np.empty(1024, np.int32)
@@ -168,6 +169,7 @@ def _meet(masks, area_d, truths, area_g, rows, first, by_video, group, video, si
                 if target >= 0:
                     common = overlap[slot[d], target]
                     followed[t] += common
+                    followed_frames[offset[t] + target] += 1
                     joint = area_d[d] + area_g[here[target]] - common
                     for j in range(m):
                         followed_union[offset[t] + j] += joint

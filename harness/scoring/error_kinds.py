@@ -43,7 +43,7 @@ class Evidence:
     Track ``i`` has the pairs ``first[i]:first[i + 1]`` of the arrays ``(pairs,)``: ``owner`` is ``i`` itself,
     ``truth`` the row of the annotations, ``own`` whether it has the track's category. IoUs: ``tube`` over the whole
     video, ``spatial`` over the frames in which both are seen, ``followed`` as if it did not matter which object the
-    track is on (see `Meetings`). ``union`` is the tube's, in pixels.
+    track is on (see `Meetings`; 0 where it never follows this truth). ``union`` is the tube's, in pixels.
 
     ``peers (tracks, 2)`` are begin and end of the tracks of the same video and category.
     """
@@ -84,6 +84,7 @@ def gather(truths: Truths, matched: MatchedTracks, overlaps: Overlaps, meetings:
     peers = np.stack([np.searchsorted(group, group), np.searchsorted(group, group, side="right")], 1)
     masks = truths.masks
     present = masks.frame_mask >= 0
+    followed = _ratio(meetings.followed[track][owner], meetings.followed_union[pair])
     total = np.concatenate([[0], np.cumsum(np.where(present, np.append(truths.area, 0)[masks.frame_mask], 0))])
     return Evidence(
         meetings,
@@ -94,7 +95,7 @@ def gather(truths: Truths, matched: MatchedTracks, overlaps: Overlaps, meetings:
         own,
         tube=_ratio(intersection, union),
         spatial=_ratio(intersection, meetings.shared[pair]),
-        followed=_ratio(meetings.followed[track][owner], meetings.followed_union[pair]),
+        followed=np.where(meetings.frames[pair] > 0, followed, 0.0),
         intersection=intersection,
         union=union,
         peers=peers,

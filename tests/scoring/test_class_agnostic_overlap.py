@@ -39,7 +39,7 @@ def batches(annotations: Annotations, store: PredictionStore) -> tuple[Truths, T
 
 def by_pixels(track: Thing, truths: list[Thing], main: Thing) -> dict[str, int]:
     """What `Meetings` holds of one pair."""
-    sums = dict.fromkeys(("intersection", "union", "shared", "followed_union", "followed"), 0)
+    sums = dict.fromkeys(("intersection", "union", "shared", "frames", "followed_union", "followed"), 0)
     for f in range(FRAMES):
         mine, wanted = pixels(track.boxes[f]), pixels(main.boxes[f])
         sums["intersection"] += int((mine & wanted).sum())
@@ -50,6 +50,7 @@ def by_pixels(track: Thing, truths: list[Thing], main: Thing) -> dict[str, int]:
         ious = [(mine & o).sum() / max((mine | o).sum(), 1) for o in others]
         best = int(np.argmax(ious))
         if ious[best] > 0:
+            sums["frames"] += truths[best] is main
             sums["followed"] += int((mine & others[best]).sum())
             sums["followed_union"] += int((mine | others[best]).sum())
         else:

@@ -91,6 +91,13 @@ def test_additional_frames_are_an_error_of_temporal_extent(tmp_path: Path) -> No
     assert found.verdicts.of_video(1) == {0: (TEMPORAL, 1)}
 
 
+def test_a_track_that_only_touches_its_object_has_switched_nothing(tmp_path: Path) -> None:
+    # on the dog throughout, by a mask that reaches over to the cat beside it: IoU 1/6 with the cat, 5/6 with the dog
+    truth = [Thing(CAT, [(0, 0, 10, 10)] * FRAMES), Thing(DOG, [(10, 0, 30, 10)] * FRAMES)]
+    found = analysed(tmp_path, [Thing(CAT, [(5, 0, 30, 10)] * FRAMES)], truth)
+    assert found.verdicts.of_video(1) == {0: (LOCALISATION, 1)}
+
+
 def test_a_second_track_of_a_found_object_is_a_duplicate(tmp_path: Path) -> None:
     found = analysed(tmp_path, [Thing(CAT, ON_CAT, 0.5), Thing(CAT, ON_CAT, 0.9)])
     assert found.verdicts.of_video(1) == {0: (DUPLICATE, 1), 1: ("hit", 1)}
