@@ -21,6 +21,7 @@ from harness.reports.curves import Quality, quality
 from harness.reports.pages import assets, embedded, policy, render
 from harness.reports.run_data import dataset_of_run
 from harness.reports.run_files import RunFiles, read_runs
+from harness.reports.tables import COLUMNS
 from harness.reports.verdict import p_value, verdict
 from harness.reports.viewer import Shown, chosen, viewer_data
 from harness.run_folder import read_video_ids
@@ -159,7 +160,7 @@ def _content(material: Material, options: Options) -> dict[str, Any]:
         "verdict": verdict(runs, comparison, material.no_comparison, material.analyses),
         "comparison": comparison,
         "results": sections.results_table(runs, comparison),
-        "columns": sections.COLUMNS,
+        "columns": COLUMNS,
         "pairs": [(pair, sections.differences(comparison, pair)) for pair in comparison.pairs] if comparison else [],
         "curves": sections.curve_charts(runs, material.qualities),
         "categories": lines,

@@ -149,8 +149,8 @@ def category_scatter(runs: Sequence[RunFiles], lines: Sequence[Mapping[str, Any]
         for line in lines
         if all(value is not None for value in line["values"])
     ]
-    axes = [f"AP of {run.label}" for run in runs[:2]]
-    return svg.scatter(dots, *axes, f"AP per category, {runs[0].label} across, {runs[1].label} upwards")
+    across, upwards = (f"AP of {run.label}" for run in runs[:2])
+    return svg.scatter(dots, across, upwards, f"AP per category, {runs[0].label} across, {runs[1].label} upwards")
 
 
 def error_lines(analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:

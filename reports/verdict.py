@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.reports.comparison import CategoryDifference, Comparison, Difference, Interval, Pair
+from harness.reports.comparison import Comparison, Difference, Interval, Pair
 from harness.reports.pages import percent, points
 from harness.reports.run_files import RunFiles
 from harness.scoring.analysis import Analysis
@@ -94,23 +94,28 @@ def _answer(comparison: Comparison, pair: Pair) -> str:
 
 
 def _grounds(pair: Pair) -> list[str]:
-    ap = pair.metrics["AP"]
+    """Why to believe the answer and where it holds, from the better run's side."""
+    ap, is_swapped = pair.metrics["AP"], _is_swapped(pair)
     lines = []
-    if told(ap, signed=True):
-        line = f"{pair.run} minus {pair.reference}: {points(ap.value)} points of AP, {told(ap, signed=True)}."
+    if ap.low is not None and ap.high is not None:
+        ends = (-ap.high, -ap.low) if is_swapped else (ap.low, ap.high)
+        line = f"The 95 % interval of the difference is {points(ends[0])} to {points(ends[1])} points of AP."
         if ap.detectable is not None:
-            line += (
-                f" The smallest difference that these videos would show reliably is {percent(ap.detectable)} points."
-            )
+            line += f" Videos like these would reliably show a difference of {percent(ap.detectable)} points or more."
         lines.append(line)
     groups = [
-        f"{name} {points(found.value)} ({significance(found)})"
+        f"{name} categories {points(-found.value if is_swapped else found.value)} ({significance(found)})"
         for key, name in _GROUPS.items()
         if (found := pair.metrics.get(key)) is not None and found.value is not None
     ]
     if groups:
         lines.append(f"Where: {', '.join(groups)}.")
     return lines + _categories(pair)
+
+
+def _is_swapped(pair: Pair) -> bool:
+    """Whether the reference is the better run."""
+    return (pair.metrics["AP"].value or 0) < 0
 
 
 def significance(found: Difference) -> str:
@@ -120,21 +125,21 @@ def significance(found: Difference) -> str:
 
 def _categories(pair: Pair) -> list[str]:
     """How many categories are ahead and behind, and which ones move the difference most."""
-    ahead = sum((one.difference.value or 0) > 0 for one in pair.categories)
-    behind = sum((one.difference.value or 0) < 0 for one in pair.categories)
-    sure = sum(one.q_value is not None and one.q_value < 0.05 for one in pair.categories)
-    line = f"{pair.run} is ahead in {ahead} of {len(pair.categories)} categories and behind in {behind}"
-    line += f"; {sure} of these differences are significant after correction for the number of categories."
+    sign = -1 if _is_swapped(pair) else 1
+    winner = pair.reference if sign < 0 else pair.run
+    gains = [sign * (one.difference.value or 0) for one in pair.categories]
+    ahead, behind = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
+    tested = [one.q_value for one in pair.categories if one.q_value is not None]
+    sure = sum(q_value < 0.05 for q_value in tested)
+    line = f"{winner} is ahead in {ahead} of {len(gains)} categories and behind in {behind}."
+    if tested:
+        line += f" In enough videos for a test: {len(tested)}; significant, corrected for their number: {sure}."
     lines = [line]
-    positive = (pair.metrics["AP"].value or 0) >= 0
-    driving = [one for one in pair.categories if (one.share > 0) == positive and one.share][:4]
+    driving = [one for one in pair.categories if sign * one.share > 0][:4]
     if driving:
-        lines.append(f"Most of it comes from: {', '.join(_driver(one) for one in driving)} (their AP).")
+        names = ", ".join(f"{one.name} {points(sign * (one.difference.value or 0), 0)}" for one in driving)
+        lines.append(f"Most of it comes from {names} (points of their AP).")
     return lines
-
-
-def _driver(one: CategoryDifference) -> str:
-    return f"{one.name} {points(one.difference.value, 0)}"
 
 
 def _errors(pair: Pair, analyses: Mapping[int, Analysis]) -> list[str]:
@@ -142,7 +147,7 @@ def _errors(pair: Pair, analyses: Mapping[int, Analysis]) -> list[str]:
     if not {0, 1} <= analyses.keys():
         return []
     sides = [(pair.reference, analyses[0].errors.kinds), (pair.run, analyses[1].errors.kinds)]
-    (winner, few), (loser, many) = sides if (pair.metrics["AP"].value or 0) < 0 else sides[::-1]
+    (winner, few), (loser, many) = sides if _is_swapped(pair) else sides[::-1]
     apart = {kind: (many[kind].dap or 0) - (few[kind].dap or 0) for kind in KINDS}
     costs = [
         f"{kind} errors cost {loser} {percent(many[kind].dap)} points of AP and {winner} {percent(few[kind].dap)}"

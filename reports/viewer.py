@@ -209,7 +209,7 @@ def _pane(
     called = {t.id: names[t.category_id] for t in truth or ()}
     known = one.verdicts.of_video(video.id) if one.verdicts is not None else {}
     own = len(objects)
-    drawn = []
+    drawn: list[dict[str, Any]] = []
     for row, track in everything[:TRACKS]:
         kind, truth_id = known.get(row, ("", None))
         number = objects.get(truth_id, own) if truth_id is not None else own
