@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -140,6 +141,11 @@ class OraclePlugin:
     version = "1"
     summary = "The truth degraded by stated, seeded amounts; needs no weights"
     Config = OracleConfig
+    card: ClassVar[dict[str, str]] = {
+        "paper": "none: it is no method, but a check of everything behind one",
+        "weights": "none; it reads the truth of the dataset",
+        "licence": "Apache-2.0",
+    }
 
     def load(self, config: OracleConfig, context: LoadContext) -> Oracle:
         """Raises `UserError` where the dataset's truth is withheld."""

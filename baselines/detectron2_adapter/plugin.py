@@ -21,6 +21,9 @@ class Detectron2Plugin:
     card: ClassVar[dict[str, str]] = {
         "library": "https://github.com/facebookresearch/detectron2",
         "documentation": "docs/external-models.md",
+        "paper": "that of the project whose config is given, as are training data, published numbers and weights",
+        "licence": "detectron2: Apache-2.0; project and weights: their own; this adapter: Apache-2.0",
+        "speed": "not measured; `harness bench --model detectron2 --checkpoint FILE --set config_file=FILE`",
     }
 
     def load(self, config: Detectron2Config, context: LoadContext) -> Detectron2Model:

@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from harness.baselines.external.model import ExternalModel
 
 
+CARD = {
+    "documentation": "docs/external-models.md",
+    "paper": "that of the method behind the command, as are training data, published numbers and weights",
+    "licence": "that of the command and its weights; this adapter: Apache-2.0",
+    "speed": "of each start of the command: in the run's log",
+}
+"""What a package that names a command of its own may replace."""
+
+
 @dataclass(frozen=True)
 class ExternalPlugin:
     """A command as a model plugin. Packages that wrap one method make one with that name and their own defaults.
@@ -23,7 +32,7 @@ class ExternalPlugin:
     version: str = "1"
     summary: str = "Any command line in any environment: reads a job, writes results.json"
     Config: type[ExternalConfig] = ExternalConfig
-    card: dict[str, Any] = field(default_factory=lambda: {"documentation": "docs/external-models.md"})
+    card: dict[str, Any] = field(default_factory=lambda: dict(CARD))
 
     def load(self, config: ExternalConfig, context: LoadContext) -> ExternalModel:
         """Raises `UserError` where the program or the working directory is not there."""

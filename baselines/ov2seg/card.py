@@ -25,6 +25,7 @@ def card() -> dict[str, Any]:
         "published_ap_source": "Baseline.md of haochenheheda/LVVIS; APb and APn: GLEE paper, Table 2; percent",
         "note": "the published numbers need the released text classifiers; backbone, decoder depth and sizes are read"
         " off the checkpoint; for Swin-B neither weights nor a configuration were released",
+        "speed": "not measured with released weights; `harness bench --model ov2seg --checkpoint FILE`",
         "variants": [_variant("R50", "ResNet-50 (ImageNet-21k)", "yes"), _variant("Swin-B", "Swin-B (22k)", "no")],
     }
 

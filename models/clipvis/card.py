@@ -23,6 +23,8 @@ CARD: dict[str, Any] = {
     "paper": "CLIP-VIS: Adapting CLIP for Open-Vocabulary Video Instance Segmentation (Zhu et al., TCSVT 2024)",
     "weights": "https://github.com/zwq456/CLIP-VIS (results table in its README); give the file to --checkpoint",
     "published_ap_source": "README of zwq456/CLIP-VIS, current revision; percent, measured on 4 RTX 3090",
+    "licence": "weights: that of their repository, read it there; this implementation: Apache-2.0",
+    "speed": "not measured with released weights; `harness bench --model clipvis --checkpoint FILE`",
     "note": "backbone, decoder depth and embedding size are read off the checkpoint; there is no flag for them",
     "variants": [
         _variant(RN50, LVIS, 7, 19.5, 14.6, 14.1, 32.2, 30.1, 5.2),
