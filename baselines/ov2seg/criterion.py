@@ -50,7 +50,7 @@ class Ov2SegCriterion:
         """
         targets = objects_per_process(sum(len(m) for m in masks), output.mask_logits.device)
         last = OpenVocabularyPrediction(output.object_logits, output.class_embeddings, output.mask_logits)
-        losses = {}
+        losses: dict[str, Tensor] = {}
         for suffix, prediction in [("", last), *((f"_{i}", p) for i, p in enumerate(output.auxiliary))]:
             uniform = self.uniform or uniform_on(prediction.mask_logits.device)
             logits = self.class_logits(prediction.class_embeddings)
@@ -112,7 +112,7 @@ class Ov2SegCriterion:
 
     def _sampled_classes(self, present: Tensor) -> Tensor:
         """The classes of the batch and others, drawn by the square root of their frequency: one less than 50."""
-        there = present.unique()
+        there: Tensor = present.unique()  # type: ignore[no-untyped-call]
         weights = self.frequency.to(present.device, torch.float32).sqrt()
         weights[there] = 0
         missing = min(SAMPLED_CLASSES - 1 - len(there), int((weights > 0).sum()))
