@@ -269,7 +269,8 @@ def _categories(reference: _Sample, run: _Sample) -> list[CategoryDifference]:
         value = float(after[0] - before[0])
         estimate = bootstrap.NOTHING
         if videos[row] >= bootstrap.FEWEST_VIDEOS:
-            resampled = run.resampled(after - before)[run.resampled(run.defined[:, row])]
+            drawn = slice(1 + len(table.video_ids), None)
+            resampled = (after - before)[drawn][run.defined[drawn, row]]
             estimate = bootstrap.estimate(resampled)
         p = bootstrap.t_test(value, estimate.standard_error, int(videos[row]))
         made.append(

@@ -35,7 +35,7 @@ NAMED = 12
 """Categories of the greatest gains and losses that are named, each."""
 
 _GROUPS = ("AP", "APb", "APn", "APc", "APu")
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "text.parse_math": False,
     "font.size": 8.0,
     "axes.spines.top": False,

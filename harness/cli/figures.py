@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -51,7 +51,7 @@ def figures(
     paths = []
     for drawing in drawn.figures(subject):
         paths.append(out / f"{drawing.name}.{format}")
-        write_durably(paths[-1], drawn.rendered(drawing.figure, cast(drawn.Format, format), told))
+        write_durably(paths[-1], drawn.rendered(drawing.figure, format, told))
     if as_json:
         print(json.dumps({"figures": [str(path) for path in paths]}))
     else:

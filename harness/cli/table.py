@@ -97,8 +97,8 @@ def table(
     if intervals or significance is not None:
         sampling = {"resamples": resamples, "seed": seed, "data_root": data_root, "annotations": annotations}
         places = [run if run.is_dir() else run.parent for run in folders]
-        sure = certainty.certainties(places, records, significance, intervals, **sampling)  # type: ignore[arg-type]
-        notes = certainty.notes_on(significance, intervals, resamples, seed)  # type: ignore[arg-type]
+        sure = certainty.certainties(places, records, significance, intervals, **sampling)
+        notes = certainty.notes_on(significance, intervals, resamples, seed)
     if as_json:
         made = tables.rows(records, published=published, corrected=corrected, layout=chosen, certainty=sure)
         text = json.dumps({"rows": [_row(row) for row in made]}, allow_nan=False) + "\n"

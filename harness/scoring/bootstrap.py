@@ -54,7 +54,7 @@ class Replicates:
         if rows is not None:
             values, defined = values[:, rows], defined[:, rows]
         count = defined.sum(1)
-        return np.divide(values.sum(1), count, out=np.full(len(values), np.nan), where=count > 0)
+        return np.asarray(np.divide(values.sum(1), count, out=np.full(len(values), np.nan), where=count > 0))
 
 
 class Estimate(NamedTuple):

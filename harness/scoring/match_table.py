@@ -26,7 +26,7 @@ from harness.scoring.protocols import Protocol, named
 FILE = "matches.msgpack"
 """Name of the table in a run folder."""
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 _MARK = b"harness-matches\n"
 _DIGEST = hashlib.sha256().digest_size
 _KINDS = {
