@@ -18,8 +18,8 @@ from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.model import ClipVis
 from harness.types import Category, Image, Video, Vocabulary
 
-HEIGHT, WIDTH = 240, 320
-SETTINGS = {"short_edge": 128, "window": 10, "mask_memory_mb": 1, "detections_per_video": 10}
+HEIGHT, WIDTH = 120, 160
+SETTINGS = {"short_edge": 64, "window": 10, "mask_memory_mb": 1, "detections_per_video": 10}
 
 
 class Moving:
@@ -33,8 +33,8 @@ class Moving:
 
     def __getitem__(self, frame_index: int, /) -> Image:
         picture = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
-        left = 3 * frame_index % (WIDTH - 90)
-        picture[40:160, left : left + 90] = (250, 40, 30)
+        left = 3 * frame_index % (WIDTH - 45)
+        picture[20:80, left : left + 45] = (250, 40, 30)
         return picture
 
 

@@ -40,6 +40,8 @@ class TrainingConfig(BaseModel):
     """``shortest_edge`` resizes as inference does, to these limits."""
     repeat_threshold: float = Field(default=0.001, ge=0)
     """Categories in fewer than this share of the images are repeated; 0: every image as often."""
+    vocabulary_size: int | None = Field(default=None, ge=1)
+    """Train on objects of this many categories only, those that most images show. Default: of all."""
 
     log_every: int = Field(default=20, ge=1)
     """Steps between lines of the log."""

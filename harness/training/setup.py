@@ -23,6 +23,7 @@ from harness.training.processes import Processes
 from harness.training.sampling import Order, repeat_factors
 from harness.training.types import Augmentation, TrainablePlugin, TrainingSet
 from harness.training.video_sets import VideoFrames
+from harness.training.vocabulary import FrequentCategories
 
 FORMAT = 1
 
@@ -44,18 +45,26 @@ class Plan:
     @cached_property
     def content(self) -> dict[str, Any]:
         """All that the trained weights depend on."""
-        reports = {"log_every", "checkpoint_every", "validate_every"}
+        left_out = {"log_every", "checkpoint_every", "validate_every"}
+        if self.config.vocabulary_size is None:  # as if the setting were not known: older trainings go on
+            left_out.add("vocabulary_size")
         return {
             "format": FORMAT,
             "model": self.plugin.name,
             "settings": self.model.model_dump(mode="json"),
-            "training": self.config.model_dump(mode="json", exclude=reports),
+            "training": self.config.model_dump(mode="json", exclude=left_out),
             "checkpoint": file_digest(self.checkpoint) if self.checkpoint is not None else None,
             "dataset": self.training_set.name,
-            "digest": self.training_set.digest,
+            "digest": self.vocabulary.digest,
             "precision": self.precision,
             "seed": self.seed,
         }
+
+    @cached_property
+    def vocabulary(self) -> TrainingSet:
+        """The set to train on, with as many categories as are asked for."""
+        size = self.config.vocabulary_size
+        return self.training_set if size is None else FrequentCategories(self.training_set, size)
 
     def training(self, processes: Processes) -> Training:
         """Build the model and what feeds it, for this process."""
@@ -64,7 +73,7 @@ class Plan:
             what = f"is {images}, which {processes.count} processes times {self.config.accumulate} parts do not divide"
             raise UserError("batch_size", what, "change batch_size or accumulate")
         torch.manual_seed(self.seed)  # the weights of a new network are drawn, too
-        trainee = self.plugin.trainee(self.model, self.training_set, processes.device, self.checkpoint)
+        trainee = self.plugin.trainee(self.model, self.vocabulary, processes.device, self.checkpoint)
         assert isinstance(trainee, nn.Module)
         return Training(
             trainee, self._batches(processes), self.config, self.folder, self.content, self.precision, self.seed
@@ -72,8 +81,8 @@ class Plan:
 
     def _batches(self, processes: Processes) -> Batches:
         videos = isinstance(self.training_set, VideoFrames)
-        order = Order(repeat_factors(self.training_set, self.config.repeat_threshold), self.seed)
-        stream = Stream(self.training_set, augmentation(self.config, videos), order, self.seed)
+        order = Order(repeat_factors(self.vocabulary, self.config.repeat_threshold), self.seed)
+        stream = Stream(self.vocabulary, augmentation(self.config, videos), order, self.seed)
         share = Share(self.config.batch_size, processes.rank, processes.count, self.config.accumulate)
         return lambda step: batches(stream, share, step, self.workers)
 

@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-BOUND = 32 << 20
-"""The runs of all masks, kept for every query, take 17 MB: the weights are random and the masks speckled. Full-size
-masks of 900 more frames would take 690 MB, the frames themselves 200 MB, mask logits at quarter resolution 50 MB."""
+BOUND = 20 << 20
+"""The runs of all masks, kept for every query, take 9 MB: the weights are random and the masks speckled. On top of them
+full-size masks of 900 more frames would take 170 MB, the frames themselves 52 MB, mask logits at quarter resolution
+14 MB."""
 
 ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072"}
 """Large blocks go back to the system when they are freed, so that the peak is of what was alive at once."""
