@@ -1,0 +1,23 @@
+"""What scoring writes into a run folder, and that nothing of an earlier scoring stays beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compared_runs import Runs
+from run_folders import make_record
+
+from harness.results import Scored, write_results
+from harness.run_folder import FILES
+from harness.scoring.match_table import FILE, read_table, write_table
+
+
+def test_the_match_table_belongs_to_the_numbers_beside_it(compared: Runs, tmp_path: Path) -> None:
+    table = read_table(compared.good / FILE)
+    record = make_record("m", AP=0.5)
+    write_results(tmp_path, record, Scored({}, matches=table))
+    write_table(tmp_path / "same", table)
+    assert (tmp_path / FILE).read_bytes() == (tmp_path / "same").read_bytes()
+    write_results(tmp_path, record, Scored({}))  # the tool refused this time
+    assert not (tmp_path / FILE).exists()
+    assert FILE in FILES  # a fresh start removes it
