@@ -125,9 +125,9 @@ CONVNEXT = {
 """Depths and first width of timm's ConvNeXts, and of the miniature."""
 
 
-def pretrained_clip(path: Path, state: Mapping[str, Tensor], config: ClipVisConfig) -> State:
-    """CLIP weights through open_clip, for a checkpoint without them; named as the checkpoint would."""
-    name = config.clip_model or _clip_model_by_channels(state, path)
+def pretrained_clip(where: Path | str, state: Mapping[str, Tensor], config: ClipVisConfig) -> State:
+    """CLIP weights through open_clip, for what holds none (``where``, as messages call it); named as in checkpoints."""
+    name = config.clip_model or _clip_model_by_channels(state, where)
     source = config.clip_pretrained or PRETRAINED.get(name)
     if source is None and name == miniature.NAME:
         source = str(miniatures.weights("clipvis", miniatures.DATASET) or "") or None
@@ -136,12 +136,12 @@ def pretrained_clip(path: Path, state: Mapping[str, Tensor], config: ClipVisConf
     library = open_clip()
     if source is None or name not in library.list_models():
         what = f'"{name}" is no open_clip model' if source else f"holds no CLIP weights, and {name} has no usual ones"
-        raise UserError(str(path), what, "set clip_model and clip_pretrained (an open_clip tag or a file)")
+        raise UserError(str(where), what, "set clip_model and clip_pretrained (an open_clip tag or a file)")
     try:
         clip = library.create_model(name, pretrained=source, device="cpu")
     except (RuntimeError, OSError, ValueError) as error:  # open_clip reports a failed download as RuntimeError
         raise UserError(
-            str(path),
+            str(where),
             f"holds no CLIP weights, and {name} ({source}) cannot be had: {first_line(error)}",
             "go online once, or set clip_pretrained to a local file of these weights",
         ) from error
@@ -155,12 +155,12 @@ def clip_inside(source: str | None) -> State:
     return {key: t for key, t in read_tensors(Path(source), MEND).items() if key.startswith(CLIP)}
 
 
-def _clip_model_by_channels(state: Mapping[str, Tensor], path: Path) -> str:
+def _clip_model_by_channels(state: Mapping[str, Tensor], where: Path | str) -> str:
     key = f"{PIXEL_DECODER}input_proj.0.0.weight"
     if key not in state:
-        raise UserError(str(path), f"is no checkpoint of CLIP-VIS: it lacks {key}", MEND)
+        raise UserError(str(where), f"is no checkpoint of CLIP-VIS: it lacks {key}", MEND)
     known = {2048: "RN50", 1024: "convnext_base_w_320"}
     channels = state[key].shape[1]
     if channels not in known:
-        raise UserError(str(path), f"holds no CLIP weights; its backbone has {channels} channels", "set clip_model")
+        raise UserError(str(where), f"holds no CLIP weights; its backbone has {channels} channels", "set clip_model")
     return known[channels]

@@ -38,7 +38,7 @@ class MaskCriterion:
         """
         targets = objects_per_process(sum(len(m) for m in masks), output.mask_logits.device)
         last = Prediction(output.object_logits, output.ious, output.mask_logits)
-        losses = {}
+        losses: dict[str, Tensor] = {}
         for suffix, prediction in [("", last), *((f"_{i}", p) for i, p in enumerate(output.auxiliary))]:
             matched = self.match(prediction, masks)
             each = {"loss_object_ce": object_loss(prediction.object_logits, matched, class_weights)}
