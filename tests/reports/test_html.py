@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle_runs import oracle_run
 from run_folders import make_record, make_run
-from small_runs import make_dataset
+from small_runs import SmallModel, make_dataset
 from small_runs import make_run as make_small_run
 from typer.testing import CliRunner
 
@@ -179,6 +179,20 @@ def test_runs_on_part_of_the_data_are_shown_and_said_to_be(two: list[Path], tmp_
     assert "No intervals and no test of significance" in text
     assert answer(page).startswith("AP: oracle")
     assert {video["id"] for video in viewer(page)["videos"]} <= set(range(1, 6))
+
+
+def test_an_incomplete_run_is_shown_over_the_videos_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(video_id: int) -> None:
+        if video_id == 2:
+            raise RuntimeError("no luck")
+
+    run = make_small_run(tmp_path, SmallModel(fail))
+    assert execute(run).exit_code == 1
+    monkeypatch.setattr("harness.reports.html.dataset_of_run", lambda *arguments: run.dataset)
+    page = report([run.folder], Options(videos=9))
+    assert "small is incomplete: 1 of 4 videos failed; its numbers are over the others only." in text_of(page)
+    assert answer(page) == "AP: small 100.0."
+    assert {video["id"] for video in viewer(page)["videos"]} == {1, 3, 4}
 
 
 def test_withheld_truth_leaves_predictions_to_look_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
