@@ -181,6 +181,7 @@ def execute(
                     with written(progress, run.folder):
                         failed = _predict(run, made, progress, on_event)
                         made.close()  # scoring needs no workers, and may need their memory
+                        discard_unfinished(run.store.folder)  # of workers that were killed
                         outcome = _conclude(run, failed, tracker, strict)
                 finally:
                     warnings = tracker.finish()

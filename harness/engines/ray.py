@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, chdir, redirect_stdout, suppress
 from dataclasses import dataclass
 from logging.handlers import QueueHandler
 from pathlib import Path
@@ -96,10 +96,12 @@ class Actors:
         self._asked: dict[Any, int] = {}  # by what was asked: the worker
         self._videos: dict[int, Video] = {}
         self._ray: Any = None
+        self._quiet = ExitStack()
 
     def open(self) -> None:
         """Connect to Ray, or start it; raises `UserError` where it is not installed or does not answer."""
         self._ray, self._is_own = connected(self._wanted.address)
+        self._quiet.enter_context(redirect_stdout(sys.stderr))  # Ray prints there that an actor has died
         device, workers, gpus = self._wanted.settled(self._ray.cluster_resources())
         self.devices = (device,) * workers
         self._payload = self._ray.put(packed(self._recipe, self._store))
@@ -143,6 +145,7 @@ class Actors:
         if self._is_own:
             self._ray.shutdown()
         self._ray = None
+        self._quiet.close()
 
     def _kill(self, worker: int) -> None:
         actor = self._actors.pop(worker, None)
@@ -260,6 +263,7 @@ def connected(address: str | None) -> tuple[Any, bool]:
     if is_here:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # for other users here
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # for other machines: all listens to the loopback address
+        os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: workers would wait for everybody else here
     try:
         import ray
     except ImportError as error:
@@ -268,7 +272,9 @@ def connected(address: str | None) -> tuple[Any, bool]:
         return ray, False
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        ray.init(address=address or "local", include_dashboard=False if is_here else None, **quiet)
+        # Ray's workers look for modules in the driver's folder first. It may hold anything, a checkout's harness/ too.
+        with chdir("/"):
+            ray.init(address=address or "local", include_dashboard=False if is_here else None, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         mend = "is it started there? `ray status` tells" if address else "look into Ray's logs"
         raise UserError(f"Ray at {address or 'this machine'}", f"does not start: {error}", mend) from error

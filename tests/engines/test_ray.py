@@ -1,0 +1,131 @@
+"""The Ray engine, with real Ray on this machine where it is installed: the same bytes, whichever actors are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worker_runs import Assassin, is_alive, moody_run, results, shapes_run
+
+from harness.engines import ray as engine
+from harness.errors import UserError
+from harness.run import execute
+
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason='needs Ray: pip install ".[ray]"')
+TWO = partial(engine.pool, workers=2)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """One Ray for several tests: a run does not end what it has not started."""
+    ray, is_own = engine.connected(None)
+    assert is_own
+    assert ray.is_initialized()
+    yield
+    assert ray.is_initialized()
+    ray.shutdown()
+
+
+@needs_ray
+def test_actors_that_are_killed_at_work_do_not_change_a_byte(cluster: None, tmp_path: Path) -> None:
+    alone, stormy = shapes_run(tmp_path / "alone"), shapes_run(tmp_path / "stormy")
+    execute(alone)
+    assassin = Assassin(TWO, kills=2)
+    outcome = execute(stormy, on_event=assassin.notice, engine=assassin.engine)
+    assert outcome.exit_code == 0
+    assert len(assassin.killed) == 2
+    assert results(stormy) == results(alone)
+    assert "was lost: " in (stormy.folder / "run.log").read_text()
+
+
+@needs_ray
+def test_tracks_come_through_the_object_store_where_the_store_is_not_seen(
+    cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine.Probe, "write", lambda probe: None)
+    near, far = moody_run(tmp_path / "near"), moody_run(tmp_path / "far")
+    execute(near)
+    assert execute(far, engine=TWO).exit_code == 0
+    assert results(far) == results(near)
+
+
+@needs_ray
+def test_a_video_that_kills_or_fails_twice_is_isolated(cluster: None, tmp_path: Path) -> None:
+    run = moody_run(tmp_path, signals={2: signal.SIGSEGV}, errors=[4])
+    assert execute(run, engine=TWO).exit_code == 1
+    failures = json.loads((run.folder / "failures.json").read_text())["failed"]
+    assert [f["video_id"] for f in failures] == [2, 4]
+    assert " was lost: " in failures[0]["error"]
+    assert run.store.done() == {1, 3}
+
+
+@needs_ray
+def test_a_model_that_does_not_load_leaves_no_folder(cluster: None, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^weights\.pt: are not there; get them$"):
+        execute(moody_run(tmp_path, load="refuse"), engine=partial(engine.pool, workers=1))
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_ray
+def test_an_interrupted_run_ends_its_ray_which_only_this_machine_could_reach(
+    tmp_path: Path, moody_environment: dict[str, str], moody_command: list[str]
+) -> None:
+    import psutil
+
+    arguments = [*moody_command, "--engine", "ray", "--workers", "1", "--set", "seconds=300"]
+    given: dict[str, Any] = {"cwd": tmp_path, "env": moody_environment, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(arguments, start_new_session=True, **given) as driver:
+        deadline = time.monotonic() + 180
+        while not list(tmp_path.glob("runs/*/progress.json")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        everybody = psutil.Process(driver.pid).children(recursive=True)
+        listening = [c.laddr.ip for p in everybody for c in p.net_connections("inet") if c.status == "LISTEN"]
+        os.killpg(driver.pid, signal.SIGINT)
+        assert driver.stderr is not None
+        said = driver.stderr.read()
+        driver.wait(60)
+    assert driver.returncode == 130, said
+    assert listening
+    assert {ip.removeprefix("::ffff:") for ip in listening} <= {"127.0.0.1", "::1"}
+    deadline = time.monotonic() + 30
+    while any(is_alive(p.pid) for p in everybody) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [p for p in everybody if is_alive(p.pid)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "resources", "expected"),
+    [
+        ({}, {"CPU": 8.0}, ("cpu", 8, 0)),
+        ({}, {"CPU": 64.0, "GPU": 8.0}, ("cuda", 8, 1)),
+        ({"gpus_per_worker": 0.5}, {"CPU": 64.0, "GPU": 4.0}, ("cuda", 8, 0.5)),
+        ({"device": "cpu"}, {"CPU": 4.0, "GPU": 2.0}, ("cpu", 4, 0)),
+        ({"device": "cuda", "workers": 16}, {"CPU": 1.0}, ("cuda", 16, 1)),
+        ({"gpus_per_worker": 2.0}, {"CPU": 1.0, "GPU": 1.0}, ("cuda", 1, 2)),
+    ],
+)
+def test_workers_fill_the_cluster(
+    wanted: dict[str, Any], resources: Mapping[str, float], expected: tuple[str, int, float]
+) -> None:
+    assert engine.Wanted(**wanted).settled(resources) == expected
+
+
+def test_ray_chooses_the_gpus(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--device: cuda:1 cannot be asked of Ray"):
+        execute(moody_run(tmp_path), engine=partial(engine.pool, device="cuda:1"))
+
+
+def test_without_ray_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"--engine ray: Ray is not installed; pip install \"ovvis-harness\[ray\]\""):
+        execute(moody_run(tmp_path), engine=TWO)
