@@ -1,4 +1,4 @@
-"""What a run's predictions give beyond its metrics: precision over recall, and how well each video was done."""
+"""What predictions give beyond their metrics: precision over recall, and how well each video was done."""
 
 from __future__ import annotations
 
@@ -11,67 +11,57 @@ import numpy as np
 from harness.errors import UserError
 from harness.scoring.from_store import Shards, read_shards
 from harness.scoring.match import RECALL_POINTS
+from harness.scoring.match_table import MatchTable, precision_over_recall
 from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.overlap import Floats, MaskRules, Overlaps, Truths, concatenate, overlap
 from harness.scoring.protocols import Protocol, named
-from harness.scoring.score import curves_of, in_parallel
+from harness.scoring.score import in_parallel
 from harness.store import PredictionStore
 from harness.types import Dataset
 from harness.warnings import Warnings
 
-MEAN = "mean"
-"""The curve averaged over the IoU thresholds 0.50 to 0.95: its mean is AP."""
-_THRESHOLDS = {MEAN: slice(None), "0.50": slice(0, 1), "0.75": slice(5, 6)}
+PANELS = {
+    "IoU 0.50 to 0.95 (AP)": slice(None),
+    "IoU 0.50 (AP50)": slice(0, 1),
+    "IoU 0.75 (AP75)": slice(5, 6),
+}
+"""Which IoU thresholds a curve is averaged over; the area under it is the metric in brackets."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Precision at the 101 recall points, averaged over the categories of ``group`` that have truth."""
+    """Precision at the 101 recall points, averaged over the categories of ``group`` that have truth.
+
+    ``panel`` is one of `PANELS`; ``points`` are ``(recall, precision)``, both fractions.
+    """
 
     group: str
-    threshold: str
-    precision: tuple[float, ...]
-
-    def points(self) -> list[tuple[float, float]]:
-        """``(recall, precision)``, both fractions."""
-        return list(zip(RECALL_POINTS.tolist(), self.precision, strict=True))
+    panel: str
+    points: tuple[tuple[float, float], ...]
 
 
-@dataclass(frozen=True)
-class Quality:
-    """What a store's predictions are worth: curves by group and threshold, and ``by_video`` in ``[0, 1]``.
+def curves(table: MatchTable) -> list[Curve]:
+    """The curves of a run over all categories and over each group, one for each of `PANELS`."""
+    groups = {"all": None, **{GROUP_NAMES[suffix]: rows for suffix, rows in table.groups.items() if len(rows)}}
+    recall = RECALL_POINTS.tolist()
+    made = []
+    for group, rows in groups.items():
+        precision = precision_over_recall(table, rows)
+        for panel, thresholds in PANELS.items():
+            points = zip(recall, precision[thresholds].mean(0).tolist(), strict=True)
+            made.append(Curve(group, panel, tuple(points)))
+    return made
 
-    A video's quality is the mean, over its annotated objects, of the IoU with the best track of the right category.
-    Videos without annotated objects have none.
+
+def video_quality(dataset: Dataset, store: PredictionStore, videos: Iterable[int] | None = None) -> dict[int, float]:
+    """How well each video was done, in ``[0, 1]``: the mean IoU of its objects with their best tracks.
+
+    Only tracks of the right category count, at whatever score. Videos without annotated objects have none; ``videos``
+    restricts the measure to these ids. Raises `UserError` where the truth is withheld or nothing was predicted, and
+    for a damaged shard.
     """
-
-    curves: tuple[Curve, ...]
-    by_video: dict[int, float]
-
-
-def quality(dataset: Dataset, store: PredictionStore, videos: Iterable[int] | None = None) -> Quality:
-    """Measure a store against the truth of ``dataset``, over ``videos`` only if they are given.
-
-    Raises `UserError` where the truth is withheld, for a damaged shard, and where nothing was predicted.
-    """
-    protocol = named(dataset.protocol)
     truths = Truths(dataset.annotations if videos is None else dataset.annotations.restrict(videos))
-    overlaps = _overlaps(protocol, truths, store)
-    curves = curves_of(protocol, truths, overlaps, 0, by_length=False)
-    everything = next(i for i, bounds in enumerate(curves.ranges) if bounds.name == "all")
-    precision = curves.precision[:, :, :, everything, -1]
-    defined = curves.positives[:, everything] > 0
-    ids = truths.category_ids[curves.category]
-    members = {"all": defined}
-    for suffix, group in protocol.groups(truths.annotations.categories).items():
-        members[GROUP_NAMES[suffix]] = defined & np.isin(ids, group)
-    made = [
-        Curve(group, name, tuple(precision[chosen][:, :, rows].mean((0, 2)).tolist()))
-        for group, rows in members.items()
-        for name, chosen in _THRESHOLDS.items()
-        if rows.any()
-    ]
-    return Quality(tuple(made), _by_video(truths, overlaps))
+    return _by_video(truths, _overlaps(named(dataset.protocol), truths, store))
 
 
 def _overlaps(protocol: Protocol, truths: Truths, store: PredictionStore) -> Overlaps:

@@ -6,8 +6,8 @@ videos and provenance. The same run folders, data and versions give the same byt
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,8 @@ from harness import __version__
 from harness.errors import UserError
 from harness.reports import sections
 from harness.reports.comparison import Comparison, Pair, compare_runs
-from harness.reports.curves import Quality, quality
+from harness.reports.curves import Curve, curves, video_quality
+from harness.reports.matches import matches_of_run
 from harness.reports.pages import assets, embedded, policy, render
 from harness.reports.run_data import dataset_of_run
 from harness.reports.run_files import RunFiles, read_runs
@@ -26,10 +27,9 @@ from harness.reports.verdict import p_value, verdict
 from harness.reports.viewer import Shown, chosen, viewer_data
 from harness.run_folder import read_video_ids
 from harness.scoring.analysis import Analysis, analyse
+from harness.scoring.match_table import FILE, MatchTable, read_table
 from harness.tracking.fields import flat
 from harness.types import Dataset
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Material:
     dataset: Dataset | None = None
     comparison: Comparison | None = None
     no_comparison: str = ""
-    qualities: dict[int, Quality] = field(default_factory=dict)
+    curves: dict[int, list[Curve]] = field(default_factory=dict)
+    qualities: dict[int, dict[int, float]] = field(default_factory=dict)
     analyses: dict[int, Analysis] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -88,12 +89,14 @@ def gather(runs: Sequence[RunFiles], options: Options) -> Material:
     material = Material(list(runs))
     for run in runs:
         material.notes += _incomplete(run)
+    for number, run in enumerate(runs):
+        with suppress(UserError):  # without numbers there is no table; why there are none is said elsewhere
+            material.curves[number] = curves(_matches(run, options))
     try:
         material.dataset = dataset_of_run(runs[0].folder, options.data_root, options.annotations, options.frames)
     except UserError as error:
-        material.notes.append(
-            f"The data is not at hand, so curves, errors, slices and videos are left out: {error.what}."
-        )
+        what = _without_paths(error, runs)
+        material.notes.append(f"The data is not at hand, so errors, slices and videos are left out: {what}.")
     _compare(material, options)
     if material.dataset is not None and material.dataset.truth is None:
         where = f" ({material.dataset.server})" if material.dataset.server else ""
@@ -121,12 +124,28 @@ def _incomplete(run: RunFiles) -> list[str]:
     return [f"{run.label} was limited to the first {limit} videos."] if limit is not None else []
 
 
+def _matches(run: RunFiles, options: Options) -> MatchTable:
+    """The run's match table, of an incomplete run too."""
+    try:
+        return matches_of_run(run.folder, run.record, options.data_root, options.annotations)
+    except UserError:
+        return read_table(run.folder / FILE)
+
+
+def _without_paths(error: UserError, runs: Sequence[RunFiles]) -> str:
+    """What is wrong, without where on this machine the runs lie: the page may be published."""
+    what = error.what
+    for run in runs:
+        what = what.replace(str(run.folder), run.id)
+    return what
+
+
 def _compare(material: Material, options: Options) -> None:
     folders = [run.folder for run in material.runs]
     try:
         found = compare_runs(folders, options.resamples, options.seed, options.data_root, options.annotations)
     except UserError as error:
-        material.no_comparison = f"No intervals and no test of significance: {error.what}."
+        material.no_comparison = f"No intervals and no test of significance: {_without_paths(error, material.runs)}."
         return
     labels = [run.label for run in material.runs]
     measured = tuple(replace(one, label=label) for one, label in zip(found.runs, labels, strict=True))
@@ -137,14 +156,14 @@ def _compare(material: Material, options: Options) -> None:
 
 
 def _examine(material: Material, dataset: Dataset, number: int, run: RunFiles) -> None:
-    """Curves and errors of a run, over the videos that its numbers are over."""
+    """Errors and the quality of videos of a run, over the videos that its numbers are over."""
     try:
         whole = run.record["complete"] and run.record.get("limit") is None
         videos = None if whole else run.store.done() & set(read_video_ids(run.folder).run)
-        material.qualities[number] = quality(dataset, run.store, videos)
+        material.qualities[number] = video_quality(dataset, run.store, videos)
         material.analyses[number] = analyse(dataset.protocol, dataset.annotations, run.store, videos)
     except UserError as error:
-        material.notes.append(f"{run.label} could not be examined: {error.what}.")
+        material.notes.append(f"{run.label} could not be examined: {_without_paths(error, [run])}.")
 
 
 def _content(material: Material, options: Options) -> dict[str, Any]:
@@ -162,7 +181,7 @@ def _content(material: Material, options: Options) -> dict[str, Any]:
         "results": sections.results_table(runs, comparison),
         "columns": COLUMNS,
         "pairs": [(pair, sections.differences(comparison, pair)) for pair in comparison.pairs] if comparison else [],
-        "curves": sections.curve_charts(runs, material.qualities),
+        "curves": sections.curve_charts(runs, material.curves),
         "categories": lines,
         "groups": sorted({group for line in lines for group in line["groups"]}),
         "scatter": sections.category_scatter(runs, lines),
@@ -184,7 +203,7 @@ def _viewer(material: Material, options: Options) -> Any:
     dataset = material.dataset
     if dataset is None or not options.videos or not material.common_videos:
         return None
-    qualities = [material.qualities[n].by_video for n in sorted(material.qualities)]
+    qualities = [material.qualities[n] for n in sorted(material.qualities)]
     influence = _influence(material.comparison.pairs) if material.comparison is not None else {}
     choices = chosen([run.label for run in material.runs], qualities, influence, material.common_videos, options.videos)
     shown = [

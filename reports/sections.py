@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from harness.reports import svg
 from harness.reports.comparison import Comparison, Interval, Pair
-from harness.reports.curves import Quality
+from harness.reports.curves import Curve
 from harness.reports.pages import percent
 from harness.reports.run_files import RunFiles
 from harness.reports.tables import COLUMNS, Row, rows
@@ -95,20 +95,17 @@ def differences(comparison: Comparison, pair: Pair) -> list[dict[str, Any]]:
     return lines
 
 
-def curve_charts(runs: Sequence[RunFiles], qualities: Mapping[int, Quality]) -> dict[str, list[dict[str, Any]]]:
-    """Precision over recall by group of categories: one chart per IoU threshold, one line per run."""
-    titles = {"mean": "IoU 0.50 to 0.95 (AP)", "0.50": "IoU 0.50 (AP50)", "0.75": "IoU 0.75 (AP75)"}
+def curve_charts(runs: Sequence[RunFiles], curves: Mapping[int, Sequence[Curve]]) -> dict[str, list[dict[str, Any]]]:
+    """Precision over recall by group of categories: one chart per panel, one line per run."""
     out: dict[str, list[dict[str, Any]]] = {}
-    names = dict.fromkeys((curve.group, curve.threshold) for q in qualities.values() for curve in q.curves)
-    for group, threshold in names:
+    for group, panel in dict.fromkeys((curve.group, curve.panel) for known in curves.values() for curve in known):
         series = []
         for number, run in enumerate(runs):
-            known = qualities[number].curves if number in qualities else ()
-            found = [c.points() for c in known if (c.group, c.threshold) == (group, threshold)]
-            series.append((run.label, found[0] if found else []))
-        label = f"Precision over recall, {group} categories, {titles[threshold]}"
+            found = [c.points for c in curves.get(number, ()) if (c.group, c.panel) == (group, panel)]
+            series.append((run.label, found[0] if found else ()))
+        label = f"Precision over recall, {group} categories, {panel}"
         chart = svg.curves(series, "recall, %", "precision, %", label)
-        out.setdefault(group, []).append({"title": titles[threshold], "chart": chart})
+        out.setdefault(group, []).append({"title": panel, "chart": chart})
     return out
 
 

@@ -86,13 +86,16 @@ def match_table(chosen: Protocol, truths: Truths, curves: Curves, groups: dict[s
     )
 
 
-def precision_over_recall(table: MatchTable) -> Floats:
-    """Precision at the 101 recall points, averaged over the categories with positives ``(IoU thresholds, points)``."""
+def precision_over_recall(table: MatchTable, rows: Ints | None = None) -> Floats:
+    """Precision at the 101 recall points, averaged over the categories with positives ``(IoU thresholds, points)``.
+
+    Only over the categories at ``rows`` if they are given.
+    """
     quirks, m = named(table.protocol).quirks, table.matches
     epsilon = EPSILON if quirks.epsilon_in_precision else 0.0
     total = np.zeros((len(IOU_THRESHOLDS), len(RECALL_POINTS)))
     categories = 0
-    for k in range(len(table.category_ids)):
+    for k in range(len(table.category_ids)) if rows is None else rows.tolist():
         positives = int(m.pair_positives[m.pair_first[k] : m.pair_first[k + 1]].sum())
         if not positives:
             continue
