@@ -101,7 +101,9 @@ def _read_torch(path: Path, mend: str) -> Any:
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError) as error:
         # what PyTorch raises for truncated and foreign files depends on where the damage lies
-        raise UserError(str(path), f"cannot be read as a PyTorch checkpoint ({first_line(error)})", mend) from error
+        # of these, the ones that pickle's own tables raise say no more than a number
+        told = "it is another file, or a broken one" if isinstance(error, LookupError) else first_line(error)
+        raise UserError(str(path), f"cannot be read as a PyTorch checkpoint ({told})", mend) from error
 
 
 def _some(names: list[str], shown: int = 3) -> str:
