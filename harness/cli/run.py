@@ -238,8 +238,8 @@ def _engine(
     if name is EngineName.RAY:
         from harness.engines import ray
 
-        given = {"device": device, "workers": workers, "gpus_per_worker": gpus_per_worker, "address": address}
-        return device or "ray", partial(ray.pool, **given)
+        actors = partial(ray.pool, device=device, workers=workers, gpus_per_worker=gpus_per_worker, address=address)
+        return device or "ray", actors
     if gpus_per_worker is not None:
         raise UserError("--gpus-per-worker", "goes with --engine ray", "several --workers share the GPUs of --device")
     devices = chosen_devices(device or ("cuda" if gpus() else "cpu"), workers)

@@ -41,6 +41,8 @@ def status(
 
         harness status runs/clipvis-lvvis-val-1a2b3c4d --watch
     """
+    from rich.console import Console
+
     from harness.engines.status import read_status
 
     while True:
@@ -49,7 +51,7 @@ def status(
             print(json.dumps(now.record()), flush=True)
         else:
             if watch and sys.stdout.isatty():
-                typer.clear()
+                Console().clear()
             print(_text(now), flush=True)
         if not watch or now.state != "running":
             break

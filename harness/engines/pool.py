@@ -60,8 +60,10 @@ Message = Ready | Refused | Event | Unstored | Lost
 class Crew(Protocol):
     """Workers that have numbers from 0 on: each loads the model and then runs one video after the other."""
 
-    devices: Sequence[str]
-    """One per worker, in words; known once it is open."""
+    @property
+    def devices(self) -> Sequence[str]:
+        """One per worker, in words; known once it is open."""
+        ...
 
     def open(self) -> None:
         """Called once, before anything else; raises `UserError` where there can be no workers."""
