@@ -61,7 +61,8 @@ def examine() -> dict[str, Any]:
         except UserError as error:
             faults.append(str(error))
     for name, told in models.items():
-        faults += [f"{name}: {what}: {s['why']}" for what, s in told.items() if s.get("path") == "none"]
+        paths = {what: state for what, state in told.items() if isinstance(state, dict)}
+        faults += [f"{name}: {what}: {s['why']}" for what, s in paths.items() if s.get("path") == "none"]
     return {
         "harness": __version__,
         "python": machine["python"],
@@ -95,7 +96,8 @@ def _show(record: dict[str, Any]) -> None:
     print(f"devices  {gpus} (torch {devices['torch']}, built for CUDA {devices['cuda'] or 'none'})")
     for name, told in record["models"].items():
         for what, state in told.items():
-            print(f"{name}: {what}: {state['path']} ({state['why']})")
+            shown = f"{state['path']} ({state['why']})" if isinstance(state, dict) else state
+            print(f"{name}: {what}: {shown}")
     print(f"mlflow   {record['mlflow']}")
     for name, found in record["packages"].items():
         print(f"         {name} {found or 'not installed'}")
