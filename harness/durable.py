@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,8 @@ def durable(path: Path) -> Iterator[IO[bytes]]:
     It is written under a temporary name in the same folder, flushed to the disk and renamed; then the folder is
     flushed too. After an exception nothing is left. Raises `UserError` where the disk refuses (full, not permitted).
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # two machines of a cluster may have processes of the same number
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("wb") as file:
             yield file

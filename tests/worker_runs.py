@@ -41,14 +41,14 @@ def results(run: Run) -> dict[str, bytes]:
 
 
 class Assassin:
-    """Kills workers over their videos, at most ``kills`` in all and never two over the same video.
+    """Kills workers early in a run, ``kills`` in all: one at work if there is one, else one that is about to be.
 
     It is an engine maker, around another one, to get to know the workers; and takes the run's events, to have its turn.
     """
 
     def __init__(self, make: Callable[..., Engine], kills: int) -> None:
         self.make, self.kills = make, kills
-        self.killed: dict[int, int] = {}  # video: process
+        self.killed: list[int] = []
         self.events: list[Event] = []
 
     def engine(self, recipe: Recipe, store: PredictionStore, progress: Progress) -> Engine:
@@ -57,14 +57,14 @@ class Assassin:
         return self.make(recipe, store, progress)
 
     def notice(self, event: Event) -> None:
-        """Kill somebody at work, every other time that something happens."""
+        """Kill somebody at every third event: videos that are tried once more come last, and so are not met twice."""
         self.events.append(event)
-        if len(self.events) % 2:
+        if len(self.killed) == self.kills or len(self.events) < 3 * len(self.killed) + 2:
             return
-        for worker in self.snapshot().workers:
-            if worker.state == "working" and worker.video not in self.killed and len(self.killed) < self.kills:
-                assert worker.video is not None
-                self.killed[worker.video] = worker.pid
+        workers = sorted(self.snapshot().workers, key=lambda worker: worker.state, reverse=True)
+        for worker in workers:
+            if worker.state in ("working", "idle") and worker.pid not in self.killed:
+                self.killed.append(worker.pid)
                 os.kill(worker.pid, signal.SIGKILL)
                 return
 

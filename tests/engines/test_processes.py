@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from small_runs import SmallModel, make_run
-from worker_runs import Assassin, is_alive, moody_run, results, shapes_run
+from worker_runs import SAME, Assassin, is_alive, moody_run, results, shapes_run
 
 from harness.engines import processes
 from harness.errors import UserError
@@ -141,3 +141,29 @@ def working(folder: Path) -> list[int]:
                 return [worker["pid"] for worker in workers]
         time.sleep(0.05)
     raise AssertionError("no two workers began")
+
+
+def test_a_run_whose_driver_is_killed_ends_with_the_same_bytes_with_any_number_of_workers(
+    tmp_path: Path, moody_environment: dict[str, str], moody_command: list[str]
+) -> None:
+    quiet, stormy = tmp_path / "quiet", tmp_path / "stormy"
+    arguments = [*moody_command, "--limit", "16", "--set", "seconds=0.05", "--json", "--workers"]
+    given: dict[str, Any] = {"env": moody_environment, "text": True}
+    for folder in (quiet, stormy):
+        folder.mkdir()
+    for workers, shards in (("2", 3), ("3", 9)):
+        with subprocess.Popen([*arguments, workers], cwd=stormy, stderr=subprocess.DEVNULL, **given) as driver:
+            deadline = time.monotonic() + 120
+            while len(list(stormy.glob("runs/*/predictions/*.parquet"))) < shards and time.monotonic() < deadline:
+                time.sleep(0.001)
+            driver.kill()
+        assert driver.returncode == -signal.SIGKILL
+    last = subprocess.run([*arguments, "1"], cwd=stormy, capture_output=True, check=False, **given)
+    whole = subprocess.run([*arguments, "2"], cwd=quiet, capture_output=True, check=False, **given)
+    assert (last.returncode, last.stdout) == (0, whole.stdout), last.stderr
+    (one,), (other,) = (list((folder / "runs").iterdir()) for folder in (quiet, stormy))
+    written = [{p.name: p.read_bytes() for p in (f / "predictions").iterdir()} for f in (one, other)]
+    assert written[0] == written[1]
+    assert len(written[0]) == 16
+    for name in SAME:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
