@@ -19,7 +19,7 @@ from harness.baselines.ov2seg.released_classifiers import FILES, read_rows, rele
 from harness.errors import UserError
 from harness.models.checkpoint_files import first_line
 from harness.models.clipvis.checkpoint import CLIP, clip_inside
-from harness.models.clipvis.clip_backbone import open_clip
+from harness.models.clipvis.clip_backbone import create_clip, open_clip
 from harness.models.clipvis.text_classifier import (
     TextClassifier,
     cached_text_classifier,
@@ -45,12 +45,11 @@ class TextTower(nn.Module):
 
     def __init__(self, name: str, pretrained: str) -> None:
         super().__init__()
-        library = open_clip()
-        if name not in library.list_models():
+        if name not in open_clip().list_models():
             raise UserError("clip_model", f'"{name}" is no open_clip model', "for example ViT-B-32-quickgelu")
         try:
             held = clip_inside(pretrained)
-            self.clip_model: Any = library.create_model(name, pretrained=None if held else pretrained, device="cpu")
+            self.clip_model: Any = create_clip(name, None if held else pretrained, device="cpu")
             if held:
                 self.clip_model.load_state_dict({key.removeprefix(CLIP): t for key, t in held.items()})
         except (RuntimeError, OSError, ValueError) as error:  # open_clip reports a failed download as RuntimeError

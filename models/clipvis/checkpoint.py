@@ -19,7 +19,7 @@ from harness.models.checkpoint_files import (
     read_tensors,
     short_edge_of,
 )
-from harness.models.clipvis.clip_backbone import PRETRAINED, open_clip
+from harness.models.clipvis.clip_backbone import PRETRAINED, create_clip, open_clip
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.network import Architecture, ClipVisNetwork
 from harness.models.miniatures import clip as miniature
@@ -138,7 +138,7 @@ def pretrained_clip(where: Path | str, state: Mapping[str, Tensor], config: Clip
         what = f'"{name}" is no open_clip model' if source else f"holds no CLIP weights, and {name} has no usual ones"
         raise UserError(str(where), what, "set clip_model and clip_pretrained (an open_clip tag or a file)")
     try:
-        clip = library.create_model(name, pretrained=source, device="cpu")
+        clip = create_clip(name, source, device="cpu")
     except (RuntimeError, OSError, ValueError) as error:  # open_clip reports a failed download as RuntimeError
         raise UserError(
             str(where),

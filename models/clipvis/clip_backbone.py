@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -46,16 +44,18 @@ def open_clip() -> Any:
     return library
 
 
-@contextmanager
-def _without_root_logging() -> Iterator[None]:
-    """Keep open_clip from warning that weights are random, which are replaced next; its call on the root logger would
-    also turn on logging for the whole process."""
-    before = logging.root.manager.disable
+def create_clip(name: str, pretrained: str | None, **options: Any) -> Any:
+    """Create a CLIP model of open_clip, which is kept from turning on logging for the whole process.
+
+    open_clip speaks on the root logger, which gives it a handler. Its warning of random weights is dropped: without
+    ``pretrained`` they are replaced next. Raises what open_clip raises.
+    """
+    library, before = open_clip(), logging.root.manager.disable
     quiet = logging.NullHandler()
     logging.root.addHandler(quiet)
-    logging.disable(logging.WARNING)
+    logging.disable(logging.INFO if pretrained else logging.WARNING)
     try:
-        yield
+        return library.create_model(name, pretrained=pretrained, **options)
     finally:
         logging.disable(before)
         logging.root.removeHandler(quiet)
@@ -79,8 +79,7 @@ class ClipBackbone(nn.Module):
         self.is_resnet = "timm_model_name" not in config["vision_cfg"]
         forced = self.is_resnet if quick_gelu is None else quick_gelu
         device = torch.get_default_device()
-        with _without_root_logging():
-            self.clip_model = library.create_model(name, pretrained=None, force_quick_gelu=forced, device=device)
+        self.clip_model = create_clip(name, None, force_quick_gelu=forced, device=device)
         self.requires_grad_(False)
         self.train(False)
 

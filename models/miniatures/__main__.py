@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,14 @@ def _pretrain(name: str, out: Path, seed: int, device: str) -> None:
 def _make(model: str, out: Path, seed: int, device: str) -> None:
     """Pretrain what the model starts from, then train it."""
     for name in STARTS_FROM[model].values():
-        _once(out / name, lambda name=name: _pretrain(name, out, seed, device))  # type: ignore[misc]
+        _once(out / name, partial(_pretrain, name, out, seed, device))
     target = out / f"{model}_{DATASET}.safetensors"
-    _once(target, lambda: target.write_bytes(Path(_harness(_training(model, out, seed, device))["weights"]).read_bytes()))
+    _once(target, partial(_train, model, target, seed, device))
+
+
+def _train(model: str, target: Path, seed: int, device: str) -> None:
+    trained = Path(_harness(_training(model, target.parent, seed, device))["weights"])
+    target.write_bytes(trained.read_bytes())
 
 
 def _once(path: Path, make: Callable[[], object]) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness.datasets.shapes_captions import pair
-from harness.models.clipvis.clip_backbone import open_clip
+from harness.models.clipvis.clip_backbone import create_clip, open_clip
 from harness.models.clipvis.preprocess import normalise
 from harness.models.clipvis.text_classifier import tokenize
 from harness.models.miniatures.clip import IMAGE_SIZE, NAME
@@ -34,10 +34,9 @@ def pretrain(out: Path, seed: int = 0, steps: int = STEPS, pairs: int = PAIRS, d
     torch.manual_seed(seed)
     images, captions = draw_pairs(seed, pairs)
     tokens = tokenize(captions)
-    library = open_clip()
-    clip = library.create_model(NAME, pretrained=None, device=device).train()
+    clip = create_clip(NAME, None, device=device).train()
     _initialise(clip.visual)
-    loss_of = library.loss.ClipLoss()
+    loss_of = open_clip().loss.ClipLoss()
     decayed = [p for p in clip.parameters() if p.ndim > 1]
     free = [p for p in clip.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(
