@@ -21,6 +21,9 @@ from harness.scoring.match_table import MatchTable
 from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.overlap import Floats
 
+GAP = "APb-APn"
+"""AP over base categories less that over novel ones: what a model loses on what it was not trained for."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -38,7 +41,8 @@ class Interval:
 @dataclass(frozen=True)
 class Measured:
     """One run by itself. ``metrics`` has the keys of ``metrics.json`` that rest on all areas and 100 tracks:
-    ``AP``, ``AP50``, ``AP75``, ``AR100``, each also with the suffix of a group (``APb``, ``AP50n``).
+    ``AP``, ``AP50``, ``AP75``, ``AR100``, each also with the suffix of a group (``APb``, ``AP50n``); and
+    `GAP` where there are base and novel categories.
 
     ``label`` is unique in a comparison; ``folder`` is the run's.
     """
@@ -215,33 +219,43 @@ def _sample(table: MatchTable, replicates: Replicates) -> _Sample:
         for suffix, rows in {"": None, **table.groups}.items()
         for metric in METRICS
     }
+    if {"b", "n"} <= table.groups.keys():
+        series[GAP] = series["APb"] - series["APn"]
     return _Sample(table, series, replicates.values[METRICS.index("AP")].copy(), replicates.defined)
 
 
 def _measured(run: RunFiles, sample: _Sample) -> Measured:
-    metrics = {key: _interval(_number(values[0]), sample.resampled(values)) for key, values in sample.series.items()}
+    metrics = {
+        key: _interval(_number(values[0]), sample.resampled(values), -1.0 if key == GAP else 0.0)
+        for key, values in sample.series.items()
+    }
     return Measured(run.label, str(run.folder), run.record["model"], metrics)
 
 
-def _interval(value: float | None, resampled: Floats) -> Interval:
-    return Interval(value, *(bootstrap.NOTHING if value is None else bootstrap.centred(value, resampled)))
+def _interval(value: float | None, resampled: Floats, lowest: float) -> Interval:
+    return Interval(value, *(bootstrap.NOTHING if value is None else bootstrap.centred(value, resampled, lowest)))
 
 
 def _pair(first: RunFiles, reference: _Sample, other: RunFiles, run: _Sample) -> Pair:
-    metrics = {}
     table = run.table
-    for suffix, rows in {"": None, **table.groups}.items():
-        videos = _videos_with_truth(table, rows)
-        for metric in METRICS:
-            values = run.series[metric + suffix] - reference.series[metric + suffix]
-            resampled = run.resampled(values)
-            estimate = bootstrap.estimate(resampled)
-            metrics[metric + suffix] = Difference(
-                _number(values[0]),
-                *estimate,
-                bootstrap.p_value(resampled, videos),
-                bootstrap.detectable(estimate.standard_error),
-            )
+    videos = {
+        metric + suffix: _videos_with_truth(table, rows)
+        for suffix, rows in {"": None, **table.groups}.items()
+        for metric in METRICS
+    }
+    if GAP in run.series:
+        videos[GAP] = min(videos["APb"], videos["APn"])
+    metrics = {}
+    for key, count in videos.items():
+        values = run.series[key] - reference.series[key]
+        resampled = run.resampled(values)
+        estimate = bootstrap.estimate(resampled)
+        metrics[key] = Difference(
+            _number(values[0]),
+            *estimate,
+            bootstrap.p_value(resampled, count),
+            bootstrap.detectable(estimate.standard_error),
+        )
     ap = run.series["AP"] - reference.series["AP"]
     influence = ap[0] - run.left_out(ap)
     influences = [VideoInfluence(int(i), _number(v)) for i, v in zip(table.video_ids, influence, strict=True)]

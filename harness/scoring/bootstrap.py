@@ -181,8 +181,8 @@ def estimate(replicates: Floats) -> Estimate:
     return Estimate(float(low), float(high), float(known.std(ddof=1)))
 
 
-def centred(value: float, replicates: Floats) -> Estimate:
-    """As `estimate`, shifted so that the replicates' mean is ``value``, and cut to ``[0, 1]``.
+def centred(value: float, replicates: Floats, lowest: float = 0.0) -> Estimate:
+    """As `estimate`, shifted so that the replicates' mean is ``value``, and cut to ``[lowest, 1]``.
 
     For a run by itself: replicates lie above the measured AP where categories have few videos, since a category is
     only averaged in where its positives are, and then they weigh more than others' false positives.
@@ -191,7 +191,7 @@ def centred(value: float, replicates: Floats) -> Estimate:
     if found.low is None or found.high is None:
         return found
     shift = value - float(np.nanmean(replicates))
-    return Estimate(max(0.0, min(value, found.low + shift)), min(1.0, max(value, found.high + shift)), found[2])
+    return Estimate(max(lowest, min(value, found.low + shift)), min(1.0, max(value, found.high + shift)), found[2])
 
 
 def p_value(replicates: Floats, videos: int) -> float | None:

@@ -57,7 +57,8 @@ def test_json_is_one_object_with_everything(compared: Runs) -> None:
         "value", "low", "high", "standard_error", "p_value", "detectable"
     }  # fmt: skip
     assert set(made["runs"][0]["metrics"]) == {
-        metric + group for metric in ("AP", "AP50", "AP75", "AR100") for group in ("", "b", "n")
+        "APb-APn",
+        *(metric + group for metric in ("AP", "AP50", "AP75", "AR100") for group in ("", "b", "n")),
     }
     assert len(made["pairs"][0]["videos"]) == 10
 
@@ -65,7 +66,7 @@ def test_json_is_one_object_with_everything(compared: Runs) -> None:
 def test_csv_has_every_number_in_percent(compared: Runs) -> None:
     rows = list(csv.DictReader(io.StringIO(run(compared.noisy, compared.good, "--format", "csv").stdout)))
     made: dict[str, Any] = json.loads(run(compared.noisy, compared.good, "--json").stdout)
-    assert len(rows) == 3 * 12
+    assert len(rows) == 3 * 13
     difference = next(row for row in rows if row["minus"] and row["metric"] == "APn")
     assert float(difference["value"]) == pytest.approx(100 * made["pairs"][0]["metrics"]["APn"]["value"])
     assert float(difference["p_value"]) == made["pairs"][0]["metrics"]["APn"]["p_value"]
@@ -93,7 +94,7 @@ def test_formats_are_the_same_bytes_each_time(compared: Runs, tmp_path: Path, fo
 
 def test_latex_would_compile(compared: Runs) -> None:
     tables = latex.check(run(compared.noisy, compared.good, compared.blurred, "--format", "latex").stdout)
-    assert [len(table) - 1 for table in tables] == [3, 12, 5, 8, 12, 5, 8]
+    assert [len(table) - 1 for table in tables] == [3, 13, 5, 8, 13, 5, 8]
 
 
 def test_what_is_refused(compared: Runs, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from compared_runs import Runs, run_oracle
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import read_annotations
-from harness.reports.comparison import Comparison, compare_runs
+from harness.reports.comparison import GAP, Comparison, compare_runs
 from harness.scoring import bootstrap
 from harness.scoring.match_table import FILE, read_table
 from harness.scoring.score import score_store
@@ -48,11 +48,23 @@ def error_of(folders: list[Path], **options: Any) -> str:
 def test_values_are_the_runs_own(runs: Runs, comparison: Comparison) -> None:
     for folder, run in zip((runs.noisy, runs.good), comparison.runs, strict=True):
         stored = metrics_of(folder)
+        stored[GAP] = stored["APb"] - stored["APn"]
+        assert GAP in run.metrics
         for key, found in run.metrics.items():
             assert found.value == pytest.approx(stored[key], abs=1e-12), key
             assert found.low is not None
             assert found.high is not None
-            assert 0 <= found.low <= found.value <= found.high <= 1
+            assert (-1 if key == GAP else 0) <= found.low <= found.value <= found.high <= 1
+
+
+def test_the_gap_between_base_and_novel_is_compared_too(comparison: Comparison) -> None:
+    found = comparison.pairs[0].metrics
+    gap, base, novel = (found[key].value for key in (GAP, "APb", "APn"))
+    assert gap is not None
+    assert base is not None
+    assert novel is not None
+    assert gap == pytest.approx(base - novel, abs=1e-12)
+    assert found[GAP].p_value is not None
 
 
 def test_differences_are_paired(runs: Runs, comparison: Comparison) -> None:
