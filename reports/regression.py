@@ -147,7 +147,12 @@ def _told(value: object) -> str:
     return str(value)[:12] if isinstance(value, str) else str(value)
 
 
-def rendered(changes: Sequence[Change], format: Literal["terminal", "markdown"]) -> str:
+def failures(changes: Sequence[Change], both_ways: bool = False) -> list[Change]:
+    """The metrics that fail the gate: those that fell; with ``both_ways`` those that rose, too."""
+    return [c for c in changes if c.verdict == FELL or (both_ways and c.verdict == ROSE)]
+
+
+def rendered(changes: Sequence[Change], format: Literal["terminal", "markdown"], both_ways: bool = False) -> str:
     """A table of what moved by more than rounding, and one sentence; Markdown for a comment on a pull request."""
     from tabulate import tabulate
 
@@ -160,13 +165,16 @@ def rendered(changes: Sequence[Change], format: Literal["terminal", "markdown"])
     headers = ("metric", "baseline", "run", "change", "tolerance", "")
     style = "github" if format == "markdown" else "simple"
     shown = tabulate(rows, headers, tablefmt=style, disable_numparse=True, colalign=("left", *["right"] * 4, "left"))
-    return (f"{shown}\n\n" if rows else "") + summary(changes) + "\n"
+    return (f"{shown}\n\n" if rows else "") + summary(changes, both_ways) + "\n"
 
 
-def summary(changes: Sequence[Change]) -> str:
-    """One sentence: how many metrics fell, rose and stayed."""
+def summary(changes: Sequence[Change], both_ways: bool = False) -> str:
+    """One sentence: whether the gate is passed, and how many metrics fell and rose."""
     counts = {verdict: sum(c.verdict == verdict for c in changes) for verdict in (FELL, ROSE, SAME)}
-    if counts[FELL]:
-        return f"FAILED: {counts[FELL]} of {len(changes)} metrics fell beyond their tolerance"
+    if failures(changes, both_ways):
+        moves = {FELL: counts[FELL], ROSE: counts[ROSE] if both_ways else 0}
+        told = " and ".join(f"{count} {verdict}" for verdict, count in moves.items() if count)
+        return f"FAILED: of {len(changes)} metrics {told} beyond their tolerance"
     rose = f", {counts[ROSE]} rose beyond it: consider --update" if counts[ROSE] else ""
-    return f"passed: no metric of {len(changes)} fell beyond its tolerance{rose}"
+    verb = "moved" if both_ways else "fell"
+    return f"passed: no metric of {len(changes)} {verb} beyond its tolerance{rose}"

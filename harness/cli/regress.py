@@ -23,11 +23,14 @@ def regress(
             metavar="POINTS|METRIC=POINTS", help="How far metrics may fall, in points; default 0.5. May be repeated."
         ),
     ] = None,
+    both_ways: Annotated[
+        bool, typer.Option("--both-ways", help="Fail on rises, too: no change of the numbers goes unnoticed.")
+    ] = False,
     format: Annotated[str, typer.Option(help="terminal, markdown (for a pull request) or json.")] = "terminal",
     update: Annotated[bool, typer.Option("--update", help="Write the run's numbers as the new baseline.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    """Compare a run with a baseline; exit code 1 when a metric fell beyond its tolerance.
+    """Compare a run with a baseline; exit code 1 when a metric fell beyond its tolerance (or rose, with --both-ways).
 
     Exit code 2 when they cannot be compared: other data, other protocol or version, an incomplete run.
 
@@ -49,12 +52,12 @@ def regress(
         print(json.dumps({"baseline": str(baseline)}) if chosen == "json" else baseline)
         return
     changes = regression.compare(regression.read_baseline(baseline), current, everywhere, single)
-    failed = any(change.verdict == regression.FELL for change in changes)
+    failed = bool(regression.failures(changes, both_ways))
     if chosen == "json":
         rows = [{**change._asdict(), "points": change.points, "verdict": change.verdict} for change in changes]
-        print(json.dumps({"passed": not failed, "summary": regression.summary(changes), "metrics": rows}))
+        print(json.dumps({"passed": not failed, "summary": regression.summary(changes, both_ways), "metrics": rows}))
     else:
-        print(regression.rendered(changes, "markdown" if chosen == "markdown" else "terminal"), end="")
+        print(regression.rendered(changes, "markdown" if chosen == "markdown" else "terminal", both_ways), end="")
     if failed:
         raise typer.Exit(EXIT_FAILED)
 

@@ -70,7 +70,7 @@ def test_a_metric_that_fell_fails(tmp_path: Path, baseline: Path) -> None:
     assert "APn" in result.stdout
     assert "-0.51" in result.stdout
     assert "AP50" not in result.stdout
-    assert "FAILED: 1 of 6 metrics fell" in result.stdout
+    assert "FAILED: of 6 metrics 1 fell beyond" in result.stdout
     assert gate(run, "--baseline", baseline, "--tolerance", "APn=0.6").exit_code == 0
     assert gate(run, "--baseline", baseline, "--tolerance", "0.6").exit_code == 0
     assert gate(run, "--baseline", baseline, "--tolerance", "2", "--tolerance", "APn=0.1").exit_code == 1
@@ -80,6 +80,15 @@ def test_a_rise_passes_and_says_so(tmp_path: Path, baseline: Path) -> None:
     result = gate(run_with(tmp_path, metrics={**METRICS, "AP": 0.5}), "--baseline", baseline)
     assert result.exit_code == 0
     assert "2 rose beyond it: consider --update" in result.stdout
+
+
+def test_a_rise_fails_both_ways(tmp_path: Path, baseline: Path) -> None:
+    higher = run_with(tmp_path / "higher", metrics={**METRICS, "AP": 0.5, "AP50": METRICS["AP50"] - 0.1})
+    result = gate(higher, "--baseline", baseline, "--both-ways")
+    assert result.exit_code == 1
+    assert "FAILED: of 6 metrics 2 fell and 2 rose beyond their tolerance" in result.stdout
+    same = gate(run_with(tmp_path / "same"), "--baseline", baseline, "--both-ways")
+    assert (same.exit_code, same.stdout) == (0, "passed: no metric of 6 moved beyond its tolerance\n")
 
 
 def test_formats(tmp_path: Path, baseline: Path) -> None:
