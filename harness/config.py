@@ -14,6 +14,9 @@ from harness.errors import UserError, near
 
 Config = TypeVar("Config", bound=BaseModel)
 
+_LONGEST_FILE, _MOST_VALUES, _LONGEST_NUMBER = 1 << 20, 100_000, 400
+_SHOWN = 80
+
 
 def read_config(
     kind: type[Config],
@@ -54,7 +57,8 @@ def read_config(
 def read_yaml(file: Path) -> dict[str, Any]:
     """Return the mapping in a YAML file; raises `UserError` where it is none."""
     try:
-        value = yaml.safe_load(file.read_bytes())
+        with file.open("rb") as opened:
+            value = _loaded(opened.read(_LONGEST_FILE + 1))
     except OSError as error:
         raise UserError(str(file), error.strerror or "cannot be read", "check the path") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -66,6 +70,43 @@ def read_yaml(file: Path) -> dict[str, Any]:
     return value
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe also from documents that grow: aliases of aliases, and numbers that take long to read."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None:
+            _values_in(node, {})
+        return node
+
+
+def _loaded(text: bytes) -> Any:
+    """The value of a YAML document. Raises `yaml.YAMLError`, and `ValueError` for what is larger than any config."""
+    if len(text) > _LONGEST_FILE:
+        raise ValueError(f"it is longer than {_LONGEST_FILE >> 20} MiB")
+    return yaml.load(text, _Loader)
+
+
+def _values_in(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for, with its aliases written out; ``known`` are those of the nodes before."""
+    if id(node) in known:
+        return known[id(node)]
+    known[id(node)] = 1  # an alias inside its own value
+    total = 1
+    if isinstance(node, yaml.ScalarNode):
+        if len(node.value) > _LONGEST_NUMBER and node.tag != "tag:yaml.org,2002:str":
+            raise ValueError(f"a number is longer than {_LONGEST_NUMBER} characters")
+        total += len(node.value) // _LONGEST_NUMBER  # a long text counts as several
+    elif isinstance(node, yaml.SequenceNode):
+        total += sum(_values_in(part, known) for part in node.value)
+    elif isinstance(node, yaml.MappingNode):
+        total += sum(_values_in(key, known) + _values_in(part, known) for key, part in node.value)
+    if total > _MOST_VALUES:
+        raise ValueError(f"it stands for more than {_MOST_VALUES} values, aliases written out")
+    known[id(node)] = total
+    return total
+
+
 def _setting(text: str) -> dict[str, Any]:
     """``a.b=1`` as nested mappings."""
     key, equals, value = text.partition("=")
@@ -73,7 +114,7 @@ def _setting(text: str) -> dict[str, Any]:
     if not equals or not all(parts):
         raise UserError(f"--set {text}", "is not key=value", "for example --set drop_tracks=0.2")
     try:
-        tree: Any = yaml.safe_load(value)
+        tree: Any = _loaded(value.encode())
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"--set {text}", f"value is not YAML: {_one_line(error)}", "quote it") from error
     for part in reversed(parts):
@@ -107,7 +148,8 @@ def _mended(error: ValidationError, kind: type[BaseModel], chosen: Mapping[str, 
     if fault["type"] == "extra_forbidden":
         return UserError(where, "is not a configuration key", near(place[-1], _fields(kind, place[:-1])))
     what = fault["msg"][:1].lower() + fault["msg"][1:]
-    given = "" if fault["type"] == "missing" else f", not {fault['input']!r}"
+    text = repr(fault["input"])
+    given = "" if fault["type"] == "missing" else f", not {text if len(text) <= _SHOWN else text[:_SHOWN] + '...'}"
     return UserError(where, what + given, "correct it; `harness models show MODEL` explains the keys")
 
 

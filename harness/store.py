@@ -40,6 +40,8 @@ _DIGITS = 64
 _MARK = b"sha256="
 _NO_DIGEST = b"0" * _DIGITS
 _UNLIMITED = 1 << 30
+_MOST_TRACKS, _MOST_BYTES = 1 << 20, 1 << 32
+"""What a shard may claim to hold, far above any video's: a file of a few bytes can claim anything."""
 _MEND = "delete it and run again: its video is then computed anew"
 
 
@@ -196,14 +198,36 @@ def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
     try:
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=[_LEAF])
         metadata, schema = file.metadata.metadata or {}, file.schema_arrow
-        if metadata.get(b"format") != FORMAT.encode() or schema.names != SCHEMA.names:
+        if metadata.get(b"format") != FORMAT.encode() or not _has_columns(schema):
             raise UserError(path, "is of another format", _MEND)
         if metadata.get(b"video_id") != str(video_id).encode():
-            raise UserError(path, f"holds video {metadata.get(b'video_id', b'?').decode()}", _MEND)
+            raise UserError(path, f"holds video {metadata.get(b'video_id', b'?').decode(errors='replace')}", _MEND)
+        _refuse_claims(file.metadata, path)
         # one thread: scoring reads shards on all cores already
-        return file.read(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
+        table = file.read(use_threads=False)
+        table.validate(full=True)  # places and indices are within bounds: kernels walk them without looking
+        if any(table.column(name).null_count for name in SCHEMA.names):
+            raise UserError(path, "has tracks that lack a value", _MEND)
+        return table
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         raise UserError(path, f"is not a shard of predictions ({error})", _MEND) from error
+
+
+def _has_columns(schema: Any) -> bool:
+    """Whether the columns are those of `SCHEMA`, with the masks as a dictionary."""
+    if schema.names != SCHEMA.names or not pa.types.is_list(schema.field("masks").type):
+        return False
+    plain = all(schema.field(f.name).type == f.type for f in SCHEMA if f.name != "masks")
+    return plain and schema.field("masks").type.value_type == pa.dictionary(pa.int32(), pa.binary())
+
+
+def _refuse_claims(metadata: Any, path: str) -> None:
+    """Refuse a shard that says it unpacks to more than any video's tracks take."""
+    # not column by column: pyarrow aborts the process where a damaged footer lacks a column's entry
+    sizes = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    for value, limit in ((metadata.num_rows, _MOST_TRACKS), (sizes, _MOST_BYTES)):
+        if not 0 <= value <= limit:
+            raise UserError(path, f"claims more than a shard holds ({value} where {limit} is the most)", _MEND)
 
 
 def _is_id(stem: str) -> bool:

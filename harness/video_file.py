@@ -12,12 +12,14 @@ import av
 import numpy as np
 
 from harness.errors import UserError
-from harness.frames import ImageFrames
+from harness.frames import DECODERS, ImageFrames
 from harness.types import Frames, Image, Video
 
 KEPT = 16
 """Decoded frames that wait for those who asked for a later one first; readers run at most a few frames apart."""
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,ogg,asf,gif,mjpeg,h264,hevc"
+"""Demuxers of FFmpeg that are used. Playlists are not among them: they read the files and addresses they name."""
 
 
 class VideoFileFrames(Frames):
@@ -31,11 +33,12 @@ class VideoFileFrames(Frames):
         with _opened(path) as container:
             stream = container.streams.video[0]
             self.rate = float(stream.average_rate or 25)
-            first = next(container.decode(stream), None)
+            frames = _decoded(container, path)
+            first = next(frames, None)
             if first is None:
                 raise UserError(str(path), "holds no frames", "give another video")
             self.height, self.width = first.height, first.width
-            self._length = 1 + sum(1 for _ in container.decode(stream))
+            self._length = 1 + sum(1 for _ in frames)
         self._lock = threading.Lock()
         self._decoder: Iterator[Image] = iter(())
         self._next = self._length
@@ -65,19 +68,27 @@ class VideoFileFrames(Frames):
 
     def _decode(self) -> Iterator[Image]:
         with _opened(self.path) as container:
-            for frame in container.decode(container.streams.video[0]):
+            for frame in _decoded(container, self.path):
                 yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
 def _opened(path: Path) -> Any:
     try:
-        container = av.open(str(path))
+        container = av.open(f"file:{path}", options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"})
         if container.streams.video:
             return container
         container.close()
-    except (OSError, ValueError) as error:
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise UserError(str(path), f"is not a video that can be read ({error})", "give a video file") from error
     raise UserError(str(path), "has no video stream", "give a video file")
+
+
+def _decoded(container: Any, path: Path) -> Iterator[Any]:
+    """The frames of a container's video stream; raises `UserError` where they cannot be decoded."""
+    try:
+        yield from container.decode(container.streams.video[0])
+    except (av.FFmpegError, ValueError) as error:
+        raise UserError(str(path), f"cannot be decoded ({error})", "repair the video") from error
 
 
 def open_video(source: Path) -> tuple[Video, float]:
@@ -93,9 +104,9 @@ def open_video(source: Path) -> tuple[Video, float]:
         from PIL import ImageOps
 
         try:
-            with Pillow.open(source / names[0]) as image:
+            with Pillow.open(source / names[0], formats=DECODERS) as image:
                 width, height = ImageOps.exif_transpose(image).size
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
             raise UserError(str(source / names[0]), f"is not an image ({error})", "repair or remove it") from error
         return Video(1, source.name, height, width, ImageFrames(source, names, height, width, source.name)), 10.0
     if not source.is_file():

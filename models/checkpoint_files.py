@@ -33,6 +33,7 @@ def read_tensors(path: Path, mend: str) -> State:
     inner = document.get("model", document) if isinstance(document, dict) else None
     if not isinstance(inner, dict) or not inner or not all(isinstance(v, Tensor) for v in inner.values()):
         raise UserError(str(path), "is no dictionary of tensors, plain or under `model`", mend)
+    _refuse_claims(inner, path, mend)
     return {str(name): t.float() if t.is_floating_point() else t for name, t in inner.items()}
 
 
@@ -47,11 +48,15 @@ def short_edge_of(path: Path, mend: str) -> int | None:
 
 
 def metadata_of(path: Path) -> dict[str, str]:
-    """What the metadata of a ``.safetensors`` file state; nothing for other files."""
+    """What the metadata of a ``.safetensors`` file state (`UserError`: it is broken); nothing for other files."""
     if path.suffix != ".safetensors":
         return {}
-    with safe_open(path, "pt") as file:
-        return dict(file.metadata() or {})
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, ValueError, OSError) as error:
+        mend = "give another checkpoint"
+        raise UserError(str(path), f"is no safetensors file, or a broken one ({first_line(error)})", mend) from error
 
 
 def check_names_and_shapes(
@@ -99,11 +104,21 @@ def _read_torch(path: Path, mend: str) -> Any:
         raise UserError(
             str(path), "is no file of plain tensors: it is broken or would run code when read", mend
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError) as error:
-        # what PyTorch raises for truncated and foreign files depends on where the damage lies
+    except Exception as error:
+        # PyTorch does what the bytes say until something does not fit: anything may be raised in there;
         # of these, the ones that pickle's own tables raise say no more than a number
         told = "it is another file, or a broken one" if isinstance(error, LookupError) else first_line(error)
         raise UserError(str(path), f"cannot be read as a PyTorch checkpoint ({told})", mend) from error
+
+
+def _refuse_claims(state: Mapping[Any, Tensor], path: Path, mend: str) -> None:
+    """Refuse tensors that are not what a file can hold: without numbers, or larger than the file (a view of few)."""
+    room = path.stat().st_size
+    for name, tensor in state.items():
+        if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized:
+            raise UserError(str(path), f"{str(name)[:200]} is no plain tensor", mend)
+        if tensor.numel() * tensor.element_size() > room:
+            raise UserError(str(path), f"{str(name)[:200]} claims to be larger than the file", mend)
 
 
 def _some(names: list[str], shown: int = 3) -> str:

@@ -33,7 +33,8 @@ def find_masks(text: NDArray[np.uint8], start: Ints, stop: Ints, frames_hint: in
     ``frames_hint`` is the expected number of frames in all; ``names[t]`` names track ``t`` in errors. Raises
     `UserError` where a value is no list of masks.
     """
-    room = max(frames_hint, 1024)
+    # no more masks than text has room for, whatever number of frames is claimed
+    room = max(min(frames_hint, int((stop - start).sum()) // 2), 1024)
     track = np.zeros(len(start) + 1, np.int64)
     while True:
         begin, end = np.zeros(room, np.int64), np.zeros(room, np.int64)

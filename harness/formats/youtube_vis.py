@@ -24,6 +24,11 @@ from harness.formats.segmentations import SEGMENTATIONS, decode, find_masks, mas
 from harness.rle import Ints, MaskTable
 from harness.types import Rle
 
+_MOST_PIXELS = 1 << 31
+"""Frames have fewer pixels: COCO's run-length encoding counts them in 32 bits."""
+_LONGEST_OUTLINE = 1 << 21
+"""Pixels along a polygon. COCO's rule stores five places per pixel, so that a few numbers could fill the memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class VideoRecord:
@@ -107,7 +112,7 @@ class GroundTruth:
     masks: MaskTable
 
     def tracks_of(self, video_id: int) -> list[TruthTrack]:
-        """The tracks of one video, in file order; their masks are decoded on the way."""
+        """The tracks of one video, in file order, with their masks. Raises `UserError` for faulty masks."""
         return [self._track(t) for t in self._by_video.get(video_id, ())]
 
     @cached_property
@@ -120,6 +125,7 @@ class GroundTruth:
     def _track(self, t: int) -> TruthTrack:
         record, table = self.records[t], self.masks
         rows = table.frame_mask[table.track[t] : table.track[t + 1]]
+        _refuse_faults(table, rows, f"{self.path}, annotation {record.id}")
         masks = tuple(None if m < 0 else mask_of(table, int(m)) for m in rows)
         return TruthTrack(record.id, record.video_id, record.category_id, record.iscrowd == 1, masks)
 
@@ -204,7 +210,7 @@ def _video(video: _Video, name: str) -> VideoRecord:
     files = tuple(video.file_names or ())
     length = video.length if video.length is not None else len(files)
     where = f"{name}, video {video.id}"
-    if video.height <= 0 or video.width <= 0 or video.height * video.width >= 1 << 31:
+    if video.height <= 0 or video.width <= 0 or video.height * video.width >= _MOST_PIXELS:
         raise UserError(where, f"size {video.height}x{video.width} is not a frame's", "correct height and width")
     if files and len(files) != length:
         raise UserError(where, f"length is {length} but {len(files)} file names are listed", "make them agree")
@@ -267,6 +273,18 @@ def decode_records(raw: bytes | memoryview, spans: Ints, kind: Any, name: str) -
     return decode(b"[" + b",".join(parts) + b"]", kind, name)
 
 
+def _refuse_faults(table: MaskTable, rows: NDArray[np.int32], where: str) -> None:
+    """Refuse masks that are no run-length encodings before a library decodes them."""
+    used = rows[rows >= 0]
+    columns = [column[used] for column in table.arrays()[1:6]]
+    sizes = columns[3].astype(np.int64) * columns[4]
+    area = np.where(sizes < _MOST_PIXELS, rle.areas(table.data, *columns, np.ones(len(used), np.bool_)), rle.OVERRUN)
+    if (area < 0).any():
+        first = int(np.argmax(area < 0))
+        place = f"{where}, frame {int(np.flatnonzero(rows >= 0)[first])}"
+        raise UserError(place, rle.FAULTS[int(area[first])], "encode the mask again at its stated size")
+
+
 def _with_polygons(table: MaskTable, other: Ints, sizes: list[tuple[int, int]], names: list[str]) -> MaskTable:
     """Turn polygon entries into compressed encodings (COCO's rule; the parts are united) appended to the data."""
     from pycocotools import mask as coco
@@ -281,6 +299,9 @@ def _with_polygons(table: MaskTable, other: Ints, sizes: list[tuple[int, int]], 
         size = sizes[owner]
         if not _are_polygons(polygons):
             raise UserError(where, "mask is neither RLE nor polygons nor null", "write {size, counts} or polygons")
+        if max(map(_outline, polygons), default=0) > _LONGEST_OUTLINE:
+            what = f"an outline is longer than {_LONGEST_OUTLINE} pixels"
+            raise UserError(where, what, "draw it inside the frame")
         counts = coco.merge(coco.frPyObjects(polygons, *size))["counts"]
         parts.append(counts)
         kind[row], start[row], stop[row] = rle.COMPRESSED, end, end + len(counts)
@@ -298,3 +319,9 @@ def _are_polygons(value: Any) -> bool:
         and all(isinstance(x, (int, float)) and abs(x) < 1e6 for x in part)
         for part in value
     )
+
+
+def _outline(polygon: list[float]) -> float:
+    """Length of a polygon ``[x, y, x, y, ...]`` in steps of one pixel, as it is drawn."""
+    corners = np.array(polygon, np.float64).reshape(-1, 2)
+    return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())

@@ -21,7 +21,7 @@ from harness.scoring.average_precision import Curves, Matches
 from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, precision_at
 from harness.scoring.metrics import positions_of
 from harness.scoring.overlap import Floats, Truths
-from harness.scoring.protocols import Protocol, named
+from harness.scoring.protocols import PROTOCOLS, Protocol, named
 
 FILE = "matches.msgpack"
 """Name of the table in a run folder."""
@@ -162,7 +162,8 @@ def _table_of(content: _File) -> MatchTable:
     groups = {suffix: np.array(rows, np.int64) for suffix, rows in content.groups.items()}
     tracks, pairs = len(matches.video), len(matches.pair_video)
     sound = (
-        len(content.category_names) == categories
+        content.protocol in PROTOCOLS
+        and len(content.category_names) == categories
         and {len(matches.score), len(matches.hits), len(matches.misses)} == {tracks}
         and len(matches.pair_positives) == pairs
         and _are_bounds(matches.first, categories, tracks)
@@ -176,7 +177,7 @@ def _table_of(content: _File) -> MatchTable:
         and all(_are_within(rows, categories) for rows in groups.values())
     )
     if not sound:
-        raise ValueError("its arrays do not fit each other")
+        raise ValueError("its arrays do not fit each other, or its protocol is unknown")
     return MatchTable(
         content.protocol,
         content.version,
