@@ -80,7 +80,8 @@ def locked(folder: Path) -> Iterator[None]:
     path = folder / _LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # no link: the folder may come from elsewhere, and what the lock's name leads to is emptied
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise UserError(str(folder), f"cannot be written: {error.strerror}", "name another --runs-dir") from error
     try:
@@ -143,6 +144,8 @@ class _Log(logging.FileHandler):
 @contextmanager
 def logged_to(path: Path) -> Iterator[None]:
     """Append what the harness logs, and Python's warnings, to a file; raises `UserError` where it cannot be opened."""
+    if path.is_symlink():
+        raise UserError(str(path), "is a link, which is not written through", "remove it")
     try:
         handler = _Log(path, encoding="utf-8")
     except OSError as error:

@@ -99,7 +99,12 @@ def _read_safetensors(path: Path, mend: str) -> Any:
 
 def _read_torch(path: Path, mend: str) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        is_zip = zipfile.is_zipfile(path)
+        if is_zip and _is_compressed(path):
+            raise UserError(str(path), "is a compressed archive, which PyTorch does not write", mend)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except UserError:
+        raise
     except pickle.UnpicklingError as error:
         raise UserError(
             str(path), "is no file of plain tensors: it is broken or would run code when read", mend
@@ -109,6 +114,11 @@ def _read_torch(path: Path, mend: str) -> Any:
         # of these, the ones that pickle's own tables raise say no more than a number
         told = "it is another file, or a broken one" if isinstance(error, LookupError) else first_line(error)
         raise UserError(str(path), f"cannot be read as a PyTorch checkpoint ({told})", mend) from error
+
+
+def _is_compressed(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
 
 
 def _refuse_claims(state: Mapping[Any, Tensor], path: Path, mend: str) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ fuzzed = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 
+_CHECKSUM = b"sha256="
 _ODD = (b"", b"\0", b"\xff", b"-1", b"1e999", b"NaN", b"null", b"[]", b"{}", b'"', b"\\u0000", b"99999999999999999999",
         b"4294967296", b"2147483648", b"\xff\xff\xff\x7f", b"\xff" * 8, b"\x80", b"*a", b"&a ", b"[[[[")  # fmt: skip
 
@@ -49,6 +51,13 @@ def mutated(draw: st.DrawFn, whole: bytes) -> bytes:
         elif kind == "cut":
             del data[at:]
     return bytes(data)
+
+
+def sealed(shard: bytes) -> bytes:
+    """A shard with the checksum that belongs to its other bytes."""
+    at = shard.rfind(_CHECKSUM) + len(_CHECKSUM)
+    empty = shard[:at] + b"0" * 64 + shard[at + 64 :]
+    return empty[:at] + hashlib.sha256(empty).hexdigest().encode() + empty[at + 64 :]
 
 
 @contextmanager

@@ -299,7 +299,7 @@ def _with_polygons(table: MaskTable, other: Ints, sizes: list[tuple[int, int]], 
         size = sizes[owner]
         if not _are_polygons(polygons):
             raise UserError(where, "mask is neither RLE nor polygons nor null", "write {size, counts} or polygons")
-        if max(map(_outline, polygons), default=0) > _LONGEST_OUTLINE:
+        if max((_outline(part) for part in polygons), default=0.0) > _LONGEST_OUTLINE:
             what = f"an outline is longer than {_LONGEST_OUTLINE} pixels"
             raise UserError(where, what, "draw it inside the frame")
         counts = coco.merge(coco.frPyObjects(polygons, *size))["counts"]

@@ -19,7 +19,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from match_populations import make_population
-from mutations import fuzzed, mutated, told
+from mutations import fuzzed, mutated, sealed, told
 from safetensors.torch import save
 from small_runs import make_dataset, make_video, truth_of
 from vis_documents import box, document, perfect
@@ -36,7 +36,6 @@ from harness.store import PredictionStore
 from harness.types import Track
 
 MARK = b"harness-matches\n"
-CHECKSUM = b"sha256="
 
 
 def annotation_bytes() -> bytes:
@@ -153,13 +152,6 @@ def test_yaml(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     said = told(lambda: read_config(ClipVisConfig, path, model="clipvis", others=("clipvis",)))
     assert said == "" or str(path) in said
-
-
-def sealed(shard: bytes) -> bytes:
-    """A shard with the checksum that belongs to its other bytes."""
-    at = shard.rfind(CHECKSUM) + len(CHECKSUM)
-    empty = shard[:at] + b"0" * 64 + shard[at + 64 :]
-    return empty[:at] + hashlib.sha256(empty).hexdigest().encode() + empty[at + 64 :]
 
 
 @pytest.fixture(scope="module")
