@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,17 @@ from torch.nn import functional
 
 from harness.models.clipvis.clip_backbone import ClipBackbone
 from harness.models.clipvis.text_classifier import TextClassifier
+
+LOGITS_AT_ONCE = 4 << 20
+"""Class logits of so many frames, queries and classes together are computed at once: 16 MB, and about five times that
+with what follows from them. A window of 10 frames with 100 queries has more from 4,195 classes on."""
+
+
+def frame_groups(frames: int, queries: int, classes: int) -> Iterator[slice]:
+    """Split a window into runs of frames, as few as `LOGITS_AT_ONCE` permits, one frame each at the least."""
+    step = max(LOGITS_AT_ONCE // max(queries * classes, 1), 1)
+    for start in range(0, frames, step):
+        yield slice(start, min(start + step, frames))
 
 
 def pooling_masks(mask_logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.models.clipvis.classifier import QueryClassifier
+from harness.models.clipvis.classifier import QueryClassifier, frame_groups
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.detections import ImageDetection, choose_masks, image_detections, tracks_of
 from harness.models.clipvis.kept_masks import KeptMasks
@@ -81,12 +81,26 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
                 with self.stage("matching"):
                     order = matcher.match(output.embeddings)
                 with self.stage("classification"):
-                    logits = self._classify(dense, output.mask_logits, classifier, inside[0] if inside else None)
-                    stride4 = inside[1] if inside else None
-                    evidence.add(order, logits, output.object_logits, output.ious, output.mask_logits, stride4)
+                    self._gather(evidence, order, output, dense, classifier, inside)
                 with self.stage("encoding"):
                     masks.add(output.mask_logits, order)
             return self._tracks(video, vocabulary, evidence, masks) if evidence.frames else []
+
+    def _gather(
+        self,
+        evidence: VideoEvidence,
+        order: Tensor,
+        output: DecoderOutput,
+        dense: Tensor,
+        classifier: TextClassifier,
+        inside: tuple[Tensor, Tensor] | None,
+    ) -> None:
+        """Classify a window's queries and keep what speaks for each track; a big vocabulary takes a few frames each."""
+        stride32, stride4 = inside or (None, None)
+        for part in frame_groups(*order.shape, classifier.weights.shape[0]):
+            masks = output.mask_logits[part]
+            logits = self._classify(dense[part], masks, classifier, stride32)
+            evidence.add(order[part], logits, output.object_logits[part], output.ious[part], masks, stride4)
 
     @torch.inference_mode()
     def predict_image(self, image: Image, vocabulary: Vocabulary, detections: int = 100) -> list[ImageDetection]:

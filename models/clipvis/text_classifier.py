@@ -18,6 +18,9 @@ from harness.errors import UserError
 from harness.models.clipvis.clip_backbone import open_clip
 
 BATCH = 128
+SYNONYMS_AT_ONCE = 512
+"""So many synonyms' prompts are held in memory: 29 MB at 1,024 numbers each. They are whole batches, so that every
+prompt is in the same batch as without this."""
 TEMPLATES = (
     "a photo of a {}.",
     "This is a photo of a {}",
@@ -99,12 +102,19 @@ def build_text_classifier(
 ) -> TextClassifier:
     """Embed ``names`` with all templates: unit embeddings, averaged per synonym, made unit again."""
     check_names(names)
-    synonyms = [synonyms_of(name, clean) for name in names]
-    prompts = [prompt for group in synonyms for synonym in group for prompt in prompts_of(synonym)]
+    groups = [synonyms_of(name, clean) for name in names]
+    synonyms = [synonym for group in groups for synonym in group]
+    parts = [synonyms[start : start + SYNONYMS_AT_ONCE] for start in range(0, len(synonyms), SYNONYMS_AT_ONCE)]
+    weights = torch.cat([_embed(encoder, part, device) for part in parts])
+    return TextClassifier(weights, classes_of([len(group) for group in groups]).to(weights.device))
+
+
+def _embed(encoder: TextEncoder, synonyms: Sequence[str], device: torch.device | str) -> Tensor:
+    """Unit embeddings ``(synonyms, embed_dim)``, each the mean over the templates."""
+    prompts = [prompt for synonym in synonyms for prompt in prompts_of(synonym)]
     features = torch.cat(list(encode_prompts(encoder, prompts, device)))
     unit = functional.normalize(features.float(), dim=-1).view(-1, len(TEMPLATES), features.shape[-1])
-    weights = functional.normalize(unit.mean(1), dim=-1)
-    return TextClassifier(weights, classes_of([len(group) for group in synonyms]).to(weights.device))
+    return functional.normalize(unit.mean(1), dim=-1)
 
 
 def encode_prompts(encoder: TextEncoder, prompts: Sequence[str], device: torch.device | str) -> Iterator[Tensor]:

@@ -1,0 +1,65 @@
+"""Big vocabularies: what is computed in parts is the same as in one, and takes little memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from clipvis_peak_memory import HEIGHT, WIDTH, Moving
+from tiny_clipvis import tiny_with_weights
+from vocabulary_peak_memory import Encoder
+
+from harness.models.clipvis import classifier, text_classifier
+from harness.models.clipvis.config import ClipVisConfig
+from harness.models.clipvis.model import ClipVis
+from harness.types import Category, Video, Vocabulary
+
+FEW, MANY = 256, 1792
+BOUND = 64 << 20
+"""The embeddings of 1,536 more words take 6 MB, and as much again while they are put together; those of their 14
+prompts each, all at once, would take 88 MB, and as much again."""
+
+
+def test_embedding_seven_times_the_words_takes_little_more_memory(tmp_path: Path) -> None:
+    allocator = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **allocator, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "vocabulary_peak_memory", str(tmp_path), "10", str(FEW), str(MANY)]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    few, many, *videos = json.loads(done.stdout.splitlines()[-1])
+    assert many - few <= BOUND
+    assert max(videos) - many <= BOUND
+
+
+def test_words_embedded_in_parts_have_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"thing {number}" if number % 5 else f"thing {number},other {number}" for number in range(150)]
+    whole = text_classifier.build_text_classifier(Encoder(), names)
+    monkeypatch.setattr(text_classifier, "SYNONYMS_AT_ONCE", 64)
+    parts = text_classifier.build_text_classifier(Encoder(), names)
+    assert torch.equal(parts.weights, whole.weights)
+    assert torch.equal(parts.class_of, whole.class_of)
+
+
+def test_a_window_classified_frame_by_frame_has_the_same_tracks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ClipVisConfig.model_validate({"short_edge": 64, "window": 3, "detections_per_video": 10})
+    model = ClipVis(tiny_with_weights(tmp_path), settings)
+    words = Vocabulary(tuple(Category(i, f"thing {i}") for i in range(1, 6)))
+    video = Video(1, "moving", HEIGHT, WIDTH, Moving(5))
+    whole = model.predict(video, words)
+    monkeypatch.setattr(classifier, "LOGITS_AT_ONCE", 1)
+    parts = model.predict(video, words)
+    assert [(t.category_id, t.masks) for t in parts] == [(t.category_id, t.masks) for t in whole]
+    assert [t.score for t in parts] == pytest.approx([t.score for t in whole], rel=1e-5)
+
+
+def test_a_window_of_the_usual_size_is_one_part() -> None:
+    assert list(classifier.frame_groups(10, 100, 1196)) == [slice(0, 10)]
+    assert list(classifier.frame_groups(10, 100, 10_000)) == [slice(0, 4), slice(4, 8), slice(8, 10)]
+    assert list(classifier.frame_groups(2, 100, 1 << 20)) == [slice(0, 1), slice(1, 2)]
