@@ -61,7 +61,7 @@ class Storm:
             workers: set[int] = set()
             while self.left and process.poll() is None:
                 self._wait(process, cwd)
-                workers |= set(workers_of(process.pid))
+                workers |= set(filter(is_victim, workers_of(process.pid)))
                 victim = self.chance.choice([process.pid, *filter(is_victim, sorted(workers))])
                 if process.poll() is None:
                     os.kill(victim, 9)
