@@ -22,6 +22,7 @@ from harness.durable import discard_unfinished, write_json
 from harness.engines.local import ATTEMPTS, Event, InProcess
 from harness.engines.progress import Progress, written
 from harness.engines.recipe import Engine, EngineMaker, Recipe
+from harness.engines.stages import StageUse, together
 from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, UserError
 from harness.export import write_submission
 from harness.provenance import environment, weights_digest
@@ -142,10 +143,11 @@ class Outcome:
 
 
 class _Timings(msgspec.Struct):
-    """``timings.json``: seconds by video id, and each session's number of videos and seconds."""
+    """``timings.json``: seconds by video id, each session's number of videos and seconds, and what stages took."""
 
     videos: dict[str, float] = msgspec.field(default_factory=dict)
     sessions: list[dict[str, float]] = msgspec.field(default_factory=list)
+    stages: dict[str, StageUse] = msgspec.field(default_factory=dict)
 
 
 def execute(
@@ -221,6 +223,7 @@ def _predict(run: Run, engine: Engine, progress: Progress, on_event: Callable[[E
     """Run the videos that are not done; return those that failed."""
     failed: list[Event] = []
     seconds: dict[str, float] = {}
+    stages: dict[str, StageUse] = {}
     pending = _pending(run)
     log.info("%s of %s videos are done already", len(run.videos) - len(pending), len(run.videos))
     write_json(run.folder / "failures.json", {"format": FORMAT, "failed": []})
@@ -231,6 +234,7 @@ def _predict(run: Run, engine: Engine, progress: Progress, on_event: Callable[[E
             if event.kind == "done":
                 log.info("video %s: %s tracks, %.3f s", event.video_id, event.tracks, event.seconds)
                 seconds[str(event.video_id)] = round(event.seconds, 6)
+                stages = together([stages, event.stages])
             elif event.kind == "failed":
                 failed.append(event)
                 log.error("video %s failed: %s\n%s", event.video_id, event.error, event.details)
@@ -240,7 +244,7 @@ def _predict(run: Run, engine: Engine, progress: Progress, on_event: Callable[[E
     finally:
         # a full disk has been reported by then; it must not be reported as the timings' fault
         with suppress(UserError):
-            _write_timings(run, seconds, time.perf_counter() - began)
+            _write_timings(run, seconds, stages, time.perf_counter() - began)
     if not failed:
         _remove_scratch(run)
     return failed
@@ -266,14 +270,18 @@ def _failure(event: Event) -> dict[str, Any]:
     }
 
 
-def _write_timings(run: Run, seconds: dict[str, float], wall: float) -> None:
-    """Add this session's times to those of earlier ones: ``videos`` in seconds by id, ``sessions`` one each."""
+def _write_timings(run: Run, seconds: dict[str, float], stages: Mapping[str, StageUse], wall: float) -> None:
+    """Add this session's times to those of earlier ones: ``videos`` in seconds by id, ``sessions`` one each.
+
+    ``stages`` are ``[seconds, bytes]`` by name; see `StageUse`.
+    """
     path = run.folder / "timings.json"
     before = _Timings()
     with suppress(OSError, msgspec.MsgspecError):  # absent or damaged: times are nice to have
         before = msgspec.json.decode(path.read_bytes(), type=_Timings)
     sessions = [*before.sessions, {"videos": len(seconds), "seconds": round(wall, 6)}]
-    write_json(path, {"format": FORMAT, "videos": before.videos | seconds, "sessions": sessions})
+    used = {n: (round(use.seconds, 6), use.memory_bytes) for n, use in together([before.stages, stages]).items()}
+    write_json(path, {"format": FORMAT, "videos": before.videos | seconds, "sessions": sessions, "stages": used})
 
 
 def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool) -> Outcome:

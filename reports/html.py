@@ -190,6 +190,7 @@ def _content(material: Material, options: Options) -> dict[str, Any]:
         "calibration": sections.calibration_charts(runs, material.analyses),
         "viewer": _viewer(material, options),
         "speed": sections.speed_rows(runs, frames),
+        "stages": sections.stage_rows(runs, frames),
         "provenance": sections.provenance(runs),
         "settings": _settings(runs),
         "p_value": p_value,

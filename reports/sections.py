@@ -238,6 +238,7 @@ def speed_rows(runs: Sequence[RunFiles], frames: Mapping[int, int]) -> list[dict
                 "slowest": slowest,
                 "wall": wall,
                 "sessions": len(run.times.sessions),
+                "memory": max((use.memory_bytes for use in run.times.stages.values()), default=0) / 2**30 or None,
                 "hardware": ", ".join(environment.gpus) if environment.device != "cpu" else environment.cpu.model,
             }
         )
@@ -281,3 +282,18 @@ def _provenance(run: RunFiles) -> dict[str, str]:
 
 def _short(digest: Any) -> str | None:
     return None if digest is None else str(digest)[:_DIGITS]
+
+
+StageRow = tuple[str, list[dict[str, float] | None]]
+
+
+def stage_rows(runs: Sequence[RunFiles], frames: Mapping[int, int]) -> list[StageRow]:
+    """What the runs took for each stage of the models' work: milliseconds per frame and GiB, ``None`` where unknown."""
+    names = dict.fromkeys(name for run in runs for name in run.times.stages)
+    return [(name.replace("_", " "), [_stage(run, name, frames) for run in runs]) for name in names]
+
+
+def _stage(run: RunFiles, name: str, frames: Mapping[int, int]) -> dict[str, float] | None:
+    use = run.times.stages.get(name)
+    known = sum(frames.get(int(v), 0) for v in run.times.videos if v.lstrip("-").isdecimal())
+    return {"ms": 1000 * use.seconds / known, "gib": use.memory_bytes / 2**30} if use and known else None

@@ -6,9 +6,6 @@ import json
 import resource
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,33 +72,24 @@ def measure(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) 
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
+    from harness.engines.stages import timed
+
     on_gpu = device.startswith("cuda")
     n = len(video.frames)
     counter = FlopCounterMode(display=False)
     counter.mod_tracker = _NoModules()  # type: ignore[assignment]
     with counter:
         list(model.predict(video, vocabulary))
-    seconds: dict[str, float] = defaultdict(float)
-
-    @contextmanager
-    def stage(name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        if on_gpu:
-            torch.cuda.synchronize()
-        seconds[name] += time.perf_counter() - began
-
-    if hasattr(model, "stage"):
-        model.stage = stage
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     walls = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        list(model.predict(video, vocabulary))
-        if on_gpu:
-            torch.cuda.synchronize()
-        walls.append(time.perf_counter() - began)
+    with timed(model) as stages:
+        for _ in range(repeats):
+            began = time.perf_counter()
+            list(model.predict(video, vocabulary))
+            if on_gpu:
+                torch.cuda.synchronize()
+            walls.append(time.perf_counter() - began)
     scale = 1 if sys.platform == "darwin" else 1024
     peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
     return {
@@ -109,8 +97,9 @@ def measure(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) 
         "repeats": repeats,
         "frames_per_second": n / min(walls),
         "seconds": walls,
-        "stage_ms_per_frame": {name: 1000 * s / repeats / n for name, s in seconds.items()},
-        "peak_memory_bytes": int(peak),
+        "stage_ms_per_frame": {name: 1000 * use.seconds / repeats / n for name, use in stages.items()},
+        "stage_memory_bytes": {name: use.memory_bytes for name, use in stages.items()},
+        "peak_memory_bytes": max([int(peak), *(use.memory_bytes for use in stages.values())]),
         "flops_per_frame": counter.get_total_flops() / n,
     }
 

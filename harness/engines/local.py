@@ -8,13 +8,14 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from harness.engines.stages import StageUse, timed
 from harness.errors import UserError
 from harness.store import PredictionStore, tabulate
 from harness.types import ForesightedModel, Model, Video, Vocabulary
@@ -32,7 +33,8 @@ ATTEMPTS = 2
 class Event:
     """What became of a video: ``done``, to be ``retried``, or ``failed`` for good.
 
-    ``error`` is one line, ``details`` the traceback; ``bad_input`` says that the user has to mend something.
+    ``error`` is one line, ``details`` the traceback; ``bad_input`` says that the user has to mend something. ``stages``
+    is what the stages of the model's work took, where the model tells of them.
     """
 
     kind: Literal["done", "retried", "failed"]
@@ -43,6 +45,7 @@ class Event:
     error: str = ""
     details: str = ""
     bad_input: bool = False
+    stages: Mapping[str, StageUse] = field(default_factory=dict)
 
 
 class InProcess:
@@ -89,7 +92,8 @@ def attempt_video(model: Model, video: Video, vocabulary: Vocabulary, store: Pre
     seed_chance(seed, video.id)
     began, frames = time.perf_counter(), len(video.frames)
     try:
-        table = tabulate(video, list(model.predict(video, vocabulary)))
+        with timed(model) as stages:
+            table = tabulate(video, list(model.predict(video, vocabulary)))
     # A model is anybody's code and may raise anything; what it raises is recorded and reported, and the run goes on.
     except Exception as error:
         line = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -97,7 +101,7 @@ def attempt_video(model: Model, video: Video, vocabulary: Vocabulary, store: Pre
         seconds = time.perf_counter() - began
         return Event("failed", video.id, seconds, frames, 0, line, details, isinstance(error, UserError))
     store.write_table(video, table)
-    return Event("done", video.id, time.perf_counter() - began, frames, len(table))
+    return Event("done", video.id, time.perf_counter() - began, frames, len(table), stages=stages)
 
 
 def seed_chance(seed: int, video_id: int | None = None) -> None:

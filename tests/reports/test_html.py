@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,19 @@ def test_numbers_can_be_traced_to_the_runs(two: list[Path], page: str) -> None:
         assert run.name in text
         assert config["digest"][:12] in text
     assert "lvvis, version 1" in text
-    assert "neither time by stage nor memory" in text
+    assert "Stages are milliseconds per frame" in text
+
+
+def test_stages_and_memory_are_shown_where_a_run_has_them(two: list[Path], tmp_path: Path) -> None:
+    run = shutil.copytree(two[0], tmp_path / two[0].name)
+    times = json.loads((run / "timings.json").read_bytes())
+    (run / "timings.json").write_text(json.dumps({**times, "stages": {"pixel_decoder": [2.0, 3 << 30]}}))
+    page = report([run])
+    frames = sum(len(video.frames) for video in SHAPES.open(Path(), "test").videos)
+    (cell,) = (text for _, text in Elements(page).named("td") if text == f"{2000 / frames:.1f} ms ")
+    assert "pixel decoder" in text_of(page)
+    assert "3.00 GiB" in text_of(page)
+    assert cell
 
 
 def test_the_same_runs_give_the_same_bytes(two: list[Path], page: str) -> None:

@@ -1,0 +1,74 @@
+"""What the stages of a model's work take is told with every video, and kept over sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import numpy as np
+
+from harness.engines.local import attempt_video
+from harness.engines.stages import StageUse, timed, together
+from harness.store import PredictionStore
+from harness.types import Category, Image, Track, Video, Vocabulary
+
+WORDS = Vocabulary((Category(1, "cat"),))
+
+
+class Black:
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, frame_index: int, /) -> Image:
+        return np.zeros((4, 4, 3), np.uint8)
+
+
+VIDEO = Video(1, "black", 4, 4, Black())
+
+
+class Staged:
+    """Enters one stage per frame, and one per video."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.stage: Callable[[str], AbstractContextManager[object]] = lambda name: nullcontext()
+        self.fails = fails
+
+    def predict(self, video: Video, vocabulary: Vocabulary) -> Iterator[Track]:
+        for _ in video.read():
+            with self.stage("backbone"):
+                np.ones(1000).sum()
+        with self.stage("matching"):
+            if self.fails:
+                raise ValueError("no")
+        yield Track(video.id, 1, 0.5, (None, None))
+
+
+def test_a_video_tells_its_stages_and_the_hook_is_given_back(tmp_path: Path) -> None:
+    model = Staged()
+    before = model.stage
+    event = attempt_video(model, VIDEO, WORDS, PredictionStore(tmp_path), 0)
+    assert event.kind == "done"
+    assert list(event.stages) == ["backbone", "matching"]
+    assert all(use.seconds >= 0 and use.memory_bytes > 1 << 20 for use in event.stages.values())
+    assert sum(use.seconds for use in event.stages.values()) <= event.seconds
+    assert model.stage is before
+
+
+def test_a_model_that_fails_in_a_stage_is_reported_as_ever(tmp_path: Path) -> None:
+    model = Staged(fails=True)
+    before = model.stage
+    event = attempt_video(model, VIDEO, WORDS, PredictionStore(tmp_path), 0)
+    assert (event.kind, event.error) == ("failed", "ValueError: no")
+    assert model.stage is before
+
+
+def test_a_model_without_stages_is_let_be() -> None:
+    with timed(object()) as stages:
+        assert stages == {}
+
+
+def test_seconds_add_up_and_memory_is_the_most() -> None:
+    parts = [{"a": StageUse(1.0, 10), "b": StageUse(2.0, 5)}, {"a": StageUse(0.5, 30)}]
+    assert together(parts) == {"a": StageUse(1.5, 30), "b": StageUse(2.0, 5)}
+    assert together([]) == {}
