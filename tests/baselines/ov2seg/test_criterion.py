@@ -33,15 +33,17 @@ def test_perfect_predictions_cost_nothing_but_rounding() -> None:
     masks, wanted = halves(3)
     objects = torch.tensor([[[20.0, -20], [20, -20], [-20, 20]]])
     embeddings = torch.tensor([[[-1.0, -1, 5, -1], [5, -1, -1, -1], [0.1, 0.1, 0.1, 0.1]]])
-    criterion = Ov2SegCriterion(TEXT, torch.ones(4), CONFIG)
+    # points all over the image: those that are sought where masks are uncertain lie on the border, which is soft
+    torch.manual_seed(0)
+    everywhere = CriterionConfig(points=512, oversample=1, importance=0)
+    criterion = Ov2SegCriterion(TEXT, torch.ones(4), everywhere)
     losses = criterion(made(objects, embeddings, masks), [wanted], [torch.tensor([0, 2])])
     assert losses["loss_object_ce"] < 1e-6
     assert losses["loss_class"] < 1e-3
     assert losses["loss_mask"] < 0.15
-    assert criterion.total(losses) == pytest.approx(
-        sum(w * losses[n].item() for n, w in (("loss_object_ce", 2), ("loss_class", 2), ("loss_mask", 5), ("loss_dice", 5))),
-        rel=1e-5,
-    )  # fmt: skip
+    weights = {"loss_object_ce": 2, "loss_class": 2, "loss_mask": 5, "loss_dice": 5}
+    expected = sum(weight * losses[name].item() for name, weight in weights.items())
+    assert criterion.total(losses) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_class_loss_is_that_of_matched_queries() -> None:
