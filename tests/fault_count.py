@@ -6,6 +6,3 @@ import os
 
 FAULTS = int(os.environ.get("HARNESS_FAULTS", "4"))
 """Number of faults per test and engine, at least 1."""
-
-ARE_MANY = "HARNESS_FAULTS" in os.environ
-"""Whether somebody asked for a number: then Ray, where it is installed, is stormed too."""

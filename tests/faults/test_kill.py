@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import random
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from fault_count import ARE_MANY, FAULTS
+from fault_count import FAULTS
 from worker_runs import is_alive
 
 from harness.datasets.shapes_scenes import VIDEOS
@@ -34,10 +33,6 @@ _now, _chance = time.time, random.Random()
 time.time = lambda: _now() + _chance.choice((-1e6, -5.0, 0.0, 0.0, 7.0, 1e6))
 """
 """What a process with this as its ``sitecustomize`` takes for the time of day."""
-
-needs_ray = pytest.mark.skipif(
-    not ARE_MANY or importlib.util.find_spec("ray") is None, reason="needs Ray, and HARNESS_FAULTS to be set"
-)
 
 
 @dataclass
@@ -61,8 +56,8 @@ class Storm:
             workers: set[int] = set()
             while self.left and process.poll() is None:
                 self._wait(process, cwd)
-                workers |= set(filter(is_victim, workers_of(process.pid)))
-                victim = self.chance.choice([process.pid, *filter(is_victim, sorted(workers))])
+                workers |= set(workers_of(process.pid))
+                victim = self.chance.choice([process.pid, *filter(is_alive, sorted(workers))])
                 if process.poll() is None:
                     os.kill(victim, 9)
                     self.left -= 1
@@ -90,15 +85,6 @@ def workers_of(pid: int) -> list[int]:
     except OSError:
         pass
     return found
-
-
-def is_victim(pid: int) -> bool:
-    """Whether a process lives and is no daemon of Ray: who loses those has lost the cluster."""
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-    return is_alive(pid) and (b"/ray/" not in command)
 
 
 def await_end(workers: set[int]) -> None:
@@ -146,7 +132,6 @@ def jumpy_environment(tmp_path: Path) -> dict[str, str]:
     [
         pytest.param((), id="in-process"),
         pytest.param(("--workers", "2"), id="two workers"),
-        pytest.param(("--engine", "ray", "--workers", "2"), id="ray", marks=needs_ray),
     ],
 )
 def test_runs_killed_at_random_moments_while_clocks_jump_end_with_the_same_bytes(
