@@ -27,6 +27,7 @@ from harness.models.clipvis.text_classifier import TextClassifier, build_text_cl
 from harness.types import Category, Video, Vocabulary
 
 WIDE, QUERIES = 1024, 100
+NARROW = 32  # of the tiny CLIP
 
 
 class Encoder:
@@ -45,7 +46,7 @@ class Embedded(ClipVis):
     def text_classifier(self, vocabulary: Vocabulary) -> TextClassifier:
         """Unit embeddings, one per category."""
         count = len(vocabulary.categories)
-        made = torch.randn(count, tiny_clipvis.TINY_RESNET["embed_dim"], generator=torch.Generator().manual_seed(0))
+        made = torch.randn(count, NARROW, generator=torch.Generator().manual_seed(0))
         return TextClassifier(torch.nn.functional.normalize(made, dim=-1), classes_of([1] * count))
 
 
