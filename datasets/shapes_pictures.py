@@ -106,7 +106,7 @@ def background(random: np.random.Generator, height: int, width: int) -> Canvas:
         h, w = (int(side) for side in random.integers(6, 60, 2))
         shade = 0.3 * (random.random() - 0.5) + 0.1 * (random.random(3, dtype=np.float32) - 0.5)
         canvas[y : y + h, x : x + w] += shade
-    return canvas.clip(0, 1).astype(np.float32)
+    return np.asarray(canvas.clip(0, 1), np.float32)
 
 
 def _clouds(random: np.random.Generator, height: int, width: int, cells: int) -> Canvas:
@@ -122,7 +122,7 @@ def _light(random: np.random.Generator, height: int, width: int) -> Canvas:
     slope = 0.6 * (random.random(2) - 0.5)
     y, x = np.linspace(-0.5, 0.5, height)[:, None], np.linspace(-0.5, 0.5, width)[None, :]
     gain = (0.75 + 0.4 * random.random()) * (1 + slope[0] * y + slope[1] * x)
-    return gain[..., None].astype(np.float32)
+    return np.asarray(gain[..., None], np.float32)
 
 
 def paint(canvas: Canvas, mask: Pixels, look: str, pose: Pose, seed: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -14,11 +14,13 @@ from harness.errors import UserError
 from harness.reports.records import Fraction, ProtocolRecord, read_record
 from harness.run_folder import content_digest
 
-FORMAT = 1
+FORMAT: Final = 1
 TOLERANCE = 0.5
 """Points (hundredths of a fraction) that a metric may fall unless told otherwise."""
 
-FELL, ROSE, SAME = "fell", "rose", "same"
+FELL: Final = "fell"
+ROSE: Final = "rose"
+SAME: Final = "same"
 Verdict = Literal["fell", "rose", "same"]
 
 

@@ -99,6 +99,7 @@ def _train(
     plan: Plan, split: str, device: str, validation: Dataset | None, fresh: bool, is_tracked: bool
 ) -> Path | None:
     """Train in this process; the path of the weights, in the first process only."""
+    from harness import plugins
     from harness.run_folder import locked
     from harness.training.loop import remove_training
     from harness.training.loop import train as run_training
@@ -114,8 +115,9 @@ def _train(
             run_training(training, processes)
             return None
         record = {"model": plan.plugin.name, "dataset": plan.training_set.name, "split": split}
+        plugin = plugins.model(plan.plugin.name)
         with (
             locked(plan.folder),
-            Reporter(plan.folder, record, plan.plugin, processes.device, validation, is_tracked) as reporter,
+            Reporter(plan.folder, record, plugin, processes.device, validation, is_tracked) as reporter,
         ):
             return run_training(training, processes, reporter.show, reporter.validate)

@@ -295,7 +295,7 @@ def _with_polygons(table: MaskTable, other: Ints, sizes: list[tuple[int, int]], 
     owners = np.searchsorted(table.track, other, side="right") - 1
     for row, owner in zip(other.tolist(), owners.tolist(), strict=True):
         where = f"{names[owner]}, frame {row - int(table.track[owner])}"
-        polygons = decode(table.data[start[row] : stop[row]].tobytes(), Any, where)
+        polygons: Any = decode(table.data[start[row] : stop[row]].tobytes(), Any, where)
         size = sizes[owner]
         if not _are_polygons(polygons):
             raise UserError(where, "mask is neither RLE nor polygons nor null", "write {size, counts} or polygons")

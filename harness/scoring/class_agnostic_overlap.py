@@ -74,7 +74,8 @@ def meet(truths: Truths, chosen: Ints, batch: TrackBatch, rules: MaskRules, name
     _meet(masks.arrays(), area, truths.masks.arrays(), truths.area, rows, first, by_video, group, batch.video,
           truths.sizes, variants, offset, *pairs, followed)  # fmt: skip
     seen = np.append(area, 0)[masks.frame_mask] > 0  # row -1, the absent mask, finds the 0 at the end
-    return Meetings(offset, truth, *pairs, followed, masks.track, seen)
+    intersection, union, shared, frames, followed_union = pairs
+    return Meetings(offset, truth, intersection, union, shared, frames, followed_union, followed, masks.track, seen)
 
 
 def concatenate(parts: Sequence[Meetings]) -> Meetings:

@@ -5,6 +5,7 @@ Kinds, rules and repairs are defined in ``docs/error-analysis.md``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numba
@@ -159,7 +160,7 @@ def break_down(
     assert first is not None
     positives = average.state(0).positives
     told = _Told(truths, matched, overlaps, first)
-    means = {name: (gain[0], None if None in gain else float(np.mean(gain))) for name, gain in gains.items()}
+    means = {name: (gain[0], _mean(gain)) for name, gain in gains.items()}
     breakdown = Breakdown(
         ap50=average.of(base[0], positives),
         ap=average.of(np.concatenate(base), positives),
@@ -167,10 +168,23 @@ def break_down(
         found=int((first.found & matched.positive).sum()),
         tracks=len(matched.track),
         hits=int(matched.hit[0].sum()),
-        kinds={kind: ErrorKind(kind, *means[kind], *told.kind(kind)) for kind in KINDS},
-        summaries={name: ErrorKind(name, *means[name], *told.summary(name)) for name in SUMMARIES},
+        kinds={kind: _kind(kind, means[kind], told.kind(kind)) for kind in KINDS},
+        summaries={name: _kind(name, means[name], told.summary(name)) for name in SUMMARIES},
     )
     return breakdown, first
+
+
+def _mean(gains: Sequence[float | None]) -> float | None:
+    known = [gain for gain in gains if gain is not None]
+    return float(np.mean(known)) if len(known) == len(gains) else None
+
+
+def _kind(
+    name: str, gains: tuple[float | None, float | None], told: tuple[int, int, int, tuple[Example, ...]]
+) -> ErrorKind:
+    dap50, dap = gains
+    count, free, truths, examples = told
+    return ErrorKind(name, dap50, dap, count, free, truths, examples)
 
 
 class _Average:

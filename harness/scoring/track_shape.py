@@ -49,8 +49,9 @@ def _steadiness(masks, out):
             runs, area = np.int64(0), np.int64(0)
             if m >= 0 and m == before:
                 runs, area = runs_before, area_before
-                total += area > 0
-                count += area > 0
+                if area > 0:
+                    total += 1
+                    count += 1
             elif m >= 0:
                 other, row = row, 1 - row
                 runs = rle.runs_of(data, start[m], stop[m], kind[m], begin[row], end[row], np.int64(0))

@@ -97,7 +97,7 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
     ) -> None:
         """Classify a window's queries and keep what speaks for each track; a big vocabulary takes a few frames each."""
         stride32, stride4 = inside or (None, None)
-        for part in frame_groups(*order.shape, classifier.weights.shape[0]):
+        for part in frame_groups(order.shape[0], order.shape[1], classifier.weights.shape[0]):
             masks = output.mask_logits[part]
             logits = self._classify(dense[part], masks, classifier, stride32)
             evidence.add(order[part], logits, output.object_logits[part], output.ious[part], masks, stride4)

@@ -77,7 +77,7 @@ def save(path: Path, clip: Any, tokens: Tensor) -> None:
         name: t.detach().cpu().half() if t.is_floating_point() else t.cpu() for name, t in clip.state_dict().items()
     }
     unseen = torch.ones(state["token_embedding.weight"].shape[0], dtype=torch.bool)
-    unseen[tokens.unique()] = False
+    unseen[torch.unique(tokens)] = False
     state["token_embedding.weight"][unseen] = 0
     state.pop("attn_mask", None)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,9 @@ def draw_pairs(seed: int, count: int) -> tuple[Image, list[str]]:
 def batches(count: int, steps: int, seed: int, size: int) -> Iterator[Tensor]:
     """Yield ``steps`` batches of indices: each pair once before any comes again."""
     random = torch.Generator().manual_seed(seed)
-    order = chain.from_iterable(torch.randperm(count, generator=random).split(size)[: count // size] for _ in repeat(0))
+    order = chain.from_iterable(
+        torch.split(torch.randperm(count, generator=random), size)[: count // size] for _ in repeat(0)
+    )
     for _ in range(steps):
         yield next(order)
 

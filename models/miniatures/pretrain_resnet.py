@@ -38,7 +38,7 @@ def pretrain(out: Path, seed: int = 0, steps: int = STEPS, pairs: int = PAIRS, d
         features = backbone(normalise(pixels, images.shape[1:3], PIXEL_MEAN, PIXEL_STD)).res5.mean((2, 3))
         loss = functional.cross_entropy(head(features), labels[chosen].to(device))
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         schedule.step()
