@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,9 @@ def figures(
     annotations: Annotated[
         Path | None, typer.Option(help="Annotation file of runs on your own data, where a folder lacks its matches.")
     ] = None,
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow", help="Put the figures into the MLflow run of each RUN as well.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with the files.")] = False,
 ) -> None:
     """Draw runs on the same videos: precision over recall, gains by category, ablations, speed against accuracy.
@@ -57,3 +61,8 @@ def figures(
     else:
         for path in paths:
             print(path)
+    if mlflow:
+        from harness.tracking.artifacts import log_files
+
+        for line in log_files(runs, paths):
+            print(f"harness: {line}", file=sys.stderr)

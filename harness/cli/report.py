@@ -49,7 +49,7 @@ def report(
     write_durably(out, page(runs, options).encode())
     print(out)
     if mlflow:
-        from harness.tracking.artifacts import log_file
+        from harness.tracking.artifacts import log_files
 
-        for line in log_file(runs, out):
+        for line in log_files(runs, [out]):
             print(f"harness: {line}", file=sys.stderr)

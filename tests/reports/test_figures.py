@@ -82,7 +82,8 @@ def test_a_figure_is_the_same_bytes_each_time(subject: drawn.Subject, format: dr
 
 
 def test_files_of_one_run(compared: Runs, tmp_path: Path) -> None:
-    result = run(compared.noisy, "--out", tmp_path / "new", "--json")
+    result = run(compared.noisy, "--out", tmp_path / "new", "--json", "--mlflow")
+    assert "was not logged to MLflow, so not precision_recall.pdf either" in result.stderr
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["figures"] == [str(tmp_path / "new" / "precision_recall.pdf")]
     assert (tmp_path / "new" / "precision_recall.pdf").read_bytes().startswith(b"%PDF")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from harness.tracking.artifacts import log_file
+from harness.tracking.artifacts import log_files
 from harness.tracking.mlflow import MlflowTracker
 
 
@@ -27,13 +27,15 @@ def logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_report_becomes_an_artifact_and_the_table_the_description(logged: Path, tmp_path: Path) -> None:
+def test_reports_and_figures_become_artifacts_and_the_table_the_description(logged: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     report.write_text("<!doctype html>")
-    assert log_file([logged], report) == []
+    figure = tmp_path / "precision_recall.svg"
+    figure.write_text("<svg/>")
+    assert log_files([logged], [report, figure]) == []
     link = json.loads((logged / "mlflow.json").read_text())
     client = MlflowClient(link["tracking_uri"])
-    assert "report.html" in {file.path for file in client.list_artifacts(link["run_id"])}
+    assert {report.name, figure.name} <= {file.path for file in client.list_artifacts(link["run_id"])}
     assert client.get_run(link["run_id"]).data.tags["mlflow.note.content"] == (logged / "table.md").read_text()
 
 
@@ -44,7 +46,7 @@ def test_what_cannot_be_logged_is_one_line_each(logged: Path, tmp_path: Path) ->
     (tmp_path / "never").mkdir()
     for content in (b"{", json.dumps({**link, "tracking_uri": f"sqlite:///{tmp_path}/none/mlflow.db"}).encode()):
         (logged / "mlflow.json").write_bytes(content)
-        lines = log_file([logged, tmp_path / "never"], report)
+        lines = log_files([logged, tmp_path / "never"], [report])
         assert len(lines) == 2
         assert "was not logged to MLflow" in lines[1]
         assert not any("\n" in line for line in lines)
