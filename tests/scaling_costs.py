@@ -1,7 +1,7 @@
 """What runs cost here: ``python -m scaling_costs`` measures, fits and prints the figures of docs/scaling.md as JSON.
 
-Seconds of scoring and bytes of shards are fitted as ``fixed + per_track * tracks`` over made workloads of growing size,
-seconds of models as ``fixed + per_frame * frames`` over the videos of runs of `shapes` on one core.
+Seconds of scoring and bytes of shards are fitted as ``fixed + per_track * tracks`` over made workloads of growing size;
+seconds of models are means per frame over the videos of runs of `shapes` on one core.
 """
 
 from __future__ import annotations
