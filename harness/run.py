@@ -27,7 +27,7 @@ from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, UserError
 from harness.export import write_submission
 from harness.provenance import environment, weights_digest
 from harness.results import score_predictions, write_results
-from harness.run_folder import FORMAT, SUBMISSION, content_digest, locked, logged_to, remove_content
+from harness.run_folder import FORMAT, SUBMISSION, Times, content_digest, locked, logged_to, remove_content
 from harness.store import PredictionStore
 from harness.types import Dataset, LoadContext, ModelPlugin, Video
 
@@ -140,14 +140,6 @@ class Outcome:
     record: dict[str, Any]
     exit_code: int
     messages: tuple[str, ...]
-
-
-class _Timings(msgspec.Struct):
-    """``timings.json``: seconds by video id, each session's number of videos and seconds, and what stages took."""
-
-    videos: dict[str, float] = msgspec.field(default_factory=dict)
-    sessions: list[dict[str, float]] = msgspec.field(default_factory=list)
-    stages: dict[str, StageUse] = msgspec.field(default_factory=dict)
 
 
 def execute(
@@ -276,9 +268,9 @@ def _write_timings(run: Run, seconds: dict[str, float], stages: Mapping[str, Sta
     ``stages`` are ``[seconds, bytes]`` by name; see `StageUse`.
     """
     path = run.folder / "timings.json"
-    before = _Timings()
+    before = Times()
     with suppress(OSError, msgspec.MsgspecError):  # absent or damaged: times are nice to have
-        before = msgspec.json.decode(path.read_bytes(), type=_Timings)
+        before = msgspec.json.decode(path.read_bytes(), type=Times)
     sessions = [*before.sessions, {"videos": len(seconds), "seconds": round(wall, 6)}]
     used = {n: (round(use.seconds, 6), use.memory_bytes) for n, use in together([before.stages, stages]).items()}
     write_json(path, {"format": FORMAT, "videos": before.videos | seconds, "sessions": sessions, "stages": used})

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from harness.engines.stages import StageUse
 from harness.errors import UserError
 
 FORMAT = 1
@@ -48,6 +49,14 @@ class VideoIds(msgspec.Struct, frozen=True):
     format: Literal[1]
     split: list[int]
     run: list[int]
+
+
+class Times(msgspec.Struct, frozen=True):
+    """``timings.json``: seconds by video id, each session's number of videos and seconds, and what stages took."""
+
+    videos: dict[str, float] = {}
+    sessions: list[dict[str, float]] = []
+    stages: dict[str, StageUse] = {}
 
 
 def content_digest(content: Mapping[str, Any]) -> str:

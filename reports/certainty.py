@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from harness.reports.comparison import Comparison, compare_runs
+from harness.reports.comparison import GAP, Comparison, compare_runs
 from harness.reports.tables import Certainty
 
 Reference = Literal["first", "best"]
@@ -68,6 +68,8 @@ def _references(comparison: Comparison, against: Reference) -> dict[str, list[st
         return {comparison.runs[0].folder: keys}
     chosen: dict[str, list[str]] = {}
     for key in keys:
+        if key == GAP:  # no column, and larger is not better
+            continue
         best = max(comparison.runs, key=lambda run: run.metrics[key].value or 0.0)
         chosen.setdefault(best.folder, []).append(key)
     return chosen

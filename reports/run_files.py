@@ -14,24 +14,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from harness.engines.stages import StageUse
 from harness.errors import UserError
 from harness.reports.records import read_record
 from harness.reports.settings import differing
-from harness.run_folder import PREDICTIONS, content_digest
+from harness.run_folder import PREDICTIONS, Times, content_digest
 from harness.store import PredictionStore
 
 _SETTINGS_IN_LABEL = 2
 
 T = TypeVar("T")
-
-
-class Times(msgspec.Struct, frozen=True):
-    """``timings.json``: seconds by video id, each session's number of videos and seconds, and what stages took."""
-
-    videos: dict[str, float] = {}
-    sessions: list[dict[str, float]] = []
-    stages: dict[str, StageUse] = {}
 
 
 class Cpu(msgspec.Struct, frozen=True):

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from harness.cli.options import DATA_ROOT, DataRoot, Out, RunAnnotations
 from harness.errors import UserError, near
 
 
 def analyse(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
-    data_root: Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")] = Path(
-        "data"
-    ),
-    annotations: Annotated[
-        Path | None, typer.Option(help="The annotation file of the runs, where it is not below --data-root.")
-    ] = None,
+    data_root: DataRoot = DATA_ROOT,
+    annotations: RunAnnotations = None,
     format: Annotated[str, typer.Option(help="terminal, markdown, latex, csv, html or json.")] = "terminal",
-    out: Annotated[Path | None, typer.Option(help="Write to this file in place of standard output.")] = None,
+    out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: fractions, examples.")] = False,
 ) -> None:
     """Break the errors of runs down by kind, and show AP by slices of the data and the calibration of scores.
@@ -35,7 +31,7 @@ def analyse(
 
         harness analyse runs/*-lvvis-val-* --data-root DIR --format markdown --out errors.md
     """
-    from harness.cli.output import command, write
+    from harness.cli.output import command, show
     from harness.reports.analysis_text import written_analyses
     from harness.reports.layouts import FORMATS
     from harness.reports.run_analysis import analyse_runs
@@ -48,7 +44,4 @@ def analyse(
         text = json.dumps({"runs": [one.record() for one in found]}, allow_nan=False) + "\n"
     else:
         text = written_analyses(found, format, [command()])  # type: ignore[arg-type]
-    if out is None:
-        sys.stdout.write(text)
-    else:
-        write(out, text)
+    show(text, out)

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from harness.cli.options import DATA_ROOT, DataRoot, MatchAnnotations, Out, Resamples, Seed
 from harness.errors import UserError, near
 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first is the reference.")],
-    resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Bootstrap resamples of the videos.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
-    data_root: Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")] = Path(
-        "data"
-    ),
-    annotations: Annotated[
-        Path | None, typer.Option(help="Annotation file of runs on your own data, where a folder lacks its matches.")
-    ] = None,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
+    data_root: DataRoot = DATA_ROOT,
+    annotations: MatchAnnotations = None,
     format: Annotated[str, typer.Option(help="terminal, markdown, latex, csv, html or json.")] = "terminal",
     per_category: Annotated[Path | None, typer.Option(help="Write every category's difference to this CSV.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write to this file in place of standard output.")] = None,
+    out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: fractions, all numbers.")] = False,
 ) -> None:
     """Compare runs by a paired bootstrap over videos: intervals, p-values, what could be detected, what drives it.
@@ -38,7 +34,7 @@ def compare(
 
         harness compare runs/*-lvvis-val-* --format latex --out comparison.tex --per-category categories.csv
     """
-    from harness.cli.output import command, write
+    from harness.cli.output import command, show, write
     from harness.reports.comparison import compare_runs
     from harness.reports.comparison_text import categories_csv, written_comparison
     from harness.reports.layouts import FORMATS
@@ -53,7 +49,4 @@ def compare(
         text = written_comparison(comparison, format, [command()])  # type: ignore[arg-type]
     if per_category is not None:
         write(per_category, categories_csv(comparison))
-    if out is None:
-        sys.stdout.write(text)
-    else:
-        write(out, text)
+    show(text, out)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.cli.options import DATA_ROOT, DataRoot
 from harness.errors import EXIT_FAILED
 
 app = typer.Typer(help="Datasets: what is known, whether a copy is complete, how it looks.", no_args_is_help=True)
@@ -41,9 +42,7 @@ def list_datasets(as_json: AsJson = False) -> None:
 @app.command("check")
 def check_dataset(
     name: Annotated[str, typer.Argument(help="Name of a dataset.")],
-    data_root: Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")] = Path(
-        "data"
-    ),
+    data_root: DataRoot = DATA_ROOT,
     split: Annotated[str | None, typer.Option(help="Check this split only; default: all.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -70,9 +69,7 @@ def show_dataset(
     name: Annotated[str, typer.Argument(help="Name of a dataset.")],
     out: Annotated[Path | None, typer.Option(help="The picture to write; default: NAME-SPLIT.png.")] = None,
     split: Annotated[str | None, typer.Option(help="Split; default: the dataset's own.")] = None,
-    data_root: Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")] = Path(
-        "data"
-    ),
+    data_root: DataRoot = DATA_ROOT,
     videos: Annotated[int, typer.Option(min=1, max=100, help="Videos to show, the first by id.")] = 6,
     frames: Annotated[int, typer.Option(min=1, max=20, help="Frames of each.")] = 5,
     as_json: AsJson = False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.options import DATA_ROOT, DataRoot
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ def evaluate(
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="A dataset, in place of --protocol and --annotations.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of the dataset.")] = None,
-    data_root: Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")] = Path(
-        "data"
-    ),
+    data_root: DataRoot = DATA_ROOT,
     strict: Annotated[bool, typer.Option("--strict", help="Make every warning an error.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     per_category: Annotated[Path | None, typer.Option(help="Write the numbers of every category to this CSV.")] = None,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from harness.cli.options import DATA_ROOT, DataRoot, MatchAnnotations, Resamples, Seed
 from harness.errors import UserError, near
 
 
@@ -16,14 +16,10 @@ def figures(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first is the reference.")],
     out: Annotated[Path, typer.Option(help="Folder to write the figures to.")],
     format: Annotated[str, typer.Option(help="pdf or svg.")] = "pdf",
-    resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Bootstrap resamples of the videos.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
-    data_root: Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")] = Path(
-        "data"
-    ),
-    annotations: Annotated[
-        Path | None, typer.Option(help="Annotation file of runs on your own data, where a folder lacks its matches.")
-    ] = None,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
+    data_root: DataRoot = DATA_ROOT,
+    annotations: MatchAnnotations = None,
     mlflow: Annotated[
         bool, typer.Option("--mlflow", help="Put the figures into the MLflow run of each RUN as well.")
     ] = False,
@@ -39,7 +35,7 @@ def figures(
 
         harness figures runs/clipvis-shapes-val-* --out figures --format svg
     """
-    from harness.cli.output import command
+    from harness.cli.output import command, log_to_mlflow
     from harness.durable import write_durably
     from harness.reports import figures as drawn
     from harness.reports.records import provenance
@@ -62,7 +58,4 @@ def figures(
         for path in paths:
             print(path)
     if mlflow:
-        from harness.tracking.artifacts import log_files
-
-        for line in log_files(runs, paths):
-            print(f"harness: {line}", file=sys.stderr)
+        log_to_mlflow(runs, paths)

@@ -1,9 +1,10 @@
-"""What commands that print tables share: the command as it was given, and writing to a file that was named."""
+"""What commands that make reports share: the command as it was given, and where what they make goes."""
 
 from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.durable import write_durably
@@ -15,8 +16,29 @@ def command() -> str:
     return shlex.join(["harness", *sys.argv[1:]])
 
 
+def refuse_other_than_file(path: Path) -> None:
+    """Raise `UserError` for what is there and no plain file: renaming a file onto a device or a pipe replaces it."""
+    if path.exists() and not path.is_file():
+        raise UserError(str(path), "is not a file", "name another file with --out")
+
+
 def write(path: Path, text: str) -> None:
     """Write a file named on the command line; raises `UserError` where it cannot be or is no plain file."""
-    if path.exists() and not path.is_file():  # renaming a file onto a device or a pipe would replace it
-        raise UserError(str(path), "is not a file", "name another file with --out")
+    refuse_other_than_file(path)
     write_durably(path, text.encode())
+
+
+def show(text: str, out: Path | None) -> None:
+    """Write to the file that ``--out`` names, else to standard output."""
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write(out, text)
+
+
+def log_to_mlflow(runs: Iterable[Path], files: Sequence[Path]) -> None:
+    """Put files into the MLflow run of each run folder, and say where that failed."""
+    from harness.tracking.artifacts import log_files
+
+    for line in log_files(runs, files):
+        print(f"harness: {line}", file=sys.stderr)

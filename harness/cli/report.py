@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.errors import UserError
+from harness.cli.options import DATA_ROOT, DataRoot, RunAnnotations
 
 
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first one is the reference.")],
     out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
-    data_root: Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")] = Path(
-        "data"
-    ),
-    annotations: Annotated[
-        Path | None, typer.Option(help="The annotation file of the runs, where it is not below --data-root.")
-    ] = None,
+    data_root: DataRoot = DATA_ROOT,
+    annotations: RunAnnotations = None,
     frames: Annotated[Path | None, typer.Option(help="Folder of the frames of --annotations.")] = None,
     videos: Annotated[int, typer.Option(min=0, help="Videos in the viewer.")] = 9,
     max_mb: Annotated[float, typer.Option(min=0.1, help="Megabytes that their frames may take.")] = 3.0,
@@ -39,17 +34,13 @@ def report(
 
         harness report runs/ov2seg-* runs/clipvis-* --data-root DIR --out report.html
     """
-    from harness.durable import write_durably
+    from harness.cli.output import log_to_mlflow, refuse_other_than_file, write
     from harness.reports.html import Options
     from harness.reports.html import report as page
 
-    if out.exists() and not out.is_file():  # renaming a file onto a device or a pipe would replace it
-        raise UserError(str(out), "is not a file", "name another file with --out")
+    refuse_other_than_file(out)  # before the work, not behind it
     options = Options(data_root, annotations, frames, videos, max_mb, resamples, seed)
-    write_durably(out, page(runs, options).encode())
+    write(out, page(runs, options))
     print(out)
     if mlflow:
-        from harness.tracking.artifacts import log_files
-
-        for line in log_files(runs, [out]):
-            print(f"harness: {line}", file=sys.stderr)
+        log_to_mlflow(runs, [out])

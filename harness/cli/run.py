@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.options import DATA_ROOT, DataRoot
 from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, near
 
 if TYPE_CHECKING:
@@ -42,9 +43,7 @@ def run(
     model: Annotated[str, typer.Option(help="Models, separated by commas.")],
     dataset: Annotated[str | None, typer.Option(help="Datasets, separated by commas.")] = None,
     split: Annotated[str | None, typer.Option(help="Split; default: the dataset's own.")] = None,
-    data_root: Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")] = Path(
-        "data"
-    ),
+    data_root: DataRoot = DATA_ROOT,
     annotations: Annotated[
         Path | None, typer.Option(help="Data of your own in YouTube-VIS form, in place of --dataset.")
     ] = None,

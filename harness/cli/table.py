@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.options import DATA_ROOT, DataRoot, MatchAnnotations, Out, Resamples, Seed
 from harness.errors import UserError, near
 
 if TYPE_CHECKING:
@@ -37,21 +38,17 @@ def table(
     significance: Annotated[
         str | None, typer.Option(help="Mark what differs significantly from the first or the best run.")
     ] = None,
-    resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Bootstrap resamples of the videos.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
-    data_root: Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")] = Path(
-        "data"
-    ),
-    annotations: Annotated[
-        Path | None, typer.Option(help="Annotation file of runs on your own data, where a folder lacks its matches.")
-    ] = None,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
+    data_root: DataRoot = DATA_ROOT,
+    annotations: MatchAnnotations = None,
     from_mlflow: Annotated[
         str | None, typer.Option(metavar="EXPERIMENT", help="Take the runs of this MLflow experiment.")
     ] = None,
     runs_dir: Annotated[
         Path, typer.Option(help="Where mlflow.db lies, unless MLFLOW_TRACKING_URI names a server.")
     ] = Path("runs"),
-    out: Annotated[Path | None, typer.Option(help="Write to this file in place of standard output.")] = None,
+    out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, metrics as fractions.")] = False,
 ) -> None:
     """Compare runs in one table: the best number of a column is bold, the second underlined.
@@ -66,7 +63,7 @@ def table(
 
         harness table --from-mlflow lvvis --format markdown
     """
-    from harness.cli.output import command, write
+    from harness.cli.output import command, show
     from harness.reports import certainty, tables
     from harness.reports.records import provenance, read_record
     from harness.reports.table_layout import Layout, read_layout
@@ -108,10 +105,7 @@ def table(
             records, format, published=published, corrected=corrected, color=color, layout=chosen, certainty=sure,
             notes=notes, provenance=provenance(records, command()),
         )  # fmt: skip
-    if out is None:
-        sys.stdout.write(text)
-    else:
-        write(out, text)
+    show(text, out)
 
 
 def _tell_unpublished(records: list[dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.options import DATA_ROOT, DataRoot
 from harness.cli.run import Precision
 from harness.errors import EXIT_INTERRUPTED, UserError, near
 
@@ -23,9 +24,7 @@ def train(
     dataset: Annotated[str, typer.Option(help="The set to train on: lvis, coco, ytvis2019, shapes, ...")],
     out: Annotated[Path, typer.Option(help="Folder of the training: checkpoints, log, weights.")],
     split: Annotated[str, typer.Option(help="Split to train on.")] = "train",
-    data_root: Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")] = Path(
-        "data"
-    ),
+    data_root: DataRoot = DATA_ROOT,
     checkpoint: Annotated[Path | None, typer.Option(help="Weights to start from; default: a new model.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with the settings.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting.")] = None,
@@ -99,7 +98,6 @@ def _train(
     plan: Plan, split: str, device: str, validation: Dataset | None, fresh: bool, is_tracked: bool
 ) -> Path | None:
     """Train in this process; the path of the weights, in the first process only."""
-    from harness import plugins
     from harness.run_folder import locked
     from harness.training.loop import remove_training
     from harness.training.loop import train as run_training
@@ -115,9 +113,8 @@ def _train(
             run_training(training, processes)
             return None
         record = {"model": plan.plugin.name, "dataset": plan.training_set.name, "split": split}
-        plugin = plugins.model(plan.plugin.name)
         with (
             locked(plan.folder),
-            Reporter(plan.folder, record, plugin, processes.device, validation, is_tracked) as reporter,
+            Reporter(plan.folder, record, plan.plugin, processes.device, validation, is_tracked) as reporter,
         ):
             return run_training(training, processes, reporter.show, reporter.validate)

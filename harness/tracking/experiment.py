@@ -13,6 +13,7 @@ from harness.errors import UserError, near
 from harness.reports.records import RunRecord
 from harness.tracking.calls import ONE_AT_A_TIME, brief_and_quiet, cause_of, reach_database
 from harness.tracking.credentials import redact, safe_uri
+from harness.tracking.mlflow import embedded_uri
 
 _RESULT = re.compile(r"A[PR]\w*")
 _CORRECTED = "corrected."
@@ -21,7 +22,7 @@ _PAGE = 1000
 
 def tracking_uri(runs_dir: Path) -> str:
     """The tracking store: what ``MLFLOW_TRACKING_URI`` names, else ``mlflow.db`` in ``runs_dir``."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_dir.resolve() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or embedded_uri(runs_dir)
 
 
 def records_of(experiment: str, runs_dir: Path) -> list[dict[str, Any]]:

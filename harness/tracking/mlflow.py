@@ -56,6 +56,11 @@ class _Logged(NamedTuple):
     is_resumed: bool
 
 
+def embedded_uri(runs_dir: Path) -> str:
+    """Address of the store that is used where ``MLFLOW_TRACKING_URI`` names none."""
+    return f"sqlite:///{runs_dir.resolve() / 'mlflow.db'}"
+
+
 class MlflowTracker:
     """Logs one run after another: `start`, `log_result`, `finish`.
 
@@ -67,7 +72,7 @@ class MlflowTracker:
 
     def __init__(self, runs_dir: Path, uri: str | None = None) -> None:
         runs_dir = runs_dir.resolve()
-        self._embedded = f"sqlite:///{runs_dir / 'mlflow.db'}"
+        self._embedded = embedded_uri(runs_dir)
         self._artifacts = (runs_dir / "mlartifacts").as_uri()
         self._uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or self._embedded
         self._is_lost = False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.types import Category, Image
+from harness.types import Category, Image, ModelPlugin
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -99,10 +99,9 @@ class Trainee(Protocol):
 
 
 @runtime_checkable
-class TrainablePlugin(Protocol):
+class TrainablePlugin(ModelPlugin, Protocol):
     """A model plugin that ``harness train`` can train."""
 
-    name: str
     TrainingConfig: type[BaseModel]
     """What is set about the model itself: its sizes, its weights to start from, its losses."""
 
