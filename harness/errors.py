@@ -27,6 +27,10 @@ class UserError(Exception):
         return f"{line}; {self.mend}" if self.mend else line
 
 
+class UnreadableFileError(UserError):
+    """What the harness has stored cannot be had as it was written: it is damaged, lost, or kept back by the system."""
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean "x"?`` or the list of known names, for use as a mend."""
     known = sorted(known)

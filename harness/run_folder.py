@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from harness import checksums
 from harness.engines.stages import StageUse
 from harness.errors import UserError
 
@@ -37,6 +38,7 @@ FILES = (
     SUBMISSION,
     "run.log",
     "mlflow.json",
+    checksums.FILE,
 )
 """What a fresh start removes besides the predictions: what runs write, and nothing else that lies in the folder."""
 
@@ -66,18 +68,11 @@ def content_digest(content: Mapping[str, Any]) -> str:
 
 
 def read_video_ids(folder: Path) -> VideoIds:
-    """Return the ids of a run's videos; raises `UserError` where ``folder`` is no run folder."""
-    path = folder / "videos.json"
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=VideoIds)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(
-            str(folder), "is not a run folder: it has no videos.json", "name one that a run wrote"
-        ) from error
-    except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
-    except msgspec.MsgspecError as error:
-        raise UserError(str(path), f"is damaged: {error}", "repeat its harness run") from error
+    """Return the ids of a run's videos; raises `UserError` where ``folder`` is no run folder, or damaged."""
+    ids = checksums.read_json(folder, "videos.json", VideoIds)
+    if ids is None:
+        raise UserError(str(folder), "is not a run folder: it has no videos.json", "name one that a run wrote")
+    return ids
 
 
 @contextmanager

@@ -1,0 +1,95 @@
+"""``SHA256SUMS`` of a run folder: what its files were when the run ended, so that no damage to them goes unseen.
+
+It has the format of the tool ``sha256sum``: ``sha256sum --check SHA256SUMS`` in the folder says the same. A run removes
+it before it changes any of the files and writes it last of all. Folders without it, of runs that have not ended and of
+earlier versions, are read as they are. Sums are against accidents; they are no signature.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from harness.durable import write_durably
+from harness.errors import UnreadableFileError
+
+FILE = "SHA256SUMS"
+SUMMED = (
+    "config.json",
+    "environment.json",
+    "failures.json",
+    "metrics.json",
+    "per_category.csv",
+    "table.md",
+    "videos.json",
+)
+"""Files that stay as the run has left them. Shards and match tables are not among them: they have sums of their own."""
+
+_MEND = "repeat its harness run"
+_LINE = re.compile(rb"([0-9a-f]{64})  ([\w.-]+)\n")
+_MOST_BYTES = 1 << 16
+
+T = TypeVar("T")
+
+
+def write_sums(folder: Path) -> None:
+    """Write the sums of those of `SUMMED` that the folder has; raises `UserError` where the disk refuses."""
+    found = {name: _bytes(folder / name) for name in SUMMED}
+    lines = [f"{_sum(data)}  {name}\n" for name, data in found.items() if data is not None]
+    write_durably(folder / FILE, "".join(lines).encode())
+
+
+def read_checked(folder: Path, name: str) -> bytes | None:
+    """Return the bytes of a file of a run folder, ``None`` where it is absent.
+
+    Raises `UnreadableFileError` where they are not those that the folder's sums are of.
+    """
+    data = _bytes(folder / name)  # before the sums, which a run that is repeated meanwhile removes first
+    sums = _bytes(folder / FILE) if data is not None and name in SUMMED else None
+    if data is None or sums is None:
+        return data
+    if parse(sums, str(folder / FILE)).get(name) != _sum(data):
+        raise UnreadableFileError(str(folder / name), f"is damaged: its checksum in {FILE} does not fit", _MEND)
+    return data
+
+
+def read_json(folder: Path, name: str, kind: type[T]) -> T | None:
+    """Return the content of a JSON file of a run folder, ``None`` where it is absent.
+
+    Raises `UnreadableFileError` like `read_checked`, and where the file does not hold a ``kind``.
+    """
+    data = read_checked(folder, name)
+    if data is None:
+        return None
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        raise UnreadableFileError(str(folder / name), f"is damaged: {error}", _MEND) from error
+
+
+def parse(data: bytes, where: str) -> dict[str, str]:
+    """Return sums in hexadecimal digits by file name, a plain one.
+
+    Raises `UnreadableFileError` for what `write_sums` never writes.
+    """
+    sums = {name.decode(): digest.decode() for digest, name in _LINE.findall(data[:_MOST_BYTES])}
+    if "".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode() != data:
+        raise UnreadableFileError(where, "is damaged: it is no list of checksums", _MEND)
+    return sums
+
+
+def _sum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UnreadableFileError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
