@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,8 +15,10 @@ import pyarrow.parquet as pq
 
 from harness import rle
 from harness.durable import write_durably
-from harness.errors import UserError
+from harness.errors import UnreadableFileError, UserError
 from harness.types import Rle, Track, Video
+
+log = logging.getLogger(__name__)
 
 FORMAT = "harness-predictions-1"
 """Version of the shard format; it changes with the columns or their meaning."""
@@ -42,7 +45,11 @@ _NO_DIGEST = b"0" * _DIGITS
 _UNLIMITED = 1 << 30
 _MOST_TRACKS, _MOST_BYTES = 1 << 20, 1 << 32
 """What a shard may claim to hold, far above any video's: a file of a few bytes can claim anything."""
-_MEND = "delete it and run again: its video is then computed anew"
+_MEND = "repeat its harness run: its video is computed anew"
+
+
+class DamagedShardError(UnreadableFileError):
+    """A shard is lost, or is not what was written: its video has to be computed anew."""
 
 
 class PredictionStore:
@@ -81,16 +88,41 @@ class PredictionStore:
     def read_table(self, video_id: int) -> pa.Table:
         """Return the shard of a video with the columns of `SCHEMA`; masks are a dictionary of distinct counts.
 
-        Raises `UserError` for a shard that is missing, damaged, or of another video or format.
+        Raises `DamagedShardError` for a shard that is missing, damaged, or of another video or format, and
+        `UnreadableFileError` for one that the system does not give.
         """
         path = self.path(video_id)
         try:
             data = path.read_bytes()
         except FileNotFoundError as error:
-            raise UserError(str(path), "is not there: the video has no predictions", "run again") from error
+            raise DamagedShardError(str(path), "is not there: the video has no predictions", _MEND) from error
         except OSError as error:
-            raise UserError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
+            what = f"cannot be read: {error.strerror or error}"
+            raise UnreadableFileError(str(path), what, "mend its permissions") from error
         return _checked(data, int(video_id), str(path))
+
+    def remove_damaged(self) -> list[int]:
+        """Check every shard and remove those that are damaged; return the ids of their videos.
+
+        Raises `UserError` where one cannot be read or removed.
+        """
+        removed = []
+        for video in sorted(self.done()):
+            try:
+                self.read_table(video)
+            except DamagedShardError as error:
+                log.warning("removed: %s", error)
+                self._remove(video)
+                removed.append(video)
+        return removed
+
+    def _remove(self, video_id: int) -> None:
+        path = self.path(video_id)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            what = f"is damaged and cannot be removed: {error.strerror or error}"
+            raise UserError(str(path), what, "mend its permissions") from error
 
 
 def tabulate(video: Video, tracks: Sequence[Track]) -> pa.Table:
@@ -189,28 +221,31 @@ def _shard(video: Video, table: pa.Table) -> bytes:
 def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
     at = data.rfind(_MARK) + len(_MARK)
     if at < len(_MARK):
-        raise UserError(path, "is truncated or not a shard of predictions", _MEND)
+        raise DamagedShardError(path, "is truncated or not a shard of predictions", _MEND)
     digest = hashlib.sha256(memoryview(data)[:at])
     digest.update(_NO_DIGEST)
     digest.update(memoryview(data)[at + _DIGITS :])
     if digest.hexdigest().encode() != data[at : at + _DIGITS]:
-        raise UserError(path, "is damaged: its checksum does not fit", _MEND)
+        raise DamagedShardError(path, "is damaged: its checksum does not fit", _MEND)
     try:
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=[_LEAF])
         metadata, schema = file.metadata.metadata or {}, file.schema_arrow
         if metadata.get(b"format") != FORMAT.encode() or not _has_columns(schema):
-            raise UserError(path, "is of another format", _MEND)
+            raise DamagedShardError(path, "is of another format", _MEND)
         if metadata.get(b"video_id") != str(video_id).encode():
-            raise UserError(path, f"holds video {metadata.get(b'video_id', b'?').decode(errors='replace')}", _MEND)
+            other = metadata.get(b"video_id", b"?").decode(errors="replace")
+            raise DamagedShardError(path, f"holds video {other}", _MEND)
         _refuse_claims(file.metadata, path)
         # one thread: scoring reads shards on all cores already
         table = file.read(use_threads=False)
         table.validate(full=True)  # places and indices are within bounds: kernels walk them without looking
         if any(table.column(name).null_count for name in SCHEMA.names):
-            raise UserError(path, "has tracks that lack a value", _MEND)
+            raise DamagedShardError(path, "has tracks that lack a value", _MEND)
         return table
-    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
-        raise UserError(path, f"is not a shard of predictions ({error})", _MEND) from error
+    except MemoryError as error:  # Arrow's, too: the shard need not be at fault
+        raise UnreadableFileError(path, "takes more memory than there is", "read it where there is more") from error
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise DamagedShardError(path, f"is not a shard of predictions ({error})", _MEND) from error
 
 
 def _has_columns(schema: Any) -> bool:
@@ -227,7 +262,7 @@ def _refuse_claims(metadata: Any, path: str) -> None:
     sizes = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     for value, limit in ((metadata.num_rows, _MOST_TRACKS), (sizes, _MOST_BYTES)):
         if not 0 <= value <= limit:
-            raise UserError(path, f"claims more than a shard holds ({value} where {limit} is the most)", _MEND)
+            raise DamagedShardError(path, f"claims more than a shard holds ({value} where {limit} is the most)", _MEND)
 
 
 def _is_id(stem: str) -> bool:
