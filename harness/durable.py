@@ -1,4 +1,7 @@
-"""Files that are there whole or not at all, even if the process is killed or the machine stops."""
+"""Files that are there whole or not at all, even if the process is killed or the machine stops.
+
+On a disk that is a temporary name, a flush and a rename; in an object store it is what one request gives.
+"""
 
 from __future__ import annotations
 
@@ -8,47 +11,83 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from harness.errors import UserError
+from harness.locations import Location, ObjectPath
 
 
 @contextmanager
-def durable(path: Path) -> Iterator[IO[bytes]]:
+def durable(path: Location) -> Iterator[IO[bytes]]:
     """Open a file for writing that takes the name ``path`` once the block has ended well.
 
     It is written under a temporary name in the same folder, flushed to the disk and renamed; then the folder is
-    flushed too. After an exception nothing is left. Raises `UserError` where the disk refuses (full, not permitted).
+    flushed too. An object is written to a temporary file of this machine first. After an exception nothing is left.
+    Raises `UserError` where the disk or the store refuses (full, not permitted).
     """
+    if isinstance(path, ObjectPath):
+        with _told(path), TemporaryDirectory(prefix="harness-") as folder:
+            whole = Path(folder) / path.name
+            with whole.open("wb") as file:
+                yield file
+            path.upload(whole)
+        return
+    assert isinstance(path, Path)
     # two machines of a cluster may have processes of the same number
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _flush_folder(path.parent)
-    except OSError as error:
-        what = f"cannot be written: {error.strerror or error}"
-        raise UserError(str(path), what, "make room there or permit writing, then repeat the command") from error
+        with _told(path):
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_durably(path: Path, data: bytes) -> None:
+@contextmanager
+def _told(path: Location) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = f"cannot be written: {error.strerror or error}"
+        raise UserError(str(path), what, "make room there or permit writing, then repeat the command") from error
+
+
+def write_durably(path: Location, data: bytes) -> None:
     """Write a whole file; see `durable`."""
+    if isinstance(path, ObjectPath):
+        with _told(path):
+            path.write(data)
+        return
     with durable(path) as file:
         file.write(data)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_unflushed(path: Location, data: bytes) -> None:
+    """Write a file whole or not at all, but do not wait for the disk: for what may be lost. Raises `OSError`."""
+    if isinstance(path, ObjectPath):
+        path.write(data)
+        return
+    assert isinstance(path, Path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Location, value: Any) -> None:
     """Write a value as JSON, the same bytes for the same value; see `durable`."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
     write_durably(path, text.encode() + b"\n")
 
 
-def discard_unfinished(folder: Path) -> None:
+def discard_unfinished(folder: Location) -> None:
     """Remove what a killed process left under temporary names; to be called by the only writer of a folder."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)

@@ -6,13 +6,13 @@ import io
 import shutil
 import zipfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import IO, cast
 
 import msgspec
 
 from harness.durable import durable
 from harness.errors import UserError
+from harness.locations import Location
 from harness.run_folder import PREDICTIONS, read_video_ids
 from harness.store import PredictionStore
 
@@ -21,7 +21,7 @@ _NEVER = (1980, 1, 1, 0, 0, 0)
 """The earliest time of a zip: the same predictions give the same bytes."""
 
 
-def export_results(run: Path, out: Path) -> int:
+def export_results(run: Location, out: Location) -> int:
     """Write the official results list of a run's videos; return the number of tracks.
 
     Raises `UserError` where ``run`` is no run folder, videos are missing, or ``out`` cannot be written.
@@ -31,7 +31,7 @@ def export_results(run: Path, out: Path) -> int:
     return write_results_file(store, out, videos)
 
 
-def write_results_file(store: PredictionStore, out: Path, videos: Iterable[int] | None = None) -> int:
+def write_results_file(store: PredictionStore, out: Location, videos: Iterable[int] | None = None) -> int:
     """Write tracks of a store as a results list, by video id and in order of prediction; return their number.
 
     One video is held at a time, whatever the size of the store.
@@ -40,7 +40,7 @@ def write_results_file(store: PredictionStore, out: Path, videos: Iterable[int] 
         return _write_list(store, sorted(store.done() if videos is None else videos), file)
 
 
-def write_submission(run: Path, out: Path) -> int:
+def write_submission(run: Location, out: Location) -> int:
     """Write the zip of a run with ``results.json`` at its top; return the number of tracks.
 
     Raises `UserError` where videos of the split are missing: a server would count them as failures of the model.
@@ -57,7 +57,7 @@ def write_submission(run: Path, out: Path) -> int:
         return _write_list(store, videos, text)
 
 
-def _refuse_missing(run: Path, store: PredictionStore, videos: Sequence[int]) -> None:
+def _refuse_missing(run: Location, store: PredictionStore, videos: Sequence[int]) -> None:
     missing = sorted(set(videos) - store.done())
     if missing:
         first = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")

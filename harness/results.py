@@ -7,11 +7,11 @@ import io
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from harness.durable import write_durably, write_json
 from harness.errors import UserError
+from harness.locations import Location
 from harness.scoring.match_table import FILE as MATCHES
 from harness.scoring.match_table import MatchTable, write_table
 from harness.scoring.protocols import named
@@ -75,7 +75,7 @@ def _undefined(protocol: str, reason: str) -> dict[str, Any]:
     }
 
 
-def write_results(folder: Path, record: Mapping[str, Any], scored: Scored) -> None:
+def write_results(folder: Location, record: Mapping[str, Any], scored: Scored) -> None:
     """Write the match table, ``per_category.csv``, ``table.md`` and, last, ``metrics.json``: with it all are there.
 
     What an earlier scoring wrote and this one has not is removed.

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -25,16 +24,18 @@ from harness.engines.recipe import Engine, EngineMaker, Recipe
 from harness.engines.stages import StageUse, together
 from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, UserError
 from harness.export import write_submission
+from harness.locations import Location, cache_folder
 from harness.provenance import environment, weights_digest
 from harness.results import score_predictions, write_results
-from harness.run_folder import FORMAT, SUBMISSION, Times, content_digest, locked, logged_to, remove_content
+from harness.run_folder import FORMAT, SUBMISSION, Times, content_digest, logged_to, remove_content, remove_tree
+from harness.run_lock import locked
 from harness.store import PredictionStore
 from harness.types import Dataset, LoadContext, ModelPlugin, Video
 
 log = logging.getLogger(__name__)
 
 SCRATCH = "scratch"
-"""Folder in the run's own where a model may keep what must outlive a killed process; see `ForesightedModel`."""
+"""Folder where a model may keep what must outlive a killed process; see `ForesightedModel`."""
 
 
 class Tracker(Protocol):
@@ -43,7 +44,7 @@ class Tracker(Protocol):
     def start(self, record: Mapping[str, Any], /) -> None: ...
 
     def log_result(
-        self, run_folder: Path, record: Mapping[str, Any], per_category: Sequence[Mapping[str, Any]], /
+        self, run_folder: Location, record: Mapping[str, Any], per_category: Sequence[Mapping[str, Any]], /
     ) -> None: ...
 
     def finish(self) -> list[str]: ...
@@ -56,7 +57,7 @@ class NullTracker:
         pass
 
     def log_result(
-        self, run_folder: Path, record: Mapping[str, Any], per_category: Sequence[Mapping[str, Any]], /
+        self, run_folder: Location, record: Mapping[str, Any], per_category: Sequence[Mapping[str, Any]], /
     ) -> None:
         pass
 
@@ -74,7 +75,7 @@ class Run:
     plugin: ModelPlugin
     config: BaseModel
     dataset: Dataset
-    runs_dir: Path
+    runs_dir: Location
     device: str = "cpu"
     precision: str = "fp32"
     checkpoint: Path | None = None
@@ -106,10 +107,17 @@ class Run:
         return content_digest(self.content)
 
     @cached_property
-    def folder(self) -> Path:
+    def folder(self) -> Location:
         """Where everything of the run lies."""
         names = (self.plugin.name, self.dataset.name, self.dataset.split, self.digest[:8])
         return self.runs_dir / "-".join(re.sub(r"[^\w.+-]", "_", name) for name in names)
+
+    @property
+    def scratch(self) -> Path:
+        """Where its model may keep files of its own while it works: on this machine, whatever the run folder is."""
+        if isinstance(self.folder, Path):
+            return self.folder / SCRATCH
+        return cache_folder(SCRATCH) / re.sub(r"[^\w.+-]", "_", str(self.folder))
 
     @cached_property
     def weights(self) -> Path | None:
@@ -160,7 +168,12 @@ def execute(
     with closing(engine(run.recipe, run.store, progress)) as made:
         if fresh or _pending(run):
             made.load()
-        with locked(run.folder):
+        with locked(run.folder) as check:
+
+            def notice(event: Event) -> None:
+                check()
+                on_event(event)
+
             if fresh:
                 remove_content(run.folder)
                 _remove_scratch(run)
@@ -173,7 +186,7 @@ def execute(
                 warnings: list[str] = []
                 try:
                     with written(progress, run.folder):
-                        failed = _predict(run, made, progress, on_event)
+                        failed = _predict(run, made, progress, notice)
                         made.close()  # scoring needs no workers, and may need their memory
                         discard_unfinished(run.store.folder)  # of workers that were killed
                         outcome = _conclude(run, failed, tracker, strict)
@@ -222,7 +235,7 @@ def _predict(run: Run, engine: Engine, progress: Progress, on_event: Callable[[E
     progress.expect(pending)
     began = time.perf_counter()
     try:
-        for event in engine.run(pending, run.folder / SCRATCH) if pending else ():
+        for event in engine.run(pending, run.scratch) if pending else ():
             if event.kind == "done":
                 log.info("video %s: %s tracks, %.3f s", event.video_id, event.tracks, event.seconds)
                 seconds[str(event.video_id)] = round(event.seconds, 6)
@@ -243,13 +256,10 @@ def _predict(run: Run, engine: Engine, progress: Progress, on_event: Callable[[E
 
 
 def _remove_scratch(run: Run) -> None:
-    path = run.folder / SCRATCH
     try:
-        shutil.rmtree(path)
-    except FileNotFoundError:
-        pass
+        remove_tree(run.scratch)
     except OSError as error:
-        raise UserError(str(path), f"cannot be removed: {error.strerror}", "mend its permissions") from error
+        raise UserError(str(run.scratch), f"cannot be removed: {error.strerror}", "mend its permissions") from error
 
 
 def _failure(event: Event) -> dict[str, Any]:

@@ -1,13 +1,12 @@
-"""A run's folder: which files it holds, who may write to it, and which videos it is about."""
+"""A run's folder: which files it holds, which videos it is about, and its log."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
-import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ import msgspec
 from harness import checksums
 from harness.engines.stages import StageUse
 from harness.errors import UserError
+from harness.locations import Location, ObjectPath
 
 FORMAT = 1
 """Version of the files in a run folder."""
@@ -41,8 +41,7 @@ FILES = (
     checksums.FILE,
 )
 """What a fresh start removes besides the predictions: what runs write, and nothing else that lies in the folder."""
-
-_LOCK = "run.lock"
+_LOG_SECONDS = 10.0
 
 
 class VideoIds(msgspec.Struct, frozen=True):
@@ -67,7 +66,7 @@ def content_digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_video_ids(folder: Path) -> VideoIds:
+def read_video_ids(folder: Location) -> VideoIds:
     """Return the ids of a run's videos; raises `UserError` where ``folder`` is no run folder, or damaged."""
     ids = checksums.read_json(folder, "videos.json", VideoIds)
     if ids is None:
@@ -75,66 +74,26 @@ def read_video_ids(folder: Path) -> VideoIds:
     return ids
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Make the folder and keep other processes from running it; raises `UserError` where another one does.
-
-    The lock is the operating system's: it ends with the process that holds it, however that ends.
-    """
-    path = folder / _LOCK
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # no link: the folder may come from elsewhere, and what the lock's name leads to is emptied
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    except OSError as error:
-        raise UserError(str(folder), f"cannot be written: {error.strerror}", "name another --runs-dir") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-            what = f"is being run by process {holder}"
-            raise UserError(str(folder), what, "wait for it, stop it, or name another --runs-dir") from error
-        with suppress(OSError):  # a full disk: the lock holds without the number, and what must be kept will say it
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether a process runs the folder, as far as this machine can tell: some network file systems keep locks apart.
-
-    A run that starts in the very moment of the question may be refused; do not ask without need.
-    """
-    try:
-        descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # this file system has no locks
-        return False
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def remove_content(folder: Path) -> None:
+def remove_content(folder: Location) -> None:
     """Remove what earlier runs wrote; the lock stays, and so do files of others."""
     try:
-        if (folder / PREDICTIONS).is_dir():
-            shutil.rmtree(folder / PREDICTIONS)
+        remove_tree(folder / PREDICTIONS)
         for name in FILES:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(str(folder), f"cannot be removed: {error.strerror}", "mend its permissions") from error
 
 
-class _Log(logging.FileHandler):
+def remove_tree(folder: Location) -> None:
+    """Remove a folder with all that is in it, if it is there. Raises `OSError`."""
+    if isinstance(folder, ObjectPath):
+        folder.remove_tree()
+        return
+    with suppress(FileNotFoundError):
+        shutil.rmtree(str(folder))
+
+
+class _FileLog(logging.FileHandler):
     """A log that gives way on a full disk: the files that must be kept report it, once and in one line."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
@@ -145,15 +104,39 @@ class _Log(logging.FileHandler):
             super().close()
 
 
+class _ObjectLog(logging.Handler):
+    """A log in an object, which cannot be appended to: it is kept here and written whole, at most every ten seconds.
+
+    A process that is killed takes the last seconds with it.
+    """
+
+    def __init__(self, path: ObjectPath) -> None:
+        super().__init__()
+        self._path, self._written = path, time.monotonic()
+        self._lines: list[bytes] = []
+        with suppress(FileNotFoundError):
+            self._lines.append(path.read_bytes())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self._lines.append(self.format(record).encode() + b"\n")
+        if time.monotonic() - self._written > _LOG_SECONDS:
+            self._put()
+
+    def close(self) -> None:
+        self._put()
+        super().close()
+
+    def _put(self) -> None:
+        with suppress(OSError):
+            self._path.write(b"".join(self._lines))
+        self._written = time.monotonic()
+
+
 @contextmanager
-def logged_to(path: Path) -> Iterator[None]:
+def logged_to(path: Location) -> Iterator[None]:
     """Append what the harness logs, and Python's warnings, to a file; raises `UserError` where it cannot be opened."""
-    if path.is_symlink():
-        raise UserError(str(path), "is a link, which is not written through", "remove it")
-    try:
-        handler = _Log(path, encoding="utf-8")
-    except OSError as error:
-        raise UserError(str(path), f"cannot be written: {error.strerror}", "make room or permit writing") from error
+    handler = _handler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("harness", "py.warnings")]
     levels = [logger.level for logger in loggers]
@@ -169,3 +152,15 @@ def logged_to(path: Path) -> Iterator[None]:
             logger.setLevel(level)
         logging.captureWarnings(False)
         handler.close()
+
+
+def _handler(path: Location) -> logging.Handler:
+    try:
+        if isinstance(path, ObjectPath):
+            return _ObjectLog(path)
+        assert isinstance(path, Path)
+        if path.is_symlink():
+            raise UserError(str(path), "is a link, which is not written through", "remove it")
+        return _FileLog(path, encoding="utf-8")
+    except OSError as error:
+        raise UserError(str(path), f"cannot be written: {error.strerror}", "make room or permit writing") from error

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 from harness import rle
 from harness.durable import write_durably
 from harness.errors import UnreadableFileError, UserError
+from harness.locations import Location
 from harness.types import Rle, Track, Video
 
 log = logging.getLogger(__name__)
@@ -55,16 +55,20 @@ class DamagedShardError(UnreadableFileError):
 class PredictionStore:
     """The shards ``<video id>.parquet`` of a folder, which is made with the first shard."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: Location) -> None:
+        self.folder = folder
 
-    def path(self, video_id: int) -> Path:
+    def path(self, video_id: int) -> Location:
         """Where the shard of a video lies."""
         return self.folder / f"{int(video_id)}.parquet"
 
     def done(self) -> set[int]:
-        """Ids of the videos that have a shard."""
-        return {int(p.stem) for p in self.folder.glob("*.parquet") if _is_id(p.stem)}
+        """Ids of the videos that have a shard; raises `UserError` where the store does not answer."""
+        try:
+            return {int(p.stem) for p in self.folder.glob("*.parquet") if _is_id(p.stem)}
+        except OSError as error:
+            mend = "check its name, its permissions and the environment with the credentials"
+            raise UserError(str(self.folder), f"cannot be read: {error.strerror}", mend) from error
 
     def write_video(self, video: Video, tracks: Sequence[Track]) -> None:
         """Write the shard of a video, durably and at once or not at all; an older one is replaced.

@@ -13,7 +13,7 @@ from small_runs import SmallModel, make_dataset, make_run
 
 from harness.errors import UserError
 from harness.run import execute
-from harness.run_folder import locked
+from harness.run_lock import locked
 
 
 def interrupting(at: int) -> SmallModel:
@@ -137,7 +137,7 @@ def test_the_limit_of_a_run_is_part_of_what_it_is(tmp_path: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from harness.run_folder import locked
+from harness.run_lock import locked
 with locked(Path(sys.argv[1])):
     print("locked", flush=True)
     sys.stdin.readline()

@@ -98,7 +98,7 @@ def _train(
     plan: Plan, split: str, device: str, validation: Dataset | None, fresh: bool, is_tracked: bool
 ) -> Path | None:
     """Train in this process; the path of the weights, in the first process only."""
-    from harness.run_folder import locked
+    from harness.run_lock import locked
     from harness.training.loop import remove_training
     from harness.training.loop import train as run_training
     from harness.training.processes import joined

@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from harness.durable import write_unflushed
+from harness.locations import Location, ObjectPath
 from harness.types import Video
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class Progress:
 
 
 @contextmanager
-def written(progress: Progress, folder: Path) -> Iterator[None]:
+def written(progress: Progress, folder: Location) -> Iterator[None]:
     """Keep ``progress.json`` in a folder up to date, at most once a second, from a thread of its own.
 
     It is for watching only: where it cannot be written, the run goes on without it.
@@ -180,20 +181,15 @@ def written(progress: Progress, folder: Path) -> Iterator[None]:
         _write(folder / FILE, progress.snapshot())
 
 
-def _keep(progress: Progress, path: Path, over: threading.Event) -> None:
+def _keep(progress: Progress, path: Location, over: threading.Event) -> None:
     seen, beat = progress.changes, time.monotonic()
-    while not over.wait(_LOOK_SECONDS):
+    pause = BEAT_SECONDS if isinstance(path, ObjectPath) else _LOOK_SECONDS  # stores charge by the request
+    while not over.wait(pause):
         if progress.changes != seen or time.monotonic() - beat >= BEAT_SECONDS:
             seen, beat = progress.changes, time.monotonic()
             _write(path, progress.snapshot())
 
 
-def _write(path: Path, snapshot: Snapshot) -> None:
-    """Whole or not at all, but not flushed to the disk: nothing is lost with it."""
-    temporary = path.with_name(f".{path.name}.tmp")
+def _write(path: Location, snapshot: Snapshot) -> None:
     with suppress(OSError):
-        try:
-            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(snapshot), indent=1) + b"\n")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_unflushed(path, msgspec.json.format(msgspec.json.encode(snapshot), indent=1) + b"\n")

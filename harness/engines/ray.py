@@ -22,6 +22,7 @@ from harness.engines.progress import Progress
 from harness.engines.recipe import Recipe
 from harness.engines.worker import Worker, packed
 from harness.errors import UserError
+from harness.locations import Location
 from harness.store import PredictionStore
 from harness.types import Video
 
@@ -89,7 +90,7 @@ class Actors:
 
     def __init__(self, recipe: Recipe, store: PredictionStore, wanted: Wanted) -> None:
         self.devices: Sequence[str] = ()
-        self._recipe, self._store = recipe, PredictionStore(Path(store.folder).absolute())
+        self._recipe, self._store = recipe, PredictionStore(store.folder.absolute())
         self._wanted = wanted
         self._probe = Probe(self._store.folder / f".probe.{os.getpid()}.tmp", secrets.token_hex(16))
         self._actors: dict[int, Any] = {}
@@ -181,7 +182,7 @@ class Actors:
 class Probe:
     """A file with a random word in it: who finds it where the driver has put it sees the driver's file system."""
 
-    path: Path
+    path: Location
     word: str
 
     def write(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from harness.engines.progress import BEAT_SECONDS, FILE, Snapshot
-from harness.run_folder import PREDICTIONS, is_locked, read_video_ids
+from harness.locations import Location
+from harness.run_folder import PREDICTIONS, read_video_ids
+from harness.run_lock import is_locked
 from harness.store import PredictionStore
 
 T = TypeVar("T")
@@ -85,7 +86,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def read_status(folder: Path) -> Status:
+def read_status(folder: Location) -> Status:
     """Read how far a run is; raises `UserError` where ``folder`` is no run folder."""
     ids = set(read_video_ids(folder).run)
     session = _read(folder / FILE, Snapshot)
@@ -98,7 +99,7 @@ def read_status(folder: Path) -> Status:
 
 
 def _state(
-    folder: Path, session: Snapshot | None, silent: float | None, is_done: bool
+    folder: Location, session: Snapshot | None, silent: float | None, is_done: bool
 ) -> Literal["running", "complete", "incomplete", "stopped", "dead"]:
     if session is not None and session.state == "running":
         # the clocks of two machines may differ a little
@@ -115,7 +116,7 @@ def _state(
     return "dead"
 
 
-def _read(path: Path, kind: type[T]) -> T | None:
+def _read(path: Location, kind: type[T]) -> T | None:
     """A file that is nice to have: ``None`` where it is absent or damaged."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from harness.durable import write_json
+from harness.locations import Location, location
 from harness.tracking.calls import ONE_AT_A_TIME, brief_and_quiet, cause_of, reach_database
 from harness.tracking.credentials import redact, safe_uri
 from harness.tracking.fields import flat, legal, result_metrics, result_tags, tags_of
@@ -29,7 +30,7 @@ ARTIFACTS = (
     "timings.json",
     "failures.json",
 )
-"""Files of the run folder that are logged, those of them that exist."""
+"""Files of the run folder that are logged, those of them that exist: all are text."""
 
 LINK = "mlflow.json"
 """File of a run folder that holds a `Link`."""
@@ -96,7 +97,7 @@ class MlflowTracker:
         self._attempt(lambda: self._start(record))
 
     def log_result(
-        self, run_folder: Path, record: Mapping[str, Any], per_category: Sequence[Mapping[str, Any]]
+        self, run_folder: Location, record: Mapping[str, Any], per_category: Sequence[Mapping[str, Any]]
     ) -> None:
         """Log the metrics of ``record`` (what ``metrics.json`` holds) in one batch, and the files of the run folder.
 
@@ -139,7 +140,7 @@ class MlflowTracker:
     def _start(self, record: Mapping[str, Any]) -> None:
         from mlflow import MlflowClient
 
-        folder = Path(record["folder"])
+        folder = location(record["folder"])
         reach_database(self._uri)
         client = MlflowClient(tracking_uri=self._uri)
         logged = self._logged = self._resume(client, folder) or self._create(client, folder, record)
@@ -150,7 +151,7 @@ class MlflowTracker:
         self._system_metrics = SystemMetrics(self._log_system_metrics)
         self._system_metrics.start()
 
-    def _resume(self, client: Any, folder: Path) -> _Logged | None:
+    def _resume(self, client: Any, folder: Location) -> _Logged | None:
         from mlflow.exceptions import MlflowException
 
         link = self._read_link(folder)
@@ -167,7 +168,7 @@ class MlflowTracker:
         client.update_run(link.run_id, status="RUNNING")
         return _Logged(client, link.run_id, run.info.start_time, is_resumed=True)
 
-    def _read_link(self, folder: Path) -> Link | None:
+    def _read_link(self, folder: Location) -> Link | None:
         path = folder / LINK
         if not path.exists():
             return None
@@ -177,7 +178,7 @@ class MlflowTracker:
             self._warnings.append(f"{path}: is not a record of an MLflow run; a new MLflow run was started")
             return None
 
-    def _create(self, client: Any, folder: Path, record: Mapping[str, Any]) -> _Logged:
+    def _create(self, client: Any, folder: Location, record: Mapping[str, Any]) -> _Logged:
         experiment_id = self._experiment(client, str(record["dataset"]))
         name = f"{record['model']}-{folder.name.rpartition('-')[2]}"
         run = client.create_run(experiment_id, run_name=name)
@@ -229,7 +230,7 @@ class MlflowTracker:
         self._attempt(log)
 
     def _log_result(
-        self, run_folder: Path, record: Mapping[str, Any], per_category: Sequence[Mapping[str, Any]]
+        self, run_folder: Location, record: Mapping[str, Any], per_category: Sequence[Mapping[str, Any]]
     ) -> None:
         if self._logged is None:
             return
@@ -238,7 +239,7 @@ class MlflowTracker:
         self._log_tags(self._logged, result_tags(record) | _description(run_folder))
         for name in ARTIFACTS:
             if (run_folder / name).is_file():
-                client.log_artifact(run_id, str(run_folder / name))
+                client.log_text(run_id, (run_folder / name).read_bytes().decode(), name)
         if per_category:
             # The form of MLflow's `log_table`, which would append to the table of a run that is logged again.
             columns = list(per_category[0])
@@ -281,11 +282,11 @@ def _dataset_input(record: Mapping[str, Any], config: Mapping[str, Any]) -> Any:
     return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "evaluation")])
 
 
-def _description(run_folder: Path) -> dict[str, str]:
+def _description(run_folder: Location) -> dict[str, str]:
     """The table of the run as what MLflow shows on top of the run's page, in Markdown."""
     path = run_folder / _DESCRIPTION
-    return {"mlflow.note.content": path.read_text(encoding="utf-8")} if path.is_file() else {}
+    return {"mlflow.note.content": path.read_bytes().decode()} if path.is_file() else {}
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Location) -> dict[str, Any]:
     return msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if path.exists() else {}

@@ -19,7 +19,7 @@ from harness.engines.progress import FILE, Progress, Snapshot, written
 from harness.engines.status import read_status
 from harness.errors import UserError
 from harness.run import Run, execute
-from harness.run_folder import locked
+from harness.run_lock import locked
 
 
 def finished(tmp_path: Path, **options: Any) -> Run:

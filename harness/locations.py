@@ -1,0 +1,265 @@
+"""Where run folders lie: on a disk, or in an object store that a URL names (``s3://bucket/runs``, ``gs://bucket/runs``)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol, Self
+from urllib.parse import urlsplit
+
+from harness.errors import UserError, near
+
+EXTRAS = {"s3": "s3", "gs": "gcs"}
+"""Object stores by the protocol of their URLs, with the extra of this package that each needs."""
+
+_NUMBERS = ((FileNotFoundError, errno.ENOENT), (PermissionError, errno.EACCES), (FileExistsError, errno.EEXIST))
+
+
+class Location(Protocol):
+    """A file or folder: a `pathlib.Path` or an `ObjectPath`. These are the ways to it that both have.
+
+    They raise `OSError`. To write, see `harness.durable`.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def stem(self) -> str: ...
+    @property
+    def suffix(self) -> str: ...
+    @property
+    def parent(self) -> Self: ...
+    def __truediv__(self, name: str, /) -> Self: ...
+    def with_name(self, name: str, /) -> Self: ...
+    def relative_to(self, other: Self, /) -> PurePosixPath | Path: ...
+    def absolute(self) -> Self: ...
+    def resolve(self) -> Self: ...
+    def exists(self) -> bool: ...
+    def is_file(self) -> bool: ...
+    def is_dir(self) -> bool: ...
+    def glob(self, pattern: str, /) -> Iterator[Self]: ...
+    def rglob(self, pattern: str, /) -> Iterator[Self]: ...
+    def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None: ...
+    def read_bytes(self) -> bytes: ...
+    def unlink(self, missing_ok: bool = False) -> None: ...
+
+
+def location(text: str | Path) -> Location:
+    """The location that a user names: a URL of an object store, or else a path.
+
+    Raises `UserError` for URLs of other kinds, without a bucket, or whose extra is not installed.
+    """
+    protocol, mark, rest = str(text).partition("://")
+    if not mark or isinstance(text, Path):
+        return Path(text)
+    if protocol not in EXTRAS:
+        raise UserError(str(text), f'"{protocol}" is no object store', near(protocol, EXTRAS))
+    if urlsplit(str(text)).query or "@" in rest.partition("/")[0]:
+        mend = "what a store needs to be reached comes through its usual environment variables and files"
+        raise UserError(f"{protocol}://", "takes a bucket and a path only", mend)
+    if not rest.partition("/")[0]:
+        raise UserError(str(text), "names no bucket", f"for example {protocol}://bucket/runs")
+    return ObjectPath(str(text))
+
+
+class ObjectPath:
+    """An object of a store, or the folder that a common beginning of names makes; see `Location`.
+
+    An object is there whole or not at all, and readers see the old one or the new one, because that is what one request
+    to the store gives. Nothing is cached: every question goes to the store.
+    """
+
+    __slots__ = ("_path", "protocol")
+
+    def __init__(self, url: str) -> None:
+        self.protocol, _, path = url.partition("://")
+        self._path = PurePosixPath(path)
+
+    @property
+    def name(self) -> str:
+        return self._path.name
+
+    @property
+    def stem(self) -> str:
+        return self._path.stem
+
+    @property
+    def suffix(self) -> str:
+        return self._path.suffix
+
+    @property
+    def parent(self) -> Self:
+        return self._at(self._path.parent)
+
+    @property
+    def key(self) -> str:
+        """Bucket and name, as fsspec takes them."""
+        return str(self._path)
+
+    def __truediv__(self, name: str) -> Self:
+        return self._at(self._path / name)
+
+    def with_name(self, name: str) -> Self:
+        return self._at(self._path.with_name(name))
+
+    def relative_to(self, other: Self) -> PurePosixPath:
+        return self._path.relative_to(other._path)
+
+    def absolute(self) -> Self:
+        return self
+
+    def resolve(self) -> Self:
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.protocol}://{self._path}"
+
+    def __repr__(self) -> str:
+        return f"ObjectPath({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectPath) and str(self) == str(other)
+
+    def __lt__(self, other: Self) -> bool:
+        return str(self) < str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __reduce__(self) -> tuple[type[ObjectPath], tuple[str]]:
+        return ObjectPath, (str(self),)
+
+    def exists(self) -> bool:
+        """Whether there is an object or folder of this name."""
+        with self._store() as store:
+            return bool(store.exists(self.key))
+
+    def is_file(self) -> bool:
+        """Whether there is an object of this name."""
+        with self._store() as store:
+            return bool(store.isfile(self.key))
+
+    def is_dir(self) -> bool:
+        """Whether there are objects below this name."""
+        with self._store() as store:
+            return bool(store.isdir(self.key))
+
+    def glob(self, pattern: str) -> Iterator[Self]:
+        """Objects and folders right in this folder whose name matches."""
+        with self._store() as store:
+            try:
+                found = [PurePosixPath(name) for name in store.ls(self.key, detail=False)]
+            except FileNotFoundError:
+                found = []
+        return (self._at(path) for path in sorted(found) if path != self._path and fnmatchcase(path.name, pattern))
+
+    def rglob(self, pattern: str) -> Iterator[Self]:
+        """Objects at any depth whose name matches."""
+        with self._store() as store:
+            found = [PurePosixPath(name) for name in store.find(self.key)]
+        return (self._at(path) for path in found if fnmatchcase(path.name, pattern))
+
+    def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
+        """Folders need not be made: names are enough."""
+
+    def read_bytes(self) -> bytes:
+        with self._store() as store:
+            return bytes(store.cat_file(self.key))
+
+    def write(self, data: bytes) -> None:
+        """Put an object in place of whatever had its name."""
+        with self._store() as store:
+            store.pipe_file(self.key, data)
+
+    def create(self, data: bytes) -> None:
+        """Put an object where there is none; of several who try, one succeeds. Raises `FileExistsError`."""
+        with self._store() as store:
+            store.pipe_file(self.key, data, mode="create")
+
+    def upload(self, file: Path) -> None:
+        """Put a file of any size in place of whatever had its name; it is there once it has arrived whole."""
+        with self._store() as store:
+            store.put_file(str(file), self.key)
+
+    def download(self, file: Path) -> None:
+        """Copy the object to a file."""
+        with self._store() as store:
+            store.get_file(self.key, str(file))
+
+    def modified(self) -> float:
+        """When the object was written, by the store's clock, in seconds since 1970."""
+        with self._store() as store:
+            return float(store.modified(self.key).timestamp())
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        with self._store() as store:
+            if missing_ok and not store.exists(self.key):
+                return
+            store.rm_file(self.key)
+
+    def remove_tree(self) -> None:
+        """Remove all objects below this name."""
+        with self._store() as store:
+            found = store.find(self.key)
+            if found:
+                store.rm(found)
+
+    def _at(self, path: PurePosixPath) -> Self:
+        return type(self)(f"{self.protocol}://{path}")
+
+    @contextmanager
+    def _store(self) -> Iterator[Any]:
+        """The file system; what it raises becomes an `OSError` with a number and one line."""
+        try:
+            yield _file_system(self.protocol, os.getpid())
+        except UserError:
+            raise
+        except OSError as error:
+            if error.strerror:
+                raise
+            number = next((number for kind, number in _NUMBERS if isinstance(error, kind)), errno.EIO)
+            raise OSError(number, _line(error), str(self)) from error
+        # The clients of stores have exceptions of their own: no credentials, no connection, an odd answer.
+        except Exception as error:
+            raise OSError(errno.EIO, _line(error), str(self)) from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@cache
+def _file_system(protocol: str, process: int) -> Any:
+    """The one client of a process for a kind of store: its threads share it; it is no use to a forked child."""
+    try:
+        import fsspec
+
+        return fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True)
+    except ImportError as error:
+        mend = f'pip install "ovvis-harness[{EXTRAS[protocol]}]"'
+        raise UserError(f"{protocol}://", f"needs a package that is not installed ({error})", mend) from error
+
+
+def cache_folder(name: str) -> Path:
+    """A folder of this user and machine for what can be made again: below ``XDG_CACHE_HOME``, ``~/.cache`` if unset."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "ovvis-harness" / name
+
+
+@contextmanager
+def local_copy(path: Location) -> Iterator[Path]:
+    """A file of this machine with the content of a location: itself, or a temporary copy. Raises `OSError`."""
+    if not isinstance(path, ObjectPath):
+        yield Path(str(path))
+        return
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="harness-") as folder:
+        file = Path(folder) / path.name
+        path.download(file)
+        yield file

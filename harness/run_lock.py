@@ -1,0 +1,259 @@
+"""Who runs a run folder: one process at a time.
+
+On a disk the lock is the operating system's, which ends with the process that holds it. An object store knows no such
+lock: there a process holds a lease, which it renews for as long as it lives.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import UserError
+from harness.locations import Location, ObjectPath
+
+log = logging.getLogger(__name__)
+
+_LOCK = "run.lock"
+LEASE_SECONDS = 30.0
+"""After so long without a renewal the holder of a lease is taken for dead."""
+_RENEW_SECONDS = LEASE_SECONDS / 4
+
+
+@contextmanager
+def locked(folder: Location) -> Iterator[Callable[[], None]]:
+    """Make the folder and keep other processes from running it; raises `UserError` where another one does.
+
+    What it yields raises `UserError` once the lock has been lost, which a lease can be: to a network that fails.
+    """
+    if isinstance(folder, ObjectPath):
+        with _leased(folder) as check:
+            yield check
+        return
+    assert isinstance(folder, Path)
+    with _file_locked(folder):
+        yield lambda: None
+
+
+def is_locked(folder: Location) -> bool:
+    """Whether a process runs the folder, as far as this machine can tell: some network file systems keep locks apart.
+
+    A run that starts in the very moment of the question may be refused; do not ask without need.
+    """
+    if isinstance(folder, ObjectPath):
+        with suppress(OSError):
+            for last in _leases(folder)[-1:]:
+                holder = _read(last)
+                return holder is not None and holder.held and _age(last) < LEASE_SECONDS
+        return False
+    return _is_file_locked(Path(str(folder)))
+
+
+@contextmanager
+def _file_locked(folder: Path) -> Iterator[None]:
+    path = folder / _LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # no link: the folder may come from elsewhere, and what the lock's name leads to is emptied
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise UserError(str(folder), f"cannot be written: {error.strerror}", "name another --runs-dir") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            what = f"is being run by process {holder}"
+            raise UserError(str(folder), what, "wait for it, stop it, or name another --runs-dir") from error
+        with suppress(OSError):  # a full disk: the lock holds without the number, and what must be kept will say it
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_file_locked(folder: Path) -> bool:
+    try:
+        descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # this file system has no locks
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+class _Holder(msgspec.Struct, frozen=True):
+    """Content of a lease: who holds it. ``beat`` counts the renewals; a lease that was given back is not ``held``."""
+
+    host: str
+    pid: int
+    word: str
+    beat: int = 0
+    held: bool = True
+
+
+@contextmanager
+def _leased(folder: ObjectPath) -> Iterator[Callable[[], None]]:
+    """Hold the lease ``run.lock.<number>`` with the highest number.
+
+    Who wants the folder makes the next number, which the store lets only one process do, and may do so once the lease
+    with the last one was given back or has run out by the store's own clock. Who sees a number higher than its own has
+    lost the folder. So no lease is ever taken from a holder by writing to it.
+    """
+    try:
+        lease = _Lease(folder, _next_number(folder))
+    except OSError as error:
+        mend = "check its name, and the environment with the credentials; or name another --runs-dir"
+        raise UserError(str(folder), f"cannot be written: {error.strerror}", mend) from error
+    with lease.kept():
+        yield lease.check
+
+
+def _next_number(folder: ObjectPath) -> int:
+    """Wait until the last lease is free, unless it is renewed; return the number that follows it."""
+    leases = _leases(folder)
+    if not leases:
+        return 1
+    last, first = leases[-1], None
+    while (holder := _read(last)) is not None and holder.held and not _is_gone(holder):
+        left = LEASE_SECONDS - _age(last)
+        if left <= 0:
+            break
+        if first is None:
+            first = holder
+            log.warning("%s: process %s on %s has it, or has died: waiting up to %.0f s to see which",
+                        folder, holder.pid, _name(holder), left)  # fmt: skip
+        if holder.beat != first.beat:
+            _refuse(folder, holder)
+        time.sleep(min(left, 1.0))
+    return _number(last) + 1
+
+
+def _refuse(folder: ObjectPath, holder: _Holder | None) -> None:
+    who = "another process" if holder is None else f"process {holder.pid} on {_name(holder)}"
+    raise UserError(str(folder), f"is being run by {who}", "wait for it, stop it, or name another --runs-dir")
+
+
+class _Lease:
+    """A lease from when it is made until it is given back. Raises `UserError` where somebody else was quicker."""
+
+    def __init__(self, folder: ObjectPath, number: int) -> None:
+        self._folder, self._path = folder, folder / f"{_LOCK}.{number}"
+        self._holder = _Holder(_here(), os.getpid(), secrets.token_hex(8))
+        self._over, self._is_lost = threading.Event(), False
+        try:
+            self._path.create(msgspec.json.encode(self._holder))
+        except FileExistsError:
+            _refuse(folder, _read(self._path))
+        for older in _leases(folder):
+            if _number(older) < number:
+                older.unlink(missing_ok=True)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Renew the lease from a thread until the block ends, then give it back."""
+        thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join()
+            with suppress(OSError):  # it runs out by itself
+                if not self._is_lost:
+                    self._put(held=False)
+
+    def check(self) -> None:
+        """Raise `UserError` once another process may have the folder."""
+        if self._is_lost:
+            what = "was taken over by another process while this one did not reach it"
+            raise UserError(str(self._folder), what, "see harness status; repeat the command if nobody runs it")
+
+    def _keep(self) -> None:
+        renewed = time.monotonic()
+        while not self._is_lost and not self._over.wait(_RENEW_SECONDS):
+            try:
+                last = _leases(self._folder)
+                mine = _read(self._path)
+                self._is_lost = not last or last[-1] != self._path or mine is None or mine.word != self._holder.word
+                if not self._is_lost:
+                    self._put(held=True)
+                    renewed = time.monotonic()
+            except OSError as error:
+                log.warning("the lease of %s cannot be renewed: %s", self._folder, error.strerror)
+                self._is_lost = time.monotonic() - renewed > LEASE_SECONDS
+
+    def _put(self, held: bool) -> None:
+        self._holder = msgspec.structs.replace(self._holder, beat=self._holder.beat + 1, held=held)
+        self._path.write(msgspec.json.encode(self._holder))
+
+
+def _leases(folder: ObjectPath) -> list[ObjectPath]:
+    """The leases of a folder by ascending number."""
+    found = [path for path in folder.glob(f"{_LOCK}.*") if path.name.removeprefix(f"{_LOCK}.").isdecimal()]
+    return sorted(found, key=_number)
+
+
+def _number(lease: ObjectPath) -> int:
+    return int(lease.name.removeprefix(f"{_LOCK}."))
+
+
+def _read(lease: ObjectPath) -> _Holder | None:
+    """Who holds a lease; ``None`` where it is gone or was not written by us."""
+    try:
+        return msgspec.json.decode(lease.read_bytes(), type=_Holder)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+
+
+def _age(lease: ObjectPath) -> float:
+    """Seconds since a lease was renewed, by the clock of the store: it is asked what time it is."""
+    probe = lease.with_name(f".{_LOCK}.{secrets.token_hex(8)}")
+    probe.write(b"")
+    try:
+        return probe.modified() - lease.modified()
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _here() -> str:
+    """This machine and its present life: process numbers mean nothing elsewhere, nor after a restart."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
+
+
+def _name(holder: _Holder) -> str:
+    return holder.host.partition(" ")[0]
+
+
+def _is_gone(holder: _Holder) -> bool:
+    """Whether the holder was a process of this machine that has ended."""
+    if holder.host != _here() or " " not in holder.host:
+        return False
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return False
