@@ -6,8 +6,8 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +19,12 @@ from harness.scoring.overlap import TrackBatch, Truths
 from harness.store import PredictionStore
 from harness.warnings import Warnings
 
-SHARDS_AT_ONCE = 16
-GROUPS_AHEAD = 24
+READERS = 8
+"""Most threads that read shards."""
+GROUP_SHARDS, GROUP_BYTES = 16, 8 << 20
+"""A group ends with the shard that makes it this many or this large: long videos come alone, short ones together."""
+AHEAD_BYTES = 64 << 20
+"""Shards are read ahead until those that wait to be scored take this much memory."""
 _ROW_BITS = 20
 KINDS = {
     "category_id": np.int64, "score": np.float64, "height": np.int32, "width": np.int32, "area_sum": np.int64,
@@ -37,33 +41,66 @@ class ShardGroup(NamedTuple):
 
 
 class Shards:
-    """The shards of a store, read and verified in the background, a bounded number ahead.
+    """The shards of a store, read and verified in the background, ahead until they take `AHEAD_BYTES`.
 
-    Reading begins at once, so that it can go on while annotations are read.
+    Reading begins at once, so that it can go on while annotations are read. Beyond those bytes lie only the shards
+    at work: at most `READERS` in reading and `GROUP_BYTES`, or one shard, in every group that was taken.
     """
 
     def __init__(self, store: PredictionStore) -> None:
         self.folder = store.folder
         self._store = store
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
-        videos = sorted(store.done())
-        self._todo = iter([videos[i : i + SHARDS_AT_ONCE] for i in range(0, len(videos), SHARDS_AT_ONCE)])
-        self._ahead: deque[Future[ShardGroup]] = deque()
-        for group in islice(self._todo, GROUPS_AHEAD):
-            self._ahead.append(self._pool.submit(self._read, group))
+        readers = min(os.cpu_count() or 1, READERS)
+        self._pool = ThreadPoolExecutor(readers)
+        self._todo = iter(sorted(store.done()))
+        self._ahead: deque[tuple[int, Future[Any]]] = deque()
+        self._lock = Lock()  # readers and whoever iterates both go on reading
+        self._most_reading, self._reading, self._waiting_bytes = readers + 1, 0, 0
+        self._read_on(0, 0)
 
-    def _read(self, videos: list[int]) -> ShardGroup:
-        return ShardGroup(videos, [self._store.read_table(video) for video in videos])
+    def _read_on(self, reading: int, waiting_bytes: int) -> None:
+        """Count these in, and begin with further shards while there is room.
+
+        Nobody waits for room, so that shards which are never taken keep no thread.
+        """
+        with self._lock:
+            self._reading += reading
+            self._waiting_bytes += waiting_bytes
+            while self._reading < self._most_reading and self._waiting_bytes < AHEAD_BYTES:
+                video = next(self._todo, None)
+                if video is None:
+                    return
+                self._ahead.append((video, self._pool.submit(self._read, video)))
+                self._reading += 1
+
+    def _read(self, video: int) -> Any:
+        table = self._store.read_table(video)
+        self._read_on(-1, table.get_total_buffer_size())
+        return table
 
     def __iter__(self) -> Iterator[ShardGroup]:
         try:
-            while self._ahead:
-                group = self._ahead.popleft().result()
-                for following in islice(self._todo, 1):
-                    self._ahead.append(self._pool.submit(self._read, following))
-                yield group
+            yield from self._groups()
         finally:
+            with self._lock:
+                self._todo = iter(())
             self._pool.shutdown(cancel_futures=True)
+
+    def _groups(self) -> Iterator[ShardGroup]:
+        group, group_bytes = ShardGroup([], []), 0
+        while self._ahead:
+            video, reading = self._ahead.popleft()
+            table = reading.result()
+            size = table.get_total_buffer_size()
+            self._read_on(0, -size)
+            group.videos.append(video)
+            group.tables.append(table)
+            group_bytes += size
+            if len(group.videos) == GROUP_SHARDS or group_bytes >= GROUP_BYTES:
+                yield group
+                group, group_bytes = ShardGroup([], []), 0
+        if group.videos:
+            yield group
 
 
 def read_shards(
@@ -74,9 +111,10 @@ def read_shards(
     With ``every_mask`` it has the masks of categories without truth too. Videos that the annotations do not have are
     left out. Raises `UserError` for categories that they do not have.
     """
-    known = set(truths.video_ids.tolist())
-    videos = [video for video in group.videos if video in known]
-    parts = [_Shard(table) for video, table in zip(*group, strict=True) if video in known]
+    ids = truths.video_ids
+    known = np.searchsorted(ids, group.videos, side="right") > np.searchsorted(ids, group.videos)
+    videos = [video for video, is_known in zip(group.videos, known, strict=True) if is_known]
+    parts = [_Shard(table) for table, is_known in zip(group.tables, known, strict=True) if is_known]
     if not parts:
         parts, videos = [_Shard(group.tables[0].slice(0, 0))], [0]
     category_id = np.concatenate([p.column("category_id") for p in parts])

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 OCCLUSION_VALUES = {"no_occlusion": 0.0, "slight_occlusion": 0.25, "severe_occlusion": 0.75}
 LOWEST_THRESHOLD = 0.5
+THREADS = 16
+"""Most threads that score: each holds the masks of some videos."""
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -120,8 +122,8 @@ def score_store(
 
 
 def in_parallel(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
-    """Apply ``work`` to items on all cores, in order, with few items under way at a time."""
-    workers = os.cpu_count() or 1
+    """Apply ``work`` to items on up to `THREADS` cores, in order, with few items under way at a time."""
+    workers = min(os.cpu_count() or 1, THREADS)
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[T]] = deque()
         for item in items:
@@ -154,12 +156,11 @@ def _score(
     overlaps = concatenate(parts)
     _warn_of_sizes(overlaps, name, warnings)
     _warn_of_ids(truths, warnings)
-    curves = curves_of(chosen, truths, overlaps, 0)
-    metrics = summarise(chosen, truths, curves, overlaps, groups)
+    metrics, matches = _official(chosen, truths, overlaps, groups)
     repaired = metrics
     if corrected is not chosen:
-        again = curves_of(corrected, truths, overlaps, 1, by_length=False)
-        repaired = summarise(corrected, truths, again, overlaps, groups)
+        curves = curves_of(corrected, truths, overlaps, 1, by_length=False)
+        repaired = summarise(corrected, truths, curves, overlaps, groups)
     absent = ~truths.owned[overlaps.category]
     counts = {
         "tracks": len(overlaps.score),
@@ -169,7 +170,15 @@ def _score(
         "categories": len(truths.category_ids),
         "categories_with_truth": int(truths.owned.sum()),
     }
-    return Score(chosen, metrics, repaired, warnings.record(), counts, match_table(chosen, truths, curves, groups))
+    return Score(chosen, metrics, repaired, warnings.record(), counts, matches)
+
+
+def _official(
+    chosen: Protocol, truths: Truths, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]
+) -> tuple[Metrics, MatchTable]:
+    """The numbers of the protocol and what they rest on; its curves, tens of megabytes, are not kept."""
+    curves = curves_of(chosen, truths, overlaps, 0)
+    return summarise(chosen, truths, curves, overlaps, groups), match_table(chosen, truths, curves, groups)
 
 
 def curves_of(
