@@ -17,13 +17,25 @@ from harness.errors import UserError, near
 EXTRAS = {"s3": "s3", "gs": "gcs"}
 """Object stores by the protocol of their URLs, with the extra of this package that each needs."""
 
-_NUMBERS = ((FileNotFoundError, errno.ENOENT), (PermissionError, errno.EACCES), (FileExistsError, errno.EEXIST))
+
+class StoreError(UserError, OSError):
+    """An object store that refuses or does not answer; ``strerror`` is one line.
+
+    It is an `OSError` for whoever can go on without the file, and a `UserError` for all others.
+    """
+
+    def __init__(self, path: ObjectPath, error: Exception) -> None:
+        self.errno = errno.EACCES if isinstance(error, PermissionError) else errno.EIO
+        self.strerror = " ".join(str(error).split()) or type(error).__name__
+        mend = "check its name, the network, and the environment with the credentials; then repeat the command"
+        super().__init__(str(path), self.strerror, mend)
 
 
 class Location(Protocol):
     """A file or folder: a `pathlib.Path` or an `ObjectPath`. These are the ways to it that both have.
 
-    They raise `OSError`. To write, see `harness.durable`.
+    They raise `OSError`; those of an object store a `StoreError`, or that there is no such object. To write, see
+    `harness.durable`.
     """
 
     @property
@@ -214,28 +226,25 @@ class ObjectPath:
 
     @contextmanager
     def _store(self) -> Iterator[Any]:
-        """The file system; what it raises becomes an `OSError` with a number and one line."""
+        """The file system; raises `FileNotFoundError`, `FileExistsError` or `StoreError`, whatever it raises."""
         try:
             yield _file_system(self.protocol, os.getpid())
         except UserError:
             raise
-        except OSError as error:
-            if error.strerror:
-                raise
-            number = next((number for kind, number in _NUMBERS if isinstance(error, kind)), errno.EIO)
-            raise OSError(number, _line(error), str(self)) from error
+        except FileNotFoundError as error:
+            raise FileNotFoundError(errno.ENOENT, "there is no such object", str(self)) from error
+        except FileExistsError as error:
+            raise FileExistsError(errno.EEXIST, "there is such an object", str(self)) from error
         # The clients of stores have exceptions of their own: no credentials, no connection, an odd answer.
         except Exception as error:
-            raise OSError(errno.EIO, _line(error), str(self)) from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+            raise StoreError(self, error) from error
 
 
 @cache
 def _file_system(protocol: str, process: int) -> Any:
     """The one client of a process for a kind of store: its threads share it; it is no use to a forked child."""
+    # gcsfs asks more of a bucket's owner, and logs more, with what it calls experimental
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     try:
         import fsspec
 
@@ -253,13 +262,17 @@ def cache_folder(name: str) -> Path:
 
 @contextmanager
 def local_copy(path: Location) -> Iterator[Path]:
-    """A file of this machine with the content of a location: itself, or a temporary copy. Raises `OSError`."""
+    """A file of this machine with the content of a location: itself, or a temporary copy. Raises `UserError`."""
     if not isinstance(path, ObjectPath):
-        yield Path(str(path))
+        assert isinstance(path, Path)
+        yield path
         return
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory(prefix="harness-") as folder:
         file = Path(folder) / path.name
-        path.download(file)
+        try:
+            path.download(file)
+        except FileNotFoundError as error:
+            raise UserError(str(path), "is not there", "check its name") from error
         yield file

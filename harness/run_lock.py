@@ -161,7 +161,9 @@ class _Lease:
         try:
             self._path.create(msgspec.json.encode(self._holder))
         except FileExistsError:
-            _refuse(folder, _read(self._path))
+            found = _read(self._path)
+            if found != self._holder:  # ours it is where the answer was lost on its way and the client asked again
+                _refuse(folder, found)
         for older in _leases(folder):
             if _number(older) < number:
                 older.unlink(missing_ok=True)

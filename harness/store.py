@@ -63,12 +63,8 @@ class PredictionStore:
         return self.folder / f"{int(video_id)}.parquet"
 
     def done(self) -> set[int]:
-        """Ids of the videos that have a shard; raises `UserError` where the store does not answer."""
-        try:
-            return {int(p.stem) for p in self.folder.glob("*.parquet") if _is_id(p.stem)}
-        except OSError as error:
-            mend = "check its name, its permissions and the environment with the credentials"
-            raise UserError(str(self.folder), f"cannot be read: {error.strerror}", mend) from error
+        """Ids of the videos that have a shard; raises `StoreError` where an object store does not answer."""
+        return {int(p.stem) for p in self.folder.glob("*.parquet") if _is_id(p.stem)}
 
     def write_video(self, video: Video, tracks: Sequence[Track]) -> None:
         """Write the shard of a video, durably and at once or not at all; an older one is replaced.
@@ -115,7 +111,7 @@ class PredictionStore:
             try:
                 self.read_table(video)
             except DamagedShardError as error:
-                log.warning("removed: %s", error)
+                log.warning("%s %s; it is removed", error.where, error.what)
                 self._remove(video)
                 removed.append(video)
         return removed

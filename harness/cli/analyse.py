@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.cli.options import DATA_ROOT, DataRoot, Out, RunAnnotations
 from harness.errors import UserError, near
+from harness.locations import Location, location
 
 
 def analyse(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    runs: Annotated[
+        list[Location], typer.Argument(metavar="RUN...", parser=location, help="Run folders or their URLs.")
+    ],
     data_root: DataRoot = DATA_ROOT,
     annotations: RunAnnotations = None,
     format: Annotated[str, typer.Option(help="terminal, markdown, latex, csv, html or json.")] = "terminal",

@@ -10,10 +10,16 @@ import typer
 
 from harness.cli.options import DATA_ROOT, DataRoot, MatchAnnotations, Out, Resamples, Seed
 from harness.errors import UserError, near
+from harness.locations import Location, location
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first is the reference.")],
+    runs: Annotated[
+        list[Location],
+        typer.Argument(
+            metavar="RUN...", parser=location, help="Run folders or their URLs; the first is the reference."
+        ),
+    ],
     resamples: Resamples = 1000,
     seed: Seed = 0,
     data_root: DataRoot = DATA_ROOT,

@@ -12,6 +12,7 @@ import typer
 
 from harness.cli.options import DATA_ROOT, DataRoot
 from harness.errors import UserError
+from harness.locations import Location, local_copy, location
 
 if TYPE_CHECKING:
     from harness.formats.youtube_vis import Annotations
@@ -22,7 +23,10 @@ BURST_TASKS = ("burst-class-guided", "burst-exemplar-guided", "burst-open-world"
 
 
 def evaluate(
-    predictions: Annotated[Path, typer.Option(help="results.json, or a run folder's prediction store.")],
+    predictions: Annotated[
+        Location,
+        typer.Option(metavar="PATH", parser=location, help="results.json, a run folder or its predictions; or a URL."),
+    ],
     protocol: Annotated[
         str | None,
         typer.Option(help=f"lvvis, ytvis, ovis, burst, each also as NAME-corrected; {', '.join(BURST_TASKS)}."),
@@ -51,7 +55,8 @@ def evaluate(
             raise UserError("--annotations", f"is needed by {protocol}", "name the folder that holds all_classes.json")
         from harness.scoring.burst_tasks import evaluate as evaluate_burst
 
-        record = evaluate_burst(protocol, annotations, predictions, strict=strict).record()
+        with local_copy(predictions) as file:
+            record = evaluate_burst(protocol, annotations, file, strict=strict).record()
         rows = None
     else:
         shards = _shards(predictions)  # read in the background while the truth is
@@ -89,7 +94,7 @@ def _truth(
     return protocol or opened.protocol, opened.annotations
 
 
-def _shards(predictions: Path) -> Shards | None:
+def _shards(predictions: Location) -> Shards | None:
     """The shards of a run folder or a prediction store; ``None`` for a file."""
     if not predictions.is_dir():
         return None
@@ -100,12 +105,14 @@ def _shards(predictions: Path) -> Shards | None:
     return Shards(PredictionStore(inner if inner.is_dir() else predictions))
 
 
-def _score(protocol: str, truth: Annotations, predictions: Shards | Path, strict: bool) -> Score:
+def _score(protocol: str, truth: Annotations, predictions: Shards | Location, strict: bool) -> Score:
+    from harness.scoring.from_store import Shards
     from harness.scoring.score import score_results, score_store
 
-    if isinstance(predictions, Path):
-        return score_results(protocol, truth, predictions, strict)
-    return score_store(protocol, truth, predictions, strict)
+    if isinstance(predictions, Shards):
+        return score_store(protocol, truth, predictions, strict)
+    with local_copy(predictions) as file:
+        return score_results(protocol, truth, file, strict)
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from harness.locations import Location, location
 
 
 class Format(StrEnum):
@@ -17,11 +18,14 @@ class Format(StrEnum):
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    run: Annotated[Location, typer.Argument(metavar="RUN", parser=location, help="Run folder or its URL.")],
     format: Annotated[
         Format, typer.Option(help="zip: what an evaluation server takes; results: the official results.json.")
     ] = Format.ZIP,
-    out: Annotated[Path | None, typer.Option(help="File to write; default: in the run folder.")] = None,
+    out: Annotated[
+        Location | None,
+        typer.Option(metavar="PATH", parser=location, help="File to write, or its URL; default: in the run folder."),
+    ] = None,
 ) -> None:
     """Write the predictions of a run as a results file or as the zip for a server; refuses where videos are missing.
 

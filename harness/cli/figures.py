@@ -10,10 +10,16 @@ import typer
 
 from harness.cli.options import DATA_ROOT, DataRoot, MatchAnnotations, Resamples, Seed
 from harness.errors import UserError, near
+from harness.locations import Location, location
 
 
 def figures(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first is the reference.")],
+    runs: Annotated[
+        list[Location],
+        typer.Argument(
+            metavar="RUN...", parser=location, help="Run folders or their URLs; the first is the reference."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write the figures to.")],
     format: Annotated[str, typer.Option(help="pdf or svg.")] = "pdf",
     resamples: Resamples = 1000,

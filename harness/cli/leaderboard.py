@@ -9,10 +9,14 @@ from typing import Annotated
 import typer
 
 from harness.errors import UserError
+from harness.locations import Location, location
 
 
 def leaderboard(
-    runs_dir: Annotated[Path, typer.Argument(help="Folder that holds run folders, at any depth.")],
+    runs_dir: Annotated[
+        Location,
+        typer.Argument(metavar="RUNS_DIR", parser=location, help="Folder of run folders, at any depth; or its URL."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the site; made where it is not there.")] = Path("leaderboard"),
 ) -> None:
     """Write a static site of all runs: tables by dataset with filters, and the history of a metric.

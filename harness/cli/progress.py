@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from harness.engines.local import Event
 
 SECONDS_BETWEEN_LINES = 30.0
+_STEPS = {"done": 1, "failed": 1, "retried": 0, "lost": -1}
+"""What an event adds to the number of videos that have ended."""
 
 
 class Progress(Protocol):
@@ -66,8 +68,7 @@ def progress(title: str, total: int, done: int) -> Iterator[Progress]:
 
         class Shown:
             def advance(self, event: Event) -> None:
-                if event.kind != "retried":
-                    bar.advance(task)
+                bar.advance(task, _STEPS[event.kind])
 
         yield Shown()
 
@@ -81,9 +82,9 @@ class _Lines:
         self._say(f"{done} of {total} videos done" if done else f"{total} videos")
 
     def advance(self, event: Event) -> None:
-        if event.kind == "retried":
+        self.done += _STEPS[event.kind]
+        if event.kind in ("retried", "lost"):
             return
-        self.done += 1
         now = time.monotonic()
         if self.done == self.total or now - self.shown >= SECONDS_BETWEEN_LINES:
             self.shown = now

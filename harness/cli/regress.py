@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 
 from harness.errors import EXIT_FAILED, UserError, near
+from harness.locations import Location, location
 
 FORMATS = ("terminal", "markdown", "json")
 
 
 def regress(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Annotated[Location, typer.Argument(metavar="RUN", parser=location, help="Run folder or its URL.")],
     baseline: Annotated[Path, typer.Option(help="The stored baseline, a JSON file.")],
     tolerance: Annotated[
         list[str] | None,

@@ -8,10 +8,16 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import DATA_ROOT, DataRoot, RunAnnotations
+from harness.locations import Location, location
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first one is the reference.")],
+    runs: Annotated[
+        list[Location],
+        typer.Argument(
+            metavar="RUN...", parser=location, help="Run folders or their URLs; the first one is the reference."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
     data_root: DataRoot = DATA_ROOT,
     annotations: RunAnnotations = None,

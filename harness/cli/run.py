@@ -15,6 +15,7 @@ import typer
 
 from harness.cli.options import DATA_ROOT, DataRoot
 from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, near
+from harness.locations import Location, location
 
 if TYPE_CHECKING:
     from harness.engines.recipe import EngineMaker
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from harness.run import Outcome, Run, Tracker
     from harness.tracking.mlflow import MlflowTracker
     from harness.types import Dataset
+
+
+RUNS = Path("runs")
+"""Where runs are, unless told otherwise; and their MLflow store, where they are in an object store."""
 
 
 class Precision(StrEnum):
@@ -82,7 +87,10 @@ def run(
         typer.Option(metavar="KEY=A,B,...", help="Run without and with this one change; of several, one at a time."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random choice.")] = 0,
-    runs_dir: Annotated[Path, typer.Option(help="Folder of the run folders.")] = Path("runs"),
+    runs_dir: Annotated[
+        Location,
+        typer.Option(metavar="PATH", parser=location, help="Folder of the run folders: a path, s3://... or gs://..."),
+    ] = RUNS,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: remove what this run has done before.")] = False,
     no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not log to MLflow.")] = False,
     format: Annotated[str, typer.Option(help="Of the table: terminal, markdown, latex, csv or html.")] = "terminal",
@@ -121,7 +129,7 @@ def run(
             datasets = list(_datasets(dataset, split, data_root, annotations, frames, protocol))
             given["device"], make_engine = _engine(engine, device, workers, gpus_per_worker, ray_address)
             runs = list(_runs(_names(model, "--model"), datasets, config, settings, given))
-            tracker = None if no_mlflow else _tracker(runs_dir)
+            tracker = None if no_mlflow else _tracker(runs_dir if isinstance(runs_dir, Path) else RUNS)
             outcomes, exit_code = _execute_all(runs, tracker, fresh, strict, make_engine)
         except KeyboardInterrupt:
             print(f"harness: interrupted; what is done is kept, resume with: {_command()}", file=sys.stderr)

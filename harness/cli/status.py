@@ -6,12 +6,12 @@ import json
 import sys
 import time
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.errors import EXIT_FAILED
+from harness.locations import Location, location
 
 if TYPE_CHECKING:
     from harness.engines.progress import WorkerProgress
@@ -29,7 +29,7 @@ _ADVICE = {
 
 
 def status(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Annotated[Location, typer.Argument(metavar="RUN", parser=location, help="Run folder or its URL.")],
     watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until the run ends.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object; with --watch one per line.")] = False,
 ) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from harness.cli.options import DATA_ROOT, DataRoot, MatchAnnotations, Out, Resamples, Seed
 from harness.errors import UserError, near
+from harness.locations import Location, location
 
 if TYPE_CHECKING:
     from harness.reports.tables import Row
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 def table(
     runs: Annotated[
-        list[Path] | None, typer.Argument(metavar="RUN...", help="Run folders, or their metrics.json.")
+        list[Location] | None,
+        typer.Argument(metavar="RUN...", parser=location, help="Run folders or their URLs, or their metrics.json."),
     ] = None,
     format: Annotated[str, typer.Option(help="terminal, markdown, latex, csv or html.")] = "terminal",
     published: Annotated[

@@ -80,7 +80,7 @@ class Progress:
         self._snapshot = Snapshot(host=socket.gethostname(), pid=os.getpid())
         self._lock = threading.Lock()
         self._costs: dict[int, int] = {}
-        self._cost_ended = 0
+        self._cost = self._cost_ended = 0
         self._session_began: float | None = None
         self._last_ended: float | None = None
         self._video_began: dict[int, float] = {}
@@ -88,10 +88,13 @@ class Progress:
         """Grows with every change."""
 
     def expect(self, videos: Sequence[Video]) -> None:
-        """These videos are to be done in this session."""
+        """These videos, too, are to be done in this session."""
         with self._changed() as now:
-            self._costs = {video.id: expected_cost(video) for video in videos}
-            now.videos = len(videos)
+            costs = {video.id: expected_cost(video) for video in videos}
+            self._costs |= costs
+            self._cost += sum(costs.values())
+            self._last_ended = None
+            now.videos += len(videos)
 
     def worker(self, number: int, state: Doing, device: str = "", host: str = "", pid: int = 0) -> None:
         """A worker has changed; empty values leave what was known before."""
@@ -136,7 +139,7 @@ class Progress:
             now, clock = self._snapshot, time.monotonic()
             if self._session_began is not None:
                 now.seconds = round((self._last_ended or clock) - self._session_began, 3)
-            now.work = round(self._cost_ended / max(sum(self._costs.values()), 1), 6)
+            now.work = round(self._cost_ended / max(self._cost, 1), 6)
             now.written = round(time.time(), 3)
             for number, worker in enumerate(now.workers):
                 worker.video_seconds = round(clock - self._video_began.get(number, clock), 3)
