@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from harness.durable import write_durably
-from harness.errors import UnreadableFileError
+from harness.errors import UnreadableFileError, UserError
+from harness.locations import Location
 
 FILE = "SHA256SUMS"
 SUMMED = (
@@ -36,14 +36,23 @@ _MOST_BYTES = 1 << 16
 T = TypeVar("T")
 
 
-def write_sums(folder: Path) -> None:
+def write_sums(folder: Location) -> None:
     """Write the sums of those of `SUMMED` that the folder has; raises `UserError` where the disk refuses."""
     found = {name: _bytes(folder / name) for name in SUMMED}
     lines = [f"{_sum(data)}  {name}\n" for name, data in found.items() if data is not None]
     write_durably(folder / FILE, "".join(lines).encode())
 
 
-def read_checked(folder: Path, name: str) -> bytes | None:
+def remove_sums(folder: Location) -> None:
+    """Remove the sums: the files will change. Raises `UserError` where that is not permitted."""
+    path = folder / FILE
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(str(path), f"cannot be removed: {error.strerror or error}", "mend its permissions") from error
+
+
+def read_checked(folder: Location, name: str) -> bytes | None:
     """Return the bytes of a file of a run folder, ``None`` where it is absent.
 
     Raises `UnreadableFileError` where they are not those that the folder's sums are of.
@@ -57,7 +66,7 @@ def read_checked(folder: Path, name: str) -> bytes | None:
     return data
 
 
-def read_json(folder: Path, name: str, kind: type[T]) -> T | None:
+def read_json(folder: Location, name: str, kind: type[T]) -> T | None:
     """Return the content of a JSON file of a run folder, ``None`` where it is absent.
 
     Raises `UnreadableFileError` like `read_checked`, and where the file does not hold a ``kind``.
@@ -86,10 +95,12 @@ def _sum(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _bytes(path: Path) -> bytes | None:
+def _bytes(path: Location) -> bytes | None:
     try:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise UnreadableFileError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
+        raise UnreadableFileError(
+            str(path), f"cannot be read: {error.strerror or error}", "mend its permissions"
+        ) from error

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.checksums import write_sums
 from harness.durable import write_durably, write_json
-from harness.errors import UserError
+from harness.errors import UnreadableFileError, UserError
 from harness.locations import Location
 from harness.scoring.match_table import FILE as MATCHES
 from harness.scoring.match_table import MatchTable, write_table
@@ -42,7 +43,7 @@ def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int]
     """Score a store by the dataset's protocol, over ``videos`` only if they are given.
 
     Where there is nothing to score by, or the official tool refuses, all numbers are ``None`` with that reason. With
-    ``strict`` whatever is odd is a refusal. Raises `UserError` for a damaged shard.
+    ``strict`` whatever is odd is a refusal. Raises `UnreadableFileError` for a shard that is damaged or cannot be read.
     """
     if dataset.truth is None:
         return Scored(_undefined(dataset.protocol, f"the truth is withheld; submit to {dataset.server}"))
@@ -50,9 +51,9 @@ def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int]
         return Scored(_undefined(dataset.protocol, "no video has predictions"))
     try:
         score = score_store(dataset.protocol, dataset.annotations, store, strict, videos)
+    except UnreadableFileError:  # no refusal of the tool
+        raise
     except UserError as error:
-        for video in store.done() if videos is None else videos:
-            store.read_table(video)  # a damaged shard is no refusal of the tool: it raises, and nothing is written
         log.error("not scored: %s", error)
         return Scored(_undefined(dataset.protocol, str(error)), refusal=f"not scored: {error}")
     for warning in score.warnings:
@@ -76,9 +77,10 @@ def _undefined(protocol: str, reason: str) -> dict[str, Any]:
 
 
 def write_results(folder: Location, record: Mapping[str, Any], scored: Scored) -> None:
-    """Write the match table, ``per_category.csv``, ``table.md`` and, last, ``metrics.json``: with it all are there.
+    """Write the match table, ``per_category.csv``, ``table.md`` and ``metrics.json``: with it all are there.
 
-    What an earlier scoring wrote and this one has not is removed.
+    Last come the checksums of what the folder holds then; earlier ones have to be gone by now. What an earlier scoring
+    wrote and this one has not is removed.
     """
     from harness.reports.tables import table
 
@@ -89,6 +91,7 @@ def write_results(folder: Location, record: Mapping[str, Any], scored: Scored) -
     write_durably(folder / "per_category.csv", _csv(scored.per_category).encode())
     write_durably(folder / "table.md", table([record], "markdown").encode())
     write_json(folder / "metrics.json", record)
+    write_sums(folder)
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:

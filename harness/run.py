@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import msgspec
 from pydantic import BaseModel
 
+from harness.checksums import remove_sums
 from harness.durable import discard_unfinished, write_json
 from harness.engines.local import ATTEMPTS, Event, InProcess
 from harness.engines.progress import Progress, written
@@ -29,7 +30,7 @@ from harness.provenance import environment, weights_digest
 from harness.results import score_predictions, write_results
 from harness.run_folder import FORMAT, SUBMISSION, Times, content_digest, logged_to, remove_content, remove_tree
 from harness.run_lock import locked
-from harness.store import PredictionStore
+from harness.store import DamagedShardError, PredictionStore
 from harness.types import Dataset, LoadContext, ModelPlugin, Video
 
 log = logging.getLogger(__name__)
@@ -161,8 +162,8 @@ def execute(
     """Run what is not done yet, score all of it, and write the run folder.
 
     ``fresh`` removes what the folder has before; ``strict`` makes warnings of scoring errors; ``engine`` says who runs
-    the model. Raises `UserError` for a model that does not load, a folder that another process runs, and a disk that
-    is full.
+    the model. Shards that are damaged are computed anew. Raises `UserError` for a model that does not load, a folder
+    that another process runs, and a disk that is full.
     """
     tracker, progress = tracker or NullTracker(), Progress()
     with closing(engine(run.recipe, run.store, progress)) as made:
@@ -179,22 +180,40 @@ def execute(
                 _remove_scratch(run)
             discard_unfinished(run.folder)
             discard_unfinished(run.store.folder)
-            _write_configuration(run)
             with logged_to(run.folder / "run.log"):
                 log.info("run %s, content %s, process %s", run.folder.name, run.digest, os.getpid())
+                _write_configuration(run)
                 tracker.start({**_names(run), "folder": str(run.folder)})
                 warnings: list[str] = []
                 try:
                     with written(progress, run.folder):
-                        failed = _predict(run, made, progress, notice)
-                        made.close()  # scoring needs no workers, and may need their memory
-                        discard_unfinished(run.store.folder)  # of workers that were killed
-                        outcome = _conclude(run, failed, tracker, strict)
+                        outcome = _predict_and_conclude(run, made, progress, notice, tracker, strict)
                 finally:
                     warnings = tracker.finish()
                 for line in warnings:
                     log.warning("%s", line)
     return outcome
+
+
+def _predict_and_conclude(
+    run: Run, engine: Engine, progress: Progress, on_event: Callable[[Event], None], tracker: Tracker, strict: bool
+) -> Outcome:
+    """Run what is not done yet, and score. What is damaged or has vanished by then is made anew, once."""
+    failed: list[Event] = []
+    _predict(run, engine, progress, on_event, _pending(run), failed)
+    try:
+        return _conclude(run, failed, tracker, strict)
+    except DamagedShardError as error:
+        log.info("%s", error)
+    run.store.remove_damaged()
+    _write_configuration(run)
+    given_up = {event.video_id for event in failed}
+    lost = [video for video in _pending(run) if video.id not in given_up]
+    log.warning("the predictions of %s videos are computed anew", len(lost))
+    for video in lost:
+        on_event(Event("lost", video.id, 0.0, len(video.frames)))
+    _predict(run, engine, progress, on_event, lost, failed)
+    return _conclude(run, failed, tracker, strict, len(lost))
 
 
 def _names(run: Run) -> dict[str, str]:
@@ -207,15 +226,9 @@ def _pending(run: Run) -> list[Video]:
 
 
 def _write_configuration(run: Run) -> None:
-    path = run.folder / "config.json"
-    if path.exists():
-        try:
-            before = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise UserError(str(path), f"is damaged: {error}", "delete it, or run with --fresh") from error
-        if before != json.loads(json.dumps(run.content)):
-            raise UserError(str(path), "is of another configuration than the folder's name says", "run with --fresh")
-    write_json(path, run.content)
+    _refuse_other_content(run)
+    remove_sums(run.folder)
+    write_json(run.folder / "config.json", run.content)
     ids = sorted(v.id for v in run.dataset.videos)
     write_json(run.folder / "videos.json", {"format": FORMAT, "split": ids, "run": [v.id for v in run.videos]})
     inputs = {"annotations": run.dataset.digest}
@@ -224,14 +237,40 @@ def _write_configuration(run: Run) -> None:
     write_json(run.folder / "environment.json", {**environment(inputs), "device": run.device})
 
 
-def _predict(run: Run, engine: Engine, progress: Progress, on_event: Callable[[Event], None]) -> list[Event]:
-    """Run the videos that are not done; return those that failed."""
-    failed: list[Event] = []
+def _refuse_other_content(run: Run) -> None:
+    """Refuse a folder of other content whose digest begins like the run's.
+
+    Content whose digest is not the one in the folder's name is no content of any run: it is damaged.
+    """
+    path = run.folder / "config.json"
+    try:
+        digest = content_digest(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
+    except (ValueError, RecursionError):
+        digest = ""
+    if digest == run.digest:
+        return
+    if digest[:8] == run.digest[:8]:
+        raise UserError(str(path), "is of another configuration, whose digest begins alike", "run with --fresh")
+    log.warning("%s is damaged and written anew", path)
+
+
+def _predict(
+    run: Run,
+    engine: Engine,
+    progress: Progress,
+    on_event: Callable[[Event], None],
+    pending: Sequence[Video],
+    failed: list[Event],
+) -> None:
+    """Run videos; those that fail are added to ``failed``."""
     seconds: dict[str, float] = {}
     stages: dict[str, StageUse] = {}
-    pending = _pending(run)
     log.info("%s of %s videos are done already", len(run.videos) - len(pending), len(run.videos))
-    write_json(run.folder / "failures.json", {"format": FORMAT, "failed": []})
+    _write_failures(run, failed)
     progress.expect(pending)
     began = time.perf_counter()
     try:
@@ -244,7 +283,7 @@ def _predict(run: Run, engine: Engine, progress: Progress, on_event: Callable[[E
                 failed.append(event)
                 log.error("video %s failed: %s\n%s", event.video_id, event.error, event.details)
                 failed.sort(key=lambda event: event.video_id)
-                write_json(run.folder / "failures.json", {"format": FORMAT, "failed": [_failure(e) for e in failed]})
+                _write_failures(run, failed)
             on_event(event)
     finally:
         # a full disk has been reported by then; it must not be reported as the timings' fault
@@ -252,7 +291,8 @@ def _predict(run: Run, engine: Engine, progress: Progress, on_event: Callable[[E
             _write_timings(run, seconds, stages, time.perf_counter() - began)
     if not failed:
         _remove_scratch(run)
-    return failed
+    engine.close()  # scoring needs no workers, and may need their memory
+    discard_unfinished(run.store.folder)  # of workers that were killed
 
 
 def _remove_scratch(run: Run) -> None:
@@ -260,6 +300,10 @@ def _remove_scratch(run: Run) -> None:
         remove_tree(run.scratch)
     except OSError as error:
         raise UserError(str(run.scratch), f"cannot be removed: {error.strerror}", "mend its permissions") from error
+
+
+def _write_failures(run: Run, failed: Sequence[Event]) -> None:
+    write_json(run.folder / "failures.json", {"format": FORMAT, "failed": [_failure(event) for event in failed]})
 
 
 def _failure(event: Event) -> dict[str, Any]:
@@ -286,9 +330,16 @@ def _write_timings(run: Run, seconds: dict[str, float], stages: Mapping[str, Sta
     write_json(path, {"format": FORMAT, "videos": before.videos | seconds, "sessions": sessions, "stages": used})
 
 
-def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool) -> Outcome:
-    """Score, write the results, log them, and say what the user should know."""
+def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool, renewed: int = 0) -> Outcome:
+    """Score, write the results, log them, and say what the user should know.
+
+    Raises `DamagedShardError`, before anything is written, where a shard is damaged or has vanished.
+    """
     done = run.store.done() & {v.id for v in run.videos}
+    lost = len(run.videos) - len(done.union(event.video_id for event in failed))
+    if lost or not (run.folder / "config.json").exists():
+        what = f"files have vanished, among them the predictions of {lost} videos"
+        raise DamagedShardError(str(run.folder), what, "repeat the command to compute them anew")
     complete = len(done) == len(run.videos)
     videos = {
         "total": len(run.videos),
@@ -300,9 +351,9 @@ def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool) -> 
     chosen = None if complete and run.limit is None else done
     scored = score_predictions(run.dataset, run.store, chosen, strict)
     record = {**head, **scored.values, "videos": videos}
+    messages = [_renewed(renewed, len(run.videos)), _incomplete(videos), scored.refusal, _submission(run, complete)]
     write_results(run.folder, record, scored)
     tracker.log_result(run.folder, record, scored.per_category)
-    messages = [_incomplete(videos), scored.refusal, _submission(run, complete)]
     exit_code = 0
     if not complete:
         exit_code = EXIT_BAD_INPUT if any(e.bad_input for e in failed) else EXIT_FAILED
@@ -310,6 +361,10 @@ def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool) -> 
         exit_code = EXIT_BAD_INPUT
     log.info("%s", _incomplete(videos) or "complete")
     return Outcome(record, exit_code, tuple(f"{run.folder}: {text}" for text in messages if text))
+
+
+def _renewed(videos: int, total: int) -> str:
+    return f"the predictions of {videos} of {total} videos were damaged or lost: computed anew" if videos else ""
 
 
 def _incomplete(videos: Mapping[str, Any]) -> str:
@@ -331,6 +386,8 @@ def _submission(run: Run, complete: bool) -> str:
     path.unlink(missing_ok=True)
     server = run.dataset.server or "the dataset's server"
     if not complete or run.limit is not None:
+        for video in run.store.done():
+            run.store.read_table(video)  # nothing else looks whether it is damaged
         return f"the truth is withheld, no numbers; run all videos to get the file to submit at {server}"
     write_submission(run.folder, path)
     return f"the truth is withheld, no numbers; submit {path} at {server}"

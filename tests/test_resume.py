@@ -7,10 +7,13 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from small_runs import SmallModel, make_dataset, make_run
 
+from harness.engines.local import Event
+from harness.engines.status import read_status
 from harness.errors import UserError
 from harness.run import execute
 from harness.run_lock import locked
@@ -75,17 +78,100 @@ def test_failed_videos_are_tried_again(tmp_path: Path) -> None:
     assert json.loads((run.folder / "failures.json").read_text())["failed"] == []
 
 
-def test_a_damaged_shard_is_named_and_made_anew_once_deleted(tmp_path: Path) -> None:
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def test_damaged_shards_are_computed_anew(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     whole = execute(run)
-    shard = run.store.path(3)
-    shard.write_bytes(shard.read_bytes()[:100])
+    shards = {v: run.store.path(v).read_bytes() for v in (1, 3)}
+    for video in shards:
+        cut(run.store.path(video))
+    cut(run.store.path(4).rename(run.store.path(9)))  # of a video that is not the run's: it is in the way, too
+    model, events = SmallModel(), list[Event]()
+    outcome = execute(make_run(tmp_path, model), on_event=events.append)
+    assert model.seen == [4, 1, 3]
+    assert [(e.kind, e.video_id) for e in events] == [
+        ("done", 4), ("lost", 1), ("lost", 3), ("done", 1), ("done", 3)
+    ]  # fmt: skip
+    assert outcome.record == whole.record
+    assert outcome.exit_code == 0
+    (message,) = outcome.messages
+    assert "the predictions of 2 of 4 videos were damaged or lost: computed anew" in message
+    assert {v: run.store.path(v).read_bytes() for v in shards} == shards
+    assert "3.parquet is truncated" in (run.folder / "run.log").read_text()
+    now = read_status(run.folder)
+    assert now.session is not None
+    assert (now.state, now.session.videos, now.session.done, now.session.work) == ("complete", 3, 3, 1)
+
+
+def test_what_fails_when_it_is_computed_anew_is_missing(tmp_path: Path) -> None:
+    def before(video_id: int) -> None:
+        if video_id == 3:
+            raise RuntimeError("not today")
+
+    run = make_run(tmp_path)
+    execute(run)
+    cut(run.store.path(3))
+    outcome = execute(make_run(tmp_path, SmallModel(before)))
+    assert outcome.exit_code == 1
+    assert outcome.record["videos"]["done"] == 3
+    assert [e["video_id"] for e in json.loads((run.folder / "failures.json").read_text())["failed"]] == [3]
+    assert not run.store.path(3).exists()
+
+
+def test_videos_that_failed_are_not_tried_again_for_the_damage_of_others(tmp_path: Path) -> None:
+    def before(video_id: int) -> None:
+        if video_id == 3:
+            cut(run.store.path(1))
+            raise RuntimeError("not today")
+
+    run = make_run(tmp_path)
+    model = SmallModel(before)
+    outcome = execute(make_run(tmp_path, model))
+    assert model.seen == [1, 2, 3, 3, 4, 1]
+    assert outcome.record["videos"]["failed"] == [{"video_id": 3, "error": "RuntimeError: not today"}]
+    assert [e["video_id"] for e in json.loads((run.folder / "failures.json").read_text())["failed"]] == [3]
+
+
+def test_a_disk_that_damages_every_shard_is_given_up(tmp_path: Path) -> None:
+    def before(video_id: int) -> None:
+        if video_id > 1 or len(model.seen) > 4:
+            cut(run.store.path(1))
+
+    run, model = make_run(tmp_path), SmallModel(before)
+    execute(run)
+    for video in (1, 2):
+        cut(run.store.path(video))
+    with pytest.raises(UserError, match=r"1\.parquet: is truncated .*; repeat its harness run"):
+        execute(make_run(tmp_path, model))
+    assert model.seen == [1, 2]
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+def test_damage_is_found_where_there_is_nothing_to_score(tmp_path: Path, limit: int | None) -> None:
+    given = {"dataset": make_dataset(with_truth=False), "limit": limit}
+    run = make_run(tmp_path, **given)
+    whole = execute(run)
+    cut(run.store.path(2))
+    tracker = Mock(**{"finish.return_value": []})
+    outcome = execute(make_run(tmp_path, **given), tracker)
+    assert "the predictions of 1 of" in outcome.messages[0]
+    assert outcome.messages[1:] == whole.messages
+    assert len(run.store.read_video(2)) == 1
+    assert [call[0] for call in tracker.method_calls] == ["start", "log_result", "finish"]
+
+
+def test_a_shard_that_cannot_be_read_is_no_refusal_of_the_scorer(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    execute(run)
     before = (run.folder / "metrics.json").read_bytes()
-    with pytest.raises(UserError, match=r"3\.parquet: .*delete it and run again"):
+    run.store.path(3).unlink()
+    run.store.path(3).mkdir()
+    with pytest.raises(UserError, match=r"3\.parquet: cannot be read"):
         execute(run)
     assert (run.folder / "metrics.json").read_bytes() == before
-    shard.unlink()
-    assert execute(run).record == whole.record
 
 
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
@@ -98,14 +184,27 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     assert not any(path.exists() for path in left)
 
 
-def test_another_configuration_in_the_folder_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["{", "[1]", '"\\ud800"', "\xff", "", '{"seed": 1}', "[" * 100_000])
+def test_a_damaged_configuration_is_written_anew(tmp_path: Path, damage: str) -> None:
     run = make_run(tmp_path)
     execute(run)
     config = run.folder / "config.json"
-    config.write_text(config.read_text().replace('"seed": 0', '"seed": 1'))
+    before = config.read_bytes()
+    config.write_text(damage, encoding="latin-1")
+    assert execute(run).exit_code == 0
+    assert config.read_bytes() == before
+    assert "config.json is damaged and written anew" in (run.folder / "run.log").read_text()
+
+
+def test_another_configuration_of_the_same_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.run.content_digest", lambda content: f"{0:08}{content['seed']}")  # they begin alike
+    run, other = make_run(tmp_path), make_run(tmp_path, seed=1)
+    assert run.folder == other.folder
+    execute(run)
     with pytest.raises(UserError, match="is of another configuration"):
-        execute(run)
-    assert execute(run, fresh=True).exit_code == 0
+        execute(other)
+    assert execute(run).exit_code == 0
+    assert execute(other, fresh=True).exit_code == 0
 
 
 def test_times_of_all_sessions_are_kept(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_any_damage_is_noticed(tmp_path_factory: pytest.TempPathFactory, data: s
         flip = data.draw(st.integers(1, 255), label="bits")
         damaged = whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1 :]
     store.path(1).write_bytes(damaged)
-    with pytest.raises(UserError, match=r"1\.parquet.*delete it and run again"):
+    with pytest.raises(UserError, match=r"1\.parquet.*repeat its harness run"):
         store.read_table(1)
 
 
@@ -184,6 +184,15 @@ def test_a_shard_of_another_video_is_refused(store: PredictionStore) -> None:
     store.path(1).rename(store.path(2))
     with pytest.raises(UserError, match=r"2\.parquet: holds video 1"):
         store.read_table(2)
+
+
+def test_damaged_shards_are_told_and_removed(store: PredictionStore) -> None:
+    for video in (1, 2, 3):
+        store.write_video(make_video(video), [])
+    store.path(2).write_bytes(store.path(2).read_bytes()[:-1])
+    assert store.remove_damaged() == [2]
+    assert store.done() == {1, 3}
+    assert store.remove_damaged() == []
 
 
 def test_a_foreign_parquet_file_is_refused(store: PredictionStore) -> None:

@@ -31,13 +31,13 @@ ATTEMPTS = 2
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What became of a video: ``done``, to be ``retried``, or ``failed`` for good.
+    """What became of a video: ``done``, to be ``retried``, or ``failed`` for good; or its shard was ``lost`` later on.
 
     ``error`` is one line, ``details`` the traceback; ``bad_input`` says that the user has to mend something. ``stages``
     is what the stages of the model's work took, where the model tells of them.
     """
 
-    kind: Literal["done", "retried", "failed"]
+    kind: Literal["done", "retried", "failed", "lost"]
     video_id: int
     seconds: float
     frames: int
