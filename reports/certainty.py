@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, get_args
 
+from harness.locations import Location, location
 from harness.reports.comparison import GAP, Comparison, compare_runs
 from harness.reports.tables import Certainty
 
@@ -14,7 +14,7 @@ REFERENCES: tuple[Reference, ...] = get_args(Reference)
 
 
 def certainties(
-    runs: Sequence[Path],
+    runs: Sequence[Location],
     records: Sequence[Mapping[str, Any]],
     against: Reference | None = None,
     with_intervals: bool = True,
@@ -54,7 +54,7 @@ def _significant(comparison: Comparison, against: Reference | None, **sampling: 
     for reference, keys in _references(comparison, against).items():
         others = [folder for folder in folders.values() if folder != reference]
         if reference != comparison.runs[0].folder:
-            comparison = compare_runs([Path(reference), *map(Path, others)], **sampling)
+            comparison = compare_runs([location(reference), *map(location, others)], **sampling)
             folders = {run.label: run.folder for run in comparison.runs}
         for pair in comparison.pairs:
             found.setdefault(folders[pair.run], set()).update(k for k in keys if pair.metrics[k].is_significant)

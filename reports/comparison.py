@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UserError
+from harness.locations import Location
 from harness.reports.matches import matches_of_run
 from harness.reports.run_files import RunFiles, read_runs
 from harness.scoring import bootstrap
@@ -156,7 +157,7 @@ class _Sample:
 
 
 def compare_runs(
-    folders: Sequence[Path],
+    folders: Sequence[Location],
     resamples: int = 1000,
     seed: int = 0,
     data_root: Path = Path("data"),

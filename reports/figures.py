@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from harness.errors import UserError
+from harness.locations import Location
 from harness.reports.comparison import Comparison, Measured, Pair, compare_runs
 from harness.reports.matches import matches_of_run
 from harness.reports.run_files import RunFiles, read_runs
@@ -67,7 +68,9 @@ class Subject:
         return f"{self.comparison.dataset} {self.comparison.split}"
 
 
-def read_subject(folders: Sequence[Path], data_root: Path, annotations: Path | None = None, **sampling: Any) -> Subject:
+def read_subject(
+    folders: Sequence[Location], data_root: Path, annotations: Path | None = None, **sampling: Any
+) -> Subject:
     """Read run folders and compare them; raises `UserError` as `compare_runs` does."""
     comparison = compare_runs(folders, data_root=data_root, annotations=annotations, **sampling)
     runs = read_runs(folders)

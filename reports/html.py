@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__
-from harness.errors import UserError
+from harness.errors import UnreadableFileError, UserError
+from harness.locations import Location
 from harness.reports import sections
 from harness.reports.comparison import Comparison, Pair, compare_runs
 from harness.reports.curves import Curve, curves, video_quality
@@ -69,7 +70,7 @@ class Material:
         return sorted(video.id for video in self.dataset.videos if video.id in shared) if self.dataset else []
 
 
-def report(paths: Sequence[Path], options: Options | None = None) -> str:
+def report(paths: Sequence[Location], options: Options | None = None) -> str:
     """The page about run folders.
 
     Raises `UserError` for folders that are no finished runs, for damaged files, and for runs on different data. What
@@ -162,6 +163,8 @@ def _examine(material: Material, dataset: Dataset, number: int, run: RunFiles) -
         videos = None if whole else run.store.done() & set(read_video_ids(run.folder).run)
         material.qualities[number] = video_quality(dataset, run.store, videos)
         material.analyses[number] = analyse(dataset.protocol, dataset.annotations, run.store, videos)
+    except UnreadableFileError:
+        raise
     except UserError as error:
         material.notes.append(f"{run.label} could not be examined: {_without_paths(error, [run])}.")
 

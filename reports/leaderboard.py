@@ -11,11 +11,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from harness import __version__
 from harness.errors import UserError
+from harness.locations import Location
 from harness.reports.history import Point, history
 from harness.reports.pages import assets, percent, render
 from harness.reports.records import read_record
@@ -49,7 +50,7 @@ class Line:
     settings: str
 
 
-def find_runs(folder: Path) -> Found:
+def find_runs(folder: Location) -> Found:
     """Every run folder below ``folder``, at any depth: each folder that holds a ``metrics.json``.
 
     What cannot be read does not keep the others away. Raises `UserError` where there is no folder or no run.
@@ -66,7 +67,8 @@ def find_runs(folder: Path) -> Found:
         except UserError as error:
             faults.append(f"{below}: {error.what}")
     if not runs:
-        raise UserError(str(folder), "holds no finished run", "run something first, or name another folder")
+        what = f"holds no run that can be read; first: {faults[0]}" if faults else "holds no finished run"
+        raise UserError(str(folder), what, "run something first, or name another folder")
     return Found(runs, tuple(faults))
 
 

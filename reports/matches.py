@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UserError
-from harness.reports.run_data import dataset_of_run, read_content
+from harness.locations import Location
+from harness.reports.records import is_given, not_given, read_content
+from harness.reports.run_data import dataset_of_run
 from harness.run_folder import PREDICTIONS, read_video_ids
 from harness.scoring.bootstrap import METRICS, replicate
 from harness.scoring.match_table import FILE, MatchTable, read_table, write_table
@@ -18,11 +20,9 @@ from harness.scoring.protocols import named
 from harness.scoring.score import score_store
 from harness.store import PredictionStore
 
-_ROUNDING = 1e-9
-
 
 def matches_of_run(
-    folder: Path, record: Mapping[str, Any], data_root: Path, annotations: Path | None = None
+    folder: Location, record: Mapping[str, Any], data_root: Path, annotations: Path | None = None
 ) -> MatchTable:
     """Return the match table of a scored run; ``record`` is its ``metrics.json``.
 
@@ -50,13 +50,13 @@ def _fits(table: MatchTable, record: Mapping[str, Any], digest: str) -> bool:
     replicates = replicate(table, np.ones((1, len(table.video_ids)), np.int32))
     for suffix, rows in {"": None, **table.groups}.items():
         for metric in METRICS:
-            expected, value = record["metrics"].get(metric + suffix), replicates.mean(metric, rows)[0]
-            if np.isnan(value) != (expected is None) or (expected is not None and abs(value - expected) > _ROUNDING):
+            value = replicates.mean(metric, rows)[0]
+            if not is_given(record["metrics"].get(metric + suffix), None if np.isnan(value) else value):
                 return False
     return True
 
 
-def _made_again(folder: Path, record: Mapping[str, Any], data_root: Path, annotations: Path | None) -> MatchTable:
+def _made_again(folder: Location, record: Mapping[str, Any], data_root: Path, annotations: Path | None) -> MatchTable:
     name, version = record["protocol"]["name"], str(record["protocol"]["version"])
     chosen = named(name)
     if chosen.version != version:
@@ -66,8 +66,7 @@ def _made_again(folder: Path, record: Mapping[str, Any], data_root: Path, annota
     videos = None if record.get("limit") is None else read_video_ids(folder).run
     table = score_store(chosen, dataset.annotations, PredictionStore(folder / PREDICTIONS), videos=videos).matches
     if not _fits(table, record, dataset.digest):
-        what = "its predictions do not give the numbers of its metrics.json"
-        raise UserError(str(folder), what, "repeat its harness run, which scores it anew")
+        raise not_given(folder)
     with suppress(UserError):  # a folder that is not ours to write in
         write_table(folder / FILE, table)
     return table

@@ -1,15 +1,19 @@
-"""Reading the record of a finished run: ``metrics.json`` of a run folder, checked before anything believes it."""
+"""Reading what a run measured and what it was: ``metrics.json`` and ``config.json``, checked before anything else."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from harness.checksums import read_checked
 from harness.errors import UserError
+from harness.locations import Location
+
+_ROUNDING = 1e-9
 
 # An average of ones may come out one rounding step above 1.
 Fraction = Annotated[float, Meta(ge=0, le=1 + 1e-9)]
@@ -54,20 +58,52 @@ class RunRecord(Struct, frozen=True):
     seed: int | None = None
 
 
-def read_record(run: Path) -> dict[str, Any]:
+class RunContent(Struct, frozen=True):
+    """The part of ``config.json`` that says what was run on what, see `harness.run.Run.content`.
+
+    ``digest`` is of the annotations; ``limit`` is the number of first videos, ``None`` for all.
+    """
+
+    model: str
+    dataset: str
+    split: str
+    digest: str
+    protocol: str
+    limit: int | None = None
+
+
+def read_record(run: Location) -> dict[str, Any]:
     """Return the record of ``run``, a run folder or its ``metrics.json``, as it is in the file.
 
     Raises `UserError` where there is no finished run, or where the file is damaged or of another format.
     """
-    path = _find(run)
-    try:
-        record = msgspec.json.decode(path.read_bytes())
-        msgspec.convert(record, RunRecord)
-    except msgspec.MsgspecError as error:
-        raise UserError(str(path), f"is not the record of a run: {error}", "make it again with harness run") from error
-    except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
-    return dict(record)
+    return _read(_find(run), RunRecord, "the record of a run")
+
+
+def read_config(folder: Location) -> dict[str, Any]:
+    """Return the ``config.json`` of a run folder as it is in the file.
+
+    Raises `UserError` where it is no run folder, or where the file is damaged.
+    """
+    return _read(folder / "config.json", RunContent, "the configuration of a run")
+
+
+def read_content(folder: Location) -> RunContent:
+    """What a run folder was run on; raises `UserError` like `read_config`."""
+    return msgspec.convert(read_config(folder), RunContent)
+
+
+def is_given(told: float | None, found: float | None) -> bool:
+    """Whether a number found in a run's predictions is the one its record tells, but for rounding."""
+    if told is None or found is None:
+        return told is found
+    return abs(told - found) <= _ROUNDING
+
+
+def not_given(folder: Location) -> UserError:
+    """The refusal of a run whose predictions do not give its numbers."""
+    what = "its predictions do not give the numbers of its metrics.json"
+    return UserError(str(folder), what, "repeat its harness run, which scores it anew")
 
 
 def provenance(records: Sequence[Mapping[str, Any]], command: str) -> list[str]:
@@ -80,7 +116,20 @@ def provenance(records: Sequence[Mapping[str, Any]], command: str) -> list[str]:
     return lines
 
 
-def _find(run: Path) -> Path:
+def _read(path: Location, kind: type[Struct], what: str) -> dict[str, Any]:
+    data = read_checked(path.parent, path.name)
+    if data is None:
+        mend = "name a folder that harness run wrote"
+        raise UserError(str(path.parent), f"is not a run folder: it has no {path.name}", mend)
+    try:
+        found = msgspec.json.decode(data)
+        msgspec.convert(found, kind)
+    except msgspec.MsgspecError as error:
+        raise UserError(str(path), f"is not {what}: {error}", "repeat its harness run") from error
+    return dict(found)
+
+
+def _find(run: Location) -> Location:
     if run.is_file() and run.suffix == ".json":
         return run
     mend = "name a run folder, or the metrics.json in it"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from harness.durable import write_json
 from harness.errors import UserError
-from harness.reports.records import Fraction, ProtocolRecord, read_record
+from harness.locations import Location
+from harness.reports.records import Fraction, ProtocolRecord, read_config, read_record
 from harness.run_folder import content_digest
 
 FORMAT: Final = 1
@@ -62,14 +63,14 @@ class Change(NamedTuple):
         return FELL if self.points < 0 else ROSE
 
 
-def baseline_of(run: Path) -> Baseline:
+def baseline_of(run: Location) -> Baseline:
     """What a run measured, as a baseline; raises `UserError` for a run that is incomplete or has no numbers."""
     record = read_record(run)
     if not record["complete"]:
         raise UserError(str(run), "is incomplete, its numbers cannot be compared", "repeat its harness run")
     if record["protocol"] is None or not any(value is not None for value in (record["metrics"] or {}).values()):
         raise UserError(str(run), "has no numbers: the truth is withheld", "take a split that has it")
-    config = _config((run if run.is_dir() else run.parent) / "config.json")
+    config = read_config(run if run.is_dir() else run.parent)
     corrected = {f"corrected.{name}": value for name, value in (record["corrected"] or {}).items()}
     return Baseline(
         FORMAT,
@@ -82,17 +83,6 @@ def baseline_of(run: Path) -> Baseline:
         ProtocolRecord(**record["protocol"]),
         {**record["metrics"], **corrected},
     )
-
-
-def _config(path: Path) -> dict[str, Any]:
-    """The content of a run (`harness.run.Run.content`); raises `UserError` where it does not name the data."""
-    try:
-        content = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.MsgspecError) as error:
-        raise UserError(str(path), f"cannot be read: {error}", "name a whole run folder") from error
-    if not isinstance(content.get("digest"), str):
-        raise UserError(str(path), "does not say of which annotations the run is", "repeat its harness run")
-    return content
 
 
 def read_baseline(path: Path) -> Baseline:

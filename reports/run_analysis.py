@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.locations import Location
+from harness.reports.records import is_given, not_given
 from harness.reports.run_data import dataset_of_run
 from harness.reports.run_files import RunFiles, read_runs
 from harness.run_folder import read_video_ids
 from harness.scoring.analysis import Analysis, analyse
 from harness.types import Dataset
-
-_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class RunAnalysis:
         return {**head, "videos": self.videos, **self.analysis.record()}
 
 
-def analyse_runs(folders: Sequence[Path], data_root: Path, annotations: Path | None = None) -> list[RunAnalysis]:
+def analyse_runs(folders: Sequence[Location], data_root: Path, annotations: Path | None = None) -> list[RunAnalysis]:
     """Analyse run folders by the data below ``data_root``, or by the file ``annotations``.
 
     Raises `UserError` for what is no finished run, data that is not found or not what the run saw, a truth that is
@@ -56,8 +56,6 @@ def _analyse(run: RunFiles, dataset: Dataset) -> RunAnalysis:
     done = run.store.done() & set(read_video_ids(run.folder).run)
     whole = run.record["complete"] and run.record.get("limit") is None
     analysis = analyse(dataset.protocol, dataset.annotations, run.store, None if whole else done)
-    told, found = run.metrics.get("AP50"), analysis.errors.ap50
-    if (told is None) != (found is None) or abs((told or 0) - (found or 0)) > _ROUNDING:
-        what = "its predictions do not give the numbers of its metrics.json"
-        raise UserError(str(run.folder), what, "repeat its harness run, which scores it anew")
+    if not is_given(run.metrics.get("AP50"), analysis.errors.ap50):
+        raise not_given(run.folder)
     return RunAnalysis(run.label, str(run.folder), dataset.name, dataset.split, len(done), analysis)

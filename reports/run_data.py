@@ -5,49 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
-
 from harness import plugins
 from harness.datasets.categories import in_groups
 from harness.datasets.youtube_vis_format import open_custom
 from harness.errors import UserError
 from harness.formats.youtube_vis import read_annotations
+from harness.locations import Location
+from harness.reports.records import RunContent, read_content
 from harness.types import Dataset
 
 CUSTOM = "custom"
 """Split of data that a user named by --annotations."""
 
 
-class RunContent(msgspec.Struct, frozen=True):
-    """The part of a run's ``config.json`` that says what it was run on, see `harness.run.Run.content`.
-
-    ``digest`` is of the annotations; ``limit`` is the number of first videos, ``None`` for all.
-    """
-
-    model: str
-    dataset: str
-    split: str
-    digest: str
-    protocol: str
-    limit: int | None = None
-
-
-def read_content(folder: Path) -> RunContent:
-    """What a run folder was run on; raises `UserError` where it is no run folder or its record is damaged."""
-    path = Path(folder) / "config.json"
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=RunContent)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        mend = "name a folder that harness run wrote"
-        raise UserError(str(folder), "is not a run folder: it has no config.json", mend) from error
-    except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
-    except msgspec.MsgspecError as error:
-        raise UserError(str(path), f"is not the configuration of a run: {error}", "repeat its harness run") from error
-
-
 def dataset_of_run(
-    folder: Path, data_root: Path, annotations: Path | None = None, frames: Path | None = None
+    folder: Location, data_root: Path, annotations: Path | None = None, frames: Path | None = None
 ) -> Dataset:
     """Open the dataset that a run folder was run on.
 

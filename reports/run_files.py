@@ -9,20 +9,19 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
+from harness.checksums import read_checked, read_json
 from harness.errors import UserError
-from harness.reports.records import read_record
+from harness.locations import Location
+from harness.reports.records import read_config, read_record
 from harness.reports.settings import differing
 from harness.run_folder import PREDICTIONS, Times, content_digest
 from harness.store import PredictionStore
 
 _SETTINGS_IN_LABEL = 2
-
-T = TypeVar("T")
 
 
 class Cpu(msgspec.Struct, frozen=True):
@@ -68,7 +67,7 @@ class CategoryRow(msgspec.Struct, frozen=True):
 class RunFiles:
     """A run folder's content. ``id``, its name, is what numbers in a report are traced by; ``label`` is for people."""
 
-    folder: Path
+    folder: Location
     label: str
     record: dict[str, Any]
     config: dict[str, Any]
@@ -101,7 +100,7 @@ class RunFiles:
         return self.record["dataset"], self.record["split"], self.config.get("digest")
 
 
-def read_runs(paths: Iterable[Path]) -> list[RunFiles]:
+def read_runs(paths: Iterable[Location]) -> list[RunFiles]:
     """Read run folders (or the ``metrics.json`` in them), each once, and name them apart.
 
     Raises `UserError` for folders that are no finished runs and for damaged files; only ``metrics.json`` must exist.
@@ -112,44 +111,25 @@ def read_runs(paths: Iterable[Path]) -> list[RunFiles]:
     return [read_run(*found) for found in zip(folders, records, labels, strict=True)]
 
 
-def _folder(path: Path) -> Path:
+def _folder(path: Location) -> Location:
     return path.parent if path.name == "metrics.json" else path
 
 
-def read_run(folder: Path, record: dict[str, Any], label: str) -> RunFiles:
+def read_run(folder: Location, record: dict[str, Any], label: str) -> RunFiles:
     """Read the other files of the folder of ``record``; raises `UserError` for damaged ones."""
     return RunFiles(
         folder,
         label,
         record,
-        _json(folder / "config.json", dict[str, Any], {}),
-        _json(folder / "environment.json", RunEnvironment, RunEnvironment()),
-        _json(folder / "timings.json", Times, Times()),
-        _categories(folder / "per_category.csv"),
+        read_config(folder) if (folder / "config.json").exists() else {},
+        read_json(folder, "environment.json", RunEnvironment) or RunEnvironment(),
+        read_json(folder, "timings.json", Times) or Times(),
+        _categories(folder),
     )
 
 
-def _bytes(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
-
-
-def _json(path: Path, kind: type[T], absent: T) -> T:
-    data = _bytes(path)
-    if data is None:
-        return absent
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
-        raise UserError(str(path), f"is damaged: {error}", "repeat its harness run") from error
-
-
-def _categories(path: Path) -> tuple[CategoryRow, ...]:
-    data = _bytes(path)
+def _categories(folder: Location) -> tuple[CategoryRow, ...]:
+    data = read_checked(folder, "per_category.csv")
     if data is None:
         return ()
     try:
@@ -159,7 +139,8 @@ def _categories(path: Path) -> tuple[CategoryRow, ...]:
         ]
         return tuple(msgspec.convert(rows, list[CategoryRow], strict=False))
     except (UnicodeDecodeError, csv.Error, msgspec.MsgspecError) as error:
-        raise UserError(str(path), f"is damaged: {error}", "repeat its harness run") from error
+        where = str(folder / "per_category.csv")
+        raise UserError(where, f"is damaged: {error}", "repeat its harness run") from error
 
 
 def _labels(records: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:

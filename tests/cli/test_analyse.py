@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from harness.baselines.oracle import PLUGIN as ORACLE
 from harness.baselines.oracle import OracleConfig
+from harness.checksums import write_sums
 from harness.cli.main import build
 from harness.datasets.shapes import PLUGIN as SHAPES
 from harness.errors import UserError
@@ -92,6 +93,7 @@ def test_predictions_that_do_not_give_the_runs_numbers_are_refused(runs: list[Pa
     record: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     record["metrics"]["AP50"] = 0.987
     (folder / "metrics.json").write_text(json.dumps(record))
+    write_sums(folder)
     done = harness("analyse", folder)
     assert isinstance(done.exception, UserError)
     assert "do not give the numbers" in str(done.exception)

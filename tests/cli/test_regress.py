@@ -45,7 +45,8 @@ def error_of(*arguments: str | Path) -> str:
 def run_with(folder: Path, name: str = "clipvis-lvvis-val-0123abcd", digest: str = "d1", **changes: Any) -> Path:
     metrics = changes.pop("metrics", METRICS)
     made = make_run(folder, {**make_record("clipvis", **metrics), **changes}, name)
-    (made / "config.json").write_text(json.dumps({"digest": digest}))
+    config = made / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "digest": digest}))
     return made
 
 
@@ -163,9 +164,9 @@ def test_it_fails_if_and_only_if_the_fall_is_larger_than_the_tolerance(
 def test_a_run_folder_without_its_configuration_is_refused(tmp_path: Path, baseline: Path) -> None:
     run = run_with(tmp_path)
     (run / "config.json").write_text("{}")
-    assert "does not say of which annotations" in error_of(run, "--baseline", baseline)
+    assert "is not the configuration of a run" in error_of(run, "--baseline", baseline)
     (run / "config.json").unlink()
-    assert "name a whole run folder" in error_of(run, "--baseline", baseline)
+    assert "is not a run folder: it has no config.json" in error_of(run, "--baseline", baseline)
 
 
 def test_a_real_run_passes_against_itself_and_fails_when_it_is_worse(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from compared_runs import Runs, run_oracle
 
+from harness.checksums import write_sums
 from harness.errors import UserError
 from harness.formats.youtube_vis import read_annotations
 from harness.reports.comparison import GAP, Comparison, compare_runs
@@ -176,3 +177,4 @@ def test_incomplete_runs_and_runs_without_numbers_are_refused(copy: Runs, tmp_pa
 def change_record(folder: Path, **changes: Any) -> None:
     record = json.loads((folder / "metrics.json").read_text())
     (folder / "metrics.json").write_text(json.dumps(record | changes))
+    write_sums(folder)

@@ -22,7 +22,6 @@ def put(runs: Path, name: str, time: str | None = None, commit: str = "c0ffee", 
     """A run folder at ``name`` below ``runs``, with the time and the commit it was begun at."""
     made = make_record(record.pop("model", "clipvis"), record.pop("dataset", "lvvis"), **record)
     folder = make_run(runs, made, name)
-    (folder / "config.json").write_text(json.dumps({"model": made["model"], "digest": "d" * 64}))
     environment = {"time": time, "working_directory_commit": commit * 6, "git_commit": "f" * 40}
     (folder / "environment.json").write_text(json.dumps(environment))
     return folder
@@ -88,6 +87,9 @@ def test_names_are_text_and_lead_nowhere(tmp_path: Path) -> None:
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no finished run"):
+        find_runs(tmp_path)
+    (put(tmp_path, "bad", AP=0.3) / "metrics.json").write_text("{")
+    with pytest.raises(UserError, match="holds no run that can be read; first: bad: is not the record of a run"):
         find_runs(tmp_path)
     with pytest.raises(UserError, match="is not a folder"):
         find_runs(tmp_path / "none")
