@@ -227,7 +227,7 @@ def _read(lease: ObjectPath) -> _Holder | None:
 
 def _age(lease: ObjectPath) -> float:
     """Seconds since a lease was renewed, by the clock of the store: it is asked what time it is."""
-    probe = lease.with_name(f".{_LOCK}.{secrets.token_hex(8)}")
+    probe = lease.with_name(f".{_LOCK}.{secrets.token_hex(8)}.tmp")
     probe.write(b"")
     try:
         return probe.modified() - lease.modified()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import settings
@@ -38,3 +40,42 @@ def golden() -> Path:
     """Folder of the golden protocol cases: those in the tree, or all of them where HARNESS_GOLDEN names a folder."""
     named = os.environ.get("HARNESS_GOLDEN")
     return Path(named) / "protocols" if named else GOLDEN
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """Address of an S3 server of this machine, which this process and its children use until the tests end."""
+    from object_stores import BUCKET, environment, s3_environment, s3_server
+
+    with s3_server() as address, environment(s3_environment(address)):
+        import s3fs
+
+        s3fs.S3FileSystem(skip_instance_cache=True).mkdir(BUCKET)
+        yield address
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[str]:
+    """Address of a server of Google Cloud Storage of this machine; see ``s3``."""
+    from object_stores import environment, gcs_server
+
+    pytest.importorskip("gcsfs")
+    with gcs_server() as address, environment({"STORAGE_EMULATOR_HOST": address}):
+        yield address
+
+
+@pytest.fixture
+def s3_folder(s3: str) -> Any:
+    """An empty folder in S3, as a `harness.locations.ObjectPath`."""
+    from harness.locations import location
+
+    return location(f"s3://bucket/{uuid4().hex}")
+
+
+@pytest.fixture(params=["s3", "gs"])
+def store_folder(request: pytest.FixtureRequest) -> Any:
+    """An empty folder in each kind of object store."""
+    from harness.locations import location
+
+    request.getfixturevalue({"s3": "s3", "gs": "gcs"}[request.param])
+    return location(f"{request.param}://bucket/{uuid4().hex}")

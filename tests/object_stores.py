@@ -1,0 +1,120 @@
+"""Object stores on this machine: moto for S3, an emulator for Google Cloud Storage; and a line to them that fails.
+
+Both keep objects in memory and know what run folders need, but for one thing: the emulator of Google's store lets two
+processes create the same object. What needs that is tested with S3.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+import pytest
+
+BUCKET = "bucket"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """Serve S3 with an empty bucket; yields the address."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+@contextmanager
+def gcs_server() -> Iterator[str]:
+    """Serve Google Cloud Storage with an empty bucket; yields the address."""
+    emulator = pytest.importorskip("gcp_storage_emulator.server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket=BUCKET)
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.stop()
+
+
+def s3_environment(address: str) -> dict[str, str]:
+    """What leads the usual clients of S3 to a server of ours."""
+    return {**CREDENTIALS, "AWS_ENDPOINT_URL": address, "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Variables of the environment for a while, and clients that have seen them."""
+    from harness import locations
+
+    before = dict(os.environ)
+    os.environ.update(values)
+    locations._file_system.cache_clear()
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        locations._file_system.cache_clear()
+
+
+class BadLine:
+    """A line to a server that waits, is cut and is dead, at random; ``badness`` is the chance of it per parcel.
+
+    While it is ``down`` nobody gets through.
+    """
+
+    def __init__(self, address: str, badness: float = 0.0, seed: int = 0) -> None:
+        host, port = address.removeprefix("http://").split(":")
+        self._server = (host, int(port))
+        self._badness, self._chance = badness, random.Random(seed)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.is_down, self.cuts, self.waits = False, 0, 0
+        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    @contextmanager
+    def open(self) -> Iterator[BadLine]:
+        """Carry connections until the block ends."""
+        threading.Thread(target=self._accept, daemon=True).start()
+        try:
+            yield self
+        finally:
+            self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                if self.is_down:
+                    client.close()
+                    continue
+                server = socket.create_connection(self._server)
+                for source, sink in ((client, server), (server, client)):
+                    threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError), source, sink:
+            while parcel := source.recv(1 << 16):
+                if self.is_down:
+                    return
+                if self._chance.random() < self._badness:
+                    self.waits += 1
+                    time.sleep(self._chance.uniform(0, 0.3))
+                if self._chance.random() < self._badness:
+                    self.cuts += 1
+                    sink.sendall(parcel[: len(parcel) // 2])
+                    return
+                sink.sendall(parcel)
+            sink.shutdown(socket.SHUT_RDWR)
