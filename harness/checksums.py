@@ -62,7 +62,9 @@ def read_checked(folder: Location, name: str) -> bytes | None:
     if data is None or sums is None:
         return data
     if parse(sums, str(folder / FILE)).get(name) != _sum(data):
-        raise UnreadableFileError(str(folder / name), f"is damaged: its checksum in {FILE} does not fit", _MEND)
+        raise UnreadableFileError(
+            str(folder / name), f"is damaged: it does not fit the checksum of {name} in {FILE}", _MEND
+        )
     return data
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from harness.checksums import read_json
 from harness.engines.progress import BEAT_SECONDS, FILE, Snapshot
 from harness.locations import Location
 from harness.run_folder import PREDICTIONS, read_video_ids
@@ -87,10 +88,10 @@ def _rounded(value: float | None) -> float | None:
 
 
 def read_status(folder: Location) -> Status:
-    """Read how far a run is; raises `UserError` where ``folder`` is no run folder."""
+    """Read how far a run is; raises `UserError` where ``folder`` is no run folder, or damaged."""
     ids = set(read_video_ids(folder).run)
     session = _read(folder / FILE, Snapshot)
-    failures = _read(folder / "failures.json", _Failures)
+    failures = read_json(folder, "failures.json", _Failures)
     silent = None if session is None else time.time() - session.written
     done = len(PredictionStore(folder / PREDICTIONS).done() & ids)
     failed = () if failures is None else tuple(failures.failed)

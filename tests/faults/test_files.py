@@ -1,18 +1,23 @@
-"""Files that are damaged, lost or refused behind a run's back: the next run mends it, or says what to delete."""
+"""Files that are damaged, lost or refused behind a run's back: the run itself or the next one makes them anew."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import random
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fault_count import FAULTS
+from file_damages import DAMAGES
 from small_runs import SmallModel, make_run
 
+from harness.checksums import FILE as SUMS
+from harness.checksums import SUMMED, parse
 from harness.errors import UserError
 from harness.run import Run, execute
 
@@ -21,10 +26,12 @@ UNEQUAL = ("environment.json", "timings.json", "progress.json", "run.log", "run.
 
 
 def contents(run: Run) -> dict[str, bytes]:
-    """What must not depend on faults; folders of runs differ, and are left out."""
-    files = [p for p in run.folder.rglob("*") if p.is_file() and p.name not in UNEQUAL]
+    """What must not depend on faults; folders of runs differ, and are left out. The sums must be those of the files."""
+    files = {str(p.relative_to(run.folder)): p.read_bytes() for p in run.folder.rglob("*") if p.is_file()}
+    sums = parse(files.pop(SUMS), SUMS)
+    assert sums == {name: hashlib.sha256(files[name]).hexdigest() for name in SUMMED}
     named = str(run.folder).encode()
-    return {str(p.relative_to(run.folder)): p.read_bytes().replace(named, b"FOLDER") for p in files}
+    return {name: data.replace(named, b"FOLDER") for name, data in files.items() if name not in UNEQUAL}
 
 
 @pytest.fixture
@@ -36,41 +43,17 @@ def whole(tmp_path: Path) -> dict[str, bytes]:
 
 
 def assert_goes_on(run: Run, whole: dict[str, bytes]) -> None:
-    """One more run mends it; or it refuses, until what it says was done."""
-    try:
-        outcome = execute(run)
-    except UserError as error:
-        refusal = error
-        if is_file := "delete it" in refusal.mend:
-            Path(refusal.where).unlink()
-        outcome = execute(run, fresh=not is_file)
-        assert is_file or "--fresh" in str(refusal)
-    assert outcome.exit_code == 0
+    """One more run mends it."""
+    assert execute(run).exit_code == 0
     assert contents(run) == whole
 
 
-def flip(data: bytes, chance: random.Random) -> bytes:
-    at = chance.randrange(len(data))
-    return data[:at] + bytes([data[at] ^ chance.randrange(1, 256)]) + data[at + 1 :]
-
-
-def truncate(data: bytes, chance: random.Random) -> bytes:
-    return data[: chance.randrange(len(data))]
-
-
-def overwrite(data: bytes, chance: random.Random) -> bytes:
-    start = chance.randrange(len(data))
-    return data[:start] + chance.randbytes(min(64, len(data) - start)) + data[start + 64 :]
-
-
-DAMAGES = (flip, truncate, overwrite)
-
-
-def test_damage_to_any_file_is_mended_or_refused(tmp_path: Path, whole: dict[str, bytes]) -> None:
+def test_damage_to_any_file_is_mended(tmp_path: Path, whole: dict[str, bytes]) -> None:
     chance = random.Random(0)
     run = make_run(tmp_path / "damaged")
     execute(run)
     files = sorted(p for p in run.folder.rglob("*") if p.is_file())
+    assert {path.name for path in files} > {*SUMMED, SUMS, "1.parquet", "matches.msgpack", "run.lock"}
     for number in range(4 * FAULTS):
         path, damage = files[number % len(files)], DAMAGES[number % len(DAMAGES)]
         path.write_bytes(damage(path.read_bytes() or b"nothing", chance))
@@ -90,6 +73,25 @@ def test_a_damaged_shard_is_never_read(tmp_path: Path) -> None:
                 run.store.read_table(2)
 
 
+def test_shards_that_are_damaged_during_a_run_are_computed_anew(tmp_path: Path, whole: dict[str, bytes]) -> None:
+    chance = random.Random(5)
+    for number in range(FAULTS):
+        at = chance.randrange(2, 5)
+        damage, victim, model = DAMAGES[number % len(DAMAGES)], chance.randrange(1, at), SmallModel()
+        run = make_run(tmp_path / f"{number}", model)
+        shard = run.folder / "predictions" / f"{victim}.parquet"
+
+        def harm(video_id: int, at: int = at, damage: Any = damage, shard: Path = shard) -> None:
+            if video_id == at:
+                shard.write_bytes(damage(shard.read_bytes(), chance))
+
+        model.before = harm
+        outcome = execute(run)
+        assert outcome.exit_code == 0
+        assert "the predictions of 1 of 4 videos were damaged or lost: computed anew" in outcome.messages[0]
+        assert contents(run) == whole
+
+
 @pytest.mark.parametrize("lost", ["predictions", ""])
 def test_a_folder_that_vanishes_during_a_run_costs_its_videos_only(
     tmp_path: Path, whole: dict[str, bytes], lost: str
@@ -104,8 +106,10 @@ def test_a_folder_that_vanishes_during_a_run_costs_its_videos_only(
                     shutil.rmtree(run_folder / lost, ignore_errors=True)
 
         run = make_run(tmp_path / f"{number}", SmallModel(vanish))
-        assert execute(run).exit_code == (0 if at == 1 else 1)
-        assert_goes_on(make_run(tmp_path / f"{number}"), whole)
+        outcome = execute(run)
+        assert outcome.exit_code == 0
+        assert (f"the predictions of {at - 1} of 4 videos" in "".join(outcome.messages)) == (at > 1)
+        assert contents(run) == whole
 
 
 def test_a_file_system_that_fails_at_any_moment_is_said_in_one_line(

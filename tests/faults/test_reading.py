@@ -1,0 +1,124 @@
+"""Commands that read a finished run folder: they refuse what is damaged in it, or do not need it; they never err."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from fault_count import FAULTS
+from file_damages import DAMAGES
+from oracle_runs import oracle_run
+from typer.testing import CliRunner
+
+from harness.checksums import FILE, SUMMED
+from harness.cli.main import build
+from harness.datasets.shapes import PLUGIN as SHAPES
+from harness.errors import UserError
+
+COMMANDS = {
+    "table": "RUN --json",
+    "compare": "RUN OTHER --json --resamples 100",
+    "regress": "RUN --baseline gate.json --json",
+    "report": "RUN --resamples 100 --videos 0 --out out/report.html",
+    "leaderboard": "runs --out out",
+    "analyse": "RUN --json",
+    "figures": "RUN --resamples 100 --format svg --out out",
+    "export": "RUN --format results --out out/results.json",
+    "status": "RUN --json",
+}
+READ = {
+    "table": {"metrics.json"},
+    "compare": {"metrics.json", "config.json", "environment.json", "per_category.csv"},
+    "regress": {"metrics.json", "config.json"},
+    "report": {"metrics.json", "config.json", "environment.json", "per_category.csv", "videos.json"},
+    "leaderboard": {"metrics.json", "config.json", "environment.json", "per_category.csv"},
+    "analyse": {"metrics.json", "config.json", "environment.json", "per_category.csv", "videos.json"},
+    "figures": {"metrics.json", "config.json", "environment.json", "per_category.csv"},
+    "export": {"videos.json"},
+    "status": {"videos.json", "failures.json"},
+}
+"""Which of the files with checksums a command reads."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run in ``runs``, another one in ``others``, and a baseline."""
+    folder, dataset = tmp_path_factory.mktemp("made"), SHAPES.open(Path(), "val")
+    for name, dial in (("runs", 0.0), ("others", 0.5)):
+        oracle_run(folder / name, dataset, limit=2, wrong_label=dial)
+    said(folder, "regress", "RUN --baseline gate.json --update")
+    return folder
+
+
+def said(folder: Path, command: str, arguments: str) -> dict[str, bytes] | str:
+    """What a command says and writes; or the line with which it refuses."""
+    (run,), (other,) = (folder / "runs").iterdir(), (folder / "others").iterdir()
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    (folder / "out").mkdir()
+    named = arguments.replace("RUN", str(run)).replace("OTHER", str(other)).split()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        result = CliRunner().invoke(build(), [command, *named])
+    if isinstance(result.exception, UserError):
+        return str(result.exception)
+    assert result.exit_code == 0, result.output
+    written = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.glob("out/**/*")) if p.is_file()}
+    return {"stdout": result.stdout.encode(), **written}
+
+
+@contextmanager
+def damaged(path: Path, chance: random.Random) -> Iterator[None]:
+    """Damage a file for a while."""
+    intact = path.read_bytes()
+    path.write_bytes(chance.choice(DAMAGES)(intact, chance))
+    try:
+        yield
+    finally:
+        path.write_bytes(intact)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_damage_is_refused_where_it_is_read_and_changes_nothing_elsewhere(made: Path, command: str) -> None:
+    chance, names = random.Random(command), (*SUMMED, FILE)
+    (run,) = (made / "runs").iterdir()
+    whole = said(made, command, COMMANDS[command])
+    for number in range(len(names) * max(FAULTS // 4, 1)):
+        name = names[number % len(names)]
+        with damaged(run / name, chance):
+            found = said(made, command, COMMANDS[command])
+        if isinstance(found, str):
+            assert name in {*READ[command], FILE}
+            assert "is damaged: " in found
+            assert "\n" not in found
+        else:
+            assert name not in READ[command]
+            assert found == whole or command == "status"  # which says when it was asked
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        *((name, COMMANDS[name]) for name in ("report", "analyse", "export")),
+        ("eval", "--dataset shapes --predictions RUN"),
+    ],
+)
+def test_a_damaged_shard_is_refused(made: Path, command: str, arguments: str) -> None:
+    (run,) = (made / "runs").iterdir()
+    with damaged(min(run.glob("predictions/*")), random.Random(7)):
+        assert "; repeat its harness run: its video is computed anew" in str(said(made, command, arguments))
+
+
+def test_the_command_says_it_in_one_line(made: Path) -> None:
+    (run,) = (made / "runs").iterdir()
+    start = [sys.executable, "-c", "from harness.cli.main import main; main()"]
+    with damaged(run / "metrics.json", random.Random(8)):
+        done = subprocess.run([*start, "table", str(run)], cwd=made, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.endswith("does not fit the checksum of metrics.json in SHA256SUMS; repeat its harness run")
