@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from harness.errors import UserError, near
 
 EXTRAS = {"s3": "s3", "gs": "gcs"}
 """Object stores by the protocol of their URLs, with the extra of this package that each needs."""
+
+_IN_ONE_REQUEST: dict[str, dict[str, int]] = {"s3": {"max_concurrency": 1}, "gs": {}}
 
 
 class StoreError(UserError, OSError):
@@ -181,7 +184,7 @@ class ObjectPath:
 
     def read_bytes(self) -> bytes:
         with self._store() as store:
-            return bytes(store.cat_file(self.key))
+            return bytes(store.cat_file(self.key, **_IN_ONE_REQUEST[self.protocol]))
 
     def write(self, data: bytes) -> None:
         """Put an object in place of whatever had its name."""
@@ -245,6 +248,8 @@ def _file_system(protocol: str, process: int) -> Any:
     """The one client of a process for a kind of store: its threads share it; it is no use to a forked child."""
     # gcsfs asks more of a bucket's owner, and logs more, with what it calls experimental
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    for name in ("asyncio", "gcsfs", "s3fs"):  # they print the tracebacks of what they raise, or try again, too
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         import fsspec
 
