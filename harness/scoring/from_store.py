@@ -6,14 +6,15 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from harness import rle
 from harness.errors import UserError
+from harness.locations import Location
 from harness.rle import Ints, MaskTable
 from harness.scoring.overlap import TrackBatch, Truths
 from harness.store import PredictionStore
@@ -23,7 +24,7 @@ READERS = 8
 """Most threads that read shards."""
 GROUP_SHARDS, GROUP_BYTES = 16, 8 << 20
 """A group ends with the shard that makes it this many or this large: long videos come alone, short ones together."""
-AHEAD_BYTES = 64 << 20
+AHEAD_BYTES = 128 << 20
 """Shards are read ahead until those that wait to be scored take this much memory."""
 _ROW_BITS = 20
 KINDS = {
@@ -85,6 +86,7 @@ class Shards:
             with self._lock:
                 self._todo = iter(())
             self._pool.shutdown(cancel_futures=True)
+            pa.default_memory_pool().release_unused()  # Arrow keeps what shards took, and other memory is needed next
 
     def _groups(self) -> Iterator[ShardGroup]:
         group, group_bytes = ShardGroup([], []), 0
@@ -104,7 +106,7 @@ class Shards:
 
 
 def read_shards(
-    group: ShardGroup, truths: Truths, folder: Path, warnings: Warnings, every_mask: bool = False
+    group: ShardGroup, truths: Truths, folder: Location, warnings: Warnings, every_mask: bool = False
 ) -> TrackBatch:
     """Turn some videos' shards into a `TrackBatch`. Records are numbered by video and row, see `row_of_record`.
 

@@ -146,14 +146,9 @@ def _score(
     rules = tuple(MaskRules(p.quirks.shorter_list_wins, p.quirks.wrong_size_vanishes) for p in pair)
     refuse_missing_fields(truths, chosen)
     groups = chosen.groups(truths.annotations.categories)
-    parts = []
-    for part, found in batches(rules):
-        parts.append(part)
-        for kind, (count, first) in found.found.items():
-            warnings.add(kind, first, count)
-    if not parts or not sum(len(p.score) for p in parts):
+    overlaps = _joined(batches(rules), warnings)
+    if overlaps is None:
         raise UserError(name, "holds no predictions", f"the official {chosen.name} tool aborts on it too")
-    overlaps = concatenate(parts)
     _warn_of_sizes(overlaps, name, warnings)
     _warn_of_ids(truths, warnings)
     metrics, matches = _official(chosen, truths, overlaps, groups)
@@ -171,6 +166,16 @@ def _score(
         "categories_with_truth": int(truths.owned.sum()),
     }
     return Score(chosen, metrics, repaired, warnings.record(), counts, matches)
+
+
+def _joined(batches: Iterable[tuple[Overlaps, Warnings]], warnings: Warnings) -> Overlaps | None:
+    """The overlaps of all batches, ``None`` without any track; what was odd in each is added to ``warnings``."""
+    parts = []
+    for part, found in batches:
+        parts.append(part)
+        for kind, (count, first) in found.found.items():
+            warnings.add(kind, first, count)
+    return concatenate(parts) if sum(len(part.score) for part in parts) else None
 
 
 def _official(
