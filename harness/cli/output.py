@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.durable import write_durably
 from harness.errors import UserError
+from harness.locations import Location
 
 
 def command() -> str:
@@ -36,7 +37,7 @@ def show(text: str, out: Path | None) -> None:
         write(out, text)
 
 
-def log_to_mlflow(runs: Iterable[Path], files: Sequence[Path]) -> None:
+def log_to_mlflow(runs: Iterable[Location], files: Sequence[Path]) -> None:
     """Put files into the MLflow run of each run folder, and say where that failed."""
     from harness.tracking.artifacts import log_files
 

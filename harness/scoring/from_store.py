@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from harness import rle
 from harness.errors import UserError
-from harness.locations import Location
+from harness.locations import Location, ObjectPath
 from harness.rle import Ints, MaskTable
 from harness.scoring.overlap import TrackBatch, Truths
 from harness.store import PredictionStore
@@ -51,7 +51,8 @@ class Shards:
     def __init__(self, store: PredictionStore) -> None:
         self.folder = store.folder
         self._store = store
-        readers = min(os.cpu_count() or 1, READERS)
+        # a disk gives what the cores can take, while an object store is mostly waited for
+        readers = READERS if isinstance(store.folder, ObjectPath) else min(os.cpu_count() or 1, READERS)
         self._pool = ThreadPoolExecutor(readers)
         self._todo = iter(sorted(store.done()))
         self._ahead: deque[tuple[int, Future[Any]]] = deque()

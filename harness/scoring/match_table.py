@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -16,6 +15,7 @@ import numpy as np
 
 from harness.durable import write_durably
 from harness.errors import UserError
+from harness.locations import Location
 from harness.rle import Ints
 from harness.scoring.average_precision import Curves, Matches
 from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, precision_at
@@ -112,7 +112,7 @@ def precision_over_recall(table: MatchTable, rows: Ints | None = None) -> Floats
     return total / max(categories, 1)
 
 
-def write_table(path: Path, table: MatchTable) -> None:
+def write_table(path: Location, table: MatchTable) -> None:
     """Write a table, the same bytes for the same table; raises `UserError` where the disk refuses."""
     arrays = {name: getattr(table.matches, name).astype(kind).tobytes() for name, kind in _KINDS.items()}
     content = _File(
@@ -130,7 +130,7 @@ def write_table(path: Path, table: MatchTable) -> None:
     write_durably(path, _MARK + hashlib.sha256(data).digest() + data)
 
 
-def read_table(path: Path) -> MatchTable:
+def read_table(path: Location) -> MatchTable:
     """Read a table; raises `UserError` where there is none, or it is damaged, of another format or inconsistent."""
     mend = "delete it: it is made again from the predictions"
     try:

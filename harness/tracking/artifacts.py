@@ -8,12 +8,13 @@ from pathlib import Path
 
 import msgspec
 
+from harness.locations import Location
 from harness.tracking.calls import ONE_AT_A_TIME, brief_and_quiet, cause_of, reach_database
 from harness.tracking.credentials import redact, safe_uri
 from harness.tracking.mlflow import LINK, Link
 
 
-def log_files(folders: Iterable[Path], files: Sequence[Path]) -> list[str]:
+def log_files(folders: Iterable[Location], files: Sequence[Path]) -> list[str]:
     """Log files as artifacts of the MLflow run of each run folder; return a line for each run where that failed.
 
     A folder's ``mlflow.json`` says which run is its own. Where the store needs a password, ``MLFLOW_TRACKING_URI`` has
@@ -22,7 +23,7 @@ def log_files(folders: Iterable[Path], files: Sequence[Path]) -> list[str]:
     return [line for folder in folders if (line := _log(folder if folder.is_dir() else folder.parent, files))]
 
 
-def _log(folder: Path, files: Sequence[Path]) -> str:
+def _log(folder: Location, files: Sequence[Path]) -> str:
     path, told = folder / LINK, ", ".join(file.name for file in files)
     try:
         link = msgspec.json.decode(path.read_bytes(), type=Link)
