@@ -47,7 +47,7 @@ class PaperCrew:
         return ("paper",) * self.size
 
     def open(self) -> None:
-        assert not self.is_closed
+        self.is_closed = False
 
     def start(self, worker: int) -> None:
         assert worker not in self.busy
@@ -69,6 +69,7 @@ class PaperCrew:
 
     def close(self) -> None:
         self.is_closed = True
+        self.busy.clear()
 
     def _loaded(self) -> Message:
         fate = self.loads.pop(0) if self.loads else "well"
@@ -187,3 +188,12 @@ def test_loading_twice_loads_once_and_closing_closes(tmp_path: Path) -> None:
     pool.load()
     pool.close()
     assert crew.is_closed
+
+
+def test_what_was_closed_can_be_used_again(tmp_path: Path) -> None:
+    """Scoring closes the workers, and may find that a shard is damaged."""
+    pool, crew = make_pool(tmp_path, loads=["refuse"])
+    for _ in range(2):
+        assert {e.kind for e in run(pool, 3)} == {"done"}
+        pool.close()
+    assert crew.attempts == Counter({1: 2, 2: 2, 3: 2})
