@@ -1,6 +1,7 @@
 """A crew on a simulated clock: the real pool gives out videos, workers only pretend to work, and machines fail.
 
-``python -m simulated_crew`` prints what docs/scaling.md tells of it, and compares it with two real worker processes.
+``python -m simulated_crew`` prints what docs/scaling.md tells of it, and compares it with runs of real worker
+processes, some of which are killed.
 """
 
 from __future__ import annotations
@@ -8,10 +9,14 @@ from __future__ import annotations
 import heapq
 import json
 import random
+import re
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from small_runs import SmallConfig, SmallModel, make_dataset, make_video
 from worker_runs import moody_run
@@ -31,12 +36,14 @@ class SimulatedCrew:
     """Workers whose videos take ``seconds(video)``, whose model takes ``load_seconds``, and which are lost at random.
 
     The time until a worker is lost is exponential with mean ``seconds_to_loss``, and starts anew with each process.
+    Each of ``fatal``, ids of videos, also costs a worker: at its end, and once.
     """
 
     size: int
     seconds: Callable[[Video], float]
     load_seconds: float = 0.0
     seconds_to_loss: float = float("inf")
+    fatal: set[int] = field(default_factory=set)
     chance: random.Random = field(default_factory=lambda: random.Random(0))
     now: float = 0.0
     losses: int = 0
@@ -59,8 +66,11 @@ class SimulatedCrew:
     def give(self, worker: int, video: Video) -> None:
         seconds = self.seconds(video)
         left = self._lost_at[worker] - self.now
+        if video.id in self.fatal:
+            self.fatal.remove(video.id)
+            left = min(left, seconds)
         self.busy_seconds += min(seconds, left)
-        if left < seconds:
+        if left <= seconds:
             self.losses += 1
             self._say(worker, left, Lost("was lost"))
         else:
@@ -125,22 +135,50 @@ def at_scale() -> list[dict[str, float]]:
     return rows
 
 
-def against_two_processes(videos: int = 24, seconds: float = 0.5) -> dict[str, float]:
-    """Seconds of two real processes that sleep, from the first video to the last, and of two simulated ones."""
+def against_processes(workers: int, videos: int, seconds: float, fatal: Sequence[int]) -> dict[str, Any]:
+    """Real processes that sleep, and kill themselves over some videos: seconds of the run, real and simulated.
+
+    Seconds from the first video to the last one. What the simulation is told is what a real process takes to load.
+    """
     kept: list[Progress] = []
 
     def engine(recipe: Recipe, store: PredictionStore, progress: Progress) -> Pool:
         kept.append(progress)
-        return processes.pool(recipe, store, progress, devices=("cpu", "cpu"))
+        return processes.pool(recipe, store, progress, devices=("cpu",) * workers)
 
     with tempfile.TemporaryDirectory() as folder:
-        execute(moody_run(Path(folder), videos, seconds=seconds), engine=engine)
-    crew = SimulatedCrew(2, lambda video: seconds)
-    simulated = simulate([make_video(number) for number in range(1, videos + 1)], crew)
-    return {"real": kept[0].snapshot().seconds, "simulated": simulated.seconds}
+        moods = {"signals": dict.fromkeys(fatal, int(signal.SIGKILL)), "folder": Path(folder)} if fatal else {}
+        run = moody_run(Path(folder) / "runs", videos, seconds=seconds, **moods)
+        outcome = execute(run, engine=engine)
+        load_seconds = loading_seconds(run.folder / "run.log")
+    crew = SimulatedCrew(workers, lambda video: seconds, load_seconds, fatal=set(fatal))
+    made = simulate([make_video(number) for number in range(1, videos + 1)], crew)
+    snapshot = kept[0].snapshot()
+    assert outcome.record["complete"]
+    assert made.done == videos
+    real = {"losses": sum(worker.losses for worker in snapshot.workers), "seconds": snapshot.seconds}
+    told = {"losses": made.losses, "seconds": round(made.seconds - load_seconds, 3)}
+    return {"workers": workers, "videos": videos, "load_seconds": load_seconds, "real": real, "simulated": told}
+
+
+def loading_seconds(log: Path) -> float:
+    """Mean seconds from when the pool says that a worker was lost until it says that its successor is ready."""
+    lost: dict[str, datetime] = {}
+    waits = []
+    for line in log.read_text().splitlines():
+        found = re.match(r"(\S+ \S+),(\d+) .* worker (\d+) (?:is ready|on \S+ was killed)", line)
+        if found is None:
+            continue
+        when = datetime.fromisoformat(f"{found[1]}.{found[2]}")
+        if "was killed" in line:
+            lost[found[3]] = when
+        elif found[3] in lost:
+            waits.append((when - lost.pop(found[3])).total_seconds())
+    return round(sum(waits) / len(waits), 3) if waits else 0.0
 
 
 if __name__ == "__main__":
     for row in at_scale():
         print(json.dumps(row))
-    print(json.dumps(against_two_processes()))
+    for workers, fatal in ((2, ()), (4, ()), (2, (5, 11, 17)), (4, (3, 9, 15, 21, 27, 33))):
+        print(json.dumps(against_processes(workers, 48, 0.5, fatal)), flush=True)
