@@ -18,7 +18,11 @@ from contextlib import contextmanager, suppress
 import pytest
 
 BUCKET = "bucket"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_DEFAULT_REGION": "us-east-1"}
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "planted-user-5Q3",
+    "AWS_SECRET_ACCESS_KEY": "planted-secret-8Z1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 
 
 @contextmanager

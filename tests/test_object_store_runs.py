@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from object_stores import CREDENTIALS
 from oracle_runs import oracle_run
 from small_runs import SmallModel, make_run
 from typer.testing import CliRunner
@@ -101,6 +102,21 @@ def test_a_run_is_logged_to_mlflow_with_its_files(s3_folder: ObjectPath, tmp_pat
     client = MlflowClient(tracking_uri=link["tracking_uri"])
     assert client.get_run(link["run_id"]).data.metrics["AP"] == execute(run).record["metrics"]["AP"]
     assert {"metrics.json", "table.md"} <= {found.path for found in client.list_artifacts(link["run_id"])}
+
+
+def test_what_the_store_is_reached_with_is_written_nowhere(
+    s3_folder: ObjectPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["run", "--model", "oracle", "--dataset", "shapes", "--limit", "2", "--runs-dir", str(s3_folder)]
+    result = CliRunner().invoke(build(), arguments)
+    assert result.exit_code == 0, result.output
+    written = [path.read_bytes() for path in s3_folder.rglob("*")]
+    written += [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 10
+    for secret in CREDENTIALS["AWS_SECRET_ACCESS_KEY"], CREDENTIALS["AWS_ACCESS_KEY_ID"]:
+        assert secret not in result.output
+        assert not [data for data in written if secret.encode() in data]
 
 
 @pytest.fixture(scope="module")
