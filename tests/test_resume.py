@@ -12,9 +12,11 @@ from unittest.mock import Mock
 import pytest
 from small_runs import SmallModel, make_dataset, make_run
 
+from harness.checksums import FILE as SUMS
 from harness.engines.local import Event
 from harness.engines.status import read_status
 from harness.errors import UserError
+from harness.reports.records import read_record
 from harness.run import execute
 from harness.run_lock import locked
 
@@ -40,6 +42,20 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
     for record in (outcome.record, whole.record):
         del record["folder"]
     assert outcome.record == whole.record
+
+
+def test_there_are_no_checksums_while_files_may_change(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    execute(run)
+    before = (run.folder / SUMS).read_bytes()
+    run.store.path(3).unlink()
+    with pytest.raises(KeyboardInterrupt):
+        execute(make_run(tmp_path, interrupting(3)))
+    assert not (run.folder / SUMS).exists()
+    assert read_record(run.folder)["complete"] is True  # of the run before
+    execute(run)
+    kept = [line for line in before.splitlines() if not line.endswith(b"environment.json")]  # which has the time
+    assert set(kept) <= set((run.folder / SUMS).read_bytes().splitlines())
 
 
 def test_a_finished_run_is_only_scored_again(tmp_path: Path) -> None:
