@@ -209,7 +209,7 @@ def _predict_and_conclude(
     _write_configuration(run)
     given_up = {event.video_id for event in failed}
     lost = [video for video in _pending(run) if video.id not in given_up]
-    log.warning("the predictions of %s videos are computed anew", len(lost))
+    log.warning("the predictions of %s of %s videos are computed anew", len(lost), len(run.videos))
     for video in lost:
         on_event(Event("lost", video.id, 0.0, len(video.frames)))
     _predict(run, engine, progress, on_event, lost, failed)

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from small_runs import SmallConfig, SmallModel, box, make_dataset, make_run
+from typer.testing import CliRunner
 
+from harness.cli.main import build
 from harness.engines.local import Event
 from harness.errors import UserError
 from harness.provenance import environment, git_commit
@@ -331,6 +333,20 @@ def test_the_command_runs_a_matrix_and_shows_a_table(tmp_path: Path) -> None:
     (folder,) = (p for p in (tmp_path / "out").iterdir() if p.is_dir())
     assert done.stdout.splitlines()[-1] == f"out/{folder.name}"
     assert json.loads((folder / "config.json").read_text())["config"]["drop_tracks"] == 0
+
+
+def test_the_command_says_what_it_computed_anew(tmp_path: Path) -> None:
+    arguments = ["--model", "oracle", "--dataset", "shapes", "--limit", "2", "--no-mlflow", "--runs-dir", str(tmp_path)]
+    whole = CliRunner().invoke(build(), ["run", *arguments])
+    (shard, _) = sorted(tmp_path.glob("*/predictions/*.parquet"))
+    intact = shard.read_bytes()
+    shard.write_bytes(intact[:-1])
+    again = CliRunner().invoke(build(), ["run", *arguments])
+    assert (again.exit_code, again.stdout) == (0, whole.stdout)
+    assert shard.read_bytes() == intact
+    assert f"warning: {shard} is damaged: its checksum does not fit; it is removed" in again.stderr
+    assert "oracle on shapes val: 2 of 2 videos, 0 s left" in again.stderr
+    assert ": the predictions of 1 of 2 videos were damaged or lost: computed anew" in again.stderr
 
 
 def test_a_sleeping_tracking_server_costs_a_warning_and_nothing_else(

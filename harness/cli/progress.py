@@ -83,6 +83,8 @@ class _Lines:
 
     def advance(self, event: Event) -> None:
         self.done += _STEPS[event.kind]
+        if event.kind == "lost":
+            self.first, self.began = self.done, time.monotonic()
         if event.kind in ("retried", "lost"):
             return
         now = time.monotonic()

@@ -40,6 +40,17 @@ def test_plain_lines_say_what_is_done_already(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err.startswith("oracle on shapes val: 2 of 3 videos done\n")
 
 
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_videos_that_are_computed_anew_are_counted_once(monkeypatch: pytest.MonkeyPatch, is_terminal: bool) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(sys, "stderr", said := Terminal() if is_terminal else io.StringIO())
+    with progress("oracle on shapes val", 3, 3) as bar:
+        for kind in ("lost", "lost", "done", "failed"):
+            bar.advance(Event(kind, 1, 0.1, 8))  # type: ignore[arg-type]
+    assert "3/3" in said.getvalue() if is_terminal else "3 of 3 videos, 0 s left\n" in said.getvalue()
+    assert "4/3" not in said.getvalue()
+
+
 @pytest.mark.parametrize("no_color", ["", "1"])
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, no_color: str) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
