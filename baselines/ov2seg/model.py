@@ -20,7 +20,7 @@ from harness.baselines.ov2seg.memory_tracking import MemoryMatcher
 from harness.baselines.ov2seg.network import Ov2SegNetwork
 from harness.baselines.ov2seg.scoring import VideoScores, scores, video_mask_score
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier
-from harness.models.clipvis.classifier import class_logits
+from harness.models.clipvis.classifier import class_logits, frame_groups
 from harness.models.clipvis.detections import ImageDetection, choose_masks, image_detections, tracks_of
 from harness.models.clipvis.kept_masks import KeptMasks
 from harness.models.clipvis.preprocess import Geometry, geometry, normalise, padding_maps, resize
@@ -71,16 +71,25 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         self._tell_source()
         sizes = self.geometry(video.height, video.width)
         matcher = self.matcher()
-        masks = KeptMasks(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)
         inside = self._inside(sizes)
-        with closing(VideoScores(config)) as evidence:
+
+        def classify(embeddings: Tensor) -> Tensor:
+            return class_logits(embeddings.to(self.device), classifier, TEMPERATURE)
+
+        with (
+            closing(VideoScores(config, classify)) as evidence,
+            closing(KeptMasks(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)) as masks,
+        ):
             for output in self.outputs(video, sizes):
                 with self.stage("matching"):
                     present = None if config.remember_absent_frames else (output.mask_logits > 0).any((2, 3))
                     order = matcher.match(output.embeddings, present)
                 with self.stage("classification"):
-                    logits = class_logits(output.class_embeddings, classifier, TEMPERATURE)
-                    evidence.add(order, logits, output.object_logits, output.mask_logits, inside)
+                    # a big vocabulary takes a few frames each
+                    for part in frame_groups(*order.shape, classifier.weights.shape[0]):
+                        embeddings, mask_logits = output.class_embeddings[part], output.mask_logits[part]
+                        logits, objects = classify(embeddings), output.object_logits[part]
+                        evidence.add(order[part], logits, objects, mask_logits, inside, embeddings)
                 with self.stage("encoding"):
                     masks.add(output.mask_logits, order)
             if not evidence.frames:

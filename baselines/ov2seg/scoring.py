@@ -1,34 +1,39 @@
 """Scores of a video's tracks, their selection, and what is suppressed (OV2Seg; spec, section 7, steps 3 to 9).
 
 A video is seen window by window. Sums stay per slot and class, and per frame a few numbers per slot; what the chosen
-tracks alone need again waits in `SpooledScores`; masks are kept elsewhere.
+tracks alone need again waits in `WaitingScores`; masks are kept elsewhere.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from harness.baselines.ov2seg.config import Ov2SegConfig
-from harness.models.clipvis.postprocess import (
-    SUPPRESSION_RATIO,
-    Selection,
-    SpooledScores,
-    best,
-    mask_score,
-    mask_sums,
-)
+from harness.models.clipvis.postprocess import SUPPRESSION_RATIO, Selection, best, mask_score, mask_sums
+from harness.models.clipvis.spool import WaitingScores
 
 
 class VideoScores:
-    """What is kept of each frame, on the CPU, queries in the order of their slots. Close it after use."""
+    """What is kept of each frame, on the CPU, queries in the order of their slots.
 
-    def __init__(self, config: Ov2SegConfig) -> None:
+    ``again`` gives the class logits of frames once more, from the class embeddings that `add` gets; without it that is
+    not done. Close it after use.
+    """
+
+    def __init__(self, config: Ov2SegConfig, again: Callable[[Tensor], Tensor] | None = None) -> None:
         self.config = config
         self.frames = 0
         self._logits: Tensor | None = None  # (Q, C), summed in the order of frames
         self._object_logits: Tensor | None = None  # (Q, 2), likewise
-        self._scores = SpooledScores()
+
+        def scores_again(order: Tensor, objects: Tensor, *embeddings: Tensor) -> Tensor:
+            assert again is not None
+            return scores(_by_slot(again(*embeddings), order), objects, config)
+
+        self._scores = WaitingScores(scores_again if again else None)
         self._confidence: list[Tensor] = []  # (frames, Q)
         self._area: list[Tensor] = []  # (frames, Q)
 
@@ -43,21 +48,22 @@ class VideoScores:
         object_logits: Tensor,
         mask_logits: Tensor,
         inside: Tensor | None = None,
+        embeddings: Tensor | None = None,
     ) -> None:
         """Take in a window as the network gave it: ``(f, Q, C)``, ``(f, Q, 2)``, ``(f, Q, h, w)``.
 
         ``order`` ``(f, Q)`` is the query of each slot. Mask scores count cells where ``inside`` ``(h, w)`` is true.
+        ``embeddings`` ``(f, Q, embed_dim)`` are what the class logits follow from.
         """
-        frames = torch.arange(len(order))[:, None]
-        logits = class_logits.float().cpu()[frames, order]
-        objects = object_logits.float().cpu()[frames, order]
+        logits, objects = _by_slot(class_logits, order), _by_slot(object_logits, order)
         for one, its_objects in zip(logits, objects, strict=True):
             self._logits = one if self._logits is None else self._logits + one
             self._object_logits = its_objects if self._object_logits is None else self._object_logits + its_objects
         confidence, area = mask_sums(mask_logits, inside)
-        self._confidence.append(confidence.cpu()[frames, order])
-        self._area.append(area.cpu()[frames, order])
-        self._scores.add(scores(logits, objects, self.config))
+        self._confidence.append(_by_slot(confidence, order))
+        self._area.append(_by_slot(area, order))
+        source = () if embeddings is None else (order, objects, embeddings)
+        self._scores.add(scores(logits, objects, self.config), *source)
         self.frames += len(order)
 
     def select(self, class_logits: Tensor | None = None) -> Selection:
@@ -82,6 +88,11 @@ class VideoScores:
         if not self.config.suppress_frames:
             return torch.zeros(len(slots), self.frames, dtype=torch.bool)
         return self._scores.of(slots, labels) < SUPPRESSION_RATIO * top[:, None]
+
+
+def _by_slot(values: Tensor, order: Tensor) -> Tensor:
+    """Values of queries ``(f, Q, ...)`` on the CPU in the order of their slots."""
+    return values.float().cpu()[torch.arange(len(order))[:, None], order]
 
 
 def scores(class_logits: Tensor, object_logits: Tensor, config: Ov2SegConfig) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from harness.baselines.ov2seg import scoring as ov2seg_scoring
 from harness.baselines.ov2seg.model import TEMPERATURE, Ov2Seg
 from harness.baselines.track_by_detection.detections import SegmentedFrame
-from harness.models.clipvis.classifier import QueryClassifier, class_logits
+from harness.models.clipvis.classifier import QueryClassifier, class_logits, frame_groups
 from harness.models.clipvis.model import ClipVis
 from harness.models.clipvis.postprocess import image_scores, mask_score, mask_sums
 from harness.models.clipvis.preprocess import Geometry, padding_maps
@@ -53,12 +53,15 @@ class ClipVisSegmenter:
         if not model.config.padding_counts:
             at_32, at_4 = (~outside for outside in padding_maps(sizes, (32, 4), model.device))
         for output, dense in model.outputs(video, sizes):
-            with model.stage("classification"):
-                p = self._classify(dense, output.mask_logits, classifier, at_32).softmax(-1)
-                quality = mask_quality(output.mask_logits, at_4)
-            for i in range(len(p)):
-                found = image_scores(p[i], output.ious[i, :, 0], output.object_logits[i], model.config)
-                yield SegmentedFrame(found * quality[i], output.mask_logits[i], output.embeddings[i])
+            frames, queries = output.embeddings.shape[:2]
+            for part in frame_groups(frames, queries, classifier.weights.shape[0]):
+                masks, embeddings = output.mask_logits[part], output.embeddings[part]
+                with model.stage("classification"):
+                    p = self._classify(dense[part], masks, classifier, at_32).softmax(-1)
+                    quality = mask_quality(masks, at_4)
+                for i, ious in enumerate(output.ious[part]):
+                    found = image_scores(p[i], ious[:, 0], output.object_logits[part][i], model.config)
+                    yield SegmentedFrame(found * quality[i], masks[i], embeddings[i])
 
 
 class Ov2SegSegmenter:
@@ -87,13 +90,16 @@ class Ov2SegSegmenter:
         sizes = model.geometry(video.height, video.width)
         inside = None if model.config.padding_counts else ~padding_maps(sizes, (4,), model.device)[0]
         for output in model.outputs(video, sizes):
-            with model.stage("classification"):
-                logits = class_logits(output.class_embeddings, classifier, TEMPERATURE)
-                found = ov2seg_scoring.scores(logits, output.object_logits, model.config)
-                if model.config.mask_score:
-                    found = found * mask_quality(output.mask_logits, inside)
-            for i in range(len(found)):
-                yield SegmentedFrame(found[i], output.mask_logits[i], output.embeddings[i])
+            frames, queries = output.embeddings.shape[:2]
+            for part in frame_groups(frames, queries, classifier.weights.shape[0]):
+                masks = output.mask_logits[part]
+                with model.stage("classification"):
+                    logits = class_logits(output.class_embeddings[part], classifier, TEMPERATURE)
+                    found = ov2seg_scoring.scores(logits, output.object_logits[part], model.config)
+                    if model.config.mask_score:
+                        found = found * mask_quality(masks, inside)
+                for one in zip(found, masks, output.embeddings[part], strict=True):
+                    yield SegmentedFrame(*one)
 
 
 def mask_quality(mask_logits: Tensor, inside: Tensor | None) -> Tensor:

@@ -62,7 +62,10 @@ class QueryClassifier:
         ``dense`` is ``(B, channels, h, w)``, ``mask_logits`` ``(B, Q, H, W)``. Where ``inside`` ``(h, w)`` is
         false nothing is pooled.
         """
-        features, empty = self.features(dense.float(), mask_logits.float(), inside)
+        return self.logits(*self.features(dense, mask_logits, inside), classifier)
+
+    def logits(self, features: Tensor, empty: Tensor, classifier: TextClassifier) -> Tensor:
+        """Class logits ``(B, Q, classes)`` of what `features` gives."""
         logits = class_logits(features, classifier, self.backbone.logit_scale)
         zeroed = self.zero_empty_logits if self.backbone.is_resnet else not self.project_empty_masks
         # overwritten, not multiplied: the features of an empty mask may be NaN
@@ -70,7 +73,8 @@ class QueryClassifier:
 
     def features(self, dense: Tensor, mask_logits: Tensor, inside: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """CLIP features of the queries ``(B, Q, embed_dim)``, not normalised, and which masks are empty ``(B, Q)``."""
-        masks = pooling_masks(mask_logits, (dense.shape[-2], dense.shape[-1]))
+        dense = dense.float()
+        masks = pooling_masks(mask_logits.float(), (dense.shape[-2], dense.shape[-1]))
         if inside is not None:
             masks = masks & inside
         empty = ~masks.flatten(2).any(-1)

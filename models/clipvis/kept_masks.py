@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.models.clipvis.mask_encoding import EncodedMasks, encode_masks
 from harness.models.clipvis.preprocess import Geometry
+from harness.models.clipvis.spool import Spool
 from harness.types import Rle
 
 
-@dataclass
-class _Window:
-    """Consecutive frames: mask logits as the network gave them, or, once encoded, runs of every query."""
+class _Window(NamedTuple):
+    """Consecutive frames as the network gave them."""
 
     order: Tensor
     """``(frames, Q)``: the query of each slot."""
-    logits: Tensor | None
+    logits: Tensor
     """``(frames, Q, h, w)`` at stride 4, on the device."""
-    encoded: EncodedMasks | None = None
-    """Frame-major, slot-minor."""
 
 
-@dataclass
-class TrackMasks:
+class TrackMasks(NamedTuple):
     """The masks of chosen slots, frame by frame; n slots, F frames."""
 
     rles: list[list[Rle]]
@@ -39,46 +39,62 @@ class TrackMasks:
 class KeptMasks:
     """Keeps mask logits at stride 4 until tracks are chosen, so that only theirs are encoded.
 
-    What exceeds ``budget_bytes`` is encoded early, for every query and oldest first: a few hundred bytes per mask. The
-    masks that come out are the same.
+    What exceeds ``budget_bytes`` is encoded early, for every query and oldest first, a few hundred bytes per mask, and
+    waits in a `Spool`. The masks that come out are the same. Close it after use.
     """
 
     def __init__(self, sizes: Geometry, budget_bytes: int, confidence: bool = False) -> None:
         self.sizes, self.budget_bytes, self.confidence = sizes, budget_bytes, confidence
-        self._windows: list[_Window] = []
+        self._encoded = Spool()  # the oldest windows, as `_arrays` gives them
+        self._windows: list[_Window] = []  # those behind them
 
     def add(self, logits: Tensor, order: Tensor) -> None:
         """Take in a window: logits ``(frames, Q, h, w)`` as the network gave them, ``order`` ``(frames, Q)``."""
         self._windows.append(_Window(order, logits))
-        kept = [w for w in self._windows if w.logits is not None]
-        held = sum(w.logits.nbytes for w in kept if w.logits is not None)
-        for window in kept:
-            if held <= self.budget_bytes:
-                break
-            held -= window.logits.nbytes if window.logits is not None else 0
-            window.encoded = self._encode(window, torch.arange(window.order.shape[1]))
-            window.logits = None
+        while self._windows and sum(window.logits.nbytes for window in self._windows) > self.budget_bytes:
+            oldest = self._windows.pop(0)
+            every = torch.arange(oldest.order.shape[1])
+            self._encoded.add(*_arrays(self._encode(oldest, every), len(oldest.order)))
 
     def of(self, slots: Tensor) -> TrackMasks:
         """The masks of ``slots`` ``(n,)`` in every frame."""
-        rles: list[list[Rle]] = [[] for _ in slots]
-        confidence, area = [], []
+        parts = [_masks_in(arrays, slots, self.sizes.original) for arrays in self._encoded]
+        n = len(slots)
         for window in self._windows:
-            frames, queries = window.order.shape
-            if window.encoded is None:
-                encoded, pick = self._encode(window, slots), torch.arange(len(slots))
-                queries = len(slots)
-            else:
-                encoded, pick = window.encoded, slots
-            for track, slot in enumerate(pick.tolist()):
-                rles[track] += encoded.rles[slot::queries]
-            confidence.append(encoded.confidence.view(frames, queries)[:, pick])
-            area.append(encoded.area.view(frames, queries)[:, pick])
-        return TrackMasks(rles, torch.cat(confidence).T, torch.cat(area).T)
+            rles, *sums = self._encode(window, slots)
+            confidence, area = (values.view(-1, n).T for values in sums)
+            parts.append(TrackMasks([rles[track::n] for track in range(n)], confidence, area))
+        return TrackMasks(
+            [[rle for part in parts for rle in part.rles[track]] for track in range(n)],
+            torch.cat([part.confidence for part in parts], 1),
+            torch.cat([part.area for part in parts], 1),
+        )
+
+    def close(self) -> None:
+        """Forget them, on disk too."""
+        self._encoded.close()
 
     def _encode(self, window: _Window, slots: Tensor) -> EncodedMasks:
         """Encode the masks of ``slots``, frame-major."""
-        assert window.logits is not None
         chosen = window.order[:, slots].to(window.logits.device)
         frames = torch.arange(len(chosen), device=window.logits.device)[:, None]
         return encode_masks(window.logits[frames, chosen].flatten(0, 1), self.sizes, self.confidence)
+
+
+def _arrays(encoded: EncodedMasks, frames: int) -> tuple[NDArray[Any], ...]:
+    """Masks of consecutive frames: the text of all runs, and ``(frames, Q)`` where each ends, confidence, area."""
+    text = np.frombuffer(b"".join(rle.counts for rle in encoded.rles), np.uint8)
+    ends = np.cumsum([len(rle.counts) for rle in encoded.rles]).reshape(frames, -1)
+    return text, ends, encoded.confidence.numpy().reshape(frames, -1), encoded.area.numpy().reshape(frames, -1)
+
+
+def _masks_in(arrays: Sequence[NDArray[Any]], slots: Tensor, size: tuple[int, int]) -> TrackMasks:
+    """The masks of ``slots`` ``(n,)`` in what `_arrays` gave; ``size`` is theirs."""
+    text, ends, confidence, area = arrays
+    chosen = slots.numpy()  # numpy would take a tensor of one number as a number
+    starts = np.concatenate(([0], ends.ravel()[:-1])).reshape(ends.shape)
+    rles = [
+        [Rle(size, text[start:end].tobytes()) for start, end in zip(starts[:, slot], ends[:, slot], strict=True)]
+        for slot in chosen
+    ]
+    return TrackMasks(rles, torch.from_numpy(confidence[:, chosen].T), torch.from_numpy(area[:, chosen].T))

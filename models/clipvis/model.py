@@ -74,9 +74,15 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         classifier = self.text_classifier(vocabulary)
         sizes = self.geometry(video.height, video.width)
         matcher = self.matcher()
-        masks = KeptMasks(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)
         inside = self._inside(sizes)
-        with closing(VideoEvidence(config)) as evidence:
+
+        def classify_again(features: Tensor, empty: Tensor) -> Tensor:
+            return self._classify.logits(features.to(self.device), empty.to(self.device), classifier)
+
+        with (
+            closing(VideoEvidence(config, classify_again)) as evidence,
+            closing(KeptMasks(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)) as masks,
+        ):
             for output, dense in self.outputs(video, sizes):
                 with self.stage("matching"):
                     order = matcher.match(output.embeddings)
@@ -99,8 +105,9 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         stride32, stride4 = inside or (None, None)
         for part in frame_groups(order.shape[0], order.shape[1], classifier.weights.shape[0]):
             masks = output.mask_logits[part]
-            logits = self._classify(dense[part], masks, classifier, stride32)
-            evidence.add(order[part], logits, output.object_logits[part], output.ious[part], masks, stride4)
+            source = self._classify.features(dense[part], masks, stride32)
+            logits = self._classify.logits(*source, classifier)
+            evidence.add(order[part], logits, output.object_logits[part], output.ious[part], masks, stride4, source)
 
     @torch.inference_mode()
     def predict_image(self, image: Image, vocabulary: Vocabulary, detections: int = 100) -> list[ImageDetection]:

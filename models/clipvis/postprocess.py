@@ -1,25 +1,22 @@
 """Scores of a video's tracks, their selection, and what is suppressed (spec, sections 7 and 8).
 
-A video is seen window by window. Of each frame stay an object score and two sums per query, and, up to a bound in
-memory, its class distribution; masks are kept elsewhere.
+A video is seen window by window. Of each frame stay an object score and two sums per query; its class distribution, or
+what that follows from, waits in `WaitingScores`; masks are kept elsewhere.
 """
 
 from __future__ import annotations
 
-import math
-import tempfile
+from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from harness.models.clipvis.config import ClipVisConfig
+from harness.models.clipvis.spool import WaitingScores
 
 SUPPRESSION_RATIO = 0.1
 """A frame that scores below this share of its track's score loses its mask."""
-
-SCORES_IN_MEMORY = 128 << 20
 
 
 class Selection(NamedTuple):
@@ -35,46 +32,21 @@ class Selection(NamedTuple):
     """``(k, F)`` boolean: frames whose mask is taken away."""
 
 
-class SpooledScores:
-    """A number per frame, slot and class until tracks are chosen, of which only theirs are needed.
-
-    In memory up to 128 MB (4 Q C bytes per frame), in an unnamed temporary file beyond. Close it after use.
-    """
-
-    def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=SCORES_IN_MEMORY)  # noqa: SIM115
-        self._windows: list[tuple[int, ...]] = []  # shapes (frames, Q, C)
-
-    def add(self, scores: Tensor) -> None:
-        """Keep a window, float32 ``(frames, Q, C)`` on the CPU."""
-        self._windows.append(tuple(scores.shape))
-        self._file.write(scores.contiguous().numpy().tobytes())
-
-    def of(self, slots: Tensor, labels: Tensor) -> Tensor:
-        """The numbers of tracks with these slots and labels, ``(k,)`` each, in every frame: ``(k, F)``."""
-        self._file.seek(0)
-        chosen = []
-        for shape in self._windows:
-            window = np.frombuffer(self._file.read(4 * math.prod(shape)), dtype=np.float32).reshape(shape)
-            chosen.append(torch.from_numpy(window[:, slots.numpy(), labels.numpy()]))
-        return torch.cat(chosen).T
-
-    def close(self) -> None:
-        """Forget them, on disk too."""
-        self._file.close()
-
-
 class VideoEvidence:
     """What is kept of each frame, on the CPU, queries in the order of their slots.
 
-    Scores are summed as frames come; class distributions wait for the choice of tracks. Close it after use.
+    Scores are summed as frames come; class distributions wait for the choice of tracks. ``again`` gives the class
+    logits of frames once more, from the features and emptiness that `add` gets; without it that is not done. Close it
+    after use.
     """
 
-    def __init__(self, config: ClipVisConfig) -> None:
+    def __init__(self, config: ClipVisConfig, again: Callable[[Tensor, Tensor], Tensor] | None = None) -> None:
         self.config = config
         self.frames = 0
         self._scores = ScoreSums(config)
-        self._distributions = SpooledScores()
+        self._distributions = WaitingScores(
+            None if again is None else lambda order, *source: _distributions(again(*source), order)
+        )
         self._object_logits: list[Tensor] = []  # (frames, Q, 2)
         self._confidence: list[Tensor] = []  # (frames, Q)
         self._area: list[Tensor] = []  # (frames, Q)
@@ -91,19 +63,21 @@ class VideoEvidence:
         ious: Tensor,
         mask_logits: Tensor,
         inside: Tensor | None = None,
+        source: tuple[Tensor, ...] = (),
     ) -> None:
         """Take in a window as the network gave it: ``(f, Q, C)``, ``(f, Q, 2)``, ``(f, Q, 1)``, ``(f, Q, h, w)``.
 
         ``order`` ``(f, Q)`` is the query of each slot. Mask scores count cells where ``inside`` ``(h, w)`` is true.
+        ``source`` is what the logits follow from: features ``(f, Q, embed_dim)``, and which masks are empty ``(f, Q)``.
         """
         frames = torch.arange(len(order))[:, None]
         confidence, area = mask_sums(mask_logits, inside)
-        p = class_logits.float().softmax(-1).cpu()[frames, order]
+        p = _distributions(class_logits, order)
         self._object_logits.append(object_logits.float().cpu()[frames, order])
         self._confidence.append(confidence.cpu()[frames, order])
         self._area.append(area.cpu()[frames, order])
         self._scores.add(p, ious[..., 0].float().cpu()[frames, order], self._area[-1] > 0)
-        self._distributions.add(p)
+        self._distributions.add(p, order, *source)
         self.frames += len(order)
 
     def select(self) -> Selection:
@@ -119,6 +93,11 @@ class VideoEvidence:
         kept = ~selection.suppressed
         confidence, area = torch.cat(self._confidence).T[selection.slots], torch.cat(self._area).T[selection.slots]
         return mask_score((confidence * kept).sum(1), (area * kept).sum(1))
+
+
+def _distributions(class_logits: Tensor, order: Tensor) -> Tensor:
+    """Class distributions ``(f, Q, C)`` on the CPU, queries in the order of their slots."""
+    return class_logits.float().softmax(-1).cpu()[torch.arange(len(order))[:, None], order]
 
 
 class ScoreSums:

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from clipvis_peak_memory import HEIGHT, WIDTH, Moving
 from tiny_clipvis import tiny_with_weights
+from video_peak_memory import BUILT, NARROW, moving_video, words
 from vocabulary_peak_memory import Encoder
 
-from harness.models.clipvis import classifier, text_classifier
+from harness.models.clipvis import classifier, spool, text_classifier
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.model import ClipVis
-from harness.types import Category, Video, Vocabulary
 
 FEW, MANY = 256, 1792
 BOUND = 64 << 20
@@ -50,11 +49,44 @@ def test_a_window_classified_frame_by_frame_has_the_same_tracks(
 ) -> None:
     settings = ClipVisConfig.model_validate({"short_edge": 64, "window": 3, "detections_per_video": 10})
     model = ClipVis(tiny_with_weights(tmp_path), settings)
-    words = Vocabulary(tuple(Category(i, f"thing {i}") for i in range(1, 6)))
-    video = Video(1, "moving", HEIGHT, WIDTH, Moving(5))
-    whole = model.predict(video, words)
+    video, five = moving_video(5), words(5)
+    whole = model.predict(video, five)
     monkeypatch.setattr(classifier, "LOGITS_AT_ONCE", 1)
-    parts = model.predict(video, words)
+    parts = model.predict(video, five)
+    assert [(t.category_id, t.masks) for t in parts] == [(t.category_id, t.masks) for t in whole]
+    assert [t.score for t in parts] == pytest.approx([t.score for t in whole], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["clipvis", "ov2seg"])
+def test_scores_beyond_the_memory_change_no_bit_and_are_not_kept(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """300 words and 100 queries: 120 kB per frame as scores, 14 kB as what they follow from."""
+    frames, queries, count = 8, 100, 300
+    kept: list[int] = []
+    close = spool.WaitingScores.close
+
+    def watched(scores: spool.WaitingScores) -> None:
+        kept.append(scores.nbytes)
+        close(scores)
+
+    monkeypatch.setattr(spool.WaitingScores, "close", watched)
+    monkeypatch.setattr(classifier, "LOGITS_AT_ONCE", 3 * queries * count)
+    model = BUILT[name](tmp_path, queries)
+    whole = model.predict(moving_video(frames), words(count))
+    monkeypatch.setattr(spool, "IN_MEMORY", 3 * 4 * queries * count)
+    assert model.predict(moving_video(frames), words(count)) == whole
+    at_most = 3 * 4 * queries * count + (frames - 3) * queries * (4 * NARROW + 8 + 8 + 1)
+    assert kept[0] == frames * 4 * queries * count
+    assert kept[1] <= at_most
+
+
+@pytest.mark.parametrize("name", ["ov2seg", "track-by-detection"])
+def test_other_models_classify_frame_by_frame_too(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = BUILT[name](tmp_path, 10)
+    whole = list(model.predict(moving_video(5), words(5)))
+    monkeypatch.setattr(classifier, "LOGITS_AT_ONCE", 1)
+    parts = list(model.predict(moving_video(5), words(5)))
     assert [(t.category_id, t.masks) for t in parts] == [(t.category_id, t.masks) for t in whole]
     assert [t.score for t in parts] == pytest.approx([t.score for t in whole], rel=1e-5)
 

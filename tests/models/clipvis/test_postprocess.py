@@ -10,7 +10,7 @@ import torch
 from pycocotools import mask as coco
 from torch import Tensor
 
-from harness.models.clipvis import postprocess
+from harness.models.clipvis import spool
 from harness.models.clipvis.classifier import class_logits, mask_pool, pooling_masks
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.kept_masks import KeptMasks
@@ -31,7 +31,7 @@ from harness.models.clipvis.text_classifier import TextClassifier, classes_of
 @pytest.mark.parametrize("window", [1, 4, 100])
 @pytest.mark.parametrize("name", clipvis_golden.cases("i_postproc_"))
 def test_golden(name: str, window: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postprocess, "SCORES_IN_MEMORY", 1 if window == 4 else 1 << 20)
+    monkeypatch.setattr(spool, "IN_MEMORY", 1 if window == 4 else 1 << 20)
     golden, facts = clipvis_golden.tensors(name), clipvis_golden.facts(name)
     classifier = TextClassifier(golden["text_classifier"], classes_of(facts["num_templates"]))
     sizes = Geometry(tuple(facts["output_size"]), tuple(facts["image_size"]), tuple(facts["padded_size"]))
@@ -52,7 +52,6 @@ def test_golden(name: str, window: int, monkeypatch: pytest.MonkeyPatch) -> None
         kept.add(heads["pred_masks"], orders[-1])
     assert torch.equal(torch.cat(orders), golden["indices"])
     selection = evidence.select()
-    evidence.close()
     final = selection.scores * evidence.mask_scores(selection)
     mine, theirs = final.argsort(descending=True, stable=True), golden["scores"].argsort(descending=True, stable=True)
     clipvis_golden.close(final[mine], golden["scores"][theirs], atol=1e-5)
@@ -61,6 +60,8 @@ def test_golden(name: str, window: int, monkeypatch: pytest.MonkeyPatch) -> None
 
     results = sorted(clipvis_golden.results(name), key=lambda track: -track["score"])
     chosen = kept.of(selection.slots)
+    evidence.close()
+    kept.close()
     for track, i in zip(results, mine.tolist(), strict=True):
         for expected, rle, gone in zip(track["segmentations"], chosen.rles[i], selection.suppressed[i], strict=True):
             found = {"size": list(rle.size), "counts": rle.counts}

@@ -1,0 +1,125 @@
+"""Arrays of a video that wait until its tracks are chosen, and scores that wait there or are computed once more.
+
+What a frame says of every query and word is wanted only for the few tracks that a video is found to have, when its last
+frame has been seen. Kept for all, that would be 4 bytes per frame, query and word: 40 GB for 10,000 of each of frames
+and words.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Arrays = tuple[NDArray[Any], ...]
+
+IN_MEMORY = 128 << 20
+"""Bytes of a spool, and of scores in it, that stay in memory."""
+
+
+class Spool:
+    """Arrays in the order in which they come: the first 128 MB as they are, the others in an unnamed temporary file.
+
+    Nothing is added once they are read. Close it after use.
+    """
+
+    def __init__(self) -> None:
+        self.nbytes = 0
+        """Of all arrays, wherever they are."""
+        self._held: list[Arrays] = []
+        self._file: IO[bytes] | None = None
+        self._layouts: list[list[tuple[np.dtype[Any], tuple[int, ...]]]] = []  # of the groups in the file
+
+    def add(self, *arrays: NDArray[Any]) -> None:
+        """Keep a group of arrays, which nobody may change."""
+        self.nbytes += sum(array.nbytes for array in arrays)
+        if self.nbytes <= IN_MEMORY:
+            self._held.append(arrays)
+            return
+        self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115
+        self._layouts.append([(array.dtype, array.shape) for array in arrays])
+        for array in arrays:
+            self._file.write(np.ascontiguousarray(array))
+
+    def __iter__(self) -> Iterator[Arrays]:
+        """Yield the groups."""
+        yield from self._held
+        if self._file is None:
+            return
+        self._file.seek(0)
+        for layout in self._layouts:
+            yield tuple(np.fromfile(self._file, dtype, math.prod(shape)).reshape(shape) for dtype, shape in layout)
+
+    def close(self) -> None:
+        """Forget them, on disk too."""
+        self._held = []
+        if self._file is not None:
+            self._file.close()
+
+
+class WaitingScores:
+    """A number per frame, slot and class until tracks are chosen, of which only theirs are needed.
+
+    The first 128 MB are kept as they are, 4 Q C bytes per frame. Of frames beyond these, what their numbers follow from
+    is kept where that takes less than half; ``again`` then computes them with the same calls on arrays of the same
+    shapes, so that they have the same bits. Close it after use.
+    """
+
+    def __init__(self, again: Callable[..., Tensor] | None = None) -> None:
+        self._again = again
+        self._spool = Spool()
+        self._freed = 0  # bytes of scores that were made and let go since memory was returned
+
+    @property
+    def nbytes(self) -> int:
+        """What is kept, in memory and on disk."""
+        return self._spool.nbytes
+
+    def add(self, scores: Tensor, *source: Tensor) -> None:
+        """Keep frames: float32 ``(f, Q, C)`` on the CPU, which is what ``again`` gives for the tensors ``source``."""
+        fits = self.nbytes + scores.nbytes <= IN_MEMORY
+        if self._again is None or fits or 2 * sum(tensor.nbytes for tensor in source) >= scores.nbytes:
+            self._spool.add(scores.numpy())
+        else:
+            self._spool.add(*(tensor.cpu().numpy() for tensor in source))
+        self._let_go(scores.nbytes)
+
+    def of(self, slots: Tensor, labels: Tensor) -> Tensor:
+        """The numbers of tracks with these slots and labels, ``(k,)`` each, in every frame: ``(k, F)``."""
+        chosen = []
+        for arrays in self._spool:
+            first, *others = (torch.from_numpy(array) for array in arrays)
+            scores = self._again(first, *others) if others and self._again else first  # scores come alone
+            chosen.append(scores[:, slots, labels])
+            self._let_go(scores.nbytes)
+        return torch.cat(chosen).T
+
+    def close(self) -> None:
+        """Forget them, on disk too."""
+        self._spool.close()
+
+    def _let_go(self, nbytes: int) -> None:
+        """Return freed memory after every 128 MB of scores."""
+        self._freed += nbytes
+        if self._freed > IN_MEMORY:
+            return_freed_memory()
+            self._freed = 0
+
+
+def return_freed_memory() -> None:
+    """Give memory that was freed back to the system, where the C library is asked for that.
+
+    With glibc 2.36 large blocks that torch frees are often not used again for others of the same size, as all of them
+    are aligned. Without this the process grew by the size of a part's scores with every part.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

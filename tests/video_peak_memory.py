@@ -1,0 +1,166 @@
+"""Peak memory and temporary files of tiny models by frames, queries and words; a process of its own, as peaks stay.
+
+``python -m video_peak_memory MODEL FOLDER FRAMES,QUERIES,WORDS ...`` puts a video through ``clipvis``, ``ov2seg``,
+``track-by-detection`` or ``sam3`` for each triple in turn and prints a JSON list: ``peak``, the largest resident size
+of the process so far, and ``scratch``, the temporary files of the video, both in bytes, and ``seconds``. FOLDER is for
+scratch files. Text embeddings are random, those of ``sam3`` its own; it has five queries whatever is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tiny_clipvis
+import torch
+import weight_recipe
+
+from harness import plugins
+from harness.baselines.ov2seg import network as ov2seg
+from harness.baselines.ov2seg.config import Ov2SegConfig
+from harness.baselines.ov2seg.model import Ov2Seg
+from harness.baselines.ov2seg.resnet import ResNetSize
+from harness.baselines.ov2seg.text_classifier import SourcedClassifier
+from harness.baselines.track_by_detection.config import TrackingConfig
+from harness.baselines.track_by_detection.model import TrackByDetection
+from harness.baselines.track_by_detection.segmenters import ClipVisSegmenter
+from harness.models.clipvis.checkpoint import assign
+from harness.models.clipvis.config import ClipVisConfig
+from harness.models.clipvis.model import ClipVis
+from harness.models.clipvis.network import ClipVisNetwork
+from harness.models.clipvis.spool import Spool
+from harness.models.clipvis.text_classifier import TextClassifier, classes_of
+from harness.types import Category, Image, LoadContext, Model, Video, Vocabulary
+
+HEIGHT, WIDTH = 120, 160
+SETTINGS = {"short_edge": 64, "window": 10, "mask_memory_mb": 1, "detections_per_video": 10}
+NARROW = 32
+"""Numbers of the tiny models' text embeddings."""
+
+
+class Moving:
+    """Frames with a bright block that moves, drawn when they are asked for."""
+
+    def __init__(self, frames: int) -> None:
+        self.frames = frames
+
+    def __len__(self) -> int:
+        return self.frames
+
+    def __getitem__(self, frame_index: int, /) -> Image:
+        picture = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
+        left = 3 * frame_index % (WIDTH - 45)
+        picture[20:80, left : left + 45] = (250, 40, 30)
+        return picture
+
+
+def moving_video(frames: int) -> Video:
+    return Video(1, "moving", HEIGHT, WIDTH, Moving(frames))
+
+
+def words(count: int) -> Vocabulary:
+    return Vocabulary(tuple(Category(i, f"thing {i}") for i in range(1, count + 1)))
+
+
+def embedded(vocabulary: Vocabulary) -> TextClassifier:
+    """Random unit embeddings, one per category."""
+    count = len(vocabulary.categories)
+    made = torch.randn(count, NARROW, generator=torch.Generator().manual_seed(0))
+    return TextClassifier(torch.nn.functional.normalize(made, dim=-1), classes_of([1] * count))
+
+
+class Embedded(ClipVis):
+    """Takes random text embeddings: those of its tiny CLIP would take most of the time."""
+
+    def text_classifier(self, vocabulary: Vocabulary) -> TextClassifier:
+        return embedded(vocabulary)
+
+
+def tiny_clipvis_model(folder: Path, queries: int, **settings: Any) -> ClipVis:
+    tiny_clipvis.tiny_network(folder)  # makes its CLIP known
+    with torch.device("meta"):
+        network = ClipVisNetwork(replace(tiny_clipvis.TINY, queries=queries))
+    config = ClipVisConfig.model_validate(SETTINGS | settings)
+    return Embedded(assign(network, weight_recipe.state(network.state_dict())), config)
+
+
+def tiny_ov2seg_model(folder: Path, queries: int, **settings: Any) -> Ov2Seg:
+    sizes = {"decoder_layers": 2, "dim": 32, "heads": 4, "feedforward": 64, "encoder_layers": 1}
+    backbone = ResNetSize((1, 1, 1, 1), 8)
+    network = ov2seg.Ov2SegNetwork(
+        ov2seg.Architecture(backbone, queries=queries, encoder_feedforward=48, embed_dim=NARROW, **sizes)
+    )
+    network.load_state_dict(weight_recipe.state(network.state_dict()))
+    config = Ov2SegConfig.model_validate(SETTINGS | settings)
+    return Ov2Seg(network, lambda vocabulary: SourcedClassifier(embedded(vocabulary), "random", True), config)
+
+
+def tiny_tracking_model(folder: Path, queries: int) -> TrackByDetection:
+    """Every query with a mask of its own is an object of its frame, and most objects begin a track."""
+    segmenter = ClipVisSegmenter(tiny_clipvis_model(folder, queries))
+    return TrackByDetection(segmenter, TrackingConfig(score_threshold=0, tracks_per_video=10))
+
+
+def tiny_sam3_model(folder: Path, queries: int) -> Model:
+    import tiny_sam3
+
+    plugin = plugins.model("sam3")
+    context = LoadContext(plugins.dataset("shapes").open(Path(), "val"), checkpoint=tiny_sam3.save(folder, seed=6))
+    return plugin.load(plugin.Config(), context)
+
+
+BUILT: dict[str, Callable[[Path, int], Model]] = {
+    "clipvis": tiny_clipvis_model,
+    "ov2seg": tiny_ov2seg_model,
+    "track-by-detection": tiny_tracking_model,
+    "sam3": tiny_sam3_model,
+}
+
+
+class Scratch:
+    """Adds up the temporary files of all spools."""
+
+    def __init__(self) -> None:
+        self.nbytes = 0
+        close = Spool.close
+
+        def measured(spool: Spool) -> None:
+            if spool._file is not None:
+                self.nbytes += os.fstat(spool._file.fileno()).st_size
+            close(spool)
+
+        Spool.close = measured  # type: ignore[method-assign]
+
+
+def peak() -> int:
+    """Largest resident size of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def measure(name: str, folder: Path, cases: list[tuple[int, int, int]]) -> list[dict[str, float]]:
+    """What each case takes, in turn."""
+    scratch, found = Scratch(), []
+    for frames, queries, count in cases:
+        model = BUILT[name](folder, queries)
+        before, begun = scratch.nbytes, time.perf_counter()
+        tracks = list(model.predict(moving_video(frames), words(count)))
+        assert tracks
+        assert all(len(track.masks) == frames for track in tracks)
+        seconds = time.perf_counter() - begun
+        found.append({"peak": peak(), "scratch": scratch.nbytes - before, "seconds": round(seconds, 1)})
+        del tracks
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    asked = [tuple(int(number) for number in text.split(",")) for text in sys.argv[3:]]
+    print(json.dumps(measure(sys.argv[1], Path(sys.argv[2]), asked)))  # type: ignore[arg-type]
