@@ -44,9 +44,14 @@ class StreamedSam3(Sam3VideoModel):  # type: ignore[misc]
 
     def embed(self, tokens: Tensor, text_mask: Tensor) -> Tensor:
         """Encode prompts ``(n, tokens)``; returns ``(n, tokens, channels)``."""
-        parts = zip(torch.split(tokens, TEXTS_AT_ONCE), torch.split(text_mask, TEXTS_AT_ONCE), strict=True)
-        encode = self.detector_model.get_text_features
-        return torch.cat([encode(input_ids=ids, attention_mask=mask).pooler_output for ids, mask in parts])
+        text = torch.empty(0)
+        for start in range(0, len(tokens), TEXTS_AT_ONCE):
+            part = slice(start, start + TEXTS_AT_ONCE)
+            encoded = self.detector_model.get_text_features(input_ids=tokens[part], attention_mask=text_mask[part])
+            if start == 0:  # joined at the end, all of them would be there twice
+                text = encoded.pooler_output.new_empty((len(tokens), *encoded.pooler_output.shape[1:]))
+            text[part] = encoded.pooler_output
+        return text
 
     def get_vision_features_for_tracker(self, vision_embeds: Any) -> Any:
         """What the tracker sees of the current frame."""

@@ -77,7 +77,7 @@ class VideoEvidence:
         self._confidence.append(confidence.cpu()[frames, order])
         self._area.append(area.cpu()[frames, order])
         self._scores.add(p, ious[..., 0].float().cpu()[frames, order], self._area[-1] > 0)
-        self._distributions.add(p, order, *source)
+        self._distributions.add(p, *((order, *source) if source else ()))
         self.frames += len(order)
 
     def select(self) -> Selection:

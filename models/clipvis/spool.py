@@ -76,6 +76,7 @@ class WaitingScores:
     def __init__(self, again: Callable[..., Tensor] | None = None) -> None:
         self._again = again
         self._spool = Spool()
+        self._is_source: list[bool] = []  # by group of the spool
         self._freed = 0  # bytes of scores that were made and let go since memory was returned
 
     @property
@@ -86,18 +87,18 @@ class WaitingScores:
     def add(self, scores: Tensor, *source: Tensor) -> None:
         """Keep frames: float32 ``(f, Q, C)`` on the CPU, which is what ``again`` gives for the tensors ``source``."""
         fits = self.nbytes + scores.nbytes <= IN_MEMORY
-        if self._again is None or fits or 2 * sum(tensor.nbytes for tensor in source) >= scores.nbytes:
-            self._spool.add(scores.numpy())
-        else:
-            self._spool.add(*(tensor.cpu().numpy() for tensor in source))
+        is_smaller = bool(source) and 2 * sum(tensor.nbytes for tensor in source) < scores.nbytes
+        self._is_source.append(self._again is not None and is_smaller and not fits)
+        kept = source if self._is_source[-1] else (scores,)
+        self._spool.add(*(tensor.cpu().numpy() for tensor in kept))
         self._let_go(scores.nbytes)
 
     def of(self, slots: Tensor, labels: Tensor) -> Tensor:
         """The numbers of tracks with these slots and labels, ``(k,)`` each, in every frame: ``(k, F)``."""
         chosen = []
-        for arrays in self._spool:
-            first, *others = (torch.from_numpy(array) for array in arrays)
-            scores = self._again(first, *others) if others and self._again else first  # scores come alone
+        for arrays, is_source in zip(self._spool, self._is_source, strict=True):
+            kept = tuple(torch.from_numpy(array) for array in arrays)
+            scores = self._again(*kept) if is_source and self._again is not None else kept[0]
             chosen.append(scores[:, slots, labels])
             self._let_go(scores.nbytes)
         return torch.cat(chosen).T
