@@ -86,7 +86,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
                     order = matcher.match(output.embeddings, present)
                 with self.stage("classification"):
                     # a big vocabulary takes a few frames each
-                    for part in frame_groups(*order.shape, classifier.weights.shape[0]):
+                    for part in frame_groups(order.shape[0], order.shape[1], classifier.weights.shape[0]):
                         embeddings, mask_logits = output.class_embeddings[part], output.mask_logits[part]
                         logits, objects = classify(embeddings), output.object_logits[part]
                         evidence.add(order[part], logits, objects, mask_logits, inside, embeddings)

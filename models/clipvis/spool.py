@@ -47,7 +47,7 @@ class Spool:
         self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115
         self._layouts.append([(array.dtype, array.shape) for array in arrays])
         for array in arrays:
-            self._file.write(np.ascontiguousarray(array))
+            self._file.write(np.ascontiguousarray(array).data)
 
     def __iter__(self) -> Iterator[Arrays]:
         """Yield the groups."""
