@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, chdir, redirect_stdout, suppress
+from contextlib import ExitStack, redirect_stdout, suppress
 from dataclasses import dataclass
 from logging.handlers import QueueHandler
 from pathlib import Path
@@ -19,6 +20,7 @@ from harness.durable import write_durably
 from harness.engines.local import Event
 from harness.engines.pool import Lost, Message, Pool, Unstored
 from harness.engines.progress import Progress
+from harness.engines.ray_connection import OwnRay, connected, first_line
 from harness.engines.recipe import Recipe
 from harness.engines.worker import Worker, packed
 from harness.errors import UserError
@@ -28,8 +30,10 @@ from harness.types import Video
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 60.0
-"""After so long without any message it is said what the run waits for."""
+LOOK_SECONDS = 1.0
+"""So often a run that waits looks whether the Ray that it has started is still there."""
+PATIENT_LOOKS = 60
+"""After so many without any message it is said what the run waits for."""
 
 
 def pool(
@@ -97,15 +101,19 @@ class Actors:
         self._asked: dict[Any, int] = {}  # by what was asked: the worker
         self._videos: dict[int, Video] = {}
         self._ray: Any = None
+        self._own: OwnRay | None = None
         self._quiet = ExitStack()
 
     def open(self) -> None:
         """Connect to Ray, or start it; raises `UserError` where it is not installed or does not answer."""
-        self._ray, self._is_own = connected(self._wanted.address)
-        self._quiet.enter_context(redirect_stdout(sys.stderr))  # Ray prints there that an actor has died
+        self._ray, self._own = connected(self._wanted.address)
+        self._quiet.enter_context(redirect_stdout(_Printed()))  # Ray prints there what becomes of actors and nodes
         device, workers, gpus = self._wanted.settled(self._ray.cluster_resources())
         self.devices = (device,) * workers
-        self._payload = self._ray.put(packed(self._recipe, self._store))
+        # When its daemons are lost, Ray ends this process without a word at the next use of its object store. The few
+        # workers of a Ray of our own do without: what they have to load comes along with their first task.
+        payload = packed(self._recipe, self._store)
+        self._payload = payload if self._own is not None else self._ray.put(payload)
         # What is lost is replaced by the pool, whose rules are the same everywhere, and not by Ray.
         options = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": 0, "max_task_retries": 0}
         self._kind = self._ray.remote(_Actor).options(**options)
@@ -126,11 +134,15 @@ class Actors:
     def messages(self) -> Iterator[tuple[int, Message]]:
         """Wait for one reply at least."""
         ready: list[Any] = []
+        looks = 0
         while not ready and self._asked:
-            ready, _ = self._ray.wait(list(self._asked), timeout=PATIENCE_SECONDS)
-            if not ready and not self._videos:
+            ready, _ = self._ray.wait(list(self._asked), timeout=LOOK_SECONDS)
+            if self._own is not None:
+                self._own.check()
+            looks += 1
+            if not ready and not self._videos and looks % PATIENT_LOOKS == 0:
                 log.warning("no worker is ready after %.0f s: %s are asked for, the cluster has free: %s",
-                            PATIENCE_SECONDS, len(self.devices), self._ray.available_resources())  # fmt: skip
+                            looks * LOOK_SECONDS, len(self.devices), self._ray.available_resources())  # fmt: skip
         for asked in ready:
             worker = self._asked.pop(asked)
             yield from ((worker, message) for message in self._said(worker, asked))
@@ -139,12 +151,14 @@ class Actors:
         """End the actors, and Ray where it was started for this run."""
         if self._ray is None:
             return
+        if self._own is not None and self._own.lost():
+            self._actors.clear()
         for worker in list(self._actors):
             self._kill(worker)
         self._asked.clear()
         self._probe.path.unlink(missing_ok=True)
-        if self._is_own:
-            self._ray.shutdown()
+        if self._own is not None:
+            self._own.end(self._ray)
         self._ray = None
         self._quiet.close()
 
@@ -159,7 +173,7 @@ class Actors:
         try:
             reply: Reply = self._ray.get(asked)
         except self._ray.exceptions.RayError as error:
-            yield Lost(f"was lost: {str(error).strip().splitlines()[0]}", str(error))
+            yield Lost(f"was lost: {first_line(error)}", str(error))
             return
         for record in reply.logged:
             record.msg = f"worker {worker}: {record.msg}"
@@ -233,6 +247,15 @@ class _Actor:
         return Reply(message, carrier and carrier.table, self._records.taken(), usable)
 
 
+class _Printed(io.TextIOBase):
+    """What is printed goes to the log."""
+
+    def write(self, text: str) -> int:
+        for line in filter(None, map(str.strip, text.splitlines())):
+            log.info("printed: %s", line)
+        return len(text)
+
+
 class _Records:
     """Collects what the harness logs in an actor."""
 
@@ -251,32 +274,3 @@ class _Records:
     def taken(self) -> tuple[logging.LogRecord, ...]:
         records, self._records = self._records, []
         return tuple(records)
-
-
-def connected(address: str | None) -> tuple[Any, bool]:
-    """The module ``ray``, connected to a cluster, or to one that is started here: quiet, for this machine alone, and
-    reporting to nobody; and whether that is to be ended here.
-    """
-    is_here = address in (None, "local")
-    # Ray takes these from the environment only, some of them when it is imported
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # workers without GPUs of their own: no warning
-    if is_here:
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # for other users here
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # for other machines: all listens to the loopback address
-        os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: workers would wait for everybody else here
-    try:
-        import ray
-    except ImportError as error:
-        raise UserError("--engine ray", "Ray is not installed", 'pip install "ovvis-harness[ray]"') from error
-    if ray.is_initialized():
-        return ray, False
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        # Ray's workers look for modules in the driver's folder first. It may hold anything, a checkout's harness/ too.
-        with chdir("/"):
-            ray.init(address=address or "local", include_dashboard=False if is_here else None, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        mend = "is it started there? `ray status` tells" if address else "look into Ray's logs"
-        raise UserError(f"Ray at {address or 'this machine'}", f"does not start: {error}", mend) from error
-    return ray, True

@@ -1,4 +1,7 @@
-"""The Ray engine, with real Ray on this machine where it is installed: the same bytes, whichever actors are killed."""
+"""The Ray engine, with real Ray on this machine where it is installed: the same bytes, whichever actors are killed.
+
+Commands that are killed over Ray are in `tests/faults/test_kill.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,13 +30,14 @@ TWO = partial(engine.pool, workers=2)
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """One Ray for several tests: a run does not end what it has not started."""
-    ray, is_own = engine.connected(None)
-    assert is_own
-    assert ray.is_initialized()
-    yield
-    assert ray.is_initialized()
-    ray.shutdown()
+    """One Ray for several tests, after another one: a run does not end what it has not started."""
+    for is_last in (False, True):
+        ray, own = engine.connected(None)
+        assert own is not None
+        if is_last:
+            yield
+        assert ray.is_initialized()
+        own.end(ray)
 
 
 @needs_ray
@@ -77,8 +81,15 @@ def test_a_model_that_does_not_load_leaves_no_folder(cluster: None, tmp_path: Pa
 
 
 @needs_ray
-def test_an_interrupted_run_ends_its_ray_which_only_this_machine_could_reach(
-    tmp_path: Path, moody_environment: dict[str, str], moody_command: list[str]
+@pytest.mark.parametrize(
+    ("ended", "code", "last"),
+    [
+        ("command", 130, "harness: interrupted"),
+        ("raylet", 2, "harness: Ray on this machine: its raylet has ended; the same command goes on"),
+    ],
+)
+def test_a_command_ends_its_ray_which_only_this_machine_could_reach(
+    tmp_path: Path, moody_environment: dict[str, str], moody_command: list[str], ended: str, code: int, last: str
 ) -> None:
     import psutil
 
@@ -90,17 +101,51 @@ def test_an_interrupted_run_ends_its_ray_which_only_this_machine_could_reach(
             time.sleep(0.1)
         everybody = psutil.Process(driver.pid).children(recursive=True)
         listening = [c.laddr.ip for p in everybody for c in p.net_connections("inet") if c.status == "LISTEN"]
-        os.killpg(driver.pid, signal.SIGINT)
+        if ended == "command":
+            os.killpg(driver.pid, signal.SIGINT)
+        else:
+            next(p for p in everybody if p.name() == ended).kill()
         assert driver.stderr is not None
         said = driver.stderr.read()
         driver.wait(60)
-    assert driver.returncode == 130, said
+    assert driver.returncode == code, said
+    assert said.splitlines()[-1].startswith(last)
     assert listening
     assert {ip.removeprefix("::ffff:") for ip in listening} <= {"127.0.0.1", "::1"}
+    assert all_end([p.pid for p in everybody])
+
+
+def all_end(pids: Sequence[int]) -> bool:
+    """Wait a while for processes to end; whether all do."""
     deadline = time.monotonic() + 30
-    while any(is_alive(p.pid) for p in everybody) and time.monotonic() < deadline:
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not [p for p in everybody if is_alive(p.pid)]
+    return not any(map(is_alive, pids))
+
+
+START_SESSION = """
+import os, subprocess, sys, time
+from pathlib import Path
+from harness.engines.ray_connection import OwnRay
+own = OwnRay()
+for number in (os.getpid(), 1):
+    logs = Path(f"session_{number}_{number}/logs")
+    logs.mkdir(parents=True)
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], stdout=(logs / "out").open("w"))
+    print(sleeper.pid, flush=True)
+time.sleep(300)
+"""
+
+
+def test_what_has_files_in_the_session_of_a_killed_process_is_killed_and_nothing_else(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", START_SESSION]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        of_session, other = (int(starter.stdout.readline()) for _ in range(2))
+        starter.kill()
+    assert all_end([of_session])
+    assert is_alive(other)
+    os.kill(other, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
