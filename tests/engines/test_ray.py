@@ -24,7 +24,7 @@ from harness.engines import ray as engine
 from harness.errors import UserError
 from harness.run import execute
 
-needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason='needs Ray: pip install ".[ray]"')
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason='needs Ray: pip install ".[test]"')
 TWO = partial(engine.pool, workers=2)
 
 

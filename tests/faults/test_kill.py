@@ -51,6 +51,7 @@ class Engine:
     patience: Sequence[float] = (1, 5)
 
 
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason='needs Ray: pip install ".[test]"')
 # Ray takes seconds to start: few kills meet anything else if they are not waited for, and each costs a start.
 RAY = Engine(("--engine", "ray", "--workers", "2"), FAULTS if FAULTS > 10 else (FAULTS + 1) // 2, (3, 10, 60, 60))
 
@@ -130,7 +131,7 @@ def kind_of(pid: int) -> str:
         line = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except OSError:
         return "ended"
-    start = " ".join(line[:3])
+    start = " ".join(line[:4])
     if "ray_guard.py" in start:
         return "guard"
     is_worker = any(word in start for word in ("multiprocessing", "default_worker.py", "ray::_Actor", "ray::IDLE"))
@@ -182,7 +183,7 @@ def jumpy_environment(tmp_path: Path) -> dict[str, str]:
     [
         pytest.param(Engine(), id="in-process"),
         pytest.param(Engine(("--workers", "2")), id="two workers"),
-        pytest.param(RAY, id="ray", marks=pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray")),
+        pytest.param(RAY, id="ray", marks=needs_ray),
     ],
 )
 def test_runs_killed_at_random_moments_while_clocks_jump_end_with_the_same_bytes(
