@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from small_runs import SmallModel, make_run
 
 from harness.checksums import FILE as SUMS
 from harness.checksums import SUMMED, parse
+from harness.engines.status import read_status
 from harness.errors import UserError
 from harness.run import Run, execute
 
@@ -132,6 +134,31 @@ def test_a_file_system_that_fails_at_any_moment_is_said_in_one_line(
             with pytest.raises(UserError, match=f"cannot be written: {os.strerror(code)}"):
                 execute(run)
         assert_goes_on(run, whole)
+
+
+def test_a_slow_file_system_costs_time_only_and_the_run_is_seen_to_live(
+    tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance, states, calls = random.Random(5), set[str](), 0
+
+    def slow(action: Callable[..., Any]) -> Callable[..., Any]:
+        def after_a_while(*given: Any, **named: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            time.sleep(chance.uniform(0, 0.02))
+            return action(*given, **named)
+
+        return after_a_while
+
+    run = make_run(tmp_path / "slow", SmallModel(lambda video_id: states.add(read_status(run.folder).state)))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", slow(os.fsync))
+        for name in ("replace", "read_bytes", "unlink", "open", "exists"):
+            patched.setattr(Path, name, slow(getattr(Path, name)))
+        assert execute(run).exit_code == 0
+    assert calls > 50
+    assert states == {"running"}
+    assert contents(run) == whole
 
 
 def test_clocks_and_file_times_that_jump_change_nothing(
