@@ -64,9 +64,10 @@ class OwnRay:
 
     def __init__(self) -> None:
         self._daemons: dict[str, psutil.Process] = {}
+        others = sorted({session for _, session in ray_guard.members(os.getpid())})
         # By its path: however this package was found, and whatever else has its name in the driver's folder. In a
         # session of its own: Ctrl-C and the end of a terminal reach all processes there.
-        program = [sys.executable, "-P", str(Path(ray_guard.__file__)), str(os.getpid())]
+        program = [sys.executable, "-P", str(Path(ray_guard.__file__)), str(os.getpid()), *others]
         self._guard = subprocess.Popen(program, stdin=subprocess.PIPE, start_new_session=True)
 
     def has_started(self) -> None:

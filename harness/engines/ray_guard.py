@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 
 import psutil
@@ -21,27 +22,35 @@ CALM_SECONDS = 1.0
 
 
 def main() -> None:
-    """Wait until the starter says that all has ended well; if its side is closed without that, it is gone."""
-    starter = int(sys.argv[1])
+    """Wait until the starter says that all has ended well; if its side is closed without that, it is gone.
+
+    The arguments are its number and the sessions that have nothing to do with it.
+    """
+    starter, others = int(sys.argv[1]), set(sys.argv[2:])
     if sys.stdin.read():
         return
     calm_since = time.monotonic()
     while time.monotonic() - calm_since < CALM_SECONDS:
-        if kill_session(starter):
-            calm_since = time.monotonic()
+        for process, session in members(starter):
+            if session not in others:
+                with suppress(psutil.Error):
+                    process.kill()
+                calm_since = time.monotonic()
         time.sleep(0.1)
 
 
-def kill_session(starter: int) -> int:
-    """Kill what belongs to the Ray that the process with this number has started; return how many processes."""
-    logs = re.compile(rf"[\\/]session_[^\\/]*_{starter}[\\/]logs[\\/]")
-    killed = 0
+def members(starter: int) -> Iterator[tuple[psutil.Process, str]]:
+    """The processes of Rays that a process with this number has started, itself apart, and the names of their sessions.
+
+    Numbers are used again: a cluster that lives longer than the process that has started it may be among them.
+    """
+    logs = re.compile(rf"[\\/](session_[^\\/]*_{starter})[\\/]logs[\\/]")
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.pid != starter and any(logs.search(file.path) for file in process.open_files()):
-                process.kill()
-                killed += 1
-    return killed
+            found = filter(None, (logs.search(file.path) for file in process.open_files()))
+            session = next((match[1] for match in found), None)
+            if session is not None and process.pid != starter:
+                yield process, session
 
 
 if __name__ == "__main__":

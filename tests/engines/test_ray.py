@@ -123,29 +123,34 @@ def all_end(pids: Sequence[int]) -> bool:
     return not any(map(is_alive, pids))
 
 
-START_SESSION = """
+START_SESSIONS = """
 import os, subprocess, sys, time
 from pathlib import Path
 from harness.engines.ray_connection import OwnRay
-own = OwnRay()
-for number in (os.getpid(), 1):
-    logs = Path(f"session_{number}_{number}/logs")
+def start(session):
+    logs = Path(session, "logs")
     logs.mkdir(parents=True)
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], stdout=(logs / "out").open("w"))
     print(sleeper.pid, flush=True)
+start(f"session_before_{os.getpid()}")
+start("session_2_1")
+own = OwnRay()
+start(f"session_after_{os.getpid()}")
 time.sleep(300)
 """
 
 
-def test_what_has_files_in_the_session_of_a_killed_process_is_killed_and_nothing_else(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", START_SESSION]
+def test_what_a_killed_process_leaves_of_its_ray_is_killed_and_nothing_else(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", START_SESSIONS]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
-        of_session, other = (int(starter.stdout.readline()) for _ in range(2))
+        before, other, after = (int(starter.stdout.readline()) for _ in range(3))
         starter.kill()
-    assert all_end([of_session])
+    assert all_end([after])
+    assert is_alive(before)
     assert is_alive(other)
-    os.kill(other, signal.SIGKILL)
+    for pid in (before, other):
+        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
