@@ -106,12 +106,13 @@ class Storm:
         return kind, self.chance.choice(kinds[kind])
 
     def _wait(self, process: subprocess.Popen[bytes], cwd: Path) -> None:
-        """Until some videos or some time later."""
-        wanted = len(shards(cwd)) + self.chance.choice((0, 1, 3, 6, 9))
+        """Until some more videos are done or some time later."""
+        more = self.chance.choice((0, 1, 3, 6, 9))
+        wanted = len(shards(cwd)) + more
         deadline = time.monotonic() + self.chance.choice(self.engine.patience)
         while process.poll() is None and len(shards(cwd)) < wanted and time.monotonic() < deadline:
             time.sleep(0.002)
-        time.sleep(self.chance.uniform(0, 0.01 if wanted else 1))
+        time.sleep(self.chance.uniform(0, 0.01 if more else min(self.engine.patience)))
 
 
 def descendants(pid: int) -> list[int]:
