@@ -13,11 +13,15 @@ import torch
 from harness.errors import UserError
 from harness.frames import read_ahead
 from harness.models.clipvis.preprocess import Geometry, resize
+from harness.models.clipvis.spool import return_freed_memory
 from harness.types import Image, Video
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 AHEAD = 4
 """Frames that are decoded and resized before they are needed."""
+
+WINDOWS_PER_RETURN = 100
+"""So many windows, and what the allocator could not use again of their memory goes back to the system."""
 
 Stages = Callable[[str], AbstractContextManager[object]]
 Output = TypeVar("Output")
@@ -45,7 +49,9 @@ class WindowedModel(Generic[Output]):
 
         Raises `UserError` for frames of another size than the video's, and where half a window does not fit either.
         """
-        for window in self._windows(video, sizes):
+        for number, window in enumerate(self._windows(video, sizes), 1):
+            if number % WINDOWS_PER_RETURN == 0:
+                return_freed_memory()
             waiting = [window]
             while waiting:
                 frames = waiting.pop(0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import mmap
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,49 +21,58 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Arrays = tuple[NDArray[Any], ...]
+Layout = tuple[np.dtype[Any], tuple[int, ...]]
 
 IN_MEMORY = 128 << 20
 """Bytes of a spool, and of scores in it, that stay in memory."""
 
 
 class Spool:
-    """Arrays in the order in which they come: the first 128 MB as they are, the others in an unnamed temporary file.
+    """Arrays in the order in which they come: the first 128 MB in memory, the others in an unnamed temporary file.
 
+    Memory is a map of its own: many small arrays that stay, among larger ones that go, would leave the heap in pieces.
     Nothing is added once they are read. Close it after use.
     """
 
     def __init__(self) -> None:
         self.nbytes = 0
         """Of all arrays, wherever they are."""
-        self._held: list[Arrays] = []
+        self._memory: mmap.mmap | None = None
         self._file: IO[bytes] | None = None
-        self._layouts: list[list[tuple[np.dtype[Any], tuple[int, ...]]]] = []  # of the groups in the file
+        self._layouts: list[tuple[mmap.mmap | IO[bytes], list[Layout]]] = []
 
     def add(self, *arrays: NDArray[Any]) -> None:
-        """Keep a group of arrays, which nobody may change."""
+        """Keep a group of arrays."""
         self.nbytes += sum(array.nbytes for array in arrays)
-        if self.nbytes <= IN_MEMORY:
-            self._held.append(arrays)
-            return
-        self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115
-        self._layouts.append([(array.dtype, array.shape) for array in arrays])
+        place = self._place(self.nbytes <= IN_MEMORY)
+        self._layouts.append((place, [(array.dtype, array.shape) for array in arrays]))
         for array in arrays:
-            self._file.write(np.ascontiguousarray(array).data)
+            place.write(np.ascontiguousarray(array).data)
 
     def __iter__(self) -> Iterator[Arrays]:
-        """Yield the groups."""
-        yield from self._held
-        if self._file is None:
-            return
-        self._file.seek(0)
-        for layout in self._layouts:
-            yield tuple(np.fromfile(self._file, dtype, math.prod(shape)).reshape(shape) for dtype, shape in layout)
+        """Yield the groups, read anew."""
+        for place in (self._memory, self._file):
+            if place is not None:
+                place.seek(0)
+        for place, layout in self._layouts:
+            yield tuple(
+                np.ndarray(shape, dtype, bytearray(place.read(math.prod(shape) * dtype.itemsize)))
+                for dtype, shape in layout
+            )
 
     def close(self) -> None:
         """Forget them, on disk too."""
-        self._held = []
-        if self._file is not None:
-            self._file.close()
+        for place in (self._memory, self._file):
+            if place is not None:
+                place.close()
+
+    def _place(self, fits: bool) -> mmap.mmap | IO[bytes]:
+        """Where the next arrays go; pages of the map are taken up as they are written."""
+        if fits:
+            self._memory = self._memory or mmap.mmap(-1, IN_MEMORY)
+            return self._memory
+        self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115
+        return self._file
 
 
 class WaitingScores:

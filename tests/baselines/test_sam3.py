@@ -172,6 +172,16 @@ def test_a_prompt_is_the_first_synonym_in_plain_words(checkpoint: Path, shapes: 
     assert tuple(prompts.text.shape[:2]) == tuple(prompts.text_mask.shape) == (2, 32)
 
 
+def test_prompts_encoded_in_parts_are_those_encoded_together(
+    checkpoint: Path, shapes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.baselines.sam3 import network
+
+    whole = load(checkpoint, shapes).prompts(shapes.vocabulary).text
+    monkeypatch.setattr(network, "TEXTS_AT_ONCE", 3)
+    torch.testing.assert_close(load(checkpoint, shapes).prompts(shapes.vocabulary).text, whole)
+
+
 def kept(session: Any) -> int:
     """Bytes of the tensors that a session keeps for its objects."""
     outputs = [
