@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -18,6 +20,8 @@ from harness.errors import UserError, near
 EXTRAS = {"s3": "s3", "gs": "gcs"}
 """Object stores by the protocol of their URLs, with the extra of this package that each needs."""
 
+SILENT_SECONDS = 30.0
+"""So long a thread does not ask a store again that has not answered."""
 _IN_ONE_REQUEST: dict[str, dict[str, int]] = {"s3": {"max_concurrency": 1}, "gs": {}}
 
 
@@ -231,8 +235,12 @@ class ObjectPath:
     @contextmanager
     def _store(self) -> Iterator[Any]:
         """The file system; raises `FileNotFoundError`, `FileExistsError` or `StoreError`, whatever it raises."""
+        client = _client(self.protocol, os.getpid())
+        silence = client.silence()
+        if silence is not None:
+            raise StoreError(self, silence) from silence
         try:
-            yield _file_system(self.protocol, os.getpid())
+            yield client.files
         except UserError:
             raise
         except FileNotFoundError as error:
@@ -241,12 +249,35 @@ class ObjectPath:
             raise FileExistsError(errno.EEXIST, "there is such an object", str(self)) from error
         # The clients of stores have exceptions of their own: no credentials, no connection, an odd answer.
         except Exception as error:
+            client.heed(error)
             raise StoreError(self, error) from error
 
 
+class _Client:
+    """The one client of a process for a kind of store, with what its threads know of the store's silence.
+
+    A store that has not answered has been waited for by its client, for half a minute or so. What a thread asks next
+    is mostly there to clear up: it is told the same at once, instead of waiting as long again for every file.
+    """
+
+    def __init__(self, files: Any) -> None:
+        self.files = files
+        self._of_thread = threading.local()
+
+    def silence(self) -> Exception | None:
+        """The error of a store that has not answered this thread lately."""
+        when, error = getattr(self._of_thread, "silence", (0.0, None))
+        return error if time.monotonic() - when < SILENT_SECONDS else None
+
+    def heed(self, error: Exception) -> None:
+        """Remember an error that is none of a store's answers, but of the way there."""
+        if type(error).__module__.partition(".")[0] in ("aiohttp", "asyncio", "botocore", "fsspec"):
+            self._of_thread.silence = time.monotonic(), error
+
+
 @cache
-def _file_system(protocol: str, process: int) -> Any:
-    """The one client of a process for a kind of store: its threads share it; it is no use to a forked child."""
+def _client(protocol: str, process: int) -> _Client:
+    """The client of this process; it is no use to a forked child."""
     # gcsfs asks more of a bucket's owner, and logs more, with what it calls experimental
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     for name in ("asyncio", "gcsfs", "s3fs"):  # they print the tracebacks of what they raise, or try again, too
@@ -254,7 +285,7 @@ def _file_system(protocol: str, process: int) -> Any:
     try:
         import fsspec
 
-        return fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True)
+        return _Client(fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True))
     except ImportError as error:
         mend = f'pip install "ovvis-harness[{EXTRAS[protocol]}]"'
         raise UserError(f"{protocol}://", f"needs a package that is not installed ({error})", mend) from error

@@ -199,7 +199,8 @@ class _Lease:
                     self._put(held=True)
                     renewed = time.monotonic()
             except OSError as error:
-                log.warning("the lease of %s cannot be renewed: %s", self._folder, error.strerror)
+                if not self._over.is_set():
+                    log.warning("the lease of %s cannot be renewed: %s", self._folder, error.strerror)
                 self._is_lost = time.monotonic() - renewed > LEASE_SECONDS
 
     def _put(self, held: bool) -> None:

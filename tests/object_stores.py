@@ -65,13 +65,13 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
     before = dict(os.environ)
     os.environ.update(values)
-    locations._file_system.cache_clear()
+    locations._client.cache_clear()
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
-        locations._file_system.cache_clear()
+        locations._client.cache_clear()
 
 
 class BadLine:
@@ -98,15 +98,20 @@ class BadLine:
             self._listener.close()
 
     def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
+        while True:
+            try:
                 client, _ = self._listener.accept()
-                if self.is_down:
-                    client.close()
-                    continue
-                server = socket.create_connection(self._server)
-                for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+            except OSError:  # closed
+                return
+            try:
+                server = None if self.is_down else socket.create_connection(self._server)
+            except OSError:
+                server = None
+            if server is None:
+                client.close()
+                continue
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
 
     def _carry(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError), source, sink:

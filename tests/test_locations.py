@@ -6,12 +6,13 @@ import os
 import pickle
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from object_stores import environment
+from object_stores import BadLine, environment
 
 from harness.durable import durable, write_durably, write_json, write_unflushed
 from harness.errors import UserError
@@ -127,6 +128,24 @@ def test_a_store_that_cannot_be_reached_is_one_line(s3: str, values: dict[str, A
         assert refusal.value.strerror
         with pytest.raises(UserError, match=r"s3://bucket/runs/x: cannot be written: .*" + message):
             write_durably(path, b"1")
+
+
+def test_a_thread_that_was_not_answered_does_not_ask_again_for_a_while(
+    s3: str, s3_folder: ObjectPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = s3_folder / "x"
+    with BadLine(s3).open() as line, environment({"AWS_ENDPOINT_URL": line.address, "AWS_MAX_ATTEMPTS": "1"}):
+        path.write(b"1")
+        line.is_down = True
+        with pytest.raises(StoreError):
+            path.read_bytes()
+        line.is_down = False
+        with pytest.raises(StoreError):
+            path.read_bytes()
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(path.read_bytes).result() == b"1"
+        monkeypatch.setattr("harness.locations.SILENT_SECONDS", 0.0)
+        assert path.read_bytes() == b"1"
 
 
 def test_an_absent_bucket_holds_nothing_and_takes_nothing(s3: str) -> None:

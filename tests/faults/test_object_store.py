@@ -60,7 +60,7 @@ def killed_at_random(command: Sequence[str], cwd: Path, given: dict[str, str], c
 def test_runs_killed_at_random_moments_go_on(
     s3: str, s3_folder: ObjectPath, quiet: dict[str, bytes], tmp_path: Path
 ) -> None:
-    chance, left = random.Random(0), FAULTS
+    chance, left = random.Random(0), (FAULTS + 1) // 2
     while left:
         runs = s3_folder / f"{left}"
         for _ in range(LAUNCHES + left):
@@ -79,7 +79,7 @@ def test_a_line_that_waits_and_is_cut_changes_nothing(
 ) -> None:
     for number in range(max(FAULTS // 4, 1)):
         runs = s3_folder / f"{number}"
-        with BadLine(s3, badness=0.008, seed=number).open() as line:
+        with BadLine(s3, badness=0.012, seed=number).open() as line:
             for _ in range(LAUNCHES):
                 done = subprocess.run(
                     [*COMMAND, str(runs)], env=environment(line.address), cwd=tmp_path, capture_output=True, text=True,
