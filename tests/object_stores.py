@@ -114,7 +114,14 @@ class BadLine:
                 threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
 
     def _carry(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError), source, sink:
+        with source, sink:
+            self._carry_parcels(source, sink)
+            for end in (source, sink):
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)  # closing alone goes unnoticed while the other thread reads from it
+
+    def _carry_parcels(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
             while parcel := source.recv(1 << 16):
                 if self.is_down:
                     return
@@ -126,4 +133,3 @@ class BadLine:
                     sink.sendall(parcel[: len(parcel) // 2])
                     return
                 sink.sendall(parcel)
-            sink.shutdown(socket.SHUT_RDWR)
