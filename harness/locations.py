@@ -194,7 +194,7 @@ class ObjectPath:
     def write(self, data: bytes) -> None:
         """Put an object in place of whatever had its name."""
         with self._store() as store:
-            store.pipe_file(self.key, data)
+            store.pipe_file(self.key, data, timeout=_longest(len(data)))
 
     def create(self, data: bytes) -> None:
         """Put an object where there is none; of several who try, one succeeds. Raises `FileExistsError`."""
@@ -204,7 +204,7 @@ class ObjectPath:
     def upload(self, file: Path) -> None:
         """Put a file of any size in place of whatever had its name; it is there once it has arrived whole."""
         with self._store() as store:
-            store.put_file(str(file), self.key)
+            store.put_file(str(file), self.key, timeout=_longest(file.stat().st_size))
 
     def download(self, file: Path) -> None:
         """Copy the object to a file."""
@@ -253,6 +253,11 @@ class ObjectPath:
             raise StoreError(self, error) from error
 
 
+def _longest(nbytes: int) -> float:
+    """Seconds after which an upload has failed: what is sent to nobody is not timed by the clients of stores."""
+    return 300 + nbytes / 100_000
+
+
 class _Client:
     """The one client of a process for a kind of store, with what its threads know of the store's silence.
 
@@ -285,10 +290,21 @@ def _client(protocol: str, process: int) -> _Client:
     try:
         import fsspec
 
-        return _Client(fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True))
+        options = _s3_options() if protocol == "s3" else {}
+        return _Client(fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True, **options))
     except ImportError as error:
         mend = f'pip install "ovvis-harness[{EXTRAS[protocol]}]"'
         raise UserError(f"{protocol}://", f"needs a package that is not installed ({error})", mend) from error
+
+
+def _s3_options() -> dict[str, Any]:
+    """A session whose writes do not wait to be told to go on: where nobody answers, aiohttp waits for that for ever."""
+    from aiobotocore.session import AioSession
+    from botocore.handlers import add_expect_header
+
+    session = AioSession()
+    session.unregister("before-call.s3", add_expect_header)
+    return {"session": session}
 
 
 def cache_folder(name: str) -> Path:

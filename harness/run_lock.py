@@ -28,13 +28,16 @@ _LOCK = "run.lock"
 LEASE_SECONDS = 30.0
 """After so long without a renewal the holder of a lease is taken for dead."""
 _RENEW_SECONDS = LEASE_SECONDS / 4
+_PATIENCE_SECONDS = 5.0
+"""So long the end of a run waits for the thread that renews: it may hang on a store that does not answer."""
 
 
 @contextmanager
 def locked(folder: Location) -> Iterator[Callable[[], None]]:
     """Make the folder and keep other processes from running it; raises `UserError` where another one does.
 
-    What it yields raises `UserError` once the lock has been lost, which a lease can be: to a network that fails.
+    What it yields raises `UserError` once another process has the lock, which may happen to a lease after a while
+    without a network.
     """
     if isinstance(folder, ObjectPath):
         with _leased(folder) as check:
@@ -177,19 +180,18 @@ class _Lease:
             yield
         finally:
             self._over.set()
-            thread.join()
-            with suppress(OSError):  # it runs out by itself
-                if not self._is_lost:
+            thread.join(_PATIENCE_SECONDS)
+            if not self._is_lost and not thread.is_alive():
+                with suppress(OSError):  # it runs out by itself
                     self._put(held=False)
 
     def check(self) -> None:
-        """Raise `UserError` once another process may have the folder."""
+        """Raise `UserError` once another process has the folder."""
         if self._is_lost:
-            what = "was taken over by another process while this one did not reach it"
+            what = "was taken over by another process while this one did not reach the store"
             raise UserError(str(self._folder), what, "see harness status; repeat the command if nobody runs it")
 
     def _keep(self) -> None:
-        renewed = time.monotonic()
         while not self._is_lost and not self._over.wait(_RENEW_SECONDS):
             try:
                 last = _leases(self._folder)
@@ -197,11 +199,9 @@ class _Lease:
                 self._is_lost = not last or last[-1] != self._path or mine is None or mine.word != self._holder.word
                 if not self._is_lost:
                     self._put(held=True)
-                    renewed = time.monotonic()
             except OSError as error:
                 if not self._over.is_set():
                     log.warning("the lease of %s cannot be renewed: %s", self._folder, error.strerror)
-                self._is_lost = time.monotonic() - renewed > LEASE_SECONDS
 
     def _put(self, held: bool) -> None:
         self._holder = msgspec.structs.replace(self._holder, beat=self._holder.beat + 1, held=held)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -146,6 +147,16 @@ def test_a_thread_that_was_not_answered_does_not_ask_again_for_a_while(
             assert other.submit(path.read_bytes).result() == b"1"
         monkeypatch.setattr("harness.locations.SILENT_SECONDS", 0.0)
         assert path.read_bytes() == b"1"
+
+
+def test_a_write_to_a_store_that_swallows_it_has_an_end(s3_folder: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.locations._longest", lambda nbytes: 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with environment({"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_MAX_ATTEMPTS": "1"}):
+            for number in range(2):
+                with pytest.raises(StoreError):
+                    (s3_folder / f"{number}").write(b"1" * (5 << 20))
 
 
 def test_an_absent_bucket_holds_nothing_and_takes_nothing(s3: str) -> None:

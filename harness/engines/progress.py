@@ -179,9 +179,10 @@ def written(progress: Progress, folder: Location) -> Iterator[None]:
         state = "ended"
     finally:
         over.set()
-        thread.join()
+        thread.join(BEAT_SECONDS)
         progress.end(state)
-        _write(folder / FILE, progress.snapshot())
+        if not thread.is_alive():  # else it hangs on a file system that does not answer
+            _write(folder / FILE, progress.snapshot())
 
 
 def _keep(progress: Progress, path: Location, over: threading.Event) -> None:
