@@ -244,7 +244,7 @@ class ObjectPath:
         except UserError:
             raise
         except FileNotFoundError as error:
-            raise FileNotFoundError(errno.ENOENT, "there is no such object", str(self)) from error
+            raise FileNotFoundError(errno.ENOENT, "there is no such object or bucket", str(self)) from error
         except FileExistsError as error:
             raise FileExistsError(errno.EEXIST, "there is such an object", str(self)) from error
         # The clients of stores have exceptions of their own: no credentials, no connection, an odd answer.
