@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from harness.errors import UserError
 from harness.locations import Location, ObjectPath
@@ -55,11 +56,12 @@ def is_locked(folder: Location) -> bool:
     """
     if isinstance(folder, ObjectPath):
         with suppress(OSError):
-            for last in _leases(folder)[-1:]:
-                holder = _read(last)
-                return holder is not None and holder.held and _age(last) < LEASE_SECONDS
+            leases = _leases(folder)
+            holder = _read(leases[-1]) if leases else None
+            return holder is not None and holder.held and _age(leases[-1]) < LEASE_SECONDS
         return False
-    return _is_file_locked(Path(str(folder)))
+    assert isinstance(folder, Path)
+    return _is_file_locked(folder)
 
 
 @contextmanager
@@ -251,12 +253,4 @@ def _name(holder: _Holder) -> str:
 
 def _is_gone(holder: _Holder) -> bool:
     """Whether the holder was a process of this machine that has ended."""
-    if holder.host != _here() or " " not in holder.host:
-        return False
-    try:
-        os.kill(holder.pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        pass
-    return False
+    return holder.host == _here() and " " in holder.host and not psutil.pid_exists(holder.pid)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pytest
 from small_runs import make_dataset
 from worker_models import PLUGIN, MoodyConfig
 
@@ -18,6 +20,7 @@ from harness.engines.recipe import Engine, Recipe
 from harness.run import Run
 from harness.store import PredictionStore
 
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason='needs Ray: pip install ".[test]"')
 SAME = ("metrics.json", "per_category.csv", "table.md", "config.json", "videos.json")
 
 

@@ -9,6 +9,8 @@ import typer
 
 DATA_ROOT = Path("data")
 """Where the datasets are, unless told otherwise."""
+RUNS = Path("runs")
+"""Where runs are, unless told otherwise; and their MLflow store, where they are in an object store."""
 
 DataRoot = Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")]
 Out = Annotated[Path | None, typer.Option(help="Write to this file in place of standard output.")]

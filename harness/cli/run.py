@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import DATA_ROOT, DataRoot
+from harness.cli.options import DATA_ROOT, RUNS, DataRoot
 from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, near
 from harness.locations import Location, location
 
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from harness.run import Outcome, Run, Tracker
     from harness.tracking.mlflow import MlflowTracker
     from harness.types import Dataset
-
-
-RUNS = Path("runs")
-"""Where runs are, unless told otherwise; and their MLflow store, where they are in an object store."""
 
 
 class Precision(StrEnum):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import DATA_ROOT, DataRoot, MatchAnnotations, Out, Resamples, Seed
+from harness.cli.options import DATA_ROOT, RUNS, DataRoot, MatchAnnotations, Out, Resamples, Seed
 from harness.errors import UserError, near
 from harness.locations import Location, location
 
@@ -49,7 +49,7 @@ def table(
     ] = None,
     runs_dir: Annotated[
         Path, typer.Option(help="Where mlflow.db lies, unless MLFLOW_TRACKING_URI names a server.")
-    ] = Path("runs"),
+    ] = RUNS,
     out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, metrics as fractions.")] = False,
 ) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
+from harness.locations import cache_folder
 from harness.models.clipvis.card import CARD
 from harness.models.clipvis.config import ClipVisConfig, ClipVisTrainingConfig
 from harness.types import LoadContext
@@ -74,8 +74,7 @@ class ClipVisPlugin:
 
 def text_cache() -> Path:
     """Folder of cached text embeddings, in the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "ovvis-harness" / "text"
+    return cache_folder("text")
 
 
 PLUGIN = ClipVisPlugin()

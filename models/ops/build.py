@@ -11,13 +11,13 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import io
-import os
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from harness import locations
 from harness.durable import write_durably
 from harness.errors import UserError
 
@@ -194,8 +194,7 @@ def cubin(variant: Variant, architecture: int) -> bytes:
 
 def cache_folder() -> Path:
     """Where compiled kernels are kept."""
-    named = os.environ.get("XDG_CACHE_HOME")
-    return (Path(named) if named else Path.home() / ".cache") / "ovvis-harness" / "kernels"
+    return locations.cache_folder("kernels")
 
 
 def versions() -> dict[str, str | None]:

@@ -13,18 +13,16 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from worker_runs import Assassin, is_alive, moody_run, results, shapes_run
+from worker_runs import Assassin, is_alive, moody_run, needs_ray, results, shapes_run
 
 from harness.engines import ray as engine
 from harness.errors import UserError
 from harness.run import execute
 
-needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason='needs Ray: pip install ".[test]"')
 TWO = partial(engine.pool, workers=2)
 
 

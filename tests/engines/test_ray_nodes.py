@@ -7,16 +7,14 @@ import os
 import secrets
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
-from worker_runs import moody_run, results
+from worker_runs import moody_run, needs_ray, results
 
 from harness.run import execute
 
 
-@pytest.mark.skipif(find_spec("ray") is None, reason='needs Ray: pip install ".[ray]"')
+@needs_ray
 def test_a_node_that_is_lost_costs_time_only(tmp_path: Path) -> None:
     tests = Path(__file__).parents[1]
     given = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}

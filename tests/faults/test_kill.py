@@ -7,27 +7,17 @@ import os
 import random
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from fault_count import FAULTS
-from worker_runs import is_alive
+from faulty_runs import COMMAND, LAUNCHES
+from worker_runs import SAME, is_alive, needs_ray
 
 from harness.datasets.shapes_scenes import VIDEOS
-
-# Masks grown by many steps take a while, so that most kills meet a run in the middle of its videos.
-COMMAND = [
-    *(sys.executable, "-c", "from harness.cli.main import main; main()"),
-    *("run", "--model", "oracle", "--dataset", "shapes", "--set", "erode_px=-24", "--set", "score_noise=1"),
-    *("--no-mlflow", "--json", "--runs-dir", "runs", "--device", "cpu"),
-]
-SAME = ("metrics.json", "per_category.csv", "table.md", "config.json", "videos.json")
-LAUNCHES = 20  # without a kill left to give, a launch ends well: more than a few means that runs do not go on
 
 # While Ray starts it ends a process that has lost one of its daemons itself, with exit code 1 and a line of its log.
 LAST_WORDS = r"harness: |\[\S+ \S+ E \d+ \d+\] "
@@ -55,7 +45,6 @@ class Engine:
     patience: Sequence[float] = (1, 5)
 
 
-needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason='needs Ray: pip install ".[test]"')
 # Ray takes seconds to start: few kills meet anything else if they are not waited for, and each costs a start.
 RAY = Engine(("--engine", "ray", "--workers", "2"), FAULTS if FAULTS > 10 else (FAULTS + 1) // 2, (3, 10, 60, 60))
 
@@ -80,7 +69,7 @@ class Storm:
         with (
             said.open("w") as errors,
             subprocess.Popen(
-                [*COMMAND, *self.engine.arguments],
+                [*COMMAND, "runs", *self.engine.arguments],
                 cwd=cwd,
                 env=self.environment,
                 stdout=subprocess.DEVNULL,
@@ -166,7 +155,7 @@ def contents(cwd: Path) -> dict[str, bytes]:
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a run that nobody killed."""
     cwd = tmp_path_factory.mktemp("quiet")
-    done = subprocess.run(COMMAND, cwd=cwd, capture_output=True, text=True, check=False)
+    done = subprocess.run([*COMMAND, "runs"], cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["runs"][0]["complete"] is True
     assert len(shards(cwd)) == VIDEOS["val"]

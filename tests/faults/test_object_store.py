@@ -6,7 +6,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -14,17 +13,11 @@ from pathlib import Path
 
 import pytest
 from fault_count import FAULTS
+from faulty_runs import COMMAND, LAUNCHES
 from object_stores import BadLine, s3_environment
+from worker_runs import SAME
 
 from harness.locations import Location, ObjectPath
-
-COMMAND = [
-    *(sys.executable, "-c", "from harness.cli.main import main; main()"),
-    *("run", "--model", "oracle", "--dataset", "shapes", "--set", "erode_px=-24", "--set", "score_noise=1"),
-    *("--no-mlflow", "--json", "--device", "cpu", "--runs-dir"),
-]
-SAME = ("metrics.json", "per_category.csv", "table.md", "config.json", "videos.json", "failures.json")
-LAUNCHES = 20  # without a fault left to give, a launch ends well: more than a few means that runs do not go on
 
 
 def environment(address: str) -> dict[str, str]:
@@ -35,7 +28,7 @@ def contents(runs: Location) -> dict[str, bytes]:
     """What must not depend on where a run lies, nor on what happened to it."""
     (folder,) = runs.glob("*")
     named = json.loads((folder / "metrics.json").read_bytes())["folder"].encode()
-    files = [*(folder / "predictions").glob("*.parquet"), *(folder / name for name in SAME)]
+    files = [*(folder / "predictions").glob("*.parquet"), *(folder / name for name in (*SAME, "failures.json"))]
     return {path.name: path.read_bytes().replace(named, b"FOLDER") for path in files}
 
 
