@@ -23,6 +23,7 @@ from harness.engines.local import ATTEMPTS, Event, InProcess
 from harness.engines.progress import Progress, written
 from harness.engines.recipe import Engine, EngineMaker, Recipe
 from harness.engines.stages import StageUse, together
+from harness.engines.threads import wanted_threads
 from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, UserError
 from harness.export import write_submission
 from harness.locations import Location, cache_folder
@@ -130,7 +131,7 @@ class Run:
     def recipe(self) -> Recipe:
         """How its model is loaded."""
         context = LoadContext(self.dataset, self.device, self.precision, self.weights, self.seed)
-        return Recipe(self.plugin, self.config, context)
+        return Recipe(self.plugin, self.config, context, wanted_threads())
 
     @property
     def store(self) -> PredictionStore:
@@ -234,7 +235,8 @@ def _write_configuration(run: Run) -> None:
     inputs = {"annotations": run.dataset.digest}
     if run.content["checkpoint"] is not None:
         inputs["checkpoint"] = run.content["checkpoint"]
-    write_json(run.folder / "environment.json", {**environment(inputs), "device": run.device})
+    place = {"device": run.device, "threads": run.recipe.threads}
+    write_json(run.folder / "environment.json", {**environment(inputs), **place})
 
 
 def _refuse_other_content(run: Run) -> None:

@@ -36,6 +36,12 @@ def shapes_run(runs_dir: Path) -> Run:
     return Run(oracle, config, plugins.dataset("shapes").open(Path(), "val"), runs_dir, limit=24)
 
 
+def network_run(runs_dir: Path, model: str = "clipvis") -> Run:
+    """A run of a miniature that is shipped over some videos of `shapes`: a real network, with trained weights."""
+    plugin = plugins.model(model)
+    return Run(plugin, plugin.Config(), plugins.dataset("shapes").open(Path(), "val"), runs_dir, limit=6)
+
+
 def results(run: Run) -> dict[str, bytes]:
     """The files that must not depend on who ran the model; folders of runs differ, and are left out."""
     folder = str(run.folder).encode()

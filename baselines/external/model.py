@@ -41,8 +41,7 @@ class ExternalModel:
     def __init__(self, config: ExternalConfig, context: LoadContext, name: str = "external") -> None:
         self.config, self.context, self.name = config, context, name
         self._directory = config.working_directory.resolve() if config.working_directory else None
-        self._environment = _environment(config)
-        _refuse_missing(config, self._directory, self._environment, name)
+        _refuse_missing(config, self._directory, _environment(config), name)
         self._scratch: Path | None = None
         self._expected: dict[int, Video] = {}
         self._waiting: dict[Path, dict[int, Video]] = {}
@@ -140,7 +139,7 @@ class ExternalModel:
         log.info("%s: %s", where, command)
         timeout_s = self.config.timeout_s
         ending = run_command(
-            command, self._directory, self._environment, timeout_s, lambda line: log.info("| %s", line)
+            command, self._directory, _environment(self.config), timeout_s, lambda line: log.info("| %s", line)
         )
         log.info("%s: %s after %.1f s", where, _how(ending), ending.seconds)
         if ending.code is None:

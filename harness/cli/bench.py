@@ -67,7 +67,8 @@ def bench(
 def measure(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) -> dict[str, Any]:
     """Time ``repeats`` passes of ``model`` over ``video`` after a warm-up, which counts the FLOPs.
 
-    Stages are timed where the model has a ``stage`` hook (a context manager by name).
+    Stages are timed where the model has a ``stage`` hook (a context manager by name). ``threads`` are those
+    of PyTorch on the CPU.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -101,6 +102,7 @@ def measure(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) 
         "stage_memory_bytes": {name: use.memory_bytes for name, use in stages.items()},
         "peak_memory_bytes": max([int(peak), *(use.memory_bytes for use in stages.values())]),
         "flops_per_frame": counter.get_total_flops() / n,
+        "threads": torch.get_num_threads(),
     }
 
 

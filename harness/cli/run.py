@@ -56,7 +56,8 @@ def run(
         typer.Option(help="cpu, cuda (every GPU), cuda:1, cuda:0,cuda:1; default: cuda where there is a GPU."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that run the model at once; default: one per device.")
+        int | None,
+        typer.Option(min=1, help="Processes that run the model, with one thread each; default: one per device."),
     ] = None,
     engine: Annotated[
         EngineName, typer.Option(help="Where they run: on this machine, or in a Ray cluster.")

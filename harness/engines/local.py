@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from harness.engines.stages import StageUse, timed
+from harness.engines.threads import set_torch_threads, torch_threads
 from harness.errors import UserError
 from harness.store import PredictionStore, tabulate
 from harness.types import ForesightedModel, Model, Video, Vocabulary
@@ -54,11 +55,13 @@ class InProcess:
     def __init__(self, recipe: Recipe, store: PredictionStore, progress: Progress) -> None:
         self._recipe, self._store, self._progress = recipe, store, progress
         self._model: Model | None = None
+        self._threads_before: int | None = None
 
     def load(self) -> None:
         """Load the model here, once."""
         if self._model is None:
             self._progress.worker(0, "loading", self._recipe.context.device)
+            self._threads_before = torch_threads()
             self._model = self._recipe.load()
 
     def run(self, videos: Sequence[Video], scratch: Path) -> Iterator[Event]:
@@ -81,7 +84,9 @@ class InProcess:
                     break
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Nothing was started; PyTorch gets the threads back that it had, if it was in use before."""
+        if self._threads_before is not None:
+            set_torch_threads(self._threads_before)
 
 
 def attempt_video(model: Model, video: Video, vocabulary: Vocabulary, store: PredictionStore, seed: int) -> Event:

@@ -171,6 +171,8 @@ class Pool:
 
     def close(self) -> None:
         """End all workers."""
+        if self._in_process is not None:
+            self._in_process.close()
         self._doing.clear()
         self._crew.close()
 

@@ -17,7 +17,7 @@ from typing import Any
 from harness.engines.pool import Lost, Message, Pool
 from harness.engines.progress import Progress
 from harness.engines.recipe import Recipe
-from harness.engines.worker import Worker, packed, threads_per_worker
+from harness.engines.worker import Worker, packed
 from harness.store import PredictionStore
 from harness.types import Video
 
@@ -53,7 +53,7 @@ class Processes:
     def start(self, worker: int) -> None:
         """Start a process."""
         ours, theirs = self._context.Pipe()
-        arguments = (theirs, self.devices[worker], threads_per_worker(len(self.devices)))
+        arguments = (theirs, self.devices[worker])
         process = self._context.Process(target=_work, args=arguments, name=f"harness worker {worker}")
         with _interrupts_held():
             process.start()
@@ -138,7 +138,7 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(pipe: Connection[Any, Any], device: str, threads: int) -> None:
+def _work(pipe: Connection[Any, Any], device: str) -> None:
     """What a worker process does until its driver closes the pipe."""
     # Ctrl-C reaches all processes of a terminal: the driver decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -148,7 +148,7 @@ def _work(pipe: Connection[Any, Any], device: str, threads: int) -> None:
     _log_to(sender)
     with suppress(EOFError, OSError):  # the driver is gone, or has closed the pipe
         sender.put_nowait(_HELLO)
-        worker = Worker(device, threads)
+        worker = Worker(device)
         sender.put_nowait(worker.load(pipe.recv_bytes()))
         while True:
             outcome = worker.run(pipe.recv())

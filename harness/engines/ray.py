@@ -230,7 +230,7 @@ class _Actor:
         with suppress(OSError):  # relative paths mean the same here, where there is such a folder
             os.chdir(folder)
         sys.path += [entry for entry in path if entry not in sys.path]
-        self._worker, self._records = Worker(device, 1), _Records()
+        self._worker, self._records = Worker(device), _Records()
         self._records.listen()
         self._is_shared: bool | None = None
 

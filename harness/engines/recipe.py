@@ -11,22 +11,28 @@ from pydantic import BaseModel
 
 from harness.engines.local import Event, seed_chance
 from harness.engines.progress import Progress
+from harness.engines.threads import loading_with
 from harness.store import PredictionStore
 from harness.types import LoadContext, Model, ModelPlugin, Video
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is loaded. Where its parts can be pickled, other processes load the same model from it."""
+    """How a model is loaded. Where its parts can be pickled, other processes load the same model from it.
+
+    ``threads`` is how many it computes with on the processor, wherever that is.
+    """
 
     plugin: ModelPlugin
     config: BaseModel
     context: LoadContext
+    threads: int = 1
 
     def load(self) -> Model:
         """Load the model; raises what the plugin raises, `UserError` for a user's mistake."""
-        seed_chance(self.context.seed)
-        return self.plugin.load(self.config, self.context)
+        with loading_with(self.threads):
+            seed_chance(self.context.seed)
+            return self.plugin.load(self.config, self.context)
 
     def on(self, device: str) -> Recipe:
         """The same model on another device."""

@@ -32,19 +32,11 @@ def packed(recipe: Recipe, store: PredictionStore) -> bytes:
         raise UserError(f"model {recipe.plugin.name}", what, mend) from error
 
 
-def threads_per_worker(workers: int) -> int:
-    """An equal share of the processor's cores that this process may use."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, available // workers)
-
-
 class Worker:
     """Runs videos, asked for by id, in this process."""
 
-    def __init__(self, device: str, threads: int) -> None:
+    def __init__(self, device: str) -> None:
         self._device = device
-        # before torch is imported; who has set it himself is obeyed
-        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
         self._model: Model | None = None
         self._has_failed = False
 

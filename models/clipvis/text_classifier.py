@@ -146,11 +146,12 @@ def cached_text_classifier(
 ) -> TextClassifier:
     """Read the classifier of ``names`` from ``folder``, or build it and keep it there.
 
-    The file's name is a digest of the model, ``weights_digest``, the vocabulary, the templates and ``clean``. A file
-    that cannot be read is built anew.
+    The file's name is a digest of the model, ``weights_digest``, the vocabulary, the templates, ``clean``, and what
+    computes. A file that cannot be read is built anew.
     """
     device = next(tower.parameters()).device
-    key = "\n".join((tower.name, weights_digest, repr(tuple(names)), repr(TEMPLATES), repr(clean)))
+    chosen = (tower.name, weights_digest, repr(tuple(names)), repr(TEMPLATES), repr(clean))
+    key = "\n".join((*chosen, _computed_by(device)))
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
     if path.is_file():
         try:
@@ -171,6 +172,13 @@ def weights_digest(tower: TextTower) -> str:
             digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     activation = type(tower.clip_model.transformer.resblocks[0].mlp.gelu).__name__
     return digest.hexdigest() + activation
+
+
+def _computed_by(device: torch.device) -> str:
+    """What the last digits of embeddings depend on: what was computed elsewhere must not change a run's bytes."""
+    if device.type == "cuda":
+        return f"torch {torch.__version__}, {torch.cuda.get_device_name(device)}"
+    return f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
 
 
 def _keep(path: Path, classifier: TextClassifier) -> None:

@@ -362,6 +362,13 @@ def test_the_environment_is_added_to_and_taken_from(code: Path, monkeypatch: pyt
     assert (seen["ADDED"], seen["INHERITED"], "TAKEN" in seen) == ("2", "1", False)
 
 
+def test_the_command_may_use_all_cores(tmp_path: Path, code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    (code / "edit.py").write_text("json.dump(dict(os.environ), open('environment.json', 'w'))")
+    execute(run_of(tmp_path, code))
+    assert "OMP_NUM_THREADS" not in json.loads((code / "environment.json").read_text())
+
+
 def test_the_job_file_stands_where_the_command_wants_it(code: Path) -> None:
     words = [sys.executable, "segment.py", "--folder={folder}", "{job}"]
     (code / "edit.py").write_text("open('words.txt', 'w').write(' '.join(sys.argv[1:]))")

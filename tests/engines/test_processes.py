@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from small_runs import SmallModel, make_run
-from worker_runs import SAME, Assassin, is_alive, moody_run, results, shapes_run
+from worker_runs import SAME, Assassin, is_alive, moody_run, network_run, results, shapes_run
 
 from harness.engines import processes
 from harness.errors import UserError
@@ -34,6 +34,16 @@ def test_workers_that_are_killed_at_work_do_not_change_a_byte(tmp_path: Path) ->
     assert not any(is_alive(worker.pid) for worker in assassin.snapshot().workers)
     first = next(e for e in assassin.events if e.kind == "done")
     assert first.frames == max(len(v.frames) for v in stormy.videos)
+
+
+@pytest.mark.parametrize("model", ["clipvis", "ov2seg"])
+def test_a_network_gives_the_same_bytes_with_two_workers_of_which_one_is_killed(tmp_path: Path, model: str) -> None:
+    alone, stormy = network_run(tmp_path / "alone", model), network_run(tmp_path / "stormy", model)
+    execute(alone)
+    assassin = Assassin(TWO, kills=1)
+    assert execute(stormy, on_event=assassin.notice, engine=assassin.engine).exit_code == 0
+    assert len(assassin.killed) == 1
+    assert results(stormy) == results(alone)
 
 
 def test_a_video_that_kills_or_fails_twice_is_isolated(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worker_runs import Assassin, is_alive, moody_run, needs_ray, results, shapes_run
+from worker_runs import Assassin, is_alive, moody_run, needs_ray, network_run, results, shapes_run
 
 from harness.engines import ray as engine
 from harness.errors import UserError
@@ -48,6 +48,16 @@ def test_actors_that_are_killed_at_work_do_not_change_a_byte(cluster: None, tmp_
     assert len(assassin.killed) == 2
     assert results(stormy) == results(alone)
     assert "was lost: " in (stormy.folder / "run.log").read_text()
+
+
+@needs_ray
+def test_a_network_gives_the_same_bytes_with_two_actors_of_which_one_is_killed(cluster: None, tmp_path: Path) -> None:
+    alone, stormy = network_run(tmp_path / "alone"), network_run(tmp_path / "stormy")
+    execute(alone)
+    assassin = Assassin(TWO, kills=1)
+    assert execute(stormy, on_event=assassin.notice, engine=assassin.engine).exit_code == 0
+    assert len(assassin.killed) == 1
+    assert results(stormy) == results(alone)
 
 
 @needs_ray

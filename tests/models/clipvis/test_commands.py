@@ -41,6 +41,7 @@ def test_bench_times_every_stage(saved: Path) -> None:
     }
     assert stages <= set(record["stage_ms_per_frame"])
     assert record["frames_per_second"] > 0
+    assert record["threads"] >= 1
     assert record["flops_per_frame"] > 1e6
     assert sum(record["stage_ms_per_frame"].values()) <= 1000 / record["frames_per_second"] * 1.05
 

@@ -95,6 +95,17 @@ def test_cache_by_weights_names_and_flag(tiny: ClipVisNetwork, tmp_path: Path, m
     assert torch.equal(first.class_of, again.class_of)
 
 
+def test_what_other_threads_have_embedded_is_not_taken_from_the_cache(tiny: ClipVisNetwork, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 1):
+            torch.set_num_threads(threads)
+            cached_text_classifier(tmp_path, "d", tiny.backbone, ["cat"])
+    finally:
+        torch.set_num_threads(before)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_broken_cache_entry_is_built_anew(tiny: ClipVisNetwork, tmp_path: Path) -> None:
     first = cached_text_classifier(tmp_path, "d", tiny.backbone, ["cat"])
     (path,) = tmp_path.iterdir()
