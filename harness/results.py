@@ -39,18 +39,22 @@ class Scored:
     matches: MatchTable | None = None
 
 
-def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int] | None, strict: bool) -> Scored:
-    """Score a store by the dataset's protocol, over ``videos`` only if they are given.
+def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int], whole: bool, strict: bool) -> Scored:
+    """Score the shards of ``videos`` by the dataset's protocol, over the ``whole`` of it or over these videos only.
 
     Where there is nothing to score by, or the official tool refuses, all numbers are ``None`` with that reason. With
-    ``strict`` whatever is odd is a refusal. Raises `UnreadableFileError` for a shard that is damaged or cannot be read.
+    ``strict`` whatever is odd is a refusal. Raises `UnreadableFileError` for a shard that is damaged, cannot be read or
+    is not there.
     """
+    from harness.scoring.from_store import Shards
+
     if dataset.truth is None:
         return Scored(_undefined(dataset.protocol, f"the truth is withheld; submit to {dataset.server}"))
-    if videos is not None and not videos:
+    if not whole and not videos:
         return Scored(_undefined(dataset.protocol, "no video has predictions"))
     try:
-        score = score_store(dataset.protocol, dataset.annotations, store, strict, videos)
+        annotations = dataset.annotations
+        score = score_store(dataset.protocol, annotations, Shards(store, videos), strict, None if whole else videos)
     except UnreadableFileError:  # no refusal of the tool
         raise
     except UserError as error:

@@ -350,8 +350,7 @@ def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool, ren
     }
     head = {"format": FORMAT, **_names(run), "folder": str(run.folder), "complete": complete, "limit": run.limit}
     head |= {key: run.content[key] for key in ("config", "precision", "seed")}
-    chosen = None if complete and run.limit is None else done
-    scored = score_predictions(run.dataset, run.store, chosen, strict)
+    scored = score_predictions(run.dataset, run.store, done, complete and run.limit is None, strict)
     record = {**head, **scored.values, "videos": videos}
     messages = [_renewed(renewed, len(run.videos)), _incomplete(videos), scored.refusal, _submission(run, complete)]
     write_results(run.folder, record, scored)

@@ -79,7 +79,8 @@ def _track(row: dict[str, Any]) -> Track:
 def score_as_a_run_does(folder: Path) -> None:
     """Score the folder's store and write the files of results, among them the table of matches."""
     dataset = Dataset("lvvis", "val", (), (), "lvvis", read_annotations(folder / "gt.json"))
-    scored = score_predictions(dataset, PredictionStore(folder / "predictions"), None, False)
+    store = PredictionStore(folder / "predictions")
+    scored = score_predictions(dataset, store, store.done(), True, False)
     head = {"model": "made", "dataset": "lvvis", "split": "val", "folder": str(folder), "complete": True}
     write_results(folder, {**head, **scored.values}, scored)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Any, NamedTuple
@@ -44,17 +44,19 @@ class ShardGroup(NamedTuple):
 class Shards:
     """The shards of a store, read and verified in the background, ahead until they take `AHEAD_BYTES`.
 
+    They are those of ``videos``, where that is given: if one is not there, reading ends with `DamagedShardError`.
+
     Reading begins at once, so that it can go on while annotations are read. Beyond those bytes lie only the shards
     at work: at most `READERS` in reading and `GROUP_BYTES`, or one shard, in every group that was taken.
     """
 
-    def __init__(self, store: PredictionStore) -> None:
+    def __init__(self, store: PredictionStore, videos: Iterable[int] | None = None) -> None:
         self.folder = store.folder
         self._store = store
         # a disk gives what the cores can take, while an object store is mostly waited for
         readers = READERS if isinstance(store.folder, ObjectPath) else min(os.cpu_count() or 1, READERS)
         self._pool = ThreadPoolExecutor(readers)
-        self._todo = iter(sorted(store.done()))
+        self._todo = iter(sorted(store.done() if videos is None else videos))
         self._ahead: deque[tuple[int, Future[Any]]] = deque()
         self._lock = Lock()  # readers and whoever iterates both go on reading
         self._most_reading, self._reading, self._waiting_bytes = readers + 1, 0, 0

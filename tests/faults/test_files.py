@@ -22,6 +22,7 @@ from harness.checksums import SUMMED, parse
 from harness.engines.status import read_status
 from harness.errors import UserError
 from harness.run import Run, execute
+from harness.store import PredictionStore
 
 UNEQUAL = ("environment.json", "timings.json", "progress.json", "run.log", "run.lock")
 """Files that say when and where; all others are the same in every run."""
@@ -112,6 +113,29 @@ def test_a_folder_that_vanishes_during_a_run_costs_its_videos_only(
         assert outcome.exit_code == 0
         assert (f"the predictions of {at - 1} of 4 videos" in "".join(outcome.messages)) == (at > 1)
         assert contents(run) == whole
+
+
+def test_a_shard_that_is_gone_for_a_moment_is_not_scored_as_absent(
+    tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, listings = make_run(tmp_path), 0
+
+    def done(store: PredictionStore) -> set[int]:
+        nonlocal listings
+        found = listed(store)
+        if len(found) == len(run.videos):
+            listings += 1
+            for video in found if listings == 1 else ():
+                store.path(video).rename(store.path(video).with_suffix(".away"))
+        return found
+
+    listed = PredictionStore.done
+    monkeypatch.setattr(PredictionStore, "done", done)
+    outcome = execute(run)
+    for path in run.store.folder.glob("*.away"):
+        path.unlink()
+    assert (outcome.exit_code, contents(run)) == (0, whole)
+    assert "the predictions of 4 of 4 videos were damaged or lost: computed anew" in outcome.messages[0]
 
 
 def test_a_file_system_that_fails_at_any_moment_is_said_in_one_line(
