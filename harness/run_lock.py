@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
 import secrets
 import socket
@@ -229,13 +230,22 @@ def _read(lease: ObjectPath) -> _Holder | None:
 
 
 def _age(lease: ObjectPath) -> float:
-    """Seconds since a lease was renewed, by the clock of the store: it is asked what time it is."""
+    """Seconds since a lease was renewed, by the clock of the store: it is asked what time it is.
+
+    Infinite where the lease is gone: who has made the next one removes it.
+    """
     probe = lease.with_name(f".{_LOCK}.{secrets.token_hex(8)}.tmp")
     probe.write(b"")
     try:
-        return probe.modified() - lease.modified()
+        now = probe.modified()
+    except FileNotFoundError:  # a run that begins removes what was left unfinished, and thinks that this was
+        return 0.0
     finally:
         probe.unlink(missing_ok=True)
+    try:
+        return now - lease.modified()
+    except FileNotFoundError:
+        return math.inf
 
 
 def _here() -> str:

@@ -106,3 +106,37 @@ def test_a_lease_that_nobody_of_ours_wrote_does_not_block(s3_folder: ObjectPath)
     assert not is_locked(s3_folder)
     with locked(s3_folder):
         assert names(s3_folder) == ["run.lock.8", "run.lock.bak"]
+
+
+def test_a_lease_that_makes_room_for_the_next_one_while_its_age_is_asked_for(
+    s3_folder: ObjectPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, modified = leave_lease(s3_folder), ObjectPath.modified
+
+    def overtaken(path: ObjectPath) -> float:
+        if path == first:
+            leave_lease(s3_folder, number=2)
+            first.unlink()
+        return modified(path)
+
+    monkeypatch.setattr(ObjectPath, "modified", overtaken)
+    with pytest.raises(UserError, match="is being run by process 1 on elsewhere"), locked(s3_folder):
+        pass
+    assert names(s3_folder) == ["run.lock.2"]
+
+
+def test_a_question_for_the_time_that_is_cleared_away_takes_no_lease_from_anybody(
+    s3_folder: ObjectPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modified = ObjectPath.modified
+
+    def cleared(path: ObjectPath) -> float:
+        if path.name.endswith(".tmp"):
+            path.unlink()
+        return modified(path)
+
+    with locked(s3_folder) as check:
+        monkeypatch.setattr(ObjectPath, "modified", cleared)
+        with pytest.raises(UserError, match=rf"is being run by process {os.getpid()} on "), locked(s3_folder):
+            pass
+        check()
