@@ -235,7 +235,7 @@ def _write_configuration(run: Run) -> None:
     inputs = {"annotations": run.dataset.digest}
     if run.content["checkpoint"] is not None:
         inputs["checkpoint"] = run.content["checkpoint"]
-    place = {"device": run.device, "threads": run.recipe.threads}
+    place = {"device": run.device, "threads": wanted_threads()}
     write_json(run.folder / "environment.json", {**environment(inputs), **place})
 
 

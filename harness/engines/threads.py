@@ -34,7 +34,7 @@ def torch_threads() -> int | None:
 def set_torch_threads(threads: int) -> None:
     """Tell PyTorch, where it is in use."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.get_num_threads() != threads:
+    if torch is not None:
         torch.set_num_threads(threads)
 
 

@@ -79,7 +79,6 @@ def test_what_is_no_number_of_threads_is_refused(monkeypatch: pytest.MonkeyPatch
 
 IMPORT_LATE = """
 import sys
-from pathlib import Path
 from harness.engines.recipe import Recipe
 class Late:
     def load(self, config, context):
