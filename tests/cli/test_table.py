@@ -175,9 +175,10 @@ def test_incomplete_runs_have_no_interval(compared: Runs, tmp_path: Path) -> Non
     assert ["half_intervals" in row for row in rows] == [True, False]
 
 
-def test_provenance_is_a_comment(two: list[Path]) -> None:
+def test_provenance_is_a_comment(two: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["harness", "table", "a run", "--format", "latex"])
     lines = run(*two, "--format", "latex").stdout.splitlines()
-    assert lines[0].startswith("% harness ")
+    assert lines[0] == "% harness table 'a run' --format latex"
     assert lines[1:3] == [f"% run {name}-lvvis-val-0123abcd: protocol lvvis version 1" for name in ("first", "second")]
     assert "<!--" not in run(*two).stdout
 
