@@ -53,7 +53,7 @@ def killed_at_random(command: Sequence[str], cwd: Path, given: dict[str, str], c
 def test_runs_killed_at_random_moments_go_on(
     s3: str, s3_folder: ObjectPath, quiet: dict[str, bytes], tmp_path: Path
 ) -> None:
-    chance, left = random.Random(0), (FAULTS + 1) // 2
+    chance, left = random.Random(0), FAULTS
     while left:
         runs = s3_folder / f"{left}"
         for _ in range(LAUNCHES + left):
