@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import cast
 
+import harness
 from harness.errors import UserError, near
 from harness.types import DatasetPlugin, ModelPlugin
 
@@ -24,11 +27,25 @@ def dataset(name: str) -> DatasetPlugin:
 
 def names(group: str) -> dict[str, str]:
     """Names in an entry-point group, each with the distribution that brings it, without importing any."""
-    return {p.name: p.dist.name if p.dist else "" for p in sorted(entry_points(group=group), key=lambda p: p.name)}
+    return {p.name: p.dist.name if p.dist else "" for p in sorted(_points(group), key=lambda p: p.name)}
+
+
+def _points(group: str) -> list[EntryPoint]:
+    """Entry points of installed packages; in a checkout that is not installed, also those of its pyproject.toml."""
+    found = list(entry_points(group=group))
+    project = Path(harness.__file__).parents[1] / "pyproject.toml"
+    if not project.is_file():
+        return found
+    table = tomllib.loads(project.read_text(encoding="utf-8")).get("project", {})
+    if table.get("name") != "ovvis-harness":
+        return found
+    declared = table.get("entry-points", {}).get(group, {})
+    known = {point.name for point in found}
+    return [*found, *(EntryPoint(name, value, group) for name, value in declared.items() if name not in known)]
 
 
 def _load(group: str, kind: str, name: str, needs: tuple[str, ...]) -> object:
-    found: dict[str, EntryPoint] = {p.name: p for p in entry_points(group=group)}
+    found: dict[str, EntryPoint] = {p.name: p for p in _points(group)}
     if name not in found:
         raise UserError(f'{kind} "{name}"', "is not installed", near(name, found))
     point = found[name]

@@ -1,8 +1,7 @@
-"""What many tests share: where the golden cases lie; and a guard against importing the checkout's folder."""
+"""What many tests share: where the golden cases lie, and servers of object stores."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +12,6 @@ import pytest
 from hypothesis import settings
 
 GOLDEN = Path(__file__).parent / "data" / "protocols"
-
-if importlib.util.find_spec("harness.models") is None:
-    pytest.exit(
-        "`import harness` found the checkout's folder harness/ in place of the installed package, because"
-        " `python -m pytest` puts the current folder first; run `pytest` after `pip install -e .[test]`",
-        returncode=2,
-    )
-
 
 # the first call of a kernel compiles it, which no deadline for an example can know
 settings.register_profile("harness", deadline=None)

@@ -1,0 +1,6 @@
+"""``python -m harness``: the ``harness`` command where its script is not on the path, as under torchrun."""
+
+from harness.cli.main import main
+
+if __name__ == "__main__":
+    main()
