@@ -135,9 +135,14 @@ def _show(record: dict[str, Any]) -> None:
     table.add_column("metric")
     table.add_column("official", justify="right", style="bold")
     table.add_column("corrected", justify="right")
+    tools = ("metrics", "corrected", *(("trackeval",) if "trackeval" in record else ()))
+    if "trackeval" in record:
+        table.add_column("TrackEval", justify="right")
     for key in record["metrics"]:
-        cells = (record["metrics"][key], record["corrected"].get(key))
+        cells = [record[tool].get(key) for tool in tools]
         table.add_row(key, *("–" if c is None else f"{100 * c:.2f}" for c in cells))
     console.print(table)
+    for reason in dict.fromkeys(record["undefined"]["metrics"].values()):
+        print(f"undefined: {reason}", file=sys.stderr)
     for warning in record["warnings"]:
         print(f"warning: {warning['kind']}: {warning['count']}, first: {warning['first']}", file=sys.stderr)

@@ -50,7 +50,7 @@ class Sequence(msgspec.Struct):
     height: int
     annotated_image_paths: list[str]
     segmentations: list[dict[str, Mask]]
-    track_category_ids: dict[str, int]
+    track_category_ids: dict[str, int] = {}
     neg_category_ids: list[int] = []
     not_exhaustive_category_ids: list[int] = []
 

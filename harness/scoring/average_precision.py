@@ -25,13 +25,18 @@ CAPS = (1, 10, 100)
 @dataclass(frozen=True)
 class Range:
     """A range of a track quantity, both ends inclusive: truths outside are ignored, and so are unmatched tracks
-    outside if ``bounds_tracks``."""
+    outside if ``bounds_tracks``. What is outside ``within``, a range of another quantity, is outside this one too."""
 
     name: str
     quantity: str
     low: float
     high: float
     bounds_tracks: bool = True
+    within: Range | None = None
+
+    def excludes(self, value: Floats) -> NDArray[np.bool_]:
+        """Which values of the quantity lie outside."""
+        return np.asarray((value < self.low) | (value > self.high))
 
 
 @dataclass(frozen=True)
@@ -151,11 +156,13 @@ def evaluate(
     outside = np.zeros((len(ranges), len(track)), np.bool_)
     quantities = _track_quantities(overlaps, rules, quirks) | dict(of_tracks or {})
     for r, bounds in enumerate(ranges):
-        value = selection.quantities[bounds.quantity][entry]
-        ignored[r] = selection.ignored[entry] | (value < bounds.low) | (value > bounds.high)
-        if bounds.bounds_tracks:
-            value = quantities[bounds.quantity][track]
-            outside[r] = (value < bounds.low) | (value > bounds.high)
+        ignored[r] = selection.ignored[entry]
+        for part in (bounds, bounds.within):
+            if part is None:
+                continue
+            ignored[r] |= part.excludes(selection.quantities[part.quantity][entry])
+            if part.bounds_tracks:
+                outside[r] |= part.excludes(quantities[part.quantity][track])
 
     category = np.flatnonzero(owned)
     row_of = np.cumsum(owned) - 1

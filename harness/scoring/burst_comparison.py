@@ -31,14 +31,20 @@ class ClassVideo(NamedTuple):
     found: dict[int, Track]
 
 
-def by_class(truth: Truth, placed: dict[str, Images]) -> dict[int, list[ClassVideo]]:
-    """Videos by ascending name for each class that has any mask there."""
+def by_class(truth: Truth, placed: dict[str, Images], file_order: bool) -> dict[int, list[ClassVideo]]:
+    """Videos by ascending name for each class that has any mask there.
+
+    A predicted track has the class of its first mask. Masks, and with them tracks, are ordered by frame number, or
+    with ``file_order`` as the prediction file lists its frames. Masks without a class take no part.
+    """
     out: dict[int, list[ClassVideo]] = defaultdict(list)
     for name, video in sorted(truth.videos.items()):
         truths, predictions = _split(video.truths), _split(placed[name])
         found: dict[int, dict[int, Track]] = defaultdict(dict)
-        for number, track in _tracks(placed[name], video.frames).items():
-            found[next(iter(track.values())).category][number] = track
+        for number, track in _tracks(placed[name], list(placed[name]) if file_order else video.frames).items():
+            category = next(iter(track.values())).category
+            if category is not None:
+                found[category][number] = track
         for number in sorted(truths.keys() | predictions.keys()):
             part = ClassVideo(video, truths.get(number, {}), predictions.get(number, {}), found.get(number, {}))
             out[number].append(part)
@@ -49,7 +55,8 @@ def _split(images: Images) -> dict[int, Images]:
     out: dict[int, Images] = defaultdict(dict)
     for image, items in images.items():
         for item in items:
-            out[item.category].setdefault(image, []).append(item)
+            if item.category is not None:
+                out[item.category].setdefault(image, []).append(item)
     return out
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,10 @@ from harness.formats.burst import COMMON
 from harness.scoring.burst_comparison import ClassVideo, by_class, steps, video_pairs
 from harness.scoring.burst_tracks import (
     DISTRACTORS,
+    Exemplars,
     Found,
     Images,
+    ToolAbortError,
     Truth,
     class_table,
     place,
@@ -31,8 +33,10 @@ from harness.scoring.hota import Floats, Hota, Step, combine, hota
 from harness.scoring.track_map import track_map
 from harness.warnings import Warnings
 
-VERSION = "1"
+VERSION = "2"
 GROUPS = ("all", "common", "uncommon")
+GUIDED_METRICS = ("HOTA", "DetA", "AssA", "AP")
+OPEN_WORLD_METRICS = ("OWTA", "DetRe", "AssA")
 NO_CLASS = {
     "all": "no class is annotated",
     "common": "no common class is annotated",
@@ -55,24 +59,39 @@ class BurstRules:
     """3.17 A predicted track 0 does not block its truth in the track mAP; it does."""
     open_world_is_class_one: bool = True
     """3.18 In the open world everything obeys a video's flags for the real class 1; it obeys none."""
+    exemplar_ids_of_predictions: bool = True
+    """Exemplar guided: a predicted track keeps its own id and class; it has those of the exemplar that it names."""
+    frames_in_file_order: bool = True
+    """A track's class is that of the first mask in the file, and tracks rank as the file lists its frames; frames are
+    taken by their number."""
+    aborts: bool = True
+    """A track without a class, or (exemplars by name) one that is no exemplar, ends the evaluation; the first is left
+    out, or in the open world taken, the second is a wrong track."""
 
 
 OFFICIAL = BurstRules()
-CORRECTED = BurstRules(False, False, False, False)
+"""The benchmark's own tool, ``burstapi/eval/run.py``."""
+TRACKEVAL = BurstRules(exemplar_ids_of_predictions=False)
+"""TrackEval's ``scripts/run_burst.py``: differs for exemplar-guided tracks, by up to 100 points."""
+CORRECTED = BurstRules(False, False, False, False, False, False, False)
 
 
 @dataclass
 class BurstScore:
     """The numbers of a task as fractions: official and corrected; ``classes`` has the arrays of ``metrics`` by class.
 
-    With ``classes`` go two ways of taking all of them together: ``class averaged`` and ``detection averaged`` (counts
-    of all classes pooled). In the open world ``classes`` is by pass (all, common, uncommon).
+    ``trackeval`` has TrackEval's numbers, only for the exemplar-guided task: elsewhere they are the official ones.
+    ``undefined`` says by object (``metrics``, ...) and metric why a number is ``None``. With ``classes`` go two ways of
+    taking all of them together: ``class averaged`` and ``detection averaged`` (counts of all classes pooled).
+    In the open world ``classes`` is by pass (all, common, uncommon).
     """
 
     task: str
     metrics: dict[str, float | None]
     corrected: dict[str, float | None]
     classes: dict[str, dict[str, Any]]
+    undefined: dict[str, dict[str, str]]
+    trackeval: dict[str, float | None] | None = None
     warnings: list[dict[str, Any]] = field(default_factory=list)
 
     def record(self) -> dict[str, Any]:
@@ -81,13 +100,10 @@ class BurstScore:
             "protocol": {"name": self.task, "version": VERSION},
             "metrics": self.metrics,
             "corrected": self.corrected,
-            "undefined": {"metrics": _undefined(self.metrics), "corrected": _undefined(self.corrected)},
+            **({"trackeval": self.trackeval} if self.trackeval is not None else {}),
+            "undefined": self.undefined,
             "warnings": self.warnings,
         }
-
-
-def _undefined(values: dict[str, float | None]) -> dict[str, str]:
-    return {key: NO_CLASS[key.rpartition("_")[2]] for key, value in values.items() if value is None}
 
 
 def evaluate(
@@ -95,30 +111,83 @@ def evaluate(
 ) -> BurstScore:
     """Evaluate predictions in BURST's form against the folder of ``all_classes.json`` and its two siblings.
 
-    ``metrics`` follow ``rules``, ``corrected`` follows `CORRECTED`. Raises `UserError` for an unknown task and faulty
-    files, with ``strict`` also for what would be a warning.
+    ``metrics`` follow ``rules``, ``corrected`` follows `CORRECTED`. Where a tool aborts on the content of the
+    predictions its numbers are ``None`` with that reason. Raises `UserError` for an unknown task and faulty files, with
+    ``strict`` also for what would be a warning and where the official tool aborts.
     """
     if task not in TASKS:
         raise UserError(f'protocol "{task}"', "is unknown", near(task, TASKS))
-    open_world, exemplar = task == "burst-open-world", task == "burst-exemplar-guided"
-    groups = GROUPS if open_world else GROUPS[:1]
+    groups = GROUPS if task == "burst-open-world" else GROUPS[:1]
     truths = {group: read_truth(annotations / f"{group}_classes.json") for group in groups}
     found = read_predictions(predictions)
     warnings = Warnings(strict)
-    if open_world:
-        metrics, classes = _open_world(truths, found, rules, warnings)
-        corrected, _ = _open_world(truths, found, CORRECTED, Warnings())
+    _warn_of_missing(truths["all"], found, warnings)
+    try:
+        metrics = _numbers(task, truths, found, rules, warnings)
+    except ToolAbortError as error:
+        if strict:
+            raise
+        metrics = _aborted(task, error)
+    of_corrected = Warnings()
+    corrected = _numbers(task, truths, found, CORRECTED, of_corrected)
+    for kind, (count, first) in of_corrected.found.items():
+        if kind not in warnings.found:
+            warnings.add(kind, first, count)
+    undefined = {"metrics": metrics.undefined, "corrected": corrected.undefined}
+    trackeval = None
+    if task == "burst-exemplar-guided":
+        try:
+            trackeval = _numbers(task, truths, found, TRACKEVAL, Warnings())
+        except ToolAbortError as error:
+            trackeval = _aborted(task, error)
+        undefined["trackeval"] = trackeval.undefined
+    told = trackeval.values if trackeval is not None else None
+    return BurstScore(task, metrics.values, corrected.values, metrics.classes, undefined, told, warnings.record())
+
+
+class Numbers(NamedTuple):
+    """Metrics, arrays by class, and why a metric is ``None``."""
+
+    values: dict[str, float | None]
+    classes: dict[str, dict[str, Any]]
+    undefined: dict[str, str]
+
+
+def _numbers(task: str, truths: dict[str, Truth], found: Found, rules: BurstRules, warnings: Warnings) -> Numbers:
+    """The numbers by ``rules``; raises `ToolAbortError` where the tool of these rules aborts."""
+    by_name = task == "burst-exemplar-guided" and not rules.exemplar_ids_of_predictions
+    if rules.aborts and found.unnamed is not None and not by_name:
+        raise ToolAbortError(found.unnamed, "has no category", "list it in track_category_ids")
+    if task == "burst-open-world":
+        values, classes = _open_world(truths, found, rules, warnings)
     else:
-        metrics, classes = _guided(truths["all"], found, rules, exemplar, warnings)
-        corrected, _ = _guided(truths["all"], found, CORRECTED, exemplar, Warnings())
-    return BurstScore(task, metrics, corrected, classes, warnings.record())
+        values, classes = _guided(truths["all"], found, rules, task == "burst-exemplar-guided", warnings)
+    undefined = {key: NO_CLASS[key.rpartition("_")[2]] for key, value in values.items() if value is None}
+    return Numbers(values, classes, undefined)
 
 
-Numbers = tuple[dict[str, float | None], dict[str, dict[str, Any]]]
+def _aborted(task: str, error: ToolAbortError) -> Numbers:
+    names = OPEN_WORLD_METRICS if task == "burst-open-world" else GUIDED_METRICS
+    keys = [f"{name}_{group}" for group in GROUPS for name in names]
+    return Numbers(dict.fromkeys(keys), {}, dict.fromkeys(keys, f"the tool aborts: {error}"))
 
 
-def _guided(truth: Truth, found: Found, rules: BurstRules, exemplar: bool, warnings: Warnings) -> Numbers:
-    parts = by_class(truth, place(truth, found, exemplar, rules.empty_masks_count, warnings))
+def _warn_of_missing(truth: Truth, found: Found, warnings: Warnings) -> None:
+    named = {name for _, name, masks in found.sequences if masks}
+    missing = sorted(truth.videos.keys() - named)
+    if missing:
+        warnings.add("video without any prediction", f"{found.path}, {missing[0]}", len(missing))
+
+
+def _guided(
+    truth: Truth, found: Found, rules: BurstRules, exemplar: bool, warnings: Warnings
+) -> tuple[dict[str, float | None], dict[str, dict[str, Any]]]:
+    by_name = exemplar and not rules.exemplar_ids_of_predictions
+    exemplars: Exemplars = "refuse unknown" if rules.aborts else "keep unknown"
+    placed = place(truth, found, exemplars if by_name else None, rules.empty_masks_count, warnings)
+    classless = sum(i.category is None for images in placed.values() for items in images.values() for i in items)
+    warnings.add("mask without a category, left out", found.unnamed or found.path, classless)
+    parts = by_class(truth, placed, rules.frames_in_file_order)
     names = class_table()[0]
     for number in sorted(parts.keys() - names.keys()):
         masks = sum(len(items) for p in parts[number] for side in (p.truths, p.predictions) for items in side.values())
@@ -146,7 +215,7 @@ def _guided(truth: Truth, found: Found, rules: BurstRules, exemplar: bool, warni
     }
     metrics: dict[str, float | None] = {}
     for group in GROUPS:
-        for key in ("HOTA", "DetA", "AssA"):
+        for key in GUIDED_METRICS[:3]:
             metrics[f"{key}_{group}"] = _mean(classes[n]["HOTA"][key].mean() for n in members[group])
         metrics[f"AP_{group}"] = _mean(classes[n]["TrackMAP"]["AP_all"].mean() for n in members[group])
     return metrics, classes | (_together(list(classes.values()), scores) if classes else {})
@@ -168,7 +237,9 @@ def _together(classes: list[dict[str, Any]], scores: list[Hota]) -> dict[str, di
     }
 
 
-def _open_world(truths: dict[str, Truth], found: Found, rules: BurstRules, warnings: Warnings) -> Numbers:
+def _open_world(
+    truths: dict[str, Truth], found: Found, rules: BurstRules, warnings: Warnings
+) -> tuple[dict[str, float | None], dict[str, dict[str, Any]]]:
     metrics: dict[str, float | None] = {}
     classes: dict[str, dict[str, Any]] = {}
     number = OBJECT if rules.open_world_is_class_one else None
@@ -177,13 +248,13 @@ def _open_world(truths: dict[str, Truth], found: Found, rules: BurstRules, warni
         # the three files list the same frames, so that predictions are usually placed once
         if group == "all" or truth.image_video != truths["all"].image_video:
             quiet = warnings if group == "all" else Warnings()
-            placed = place(truth, found, False, rules.empty_masks_count, quiet)
+            placed = place(truth, found, None, rules.empty_masks_count, quiet)
         videos = [ClassVideo(v, v.truths, placed[name], {}) for name, v in sorted(truth.videos.items())]
         score, _ = _hota(videos, number, rules.boxes_for_masks, exemplar=False)
         values = score.values()
         classes[group] = {"object": {"HOTA": values, "Count": {}}}
         defined = any(part.truths for part in videos)
-        for key in ("OWTA", "DetRe", "AssA"):
+        for key in OPEN_WORLD_METRICS:
             metrics[f"{key}_{group}"] = float(values[key].mean()) if defined else None
     return metrics, classes
 

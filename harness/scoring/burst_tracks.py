@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from harness.errors import UserError
 from harness.formats.burst import Sequence, areas_of, frame_number, read
@@ -26,10 +26,10 @@ UNKNOWN_SEQUENCE = "mask in a sequence that the truth does not have, left out"
 
 
 class Item(NamedTuple):
-    """One mask in one image; ``counts`` is its compressed RLE, ``area`` in pixels."""
+    """One mask in one image; ``counts`` is its compressed RLE, ``area`` in pixels. An unstated category is ``None``."""
 
     track: int
-    category: int
+    category: int | None
     score: float
     counts: bytes
     area: int
@@ -65,11 +65,19 @@ class Truth(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A prediction file: per sequence its id, its name, and its masks with their images and local track ids."""
+    """A prediction file: per sequence its id, its name, and its masks with their images and local track ids.
+
+    ``unnamed`` tells which mask is the first whose category is not stated, ``None`` if all are.
+    """
 
     path: str
     split: str
     sequences: list[tuple[int, str, list[tuple[str, Item]]]]
+    unnamed: str | None = None
+
+
+class ToolAbortError(UserError):
+    """Content on which an official tool aborts: it gives no number, others may."""
 
 
 @cache
@@ -107,8 +115,9 @@ def read_truth(path: Path) -> Truth:
         for image, item in _items(sequence, file.split, str(path)):
             if item.category in DISTRACTORS:
                 continue
-            if item.track not in known:
-                raise UserError(f"{path}, {image}, track {item.track}", "has no category", "list it")
+            if item.category is None or item.track not in known:
+                hint = "list it in track_category_ids"
+                raise UserError(f"{path}, {image}, track {item.track}", "has no category", hint)
             category = merged.get(item.category, item.category)
             video.truths[image].append(item._replace(track=known[item.track][0], category=category))
         videos[name], tracks[sequence.id] = video, known
@@ -118,7 +127,7 @@ def read_truth(path: Path) -> Truth:
 
 
 def read_predictions(path: Path) -> Found:
-    """Read predictions; every mask is checked, nothing is left out yet."""
+    """Read predictions; every mask is checked, nothing is left out yet. A category need not be stated."""
     file = read(path)
     sequences = []
     file.sequences.reverse()
@@ -126,19 +135,28 @@ def read_predictions(path: Path) -> Found:
         sequence = file.sequences.pop()
         masks = list(_items(sequence, file.split, str(path)))
         sequences.append((sequence.id, _name(file.split, sequence), masks))
-    return Found(str(path), file.split, sequences)
+    listed = (
+        f"{path}, {image}, track {i.track}" for _, _, masks in sequences for image, i in masks if i.category is None
+    )
+    return Found(str(path), file.split, sequences, next(listed, None))
 
 
-def place(truth: Truth, found: Found, exemplar: bool, empty_masks_count: bool, warnings: Warnings) -> dict[str, Images]:
+Exemplars = Literal["refuse unknown", "keep unknown"]
+
+
+def place(
+    truth: Truth, found: Found, exemplars: Exemplars | None, empty_masks_count: bool, warnings: Warnings
+) -> dict[str, Images]:
     """Predictions by video of ``truth``: masks per image are capped, shared track ids renamed, classes merged.
 
-    With ``exemplar`` a prediction has the track and the class of the truth that it names. Raises `UserError` for
-    another split and, with ``exemplar``, for tracks that the truth does not have.
+    With ``exemplars`` a prediction has the track and the class of the truth that it names; one that names none is
+    refused (`ToolAbortError`), or kept as a track of its own. Raises `UserError` for another split.
     """
     if found.split != truth.split:
         mend = "give the same split"
         raise UserError(found.path, f'is of split "{found.split}", the truth of "{truth.split}"', mend)
     images: Images = {}
+    exemplar_count = sum(len(known) for known in truth.tracks.values())
     for number, name, masks in found.sequences:
         odd = UNKNOWN_FRAME if name in truth.videos else UNKNOWN_SEQUENCE
         for image, item in masks:
@@ -147,14 +165,18 @@ def place(truth: Truth, found: Found, exemplar: bool, empty_masks_count: bool, w
                 continue
             if item.area == 0 and not empty_masks_count:
                 continue
-            if exemplar:
+            if exemplars is not None:
                 known = truth.tracks.get(number, {}).get(item.track)
+                where = f"{found.path}, {image}, track {item.track}"
+                if known is None and exemplars == "refuse unknown":
+                    raise ToolAbortError(where, "is no track of the truth", "name an exemplar")
                 if known is None:
-                    where = f"{found.path}, {image}, track {item.track}"
-                    raise UserError(where, "is no track of the truth", "name an exemplar")
-                if known[0] not in truth.seen:
+                    warnings.add("mask of a track that the truth does not have, counted as wrong", where)
+                    item = item._replace(track=exemplar_count + 1 + item.track)
+                elif known[0] not in truth.seen:
                     continue
-                item = item._replace(track=known[0], category=known[1])
+                else:
+                    item = item._replace(track=known[0], category=known[1])
             images.setdefault(image, []).append(item)
     for image, items in images.items():
         if len(items) > MOST_PER_IMAGE:
@@ -169,8 +191,11 @@ def _final(truth: Truth, images: Images) -> dict[str, Images]:
     for image, items in images.items():
         video = truth.image_video[image]
         placed[video][image] = [
-            Item(names.get((track, video), track), merged.get(category, category), score, counts, area)
-            for track, category, score, counts, area in items
+            item._replace(
+                track=names.get((item.track, video), item.track),
+                category=None if item.category is None else merged.get(item.category, item.category),
+            )
+            for item in items
         ]
     return placed
 
@@ -201,7 +226,5 @@ def _items(sequence: Sequence, split: str, name: str) -> Iterator[tuple[str, Ite
         image = f"{split}/{sequence.frame(f)}"
         for (local, mask), area in zip(frame.items(), areas[f].tolist(), strict=True):
             category = mask.category_id if mask.category_id is not None else sequence.track_category_ids.get(local)
-            if category is None:
-                raise UserError(f"{where}, frame {image}, track {local}", "has no category", "list it")
             score = 1.0 if mask.score is None else mask.score
             yield image, Item(int(local), category, score, mask.rle.encode(), area)

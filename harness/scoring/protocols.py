@@ -22,10 +22,11 @@ AREAS = (
 )
 """Ranges of the average area in square pixels; not COCO's 32 and 96."""
 OCCLUSIONS = (
-    Range("light occlusion", "occlusion", 0, 0.25, bounds_tracks=False),
-    Range("medium occlusion", "occlusion", 0.25, 0.5, bounds_tracks=False),
-    Range("heavy occlusion", "occlusion", 0.5, 1, bounds_tracks=False),
+    Range("light occlusion", "occlusion", 0, 0.25, bounds_tracks=False, within=AREAS[0]),
+    Range("medium occlusion", "occlusion", 0.25, 0.5, bounds_tracks=False, within=AREAS[0]),
+    Range("heavy occlusion", "occlusion", 0.5, 1, bounds_tracks=False, within=AREAS[0]),
 )
+"""The official tool computes its occlusion numbers with the area range "all", which ends at 1e10 square pixels."""
 LENGTHS = (
     Range("short", "length", 0, 3),
     Range("medium length", "length", 3, 10),

@@ -32,8 +32,11 @@ def cases() -> list[Any]:
 def test_official_numbers(golden: Path, case: str, task: str) -> None:
     folder = golden / case
     expected = json.loads((folder / "expected.json").read_text())["burst_official"][task]
-    assert expected["error"] is None
     score = evaluate(f"burst-{task.replace('_', '-')}", folder / "gt", folder / "predictions.json")
+    if expected["error"] is not None:
+        assert set(score.metrics.values()) == {None}
+        assert all(reason.startswith("the tool aborts: ") for reason in score.undefined["metrics"].values())
+        return
     for key, row in expected["table"].items():
         for group, percent in row.items():
             assert score.metrics[f"{key}_{group}"] == pytest.approx(percent / 100, abs=1e-11)
@@ -57,7 +60,7 @@ def test_official_numbers(golden: Path, case: str, task: str) -> None:
 def test_record_has_both_numbers_and_reasons(golden: Path) -> None:
     folder = golden / "burst_same_boxes_thin_masks"
     record = evaluate("burst-class-guided", folder / "gt", folder / "predictions.json").record()
-    assert record["protocol"] == {"name": "burst-class-guided", "version": "1"}
+    assert record["protocol"] == {"name": "burst-class-guided", "version": "2"}
     assert record["metrics"]["HOTA_all"] == pytest.approx(1)  # boxes agree, masks do not
     assert record["metrics"]["AP_all"] == 0
     assert record["corrected"]["HOTA_all"] < 0.9
@@ -127,6 +130,9 @@ def test_each_quirk_can_be_switched_off_alone(golden: Path, name: str) -> None:
         "empty_masks_count": ("burst_null_masks", "burst-class-guided", "HOTA_all"),
         "track_zero_reusable": ("burst_track_id_zero", "burst-class-guided", "AP_all"),
         "open_world_is_class_one": ("burst_tasks", "burst-open-world", "OWTA_all"),
+        "exemplar_ids_of_predictions": ("burst_exemplar_class_agnostic", "burst-exemplar-guided", "HOTA_all"),
+        "frames_in_file_order": ("burst_frames_unsorted_small", "burst-class-guided", "AP_all"),
+        "aborts": ("burst_exemplar_no_track_category", "burst-exemplar-guided", "HOTA_all"),
     }[name]
     folder = golden / case
     switched = replace(OFFICIAL, **{name: False})
@@ -136,7 +142,8 @@ def test_each_quirk_can_be_switched_off_alone(golden: Path, name: str) -> None:
         assert not changed  # no video of the case has a flag for class 1; the next test sets one
     else:
         assert key in changed
-        assert all(k.startswith("AP") for k in changed) == (name == "track_zero_reusable")
+        of_tracks_only = name in ("track_zero_reusable", "frames_in_file_order")
+        assert all(k.startswith("AP") for k in changed) == of_tracks_only
 
 
 def test_the_open_world_obeys_the_flags_of_class_one_unless_corrected(golden: Path, tmp_path: Path) -> None:
@@ -175,7 +182,6 @@ def test_a_perfect_file_scores_one(tmp_path: Path) -> None:
         ({"segmentations": [{"7": {"rle": "~~"}}]}, "burst-class-guided", "track 7: counts are not"),
         ({"segmentations": [{"x": {"rle": "3"}}]}, "burst-class-guided", 'track "x": is not numbered'),
         ({"segmentations": []}, "burst-class-guided", "0 segmentations for 1"),
-        ({"track_category_ids": {}}, "burst-class-guided", "has no category"),
         ({"track_category_ids": "many"}, "burst-class-guided", "track_category_ids"),
         (
             {"segmentations": [{"8": {"rle": "hl0"}}], "track_category_ids": {"8": 13}},
@@ -215,7 +221,10 @@ def test_other_splits_missing_files_and_strange_frames(tmp_path: Path) -> None:
 def test_masks_of_unknown_sequences_and_classes_are_left_out_and_counted(tmp_path: Path) -> None:
     elsewhere = evaluate("burst-open-world", *written(tmp_path, sequence(), sequence(seq_name="other")))
     assert elsewhere.metrics["OWTA_all"] == 0
-    assert [w["kind"] for w in elsewhere.warnings] == ["mask in a sequence that the truth does not have, left out"]
+    assert [w["kind"] for w in elsewhere.warnings] == [
+        "mask in a sequence that the truth does not have, left out",
+        "video without any prediction",
+    ]
     foreign = sequence(track_category_ids={"7": 99999})
     score = evaluate("burst-class-guided", *written(tmp_path, sequence(), foreign))
     assert score.metrics["HOTA_all"] == 0
@@ -244,10 +253,75 @@ def test_numbers_by_hand(tmp_path: Path) -> None:
     assert score.metrics["AP_all"] == pytest.approx(0.7)
 
 
-def test_exemplars_need_no_class_of_their_own(tmp_path: Path) -> None:
-    paths = written(tmp_path, moving(1, [0, 20]), moving(1, [0, 20], category_id=4))
-    assert evaluate("burst-exemplar-guided", *paths).metrics["AP_all"] == pytest.approx(1)
-    assert evaluate("burst-class-guided", *paths).metrics["AP_all"] == 0
+def exemplars(*tracks: tuple[int, int, int | None]) -> dict[str, Any]:
+    """A sequence of two frames with a box per track: its id, its left edge, and its class if it states one."""
+    masks = {str(t): {"rle": box(20, 60, 0, left, 10, left + 10)["counts"]} for t, left, _ in tracks}
+    classes = {str(t): category for t, _, category in tracks if category is not None}
+    paths = ["frame1.jpg", "frame2.jpg"]
+    return sequence(width=60, annotated_image_paths=paths, segmentations=[masks] * 2, track_category_ids=classes)
+
+
+def test_an_exemplars_class_is_the_predictions_own_for_burst_and_the_truths_for_trackeval(tmp_path: Path) -> None:
+    truth, other = exemplars((1, 0, 13), (2, 20, 13)), exemplars((1, 0, 13), (2, 20, 4))
+    score = evaluate("burst-exemplar-guided", *written(tmp_path, truth, other))
+    assert score.metrics["DetA_all"] == pytest.approx(0.5)  # one of two is found in class 13
+    assert score.trackeval == score.corrected
+    assert score.corrected["HOTA_all"] == pytest.approx(1)
+    assert score.record()["trackeval"] == score.trackeval
+    assert score.record()["undefined"]["trackeval"].keys() == score.record()["undefined"]["metrics"].keys()
+    guided = evaluate("burst-class-guided", *written(tmp_path, truth, other))
+    assert guided.metrics == score.metrics  # the two differ in what is filtered, and nothing is here
+    assert guided.trackeval is None
+    assert "trackeval" not in guided.record()
+
+
+def test_an_exemplar_that_the_truth_lacks_ends_trackeval_only(tmp_path: Path) -> None:
+    paths = written(tmp_path, exemplars((1, 0, 13)), exemplars((1, 0, 13), (2, 20, 13)))
+    score = evaluate("burst-exemplar-guided", *paths)
+    assert score.metrics["DetA_all"] == score.corrected["DetA_all"] == pytest.approx(0.5)  # one hit, one false alarm
+    assert [w["kind"] for w in score.warnings] == ["mask of a track that the truth does not have, counted as wrong"]
+    assert score.trackeval is not None
+    assert set(score.trackeval.values()) == {None}
+    reason = score.undefined["trackeval"]["HOTA_all"]
+    assert reason.startswith("the tool aborts: ")
+    assert "frame1.jpg, track 2: is no track of the truth" in reason
+
+
+@pytest.mark.parametrize(("task", "key", "left"), [
+    ("burst-class-guided", "DetA_all", 0.5),
+    ("burst-exemplar-guided", "DetA_all", 1.0),
+    ("burst-open-world", "DetRe_all", 1.0),
+])  # fmt: skip
+def test_a_track_without_a_class_ends_the_official_tool_only(tmp_path: Path, task: str, key: str, left: float) -> None:
+    paths = written(tmp_path, exemplars((1, 0, 13), (2, 20, 13)), exemplars((1, 0, 13), (2, 20, None)))
+    score = evaluate(task, *paths)
+    assert set(score.metrics.values()) == {None}
+    assert "frame1.jpg, track 2: has no category" in score.undefined["metrics"][key]
+    assert score.corrected[key] == pytest.approx(left)
+    warned = [w for w in score.warnings if w["kind"] == "mask without a category, left out"]
+    assert [w["count"] for w in warned] == ([2] if task == "burst-class-guided" else [])
+    if score.trackeval is not None:
+        assert score.trackeval[key] == pytest.approx(1)
+    with pytest.raises(UserError, match="track 2: has no category"):
+        evaluate(task, *paths, strict=True)
+
+
+def test_a_tracks_class_is_that_of_its_first_frame_in_the_file_or_by_number(tmp_path: Path) -> None:
+    truth = moving(1, [0, 20])
+    predicted = moving(9, [20, 0])
+    predicted["annotated_image_paths"] = ["frame1.jpg", "frame0.jpg"]
+    predicted["segmentations"][0]["9"]["category_id"] = 4
+    score = evaluate("burst-class-guided", *written(tmp_path, truth, predicted))
+    assert (score.metrics["AP_all"], score.corrected["AP_all"]) == (0, pytest.approx(1))
+
+
+def test_sequences_without_predictions_are_counted(tmp_path: Path) -> None:
+    folder, out = written(tmp_path, sequence(), sequence(segmentations=[{}]))
+    score = evaluate("burst-class-guided", folder, out)
+    assert score.warnings == [{"kind": "video without any prediction", "count": 1, "first": f"{out}, val-d-s"}]
+    assert set(score.metrics.values()) <= {0.0, None}
+    with pytest.raises(UserError, match="video without any prediction"):
+        evaluate("burst-class-guided", folder, out, strict=True)
 
 
 @given(

@@ -113,3 +113,16 @@ def test_corrected_numbers_stand_beside_the_official_ones(golden: Path) -> None:
     assert record["metrics"]["AP"] == pytest.approx(0.2525, abs=1e-4)
     assert record["corrected"]["AP"] == pytest.approx(0.5)
     assert record["protocol"] == {"name": "ytvis", "version": "1"}
+
+
+def test_occlusion_numbers_ignore_what_is_larger_than_the_area_range_all(tmp_path: Path) -> None:
+    truth = document()
+    for record in truth["annotations"]:
+        record["occlusion"] = ["no_occlusion", "no_occlusion"]
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(perfect(truth)[:1]))
+    scored = score_results(OFFICIAL["ovis"], annotations_from_document(truth, "truth.json"), results).metrics.values
+    assert (scored["AP"], scored["APso"]) == (pytest.approx(0.5), pytest.approx(0.5))
+    truth["annotations"][1]["areas"] = [2e10, 2e10]  # the file is believed
+    scored = score_results(OFFICIAL["ovis"], annotations_from_document(truth, "truth.json"), results).metrics.values
+    assert (scored["AP"], scored["APso"]) == (pytest.approx(1), pytest.approx(1))
