@@ -30,7 +30,8 @@ class Ov2SegConfig(BaseModel):
     long_edge: int = Field(default=1333, ge=32)
     """... and then so that the longer has at most this many."""
     window: int = Field(default=10, ge=1)
-    """Frames that go through the network at once; bounds memory, does not change results."""
+    """Frames that go through the network at once; bounds memory. Results change by rounding only, unless an attention
+    cell's mask logit is 0 within rounding; the same holds where a window is halved because memory runs out."""
     mask_memory_mb: int = Field(default=1024, ge=0)
     """Mask logits kept until tracks are chosen; what exceeds it is encoded early, for all queries. Same results."""
     detections_per_video: int = Field(default=50, ge=1)
