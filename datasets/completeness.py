@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.errors import UserError
-from harness.frames import inside
+from harness.frames import inside, other_format
 
 EXAMPLES = 5
 """How many missing or truncated files a report names."""
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 PNG_START, PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
+WEBP_START = b"RIFF"
+_HEAD_BYTES = 16
 _TAIL_BYTES = 64
 """Some writers leave a few bytes behind the end marker."""
 
@@ -52,7 +54,7 @@ class Fault:
 
 
 class FrameFaults(NamedTuple):
-    """Frames that are not there, and frames that are cut off or lie outside of their folder."""
+    """Frames that are not there, and frames that are cut off, lie outside of their folder or have no format we read."""
 
     missing: Fault
     truncated: Fault
@@ -136,7 +138,8 @@ def check_frames(root: Path, names: Iterable[str]) -> FrameFaults:
     missing_count = truncated_count = 0
     for name in names:
         try:
-            whole = _is_whole(inside(root, name))
+            whole, kind = _looked_at(inside(root, name))
+            name += f" ({kind})" if kind else ""
         except FileNotFoundError:
             missing_count += 1
             missing += [name] if len(missing) < EXAMPLES else []
@@ -167,15 +170,20 @@ def refuse_missing(root: Path, names: Iterable[str], mend: str) -> None:
         raise UserError(str(root), what, mend)
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether an image file has its format's end; of formats other than JPEG and PNG only that it is not empty."""
+def _looked_at(path: Path) -> tuple[bool, str]:
+    """Whether a file is an image of a format that is read, with its end; and in words what it is, if it is another."""
     with path.open("rb") as file:
-        head = file.read(len(PNG_START))
+        head = file.read(_HEAD_BYTES)
         size = file.seek(0, 2)
         file.seek(max(0, size - _TAIL_BYTES))
         tail = file.read()
     if head.startswith(JPEG_START):
-        return JPEG_END in tail
+        return JPEG_END in tail, ""
     if head.startswith(PNG_START):
-        return PNG_END in tail
-    return size > 0
+        return PNG_END in tail, ""
+    if head.startswith(WEBP_START) and head[8:12] == b"WEBP":
+        return int.from_bytes(head[4:8], "little") + 8 <= size, ""
+    if not head:
+        return False, "empty"
+    found = other_format(head)
+    return False, f"a {found} image, which is not read" if found else "no image"

@@ -6,25 +6,55 @@ import threading
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
 
 from harness.errors import UserError
-from harness.frames import DECODERS, ImageFrames
+from harness.frame_folder import FolderFrames, frame_names
+from harness.frames import opened_image, upright_size
 from harness.types import Frames, Image, Video
 
 KEPT = 16
 """Decoded frames that wait for those who asked for a later one first; readers run at most a few frames apart."""
-IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,ogg,asf,gif,mjpeg,h264,hevc"
 """Demuxers of FFmpeg that are used. Playlists are not among them: they read the files and addresses they name."""
+WIDEST_PIXEL = 10
+"""Pixels may be at most so many times as wide as high, or as high as wide: a small file may claim a huge picture."""
+QUARTER_TURN = 57
+"""How many times larger the matrix's main elements are than the others, at least: an error of one degree."""
+
+
+class Shown(NamedTuple):
+    """How a player shows decoded frames: resized to ``width``, then axes swapped, then mirrored along them."""
+
+    width: int | None
+    swapped: bool
+    mirrored: tuple[bool, bool]
+    """Along the height and along the width."""
+
+    def pixels(self, frame: Any) -> Image:
+        """The shown picture of a decoded frame, RGB ``uint8 (height, width, 3)``."""
+        if self.width is None:
+            image = frame.to_ndarray(format="rgb24")
+        else:
+            image = frame.to_ndarray(format="rgb24", width=self.width, height=frame.height)
+        if self.swapped:
+            image = image.swapaxes(0, 1)
+        image = image[:: -1 if self.mirrored[0] else 1, :: -1 if self.mirrored[1] else 1]
+        return np.ascontiguousarray(image, np.uint8)
+
+    def size(self, frame: Any) -> tuple[int, int]:
+        """Height and width of the shown picture."""
+        width = self.width or frame.width
+        return (width, frame.height) if self.swapped else (frame.height, width)
 
 
 class VideoFileFrames(Frames):
     """The frames of a video file, RGB ``uint8 (height, width, 3)``, decoded in order as they are asked for.
 
+    They are turned and have square pixels, as a player shows them (docs/frames.md); so are ``height`` and ``width``.
     Going back opens the file again, so reading backwards is slow. Safe to read from several threads.
     """
 
@@ -37,8 +67,15 @@ class VideoFileFrames(Frames):
             first = next(frames, None)
             if first is None:
                 raise UserError(str(path), "holds no frames", "give another video")
-            self.height, self.width = first.height, first.width
-            self._length = 1 + sum(1 for _ in frames)
+            self._shown = _shown(first, stream.sample_aspect_ratio, path)
+            self.height, self.width = self._shown.size(first)
+            self._length = 1
+            for frame in frames:
+                if (frame.height, frame.width) != (first.height, first.width):
+                    what = f"frame is {frame.height}x{frame.width} (height x width), the first frame is "
+                    what += f"{first.height}x{first.width}"
+                    raise UserError(f"{path}, frame {self._length}", what, "write the video in one size")
+                self._length += 1
         self._lock = threading.Lock()
         self._decoder: Iterator[Image] = iter(())
         self._next = self._length
@@ -69,7 +106,34 @@ class VideoFileFrames(Frames):
     def _decode(self) -> Iterator[Image]:
         with _opened(self.path) as container:
             for frame in _decoded(container, self.path):
-                yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+                yield self._shown.pixels(frame)
+
+
+def _shown(first: Any, aspect: Fraction | None, path: Path) -> Shown:
+    """How a video is shown, by its first frame and the aspect ratio of its pixels (width over height).
+
+    Raises `UserError` for a turn that is no quarter turn and for pixels of absurd shape.
+    """
+    aspect = aspect or Fraction(1)
+    if not Fraction(1, WIDEST_PIXEL) <= aspect <= WIDEST_PIXEL:
+        what = f"says that its pixels are {float(aspect):.3g} times as wide as high"
+        raise UserError(str(path), what, "write the video with square pixels")
+    width = max(1, round(first.width * aspect))
+    resized = None if width == first.width else width
+    matrix = first.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return Shown(resized, False, (False, False))
+    # A pixel (x, y) is shown at (a x + c y, b x + d y), moved into the picture; 16.16 fixed point, scale and all.
+    a, b, _, c, d = np.frombuffer(matrix, "=i4").astype(np.int64)[:5].tolist()
+    straight, crossed = (abs(a), abs(d)), (abs(b), abs(c))
+    if max(straight) > 0 and min(straight) >= QUARTER_TURN * max(crossed):
+        return Shown(resized, False, (d < 0, a < 0))
+    if max(crossed) > 0 and min(crossed) >= QUARTER_TURN * max(straight):
+        return Shown(resized, True, (b < 0, c < 0))
+    if not any((a, b, c, d)):  # players take it for no matrix
+        return Shown(resized, False, (False, False))
+    what = "is to be shown turned by an angle that is no quarter turn"
+    raise UserError(str(path), what, "write the video turned, without a display matrix")
 
 
 def _opened(path: Path) -> Any:
@@ -92,23 +156,15 @@ def _decoded(container: Any, path: Path) -> Iterator[Any]:
 
 
 def open_video(source: Path) -> tuple[Video, float]:
-    """Open a video file, or a folder of frames in order of their names; also its frames per second (folders: 10).
+    """Open a video file, or a folder of frames (`frame_names` has the order); also its frames per second (folders: 10).
 
     Raises `UserError` where there is neither, or the first frame cannot be read.
     """
     if source.is_dir():
-        names = sorted(p.name for p in source.iterdir() if p.suffix.lower() in IMAGES)
-        if not names:
-            raise UserError(str(source), f"has no frames ({', '.join(IMAGES)})", "name a folder of images, or a video")
-        from PIL import Image as Pillow
-        from PIL import ImageOps
-
-        try:
-            with Pillow.open(source / names[0], formats=DECODERS) as image:
-                width, height = ImageOps.exif_transpose(image).size
-        except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
-            raise UserError(str(source / names[0]), f"is not an image ({error})", "repair or remove it") from error
-        return Video(1, source.name, height, width, ImageFrames(source, names, height, width, source.name)), 10.0
+        names = frame_names(source)
+        with opened_image(source / names[0], str(source / names[0]), FolderFrames.broken_fix) as image:
+            height, width = upright_size(image)
+        return Video(1, source.name, height, width, FolderFrames(source, names, height, width, source.name)), 10.0
     if not source.is_file():
         raise UserError(str(source), "is neither a video file nor a folder of frames", "check the path")
     frames = VideoFileFrames(source)

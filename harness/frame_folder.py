@@ -1,0 +1,119 @@
+"""A folder of frames without annotations: which of its files are frames, and in which order."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+from harness.errors import UserError
+from harness.frames import ImageFrames
+
+FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+"""Suffixes of frames, in any case."""
+OTHER_IMAGES = frozenset((
+    ".avif", ".bmp", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".pgm", ".ppm", ".tif",
+    ".tiff",
+))  # fmt: skip
+"""Suffixes of images that are not read."""
+_NUMBER = re.compile(r"(\d+)")
+
+
+class FolderFrames(ImageFrames):
+    """The frames of a folder that has no annotations: the first frame states the size."""
+
+    size_source = "the first frame is"
+    size_fix = "give frames of one size"
+    broken_fix = "repair the file or remove it"
+
+
+def frame_names(folder: Path) -> list[str]:
+    """Names of the frames in ``folder``, in their order; hidden files are left out. The rules are in docs/frames.md.
+
+    Raises `UserError` where there is no frame, where two files may be the same frame (a mask beside its frame,
+    ``1.jpg`` and ``01.jpg``), where a frame has a format that is not read, and where the order is unclear.
+    """
+    with os.scandir(folder) as entries:
+        visible = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
+    files = sorted(name for name, is_folder in visible if not is_folder)
+    names = [name for name in files if _suffix(name) in FORMATS]
+    if not names:
+        raise _no_frames(folder, files, sorted(name for name, is_folder in visible if is_folder))
+    _refuse_two_of_one_frame(folder, names)
+    _refuse_frames_not_read(folder, names, [name for name in files if _suffix(name) in OTHER_IMAGES])
+    return _ordered(folder, names)
+
+
+def _ordered(folder: Path, names: list[str]) -> list[str]:
+    """Names in numeric order, if numbers are all that differs or if it is the plain order too."""
+    by_number = sorted(names, key=_pieces)
+    wordings = {_words(name) for name in names}
+    if len(wordings) == 1:
+        # Between two numbers a dot may be a decimal point: 0.5 is number 5 after 0, or comes behind 0.25.
+        if "." not in next(iter(wordings))[1:-1]:
+            return by_number
+    elif len({FORMATS[_suffix(name)] for name in names}) > 1:
+        first = names[0]
+        other = next(n for n in names if _words(n) != _words(first))
+        what = f"holds images in several formats, and names differ by more than a number: {first}, {other}"
+        raise UserError(str(folder), what, "put what is no frame into another folder, or give all frames one format")
+    plain = sorted(names)
+    if plain != by_number:
+        start = max(0, next(i for i, name in enumerate(plain) if name != by_number[i]) - 1)
+        orders = [", ".join(order[start : start + 4]) for order in (plain, by_number)]
+        what = f"the order of its frames is unclear: {orders[0]} by characters, {orders[1]} by numbers"
+        raise UserError(str(folder), what, "rename them so that one number is all that differs (frame_00001.jpg)")
+    return plain
+
+
+def _refuse_two_of_one_frame(folder: Path, names: Sequence[str]) -> None:
+    seen: dict[str | tuple[int, ...], str] = {}
+    for name in names:
+        other = seen.setdefault(_frame(name), name)
+        if other != name:
+            same = "name" if PurePath(name).stem == PurePath(other).stem else "number"
+            what = f"two files have the same {same}: {other}, {name}"
+            raise UserError(str(folder), what, "put masks and other images that are no frames into another folder")
+
+
+def _refuse_frames_not_read(folder: Path, names: Sequence[str], others: Sequence[str]) -> None:
+    """Refuse an image that the frames' series lacks; one with the number of a frame is a mask or a copy."""
+    frames, wordings = {_frame(name) for name in names}, {_words(name) for name in names}
+    for other in others:
+        if _words(other) in wordings and _frame(other) not in frames:
+            what = f"{other} continues the frames ({names[0]}, ...), and {_suffix(other)} files are not read"
+            raise UserError(str(folder), what, "convert it to PNG, or remove it")
+
+
+def _no_frames(folder: Path, files: Sequence[str], folders: Sequence[str]) -> UserError:
+    """The error that names what lies in the folder instead."""
+    what = f"has no frames ({', '.join(FORMATS)})"
+    suffixes = Counter(_suffix(name) for name in files)
+    held = [f"{suffix or 'no suffix'}: {count}" for suffix, count in sorted(suffixes.items())]
+    held += [f"folders: {len(folders)}"] if folders else []
+    if held:
+        what += f"; it holds {(*files, *folders)[0]} ({', '.join(held)})"
+    if OTHER_IMAGES & suffixes.keys():
+        return UserError(str(folder), what, "convert the images to PNG")
+    return UserError(str(folder), what, "name the folder that holds the images, or a video file")
+
+
+def _suffix(name: str) -> str:
+    return PurePath(name).suffix.lower()
+
+
+def _pieces(name: str) -> tuple[str | int, ...]:
+    """Words and numbers of a name in turn, without the suffix: ``frame_07.jpg`` is ``("frame_", 7, "")``."""
+    split = _NUMBER.split(PurePath(name).stem)
+    return tuple(int(piece) if i % 2 else piece for i, piece in enumerate(split))
+
+
+def _words(name: str) -> tuple[str, ...]:
+    return tuple(_NUMBER.split(PurePath(name).stem)[::2])
+
+
+def _frame(name: str) -> str | tuple[int, ...]:
+    """What tells frames apart: the numbers in a name, or its words where there are none."""
+    return tuple(int(number) for number in _NUMBER.findall(PurePath(name).stem)) or PurePath(name).stem
