@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 
 from harness.errors import UserError
 from harness.frames import ImageFrames, inside, read_ahead
+from harness.frames import pixels as pixels_of
 
 
 def pixels(height: int = 6, width: int = 9, seed: int = 0) -> np.ndarray:
@@ -53,6 +56,86 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
     save(tmp_path / "0.png", pixels(), exif=exif)
     np.testing.assert_array_equal(ImageFrames(tmp_path, ["0.png"], 9, 6)[0], np.rot90(pixels(), -1))
+
+
+def png(width: int, depth: int, colour: int, row: bytes, palette: bytes = b"", alpha: bytes = b"") -> bytes:
+    """A PNG of one row of samples as they stand in the file."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, depth, colour, 0, 0, 0))
+    header += (chunk(b"PLTE", palette) if palette else b"") + (chunk(b"tRNS", alpha) if alpha else b"")
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+
+
+def samples(*values: int) -> bytes:
+    return struct.pack(f">{len(values)}H", *values)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (png(4, 16, 0, samples(0, 255, 256, 65535)), [(0,) * 3, (0,) * 3, (1,) * 3, (255,) * 3]),  # grey
+        (png(2, 16, 0, samples(300, 40000), alpha=samples(300)), [(1,) * 3, (156,) * 3]),  # a transparent grey
+        (png(2, 16, 2, samples(255, 256, 65535, 32767, 511, 512)), [(0, 1, 255), (127, 1, 2)]),  # colour
+        (png(2, 16, 4, samples(513, 0, 65535, 9)), [(2,) * 3, (255,) * 3]),  # grey and alpha
+        (png(1, 16, 6, samples(513, 1027, 65535, 0)), [(2, 4, 255)]),  # colour and alpha
+        (png(2, 1, 0, bytes([0b01000000])), [(0,) * 3, (255,) * 3]),
+        (png(4, 2, 0, bytes([0b00011011])), [(0,) * 3, (85,) * 3, (170,) * 3, (255,) * 3]),
+        (png(2, 4, 0, bytes([0x1F])), [(17,) * 3, (255,) * 3]),
+        (png(2, 8, 3, bytes([1, 0]), bytes([1, 2, 3, 200, 100, 50])), [(200, 100, 50), (1, 2, 3)]),  # palette
+        (png(2, 8, 3, bytes([1, 0]), bytes([1, 2, 3, 200, 100, 50]), bytes([0])), [(200, 100, 50), (1, 2, 3)]),
+        (png(2, 8, 4, bytes([7, 0, 9, 128])), [(7,) * 3, (9,) * 3]),
+        (png(1, 8, 6, bytes([7, 8, 9, 0])), [(7, 8, 9)]),
+    ],
+)
+def test_png_of_every_kind(tmp_path: Path, content: bytes, expected: list[tuple[int, int, int]]) -> None:
+    (tmp_path / "0.png").write_bytes(content)
+    frame = ImageFrames(tmp_path, ["0.png"], 1, len(expected))[0]
+    assert frame.dtype == np.uint8
+    assert frame.flags.writeable
+    assert [tuple(pixel) for pixel in frame[0].tolist()] == expected
+
+
+def test_ink_becomes_light(tmp_path: Path) -> None:
+    Image.new("CMYK", (9, 6), (255, 0, 0, 0)).save(tmp_path / "0.jpg", quality=100)
+    red, green, blue = ImageFrames(tmp_path, ["0.jpg"], 6, 9)[0][3, 4].tolist()
+    assert red < 5
+    assert min(green, blue) > 250
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_of_an_animation_the_first_picture_is_read(tmp_path: Path, suffix: str) -> None:
+    shown = [Image.new("RGB", (9, 6), (50 * n, 10, 10)) for n in (4, 1, 2)]
+    shown[0].save(tmp_path / f"0.{suffix}", save_all=True, append_images=shown[1:], lossless=True)
+    np.testing.assert_array_equal(ImageFrames(tmp_path, [f"0.{suffix}"], 6, 9)[0], np.asarray(shown[0]))
+
+
+@pytest.mark.parametrize(("kind", "named"), [(np.float32, "floating point"), (np.int32, "32-bit integer")])
+def test_pixels_without_a_range_are_refused(kind: type, named: str) -> None:
+    with pytest.raises(UserError, match=f"0.tif: has {named} pixels, whose range is not defined"):
+        pixels_of(Image.fromarray(np.zeros((6, 9), kind)), "0.tif")
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"), [("BMP", "BMP"), ("TIFF", "TIFF"), ("GIF", "GIF"), ("JPEG2000", "JPEG 2000")]
+)
+def test_the_real_format_is_named(tmp_path: Path, kind: str, named: str) -> None:
+    save(tmp_path / "0.jpg", pixels(), format=kind)
+    assert f"is a {named} image; JPEG, PNG and WEBP are read; convert it to PNG" in refused(tmp_path, "0.jpg")
+
+
+def test_a_png_named_jpg_is_read(tmp_path: Path) -> None:
+    save(tmp_path / "0.jpg", pixels(), format="PNG")
+    np.testing.assert_array_equal(ImageFrames(tmp_path, ["0.jpg"], 6, 9)[0], pixels())
+
+
+def test_another_size_is_refused_before_any_pixel_is_decoded(tmp_path: Path) -> None:
+    save(tmp_path / "0.png", pixels(60, 90))
+    path = tmp_path / "0.png"
+    path.write_bytes(path.read_bytes()[:60])  # what is left is the size, not the pixels
+    assert "frame is 60x90" in refused(tmp_path, "0.png")
 
 
 def test_a_missing_frame_is_named(tmp_path: Path) -> None:

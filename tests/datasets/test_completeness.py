@@ -8,6 +8,7 @@ import pytest
 from dataset_copies import Write
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from harness.datasets.completeness import CopyReport, Counts, SplitReport, check_frames
 from harness.datasets.lvvis import PLUGIN as LVVIS
@@ -97,6 +98,21 @@ def test_a_png_without_its_end_and_an_empty_file_are_truncated(tmp_path: Path) -
     (tmp_path / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n and so on")
     (tmp_path / "1.webp").write_bytes(b"")
     assert check_frames(tmp_path, ["0.png", "1.webp"]).truncated.count == 2
+
+
+def test_frames_of_another_format_are_told(tmp_path: Path) -> None:
+    for name, kind in (("0.jpg", "BMP"), ("1.png", "TIFF"), ("2.webp", "WEBP"), ("3.jpg", "WEBP")):
+        Image.new("RGB", (9, 6)).save(tmp_path / name, format=kind)
+    (tmp_path / "3.jpg").write_bytes((tmp_path / "3.jpg").read_bytes()[:-1])
+    (tmp_path / "4.jpg").write_text("version https://git-lfs.github.com/spec/v1")
+    faults = check_frames(tmp_path, [path.name for path in sorted(tmp_path.iterdir())])
+    assert faults.truncated.count == 4
+    assert faults.truncated.first == (
+        "0.jpg (a BMP image, which is not read)",
+        "1.png (a TIFF image, which is not read)",
+        "3.jpg",
+        "4.jpg (no image)",
+    )
 
 
 def test_fewer_videos_than_there_should_be(copy: Path) -> None:
