@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from pycocotools import mask as coco
 from their_code import load_model
 
@@ -17,7 +17,7 @@ names = [category["name"] for category in job["vocabulary"]]
 model = load_model(job["checkpoint"], device=job["device"])
 tracks = []
 for number, video in enumerate(job["videos"], 1):
-    frames = [np.asarray(Image.open(path).convert("RGB")) for path in video["frames"]]
+    frames = [np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB")) for path in video["frames"]]
     for found in model.segment(frames, names):  # masks (frames, height, width), position in names, score
         pixels = np.asfortranarray(found["masks"].transpose(1, 2, 0).astype(np.uint8))
         encoded = [{"size": rle["size"], "counts": rle["counts"].decode()} for rle in coco.encode(pixels)]

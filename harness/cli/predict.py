@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def predict(
     model: Annotated[str, typer.Option(help="Model.")],
-    video: Annotated[Path, typer.Option(help="Video file, or folder of frames in order of their names.")],
+    video: Annotated[Path, typer.Option(help="Video file, or folder of frames in order of their numbers.")],
     words: Annotated[str, typer.Option(help='What to look for: "cat, skateboard, red umbrella".')],
     out: Annotated[Path, typer.Option(help="Folder for results.json and the overlay.")],
     checkpoint: Annotated[Path | None, typer.Option(help="Weights of the model.")] = None,

@@ -146,6 +146,13 @@ def test_images_of_other_sizes_are_refused(tmp_path: Path) -> None:
         draw(chosen, 0)
 
 
+def test_images_to_train_on_have_8_bits(tmp_path: Path) -> None:
+    chosen = image_set(tmp_path)
+    deep = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) * 27
+    Image.fromarray(deep).save(tmp_path / chosen.names[0], format="PNG")
+    np.testing.assert_array_equal(draw(chosen, 0).image, (deep >> 8)[..., None].repeat(3, 2))
+
+
 def test_names_that_lead_elsewhere_are_refused(tmp_path: Path) -> None:
     leaving = document("file_name")
     for image in leaving["images"]:

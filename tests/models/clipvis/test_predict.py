@@ -72,6 +72,18 @@ def test_a_folder_of_frames_gives_frames(folder: Path, saved: Path, tmp_path: Pa
     assert len(list((out / "overlay").glob("*.jpg"))) == 5
 
 
+def test_a_phone_video_gives_masks_and_overlay_of_the_turned_frames(saved: Path, tmp_path: Path) -> None:
+    out = tmp_path / "seen"
+    video = Path(__file__).parents[2] / "data/video/rot90.mp4"
+    done = invoke("--model", "clipvis", "--checkpoint", saved, "--video", video, "--words", "red box", "--out", out,
+                  "--device", "cpu", "--set", "short_edge=64", "--set", "detections_per_video=1")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    masks = json.loads((out / "results.json").read_text())[0]["segmentations"]
+    assert [mask["size"] for mask in masks] == [[96, 64]] * 6
+    drawn = VideoFileFrames(out / "overlay.mp4")
+    assert (drawn.height, drawn.width) == (96, 64)
+
+
 @pytest.mark.parametrize(("words", "message"), [(" , ", "names nothing"), ("cat, dog, Cat", '"Cat" stands twice')])
 def test_words_that_are_none_or_repeated_are_refused(clip: Path, tmp_path: Path, words: str, message: str) -> None:
     done = invoke("--model", "clipvis", "--video", clip, "--words", words, "--out", tmp_path / "o")
