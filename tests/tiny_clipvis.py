@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 import weight_recipe
 
+from harness.models.backbones.clip import open_clip
 from harness.models.clipvis.checkpoint import assign
-from harness.models.clipvis.clip_backbone import open_clip
 from harness.models.clipvis.network import Architecture, ClipVisNetwork
 
 TINY_RESNET = {

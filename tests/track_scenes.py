@@ -12,8 +12,8 @@ from pycocotools import mask as coco
 from small_runs import make_video
 
 from harness.baselines.track_by_detection.detections import SegmentedFrame
-from harness.models.clipvis.preprocess import Geometry
-from harness.models.video_windows import Stages
+from harness.models.shared.preprocess import Geometry
+from harness.models.shared.windows import Stages
 from harness.types import Category, Rle, Track, Video, Vocabulary
 
 HEIGHT, WIDTH = 96, 128

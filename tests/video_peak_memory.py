@@ -27,17 +27,17 @@ from harness import plugins
 from harness.baselines.ov2seg import network as ov2seg
 from harness.baselines.ov2seg.config import Ov2SegConfig
 from harness.baselines.ov2seg.model import Ov2Seg
-from harness.baselines.ov2seg.resnet import ResNetSize
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier
 from harness.baselines.track_by_detection.config import TrackingConfig
 from harness.baselines.track_by_detection.model import TrackByDetection
 from harness.baselines.track_by_detection.segmenters import ClipVisSegmenter
+from harness.models.backbones.resnet import ResNetSize
 from harness.models.clipvis.checkpoint import assign
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.model import ClipVis
 from harness.models.clipvis.network import ClipVisNetwork
-from harness.models.clipvis.spool import Spool
-from harness.models.clipvis.text_classifier import TextClassifier, classes_of
+from harness.models.shared.spill_buffer import SpillBuffer
+from harness.models.shared.text_classifier import TextClassifier, classes_of
 from harness.types import Category, Image, LoadContext, Model, Video, Vocabulary
 
 HEIGHT, WIDTH = 120, 160
@@ -130,14 +130,14 @@ class Scratch:
 
     def __init__(self) -> None:
         self.nbytes = 0
-        close = Spool.close
+        close = SpillBuffer.close
 
-        def measured(spool: Spool) -> None:
+        def measured(spool: SpillBuffer) -> None:
             if spool._file is not None:
                 self.nbytes += os.fstat(spool._file.fileno()).st_size
             close(spool)
 
-        Spool.close = measured  # type: ignore[method-assign]
+        SpillBuffer.close = measured  # type: ignore[method-assign]
 
 
 def peak() -> int:

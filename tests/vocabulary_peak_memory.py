@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from video_peak_memory import SETTINGS, moving_video, peak, tiny_clipvis_model, words
 
-from harness.models.clipvis.text_classifier import build_text_classifier
+from harness.models.shared.text_classifier import build_text_classifier
 
 WIDE, QUERIES = 1024, 100
 

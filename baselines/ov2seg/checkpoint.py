@@ -18,10 +18,10 @@ from typing import cast
 from torch import Tensor
 
 from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
-from harness.baselines.ov2seg.resnet import ResNetSize
-from harness.baselines.ov2seg.swin import SwinSize
 from harness.errors import UserError
-from harness.models.checkpoint_files import (
+from harness.models.backbones.resnet import ResNetSize
+from harness.models.backbones.swin import SwinSize
+from harness.models.shared.checkpoint_files import (
     State,
     check_names_and_shapes,
     count,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.models.clipvis.query_matching import assign
+from harness.models.shared.assignment import assign
 
 
 class MemoryMatcher:

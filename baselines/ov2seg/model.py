@@ -20,12 +20,11 @@ from harness.baselines.ov2seg.memory_tracking import MemoryMatcher
 from harness.baselines.ov2seg.network import Ov2SegNetwork
 from harness.baselines.ov2seg.scoring import VideoScores, scores, video_mask_score
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier
-from harness.models.clipvis.classifier import class_logits, frame_groups
-from harness.models.clipvis.detections import ImageDetection, choose_masks, image_detections, tracks_of
-from harness.models.clipvis.kept_masks import KeptMasks
-from harness.models.clipvis.preprocess import Geometry, geometry, normalise, padding_maps, resize
-from harness.models.clipvis.text_classifier import TextClassifier
-from harness.models.video_windows import Stages, WindowedModel
+from harness.models.shared.detections import ImageDetection, choose_masks, image_detections, tracks_of
+from harness.models.shared.mask_buffer import MaskBuffer
+from harness.models.shared.preprocess import Geometry, geometry, normalise, padding_maps, resize
+from harness.models.shared.text_classifier import TextClassifier, class_logits, frame_groups
+from harness.models.shared.windows import Stages, WindowedModel
 from harness.types import Image, Track, Video, Vocabulary
 
 log = logging.getLogger(__name__)
@@ -78,7 +77,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
 
         with (
             closing(VideoScores(config, classify)) as evidence,
-            closing(KeptMasks(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)) as masks,
+            closing(MaskBuffer(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)) as masks,
         ):
             for output in self.outputs(video, sizes):
                 with self.stage("matching"):
@@ -175,7 +174,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         return None if self.config.padding_counts else ~padding_maps(sizes, (4,), self.device)[0]
 
     def _tracks(
-        self, video: Video, vocabulary: Vocabulary, evidence: VideoScores, masks: KeptMasks, remembered: Tensor | None
+        self, video: Video, vocabulary: Vocabulary, evidence: VideoScores, masks: MaskBuffer, remembered: Tensor | None
     ) -> list[Track]:
         """Choose the tracks and encode their masks."""
         with self.stage("postprocessing"):

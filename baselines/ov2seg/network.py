@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from harness.baselines.ov2seg.decoder import OpenVocabularyDecoder, OpenVocabularyHead, OpenVocabularyOutput
-from harness.baselines.ov2seg.resnet import ResNetSize
-from harness.baselines.ov2seg.swin import SwinSize
+from harness.models.backbones.resnet import ResNetSize
+from harness.models.backbones.swin import SwinSize
 from harness.models.mask2former.pixel_decoder import PixelDecoder
 
 

@@ -45,7 +45,7 @@ class Ov2SegPlugin:
         from harness.baselines.ov2seg.checkpoint import load_network
         from harness.baselines.ov2seg.model import Ov2Seg
         from harness.baselines.ov2seg.text_classifier import text_classifier
-        from harness.models.clipvis.plugin import text_cache
+        from harness.models.shared.text_classifier import text_cache
 
         if context.checkpoint is None:
             raise UserError("ov2seg", "has no weights", "give --checkpoint FILE (`harness models show ov2seg`)")
@@ -89,7 +89,7 @@ class Ov2SegPlugin:
 
 def with_text_tower(config: Ov2SegConfig, checkpoint: Path) -> Ov2SegConfig:
     """Take the text tower that the checkpoint's metadata name, unless the user names one."""
-    from harness.models.checkpoint_files import metadata_of
+    from harness.models.shared.checkpoint_files import metadata_of
 
     stated = metadata_of(checkpoint).get("text_tower")
     if stated is None or "clip_model" in config.model_fields_set:

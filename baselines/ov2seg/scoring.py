@@ -1,7 +1,7 @@
 """Scores of a video's tracks, their selection, and what is suppressed (OV2Seg; spec, section 7, steps 3 to 9).
 
 A video is seen window by window. Sums stay per slot and class, and per frame a few numbers per slot; what the chosen
-tracks alone need again waits in `WaitingScores`; masks are kept elsewhere.
+tracks alone need again waits in `DeferredScores`; masks are kept elsewhere.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from harness.baselines.ov2seg.config import Ov2SegConfig
-from harness.models.clipvis.postprocess import SUPPRESSION_RATIO, Selection, best, mask_score, mask_sums
-from harness.models.clipvis.spool import WaitingScores
+from harness.models.shared.spill_buffer import DeferredScores
+from harness.models.shared.track_selection import SUPPRESSION_RATIO, Selection, best, mask_score, mask_sums
 
 
 class VideoScores:
@@ -33,7 +33,7 @@ class VideoScores:
             assert again is not None
             return scores(_by_slot(again(*embeddings), order), objects, config)
 
-        self._scores = WaitingScores(scores_again if again else None)
+        self._scores = DeferredScores(scores_again if again else None)
         self._confidence: list[Tensor] = []  # (frames, Q)
         self._area: list[Tensor] = []  # (frames, Q)
 

@@ -17,14 +17,9 @@ from torch.nn import functional
 from harness.baselines.ov2seg.config import Ov2SegConfig
 from harness.baselines.ov2seg.released_classifiers import FILES, read_rows, released_file
 from harness.errors import UserError
-from harness.models.checkpoint_files import first_line
-from harness.models.clipvis.checkpoint import CLIP, clip_inside
-from harness.models.clipvis.clip_backbone import create_clip, open_clip
-from harness.models.clipvis.text_classifier import (
-    TextClassifier,
-    cached_text_classifier,
-    weights_digest,
-)
+from harness.models.backbones.clip import create_clip, open_clip
+from harness.models.shared.checkpoint_files import CLIP, clip_inside, first_line
+from harness.models.shared.text_classifier import TextClassifier, cached_text_classifier, weights_digest
 from harness.types import Vocabulary
 
 

@@ -15,12 +15,12 @@ from harness.baselines.ov2seg.config import Ov2SegConfig, Ov2SegTrainingConfig
 from harness.baselines.ov2seg.criterion import Ov2SegCriterion
 from harness.baselines.ov2seg.model import PIXEL_MEAN, PIXEL_STD
 from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
-from harness.baselines.ov2seg.resnet import ResNetSize
 from harness.baselines.ov2seg.text_classifier import text_classifier
 from harness.durable import write_durably
 from harness.errors import UserError
-from harness.models.checkpoint_files import SHORT_EDGE, check_names_and_shapes, read_tensors
-from harness.models.training_batch import batch_of
+from harness.models.backbones.resnet import ResNetSize
+from harness.models.shared.checkpoint_files import SHORT_EDGE, check_names_and_shapes, read_tensors
+from harness.models.shared.training_batch import batch_of
 from harness.training.types import TrainingSample, TrainingSet
 from harness.types import Vocabulary
 
@@ -64,7 +64,7 @@ def build_trainee(
     config: Ov2SegTrainingConfig, training_set: TrainingSet, device: str, checkpoint: Path | None
 ) -> Ov2SegTrainee:
     """The network to train: that of ``checkpoint`` if there is one, else a new one on the backbone's weights."""
-    from harness.models.clipvis.plugin import text_cache
+    from harness.models.shared.text_classifier import text_cache
 
     network = load_network(checkpoint) if checkpoint else new_network(config)
     source = Ov2SegConfig(

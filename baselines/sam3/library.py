@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.models.checkpoint_files import first_line
+from harness.models.shared.checkpoint_files import first_line
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from harness.baselines.sam3.config import Sam3Config
 from harness.baselines.sam3.network import StreamedSam3
 from harness.baselines.sam3.sessions import WordsSession
 from harness.errors import UserError
-from harness.models.clipvis.mask_encoding import encode_masks
-from harness.models.clipvis.preprocess import Geometry
-from harness.models.clipvis.text_classifier import synonyms_of
-from harness.models.video_windows import PRECISIONS, Stages
+from harness.models.shared.mask_encoding import encode_masks
+from harness.models.shared.preprocess import Geometry
+from harness.models.shared.text_classifier import synonyms_of
+from harness.models.shared.windows import PRECISIONS, Stages
 from harness.types import Image, Rle, Track, Video, Vocabulary
 
 log = logging.getLogger(__name__)

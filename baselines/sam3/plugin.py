@@ -34,7 +34,7 @@ class Sam3Plugin:
         Raises `UserError` where `transformers` is missing or too old, and for a folder that holds no SAM 3.
         """
         from harness.baselines.sam3.library import check_folder, library, load, load_processor
-        from harness.models.video_windows import PRECISIONS
+        from harness.models.shared.windows import PRECISIONS
 
         transformers = library()
         if context.checkpoint is None:

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.baselines.track_by_detection.config import TrackingConfig
-from harness.models.clipvis.preprocess import Geometry
-from harness.models.video_windows import Stages
+from harness.models.shared.preprocess import Geometry
+from harness.models.shared.windows import Stages
 from harness.types import Video, Vocabulary
 
 Floats = NDArray[np.float64]

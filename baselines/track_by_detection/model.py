@@ -7,8 +7,8 @@ import torch
 from harness.baselines.track_by_detection.config import TrackingConfig
 from harness.baselines.track_by_detection.detections import Segmenter, detections
 from harness.baselines.track_by_detection.tracks import VideoTracks
-from harness.models.clipvis.mask_encoding import encode_masks
-from harness.models.video_windows import Stages
+from harness.models.shared.mask_encoding import encode_masks
+from harness.models.shared.windows import Stages
 from harness.types import Track, Video, Vocabulary
 
 

@@ -13,11 +13,13 @@ from torch import Tensor
 from harness.baselines.ov2seg import scoring as ov2seg_scoring
 from harness.baselines.ov2seg.model import TEMPERATURE, Ov2Seg
 from harness.baselines.track_by_detection.detections import SegmentedFrame
-from harness.models.clipvis.classifier import QueryClassifier, class_logits, frame_groups
+from harness.models.clipvis.classifier import QueryClassifier
 from harness.models.clipvis.model import ClipVis
-from harness.models.clipvis.postprocess import image_scores, mask_score, mask_sums
-from harness.models.clipvis.preprocess import Geometry, padding_maps
-from harness.models.video_windows import Stages
+from harness.models.clipvis.postprocess import image_scores
+from harness.models.shared.preprocess import Geometry, padding_maps
+from harness.models.shared.text_classifier import class_logits, frame_groups
+from harness.models.shared.track_selection import mask_score, mask_sums
+from harness.models.shared.windows import Stages
 from harness.types import Video, Vocabulary
 
 

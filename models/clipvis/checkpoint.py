@@ -11,20 +11,21 @@ from torch import Tensor
 
 from harness.errors import UserError
 from harness.models import miniatures
-from harness.models.checkpoint_files import (
+from harness.models.backbones.clip import PRETRAINED, create_clip, open_clip
+from harness.models.clipvis.config import ClipVisConfig
+from harness.models.clipvis.network import Architecture, ClipVisNetwork
+from harness.models.miniatures import clip as miniature
+from harness.models.shared.checkpoint_files import (
+    CLIP,
     State,
     check_names_and_shapes,
+    clip_inside,
     count,
     first_line,
     read_tensors,
     short_edge_of,
 )
-from harness.models.clipvis.clip_backbone import PRETRAINED, create_clip, open_clip
-from harness.models.clipvis.config import ClipVisConfig
-from harness.models.clipvis.network import Architecture, ClipVisNetwork
-from harness.models.miniatures import clip as miniature
 
-CLIP = "backbone.clip_model."
 PIXEL_DECODER = "sem_seg_head.pixel_decoder."
 PREDICTOR = "sem_seg_head.predictor."
 POINTS_AND_LEVELS = 4 * 3
@@ -146,13 +147,6 @@ def pretrained_clip(where: Path | str, state: Mapping[str, Tensor], config: Clip
             "go online once, or set clip_pretrained to a local file of these weights",
         ) from error
     return {f"{CLIP}{key}": t.float() if t.is_floating_point() else t for key, t in clip.state_dict().items()}
-
-
-def clip_inside(source: str | None) -> State:
-    """The CLIP weights in a checkpoint of CLIP-VIS (``.safetensors``), named as there; none for other sources."""
-    if source is None or not source.endswith(".safetensors") or not Path(source).is_file():
-        return {}
-    return {key: t for key, t in read_tensors(Path(source), MEND).items() if key.startswith(CLIP)}
 
 
 def _clip_model_by_channels(state: Mapping[str, Tensor], where: Path | str) -> str:

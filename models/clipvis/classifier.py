@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.models.clipvis.clip_backbone import ClipBackbone
-from harness.models.clipvis.text_classifier import TextClassifier
-
-LOGITS_AT_ONCE = 4 << 20
-"""Class logits of so many frames, queries and classes together are computed at once: 16 MB, and about five times that
-with what follows from them. A window of 10 frames with 100 queries has more from 4,195 classes on."""
-
-
-def frame_groups(frames: int, queries: int, classes: int) -> Iterator[slice]:
-    """Split a window into runs of frames, as few as `LOGITS_AT_ONCE` permits, one frame each at the least."""
-    step = max(LOGITS_AT_ONCE // max(queries * classes, 1), 1)
-    for start in range(0, frames, step):
-        yield slice(start, min(start + step, frames))
+from harness.models.backbones.clip import ClipBackbone
+from harness.models.shared.text_classifier import TextClassifier, class_logits
 
 
 def pooling_masks(mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -33,16 +21,6 @@ def mask_pool(dense: Tensor, masks: Tensor) -> Tensor:
     """Mean of ``dense`` ``(B, channels, h, w)`` under masks ``(B, Q, h, w)``: ``(B, Q, channels)``, zero if empty."""
     m = masks.to(dense.dtype)
     return torch.einsum("bqhw,bchw->bqc", m, dense) / (m.sum((2, 3)) + 1e-8)[..., None]
-
-
-def class_logits(features: Tensor, classifier: TextClassifier, logit_scale: Tensor | float) -> Tensor:
-    """Scaled cosine of ``features`` ``(..., embed_dim)`` to each class's best synonym: ``(..., classes)``."""
-    similarity = logit_scale * (functional.normalize(features, dim=-1) @ classifier.weights.T)
-    if classifier.classes == classifier.weights.shape[0]:
-        return similarity
-    classes = classifier.class_of.expand(similarity.shape)
-    start = similarity.new_full((*similarity.shape[:-1], classifier.classes), float("-inf"))
-    return start.scatter_reduce(-1, classes, similarity, "amax")
 
 
 @dataclass(frozen=True)

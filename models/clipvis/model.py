@@ -15,22 +15,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.models.clipvis.classifier import QueryClassifier, frame_groups
+from harness.models.clipvis.classifier import QueryClassifier
 from harness.models.clipvis.config import ClipVisConfig
-from harness.models.clipvis.detections import ImageDetection, choose_masks, image_detections, tracks_of
-from harness.models.clipvis.kept_masks import KeptMasks
 from harness.models.clipvis.network import ClipVisNetwork
-from harness.models.clipvis.postprocess import VideoEvidence, image_scores, mask_score
-from harness.models.clipvis.preprocess import Geometry, geometry, normalise, padding_maps, resize
+from harness.models.clipvis.postprocess import TrackScoreAccumulator, image_scores
 from harness.models.clipvis.query_matching import QueryMatcher
-from harness.models.clipvis.text_classifier import (
+from harness.models.mask2former.transformer_decoder import DecoderOutput
+from harness.models.shared.detections import ImageDetection, choose_masks, image_detections, tracks_of
+from harness.models.shared.mask_buffer import MaskBuffer
+from harness.models.shared.preprocess import Geometry, geometry, normalise, padding_maps, resize
+from harness.models.shared.text_classifier import (
     TextClassifier,
     build_text_classifier,
     cached_text_classifier,
+    frame_groups,
     weights_digest,
 )
-from harness.models.mask2former.transformer_decoder import DecoderOutput
-from harness.models.video_windows import Stages, WindowedModel
+from harness.models.shared.track_selection import mask_score
+from harness.models.shared.windows import Stages, WindowedModel
 from harness.types import Image, Track, Video, Vocabulary
 
 
@@ -80,8 +82,8 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
             return self._classify.logits(features.to(self.device), empty.to(self.device), classifier)
 
         with (
-            closing(VideoEvidence(config, classify_again)) as evidence,
-            closing(KeptMasks(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)) as masks,
+            closing(TrackScoreAccumulator(config, classify_again)) as evidence,
+            closing(MaskBuffer(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)) as masks,
         ):
             for output, dense in self.outputs(video, sizes):
                 with self.stage("matching"):
@@ -94,7 +96,7 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
 
     def _gather(
         self,
-        evidence: VideoEvidence,
+        evidence: TrackScoreAccumulator,
         order: Tensor,
         output: DecoderOutput,
         dense: Tensor,
@@ -189,7 +191,9 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         outside = padding_maps(sizes, (32, 4), self.device)
         return ~outside[0], ~outside[1]
 
-    def _tracks(self, video: Video, vocabulary: Vocabulary, evidence: VideoEvidence, masks: KeptMasks) -> list[Track]:
+    def _tracks(
+        self, video: Video, vocabulary: Vocabulary, evidence: TrackScoreAccumulator, masks: MaskBuffer
+    ) -> list[Track]:
         """Choose the tracks and encode their masks."""
         with self.stage("postprocessing"):
             selection = evidence.select()

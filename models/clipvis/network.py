@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from harness.models.clipvis.clip_backbone import ClipBackbone
+from harness.models.backbones.clip import ClipBackbone
 from harness.models.clipvis.mask_generator import MaskGenerator
 from harness.models.mask2former.transformer_decoder import DecoderOutput
 

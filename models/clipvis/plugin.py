@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
-from harness.locations import cache_folder
 from harness.models.clipvis.card import CARD
 from harness.models.clipvis.config import ClipVisConfig, ClipVisTrainingConfig
 from harness.types import LoadContext
@@ -39,6 +38,7 @@ class ClipVisPlugin:
         """Load ``context.checkpoint`` onto ``context.device``; raises `UserError` without a checkpoint."""
         from harness.models.clipvis.checkpoint import load_network
         from harness.models.clipvis.model import ClipVis
+        from harness.models.shared.text_classifier import text_cache
 
         if context.checkpoint is None:
             raise UserError("clipvis", "has no weights", "give --checkpoint FILE (`harness models show clipvis`)")
@@ -70,11 +70,6 @@ class ClipVisPlugin:
         from harness.models.ops.deform_attn import status
 
         return {"deformable attention": status()}
-
-
-def text_cache() -> Path:
-    """Folder of cached text embeddings, in the user's cache."""
-    return cache_folder("text")
 
 
 PLUGIN = ClipVisPlugin()

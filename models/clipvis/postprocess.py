@@ -1,38 +1,22 @@
 """Scores of a video's tracks, their selection, and what is suppressed (spec, sections 7 and 8).
 
 A video is seen window by window. Of each frame stay an object score and two sums per query; its class distribution, or
-what that follows from, waits in `WaitingScores`; masks are kept elsewhere.
+what that follows from, waits in `DeferredScores`; masks are kept elsewhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from harness.models.clipvis.config import ClipVisConfig
-from harness.models.clipvis.spool import WaitingScores
-
-SUPPRESSION_RATIO = 0.1
-"""A frame that scores below this share of its track's score loses its mask."""
+from harness.models.shared.spill_buffer import DeferredScores
+from harness.models.shared.track_selection import SUPPRESSION_RATIO, Selection, best, mask_score, mask_sums
 
 
-class Selection(NamedTuple):
-    """The reported tracks of a video, best first; k tracks, F frames."""
-
-    slots: Tensor
-    """``(k,)``: query slot of each track; a slot may appear with several labels."""
-    labels: Tensor
-    """``(k,)``: position of the track's class in the vocabulary."""
-    scores: Tensor
-    """``(k,)``: S, before the mask score."""
-    suppressed: Tensor
-    """``(k, F)`` boolean: frames whose mask is taken away."""
-
-
-class VideoEvidence:
+class TrackScoreAccumulator:
     """What is kept of each frame, on the CPU, queries in the order of their slots.
 
     Scores are summed as frames come; class distributions wait for the choice of tracks. ``again`` gives the class
@@ -44,7 +28,7 @@ class VideoEvidence:
         self.config = config
         self.frames = 0
         self._scores = ScoreSums(config)
-        self._distributions = WaitingScores(
+        self._distributions = DeferredScores(
             None if again is None else lambda order, *source: _distributions(again(*source), order)
         )
         self._object_logits: list[Tensor] = []  # (frames, Q, 2)
@@ -146,15 +130,6 @@ def image_scores(p: Tensor, u: Tensor, object_logits: Tensor, config: ClipVisCon
     return (product * object_logits.softmax(-1)[:, :1] if config.object_score else product).sqrt()
 
 
-def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The ``k`` largest of ``(Q, C)``, or all if there are fewer: scores, queries, labels, ``(k,)`` each, best first.
-
-    Equal scores come in the order of queries, then labels, so that a result does not depend on the machine.
-    """
-    ordered, index = scores.flatten().sort(descending=True, stable=True)
-    return ordered[:k], index[:k] // scores.shape[1], index[:k] % scores.shape[1]
-
-
 def suppression(p: Tensor, object_logits: Tensor, scores: Tensor, config: ClipVisConfig) -> Tensor:
     """Frames that lose their mask: v_t < 0.1 S, v_t = sqrt(sigmoid(p_t) * object probability), ``(k, F)`` boolean.
 
@@ -165,15 +140,3 @@ def suppression(p: Tensor, object_logits: Tensor, scores: Tensor, config: ClipVi
     certainty = p.sigmoid() if config.sigmoid_of_probability else p
     value = (certainty * object_logits.softmax(-1)[..., 0]).sqrt()
     return value < SUPPRESSION_RATIO * scores[:, None]
-
-
-def mask_sums(mask_logits: Tensor, inside: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Sum of sigmoid(logit) over the positive cells of each mask ``(..., h, w)``, and their number."""
-    positive = mask_logits > 0 if inside is None else (mask_logits > 0) & inside
-    confidence = (mask_logits.float().sigmoid() * positive).sum((-2, -1))
-    return confidence, positive.sum((-2, -1)).to(confidence.dtype)
-
-
-def mask_score(confidence: Tensor, area: Tensor) -> Tensor:
-    """Mean confidence of positive cells; 0 where there are none."""
-    return confidence / (area + 1e-6)

@@ -6,14 +6,10 @@ from collections import deque
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
-Costs = NDArray[np.float32]
-Permutation = NDArray[np.int64]
-"""For each slot the query of the current frame that fills it, ``(queries,)``."""
+from harness.models.shared.assignment import Costs, Permutation, assign
 
 
 class QueryMatcher:
@@ -69,11 +65,6 @@ class QueryMatcher:
             return permutations[int(totals.argmin())]
         chosen = np.sort(np.argsort(totals, kind="stable")[: self.topk])
         return assign(weighted[chosen].mean(0))
-
-
-def assign(cost: Costs) -> Permutation:
-    """Minimum-cost assignment of the columns (current queries) to the rows (slots) of ``(slots, current)``."""
-    return np.asarray(linear_sum_assignment(cost.astype(np.float64))[1], dtype=np.int64)
 
 
 def _total(cost: Costs, permutation: Permutation) -> float:

@@ -9,12 +9,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from harness.durable import write_durably
-from harness.models.checkpoint_files import SHORT_EDGE
-from harness.models.clipvis.checkpoint import CLIP, load_network, pretrained_clip
+from harness.models.clipvis.checkpoint import load_network, pretrained_clip
 from harness.models.clipvis.config import ClipVisConfig, ClipVisTrainingConfig
 from harness.models.clipvis.network import Architecture, ClipVisNetwork
 from harness.models.mask2former.mask_criterion import MaskCriterion
-from harness.models.training_batch import batch_of
+from harness.models.shared.checkpoint_files import CLIP, SHORT_EDGE
+from harness.models.shared.training_batch import batch_of
 from harness.training.types import TrainingSample
 
 

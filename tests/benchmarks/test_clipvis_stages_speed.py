@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.models.clipvis.config import ClipVisConfig
-from harness.models.clipvis.mask_encoding import encode_masks
-from harness.models.clipvis.postprocess import VideoEvidence
-from harness.models.clipvis.preprocess import Geometry, geometry
+from harness.models.clipvis.postprocess import TrackScoreAccumulator
 from harness.models.clipvis.query_matching import QueryMatcher
+from harness.models.shared.mask_encoding import encode_masks
+from harness.models.shared.preprocess import Geometry, geometry
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -61,7 +61,7 @@ def test_scores_and_selection(benchmark: Any, full_size: bool) -> None:
     heads = [draw(frames, queries, n, seed=n).to(DEVICE) for n in (classes, 2, 1)]
 
     def select() -> Tensor:
-        evidence = VideoEvidence(ClipVisConfig())
+        evidence = TrackScoreAccumulator(ClipVisConfig())
         try:
             for _ in range(windows):
                 evidence.add(order, heads[0], heads[1], heads[2].sigmoid(), masks)

@@ -22,7 +22,7 @@ from vis_documents import document, perfect
 from harness.config import read_config
 from harness.formats.youtube_vis import annotations_from_document, read_annotations
 from harness.frames import ImageFrames
-from harness.models.checkpoint_files import read_tensors
+from harness.models.shared.checkpoint_files import read_tensors
 from harness.scoring.score import score_results
 from harness.store import SCHEMA, PredictionStore
 from harness.video_file import open_video

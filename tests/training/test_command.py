@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from harness import plugins
 from harness.cli.train import train
 from harness.errors import UserError
-from harness.models.clipvis.clip_backbone import ClipBackbone
+from harness.models.backbones.clip import ClipBackbone
 from harness.models.miniatures.clip import NAME
 
 SMALL = ("iterations=4", "batch_size=2", "milestones=[]", "image_size=64", "dim=32", "queries=6", "points=32",

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
-from harness.baselines.ov2seg.resnet import ResNetSize
-from harness.baselines.ov2seg.swin import SwinSize
-from harness.models.clipvis.clip_backbone import open_clip
+from harness.models.backbones.clip import open_clip
+from harness.models.backbones.resnet import ResNetSize
+from harness.models.backbones.swin import SwinSize
 
 SMALL_HEAD = {
     "decoder_layers": 3,

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from harness.baselines.ov2seg.checkpoint import architecture_of, load_network, used
 from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
-from harness.baselines.ov2seg.swin import SwinSize
 from harness.errors import UserError
+from harness.models.backbones.swin import SwinSize
 
 State = dict[str, Tensor]
 

@@ -22,10 +22,9 @@ from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
 from harness.baselines.ov2seg.scoring import VideoScores, scores
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier
 from harness.errors import UserError
-from harness.models.clipvis.classifier import class_logits
-from harness.models.clipvis.mask_encoding import column_major
-from harness.models.clipvis.preprocess import Geometry, normalise, resize
-from harness.models.clipvis.text_classifier import TextClassifier
+from harness.models.shared.mask_encoding import column_major
+from harness.models.shared.preprocess import Geometry, normalise, resize
+from harness.models.shared.text_classifier import TextClassifier, class_logits
 from harness.types import Category, Image, Rle, Track, Video, Vocabulary
 
 WORDS = Vocabulary((Category(7, "red circle"), Category(3, "blue square"), Category(12, "dog")))
@@ -263,16 +262,16 @@ def test_image(tiny: Ov2SegNetwork) -> None:
 
 def test_long_video_keeps_to_its_budget(tiny: Ov2SegNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     """300 frames with a budget of 1 MB: mask logits beyond it are gone as soon as they are runs."""
-    from harness.models.clipvis import kept_masks
+    from harness.models.shared import mask_buffer
 
     held: list[int] = []
-    add = kept_masks.KeptMasks.add
+    add = mask_buffer.MaskBuffer.add
 
-    def watched(self: kept_masks.KeptMasks, logits: Tensor, order: Tensor) -> None:
+    def watched(self: mask_buffer.MaskBuffer, logits: Tensor, order: Tensor) -> None:
         add(self, logits, order)
         held.append(sum(w.logits.nbytes for w in self._windows if w.logits is not None))
 
-    monkeypatch.setattr(kept_masks.KeptMasks, "add", watched)
+    monkeypatch.setattr(mask_buffer.MaskBuffer, "add", watched)
     tracks = predict(tiny, frames=300, mask_memory_mb=1, short_edge=32, window=50)
     assert len(held) == 6
     assert max(held) <= 1 << 20

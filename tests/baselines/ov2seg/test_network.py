@@ -10,9 +10,8 @@ from torch import Tensor
 from harness.baselines.ov2seg.decoder import OpenVocabularyPrediction
 from harness.baselines.ov2seg.model import TEMPERATURE
 from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
-from harness.models.clipvis.classifier import class_logits
-from harness.models.clipvis.text_classifier import TextClassifier
 from harness.models.mask2former.transformer_decoder import attention_mask
+from harness.models.shared.text_classifier import TextClassifier, class_logits
 
 needs_all = pytest.mark.skipif(not ov2seg_golden.cases("network"), reason="needs HARNESS_GOLDEN: too large")
 

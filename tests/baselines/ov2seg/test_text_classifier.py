@@ -17,7 +17,7 @@ from harness.baselines.ov2seg.released_classifiers import FILES, digests, read_r
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier, text_classifier
 from harness.config import read_config
 from harness.errors import UserError
-from harness.models.clipvis.clip_backbone import open_clip
+from harness.models.backbones.clip import open_clip
 from harness.types import Category, Vocabulary
 
 CPU = torch.device("cpu")
@@ -141,7 +141,7 @@ def test_computed_with_a_text_tower(clip: Path, tmp_path: Path) -> None:
 
 def test_the_tower_is_that_of_open_clip(clip: Path, tmp_path: Path) -> None:
     """One name by hand: fourteen templates, unit, mean, unit; underscores are blanks."""
-    from harness.models.clipvis.text_classifier import TEMPLATES, tokenize
+    from harness.models.shared.text_classifier import TEMPLATES, tokenize
 
     model = open_clip().create_model("tiny-vit", pretrained=str(clip))
     with torch.no_grad():

@@ -12,7 +12,7 @@ from torch import Tensor
 from harness.baselines.ov2seg.config import Ov2SegConfig
 from harness.baselines.ov2seg.memory_tracking import MemoryMatcher
 from harness.baselines.ov2seg.scoring import VideoScores, scores, video_mask_score
-from harness.models.clipvis.postprocess import Selection
+from harness.models.shared.track_selection import Selection
 
 CASES = ov2seg_golden.cases("tracking_")
 

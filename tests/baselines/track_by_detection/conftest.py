@@ -11,7 +11,7 @@ import weight_recipe
 
 from harness.baselines.ov2seg.network import Architecture as Ov2SegArchitecture
 from harness.baselines.ov2seg.network import Ov2SegNetwork
-from harness.baselines.ov2seg.resnet import ResNetSize
+from harness.models.backbones.resnet import ResNetSize
 from harness.models.clipvis.network import Architecture, ClipVisNetwork
 from harness.models.miniatures import clip
 

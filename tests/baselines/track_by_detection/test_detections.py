@@ -19,7 +19,7 @@ from harness.baselines.track_by_detection.detections import (
     mask_iou,
     without_duplicates,
 )
-from harness.models.clipvis.preprocess import Geometry
+from harness.models.shared.preprocess import Geometry
 
 SIZES = Geometry((60, 100), (24, 40), (32, 64))
 """A video of 100x60 pixels that goes through the network at 40x24, padded to 64x32: 10x6 cells of 10x10 pixels."""

@@ -14,9 +14,9 @@ from tiny_clipvis import tiny_with_weights
 from video_peak_memory import BUILT, NARROW, moving_video, words
 from vocabulary_peak_memory import Encoder
 
-from harness.models.clipvis import classifier, spool, text_classifier
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.model import ClipVis
+from harness.models.shared import spill_buffer, text_classifier
 
 FEW, MANY = 256, 1792
 BOUND = 64 << 20
@@ -51,7 +51,7 @@ def test_a_window_classified_frame_by_frame_has_the_same_tracks(
     model = ClipVis(tiny_with_weights(tmp_path), settings)
     video, five = moving_video(5), words(5)
     whole = model.predict(video, five)
-    monkeypatch.setattr(classifier, "LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr(text_classifier, "LOGITS_AT_ONCE", 1)
     parts = model.predict(video, five)
     assert [(t.category_id, t.masks) for t in parts] == [(t.category_id, t.masks) for t in whole]
     assert [t.score for t in parts] == pytest.approx([t.score for t in whole], rel=1e-5)
@@ -64,17 +64,17 @@ def test_scores_beyond_the_memory_change_no_bit_and_are_not_kept(
     """300 words and 100 queries: 120 kB per frame as scores, 14 kB as what they follow from."""
     frames, queries, count = 8, 100, 300
     kept: list[int] = []
-    close = spool.WaitingScores.close
+    close = spill_buffer.DeferredScores.close
 
-    def watched(scores: spool.WaitingScores) -> None:
+    def watched(scores: spill_buffer.DeferredScores) -> None:
         kept.append(scores.nbytes)
         close(scores)
 
-    monkeypatch.setattr(spool.WaitingScores, "close", watched)
-    monkeypatch.setattr(classifier, "LOGITS_AT_ONCE", 3 * queries * count)
+    monkeypatch.setattr(spill_buffer.DeferredScores, "close", watched)
+    monkeypatch.setattr(text_classifier, "LOGITS_AT_ONCE", 3 * queries * count)
     model = BUILT[name](tmp_path, queries)
     whole = model.predict(moving_video(frames), words(count))
-    monkeypatch.setattr(spool, "IN_MEMORY", 3 * 4 * queries * count)
+    monkeypatch.setattr(spill_buffer, "IN_MEMORY", 3 * 4 * queries * count)
     assert model.predict(moving_video(frames), words(count)) == whole
     at_most = 3 * 4 * queries * count + (frames - 3) * queries * (4 * NARROW + 8 + 8 + 1)
     assert kept[0] == frames * 4 * queries * count
@@ -85,13 +85,13 @@ def test_scores_beyond_the_memory_change_no_bit_and_are_not_kept(
 def test_other_models_classify_frame_by_frame_too(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = BUILT[name](tmp_path, 10)
     whole = list(model.predict(moving_video(5), words(5)))
-    monkeypatch.setattr(classifier, "LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr(text_classifier, "LOGITS_AT_ONCE", 1)
     parts = list(model.predict(moving_video(5), words(5)))
     assert [(t.category_id, t.masks) for t in parts] == [(t.category_id, t.masks) for t in whole]
     assert [t.score for t in parts] == pytest.approx([t.score for t in whole], rel=1e-5)
 
 
 def test_a_window_of_the_usual_size_is_one_part() -> None:
-    assert list(classifier.frame_groups(10, 100, 1196)) == [slice(0, 10)]
-    assert list(classifier.frame_groups(10, 100, 10_000)) == [slice(0, 4), slice(4, 8), slice(8, 10)]
-    assert list(classifier.frame_groups(2, 100, 1 << 20)) == [slice(0, 1), slice(1, 2)]
+    assert list(text_classifier.frame_groups(10, 100, 1196)) == [slice(0, 10)]
+    assert list(text_classifier.frame_groups(10, 100, 10_000)) == [slice(0, 4), slice(4, 8), slice(8, 10)]
+    assert list(text_classifier.frame_groups(2, 100, 1 << 20)) == [slice(0, 1), slice(1, 2)]

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.models.clipvis.classifier import QueryClassifier, class_logits, mask_pool, pooling_masks
-from harness.models.clipvis.clip_backbone import ClipBackbone
+from harness.models.backbones.clip import ClipBackbone
+from harness.models.clipvis.classifier import QueryClassifier, mask_pool, pooling_masks
 from harness.models.clipvis.network import ClipVisNetwork
-from harness.models.clipvis.text_classifier import TextClassifier, classes_of
+from harness.models.shared.text_classifier import TextClassifier, class_logits, classes_of
 
 
 @pytest.mark.parametrize("name", clipvis_golden.cases("e_classify_"))

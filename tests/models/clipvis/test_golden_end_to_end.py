@@ -20,7 +20,7 @@ from harness.models.clipvis.checkpoint import assign
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.model import ClipVis
 from harness.models.clipvis.network import Architecture, ClipVisNetwork
-from harness.models.clipvis.preprocess import geometry, resize
+from harness.models.shared.preprocess import geometry, resize
 from harness.types import Category, Rle, Video, Vocabulary
 
 Networks = Callable[[str], ClipVisNetwork]

@@ -14,13 +14,13 @@ from pycocotools import mask as coco
 from torch import Tensor
 
 from harness.errors import UserError
-from harness.models.clipvis import kept_masks
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.model import ClipVis
 from harness.models.clipvis.network import ClipVisNetwork
 from harness.models.clipvis.plugin import PLUGIN
-from harness.models.clipvis.preprocess import Geometry
 from harness.models.mask2former.transformer_decoder import DecoderOutput
+from harness.models.shared import mask_buffer
+from harness.models.shared.preprocess import Geometry
 from harness.types import Category, Image, Model, ModelPlugin, Rle, Track, Video, Vocabulary
 
 WORDS = Vocabulary((Category(7, "red circle"), Category(3, "blue square,box"), Category(12, "dog")))
@@ -237,13 +237,13 @@ def test_a_full_gpu_halves_the_window_once(tiny: ClipVisNetwork, monkeypatch: py
 def test_long_video_keeps_to_its_budget(tiny: ClipVisNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     """1,000 frames with a budget of 1 MB: mask logits beyond it are gone as soon as they are runs."""
     held: list[int] = []
-    add = kept_masks.KeptMasks.add
+    add = mask_buffer.MaskBuffer.add
 
-    def watched(self: kept_masks.KeptMasks, logits: Tensor, order: Tensor) -> None:
+    def watched(self: mask_buffer.MaskBuffer, logits: Tensor, order: Tensor) -> None:
         add(self, logits, order)
         held.append(sum(w.logits.nbytes for w in self._windows if w.logits is not None))
 
-    monkeypatch.setattr(kept_masks.KeptMasks, "add", watched)
+    monkeypatch.setattr(mask_buffer.MaskBuffer, "add", watched)
     tracks = predict(tiny, frames=1000, mask_memory_mb=1, short_edge=32, window=50)
     assert len(held) == 20
     assert max(held) <= 1 << 20

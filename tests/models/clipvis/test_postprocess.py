@@ -10,37 +10,30 @@ import torch
 from pycocotools import mask as coco
 from torch import Tensor
 
-from harness.models.clipvis import spool
-from harness.models.clipvis.classifier import class_logits, mask_pool, pooling_masks
+from harness.models.clipvis.classifier import mask_pool, pooling_masks
 from harness.models.clipvis.config import ClipVisConfig
-from harness.models.clipvis.kept_masks import KeptMasks
-from harness.models.clipvis.postprocess import (
-    ScoreSums,
-    VideoEvidence,
-    best,
-    image_scores,
-    mask_score,
-    mask_sums,
-    suppression,
-)
-from harness.models.clipvis.preprocess import Geometry
+from harness.models.clipvis.postprocess import ScoreSums, TrackScoreAccumulator, image_scores, suppression
 from harness.models.clipvis.query_matching import QueryMatcher
-from harness.models.clipvis.text_classifier import TextClassifier, classes_of
+from harness.models.shared import spill_buffer
+from harness.models.shared.mask_buffer import MaskBuffer
+from harness.models.shared.preprocess import Geometry
+from harness.models.shared.text_classifier import TextClassifier, class_logits, classes_of
+from harness.models.shared.track_selection import best, mask_score, mask_sums
 
 
 @pytest.mark.parametrize("window", [1, 4, 100])
 @pytest.mark.parametrize("name", clipvis_golden.cases("i_postproc_"))
 def test_golden(name: str, window: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "IN_MEMORY", 1 if window == 4 else 1 << 20)
+    monkeypatch.setattr(spill_buffer, "IN_MEMORY", 1 if window == 4 else 1 << 20)
     golden, facts = clipvis_golden.tensors(name), clipvis_golden.facts(name)
     classifier = TextClassifier(golden["text_classifier"], classes_of(facts["num_templates"]))
     sizes = Geometry(tuple(facts["output_size"]), tuple(facts["image_size"]), tuple(facts["padded_size"]))
     matcher, evidence = (
         QueryMatcher(facts["T"], facts["K"]),
-        VideoEvidence(ClipVisConfig(detections_per_video=facts["topk"])),
+        TrackScoreAccumulator(ClipVisConfig(detections_per_video=facts["topk"])),
     )
     # so small a budget that most windows are encoded before the tracks are known
-    kept = KeptMasks(sizes, golden["pred_masks"][:window].nbytes)
+    kept = MaskBuffer(sizes, golden["pred_masks"][:window].nbytes)
     orders = []
     for start in range(0, len(golden["pred_masks"]), window):
         heads = {key: golden[key][start : start + window] for key in golden if key.startswith(("pred_", "dense"))}

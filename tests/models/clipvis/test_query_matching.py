@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from harness.models.clipvis.query_matching import QueryMatcher, assign
+from harness.models.clipvis.query_matching import QueryMatcher
+from harness.models.shared.assignment import assign
 
 
 @pytest.mark.parametrize("name", clipvis_golden.cases("d_match_"))

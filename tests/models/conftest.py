@@ -11,7 +11,7 @@ import torch
 import weight_recipe
 from tiny_clipvis import tiny_with_weights
 
-from harness.models.clipvis.clip_backbone import ClipBackbone
+from harness.models.backbones.clip import ClipBackbone
 from harness.models.clipvis.network import ClipVisNetwork
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import Parameter, functional
 
 from harness.errors import UserError
-from harness.models.clipvis.clip_backbone import open_clip
+from harness.locations import cache_folder
+from harness.models.backbones.clip import open_clip
 
 BATCH = 128
 SYNONYMS_AT_ONCE = 512
@@ -38,6 +39,10 @@ TEMPLATES = (
     "There is a large {} in the scene.",
 )
 """ViLD's templates as the official code spells them, without the full stops that it lacks."""
+
+LOGITS_AT_ONCE = 4 << 20
+"""Class logits of so many frames, queries and classes together are computed at once: 16 MB, and about five times that
+with what follows from them. A window of 10 frames with 100 queries has more from 4,195 classes on."""
 
 
 class TextClassifier(NamedTuple):
@@ -195,3 +200,25 @@ def _keep(path: Path, classifier: TextClassifier) -> None:
 
 
 _BLANKS = str.maketrans("_()", "   ")
+
+
+def frame_groups(frames: int, queries: int, classes: int) -> Iterator[slice]:
+    """Split a window into runs of frames, as few as `LOGITS_AT_ONCE` permits, one frame each at the least."""
+    step = max(LOGITS_AT_ONCE // max(queries * classes, 1), 1)
+    for start in range(0, frames, step):
+        yield slice(start, min(start + step, frames))
+
+
+def class_logits(features: Tensor, classifier: TextClassifier, logit_scale: Tensor | float) -> Tensor:
+    """Scaled cosine of ``features`` ``(..., embed_dim)`` to each class's best synonym: ``(..., classes)``."""
+    similarity = logit_scale * (functional.normalize(features, dim=-1) @ classifier.weights.T)
+    if classifier.classes == classifier.weights.shape[0]:
+        return similarity
+    classes = classifier.class_of.expand(similarity.shape)
+    start = similarity.new_full((*similarity.shape[:-1], classifier.classes), float("-inf"))
+    return start.scatter_reduce(-1, classes, similarity, "amax")
+
+
+def text_cache() -> Path:
+    """Folder of cached text embeddings, in the user's cache."""
+    return cache_folder("text")

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from harness.models.clipvis.kept_masks import KeptMasks, TrackMasks
-from harness.models.clipvis.mask_encoding import encode_masks
-from harness.models.clipvis.postprocess import Selection, best, mask_score
-from harness.models.clipvis.preprocess import Geometry
+from harness.models.shared.mask_buffer import MaskBuffer, TrackMasks
+from harness.models.shared.mask_encoding import encode_masks
+from harness.models.shared.preprocess import Geometry
+from harness.models.shared.track_selection import Selection, best, mask_score
 from harness.types import Category, Rle, Track
 
 
@@ -33,7 +33,7 @@ class ChosenMasks(NamedTuple):
     """The mask of a frame where a track was suppressed."""
 
 
-def choose_masks(selection: Selection, kept: KeptMasks) -> ChosenMasks:
+def choose_masks(selection: Selection, kept: MaskBuffer) -> ChosenMasks:
     """Encode the masks of the selected tracks."""
     slots, position = torch.unique(selection.slots, return_inverse=True)
     nothing = encode_masks(torch.zeros(1, 1, 1), kept.sizes).rles[0]

@@ -27,7 +27,7 @@ IN_MEMORY = 128 << 20
 """Bytes of a spool, and of scores in it, that stay in memory."""
 
 
-class Spool:
+class SpillBuffer:
     """Arrays in the order in which they come: the first 128 MB in memory, the others in an unnamed temporary file.
 
     Memory is a map of its own: many small arrays that stay, among larger ones that go, would leave the heap in pieces.
@@ -75,7 +75,7 @@ class Spool:
         return self._file
 
 
-class WaitingScores:
+class DeferredScores:
     """A number per frame, slot and class until tracks are chosen, of which only theirs are needed.
 
     The first 128 MB are kept as they are, 4 Q C bytes per frame. Of frames beyond these, what their numbers follow from
@@ -85,7 +85,7 @@ class WaitingScores:
 
     def __init__(self, again: Callable[..., Tensor] | None = None) -> None:
         self._again = again
-        self._spool = Spool()
+        self._spool = SpillBuffer()
         self._is_source: list[bool] = []  # by group of the spool
         self._freed = 0  # bytes of scores that were made and let go since memory was returned
 

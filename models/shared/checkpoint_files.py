@@ -19,6 +19,10 @@ from harness.errors import UserError
 SHORT_EDGE = "short_edge"
 """Key of the size for inference, in pixels, in the metadata of a ``.safetensors`` file."""
 
+CLIP = "backbone.clip_model."
+"""Prefix of the CLIP weights in a checkpoint of CLIP-VIS."""
+_CLIPVIS_HINT = "use a checkpoint of CLIP-VIS as its authors or `harness train` publish it"
+
 State = dict[str, Tensor]
 
 
@@ -35,6 +39,13 @@ def read_tensors(path: Path, mend: str) -> State:
         raise UserError(str(path), "is no dictionary of tensors, plain or under `model`", mend)
     _refuse_claims(inner, path, mend)
     return {str(name): t.float() if t.is_floating_point() else t for name, t in inner.items()}
+
+
+def clip_inside(source: str | None) -> State:
+    """The CLIP weights in a checkpoint of CLIP-VIS (``.safetensors``), named as there; none for other sources."""
+    if source is None or not source.endswith(".safetensors") or not Path(source).is_file():
+        return {}
+    return {key: t for key, t in read_tensors(Path(source), _CLIPVIS_HINT).items() if key.startswith(CLIP)}
 
 
 def short_edge_of(path: Path, mend: str) -> int | None:

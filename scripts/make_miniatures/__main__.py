@@ -1,8 +1,8 @@
-"""``python -m harness.models.miniatures --out DIR``: from nothing to the shipped weights.
+"""``python scripts/make_miniatures --out DIR``: from nothing to the shipped weights.
 
 It pretrains the miniature CLIP and OV2Seg's miniature ResNet, trains the miniature CLIP-VIS and OV2Seg with
 `harness train`, and runs both on `shapes`. What is there already is not made again, and a training that was cut short
-goes on. Copy ``DIR/*_shapes.safetensors`` and ``DIR/card.json`` here to ship them.
+goes on. Copy ``DIR/*_shapes.safetensors`` and ``DIR/card.json`` to ``models/miniatures`` to ship them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ METRICS = ("AP", "APb", "APn", "AP50", "AP75", "AR100")
 
 def main() -> None:
     """Make all miniatures in the folder that the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m harness.models.miniatures", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python scripts/make_miniatures", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, logs and the card")
     parser.add_argument("--model", action="append", choices=tuple(STARTS_FROM), help="make this one only")
     parser.add_argument("--seed", type=int, default=0)
@@ -46,7 +46,8 @@ def main() -> None:
 
 
 def _pretrain(name: str, out: Path, seed: int, device: str) -> None:
-    from harness.models.miniatures import pretrain_clip, pretrain_resnet
+    import pretrain_clip
+    import pretrain_resnet
 
     stage = pretrain_clip if name == CLIP else pretrain_resnet
     stage.pretrain(out / name, seed, device=device)
@@ -94,7 +95,7 @@ def _write_card(out: Path, seed: int, device: str) -> None:
         "dataset": f"{DATASET} train (no object of a novel category)",
         "made_on": {"python": platform.python_version(), "cpu": cpu_model(), "cores": os.cpu_count(), "device": device},
         "seed": seed,
-        "command": f"python -m harness.models.miniatures --out {out} --seed {seed} --device {device}",
+        "command": f"python scripts/make_miniatures --out {out} --seed {seed} --device {device}",
         "pretraining_seconds": {name: _seconds(out / name) for name in (CLIP, RESNET)},
     }
     models = {}

@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness.datasets.shapes_captions import pair
-from harness.models.clipvis.clip_backbone import create_clip, open_clip
-from harness.models.clipvis.preprocess import normalise
-from harness.models.clipvis.text_classifier import tokenize
+from harness.models.backbones.clip import create_clip, open_clip
 from harness.models.miniatures.clip import IMAGE_SIZE, NAME
+from harness.models.shared.preprocess import normalise
+from harness.models.shared.text_classifier import tokenize
 from harness.types import Image
 
 PAIRS = 24_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.baselines.ov2seg.swin import SwinBackbone, SwinBlock, SwinSize, relative_position_index
-from harness.models.clipvis.clip_backbone import open_clip
+from harness.models.backbones.clip import open_clip
+from harness.models.backbones.swin import SwinBackbone, SwinBlock, SwinSize, relative_position_index
 
 SIZE = SwinSize(16, (2, 2, 4, 2), (1, 2, 4, 8), 4)
 

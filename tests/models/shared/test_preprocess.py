@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.models.clipvis.preprocess import PIXEL_MEAN, PIXEL_STD, geometry, normalise, padding_maps, resize
+from harness.models.shared.preprocess import PIXEL_MEAN, PIXEL_STD, geometry, normalise, padding_maps, resize
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 
 import torch
+from pretrain_clip import batches, draw_pairs, rate_of, turned
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
 from harness.baselines.ov2seg.model import PIXEL_MEAN, PIXEL_STD
-from harness.baselines.ov2seg.resnet import FrozenBatchNorm, ResNetSize
 from harness.datasets.shapes_scenes import NAMES, NOVEL
-from harness.models.clipvis.preprocess import normalise
-from harness.models.miniatures.pretrain_clip import batches, draw_pairs, rate_of, turned
+from harness.models.backbones.resnet import FrozenBatchNorm, ResNetSize
+from harness.models.shared.preprocess import normalise
 
 SIZE = ResNetSize((1, 2, 2, 1), 16)
 PAIRS, STEPS, BATCH = 12_000, 900, 128

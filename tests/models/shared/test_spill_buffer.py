@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.models.clipvis import kept_masks, spool
-from harness.models.clipvis.kept_masks import KeptMasks
-from harness.models.clipvis.preprocess import Geometry
-from harness.models.clipvis.spool import Spool, WaitingScores
+from harness.models.shared import mask_buffer, spill_buffer
+from harness.models.shared.mask_buffer import MaskBuffer
+from harness.models.shared.preprocess import Geometry
+from harness.models.shared.spill_buffer import DeferredScores, SpillBuffer
 
 WIDTH, CLASSES = 4, 50
 
@@ -27,8 +27,8 @@ def groups() -> list[tuple[np.ndarray, ...]]:
 
 @pytest.mark.parametrize("in_memory", [0, 100, 1 << 20])
 def test_arrays_come_back_in_order(in_memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "IN_MEMORY", in_memory)
-    with closing(Spool()) as kept:
+    monkeypatch.setattr(spill_buffer, "IN_MEMORY", in_memory)
+    with closing(SpillBuffer()) as kept:
         for group in groups():
             kept.add(*group)
         assert kept.nbytes == sum(array.nbytes for group in groups() for array in group)
@@ -39,8 +39,8 @@ def test_arrays_come_back_in_order(in_memory: int, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_transposed_array_is_kept_by_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "IN_MEMORY", 0)
-    with closing(Spool()) as kept:
+    monkeypatch.setattr(spill_buffer, "IN_MEMORY", 0)
+    with closing(SpillBuffer()) as kept:
         kept.add(np.arange(6).reshape(2, 3).T)
         assert [array.tolist() for (array,) in kept] == [[[0, 3], [1, 4], [2, 5]]]
 
@@ -50,9 +50,9 @@ def scores_of(order: Tensor, features: Tensor) -> Tensor:
     return (features @ table).softmax(-1)[torch.arange(len(order))[:, None], order]
 
 
-def waiting(again: bool) -> tuple[WaitingScores, Tensor]:
+def waiting(again: bool) -> tuple[DeferredScores, Tensor]:
     """Scores of 20 frames of 6 queries, and those of three tracks."""
-    kept, draw = WaitingScores(scores_of if again else None), torch.Generator().manual_seed(2)
+    kept, draw = DeferredScores(scores_of if again else None), torch.Generator().manual_seed(2)
     for frames in (3, 7, 1, 9):
         features = torch.randn(frames, 6, WIDTH, generator=draw)
         order = torch.stack([torch.randperm(6, generator=draw) for _ in range(frames)])
@@ -64,7 +64,7 @@ def waiting(again: bool) -> tuple[WaitingScores, Tensor]:
 def test_scores_that_are_computed_again_have_the_same_bits(in_memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
     kept, expected = waiting(again=False)
     assert kept.nbytes == 20 * 6 * CLASSES * 4
-    monkeypatch.setattr(spool, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(spill_buffer, "IN_MEMORY", in_memory)
     later, found = waiting(again=True)
     with closing(kept), closing(later):
         assert found.shape == (3, 20)
@@ -75,13 +75,13 @@ def test_scores_that_are_computed_again_have_the_same_bits(in_memory: int, monke
 
 
 def test_scores_of_few_classes_are_kept_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "IN_MEMORY", 0)
+    monkeypatch.setattr(spill_buffer, "IN_MEMORY", 0)
 
     def never(*source: Tensor) -> Tensor:
         raise AssertionError("computed again")
 
     scores = torch.rand(2, 3, 5)
-    with closing(WaitingScores(never)) as kept:
+    with closing(DeferredScores(never)) as kept:
         kept.add(scores, torch.rand(2, 3, 4))
         assert torch.equal(kept.of(torch.tensor([2]), torch.tensor([4])), scores[:, 2, 4][None])
 
@@ -92,14 +92,14 @@ def test_masks_that_waited_in_a_file_are_the_same(slots: list[int], monkeypatch:
     windows = [torch.randn(frames, 4, 8, 16, generator=draw) for frames in (3, 1, 2)]
     orders = [torch.stack([torch.randperm(4, generator=draw) for _ in window]) for window in windows]
 
-    def masks(budget: int) -> kept_masks.TrackMasks:
-        with closing(KeptMasks(sizes, budget, confidence=True)) as kept:
+    def masks(budget: int) -> mask_buffer.TrackMasks:
+        with closing(MaskBuffer(sizes, budget, confidence=True)) as kept:
             for window, order in zip(windows, orders, strict=True):
                 kept.add(window, order)
             return kept.of(torch.tensor(slots))
 
     late, early = masks(1 << 20), masks(windows[-1].nbytes)
-    monkeypatch.setattr(spool, "IN_MEMORY", 0)
+    monkeypatch.setattr(spill_buffer, "IN_MEMORY", 0)
     for found in (early, masks(0)):
         assert found.rles == late.rles
         assert torch.equal(found.confidence, late.confidence)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.models.clipvis.preprocess import PIXEL_MEAN, PIXEL_STD, SIZE_DIVISOR, Channels, normalise
+from harness.models.shared.preprocess import PIXEL_MEAN, PIXEL_STD, SIZE_DIVISOR, Channels, normalise
 from harness.training.types import TrainingSample
 
 

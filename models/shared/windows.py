@@ -12,8 +12,8 @@ import torch
 
 from harness.errors import UserError
 from harness.frames import read_ahead
-from harness.models.clipvis.preprocess import Geometry, resize
-from harness.models.clipvis.spool import return_freed_memory
+from harness.models.shared.preprocess import Geometry, resize
+from harness.models.shared.spill_buffer import return_freed_memory
 from harness.types import Image, Video
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

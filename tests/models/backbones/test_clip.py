@@ -8,7 +8,7 @@ import clipvis_golden
 import pytest
 import torch
 
-from harness.models.clipvis.clip_backbone import ClipBackbone
+from harness.models.backbones.clip import ClipBackbone
 from harness.models.clipvis.network import ClipVisNetwork
 
 Backbones = Callable[[str], ClipBackbone]

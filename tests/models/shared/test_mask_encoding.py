@@ -11,8 +11,8 @@ from pycocotools import mask as coco
 from torch import Tensor
 from torch.nn import functional
 
-from harness.models.clipvis.mask_encoding import compress, encode_masks
-from harness.models.clipvis.preprocess import Geometry, geometry
+from harness.models.shared.mask_encoding import compress, encode_masks
+from harness.models.shared.preprocess import Geometry, geometry
 
 
 def plain(logits: Tensor, sizes: Geometry) -> Tensor:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from harness.errors import UserError
-from harness.models.clipvis.clip_backbone import ClipBackbone
+from harness.models.backbones.clip import ClipBackbone
 from harness.models.clipvis.network import ClipVisNetwork
-from harness.models.clipvis.text_classifier import (
+from harness.models.shared.text_classifier import (
     TEMPLATES,
     build_text_classifier,
     cached_text_classifier,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from harness.models.clipvis.preprocess import Geometry
+from harness.models.shared.preprocess import Geometry
 from harness.types import Rle
 
 Ints = NDArray[np.int64]

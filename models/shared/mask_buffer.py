@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.models.clipvis.mask_encoding import EncodedMasks, encode_masks
-from harness.models.clipvis.preprocess import Geometry
-from harness.models.clipvis.spool import Spool
+from harness.models.shared.mask_encoding import EncodedMasks, encode_masks
+from harness.models.shared.preprocess import Geometry
+from harness.models.shared.spill_buffer import SpillBuffer
 from harness.types import Rle
 
 
@@ -36,16 +36,16 @@ class TrackMasks(NamedTuple):
     """``(n, F)``: their number."""
 
 
-class KeptMasks:
+class MaskBuffer:
     """Keeps mask logits at stride 4 until tracks are chosen, so that only theirs are encoded.
 
     What exceeds ``budget_bytes`` is encoded early, for every query and oldest first, a few hundred bytes per mask, and
-    waits in a `Spool`. The masks that come out are the same. Close it after use.
+    waits in a `SpillBuffer`. The masks that come out are the same. Close it after use.
     """
 
     def __init__(self, sizes: Geometry, budget_bytes: int, confidence: bool = False) -> None:
         self.sizes, self.budget_bytes, self.confidence = sizes, budget_bytes, confidence
-        self._encoded = Spool()  # the oldest windows, as `_arrays` gives them
+        self._encoded = SpillBuffer()  # the oldest windows, as `_arrays` gives them
         self._windows: list[_Window] = []  # those behind them
 
     def add(self, logits: Tensor, order: Tensor) -> None:

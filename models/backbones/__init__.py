@@ -1,0 +1,1 @@
+"""Backbones: CLIP image towers, ResNet and Swin, named as in the released checkpoints."""

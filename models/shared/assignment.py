@@ -1,0 +1,16 @@
+"""Minimum-cost assignment of the queries of a frame to slots."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+Costs = NDArray[np.float32]
+Permutation = NDArray[np.int64]
+"""For each slot the query of the current frame that fills it, ``(queries,)``."""
+
+
+def assign(cost: Costs) -> Permutation:
+    """Minimum-cost assignment of the columns (current queries) to the rows (slots) of ``(slots, current)``."""
+    return np.asarray(linear_sum_assignment(cost.astype(np.float64))[1], dtype=np.int64)
