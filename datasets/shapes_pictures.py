@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import colorsys
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets.shapes_scenes import COLOURS, HEIGHT, WIDTH, Pixels, Pose, Scene, filled
+from harness.datasets.shapes_scenes import COLOURS, HEIGHT, SEED, WIDTH, Pixels, Pose, Scene, filled
 from harness.types import Frames, Image
 
 Canvas = NDArray[np.float32]
@@ -45,6 +46,13 @@ class Pictures(Frames):
         if scene.pole:
             canvas[:, scene.pole.left : scene.pole.right] = mood.pole
         return developed(canvas, mood, frame_index)
+
+    def digests(self, whole: bool) -> list[str]:
+        """A single one, of what they are drawn from; with ``whole`` one of the pixels of each, painted here."""
+        if whole:
+            return [hashlib.sha256(self[index].tobytes()).hexdigest() for index in range(len(self))]
+        scene = self.scene
+        return [repr((SEED, scene.video_id, scene.seed, scene.length, [(b.name, b.seed) for b in scene.bodies]))]
 
 
 @dataclass(frozen=True, slots=True)

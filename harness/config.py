@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, PlainSerializer, ValidationError
 
 from harness.errors import UserError, near
 
 Config = TypeVar("Config", bound=BaseModel)
+
+
+def _file_name(value: Any) -> Any:
+    return Path(value).name if isinstance(value, str | Path) and Path(value).exists() else value
+
+
+BY_NAME = PlainSerializer(_file_name, return_type=Any, when_used="json")
+"""For keys that may name a file whose content a run is known by: where it lies is no part of that, only its name."""
 
 _LONGEST_FILE, _MOST_VALUES, _LONGEST_NUMBER = 1 << 20, 100_000, 400
 _SHOWN = 80

@@ -16,6 +16,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
 from harness.errors import UserError
+from harness.frame_digests import UNREADABLE, Content, digest_of_file, sampled_frames
 from harness.types import Frames, Image
 
 DECODERS = ("JPEG", "PNG", "WEBP")
@@ -62,6 +63,21 @@ class ImageFrames(Frames):
         with opened_image(path, where, self._fix()) as image:
             self._check_size(image, where)
             return pixels(image, where)
+
+    def digests(self, whole: bool) -> list[str]:
+        """One per frame: of its file's name and size, and of content at the ends of a few files, or of all content."""
+        sampled = sampled_frames(len(self))
+        return [self._digest(name, whole, index in sampled) for index, name in enumerate(self.file_names)]
+
+    def _digest(self, name: str, whole: bool, sampled: bool) -> str:
+        content: Content = "whole" if whole else "ends" if sampled else "size"
+        file_name = name.rpartition("/")[2]  # how deep the folders are is a matter of place
+        if content == "size":
+            return digest_of_file(f"{self.root}/{name}", file_name, content)
+        try:
+            return digest_of_file(inside(self.root, name), file_name, content)
+        except UserError:
+            return UNREADABLE
 
     def _check_size(self, image: Pillow.Image, where: str) -> None:
         """Refuse other sizes before any pixel is decoded: a small file may claim a huge image."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import harness
 from harness.errors import UserError, near
@@ -28,6 +29,37 @@ def dataset(name: str) -> DatasetPlugin:
 def names(group: str) -> dict[str, str]:
     """Names in an entry-point group, each with the distribution that brings it, without importing any."""
     return {p.name: p.dist.name if p.dist else "" for p in sorted(_points(group), key=lambda p: p.name)}
+
+
+class Source(NamedTuple):
+    """Where a plugin's code is from; a plugin that is no entry point is of no distribution."""
+
+    module: str
+    distribution: str | None = None
+    version: str | None = None
+
+
+def source_of(plugin: ModelPlugin) -> Source | None:
+    """Where the code of a model plugin is from; ``None`` for those of the harness."""
+    for source in _sources(plugin):
+        if source.module.partition(".")[0] != harness.__name__:
+            return source
+    return None
+
+
+def _sources(plugin: ModelPlugin) -> Iterator[Source]:
+    for point in _points(MODELS):
+        if point.name == plugin.name and _is(point, plugin):
+            yield Source(point.module, *((point.dist.name, point.dist.version) if point.dist else ()))
+    # a plugin that is given as an object; it may be made of our classes with a configuration of its own
+    yield from (Source(kind.__module__) for kind in (type(plugin), plugin.Config))
+
+
+def _is(point: EntryPoint, plugin: ModelPlugin) -> bool:
+    try:
+        return point.load() is plugin
+    except Exception:  # it is somebody's code, and not the plugin
+        return False
 
 
 def _points(group: str) -> list[EntryPoint]:

@@ -26,9 +26,11 @@ from harness.engines.stages import StageUse, together
 from harness.engines.threads import wanted_threads
 from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, UserError
 from harness.export import write_submission
+from harness.identity import code_of, variables
 from harness.locations import Location, cache_folder
 from harness.provenance import environment, weights_digest
 from harness.results import score_predictions, write_results
+from harness.resume import refuse_other_frames
 from harness.run_folder import FORMAT, SUBMISSION, Times, content_digest, logged_to, remove_content, remove_tree
 from harness.run_lock import locked
 from harness.store import DamagedShardError, PredictionStore
@@ -71,7 +73,8 @@ class NullTracker:
 class Run:
     """What is run on what; its folder follows from the content of that, so the same content finds the same folder.
 
-    ``limit`` takes the first videos by id only. ``device`` is no part of the content: it says where, not what.
+    ``limit`` takes the first videos by id only. ``device`` is no part of the content: it says where, not what. With
+    ``verify_frames`` all content of the frames is noted with the predictions, and compared when the run resumes.
     """
 
     plugin: ModelPlugin
@@ -83,10 +86,14 @@ class Run:
     checkpoint: Path | None = None
     seed: int = 0
     limit: int | None = None
+    verify_frames: bool = False
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        """What ``config.json`` holds: all that predictions and numbers depend on."""
+        """What ``config.json`` holds, the run's identity: all that predictions and numbers depend on but the frames.
+
+        It is free of place: the same inputs elsewhere are the same run. Frames are compared video by video.
+        """
         return {
             "format": FORMAT,
             "model": self.plugin.name,
@@ -101,7 +108,21 @@ class Run:
             "protocol": self.dataset.protocol,
             "limit": self.limit,
             "seed": self.seed,
+            "plugin": code_of(self.plugin),
+            "depends_on": self._depends_on(),
+            "variables": variables(),
         }
+
+    def _depends_on(self) -> dict[str, Any]:
+        """What the plugin says that its tracks depend on besides."""
+        asked = getattr(self.plugin, "depends_on", None)
+        found = dict(asked(self.config, self.weights)) if asked is not None else {}
+        try:
+            json.dumps(found, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            what = f"depends_on gives what is no JSON ({error})"
+            raise UserError(f"model {self.plugin.name}", what, "let it give texts and numbers") from error
+        return found
 
     @property
     def digest(self) -> str:
@@ -131,7 +152,7 @@ class Run:
     def recipe(self) -> Recipe:
         """How its model is loaded."""
         context = LoadContext(self.dataset, self.device, self.precision, self.weights, self.seed)
-        return Recipe(self.plugin, self.config, context, wanted_threads())
+        return Recipe(self.plugin, self.config, context, wanted_threads(), self.verify_frames)
 
     @property
     def store(self) -> PredictionStore:
@@ -163,11 +184,12 @@ def execute(
     """Run what is not done yet, score all of it, and write the run folder.
 
     ``fresh`` removes what the folder has before; ``strict`` makes warnings of scoring errors; ``engine`` says who runs
-    the model. Shards that are damaged are computed anew. Raises `UserError` for a model that does not load, a folder
-    that another process runs, and a disk that is full.
+    the model. Shards that are damaged are computed anew. Raises `UserError` for frames that are not those of the
+    predictions that are there, a model that does not load, a folder that another process runs, and a full disk.
     """
     tracker, progress = tracker or NullTracker(), Progress()
     with closing(engine(run.recipe, run.store, progress)) as made:
+        compared = set[int]() if fresh else _refuse_other_frames(run, set())
         if fresh or _pending(run):
             made.load()
         with locked(run.folder) as check:
@@ -179,6 +201,8 @@ def execute(
             if fresh:
                 remove_content(run.folder)
                 _remove_scratch(run)
+            else:  # another process may have added some while the model was loaded
+                _refuse_other_frames(run, compared)
             discard_unfinished(run.folder)
             discard_unfinished(run.store.folder)
             with logged_to(run.folder / "run.log"):
@@ -224,6 +248,13 @@ def _names(run: Run) -> dict[str, str]:
 def _pending(run: Run) -> list[Video]:
     done = run.store.done()
     return [v for v in run.videos if v.id not in done]
+
+
+def _refuse_other_frames(run: Run, besides: set[int]) -> set[int]:
+    """Compare the frames of the videos that are done, ``besides`` some; return the ids of all that are compared."""
+    done = run.store.done() - besides
+    refuse_other_frames(run.store, [v for v in run.videos if v.id in done], run.verify_frames)
+    return done | besides
 
 
 def _write_configuration(run: Run) -> None:

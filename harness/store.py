@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 from harness import rle
 from harness.durable import write_durably
 from harness.errors import UnreadableFileError, UserError
+from harness.frame_digests import FrameDigests
 from harness.locations import Location
 from harness.types import Rle, Track, Video
 
@@ -38,6 +40,8 @@ SCHEMA = pa.schema(
 """One row per track in order of prediction. ``area_sum`` adds up the mask areas in pixels over the ``area_frames``
 frames whose mask is not empty; ``masks`` has COCO's compressed counts per frame, null where the object is absent."""
 
+_SAMPLED, _WHOLE = "frames_sampled", "frames_whole"
+"""Keys of the file's metadata that hold `FrameDigests` as JSON lists, where they are known."""
 _LEAF = "masks.list.element"
 _DIGITS = 64
 _MARK = b"sha256="
@@ -73,13 +77,16 @@ class PredictionStore:
         """
         self.write_table(video, tabulate(video, tracks))
 
-    def write_table(self, video: Video, table: pa.Table) -> None:
-        """Write tracks that `tabulate` has checked; raises `UserError` where the disk refuses them."""
+    def write_table(self, video: Video, table: pa.Table, frames: FrameDigests | None = None) -> None:
+        """Write tracks that `tabulate` has checked, with what the ``frames`` are known by that they were made from.
+
+        Raises `UserError` where the disk refuses them.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(str(self.folder), f"cannot be made: {error.strerror}", "permit writing there") from error
-        write_durably(self.path(video.id), _shard(video, table))
+        write_durably(self.path(video.id), _shard(video, table, frames))
 
     def read_video(self, video_id: int) -> list[Track]:
         """Return the tracks of a video in order of prediction; raises `UserError` like `read_table`."""
@@ -91,6 +98,23 @@ class PredictionStore:
         Raises `DamagedShardError` for a shard that is missing, damaged, or of another video or format, and
         `UnreadableFileError` for one that the system does not give.
         """
+        return _checked(self._intact(video_id), int(video_id), str(self.path(video_id)))
+
+    def read_frames(self, video_id: int) -> FrameDigests | None:
+        """Return what the frames of a video were known by when it was run; ``None`` where its shard does not say.
+
+        Raises `UserError` like `read_table`.
+        """
+        path = str(self.path(video_id))
+        try:
+            metadata = pq.read_metadata(pa.BufferReader(self._intact(video_id))).metadata or {}
+            sampled, whole = (tuple(json.loads(metadata.get(key.encode(), b"[]"))) for key in (_SAMPLED, _WHOLE))
+        except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+            raise DamagedShardError(path, f"is not a shard of predictions ({error})", _MEND) from error
+        return FrameDigests(sampled, whole) if sampled else None
+
+    def _intact(self, video_id: int) -> bytes:
+        """The bytes of a shard whose checksum fits."""
         path = self.path(video_id)
         try:
             data = path.read_bytes()
@@ -99,7 +123,8 @@ class PredictionStore:
         except OSError as error:
             what = f"cannot be read: {error.strerror or error}"
             raise UnreadableFileError(str(path), what, "mend its permissions") from error
-        return _checked(data, int(video_id), str(path))
+        _check_sum(data, str(path))
+        return data
 
     def remove_damaged(self) -> list[int]:
         """Check every shard and remove those that are damaged; return the ids of their videos.
@@ -190,7 +215,7 @@ def tracks_of(table: pa.Table) -> Iterator[Track]:
         yield Track(row["video_id"], row["category_id"], row["score"], masks)
 
 
-def _shard(video: Video, table: pa.Table) -> bytes:
+def _shard(video: Video, table: pa.Table, frames: FrameDigests | None) -> bytes:
     """A shard's bytes: small to open (no statistics, no Arrow schema), identical masks stored once, and a checksum.
 
     The checksum is over the whole file with zeros in its own place, so that no damaged byte goes unseen.
@@ -199,6 +224,8 @@ def _shard(video: Video, table: pa.Table) -> bytes:
         "format": FORMAT,
         "video_id": str(video.id),
         "frames": str(len(video.frames)),
+        **({_SAMPLED: json.dumps(frames.sampled)} if frames is not None else {}),
+        **({_WHOLE: json.dumps(frames.whole)} if frames is not None and frames.whole else {}),
         "checksum": (_MARK + _NO_DIGEST).decode(),
     }
     sink = pa.BufferOutputStream()
@@ -218,7 +245,7 @@ def _shard(video: Video, table: pa.Table) -> bytes:
     return bytes(data[:at] + hashlib.sha256(data).hexdigest().encode() + data[at + _DIGITS :])
 
 
-def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
+def _check_sum(data: bytes, path: str) -> None:
     at = data.rfind(_MARK) + len(_MARK)
     if at < len(_MARK):
         raise DamagedShardError(path, "is truncated or not a shard of predictions", _MEND)
@@ -227,6 +254,10 @@ def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
     digest.update(memoryview(data)[at + _DIGITS :])
     if digest.hexdigest().encode() != data[at : at + _DIGITS]:
         raise DamagedShardError(path, "is damaged: its checksum does not fit", _MEND)
+
+
+def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
+    """The table of a shard whose checksum fits."""
     try:
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=[_LEAF])
         metadata, schema = file.metadata.metadata or {}, file.schema_arrow

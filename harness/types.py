@@ -48,6 +48,23 @@ class Frames(Protocol):
     def __getitem__(self, frame_index: int, /) -> Image: ...
 
 
+@runtime_checkable
+class DigestedFrames(Frames, Protocol):
+    """Frames that say by themselves what they are known by; of others, some frames are decoded for that.
+
+    A run keeps this with the video's predictions. When it resumes, a video whose frames have become others is refused.
+    """
+
+    def digests(self, whole: bool) -> Sequence[str]:
+        """Return one text per frame, or a single one for all frames, that changes when the pixels do.
+
+        It is free of place: the same frames in another folder give the same. Without ``whole`` it takes microseconds
+        per frame (sizes, samples of the content, what generates them), with it all content counts. What cannot be read
+        is told by a text of its own, not by an exception: some models look at no frames.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Video:
     """One video: ``height`` and ``width`` in pixels as the annotations state them, and its annotated frames."""
@@ -159,7 +176,10 @@ class ModelPlugin(Protocol):
 
     ``version`` changes whenever the same configuration may give other tracks; it is part of a run's identity.
     ``Config`` is a pydantic model (frozen, extra keys forbidden). A plugin that comes with weights for some datasets
-    may offer ``shipped_weights(dataset_name) -> Path | None``: what a run takes when no checkpoint is named.
+    may offer ``shipped_weights(dataset_name) -> Path | None``: what a run takes when no checkpoint is named. One whose
+    tracks depend on more than its configuration, the checkpoint and its code may offer ``depends_on(config,
+    checkpoint) -> Mapping[str, Any]``: JSON values that become part of a run's identity, such as digests of weights
+    that it loads by itself. They are free of place: no paths.
     """
 
     name: str

@@ -12,6 +12,7 @@ import av
 import numpy as np
 
 from harness.errors import UserError
+from harness.frame_digests import digest_of_file
 from harness.frame_folder import FolderFrames, frame_names
 from harness.frames import opened_image, upright_size
 from harness.types import Frames, Image, Video
@@ -102,6 +103,10 @@ class VideoFileFrames(Frames):
                     return image
                 if self._next > frame_index - KEPT:
                     self._waiting[self._next - 1] = image
+
+    def digests(self, whole: bool) -> list[str]:
+        """A single one, of the file's size and of content at its ends, or of all content."""
+        return [digest_of_file(self.path, "", "whole" if whole else "ends")]
 
     def _decode(self) -> Iterator[Image]:
         with _opened(self.path) as container:

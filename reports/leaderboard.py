@@ -153,7 +153,7 @@ def _series(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
     groups: dict[str, list[Line]] = {}
     for line in lines:
         if line.run is not None and time_of(line.run) is not None and not line.row.remark:
-            content = {key: value for key, value in line.run.config.items() if key != "model_version"}
+            content = {key: value for key, value in line.run.config.items() if key not in ("model_version", "plugin")}
             groups.setdefault(content_digest(content), []).append(line)
     longest = sorted(groups.values(), key=lambda members: (-len(members), members[0].path))
     return [(_series_name(members[0]), members) for members in longest]

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field
+
+from harness.provenance import file_digest
+
+MOST_BYTES = 64 << 20
+"""Larger files that a command names (images of containers, data) count by their name only."""
 
 
 def _words(value: Any) -> Any:
@@ -37,3 +43,24 @@ class ExternalConfig(BaseModel):
     timeout_s: float | None = Field(
         None, gt=0, exclude=True, description="Seconds after which one start is stopped; default: never."
     )
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def command_files_sha256(self) -> dict[str, str]:
+        """SHA-256 of the files that the command names, by position and name: an edited script is another run.
+
+        A program that is no script is left out, and so are files of more than `MOST_BYTES`.
+        """
+        words = (Path(word.rpartition("=")[2]) for word in self.command)
+        files = [(self.working_directory or Path()) / word for word in words]
+        return {f"{i} {file.name}": file_digest(file) for i, file in enumerate(files) if _counts(file, i == 0)}
+
+
+def _counts(file: Path, is_program: bool) -> bool:
+    try:
+        if not file.is_file() or file.stat().st_size > MOST_BYTES:
+            return False
+        with file.open("rb") as opened:
+            return not is_program or opened.read(2) == b"#!"
+    except (OSError, ValueError):
+        return False

@@ -14,6 +14,7 @@ from harness.errors import UserError
 from harness.formats.results import Block, ResultRecord, read_blocks
 from harness.formats.segmentations import find_masks, mask_of
 from harness.formats.youtube_vis import decode_records
+from harness.frame_digests import digests_of
 from harness.frames import ImageFrames, inside
 from harness.rle import Ints
 from harness.store import tabulate
@@ -26,9 +27,12 @@ JOB, RESULTS, FRAMES, DONE = "job.json", "results.json", "frames", "done.json"
 
 
 class Done(msgspec.Struct, frozen=True):
-    """``done.json``: written last, its presence says that the results of these videos are complete and checked."""
+    """``done.json``: written last, its presence says that the results of these videos are complete and checked.
 
-    videos: list[int]
+    ``videos`` has what the frames of each are known by.
+    """
+
+    videos: dict[int, list[str]]
     vocabulary: str
 
 
@@ -136,7 +140,14 @@ def _masks(block: Block, span: Ints, where: str) -> tuple[Rle | None, ...]:
 def mark_done(folder: Path, videos: Sequence[Video], vocabulary: Vocabulary) -> None:
     """Note that a job's results are complete; its frames are not needed any more."""
     shutil.rmtree(folder / FRAMES, ignore_errors=True)
-    write_json(folder / DONE, msgspec.to_builtins(Done([v.id for v in videos], vocabulary.digest)))
+    done = Done({v.id: frames_of(v) for v in videos}, vocabulary.digest)
+    write_json(folder / DONE, msgspec.to_builtins(done, str_keys=True))
+
+
+def frames_of(video: Video) -> list[str]:
+    """What the frames of a video are known by: all of their content where they are files."""
+    digests = digests_of(video.frames, whole=isinstance(video.frames, ImageFrames))
+    return list(digests.whole or digests.sampled)
 
 
 def find_done(scratch: Path) -> dict[Path, Done]:

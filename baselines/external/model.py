@@ -20,6 +20,7 @@ from harness.baselines.external.job import (
     JOB,
     RESULTS,
     find_done,
+    frames_of,
     job_folder,
     mark_done,
     read_tracks,
@@ -58,8 +59,12 @@ class ExternalModel:
         self._scratch = scratch
         self._expected = {video.id: video for video in videos}
         for folder, done in find_done(scratch).items():
+            wanted = {v: self._expected[v] for v in done.videos if v in self._expected}
+            if any(frames_of(video) != done.videos[v] for v, video in wanted.items()):
+                log.info("%s: results of %s are of other frames and are made anew", self.name, folder.name)
+                continue
             self._vocabulary = done.vocabulary
-            self._waiting[folder] = {v: self._expected[v] for v in done.videos if v in self._expected}
+            self._waiting[folder] = wanted
         count = sum(map(len, self._waiting.values()))
         if count:
             log.info("%s: results of %s videos are there from before", self.name, count)

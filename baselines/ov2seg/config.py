@@ -9,11 +9,12 @@ attends everywhere.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from harness.baselines.ov2seg.released_classifiers import digests
+from harness.config import BY_NAME
 from harness.models.mask2former.criterion_config import CriterionConfig
 
 CLIP: Literal["clip"] = "clip"
@@ -37,12 +38,12 @@ class Ov2SegConfig(BaseModel):
     detections_per_video: int = Field(default=50, ge=1)
     """Tracks reported per video (top k over queries and classes)."""
 
-    text_classifier: Literal["clip"] | Path = CLIP
+    text_classifier: Annotated[Literal["clip"] | Path, BY_NAME] = CLIP
     """Embeddings of the categories: ``clip``, computed with a CLIP text tower, a different model than the published
     one; or a released ``.npy`` file, or the folder of these files, from which the dataset's own is taken."""
     clip_model: str = "ViT-B-32-quickgelu"
     """open_clip name of the text tower; its embeddings are of the checkpoint's size."""
-    clip_pretrained: str = "openai"
+    clip_pretrained: Annotated[str, BY_NAME] = "openai"
     """open_clip tag or local file of its weights."""
 
     memory_weight: float = Field(default=0.7, gt=0, le=1)

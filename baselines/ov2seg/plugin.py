@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.baselines.ov2seg.config import Ov2SegConfig, Ov2SegTrainingConfig
+from harness.baselines.ov2seg.config import CLIP, Ov2SegConfig, Ov2SegTrainingConfig
 from harness.errors import UserError
 from harness.types import LoadContext, Vocabulary
 
@@ -59,6 +59,15 @@ class Ov2SegPlugin:
         model = Ov2Seg(network, classifier_of, config, context.device, context.precision)
         model.text_classifier(context.dataset.vocabulary)  # what is wrong with it ends the run before it starts
         return model
+
+    def depends_on(self, config: Ov2SegConfig, checkpoint: Path | None) -> dict[str, str]:
+        """The content of the text tower's weights where they are a file: named, or that of the checkpoint's tower."""
+        from harness.models.shared.identity import clip_file_digest
+
+        if config.text_classifier != CLIP:
+            return {}
+        chosen = config if checkpoint is None else with_text_tower(config, checkpoint)
+        return clip_file_digest(chosen.clip_pretrained)
 
     def shipped_weights(self, dataset: str) -> Path | None:
         """The miniature that comes with the package, for the dataset that it was trained for."""

@@ -48,6 +48,12 @@ class TrackByDetectionPlugin:
             )
         return TrackByDetection(Ov2SegSegmenter(OV2SEG.load(config.ov2seg, context)), config)
 
+    def depends_on(self, config: TrackByDetectionConfig, checkpoint: Path | None) -> dict[str, str]:
+        """What the segmenter depends on."""
+        if config.segmenter == "clipvis":
+            return CLIPVIS.depends_on(config.clipvis, checkpoint)
+        return OV2SEG.depends_on(config.ov2seg, checkpoint)
+
     def shipped_weights(self, dataset: str) -> Path | None:
         """The default segmenter's."""
         return CLIPVIS.shipped_weights(dataset)

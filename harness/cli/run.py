@@ -89,6 +89,9 @@ def run(
         typer.Option(metavar="PATH", parser=location, help="Folder of the run folders: a path, s3://... or gs://..."),
     ] = RUNS,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: remove what this run has done before.")] = False,
+    verify_frames: Annotated[
+        bool, typer.Option("--verify-frames", help="When resuming, compare all of the frames' content, not samples.")
+    ] = False,
     no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not log to MLflow.")] = False,
     format: Annotated[str, typer.Option(help="Of the table: terminal, markdown, latex, csv or html.")] = "terminal",
     strict: Annotated[bool, typer.Option("--strict", help="Make every warning of scoring an error.")] = False,
@@ -120,6 +123,7 @@ def run(
         raise UserError("--format", f'"{format}" is not a format', near(format, FORMATS))
 
     given = {"checkpoint": checkpoint, "precision": precision.value, "seed": seed, "limit": limit, "runs_dir": runs_dir}
+    given["verify_frames"] = verify_frames
     settings = [[*(set_ or []), *variation] for variation in variations(sweep or [], ablate or [])]
     with shown_warnings():
         try:
@@ -198,6 +202,7 @@ def _execute_all(
 ) -> tuple[list[Outcome], int]:
     """Execute runs one after the other. One that cannot go on does not keep the others from it."""
     from harness.cli.progress import progress
+    from harness.identity import other_runs
     from harness.run import execute
 
     outcomes, exit_code = [], 0
@@ -205,6 +210,10 @@ def _execute_all(
         done = 0 if fresh else len(one.store.done() & {v.id for v in one.videos})
         title = f"{one.plugin.name} on {one.dataset.name} {one.dataset.split}"
         try:
+            if not (one.folder / "config.json").exists():
+                others = other_runs(one.folder, one.content, [run.folder for run in runs])
+                if others:
+                    print(f"harness: a new run; {others}", file=sys.stderr)
             with progress(title, len(one.videos), done) as shown:
                 outcome = execute(one, tracker, shown.advance, fresh, strict, engine)
         except UserError as error:

@@ -18,6 +18,7 @@ import numpy as np
 from harness.engines.stages import StageUse, timed
 from harness.engines.threads import set_torch_threads, torch_threads
 from harness.errors import UserError
+from harness.frame_digests import digests_of
 from harness.store import PredictionStore, tabulate
 from harness.types import ForesightedModel, Model, Video, Vocabulary
 
@@ -74,7 +75,7 @@ class InProcess:
         for video in videos:
             for attempt in range(1, ATTEMPTS + 1):
                 self._progress.began(0, video)
-                event = attempt_video(self._model, video, vocabulary, self._store, seed)
+                event = attempt_video(self._model, video, vocabulary, self._store, seed, self._recipe.whole_frames)
                 if event.kind == "failed" and attempt < ATTEMPTS:
                     log.info("video %s failed and is tried once more: %s", video.id, event.error)
                     event = replace(event, kind="retried")
@@ -89,14 +90,18 @@ class InProcess:
             set_torch_threads(self._threads_before)
 
 
-def attempt_video(model: Model, video: Video, vocabulary: Vocabulary, store: PredictionStore, seed: int) -> Event:
+def attempt_video(
+    model: Model, video: Video, vocabulary: Vocabulary, store: PredictionStore, seed: int, whole_frames: bool = False
+) -> Event:
     """Run a model over one video and store its tracks: ``done``, or ``failed``.
 
-    A store that cannot be written raises `UserError`.
+    They are stored with what the frames are known by, as they were before the model has read them; with
+    ``whole_frames`` by all of their content. A store that cannot be written raises `UserError`.
     """
-    seed_chance(seed, video.id)
     began, frames = time.perf_counter(), len(video.frames)
     try:
+        known_by = digests_of(video.frames, whole_frames)
+        seed_chance(seed, video.id)
         with timed(model) as stages:
             table = tabulate(video, list(model.predict(video, vocabulary)))
     # A model is anybody's code and may raise anything; what it raises is recorded and reported, and the run goes on.
@@ -105,7 +110,7 @@ def attempt_video(model: Model, video: Video, vocabulary: Vocabulary, store: Pre
         line, details = " ".join(line.split()), traceback.format_exc()
         seconds = time.perf_counter() - began
         return Event("failed", video.id, seconds, frames, 0, line, details, isinstance(error, UserError))
-    store.write_table(video, table)
+    store.write_table(video, table, known_by)
     return Event("done", video.id, time.perf_counter() - began, frames, len(table), stages=stages)
 
 

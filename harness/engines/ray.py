@@ -24,6 +24,7 @@ from harness.engines.ray_connection import OwnRay, connected, first_line
 from harness.engines.recipe import Recipe
 from harness.engines.worker import Worker, packed
 from harness.errors import UserError
+from harness.frame_digests import FrameDigests
 from harness.locations import Location
 from harness.store import PredictionStore
 from harness.types import Video
@@ -76,11 +77,12 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What an actor says. ``tracks`` are those of a video where the actor does not see the store; ``logged`` records
-    of the log; not ``usable``: another process has to follow."""
+    """What an actor says. ``tracks`` are those of a video where the actor does not see the store, ``frames`` what its
+    frames are known by; ``logged`` records of the log; not ``usable``: another process has to follow."""
 
     message: Message
     tracks: pa.Table | None = None
+    frames: FrameDigests | None = None
     logged: tuple[logging.LogRecord, ...] = ()
     usable: bool = True
 
@@ -186,7 +188,7 @@ class Actors:
         """The message, once the tracks that came with it are stored."""
         if reply.tracks is not None and video is not None:
             try:
-                self._store.write_table(video, reply.tracks)
+                self._store.write_table(video, reply.tracks, reply.frames)
             except UserError as error:
                 return Unstored(error)
         return reply.message
@@ -218,9 +220,10 @@ class _Carrier(PredictionStore):
     def __init__(self) -> None:
         super().__init__(Path())
         self.table: pa.Table | None = None
+        self.frames: FrameDigests | None = None
 
-    def write_table(self, video: Video, table: pa.Table) -> None:
-        self.table = table
+    def write_table(self, video: Video, table: pa.Table, frames: FrameDigests | None = None) -> None:
+        self.table, self.frames = table, frames
 
 
 class _Actor:
@@ -244,7 +247,8 @@ class _Actor:
         carrier = None if self._is_shared else _Carrier()
         message = self._worker.run(video_id, carrier)
         usable = not isinstance(message, Event) or self._worker.is_usable()
-        return Reply(message, carrier and carrier.table, self._records.taken(), usable)
+        tracks, frames = (carrier.table, carrier.frames) if carrier else (None, None)
+        return Reply(message, tracks, frames, self._records.taken(), usable)
 
 
 class _Printed(io.TextIOBase):

@@ -20,13 +20,15 @@ from harness.types import LoadContext, Model, ModelPlugin, Video
 class Recipe:
     """How a model is loaded. Where its parts can be pickled, other processes load the same model from it.
 
-    ``threads`` is how many it computes with on the processor, wherever that is.
+    ``threads`` is how many it computes with on the processor, wherever that is. With ``whole_frames`` all content of
+    the frames is noted with the tracks, see `harness.frame_digests`.
     """
 
     plugin: ModelPlugin
     config: BaseModel
     context: LoadContext
     threads: int = 1
+    whole_frames: bool = False
 
     def load(self) -> Model:
         """Load the model; raises what the plugin raises, `UserError` for a user's mistake."""

@@ -62,7 +62,9 @@ class Worker:
         context = self._recipe.context
         vocabulary, video = context.dataset.vocabulary, self._videos[video_id]
         try:
-            event = attempt_video(self._model, video, vocabulary, store or self._store, context.seed)
+            event = attempt_video(
+                self._model, video, vocabulary, store or self._store, context.seed, self._recipe.whole_frames
+            )
         except UserError as error:
             return Unstored(error)
         self._has_failed = event.kind != "done"

@@ -8,10 +8,11 @@ which for the official lists is the official "label + 1".
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from harness.config import BY_NAME
 from harness.models.mask2former.criterion_config import CriterionConfig
 
 
@@ -51,7 +52,7 @@ class ClipVisConfig(BaseModel):
 
     clip_model: str | None = None
     """open_clip name of the backbone, for checkpoints without CLIP weights whose shapes fit several."""
-    clip_pretrained: str | None = None
+    clip_pretrained: Annotated[str | None, BY_NAME] = None
     """open_clip tag or local file of CLIP weights, for checkpoints that hold none."""
     quick_gelu: bool | None = None
     """QUIRK: OpenAI's CLIP uses x * sigmoid(1.702 x), which no checkpoint records. Default: ResNets do."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import UserError
 from harness.models.clipvis.card import CARD
 from harness.models.clipvis.config import ClipVisConfig, ClipVisTrainingConfig
+from harness.models.shared.identity import clip_file_digest
 from harness.types import LoadContext
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class ClipVisPlugin:
             raise UserError("clipvis", "has no weights", "give --checkpoint FILE (`harness models show clipvis`)")
         network = load_network(context.checkpoint, config)
         return ClipVis(network, config, context.device, context.precision, text_cache())
+
+    def depends_on(self, config: ClipVisConfig, checkpoint: Path | None) -> dict[str, str]:
+        """The content of a local file of CLIP weights; a tag of open_clip names its weights by itself."""
+        return clip_file_digest(config.clip_pretrained)
 
     def shipped_weights(self, dataset: str) -> Path | None:
         """The miniature that comes with the package, for the dataset that it was trained for."""

@@ -1,0 +1,14 @@
+"""What a run's identity holds of files that models load by themselves; without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.provenance import file_digest
+
+
+def clip_file_digest(clip_pretrained: str | None) -> dict[str, str]:
+    """SHA-256 of CLIP weights that are a local file; nothing for a tag of open_clip."""
+    if clip_pretrained is None or not Path(clip_pretrained).is_file():
+        return {}
+    return {"clip_pretrained_sha256": file_digest(Path(clip_pretrained))}
