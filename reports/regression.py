@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from harness.durable import write_json
 from harness.errors import UserError
+from harness.identity import Difference, differences, settings_of
 from harness.locations import Location
 from harness.reports.records import Fraction, ProtocolRecord, read_config, read_record
 from harness.run_folder import content_digest
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 TOLERANCE = 0.5
 """Points (hundredths of a fraction) that a metric may fall unless told otherwise."""
+
+SAME_DATA = ("model", "dataset", "split", "digest", "limit", "protocol")
+"""What a run and its baseline must have in common."""
 
 FELL: Final = "fell"
 ROSE: Final = "rose"
@@ -29,9 +33,11 @@ class Baseline(Struct, frozen=True):
     """What a run is measured against. ``digest`` is of the annotations, ``content`` of all that the run depended on.
 
     ``metrics`` are fractions, ``None`` where undefined; those of the corrected protocol are ``corrected.AP`` and so on.
+    ``settings`` are `harness.identity.settings_of` the run but for what is compared by itself (`SAME_DATA`); format 1
+    has none.
     """
 
-    format: Literal[1]
+    format: Literal[1, 2]
     model: str
     dataset: str
     split: str
@@ -40,6 +46,13 @@ class Baseline(Struct, frozen=True):
     limit: int | None
     protocol: ProtocolRecord
     metrics: dict[str, Fraction | None]
+    settings: dict[str, Any] | None = None
+
+
+class _Version(Struct, frozen=True):
+    """Which format a baseline has."""
+
+    format: int
 
 
 class Change(NamedTuple):
@@ -82,13 +95,19 @@ def baseline_of(run: Location) -> Baseline:
         record.get("limit"),
         ProtocolRecord(**record["protocol"]),
         {**record["metrics"], **corrected},
+        {name: value for name, value in settings_of(config).items() if name not in SAME_DATA},
     )
 
 
 def read_baseline(path: Path) -> Baseline:
     """Read a baseline; raises `UserError` where there is none or it is damaged."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Baseline)
+        data = path.read_bytes()
+        version = msgspec.json.decode(data, type=_Version).format
+        if not 1 <= version <= FORMAT:
+            what = f"is of format {version}: it was written by another version"
+            raise UserError(str(path), what, "write it anew with --update")
+        return msgspec.json.decode(data, type=Baseline)
     except FileNotFoundError as error:
         raise UserError(str(path), "is not there", "write it from a good run with --update") from error
     except OSError as error:
@@ -111,7 +130,7 @@ def compare(
     that is no longer there; and for a tolerance of a metric that does not exist.
     """
     where = f"{run.model} on {run.dataset} {run.split}"
-    for name in ("model", "dataset", "split", "digest", "limit", "protocol"):
+    for name in SAME_DATA:
         before, after = getattr(baseline, name), getattr(run, name)
         if before != after:
             what = f"cannot be compared with the baseline: {_named(name)} is {_told(after)}, not {_told(before)}"
@@ -137,6 +156,37 @@ def _told(value: object) -> str:
     if isinstance(value, ProtocolRecord):
         return f"{value.name} version {value.version}"
     return str(value)[:12] if isinstance(value, str) else str(value)
+
+
+def other_settings(baseline: Baseline, run: Baseline) -> list[Difference] | None:
+    """Where the run's settings differ from the baseline's; ``None`` where one of them does not state its own."""
+    if baseline.settings is None or run.settings is None:
+        return None
+    return differences(baseline.settings, run.settings)
+
+
+def told_settings(found: Sequence[Difference] | None, format: Literal["terminal", "markdown"] = "terminal") -> str:
+    """What `other_settings` found, a line each; empty where the settings are the same."""
+    if found is None:
+        told = ["the baseline does not state its settings, an earlier version wrote it: write it anew with --update"]
+    else:
+        told = [f"other settings: {one.told('in the baseline', 'in the run')}" for one in found]
+    lines = "".join(f"- {line}\n" if format == "markdown" else f"{line}\n" for line in told)
+    return f"{lines}\n" if lines else ""
+
+
+def refuse_other_settings(baseline: Baseline, run: Baseline) -> None:
+    """Raise `UserError` with every setting that differs, or where the baseline does not state its own."""
+    where = f"{run.model} on {run.dataset} {run.split}"
+    found = other_settings(baseline, run)
+    if found is None:
+        what = "cannot be compared strictly: the baseline does not state its settings, an earlier version wrote it"
+        raise UserError(where, what, "write it anew with --update, from a run with the settings that it stands for")
+    if found:
+        told = ", ".join(one.told("in the baseline", "in the run") for one in found)
+        raise UserError(
+            where, f"has other settings: {told}", "run with the baseline's, or write a new baseline with --update"
+        )
 
 
 def failures(changes: Sequence[Change], both_ways: bool = False) -> list[Change]:

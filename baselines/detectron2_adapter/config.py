@@ -26,8 +26,6 @@ class Detectron2Config(BaseModel):
     project: Annotated[DirectoryPath | None, BY_NAME] = Field(
         None, description="The project's folder: its modules can be imported then."
     )
-        None, description="The project's folder: its modules can be imported then."
-    )
     setup: tuple[str, ...] = Field(
         (),
         description="What the project needs first, in order: MODULE is imported (it registers its models),"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,12 +28,16 @@ def regress(
         bool, typer.Option("--both-ways", help="Fail on rises, too: no change of the numbers goes unnoticed.")
     ] = False,
     format: Annotated[str, typer.Option(help="terminal, markdown (for a pull request) or json.")] = "terminal",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a run whose settings are not the baseline's (exit code 2).")
+    ] = False,
     update: Annotated[bool, typer.Option("--update", help="Write the run's numbers as the new baseline.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Compare a run with a baseline; exit code 1 when a metric fell beyond its tolerance (or rose, with --both-ways).
 
-    Exit code 2 when they cannot be compared: other data, other protocol or version, an incomplete run.
+    Settings that differ are named first. Exit code 2 when the two cannot be compared: other data, other protocol or
+    version, an incomplete run; with --strict any other setting, too.
 
     Examples:
 
@@ -52,13 +56,21 @@ def regress(
         regression.write_baseline(baseline, current)
         print(json.dumps({"baseline": str(baseline)}) if chosen == "json" else baseline)
         return
-    changes = regression.compare(regression.read_baseline(baseline), current, everywhere, single)
+    stored = regression.read_baseline(baseline)
+    changes = regression.compare(stored, current, everywhere, single)
+    if strict:
+        regression.refuse_other_settings(stored, current)
+    settings = regression.other_settings(stored, current)
     failed = bool(regression.failures(changes, both_ways))
     if chosen == "json":
         rows = [{**change._asdict(), "points": change.points, "verdict": change.verdict} for change in changes]
-        print(json.dumps({"passed": not failed, "summary": regression.summary(changes, both_ways), "metrics": rows}))
+        named = None if settings is None else [difference._asdict() for difference in settings]
+        told = {"passed": not failed, "summary": regression.summary(changes, both_ways), "settings": named}
+        print(json.dumps({**told, "metrics": rows}))
     else:
-        print(regression.rendered(changes, "markdown" if chosen == "markdown" else "terminal", both_ways), end="")
+        style: Literal["terminal", "markdown"] = "markdown" if chosen == "markdown" else "terminal"
+        print(regression.told_settings(settings, style), end="")
+        print(regression.rendered(changes, style, both_ways), end="")
     if failed:
         raise typer.Exit(EXIT_FAILED)
 

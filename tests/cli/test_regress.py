@@ -12,7 +12,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import make_record, make_run
-from small_runs import SmallModel, truth_of
+from small_runs import SmallConfig, SmallModel, truth_of
 from small_runs import make_run as make_small_run
 from typer.testing import CliRunner, Result
 
@@ -159,6 +159,51 @@ def test_it_fails_if_and_only_if_the_fall_is_larger_than_the_tolerance(
     [change] = compare(made(before), made(after), tolerance)
     fell = 100 * before - 100 * after > tolerance
     assert (change.verdict == "fell") == fell
+
+
+def test_settings_that_differ_are_named_before_the_verdict_and_refused_with_strict(tmp_path: Path) -> None:
+    good = execute(make_small_run(tmp_path)).record["folder"]
+    (tmp_path / "weights.pt").write_bytes(b"1")
+    options = {"config": SmallConfig(score=0.75), "seed": 1, "precision": "fp16", "checkpoint": tmp_path / "weights.pt"}
+    other = execute(make_small_run(tmp_path, SmallModel(version="2"), **options)).record["folder"]
+    path = tmp_path / "gate.json"
+    gate(good, "--baseline", path, "--update")
+    named = (
+        "other settings: model_version (1 in the baseline, 2 in the run)",
+        "other settings: checkpoint (not set in the baseline, 6b86b273ff34 in the run)",
+        "other settings: precision (fp32 in the baseline, fp16 in the run)",
+        "other settings: seed (0 in the baseline, 1 in the run)",
+        "other settings: score (0.5 in the baseline, 0.75 in the run)",
+    )
+    result = gate(other, "--baseline", path)
+    assert result.exit_code == 0
+    assert sorted(result.stdout.splitlines()[:5]) == sorted(named)
+    assert result.stdout.splitlines()[5] == ""
+    assert "passed" in result.stdout.splitlines()[6]
+    assert f"- {named[3]}\n" in gate(other, "--baseline", path, "--format", "markdown").stdout
+    told = json.loads(gate(other, "--baseline", path, "--json").stdout)["settings"]
+    assert {"name": "seed", "before": 0, "after": 1} in told
+    assert len(told) == 5
+    refused = error_of(other, "--baseline", path, "--strict")
+    assert all(line.removeprefix("other settings: ") in refused for line in named)
+    assert "run with the baseline's, or write a new baseline with --update" in refused
+    same = gate(good, "--baseline", path, "--strict")
+    assert (same.exit_code, same.stdout.count("\n")) == (0, 1)
+    assert json.loads(gate(good, "--baseline", path, "--json").stdout)["settings"] == []
+
+
+def test_a_baseline_of_an_earlier_version_has_no_settings(tmp_path: Path, baseline: Path) -> None:
+    stored = json.loads(baseline.read_text())
+    del stored["settings"]
+    baseline.write_text(json.dumps({**stored, "format": 1}))
+    run = run_with(tmp_path)
+    result = gate(run, "--baseline", baseline)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("the baseline does not state its settings, an earlier version wrote it: write it")
+    assert json.loads(gate(run, "--baseline", baseline, "--json").stdout)["settings"] is None
+    assert "does not state its settings" in error_of(run, "--baseline", baseline, "--strict")
+    baseline.write_text(json.dumps({**stored, "format": 3}))
+    assert "written by another version" in error_of(run, "--baseline", baseline)
 
 
 def test_a_run_folder_without_its_configuration_is_refused(tmp_path: Path, baseline: Path) -> None:
