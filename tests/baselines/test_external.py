@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,23 @@ def test_kept_results_that_are_damaged_are_made_anew(tmp_path: Path, code: Path,
     (run.folder / SCRATCH / "1_to_3" / name).write_text(text)
     assert execute(run_of(tmp_path, code)).exit_code == 0
     assert started(code) == [[1, 2, 3], [2, 3, 4]]
+
+
+def test_kept_results_of_other_frames_are_made_anew(tmp_path: Path, code: Path) -> None:
+    """A session that was killed before it stored anything leaves a finished job; the next one has other frames."""
+
+    def interrupt(event: Any) -> None:
+        raise KeyboardInterrupt
+
+    run = run_of(tmp_path, code)
+    with pytest.raises(KeyboardInterrupt):
+        execute(run, on_event=interrupt)
+    run.store.path(1).unlink()
+    again = run_of(tmp_path, code)
+    shown = tuple(replace(v, frames=Gradient()) if v.id == 2 else v for v in again.dataset.videos)
+    assert execute(replace(again, dataset=replace(again.dataset, videos=shown))).exit_code == 0
+    assert started(code) == [[1, 2, 3], [1, 2, 3], [4]]
+    assert "results of 1_to_3 are of other frames" in (run.folder / "run.log").read_text()
 
 
 def test_how_the_work_is_cut_up_is_no_part_of_the_run(tmp_path: Path, code: Path) -> None:
