@@ -27,6 +27,10 @@ class UserError(Exception):
         return f"{line}; {self.mend}" if self.mend else line
 
 
+class OfficialAbortError(UserError):
+    """The official tool aborts on this input before it prints a number: its numbers are undefined for that reason."""
+
+
 class UnreadableFileError(UserError):
     """What the harness has stored cannot be had as it was written: it is damaged, lost, or kept back by the system."""
 

@@ -30,19 +30,21 @@ METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "A
 class Scored:
     """``values`` are the keys of ``metrics.json`` that scoring fills; ``refusal`` says why there are no numbers.
 
+    ``aborts`` says why there are no official ones, where that is no fault of anybody: the official tool aborts.
     ``matches`` is what the numbers rest on, ``None`` where there are none.
     """
 
     values: dict[str, Any]
     per_category: list[dict[str, Any]] = field(default_factory=list)
     refusal: str = ""
+    aborts: str = ""
     matches: MatchTable | None = None
 
 
 def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int], whole: bool, strict: bool) -> Scored:
     """Score the shards of ``videos`` by the dataset's protocol, over the ``whole`` of it or over these videos only.
 
-    Where there is nothing to score by, or the official tool refuses, all numbers are ``None`` with that reason. With
+    Where there is nothing to score by, or the input is refused, all numbers are ``None`` with that reason. With
     ``strict`` whatever is odd is a refusal. Raises `UnreadableFileError` for a shard that is damaged, cannot be read or
     is not there.
     """
@@ -62,7 +64,8 @@ def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int]
         return Scored(_undefined(dataset.protocol, str(error)), refusal=f"not scored: {error}")
     for warning in score.warnings:
         log.warning("%s: %s, first: %s", warning["kind"], warning["count"], warning["first"])
-    return Scored(score.record(), score.per_category, matches=score.matches)
+    aborts = f"no official numbers: {score.aborts}" if score.aborts else ""
+    return Scored(score.record(), score.per_category, aborts=aborts, matches=score.matches)
 
 
 def _undefined(protocol: str, reason: str) -> dict[str, Any]:

@@ -383,7 +383,8 @@ def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool, ren
     head |= {key: run.content[key] for key in ("config", "precision", "seed")}
     scored = score_predictions(run.dataset, run.store, done, complete and run.limit is None, strict)
     record = {**head, **scored.values, "videos": videos}
-    messages = [_renewed(renewed, len(run.videos)), _incomplete(videos), scored.refusal, _submission(run, complete)]
+    notes = [_renewed(renewed, len(run.videos)), _incomplete(videos), scored.refusal or scored.aborts]
+    messages = [*notes, _submission(run, complete)]
     write_results(run.folder, record, scored)
     tracker.log_result(run.folder, record, scored.per_category)
     exit_code = 0

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from harness.locations import Location, location
 from harness.reports.comparison import GAP, Comparison, compare_runs
+from harness.reports.records import has_numbers
 from harness.reports.tables import Certainty
 
 Reference = Literal["first", "best"]
@@ -28,8 +29,7 @@ def certainties(
     made: list[Certainty | None] = [None] * len(runs)
     groups: dict[tuple[str, str], list[int]] = {}
     for place, record in enumerate(records):
-        has_numbers = any(value is not None for value in (record["metrics"] or {}).values())
-        if record["complete"] and record.get("limit") is None and has_numbers:
+        if record["complete"] and record.get("limit") is None and has_numbers(record):
             groups.setdefault((record["dataset"], record["split"]), []).append(place)
     for places in groups.values():
         comparison = compare_runs([runs[place] for place in places], **sampling)

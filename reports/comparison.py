@@ -15,6 +15,7 @@ import numpy as np
 from harness.errors import UserError
 from harness.locations import Location
 from harness.reports.matches import matches_of_run
+from harness.reports.records import found_nothing
 from harness.reports.run_files import RunFiles, read_runs
 from harness.scoring import bootstrap
 from harness.scoring.bootstrap import LEVEL, METRICS, Replicates
@@ -45,13 +46,15 @@ class Measured:
     ``AP``, ``AP50``, ``AP75``, ``AR100``, each also with the suffix of a group (``APb``, ``AP50n``); and
     `GAP` where there are base and novel categories.
 
-    ``label`` is unique in a comparison; ``folder`` is the run's.
+    ``label`` is unique in a comparison; ``folder`` is the run's. A run that ``found_nothing`` has no official numbers
+    and is compared as 0.
     """
 
     label: str
     folder: str
     model: str
     metrics: dict[str, Interval]
+    found_nothing: bool = False
 
 
 @dataclass(frozen=True)
@@ -230,7 +233,7 @@ def _measured(run: RunFiles, sample: _Sample) -> Measured:
         key: _interval(_number(values[0]), sample.resampled(values), -1.0 if key == GAP else 0.0)
         for key, values in sample.series.items()
     }
-    return Measured(run.label, str(run.folder), run.record["model"], metrics)
+    return Measured(run.label, str(run.folder), run.record["model"], metrics, found_nothing(run.record))
 
 
 def _interval(value: float | None, resampled: Floats, lowest: float) -> Interval:

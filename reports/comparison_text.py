@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.reports.comparison import CategoryDifference, Comparison, Interval, Measured, Pair
 from harness.reports.layouts import Column, Format, Sheet, written
+from harness.reports.records import FOUND_NOTHING
 from harness.reports.styles import STYLES, UNDEFINED, plain
 from harness.reports.tables import in_print, percent_of
 from harness.scoring.bootstrap import FEWEST_VIDEOS, LEVEL
@@ -61,6 +62,7 @@ def _runs(comparison: Comparison, provenance: Sequence[str]) -> Sheet:
         f"{head}, protocol {comparison.protocol} version {comparison.protocol_version}, percent",
         f"[95 % interval]: bootstrap over videos, {comparison.resamples} resamples, seed {comparison.seed}",
     ]
+    notes += [f"{run.label} {FOUND_NOTHING}" for run in comparison.runs if run.found_nothing]
     lines = [[run.label, *(_with_interval(run.metrics[key]) for key in keys)] for run in comparison.runs]
     return Sheet([Column("Run"), *(Column(key, True) for key in keys)], lines, notes, provenance)
 

@@ -21,6 +21,7 @@ from harness.reports.comparison import Comparison, Pair, compare_runs
 from harness.reports.curves import Curve, curves, video_quality
 from harness.reports.matches import matches_of_run
 from harness.reports.pages import assets, embedded, policy, render
+from harness.reports.records import FOUND_NOTHING, found_nothing
 from harness.reports.run_data import dataset_of_run
 from harness.reports.run_files import RunFiles, read_runs
 from harness.reports.tables import COLUMNS
@@ -90,6 +91,8 @@ def gather(runs: Sequence[RunFiles], options: Options) -> Material:
     material = Material(list(runs))
     for run in runs:
         material.notes += _incomplete(run)
+        if found_nothing(run.record):
+            material.notes.append(f"{run.label} {FOUND_NOTHING}.")
     for number, run in enumerate(runs):
         with suppress(UserError):  # without numbers there is no table; why there are none is said elsewhere
             material.curves[number] = curves(_matches(run, options))

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.errors import UserError
 from harness.locations import Location
-from harness.reports.records import is_given, not_given, read_content
+from harness.reports.records import found_nothing, has_numbers, is_given, no_numbers, not_given, read_content
 from harness.reports.run_data import dataset_of_run
 from harness.run_folder import PREDICTIONS, read_video_ids
 from harness.scoring.bootstrap import METRICS, replicate
@@ -34,8 +34,8 @@ def matches_of_run(
         done, total = record["videos"]["done"], record["videos"]["total"]
         what = f"is incomplete: {done} of {total} videos have predictions"
         raise UserError(str(folder), what, "repeat its harness run to finish it")
-    if record["protocol"] is None or not any(value is not None for value in (record["metrics"] or {}).values()):
-        raise UserError(str(folder), "has no numbers", "take a run on a split whose truth is public")
+    if not has_numbers(record):
+        raise no_numbers(folder, record)
     with suppress(UserError):  # absent, damaged or of an earlier version: it is only a cache
         table = read_table(folder / FILE)
         if _fits(table, record, read_content(folder).digest):
@@ -47,6 +47,8 @@ def _fits(table: MatchTable, record: Mapping[str, Any], digest: str) -> bool:
     protocol = (record["protocol"]["name"], str(record["protocol"]["version"]))
     if (table.protocol, table.version) != protocol or table.annotations != digest:
         return False
+    if found_nothing(record):  # officially without numbers, and without tracks they are 0
+        return not len(table.matches.video)
     replicates = replicate(table, np.ones((1, len(table.video_ids)), np.int32))
     for suffix, rows in {"": None, **table.groups}.items():
         for metric in METRICS:
@@ -65,7 +67,7 @@ def _made_again(folder: Location, record: Mapping[str, Any], data_root: Path, an
     dataset = dataset_of_run(folder, data_root, annotations)
     videos = None if record.get("limit") is None else read_video_ids(folder).run
     table = score_store(chosen, dataset.annotations, PredictionStore(folder / PREDICTIONS), videos=videos).matches
-    if not _fits(table, record, dataset.digest):
+    if table is None or not _fits(table, record, dataset.digest):
         raise not_given(folder)
     with suppress(UserError):  # a folder that is not ours to write in
         write_table(folder / FILE, table)

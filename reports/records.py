@@ -56,6 +56,7 @@ class RunRecord(Struct, frozen=True):
     config: dict[str, Any] = {}
     precision: str | None = None
     seed: int | None = None
+    counts: dict[str, int] = {}
 
 
 class RunContent(Struct, frozen=True):
@@ -91,6 +92,39 @@ def read_config(folder: Location) -> dict[str, Any]:
 def read_content(folder: Location) -> RunContent:
     """What a run folder was run on; raises `UserError` like `read_config`."""
     return msgspec.convert(read_config(folder), RunContent)
+
+
+def found_nothing(record: Mapping[str, Any]) -> bool:
+    """Whether a run was scored without a single track."""
+    return bool(record.get("counts", {}).get("tracks") == 0)
+
+
+FOUND_NOTHING = "found nothing: official tools abort on an empty list and give no number; it is compared as 0"
+"""What is said of such a run where it is compared."""
+
+
+def measured(record: Mapping[str, Any]) -> dict[str, float | None]:
+    """The official metrics of a record as runs are judged by them.
+
+    A run that found nothing has no official numbers, because the tools abort on an empty list; it is judged by 0 where
+    the corrected numbers are 0.
+    """
+    metrics, corrected = record["metrics"] or {}, record["corrected"] or {}
+    if found_nothing(record):
+        return {key: corrected.get(key) if value is None else value for key, value in metrics.items()}
+    return dict(metrics)
+
+
+def has_numbers(record: Mapping[str, Any]) -> bool:
+    """Whether a run can be judged by numbers at all."""
+    return record["protocol"] is not None and any(value is not None for value in measured(record).values())
+
+
+def no_numbers(folder: Location, record: Mapping[str, Any]) -> UserError:
+    """The refusal of a run without numbers, with the reason that its record gives."""
+    reasons = set(record.get("undefined", {}).get("metrics", {}).values())
+    reason = f": {reasons.pop()}" if len(reasons) == 1 else ""
+    return UserError(str(folder), f"has no numbers{reason}", "take a run on a split whose truth is public")
 
 
 def is_given(told: float | None, found: float | None) -> bool:

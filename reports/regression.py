@@ -13,7 +13,7 @@ from harness.durable import write_json
 from harness.errors import UserError
 from harness.identity import Difference, differences, settings_of
 from harness.locations import Location
-from harness.reports.records import Fraction, ProtocolRecord, read_config, read_record
+from harness.reports.records import Fraction, ProtocolRecord, measured, no_numbers, read_config, read_record
 from harness.run_folder import content_digest
 
 FORMAT: Final = 2
@@ -22,6 +22,8 @@ TOLERANCE = 0.5
 
 SAME_DATA = ("model", "dataset", "split", "digest", "limit", "protocol")
 """What a run and its baseline must have in common."""
+
+_PUBLIC = "take a run on a split whose truth is public"
 
 FELL: Final = "fell"
 ROSE: Final = "rose"
@@ -33,6 +35,7 @@ class Baseline(Struct, frozen=True):
     """What a run is measured against. ``digest`` is of the annotations, ``content`` of all that the run depended on.
 
     ``metrics`` are fractions, ``None`` where undefined; those of the corrected protocol are ``corrected.AP`` and so on.
+    ``undefined`` says why a metric has no number, or none officially: a run that found nothing is judged by 0.
     ``settings`` are `harness.identity.settings_of` the run but for what is compared by itself (`SAME_DATA`); format 1
     has none.
     """
@@ -47,6 +50,7 @@ class Baseline(Struct, frozen=True):
     protocol: ProtocolRecord
     metrics: dict[str, Fraction | None]
     settings: dict[str, Any] | None = None
+    undefined: dict[str, str] = {}
 
 
 class _Version(Struct, frozen=True):
@@ -56,12 +60,13 @@ class _Version(Struct, frozen=True):
 
 
 class Change(NamedTuple):
-    """One metric of both: percentages, tolerance in points."""
+    """One metric of both: percentages, tolerance in points; ``reason`` says why the run has no number officially."""
 
     metric: str
     before: float
     after: float
     tolerance: float
+    reason: str = ""
 
     @property
     def points(self) -> float:
@@ -77,14 +82,16 @@ class Change(NamedTuple):
 
 
 def baseline_of(run: Location) -> Baseline:
-    """What a run measured, as a baseline; raises `UserError` for a run that is incomplete or has no numbers."""
+    """What a run measured, to compare or to keep; raises `UserError` for a run that is incomplete or was not scored."""
     record = read_record(run)
     if not record["complete"]:
         raise UserError(str(run), "is incomplete, its numbers cannot be compared", "repeat its harness run")
-    if record["protocol"] is None or not any(value is not None for value in (record["metrics"] or {}).values()):
-        raise UserError(str(run), "has no numbers: the truth is withheld", "take a split that has it")
+    if record["protocol"] is None:
+        raise no_numbers(run, record)
     config = read_config(run if run.is_dir() else run.parent)
-    corrected = {f"corrected.{name}": value for name, value in (record["corrected"] or {}).items()}
+    metrics = measured(record) | _corrected(record["corrected"])
+    reasons = record.get("undefined", {})
+    undefined = reasons.get("metrics", {}) | _corrected(reasons.get("corrected"))
     return Baseline(
         FORMAT,
         record["model"],
@@ -94,9 +101,14 @@ def baseline_of(run: Location) -> Baseline:
         content_digest(config),
         record.get("limit"),
         ProtocolRecord(**record["protocol"]),
-        {**record["metrics"], **corrected},
+        metrics,
         {name: value for name, value in settings_of(config).items() if name not in SAME_DATA},
+        undefined,
     )
+
+
+def _corrected(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {f"corrected.{name}": value for name, value in (values or {}).items()}
 
 
 def read_baseline(path: Path) -> Baseline:
@@ -117,7 +129,10 @@ def read_baseline(path: Path) -> Baseline:
 
 
 def write_baseline(path: Path, baseline: Baseline) -> None:
-    """Write a baseline, the same bytes for the same numbers."""
+    """Write a baseline, the same bytes for the same numbers; raises `UserError` for one without any."""
+    if all(value is None for value in baseline.metrics.values()):
+        where = f"{baseline.model} on {baseline.dataset} {baseline.split}"
+        raise UserError(where, f"has no numbers: {baseline.undefined.get('AP', 'none is defined')}", _PUBLIC)
     write_json(path, msgspec.to_builtins(baseline))
 
 
@@ -138,14 +153,22 @@ def compare(
     known = {name: value for name, value in baseline.metrics.items() if value is not None}
     gone = [name for name in known if run.metrics.get(name) is None]
     if gone:
-        raise UserError(where, f"lacks {', '.join(gone)}, which the baseline has", "write a new baseline with --update")
+        raise UserError(where, _gone(gone, run.undefined), "write a new baseline with --update if that is right")
     unknown = sorted(set(tolerances or {}) - set(known))
     if unknown:
         raise UserError("--tolerance", f'"{unknown[0]}" is no metric of the baseline', f"known: {', '.join(known)}")
     allowed = {name: (tolerances or {}).get(name, tolerance) for name in known}
     return [
-        Change(name, 100 * before, 100 * (run.metrics[name] or 0.0), allowed[name]) for name, before in known.items()
+        Change(name, 100 * before, 100 * (run.metrics[name] or 0.0), allowed[name], run.undefined.get(name, ""))
+        for name, before in known.items()
     ]
+
+
+def _gone(names: Sequence[str], undefined: Mapping[str, str]) -> str:
+    """Which metrics the run does not define, and why the first of them is not."""
+    verb = "is" if len(names) == 1 else "are"
+    reason = undefined.get(names[0], "its metrics.json does not have it")
+    return f"{', '.join(names)} {verb} undefined now, but defined in the baseline; {names[0]}: {reason}"
 
 
 def _named(field: str) -> str:
@@ -199,15 +222,21 @@ def rendered(changes: Sequence[Change], format: Literal["terminal", "markdown"],
     from tabulate import tabulate
 
     moved = [c for c in changes if abs(c.points) >= 0.005 or c.verdict != SAME]
-    sign = {FELL: "▼ fell", ROSE: "▲ rose", SAME: "within tolerance"}
     rows = [
-        (c.metric, f"{c.before:.2f}", f"{c.after:.2f}", f"{c.points:+.2f}", f"{c.tolerance:g}", sign[c.verdict])
-        for c in moved
+        (c.metric, f"{c.before:.2f}", f"{c.after:.2f}", f"{c.points:+.2f}", f"{c.tolerance:g}", _sign(c)) for c in moved
     ]
     headers = ("metric", "baseline", "run", "change", "tolerance", "")
     style = "github" if format == "markdown" else "simple"
     shown = tabulate(rows, headers, tablefmt=style, disable_numparse=True, colalign=("left", *["right"] * 4, "left"))
-    return (f"{shown}\n\n" if rows else "") + summary(changes, both_ways) + "\n"
+    counted = [f"counted as 0: {reason}" for reason in dict.fromkeys(c.reason for c in changes) if reason]
+    parts = [*([shown] if rows else []), *counted, summary(changes, both_ways)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _sign(change: Change) -> str:
+    if change.verdict == FELL:
+        return "▼ fell to 0" if change.after == 0 else "▼ fell"
+    return "▲ rose" if change.verdict == ROSE else "within tolerance"
 
 
 def summary(changes: Sequence[Change], both_ways: bool = False) -> str:
@@ -216,7 +245,10 @@ def summary(changes: Sequence[Change], both_ways: bool = False) -> str:
     if failures(changes, both_ways):
         moves = {FELL: counts[FELL], ROSE: counts[ROSE] if both_ways else 0}
         told = " and ".join(f"{count} {verdict}" for verdict, count in moves.items() if count)
-        return f"FAILED: of {len(changes)} metrics {told} beyond their tolerance"
+        to_zero = (
+            "AP fell to 0; " if any(c.metric == "AP" and c.verdict == FELL and c.after == 0 for c in changes) else ""
+        )
+        return f"FAILED: {to_zero}of {len(changes)} metrics {told} beyond their tolerance"
     rose = f", {counts[ROSE]} rose beyond it: consider --update" if counts[ROSE] else ""
     verb = "moved" if both_ways else "fell"
     return f"passed: no metric of {len(changes)} {verb} beyond its tolerance{rose}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.locations import Location
-from harness.reports.records import is_given, not_given
+from harness.reports.records import found_nothing, is_given, not_given
 from harness.reports.run_data import dataset_of_run
 from harness.reports.run_files import RunFiles, read_runs
 from harness.run_folder import read_video_ids
@@ -56,6 +56,7 @@ def _analyse(run: RunFiles, dataset: Dataset) -> RunAnalysis:
     done = run.store.done() & set(read_video_ids(run.folder).run)
     whole = run.record["complete"] and run.record.get("limit") is None
     analysis = analyse(dataset.protocol, dataset.annotations, run.store, None if whole else done)
-    if not is_given(run.metrics.get("AP50"), analysis.errors.ap50):
+    given = is_given(run.metrics.get("AP50"), analysis.errors.ap50)
+    if not (given or (found_nothing(run.record) and not analysis.errors.tracks)):
         raise not_given(run.folder)
     return RunAnalysis(run.label, str(run.folder), dataset.name, dataset.split, len(done), analysis)

@@ -72,7 +72,8 @@ def results_table(runs: Sequence[RunFiles], comparison: Comparison | None) -> li
         if number < len(runs):
             row.method = runs[number].label
             found = comparison.runs[number].metrics if comparison is not None else {}
-            intervals = {c: found[_KEYS.get(c, c)] for c in COLUMNS if _KEYS.get(c, c) in found}
+            keys = {c: _KEYS.get(c, c) for c in COLUMNS if row.percents[c] is not None}
+            intervals = {c: found[key] for c, key in keys.items() if key in found}
             out.append(TableRow(row, number, intervals))
         else:
             out.append(TableRow(row, None, {}))

@@ -193,13 +193,17 @@ def test_a_run_of_failures_only_has_no_numbers(tmp_path: Path) -> None:
     assert "incomplete: 4 of 4 videos failed, there are no numbers; first: video 1: " in outcome.messages[0]
 
 
-def test_what_the_official_tool_refuses_is_said_and_predictions_are_kept(tmp_path: Path) -> None:
+def test_a_model_that_finds_nothing_has_no_official_numbers_and_zero_corrected_ones(tmp_path: Path) -> None:
     run = make_run(tmp_path, SmallModel(tracks=lambda video: []))
     outcome = execute(run)
-    assert outcome.exit_code == 2
-    assert "holds no predictions" in outcome.messages[0]
-    assert read(run, "metrics.json")["metrics"]["AP"] is None
-    assert run.store.done() == {1, 2, 3, 4}
+    record = read(run, "metrics.json")
+    assert (outcome.exit_code, record["complete"]) == (0, True)
+    reason = "there are no predictions; the official lvvis tool aborts on an empty list"
+    assert outcome.messages == (f"{run.folder}: no official numbers: {reason}",)
+    assert set(record["metrics"].values()) == {None}
+    assert set(record["undefined"]["metrics"].values()) == {reason}
+    assert (record["corrected"]["AP"], record["corrected"]["APb"], record["corrected"]["APn"]) == (0, 0, None)
+    assert execute(run, strict=True).exit_code == 2
 
 
 def test_strict_makes_a_warning_a_refusal(tmp_path: Path) -> None:

@@ -271,7 +271,7 @@ def _report(outcomes: list[Outcome], format: Format, as_json: bool) -> None:
         return
     from harness.reports.tables import table
 
-    scored = [r for r in records if any(value is not None for value in r["metrics"].values())]
+    scored = [r for r in records if any(v is not None for side in ("metrics", "corrected") for v in r[side].values())]
     if scored:
         color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         print(table(scored, format, corrected=True, color=color), end="")

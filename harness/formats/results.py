@@ -21,7 +21,7 @@ from harness.formats import scan
 from harness.formats.segmentations import SEGMENTATIONS, find_masks
 from harness.formats.youtube_vis import decode_records
 from harness.rle import Ints, MaskTable
-from harness.scoring.overlap import TrackBatch, Truths
+from harness.scoring.overlap import TrackBatch, Truths, positions
 from harness.warnings import Warnings
 
 BLOCK_BYTES = 16 << 20
@@ -107,7 +107,7 @@ def read_batch(block: Block, truths: Truths, path: str, warnings: Warnings) -> T
     category_id = np.array([r.category_id for r in records], np.int64)
     score = np.array([r.score for r in records], np.float64)
     number = block.first + np.arange(len(records))
-    video, known = _index(truths.video_ids, video_id)
+    video, known = positions(truths.video_ids, video_id)
     if not known.all():
         at = int(np.argmin(known))
         known_ids = near(str(video_id[at]), map(str, truths.video_ids.tolist()[:20]))
@@ -118,7 +118,7 @@ def read_batch(block: Block, truths: Truths, path: str, warnings: Warnings) -> T
     odd = (score < 0) | (score > 1)
     if odd.any():
         warnings.add("score outside [0, 1]", f"{path}, record {number[np.argmax(odd)]}", int(odd.sum()))
-    category, listed = _index(truths.category_ids, category_id)
+    category, listed = positions(truths.category_ids, category_id)
     if not listed.all():
         where = f"{path}, record {number[np.argmin(listed)]}"
         warnings.add("category not in the annotations, track dropped", where, int((~listed).sum()))
@@ -132,11 +132,6 @@ def read_batch(block: Block, truths: Truths, path: str, warnings: Warnings) -> T
         where = f"{path}, record {number[has_masks][short[0]]}"
         warnings.add("number of frames differs from the video's", where, len(short))
     return TrackBatch(video, category, score, number, has_masks, masks)
-
-
-def _index(ids: Ints, wanted: Ints) -> tuple[Ints, NDArray[np.bool_]]:
-    at = np.minimum(np.searchsorted(ids, wanted), max(len(ids) - 1, 0))
-    return at, (ids[at] == wanted) if len(ids) else np.zeros(len(wanted), np.bool_)
 
 
 def _records(block: Block, raw: memoryview, path: str) -> list[ResultRecord]:

@@ -26,6 +26,7 @@ from harness.types import Rle
 
 _MOST_PIXELS = 1 << 31
 """Frames have fewer pixels: COCO's run-length encoding counts them in 32 bits."""
+_NO_SPANS = np.empty(0, np.int64)
 _LONGEST_OUTLINE = 1 << 21
 """Pixels along a polygon. COCO's rule stores five places per pixel, so that a few numbers could fill the memory."""
 
@@ -85,7 +86,7 @@ class _Category(msgspec.Struct):
 class _File(msgspec.Struct):
     videos: list[_Video]
     categories: list[_Category]
-    annotations: msgspec.Raw = msgspec.Raw(b"null")
+    annotations: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Form(msgspec.Struct):
@@ -132,13 +133,25 @@ class GroundTruth:
 
 @dataclass(frozen=True)
 class Annotations:
-    """A parsed annotation file: videos and categories by ascending id; ``truth`` is ``None`` where it is withheld."""
+    """A parsed annotation file: videos and categories by ascending id; ``truth`` is ``None`` where it is withheld.
+
+    ``lists_truth`` tells whether the file has the key ``annotations``, be it null. Official tools take a file without
+    it for one without objects, so that `scored_truth` is then an empty truth.
+    """
 
     path: str
     videos: tuple[VideoRecord, ...]
     categories: tuple[CategoryRecord, ...]
     truth: GroundTruth | None
     digest: str
+    lists_truth: bool = True
+
+    @property
+    def scored_truth(self) -> GroundTruth | None:
+        """The truth to score by, ``None`` where it is withheld."""
+        if self.truth is None and not self.lists_truth:
+            return GroundTruth(self.path, (), find_masks(np.empty(0, np.uint8), _NO_SPANS, _NO_SPANS, 0, []).table)
+        return self.truth
 
     def restrict(self, videos: Iterable[int]) -> Annotations:
         """The same annotations with these videos only."""
@@ -201,9 +214,9 @@ def _parse(raw: bytes, name: str, digest: str) -> Annotations:
     _refuse_repeated((c.id for c in categories), "category id", name)
     truth = None
     text = np.frombuffer(memoryview(file.annotations), np.uint8)  # no copy: these files are large
-    if text[:4].tobytes() != b"null":
+    if len(text) and text[:4].tobytes() != b"null":
         truth = _ground_truth(text, name, videos, categories)
-    return Annotations(name, videos, categories, truth, digest)
+    return Annotations(name, videos, categories, truth, digest, lists_truth=len(text) > 0)
 
 
 def _video(video: _Video, name: str) -> VideoRecord:

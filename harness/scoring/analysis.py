@@ -112,7 +112,7 @@ def _read(chosen: Protocol, truths: Truths, rows: Ints, store: PredictionStore) 
         return overlap(truths, batch, (rules,), LOWEST_THRESHOLD, folder), met, steadiness(batch.masks)
 
     parts = list(in_parallel(work, shards))
-    if not sum(len(overlaps.score) for overlaps, _, _ in parts):
+    if not parts:
         raise UserError(folder, "holds no predictions", "run again")
     overlaps, meetings, motion = zip(*parts, strict=True)
     return concatenate(overlaps), class_agnostic_overlap.concatenate(meetings), np.concatenate(motion)

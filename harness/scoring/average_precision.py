@@ -107,7 +107,7 @@ def select_truths(truths: Truths, quirks: Quirks) -> Ints:
 
 def lengths_of(truths: Truths) -> Ints:
     """Number of frames in which each annotated track has a mask that is not empty."""
-    present = (truths.masks.frame_mask >= 0) & (truths.area[truths.masks.frame_mask] > 0)
+    present = np.append(truths.area, 0)[truths.masks.frame_mask] > 0  # row -1, the absent mask, finds the 0 at the end
     total = np.concatenate([[0], np.cumsum(present)])
     return np.asarray(total[truths.masks.track[1:]] - total[truths.masks.track[:-1]], np.int64)
 

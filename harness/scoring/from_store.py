@@ -16,7 +16,7 @@ from harness import rle
 from harness.errors import UserError
 from harness.locations import Location, ObjectPath
 from harness.rle import Ints, MaskTable
-from harness.scoring.overlap import TrackBatch, Truths
+from harness.scoring.overlap import TrackBatch, Truths, positions
 from harness.store import PredictionStore
 from harness.warnings import Warnings
 
@@ -116,16 +116,15 @@ def read_shards(
     With ``every_mask`` it has the masks of categories without truth too. Videos that the annotations do not have are
     left out. Raises `UserError` for categories that they do not have.
     """
-    ids = truths.video_ids
-    known = np.searchsorted(ids, group.videos, side="right") > np.searchsorted(ids, group.videos)
-    videos = [video for video, is_known in zip(group.videos, known, strict=True) if is_known]
-    parts = [_Shard(table) for table, is_known in zip(group.tables, known, strict=True) if is_known]
+    _, listed = positions(truths.video_ids, np.array(group.videos, np.int64))
+    videos = [video for video, is_listed in zip(group.videos, listed, strict=True) if is_listed]
+    parts = [_Shard(table) for table, is_listed in zip(group.tables, listed, strict=True) if is_listed]
     if not parts:
         parts, videos = [_Shard(group.tables[0].slice(0, 0))], [0]
     category_id = np.concatenate([p.column("category_id") for p in parts])
-    category = np.minimum(np.searchsorted(truths.category_ids, category_id), len(truths.category_ids) - 1)
-    if len(category) and not (truths.category_ids[category] == category_id).all():
-        unknown = int(category_id[truths.category_ids[category] != category_id][0])
+    category, known = positions(truths.category_ids, category_id)
+    if not known.all():
+        unknown = int(category_id[np.argmin(known)])
         raise UserError(str(folder), f"unknown category {unknown}", "score with the annotations of the run")
     video_ids = np.repeat(np.array(videos, np.int64), [p.rows for p in parts])
     row = np.concatenate([np.arange(p.rows) for p in parts])

@@ -5,12 +5,13 @@ Values are fractions; a number without truth under it is ``None`` with a reason,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.errors import UserError
+from harness.errors import OfficialAbortError
 from harness.formats.youtube_vis import CategoryRecord
 from harness.rle import Ints
 from harness.scoring.average_precision import CAPS, Curves
@@ -64,11 +65,15 @@ class Metrics:
 def summarise(
     chosen: Protocol, truths: Truths, curves: Curves, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]
 ) -> Metrics:
-    """Average the cells of ``curves`` into `Metrics`. Raises `UserError` where the official tool's summary aborts."""
+    """Average the cells of ``curves`` into `Metrics`.
+
+    Raises `OfficialAbortError` where the official tool's summary aborts.
+    """
     cells = Cells(chosen, truths, curves, overlaps)
     numbers = NUMBERS + (OCCLUSION_NUMBERS if any(r.quantity == "occlusion" for r in chosen.ranges) else ())
     values: dict[str, float | None] = {}
     undefined: dict[str, str] = {}
+    empty = "" if truths.truth.records else ": the truth has no annotations"
     members: dict[str, Ints | None] = {"": None}
     members |= {s: positions_of(chosen, s, ids, truths) for s, ids in groups.items()}
     for suffix, positions in members.items():
@@ -78,11 +83,27 @@ def summarise(
             if values[key] is None:
                 kind = f"{GROUP_NAMES[suffix]} " if suffix else ""
                 within = "" if number.range == "all" else f" in the range {number.range}"
-                undefined[key] = f"no annotated {kind}track{within}"
+                undefined[key] = f"no annotated {kind}track{within}{empty}"
     sliced = {"area": ("small", "medium", "large"), "track_length": tuple(r.name for r in LENGTHS)}
     slices = {kind: _slice(cells, names) for kind, names in sliced.items() if cells.range.keys() >= set(names)}
     splits = _splits(cells, truths.annotations.categories) if chosen.novel_lists else {}
     return Metrics(values, undefined, _per_category(cells, truths, overlaps, groups), slices, splits)
+
+
+def without_numbers(metrics: Metrics, reason: str) -> Metrics:
+    """The same keys, categories and counts of truths, but every number undefined for one ``reason``."""
+    names = {number.name for number in NUMBERS}
+    return replace(
+        metrics,
+        values=dict.fromkeys(metrics.values),
+        undefined=dict.fromkeys(metrics.values, reason),
+        per_category=[{k: None if k in names else v for k, v in row.items()} for row in metrics.per_category],
+        slices={
+            kind: {name: {**found, "AP": None, "AR": None} for name, found in slices.items()}
+            for kind, slices in metrics.slices.items()
+        },
+        splits={},
+    )
 
 
 class Cells:
@@ -117,7 +138,7 @@ class Cells:
         """A number of each category with truth by itself ``(rows,)``; it means nothing where it is not defined."""
         if number not in self._by_row:
             cells = self.cells(number)
-            self._by_row[number] = cells.reshape(-1, cells.shape[-1]).mean(0)
+            self._by_row[number] = cells.reshape(math.prod(cells.shape[:-1]), cells.shape[-1]).mean(0)
         return self._by_row[number]
 
     def mean(self, number: Number, positions: Ints | None) -> float | None:
@@ -133,19 +154,22 @@ class Cells:
 
 
 def positions_of(chosen: Protocol, suffix: str, ids: tuple[int, ...], truths: Truths) -> Ints:
-    """Positions of a group's categories in the sorted category list."""
+    """Positions of a group's categories in the sorted category list.
+
+    Raises `OfficialAbortError` where the official tool finds none, or positions behind the end of the list.
+    """
     if not chosen.quirks.groups_by_position:
         return np.searchsorted(truths.category_ids, np.array(ids, np.int64))
     n, name = len(truths.category_ids), GROUP_NAMES[suffix]
-    mend = f"use --protocol {chosen.name}-corrected, which looks groups up by id"
+    mend = f"the corrected numbers (--protocol {chosen.name}-corrected) look groups up by id"
     if not ids:
-        raise UserError(
+        raise OfficialAbortError(
             truths.annotations.path,
             f"no category is {name}; the official {chosen.name} tool aborts before its numbers",
             mend,
         )
     if max(ids) > n:
-        raise UserError(
+        raise OfficialAbortError(
             truths.annotations.path,
             f"category {max(ids)} is {name} but there are {n} categories; the official {chosen.name} tool reads"
             " groups at position id - 1 and aborts",

@@ -76,7 +76,7 @@ class Truths:
     """The annotated tracks by (video, category): where each pair's lie, and their areas."""
 
     def __init__(self, annotations: Annotations) -> None:
-        truth = annotations.truth
+        truth = annotations.scored_truth
         if truth is None:
             raise UserError(annotations.path, "has no annotations", "score on a split whose truth is public")
         self.annotations, self.truth, self.masks = annotations, truth, truth.masks
@@ -100,9 +100,14 @@ class Truths:
 
     def pair_of(self, video: Ints, category: Ints) -> Ints:
         """Index of the pair in ``keys``, or -1 where the video has no truth of the category."""
-        key = video * len(self.category_ids) + category
-        at = np.minimum(np.searchsorted(self.keys, key), len(self.keys) - 1)
-        return np.where(self.keys[at] == key, at, -1)
+        at, known = positions(self.keys, video * len(self.category_ids) + category)
+        return np.where(known, at, -1)
+
+
+def positions(ids: Ints, wanted: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+    """Where ``wanted (n,)`` stand in the ascending ``ids``, and whether they do; a position means nothing otherwise."""
+    at = np.minimum(np.searchsorted(ids, wanted), max(len(ids) - 1, 0))
+    return at, (ids[at] == wanted) if len(ids) else np.zeros(len(wanted), np.bool_)
 
 
 def _all_areas(masks: MaskTable) -> Ints:
@@ -158,7 +163,7 @@ def overlap(truths: Truths, batch: TrackBatch, rules: Sequence[MaskRules], floor
     else:
         _track_areas(owners, batch.video, truths.sizes, masks.track, masks.frame_mask, masks.height, masks.width,
                      area, variants, area_sum, area_frames, wrong)  # fmt: skip
-    counts = np.where(pair >= 0, np.diff(truths.first)[pair], 0)
+    counts = np.append(np.diff(truths.first), 0)[pair]  # pair -1, no truth, finds the 0 at the end
     offset = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     intersection = np.zeros(offset[-1], np.int64)
     union = np.zeros((len(rules), int(offset[-1])), np.int64)
@@ -171,13 +176,20 @@ def overlap(truths: Truths, batch: TrackBatch, rules: Sequence[MaskRules], floor
                     offset, intersection, union)  # fmt: skip
 
 
-def concatenate(parts: Sequence[Overlaps]) -> Overlaps:
-    """Join the overlaps of several batches, in order."""
+def concatenate(parts: Sequence[Overlaps], rules: int = 1) -> Overlaps:
+    """Join the overlaps of several batches, in order; without any there are no tracks, under so many ``rules``."""
+    parts = parts or [_no_overlaps(rules)]
     joined: dict[str, Any] = {f.name: np.concatenate([getattr(p, f.name) for p in parts], -1) for f in fields(Overlaps)}
     starts = np.cumsum([0] + [int(p.offset[-1]) for p in parts])
     offsets = [p.offset[:-1] + start for p, start in zip(parts, starts, strict=False)]
     joined["offset"] = np.concatenate([*offsets, starts[-1:]])
     return Overlaps(**joined)
+
+
+def _no_overlaps(rules: int) -> Overlaps:
+    """No track at all."""
+    none, by_rule = np.empty(0, np.int64), np.empty((rules, 0), np.int64)
+    return Overlaps(none, none, np.empty(0), none, none, none, by_rule, by_rule, np.zeros(1, np.int64), none, by_rule)
 
 
 @numba.njit(cache=True, nogil=True)

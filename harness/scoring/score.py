@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from harness.errors import UserError
+from harness.errors import OfficialAbortError, UserError
 from harness.formats.youtube_vis import AnnotationRecord, Annotations
 from harness.rle import Ints
 from harness.scoring.average_precision import Curves, Selection, evaluate, lengths_of, select_truths
 from harness.scoring.match_table import MatchTable, match_table
-from harness.scoring.metrics import Metrics, summarise
+from harness.scoring.metrics import Metrics, summarise, without_numbers
 from harness.scoring.overlap import Floats, MaskRules, Overlaps, Truths, concatenate, overlap
 from harness.scoring.protocols import LENGTHS, Protocol, named
 from harness.warnings import Warnings
@@ -35,11 +35,20 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 
+class Batch(NamedTuple):
+    """Some of the predictions: ``records`` were read, and those of categories that the annotations have are tracks."""
+
+    overlaps: Overlaps
+    warnings: Warnings
+    records: int
+
+
 @dataclass(frozen=True)
 class Score:
     """The numbers of one set of predictions: the official ones, the corrected ones beside them, and what was odd.
 
-    ``matches`` is what the official numbers rest on, to weigh videos anew.
+    ``matches`` is what the official numbers rest on, to weigh videos anew. ``aborts`` says why the official tool gives
+    no numbers: then all of ``metrics`` are ``None``; and there are no matches where it aborts because of the groups.
     """
 
     protocol: Protocol
@@ -47,7 +56,8 @@ class Score:
     corrected: Metrics
     warnings: list[dict[str, Any]]
     counts: dict[str, int]
-    matches: MatchTable
+    matches: MatchTable | None
+    aborts: str = ""
 
     @property
     def per_category(self) -> list[dict[str, Any]]:
@@ -76,16 +86,17 @@ def score_results(
     videos: Iterable[int] | None = None,
 ) -> Score:
     """Score a results file; see `score_store` for ``strict`` and ``videos``."""
-    from harness.formats.results import read_batch, read_blocks
+    from harness.formats.results import Block, read_batch, read_blocks
 
     warnings = Warnings(strict)
     truths = Truths(annotations if videos is None else annotations.restrict(videos))
 
-    def batches(rules: tuple[MaskRules, ...]) -> Iterator[tuple[Overlaps, Warnings]]:
-        def work(block: Any) -> tuple[Overlaps, Warnings]:
+    def batches(rules: tuple[MaskRules, ...]) -> Iterator[Batch]:
+        def work(block: Block) -> Batch:
             found = Warnings(strict)
             batch = read_batch(block, truths, str(predictions), found)
-            return overlap(truths, batch, rules, LOWEST_THRESHOLD, str(predictions)), found
+            overlaps = overlap(truths, batch, rules, LOWEST_THRESHOLD, str(predictions))
+            return Batch(overlaps, found, len(block.spans))
 
         return in_parallel(work, read_blocks(Path(predictions)))
 
@@ -102,19 +113,21 @@ def score_store(
     """Score a prediction store (or its `Shards`, whose reading has begun before).
 
     ``strict`` makes every warning a `UserError`; ``videos`` restricts truth and predictions to these ids. Raises
-    `UserError` where the official tool aborts and for faulty input.
+    `UserError` for faulty input. Where the official tool aborts on what is no fault, a list without predictions or a
+    group that it cannot look up, its numbers are ``None`` with that reason; with ``strict`` that is a `UserError` too.
     """
-    from harness.scoring.from_store import Shards, read_shards
+    from harness.scoring.from_store import ShardGroup, Shards, read_shards
 
     shards = store if isinstance(store, Shards) else Shards(store)
     warnings = Warnings(strict)
     truths = Truths(annotations if videos is None else annotations.restrict(videos))
 
-    def batches(rules: tuple[MaskRules, ...]) -> Iterator[tuple[Overlaps, Warnings]]:
-        def work(group: Any) -> tuple[Overlaps, Warnings]:
+    def batches(rules: tuple[MaskRules, ...]) -> Iterator[Batch]:
+        def work(group: ShardGroup) -> Batch:
             found = Warnings(strict)
             batch = read_shards(group, truths, shards.folder, found)
-            return overlap(truths, batch, rules, LOWEST_THRESHOLD, str(shards.folder)), found
+            overlaps = overlap(truths, batch, rules, LOWEST_THRESHOLD, str(shards.folder))
+            return Batch(overlaps, found, len(batch.record))
 
         return in_parallel(work, shards)
 
@@ -137,7 +150,7 @@ def in_parallel(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
 def _score(
     chosen: Protocol,
     truths: Truths,
-    batches: Callable[[tuple[MaskRules, ...]], Iterator[tuple[Overlaps, Warnings]]],
+    batches: Callable[[tuple[MaskRules, ...]], Iterator[Batch]],
     warnings: Warnings,
     name: str,
 ) -> Score:
@@ -146,16 +159,21 @@ def _score(
     rules = tuple(MaskRules(p.quirks.shorter_list_wins, p.quirks.wrong_size_vanishes) for p in pair)
     refuse_missing_fields(truths, chosen)
     groups = chosen.groups(truths.annotations.categories)
-    overlaps = _joined(batches(rules), warnings)
-    if overlaps is None:
-        raise UserError(name, "holds no predictions", f"the official {chosen.name} tool aborts on it too")
+    overlaps, records = _joined(batches(rules), len(rules), warnings)
     _warn_of_sizes(overlaps, name, warnings)
     _warn_of_ids(truths, warnings)
-    metrics, matches = _official(chosen, truths, overlaps, groups)
-    repaired = metrics
-    if corrected is not chosen:
-        curves = curves_of(corrected, truths, overlaps, 1, by_length=False)
-        repaired = summarise(corrected, truths, curves, overlaps, groups)
+    aborts, matches = "", None
+    if not records and corrected is not chosen:
+        aborts = f"there are no predictions; the official {chosen.name} tool aborts on an empty list"
+    try:
+        metrics, matches = _official(chosen, truths, overlaps, groups)
+    except OfficialAbortError as error:
+        aborts = aborts or f"{error.what}; {error.mend}"
+    if aborts and warnings.strict:
+        raise OfficialAbortError(name, aborts)
+    repaired = metrics if corrected is chosen else _repaired(corrected, truths, overlaps, groups)
+    if aborts:
+        metrics = without_numbers(repaired, aborts)
     absent = ~truths.owned[overlaps.category]
     counts = {
         "tracks": len(overlaps.score),
@@ -165,17 +183,18 @@ def _score(
         "categories": len(truths.category_ids),
         "categories_with_truth": int(truths.owned.sum()),
     }
-    return Score(chosen, metrics, repaired, warnings.record(), counts, matches)
+    return Score(chosen, metrics, repaired, warnings.record(), counts, matches, aborts)
 
 
-def _joined(batches: Iterable[tuple[Overlaps, Warnings]], warnings: Warnings) -> Overlaps | None:
-    """The overlaps of all batches, ``None`` without any track; what was odd in each is added to ``warnings``."""
-    parts = []
-    for part, found in batches:
-        parts.append(part)
-        for kind, (count, first) in found.found.items():
+def _joined(batches: Iterable[Batch], rules: int, warnings: Warnings) -> tuple[Overlaps, int]:
+    """The overlaps of all batches, and how many records they had; what was odd is added to ``warnings``."""
+    parts, records = [], 0
+    for batch in batches:
+        parts.append(batch.overlaps)
+        records += batch.records
+        for kind, (count, first) in batch.warnings.found.items():
             warnings.add(kind, first, count)
-    return concatenate(parts) if sum(len(part.score) for part in parts) else None
+    return concatenate(parts, rules), records
 
 
 def _official(
@@ -184,6 +203,12 @@ def _official(
     """The numbers of the protocol and what they rest on; its curves, tens of megabytes, are not kept."""
     curves = curves_of(chosen, truths, overlaps, 0)
     return summarise(chosen, truths, curves, overlaps, groups), match_table(chosen, truths, curves, groups)
+
+
+def _repaired(corrected: Protocol, truths: Truths, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]) -> Metrics:
+    """The numbers of the corrected protocol."""
+    curves = curves_of(corrected, truths, overlaps, 1, by_length=False)
+    return summarise(corrected, truths, curves, overlaps, groups)
 
 
 def curves_of(

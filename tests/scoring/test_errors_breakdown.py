@@ -207,9 +207,17 @@ def test_only_the_videos_asked_for_count(tmp_path: Path) -> None:
     assert found.verdicts.of_video(1) == {}
 
 
-def test_a_store_without_tracks_is_refused(tmp_path: Path) -> None:
+def test_without_tracks_everything_is_missed(tmp_path: Path) -> None:
+    found = analysed(tmp_path, [])
+    assert (found.errors.ap50, found.errors.truths, found.errors.found, found.errors.tracks) == (0, 2, 0, 0)
+    assert {kind.kind: kind.count for kind in found.errors.kinds.values() if kind.count} == {MISSED: 2}
+    assert [one.truths for one in found.slices["area"].slices] == [2, 0, 0]
+    assert found.calibration["all"].error is None
+
+
+def test_a_store_without_shards_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no predictions"):
-        analysed(tmp_path, [])
+        analyse("lvvis", annotated(TRUTH, 1, FRAMES), PredictionStore(tmp_path / "nothing"))
 
 
 DIALS = {
