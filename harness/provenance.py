@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -37,14 +38,16 @@ def environment(inputs: dict[str, str] | None = None) -> dict[str, Any]:
         "git_commit": commit,
         "git_changed": is_changed,
         "working_directory_commit": git_commit(Path.cwd())[0],
-        "packages": packages(),
+        "packages": dict(packages()),
         "inputs": dict(inputs or {}),
     }
 
 
+@cache  # reading the metadata of some 200 distributions takes half a second
 def packages() -> dict[str, str]:
     """Versions of all installed distributions by name: what it takes to make the environment again."""
-    found = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
+    metadata = [d.metadata for d in distributions()]
+    found = {one["Name"]: one["Version"] for one in metadata if one["Name"]}
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 

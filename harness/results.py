@@ -15,6 +15,7 @@ from harness.errors import UnreadableFileError, UserError
 from harness.locations import Location
 from harness.scoring.match_table import FILE as MATCHES
 from harness.scoring.match_table import MatchTable, write_table
+from harness.scoring.metrics import undefined_note
 from harness.scoring.protocols import named
 from harness.scoring.score import score_store
 from harness.store import PredictionStore
@@ -30,14 +31,14 @@ METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "A
 class Scored:
     """``values`` are the keys of ``metrics.json`` that scoring fills; ``refusal`` says why there are no numbers.
 
-    ``aborts`` says why there are no official ones, where that is no fault of anybody: the official tool aborts.
+    ``note`` says why there is no official AP where nothing is at fault: nothing annotated, or nothing found.
     ``matches`` is what the numbers rest on, ``None`` where there are none.
     """
 
     values: dict[str, Any]
     per_category: list[dict[str, Any]] = field(default_factory=list)
     refusal: str = ""
-    aborts: str = ""
+    note: str = ""
     matches: MatchTable | None = None
 
 
@@ -64,8 +65,8 @@ def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int]
         return Scored(_undefined(dataset.protocol, str(error)), refusal=f"not scored: {error}")
     for warning in score.warnings:
         log.warning("%s: %s, first: %s", warning["kind"], warning["count"], warning["first"])
-    aborts = f"no official numbers: {score.aborts}" if score.aborts else ""
-    return Scored(score.record(), score.per_category, aborts=aborts, matches=score.matches)
+    note = undefined_note(score.metrics.values, score.metrics.undefined)
+    return Scored(score.record(), score.per_category, note=note, matches=score.matches)
 
 
 def _undefined(protocol: str, reason: str) -> dict[str, Any]:

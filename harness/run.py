@@ -383,7 +383,7 @@ def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool, ren
     head |= {key: run.content[key] for key in ("config", "precision", "seed")}
     scored = score_predictions(run.dataset, run.store, done, complete and run.limit is None, strict)
     record = {**head, **scored.values, "videos": videos}
-    notes = [_renewed(renewed, len(run.videos)), _incomplete(videos), scored.refusal or scored.aborts]
+    notes = [_renewed(renewed, len(run.videos)), _incomplete(videos), scored.refusal or scored.note]
     messages = [*notes, _submission(run, complete)]
     write_results(run.folder, record, scored)
     tracker.log_result(run.folder, record, scored.per_category)

@@ -62,7 +62,8 @@ class Difference:
     """A run minus the reference: value with 95 % percentile interval and two-sided p-value in ``(0, 1]``.
 
     ``detectable`` is the smallest true difference that videos like these would show significantly (p < 0.05) in four
-    of five cases.
+    of five cases. ``videos`` hold the truth that the metric is over; ``smallest_p`` is the least that the p-value can
+    be with so few videos and so many resamples.
     """
 
     value: float | None
@@ -71,6 +72,8 @@ class Difference:
     standard_error: float | None
     p_value: float | None
     detectable: float | None
+    videos: int
+    smallest_p: float | None
 
     @property
     def is_significant(self) -> bool:
@@ -251,7 +254,7 @@ def _pair(first: RunFiles, reference: _Sample, other: RunFiles, run: _Sample) ->
         videos[GAP] = min(videos["APb"], videos["APn"])
     metrics = {}
     for key, count in videos.items():
-        values = run.series[key] - reference.series[key]
+        values = bootstrap.without_rounding(run.series[key] - reference.series[key])
         resampled = run.resampled(values)
         estimate = bootstrap.estimate(resampled)
         metrics[key] = Difference(
@@ -259,9 +262,11 @@ def _pair(first: RunFiles, reference: _Sample, other: RunFiles, run: _Sample) ->
             *estimate,
             bootstrap.p_value(resampled, count),
             bootstrap.detectable(estimate.standard_error),
+            count,
+            bootstrap.smallest_p(count, int((~np.isnan(resampled)).sum())),
         )
-    ap = run.series["AP"] - reference.series["AP"]
-    influence = ap[0] - run.left_out(ap)
+    ap = bootstrap.without_rounding(run.series["AP"] - reference.series["AP"])
+    influence = bootstrap.without_rounding(ap[0] - run.left_out(ap))
     influences = [VideoInfluence(int(i), _number(v)) for i, v in zip(table.video_ids, influence, strict=True)]
     return Pair(
         first.label,
@@ -284,23 +289,24 @@ def _categories(reference: _Sample, run: _Sample) -> list[CategoryDifference]:
     made = []
     for row in rows.tolist():
         before, after = reference.ap[:, row], run.ap[:, row]
-        value = float(after[0] - before[0])
+        apart = bootstrap.without_rounding(after - before)
+        value, count = float(apart[0]), int(videos[row])
         estimate = bootstrap.NOTHING
-        if videos[row] >= bootstrap.FEWEST_VIDEOS:
+        if count >= bootstrap.FEWEST_VIDEOS:
             drawn = slice(1 + len(table.video_ids), None)
-            resampled = (after - before)[drawn][run.defined[drawn, row]]
+            resampled = apart[drawn][run.defined[drawn, row]]
             estimate = bootstrap.estimate(resampled)
-        p = bootstrap.t_test(value, estimate.standard_error, int(videos[row]))
-        made.append(
-            (row, before[0], after[0], Difference(value, *estimate, p, bootstrap.detectable(estimate.standard_error)))
-        )
+        p = bootstrap.t_test(value, estimate.standard_error, count)
+        lowest = None if p is None else 2.0 ** (1 - count)
+        difference = Difference(value, *estimate, p, bootstrap.detectable(estimate.standard_error), count, lowest)
+        made.append((row, before[0], after[0], difference))
     corrected = bootstrap.correct_for_many([difference.p_value for *_, difference in made])
     return [
         CategoryDifference(
             int(table.category_ids[row]),
             table.category_names[row],
             tuple(groups.get(row, ())),
-            int(videos[row]),
+            difference.videos,
             float(before),
             float(after),
             difference,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from harness.reports.comparison import CategoryDifference, Comparison, Interval, Measured, Pair
+from harness.reports.comparison import GAP, CategoryDifference, Comparison, Interval, Measured, Pair
 from harness.reports.layouts import Column, Format, Sheet, written
 from harness.reports.records import FOUND_NOTHING
 from harness.reports.styles import STYLES, UNDEFINED, plain
@@ -93,8 +93,23 @@ def _differences(comparison: Comparison, pair: Pair) -> Sheet:
         f"{_MARK} p < 0.05, paired bootstrap over videos; not corrected for the number of metrics and runs",
         "Detectable: smallest true difference that videos like these would show in four of five cases",
         *([f"groups of categories: {', '.join(groups)}"] if groups else []),
+        *_floors(comparison, pair),
     ]
     return Sheet([Column(name, bool(place)) for place, name in enumerate(columns)], lines, notes)
+
+
+def _floors(comparison: Comparison, pair: Pair) -> list[str]:
+    """Of each group whose few videos, not the resamples, are what bounds its p-values from below."""
+    notes = []
+    for key in ("AP", *(f"AP{suffix}" for suffix in GROUP_NAMES), GAP):
+        found = pair.metrics.get(key)
+        if found is None or found.smallest_p is None or found.smallest_p <= 2 / (1 + comparison.resamples):
+            continue
+        told = f"p is at least {found.smallest_p:.3f}"
+        if found.smallest_p >= 1 - LEVEL:
+            told += ", so that nothing can be significant"
+        notes.append(f"{key}: only {found.videos} videos hold its truth: {told}")
+    return notes
 
 
 def _categories(pair: Pair) -> Sheet:

@@ -57,6 +57,7 @@ class RunRecord(Struct, frozen=True):
     precision: str | None = None
     seed: int | None = None
     counts: dict[str, int] = {}
+    undefined: dict[str, dict[str, str]] = {}
 
 
 class RunContent(Struct, frozen=True):
@@ -95,8 +96,9 @@ def read_content(folder: Location) -> RunContent:
 
 
 def found_nothing(record: Mapping[str, Any]) -> bool:
-    """Whether a run was scored without a single track."""
-    return bool(record.get("counts", {}).get("tracks") == 0)
+    """Whether a run was scored without a single track, though there was something to find."""
+    counts = record.get("counts", {})
+    return bool(counts.get("tracks") == 0 and counts.get("truths"))
 
 
 FOUND_NOTHING = "found nothing: official tools abort on an empty list and give no number; it is compared as 0"

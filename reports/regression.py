@@ -245,10 +245,8 @@ def summary(changes: Sequence[Change], both_ways: bool = False) -> str:
     if failures(changes, both_ways):
         moves = {FELL: counts[FELL], ROSE: counts[ROSE] if both_ways else 0}
         told = " and ".join(f"{count} {verdict}" for verdict, count in moves.items() if count)
-        to_zero = (
-            "AP fell to 0; " if any(c.metric == "AP" and c.verdict == FELL and c.after == 0 for c in changes) else ""
-        )
-        return f"FAILED: {to_zero}of {len(changes)} metrics {told} beyond their tolerance"
+        is_zero = any(c.metric == "AP" and c.verdict == FELL and c.after == 0 for c in changes)
+        return f"FAILED: {'AP fell to 0; ' if is_zero else ''}of {len(changes)} metrics {told} beyond their tolerance"
     rose = f", {counts[ROSE]} rose beyond it: consider --update" if counts[ROSE] else ""
     verb = "moved" if both_ways else "fell"
     return f"passed: no metric of {len(changes)} {verb} beyond its tolerance{rose}"

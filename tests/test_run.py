@@ -199,7 +199,7 @@ def test_a_model_that_finds_nothing_has_no_official_numbers_and_zero_corrected_o
     record = read(run, "metrics.json")
     assert (outcome.exit_code, record["complete"]) == (0, True)
     reason = "there are no predictions; the official lvvis tool aborts on an empty list"
-    assert outcome.messages == (f"{run.folder}: no official numbers: {reason}",)
+    assert outcome.messages == (f"{run.folder}: there are no official numbers: {reason}",)
     assert set(record["metrics"].values()) == {None}
     assert set(record["undefined"]["metrics"].values()) == {reason}
     assert (record["corrected"]["AP"], record["corrected"]["APb"], record["corrected"]["APn"]) == (0, 0, None)

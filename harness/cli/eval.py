@@ -129,6 +129,8 @@ def _show(record: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from harness.scoring.metrics import undefined_note
+
     console = Console()
     name = record["protocol"]["name"]
     table = Table(title=f"{name} (version {record['protocol']['version']}), percent")
@@ -142,7 +144,9 @@ def _show(record: dict[str, Any]) -> None:
         cells = [record[tool].get(key) for tool in tools]
         table.add_row(key, *("–" if c is None else f"{100 * c:.2f}" for c in cells))
     console.print(table)
-    for reason in dict.fromkeys(record["undefined"]["metrics"].values()):
-        print(f"undefined: {reason}", file=sys.stderr)
+    reasons = record["undefined"]["metrics"]
+    note = undefined_note(record["metrics"], reasons)  # without AP, why the others are undefined is no news
+    for line in [note] if note else [f"undefined: {reason}" for reason in dict.fromkeys(reasons.values())]:
+        print(line, file=sys.stderr)
     for warning in record["warnings"]:
         print(f"warning: {warning['kind']}: {warning['count']}, first: {warning['first']}", file=sys.stderr)

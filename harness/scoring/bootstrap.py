@@ -32,6 +32,8 @@ LEVEL = 0.95
 """Coverage of intervals; differences with a p-value below its complement are called significant."""
 POWER = 0.8
 """Probability with which a detectable difference would be found."""
+ROUNDING = 1e-12
+"""Differences of metrics up to this are rounding: means of the same cells in another order differ by about 1e-16."""
 FEWEST_VIDEOS = 6
 """A category has an interval and a test if so many videos hold its truth: with fewer no test by signs reaches 0.05."""
 
@@ -194,29 +196,47 @@ def centred(value: float, replicates: Floats, lowest: float = 0.0) -> Estimate:
     return Estimate(max(lowest, min(value, found.low + shift)), min(1.0, max(value, found.high + shift)), found[2])
 
 
+def without_rounding(differences: Floats) -> Floats:
+    """Differences of numbers, with 0 for those that are mere `ROUNDING`; nan stays."""
+    return np.where(np.abs(differences) <= ROUNDING, 0.0, differences)
+
+
 def p_value(replicates: Floats, videos: int) -> float | None:
     """Two-sided p-value of a difference from its replicates: how far the percentile interval must widen to reach 0.
 
-    Twice the smaller share of replicates on either side of 0, each count increased by one; never below what a sign
-    test on ``videos`` videos can give, 2 ** (1 - videos).
+    Twice the smaller share of replicates on either side of 0, each count increased by one; what is 0 but for rounding
+    counts on both sides. Never below `smallest_p`.
     """
-    known = replicates[~np.isnan(replicates)]
-    if len(known) < 2 or videos < 1:
+    known = without_rounding(replicates[~np.isnan(replicates)])
+    lowest = smallest_p(videos, len(known))
+    if lowest is None:
         return None
     fewer = min(int((known <= 0).sum()), int((known >= 0).sum()))
-    return min(1.0, max(2 * (fewer + 1) / (len(known) + 1), 2.0 ** (1 - videos)))
+    return min(1.0, max(2 * (fewer + 1) / (len(known) + 1), lowest))
+
+
+def smallest_p(videos: int, resamples: int) -> float | None:
+    """The least that `p_value` can give: 2 / (1 + resamples), or 2 ** (1 - videos) as a test by signs, if that is more.
+
+    ``None`` where nothing can be tested: without videos, or with fewer than two resamples.
+    """
+    if resamples < 2 or videos < 1:
+        return None
+    return min(1.0, max(2 / (resamples + 1), 2.0 ** (1 - videos)))
 
 
 def t_test(difference: float, standard_error: float | None, videos: int) -> float | None:
     """Two-sided p-value of Student's t with ``videos - 1`` degrees of freedom, for categories.
 
     The bootstrap's standard error is widened by the square root of n / (n - 1), and the p-value is never below
-    2 ** (1 - n). ``None`` for fewer videos than `FEWEST_VIDEOS`.
+    2 ** (1 - n). ``None`` for fewer videos than `FEWEST_VIDEOS`. What is `ROUNDING` is 0.
     """
     if videos < FEWEST_VIDEOS or standard_error is None:
         return None
-    if standard_error == 0:
-        return 1.0 if difference == 0 else 2.0 ** (1 - videos)
+    if abs(difference) <= ROUNDING:
+        return 1.0
+    if standard_error <= ROUNDING:
+        return 2.0 ** (1 - videos)
     t = abs(difference) / (standard_error * np.sqrt(videos / (videos - 1)))
     return min(1.0, max(2 * float(stdtr(videos - 1, -t)), 2.0 ** (1 - videos)))
 

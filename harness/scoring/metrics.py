@@ -6,12 +6,13 @@ Values are fractions; a number without truth under it is ``None`` with a reason,
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.errors import OfficialAbortError
+from harness.errors import OfficialAbortError, UserError
 from harness.formats.youtube_vis import CategoryRecord
 from harness.rle import Ints
 from harness.scoring.average_precision import CAPS, Curves
@@ -67,13 +68,13 @@ def summarise(
 ) -> Metrics:
     """Average the cells of ``curves`` into `Metrics`.
 
-    Raises `OfficialAbortError` where the official tool's summary aborts.
+    Raises `UserError` where the official tool's summary aborts, see `positions_of`.
     """
     cells = Cells(chosen, truths, curves, overlaps)
     numbers = NUMBERS + (OCCLUSION_NUMBERS if any(r.quantity == "occlusion" for r in chosen.ranges) else ())
     values: dict[str, float | None] = {}
     undefined: dict[str, str] = {}
-    empty = "" if truths.truth.records else ": the truth has no annotations"
+    empty = "" if truths.truth.records else ": the videos have no annotations"
     members: dict[str, Ints | None] = {"": None}
     members |= {s: positions_of(chosen, s, ids, truths) for s, ids in groups.items()}
     for suffix, positions in members.items():
@@ -104,6 +105,14 @@ def without_numbers(metrics: Metrics, reason: str) -> Metrics:
         },
         splits={},
     )
+
+
+def undefined_note(values: Mapping[str, float | None], undefined: Mapping[str, str]) -> str:
+    """Why there is no AP, in a sentence for people; empty where there is one."""
+    if "AP" not in undefined:
+        return ""
+    are_all = all(value is None for value in values.values())
+    return f"{'there are no official numbers' if are_all else 'AP is undefined'}: {undefined['AP']}"
 
 
 class Cells:
@@ -156,24 +165,24 @@ class Cells:
 def positions_of(chosen: Protocol, suffix: str, ids: tuple[int, ...], truths: Truths) -> Ints:
     """Positions of a group's categories in the sorted category list.
 
-    Raises `OfficialAbortError` where the official tool finds none, or positions behind the end of the list.
+    Raises `OfficialAbortError` where the official tool aborts because the group is empty, and another `UserError` where
+    it does because the ids do not fit the positions.
     """
     if not chosen.quirks.groups_by_position:
         return np.searchsorted(truths.category_ids, np.array(ids, np.int64))
     n, name = len(truths.category_ids), GROUP_NAMES[suffix]
-    mend = f"the corrected numbers (--protocol {chosen.name}-corrected) look groups up by id"
     if not ids:
         raise OfficialAbortError(
             truths.annotations.path,
             f"no category is {name}; the official {chosen.name} tool aborts before its numbers",
-            mend,
+            f"the corrected ones (--protocol {chosen.name}-corrected) need none",
         )
     if max(ids) > n:
-        raise OfficialAbortError(
+        raise UserError(
             truths.annotations.path,
             f"category {max(ids)} is {name} but there are {n} categories; the official {chosen.name} tool reads"
             " groups at position id - 1 and aborts",
-            mend,
+            f"use --protocol {chosen.name}-corrected, which looks groups up by id",
         )
     return np.array(ids, np.int64) - 1  # id 0 reads the last category, as officially
 

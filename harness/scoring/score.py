@@ -114,7 +114,7 @@ def score_store(
 
     ``strict`` makes every warning a `UserError`; ``videos`` restricts truth and predictions to these ids. Raises
     `UserError` for faulty input. Where the official tool aborts on what is no fault, a list without predictions or a
-    group that it cannot look up, its numbers are ``None`` with that reason; with ``strict`` that is a `UserError` too.
+    group without categories, its numbers are ``None`` with that reason; with ``strict`` that is a `UserError` too.
     """
     from harness.scoring.from_store import ShardGroup, Shards, read_shards
 
@@ -163,7 +163,7 @@ def _score(
     _warn_of_sizes(overlaps, name, warnings)
     _warn_of_ids(truths, warnings)
     aborts, matches = "", None
-    if not records and corrected is not chosen:
+    if not records and truths.truth.records and corrected is not chosen:  # without truth nothing has a number anyway
         aborts = f"there are no predictions; the official {chosen.name} tool aborts on an empty list"
     try:
         metrics, matches = _official(chosen, truths, overlaps, groups)

@@ -11,7 +11,7 @@ from typing import Any
 import latex
 import pytest
 import typer
-from compared_runs import ODD, Runs
+from compared_runs import ODD, Runs, run_oracle
 from typer.testing import CliRunner, Result
 
 from harness.cli.compare import compare
@@ -44,6 +44,37 @@ def test_terminal(compared: Runs) -> None:
     assert ODD in result.stdout
 
 
+def test_a_group_in_few_videos_says_what_its_p_can_be(compared: Runs, tmp_path: Path) -> None:
+    truth = json.loads(compared.annotations.read_text())
+    novel = {category["id"] for category in truth["categories"] if category["partition"] > 1}
+    truth["annotations"] = [a for a in truth["annotations"] if a["category_id"] not in novel or a["video_id"] < 4]
+    annotations = tmp_path / "few.json"
+    annotations.write_text(json.dumps(truth))
+    folders = [run_oracle(tmp_path, annotations, erode_px=erode_px) for erode_px in (0, 1)]
+    found = json.loads(run(*folders, "--json").stdout)["pairs"][0]["metrics"]["APn"]
+    assert 1 <= found["videos"] <= 3
+    assert found["smallest_p"] == 2.0 ** (1 - found["videos"])
+    assert found["p_value"] >= found["smallest_p"]
+    told = f"APn: only {found['videos']} videos hold its truth: p is at least {found['smallest_p']:.3f}"
+    text = run(*folders).stdout
+    assert f"{told}, so that nothing can be significant" in text
+    assert "AP: only" not in text
+
+
+def test_a_run_that_found_nothing_is_compared_as_0(compared: Runs, tmp_path: Path) -> None:
+    copy = compared.copy(tmp_path)
+    nothing = run_oracle(copy.annotations.parent, copy.annotations, drop_tracks=1)
+    text = run(copy.good, nothing).stdout
+    assert "found nothing: official tools abort on an empty list and give no number; it is compared as 0" in text
+    found = json.loads(run(copy.good, nothing, "--json").stdout)
+    assert [one["metrics"]["AP"]["value"] for one in found["runs"]] == [pytest.approx(1), 0]
+    assert [one["found_nothing"] for one in found["runs"]] == [False, True]
+    assert found["pairs"][0]["metrics"]["AP"]["value"] == pytest.approx(-1)
+    (nothing / "matches.msgpack").unlink()
+    assert "name the annotation file with --annotations" in error_of(copy.good, nothing)
+    assert run(copy.good, nothing, "--annotations", copy.annotations).stdout == text
+
+
 def test_one_run_has_intervals(compared: Runs) -> None:
     result = run(compared.noisy)
     assert "[" in result.stdout.splitlines()[2]
@@ -54,7 +85,7 @@ def test_json_is_one_object_with_everything(compared: Runs) -> None:
     made = json.loads(run(compared.noisy, compared.good, "--json").stdout)
     assert made == json.loads(run(compared.noisy, compared.good, "--format", "json").stdout)
     assert set(made["pairs"][0]["metrics"]["AP"]) == {
-        "value", "low", "high", "standard_error", "p_value", "detectable"
+        "value", "low", "high", "standard_error", "p_value", "detectable", "videos", "smallest_p"
     }  # fmt: skip
     assert set(made["runs"][0]["metrics"]) == {
         "APb-APn",

@@ -100,6 +100,60 @@ def test_odd_input_scores_with_a_warning_and_strict_refuses(files: tuple[Path, P
     assert harness(*arguments, "--strict").returncode == 2
 
 
+NOTHING_FOUND = "there are no predictions; the official lvvis tool aborts on an empty list"
+NOTHING_ANNOTATED = "no annotated track: the videos have no annotations"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "changes", "predictions", "official", "corrected", "reason"),
+    [
+        ("lvvis", {}, [], None, 0, NOTHING_FOUND),
+        ("lvvis-corrected", {}, [], 0, 0, None),
+        ("lvvis", {"annotations": []}, None, None, None, NOTHING_ANNOTATED),
+        ("lvvis", {"annotations": []}, [], None, None, NOTHING_ANNOTATED),
+        ("ytvis", {"annotations": ...}, None, None, None, NOTHING_ANNOTATED),
+        ("ytvis", {"categories": [{"id": 1, "name": "cat"}]}, None, 0, None, None),
+        ("lvvis", {"categories": [{"id": 1, "name": "cat", "partition": 0}]}, None, None, None, "no category is novel"),
+    ],
+    ids=["nothing found", "corrected", "no annotations", "nothing at all", "no key", "no mask", "no group"],
+)
+def test_nothing_is_a_normal_case(
+    tmp_path: Path, protocol: str, changes: Any, predictions: Any, official: Any, corrected: Any, reason: str | None
+) -> None:
+    truth = document()
+    gt, results = tmp_path / "gt.json", tmp_path / "results.json"
+    results.write_text(json.dumps(perfect(truth) if predictions is None else predictions))
+    if "categories" in changes:  # and the only track has no mask
+        truth["annotations"] = truth["annotations"][:1]
+        truth["annotations"][0] |= {"segmentations": [None, None], "areas": [None, None]}
+    gt.write_text(json.dumps({key: value for key, value in (truth | changes).items() if value is not ...}))
+    files = ("--protocol", protocol, "--annotations", gt, "--predictions", results)
+    done = harness("eval", *files, "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert (record["metrics"]["AP"], record["corrected"]["AP"]) == (official, corrected)
+    assert record["undefined"]["metrics"].get("AP", "") == "" if reason is None else reason in done.stdout
+    if reason is not None:
+        assert reason in harness("eval", *files).stderr
+
+
+def test_withheld_truth_is_refused(files: tuple[Path, Path]) -> None:
+    gt, results = files
+    gt.write_text(json.dumps(document() | {"annotations": None}))
+    done = harness("eval", "--protocol", "lvvis", "--annotations", gt, "--predictions", results)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "has no annotations" in done.stderr
+
+
+def test_predictions_of_foreign_categories_only_are_no_empty_list(files: tuple[Path, Path]) -> None:
+    gt, results = files
+    results.write_text(json.dumps([{**one, "category_id": 0} for one in perfect(document())]))
+    done = harness("eval", "--protocol", "lvvis", "--annotations", gt, "--predictions", results, "--json")
+    record = json.loads(done.stdout)
+    assert (record["metrics"]["AP"], record["corrected"]["AP"]) == (0, 0)
+    assert [warning["kind"] for warning in record["warnings"]] == ["category not in the annotations, track dropped"]
+
+
 def test_official_abort_names_the_corrected_protocol(golden: Path) -> None:
     folder = golden / "ids_gap_error"
     files = ("--annotations", folder / "gt.json", "--predictions", folder / "results.json", "--json")

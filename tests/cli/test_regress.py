@@ -77,6 +77,35 @@ def test_a_metric_that_fell_fails(tmp_path: Path, baseline: Path) -> None:
     assert gate(run, "--baseline", baseline, "--tolerance", "2", "--tolerance", "APn=0.1").exit_code == 1
 
 
+def test_a_model_that_finds_nothing_fell_to_0(tmp_path: Path) -> None:
+    """Official tools give it no number; the gate counts it as 0, and a baseline of it is 0 too."""
+    nothing = SmallModel(tracks=lambda video: [], version="2")
+    good, empty = (execute(make_small_run(tmp_path, **options)) for options in ({}, {"model": nothing}))
+    path = tmp_path / "gate.json"
+    gate(good.record["folder"], "--baseline", path, "--update")
+    result = gate(empty.record["folder"], "--baseline", path)
+    assert result.exit_code == 1
+    line = next(line for line in result.stdout.splitlines() if line.startswith("AP "))
+    assert line.split()[1:] == ["100.00", "0.00", "-100.00", "0.5", "▼", "fell", "to", "0"]
+    assert "counted as 0: there are no predictions; the official lvvis tool aborts on an empty list" in result.stdout
+    assert "FAILED: AP fell to 0; of " in result.stdout
+    record = json.loads(gate(empty.record["folder"], "--baseline", path, "--json").stdout)
+    assert (record["passed"], record["metrics"][0]["after"], record["metrics"][0]["verdict"]) == (False, 0, "fell")
+    assert gate(empty.record["folder"], "--baseline", path, "--update").exit_code == 0
+    assert gate(good.record["folder"], "--baseline", path).exit_code == 0
+
+
+def test_a_metric_that_is_undefined_now_says_why(tmp_path: Path, baseline: Path) -> None:
+    reasons = {"metrics": {"APn": "no annotated novel track"}, "corrected": {"APn": "no annotated novel track"}}
+    run = run_with(tmp_path, metrics={**METRICS, "APn": None}, undefined=reasons)
+    told = "APn, corrected.APn are undefined now, but defined in the baseline; APn: no annotated novel track"
+    assert told in error_of(run, "--baseline", baseline)
+    none = run_with(tmp_path / "none", metrics=dict.fromkeys(METRICS), undefined={"metrics": {"AP": "nothing there"}})
+    assert "AP, APn, AP50" in error_of(none, "--baseline", baseline)
+    assert "; AP: nothing there" in error_of(none, "--baseline", baseline)
+    assert "has no numbers: nothing there" in error_of(none, "--baseline", tmp_path / "new.json", "--update")
+
+
 def test_a_rise_passes_and_says_so(tmp_path: Path, baseline: Path) -> None:
     result = gate(run_with(tmp_path, metrics={**METRICS, "AP": 0.5}), "--baseline", baseline)
     assert result.exit_code == 0

@@ -12,7 +12,7 @@ from harness.reports.verdict import Verdict, p_value, verdict
 
 
 def difference(value: float, p: float | None) -> Difference:
-    return Difference(value, value - 0.02, value + 0.03, 0.01, p, 0.04)
+    return Difference(value, value - 0.02, value + 0.03, 0.01, p, 0.04, 54, 0.002)
 
 
 def category(name: str, value: float, q: float | None, share: float) -> CategoryDifference:

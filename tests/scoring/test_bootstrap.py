@@ -116,6 +116,38 @@ def test_p_values_by_hand() -> None:
     assert bootstrap.p_value(replicates, 0) is None
 
 
+def test_what_differs_by_rounding_only_does_not_differ() -> None:
+    """Both runs have the same AP in every resample, of categories in another order: their means differ by rounding."""
+    rng = np.random.default_rng(0)
+    videos, categories = 30, 7
+    video, category = (place.ravel() for place in np.meshgrid(np.arange(videos), np.arange(categories)))
+    hits = (1 << rng.integers(0, 11, (categories, videos))) - 1
+
+    def table(order: Any) -> Any:
+        found = hits[order].ravel()
+        return make_table(videos, categories, video, category,
+                          Tracks(video, category, np.full(len(video), 0.5), found, 1023 & ~found))  # fmt: skip
+
+    weights = np.concatenate([np.ones((1, videos), np.int32), bootstrap.draw(videos, 400, 0)])
+    runs = [bootstrap.replicate(table(order), weights).mean("AP") for order in (np.arange(7), rng.permutation(7))]
+    apart = runs[1] - runs[0]
+    assert 0 < np.abs(apart).max() < 1e-15
+    assert (bootstrap.without_rounding(apart) == 0).all()
+    assert bootstrap.p_value(apart, videos) == 1
+    assert bootstrap.p_value(np.full(400, -1e-17), videos) == 1
+    assert bootstrap.t_test(1e-17, 1e-18, videos) == 1
+    assert bootstrap.p_value(apart + 1e-9, videos) == bootstrap.smallest_p(videos, 401) == 2 / 402
+
+
+@pytest.mark.parametrize(
+    ("videos", "resamples", "smallest"),
+    [(54, 1000, 2 / 1001), (10, 1000, 2 / 1001), (9, 1000, 2**-8), (5, 1000, 2**-4), (1, 1000, 1), (0, 1000, None)],
+)
+def test_the_smallest_p_follows_the_videos_of_the_group(videos: int, resamples: int, smallest: float | None) -> None:
+    assert bootstrap.smallest_p(videos, resamples) == smallest
+    assert bootstrap.p_value(np.full(resamples, 0.1), videos) == smallest
+
+
 def test_t_test_of_a_category_by_hand() -> None:
     n, error = 10, 0.03
     t = 0.1 / (error * np.sqrt(n / (n - 1)))
