@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.errors import UserError, near
+from harness.errors import OfficialAbortError, UserError, near
 from harness.formats.burst import COMMON
 from harness.scoring.burst_comparison import ClassVideo, by_class, steps, video_pairs
 from harness.scoring.burst_tracks import (
@@ -22,7 +22,6 @@ from harness.scoring.burst_tracks import (
     Exemplars,
     Found,
     Images,
-    ToolAbortError,
     Truth,
     class_table,
     place,
@@ -124,7 +123,7 @@ def evaluate(
     _warn_of_missing(truths["all"], found, warnings)
     try:
         metrics = _numbers(task, truths, found, rules, warnings)
-    except ToolAbortError as error:
+    except OfficialAbortError as error:
         if strict:
             raise
         metrics = _aborted(task, error)
@@ -138,7 +137,7 @@ def evaluate(
     if task == "burst-exemplar-guided":
         try:
             trackeval = _numbers(task, truths, found, TRACKEVAL, Warnings())
-        except ToolAbortError as error:
+        except OfficialAbortError as error:
             trackeval = _aborted(task, error)
         undefined["trackeval"] = trackeval.undefined
     told = trackeval.values if trackeval is not None else None
@@ -154,10 +153,10 @@ class Numbers(NamedTuple):
 
 
 def _numbers(task: str, truths: dict[str, Truth], found: Found, rules: BurstRules, warnings: Warnings) -> Numbers:
-    """The numbers by ``rules``; raises `ToolAbortError` where the tool of these rules aborts."""
+    """The numbers by ``rules``; raises `OfficialAbortError` where the tool of these rules aborts."""
     by_name = task == "burst-exemplar-guided" and not rules.exemplar_ids_of_predictions
     if rules.aborts and found.unnamed is not None and not by_name:
-        raise ToolAbortError(found.unnamed, "has no category", "list it in track_category_ids")
+        raise OfficialAbortError(found.unnamed, "has no category", "list it in track_category_ids")
     if task == "burst-open-world":
         values, classes = _open_world(truths, found, rules, warnings)
     else:
@@ -166,7 +165,7 @@ def _numbers(task: str, truths: dict[str, Truth], found: Found, rules: BurstRule
     return Numbers(values, classes, undefined)
 
 
-def _aborted(task: str, error: ToolAbortError) -> Numbers:
+def _aborted(task: str, error: OfficialAbortError) -> Numbers:
     names = OPEN_WORLD_METRICS if task == "burst-open-world" else GUIDED_METRICS
     keys = [f"{name}_{group}" for group in GROUPS for name in names]
     return Numbers(dict.fromkeys(keys), {}, dict.fromkeys(keys, f"the tool aborts: {error}"))

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from harness.errors import UserError
+from harness.errors import OfficialAbortError, UserError
 from harness.formats.burst import Sequence, areas_of, frame_number, read
 from harness.warnings import Warnings
 
@@ -74,10 +74,6 @@ class Found(NamedTuple):
     split: str
     sequences: list[tuple[int, str, list[tuple[str, Item]]]]
     unnamed: str | None = None
-
-
-class ToolAbortError(UserError):
-    """Content on which an official tool aborts: it gives no number, others may."""
 
 
 @cache
@@ -150,7 +146,7 @@ def place(
     """Predictions by video of ``truth``: masks per image are capped, shared track ids renamed, classes merged.
 
     With ``exemplars`` a prediction has the track and the class of the truth that it names; one that names none is
-    refused (`ToolAbortError`), or kept as a track of its own. Raises `UserError` for another split.
+    refused (`OfficialAbortError`), or kept as a track of its own. Raises `UserError` for another split.
     """
     if found.split != truth.split:
         mend = "give the same split"
@@ -169,7 +165,7 @@ def place(
                 known = truth.tracks.get(number, {}).get(item.track)
                 where = f"{found.path}, {image}, track {item.track}"
                 if known is None and exemplars == "refuse unknown":
-                    raise ToolAbortError(where, "is no track of the truth", "name an exemplar")
+                    raise OfficialAbortError(where, "is no track of the truth", "name an exemplar")
                 if known is None:
                     warnings.add("mask of a track that the truth does not have, counted as wrong", where)
                     item = item._replace(track=exemplar_count + 1 + item.track)
