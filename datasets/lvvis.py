@@ -61,7 +61,7 @@ PLUGIN = VisDataset(
     category_list="lvvis",
     protocol="lvvis",
     home="https://github.com/haochenheheda/LVVIS",
-    server="submit the zip to Codabench competition 1748, https://www.codabench.org/competitions/1748",
+    server="Codabench competition 1748, https://www.codabench.org/competitions/1748",
     # Names in the released files are whole paths, some with backslashes: only video and frame count.
     frame_depth=2,
 )

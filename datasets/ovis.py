@@ -25,6 +25,6 @@ PLUGIN = VisDataset(
     category_list="ovis",
     protocol="ovis",
     home="https://songbai.site/ovis/",
-    server="submit the zip to the dataset's CodaLab server, linked from https://songbai.site/ovis/",
+    server="the dataset's CodaLab server, linked from https://songbai.site/ovis/",
     spellings={"Vehical": "Vehicle"},
 )

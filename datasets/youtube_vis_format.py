@@ -60,7 +60,8 @@ class VisDataset:
     ``folders`` are names that its folder may have below the data root (the data root itself counts too).
     ``category_list`` names a list in ``datasets/data``; a file whose list differs is refused, unless
     ``file_categories`` says that the file's own list rules. ``frame_depth`` is how many trailing components of a file
-    name count (``None``: all). ``home`` is where a user gets the data, ``server`` where hidden truth is scored.
+    name count (``None``: all). ``home`` is where a user gets the data, ``server`` where hidden truth is scored, in
+    words that can follow "submit it to".
     """
 
     name: str

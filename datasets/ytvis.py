@@ -11,7 +11,7 @@ from __future__ import annotations
 from harness.datasets.youtube_vis_format import Release, Split, VisDataset
 
 HOME = "https://youtube-vos.org/dataset/vis/"
-SERVER = "submit the zip to the dataset's CodaLab server, linked from https://youtube-vos.org/dataset/vis/"
+SERVER = "the dataset's CodaLab server, linked from https://youtube-vos.org/dataset/vis/"
 
 
 def _split(name: str, folder: str, videos: int, year: int) -> Split:

@@ -16,6 +16,7 @@ import msgspec
 from harness.durable import write_durably
 from harness.errors import UnreadableFileError, UserError
 from harness.locations import Location
+from harness.versions import other_version
 
 FILE = "SHA256SUMS"
 SUMMED = (
@@ -71,7 +72,8 @@ def read_checked(folder: Location, name: str) -> bytes | None:
 def read_json(folder: Location, name: str, kind: type[T]) -> T | None:
     """Return the content of a JSON file of a run folder, ``None`` where it is absent.
 
-    Raises `UnreadableFileError` like `read_checked`, and where the file does not hold a ``kind``.
+    Raises `UnreadableFileError` like `read_checked`, and where the file does not hold a ``kind``, or another
+    version of the harness has written it.
     """
     data = read_checked(folder, name)
     if data is None:
@@ -79,7 +81,8 @@ def read_json(folder: Location, name: str, kind: type[T]) -> T | None:
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.MsgspecError as error:
-        raise UnreadableFileError(str(folder / name), f"is damaged: {error}", _MEND) from error
+        what = other_version(data) or f"is damaged: {error}"
+        raise UnreadableFileError(str(folder / name), what, _MEND) from error
 
 
 def parse(data: bytes, where: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, PlainSerializer, ValidationError
 
 from harness.errors import UserError, near
+from harness.plugin_code import asked
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -50,10 +51,13 @@ def read_config(
     chosen = _of_model(chosen, model, others)
     _merge(values, chosen)
     try:
-        read = kind.model_validate(values)
-        json.dumps(read.model_dump(mode="json"), allow_nan=False)
-    except ValidationError as error:
-        raise _mended(error, kind, chosen, file) from error
+        with asked(f"model {model}", "its Config fails"):
+            try:
+                read = kind.model_validate(values)
+            except ValidationError as error:
+                raise _mended(error, kind, chosen, file) from error
+            content = read.model_dump(mode="json")
+        json.dumps(content, allow_nan=False)
     except ValueError as error:  # a run is known by its configuration, and JSON has no such numbers
         where = str(file) if file is not None and not chosen else "--set"
         raise UserError(

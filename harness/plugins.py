@@ -10,7 +10,8 @@ from typing import NamedTuple, cast
 
 import harness
 from harness.errors import UserError, near
-from harness.types import DatasetPlugin, ModelPlugin
+from harness.plugin_code import asked
+from harness.types import Dataset, DatasetPlugin, ModelPlugin
 
 MODELS = "harness.models"
 DATASETS = "harness.datasets"
@@ -18,12 +19,24 @@ DATASETS = "harness.datasets"
 
 def model(name: str) -> ModelPlugin:
     """Load the model plugin ``name``; raises `UserError` if there is none or it does not load."""
-    return cast(ModelPlugin, _load(MODELS, "model", name, ("Config", "load", "version")))
+    return cast(ModelPlugin, _load(MODELS, "model", name, ("name", "version", "summary"), ("Config", "load")))
 
 
 def dataset(name: str) -> DatasetPlugin:
     """Load the dataset plugin ``name``; raises `UserError` if there is none or it does not load."""
-    return cast(DatasetPlugin, _load(DATASETS, "dataset", name, ("open", "check", "splits", "default_split")))
+    needs = ("open", "check", "splits")
+    return cast(DatasetPlugin, _load(DATASETS, "dataset", name, ("name", "summary", "default_split"), needs))
+
+
+def opened(name: str, data_root: Path, split: str | None = None) -> Dataset:
+    """Open a split of the dataset ``name``, by default its own; raises `UserError` where that fails."""
+    plugin, where = dataset(name), f"dataset {name}"
+    with asked(where, "cannot be opened"):
+        found: object = plugin.open(Path(data_root), split or plugin.default_split)
+    if not isinstance(found, Dataset):
+        what = f"its open gives a {type(found).__name__}, not a harness.types.Dataset"
+        raise UserError(where, what, "correct the plugin")
+    return found
 
 
 def names(group: str) -> dict[str, str]:
@@ -76,17 +89,19 @@ def _points(group: str) -> list[EntryPoint]:
     return [*found, *(EntryPoint(name, value, group) for name, value in declared.items() if name not in known)]
 
 
-def _load(group: str, kind: str, name: str, needs: tuple[str, ...]) -> object:
+def _load(group: str, kind: str, name: str, texts: tuple[str, ...], others: tuple[str, ...]) -> object:
+    """Load a plugin that has ``texts`` and ``others`` as attributes."""
     found: dict[str, EntryPoint] = {p.name: p for p in _points(group)}
     if name not in found:
         raise UserError(f'{kind} "{name}"', "is not installed", near(name, found))
     point = found[name]
     source = f"entry point {group}:{name} ({point.value})"
-    try:
+    with asked(source, "does not load", "reinstall or repair the package that brings it"):
         plugin = point.load()
-    except Exception as error:
-        raise UserError(source, f"does not load: {error}", "reinstall or repair the package that brings it") from error
-    missing = [attribute for attribute in needs if not hasattr(plugin, attribute)]
+        missing = [attribute for attribute in (*texts, *others) if not hasattr(plugin, attribute)]
+        wrong = [a for a in texts if a not in missing and not isinstance(getattr(plugin, a), str)]
     if missing:
-        raise UserError(source, f"lacks {', '.join(missing)}", f"a {kind} plugin has {', '.join(needs)}")
+        raise UserError(source, f"lacks {', '.join(missing)}", f"a {kind} plugin has {', '.join((*texts, *others))}")
+    if wrong:
+        raise UserError(source, f"its {wrong[0]} is no text", "correct the plugin")
     return cast(object, plugin)

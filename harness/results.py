@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +17,9 @@ from harness.scoring.match_table import FILE as MATCHES
 from harness.scoring.match_table import MatchTable, write_table
 from harness.scoring.metrics import undefined_note
 from harness.scoring.protocols import named
-from harness.scoring.score import score_store
+from harness.scoring.score import check_truth, score_store
 from harness.store import PredictionStore
-from harness.types import Dataset
+from harness.types import Dataset, Video
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,13 @@ class Scored:
     matches: MatchTable | None = None
 
 
+def refuse_unscorable(dataset: Dataset, videos: Iterable[Video] | None) -> None:
+    """Raise `UserError` where the truth alone keeps ``videos`` (all if that is ``None``) from being scored."""
+    if dataset.truth is not None:
+        chosen = None if videos is None else [video.id for video in videos]
+        check_truth(dataset.protocol, dataset.annotations, chosen)
+
+
 def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int], whole: bool, strict: bool) -> Scored:
     """Score the shards of ``videos`` by the dataset's protocol, over the ``whole`` of it or over these videos only.
 
@@ -52,7 +59,8 @@ def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int]
     from harness.scoring.from_store import Shards
 
     if dataset.truth is None:
-        return Scored(_undefined(dataset.protocol, f"the truth is withheld; submit to {dataset.server}"))
+        submit = f"; submit the predictions to {dataset.server}" if dataset.server else ""
+        return Scored(_undefined(dataset.protocol, f"{no_truth(dataset)}{submit}"))
     if not whole and not videos:
         return Scored(_undefined(dataset.protocol, "no video has predictions"))
     try:
@@ -67,6 +75,11 @@ def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int]
         log.warning("%s: %s, first: %s", warning["kind"], warning["count"], warning["first"])
     note = undefined_note(score.metrics.values, score.metrics.undefined)
     return Scored(score.record(), score.per_category, note=note, matches=score.matches)
+
+
+def no_truth(dataset: Dataset) -> str:
+    """Why a dataset without truth has none."""
+    return "the truth is withheld" if dataset.server else "the annotations have no truth"
 
 
 def _undefined(protocol: str, reason: str) -> dict[str, Any]:

@@ -28,11 +28,13 @@ from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, UserError
 from harness.export import write_submission
 from harness.identity import code_of, variables
 from harness.locations import Location, cache_folder
+from harness.plugin_code import asked
 from harness.provenance import environment, weights_digest
-from harness.results import score_predictions, write_results
+from harness.results import no_truth, refuse_unscorable, score_predictions, write_results
 from harness.resume import refuse_other_frames
 from harness.run_folder import FORMAT, SUBMISSION, Times, content_digest, logged_to, remove_content, remove_tree
 from harness.run_lock import locked
+from harness.standard_output import printed_to_log
 from harness.store import DamagedShardError, PredictionStore
 from harness.types import Dataset, LoadContext, ModelPlugin, Video
 
@@ -115,14 +117,20 @@ class Run:
 
     def _depends_on(self) -> dict[str, Any]:
         """What the plugin says that its tracks depend on besides."""
-        asked = getattr(self.plugin, "depends_on", None)
-        found = dict(asked(self.config, self.weights)) if asked is not None else {}
+        with asked(self.name, "its depends_on fails"):
+            told = getattr(self.plugin, "depends_on", None)
+            found = dict(told(self.config, self.weights)) if told is not None else {}
         try:
             json.dumps(found, allow_nan=False)
         except (TypeError, ValueError) as error:
             what = f"depends_on gives what is no JSON ({error})"
-            raise UserError(f"model {self.plugin.name}", what, "let it give texts and numbers") from error
+            raise UserError(self.name, what, "let it give texts and numbers") from error
         return found
+
+    @property
+    def name(self) -> str:
+        """What messages call its model."""
+        return f"model {self.plugin.name}"
 
     @property
     def digest(self) -> str:
@@ -145,8 +153,10 @@ class Run:
     @cached_property
     def weights(self) -> Path | None:
         """The checkpoint that was named; else the one that the model ships for this dataset, if it does."""
-        shipped = getattr(self.plugin, "shipped_weights", None)
-        return self.checkpoint or (shipped(self.dataset.name) if shipped is not None else None)
+        with asked(self.name, "its shipped_weights fails"):
+            shipped = getattr(self.plugin, "shipped_weights", None)
+            path = self.checkpoint or (shipped(self.dataset.name) if shipped is not None else None)
+            return None if path is None else Path(path)
 
     @property
     def recipe(self) -> Recipe:
@@ -184,11 +194,16 @@ def execute(
     """Run what is not done yet, score all of it, and write the run folder.
 
     ``fresh`` removes what the folder has before; ``strict`` makes warnings of scoring errors; ``engine`` says who runs
-    the model. Shards that are damaged are computed anew. Raises `UserError` for frames that are not those of the
-    predictions that are there, a model that does not load, a folder that another process runs, and a full disk.
+    the model. Shards that are damaged are computed anew. Meanwhile standard output goes to the run's log, so that
+    prints of a plugin and of libraries do not come between what the caller prints there.
+
+    Raises `UserError` for annotations that the protocol cannot score, before anything is run, for frames that are not
+    those of the predictions that are there, a model that does not load, a folder that another process runs, and a full
+    disk.
     """
     tracker, progress = tracker or NullTracker(), Progress()
-    with closing(engine(run.recipe, run.store, progress)) as made:
+    refuse_unscorable(run.dataset, run.videos if run.limit is not None else None)
+    with printed_to_log() as log_printed, closing(engine(run.recipe, run.store, progress)) as made:
         compared = set[int]() if fresh else _refuse_other_frames(run, set())
         if fresh or _pending(run):
             made.load()
@@ -196,6 +211,7 @@ def execute(
 
             def notice(event: Event) -> None:
                 check()
+                log_printed()
                 on_event(event)
 
             if fresh:
@@ -215,6 +231,7 @@ def execute(
                         outcome = _predict_and_conclude(run, made, progress, notice, tracker, strict)
                 finally:
                     warnings = tracker.finish()
+                    log_printed()
                 for line in warnings:
                     log.warning("%s", line)
     return outcome
@@ -412,15 +429,15 @@ def _incomplete(videos: Mapping[str, Any]) -> str:
 
 
 def _submission(run: Run, complete: bool) -> str:
-    """For a split whose truth only a server has: write what it takes, and say where to submit it."""
+    """For a split without truth: write the file that its server takes, and say where to submit it."""
     path = run.folder / SUBMISSION
     if run.dataset.truth is not None:
         return ""
     path.unlink(missing_ok=True)
-    server = run.dataset.server or "the dataset's server"
+    head, server = f"{no_truth(run.dataset)}, so there are no numbers", run.dataset.server
     if not complete or run.limit is not None:
         for video in run.store.done():
             run.store.read_table(video)  # nothing else looks whether it is damaged
-        return f"the truth is withheld, no numbers; run all videos to get the file to submit at {server}"
+        return f"{head}; run all videos to get the file to submit{f' to {server}' if server else ''}"
     write_submission(run.folder, path)
-    return f"the truth is withheld, no numbers; submit {path} at {server}"
+    return f"{head}; submit {path} to {server}" if server else f"{head}; the predictions are in {path}"

@@ -58,6 +58,7 @@ class Times(msgspec.Struct, frozen=True):
     videos: dict[str, float] = {}
     sessions: list[dict[str, float]] = []
     stages: dict[str, StageUse] = {}
+    format: Literal[1] = 1
 
 
 def content_digest(content: Mapping[str, Any]) -> str:

@@ -6,8 +6,10 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+import operator
+import re
+from collections.abc import Container, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +20,8 @@ from harness.durable import write_durably
 from harness.errors import UnreadableFileError, UserError
 from harness.frame_digests import FrameDigests
 from harness.locations import Location
-from harness.types import Rle, Track, Video
+from harness.types import Rle, Track, Video, Vocabulary
+from harness.versions import in_words
 
 log = logging.getLogger(__name__)
 
@@ -150,18 +153,24 @@ class PredictionStore:
             raise UserError(str(path), what, "mend its permissions") from error
 
 
-def tabulate(video: Video, tracks: Sequence[Track]) -> pa.Table:
+def tabulate(video: Video, tracks: Sequence[Track], vocabulary: Vocabulary | None = None) -> pa.Table:
     """Return tracks as a table with the columns of `SCHEMA`.
 
-    Raises `UserError` for a track of another video, a score that is not finite, a number of masks that is not the
-    video's number of frames, and masks that are of another size or no run-length encoding.
+    Raises `UserError` for what is no `Track`, a track of another video, a category that is no whole number or, where
+    ``vocabulary`` is given, not in it, a score that is no finite real number, a number of masks that is not the video's
+    number of frames, and masks that are no `Rle`, of another size or no run-length encoding.
     """
     shape, frames = (video.height, video.width), len(video.frames)
-    for number, track in enumerate(tracks):
-        _check_track(track, video.id, shape, frames, f"video {video.id}, track {number}")
+    if len(tracks) > _MOST_TRACKS:
+        raise UserError(f"video {video.id}", f"has {len(tracks)} tracks", f"give {_MOST_TRACKS} at most")
+    asked = None if vocabulary is None else {category.id for category in vocabulary.categories}
+    # each value is looked at once, and what was looked at is what is stored
+    read = [
+        _read_track(t, video.id, shape, frames, asked, f"video {video.id}, track {n}") for n, t in enumerate(tracks)
+    ]
     known: dict[bytes, int] = {}
     rows = np.array(
-        [-1 if m is None else known.setdefault(m.counts, len(known)) for t in tracks for m in t.masks], np.int64
+        [-1 if counts is None else known.setdefault(counts, len(known)) for t in read for counts in t.counts], np.int64
     ).reshape(len(tracks), frames)
     areas = np.append(_areas(list(known), shape), 0)  # row -1, the absent mask, finds the 0 at the end
     faulty = np.argwhere(areas[rows] < 0)
@@ -169,32 +178,94 @@ def tabulate(video: Video, tracks: Sequence[Track]) -> pa.Table:
         number, frame = faulty[0].tolist()
         what = rle.FAULTS[int(areas[rows[number, frame]])]
         raise UserError(f"video {video.id}, track {number}, frame {frame}", what, "give the mask in COCO's encoding")
-    masks = [[None if m is None else m.counts for m in t.masks] for t in tracks]
     columns: list[Any] = [
-        [t.video_id for t in tracks],
-        [t.category_id for t in tracks],
-        [float(t.score) for t in tracks],
+        [video.id] * len(tracks),
+        [t.category_id for t in read],
+        [t.score for t in read],
         [video.height] * len(tracks),
         [video.width] * len(tracks),
         areas[rows].sum(axis=1),
         (areas[rows] > 0).sum(axis=1),
-        masks,
+        [t.counts for t in read],
     ]
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
 
 
-def _check_track(track: Track, video_id: int, shape: tuple[int, int], frames: int, where: str) -> None:
-    if track.video_id != video_id:
-        raise UserError(where, f"is of video {track.video_id}", "give the tracks of the video that was asked for")
-    if not math.isfinite(track.score):
-        raise UserError(where, f"score is {track.score}", "give a finite number")
-    if len(track.masks) != frames:
-        what = f"{len(track.masks)} masks for {frames} frames"
+class _Row(NamedTuple):
+    """A track in plain types."""
+
+    category_id: int
+    score: float
+    counts: list[bytes | None]
+
+
+def _read_track(
+    track: object, video_id: int, shape: tuple[int, int], frames: int, asked: Container[int] | None, where: str
+) -> _Row:
+    """Take a model's track apart: it may be of any type, with anything in it."""
+    if not isinstance(track, Track):
+        raise UserError(where, f"is a {type(track).__name__}", "give a harness.types.Track")
+    found = whole(track.video_id)
+    if found != video_id:
+        raise UserError(where, f"is of video {track.video_id!r}", "give the tracks of the video that was asked for")
+    category_id = whole(given := track.category_id)
+    if category_id is None:
+        raise UserError(where, f"category_id is {given!r}, a {type(given).__name__}", "give a category's id, an int")
+    if asked is not None and category_id not in asked:
+        raise UserError(where, f"category {category_id} was not asked for", "give the id of one of the vocabulary")
+    score = real(stated := track.score)
+    if score is None:
+        raise UserError(where, f"score is {stated!r}, a {type(stated).__name__}", "give a real number")
+    if not math.isfinite(score):
+        raise UserError(where, f"score is {score}", "give a finite number")
+    return _Row(category_id, score, _counts(track.masks, shape, frames, where))
+
+
+def _counts(masks: object, shape: tuple[int, int], frames: int, where: str) -> list[bytes | None]:
+    if not isinstance(masks, (tuple, list)):
+        raise UserError(where, f"masks is a {type(masks).__name__}", "give a tuple with one entry per frame")
+    if len(masks) != frames:
+        what = f"{len(masks)} masks for {frames} frames"
         raise UserError(where, what, "give one mask per frame, None where the object is absent")
-    for frame, mask in enumerate(track.masks):
-        if mask is not None and tuple(mask.size) != shape:
-            what = f"mask is {mask.size[0]}x{mask.size[1]}, the video {shape[0]}x{shape[1]}"
+    counts: list[bytes | None] = []
+    for frame, mask in enumerate(masks):
+        if mask is None:
+            counts.append(None)
+            continue
+        if not isinstance(mask, Rle):
+            raise UserError(f"{where}, frame {frame}", f"mask is a {type(mask).__name__}", "give a harness.types.Rle")
+        size, text = mask
+        if not isinstance(size, (tuple, list)) or tuple(size) != shape:
+            stated = "x".join(map(str, size)) if isinstance(size, (tuple, list)) else repr(size)
+            what = f"mask is {stated}, the video {shape[0]}x{shape[1]}"
             raise UserError(f"{where}, frame {frame}", what, "give masks in the size of the video")
+        if not isinstance(text, bytes):
+            what = f"counts of the mask are a {type(text).__name__}"
+            raise UserError(f"{where}, frame {frame}", what, "give bytes, as pycocotools' encode does")
+        counts.append(bytes(text))
+    return counts
+
+
+def whole(value: Any) -> int | None:
+    """A whole number of any type (Python's, numpy's, torch's; 1.0 is 1) as an ``int``; ``None`` for anything else."""
+    if isinstance(value, (bool, np.bool_)):
+        return None
+    if isinstance(value, (float, np.floating)):
+        return int(value) if value == np.floor(value) and math.isfinite(value) else None
+    try:
+        return operator.index(value)
+    except Exception:  # a type of the plugin's own may raise anything
+        return None
+
+
+def real(value: Any) -> float | None:
+    """A real number of any type, finite or not, as a ``float``; ``None`` for anything else."""
+    try:
+        if isinstance(value, (bool, np.bool_, str, bytes)) or np.iscomplexobj(value):
+            return None
+        return float(value)
+    except Exception:  # as above; and whole numbers may be too large
+        return None
 
 
 def _areas(masks: list[bytes], shape: tuple[int, int]) -> Any:
@@ -261,8 +332,11 @@ def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
     try:
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=[_LEAF])
         metadata, schema = file.metadata.metadata or {}, file.schema_arrow
-        if metadata.get(b"format") != FORMAT.encode() or not _has_columns(schema):
-            raise DamagedShardError(path, "is of another format", _MEND)
+        written = metadata.get(b"format", b"").decode(errors="replace")
+        if written != FORMAT or not _has_columns(schema):
+            is_ours = written != FORMAT and re.fullmatch(r"harness-predictions-\d+", written)
+            what = in_words(written, FORMAT) if is_ours else "is no shard of predictions: it has other columns"
+            raise DamagedShardError(path, what, _MEND)
         if metadata.get(b"video_id") != str(video_id).encode():
             other = metadata.get(b"video_id", b"?").decode(errors="replace")
             raise DamagedShardError(path, f"holds video {other}", _MEND)

@@ -114,7 +114,7 @@ class Dataset:
     """A split of a dataset, ready to run.
 
     ``protocol`` names the scoring protocol. ``annotations`` is the parsed annotation file; it has no truth where only
-    a server has it, and ``server`` then says where to submit.
+    a server has it, and ``server`` then says where to submit: an address, or words that can follow "submit it to".
     """
 
     name: str

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from harness.checksums import read_checked
 from harness.errors import UserError
 from harness.locations import Location
+from harness.versions import other_version
 
 _ROUNDING = 1e-9
 
@@ -72,6 +73,7 @@ class RunContent(Struct, frozen=True):
     digest: str
     protocol: str
     limit: int | None = None
+    format: Literal[1] = 1
 
 
 def read_record(run: Location) -> dict[str, Any]:
@@ -161,7 +163,8 @@ def _read(path: Location, kind: type[Struct], what: str) -> dict[str, Any]:
         found = msgspec.json.decode(data)
         msgspec.convert(found, kind)
     except msgspec.MsgspecError as error:
-        raise UserError(str(path), f"is not {what}: {error}", "repeat its harness run") from error
+        wrong = other_version(data) or f"is not {what}: {error}"
+        raise UserError(str(path), wrong, "repeat its harness run") from error
     return dict(found)
 
 

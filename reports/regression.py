@@ -15,6 +15,7 @@ from harness.identity import Difference, differences, settings_of
 from harness.locations import Location
 from harness.reports.records import Fraction, ProtocolRecord, measured, no_numbers, read_config, read_record
 from harness.run_folder import content_digest
+from harness.versions import other_version
 
 FORMAT: Final = 2
 TOLERANCE = 0.5
@@ -51,12 +52,6 @@ class Baseline(Struct, frozen=True):
     metrics: dict[str, Fraction | None]
     settings: dict[str, Any] | None = None
     undefined: dict[str, str] = {}
-
-
-class _Version(Struct, frozen=True):
-    """Which format a baseline has."""
-
-    format: int
 
 
 class Change(NamedTuple):
@@ -115,17 +110,15 @@ def read_baseline(path: Path) -> Baseline:
     """Read a baseline; raises `UserError` where there is none or it is damaged."""
     try:
         data = path.read_bytes()
-        version = msgspec.json.decode(data, type=_Version).format
-        if not 1 <= version <= FORMAT:
-            what = f"is of format {version}: it was written by another version"
-            raise UserError(str(path), what, "write it anew with --update")
-        return msgspec.json.decode(data, type=Baseline)
     except FileNotFoundError as error:
         raise UserError(str(path), "is not there", "write it from a good run with --update") from error
     except OSError as error:
         raise UserError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
+    try:
+        return msgspec.json.decode(data, type=Baseline)
     except msgspec.MsgspecError as error:
-        raise UserError(str(path), f"is not a baseline: {error}", "write it anew with --update") from error
+        what = other_version(data, FORMAT) or f"is not a baseline: {error}"
+        raise UserError(str(path), what, "write it anew with --update") from error
 
 
 def write_baseline(path: Path, baseline: Baseline) -> None:

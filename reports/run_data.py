@@ -34,7 +34,7 @@ def dataset_of_run(
         mend = "name the annotation file with --annotations"
         raise UserError(str(folder), f"was run on a user's own data ({content.dataset})", mend)
     else:
-        dataset = plugins.dataset(content.dataset).open(Path(data_root), content.split)
+        dataset = plugins.opened(content.dataset, data_root, content.split)
     if dataset.digest != content.digest:
         raise UserError(
             dataset.annotations.path,

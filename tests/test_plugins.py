@@ -7,9 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from harness.cli import main
 
 SOURCE = Path(__file__).parent / "data" / "plugin_package"
 
@@ -90,3 +95,72 @@ def test_its_model_passes_the_contract_suite(installed: Path, tmp_path: Path) ->
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("model corners: all rules kept\n")
+
+
+@pytest.fixture
+def own_folder(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder to work in, for commands in this process that find the package."""
+    monkeypatch.syspath_prepend(installed)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in ("somebodys_noise", "somebodys_vis"):
+        sys.modules.pop(name, None)
+
+
+def in_this_process(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr("sys.argv", ["harness", *arguments])
+    return main._run()
+
+
+def results_of_noisy(folder: Path) -> None:
+    (folder / "results.json").write_text("[]")
+    (folder / "frames").mkdir()
+    for index in range(2):
+        Image.fromarray(np.full((20, 30, 3), 40 * index, np.uint8)).save(folder / "frames" / f"{index:05d}.png")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "models show noisy",
+        "datasets check noisy",
+        "datasets show noisy --out noisy.png",
+        "run --model noisy --dataset noisy --no-mlflow --device cpu",
+        "predict --model noisy --video frames --words cat --out seen --device cpu",
+        "bench --model noisy --frames 2 --size 20x30 --repeats 1 --device cpu",
+    ],
+)
+def test_plugins_that_print_do_not_disturb_the_json(
+    arguments: str, own_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    results_of_noisy(own_folder)
+    assert in_this_process(*arguments.split(), "--json", monkeypatch=monkeypatch) == 0
+    out, err = capfd.readouterr()
+    assert isinstance(json.loads(out), dict)
+    assert {f"NOISE by {what}" for what in ("Python", "write", "C")} <= set(err.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("run --model corners --dataset leaving", "dataset leaving: cannot be opened: SystemExit: no licence; --debug"),
+        ("eval --dataset leaving --predictions results.json", "dataset leaving: cannot be opened: SystemExit: no lic"),
+        ("datasets check leaving", "dataset leaving: cannot be checked: SystemExit; --debug shows the traceback"),
+        (
+            "train --model clipvis --dataset noisy --out trained",
+            "dataset noisy: its training set cannot be opened: Sys",
+        ),
+        ("run --model noisy --dataset dots --set threshold=0", "model noisy: its Config fails: SystemExit: 0; --debug"),
+        ("run --model noisy --dataset dots --set threshold=1", "model noisy on cpu: does not load: SystemExit: 0; --d"),
+        ("run --model corners --dataset wrong", "dataset wrong: its open gives a dict, not a harness.types.Dataset"),
+    ],
+)
+def test_plugins_that_end_the_program_are_named(
+    arguments: str, line: str, own_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    extra = ["--no-mlflow"] if arguments.startswith("run") else []
+    assert in_this_process(*arguments.split(), *extra, monkeypatch=monkeypatch) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert f"harness: {line}" in err
+    assert "Traceback" not in err

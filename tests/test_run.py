@@ -230,7 +230,7 @@ def test_withheld_truth_gives_no_number_but_the_zip(tmp_path: Path) -> None:
     outcome = execute(run)
     assert outcome.exit_code == 0
     assert set(outcome.record["metrics"].values()) == {None}
-    assert "submit to https://server.invalid/submit" in outcome.record["undefined"]["metrics"]["AP"]
+    assert "submit the predictions to https://server.invalid/submit" in outcome.record["undefined"]["metrics"]["AP"]
     assert str(run.folder / "submission.zip") in outcome.messages[0]
     assert "https://server.invalid/submit" in outcome.messages[0]
     assert (run.folder / "submission.zip").exists()

@@ -105,6 +105,12 @@ def swapped(mask: Rle | None) -> Rle:
 BROKEN: dict[str, tuple[str, str, Callable[[Track, Video, Vocabulary, Edited], Any]]] = {
     "dictionaries": ("predict", "not a harness.types.Track", lambda t, v, w, m: {"score": t.score}),
     "raises": ("predict", "ValueError: cannot do that (", lambda t, v, w, m: refuse(True, t)),
+    "ends the program": ("predict", "has raised SystemExit", lambda t, v, w, m: sys.exit(0)),
+    "masks one by one": (
+        "predict",
+        "masks is a tuple_iterator, not a tuple",
+        lambda t, v, w, m: replace(t, masks=iter(t.masks)),
+    ),
     "other video": ("video ids", "video_id is 0", lambda t, v, w, m: replace(t, video_id=0)),
     "last frame missing": ("frame counts", "masks for 6 frames", lambda t, v, w, m: replace(t, masks=t.masks[:-1])),
     "width first": (
@@ -130,6 +136,8 @@ BROKEN: dict[str, tuple[str, str, Callable[[Track, Video, Vocabulary, Edited], A
     "percent": ("scores", "score is 50.0, not in [0, 1]", lambda t, v, w, m: replace(t, score=50.0)),
     "not a number": ("scores", "score is nan", lambda t, v, w, m: replace(t, score=float("nan"))),
     "text score": ("scores", "score is a str", lambda t, v, w, m: replace(t, score="0.5")),
+    "complex score": ("scores", "score is a complex", lambda t, v, w, m: replace(t, score=0.5 + 0j)),
+    "part of an id": ("categories", "category_id is 1.5, a float", lambda t, v, w, m: replace(t, category_id=1.5)),
     "position for id": ("categories", "a position in the vocabulary?", lambda t, v, w, m: replace(t, category_id=1)),
     "own list of words": ("categories", "category 77777", lambda t, v, w, m: replace(t, category_id=77777)),
     "needs two frames": ("one frame", "cannot do that", lambda t, v, w, m: refuse(len(v.frames) < 2, t)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import ctypes
 import os
 import signal
 import time
@@ -17,8 +19,9 @@ from harness.types import LoadContext, Track, Video, Vocabulary
 
 
 class MoodyConfig(BaseModel):
-    """By video: the signal it sends to its own process, whether it raises, how long it takes.
+    """By video: the signal it sends to its own process, whether it raises, which exception, how long it takes.
 
+    ``prints`` is what it prints in three ways with every video: Python's, the system's and C's.
     With ``folder`` a mood lasts for one attempt: what was done is marked by a file there.
     """
 
@@ -27,6 +30,8 @@ class MoodyConfig(BaseModel):
     signals: dict[int, int] = {}
     errors: list[int] = []
     seconds: float = 0
+    raises: dict[int, str] = {}
+    prints: str = ""
     folder: Path | None = None
     load: str = ""
     score: float = 0.5
@@ -41,6 +46,10 @@ class Moody:
     def predict(self, video: Video, vocabulary: Vocabulary) -> Iterator[Track]:
         """Yield one track."""
         time.sleep(self.config.seconds)
+        if self.config.prints:
+            print_everywhere(self.config.prints)
+        if video.id in self.config.raises:
+            raise getattr(builtins, self.config.raises[video.id])(0)
         if self._is_in_a_mood(video):
             if video.id in self.config.signals:
                 os.kill(os.getpid(), self.config.signals[video.id])
@@ -58,6 +67,13 @@ class Moody:
         except FileExistsError:
             return False
         return True
+
+
+def print_everywhere(text: str) -> None:
+    """Print as Python, as a system call and as a C library would, which keeps it back."""
+    print(f"{text} by Python")
+    os.write(1, f"{text} by write\n".encode())
+    ctypes.CDLL(None).printf(f"{text} by C\n".encode())
 
 
 class Foresighted(Moody):
@@ -84,6 +100,10 @@ class MoodyPlugin:
 
     def load(self, config: MoodyConfig, context: LoadContext) -> Any:
         """Load, refuse, break, or die."""
+        if config.prints:
+            print_everywhere(f"{config.prints} while loading")
+        if config.load in dir(builtins):
+            raise getattr(builtins, config.load)(0)
         if config.load == "refuse":
             raise UserError("weights.pt", "are not there", "get them")
         if config.load == "break":

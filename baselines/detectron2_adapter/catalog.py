@@ -24,8 +24,7 @@ def register(dataset: str, data_root: str | Path, split: str | None = None) -> s
     The annotations are read now, frames when they are used. Classes are in order of category ids. Raises `UserError`
     for a dataset that is not there or has no frame files, and for one that is registered already.
     """
-    plugin = plugins.dataset(dataset)
-    opened = plugin.open(Path(data_root), split or plugin.default_split)
+    opened = plugins.opened(dataset, Path(data_root), split)
     name = f"harness_{opened.name}_{opened.split}"
     if name in DatasetCatalog:
         raise UserError(f"detectron2 dataset {name}", "is registered already", "register it once")

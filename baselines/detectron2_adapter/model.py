@@ -17,6 +17,7 @@ from harness.baselines.detectron2_adapter import missing
 from harness.baselines.detectron2_adapter.config import Detectron2Config
 from harness.baselines.detectron2_adapter.outputs import tracks_of
 from harness.errors import UserError
+from harness.models.shared.checkpoint_files import refuse_not_finite
 from harness.types import Image, LoadContext, Track, Video, Vocabulary
 
 try:
@@ -140,6 +141,9 @@ def _load_weights(network: torch.nn.Module, path: Path) -> None:
         mend = 'save it again as torch.save({"model": model.state_dict()}, FILE)'
         raise UserError(str(path), "is no checkpoint of tensors alone", mend) from error
     state = content.get("model", content) if isinstance(content, dict) else {}
+    for name, value in state.items() if isinstance(state, dict) else ():
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            refuse_not_finite(value, str(name), path, "give weights of a training that went well")
     try:
         keys = network.load_state_dict(state, strict=False)
     except (RuntimeError, TypeError, AttributeError) as error:

@@ -23,7 +23,7 @@ from harness.models.backbones.resnet import ResNetSize
 from harness.models.backbones.swin import SwinSize
 from harness.models.shared.checkpoint_files import (
     State,
-    check_names_and_shapes,
+    check_tensors,
     count,
     first_line,
     read_tensors,
@@ -56,7 +56,7 @@ def load_network(path: Path) -> Ov2SegNetwork:
         network = Ov2SegNetwork(architecture)
     except (ValueError, ZeroDivisionError) as error:  # PyTorch's layers refuse sizes that do not divide
         raise UserError(str(path), f"has sizes that no OV2Seg has: {first_line(error)}", MEND) from error
-    check_names_and_shapes(network.state_dict(), state, path, "OV2Seg", MEND)
+    check_tensors(network.state_dict(), state, path, "OV2Seg", MEND)
     network.load_state_dict(state, strict=True, assign=True)
     network.short_edge = short_edge_of(path, MEND) or network.short_edge
     return network.eval()

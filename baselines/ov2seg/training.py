@@ -19,7 +19,7 @@ from harness.baselines.ov2seg.text_classifier import text_classifier
 from harness.durable import write_durably
 from harness.errors import UserError
 from harness.models.backbones.resnet import ResNetSize
-from harness.models.shared.checkpoint_files import SHORT_EDGE, check_names_and_shapes, read_tensors
+from harness.models.shared.checkpoint_files import SHORT_EDGE, check_tensors, read_tensors
 from harness.models.shared.training_batch import batch_of
 from harness.training.types import TrainingSample, TrainingSet
 from harness.types import Vocabulary
@@ -105,6 +105,6 @@ def new_network(config: Ov2SegTrainingConfig) -> Ov2SegNetwork:
         mend = "name weights of this ResNet, called as in the released checkpoint (base.conv1.weight, ...)"
         read = {n.removeprefix(BACKBONE): t for n, t in read_tensors(config.backbone_weights, mend).items()}
         state = {n: t for n, t in read.items() if not n.endswith("num_batches_tracked")}
-        check_names_and_shapes(network.backbone.state_dict(), state, config.backbone_weights, "the backbone", mend)
+        check_tensors(network.backbone.state_dict(), state, config.backbone_weights, "the backbone", mend)
         network.backbone.load_state_dict(state)
     return network

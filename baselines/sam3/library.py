@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.models.shared.checkpoint_files import first_line
+from harness.models.shared.checkpoint_files import first_line, refuse_not_finite
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,8 @@ def load(kind: Any, folder: Path, dtype: Any) -> Any:
         if names:
             what = f"{len(names)} tensors are {fault.removesuffix('_keys')} ({', '.join(names[:3])})"
             raise UserError(str(folder), what, MEND)
+    for name, parameter in model.named_parameters():
+        refuse_not_finite(parameter, name, folder, MEND)
     if told["unexpected_keys"]:
         log.warning("%s: %s tensors are of no use and were left out", folder, len(told["unexpected_keys"]))
     return model

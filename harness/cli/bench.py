@@ -41,17 +41,21 @@ def bench(
     from harness import plugins
     from harness.cli.predict import categories_of, dataset_of
     from harness.config import read_config
-    from harness.provenance import gpus
+    from harness.engines.devices import default_device, refuse_missing
+    from harness.engines.recipe import loaded
+    from harness.plugin_code import asked
     from harness.types import LoadContext, Video
     from harness.video_file import open_video
 
+    place = device or default_device()
+    refuse_missing([place])
     opened = open_video(video)[0] if video else Video(1, "generated", *_size(size), Generated(frames, *_size(size)))
     dataset = dataset_of(opened, categories_of(", ".join(f"thing {i}" for i in range(words))))
     plugin = plugins.model(model)
     chosen = read_config(plugin.Config, None, set_ or [], model)
-    place = device or ("cuda" if gpus() else "cpu")
-    loaded: Any = plugin.load(chosen, LoadContext(dataset, place, precision, checkpoint))
-    record = measure(loaded, opened, dataset.vocabulary, repeats, place)
+    ready = loaded(plugin, chosen, LoadContext(dataset, place, precision, checkpoint))
+    with asked(f"model {model}", "its predict fails"):
+        record = measure(ready, opened, dataset.vocabulary, repeats, place)
     record = {"model": model, "device": place, "precision": precision, "size": [opened.height, opened.width], **record}
     if as_json:
         print(json.dumps(record))

@@ -53,9 +53,11 @@ def check_dataset(
         harness datasets check lvvis --data-root DIR --split val
     """
     from harness import plugins
+    from harness.plugin_code import asked
 
-    report = plugins.dataset(name).check(data_root, split)
-    record: dict[str, Any] = report.to_dict()
+    plugin = plugins.dataset(name)
+    with asked(f"dataset {name}", "cannot be checked"):
+        record: dict[str, Any] = plugin.check(data_root, split).to_dict()
     if as_json:
         print(json.dumps(record))
     else:
@@ -86,8 +88,7 @@ def show_dataset(
     from harness.durable import durable
     from harness.reports.overlay import contact_sheet
 
-    plugin = plugins.dataset(name)
-    dataset = plugin.open(data_root, split or plugin.default_split)
+    dataset = plugins.opened(name, data_root, split)
     path = out or Path(f"{dataset.name}-{dataset.split}.png")
     with durable(path) as file:
         Pillow.fromarray(contact_sheet(dataset, videos, frames)).save(file, "PNG")

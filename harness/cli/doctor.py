@@ -37,6 +37,7 @@ def examine() -> dict[str, Any]:
     from importlib.metadata import PackageNotFoundError, version
 
     from harness import __version__, plugins
+    from harness.plugin_code import asked
     from harness.provenance import environment
     from harness.tracking.credentials import safe_uri
 
@@ -52,7 +53,8 @@ def examine() -> dict[str, Any]:
     for name in plugins.names(plugins.MODELS):
         try:
             plugin = plugins.model(name)
-            models[name] = plugin.doctor() if hasattr(plugin, "doctor") else {}
+            with asked(f"model {name}", "its doctor fails"):
+                models[name] = plugin.doctor() if hasattr(plugin, "doctor") else {}
         except UserError as error:
             faults.append(str(error))
     for name in plugins.names(plugins.DATASETS):

@@ -86,10 +86,9 @@ def _truth(
         raise UserError("harness eval", "needs a truth", "name --dataset, or --protocol with --annotations")
     from harness import plugins
 
-    plugin = plugins.dataset(dataset)
-    opened = plugin.open(data_root, split or plugin.default_split)
+    opened = plugins.opened(dataset, data_root, split)
     if opened.truth is None:
-        mend = opened.server or "score on a split with public truth"
+        mend = f"submit the predictions to {opened.server}" if opened.server else "score on a split that has it"
         raise UserError(f"{dataset} {opened.split}", "has no public truth", mend)
     return protocol or opened.protocol, opened.annotations
 

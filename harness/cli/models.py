@@ -33,11 +33,13 @@ def show_model(name: Annotated[str, typer.Argument(help="Name of a model.")], as
     The keys are for --set and YAML.
     """
     from harness import plugins
+    from harness.plugin_code import asked
 
     plugin = plugins.model(name)
-    schema: dict[str, Any] = plugin.Config.model_json_schema()
+    with asked(f"model {name}", "cannot be described"):
+        schema: dict[str, Any] = plugin.Config.model_json_schema()
+        card: dict[str, Any] = getattr(plugin, "card", {})
     keys = schema.get("properties", {})
-    card: dict[str, Any] = getattr(plugin, "card", {})
     if as_json:
         told = {"name": name, "version": plugin.version, "summary": plugin.summary}
         print(json.dumps({**told, "card": card, "config": keys}))

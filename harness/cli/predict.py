@@ -37,21 +37,26 @@ def predict(
     """
     from harness import plugins
     from harness.config import read_config
-    from harness.engines.local import seed_chance
-    from harness.provenance import gpus
+    from harness.engines.devices import default_device, refuse_missing
+    from harness.engines.recipe import loaded
+    from harness.plugin_code import asked
+    from harness.store import tabulate, tracks_of
     from harness.types import LoadContext
     from harness.video_file import open_video
 
     if precision not in ("fp32", "bf16", "fp16"):
         raise UserError("--precision", f'"{precision}" is unknown', "one of fp32, bf16, fp16")
+    place = device or default_device()
+    refuse_missing([place])
     categories = categories_of(words)
     opened, rate = open_video(video)
     plugin = plugins.model(model)
     chosen = read_config(plugin.Config, config, set_ or [], model)
-    seed_chance(seed)
     dataset = dataset_of(opened, categories)
-    context = LoadContext(dataset, device or ("cuda" if gpus() else "cpu"), precision, checkpoint, seed)
-    found = list(plugin.load(chosen, context).predict(opened, dataset.vocabulary))
+    ready = loaded(plugin, chosen, LoadContext(dataset, place, precision, checkpoint, seed))
+    with asked(f"model {model}", "its predict fails"):
+        table = tabulate(opened, list(ready.predict(opened, dataset.vocabulary)), dataset.vocabulary)
+    found = list(tracks_of(table))
     written = write_prediction(out, opened, categories, found, threshold, rate, video.is_dir())
     if as_json:
         print(json.dumps({"video": str(video), "frames": len(opened.frames), "tracks": len(found), **written}))

@@ -127,8 +127,8 @@ def run(
     settings = [[*(set_ or []), *variation] for variation in variations(sweep or [], ablate or [])]
     with shown_warnings():
         try:
-            datasets = list(_datasets(dataset, split, data_root, annotations, frames, protocol))
             given["device"], make_engine = _engine(engine, device, workers, gpus_per_worker, ray_address)
+            datasets = list(_datasets(dataset, split, data_root, annotations, frames, protocol))
             runs = list(_runs(_names(model, "--model"), datasets, config, settings, given))
             tracker = None if no_mlflow else _tracker(runs_dir if isinstance(runs_dir, Path) else RUNS)
             outcomes, exit_code = _execute_all(runs, tracker, fresh, strict, make_engine)
@@ -174,8 +174,7 @@ def _datasets(
     if dataset is None:
         raise UserError("harness run", "needs data", "name --dataset, or --annotations with --frames and --protocol")
     for name in _names(dataset, "--dataset"):
-        plugin = plugins.dataset(name)
-        yield plugin.open(data_root, split or plugin.default_split)
+        yield plugins.opened(name, data_root, split)
 
 
 def _runs(
@@ -244,9 +243,8 @@ def _engine(
     from functools import partial
 
     from harness.engines import processes
-    from harness.engines.devices import chosen_devices
+    from harness.engines.devices import chosen_devices, default_device, refuse_missing
     from harness.engines.local import InProcess
-    from harness.provenance import gpus
 
     if name is EngineName.RAY:
         from harness.engines import ray
@@ -255,7 +253,8 @@ def _engine(
         return device or "ray", actors
     if gpus_per_worker is not None:
         raise UserError("--gpus-per-worker", "goes with --engine ray", "several --workers share the GPUs of --device")
-    devices = chosen_devices(device or ("cuda" if gpus() else "cpu"), workers)
+    devices = chosen_devices(device or default_device(), workers)
+    refuse_missing(dict.fromkeys(devices))
     if len(devices) == 1:
         return devices[0], InProcess
     return ",".join(dict.fromkeys(devices)), partial(processes.pool, devices=devices)

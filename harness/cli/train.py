@@ -50,24 +50,28 @@ def train(
         harness train --model clipvis --dataset ytvis2019 --checkpoint trained/model.safetensors --out tuned
     """
     from harness import plugins
-    from harness.provenance import gpus
+    from harness.engines.devices import default_device, refuse_missing
+    from harness.plugin_code import asked
     from harness.training.setup import Plan, read_settings
     from harness.training.types import TrainablePlugin
 
+    place = device or default_device()
+    refuse_missing([place])
     plugin = plugins.model(model)
     if not isinstance(plugin, TrainablePlugin):
         raise UserError(f"--model {model}", "cannot be trained here", near(model, _trainable()))
-    settings, schedule = read_settings(plugin, dataset, config, set_ or [])
+    with asked(f"model {model}", "its settings cannot be read"):
+        settings, schedule = read_settings(plugin, dataset, config, set_ or [])
     source = plugins.dataset(dataset)
-    training_set = getattr(source, "training_set", None)
+    with asked(f"dataset {dataset}", "its training set cannot be opened"):
+        opener = getattr(source, "training_set", None)
+        training_set = None if opener is None else opener(data_root, split)
     if training_set is None:
         raise UserError(f"--dataset {dataset}", "is not one to train on", "take lvis, coco, ytvis2019 or shapes")
     validation = _validation(validate, data_root)
-    plan = Plan(
-        plugin, settings, schedule, training_set(data_root, split), out, checkpoint, precision.value, seed, workers
-    )
+    plan = Plan(plugin, settings, schedule, training_set, out, checkpoint, precision.value, seed, workers)
     try:
-        weights = _train(plan, split, device or ("cuda" if gpus() else "cpu"), validation, fresh, not no_mlflow)
+        weights = _train(plan, split, place, validation, fresh, not no_mlflow)
     except KeyboardInterrupt:
         command = shlex.join(["harness", *(a for a in sys.argv[1:] if a != "--fresh")])
         print(f"harness: interrupted; go on from the last checkpoint with: {command}", file=sys.stderr)
@@ -89,22 +93,21 @@ def _validation(name: str | None, data_root: Path) -> Dataset | None:
         return None
     from harness import plugins
 
-    plugin = plugins.dataset(name)
-    opened: Dataset = plugin.open(data_root, plugin.default_split)
-    return opened
+    return plugins.opened(name, data_root)
 
 
 def _train(
     plan: Plan, split: str, device: str, validation: Dataset | None, fresh: bool, is_tracked: bool
 ) -> Path | None:
     """Train in this process; the path of the weights, in the first process only."""
+    from harness.plugin_code import contained
     from harness.run_lock import locked
     from harness.training.loop import remove_training
     from harness.training.loop import train as run_training
     from harness.training.processes import joined
     from harness.training.report import Reporter
 
-    with joined(device) as processes:
+    with joined(device) as processes, contained(f"model {plan.plugin.name}"):
         if fresh and processes.is_first:
             remove_training(plan.folder)
         processes.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from harness.errors import UserError
 from harness.provenance import gpus
@@ -21,6 +22,53 @@ def chosen_devices(device: str, workers: int | None = None) -> tuple[str, ...]:
         count = visible_gpus()
         named = [f"cuda:{index}" for index in range(count)] if count > 1 else named
     return tuple(named[index % len(named)] for index in range(workers or len(named)))
+
+
+def default_device() -> str:
+    """``cuda`` where there is a GPU that PyTorch can use, else ``cpu``. PyTorch is asked only where there is a GPU."""
+    if not gpus():
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def refuse_missing(devices: Iterable[str]) -> None:
+    """Raise `UserError` for the first device that PyTorch does not know, or that this process does not have.
+
+    PyTorch is imported only where another one than ``cpu`` is named.
+    """
+    for name in devices:
+        if name == "cpu":
+            continue
+        kind, colon, index = name.partition(":")
+        count = _count(kind)
+        if count is None or (colon and not index.isdecimal()):
+            raise UserError(f"--device {name}", "is no device", "name cpu, cuda, or one GPU: cuda:0")
+        if not count:
+            mend = "name cpu, or see `harness doctor`"
+            raise UserError(f"--device {name}", f"PyTorch finds no {kind} device here", mend)
+        if colon and int(index) >= count:
+            known = f"{kind}:0" if count == 1 else f"{kind}:0 to {kind}:{count - 1}"
+            raise UserError(f"--device {name}", f"PyTorch finds {count} of these devices here", f"name {known}")
+
+
+def _count(kind: str) -> int | None:
+    """How many devices of a kind PyTorch can use in this process; ``None`` for a kind that it does not know.
+
+    With a PyTorch that is built without CUDA, GPUs are those of the machine: a command with an environment of its own,
+    run by ``external``, may use them.
+    """
+    import torch
+
+    if kind == "cuda" and not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
+        return visible_gpus()
+    if kind == "cuda":
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    try:
+        return int(torch.get_device_module(torch.device(kind)).device_count())
+    except (RuntimeError, AttributeError):  # no name of a device, or one without a module, such as meta
+        return None
 
 
 def visible_gpus() -> int:

@@ -19,8 +19,9 @@ from harness.engines.stages import StageUse, timed
 from harness.engines.threads import set_torch_threads, torch_threads
 from harness.errors import UserError
 from harness.frame_digests import digests_of
+from harness.plugin_code import asked, contained, described
 from harness.store import PredictionStore, tabulate
-from harness.types import ForesightedModel, Model, Video, Vocabulary
+from harness.types import ForesightedModel, Model, Video
 
 if TYPE_CHECKING:
     from harness.engines.progress import Progress
@@ -69,13 +70,13 @@ class InProcess:
         """Run one video after the other, in their order; a second attempt follows the first at once."""
         self.load()
         assert self._model is not None
-        if isinstance(self._model, ForesightedModel):
-            self._model.expect(videos, scratch)
-        vocabulary, seed = self._recipe.context.dataset.vocabulary, self._recipe.context.seed
+        with asked(self._recipe.name, "its expect fails"):
+            if isinstance(self._model, ForesightedModel):
+                self._model.expect(videos, scratch)
         for video in videos:
             for attempt in range(1, ATTEMPTS + 1):
                 self._progress.began(0, video)
-                event = attempt_video(self._model, video, vocabulary, self._store, seed, self._recipe.whole_frames)
+                event = attempt_video(self._recipe, self._model, video, self._store)
                 if event.kind == "failed" and attempt < ATTEMPTS:
                     log.info("video %s failed and is tried once more: %s", video.id, event.error)
                     event = replace(event, kind="retried")
@@ -90,24 +91,22 @@ class InProcess:
             set_torch_threads(self._threads_before)
 
 
-def attempt_video(
-    model: Model, video: Video, vocabulary: Vocabulary, store: PredictionStore, seed: int, whole_frames: bool = False
-) -> Event:
-    """Run a model over one video and store its tracks: ``done``, or ``failed``.
+def attempt_video(recipe: Recipe, model: Model, video: Video, store: PredictionStore) -> Event:
+    """Run the model of a recipe over one video and store its tracks: ``done``, or ``failed``.
 
     They are stored with what the frames are known by, as they were before the model has read them; with
     ``whole_frames`` by all of their content. A store that cannot be written raises `UserError`.
     """
+    vocabulary, context = recipe.context.dataset.vocabulary, recipe.context
     began, frames = time.perf_counter(), len(video.frames)
     try:
-        known_by = digests_of(video.frames, whole_frames)
-        seed_chance(seed, video.id)
-        with timed(model) as stages:
-            table = tabulate(video, list(model.predict(video, vocabulary)))
+        known_by = digests_of(video.frames, recipe.whole_frames)
+        seed_chance(context.seed, video.id)
+        with contained(recipe.name), timed(model) as stages:
+            table = tabulate(video, list(model.predict(video, vocabulary)), vocabulary)
     # A model is anybody's code and may raise anything; what it raises is recorded and reported, and the run goes on.
     except Exception as error:
-        line = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        line, details = " ".join(line.split()), traceback.format_exc()
+        line, details = described(error), traceback.format_exc()
         seconds = time.perf_counter() - began
         return Event("failed", video.id, seconds, frames, 0, line, details, isinstance(error, UserError))
     store.write_table(video, table, known_by)

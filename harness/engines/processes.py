@@ -18,6 +18,7 @@ from harness.engines.pool import Lost, Message, Pool
 from harness.engines.progress import Progress
 from harness.engines.recipe import Recipe
 from harness.engines.worker import Worker, packed
+from harness.standard_output import stay_with_driver
 from harness.store import PredictionStore
 from harness.types import Video
 
@@ -143,6 +144,7 @@ def _work(pipe: Connection[Any, Any], device: str) -> None:
     # Ctrl-C reaches all processes of a terminal: the driver decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    stay_with_driver()
     threading.Thread(target=_end_with_driver, name="driver", daemon=True).start()
     sender = _Sender(pipe)
     _log_to(sender)

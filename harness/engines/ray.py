@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, redirect_stdout, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from logging.handlers import QueueHandler
 from pathlib import Path
@@ -26,6 +25,7 @@ from harness.engines.worker import Worker, packed
 from harness.errors import UserError
 from harness.frame_digests import FrameDigests
 from harness.locations import Location
+from harness.standard_output import printed_to_log
 from harness.store import PredictionStore
 from harness.types import Video
 
@@ -104,12 +104,10 @@ class Actors:
         self._videos: dict[int, Video] = {}
         self._ray: Any = None
         self._own: OwnRay | None = None
-        self._quiet = ExitStack()
 
     def open(self) -> None:
         """Connect to Ray, or start it; raises `UserError` where it is not installed or does not answer."""
         self._ray, self._own = connected(self._wanted.address)
-        self._quiet.enter_context(redirect_stdout(_Printed()))  # Ray prints there what becomes of actors and nodes
         device, workers, gpus = self._wanted.settled(self._ray.cluster_resources())
         self.devices = (device,) * workers
         # When its daemons are lost, Ray ends this process without a word at the next use of its object store. The few
@@ -162,7 +160,6 @@ class Actors:
         if self._own is not None:
             self._own.end(self._ray)
         self._ray = None
-        self._quiet.close()
 
     def _kill(self, worker: int) -> None:
         actor = self._actors.pop(worker, None)
@@ -235,10 +232,12 @@ class _Actor:
         sys.path += [entry for entry in path if entry not in sys.path]
         self._worker, self._records = Worker(device), _Records()
         self._records.listen()
+        self._output = ExitStack()  # for as long as the process lives
+        self._log_printed = self._output.enter_context(printed_to_log())
         self._is_shared: bool | None = None
 
     def load(self, payload: bytes) -> Reply:
-        message = self._worker.load(payload)
+        message = self._worker.load(payload)  # what it prints is told with the first video: the log is not open yet
         return Reply(message, logged=self._records.taken())
 
     def run(self, video_id: int, probe: Probe) -> Reply:
@@ -246,18 +245,10 @@ class _Actor:
             self._is_shared = probe.is_found()
         carrier = None if self._is_shared else _Carrier()
         message = self._worker.run(video_id, carrier)
+        self._log_printed()
         usable = not isinstance(message, Event) or self._worker.is_usable()
         tracks, frames = (carrier.table, carrier.frames) if carrier else (None, None)
         return Reply(message, tracks, frames, self._records.taken(), usable)
-
-
-class _Printed(io.TextIOBase):
-    """What is printed goes to the log."""
-
-    def write(self, text: str) -> int:
-        for line in filter(None, map(str.strip, text.splitlines())):
-            log.info("printed: %s", line)
-        return len(text)
 
 
 class _Records:

@@ -5,15 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from harness.engines.devices import refuse_missing
 from harness.engines.local import Event, seed_chance
 from harness.engines.progress import Progress
 from harness.engines.threads import loading_with
+from harness.errors import UserError
+from harness.plugin_code import asked
 from harness.store import PredictionStore
 from harness.types import LoadContext, Model, ModelPlugin, Video
+
+
+def loaded(plugin: ModelPlugin, config: Any, context: LoadContext, host: str = "") -> Model:
+    """Load a model, with seeded random numbers; raises `UserError` where it does not load, or its device is not there.
+
+    ``host`` is named in messages.
+    """
+    refuse_missing([context.device])
+    where = f"model {plugin.name} on {context.device}" + (f" of {host}" if host else "")
+    with asked(where, "does not load"):
+        seed_chance(context.seed)
+        model = plugin.load(config, context)
+        if not callable(getattr(model, "predict", None)):
+            raise UserError(
+                where, f"its load gives a {type(model).__name__}, which has no predict", "correct the plugin"
+            )
+    return model
 
 
 @dataclass(frozen=True)
@@ -30,11 +50,15 @@ class Recipe:
     threads: int = 1
     whole_frames: bool = False
 
-    def load(self) -> Model:
-        """Load the model; raises what the plugin raises, `UserError` for a user's mistake."""
+    @property
+    def name(self) -> str:
+        """What messages call the model."""
+        return f"model {self.plugin.name}"
+
+    def load(self, host: str = "") -> Model:
+        """Load the model; see `loaded`."""
         with loading_with(self.threads):
-            seed_chance(self.context.seed)
-            return self.plugin.load(self.config, self.context)
+            return loaded(self.plugin, self.config, self.context, host)
 
     def on(self, device: str) -> Recipe:
         """The same model on another device."""

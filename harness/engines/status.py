@@ -30,6 +30,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 class _Failures(msgspec.Struct, frozen=True):
     failed: list[Failure]
+    format: Literal[1] = 1
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def _state(
 
 
 def _read(path: Location, kind: type[T]) -> T | None:
-    """A file that is nice to have: ``None`` where it is absent or damaged."""
+    """A file that is nice to have: ``None`` where it is absent, damaged, or of another version."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError):

@@ -13,6 +13,7 @@ from harness.engines.local import Event, attempt_video
 from harness.engines.pool import Ready, Refused, Unstored
 from harness.engines.recipe import Recipe
 from harness.errors import UserError
+from harness.plugin_code import asked, contained, described
 from harness.store import PredictionStore
 from harness.types import ForesightedModel, Model, Video
 
@@ -25,11 +26,12 @@ def packed(recipe: Recipe, store: PredictionStore) -> bytes:
     It is a pickle between processes of one program: it is never written to a file, nor read from one.
     """
     try:
-        return pickle.dumps((recipe, store), protocol=pickle.HIGHEST_PROTOCOL)
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
-        what = f"cannot be sent to other processes with {recipe.context.dataset.name}: {error}"
+        with contained(recipe.name):
+            return pickle.dumps((recipe, store), protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception as error:  # what is pickled is the plugin's, too, and so is how
+        what = f"cannot be sent to other processes with {recipe.context.dataset.name}: {described(error)}"
         mend = "run it with --workers 1, or let its plugin and the dataset's frames be pickled"
-        raise UserError(f"model {recipe.plugin.name}", what, mend) from error
+        raise UserError(recipe.name, what, mend) from error
 
 
 class Worker:
@@ -42,29 +44,23 @@ class Worker:
 
     def load(self, payload: bytes) -> Ready | Refused:
         """Load the model of what `packed` gave."""
+        host = socket.gethostname()
         try:
-            self._recipe, self._store = self._unpacked(payload)
+            with asked(f"what is sent to {host}", "cannot be read there"):
+                self._recipe, self._store = self._unpacked(payload)
             self._videos: dict[int, Video] = {video.id: video for video in self._recipe.context.dataset.videos}
-            self._model = self._recipe.load()
+            self._model = self._recipe.load(host)
         except UserError as error:
+            if error.__cause__ is not None:  # which stays behind
+                error.add_note(traceback.format_exc())
             return Refused(error)
-        # A plugin is anybody's code and may raise anything; without its model there is no work for this process.
-        except Exception as error:
-            where = f"model on {self._device} of {socket.gethostname()}"
-            refusal = UserError(where, f"does not load: {type(error).__name__}: {error}", "--debug shows the traceback")
-            refusal.add_note(traceback.format_exc())
-            return Refused(refusal)
-        return Ready(socket.gethostname(), os.getpid(), isinstance(self._model, ForesightedModel))
+        return Ready(host, os.getpid(), isinstance(self._model, ForesightedModel))
 
     def run(self, video_id: int, store: PredictionStore | None = None) -> Event | Unstored:
         """Run a video and store its tracks, in ``store`` if that is given and else in that of the run."""
         assert self._model is not None
-        context = self._recipe.context
-        vocabulary, video = context.dataset.vocabulary, self._videos[video_id]
         try:
-            event = attempt_video(
-                self._model, video, vocabulary, store or self._store, context.seed, self._recipe.whole_frames
-            )
+            event = attempt_video(self._recipe, self._model, self._videos[video_id], store or self._store)
         except UserError as error:
             return Unstored(error)
         self._has_failed = event.kind != "done"

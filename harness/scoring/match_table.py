@@ -22,6 +22,7 @@ from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, precis
 from harness.scoring.metrics import positions_of
 from harness.scoring.overlap import Floats, Truths
 from harness.scoring.protocols import PROTOCOLS, Protocol, named
+from harness.versions import other_version
 
 FILE = "matches.msgpack"
 """Name of the table in a run folder."""
@@ -146,7 +147,8 @@ def read_table(path: Location) -> MatchTable:
         content = msgspec.msgpack.decode(data[begin:], type=_File)
         table = _table_of(content)
     except (msgspec.MsgspecError, ValueError, OverflowError) as error:
-        raise UserError(str(path), f"is no match table of this version ({error})", mend) from error
+        what = other_version(data[begin:], decode=msgspec.msgpack.decode) or f"is no match table ({error})"
+        raise UserError(str(path), what, mend) from error
     return table
 
 

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -17,7 +18,7 @@ from harness.formats.youtube_vis import AnnotationRecord, Annotations
 from harness.rle import Ints
 from harness.scoring.average_precision import Curves, Selection, evaluate, lengths_of, select_truths
 from harness.scoring.match_table import MatchTable, match_table
-from harness.scoring.metrics import Metrics, summarise, without_numbers
+from harness.scoring.metrics import Metrics, positions_of, summarise, without_numbers
 from harness.scoring.overlap import Floats, MaskRules, Overlaps, Truths, concatenate, overlap
 from harness.scoring.protocols import LENGTHS, Protocol, named
 from harness.warnings import Warnings
@@ -134,6 +135,32 @@ def score_store(
     return _score(named(protocol), truths, batches, warnings, str(shards.folder))
 
 
+def check_truth(protocol: str | Protocol, annotations: Annotations, videos: Iterable[int] | None = None) -> None:
+    """Raise the `UserError` that scoring any predictions would end with, where the annotations alone decide it.
+
+    Those are masks that are no run-length encodings, fields that the protocol needs, and ids and groups on which the
+    official tool aborts. ``videos`` are the ids that will be scored, all if that is ``None``. Without any truth there
+    is nothing to refuse.
+    """
+    chosen = named(protocol)
+    restricted = annotations if videos is None else annotations.restrict(videos)
+    if restricted.truth is not None and restricted.truth.records:
+        _check_truth(chosen, Truths(restricted))
+
+
+def _check_truth(chosen: Protocol, truths: Truths) -> dict[str, tuple[int, ...]]:
+    """Refuse faults of the truth on which the official tool aborts; return the groups of categories."""
+    refuse_missing_fields(truths, chosen)
+    groups = chosen.groups(truths.annotations.categories)
+    for suffix, ids in groups.items():
+        with suppress(OfficialAbortError):  # an empty group is no fault: the official numbers are undefined
+            positions_of(chosen, suffix, ids, truths)
+    if any(r.quantity == "occlusion" for r in chosen.ranges):
+        for record in truths.truth.records:
+            _occlusion(record, truths.annotations.path)
+    return groups
+
+
 def in_parallel(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
     """Apply ``work`` to items on up to `THREADS` cores, in order, with few items under way at a time."""
     workers = min(os.cpu_count() or 1, THREADS)
@@ -157,8 +184,7 @@ def _score(
     corrected = chosen if chosen.name.endswith("-corrected") else chosen.corrected()
     pair = (chosen, corrected)
     rules = tuple(MaskRules(p.quirks.shorter_list_wins, p.quirks.wrong_size_vanishes) for p in pair)
-    refuse_missing_fields(truths, chosen)
-    groups = chosen.groups(truths.annotations.categories)
+    groups = _check_truth(chosen, truths)
     overlaps, records = _joined(batches(rules), len(rules), warnings)
     _warn_of_sizes(overlaps, name, warnings)
     _warn_of_ids(truths, warnings)

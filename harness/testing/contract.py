@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from harness import plugins
+from harness.plugin_code import contained
 from harness.testing import rules
 from harness.testing.trials import Outcome, Trial, attempt, describe, ordinary, special
 from harness.types import Dataset, LoadContext, Model
@@ -72,7 +73,7 @@ def check_model(
     videos of ``dataset``, and on videos made of the first one; the default is ``shapes``, which is generated. It
     predicts some twenty times on videos of up to six frames. Raises `UserError` for a plugin that is not installed.
     """
-    dataset = dataset or plugins.dataset("shapes").open(Path(), "val")
+    dataset = dataset or plugins.opened("shapes", Path(), "val")
     context = LoadContext(dataset, device, precision, Path(checkpoint) if checkpoint else None)
     checks: list[Check] = []
     name = model if isinstance(model, str) else str(getattr(model, "name", type(model).__name__))
@@ -80,7 +81,8 @@ def check_model(
         plugin = plugins.model(model) if isinstance(model, str) else model
         checks.append(Check("plugin", _plugin_faults(plugin, model if isinstance(model, str) else None)))
         try:
-            loaded = plugin.load(_config(plugin, config), context)
+            with contained(f"model {name}"):
+                loaded = plugin.load(_config(plugin, config), context)
         # A plugin is anybody's code and may raise anything: that is what is to be found out here.
         except Exception as error:
             raise ContractError(Report(name, (*checks, Check("load", describe(error))))) from error

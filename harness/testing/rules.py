@@ -7,10 +7,9 @@ import math
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
-from numbers import Real
 
 from harness.errors import UserError
-from harness.store import tabulate
+from harness.store import real, tabulate, whole
 from harness.testing.trials import Outcome, Trial, attempt
 from harness.types import Model, Rle, Track
 
@@ -24,7 +23,7 @@ OutcomeRule = Callable[[Iterable[Outcome]], str]
 
 
 def no_error(outcomes: Iterable[Outcome]) -> str:
-    """`predict` raises nothing and gives `Track` objects."""
+    """`predict` raises nothing, does not end the program, and gives `Track` objects."""
     return next((f"on {o.trial.name}: {o.error}" for o in outcomes if o.error), "")
 
 
@@ -47,7 +46,7 @@ def finds_nothing(outcomes: Iterable[Outcome]) -> str:
 def video_ids(outcomes: Iterable[Outcome]) -> str:
     """Every track is of the video that was asked for."""
     for where, outcome, track in _tracks(outcomes):
-        if track.video_id != outcome.trial.video.id:
+        if whole(track.video_id) != outcome.trial.video.id:
             return f"{where}: video_id is {track.video_id!r}, the video's id is {outcome.trial.video.id}"
     return ""
 
@@ -93,11 +92,12 @@ def mask_encodings(outcomes: Iterable[Outcome]) -> str:
 
 
 def scores(outcomes: Iterable[Outcome]) -> str:
-    """Every score is a finite number in [0, 1]."""
+    """Every score is a finite real number in [0, 1]."""
     for where, _, track in _tracks(outcomes):
-        if not isinstance(track.score, Real) and not hasattr(track.score, "__float__"):
-            return f"{where}: score is a {type(track.score).__name__}, not a number"
-        if not math.isfinite(track.score) or not 0 <= track.score <= 1:
+        score = real(track.score)
+        if score is None:
+            return f"{where}: score is a {type(track.score).__name__}, not a real number"
+        if not math.isfinite(score) or not 0 <= score <= 1:
             return f"{where}: score is {track.score}, not in [0, 1]"
     return ""
 
@@ -106,10 +106,13 @@ def categories(outcomes: Iterable[Outcome]) -> str:
     """Every category is one that was asked for: its id, not its position in the vocabulary."""
     for where, outcome, track in _tracks(outcomes):
         asked = [c.id for c in outcome.trial.vocabulary.categories]
-        if track.category_id not in asked:
+        category_id = whole(track.category_id)
+        if category_id is None:
+            return f"{where}: category_id is {track.category_id!r}, a {type(track.category_id).__name__}, not an int"
+        if category_id not in asked:
             known = ", ".join(map(str, asked[:5])) + (", ..." if len(asked) > 5 else "")
-            position = " (a position in the vocabulary?)" if 0 <= track.category_id <= len(asked) else ""
-            return f"{where}: category {track.category_id!r}{position} was not asked for, but {known}"
+            position = " (a position in the vocabulary?)" if 0 <= category_id <= len(asked) else ""
+            return f"{where}: category {category_id}{position} was not asked for, but {known}"
     return ""
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.engines.local import seed_chance
 from harness.errors import UserError
+from harness.plugin_code import contained, described
 from harness.types import Dataset, Frames, Image, Model, Track, Video, Vocabulary
 
 FRAMES = 6
@@ -101,13 +102,16 @@ def attempt(model: Model, trial: Trial) -> Outcome:
     """Let a model predict, seeded as a run seeds it; whatever it raises is the outcome."""
     seed_chance(0, trial.video.id)
     try:
-        tracks: list[Any] = list(model.predict(trial.video, trial.vocabulary))
+        with contained("the model"):
+            tracks: list[Any] = list(model.predict(trial.video, trial.vocabulary))
     # A model is anybody's code and may raise anything: that is what is to be found out here.
     except Exception as error:
         return Outcome(trial, [], describe(error), isinstance(error, UserError))
     for number, track in enumerate(tracks):
         if not isinstance(track, Track):
             return Outcome(trial, [], f"track {number} is a {type(track).__name__}, not a harness.types.Track")
+        if not isinstance(track.masks, (tuple, list)):
+            return Outcome(trial, [], f"track {number}: masks is a {type(track.masks).__name__}, not a tuple")
     return Outcome(trial, tracks)
 
 
@@ -115,4 +119,4 @@ def describe(error: Exception) -> str:
     """An exception in one line, with the place that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return " ".join(f"{type(error).__name__}: {error}".split()) + place
+    return described(error) + place

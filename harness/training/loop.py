@@ -27,6 +27,7 @@ from harness.training.optimiser import build_optimiser, set_rate
 from harness.training.processes import Processes
 from harness.training.progress import LOG, VALIDATION, Means, Step, append_log, cut_log
 from harness.training.types import TrainingSample
+from harness.versions import other_version
 
 STATE, WEIGHTS = "state.pt", "model.safetensors"
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -174,6 +175,8 @@ def _claim(training: Training) -> None:
             before = json.loads(path.read_bytes())
         except ValueError as error:
             raise UserError(str(path), f"is damaged: {error}", "name another --out") from error
+        if other := other_version(path.read_bytes(), content.get("format", 1)):
+            raise UserError(str(path), other, "go on with that version, name another --out, or start over with --fresh")
         if before != content:
             changed = [key for key in sorted({*before, *content}) if before.get(key) != content.get(key)]
             what = f"is of another training (other {', '.join(changed)})"

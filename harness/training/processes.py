@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import distributed
 
+from harness.engines.devices import refuse_missing
 from harness.errors import UserError
 
 
@@ -51,6 +52,7 @@ def joined(device: str) -> Iterator[Processes]:
         raise UserError("WORLD_SIZE", "is set, but RANK is not", "start several processes with torchrun")
     if device.startswith("cuda"):
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        refuse_missing([device])
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:

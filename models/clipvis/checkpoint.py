@@ -18,7 +18,7 @@ from harness.models.miniatures import clip as miniature
 from harness.models.shared.checkpoint_files import (
     CLIP,
     State,
-    check_names_and_shapes,
+    check_tensors,
     clip_inside,
     count,
     first_line,
@@ -44,7 +44,7 @@ def load_network(path: Path, config: ClipVisConfig | None = None) -> ClipVisNetw
     architecture = architecture_of(state, path)
     with torch.device("meta"):
         network = ClipVisNetwork(architecture, config.quick_gelu)
-    check_names_and_shapes(network.state_dict(), state, path, "CLIP-VIS", MEND)
+    check_tensors(network.state_dict(), state, path, "CLIP-VIS", MEND)
     network.short_edge = short_edge_of(path, MEND) or network.short_edge
     return assign(network, state)
 

@@ -70,10 +70,13 @@ def metadata_of(path: Path) -> dict[str, str]:
         raise UserError(str(path), f"is no safetensors file, or a broken one ({first_line(error)})", mend) from error
 
 
-def check_names_and_shapes(
+def check_tensors(
     expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, model: str, mend: str
 ) -> None:
-    """Raise `UserError` that says which tensors are missing, unexpected or misshapen for ``model``."""
+    """Raise `UserError` that says which tensors are missing, unexpected or misshapen for ``model``, or hold no weights.
+
+    Weights are finite, as float32 too, and floating point: whole numbers are counters or the codes of a quantisation.
+    """
     shared = expected.keys() & found.keys()
     faults = {
         "missing": [name for name in expected if name not in shared],
@@ -87,6 +90,19 @@ def check_names_and_shapes(
     told = [f"{len(names)} {kind} ({_some(names)})" for kind, names in faults.items() if names]
     if told:
         raise UserError(str(path), f"tensors differ from {model}: {', '.join(told)}", mend)
+    for name, tensor in found.items():
+        wanted = expected[name].dtype
+        if wanted.is_floating_point and not tensor.is_floating_point():
+            what = f"tensor {name} is of type {_type(tensor.dtype)}, the model's of {_type(wanted)}"
+            raise UserError(str(path), what, mend)
+        refuse_not_finite(tensor, name, path, mend)
+
+
+def refuse_not_finite(tensor: Tensor, name: str, path: Path, mend: str) -> None:
+    """Raise `UserError` for a tensor that has values which are infinite or no numbers: every result would be wrong."""
+    wrong = int((~torch.isfinite(tensor)).sum())
+    if wrong:
+        raise UserError(str(path), f"tensor {name}: {wrong} of {tensor.numel()} values are not finite", mend)
 
 
 def count(names: Iterable[str], pattern: str) -> int:
@@ -140,6 +156,10 @@ def _refuse_claims(state: Mapping[Any, Tensor], path: Path, mend: str) -> None:
             raise UserError(str(path), f"{str(name)[:200]} is no plain tensor", mend)
         if tensor.numel() * tensor.element_size() > room:
             raise UserError(str(path), f"{str(name)[:200]} claims to be larger than the file", mend)
+
+
+def _type(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _some(names: list[str], shown: int = 3) -> str:

@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
+from small_runs import SmallConfig, SmallModel, make_dataset
 
 from harness.engines.local import attempt_video
+from harness.engines.recipe import Recipe
 from harness.engines.stages import StageUse, timed, together
 from harness.store import PredictionStore
-from harness.types import Category, Image, Track, Video, Vocabulary
-
-WORDS = Vocabulary((Category(1, "cat"),))
+from harness.types import Image, LoadContext, Track, Video, Vocabulary
 
 
 class Black:
@@ -25,6 +25,11 @@ class Black:
 
 
 VIDEO = Video(1, "black", 4, 4, Black())
+
+
+def recipe() -> Recipe:
+    """One whose categories and seed are all that counts."""
+    return Recipe(SmallModel(), SmallConfig(), LoadContext(make_dataset()))
 
 
 class Staged:
@@ -47,7 +52,7 @@ class Staged:
 def test_a_video_tells_its_stages_and_the_hook_is_given_back(tmp_path: Path) -> None:
     model = Staged()
     before = model.stage
-    event = attempt_video(model, VIDEO, WORDS, PredictionStore(tmp_path), 0)
+    event = attempt_video(recipe(), model, VIDEO, PredictionStore(tmp_path))
     assert event.kind == "done"
     assert list(event.stages) == ["backbone", "matching"]
     assert all(use.seconds >= 0 and use.memory_bytes > 1 << 20 for use in event.stages.values())
@@ -58,7 +63,7 @@ def test_a_video_tells_its_stages_and_the_hook_is_given_back(tmp_path: Path) -> 
 def test_a_model_that_fails_in_a_stage_is_reported_as_ever(tmp_path: Path) -> None:
     model = Staged(fails=True)
     before = model.stage
-    event = attempt_video(model, VIDEO, WORDS, PredictionStore(tmp_path), 0)
+    event = attempt_video(recipe(), model, VIDEO, PredictionStore(tmp_path))
     assert (event.kind, event.error) == ("failed", "ValueError: no")
     assert model.stage is before
 

@@ -194,7 +194,7 @@ def test_a_shard_of_too_many_tracks(tmp_path: Path) -> None:
 def test_a_shard_with_a_column_of_another_type(tmp_path: Path, name: str) -> None:
     schema = SCHEMA.set(SCHEMA.get_field_index(name), pa.field(name, pa.int16()))
     store = forged(tmp_path, rows(3, schema))
-    assert "is of another format" in told(lambda: store.read_table(1))
+    assert "is no shard of predictions: it has other columns" in told(lambda: store.read_table(1))
 
 
 def test_a_shard_with_a_track_without_score(tmp_path: Path) -> None:

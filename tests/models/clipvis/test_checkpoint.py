@@ -56,6 +56,37 @@ def test_forms_of_a_checkpoint(form: str, tiny_state: State, tmp_path: Path) -> 
     assert network.backbone.clip_model.attn_mask.shape == (77, 77)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(value: float, tiny_state: State, tmp_path: Path) -> None:
+    name = next(n for n in tiny_state if n.endswith("query_feat.weight"))
+    broken = tiny_state[name].clone()
+    broken.view(-1)[:2] = value
+    for path in (tmp_path / "tiny.safetensors", tmp_path / "tiny.pth"):
+        (save_file if path.suffix == ".safetensors" else torch.save)({**tiny_state, name: broken}, path)
+        with pytest.raises(UserError, match=rf"tensor {re.escape(name)}: 2 of {broken.numel()} values are not finite"):
+            load_network(path)
+
+
+def test_double_precision_that_float32_cannot_hold_is_refused(tiny_state: State, tmp_path: Path) -> None:
+    state = {name: t.double() if t.is_floating_point() else t for name, t in tiny_state.items()}
+    save_file(state, tmp_path / "fine.safetensors")
+    assert load_network(tmp_path / "fine.safetensors").state_dict().keys() == tiny_state.keys()
+    name = next(n for n, t in state.items() if t.is_floating_point())
+    state[name] = torch.full_like(state[name], 1e300)
+    save_file(state, tmp_path / "large.safetensors")
+    with pytest.raises(UserError, match="values are not finite"):
+        load_network(tmp_path / "large.safetensors")
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.int64, torch.bool, torch.complex64])
+def test_weights_of_another_kind_of_numbers_are_refused(kind: torch.dtype, tiny_state: State, tmp_path: Path) -> None:
+    name = next(n for n in tiny_state if n.endswith("query_feat.weight"))
+    torch.save({**tiny_state, name: tiny_state[name].to(kind)}, tmp_path / "tiny.pth")
+    said = str(kind).removeprefix("torch.")
+    with pytest.raises(UserError, match=rf"tensor {re.escape(name)} is of type {said}, the model's of float32; use a"):
+        load_network(tmp_path / "tiny.pth")
+
+
 def test_differences_are_told(tiny_state: State, tmp_path: Path) -> None:
     state = dict(tiny_state)
     del state["sem_seg_head.pixel_decoder.adapter_1.weight"]
