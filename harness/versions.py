@@ -15,8 +15,8 @@ class _File(msgspec.Struct):
 def other_version(data: bytes, reads: int = 1, decode: Callable[..., Any] = msgspec.json.decode) -> str:
     """What is wrong with a file that could not be read: its format is not the one that is read; else empty.
 
-    ``data`` is an object with the key ``format``, a whole number, as ``decode`` (JSON by default) reads it. Formats 1 to
-    ``reads`` can be read.
+    ``data`` is an object with the key ``format``, a whole number, as ``decode`` (JSON by default) reads it. Formats 1
+    to ``reads`` can be read.
     """
     try:
         found = decode(data, type=_File).format
