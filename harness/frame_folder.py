@@ -35,8 +35,11 @@ def frame_names(folder: Path) -> list[str]:
     Raises `UserError` where there is no frame, where two files may be the same frame (a mask beside its frame,
     ``1.jpg`` and ``01.jpg``), where a frame has a format that is not read, and where the order is unclear.
     """
-    with os.scandir(folder) as entries:
-        visible = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
+    try:
+        with os.scandir(folder) as entries:
+            visible = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise UserError(str(folder), f"cannot be listed: {error.strerror}", "check its permissions") from error
     files = sorted(name for name, is_folder in visible if not is_folder)
     names = [name for name in files if _suffix(name) in FORMATS]
     if not names:

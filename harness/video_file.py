@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -68,7 +69,8 @@ class VideoFileFrames(Frames):
             first = next(frames, None)
             if first is None:
                 raise UserError(str(path), "holds no frames", "give another video")
-            self._shown = _shown(first, stream.sample_aspect_ratio, path)
+            aspect = stream.sample_aspect_ratio
+            self._shown = _shown(first, aspect, path)
             self.height, self.width = self._shown.size(first)
             self._length = 1
             for frame in frames:
@@ -76,6 +78,9 @@ class VideoFileFrames(Frames):
                     what = f"frame is {frame.height}x{frame.width} (height x width), the first frame is "
                     what += f"{first.height}x{first.width}"
                     raise UserError(f"{path}, frame {self._length}", what, "write the video in one size")
+                if _shown(frame, aspect, path) != self._shown:
+                    what = "is to be shown turned otherwise than the first frame"
+                    raise UserError(f"{path}, frame {self._length}", what, "write the video upright")
                 self._length += 1
         self._lock = threading.Lock()
         self._decoder: Iterator[Image] = iter(())
@@ -114,8 +119,8 @@ class VideoFileFrames(Frames):
                 yield self._shown.pixels(frame)
 
 
-def _shown(first: Any, aspect: Fraction | None, path: Path) -> Shown:
-    """How a video is shown, by its first frame and the aspect ratio of its pixels (width over height).
+def _shown(frame: Any, aspect: Fraction | None, path: Path) -> Shown:
+    """How a frame is shown, by its display matrix and the aspect ratio of its pixels (width over height).
 
     Raises `UserError` for a turn that is no quarter turn and for pixels of absurd shape.
     """
@@ -123,13 +128,9 @@ def _shown(first: Any, aspect: Fraction | None, path: Path) -> Shown:
     if not Fraction(1, WIDEST_PIXEL) <= aspect <= WIDEST_PIXEL:
         what = f"says that its pixels are {float(aspect):.3g} times as wide as high"
         raise UserError(str(path), what, "write the video with square pixels")
-    width = max(1, round(first.width * aspect))
-    resized = None if width == first.width else width
-    matrix = first.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return Shown(resized, False, (False, False))
-    # A pixel (x, y) is shown at (a x + c y, b x + d y), moved into the picture; 16.16 fixed point, scale and all.
-    a, b, _, c, d = np.frombuffer(matrix, "=i4").astype(np.int64)[:5].tolist()
+    width = max(1, round(frame.width * aspect))
+    resized = None if width == frame.width else width
+    a, b, c, d = _matrix(frame)
     straight, crossed = (abs(a), abs(d)), (abs(b), abs(c))
     if max(straight) > 0 and min(straight) >= QUARTER_TURN * max(crossed):
         return Shown(resized, False, (d < 0, a < 0))
@@ -139,6 +140,19 @@ def _shown(first: Any, aspect: Fraction | None, path: Path) -> Shown:
         return Shown(resized, False, (False, False))
     what = "is to be shown turned by an angle that is no quarter turn"
     raise UserError(str(path), what, "write the video turned, without a display matrix")
+
+
+def _matrix(frame: Any) -> tuple[float, ...]:
+    """A frame's display matrix a, b, c, d, at any scale: pixel (x, y) is shown at (a x + c y, b x + d y), moved."""
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV reads no side data of a frame that has a kind which it does not know; the angle it has
+        angle = math.radians(frame.rotation)
+        return math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle)
+    if matrix is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d = np.frombuffer(matrix, "=i4").astype(np.int64)[:5].tolist()
+    return a, b, c, d
 
 
 def _opened(path: Path) -> Any:

@@ -164,3 +164,12 @@ def test_frames_are_turned_and_have_8_bits(tmp_path: Path) -> None:
     assert (video.height, video.width) == (9, 6)
     expected = np.rot90(wide >> 8, -1)[..., None].repeat(3, 2)
     np.testing.assert_array_equal(video.frames[0], expected)
+
+
+def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("os.scandir", denied)
+    with pytest.raises(UserError, match="cannot be listed: Permission denied; check its permissions"):
+        frame_names(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Callable
 from fractions import Fraction
@@ -10,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from harness.errors import UserError
 from harness.video_file import VideoFileFrames, open_video, write_video
@@ -110,6 +112,41 @@ def test_the_turn_is_that_of_the_library(turned: Callable[..., Path]) -> None:
             frame = next(container.decode(video=0))
         decoded = frame.to_ndarray(format="rgb24")
         np.testing.assert_array_equal(VideoFileFrames(path)[0], np.rot90(decoded, frame.rotation // 90))
+
+
+def jpegs(path: Path, *orientations: int) -> Path:
+    """Motion JPEG of one picture; a frame's EXIF orientation is side data that the library may not know."""
+    with path.open("wb") as file:
+        for orientation in orientations:
+            exif = Pillow.Exif()
+            exif[0x0112] = orientation
+            Pillow.fromarray(picture()).save(file, "JPEG", exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_frames_with_side_data_that_the_library_does_not_know_are_turned(tmp_path: Path, orientation: int) -> None:
+    path = jpegs(tmp_path / "clip.mjpeg", orientation, orientation)
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        expected = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+    assert np.array_equal(VideoFileFrames(path)[0], expected)
+
+
+def test_no_side_data_and_a_matrix_that_turns_nothing_are_the_same(tmp_path: Path) -> None:
+    path = jpegs(tmp_path / "clip.mjpeg", 1)
+    plain = io.BytesIO()
+    Pillow.fromarray(picture()).save(plain, "JPEG")
+    path.write_bytes(plain.getvalue() + path.read_bytes() + plain.getvalue())
+    assert len(VideoFileFrames(path)) == 3
+
+
+def test_frames_that_are_turned_differently_are_refused(tmp_path: Path) -> None:
+    with av.open(str(jpegs(tmp_path / "clip.mjpeg", 1, 3))) as container:
+        if len({frame.rotation for frame in container.decode(video=0)}) == 1:
+            pytest.skip("this FFmpeg does not read the orientation of motion JPEG")
+    what = "is to be shown turned otherwise than the first frame; write the video upright"
+    assert refused(tmp_path / "clip.mjpeg") == f"{tmp_path / 'clip.mjpeg'}, frame 1: {what}"
 
 
 def test_a_turn_by_another_angle_is_refused(turned: Callable[..., Path]) -> None:
