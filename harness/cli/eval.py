@@ -147,5 +147,8 @@ def _show(record: dict[str, Any]) -> None:
     note = undefined_note(record["metrics"], reasons)  # without AP, why the others are undefined is no news
     for line in [note] if note else [f"undefined: {reason}" for reason in dict.fromkeys(reasons.values())]:
         print(line, file=sys.stderr)
+    for reason in dict.fromkeys(record["undefined"].get("trackeval", {}).values()):
+        if reason not in reasons.values():
+            print(f"undefined (TrackEval): {reason}", file=sys.stderr)
     for warning in record["warnings"]:
         print(f"warning: {warning['kind']}: {warning['count']}, first: {warning['first']}", file=sys.stderr)

@@ -62,8 +62,8 @@ class Sequence(msgspec.Struct):
 class File(msgspec.Struct):
     """A BURST annotation or prediction file."""
 
-    split: str
     sequences: list[Sequence]
+    split: str = ""
     categories: list[dict[str, Any]] = []
 
 
@@ -74,16 +74,20 @@ class ClassSplit(msgspec.Struct):
     uncommon: list[int]
 
 
-def read(path: Path) -> File:
+def read(path: Path, default_split: str = "") -> File:
     """Read a file in BURST's form. Raises `UserError` for a file that is missing, malformed or inconsistent.
 
-    The masks are still text; `areas_of` checks those of a sequence.
+    Predictions need not state their split: they have the ``default_split``. The masks are still text; `areas_of`
+    checks those of a sequence.
     """
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
     file = decode(raw, File, str(path))
+    file.split = file.split or default_split
+    if not file.split:
+        raise UserError(str(path), "names no split", 'state it: "split": "val"')
     seen: set[int] = set()
     for sequence in file.sequences:
         where = f"{path}, sequence {sequence.id} ({sequence.seq_name})"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from scipy.optimize import linear_sum_assignment
 from harness.scoring.burst_tracks import Images, Item, Truth, Video
 from harness.scoring.hota import EPSILON, Floats, Step
 from harness.scoring.track_map import Tracks, VideoPairs
+
+T = TypeVar("T")
 
 Track = dict[str, Item]
 """A track's masks by image."""
@@ -34,17 +36,20 @@ class ClassVideo(NamedTuple):
 def by_class(truth: Truth, placed: dict[str, Images], file_order: bool) -> dict[int, list[ClassVideo]]:
     """Videos by ascending name for each class that has any mask there.
 
-    A predicted track has the class of its first mask. Masks, and with them tracks, are ordered by frame number, or
-    with ``file_order`` as the prediction file lists its frames. Masks without a class take no part.
+    A predicted track has the class of its first mask. Frames, and with them tracks and their first masks, are ordered
+    by number, or with ``file_order`` as each file lists its frames. Masks without a class take no part.
     """
     out: dict[int, list[ClassVideo]] = defaultdict(list)
     for name, video in sorted(truth.videos.items()):
-        truths, predictions = _split(video.truths), _split(placed[name])
+        wanted, given = video.truths, placed[name]
+        if not file_order:
+            wanted, given = _by_number(wanted, video.frames), _by_number(given, video.frames)
+        truths, predictions = _split(wanted), _split(given)
         found: dict[int, dict[int, Track]] = defaultdict(dict)
-        for number, track in _tracks(placed[name], list(placed[name]) if file_order else video.frames).items():
+        for number, track in _tracks(given).items():
             category = next(iter(track.values())).category
             if category is not None:
-                found[category][number] = track
+                found[category][number] = _by_number(track, video.frames)  # in this order scores are averaged
         for number in sorted(truths.keys() | predictions.keys()):
             part = ClassVideo(video, truths.get(number, {}), predictions.get(number, {}), found.get(number, {}))
             out[number].append(part)
@@ -60,12 +65,16 @@ def _split(images: Images) -> dict[int, Images]:
     return out
 
 
-def _tracks(images: Images, order: list[str]) -> dict[int, Track]:
+def _tracks(images: Images) -> dict[int, Track]:
     out: dict[int, Track] = {}
-    for image in order:
-        for item in images.get(image, ()):
+    for image, items in images.items():
+        for item in items:
             out.setdefault(item.track, {})[image] = item
     return out
+
+
+def _by_number(images: Mapping[str, T], frames: list[str]) -> dict[str, T]:
+    return {image: images[image] for image in frames if image in images}
 
 
 def steps(
@@ -129,7 +138,7 @@ def _mask_iou(g: list[Item], p: list[Item], size: tuple[int, int]) -> Floats:
 def video_pairs(part: ClassVideo, number: int) -> VideoPairs | None:
     """Whole tracks of a class in a video; predictions only where the class is known to be present or absent."""
     video = part.video
-    wanted = _tracks(part.truths, list(part.truths))
+    wanted = _tracks(part.truths)
     found = part.found if wanted or number in video.negative else {}
     if not wanted and not found:
         return None

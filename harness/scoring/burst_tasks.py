@@ -65,7 +65,7 @@ class BurstRules:
     taken by their number."""
     aborts: bool = True
     """A track without a class, or (exemplars by name) one that is no exemplar, ends the evaluation; the first is left
-    out, or in the open world taken, the second is a wrong track."""
+    out, or in the open world taken, the second keeps its own id and class."""
 
 
 OFFICIAL = BurstRules()
@@ -118,7 +118,7 @@ def evaluate(
         raise UserError(f'protocol "{task}"', "is unknown", near(task, TASKS))
     groups = GROUPS if task == "burst-open-world" else GROUPS[:1]
     truths = {group: read_truth(annotations / f"{group}_classes.json") for group in groups}
-    found = read_predictions(predictions)
+    found = read_predictions(predictions, truths["all"].split)
     warnings = Warnings(strict)
     _warn_of_missing(truths["all"], found, warnings)
     try:
@@ -155,8 +155,9 @@ class Numbers(NamedTuple):
 def _numbers(task: str, truths: dict[str, Truth], found: Found, rules: BurstRules, warnings: Warnings) -> Numbers:
     """The numbers by ``rules``; raises `OfficialAbortError` where the tool of these rules aborts."""
     by_name = task == "burst-exemplar-guided" and not rules.exemplar_ids_of_predictions
-    if rules.aborts and found.unnamed is not None and not by_name:
-        raise OfficialAbortError(found.unnamed, "has no category", "list it in track_category_ids")
+    unnamed = found.first_unnamed(truths["all"])
+    if rules.aborts and unnamed is not None and not by_name:
+        raise OfficialAbortError(unnamed, "has no category", "list it in track_category_ids")
     if task == "burst-open-world":
         values, classes = _open_world(truths, found, rules, warnings)
     else:
@@ -185,7 +186,7 @@ def _guided(
     exemplars: Exemplars = "refuse unknown" if rules.aborts else "keep unknown"
     placed = place(truth, found, exemplars if by_name else None, rules.empty_masks_count, warnings)
     classless = sum(i.category is None for images in placed.values() for items in images.values() for i in items)
-    warnings.add("mask without a category, left out", found.unnamed or found.path, classless)
+    warnings.add("mask without a category, left out", found.first_unnamed(truth) or found.path, classless)
     parts = by_class(truth, placed, rules.frames_in_file_order)
     names = class_table()[0]
     for number in sorted(parts.keys() - names.keys()):

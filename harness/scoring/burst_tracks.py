@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,6 +23,8 @@ DISTRACTORS = frozenset(
 MOST_PER_IMAGE = 300
 UNKNOWN_FRAME = "mask in a frame that is not annotated, left out"
 UNKNOWN_SEQUENCE = "mask in a sequence that the truth does not have, left out"
+NO_EXEMPLAR = "mask of a track that the truth does not have, kept with its own id and class in corrected"
+NO_MASKS = "mask of an exemplar that has no annotated mask, left out in corrected and trackeval"
 
 
 class Item(NamedTuple):
@@ -67,13 +69,17 @@ class Truth(NamedTuple):
 class Found(NamedTuple):
     """A prediction file: per sequence its id, its name, and its masks with their images and local track ids.
 
-    ``unnamed`` tells which mask is the first whose category is not stated, ``None`` if all are.
+    ``unnamed`` are the image and the track of every mask whose category is not stated.
     """
 
     path: str
     split: str
     sequences: list[tuple[int, str, list[tuple[str, Item]]]]
-    unnamed: str | None = None
+    unnamed: list[tuple[str, int]]
+
+    def first_unnamed(self, truth: Truth) -> str | None:
+        """Where the first mask without a category is among those in annotated frames; ``None`` if there is none."""
+        return next((f"{self.path}, {i}, track {t}" for i, t in self.unnamed if i in truth.image_video), None)
 
 
 @cache
@@ -109,32 +115,45 @@ def read_truth(path: Path) -> Truth:
             frozenset(sequence.not_exhaustive_category_ids), sorted(images, key=lambda i: frame_number(i, str(path))),
         )  # fmt: skip
         for image, item in _items(sequence, file.split, str(path)):
-            if item.category in DISTRACTORS:
-                continue
-            if item.category is None or item.track not in known:
+            if item.track not in known:
                 hint = "list it in track_category_ids"
                 raise UserError(f"{path}, {image}, track {item.track}", "has no category", hint)
-            category = merged.get(item.category, item.category)
-            video.truths[image].append(item._replace(track=known[item.track][0], category=category))
+            track, category = known[item.track]  # a mask's own category counts in predictions only
+            if category not in DISTRACTORS:
+                video.truths[image].append(item._replace(track=track, category=merged.get(category, category)))
         videos[name], tracks[sequence.id] = video, known
         image_video |= dict.fromkeys(images, name)
     seen = frozenset(i.track for v in videos.values() for items in v.truths.values() for i in items)
     return Truth(file.split, videos, image_video, tracks, seen)
 
 
-def read_predictions(path: Path) -> Found:
-    """Read predictions; every mask is checked, nothing is left out yet. A category need not be stated."""
-    file = read(path)
+def read_predictions(path: Path, default_split: str) -> Found:
+    """Read predictions; every mask is checked, nothing is left out yet. Neither split nor categories need be stated.
+
+    Raises `UserError` for a faulty file and for a track that is twice in one frame.
+    """
+    file = read(path, default_split)
     sequences = []
     file.sequences.reverse()
     while file.sequences:  # each is let go once read: these files are large
         sequence = file.sequences.pop()
         masks = list(_items(sequence, file.split, str(path)))
         sequences.append((sequence.id, _name(file.split, sequence), masks))
-    listed = (
-        f"{path}, {image}, track {i.track}" for _, _, masks in sequences for image, i in masks if i.category is None
-    )
-    return Found(str(path), file.split, sequences, next(listed, None))
+    unnamed = [(image, i.track) for _, _, masks in sequences for image, i in masks if i.category is None]
+    found = Found(str(path), file.split, sequences, unnamed)
+    _refuse_repeated(found)
+    return found
+
+
+def _refuse_repeated(found: Found) -> None:
+    """Refuse a track that two sequences of one name have in the same frame."""
+    times = Counter(name for _, name, _ in found.sequences)
+    seen: set[tuple[str, int]] = set()
+    for _, name, masks in found.sequences:
+        for image, item in masks if times[name] > 1 else ():
+            if (image, item.track) in seen:
+                raise UserError(f"{found.path}, {image}, track {item.track}", "stands twice", "give one mask")
+            seen.add((image, item.track))
 
 
 Exemplars = Literal["refuse unknown", "keep unknown"]
@@ -167,9 +186,10 @@ def place(
                 if known is None and exemplars == "refuse unknown":
                     raise OfficialAbortError(where, "is no track of the truth", "name an exemplar")
                 if known is None:
-                    warnings.add("mask of a track that the truth does not have, counted as wrong", where)
+                    warnings.add(NO_EXEMPLAR, where)
                     item = item._replace(track=exemplar_count + 1 + item.track)
                 elif known[0] not in truth.seen:
+                    warnings.add(NO_MASKS, where)
                     continue
                 else:
                     item = item._replace(track=known[0], category=known[1])

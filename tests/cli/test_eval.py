@@ -42,6 +42,21 @@ def test_json_contract_on_a_golden_case(golden: Path) -> None:
     assert set(record["undefined"]["metrics"]) == {k for k, v in record["metrics"].items() if v is None}
 
 
+def test_both_tools_of_bursts_exemplar_guided_task(golden: Path) -> None:
+    folder = golden / "burst_exemplar_unknown_track"
+    arguments = ("eval", "--protocol", "burst-exemplar-guided", "--annotations", folder / "gt", "--predictions",
+                 folder / "predictions.json")  # fmt: skip
+    shown = harness(*arguments)
+    assert shown.returncode == 0, shown.stderr
+    assert "TrackEval" in shown.stdout
+    assert "undefined (TrackEval): the tool aborts: " in shown.stderr
+    assert "track 7: is no track of the truth" in shown.stderr
+    record = json.loads(harness(*arguments, "--json").stdout)
+    assert record["trackeval"].keys() == record["metrics"].keys()
+    assert record["metrics"]["HOTA_all"] == pytest.approx(1)
+    assert record["trackeval"]["HOTA_all"] is None
+
+
 def test_ovis_and_burst_keys(golden: Path) -> None:
     folder = golden / "ordinary"
     for protocol, keys in (("ovis", {"APso", "APmo", "APho", "ARso", "ARmo", "ARho"}), ("burst", {"APc", "AP50u"})):

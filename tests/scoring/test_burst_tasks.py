@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from burst_reference import numbers, scene
 from hypothesis import given
 from hypothesis import strategies as st
 from vis_documents import box
@@ -279,7 +280,9 @@ def test_an_exemplar_that_the_truth_lacks_ends_trackeval_only(tmp_path: Path) ->
     paths = written(tmp_path, exemplars((1, 0, 13)), exemplars((1, 0, 13), (2, 20, 13)))
     score = evaluate("burst-exemplar-guided", *paths)
     assert score.metrics["DetA_all"] == score.corrected["DetA_all"] == pytest.approx(0.5)  # one hit, one false alarm
-    assert [w["kind"] for w in score.warnings] == ["mask of a track that the truth does not have, counted as wrong"]
+    assert [w["kind"] for w in score.warnings] == [
+        "mask of a track that the truth does not have, kept with its own id and class in corrected"
+    ]
     assert score.trackeval is not None
     assert set(score.trackeval.values()) == {None}
     reason = score.undefined["trackeval"]["HOTA_all"]
@@ -322,6 +325,106 @@ def test_sequences_without_predictions_are_counted(tmp_path: Path) -> None:
     assert set(score.metrics.values()) <= {0.0, None}
     with pytest.raises(UserError, match="video without any prediction"):
         evaluate("burst-class-guided", folder, out, strict=True)
+
+
+def test_masks_outside_the_annotated_frames_need_neither_class_nor_exemplar(tmp_path: Path) -> None:
+    more = sequence(annotated_image_paths=["frame0001.jpg", "frame0002.jpg"])
+    more["segmentations"] = [*more["segmentations"], {"9": more["segmentations"][0]["7"]}]
+    for task in TASKS:
+        score = evaluate(task, *written(tmp_path, sequence(), more))
+        values = score.metrics | score.corrected | (score.trackeval or {})
+        assert all(v == pytest.approx(1) for k, v in values.items() if k.endswith("_all"))
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_scenes_agree_with_a_slow_evaluator(tmp_path: Path, seed: int) -> None:
+    truth, predicted = scene(seed)
+    (tmp_path / "all_classes.json").write_text(json.dumps(truth))
+    (tmp_path / "predictions.json").write_text(json.dumps(predicted))
+    guided = evaluate("burst-class-guided", tmp_path, tmp_path / "predictions.json")
+    exemplar = evaluate("burst-exemplar-guided", tmp_path, tmp_path / "predictions.json")
+    for found, by_exemplar, ids_of_truth in (
+        (guided.metrics, False, False),
+        (exemplar.metrics, True, False),
+        (exemplar.trackeval, True, True),
+    ):
+        assert found == pytest.approx(numbers(truth, predicted, by_exemplar, ids_of_truth), abs=1e-9)
+
+
+def test_the_order_of_frames_in_a_file_changes_official_numbers_only(golden: Path, tmp_path: Path) -> None:
+    """Two tracks of equal score: the one whose first frame is first ranks first, by the file or by frame number."""
+    folder = golden / "burst_frames_unsorted_small"
+    score = evaluate("burst-class-guided", folder / "gt", folder / "predictions.json")
+    assert score.metrics["AP_all"] == pytest.approx(0.2272277227722772, abs=1e-12)
+    truth = json.loads((folder / "gt" / "all_classes.json").read_text())
+    predicted = json.loads((folder / "predictions.json").read_text())
+    for document in (truth, predicted):
+        for listed in document["sequences"]:
+            order = sorted(range(len(listed["segmentations"])), key=listed["annotated_image_paths"].__getitem__)
+            for key in ("annotated_image_paths", "segmentations"):
+                listed[key] = [listed[key][i] for i in order]
+    (tmp_path / "all_classes.json").write_text(json.dumps(truth))
+    (tmp_path / "predictions.json").write_text(json.dumps(predicted))
+    by_number = evaluate("burst-class-guided", tmp_path, tmp_path / "predictions.json")
+    assert by_number.metrics["AP_all"] != pytest.approx(score.metrics["AP_all"], abs=0.1)
+    assert by_number.corrected == score.corrected
+
+
+def test_a_track_twice_in_a_frame_is_refused_also_in_two_sequences_of_one_name(tmp_path: Path) -> None:
+    folder, out = written(tmp_path, sequence(), sequence())
+    out.write_text(json.dumps({"split": "val", "sequences": [sequence(), sequence(id=2)]}))
+    with pytest.raises(UserError, match=r"val/d/s/frame0001.jpg, track 7: stands twice"):
+        evaluate("burst-class-guided", folder, out)
+    apart = sequence(id=2, segmentations=[{"8": {"rle": box(20, 30, 12, 12, 15, 15)["counts"]}}])
+    apart["track_category_ids"] = {"8": 4}
+    out.write_text(json.dumps({"split": "val", "sequences": [sequence(), apart]}))
+    assert evaluate("burst-class-guided", folder, out).metrics["HOTA_all"] == pytest.approx(1)
+
+
+def test_predictions_without_a_split_are_of_the_truths_the_truth_needs_one(tmp_path: Path) -> None:
+    folder, out = written(tmp_path, sequence(), sequence())
+    out.write_text(json.dumps({"sequences": [sequence()]}))
+    assert evaluate("burst-class-guided", folder, out).metrics["HOTA_all"] == pytest.approx(1)
+    (folder / "all_classes.json").write_text(json.dumps({"sequences": [sequence()]}))
+    with pytest.raises(UserError, match=r"all_classes.json: names no split"):
+        evaluate("burst-class-guided", folder, out)
+
+
+def test_an_exemplar_without_masks_is_left_out_by_trackeval_and_counted(golden: Path) -> None:
+    folder = golden / "burst_exemplar_guided_1_24"
+    score = evaluate("burst-exemplar-guided", folder / "gt", folder / "predictions.json")
+    kind = "mask of an exemplar that has no annotated mask, left out in corrected and trackeval"
+    warned = {w["kind"]: w for w in score.warnings}[kind]
+    assert warned["count"] == 1
+    assert warned["first"].endswith("predictions.json, val/BDD/s1/frame0030.jpg, track 7")
+
+
+def test_a_track_that_names_no_exemplar_may_find_an_object_when_corrected(golden: Path) -> None:
+    folder = golden / "burst_exemplar_unknown_track"
+    score = evaluate("burst-exemplar-guided", folder / "gt", folder / "predictions.json")
+    assert score.metrics["HOTA_all"] == score.corrected["HOTA_all"] == pytest.approx(1)
+
+
+def test_a_truths_mask_has_the_class_of_its_track(tmp_path: Path) -> None:
+    truth = sequence()
+    truth["segmentations"][0]["7"]["category_id"] = 4  # counts in predictions only
+    assert evaluate("burst-class-guided", *written(tmp_path, truth, sequence())).metrics["HOTA_all"] == pytest.approx(1)
+
+
+def test_truths_go_by_frame_number_too_when_corrected(tmp_path: Path) -> None:
+    """A track that overlaps two objects equally finds the later one, here the one that another track needs."""
+    truth = exemplars((1, 0, 13), (2, 0, 13))
+    mask = truth["segmentations"][0]["1"]
+    truth["segmentations"] = [{"1": mask}, {"2": mask}]
+    predicted = exemplars((1, 0, 13), (2, 0, 13))
+    predicted["segmentations"] = [{"1": mask | {"score": 0.9}}, {"1": mask | {"score": 0.9}, "2": mask}]
+    predicted["segmentations"][1]["2"] = mask | {"score": 0.5}
+    scores = []
+    for order in ((0, 1), (1, 0)):
+        listed = {key: [truth[key][i] for i in order] for key in ("annotated_image_paths", "segmentations")}
+        scores.append(evaluate("burst-class-guided", *written(tmp_path, truth | listed, predicted)))
+    assert scores[0].metrics["AP_all"] != scores[1].metrics["AP_all"]
+    assert scores[0].corrected == scores[1].corrected
 
 
 @given(
