@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,54 @@ def test_occlusion_numbers_ignore_what_is_larger_than_the_area_range_all(tmp_pat
     results.write_text(json.dumps(perfect(truth)[:1]))
     scored = score_results(OFFICIAL["ovis"], annotations_from_document(truth, "truth.json"), results).metrics.values
     assert (scored["AP"], scored["APso"]) == (pytest.approx(0.5), pytest.approx(0.5))
-    truth["annotations"][1]["areas"] = [2e10, 2e10]  # the file is believed
+    truth["annotations"][1]["areas"] = [1e10, 1e10]  # the file is believed; the bound is inclusive
+    scored = score_results(OFFICIAL["ovis"], annotations_from_document(truth, "truth.json"), results).metrics.values
+    assert (scored["AP"], scored["APso"]) == (pytest.approx(0.5), pytest.approx(0.5))
+    truth["annotations"][1]["areas"] = [1e10, 1e10 + 2]
     scored = score_results(OFFICIAL["ovis"], annotations_from_document(truth, "truth.json"), results).metrics.values
     assert (scored["AP"], scored["APso"]) == (pytest.approx(1), pytest.approx(1))
+
+
+def test_masks_behind_the_truths_last_listed_frame_do_not_exist(tmp_path: Path) -> None:
+    """For the IoU, official or corrected: a truth that lists two of four frames is found by a track of four."""
+    truth = document(4)
+    results = perfect(truth)
+    for annotation in truth["annotations"]:
+        annotation["segmentations"], annotation["areas"] = annotation["segmentations"][:2], annotation["areas"][:2]
+    for name in ("ytvis", "ytvis-corrected"):
+        assert of(truth, results, tmp_path, PROTOCOLS[name]).metrics.values["AP"] == pytest.approx(1)
+    # a track that lists fewer frames than the truth has absent masks there, once corrected
+    short = [{**r, "segmentations": r["segmentations"][:1]} for r in results]
+    assert of(truth, short, tmp_path, PROTOCOLS["ytvis"]).metrics.values["AP"] == pytest.approx(1)
+    assert of(truth, short, tmp_path, PROTOCOLS["ytvis-corrected"]).metrics.values["AP"] < 0.5
+
+
+def test_a_mask_of_another_size_counts_if_the_truths_has_the_same(tmp_path: Path) -> None:
+    small = box(10, 15, 1, 1, 9, 14)
+    truth = document()
+    for annotation in truth["annotations"]:
+        annotation["segmentations"] = [annotation["segmentations"][0], small]
+    results = deepcopy(perfect(truth))
+    for name in ("ytvis", "ytvis-corrected"):
+        assert of(truth, results, tmp_path, PROTOCOLS[name]).metrics.values["AP"] == pytest.approx(1)
+    # where the truth has no mask, one that is not of the video's size is absent: no area of it enters the union
+    for annotation in truth["annotations"]:
+        annotation["segmentations"][1] = None
+    assert of(truth, results, tmp_path, PROTOCOLS["ytvis"]).metrics.values["AP"] < 0.5
+    assert of(truth, results, tmp_path, PROTOCOLS["ytvis-corrected"]).metrics.values["AP"] == pytest.approx(1)
+    # and one of the video's size is absent where the truth's is of another: the truth's area counts as missed
+    for annotation, result in zip(truth["annotations"], results, strict=True):
+        annotation["segmentations"][1], result["segmentations"][1] = small, box(20, 30, 1, 1, 9, 14)
+    assert of(truth, results, tmp_path, PROTOCOLS["ytvis"]).metrics.values["AP"] == pytest.approx(1)
+    assert of(truth, results, tmp_path, PROTOCOLS["ytvis-corrected"]).metrics.values["AP"] < 0.5
+
+
+@pytest.mark.parametrize("name", ["ytvis", "ytvis-corrected"])
+def test_ties_at_the_cap_of_100_tracks(tmp_path: Path, name: str) -> None:
+    """Official: those first in the file stay. Corrected: those that overlap a truth best, wherever they stand."""
+    truth = document()
+    missed = {"video_id": 1, "category_id": 1, "score": 0.9, "segmentations": [box(20, 30, 15, 15, 20, 20)] * 2}
+    last = of(truth, [*[missed] * 100, *perfect(truth)], tmp_path, PROTOCOLS[name])
+    first = of(truth, [*perfect(truth), *[missed] * 100], tmp_path, PROTOCOLS[name])
+    assert first.metrics.values["AR100"] == pytest.approx(1)
+    assert last.metrics.values["AR100"] == pytest.approx(0.5 if name == "ytvis" else 1)
