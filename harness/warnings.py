@@ -21,6 +21,10 @@ class Warnings:
             return
         if self.strict:
             raise UserError(first, kind, f"correct it or leave out --strict ({count} in all so far)")
+        self.tell(kind, first, count)
+
+    def tell(self, kind: str, first: str, count: int = 1) -> None:
+        """Count what is worth knowing and no fault of the input: it is no error with ``strict`` either."""
         before, earlier = self.found.get(kind, (0, first))
         self.found[kind] = (before + count, earlier)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from harness import rle
 from harness.errors import UserError, near
 from harness.formats import scan
-from harness.formats.segmentations import SEGMENTATIONS, find_masks
+from harness.formats.segmentations import SEGMENTATIONS, find_masks, masks_digest
 from harness.formats.youtube_vis import decode_records
 from harness.rle import Ints, MaskTable
 from harness.scoring.overlap import TrackBatch, Truths, positions
@@ -95,10 +95,13 @@ def _open_bracket(text: NDArray[np.uint8], path: str) -> int:
     return int(solid[0]) + 1
 
 
-def read_batch(block: Block, truths: Truths, path: str, warnings: Warnings) -> TrackBatch:
+def read_batch(
+    block: Block, truths: Truths, path: str, warnings: Warnings, named: NDArray[np.bool_] | None = None
+) -> TrackBatch:
     """Turn a block's records into a `TrackBatch`; masks are found only for categories that have truth.
 
-    Tracks of foreign categories are dropped and counted. Raises `UserError` for unknown videos, scores that are not
+    The videos that records name, of whatever category, are set in ``named (videos,)``. Tracks of foreign categories are
+    dropped and counted. Raises `UserError` for unknown videos, scores that are not
     finite, and records of another form.
     """
     raw = block.text.data
@@ -112,6 +115,8 @@ def read_batch(block: Block, truths: Truths, path: str, warnings: Warnings) -> T
         at = int(np.argmin(known))
         known_ids = near(str(video_id[at]), map(str, truths.video_ids.tolist()[:20]))
         raise UserError(f"{path}, record {number[at]}", f"unknown video {video_id[at]}", f"some {known_ids}")
+    if named is not None:
+        named[video] = True
     if not np.isfinite(score).all():
         at = int(np.argmin(np.isfinite(score)))
         raise UserError(f"{path}, record {number[at]}", f"score is {score[at]}", "write a finite number")
@@ -131,7 +136,19 @@ def read_batch(block: Block, truths: Truths, path: str, warnings: Warnings) -> T
     if len(short):
         where = f"{path}, record {number[has_masks][short[0]]}"
         warnings.add("number of frames differs from the video's", where, len(short))
-    return TrackBatch(video, category, score, number, has_masks, masks)
+    return TrackBatch(video, category, score, number, has_masks, masks, text=spans[:, 3] - spans[:, 2])
+
+
+def mask_digests(path: Path, records: Ints) -> list[bytes]:
+    """Digests of the masks' text of some records of a results file, whose numbers ascend; the file is read again."""
+    found = []
+    for block in read_blocks(path):
+        inside = records[(records >= block.first) & (records < block.first + len(block.spans))]
+        for start, stop in block.spans[inside - block.first, 2:].tolist():
+            found.append(masks_digest(block.text[start:stop].tobytes()))
+        if len(found) == len(records):
+            break
+    return found
 
 
 def _records(block: Block, raw: memoryview, path: str) -> list[ResultRecord]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -25,6 +26,15 @@ class Found(NamedTuple):
 
     table: MaskTable
     other: Ints
+
+
+def masks_digest(*masks: bytes) -> bytes:
+    """A digest of masks in some form of text; the same text cut elsewhere has another one."""
+    found = blake2b(digest_size=16)
+    for text in masks:
+        found.update(b"%d:" % len(text))
+        found.update(text)
+    return found.digest()
 
 
 def find_masks(text: NDArray[np.uint8], start: Ints, stop: Ints, frames_hint: int, names: Sequence[str]) -> Found:

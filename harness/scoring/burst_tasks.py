@@ -28,6 +28,7 @@ from harness.scoring.burst_tracks import (
     read_predictions,
     read_truth,
 )
+from harness.scoring.coverage import warn_of_burst_coverage
 from harness.scoring.hota import Floats, Hota, Step, combine, hota
 from harness.scoring.track_map import track_map
 from harness.warnings import Warnings
@@ -120,7 +121,7 @@ def evaluate(
     truths = {group: read_truth(annotations / f"{group}_classes.json") for group in groups}
     found = read_predictions(predictions, truths["all"].split)
     warnings = Warnings(strict)
-    _warn_of_missing(truths["all"], found, warnings)
+    warn_of_burst_coverage(truths["all"], found, task == "burst-exemplar-guided", warnings)
     try:
         metrics = _numbers(task, truths, found, rules, warnings)
     except OfficialAbortError as error:
@@ -170,13 +171,6 @@ def _aborted(task: str, error: OfficialAbortError) -> Numbers:
     names = OPEN_WORLD_METRICS if task == "burst-open-world" else GUIDED_METRICS
     keys = [f"{name}_{group}" for group in GROUPS for name in names]
     return Numbers(dict.fromkeys(keys), {}, dict.fromkeys(keys, f"the tool aborts: {error}"))
-
-
-def _warn_of_missing(truth: Truth, found: Found, warnings: Warnings) -> None:
-    named = {name for _, name, masks in found.sequences if masks}
-    missing = sorted(truth.videos.keys() - named)
-    if missing:
-        warnings.add("video without any prediction", f"{found.path}, {missing[0]}", len(missing))
 
 
 def _guided(

@@ -26,6 +26,8 @@ UNKNOWN_SEQUENCE = "mask in a sequence that the truth does not have, left out"
 NO_EXEMPLAR = "mask of a track that the truth does not have, kept with its own id and class in corrected"
 NO_MASKS = "mask of an exemplar that has no annotated mask, left out in corrected and trackeval"
 
+BEYOND_CAP = f"mask beyond the best {MOST_PER_IMAGE} of its image, left out"
+
 
 class Item(NamedTuple):
     """One mask in one image; ``counts`` is its compressed RLE, ``area`` in pixels. An unstated category is ``None``."""
@@ -196,6 +198,7 @@ def place(
             images.setdefault(image, []).append(item)
     for image, items in images.items():
         if len(items) > MOST_PER_IMAGE:
+            warnings.add(BEYOND_CAP, f"{found.path}, {image}", len(items) - MOST_PER_IMAGE)
             images[image] = sorted(items, key=lambda i: -i.score)[:MOST_PER_IMAGE]
     return _final(truth, images)
 

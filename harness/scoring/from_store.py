@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from harness import rle
 from harness.errors import UserError
+from harness.formats.segmentations import masks_digest
 from harness.locations import Location, ObjectPath
 from harness.rle import Ints, MaskTable
 from harness.scoring.overlap import TrackBatch, Truths, positions
@@ -52,11 +53,12 @@ class Shards:
 
     def __init__(self, store: PredictionStore, videos: Iterable[int] | None = None) -> None:
         self.folder = store.folder
-        self._store = store
+        self.store = store
         # a disk gives what the cores can take, while an object store is mostly waited for
         readers = READERS if isinstance(store.folder, ObjectPath) else min(os.cpu_count() or 1, READERS)
         self._pool = ThreadPoolExecutor(readers)
-        self._todo = iter(sorted(store.done() if videos is None else videos))
+        self.videos = sorted(store.done() if videos is None else videos)
+        self._todo = iter(self.videos)
         self._ahead: deque[tuple[int, Future[Any]]] = deque()
         self._lock = Lock()  # readers and whoever iterates both go on reading
         self._most_reading, self._reading, self._waiting_bytes = readers + 1, 0, 0
@@ -78,7 +80,7 @@ class Shards:
                 self._reading += 1
 
     def _read(self, video: int) -> Any:
-        table = self._store.read_table(video)
+        table = self.store.read_table(video)
         self._read_on(-1, table.get_total_buffer_size())
         return table
 
@@ -131,7 +133,7 @@ def read_shards(
     score = np.concatenate([p.column("score") for p in parts])
     odd = np.flatnonzero((score < 0) | (score > 1))
     if len(odd):
-        where = f"{folder}, video {video_ids[odd[0]]}, track {row[odd[0]]}"
+        where = place_of_record(folder, int(row[odd[0]] + (video_ids[odd[0]] << _ROW_BITS)))
         warnings.add("score outside [0, 1]", where, len(odd))
     has_masks = truths.owned[category] | every_mask
     masks = _join(parts, has_masks)
@@ -150,6 +152,23 @@ def read_shards(
 def row_of_record(record: Ints) -> Ints:
     """The row in its video's shard, of records that `read_shards` has numbered."""
     return record & ((1 << _ROW_BITS) - 1)
+
+
+def place_of_record(folder: Location, record: int) -> str:
+    """Names the track of a record."""
+    return f"{folder}, video {record >> _ROW_BITS}, track {record & ((1 << _ROW_BITS) - 1)}"
+
+
+def mask_digests(store: PredictionStore, records: Ints) -> list[bytes]:
+    """Digests of the masks of some records, whose numbers ascend; their shards are read again."""
+    found: list[bytes] = []
+    for video in np.unique(records >> _ROW_BITS).tolist():
+        shard = _Shard(store.read_table(video))
+        for row in row_of_record(records[records >> _ROW_BITS == video]).tolist():
+            masks = shard.index[shard.offsets[row] : shard.offsets[row + 1]].tolist()
+            counts = [shard.data[shard.begin[m] : shard.end[m]].tobytes() if m >= 0 else b"" for m in masks]
+            found.append(masks_digest(*counts))
+    return found
 
 
 class _Shard:

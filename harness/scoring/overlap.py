@@ -37,7 +37,8 @@ class TrackBatch:
     """Predicted tracks in file order, each array ``(tracks,)``; ``video`` and ``category`` index the annotations.
 
     ``masks`` covers the tracks whose category has truth (``has_masks``), in the same order. ``area_sum`` and
-    ``area_frames`` are known beforehand for tracks from a store, else ``None``.
+    ``area_frames`` are known beforehand for tracks from a store, else ``None``; ``text`` is the size of the masks' text
+    in bytes for tracks from a results file.
     """
 
     video: Ints
@@ -48,6 +49,7 @@ class TrackBatch:
     masks: MaskTable
     area_sum: Ints | None = None
     area_frames: Ints | None = None
+    text: Ints | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Overlaps:
 
     ``area_sum`` and ``area_frames`` are ``(rules, tracks)``. Track ``t`` meets the truths of its pair, in the order of
     `Truths.rows`, at ``offset[t]:offset[t + 1]`` of ``intersection (pairs,)`` and ``union (rules, pairs)``, in pixels
-    over the whole video. ``frames`` is the length of the track's list of masks (-1 where it was not looked at).
+    over the whole video. ``frames`` is the length of the track's list of masks (-1 where it was not looked at);
+    ``text`` is the size of its masks' text in bytes (0 where there is none).
     """
 
     video: Ints
@@ -70,6 +73,7 @@ class Overlaps:
     offset: Ints
     intersection: Ints
     union: Ints
+    text: Ints
 
 
 class Truths:
@@ -172,8 +176,9 @@ def overlap(truths: Truths, batch: TrackBatch, rules: Sequence[MaskRules], floor
     first = np.append(np.flatnonzero(np.diff(pair[paired], prepend=-1)), len(paired)).astype(np.int64)
     _overlap_pairs(masks.arrays(), area, truths.masks.arrays(), truths.area, truths.rows, truths.first, paired, first,
                    pair, row_of, batch.video, truths.sizes, variants, floor, offset, intersection, union)  # fmt: skip
+    text = np.zeros(n, np.int64) if batch.text is None else batch.text
     return Overlaps(batch.video, batch.category, batch.score, batch.record, frames, wrong, area_sum, area_frames,
-                    offset, intersection, union)  # fmt: skip
+                    offset, intersection, union, text)  # fmt: skip
 
 
 def concatenate(parts: Sequence[Overlaps], rules: int = 1) -> Overlaps:
@@ -189,7 +194,9 @@ def concatenate(parts: Sequence[Overlaps], rules: int = 1) -> Overlaps:
 def _no_overlaps(rules: int) -> Overlaps:
     """No track at all."""
     none, by_rule = np.empty(0, np.int64), np.empty((rules, 0), np.int64)
-    return Overlaps(none, none, np.empty(0), none, none, none, by_rule, by_rule, np.zeros(1, np.int64), none, by_rule)
+    return Overlaps(
+        none, none, np.empty(0), none, none, none, by_rule, by_rule, np.zeros(1, np.int64), none, by_rule, none
+    )
 
 
 @numba.njit(cache=True, nogil=True)

@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.errors import OfficialAbortError, UserError
 from harness.formats.youtube_vis import AnnotationRecord, Annotations
 from harness.rle import Ints
 from harness.scoring.average_precision import Curves, Selection, evaluate, lengths_of, select_truths
+from harness.scoring.coverage import MaskDigests, Place, warn_of_cap, warn_of_empty_videos, warn_of_twins
 from harness.scoring.match_table import MatchTable, match_table
 from harness.scoring.metrics import Metrics, positions_of, summarise, without_numbers
 from harness.scoring.overlap import Floats, MaskRules, Overlaps, Truths, concatenate, overlap
@@ -79,6 +82,20 @@ class Score:
         }
 
 
+class _Source(NamedTuple):
+    """Where predictions come from: its name, and how its records are named and compared.
+
+    ``looked_at`` are the ids of the videos that a model is known to have run on, which a results file does not tell;
+    ``predicted (videos,)`` says which ones it names, where not all of its records become tracks.
+    """
+
+    name: str
+    place: Place
+    mask_digests: MaskDigests
+    looked_at: frozenset[int] = frozenset()
+    predicted: NDArray[np.bool_] | None = None
+
+
 def score_results(
     protocol: str | Protocol,
     annotations: Annotations,
@@ -87,21 +104,24 @@ def score_results(
     videos: Iterable[int] | None = None,
 ) -> Score:
     """Score a results file; see `score_store` for ``strict`` and ``videos``."""
-    from harness.formats.results import Block, read_batch, read_blocks
+    from harness.formats.results import Block, mask_digests, read_batch, read_blocks
 
     warnings = Warnings(strict)
     truths = Truths(annotations if videos is None else annotations.restrict(videos))
+    predicted = np.zeros(len(truths.video_ids), np.bool_)
 
     def batches(rules: tuple[MaskRules, ...]) -> Iterator[Batch]:
         def work(block: Block) -> Batch:
             found = Warnings(strict)
-            batch = read_batch(block, truths, str(predictions), found)
+            batch = read_batch(block, truths, str(predictions), found, predicted)
             overlaps = overlap(truths, batch, rules, LOWEST_THRESHOLD, str(predictions))
             return Batch(overlaps, found, len(block.spans))
 
         return in_parallel(work, read_blocks(Path(predictions)))
 
-    return _score(named(protocol), truths, batches, warnings, str(predictions))
+    digests = partial(mask_digests, Path(predictions))
+    source = _Source(str(predictions), lambda r: f"{predictions}, record {r}", digests, predicted=predicted)
+    return _score(named(protocol), truths, batches, warnings, source)
 
 
 def score_store(
@@ -117,7 +137,7 @@ def score_store(
     `UserError` for faulty input. Where the official tool aborts on what is no fault, a list without predictions or a
     group without categories, its numbers are ``None`` with that reason; with ``strict`` that is a `UserError` too.
     """
-    from harness.scoring.from_store import ShardGroup, Shards, read_shards
+    from harness.scoring.from_store import ShardGroup, Shards, mask_digests, place_of_record, read_shards
 
     shards = store if isinstance(store, Shards) else Shards(store)
     warnings = Warnings(strict)
@@ -132,7 +152,9 @@ def score_store(
 
         return in_parallel(work, shards)
 
-    return _score(named(protocol), truths, batches, warnings, str(shards.folder))
+    place, digests = partial(place_of_record, shards.folder), partial(mask_digests, shards.store)
+    source = _Source(str(shards.folder), place, digests, frozenset(shards.videos))
+    return _score(named(protocol), truths, batches, warnings, source)
 
 
 def check_truth(protocol: str | Protocol, annotations: Annotations, videos: Iterable[int] | None = None) -> None:
@@ -179,14 +201,14 @@ def _score(
     truths: Truths,
     batches: Callable[[tuple[MaskRules, ...]], Iterator[Batch]],
     warnings: Warnings,
-    name: str,
+    source: _Source,
 ) -> Score:
     corrected = chosen if chosen.name.endswith("-corrected") else chosen.corrected()
     pair = (chosen, corrected)
     rules = tuple(MaskRules(p.quirks.shorter_list_wins, p.quirks.wrong_size_vanishes) for p in pair)
     groups = _check_truth(chosen, truths)
     overlaps, records = _joined(batches(rules), len(rules), warnings)
-    _warn_of_sizes(overlaps, name, warnings)
+    _warn_of_sizes(overlaps, source.place, warnings)
     _warn_of_ids(truths, warnings)
     aborts, matches = "", None
     if not records and truths.truth.records and corrected is not chosen:  # without truth nothing has a number anyway
@@ -196,10 +218,15 @@ def _score(
     except OfficialAbortError as error:
         aborts = aborts or f"{error.what}; {error.mend}"
     if aborts and warnings.strict:
-        raise OfficialAbortError(name, aborts)
+        raise OfficialAbortError(source.name, aborts)
     repaired = metrics if corrected is chosen else _repaired(corrected, truths, overlaps, groups)
     if aborts:
         metrics = without_numbers(repaired, aborts)
+    predicted = np.isin(np.arange(len(truths.video_ids)), overlaps.video)
+    predicted |= False if source.predicted is None else source.predicted
+    warn_of_empty_videos(truths, predicted, source.looked_at, warnings)
+    warn_of_cap(chosen, truths, overlaps, source.place, warnings)
+    warn_of_twins(overlaps, source.place, source.mask_digests, warnings)
     absent = ~truths.owned[overlaps.category]
     counts = {
         "tracks": len(overlaps.score),
@@ -321,10 +348,10 @@ def refuse_missing_fields(truths: Truths, chosen: Protocol) -> None:
                 )
 
 
-def _warn_of_sizes(overlaps: Overlaps, name: str, warnings: Warnings) -> None:
+def _warn_of_sizes(overlaps: Overlaps, place: Place, warnings: Warnings) -> None:
     wrong = np.flatnonzero(overlaps.wrong_size)
     if len(wrong):
-        warnings.add("mask size differs from the video's", f"{name}, record {overlaps.record[wrong[0]]}", len(wrong))
+        warnings.add("mask size differs from the video's", place(int(overlaps.record[wrong[0]])), len(wrong))
 
 
 def _warn_of_ids(truths: Truths, warnings: Warnings) -> None:

@@ -17,6 +17,7 @@ from vis_documents import box
 
 from harness.errors import UserError
 from harness.scoring.burst_tasks import CORRECTED, OFFICIAL, TASKS, evaluate
+from harness.scoring.coverage import TWIN
 from harness.scoring.hota import ALPHAS, Step, combine, hota
 from harness.scoring.track_map import Tracks, VideoPairs, track_map
 
@@ -222,14 +223,36 @@ def test_other_splits_missing_files_and_strange_frames(tmp_path: Path) -> None:
 def test_masks_of_unknown_sequences_and_classes_are_left_out_and_counted(tmp_path: Path) -> None:
     elsewhere = evaluate("burst-open-world", *written(tmp_path, sequence(), sequence(seq_name="other")))
     assert elsewhere.metrics["OWTA_all"] == 0
-    assert [w["kind"] for w in elsewhere.warnings] == [
-        "mask in a sequence that the truth does not have, left out",
-        "video without any prediction",
+    assert [(w["kind"], w["count"]) for w in elsewhere.warnings] == [
+        ("mask in a sequence that the truth does not have, left out", 1),
+        ("video without any prediction", 1),
     ]
     foreign = sequence(track_category_ids={"7": 99999})
     score = evaluate("burst-class-guided", *written(tmp_path, sequence(), foreign))
     assert score.metrics["HOTA_all"] == 0
     assert score.warnings[0]["first"].endswith("predictions.json, class 99999")
+
+
+def test_repeated_tracks_and_masks_beyond_the_cap_are_counted(tmp_path: Path) -> None:
+    mask = sequence()["segmentations"][0]["7"]
+    names = [str(n) for n in range(7, 10)]
+    twins = sequence(segmentations=[dict.fromkeys(names, mask)], track_category_ids=dict.fromkeys(names, 13))
+    for task in ("burst-class-guided", "burst-open-world"):
+        (warning,) = evaluate(task, *written(tmp_path, sequence(), twins)).warnings
+        assert (warning["kind"], warning["count"]) == (TWIN, 2)
+        assert warning["first"].endswith("predictions.json, val-d-s, track 8")
+    others = sequence(
+        segmentations=[{n: {**mask, "score": int(n) / 10} for n in names}],
+        track_category_ids=dict.fromkeys(names, 13),
+    )
+    assert evaluate("burst-class-guided", *written(tmp_path, sequence(), others)).warnings == []
+    names = [str(n) for n in range(1, 303)]
+    many = sequence(
+        segmentations=[{n: {**mask, "score": int(n) / 1000} for n in names}],
+        track_category_ids=dict.fromkeys(names, 13),
+    )
+    (warning,) = evaluate("burst-class-guided", *written(tmp_path, sequence(), many)).warnings
+    assert (warning["kind"], warning["count"]) == ("mask beyond the best 300 of its image, left out", 2)
 
 
 def moving(track: int, lefts: list[int], **changes: Any) -> dict[str, Any]:
@@ -323,6 +346,10 @@ def test_sequences_without_predictions_are_counted(tmp_path: Path) -> None:
     score = evaluate("burst-class-guided", folder, out)
     assert score.warnings == [{"kind": "video without any prediction", "count": 1, "first": f"{out}, val-d-s"}]
     assert set(score.metrics.values()) <= {0.0, None}
+    for task in TASKS:
+        out.write_text(json.dumps({"split": "val", "sequences": []}))
+        (missing,) = [w for w in evaluate(task, folder, out).warnings if "without any" in w["kind"]]
+        assert (missing["count"], missing["first"]) == (1, f"{out}, val-d-s")
     with pytest.raises(UserError, match="video without any prediction"):
         evaluate("burst-class-guided", folder, out, strict=True)
 

@@ -1,0 +1,143 @@
+"""What predictions leave out or hold too often: videos without any, repeated tracks, tracks beyond the cap.
+
+The official tools say nothing of it, and their numbers look like any other. Here each is a counted warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.rle import Ints
+from harness.scoring.average_precision import CAPS
+from harness.scoring.overlap import Overlaps, Truths
+from harness.scoring.protocols import Protocol
+from harness.warnings import Warnings
+
+if TYPE_CHECKING:
+    from harness.scoring.burst_tracks import Found as BurstFound
+    from harness.scoring.burst_tracks import Truth as BurstTruth
+
+NO_PREDICTION = "video without any prediction"
+NOTHING_FOUND = "video in which the model found nothing"
+TWIN = "track repeated with the same video, category, score and masks"
+BEYOND_CAP = "track beyond the best {} of its {}, not counted"
+
+Place = Callable[[int], str]
+"""Names a record by its number: file and record, or folder, video and track."""
+MaskDigests = Callable[[Ints], list[bytes]]
+"""Digests of the masks of records, whose numbers come in ascending order: equal where the masks are."""
+
+
+def warn_of_empty_videos(
+    truths: Truths, predicted: NDArray[np.bool_], looked_at: Collection[int], warnings: Warnings
+) -> None:
+    """Count the videos that are not ``predicted (videos,)``.
+
+    ``looked_at`` are ids of videos that a model is known to have run on: that it found nothing there is a result,
+    which no strictness turns into an error.
+    """
+    empty = truths.video_ids[~predicted].tolist()
+    path = truths.annotations.path
+    found_nothing = [video for video in empty if video in looked_at]
+    skipped = [video for video in empty if video not in looked_at]
+    if found_nothing:
+        warnings.tell(NOTHING_FOUND, f"{path}, video {found_nothing[0]}", len(found_nothing))
+    if skipped:
+        warnings.add(NO_PREDICTION, f"{path}, video {skipped[0]}", len(skipped))
+
+
+def warn_of_cap(chosen: Protocol, truths: Truths, overlaps: Overlaps, place: Place, warnings: Warnings) -> None:
+    """Count the tracks that the protocol's cap leaves out."""
+    per_category, most = chosen.quirks.cap_per_category, max(CAPS)
+    key = overlaps.video * len(truths.category_ids) + overlaps.category if per_category else overlaps.video
+    crowded, pair = _shared(key, most)
+    if not len(crowded):
+        return
+    order = np.lexsort((-overlaps.score[crowded], pair))
+    first = np.flatnonzero(np.diff(pair[order], prepend=-1))
+    rank = np.arange(len(order)) - np.repeat(first, np.diff(np.append(first, len(order))))
+    beyond = crowded[order[rank >= most]]
+    kind = BEYOND_CAP.format(most, "video and category" if per_category else "video")
+    warnings.add(kind, place(int(overlaps.record[beyond.min()])), len(beyond))
+
+
+def _shared(key: Ints, most: int) -> tuple[Ints, Ints]:
+    """Places of the values that occur more than ``most`` times, ascending, and for each a number of its value."""
+    order = np.argsort(key, kind="stable")
+    first = np.flatnonzero(np.diff(key[order], prepend=key[order[:1]] - 1))
+    count = np.diff(np.append(first, len(key)))
+    number = np.full(len(key), -1, np.int64)
+    number[order] = np.repeat(np.where(count > most, np.arange(len(first)), -1), count)
+    places = np.flatnonzero(number >= 0)
+    return places, number[places]
+
+
+def warn_of_twins(overlaps: Overlaps, place: Place, mask_digests: MaskDigests, warnings: Warnings) -> None:
+    """Count the tracks that repeat another one.
+
+    Only tracks that agree in all that is known of them are looked at again, and their masks compared.
+    """
+    alike, _ = _shared(_mixed(overlaps), 1)
+    if not len(alike):
+        return
+    seen: set[tuple[int, int, float, bytes]] = set()
+    twins = []
+    for track, digest in zip(alike.tolist(), mask_digests(overlaps.record[alike]), strict=True):
+        key = (int(overlaps.video[track]), int(overlaps.category[track]), float(overlaps.score[track]), digest)
+        if key in seen:
+            twins.append(track)
+        seen.add(key)
+    if twins:
+        warnings.add(TWIN, place(int(overlaps.record[twins[0]])), len(twins))
+
+
+def _mixed(overlaps: Overlaps) -> Ints:
+    """One number per track, the same for tracks with the same video, category, score, areas and size of their masks'
+    text; others may share it by chance."""
+    columns = (
+        overlaps.video,
+        overlaps.category,
+        (overlaps.score + 0.0).view(np.int64),
+        overlaps.area_sum[0],
+        overlaps.text,
+    )
+    mixed = np.zeros(len(overlaps.score), np.uint64)
+    for column in columns:
+        mixed = (mixed ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+    return mixed.view(np.int64)
+
+
+def warn_of_burst_coverage(truth: BurstTruth, found: BurstFound, exemplar: bool, warnings: Warnings) -> None:
+    """The same for predictions in BURST's form; its cap, of masks per image, is told where it is applied.
+
+    A sequence that is listed without masks has none either. With ``exemplar`` only sequences with annotated objects
+    need predictions, and tracks, each of which is named by an exemplar, are not compared.
+    """
+    named = {name for _, name, masks in found.sequences if masks}
+    missing = sorted(
+        name for name, video in truth.videos.items() if name not in named and (video.truths or not exemplar)
+    )
+    if missing:
+        warnings.add(NO_PREDICTION, f"{found.path}, {missing[0]}", len(missing))
+    if not exemplar:
+        _warn_of_burst_twins(found, warnings)
+
+
+def _warn_of_burst_twins(found: BurstFound, warnings: Warnings) -> None:
+    seen: set[tuple[object, ...]] = set()
+    twins = []
+    for _, name, masks in found.sequences:
+        tracks: dict[int, list[object]] = {}
+        for image, (track, category, score, counts, _) in masks:
+            tracks.setdefault(track, [name]).append((image, category, score, counts))
+        for track, parts in tracks.items():
+            if tuple(parts) in seen:
+                twins.append(f"{found.path}, {name}, track {track}")
+            seen.add(tuple(parts))
+    if twins:
+        warnings.add(TWIN, twins[0], len(twins))
