@@ -12,16 +12,17 @@ from __future__ import annotations
 from harness.datasets.youtube_vis_format import Release, Split, VisDataset
 
 
-def _split(name: str, videos: int) -> Split:
+def _split(name: str, videos: int, stated_videos: int | None = None) -> Split:
     release = Release("public release", (f"annotations/{name}/all_classes.json", f"{name}/all_classes.json"))
-    return Split(name, (release,), (f"frames/{name}", f"images/{name}", name), public=True, videos=videos)
+    frames = (f"frames/{name}", f"images/{name}", name)
+    return Split(name, (release,), frames, public=True, videos=videos, stated_videos=stated_videos)
 
 
 PLUGIN = VisDataset(
     name="burst",
     title="BURST",
     summary="BURST: 2914 sequences, 482 categories, 386 base and 96 novel, 78 common and 404 uncommon",
-    declared=(_split("train", 500), _split("val", 993), _split("test", 1421)),
+    declared=(_split("train", 500), _split("val", 988, 993), _split("test", 1421)),
     default_split="val",
     folders=("burst", "BURST"),
     category_list="burst",

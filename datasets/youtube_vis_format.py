@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.datasets.categories import LISTS, difference, in_groups, packaged
@@ -34,7 +34,8 @@ class Release:
 class Split:
     """A split: its releases in order of preference, the folders where its frames may lie, and what it holds.
 
-    ``public`` says whether the truth is public; if not, only the dataset's server can score it.
+    ``public`` says whether the truth is public; if not, only the dataset's server can score it. ``stated_videos`` is
+    the number of videos that the paper states, where the released file has another.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Split:
     public: bool
     videos: int | None = None
     frame_count: int | None = None
+    stated_videos: int | None = None
 
 
 class _Place(NamedTuple):
@@ -103,7 +105,51 @@ class VisDataset:
         categories = self._categories(annotations)
         videos = _videos(annotations, place.frames, self.frame_depth)
         server = None if annotations.truth is not None else self.server
-        return Dataset(self.name, split, categories, videos, self.protocol, annotations, server)
+        differences = self.differences(annotations, split)
+        return Dataset(self.name, split, categories, videos, self.protocol, annotations, server, differences)
+
+    def differences(self, annotations: Annotations, split: str) -> tuple[str, ...] | None:
+        """How annotations differ from the split that published numbers are on, one sentence each; none: not at all.
+
+        ``None`` where the split declares no size. Videos, categories, frames and tracks are counted as parsed, no frame
+        file is looked at. The release is known by the name of the file.
+        """
+        declared = self._split(split)
+        file = PurePath(annotations.path).name
+        release = next((r for r in declared.releases if file in map(_file_name, r.files)), declared.releases[0])
+        if declared.videos is None and declared.frame_count is None and release.tracks is None:
+            return None
+        found, sentences = _found(annotations), []
+        if declared.videos is not None and found.videos not in (declared.videos, declared.stated_videos):
+            sentences.append(_other_count(found.videos, declared.videos, "videos"))
+        else:  # fewer videos have fewer frames and tracks: said once
+            counts = (
+                (found.frames, declared.frame_count, "frames"),
+                (found.tracks, release.tracks, "annotated tracks"),
+            )
+            sentences += [
+                _other_count(count, expected, what)
+                for count, expected, what in counts
+                if None not in (count, expected) and count != expected
+            ]
+        differs = self._other_categories(annotations)
+        if differs is not None:
+            sentences.append(f"the categories are not {self.title}'s: {differs}")
+        if release != declared.releases[0]:
+            sentences.append(f"{release.label} of the annotations ({file})")
+        return tuple(sentences)
+
+    def _other_categories(self, annotations: Annotations) -> str | None:
+        """How the categories differ from the dataset's; numbers count only where they mean the same in every file."""
+        known = packaged(self.category_list)
+        if not self.file_categories:
+            return difference(annotations.categories, known, self.spellings)
+        found, names = {c.name for c in annotations.categories}, {c.name for c in known}
+        if found == names:
+            return None
+        counted = f"({len(found)} categories, {len(names)} expected)"
+        odd = min(names - found, default=None)
+        return f'lacks "{odd}" {counted}' if odd is not None else f'has an unknown "{min(found - names)}" {counted}'
 
     def training_set(self, data_root: Path, split: str) -> VideoFrames:
         """The frames of a split's videos, to train on; raises `UserError` as `open` does, and for missing frames."""
@@ -209,6 +255,8 @@ class VisDataset:
 
     def _notes(self, annotations: Annotations, split: Split, place: _Place) -> tuple[str, ...]:
         notes = []
+        if split.stated_videos is not None:
+            notes.append(f"the released file has {split.videos} videos, the paper states {split.stated_videos}")
         if place.release != split.releases[0]:
             notes.append(_not_comparable(place.release, split))
         differs = difference(annotations.categories, packaged(self.category_list), self.spellings)
@@ -258,6 +306,16 @@ def _found(annotations: Annotations) -> Counts:
     tracks = None if annotations.truth is None else len(annotations.truth.records)
     frames = sum(video.length for video in annotations.videos)
     return Counts(len(annotations.videos), frames, tracks, len(annotations.categories))
+
+
+def _file_name(path: str) -> str:
+    return PurePath(path).name
+
+
+def _other_count(found: int | None, expected: int | None, what: str) -> str:
+    if found is not None and expected is not None and found > expected:
+        return f"{found} {what}, {expected} expected"
+    return f"{found} of {expected} {what}"
 
 
 def _not_comparable(release: Release, split: Split) -> str:

@@ -18,6 +18,7 @@ import msgspec
 from pydantic import BaseModel
 
 from harness.checksums import remove_sums
+from harness.comparability import comparability, parts_missing
 from harness.durable import discard_unfinished, write_json
 from harness.engines.local import ATTEMPTS, Event, InProcess
 from harness.engines.progress import Progress, written
@@ -396,12 +397,14 @@ def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool, ren
         "done": len(done),
         "failed": [{"video_id": e.video_id, "error": e.error} for e in failed],
     }
-    head = {"format": FORMAT, **_names(run), "folder": str(run.folder), "complete": complete, "limit": run.limit}
+    judged = comparability(run.dataset.differences, parts_missing(len(done), len(run.videos), _cut(run)))
+    head = {"format": FORMAT, **judged.record()}
+    head |= {**_names(run), "folder": str(run.folder), "complete": complete, "limit": run.limit}
     head |= {key: run.content[key] for key in ("config", "precision", "seed")}
     scored = score_predictions(run.dataset, run.store, done, complete and run.limit is None, strict)
     record = {**head, **scored.values, "videos": videos}
     notes = [_renewed(renewed, len(run.videos)), _incomplete(videos), scored.refusal or scored.note]
-    messages = [*notes, _submission(run, complete)]
+    messages = [*notes, _submission(run, complete), _not_comparable(run.dataset)]
     write_results(run.folder, record, scored)
     tracker.log_result(run.folder, record, scored.per_category)
     exit_code = 0
@@ -415,6 +418,17 @@ def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool, ren
 
 def _renewed(videos: int, total: int) -> str:
     return f"the predictions of {videos} of {total} videos were damaged or lost: computed anew" if videos else ""
+
+
+def _cut(run: Run) -> int | None:
+    """The limit of a run, where it leaves videos out."""
+    return run.limit if len(run.videos) < len(run.dataset.videos) else None
+
+
+def _not_comparable(dataset: Dataset) -> str:
+    """How the data differs from what published numbers are on: no table may be at hand to say it."""
+    found = "; ".join(dataset.differences or ())
+    return f"not comparable with published numbers: {found}" if found else ""
 
 
 def _incomplete(videos: Mapping[str, Any]) -> str:

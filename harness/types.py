@@ -115,6 +115,8 @@ class Dataset:
 
     ``protocol`` names the scoring protocol. ``annotations`` is the parsed annotation file; it has no truth where only
     a server has it, and ``server`` then says where to submit: an address, or words that can follow "submit it to".
+    ``differences`` are sentences on how the data differs from the split that published numbers are on: none for the
+    whole split, ``None`` where no published size is known.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Dataset:
     protocol: str
     annotations: Annotations
     server: str | None = None
+    differences: tuple[str, ...] | None = None
 
     @property
     def truth(self) -> GroundTruth | None:

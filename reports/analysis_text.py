@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.reports.layouts import Column, Format, Sheet, written
 from harness.reports.run_analysis import RunAnalysis
-from harness.reports.styles import STYLES, UNDEFINED, plain
+from harness.reports.styles import DAGGER, STYLES, UNDEFINED, dagger_notes, plain
 from harness.reports.tables import in_print, percent_of
 from harness.scoring.errors_breakdown import ErrorKind
 
@@ -51,6 +51,7 @@ def _errors(runs: Sequence[RunAnalysis]) -> Sheet:
     notes = [
         f"{data}, protocol {first.protocol} version {first.protocol_version}",
         *(f"{name}: {_standing(one)}" for name, one in zip(_named(runs), runs, strict=True)),
+        *dagger_notes((one.label, one.not_comparable) for one in runs),
         "dAP50: points of AP50 that repairing all errors of a kind is worth; dAP: the same over IoU 0.5 to 0.95",
         "Truths: objects not found that the kind answers for, at IoU 0.5; docs/error-analysis.md defines the kinds",
     ]
@@ -69,7 +70,8 @@ def _error_cells(kind: ErrorKind) -> list[str]:
 def _standing(one: RunAnalysis) -> str:
     errors = one.analysis.errors
     right = f"{errors.found} of {errors.truths} objects found, {errors.hits} of {errors.tracks} tracks right"
-    return f"AP50 {_percent(errors.ap50)}, AP {_percent(errors.ap)}; {right}"
+    dagger = DAGGER if one.not_comparable else ""
+    return f"AP50 {_percent(errors.ap50)}{dagger}, AP {_percent(errors.ap)}{dagger}; {right}"
 
 
 def _slices(runs: Sequence[RunAnalysis]) -> Sheet:

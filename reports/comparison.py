@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.comparability import comparability_of
 from harness.errors import UserError
 from harness.locations import Location
 from harness.reports.matches import matches_of_run
@@ -46,8 +47,9 @@ class Measured:
     ``AP``, ``AP50``, ``AP75``, ``AR100``, each also with the suffix of a group (``APb``, ``AP50n``); and
     `GAP` where there are base and novel categories.
 
-    ``label`` is unique in a comparison; ``folder`` is the run's. A run that ``found_nothing`` has no official numbers
-    and is compared as 0.
+    ``label`` is unique in a comparison, and ends in a dagger where ``comparable`` (with published numbers) is false;
+    ``not_comparable`` says why. ``folder`` is the run's. A run that ``found_nothing`` has no official numbers and is
+    compared as 0.
     """
 
     label: str
@@ -55,6 +57,8 @@ class Measured:
     model: str
     metrics: dict[str, Interval]
     found_nothing: bool = False
+    comparable: bool | None = None
+    not_comparable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -236,7 +240,8 @@ def _measured(run: RunFiles, sample: _Sample) -> Measured:
         key: _interval(_number(values[0]), sample.resampled(values), -1.0 if key == GAP else 0.0)
         for key, values in sample.series.items()
     }
-    return Measured(run.label, str(run.folder), run.record["model"], metrics, found_nothing(run.record))
+    judged = comparability_of(run.record)
+    return Measured(run.label, str(run.folder), run.record["model"], metrics, found_nothing(run.record), *judged)
 
 
 def _interval(value: float | None, resampled: Floats, lowest: float) -> Interval:

@@ -8,7 +8,7 @@ from typing import Any
 from harness.reports.comparison import GAP, CategoryDifference, Comparison, Interval, Measured, Pair
 from harness.reports.layouts import Column, Format, Sheet, written
 from harness.reports.records import FOUND_NOTHING
-from harness.reports.styles import STYLES, UNDEFINED, plain
+from harness.reports.styles import STYLES, UNDEFINED, dagger_notes, plain
 from harness.reports.tables import in_print, percent_of
 from harness.scoring.bootstrap import FEWEST_VIDEOS, LEVEL
 from harness.scoring.metrics import GROUP_NAMES
@@ -63,6 +63,7 @@ def _runs(comparison: Comparison, provenance: Sequence[str]) -> Sheet:
         f"[95 % interval]: bootstrap over videos, {comparison.resamples} resamples, seed {comparison.seed}",
     ]
     notes += [f"{run.label} {FOUND_NOTHING}" for run in comparison.runs if run.found_nothing]
+    notes += dagger_notes((run.label, run.not_comparable) for run in comparison.runs)
     lines = [[run.label, *(_with_interval(run.metrics[key]) for key in keys)] for run in comparison.runs]
     return Sheet([Column("Run"), *(Column(key, True) for key in keys)], lines, notes, provenance)
 
@@ -158,7 +159,7 @@ def _numbers(comparison: Comparison) -> Iterator[dict[str, Any]]:
     """Every number of the runs and pairs; percent and points of percent."""
     for run in comparison.runs:
         for key, found in run.metrics.items():
-            yield _line(run.label, "", key, found, {})
+            yield _line(run.label, "", key, found, {"not_comparable": "; ".join(run.not_comparable)})
     for pair in comparison.pairs:
         for key, difference in pair.metrics.items():
             more = {"p_value": _plain(difference.p_value), "detectable": _exact(difference.detectable)}
@@ -176,6 +177,7 @@ def _line(run: str, reference: str, key: str, found: Any, more: dict[str, str]) 
         "standard_error": _exact(found.standard_error),
         "p_value": "",
         "detectable": "",
+        "not_comparable": "",
         **more,
     }
 

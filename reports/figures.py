@@ -6,6 +6,7 @@ The same runs give the same bytes. Text from files is plain text: ``$`` starts n
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from harness.reports.comparison import Comparison, Measured, Pair, compare_runs
 from harness.reports.matches import matches_of_run
 from harness.reports.run_files import RunFiles, read_runs
 from harness.reports.settings import differing
-from harness.reports.styles import plain
+from harness.reports.styles import dagger_notes, plain
 from harness.scoring.match_table import MatchTable, precision_over_recall
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 NAMED = 12
 """Categories of the greatest gains and losses that are named, each."""
 
+_CHARACTERS = 18
+"""Characters of a heading in an inch."""
 _GROUPS = ("AP", "APb", "APn", "APc", "APu")
 _STYLE: dict[Any, Any] = {
     "text.parse_math": False,
@@ -67,6 +70,11 @@ class Subject:
     def data(self) -> str:
         return f"{self.comparison.dataset} {self.comparison.split}"
 
+    @property
+    def notes(self) -> list[str]:
+        """What the daggers behind the names of runs mean."""
+        return dagger_notes((run.label, run.reasons) for run in self.runs)
+
 
 def read_subject(
     folders: Sequence[Location], data_root: Path, annotations: Path | None = None, **sampling: Any
@@ -90,7 +98,7 @@ def figures(subject: Subject) -> list[Drawing]:
         made = [Drawing("precision_recall", precision_recall(subject))]
         for number, pair in enumerate(subject.comparison.pairs, start=1):
             several = f"_{number}" if len(subject.comparison.pairs) > 1 else ""
-            made.append(Drawing(f"category_gains{several}", category_gains(pair, subject.data)))
+            made.append(Drawing(f"category_gains{several}", category_gains(pair, subject.data, subject.notes)))
         for key in numeric_settings(subject.runs):
             safe = "".join(c if c.isalnum() and c.isascii() else "_" for c in key)
             made.append(Drawing(f"ablation_{safe}", ablation(subject, key)))
@@ -129,11 +137,11 @@ def precision_recall(subject: Subject) -> Figure:
         _label(f"{run.label}, AP {100 * curve.mean():.1f}") for run, curve in zip(subject.runs, curves, strict=True)
     ]
     _legend_below(figure, axes[0].lines, labels)
-    figure.suptitle(_label(subject.data), fontsize=8)
+    _head(figure, [subject.data], subject.notes)
     return figure
 
 
-def category_gains(pair: Pair, data: str) -> Figure:
+def category_gains(pair: Pair, data: str, notes: Sequence[str] = ()) -> Figure:
     """AP of a run minus the reference's for every category, sorted; the greatest are named where not all can be."""
     from matplotlib.patches import Patch
 
@@ -157,7 +165,7 @@ def category_gains(pair: Pair, data: str) -> Figure:
         f"{pair.reference}, {data}",
         f"{better} of {len(ranked)} categories better, {worse} worse",
     )
-    figure.suptitle("\n".join(_label(line) for line in lines), fontsize=7)
+    _head(figure, lines, notes, 7)
     if any("novel" in one.groups for one in ranked):
         handles = [Patch(color=color) for color in COLORS[:2]]
         _legend_below(figure, handles, ["other", "novel"])
@@ -194,7 +202,7 @@ def ablation(subject: Subject, key: str) -> Figure:
             label = _label(f"{group}, {', '.join(names)}" if len(series) > 1 else group)
             _interval_line(ax, points, group, line, _color(number if len(series) > 1 else groups.index(group)), label)
     ax.set(xlabel=_label(key), ylabel="AP (%)")
-    ax.set_title(_label(f"{next(iter(series))[0]}, {subject.data}" if len(series) == 1 else subject.data), fontsize=8)
+    _head(figure, [f"{next(iter(series))[0]}, {subject.data}" if len(series) == 1 else subject.data], subject.notes)
     _legend_below(figure, *ax.get_legend_handles_labels(), columns=len(groups))
     return figure
 
@@ -225,7 +233,7 @@ def speed_accuracy(subject: Subject) -> Figure:
         point = [(seconds, measured[run.label])]
         _interval_line(ax, point, "AP", "none", _color(number), _label(f"{run.label}, {device}"))
     ax.set(xlabel="Seconds per video (mean)", ylabel="AP (%)", xlim=(0, None))
-    ax.set_title(_label(subject.data), fontsize=8)
+    _head(figure, [subject.data], subject.notes)
     _legend_below(figure, *ax.get_legend_handles_labels())
     return figure
 
@@ -241,6 +249,12 @@ def _axes(count: int, size: tuple[float, float]) -> tuple[Figure, Sequence[Axes]
 
     figure = NewFigure(figsize=size, layout="constrained")
     return figure, list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def _head(figure: Figure, lines: Sequence[str], notes: Sequence[str], size: int = 8) -> None:
+    """What a figure shows, and below it the notes, wrapped to its width."""
+    wrapped = [part for note in notes for part in textwrap.wrap(plain(note), int(_CHARACTERS * figure.get_figwidth()))]
+    figure.suptitle("\n".join(_label(line) for line in (*lines, *wrapped)), fontsize=size)
 
 
 def _legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int = 1) -> None:

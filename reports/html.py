@@ -24,6 +24,7 @@ from harness.reports.pages import assets, embedded, policy, render
 from harness.reports.records import FOUND_NOTHING, found_nothing
 from harness.reports.run_data import dataset_of_run
 from harness.reports.run_files import RunFiles, read_runs
+from harness.reports.styles import dagger_notes
 from harness.reports.tables import COLUMNS
 from harness.reports.verdict import p_value, verdict
 from harness.reports.viewer import Shown, chosen, viewer_data
@@ -121,11 +122,12 @@ def _refuse_mixed(runs: Sequence[RunFiles]) -> None:
 
 
 def _incomplete(run: RunFiles) -> list[str]:
-    videos, limit = run.record["videos"], run.record.get("limit")
-    if not run.record["complete"]:
-        yet = f"{videos['total'] - videos['done']} of {videos['total']} videos failed"
-        return [f"{run.label} is incomplete: {yet}; its numbers are over the others only."]
-    return [f"{run.label} was limited to the first {limit} videos."] if limit is not None else []
+    """That a run's numbers are not over the whole split: all that follows rests on a part."""
+    videos = run.record["videos"]
+    if run.record["complete"]:
+        return []
+    yet = f"{videos['total'] - videos['done']} of {videos['total']} videos failed"
+    return [f"{run.label} is incomplete: {yet}; its numbers are over the others only."]
 
 
 def _matches(run: RunFiles, options: Options) -> MatchTable:
@@ -182,6 +184,7 @@ def _content(material: Material, options: Options) -> dict[str, Any]:
         "title": f"{' and '.join(run.label for run in runs)} on {first['dataset']} {first['split']}",
         "runs": runs,
         "notes": material.notes + ([material.no_comparison] if material.no_comparison and len(runs) > 1 else []),
+        "daggers": dagger_notes((run.label, run.reasons) for run in runs),
         "verdict": verdict(runs, comparison, material.no_comparison, material.analyses),
         "comparison": comparison,
         "results": sections.results_table(runs, comparison),

@@ -20,7 +20,7 @@ from harness.locations import Location
 from harness.reports.history import Point, history
 from harness.reports.pages import assets, percent, render
 from harness.reports.records import read_record
-from harness.reports.run_files import RunFiles, read_run
+from harness.reports.run_files import RunFiles, marked, read_run
 from harness.reports.settings import differing
 from harness.reports.tables import COLUMNS, Row, rows
 from harness.run_folder import content_digest
@@ -63,7 +63,7 @@ def find_runs(folder: Location) -> Found:
         below = path.parent.relative_to(folder).as_posix()
         try:
             record = read_record(path.parent)
-            runs[below] = read_run(path.parent, record, str(record["model"]))
+            runs[below] = read_run(path.parent, record, marked(str(record["model"]), record))
         except UserError as error:
             faults.append(f"{below}: {error.what}")
     if not runs:
@@ -101,8 +101,8 @@ def _file_names(data: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
 
 
 def _lines(runs: Mapping[str, RunFiles]) -> list[Line]:
-    """Runs by descending AP, partial ones behind them, then published results."""
-    paths = sorted(runs, key=lambda path: (_is_partial(runs[path]), -(runs[path].metrics.get("AP") or -1.0), path))
+    """Runs by descending AP, those that are not comparable behind them, then published results."""
+    paths = sorted(runs, key=lambda path: (bool(runs[path].reasons), -(runs[path].metrics.get("AP") or -1.0), path))
     records = [runs[path].record for path in paths]
     settings = [", ".join(f"{key}={value}" for key, value in one.items()) for one in differing(records)]
     made = rows(records, COLUMNS, published=True)
@@ -112,14 +112,10 @@ def _lines(runs: Mapping[str, RunFiles]) -> list[Line]:
     return ours + [Line(row, "", None, "") for row in made[len(paths) :]]
 
 
-def _is_partial(run: RunFiles) -> bool:
-    return not run.record["complete"] or run.record.get("limit") is not None
-
-
 def _best(lines: Sequence[Line]) -> Line | None:
-    """The complete run with the highest AP."""
-    ranked = [line for line in lines if line.run is not None and not line.row.remark and line.row.percents["AP"]]
-    return ranked[0] if ranked else None
+    """The run with the highest AP, of those without a dagger."""
+    found = [line for line in lines if line.run is not None and not line.row.dagger and line.row.percents["AP"]]
+    return found[0] if found else None
 
 
 def _page(data: tuple[str, str], lines: Sequence[Line]) -> str:
@@ -152,7 +148,7 @@ def _series(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
     """Runs with a time, put together where they differ in nothing but the code: same model, settings, weights, data."""
     groups: dict[str, list[Line]] = {}
     for line in lines:
-        if line.run is not None and time_of(line.run) is not None and not line.row.remark:
+        if line.run is not None and time_of(line.run) is not None and not line.row.dagger:
             content = {key: value for key, value in line.run.config.items() if key not in ("model_version", "plugin")}
             groups.setdefault(content_digest(content), []).append(line)
     longest = sorted(groups.values(), key=lambda members: (-len(members), members[0].path))

@@ -40,7 +40,8 @@ class RunRecord(Struct, frozen=True):
 
     Metrics are fractions, ``None`` where undefined, and there are none at all where only a server has the truth.
     ``limit`` is the number of first videos that the run was restricted to, ``None`` for the whole split. ``config``,
-    ``precision`` and ``seed`` are what it was run with; records of earlier versions have none.
+    ``precision`` and ``seed`` are what it was run with, ``comparable`` and ``not_comparable`` whether it may stand
+    beside published numbers (see `harness.comparability`); records of earlier versions have none.
     """
 
     format: Literal[1]
@@ -59,6 +60,8 @@ class RunRecord(Struct, frozen=True):
     seed: int | None = None
     counts: dict[str, int] = {}
     undefined: dict[str, dict[str, str]] = {}
+    comparable: bool | None = None
+    not_comparable: list[str] = []
 
 
 class RunContent(Struct, frozen=True):

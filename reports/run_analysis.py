@@ -12,6 +12,7 @@ from harness.locations import Location
 from harness.reports.records import found_nothing, is_given, not_given
 from harness.reports.run_data import dataset_of_run
 from harness.reports.run_files import RunFiles, read_runs
+from harness.reports.styles import DAGGER
 from harness.run_folder import read_video_ids
 from harness.scoring.analysis import Analysis, analyse
 from harness.types import Dataset
@@ -19,7 +20,10 @@ from harness.types import Dataset
 
 @dataclass(frozen=True)
 class RunAnalysis:
-    """One run's analysis; ``label`` is unique among the runs analysed together, ``videos`` counts what it is over."""
+    """One run's analysis; ``label`` is unique among the runs analysed together, ``videos`` counts what it is over.
+
+    ``not_comparable`` says why the run is not comparable with published numbers, where it is not.
+    """
 
     label: str
     folder: str
@@ -27,6 +31,7 @@ class RunAnalysis:
     split: str
     videos: int
     analysis: Analysis
+    not_comparable: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """As data, ready for JSON."""
@@ -59,4 +64,5 @@ def _analyse(run: RunFiles, dataset: Dataset) -> RunAnalysis:
     given = is_given(run.metrics.get("AP50"), analysis.errors.ap50)
     if not (given or (found_nothing(run.record) and not analysis.errors.tracks)):
         raise not_given(run.folder)
-    return RunAnalysis(run.label, str(run.folder), dataset.name, dataset.split, len(done), analysis)
+    label = run.label.removesuffix(DAGGER)
+    return RunAnalysis(label, str(run.folder), dataset.name, dataset.split, len(done), analysis, run.reasons)

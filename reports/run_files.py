@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from harness.checksums import read_checked, read_json
+from harness.comparability import comparability_of
 from harness.errors import UserError
 from harness.locations import Location
 from harness.reports.records import read_config, read_record
 from harness.reports.settings import differing
+from harness.reports.styles import DAGGER
 from harness.run_folder import PREDICTIONS, Times, content_digest
 from harness.store import PredictionStore
 
@@ -65,7 +67,10 @@ class CategoryRow(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A run folder's content. ``id``, its name, is what numbers in a report are traced by; ``label`` is for people."""
+    """A run folder's content. ``id``, its name, is what numbers in a report are traced by.
+
+    ``label`` is for people, and ends in a dagger where the run is not comparable with published numbers.
+    """
 
     folder: Location
     label: str
@@ -84,6 +89,11 @@ class RunFiles:
     def digest(self) -> str:
         """SHA-256 of the content of ``config.json``."""
         return content_digest(self.config)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is not comparable; none where it is, or where nothing is known."""
+        return comparability_of(self.record).reasons
 
     @property
     def store(self) -> PredictionStore:
@@ -154,4 +164,10 @@ def _labels(records: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str
     told = [
         f"{label} ({tail})" if labels.count(label) > 1 else label for label, tail in zip(labels, tails, strict=True)
     ]
-    return [f"{label} ({name})" if told.count(label) > 1 else label for label, name in zip(told, names, strict=True)]
+    apart = [f"{label} ({name})" if told.count(label) > 1 else label for label, name in zip(told, names, strict=True)]
+    return [marked(label, record) for label, record in zip(apart, records, strict=True)]
+
+
+def marked(label: str, record: Mapping[str, Any]) -> str:
+    """A run's name with a dagger where it is not comparable."""
+    return label + DAGGER if comparability_of(record).comparable is False else label

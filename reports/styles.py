@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 DAGGER, UNDEFINED = "†", "–"
@@ -24,6 +24,18 @@ def plain(text: str) -> str:
     """Return ``text`` in one line without control characters, which a terminal or a viewer would obey."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def dagger_notes(found: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+    """The lines that explain the daggers behind names: ``found`` has each name with its reasons, none without dagger.
+
+    Names with the same reasons share a line.
+    """
+    names: dict[str, list[str]] = {}
+    for name, reasons in found:
+        if reasons:
+            names.setdefault("; ".join(reasons), []).append(name.removesuffix(DAGGER))
+    return [f"{DAGGER} {', '.join(dict.fromkeys(named))}: not comparable: {why}" for why, named in names.items()]
 
 
 def _markdown(text: str) -> str:

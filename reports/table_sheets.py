@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from harness.reports.layouts import Column, Format, Sheet, written
-from harness.reports.styles import DAGGER, STYLES, UNDEFINED, Style, plain
+from harness.reports.styles import STYLES, UNDEFINED, Style, dagger_notes, plain
 from harness.reports.table_layout import ColumnLayout, Layout
 from harness.reports.tables import Row, in_print
 
 _METHOD = "Method"
+_ANSWERS = {True: "yes", False: "no", None: "unknown"}
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class _Line:
     rows: Mapping[str, Row]
 
     @property
-    def remarks(self) -> list[str]:
-        return [row.remark for row in self.rows.values() if row.remark]
+    def dagger(self) -> str:
+        return max(row.dagger for row in self.rows.values())
 
 
 def printed(
@@ -54,7 +55,7 @@ def printed(
         head.append(Column("Source"))
     cells = []
     for line in lines:
-        row = [style.text(line.method + (DAGGER if line.remarks else ""))]
+        row = [style.text(line.method + line.dagger)]
         if len(datas) > 1 and not layout.side_by_side:
             row.append(style.text(names.get(line.data, line.data)))
         row += [style.text(line.settings.get(key, UNDEFINED)) for key in settings]
@@ -82,7 +83,8 @@ def csv_of(made: Sequence[Row], columns: Sequence[ColumnLayout], layout: Layout)
                 line[plain(f"{one.header} ±")] = _exact(row.halves.get(one.key))
         if any(other.significant for other in made):
             line["Significant"] = " ".join(one.key for one in columns if one.key in row.significant)
-        lines.append(line | {"Complete": "no" if row.remark else "yes", "Source": plain("; ".join(row.sources))})
+        line |= {"Comparable": _ANSWERS[row.comparable], "Not comparable": plain(row.remark)}
+        lines.append(line | {"Source": plain("; ".join(row.sources))})
     return str(pd.DataFrame(lines).to_csv(index=False))
 
 
@@ -139,16 +141,17 @@ def _source(line: _Line, cited: Sequence[str]) -> str:
 
 
 def _footnotes(made: Sequence[Row], columns: Sequence[ColumnLayout]) -> list[str]:
-    lines = []
     several = len({row.data for row in made}) > 1
-    incomplete = dict.fromkeys(
-        f"{row.method}{f' on {row.data}' if several else ''} {row.remark}" for row in made if row.remark
-    )
-    if incomplete:
-        lines.append(f"{DAGGER} incomplete, not ranked: {', '.join(incomplete)}")
+    lines = dagger_notes((_in_note(row, several), row.reasons) for row in made)
     if any(one.key.startswith("corrected.") for one in columns):
         lines.append("corr.: the same predictions without the known faults of the official evaluator")
     return lines
+
+
+def _in_note(row: Row, several: bool) -> str:
+    """A row's name where its line is not at hand: with its settings, and with its data where there are several."""
+    settings = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in row.settings.items())
+    return " ".join(filter(None, [row.method, settings, f"on {row.data}" if several else ""]))
 
 
 def _exact(percent: Decimal | None) -> str:

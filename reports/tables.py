@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 from fnmatch import fnmatchcase
 from pathlib import PurePath
 from typing import Any, Literal, NamedTuple
 
+from harness.comparability import comparability_of
 from harness.errors import UserError, near
 from harness.reports import published as results
 from harness.reports.layouts import FORMATS, Format
 from harness.reports.settings import differing
+from harness.reports.styles import DAGGER
 from harness.reports.table_layout import ColumnLayout, Layout
 
 __all__ = ["COLUMNS", "CORRECTED", "FORMATS", "Certainty", "Format", "Row", "in_print", "percent_of", "rows", "table"]
@@ -38,10 +40,10 @@ class Certainty(NamedTuple):
 class Row:
     """One line of a table: ``percents`` by column, exact, ``None`` where undefined.
 
-    ``sources`` are the citations of a published row, or the folder of a run; ``remark`` says which part of the
-    split an incomplete run covers; ``settings`` are those that differ between the runs of a table. ``halves`` are half
-    the 95 % intervals, in percent, and ``significant`` the columns that differ from the reference's, where they were
-    asked for. Rows are compared with those of the same ``dataset`` and ``split``.
+    ``sources`` are the citations of a published row, or the folder of a run; ``comparable`` says whether it may stand
+    beside published rows (``None``: unknown), and ``reasons`` why not; ``settings`` are those that differ between the
+    runs of a table. ``halves`` are half the 95 % intervals, in percent, and ``significant`` the columns that differ
+    from the reference's, where they were asked for. Rows are compared with those of the same ``dataset`` and ``split``.
     """
 
     method: str
@@ -50,7 +52,8 @@ class Row:
     percents: dict[str, Decimal | None]
     sources: list[str]
     is_published: bool = False
-    remark: str = ""
+    comparable: bool | None = True
+    reasons: tuple[str, ...] = ()
     settings: dict[str, str] = field(default_factory=dict)
     marks: dict[str, Literal["best", "second"]] = field(default_factory=dict)
     halves: dict[str, Decimal] = field(default_factory=dict)
@@ -59,6 +62,25 @@ class Row:
     @property
     def data(self) -> str:
         return f"{self.dataset} {self.split}"
+
+    @property
+    def dagger(self) -> str:
+        """The mark behind its name: `DAGGER` where it is not comparable."""
+        return DAGGER if self.comparable is False else ""
+
+    @property
+    def remark(self) -> str:
+        """The reasons in one line."""
+        return "; ".join(self.reasons)
+
+
+def ranked(group: Sequence[Row]) -> list[Row]:
+    """The rows of a dataset and split that may be marked as best or second: this rule holds for all tables and pages.
+
+    What is not comparable never is. What is not known to be comparable is, unless published rows are among them.
+    """
+    published = any(row.is_published for row in group)
+    return [row for row in group if row.comparable or (row.comparable is None and not published)]
 
 
 def table(
@@ -78,11 +100,12 @@ def table(
 
     Runs keep the order given, by dataset; settings in which runs of one model differ are columns. ``published`` adds
     the published results on the same dataset and split with their sources. Print has one decimal, the best number of a
-    column and dataset bold and the second underlined (ties share the mark, a number alone gets none, incomplete runs
-    none), and an en dash where undefined; in the terminal the marks need ``color``. CSV has percent in full precision,
-    empty where undefined, and no marks. ``columns`` are metric keys (``AR`` is AR100); ``corrected`` adds those of
-    `CORRECTED` once more under the corrected protocol. ``layout`` says otherwise in all of this. ``certainty`` of each
-    record adds intervals and marks of significance, which ``notes`` explain; ``provenance`` becomes a comment.
+    column and dataset bold and the second underlined (of the rows that are `ranked`; ties share the mark, a number
+    alone gets none), a dagger on what is not comparable, with the reasons below, and an en dash where undefined; in the
+    terminal the marks need ``color``. CSV has percent in full precision, empty where undefined, the reasons as a
+    column, and no marks. ``columns`` are metric keys (``AR`` is AR100); ``corrected`` adds those of `CORRECTED` once
+    more under the corrected protocol. ``layout`` says otherwise in all of this. ``certainty`` of each record adds
+    intervals and marks of significance, which ``notes`` explain; ``provenance`` becomes a comment.
     """
     from harness.reports.table_sheets import csv_of, printed
 
@@ -212,13 +235,15 @@ def _name_apart(runs: Sequence[Row]) -> None:
 
 def _run_row(record: Mapping[str, Any], chosen: dict[str, str], sure: Certainty | None, columns: Sequence[str]) -> Row:
     numbers = {column: _fraction(record, column) for column in columns}
+    judged = comparability_of(record)
     row = Row(
         record["model"],
         record["dataset"],
         record["split"],
         {column: None if value is None else percent_of(value) for column, value in numbers.items()},
         [record["folder"]],
-        remark=_remark(record),
+        comparable=judged.comparable,
+        reasons=judged.reasons,
         settings=chosen,
     )
     if sure is not None:
@@ -235,14 +260,6 @@ def _fraction(record: Mapping[str, Any], column: str) -> float | None:
     return value
 
 
-def _remark(record: Mapping[str, Any]) -> str:
-    """Say what part of the split the numbers are of, where it is not all of it."""
-    if not record["complete"]:
-        return f"{record['videos']['done']} of {record['videos']['total']} videos"
-    limit = record.get("limit")
-    return "" if limit is None else f"first {limit} videos only"
-
-
 def _published_rows(dataset: str, split: str, columns: Sequence[str]) -> list[Row]:
     found = []
     for row in results.rows(results.published(dataset, split)):
@@ -255,12 +272,12 @@ def _published_rows(dataset: str, split: str, columns: Sequence[str]) -> list[Ro
     return found
 
 
-def _mark(group: Iterable[Row], decimals: int) -> None:
+def _mark(group: Sequence[Row], decimals: int) -> None:
     """Mark best and second of every column as they are printed, so that equal print gets an equal mark."""
-    ranked = [row for row in group if not row.remark]
-    for column in {column for row in ranked for column in row.percents}:
+    chosen = ranked(group)
+    for column in {column for row in chosen for column in row.percents}:
         numbers = [
-            (row, in_print(percent, decimals)) for row in ranked if (percent := row.percents.get(column)) is not None
+            (row, in_print(percent, decimals)) for row in chosen if (percent := row.percents.get(column)) is not None
         ]
         if len(numbers) < 2:
             continue

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.options import DATA_ROOT, DataRoot
+from harness.comparability import Comparability, comparability
 from harness.errors import UserError
 from harness.locations import Location, local_copy, location
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from harness.formats.youtube_vis import Annotations
     from harness.scoring.from_store import Shards
     from harness.scoring.score import Score
+    from harness.types import DatasetPlugin
 
 BURST_TASKS = ("burst-class-guided", "burst-exemplar-guided", "burst-open-world")
 
@@ -34,7 +37,9 @@ def evaluate(
     annotations: Annotated[
         Path | None, typer.Option(help="Annotation file; for BURST's official tasks the folder of all_classes.json.")
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="A dataset, in place of --protocol and --annotations.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="A dataset; with --annotations that file is taken for its split.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Split of the dataset.")] = None,
     data_root: DataRoot = DATA_ROOT,
     strict: Annotated[bool, typer.Option("--strict", help="Make every warning an error.")] = False,
@@ -42,6 +47,8 @@ def evaluate(
     per_category: Annotated[Path | None, typer.Option(help="Write the numbers of every category to this CSV.")] = None,
 ) -> None:
     """Score predictions by an official protocol; the corrected numbers stand beside the official ones.
+
+    Says whether the numbers are comparable with published ones, where --dataset names what those are on.
 
     Examples:
 
@@ -53,16 +60,20 @@ def evaluate(
     if protocol in BURST_TASKS:
         if annotations is None:
             raise UserError("--annotations", f"is needed by {protocol}", "name the folder that holds all_classes.json")
+        if dataset is not None:
+            raise UserError("--dataset", f"does not go with {protocol}", "leave it out")
         from harness.scoring.burst_tasks import evaluate as evaluate_burst
 
+        judged = comparability(None)
         with local_copy(predictions) as file:
             record = evaluate_burst(protocol, annotations, file, strict=strict).record()
         rows = None
     else:
         shards = _shards(predictions)  # read in the background while the truth is
-        protocol, truth = _truth(protocol, annotations, dataset, split, data_root)
+        protocol, truth, judged = _truth(protocol, annotations, dataset, split, data_root)
         score = _score(protocol, truth, shards or predictions, strict)
         record, rows = score.record(), score.per_category
+    record = {**judged.record(), **record}
     if per_category is not None:
         if rows is None:
             raise UserError("--per-category", f"is not available for {protocol}", "leave it out")
@@ -75,22 +86,46 @@ def evaluate(
 
 def _truth(
     protocol: str | None, annotations: Path | None, dataset: str | None, split: str | None, data_root: Path
-) -> tuple[str, Annotations]:
+) -> tuple[str, Annotations, Comparability]:
+    """The protocol, the truth, and whether numbers by the one on the other are comparable with published ones."""
     from harness.formats.youtube_vis import read_annotations
 
-    if annotations is not None:
+    if dataset is None:
+        if annotations is None:
+            raise UserError("harness eval", "needs a truth", "name --dataset, or --protocol with --annotations")
         if protocol is None:
             raise UserError("--protocol", "is needed with --annotations", "one of lvvis, ytvis, ovis, burst")
-        return protocol, read_annotations(annotations)
-    if dataset is None:
-        raise UserError("harness eval", "needs a truth", "name --dataset, or --protocol with --annotations")
+        return protocol, read_annotations(annotations), comparability(None)
     from harness import plugins
 
+    if annotations is not None:
+        plugin = plugins.dataset(dataset)
+        return _as_split(plugin, split or plugin.default_split, annotations, protocol)
     opened = plugins.opened(dataset, data_root, split)
     if opened.truth is None:
         mend = f"submit the predictions to {opened.server}" if opened.server else "score on a split that has it"
         raise UserError(f"{dataset} {opened.split}", "has no public truth", mend)
-    return protocol or opened.protocol, opened.annotations
+    chosen = protocol or opened.protocol
+    return chosen, opened.annotations, _judged(opened.differences, chosen, opened.protocol)
+
+
+def _as_split(
+    plugin: DatasetPlugin, split: str, annotations: Path, protocol: str | None
+) -> tuple[str, Annotations, Comparability]:
+    """A file that the user takes for a split of a dataset, wherever it lies."""
+    from harness.formats.youtube_vis import read_annotations
+
+    differences, own = getattr(plugin, "differences", None), getattr(plugin, "protocol", None)
+    if differences is None or own is None:
+        mend = "leave out --dataset and name --protocol, or leave out --annotations"
+        raise UserError(f"--dataset {plugin.name}", "does not say what its files hold", mend)
+    read = read_annotations(annotations)
+    return protocol or own, read, _judged(differences(read, split), protocol or own, own)
+
+
+def _judged(differences: Sequence[str] | None, protocol: str, own: str) -> Comparability:
+    other = [] if protocol == own else [f"scored by {protocol}, published numbers by {own}"]
+    return comparability(differences, other)
 
 
 def _shards(predictions: Location) -> Shards | None:
@@ -128,11 +163,13 @@ def _show(record: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from harness.reports.styles import DAGGER
     from harness.scoring.metrics import undefined_note
 
     console = Console()
     name = record["protocol"]["name"]
-    table = Table(title=f"{name} (version {record['protocol']['version']}), percent")
+    dagger = DAGGER if record["comparable"] is False else ""
+    table = Table(title=f"{name} (version {record['protocol']['version']}), percent{dagger}")
     table.add_column("metric")
     table.add_column("official", justify="right", style="bold")
     table.add_column("corrected", justify="right")
@@ -143,6 +180,8 @@ def _show(record: dict[str, Any]) -> None:
         cells = [record[tool].get(key) for tool in tools]
         table.add_row(key, *("–" if c is None else f"{100 * c:.2f}" for c in cells))
     console.print(table)
+    if dagger:
+        print(f"{dagger} not comparable: {'; '.join(record['not_comparable'])}")
     reasons = record["undefined"]["metrics"]
     note = undefined_note(record["metrics"], reasons)  # without AP, why the others are undefined is no news
     for line in [note] if note else [f"undefined: {reason}" for reason in dict.fromkeys(reasons.values())]:

@@ -55,6 +55,8 @@ def table(
 ) -> None:
     """Compare runs in one table: the best number of a column is bold, the second underlined.
 
+    A run on a part of a dataset, or otherwise not comparable with published numbers, has a dagger and no rank.
+
     Settings in which runs of one model differ become columns. docs/comparison.md shows layouts.
 
     Examples:
@@ -130,7 +132,8 @@ def _row(row: Row) -> dict[str, Any]:
         "metrics": metrics,
         **({"half_intervals": {key: float(half.scaleb(-2)) for key, half in row.halves.items()}} if row.halves else {}),
         **({"significant": sorted(row.significant)} if row.significant else {}),
-        "complete": not row.remark,
+        "comparable": row.comparable,
+        "not_comparable": list(row.reasons),
         "published": row.is_published,
         "sources": row.sources,
     }

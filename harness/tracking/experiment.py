@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,4 +105,13 @@ def _record(run: Any) -> dict[str, Any]:
         "config": config,
         "precision": params.get("precision"),
         "seed": int(seed) if (seed := params.get("seed", "")).isdecimal() else None,
+        **_comparability(tags),
     }  # fmt: skip
+
+
+def _comparability(tags: Mapping[str, str]) -> dict[str, Any]:
+    """Nothing for runs that earlier versions logged: what their records tell then holds."""
+    if "comparable" not in tags:
+        return {}
+    told = {"true": True, "false": False}.get(tags["comparable"])
+    return {"comparable": told, "not_comparable": [tags.get("not_comparable", "")] if told is False else []}

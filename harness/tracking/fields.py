@@ -57,10 +57,15 @@ def tags_of(record: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[s
 
 
 def result_tags(record: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is known of a run once it is scored: protocol name and version, whether it is complete."""
+    """Return what is known of a run once it is scored: protocol name and version, whether it is complete, and
+    comparable with published numbers; ``not_comparable`` is empty where it is."""
     protocol = record.get("protocol") or {}
     tags = {f"protocol.{key}": str(value) for key, value in protocol.items()}
-    return tags | {"complete": "true" if record.get("complete") else "false"}
+    tags["complete"] = "true" if record.get("complete") else "false"
+    if "comparable" in record:
+        tags["comparable"] = {True: "true", False: "false", None: "unknown"}[record["comparable"]]
+        tags["not_comparable"] = "; ".join(record["not_comparable"])
+    return tags
 
 
 def legal(key: str) -> str:

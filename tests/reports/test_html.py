@@ -188,7 +188,7 @@ def test_runs_on_part_of_the_data_are_shown_and_said_to_be(two: list[Path], tmp_
     part = oracle_run(tmp_path, SHAPES.open(Path(), "test"), limit=5)
     page = report([two[0], part], Options(videos=3, resamples=100))
     text = text_of(page)
-    assert "was limited to the first 5 videos" in text
+    assert "† oracle wrong_label=0.1: not comparable: first 5 videos only (--limit 5)" in text
     assert "No intervals and no test of significance" in text
     assert answer(page).startswith("AP: oracle")
     assert {video["id"] for video in viewer(page)["videos"]} <= set(range(1, 6))
@@ -203,8 +203,9 @@ def test_an_incomplete_run_is_shown_over_the_videos_it_has(tmp_path: Path, monke
     assert execute(run).exit_code == 1
     monkeypatch.setattr("harness.reports.html.dataset_of_run", lambda *arguments: run.dataset)
     page = report([run.folder], Options(videos=9))
-    assert "small is incomplete: 1 of 4 videos failed; its numbers are over the others only." in text_of(page)
-    assert answer(page) == "AP: small 100.0."
+    assert "small† is incomplete: 1 of 4 videos failed; its numbers are over the others only." in text_of(page)
+    assert "† small: not comparable: 1 of 4 videos failed" in text_of(page)
+    assert answer(page) == "AP: small† 100.0."
     assert {video["id"] for video in viewer(page)["videos"]} == {1, 3, 4}
 
 

@@ -85,7 +85,10 @@ def test_columns_settings_and_decimals(tmp_path: Path) -> None:
     )
     assert table(records, layout=layout).splitlines()[0].split() == ["Method", "K", "all", "AP", "corr."]
     assert table(records, layout=layout).splitlines()[2].split() == ["a", "1", "12.35", "6.17"]
-    assert table(records, "csv", layout=layout).splitlines()[0] == "Method,Dataset,Split,K,all,AP corr.,Complete,Source"
+    assert (
+        table(records, "csv", layout=layout).splitlines()[0]
+        == "Method,Dataset,Split,K,all,AP corr.,Comparable,Not comparable,Source"
+    )
 
 
 @pytest.mark.parametrize(

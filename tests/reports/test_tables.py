@@ -70,9 +70,9 @@ def test_html() -> None:
 
 def test_csv_is_exact_percent_without_marks() -> None:
     assert list(csv.reader(io.StringIO(table(TWO, "csv", columns=("AP", "APn"))))) == [
-        ["Method", "Dataset", "Split", "AP", "APn", "Complete", "Source"],
-        ["clip_vis", "lvvis", "val", "32.25", "", "yes", "runs/clip_vis-lvvis-val-0123abcd"],
-        [ODD, "lvvis", "val", "20", "", "yes", f"runs/{ODD}-lvvis-val-0123abcd"],
+        ["Method", "Dataset", "Split", "AP", "APn", "Comparable", "Not comparable", "Source"],
+        ["clip_vis", "lvvis", "val", "32.25", "", "yes", "", "runs/clip_vis-lvvis-val-0123abcd"],
+        [ODD, "lvvis", "val", "20", "", "yes", "", f"runs/{ODD}-lvvis-val-0123abcd"],
     ]
 
 
@@ -81,15 +81,17 @@ def test_incomplete_runs_have_a_dagger_a_footnote_and_no_rank() -> None:
     assert "| b†       |        90.0 |" in text
     assert "**50.0**" in text
     assert "<u>40.0</u>" in text
-    assert text.endswith("\n- † incomplete, not ranked: b 7 of 12 videos\n")
+    assert text.endswith("\n- † b: not comparable: 5 of 12 videos failed\n")
 
 
-def test_a_run_on_the_first_videos_only_is_not_ranked_either() -> None:
-    limited = {**make_record("b", AP=0.9), "limit": 5}
-    text = table([make_record("a", AP=0.5), make_record("c", AP=0.4), limited], "markdown")
-    assert "| b†       |        90.0 |" in text
+def test_records_of_earlier_versions_are_judged_by_what_they_say() -> None:
+    made = [make_record("a", AP=0.5), make_record("b", AP=0.9), make_record("c", AP=0.4)]
+    old = [{key: value for key, value in one.items() if "comparable" not in key} for one in made]
+    text = table([old[0], old[2], {**old[1], "limit": 5}, make_record("e", done=7, AP=0.1)], "markdown")
     assert "**50.0**" in text
-    assert "b first 5 videos only" in text
+    assert "| b†       |        90.0 |" in text
+    assert "- † b: not comparable: first 5 videos only (--limit 5)" in text
+    assert rows(old[:1], published=True)[0].marks == {}  # nothing says that it saw the whole split
 
 
 def test_datasets_are_named_when_there_are_several_and_ranked_apart() -> None:
@@ -148,7 +150,7 @@ def test_records_of_earlier_versions_do_not_make_every_setting_a_column() -> Non
 
 def test_corrected_columns_stand_beside_the_official_ones() -> None:
     text = table(TWO, "csv", columns=("AP",), corrected=True)
-    assert text.splitlines()[0] == "Method,Dataset,Split,AP,AP corr.,Complete,Source"
+    assert text.splitlines()[0] == "Method,Dataset,Split,AP,AP corr.,Comparable,Not comparable,Source"
     assert text.splitlines()[2].startswith(f"{ODD},lvvis,val,20,10,")
     assert "corr.:" in table(TWO, corrected=True)
 

@@ -48,6 +48,20 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_what_is_not_comparable_stays_so(tmp_path: Path) -> None:
+    log_run(tmp_path, "a", 1, AP=0.25)
+    log_run(tmp_path, "b", 2, done=7, AP=0.9)
+    found = records_of("lvvis", tmp_path)
+    assert [(one["comparable"], one["not_comparable"]) for one in found] == [
+        (True, []),
+        (False, ["5 of 12 videos failed"]),
+    ]
+    text = table(found, "markdown", columns=("AP",), published=True)
+    assert "| b†" in text
+    assert "**90.0**" not in text
+    assert "- † b: not comparable: 5 of 12 videos failed" in text
+
+
 @pytest.fixture(autouse=True)
 def no_server_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

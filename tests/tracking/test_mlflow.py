@@ -151,13 +151,17 @@ def test_a_resumed_run_continues_its_mlflow_run(runs: Path, monkeypatch: pytest.
     uri = f"sqlite:///{runs / 'mlflow.db'}"
     assert only_run(uri).info.status == "KILLED"
 
-    assert log(MlflowTracker(runs), {**record, "complete": False}) == []
+    told = {"complete": False, "comparable": False, "not_comparable": ["2 of 837 videos", "1 of 2 videos failed"]}
+    assert log(MlflowTracker(runs), {**record, **told}) == []
     assert only_run(uri).info.status == "FAILED"
-    assert only_run(uri).data.tags["complete"] == "false"
+    tags = only_run(uri).data.tags
+    assert (tags["complete"], tags["comparable"]) == ("false", "false")
+    assert tags["not_comparable"] == "2 of 837 videos; 1 of 2 videos failed"
 
     record["metrics"]["AP"] = 0.875
-    assert log(MlflowTracker(runs), record) == []
+    assert log(MlflowTracker(runs), {**record, "comparable": True, "not_comparable": []}) == []
     run = only_run(uri)
+    assert (run.data.tags["comparable"], run.data.tags["not_comparable"]) == ("true", "")
     assert (run.info.status, run.data.metrics["AP"], run.data.tags["complete"]) == ("FINISHED", 0.875, "true")
     assert len(run.inputs.dataset_inputs) == 1
     assert table_names(uri, monkeypatch) == ["cat", "dog"]
