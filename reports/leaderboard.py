@@ -53,6 +53,7 @@ class Line:
 def find_runs(folder: Location) -> Found:
     """Every run folder below ``folder``, at any depth: each folder that holds a ``metrics.json``.
 
+    Hidden folders are passed over: MLflow's, which holds copies of the runs' files, is one.
     What cannot be read does not keep the others away. Raises `UserError` where there is no folder or no run.
     """
     if not folder.is_dir():
@@ -60,7 +61,10 @@ def find_runs(folder: Location) -> Found:
     runs: dict[str, RunFiles] = {}
     faults: list[str] = []
     for path in sorted(folder.rglob("metrics.json")):
-        below = path.parent.relative_to(folder).as_posix()
+        inner = path.parent.relative_to(folder)
+        if any(part.startswith(".") for part in inner.parts):
+            continue
+        below = inner.as_posix()
         try:
             record = read_record(path.parent)
             runs[below] = read_run(path.parent, record, marked(str(record["model"]), record))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -184,4 +184,6 @@ def _find(run: Location) -> Location:
         raise UserError(
             str(run), "has no metrics.json: the run was not finished", "repeat its harness run to finish it"
         )
+    if isinstance(run, Path) and next(run.glob("*/metrics.json"), None) is not None:
+        mend = f"name the run folders in it, for example {run / '*'}"
     raise UserError(str(run), "is not a run folder: it has no metrics.json", mend)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -45,3 +46,38 @@ def write_frames(folder: Path) -> None:
         for frame in range(FRAMES):
             grey = np.full((HEIGHT, WIDTH, 3), 40 * video + frame, np.uint8)
             Image.fromarray(grey).save(folder / f"v{video}/{frame}.jpg")
+
+
+BURST_CATEGORIES = [
+    {"id": 4, "name": "airplane", "frequency": "f"},  # 4 is on the challenge's common list, the others are not
+    {"id": 16, "name": "apricot", "frequency": "r"},
+    {"id": 17, "name": "apron", "frequency": "c"},
+]
+
+
+def burst_sequence(number: int, category_id: int) -> dict[str, Any]:
+    paths = [f"frame{30 * f:04d}.jpg" for f in (1, 2)]
+    seen = {"rle": box(HEIGHT, WIDTH, 1, 1, 9, 9)["counts"], "is_gt": True}
+    return {
+        "id": number, "dataset": "AVA", "seq_name": f"seq_{number}", "width": WIDTH, "height": HEIGHT, "fps": 30,
+        "all_image_paths": [*paths, "frame0090.jpg"], "annotated_image_paths": paths,
+        "neg_category_ids": [], "not_exhaustive_category_ids": [],
+        "track_category_ids": {"1": category_id}, "segmentations": [{"1": seen}, {}],
+    }  # fmt: skip
+
+
+def write_burst(data_root: Path) -> None:
+    """The val split of BURST with two sequences."""
+    document = {
+        "split": "val",
+        "categories": BURST_CATEGORIES,
+        "sequences": [burst_sequence(10, 4), burst_sequence(11, 16)],
+    }
+    path = data_root / "burst/annotations/val/all_classes.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(document))
+    for number in (10, 11):
+        folder = data_root / f"burst/frames/val/AVA/seq_{number}"
+        folder.mkdir(parents=True)
+        for f in (1, 2):
+            Image.fromarray(np.full((HEIGHT, WIDTH, 3), number + f, np.uint8)).save(folder / f"frame{30 * f:04d}.jpg")

@@ -374,7 +374,7 @@ def test_a_run_is_logged_to_the_embedded_store(tmp_path: Path, monkeypatch: pyte
     (record,) = json.loads(done.stdout)["runs"]
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'runs' / '.mlflow' / 'mlflow.db'}")
     linked = json.loads((tmp_path / record["folder"] / "mlflow.json").read_text())
     logged = client.get_run(linked["run_id"])
     assert logged.info.status == "FINISHED"

@@ -33,7 +33,7 @@ def analyse(
 
         harness analyse runs/*-lvvis-val-* --data-root DIR --format markdown --out errors.md
     """
-    from harness.cli.output import command, show
+    from harness.cli.output import command, runs_among, show
     from harness.reports.analysis_text import written_analyses
     from harness.reports.layouts import FORMATS
     from harness.reports.run_analysis import analyse_runs
@@ -41,7 +41,7 @@ def analyse(
     known = (*FORMATS, "json")
     if format not in known:
         raise UserError("--format", f'"{format}" is not a format', near(format, known))
-    found = analyse_runs(runs, data_root, annotations)
+    found = analyse_runs(runs_among(runs), data_root, annotations)
     if as_json or format == "json":
         text = json.dumps({"runs": [one.record() for one in found]}, allow_nan=False) + "\n"
     else:

@@ -40,7 +40,7 @@ def compare(
 
         harness compare runs/*-lvvis-val-* --format latex --out comparison.tex --per-category categories.csv
     """
-    from harness.cli.output import command, show, write
+    from harness.cli.output import command, runs_among, show, write
     from harness.reports.comparison import compare_runs
     from harness.reports.comparison_text import categories_csv, written_comparison
     from harness.reports.layouts import FORMATS
@@ -48,7 +48,7 @@ def compare(
     known = (*FORMATS, "json")
     if format not in known:
         raise UserError("--format", f'"{format}" is not a format', near(format, known))
-    comparison = compare_runs(runs, resamples, seed, data_root, annotations)
+    comparison = compare_runs(runs_among(runs), resamples, seed, data_root, annotations)
     if as_json or format == "json":
         text = json.dumps(comparison.record(), allow_nan=False) + "\n"
     else:

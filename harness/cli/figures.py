@@ -41,13 +41,14 @@ def figures(
 
         harness figures runs/clipvis-shapes-val-* --out figures --format svg
     """
-    from harness.cli.output import command, log_to_mlflow
+    from harness.cli.output import command, log_to_mlflow, runs_among
     from harness.durable import write_durably
     from harness.reports import figures as drawn
     from harness.reports.records import provenance
 
     if format not in drawn.FORMATS:
         raise UserError("--format", f'"{format}" is not a format', near(format, drawn.FORMATS))
+    runs = runs_among(runs)
     subject = drawn.read_subject(runs, data_root, annotations, resamples=resamples, seed=seed)
     told = provenance([run.record for run in subject.runs], command())
     try:

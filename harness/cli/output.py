@@ -17,6 +17,20 @@ def command() -> str:
     return shlex.join(["harness", *sys.argv[1:]])
 
 
+def runs_among(named: Sequence[Location]) -> list[Location]:
+    """The runs among several names, which may come from ``runs/*``: plain files there, such as a report, are left out.
+
+    Each of them gets a line on standard error. A ``.json`` file stays, as it may be a run's record, and so does
+    everything else: what reads runs refuses it. Where nothing would be left, all stay.
+    """
+    others = [one for one in named if isinstance(one, Path) and one.is_file() and one.suffix != ".json"]
+    if len(others) == len(named):
+        return list(named)
+    for one in others:
+        print(f"harness: left out: {one} is a file and no run folder", file=sys.stderr)
+    return [one for one in named if one not in others]
+
+
 def refuse_other_than_file(path: Path) -> None:
     """Raise `UserError` for what is there and no plain file: renaming a file onto a device or a pipe replaces it."""
     if path.exists() and not path.is_file():

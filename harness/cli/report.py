@@ -38,14 +38,15 @@ def report(
 
         harness report runs/oracle-shapes-val-1a2b3c4d
 
-        harness report runs/ov2seg-* runs/clipvis-* --data-root DIR --out report.html
+        harness report runs/ov2seg-lvvis-* runs/clipvis-lvvis-* --data-root DIR --out report.html
     """
-    from harness.cli.output import log_to_mlflow, refuse_other_than_file, write
+    from harness.cli.output import log_to_mlflow, refuse_other_than_file, runs_among, write
     from harness.reports.html import Options
     from harness.reports.html import report as page
 
     refuse_other_than_file(out)  # before the work, not behind it
     options = Options(data_root, annotations, frames, videos, max_mb, resamples, seed)
+    runs = runs_among(runs)
     write(out, page(runs, options))
     print(out)
     if mlflow:

@@ -107,9 +107,9 @@ def run(
 
         harness run --model oracle --dataset shapes
 
-        harness run --model oracle --dataset lvvis,ovis --data-root DIR --set drop_tracks=0.2
+        harness run --model oracle --dataset lvvis,burst --data-root DIR --set drop_tracks=0.2
 
-        harness run --model clipvis --dataset lvvis --data-root DIR --device cuda:0,cuda:1
+        harness run --model clipvis --dataset shapes --device cuda:0,cuda:1
 
         harness run --model oracle --annotations instances.json --frames DIR --protocol lvvis
 

@@ -48,7 +48,7 @@ def table(
         str | None, typer.Option(metavar="EXPERIMENT", help="Take the runs of this MLflow experiment.")
     ] = None,
     runs_dir: Annotated[
-        Path, typer.Option(help="Where mlflow.db lies, unless MLFLOW_TRACKING_URI names a server.")
+        Path, typer.Option(help="Folder of the runs and their MLflow store, unless MLFLOW_TRACKING_URI names a server.")
     ] = RUNS,
     out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, metrics as fractions.")] = False,
@@ -63,11 +63,11 @@ def table(
 
         harness table runs/oracle-lvvis-val-1a2b3c4d --published
 
-        harness table runs/*-lvvis-val-* runs/*-ovis-* --side-by-side --intervals --format latex --out table.tex
+        harness table runs/*-lvvis-val-* runs/*-burst-val-* --side-by-side --intervals --format latex --out table.tex
 
         harness table --from-mlflow lvvis --format markdown
     """
-    from harness.cli.output import command, show
+    from harness.cli.output import command, runs_among, show
     from harness.reports import certainty, tables
     from harness.reports.records import provenance, read_record
     from harness.reports.table_layout import Layout, read_layout
@@ -79,7 +79,7 @@ def table(
     chosen = Layout() if layout is None else read_layout(layout)
     if side_by_side:
         chosen = chosen.model_copy(update={"side_by_side": True})
-    folders = list({run.resolve(): run for run in runs or []}.values())
+    folders = list({run.resolve(): run for run in runs_among(runs or [])}.values())
     records = [read_record(run) for run in folders]
     if from_mlflow is not None:
         if folders or intervals or significance:

@@ -22,7 +22,7 @@ _PAGE = 1000
 
 
 def tracking_uri(runs_dir: Path) -> str:
-    """The tracking store: what ``MLFLOW_TRACKING_URI`` names, else ``mlflow.db`` in ``runs_dir``."""
+    """The tracking store: what ``MLFLOW_TRACKING_URI`` names, else the embedded one of ``runs_dir``."""
     return os.environ.get("MLFLOW_TRACKING_URI") or embedded_uri(runs_dir)
 
 

@@ -35,6 +35,9 @@ ARTIFACTS = (
 LINK = "mlflow.json"
 """File of a run folder that holds a `Link`."""
 
+_STORE = ".mlflow"
+"""Folder of the embedded store, in that of the runs: hidden, so that neither ``runs/*`` nor a walk finds it."""
+
 _TABLE = "per_category.json"
 _DESCRIPTION = "table.md"
 _BATCH, _PARAM_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 100, 6000, 5000, 36
@@ -59,22 +62,21 @@ class _Logged(NamedTuple):
 
 def embedded_uri(runs_dir: Path) -> str:
     """Address of the store that is used where ``MLFLOW_TRACKING_URI`` names none."""
-    return f"sqlite:///{runs_dir.resolve() / 'mlflow.db'}"
+    return f"sqlite:///{runs_dir.resolve() / _STORE / 'mlflow.db'}"
 
 
 class MlflowTracker:
     """Logs one run after another: `start`, `log_result`, `finish`.
 
-    ``uri`` defaults to ``MLFLOW_TRACKING_URI``, then to ``mlflow.db`` in ``runs_dir`` with artifacts in ``mlartifacts``
-    beside it. Nothing here raises for a store that cannot be reached: `finish` returns what could not be logged. A
+    ``uri`` defaults to ``MLFLOW_TRACKING_URI``, then to ``.mlflow/mlflow.db`` in ``runs_dir`` with ``artifacts`` beside
+    it. Nothing here raises for a store that cannot be reached: `finish` returns what could not be logged. A
     server has 5 seconds to answer and one more try; ``MLFLOW_HTTP_REQUEST_TIMEOUT`` and
     ``MLFLOW_HTTP_REQUEST_MAX_RETRIES`` set other limits.
     """
 
     def __init__(self, runs_dir: Path, uri: str | None = None) -> None:
-        runs_dir = runs_dir.resolve()
         self._embedded = embedded_uri(runs_dir)
-        self._artifacts = (runs_dir / "mlartifacts").as_uri()
+        self._store = runs_dir.resolve() / _STORE
         self._uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or self._embedded
         self._is_lost = False
         self._warnings: list[str] = []
@@ -141,6 +143,8 @@ class MlflowTracker:
         from mlflow import MlflowClient
 
         folder = location(record["folder"])
+        if self._uri == self._embedded:
+            self._store.mkdir(parents=True, exist_ok=True)
         reach_database(self._uri)
         client = MlflowClient(tracking_uri=self._uri)
         logged = self._logged = self._resume(client, folder) or self._create(client, folder, record)
@@ -189,7 +193,7 @@ class MlflowTracker:
     def _experiment(self, client: Any, name: str) -> str:
         from mlflow.exceptions import MlflowException
 
-        location = self._artifacts if self._uri == self._embedded else None
+        location = (self._store / "artifacts").as_uri() if self._uri == self._embedded else None
         found = client.get_experiment_by_name(name)
         if found is None:
             try:

@@ -94,6 +94,20 @@ def test_what_is_not_a_finished_run(tmp_path: Path) -> None:
     assert "is not a run folder" in error_of(tmp_path / "mlflow.db")
 
 
+def test_files_beside_the_runs_are_left_out_with_a_line_each(two: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("<p>")
+    (tmp_path / ".mlflow").mkdir()
+    result = run(*sorted(tmp_path.glob("[!.]*")))  # what a shell makes of runs/*
+    assert result.stdout == run(*two).stdout
+    assert result.stderr == f"harness: left out: {tmp_path / 'report.html'} is a file and no run folder\n"
+    assert "is not a run folder" in error_of(tmp_path / "report.html")
+    assert "is not there" in error_of(*two, tmp_path / "report.txt")
+
+
+def test_the_folder_of_the_runs_is_answered_with_how_to_name_them(two: list[Path], tmp_path: Path) -> None:
+    assert error_of(tmp_path).endswith(f"name the run folders in it, for example {tmp_path}/*")
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [

@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from dataset_copies import HEIGHT, WIDTH
-from PIL import Image
-from vis_documents import box
+from dataset_copies import write_burst
 
 from harness.datasets.burst import PLUGIN
-
-LISTED = [
-    {"id": 4, "name": "airplane", "frequency": "f"},  # 4 is on the challenge's common list, the others are not
-    {"id": 16, "name": "apricot", "frequency": "r"},
-    {"id": 17, "name": "apron", "frequency": "c"},
-]
-
-
-def sequence(number: int, category_id: int) -> dict[str, Any]:
-    paths = [f"frame{30 * f:04d}.jpg" for f in (1, 2)]
-    seen = {"rle": box(HEIGHT, WIDTH, 1, 1, 9, 9)["counts"], "is_gt": True}
-    return {
-        "id": number, "dataset": "AVA", "seq_name": f"seq_{number}", "width": WIDTH, "height": HEIGHT, "fps": 30,
-        "all_image_paths": [*paths, "frame0090.jpg"], "annotated_image_paths": paths,
-        "neg_category_ids": [], "not_exhaustive_category_ids": [],
-        "track_category_ids": {"1": category_id}, "segmentations": [{"1": seen}, {}],
-    }  # fmt: skip
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    document = {"split": "val", "categories": LISTED, "sequences": [sequence(10, 4), sequence(11, 16)]}
-    path = tmp_path / "burst/annotations/val/all_classes.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(document))
-    for number in (10, 11):
-        folder = tmp_path / f"burst/frames/val/AVA/seq_{number}"
-        folder.mkdir(parents=True)
-        for f in (1, 2):
-            Image.fromarray(np.full((HEIGHT, WIDTH, 3), number + f, np.uint8)).save(folder / f"frame{30 * f:04d}.jpg")
+    write_burst(tmp_path)
     return tmp_path
 
 

@@ -74,6 +74,14 @@ def test_what_cannot_be_read_is_told_and_keeps_nothing_away(tmp_path: Path) -> N
     assert (tmp_path / "site" / "index.html").is_file()
 
 
+def test_copies_in_hidden_folders_are_no_runs(tmp_path: Path) -> None:
+    put(tmp_path, "a/clipvis-lvvis-val-00000001", AP=0.3)
+    put(tmp_path, ".mlflow/artifacts/0123/artifacts", AP=0.3)
+    put(tmp_path, "a/.old/clipvis-lvvis-val-00000001", AP=0.2)
+    assert list(find_runs(tmp_path).runs) == ["a/clipvis-lvvis-val-00000001"]
+    assert list(find_runs(tmp_path / ".mlflow").runs) == ["artifacts/0123/artifacts"]
+
+
 def test_names_are_text_and_lead_nowhere(tmp_path: Path) -> None:
     put(tmp_path, "a", dataset="../../index", AP=0.1)
     put(tmp_path, "b", dataset=HOSTILE, model=HOSTILE, AP=0.1)

@@ -40,7 +40,7 @@ def test_nothing_written_or_printed_holds_a_secret(
     said = invoke("run", "--model", "oracle", "--dataset", "shapes", "--limit", "1", "--runs-dir", runs, "--json")
     (folder,) = (p.parent for p in runs.glob("*/metrics.json"))
     said += invoke("report", folder, "--out", tmp_path / "report.html")
-    assert (uri is None) == (runs / "mlflow.db").exists()
+    assert (uri is None) == (runs / ".mlflow" / "mlflow.db").exists()
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"run.log", "environment.json", "metrics.json", "report.html"} <= {path.name for path in written}
     for secret in (PASSWORD, KEY, VARIABLE):

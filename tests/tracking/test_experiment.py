@@ -36,7 +36,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("logged") / "runs"
     log_run(folder, "a", 1, AP=0.25, APn=None, AR100=0.5)
     log_run(folder, "a", 2, AP=0.5, APn=0.1)
-    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    client = MlflowClient(f"sqlite:///{folder / '.mlflow' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("lvvis")
     assert experiment is not None
     training = client.create_run(experiment.experiment_id)

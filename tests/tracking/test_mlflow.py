@@ -128,9 +128,9 @@ def check_everything_is_there(uri: str) -> None:
 def test_the_embedded_store_holds_everything(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = make_run(runs, config={"drop_tracks": 0.1})
     assert log(MlflowTracker(runs), record) == []
-    uri = f"sqlite:///{runs / 'mlflow.db'}"
+    uri = f"sqlite:///{runs / '.mlflow' / 'mlflow.db'}"
     check_everything_is_there(uri)
-    assert list((runs / "mlartifacts").rglob("per_category.csv"))
+    assert list((runs / ".mlflow" / "artifacts").rglob("per_category.csv"))
     assert table_names(uri, monkeypatch) == ["cat", "dog"]
 
 
@@ -140,7 +140,7 @@ def test_the_environment_variable_names_the_store(runs: Path, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)  # MLflow puts the artifacts of such a store into the working directory
     assert log(MlflowTracker(runs), make_run(runs)) == []
     assert only_run(uri).data.metrics["AP"] == 0.625
-    assert not (runs / "mlflow.db").exists()
+    assert not (runs / ".mlflow" / "mlflow.db").exists()
 
 
 def test_a_resumed_run_continues_its_mlflow_run(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_a_resumed_run_continues_its_mlflow_run(runs: Path, monkeypatch: pytest.
     tracker = MlflowTracker(runs)
     tracker.start(record)
     assert tracker.finish() == []
-    uri = f"sqlite:///{runs / 'mlflow.db'}"
+    uri = f"sqlite:///{runs / '.mlflow' / 'mlflow.db'}"
     assert only_run(uri).info.status == "KILLED"
 
     told = {"complete": False, "comparable": False, "not_comparable": ["2 of 837 videos", "1 of 2 videos failed"]}
@@ -198,7 +198,7 @@ def test_a_damaged_link_is_reported_and_replaced(runs: Path) -> None:
 
 def test_a_deleted_experiment_is_a_warning_that_names_the_mend(runs: Path) -> None:
     assert log(MlflowTracker(runs), make_run(runs)) == []
-    client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+    client = MlflowClient(f"sqlite:///{runs / '.mlflow' / 'mlflow.db'}")
     client.delete_experiment("1")
     (warning,) = log(MlflowTracker(runs), make_run(runs, "oracle-shapes-val-ffffffff"))
     assert "mlflow experiments restore" in warning
@@ -208,7 +208,7 @@ def test_several_runs_share_one_tracker(runs: Path) -> None:
     tracker = MlflowTracker(runs)
     for name in ("oracle-shapes-val-00000001", "oracle-shapes-val-00000002"):
         assert log(tracker, make_run(runs, name)) == []
-    client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+    client = MlflowClient(f"sqlite:///{runs / '.mlflow' / 'mlflow.db'}")
     assert {run.info.run_name for run in client.search_runs(["1"])} == {"oracle-00000001", "oracle-00000002"}
 
 
@@ -218,7 +218,7 @@ def test_many_odd_and_long_parameters_and_keys_are_taken(runs: Path) -> None:
     record = make_run(runs, config=config)
     record["metrics"]["AP@[.5:.95]"] = 0.5
     assert log(MlflowTracker(runs), record) == []
-    run = only_run(f"sqlite:///{runs / 'mlflow.db'}")
+    run = only_run(f"sqlite:///{runs / '.mlflow' / 'mlflow.db'}")
     assert run.data.params["config.key 249"] == "249"
     assert run.data.params["config.address"] == "http://host/x"
     assert run.data.params["config.list"] == "[1, 2]"
@@ -281,7 +281,7 @@ def test_a_real_server_holds_everything_then_dies_during_a_run(
     again = json.loads((runs / "oracle-shapes-val-0123abcd" / "metrics.json").read_text())
     assert log(MlflowTracker(runs, uri), again) == []
     only_run(uri)  # logged again to the same run
-    assert not (runs / "mlflow.db").exists()
+    assert not (runs / ".mlflow" / "mlflow.db").exists()
 
     capfd.readouterr()
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")  # the sampling thread may notice first
@@ -331,7 +331,7 @@ def test_an_address_that_is_none_is_a_warning(runs: Path, uri: str) -> None:
 
 def test_a_store_that_cannot_be_written_is_a_warning(runs: Path) -> None:
     record = make_run(runs)
-    (runs / "mlflow.db").mkdir()
+    (runs / ".mlflow" / "mlflow.db").mkdir(parents=True)
     (warning,) = log(MlflowTracker(runs), record)
     assert "mlflow.db" in warning
 
@@ -366,7 +366,7 @@ def test_system_metrics_are_sampled_while_the_run_goes_on(runs: Path, monkeypatc
     record = make_run(runs)
     tracker = MlflowTracker(runs)
     tracker.start(record)
-    client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+    client = MlflowClient(f"sqlite:///{runs / '.mlflow' / 'mlflow.db'}")
     run_id = json.loads((Path(record["folder"]) / "mlflow.json").read_text())["run_id"]
     end = time.monotonic() + 30
     while len(client.get_metric_history(run_id, "system/cpu_utilization_percentage")) < 2:

@@ -46,6 +46,17 @@ def test_bench_times_every_stage(saved: Path) -> None:
     assert sum(record["stage_ms_per_frame"].values()) <= 1000 / record["frames_per_second"] * 1.05
 
 
+def test_bench_counts_the_same_flops_in_half_precision(saved: Path) -> None:
+    given = ("--model", "clipvis", "--checkpoint", saved, "--size", "48x64", "--frames", 1, "--repeats", 1)
+    told = [
+        invoke(bench, *given, "--device", "cpu", "--set", "short_edge=64", "--precision", precision, "--json")
+        for precision in ("fp32", "bf16")
+    ]
+    assert [done.exit_code for done in told] == [0, 0], told[1].output
+    full, half = (json.loads(done.stdout.splitlines()[-1])["flops_per_frame"] for done in told)
+    assert half == full
+
+
 @pytest.mark.parametrize("size", ["480", "axb", "0x10", "99999x99999"])
 def test_sizes_that_are_none_are_refused(size: str) -> None:
     done = invoke(bench, "--model", "clipvis", "--size", size)
