@@ -30,7 +30,8 @@ import yaml
 from harness.cli import main
 
 ROOT = Path(__file__).parents[1]
-PROGRAMS = ("harness", "pip", "pytest", "python", "torchrun", "mlflow", "sbatch", "for")
+PROGRAMS = ("harness", "pip", "pytest", "python", "torchrun", "mlflow", "sbatch", "for", "ruff", "mypy", "sphinx-build",
+            "pre-commit")  # fmt: skip
 NOT_RUN_IN_HELP = {
     "--device cuda": "needs GPUs",
     "harness train": "hours of training",
@@ -66,7 +67,7 @@ class Block:
 
 def documents() -> list[Path]:
     """README first, then the rest by name."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks_of(path: Path) -> Iterator[Block]:

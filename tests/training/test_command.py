@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -100,6 +103,22 @@ def test_ov2seg_is_trained(clip: Path, tmp_path: Path) -> None:
     assert {"loss_class", "loss_mask", "loss_dice", "loss_object_ce", "loss_class_0"} <= set(record)
     with safe_open(tmp_path / "out" / "model.safetensors", "pt") as file:
         assert file.metadata()["text_tower"] == NAME
+
+
+def test_torchrun_starts_it_as_a_module(clip: Path, tmp_path: Path) -> None:
+    settings = (*SMALL, "iterations=1", f"clip_pretrained={clip}")
+    done = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("torchrun"), "--nproc-per-node", "2", "-m", "harness", "train"),
+            *("--model", "clipvis", "--dataset", "shapes", "--device", "cpu", "--workers", "0", "--no-mlflow"),
+            *("--out", "trained", "--json", *(part for setting in settings for part in ("--set", setting))),
+        ],
+        capture_output=True, text=True, cwd=tmp_path, timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PET_STANDALONE": "1"},  # a free port, whoever trains beside us
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"weights": "trained/model.safetensors", "folder": "trained"}
+    assert (tmp_path / "trained" / "model.safetensors").is_file()
 
 
 def test_what_cannot_be_trained_is_refused(clip: Path, tmp_path: Path) -> None:
