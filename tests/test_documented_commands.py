@@ -11,7 +11,9 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,8 @@ BLOCKS += documented.blocks_of_help()
 RUN = [block for block in BLOCKS if block.runnable]
 SKIPPED = [block for block in BLOCKS if set(block.runnable) < set(block.commands)]
 FEW = 2
-"""Videos of each split of ``shapes`` here."""
+SHORT = 4
+"""Videos of each split of ``shapes`` here, and frames of each."""
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +80,14 @@ def place(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 
 @pytest.fixture(scope="module")
 def short_shapes() -> Iterator[None]:
-    """``shapes`` with few videos."""
+    """``shapes`` with few and short videos."""
     from harness.datasets import shapes
 
-    full = dict(shapes.VIDEOS)
+    scenes = shapes.scenes
     shapes._open.cache_clear()
-    shapes.VIDEOS.update(dict.fromkeys(full, FEW))
-    yield
-    shapes.VIDEOS.update(full)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shapes, "scenes", lambda split: (replace(s, length=SHORT) for s in islice(scenes(split), FEW)))
+        yield
     shapes._open.cache_clear()
 
 
@@ -128,7 +131,6 @@ def write_weights(folder: Path) -> None:
     from harness.baselines.ov2seg.text_classifier import text_classifier
     from harness.datasets import shapes
     from harness.models import miniatures
-    from harness.models.clipvis.plugin import text_cache
 
     torch.save(tiny_with_weights(folder).state_dict(), folder / "clipvis.pth")
     shipped = miniatures.weights("ov2seg", miniatures.DATASET)
@@ -137,7 +139,7 @@ def write_weights(folder: Path) -> None:
         torch.save({"model": load_file(shipped)}, folder / name)
     vocabulary = shapes.PLUGIN.open(folder, "val").vocabulary
     tower = with_text_tower(Ov2SegConfig(), shipped)
-    found = text_classifier(tower, vocabulary, "shapes", 64, torch.device("cpu"), text_cache())
+    found = text_classifier(tower, vocabulary, "shapes", 64, torch.device("cpu"), folder / "text")
     np.save(folder / "fg_bg_5_10_lvvis_ens.npy", found.classifier.weights.numpy())
 
 
