@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from run_folders import make_record, make_run
 from typer.testing import CliRunner, Result
 
+from harness.cli.main import build
 from harness.cli.table import table
 from harness.errors import UserError
 from harness.reports.comparison import compare_runs
@@ -102,6 +103,15 @@ def test_files_beside_the_runs_are_left_out_with_a_line_each(two: list[Path], tm
     assert result.stderr == f"harness: left out: {tmp_path / 'report.html'} is a file and no run folder\n"
     assert "is not a run folder" in error_of(tmp_path / "report.html")
     assert "is not there" in error_of(*two, tmp_path / "report.txt")
+
+
+@pytest.mark.parametrize("command", ["table", "compare", "analyse", "report", "figures --out drawn"])
+def test_every_command_for_several_runs_leaves_files_out(tmp_path: Path, command: str) -> None:
+    (tmp_path / "report.html").write_text("<p>")
+    (tmp_path / "empty").mkdir()
+    result = CliRunner().invoke(build(), [*command.split(), str(tmp_path / "empty"), str(tmp_path / "report.html")])
+    assert f"left out: {tmp_path / 'report.html'} is a file" in result.stderr
+    assert str(result.exception).startswith(f"{tmp_path / 'empty'}: is not a run folder")
 
 
 def test_the_folder_of_the_runs_is_answered_with_how_to_name_them(two: list[Path], tmp_path: Path) -> None:
