@@ -121,7 +121,7 @@ def test_the_folder_of_the_runs_is_answered_with_how_to_name_them(two: list[Path
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"format": 2}, "$.format"),
+        ({"format": 2}, "written by another version of the harness (format 2"),
         ({"model": 3}, "$.model"),
         ({"complete": "yes"}, "$.complete"),
         ({"metrics": {"AP": "0.5"}}, "$.metrics"),
