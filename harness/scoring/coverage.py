@@ -79,11 +79,15 @@ def _shared(key: Ints, most: int) -> tuple[Ints, Ints]:
 def warn_of_twins(overlaps: Overlaps, place: Place, mask_digests: MaskDigests, warnings: Warnings) -> None:
     """Count the tracks that repeat another one.
 
-    Only tracks that agree in all that is known of them are looked at again, and their masks compared.
+    Tracks without a pixel repeat nothing: models that give a fixed number of tracks have several of score 0. In a
+    results file areas are known of categories with truth only. Only tracks that agree in all that is known of them are
+    looked at again, and their masks compared.
     """
-    alike, _ = _shared(_mixed(overlaps), 1)
-    if not len(alike):
+    shown = np.flatnonzero(overlaps.area_sum[0] > 0)
+    places, _ = _shared(_mixed(overlaps)[shown], 1)
+    if not len(places):
         return
+    alike = shown[places]
     seen: set[tuple[int, int, float, bytes]] = set()
     twins = []
     for track, digest in zip(alike.tolist(), mask_digests(overlaps.record[alike]), strict=True):
@@ -133,10 +137,11 @@ def _warn_of_burst_twins(found: BurstFound, warnings: Warnings) -> None:
     twins = []
     for _, name, masks in found.sequences:
         tracks: dict[int, list[object]] = {}
+        shown = {item.track for _, item in masks if item.area}
         for image, (track, category, score, counts, _) in masks:
             tracks.setdefault(track, [name]).append((image, category, score, counts))
         for track, parts in tracks.items():
-            if tuple(parts) in seen:
+            if track in shown and tuple(parts) in seen:
                 twins.append(f"{found.path}, {name}, track {track}")
             seen.add(tuple(parts))
     if twins:

@@ -241,6 +241,11 @@ def test_repeated_tracks_and_masks_beyond_the_cap_are_counted(tmp_path: Path) ->
         (warning,) = evaluate(task, *written(tmp_path, sequence(), twins)).warnings
         assert (warning["kind"], warning["count"]) == (TWIN, 2)
         assert warning["first"].endswith("predictions.json, val-d-s, track 8")
+    nothing = {**mask, "rle": box(20, 30, 0, 0, 0, 0)["counts"]}
+    empty = sequence(
+        segmentations=[{"7": mask, "8": nothing, "9": nothing}], track_category_ids=dict.fromkeys(names, 13)
+    )
+    assert evaluate("burst-class-guided", *written(tmp_path, sequence(), empty)).warnings == []
     others = sequence(
         segmentations=[{n: {**mask, "score": int(n) / 10} for n in names}],
         track_category_ids=dict.fromkeys(names, 13),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from small_runs import SmallModel, box, make_run, make_video, truth_of
+from vis_documents import box as vis_box
 from vis_documents import document, perfect
 
 from harness.errors import UserError
@@ -73,14 +74,23 @@ def test_what_only_looks_like_a_twin_is_none(tmp_path: Path) -> None:
     assert told(scored(tmp_path, tracks)) == {}
 
 
-def test_twins_of_a_category_without_truth(tmp_path: Path) -> None:
-    data = document()
-    data["categories"].append({"id": 3, "name": "gnu", "partition": 0})
-    path = tmp_path / "results.json"
-    foreign = perfect(data)[0] | {"category_id": 3}
-    path.write_text(json.dumps([*perfect(data), foreign, foreign]))
-    score = score_results("ytvis", annotations_from_document(data, "gt"), path)
-    assert told(score) == {TWIN: (1, "results.json, record 3")}
+def test_tracks_without_a_pixel_repeat_nothing(tmp_path: Path) -> None:
+    """As models have them that give a fixed number of tracks."""
+    one, other = perfect(document())
+    empty = [{**mask, "counts": vis_box(20, 30, 0, 0, 0, 0)["counts"]} for mask in one["segmentations"]]
+    tracks = [one | {"score": 0.0, "segmentations": masks} for masks in (empty, [None, None])] * 2
+    assert told(scored(tmp_path, [one, other, *tracks], strict=True)) == {}
+    run = make_run(
+        tmp_path, SmallModel(tracks=lambda v: [track(v, 0.5)] + [Track(v, 1, 0.0, (box(0, 0, 0, 0),) * 3)] * 9)
+    )
+    assert execute(run, strict=True).record["warnings"] == []
+
+
+def test_twins_of_categories_without_truth_count_where_their_masks_are_known(tmp_path: Path) -> None:
+    store = PredictionStore(tmp_path / "predictions")
+    for video in range(1, 5):
+        store.write_video(make_video(video), [Track(video, 2, 0.5, truth_of(video))] * 2)
+    assert told(score_store("ytvis", make_run(tmp_path).dataset.annotations, store))[TWIN][0] == 4
 
 
 def test_tracks_beyond_the_cap(tmp_path: Path) -> None:
