@@ -161,12 +161,12 @@ def check_truth(protocol: str | Protocol, annotations: Annotations, videos: Iter
     """Raise the `UserError` that scoring any predictions would end with, where the annotations alone decide it.
 
     Those are masks that are no run-length encodings, fields that the protocol needs, and ids and groups on which the
-    official tool aborts. ``videos`` are the ids that will be scored, all if that is ``None``. Without any truth there
-    is nothing to refuse.
+    official tool aborts. ``videos`` are the ids that will be scored, all if that is ``None``. Where the truth is
+    withheld there is nothing to refuse.
     """
     chosen = named(protocol)
     restricted = annotations if videos is None else annotations.restrict(videos)
-    if restricted.truth is not None and restricted.truth.records:
+    if restricted.scored_truth is not None:
         _check_truth(chosen, Truths(restricted))
 
 
@@ -174,8 +174,8 @@ def _check_truth(chosen: Protocol, truths: Truths) -> dict[str, tuple[int, ...]]
     """Refuse faults of the truth on which the official tool aborts; return the groups of categories."""
     refuse_missing_fields(truths, chosen)
     groups = chosen.groups(truths.annotations.categories)
-    for suffix, ids in groups.items():
-        with suppress(OfficialAbortError):  # an empty group is no fault: the official numbers are undefined
+    with suppress(OfficialAbortError):  # an empty group is no fault: the official numbers are undefined
+        for suffix, ids in groups.items():
             positions_of(chosen, suffix, ids, truths)
     if any(r.quantity == "occlusion" for r in chosen.ranges):
         for record in truths.truth.records:

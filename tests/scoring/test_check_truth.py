@@ -62,7 +62,6 @@ REFUSED: dict[str, tuple[str, Change, str]] = {
         "annotation 1: has no occlusion in any frame",
     ),
     "no partition": ("lvvis", lambda d: d["categories"][0].pop("partition"), r"category 1 \(box\): has no partition"),
-    "no novel": ("lvvis", lambda d: d["categories"][1].update(partition=1), "no category is novel; the official lvvis"),
     "large id": ("lvvis", lambda d: d["categories"][1].update(id=7), "category 7 is novel but there are 2 categories"),
     "no frequency": ("burst", lambda d: d["categories"][0].pop("frequency"), "has no frequency or no split"),
     "mask": ("ytvis", lambda d: d["annotations"][1]["segmentations"][0].update(counts="0"), "annotation 2, frame 0: "),
@@ -111,7 +110,8 @@ def test_only_the_videos_that_are_run_count(tmp_path: Path) -> None:
     assert execute(make_run(tmp_path, dataset=dataset, limit=1)).exit_code == 0
 
 
-def test_no_truth_is_nothing_to_refuse() -> None:
+def test_no_truth_and_no_novel_category_are_nothing_to_refuse() -> None:
+    check_truth("lvvis", annotations_of(lambda d: d["categories"][1].update(partition=1)))
     check_truth("lvvis", annotations_of(lambda d: d.update(annotations=[])))
     check_truth("lvvis", annotations_of(lambda d: d.update(annotations=None)))
     check_truth("ovis", annotations_of(lambda d: d["annotations"][1].pop("occlusion")), videos=[])
