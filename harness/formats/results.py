@@ -6,7 +6,6 @@ Memory follows the block, not the file: an LV-VIS results file of 450 MB is read
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,15 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import rle
-from harness.errors import UserError, near
-from harness.formats import scan
-from harness.formats.segmentations import SEGMENTATIONS, find_masks, masks_digest
+from harness.errors import UserError
+from harness.formats import lenient, scan
+from harness.formats.containers import open_records
+from harness.formats.foreign import foreign_results, refuse_foreign_record
+from harness.formats.lenient import Ids
+from harness.formats.segmentations import SEGMENTATIONS, NewMask, convert, find_masks, masks_digest, with_masks
 from harness.formats.youtube_vis import decode_records
 from harness.rle import Ints, MaskTable
 from harness.scoring.overlap import TrackBatch, Truths, positions
 from harness.warnings import Warnings
 
 BLOCK_BYTES = 16 << 20
+FIRST_TEXT = 1 << 16
+"""Bytes of a file in which something other than space has to stand."""
+_NO_CATEGORY = -scan.LARGEST - 1
+_LARGEST_SCORE = 1e300
 
 
 class ResultRecord(msgspec.Struct):
@@ -33,6 +39,15 @@ class ResultRecord(msgspec.Struct):
     video_id: int
     category_id: int
     score: float
+    segmentations: Any
+
+
+class _OddRecord(msgspec.Struct):
+    """A predicted track whose values may be written in any way."""
+
+    video_id: Any
+    category_id: Any
+    score: Any
     segmentations: Any
 
 
@@ -47,11 +62,7 @@ class Block(NamedTuple):
 def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
     """Yield the records of a results file, block by block. Raises `UserError` if it is no JSON list of objects."""
     mend = "write the file again as a JSON list of tracks"
-    try:
-        size = path.stat().st_size
-        file = path.open("rb")
-    except OSError as error:
-        raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
+    file = open_records(path)
     first, kept, fresh = 0, np.empty(0, np.uint8), True
     with file:
         while True:
@@ -61,7 +72,7 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
             stop = len(kept) + read
             begin = 0
             if fresh and not first:
-                begin = _open_bracket(text[:stop], str(path))
+                begin = _open_bracket(text[:stop], path)
             spans = np.empty((max(stop // 64, 16), 4), np.int64)
             n, place, status = scan.scan_records(text, begin, stop, SEGMENTATIONS, fresh, spans)
             if n:
@@ -76,6 +87,7 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
                     raise UserError(str(path), "has text behind the list", mend)
                 return
             if not read:
+                size = path.stat().st_size
                 raise UserError(f"{path}, record {first}", f"the file ends inside it ({size} bytes)", mend)
             if fresh and not n:
                 # nothing complete yet: keep all that was read, the bracket too
@@ -87,11 +99,12 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
                 block_bytes *= 2
 
 
-def _open_bracket(text: NDArray[np.uint8], path: str) -> int:
-    solid = np.flatnonzero(text > 32)
+def _open_bracket(text: NDArray[np.uint8], path: Path) -> int:
+    solid = np.flatnonzero(text[:FIRST_TEXT] > 32)
     if not len(solid) or text[solid[0]] != 91:
-        what = "is empty" if not len(solid) else "is not a list"
-        raise UserError(path, what, "a results file is a JSON list of tracks")
+        if not len(solid):
+            raise UserError(str(path), "is empty", "a results file is a JSON list of tracks")
+        raise foreign_results(path)
     return int(solid[0]) + 1
 
 
@@ -104,17 +117,15 @@ def read_batch(
     dropped and counted. Raises `UserError` for unknown videos, scores that are not
     finite, and records of another form.
     """
-    raw = block.text.data
-    records = _records(block, raw, path)
-    video_id = np.array([r.video_id for r in records], np.int64)
-    category_id = np.array([r.category_id for r in records], np.int64)
-    score = np.array([r.score for r in records], np.float64)
-    number = block.first + np.arange(len(records))
+    try:
+        video_id, category_id, score = _strict_columns(block, truths, path)
+    except (UserError, OverflowError):
+        video_id, category_id, score = _lenient_columns(block, truths, path, warnings)
+    number = block.first + np.arange(len(score))
     video, known = positions(truths.video_ids, video_id)
     if not known.all():
         at = int(np.argmin(known))
-        known_ids = near(str(video_id[at]), map(str, truths.video_ids.tolist()[:20]))
-        raise UserError(f"{path}, record {number[at]}", f"unknown video {video_id[at]}", f"some {known_ids}")
+        raise _unknown_video(int(video_id[at]), truths.annotations.ids[0], f"{path}, record {number[at]}")
     if named is not None:
         named[video] = True
     if not np.isfinite(score).all():
@@ -130,7 +141,7 @@ def read_batch(
     video, category, score, number = video[listed], category[listed], score[listed], number[listed]
     spans = block.spans[listed]
     has_masks = truths.owned[category]
-    masks = _masks(block.text, spans[has_masks], video[has_masks], truths, path, number[has_masks])
+    masks = _masks(block.text, spans[has_masks], video[has_masks], truths, path, number[has_masks], warnings)
     lengths = np.diff(masks.track)
     short = np.flatnonzero(lengths != truths.lengths[video[has_masks]])
     if len(short):
@@ -151,25 +162,72 @@ def mask_digests(path: Path, records: Ints) -> list[bytes]:
     return found
 
 
-def _records(block: Block, raw: memoryview, path: str) -> list[ResultRecord]:
-    try:
-        return decode_records(raw, block.spans, list[ResultRecord], path)  # type: ignore[no-any-return]
-    except UserError:
-        for i in range(len(block.spans)):  # once more, one by one, to name the record
-            where = f"{path}, record {block.first + i}"
-            start, stop = block.spans[i, :2].tolist()
-            try:
-                value = json.loads(bytes(raw[start:stop]))
-            except ValueError as error:
-                raise UserError(where, f"malformed JSON ({error})", "write the file again") from error
-            score = value.get("score")
-            if isinstance(score, float) and not math.isfinite(score):
-                raise UserError(where, f"score is {score}", "write a finite number") from None
-            decode_records(raw, block.spans[i : i + 1], list[ResultRecord], where)
-        raise
+class Columns(NamedTuple):
+    """Of some records, each ``(records,)``: the ids as integers of the annotations, and the scores."""
+
+    video_id: Ints
+    category_id: Ints
+    score: NDArray[np.float64]
 
 
-def _masks(text: NDArray[np.uint8], spans: Ints, video: Ints, truths: Truths, path: str, number: Ints) -> MaskTable:
+def _strict_columns(block: Block, truths: Truths, path: str) -> Columns:
+    """Columns of records whose every field is as specified, on annotations whose ids are too."""
+    if truths.annotations.renumbered:
+        raise OverflowError
+    records = decode_records(block.text.data, block.spans, list[ResultRecord], path)
+    return Columns(
+        np.array([r.video_id for r in records], np.int64),
+        np.array([r.category_id for r in records], np.int64),
+        np.array([r.score for r in records], np.float64),
+    )
+
+
+def _lenient_columns(block: Block, truths: Truths, path: str, warnings: Warnings) -> Columns:
+    """Columns of records in which values stand for what is specified, which is counted.
+
+    A category that the annotations do not have is `_NO_CATEGORY`. Raises `UserError` that names the record.
+    """
+    videos, categories = truths.annotations.ids
+    columns = Columns(*(np.empty(len(block.spans), kind) for kind in (np.int64, np.int64, np.float64)))
+    for at, (start, stop, mask_start, mask_stop) in enumerate(block.spans.tolist()):
+        where = f"{path}, record {block.first + at}"
+        if mask_stop:
+            text = block.text[start:mask_start].tobytes() + b"0" + block.text[mask_stop:stop].tobytes()
+        else:
+            text = block.text[start:stop].tobytes()
+        record = lenient.loads(text, where)
+        refuse_foreign_record(record, where)
+        checked = convert(record, _OddRecord, where)
+        columns.score[at] = _score(checked.score, where, warnings)
+        video, form = videos.find(checked.video_id, where, "video_id")
+        if video is None:
+            raise _unknown_video(checked.video_id, videos, where)
+        category, other = categories.find(checked.category_id, where, "category_id")
+        columns.video_id[at] = video
+        columns.category_id[at] = _NO_CATEGORY if category is None else category
+        for one in (form, other):
+            if one:
+                warnings.add(f"id is {one}", where)
+    return columns
+
+
+def _score(value: Any, where: str, warnings: Warnings) -> float:
+    if isinstance(value, bool):
+        warnings.add(f"score is {lenient.TRUTH_VALUE}", where)
+        return float(value)
+    if isinstance(value, (int, float)) and abs(value) < _LARGEST_SCORE:
+        return value
+    shown = str(value) if isinstance(value, (int, float)) else json.dumps(value)
+    raise UserError(where, f"score is {shown[:40]}", "write a finite number")
+
+
+def _unknown_video(video: Any, known: Ids, where: str) -> UserError:
+    return UserError(where, f"unknown video {video if isinstance(video, int) else json.dumps(video)}", known.near(video))
+
+
+def _masks(
+    text: NDArray[np.uint8], spans: Ints, video: Ints, truths: Truths, path: str, number: Ints, warnings: Warnings
+) -> MaskTable:
     """Find the masks of tracks; tracks that repeat another's masks share them."""
     names = [f"{path}, record {n}" for n in number]
     shared, distinct = _share(text, spans, video)
@@ -178,7 +236,7 @@ def _masks(text: NDArray[np.uint8], spans: Ints, video: Ints, truths: Truths, pa
         text, chosen[:, 2].copy(), chosen[:, 3].copy(), int(truths.lengths[video[distinct]].sum()) + 16,
         [names[i] for i in distinct.tolist()],
     )  # fmt: skip
-    table = found.table
+    table = _with_read_sizes(found.table, found.other, [names[i] for i in distinct.tolist()], warnings)
     bad = np.flatnonzero((table.kind == rle.LISTED) | (table.kind == scan.OTHER))
     if len(bad):
         track = int(np.searchsorted(table.track, bad[0], side="right")) - 1
@@ -189,6 +247,20 @@ def _masks(text: NDArray[np.uint8], spans: Ints, video: Ints, truths: Truths, pa
     rows = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - table.track[:-1][shared], lengths)
     return MaskTable(table.data, table.start, table.stop, table.kind, table.height, table.width, offsets,
                      table.frame_mask[rows])  # fmt: skip
+
+
+def _with_read_sizes(table: MaskTable, other: Ints, names: list[str], warnings: Warnings) -> MaskTable:
+    """The table with the masks whose sizes are written in another way, which are counted."""
+    new = []
+    owners = np.searchsorted(table.track, other, side="right") - 1
+    for row, owner in zip(other.tolist(), owners.tolist(), strict=True):
+        where = f"{names[owner]}, frame {row - int(table.track[owner])}"
+        mask = lenient.mask_entry(lenient.loads(table.data[table.start[row] : table.stop[row]].tobytes(), where))
+        if mask is None:
+            break  # a fault: it is named in its turn
+        new.append(NewMask(row, mask.height, mask.width, mask.kind, mask.counts))
+        warnings.add(f"size of a mask is {mask.form}", where)
+    return with_masks(table, new)
 
 
 def _share(text: NDArray[np.uint8], spans: Ints, video: Ints) -> tuple[Ints, Ints]:

@@ -13,6 +13,9 @@ import numpy as np
 ABSENT, OTHER = -1, 3
 """Entries without a mask, and entries that are no run-length encoding (polygons, or a fault); see `rle` for 0 to 2."""
 
+LARGEST = (1 << 63) - 1
+"""Ids from minus this to this fit the arrays, and one more does that stands for none."""
+
 MORE, MALFORMED, FULL, DONE = -1, -2, -3, 0
 """How a scan ended: more text needed, text that is not JSON records, output arrays too small, end of the array."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -63,6 +63,31 @@ def find_masks(text: NDArray[np.uint8], start: Ints, stop: Ints, frames_hint: in
         return Found(table, np.flatnonzero(kind[:n] == scan.OTHER))
 
 
+class NewMask(NamedTuple):
+    """A mask to put in the place of another: its row in the table, size, and counts as ``kind`` says; see `rle`."""
+
+    row: int
+    height: int
+    width: int
+    kind: int
+    counts: bytes
+
+
+def with_masks(table: MaskTable, new: Sequence[NewMask]) -> MaskTable:
+    """The table with other masks in some rows."""
+    if not new:
+        return table
+    rows = [mask.row for mask in new]
+    ends = len(table.data) + np.cumsum([0] + [len(mask.counts) for mask in new])
+    columns = table.start.copy(), table.stop.copy(), table.kind.copy(), table.height.copy(), table.width.copy()
+    start, stop, kind, height, width = columns
+    start[rows], stop[rows] = ends[:-1], ends[1:]
+    kind[rows], height[rows] = [mask.kind for mask in new], [mask.height for mask in new]
+    width[rows] = [mask.width for mask in new]
+    data = np.concatenate([table.data, np.frombuffer(b"".join(mask.counts for mask in new), np.uint8)])
+    return MaskTable(data, start, stop, kind, height, width, table.track, table.frame_mask)
+
+
 def mask_of(table: MaskTable, mask: int) -> Rle:
     """Return mask ``mask`` of a table as an `Rle`."""
     text = table.data[table.start[mask] : table.stop[mask]].tobytes()
@@ -83,8 +108,20 @@ def decode(raw: bytes | msgspec.Raw, kind: type[T], name: str) -> T:
     try:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at `")
-        where = f"{name}, {place.rstrip('`').lstrip('$.')}" if place else name
-        raise UserError(where, message[:1].lower() + message[1:], "correct the file") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _refusal(error, name) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(name, f"malformed or truncated JSON ({error})", "write the file again") from error
+
+
+def convert(value: Any, kind: type[T], name: str) -> T:
+    """Check a value of plain Python types as `decode` checks JSON."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _refusal(error, name) from error
+
+
+def _refusal(error: msgspec.ValidationError, name: str) -> UserError:
+    message, _, place = str(error).partition(" - at `")
+    where = f"{name}, {place.rstrip('`').lstrip('$.')}" if place else name
+    return UserError(where, message[:1].lower() + message[1:], "correct the file")

@@ -19,13 +19,17 @@ from numpy.typing import NDArray
 
 from harness import rle
 from harness.errors import UserError
-from harness.formats import scan
-from harness.formats.segmentations import SEGMENTATIONS, decode, find_masks, mask_of
+from harness.formats import lenient, scan
+from harness.formats.containers import read_json
+from harness.formats.foreign import refuse_foreign_annotations
+from harness.formats.lenient import Ids, Note, Notes
+from harness.formats.segmentations import SEGMENTATIONS, NewMask, convert, decode, find_masks, mask_of, with_masks
 from harness.rle import Ints, MaskTable
 from harness.types import Rle
 
 _MOST_PIXELS = 1 << 31
 """Frames have fewer pixels: COCO's run-length encoding counts them in 32 bits."""
+_ANNOTATIONS = np.frombuffer(b'annotations"', np.uint8)
 _NO_SPANS = np.empty(0, np.int64)
 _LONGEST_OUTLINE = 1 << 21
 """Pixels along a polygon. COCO's rule stores five places per pixel, so that a few numbers could fill the memory."""
@@ -33,7 +37,10 @@ _LONGEST_OUTLINE = 1 << 21
 
 @dataclass(frozen=True, slots=True)
 class VideoRecord:
-    """A video as the annotations state it; sizes in pixels, ``length`` in frames."""
+    """A video as the annotations state it; sizes in pixels, ``length`` in frames.
+
+    ``file_names`` are as the file has them, and may be fewer than ``length``: only a run needs them.
+    """
 
     id: int
     name: str
@@ -93,6 +100,10 @@ class _Form(msgspec.Struct):
     sequences: msgspec.Raw = msgspec.Raw(b"")
 
 
+class _Odd(Exception):
+    """Ids that strict reading takes and arrays do not hold."""
+
+
 class AnnotationRecord(msgspec.Struct):
     """An annotation without its masks; a field that the file lacks is ``UNSET`` (some protocols need it)."""
 
@@ -102,6 +113,17 @@ class AnnotationRecord(msgspec.Struct):
     iscrowd: int | msgspec.UnsetType | None = msgspec.UNSET
     areas: list[float | None] | msgspec.UnsetType | None = msgspec.UNSET
     occlusion: list[str | None] | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class _OddRecord(msgspec.Struct):
+    """An annotation whose fields that only some protocols read may have any form."""
+
+    id: int
+    video_id: int
+    category_id: int
+    iscrowd: Any = msgspec.UNSET
+    areas: Any = msgspec.UNSET
+    occlusion: Any = msgspec.UNSET
 
 
 @dataclass(frozen=True)
@@ -136,7 +158,8 @@ class Annotations:
     """A parsed annotation file: videos and categories by ascending id; ``truth`` is ``None`` where it is withheld.
 
     ``lists_truth`` tells whether the file has the key ``annotations``, be it null. Official tools take a file without
-    it for one without objects, so that `scored_truth` is then an empty truth.
+    it for one without objects, so that `scored_truth` is then an empty truth. ``notes`` say what was read as what it
+    stands for, see `harness.formats.lenient`; ``video_ids`` and ``category_ids`` are there only where something was.
     """
 
     path: str
@@ -145,6 +168,23 @@ class Annotations:
     truth: GroundTruth | None
     digest: str
     lists_truth: bool = True
+    notes: tuple[Note, ...] = ()
+    video_ids: Ids | None = None
+    category_ids: Ids | None = None
+
+    @cached_property
+    def renumbered(self) -> str:
+        """What has ids in the file that are no 64-bit integers, and is numbered here: nothing, videos or categories."""
+        for what, ids in (("videos", self.video_ids), ("categories", self.category_ids)):
+            if ids is not None and not ids.are_themselves:
+                return what
+        return ""
+
+    @cached_property
+    def ids(self) -> tuple[Ids, Ids]:
+        """The ids of videos and of categories, as the file states them."""
+        videos = self.video_ids or number_ids_of(self.videos, self.path, "videos")
+        return videos, self.category_ids or number_ids_of(self.categories, self.path, "categories")
 
     @property
     def scored_truth(self) -> GroundTruth | None:
@@ -173,18 +213,16 @@ def take_tracks(table: MaskTable, tracks: list[int]) -> MaskTable:
 def read_annotations(path: Path) -> Annotations:
     """Read an annotation file in YouTube-VIS form, or one in BURST's form, which is converted in memory.
 
-    Raises `UserError` for a file that is missing, malformed or inconsistent.
+    It may be packed or in any of Unicode's encodings, see `harness.formats.containers`. Raises `UserError` for a file
+    that is missing, malformed, inconsistent or of another form.
     """
+    raw, file = read_json(Path(path))
+    digest = hashlib.sha256(file).hexdigest()
     try:
-        raw = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
-    digest = hashlib.sha256(raw).hexdigest()
-    try:
-        return _parse(raw, str(path), digest)
-    except UserError:
+        return _parse_strictly(raw, str(path), digest)
+    except (UserError, _Odd):
         if not _is_burst(raw):
-            raise
+            return _parse_leniently(raw, str(path), digest)
     from harness.formats import burst
 
     return _parse(msgspec.json.encode(burst.convert_file(Path(path))), str(path), digest)
@@ -193,7 +231,7 @@ def read_annotations(path: Path) -> Annotations:
 def _is_burst(raw: bytes) -> bool:
     try:
         return bool(bytes(msgspec.json.decode(raw, type=_Form).sequences))
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
 
 
@@ -204,19 +242,110 @@ def annotations_from_document(document: dict[str, Any], name: str) -> Annotation
 
 
 def _parse(raw: bytes, name: str, digest: str) -> Annotations:
+    try:
+        return _parse_strictly(raw, name, digest)
+    except (UserError, _Odd):
+        return _parse_leniently(raw, name, digest)
+
+
+def _parse_strictly(raw: bytes, name: str, digest: str) -> Annotations:
+    """Annotations whose every field is as specified."""
     file = decode(raw, _File, name)
-    videos = tuple(_video(v, name) for v in sorted(file.videos, key=lambda v: v.id))
-    categories = tuple(
-        CategoryRecord(c.id, c.name, c.partition, c.frequency, c.split, tuple(c.synonyms or ()))
-        for c in sorted(file.categories, key=lambda c: c.id)
-    )
-    _refuse_repeated((v.id for v in videos), "video id", name)
-    _refuse_repeated((c.id for c in categories), "category id", name)
-    truth = None
+    videos, categories = _videos(file.videos, name), _categories(file.categories, name)
+    for listed in (videos, categories):
+        if listed and not -scan.LARGEST <= listed[0].id <= listed[-1].id <= scan.LARGEST:
+            raise _Odd
+    truth, notes = None, Notes()
     text = np.frombuffer(memoryview(file.annotations), np.uint8)  # no copy: these files are large
-    if len(text) and text[:4].tobytes() != b"null":
-        truth = _ground_truth(text, name, videos, categories)
-    return Annotations(name, videos, categories, truth, digest, lists_truth=len(text) > 0)
+    if _is_given(text):
+        spans = record_spans(text, name)
+        records = decode_records(text.data, spans, list[AnnotationRecord], name)
+        truth = _ground_truth(text, spans, records, name, videos, categories, notes)
+    return Annotations(name, videos, categories, truth, digest, len(text) > 0, notes.record())
+
+
+def _parse_leniently(raw: bytes, name: str, digest: str) -> Annotations:
+    """Annotations in which values stand for what is specified; the masks still stay text."""
+    text, rest = _without_annotations(raw, name)
+    document = lenient.loads(rest, name)
+    refuse_foreign_annotations(document, text.tobytes()[:65536], name)
+    file: dict[str, list[dict[str, Any]]] = convert(document, _Lists, name).by_name()
+    notes, ids = Notes(), {}
+    for what, records in file.items():
+        keys = []
+        for at, record in enumerate(records):
+            where = f"{name}, {what}[{at}]"
+            key, form = lenient.key_of(record.get("id"), where, "id")
+            keys.append(key)
+            if form:
+                notes.add(f"id is {form}", where)
+        _refuse_repeated(keys, f"{'video' if what == 'videos' else 'category'} id", name)
+        ids[what] = lenient.number_ids(keys, name, what)
+        coerce = lenient.coerce_video if what == "videos" else lenient.coerce_category
+        file[what] = [
+            coerce(record, f"{name}, {what}[{at}]", notes) | {"id": ids[what].by_key[key]}
+            for at, (record, key) in enumerate(zip(records, keys, strict=True))
+        ]
+    checked = convert(file, _File, name)
+    videos, categories = _videos(checked.videos, name), _categories(checked.categories, name)
+    truth = None
+    if _is_given(text):
+        spans = record_spans(text, name)
+        records = lenient.loads(b"[" + b",".join(_without_masks(text.data, spans)) + b"]", name)
+        found = []
+        for at, record in enumerate(records):
+            where = f"{name}, annotations[{at}]"
+            odd = convert(
+                lenient.coerce_annotation(record, ids["videos"], ids["categories"], where, notes), _OddRecord, where
+            )
+            found.append(
+                AnnotationRecord(odd.id, odd.video_id, odd.category_id, odd.iscrowd, odd.areas, odd.occlusion)
+            )
+        truth = _ground_truth(text, spans, found, name, videos, categories, notes)
+    return Annotations(
+        name, videos, categories, truth, digest, len(text) > 0, notes.record(), ids["videos"], ids["categories"]
+    )
+
+
+class _Lists(msgspec.Struct):
+    videos: list[dict[str, Any]]
+    categories: list[dict[str, Any]]
+
+    def by_name(self) -> dict[str, list[dict[str, Any]]]:
+        return {"videos": self.videos, "categories": self.categories}
+
+
+def _without_annotations(raw: bytes, name: str) -> tuple[NDArray[np.uint8], bytes]:
+    """The text of the value of ``annotations``, empty without it, and the file with ``null`` in its place."""
+    text = np.frombuffer(raw, np.uint8)
+    if raw.lstrip()[:1] != b"{":
+        return text[:0], raw
+    spans = np.zeros((1, 4), np.int64)
+    scan.scan_records(text, 0, len(text), _ANNOTATIONS, True, spans)
+    start, stop = spans[0, 2:].tolist()
+    return text[start:stop], (raw[:start] + b"null" + raw[stop:] if stop else raw)
+
+
+def _is_given(annotations: NDArray[np.uint8]) -> bool:
+    return len(annotations) > 0 and annotations[:4].tobytes() != b"null"
+
+
+def _videos(videos: list[_Video], name: str) -> tuple[VideoRecord, ...]:
+    _refuse_repeated((v.id for v in videos), "video id", name)
+    return tuple(_video(v, name) for v in sorted(videos, key=lambda v: v.id))
+
+
+def _categories(categories: list[_Category], name: str) -> tuple[CategoryRecord, ...]:
+    _refuse_repeated((c.id for c in categories), "category id", name)
+    return tuple(
+        CategoryRecord(c.id, c.name, c.partition, c.frequency, c.split, tuple(c.synonyms or ()))
+        for c in sorted(categories, key=lambda c: c.id)
+    )
+
+
+def number_ids_of(records: Iterable[VideoRecord | CategoryRecord], name: str, what: str) -> Ids:
+    """The ids of records that strict reading has taken; they stand for themselves."""
+    return lenient.number_ids((record.id for record in records), name, what)
 
 
 def _video(video: _Video, name: str) -> VideoRecord:
@@ -225,23 +354,25 @@ def _video(video: _Video, name: str) -> VideoRecord:
     where = f"{name}, video {video.id}"
     if video.height <= 0 or video.width <= 0 or video.height * video.width >= _MOST_PIXELS:
         raise UserError(where, f"size {video.height}x{video.width} is not a frame's", "correct height and width")
-    if files and len(files) != length:
-        raise UserError(where, f"length is {length} but {len(files)} file names are listed", "make them agree")
     title = video.name or (files[0].replace("\\", "/").rpartition("/")[0].rpartition("/")[2] if files else "")
     return VideoRecord(video.id, title or str(video.id), video.height, video.width, length, files)
 
 
-def _refuse_repeated(ids: Iterator[int] | Iterable[int], what: str, name: str) -> None:
+def _refuse_repeated(ids: Iterable[int | str], what: str, name: str) -> None:
     for value, count in Counter(ids).items():
         if count > 1:
             raise UserError(name, f"{what} {value} stands {count} times", "give each its own id")
 
 
 def _ground_truth(
-    text: NDArray[np.uint8], name: str, videos: tuple[VideoRecord, ...], categories: tuple[CategoryRecord, ...]
+    text: NDArray[np.uint8],
+    spans: Ints,
+    records: list[AnnotationRecord],
+    name: str,
+    videos: tuple[VideoRecord, ...],
+    categories: tuple[CategoryRecord, ...],
+    notes: Notes,
 ) -> GroundTruth:
-    spans = record_spans(text, name)
-    records = decode_records(text.data, spans, list[AnnotationRecord], name)
     names = [f"{name}, annotation {r.id}" for r in records]
     known_videos, known_categories = {v.id: v for v in videos}, {c.id for c in categories}
     for record, where, span in zip(records, names, spans, strict=True):
@@ -256,7 +387,7 @@ def _ground_truth(
     table = found.table
     if len(found.other):
         sizes = [(known_videos[r.video_id].height, known_videos[r.video_id].width) for r in records]
-        table = _with_polygons(table, found.other, sizes, names)
+        table = _with_polygons(table, found.other, sizes, names, notes)
     return GroundTruth(name, tuple(records), table)
 
 
@@ -277,13 +408,18 @@ def record_spans(text: Any, name: str, key: Any = SEGMENTATIONS) -> Ints:
 
 def decode_records(raw: bytes | memoryview, spans: Ints, kind: Any, name: str) -> Any:
     """Decode the records of an array without their masks, through msgspec: typed and checked."""
+    return decode(b"[" + b",".join(_without_masks(raw, spans)) + b"]", kind, name)
+
+
+def _without_masks(raw: bytes | memoryview, spans: Ints) -> list[bytes]:
+    """The texts of records, with 0 in the place of their masks."""
     parts = []
     for start, stop, mask_start, mask_stop in spans.tolist():
         if mask_stop:
             parts.append(bytes(raw[start:mask_start]) + b"0" + bytes(raw[mask_stop:stop]))
         else:
             parts.append(bytes(raw[start:stop]))
-    return decode(b"[" + b",".join(parts) + b"]", kind, name)
+    return parts
 
 
 def _refuse_faults(table: MaskTable, rows: NDArray[np.int32], where: str) -> None:
@@ -298,30 +434,38 @@ def _refuse_faults(table: MaskTable, rows: NDArray[np.int32], where: str) -> Non
         raise UserError(place, rle.FAULTS[int(area[first])], "encode the mask again at its stated size")
 
 
-def _with_polygons(table: MaskTable, other: Ints, sizes: list[tuple[int, int]], names: list[str]) -> MaskTable:
-    """Turn polygon entries into compressed encodings (COCO's rule; the parts are united) appended to the data."""
-    from pycocotools import mask as coco
+def _with_polygons(
+    table: MaskTable, other: Ints, sizes: list[tuple[int, int]], names: list[str], notes: Notes
+) -> MaskTable:
+    """Turn polygon entries into compressed encodings (COCO's rule; the parts are united) appended to the data.
 
-    kind, start, stop = table.kind.copy(), table.start.copy(), table.stop.copy()
-    height, width = table.height.copy(), table.width.copy()
-    parts, end = [table.data.tobytes()], len(table.data)
+    So are encodings whose size is written in another way, which is noted.
+    """
+    new = []
     owners = np.searchsorted(table.track, other, side="right") - 1
     for row, owner in zip(other.tolist(), owners.tolist(), strict=True):
         where = f"{names[owner]}, frame {row - int(table.track[owner])}"
-        polygons: Any = decode(table.data[start[row] : stop[row]].tobytes(), Any, where)
-        size = sizes[owner]
-        if not _are_polygons(polygons):
-            raise UserError(where, "mask is neither RLE nor polygons nor null", "write {size, counts} or polygons")
-        if max((_outline(part) for part in polygons), default=0.0) > _LONGEST_OUTLINE:
-            what = f"an outline is longer than {_LONGEST_OUTLINE} pixels"
-            raise UserError(where, what, "draw it inside the frame")
-        counts = coco.merge(coco.frPyObjects(polygons, *size))["counts"]
-        parts.append(counts)
-        kind[row], start[row], stop[row] = rle.COMPRESSED, end, end + len(counts)
-        height[row], width[row] = size
-        end += len(counts)
-    data = np.frombuffer(b"".join(parts), np.uint8)
-    return replace(table, data=data, kind=kind, start=start, stop=stop, height=height, width=width)
+        value: Any = lenient.loads(table.data[table.start[row] : table.stop[row]].tobytes(), where)
+        mask = lenient.mask_entry(value)
+        if mask is None:
+            new.append(NewMask(row, *sizes[owner], rle.COMPRESSED, _drawn(value, sizes[owner], where)))
+        else:
+            new.append(NewMask(row, mask.height, mask.width, mask.kind, mask.counts))
+            notes.add(f"size of a mask is {mask.form}", where)
+    return with_masks(table, new)
+
+
+def _drawn(polygons: Any, size: tuple[int, int], where: str) -> bytes:
+    """The compressed encoding of polygons ``[[x, y, x, y, ...], ...]``."""
+    from pycocotools import mask as coco
+
+    if not _are_polygons(polygons):
+        raise UserError(where, "mask is neither RLE nor polygons nor null", "write {size, counts} or polygons")
+    if max((_outline(part) for part in polygons), default=0.0) > _LONGEST_OUTLINE:
+        what = f"an outline is longer than {_LONGEST_OUTLINE} pixels"
+        raise UserError(where, what, "draw it inside the frame")
+    counts: bytes = coco.merge(coco.frPyObjects(polygons, *size))["counts"]
+    return counts
 
 
 def _are_polygons(value: Any) -> bool:

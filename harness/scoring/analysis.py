@@ -21,7 +21,7 @@ from harness.scoring.matched_tracks import MatchedTracks, matched_tracks
 from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.overlap import Floats, MaskRules, Overlaps, Truths, concatenate, overlap
 from harness.scoring.protocols import Protocol, named
-from harness.scoring.score import LOWEST_THRESHOLD, in_parallel, refuse_missing_fields, select
+from harness.scoring.score import LOWEST_THRESHOLD, in_parallel, refuse_unusable_fields, select
 from harness.scoring.slices import Slicing, slice_truth
 from harness.scoring.track_shape import steadiness
 from harness.warnings import Warnings
@@ -83,7 +83,7 @@ def analyse(
     """
     chosen = named(protocol)
     truths = Truths(annotations if videos is None else annotations.restrict(videos))
-    refuse_missing_fields(truths, chosen)
+    refuse_unusable_fields(truths, chosen)
     selection = select(chosen, truths)
     overlaps, meetings, motion = _read(chosen, truths, np.unique(selection.row[~selection.ignored]), store)
     matched = matched_tracks(truths, selection, overlaps, 0, chosen.quirks, chosen.ranges[0])

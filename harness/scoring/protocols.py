@@ -50,6 +50,7 @@ class Protocol:
     equal_lengths: bool = False
     """Whether a track whose number of frames differs from the truth's is refused."""
     reads_crowd: bool = True
+    reads_partition: bool = False
     groups: Grouping = field(default=lambda categories: {})
     novel_lists: bool = False
     """Whether base and novel are read off YouTube-VIS's published id lists."""
@@ -66,7 +67,7 @@ def _lvvis_groups(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int
     for category in categories:
         if category.partition is None:
             mend = "LV-VIS needs it for base and novel; score with --protocol ytvis if the data has no such split"
-            raise UserError(f"category {category.id} ({category.name})", "has no partition", mend)
+            raise UserError(f"category {category.id} ({category.name})", "has no partition that is an integer", mend)
     return {
         "b": tuple(c.id for c in categories if c.partition in (0, 1)),
         "n": tuple(c.id for c in categories if c.partition in (2, 3)),
@@ -128,7 +129,11 @@ def _ytvis_groups(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int
 
 
 LVVIS = Protocol(
-    "lvvis", "1", Quirks(areas_cut_to_int=True, crowd_counts=True, groups_by_position=True), groups=_lvvis_groups
+    "lvvis",
+    "1",
+    Quirks(areas_cut_to_int=True, crowd_counts=True, groups_by_position=True),
+    reads_partition=True,
+    groups=_lvvis_groups,
 )
 YTVIS = Protocol("ytvis", "1", Quirks(), groups=_ytvis_groups, novel_lists=True)
 OVIS = Protocol(

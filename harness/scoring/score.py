@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -172,7 +175,7 @@ def check_truth(protocol: str | Protocol, annotations: Annotations, videos: Iter
 
 def _check_truth(chosen: Protocol, truths: Truths) -> dict[str, tuple[int, ...]]:
     """Refuse faults of the truth on which the official tool aborts; return the groups of categories."""
-    refuse_missing_fields(truths, chosen)
+    refuse_unusable_fields(truths, chosen)
     groups = chosen.groups(truths.annotations.categories)
     with suppress(OfficialAbortError):  # an empty group is no fault: the official numbers are undefined
         for suffix, ids in groups.items():
@@ -207,6 +210,7 @@ def _score(
     pair = (chosen, corrected)
     rules = tuple(MaskRules(p.quirks.shorter_list_wins, p.quirks.wrong_size_vanishes) for p in pair)
     groups = _check_truth(chosen, truths)
+    _warn_of_notes(truths, chosen, warnings)
     overlaps, records = _joined(batches(rules), len(rules), warnings)
     _warn_of_sizes(overlaps, source.place, warnings)
     _warn_of_ids(truths, warnings)
@@ -291,7 +295,9 @@ def select(one: Protocol, truths: Truths) -> Selection:
     crowd = np.array([one.reads_crowd and r.iscrowd == 1 for r in records], np.bool_)
     blocks_nothing = np.full(len(row), quirks.truth_reusable)
     quantities: dict[str, Floats] = {
-        "area": _areas(records, row, truths, quirks.areas_are_zero, quirks.areas_cut_to_int),
+        "area": _areas(
+            records, row, truths, quirks.areas_are_zero, quirks.areas_cut_to_int, "areas" in one.needs
+        ),
         "length": lengths_of(truths)[row].astype(np.float64),
     }
     if any(r.quantity == "occlusion" for r in one.ranges):
@@ -306,14 +312,19 @@ def select(one: Protocol, truths: Truths) -> Selection:
     )
 
 
-def _areas(records: list[AnnotationRecord], row: Ints, truths: Truths, zero: bool, cut: bool) -> Floats:
-    """Average areas in square pixels: the file's ``areas`` are believed; masks are measured where it has none."""
-    out = np.zeros(len(records))
+def _areas(
+    records: list[AnnotationRecord], row: Ints, truths: Truths, zero: bool, cut: bool, official: bool
+) -> Floats:
+    """Average areas in square pixels: the file's ``areas`` are believed; masks are measured where it has none.
+
+    So they are where ``areas`` cannot be read and the protocol is not ``official``.
+    """
+    out, odd = np.zeros(len(records)), bool(truths.annotations.notes or truths.annotations.video_ids)
     if zero:
         return out
     for i, record in enumerate(records):
         entries: Any = record.areas
-        if not isinstance(entries, list):
+        if not isinstance(entries, list) or (odd and not (_are_numbers(entries) and (official or _are_finite(entries)))):
             track = slice(*truths.masks.track[row[i] : row[i] + 2].tolist())
             rows = truths.masks.frame_mask[track]
             entries = truths.area[rows[rows >= 0]].tolist()
@@ -327,25 +338,67 @@ def _occlusion(record: AnnotationRecord, path: str) -> float:
     """Mean of the more occluded half of the frames (OVIS)."""
     where = f"{path}, annotation {record.id}"
     levels = [v for v in record.occlusion if v is not None] if isinstance(record.occlusion, list) else []
-    unknown = [v for v in levels if v not in OCCLUSION_VALUES]
+    unknown = [v for v in levels if not isinstance(v, str) or v not in OCCLUSION_VALUES]
     if unknown:
-        raise UserError(where, f'occlusion "{unknown[0]}" is unknown', f"known: {', '.join(OCCLUSION_VALUES)}")
+        what = f"occlusion {json.dumps(unknown[0])[:40]} is unknown"
+        raise UserError(where, what, f"known: {', '.join(OCCLUSION_VALUES)}")
     if not levels:
         raise UserError(where, "has no occlusion in any frame", "OVIS cannot place the track; remove it or state it")
     values = sorted(OCCLUSION_VALUES[v] for v in levels)
     return float(np.mean(values[len(values) // 2 :]))
 
 
-def refuse_missing_fields(truths: Truths, chosen: Protocol) -> None:
+def refuse_unusable_fields(truths: Truths, chosen: Protocol) -> None:
+    """Raise `UserError` for the first annotation in which a field that the protocol needs is missing or cannot be read.
+
+    Fields that it does not read may have any form.
+    """
+    path, tool = truths.annotations.path, f"the official {chosen.name} tool needs it"
     for record in truths.truth.records:
         for name in chosen.needs:
             value = getattr(record, name)
-            if value is None or not isinstance(value, (int, list)):
-                raise UserError(
-                    f"{truths.annotations.path}, annotation {record.id}",
-                    f'has no "{name}"',
-                    f"the official {chosen.name} tool needs it; add it, or use --protocol {chosen.name}-corrected",
-                )
+            if value is None or value is msgspec.UNSET:
+                mend = f"{tool}; add it, or use --protocol {chosen.name}-corrected"
+                raise UserError(f"{path}, annotation {record.id}", f'has no "{name}"', mend)
+    for record in truths.truth.records if truths.annotations.notes or truths.annotations.video_ids else ():
+        where = f"{path}, annotation {record.id}"
+        crowd: Any = record.iscrowd
+        if chosen.reads_crowd and not isinstance(crowd, (int, type(None), msgspec.UnsetType)):
+            raise UserError(where, f"iscrowd is {json.dumps(crowd)[:40]}", "write 0 or 1")
+        if "areas" in chosen.needs:
+            _refuse_unusable_areas(record, chosen, where)
+
+
+def _refuse_unusable_areas(record: AnnotationRecord, chosen: Protocol, where: str) -> None:
+    areas: Any = record.areas
+    mend = f"write the area in square pixels or null per frame, or use --protocol {chosen.name}-corrected"
+    if not _are_numbers(areas):
+        raise UserError(where, "areas is not a list of numbers", mend)
+    if chosen.quirks.areas_cut_to_int and not _are_finite(areas):
+        what = f"areas hold a value that is not finite; the official {chosen.name} tool aborts on it"
+        raise UserError(where, what, mend)
+
+
+def _are_numbers(areas: Any) -> bool:
+    return isinstance(areas, list) and all(a is None or isinstance(a, (int, float)) for a in areas)
+
+
+def _are_finite(areas: list[Any]) -> bool:
+    return all(a is None or math.isfinite(a) for a in areas)
+
+
+def _warn_of_notes(truths: Truths, chosen: Protocol, warnings: Warnings) -> None:
+    """Count what the annotations have in another form, where the protocol reads it."""
+    unread = set()
+    if not chosen.reads_crowd:
+        unread.add("iscrowd")
+    if chosen.quirks.areas_are_zero:
+        unread.add("areas")
+    if not chosen.reads_partition:
+        unread.add("partition")
+    for note in truths.annotations.notes:
+        if note.field not in unread:
+            warnings.add(note.kind, note.first, note.count)
 
 
 def _warn_of_sizes(overlaps: Overlaps, place: Place, warnings: Warnings) -> None:

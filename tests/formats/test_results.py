@@ -47,7 +47,7 @@ def test_perfect_results_score_one(truth: Annotations, tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("", ["is empty"]),
-        ("{}", ["is not a list"]),
+        ("{}", ["is an object, not a list"]),
         ("[1, 2]", ["record 0", "not a JSON object"]),
         ('[{"video_id": 1,]', ["record 0"]),
         (json.dumps(perfect(document()))[:-40], ["record 1", "ends inside"]),
@@ -58,7 +58,8 @@ def test_perfect_results_score_one(truth: Annotations, tmp_path: Path) -> None:
         (with_first(score=float("inf")), ["record 0", "score is inf"]),
         (with_first(score="high"), ["record 0", "score"]),
         (with_first(score=None), ["record 0", "score"]),
-        (with_first(video_id="1"), ["record 0", "video_id"]),
+        (with_first(video_id="one"), ["record 0", 'unknown video "one"']),
+        (with_first(video_id=1.5), ["record 0", "video_id is 1.5"]),
         (with_first(segmentations=5), ["record 0", "not a list of masks"]),
         (with_first(segmentations=[7, 7]), ["record 0, frame 0", "not a compressed RLE"]),
         (with_first(segmentations=[{"size": [20, 30], "counts": [600]}] * 2), ["record 0, frame 0", "compressed RLE"]),

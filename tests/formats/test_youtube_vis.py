@@ -81,7 +81,6 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("categories.0.id", 2, "category id 2 stands 2 times"),
         ("videos.0.height", 0, "video 1"),
         ("videos.0.height", "tall", "videos[0].height"),
-        ("videos.0.length", 3, "2 file names"),
         ("videos", KeyError, "videos"),
         ("annotations", {}, "not a list"),
         ("annotations.0.video_id", 7, "annotation 1: unknown video 7"),
@@ -90,7 +89,6 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("annotations.0.segmentations", "text", "annotation 1"),
         ("annotations.0.segmentations.1", "text", "annotation 1, frame 1"),
         ("annotations.0.segmentations.1", [[1, 2, 3]], "annotation 1, frame 1"),
-        ("annotations.0.areas", ["large"], "areas"),
     ],
 )
 def test_faulty_files_are_refused_by_name(tmp_path: Path, path: str, value: Any, words: str) -> None:

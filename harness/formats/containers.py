@@ -1,0 +1,259 @@
+"""Files of JSON as they come: plain, zipped, gzipped, in UTF-16 or UTF-32, with a byte order mark, as JSON lines.
+
+Whatever the container, the text is the same; names of a zip's members are never used as paths, and what unpacks to
+far more than a file of JSON can is refused.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+from harness.errors import UserError
+
+CHUNK_BYTES = 1 << 20
+FREE_BYTES, MOST_TIMES = 256 << 20, 100
+"""An archive may unpack to this much, or to this many times its own size. Masks shrink to a fifth, not to a hundredth."""
+FIRST_BYTES = 512
+LONGEST_LINE = 64 << 20
+"""A track of JSON lines is shorter."""
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+"""Byte order marks; UTF-32's come before UTF-16's, with which they begin."""
+_FOREIGN = (
+    (b"BZh", "a bzip2 file", "unpack it"),
+    (b"\xfd7zXZ", "an xz file", "unpack it"),
+    (b"\x28\xb5\x2f\xfd", "a zstd file", "unpack it"),
+    (b"7z\xbc\xaf", "a 7-zip archive", "unpack it"),
+    (b"Rar!", "a RAR archive", "unpack it"),
+    (b"PAR1", "a Parquet file", "write JSON; a run folder is read as a folder"),
+    (b"\x89HDF", "an HDF5 file", "write JSON"),
+    (b"\x93NUMPY", "a numpy file", "write JSON"),
+    (b"\x80\x02", "a Python pickle", "write JSON with json.dump; pickles run code when read, and are not read"),
+    (b"\x80\x03", "a Python pickle", "write JSON with json.dump; pickles run code when read, and are not read"),
+    (b"\x80\x04", "a Python pickle", "write JSON with json.dump; pickles run code when read, and are not read"),
+    (b"\x80\x05", "a Python pickle", "write JSON with json.dump; pickles run code when read, and are not read"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run git lfs pull"),
+)
+"""First bytes of other files, what they are, and the way out."""
+
+
+def open_json(path: Path) -> BinaryIO:
+    """Open a file of JSON as its plain UTF-8 text. A plain file is given as it is.
+
+    Raises `UserError`, then or while it is read, for a file that cannot be read, is something else, is damaged, or
+    unpacks to too much.
+    """
+    try:
+        file = path.open("rb")
+        head = file.read(FIRST_BYTES)
+        file.seek(0)
+    except OSError as error:
+        raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
+    if _is_plain(head):  # most files
+        return file
+    pieces = _unpacked(file, head, path)
+    return file if pieces is None else _reader(pieces)
+
+
+def open_records(path: Path) -> BinaryIO:
+    """Open a results file as `open_json` does; JSON lines, one track on each, are given as a list."""
+    file = open_json(path)
+    head = file.peek(FIRST_BYTES) if isinstance(file, io.BufferedReader) else b""
+    if head.lstrip()[:1] != b"{":
+        return file
+    first = _first_line(file)
+    if not _is_track(first):
+        file.close()
+        return open_json(path)
+    return _reader(_as_list(first, file))
+
+
+def read_json(path: Path) -> tuple[bytes, bytes]:
+    """The plain UTF-8 text of a file of JSON, and the bytes of the file. Raises `UserError` as `open_json` does."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
+    head = raw[:FIRST_BYTES]
+    if _is_plain(head):
+        return raw, raw
+    pieces = _unpacked(io.BytesIO(raw), head, path)
+    return (raw if pieces is None else b"".join(pieces)), raw
+
+
+def _is_plain(head: bytes) -> bool:
+    return head[:1] in (b"[", b"{", b"") and b"\0" not in head[:4]
+
+
+def _unpacked(file: BinaryIO, head: bytes, path: Path) -> Iterator[bytes] | None:
+    """The text inside a container or in another encoding; ``None`` for plain text in UTF-8."""
+    if head.startswith((b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06")):
+        pieces = _bounded(_archive(file, head, path), _size(file), path)
+        return _decoded(*_with_head(pieces), path, inner=True)
+    encoding = _encoding(head)
+    if encoding is None:
+        _refuse_foreign(head, path)
+        return None
+    return _decoded(head, _chunks(file), path)
+
+
+def _archive(file: BinaryIO, head: bytes, path: Path) -> Iterator[bytes]:
+    try:
+        if head.startswith(b"\x1f\x8b"):
+            with gzip.GzipFile(fileobj=file) as stream:
+                yield from _chunks(cast(BinaryIO, stream))
+            return
+        with zipfile.ZipFile(file) as archive, archive.open(_member(archive, path)) as member:
+            yield from _chunks(member)
+    except (EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
+        raise UserError(str(path), f"the archive is damaged or cut short ({error})", "copy or pack it again") from error
+    except (RuntimeError, NotImplementedError) as error:  # a password, or a method that Python lacks
+        raise UserError(str(path), f"the zip cannot be unpacked ({error})", "unpack it by hand") from error
+
+
+def _member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
+    """The one JSON file in a zip."""
+    files = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith("__MACOSX/")]
+    chosen = [m for m in files if m.filename.lower().endswith(".json")]
+    if not chosen and len(files) == 1:
+        chosen = files
+    if len(chosen) != 1:
+        names = ", ".join(ascii(m.filename)[:60] for m in chosen[:3]) + (", ..." if len(chosen) > 3 else "")
+        what = f"a zip with {len(chosen)} JSON files ({names})" if chosen else "a zip without a JSON file"
+        raise UserError(str(path), f"is {what}, not with one", "unpack it and name the file")
+    return chosen[0]
+
+
+def _size(file: BinaryIO) -> int:
+    place = file.tell()
+    size = file.seek(0, io.SEEK_END)
+    file.seek(place)
+    return size
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK_BYTES):
+        yield chunk
+
+
+def _bounded(pieces: Iterable[bytes], packed: int, path: Path) -> Iterator[bytes]:
+    """The pieces, up to a size that an archive of ``packed`` bytes may have inside."""
+    limit, total = max(FREE_BYTES, MOST_TIMES * packed), 0
+    for piece in pieces:
+        total += len(piece)
+        if total > limit:
+            what = f"{packed} bytes unpack to more than {limit}"
+            raise UserError(str(path), what, "unpack it by hand if that is right")
+        yield piece
+
+
+def _with_head(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """The first bytes of pieces, and all pieces."""
+    first = next(pieces, b"")
+
+    def everything() -> Iterator[bytes]:
+        yield first
+        yield from pieces
+
+    return first[:FIRST_BYTES], everything()
+
+
+def _encoding(head: bytes) -> str | None:
+    """The encoding that the first bytes state or show (JSON begins with ASCII); ``None`` for plain UTF-8."""
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            return encoding
+    zeros = [at for at in range(min(4, len(head))) if head[at] == 0]
+    return {(1, 2, 3): "utf-32-le", (0, 1, 2): "utf-32-be", (1, 3): "utf-16-le", (0, 2): "utf-16-be"}.get(tuple(zeros))
+
+
+def _decoded(head: bytes, pieces: Iterator[bytes], path: Path, inner: bool = False) -> Iterator[bytes]:
+    """Text in any of Unicode's encodings as UTF-8 without a mark; ``inner``: from inside an archive."""
+    encoding = _encoding(head)
+    if encoding is None:
+        if inner and head.startswith((b"\x1f\x8b", b"PK\x03\x04")):
+            raise UserError(str(path), "is an archive in an archive", "unpack it by hand")
+        _refuse_foreign(head, path)
+        yield from pieces
+        return
+    decoder, fresh = codecs.getincrementaldecoder(encoding)(), True
+    try:
+        for piece in pieces:
+            text = decoder.decode(piece)
+            yield (text.removeprefix("\ufeff") if fresh else text).encode()
+            fresh = fresh and not text
+        yield decoder.decode(b"", final=True).encode()
+    except UnicodeError as error:
+        raise UserError(str(path), f"is no valid text in {encoding.upper()} ({error})", "write UTF-8") from error
+
+
+def _refuse_foreign(head: bytes, path: Path) -> None:
+    for first, what, mend in _FOREIGN:
+        if head.startswith(first):
+            raise UserError(str(path), f"is {what}", mend)
+    if head[257:262] == b"ustar":
+        raise UserError(str(path), "is a tar archive", "unpack it")
+    if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+        raise UserError(str(path), "is a web page, not the file", "download it again; a page of the server was saved")
+
+
+class _Pieces(io.RawIOBase):
+    """Pieces of bytes as a file to be read from start to end."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces, self._left = pieces, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        while not self._left:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._left = piece
+        part = self._left[: len(buffer)]
+        buffer[: len(part)] = part
+        self._left = self._left[len(part) :]
+        return len(part)
+
+
+def _reader(pieces: Iterator[bytes]) -> BinaryIO:
+    return io.BufferedReader(_Pieces(pieces), CHUNK_BYTES)
+
+
+def _first_line(file: BinaryIO) -> bytes:
+    """The first line that is not empty."""
+    while (line := file.readline(LONGEST_LINE)) and not line.strip():
+        pass
+    return line
+
+
+def _is_track(line: bytes) -> bool:
+    """Whether a line is the JSON of a whole track."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and {"video_id", "segmentations"} <= value.keys()
+
+
+def _as_list(first: bytes, rest: BinaryIO) -> Iterator[bytes]:
+    yield b"[" + first.strip()
+    for line in rest:
+        if line.strip():
+            yield b",\n" + line.strip()
+    yield b"]"

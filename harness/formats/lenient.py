@@ -1,0 +1,274 @@
+"""Values in another form than the specified one that lose nothing when they are read as what they stand for.
+
+Ids and sizes as text or as ``1.0``, ``false`` for 0, names that are numbers: official tools score them. They are read
+when strict reading has failed, and counted by kind, so that well-formed files pay nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from harness import rle
+from harness.errors import UserError, near
+from harness.formats.scan import LARGEST
+
+_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.0{1,30})?")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?")
+TEXT, DECIMAL, TRUTH_VALUE, LARGE = "text", "a decimal number", "true or false", "beyond 64 bits"
+"""How a number may be written instead."""
+
+Key = int | str
+"""An id as a file states it: a number, or text."""
+
+
+class Note(NamedTuple):
+    """Something that was read as what it stands for: how often, and where first.
+
+    ``field`` is the annotation field that it concerns, if only some protocols read it; else empty.
+    """
+
+    kind: str
+    count: int
+    first: str
+    field: str = ""
+
+
+@dataclass
+class Notes:
+    """Notes by kind, counted."""
+
+    found: dict[str, Note] = field(default_factory=dict)
+
+    def add(self, kind: str, first: str, count: int = 1, field: str = "") -> None:
+        """Count ``count`` more of a kind; ``first`` names the first one."""
+        before = self.found.get(kind, Note(kind, 0, first, field))
+        self.found[kind] = before._replace(count=before.count + count)
+
+    def record(self) -> tuple[Note, ...]:
+        """All notes, in the order in which their kinds came up."""
+        return tuple(self.found.values())
+
+
+def loads(text: bytes, name: str) -> Any:
+    """Parse JSON with Python's ``NaN`` and ``Infinity``; raises `UserError` for what is no JSON in UTF-8."""
+    try:
+        return json.loads(text.decode())
+    except (ValueError, RecursionError) as error:
+        raise UserError(name, f"malformed or truncated JSON ({error})", "write the file again") from error
+
+
+def whole(value: Any) -> tuple[int, str] | None:
+    """The integer that a value stands for, and how it is written (empty: as a plain integer); or ``None``."""
+    if isinstance(value, bool):
+        return int(value), TRUTH_VALUE
+    if isinstance(value, int):
+        return value, ""
+    if isinstance(value, float) and value.is_integer():
+        return int(value), DECIMAL
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        return int(value.partition(".")[0]), TEXT
+    return None
+
+
+def number(value: Any) -> tuple[float, str] | None:
+    """The number that a value stands for, and how it is written (empty: as a number); or ``None``."""
+    if isinstance(value, str):
+        return (float(value), TEXT) if _NUMBER.fullmatch(value) else None
+    if isinstance(value, bool):
+        return float(value), TRUTH_VALUE
+    return (value, "") if isinstance(value, (int, float)) else None
+
+
+def key_of(value: Any, where: str, what: str) -> tuple[Key, str]:
+    """An id as a number or as text, and how it is written. Raises `UserError` for values of other kinds."""
+    if isinstance(value, str):
+        return _valid(value), TEXT
+    found = whole(value)
+    if found is None:
+        shown = "null" if value is None else json.dumps(value)[:40]
+        raise UserError(where, f"{what} is {shown}", "write an integer")
+    key, form = found
+    return key, form or (LARGE if abs(key) > LARGEST else "")
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Ids of videos or of categories as a file states them, and the ascending integers that stand for them here.
+
+    An id that is a 64-bit integer stands for itself. If one of a file is not, all of them are numbered from 1 in
+    ascending order, as the official tools order them: text by its characters.
+    """
+
+    by_key: Mapping[Key, int]
+    by_id: Mapping[int, Key]
+
+    @property
+    def are_themselves(self) -> bool:
+        """Whether every id stands for itself."""
+        return all(key == number for key, number in self.by_key.items())
+
+    def find(self, value: Any, where: str, what: str) -> tuple[int | None, str]:
+        """The integer that stands for an id, ``None`` for an unknown one, and how it is written.
+
+        Text ``"7"`` is found as the number 7, and 7 as the text, where a file has only the one.
+        """
+        key, form = key_of(value, where, what)
+        if key in self.by_key:
+            return self.by_key[key], form
+        if isinstance(key, int):
+            return self.by_key.get(str(key)), form or TEXT
+        as_number = whole(key)
+        return (None if as_number is None else self.by_key.get(as_number[0])), form
+
+    def near(self, value: Any) -> str:
+        """Which ids there are, as the end of an error line."""
+        return f"some {near(str(value), map(str, list(self.by_key)[:20]))}"
+
+
+def number_ids(keys: Iterable[Key], name: str, what: str) -> Ids:
+    """The `Ids` of a file. Raises `UserError` where some are numbers and some are text."""
+    distinct = set(keys)
+    texts = {key for key in distinct if isinstance(key, str)}
+    if texts and len(texts) < len(distinct):
+        example = f'"{min(texts)}", {min(key for key in distinct if isinstance(key, int))}'
+        raise UserError(name, f"some ids of {what} are text and some are numbers ({example})", "write all alike")
+    ordered: list[Any] = sorted(distinct)  # type: ignore[type-var]  # all of one type
+    if not texts and all(abs(key) <= LARGEST for key in ordered):
+        by_key = {key: key for key in ordered}
+    else:
+        by_key = {key: position for position, key in enumerate(ordered, 1)}
+    return Ids(by_key, {position: key for key, position in by_key.items()})
+
+
+def coerce_video(video: dict[str, Any], where: str, notes: Notes) -> dict[str, Any]:
+    """A video of an annotation file with sizes and length as integers and a name as text, where they stand for that."""
+    out = dict(video)
+    for key in ("width", "height", "length"):
+        if key in out and out[key] is not None:
+            out[key] = _whole_or_same(out[key], "size or length of a video", where, notes)
+    names = out.get("file_names")
+    if not (isinstance(names, list) and all(isinstance(one, str) for one in names)):
+        # frames are read by runs only, which miss the names then
+        out["file_names"] = None
+        if out.get("length") is None and isinstance(names, list):
+            out["length"] = len(names)
+    out["name"] = _name(out.get("name"), "name of a video", where, notes)
+    return out
+
+
+def coerce_category(category: dict[str, Any], where: str, notes: Notes) -> dict[str, Any]:
+    """A category with a name as text. Fields that define groups are dropped where they have another form: the
+    protocols that need them say so."""
+    out = dict(category)
+    out["name"] = _name(out.get("name"), "name of a category", where, notes) or ""
+    partition = out.get("partition")
+    found = None if isinstance(partition, str) else whole(partition)
+    out["partition"] = None if found is None else found[0]
+    if found is not None and found[1]:
+        notes.add(f"partition is {found[1]}", where, field="partition")
+    for key in ("frequency", "split"):
+        out[key] = _valid(out[key]) if isinstance(out.get(key), str) else None
+    synonyms = out.get("synonyms")
+    if isinstance(synonyms, str):
+        synonyms = [synonyms]
+    are_text = isinstance(synonyms, list) and all(isinstance(one, str) for one in synonyms)
+    out["synonyms"] = [_valid(one) for one in synonyms or ()] if are_text else None
+    return out
+
+
+def coerce_annotation(record: dict[str, Any], videos: Ids, categories: Ids, where: str, notes: Notes) -> dict[str, Any]:
+    """An annotation with ids as integers of ``videos`` and ``categories`` and flags and areas as numbers, where they
+    stand for that; what has another form stays as it is, for the protocols that read it to refuse."""
+    out = dict(record)
+    own = record.get("id")
+    found = whole(own)
+    if found is None:
+        raise UserError(where, f"id is {json.dumps(own)[:40]}", "write an integer")
+    out["id"] = found[0]
+    where = f"{where.rpartition(', ')[0]}, annotation {own}"
+    if found[1]:
+        notes.add(f"id is {found[1]}", where)
+    for key, ids in (("video_id", videos), ("category_id", categories)):
+        position, form = ids.find(record.get(key), where, key)
+        if position is None:
+            what = key.removesuffix("_id")
+            mend = "add the video or remove the annotation" if what == "video" else "add it to categories"
+            raise UserError(where, f"unknown {what} {record.get(key)}", mend)
+        out[key] = position
+        if form:
+            notes.add(f"id is {form}", where)
+    crowd = record.get("iscrowd")
+    flag = None if isinstance(crowd, str) else whole(crowd)
+    if flag is not None:
+        out["iscrowd"] = flag[0]
+        if flag[1]:
+            notes.add(f"iscrowd is {flag[1]}", where, field="iscrowd")
+    if isinstance(record.get("areas"), list):
+        out["areas"] = _areas(record["areas"], where, notes)
+    return out
+
+
+def _areas(areas: list[Any], where: str, notes: Notes) -> list[Any]:
+    found = [(entry, "") if entry is None else number(entry) or (entry, "") for entry in areas]
+    for form in {form for _, form in found if form}:
+        notes.add(f"areas hold {form}", where, sum(form == other for _, other in found), "areas")
+    values = [value for value, _ in found]
+    strange = [v for v in values if isinstance(v, float) and not math.isfinite(v)]
+    if strange:
+        notes.add("areas hold a value that is not finite", where, len(strange), "areas")
+    return values
+
+
+class Mask(NamedTuple):
+    """A mask whose size is written in the way that ``form`` says; ``counts`` as ``kind`` says, see `harness.rle`."""
+
+    height: int
+    width: int
+    kind: int
+    counts: bytes
+    form: str
+
+
+def mask_entry(value: Any) -> Mask | None:
+    """The mask that an entry stands for whose size is written in another way; else ``None``."""
+    if not isinstance(value, dict) or not isinstance(value.get("size"), list) or len(value["size"]) != 2:
+        return None
+    sides = [side for side in map(whole, value["size"]) if side is not None and 0 <= side[0] < 1e9]
+    form = next((form for _, form in sides if form), "")
+    counts = value.get("counts")
+    if len(sides) < 2 or not form:
+        return None
+    height, width = sides[0][0], sides[1][0]
+    if isinstance(counts, str):
+        return Mask(height, width, rle.COMPRESSED, counts.encode("utf-8", "replace"), form)
+    if isinstance(counts, list) and all(type(count) is int for count in counts):
+        return Mask(height, width, rle.LISTED, ",".join(map(str, counts)).encode(), form)
+    return None
+
+
+def _whole_or_same(value: Any, what: str, where: str, notes: Notes) -> Any:
+    found = whole(value)
+    if found is None:
+        return value
+    if found[1]:
+        notes.add(f"{what} is {found[1]}", where)
+    return found[0]
+
+
+def _name(value: Any, what: str, where: str, notes: Notes) -> str | None:
+    if isinstance(value, str):
+        return _valid(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        notes.add(f"{what} is a number", where)
+        return str(value)
+    return None
+
+
+def _valid(text: str) -> str:
+    """Text that can be written in UTF-8: halves of surrogate pairs become question marks."""
+    return text.encode("utf-8", "replace").decode()
