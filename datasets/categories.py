@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 
+from harness.errors import UserError
 from harness.formats.youtube_vis import CategoryRecord
 from harness.types import Category
 
@@ -36,11 +37,14 @@ def _record(row: Mapping[str, str]) -> CategoryRecord:
 def in_groups(records: Iterable[CategoryRecord], protocol: str) -> tuple[Category, ...]:
     """The categories with the groups over which ``protocol`` averages them.
 
-    Raises `UserError` for an unknown protocol, or one that needs a field that the records lack.
+    Raises `UserError` for an unknown protocol, one that needs a field that the records lack, and names that are empty.
     """
     from harness.scoring.protocols import named
 
     records = tuple(records)
+    for record in records:
+        if not record.name.strip():
+            raise UserError(f"category {record.id}", "has no name that is text", "name it in the annotation file")
     groups: dict[int, list[str]] = {}
     for suffix, ids in named(protocol).groups(records).items():
         for category_id in ids:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from harness.datasets.categories import LISTS, difference, in_groups, packaged
 from harness.datasets.completeness import CopyReport, Counts, SplitReport, check_frames, refuse_missing
+from harness.datasets.frame_paths import FramePaths, tail
 from harness.errors import UserError, near
 from harness.formats.youtube_vis import Annotations, VideoRecord, read_annotations
 from harness.frames import ImageFrames
@@ -157,7 +158,7 @@ class VisDataset:
 
         dataset = self.open(data_root, split)
         frames = self._place(Path(data_root), self._split(split)).frames
-        names = (_frame_name(f, self.frame_depth) for v in dataset.annotations.videos for f in v.file_names)
+        names = (tail(f, self.frame_depth) for v in dataset.annotations.videos for f in v.file_names)
         refuse_missing(frames, names, f"expected {self.tree(Path(data_root), split)}; get them from {self.home}")
         return VideoFrames(dataset)
 
@@ -231,7 +232,7 @@ class VisDataset:
             annotations = self._withheld(read_annotations(place.annotations), split)
         except UserError as error:
             return replace(report, faults=(str(error),))
-        names = [_frame_name(f, self.frame_depth) for v in annotations.videos for f in v.file_names]
+        names = [tail(f, self.frame_depth) for v in annotations.videos for f in v.file_names]
         missing, truncated = check_frames(place.frames, names)
         return replace(
             report,
@@ -268,38 +269,46 @@ class VisDataset:
 def open_custom(annotations: Path, frames: Path, protocol: str) -> Dataset:
     """Open a user's own data in YouTube-VIS form; its name is the annotation file's stem, its split ``custom``.
 
-    File names are relative to ``frames``; where the first frame is only found by the last two components of its
-    name, as in LV-VIS's own files, those count for all. Raises `UserError` for missing or malformed input.
+    Frames lie below ``frames``, where `harness.datasets.frame_paths.FramePaths` says. Raises `UserError` for missing or
+    malformed input.
     """
     read = read_annotations(Path(annotations))
     frames = Path(frames)
     if not frames.is_dir():
         raise UserError(str(frames), "is not a folder", "name the folder to which file_names in the file are relative")
     categories = in_groups(read.categories, protocol)
-    first = next((f for v in read.videos for f in v.file_names), "")
-    depth = None
-    if first and not (frames / _frame_name(first, None)).is_file() and (frames / _frame_name(first, 2)).is_file():
-        depth = 2
-    return Dataset(Path(annotations).stem, "custom", categories, _videos(read, frames, depth), protocol, read)
+    paths = FramePaths(frames)
+    videos = tuple(
+        _video(video, frames, paths.of_video(video.file_names, f"{read.path}, video {video.id}"))
+        for video in _runnable(read)
+    )
+    return Dataset(Path(annotations).stem, "custom", categories, videos, protocol, read)
 
 
 def _videos(annotations: Annotations, frames: Path, depth: int | None) -> tuple[Video, ...]:
-    return tuple(_video(record, frames, depth, annotations.path) for record in annotations.videos)
+    """Videos whose frames' names are all relative to one folder, by their last ``depth`` components."""
+    return tuple(
+        _video(record, frames, [tail(name, depth) for name in record.file_names])
+        for record in _runnable(annotations)
+    )
 
 
-def _video(record: VideoRecord, frames: Path, depth: int | None, path: str) -> Video:
-    if len(record.file_names) != record.length:
-        what = f"{len(record.file_names)} file names for {record.length} frames"
-        raise UserError(f"{path}, video {record.id}", what, "list one file name per frame")
-    names = [_frame_name(name, depth) for name in record.file_names]
+def _runnable(annotations: Annotations) -> tuple[VideoRecord, ...]:
+    """The videos, if they can be run on: ids are integers of 64 bits, and each names all of its frames."""
+    if annotations.renumbered:
+        what = f"ids of {annotations.renumbered} are text, or numbers beyond 64 bits"
+        mend = "runs need integers: number them in the file; harness eval scores results with such ids as they are"
+        raise UserError(annotations.path, what, mend)
+    for video in annotations.videos:
+        if len(video.file_names) != video.length:
+            what = f"{len(video.file_names)} file names for {video.length} frames"
+            raise UserError(f"{annotations.path}, video {video.id}", what, "list one file name per frame")
+    return annotations.videos
+
+
+def _video(record: VideoRecord, frames: Path, names: list[str]) -> Video:
     read = ImageFrames(frames, names, record.height, record.width, str(record.id))
     return Video(record.id, record.name, record.height, record.width, read)
-
-
-def _frame_name(file_name: str, depth: int | None) -> str:
-    """The path below the folder of frames, with slashes; only the last ``depth`` components if that is given."""
-    parts = file_name.replace("\\", "/").split("/")
-    return "/".join(parts if depth is None else parts[-depth:])
 
 
 def _found(annotations: Annotations) -> Counts:
