@@ -14,6 +14,7 @@ from harness.datasets.frame_paths import FramePaths, tail
 from harness.errors import UserError, near
 from harness.formats.youtube_vis import Annotations, VideoRecord, read_annotations
 from harness.frames import ImageFrames
+from harness.locations import in_unicode
 from harness.types import Category, Dataset, Video
 
 if TYPE_CHECKING:
@@ -282,7 +283,7 @@ def open_custom(annotations: Path, frames: Path, protocol: str) -> Dataset:
         _video(video, frames, paths.of_video(video.file_names, f"{read.path}, video {video.id}"))
         for video in _runnable(read)
     )
-    return Dataset(Path(annotations).stem, "custom", categories, videos, protocol, read)
+    return Dataset(in_unicode(Path(annotations).stem), "custom", categories, videos, protocol, read)
 
 
 def _videos(annotations: Annotations, frames: Path, depth: int | None) -> tuple[Video, ...]:

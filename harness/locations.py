@@ -87,6 +87,11 @@ def location(text: str | Path) -> Location:
     return ObjectPath(str(text))
 
 
+def in_unicode(path: Location | str) -> str:
+    """A path for people and records, in Unicode: where the locale is not UTF-8, Python's own text of it is not."""
+    return os.fsencode(str(path)).decode("utf-8", "replace")
+
+
 class ObjectPath:
     """An object of a store, or the folder that a common beginning of names makes; see `Location`.
 

@@ -142,7 +142,7 @@ class Run:
     def folder(self) -> Location:
         """Where everything of the run lies."""
         names = (self.plugin.name, self.dataset.name, self.dataset.split, self.digest[:8])
-        return self.runs_dir / "-".join(re.sub(r"[^\w.+-]", "_", name) for name in names)
+        return self.runs_dir / "-".join(re.sub(r"[^\w.+-]", "_", name, flags=re.ASCII) for name in names)
 
     @property
     def scratch(self) -> Path:

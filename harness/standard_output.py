@@ -6,12 +6,14 @@ It is one for the whole process: while it is diverted, prints of all threads go 
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import io
 import logging
 import os
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -21,6 +23,12 @@ log = logging.getLogger(__name__)
 _STDOUT, _STDERR = 1, 2
 _MOST_BYTES = 1 << 20
 """What is printed at once beyond this is left out of the log."""
+
+_SIGNS = {
+    "–": "-", "—": "-", "−": "-", "±": "+/-", "†": "+", "×": "x", "·": ".", "…": "...", "▲": "^", "▼": "v", "→": "->",
+    "≤": "<=", "≥": ">=", "“": '"', "”": '"', "‘": "'", "’": "'",
+}  # fmt: skip
+"""What the harness prints beyond ASCII, and how where the terminal has ASCII only."""
 
 _is_diverted = False
 
@@ -99,6 +107,29 @@ def open_closed_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  for good
+
+
+def print_in_any_locale() -> None:
+    """What the terminal's encoding cannot show is printed in ASCII, in place of an error.
+
+    Signs have a plain form; letters lose their accents; all else is printed as its number, like ``\\u732b``. Files are
+    written in UTF-8, whatever the locale is.
+    """
+    codecs.register_error("harness.ascii", _in_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="harness.ascii")
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_plain, error.object[error.start : error.end])), error.end
+
+
+def _plain(character: str) -> str:
+    letters = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return _SIGNS.get(character) or letters or character.encode("ascii", "backslashreplace").decode()
 
 
 def end_output() -> None:

@@ -152,7 +152,7 @@ def _score(protocol: str, truth: Annotations, predictions: Shards | Location, st
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     import csv
 
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["id"])
         writer.writeheader()
         writer.writerows(rows)

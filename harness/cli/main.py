@@ -15,7 +15,7 @@ import typer
 from harness import __version__
 from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, UserError
 from harness.plugin_code import PluginExitError
-from harness.standard_output import end_output, open_closed_streams
+from harness.standard_output import end_output, open_closed_streams, print_in_any_locale
 
 
 def _version(value: bool) -> None:
@@ -67,6 +67,7 @@ def build() -> typer.Typer:
 def main() -> None:
     """Entry point of the ``harness`` script; the exit code is 0, 1 (failed), 2 (bad input) or 130 (interrupted)."""
     open_closed_streams()
+    print_in_any_locale()
     _leave(_run())
 
 

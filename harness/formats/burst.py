@@ -243,7 +243,7 @@ def _category(source: dict[str, Any], position: dict[int, int], split: ClassSpli
 @cache
 def frequencies() -> dict[str, str]:
     """LVIS frequency (f, c or r) of BURST's classes by name."""
-    with files("harness.datasets.data").joinpath("burst.csv").open() as file:
+    with files("harness.datasets.data").joinpath("burst.csv").open(encoding="utf-8") as file:
         return {row["name"]: row["frequency"] for row in csv.DictReader(file)}
 
 

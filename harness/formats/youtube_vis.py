@@ -24,6 +24,7 @@ from harness.formats.containers import read_json
 from harness.formats.foreign import refuse_foreign_annotations
 from harness.formats.lenient import Ids, Note, Notes
 from harness.formats.segmentations import SEGMENTATIONS, NewMask, convert, decode, find_masks, mask_of, with_masks
+from harness.locations import in_unicode
 from harness.rle import Ints, MaskTable
 from harness.types import Rle
 
@@ -217,15 +218,15 @@ def read_annotations(path: Path) -> Annotations:
     that is missing, malformed, inconsistent or of another form.
     """
     raw, file = read_json(Path(path))
-    digest = hashlib.sha256(file).hexdigest()
+    digest, name = hashlib.sha256(file).hexdigest(), in_unicode(path)
     try:
-        return _parse_strictly(raw, str(path), digest)
+        return _parse_strictly(raw, name, digest)
     except (UserError, _Odd):
         if not _is_burst(raw):
-            return _parse_leniently(raw, str(path), digest)
+            return _parse_leniently(raw, name, digest)
     from harness.formats import burst
 
-    return _parse(msgspec.json.encode(burst.convert_file(Path(path))), str(path), digest)
+    return _parse(msgspec.json.encode(burst.convert_file(Path(path))), name, digest)
 
 
 def _is_burst(raw: bytes) -> bool:

@@ -89,7 +89,7 @@ def class_table() -> tuple[dict[int, str], dict[int, int]]:
     """LVIS 0.5: names by id, in table order, and what each merged id is merged into."""
     names: dict[int, str] = {}
     merged: dict[int, int] = {}
-    with files("harness.scoring").joinpath("lvis05.csv").open() as file:
+    with files("harness.scoring").joinpath("lvis05.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             names[int(row["id"])] = row["name"]
             merged |= {int(i): int(row["id"]) for i in row["merged"].split("|") if i}

@@ -169,7 +169,7 @@ def compile_kernel(variant: Variant, architecture: int) -> Compiled:
     )
     log = io.StringIO()
     try:
-        compiled = Program(SOURCE.read_text(), "c++", options).compile("cubin", logs=log)
+        compiled = Program(SOURCE.read_text(encoding="utf-8"), "c++", options).compile("cubin", logs=log)
     except Exception as fault:
         if not from_cuda(fault):
             raise
@@ -226,7 +226,7 @@ def _read_cached(path: Path) -> bytes | None:
 
 def _digest(variant: Variant, architecture: int) -> str:
     """What a binary depends on, as 24 hexadecimal digits."""
-    parts = [SOURCE.read_text(), repr(variant.macros()), str(architecture), repr(compiler_version())]
+    parts = [SOURCE.read_text(encoding="utf-8"), repr(variant.macros()), str(architecture), repr(compiler_version())]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
