@@ -23,9 +23,9 @@ def tail(file_name: str, depth: int | None) -> str:
 class FramePaths:
     """Paths below ``root`` of the frames that names stand for, with slashes.
 
-    A name stands for the longest end of it that lies below ``root``. What leads there from elsewhere is left out so: the
-    folders of an absolute path, ``JPEGImages/``, ``../frames/``. The first frame of each folder is looked for, and the
-    others of the folder follow.
+    A name stands for the longest end of it that lies below ``root``. So folders that lead there from elsewhere are left
+    out: those of an absolute path, ``JPEGImages/``, ``../frames/``. The first frame of each folder is looked for, and
+    the others of the folder follow.
     """
 
     def __init__(self, root: Path) -> None:

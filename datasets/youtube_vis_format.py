@@ -289,8 +289,7 @@ def open_custom(annotations: Path, frames: Path, protocol: str) -> Dataset:
 def _videos(annotations: Annotations, frames: Path, depth: int | None) -> tuple[Video, ...]:
     """Videos whose frames' names are all relative to one folder, by their last ``depth`` components."""
     return tuple(
-        _video(record, frames, [tail(name, depth) for name in record.file_names])
-        for record in _runnable(annotations)
+        _video(record, frames, [tail(name, depth) for name in record.file_names]) for record in _runnable(annotations)
     )
 
 

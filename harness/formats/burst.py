@@ -18,6 +18,7 @@ import numpy as np
 
 from harness import rle
 from harness.errors import UserError
+from harness.formats.containers import read_json
 from harness.formats.segmentations import decode
 from harness.rle import Ints
 
@@ -80,10 +81,7 @@ def read(path: Path, default_split: str = "") -> File:
     Predictions need not state their split: they have the ``default_split``. The masks are still text; `areas_of`
     checks those of a sequence.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
+    raw, _ = read_json(path)
     file = decode(raw, File, str(path))
     file.split = file.split or default_split
     if not file.split:

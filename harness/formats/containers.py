@@ -13,6 +13,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
@@ -20,7 +21,7 @@ from harness.errors import UserError
 
 CHUNK_BYTES = 1 << 20
 FREE_BYTES, MOST_TIMES = 256 << 20, 100
-"""An archive may unpack to this much, or to this many times its own size. Masks shrink to a fifth, not to a hundredth."""
+"""An archive may unpack to this much, or to this many times its own size. Masks shrink to about a fifth."""
 FIRST_BYTES = 512
 LONGEST_LINE = 64 << 20
 """A track of JSON lines is shorter."""
@@ -50,7 +51,7 @@ _FOREIGN = (
 """First bytes of other files, what they are, and the way out."""
 
 
-def open_json(path: Path) -> BinaryIO:
+def open_json(path: Path) -> io.BufferedReader:
     """Open a file of JSON as its plain UTF-8 text. A plain file is given as it is.
 
     Raises `UserError`, then or while it is read, for a file that cannot be read, is something else, is damaged, or
@@ -64,21 +65,31 @@ def open_json(path: Path) -> BinaryIO:
         raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
     if _is_plain(head):  # most files
         return file
-    pieces = _unpacked(file, head, path)
-    return file if pieces is None else _reader(pieces)
+    with _closed_on_error(file):
+        pieces = _unpacked(file, head, path)
+    return file if pieces is None else _reader(pieces, file)
 
 
-def open_records(path: Path) -> BinaryIO:
+def open_records(path: Path) -> io.BufferedReader:
     """Open a results file as `open_json` does; JSON lines, one track on each, are given as a list."""
     file = open_json(path)
-    head = file.peek(FIRST_BYTES) if isinstance(file, io.BufferedReader) else b""
-    if head.lstrip()[:1] != b"{":
-        return file
-    first = _first_line(file)
-    if not _is_track(first):
+    with _closed_on_error(file):
+        if file.peek(FIRST_BYTES).lstrip()[:1] != b"{":
+            return file
+        first = _first_line(file)
+    if _is_track(first):
+        return _reader(_as_list(first, file), file)
+    file.close()
+    return open_json(path)
+
+
+@contextmanager
+def _closed_on_error(file: BinaryIO) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
         file.close()
-        return open_json(path)
-    return _reader(_as_list(first, file))
+        raise
 
 
 def read_json(path: Path) -> tuple[bytes, bytes]:
@@ -211,10 +222,14 @@ def _refuse_foreign(head: bytes, path: Path) -> None:
 
 
 class _Pieces(io.RawIOBase):
-    """Pieces of bytes as a file to be read from start to end."""
+    """Pieces of bytes that come from a file, as a file to be read from start to end."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces, self._left = pieces, b""
+    def __init__(self, pieces: Iterator[bytes], file: BinaryIO) -> None:
+        self._pieces, self._file, self._left = pieces, file, b""
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
     def readable(self) -> bool:
         return True
@@ -231,8 +246,8 @@ class _Pieces(io.RawIOBase):
         return len(part)
 
 
-def _reader(pieces: Iterator[bytes]) -> BinaryIO:
-    return io.BufferedReader(_Pieces(pieces), CHUNK_BYTES)
+def _reader(pieces: Iterator[bytes], file: BinaryIO) -> io.BufferedReader:
+    return io.BufferedReader(_Pieces(pieces, file), CHUNK_BYTES)
 
 
 def _first_line(file: BinaryIO) -> bytes:

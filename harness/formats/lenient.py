@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from harness import rle
@@ -26,7 +26,8 @@ Key = int | str
 """An id as a file states it: a number, or text."""
 
 
-class Note(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Note:
     """Something that was read as what it stands for: how often, and where first.
 
     ``field`` is the annotation field that it concerns, if only some protocols read it; else empty.
@@ -47,7 +48,7 @@ class Notes:
     def add(self, kind: str, first: str, count: int = 1, field: str = "") -> None:
         """Count ``count`` more of a kind; ``first`` names the first one."""
         before = self.found.get(kind, Note(kind, 0, first, field))
-        self.found[kind] = before._replace(count=before.count + count)
+        self.found[kind] = replace(before, count=before.count + count)
 
     def record(self) -> tuple[Note, ...]:
         """All notes, in the order in which their kinds came up."""
@@ -58,6 +59,11 @@ def loads(text: bytes, name: str) -> Any:
     """Parse JSON with Python's ``NaN`` and ``Infinity``; raises `UserError` for what is no JSON in UTF-8."""
     try:
         return json.loads(text.decode())
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and text[error.pos :].lstrip()[:1] == b"{":
+            what = "holds several JSON values, one after the other (JSON lines?)"
+            raise UserError(name, what, "write it as one") from error
+        raise UserError(name, f"malformed or truncated JSON ({error})", "write the file again") from error
     except (ValueError, RecursionError) as error:
         raise UserError(name, f"malformed or truncated JSON ({error})", "write the file again") from error
 
@@ -137,7 +143,7 @@ def number_ids(keys: Iterable[Key], name: str, what: str) -> Ids:
     if texts and len(texts) < len(distinct):
         example = f'"{min(texts)}", {min(key for key in distinct if isinstance(key, int))}'
         raise UserError(name, f"some ids of {what} are text and some are numbers ({example})", "write all alike")
-    ordered: list[Any] = sorted(distinct)  # type: ignore[type-var]  # all of one type
+    ordered: list[Any] = sorted(distinct)
     if not texts and all(abs(key) <= LARGEST for key in ordered):
         by_key = {key: key for key in ordered}
     else:

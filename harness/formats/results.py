@@ -18,7 +18,7 @@ from harness import rle
 from harness.errors import UserError
 from harness.formats import lenient, scan
 from harness.formats.containers import open_records
-from harness.formats.foreign import foreign_results, refuse_foreign_record
+from harness.formats.foreign import PER_TRACK, foreign_results, refuse_foreign_record
 from harness.formats.lenient import Ids
 from harness.formats.segmentations import SEGMENTATIONS, NewMask, convert, find_masks, masks_digest, with_masks
 from harness.formats.youtube_vis import decode_records
@@ -80,6 +80,8 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
                 fresh = False
             first += n
             if status == scan.MALFORMED:
+                if not first and text[place] == 91:
+                    raise UserError(str(path), "is a list of lists, one per video or frame", PER_TRACK)
                 raise UserError(f"{path}, record {first}", "is not a JSON object", mend)
             if status == scan.DONE:
                 rest = text[place:stop].tobytes() + file.read(1 << 16)
@@ -188,7 +190,8 @@ def _lenient_columns(block: Block, truths: Truths, path: str, warnings: Warnings
     A category that the annotations do not have is `_NO_CATEGORY`. Raises `UserError` that names the record.
     """
     videos, categories = truths.annotations.ids
-    columns = Columns(*(np.empty(len(block.spans), kind) for kind in (np.int64, np.int64, np.float64)))
+    n = len(block.spans)
+    columns = Columns(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float64))
     for at, (start, stop, mask_start, mask_stop) in enumerate(block.spans.tolist()):
         where = f"{path}, record {block.first + at}"
         if mask_stop:
@@ -222,7 +225,9 @@ def _score(value: Any, where: str, warnings: Warnings) -> float:
 
 
 def _unknown_video(video: Any, known: Ids, where: str) -> UserError:
-    return UserError(where, f"unknown video {video if isinstance(video, int) else json.dumps(video)}", known.near(video))
+    return UserError(
+        where, f"unknown video {video if isinstance(video, int) else json.dumps(video)}", known.near(video)
+    )
 
 
 def _masks(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -101,7 +101,7 @@ class _Form(msgspec.Struct):
     sequences: msgspec.Raw = msgspec.Raw(b"")
 
 
-class _Odd(Exception):
+class _OddIdsError(Exception):
     """Ids that strict reading takes and arrays do not hold."""
 
 
@@ -221,7 +221,7 @@ def read_annotations(path: Path) -> Annotations:
     digest, name = hashlib.sha256(file).hexdigest(), in_unicode(path)
     try:
         return _parse_strictly(raw, name, digest)
-    except (UserError, _Odd):
+    except (UserError, _OddIdsError):
         if not _is_burst(raw):
             return _parse_leniently(raw, name, digest)
     from harness.formats import burst
@@ -245,7 +245,7 @@ def annotations_from_document(document: dict[str, Any], name: str) -> Annotation
 def _parse(raw: bytes, name: str, digest: str) -> Annotations:
     try:
         return _parse_strictly(raw, name, digest)
-    except (UserError, _Odd):
+    except (UserError, _OddIdsError):
         return _parse_leniently(raw, name, digest)
 
 
@@ -255,7 +255,7 @@ def _parse_strictly(raw: bytes, name: str, digest: str) -> Annotations:
     videos, categories = _videos(file.videos, name), _categories(file.categories, name)
     for listed in (videos, categories):
         if listed and not -scan.LARGEST <= listed[0].id <= listed[-1].id <= scan.LARGEST:
-            raise _Odd
+            raise _OddIdsError
     truth, notes = None, Notes()
     text = np.frombuffer(memoryview(file.annotations), np.uint8)  # no copy: these files are large
     if _is_given(text):
@@ -299,9 +299,7 @@ def _parse_leniently(raw: bytes, name: str, digest: str) -> Annotations:
             odd = convert(
                 lenient.coerce_annotation(record, ids["videos"], ids["categories"], where, notes), _OddRecord, where
             )
-            found.append(
-                AnnotationRecord(odd.id, odd.video_id, odd.category_id, odd.iscrowd, odd.areas, odd.occlusion)
-            )
+            found.append(AnnotationRecord(odd.id, odd.video_id, odd.category_id, odd.iscrowd, odd.areas, odd.occlusion))
         truth = _ground_truth(text, spans, found, name, videos, categories, notes)
     return Annotations(
         name, videos, categories, truth, digest, len(text) > 0, notes.record(), ids["videos"], ids["categories"]
@@ -449,7 +447,8 @@ def _with_polygons(
         value: Any = lenient.loads(table.data[table.start[row] : table.stop[row]].tobytes(), where)
         mask = lenient.mask_entry(value)
         if mask is None:
-            new.append(NewMask(row, *sizes[owner], rle.COMPRESSED, _drawn(value, sizes[owner], where)))
+            height, width = sizes[owner]
+            new.append(NewMask(row, height, width, rle.COMPRESSED, _drawn(value, (height, width), where)))
         else:
             new.append(NewMask(row, mask.height, mask.width, mask.kind, mask.counts))
             notes.add(f"size of a mask is {mask.form}", where)

@@ -134,7 +134,11 @@ def refuse_faults(area: Ints, masks: MaskTable, names: Sequence[str]) -> None:
         track = int(np.searchsorted(masks.track, row, side="right")) - 1
         fault = rle.FAULTS[int(area[used[row]])]
         where = f"{names[track]}, frame {row - int(masks.track[track])}"
-        raise UserError(where, fault, "encode the mask again at its stated size")
+        mend = "encode the mask again at its stated size"
+        begin = int(masks.start[used[row]])
+        if masks.data[begin : begin + 2].tobytes() in (b"b'", b'b"'):
+            mend = "they are Python's text of bytes: decode() them before they are written as JSON"
+        raise UserError(where, fault, mend)
 
 
 def overlap(truths: Truths, batch: TrackBatch, rules: Sequence[MaskRules], floor: float, name: str) -> Overlaps:

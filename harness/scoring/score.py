@@ -295,9 +295,7 @@ def select(one: Protocol, truths: Truths) -> Selection:
     crowd = np.array([one.reads_crowd and r.iscrowd == 1 for r in records], np.bool_)
     blocks_nothing = np.full(len(row), quirks.truth_reusable)
     quantities: dict[str, Floats] = {
-        "area": _areas(
-            records, row, truths, quirks.areas_are_zero, quirks.areas_cut_to_int, "areas" in one.needs
-        ),
+        "area": _areas(records, row, truths, quirks.areas_are_zero, quirks.areas_cut_to_int, "areas" in one.needs),
         "length": lengths_of(truths)[row].astype(np.float64),
     }
     if any(r.quantity == "occlusion" for r in one.ranges):
@@ -312,9 +310,7 @@ def select(one: Protocol, truths: Truths) -> Selection:
     )
 
 
-def _areas(
-    records: list[AnnotationRecord], row: Ints, truths: Truths, zero: bool, cut: bool, official: bool
-) -> Floats:
+def _areas(records: list[AnnotationRecord], row: Ints, truths: Truths, zero: bool, cut: bool, official: bool) -> Floats:
     """Average areas in square pixels: the file's ``areas`` are believed; masks are measured where it has none.
 
     So they are where ``areas`` cannot be read and the protocol is not ``official``.
@@ -324,7 +320,9 @@ def _areas(
         return out
     for i, record in enumerate(records):
         entries: Any = record.areas
-        if not isinstance(entries, list) or (odd and not (_are_numbers(entries) and (official or _are_finite(entries)))):
+        if not isinstance(entries, list) or (
+            odd and not (_are_numbers(entries) and (official or _are_finite(entries)))
+        ):
             track = slice(*truths.masks.track[row[i] : row[i] + 2].tolist())
             rows = truths.masks.frame_mask[track]
             entries = truths.area[rows[rows >= 0]].tolist()
