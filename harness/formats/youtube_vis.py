@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from harness.errors import UserError
 from harness.formats import lenient, scan
 from harness.formats.containers import read_json
 from harness.formats.foreign import refuse_foreign_annotations
-from harness.formats.lenient import Ids, Note, Notes
+from harness.formats.lenient import Ids, Key, Note, Notes
 from harness.formats.segmentations import SEGMENTATIONS, NewMask, convert, decode, find_masks, mask_of, with_masks
 from harness.locations import in_unicode
 from harness.rle import Ints, MaskTable
@@ -30,6 +30,7 @@ from harness.types import Rle
 
 _MOST_PIXELS = 1 << 31
 """Frames have fewer pixels: COCO's run-length encoding counts them in 32 bits."""
+_MOST_FRAMES = 1 << 31
 _ANNOTATIONS = np.frombuffer(b'annotations"', np.uint8)
 _NO_SPANS = np.empty(0, np.int64)
 _LONGEST_OUTLINE = 1 << 21
@@ -181,6 +182,14 @@ class Annotations:
                 return what
         return ""
 
+    def stated_video(self, video_id: int) -> Key:
+        """The id of a video as the file states it."""
+        return video_id if self.video_ids is None else self.video_ids.by_id[video_id]
+
+    def stated_category(self, category_id: int) -> Key:
+        """The id of a category as the file states it."""
+        return category_id if self.category_ids is None else self.category_ids.by_id[category_id]
+
     @cached_property
     def ids(self) -> tuple[Ids, Ids]:
         """The ids of videos and of categories, as the file states them."""
@@ -288,7 +297,7 @@ def _parse_leniently(raw: bytes, name: str, digest: str) -> Annotations:
             for at, (record, key) in enumerate(zip(records, keys, strict=True))
         ]
     checked = convert(file, _File, name)
-    videos, categories = _videos(checked.videos, name), _categories(checked.categories, name)
+    videos, categories = _videos(checked.videos, name, ids["videos"].by_id), _categories(checked.categories, name)
     truth = None
     if _is_given(text):
         spans = record_spans(text, name)
@@ -329,9 +338,10 @@ def _is_given(annotations: NDArray[np.uint8]) -> bool:
     return len(annotations) > 0 and annotations[:4].tobytes() != b"null"
 
 
-def _videos(videos: list[_Video], name: str) -> tuple[VideoRecord, ...]:
+def _videos(videos: list[_Video], name: str, stated: Mapping[int, Key] | None = None) -> tuple[VideoRecord, ...]:
+    """The videos by ascending id; ``stated`` has their ids as the file states them, if those are others."""
     _refuse_repeated((v.id for v in videos), "video id", name)
-    return tuple(_video(v, name) for v in sorted(videos, key=lambda v: v.id))
+    return tuple(_video(v, name, stated[v.id] if stated else v.id) for v in sorted(videos, key=lambda v: v.id))
 
 
 def _categories(categories: list[_Category], name: str) -> tuple[CategoryRecord, ...]:
@@ -347,14 +357,16 @@ def number_ids_of(records: Iterable[VideoRecord | CategoryRecord], name: str, wh
     return lenient.number_ids((record.id for record in records), name, what)
 
 
-def _video(video: _Video, name: str) -> VideoRecord:
+def _video(video: _Video, name: str, shown: Key) -> VideoRecord:
     files = tuple(video.file_names or ())
     length = video.length if video.length is not None else len(files)
-    where = f"{name}, video {video.id}"
+    where = f"{name}, video {shown}"
+    if not 0 <= length < _MOST_FRAMES:
+        raise UserError(where, f"length is {length}", "write the number of frames")
     if video.height <= 0 or video.width <= 0 or video.height * video.width >= _MOST_PIXELS:
         raise UserError(where, f"size {video.height}x{video.width} is not a frame's", "correct height and width")
     title = video.name or (files[0].replace("\\", "/").rpartition("/")[0].rpartition("/")[2] if files else "")
-    return VideoRecord(video.id, title or str(video.id), video.height, video.width, length, files)
+    return VideoRecord(video.id, title or str(shown), video.height, video.width, length, files)
 
 
 def _refuse_repeated(ids: Iterable[int | str], what: str, name: str) -> None:

@@ -41,13 +41,13 @@ def warn_of_empty_videos(
     which no strictness turns into an error.
     """
     empty = truths.video_ids[~predicted].tolist()
-    path = truths.annotations.path
+    path, stated = truths.annotations.path, truths.annotations.stated_video
     found_nothing = [video for video in empty if video in looked_at]
     skipped = [video for video in empty if video not in looked_at]
     if found_nothing:
-        warnings.tell(NOTHING_FOUND, f"{path}, video {found_nothing[0]}", len(found_nothing))
+        warnings.tell(NOTHING_FOUND, f"{path}, video {stated(found_nothing[0])}", len(found_nothing))
     if skipped:
-        warnings.add(NO_PREDICTION, f"{path}, video {skipped[0]}", len(skipped))
+        warnings.add(NO_PREDICTION, f"{path}, video {stated(skipped[0])}", len(skipped))
 
 
 def warn_of_cap(chosen: Protocol, truths: Truths, overlaps: Overlaps, place: Place, warnings: Warnings) -> None:

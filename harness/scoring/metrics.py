@@ -215,11 +215,13 @@ def _per_category(
     means = {number.name: cells.by_row(number).tolist() for number in numbers}
     defined = {n.name: (cells.curves.positives[:, cells.range[n.range]] > 0).tolist() for n in numbers}
     members = {GROUP_NAMES[suffix]: frozenset(ids) for suffix, ids in groups.items()}
-    original = truths.annotations.category_ids
     for position, category in enumerate(truths.annotations.categories):
-        stated = category.id if original is None else original.by_id[category.id]
         belongs = [name for name, ids in members.items() if category.id in ids]
-        row: dict[str, Any] = {"id": stated, "name": category.name, "groups": " ".join(belongs)}
+        row: dict[str, Any] = {
+            "id": truths.annotations.stated_category(category.id),
+            "name": category.name,
+            "groups": " ".join(belongs),
+        }
         mine = int(cells.row[position])
         row |= {name: mean[mine] if mine >= 0 and defined[name][mine] else None for name, mean in means.items()}
         row["truths"] = int(cells.curves.positives[mine, 0]) if mine >= 0 else 0

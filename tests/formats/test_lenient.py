@@ -185,6 +185,16 @@ def test_annotations_that_stand_for_nothing_are_refused(
     assert words in str(refusal.value)
 
 
+def test_messages_show_ids_as_the_file_has_them(tmp_path: Path) -> None:
+    truth, results = document(), perfect(document())
+    ids(lambda i: f"sav_{i:06d}", *VIDEO)(truth, results)
+    (warning,) = [w for w in score(tmp_path, truth, results[:1]).warnings if "without" in w["kind"]]
+    assert warning["first"].endswith("gt.json, video sav_000002")
+    truth["videos"][1]["height"] = 0
+    with pytest.raises(UserError, match="video sav_000002: size 0x30"):
+        score(tmp_path, truth, results)
+
+
 def test_lines_are_no_annotation_file(tmp_path: Path) -> None:
     (tmp_path / "gt.json").write_text(f"{json.dumps(document())}\n{json.dumps(document())}\n")
     with pytest.raises(UserError, match="several JSON values"):
