@@ -28,7 +28,11 @@ BURST_TASKS = ("burst-class-guided", "burst-exemplar-guided", "burst-open-world"
 def evaluate(
     predictions: Annotated[
         Location,
-        typer.Option(metavar="PATH", parser=location, help="results.json, a run folder or its predictions; or a URL."),
+        typer.Option(
+            metavar="PATH",
+            parser=location,
+            help="results.json (also zipped or gzipped), a run folder or its predictions; or a URL.",
+        ),
     ],
     protocol: Annotated[
         str | None,

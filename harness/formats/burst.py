@@ -82,6 +82,9 @@ def read(path: Path, default_split: str = "") -> File:
     checks those of a sequence.
     """
     raw, _ = read_json(path)
+    if raw.lstrip()[:1] == b"[":
+        mend = "results in YouTube-VIS form are scored by --protocol burst"
+        raise UserError(str(path), "is a list, not a file in BURST's own form", mend)
     file = decode(raw, File, str(path))
     file.split = file.split or default_split
     if not file.split:
