@@ -30,7 +30,7 @@ from harness.types import Rle
 
 _MOST_PIXELS = 1 << 31
 """Frames have fewer pixels: COCO's run-length encoding counts them in 32 bits."""
-_MOST_FRAMES = 1 << 31
+_MOST_FRAMES = 1 << 50
 _ANNOTATIONS = np.frombuffer(b'annotations"', np.uint8)
 _NO_SPANS = np.empty(0, np.int64)
 _LONGEST_OUTLINE = 1 << 21
