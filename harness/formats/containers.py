@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from harness.errors import UserError
+from harness.first_bytes import FIRST_BYTES, foreign_file, pickle_file
 
 CHUNK_BYTES = 1 << 20
 FREE_BYTES, MOST_TIMES = 256 << 20, 100
 """An archive may unpack to this much, or to this many times its own size. Masks shrink to about a fifth."""
-FIRST_BYTES = 512
 LONGEST_LINE = 64 << 20
 """A track of JSON lines is shorter."""
 _MARKS = (
@@ -33,22 +33,6 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 """Byte order marks; UTF-32's come before UTF-16's, with which they begin."""
-_FOREIGN = (
-    (b"BZh", "a bzip2 file", "unpack it"),
-    (b"\xfd7zXZ", "an xz file", "unpack it"),
-    (b"\x28\xb5\x2f\xfd", "a zstd file", "unpack it"),
-    (b"7z\xbc\xaf", "a 7-zip archive", "unpack it"),
-    (b"Rar!", "a RAR archive", "unpack it"),
-    (b"PAR1", "a Parquet file", "write JSON; a run folder is read as a folder"),
-    (b"\x89HDF", "an HDF5 file", "write JSON"),
-    (b"\x93NUMPY", "a numpy file", "write JSON"),
-    (b"\x80\x02", "a Python pickle", "write JSON with json.dump; pickles run code when read, and are not read"),
-    (b"\x80\x03", "a Python pickle", "write JSON with json.dump; pickles run code when read, and are not read"),
-    (b"\x80\x04", "a Python pickle", "write JSON with json.dump; pickles run code when read, and are not read"),
-    (b"\x80\x05", "a Python pickle", "write JSON with json.dump; pickles run code when read, and are not read"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run git lfs pull"),
-)
-"""First bytes of other files, what they are, and the way out."""
 
 
 def open_json(path: Path) -> io.BufferedReader:
@@ -212,13 +196,9 @@ def _decoded(head: bytes, pieces: Iterator[bytes], path: Path, inner: bool = Fal
 
 
 def _refuse_foreign(head: bytes, path: Path) -> None:
-    for first, what, mend in _FOREIGN:
-        if head.startswith(first):
-            raise UserError(str(path), f"is {what}", mend)
-    if head[257:262] == b"ustar":
-        raise UserError(str(path), "is a tar archive", "unpack it")
-    if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
-        raise UserError(str(path), "is a web page, not the file", "download it again; a page of the server was saved")
+    found = foreign_file(head) or pickle_file(head)
+    if found is not None:
+        raise UserError(str(path), f"is {found.what}", found.mend)
 
 
 class _Pieces(io.RawIOBase):

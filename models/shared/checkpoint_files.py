@@ -9,12 +9,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from harness.errors import UserError
+from harness.first_bytes import FIRST_BYTES, foreign_file, pickle_file
 
 SHORT_EDGE = "short_edge"
 """Key of the size for inference, in pixels, in the metadata of a ``.safetensors`` file."""
@@ -23,22 +25,62 @@ CLIP = "backbone.clip_model."
 """Prefix of the CLIP weights in a checkpoint of CLIP-VIS."""
 _CLIPVIS_HINT = "use a checkpoint of CLIP-VIS as its authors or `harness train` publish it"
 
+_INSIDE = ("model", "state_dict")
+"""Keys of training checkpoints that hold the weights, the first of them that is there."""
+_LIGHTNING = "pytorch-lightning_version"
+_PREFIXES, _LIGHTNING_PREFIXES = ("module.",), ("model.", "module.")
+_OLD_FORMAT = bytes.fromhex("6cfc9c46f9206aa850192e")
+"""The number that begins PyTorch's files of before 1.6, in its pickle."""
+_AGAIN = "download or copy it again, and compare its size"
+
 State = dict[str, Tensor]
 
 
 def read_tensors(path: Path, mend: str) -> State:
-    """Read the tensors of a ``.safetensors`` file, or of a ``.pth`` plain or under ``model``, as float32.
+    """Read the tensors of a ``.safetensors`` or ``.pth`` file, plain or under ``model`` or ``state_dict``, as float32.
 
-    Raises `UserError` that ends with ``mend`` for a file that is absent, broken, foreign or would run code.
+    Prefixes that training puts before all names (``module.``, Lightning's ``model.``) are left out. Raises `UserError`
+    for a file that is absent, broken, foreign or would run code; it ends with ``mend``, or with what else to do.
     """
     if not path.is_file():
         raise UserError(str(path), "there is no such checkpoint", "give --checkpoint the path of a file")
+    _refuse_foreign(path)
     document = _read_safetensors(path, mend) if path.suffix == ".safetensors" else _read_torch(path, mend)
-    inner = document.get("model", document) if isinstance(document, dict) else None
+    document = document if isinstance(document, dict) else {}
+    inner = next((document[key] for key in _INSIDE if key in document), document)
     if not isinstance(inner, dict) or not inner or not all(isinstance(v, Tensor) for v in inner.values()):
-        raise UserError(str(path), "is no dictionary of tensors, plain or under `model`", mend)
+        raise UserError(str(path), "is no dictionary of tensors, plain or under `model` or `state_dict`", mend)
     _refuse_claims(inner, path, mend)
-    return {str(name): t.float() if t.is_floating_point() else t for name, t in inner.items()}
+    prefixes = _LIGHTNING_PREFIXES if _LIGHTNING in document else _PREFIXES
+    return _without_prefixes(
+        {str(name): t.float() if t.is_floating_point() else t for name, t in inner.items()}, prefixes
+    )
+
+
+def _without_prefixes(state: State, prefixes: tuple[str, ...]) -> State:
+    """The tensors, without the prefixes that all names have."""
+    for prefix in prefixes:
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return state
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse files that are something else by their first bytes, and those that are cut short."""
+    with path.open("rb") as file:
+        head = file.read(FIRST_BYTES)
+    if not head:
+        raise UserError(str(path), "is empty", _AGAIN)
+    kind = foreign_file(head)
+    if kind is not None:
+        raise UserError(str(path), f"is {kind.what}", kind.mend)
+    if head.startswith(b"PK\3\4") and not zipfile.is_zipfile(path):
+        raise UserError(str(path), "is cut short: the end of a PyTorch checkpoint is missing", _AGAIN)
+    if pickle_file(head) and _OLD_FORMAT not in head[:64]:
+        what = "is a plain Python pickle, as detectron2's .pkl files are, which runs code when it is read"
+        raise UserError(
+            str(path), what, "where you trust it, write its weights with torch.save({'model': tensors}, FILE)"
+        )
 
 
 def clip_inside(source: str | None) -> State:
@@ -121,6 +163,9 @@ def _read_safetensors(path: Path, mend: str) -> Any:
     try:
         return load_file(path)
     except (SafetensorError, ValueError, OSError) as error:
+        if "incomplete metadata" in str(error) or "invalid header length" in str(error):
+            what = f"is no safetensors file, or is cut short ({first_line(error)})"
+            raise UserError(str(path), what, _AGAIN) from error
         raise UserError(str(path), f"is no safetensors file, or a broken one ({first_line(error)})", mend) from error
 
 
@@ -129,18 +174,27 @@ def _read_torch(path: Path, mend: str) -> Any:
         is_zip = zipfile.is_zipfile(path)
         if is_zip and _is_compressed(path):
             raise UserError(str(path), "is a compressed archive, which PyTorch does not write", mend)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        with torch.serialization.safe_globals(_numpy_numbers()):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except UserError:
         raise
     except pickle.UnpicklingError as error:
-        raise UserError(
-            str(path), "is no file of plain tensors: it is broken or would run code when read", mend
-        ) from error
+        what = "is no file of plain tensors: it is broken or would run code when read"
+        raise UserError(str(path), what, mend) from error
     except Exception as error:
         # PyTorch does what the bytes say until something does not fit: anything may be raised in there;
         # of these, the ones that pickle's own tables raise say no more than a number
+        if isinstance(error, EOFError) or "unexpected EOF" in str(error):
+            raise UserError(str(path), "is cut short", _AGAIN) from error
         told = "it is another file, or a broken one" if isinstance(error, LookupError) else first_line(error)
         raise UserError(str(path), f"cannot be read as a PyTorch checkpoint ({told})", mend) from error
+
+
+def _numpy_numbers() -> list[Any]:
+    """What PyTorch has to know to read numpy's numbers, which training leaves in checkpoints: none of it runs code."""
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = [type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")]
+    return [*((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")), np.dtype, *kinds]
 
 
 def _is_compressed(path: Path) -> bool:
