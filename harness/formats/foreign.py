@@ -29,7 +29,7 @@ def refuse_foreign_annotations(document: Any, annotations: bytes, name: str) -> 
         raise UserError(name, what, mend)
     if not isinstance(document, dict):
         raise UserError(name, "is not an object with videos, categories and annotations", "name the annotation file")
-    if "images" in document and b'"segmentations"' not in annotations:
+    if document.get("images") and b'"segmentations"' not in annotations:
         raise UserError(name, _image_form(document), PER_TRACK)
     for key in ("videos", "categories"):
         if key not in document:
