@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -87,6 +88,8 @@ def number(value: Any) -> tuple[float, str] | None:
         return (float(value), TEXT) if _NUMBER.fullmatch(value) else None
     if isinstance(value, bool):
         return float(value), TRUTH_VALUE
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return math.inf, ""
     return (value, "") if isinstance(value, (int, float)) else None
 
 

@@ -174,6 +174,11 @@ class Annotations:
     video_ids: Ids | None = None
     category_ids: Ids | None = None
 
+    @property
+    def read_leniently(self) -> bool:
+        """Whether strict reading has failed, so that fields which only some protocols read may have any form."""
+        return self.video_ids is not None
+
     @cached_property
     def renumbered(self) -> str:
         """What has ids in the file that are no 64-bit integers, and is numbered here: nothing, videos or categories."""

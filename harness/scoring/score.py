@@ -315,7 +315,7 @@ def _areas(records: list[AnnotationRecord], row: Ints, truths: Truths, zero: boo
 
     So they are where ``areas`` cannot be read and the protocol is not ``official``.
     """
-    out, odd = np.zeros(len(records)), bool(truths.annotations.notes or truths.annotations.video_ids)
+    out, odd = np.zeros(len(records)), truths.annotations.read_leniently
     if zero:
         return out
     for i, record in enumerate(records):
@@ -358,7 +358,7 @@ def refuse_unusable_fields(truths: Truths, chosen: Protocol) -> None:
             if value is None or value is msgspec.UNSET:
                 mend = f"{tool}; add it, or use --protocol {chosen.name}-corrected"
                 raise UserError(f"{path}, annotation {record.id}", f'has no "{name}"', mend)
-    for record in truths.truth.records if truths.annotations.notes or truths.annotations.video_ids else ():
+    for record in truths.truth.records if truths.annotations.read_leniently else ():
         where = f"{path}, annotation {record.id}"
         crowd: Any = record.iscrowd
         if chosen.reads_crowd and not isinstance(crowd, (int, type(None), msgspec.UnsetType)):

@@ -150,6 +150,15 @@ def test_nan_is_taken_where_nobody_reads_it(tmp_path: Path) -> None:
     assert score(tmp_path, truth, results).record() == plain.record()
 
 
+@pytest.mark.parametrize("area", [math.inf, 10**400])
+def test_areas_beyond_all_numbers_are_in_no_range(tmp_path: Path, area: Any) -> None:
+    truth, results = document(), perfect(document())
+    truth["annotations"][0]["areas"][0] = area
+    assert score(tmp_path, truth, results).counts["truths"] == 2
+    with pytest.raises(UserError, match="annotation 1: areas hold a value that is not finite"):
+        score(tmp_path, truth, results, "lvvis")
+
+
 def test_areas_that_are_not_finite(tmp_path: Path) -> None:
     truth, results = document(), perfect(document())
     plain = score(tmp_path, truth, results)
