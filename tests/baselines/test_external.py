@@ -334,7 +334,7 @@ BAD_OUTPUTS = {
     "results[0]['segmentations'][1] = [[1, 1, 5, 1, 5, 5]]": "record 0, frame 1: mask is not a run-length encoding",
     "results[0]['segmentations'][1] = {'size': [12, 16], 'counts': 'zzz'}": "counts are not a COCO run-length encoding",
     "del results[0]['segmentations']": "segmentations",
-    "results = {'tracks': results}": "is not a list",
+    "results = {'tracks': results}": 'is an object, with a list under "tracks"',
     "job['results'] = 'elsewhere.json'": "wrote no results.json",
     "open(job['results'], 'w').write('[{'); sys.exit()": "the file ends inside it",
 }
