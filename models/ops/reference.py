@@ -181,7 +181,7 @@ def _chunks(locations: Tensor, weights: Tensor) -> Iterator[tuple[slice, Tensor,
 
 def _neighbours(coordinate: Tensor, size: Tensor) -> Neighbours:
     """Pixels beside ``coordinate`` in [0, 1] times ``size``; pixel k has its centre at ``(k + 0.5) / size``."""
-    position = coordinate * size - 0.5
+    position = coordinate.clamp(-2, 3) * size - 0.5  # still outside, but no infinity, whose fraction is not a number
     low = position.floor()
     fraction = position - low
     # integers are clamped, not positions: a location far away, or one that is not a number, still names a row

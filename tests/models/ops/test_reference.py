@@ -71,11 +71,12 @@ def test_a_corner_of_the_map_reads_a_quarter() -> None:
     assert output.item() == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize("far", [3.0, 1e9, -1e9, -1e30])
+@pytest.mark.parametrize("far", [3.0, 1e9, -1e9, -1e30, float("inf"), -float("inf")])
 def test_far_outside_reads_nothing(far: float) -> None:
     value, shapes, locations, weights = make([(2, 3)])
-    output = deformable_attention(value, shapes, torch.full_like(locations, far), weights)
-    assert not output.any()
+    arguments = (value, shapes, torch.full_like(locations, far), weights)
+    assert not deformable_attention(*arguments).any()
+    assert not any(grad.any() for grad in deformable_attention_backward(torch.ones(1, 7, 16), *arguments))
 
 
 def test_one_bad_location_harms_its_own_query_only() -> None:

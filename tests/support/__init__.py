@@ -1,0 +1,1 @@
+"""Tools that tests use: pieces with a documented interface of their own."""
