@@ -1,0 +1,165 @@
+"""Load and launch the kernel on pretended devices and print what happened, as one line of JSON.
+
+``python -m support.launch_path FOLDER`` with tests/ on the path and the stand-in driver in ``LD_LIBRARY_PATH``;
+``FOLDER`` keeps compiled C++.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from deform_attn_cases import from_offsets, make
+from torch import Tensor
+
+from harness.errors import UserError
+from harness.models.ops import build, kernel, reference
+from harness.models.ops.build import Variant
+from support import deform_attn_ptx
+from support.pretended_cuda import CAPABILITY, Machine
+from support.ptx_emulator import Emulator
+
+VARIANT = Variant(torch.float32, torch.float32, channels=32, levels=3, points=4, fused=True)
+STREAM = 0x5EED
+
+
+def main(folder: Path) -> None:
+    """Run all scenarios; each result is what its test looks at."""
+    code = deform_attn_ptx.ptx(VARIANT, CAPABILITY[0] * 10 + CAPABILITY[1])
+    machine = Machine(cache(lambda name: Emulator(code, name, folder)))
+    found = {
+        "fault": kernel.device_fault(0),
+        "load": load(machine),
+        "stream": stream(machine),
+        "views": views(machine),
+        "thread": thread(machine),
+        "devices": devices(machine),
+        "wrong": refusal(machine),
+        "refused": refused_by_the_driver(machine),
+    }
+    print(json.dumps(found))
+
+
+def load(machine: Machine) -> dict[str, Any]:
+    """Load and check on device 0; launches."""
+    with machine:
+        kernel.load(VARIANT, 0)
+    return {"launches": taken(machine), "current": machine.current_device()}
+
+
+def stream(machine: Machine) -> dict[str, Any]:
+    """The same launch while another stream is torch's current one."""
+    machine.stream = STREAM
+    result = run(machine, "cuda:0")
+    machine.stream = 0
+    return result
+
+
+def views(machine: Machine) -> dict[str, Any]:
+    """A value that is not dense, and offsets at an address that 16-byte loads cannot use."""
+
+    def awkward(there: list[Tensor]) -> list[Tensor]:
+        value, shapes, offsets, *others = there
+        spread = torch.empty(*value.shape[:3], 2 * value.shape[3], device=value.device)[..., ::2].copy_(value)
+        shifted = torch.empty(offsets.numel() + 1, device=value.device)[1:].view(offsets.shape).copy_(offsets)
+        assert not spread.is_contiguous()
+        assert shifted.data_ptr() % 16
+        return [spread, shapes, shifted, *others]
+
+    return run(machine, "cuda:0", awkward)
+
+
+def thread(machine: Machine) -> dict[str, Any]:
+    """Forward and backward on a thread that has no context, as autograd's are."""
+    results: list[dict[str, Any]] = []
+
+    def work() -> None:
+        before = machine.current_device()
+        results.append(run(machine, "cuda:0") | {"before": before, "after": machine.current_device()})
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    worker.join()
+    return results[0]
+
+
+def devices(machine: Machine) -> dict[str, Any]:
+    """Tensors of device 1 while device 0 is the current one."""
+    with machine:
+        kernel.load(VARIANT, 1)
+    taken(machine)
+    return run(machine, "cuda:1") | {"after": machine.current_device()}
+
+
+def refusal(machine: Machine) -> str:
+    """What is said of a kernel that leaves its outputs as they are."""
+    machine.computes = False
+    try:
+        return error_of(machine)
+    finally:
+        machine.computes = True
+
+
+def refused_by_the_driver(machine: Machine) -> str:
+    """What is said of a binary that the driver does not take."""
+    original = build.cubin
+    build.cubin = lambda *_: b"no binary"
+    try:
+        return error_of(machine)
+    finally:
+        build.cubin = original
+
+
+def error_of(machine: Machine) -> str:
+    """The error of loading anew."""
+    try:
+        with machine:
+            kernel.load.__wrapped__(VARIANT, 0)
+    except UserError as fault:
+        return str(fault)
+    return ""
+
+
+def run(
+    machine: Machine, device: str, laid_out: Callable[[list[Tensor]], list[Tensor]] = lambda there: there
+) -> dict[str, Any]:
+    """Forward and backward on a device; launches, where results are, and the largest difference from the reference."""
+    given = arguments()
+    grad = torch.randn(*given[2].shape[:2], given[0].shape[2] * given[0].shape[3])
+    expected = [
+        reference.fused_deformable_attention(*given),
+        *reference.fused_deformable_attention_backward(grad, *given),
+    ]
+    with machine:
+        target = torch.device(device)
+        loaded = kernel.load(VARIANT, target.index)
+        there = laid_out([each.to(target) for each in given])
+        got = [kernel.forward(loaded, *there), *kernel.backward(loaded, grad.to(target), *there)]
+        at = {str(each.device) for each in got}
+        got = [each.cpu() for each in got]
+    difference = max(kernel.relative_difference(each, wanted) for each, wanted in zip(got, expected, strict=True))
+    return {"launches": taken(machine), "difference": difference, "results": sorted(at)}
+
+
+def arguments() -> tuple[Tensor, ...]:
+    """Arguments whose sizes are all different: 2 images, 37 queries, 3 heads, 252 pixels."""
+    made, centres = from_offsets(make([(3, 4), (6, 8), (12, 16)], 2, 37, 3, VARIANT.channels, VARIANT.points))
+    return *made, centres
+
+
+def taken(machine: Machine) -> list[dict[str, Any]]:
+    """The launches since the last call."""
+    launches = [each._asdict() for each in machine.launches]
+    machine.launches.clear()
+    return launches
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]))
