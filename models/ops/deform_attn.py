@@ -9,7 +9,7 @@ CUDA that is said once, in a warning.
 The fused operator, which the models use, takes offsets and logits and does softmax and reference points in the kernel.
 Outside it they read and write 40 bytes per point in float32 (24 where ``torch.compile`` makes them one pass), while the
 operator with all its inputs and outputs moves about 33. That is arithmetic, not a measurement: neither kernel has run
-on a GPU yet; their source has, on threads of a CPU, and NVRTC compiles it for all current architectures.
+on a GPU yet; their source has, on threads of a CPU, and their PTX in an emulator (docs/clipvis.md).
 """
 
 from __future__ import annotations
