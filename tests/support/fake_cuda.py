@@ -34,12 +34,12 @@ def _fake(tensor: Tensor) -> Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cuda")
 
 
-class Watch(TorchDispatchMode):
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While it is entered, says where the host waits for the device, and in which types products are made."""
 
     def __init__(self, number: int) -> None:
         """``number`` is what the host gets when it asks the device for one."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.waits: Counter[str] = Counter()
         """Copies between host and device, and reads, by the project's function that made them."""
         self.types: dict[str, set[torch.dtype]] = {}

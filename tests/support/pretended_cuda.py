@@ -86,7 +86,7 @@ class Machine(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func == Tensor.device.__get__:  # type: ignore[attr-defined]  # a new object each time, so not "is"
+        if func == Tensor.device.__get__:  # a new object each time, so not "is"
             return _device_of(args[0])
         devices = [each for each in (*args, *(kwargs or {}).values()) if isinstance(each, torch.device)]
         devices += [_device_of(each) for each in args if isinstance(each, Tensor)]
@@ -94,7 +94,7 @@ class Machine(TorchFunctionMode):
         if isinstance(result, Tensor) and func is not Tensor.cpu and devices and devices[0].type == "cuda":
             if func is Tensor.to and result is args[0]:  # nothing to copy here, but from the host to a device there is
                 result = result.clone()
-            result.pretended = devices[0]  # type: ignore[attr-defined]
+            result.pretended = devices[0]
             self._tensors.append(weakref.ref(result))
         return result
 
