@@ -119,7 +119,7 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path: Path) -> None:
     path, made = tmp_path / "bad.pth", tmp_path / "made"
     for write in (lambda document: torch.save(document, path), lambda d: path.write_bytes(pickle.dumps(d))):
         write({"model": Malicious(made)})
-        with pytest.raises(UserError, match="would run code"):
+        with pytest.raises(UserError, match=r"runs? code when"):
             load_network(path)
         assert not made.exists()
 
