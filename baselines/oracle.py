@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import GroundTruth, TruthTrack
-from harness.types import LoadContext, Rle, Track, Video, Vocabulary
+from harness.masks import Rle
+from harness.types import LoadContext, Track, Video, Vocabulary
 
 Masks = tuple[Rle | None, ...]
 

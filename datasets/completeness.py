@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.errors import UserError
-from harness.frames import inside, other_format
+from harness.image_files import inside, other_format
 
 EXAMPLES = 5
 """How many missing or truncated files a report names."""

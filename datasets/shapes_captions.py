@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.datasets.shapes_pictures import background, developed, mood, paint
 from harness.datasets.shapes_scenes import NAMES, Pose, filled
-from harness.types import Image
+from harness.frames import Image
 
 SIZE = 96
 """Height and width of an image in pixels."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.datasets.shapes_scenes import COLOURS, HEIGHT, SEED, WIDTH, Pixels, Pose, Scene, filled
-from harness.types import Frames, Image
+from harness.frames import Frames, Image
 
 Canvas = NDArray[np.float32]
 """Light ``(height, width, 3)``, 0 to 1, RGB."""

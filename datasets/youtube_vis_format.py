@@ -13,8 +13,8 @@ from harness.datasets.completeness import CopyReport, Counts, SplitReport, check
 from harness.datasets.frame_paths import FramePaths, tail
 from harness.errors import UserError, near
 from harness.formats.youtube_vis import Annotations, VideoRecord, read_annotations
-from harness.frames import ImageFrames
-from harness.locations import in_unicode
+from harness.image_files import ImageFrames
+from harness.paths import in_unicode
 from harness.types import Category, Dataset, Video
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import IO, cast
 
 import msgspec
 
-from harness.durable import durable
+from harness.atomic_write import durable
 from harness.errors import UserError
-from harness.locations import Location
-from harness.run_folder import PREDICTIONS, read_video_ids
-from harness.store import PredictionStore
+from harness.paths import Location
+from harness.run_folder.layout import PREDICTIONS, read_video_ids
+from harness.run_folder.store import PredictionStore
 
 RESULTS = "results.json"
 _NEVER = (1980, 1, 1, 0, 0, 0)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from harness.errors import UserError
-from harness.types import DigestedFrames, Frames
+from harness.frames import DigestedFrames, Frames
 
 SAMPLE_BYTES = 64 << 10
 """So much is read of a file's beginning, and of its end, where its content is sampled."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from harness.errors import UserError
-from harness.frames import ImageFrames
+from harness.image_files import ImageFrames
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 """Suffixes of frames, in any case."""

@@ -1,164 +1,44 @@
-"""Frames of a video from image files: decoded when asked for, read ahead within a bound."""
+"""The frames of a video: what they offer to models, and reading them ahead within a bound."""
 
 from __future__ import annotations
 
-import os
-import struct
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
-from typing import ClassVar
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from PIL import Image as Pillow
-from PIL import ImageOps, UnidentifiedImageError
+from numpy.typing import NDArray
 
-from harness.errors import UserError
-from harness.frame_digests import UNREADABLE, Content, digest_of_file, sampled_frames
-from harness.types import Frames, Image
+Image = NDArray[np.uint8]
+"""RGB pixels, ``(height, width, 3)``."""
 
-DECODERS = ("JPEG", "PNG", "WEBP")
-"""Image formats that are read. Frames come from strangers: fewer decoders are fewer doors."""
 DECODING_THREADS = 4
-_ORIENTATION = 0x0112
-_OTHER_FORMATS = (
-    (0, b"BM", "BMP"), (0, b"II*\0", "TIFF"), (0, b"MM\0*", "TIFF"), (0, b"II+\0", "TIFF"), (0, b"MM\0+", "TIFF"),
-    (0, b"GIF8", "GIF"), (4, b"ftypheic", "HEIC"), (4, b"ftypheix", "HEIC"), (4, b"ftypmif1", "HEIC"),
-    (4, b"ftypavif", "AVIF"), (4, b"jP  ", "JPEG 2000"), (0, b"\xff\x0a", "JPEG XL"), (4, b"JXL ", "JPEG XL"),
-    (0, b"v/1\x01", "OpenEXR"), (0, b"#?RADIANCE", "Radiance"), (0, b"8BPS", "Photoshop"), (0, b"P5", "PGM"),
-    (0, b"P6", "PPM"),
-)  # fmt: skip
-"""First bytes of formats that are not read, with their place in the file."""
 
 
-class ImageFrames(Frames):
-    """The frames of one video, one image file each, RGB ``uint8 (height, width, 3)``.
+class Frames(Protocol):
+    """The frames of one video in order; a frame is decoded when it is asked for and never kept."""
 
-    ``file_names`` are relative to ``root`` with slashes; ``height`` and ``width`` are pixels after the EXIF
-    orientation was applied. ``video`` names the video in errors. Names that lead out of ``root`` raise `UserError` at
-    once, links that do when they are read, like files that are missing, truncated or of another size.
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, frame_index: int, /) -> Image: ...
+
+
+@runtime_checkable
+class DigestedFrames(Frames, Protocol):
+    """Frames that say by themselves what they are known by; of others, some frames are decoded for that.
+
+    A run keeps this with the video's predictions. When it resumes, a video whose frames have become others is refused.
     """
 
-    size_source: ClassVar[str] = "the annotations say"
-    """Who states the size, in errors."""
-    size_fix: ClassVar[str] = "use the frames that belong to these annotations"
-    broken_fix: ClassVar[str] = "extract the dataset's frames again"
+    def digests(self, whole: bool) -> Sequence[str]:
+        """Return one text per frame, or a single one for all frames, that changes when the pixels do.
 
-    def __init__(self, root: Path, file_names: Sequence[str], height: int, width: int, video: str = "") -> None:
-        self.root, self.file_names = Path(root), tuple(file_names)
-        self.height, self.width, self.video = height, width, video
-        for name in self.file_names:
-            _refuse_leaving(name, f"{self.root / name} (video {video})" if video else str(self.root))
-
-    def __len__(self) -> int:
-        return len(self.file_names)
-
-    def __getitem__(self, frame_index: int, /) -> Image:
-        name = self.file_names[frame_index]
-        of_video = f" (video {self.video}, frame {frame_index})" if self.video else f" (frame {frame_index})"
-        where = f"{self.root / name}{of_video}"
-        path = inside(self.root, name, where)
-        with opened_image(path, where, self._fix()) as image:
-            self._check_size(image, where)
-            return pixels(image, where)
-
-    def digests(self, whole: bool) -> list[str]:
-        """One per frame: of its file's name and size, and of content at the ends of a few files, or of all content."""
-        sampled = sampled_frames(len(self))
-        return [self._digest(name, whole, index in sampled) for index, name in enumerate(self.file_names)]
-
-    def _digest(self, name: str, whole: bool, sampled: bool) -> str:
-        content: Content = "whole" if whole else "ends" if sampled else "size"
-        file_name = name.rpartition("/")[2]  # how deep the folders are is a matter of place
-        if content == "size":
-            return digest_of_file(f"{self.root}/{name}", file_name, content)
-        try:
-            return digest_of_file(inside(self.root, name), file_name, content)
-        except UserError:
-            return UNREADABLE
-
-    def _check_size(self, image: Pillow.Image, where: str) -> None:
-        """Refuse other sizes before any pixel is decoded: a small file may claim a huge image."""
-        stated, size = (self.height, self.width), (image.height, image.width)
-        if sorted(size) == sorted(stated):  # else not asked: Pillow may decode a PNG to find its orientation
-            size = upright_size(image)
-        if size != stated:
-            what = f"frame is {size[0]}x{size[1]} (height x width), {self.size_source} {self.height}x{self.width}"
-            raise UserError(where, what, self.size_fix)
-
-    def _fix(self) -> str:
-        if not self.root.is_dir():
-            return f"there is no folder {self.root}: put the frames there"
-        return self.broken_fix
-
-
-@contextmanager
-def opened_image(path: Path, where: str, fix: str) -> Iterator[Pillow.Image]:
-    """Open an image file; no pixel is decoded yet.
-
-    What is wrong with the file, now or when it is decoded, is a `UserError` with ``fix``.
-    """
-    try:
-        with Pillow.open(path, formats=DECODERS) as image:
-            yield image
-    except FileNotFoundError as error:
-        raise UserError(where, "frame is missing", fix) from error
-    except UnidentifiedImageError as error:
-        with path.open("rb") as file:
-            found = other_format(file.read(16))
-        read = f"{', '.join(DECODERS[:-1])} and {DECODERS[-1]}"
-        if found:
-            raise UserError(where, f"is a {found} image; {read} are read", "convert it to PNG") from error
-        raise UserError(where, f"is not an image that is read ({read})", fix) from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Pillow.DecompressionBombError) as error:
-        # Pillow reports broken files by all of these, depending on the decoder and the place of the damage.
-        raise UserError(where, f"frame is truncated or broken ({error})", fix) from error
-
-
-def other_format(head: bytes) -> str:
-    """Name of an image format that is not read, by the first 16 bytes of a file; empty where it is none of those."""
-    return next((name for at, start, name in _OTHER_FORMATS if head.startswith(start, at)), "")
-
-
-def upright_size(image: Pillow.Image) -> tuple[int, int]:
-    """Height and width of an opened image after its EXIF orientation was applied."""
-    swapped = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-    return (image.width, image.height) if swapped else (image.height, image.width)
-
-
-def pixels(image: Pillow.Image, where: str) -> Image:
-    """Decode an opened image: RGB ``uint8 (height, width, 3)``, upright. The rules are in docs/frames.md.
-
-    Samples of 16 bits keep their upper 8. Raises `UserError` for pixels whose range is not defined.
-    """
-    mode, is_png = image.mode, image.format == "PNG"
-    if mode == "F" or (mode == "I" and not is_png):  # a PNG's "I" are 16 bits, in older Pillow
-        kind = "floating point" if mode == "F" else "32-bit integer"
-        raise UserError(where, f"has {kind} pixels, whose range is not defined", "convert it to 8 bits per channel")
-    turned = ImageOps.exif_transpose(image) if image.getexif().get(_ORIENTATION, 1) != 1 else image
-    if mode.startswith("I"):
-        # Not by Pillow: it clips to 255, which makes nearly every pixel white. It cuts colours to 8 bits by itself.
-        grey = (np.asarray(turned) >> 8).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    return np.array(turned.convert("RGB"), dtype=np.uint8)
-
-
-def inside(root: Path, name: str, where: str = "") -> Path:
-    """Return the real path of ``root/name``; raises `UserError` where it leads out of ``root``, links included."""
-    base = os.path.realpath(root)
-    _refuse_leaving(name, where or str(root))
-    path = os.path.realpath(os.path.join(base, name))  # noqa: PTH118 (pathlib would raise on a loop of links)
-    if os.path.commonpath((base, path)) != base:
-        what = f"leads out of {root} through a link"
-        raise UserError(where or f"{root}/{name}", what, "put the files themselves there, or name their real folder")
-    return Path(path)
-
-
-def _refuse_leaving(name: str, where: str) -> None:
-    if not name or "\0" in name or name.startswith("/") or ".." in name.split("/"):
-        raise UserError(where, f"file name {name!r} is not a path below its folder", "correct file_names")
+        It is free of place: the same frames in another folder give the same. Without ``whole`` it takes microseconds
+        per frame (sizes, samples of the content, what generates them), with it all content counts. What cannot be read
+        is told by a text of its own, not by an exception: some models look at no frames.
+        """
+        ...
 
 
 def read_ahead(frames: Frames, ahead: int = 4) -> Iterator[Image]:

@@ -6,28 +6,15 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
+from harness.frames import Frames, Image, read_ahead
+from harness.masks import Rle
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from harness.formats.youtube_vis import Annotations, GroundTruth
-
-Image = NDArray[np.uint8]
-"""RGB pixels, ``(height, width, 3)``."""
-
-
-class Rle(NamedTuple):
-    """One binary mask as a COCO run-length encoding (column-major, runs start with zeros).
-
-    ``size`` is ``(height, width)`` in pixels; ``counts`` is COCO's compressed counts string as ASCII bytes.
-    """
-
-    size: tuple[int, int]
-    counts: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,31 +25,6 @@ class Category:
     name: str
     synonyms: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
-
-
-class Frames(Protocol):
-    """The frames of one video in order; a frame is decoded when it is asked for and never kept."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, frame_index: int, /) -> Image: ...
-
-
-@runtime_checkable
-class DigestedFrames(Frames, Protocol):
-    """Frames that say by themselves what they are known by; of others, some frames are decoded for that.
-
-    A run keeps this with the video's predictions. When it resumes, a video whose frames have become others is refused.
-    """
-
-    def digests(self, whole: bool) -> Sequence[str]:
-        """Return one text per frame, or a single one for all frames, that changes when the pixels do.
-
-        It is free of place: the same frames in another folder give the same. Without ``whole`` it takes microseconds
-        per frame (sizes, samples of the content, what generates them), with it all content counts. What cannot be read
-        is told by a text of its own, not by an exception: some models look at no frames.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +39,6 @@ class Video:
 
     def read(self, ahead: int = 4) -> Iterator[Image]:
         """Yield the frames in order, decoding at most ``ahead`` frames in the background."""
-        from harness.frames import read_ahead
-
         return read_ahead(self.frames, ahead)
 
 

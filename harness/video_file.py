@@ -15,8 +15,9 @@ import numpy as np
 from harness.errors import UserError
 from harness.frame_digests import digest_of_file
 from harness.frame_folder import FolderFrames, frame_names
-from harness.frames import opened_image, upright_size
-from harness.types import Frames, Image, Video
+from harness.frames import Frames, Image
+from harness.image_files import opened_image, upright_size
+from harness.types import Video
 
 KEPT = 16
 """Decoded frames that wait for those who asked for a later one first; readers run at most a few frames apart."""

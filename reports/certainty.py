@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from harness.locations import Location, location
+from harness.paths import Location, location
 from harness.reports.comparison import GAP, Comparison, compare_runs
 from harness.reports.records import has_numbers
 from harness.reports.tables import Certainty

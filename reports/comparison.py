@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.comparability import comparability_of
 from harness.errors import UserError
-from harness.locations import Location
+from harness.paths import Location
 from harness.reports.matches import matches_of_run
 from harness.reports.records import found_nothing
 from harness.reports.run_files import RunFiles, read_runs

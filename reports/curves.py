@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UserError
+from harness.run_folder.store import PredictionStore
 from harness.scoring.from_store import Shards, read_shards
 from harness.scoring.match import RECALL_POINTS
 from harness.scoring.match_table import MatchTable, precision_over_recall
@@ -16,7 +17,6 @@ from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.overlap import Floats, MaskRules, Overlaps, Truths, concatenate, overlap
 from harness.scoring.protocols import Protocol, named
 from harness.scoring.score import in_parallel
-from harness.store import PredictionStore
 from harness.types import Dataset
 from harness.warnings import Warnings
 

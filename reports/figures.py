@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from harness.errors import UserError
-from harness.locations import Location
+from harness.paths import Location
 from harness.reports.comparison import Comparison, Measured, Pair, compare_runs
 from harness.reports.matches import matches_of_run
 from harness.reports.run_files import RunFiles, read_runs

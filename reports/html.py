@@ -15,7 +15,7 @@ from typing import Any
 
 from harness import __version__
 from harness.errors import UnreadableFileError, UserError
-from harness.locations import Location
+from harness.paths import Location
 from harness.reports import sections
 from harness.reports.comparison import Comparison, Pair, compare_runs
 from harness.reports.curves import Curve, curves, video_quality
@@ -28,7 +28,7 @@ from harness.reports.styles import dagger_notes
 from harness.reports.tables import COLUMNS
 from harness.reports.verdict import p_value, verdict
 from harness.reports.viewer import Shown, chosen, viewer_data
-from harness.run_folder import read_video_ids
+from harness.run_folder.layout import read_video_ids
 from harness.scoring.analysis import Analysis, analyse
 from harness.scoring.match_table import FILE, MatchTable, read_table
 from harness.tracking.fields import flat

@@ -16,14 +16,14 @@ from typing import Any
 
 from harness import __version__
 from harness.errors import UserError
-from harness.locations import Location
+from harness.paths import Location
 from harness.reports.history import Point, history
 from harness.reports.pages import assets, percent, render
 from harness.reports.records import read_record
 from harness.reports.run_files import RunFiles, marked, read_run
 from harness.reports.settings import differing
 from harness.reports.tables import COLUMNS, Row, rows
-from harness.run_folder import content_digest
+from harness.run_folder.layout import content_digest
 
 METRICS = {"AP": "AP", "APb": "APb", "APn": "APn", "AP50": "AP50", "AP75": "AP75", "AR": "AR100"}
 """Columns and the metrics they show."""

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UserError
-from harness.locations import Location
+from harness.paths import Location
 from harness.reports.records import found_nothing, has_numbers, is_given, no_numbers, not_given, read_content
 from harness.reports.run_data import dataset_of_run
-from harness.run_folder import PREDICTIONS, read_video_ids
+from harness.run_folder.layout import PREDICTIONS, read_video_ids
+from harness.run_folder.store import PredictionStore
 from harness.scoring.bootstrap import METRICS, replicate
 from harness.scoring.match_table import FILE, MatchTable, read_table, write_table
 from harness.scoring.protocols import named
 from harness.scoring.score import score_store
-from harness.store import PredictionStore
 
 
 def matches_of_run(

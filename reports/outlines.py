@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from pycocotools import mask as coco
 
-from harness.types import Rle
+from harness.masks import Rle
 
 UNIT = 2
 """Path units per picture pixel: outlines run between pixels, at halves."""

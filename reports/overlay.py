@@ -11,7 +11,8 @@ from PIL import ImageDraw, ImageFont
 from pycocotools import mask as coco
 
 from harness.errors import UserError
-from harness.types import Dataset, Image, Track, Video
+from harness.frames import Image
+from harness.types import Dataset, Track, Video
 
 OPACITY = 0.45
 GAP = 4

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from harness.checksums import read_checked
 from harness.errors import UserError
-from harness.locations import Location
+from harness.paths import Location
+from harness.run_folder.checksums import read_checked
 from harness.versions import other_version
 
 _ROUNDING = 1e-9
@@ -65,7 +65,7 @@ class RunRecord(Struct, frozen=True):
 
 
 class RunContent(Struct, frozen=True):
-    """The part of ``config.json`` that says what was run on what, see `harness.run.Run.content`.
+    """The part of ``config.json`` that says what was run on what, see `harness.runner.Run.content`.
 
     ``digest`` is of the annotations; ``limit`` is the number of first videos, ``None`` for all.
     """

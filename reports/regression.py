@@ -9,12 +9,12 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from harness.durable import write_json
+from harness.atomic_write import write_json
 from harness.errors import UserError
-from harness.identity import Difference, differences, settings_of
-from harness.locations import Location
+from harness.paths import Location
 from harness.reports.records import Fraction, ProtocolRecord, measured, no_numbers, read_config, read_record
-from harness.run_folder import content_digest
+from harness.run_folder.identity import Difference, differences, settings_of
+from harness.run_folder.layout import content_digest
 from harness.versions import other_version
 
 FORMAT: Final = 2
@@ -37,8 +37,8 @@ class Baseline(Struct, frozen=True):
 
     ``metrics`` are fractions, ``None`` where undefined; those of the corrected protocol are ``corrected.AP`` and so on.
     ``undefined`` says why a metric has no number, or none officially: a run that found nothing is judged by 0.
-    ``settings`` are `harness.identity.settings_of` the run but for what is compared by itself (`SAME_DATA`); format 1
-    has none.
+    ``settings`` are `harness.run_folder.identity.settings_of` the run but for what is compared by itself (`SAME_DATA`);
+    format 1 has none.
     """
 
     format: Literal[1, 2]

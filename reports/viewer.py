@@ -13,10 +13,12 @@ from PIL import Image as Pillow
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import TruthTrack
+from harness.masks import Rle
 from harness.reports.outlines import UNIT, outline
 from harness.reports.overlay import colour
 from harness.reports.pages import percent, points
 from harness.reports.styles import plain
+from harness.run_folder.store import PredictionStore
 from harness.scoring.analysis import Verdicts
 from harness.scoring.errors_breakdown import (
     BACKGROUND,
@@ -27,8 +29,7 @@ from harness.scoring.errors_breakdown import (
     LOCALISATION,
     TEMPORAL,
 )
-from harness.store import PredictionStore
-from harness.types import Dataset, Rle, Video
+from harness.types import Dataset, Video
 
 WIDTHS = (480, 360, 240)
 """Widths of frames in pixels, tried in this order until a video fits its share of the page."""

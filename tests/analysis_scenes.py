@@ -10,8 +10,9 @@ import numpy as np
 from pycocotools import mask as coco
 
 from harness.formats.youtube_vis import Annotations, annotations_from_document
-from harness.store import PredictionStore
-from harness.types import Rle, Track, Video
+from harness.masks import Rle
+from harness.run_folder.store import PredictionStore
+from harness.types import Track, Video
 
 HEIGHT, WIDTH = 20, 40
 CAT, DOG, YAK, NONE = 1, 2, 3, 4

@@ -10,7 +10,7 @@ from workload import Workload, make
 
 from harness.baselines.oracle import PLUGIN
 from harness.datasets.youtube_vis_format import open_custom
-from harness.run import Run, execute
+from harness.runner import Run, execute
 
 ODD = "$x_{1}$ <b>\\end{tabular}%"
 """What one of the categories is called."""

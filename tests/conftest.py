@@ -57,8 +57,8 @@ def gcs() -> Iterator[str]:
 
 @pytest.fixture
 def s3_folder(s3: str) -> Any:
-    """An empty folder in S3, as a `harness.locations.ObjectPath`."""
-    from harness.locations import location
+    """An empty folder in S3, as a `harness.paths.ObjectPath`."""
+    from harness.paths import location
 
     return location(f"s3://bucket/{uuid4().hex}")
 
@@ -66,7 +66,7 @@ def s3_folder(s3: str) -> Any:
 @pytest.fixture(params=["s3", "gs"])
 def store_folder(request: pytest.FixtureRequest) -> Any:
     """An empty folder in each kind of object store."""
-    from harness.locations import location
+    from harness.paths import location
 
     request.getfixturevalue({"s3": "s3", "gs": "gcs"}[request.param])
     return location(f"{request.param}://bucket/{uuid4().hex}")

@@ -15,9 +15,9 @@ import ray
 from ray.cluster_utils import Cluster
 from worker_runs import moody_run
 
-from harness.engines.local import Event
 from harness.engines.ray import pool
-from harness.run import execute
+from harness.events import Event
+from harness.runner import execute
 
 VIDEOS = 8
 

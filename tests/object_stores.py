@@ -61,17 +61,17 @@ def s3_environment(address: str) -> dict[str, str]:
 @contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
     """Variables of the environment for a while, and clients that have seen them."""
-    from harness import locations
+    from harness import paths
 
     before = dict(os.environ)
     os.environ.update(values)
-    locations._client.cache_clear()
+    paths._client.cache_clear()
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
-        locations._client.cache_clear()
+        paths._client.cache_clear()
 
 
 class BadLine:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.baselines.oracle import PLUGIN as ORACLE
-from harness.run import Run, execute
+from harness.runner import Run, execute
 from harness.types import Dataset
 
 HOSTILE = "</script><script>alert(1)</script><!--\u2028'\"&"

@@ -19,10 +19,11 @@ from workload import MEDIUM, make
 
 from harness import plugins
 from harness.formats.youtube_vis import read_annotations
-from harness.run import Run, execute
+from harness.masks import Rle
+from harness.run_folder.store import PredictionStore, tabulate
+from harness.runner import Run, execute
 from harness.scoring.score import score_store
-from harness.store import PredictionStore, tabulate
-from harness.types import Rle, Track, Video
+from harness.types import Track, Video
 
 MODELS = ("oracle", "clipvis", "ov2seg")  # the networks are the miniatures that come with the harness
 VIDEOS = (20, 40, 80)

@@ -20,9 +20,10 @@ import numpy as np
 from workload import Workload, make
 
 from harness.formats.youtube_vis import read_annotations
-from harness.results import score_predictions, write_results
-from harness.store import PredictionStore, tabulate
-from harness.types import Dataset, Rle, Track, Video
+from harness.masks import Rle
+from harness.run_folder.results import score_predictions, write_results
+from harness.run_folder.store import PredictionStore, tabulate
+from harness.types import Dataset, Track, Video
 
 LVVIS_VIDEOS = 837
 DRAWN = Workload(videos=6, frames=23, categories=1196, truths=4, tracks=50, height=720, width=1280)

@@ -22,12 +22,12 @@ from small_runs import SmallConfig, SmallModel, make_dataset, make_video
 from worker_runs import moody_run
 
 from harness.engines import processes
-from harness.engines.local import Event
 from harness.engines.pool import Lost, Message, Pool, Ready
-from harness.engines.progress import Progress
 from harness.engines.recipe import Recipe
-from harness.run import execute
-from harness.store import PredictionStore
+from harness.events import Event
+from harness.run_folder.progress import Progress
+from harness.run_folder.store import PredictionStore
+from harness.runner import execute
 from harness.types import LoadContext, Video
 
 

@@ -12,8 +12,10 @@ from pycocotools import mask as coco
 from pydantic import BaseModel, ConfigDict
 
 from harness.formats.youtube_vis import annotations_from_document
-from harness.run import Run
-from harness.types import Category, Dataset, Image, LoadContext, Rle, Track, Video, Vocabulary
+from harness.frames import Image
+from harness.masks import Rle
+from harness.runner import Run
+from harness.types import Category, Dataset, LoadContext, Track, Video, Vocabulary
 
 HEIGHT, WIDTH, LENGTH, VIDEOS = 12, 16, 3, 4
 

@@ -32,7 +32,7 @@ from harness.reports import figures as drawn
 from harness.reports.html import Options, report
 from harness.reports.leaderboard import find_runs, site
 from harness.reports.tables import FORMATS, Format, Row, ranked, rows, table
-from harness.run import execute
+from harness.runner import execute
 from harness.tracking.fields import result_tags
 from harness.types import Dataset
 

@@ -13,7 +13,7 @@ from small_runs import HEIGHT, WIDTH, SmallModel, box, make_run
 
 from harness.errors import UserError
 from harness.export import export_results, write_results_file, write_submission
-from harness.run import execute
+from harness.runner import execute
 from harness.types import Track
 
 BOX = box(1, 2, 3, 4)

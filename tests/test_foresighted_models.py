@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from small_runs import SmallModel, make_run
 
-from harness.run import SCRATCH, execute
+from harness.runner import SCRATCH, execute
 from harness.types import ForesightedModel, Video
 
 

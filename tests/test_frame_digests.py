@@ -18,10 +18,11 @@ from harness.cli.main import build
 from harness.datasets.shapes import PLUGIN as SHAPES
 from harness.errors import UserError
 from harness.frame_digests import SAMPLE_BYTES, FrameDigests, digests_of
-from harness.frames import ImageFrames
-from harness.run import Run, execute
-from harness.types import Dataset, DigestedFrames
-from harness.types import Image as Pixels
+from harness.frames import DigestedFrames
+from harness.frames import Image as Pixels
+from harness.image_files import ImageFrames
+from harness.runner import Run, execute
+from harness.types import Dataset
 from harness.video_file import VideoFileFrames, write_video
 
 NAMES = [f"{frame}.png" for frame in range(LENGTH)]
@@ -229,7 +230,7 @@ def test_predictions_of_a_version_that_noted_no_frames_are_refused(tmp_path: Pat
 
 def test_digests_of_any_text_leave_a_shards_checksum_alone(tmp_path: Path) -> None:
     store, video = make_run(tmp_path).store, make_dataset().videos[0]
-    from harness.store import tabulate
+    from harness.run_folder.store import tabulate
 
     frames = FrameDigests(("sha256=" + "0" * 64,), ("sha256=" + "1" * 64,))
     store.write_table(video, tabulate(video, []), frames)

@@ -12,7 +12,7 @@ from harness import plugins
 from harness.cli import eval as command
 from harness.datasets.youtube_vis_format import VisDataset
 from harness.errors import UserError
-from harness.run import execute
+from harness.runner import execute
 
 SERVERS = {
     "lvvis": "Codabench competition 1748, https://www.codabench.org/competitions/1748",

@@ -17,10 +17,10 @@ from worker_runs import moody_run
 from harness import plugins
 from harness.cli.main import build
 from harness.engines import processes
-from harness.engines.status import read_status
 from harness.errors import UserError
-from harness.locations import Location, ObjectPath, location
-from harness.run import Run, execute
+from harness.paths import Location, ObjectPath, location
+from harness.run_folder.status import read_status
+from harness.runner import Run, execute
 from harness.tracking.mlflow import MlflowTracker
 
 UNEQUAL = ("environment.json", "timings.json", "progress.json", "run.log", "SHA256SUMS", "mlflow.json")

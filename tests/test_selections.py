@@ -33,7 +33,7 @@ from harness.reports.records import measured
 from harness.reports.regression import baseline_of, rendered
 from harness.reports.run_analysis import analyse_runs
 from harness.reports.tables import table
-from harness.run import Outcome, Run, execute
+from harness.runner import Outcome, Run, execute
 from harness.scoring.score import Score, score_results
 from harness.types import Dataset, Track
 

@@ -21,8 +21,9 @@ from pydantic import BaseModel, ConfigDict
 from small_runs import make_dataset
 
 from harness.errors import UserError
+from harness.masks import Rle
 from harness.testing import ContractError, check_model
-from harness.types import Dataset, Rle, Track, Video, Vocabulary
+from harness.types import Dataset, Track, Video, Vocabulary
 
 PACKAGE = Path(__file__).parent / "data" / "plugin_package"
 

@@ -15,15 +15,14 @@ import pytest
 from small_runs import make_run
 from toy_training import ALONE, CONFIG, Regression, batches
 
-from harness import store
-from harness.checksums import remove_sums
-from harness.engines.status import read_status
 from harness.errors import UserError
 from harness.reports.records import read_config, read_record
 from harness.reports.regression import baseline_of, read_baseline, write_baseline
 from harness.reports.run_files import read_runs
-from harness.run import Run, execute
-from harness.run_folder import read_video_ids
+from harness.run_folder.checksums import remove_sums
+from harness.run_folder.layout import read_video_ids, store
+from harness.run_folder.status import read_status
+from harness.runner import Run, execute
 from harness.scoring import match_table
 from harness.training.loop import Training, train
 from harness.versions import other_version

@@ -12,9 +12,10 @@ from pycocotools import mask as coco
 from small_runs import make_video
 
 from harness.baselines.track_by_detection.detections import SegmentedFrame
+from harness.masks import Rle
 from harness.models.shared.preprocess import Geometry
 from harness.models.shared.windows import Stages
-from harness.types import Category, Rle, Track, Video, Vocabulary
+from harness.types import Category, Track, Video, Vocabulary
 
 HEIGHT, WIDTH = 96, 128
 CELL = 4

@@ -31,6 +31,7 @@ from harness.baselines.ov2seg.text_classifier import SourcedClassifier
 from harness.baselines.track_by_detection.config import TrackingConfig
 from harness.baselines.track_by_detection.model import TrackByDetection
 from harness.baselines.track_by_detection.segmenters import ClipVisSegmenter
+from harness.frames import Image
 from harness.models.backbones.resnet import ResNetSize
 from harness.models.clipvis.checkpoint import assign
 from harness.models.clipvis.config import ClipVisConfig
@@ -38,7 +39,7 @@ from harness.models.clipvis.model import ClipVis
 from harness.models.clipvis.network import ClipVisNetwork
 from harness.models.shared.spill_buffer import SpillBuffer
 from harness.models.shared.text_classifier import TextClassifier, classes_of
-from harness.types import Category, Image, LoadContext, Model, Video, Vocabulary
+from harness.types import Category, LoadContext, Model, Video, Vocabulary
 
 HEIGHT, WIDTH = 120, 160
 SETTINGS = {"short_edge": 64, "window": 10, "mask_memory_mb": 1, "detections_per_video": 10}

@@ -14,11 +14,11 @@ from small_runs import make_dataset
 from worker_models import PLUGIN, MoodyConfig
 
 from harness import plugins
-from harness.engines.local import Event
-from harness.engines.progress import Progress, Snapshot
 from harness.engines.recipe import Engine, Recipe
-from harness.run import Run
-from harness.store import PredictionStore
+from harness.events import Event
+from harness.run_folder.progress import Progress, Snapshot
+from harness.run_folder.store import PredictionStore
+from harness.runner import Run
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason='needs Ray: pip install ".[test]"')
 SAME = ("metrics.json", "per_category.csv", "table.md", "config.json", "videos.json")

@@ -8,8 +8,9 @@ from typing import Any
 from harness import plugins
 from harness.baselines.detectron2_adapter import missing
 from harness.errors import UserError
-from harness.frames import ImageFrames
-from harness.types import Dataset, Rle, Video
+from harness.image_files import ImageFrames
+from harness.masks import Rle
+from harness.types import Dataset, Video
 
 try:
     from detectron2.data import DatasetCatalog, MetadataCatalog

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, DirectoryPath, Field, FilePath, JsonValue, computed_field
 
 from harness.config import BY_NAME
-from harness.identity import files_digest
+from harness.run_folder.identity import files_digest
 
 _BASE = re.compile(r"^_BASE_:\s*[\"']?([^\"'#\n]+)", re.MULTILINE)
 

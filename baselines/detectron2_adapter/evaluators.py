@@ -17,8 +17,8 @@ from harness.baselines.detectron2_adapter.outputs import tracks_of
 from harness.errors import UserError
 from harness.export import RESULTS, write_results_file
 from harness.formats.youtube_vis import read_annotations
+from harness.run_folder.store import PredictionStore
 from harness.scoring.score import score_store
-from harness.store import PredictionStore
 from harness.types import Track, Video
 
 try:

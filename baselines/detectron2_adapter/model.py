@@ -17,8 +17,9 @@ from harness.baselines.detectron2_adapter import missing
 from harness.baselines.detectron2_adapter.config import Detectron2Config
 from harness.baselines.detectron2_adapter.outputs import tracks_of
 from harness.errors import UserError
+from harness.frames import Image
 from harness.models.shared.checkpoint_files import refuse_not_finite
-from harness.types import Image, LoadContext, Track, Video, Vocabulary
+from harness.types import LoadContext, Track, Video, Vocabulary
 
 try:
     from detectron2.config import get_cfg

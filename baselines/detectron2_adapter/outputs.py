@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import UserError
-from harness.types import Rle, Track
+from harness.masks import Rle
+from harness.types import Track
 
 ID_FIELDS = ("ID", "pred_ids", "track_ids")
 """Names under which `Instances` of single frames say which object is which; the first is detectron2's own."""

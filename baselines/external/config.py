@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field
 
-from harness.provenance import file_digest
+from harness.run_folder.provenance import file_digest
 
 MOST_BYTES = 64 << 20
 """Larger files that a command names (images of containers, data) count by their name only."""

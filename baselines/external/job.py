@@ -9,16 +9,17 @@ from typing import Any
 
 import msgspec
 
-from harness.durable import write_json
+from harness.atomic_write import write_json
 from harness.errors import UserError
 from harness.formats.results import Block, ResultRecord, read_blocks
 from harness.formats.segmentations import find_masks, mask_of
 from harness.formats.youtube_vis import decode_records
 from harness.frame_digests import digests_of
-from harness.frames import ImageFrames, inside
+from harness.image_files import ImageFrames, inside
+from harness.masks import Rle
 from harness.rle import Ints
-from harness.store import tabulate
-from harness.types import LoadContext, Rle, Track, Video, Vocabulary
+from harness.run_folder.store import tabulate
+from harness.types import LoadContext, Track, Video, Vocabulary
 
 FORMAT = "harness-job-1"
 """Version of the job file; it changes with its keys or their meaning."""

@@ -20,12 +20,13 @@ from harness.baselines.ov2seg.memory_tracking import MemoryMatcher
 from harness.baselines.ov2seg.network import Ov2SegNetwork
 from harness.baselines.ov2seg.scoring import VideoScores, scores, video_mask_score
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier
+from harness.frames import Image
 from harness.models.shared.detections import ImageDetection, choose_masks, image_detections, tracks_of
 from harness.models.shared.mask_buffer import MaskBuffer
 from harness.models.shared.preprocess import Geometry, geometry, normalise, padding_maps, resize
 from harness.models.shared.text_classifier import TextClassifier, class_logits, frame_groups
 from harness.models.shared.windows import Stages, WindowedModel
-from harness.types import Image, Track, Video, Vocabulary
+from harness.types import Track, Video, Vocabulary
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import UserError
-from harness.provenance import file_digest
+from harness.run_folder.provenance import file_digest
 from harness.types import Category
 
 FILES = {

@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from harness.atomic_write import write_durably
 from harness.baselines.ov2seg.checkpoint import BACKBONE, load_network
 from harness.baselines.ov2seg.config import Ov2SegConfig, Ov2SegTrainingConfig
 from harness.baselines.ov2seg.criterion import Ov2SegCriterion
 from harness.baselines.ov2seg.model import PIXEL_MEAN, PIXEL_STD
 from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
 from harness.baselines.ov2seg.text_classifier import text_classifier
-from harness.durable import write_durably
 from harness.errors import UserError
 from harness.models.backbones.resnet import ResNetSize
 from harness.models.shared.checkpoint_files import SHORT_EDGE, check_tensors, read_tensors

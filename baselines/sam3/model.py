@@ -13,11 +13,13 @@ from harness.baselines.sam3.config import Sam3Config
 from harness.baselines.sam3.network import StreamedSam3
 from harness.baselines.sam3.sessions import WordsSession
 from harness.errors import UserError
+from harness.frames import Image
+from harness.masks import Rle
 from harness.models.shared.mask_encoding import encode_masks
 from harness.models.shared.preprocess import Geometry
 from harness.models.shared.text_classifier import synonyms_of
 from harness.models.shared.windows import PRECISIONS, Stages
-from harness.types import Image, Rle, Track, Video, Vocabulary
+from harness.types import Track, Video, Vocabulary
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from harness.baselines.track_by_detection.detections import Detections
 from harness.baselines.track_by_detection.embedding import EmbeddingDistance
 from harness.baselines.track_by_detection.mask_iou import MaskOverlap
 from harness.baselines.track_by_detection.sort import Sort
-from harness.types import Category, Rle, Track, Video
+from harness.masks import Rle
+from harness.types import Category, Track, Video
 
 
 def association(config: TrackingConfig) -> Association:

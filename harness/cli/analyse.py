@@ -9,7 +9,7 @@ import typer
 
 from harness.cli.options import DATA_ROOT, DataRoot, Out, RunAnnotations
 from harness.errors import UserError, near
-from harness.locations import Location, location
+from harness.paths import Location, location
 
 
 def analyse(

@@ -14,7 +14,7 @@ import typer
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.types import Image
+    from harness.frames import Image
 
 
 def bench(

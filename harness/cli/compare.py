@@ -10,7 +10,7 @@ import typer
 
 from harness.cli.options import DATA_ROOT, DataRoot, MatchAnnotations, Out, Resamples, Seed
 from harness.errors import UserError, near
-from harness.locations import Location, location
+from harness.paths import Location, location
 
 
 def compare(

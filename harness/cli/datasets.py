@@ -85,7 +85,7 @@ def show_dataset(
     from PIL import Image as Pillow
 
     from harness import plugins
-    from harness.durable import durable
+    from harness.atomic_write import durable
     from harness.reports.overlay import contact_sheet
 
     dataset = plugins.opened(name, data_root, split)

@@ -38,7 +38,7 @@ def examine() -> dict[str, Any]:
 
     from harness import __version__, plugins
     from harness.plugin_code import asked
-    from harness.provenance import environment
+    from harness.run_folder.provenance import environment
     from harness.tracking.credentials import safe_uri
 
     faults: list[str] = []

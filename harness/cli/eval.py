@@ -14,7 +14,7 @@ import typer
 from harness.cli.options import DATA_ROOT, DataRoot
 from harness.comparability import Comparability, comparability
 from harness.errors import UserError
-from harness.locations import Location, local_copy, location
+from harness.paths import Location, local_copy, location
 
 if TYPE_CHECKING:
     from harness.formats.youtube_vis import Annotations
@@ -136,8 +136,8 @@ def _shards(predictions: Location) -> Shards | None:
     """The shards of a run folder or a prediction store; ``None`` for a file."""
     if not predictions.is_dir():
         return None
+    from harness.run_folder.store import PredictionStore
     from harness.scoring.from_store import Shards
-    from harness.store import PredictionStore
 
     inner = predictions / "predictions"
     return Shards(PredictionStore(inner if inner.is_dir() else predictions))

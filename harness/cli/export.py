@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.locations import Location, location
+from harness.paths import Location, location
 
 
 class Format(StrEnum):
@@ -36,7 +36,7 @@ def export(
         harness export runs/oracle-lvvis-val-1a2b3c4d --format results --out results.json
     """
     from harness.export import RESULTS, export_results, write_submission
-    from harness.run_folder import SUBMISSION
+    from harness.run_folder.layout import SUBMISSION
 
     if format is Format.ZIP:
         path = out or run / SUBMISSION

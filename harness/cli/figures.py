@@ -10,7 +10,7 @@ import typer
 
 from harness.cli.options import DATA_ROOT, DataRoot, MatchAnnotations, Resamples, Seed
 from harness.errors import UserError, near
-from harness.locations import Location, location
+from harness.paths import Location, location
 
 
 def figures(
@@ -41,8 +41,8 @@ def figures(
 
         harness figures runs/clipvis-shapes-val-* --out figures --format svg
     """
+    from harness.atomic_write import write_durably
     from harness.cli.output import command, log_to_mlflow, runs_among
-    from harness.durable import write_durably
     from harness.reports import figures as drawn
     from harness.reports.records import provenance
 

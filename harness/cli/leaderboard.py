@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from harness.errors import UserError
-from harness.locations import Location, location
+from harness.paths import Location, location
 
 
 def leaderboard(
@@ -28,7 +28,7 @@ def leaderboard(
 
         harness leaderboard runs --out site
     """
-    from harness.durable import write_durably
+    from harness.atomic_write import write_durably
     from harness.reports.leaderboard import find_runs, site
 
     found = find_runs(runs_dir)

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from harness.durable import write_durably
+from harness.atomic_write import write_durably
 from harness.errors import UserError
-from harness.locations import Location
+from harness.paths import Location
 
 
 def command() -> str:

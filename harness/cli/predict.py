@@ -40,7 +40,7 @@ def predict(
     from harness.engines.devices import default_device, refuse_missing
     from harness.engines.recipe import loaded
     from harness.plugin_code import asked
-    from harness.store import tabulate, tracks_of
+    from harness.run_folder.store import tabulate, tracks_of
     from harness.types import LoadContext
     from harness.video_file import open_video
 
@@ -104,7 +104,7 @@ def write_prediction(
     """Write ``results.json`` and the overlay (an MP4, or JPEGs for a folder of frames); return their paths."""
     from PIL import Image as Pillow
 
-    from harness.durable import write_json
+    from harness.atomic_write import write_json
     from harness.reports.overlay import overlay
     from harness.video_file import write_video
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from harness.engines.local import Event
+    from harness.events import Event
 
 SECONDS_BETWEEN_LINES = 30.0
 _STEPS = {"done": 1, "failed": 1, "retried": 0, "lost": -1}

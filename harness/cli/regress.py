@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from harness.errors import EXIT_FAILED, UserError, near
-from harness.locations import Location, location
+from harness.paths import Location, location
 
 FORMATS = ("terminal", "markdown", "json")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import DATA_ROOT, DataRoot, RunAnnotations
-from harness.locations import Location, location
+from harness.paths import Location, location
 
 
 def report(

@@ -15,12 +15,12 @@ import typer
 
 from harness.cli.options import DATA_ROOT, RUNS, DataRoot
 from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, near
-from harness.locations import Location, location
+from harness.paths import Location, location
 
 if TYPE_CHECKING:
     from harness.engines.recipe import EngineMaker
     from harness.reports.tables import Format
-    from harness.run import Outcome, Run, Tracker
+    from harness.runner import Outcome, Run, Tracker
     from harness.tracking.mlflow import MlflowTracker
     from harness.types import Dataset
 
@@ -186,7 +186,7 @@ def _runs(
     """
     from harness import plugins
     from harness.config import read_config
-    from harness.run import Run
+    from harness.runner import Run
 
     for name in models:
         plugin = plugins.model(name)
@@ -201,8 +201,8 @@ def _execute_all(
 ) -> tuple[list[Outcome], int]:
     """Execute runs one after the other. One that cannot go on does not keep the others from it."""
     from harness.cli.progress import progress
-    from harness.identity import other_runs
-    from harness.run import execute
+    from harness.run_folder.identity import other_runs
+    from harness.runner import execute
 
     outcomes, exit_code = [], 0
     for one in runs:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.errors import EXIT_FAILED
-from harness.locations import Location, location
+from harness.paths import Location, location
 
 if TYPE_CHECKING:
-    from harness.engines.progress import WorkerProgress
-    from harness.engines.status import Status
+    from harness.run_folder.progress import WorkerProgress
+    from harness.run_folder.status import Status
 
 SECONDS_BETWEEN_LOOKS = 2.0
 _SHOWN_FAILURES = 5
@@ -43,7 +43,7 @@ def status(
     """
     from rich.console import Console
 
-    from harness.engines.status import read_status
+    from harness.run_folder.status import read_status
 
     while True:
         now = read_status(run)

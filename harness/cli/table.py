@@ -12,7 +12,7 @@ import typer
 
 from harness.cli.options import DATA_ROOT, RUNS, DataRoot, MatchAnnotations, Out, Resamples, Seed
 from harness.errors import UserError, near
-from harness.locations import Location, location
+from harness.paths import Location, location
 
 if TYPE_CHECKING:
     from harness.reports.tables import Row

@@ -101,7 +101,7 @@ def _train(
 ) -> Path | None:
     """Train in this process; the path of the weights, in the first process only."""
     from harness.plugin_code import contained
-    from harness.run_lock import locked
+    from harness.run_folder.lock import locked
     from harness.training.loop import remove_training
     from harness.training.loop import train as run_training
     from harness.training.processes import joined

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from harness.errors import UserError
-from harness.provenance import gpus
+from harness.run_folder.provenance import gpus
 
 
 def chosen_devices(device: str, workers: int | None = None) -> tuple[str, ...]:

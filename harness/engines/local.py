@@ -8,47 +8,27 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.engines.stages import StageUse, timed
+from harness.engines.stages import timed
 from harness.engines.threads import set_torch_threads, torch_threads
 from harness.errors import UserError
+from harness.events import ATTEMPTS, Event
 from harness.frame_digests import digests_of
 from harness.plugin_code import asked, contained, described
-from harness.store import PredictionStore, tabulate
+from harness.run_folder.store import PredictionStore, tabulate
 from harness.types import ForesightedModel, Model, Video
 
 if TYPE_CHECKING:
-    from harness.engines.progress import Progress
     from harness.engines.recipe import Recipe
+    from harness.run_folder.progress import Progress
 
 log = logging.getLogger(__name__)
-
-ATTEMPTS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What became of a video: ``done``, to be ``retried``, or ``failed`` for good; or its shard was ``lost`` later on.
-
-    ``error`` is one line, ``details`` the traceback; ``bad_input`` says that the user has to mend something. ``stages``
-    is what the stages of the model's work took, where the model tells of them.
-    """
-
-    kind: Literal["done", "retried", "failed", "lost"]
-    video_id: int
-    seconds: float
-    frames: int
-    tracks: int = 0
-    error: str = ""
-    details: str = ""
-    bad_input: bool = False
-    stages: Mapping[str, StageUse] = field(default_factory=dict)
 
 
 class InProcess:
@@ -101,7 +81,7 @@ def attempt_video(recipe: Recipe, model: Model, video: Video, store: PredictionS
     began, frames = time.perf_counter(), len(video.frames)
     try:
         known_by = digests_of(video.frames, recipe.whole_frames)
-        seed_chance(context.seed, video.id)
+        seed_everything(context.seed, video.id)
         with contained(recipe.name), timed(model) as stages:
             table = tabulate(video, list(model.predict(video, vocabulary)), vocabulary)
     # A model is anybody's code and may raise anything; what it raises is recorded and reported, and the run goes on.
@@ -113,7 +93,7 @@ def attempt_video(recipe: Recipe, model: Model, video: Video, store: PredictionS
     return Event("done", video.id, time.perf_counter() - began, frames, len(table), stages=stages)
 
 
-def seed_chance(seed: int, video_id: int | None = None) -> None:
+def seed_everything(seed: int, video_id: int | None = None) -> None:
     """Seed Python's, numpy's and (if it is in use) torch's random numbers.
 
     Each video has a seed of its own, so that its tracks do not depend on which videos were run before it.

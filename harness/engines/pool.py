@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from harness.engines.local import ATTEMPTS, Event, InProcess
-from harness.engines.progress import Doing, Progress, expected_cost
+from harness.engines.local import InProcess
 from harness.engines.recipe import Recipe
 from harness.errors import UserError
-from harness.store import PredictionStore
+from harness.events import ATTEMPTS, Event
+from harness.run_folder.progress import Doing, Progress, expected_cost
+from harness.run_folder.store import PredictionStore
 from harness.types import Video
 
 log = logging.getLogger(__name__)

@@ -15,11 +15,11 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from harness.engines.pool import Lost, Message, Pool
-from harness.engines.progress import Progress
 from harness.engines.recipe import Recipe
 from harness.engines.worker import Worker, packed
+from harness.run_folder.progress import Progress
+from harness.run_folder.store import PredictionStore
 from harness.standard_output import stay_with_driver
-from harness.store import PredictionStore
 from harness.types import Video
 
 log = logging.getLogger(__name__)

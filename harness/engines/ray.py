@@ -15,18 +15,18 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from harness.durable import write_durably
-from harness.engines.local import Event
+from harness.atomic_write import write_durably
 from harness.engines.pool import Lost, Message, Pool, Unstored
-from harness.engines.progress import Progress
 from harness.engines.ray_connection import OwnRay, connected, first_line
 from harness.engines.recipe import Recipe
 from harness.engines.worker import Worker, packed
 from harness.errors import UserError
+from harness.events import Event
 from harness.frame_digests import FrameDigests
-from harness.locations import Location
+from harness.paths import Location
+from harness.run_folder.progress import Progress
+from harness.run_folder.store import PredictionStore
 from harness.standard_output import printed_to_log
-from harness.store import PredictionStore
 from harness.types import Video
 
 log = logging.getLogger(__name__)

@@ -10,12 +10,13 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from harness.engines.devices import refuse_missing
-from harness.engines.local import Event, seed_chance
-from harness.engines.progress import Progress
+from harness.engines.local import seed_everything
 from harness.engines.threads import loading_with
 from harness.errors import UserError
+from harness.events import Event
 from harness.plugin_code import asked
-from harness.store import PredictionStore
+from harness.run_folder.progress import Progress
+from harness.run_folder.store import PredictionStore
 from harness.types import LoadContext, Model, ModelPlugin, Video
 
 
@@ -27,7 +28,7 @@ def loaded(plugin: ModelPlugin, config: Any, context: LoadContext, host: str = "
     refuse_missing([context.device])
     where = f"model {plugin.name} on {context.device}" + (f" of {host}" if host else "")
     with asked(where, "does not load"):
-        seed_chance(context.seed)
+        seed_everything(context.seed)
         model = plugin.load(config, context)
         if not callable(getattr(model, "predict", None)):
             raise UserError(

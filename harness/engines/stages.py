@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import psutil
 
-
-class StageUse(NamedTuple):
-    """What a stage took in all: ``seconds`` of wall time, and the most memory in bytes at any of its times.
-
-    Memory is what torch has allocated on the model's GPU within the stage; on a CPU what the process holds at its end.
-    """
-
-    seconds: float
-    memory_bytes: int
+from harness.events import StageUse, merge_stage_usage
 
 
 class StageClock:
@@ -42,7 +34,7 @@ class StageClock:
         yield
         if self._cuda is not None:
             self._cuda.synchronize(self._device)
-        self.uses |= together([self.uses, {name: StageUse(time.perf_counter() - began, self._memory())}])
+        self.uses |= merge_stage_usage([self.uses, {name: StageUse(time.perf_counter() - began, self._memory())}])
 
     def _memory(self) -> int:
         if self._cuda is not None:
@@ -62,13 +54,3 @@ def timed(model: object) -> Iterator[dict[str, StageUse]]:
         yield clock.uses
     finally:
         model.stage = before
-
-
-def together(parts: Iterable[Mapping[str, StageUse]]) -> dict[str, StageUse]:
-    """Seconds added up and the largest memory of each stage, in the order in which stages first come."""
-    found: dict[str, StageUse] = {}
-    for part in parts:
-        for name, use in part.items():
-            known = found.get(name, StageUse(0.0, 0))
-            found[name] = StageUse(known.seconds + use.seconds, max(known.memory_bytes, use.memory_bytes))
-    return found

@@ -9,12 +9,13 @@ import socket
 import sys
 import traceback
 
-from harness.engines.local import Event, attempt_video
+from harness.engines.local import attempt_video
 from harness.engines.pool import Ready, Refused, Unstored
 from harness.engines.recipe import Recipe
 from harness.errors import UserError
+from harness.events import Event
 from harness.plugin_code import asked, contained, described
-from harness.store import PredictionStore
+from harness.run_folder.store import PredictionStore
 from harness.types import ForesightedModel, Model, Video
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from harness import rle
 from harness.errors import UserError
 from harness.formats import scan
+from harness.masks import Rle
 from harness.rle import Ints, MaskTable
-from harness.types import Rle
 
 SEGMENTATIONS = np.frombuffer(b'segmentations"', np.uint8)
 

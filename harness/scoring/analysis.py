@@ -27,7 +27,7 @@ from harness.scoring.track_shape import steadiness
 from harness.warnings import Warnings
 
 if TYPE_CHECKING:
-    from harness.store import PredictionStore
+    from harness.run_folder.store import PredictionStore
 
 HIT, IGNORED = "hit", "ignored"
 

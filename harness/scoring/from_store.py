@@ -15,10 +15,10 @@ import pyarrow as pa
 from harness import rle
 from harness.errors import UserError
 from harness.formats.segmentations import masks_digest
-from harness.locations import Location, ObjectPath
+from harness.paths import Location, ObjectPath
 from harness.rle import Ints, MaskTable
+from harness.run_folder.store import PredictionStore
 from harness.scoring.overlap import TrackBatch, Truths, positions
-from harness.store import PredictionStore
 from harness.warnings import Warnings
 
 READERS = 8
@@ -32,7 +32,7 @@ KINDS = {
     "category_id": np.int64, "score": np.float64, "height": np.int32, "width": np.int32, "area_sum": np.int64,
     "area_frames": np.int32,
 }  # fmt: skip
-"""Types of the columns that scoring reads, see `harness.store.SCHEMA`."""
+"""Types of the columns that scoring reads, see `harness.run_folder.store.SCHEMA`."""
 
 
 class ShardGroup(NamedTuple):

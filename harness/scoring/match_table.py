@@ -13,9 +13,9 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from harness.durable import write_durably
+from harness.atomic_write import write_durably
 from harness.errors import UserError
-from harness.locations import Location
+from harness.paths import Location
 from harness.rle import Ints
 from harness.scoring.average_precision import Curves, Matches
 from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, precision_at

@@ -30,8 +30,8 @@ from harness.scoring.protocols import LENGTHS, Protocol, named
 from harness.warnings import Warnings
 
 if TYPE_CHECKING:
+    from harness.run_folder.store import PredictionStore
     from harness.scoring.from_store import Shards
-    from harness.store import PredictionStore
 
 OCCLUSION_VALUES = {"no_occlusion": 0.0, "slight_occlusion": 0.25, "severe_occlusion": 0.75}
 LOWEST_THRESHOLD = 0.5

@@ -9,9 +9,10 @@ import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 
 from harness.errors import UserError
-from harness.store import real, tabulate, whole
+from harness.masks import Rle
+from harness.run_folder.store import real, tabulate, whole
 from harness.testing.trials import Outcome, Trial, attempt
-from harness.types import Model, Rle, Track
+from harness.types import Model, Track
 
 REPEATS = 4
 GROWTH = 0.25
@@ -66,7 +67,7 @@ def mask_sizes(outcomes: Iterable[Outcome]) -> str:
         shape = outcome.trial.video.height, outcome.trial.video.width
         for frame, mask in enumerate(track.masks):
             if mask is not None and not isinstance(mask, Rle):
-                return f"{where}, frame {frame}: mask is a {type(mask).__name__}, not a harness.types.Rle"
+                return f"{where}, frame {frame}: mask is a {type(mask).__name__}, not a harness.masks.Rle"
             if mask is not None and tuple(mask.size) != shape:
                 hint = "; that is (width, height)" if tuple(mask.size) == shape[::-1] else ""
                 return f"{where}, frame {frame}: mask size is {tuple(mask.size)}, the video's {shape}{hint}"

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from harness.engines.local import seed_chance
+from harness.engines.local import seed_everything
 from harness.errors import UserError
+from harness.frames import Frames, Image
 from harness.plugin_code import contained, described
-from harness.types import Dataset, Frames, Image, Model, Track, Video, Vocabulary
+from harness.types import Dataset, Model, Track, Video, Vocabulary
 
 FRAMES = 6
 """Frames of a video that are used, at most."""
@@ -100,7 +101,7 @@ def _odd(side: int) -> int:
 
 def attempt(model: Model, trial: Trial) -> Outcome:
     """Let a model predict, seeded as a run seeds it; whatever it raises is the outcome."""
-    seed_chance(0, trial.video.id)
+    seed_everything(0, trial.video.id)
     try:
         with contained("the model"):
             tracks: list[Any] = list(model.predict(trial.video, trial.vocabulary))

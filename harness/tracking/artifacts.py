@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness.locations import Location
+from harness.paths import Location
 from harness.tracking.calls import ONE_AT_A_TIME, brief_and_quiet, cause_of, reach_database
 from harness.tracking.credentials import redact, safe_uri
 from harness.tracking.mlflow import LINK, Link

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from harness.durable import write_json
-from harness.locations import Location, location
+from harness.atomic_write import write_json
+from harness.paths import Location, location
 from harness.tracking.calls import ONE_AT_A_TIME, brief_and_quiet, cause_of, reach_database
 from harness.tracking.credentials import redact, safe_uri
 from harness.tracking.fields import flat, legal, result_metrics, result_tags, tags_of

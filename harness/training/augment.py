@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from harness.frames import Image
 from harness.training.types import Instance, Mask, Polygons, TrainingImage, TrainingSample
-from harness.types import Image
 
 Pixel = TypeVar("Pixel", np.uint8, np.bool_)
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from harness.errors import UserError
-from harness.frames import ImageFrames
+from harness.image_files import ImageFrames
 from harness.training.instance_file import ImageRecord, InstanceFile, stamp_of
 from harness.training.outlines import Written, outline_of
 from harness.training.types import Instance, TrainingImage

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from harness.errors import UserError
+from harness.frames import Image
 from harness.training.sampling import Order
 from harness.training.types import Augmentation, TrainingSample, TrainingSet
-from harness.types import Image
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness.durable import discard_unfinished, durable, write_json
+from harness.atomic_write import discard_unfinished, durable, write_json
 from harness.errors import UserError
 from harness.training.config import TrainingConfig
 from harness.training.optimiser import build_optimiser, set_rate

@@ -9,8 +9,8 @@ import numpy as np
 
 from harness import rle
 from harness.errors import UserError
+from harness.masks import Rle
 from harness.training.types import Mask, Polygons
-from harness.types import Rle
 
 FARTHEST = 1e5
 """Coordinates in pixels beyond which an outline is a fault: rasterising takes memory in proportion."""

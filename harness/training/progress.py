@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.durable import write_durably
+from harness.atomic_write import write_durably
 
 LOG = "log.jsonl"
 VALIDATION = "validation"

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from harness.durable import write_json
-from harness.provenance import environment
-from harness.run import Run, execute
-from harness.run_folder import logged_to
+from harness.atomic_write import write_json
+from harness.run_folder.log import logged_to
+from harness.run_folder.provenance import environment
+from harness.runner import Run, execute
 from harness.tracking.mlflow import MlflowTracker
 from harness.training.progress import VALIDATION, Step, append_log
 from harness.types import Dataset, ModelPlugin

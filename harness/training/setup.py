@@ -14,7 +14,7 @@ from torch import nn
 
 from harness.config import read_config
 from harness.errors import UserError
-from harness.provenance import file_digest
+from harness.run_folder.provenance import file_digest
 from harness.training.augment import LargeScaleJitter, ShortestEdge
 from harness.training.config import TrainingConfig
 from harness.training.loader import Share, Stream, batches

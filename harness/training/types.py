@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.types import Category, Image, ModelPlugin
+from harness.frames import Image
+from harness.types import Category, ModelPlugin
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.frames import Image
 from harness.models.clipvis.classifier import QueryClassifier
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.network import ClipVisNetwork
@@ -33,7 +34,7 @@ from harness.models.shared.text_classifier import (
 )
 from harness.models.shared.track_selection import mask_score
 from harness.models.shared.windows import Stages, WindowedModel
-from harness.types import Image, Track, Video, Vocabulary
+from harness.types import Track, Video, Vocabulary
 
 
 class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):

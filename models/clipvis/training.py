@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from harness.durable import write_durably
+from harness.atomic_write import write_durably
 from harness.models.clipvis.checkpoint import load_network, pretrained_clip
 from harness.models.clipvis.config import ClipVisConfig, ClipVisTrainingConfig
 from harness.models.clipvis.network import Architecture, ClipVisNetwork

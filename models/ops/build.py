@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import torch
 
-from harness import locations
-from harness.durable import write_durably
+from harness import paths
+from harness.atomic_write import write_durably
 from harness.errors import UserError
 
 SOURCE = Path(__file__).with_name("deform_attn.cu")
@@ -43,7 +43,7 @@ class Variant(NamedTuple):
     value: torch.dtype
     """Type of value, output and their gradients."""
     point: torch.dtype
-    """Type of sampling locations, attention weights and their gradients; of offsets and logits in the fused kernel."""
+    """Type of sampling paths, attention weights and their gradients; of offsets and logits in the fused kernel."""
     channels: int
     """Per head."""
     levels: int
@@ -194,7 +194,7 @@ def cubin(variant: Variant, architecture: int) -> bytes:
 
 def cache_folder() -> Path:
     """Where compiled kernels are kept."""
-    return locations.cache_folder("kernels")
+    return paths.cache_folder("kernels")
 
 
 def versions() -> dict[str, str | None]:

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from harness.masks import Rle
 from harness.models.shared.mask_buffer import MaskBuffer, TrackMasks
 from harness.models.shared.mask_encoding import encode_masks
 from harness.models.shared.preprocess import Geometry
 from harness.models.shared.track_selection import Selection, best, mask_score
-from harness.types import Category, Rle, Track
+from harness.types import Category, Track
 
 
 class ImageDetection(NamedTuple):

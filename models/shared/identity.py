@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.provenance import file_digest
+from harness.run_folder.provenance import file_digest
 
 
 def clip_file_digest(clip_pretrained: str | None) -> dict[str, str]:

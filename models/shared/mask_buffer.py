@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from harness.masks import Rle
 from harness.models.shared.mask_encoding import EncodedMasks, encode_masks
 from harness.models.shared.preprocess import Geometry
 from harness.models.shared.spill_buffer import SpillBuffer
-from harness.types import Rle
 
 
 class _Window(NamedTuple):

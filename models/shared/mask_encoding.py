@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from harness.masks import Rle
 from harness.models.shared.preprocess import Geometry
-from harness.types import Rle
 
 Ints = NDArray[np.int64]
 

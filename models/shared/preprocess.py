@@ -10,8 +10,8 @@ from PIL import Image as Pillow
 from torch import Tensor
 from torch.nn import functional
 
+from harness.frames import Image
 from harness.training.augment import shortest_edge_size
-from harness.types import Image
 
 Channels = tuple[float, float, float]
 """One number for each of red, green and blue."""

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import Parameter, functional
 
 from harness.errors import UserError
-from harness.locations import cache_folder
 from harness.models.backbones.clip import open_clip
+from harness.paths import cache_folder
 
 BATCH = 128
 SYNONYMS_AT_ONCE = 512

@@ -11,10 +11,10 @@ from typing import Generic, TypeVar
 import torch
 
 from harness.errors import UserError
-from harness.frames import read_ahead
+from harness.frames import Image, read_ahead
 from harness.models.shared.preprocess import Geometry, resize
 from harness.models.shared.spill_buffer import return_freed_memory
-from harness.types import Image, Video
+from harness.types import Video
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 AHEAD = 4

@@ -21,9 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.durable import write_json
+from harness.atomic_write import write_json
 from harness.models.miniatures import CARD, DATASET
-from harness.provenance import cpu_model, file_digest
+from harness.run_folder.provenance import cpu_model, file_digest
 
 CLIP, RESNET = "clip.safetensors", "resnet.safetensors"
 STARTS_FROM = {"clipvis": {"clip_pretrained": CLIP}, "ov2seg": {"clip_pretrained": CLIP, "backbone_weights": RESNET}}

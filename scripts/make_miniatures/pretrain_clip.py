@@ -17,11 +17,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness.datasets.shapes_captions import pair
+from harness.frames import Image
 from harness.models.backbones.clip import create_clip, open_clip
 from harness.models.miniatures.clip import IMAGE_SIZE, NAME
 from harness.models.shared.preprocess import normalise
 from harness.models.shared.text_classifier import tokenize
-from harness.types import Image
 
 PAIRS = 24_000
 BATCH = 128

@@ -12,7 +12,8 @@ from pycocotools import mask as coco
 
 from harness.baselines.detectron2_adapter.outputs import tracks_of
 from harness.errors import UserError
-from harness.types import Rle, Track
+from harness.masks import Rle
+from harness.types import Track
 
 FRAMES, HEIGHT, WIDTH = 3, 6, 8
 

@@ -23,8 +23,8 @@ from harness.baselines.external.job import FORMAT
 from harness.baselines.external.model import GIVE_UP_AFTER, ExternalModel
 from harness.baselines.external.plugin import PLUGIN, ExternalPlugin
 from harness.errors import UserError
-from harness.frames import ImageFrames
-from harness.run import SCRATCH, Outcome, Run, execute
+from harness.image_files import ImageFrames
+from harness.runner import SCRATCH, Outcome, Run, execute
 from harness.testing import check_model
 from harness.types import Category, Dataset, LoadContext, Video, Vocabulary
 

@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from harness.baselines.oracle import PLUGIN, erode
 from harness.datasets.shapes import PLUGIN as SHAPES
 from harness.errors import UserError
+from harness.masks import Rle
 from harness.scoring.score import score_results
-from harness.types import Dataset, LoadContext, Rle, Track, Vocabulary
+from harness.types import Dataset, LoadContext, Track, Vocabulary
 
 EXACT = {
     "drop_tracks": 0, "erode_px": 0, "drop_frames": 0, "switch_identity": 0, "wrong_label": 0, "duplicate": 0,

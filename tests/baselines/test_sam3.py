@@ -16,10 +16,12 @@ from small_runs import make_video
 
 from harness import plugins
 from harness.errors import UserError
-from harness.run import Run, execute
+from harness.frames import Image
+from harness.masks import Rle
+from harness.runner import Run, execute
 from harness.testing import check_model
 from harness.testing.trials import Excerpt
-from harness.types import Category, Dataset, Image, LoadContext, Rle, Track, Video, Vocabulary
+from harness.types import Category, Dataset, LoadContext, Track, Video, Vocabulary
 
 pytest.importorskip("transformers")
 import tiny_sam3

@@ -10,10 +10,11 @@ from analysis_scenes import NoFrames
 from workload import MEDIUM, SMALL, make
 
 from harness.formats.youtube_vis import Annotations, read_annotations
+from harness.masks import Rle
+from harness.run_folder.store import PredictionStore
 from harness.scoring.analysis import analyse
 from harness.scoring.score import score_store
-from harness.store import PredictionStore
-from harness.types import Rle, Track, Video
+from harness.types import Track, Video
 
 
 @pytest.fixture(scope="module")

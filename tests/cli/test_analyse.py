@@ -14,11 +14,11 @@ from typer.testing import CliRunner, Result
 
 from harness.baselines.oracle import PLUGIN as ORACLE
 from harness.baselines.oracle import OracleConfig
-from harness.checksums import write_sums
 from harness.cli.main import build
 from harness.datasets.shapes import PLUGIN as SHAPES
 from harness.errors import UserError
-from harness.run import Run, execute
+from harness.run_folder.checksums import write_sums
+from harness.runner import Run, execute
 
 
 def harness(*arguments: str | Path) -> Result:

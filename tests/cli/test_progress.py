@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from harness.cli.progress import progress
-from harness.engines.local import Event
+from harness.events import Event
 
 
 class Terminal(io.StringIO):

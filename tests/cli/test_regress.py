@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from harness.cli.regress import regress
 from harness.errors import UserError
 from harness.reports.regression import Baseline, baseline_of, compare
-from harness.run import execute
+from harness.runner import execute
 from harness.types import Track
 
 METRICS = {"AP": 0.40, "APn": 0.30, "AP50": 0.60, "APl": None}

@@ -13,7 +13,8 @@ from harness.datasets.shapes import PLUGIN, document
 from harness.datasets.shapes_captions import pair
 from harness.datasets.shapes_scenes import FORMS, LOOKS, NAMES, NOVEL, VIDEOS, Pose, filled, scenes
 from harness.errors import UserError
-from harness.types import Dataset, Rle
+from harness.masks import Rle
+from harness.types import Dataset
 
 SPLITS = ("train", "val", "test")
 

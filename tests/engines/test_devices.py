@@ -16,7 +16,7 @@ from harness.engines import devices, processes
 from harness.engines.devices import chosen_devices, default_device, refuse_missing, visible_gpus
 from harness.engines.local import InProcess
 from harness.errors import UserError
-from harness.run import execute
+from harness.runner import execute
 
 
 @pytest.mark.parametrize(

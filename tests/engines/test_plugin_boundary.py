@@ -18,9 +18,10 @@ from worker_runs import moody_run, needs_ray
 from harness.engines import processes, ray
 from harness.engines.local import InProcess
 from harness.errors import UserError
-from harness.run import execute
-from harness.store import tabulate
-from harness.types import Category, Rle, Track, Vocabulary
+from harness.masks import Rle
+from harness.run_folder.store import tabulate
+from harness.runner import execute
+from harness.types import Category, Track, Vocabulary
 
 TWO = partial(processes.pool, devices=("cpu", "cpu"))
 WORDS = Vocabulary((Category(1, "box"), Category(2, "ball")))

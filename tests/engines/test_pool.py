@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import SmallConfig, SmallModel, make_dataset, make_video
 
-from harness.engines.local import Event
 from harness.engines.pool import Lost, Message, Pool, Queue, Ready, Refused, Unstored
-from harness.engines.progress import Progress
 from harness.engines.recipe import Recipe
 from harness.errors import UserError
-from harness.store import PredictionStore
+from harness.events import Event
+from harness.run_folder.progress import Progress
+from harness.run_folder.store import PredictionStore
 from harness.types import LoadContext, Video
 
 VIDEOS = 6

@@ -17,7 +17,7 @@ from worker_runs import SAME, Assassin, is_alive, moody_run, network_run, result
 
 from harness.engines import processes
 from harness.errors import UserError
-from harness.run import execute
+from harness.runner import execute
 
 TWO = partial(processes.pool, devices=("cpu", "cpu"))
 

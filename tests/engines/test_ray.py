@@ -21,7 +21,7 @@ from worker_runs import Assassin, is_alive, moody_run, needs_ray, network_run, r
 
 from harness.engines import ray as engine
 from harness.errors import UserError
-from harness.run import execute
+from harness.runner import execute
 
 TWO = partial(engine.pool, workers=2)
 

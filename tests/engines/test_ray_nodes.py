@@ -11,7 +11,7 @@ from pathlib import Path
 
 from worker_runs import moody_run, needs_ray, results
 
-from harness.run import execute
+from harness.runner import execute
 
 
 @needs_ray

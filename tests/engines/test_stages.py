@@ -11,9 +11,11 @@ from small_runs import SmallConfig, SmallModel, make_dataset
 
 from harness.engines.local import attempt_video
 from harness.engines.recipe import Recipe
-from harness.engines.stages import StageUse, timed, together
-from harness.store import PredictionStore
-from harness.types import Image, LoadContext, Track, Video, Vocabulary
+from harness.engines.stages import timed
+from harness.events import StageUse, merge_stage_usage
+from harness.frames import Image
+from harness.run_folder.store import PredictionStore
+from harness.types import LoadContext, Track, Video, Vocabulary
 
 
 class Black:
@@ -75,5 +77,5 @@ def test_a_model_without_stages_is_let_be() -> None:
 
 def test_seconds_add_up_and_memory_is_the_most() -> None:
     parts = [{"a": StageUse(1.0, 10), "b": StageUse(2.0, 5)}, {"a": StageUse(0.5, 30)}]
-    assert together(parts) == {"a": StageUse(1.5, 30), "b": StageUse(2.0, 5)}
-    assert together([]) == {}
+    assert merge_stage_usage(parts) == {"a": StageUse(1.5, 30), "b": StageUse(2.0, 5)}
+    assert merge_stage_usage([]) == {}

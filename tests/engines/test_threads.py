@@ -17,7 +17,7 @@ from small_runs import SmallModel, make_run
 
 from harness.engines.threads import VARIABLE, torch_threads, wanted_threads
 from harness.errors import UserError
-from harness.run import execute
+from harness.runner import execute
 from harness.types import LoadContext, Track, Video, Vocabulary
 
 

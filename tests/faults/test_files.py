@@ -17,12 +17,12 @@ from fault_count import FAULTS
 from file_damages import DAMAGES
 from small_runs import SmallModel, make_run
 
-from harness.checksums import FILE as SUMS
-from harness.checksums import SUMMED, parse
-from harness.engines.status import read_status
 from harness.errors import UserError
-from harness.run import Run, execute
-from harness.store import PredictionStore
+from harness.run_folder.checksums import FILE as SUMS
+from harness.run_folder.checksums import SUMMED, parse
+from harness.run_folder.status import read_status
+from harness.run_folder.store import PredictionStore
+from harness.runner import Run, execute
 
 UNEQUAL = ("environment.json", "timings.json", "progress.json", "run.log", "run.lock")
 """Files that say when and where; all others are the same in every run."""

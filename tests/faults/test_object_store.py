@@ -17,7 +17,7 @@ from faulty_runs import COMMAND, LAUNCHES
 from object_stores import BadLine, s3_environment
 from worker_runs import SAME
 
-from harness.locations import Location, ObjectPath
+from harness.paths import Location, ObjectPath
 
 
 def environment(address: str) -> dict[str, str]:

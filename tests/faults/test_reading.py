@@ -16,10 +16,10 @@ from file_damages import DAMAGES
 from oracle_runs import oracle_run
 from typer.testing import CliRunner
 
-from harness.checksums import FILE, SUMMED
 from harness.cli.main import build
 from harness.datasets.shapes import PLUGIN as SHAPES
 from harness.errors import UserError
+from harness.run_folder.checksums import FILE, SUMMED
 
 COMMANDS = {
     "table": "RUN --json",

@@ -13,7 +13,7 @@ from vis_documents import box, document
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import annotations_from_document, read_annotations
-from harness.types import Rle
+from harness.masks import Rle
 
 
 def pixels(mask: Rle) -> np.ndarray:

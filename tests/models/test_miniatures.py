@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from harness import plugins
 from harness.cli.main import build
 from harness.models import miniatures
-from harness.provenance import file_digest
+from harness.run_folder.provenance import file_digest
 
 MODELS = ("clipvis", "ov2seg")
 GATE = Path(__file__).parent.parent / "data" / "gate"

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from compared_runs import Runs, run_oracle
 
-from harness.checksums import write_sums
 from harness.errors import UserError
 from harness.formats.youtube_vis import read_annotations
 from harness.reports.comparison import GAP, Comparison, compare_runs
+from harness.run_folder.checksums import write_sums
+from harness.run_folder.store import PredictionStore
 from harness.scoring import bootstrap
 from harness.scoring.match_table import FILE, read_table
 from harness.scoring.score import score_store
-from harness.store import PredictionStore
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from small_runs import make_run as make_small_run
 
 from harness.datasets.shapes import PLUGIN as SHAPES
 from harness.reports.curves import curves, video_quality
-from harness.run import execute
+from harness.run_folder.store import PredictionStore
+from harness.runner import execute
 from harness.scoring.match_table import FILE, read_table
-from harness.store import PredictionStore
 from harness.types import Track
 
 

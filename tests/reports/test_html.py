@@ -25,7 +25,7 @@ from harness.datasets.shapes import PLUGIN as SHAPES
 from harness.errors import UserError
 from harness.reports.html import Options, report
 from harness.reports.pages import embedded, points
-from harness.run import execute
+from harness.runner import execute
 
 
 class Elements(HTMLParser):

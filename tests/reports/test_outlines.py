@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 from scipy import ndimage
 
+from harness.masks import Rle
 from harness.reports.outlines import TOLERANCE, UNIT, outline
-from harness.types import Rle
 
 
 def encoded(pixels: np.ndarray) -> Rle:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_runs import make_dataset
 
+from harness.frames import Image
 from harness.reports.viewer import FRAMES, Choice, chosen, viewer_data
-from harness.types import Image, Video
+from harness.types import Video
 
 LABELS = ["one", "two"]
 

@@ -12,9 +12,9 @@ from small_runs import SmallModel, make_dataset, make_run, truth_of
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations, annotations_from_document
-from harness.run import execute
+from harness.run_folder.store import PredictionStore
+from harness.runner import execute
 from harness.scoring.score import check_truth, score_store
-from harness.store import PredictionStore
 from harness.types import Track
 
 

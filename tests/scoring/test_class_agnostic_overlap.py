@@ -11,10 +11,10 @@ from analysis_scenes import CAT, DOG, HEIGHT, WIDTH, YAK, Box, Thing, annotated,
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations
+from harness.run_folder.store import PredictionStore
 from harness.scoring.class_agnostic_overlap import Meetings, concatenate, meet
 from harness.scoring.from_store import Shards, read_shards
 from harness.scoring.overlap import MaskRules, TrackBatch, Truths
-from harness.store import PredictionStore
 from harness.warnings import Warnings
 
 RULES = MaskRules(True, True)

@@ -17,10 +17,10 @@ from vis_documents import document, perfect
 from harness.errors import UserError
 from harness.formats import results
 from harness.formats.youtube_vis import annotations_from_document
-from harness.run import execute
+from harness.run_folder.store import PredictionStore
+from harness.runner import execute
 from harness.scoring.coverage import BEYOND_CAP, NO_PREDICTION, NOTHING_FOUND, TWIN
 from harness.scoring.score import Score, score_results, score_store
-from harness.store import PredictionStore
 from harness.types import Track
 
 OVER_PAIR, OVER_VIDEO = BEYOND_CAP.format(100, "video and category"), BEYOND_CAP.format(100, "video")

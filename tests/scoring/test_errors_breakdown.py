@@ -14,6 +14,8 @@ from harness.baselines.oracle import Oracle, OracleConfig
 from harness.datasets.shapes import PLUGIN as SHAPES
 from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations, read_annotations
+from harness.masks import Rle
+from harness.run_folder.store import PredictionStore
 from harness.scoring.analysis import Analysis, analyse
 from harness.scoring.errors_breakdown import (
     BACKGROUND,
@@ -30,8 +32,7 @@ from harness.scoring.errors_breakdown import (
     Example,
 )
 from harness.scoring.score import score_store
-from harness.store import PredictionStore
-from harness.types import Rle, Track, Video
+from harness.types import Track, Video
 
 GOLDEN = Path(__file__).parents[1] / "data" / "protocols"
 

@@ -13,11 +13,12 @@ from pycocotools import mask as coco
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations, annotations_from_document
+from harness.masks import Rle
+from harness.run_folder.store import PredictionStore
 from harness.scoring import from_store
 from harness.scoring.from_store import Shards
 from harness.scoring.score import score_store
-from harness.store import PredictionStore
-from harness.types import Rle, Track, Video
+from harness.types import Track, Video
 
 HEIGHT = WIDTH = 200
 VIDEOS, FRAMES, TRACKS = 72, 4, 2

@@ -9,10 +9,11 @@ from analysis_scenes import CAT, DOG, YAK, Box, NoFrames, Thing, annotated, stor
 from pycocotools import mask as coco
 
 from harness.formats.youtube_vis import annotations_from_document
+from harness.masks import Rle
+from harness.run_folder.store import PredictionStore
 from harness.scoring.analysis import Analysis, analyse
 from harness.scoring.score import score_store
-from harness.store import PredictionStore
-from harness.types import Rle, Track, Video
+from harness.types import Track, Video
 
 BOX: Box = (0, 0, 10, 10)
 FRAMES = 12

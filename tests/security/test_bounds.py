@@ -21,10 +21,10 @@ from vis_documents import document, perfect
 
 from harness.config import read_config
 from harness.formats.youtube_vis import annotations_from_document, read_annotations
-from harness.frames import ImageFrames
+from harness.image_files import ImageFrames
 from harness.models.shared.checkpoint_files import read_tensors
+from harness.run_folder.store import SCHEMA, PredictionStore
 from harness.scoring.score import score_results
-from harness.store import SCHEMA, PredictionStore
 from harness.video_file import open_video
 
 

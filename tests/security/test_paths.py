@@ -1,6 +1,6 @@
 """No name in a file leads out of the folder it belongs to, and nothing is written through a link in a run folder.
 
-What leaves the root of frames is in `test_frames`; names of run folders are in `test_run`, of pages in
+What leaves the root of frames is in `test_image_files`; names of run folders are in `test_runner`, of pages in
 `test_leaderboard`, of frames for training in `test_image_sets`.
 """
 
@@ -16,7 +16,7 @@ from small_runs import make_run
 from vis_documents import box, document
 
 from harness.datasets.youtube_vis_format import open_custom
-from harness.run import execute
+from harness.runner import execute
 from harness.video_file import open_video, write_video
 
 OUTSIDE = ("../secret.png", "v1/../../secret.png", "/secret.png", "..\\secret.png", "v1/..")

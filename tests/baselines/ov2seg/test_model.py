@@ -22,10 +22,12 @@ from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
 from harness.baselines.ov2seg.scoring import VideoScores, scores
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier
 from harness.errors import UserError
+from harness.frames import Image
+from harness.masks import Rle
 from harness.models.shared.mask_encoding import column_major
 from harness.models.shared.preprocess import Geometry, normalise, resize
 from harness.models.shared.text_classifier import TextClassifier, class_logits
-from harness.types import Category, Image, Rle, Track, Video, Vocabulary
+from harness.types import Category, Track, Video, Vocabulary
 
 WORDS = Vocabulary((Category(7, "red circle"), Category(3, "blue square"), Category(12, "dog")))
 SMALL: dict[str, Any] = {"short_edge": 64, "long_edge": 128, "detections_per_video": 6}

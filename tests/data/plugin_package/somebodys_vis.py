@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import annotations_from_document
-from harness.types import Category, Dataset, Rle, Track, Video
+from harness.masks import Rle
+from harness.types import Category, Dataset, Track, Video
 
 HEIGHT, WIDTH, LENGTH = 20, 30, 4
 

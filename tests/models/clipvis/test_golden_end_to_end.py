@@ -16,12 +16,13 @@ import torch
 import weight_recipe
 from pycocotools import mask as coco
 
+from harness.masks import Rle
 from harness.models.clipvis.checkpoint import assign
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.model import ClipVis
 from harness.models.clipvis.network import Architecture, ClipVisNetwork
 from harness.models.shared.preprocess import geometry, resize
-from harness.types import Category, Rle, Video, Vocabulary
+from harness.types import Category, Video, Vocabulary
 
 Networks = Callable[[str], ClipVisNetwork]
 

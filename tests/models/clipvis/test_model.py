@@ -14,6 +14,8 @@ from pycocotools import mask as coco
 from torch import Tensor
 
 from harness.errors import UserError
+from harness.frames import Image
+from harness.masks import Rle
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.model import ClipVis
 from harness.models.clipvis.network import ClipVisNetwork
@@ -21,7 +23,7 @@ from harness.models.clipvis.plugin import PLUGIN
 from harness.models.mask2former.transformer_decoder import DecoderOutput
 from harness.models.shared import mask_buffer
 from harness.models.shared.preprocess import Geometry
-from harness.types import Category, Image, Model, ModelPlugin, Rle, Track, Video, Vocabulary
+from harness.types import Category, Model, ModelPlugin, Track, Video, Vocabulary
 
 WORDS = Vocabulary((Category(7, "red circle"), Category(3, "blue square,box"), Category(12, "dog")))
 SMALL: dict[str, Any] = {"short_edge": 64, "long_edge": 128, "detections_per_video": 6}

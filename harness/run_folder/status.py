@@ -8,12 +8,12 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from harness.checksums import read_json
-from harness.engines.progress import BEAT_SECONDS, FILE, Snapshot
-from harness.locations import Location
-from harness.run_folder import PREDICTIONS, read_video_ids
-from harness.run_lock import is_locked
-from harness.store import PredictionStore
+from harness.paths import Location
+from harness.run_folder.checksums import read_json
+from harness.run_folder.layout import PREDICTIONS, read_video_ids
+from harness.run_folder.lock import is_locked
+from harness.run_folder.progress import BEAT_SECONDS, FILE, Snapshot
+from harness.run_folder.store import PredictionStore
 
 T = TypeVar("T")
 

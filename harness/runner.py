@@ -17,26 +17,27 @@ from typing import Any, Protocol
 import msgspec
 from pydantic import BaseModel
 
-from harness.checksums import remove_sums
+from harness.atomic_write import discard_unfinished, write_json
 from harness.comparability import comparability, parts_missing
-from harness.durable import discard_unfinished, write_json
-from harness.engines.local import ATTEMPTS, Event, InProcess
-from harness.engines.progress import Progress, written
+from harness.engines.local import InProcess
 from harness.engines.recipe import Engine, EngineMaker, Recipe
-from harness.engines.stages import StageUse, together
 from harness.engines.threads import wanted_threads
 from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, UserError
+from harness.events import ATTEMPTS, Event, StageUse, merge_stage_usage
 from harness.export import write_submission
-from harness.identity import code_of, variables
-from harness.locations import Location, cache_folder
+from harness.paths import Location, cache_folder
 from harness.plugin_code import asked
-from harness.provenance import environment, weights_digest
-from harness.results import no_truth, refuse_unscorable, score_predictions, write_results
-from harness.resume import refuse_other_frames
-from harness.run_folder import FORMAT, SUBMISSION, Times, content_digest, logged_to, remove_content, remove_tree
-from harness.run_lock import locked
+from harness.run_folder.checksums import remove_sums
+from harness.run_folder.identity import code_of, variables
+from harness.run_folder.layout import FORMAT, SUBMISSION, Times, content_digest, remove_content, remove_tree
+from harness.run_folder.lock import locked
+from harness.run_folder.log import logged_to
+from harness.run_folder.progress import Progress, written
+from harness.run_folder.provenance import environment, weights_digest
+from harness.run_folder.results import no_truth, refuse_unscorable, score_predictions, write_results
+from harness.run_folder.resume import refuse_other_frames
+from harness.run_folder.store import DamagedShardError, PredictionStore
 from harness.standard_output import printed_to_log
-from harness.store import DamagedShardError, PredictionStore
 from harness.types import Dataset, LoadContext, ModelPlugin, Video
 
 log = logging.getLogger(__name__)
@@ -329,7 +330,7 @@ def _predict(
             if event.kind == "done":
                 log.info("video %s: %s tracks, %.3f s", event.video_id, event.tracks, event.seconds)
                 seconds[str(event.video_id)] = round(event.seconds, 6)
-                stages = together([stages, event.stages])
+                stages = merge_stage_usage([stages, event.stages])
             elif event.kind == "failed":
                 failed.append(event)
                 log.error("video %s failed: %s\n%s", event.video_id, event.error, event.details)
@@ -377,7 +378,9 @@ def _write_timings(run: Run, seconds: dict[str, float], stages: Mapping[str, Sta
     with suppress(OSError, msgspec.MsgspecError):  # absent or damaged: times are nice to have
         before = msgspec.json.decode(path.read_bytes(), type=Times)
     sessions = [*before.sessions, {"videos": len(seconds), "seconds": round(wall, 6)}]
-    used = {n: (round(use.seconds, 6), use.memory_bytes) for n, use in together([before.stages, stages]).items()}
+    used = {
+        n: (round(use.seconds, 6), use.memory_bytes) for n, use in merge_stage_usage([before.stages, stages]).items()
+    }
     write_json(path, {"format": FORMAT, "videos": before.videos | seconds, "sessions": sessions, "stages": used})
 
 

@@ -20,11 +20,11 @@ from harness.baselines.ov2seg.plugin import PLUGIN as OV2SEG
 from harness.baselines.track_by_detection.plugin import PLUGIN as TRACK_BY_DETECTION
 from harness.cli.main import build
 from harness.errors import UserError
-from harness.identity import NUMBER_FORMATS, code_of, differences, other_runs, settings_of, variables
 from harness.models import miniatures
 from harness.models.clipvis.plugin import PLUGIN as CLIPVIS
-from harness.provenance import file_digest
-from harness.run import Run, execute
+from harness.run_folder.identity import NUMBER_FORMATS, code_of, differences, other_runs, settings_of, variables
+from harness.run_folder.provenance import file_digest
+from harness.runner import Run, execute
 
 PLUGIN_CODE = """
 from pydantic import BaseModel

@@ -11,17 +11,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness import run_lock
 from harness.errors import UserError
-from harness.locations import ObjectPath
-from harness.run_lock import is_locked, locked
+from harness.paths import ObjectPath
+from harness.run_folder.layout import lock
+from harness.run_folder.lock import is_locked, locked
 
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases that run out after seconds; stores tell times in whole seconds."""
-    monkeypatch.setattr(run_lock, "LEASE_SECONDS", 3.0)
-    monkeypatch.setattr(run_lock, "_RENEW_SECONDS", 0.2)
+    monkeypatch.setattr(lock, "LEASE_SECONDS", 3.0)
+    monkeypatch.setattr(lock, "_RENEW_SECONDS", 0.2)
 
 
 def leave_lease(folder: ObjectPath, host: str = "elsewhere", pid: int = 1, number: int = 1) -> ObjectPath:
@@ -65,9 +65,9 @@ def test_a_lease_of_another_machine_is_waited_for_until_it_has_run_out(s3_folder
 def test_the_lease_of_a_process_of_this_machine_that_has_ended_is_not_waited_for(
     s3_folder: ObjectPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_lock, "LEASE_SECONDS", 1e6)
+    monkeypatch.setattr(lock, "LEASE_SECONDS", 1e6)
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    leave_lease(s3_folder, run_lock._here(), int(ended.stdout))
+    leave_lease(s3_folder, lock._here(), int(ended.stdout))
     with locked(s3_folder):
         assert names(s3_folder) == ["run.lock.2"]
 
@@ -83,8 +83,8 @@ def test_a_holder_that_was_overtaken_finds_out(s3_folder: ObjectPath) -> None:
 
 def test_of_many_who_want_a_free_folder_one_gets_it(s3_folder: ObjectPath, tmp_path: Path) -> None:
     program = (
-        "import sys\nfrom harness.errors import UserError\nfrom harness.locations import location\n"
-        "from harness.run_lock import locked\n"
+        "import sys\nfrom harness.errors import UserError\nfrom harness.paths import location\n"
+        "from harness.run_folder.lock import locked\n"
         "try:\n    with locked(location(sys.argv[1])):\n        print('had it', flush=True)\n        sys.stdin.read()\n"
         "except UserError as error:\n    print(error, flush=True)\n"
     )

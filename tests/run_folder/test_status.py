@@ -14,12 +14,12 @@ import msgspec
 import pytest
 from small_runs import SmallModel, make_run, make_video
 
-from harness.engines.local import Event
-from harness.engines.progress import FILE, Progress, Snapshot, written
-from harness.engines.status import read_status
 from harness.errors import UserError
-from harness.run import Run, execute
-from harness.run_lock import locked
+from harness.events import Event
+from harness.run_folder.lock import locked
+from harness.run_folder.progress import FILE, Progress, Snapshot, written
+from harness.run_folder.status import read_status
+from harness.runner import Run, execute
 
 
 def finished(tmp_path: Path, **options: Any) -> Run:

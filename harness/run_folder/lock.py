@@ -22,7 +22,7 @@ import msgspec
 import psutil
 
 from harness.errors import UserError
-from harness.locations import Location, ObjectPath
+from harness.paths import Location, ObjectPath
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,9 @@ from pycocotools import mask as coco
 from small_runs import HEIGHT, WIDTH, box, make_video, truth_of
 
 from harness.errors import UserError
-from harness.store import SCHEMA, PredictionStore
-from harness.types import Rle, Track
+from harness.masks import Rle
+from harness.run_folder.store import SCHEMA, PredictionStore
+from harness.types import Track
 
 BOX = box(1, 2, 3, 4)
 EMPTY = box(0, 0, 0, 0)

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from harness.errors import UserError
-from harness.frames import ImageFrames, inside, read_ahead
-from harness.frames import pixels as pixels_of
+from harness.frames import read_ahead
+from harness.image_files import ImageFrames, inside
+from harness.image_files import pixels as pixels_of
 
 
 def pixels(height: int = 6, width: int = 9, seed: int = 0) -> np.ndarray:

@@ -9,16 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.checksums import write_sums
-from harness.durable import write_durably, write_json
+from harness.atomic_write import write_durably, write_json
 from harness.errors import UnreadableFileError, UserError
-from harness.locations import Location
+from harness.paths import Location
+from harness.run_folder.checksums import write_sums
+from harness.run_folder.store import PredictionStore
 from harness.scoring.match_table import FILE as MATCHES
 from harness.scoring.match_table import MatchTable, write_table
 from harness.scoring.metrics import undefined_note
 from harness.scoring.protocols import named
 from harness.scoring.score import check_truth, score_store
-from harness.store import PredictionStore
 from harness.types import Dataset, Video
 
 log = logging.getLogger(__name__)

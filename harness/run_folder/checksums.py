@@ -13,9 +13,9 @@ from typing import TypeVar
 
 import msgspec
 
-from harness.durable import write_durably
+from harness.atomic_write import write_durably
 from harness.errors import UnreadableFileError, UserError
-from harness.locations import Location
+from harness.paths import Location
 from harness.versions import other_version
 
 FILE = "SHA256SUMS"

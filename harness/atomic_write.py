@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from harness.errors import UserError
-from harness.locations import Location, ObjectPath
+from harness.paths import Location, ObjectPath
 
 
 @contextmanager

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from harness.durable import write_unflushed
-from harness.locations import Location, ObjectPath
+from harness.atomic_write import write_unflushed
+from harness.paths import Location, ObjectPath
 from harness.types import Video
 
 if TYPE_CHECKING:
-    from harness.engines.local import Event
+    from harness.events import Event
 
 FILE = "progress.json"
 BEAT_SECONDS = 5.0

@@ -1,6 +1,6 @@
 """What a run is known by besides what the user chose: plugin code and variables; and how two runs' identities differ.
 
-`harness.run.Run.content` is the identity of a run; docs/runs.md says what is in it and what is not, and why.
+`harness.runner.Run.content` is the identity of a run; docs/runs.md says what is in it and what is not, and why.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from harness import plugins
 from harness.errors import UserError
-from harness.locations import Location
-from harness.provenance import file_digest
+from harness.paths import Location
+from harness.run_folder.provenance import file_digest
 from harness.types import ModelPlugin
 
 NUMBER_FORMATS = (

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from harness.errors import UserError
 from harness.frame_digests import FrameDigests, digests_of
-from harness.frames import ImageFrames
-from harness.store import DamagedShardError, PredictionStore
+from harness.image_files import ImageFrames
+from harness.run_folder.store import DamagedShardError, PredictionStore
 from harness.types import Video
 
 log = logging.getLogger(__name__)

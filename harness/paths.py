@@ -42,7 +42,7 @@ class Location(Protocol):
     """A file or folder: a `pathlib.Path` or an `ObjectPath`. These are the ways to it that both have.
 
     They raise `OSError`; those of an object store a `StoreError`, or that there is no such object. To write, see
-    `harness.durable`.
+    `harness.atomic_write`.
     """
 
     @property

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from object_stores import BadLine, environment
 
-from harness.durable import durable, write_durably, write_json, write_unflushed
+from harness.atomic_write import durable, write_durably, write_json, write_unflushed
 from harness.errors import UserError
-from harness.locations import ObjectPath, StoreError, local_copy, location
+from harness.paths import ObjectPath, StoreError, local_copy, location
 
 
 def test_a_path_is_a_path_and_a_url_an_object() -> None:
@@ -145,12 +145,12 @@ def test_a_thread_that_was_not_answered_does_not_ask_again_for_a_while(
             path.read_bytes()
         with ThreadPoolExecutor(1) as other:
             assert other.submit(path.read_bytes).result() == b"1"
-        monkeypatch.setattr("harness.locations.SILENT_SECONDS", 0.0)
+        monkeypatch.setattr("harness.paths.SILENT_SECONDS", 0.0)
         assert path.read_bytes() == b"1"
 
 
 def test_a_write_to_a_store_that_swallows_it_has_an_end(s3_folder: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.locations._longest", lambda nbytes: 0.5)
+    monkeypatch.setattr("harness.paths._longest", lambda nbytes: 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with environment({"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_MAX_ATTEMPTS": "1"}):

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.checksums import FILE, SUMMED, parse, read_checked, read_json, write_sums
 from harness.errors import UnreadableFileError, UserError
+from harness.run_folder.checksums import FILE, SUMMED, parse, read_checked, read_json, write_sums
 
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 NAMES = st.text("abcXYZ019._-", min_size=1, max_size=20)

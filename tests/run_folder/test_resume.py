@@ -12,13 +12,13 @@ from unittest.mock import Mock
 import pytest
 from small_runs import SmallModel, make_dataset, make_run
 
-from harness.checksums import FILE as SUMS
-from harness.engines.local import Event
-from harness.engines.status import read_status
 from harness.errors import UserError
+from harness.events import Event
 from harness.reports.records import read_record
-from harness.run import execute
-from harness.run_lock import locked
+from harness.run_folder.checksums import FILE as SUMS
+from harness.run_folder.lock import locked
+from harness.run_folder.status import read_status
+from harness.runner import execute
 
 
 def interrupting(at: int) -> SmallModel:
@@ -213,7 +213,7 @@ def test_a_damaged_configuration_is_written_anew(tmp_path: Path, damage: str) ->
 
 
 def test_another_configuration_of_the_same_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.run.content_digest", lambda content: f"{0:08}{content['seed']}")  # they begin alike
+    monkeypatch.setattr("harness.runner.content_digest", lambda content: f"{0:08}{content['seed']}")  # they begin alike
     run, other = make_run(tmp_path), make_run(tmp_path, seed=1)
     assert run.folder == other.folder
     execute(run)
@@ -252,7 +252,7 @@ def test_the_limit_of_a_run_is_part_of_what_it_is(tmp_path: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from harness.run_lock import locked
+from harness.run_folder.lock import locked
 with locked(Path(sys.argv[1])):
     print("locked", flush=True)
     sys.stdin.readline()

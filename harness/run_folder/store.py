@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness import rle
-from harness.durable import write_durably
+from harness.atomic_write import write_durably
 from harness.errors import UnreadableFileError, UserError
 from harness.frame_digests import FrameDigests
-from harness.locations import Location
-from harness.types import Rle, Track, Video, Vocabulary
+from harness.masks import Rle
+from harness.paths import Location
+from harness.types import Track, Video, Vocabulary
 from harness.versions import in_words
 
 log = logging.getLogger(__name__)
@@ -233,7 +234,7 @@ def _counts(masks: object, shape: tuple[int, int], frames: int, where: str) -> l
             counts.append(None)
             continue
         if not isinstance(mask, Rle):
-            raise UserError(f"{where}, frame {frame}", f"mask is a {type(mask).__name__}", "give a harness.types.Rle")
+            raise UserError(f"{where}, frame {frame}", f"mask is a {type(mask).__name__}", "give a harness.masks.Rle")
         size, text = mask
         if not isinstance(size, (tuple, list)) or tuple(size) != shape:
             stated = "x".join(map(str, size)) if isinstance(size, (tuple, list)) else repr(size)

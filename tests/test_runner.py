@@ -16,13 +16,13 @@ from small_runs import SmallConfig, SmallModel, box, make_dataset, make_run
 from typer.testing import CliRunner
 
 from harness.cli.main import build
-from harness.engines.local import Event
 from harness.errors import UserError
+from harness.events import Event
 from harness.frame_digests import digests_of
-from harness.provenance import environment, git_commit
-from harness.run import Run, execute
+from harness.run_folder.provenance import environment, git_commit
+from harness.run_folder.store import tabulate
+from harness.runner import Run, execute
 from harness.scoring.score import score_results
-from harness.store import tabulate
 from harness.types import Track
 
 

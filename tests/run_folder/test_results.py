@@ -7,8 +7,8 @@ from pathlib import Path
 from compared_runs import Runs
 from run_folders import make_record
 
-from harness.results import Scored, write_results
-from harness.run_folder import FILES
+from harness.run_folder.layout import FILES
+from harness.run_folder.results import Scored, write_results
 from harness.scoring.match_table import FILE, read_table, write_table
 
 
