@@ -9,7 +9,7 @@ from typing import Any
 from harness.reports.layouts import Column, Format, Sheet, written
 from harness.reports.run_analysis import RunAnalysis
 from harness.reports.styles import DAGGER, STYLES, UNDEFINED, dagger_notes, plain
-from harness.reports.tables import in_print, percent_of
+from harness.reports.table_rows import in_print, percent_of
 from harness.scoring.errors_breakdown import ErrorKind
 
 

@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 
 from harness.paths import Location, location
 from harness.reports.comparison import GAP, Comparison, compare_runs
-from harness.reports.records import has_numbers
-from harness.reports.tables import Certainty
+from harness.reports.table_rows import Certainty
+from harness.run_folder.records import has_numbers
 
 Reference = Literal["first", "best"]
 REFERENCES: tuple[Reference, ...] = get_args(Reference)

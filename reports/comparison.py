@@ -16,8 +16,8 @@ from harness.comparability import comparability_of
 from harness.errors import UserError
 from harness.paths import Location
 from harness.reports.matches import matches_of_run
-from harness.reports.records import found_nothing
 from harness.reports.run_files import RunFiles, read_runs
+from harness.run_folder.records import found_nothing
 from harness.scoring import bootstrap
 from harness.scoring.bootstrap import LEVEL, METRICS, Replicates
 from harness.scoring.match_table import MatchTable

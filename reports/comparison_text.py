@@ -7,9 +7,9 @@ from typing import Any
 
 from harness.reports.comparison import GAP, CategoryDifference, Comparison, Interval, Measured, Pair
 from harness.reports.layouts import Column, Format, Sheet, written
-from harness.reports.records import FOUND_NOTHING
 from harness.reports.styles import STYLES, UNDEFINED, dagger_notes, plain
-from harness.reports.tables import in_print, percent_of
+from harness.reports.table_rows import in_print, percent_of
+from harness.run_folder.records import FOUND_NOTHING
 from harness.scoring.bootstrap import FEWEST_VIDEOS, LEVEL
 from harness.scoring.metrics import GROUP_NAMES
 

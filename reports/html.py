@@ -21,14 +21,14 @@ from harness.reports.comparison import Comparison, Pair, compare_runs
 from harness.reports.curves import Curve, curves, video_quality
 from harness.reports.matches import matches_of_run
 from harness.reports.pages import assets, embedded, policy, render
-from harness.reports.records import FOUND_NOTHING, found_nothing
 from harness.reports.run_data import dataset_of_run
 from harness.reports.run_files import RunFiles, read_runs
 from harness.reports.styles import dagger_notes
-from harness.reports.tables import COLUMNS
+from harness.reports.table_rows import COLUMNS
 from harness.reports.verdict import p_value, verdict
 from harness.reports.viewer import Shown, chosen, viewer_data
 from harness.run_folder.layout import read_video_ids
+from harness.run_folder.records import FOUND_NOTHING, found_nothing
 from harness.scoring.analysis import Analysis, analyse
 from harness.scoring.match_table import FILE, MatchTable, read_table
 from harness.tracking.fields import flat

@@ -19,11 +19,11 @@ from harness.errors import UserError
 from harness.paths import Location
 from harness.reports.history import Point, history
 from harness.reports.pages import assets, percent, render
-from harness.reports.records import read_record
 from harness.reports.run_files import RunFiles, marked, read_run
 from harness.reports.settings import differing
-from harness.reports.tables import COLUMNS, Row, rows
+from harness.reports.table_rows import COLUMNS, Row, rows
 from harness.run_folder.layout import content_digest
+from harness.run_folder.records import read_record
 
 METRICS = {"AP": "AP", "APb": "APb", "APn": "APn", "AP50": "AP50", "AP75": "AP75", "AR": "AR100"}
 """Columns and the metrics they show."""

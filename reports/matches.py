@@ -11,9 +11,9 @@ import numpy as np
 
 from harness.errors import UserError
 from harness.paths import Location
-from harness.reports.records import found_nothing, has_numbers, is_given, no_numbers, not_given, read_content
 from harness.reports.run_data import dataset_of_run
 from harness.run_folder.layout import PREDICTIONS, read_video_ids
+from harness.run_folder.records import found_nothing, has_numbers, is_given, no_numbers, not_given, read_content
 from harness.run_folder.store import PredictionStore
 from harness.scoring.bootstrap import METRICS, replicate
 from harness.scoring.match_table import FILE, MatchTable, read_table, write_table

@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.reports.styles import plain
-from harness.reports.tables import in_print
+from harness.reports.table_rows import in_print
 
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&'"}
 

@@ -12,9 +12,9 @@ from msgspec import Struct
 from harness.atomic_write import write_json
 from harness.errors import UserError
 from harness.paths import Location
-from harness.reports.records import Fraction, ProtocolRecord, measured, no_numbers, read_config, read_record
 from harness.run_folder.identity import Difference, differences, settings_of
 from harness.run_folder.layout import content_digest
+from harness.run_folder.records import Fraction, ProtocolRecord, measured, no_numbers, read_config, read_record
 from harness.versions import other_version
 
 FORMAT: Final = 2

@@ -9,11 +9,11 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.paths import Location
-from harness.reports.records import found_nothing, is_given, not_given
 from harness.reports.run_data import dataset_of_run
 from harness.reports.run_files import RunFiles, read_runs
 from harness.reports.styles import DAGGER
 from harness.run_folder.layout import read_video_ids
+from harness.run_folder.records import found_nothing, is_given, not_given
 from harness.scoring.analysis import Analysis, analyse
 from harness.types import Dataset
 

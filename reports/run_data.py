@@ -11,7 +11,7 @@ from harness.datasets.youtube_vis_format import open_custom
 from harness.errors import UserError
 from harness.formats.youtube_vis import read_annotations
 from harness.paths import Location
-from harness.reports.records import RunContent, read_content
+from harness.run_folder.records import RunContent, read_content
 from harness.types import Dataset
 
 CUSTOM = "custom"

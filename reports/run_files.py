@@ -16,11 +16,11 @@ import msgspec
 from harness.comparability import comparability_of
 from harness.errors import UserError
 from harness.paths import Location
-from harness.reports.records import read_config, read_record
 from harness.reports.settings import differing
 from harness.reports.styles import DAGGER
 from harness.run_folder.checksums import read_checked, read_json
 from harness.run_folder.layout import PREDICTIONS, Times, content_digest
+from harness.run_folder.records import read_config, read_record
 from harness.run_folder.store import PredictionStore
 
 _SETTINGS_IN_LABEL = 2

@@ -14,7 +14,7 @@ from harness.reports.comparison import Comparison, Interval, Pair
 from harness.reports.curves import Curve
 from harness.reports.pages import percent
 from harness.reports.run_files import RunFiles
-from harness.reports.tables import COLUMNS, Row, rows
+from harness.reports.table_rows import COLUMNS, Row, rows
 from harness.scoring.analysis import Analysis
 from harness.scoring.errors_breakdown import (
     BACKGROUND,

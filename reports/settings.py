@@ -12,7 +12,7 @@ RUN_SETTINGS = ("precision", "seed")
 
 
 def differing(records: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """For each record (see `harness.reports.records`) those settings in which runs of one model differ, as text.
+    """For each record (see `harness.run_folder.records`) those settings in which runs of one model differ, as text.
 
     Nested keys have dots. Every record with such a setting shows it, in the order of the configuration; records
     without it, of other models, lack the key. Records of earlier versions tell nothing and are compared with nothing.

@@ -9,7 +9,7 @@ from decimal import Decimal
 from harness.reports.layouts import Column, Format, Sheet, written
 from harness.reports.styles import STYLES, UNDEFINED, Style, dagger_notes, plain
 from harness.reports.table_layout import ColumnLayout, Layout
-from harness.reports.tables import Row, in_print
+from harness.reports.table_rows import Row, in_print
 
 _METHOD = "Method"
 _ANSWERS = {True: "yes", False: "no", None: "unknown"}

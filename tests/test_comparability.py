@@ -30,8 +30,10 @@ from harness.datasets.youtube_vis_format import Release, open_custom
 from harness.formats.youtube_vis import Annotations, annotations_from_document
 from harness.reports import figures as drawn
 from harness.reports.html import Options, report
+from harness.reports.layouts import FORMATS, Format
 from harness.reports.leaderboard import find_runs, site
-from harness.reports.tables import FORMATS, Format, Row, ranked, rows, table
+from harness.reports.table_rows import Row, ranked, rows
+from harness.reports.tables import table
 from harness.runner import execute
 from harness.tracking.fields import result_tags
 from harness.types import Dataset

@@ -29,10 +29,10 @@ from harness.reports.comparison import compare_runs
 from harness.reports.comparison_text import categories_csv, written_comparison
 from harness.reports.html import Options, report
 from harness.reports.leaderboard import find_runs, site
-from harness.reports.records import measured
 from harness.reports.regression import baseline_of, rendered
 from harness.reports.run_analysis import analyse_runs
 from harness.reports.tables import table
+from harness.run_folder.records import measured
 from harness.runner import Outcome, Run, execute
 from harness.scoring.score import Score, score_results
 from harness.types import Dataset, Track

@@ -44,7 +44,7 @@ def figures(
     from harness.atomic_write import write_durably
     from harness.cli.output import command, log_to_mlflow, runs_among
     from harness.reports import figures as drawn
-    from harness.reports.records import provenance
+    from harness.run_folder.records import provenance
 
     if format not in drawn.FORMATS:
         raise UserError("--format", f'"{format}" is not a format', near(format, drawn.FORMATS))

@@ -19,7 +19,7 @@ from harness.paths import Location, location
 
 if TYPE_CHECKING:
     from harness.engines.recipe import EngineMaker
-    from harness.reports.tables import Format
+    from harness.reports.layouts import Format
     from harness.runner import Outcome, Run, Tracker
     from harness.tracking.mlflow import MlflowTracker
     from harness.types import Dataset
@@ -116,7 +116,7 @@ def run(
         harness run --model clipvis --dataset shapes --ablate object_score=false --ablate matching=previous_frame
     """
     from harness.cli.progress import shown_warnings
-    from harness.reports.tables import FORMATS
+    from harness.reports.layouts import FORMATS
     from harness.sweeps import variations
 
     if format not in FORMATS:

@@ -15,7 +15,7 @@ from harness.errors import UserError, near
 from harness.paths import Location, location
 
 if TYPE_CHECKING:
-    from harness.reports.tables import Row
+    from harness.reports.table_rows import Row
 
 
 def table(
@@ -68,12 +68,13 @@ def table(
         harness table --from-mlflow lvvis --format markdown
     """
     from harness.cli.output import command, runs_among, show
-    from harness.reports import certainty, tables
-    from harness.reports.records import provenance, read_record
+    from harness.reports import certainty, table_rows, tables
+    from harness.reports.layouts import FORMATS
     from harness.reports.table_layout import Layout, read_layout
+    from harness.run_folder.records import provenance, read_record
 
-    if format not in tables.FORMATS:
-        raise UserError("--format", f'"{format}" is not a format', near(format, tables.FORMATS))
+    if format not in FORMATS:
+        raise UserError("--format", f'"{format}" is not a format', near(format, FORMATS))
     if significance is not None and significance not in certainty.REFERENCES:
         raise UserError("--significance", f'"{significance}" is no reference', near(significance, certainty.REFERENCES))
     chosen = Layout() if layout is None else read_layout(layout)
@@ -93,7 +94,7 @@ def table(
         raise UserError("harness table", "needs runs", "name run folders, or an experiment with --from-mlflow")
     if published:
         _tell_unpublished(records)
-    sure: list[tables.Certainty | None] = []
+    sure: list[table_rows.Certainty | None] = []
     notes: list[str] = []
     if intervals or significance is not None:
         sampling = {"resamples": resamples, "seed": seed, "data_root": data_root, "annotations": annotations}
@@ -101,7 +102,7 @@ def table(
         sure = certainty.certainties(places, records, significance, intervals, **sampling)
         notes = certainty.notes_on(significance, intervals, resamples, seed)
     if as_json:
-        made = tables.rows(records, published=published, corrected=corrected, layout=chosen, certainty=sure)
+        made = table_rows.rows(records, published=published, corrected=corrected, layout=chosen, certainty=sure)
         text = json.dumps({"rows": [_row(row) for row in made]}, allow_nan=False) + "\n"
     else:
         color = out is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")

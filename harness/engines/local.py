@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import random
-import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
+from harness.engines.recipe import Recipe
+from harness.engines.seeding import seed_everything
 from harness.engines.stages import timed
 from harness.engines.threads import set_torch_threads, torch_threads
 from harness.errors import UserError
 from harness.events import ATTEMPTS, Event
 from harness.frame_digests import digests_of
 from harness.plugin_code import asked, contained, described
+from harness.run_folder.progress import Progress
 from harness.run_folder.store import PredictionStore, tabulate
 from harness.types import ForesightedModel, Model, Video
-
-if TYPE_CHECKING:
-    from harness.engines.recipe import Recipe
-    from harness.run_folder.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -91,16 +84,3 @@ def attempt_video(recipe: Recipe, model: Model, video: Video, store: PredictionS
         return Event("failed", video.id, seconds, frames, 0, line, details, isinstance(error, UserError))
     store.write_table(video, table, known_by)
     return Event("done", video.id, time.perf_counter() - began, frames, len(table), stages=stages)
-
-
-def seed_everything(seed: int, video_id: int | None = None) -> None:
-    """Seed Python's, numpy's and (if it is in use) torch's random numbers.
-
-    Each video has a seed of its own, so that its tracks do not depend on which videos were run before it.
-    """
-    number = seed if video_id is None else int.from_bytes(hashlib.sha256(f"{seed}/{video_id}".encode()).digest()[:4])
-    random.seed(number)
-    np.random.seed(number % (1 << 32))
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.manual_seed(number)

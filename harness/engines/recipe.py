@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from harness.engines.devices import refuse_missing
-from harness.engines.local import seed_everything
+from harness.engines.seeding import seed_everything
 from harness.engines.threads import loading_with
 from harness.errors import UserError
 from harness.events import Event

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.engines.local import seed_everything
+from harness.engines.seeding import seed_everything
 from harness.errors import UserError
 from harness.frames import Frames, Image
 from harness.plugin_code import contained, described

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import UserError, near
-from harness.reports.records import RunRecord
+from harness.run_folder.records import RunRecord
 from harness.tracking.calls import ONE_AT_A_TIME, brief_and_quiet, cause_of, reach_database
 from harness.tracking.credentials import redact, safe_uri
 from harness.tracking.mlflow import embedded_uri
@@ -27,7 +27,7 @@ def tracking_uri(runs_dir: Path) -> str:
 
 
 def records_of(experiment: str, runs_dir: Path) -> list[dict[str, Any]]:
-    """Return the scored runs of an experiment, oldest first, as `harness.reports.records.read_record` gives them.
+    """Return the scored runs of an experiment, oldest first, as `harness.run_folder.records.read_record` gives them.
 
     An experiment is named as a dataset. Numbers are those that were logged last; runs that were never scored, such as
     trainings, are left out. Raises `UserError` where the store does not answer or has no such experiment or runs.

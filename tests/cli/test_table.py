@@ -19,7 +19,7 @@ from harness.cli.main import build
 from harness.cli.table import table
 from harness.errors import UserError
 from harness.reports.comparison import compare_runs
-from harness.reports.records import read_record
+from harness.run_folder.records import read_record
 
 
 def run(*arguments: str | Path) -> Result:

@@ -12,8 +12,8 @@ from vis_documents import document
 from harness.datasets.shapes import PLUGIN as SHAPES
 from harness.errors import UserError
 from harness.formats.youtube_vis import read_annotations
-from harness.reports.records import read_content
 from harness.reports.run_data import dataset_of_run
+from harness.run_folder.records import read_content
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from run_folders import make_record
 
 from harness.errors import UserError
 from harness.reports.table_layout import Layout, read_layout
-from harness.reports.tables import rows, table
+from harness.reports.table_rows import rows
+from harness.reports.tables import table
 
 RECORDS = [
     make_record("a", AP=0.5, APn=0.4, AR100=0.6),

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import make_record
 
-from harness.reports.tables import FORMATS, Format, rows, table
+from harness.reports.layouts import FORMATS, Format
+from harness.reports.table_rows import rows
+from harness.reports.tables import table
 
 ODD = "<script>&_%"
 TWO = [

@@ -14,9 +14,9 @@ from small_runs import SmallModel, make_dataset, make_run
 
 from harness.errors import UserError
 from harness.events import Event
-from harness.reports.records import read_record
 from harness.run_folder.checksums import FILE as SUMS
 from harness.run_folder.lock import locked
+from harness.run_folder.records import read_record
 from harness.run_folder.status import read_status
 from harness.runner import execute
 

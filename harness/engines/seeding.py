@@ -1,0 +1,22 @@
+"""Seeding of random numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import sys
+
+import numpy as np
+
+
+def seed_everything(seed: int, video_id: int | None = None) -> None:
+    """Seed Python's, numpy's and (if it is in use) torch's random numbers.
+
+    Each video has a seed of its own, so that its tracks do not depend on which videos were run before it.
+    """
+    number = seed if video_id is None else int.from_bytes(hashlib.sha256(f"{seed}/{video_id}".encode()).digest()[:4])
+    random.seed(number)
+    np.random.seed(number % (1 << 32))
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(number)

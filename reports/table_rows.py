@@ -1,0 +1,235 @@
+"""The rows of comparison tables: runs and published results, in percent, ranked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import ROUND_HALF_UP, Decimal
+from fnmatch import fnmatchcase
+from pathlib import PurePath
+from typing import Any, Literal, NamedTuple
+
+from harness.comparability import comparability_of
+from harness.errors import UserError, near
+from harness.reports import published as results
+from harness.reports.settings import differing
+from harness.reports.styles import DAGGER
+from harness.reports.table_layout import Layout
+
+COLUMNS = ("AP", "APb", "APn", "AP50", "AP75", "AR")
+CORRECTED = ("AP", "APb", "APn")
+"""Columns that are shown under the corrected protocol too, where that is asked for."""
+
+_METRIC = {"AR": "AR100"}
+CORRECTED_PREFIX = "corrected."
+
+
+class Certainty(NamedTuple):
+    """What the bootstrap says of a run's metrics: half the 95 % interval by key (fractions), and which differ
+    significantly from the reference's."""
+
+    halves: Mapping[str, float]
+    significant: frozenset[str] = frozenset()
+
+
+@dataclass
+class Row:
+    """One line of a table: ``percents`` by column, exact, ``None`` where undefined.
+
+    ``sources`` are the citations of a published row, or the folder of a run; ``comparable`` says whether it may stand
+    beside published rows (``None``: unknown), and ``reasons`` why not; ``settings`` are those that differ between the
+    runs of a table. ``halves`` are half the 95 % intervals, in percent, and ``significant`` the columns that differ
+    from the reference's, where they were asked for. Rows are compared with those of the same ``dataset`` and ``split``.
+    """
+
+    method: str
+    dataset: str
+    split: str
+    percents: dict[str, Decimal | None]
+    sources: list[str]
+    is_published: bool = False
+    comparable: bool | None = True
+    reasons: tuple[str, ...] = ()
+    settings: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, Literal["best", "second"]] = field(default_factory=dict)
+    halves: dict[str, Decimal] = field(default_factory=dict)
+    significant: frozenset[str] = frozenset()
+
+    @property
+    def data(self) -> str:
+        return f"{self.dataset} {self.split}"
+
+    @property
+    def dagger(self) -> str:
+        """The mark behind its name: `DAGGER` where it is not comparable."""
+        return DAGGER if self.comparable is False else ""
+
+    @property
+    def remark(self) -> str:
+        """The reasons in one line."""
+        return "; ".join(self.reasons)
+
+
+def ranked(group: Sequence[Row]) -> list[Row]:
+    """The rows of a dataset and split that may be marked as best or second: this rule holds for all tables and pages.
+
+    What is not comparable never is. What is not known to be comparable is, unless published rows are among them.
+    """
+    published = any(row.is_published for row in group)
+    return [row for row in group if row.comparable or (row.comparable is None and not published)]
+
+
+def rows(
+    records: Sequence[Mapping[str, Any]],
+    columns: Sequence[str] = COLUMNS,
+    *,
+    published: bool = False,
+    corrected: bool = False,
+    layout: Layout | None = None,
+    certainty: Sequence[Certainty | None] = (),
+) -> list[Row]:
+    """Return the rows of the table, marked: per dataset and split the runs in the order given, then published rows.
+
+    A published row appears if it has a number in one of the columns.
+    """
+    layout = layout or Layout()
+    if corrected:
+        columns = [*columns, *(CORRECTED_PREFIX + key for key in columns if key in CORRECTED)]
+    made: list[Row] = []
+    settings = differing(records)
+    sure = list(certainty) or [None] * len(records)
+    runs = [_run_row(*each, columns) for each in zip(records, settings, sure, strict=True)]
+    for dataset, split in _datasets(layout, runs):
+        here = [row for row in runs if (row.dataset, row.split) == (dataset, split)]
+        _name_apart(here)
+        if published:
+            here += _published_rows(dataset, split, columns)
+        made += here
+    _refuse_unknown(columns, records, made)
+    made = _chosen_rows(layout, made)
+    for data in dict.fromkeys(row.data for row in made):
+        _mark([row for row in made if row.data == data], layout.decimals)
+    return made
+
+
+def _datasets(layout: Layout, runs: Sequence[Row]) -> list[tuple[str, str]]:
+    found = list(dict.fromkeys((row.dataset, row.split) for row in runs))
+    wanted = [(one.dataset, one.split) for one in layout.datasets]
+    for dataset, split in wanted:
+        if (dataset, split) not in found:
+            known = ", ".join(" ".join(one) for one in found)
+            raise UserError("layout, datasets", f"no run is on {dataset} {split}", f"runs are on {known}")
+    return wanted or found
+
+
+def _refuse_unknown(columns: Sequence[str], records: Sequence[Mapping[str, Any]], made: Sequence[Row]) -> None:
+    """Raise `UserError` for a column that no record and no protocol knows, where the records have numbers at all."""
+    known = {*COLUMNS, *(CORRECTED_PREFIX + key for key in CORRECTED)}
+    for record in records:
+        known |= {*(record["metrics"] or {}), *(CORRECTED_PREFIX + key for key in record["corrected"] or {})}
+    for column in columns:
+        if column not in known and not any(row.percents.get(column) is not None for row in made):
+            raise UserError("layout, columns", f'"{column}" is no metric of these runs', near(column, known))
+
+
+def _chosen_rows(layout: Layout, made: Sequence[Row]) -> list[Row]:
+    """The rows that the layout names, by dataset, in its order and under its names."""
+    if not layout.rows:
+        return list(made)
+    chosen: list[Row] = []
+    used: set[str] = set()
+    for data in dict.fromkeys(row.data for row in made):
+        left = [row for row in made if row.data == data]
+        for wanted in layout.rows:
+            found = [row for row in left if any(fnmatchcase(name, wanted.run) for name in _names(row))]
+            left = [row for row in left if row not in found]
+            chosen += found
+            if found:
+                used.add(wanted.run)
+            for row in found:
+                row.method = row.method if wanted.name is None else wanted.name
+    for wanted in layout.rows:
+        if wanted.run not in used:
+            names = [name for row in made for name in _names(row)]
+            raise UserError("layout, rows", f'no row is named "{wanted.run}"', near(wanted.run, names))
+    return chosen
+
+
+def _names(row: Row) -> tuple[str, ...]:
+    return (row.method,) if row.is_published else (row.method, PurePath(row.sources[0]).name)
+
+
+def percent_of(fraction: float) -> Decimal:
+    """Return a fraction in percent: the shortest text of the number, shifted, without binary noise."""
+    return Decimal(repr(float(fraction))).scaleb(2)
+
+
+def in_print(percent: Decimal, decimals: int = 1) -> Decimal:
+    """Return a percentage as print shows it: one decimal unless told otherwise, halves away from zero."""
+    return percent.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
+
+
+def _name_apart(runs: Sequence[Row]) -> None:
+    """Add the digest to the names of runs that differ neither in name nor in a setting that is shown."""
+    shown = [(row.method, tuple(row.settings.items())) for row in runs]
+    count = Counter(shown)
+    for row, key in zip(runs, shown, strict=True):
+        if count[key] > 1:
+            row.method += f" ({PurePath(row.sources[0]).name.rpartition('-')[2]})"
+
+
+def _run_row(record: Mapping[str, Any], chosen: dict[str, str], sure: Certainty | None, columns: Sequence[str]) -> Row:
+    numbers = {column: _fraction(record, column) for column in columns}
+    judged = comparability_of(record)
+    row = Row(
+        record["model"],
+        record["dataset"],
+        record["split"],
+        {column: None if value is None else percent_of(value) for column, value in numbers.items()},
+        [record["folder"]],
+        comparable=judged.comparable,
+        reasons=judged.reasons,
+        settings=chosen,
+    )
+    if sure is not None:
+        keys = {column: _METRIC.get(column, column) for column in columns}
+        row.halves = {column: percent_of(sure.halves[key]) for column, key in keys.items() if key in sure.halves}
+        row.significant = frozenset(column for column, key in keys.items() if key in sure.significant)
+    return row
+
+
+def _fraction(record: Mapping[str, Any], column: str) -> float | None:
+    side = "corrected" if column.startswith(CORRECTED_PREFIX) else "metrics"
+    key = column.removeprefix(CORRECTED_PREFIX)
+    value: float | None = (record[side] or {}).get(_METRIC.get(key, key))
+    return value
+
+
+def _published_rows(dataset: str, split: str, columns: Sequence[str]) -> list[Row]:
+    found = []
+    for row in results.rows(results.published(dataset, split)):
+        percents = {
+            column: Decimal(repr(row.values[key])) if (key := _METRIC.get(column, column)) in row.values else None
+            for column in columns
+        }
+        if any(percent is not None for percent in percents.values()):
+            found.append(Row(row.label, dataset, split, percents, row.citations, is_published=True))
+    return found
+
+
+def _mark(group: Sequence[Row], decimals: int) -> None:
+    """Mark best and second of every column as they are printed, so that equal print gets an equal mark."""
+    chosen = ranked(group)
+    for column in {column for row in chosen for column in row.percents}:
+        numbers = [
+            (row, in_print(percent, decimals)) for row in chosen if (percent := row.percents.get(column)) is not None
+        ]
+        if len(numbers) < 2:
+            continue
+        best, *others = sorted({number for _, number in numbers}, reverse=True)
+        for row, number in numbers:
+            if number == best:
+                row.marks[column] = "best"
+            elif number == others[0]:
+                row.marks[column] = "second"
