@@ -42,6 +42,7 @@ def _write_commands(app: Any) -> None:
     command = typer.main.get_command(build())
     context = typer.Context(command, info_name="harness")
     text = get_docs_for_click(obj=command, ctx=context, name="harness", title="Commands")
+    _REFERENCE.mkdir(exist_ok=True)
     (_REFERENCE / "commands.md").write_text(text, encoding="utf-8")
 
 

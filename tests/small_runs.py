@@ -121,3 +121,13 @@ def make_run(runs_dir: Path, model: SmallModel | None = None, dataset: Dataset |
     """A run of a small model; ``options`` are fields of `Run`."""
     options.setdefault("config", SmallConfig())
     return Run(model or SmallModel(), dataset=dataset or make_dataset(), runs_dir=runs_dir, **options)
+
+
+def interrupting(at: int) -> SmallModel:
+    """A model during whose video ``at`` the user presses Ctrl-C."""
+
+    def before(video_id: int) -> None:
+        if video_id == at:
+            raise KeyboardInterrupt
+
+    return SmallModel(before)

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from small_runs import HEIGHT, LENGTH, WIDTH, BlackFrames, SmallModel, make_dataset, make_run
-from test_resume import interrupting
+from small_runs import HEIGHT, LENGTH, WIDTH, BlackFrames, SmallModel, interrupting, make_dataset, make_run
 from typer.testing import CliRunner
 
 from harness.cli.main import build

@@ -18,8 +18,9 @@ from toy_training import ALONE, CONFIG, Regression, batches
 from harness.errors import UserError
 from harness.reports.regression import baseline_of, read_baseline, write_baseline
 from harness.reports.run_files import read_runs
+from harness.run_folder import store
 from harness.run_folder.checksums import remove_sums
-from harness.run_folder.layout import read_video_ids, store
+from harness.run_folder.layout import read_video_ids
 from harness.run_folder.records import read_config, read_record
 from harness.run_folder.status import read_status
 from harness.runner import Run, execute

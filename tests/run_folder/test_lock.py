@@ -13,7 +13,7 @@ import pytest
 
 from harness.errors import UserError
 from harness.paths import ObjectPath
-from harness.run_folder.layout import lock
+from harness.run_folder import lock
 from harness.run_folder.lock import is_locked, locked
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from small_runs import SmallModel, make_dataset, make_run
+from small_runs import SmallModel, interrupting, make_dataset, make_run
 
 from harness.errors import UserError
 from harness.events import Event
@@ -19,16 +19,6 @@ from harness.run_folder.lock import locked
 from harness.run_folder.records import read_record
 from harness.run_folder.status import read_status
 from harness.runner import execute
-
-
-def interrupting(at: int) -> SmallModel:
-    """A model during whose video ``at`` the user presses Ctrl-C."""
-
-    def before(video_id: int) -> None:
-        if video_id == at:
-            raise KeyboardInterrupt
-
-    return SmallModel(before)
 
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
