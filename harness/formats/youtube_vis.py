@@ -24,8 +24,8 @@ from harness.formats.containers import read_json
 from harness.formats.foreign import refuse_foreign_annotations
 from harness.formats.lenient import Ids, Key, Note, Notes
 from harness.formats.segmentations import SEGMENTATIONS, NewMask, convert, decode, find_masks, mask_of, with_masks
-from harness.paths import in_unicode
 from harness.masks import Rle
+from harness.paths import in_unicode
 from harness.rle import Ints, MaskTable
 
 _MOST_PIXELS = 1 << 31
