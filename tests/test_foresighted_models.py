@@ -52,7 +52,7 @@ def test_its_folder_outlives_an_interruption_and_ends_with_the_run(tmp_path: Pat
 
 
 def test_a_finished_run_tells_nothing(tmp_path: Path) -> None:
-    execute(make_run(tmp_path))
+    execute(make_run(tmp_path, Foresighted()))
     model = Foresighted()
     execute(make_run(tmp_path, model))
     assert model.told == []
