@@ -14,7 +14,15 @@ from harness.errors import UserError
 from harness.paths import Location
 from harness.run_folder.identity import Difference, differences, settings_of
 from harness.run_folder.layout import content_digest
-from harness.run_folder.records import Fraction, ProtocolRecord, measured, no_numbers, read_config, read_record
+from harness.run_folder.records import (
+    WITH_NUMBERS,
+    Fraction,
+    ProtocolRecord,
+    measured,
+    no_numbers,
+    read_config,
+    read_record,
+)
 from harness.versions import other_version
 
 FORMAT: Final = 2
@@ -24,7 +32,6 @@ TOLERANCE = 0.5
 SAME_DATA = ("model", "dataset", "split", "digest", "limit", "protocol")
 """What a run and its baseline must have in common."""
 
-_PUBLIC = "take a run on a split whose truth is public"
 
 FELL: Final = "fell"
 ROSE: Final = "rose"
@@ -125,7 +132,7 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
     """Write a baseline, the same bytes for the same numbers; raises `UserError` for one without any."""
     if all(value is None for value in baseline.metrics.values()):
         where = f"{baseline.model} on {baseline.dataset} {baseline.split}"
-        raise UserError(where, f"has no numbers: {baseline.undefined.get('AP', 'none is defined')}", _PUBLIC)
+        raise UserError(where, f"has no numbers: {baseline.undefined.get('AP', 'none is defined')}", WITH_NUMBERS)
     write_json(path, msgspec.to_builtins(baseline))
 
 
@@ -141,7 +148,8 @@ def compare(
     for name in SAME_DATA:
         before, after = getattr(baseline, name), getattr(run, name)
         if before != after:
-            what = f"cannot be compared with the baseline: {_named(name)} is {_told(after)}, not {_told(before)}"
+            here = f"{_named(name)} is {_told(after)} here, and {_told(before)} in the baseline"
+            what = f"cannot be compared with the baseline: {here}"
             raise UserError(where, what, "run what the baseline ran, or write a new baseline with --update")
     known = {name: value for name, value in baseline.metrics.items() if value is not None}
     gone = [name for name in known if run.metrics.get(name) is None]
@@ -169,6 +177,8 @@ def _named(field: str) -> str:
 
 
 def _told(value: object) -> str:
+    if value is None:
+        return "not set"
     if isinstance(value, ProtocolRecord):
         return f"{value.name} version {value.version}"
     return str(value)[:12] if isinstance(value, str) else str(value)

@@ -127,11 +127,15 @@ def has_numbers(record: Mapping[str, Any]) -> bool:
     return record["protocol"] is not None and any(value is not None for value in measured(record).values())
 
 
+WITH_NUMBERS = "take a run whose AP is defined"
+
+
 def no_numbers(folder: Location, record: Mapping[str, Any]) -> UserError:
     """The refusal of a run without numbers, with the reason that its record gives."""
-    reasons = set(record.get("undefined", {}).get("metrics", {}).values())
-    reason = f": {reasons.pop()}" if len(reasons) == 1 else ""
-    return UserError(str(folder), f"has no numbers{reason}", "take a run on a split whose truth is public")
+    if record["protocol"] is None:
+        return UserError(str(folder), "has no numbers", "take a run on a split whose truth is public")
+    reason = record.get("undefined", {}).get("metrics", {}).get("AP", "none is defined")
+    return UserError(str(folder), f"has no numbers: {reason}", WITH_NUMBERS)
 
 
 def is_given(told: float | None, found: float | None) -> bool:

@@ -103,7 +103,7 @@ def test_a_metric_that_is_undefined_now_says_why(tmp_path: Path, baseline: Path)
     none = run_with(tmp_path / "none", metrics=dict.fromkeys(METRICS), undefined={"metrics": {"AP": "nothing there"}})
     assert "AP, APn, AP50" in error_of(none, "--baseline", baseline)
     assert "; AP: nothing there" in error_of(none, "--baseline", baseline)
-    assert "has no numbers: nothing there" in error_of(none, "--baseline", tmp_path / "new.json", "--update")
+    assert "has no numbers: nothing there; take a run whose AP is defined" in error_of(none, "--baseline", tmp_path / "new.json", "--update")
 
 
 def test_a_rise_passes_and_says_so(tmp_path: Path, baseline: Path) -> None:
@@ -137,12 +137,12 @@ def test_formats(tmp_path: Path, baseline: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"digest": "d2"}, "the digest of the annotations is d2, not d1"),
-        ({"model": "ov2seg"}, "the model is ov2seg, not clipvis"),
-        ({"dataset": "ovis"}, "the dataset is ovis, not lvvis"),
-        ({"split": "test"}, "the split is test, not val"),
-        ({"limit": 5}, "the limit is 5, not None"),
-        ({"protocol": {"name": "lvvis", "version": "2"}}, "the protocol is lvvis version 2, not lvvis version 1"),
+        ({"digest": "d2"}, "the digest of the annotations is d2 here, and d1 in the baseline"),
+        ({"model": "ov2seg"}, "the model is ov2seg here, and clipvis in the baseline"),
+        ({"dataset": "ovis"}, "the dataset is ovis here, and lvvis in the baseline"),
+        ({"split": "test"}, "the split is test here, and val in the baseline"),
+        ({"limit": 5}, "the limit is 5 here, and not set in the baseline"),
+        ({"protocol": {"name": "lvvis", "version": "2"}}, "lvvis version 2 here, and lvvis version 1 in the baseline"),
         ({"complete": False}, "is incomplete"),
         ({"protocol": None, "metrics": {}}, "has no numbers"),
         ({"metrics": {"AP": 0.4, "APn": None}}, "APn, AP50, corrected.APn, corrected.AP50 are undefined now"),
