@@ -75,6 +75,13 @@ class Wanted(NamedTuple):
         return self.device or ("cuda" if gpus else "cpu"), self.workers or max(1, int(room)), gpus
 
 
+def refuse_missing_gpus(wanted: float, found: float) -> None:
+    """Raise `UserError` where a worker needs more GPUs than there are: it would be waited for without end."""
+    if wanted > found:
+        what = f"{wanted:g} asked for each worker, Ray finds {found:g} on this machine"
+        raise UserError("GPUs", what, "name --device cpu, fewer --gpus-per-worker, or a cluster with --ray-address")
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What an actor says. ``tracks`` are those of a video where the actor does not see the store, ``frames`` what its
@@ -106,9 +113,15 @@ class Actors:
         self._own: OwnRay | None = None
 
     def open(self) -> None:
-        """Connect to Ray, or start it; raises `UserError` where it is not installed or does not answer."""
+        """Connect to Ray, or start it.
+
+        Raises `UserError` where it is not installed, does not answer, or was started here and lacks the GPUs.
+        """
         self._ray, self._own = connected(self._wanted.address)
-        device, workers, gpus = self._wanted.settled(self._ray.cluster_resources())
+        resources = self._ray.cluster_resources()
+        device, workers, gpus = self._wanted.settled(resources)
+        if self._own is not None:  # a cluster of others may get more machines, this one cannot
+            refuse_missing_gpus(gpus, resources.get("GPU", 0))
         self.devices = (device,) * workers
         # When its daemons are lost, Ray ends this process without a word at the next use of its object store. The few
         # workers of a Ray of our own do without: what they have to load comes along with their first task.

@@ -178,6 +178,15 @@ def test_workers_fill_the_cluster(
     assert engine.Wanted(**wanted).settled(resources) == expected
 
 
+@needs_ray
+def test_gpus_that_this_machine_lacks_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    told = r"^GPUs: 64 asked for each worker, Ray finds \d+ on this machine; name --device cpu, fewer --gpus"
+    with pytest.raises(UserError, match=told):
+        execute(moody_run(tmp_path), engine=partial(engine.pool, device="cuda", gpus_per_worker=64))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_ray_chooses_the_gpus(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--device: cuda:1 cannot be asked of Ray"):
         execute(moody_run(tmp_path), engine=partial(engine.pool, device="cuda:1"))
