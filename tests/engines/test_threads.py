@@ -80,14 +80,20 @@ def test_what_is_no_number_of_threads_is_refused(monkeypatch: pytest.MonkeyPatch
 IMPORT_LATE = """
 import sys
 from harness.engines.recipe import Recipe
+class Model:
+    def __init__(self, threads):
+        self.threads = threads
+    def predict(self, video, vocabulary):
+        return []
 class Late:
+    name = "late"
     def load(self, config, context):
         assert "torch" not in sys.modules
         import torch
-        return torch.get_num_threads()
+        return Model(torch.get_num_threads())
 class Context:
-    seed = 0
-print(Recipe(Late(), None, Context(), int(sys.argv[1])).load())
+    seed, device = 0, "cpu"
+print(Recipe(Late(), None, Context(), int(sys.argv[1])).load().threads)
 import torch
 print(torch.get_num_threads())
 """
