@@ -39,6 +39,7 @@ from harness.run_folder.resume import refuse_other_frames
 from harness.run_folder.store import DamagedShardError, PredictionStore
 from harness.standard_output import printed_to_log
 from harness.types import Dataset, LoadContext, ModelPlugin, Video
+from harness.versions import other_version
 
 log = logging.getLogger(__name__)
 
@@ -296,7 +297,8 @@ def _refuse_other_content(run: Run) -> None:
     """
     path = run.folder / "config.json"
     try:
-        digest = content_digest(json.loads(path.read_bytes()))
+        data = path.read_bytes()
+        digest = content_digest(json.loads(data))
     except FileNotFoundError:
         return
     except OSError as error:
@@ -307,7 +309,7 @@ def _refuse_other_content(run: Run) -> None:
         return
     if digest[:8] == run.digest[:8]:
         raise UserError(str(path), "is of another configuration, whose digest begins alike", "run with --fresh")
-    log.warning("%s is damaged and written anew", path)
+    log.warning("%s %s and is written anew", path, other_version(data) or "is damaged")
 
 
 def _predict(

@@ -199,7 +199,19 @@ def test_a_damaged_configuration_is_written_anew(tmp_path: Path, damage: str) ->
     config.write_text(damage, encoding="latin-1")
     assert execute(run).exit_code == 0
     assert config.read_bytes() == before
-    assert "config.json is damaged and written anew" in (run.folder / "run.log").read_text()
+    assert "config.json is damaged and is written anew" in (run.folder / "run.log").read_text()
+
+
+def test_a_configuration_of_another_format_is_not_called_damaged(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    execute(run)
+    config = run.folder / "config.json"
+    before = config.read_bytes()
+    config.write_bytes(before.replace(b'"format": 1', b'"format": 2'))
+    assert execute(run).exit_code == 0
+    assert config.read_bytes() == before
+    told = "config.json was written by another version of the harness (format 2; this one reads 1) and is written anew"
+    assert told in (run.folder / "run.log").read_text()
 
 
 def test_another_configuration_of_the_same_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
