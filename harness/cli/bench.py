@@ -32,7 +32,7 @@ def bench(
 ) -> None:
     """Measure frames per second, time per stage, peak memory and FLOPs of a model on one video.
 
-    The first pass warms up (text embeddings, kernels) and is not counted; devices are synchronised at every stage.
+    Two passes before warm up (text embeddings, kernels) and count FLOPs; devices are synchronised at every stage.
 
     Example:
 
@@ -69,7 +69,7 @@ def bench(
 
 
 def measure(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) -> dict[str, Any]:
-    """Time ``repeats`` passes of ``model`` over ``video`` after a warm-up, which counts the FLOPs.
+    """Time ``repeats`` passes of ``model`` over ``video`` after a warm-up and one that counts the FLOPs.
 
     Stages are timed where the model has a ``stage`` hook (a context manager by name). ``threads`` are those
     of PyTorch on the CPU.
@@ -83,6 +83,7 @@ def measure(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) 
     n = len(video.frames)
     counter = FlopCounterMode(display=False)
     counter.mod_tracker = _NoModules()  # type: ignore[assignment]
+    list(model.predict(video, vocabulary))  # text embeddings, which are no work of a frame, and kernels
     with counter, _casting_einsum(device.partition(":")[0]):
         list(model.predict(video, vocabulary))
     if on_gpu:
