@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,12 +179,15 @@ def test_workers_fill_the_cluster(
     assert engine.Wanted(**wanted).settled(resources) == expected
 
 
-@needs_ray
 def test_gpus_that_this_machine_lacks_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    told = r"^GPUs: 64 asked for each worker, Ray finds \d+ on this machine; name --device cpu, fewer --gpus"
+    started = SimpleNamespace(cluster_resources=lambda: {"CPU": 2.0, "GPU": 1.0}, is_initialized=lambda: False)
+    ended: list[object] = []
+    own = SimpleNamespace(end=ended.append, lost=lambda: "")
+    monkeypatch.setattr(engine, "connected", lambda address: (started, own))
+    told = r"^GPUs: 64 asked for each worker, Ray finds 1 on this machine; name --device cpu, fewer --gpus"
     with pytest.raises(UserError, match=told):
         execute(moody_run(tmp_path), engine=partial(engine.pool, device="cuda", gpus_per_worker=64))
+    assert ended == [started]
     assert list(tmp_path.iterdir()) == []
 
 
