@@ -152,8 +152,8 @@ class OraclePlugin:
         """Raises `UserError` where the dataset's truth is withheld."""
         dataset = context.dataset
         if dataset.truth is None:
-            mend = "run the oracle on a split with public truth"
-            raise UserError(f"{dataset.name} {dataset.split}", "has no public truth for the oracle", mend)
+            hint = "run the oracle on a split with public truth"
+            raise UserError(f"{dataset.name} {dataset.split}", "has no public truth for the oracle", hint)
         return Oracle(config, dataset.truth, context.seed)
 
 

@@ -11,10 +11,6 @@ from harness.errors import UserError
 from harness.formats.youtube_vis import CategoryRecord
 from harness.types import Category
 
-GROUP_NAMES = {"b": "base", "n": "novel", "c": "common", "u": "uncommon"}
-"""Names of the groups that protocols know by a suffix."""
-
-
 LISTS = ("lvvis", "ytvis2019", "ytvis2021", "ovis")
 """Lists in which a number means one name, whatever the file."""
 
@@ -39,14 +35,15 @@ def in_groups(records: Iterable[CategoryRecord], protocol: str) -> tuple[Categor
 
     Raises `UserError` for an unknown protocol, one that needs a field that the records lack, and names that are empty.
     """
-    from harness.scoring.protocols import named
+    from harness.scoring.metrics import GROUP_NAMES
+    from harness.scoring.protocols import get_protocol
 
     records = tuple(records)
     for record in records:
         if not record.name.strip():
             raise UserError(f"category {record.id}", "has no name that is text", "name it in the annotation file")
     groups: dict[int, list[str]] = {}
-    for suffix, ids in named(protocol).groups(records).items():
+    for suffix, ids in get_protocol(protocol).groups(records).items():
         for category_id in ids:
             groups.setdefault(category_id, []).append(GROUP_NAMES[suffix])
     return tuple(Category(c.id, c.name, c.synonyms, tuple(groups.get(c.id, ()))) for c in records)

@@ -76,11 +76,11 @@ class ImageDataset:
 
         declared = self._split(split)
         place = self._find(Path(data_root), declared)
-        mend = f"expected {self.tree(Path(data_root), split)}; get it from {self.home}"
+        hint = f"expected {self.tree(Path(data_root), split)}; get it from {self.home}"
         if place is None:
-            raise UserError(self.name, f"no annotations of the {split} split under {data_root}", mend)
+            raise UserError(self.name, f"no annotations of the {split} split under {data_root}", hint)
         if not (place.images / declared.folder).is_dir():
-            raise UserError(self.name, f"no images of the {split} split under {data_root}", mend)
+            raise UserError(self.name, f"no images of the {split} split under {data_root}", hint)
         found = ImageSet(self.name, read_instances(place.annotations), place.images, declared.folder, self.left_out)
         refuse_missing(place.images, found.names, f"get them from {self.home}")
         return found

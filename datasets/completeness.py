@@ -154,7 +154,7 @@ def check_frames(root: Path, names: Iterable[str]) -> FrameFaults:
     return FrameFaults(Fault(missing_count, tuple(missing)), Fault(truncated_count, tuple(truncated)))
 
 
-def refuse_missing(root: Path, names: Iterable[str], mend: str) -> None:
+def refuse_missing(root: Path, names: Iterable[str], hint: str) -> None:
     """Raise `UserError` if files below ``root`` are missing; folders are listed once, no file is opened."""
     listed: dict[str, set[str]] = {}
     missing = []
@@ -167,7 +167,7 @@ def refuse_missing(root: Path, names: Iterable[str], mend: str) -> None:
             missing.append(name)
     if missing:
         what = f"lacks {len(missing)} of the files that the annotations name, first: {missing[0]}"
-        raise UserError(str(root), what, mend)
+        raise UserError(str(root), what, hint)
 
 
 def _looked_at(path: Path) -> tuple[bool, str]:

@@ -102,8 +102,8 @@ class VisDataset:
             # Not refused: scoring a results file needs no frames.
             log.warning("%s %s: there is no folder of frames %s", self.name, split, place.frames)
         if annotations.truth is None and declared.public:
-            mend = f"get the file with annotations from {self.home}"
-            raise UserError(str(place.annotations), "has no annotations, though this split's truth is public", mend)
+            hint = f"get the file with annotations from {self.home}"
+            raise UserError(str(place.annotations), "has no annotations, though this split's truth is public", hint)
         categories = self._categories(annotations)
         videos = _videos(annotations, place.frames, self.frame_depth)
         server = None if annotations.truth is not None else self.server
@@ -207,8 +207,8 @@ class VisDataset:
             return in_groups(known, self.protocol)
         for other in LISTS:
             if other != self.category_list and difference(annotations.categories, packaged(other)) is None:
-                mend = f"name the dataset {other}, or use {self.title}'s own file"
-                raise UserError(annotations.path, f"has the categories of {other}, not of {self.name}", mend)
+                hint = f"name the dataset {other}, or use {self.title}'s own file"
+                raise UserError(annotations.path, f"has the categories of {other}, not of {self.name}", hint)
         log.warning("%s: not %s's category list (%s); the file's own is used, and its numbers are not comparable",
                     annotations.path, self.title, differs)  # fmt: skip
         return in_groups(annotations.categories, self.protocol)
@@ -297,8 +297,8 @@ def _runnable(annotations: Annotations) -> tuple[VideoRecord, ...]:
     """The videos, if they can be run on: ids are integers of 64 bits, and each names all of its frames."""
     if annotations.renumbered:
         what = f"ids of {annotations.renumbered} are text, or numbers beyond 64 bits"
-        mend = "runs need integers: number them in the file; harness eval scores results with such ids as they are"
-        raise UserError(annotations.path, what, mend)
+        hint = "runs need integers: number them in the file; harness eval scores results with such ids as they are"
+        raise UserError(annotations.path, what, hint)
     for video in annotations.videos:
         if len(video.file_names) != video.length:
             what = f"{len(video.file_names)} file names for {video.length} frames"

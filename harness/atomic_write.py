@@ -19,7 +19,7 @@ from harness.paths import Location, ObjectPath
 
 
 @contextmanager
-def durable(path: Location) -> Iterator[IO[bytes]]:
+def atomic_write(path: Location) -> Iterator[IO[bytes]]:
     """Open a file for writing that takes the name ``path`` once the block has ended well.
 
     It is written under a temporary name in the same folder, flushed to the disk and renamed; then the folder is
@@ -57,13 +57,13 @@ def _told(path: Location) -> Iterator[None]:
         raise UserError(str(path), what, "make room there or permit writing, then repeat the command") from error
 
 
-def write_durably(path: Location, data: bytes) -> None:
-    """Write a whole file; see `durable`."""
+def write_atomically(path: Location, data: bytes) -> None:
+    """Write a whole file; see `atomic_write`."""
     if isinstance(path, ObjectPath):
         with _told(path):
             path.write(data)
         return
-    with durable(path) as file:
+    with atomic_write(path) as file:
         file.write(data)
 
 
@@ -82,9 +82,9 @@ def write_unflushed(path: Location, data: bytes) -> None:
 
 
 def write_json(path: Location, value: Any) -> None:
-    """Write a value as JSON, the same bytes for the same value; see `durable`."""
+    """Write a value as JSON, the same bytes for the same value; see `atomic_write`."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
-    write_durably(path, text.encode() + b"\n")
+    write_atomically(path, text.encode() + b"\n")
 
 
 def discard_unfinished(folder: Location) -> None:

@@ -152,7 +152,7 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 
 def _mended(error: ValidationError, kind: type[BaseModel], chosen: Mapping[str, Any], file: Path | None) -> UserError:
-    """The first fault as one line that names the key, where it was set, and the mend."""
+    """The first fault as one line that names the key, where it was set, and the hint."""
     fault = error.errors(include_url=False)[0]
     place = [str(part) for part in fault["loc"]]
     key = ".".join(place)

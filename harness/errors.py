@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and how they leave the program."""
+"""Errors that a user can fix, and how they leave the program."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ EXIT_INTERRUPTED = 130
 class UserError(Exception):
     """Something the user has to change; printed as one line, without a traceback.
 
-    ``where`` names file and record, ``what`` states the fault, ``mend`` says what to do.
+    ``where`` names file and record, ``what`` states the fault, ``hint`` says what to do.
     """
 
-    def __init__(self, where: str, what: str, mend: str = "") -> None:
-        self.where, self.what, self.mend = where, what, mend
-        super().__init__(where, what, mend)
+    def __init__(self, where: str, what: str, hint: str = "") -> None:
+        self.where, self.what, self.hint = where, what, hint
+        super().__init__(where, what, hint)
 
     def __str__(self) -> str:
         line = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{line}; {self.mend}" if self.mend else line
+        return f"{line}; {self.hint}" if self.hint else line
 
 
 class OfficialAbortError(UserError):
@@ -36,7 +36,7 @@ class UnreadableFileError(UserError):
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """Return ``did you mean "x"?`` or the list of known names, for use as a mend."""
+    """Return ``did you mean "x"?`` or the list of known names, for use as a hint."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
     if close:

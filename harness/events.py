@@ -24,7 +24,7 @@ class StageUse(NamedTuple):
 class Event:
     """What became of a video: ``done``, to be ``retried``, or ``failed`` for good; or its shard was ``lost`` later on.
 
-    ``error`` is one line, ``details`` the traceback; ``bad_input`` says that the user has to mend something. ``stages``
+    ``error`` is one line, ``details`` the traceback; ``bad_input`` says that the user has to fix something. ``stages``
     is what the stages of the model's work took, where the model tells of them.
     """
 

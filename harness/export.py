@@ -10,7 +10,7 @@ from typing import IO, cast
 
 import msgspec
 
-from harness.atomic_write import durable
+from harness.atomic_write import atomic_write
 from harness.errors import UserError
 from harness.paths import Location
 from harness.run_folder.layout import PREDICTIONS, read_video_ids
@@ -36,7 +36,7 @@ def write_results_file(store: PredictionStore, out: Location, videos: Iterable[i
 
     One video is held at a time, whatever the size of the store.
     """
-    with durable(out) as file:
+    with atomic_write(out) as file:
         return _write_list(store, sorted(store.done() if videos is None else videos), file)
 
 
@@ -50,7 +50,7 @@ def write_submission(run: Location, out: Location) -> int:
     entry = zipfile.ZipInfo(RESULTS, _NEVER)
     entry.compress_type, entry.external_attr, entry.create_system = zipfile.ZIP_DEFLATED, 0o644 << 16, 3
     with (
-        durable(out) as file,
+        atomic_write(out) as file,
         zipfile.ZipFile(file, "w") as archive,
         archive.open(entry, "w", force_zip64=True) as text,
     ):

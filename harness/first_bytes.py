@@ -12,7 +12,7 @@ class Kind(NamedTuple):
     """What a file is, in words, and the way out."""
 
     what: str
-    mend: str
+    hint: str
 
 
 _KINDS = (

@@ -34,8 +34,8 @@ class StoreError(UserError, OSError):
     def __init__(self, path: ObjectPath, error: Exception) -> None:
         self.errno = errno.EACCES if isinstance(error, PermissionError) else errno.EIO
         self.strerror = " ".join(str(error).split()) or type(error).__name__
-        mend = "check its name, the network, and the environment with the credentials; then repeat the command"
-        super().__init__(str(path), self.strerror, mend)
+        hint = "check its name, the network, and the environment with the credentials; then repeat the command"
+        super().__init__(str(path), self.strerror, hint)
 
 
 class Location(Protocol):
@@ -80,8 +80,8 @@ def location(text: str | Path) -> Location:
     if protocol not in EXTRAS:
         raise UserError(str(text), f'"{protocol}" is no object store', near(protocol, EXTRAS))
     if urlsplit(str(text)).query or "@" in rest.partition("/")[0]:
-        mend = "what a store needs to be reached comes through its usual environment variables and files"
-        raise UserError(f"{protocol}://", "takes a bucket and a path only", mend)
+        hint = "what a store needs to be reached comes through its usual environment variables and files"
+        raise UserError(f"{protocol}://", "takes a bucket and a path only", hint)
     if not rest.partition("/")[0]:
         raise UserError(str(text), "names no bucket", f"for example {protocol}://bucket/runs")
     return ObjectPath(str(text))
@@ -298,8 +298,8 @@ def _client(protocol: str, process: int) -> _Client:
         options = _s3_options() if protocol == "s3" else {}
         return _Client(fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True, **options))
     except ImportError as error:
-        mend = f'pip install "ovvis-harness[{EXTRAS[protocol]}]"'
-        raise UserError(f"{protocol}://", f"needs a package that is not installed ({error})", mend) from error
+        hint = f'pip install "ovvis-harness[{EXTRAS[protocol]}]"'
+        raise UserError(f"{protocol}://", f"needs a package that is not installed ({error})", hint) from error
 
 
 def _s3_options() -> dict[str, Any]:

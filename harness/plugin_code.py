@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from harness.errors import UserError
 from harness.standard_output import printed_to_stderr
 
-_MEND = "--debug shows the traceback"
+_HINT = "--debug shows the traceback"
 
 
 class PluginExitError(Exception):
@@ -36,7 +36,7 @@ def contained(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def asked(name: str, what: str, mend: str = _MEND) -> Iterator[None]:
+def asked(name: str, what: str, hint: str = _HINT) -> Iterator[None]:
     """Run code of the plugin ``name``, of whom nobody else can be asked: what it raises becomes a `UserError`.
 
     A `UserError` of its own keeps its words; for others the plugin is named, ``what`` says what it has failed to do.
@@ -50,7 +50,7 @@ def asked(name: str, what: str, mend: str = _MEND) -> Iterator[None]:
         raise UserError("", described(error)) from error  # a class of the plugin's own may not be known elsewhere
     except Exception as error:
         cause = error.__cause__ if isinstance(error, PluginExitError) and error.__cause__ else error
-        raise UserError(name, f"{what}: {described(cause)}", mend) from error
+        raise UserError(name, f"{what}: {described(cause)}", hint) from error
 
 
 def described(error: BaseException) -> str:

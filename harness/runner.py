@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from harness.atomic_write import discard_unfinished, write_json
 from harness.comparability import comparability, parts_missing
 from harness.engines.local import InProcess
-from harness.engines.recipe import Engine, EngineMaker, Recipe
+from harness.engines.model_spec import Engine, EngineMaker, ModelSpec
 from harness.engines.threads import wanted_threads
 from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, UserError
 from harness.events import ATTEMPTS, Event, StageUse, merge_stage_usage
@@ -32,7 +32,7 @@ from harness.run_folder.identity import code_of, variables
 from harness.run_folder.layout import FORMAT, SUBMISSION, Times, content_digest, remove_content, remove_tree
 from harness.run_folder.lock import locked
 from harness.run_folder.log import logged_to
-from harness.run_folder.progress import Progress, written
+from harness.run_folder.progress import RunProgress, write_progress
 from harness.run_folder.provenance import environment, weights_digest
 from harness.run_folder.results import no_truth, refuse_unscorable, score_predictions, write_results
 from harness.run_folder.resume import refuse_other_frames
@@ -44,7 +44,7 @@ from harness.versions import other_version
 log = logging.getLogger(__name__)
 
 SCRATCH = "scratch"
-"""Folder where a model may keep what must outlive a killed process; see `ForesightedModel`."""
+"""Folder where a model may keep what must outlive a killed process; see `BatchModel`."""
 
 
 class Tracker(Protocol):
@@ -162,10 +162,10 @@ class Run:
             return None if path is None else Path(path)
 
     @property
-    def recipe(self) -> Recipe:
+    def spec(self) -> ModelSpec:
         """How its model is loaded."""
         context = LoadContext(self.dataset, self.device, self.precision, self.weights, self.seed)
-        return Recipe(self.plugin, self.config, context, wanted_threads(), self.verify_frames)
+        return ModelSpec(self.plugin, self.config, context, wanted_threads(), self.verify_frames)
 
     @property
     def store(self) -> PredictionStore:
@@ -178,7 +178,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How a run ended: its record (``metrics.json``), the exit code it deserves, and what to tell the user."""
 
     record: dict[str, Any]
@@ -193,7 +193,7 @@ def execute(
     fresh: bool = False,
     strict: bool = False,
     engine: EngineMaker = InProcess,
-) -> Outcome:
+) -> RunOutcome:
     """Run what is not done yet, score all of it, and write the run folder.
 
     ``fresh`` removes what the folder has before; ``strict`` makes warnings of scoring errors; ``engine`` says who runs
@@ -204,9 +204,9 @@ def execute(
     those of the predictions that are there, a model that does not load, a folder that another process runs, and a full
     disk.
     """
-    tracker, progress = tracker or NullTracker(), Progress()
+    tracker, progress = tracker or NullTracker(), RunProgress()
     refuse_unscorable(run.dataset, run.videos if run.limit is not None else None)
-    with printed_to_log() as log_printed, closing(engine(run.recipe, run.store, progress)) as made:
+    with printed_to_log() as log_printed, closing(engine(run.spec, run.store, progress)) as made:
         compared = set[int]() if fresh else _refuse_other_frames(run, set())
         if fresh or _pending(run):
             made.load()
@@ -230,7 +230,7 @@ def execute(
                 tracker.start({**_names(run), "folder": str(run.folder)})
                 warnings: list[str] = []
                 try:
-                    with written(progress, run.folder):
+                    with write_progress(progress, run.folder):
                         outcome = _predict_and_conclude(run, made, progress, notice, tracker, strict)
                 finally:
                     warnings = tracker.finish()
@@ -241,8 +241,8 @@ def execute(
 
 
 def _predict_and_conclude(
-    run: Run, engine: Engine, progress: Progress, on_event: Callable[[Event], None], tracker: Tracker, strict: bool
-) -> Outcome:
+    run: Run, engine: Engine, progress: RunProgress, on_event: Callable[[Event], None], tracker: Tracker, strict: bool
+) -> RunOutcome:
     """Run what is not done yet, and score. What is damaged or has vanished by then is made anew, once."""
     failed: list[Event] = []
     _predict(run, engine, progress, on_event, _pending(run), failed)
@@ -302,7 +302,7 @@ def _refuse_other_content(run: Run) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
+        raise UserError(str(path), f"cannot be read: {error.strerror}", "run `chmod u+rw` on it") from error
     except (ValueError, RecursionError):
         digest = ""
     if digest == run.digest:
@@ -315,7 +315,7 @@ def _refuse_other_content(run: Run) -> None:
 def _predict(
     run: Run,
     engine: Engine,
-    progress: Progress,
+    progress: RunProgress,
     on_event: Callable[[Event], None],
     pending: Sequence[Video],
     failed: list[Event],
@@ -353,7 +353,7 @@ def _remove_scratch(run: Run) -> None:
     try:
         remove_tree(run.scratch)
     except OSError as error:
-        raise UserError(str(run.scratch), f"cannot be removed: {error.strerror}", "mend its permissions") from error
+        raise UserError(str(run.scratch), f"cannot be removed: {error.strerror}", "run `chmod u+rw` on it") from error
 
 
 def _write_failures(run: Run, failed: Sequence[Event]) -> None:
@@ -386,7 +386,7 @@ def _write_timings(run: Run, seconds: dict[str, float], stages: Mapping[str, Sta
     write_json(path, {"format": FORMAT, "videos": before.videos | seconds, "sessions": sessions, "stages": used})
 
 
-def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool, renewed: int = 0) -> Outcome:
+def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool, renewed: int = 0) -> RunOutcome:
     """Score, write the results, log them, and say what the user should know.
 
     Raises `DamagedShardError`, before anything is written, where a shard is damaged or has vanished.
@@ -418,7 +418,7 @@ def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool, ren
     elif scored.refusal:
         exit_code = EXIT_BAD_INPUT
     log.info("%s", _incomplete(videos) or "complete")
-    return Outcome(record, exit_code, tuple(f"{run.folder}: {text}" for text in messages if text))
+    return RunOutcome(record, exit_code, tuple(f"{run.folder}: {text}" for text in messages if text))
 
 
 def _renewed(videos: int, total: int) -> str:
@@ -443,8 +443,8 @@ def _incomplete(videos: Mapping[str, Any]) -> str:
         return ""
     numbers = f"the numbers are over the other {done} only" if done else "there are no numbers"
     first = f"; first: video {failed[0]['video_id']}: {failed[0]['error']}" if failed else ""
-    mend = "repeat the command to try them again"
-    return f"incomplete: {total - done} of {total} videos failed, {numbers}{first}; {mend}"
+    hint = "repeat the command to try them again"
+    return f"incomplete: {total - done} of {total} videos failed, {numbers}{first}; {hint}"
 
 
 def _submission(run: Run, complete: bool) -> str:

@@ -25,14 +25,14 @@ def variations(sweeps: Sequence[str], ablations: Sequence[str]) -> list[list[str
 def _settings(text: str, option: str) -> list[str]:
     """``a=1,2`` as ``a=1`` and ``a=2``: values are split as those of a YAML list and keep their spelling."""
     key, equals, values = text.partition("=")
-    where, mend = f"{option} {text}", f"for example {option} topk=1,3,5"
+    where, hint = f"{option} {text}", f"for example {option} topk=1,3,5"
     if not equals or not key.strip():
-        raise UserError(where, "is not key=value,value,...", mend)
+        raise UserError(where, "is not key=value,value,...", hint)
     listed = f"[{values}\n]"
     try:
         node = yaml.compose(listed, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(where, f"values are not YAML: {' '.join(str(error).split())}", "quote them") from error
     if not isinstance(node, yaml.SequenceNode) or not node.value:
-        raise UserError(where, "names no values", mend)
+        raise UserError(where, "names no values", hint)
     return [f"{key.strip()}={listed[part.start_mark.index : part.end_mark.index]}" for part in node.value]

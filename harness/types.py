@@ -110,10 +110,10 @@ class Model(Protocol):
 
 
 @runtime_checkable
-class ForesightedModel(Model, Protocol):
+class BatchModel(Model, Protocol):
     """A model that works on several videos at once, and therefore wants to know which ones it will be asked for."""
 
-    def expect(self, videos: Sequence[Video], scratch: Path) -> None:
+    def prepare(self, videos: Sequence[Video], scratch: Path) -> None:
         """Called once before the first `predict`, with the videos to come in their order.
 
         ``scratch`` is a folder of the run, not made yet on its first start, that outlives a killed process: what lies

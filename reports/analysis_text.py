@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.reports.layouts import Column, Format, Sheet, written
+from harness.reports.layouts import Column, Format, Sheet, render
 from harness.reports.run_analysis import RunAnalysis
 from harness.reports.styles import DAGGER, STYLES, UNDEFINED, dagger_notes, plain
 from harness.reports.table_rows import in_print, percent_of
@@ -21,7 +21,7 @@ def written_analyses(found: Sequence[RunAnalysis], format: Format, provenance: S
     by_data = {_data(one): [other for other in found if _data(other) == _data(one)] for one in found}
     sheets = [part(runs) for runs in by_data.values() for part in (_errors, _slices, _calibration)]
     sheets[0] = replace(sheets[0], provenance=provenance)
-    return "\n".join(written(_styled(sheet, format), format) for sheet in sheets)
+    return "\n".join(render(_styled(sheet, format), format) for sheet in sheets)
 
 
 def _data(one: RunAnalysis) -> tuple[str, str, int]:

@@ -19,7 +19,7 @@ from harness.reports.matches import matches_of_run
 from harness.reports.run_files import RunFiles, read_runs
 from harness.run_folder.records import found_nothing
 from harness.scoring import bootstrap
-from harness.scoring.bootstrap import LEVEL, METRICS, Replicates
+from harness.scoring.bootstrap import BOOTSTRAP_METRICS, LEVEL, Replicates
 from harness.scoring.match_table import MatchTable
 from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.overlap import Floats
@@ -220,19 +220,19 @@ def _refuse_others(first: RunFiles, expected: MatchTable, run: RunFiles, table: 
         if mine != other:
             told = "" if name == "videos" else f" ({mine}, not {other})"
             what = f"cannot be compared with {first.id}: another {name}{told}"
-            mend = "compare runs of the same dataset, split and --limit, scored by the same version of the harness"
-            raise UserError(str(run.folder), what, mend)
+            hint = "compare runs of the same dataset, split and --limit, scored by the same version of the harness"
+            raise UserError(str(run.folder), what, hint)
 
 
 def _sample(table: MatchTable, replicates: Replicates) -> _Sample:
     series = {
         metric + suffix: replicates.mean(metric, rows)
         for suffix, rows in {"": None, **table.groups}.items()
-        for metric in METRICS
+        for metric in BOOTSTRAP_METRICS
     }
     if {"b", "n"} <= table.groups.keys():
         series[GAP] = series["APb"] - series["APn"]
-    return _Sample(table, series, replicates.values[METRICS.index("AP")].copy(), replicates.defined)
+    return _Sample(table, series, replicates.values[BOOTSTRAP_METRICS.index("AP")].copy(), replicates.defined)
 
 
 def _measured(run: RunFiles, sample: _Sample) -> Measured:
@@ -253,7 +253,7 @@ def _pair(first: RunFiles, reference: _Sample, other: RunFiles, run: _Sample) ->
     videos = {
         metric + suffix: _videos_with_truth(table, rows)
         for suffix, rows in {"": None, **table.groups}.items()
-        for metric in METRICS
+        for metric in BOOTSTRAP_METRICS
     }
     if GAP in run.series:
         videos[GAP] = min(videos["APb"], videos["APn"])

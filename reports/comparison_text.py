@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.reports.comparison import GAP, CategoryDifference, Comparison, Interval, Measured, Pair
-from harness.reports.layouts import Column, Format, Sheet, written
+from harness.reports.layouts import Column, Format, Sheet, render
 from harness.reports.styles import STYLES, UNDEFINED, dagger_notes, plain
 from harness.reports.table_rows import in_print, percent_of
 from harness.run_folder.records import FOUND_NOTHING
@@ -27,7 +27,7 @@ def written_comparison(comparison: Comparison, format: Format, provenance: Seque
     sheets = [_runs(comparison, provenance)]
     for pair in comparison.pairs:
         sheets += [_differences(comparison, pair), _categories(pair), _videos(pair)]
-    return "\n".join(written(_styled(sheet, format), format) for sheet in sheets)
+    return "\n".join(render(_styled(sheet, format), format) for sheet in sheets)
 
 
 def categories_csv(comparison: Comparison) -> str:

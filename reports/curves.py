@@ -10,12 +10,12 @@ import numpy as np
 
 from harness.errors import UserError
 from harness.run_folder.store import PredictionStore
-from harness.scoring.from_store import Shards, read_shards
+from harness.scoring.from_store import ShardReader, read_shards
 from harness.scoring.match import RECALL_POINTS
 from harness.scoring.match_table import MatchTable, precision_over_recall
 from harness.scoring.metrics import GROUP_NAMES
-from harness.scoring.overlap import Floats, MaskRules, Overlaps, Truths, concatenate, overlap
-from harness.scoring.protocols import Protocol, named
+from harness.scoring.overlap import Floats, GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
+from harness.scoring.protocols import Protocol, get_protocol
 from harness.scoring.score import in_parallel
 from harness.types import Dataset
 from harness.warnings import Warnings
@@ -60,11 +60,11 @@ def video_quality(dataset: Dataset, store: PredictionStore, videos: Iterable[int
     restricts the measure to these ids. Raises `UserError` where the truth is withheld or nothing was predicted, and
     for a damaged shard.
     """
-    truths = Truths(dataset.annotations if videos is None else dataset.annotations.restrict(videos))
-    return _by_video(truths, _overlaps(named(dataset.protocol), truths, store))
+    truths = GroundTruthArrays(dataset.annotations if videos is None else dataset.annotations.restrict(videos))
+    return _by_video(truths, _overlaps(get_protocol(dataset.protocol), truths, store))
 
 
-def _overlaps(protocol: Protocol, truths: Truths, store: PredictionStore) -> Overlaps:
+def _overlaps(protocol: Protocol, truths: GroundTruthArrays, store: PredictionStore) -> Overlaps:
     quirks = protocol.quirks
     rules = (MaskRules(quirks.shorter_list_wins, quirks.wrong_size_vanishes),)
 
@@ -72,13 +72,13 @@ def _overlaps(protocol: Protocol, truths: Truths, store: PredictionStore) -> Ove
         batch = read_shards(group, truths, store.folder, Warnings(False))
         return overlap(truths, batch, rules, 0.0, str(store.folder))
 
-    parts = list(in_parallel(work, Shards(store)))
+    parts = list(in_parallel(work, ShardReader(store)))
     if not parts:
         raise UserError(str(store.folder), "holds no predictions", "run the model first")
     return concatenate(parts)
 
 
-def _by_video(truths: Truths, overlaps: Overlaps) -> dict[int, float]:
+def _by_video(truths: GroundTruthArrays, overlaps: Overlaps) -> dict[int, float]:
     best: Floats = np.zeros(len(truths.video))
     counts = np.diff(overlaps.offset)
     track = np.repeat(np.arange(len(counts)), counts)

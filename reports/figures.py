@@ -20,7 +20,7 @@ from harness.paths import Location
 from harness.reports.comparison import Comparison, Measured, Pair, compare_runs
 from harness.reports.matches import matches_of_run
 from harness.reports.run_files import RunFiles, read_runs
-from harness.reports.settings import differing
+from harness.reports.settings import varying_settings
 from harness.reports.styles import dagger_notes, plain
 from harness.scoring.match_table import MatchTable, precision_over_recall
 
@@ -59,7 +59,7 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Subject:
+class FigureData:
     """What figures are drawn of: runs on the same data, their match tables and comparison."""
 
     runs: Sequence[RunFiles]
@@ -78,15 +78,15 @@ class Subject:
 
 def read_subject(
     folders: Sequence[Location], data_root: Path, annotations: Path | None = None, **sampling: Any
-) -> Subject:
+) -> FigureData:
     """Read run folders and compare them; raises `UserError` as `compare_runs` does."""
     comparison = compare_runs(folders, data_root=data_root, annotations=annotations, **sampling)
     runs = read_runs(folders)
     tables = [matches_of_run(run.folder, run.record, data_root, annotations) for run in runs]
-    return Subject(runs, tables, comparison)
+    return FigureData(runs, tables, comparison)
 
 
-def figures(subject: Subject) -> list[Drawing]:
+def figures(subject: FigureData) -> list[Drawing]:
     """Draw all figures that the runs have data for.
 
     Precision over recall always; gains of each run against the first; a curve over each numeric setting in which runs
@@ -121,7 +121,7 @@ def rendered(figure: Figure, format: Format, provenance: Iterable[str] = ()) -> 
     return data.getvalue()
 
 
-def precision_recall(subject: Subject) -> Figure:
+def precision_recall(subject: FigureData) -> Figure:
     """Precision averaged over the categories at 101 recall points: at IoU 0.50, 0.75 and over all thresholds."""
     figure, axes = _axes(3, (6.8, 2.3 + 0.14 * len(subject.runs)))
     recall = np.linspace(0, 1, 101)
@@ -174,17 +174,17 @@ def category_gains(pair: Pair, data: str, notes: Sequence[str] = ()) -> Figure:
 
 def numeric_settings(runs: Sequence[RunFiles]) -> list[str]:
     """Settings that differ between runs of one model and are numbers in all that have them; seeds are none."""
-    settings = differing([run.record for run in runs])
+    settings = varying_settings([run.record for run in runs])
     keys = dict.fromkeys(key for found in settings for key in found if key != "seed")
     return [key for key in keys if all(_number(found[key]) is not None for found in settings if key in found)]
 
 
-def ablation(subject: Subject, key: str) -> Figure:
+def ablation(subject: FigureData, key: str) -> Figure:
     """AP of all, base and novel categories over a setting, with 95 % intervals: a line per group and other settings.
 
     Raises `UserError` where no numeric setting of that name differs.
     """
-    settings = differing([run.record for run in subject.runs])
+    settings = varying_settings([run.record for run in subject.runs])
     measured = {run.label: run for run in subject.comparison.runs}
     series: dict[tuple[Any, ...], list[tuple[float, Measured]]] = {}
     for run, found in zip(subject.runs, settings, strict=True):
@@ -221,7 +221,7 @@ def _interval_line(
     )  # fmt: skip
 
 
-def speed_accuracy(subject: Subject) -> Figure:
+def speed_accuracy(subject: FigureData) -> Figure:
     """AP with its 95 % interval over the mean seconds per video, for runs that have times."""
     figure, (ax,) = _axes(1, (3.4, 2.4))
     measured = {run.label: run for run in subject.comparison.runs}

@@ -24,8 +24,8 @@ from harness.reports.pages import assets, embedded, policy, render
 from harness.reports.run_data import dataset_of_run
 from harness.reports.run_files import RunFiles, read_runs
 from harness.reports.styles import dagger_notes
+from harness.reports.summary import p_value, summary
 from harness.reports.table_rows import COLUMNS
-from harness.reports.verdict import p_value, verdict
 from harness.reports.viewer import Shown, chosen, viewer_data
 from harness.run_folder.layout import read_video_ids
 from harness.run_folder.records import FOUND_NOTHING, found_nothing
@@ -53,7 +53,7 @@ class Options:
 
 
 @dataclass
-class Material:
+class ReportData:
     """All that a report is made of; ``notes`` say what is left out and why. Mappings are by the number of the run."""
 
     runs: list[RunFiles]
@@ -86,10 +86,10 @@ def report(paths: Sequence[Location], options: Options | None = None) -> str:
     )
 
 
-def gather(runs: Sequence[RunFiles], options: Options) -> Material:
+def gather(runs: Sequence[RunFiles], options: Options) -> ReportData:
     """Read and compute what the report shows of ``runs``, the first of which is the reference."""
     _refuse_mixed(runs)
-    material = Material(list(runs))
+    material = ReportData(list(runs))
     for run in runs:
         material.notes += _incomplete(run)
         if found_nothing(run.record):
@@ -146,7 +146,7 @@ def _without_paths(error: UserError, runs: Sequence[RunFiles]) -> str:
     return what
 
 
-def _compare(material: Material, options: Options) -> None:
+def _compare(material: ReportData, options: Options) -> None:
     folders = [run.folder for run in material.runs]
     try:
         found = compare_runs(folders, options.resamples, options.seed, options.data_root, options.annotations)
@@ -161,7 +161,7 @@ def _compare(material: Material, options: Options) -> None:
     material.comparison = replace(found, runs=measured, pairs=pairs)
 
 
-def _examine(material: Material, dataset: Dataset, number: int, run: RunFiles) -> None:
+def _examine(material: ReportData, dataset: Dataset, number: int, run: RunFiles) -> None:
     """Errors and the quality of videos of a run, over the videos that its numbers are over."""
     try:
         whole = run.record["complete"] and run.record.get("limit") is None
@@ -174,7 +174,7 @@ def _examine(material: Material, dataset: Dataset, number: int, run: RunFiles) -
         material.notes.append(f"{run.label} could not be examined: {_without_paths(error, [run])}.")
 
 
-def _content(material: Material, options: Options) -> dict[str, Any]:
+def _content(material: ReportData, options: Options) -> dict[str, Any]:
     """The values of the template ``report.html.j2``."""
     runs, comparison = material.runs, material.comparison
     lines = sections.category_rows(runs, comparison)
@@ -185,7 +185,7 @@ def _content(material: Material, options: Options) -> dict[str, Any]:
         "runs": runs,
         "notes": material.notes + ([material.no_comparison] if material.no_comparison and len(runs) > 1 else []),
         "daggers": dagger_notes((run.label, run.reasons) for run in runs),
-        "verdict": verdict(runs, comparison, material.no_comparison, material.analyses),
+        "summary": summary(runs, comparison, material.no_comparison, material.analyses),
         "comparison": comparison,
         "results": sections.results_table(runs, comparison),
         "columns": COLUMNS,
@@ -208,7 +208,7 @@ def _content(material: Material, options: Options) -> dict[str, Any]:
     }
 
 
-def _viewer(material: Material, options: Options) -> Any:
+def _viewer(material: ReportData, options: Options) -> Any:
     """The viewer's data as JSON; ``None`` where there are no videos to show."""
     dataset = material.dataset
     if dataset is None or not options.videos or not material.common_videos:

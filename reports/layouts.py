@@ -39,7 +39,7 @@ class Sheet:
     provenance: Sequence[str] = ()
 
 
-def written(sheet: Sheet, format: Format) -> str:
+def render(sheet: Sheet, format: Format) -> str:
     """Return a sheet as text, ending in a newline; not for CSV, whose cells are exact."""
     return _WRITERS[format](sheet)
 

@@ -20,12 +20,12 @@ from harness.paths import Location
 from harness.reports.history import Point, history
 from harness.reports.pages import assets, percent, render
 from harness.reports.run_files import RunFiles, marked, read_run
-from harness.reports.settings import differing
+from harness.reports.settings import varying_settings
 from harness.reports.table_rows import COLUMNS, Row, rows
 from harness.run_folder.layout import content_digest
 from harness.run_folder.records import read_record
 
-METRICS = {"AP": "AP", "APb": "APb", "APn": "APn", "AP50": "AP50", "AP75": "AP75", "AR": "AR100"}
+METRIC_COLUMNS = {"AP": "AP", "APb": "APb", "APn": "APn", "AP50": "AP50", "AP75": "AP75", "AR": "AR100"}
 """Columns and the metrics they show."""
 POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
 _ASSETS = ("page.css", "page.js", "tables.js", "history.js")
@@ -33,7 +33,7 @@ _COMMIT_DIGITS = 10
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundRuns:
     """The runs of a folder by their path below it, and the reasons why others could not be read."""
 
     runs: dict[str, RunFiles]
@@ -50,7 +50,7 @@ class Line:
     settings: str
 
 
-def find_runs(folder: Location) -> Found:
+def find_runs(folder: Location) -> FoundRuns:
     """Every run folder below ``folder``, at any depth: each folder that holds a ``metrics.json``.
 
     Hidden folders are passed over: MLflow's, which holds copies of the runs' files, is one.
@@ -73,10 +73,10 @@ def find_runs(folder: Location) -> Found:
     if not runs:
         what = f"holds no run that can be read; first: {faults[0]}" if faults else "holds no finished run"
         raise UserError(str(folder), what, "run something first, or name another folder")
-    return Found(runs, tuple(faults))
+    return FoundRuns(runs, tuple(faults))
 
 
-def site(found: Found) -> dict[str, str]:
+def site(found: FoundRuns) -> dict[str, str]:
     """The files of the site, their text by their path below its folder."""
     by_data: dict[tuple[str, str], dict[str, RunFiles]] = {}
     for path, run in found.runs.items():
@@ -108,7 +108,7 @@ def _lines(runs: Mapping[str, RunFiles]) -> list[Line]:
     """Runs by descending AP, those that are not comparable behind them, then published results."""
     paths = sorted(runs, key=lambda path: (bool(runs[path].reasons), -(runs[path].metrics.get("AP") or -1.0), path))
     records = [runs[path].record for path in paths]
-    settings = [", ".join(f"{key}={value}" for key, value in one.items()) for one in differing(records)]
+    settings = [", ".join(f"{key}={value}" for key, value in one.items()) for one in varying_settings(records)]
     made = rows(records, COLUMNS, published=True)
     for row, path in zip(made, paths, strict=False):
         row.method = runs[path].label  # the path tells runs apart
@@ -127,7 +127,7 @@ def _page(data: tuple[str, str], lines: Sequence[Line]) -> str:
     series = _series(lines)
     charts = {
         name: history([(label, _points(members, key)) for label, members in series], f"{name} over time")
-        for name, key in METRICS.items()
+        for name, key in METRIC_COLUMNS.items()
     }
     return render(
         "leaderboard_data.html.j2",

@@ -15,9 +15,9 @@ from harness.reports.run_data import dataset_of_run
 from harness.run_folder.layout import PREDICTIONS, read_video_ids
 from harness.run_folder.records import found_nothing, has_numbers, is_given, no_numbers, not_given, read_content
 from harness.run_folder.store import PredictionStore
-from harness.scoring.bootstrap import METRICS, replicate
+from harness.scoring.bootstrap import BOOTSTRAP_METRICS, replicate
 from harness.scoring.match_table import FILE, MatchTable, read_table, write_table
-from harness.scoring.protocols import named
+from harness.scoring.protocols import get_protocol
 from harness.scoring.score import score_store
 
 
@@ -51,7 +51,7 @@ def _fits(table: MatchTable, record: Mapping[str, Any], digest: str) -> bool:
         return not len(table.matches.video)
     replicates = replicate(table, np.ones((1, len(table.video_ids)), np.int32))
     for suffix, rows in {"": None, **table.groups}.items():
-        for metric in METRICS:
+        for metric in BOOTSTRAP_METRICS:
             value = replicates.mean(metric, rows)[0]
             if not is_given(record["metrics"].get(metric + suffix), None if np.isnan(value) else value):
                 return False
@@ -60,7 +60,7 @@ def _fits(table: MatchTable, record: Mapping[str, Any], digest: str) -> bool:
 
 def _made_again(folder: Location, record: Mapping[str, Any], data_root: Path, annotations: Path | None) -> MatchTable:
     name, version = record["protocol"]["name"], str(record["protocol"]["version"])
-    chosen = named(name)
+    chosen = get_protocol(name)
     if chosen.version != version:
         what = f"was scored by version {version} of the protocol {name}; this harness has version {chosen.version}"
         raise UserError(str(folder), what, "repeat its harness run, which scores it anew")

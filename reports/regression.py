@@ -120,7 +120,7 @@ def read_baseline(path: Path) -> Baseline:
     except FileNotFoundError as error:
         raise UserError(str(path), "is not there", "write it from a good run with --update") from error
     except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
+        raise UserError(str(path), f"cannot be read: {error.strerror}", "run `chmod u+rw` on it") from error
     try:
         return msgspec.json.decode(data, type=Baseline)
     except msgspec.MsgspecError as error:

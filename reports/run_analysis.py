@@ -56,8 +56,8 @@ def analyse_runs(folders: Sequence[Location], data_root: Path, annotations: Path
 
 def _analyse(run: RunFiles, dataset: Dataset) -> RunAnalysis:
     if dataset.truth is None:
-        mend = "take a split whose truth is public"
-        raise UserError(str(run.folder), "cannot be analysed: the truth is withheld", mend)
+        hint = "take a split whose truth is public"
+        raise UserError(str(run.folder), "cannot be analysed: the truth is withheld", hint)
     done = run.store.done() & set(read_video_ids(run.folder).run)
     whole = run.record["complete"] and run.record.get("limit") is None
     analysis = analyse(dataset.protocol, dataset.annotations, run.store, None if whole else done)

@@ -31,8 +31,8 @@ def dataset_of_run(
     if annotations is not None:
         dataset = _from_file(content, Path(annotations), frames)
     elif content.split == CUSTOM:
-        mend = "name the annotation file with --annotations"
-        raise UserError(str(folder), f"was run on a user's own data ({content.dataset})", mend)
+        hint = "name the annotation file with --annotations"
+        raise UserError(str(folder), f"was run on a user's own data ({content.dataset})", hint)
     else:
         dataset = plugins.opened(content.dataset, data_root, content.split)
     if dataset.digest != content.digest:

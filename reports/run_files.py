@@ -16,7 +16,7 @@ import msgspec
 from harness.comparability import comparability_of
 from harness.errors import UserError
 from harness.paths import Location
-from harness.reports.settings import differing
+from harness.reports.settings import varying_settings
 from harness.reports.styles import DAGGER
 from harness.run_folder.checksums import read_checked, read_json
 from harness.run_folder.layout import PREDICTIONS, Times, content_digest
@@ -157,7 +157,7 @@ def _labels(records: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str
     """Names for people: the model, then the few settings that differ, else the end of the folder's name."""
     models = [str(record["model"]) for record in records]
     labels = list(models)
-    for i, found in enumerate(differing(records)):
+    for i, found in enumerate(varying_settings(records)):
         if models.count(models[i]) > 1 and 0 < len(found) <= _SETTINGS_IN_LABEL:
             labels[i] += " " + ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in found.items())
     tails = [name.rpartition("-")[2] for name in names]

@@ -11,7 +11,7 @@ RUN_SETTINGS = ("precision", "seed")
 """What a run is given besides its model's configuration and its data."""
 
 
-def differing(records: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+def varying_settings(records: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """For each record (see `harness.run_folder.records`) those settings in which runs of one model differ, as text.
 
     Nested keys have dots. Every record with such a setting shows it, in the order of the configuration; records

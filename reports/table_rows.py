@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from harness.comparability import comparability_of
 from harness.errors import UserError, near
 from harness.reports import published as results
-from harness.reports.settings import differing
+from harness.reports.settings import varying_settings
 from harness.reports.styles import DAGGER
 from harness.reports.table_layout import Layout
 
@@ -25,7 +25,7 @@ _METRIC = {"AR": "AR100"}
 CORRECTED_PREFIX = "corrected."
 
 
-class Certainty(NamedTuple):
+class Intervals(NamedTuple):
     """What the bootstrap says of a run's metrics: half the 95 % interval by key (fractions), and which differ
     significantly from the reference's."""
 
@@ -87,7 +87,7 @@ def rows(
     published: bool = False,
     corrected: bool = False,
     layout: Layout | None = None,
-    certainty: Sequence[Certainty | None] = (),
+    intervals: Sequence[Intervals | None] = (),
 ) -> list[Row]:
     """Return the rows of the table, marked: per dataset and split the runs in the order given, then published rows.
 
@@ -97,8 +97,8 @@ def rows(
     if corrected:
         columns = [*columns, *(CORRECTED_PREFIX + key for key in columns if key in CORRECTED)]
     made: list[Row] = []
-    settings = differing(records)
-    sure = list(certainty) or [None] * len(records)
+    settings = varying_settings(records)
+    sure = list(intervals) or [None] * len(records)
     runs = [_run_row(*each, columns) for each in zip(records, settings, sure, strict=True)]
     for dataset, split in _datasets(layout, runs):
         here = [row for row in runs if (row.dataset, row.split) == (dataset, split)]
@@ -179,7 +179,7 @@ def _name_apart(runs: Sequence[Row]) -> None:
             row.method += f" ({PurePath(row.sources[0]).name.rpartition('-')[2]})"
 
 
-def _run_row(record: Mapping[str, Any], chosen: dict[str, str], sure: Certainty | None, columns: Sequence[str]) -> Row:
+def _run_row(record: Mapping[str, Any], chosen: dict[str, str], sure: Intervals | None, columns: Sequence[str]) -> Row:
     numbers = {column: _fraction(record, column) for column in columns}
     judged = comparability_of(record)
     row = Row(

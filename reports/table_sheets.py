@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from harness.reports.layouts import Column, Format, Sheet, written
+from harness.reports.layouts import Column, Format, Sheet, render
 from harness.reports.styles import STYLES, UNDEFINED, Style, dagger_notes, plain
 from harness.reports.table_layout import ColumnLayout, Layout
 from harness.reports.table_rows import Row, in_print
@@ -64,7 +64,7 @@ def printed(
             row.append(style.text(_source(line, cited)))
         cells.append(row)
     below = [*_footnotes(made, columns), *notes, *(f"[{number}] {note}" for number, note in enumerate(cited, start=1))]
-    return written(Sheet(head, cells, below, provenance), format)
+    return render(Sheet(head, cells, below, provenance), format)
 
 
 def csv_of(made: Sequence[Row], columns: Sequence[ColumnLayout], layout: Layout) -> str:

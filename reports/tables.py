@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.reports.layouts import Format
 from harness.reports.table_layout import ColumnLayout, Layout
-from harness.reports.table_rows import COLUMNS, CORRECTED, CORRECTED_PREFIX, Certainty, rows
+from harness.reports.table_rows import COLUMNS, CORRECTED, CORRECTED_PREFIX, Intervals, rows
 from harness.reports.table_sheets import csv_of, printed
 
 
@@ -20,7 +20,7 @@ def table(
     corrected: bool = False,
     color: bool = False,
     layout: Layout | None = None,
-    certainty: Sequence[Certainty | None] = (),
+    intervals: Sequence[Intervals | None] = (),
     notes: Sequence[str] = (),
     provenance: Sequence[str] = (),
 ) -> str:
@@ -32,7 +32,7 @@ def table(
     alone gets none), a dagger on what is not comparable, with the reasons below, and an en dash where undefined; in the
     terminal the marks need ``color``. CSV has percent in full precision, empty where undefined, the reasons as a
     column, and no marks. ``columns`` are metric keys (``AR`` is AR100); ``corrected`` adds those of `CORRECTED` once
-    more under the corrected protocol. ``layout`` says otherwise in all of this. ``certainty`` of each record adds
+    more under the corrected protocol. ``layout`` says otherwise in all of this. ``intervals`` of each record adds
     intervals and marks of significance, which ``notes`` explain; ``provenance`` becomes a comment.
     """
     if not records:
@@ -40,7 +40,7 @@ def table(
     layout = layout or Layout()
     common = _common_columns(layout, columns, corrected)
     shown = {one.key: one for one in (*common, *_columns_of_datasets(layout))}
-    made = rows(records, list(shown), published=published, layout=layout, certainty=certainty)
+    made = rows(records, list(shown), published=published, layout=layout, intervals=intervals)
     if format == "csv":
         return csv_of(made, list(shown.values()), layout)
     return printed(made, common, layout, format, color, notes, provenance)

@@ -33,7 +33,7 @@ def refused(root: Path, name: str, height: int = 6, width: int = 9) -> str:
     with pytest.raises(UserError) as error:
         ImageFrames(root, [name], height, width, video="41")[0]
     assert "video 41" in str(error.value)
-    assert error.value.mend
+    assert error.value.hint
     return str(error.value)
 
 

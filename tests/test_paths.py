@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from object_stores import BadLine, environment
 
-from harness.atomic_write import durable, write_durably, write_json, write_unflushed
+from harness.atomic_write import atomic_write, write_atomically, write_json, write_unflushed
 from harness.errors import UserError
 from harness.paths import ObjectPath, StoreError, local_copy, location
 
@@ -56,7 +56,7 @@ def test_objects_are_written_read_listed_and_removed(store_folder: ObjectPath) -
     assert list(store_folder.glob("*")) == []
     with pytest.raises(FileNotFoundError):
         path.read_bytes()
-    write_durably(path, b"1")
+    write_atomically(path, b"1")
     write_unflushed(path, b"22")
     write_json(store_folder / "run" / "deep" / "b.json", {"c": [1, None]})
     assert path.read_bytes() == b"22"
@@ -86,13 +86,13 @@ def test_what_another_client_writes_is_seen_at_once(store_folder: ObjectPath) ->
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # of gcsfs
 def test_an_unfinished_file_never_has_the_name(store_folder: ObjectPath) -> None:
     path = store_folder / "whole.bin"
-    write_durably(path, b"old")
-    with suppress(RuntimeError), durable(path) as file:
+    write_atomically(path, b"old")
+    with suppress(RuntimeError), atomic_write(path) as file:
         file.write(b"half")
         raise RuntimeError
     assert path.read_bytes() == b"old"
     data = os.urandom(11 << 20)  # arrives in several parts
-    with durable(path) as file:
+    with atomic_write(path) as file:
         file.write(data)
         assert path.read_bytes() == b"old"
     with local_copy(path) as copy:
@@ -128,7 +128,7 @@ def test_a_store_that_cannot_be_reached_is_one_line(s3: str, values: dict[str, A
         assert isinstance(refusal.value, OSError)
         assert refusal.value.strerror
         with pytest.raises(UserError, match=r"s3://bucket/runs/x: cannot be written: .*" + message):
-            write_durably(path, b"1")
+            write_atomically(path, b"1")
 
 
 def test_a_thread_that_was_not_answered_does_not_ask_again_for_a_while(
@@ -163,7 +163,7 @@ def test_an_absent_bucket_holds_nothing_and_takes_nothing(s3: str) -> None:
     path = location("s3://nobody-has-this/runs/x")
     assert not path.exists()
     with pytest.raises(UserError, match="cannot be written"):
-        write_durably(path, b"1")
+        write_atomically(path, b"1")
 
 
 def test_without_its_package_a_store_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

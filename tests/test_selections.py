@@ -33,7 +33,7 @@ from harness.reports.regression import baseline_of, rendered
 from harness.reports.run_analysis import analyse_runs
 from harness.reports.tables import table
 from harness.run_folder.records import measured
-from harness.runner import Outcome, Run, execute
+from harness.runner import Run, RunOutcome, execute
 from harness.scoring.score import Score, score_results
 from harness.types import Dataset, Track
 
@@ -152,7 +152,7 @@ def _check_numbers(document: Record, found: list[Record], here: Path) -> None:
         assert corrected.metrics.values["AP"] == 0
 
 
-def run_of(dataset: Dataset, found: list[Record], score: float, here: Path, limit: int | None) -> Outcome:
+def run_of(dataset: Dataset, found: list[Record], score: float, here: Path, limit: int | None) -> RunOutcome:
     """Run a model that finds just these; ``score`` tells runs apart."""
     listed = {c.id for c in dataset.categories}
 

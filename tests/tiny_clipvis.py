@@ -9,7 +9,7 @@ import torch
 import weight_recipe
 
 from harness.models.backbones.clip import open_clip
-from harness.models.clipvis.checkpoint import assign
+from harness.models.clipvis.checkpoint import load_state
 from harness.models.clipvis.network import Architecture, ClipVisNetwork
 
 TINY_RESNET = {
@@ -41,4 +41,4 @@ def tiny_network(folder: Path) -> ClipVisNetwork:
 def tiny_with_weights(folder: Path) -> ClipVisNetwork:
     """The same with weights of the recipe."""
     network = tiny_network(folder)
-    return assign(network, weight_recipe.state(network.state_dict()))
+    return load_state(network, weight_recipe.state(network.state_dict()))

@@ -86,7 +86,7 @@ class Scene:
             taken |= own
         return out
 
-    def followed(self, track: Track) -> list[int | None]:
+    def best_match(self, track: Track) -> list[int | None]:
         """The thing that a track covers in each frame, by the largest overlap; ``None`` where it has no mask."""
         return [
             int(np.argmax([(pixels(mask) & seen).sum() for seen in self.visible(f)])) if mask else None

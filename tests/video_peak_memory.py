@@ -33,7 +33,7 @@ from harness.baselines.track_by_detection.model import TrackByDetection
 from harness.baselines.track_by_detection.segmenters import ClipVisSegmenter
 from harness.frames import Image
 from harness.models.backbones.resnet import ResNetSize
-from harness.models.clipvis.checkpoint import assign
+from harness.models.clipvis.checkpoint import load_state
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.model import ClipVis
 from harness.models.clipvis.network import ClipVisNetwork
@@ -90,7 +90,7 @@ def tiny_clipvis_model(folder: Path, queries: int, **settings: Any) -> ClipVis:
     with torch.device("meta"):
         network = ClipVisNetwork(replace(tiny_clipvis.TINY, queries=queries))
     config = ClipVisConfig.model_validate(SETTINGS | settings)
-    return Embedded(assign(network, weight_recipe.state(network.state_dict())), config)
+    return Embedded(load_state(network, weight_recipe.state(network.state_dict())), config)
 
 
 def tiny_ov2seg_model(folder: Path, queries: int, **settings: Any) -> Ov2Seg:

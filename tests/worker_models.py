@@ -76,12 +76,12 @@ def print_everywhere(text: str) -> None:
     ctypes.CDLL(None).printf(f"{text} by C\n".encode())
 
 
-class Foresighted(Moody):
+class Batched(Moody):
     """Wants to know which videos come; its tracks say that it was told."""
 
     told = 0
 
-    def expect(self, videos: Sequence[Video], scratch: Path) -> None:
+    def prepare(self, videos: Sequence[Video], scratch: Path) -> None:
         """Keep how many videos come."""
         self.told = len(videos)
 
@@ -110,7 +110,7 @@ class MoodyPlugin:
             raise ZeroDivisionError("of zero")
         if config.load == "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        return Foresighted(config) if config.load == "foresighted" else Moody(config)
+        return Batched(config) if config.load == "batched" else Moody(config)
 
 
 PLUGIN = MoodyPlugin()

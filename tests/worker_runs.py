@@ -14,9 +14,9 @@ from small_runs import make_dataset
 from worker_models import PLUGIN, MoodyConfig
 
 from harness import plugins
-from harness.engines.recipe import Engine, Recipe
+from harness.engines.model_spec import Engine, ModelSpec
 from harness.events import Event
-from harness.run_folder.progress import Progress, Snapshot
+from harness.run_folder.progress import RunProgress, Snapshot
 from harness.run_folder.store import PredictionStore
 from harness.runner import Run
 
@@ -60,10 +60,10 @@ class Assassin:
         self.killed: list[int] = []
         self.events: list[Event] = []
 
-    def engine(self, recipe: Recipe, store: PredictionStore, progress: Progress) -> Engine:
+    def engine(self, spec: ModelSpec, store: PredictionStore, progress: RunProgress) -> Engine:
         """Make the engine of a run."""
         self.progress = progress
-        return self.make(recipe, store, progress)
+        return self.make(spec, store, progress)
 
     def notice(self, event: Event) -> None:
         """Kill somebody at every third event: videos that are tried once more come last, and so are not met twice."""

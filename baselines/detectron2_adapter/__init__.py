@@ -13,6 +13,6 @@ from harness.errors import UserError
 def missing(error: ImportError) -> UserError:
     """What to say where detectron2 cannot be imported; it has no wheel on the package index."""
     if error.name is not None and error.name.partition(".")[0] == "detectron2":
-        mend = "it is not on the package index; with torch installed: pip install --no-build-isolation"
-        return UserError("detectron2", "is not installed", f"{mend} git+https://github.com/facebookresearch/detectron2")
+        hint = "it is not on the package index; with torch installed: pip install --no-build-isolation"
+        return UserError("detectron2", "is not installed", f"{hint} git+https://github.com/facebookresearch/detectron2")
     return UserError("detectron2", f"does not load: {error}", "install what is missing, or build detectron2 again")

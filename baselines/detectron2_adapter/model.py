@@ -115,8 +115,8 @@ def load_model(config: Detectron2Config, context: LoadContext) -> Detectron2Mode
         network = build_model(cfg)
     except (KeyError, ValueError, AssertionError) as error:  # what detectron2 raises for keys, values and names
         what = f"the model cannot be built: {' '.join(str(error).split())}"
-        mend = "name in setup what adds the project's keys and models (MODULE, MODULE:FUNCTION)"
-        raise UserError(str(config.config_file), what, mend) from error
+        hint = "name in setup what adds the project's keys and models (MODULE, MODULE:FUNCTION)"
+        raise UserError(str(config.config_file), what, hint) from error
     _load_weights(network, context.checkpoint)
     return Detectron2Model(network, cfg, context.precision)
 
@@ -128,8 +128,8 @@ def _set_up(name: str, cfg: Any) -> None:
         if colon:
             getattr(imported, function)(cfg)
     except (ImportError, AttributeError) as error:
-        mend = "name the project's folder as project, and the module as it is imported there"
-        raise UserError(f"detectron2, setup {name}", f"does not load: {error}", mend) from error
+        hint = "name the project's folder as project, and the module as it is imported there"
+        raise UserError(f"detectron2, setup {name}", f"does not load: {error}", hint) from error
 
 
 def _load_weights(network: torch.nn.Module, path: Path) -> None:
@@ -139,8 +139,8 @@ def _load_weights(network: torch.nn.Module, path: Path) -> None:
     except OSError as error:
         raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        mend = 'save it again as torch.save({"model": model.state_dict()}, FILE)'
-        raise UserError(str(path), "is no checkpoint of tensors alone", mend) from error
+        hint = 'save it again as torch.save({"model": model.state_dict()}, FILE)'
+        raise UserError(str(path), "is no checkpoint of tensors alone", hint) from error
     state = content.get("model", content) if isinstance(content, dict) else {}
     for name, value in state.items() if isinstance(state, dict) else ():
         if isinstance(value, torch.Tensor) and value.is_floating_point():

@@ -37,7 +37,7 @@ GIVE_UP_AFTER = 3
 
 
 class ExternalModel:
-    """Finds tracks by running a command (`harness.types.ForesightedModel`); ``name`` stands in messages."""
+    """Finds tracks by running a command (`harness.types.BatchModel`); ``name`` stands in messages."""
 
     def __init__(self, config: ExternalConfig, context: LoadContext, name: str = "external") -> None:
         self.config, self.context, self.name = config, context, name
@@ -54,7 +54,7 @@ class ExternalModel:
         self._failed: set[int] = set()
         self._failed_in_a_row: dict[int, UserError] = {}
 
-    def expect(self, videos: Sequence[Video], scratch: Path) -> None:
+    def prepare(self, videos: Sequence[Video], scratch: Path) -> None:
         """Take note of the videos to come, and of the finished jobs that an earlier session left in ``scratch``."""
         self._scratch = scratch
         self._expected = {video.id: video for video in videos}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.models.shared.assignment import assign
+from harness.models.shared.assignment import minimum_cost_assignment
 
 
 class MemoryMatcher:
@@ -43,7 +43,7 @@ class MemoryMatcher:
         if self.memory is None:
             self.memory = rows
             return torch.arange(len(current))
-        order = torch.from_numpy(assign(cosine_costs(self.memory, rows).numpy()))
+        order = torch.from_numpy(minimum_cost_assignment(cosine_costs(self.memory, rows).numpy()))
         updated = self.weight * rows[order] + (1 - self.weight) * self.memory
         if self.normalise_memory:
             updated = functional.normalize(updated, dim=-1)

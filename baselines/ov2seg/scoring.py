@@ -13,7 +13,7 @@ from torch import Tensor
 
 from harness.baselines.ov2seg.config import Ov2SegConfig
 from harness.models.shared.spill_buffer import DeferredScores
-from harness.models.shared.track_selection import SUPPRESSION_RATIO, Selection, best, mask_score, mask_sums
+from harness.models.shared.track_selection import SUPPRESSION_RATIO, TrackSelection, best, mask_score, mask_sums
 
 
 class VideoScores:
@@ -66,7 +66,7 @@ class VideoScores:
         self._scores.add(scores(logits, objects, self.config), *source)
         self.frames += len(order)
 
-    def select(self, class_logits: Tensor | None = None) -> Selection:
+    def select(self, class_logits: Tensor | None = None) -> TrackSelection:
         """Score all slots and classes and take the best, at most ``detections_per_video``.
 
         A video's logits are the means of its frames'; ``class_logits`` ``(Q, C)`` replaces those of the classes.
@@ -76,9 +76,9 @@ class VideoScores:
         mean = self._logits / self.frames if class_logits is None else class_logits.float().cpu()
         of_video = scores(mean, self._object_logits / self.frames, self.config)
         top, slots, labels = best(of_video, self.config.detections_per_video)
-        return Selection(slots, labels, top, self._suppressed(slots, labels, top))
+        return TrackSelection(slots, labels, top, self._suppressed(slots, labels, top))
 
-    def mask_scores(self, selection: Selection) -> Tensor:
+    def mask_scores(self, selection: TrackSelection) -> Tensor:
         """Mean confidence of each selected track's positive cells where it is not suppressed, ``(k,)`` in [0, 1]."""
         confidence, area = torch.cat(self._confidence).T[selection.slots], torch.cat(self._area).T[selection.slots]
         return video_mask_score(confidence, area, ~selection.suppressed, self.config)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from harness.atomic_write import write_durably
+from harness.atomic_write import write_atomically
 from harness.baselines.ov2seg.checkpoint import BACKBONE, load_network
 from harness.baselines.ov2seg.config import Ov2SegConfig, Ov2SegTrainingConfig
 from harness.baselines.ov2seg.criterion import Ov2SegCriterion
@@ -57,7 +57,7 @@ class Ov2SegTrainee(nn.Module):
             for name, t in self.network.state_dict().items()
         }
         stated = {SHORT_EDGE: str(self.config.inference_short_edge), TEXT_TOWER: self.config.clip_model}
-        write_durably(path, save(state, {**facts, **stated}))
+        write_atomically(path, save(state, {**facts, **stated}))
 
 
 def build_trainee(
@@ -102,9 +102,9 @@ def new_network(config: Ov2SegTrainingConfig) -> Ov2SegNetwork:
         )
     )
     if config.backbone_weights is not None:
-        mend = "name weights of this ResNet, called as in the released checkpoint (base.conv1.weight, ...)"
-        read = {n.removeprefix(BACKBONE): t for n, t in read_tensors(config.backbone_weights, mend).items()}
+        hint = "name weights of this ResNet, called as in the released checkpoint (base.conv1.weight, ...)"
+        read = {n.removeprefix(BACKBONE): t for n, t in read_tensors(config.backbone_weights, hint).items()}
         state = {n: t for n, t in read.items() if not n.endswith("num_batches_tracked")}
-        check_tensors(network.backbone.state_dict(), state, config.backbone_weights, "the backbone", mend)
+        check_tensors(network.backbone.state_dict(), state, config.backbone_weights, "the backbone", hint)
         network.backbone.load_state_dict(state)
     return network

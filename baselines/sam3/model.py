@@ -94,8 +94,8 @@ class Sam3:
                     self._follow(session, index, number * self.config.words_at_once, objects)
             except torch.OutOfMemoryError as error:
                 what = f"has not enough memory for {self.config.words_at_once} words at once"
-                mend = "lower words_at_once or max_objects (--set words_at_once=2), or take --precision bf16"
-                raise UserError(f"device {self.device}", what, mend) from error
+                hint = "lower words_at_once or max_objects (--set words_at_once=2), or take --precision bf16"
+                raise UserError(f"device {self.device}", what, hint) from error
         return self._tracks(video, vocabulary, seen)
 
     def prompts(self, vocabulary: Vocabulary) -> Prompts:

@@ -45,7 +45,7 @@ class Pairs(NamedTuple):
     objects: Ints
 
 
-def assign(costs: Floats, max_cost: float) -> Pairs:
+def match_boxes(costs: Floats, max_cost: float) -> Pairs:
     """Link as many tracks with objects as ``max_cost`` allows, at the lowest total cost (Hungarian method)."""
     allowed = costs <= max_cost
     tracks, objects = linear_sum_assignment(np.where(allowed, costs, FORBIDDEN))

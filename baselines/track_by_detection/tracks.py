@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.baselines.track_by_detection.association import Association, assign
+from harness.baselines.track_by_detection.association import Association, match_boxes
 from harness.baselines.track_by_detection.config import TrackingConfig
 from harness.baselines.track_by_detection.detections import Detections
 from harness.baselines.track_by_detection.embedding import EmbeddingDistance
@@ -75,7 +75,7 @@ class VideoTracks:
 
     def add(self, found: Detections, masks: list[Rle | None]) -> None:
         """Take in the next frame: its objects and their ``masks`` in the size of the video."""
-        pairs = assign(self._link.costs(found), self._link.max_cost)
+        pairs = match_boxes(self._link.costs(found), self._link.max_cost)
         for row, column in zip(pairs.tracks.tolist(), pairs.objects.tolist(), strict=True):
             self._live[row][1].add(self.frames, masks[column], found.class_scores[column])
         self._link.follow(pairs.tracks, found, pairs.objects)

@@ -42,7 +42,7 @@ def bench(
     from harness.cli.predict import categories_of, dataset_of
     from harness.config import read_config
     from harness.engines.devices import default_device, refuse_missing
-    from harness.engines.recipe import loaded
+    from harness.engines.model_spec import loaded
     from harness.plugin_code import asked
     from harness.types import LoadContext, Video
     from harness.video_file import open_video

@@ -85,12 +85,12 @@ def show_dataset(
     from PIL import Image as Pillow
 
     from harness import plugins
-    from harness.atomic_write import durable
+    from harness.atomic_write import atomic_write
     from harness.reports.overlay import contact_sheet
 
     dataset = plugins.opened(name, data_root, split)
     path = out or Path(f"{dataset.name}-{dataset.split}.png")
-    with durable(path) as file:
+    with atomic_write(path) as file:
         Pillow.fromarray(contact_sheet(dataset, videos, frames)).save(file, "PNG")
     if as_json:
         print(json.dumps({"dataset": dataset.name, "split": dataset.split, "picture": str(path)}))

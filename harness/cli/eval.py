@@ -15,14 +15,13 @@ from harness.cli.options import DATA_ROOT, DataRoot
 from harness.comparability import Comparability, comparability
 from harness.errors import UserError
 from harness.paths import Location, local_copy, location
+from harness.scoring import BURST_TASKS
 
 if TYPE_CHECKING:
     from harness.formats.youtube_vis import Annotations
-    from harness.scoring.from_store import Shards
+    from harness.scoring.from_store import ShardReader
     from harness.scoring.score import Score
     from harness.types import DatasetPlugin
-
-BURST_TASKS = ("burst-class-guided", "burst-exemplar-guided", "burst-open-world")
 
 
 def evaluate(
@@ -66,11 +65,11 @@ def evaluate(
             raise UserError("--annotations", f"is needed by {protocol}", "name the folder that holds all_classes.json")
         if dataset is not None:
             raise UserError("--dataset", f"does not go with {protocol}", "leave it out")
-        from harness.scoring.burst_tasks import evaluate as evaluate_burst
+        from harness.scoring.burst_tasks import score_task
 
         judged = comparability(None)
         with local_copy(predictions) as file:
-            record = evaluate_burst(protocol, annotations, file, strict=strict).record()
+            record = score_task(protocol, annotations, file, strict=strict).record()
         rows = None
     else:
         shards = _shards(predictions)  # read in the background while the truth is
@@ -107,8 +106,8 @@ def _truth(
         return _as_split(plugin, split or plugin.default_split, annotations, protocol)
     opened = plugins.opened(dataset, data_root, split)
     if opened.truth is None:
-        mend = f"submit the predictions to {opened.server}" if opened.server else "score on a split that has it"
-        raise UserError(f"{dataset} {opened.split}", "has no public truth", mend)
+        hint = f"submit the predictions to {opened.server}" if opened.server else "score on a split that has it"
+        raise UserError(f"{dataset} {opened.split}", "has no public truth", hint)
     chosen = protocol or opened.protocol
     return chosen, opened.annotations, _judged(opened.differences, chosen, opened.protocol)
 
@@ -121,8 +120,8 @@ def _as_split(
 
     differences, own = getattr(plugin, "differences", None), getattr(plugin, "protocol", None)
     if differences is None or own is None:
-        mend = "leave out --dataset and name --protocol, or leave out --annotations"
-        raise UserError(f"--dataset {plugin.name}", "does not say what its files hold", mend)
+        hint = "leave out --dataset and name --protocol, or leave out --annotations"
+        raise UserError(f"--dataset {plugin.name}", "does not say what its files hold", hint)
     read = read_annotations(annotations)
     return protocol or own, read, _judged(differences(read, split), protocol or own, own)
 
@@ -132,22 +131,22 @@ def _judged(differences: Sequence[str] | None, protocol: str, own: str) -> Compa
     return comparability(differences, other)
 
 
-def _shards(predictions: Location) -> Shards | None:
+def _shards(predictions: Location) -> ShardReader | None:
     """The shards of a run folder or a prediction store; ``None`` for a file."""
     if not predictions.is_dir():
         return None
     from harness.run_folder.store import PredictionStore
-    from harness.scoring.from_store import Shards
+    from harness.scoring.from_store import ShardReader
 
     inner = predictions / "predictions"
-    return Shards(PredictionStore(inner if inner.is_dir() else predictions))
+    return ShardReader(PredictionStore(inner if inner.is_dir() else predictions))
 
 
-def _score(protocol: str, truth: Annotations, predictions: Shards | Location, strict: bool) -> Score:
-    from harness.scoring.from_store import Shards
+def _score(protocol: str, truth: Annotations, predictions: ShardReader | Location, strict: bool) -> Score:
+    from harness.scoring.from_store import ShardReader
     from harness.scoring.score import score_results, score_store
 
-    if isinstance(predictions, Shards):
+    if isinstance(predictions, ShardReader):
         return score_store(protocol, truth, predictions, strict)
     with local_copy(predictions) as file:
         return score_results(protocol, truth, file, strict)

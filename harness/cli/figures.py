@@ -41,7 +41,7 @@ def figures(
 
         harness figures runs/clipvis-shapes-val-* --out figures --format svg
     """
-    from harness.atomic_write import write_durably
+    from harness.atomic_write import write_atomically
     from harness.cli.output import command, log_to_mlflow, runs_among
     from harness.reports import figures as drawn
     from harness.run_folder.records import provenance
@@ -58,7 +58,7 @@ def figures(
     paths = []
     for drawing in drawn.figures(subject):
         paths.append(out / f"{drawing.name}.{format}")
-        write_durably(paths[-1], drawn.rendered(drawing.figure, format, told))
+        write_atomically(paths[-1], drawn.rendered(drawing.figure, format, told))
     if as_json:
         print(json.dumps({"figures": [str(path) for path in paths]}))
     else:

@@ -28,7 +28,7 @@ def leaderboard(
 
         harness leaderboard runs --out site
     """
-    from harness.atomic_write import write_durably
+    from harness.atomic_write import write_atomically
     from harness.reports.leaderboard import find_runs, site
 
     found = find_runs(runs_dir)
@@ -37,7 +37,7 @@ def leaderboard(
     except OSError as error:
         raise UserError(str(out), f"cannot be made: {error.strerror}", "name another folder with --out") from error
     for name, text in site(found).items():
-        write_durably(out / name, text.encode())
+        write_atomically(out / name, text.encode())
     for fault in found.faults:
         print(f"harness: left out: {fault}", file=sys.stderr)
     print(out / "index.html")

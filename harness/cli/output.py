@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from harness.atomic_write import write_durably
+from harness.atomic_write import write_atomically
 from harness.errors import UserError
 from harness.paths import Location
 
@@ -40,7 +40,7 @@ def refuse_other_than_file(path: Path) -> None:
 def write(path: Path, text: str) -> None:
     """Write a file named on the command line; raises `UserError` where it cannot be or is no plain file."""
     refuse_other_than_file(path)
-    write_durably(path, text.encode())
+    write_atomically(path, text.encode())
 
 
 def show(text: str, out: Path | None) -> None:

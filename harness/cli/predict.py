@@ -38,7 +38,7 @@ def predict(
     from harness import plugins
     from harness.config import read_config
     from harness.engines.devices import default_device, refuse_missing
-    from harness.engines.recipe import loaded
+    from harness.engines.model_spec import loaded
     from harness.plugin_code import asked
     from harness.run_folder.store import tabulate, tracks_of
     from harness.types import LoadContext

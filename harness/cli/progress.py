@@ -18,7 +18,7 @@ _STEPS = {"done": 1, "failed": 1, "retried": 0, "lost": -1}
 """What an event adds to the number of videos that have ended."""
 
 
-class Progress(Protocol):
+class ProgressDisplay(Protocol):
     """What shows how far a run is."""
 
     def advance(self, event: Event) -> None: ...
@@ -43,7 +43,7 @@ def shown_warnings() -> Iterator[None]:
 
 
 @contextmanager
-def progress(title: str, total: int, done: int) -> Iterator[Progress]:
+def progress(title: str, total: int, done: int) -> Iterator[ProgressDisplay]:
     """Show the progress of ``total`` videos of which ``done`` are done already."""
     if not sys.stderr.isatty():
         yield _Lines(title, total, done)

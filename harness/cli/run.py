@@ -18,9 +18,9 @@ from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, near
 from harness.paths import Location, location
 
 if TYPE_CHECKING:
-    from harness.engines.recipe import EngineMaker
+    from harness.engines.model_spec import EngineMaker
     from harness.reports.layouts import Format
-    from harness.runner import Outcome, Run, Tracker
+    from harness.runner import Run, RunOutcome, Tracker
     from harness.tracking.mlflow import MlflowTracker
     from harness.types import Dataset
 
@@ -165,9 +165,9 @@ def _datasets(
         if frames is None or protocol is None:
             raise UserError("--annotations", "needs --frames and --protocol", "for example --protocol lvvis")
         from harness.datasets.youtube_vis_format import open_custom
-        from harness.scoring.protocols import named
+        from harness.scoring.protocols import get_protocol
 
-        yield open_custom(annotations, frames, named(protocol).name)
+        yield open_custom(annotations, frames, get_protocol(protocol).name)
         return
     if frames is not None or protocol is not None:
         raise UserError("--frames and --protocol", "go with --annotations", "a dataset has its own")
@@ -198,7 +198,7 @@ def _runs(
 
 def _execute_all(
     runs: list[Run], tracker: Tracker | None, fresh: bool, strict: bool, engine: EngineMaker
-) -> tuple[list[Outcome], int]:
+) -> tuple[list[RunOutcome], int]:
     """Execute runs one after the other. One that cannot go on does not keep the others from it."""
     from harness.cli.progress import progress
     from harness.run_folder.identity import other_runs
@@ -260,7 +260,7 @@ def _engine(
     return ",".join(dict.fromkeys(devices)), partial(processes.pool, devices=devices)
 
 
-def _report(outcomes: list[Outcome], format: Format, as_json: bool) -> None:
+def _report(outcomes: list[RunOutcome], format: Format, as_json: bool) -> None:
     """Records as JSON or a table to standard output; folders too, unless the table is of a format for files."""
     for message in (m for outcome in outcomes for m in outcome.messages):
         print(f"harness: {message}", file=sys.stderr)

@@ -68,15 +68,17 @@ def table(
         harness table --from-mlflow lvvis --format markdown
     """
     from harness.cli.output import command, runs_among, show
-    from harness.reports import certainty, table_rows, tables
+    from harness.reports import confidence_intervals, table_rows, tables
     from harness.reports.layouts import FORMATS
     from harness.reports.table_layout import Layout, read_layout
     from harness.run_folder.records import provenance, read_record
 
     if format not in FORMATS:
         raise UserError("--format", f'"{format}" is not a format', near(format, FORMATS))
-    if significance is not None and significance not in certainty.REFERENCES:
-        raise UserError("--significance", f'"{significance}" is no reference', near(significance, certainty.REFERENCES))
+    if significance is not None and significance not in confidence_intervals.REFERENCES:
+        raise UserError(
+            "--significance", f'"{significance}" is no reference', near(significance, confidence_intervals.REFERENCES)
+        )
     chosen = Layout() if layout is None else read_layout(layout)
     if side_by_side:
         chosen = chosen.model_copy(update={"side_by_side": True})
@@ -94,20 +96,20 @@ def table(
         raise UserError("harness table", "needs runs", "name run folders, or an experiment with --from-mlflow")
     if published:
         _tell_unpublished(records)
-    sure: list[table_rows.Certainty | None] = []
+    sure: list[table_rows.Intervals | None] = []
     notes: list[str] = []
     if intervals or significance is not None:
         sampling = {"resamples": resamples, "seed": seed, "data_root": data_root, "annotations": annotations}
         places = [run if run.is_dir() else run.parent for run in folders]
-        sure = certainty.certainties(places, records, significance, intervals, **sampling)
-        notes = certainty.notes_on(significance, intervals, resamples, seed)
+        sure = confidence_intervals.intervals_of(places, records, significance, intervals, **sampling)
+        notes = confidence_intervals.notes_on(significance, intervals, resamples, seed)
     if as_json:
-        made = table_rows.rows(records, published=published, corrected=corrected, layout=chosen, certainty=sure)
+        made = table_rows.rows(records, published=published, corrected=corrected, layout=chosen, intervals=sure)
         text = json.dumps({"rows": [_row(row) for row in made]}, allow_nan=False) + "\n"
     else:
         color = out is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         text = tables.table(
-            records, format, published=published, corrected=corrected, color=color, layout=chosen, certainty=sure,
+            records, format, published=published, corrected=corrected, color=color, layout=chosen, intervals=sure,
             notes=notes, provenance=provenance(records, command()),
         )  # fmt: skip
     show(text, out)

@@ -46,8 +46,8 @@ def refuse_missing(devices: Iterable[str]) -> None:
         if count is None or (colon and not index.isdecimal()):
             raise UserError(f"--device {name}", "is no device", "name cpu, cuda, or one GPU: cuda:0")
         if not count:
-            mend = "name cpu, or see `harness doctor`"
-            raise UserError(f"--device {name}", f"PyTorch finds no {kind} device here", mend)
+            hint = "name cpu, or see `harness doctor`"
+            raise UserError(f"--device {name}", f"PyTorch finds no {kind} device here", hint)
         if colon and int(index) >= count:
             known = f"{kind}:0" if count == 1 else f"{kind}:0 to {kind}:{count - 1}"
             raise UserError(f"--device {name}", f"PyTorch finds {count} of these devices here", f"name {known}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.engines.recipe import Recipe
+from harness.engines.model_spec import ModelSpec
 from harness.engines.seeding import seed_everything
 from harness.engines.stages import timed
 from harness.engines.threads import set_torch_threads, torch_threads
@@ -17,39 +17,39 @@ from harness.errors import UserError
 from harness.events import ATTEMPTS, Event
 from harness.frame_digests import digests_of
 from harness.plugin_code import asked, contained, described
-from harness.run_folder.progress import Progress
+from harness.run_folder.progress import RunProgress
 from harness.run_folder.store import PredictionStore, tabulate
-from harness.types import ForesightedModel, Model, Video
+from harness.types import BatchModel, Model, Video
 
 log = logging.getLogger(__name__)
 
 
 class InProcess:
-    """The engine that runs in the calling process; see `harness.engines.recipe.Engine`."""
+    """The engine that runs in the calling process; see `harness.engines.model_spec.Engine`."""
 
-    def __init__(self, recipe: Recipe, store: PredictionStore, progress: Progress) -> None:
-        self._recipe, self._store, self._progress = recipe, store, progress
+    def __init__(self, spec: ModelSpec, store: PredictionStore, progress: RunProgress) -> None:
+        self._spec, self._store, self._progress = spec, store, progress
         self._model: Model | None = None
         self._threads_before: int | None = None
 
     def load(self) -> None:
         """Load the model here, once."""
         if self._model is None:
-            self._progress.worker(0, "loading", self._recipe.context.device)
+            self._progress.worker(0, "loading", self._spec.context.device)
             self._threads_before = torch_threads()
-            self._model = self._recipe.load()
+            self._model = self._spec.load()
 
     def run(self, videos: Sequence[Video], scratch: Path) -> Iterator[Event]:
         """Run one video after the other, in their order; a second attempt follows the first at once."""
         self.load()
         assert self._model is not None
-        with asked(self._recipe.name, "its expect fails"):
-            if isinstance(self._model, ForesightedModel):
-                self._model.expect(videos, scratch)
+        with asked(self._spec.name, "its prepare fails"):
+            if isinstance(self._model, BatchModel):
+                self._model.prepare(videos, scratch)
         for video in videos:
             for attempt in range(1, ATTEMPTS + 1):
                 self._progress.began(0, video)
-                event = attempt_video(self._recipe, self._model, video, self._store)
+                event = attempt_video(self._spec, self._model, video, self._store)
                 if event.kind == "failed" and attempt < ATTEMPTS:
                     log.info("video %s failed and is tried once more: %s", video.id, event.error)
                     event = replace(event, kind="retried")
@@ -64,18 +64,18 @@ class InProcess:
             set_torch_threads(self._threads_before)
 
 
-def attempt_video(recipe: Recipe, model: Model, video: Video, store: PredictionStore) -> Event:
-    """Run the model of a recipe over one video and store its tracks: ``done``, or ``failed``.
+def attempt_video(spec: ModelSpec, model: Model, video: Video, store: PredictionStore) -> Event:
+    """Run the model of a spec over one video and store its tracks: ``done``, or ``failed``.
 
     They are stored with what the frames are known by, as they were before the model has read them; with
     ``whole_frames`` by all of their content. A store that cannot be written raises `UserError`.
     """
-    vocabulary, context = recipe.context.dataset.vocabulary, recipe.context
+    vocabulary, context = spec.context.dataset.vocabulary, spec.context
     began, frames = time.perf_counter(), len(video.frames)
     try:
-        known_by = digests_of(video.frames, recipe.whole_frames)
+        known_by = digests_of(video.frames, spec.whole_frames)
         seed_everything(context.seed, video.id)
-        with contained(recipe.name), timed(model) as stages:
+        with contained(spec.name), timed(model) as stages:
             table = tabulate(video, list(model.predict(video, vocabulary)), vocabulary)
     # A model is anybody's code and may raise anything; what it raises is recorded and reported, and the run goes on.
     except Exception as error:

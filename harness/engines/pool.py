@@ -1,6 +1,6 @@
 """A pool of workers over the videos of a run: who gets which video, and what happens when a worker is lost.
 
-The rules are the same for processes of this machine and for a cluster: they are here, and a `Crew` does the rest.
+The rules are the same for processes of this machine and for a cluster: they are here. A `WorkerBackend` does the rest.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.engines.local import InProcess
-from harness.engines.recipe import Recipe
+from harness.engines.model_spec import ModelSpec
 from harness.errors import UserError
 from harness.events import ATTEMPTS, Event
-from harness.run_folder.progress import Doing, Progress, expected_cost
+from harness.run_folder.progress import Doing, RunProgress, expected_cost
 from harness.run_folder.store import PredictionStore
 from harness.types import Video
 
@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """A worker has loaded the model. ``alone``: the model works on several videos itself (`ForesightedModel`)."""
+class WorkerReady:
+    """A worker has loaded the model. ``alone``: the model works on several videos itself (`BatchModel`)."""
 
     host: str
     pid: int
@@ -34,31 +34,31 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class LoadFailed:
     """A worker cannot load the model."""
 
     error: UserError
 
 
 @dataclass(frozen=True, slots=True)
-class Unstored:
+class WriteFailed:
     """A worker cannot write to the store."""
 
     error: UserError
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class WorkerDied:
     """A worker's process has ended without having been told to; ``reason`` goes on after the worker's name."""
 
     reason: str
     details: str = ""
 
 
-Message = Ready | Refused | Event | Unstored | Lost
+Message = WorkerReady | LoadFailed | Event | WriteFailed | WorkerDied
 
 
-class Crew(Protocol):
+class WorkerBackend(Protocol):
     """Workers that have numbers from 0 on: each loads the model and then runs one video after the other."""
 
     @property
@@ -125,15 +125,15 @@ class Queue:
 
 
 class Pool:
-    """The engine that runs a crew; see `harness.engines.recipe.Engine`.
+    """The engine that runs a backend; see `harness.engines.model_spec.Engine`.
 
     The video of a lost worker is run once more, by another process; a video that fails or loses its worker twice is
     given up. A worker that is lost twice in a row without a video is not replaced; without any worker the run ends
-    with `UserError`. A model that works on several videos itself is run in the calling process, without the crew.
+    with `UserError`. A model that works on several videos itself is run in the calling process, without the backend.
     """
 
-    def __init__(self, recipe: Recipe, store: PredictionStore, progress: Progress, crew: Crew) -> None:
-        self._recipe, self._store, self._progress, self._crew = recipe, store, progress, crew
+    def __init__(self, spec: ModelSpec, store: PredictionStore, progress: RunProgress, backend: WorkerBackend) -> None:
+        self._spec, self._store, self._progress, self._backend = spec, store, progress, backend
         self._doing: dict[int, Doing] = {}
         self._work: dict[int, tuple[Video, float]] = {}  # by worker: its video, and when it began
         self._false_starts = Counter[int]()
@@ -145,12 +145,12 @@ class Pool:
         """Start the workers and wait until the first one is ready, or none can be."""
         if self._doing or self._in_process is not None:
             return
-        self._crew.open()
-        for worker in range(len(self._crew.devices)):
+        self._backend.open()
+        for worker in range(len(self._backend.devices)):
             self._start(worker)
         while "idle" not in self._doing.values():
-            for worker, message in self._crew.messages():
-                self._heed(worker, message)
+            for worker, message in self._backend.messages():
+                self._handle_message(worker, message)
             self._refuse_if_all_are_lost()
         if self._alone:
             self._run_in_process()
@@ -164,10 +164,10 @@ class Pool:
         queue = Queue(videos)
         while queue:
             self._hand_out(queue)
-            for worker, message in self._crew.messages():
-                event = self._heed(worker, message)
+            for worker, message in self._backend.messages():
+                event = self._handle_message(worker, message)
                 if event is not None:
-                    yield self._settled(worker, event, queue)
+                    yield self._finish(worker, event, queue)
             self._refuse_if_all_are_lost()
 
     def close(self) -> None:
@@ -175,7 +175,7 @@ class Pool:
         if self._in_process is not None:
             self._in_process.close()
         self._doing.clear()
-        self._crew.close()
+        self._backend.close()
 
     def _hand_out(self, queue: Queue) -> None:
         for worker in [w for w, doing in self._doing.items() if doing == "idle"]:
@@ -184,20 +184,20 @@ class Pool:
                 return
             self._doing[worker], self._work[worker] = "working", (video, time.perf_counter())
             self._progress.began(worker, video)
-            self._crew.give(worker, video)
+            self._backend.give(worker, video)
 
-    def _heed(self, worker: int, message: Message) -> Event | None:
+    def _handle_message(self, worker: int, message: Message) -> Event | None:
         """Take note of a message; return what became of the worker's video, if it says so."""
-        if isinstance(message, Ready):
+        if isinstance(message, WorkerReady):
             self._set(worker, "idle", message)
-            log.info("worker %s is ready on %s, process %s of %s", worker, self._crew.devices[worker], message.pid,
+            log.info("worker %s is ready on %s, process %s of %s", worker, self._backend.devices[worker], message.pid,
                      message.host)  # fmt: skip
             self._alone = message.alone
-        elif isinstance(message, Refused):
+        elif isinstance(message, LoadFailed):
             self._give_up(worker, message.error)
-        elif isinstance(message, Unstored):
+        elif isinstance(message, WriteFailed):
             raise message.error
-        elif isinstance(message, Lost):
+        elif isinstance(message, WorkerDied):
             return self._replace(worker, message)
         else:
             self._doing[worker] = "idle"
@@ -205,33 +205,33 @@ class Pool:
             return message
         return None
 
-    def _replace(self, worker: int, lost: Lost) -> Event | None:
+    def _replace(self, worker: int, lost: WorkerDied) -> Event | None:
         """Start another process in place of a lost one; return what became of the video that it worked on."""
-        log.warning("worker %s on %s %s", worker, self._crew.devices[worker], lost.reason)
+        log.warning("worker %s on %s %s", worker, self._backend.devices[worker], lost.reason)
         video, began = self._work.get(worker, (None, 0.0))
         if video is None:
             self._false_starts[worker] += 1
             if self._false_starts[worker] >= ATTEMPTS:
                 what = f"{lost.reason}, for the second time without a video"
-                mend = "look for the reason in the system's log; is there enough memory for that many --workers?"
-                self._give_up(worker, UserError(f"worker {worker} on {self._crew.devices[worker]}", what, mend))
+                hint = "look for the reason in the system's log; is there enough memory for that many --workers?"
+                self._give_up(worker, UserError(f"worker {worker} on {self._backend.devices[worker]}", what, hint))
                 return None
         self._set(worker, "lost")
         if video is None:
             self._start(worker)
             return None
-        event = self._fate(video, time.perf_counter() - began, worker, lost)
+        event = self._result_of_lost_worker(video, time.perf_counter() - began, worker, lost)
         self._start(worker)
         return event
 
-    def _fate(self, video: Video, seconds: float, worker: int, lost: Lost) -> Event:
+    def _result_of_lost_worker(self, video: Video, seconds: float, worker: int, lost: WorkerDied) -> Event:
         """What became of a lost worker's video: it may have been stored before."""
         frames, reason = len(video.frames), f"worker {worker} {lost.reason}"
         if self._store.path(video.id).exists():
             return Event("done", video.id, seconds, frames, self._store.read_table(video.id).num_rows)
         return Event("failed", video.id, seconds, frames, 0, reason, lost.details or reason)
 
-    def _settled(self, worker: int, event: Event, queue: Queue) -> Event:
+    def _finish(self, worker: int, event: Event, queue: Queue) -> Event:
         """Take a video that has ended from the queue, or put it back."""
         self._work.pop(worker, None)
         if event.kind == "done":
@@ -244,12 +244,12 @@ class Pool:
 
     def _start(self, worker: int) -> None:
         self._set(worker, "loading")
-        self._crew.start(worker)
+        self._backend.start(worker)
 
-    def _set(self, worker: int, doing: Doing, place: Ready | None = None) -> None:
+    def _set(self, worker: int, doing: Doing, place: WorkerReady | None = None) -> None:
         self._doing[worker] = doing
         host, pid = (place.host, place.pid) if place is not None else ("", 0)
-        self._progress.worker(worker, doing, self._crew.devices[worker], host, pid)
+        self._progress.worker(worker, doing, self._backend.devices[worker], host, pid)
 
     def _give_up(self, worker: int, error: UserError) -> None:
         log.warning("worker %s is given up: %s", worker, error)
@@ -261,8 +261,8 @@ class Pool:
             raise self._refusal
 
     def _run_in_process(self) -> None:
-        log.warning("%s works on several videos itself: one worker", self._recipe.plugin.name)
+        log.warning("%s works on several videos itself: one worker", self._spec.plugin.name)
         self.close()
-        first = self._crew.devices[0]
-        self._in_process = InProcess(self._recipe.on(first), self._store, self._progress)
+        first = self._backend.devices[0]
+        self._in_process = InProcess(self._spec.on(first), self._store, self._progress)
         self._in_process.load()

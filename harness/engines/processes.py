@@ -14,10 +14,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from harness.engines.pool import Lost, Message, Pool
-from harness.engines.recipe import Recipe
-from harness.engines.worker import Worker, packed
-from harness.run_folder.progress import Progress
+from harness.engines.model_spec import ModelSpec
+from harness.engines.pool import Message, Pool, WorkerDied
+from harness.engines.worker import Worker, serialize
+from harness.run_folder.progress import RunProgress
 from harness.run_folder.store import PredictionStore
 from harness.standard_output import stay_with_driver
 from harness.types import Video
@@ -30,17 +30,17 @@ _HELLO = "hello"
 """A process says it once it can take what it has to load."""
 
 
-def pool(recipe: Recipe, store: PredictionStore, progress: Progress, devices: Sequence[str]) -> Pool:
+def pool(spec: ModelSpec, store: PredictionStore, progress: RunProgress, devices: Sequence[str]) -> Pool:
     """The engine with one worker process for each of ``devices``; a device may stand there several times."""
-    return Pool(recipe, store, progress, Processes(recipe, store, devices))
+    return Pool(spec, store, progress, Processes(spec, store, devices))
 
 
 class Processes:
-    """A crew of processes on this machine; see `harness.engines.pool.Crew`."""
+    """A backend of processes on this machine; see `harness.engines.pool.WorkerBackend`."""
 
-    def __init__(self, recipe: Recipe, store: PredictionStore, devices: Sequence[str]) -> None:
+    def __init__(self, spec: ModelSpec, store: PredictionStore, devices: Sequence[str]) -> None:
         self.devices = tuple(devices)
-        self._recipe, self._store = recipe, store
+        self._spec, self._store = spec, store
         self._context = get_context("spawn")  # CUDA and threads do not survive a fork
         self._payload = b""
         self._processes: dict[int, SpawnProcess] = {}
@@ -49,7 +49,7 @@ class Processes:
 
     def open(self) -> None:
         """Raises `UserError` where the model's plugin or the dataset cannot be sent to other processes."""
-        self._payload = packed(self._recipe, self._store)
+        self._payload = serialize(self._spec, self._store)
 
     def start(self, worker: int) -> None:
         """Start a process."""
@@ -105,7 +105,7 @@ class Processes:
                 return
         self._pipes.pop(worker).close()
         self._busy.discard(worker)
-        yield Lost(_reason(_ended(self._processes.pop(worker))))
+        yield WorkerDied(_reason(_ended(self._processes.pop(worker))))
 
 
 def _ended(process: SpawnProcess) -> int:

@@ -1,4 +1,4 @@
-"""A crew of Ray actors: on this machine, or on all machines of a cluster. Needs the extra ``ray``."""
+"""A backend of Ray actors: on this machine, or on all machines of a cluster. Needs the extra ``ray``."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from harness.atomic_write import write_durably
-from harness.engines.pool import Lost, Message, Pool, Unstored
+from harness.atomic_write import write_atomically
+from harness.engines.model_spec import ModelSpec
+from harness.engines.pool import Message, Pool, WorkerDied, WriteFailed
 from harness.engines.ray_connection import OwnRay, connected, first_line
-from harness.engines.recipe import Recipe
-from harness.engines.worker import Worker, packed
+from harness.engines.worker import Worker, serialize
 from harness.errors import UserError
 from harness.events import Event
 from harness.frame_digests import FrameDigests
 from harness.paths import Location
-from harness.run_folder.progress import Progress
+from harness.run_folder.progress import RunProgress
 from harness.run_folder.store import PredictionStore
 from harness.standard_output import printed_to_log
 from harness.types import Video
@@ -38,9 +38,9 @@ PATIENT_LOOKS = 60
 
 
 def pool(
-    recipe: Recipe,
+    spec: ModelSpec,
     store: PredictionStore,
-    progress: Progress,
+    progress: RunProgress,
     device: str | None = None,
     workers: int | None = None,
     gpus_per_worker: float | None = None,
@@ -54,11 +54,11 @@ def pool(
     """
     if device not in (None, "cpu", "cuda"):
         raise UserError("--device", f"{device} cannot be asked of Ray", "name cpu or cuda; Ray chooses the GPUs")
-    wanted = Wanted(device, workers, gpus_per_worker, address or os.environ.get("RAY_ADDRESS") or None)
-    return Pool(recipe, store, progress, Actors(recipe, store, wanted))
+    wanted = WorkerRequest(device, workers, gpus_per_worker, address or os.environ.get("RAY_ADDRESS") or None)
+    return Pool(spec, store, progress, Actors(spec, store, wanted))
 
 
-class Wanted(NamedTuple):
+class WorkerRequest(NamedTuple):
     """What the user has said about the workers."""
 
     device: str | None = None
@@ -95,17 +95,17 @@ class Reply:
 
 
 class Actors:
-    """A crew of actors; see `harness.engines.pool.Crew`. Every actor has at most one video: that is the back-pressure.
+    """A backend of actors; see `harness.engines.pool.WorkerBackend`. Every actor has at most one video at a time.
 
     Actors write to the store where they find the driver's probe file beside it. Elsewhere tracks come back through
     Ray's object store, and the driver writes them.
     """
 
-    def __init__(self, recipe: Recipe, store: PredictionStore, wanted: Wanted) -> None:
+    def __init__(self, spec: ModelSpec, store: PredictionStore, wanted: WorkerRequest) -> None:
         self.devices: Sequence[str] = ()
-        self._recipe, self._store = recipe, PredictionStore(store.folder.absolute())
+        self._spec, self._store = spec, PredictionStore(store.folder.absolute())
         self._wanted = wanted
-        self._probe = Probe(self._store.folder / f".probe.{os.getpid()}.tmp", secrets.token_hex(16))
+        self._probe = SharedFilesystemProbe(self._store.folder / f".probe.{os.getpid()}.tmp", secrets.token_hex(16))
         self._actors: dict[int, Any] = {}
         self._asked: dict[Any, int] = {}  # by what was asked: the worker
         self._videos: dict[int, Video] = {}
@@ -125,7 +125,7 @@ class Actors:
         self.devices = (device,) * workers
         # When its daemons are lost, Ray ends this process without a word at the next use of its object store. The few
         # workers of a Ray of our own do without: what they have to load comes along with their first task.
-        payload = packed(self._recipe, self._store)
+        payload = serialize(self._spec, self._store)
         self._payload = payload if self._own is not None else self._ray.put(payload)
         # What is lost is replaced by the pool, whose rules are the same everywhere, and not by Ray.
         options = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": 0, "max_task_retries": 0}
@@ -185,14 +185,14 @@ class Actors:
         try:
             reply: Reply = self._ray.get(asked)
         except self._ray.exceptions.RayError as error:
-            yield Lost(f"was lost: {first_line(error)}", str(error))
+            yield WorkerDied(f"was lost: {first_line(error)}", str(error))
             return
         for record in reply.logged:
             record.msg = f"worker {worker}: {record.msg}"
             logging.getLogger(record.name).handle(record)
         yield self._stored(reply, video)
         if not reply.usable:
-            yield Lost("was ended: its device does not answer any more")
+            yield WorkerDied("was ended: its device does not answer any more")
 
     def _stored(self, reply: Reply, video: Video | None) -> Message:
         """The message, once the tracks that came with it are stored."""
@@ -200,12 +200,12 @@ class Actors:
             try:
                 self._store.write_table(video, reply.tracks, reply.frames)
             except UserError as error:
-                return Unstored(error)
+                return WriteFailed(error)
         return reply.message
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class SharedFilesystemProbe:
     """A file with a random word in it: who finds it where the driver has put it sees the driver's file system."""
 
     path: Location
@@ -214,7 +214,7 @@ class Probe:
     def write(self) -> None:
         """Write the file; raises `UserError` where the disk refuses."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(self.path, self.word.encode())
+        write_atomically(self.path, self.word.encode())
 
     def is_found(self) -> bool:
         """Whether the file is there, with its word in it."""
@@ -253,7 +253,7 @@ class _Actor:
         message = self._worker.load(payload)  # what it prints is told with the first video: the log is not open yet
         return Reply(message, logged=self._records.taken())
 
-    def run(self, video_id: int, probe: Probe) -> Reply:
+    def run(self, video_id: int, probe: SharedFilesystemProbe) -> Reply:
         if self._is_shared is None:
             self._is_shared = probe.is_found()
         carrier = None if self._is_shared else _Carrier()

@@ -52,8 +52,8 @@ def connected(address: str | None) -> tuple[Any, OwnRay | None]:
     except Exception as error:  # bare ones, too
         if own is not None:
             own.kill()
-        mend = "is it started there? `ray status` tells" if address else "look into Ray's logs"
-        raise UserError(f"Ray at {address or 'this machine'}", f"does not start: {first_line(error)}", mend) from error
+        hint = "is it started there? `ray status` tells" if address else "look into Ray's logs"
+        raise UserError(f"Ray at {address or 'this machine'}", f"does not start: {first_line(error)}", hint) from error
     if own is not None:
         own.has_started()
     return ray, own
@@ -85,8 +85,8 @@ class OwnRay:
         """Raises `UserError` where there is no Ray any more: asked for anything, it would end this process, or hang."""
         name = self.lost()
         if name:
-            mend = "the same command goes on where this run was; was there enough memory?"
-            raise UserError("Ray on this machine", f"its {name} has ended", mend)
+            hint = "the same command goes on where this run was; was there enough memory?"
+            raise UserError("Ray on this machine", f"its {name} has ended", hint)
 
     def kill(self) -> None:
         """End all its processes at once."""

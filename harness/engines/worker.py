@@ -1,4 +1,4 @@
-"""What a worker does, in whatever process: load the model from its recipe, run one video, store its tracks."""
+"""What a worker does, in whatever process: load the model from its spec, run one video, store its tracks."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import sys
 import traceback
 
 from harness.engines.local import attempt_video
-from harness.engines.pool import Ready, Refused, Unstored
-from harness.engines.recipe import Recipe
+from harness.engines.model_spec import ModelSpec
+from harness.engines.pool import LoadFailed, WorkerReady, WriteFailed
 from harness.errors import UserError
 from harness.events import Event
 from harness.plugin_code import asked, contained, described
 from harness.run_folder.store import PredictionStore
-from harness.types import ForesightedModel, Model, Video
+from harness.types import BatchModel, Model, Video
 
 log = logging.getLogger(__name__)
 
 
-def packed(recipe: Recipe, store: PredictionStore) -> bytes:
-    """A recipe and a store for other processes; raises `UserError` where they cannot be sent.
+def serialize(spec: ModelSpec, store: PredictionStore) -> bytes:
+    """A spec and a store for other processes; raises `UserError` where they cannot be sent.
 
     It is a pickle between processes of one program: it is never written to a file, nor read from one.
     """
     try:
-        with contained(recipe.name):
-            return pickle.dumps((recipe, store), protocol=pickle.HIGHEST_PROTOCOL)
+        with contained(spec.name):
+            return pickle.dumps((spec, store), protocol=pickle.HIGHEST_PROTOCOL)
     except Exception as error:  # what is pickled is the plugin's, too, and so is how
-        what = f"cannot be sent to other processes with {recipe.context.dataset.name}: {described(error)}"
-        mend = "run it with --workers 1, or let its plugin and the dataset's frames be pickled"
-        raise UserError(recipe.name, what, mend) from error
+        what = f"cannot be sent to other processes with {spec.context.dataset.name}: {described(error)}"
+        hint = "run it with --workers 1, or let its plugin and the dataset's frames be pickled"
+        raise UserError(spec.name, what, hint) from error
 
 
 class Worker:
@@ -43,27 +43,27 @@ class Worker:
         self._model: Model | None = None
         self._has_failed = False
 
-    def load(self, payload: bytes) -> Ready | Refused:
-        """Load the model of what `packed` gave."""
+    def load(self, payload: bytes) -> WorkerReady | LoadFailed:
+        """Load the model of what `serialize` gave."""
         host = socket.gethostname()
         try:
             with asked(f"what is sent to {host}", "cannot be read there"):
-                self._recipe, self._store = self._unpacked(payload)
-            self._videos: dict[int, Video] = {video.id: video for video in self._recipe.context.dataset.videos}
-            self._model = self._recipe.load(host)
+                self._spec, self._store = self._unpacked(payload)
+            self._videos: dict[int, Video] = {video.id: video for video in self._spec.context.dataset.videos}
+            self._model = self._spec.load(host)
         except UserError as error:
             if error.__cause__ is not None:  # which stays behind
                 error.add_note(traceback.format_exc())
-            return Refused(error)
-        return Ready(host, os.getpid(), isinstance(self._model, ForesightedModel))
+            return LoadFailed(error)
+        return WorkerReady(host, os.getpid(), isinstance(self._model, BatchModel))
 
-    def run(self, video_id: int, store: PredictionStore | None = None) -> Event | Unstored:
+    def run(self, video_id: int, store: PredictionStore | None = None) -> Event | WriteFailed:
         """Run a video and store its tracks, in ``store`` if that is given and else in that of the run."""
         assert self._model is not None
         try:
-            event = attempt_video(self._recipe, self._model, self._videos[video_id], store or self._store)
+            event = attempt_video(self._spec, self._model, self._videos[video_id], store or self._store)
         except UserError as error:
-            return Unstored(error)
+            return WriteFailed(error)
         self._has_failed = event.kind != "done"
         return event
 
@@ -84,7 +84,7 @@ class Worker:
             return False
         return True
 
-    def _unpacked(self, payload: bytes) -> tuple[Recipe, PredictionStore]:
-        recipe, store = pickle.loads(payload)
-        assert isinstance(recipe, Recipe)
-        return recipe.on(self._device), store
+    def _unpacked(self, payload: bytes) -> tuple[ModelSpec, PredictionStore]:
+        spec, store = pickle.loads(payload)
+        assert isinstance(spec, ModelSpec)
+        return spec.on(self._device), store

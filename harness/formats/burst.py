@@ -83,8 +83,8 @@ def read(path: Path, default_split: str = "") -> File:
     """
     raw, _ = read_json(path)
     if raw.lstrip()[:1] == b"[":
-        mend = "results in YouTube-VIS form are scored by --protocol burst"
-        raise UserError(str(path), "is a list, not a file in BURST's own form", mend)
+        hint = "results in YouTube-VIS form are scored by --protocol burst"
+        raise UserError(str(path), "is a list, not a file in BURST's own form", hint)
     file = decode(raw, File, str(path))
     file.split = file.split or default_split
     if not file.split:
@@ -112,8 +112,8 @@ def _check(sequence: Sequence, where: str) -> None:
     for track in sequence.track_category_ids.keys() | {track for frame in frames for track in frame}:
         # longer numbers do not fit the arrays; another spelling of a number would be a second track of the same id
         if not NUMBER.fullmatch(track):
-            mend = "number the tracks, without leading zeros"
-            raise UserError(f'{where}, track "{track}"', "is not numbered", mend)
+            hint = "number the tracks, without leading zeros"
+            raise UserError(f'{where}, track "{track}"', "is not numbered", hint)
 
 
 def areas_of(sequence: Sequence, where: str) -> list[Ints]:

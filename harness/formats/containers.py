@@ -198,7 +198,7 @@ def _decoded(head: bytes, pieces: Iterator[bytes], path: Path, inner: bool = Fal
 def _refuse_foreign(head: bytes, path: Path) -> None:
     found = foreign_file(head) or pickle_file(head)
     if found is not None:
-        raise UserError(str(path), f"is {found.what}", found.mend)
+        raise UserError(str(path), f"is {found.what}", found.hint)
 
 
 class _Pieces(io.RawIOBase):

@@ -23,10 +23,10 @@ _MMTRACKING = ("det_bboxes", "det_masks", "track_bboxes", "track_masks", "bbox_r
 def refuse_foreign_annotations(document: Any, annotations: bytes, name: str) -> None:
     """Raise `UserError` for the document of another form; ``annotations`` is the beginning of that key's text."""
     if isinstance(document, list):
-        what, mend = "is a list, not an object with videos, categories and annotations", "name the annotation file"
+        what, hint = "is a list, not an object with videos, categories and annotations", "name the annotation file"
         if document and isinstance(document[0], dict) and {"video_id", "segmentations"} <= document[0].keys():
-            what, mend = "is a results file, not an annotation file", "give it to --predictions"
-        raise UserError(name, what, mend)
+            what, hint = "is a results file, not an annotation file", "give it to --predictions"
+        raise UserError(name, what, hint)
     if not isinstance(document, dict):
         raise UserError(name, "is not an object with videos, categories and annotations", "name the annotation file")
     if document.get("images") and b'"segmentations"' not in annotations:
@@ -48,19 +48,19 @@ def foreign_results(path: Path) -> UserError:
     with open_json(path) as file:
         head = file.read(_LARGEST_HEAD)
         whole = not file.read(1)
-    mend = "a results file is a JSON list of tracks"
+    hint = "a results file is a JSON list of tracks"
     if not whole:
-        return UserError(str(path), "is not a list", mend)
+        return UserError(str(path), "is not a list", hint)
     try:
         document = lenient.loads(head, str(path))
     except UserError as error:
         return error
-    return UserError(str(path), *_of_results(document, mend))
+    return UserError(str(path), *_of_results(document, hint))
 
 
-def _of_results(document: Any, mend: str) -> tuple[str, str]:
+def _of_results(document: Any, hint: str) -> tuple[str, str]:
     if not isinstance(document, dict):
-        return "is not a list", mend
+        return "is not a list", hint
     if "sequences" in document:
         return "is in BURST's own form", _BURST_TASKS
     if any(key in document for key in _MMTRACKING):
@@ -70,7 +70,7 @@ def _of_results(document: Any, mend: str) -> tuple[str, str]:
     inner = [key for key in _LISTS if isinstance(document.get(key), list)]
     if inner:
         return f'is an object, with a list under "{inner[0]}"', "write that list alone"
-    return "is an object, not a list", mend
+    return "is an object, not a list", hint
 
 
 def refuse_foreign_record(record: dict[str, Any], where: str) -> None:

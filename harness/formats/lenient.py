@@ -206,8 +206,8 @@ def coerce_annotation(record: dict[str, Any], videos: Ids, categories: Ids, wher
         position, form = ids.find(record.get(key), where, key)
         if position is None:
             what = key.removesuffix("_id")
-            mend = "add the video or remove the annotation" if what == "video" else "add it to categories"
-            raise UserError(where, f"unknown {what} {record.get(key)}", mend)
+            hint = "add the video or remove the annotation" if what == "video" else "add it to categories"
+            raise UserError(where, f"unknown {what} {record.get(key)}", hint)
         out[key] = position
         if form:
             notes.add(f"id is {form}", where)

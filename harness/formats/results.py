@@ -23,7 +23,7 @@ from harness.formats.lenient import Ids
 from harness.formats.segmentations import SEGMENTATIONS, NewMask, convert, find_masks, masks_digest, with_masks
 from harness.formats.youtube_vis import decode_records
 from harness.rle import Ints, MaskTable
-from harness.scoring.overlap import TrackBatch, Truths, positions
+from harness.scoring.overlap import GroundTruthArrays, TrackBatch, positions
 from harness.warnings import Warnings
 
 BLOCK_BYTES = 16 << 20
@@ -61,7 +61,7 @@ class Block(NamedTuple):
 
 def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
     """Yield the records of a results file, block by block. Raises `UserError` if it is no JSON list of objects."""
-    mend = "write the file again as a JSON list of tracks"
+    hint = "write the file again as a JSON list of tracks"
     file = open_records(path)
     first, kept, fresh = 0, np.empty(0, np.uint8), True
     with file:
@@ -82,15 +82,15 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
             if status == scan.MALFORMED:
                 if not first and text[place] == 91:
                     raise UserError(str(path), "is a list of lists, one per video or frame", PER_TRACK)
-                raise UserError(f"{path}, record {first}", "is not a JSON object", mend)
+                raise UserError(f"{path}, record {first}", "is not a JSON object", hint)
             if status == scan.DONE:
                 rest = text[place:stop].tobytes() + file.read(1 << 16)
                 if rest.strip():
-                    raise UserError(str(path), "has text behind the list", mend)
+                    raise UserError(str(path), "has text behind the list", hint)
                 return
             if not read:
                 size = path.stat().st_size
-                raise UserError(f"{path}, record {first}", f"the file ends inside it ({size} bytes)", mend)
+                raise UserError(f"{path}, record {first}", f"the file ends inside it ({size} bytes)", hint)
             if fresh and not n:
                 # nothing complete yet: keep all that was read, the bracket too
                 kept = text[:stop]
@@ -111,7 +111,7 @@ def _open_bracket(text: NDArray[np.uint8], path: Path) -> int:
 
 
 def read_batch(
-    block: Block, truths: Truths, path: str, warnings: Warnings, named: NDArray[np.bool_] | None = None
+    block: Block, truths: GroundTruthArrays, path: str, warnings: Warnings, named: NDArray[np.bool_] | None = None
 ) -> TrackBatch:
     """Turn a block's records into a `TrackBatch`; masks are found only for categories that have truth.
 
@@ -172,7 +172,7 @@ class Columns(NamedTuple):
     score: NDArray[np.float64]
 
 
-def _strict_columns(block: Block, truths: Truths, path: str) -> Columns:
+def _strict_columns(block: Block, truths: GroundTruthArrays, path: str) -> Columns:
     """Columns of records whose every field is as specified, on annotations whose ids are too."""
     if truths.annotations.renumbered:
         raise OverflowError
@@ -184,7 +184,7 @@ def _strict_columns(block: Block, truths: Truths, path: str) -> Columns:
     )
 
 
-def _lenient_columns(block: Block, truths: Truths, path: str, warnings: Warnings) -> Columns:
+def _lenient_columns(block: Block, truths: GroundTruthArrays, path: str, warnings: Warnings) -> Columns:
     """Columns of records in which values stand for what is specified, which is counted.
 
     A category that the annotations do not have is `_NO_CATEGORY`. Raises `UserError` that names the record.
@@ -231,7 +231,13 @@ def _unknown_video(video: Any, known: Ids, where: str) -> UserError:
 
 
 def _masks(
-    text: NDArray[np.uint8], spans: Ints, video: Ints, truths: Truths, path: str, number: Ints, warnings: Warnings
+    text: NDArray[np.uint8],
+    spans: Ints,
+    video: Ints,
+    truths: GroundTruthArrays,
+    path: str,
+    number: Ints,
+    warnings: Warnings,
 ) -> MaskTable:
     """Find the masks of tracks; tracks that repeat another's masks share them."""
     names = [f"{path}, record {n}" for n in number]

@@ -21,7 +21,7 @@ SEGMENTATIONS = np.frombuffer(b'segmentations"', np.uint8)
 T = TypeVar("T")
 
 
-class Found(NamedTuple):
+class ParsedMasks(NamedTuple):
     """Masks found in text; ``other`` lists the rows of ``table.frame_mask`` that are no run-length encoding."""
 
     table: MaskTable
@@ -37,7 +37,7 @@ def masks_digest(*masks: bytes) -> bytes:
     return found.digest()
 
 
-def find_masks(text: NDArray[np.uint8], start: Ints, stop: Ints, frames_hint: int, names: Sequence[str]) -> Found:
+def find_masks(text: NDArray[np.uint8], start: Ints, stop: Ints, frames_hint: int, names: Sequence[str]) -> ParsedMasks:
     """Find the masks of the tracks whose ``segmentations`` values are ``text[start[t]:stop[t]]``.
 
     ``frames_hint`` is the expected number of frames in all; ``names[t]`` names track ``t`` in errors. Raises
@@ -60,7 +60,7 @@ def find_masks(text: NDArray[np.uint8], start: Ints, stop: Ints, frames_hint: in
             text, begin[:n], end[:n], kind[:n], size[0, :n], size[1, :n], track,
             np.where(kind[:n] == scan.ABSENT, -1, np.arange(n)).astype(np.int32),
         )  # fmt: skip
-        return Found(table, np.flatnonzero(kind[:n] == scan.OTHER))
+        return ParsedMasks(table, np.flatnonzero(kind[:n] == scan.OTHER))
 
 
 class NewMask(NamedTuple):

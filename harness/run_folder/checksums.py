@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from harness.atomic_write import write_durably
+from harness.atomic_write import write_atomically
 from harness.errors import UnreadableFileError, UserError
 from harness.paths import Location
 from harness.versions import other_version
@@ -30,7 +30,7 @@ SUMMED = (
 )
 """Files that stay as the run has left them. Shards and match tables are not among them: they have sums of their own."""
 
-_MEND = "repeat its harness run"
+_HINT = "repeat its harness run"
 _LINE = re.compile(rb"([0-9a-f]{64})  ([\w.-]+)\n")
 _MOST_BYTES = 1 << 16
 
@@ -41,7 +41,7 @@ def write_sums(folder: Location) -> None:
     """Write the sums of those of `SUMMED` that the folder has; raises `UserError` where the disk refuses."""
     found = {name: _bytes(folder / name) for name in SUMMED}
     lines = [f"{_sum(data)}  {name}\n" for name, data in found.items() if data is not None]
-    write_durably(folder / FILE, "".join(lines).encode())
+    write_atomically(folder / FILE, "".join(lines).encode())
 
 
 def remove_sums(folder: Location) -> None:
@@ -50,7 +50,7 @@ def remove_sums(folder: Location) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(str(path), f"cannot be removed: {error.strerror or error}", "mend its permissions") from error
+        raise UserError(str(path), f"cannot be removed: {error.strerror or error}", "run `chmod u+rw` on it") from error
 
 
 def read_checked(folder: Location, name: str) -> bytes | None:
@@ -64,7 +64,7 @@ def read_checked(folder: Location, name: str) -> bytes | None:
         return data
     if parse(sums, str(folder / FILE)).get(name) != _sum(data):
         raise UnreadableFileError(
-            str(folder / name), f"is damaged: it does not fit the checksum of {name} in {FILE}", _MEND
+            str(folder / name), f"is damaged: it does not fit the checksum of {name} in {FILE}", _HINT
         )
     return data
 
@@ -82,7 +82,7 @@ def read_json(folder: Location, name: str, kind: type[T]) -> T | None:
         return msgspec.json.decode(data, type=kind)
     except msgspec.MsgspecError as error:
         what = other_version(data) or f"is damaged: {error}"
-        raise UnreadableFileError(str(folder / name), what, _MEND) from error
+        raise UnreadableFileError(str(folder / name), what, _HINT) from error
 
 
 def parse(data: bytes, where: str) -> dict[str, str]:
@@ -92,7 +92,7 @@ def parse(data: bytes, where: str) -> dict[str, str]:
     """
     sums = {name.decode(): digest.decode() for digest, name in _LINE.findall(data[:_MOST_BYTES])}
     if "".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode() != data:
-        raise UnreadableFileError(where, "is damaged: it is no list of checksums", _MEND)
+        raise UnreadableFileError(where, "is damaged: it is no list of checksums", _HINT)
     return sums
 
 
@@ -107,5 +107,5 @@ def _bytes(path: Location) -> bytes | None:
         return None
     except OSError as error:
         raise UnreadableFileError(
-            str(path), f"cannot be read: {error.strerror or error}", "mend its permissions"
+            str(path), f"cannot be read: {error.strerror or error}", "run `chmod u+rw` on it"
         ) from error

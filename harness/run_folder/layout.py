@@ -78,7 +78,7 @@ def remove_content(folder: Location) -> None:
         for name in FILES:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(str(folder), f"cannot be removed: {error.strerror}", "mend its permissions") from error
+        raise UserError(str(folder), f"cannot be removed: {error.strerror}", "run `chmod u+rw` on it") from error
 
 
 def remove_tree(folder: Location) -> None:

@@ -126,8 +126,8 @@ def _leased(folder: ObjectPath) -> Iterator[Callable[[], None]]:
     try:
         lease = _Lease(folder, _next_number(folder))
     except OSError as error:
-        mend = "check its name, and the environment with the credentials; or name another --runs-dir"
-        raise UserError(str(folder), f"cannot be written: {error.strerror}", mend) from error
+        hint = "check its name, and the environment with the credentials; or name another --runs-dir"
+        raise UserError(str(folder), f"cannot be written: {error.strerror}", hint) from error
     with lease.kept():
         yield lease.check
 

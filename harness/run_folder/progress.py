@@ -73,8 +73,8 @@ def expected_cost(video: Video) -> int:
     return len(video.frames) * video.height * video.width
 
 
-class Progress:
-    """What the workers of a run do at the moment. Engines tell; `written` writes it down."""
+class RunProgress:
+    """What the workers of a run do at the moment. Engines tell; `write_progress` writes it down."""
 
     def __init__(self) -> None:
         self._snapshot = Snapshot(host=socket.gethostname(), pid=os.getpid())
@@ -164,7 +164,7 @@ class Progress:
 
 
 @contextmanager
-def written(progress: Progress, folder: Location) -> Iterator[None]:
+def write_progress(progress: RunProgress, folder: Location) -> Iterator[None]:
     """Keep ``progress.json`` in a folder up to date, at most once a second, from a thread of its own.
 
     It is for watching only: where it cannot be written, the run goes on without it.
@@ -185,7 +185,7 @@ def written(progress: Progress, folder: Location) -> Iterator[None]:
             _write(folder / FILE, progress.snapshot())
 
 
-def _keep(progress: Progress, path: Location, over: threading.Event) -> None:
+def _keep(progress: RunProgress, path: Location, over: threading.Event) -> None:
     seen, beat = progress.changes, time.monotonic()
     pause = BEAT_SECONDS if isinstance(path, ObjectPath) else _LOOK_SECONDS  # stores charge by the request
     while not over.wait(pause):

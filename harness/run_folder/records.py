@@ -164,8 +164,8 @@ def provenance(records: Sequence[Mapping[str, Any]], command: str) -> list[str]:
 def _read(path: Location, kind: type[Struct], what: str) -> dict[str, Any]:
     data = read_checked(path.parent, path.name)
     if data is None:
-        mend = "name a folder that harness run wrote"
-        raise UserError(str(path.parent), f"is not a run folder: it has no {path.name}", mend)
+        hint = "name a folder that harness run wrote"
+        raise UserError(str(path.parent), f"is not a run folder: it has no {path.name}", hint)
     try:
         found = msgspec.json.decode(data)
         msgspec.convert(found, kind)
@@ -178,9 +178,9 @@ def _read(path: Location, kind: type[Struct], what: str) -> dict[str, Any]:
 def _find(run: Location) -> Location:
     if run.is_file() and run.suffix == ".json":
         return run
-    mend = "name a run folder, or the metrics.json in it"
+    hint = "name a run folder, or the metrics.json in it"
     if not run.is_dir():
-        raise UserError(str(run), "is not a run folder" if run.exists() else "is not there", mend)
+        raise UserError(str(run), "is not a run folder" if run.exists() else "is not there", hint)
     path = run / "metrics.json"
     if path.is_file():
         return path
@@ -189,5 +189,5 @@ def _find(run: Location) -> Location:
             str(run), "has no metrics.json: the run was not finished", "repeat its harness run to finish it"
         )
     if isinstance(run, Path) and next(run.glob("*/metrics.json"), None) is not None:
-        mend = f"name the run folders in it, for example {run / '*'}"
-    raise UserError(str(run), "is not a run folder: it has no metrics.json", mend)
+        hint = f"name the run folders in it, for example {run / '*'}"
+    raise UserError(str(run), "is not a run folder: it has no metrics.json", hint)

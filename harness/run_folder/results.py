@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.atomic_write import write_durably, write_json
+from harness.atomic_write import write_atomically, write_json
 from harness.errors import UnreadableFileError, UserError
 from harness.paths import Location
 from harness.run_folder.checksums import write_sums
@@ -17,13 +17,13 @@ from harness.run_folder.store import PredictionStore
 from harness.scoring.match_table import FILE as MATCHES
 from harness.scoring.match_table import MatchTable, write_table
 from harness.scoring.metrics import undefined_note
-from harness.scoring.protocols import named
+from harness.scoring.protocols import get_protocol
 from harness.scoring.score import check_truth, score_store
 from harness.types import Dataset, Video
 
 log = logging.getLogger(__name__)
 
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+AP_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """Metrics of every protocol: what is listed as undefined where nothing could be scored."""
 
 
@@ -56,7 +56,7 @@ def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int]
     ``strict`` whatever is odd is a refusal. Raises `UnreadableFileError` for a shard that is damaged, cannot be read or
     is not there.
     """
-    from harness.scoring.from_store import Shards
+    from harness.scoring.from_store import ShardReader
 
     if dataset.truth is None:
         submit = f"; submit the predictions to {dataset.server}" if dataset.server else ""
@@ -65,7 +65,9 @@ def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int]
         return Scored(_undefined(dataset.protocol, "no video has predictions"))
     try:
         annotations = dataset.annotations
-        score = score_store(dataset.protocol, annotations, Shards(store, videos), strict, None if whole else videos)
+        score = score_store(
+            dataset.protocol, annotations, ShardReader(store, videos), strict, None if whole else videos
+        )
     except UnreadableFileError:  # no refusal of the tool
         raise
     except UserError as error:
@@ -83,9 +85,9 @@ def no_truth(dataset: Dataset) -> str:
 
 
 def _undefined(protocol: str, reason: str) -> dict[str, Any]:
-    nothing: dict[str, None] = dict.fromkeys(METRICS)
-    reasons = dict.fromkeys(METRICS, reason)
-    chosen = named(protocol)
+    nothing: dict[str, None] = dict.fromkeys(AP_METRICS)
+    reasons = dict.fromkeys(AP_METRICS, reason)
+    chosen = get_protocol(protocol)
     return {
         "protocol": {"name": chosen.name, "version": chosen.version},
         "metrics": nothing,
@@ -109,8 +111,8 @@ def write_results(folder: Location, record: Mapping[str, Any], scored: Scored) -
         (folder / MATCHES).unlink(missing_ok=True)
     else:
         write_table(folder / MATCHES, scored.matches)
-    write_durably(folder / "per_category.csv", _csv(scored.per_category).encode())
-    write_durably(folder / "table.md", table([record], "markdown").encode())
+    write_atomically(folder / "per_category.csv", _csv(scored.per_category).encode())
+    write_atomically(folder / "table.md", table([record], "markdown").encode())
     write_json(folder / "metrics.json", record)
     write_sums(folder)
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness import rle
-from harness.atomic_write import write_durably
+from harness.atomic_write import write_atomically
 from harness.errors import UnreadableFileError, UserError
 from harness.frame_digests import FrameDigests
 from harness.masks import Rle
@@ -53,7 +53,7 @@ _NO_DIGEST = b"0" * _DIGITS
 _UNLIMITED = 1 << 30
 _MOST_TRACKS, _MOST_BYTES = 1 << 20, 1 << 32
 """What a shard may claim to hold, far above any video's: a file of a few bytes can claim anything."""
-_MEND = "repeat its harness run: its video is computed anew"
+_HINT = "repeat its harness run: its video is computed anew"
 
 
 class DamagedShardError(UnreadableFileError):
@@ -90,7 +90,7 @@ class PredictionStore:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(str(self.folder), f"cannot be made: {error.strerror}", "permit writing there") from error
-        write_durably(self.path(video.id), _shard(video, table, frames))
+        write_atomically(self.path(video.id), _shard(video, table, frames))
 
     def read_video(self, video_id: int) -> list[Track]:
         """Return the tracks of a video in order of prediction; raises `UserError` like `read_table`."""
@@ -114,7 +114,7 @@ class PredictionStore:
             metadata = pq.read_metadata(pa.BufferReader(self._intact(video_id))).metadata or {}
             sampled, whole = (tuple(json.loads(metadata.get(key.encode(), b"[]"))) for key in (_SAMPLED, _WHOLE))
         except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-            raise DamagedShardError(path, f"is not a shard of predictions ({error})", _MEND) from error
+            raise DamagedShardError(path, f"is not a shard of predictions ({error})", _HINT) from error
         return FrameDigests(sampled, whole) if sampled else None
 
     def _intact(self, video_id: int) -> bytes:
@@ -123,10 +123,10 @@ class PredictionStore:
         try:
             data = path.read_bytes()
         except FileNotFoundError as error:
-            raise DamagedShardError(str(path), "is not there: the video has no predictions", _MEND) from error
+            raise DamagedShardError(str(path), "is not there: the video has no predictions", _HINT) from error
         except OSError as error:
             what = f"cannot be read: {error.strerror or error}"
-            raise UnreadableFileError(str(path), what, "mend its permissions") from error
+            raise UnreadableFileError(str(path), what, "run `chmod u+rw` on it") from error
         _check_sum(data, str(path))
         return data
 
@@ -151,7 +151,7 @@ class PredictionStore:
             path.unlink(missing_ok=True)
         except OSError as error:
             what = f"is damaged and cannot be removed: {error.strerror or error}"
-            raise UserError(str(path), what, "mend its permissions") from error
+            raise UserError(str(path), what, "run `chmod u+rw` on it") from error
 
 
 def tabulate(video: Video, tracks: Sequence[Track], vocabulary: Vocabulary | None = None) -> pa.Table:
@@ -320,12 +320,12 @@ def _shard(video: Video, table: pa.Table, frames: FrameDigests | None) -> bytes:
 def _check_sum(data: bytes, path: str) -> None:
     at = data.rfind(_MARK) + len(_MARK)
     if at < len(_MARK):
-        raise DamagedShardError(path, "is truncated or not a shard of predictions", _MEND)
+        raise DamagedShardError(path, "is truncated or not a shard of predictions", _HINT)
     digest = hashlib.sha256(memoryview(data)[:at])
     digest.update(_NO_DIGEST)
     digest.update(memoryview(data)[at + _DIGITS :])
     if digest.hexdigest().encode() != data[at : at + _DIGITS]:
-        raise DamagedShardError(path, "is damaged: its checksum does not fit", _MEND)
+        raise DamagedShardError(path, "is damaged: its checksum does not fit", _HINT)
 
 
 def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
@@ -337,21 +337,21 @@ def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
         if written != FORMAT or not _has_columns(schema):
             is_ours = written != FORMAT and re.fullmatch(r"harness-predictions-\d+", written)
             what = in_words(written, FORMAT) if is_ours else "is no shard of predictions: it has other columns"
-            raise DamagedShardError(path, what, _MEND)
+            raise DamagedShardError(path, what, _HINT)
         if metadata.get(b"video_id") != str(video_id).encode():
             other = metadata.get(b"video_id", b"?").decode(errors="replace")
-            raise DamagedShardError(path, f"holds video {other}", _MEND)
+            raise DamagedShardError(path, f"holds video {other}", _HINT)
         _refuse_claims(file.metadata, path)
         # one thread: scoring reads shards on all cores already
         table = file.read(use_threads=False)
         table.validate(full=True)  # places and indices are within bounds: kernels walk them without looking
         if any(table.column(name).null_count for name in SCHEMA.names):
-            raise DamagedShardError(path, "has tracks that lack a value", _MEND)
+            raise DamagedShardError(path, "has tracks that lack a value", _HINT)
         return table
     except MemoryError as error:  # Arrow's, too: the shard need not be at fault
         raise UnreadableFileError(path, "takes more memory than there is", "read it where there is more") from error
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise DamagedShardError(path, f"is not a shard of predictions ({error})", _MEND) from error
+        raise DamagedShardError(path, f"is not a shard of predictions ({error})", _HINT) from error
 
 
 def _has_columns(schema: Any) -> bool:
@@ -368,7 +368,7 @@ def _refuse_claims(metadata: Any, path: str) -> None:
     sizes = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     for value, limit in ((metadata.num_rows, _MOST_TRACKS), (sizes, _MOST_BYTES)):
         if not 0 <= value <= limit:
-            raise DamagedShardError(path, f"claims more than a shard holds ({value} where {limit} is the most)", _MEND)
+            raise DamagedShardError(path, f"claims more than a shard holds ({value} where {limit} is the most)", _HINT)
 
 
 def _is_id(stem: str) -> bool:

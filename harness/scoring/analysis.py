@@ -13,17 +13,17 @@ from harness.formats.youtube_vis import Annotations
 from harness.rle import Ints
 from harness.scoring import class_agnostic_overlap
 from harness.scoring.calibration import Calibration, calibration
-from harness.scoring.class_agnostic_overlap import Meetings, meet
-from harness.scoring.error_kinds import KINDS, gather
-from harness.scoring.errors_breakdown import Breakdown, Judged, break_down
-from harness.scoring.from_store import ShardGroup, Shards, read_shards, row_of_record
+from harness.scoring.class_agnostic_overlap import TrackTruthOverlaps, compute_overlaps
+from harness.scoring.error_kinds import KINDS, collect
+from harness.scoring.errors_breakdown import Breakdown, ErrorAssignment, break_down
+from harness.scoring.from_store import ShardGroup, ShardReader, read_shards, row_of_record
 from harness.scoring.matched_tracks import MatchedTracks, matched_tracks
 from harness.scoring.metrics import GROUP_NAMES
-from harness.scoring.overlap import Floats, MaskRules, Overlaps, Truths, concatenate, overlap
-from harness.scoring.protocols import Protocol, named
+from harness.scoring.overlap import Floats, GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
+from harness.scoring.protocols import Protocol, get_protocol
 from harness.scoring.score import LOWEST_THRESHOLD, in_parallel, refuse_unusable_fields, select
 from harness.scoring.slices import Slicing, slice_truth
-from harness.scoring.track_shape import steadiness
+from harness.scoring.track_shape import consistency
 from harness.warnings import Warnings
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Analysis:
     """Why the numbers of a run are what they are.
 
     ``slices`` are by name: ``area``, ``track length``, ``objects``, ``motion``, ``occlusion`` (where it is annotated)
-    or ``crowding``, ``category frequency``, ``groups`` (where there are any). ``calibration`` is by group of
+    or ``density``, ``category frequency``, ``groups`` (where there are any). ``calibration`` is by group of
     categories: ``all``, ``base``, ``novel``, ...
     """
 
@@ -81,13 +81,13 @@ def analyse(
 
     Raises `UserError` as `harness.scoring.score.score_store` does.
     """
-    chosen = named(protocol)
-    truths = Truths(annotations if videos is None else annotations.restrict(videos))
+    chosen = get_protocol(protocol)
+    truths = GroundTruthArrays(annotations if videos is None else annotations.restrict(videos))
     refuse_unusable_fields(truths, chosen)
     selection = select(chosen, truths)
-    overlaps, meetings, motion = _read(chosen, truths, np.unique(selection.row[~selection.ignored]), store)
+    overlaps, track_overlaps, motion = _read(chosen, truths, np.unique(selection.row[~selection.ignored]), store)
     matched = matched_tracks(truths, selection, overlaps, 0, chosen.quirks, chosen.ranges[0])
-    evidence = gather(truths, matched, overlaps, meetings)
+    evidence = collect(truths, matched, overlaps, track_overlaps)
     breakdown, judged = break_down(truths, matched, overlaps, evidence, chosen.quirks)
     return Analysis(
         chosen.name,
@@ -99,27 +99,29 @@ def analyse(
     )
 
 
-def _read(chosen: Protocol, truths: Truths, rows: Ints, store: PredictionStore) -> tuple[Overlaps, Meetings, Floats]:
+def _read(
+    chosen: Protocol, truths: GroundTruthArrays, rows: Ints, store: PredictionStore
+) -> tuple[Overlaps, TrackTruthOverlaps, Floats]:
     """Overlaps with the truth of the own category, as they are scored; with ``rows``, truth of any category; and how
     steady the tracks are."""
     rules = MaskRules(chosen.quirks.shorter_list_wins, chosen.quirks.wrong_size_vanishes)
-    shards = Shards(store)
+    shards = ShardReader(store)
     folder = str(shards.folder)
 
-    def work(group: ShardGroup) -> tuple[Overlaps, Meetings, Floats]:
+    def work(group: ShardGroup) -> tuple[Overlaps, TrackTruthOverlaps, Floats]:
         batch = read_shards(group, truths, shards.folder, Warnings(False), every_mask=True)
-        met = meet(truths, rows, batch, rules, folder)
-        return overlap(truths, batch, (rules,), LOWEST_THRESHOLD, folder), met, steadiness(batch.masks)
+        met = compute_overlaps(truths, rows, batch, rules, folder)
+        return overlap(truths, batch, (rules,), LOWEST_THRESHOLD, folder), met, consistency(batch.masks)
 
     parts = list(in_parallel(work, shards))
     if not parts:
         raise UserError(folder, "holds no predictions", "run again")
-    overlaps, meetings, motion = zip(*parts, strict=True)
-    return concatenate(overlaps), class_agnostic_overlap.concatenate(meetings), np.concatenate(motion)
+    overlaps, track_overlaps, motion = zip(*parts, strict=True)
+    return concatenate(overlaps), class_agnostic_overlap.concatenate(track_overlaps), np.concatenate(motion)
 
 
 def _calibrations(
-    chosen: Protocol, truths: Truths, matched: MatchedTracks, overlaps: Overlaps
+    chosen: Protocol, truths: GroundTruthArrays, matched: MatchedTracks, overlaps: Overlaps
 ) -> dict[str, Calibration]:
     """Of all tracks that count, and of those of each group's categories."""
     hit, counts = matched.hit[0], matched.hit[0] | matched.miss[0]
@@ -131,7 +133,9 @@ def _calibrations(
     return out
 
 
-def _verdicts(truths: Truths, matched: MatchedTracks, overlaps: Overlaps, judged: Judged) -> Verdicts:
+def _verdicts(
+    truths: GroundTruthArrays, matched: MatchedTracks, overlaps: Overlaps, judged: ErrorAssignment
+) -> Verdicts:
     record = overlaps.record[matched.track]
     names = (*KINDS, HIT, IGNORED)
     taken = matched.taken[0]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harness.errors import UserError
 from harness.rle import Ints
 from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, score_categories
-from harness.scoring.overlap import Floats, Overlaps, Truths
+from harness.scoring.overlap import Floats, GroundTruthArrays, Overlaps
 from harness.scoring.quirks import Quirks
 
 Flags = NDArray[np.bool_]
@@ -40,7 +40,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Selection:
+class TruthSelection:
     """The truths that take part, in order of selection: rows of the annotation file, and per entry what matching needs.
 
     ``quantities`` maps ``area``, ``length`` and ``occlusion`` to values ``(entries,)``.
@@ -92,7 +92,7 @@ class Curves:
     matches: Matches
 
 
-def select_truths(truths: Truths, quirks: Quirks) -> Ints:
+def select_truths(truths: GroundTruthArrays, quirks: Quirks) -> Ints:
     """Rows of the truths that take part, by ascending video, then file order (protocol section 1.1)."""
     records = truths.truth.records
     order = np.argsort(truths.video, kind="stable")
@@ -105,16 +105,16 @@ def select_truths(truths: Truths, quirks: Quirks) -> Ints:
     return order
 
 
-def lengths_of(truths: Truths) -> Ints:
+def lengths_of(truths: GroundTruthArrays) -> Ints:
     """Number of frames in which each annotated track has a mask that is not empty."""
     present = np.append(truths.area, 0)[truths.masks.frame_mask] > 0  # row -1, the absent mask, finds the 0 at the end
     total = np.concatenate([[0], np.cumsum(present)])
     return np.asarray(total[truths.masks.track[1:]] - total[truths.masks.track[:-1]], np.int64)
 
 
-def evaluate(
-    truths: Truths,
-    selection: Selection,
+def compute_average_precision(
+    truths: GroundTruthArrays,
+    selection: TruthSelection,
     overlaps: Overlaps,
     rules: int,
     quirks: Quirks,
@@ -249,7 +249,7 @@ def _track_quantities(overlaps: Overlaps, rules: int, quirks: Quirks) -> dict[st
 
 
 def _refuse_unequal_lengths(
-    truths: Truths, overlaps: Overlaps, track: Ints, row: Ints, pair_tracks: Ints, pair_truths: Ints
+    truths: GroundTruthArrays, overlaps: Overlaps, track: Ints, row: Ints, pair_tracks: Ints, pair_truths: Ints
 ) -> None:
     lengths = np.diff(truths.masks.track)[row]
     for p in range(len(pair_tracks) - 1):

@@ -21,12 +21,12 @@ from harness.rle import Ints
 from harness.scoring.match import EPSILON, RECALL_POINTS
 from harness.scoring.match_table import MatchTable
 from harness.scoring.overlap import Floats
-from harness.scoring.protocols import named
+from harness.scoring.protocols import get_protocol
 
 Flags = NDArray[np.bool_]
 Counts = NDArray[np.int32]
 
-METRICS = ("AP", "AP50", "AP75", "AR100")
+BOOTSTRAP_METRICS = ("AP", "AP50", "AP75", "AR100")
 """Numbers of a category, in the order of `Replicates.values`."""
 LEVEL = 0.95
 """Coverage of intervals; differences with a p-value below its complement are called significant."""
@@ -52,7 +52,7 @@ class Replicates:
 
     def mean(self, metric: str, rows: Ints | None = None) -> Floats:
         """The mean over the defined categories among ``rows`` (all: ``None``) ``(weighings,)``; nan without any."""
-        values, defined = self.values[METRICS.index(metric)], self.defined
+        values, defined = self.values[BOOTSTRAP_METRICS.index(metric)], self.defined
         if rows is not None:
             values, defined = values[:, rows], defined[:, rows]
         count = defined.sum(1)
@@ -89,8 +89,8 @@ def replicate(table: MatchTable, weights: Counts) -> Replicates:
 
     A video of weight ``w`` counts as ``w`` copies of it would; with weights of 1 the numbers are the official ones.
     """
-    quirks, m, categories = named(table.protocol).quirks, table.matches, len(table.category_ids)
-    values = np.zeros((len(METRICS), len(weights), categories))
+    quirks, m, categories = get_protocol(table.protocol).quirks, table.matches, len(table.category_ids)
+    values = np.zeros((len(BOOTSTRAP_METRICS), len(weights), categories))
     defined = np.zeros((len(weights), categories), np.bool_)
     epsilon = EPSILON if quirks.epsilon_in_precision else 0.0
 

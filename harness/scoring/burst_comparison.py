@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 from scipy.optimize import linear_sum_assignment
 
-from harness.scoring.burst_tracks import Images, Item, Truth, Video
+from harness.scoring.burst_tracks import BurstVideo, Images, Item, Truth
 from harness.scoring.hota import EPSILON, Floats, Step
 from harness.scoring.track_map import Tracks, VideoPairs
 
@@ -27,7 +27,7 @@ class ClassVideo(NamedTuple):
     The two differ for predictions: a track belongs to the class of its first mask, with all its masks.
     """
 
-    video: Video
+    video: BurstVideo
     truths: Images
     predictions: Images
     found: dict[int, Track]
@@ -78,7 +78,7 @@ def _by_number(images: Mapping[str, T], frames: list[str]) -> dict[str, T]:
 
 
 def steps(
-    video: Video, truths: Images, predictions: Images, number: int | None, boxes: bool, exemplar: bool
+    video: BurstVideo, truths: Images, predictions: Images, number: int | None, boxes: bool, exemplar: bool
 ) -> list[Step]:
     """The time steps of a video for the class ``number``: frames with any annotated object, in order.
 
@@ -97,7 +97,7 @@ def steps(
     return out
 
 
-def _decided(video: Video, similarity: Floats, number: int | None) -> NDArray[np.bool_]:
+def _decided(video: BurstVideo, similarity: Floats, number: int | None) -> NDArray[np.bool_]:
     """Which predictions of a frame are known to be right or wrong."""
     truths, predictions = similarity.shape
     if not truths and number not in video.negative:
@@ -158,7 +158,7 @@ def _describe(tracks: dict[int, Track]) -> Tracks:
 def _track_iou(predictions: list[Track], truths: list[Track], size: tuple[int, int]) -> Floats:
     """IoU of whole tracks ``(predictions, truths)``: shared pixels of all frames over those of either."""
     shared = np.zeros((len(predictions), len(truths)), np.int64)
-    for p, g, ps, gs in _meetings(predictions, truths):
+    for p, g, ps, gs in _overlapping_pairs(predictions, truths):
         iou = _mask_iou(ps, gs, size)
         areas = np.array([[i.area] for i in ps]) + np.array([i.area for i in gs])
         # the intersection is a whole number, which its quotient with the union still determines
@@ -171,7 +171,7 @@ def _track_iou(predictions: list[Track], truths: list[Track], size: tuple[int, i
     return np.asarray(np.divide(shared, union, out=np.zeros(shared.shape), where=union > 0))
 
 
-def _meetings(
+def _overlapping_pairs(
     predictions: list[Track], truths: list[Track]
 ) -> Iterator[tuple[list[int], list[int], list[Item], list[Item]]]:
     """Per image that both sides have: positions of the tracks present and their masks."""

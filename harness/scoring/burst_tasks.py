@@ -16,15 +16,16 @@ import numpy as np
 
 from harness.errors import OfficialAbortError, UserError, near
 from harness.formats.burst import COMMON
+from harness.scoring import BURST_TASKS
 from harness.scoring.burst_comparison import ClassVideo, by_class, steps, video_pairs
 from harness.scoring.burst_tracks import (
     DISTRACTORS,
+    BurstPredictions,
     Exemplars,
-    Found,
     Images,
     Truth,
+    assign_tracks,
     class_table,
-    place,
     read_predictions,
     read_truth,
 )
@@ -42,7 +43,6 @@ NO_CLASS = {
     "common": "no common class is annotated",
     "uncommon": "no uncommon class is annotated",
 }
-TASKS = ("burst-class-guided", "burst-exemplar-guided", "burst-open-world")
 OBJECT = 1
 """The number of the only class of the open world, which is also that of the real class acorn."""
 
@@ -106,7 +106,7 @@ class BurstScore:
         }
 
 
-def evaluate(
+def score_task(
     task: str, annotations: Path, predictions: Path, rules: BurstRules = OFFICIAL, strict: bool = False
 ) -> BurstScore:
     """Evaluate predictions in BURST's form against the folder of ``all_classes.json`` and its two siblings.
@@ -115,8 +115,8 @@ def evaluate(
     predictions its numbers are ``None`` with that reason. Raises `UserError` for an unknown task and faulty files, with
     ``strict`` also for what would be a warning and where the official tool aborts.
     """
-    if task not in TASKS:
-        raise UserError(f'protocol "{task}"', "is unknown", near(task, TASKS))
+    if task not in BURST_TASKS:
+        raise UserError(f'protocol "{task}"', "is unknown", near(task, BURST_TASKS))
     groups = GROUPS if task == "burst-open-world" else GROUPS[:1]
     truths = {group: read_truth(annotations / f"{group}_classes.json") for group in groups}
     found = read_predictions(predictions, truths["all"].split)
@@ -153,7 +153,9 @@ class Numbers(NamedTuple):
     undefined: dict[str, str]
 
 
-def _numbers(task: str, truths: dict[str, Truth], found: Found, rules: BurstRules, warnings: Warnings) -> Numbers:
+def _numbers(
+    task: str, truths: dict[str, Truth], found: BurstPredictions, rules: BurstRules, warnings: Warnings
+) -> Numbers:
     """The numbers by ``rules``; raises `OfficialAbortError` where the tool of these rules aborts."""
     by_name = task == "burst-exemplar-guided" and not rules.exemplar_ids_of_predictions
     unnamed = found.first_unnamed(truths["all"])
@@ -174,11 +176,11 @@ def _aborted(task: str, error: OfficialAbortError) -> Numbers:
 
 
 def _guided(
-    truth: Truth, found: Found, rules: BurstRules, exemplar: bool, warnings: Warnings
+    truth: Truth, found: BurstPredictions, rules: BurstRules, exemplar: bool, warnings: Warnings
 ) -> tuple[dict[str, float | None], dict[str, dict[str, Any]]]:
     by_name = exemplar and not rules.exemplar_ids_of_predictions
     exemplars: Exemplars = "refuse unknown" if rules.aborts else "keep unknown"
-    placed = place(truth, found, exemplars if by_name else None, rules.empty_masks_count, warnings)
+    placed = assign_tracks(truth, found, exemplars if by_name else None, rules.empty_masks_count, warnings)
     classless = sum(i.category is None for images in placed.values() for items in images.values() for i in items)
     warnings.add("mask without a category, left out", found.first_unnamed(truth) or found.path, classless)
     parts = by_class(truth, placed, rules.frames_in_file_order)
@@ -232,7 +234,7 @@ def _together(classes: list[dict[str, Any]], scores: list[Hota]) -> dict[str, di
 
 
 def _open_world(
-    truths: dict[str, Truth], found: Found, rules: BurstRules, warnings: Warnings
+    truths: dict[str, Truth], found: BurstPredictions, rules: BurstRules, warnings: Warnings
 ) -> tuple[dict[str, float | None], dict[str, dict[str, Any]]]:
     metrics: dict[str, float | None] = {}
     classes: dict[str, dict[str, Any]] = {}
@@ -242,7 +244,7 @@ def _open_world(
         # the three files list the same frames, so that predictions are usually placed once
         if group == "all" or truth.image_video != truths["all"].image_video:
             quiet = warnings if group == "all" else Warnings()
-            placed = place(truth, found, None, rules.empty_masks_count, quiet)
+            placed = assign_tracks(truth, found, None, rules.empty_masks_count, quiet)
         videos = [ClassVideo(v, v.truths, placed[name], {}) for name, v in sorted(truth.videos.items())]
         score, _ = _hota(videos, number, rules.boxes_for_masks, exemplar=False)
         values = score.values()

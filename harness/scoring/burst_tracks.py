@@ -44,7 +44,7 @@ Images = dict[str, list[Item]]
 
 
 @dataclass
-class Video:
+class BurstVideo:
     """A sequence: size in pixels, its annotated frames by frame number, and the truths in them."""
 
     name: str
@@ -62,13 +62,13 @@ class Truth(NamedTuple):
     """
 
     split: str
-    videos: dict[str, Video]
+    videos: dict[str, BurstVideo]
     image_video: dict[str, str]
     tracks: dict[int, dict[int, tuple[int, int]]]
     seen: frozenset[int]
 
 
-class Found(NamedTuple):
+class BurstPredictions(NamedTuple):
     """A prediction file: per sequence its id, its name, and its masks with their images and local track ids.
 
     ``unnamed`` are the image and the track of every mask whose category is not stated.
@@ -99,7 +99,7 @@ def class_table() -> tuple[dict[int, str], dict[int, int]]:
 def read_truth(path: Path) -> Truth:
     """Read annotations: masks of distractors are removed, then classes are merged; track ids count from 1."""
     file, merged = read(path), class_table()[1]
-    videos: dict[str, Video] = {}
+    videos: dict[str, BurstVideo] = {}
     image_video: dict[str, str] = {}
     tracks: dict[int, dict[int, tuple[int, int]]] = {}
     counter = 0
@@ -112,7 +112,7 @@ def read_truth(path: Path) -> Truth:
         for local, category in sequence.track_category_ids.items():
             counter += 1
             known[int(local)] = (counter, category)
-        video = Video(
+        video = BurstVideo(
             name, (sequence.height, sequence.width), frozenset(sequence.neg_category_ids),
             frozenset(sequence.not_exhaustive_category_ids), sorted(images, key=lambda i: frame_number(i, str(path))),
         )  # fmt: skip
@@ -129,7 +129,7 @@ def read_truth(path: Path) -> Truth:
     return Truth(file.split, videos, image_video, tracks, seen)
 
 
-def read_predictions(path: Path, default_split: str) -> Found:
+def read_predictions(path: Path, default_split: str) -> BurstPredictions:
     """Read predictions; every mask is checked, nothing is left out yet. Neither split nor categories need be stated.
 
     Raises `UserError` for a faulty file and for a track that is twice in one frame.
@@ -142,12 +142,12 @@ def read_predictions(path: Path, default_split: str) -> Found:
         masks = list(_items(sequence, file.split, str(path)))
         sequences.append((sequence.id, _name(file.split, sequence), masks))
     unnamed = [(image, i.track) for _, _, masks in sequences for image, i in masks if i.category is None]
-    found = Found(str(path), file.split, sequences, unnamed)
+    found = BurstPredictions(str(path), file.split, sequences, unnamed)
     _refuse_repeated(found)
     return found
 
 
-def _refuse_repeated(found: Found) -> None:
+def _refuse_repeated(found: BurstPredictions) -> None:
     """Refuse a track that two sequences of one name have in the same frame."""
     times = Counter(name for _, name, _ in found.sequences)
     seen: set[tuple[str, int]] = set()
@@ -161,8 +161,8 @@ def _refuse_repeated(found: Found) -> None:
 Exemplars = Literal["refuse unknown", "keep unknown"]
 
 
-def place(
-    truth: Truth, found: Found, exemplars: Exemplars | None, empty_masks_count: bool, warnings: Warnings
+def assign_tracks(
+    truth: Truth, found: BurstPredictions, exemplars: Exemplars | None, empty_masks_count: bool, warnings: Warnings
 ) -> dict[str, Images]:
     """Predictions by video of ``truth``: masks per image are capped, shared track ids renamed, classes merged.
 
@@ -170,8 +170,8 @@ def place(
     refused (`OfficialAbortError`), or kept as a track of its own. Raises `UserError` for another split.
     """
     if found.split != truth.split:
-        mend = "give the same split"
-        raise UserError(found.path, f'is of split "{found.split}", the truth of "{truth.split}"', mend)
+        hint = "give the same split"
+        raise UserError(found.path, f'is of split "{found.split}", the truth of "{truth.split}"', hint)
     images: Images = {}
     exemplar_count = sum(len(known) for known in truth.tracks.values())
     for number, name, masks in found.sequences:

@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 
 from harness import rle
 from harness.rle import Ints
-from harness.scoring.overlap import MaskRules, TrackBatch, Truths, refuse_faults, sum_areas
+from harness.scoring.overlap import GroundTruthArrays, MaskRules, TrackBatch, refuse_faults, sum_areas
 
 Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Meetings:
+class TrackTruthOverlaps:
     """Predicted tracks against the truths of their video, in square pixels over all frames.
 
     Track ``t`` meets the truths ``truth`` (rows of the annotations) at ``offset[t]:offset[t + 1]`` of the arrays
     ``(pairs,)``: ``intersection``; ``union``, by the protocol's rule; ``shared``, the union over only those frames in
-    which both are seen; ``frames`` in which it follows the truth, and ``followed_union``, see below.
+    which both are seen; ``frames`` in which it follows the truth, and ``best_match_union``, see below.
 
     In every frame a track *follows* the truth whose mask there has the largest IoU with its own, if any overlaps.
-    ``followed (tracks,)`` adds up its intersections with the truths it follows, ``followed_union`` the unions with
+    ``followed (tracks,)`` adds up its intersections with the truths it follows, ``best_match_union`` the unions with
     them; a frame in which it follows none counts as in ``union``. Their ratio is the IoU that the track would have if
     it did not matter which object it is on.
 
@@ -43,13 +43,15 @@ class Meetings:
     union: Ints
     shared: Ints
     frames: Ints
-    followed_union: Ints
-    followed: Ints
+    best_match_union: Ints
+    best_match: Ints
     frame: Ints
     seen: Flags
 
 
-def meet(truths: Truths, chosen: Ints, batch: TrackBatch, rules: MaskRules, name: str) -> Meetings:
+def compute_overlaps(
+    truths: GroundTruthArrays, chosen: Ints, batch: TrackBatch, rules: MaskRules, name: str
+) -> TrackTruthOverlaps:
     """Let a batch, which has the masks of all its tracks, meet the ``chosen`` truths (rows of the annotations).
 
     ``name`` is the file's name in errors. Raises `UserError` for masks that are no run-length encodings.
@@ -67,25 +69,29 @@ def meet(truths: Truths, chosen: Ints, batch: TrackBatch, rules: MaskRules, name
     starts = np.repeat(first[batch.video] - offset[:-1], counts)
     truth = rows[starts + np.arange(offset[-1])]
     pairs = [np.zeros(offset[-1], np.int64) for _ in range(5)]
-    followed = np.zeros(n, np.int64)
+    best_match = np.zeros(n, np.int64)
     by_video = np.argsort(batch.video, kind="stable")
     group = np.append(np.flatnonzero(np.diff(batch.video[by_video], prepend=-1)), n).astype(np.int64)
     variants = np.array([rules], np.bool_)
     _meet(masks.arrays(), area, truths.masks.arrays(), truths.area, rows, first, by_video, group, batch.video,
-          truths.sizes, variants, offset, *pairs, followed)  # fmt: skip
+          truths.sizes, variants, offset, *pairs, best_match)  # fmt: skip
     seen = np.append(area, 0)[masks.frame_mask] > 0  # row -1, the absent mask, finds the 0 at the end
-    intersection, union, shared, frames, followed_union = pairs
-    return Meetings(offset, truth, intersection, union, shared, frames, followed_union, followed, masks.track, seen)
+    intersection, union, shared, frames, best_match_union = pairs
+    return TrackTruthOverlaps(
+        offset, truth, intersection, union, shared, frames, best_match_union, best_match, masks.track, seen
+    )
 
 
-def concatenate(parts: Sequence[Meetings]) -> Meetings:
-    """Join the meetings of several batches, in order."""
-    joined: dict[str, Any] = {f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Meetings)}
+def concatenate(parts: Sequence[TrackTruthOverlaps]) -> TrackTruthOverlaps:
+    """Join the overlaps of several batches, in order."""
+    joined: dict[str, Any] = {
+        f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(TrackTruthOverlaps)
+    }
     for name in ("offset", "frame"):
         starts = np.cumsum([0] + [int(getattr(p, name)[-1]) for p in parts])
         shifted = [getattr(p, name)[:-1] + start for p, start in zip(parts, starts, strict=False)]
         joined[name] = np.concatenate([*shifted, starts[-1:]])
-    return Meetings(**joined)
+    return TrackTruthOverlaps(**joined)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -98,7 +104,7 @@ def _intersect(begin_a, end_a, a, stop_a, begin_b, end_b, b, stop_b):
 
 @numba.njit(cache=True, nogil=True)
 def _meet(masks, area_d, truths, area_g, rows, first, by_video, group, video, sizes, variants, offset, intersection,
-          union, shared, followed_frames, followed_union, followed):  # fmt: skip
+          union, shared, best_match_frames, best_match_union, best_match):  # fmt: skip
     data_d, start_d, stop_d, kind_d, height_d, width_d, track_d, frame_d = masks
     data_g, start_g, stop_g, kind_g, height_g, width_g, track_g, frame_g = truths
     begin_g, end_g = np.empty(1024, np.int32), np.empty(1024, np.int32)
@@ -142,7 +148,7 @@ def _meet(masks, area_d, truths, area_g, rows, first, by_video, group, video, si
                 if d < 0 or area_d[d] == 0:
                     for j in range(m):
                         if here[j] >= 0:
-                            followed_union[offset[t] + j] += area_g[here[j]]
+                            best_match_union[offset[t] + j] += area_g[here[j]]
                     continue
                 if stamp[d] != now:
                     stamp[d], slot[d] = now, slots
@@ -169,14 +175,14 @@ def _meet(masks, area_d, truths, area_g, rows, first, by_video, group, video, si
                         best, target = common / joint, j
                 if target >= 0:
                     common = overlap[slot[d], target]
-                    followed[t] += common
-                    followed_frames[offset[t] + target] += 1
+                    best_match[t] += common
+                    best_match_frames[offset[t] + target] += 1
                     joint = area_d[d] + area_g[here[target]] - common
                     for j in range(m):
-                        followed_union[offset[t] + j] += joint
+                        best_match_union[offset[t] + j] += joint
                 else:
                     for j in range(m):
-                        followed_union[offset[t] + j] += area_d[d] + (area_g[here[j]] if here[j] >= 0 else 0)
+                        best_match_union[offset[t] + j] += area_d[d] + (area_g[here[j]] if here[j] >= 0 else 0)
         for t in tracks:
             rows_d = frame_d[track_d[t] : track_d[t + 1]]
             for j in range(m):

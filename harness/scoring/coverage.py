@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from harness.rle import Ints
 from harness.scoring.average_precision import CAPS
-from harness.scoring.overlap import Overlaps, Truths
+from harness.scoring.overlap import GroundTruthArrays, Overlaps
 from harness.scoring.protocols import Protocol
 from harness.warnings import Warnings
 
 if TYPE_CHECKING:
-    from harness.scoring.burst_tracks import Found as BurstFound
+    from harness.scoring.burst_tracks import BurstPredictions as BurstFound
     from harness.scoring.burst_tracks import Truth as BurstTruth
 
 NO_PREDICTION = "video without any prediction"
@@ -33,7 +33,7 @@ MaskDigests = Callable[[Ints], list[bytes]]
 
 
 def warn_of_empty_videos(
-    truths: Truths, predicted: NDArray[np.bool_], looked_at: Collection[int], warnings: Warnings
+    truths: GroundTruthArrays, predicted: NDArray[np.bool_], looked_at: Collection[int], warnings: Warnings
 ) -> None:
     """Count the videos that are not ``predicted (videos,)``.
 
@@ -50,7 +50,9 @@ def warn_of_empty_videos(
         warnings.add(NO_PREDICTION, f"{path}, video {stated(skipped[0])}", len(skipped))
 
 
-def warn_of_cap(chosen: Protocol, truths: Truths, overlaps: Overlaps, place: Place, warnings: Warnings) -> None:
+def warn_of_cap(
+    chosen: Protocol, truths: GroundTruthArrays, overlaps: Overlaps, place: Place, warnings: Warnings
+) -> None:
     """Count the tracks that the protocol's cap leaves out."""
     per_category, most = chosen.quirks.cap_per_category, max(CAPS)
     key = overlaps.video * len(truths.category_ids) + overlaps.category if per_category else overlaps.video

@@ -13,9 +13,9 @@ import numpy as np
 
 from harness.rle import Ints
 from harness.scoring.average_precision import Flags
-from harness.scoring.class_agnostic_overlap import Meetings
+from harness.scoring.class_agnostic_overlap import TrackTruthOverlaps
 from harness.scoring.matched_tracks import MatchedTracks
-from harness.scoring.overlap import Floats, Overlaps, Truths
+from harness.scoring.overlap import Floats, GroundTruthArrays, Overlaps
 
 CLASSIFICATION = "classification"
 LOCALISATION = "localisation"
@@ -42,13 +42,13 @@ class Evidence:
 
     Track ``i`` has the pairs ``first[i]:first[i + 1]`` of the arrays ``(pairs,)``: ``owner`` is ``i`` itself,
     ``truth`` the row of the annotations, ``own`` whether it has the track's category. IoUs: ``tube`` over the whole
-    video, ``spatial`` over the frames in which both are seen, ``followed`` as if it did not matter which object the
-    track is on (see `Meetings`; 0 where it never follows this truth). ``union`` is the tube's, in pixels.
+    video, ``spatial`` over the frames in which both are seen, ``best_match`` as if it did not matter which object the
+    track is on (see `TrackTruthOverlaps`; 0 where it never follows this truth). ``union`` is the tube's, in pixels.
 
     ``peers (tracks, 2)`` are begin and end of the tracks of the same video and category.
     """
 
-    meetings: Meetings
+    track_overlaps: TrackTruthOverlaps
     track: Ints
     first: Ints
     owner: Ints
@@ -56,7 +56,7 @@ class Evidence:
     own: Flags
     tube: Floats
     spatial: Floats
-    followed: Floats
+    best_match: Floats
     intersection: Ints
     union: Ints
     peers: Ints
@@ -71,31 +71,37 @@ class Kinds(NamedTuple):
     truth: Ints
 
 
-def gather(truths: Truths, matched: MatchedTracks, overlaps: Overlaps, meetings: Meetings) -> Evidence:
+def collect(
+    truths: GroundTruthArrays, matched: MatchedTracks, overlaps: Overlaps, track_overlaps: TrackTruthOverlaps
+) -> Evidence:
     """Put together what the rules look at."""
     track = matched.track
-    counts = np.diff(meetings.offset)[track]
+    counts = np.diff(track_overlaps.offset)[track]
     first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     owner = np.repeat(np.arange(len(track)), counts)
-    pair = np.arange(first[-1]) + np.repeat(meetings.offset[track] - first[:-1], counts)
-    truth, intersection, union = meetings.truth[pair], meetings.intersection[pair], meetings.union[pair]
+    pair = np.arange(first[-1]) + np.repeat(track_overlaps.offset[track] - first[:-1], counts)
+    truth, intersection, union = (
+        track_overlaps.truth[pair],
+        track_overlaps.intersection[pair],
+        track_overlaps.union[pair],
+    )
     own = truths.category[truth] == overlaps.category[track][owner]
     group = overlaps.category[track] * len(truths.video_ids) + overlaps.video[track]
     peers = np.stack([np.searchsorted(group, group), np.searchsorted(group, group, side="right")], 1)
     masks = truths.masks
     present = masks.frame_mask >= 0
-    followed = _ratio(meetings.followed[track][owner], meetings.followed_union[pair])
+    best_match = _ratio(track_overlaps.best_match[track][owner], track_overlaps.best_match_union[pair])
     total = np.concatenate([[0], np.cumsum(np.where(present, np.append(truths.area, 0)[masks.frame_mask], 0))])
     return Evidence(
-        meetings,
+        track_overlaps,
         track,
         first,
         owner,
         truth,
         own,
         tube=_ratio(intersection, union),
-        spatial=_ratio(intersection, meetings.shared[pair]),
-        followed=np.where(meetings.frames[pair] > 0, followed, 0.0),
+        spatial=_ratio(intersection, track_overlaps.shared[pair]),
+        best_match=np.where(track_overlaps.frames[pair] > 0, best_match, 0.0),
         intersection=intersection,
         union=union,
         peers=peers,
@@ -130,7 +136,7 @@ def kinds_at(evidence: Evidence, wrong: Flags, iou_threshold: float) -> Kinds:
     mine = own & about & wrong[evidence.owner]
     of_pair = np.where(spatial_hits, CODE[TEMPORAL], CODE[LOCALISATION])
     of_pair[mine & spatial_hits & _fragments(evidence, mine & spatial_hits, iou_threshold)] = CODE[IDENTITY]
-    of_pair[evidence.followed >= iou_threshold] = CODE[IDENTITY]
+    of_pair[evidence.best_match >= iou_threshold] = CODE[IDENTITY]
     rule(mine, of_pair)
     rule(own & hits, DUPLICATE)
     return Kinds(code, truth)
@@ -148,8 +154,8 @@ def _fragments(evidence: Evidence, pairs: Flags, iou_threshold: float) -> Flags:
     out = np.zeros(len(pairs), np.bool_)
     _join(
         np.flatnonzero(pairs), evidence.owner, evidence.first, evidence.truth, evidence.peers, evidence.track,
-        evidence.spatial, evidence.intersection, evidence.union, evidence.truth_pixels, evidence.meetings.frame,
-        evidence.meetings.seen, iou_threshold, out,
+        evidence.spatial, evidence.intersection, evidence.union, evidence.truth_pixels, evidence.track_overlaps.frame,
+        evidence.track_overlaps.seen, iou_threshold, out,
     )  # fmt: skip
     return out
 

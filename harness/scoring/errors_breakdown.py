@@ -32,7 +32,7 @@ from harness.scoring.error_kinds import (
 from harness.scoring.from_store import row_of_record
 from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, precision_at
 from harness.scoring.matched_tracks import MatchedTracks
-from harness.scoring.overlap import Floats, Overlaps, Truths
+from harness.scoring.overlap import Floats, GroundTruthArrays, Overlaps
 from harness.scoring.quirks import Quirks
 
 __all__ = [
@@ -111,7 +111,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ErrorAssignment:
     """The errors at one threshold. ``found`` and ``claimed (truths,)``: which truths are found, and the track whose
     repair would find it (-1: none)."""
 
@@ -120,7 +120,7 @@ class Judged:
     claimed: Ints
 
 
-def judge(evidence: Evidence, matched: MatchedTracks, scores: Floats, threshold: int) -> Judged:
+def assign_errors(evidence: Evidence, matched: MatchedTracks, scores: Floats, threshold: int) -> ErrorAssignment:
     """Give every wrong track its kind, and every truth that is not found the track of largest score that claims it.
 
     ``scores (tracks,)``; ``threshold`` is the position in `IOU_THRESHOLDS`.
@@ -137,18 +137,18 @@ def judge(evidence: Evidence, matched: MatchedTracks, scores: Floats, threshold:
     open_ = matched.positive[entry] & ~found[entry]
     claimed = np.full(len(matched.row), -1, np.int64)
     claimed[entry[open_][::-1]] = claims[open_][::-1]  # of several the last one written stays: the best
-    return Judged(kinds, found, claimed)
+    return ErrorAssignment(kinds, found, claimed)
 
 
 def break_down(
-    truths: Truths, matched: MatchedTracks, overlaps: Overlaps, evidence: Evidence, quirks: Quirks
-) -> tuple[Breakdown, Judged]:
+    truths: GroundTruthArrays, matched: MatchedTracks, overlaps: Overlaps, evidence: Evidence, quirks: Quirks
+) -> tuple[Breakdown, ErrorAssignment]:
     """The breakdown, and the errors at IoU 0.5."""
     average = _Average(truths, matched, overlaps, quirks)
     base, first = [], None
     gains: dict[str, list[float | None]] = {name: [] for name in (*KINDS, *SUMMARIES)}
     for threshold in range(len(IOU_THRESHOLDS)):
-        judged = judge(evidence, matched, average.score, threshold)
+        judged = assign_errors(evidence, matched, average.score, threshold)
         first = first or judged
         state = average.state(threshold)
         base.append(average.precision(state))
@@ -190,7 +190,7 @@ def _kind(
 class _Average:
     """AP of tracks whose errors may be repaired, by the protocol's own arithmetic."""
 
-    def __init__(self, truths: Truths, matched: MatchedTracks, overlaps: Overlaps, quirks: Quirks) -> None:
+    def __init__(self, truths: GroundTruthArrays, matched: MatchedTracks, overlaps: Overlaps, quirks: Quirks) -> None:
         self._matched, self._quirks = matched, quirks
         self._owned = np.unique(truths.category[matched.row])
         self._of_truth = np.searchsorted(self._owned, truths.category[matched.row])
@@ -204,7 +204,7 @@ class _Average:
         positives = self._count(self._matched.positive)
         return State(self._of_track, self._matched.hit[threshold], self._matched.miss[threshold], positives)
 
-    def repaired(self, state: State, judged: Judged, name: str) -> State:
+    def repaired(self, state: State, judged: ErrorAssignment, name: str) -> State:
         """All errors of a kind, or of a summary, repaired."""
         if name == FALSE_POSITIVES:
             return replace(state, miss=np.zeros_like(state.miss))
@@ -253,7 +253,9 @@ def _curves(first, hit, miss, score, positives, recall_points, epsilon, join_tie
 class _Told:
     """Counts and examples of the errors at IoU 0.5: count, free ones, truths, examples."""
 
-    def __init__(self, truths: Truths, matched: MatchedTracks, overlaps: Overlaps, judged: Judged) -> None:
+    def __init__(
+        self, truths: GroundTruthArrays, matched: MatchedTracks, overlaps: Overlaps, judged: ErrorAssignment
+    ) -> None:
         self._truths, self._matched, self._judged = truths, matched, judged
         self._overlaps = overlaps
         self._not_found = matched.positive & ~judged.found

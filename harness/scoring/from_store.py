@@ -18,7 +18,7 @@ from harness.formats.segmentations import masks_digest
 from harness.paths import Location, ObjectPath
 from harness.rle import Ints, MaskTable
 from harness.run_folder.store import PredictionStore
-from harness.scoring.overlap import TrackBatch, Truths, positions
+from harness.scoring.overlap import GroundTruthArrays, TrackBatch, positions
 from harness.warnings import Warnings
 
 READERS = 8
@@ -42,7 +42,7 @@ class ShardGroup(NamedTuple):
     tables: list[Any]
 
 
-class Shards:
+class ShardReader:
     """The shards of a store, read and verified in the background, ahead until they take `AHEAD_BYTES`.
 
     They are those of ``videos``, where that is given: if one is not there, reading ends with `DamagedShardError`.
@@ -111,7 +111,7 @@ class Shards:
 
 
 def read_shards(
-    group: ShardGroup, truths: Truths, folder: Location, warnings: Warnings, every_mask: bool = False
+    group: ShardGroup, truths: GroundTruthArrays, folder: Location, warnings: Warnings, every_mask: bool = False
 ) -> TrackBatch:
     """Turn some videos' shards into a `TrackBatch`. Records are numbered by video and row, see `row_of_record`.
 

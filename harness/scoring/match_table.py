@@ -13,15 +13,15 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from harness.atomic_write import write_durably
+from harness.atomic_write import write_atomically
 from harness.errors import UserError
 from harness.paths import Location
 from harness.rle import Ints
 from harness.scoring.average_precision import Curves, Matches
 from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, precision_at
 from harness.scoring.metrics import positions_of
-from harness.scoring.overlap import Floats, Truths
-from harness.scoring.protocols import PROTOCOLS, Protocol, named
+from harness.scoring.overlap import Floats, GroundTruthArrays
+from harness.scoring.protocols import PROTOCOLS, Protocol, get_protocol
 from harness.versions import other_version
 
 FILE = "matches.msgpack"
@@ -70,7 +70,9 @@ class _File(msgspec.Struct, frozen=True):
     arrays: dict[str, bytes]
 
 
-def match_table(chosen: Protocol, truths: Truths, curves: Curves, groups: dict[str, tuple[int, ...]]) -> MatchTable:
+def match_table(
+    chosen: Protocol, truths: GroundTruthArrays, curves: Curves, groups: dict[str, tuple[int, ...]]
+) -> MatchTable:
     """The table of a scored set of predictions; ``curves`` and ``groups`` are the protocol's."""
     row = np.full(len(truths.category_ids), -1, np.int64)
     row[curves.category] = np.arange(len(curves.category))
@@ -92,7 +94,7 @@ def precision_over_recall(table: MatchTable, rows: Ints | None = None) -> Floats
 
     Only over the categories at ``rows`` if they are given.
     """
-    quirks, m = named(table.protocol).quirks, table.matches
+    quirks, m = get_protocol(table.protocol).quirks, table.matches
     epsilon = EPSILON if quirks.epsilon_in_precision else 0.0
     total = np.zeros((len(IOU_THRESHOLDS), len(RECALL_POINTS)))
     categories = 0
@@ -128,27 +130,27 @@ def write_table(path: Location, table: MatchTable) -> None:
         arrays,
     )
     data = msgspec.msgpack.encode(content)
-    write_durably(path, _MARK + hashlib.sha256(data).digest() + data)
+    write_atomically(path, _MARK + hashlib.sha256(data).digest() + data)
 
 
 def read_table(path: Location) -> MatchTable:
     """Read a table; raises `UserError` where there is none, or it is damaged, of another format or inconsistent."""
-    mend = "delete it: it is made again from the predictions"
+    hint = "delete it: it is made again from the predictions"
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(str(path), "is not there", "it is written when a run is scored") from error
     except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror}", "mend its permissions") from error
+        raise UserError(str(path), f"cannot be read: {error.strerror}", "run `chmod u+rw` on it") from error
     begin = len(_MARK) + _DIGEST
     if data[: len(_MARK)] != _MARK or hashlib.sha256(data[begin:]).digest() != data[len(_MARK) : begin]:
-        raise UserError(str(path), "is damaged or no match table", mend)
+        raise UserError(str(path), "is damaged or no match table", hint)
     try:
         content = msgspec.msgpack.decode(data[begin:], type=_File)
         table = _table_of(content)
     except (msgspec.MsgspecError, ValueError, OverflowError) as error:
         what = other_version(data[begin:], decode=msgspec.msgpack.decode) or f"is no match table ({error})"
-        raise UserError(str(path), what, mend) from error
+        raise UserError(str(path), what, hint) from error
     return table
 
 

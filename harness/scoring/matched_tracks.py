@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.rle import Ints
-from harness.scoring.average_precision import CAPS, Flags, Range, Selection, rank_tracks
+from harness.scoring.average_precision import CAPS, Flags, Range, TruthSelection, rank_tracks
 from harness.scoring.match import IOU_THRESHOLDS, match_tracks
-from harness.scoring.overlap import Overlaps, Truths
+from harness.scoring.overlap import GroundTruthArrays, Overlaps
 from harness.scoring.quirks import Quirks
 
 
@@ -35,7 +35,7 @@ class MatchedTracks:
 
 
 def matched_tracks(
-    truths: Truths, selection: Selection, overlaps: Overlaps, rules: int, quirks: Quirks, bounds: Range
+    truths: GroundTruthArrays, selection: TruthSelection, overlaps: Overlaps, rules: int, quirks: Quirks, bounds: Range
 ) -> MatchedTracks:
     """Match in the range ``bounds``, which leaves out no track; ``rules`` is the row of ``overlaps`` to use."""
     n_videos = len(truths.video_ids)

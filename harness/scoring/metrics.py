@@ -16,7 +16,7 @@ from harness.errors import OfficialAbortError, UserError
 from harness.formats.youtube_vis import CategoryRecord
 from harness.rle import Ints
 from harness.scoring.average_precision import CAPS, Curves
-from harness.scoring.overlap import Floats, Overlaps, Truths
+from harness.scoring.overlap import Floats, GroundTruthArrays, Overlaps
 from harness.scoring.protocols import LENGTHS, Protocol, novel_lists
 
 
@@ -64,7 +64,7 @@ class Metrics:
 
 
 def summarise(
-    chosen: Protocol, truths: Truths, curves: Curves, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]
+    chosen: Protocol, truths: GroundTruthArrays, curves: Curves, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]
 ) -> Metrics:
     """Average the cells of ``curves`` into `Metrics`.
 
@@ -118,7 +118,7 @@ def undefined_note(values: Mapping[str, float | None], undefined: Mapping[str, s
 class Cells:
     """Means over the cells of `Curves` that are defined."""
 
-    def __init__(self, chosen: Protocol, truths: Truths, curves: Curves, overlaps: Overlaps) -> None:
+    def __init__(self, chosen: Protocol, truths: GroundTruthArrays, curves: Curves, overlaps: Overlaps) -> None:
         self.curves = curves
         self.row = np.full(len(truths.category_ids), -1, np.int64)
         self.row[curves.category] = np.arange(len(curves.category))
@@ -162,7 +162,7 @@ class Cells:
         return mean
 
 
-def positions_of(chosen: Protocol, suffix: str, ids: tuple[int, ...], truths: Truths) -> Ints:
+def positions_of(chosen: Protocol, suffix: str, ids: tuple[int, ...], truths: GroundTruthArrays) -> Ints:
     """Positions of a group's categories in the sorted category list.
 
     Raises `OfficialAbortError` where the official tool aborts because the group is empty, and another `UserError` where
@@ -207,7 +207,7 @@ def _slice(cells: Cells, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _per_category(
-    cells: Cells, truths: Truths, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]
+    cells: Cells, truths: GroundTruthArrays, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]
 ) -> list[dict[str, Any]]:
     predicted = np.bincount(overlaps.category, minlength=len(cells.row))
     numbers = [n for n in NUMBERS if n.name not in ("ARs", "ARm", "ARl")]

@@ -76,7 +76,7 @@ class Overlaps:
     text: Ints
 
 
-class Truths:
+class GroundTruthArrays:
     """The annotated tracks by (video, category): where each pair's lie, and their areas."""
 
     def __init__(self, annotations: Annotations) -> None:
@@ -134,14 +134,16 @@ def refuse_faults(area: Ints, masks: MaskTable, names: Sequence[str]) -> None:
         track = int(np.searchsorted(masks.track, row, side="right")) - 1
         fault = rle.FAULTS[int(area[used[row]])]
         where = f"{names[track]}, frame {row - int(masks.track[track])}"
-        mend = "encode the mask again at its stated size"
+        hint = "encode the mask again at its stated size"
         begin = int(masks.start[used[row]])
         if masks.data[begin : begin + 2].tobytes() in (b"b'", b'b"'):
-            mend = "they are Python's text of bytes: decode() them before they are written as JSON"
-        raise UserError(where, fault, mend)
+            hint = "they are Python's text of bytes: decode() them before they are written as JSON"
+        raise UserError(where, fault, hint)
 
 
-def overlap(truths: Truths, batch: TrackBatch, rules: Sequence[MaskRules], floor: float, name: str) -> Overlaps:
+def overlap(
+    truths: GroundTruthArrays, batch: TrackBatch, rules: Sequence[MaskRules], floor: float, name: str
+) -> Overlaps:
     """Overlap a batch of predicted tracks with the truth.
 
     IoUs that cannot reach ``floor`` may be given as 0. ``name`` is the file's name in errors. Raises `UserError` for

@@ -66,8 +66,8 @@ def _lvvis_groups(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int
     """Base: partitions 0 and 1 (COCO, frequent and common LVIS); novel: 2 and 3 (rare LVIS, new)."""
     for category in categories:
         if category.partition is None:
-            mend = "LV-VIS needs it for base and novel; score with --protocol ytvis if the data has no such split"
-            raise UserError(f"category {category.id} ({category.name})", "has no partition that is an integer", mend)
+            hint = "LV-VIS needs it for base and novel; score with --protocol ytvis if the data has no such split"
+            raise UserError(f"category {category.id} ({category.name})", "has no partition that is an integer", hint)
     return {
         "b": tuple(c.id for c in categories if c.partition in (0, 1)),
         "n": tuple(c.id for c in categories if c.partition in (2, 3)),
@@ -78,8 +78,8 @@ def _burst_groups(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int
     """Base: frequency c or f; novel: r; common and uncommon by the split of the challenge."""
     for category in categories:
         if category.frequency is None or category.split is None:
-            mend = "BURST needs both; convert from the official files, or score with --protocol ytvis"
-            raise UserError(f"category {category.id} ({category.name})", "has no frequency or no split", mend)
+            hint = "BURST needs both; convert from the official files, or score with --protocol ytvis"
+            raise UserError(f"category {category.id} ({category.name})", "has no frequency or no split", hint)
     return {
         "b": tuple(c.id for c in categories if c.frequency in ("c", "f")),
         "n": tuple(c.id for c in categories if c.frequency == "r"),
@@ -152,7 +152,7 @@ OFFICIAL = {p.name: p for p in (LVVIS, YTVIS, OVIS, BURST)}
 PROTOCOLS = {p.name: p for official in OFFICIAL.values() for p in (official, official.corrected())}
 
 
-def named(name: str | Protocol) -> Protocol:
+def get_protocol(name: str | Protocol) -> Protocol:
     """The protocol of a name (a protocol is given back); raises `UserError` with near names."""
     if isinstance(name, Protocol):
         return name

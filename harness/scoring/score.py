@@ -21,17 +21,23 @@ from numpy.typing import NDArray
 from harness.errors import OfficialAbortError, UserError
 from harness.formats.youtube_vis import AnnotationRecord, Annotations
 from harness.rle import Ints
-from harness.scoring.average_precision import Curves, Selection, evaluate, lengths_of, select_truths
+from harness.scoring.average_precision import (
+    Curves,
+    TruthSelection,
+    compute_average_precision,
+    lengths_of,
+    select_truths,
+)
 from harness.scoring.coverage import MaskDigests, Place, warn_of_cap, warn_of_empty_videos, warn_of_twins
 from harness.scoring.match_table import MatchTable, match_table
 from harness.scoring.metrics import Metrics, positions_of, summarise, without_numbers
-from harness.scoring.overlap import Floats, MaskRules, Overlaps, Truths, concatenate, overlap
-from harness.scoring.protocols import LENGTHS, Protocol, named
+from harness.scoring.overlap import Floats, GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
+from harness.scoring.protocols import LENGTHS, Protocol, get_protocol
 from harness.warnings import Warnings
 
 if TYPE_CHECKING:
     from harness.run_folder.store import PredictionStore
-    from harness.scoring.from_store import Shards
+    from harness.scoring.from_store import ShardReader
 
 OCCLUSION_VALUES = {"no_occlusion": 0.0, "slight_occlusion": 0.25, "severe_occlusion": 0.75}
 LOWEST_THRESHOLD = 0.5
@@ -110,7 +116,7 @@ def score_results(
     from harness.formats.results import Block, mask_digests, read_batch, read_blocks
 
     warnings = Warnings(strict)
-    truths = Truths(annotations if videos is None else annotations.restrict(videos))
+    truths = GroundTruthArrays(annotations if videos is None else annotations.restrict(videos))
     predicted = np.zeros(len(truths.video_ids), np.bool_)
 
     def batches(rules: tuple[MaskRules, ...]) -> Iterator[Batch]:
@@ -124,27 +130,27 @@ def score_results(
 
     digests = partial(mask_digests, Path(predictions))
     source = _Source(str(predictions), lambda r: f"{predictions}, record {r}", digests, predicted=predicted)
-    return _score(named(protocol), truths, batches, warnings, source)
+    return _score(get_protocol(protocol), truths, batches, warnings, source)
 
 
 def score_store(
     protocol: str | Protocol,
     annotations: Annotations,
-    store: PredictionStore | Shards,
+    store: PredictionStore | ShardReader,
     strict: bool = False,
     videos: Iterable[int] | None = None,
 ) -> Score:
-    """Score a prediction store (or its `Shards`, whose reading has begun before).
+    """Score a prediction store (or its `ShardReader`, whose reading has begun before).
 
     ``strict`` makes every warning a `UserError`; ``videos`` restricts truth and predictions to these ids. Raises
     `UserError` for faulty input. Where the official tool aborts on what is no fault, a list without predictions or a
     group without categories, its numbers are ``None`` with that reason; with ``strict`` that is a `UserError` too.
     """
-    from harness.scoring.from_store import ShardGroup, Shards, mask_digests, place_of_record, read_shards
+    from harness.scoring.from_store import ShardGroup, ShardReader, mask_digests, place_of_record, read_shards
 
-    shards = store if isinstance(store, Shards) else Shards(store)
+    shards = store if isinstance(store, ShardReader) else ShardReader(store)
     warnings = Warnings(strict)
-    truths = Truths(annotations if videos is None else annotations.restrict(videos))
+    truths = GroundTruthArrays(annotations if videos is None else annotations.restrict(videos))
 
     def batches(rules: tuple[MaskRules, ...]) -> Iterator[Batch]:
         def work(group: ShardGroup) -> Batch:
@@ -157,7 +163,7 @@ def score_store(
 
     place, digests = partial(place_of_record, shards.folder), partial(mask_digests, shards.store)
     source = _Source(str(shards.folder), place, digests, frozenset(shards.videos))
-    return _score(named(protocol), truths, batches, warnings, source)
+    return _score(get_protocol(protocol), truths, batches, warnings, source)
 
 
 def check_truth(protocol: str | Protocol, annotations: Annotations, videos: Iterable[int] | None = None) -> None:
@@ -167,13 +173,13 @@ def check_truth(protocol: str | Protocol, annotations: Annotations, videos: Iter
     official tool aborts. ``videos`` are the ids that will be scored, all if that is ``None``. Where the truth is
     withheld there is nothing to refuse.
     """
-    chosen = named(protocol)
+    chosen = get_protocol(protocol)
     restricted = annotations if videos is None else annotations.restrict(videos)
     if restricted.scored_truth is not None:
-        _check_truth(chosen, Truths(restricted))
+        _check_truth(chosen, GroundTruthArrays(restricted))
 
 
-def _check_truth(chosen: Protocol, truths: Truths) -> dict[str, tuple[int, ...]]:
+def _check_truth(chosen: Protocol, truths: GroundTruthArrays) -> dict[str, tuple[int, ...]]:
     """Refuse faults of the truth on which the official tool aborts; return the groups of categories."""
     refuse_unusable_fields(truths, chosen)
     groups = chosen.groups(truths.annotations.categories)
@@ -201,7 +207,7 @@ def in_parallel(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
 
 def _score(
     chosen: Protocol,
-    truths: Truths,
+    truths: GroundTruthArrays,
     batches: Callable[[tuple[MaskRules, ...]], Iterator[Batch]],
     warnings: Warnings,
     source: _Source,
@@ -220,7 +226,7 @@ def _score(
     try:
         metrics, matches = _official(chosen, truths, overlaps, groups)
     except OfficialAbortError as error:
-        aborts = aborts or f"{error.what}; {error.mend}"
+        aborts = aborts or f"{error.what}; {error.hint}"
     if aborts and warnings.strict:
         raise OfficialAbortError(source.name, aborts)
     repaired = metrics if corrected is chosen else _repaired(corrected, truths, overlaps, groups)
@@ -255,14 +261,16 @@ def _joined(batches: Iterable[Batch], rules: int, warnings: Warnings) -> tuple[O
 
 
 def _official(
-    chosen: Protocol, truths: Truths, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]
+    chosen: Protocol, truths: GroundTruthArrays, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]
 ) -> tuple[Metrics, MatchTable]:
     """The numbers of the protocol and what they rest on; its curves, tens of megabytes, are not kept."""
     curves = curves_of(chosen, truths, overlaps, 0)
     return summarise(chosen, truths, curves, overlaps, groups), match_table(chosen, truths, curves, groups)
 
 
-def _repaired(corrected: Protocol, truths: Truths, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]) -> Metrics:
+def _repaired(
+    corrected: Protocol, truths: GroundTruthArrays, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]
+) -> Metrics:
     """The numbers of the corrected protocol."""
     curves = curves_of(corrected, truths, overlaps, 1, by_length=False)
     return summarise(corrected, truths, curves, overlaps, groups)
@@ -270,7 +278,7 @@ def _repaired(corrected: Protocol, truths: Truths, overlaps: Overlaps, groups: d
 
 def curves_of(
     one: Protocol,
-    truths: Truths,
+    truths: GroundTruthArrays,
     overlaps: Overlaps,
     rules: int,
     precision_caps: tuple[int, ...] = (100,),
@@ -283,12 +291,12 @@ def curves_of(
     """
     selection = select(one, truths)
     ranges = one.ranges + (LENGTHS if by_length else ())
-    return evaluate(
+    return compute_average_precision(
         truths, selection, overlaps, rules, one.quirks, ranges, precision_caps, one.equal_lengths, with_scores
     )
 
 
-def select(one: Protocol, truths: Truths) -> Selection:
+def select(one: Protocol, truths: GroundTruthArrays) -> TruthSelection:
     """The truths a protocol counts, with their average areas, lengths and occlusions."""
     quirks, row = one.quirks, select_truths(truths, one.quirks)
     records = [truths.truth.records[r] for r in row.tolist()]
@@ -301,7 +309,7 @@ def select(one: Protocol, truths: Truths) -> Selection:
     if any(r.quantity == "occlusion" for r in one.ranges):
         quantities["occlusion"] = np.array([_occlusion(r, truths.annotations.path) for r in records])
     zero = np.array([r.id == 0 for r in records], np.bool_)
-    return Selection(
+    return TruthSelection(
         row,
         ignored=crowd & (not quirks.crowd_counts),
         reusable=crowd | blocks_nothing,
@@ -310,7 +318,9 @@ def select(one: Protocol, truths: Truths) -> Selection:
     )
 
 
-def _areas(records: list[AnnotationRecord], row: Ints, truths: Truths, zero: bool, cut: bool, official: bool) -> Floats:
+def _areas(
+    records: list[AnnotationRecord], row: Ints, truths: GroundTruthArrays, zero: bool, cut: bool, official: bool
+) -> Floats:
     """Average areas in square pixels: the file's ``areas`` are believed; masks are measured where it has none.
 
     So they are where ``areas`` cannot be read and the protocol is not ``official``.
@@ -346,7 +356,7 @@ def _occlusion(record: AnnotationRecord, path: str) -> float:
     return float(np.mean(values[len(values) // 2 :]))
 
 
-def refuse_unusable_fields(truths: Truths, chosen: Protocol) -> None:
+def refuse_unusable_fields(truths: GroundTruthArrays, chosen: Protocol) -> None:
     """Raise `UserError` for the first annotation in which a field that the protocol needs is missing or cannot be read.
 
     Fields that it does not read may have any form.
@@ -356,8 +366,8 @@ def refuse_unusable_fields(truths: Truths, chosen: Protocol) -> None:
         for name in chosen.needs:
             value = getattr(record, name)
             if value is None or value is msgspec.UNSET:
-                mend = f"{tool}; add it, or use --protocol {chosen.name}-corrected"
-                raise UserError(f"{path}, annotation {record.id}", f'has no "{name}"', mend)
+                hint = f"{tool}; add it, or use --protocol {chosen.name}-corrected"
+                raise UserError(f"{path}, annotation {record.id}", f'has no "{name}"', hint)
     for record in truths.truth.records if truths.annotations.read_leniently else ():
         where = f"{path}, annotation {record.id}"
         crowd: Any = record.iscrowd
@@ -369,12 +379,12 @@ def refuse_unusable_fields(truths: Truths, chosen: Protocol) -> None:
 
 def _refuse_unusable_areas(record: AnnotationRecord, chosen: Protocol, where: str) -> None:
     areas: Any = record.areas
-    mend = f"write the area in square pixels or null per frame, or use --protocol {chosen.name}-corrected"
+    hint = f"write the area in square pixels or null per frame, or use --protocol {chosen.name}-corrected"
     if not _are_numbers(areas):
-        raise UserError(where, "areas is not a list of numbers", mend)
+        raise UserError(where, "areas is not a list of numbers", hint)
     if chosen.quirks.areas_cut_to_int and not _are_finite(areas):
         what = f"areas hold a value that is not finite; the official {chosen.name} tool aborts on it"
-        raise UserError(where, what, mend)
+        raise UserError(where, what, hint)
 
 
 def _are_numbers(areas: Any) -> bool:
@@ -385,7 +395,7 @@ def _are_finite(areas: list[Any]) -> bool:
     return all(a is None or math.isfinite(a) for a in areas)
 
 
-def _warn_of_notes(truths: Truths, chosen: Protocol, warnings: Warnings) -> None:
+def _warn_of_notes(truths: GroundTruthArrays, chosen: Protocol, warnings: Warnings) -> None:
     """Count what the annotations have in another form, where the protocol reads it."""
     unread = set()
     if not chosen.reads_crowd:
@@ -405,7 +415,7 @@ def _warn_of_sizes(overlaps: Overlaps, place: Place, warnings: Warnings) -> None
         warnings.add("mask size differs from the video's", place(int(overlaps.record[wrong[0]])), len(wrong))
 
 
-def _warn_of_ids(truths: Truths, warnings: Warnings) -> None:
+def _warn_of_ids(truths: GroundTruthArrays, warnings: Warnings) -> None:
     seen: set[int] = set()
     for record in truths.truth.records:
         where = f"{truths.annotations.path}, annotation {record.id}"

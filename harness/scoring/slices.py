@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.rle import Ints
-from harness.scoring.average_precision import Range, evaluate
+from harness.scoring.average_precision import Range, compute_average_precision
 from harness.scoring.metrics import GROUP_NAMES, Cells, Number, positions_of
-from harness.scoring.overlap import Floats, Overlaps, Truths
+from harness.scoring.overlap import Floats, GroundTruthArrays, Overlaps
 from harness.scoring.protocols import AREAS, LENGTHS, Protocol
 from harness.scoring.score import select
-from harness.scoring.track_shape import UNKNOWN, boxes, steadiness
+from harness.scoring.track_shape import UNKNOWN, boxes, consistency
 
 OBJECTS = (
     Range("1 object", "objects", 1, 1),
@@ -27,9 +27,9 @@ MOTION = (
 )
 """Bounds as in ImageNet VID's slow, medium and fast objects (Zhu et al., ICCV 2017)."""
 CROWDING = (
-    Range("apart", "crowding", 0, 0.25, bounds_tracks=False),
-    Range("near others", "crowding", 0.25, 0.5, bounds_tracks=False),
-    Range("among others", "crowding", 0.5, 1, bounds_tracks=False),
+    Range("apart", "density", 0, 0.25, bounds_tracks=False),
+    Range("near others", "density", 0.25, 0.5, bounds_tracks=False),
+    Range("among others", "density", 0.5, 1, bounds_tracks=False),
 )
 FREQUENCIES = {"f": "frequent", "c": "common", "r": "rare"}
 PER_CATEGORY = {"1 track": (1, 1), "2 to 5 tracks": (2, 5), "6 tracks or more": (6, 1 << 62)}
@@ -41,7 +41,7 @@ ABOUT = {
     "motion": "mean IoU of an object's masks in neighbouring frames: bounds at 0.9 and 0.7",
     "occlusion": "as annotated, mean of the more occluded half of the frames: bounds at 0.25 and 0.5; every false"
     " positive counts in each slice",
-    "crowding": "in place of occlusion, which is not annotated: share of an object's box that another one's box covers,"
+    "density": "in place of occlusion, which is not annotated: share of an object's box that another one's box covers,"
     " mean over frames: bounds at 0.25 and 0.5; every false positive counts in each slice",
     "groups": "groups of categories, as the protocol has them",
 }
@@ -72,8 +72,8 @@ class Slicing:
     outside: int
 
 
-def slice_truth(chosen: Protocol, truths: Truths, overlaps: Overlaps, motion: Floats) -> dict[str, Slicing]:
-    """AP over every slice, by name of the quantity; ``motion (tracks,)`` is the tracks' `steadiness`.
+def slice_truth(chosen: Protocol, truths: GroundTruthArrays, overlaps: Overlaps, motion: Floats) -> dict[str, Slicing]:
+    """AP over every slice, by name of the quantity; ``motion (tracks,)`` is the tracks' `consistency`.
 
     Areas are real ones, also where the protocol takes all of them for 0.
     """
@@ -82,15 +82,15 @@ def slice_truth(chosen: Protocol, truths: Truths, overlaps: Overlaps, motion: Fl
     objects = np.bincount(truths.video[selection.row[~selection.ignored]], minlength=len(truths.video_ids))
     of_truths: dict[str, Floats] = {
         "objects": objects[truths.video[selection.row]].astype(np.float64),
-        "motion": steadiness(truths.masks)[selection.row],
+        "motion": consistency(truths.masks)[selection.row],
     }
     occlusions = tuple(r for r in chosen.ranges if r.quantity == "occlusion")
     if not occlusions:
-        of_truths["crowding"] = crowding(truths)[selection.row]
+        of_truths["density"] = density(truths)[selection.row]
     selection = replace(selection, quantities=selection.quantities | of_truths)
     parts = (AREAS[1:], LENGTHS, OBJECTS, MOTION, occlusions or CROWDING)
     of_tracks = {"objects": objects[overlaps.video].astype(np.float64), "motion": motion}
-    curves = evaluate(
+    curves = compute_average_precision(
         truths, selection, overlaps, 0, chosen.quirks, (_ALL, *(r for part in parts for r in part)),
         equal_lengths=chosen.equal_lengths, of_tracks=of_tracks,
     )  # fmt: skip
@@ -104,7 +104,7 @@ def slice_truth(chosen: Protocol, truths: Truths, overlaps: Overlaps, motion: Fl
     return {slicing.name: slicing for slicing in slicings if slicing.slices}
 
 
-def crowding(truths: Truths) -> Floats:
+def density(truths: GroundTruthArrays) -> Floats:
     """How much of each annotated track's box the box of another one of its video covers ``(annotations,)``, 0 to 1.
 
     Per frame in which it is seen the largest covered share, by any one other; the mean over these frames.
@@ -156,7 +156,7 @@ def _of_categories(cells: Cells, name: str, positions: Ints) -> Slice:
     return Slice(name, truths, *_numbers(cells, _ALL.name, positions))
 
 
-def _by_frequency(cells: Cells, truths: Truths) -> Slicing:
+def _by_frequency(cells: Cells, truths: GroundTruthArrays) -> Slicing:
     categories = truths.annotations.categories
     if any(c.frequency for c in categories):
         about = "categories by the frequency that the annotations give them"
@@ -173,7 +173,7 @@ def _by_frequency(cells: Cells, truths: Truths) -> Slicing:
     return Slicing("category frequency", about, slices, 0)
 
 
-def _by_group(cells: Cells, chosen: Protocol, truths: Truths) -> Slicing:
+def _by_group(cells: Cells, chosen: Protocol, truths: GroundTruthArrays) -> Slicing:
     groups = chosen.groups(truths.annotations.categories)
     slices = [
         _of_categories(cells, GROUP_NAMES[suffix], positions_of(chosen, suffix, ids, truths))

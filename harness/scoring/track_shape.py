@@ -13,7 +13,7 @@ UNKNOWN = -1.0
 """Stands for a quantity that a track does not have: outside of every range."""
 
 
-def steadiness(masks: MaskTable) -> Floats:
+def consistency(masks: MaskTable) -> Floats:
     """Mean IoU ``(tracks,)`` of a track's masks in neighbouring frames, over the neighbours that both have a mask;
     `UNKNOWN` where there are none. Low for what moves fast, or changes its form, for its size.
 
@@ -21,7 +21,7 @@ def steadiness(masks: MaskTable) -> Floats:
     boxes and the next annotated frame in place of those within ten frames.
     """
     out = np.full(len(masks.track) - 1, UNKNOWN)
-    _steadiness(masks.arrays(), out)
+    _consistency(masks.arrays(), out)
     return out
 
 
@@ -34,7 +34,7 @@ def boxes(masks: MaskTable) -> Ints:
 
 
 @numba.njit(cache=True, nogil=True)
-def _steadiness(masks, out):
+def _consistency(masks, out):
     data, start, stop, kind, height, width, track, frame_mask = masks
     most = 0
     for m in frame_mask:

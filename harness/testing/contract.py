@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from harness import plugins
 from harness.plugin_code import contained
 from harness.testing import rules
-from harness.testing.trials import Outcome, Trial, attempt, describe, ordinary, special
+from harness.testing.trials import Trial, TrialOutcome, attempt, describe, ordinary, special
 from harness.types import Dataset, LoadContext, Model
 
 
@@ -136,7 +136,7 @@ def _checks(model: Model, dataset: Dataset) -> Iterator[Check]:
     yield from _repeated(model, outcomes[0], rest[0] if rest else None)
 
 
-def _repeated(model: Model, fresh: Outcome, other: Trial | None) -> Iterator[Check]:
+def _repeated(model: Model, fresh: TrialOutcome, other: Trial | None) -> Iterator[Check]:
     """The rules that need more than one prediction for the same video."""
     varies = rules.deterministic(model, fresh.trial)
     yield Check("determinism", varies)

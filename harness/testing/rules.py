@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from harness.errors import UserError
 from harness.masks import Rle
 from harness.run_folder.store import real, tabulate, whole
-from harness.testing.trials import Outcome, Trial, attempt
+from harness.testing.trials import Trial, TrialOutcome, attempt
 from harness.types import Model, Track
 
 REPEATS = 4
@@ -20,15 +20,15 @@ GROWTH = 0.25
 GROWTH_BYTES = 32 << 10
 """What may grow in any case: log records and counters, also those of the test's own surroundings."""
 
-OutcomeRule = Callable[[Iterable[Outcome]], str]
+OutcomeRule = Callable[[Iterable[TrialOutcome]], str]
 
 
-def no_error(outcomes: Iterable[Outcome]) -> str:
+def no_error(outcomes: Iterable[TrialOutcome]) -> str:
     """`predict` raises nothing, does not end the program, and gives `Track` objects."""
     return next((f"on {o.trial.name}: {o.error}" for o in outcomes if o.error), "")
 
 
-def finds_something(outcomes: Iterable[Outcome]) -> str:
+def finds_something(outcomes: Iterable[TrialOutcome]) -> str:
     """Without a single track the other rules say nothing."""
     if any(o.tracks for o in outcomes):
         return ""
@@ -37,14 +37,14 @@ def finds_something(outcomes: Iterable[Outcome]) -> str:
     )
 
 
-def finds_nothing(outcomes: Iterable[Outcome]) -> str:
+def finds_nothing(outcomes: Iterable[TrialOutcome]) -> str:
     """Nothing was asked for: nothing is found, or a `UserError` says that something has to be asked for."""
     outcomes = [o for o in outcomes if not o.refused]
     found = next((f"{len(o.tracks)} tracks on {o.trial.name}" for o in outcomes if o.tracks), "")
     return no_error(outcomes) or found
 
 
-def video_ids(outcomes: Iterable[Outcome]) -> str:
+def video_ids(outcomes: Iterable[TrialOutcome]) -> str:
     """Every track is of the video that was asked for."""
     for where, outcome, track in _tracks(outcomes):
         if whole(track.video_id) != outcome.trial.video.id:
@@ -52,7 +52,7 @@ def video_ids(outcomes: Iterable[Outcome]) -> str:
     return ""
 
 
-def frame_counts(outcomes: Iterable[Outcome]) -> str:
+def frame_counts(outcomes: Iterable[TrialOutcome]) -> str:
     """Every track has one entry per frame."""
     for where, outcome, track in _tracks(outcomes):
         if len(track.masks) != len(outcome.trial.video.frames):
@@ -61,7 +61,7 @@ def frame_counts(outcomes: Iterable[Outcome]) -> str:
     return ""
 
 
-def mask_sizes(outcomes: Iterable[Outcome]) -> str:
+def mask_sizes(outcomes: Iterable[TrialOutcome]) -> str:
     """Every mask is an `Rle` in the size of the video, (height, width)."""
     for where, outcome, track in _tracks(outcomes):
         shape = outcome.trial.video.height, outcome.trial.video.width
@@ -74,7 +74,7 @@ def mask_sizes(outcomes: Iterable[Outcome]) -> str:
     return ""
 
 
-def mask_encodings(outcomes: Iterable[Outcome]) -> str:
+def mask_encodings(outcomes: Iterable[TrialOutcome]) -> str:
     """Every mask is COCO's compressed run-length encoding, as bytes, and covers the frame exactly."""
     for where, outcome, track in _tracks(outcomes):
         video = outcome.trial.video
@@ -92,7 +92,7 @@ def mask_encodings(outcomes: Iterable[Outcome]) -> str:
     return ""
 
 
-def scores(outcomes: Iterable[Outcome]) -> str:
+def scores(outcomes: Iterable[TrialOutcome]) -> str:
     """Every score is a finite real number in [0, 1]."""
     for where, _, track in _tracks(outcomes):
         score = real(track.score)
@@ -103,7 +103,7 @@ def scores(outcomes: Iterable[Outcome]) -> str:
     return ""
 
 
-def categories(outcomes: Iterable[Outcome]) -> str:
+def categories(outcomes: Iterable[TrialOutcome]) -> str:
     """Every category is one that was asked for: its id, not its position in the vocabulary."""
     for where, outcome, track in _tracks(outcomes):
         asked = [c.id for c in outcome.trial.vocabulary.categories]
@@ -117,7 +117,7 @@ def categories(outcomes: Iterable[Outcome]) -> str:
     return ""
 
 
-def _tracks(outcomes: Iterable[Outcome]) -> Iterator[tuple[str, Outcome, Track]]:
+def _tracks(outcomes: Iterable[TrialOutcome]) -> Iterator[tuple[str, TrialOutcome, Track]]:
     for outcome in outcomes:
         for number, track in enumerate(outcome.tracks):
             yield f"on {outcome.trial.name}, track {number}", outcome, track
@@ -141,14 +141,14 @@ def deterministic(model: Model, trial: Trial) -> str:
     return _difference(second, third, f"{trial.name}, twice in a row with the same seed")
 
 
-def independent(model: Model, before: Outcome, other: Trial) -> str:
+def independent(model: Model, before: TrialOutcome, other: Trial) -> str:
     """Tracks of a video do not depend on the videos before it; ``before`` is what a fresh model gave."""
     attempt(model, other)
     after = attempt(model, before.trial)
     return _difference(before, after, f"{before.trial.name}, by a fresh model and after {other.name}")
 
 
-def _difference(one: Outcome, two: Outcome, what: str) -> str:
+def _difference(one: TrialOutcome, two: TrialOutcome, what: str) -> str:
     if one.error or two.error:
         return f"{what}: {one.error or two.error}"
     if len(one.tracks) != len(two.tracks):

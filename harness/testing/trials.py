@@ -48,7 +48,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """What a model gave in a trial; with an ``error`` there are no tracks. ``refused``: it was a `UserError`."""
 
     trial: Trial
@@ -99,7 +99,7 @@ def _odd(side: int) -> int:
     return side - 1 + side % 2
 
 
-def attempt(model: Model, trial: Trial) -> Outcome:
+def attempt(model: Model, trial: Trial) -> TrialOutcome:
     """Let a model predict, seeded as a run seeds it; whatever it raises is the outcome."""
     seed_everything(0, trial.video.id)
     try:
@@ -107,13 +107,13 @@ def attempt(model: Model, trial: Trial) -> Outcome:
             tracks: list[Any] = list(model.predict(trial.video, trial.vocabulary))
     # A model is anybody's code and may raise anything: that is what is to be found out here.
     except Exception as error:
-        return Outcome(trial, [], describe(error), isinstance(error, UserError))
+        return TrialOutcome(trial, [], describe(error), isinstance(error, UserError))
     for number, track in enumerate(tracks):
         if not isinstance(track, Track):
-            return Outcome(trial, [], f"track {number} is a {type(track).__name__}, not a harness.types.Track")
+            return TrialOutcome(trial, [], f"track {number} is a {type(track).__name__}, not a harness.types.Track")
         if not isinstance(track.masks, (tuple, list)):
-            return Outcome(trial, [], f"track {number}: masks is a {type(track.masks).__name__}, not a tuple")
-    return Outcome(trial, tracks)
+            return TrialOutcome(trial, [], f"track {number}: masks is a {type(track.masks).__name__}, not a tuple")
+    return TrialOutcome(trial, tracks)
 
 
 def describe(error: Exception) -> str:

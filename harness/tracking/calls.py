@@ -63,7 +63,7 @@ def cause_of(error: BaseException) -> str:
     """Return in one line why a call failed: "connection refused" rather than the five errors put around it."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError):  # sockets, names, files: what the user can mend; the innermost says it plainest
+        if isinstance(cause, OSError):  # sockets, names, files: what the user can fix; the innermost says it plainest
             error = cause
         cause = cause.__cause__ or cause.__context__
     line = " ".join(str(error).partition("(Background on this error")[0].split()) or type(error).__name__

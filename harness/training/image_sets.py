@@ -91,8 +91,8 @@ def image_name(image: ImageRecord, folder: str, path: Path) -> str:
 def _kept(file: InstanceFile, left_out: Collection[str]) -> np.ndarray:
     """Which annotations are trained on; what is dropped is told."""
     if left_out and not any(category.frequency for category in file.categories):
-        mend = "take LVIS's own file, lvis_v1_train.json"
-        raise UserError(str(file.path), "its categories have no frequency, so rare ones cannot be left out", mend)
+        hint = "take LVIS's own file, lvis_v1_train.json"
+        raise UserError(str(file.path), "its categories have no frequency, so rare ones cannot be left out", hint)
     rare = np.array([category.frequency in left_out for category in file.categories], np.bool_)
     is_rare = rare[file.category]
     if not file.has_area.all():

@@ -40,7 +40,7 @@ class ImageRecord(msgspec.Struct, frozen=True):
     coco_url: str | None = None
 
 
-class CategoryRecord(msgspec.Struct, frozen=True):
+class InstanceCategory(msgspec.Struct, frozen=True):
     """A category; ``frequency`` (frequent, common, rare) and ``synonyms`` are LVIS's."""
 
     id: Id
@@ -60,7 +60,7 @@ class _Annotation(msgspec.Struct):
 class _File(msgspec.Struct):
     images: list[ImageRecord]
     annotations: msgspec.Raw
-    categories: list[CategoryRecord]
+    categories: list[InstanceCategory]
 
 
 class _Named(msgspec.Struct):
@@ -83,7 +83,7 @@ class InstanceFile:
     """SHA-256 of the file."""
     stamp: Stamp
     images: tuple[ImageRecord, ...]
-    categories: tuple[CategoryRecord, ...]
+    categories: tuple[InstanceCategory, ...]
     image: NDArray[np.int32]
     """Position of each annotation's image in ``images``."""
     category: NDArray[np.int32]
@@ -137,7 +137,7 @@ def _refuse_repeated(ids: Ints, what: str, name: str) -> None:
 class _Checked:
     """Checks annotations against the images and categories of their file."""
 
-    def __init__(self, images: tuple[ImageRecord, ...], categories: tuple[CategoryRecord, ...], name: str) -> None:
+    def __init__(self, images: tuple[ImageRecord, ...], categories: tuple[InstanceCategory, ...], name: str) -> None:
         self.images, self.name = images, name
         self.image_at = {image.id: i for i, image in enumerate(images)}
         self.category_at = {category.id: i for i, category in enumerate(categories)}

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness.atomic_write import discard_unfinished, durable, write_json
+from harness.atomic_write import atomic_write, discard_unfinished, write_json
 from harness.errors import UserError
 from harness.training.config import TrainingConfig
 from harness.training.optimiser import build_optimiser, set_rate
@@ -115,7 +115,7 @@ def remove_training(folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / VALIDATION, ignore_errors=True)
     except OSError as error:
-        raise UserError(str(folder), f"cannot be removed: {error.strerror}", "mend its permissions") from error
+        raise UserError(str(folder), f"cannot be removed: {error.strerror}", "run `chmod u+rw` on it") from error
 
 
 def _step(
@@ -193,7 +193,7 @@ def _save(training: Training, step: int, optimiser: torch.optim.Optimizer, scale
         "optimiser": optimiser.state_dict(),
         "scaler": scaler.state_dict(),
     }
-    with durable(training.folder / STATE) as file:
+    with atomic_write(training.folder / STATE) as file:
         torch.save(state, file)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.atomic_write import write_durably
+from harness.atomic_write import write_atomically
 
 LOG = "log.jsonl"
 VALIDATION = "validation"
@@ -68,7 +68,7 @@ def cut_log(folder: Path, step: int) -> None:
         if record["step"] > step:
             break
         kept.append(line)
-    write_durably(path, "".join(f"{line}\n" for line in kept).encode())
+    write_atomically(path, "".join(f"{line}\n" for line in kept).encode())
 
 
 def append_log(folder: Path, record: Mapping[str, Any]) -> None:

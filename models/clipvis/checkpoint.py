@@ -46,10 +46,10 @@ def load_network(path: Path, config: ClipVisConfig | None = None) -> ClipVisNetw
         network = ClipVisNetwork(architecture, config.quick_gelu)
     check_tensors(network.state_dict(), state, path, "CLIP-VIS", MEND)
     network.short_edge = short_edge_of(path, MEND) or network.short_edge
-    return assign(network, state)
+    return load_state(network, state)
 
 
-def assign(network: ClipVisNetwork, state: Mapping[str, Tensor]) -> ClipVisNetwork:
+def load_state(network: ClipVisNetwork, state: Mapping[str, Tensor]) -> ClipVisNetwork:
     """Give a network built on the meta device its tensors, without a copy."""
     network.load_state_dict(state, strict=True, assign=True)
     network.backbone.restore_mask()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.shared.spill_buffer import DeferredScores
-from harness.models.shared.track_selection import SUPPRESSION_RATIO, Selection, best, mask_score, mask_sums
+from harness.models.shared.track_selection import SUPPRESSION_RATIO, TrackSelection, best, mask_score, mask_sums
 
 
 class TrackScoreAccumulator:
@@ -64,15 +64,15 @@ class TrackScoreAccumulator:
         self._distributions.add(p, *((order, *source) if source else ()))
         self.frames += len(order)
 
-    def select(self) -> Selection:
+    def select(self) -> TrackSelection:
         """Score all queries and classes and take the best, at most ``detections_per_video``."""
         logits = torch.cat(self._object_logits)
         scores = self._scores.result(logits)
         top, slots, labels = best(scores, self.config.detections_per_video)
         p = self._distributions.of(slots, labels)
-        return Selection(slots, labels, top, suppression(p, logits[:, slots].transpose(0, 1), top, self.config))
+        return TrackSelection(slots, labels, top, suppression(p, logits[:, slots].transpose(0, 1), top, self.config))
 
-    def mask_scores(self, selection: Selection) -> Tensor:
+    def mask_scores(self, selection: TrackSelection) -> Tensor:
         """Mean confidence of each selected track's positive cells over the video, ``(k,)`` in [0, 1]."""
         kept = ~selection.suppressed
         confidence, area = torch.cat(self._confidence).T[selection.slots], torch.cat(self._area).T[selection.slots]

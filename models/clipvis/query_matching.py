@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.models.shared.assignment import Costs, Permutation, assign
+from harness.models.shared.assignment import Costs, Permutation, minimum_cost_assignment
 
 
 class QueryMatcher:
@@ -57,14 +57,14 @@ class QueryMatcher:
         frames = costs.shape[0]
         factor = np.arange(1, frames + 1, dtype=np.float32)
         weighted = costs * factor[:, None, None] if self.recency_weights else costs
-        permutations = [assign(cost) for cost in costs]
+        permutations = [minimum_cost_assignment(cost) for cost in costs]
         totals = np.array([_total(cost, p) for cost, p in zip(costs, permutations, strict=True)])
         if self.recency_weights_select:
             totals = totals * factor
         if frames < self.topk and self.full_topk_required:
             return permutations[int(totals.argmin())]
         chosen = np.sort(np.argsort(totals, kind="stable")[: self.topk])
-        return assign(weighted[chosen].mean(0))
+        return minimum_cost_assignment(weighted[chosen].mean(0))
 
 
 def _total(cost: Costs, permutation: Permutation) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from harness.atomic_write import write_durably
+from harness.atomic_write import write_atomically
 from harness.models.clipvis.checkpoint import load_network, pretrained_clip
 from harness.models.clipvis.config import ClipVisConfig, ClipVisTrainingConfig
 from harness.models.clipvis.network import Architecture, ClipVisNetwork
@@ -45,7 +45,7 @@ class ClipVisTrainee(nn.Module):
             name: (t.half() if half and t.is_floating_point() else t).detach().cpu().contiguous()
             for name, t in self.network.state_dict().items()
         }
-        write_durably(path, save(state, {**facts, SHORT_EDGE: str(self.config.inference_short_edge)}))
+        write_atomically(path, save(state, {**facts, SHORT_EDGE: str(self.config.inference_short_edge)}))
 
 
 def build_trainee(config: ClipVisTrainingConfig, device: str, checkpoint: Path | None) -> ClipVisTrainee:

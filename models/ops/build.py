@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 
 from harness import paths
-from harness.atomic_write import write_durably
+from harness.atomic_write import write_atomically
 from harness.errors import UserError
 
 SOURCE = Path(__file__).with_name("deform_attn.cu")
@@ -107,7 +107,7 @@ class Variant(NamedTuple):
 
 
 def missing() -> str | None:
-    """Why nothing can be compiled in this environment, in one line that says how to mend it; None when it can."""
+    """Why nothing can be compiled in this environment, in one line that says how to fix it; None when it can."""
     for module, distribution in (
         ("cuda", "cuda-bindings"),
         ("cuda.core", "cuda-core"),
@@ -131,7 +131,7 @@ def compiler_version() -> tuple[int, int]:
     try:
         status, major, minor = nvrtc.nvrtcVersion()
     except (DynamicLibNotFoundError, RuntimeError) as fault:
-        raise UserError("NVRTC", "its library was not found beside cuda-bindings", _library_mend()) from fault
+        raise UserError("NVRTC", "its library was not found beside cuda-bindings", _library_hint()) from fault
     if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
         raise UserError("NVRTC", f"it does not answer ({status.name})", f"reinstall: {INSTALL}")
     return int(major), int(minor)
@@ -186,7 +186,7 @@ def cubin(variant: Variant, architecture: int) -> bytes:
     binary = compile_kernel(variant, architecture).cubin
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path, hashlib.sha256(binary).digest() + binary)
+        write_atomically(path, hashlib.sha256(binary).digest() + binary)
     except (OSError, UserError):
         return binary  # a home that cannot be written to costs a quarter of a second per process, no more
     return binary
@@ -230,7 +230,7 @@ def _digest(variant: Variant, architecture: int) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
-def _library_mend() -> str:
+def _library_hint() -> str:
     """How to bring cuda-bindings and an NVRTC of its major version together."""
     major = importlib.metadata.version("cuda-bindings").split(".")[0]
     if torch.version.cuda is not None and torch.version.cuda.split(".")[0] != major:

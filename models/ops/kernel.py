@@ -79,8 +79,8 @@ def load(variant: Variant, device: int) -> Loaded:
         except Exception as fault:
             if not build.from_cuda(fault):
                 raise
-            mend = f"{build.INSTALL}, or {OVERRIDE}=reference to go on without the kernel"
-            raise UserError("deformable attention", f"the driver refused its kernel: {fault}", mend) from fault
+            hint = f"{build.INSTALL}, or {OVERRIDE}=reference to go on without the kernel"
+            raise UserError("deformable attention", f"the driver refused its kernel: {fault}", hint) from fault
         check(loaded, torch.device("cuda", device))
     return loaded
 

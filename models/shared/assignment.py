@@ -11,6 +11,6 @@ Permutation = NDArray[np.int64]
 """For each slot the query of the current frame that fills it, ``(queries,)``."""
 
 
-def assign(cost: Costs) -> Permutation:
+def minimum_cost_assignment(cost: Costs) -> Permutation:
     """Minimum-cost assignment of the columns (current queries) to the rows (slots) of ``(slots, current)``."""
     return np.asarray(linear_sum_assignment(cost.astype(np.float64))[1], dtype=np.int64)

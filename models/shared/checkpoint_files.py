@@ -36,21 +36,21 @@ _AGAIN = "download or copy it again, and compare its size"
 State = dict[str, Tensor]
 
 
-def read_tensors(path: Path, mend: str) -> State:
+def read_tensors(path: Path, hint: str) -> State:
     """Read the tensors of a ``.safetensors`` or ``.pth`` file, plain or under ``model`` or ``state_dict``, as float32.
 
     Prefixes that training puts before all names (``module.``, Lightning's ``model.``) are left out. Raises `UserError`
-    for a file that is absent, broken, foreign or would run code; it ends with ``mend``, or with what else to do.
+    for a file that is absent, broken, foreign or would run code; it ends with ``hint``, or with what else to do.
     """
     if not path.is_file():
         raise UserError(str(path), "there is no such checkpoint", "give --checkpoint the path of a file")
     _refuse_foreign(path)
-    document = _read_safetensors(path, mend) if path.suffix == ".safetensors" else _read_torch(path, mend)
+    document = _read_safetensors(path, hint) if path.suffix == ".safetensors" else _read_torch(path, hint)
     document = document if isinstance(document, dict) else {}
     inner = next((document[key] for key in _INSIDE if key in document), document)
     if not isinstance(inner, dict) or not inner or not all(isinstance(v, Tensor) for v in inner.values()):
-        raise UserError(str(path), "is no dictionary of tensors, plain or under `model` or `state_dict`", mend)
-    _refuse_claims(inner, path, mend)
+        raise UserError(str(path), "is no dictionary of tensors, plain or under `model` or `state_dict`", hint)
+    _refuse_claims(inner, path, hint)
     prefixes = _LIGHTNING_PREFIXES if _LIGHTNING in document else _PREFIXES
     return _without_prefixes(
         {str(name): t.float() if t.is_floating_point() else t for name, t in inner.items()}, prefixes
@@ -73,7 +73,7 @@ def _refuse_foreign(path: Path) -> None:
         raise UserError(str(path), "is empty", _AGAIN)
     kind = foreign_file(head)
     if kind is not None:
-        raise UserError(str(path), f"is {kind.what}", kind.mend)
+        raise UserError(str(path), f"is {kind.what}", kind.hint)
     if head.startswith(b"PK\3\4") and not zipfile.is_zipfile(path):
         raise UserError(str(path), "is cut short: the end of a PyTorch checkpoint is missing", _AGAIN)
     if pickle_file(head) and _OLD_FORMAT not in head[:64]:
@@ -90,13 +90,13 @@ def clip_inside(source: str | None) -> State:
     return {key: t for key, t in read_tensors(Path(source), _CLIPVIS_HINT).items() if key.startswith(CLIP)}
 
 
-def short_edge_of(path: Path, mend: str) -> int | None:
+def short_edge_of(path: Path, hint: str) -> int | None:
     """The size for inference that the metadata of a ``.safetensors`` file state, in pixels."""
     stated = metadata_of(path).get(SHORT_EDGE)
     if stated is None:
         return None
     if not stated.isdecimal() or not 32 <= int(stated) <= 8192:
-        raise UserError(str(path), f"its metadata say {SHORT_EDGE} {stated!r}, which is no size in pixels", mend)
+        raise UserError(str(path), f"its metadata say {SHORT_EDGE} {stated!r}, which is no size in pixels", hint)
     return int(stated)
 
 
@@ -108,12 +108,12 @@ def metadata_of(path: Path) -> dict[str, str]:
         with safe_open(path, "pt") as file:
             return dict(file.metadata() or {})
     except (SafetensorError, ValueError, OSError) as error:
-        mend = "give another checkpoint"
-        raise UserError(str(path), f"is no safetensors file, or a broken one ({first_line(error)})", mend) from error
+        hint = "give another checkpoint"
+        raise UserError(str(path), f"is no safetensors file, or a broken one ({first_line(error)})", hint) from error
 
 
 def check_tensors(
-    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, model: str, mend: str
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, model: str, hint: str
 ) -> None:
     """Raise `UserError` that says which tensors are missing, unexpected or misshapen for ``model``, or hold no weights.
 
@@ -131,20 +131,20 @@ def check_tensors(
     }
     told = [f"{len(names)} {kind} ({_some(names)})" for kind, names in faults.items() if names]
     if told:
-        raise UserError(str(path), f"tensors differ from {model}: {', '.join(told)}", mend)
+        raise UserError(str(path), f"tensors differ from {model}: {', '.join(told)}", hint)
     for name, tensor in found.items():
         wanted = expected[name].dtype
         if wanted.is_floating_point and not tensor.is_floating_point():
             what = f"tensor {name} is of type {_type(tensor.dtype)}, the model's of {_type(wanted)}"
-            raise UserError(str(path), what, mend)
-        refuse_not_finite(tensor, name, path, mend)
+            raise UserError(str(path), what, hint)
+        refuse_not_finite(tensor, name, path, hint)
 
 
-def refuse_not_finite(tensor: Tensor, name: str, path: Path, mend: str) -> None:
+def refuse_not_finite(tensor: Tensor, name: str, path: Path, hint: str) -> None:
     """Raise `UserError` for a tensor that has values which are infinite or no numbers: every result would be wrong."""
     wrong = int((~torch.isfinite(tensor)).sum())
     if wrong:
-        raise UserError(str(path), f"tensor {name}: {wrong} of {tensor.numel()} values are not finite", mend)
+        raise UserError(str(path), f"tensor {name}: {wrong} of {tensor.numel()} values are not finite", hint)
 
 
 def count(names: Iterable[str], pattern: str) -> int:
@@ -159,35 +159,35 @@ def first_line(error: BaseException) -> str:
     return text.splitlines()[0][:200] if text else type(error).__name__
 
 
-def _read_safetensors(path: Path, mend: str) -> Any:
+def _read_safetensors(path: Path, hint: str) -> Any:
     try:
         return load_file(path)
     except (SafetensorError, ValueError, OSError) as error:
         if "incomplete metadata" in str(error) or "invalid header length" in str(error):
             what = f"is no safetensors file, or is cut short ({first_line(error)})"
             raise UserError(str(path), what, _AGAIN) from error
-        raise UserError(str(path), f"is no safetensors file, or a broken one ({first_line(error)})", mend) from error
+        raise UserError(str(path), f"is no safetensors file, or a broken one ({first_line(error)})", hint) from error
 
 
-def _read_torch(path: Path, mend: str) -> Any:
+def _read_torch(path: Path, hint: str) -> Any:
     try:
         is_zip = zipfile.is_zipfile(path)
         if is_zip and _is_compressed(path):
-            raise UserError(str(path), "is a compressed archive, which PyTorch does not write", mend)
+            raise UserError(str(path), "is a compressed archive, which PyTorch does not write", hint)
         with torch.serialization.safe_globals(_numpy_numbers()):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except UserError:
         raise
     except pickle.UnpicklingError as error:
         what = "is no file of plain tensors: it is broken or would run code when read"
-        raise UserError(str(path), what, mend) from error
+        raise UserError(str(path), what, hint) from error
     except Exception as error:
         # PyTorch does what the bytes say until something does not fit: anything may be raised in there;
         # of these, the ones that pickle's own tables raise say no more than a number
         if isinstance(error, EOFError) or "unexpected EOF" in str(error):
             raise UserError(str(path), "is cut short", _AGAIN) from error
         told = "it is another file, or a broken one" if isinstance(error, LookupError) else first_line(error)
-        raise UserError(str(path), f"cannot be read as a PyTorch checkpoint ({told})", mend) from error
+        raise UserError(str(path), f"cannot be read as a PyTorch checkpoint ({told})", hint) from error
 
 
 def _numpy_numbers() -> list[Any]:
@@ -202,14 +202,14 @@ def _is_compressed(path: Path) -> bool:
         return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
 
 
-def _refuse_claims(state: Mapping[Any, Tensor], path: Path, mend: str) -> None:
+def _refuse_claims(state: Mapping[Any, Tensor], path: Path, hint: str) -> None:
     """Refuse tensors that are not what a file can hold: without numbers, or larger than the file (a view of few)."""
     room = path.stat().st_size
     for name, tensor in state.items():
         if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized:
-            raise UserError(str(path), f"{str(name)[:200]} is no plain tensor", mend)
+            raise UserError(str(path), f"{str(name)[:200]} is no plain tensor", hint)
         if tensor.numel() * tensor.element_size() > room:
-            raise UserError(str(path), f"{str(name)[:200]} claims to be larger than the file", mend)
+            raise UserError(str(path), f"{str(name)[:200]} claims to be larger than the file", hint)
 
 
 def _type(dtype: torch.dtype) -> str:

@@ -11,7 +11,7 @@ from harness.masks import Rle
 from harness.models.shared.mask_buffer import MaskBuffer, TrackMasks
 from harness.models.shared.mask_encoding import encode_masks
 from harness.models.shared.preprocess import Geometry
-from harness.models.shared.track_selection import Selection, best, mask_score
+from harness.models.shared.track_selection import TrackSelection, best, mask_score
 from harness.types import Category, Track
 
 
@@ -34,7 +34,7 @@ class ChosenMasks(NamedTuple):
     """The mask of a frame where a track was suppressed."""
 
 
-def choose_masks(selection: Selection, kept: MaskBuffer) -> ChosenMasks:
+def choose_masks(selection: TrackSelection, kept: MaskBuffer) -> ChosenMasks:
     """Encode the masks of the selected tracks."""
     slots, position = torch.unique(selection.slots, return_inverse=True)
     nothing = encode_masks(torch.zeros(1, 1, 1), kept.sizes).rles[0]
@@ -42,7 +42,7 @@ def choose_masks(selection: Selection, kept: MaskBuffer) -> ChosenMasks:
 
 
 def tracks_of(
-    video_id: int, categories: tuple[Category, ...], selection: Selection, chosen: ChosenMasks, scores: Tensor
+    video_id: int, categories: tuple[Category, ...], selection: TrackSelection, chosen: ChosenMasks, scores: Tensor
 ) -> list[Track]:
     """The selected tracks with their final ``scores`` ``(k,)``, best first; all-zero masks where suppressed."""
     tracks = []

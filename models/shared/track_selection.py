@@ -10,7 +10,7 @@ SUPPRESSION_RATIO = 0.1
 """A frame that scores below this share of its track's score loses its mask."""
 
 
-class Selection(NamedTuple):
+class TrackSelection(NamedTuple):
     """The reported tracks of a video, best first; k tracks, F frames."""
 
     slots: Tensor

@@ -28,7 +28,7 @@ from harness.run_folder.provenance import cpu_model, file_digest
 CLIP, RESNET = "clip.safetensors", "resnet.safetensors"
 STARTS_FROM = {"clipvis": {"clip_pretrained": CLIP}, "ov2seg": {"clip_pretrained": CLIP, "backbone_weights": RESNET}}
 """The settings of each model's training that name what was pretrained."""
-METRICS = ("AP", "APb", "APn", "AP50", "AP75", "AR100")
+REPORTED = ("AP", "APb", "APn", "AP50", "AP75", "AR100")
 
 
 def main() -> None:
@@ -109,7 +109,7 @@ def _write_card(out: Path, seed: int, device: str) -> None:
             "seconds": _seconds(weights),
             "sha256": file_digest(weights),
             "settings": json.loads((out / model / "config.json").read_bytes()),
-            "metrics": {name: record["metrics"].get(name) for name in METRICS},
+            "metrics": {name: record["metrics"].get(name) for name in REPORTED},
         }
     write_json(out / CARD, {**facts, "models": models})
 

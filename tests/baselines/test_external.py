@@ -24,7 +24,7 @@ from harness.baselines.external.model import GIVE_UP_AFTER, ExternalModel
 from harness.baselines.external.plugin import PLUGIN, ExternalPlugin
 from harness.errors import UserError
 from harness.image_files import ImageFrames
-from harness.runner import SCRATCH, Outcome, Run, execute
+from harness.runner import SCRATCH, Run, RunOutcome, execute
 from harness.testing import check_model
 from harness.types import Category, Dataset, LoadContext, Video, Vocabulary
 
@@ -81,7 +81,7 @@ def run_of(tmp_path: Path, code: Path, dataset: Dataset | None = None, **options
     return Run(PLUGIN, config_of(code, **options), dataset or make_dataset(4), tmp_path / "runs")
 
 
-def fail(outcome: Outcome) -> str:
+def fail(outcome: RunOutcome) -> str:
     """The error of the only video that failed."""
     (failure,) = outcome.record["videos"]["failed"]
     return str(failure["error"])
@@ -284,7 +284,7 @@ def test_without_categories_the_command_is_not_started(code: Path) -> None:
 
 def test_another_vocabulary_is_another_job(tmp_path: Path, code: Path) -> None:
     model, dataset = ExternalModel(config_of(code), LoadContext(make_dataset())), make_dataset()
-    model.expect(dataset.videos, tmp_path / "scratch")
+    model.prepare(dataset.videos, tmp_path / "scratch")
     model.predict(dataset.videos[0], dataset.vocabulary)
     (track,) = model.predict(dataset.videos[1], Vocabulary(dataset.categories[1:]))
     assert track.category_id == 2

@@ -1,4 +1,4 @@
-"""The rules of a pool, with a crew that only exists on paper: every order of events, deaths and failures."""
+"""The rules of a pool, with a backend that only exists on paper: every order of events, deaths and failures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import SmallConfig, SmallModel, make_dataset, make_video
 
-from harness.engines.pool import Lost, Message, Pool, Queue, Ready, Refused, Unstored
-from harness.engines.recipe import Recipe
+from harness.engines.model_spec import ModelSpec
+from harness.engines.pool import LoadFailed, Message, Pool, Queue, WorkerDied, WorkerReady, WriteFailed
 from harness.errors import UserError
 from harness.events import Event
-from harness.run_folder.progress import Progress
+from harness.run_folder.progress import RunProgress
 from harness.run_folder.store import PredictionStore
 from harness.types import LoadContext, Video
 
@@ -26,7 +26,7 @@ REFUSAL = UserError("weights.pt", "are not there", "get them")
 
 
 @dataclass
-class PaperCrew:
+class PaperBackend:
     """Does what it is told to: ``loads`` and ``runs`` say what comes of each loading and each video, in turn.
 
     ``picks`` chooses whose message comes next. After the last entry everything goes well.
@@ -73,24 +73,24 @@ class PaperCrew:
 
     def _loaded(self) -> Message:
         fate = self.loads.pop(0) if self.loads else "well"
-        return {"well": Ready("here", 1), "die": Lost("died early"), "refuse": Refused(REFUSAL)}[fate]
+        return {"well": WorkerReady("here", 1), "die": WorkerDied("died early"), "refuse": LoadFailed(REFUSAL)}[fate]
 
     def _ran(self, video: Video) -> Message:
         fate = self.runs.pop(0) if self.runs else "well"
         if fate == "die late":
             self.store.write_video(video, [])
         if fate.startswith("die"):
-            return Lost("died")
+            return WorkerDied("died")
         if fate == "full":
-            return Unstored(UserError("disk", "is full"))
+            return WriteFailed(UserError("disk", "is full"))
         return Event("failed" if fate == "fail" else "done", video.id, 0.1, 3, 1)
 
 
-def make_pool(folder: Path, **crew: object) -> tuple[Pool, PaperCrew]:
+def make_pool(folder: Path, **backend: object) -> tuple[Pool, PaperBackend]:
     store = PredictionStore(folder)
-    recipe = Recipe(SmallModel(), SmallConfig(), LoadContext(make_dataset(1)))
-    made = PaperCrew(store, **crew)  # type: ignore[arg-type]
-    return Pool(recipe, store, Progress(), made), made
+    spec = ModelSpec(SmallModel(), SmallConfig(), LoadContext(make_dataset(1)))
+    made = PaperBackend(store, **backend)  # type: ignore[arg-type]
+    return Pool(spec, store, RunProgress(), made), made
 
 
 def run(pool: Pool, videos: int = VIDEOS) -> list[Event]:
@@ -114,10 +114,10 @@ def run_or_refuse(pool: Pool) -> tuple[list[Event], UserError | None]:
 )
 def test_whatever_happens_every_video_ends_once(size: int, loads: list[str], runs: list[str], picks: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        pool, crew = make_pool(Path(folder), size=size, loads=loads, runs=runs, picks=picks)
+        pool, backend = make_pool(Path(folder), size=size, loads=loads, runs=runs, picks=picks)
         events, refusal = run_or_refuse(pool)
     if refusal is not None:
-        assert not crew.busy, "there are workers left"
+        assert not backend.busy, "there are workers left"
         assert refusal is REFUSAL or "for the second time without a video" in str(refusal)
         return
     ends = Counter(e.video_id for e in events if e.kind != "retried")
@@ -126,17 +126,17 @@ def test_whatever_happens_every_video_ends_once(size: int, loads: list[str], run
     assert set(retried.values()) <= {1}
     failed = {e.video_id for e in events if e.kind == "failed"}
     assert failed <= set(retried)
-    assert crew.attempts == Counter(dict.fromkeys(range(1, VIDEOS + 1), 1)) + retried
+    assert backend.attempts == Counter(dict.fromkeys(range(1, VIDEOS + 1), 1)) + retried
 
 
 def test_a_worker_that_died_over_a_video_is_replaced_and_the_video_comes_last(tmp_path: Path) -> None:
-    pool, crew = make_pool(tmp_path, size=1, runs=["well", "die"])
+    pool, backend = make_pool(tmp_path, size=1, runs=["well", "die"])
     events = run(pool, 4)
     assert [(e.kind, e.video_id) for e in events] == [
         ("done", 1), ("retried", 2), ("done", 3), ("done", 4), ("done", 2)
     ]  # fmt: skip
     assert events[1].error == "worker 0 died"
-    assert crew.given == [1, 2, 3, 4, 2]
+    assert backend.given == [1, 2, 3, 4, 2]
 
 
 def test_a_video_that_kills_twice_is_given_up(tmp_path: Path) -> None:
@@ -145,15 +145,15 @@ def test_a_video_that_kills_twice_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_died_after_it_had_stored_the_video_has_done_it(tmp_path: Path) -> None:
-    pool, crew = make_pool(tmp_path, size=1, runs=["die late"])
+    pool, backend = make_pool(tmp_path, size=1, runs=["die late"])
     assert [(e.kind, e.video_id, e.tracks) for e in run(pool, 1)] == [("done", 1, 0)]
-    assert crew.given == [1]
+    assert backend.given == [1]
 
 
 def test_a_worker_that_cannot_load_is_given_up_and_the_others_go_on(tmp_path: Path) -> None:
-    pool, crew = make_pool(tmp_path, size=2, loads=["refuse"])
+    pool, backend = make_pool(tmp_path, size=2, loads=["refuse"])
     assert {e.kind for e in run(pool)} == {"done"}
-    assert set(crew.busy) <= {1}
+    assert set(backend.busy) <= {1}
 
 
 @pytest.mark.parametrize(
@@ -183,17 +183,17 @@ def test_large_videos_come_first() -> None:
 
 
 def test_loading_twice_loads_once_and_closing_closes(tmp_path: Path) -> None:
-    pool, crew = make_pool(tmp_path)
+    pool, backend = make_pool(tmp_path)
     pool.load()
     pool.load()
     pool.close()
-    assert crew.is_closed
+    assert backend.is_closed
 
 
 def test_what_was_closed_can_be_used_again(tmp_path: Path) -> None:
     """Scoring closes the workers, and may find that a shard is damaged."""
-    pool, crew = make_pool(tmp_path, loads=["refuse"])
+    pool, backend = make_pool(tmp_path, loads=["refuse"])
     for _ in range(2):
         assert {e.kind for e in run(pool, 3)} == {"done"}
         pool.close()
-    assert crew.attempts == Counter({1: 2, 2: 2, 3: 2})
+    assert backend.attempts == Counter({1: 2, 2: 2, 3: 2})

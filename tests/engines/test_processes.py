@@ -83,7 +83,7 @@ def test_a_model_that_does_not_load_leaves_no_folder(tmp_path: Path, mood: str, 
 def test_a_model_that_works_on_several_videos_itself_has_one_worker(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = moody_run(tmp_path, load="foresighted")
+    run = moody_run(tmp_path, load="batched")
     assert execute(run, engine=TWO).exit_code == 0
     assert run.store.read_video(2)[0].score == 0.04
     assert "moody works on several videos itself: one worker" in caplog.text

@@ -65,7 +65,7 @@ def test_a_network_gives_the_same_bytes_with_two_actors_of_which_one_is_killed(c
 def test_tracks_come_through_the_object_store_where_the_store_is_not_seen(
     cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine.Probe, "write", lambda probe: None)
+    monkeypatch.setattr(engine.SharedFilesystemProbe, "write", lambda probe: None)
     near, far = moody_run(tmp_path / "near"), moody_run(tmp_path / "far")
     execute(near)
     assert execute(far, engine=TWO).exit_code == 0
@@ -176,7 +176,7 @@ def test_what_a_killed_process_leaves_of_its_ray_is_killed_and_nothing_else(tmp_
 def test_workers_fill_the_cluster(
     wanted: dict[str, Any], resources: Mapping[str, float], expected: tuple[str, int, float]
 ) -> None:
-    assert engine.Wanted(**wanted).settled(resources) == expected
+    assert engine.WorkerRequest(**wanted).settled(resources) == expected
 
 
 def test_gpus_that_this_machine_lacks_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from small_runs import SmallConfig, SmallModel, make_dataset
 
 from harness.engines.local import attempt_video
-from harness.engines.recipe import Recipe
+from harness.engines.model_spec import ModelSpec
 from harness.engines.stages import timed
 from harness.events import StageUse, merge_stage_usage
 from harness.frames import Image
@@ -29,9 +29,9 @@ class Black:
 VIDEO = Video(1, "black", 4, 4, Black())
 
 
-def recipe() -> Recipe:
+def spec() -> ModelSpec:
     """One whose categories and seed are all that counts."""
-    return Recipe(SmallModel(), SmallConfig(), LoadContext(make_dataset()))
+    return ModelSpec(SmallModel(), SmallConfig(), LoadContext(make_dataset()))
 
 
 class Staged:
@@ -54,7 +54,7 @@ class Staged:
 def test_a_video_tells_its_stages_and_the_hook_is_given_back(tmp_path: Path) -> None:
     model = Staged()
     before = model.stage
-    event = attempt_video(recipe(), model, VIDEO, PredictionStore(tmp_path))
+    event = attempt_video(spec(), model, VIDEO, PredictionStore(tmp_path))
     assert event.kind == "done"
     assert list(event.stages) == ["backbone", "matching"]
     assert all(use.seconds >= 0 and use.memory_bytes > 1 << 20 for use in event.stages.values())
@@ -65,7 +65,7 @@ def test_a_video_tells_its_stages_and_the_hook_is_given_back(tmp_path: Path) -> 
 def test_a_model_that_fails_in_a_stage_is_reported_as_ever(tmp_path: Path) -> None:
     model = Staged(fails=True)
     before = model.stage
-    event = attempt_video(recipe(), model, VIDEO, PredictionStore(tmp_path))
+    event = attempt_video(spec(), model, VIDEO, PredictionStore(tmp_path))
     assert (event.kind, event.error) == ("failed", "ValueError: no")
     assert model.stage is before
 

@@ -79,7 +79,7 @@ def test_what_is_no_number_of_threads_is_refused(monkeypatch: pytest.MonkeyPatch
 
 IMPORT_LATE = """
 import sys
-from harness.engines.recipe import Recipe
+from harness.engines.model_spec import Recipe
 class Model:
     def __init__(self, threads):
         self.threads = threads

@@ -46,7 +46,7 @@ def whole(tmp_path: Path) -> dict[str, bytes]:
 
 
 def assert_goes_on(run: Run, whole: dict[str, bytes]) -> None:
-    """One more run mends it."""
+    """One more run repairs it."""
     assert execute(run).exit_code == 0
     assert contents(run) == whole
 

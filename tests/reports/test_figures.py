@@ -28,7 +28,7 @@ def run(*arguments: str | Path) -> Result:
 
 
 @pytest.fixture(scope="module")
-def subject(compared: Runs) -> drawn.Subject:
+def subject(compared: Runs) -> drawn.FigureData:
     return drawn.read_subject([compared.noisy, compared.good, compared.blurred], Path("data"), resamples=100)
 
 
@@ -36,7 +36,7 @@ def shown(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)]
 
 
-def test_the_figures_of_three_runs(subject: drawn.Subject) -> None:
+def test_the_figures_of_three_runs(subject: drawn.FigureData) -> None:
     made = {drawing.name: shown(drawing.figure) for drawing in drawn.figures(subject)}
     assert list(made) == [
         "precision_recall",
@@ -54,27 +54,27 @@ def test_the_figures_of_three_runs(subject: drawn.Subject) -> None:
     assert "Seconds per video (mean)" in made["speed_accuracy"]
 
 
-def test_text_from_files_is_text_and_no_formula(subject: drawn.Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_from_files_is_text_and_no_formula(subject: drawn.FigureData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(drawn._STYLE, "svg.fonttype", "none")  # text stays text, so that it can be read
     gains = drawn.figures(subject)[1]
     found = ElementTree.fromstring(drawn.rendered(gains.figure, "svg", [f"harness figures '{ODD}'"]))
     assert ODD in ["".join(one.itertext()) for one in found.iter(TEXT)]
 
 
-def test_curves_are_precision_at_the_recall_points(subject: drawn.Subject) -> None:
+def test_curves_are_precision_at_the_recall_points(subject: drawn.FigureData) -> None:
     line = drawn.precision_recall(subject).axes[2].lines[1]
     recall, precision = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
     assert len(recall) == 101
     assert precision.mean() == pytest.approx(100 * (subject.comparison.runs[1].metrics["AP"].value or 0))
 
 
-def test_a_setting_that_does_not_differ_has_no_curve(subject: drawn.Subject) -> None:
+def test_a_setting_that_does_not_differ_has_no_curve(subject: drawn.FigureData) -> None:
     with pytest.raises(UserError, match="topk"):
         drawn.ablation(subject, "topk")
 
 
 @pytest.mark.parametrize("format", drawn.FORMATS)
-def test_a_figure_is_the_same_bytes_each_time(subject: drawn.Subject, format: drawn.Format) -> None:
+def test_a_figure_is_the_same_bytes_each_time(subject: drawn.FigureData, format: drawn.Format) -> None:
     first, second = (drawn.rendered(drawn.figures(subject)[-1].figure, format, ["told"]) for _ in range(2))
     assert first == second
     assert b"CreationDate" not in first

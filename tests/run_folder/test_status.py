@@ -17,7 +17,7 @@ from small_runs import SmallModel, make_run, make_video
 from harness.errors import UserError
 from harness.events import Event
 from harness.run_folder.lock import locked
-from harness.run_folder.progress import FILE, Progress, Snapshot, written
+from harness.run_folder.progress import FILE, RunProgress, Snapshot, write_progress
 from harness.run_folder.status import read_status
 from harness.runner import Run, execute
 
@@ -101,7 +101,7 @@ def test_a_folder_without_a_readable_progress_still_has_numbers(tmp_path: Path, 
 
 
 def test_a_session_is_told_as_it_goes(tmp_path: Path) -> None:
-    progress, videos = Progress(), [make_video(1, length=9), make_video(2)]
+    progress, videos = RunProgress(), [make_video(1, length=9), make_video(2)]
     progress.expect(videos)
     progress.worker(1, "loading", "cuda:1")
     progress.worker(1, "idle", host="node", pid=7)
@@ -122,7 +122,7 @@ def test_a_session_is_told_as_it_goes(tmp_path: Path) -> None:
 
 def test_a_folder_that_takes_no_file_does_not_stop_a_run(tmp_path: Path) -> None:
     (tmp_path / FILE).mkdir()
-    with written(Progress(), tmp_path):
+    with write_progress(RunProgress(), tmp_path):
         pass
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from vis_documents import box
 
 from harness.errors import UserError
-from harness.scoring.burst_tasks import CORRECTED, OFFICIAL, TASKS, evaluate
+from harness.scoring.burst_tasks import BURST_TASKS, CORRECTED, OFFICIAL, score_task
 from harness.scoring.coverage import TWIN
 from harness.scoring.hota import ALPHAS, Step, combine, hota
 from harness.scoring.track_map import Tracks, VideoPairs, track_map
@@ -34,7 +34,7 @@ def cases() -> list[Any]:
 def test_official_numbers(golden: Path, case: str, task: str) -> None:
     folder = golden / case
     expected = json.loads((folder / "expected.json").read_text())["burst_official"][task]
-    score = evaluate(f"burst-{task.replace('_', '-')}", folder / "gt", folder / "predictions.json")
+    score = score_task(f"burst-{task.replace('_', '-')}", folder / "gt", folder / "predictions.json")
     if expected["error"] is not None:
         assert set(score.metrics.values()) == {None}
         assert all(reason.startswith("the tool aborts: ") for reason in score.undefined["metrics"].values())
@@ -61,7 +61,7 @@ def test_official_numbers(golden: Path, case: str, task: str) -> None:
 
 def test_record_has_both_numbers_and_reasons(golden: Path) -> None:
     folder = golden / "burst_same_boxes_thin_masks"
-    record = evaluate("burst-class-guided", folder / "gt", folder / "predictions.json").record()
+    record = score_task("burst-class-guided", folder / "gt", folder / "predictions.json").record()
     assert record["protocol"] == {"name": "burst-class-guided", "version": "2"}
     assert record["metrics"]["HOTA_all"] == pytest.approx(1)  # boxes agree, masks do not
     assert record["metrics"]["AP_all"] == 0
@@ -71,7 +71,7 @@ def test_record_has_both_numbers_and_reasons(golden: Path) -> None:
 
 def test_corrected_numbers_ignore_empty_masks(golden: Path) -> None:
     bare, padded = golden / "burst_exemplar", golden / "burst_null_masks"
-    scores = [evaluate("burst-class-guided", f / "gt", f / "predictions.json") for f in (bare, padded)]
+    scores = [score_task("burst-class-guided", f / "gt", f / "predictions.json") for f in (bare, padded)]
     assert scores[0].metrics["HOTA_all"] == pytest.approx(0.5062, abs=1e-4)
     assert scores[1].metrics["HOTA_all"] == pytest.approx(0.4597, abs=1e-4)
     assert scores[0].corrected == scores[1].corrected
@@ -79,7 +79,7 @@ def test_corrected_numbers_ignore_empty_masks(golden: Path) -> None:
 
 def test_a_predicted_track_zero_blocks_when_corrected(golden: Path) -> None:
     folder = golden / "burst_track_id_zero"
-    score = evaluate("burst-class-guided", folder / "gt", folder / "predictions.json")
+    score = score_task("burst-class-guided", folder / "gt", folder / "predictions.json")
     assert score.metrics["AP_all"] == pytest.approx(0.03850, abs=1e-5)
     assert score.corrected["AP_all"] == pytest.approx(0.03388, abs=1e-5)
 
@@ -138,7 +138,7 @@ def test_each_quirk_can_be_switched_off_alone(golden: Path, name: str) -> None:
     }[name]
     folder = golden / case
     switched = replace(OFFICIAL, **{name: False})
-    scores = [evaluate(task, folder / "gt", folder / "predictions.json", r) for r in (OFFICIAL, switched)]
+    scores = [score_task(task, folder / "gt", folder / "predictions.json", r) for r in (OFFICIAL, switched)]
     changed = {k for k, v in scores[0].metrics.items() if v != scores[1].metrics[k]}
     if name == "open_world_is_class_one":
         assert not changed  # no video of the case has a flag for class 1; the next test sets one
@@ -155,9 +155,9 @@ def test_the_open_world_obeys_the_flags_of_class_one_unless_corrected(golden: Pa
         for listed in document["sequences"]:
             listed["not_exhaustive_category_ids"] = [1]
         (tmp_path / path.name).write_text(json.dumps(document))
-    score = evaluate("burst-open-world", tmp_path, folder / "predictions.json")
+    score = score_task("burst-open-world", tmp_path, folder / "predictions.json")
     assert score.metrics["OWTA_all"] == pytest.approx(0.7668, abs=1e-4)
-    repaired = evaluate("burst-open-world", tmp_path, folder / "predictions.json", replace(OFFICIAL, **{
+    repaired = score_task("burst-open-world", tmp_path, folder / "predictions.json", replace(OFFICIAL, **{
         "open_world_is_class_one": False,
     }))  # fmt: skip
     assert repaired.metrics["OWTA_all"] == pytest.approx(0.7492, abs=1e-4)
@@ -165,13 +165,13 @@ def test_the_open_world_obeys_the_flags_of_class_one_unless_corrected(golden: Pa
 
 def test_rules_may_be_the_corrected_ones(golden: Path) -> None:
     folder = golden / "burst_tasks"
-    for task in TASKS[::2]:
-        score = evaluate(task, folder / "gt", folder / "predictions.json", CORRECTED)
+    for task in BURST_TASKS[::2]:
+        score = score_task(task, folder / "gt", folder / "predictions.json", CORRECTED)
         assert score.metrics == score.corrected
 
 
 def test_a_perfect_file_scores_one(tmp_path: Path) -> None:
-    score = evaluate("burst-class-guided", *written(tmp_path, sequence(), sequence()))
+    score = score_task("burst-class-guided", *written(tmp_path, sequence(), sequence()))
     assert score.metrics["HOTA_all"] == pytest.approx(1)
     assert score.metrics["HOTA_common"] == pytest.approx(1)
     assert score.metrics["HOTA_uncommon"] is None
@@ -195,19 +195,19 @@ def test_a_perfect_file_scores_one(tmp_path: Path) -> None:
 )
 def test_faulty_predictions_are_refused_by_name(tmp_path: Path, changes: dict[str, Any], task: str, words: str) -> None:
     with pytest.raises(UserError) as refusal:
-        evaluate(task, *written(tmp_path, sequence(), sequence(**changes)))
+        score_task(task, *written(tmp_path, sequence(), sequence(**changes)))
     assert words in str(refusal.value)
 
 
 def test_other_splits_missing_files_and_strange_frames(tmp_path: Path) -> None:
     with pytest.raises(UserError, match='split "test"'):
-        evaluate("burst-class-guided", *written(tmp_path, sequence(), sequence(), split="test"))
+        score_task("burst-class-guided", *written(tmp_path, sequence(), sequence(), split="test"))
     with pytest.raises(UserError, match="all_classes"):
-        evaluate("burst-class-guided", tmp_path / "nowhere", tmp_path / "predictions.json")
+        score_task("burst-class-guided", tmp_path / "nowhere", tmp_path / "predictions.json")
     more = sequence(annotated_image_paths=["frame0001.jpg", "frame0002.jpg"])
     more["segmentations"] = more["segmentations"] * 2
     paths = written(tmp_path, sequence(), more)
-    score = evaluate("burst-class-guided", *paths)
+    score = score_task("burst-class-guided", *paths)
     assert score.metrics["HOTA_all"] == pytest.approx(1)
     assert score.record()["warnings"] == [
         {
@@ -217,18 +217,18 @@ def test_other_splits_missing_files_and_strange_frames(tmp_path: Path) -> None:
         }
     ]
     with pytest.raises(UserError, match=r"frame0002\.jpg, track 7: mask in a frame that is not annotated"):
-        evaluate("burst-class-guided", *paths, strict=True)
+        score_task("burst-class-guided", *paths, strict=True)
 
 
 def test_masks_of_unknown_sequences_and_classes_are_left_out_and_counted(tmp_path: Path) -> None:
-    elsewhere = evaluate("burst-open-world", *written(tmp_path, sequence(), sequence(seq_name="other")))
+    elsewhere = score_task("burst-open-world", *written(tmp_path, sequence(), sequence(seq_name="other")))
     assert elsewhere.metrics["OWTA_all"] == 0
     assert [(w["kind"], w["count"]) for w in elsewhere.warnings] == [
         ("mask in a sequence that the truth does not have, left out", 1),
         ("video without any prediction", 1),
     ]
     foreign = sequence(track_category_ids={"7": 99999})
-    score = evaluate("burst-class-guided", *written(tmp_path, sequence(), foreign))
+    score = score_task("burst-class-guided", *written(tmp_path, sequence(), foreign))
     assert score.metrics["HOTA_all"] == 0
     assert score.warnings[0]["first"].endswith("predictions.json, class 99999")
 
@@ -238,25 +238,25 @@ def test_repeated_tracks_and_masks_beyond_the_cap_are_counted(tmp_path: Path) ->
     names = [str(n) for n in range(7, 10)]
     twins = sequence(segmentations=[dict.fromkeys(names, mask)], track_category_ids=dict.fromkeys(names, 13))
     for task in ("burst-class-guided", "burst-open-world"):
-        (warning,) = evaluate(task, *written(tmp_path, sequence(), twins)).warnings
+        (warning,) = score_task(task, *written(tmp_path, sequence(), twins)).warnings
         assert (warning["kind"], warning["count"]) == (TWIN, 2)
         assert warning["first"].endswith("predictions.json, val-d-s, track 8")
     nothing = {**mask, "rle": box(20, 30, 0, 0, 0, 0)["counts"]}
     empty = sequence(
         segmentations=[{"7": mask, "8": nothing, "9": nothing}], track_category_ids=dict.fromkeys(names, 13)
     )
-    assert evaluate("burst-class-guided", *written(tmp_path, sequence(), empty)).warnings == []
+    assert score_task("burst-class-guided", *written(tmp_path, sequence(), empty)).warnings == []
     others = sequence(
         segmentations=[{n: {**mask, "score": int(n) / 10} for n in names}],
         track_category_ids=dict.fromkeys(names, 13),
     )
-    assert evaluate("burst-class-guided", *written(tmp_path, sequence(), others)).warnings == []
+    assert score_task("burst-class-guided", *written(tmp_path, sequence(), others)).warnings == []
     names = [str(n) for n in range(1, 303)]
     many = sequence(
         segmentations=[{n: {**mask, "score": int(n) / 1000} for n in names}],
         track_category_ids=dict.fromkeys(names, 13),
     )
-    (warning,) = evaluate("burst-class-guided", *written(tmp_path, sequence(), many)).warnings
+    (warning,) = score_task("burst-class-guided", *written(tmp_path, sequence(), many)).warnings
     assert (warning["kind"], warning["count"]) == ("mask beyond the best 300 of its image, left out", 2)
 
 
@@ -269,16 +269,16 @@ def moving(track: int, lefts: list[int], **changes: Any) -> dict[str, Any]:
 
 def test_numbers_by_hand(tmp_path: Path) -> None:
     # the first frame is hit, the second missed: shared 100 of 100 + 200 pixels
-    score = evaluate("burst-class-guided", *written(tmp_path, moving(1, [0, 20]), moving(9, [0, 40])))
+    score = score_task("burst-class-guided", *written(tmp_path, moving(1, [0, 20]), moving(9, [0, 40])))
     assert score.metrics["DetA_all"] == pytest.approx(1 / 3)
     assert score.metrics["AssA_all"] == pytest.approx(1 / 3)  # one shared frame of three
     assert score.metrics["HOTA_all"] == pytest.approx(1 / 3)
     assert score.metrics["AP_all"] == 0
     # half the box is shared in each frame: IoU 50 / 150, above six of the nineteen thresholds
-    score = evaluate("burst-class-guided", *written(tmp_path, moving(1, [0, 20]), moving(9, [5, 25])))
+    score = score_task("burst-class-guided", *written(tmp_path, moving(1, [0, 20]), moving(9, [5, 25])))
     assert score.metrics["DetA_all"] == pytest.approx(6 / 19)
     # nine tenths are shared: IoU 90 / 110 = 0.818, above seven of the ten thresholds
-    score = evaluate("burst-class-guided", *written(tmp_path, moving(1, [0, 20]), moving(9, [1, 21])))
+    score = score_task("burst-class-guided", *written(tmp_path, moving(1, [0, 20]), moving(9, [1, 21])))
     assert score.metrics["AP_all"] == pytest.approx(0.7)
 
 
@@ -292,13 +292,13 @@ def exemplars(*tracks: tuple[int, int, int | None]) -> dict[str, Any]:
 
 def test_an_exemplars_class_is_the_predictions_own_for_burst_and_the_truths_for_trackeval(tmp_path: Path) -> None:
     truth, other = exemplars((1, 0, 13), (2, 20, 13)), exemplars((1, 0, 13), (2, 20, 4))
-    score = evaluate("burst-exemplar-guided", *written(tmp_path, truth, other))
+    score = score_task("burst-exemplar-guided", *written(tmp_path, truth, other))
     assert score.metrics["DetA_all"] == pytest.approx(0.5)  # one of two is found in class 13
     assert score.trackeval == score.corrected
     assert score.corrected["HOTA_all"] == pytest.approx(1)
     assert score.record()["trackeval"] == score.trackeval
     assert score.record()["undefined"]["trackeval"].keys() == score.record()["undefined"]["metrics"].keys()
-    guided = evaluate("burst-class-guided", *written(tmp_path, truth, other))
+    guided = score_task("burst-class-guided", *written(tmp_path, truth, other))
     assert guided.metrics == score.metrics  # the two differ in what is filtered, and nothing is here
     assert guided.trackeval is None
     assert "trackeval" not in guided.record()
@@ -306,7 +306,7 @@ def test_an_exemplars_class_is_the_predictions_own_for_burst_and_the_truths_for_
 
 def test_an_exemplar_that_the_truth_lacks_ends_trackeval_only(tmp_path: Path) -> None:
     paths = written(tmp_path, exemplars((1, 0, 13)), exemplars((1, 0, 13), (2, 20, 13)))
-    score = evaluate("burst-exemplar-guided", *paths)
+    score = score_task("burst-exemplar-guided", *paths)
     assert score.metrics["DetA_all"] == score.corrected["DetA_all"] == pytest.approx(0.5)  # one hit, one false alarm
     assert [w["kind"] for w in score.warnings] == [
         "mask of a track that the truth does not have, kept with its own id and class in corrected"
@@ -325,7 +325,7 @@ def test_an_exemplar_that_the_truth_lacks_ends_trackeval_only(tmp_path: Path) ->
 ])  # fmt: skip
 def test_a_track_without_a_class_ends_the_official_tool_only(tmp_path: Path, task: str, key: str, left: float) -> None:
     paths = written(tmp_path, exemplars((1, 0, 13), (2, 20, 13)), exemplars((1, 0, 13), (2, 20, None)))
-    score = evaluate(task, *paths)
+    score = score_task(task, *paths)
     assert set(score.metrics.values()) == {None}
     assert "frame1.jpg, track 2: has no category" in score.undefined["metrics"][key]
     assert score.corrected[key] == pytest.approx(left)
@@ -334,7 +334,7 @@ def test_a_track_without_a_class_ends_the_official_tool_only(tmp_path: Path, tas
     if score.trackeval is not None:
         assert score.trackeval[key] == pytest.approx(1)
     with pytest.raises(UserError, match="track 2: has no category"):
-        evaluate(task, *paths, strict=True)
+        score_task(task, *paths, strict=True)
 
 
 def test_a_tracks_class_is_that_of_its_first_frame_in_the_file_or_by_number(tmp_path: Path) -> None:
@@ -342,28 +342,28 @@ def test_a_tracks_class_is_that_of_its_first_frame_in_the_file_or_by_number(tmp_
     predicted = moving(9, [20, 0])
     predicted["annotated_image_paths"] = ["frame1.jpg", "frame0.jpg"]
     predicted["segmentations"][0]["9"]["category_id"] = 4
-    score = evaluate("burst-class-guided", *written(tmp_path, truth, predicted))
+    score = score_task("burst-class-guided", *written(tmp_path, truth, predicted))
     assert (score.metrics["AP_all"], score.corrected["AP_all"]) == (0, pytest.approx(1))
 
 
 def test_sequences_without_predictions_are_counted(tmp_path: Path) -> None:
     folder, out = written(tmp_path, sequence(), sequence(segmentations=[{}]))
-    score = evaluate("burst-class-guided", folder, out)
+    score = score_task("burst-class-guided", folder, out)
     assert score.warnings == [{"kind": "video without any prediction", "count": 1, "first": f"{out}, val-d-s"}]
     assert set(score.metrics.values()) <= {0.0, None}
-    for task in TASKS:
+    for task in BURST_TASKS:
         out.write_text(json.dumps({"split": "val", "sequences": []}))
-        (missing,) = [w for w in evaluate(task, folder, out).warnings if "without any" in w["kind"]]
+        (missing,) = [w for w in score_task(task, folder, out).warnings if "without any" in w["kind"]]
         assert (missing["count"], missing["first"]) == (1, f"{out}, val-d-s")
     with pytest.raises(UserError, match="video without any prediction"):
-        evaluate("burst-class-guided", folder, out, strict=True)
+        score_task("burst-class-guided", folder, out, strict=True)
 
 
 def test_masks_outside_the_annotated_frames_need_neither_class_nor_exemplar(tmp_path: Path) -> None:
     more = sequence(annotated_image_paths=["frame0001.jpg", "frame0002.jpg"])
     more["segmentations"] = [*more["segmentations"], {"9": more["segmentations"][0]["7"]}]
-    for task in TASKS:
-        score = evaluate(task, *written(tmp_path, sequence(), more))
+    for task in BURST_TASKS:
+        score = score_task(task, *written(tmp_path, sequence(), more))
         values = score.metrics | score.corrected | (score.trackeval or {})
         assert all(v == pytest.approx(1) for k, v in values.items() if k.endswith("_all"))
 
@@ -373,8 +373,8 @@ def test_random_scenes_agree_with_a_slow_evaluator(tmp_path: Path, seed: int) ->
     truth, predicted = scene(seed)
     (tmp_path / "all_classes.json").write_text(json.dumps(truth))
     (tmp_path / "predictions.json").write_text(json.dumps(predicted))
-    guided = evaluate("burst-class-guided", tmp_path, tmp_path / "predictions.json")
-    exemplar = evaluate("burst-exemplar-guided", tmp_path, tmp_path / "predictions.json")
+    guided = score_task("burst-class-guided", tmp_path, tmp_path / "predictions.json")
+    exemplar = score_task("burst-exemplar-guided", tmp_path, tmp_path / "predictions.json")
     for found, by_exemplar, ids_of_truth in (
         (guided.metrics, False, False),
         (exemplar.metrics, True, False),
@@ -386,7 +386,7 @@ def test_random_scenes_agree_with_a_slow_evaluator(tmp_path: Path, seed: int) ->
 def test_the_order_of_frames_in_a_file_changes_official_numbers_only(golden: Path, tmp_path: Path) -> None:
     """Two tracks of equal score: the one whose first frame is first ranks first, by the file or by frame number."""
     folder = golden / "burst_frames_unsorted_small"
-    score = evaluate("burst-class-guided", folder / "gt", folder / "predictions.json")
+    score = score_task("burst-class-guided", folder / "gt", folder / "predictions.json")
     assert score.metrics["AP_all"] == pytest.approx(0.2272277227722772, abs=1e-12)
     truth = json.loads((folder / "gt" / "all_classes.json").read_text())
     predicted = json.loads((folder / "predictions.json").read_text())
@@ -397,7 +397,7 @@ def test_the_order_of_frames_in_a_file_changes_official_numbers_only(golden: Pat
                 listed[key] = [listed[key][i] for i in order]
     (tmp_path / "all_classes.json").write_text(json.dumps(truth))
     (tmp_path / "predictions.json").write_text(json.dumps(predicted))
-    by_number = evaluate("burst-class-guided", tmp_path, tmp_path / "predictions.json")
+    by_number = score_task("burst-class-guided", tmp_path, tmp_path / "predictions.json")
     assert by_number.metrics["AP_all"] != pytest.approx(score.metrics["AP_all"], abs=0.1)
     assert by_number.corrected == score.corrected
 
@@ -406,25 +406,25 @@ def test_a_track_twice_in_a_frame_is_refused_also_in_two_sequences_of_one_name(t
     folder, out = written(tmp_path, sequence(), sequence())
     out.write_text(json.dumps({"split": "val", "sequences": [sequence(), sequence(id=2)]}))
     with pytest.raises(UserError, match=r"val/d/s/frame0001.jpg, track 7: stands twice"):
-        evaluate("burst-class-guided", folder, out)
+        score_task("burst-class-guided", folder, out)
     apart = sequence(id=2, segmentations=[{"8": {"rle": box(20, 30, 12, 12, 15, 15)["counts"]}}])
     apart["track_category_ids"] = {"8": 4}
     out.write_text(json.dumps({"split": "val", "sequences": [sequence(), apart]}))
-    assert evaluate("burst-class-guided", folder, out).metrics["HOTA_all"] == pytest.approx(1)
+    assert score_task("burst-class-guided", folder, out).metrics["HOTA_all"] == pytest.approx(1)
 
 
 def test_predictions_without_a_split_are_of_the_truths_the_truth_needs_one(tmp_path: Path) -> None:
     folder, out = written(tmp_path, sequence(), sequence())
     out.write_text(json.dumps({"sequences": [sequence()]}))
-    assert evaluate("burst-class-guided", folder, out).metrics["HOTA_all"] == pytest.approx(1)
+    assert score_task("burst-class-guided", folder, out).metrics["HOTA_all"] == pytest.approx(1)
     (folder / "all_classes.json").write_text(json.dumps({"sequences": [sequence()]}))
     with pytest.raises(UserError, match=r"all_classes.json: names no split"):
-        evaluate("burst-class-guided", folder, out)
+        score_task("burst-class-guided", folder, out)
 
 
 def test_an_exemplar_without_masks_is_left_out_by_trackeval_and_counted(golden: Path) -> None:
     folder = golden / "burst_exemplar_guided_1_24"
-    score = evaluate("burst-exemplar-guided", folder / "gt", folder / "predictions.json")
+    score = score_task("burst-exemplar-guided", folder / "gt", folder / "predictions.json")
     kind = "mask of an exemplar that has no annotated mask, left out in corrected and trackeval"
     warned = {w["kind"]: w for w in score.warnings}[kind]
     assert warned["count"] == 1
@@ -433,14 +433,16 @@ def test_an_exemplar_without_masks_is_left_out_by_trackeval_and_counted(golden: 
 
 def test_a_track_that_names_no_exemplar_may_find_an_object_when_corrected(golden: Path) -> None:
     folder = golden / "burst_exemplar_unknown_track"
-    score = evaluate("burst-exemplar-guided", folder / "gt", folder / "predictions.json")
+    score = score_task("burst-exemplar-guided", folder / "gt", folder / "predictions.json")
     assert score.metrics["HOTA_all"] == score.corrected["HOTA_all"] == pytest.approx(1)
 
 
 def test_a_truths_mask_has_the_class_of_its_track(tmp_path: Path) -> None:
     truth = sequence()
     truth["segmentations"][0]["7"]["category_id"] = 4  # counts in predictions only
-    assert evaluate("burst-class-guided", *written(tmp_path, truth, sequence())).metrics["HOTA_all"] == pytest.approx(1)
+    assert score_task("burst-class-guided", *written(tmp_path, truth, sequence())).metrics["HOTA_all"] == pytest.approx(
+        1
+    )
 
 
 def test_truths_go_by_frame_number_too_when_corrected(tmp_path: Path) -> None:
@@ -454,7 +456,7 @@ def test_truths_go_by_frame_number_too_when_corrected(tmp_path: Path) -> None:
     scores = []
     for order in ((0, 1), (1, 0)):
         listed = {key: [truth[key][i] for i in order] for key in ("annotated_image_paths", "segmentations")}
-        scores.append(evaluate("burst-class-guided", *written(tmp_path, truth | listed, predicted)))
+        scores.append(score_task("burst-class-guided", *written(tmp_path, truth | listed, predicted)))
     assert scores[0].metrics["AP_all"] != scores[1].metrics["AP_all"]
     assert scores[0].corrected == scores[1].corrected
 
@@ -463,14 +465,14 @@ def test_truths_go_by_frame_number_too_when_corrected(tmp_path: Path) -> None:
     st.sampled_from(sorted(sequence())),
     st.none() | st.integers() | st.text(max_size=4) | st.lists(st.integers() | st.text(max_size=3), max_size=2)
     | st.dictionaries(st.text("07x", max_size=3), st.integers() | st.dictionaries(st.just("rle"), st.text(max_size=4))),
-    st.sampled_from(TASKS),
+    st.sampled_from(BURST_TASKS),
 )  # fmt: skip
 def test_any_other_value_is_scored_or_refused(key: str, value: Any, task: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = written(Path(folder), sequence(), sequence(**{key: value}))
         refusal, numbers = "", [-1.0]
         try:
-            score = evaluate(task, *paths)
+            score = score_task(task, *paths)
             numbers = [v for v in (score.metrics | score.corrected).values() if v is not None]
         except UserError as error:
             refusal = error.where

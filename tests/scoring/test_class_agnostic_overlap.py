@@ -12,9 +12,9 @@ from analysis_scenes import CAT, DOG, HEIGHT, WIDTH, YAK, Box, Thing, annotated,
 from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations
 from harness.run_folder.store import PredictionStore
-from harness.scoring.class_agnostic_overlap import Meetings, concatenate, meet
-from harness.scoring.from_store import Shards, read_shards
-from harness.scoring.overlap import MaskRules, TrackBatch, Truths
+from harness.scoring.class_agnostic_overlap import TrackTruthOverlaps, compute_overlaps, concatenate
+from harness.scoring.from_store import ShardReader, read_shards
+from harness.scoring.overlap import GroundTruthArrays, MaskRules, TrackBatch
 from harness.warnings import Warnings
 
 RULES = MaskRules(True, True)
@@ -31,14 +31,14 @@ def some_boxes(rng: np.random.Generator) -> list[Box | None]:
     return out
 
 
-def batches(annotations: Annotations, store: PredictionStore) -> tuple[Truths, TrackBatch]:
-    truths = Truths(annotations)
-    (group,) = Shards(store)
+def batches(annotations: Annotations, store: PredictionStore) -> tuple[GroundTruthArrays, TrackBatch]:
+    truths = GroundTruthArrays(annotations)
+    (group,) = ShardReader(store)
     return truths, read_shards(group, truths, store.folder, Warnings(False), every_mask=True)
 
 
 def by_pixels(track: Thing, truths: list[Thing], main: Thing) -> dict[str, int]:
-    """What `Meetings` holds of one pair."""
+    """What `TrackTruthOverlaps` holds of one pair."""
     sums = dict.fromkeys(("intersection", "union", "shared", "frames", "followed_union", "followed"), 0)
     for f in range(FRAMES):
         mine, wanted = pixels(track.boxes[f]), pixels(main.boxes[f])
@@ -68,7 +68,7 @@ def test_the_same_as_plain_pixels(tmp_path: Path, seed: int) -> None:
     tracks.append(tracks[0]._replace(category=DOG))  # identical masks under another category
     annotations = annotated(things, VIDEOS, FRAMES)
     truths, batch = batches(annotations, stored(tmp_path, annotations, tracks))
-    met = meet(truths, np.arange(len(things)), batch, RULES, "store")
+    met = compute_overlaps(truths, np.arange(len(things)), batch, RULES, "store")
     in_order = sorted(tracks, key=lambda t: t.video)
     for i, track in enumerate(in_order):
         here = [t for t in things if t.video == track.video]
@@ -76,7 +76,7 @@ def test_the_same_as_plain_pixels(tmp_path: Path, seed: int) -> None:
         assert [things[row] for row in met.truth[pairs.start : pairs.stop]] == here
         for pair, main in zip(pairs, here, strict=True):
             expected = by_pixels(track, here, main)
-            assert met.followed[i] == expected.pop("followed")
+            assert met.best_match[i] == expected.pop("followed")
             assert {name: int(getattr(met, name)[pair]) for name in expected} == expected
         seen = met.seen[met.frame[i] : met.frame[i + 1]]
         assert seen.tolist() == [bool(pixels(box).any()) for box in track.boxes]
@@ -87,7 +87,7 @@ def test_only_chosen_truths_are_met(tmp_path: Path) -> None:
     things = [Thing(CAT, everywhere), Thing(DOG, everywhere)]
     annotations = annotated(things, 1, FRAMES)
     truths, batch = batches(annotations, stored(tmp_path, annotations, [Thing(YAK, everywhere)]))
-    assert meet(truths, np.array([1]), batch, RULES, "store").truth.tolist() == [1]
+    assert compute_overlaps(truths, np.array([1]), batch, RULES, "store").truth.tolist() == [1]
 
 
 def test_batches_are_joined_in_order(tmp_path: Path) -> None:
@@ -95,8 +95,8 @@ def test_batches_are_joined_in_order(tmp_path: Path) -> None:
     annotations = annotated([Thing(CAT, some_boxes(rng)), Thing(DOG, some_boxes(rng))], 1, FRAMES)
     tracks = [Thing(CAT, some_boxes(rng)) for _ in range(3)]
     truths, batch = batches(annotations, stored(tmp_path, annotations, tracks))
-    met = meet(truths, np.arange(2), batch, RULES, "store")
-    twice: Meetings = concatenate([met, met])
+    met = compute_overlaps(truths, np.arange(2), batch, RULES, "store")
+    twice: TrackTruthOverlaps = concatenate([met, met])
     assert twice.offset.tolist() == [0, 2, 4, 6, 8, 10, 12]
     assert twice.frame.tolist() == list(range(0, 6 * FRAMES + 1, FRAMES))
     assert twice.union.tolist() == met.union.tolist() * 2
@@ -107,4 +107,4 @@ def test_faulty_masks_are_named(tmp_path: Path) -> None:
     truths, batch = batches(annotations, stored(tmp_path, annotations, [Thing(CAT, [(0, 0, 5, 5)] * FRAMES)]))
     masks = replace(batch.masks, data=np.full_like(batch.masks.data, ord("!")))
     with pytest.raises(UserError, match=r"store, record .*, frame 0: counts are not"):
-        meet(truths, np.arange(1), replace(batch, masks=masks), RULES, "store")
+        compute_overlaps(truths, np.arange(1), replace(batch, masks=masks), RULES, "store")

@@ -16,7 +16,7 @@ from harness.formats.youtube_vis import Annotations, annotations_from_document
 from harness.masks import Rle
 from harness.run_folder.store import PredictionStore
 from harness.scoring import from_store
-from harness.scoring.from_store import Shards
+from harness.scoring.from_store import ShardReader
 from harness.scoring.score import score_store
 from harness.types import Track, Video
 
@@ -93,7 +93,7 @@ def test_shards_come_in_order_in_groups_of_limited_size(
     monkeypatch.setattr(from_store, "GROUP_BYTES", group_bytes)
     monkeypatch.setattr(from_store, "GROUP_SHARDS", 7)
     monkeypatch.setattr(from_store, "AHEAD_BYTES", 1)
-    groups = list(Shards(store))
+    groups = list(ShardReader(store))
     assert [len(group.videos) for group in groups] == ([1] * VIDEOS if group_bytes == 1 else [7] * 10 + [2])
     assert [video for group in groups for video in group.videos] == sorted(store.done())
     assert all(
@@ -108,7 +108,7 @@ def test_the_first_damaged_shard_ends_reading(tmp_path: Path, monkeypatch: pytes
     store, _ = fill(tmp_path, videos=6, runs=5)
     for video in (3, 5):
         store.path(video).write_bytes(b"nothing")
-    groups = iter(Shards(store))
+    groups = iter(ShardReader(store))
     assert [next(groups).videos for _ in range(2)] == [[1], [2]]
     with pytest.raises(UserError, match="truncated") as refused:
         next(groups)

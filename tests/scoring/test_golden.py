@@ -15,7 +15,7 @@ from harness.formats.results import read_batch, read_blocks
 from harness.formats.youtube_vis import read_annotations
 from harness.scoring.average_precision import Curves
 from harness.scoring.match import IOU_THRESHOLDS, RECALL_POINTS, match_tracks
-from harness.scoring.overlap import MaskRules, Overlaps, Truths, concatenate, overlap
+from harness.scoring.overlap import GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
 from harness.scoring.protocols import BURST, OFFICIAL, Protocol
 from harness.scoring.score import Score, curves_of, score_results, select
 from harness.warnings import Warnings
@@ -46,8 +46,8 @@ def evaluate(folder: Path, one: Protocol) -> Score:
     return score_results(one, read_annotations(folder / "gt.json"), folder / "results.json")
 
 
-def overlaps_of(folder: Path, floor: float = 0.5) -> tuple[Truths, Overlaps]:
-    truths = Truths(read_annotations(folder / "gt.json"))
+def overlaps_of(folder: Path, floor: float = 0.5) -> tuple[GroundTruthArrays, Overlaps]:
+    truths = GroundTruthArrays(read_annotations(folder / "gt.json"))
     rules = (MaskRules(True, True),)
     parts = [
         overlap(truths, read_batch(b, truths, "results.json", Warnings()), rules, floor, "results.json")

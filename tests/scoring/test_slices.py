@@ -86,7 +86,7 @@ def test_occlusion_where_it_is_annotated(tmp_path: Path) -> None:
     truth = [Thing(CAT, still())]
     annotations = annotated(truth, 1, FRAMES, occlusion=["severe_occlusion"] * FRAMES)
     found = analyse("ovis", annotations, stored(tmp_path, annotations, truth))
-    assert "crowding" not in found.slices
+    assert "density" not in found.slices
     assert numbers(found, "occlusion") == {"heavy occlusion": (1, pytest.approx(1))}
     assert "groups" not in found.slices
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from harness.baselines.ov2seg.config import Ov2SegConfig
 from harness.baselines.ov2seg.memory_tracking import MemoryMatcher
 from harness.baselines.ov2seg.scoring import VideoScores, scores, video_mask_score
-from harness.models.shared.track_selection import Selection
+from harness.models.shared.track_selection import TrackSelection
 
 CASES = ov2seg_golden.cases("tracking_")
 
@@ -49,7 +49,7 @@ def evidence_of(golden: dict[str, Tensor], window: int, config: Ov2SegConfig) ->
     return evidence
 
 
-def aligned(selection: Selection, golden: dict[str, Tensor]) -> list[int]:
+def aligned(selection: TrackSelection, golden: dict[str, Tensor]) -> list[int]:
     """Positions of the golden picks in ours."""
     mine = list(zip(selection.slots.tolist(), selection.labels.tolist(), strict=True))
     theirs = list(zip(golden["score.pick_query"].tolist(), golden["score.pick_class"].tolist(), strict=True))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from harness.baselines.track_by_detection.association import assign
+from harness.baselines.track_by_detection.association import match_boxes
 from harness.baselines.track_by_detection.config import TrackingConfig
 from harness.baselines.track_by_detection.detections import (
     Detections,
@@ -102,7 +102,7 @@ def test_the_kept_do_not_overlap() -> None:
 def test_assignment_is_the_best_of_all(seed: int, tracks: int, objects: int) -> None:
     """Against all ways to link: as many as allowed, and of these the cheapest."""
     costs = np.random.default_rng(seed).random((tracks, objects))
-    linked = assign(costs, 0.6)
+    linked = match_boxes(costs, 0.6)
     assert (costs[linked.tracks, linked.objects] <= 0.6).all()
     ways = _all_ways(costs.tolist(), 0.6)
     best = min(ways, key=lambda way: (-len(way), sum(way)))

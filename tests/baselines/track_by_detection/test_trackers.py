@@ -15,7 +15,7 @@ ALL = ("mask_iou", "sort", "embedding")
 def identities(scene: Scene, **settings: object) -> list[list[int | None]]:
     """What each track follows, frame by frame, in the order of the things."""
     found = TrackByDetection(scene, TrackingConfig(**settings)).predict(scene.video, WORDS)
-    return sorted((scene.followed(track) for track in found), key=str)
+    return sorted((scene.best_match(track) for track in found), key=str)
 
 
 def whole(thing: int, scene: Scene) -> list[int | None]:

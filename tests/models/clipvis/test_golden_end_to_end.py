@@ -17,7 +17,7 @@ import weight_recipe
 from pycocotools import mask as coco
 
 from harness.masks import Rle
-from harness.models.clipvis.checkpoint import assign
+from harness.models.clipvis.checkpoint import load_state
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.model import ClipVis
 from harness.models.clipvis.network import Architecture, ClipVisNetwork
@@ -33,7 +33,7 @@ def network() -> Iterator[Networks]:
     def build(kind: str) -> ClipVisNetwork:
         with torch.device("meta"):
             empty = ClipVisNetwork(Architecture({"rn50": "RN50", "convnext_b": "convnext_base_w_320"}[kind]))
-        return assign(empty, weight_recipe.state(empty.state_dict()))
+        return load_state(empty, weight_recipe.state(empty.state_dict()))
 
     yield build
     build.cache_clear()

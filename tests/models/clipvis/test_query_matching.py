@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from harness.models.clipvis.query_matching import QueryMatcher
-from harness.models.shared.assignment import assign
+from harness.models.shared.assignment import minimum_cost_assignment
 
 
 @pytest.mark.parametrize("name", clipvis_golden.cases("d_match_"))
@@ -34,7 +34,7 @@ def test_queries_that_swap_are_put_back() -> None:
 
 def test_assignment_is_the_cheapest() -> None:
     costs = np.array([[4.0, 1.0, 3.0], [2.0, 0.0, 5.0], [3.0, 2.0, 2.0]], dtype=np.float32)
-    assert assign(costs).tolist() == [1, 0, 2]
+    assert minimum_cost_assignment(costs).tolist() == [1, 0, 2]
 
 
 def _orders(**flags: bool) -> list[torch.Tensor]:

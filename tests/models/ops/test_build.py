@@ -119,7 +119,7 @@ def test_without_cuda_core_the_mend_is_an_install_line(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("bindings", "cuda", "mend"),
+    ("bindings", "cuda", "hint"),
     [
         ("13.5.0", None, "pip install nvidia-cuda-nvrtc"),
         ("12.9.4", "12.8", "pip install nvidia-cuda-nvrtc-cu12"),
@@ -127,11 +127,11 @@ def test_without_cuda_core_the_mend_is_an_install_line(monkeypatch: pytest.Monke
     ],
 )
 def test_without_nvrtc_the_mend_goes_with_the_versions_there(
-    monkeypatch: pytest.MonkeyPatch, bindings: str, cuda: str | None, mend: str
+    monkeypatch: pytest.MonkeyPatch, bindings: str, cuda: str | None, hint: str
 ) -> None:
     monkeypatch.setattr(build.importlib.metadata, "version", lambda name: bindings)
     monkeypatch.setattr(torch.version, "cuda", cuda)
-    assert build._library_mend() == mend
+    assert build._library_hint() == hint
 
 
 def test_what_no_kernel_can_be_made_for() -> None:

@@ -7,26 +7,26 @@ from typing import Any, Literal, get_args
 
 from harness.paths import Location, location
 from harness.reports.comparison import GAP, Comparison, compare_runs
-from harness.reports.table_rows import Certainty
+from harness.reports.table_rows import Intervals
 from harness.run_folder.records import has_numbers
 
 Reference = Literal["first", "best"]
 REFERENCES: tuple[Reference, ...] = get_args(Reference)
 
 
-def certainties(
+def intervals_of(
     runs: Sequence[Location],
     records: Sequence[Mapping[str, Any]],
     against: Reference | None = None,
     with_intervals: bool = True,
     **sampling: Any,
-) -> list[Certainty | None]:
-    """The certainty of each run folder's numbers, ``None`` for runs that are incomplete or have none.
+) -> list[Intervals | None]:
+    """The confidence intervals of each run folder's numbers, ``None`` for runs that are incomplete or have none.
 
     ``against`` is what runs on the same data are tested against: the first of them, or for each metric the one with
     the highest value. ``sampling`` are the options of `compare_runs`, which says when it raises.
     """
-    made: list[Certainty | None] = [None] * len(runs)
+    made: list[Intervals | None] = [None] * len(runs)
     groups: dict[tuple[str, str], list[int]] = {}
     for place, record in enumerate(records):
         if record["complete"] and record.get("limit") is None and has_numbers(record):
@@ -41,7 +41,7 @@ def certainties(
                 for key, found in run.metrics.items()
                 if with_intervals and found.high is not None and found.low is not None
             }
-            made[place] = Certainty(halves, significant.get(run.folder, frozenset()))
+            made[place] = Intervals(halves, significant.get(run.folder, frozenset()))
     return made
 
 

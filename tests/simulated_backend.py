@@ -1,6 +1,6 @@
-"""A crew on a simulated clock: the real pool gives out videos, workers only pretend to work, and machines fail.
+"""A backend on a simulated clock: the real pool gives out videos, workers only pretend to work, and machines fail.
 
-``python -m simulated_crew`` prints what docs/scaling.md tells of it, and compares it with runs of real worker
+``python -m simulated_backend`` prints what docs/scaling.md tells of it, and compares it with runs of real worker
 processes, some of which are killed.
 """
 
@@ -22,17 +22,17 @@ from small_runs import SmallConfig, SmallModel, make_dataset, make_video
 from worker_runs import moody_run
 
 from harness.engines import processes
-from harness.engines.pool import Lost, Message, Pool, Ready
-from harness.engines.recipe import Recipe
+from harness.engines.model_spec import ModelSpec
+from harness.engines.pool import Message, Pool, WorkerDied, WorkerReady
 from harness.events import Event
-from harness.run_folder.progress import Progress
+from harness.run_folder.progress import RunProgress
 from harness.run_folder.store import PredictionStore
 from harness.runner import execute
 from harness.types import LoadContext, Video
 
 
 @dataclass
-class SimulatedCrew:
+class SimulatedBackend:
     """Workers whose videos take ``seconds(video)``, whose model takes ``load_seconds``, and which are lost at random.
 
     The time until a worker is lost is exponential with mean ``seconds_to_loss``, and starts anew with each process.
@@ -61,7 +61,7 @@ class SimulatedCrew:
     def start(self, worker: int) -> None:
         life = self.chance.expovariate(1.0) * self.seconds_to_loss
         self._lost_at[worker] = self.now + self.load_seconds + life
-        self._say(worker, self.load_seconds, Ready("simulated", worker))
+        self._say(worker, self.load_seconds, WorkerReady("simulated", worker))
 
     def give(self, worker: int, video: Video) -> None:
         seconds = self.seconds(video)
@@ -72,7 +72,7 @@ class SimulatedCrew:
         self.busy_seconds += min(seconds, left)
         if left <= seconds:
             self.losses += 1
-            self._say(worker, left, Lost("was lost"))
+            self._say(worker, left, WorkerDied("was lost"))
         else:
             self._say(worker, seconds, Event("done", video.id, seconds, len(video.frames)))
 
@@ -100,15 +100,15 @@ class Simulated:
     """Share of the workers' time that went into videos, those of lost workers included."""
 
 
-def simulate(videos: Sequence[Video], crew: SimulatedCrew) -> Simulated:
-    """Let the real pool run videos with a simulated crew."""
+def simulate(videos: Sequence[Video], backend: SimulatedBackend) -> Simulated:
+    """Let the real pool run videos with a simulated backend."""
     with tempfile.TemporaryDirectory() as folder:
         store = PredictionStore(Path(folder))
-        recipe = Recipe(SmallModel(), SmallConfig(), LoadContext(make_dataset(1)))
-        pool = Pool(recipe, store, Progress(), crew)
+        spec = ModelSpec(SmallModel(), SmallConfig(), LoadContext(make_dataset(1)))
+        pool = Pool(spec, store, RunProgress(), backend)
         kinds = [event.kind for event in pool.run(videos, Path(folder))]
-    use = crew.busy_seconds / (crew.size * crew.now)
-    return Simulated(crew.now, kinds.count("done"), kinds.count("failed"), crew.losses, use)
+    use = backend.busy_seconds / (backend.size * backend.now)
+    return Simulated(backend.now, kinds.count("done"), kinds.count("failed"), backend.losses, use)
 
 
 def made_videos(count: int, seed: int = 0) -> list[Video]:
@@ -129,8 +129,8 @@ def at_scale() -> list[dict[str, float]]:
     """50,000 videos at 0.1 s per frame with more and more workers, a loss per worker every 24 hours, or every hour."""
     videos, rows = made_videos(50_000), []
     for workers, hours in ((1, 24), (100, 24), (1000, 24), (1000, 1)):
-        crew = SimulatedCrew(workers, by_frames(0.1), load_seconds=30, seconds_to_loss=3600.0 * hours)
-        made = simulate(videos, crew)
+        backend = SimulatedBackend(workers, by_frames(0.1), load_seconds=30, seconds_to_loss=3600.0 * hours)
+        made = simulate(videos, backend)
         rows.append({"workers": workers, "hours to a loss": hours, **made.__dict__})
     return rows
 
@@ -140,19 +140,19 @@ def against_processes(workers: int, videos: int, seconds: float, fatal: Sequence
 
     Seconds from the first video to the last one. What the simulation is told is what a real process takes to load.
     """
-    kept: list[Progress] = []
+    kept: list[RunProgress] = []
 
-    def engine(recipe: Recipe, store: PredictionStore, progress: Progress) -> Pool:
+    def engine(spec: ModelSpec, store: PredictionStore, progress: RunProgress) -> Pool:
         kept.append(progress)
-        return processes.pool(recipe, store, progress, devices=("cpu",) * workers)
+        return processes.pool(spec, store, progress, devices=("cpu",) * workers)
 
     with tempfile.TemporaryDirectory() as folder:
         moods = {"signals": dict.fromkeys(fatal, int(signal.SIGKILL)), "folder": Path(folder)} if fatal else {}
         run = moody_run(Path(folder) / "runs", videos, seconds=seconds, **moods)
         outcome = execute(run, engine=engine)
         load_seconds = loading_seconds(run.folder / "run.log")
-    crew = SimulatedCrew(workers, lambda video: seconds, load_seconds, fatal=set(fatal))
-    made = simulate([make_video(number) for number in range(1, videos + 1)], crew)
+    backend = SimulatedBackend(workers, lambda video: seconds, load_seconds, fatal=set(fatal))
+    made = simulate([make_video(number) for number in range(1, videos + 1)], backend)
     snapshot = kept[0].snapshot()
     assert outcome.record["complete"]
     assert made.done == videos

@@ -8,7 +8,7 @@ import pytest
 
 from harness.reports.comparison import CategoryDifference, Comparison, Difference, Interval, Measured, Pair
 from harness.reports.run_files import RunEnvironment, RunFiles, Times
-from harness.reports.verdict import Verdict, p_value, verdict
+from harness.reports.summary import Summary, p_value, summary
 
 
 def difference(value: float, p: float | None) -> Difference:
@@ -19,7 +19,7 @@ def category(name: str, value: float, q: float | None, share: float) -> Category
     return CategoryDifference(1, name, (), 9, 0.5, 0.5 + value, difference(value, q), q, share)
 
 
-def judged(value: float, p: float | None) -> Verdict:
+def judged(value: float, p: float | None) -> Summary:
     """The verdict on two runs, ``b`` minus ``a`` being ``value``."""
     runs = tuple(
         Measured(name, f"runs/{name}", name, {"AP": Interval(0.5 + change, 0.4, 0.6, 0.05)})
@@ -32,7 +32,7 @@ def judged(value: float, p: float | None) -> Verdict:
         RunFiles(Path("runs") / name, name, {"metrics": {"AP": 0.5}}, {}, RunEnvironment(), Times(), ())
         for name in "ab"
     ]
-    return verdict(files, Comparison("d", "val", "lvvis", "1", "x", 9, 1000, 0, runs, (pair,)), "", {})
+    return summary(files, Comparison("d", "val", "lvvis", "1", "x", 9, 1000, 0, runs, (pair,)), "", {})
 
 
 def test_the_run_is_better() -> None:

@@ -17,26 +17,26 @@ _GROUPS = {"APb": "base", "APn": "novel", "APc": "common", "APu": "uncommon"}
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Summary:
     """One sentence for the impatient, and those that give its grounds."""
 
     answer: str
     grounds: tuple[str, ...]
 
 
-def verdict(
+def summary(
     runs: Sequence[RunFiles], comparison: Comparison | None, reason: str, analyses: Mapping[int, Analysis]
-) -> Verdict:
+) -> Summary:
     """Say what the runs show; ``reason`` is why there is no comparison, ``analyses`` are by the number of the run."""
     if all(run.metrics.get("AP") is None for run in runs):
-        return Verdict("There are no numbers to judge by.", tuple(filter(None, [_no_numbers(runs), reason])))
+        return Summary("There are no numbers to judge by.", tuple(filter(None, [_no_numbers(runs), reason])))
     if comparison is None:
-        return Verdict(_plain_answer(runs), (reason,) if reason else ())
+        return Summary(_plain_answer(runs), (reason,) if reason else ())
     if len(comparison.runs) == 1:
         return _of_one(comparison, analyses.get(0))
     if len(comparison.pairs) == 1:
         pair = comparison.pairs[0]
-        return Verdict(_answer(comparison, pair), (*_grounds(pair), *_errors(pair, analyses)))
+        return Summary(_answer(comparison, pair), (*_grounds(pair), *_errors(pair, analyses)))
     return _of_several(comparison)
 
 
@@ -63,7 +63,7 @@ def p_value(value: float | None) -> str:
     return "p unknown" if value is None else "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
-def _of_one(comparison: Comparison, analysis: Analysis | None) -> Verdict:
+def _of_one(comparison: Comparison, analysis: Analysis | None) -> Summary:
     run = comparison.runs[0]
     ap = run.metrics["AP"]
     answer = f"{run.label} reaches {percent(ap.value)} AP on {comparison.dataset} {comparison.split}"
@@ -78,7 +78,7 @@ def _of_one(comparison: Comparison, analysis: Analysis | None) -> Verdict:
         worst = sorted(analysis.errors.kinds.values(), key=lambda kind: -(kind.dap or 0))[:3]
         costs = [f"{kind.kind} ({points(kind.dap)} if repaired)" for kind in worst if kind.dap]
         grounds += [f"What costs most AP: {', '.join(costs)}."] if costs else []
-    return Verdict(answer, tuple(grounds))
+    return Summary(answer, tuple(grounds))
 
 
 def _answer(comparison: Comparison, pair: Pair) -> str:
@@ -157,8 +157,8 @@ def _errors(pair: Pair, analyses: Mapping[int, Analysis]) -> list[str]:
     return [f"Why: {'; '.join(costs)}."] if costs else []
 
 
-def _of_several(comparison: Comparison) -> Verdict:
+def _of_several(comparison: Comparison) -> Summary:
     ranked = sorted(comparison.runs, key=lambda run: -(run.metrics["AP"].value or 0))
     best = ranked[0]
     answer = f"{best.label} has the highest AP, {percent(best.metrics['AP'].value)} ({told(best.metrics['AP'])})."
-    return Verdict(answer, tuple(_answer(comparison, pair) for pair in comparison.pairs))
+    return Summary(answer, tuple(_answer(comparison, pair) for pair in comparison.pairs))

@@ -1,4 +1,4 @@
-"""What every engine gets and does: the recipe of a model, and a way through the videos of a run."""
+"""What every engine gets and does: the spec of a model, and a way through the videos of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.engines.threads import loading_with
 from harness.errors import UserError
 from harness.events import Event
 from harness.plugin_code import asked
-from harness.run_folder.progress import Progress
+from harness.run_folder.progress import RunProgress
 from harness.run_folder.store import PredictionStore
 from harness.types import LoadContext, Model, ModelPlugin, Video
 
@@ -38,7 +38,7 @@ def loaded(plugin: ModelPlugin, config: Any, context: LoadContext, host: str = "
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ModelSpec:
     """How a model is loaded. Where its parts can be pickled, other processes load the same model from it.
 
     ``threads`` is how many it computes with on the processor, wherever that is. With ``whole_frames`` all content of
@@ -61,7 +61,7 @@ class Recipe:
         with loading_with(self.threads):
             return loaded(self.plugin, self.config, self.context, host)
 
-    def on(self, device: str) -> Recipe:
+    def on(self, device: str) -> ModelSpec:
         """The same model on another device."""
         return replace(self, context=replace(self.context, device=device))
 
@@ -77,7 +77,7 @@ class Engine(Protocol):
         """Run the model over videos and store their tracks; yield what became of each, in any order.
 
         A video whose prediction fails is tried once more and then left out. A store that cannot be written raises
-        `UserError`: nothing that follows could be kept either. ``scratch`` is what a `ForesightedModel` gets.
+        `UserError`: nothing that follows could be kept either. ``scratch`` is what a `BatchModel` gets.
         """
         ...
 
@@ -89,4 +89,4 @@ class Engine(Protocol):
 class EngineMaker(Protocol):
     """Makes the engine of a run: its tracks go to ``store``, ``progress`` is told what its workers do."""
 
-    def __call__(self, recipe: Recipe, store: PredictionStore, progress: Progress, /) -> Engine: ...
+    def __call__(self, spec: ModelSpec, store: PredictionStore, progress: RunProgress, /) -> Engine: ...
