@@ -30,7 +30,7 @@ class TrackTruthOverlaps:
     which both are seen; ``frames`` in which it follows the truth, and ``best_match_union``, see below.
 
     In every frame a track *follows* the truth whose mask there has the largest IoU with its own, if any overlaps.
-    ``followed (tracks,)`` adds up its intersections with the truths it follows, ``best_match_union`` the unions with
+    ``best_match (tracks,)`` adds up its intersections with the truths it follows, ``best_match_union`` the unions with
     them; a frame in which it follows none counts as in ``union``. Their ratio is the IoU that the track would have if
     it did not matter which object it is on.
 

@@ -39,7 +39,7 @@ def batches(annotations: Annotations, store: PredictionStore) -> tuple[GroundTru
 
 def by_pixels(track: Thing, truths: list[Thing], main: Thing) -> dict[str, int]:
     """What `TrackTruthOverlaps` holds of one pair."""
-    sums = dict.fromkeys(("intersection", "union", "shared", "frames", "followed_union", "followed"), 0)
+    sums = dict.fromkeys(("intersection", "union", "shared", "frames", "best_match_union", "best_match"), 0)
     for f in range(FRAMES):
         mine, wanted = pixels(track.boxes[f]), pixels(main.boxes[f])
         sums["intersection"] += int((mine & wanted).sum())
@@ -51,10 +51,10 @@ def by_pixels(track: Thing, truths: list[Thing], main: Thing) -> dict[str, int]:
         best = int(np.argmax(ious))
         if ious[best] > 0:
             sums["frames"] += truths[best] is main
-            sums["followed"] += int((mine & others[best]).sum())
-            sums["followed_union"] += int((mine | others[best]).sum())
+            sums["best_match"] += int((mine & others[best]).sum())
+            sums["best_match_union"] += int((mine | others[best]).sum())
         else:
-            sums["followed_union"] += int((mine | wanted).sum())
+            sums["best_match_union"] += int((mine | wanted).sum())
     return sums
 
 
@@ -76,7 +76,7 @@ def test_the_same_as_plain_pixels(tmp_path: Path, seed: int) -> None:
         assert [things[row] for row in met.truth[pairs.start : pairs.stop]] == here
         for pair, main in zip(pairs, here, strict=True):
             expected = by_pixels(track, here, main)
-            assert met.best_match[i] == expected.pop("followed")
+            assert met.best_match[i] == expected.pop("best_match")
             assert {name: int(getattr(met, name)[pair]) for name in expected} == expected
         seen = met.seen[met.frame[i] : met.frame[i + 1]]
         assert seen.tolist() == [bool(pixels(box).any()) for box in track.boxes]
