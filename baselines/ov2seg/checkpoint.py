@@ -40,7 +40,7 @@ IGNORED = re.compile(
 RENAMED = {f"{PREDICTOR}static_query.weight": f"{PREDICTOR}query_feat.weight"}
 """Names of older checkpoints."""
 POINTS_AND_LEVELS = 4 * 3
-MEND = "use a checkpoint of OV2Seg as its authors or `harness train` publish it"
+HINT = "use a checkpoint of OV2Seg as its authors or `harness train` publish it"
 
 Stages = tuple[int, int, int, int]
 
@@ -50,15 +50,15 @@ def load_network(path: Path) -> Ov2SegNetwork:
 
     Raises `UserError` for a file that cannot be read, holds code, is no OV2Seg, or lacks, adds or misshapes a tensor.
     """
-    state = used(read_tensors(path, MEND))
+    state = used(read_tensors(path, HINT))
     architecture = architecture_of(state, path)
     try:
         network = Ov2SegNetwork(architecture)
     except (ValueError, ZeroDivisionError) as error:  # PyTorch's layers refuse sizes that do not divide
-        raise UserError(str(path), f"has sizes that no OV2Seg has: {first_line(error)}", MEND) from error
-    check_tensors(network.state_dict(), state, path, "OV2Seg", MEND)
+        raise UserError(str(path), f"has sizes that no OV2Seg has: {first_line(error)}", HINT) from error
+    check_tensors(network.state_dict(), state, path, "OV2Seg", HINT)
     network.load_state_dict(state, strict=True, assign=True)
-    network.short_edge = short_edge_of(path, MEND) or network.short_edge
+    network.short_edge = short_edge_of(path, HINT) or network.short_edge
     return network.eval()
 
 
@@ -84,10 +84,10 @@ def architecture_of(state: Mapping[str, Tensor], path: Path) -> Architecture:
             embed_dim=state[f"{PREDICTOR}class_embed.linear.2.weight"].shape[0],
         )
     except KeyError as error:
-        raise UserError(str(path), f"is no checkpoint of OV2Seg: it lacks {error.args[0]}", MEND) from error
+        raise UserError(str(path), f"is no checkpoint of OV2Seg: it lacks {error.args[0]}", HINT) from error
     except (IndexError, ValueError) as error:
         what = "is no checkpoint of OV2Seg: a tensor that tells its sizes has too few or too many dimensions"
-        raise UserError(str(path), what, MEND) from error
+        raise UserError(str(path), what, HINT) from error
 
 
 def resnet_size(state: Mapping[str, Tensor]) -> ResNetSize:

@@ -27,7 +27,7 @@ FILES = {
 }
 """File by the harness's name of the dataset. There is none for BURST."""
 MAX_BYTES = 1 << 30
-MEND = "name a released file or their folder (`harness models show ov2seg`), or set text_classifier=clip"
+HINT = "name a released file or their folder (`harness models show ov2seg`), or set text_classifier=clip"
 
 
 def released_file(place: Path, dataset: str) -> Path:
@@ -41,9 +41,9 @@ def released_file(place: Path, dataset: str) -> Path:
         path = place / FILES[dataset]
     else:
         released = ", ".join(FILES)
-        raise UserError(str(place), f"none of the released files is for {dataset}, they are for {released}", MEND)
+        raise UserError(str(place), f"none of the released files is for {dataset}, they are for {released}", HINT)
     if not path.is_file():
-        raise UserError(str(path), "there is no such text classifier", MEND)
+        raise UserError(str(path), "there is no such text classifier", HINT)
     return path
 
 
@@ -56,7 +56,7 @@ def read_rows(path: Path, categories: Sequence[Category], embed_dim: int) -> NDA
     rows = _read(path)
     if rows.ndim != 2 or rows.shape[1] != embed_dim:
         what = f"holds an array {rows.shape} where (categories, {embed_dim}) is needed"
-        raise UserError(str(path), what, MEND)
+        raise UserError(str(path), what, HINT)
     ids = [category.id for category in categories]
     if sorted(ids) != list(range(1, len(rows) + 1)):
         known = f"{len(ids)} categories, ids {min(ids)} to {max(ids)}" if ids else "no category"
@@ -65,7 +65,7 @@ def read_rows(path: Path, categories: Sequence[Category], embed_dim: int) -> NDA
     lengths = np.linalg.norm(rows, axis=1)
     bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
     if len(bad):
-        raise UserError(f"{path}, row {bad[0]}", "is not a finite direction", MEND)
+        raise UserError(f"{path}, row {bad[0]}", "is not a finite direction", HINT)
     ordered: NDArray[np.float32] = rows[np.array(ids) - 1]
     return ordered
 
@@ -80,12 +80,12 @@ def _read(path: Path) -> NDArray[np.float32]:
     """The array in a ``.npy`` file as float32; never unpickles."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise UserError(str(path), f"is larger than {MAX_BYTES >> 20} MB", MEND)
+            raise UserError(str(path), f"is larger than {MAX_BYTES >> 20} MB", HINT)
         found = np.lib.format.open_memmap(path, mode="r")  # refuses archives and pickles
         if found.dtype.kind != "f":
-            raise UserError(str(path), "holds no array of floating-point numbers", MEND)
+            raise UserError(str(path), "holds no array of floating-point numbers", HINT)
         return np.array(found, dtype=np.float32)
     except (OSError, ValueError, EOFError, SyntaxError, TokenError, TypeError, OverflowError) as error:
         # numpy reports damaged headers and pickles in disguise by all of these
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise UserError(str(path), f"is no .npy file, or a broken one ({reason})", MEND) from error
+        raise UserError(str(path), f"is no .npy file, or a broken one ({reason})", HINT) from error

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 INSTALL = 'pip install "ovvis-harness[sam3]"'
 KIND = "sam3_video"
-MEND = "give --checkpoint the folder of facebook/sam3 (`harness models show sam3`)"
+HINT = "give --checkpoint the folder of facebook/sam3 (`harness models show sam3`)"
 
 
 def library() -> Any:
@@ -41,19 +41,19 @@ def library() -> Any:
 def check_folder(folder: Path) -> None:
     """Raise `UserError` for a folder that holds no SAM 3 for videos as `transformers` saves it."""
     if not folder.is_dir():
-        raise UserError(str(folder), "is no folder" if folder.exists() else "there is no such folder", MEND)
+        raise UserError(str(folder), "is no folder" if folder.exists() else "there is no such folder", HINT)
     path = folder / "config.json"
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise UserError(str(path), "is missing", MEND) from None
+        raise UserError(str(path), "is missing", HINT) from None
     except (OSError, ValueError) as error:
-        raise UserError(str(path), f"cannot be read ({first_line(error)})", MEND) from error
+        raise UserError(str(path), f"cannot be read ({first_line(error)})", HINT) from error
     kind = document.get("model_type") if isinstance(document, dict) else None
     if kind != KIND:
-        raise UserError(str(path), f"is of a model of type {kind!r}, not {KIND!r}", MEND)
+        raise UserError(str(path), f"is of a model of type {kind!r}, not {KIND!r}", HINT)
     if not any(folder.glob("*.safetensors")):
-        raise UserError(str(folder), "holds no weights in .safetensors", f"other formats are not read; {MEND}")
+        raise UserError(str(folder), "holds no weights in .safetensors", f"other formats are not read; {HINT}")
 
 
 def load(kind: Any, folder: Path, dtype: Any) -> Any:
@@ -74,14 +74,14 @@ def load(kind: Any, folder: Path, dtype: Any) -> Any:
             )
     # The library hands on whatever configuration classes, safetensors and torch raise for damaged files.
     except Exception as error:
-        raise UserError(str(folder), f"cannot be loaded: {first_line(error)}", MEND) from error
+        raise UserError(str(folder), f"cannot be loaded: {first_line(error)}", HINT) from error
     for fault in ("missing_keys", "mismatched_keys"):
         names = sorted(str(name[0] if isinstance(name, tuple) else name) for name in told[fault])
         if names:
             what = f"{len(names)} tensors are {fault.removesuffix('_keys')} ({', '.join(names[:3])})"
-            raise UserError(str(folder), what, MEND)
+            raise UserError(str(folder), what, HINT)
     for name, parameter in model.named_parameters():
-        refuse_not_finite(parameter, name, folder, MEND)
+        refuse_not_finite(parameter, name, folder, HINT)
     if told["unexpected_keys"]:
         log.warning("%s: %s tensors are of no use and were left out", folder, len(told["unexpected_keys"]))
     return model
@@ -93,7 +93,7 @@ def load_processor(kind: Any, folder: Path) -> Any:
         return kind.from_pretrained(str(folder), local_files_only=True)
     # As above: what is raised for a missing or damaged file depends on the file.
     except Exception as error:
-        raise UserError(str(folder), f"its processor cannot be loaded: {first_line(error)}", MEND) from error
+        raise UserError(str(folder), f"its processor cannot be loaded: {first_line(error)}", HINT) from error
 
 
 @contextmanager

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 READERS = 8
 """Threads that read shards and frames: they mostly wait for a disk or a network."""
-MEND = "give the frames of before, start over with --fresh, or name another --runs-dir"
+HINT = "give the frames of before, start over with --fresh, or name another --runs-dir"
 
 
 def refuse_other_frames(store: PredictionStore, videos: Iterable[Video], whole: bool = False) -> None:
@@ -48,7 +48,7 @@ def refuse_other_frames(store: PredictionStore, videos: Iterable[Video], whole: 
         what = f"not what its predictions in {store.folder.parent} were made from"
         if len(different) > 1:
             what += f", and so in {len(different)} of the {len(found)} videos that are done"
-        raise UserError(_named(video, _first_difference(before, now)), what, MEND)
+        raise UserError(_named(video, _first_difference(before, now)), what, HINT)
     sampled = sum(before is not None and not before.whole for _, before, _ in found) if whole else 0
     if sampled:
         log.warning("the predictions of %s of %s videos were made without --verify-frames: "

@@ -29,7 +29,7 @@ from harness.models.shared.checkpoint_files import (
 PIXEL_DECODER = "sem_seg_head.pixel_decoder."
 PREDICTOR = "sem_seg_head.predictor."
 POINTS_AND_LEVELS = 4 * 3
-MEND = "use a checkpoint of CLIP-VIS as its authors or `harness train` publish it"
+HINT = "use a checkpoint of CLIP-VIS as its authors or `harness train` publish it"
 
 
 def load_network(path: Path, config: ClipVisConfig | None = None) -> ClipVisNetwork:
@@ -38,14 +38,14 @@ def load_network(path: Path, config: ClipVisConfig | None = None) -> ClipVisNetw
     Raises `UserError` for a file that cannot be read, holds code, is no CLIP-VIS, or lacks, adds or misshapes a tensor.
     """
     config = config or ClipVisConfig()
-    state = read_tensors(path, MEND)
+    state = read_tensors(path, HINT)
     if not any(name.startswith(CLIP) for name in state):
         state |= pretrained_clip(path, state, config)
     architecture = architecture_of(state, path)
     with torch.device("meta"):
         network = ClipVisNetwork(architecture, config.quick_gelu)
-    check_tensors(network.state_dict(), state, path, "CLIP-VIS", MEND)
-    network.short_edge = short_edge_of(path, MEND) or network.short_edge
+    check_tensors(network.state_dict(), state, path, "CLIP-VIS", HINT)
+    network.short_edge = short_edge_of(path, HINT) or network.short_edge
     return load_state(network, state)
 
 
@@ -72,7 +72,7 @@ def architecture_of(state: Mapping[str, Tensor], path: Path) -> Architecture:
             encoder_feedforward=state[f"{PIXEL_DECODER}transformer.encoder.layers.0.linear1.weight"].shape[0],
         )
     except (KeyError, IndexError) as error:
-        raise UserError(str(path), f"is no checkpoint of CLIP-VIS: it lacks {error.args[0]}", MEND) from error
+        raise UserError(str(path), f"is no checkpoint of CLIP-VIS: it lacks {error.args[0]}", HINT) from error
 
 
 def clip_model_of(state: Mapping[str, Tensor], path: Path) -> str:
@@ -84,7 +84,7 @@ def clip_model_of(state: Mapping[str, Tensor], path: Path) -> str:
     for name in names:
         if _signature_of_config(library.get_model_config(name)) == found:
             return name
-    raise UserError(str(path), "holds a CLIP model that is no ResNet or ConvNeXt of open_clip", MEND)
+    raise UserError(str(path), "holds a CLIP model that is no ResNet or ConvNeXt of open_clip", HINT)
 
 
 def _signature(state: Mapping[str, Tensor]) -> tuple[object, ...]:
@@ -152,7 +152,7 @@ def pretrained_clip(where: Path | str, state: Mapping[str, Tensor], config: Clip
 def _clip_model_by_channels(state: Mapping[str, Tensor], where: Path | str) -> str:
     key = f"{PIXEL_DECODER}input_proj.0.0.weight"
     if key not in state:
-        raise UserError(str(where), f"is no checkpoint of CLIP-VIS: it lacks {key}", MEND)
+        raise UserError(str(where), f"is no checkpoint of CLIP-VIS: it lacks {key}", HINT)
     known = {2048: "RN50", 1024: "convnext_base_w_320"}
     channels = state[key].shape[1]
     if channels not in known:
