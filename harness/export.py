@@ -13,7 +13,7 @@ import msgspec
 from harness.atomic_write import atomic_write
 from harness.errors import UserError
 from harness.paths import Location
-from harness.run_folder.layout import PREDICTIONS, read_video_ids
+from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.store import PredictionStore
 
 RESULTS = "results.json"
@@ -26,9 +26,9 @@ def export_results(run: Location, out: Location) -> int:
 
     Raises `UserError` where ``run`` is no run folder, videos are missing, or ``out`` cannot be written.
     """
-    store, videos = PredictionStore(run / PREDICTIONS), read_video_ids(run).run
-    _refuse_missing(run, store, videos)
-    return write_results_file(store, out, videos)
+    found = FinishedRun(run)
+    _refuse_missing(found, found.video_ids.run)
+    return write_results_file(found.store, out, found.video_ids.run)
 
 
 def write_results_file(store: PredictionStore, out: Location, videos: Iterable[int] | None = None) -> int:
@@ -45,8 +45,8 @@ def write_submission(run: Location, out: Location) -> int:
 
     Raises `UserError` where videos of the split are missing: a server would count them as failures of the model.
     """
-    store, videos = PredictionStore(run / PREDICTIONS), read_video_ids(run).split
-    _refuse_missing(run, store, videos)
+    found = FinishedRun(run)
+    _refuse_missing(found, found.video_ids.split)
     entry = zipfile.ZipInfo(RESULTS, _NEVER)
     entry.compress_type, entry.external_attr, entry.create_system = zipfile.ZIP_DEFLATED, 0o644 << 16, 3
     with (
@@ -54,15 +54,15 @@ def write_submission(run: Location, out: Location) -> int:
         zipfile.ZipFile(file, "w") as archive,
         archive.open(entry, "w", force_zip64=True) as text,
     ):
-        return _write_list(store, videos, text)
+        return _write_list(found.store, found.video_ids.split, text)
 
 
-def _refuse_missing(run: Location, store: PredictionStore, videos: Sequence[int]) -> None:
-    missing = sorted(set(videos) - store.done())
+def _refuse_missing(run: FinishedRun, videos: Sequence[int]) -> None:
+    missing = sorted(set(videos) - run.store.done())
     if missing:
         first = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
         what = f"{len(missing)} of {len(videos)} videos have no predictions: {first}"
-        raise UserError(str(run), what, "repeat its harness run (without --limit) to finish it")
+        raise UserError(str(run.folder), what, "repeat its harness run (without --limit) to finish it")
 
 
 def _write_list(store: PredictionStore, videos: Iterable[int], file: IO[bytes]) -> int:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from pydantic import BaseModel
@@ -28,14 +29,16 @@ from harness.export import write_submission
 from harness.paths import Location, cache_folder
 from harness.plugin_code import asked
 from harness.run_folder.checksums import remove_sums
+from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.identity import code_of, variables
-from harness.run_folder.layout import FORMAT, SUBMISSION, Times, content_digest, remove_content, remove_tree
+from harness.run_folder.layout import SUBMISSION, content_digest, remove_content, remove_tree
 from harness.run_folder.lock import locked
 from harness.run_folder.log import logged_to
 from harness.run_folder.progress import RunProgress, write_progress
 from harness.run_folder.provenance import environment, weights_digest
-from harness.run_folder.results import no_truth, refuse_unscorable, score_predictions, write_results
+from harness.run_folder.results import TableMaker, no_truth, refuse_unscorable, score_predictions, write_results
 from harness.run_folder.resume import refuse_other_frames
+from harness.run_folder.schemas import FORMAT, Failure, Failures, Times, VideoIds
 from harness.run_folder.store import DamagedShardError, PredictionStore
 from harness.standard_output import printed_to_log
 from harness.types import Dataset, LoadContext, ModelPlugin, Video
@@ -78,8 +81,9 @@ class NullTracker:
 class Run:
     """What is run on what; its folder follows from the content of that, so the same content finds the same folder.
 
-    ``limit`` takes the first videos by id only. ``device`` is no part of the content: it says where, not what. With
-    ``verify_frames`` all content of the frames is noted with the predictions, and compared when the run resumes.
+    ``limit`` takes the first videos by id only; a folder that is complete for more of them stays so. ``device`` is no
+    part of the content: it says where, not what. With ``verify_frames`` all content of the frames is noted with the
+    predictions, and compared when the run resumes. ``protocols`` score them; none: the dataset's own.
     """
 
     plugin: ModelPlugin
@@ -92,12 +96,14 @@ class Run:
     seed: int = 0
     limit: int | None = None
     verify_frames: bool = False
+    protocols: tuple[str, ...] = ()
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        """What ``config.json`` holds, the run's identity: all that predictions and numbers depend on but the frames.
+        """What ``config.json`` holds, the run's identity: all that its predictions depend on but the frames.
 
-        It is free of place: the same inputs elsewhere are the same run. Frames are compared video by video.
+        It is free of place: the same inputs elsewhere are the same run. Frames are compared video by video. Protocols
+        and the limit are no part of it: further protocols score the same predictions, and a larger limit goes on.
         """
         return {
             "format": FORMAT,
@@ -110,8 +116,6 @@ class Run:
             "split": self.dataset.split,
             "digest": self.dataset.digest,
             "vocabulary": self.dataset.vocabulary.digest,
-            "protocol": self.dataset.protocol,
-            "limit": self.limit,
             "seed": self.seed,
             "plugin": code_of(self.plugin),
             "depends_on": self._depends_on(),
@@ -171,10 +175,24 @@ class Run:
     def store(self) -> PredictionStore:
         return PredictionStore(self.folder / "predictions")
 
-    @cached_property
+    @property
+    def scored_by(self) -> tuple[str, ...]:
+        """The protocols that score it; the first gives the numbers that stand for the run."""
+        return self.protocols or (self.dataset.protocol,)
+
+    @property
     def videos(self) -> tuple[Video, ...]:
         """The videos to run, by ascending id."""
         return tuple(sorted(self.dataset.videos, key=lambda v: v.id)[: self.limit])
+
+    def with_videos_of_folder(self) -> Run:
+        """The same run over all videos that its folder is complete for, where those are more than ``limit``."""
+        try:
+            before = FinishedRun.open(self.folder).record
+        except UserError:
+            return self
+        done = self.limit if self.limit is None or not before["complete"] else before["limit"]
+        return self if done == self.limit or (done or math.inf) < (self.limit or 0) else replace(self, limit=done)
 
 
 @dataclass(frozen=True)
@@ -186,6 +204,14 @@ class RunOutcome:
     messages: tuple[str, ...]
 
 
+class Finish(NamedTuple):
+    """What is done with the predictions of a run: where its numbers go, and how its table is made."""
+
+    tracker: Tracker
+    strict: bool
+    table: TableMaker | None
+
+
 def execute(
     run: Run,
     tracker: Tracker | None = None,
@@ -193,19 +219,23 @@ def execute(
     fresh: bool = False,
     strict: bool = False,
     engine: EngineMaker = InProcess,
+    table: TableMaker | None = None,
 ) -> RunOutcome:
     """Run what is not done yet, score all of it, and write the run folder.
 
     ``fresh`` removes what the folder has before; ``strict`` makes warnings of scoring errors; ``engine`` says who runs
-    the model. Shards that are damaged are computed anew. Meanwhile standard output goes to the run's log, so that
-    prints of a plugin and of libraries do not come between what the caller prints there.
+    the model; ``table`` makes the text of ``table.md``, which is not written without it. Shards that are damaged are
+    computed anew. Meanwhile standard output goes to the run's log, so that prints of a plugin and of libraries do not
+    come between what the caller prints there.
 
     Raises `UserError` for annotations that the protocol cannot score, before anything is run, for frames that are not
     those of the predictions that are there, a model that does not load, a folder that another process runs, and a full
     disk.
     """
     tracker, progress = tracker or NullTracker(), RunProgress()
-    refuse_unscorable(run.dataset, run.videos if run.limit is not None else None)
+    if not fresh:
+        run = _with_all_done(run)
+    refuse_unscorable(run.dataset, run.scored_by, run.videos if run.limit is not None else None)
     with printed_to_log() as log_printed, closing(engine(run.spec, run.store, progress)) as made:
         compared = set[int]() if fresh else _refuse_other_frames(run, set())
         if fresh or _pending(run):
@@ -231,7 +261,7 @@ def execute(
                 warnings: list[str] = []
                 try:
                     with write_progress(progress, run.folder):
-                        outcome = _predict_and_conclude(run, made, progress, notice, tracker, strict)
+                        outcome = _predict_and_conclude(run, made, progress, notice, Finish(tracker, strict, table))
                 finally:
                     warnings = tracker.finish()
                     log_printed()
@@ -240,14 +270,23 @@ def execute(
     return outcome
 
 
+def _with_all_done(run: Run) -> Run:
+    found = run.with_videos_of_folder()
+    if found is not run:
+        log.warning("%s is complete for %s videos: its numbers stay over these, not over the first %s",
+                    run.folder, len(found.videos), run.limit)  # fmt: skip
+    return found
+
+
 def _predict_and_conclude(
-    run: Run, engine: Engine, progress: RunProgress, on_event: Callable[[Event], None], tracker: Tracker, strict: bool
+    run: Run, engine: Engine, progress: RunProgress, on_event: Callable[[Event], None], finish: Finish
 ) -> RunOutcome:
     """Run what is not done yet, and score. What is damaged or has vanished by then is made anew, once."""
     failed: list[Event] = []
-    _predict(run, engine, progress, on_event, _pending(run), failed)
+    pending = _pending(run)
+    _predict(run, engine, progress, on_event, pending, failed)
     try:
-        return _conclude(run, failed, tracker, strict)
+        return _conclude(run, failed, finish, [] if pending else _scored_before(run))
     except DamagedShardError as error:
         log.info("%s", error)
     run.store.remove_damaged()
@@ -258,7 +297,7 @@ def _predict_and_conclude(
     for video in lost:
         on_event(Event("lost", video.id, 0.0, len(video.frames)))
     _predict(run, engine, progress, on_event, lost, failed)
-    return _conclude(run, failed, tracker, strict, len(lost))
+    return _conclude(run, failed, finish, [], len(lost))
 
 
 def _names(run: Run) -> dict[str, str]:
@@ -281,8 +320,8 @@ def _write_configuration(run: Run) -> None:
     _refuse_other_content(run)
     remove_sums(run.folder)
     write_json(run.folder / "config.json", run.content)
-    ids = sorted(v.id for v in run.dataset.videos)
-    write_json(run.folder / "videos.json", {"format": FORMAT, "split": ids, "run": [v.id for v in run.videos]})
+    ids = VideoIds(FORMAT, sorted(v.id for v in run.dataset.videos), [v.id for v in run.videos])
+    write_json(run.folder / "videos.json", msgspec.to_builtins(ids))
     inputs = {"annotations": run.dataset.digest}
     if run.content["checkpoint"] is not None:
         inputs["checkpoint"] = run.content["checkpoint"]
@@ -309,7 +348,7 @@ def _refuse_other_content(run: Run) -> None:
         return
     if digest[:8] == run.digest[:8]:
         raise UserError(str(path), "is of another configuration, whose digest begins alike", "run with --fresh")
-    log.warning("%s %s and is written anew", path, other_version(data) or "is damaged")
+    log.warning("%s %s and is written anew", path, other_version(data, (FORMAT,)) or "is damaged")
 
 
 def _predict(
@@ -357,17 +396,8 @@ def _remove_scratch(run: Run) -> None:
 
 
 def _write_failures(run: Run, failed: Sequence[Event]) -> None:
-    write_json(run.folder / "failures.json", {"format": FORMAT, "failed": [_failure(event) for event in failed]})
-
-
-def _failure(event: Event) -> dict[str, Any]:
-    return {
-        "video_id": event.video_id,
-        "error": event.error,
-        "bad_input": event.bad_input,
-        "attempts": ATTEMPTS,
-        "traceback": event.details,
-    }
+    found = [Failure(e.video_id, e.error, e.bad_input, ATTEMPTS, e.details) for e in failed]
+    write_json(run.folder / "failures.json", msgspec.to_builtins(Failures(found)))
 
 
 def _write_timings(run: Run, seconds: dict[str, float], stages: Mapping[str, StageUse], wall: float) -> None:
@@ -381,12 +411,27 @@ def _write_timings(run: Run, seconds: dict[str, float], stages: Mapping[str, Sta
         before = msgspec.json.decode(path.read_bytes(), type=Times)
     sessions = [*before.sessions, {"videos": len(seconds), "seconds": round(wall, 6)}]
     used = {
-        n: (round(use.seconds, 6), use.memory_bytes) for n, use in merge_stage_usage([before.stages, stages]).items()
+        n: StageUse(round(use.seconds, 6), use.memory_bytes)
+        for n, use in merge_stage_usage([before.stages, stages]).items()
     }
-    write_json(path, {"format": FORMAT, "videos": before.videos | seconds, "sessions": sessions, "stages": used})
+    write_json(path, msgspec.to_builtins(Times(before.videos | seconds, sessions, used)))
 
 
-def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool, renewed: int = 0) -> RunOutcome:
+def _scored_before(run: Run) -> list[dict[str, Any]]:
+    """What other protocols gave for the same predictions of the same videos, which stays."""
+    try:
+        before = FinishedRun.open(run.folder)
+        same = before.record["limit"] == run.limit and before.done == {v.id for v in run.videos}
+    except UserError:
+        return []
+    if not same or before.record["videos"]["done"] != len(run.videos):
+        return []
+    return [one for one in before.record["protocols"] if one["protocol"]["name"] not in run.scored_by]
+
+
+def _conclude(
+    run: Run, failed: list[Event], finish: Finish, kept: Sequence[dict[str, Any]], renewed: int = 0
+) -> RunOutcome:
     """Score, write the results, log them, and say what the user should know.
 
     Raises `DamagedShardError`, before anything is written, where a shard is damaged or has vanished.
@@ -403,19 +448,22 @@ def _conclude(run: Run, failed: list[Event], tracker: Tracker, strict: bool, ren
         "failed": [{"video_id": e.video_id, "error": e.error} for e in failed],
     }
     judged = comparability(run.dataset.differences, parts_missing(len(done), len(run.videos), _cut(run)))
-    head = {"format": FORMAT, **judged.record()}
+    head: dict[str, Any] = {"format": FORMAT, **judged.record()}
     head |= {**_names(run), "folder": str(run.folder), "complete": complete, "limit": run.limit}
     head |= {key: run.content[key] for key in ("config", "precision", "seed")}
-    scored = score_predictions(run.dataset, run.store, done, complete and run.limit is None, strict)
-    record = {**head, **scored.values, "videos": videos}
-    notes = [_renewed(renewed, len(run.videos)), _incomplete(videos), scored.refusal or scored.note]
+    whole = complete and run.limit is None
+    scored = [score_predictions(run.dataset, p, run.store, done, whole, finish.strict) for p in run.scored_by]
+    protocols = [*(one.values for one in scored), *kept]
+    record = {**head, **scored[0].values, "videos": videos, "protocols": protocols}
+    refusals = [one.refusal for one in scored if one.refusal]
+    notes = [_renewed(renewed, len(run.videos)), _incomplete(videos), *(one.refusal or one.note for one in scored)]
     messages = [*notes, _submission(run, complete), _not_comparable(run.dataset)]
-    write_results(run.folder, record, scored)
-    tracker.log_result(run.folder, record, scored.per_category)
+    write_results(run.folder, record, scored, finish.table)
+    finish.tracker.log_result(run.folder, record, scored[0].per_category)
     exit_code = 0
     if not complete:
         exit_code = EXIT_BAD_INPUT if any(e.bad_input for e in failed) else EXIT_FAILED
-    elif scored.refusal:
+    elif refusals:
         exit_code = EXIT_BAD_INPUT
     log.info("%s", _incomplete(videos) or "complete")
     return RunOutcome(record, exit_code, tuple(f"{run.folder}: {text}" for text in messages if text))

@@ -14,9 +14,8 @@ import numpy as np
 
 from harness.comparability import comparability_of
 from harness.errors import UserError
-from harness.paths import Location
 from harness.reports.matches import matches_of_run
-from harness.reports.run_files import RunFiles, read_runs
+from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import found_nothing
 from harness.scoring import bootstrap
 from harness.scoring.bootstrap import BOOTSTRAP_METRICS, LEVEL, Replicates
@@ -167,21 +166,20 @@ class _Sample:
 
 
 def compare_runs(
-    folders: Sequence[Location],
+    runs: Sequence[FinishedRun],
     resamples: int = 1000,
     seed: int = 0,
     data_root: Path = Path("data"),
     annotations: Path | None = None,
 ) -> Comparison:
-    """Compare run folders: every run against the first; a single run gets its intervals only.
+    """Compare runs: every run against the first; a single run gets its intervals only.
 
     The match tables are read from the folders. Where a folder lacks one, it is made again from the predictions and the
     dataset below ``data_root`` (or the file ``annotations``, for the user's own data). Raises `UserError` for folders
     that are no finished, complete runs, and for runs that were not scored on the same videos and annotations by the
     same version of the same protocol.
     """
-    runs = read_runs(folders)
-    tables = [matches_of_run(run.folder, run.record, data_root, annotations) for run in runs]
+    tables = [matches_of_run(run, data_root, annotations) for run in runs]
     for run, table in zip(runs[1:], tables[1:], strict=True):
         _refuse_others(runs[0], tables[0], run, table)
     videos = len(tables[0].video_ids)
@@ -208,7 +206,7 @@ def compare_runs(
     )
 
 
-def _refuse_others(first: RunFiles, expected: MatchTable, run: RunFiles, table: MatchTable) -> None:
+def _refuse_others(first: FinishedRun, expected: MatchTable, run: FinishedRun, table: MatchTable) -> None:
     """Raise `UserError` where a run cannot be compared with the first."""
     kinds = (
         ("annotations", table.annotations[:12], expected.annotations[:12]),
@@ -235,7 +233,7 @@ def _sample(table: MatchTable, replicates: Replicates) -> _Sample:
     return _Sample(table, series, replicates.values[BOOTSTRAP_METRICS.index("AP")].copy(), replicates.defined)
 
 
-def _measured(run: RunFiles, sample: _Sample) -> Measured:
+def _measured(run: FinishedRun, sample: _Sample) -> Measured:
     metrics = {
         key: _interval(_number(values[0]), sample.resampled(values), -1.0 if key == GAP else 0.0)
         for key, values in sample.series.items()
@@ -248,7 +246,7 @@ def _interval(value: float | None, resampled: Floats, lowest: float) -> Interval
     return Interval(value, *(bootstrap.NOTHING if value is None else bootstrap.centred(value, resampled, lowest)))
 
 
-def _pair(first: RunFiles, reference: _Sample, other: RunFiles, run: _Sample) -> Pair:
+def _pair(first: FinishedRun, reference: _Sample, other: FinishedRun, run: _Sample) -> Pair:
     table = run.table
     videos = {
         metric + suffix: _videos_with_truth(table, rows)

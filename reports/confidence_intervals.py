@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from harness.paths import Location, location
 from harness.reports.comparison import GAP, Comparison, compare_runs
+from harness.reports.run_files import label_runs
 from harness.reports.table_rows import Intervals
+from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import has_numbers
 
 Reference = Literal["first", "best"]
@@ -15,27 +16,27 @@ REFERENCES: tuple[Reference, ...] = get_args(Reference)
 
 
 def intervals_of(
-    runs: Sequence[Location],
-    records: Sequence[Mapping[str, Any]],
+    runs: Sequence[FinishedRun],
     against: Reference | None = None,
     with_intervals: bool = True,
     **sampling: Any,
 ) -> list[Intervals | None]:
-    """The confidence intervals of each run folder's numbers, ``None`` for runs that are incomplete or have none.
+    """The confidence intervals of each run's numbers, ``None`` for runs that are incomplete or have none.
 
     ``against`` is what runs on the same data are tested against: the first of them, or for each metric the one with
     the highest value. ``sampling`` are the options of `compare_runs`, which says when it raises.
     """
     made: list[Intervals | None] = [None] * len(runs)
     groups: dict[tuple[str, str], list[int]] = {}
-    for place, record in enumerate(records):
-        if record["complete"] and record.get("limit") is None and has_numbers(record):
+    for place, record in enumerate(run.record for run in runs):
+        if record["complete"] and record["limit"] is None and has_numbers(record):
             groups.setdefault((record["dataset"], record["split"]), []).append(place)
     for places in groups.values():
-        comparison = compare_runs([runs[place] for place in places], **sampling)
-        significant = _significant(comparison, against, **sampling)
+        chosen = label_runs([runs[place] for place in places])
+        comparison = compare_runs(chosen, **sampling)
+        significant = _significant(comparison, {str(run.folder): run for run in chosen}, against, **sampling)
         for run in comparison.runs:
-            place = next(p for p in places if str(runs[p].resolve()) == run.folder)
+            place = next(p for p in places if str(runs[p].folder) == run.folder)
             halves = {
                 key: (found.high - found.low) / 2
                 for key, found in run.metrics.items()
@@ -45,7 +46,9 @@ def intervals_of(
     return made
 
 
-def _significant(comparison: Comparison, against: Reference | None, **sampling: Any) -> dict[str, frozenset[str]]:
+def _significant(
+    comparison: Comparison, runs: Mapping[str, FinishedRun], against: Reference | None, **sampling: Any
+) -> dict[str, frozenset[str]]:
     """By folder the metrics that differ significantly from the reference's."""
     if against is None:
         return {}
@@ -54,7 +57,7 @@ def _significant(comparison: Comparison, against: Reference | None, **sampling: 
     for reference, keys in _references(comparison, against).items():
         others = [folder for folder in folders.values() if folder != reference]
         if reference != comparison.runs[0].folder:
-            comparison = compare_runs([location(reference), *map(location, others)], **sampling)
+            comparison = compare_runs([runs[folder] for folder in (reference, *others)], **sampling)
             folders = {run.label: run.folder for run in comparison.runs}
         for pair in comparison.pairs:
             found.setdefault(folders[pair.run], set()).update(k for k in keys if pair.metrics[k].is_significant)

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from harness.errors import UserError
-from harness.paths import Location
 from harness.reports.comparison import Comparison, Measured, Pair, compare_runs
 from harness.reports.matches import matches_of_run
-from harness.reports.run_files import RunFiles, read_runs
 from harness.reports.settings import varying_settings
 from harness.reports.styles import dagger_notes, plain
+from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.match_table import MatchTable, precision_over_recall
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class Drawing:
 class FigureData:
     """What figures are drawn of: runs on the same data, their match tables and comparison."""
 
-    runs: Sequence[RunFiles]
+    runs: Sequence[FinishedRun]
     tables: Sequence[MatchTable]
     comparison: Comparison
 
@@ -76,13 +75,12 @@ class FigureData:
         return dagger_notes((run.label, run.reasons) for run in self.runs)
 
 
-def read_subject(
-    folders: Sequence[Location], data_root: Path, annotations: Path | None = None, **sampling: Any
+def figure_data(
+    runs: Sequence[FinishedRun], data_root: Path, annotations: Path | None = None, **sampling: Any
 ) -> FigureData:
-    """Read run folders and compare them; raises `UserError` as `compare_runs` does."""
-    comparison = compare_runs(folders, data_root=data_root, annotations=annotations, **sampling)
-    runs = read_runs(folders)
-    tables = [matches_of_run(run.folder, run.record, data_root, annotations) for run in runs]
+    """Compare runs for figures; raises `UserError` as `compare_runs` does."""
+    comparison = compare_runs(runs, data_root=data_root, annotations=annotations, **sampling)
+    tables = [matches_of_run(run, data_root, annotations) for run in runs]
     return FigureData(runs, tables, comparison)
 
 
@@ -172,7 +170,7 @@ def category_gains(pair: Pair, data: str, notes: Sequence[str] = ()) -> Figure:
     return figure
 
 
-def numeric_settings(runs: Sequence[RunFiles]) -> list[str]:
+def numeric_settings(runs: Sequence[FinishedRun]) -> list[str]:
     """Settings that differ between runs of one model and are numbers in all that have them; seeds are none."""
     settings = varying_settings([run.record for run in runs])
     keys = dict.fromkeys(key for found in settings for key in found if key != "seed")
@@ -238,7 +236,7 @@ def speed_accuracy(subject: FigureData) -> Figure:
     return figure
 
 
-def _seconds(run: RunFiles) -> float | None:
+def _seconds(run: FinishedRun) -> float | None:
     """Mean seconds per video, ``None`` where no time was kept."""
     times = [seconds for seconds in run.times.videos.values() if seconds > 0]
     return sum(times) / len(times) if times else None

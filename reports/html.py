@@ -22,15 +22,15 @@ from harness.reports.curves import Curve, curves, video_quality
 from harness.reports.matches import matches_of_run
 from harness.reports.pages import assets, embedded, policy, render
 from harness.reports.run_data import dataset_of_run
-from harness.reports.run_files import RunFiles, read_runs
+from harness.reports.run_files import read_runs
 from harness.reports.styles import dagger_notes
 from harness.reports.summary import p_value, summary
 from harness.reports.table_rows import COLUMNS
 from harness.reports.viewer import Shown, chosen, viewer_data
-from harness.run_folder.layout import read_video_ids
+from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import FOUND_NOTHING, found_nothing
 from harness.scoring.analysis import Analysis, analyse
-from harness.scoring.match_table import FILE, MatchTable, read_table
+from harness.scoring.match_table import MatchTable
 from harness.tracking.fields import flat
 from harness.types import Dataset
 
@@ -56,7 +56,7 @@ class Options:
 class ReportData:
     """All that a report is made of; ``notes`` say what is left out and why. Mappings are by the number of the run."""
 
-    runs: list[RunFiles]
+    runs: list[FinishedRun]
     dataset: Dataset | None = None
     comparison: Comparison | None = None
     no_comparison: str = ""
@@ -68,7 +68,7 @@ class ReportData:
     @cached_property
     def common_videos(self) -> list[int]:
         """Ids of the videos of the dataset that all runs have predictions for."""
-        shared = set.intersection(*(run.store.done() for run in self.runs))
+        shared = frozenset.intersection(*(run.done for run in self.runs))
         return sorted(video.id for video in self.dataset.videos if video.id in shared) if self.dataset else []
 
 
@@ -86,7 +86,7 @@ def report(paths: Sequence[Location], options: Options | None = None) -> str:
     )
 
 
-def gather(runs: Sequence[RunFiles], options: Options) -> ReportData:
+def gather(runs: Sequence[FinishedRun], options: Options) -> ReportData:
     """Read and compute what the report shows of ``runs``, the first of which is the reference."""
     _refuse_mixed(runs)
     material = ReportData(list(runs))
@@ -98,7 +98,7 @@ def gather(runs: Sequence[RunFiles], options: Options) -> ReportData:
         with suppress(UserError):  # without numbers there is no table; why there are none is said elsewhere
             material.curves[number] = curves(_matches(run, options))
     try:
-        material.dataset = dataset_of_run(runs[0].folder, options.data_root, options.annotations, options.frames)
+        material.dataset = dataset_of_run(runs[0], options.data_root, options.annotations, options.frames)
     except UserError as error:
         what = _without_paths(error, runs)
         material.notes.append(f"The data is not at hand, so errors, slices and videos are left out: {what}.")
@@ -112,7 +112,7 @@ def gather(runs: Sequence[RunFiles], options: Options) -> ReportData:
     return material
 
 
-def _refuse_mixed(runs: Sequence[RunFiles]) -> None:
+def _refuse_mixed(runs: Sequence[FinishedRun]) -> None:
     for run in runs[1:]:
         if run.data != runs[0].data:
             told = [f"{one.id} is on {one.record['dataset']} {one.record['split']}" for one in (runs[0], run)]
@@ -121,7 +121,7 @@ def _refuse_mixed(runs: Sequence[RunFiles]) -> None:
             raise UserError("harness report", what, "make one report for each dataset and split")
 
 
-def _incomplete(run: RunFiles) -> list[str]:
+def _incomplete(run: FinishedRun) -> list[str]:
     """That a run's numbers are not over the whole split: all that follows rests on a part."""
     videos = run.record["videos"]
     if run.record["complete"]:
@@ -130,15 +130,17 @@ def _incomplete(run: RunFiles) -> list[str]:
     return [f"{run.label} is incomplete: {yet}; its numbers are over the others only."]
 
 
-def _matches(run: RunFiles, options: Options) -> MatchTable:
+def _matches(run: FinishedRun, options: Options) -> MatchTable:
     """The run's match table, of an incomplete run too."""
     try:
-        return matches_of_run(run.folder, run.record, options.data_root, options.annotations)
+        return matches_of_run(run, options.data_root, options.annotations)
     except UserError:
-        return read_table(run.folder / FILE)
+        if run.matches is None:
+            raise
+        return run.matches
 
 
-def _without_paths(error: UserError, runs: Sequence[RunFiles]) -> str:
+def _without_paths(error: UserError, runs: Sequence[FinishedRun]) -> str:
     """What is wrong, without where on this machine the runs lie: the page may be published."""
     what = error.what
     for run in runs:
@@ -147,9 +149,8 @@ def _without_paths(error: UserError, runs: Sequence[RunFiles]) -> str:
 
 
 def _compare(material: ReportData, options: Options) -> None:
-    folders = [run.folder for run in material.runs]
     try:
-        found = compare_runs(folders, options.resamples, options.seed, options.data_root, options.annotations)
+        found = compare_runs(material.runs, options.resamples, options.seed, options.data_root, options.annotations)
     except UserError as error:
         material.no_comparison = f"No intervals and no test of significance: {_without_paths(error, material.runs)}."
         return
@@ -161,11 +162,10 @@ def _compare(material: ReportData, options: Options) -> None:
     material.comparison = replace(found, runs=measured, pairs=pairs)
 
 
-def _examine(material: ReportData, dataset: Dataset, number: int, run: RunFiles) -> None:
+def _examine(material: ReportData, dataset: Dataset, number: int, run: FinishedRun) -> None:
     """Errors and the quality of videos of a run, over the videos that its numbers are over."""
     try:
-        whole = run.record["complete"] and run.record.get("limit") is None
-        videos = None if whole else run.store.done() & set(read_video_ids(run.folder).run)
+        videos = run.scored_videos
         material.qualities[number] = video_quality(dataset, run.store, videos)
         material.analyses[number] = analyse(dataset.protocol, dataset.annotations, run.store, videos)
     except UnreadableFileError:
@@ -227,7 +227,7 @@ def _influence(pairs: Sequence[Pair]) -> dict[int, float]:
     return {one.video_id: one.influence for pair in pairs[:1] for one in pair.videos if one.influence is not None}
 
 
-def _settings(runs: Sequence[RunFiles]) -> list[tuple[str, list[str], bool]]:
+def _settings(runs: Sequence[FinishedRun]) -> list[tuple[str, list[str], bool]]:
     """Every setting of ``config.json`` by run, and whether the runs differ in it."""
     found = [flat(run.config) for run in runs]
     keys = dict.fromkeys(key for one in found for key in one)

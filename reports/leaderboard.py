@@ -19,11 +19,11 @@ from harness.errors import UserError
 from harness.paths import Location
 from harness.reports.history import Point, history
 from harness.reports.pages import assets, percent, render
-from harness.reports.run_files import RunFiles, marked, read_run
+from harness.reports.run_files import marked
 from harness.reports.settings import varying_settings
 from harness.reports.table_rows import COLUMNS, Row, rows
+from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.layout import content_digest
-from harness.run_folder.records import read_record
 
 METRIC_COLUMNS = {"AP": "AP", "APb": "APb", "APn": "APn", "AP50": "AP50", "AP75": "AP75", "AR": "AR100"}
 """Columns and the metrics they show."""
@@ -36,7 +36,7 @@ _COMMIT_DIGITS = 10
 class FoundRuns:
     """The runs of a folder by their path below it, and the reasons why others could not be read."""
 
-    runs: dict[str, RunFiles]
+    runs: dict[str, FinishedRun]
     faults: tuple[str, ...]
 
 
@@ -46,7 +46,7 @@ class Line:
 
     row: Row
     path: str
-    run: RunFiles | None
+    run: FinishedRun | None
     settings: str
 
 
@@ -58,7 +58,7 @@ def find_runs(folder: Location) -> FoundRuns:
     """
     if not folder.is_dir():
         raise UserError(str(folder), "is not a folder", "name the folder that holds run folders")
-    runs: dict[str, RunFiles] = {}
+    runs: dict[str, FinishedRun] = {}
     faults: list[str] = []
     for path in sorted(folder.rglob("metrics.json")):
         inner = path.parent.relative_to(folder)
@@ -66,8 +66,8 @@ def find_runs(folder: Location) -> FoundRuns:
             continue
         below = inner.as_posix()
         try:
-            record = read_record(path.parent)
-            runs[below] = read_run(path.parent, record, marked(str(record["model"]), record))
+            run = FinishedRun.open(path.parent)
+            runs[below] = run.labelled(marked(str(run.record["model"]), run.record)).checked()
         except UserError as error:
             faults.append(f"{below}: {error.what}")
     if not runs:
@@ -78,7 +78,7 @@ def find_runs(folder: Location) -> FoundRuns:
 
 def site(found: FoundRuns) -> dict[str, str]:
     """The files of the site, their text by their path below its folder."""
-    by_data: dict[tuple[str, str], dict[str, RunFiles]] = {}
+    by_data: dict[tuple[str, str], dict[str, FinishedRun]] = {}
     for path, run in found.runs.items():
         by_data.setdefault(run.data[:2], {})[path] = run
     names = _file_names(sorted(by_data))
@@ -104,9 +104,9 @@ def _file_names(data: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
     return names
 
 
-def _lines(runs: Mapping[str, RunFiles]) -> list[Line]:
+def _lines(runs: Mapping[str, FinishedRun]) -> list[Line]:
     """Runs by descending AP, those that are not comparable behind them, then published results."""
-    paths = sorted(runs, key=lambda path: (bool(runs[path].reasons), -(runs[path].metrics.get("AP") or -1.0), path))
+    paths = sorted(runs, key=lambda path: (bool(runs[path].reasons), -(runs[path].numbers.get("AP") or -1.0), path))
     records = [runs[path].record for path in paths]
     settings = [", ".join(f"{key}={value}" for key, value in one.items()) for one in varying_settings(records)]
     made = rows(records, COLUMNS, published=True)
@@ -171,14 +171,14 @@ def _points(members: Sequence[Line], metric: str) -> list[Point]:
     points = []
     for line in members:
         assert line.run is not None
-        time, value = time_of(line.run), line.run.metrics.get(metric)
+        time, value = time_of(line.run), line.run.numbers.get(metric)
         if time is not None and value is not None:
             title = f"{percent(value)}, {time:%Y-%m-%d %H:%M}, {commit_of(line.run) or 'no commit'}, {line.path}"
             points.append(Point(time, value, title))
     return points
 
 
-def time_of(run: RunFiles) -> datetime | None:
+def time_of(run: FinishedRun) -> datetime | None:
     """When the run was begun, in UTC; ``None`` where its folder does not say."""
     try:
         time = datetime.fromisoformat(run.environment.time or "")
@@ -187,12 +187,12 @@ def time_of(run: RunFiles) -> datetime | None:
     return time.astimezone(UTC) if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
-def _written(run: RunFiles) -> str | None:
+def _written(run: FinishedRun) -> str | None:
     time = time_of(run)
     return None if time is None else f"{time:%Y-%m-%d %H:%M}"
 
 
-def commit_of(run: RunFiles) -> str | None:
+def commit_of(run: FinishedRun) -> str | None:
     """The commit a run was made at: of the folder it was started in, where that is under git, else of the harness."""
     commit: Any = run.environment.working_directory_commit or run.environment.git_commit
     return None if commit is None else str(commit)[:_COMMIT_DIGITS]

@@ -10,37 +10,32 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UserError
-from harness.paths import Location
 from harness.reports.run_data import dataset_of_run
-from harness.run_folder.layout import PREDICTIONS, read_video_ids
-from harness.run_folder.records import found_nothing, has_numbers, is_given, no_numbers, not_given, read_content
-from harness.run_folder.store import PredictionStore
+from harness.run_folder.finished_run import FinishedRun
+from harness.run_folder.records import found_nothing, has_numbers, is_given, no_numbers, not_given
 from harness.scoring.bootstrap import BOOTSTRAP_METRICS, replicate
-from harness.scoring.match_table import FILE, MatchTable, read_table, write_table
+from harness.scoring.match_table import FILE, MatchTable, write_table
 from harness.scoring.protocols import get_protocol
 from harness.scoring.score import score_store
 
 
-def matches_of_run(
-    folder: Location, record: Mapping[str, Any], data_root: Path, annotations: Path | None = None
-) -> MatchTable:
-    """Return the match table of a scored run; ``record`` is its ``metrics.json``.
+def matches_of_run(run: FinishedRun, data_root: Path, annotations: Path | None = None) -> MatchTable:
+    """Return the match table of a scored run.
 
     Where the folder has none that gives the run's numbers, its predictions are scored again by the dataset below
     ``data_root`` (or the file ``annotations``, for the user's own data), and the folder keeps the table. Raises
     `UserError` for a run without numbers, or whose predictions do not give them, and for data that is not the run's.
     """
+    record = run.record
     if not record["complete"]:
         done, total = record["videos"]["done"], record["videos"]["total"]
         what = f"is incomplete: {done} of {total} videos have predictions"
-        raise UserError(str(folder), what, "repeat its harness run to finish it")
+        raise UserError(str(run.folder), what, "repeat its harness run to finish it")
     if not has_numbers(record):
-        raise no_numbers(folder, record)
-    with suppress(UserError):  # absent, damaged or of an earlier version: it is only a cache
-        table = read_table(folder / FILE)
-        if _fits(table, record, read_content(folder).digest):
-            return table
-    return _made_again(folder, record, data_root, annotations)
+        raise no_numbers(run.folder, record)
+    if run.matches is not None and _fits(run.matches, record, run.content.digest):
+        return run.matches
+    return _made_again(run, data_root, annotations)
 
 
 def _fits(table: MatchTable, record: Mapping[str, Any], digest: str) -> bool:
@@ -58,17 +53,19 @@ def _fits(table: MatchTable, record: Mapping[str, Any], digest: str) -> bool:
     return True
 
 
-def _made_again(folder: Location, record: Mapping[str, Any], data_root: Path, annotations: Path | None) -> MatchTable:
+def _made_again(run: FinishedRun, data_root: Path, annotations: Path | None) -> MatchTable:
+    record = run.record
     name, version = record["protocol"]["name"], str(record["protocol"]["version"])
     chosen = get_protocol(name)
     if chosen.version != version:
         what = f"was scored by version {version} of the protocol {name}; this harness has version {chosen.version}"
-        raise UserError(str(folder), what, "repeat its harness run, which scores it anew")
-    dataset = dataset_of_run(folder, data_root, annotations)
-    videos = None if record.get("limit") is None else read_video_ids(folder).run
-    table = score_store(chosen, dataset.annotations, PredictionStore(folder / PREDICTIONS), videos=videos).matches
+        raise UserError(str(run.folder), what, "repeat its harness run, which scores it anew")
+    dataset = dataset_of_run(run, data_root, annotations)
+    videos = None if record["limit"] is None else run.video_ids.run
+    table = score_store(chosen, dataset.annotations, run.store, videos=videos).matches
     if table is None or not _fits(table, record, dataset.digest):
-        raise not_given(folder)
+        raise not_given(run.folder)
     with suppress(UserError):  # a folder that is not ours to write in
-        write_table(folder / FILE, table)
+        write_table(run.folder / FILE, table)
+    run.matches = table
     return table

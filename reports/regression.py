@@ -12,17 +12,10 @@ from msgspec import Struct
 from harness.atomic_write import write_json
 from harness.errors import UserError
 from harness.paths import Location
+from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.identity import Difference, differences, settings_of
-from harness.run_folder.layout import content_digest
-from harness.run_folder.records import (
-    WITH_NUMBERS,
-    Fraction,
-    ProtocolRecord,
-    measured,
-    no_numbers,
-    read_config,
-    read_record,
-)
+from harness.run_folder.records import WITH_NUMBERS, measured, no_numbers
+from harness.run_folder.schemas import Fraction, ProtocolRecord
 from harness.versions import other_version
 
 FORMAT: Final = 2
@@ -83,14 +76,15 @@ class Change(NamedTuple):
         return FELL if self.points < 0 else ROSE
 
 
-def baseline_of(run: Location) -> Baseline:
+def baseline_of(place: Location) -> Baseline:
     """What a run measured, to compare or to keep; raises `UserError` for a run that is incomplete or was not scored."""
-    record = read_record(run)
+    run = FinishedRun.open(place)
+    record = run.record
     if not record["complete"]:
-        raise UserError(str(run), "is incomplete, its numbers cannot be compared", "repeat its harness run")
+        raise UserError(str(place), "is incomplete, its numbers cannot be compared", "repeat its harness run")
     if record["protocol"] is None:
-        raise no_numbers(run, record)
-    config = read_config(run if run.is_dir() else run.parent)
+        raise no_numbers(place, record)
+    content = run.content
     metrics = measured(record) | _corrected(record["corrected"])
     reasons = record.get("undefined", {})
     undefined = reasons.get("metrics", {}) | _corrected(reasons.get("corrected"))
@@ -99,12 +93,12 @@ def baseline_of(run: Location) -> Baseline:
         record["model"],
         record["dataset"],
         record["split"],
-        config["digest"],
-        content_digest(config),
+        content.digest,
+        run.digest,
         record.get("limit"),
         ProtocolRecord(**record["protocol"]),
         metrics,
-        {name: value for name, value in settings_of(config).items() if name not in SAME_DATA},
+        {name: value for name, value in settings_of(run.config).items() if name not in SAME_DATA},
         undefined,
     )
 
@@ -124,7 +118,7 @@ def read_baseline(path: Path) -> Baseline:
     try:
         return msgspec.json.decode(data, type=Baseline)
     except msgspec.MsgspecError as error:
-        what = other_version(data, FORMAT) or f"is not a baseline: {error}"
+        what = other_version(data, (1, FORMAT)) or f"is not a baseline: {error}"
         raise UserError(str(path), what, "write it anew with --update") from error
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from harness.errors import UserError
 from harness.paths import Location
 from harness.reports.run_data import dataset_of_run
-from harness.reports.run_files import RunFiles, read_runs
+from harness.reports.run_files import read_runs
 from harness.reports.styles import DAGGER
-from harness.run_folder.layout import read_video_ids
+from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import found_nothing, is_given, not_given
 from harness.scoring.analysis import Analysis, analyse
 from harness.types import Dataset
@@ -49,20 +49,18 @@ def analyse_runs(folders: Sequence[Location], data_root: Path, annotations: Path
     found = []
     for run in read_runs(folders):
         if run.data not in opened:
-            opened[run.data] = dataset_of_run(run.folder, data_root, annotations)
+            opened[run.data] = dataset_of_run(run, data_root, annotations)
         found.append(_analyse(run, opened[run.data]))
     return found
 
 
-def _analyse(run: RunFiles, dataset: Dataset) -> RunAnalysis:
+def _analyse(run: FinishedRun, dataset: Dataset) -> RunAnalysis:
     if dataset.truth is None:
         hint = "take a split whose truth is public"
         raise UserError(str(run.folder), "cannot be analysed: the truth is withheld", hint)
-    done = run.store.done() & set(read_video_ids(run.folder).run)
-    whole = run.record["complete"] and run.record.get("limit") is None
-    analysis = analyse(dataset.protocol, dataset.annotations, run.store, None if whole else done)
-    given = is_given(run.metrics.get("AP50"), analysis.errors.ap50)
+    analysis = analyse(dataset.protocol, dataset.annotations, run.store, run.scored_videos)
+    given = is_given(run.numbers.get("AP50"), analysis.errors.ap50)
     if not (given or (found_nothing(run.record) and not analysis.errors.tracks)):
         raise not_given(run.folder)
     label = run.label.removesuffix(DAGGER)
-    return RunAnalysis(label, str(run.folder), dataset.name, dataset.split, len(done), analysis, run.reasons)
+    return RunAnalysis(label, str(run.folder), dataset.name, dataset.split, len(run.done), analysis, run.reasons)

@@ -13,8 +13,8 @@ from harness.reports import svg
 from harness.reports.comparison import Comparison, Interval, Pair
 from harness.reports.curves import Curve
 from harness.reports.pages import percent
-from harness.reports.run_files import RunFiles
 from harness.reports.table_rows import COLUMNS, Row, rows
+from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.analysis import Analysis
 from harness.scoring.errors_breakdown import (
     BACKGROUND,
@@ -64,7 +64,7 @@ class TableRow:
     intervals: dict[str, Interval]
 
 
-def results_table(runs: Sequence[RunFiles], comparison: Comparison | None) -> list[TableRow]:
+def results_table(runs: Sequence[FinishedRun], comparison: Comparison | None) -> list[TableRow]:
     """The runs, then published results on the same dataset and split."""
     made = rows([run.record for run in runs], COLUMNS, published=True)
     out = []
@@ -96,7 +96,7 @@ def differences(comparison: Comparison, pair: Pair) -> list[dict[str, Any]]:
     return lines
 
 
-def curve_charts(runs: Sequence[RunFiles], curves: Mapping[int, Sequence[Curve]]) -> dict[str, list[dict[str, Any]]]:
+def curve_charts(runs: Sequence[FinishedRun], curves: Mapping[int, Sequence[Curve]]) -> dict[str, list[dict[str, Any]]]:
     """Precision over recall by group of categories: one chart per panel, one line per run."""
     out: dict[str, list[dict[str, Any]]] = {}
     for group, panel in dict.fromkeys((curve.group, curve.panel) for known in curves.values() for curve in known):
@@ -110,7 +110,7 @@ def curve_charts(runs: Sequence[RunFiles], curves: Mapping[int, Sequence[Curve]]
     return out
 
 
-def category_rows(runs: Sequence[RunFiles], comparison: Comparison | None) -> list[dict[str, Any]]:
+def category_rows(runs: Sequence[FinishedRun], comparison: Comparison | None) -> list[dict[str, Any]]:
     """One line per category with truth: AP of every run, and the second run's difference from the first."""
     by_id = [{row.id: row for row in run.categories} for run in runs]
     pairs = comparison.pairs[:1] if comparison is not None else ()
@@ -138,7 +138,7 @@ def category_rows(runs: Sequence[RunFiles], comparison: Comparison | None) -> li
     return lines
 
 
-def category_scatter(runs: Sequence[RunFiles], lines: Sequence[Mapping[str, Any]]) -> Markup | None:
+def category_scatter(runs: Sequence[FinishedRun], lines: Sequence[Mapping[str, Any]]) -> Markup | None:
     """AP of the first two runs per category; ``None`` for a single run."""
     if len(runs) < 2:
         return None
@@ -192,7 +192,7 @@ def slice_tables(analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:
     return out
 
 
-def calibration_charts(runs: Sequence[RunFiles], analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:
+def calibration_charts(runs: Sequence[FinishedRun], analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:
     """Fraction of right tracks over score by group of categories, with the expected calibration error of each run."""
     groups = dict.fromkeys(group for analysis in analyses.values() for group in analysis.calibration)
     out = []
@@ -217,7 +217,7 @@ def calibration_charts(runs: Sequence[RunFiles], analyses: Mapping[int, Analysis
     return out
 
 
-def speed_rows(runs: Sequence[RunFiles], frames: Mapping[int, int]) -> list[dict[str, Any]]:
+def speed_rows(runs: Sequence[FinishedRun], frames: Mapping[int, int]) -> list[dict[str, Any]]:
     """How fast each run was, by what its folder records; ``frames`` are numbers of frames by video id."""
     lines = []
     for number, run in enumerate(runs):
@@ -246,13 +246,13 @@ def speed_rows(runs: Sequence[RunFiles], frames: Mapping[int, int]) -> list[dict
     return lines
 
 
-def provenance(runs: Sequence[RunFiles]) -> list[tuple[str, list[str]]]:
+def provenance(runs: Sequence[FinishedRun]) -> list[tuple[str, list[str]]]:
     """What each run was made of and with, by its folder's files; an en dash for what is not recorded."""
     columns = [_provenance(run) for run in runs]
     return [(key, [column[key] for column in columns]) for key in columns[0]]
 
 
-def _provenance(run: RunFiles) -> dict[str, str]:
+def _provenance(run: FinishedRun) -> dict[str, str]:
     config, environment, videos = run.config, run.environment, run.record["videos"]
     protocol = run.record["protocol"] or {}
     commit = _short(environment.git_commit)
@@ -288,13 +288,13 @@ def _short(digest: Any) -> str | None:
 StageRow = tuple[str, list[dict[str, float] | None]]
 
 
-def stage_rows(runs: Sequence[RunFiles], frames: Mapping[int, int]) -> list[StageRow]:
+def stage_rows(runs: Sequence[FinishedRun], frames: Mapping[int, int]) -> list[StageRow]:
     """What the runs took for each stage of the models' work: milliseconds per frame and GiB, ``None`` where unknown."""
     names = dict.fromkeys(name for run in runs for name in run.times.stages)
     return [(name.replace("_", " "), [_stage(run, name, frames) for run in runs]) for name in names]
 
 
-def _stage(run: RunFiles, name: str, frames: Mapping[int, int]) -> dict[str, float] | None:
+def _stage(run: FinishedRun, name: str, frames: Mapping[int, int]) -> dict[str, float] | None:
     use = run.times.stages.get(name)
     known = sum(frames.get(int(v), 0) for v in run.times.videos if v.lstrip("-").isdecimal())
     return {"ms": 1000 * use.seconds / known, "gib": use.memory_bytes / 2**30} if use and known else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.reports.comparison import Comparison, Difference, Interval, Pair
 from harness.reports.pages import percent, points
-from harness.reports.run_files import RunFiles
+from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.analysis import Analysis
 from harness.scoring.errors_breakdown import KINDS
 
@@ -25,10 +25,10 @@ class Summary:
 
 
 def summary(
-    runs: Sequence[RunFiles], comparison: Comparison | None, reason: str, analyses: Mapping[int, Analysis]
+    runs: Sequence[FinishedRun], comparison: Comparison | None, reason: str, analyses: Mapping[int, Analysis]
 ) -> Summary:
     """Say what the runs show; ``reason`` is why there is no comparison, ``analyses`` are by the number of the run."""
-    if all(run.metrics.get("AP") is None for run in runs):
+    if all(run.numbers.get("AP") is None for run in runs):
         return Summary("There are no numbers to judge by.", tuple(filter(None, [_no_numbers(runs), reason])))
     if comparison is None:
         return Summary(_plain_answer(runs), (reason,) if reason else ())
@@ -40,14 +40,14 @@ def summary(
     return _of_several(comparison)
 
 
-def _no_numbers(runs: Sequence[RunFiles]) -> str:
+def _no_numbers(runs: Sequence[FinishedRun]) -> str:
     reasons = {run.record.get("undefined", {}).get("metrics", {}).get("AP") for run in runs} - {None}
     return "; ".join(sorted(str(reason) for reason in reasons))
 
 
-def _plain_answer(runs: Sequence[RunFiles]) -> str:
-    ranked = sorted((r for r in runs if r.metrics.get("AP") is not None), key=lambda r: -(r.metrics["AP"] or 0))
-    return "AP: " + ", ".join(f"{run.label} {percent(run.metrics['AP'])}" for run in ranked) + "."
+def _plain_answer(runs: Sequence[FinishedRun]) -> str:
+    ranked = sorted((r for r in runs if r.numbers.get("AP") is not None), key=lambda r: -(r.numbers["AP"] or 0))
+    return "AP: " + ", ".join(f"{run.label} {percent(run.numbers['AP'])}" for run in ranked) + "."
 
 
 def told(interval: Interval | Difference, signed: bool = False) -> str:

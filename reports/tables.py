@@ -11,6 +11,11 @@ from harness.reports.table_rows import COLUMNS, CORRECTED, CORRECTED_PREFIX, Int
 from harness.reports.table_sheets import csv_of, printed
 
 
+def table_of_run(record: Mapping[str, Any]) -> str:
+    """The text of ``table.md`` in a run folder."""
+    return table([record], "markdown")
+
+
 def table(
     records: Sequence[Mapping[str, Any]],
     format: Format = "terminal",

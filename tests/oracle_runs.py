@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.baselines.oracle import PLUGIN as ORACLE
+from harness.reports.tables import table_of_run
 from harness.runner import Run, execute
 from harness.types import Dataset
 
@@ -15,5 +16,5 @@ HOSTILE = "</script><script>alert(1)</script><!--\u2028'\"&"
 def oracle_run(runs_dir: Path, dataset: Dataset, limit: int | None = None, **dials: Any) -> Path:
     """Run the oracle; return the run's folder."""
     run = Run(ORACLE, ORACLE.Config(**dials), dataset, runs_dir, limit=limit)
-    execute(run)
+    execute(run, table=table_of_run)
     return run.folder

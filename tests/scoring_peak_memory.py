@@ -81,9 +81,9 @@ def score_as_a_run_does(folder: Path) -> None:
     """Score the folder's store and write the files of results, among them the table of matches."""
     dataset = Dataset("lvvis", "val", (), (), "lvvis", read_annotations(folder / "gt.json"))
     store = PredictionStore(folder / "predictions")
-    scored = score_predictions(dataset, store, store.done(), True, False)
+    scored = score_predictions(dataset, dataset.protocol, store, store.done(), True, False)
     head = {"model": "made", "dataset": "lvvis", "split": "val", "folder": str(folder), "complete": True}
-    write_results(folder, {**head, **scored.values}, scored)
+    write_results(folder, {**head, **scored.values, "protocols": [scored.values]}, [scored])
 
 
 def measured(arguments: list[str]) -> dict[str, float]:

@@ -32,6 +32,7 @@ from harness.reports import figures as drawn
 from harness.reports.html import Options, report
 from harness.reports.layouts import FORMATS, Format
 from harness.reports.leaderboard import find_runs, site
+from harness.reports.run_files import read_runs
 from harness.reports.table_rows import Row, ranked, rows
 from harness.reports.tables import table
 from harness.runner import execute
@@ -128,7 +129,7 @@ def test_reports_leaderboard_comparison_figures_and_analysis_say_it(truncated: T
     found = json.loads(cli("compare", *truncated.runs, "--resamples", 100, "--json").stdout)["runs"]
     assert [(run["comparable"], run["not_comparable"]) for run in found] == 2 * [(False, [REASON])]
 
-    subject = drawn.read_subject(truncated.runs, truncated.root, resamples=100)
+    subject = drawn.figure_data(read_runs(truncated.runs), truncated.root, resamples=100)
     for drawing in drawn.figures(subject):
         svg = drawn.rendered(drawing.figure, "svg").decode()
         told = html.unescape(" ".join(re.findall(r"<!-- (.*?) -->", svg)))

@@ -102,7 +102,7 @@ def test_no_tracks_at_all_are_an_empty_list(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "results.json").read_text()) == []
 
 
-@pytest.mark.parametrize("damage", ["absent", "not json", '{"format": 2, "split": [], "run": []}'])
+@pytest.mark.parametrize("damage", ["absent", "not json", '{"format": 1, "split": [], "run": []}'])
 def test_what_is_no_run_folder_is_refused(tmp_path: Path, damage: str) -> None:
     if damage != "absent":
         (tmp_path / "videos.json").write_text(damage)

@@ -31,7 +31,6 @@ KNOWN = {
     ("harness.scoring.analysis", "harness.run_folder.store"),
     ("harness.scoring.from_store", "harness.run_folder.store"),
     ("harness.scoring.score", "harness.run_folder.store"),
-    ("harness.run_folder.results", "harness.reports.tables"),
     ("harness.reports.run_data", "harness.datasets.categories"),
     ("harness.reports.run_data", "harness.datasets.youtube_vis_format"),
 }

@@ -19,6 +19,7 @@ from harness.cli.main import build
 from harness.errors import UserError
 from harness.events import Event
 from harness.frame_digests import digests_of
+from harness.reports.tables import table_of_run
 from harness.run_folder.provenance import environment, git_commit
 from harness.run_folder.store import tabulate
 from harness.runner import Run, execute
@@ -77,7 +78,7 @@ def test_a_perfect_model_gets_a_perfect_score(tmp_path: Path) -> None:
 
 def test_the_folder_holds_what_the_run_was(tmp_path: Path) -> None:
     run = make_run(tmp_path, config=SmallConfig(score=0.25), seed=7)
-    execute(run)
+    execute(run, table=table_of_run)
     assert run.folder.name == f"small-small-val-{run.digest[:8]}"
     config = read(run, "config.json")
     assert (config["config"], config["seed"], config["digest"]) == ({"score": 0.25}, 7, run.dataset.digest)
@@ -108,7 +109,6 @@ def test_metrics_have_no_times_in_them(tmp_path: Path, monkeypatch: pytest.Monke
     [
         {"config": SmallConfig(score=0.75)},
         {"seed": 1},
-        {"limit": 2},
         {"precision": "fp16"},
         {"dataset": make_dataset(3)},
         {"model": SmallModel(version="2")},
@@ -392,7 +392,7 @@ def test_a_run_is_logged_to_the_embedded_store(tmp_path: Path, monkeypatch: pyte
         (["--model", ",", "--dataset", "shapes"], "--model: names nothing"),
         (["--model", "oracle", "--dataset", "shapes", "--set", "drop=1"], "--set drop: is not a configuration key"),
         (["--model", "oracle", "--annotations", "a.json"], "needs --frames and --protocol"),
-        (["--model", "oracle", "--dataset", "shapes", "--frames", "."], "go with --annotations"),
+        (["--model", "oracle", "--dataset", "shapes", "--frames", "."], "goes with --annotations"),
         (["--model", "oracle", "--dataset", "shapes", "--annotations", "a.json"], "takes the place of --dataset"),
         (["--model", "oracle", "--dataset", "shapes", "--checkpoint", "no.pt"], "no.pt: No such file"),
         (["--model", "oracle", "--dataset", "shapes", "--gpus-per-worker", "1"], "goes with --engine ray"),

@@ -31,6 +31,7 @@ from harness.reports.html import Options, report
 from harness.reports.leaderboard import find_runs, site
 from harness.reports.regression import baseline_of, rendered
 from harness.reports.run_analysis import analyse_runs
+from harness.reports.run_files import read_runs
 from harness.reports.tables import table
 from harness.run_folder.records import measured
 from harness.runner import Run, RunOutcome, execute
@@ -204,13 +205,13 @@ def judge(folders: list[Path], records: list[Record], truth: Path, here: Path) -
     with suppress(UserError):
         rendered(regression.compare(first, second), "markdown")
     if judged[0].get("AP") is not None and judged[1].get("AP") is not None:
-        comparison = compare_runs(folders, resamples=50)
+        comparison = compare_runs(read_runs(folders), resamples=50)
         for run, metrics in zip(comparison.runs, judged, strict=True):
             assert run.metrics["AP"].value == pytest.approx(metrics["AP"], abs=1e-12)
         assert written_comparison(comparison, "markdown")
         json.dumps(comparison.record(), allow_nan=False)
         categories_csv(comparison)
-        subject = figures.read_subject(folders, Path("data"), truth, resamples=50, seed=0)
+        subject = figures.figure_data(read_runs(folders), Path("data"), truth, resamples=50, seed=0)
         for drawing in figures.figures(subject):
             plt.close(drawing.figure)
     with suppress(UserError):

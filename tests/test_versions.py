@@ -17,18 +17,17 @@ from toy_training import ALONE, CONFIG, Regression, batches
 
 from harness.errors import UserError
 from harness.reports.regression import baseline_of, read_baseline, write_baseline
-from harness.reports.run_files import read_runs
 from harness.run_folder import store
 from harness.run_folder.checksums import remove_sums
-from harness.run_folder.layout import read_video_ids
-from harness.run_folder.records import read_config, read_record
+from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.status import read_status
 from harness.runner import Run, execute
 from harness.scoring import match_table
 from harness.training.loop import Training, train
 from harness.versions import other_version
 
-WORDS = "was written by another version of the harness (format 2; this one reads 1); "
+WORDS = "was written by another version of the harness (format 1; this one reads 2); "
+OTHER = "was written by another version of the harness (format 2; this one reads 1); "
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +39,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def changed(path: Path) -> bytes:
-    """Give a JSON file the format 2, and another content, as a later version might; return what it was before."""
+    """Give a JSON file the format 1, as an earlier version did; return what it was before."""
     before = path.read_bytes()
-    path.write_text(json.dumps({**json.loads(before), "format": 2}))
+    path.write_text(json.dumps({**json.loads(before), "format": 1}))
     return before
 
 
 @pytest.mark.parametrize(
     ("name", "read"),
     [
-        ("videos.json", read_video_ids),
-        ("metrics.json", read_record),
-        ("config.json", read_config),
+        ("videos.json", lambda folder: FinishedRun(folder).video_ids),
+        ("metrics.json", FinishedRun.open),
+        ("config.json", lambda folder: FinishedRun(folder).content),
         ("failures.json", read_status),
-        ("timings.json", lambda folder: read_runs([folder])),
+        ("timings.json", lambda folder: FinishedRun(folder).times),
     ],
 )
 def test_files_of_a_run_folder(run: Run, name: str, read: Callable[[Any], object]) -> None:
@@ -74,7 +73,7 @@ def test_a_baseline(run: Run, tmp_path: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_bytes()), "format": 3}))
     with pytest.raises(UserError) as refused:
         read_baseline(path)
-    words = WORDS.replace("format 2; this one reads 1", "format 3; this one reads 2")
+    words = OTHER.replace("format 2; this one reads 1", "format 3; this one reads 2")
     assert str(refused.value) == f"{path}: {words}write it anew with --update"
 
 
@@ -86,7 +85,7 @@ def test_a_match_table(run: Run, tmp_path: Path) -> None:
     path.write_bytes(data[: begin - 32] + hashlib.sha256(content).digest() + content)
     with pytest.raises(UserError) as refused:
         match_table.read_table(path)
-    assert str(refused.value) == f"{path}: {WORDS}delete it: it is made again from the predictions"
+    assert str(refused.value) == f"{path}: {OTHER}delete it: it is made again from the predictions"
 
 
 def test_a_shard(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +101,7 @@ def test_a_shard(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_training(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"format": 2}))
-    with pytest.raises(UserError, match=re.escape("config.json: " + WORDS)):
+    with pytest.raises(UserError, match=re.escape("config.json: " + OTHER)):
         train(Training(Regression(None), batches, CONFIG, tmp_path, {"format": 1}), ALONE)
 
 

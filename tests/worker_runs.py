@@ -21,7 +21,7 @@ from harness.run_folder.store import PredictionStore
 from harness.runner import Run
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason='needs Ray: pip install ".[test]"')
-SAME = ("metrics.json", "per_category.csv", "table.md", "config.json", "videos.json")
+SAME = ("metrics.json", "per_category.csv", "config.json", "videos.json")
 
 
 def moody_run(runs_dir: Path, videos: int = 4, **moods: Any) -> Run:

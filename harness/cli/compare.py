@@ -44,11 +44,12 @@ def compare(
     from harness.reports.comparison import compare_runs
     from harness.reports.comparison_text import categories_csv, written_comparison
     from harness.reports.layouts import FORMATS
+    from harness.reports.run_files import read_runs
 
     known = (*FORMATS, "json")
     if format not in known:
         raise UserError("--format", f'"{format}" is not a format', near(format, known))
-    comparison = compare_runs(runs_among(runs), resamples, seed, data_root, annotations)
+    comparison = compare_runs(read_runs(runs_among(runs)), resamples, seed, data_root, annotations)
     if as_json or format == "json":
         text = json.dumps(comparison.record(), allow_nan=False) + "\n"
     else:

@@ -44,19 +44,20 @@ def figures(
     from harness.atomic_write import write_atomically
     from harness.cli.output import command, log_to_mlflow, runs_among
     from harness.reports import figures as drawn
+    from harness.reports.run_files import read_runs
     from harness.run_folder.records import provenance
 
     if format not in drawn.FORMATS:
         raise UserError("--format", f'"{format}" is not a format', near(format, drawn.FORMATS))
     runs = runs_among(runs)
-    subject = drawn.read_subject(runs, data_root, annotations, resamples=resamples, seed=seed)
-    told = provenance([run.record for run in subject.runs], command())
+    data = drawn.figure_data(read_runs(runs), data_root, annotations, resamples=resamples, seed=seed)
+    told = provenance([run.record for run in data.runs], command())
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(str(out), f"cannot be made: {error.strerror}", "name another --out") from error
     paths = []
-    for drawing in drawn.figures(subject):
+    for drawing in drawn.figures(data):
         paths.append(out / f"{drawing.name}.{format}")
         write_atomically(paths[-1], drawn.rendered(drawing.figure, format, told))
     if as_json:

@@ -49,7 +49,9 @@ def run(
         Path | None, typer.Option(help="Data of your own in YouTube-VIS form, in place of --dataset.")
     ] = None,
     frames: Annotated[Path | None, typer.Option(help="Folder of the frames of --annotations.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Scoring of --annotations: lvvis, ytvis, ovis, burst.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Scoring, several separated by commas; default: the dataset's own.")
+    ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Weights of the model.")] = None,
     device: Annotated[
         str | None,
@@ -122,13 +124,21 @@ def run(
     if format not in FORMATS:
         raise UserError("--format", f'"{format}" is not a format', near(format, FORMATS))
 
-    given = {"checkpoint": checkpoint, "precision": precision.value, "seed": seed, "limit": limit, "runs_dir": runs_dir}
+    given: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "precision": precision.value,
+        "seed": seed,
+        "limit": limit,
+        "runs_dir": runs_dir,
+    }
     given["verify_frames"] = verify_frames
     settings = [[*(set_ or []), *variation] for variation in variations(sweep or [], ablate or [])]
+    protocols = _protocols(protocol)
     with shown_warnings():
         try:
             given["device"], make_engine = _engine(engine, device, workers, gpus_per_worker, ray_address)
-            datasets = list(_datasets(dataset, split, data_root, annotations, frames, protocol))
+            datasets = list(_datasets(dataset, split, data_root, annotations, frames, protocols))
+            given["protocols"] = protocols
             runs = list(_runs(_names(model, "--model"), datasets, config, settings, given))
             tracker = None if no_mlflow else _tracker(runs_dir if isinstance(runs_dir, Path) else RUNS)
             outcomes, exit_code = _execute_all(runs, tracker, fresh, strict, make_engine)
@@ -148,13 +158,21 @@ def _names(text: str, option: str) -> list[str]:
     return names
 
 
+def _protocols(text: str | None) -> tuple[str, ...]:
+    from harness.scoring.protocols import get_protocol
+
+    if text is None:
+        return ()
+    return tuple(dict.fromkeys(get_protocol(name).name for name in _names(text, "--protocol")))
+
+
 def _datasets(
     dataset: str | None,
     split: str | None,
     data_root: Path,
     annotations: Path | None,
     frames: Path | None,
-    protocol: str | None,
+    protocols: tuple[str, ...],
 ) -> Iterator[Dataset]:
     """Open the named datasets, or the user's own data."""
     from harness import plugins
@@ -162,15 +180,14 @@ def _datasets(
     if annotations is not None:
         if dataset is not None or split is not None:
             raise UserError("--annotations", "takes the place of --dataset and --split", "leave those out")
-        if frames is None or protocol is None:
+        if frames is None or not protocols:
             raise UserError("--annotations", "needs --frames and --protocol", "for example --protocol lvvis")
         from harness.datasets.youtube_vis_format import open_custom
-        from harness.scoring.protocols import get_protocol
 
-        yield open_custom(annotations, frames, get_protocol(protocol).name)
+        yield open_custom(annotations, frames, protocols[0])
         return
-    if frames is not None or protocol is not None:
-        raise UserError("--frames and --protocol", "go with --annotations", "a dataset has its own")
+    if frames is not None:
+        raise UserError("--frames", "goes with --annotations", "a dataset has its own")
     if dataset is None:
         raise UserError("harness run", "needs data", "name --dataset, or --annotations with --frames and --protocol")
     for name in _names(dataset, "--dataset"):
@@ -192,7 +209,9 @@ def _runs(
         plugin = plugins.model(name)
         chosen = [read_config(plugin.Config, config, variation, name, models) for variation in settings]
         for opened in datasets:
-            runs = [Run(plugin, one, opened, **given) for one in chosen]
+            own = [opened.protocol] if opened.protocol in given["protocols"] else []
+            scored_by = {"protocols": tuple(dict.fromkeys([*own, *given["protocols"]]))}
+            runs = [Run(plugin, one, opened, **{**given, **scored_by}) for one in chosen]
             yield from {run.folder: run for run in runs}.values()
 
 
@@ -201,6 +220,7 @@ def _execute_all(
 ) -> tuple[list[RunOutcome], int]:
     """Execute runs one after the other. One that cannot go on does not keep the others from it."""
     from harness.cli.progress import progress
+    from harness.reports.tables import table_of_run
     from harness.run_folder.identity import other_runs
     from harness.runner import execute
 
@@ -214,7 +234,7 @@ def _execute_all(
                 if others:
                     print(f"harness: a new run; {others}", file=sys.stderr)
             with progress(title, len(one.videos), done) as shown:
-                outcome = execute(one, tracker, shown.advance, fresh, strict, engine)
+                outcome = execute(one, tracker, shown.advance, fresh, strict, engine, table_of_run)
         except UserError as error:
             if len(runs) == 1:
                 raise

@@ -70,8 +70,9 @@ def table(
     from harness.cli.output import command, runs_among, show
     from harness.reports import confidence_intervals, table_rows, tables
     from harness.reports.layouts import FORMATS
+    from harness.reports.run_files import read_runs
     from harness.reports.table_layout import Layout, read_layout
-    from harness.run_folder.records import provenance, read_record
+    from harness.run_folder.records import provenance
 
     if format not in FORMATS:
         raise UserError("--format", f'"{format}" is not a format', near(format, FORMATS))
@@ -82,10 +83,10 @@ def table(
     chosen = Layout() if layout is None else read_layout(layout)
     if side_by_side:
         chosen = chosen.model_copy(update={"side_by_side": True})
-    folders = list({run.resolve(): run for run in runs_among(runs or [])}.values())
-    records = [read_record(run) for run in folders]
+    found = read_runs(runs_among(runs or []))
+    records = [run.record for run in found]
     if from_mlflow is not None:
-        if folders or intervals or significance:
+        if found or intervals or significance:
             raise UserError(
                 "--from-mlflow", "goes without run folders, --intervals and --significance", "leave them out"
             )
@@ -100,8 +101,7 @@ def table(
     notes: list[str] = []
     if intervals or significance is not None:
         sampling = {"resamples": resamples, "seed": seed, "data_root": data_root, "annotations": annotations}
-        places = [run if run.is_dir() else run.parent for run in folders]
-        sure = confidence_intervals.intervals_of(places, records, significance, intervals, **sampling)
+        sure = confidence_intervals.intervals_of(found, significance, intervals, **sampling)
         notes = confidence_intervals.notes_on(significance, intervals, resamples, seed)
     if as_json:
         made = table_rows.rows(records, published=published, corrected=corrected, layout=chosen, intervals=sure)

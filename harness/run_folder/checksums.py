@@ -16,6 +16,7 @@ import msgspec
 from harness.atomic_write import write_atomically
 from harness.errors import UnreadableFileError, UserError
 from harness.paths import Location
+from harness.run_folder.schemas import FORMAT
 from harness.versions import other_version
 
 FILE = "SHA256SUMS"
@@ -53,36 +54,53 @@ def remove_sums(folder: Location) -> None:
         raise UserError(str(path), f"cannot be removed: {error.strerror or error}", "run `chmod u+rw` on it") from error
 
 
-def read_checked(folder: Location, name: str) -> bytes | None:
-    """Return the bytes of a file of a run folder, ``None`` where it is absent.
+class CheckedFiles:
+    """The files of a run folder, each compared with the folder's sums, which are read once."""
 
-    Raises `UnreadableFileError` where they are not those that the folder's sums are of.
-    """
-    data = _bytes(folder / name)  # before the sums, which a run that is repeated meanwhile removes first
-    sums = _bytes(folder / FILE) if data is not None and name in SUMMED else None
-    if data is None or sums is None:
-        return data
-    if parse(sums, str(folder / FILE)).get(name) != _sum(data):
-        raise UnreadableFileError(
-            str(folder / name), f"is damaged: it does not fit the checksum of {name} in {FILE}", _HINT
-        )
-    return data
+    def __init__(self, folder: Location) -> None:
+        self.folder = folder
+        self._sums: dict[str, str] | None = None
 
+    def read(self, name: str) -> bytes | None:
+        """Return the bytes of a file, ``None`` where it is absent.
 
-def read_json(folder: Location, name: str, kind: type[T]) -> T | None:
-    """Return the content of a JSON file of a run folder, ``None`` where it is absent.
+        Raises `UnreadableFileError` where they are not those that the folder's sums are of.
+        """
+        data = _bytes(self.folder / name)
+        if data is None or name not in SUMMED:
+            return data
+        known = self._sums is not None
+        if self._fits(name, data):
+            return data
+        if known:  # a run that was repeated meanwhile has removed the sums, or written others
+            self._sums = None
+            if self._fits(name, data):
+                return data
+        what = f"is damaged: it does not fit the checksum of {name} in {FILE}"
+        raise UnreadableFileError(str(self.folder / name), what, _HINT)
 
-    Raises `UnreadableFileError` like `read_checked`, and where the file does not hold a ``kind``, or another
-    version of the harness has written it.
-    """
-    data = read_checked(folder, name)
-    if data is None:
-        return None
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
-        what = other_version(data) or f"is damaged: {error}"
-        raise UnreadableFileError(str(folder / name), what, _HINT) from error
+    def _fits(self, name: str, data: bytes) -> bool:
+        if self._sums is None:
+            sums = _bytes(self.folder / FILE)
+            if sums is None:
+                return True
+            self._sums = parse(sums, str(self.folder / FILE))
+        return self._sums.get(name) == _sum(data)
+
+    def read_json(self, name: str, kind: type[T]) -> T | None:
+        """Return the content of a JSON file, ``None`` where it is absent.
+
+        Raises `UnreadableFileError` like `read`, and where the file does not hold a ``kind``, or another version of
+        the harness has written it.
+        """
+        data = self.read(name)
+        if data is None:
+            return None
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except msgspec.MsgspecError as error:
+            what = other_version(data, (FORMAT,)) or f"is damaged: {error}"
+            raise UnreadableFileError(str(self.folder / name), what, _HINT) from error
 
 
 def parse(data: bytes, where: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A run's folder: which files it holds, which videos it is about, and its log."""
+"""Which files a run folder holds."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ import json
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Literal
-
-import msgspec
+from typing import Any
 
 from harness.errors import UserError
-from harness.events import StageUse
 from harness.paths import Location, ObjectPath
 from harness.run_folder import checksums
 
-FORMAT = 1
-"""Version of the files in a run folder."""
-
 PREDICTIONS = "predictions"
+PER_CATEGORY = "per_category.csv"
+SCORES = "scores"
+"""Folder of what protocols besides the run's own give, a folder each: per_category.csv and the match table."""
 SUBMISSION = "submission.zip"
 FILES = (
     "config.json",
@@ -27,7 +24,7 @@ FILES = (
     "videos.json",
     "failures.json",
     "metrics.json",
-    "per_category.csv",
+    PER_CATEGORY,
     "matches.msgpack",
     "table.md",
     "timings.json",
@@ -40,41 +37,17 @@ FILES = (
 """What a fresh start removes besides the predictions: what runs write, and nothing else that lies in the folder."""
 
 
-class VideoIds(msgspec.Struct, frozen=True):
-    """``videos.json``: ids of all videos of the split, and of those that are run."""
-
-    format: Literal[1]
-    split: list[int]
-    run: list[int]
-
-
-class Times(msgspec.Struct, frozen=True):
-    """``timings.json``: seconds by video id, each session's number of videos and seconds, and what stages took."""
-
-    videos: dict[str, float] = {}
-    sessions: list[dict[str, float]] = []
-    stages: dict[str, StageUse] = {}
-    format: Literal[1] = 1
-
-
 def content_digest(content: Mapping[str, Any]) -> str:
     """SHA-256 of what ``config.json`` holds, however it is laid out there."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_video_ids(folder: Location) -> VideoIds:
-    """Return the ids of a run's videos; raises `UserError` where ``folder`` is no run folder, or damaged."""
-    ids = checksums.read_json(folder, "videos.json", VideoIds)
-    if ids is None:
-        raise UserError(str(folder), "is not a run folder: it has no videos.json", "name one that a run wrote")
-    return ids
-
-
 def remove_content(folder: Location) -> None:
     """Remove what earlier runs wrote; the lock stays, and so do files of others."""
     try:
         remove_tree(folder / PREDICTIONS)
+        remove_tree(folder / SCORES)
         for name in FILES:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:

@@ -1,103 +1,15 @@
-"""Reading what a run measured and what it was: ``metrics.json`` and ``config.json``, checked before anything else."""
+"""How the record of a run (``metrics.json``) is judged: whether it has numbers, and which ones stand for it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal
-
-import msgspec
-from msgspec import Meta, Struct
+from pathlib import PurePath
+from typing import Any
 
 from harness.errors import UserError
 from harness.paths import Location
-from harness.run_folder.checksums import read_checked
-from harness.versions import other_version
 
 _ROUNDING = 1e-9
-
-# An average of ones may come out one rounding step above 1.
-Fraction = Annotated[float, Meta(ge=0, le=1 + 1e-9)]
-
-
-class ProtocolRecord(Struct, frozen=True):
-    """Which scoring protocol gave the numbers."""
-
-    name: str
-    version: str | int
-
-
-class VideosRecord(Struct, frozen=True):
-    """How many videos the run was asked for, how many have predictions, and which failed."""
-
-    total: int
-    done: int
-    failed: list[dict[str, Any]]
-
-
-class RunRecord(Struct, frozen=True):
-    """The part of ``metrics.json`` that reports rely on.
-
-    Metrics are fractions, ``None`` where undefined, and there are none at all where only a server has the truth.
-    ``limit`` is the number of first videos that the run was restricted to, ``None`` for the whole split. ``config``,
-    ``precision`` and ``seed`` are what it was run with, ``comparable`` and ``not_comparable`` whether it may stand
-    beside published numbers (see `harness.comparability`); records of earlier versions have none.
-    """
-
-    format: Literal[1]
-    model: str
-    dataset: str
-    split: str
-    folder: str
-    complete: bool
-    protocol: ProtocolRecord | None
-    metrics: dict[str, Fraction | None] | None
-    corrected: dict[str, Fraction | None] | None
-    videos: VideosRecord
-    limit: int | None = None
-    config: dict[str, Any] = {}
-    precision: str | None = None
-    seed: int | None = None
-    counts: dict[str, int] = {}
-    undefined: dict[str, dict[str, str]] = {}
-    comparable: bool | None = None
-    not_comparable: list[str] = []
-
-
-class RunContent(Struct, frozen=True):
-    """The part of ``config.json`` that says what was run on what, see `harness.runner.Run.content`.
-
-    ``digest`` is of the annotations; ``limit`` is the number of first videos, ``None`` for all.
-    """
-
-    model: str
-    dataset: str
-    split: str
-    digest: str
-    protocol: str
-    limit: int | None = None
-    format: Literal[1] = 1
-
-
-def read_record(run: Location) -> dict[str, Any]:
-    """Return the record of ``run``, a run folder or its ``metrics.json``, as it is in the file.
-
-    Raises `UserError` where there is no finished run, or where the file is damaged or of another format.
-    """
-    return _read(_find(run), RunRecord, "the record of a run")
-
-
-def read_config(folder: Location) -> dict[str, Any]:
-    """Return the ``config.json`` of a run folder as it is in the file.
-
-    Raises `UserError` where it is no run folder, or where the file is damaged.
-    """
-    return _read(folder / "config.json", RunContent, "the configuration of a run")
-
-
-def read_content(folder: Location) -> RunContent:
-    """What a run folder was run on; raises `UserError` like `read_config`."""
-    return msgspec.convert(read_config(folder), RunContent)
 
 
 def found_nothing(record: Mapping[str, Any]) -> bool:
@@ -159,35 +71,3 @@ def provenance(records: Sequence[Mapping[str, Any]], command: str) -> list[str]:
         told = f"protocol {protocol['name']} version {protocol['version']}" if protocol else "not scored"
         lines.append(f"run {PurePath(record['folder']).name}: {told}")
     return lines
-
-
-def _read(path: Location, kind: type[Struct], what: str) -> dict[str, Any]:
-    data = read_checked(path.parent, path.name)
-    if data is None:
-        hint = "name a folder that harness run wrote"
-        raise UserError(str(path.parent), f"is not a run folder: it has no {path.name}", hint)
-    try:
-        found = msgspec.json.decode(data)
-        msgspec.convert(found, kind)
-    except msgspec.MsgspecError as error:
-        wrong = other_version(data) or f"is not {what}: {error}"
-        raise UserError(str(path), wrong, "repeat its harness run") from error
-    return dict(found)
-
-
-def _find(run: Location) -> Location:
-    if run.is_file() and run.suffix == ".json":
-        return run
-    hint = "name a run folder, or the metrics.json in it"
-    if not run.is_dir():
-        raise UserError(str(run), "is not a run folder" if run.exists() else "is not there", hint)
-    path = run / "metrics.json"
-    if path.is_file():
-        return path
-    if (run / "config.json").exists():
-        raise UserError(
-            str(run), "has no metrics.json: the run was not finished", "repeat its harness run to finish it"
-        )
-    if isinstance(run, Path) and next(run.glob("*/metrics.json"), None) is not None:
-        hint = f"name the run folders in it, for example {run / '*'}"
-    raise UserError(str(run), "is not a run folder: it has no metrics.json", hint)

@@ -5,14 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from harness.atomic_write import write_atomically, write_json
 from harness.errors import UnreadableFileError, UserError
-from harness.paths import Location
+from harness.paths import Location, ObjectPath
 from harness.run_folder.checksums import write_sums
+from harness.run_folder.finished_run import FinishedRun
+from harness.run_folder.layout import PER_CATEGORY, SCORES, remove_tree
+from harness.run_folder.schemas import RunRecord
 from harness.run_folder.store import PredictionStore
 from harness.scoring.match_table import FILE as MATCHES
 from harness.scoring.match_table import MatchTable, write_table
@@ -25,6 +32,10 @@ log = logging.getLogger(__name__)
 
 AP_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """Metrics of every protocol: what is listed as undefined where nothing could be scored."""
+
+
+TableMaker = Callable[[Mapping[str, Any]], str]
+"""Gives the text of ``table.md`` from the record of a run."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +53,18 @@ class Scored:
     matches: MatchTable | None = None
 
 
-def refuse_unscorable(dataset: Dataset, videos: Iterable[Video] | None) -> None:
+def refuse_unscorable(dataset: Dataset, protocols: Iterable[str], videos: Iterable[Video] | None) -> None:
     """Raise `UserError` where the truth alone keeps ``videos`` (all if that is ``None``) from being scored."""
     if dataset.truth is not None:
         chosen = None if videos is None else [video.id for video in videos]
-        check_truth(dataset.protocol, dataset.annotations, chosen)
+        for protocol in protocols:
+            check_truth(protocol, dataset.annotations, chosen)
 
 
-def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int], whole: bool, strict: bool) -> Scored:
-    """Score the shards of ``videos`` by the dataset's protocol, over the ``whole`` of it or over these videos only.
+def score_predictions(
+    dataset: Dataset, protocol: str, store: PredictionStore, videos: set[int], whole: bool, strict: bool
+) -> Scored:
+    """Score the shards of ``videos`` by a protocol, over the ``whole`` of the dataset or over these videos only.
 
     Where there is nothing to score by, or the input is refused, all numbers are ``None`` with that reason. With
     ``strict`` whatever is odd is a refusal. Raises `UnreadableFileError` for a shard that is damaged, cannot be read or
@@ -60,19 +74,17 @@ def score_predictions(dataset: Dataset, store: PredictionStore, videos: set[int]
 
     if dataset.truth is None:
         submit = f"; submit the predictions to {dataset.server}" if dataset.server else ""
-        return Scored(_undefined(dataset.protocol, f"{no_truth(dataset)}{submit}"))
+        return Scored(_undefined(protocol, f"{no_truth(dataset)}{submit}"))
     if not whole and not videos:
-        return Scored(_undefined(dataset.protocol, "no video has predictions"))
+        return Scored(_undefined(protocol, "no video has predictions"))
     try:
         annotations = dataset.annotations
-        score = score_store(
-            dataset.protocol, annotations, ShardReader(store, videos), strict, None if whole else videos
-        )
+        score = score_store(protocol, annotations, ShardReader(store, videos), strict, None if whole else videos)
     except UnreadableFileError:  # no refusal of the tool
         raise
     except UserError as error:
         log.error("not scored: %s", error)
-        return Scored(_undefined(dataset.protocol, str(error)), refusal=f"not scored: {error}")
+        return Scored(_undefined(protocol, str(error)), refusal=f"not scored: {error}")
     for warning in score.warnings:
         log.warning("%s: %s, first: %s", warning["kind"], warning["count"], warning["first"])
     note = undefined_note(score.metrics.values, score.metrics.undefined)
@@ -99,22 +111,50 @@ def _undefined(protocol: str, reason: str) -> dict[str, Any]:
     }
 
 
-def write_results(folder: Location, record: Mapping[str, Any], scored: Scored) -> None:
-    """Write the match table, ``per_category.csv``, ``table.md`` and ``metrics.json``: with it all are there.
+def write_results(
+    folder: Location, record: Mapping[str, Any], scored: Sequence[Scored], table: TableMaker | None = None
+) -> None:
+    """Write what every protocol gave, ``table.md`` as ``table`` makes it, and ``metrics.json``: with it all are there.
 
-    Last come the checksums of what the folder holds then; earlier ones have to be gone by now. What an earlier scoring
-    wrote and this one has not is removed.
+    The first of ``scored`` is of the run's own protocol: its match table and ``per_category.csv`` lie in the folder
+    itself, those of others in ``scores/PROTOCOL``. Those of protocols that ``record`` does not have are removed.
+
+    Last come the checksums of what the folder holds then; earlier ones have to be gone by now.
     """
-    from harness.reports.tables import table
-
-    if scored.matches is None:
-        (folder / MATCHES).unlink(missing_ok=True)
-    else:
-        write_table(folder / MATCHES, scored.matches)
-    write_atomically(folder / "per_category.csv", _csv(scored.per_category).encode())
-    write_atomically(folder / "table.md", table([record], "markdown").encode())
+    known = msgspec.convert(record, RunRecord)
+    names = [one.protocol.name for one in known.protocols]
+    _make_room(folder, names)
+    for place, one in enumerate(scored):
+        where = folder if place == 0 else folder / SCORES / one.values["protocol"]["name"]
+        if not isinstance(where, ObjectPath):
+            where.mkdir(parents=True, exist_ok=True)
+        if one.matches is None:
+            (where / MATCHES).unlink(missing_ok=True)
+        else:
+            write_table(where / MATCHES, one.matches)
+        write_atomically(where / PER_CATEGORY, _csv(one.per_category).encode())
+    if table is not None:
+        write_atomically(folder / "table.md", table(record).encode())
     write_json(folder / "metrics.json", record)
     write_sums(folder)
+
+
+def _make_room(folder: Location, names: Sequence[str]) -> None:
+    """Move what an earlier run's own protocol gave to its folder, and remove what is of none of the protocols."""
+    before = FinishedRun(folder)
+    try:
+        own = before.record["protocol"]["name"] if before.record["protocol"] else None
+    except UserError:
+        own = None
+    if own is not None and own != names[0] and own in names and isinstance(folder, Path):
+        (folder / SCORES / own).mkdir(parents=True, exist_ok=True)
+        for name in (MATCHES, PER_CATEGORY):
+            with suppress(FileNotFoundError):
+                (folder / name).replace(folder / SCORES / own / name)
+    if (folder / SCORES).is_dir():
+        for inner in (folder / SCORES).glob("*"):
+            if inner.name not in names[1:]:
+                remove_tree(inner)
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -9,28 +9,15 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from harness.paths import Location
-from harness.run_folder.checksums import read_json
-from harness.run_folder.layout import PREDICTIONS, read_video_ids
+from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.lock import is_locked
 from harness.run_folder.progress import BEAT_SECONDS, FILE, Snapshot
-from harness.run_folder.store import PredictionStore
+from harness.run_folder.schemas import Failure
 
 T = TypeVar("T")
 
 SILENCE_SECONDS = 3 * BEAT_SECONDS
 """A run that has written nothing for so long is asked for by its lock."""
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """A video that failed, with the reason in one line."""
-
-    video_id: int
-    error: str
-
-
-class _Failures(msgspec.Struct, frozen=True):
-    failed: list[Failure]
-    format: Literal[1] = 1
 
 
 @dataclass(frozen=True)
@@ -72,10 +59,11 @@ class Status:
 
     def record(self) -> dict[str, Any]:
         """As data for machines."""
+        failed = [{"video_id": one.video_id, "error": one.error} for one in self.failed]
         return {
             "folder": self.folder,
             "state": self.state,
-            "videos": {"total": self.total, "done": self.done, "failed": msgspec.to_builtins(self.failed)},
+            "videos": {"total": self.total, "done": self.done, "failed": failed},
             "videos_per_second": _rounded(self.videos_per_second),
             "frames_per_second": _rounded(self.frames_per_second),
             "seconds_left": _rounded(self.seconds_left),
@@ -90,13 +78,13 @@ def _rounded(value: float | None) -> float | None:
 
 def read_status(folder: Location) -> Status:
     """Read how far a run is; raises `UserError` where ``folder`` is no run folder, or damaged."""
-    ids = set(read_video_ids(folder).run)
+    run = FinishedRun(folder)
+    ids = run.video_ids
     session = _read(folder / FILE, Snapshot)
-    failures = read_json(folder, "failures.json", _Failures)
+    failures = run.failures
     silent = None if session is None else time.time() - session.written
-    done = len(PredictionStore(folder / PREDICTIONS).done() & ids)
-    failed = () if failures is None else tuple(failures.failed)
-    return Status(str(folder), _state(folder, session, silent, done == len(ids)), len(ids), done, failed, session,
+    done, total = len(run.done), len(set(ids.run))
+    return Status(str(folder), _state(folder, session, silent, done == total), total, done, failures, session,
                   None if silent is None else max(0.0, silent))  # fmt: skip
 
 

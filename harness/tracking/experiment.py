@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import UserError, near
-from harness.run_folder.records import RunRecord
+from harness.run_folder.schemas import FORMAT, RunRecord
 from harness.tracking.calls import ONE_AT_A_TIME, brief_and_quiet, cause_of, reach_database
 from harness.tracking.credentials import redact, safe_uri
 from harness.tracking.mlflow import embedded_uri
@@ -27,7 +27,7 @@ def tracking_uri(runs_dir: Path) -> str:
 
 
 def records_of(experiment: str, runs_dir: Path) -> list[dict[str, Any]]:
-    """Return the scored runs of an experiment, oldest first, as `harness.run_folder.records.read_record` gives them.
+    """Return the scored runs of an experiment, oldest first, as `harness.run_folder.schemas.RunRecord` has them.
 
     An experiment is named as a dataset. Numbers are those that were logged last; runs that were never scored, such as
     trainings, are left out. Raises `UserError` where the store does not answer or has no such experiment or runs.
@@ -52,7 +52,7 @@ def records_of(experiment: str, runs_dir: Path) -> list[dict[str, Any]]:
     records = [_record(run) for run in runs if "protocol.name" in run.data.tags]
     for record in records:
         try:
-            msgspec.convert(record, RunRecord)
+            record |= {**msgspec.to_builtins(msgspec.convert(record, RunRecord)), **record}
         except msgspec.MsgspecError as error:
             raise UserError(
                 f"{where}, run {record['folder']}", f"is not the record of a run: {error}", "delete it"
@@ -86,10 +86,10 @@ def _record(run: Any) -> dict[str, Any]:
     tags, params, metrics = run.data.tags, run.data.params, run.data.metrics
     values = {key: value for key, value in metrics.items() if _RESULT.fullmatch(key)}
     corrected = {key.removeprefix(_CORRECTED): value for key, value in metrics.items() if key.startswith(_CORRECTED)}
-    limit = params.get("limit", "null")
+    limit = tags.get("limit", "null")
     config = {key.removeprefix("config."): value for key, value in params.items() if key.startswith("config.")}
     return {
-        "format": 1,
+        "format": FORMAT,
         "model": tags.get("model", "unknown"),
         "dataset": tags.get("dataset", "unknown"),
         "split": tags.get("split", "unknown"),
@@ -98,6 +98,7 @@ def _record(run: Any) -> dict[str, Any]:
         "protocol": {"name": tags["protocol.name"], "version": tags.get("protocol.version", "unknown")},
         "metrics": values,
         "corrected": corrected,
+        "protocols": [],
         "videos": {
             "total": int(metrics.get("videos.total", 0)), "done": int(metrics.get("videos.done", 0)), "failed": []
         },

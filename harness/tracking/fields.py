@@ -61,6 +61,7 @@ def result_tags(record: Mapping[str, Any]) -> dict[str, str]:
     comparable with published numbers; ``not_comparable`` is empty where it is."""
     protocol = record.get("protocol") or {}
     tags = {f"protocol.{key}": str(value) for key, value in protocol.items()}
+    tags["limit"] = json.dumps(record.get("limit"))
     tags["complete"] = "true" if record.get("complete") else "false"
     if "comparable" in record:
         tags["comparable"] = {True: "true", False: "false", None: "unknown"}[record["comparable"]]

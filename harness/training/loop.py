@@ -175,7 +175,7 @@ def _claim(training: Training) -> None:
             before = json.loads(path.read_bytes())
         except ValueError as error:
             raise UserError(str(path), f"is damaged: {error}", "name another --out") from error
-        if other := other_version(path.read_bytes(), content.get("format", 1)):
+        if other := other_version(path.read_bytes(), (content.get("format", 1),)):
             raise UserError(str(path), other, "go on with that version, name another --out, or start over with --fresh")
         if before != content:
             changed = [key for key in sorted({*before, *content}) if before.get(key) != content.get(key)]

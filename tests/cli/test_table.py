@@ -19,7 +19,8 @@ from harness.cli.main import build
 from harness.cli.table import table
 from harness.errors import UserError
 from harness.reports.comparison import compare_runs
-from harness.run_folder.records import read_record
+from harness.reports.run_files import read_runs
+from harness.run_folder.finished_run import FinishedRun
 
 
 def run(*arguments: str | Path) -> Result:
@@ -121,7 +122,7 @@ def test_the_folder_of_the_runs_is_answered_with_how_to_name_them(two: list[Path
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"format": 2}, "written by another version of the harness (format 2"),
+        ({"format": 1}, "written by another version of the harness (format 1"),
         ({"model": 3}, "$.model"),
         ({"complete": "yes"}, "$.complete"),
         ({"metrics": {"AP": "0.5"}}, "$.metrics"),
@@ -150,7 +151,7 @@ def test_arbitrary_bytes_are_a_user_error(tmp_path_factory: pytest.TempPathFacto
     path = tmp_path_factory.mktemp("run") / "metrics.json"
     path.write_bytes(content)
     with pytest.raises(UserError):
-        read_record(path)
+        FinishedRun.open(path)
 
 
 def test_a_terminal_gets_marks_unless_no_color_asks_otherwise(two: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +169,7 @@ def test_intervals_and_significance(compared: Runs) -> None:
     folders = [compared.noisy, compared.good, compared.blurred / "metrics.json"]
     options = ("--intervals", "--significance", "first", "--resamples", 200)
     rows = json.loads(run(*folders, *options, "--json").stdout)["rows"]
-    comparison = compare_runs([compared.noisy, compared.good], resamples=200)
+    comparison = compare_runs(read_runs([compared.noisy, compared.good]), resamples=200)
     found = comparison.runs[1].metrics["AR100"]
     assert rows[1]["half_intervals"]["AR"] == pytest.approx(((found.high or 0) - (found.low or 0)) / 2)
     assert "significant" not in rows[0]

@@ -18,6 +18,7 @@ from file_damages import DAMAGES
 from small_runs import SmallModel, make_run
 
 from harness.errors import UserError
+from harness.reports.tables import table_of_run
 from harness.run_folder.checksums import FILE as SUMS
 from harness.run_folder.checksums import SUMMED, parse
 from harness.run_folder.status import read_status
@@ -41,20 +42,20 @@ def contents(run: Run) -> dict[str, bytes]:
 def whole(tmp_path: Path) -> dict[str, bytes]:
     """The files of a run without faults."""
     run = make_run(tmp_path / "whole")
-    assert execute(run).exit_code == 0
+    assert execute(run, table=table_of_run).exit_code == 0
     return contents(run)
 
 
 def assert_goes_on(run: Run, whole: dict[str, bytes]) -> None:
     """One more run repairs it."""
-    assert execute(run).exit_code == 0
+    assert execute(run, table=table_of_run).exit_code == 0
     assert contents(run) == whole
 
 
-def test_damage_to_any_file_is_mended(tmp_path: Path, whole: dict[str, bytes]) -> None:
+def test_damage_to_any_file_is_repaired(tmp_path: Path, whole: dict[str, bytes]) -> None:
     chance = random.Random(0)
     run = make_run(tmp_path / "damaged")
-    execute(run)
+    execute(run, table=table_of_run)
     files = sorted(p for p in run.folder.rglob("*") if p.is_file())
     assert {path.name for path in files} > {*SUMMED, SUMS, "1.parquet", "matches.msgpack", "run.lock"}
     for number in range(4 * FAULTS):
@@ -66,7 +67,7 @@ def test_damage_to_any_file_is_mended(tmp_path: Path, whole: dict[str, bytes]) -
 def test_a_damaged_shard_is_never_read(tmp_path: Path) -> None:
     chance = random.Random(1)
     run = make_run(tmp_path)
-    execute(run)
+    execute(run, table=table_of_run)
     path = run.store.path(2)
     intact = path.read_bytes()
     for _ in range(50 * FAULTS):
@@ -89,7 +90,7 @@ def test_shards_that_are_damaged_during_a_run_are_computed_anew(tmp_path: Path, 
                 shard.write_bytes(damage(shard.read_bytes(), chance))
 
         model.before = harm
-        outcome = execute(run)
+        outcome = execute(run, table=table_of_run)
         assert outcome.exit_code == 0
         assert "the predictions of 1 of 4 videos were damaged or lost: computed anew" in outcome.messages[0]
         assert contents(run) == whole
@@ -109,7 +110,7 @@ def test_a_folder_that_vanishes_during_a_run_costs_its_videos_only(
                     shutil.rmtree(run_folder / lost, ignore_errors=True)
 
         run = make_run(tmp_path / f"{number}", SmallModel(vanish))
-        outcome = execute(run)
+        outcome = execute(run, table=table_of_run)
         assert outcome.exit_code == 0
         assert (f"the predictions of {at - 1} of 4 videos" in "".join(outcome.messages)) == (at > 1)
         assert contents(run) == whole
@@ -131,7 +132,7 @@ def test_a_shard_that_is_gone_for_a_moment_is_not_scored_as_absent(
 
     listed = PredictionStore.done
     monkeypatch.setattr(PredictionStore, "done", done)
-    outcome = execute(run)
+    outcome = execute(run, table=table_of_run)
     for path in run.store.folder.glob("*.away"):
         path.unlink()
     assert (outcome.exit_code, contents(run)) == (0, whole)
@@ -156,7 +157,7 @@ def test_a_file_system_that_fails_at_any_moment_is_said_in_one_line(
         with monkeypatch.context() as patched:
             patched.setattr(os, "fsync", fail)
             with pytest.raises(UserError, match=f"cannot be written: {os.strerror(code)}"):
-                execute(run)
+                execute(run, table=table_of_run)
         assert_goes_on(run, whole)
 
 
@@ -179,7 +180,7 @@ def test_a_slow_file_system_costs_time_only_and_the_run_is_seen_to_live(
         patched.setattr(os, "fsync", slow(os.fsync))
         for name in ("replace", "read_bytes", "unlink", "open", "exists"):
             patched.setattr(Path, name, slow(getattr(Path, name)))
-        assert execute(run).exit_code == 0
+        assert execute(run, table=table_of_run).exit_code == 0
     assert calls > 50
     assert states == {"running"}
     assert contents(run) == whole

@@ -34,12 +34,12 @@ COMMANDS = {
 }
 READ = {
     "table": {"metrics.json"},
-    "compare": {"metrics.json", "config.json", "environment.json", "per_category.csv"},
+    "compare": {"metrics.json", "config.json"},
     "regress": {"metrics.json", "config.json"},
     "report": {"metrics.json", "config.json", "environment.json", "per_category.csv", "videos.json"},
     "leaderboard": {"metrics.json", "config.json", "environment.json", "per_category.csv"},
-    "analyse": {"metrics.json", "config.json", "environment.json", "per_category.csv", "videos.json"},
-    "figures": {"metrics.json", "config.json", "environment.json", "per_category.csv"},
+    "analyse": {"metrics.json", "config.json", "videos.json"},
+    "figures": {"metrics.json", "config.json"},
     "export": {"videos.json"},
     "status": {"videos.json", "failures.json"},
 }

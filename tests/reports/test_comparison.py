@@ -13,6 +13,7 @@ from compared_runs import Runs, run_oracle
 from harness.errors import UserError
 from harness.formats.youtube_vis import read_annotations
 from harness.reports.comparison import GAP, Comparison, compare_runs
+from harness.reports.run_files import read_runs
 from harness.run_folder.checksums import write_sums
 from harness.run_folder.store import PredictionStore
 from harness.scoring import bootstrap
@@ -33,7 +34,7 @@ def copy(compared: Runs, tmp_path: Path) -> Runs:
 
 @pytest.fixture(scope="module")
 def comparison(runs: Runs) -> Comparison:
-    return compare_runs([runs.noisy, runs.good], resamples=400, seed=3)
+    return compare_runs(read_runs([runs.noisy, runs.good]), resamples=400, seed=3)
 
 
 def metrics_of(folder: Path) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def metrics_of(folder: Path) -> dict[str, Any]:
 
 def error_of(folders: list[Path], **options: Any) -> str:
     with pytest.raises(UserError) as error:
-        compare_runs(folders, resamples=100, **options)
+        compare_runs(read_runs(folders), resamples=100, **options)
     return str(error.value)
 
 
@@ -83,7 +84,7 @@ def test_differences_are_paired(runs: Runs, comparison: Comparison) -> None:
 def test_a_clear_difference_is_significant_and_none_is_not(runs: Runs, comparison: Comparison) -> None:
     assert comparison.pairs[0].metrics["AP"].is_significant
     assert (comparison.pairs[0].metrics["AP"].value or 0) > 0
-    turned = compare_runs([runs.good, runs.noisy], resamples=400, seed=3).pairs[0].metrics["AP"]
+    turned = compare_runs(read_runs([runs.good, runs.noisy]), resamples=400, seed=3).pairs[0].metrics["AP"]
     assert turned.value == -(comparison.pairs[0].metrics["AP"].value or 0)
     assert turned.p_value == comparison.pairs[0].metrics["AP"].p_value
 
@@ -116,18 +117,18 @@ def test_the_influence_of_a_video_is_what_goes_when_it_is_left_out(runs: Runs, c
 
 
 def test_several_runs_are_compared_with_the_first_one_alone_has_intervals(runs: Runs) -> None:
-    several = compare_runs([runs.good, runs.blurred, runs.noisy, runs.good], resamples=100)
+    several = compare_runs(read_runs([runs.good, runs.blurred, runs.noisy, runs.good]), resamples=100)
     assert [run.folder for run in several.runs] == [str(f.resolve()) for f in (runs.good, runs.blurred, runs.noisy)]
     assert len({run.label for run in several.runs}) == 3
     assert [pair.reference for pair in several.pairs] == 2 * [several.runs[0].label]
-    alone = compare_runs([runs.good], resamples=100)
+    alone = compare_runs(read_runs([runs.good]), resamples=100)
     assert (len(alone.runs), alone.pairs) == (1, ())
 
 
 def test_the_same_comparison_twice_is_the_same(runs: Runs, comparison: Comparison) -> None:
-    again = compare_runs([runs.noisy, runs.good], resamples=400, seed=3)
+    again = compare_runs(read_runs([runs.noisy, runs.good]), resamples=400, seed=3)
     assert json.dumps(again.record()) == json.dumps(comparison.record())
-    other = compare_runs([runs.noisy, runs.good], resamples=400, seed=4)
+    other = compare_runs(read_runs([runs.noisy, runs.good]), resamples=400, seed=4)
     assert other.pairs[0].metrics["AP"].low != comparison.pairs[0].metrics["AP"].low
     assert other.pairs[0].metrics["AP"].value == comparison.pairs[0].metrics["AP"].value
 
@@ -143,7 +144,7 @@ def test_a_table_that_does_not_fit_is_made_again(copy: Runs, damage: str) -> Non
         path.write_bytes(b"?" if damage == "damaged" else (runs.noisy / FILE).read_bytes())
     assert "user's own data" in error_of([runs.good])
     assert "is not the file" in error_of([runs.good], annotations=write_other(runs.annotations))
-    compare_runs([runs.good], resamples=100, annotations=runs.annotations)
+    compare_runs(read_runs([runs.good]), resamples=100, annotations=runs.annotations)
     assert path.read_bytes() == before
 
 

@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from harness.cli.figures import figures
 from harness.errors import UserError
 from harness.reports import figures as drawn
+from harness.reports.run_files import read_runs
 
 TEXT = "{http://www.w3.org/2000/svg}text"
 
@@ -29,7 +30,7 @@ def run(*arguments: str | Path) -> Result:
 
 @pytest.fixture(scope="module")
 def subject(compared: Runs) -> drawn.FigureData:
-    return drawn.read_subject([compared.noisy, compared.good, compared.blurred], Path("data"), resamples=100)
+    return drawn.figure_data(read_runs([compared.noisy, compared.good, compared.blurred]), Path("data"), resamples=100)
 
 
 def shown(figure: Figure) -> list[str]:

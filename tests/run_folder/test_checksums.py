@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UnreadableFileError, UserError
-from harness.run_folder.checksums import FILE, SUMMED, parse, read_checked, read_json, write_sums
+from harness.run_folder.checksums import FILE, SUMMED, CheckedFiles, parse, write_sums
 
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 NAMES = st.text("abcXYZ019._-", min_size=1, max_size=20)
@@ -29,37 +29,40 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_what_fits_is_read_and_what_is_absent_is_none(folder: Path) -> None:
-    assert read_checked(folder, "metrics.json") == b'{"AP": 0.5}'
-    assert read_json(folder, "metrics.json", dict[str, float]) == {"AP": 0.5}
-    assert read_checked(folder, "table.md") == b""
-    assert read_checked(folder, "config.json") is None
-    assert read_checked(folder / "metrics.json", "config.json") is None
+    assert CheckedFiles(folder).read("metrics.json") == b'{"AP": 0.5}'
+    assert CheckedFiles(folder).read_json("metrics.json", dict[str, float]) == {"AP": 0.5}
+    assert CheckedFiles(folder).read("table.md") == b""
+    assert CheckedFiles(folder).read("config.json") is None
+    assert CheckedFiles(folder / "metrics.json").read("config.json") is None
 
 
 def test_a_changed_file_is_refused_in_one_line(folder: Path) -> None:
     (folder / "metrics.json").write_text('{"AP": 0.6}')
-    for read in (lambda: read_checked(folder, "metrics.json"), lambda: read_json(folder, "metrics.json", dict)):
+    for read in (
+        lambda: CheckedFiles(folder).read("metrics.json"),
+        lambda: CheckedFiles(folder).read_json("metrics.json", dict),
+    ):
         with pytest.raises(UnreadableFileError, match=r"metrics\.json: is damaged: .*; repeat its harness run$"):
             read()
     (folder / FILE).unlink()  # as in the folders of earlier versions
-    assert read_checked(folder, "metrics.json") == b'{"AP": 0.6}'
+    assert CheckedFiles(folder).read("metrics.json") == b'{"AP": 0.6}'
 
 
 def test_a_file_that_the_sums_do_not_know_is_refused_where_a_run_writes_it(folder: Path) -> None:
     (folder / "config.json").write_text("{}")
     (folder / "run.log").write_text("goes on")
     with pytest.raises(UnreadableFileError, match=r"config\.json: is damaged"):
-        read_checked(folder, "config.json")
-    assert read_checked(folder, "run.log") == b"goes on"
+        CheckedFiles(folder).read("config.json")
+    assert CheckedFiles(folder).read("run.log") == b"goes on"
 
 
 def test_what_is_not_of_its_kind_is_refused_without_sums_too(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text("[1]")
     with pytest.raises(UnreadableFileError, match=r"metrics\.json: is damaged: Expected `object`"):
-        read_json(tmp_path, "metrics.json", dict)
+        CheckedFiles(tmp_path).read_json("metrics.json", dict)
     (tmp_path / "table.md").mkdir()
     with pytest.raises(UserError, match=r"table\.md: cannot be read"):
-        read_checked(tmp_path, "table.md")
+        CheckedFiles(tmp_path).read("table.md")
 
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is not installed")

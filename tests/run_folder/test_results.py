@@ -15,9 +15,9 @@ from harness.scoring.match_table import FILE, read_table, write_table
 def test_the_match_table_belongs_to_the_numbers_beside_it(compared: Runs, tmp_path: Path) -> None:
     table = read_table(compared.good / FILE)
     record = make_record("m", AP=0.5)
-    write_results(tmp_path, record, Scored({}, matches=table))
+    write_results(tmp_path, record, [Scored({}, matches=table)])
     write_table(tmp_path / "same", table)
     assert (tmp_path / FILE).read_bytes() == (tmp_path / "same").read_bytes()
-    write_results(tmp_path, record, Scored({}))  # the tool refused this time
+    write_results(tmp_path, record, [Scored({})])  # the tool refused this time
     assert not (tmp_path / FILE).exists()
     assert FILE in FILES  # a fresh start removes it

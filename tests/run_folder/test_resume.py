@@ -15,8 +15,8 @@ from small_runs import SmallModel, interrupting, make_dataset, make_run
 from harness.errors import UserError
 from harness.events import Event
 from harness.run_folder.checksums import FILE as SUMS
+from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.lock import locked
-from harness.run_folder.records import read_record
 from harness.run_folder.status import read_status
 from harness.runner import execute
 
@@ -42,7 +42,7 @@ def test_there_are_no_checksums_while_files_may_change(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         execute(make_run(tmp_path, interrupting(3)))
     assert not (run.folder / SUMS).exists()
-    assert read_record(run.folder)["complete"] is True  # of the run before
+    assert FinishedRun.open(run.folder).record["complete"] is True  # of the run before
     execute(run)
     kept = [line for line in before.splitlines() if not line.endswith(b"environment.json")]  # which has the time
     assert set(kept) <= set((run.folder / SUMS).read_bytes().splitlines())
@@ -207,10 +207,10 @@ def test_a_configuration_of_another_format_is_not_called_damaged(tmp_path: Path)
     execute(run)
     config = run.folder / "config.json"
     before = config.read_bytes()
-    config.write_bytes(before.replace(b'"format": 1', b'"format": 2'))
+    config.write_bytes(before.replace(b'"format": 2', b'"format": 1'))
     assert execute(run).exit_code == 0
     assert config.read_bytes() == before
-    told = "config.json was written by another version of the harness (format 2; this one reads 1) and is written anew"
+    told = "config.json was written by another version of the harness (format 1; this one reads 2) and is written anew"
     assert told in (run.folder / "run.log").read_text()
 
 
@@ -244,11 +244,54 @@ def test_damaged_times_do_not_stop_a_run(tmp_path: Path, damage: str) -> None:
     assert len(json.loads((run.folder / "timings.json").read_text())["sessions"]) == 1
 
 
-def test_the_limit_of_a_run_is_part_of_what_it_is(tmp_path: Path) -> None:
-    execute(make_run(tmp_path, limit=2))
+def test_a_larger_limit_goes_on_and_a_smaller_one_takes_nothing_away(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = execute(make_run(tmp_path, limit=2)).record
+    assert (first["limit"], first["videos"]["total"]) == (2, 2)
     model = SmallModel()
-    execute(make_run(tmp_path, model, dataset=make_dataset()))
-    assert model.seen == [1, 2, 3, 4]
+    run = make_run(tmp_path, model, dataset=make_dataset())
+    assert execute(run).record["limit"] is None
+    assert model.seen == [3, 4]
+    whole = (run.folder / "metrics.json").read_bytes()
+    smaller = make_run(tmp_path, model, limit=1)
+    assert execute(smaller).record["videos"]["total"] == 4
+    assert (run.folder / "metrics.json").read_bytes() == whole
+    assert "is complete for 4 videos: its numbers stay over these" in caplog.text
+    assert execute(smaller, fresh=True).record["limit"] == 1
+
+
+def test_a_limit_on_a_run_that_was_cut_short_is_what_is_run(tmp_path: Path) -> None:
+    model = SmallModel(before=lambda video: die() if video == 3 else None)
+    with pytest.raises(KeyboardInterrupt):
+        execute(make_run(tmp_path, model))
+    run = make_run(tmp_path, limit=1)
+    record = execute(run).record
+    assert (record["videos"]["total"], record["videos"]["done"], record["limit"]) == (1, 1, 1)
+
+
+def die() -> None:
+    raise KeyboardInterrupt
+
+
+def test_another_protocol_scores_the_same_predictions(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    execute(run)
+    first = (run.folder / "per_category.csv").read_bytes()
+    model = SmallModel()
+    both = execute(make_run(tmp_path, model, protocols=("lvvis", "ytvis"))).record
+    assert model.seen == []
+    assert [one["protocol"]["name"] for one in both["protocols"]] == ["lvvis", "ytvis"]
+    assert both["metrics"] == both["protocols"][0]["metrics"]
+    assert (run.folder / "per_category.csv").read_bytes() == first
+    assert (run.folder / "scores/ytvis/per_category.csv").exists()
+    other = execute(make_run(tmp_path, model, protocols=("ytvis",))).record
+    assert [one["protocol"]["name"] for one in other["protocols"]] == ["ytvis", "lvvis"]
+    assert (run.folder / "scores/lvvis/per_category.csv").read_bytes() == first
+    assert not (run.folder / "scores/ytvis").exists()
+    renewed = execute(make_run(tmp_path, model, protocols=("ytvis",)), fresh=True).record
+    assert [one["protocol"]["name"] for one in renewed["protocols"]] == ["ytvis"]
+    assert not (run.folder / "scores").exists()
 
 
 HOLDER = """

@@ -1,0 +1,222 @@
+"""FinishedRun: everything that a run folder holds, read when it is asked for, each file once.
+
+Files of a run folder may come from strangers: each is checked against its schema and the folder's checksums, and
+nothing in them is believed to be safe as HTML.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.comparability import comparability_of
+from harness.errors import UserError
+from harness.paths import Location, location
+from harness.run_folder.checksums import CheckedFiles
+from harness.run_folder.layout import PREDICTIONS, content_digest
+from harness.run_folder.schemas import (
+    FORMAT,
+    CategoryRow,
+    Failure,
+    Failures,
+    RunContent,
+    RunEnvironment,
+    RunRecord,
+    Times,
+    VideoIds,
+)
+from harness.run_folder.store import PredictionStore
+from harness.scoring.match_table import FILE as MATCHES
+from harness.scoring.match_table import MatchTable, read_table
+from harness.versions import other_version
+
+RECORD = "metrics.json"
+_HINT = "repeat its harness run"
+
+
+class FinishedRun:
+    """A run folder. ``id``, its name, is what numbers in a report are traced by; ``label`` is for people.
+
+    Reading is lazy: properties raise `UserError` for files that are absent, damaged, or of another format.
+    """
+
+    def __init__(self, folder: Location, label: str = "", record: str = RECORD) -> None:
+        self.folder = folder
+        self._label, self._record_name = label, record
+        self._files = CheckedFiles(folder)
+
+    @classmethod
+    def open(cls, place: Location | str) -> FinishedRun:
+        """Open a run folder, or the ``metrics.json`` in it; a path, ``s3://`` or ``gs://``.
+
+        Raises `UserError` where there is no finished run, or where its record is damaged or of another format.
+        """
+        found = _find(location(place) if isinstance(place, str) else place)
+        run = cls(found.parent, record=found.name)
+        assert run.record
+        return run
+
+    def __repr__(self) -> str:
+        return f"FinishedRun({str(self.folder)!r})"
+
+    @property
+    def id(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def label(self) -> str:
+        """Its name for people: the model's, unless it was told apart from other runs."""
+        return self._label or str(self.record["model"])
+
+    def labelled(self, label: str) -> FinishedRun:
+        """The same run, called ``label``; what was read stays."""
+        self._label = label
+        return self
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """``metrics.json``, see `RunRecord`."""
+        return self._checked(self._record_name, RunRecord, "the record of a run")
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """``config.json``, see `RunContent`; empty where the folder has only its record."""
+        if not (self.folder / "config.json").exists():
+            return {}
+        return self._checked("config.json", RunContent, "the configuration of a run")
+
+    @cached_property
+    def content(self) -> RunContent:
+        """``config.json``: what the predictions depend on."""
+        if not self.config:
+            raise UserError(str(self.folder), "is not a run folder: it has no config.json", _NAME_ONE)
+        return msgspec.convert(self.config, RunContent)
+
+    @cached_property
+    def environment(self) -> RunEnvironment:
+        """``environment.json``; without values where it is absent."""
+        return self._files.read_json("environment.json", RunEnvironment) or RunEnvironment()
+
+    @cached_property
+    def times(self) -> Times:
+        """``timings.json``; empty where it is absent."""
+        return self._files.read_json("timings.json", Times) or Times()
+
+    @cached_property
+    def video_ids(self) -> VideoIds:
+        """``videos.json``: ids of the split's videos, and of those that are run."""
+        ids = self._files.read_json("videos.json", VideoIds)
+        if ids is None:
+            raise UserError(str(self.folder), "is not a run folder: it has no videos.json", _NAME_ONE)
+        return ids
+
+    @cached_property
+    def failures(self) -> tuple[Failure, ...]:
+        """``failures.json``: the videos that failed last time."""
+        found = self._files.read_json("failures.json", Failures)
+        return () if found is None else tuple(found.failed)
+
+    @cached_property
+    def categories(self) -> tuple[CategoryRow, ...]:
+        """``per_category.csv``; empty where it is absent."""
+        data = self._files.read("per_category.csv")
+        if data is None:
+            return ()
+        try:
+            rows = [
+                {key: value for key, value in row.items() if key is not None and value}
+                for row in csv.DictReader(io.StringIO(data.decode()))
+            ]
+            return tuple(msgspec.convert(rows, list[CategoryRow], strict=False))
+        except (UnicodeDecodeError, csv.Error, msgspec.MsgspecError) as error:
+            where = str(self.folder / "per_category.csv")
+            raise UserError(where, f"is damaged: {error}", _HINT) from error
+
+    @cached_property
+    def matches(self) -> MatchTable | None:
+        """The match table of the run's own protocol as it is in the folder: only a cache, so ``None`` where damaged."""
+        with suppress(UserError):
+            return read_table(self.folder / MATCHES)
+        return None
+
+    @property
+    def store(self) -> PredictionStore:
+        """Its predictions, a shard per video."""
+        return PredictionStore(self.folder / PREDICTIONS)
+
+    @cached_property
+    def done(self) -> frozenset[int]:
+        """Ids of the run's videos that have predictions."""
+        return frozenset(self.store.done() & set(self.video_ids.run))
+
+    @property
+    def scored_videos(self) -> frozenset[int] | None:
+        """Ids of the videos that the numbers are over, ``None`` where that is the whole split."""
+        whole = self.record["complete"] and self.record["limit"] is None
+        return None if whole else self.done
+
+    def checked(self) -> FinishedRun:
+        """The same run, after all of its small files were read: raises `UserError` for one that is damaged."""
+        assert (self.config, self.environment, self.times, self.categories) is not None
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content of ``config.json``."""
+        return content_digest(self.config)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is not comparable; none where it is, or where nothing is known."""
+        return comparability_of(self.record).reasons
+
+    @property
+    def numbers(self) -> dict[str, float | None]:
+        """The official metrics of the run's own protocol by name, fractions; empty where there are none."""
+        return self.record["metrics"] or {}
+
+    @property
+    def data(self) -> tuple[str, str, str | None]:
+        """Dataset, split and digest of the annotations: runs with the same can be compared."""
+        return self.record["dataset"], self.record["split"], self.config.get("digest")
+
+    def _checked(self, name: str, kind: type[msgspec.Struct], what: str) -> dict[str, Any]:
+        """A JSON file as it is, with the defaults of its schema, after it was checked against that."""
+        data = self._files.read(name)
+        if data is None:
+            raise UserError(str(self.folder), f"is not a run folder: it has no {name}", _NAME_ONE)
+        try:
+            found = msgspec.json.decode(data)
+            known = msgspec.to_builtins(msgspec.convert(found, kind))
+        except msgspec.MsgspecError as error:
+            wrong = other_version(data, (FORMAT,)) or f"is not {what}: {error}"
+            raise UserError(str(self.folder / name), wrong, _HINT) from error
+        return {**known, **found} if kind is RunRecord else dict(found)
+
+
+_NAME_ONE = "name a folder that harness run wrote"
+
+
+def _find(run: Location) -> Location:
+    if run.is_file() and run.suffix == ".json":
+        return run
+    hint = "name a run folder, or the metrics.json in it"
+    if not run.is_dir():
+        raise UserError(str(run), "is not a run folder" if run.exists() else "is not there", hint)
+    path = run / RECORD
+    if path.is_file():
+        return path
+    if (run / "config.json").exists():
+        raise UserError(
+            str(run), "has no metrics.json: the run was not finished", "repeat its harness run to finish it"
+        )
+    if isinstance(run, Path) and next(run.glob("*/metrics.json"), None) is not None:
+        hint = f"name the run folders in it, for example {run / '*'}"
+    raise UserError(str(run), "is not a run folder: it has no metrics.json", hint)

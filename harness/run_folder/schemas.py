@@ -1,0 +1,177 @@
+"""The files of a run folder, one schema each, for the writer and for every reader. docs/run-folder.md describes them.
+
+Every JSON file has the key ``format``. A folder of another format is refused in one line, see `harness.versions`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from harness.events import StageUse
+
+FORMAT: Literal[2] = 2
+"""Version of the files in a run folder. 2: predictions know neither the protocol nor the limit of a run."""
+
+# An average of ones may come out one rounding step above 1.
+Fraction = Annotated[float, Meta(ge=0, le=1 + 1e-9)]
+
+
+class RunContent(Struct, frozen=True):
+    """``config.json``: what a run's predictions depend on, see `harness.runner.Run.content`.
+
+    ``digest`` is of the annotations, ``vocabulary`` of the category names that the model was asked for.
+    """
+
+    format: Literal[2]
+    model: str
+    dataset: str
+    split: str
+    digest: str
+    vocabulary: str | None = None
+    model_version: str | None = None
+    config: dict[str, Any] = {}
+    checkpoint: str | None = None
+    precision: str | None = None
+    seed: int | None = None
+    plugin: dict[str, str | None] | None = None
+    depends_on: dict[str, Any] = {}
+    variables: dict[str, str] = {}
+
+
+class VideoIds(Struct, frozen=True):
+    """``videos.json``: ids of all videos of the split, and of those that are run."""
+
+    format: Literal[2]
+    split: list[int]
+    run: list[int]
+
+
+class Times(Struct, frozen=True):
+    """``timings.json``: seconds by video id, each session's number of videos and seconds, and what stages took."""
+
+    videos: dict[str, float] = {}
+    sessions: list[dict[str, float]] = []
+    stages: dict[str, StageUse] = {}
+    format: Literal[2] = 2
+
+
+class Failure(Struct, frozen=True):
+    """A video that failed, with the reason in one line.
+
+    ``bad_input`` says that the user has to change something, ``attempts`` how often it was tried.
+    """
+
+    video_id: int
+    error: str
+    bad_input: bool = False
+    attempts: int = 1
+    traceback: str = ""
+
+
+class Failures(Struct, frozen=True):
+    """``failures.json``: the videos that failed."""
+
+    failed: list[Failure]
+    format: Literal[2] = 2
+
+
+class Cpu(Struct, frozen=True):
+    """The processor."""
+
+    model: str | None = None
+    count: int | None = None
+
+
+class RunEnvironment(Struct, frozen=True):
+    """``environment.json``: what a run was made with; ``time`` is when it was begun, in UTC (ISO 8601)."""
+
+    harness: str | None = None
+    python: str | None = None
+    platform: str | None = None
+    cpu: Cpu = Cpu()
+    memory_bytes: int | None = None
+    gpus: list[str] = []
+    device: str | None = None
+    threads: int | None = None
+    git_commit: str | None = None
+    git_changed: bool | None = None
+    working_directory_commit: str | None = None
+    time: str | None = None
+    packages: dict[str, str] = {}
+    inputs: dict[str, str | None] = {}
+
+
+class CategoryRow(Struct, frozen=True):
+    """One line of ``per_category.csv``; numbers are fractions, ``None`` where the category has no truth."""
+
+    id: int
+    name: str
+    groups: str = ""
+    AP: float | None = None
+    AP50: float | None = None
+    AP75: float | None = None
+    AR100: float | None = None
+    truths: int = 0
+    tracks: int = 0
+
+
+class ProtocolRecord(Struct, frozen=True):
+    """Which scoring protocol gave the numbers."""
+
+    name: str
+    version: str | int
+
+
+class VideosRecord(Struct, frozen=True):
+    """How many videos the run was asked for, how many have predictions, and which failed."""
+
+    total: int
+    done: int
+    failed: list[dict[str, Any]]
+
+
+class ScoreRecord(Struct, frozen=True):
+    """The numbers of one protocol: fractions, ``None`` where undefined, with the reason in ``undefined``."""
+
+    protocol: ProtocolRecord
+    metrics: dict[str, Fraction | None]
+    corrected: dict[str, Fraction | None] = {}
+    undefined: dict[str, dict[str, str]] = {}
+    warnings: list[dict[str, Any]] = []
+    counts: dict[str, int] = {}
+    slices: dict[str, Any] = {}
+
+
+class RunRecord(Struct, frozen=True):
+    """``metrics.json``: what a run measured.
+
+    ``protocols`` has the numbers of every protocol that the predictions were scored by. Those of the first, the run's
+    own protocol, stand at the top too; there are none where only a server has the truth. ``limit`` is the number of
+    first videos that the run was restricted to, ``None`` for the whole split. ``config``, ``precision`` and ``seed``
+    are what it was run with, ``comparable`` and ``not_comparable`` whether it may stand beside published numbers (see
+    `harness.comparability`).
+    """
+
+    format: Literal[2]
+    model: str
+    dataset: str
+    split: str
+    folder: str
+    complete: bool
+    protocol: ProtocolRecord | None
+    metrics: dict[str, Fraction | None] | None
+    corrected: dict[str, Fraction | None] | None
+    videos: VideosRecord
+    protocols: list[ScoreRecord]
+    limit: int | None = None
+    config: dict[str, Any] = {}
+    precision: str | None = None
+    seed: int | None = None
+    undefined: dict[str, dict[str, str]] = {}
+    warnings: list[dict[str, Any]] = []
+    counts: dict[str, int] = {}
+    slices: dict[str, Any] = {}
+    comparable: bool | None = None
+    not_comparable: list[str] = []
