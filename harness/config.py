@@ -55,7 +55,7 @@ def read_config(
             try:
                 read = kind.model_validate(values)
             except ValidationError as error:
-                raise _mended(error, kind, chosen, file) from error
+                raise _fault_of(error, kind, chosen, file) from error
             content = read.model_dump(mode="json")
         json.dumps(content, allow_nan=False)
     except ValueError as error:  # a run is known by its configuration, and JSON has no such numbers
@@ -151,7 +151,7 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
             into[key] = value
 
 
-def _mended(error: ValidationError, kind: type[BaseModel], chosen: Mapping[str, Any], file: Path | None) -> UserError:
+def _fault_of(error: ValidationError, kind: type[BaseModel], chosen: Mapping[str, Any], file: Path | None) -> UserError:
     """The first fault as one line that names the key, where it was set, and the hint."""
     fault = error.errors(include_url=False)[0]
     place = [str(part) for part in fault["loc"]]

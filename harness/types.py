@@ -37,6 +37,9 @@ class Video:
     width: int
     frames: Frames
 
+    def __repr__(self) -> str:
+        return f"Video({self.id}, {self.name!r}, {self.width}x{self.height}, {len(self.frames)} frames)"
+
     def read(self, ahead: int = 4) -> Iterator[Image]:
         """Yield the frames in order, decoding at most ``ahead`` frames in the background."""
         return read_ahead(self.frames, ahead)
@@ -55,12 +58,21 @@ class Track:
     score: float
     masks: tuple[Rle | None, ...]
 
+    def __repr__(self) -> str:
+        seen = sum(mask is not None for mask in self.masks)
+        where = f"video {self.video_id}, in {seen} of {len(self.masks)} frames"
+        return f"Track(category {self.category_id}, score {self.score:.3f}, {where})"
+
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
     """The ordered categories a model is asked for."""
 
     categories: tuple[Category, ...]
+
+    def __repr__(self) -> str:
+        names = ", ".join(category.name for category in self.categories[:4])
+        return f"Vocabulary({len(self.categories)} categories: {names}{', ...' if len(self.categories) > 4 else ''})"
 
     @property
     def digest(self) -> str:
@@ -87,6 +99,11 @@ class Dataset:
     annotations: Annotations
     server: str | None = None
     differences: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        size = f"{len(self.videos)} videos, {len(self.categories)} categories"
+        truth = "no truth" if self.truth is None else f"{len(self.truth.records)} annotated tracks"
+        return f"Dataset({self.name} {self.split}: {size}, {truth}, protocol {self.protocol})"
 
     @property
     def truth(self) -> GroundTruth | None:

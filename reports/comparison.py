@@ -141,6 +141,17 @@ class Comparison:
     runs: tuple[Measured, ...]
     pairs: tuple[Pair, ...]
 
+    @property
+    def difference(self) -> dict[str, Difference]:
+        """Of two runs: by metric the second less the first; raises `UserError` where there are not two runs."""
+        if len(self.pairs) != 1:
+            raise UserError("difference", f"is of two runs, and these are {len(self.runs)}", "take one of pairs")
+        return self.pairs[0].metrics
+
+    def __repr__(self) -> str:
+        runs = ", ".join(run.label for run in self.runs)
+        return f"Comparison({runs} on {self.dataset} {self.split}, {self.videos} videos)"
+
     def record(self) -> dict[str, Any]:
         """As data, ready for JSON."""
         return asdict(self)

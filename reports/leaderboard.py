@@ -106,7 +106,7 @@ def _file_names(data: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
 
 def _lines(runs: Mapping[str, FinishedRun]) -> list[Line]:
     """Runs by descending AP, those that are not comparable behind them, then published results."""
-    paths = sorted(runs, key=lambda path: (bool(runs[path].reasons), -(runs[path].numbers.get("AP") or -1.0), path))
+    paths = sorted(runs, key=lambda path: (bool(runs[path].reasons), -(runs[path].metrics.get("AP") or -1.0), path))
     records = [runs[path].record for path in paths]
     settings = [", ".join(f"{key}={value}" for key, value in one.items()) for one in varying_settings(records)]
     made = rows(records, COLUMNS, published=True)
@@ -171,7 +171,7 @@ def _points(members: Sequence[Line], metric: str) -> list[Point]:
     points = []
     for line in members:
         assert line.run is not None
-        time, value = time_of(line.run), line.run.numbers.get(metric)
+        time, value = time_of(line.run), line.run.metrics.get(metric)
         if time is not None and value is not None:
             title = f"{percent(value)}, {time:%Y-%m-%d %H:%M}, {commit_of(line.run) or 'no commit'}, {line.path}"
             points.append(Point(time, value, title))

@@ -59,7 +59,7 @@ def _analyse(run: FinishedRun, dataset: Dataset) -> RunAnalysis:
         hint = "take a split whose truth is public"
         raise UserError(str(run.folder), "cannot be analysed: the truth is withheld", hint)
     analysis = analyse(dataset.protocol, dataset.annotations, run.store, run.scored_videos)
-    given = is_given(run.numbers.get("AP50"), analysis.errors.ap50)
+    given = is_given(run.metrics.get("AP50"), analysis.errors.ap50)
     if not (given or (found_nothing(run.record) and not analysis.errors.tracks)):
         raise not_given(run.folder)
     label = run.label.removesuffix(DAGGER)

@@ -28,7 +28,7 @@ def summary(
     runs: Sequence[FinishedRun], comparison: Comparison | None, reason: str, analyses: Mapping[int, Analysis]
 ) -> Summary:
     """Say what the runs show; ``reason`` is why there is no comparison, ``analyses`` are by the number of the run."""
-    if all(run.numbers.get("AP") is None for run in runs):
+    if all(run.metrics.get("AP") is None for run in runs):
         return Summary("There are no numbers to judge by.", tuple(filter(None, [_no_numbers(runs), reason])))
     if comparison is None:
         return Summary(_plain_answer(runs), (reason,) if reason else ())
@@ -46,8 +46,8 @@ def _no_numbers(runs: Sequence[FinishedRun]) -> str:
 
 
 def _plain_answer(runs: Sequence[FinishedRun]) -> str:
-    ranked = sorted((r for r in runs if r.numbers.get("AP") is not None), key=lambda r: -(r.numbers["AP"] or 0))
-    return "AP: " + ", ".join(f"{run.label} {percent(run.numbers['AP'])}" for run in ranked) + "."
+    ranked = sorted((r for r in runs if r.metrics.get("AP") is not None), key=lambda r: -(r.metrics["AP"] or 0))
+    return "AP: " + ", ".join(f"{run.label} {percent(run.metrics['AP'])}" for run in ranked) + "."
 
 
 def told(interval: Interval | Difference, signed: bool = False) -> str:

@@ -39,10 +39,10 @@ def bench(
         harness bench --model clipvis --checkpoint clipvis.pth --size 720x1280 --precision bf16
     """
     from harness import plugins
-    from harness.cli.predict import categories_of, dataset_of
     from harness.config import read_config
     from harness.engines.devices import default_device, refuse_missing
     from harness.engines.model_spec import loaded
+    from harness.notebook import dataset_of_words, vocabulary_of
     from harness.plugin_code import asked
     from harness.types import LoadContext, Video
     from harness.video_file import open_video
@@ -50,7 +50,7 @@ def bench(
     place = device or default_device()
     refuse_missing([place])
     opened = open_video(video)[0] if video else Video(1, "generated", *_size(size), Generated(frames, *_size(size)))
-    dataset = dataset_of(opened, categories_of(", ".join(f"thing {i}" for i in range(words))))
+    dataset = dataset_of_words(opened, vocabulary_of([f"thing {i}" for i in range(words)]).categories)
     plugin = plugins.model(model)
     chosen = read_config(plugin.Config, None, set_ or [], model)
     ready = loaded(plugin, chosen, LoadContext(dataset, place, precision, checkpoint))

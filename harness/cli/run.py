@@ -117,7 +117,8 @@ def run(
 
         harness run --model clipvis --dataset shapes --ablate object_score=false --ablate matching=previous_frame
     """
-    from harness.cli.progress import shown_warnings
+    from harness.engines.choice import choose_engine
+    from harness.progress_display import shown_warnings
     from harness.reports.layouts import FORMATS
     from harness.sweeps import variations
 
@@ -136,7 +137,7 @@ def run(
     protocols = _protocols(protocol)
     with shown_warnings():
         try:
-            given["device"], make_engine = _engine(engine, device, workers, gpus_per_worker, ray_address)
+            given["device"], make_engine = choose_engine(engine.value, device, workers, gpus_per_worker, ray_address)
             datasets = list(_datasets(dataset, split, data_root, annotations, frames, protocols))
             given["protocols"] = protocols
             runs = list(_runs(_names(model, "--model"), datasets, config, settings, given))
@@ -219,22 +220,18 @@ def _execute_all(
     runs: list[Run], tracker: Tracker | None, fresh: bool, strict: bool, engine: EngineMaker
 ) -> tuple[list[RunOutcome], int]:
     """Execute runs one after the other. One that cannot go on does not keep the others from it."""
-    from harness.cli.progress import progress
-    from harness.reports.tables import table_of_run
+    from harness.api import execute_run
     from harness.run_folder.identity import other_runs
-    from harness.runner import execute
 
     outcomes, exit_code = [], 0
     for one in runs:
-        done = 0 if fresh else len(one.store.done() & {v.id for v in one.videos})
         title = f"{one.plugin.name} on {one.dataset.name} {one.dataset.split}"
         try:
             if not (one.folder / "config.json").exists():
                 others = other_runs(one.folder, one.content, [run.folder for run in runs])
                 if others:
                     print(f"harness: a new run; {others}", file=sys.stderr)
-            with progress(title, len(one.videos), done) as shown:
-                outcome = execute(one, tracker, shown.advance, fresh, strict, engine, table_of_run)
+            outcome = execute_run(one, tracker, fresh, strict, engine)
         except UserError as error:
             if len(runs) == 1:
                 raise
@@ -254,30 +251,6 @@ def _tracker(folder: Path) -> MlflowTracker:
     except OSError as error:
         raise UserError(str(folder), f"cannot be made: {error.strerror}", "name another --runs-dir") from error
     return MlflowTracker(folder)
-
-
-def _engine(
-    name: EngineName, device: str | None, workers: int | None, gpus_per_worker: float | None, address: str | None
-) -> tuple[str, EngineMaker]:
-    """The devices of the run in words, and what makes its engine."""
-    from functools import partial
-
-    from harness.engines import processes
-    from harness.engines.devices import chosen_devices, default_device, refuse_missing
-    from harness.engines.local import InProcess
-
-    if name is EngineName.RAY:
-        from harness.engines import ray
-
-        actors = partial(ray.pool, device=device, workers=workers, gpus_per_worker=gpus_per_worker, address=address)
-        return device or "ray", actors
-    if gpus_per_worker is not None:
-        raise UserError("--gpus-per-worker", "goes with --engine ray", "several --workers share the GPUs of --device")
-    devices = chosen_devices(device or default_device(), workers)
-    refuse_missing(dict.fromkeys(devices))
-    if len(devices) == 1:
-        return devices[0], InProcess
-    return ",".join(dict.fromkeys(devices)), partial(processes.pool, devices=devices)
 
 
 def _report(outcomes: list[RunOutcome], format: Format, as_json: bool) -> None:

@@ -25,11 +25,16 @@ log = logging.getLogger(__name__)
 
 
 class InProcess:
-    """The engine that runs in the calling process; see `harness.engines.model_spec.Engine`."""
+    """The engine that runs in the calling process; see `harness.engines.model_spec.Engine`.
 
-    def __init__(self, spec: ModelSpec, store: PredictionStore, progress: RunProgress) -> None:
+    ``model`` is the one of ``spec``, where it is loaded already.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, store: PredictionStore, progress: RunProgress, model: Model | None = None
+    ) -> None:
         self._spec, self._store, self._progress = spec, store, progress
-        self._model: Model | None = None
+        self._model = model
         self._threads_before: int | None = None
 
     def load(self) -> None:

@@ -136,6 +136,9 @@ class GroundTruth:
     records: tuple[AnnotationRecord, ...]
     masks: MaskTable
 
+    def __repr__(self) -> str:
+        return f"GroundTruth({self.path}, {len(self.records)} tracks)"
+
     def tracks_of(self, video_id: int) -> list[TruthTrack]:
         """The tracks of one video, in file order, with their masks. Raises `UserError` for faulty masks."""
         return [self._track(t) for t in self._by_video.get(video_id, ())]
@@ -173,6 +176,10 @@ class Annotations:
     notes: tuple[Note, ...] = ()
     video_ids: Ids | None = None
     category_ids: Ids | None = None
+
+    def __repr__(self) -> str:
+        size = f"{len(self.videos)} videos, {len(self.categories)} categories"
+        return f"Annotations({self.path}: {size}, {'no truth' if self.truth is None else self.truth})"
 
     @property
     def read_leniently(self) -> bool:

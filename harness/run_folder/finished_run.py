@@ -11,12 +11,12 @@ import io
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from harness.comparability import comparability_of
-from harness.errors import UserError
+from harness.errors import UserError, near
 from harness.paths import Location, location
 from harness.run_folder.checksums import CheckedFiles
 from harness.run_folder.layout import PREDICTIONS, content_digest
@@ -35,6 +35,9 @@ from harness.run_folder.store import PredictionStore
 from harness.scoring.match_table import FILE as MATCHES
 from harness.scoring.match_table import MatchTable, read_table
 from harness.versions import other_version
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RECORD = "metrics.json"
 _HINT = "repeat its harness run"
@@ -177,10 +180,53 @@ class FinishedRun:
         """Why it is not comparable; none where it is, or where nothing is known."""
         return comparability_of(self.record).reasons
 
-    @property
-    def numbers(self) -> dict[str, float | None]:
-        """The official metrics of the run's own protocol by name, fractions; empty where there are none."""
-        return self.record["metrics"] or {}
+    @cached_property
+    def metrics(self) -> Metrics:
+        """The official metrics by name, see `Metrics`; empty where there are none."""
+        return Metrics(self.record)
+
+    @cached_property
+    def per_category(self) -> pd.DataFrame:
+        """A row per category: id, name, groups, AP, AP50, AP75, AR100 (fractions), truths and tracks."""
+        import pandas as pd
+
+        rows = [msgspec.to_builtins(row) for row in self.categories]
+        return pd.DataFrame(rows, columns=list(CategoryRow.__struct_fields__)).set_index("id")
+
+    @cached_property
+    def per_video(self) -> pd.DataFrame:
+        """A row per video of the run: whether it is done, its tracks and seconds; and where the run has numbers, how
+        many of its objects and tracks matched at an IoU of 0.5: ``truths``, ``hits`` and ``false_positives``."""
+        import pandas as pd
+
+        failed = {one.video_id: one.error for one in self.failures}
+        rows = {
+            video: {
+                "done": video in self.done,
+                "error": failed.get(video, ""),
+                "tracks": len(self.store.read_table(video)) if video in self.done else 0,
+                "seconds": self.times.videos.get(str(video)),
+            }
+            for video in self.video_ids.run
+        }
+        frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("video_id")
+        return frame if self.matches is None else frame.join(_matched(self.matches))
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """A row per track: video_id, category_id, category, score, and ``masks``, one `Rle` or ``None`` per frame.
+
+        ``Rle.decode()`` gives the pixels of a mask. All tracks are held in memory, their masks encoded.
+        """
+        import pandas as pd
+
+        names = {row.id: row.name for row in self.categories}
+        rows = [
+            (t.video_id, t.category_id, names.get(t.category_id), t.score, t.masks)
+            for video in sorted(self.done)
+            for t in self.store.read_video(video)
+        ]
+        return pd.DataFrame(rows, columns=["video_id", "category_id", "category", "score", "masks"])
 
     @property
     def data(self) -> tuple[str, str, str | None]:
@@ -199,6 +245,45 @@ class FinishedRun:
             wrong = other_version(data, (FORMAT,)) or f"is not {what}: {error}"
             raise UserError(str(self.folder / name), wrong, _HINT) from error
         return {**known, **found} if kind is RunRecord else dict(found)
+
+
+class Metrics(dict[str, float | None]):
+    """The official metrics of a run's own protocol, fractions, ``None`` where undefined.
+
+    Those of every protocol that scored the run are found as ``PROTOCOL/METRIC``, as in ``metrics["hota/HOTA"]``.
+    """
+
+    def __init__(self, record: dict[str, Any]) -> None:
+        super().__init__(record["metrics"] or {})
+        self._others = {
+            f"{one['protocol']['name']}/{key}": value
+            for one in record["protocols"]
+            for key, value in one["metrics"].items()
+        }
+
+    def __missing__(self, key: str) -> float | None:
+        if key in self._others:
+            found: float | None = self._others[key]
+            return found
+        raise UserError(f'metric "{key}"', "is not known of this run", near(key, [*self, *self._others]))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a metric, or ``default``."""
+        return self[key] if key in self or key in self._others else default
+
+
+def _matched(table: MatchTable) -> pd.DataFrame:
+    """Per video the annotated objects, and how many tracks hit and missed one of their category at an IoU of 0.5."""
+    import numpy as np
+    import pandas as pd
+
+    m, videos = table.matches, len(table.video_ids)
+    columns = {
+        "truths": np.bincount(m.pair_video, m.pair_positives, videos),
+        "hits": np.bincount(m.video, m.hits & 1, videos),
+        "false_positives": np.bincount(m.video, m.misses & 1, videos),
+    }
+    return pd.DataFrame({name: values.astype(int) for name, values in columns.items()}, index=table.video_ids)
 
 
 _NAME_ONE = "name a folder that harness run wrote"

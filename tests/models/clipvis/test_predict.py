@@ -84,7 +84,7 @@ def test_a_phone_video_gives_masks_and_overlay_of_the_turned_frames(saved: Path,
     assert (drawn.height, drawn.width) == (96, 64)
 
 
-@pytest.mark.parametrize(("words", "message"), [(" , ", "names nothing"), ("cat, dog, Cat", '"Cat" stands twice')])
+@pytest.mark.parametrize(("words", "message"), [(" , ", "names nothing"), ("cat, dog, Cat", '"Cat" is given twice')])
 def test_words_that_are_none_or_repeated_are_refused(clip: Path, tmp_path: Path, words: str, message: str) -> None:
     done = invoke("--model", "clipvis", "--video", clip, "--words", words, "--out", tmp_path / "o")
     assert isinstance(done.exception, UserError)

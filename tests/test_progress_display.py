@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from harness.cli.progress import progress
 from harness.events import Event
+from harness.progress_display import progress
 
 
 class Terminal(io.StringIO):

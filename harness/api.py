@@ -1,0 +1,337 @@
+"""The Python interface: what a notebook needs, and what the command line calls.
+
+Every name here is an attribute of the package ``harness``, imported when it is first used. Paths may be strings, and
+where a location is meant, URLs (``s3://``, ``gs://``). What the user has to change raises `UserError`, one line that
+names the file, the record and the fix. docs/python.md shows it in use.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from harness import plugins
+from harness.config import read_config
+from harness.engines.choice import choose_engine
+from harness.engines.local import InProcess
+from harness.engines.model_spec import EngineMaker, loaded
+from harness.errors import UserError
+from harness.events import Event
+from harness.notebook import (
+    Evaluation,
+    LoadedModel,
+    Metric,
+    OpenedRun,
+    Prediction,
+    Table,
+    Words,
+    dataset_of_words,
+    results_file,
+    truth_of,
+    vocabulary_of,
+)
+from harness.paths import Location, ObjectPath, local_copy, location
+from harness.plugin_code import asked
+from harness.progress_display import progress as shown_progress
+from harness.progress_display import shown_warnings
+from harness.run_folder.finished_run import FinishedRun
+from harness.run_folder.store import PredictionStore
+from harness.runner import Run, RunOutcome, Tracker, execute
+from harness.types import Dataset, LoadContext, ModelPlugin, Track
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pydantic import BaseModel
+
+    from harness.reports.comparison import Comparison
+
+__all__ = [
+    "Evaluation", "LoadedModel", "Metric", "OpenedRun", "Prediction", "Table", "compare", "evaluate", "load_dataset",
+    "load_model", "open_run", "predict", "run", "table", "vocabulary_of",
+]  # fmt: skip
+
+log = logging.getLogger(__name__)
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+def load_dataset(
+    name: str | None = None,
+    *,
+    root: str | Path = "data",
+    split: str | None = None,
+    annotations: str | Path | None = None,
+    frames: str | Path | None = None,
+    protocol: str | None = None,
+) -> Dataset:
+    """Open a split of a dataset by name, or data of your own in YouTube-VIS form.
+
+    ``root`` is the folder that holds the datasets, ``split`` by default the dataset's own. Data of your own needs
+    ``annotations`` (the file), ``frames`` (the folder to which its file names are relative) and ``protocol``. A
+    ``protocol`` beside a name takes the place of the dataset's own. Raises `UserError` where something is not found.
+    """
+    from harness.scoring.protocols import get_protocol
+
+    chosen = None if protocol is None else get_protocol(protocol).name
+    if annotations is None:
+        if name is None:
+            raise UserError("load_dataset", "needs data", "name a dataset, or annotations with frames and protocol")
+        opened = plugins.opened(name, Path(root), split)
+        return opened if chosen is None else replace(opened, protocol=chosen)
+    if frames is None or chosen is None:
+        raise UserError("load_dataset", "annotations need frames and protocol", 'for example protocol="lvvis"')
+    from harness.datasets.youtube_vis_format import open_custom
+
+    opened = open_custom(Path(annotations), Path(frames), chosen)
+    return opened if name is None else replace(opened, name=name)
+
+
+def load_model(
+    name: str | ModelPlugin,
+    *,
+    checkpoint: str | Path | None = None,
+    device: str | None = None,
+    precision: str = "fp32",
+    seed: int = 0,
+    dataset: Dataset | None = None,
+    config: str | Path | BaseModel | None = None,
+    **settings: Any,
+) -> LoadedModel:
+    """Load a model by name (or a plugin object) with its settings as keywords, as in ``topk=5``.
+
+    ``device`` is by default a GPU where there is one; ``precision`` is fp32, bf16 or fp16; ``config`` a YAML file with
+    settings, or all settings. ``dataset`` is needed by models that depend on it: the oracle, and those with weights of
+    their own for it. Raises `UserError` for unknown settings, and where the model does not load.
+    """
+    from harness.engines.devices import default_device
+
+    plugin = plugins.model(name) if isinstance(name, str) else name
+    chosen = _config(plugin, config, settings)
+    known = dataset or dataset_of_words(None, ())
+    context = LoadContext(
+        known, device or default_device(), _precision(precision), _weights(plugin, checkpoint, known), seed
+    )
+    return LoadedModel(plugin, chosen, context, loaded(plugin, chosen, context))
+
+
+def _config(plugin: ModelPlugin, given: str | Path | BaseModel | None, settings: Mapping[str, Any]) -> BaseModel:
+    """The settings of a model: all of them, or those of a file, with ``settings`` over them."""
+    told = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    if given is None or isinstance(given, (str, Path)):
+        return read_config(plugin.Config, None if given is None else Path(given), told, plugin.name)
+    return given if not told else read_config(plugin.Config, None, told, plugin.name, defaults=given.model_dump())
+
+
+def _precision(name: str) -> str:
+    if name not in PRECISIONS:
+        raise UserError("precision", f'"{name}" is unknown', f"one of {', '.join(PRECISIONS)}")
+    return name
+
+
+def _weights(plugin: ModelPlugin, checkpoint: str | Path | None, dataset: Dataset) -> Path | None:
+    if checkpoint is not None:
+        return Path(checkpoint)
+    shipped = getattr(plugin, "shipped_weights", None)
+    with asked(f"model {plugin.name}", "its shipped_weights fails"):
+        found = shipped(dataset.name) if shipped is not None else None
+    return None if found is None else Path(found)
+
+
+def predict(
+    video: str | Path,
+    words: Words,
+    *,
+    model: str | LoadedModel = "clipvis",
+    checkpoint: str | Path | None = None,
+    device: str | None = None,
+    precision: str = "fp32",
+    seed: int = 0,
+    config: str | Path | BaseModel | None = None,
+    **settings: Any,
+) -> Prediction:
+    """Find, track and name the objects of a video by words: ``predict("clip.mp4", ["cat", "red umbrella"], ...)``.
+
+    ``video`` is a video file or a folder of frames in order of their numbers. ``model`` is a name with its settings as
+    keywords, or a loaded model.
+    """
+    from harness.video_file import open_video
+
+    vocabulary = vocabulary_of(words)
+    opened, rate = open_video(Path(video))
+    if isinstance(model, str):
+        known = dataset_of_words(opened, vocabulary.categories)
+        model = load_model(
+            model, checkpoint=checkpoint, device=device, precision=precision, seed=seed, dataset=known, config=config,
+            **settings,
+        )  # fmt: skip
+    return Prediction(opened, vocabulary, model.predict(opened, vocabulary), rate)
+
+
+def open_run(place: str | Path | Location, dataset: Dataset | None = None) -> OpenedRun:
+    """Open the folder of a finished run: a path, ``s3://`` or ``gs://``; nothing is read before it is needed."""
+    run = cast(OpenedRun, OpenedRun.open(str(place)))
+    run.dataset = dataset
+    return run
+
+
+def run(
+    model: str | ModelPlugin | LoadedModel,
+    dataset: Dataset | str,
+    *,
+    runs_dir: str | Path | Location = "runs",
+    checkpoint: str | Path | None = None,
+    device: str | None = None,
+    precision: str = "fp32",
+    seed: int = 0,
+    limit: int | None = None,
+    protocols: Sequence[str] = (),
+    config: str | Path | BaseModel | None = None,
+    engine: str = "local",
+    workers: int | None = None,
+    fresh: bool = False,
+    strict: bool = False,
+    mlflow: bool = False,
+    progress: bool = True,
+    on_event: Callable[[Event], None] | None = None,
+    **settings: Any,
+) -> OpenedRun:
+    """Run a model over a dataset, score it and return the run; the same call resumes one that was cut short.
+
+    ``model`` is a name with its settings as keywords, or a loaded model, which keeps its settings. ``dataset`` is a
+    `Dataset` or a name. ``protocols`` score it, by default the dataset's own. ``mlflow`` logs it as ``harness run``
+    does; ``progress`` shows it on standard error; ``on_event`` is told of every video. A run in which videos failed is
+    returned with a warning: ``run.record["complete"]`` is false.
+    """
+    opened = load_dataset(dataset) if isinstance(dataset, str) else dataset
+    place = location(str(runs_dir))
+    if isinstance(model, LoadedModel):
+        if settings or config is not None or checkpoint is not None:
+            raise UserError("run", "a loaded model has its settings and weights", "give them to load_model")
+        plugin, chosen, context = model.plugin, model.config, model.context
+        device, precision, seed, checkpoint = context.device, context.precision, context.seed, context.checkpoint
+    else:
+        plugin = plugins.model(model) if isinstance(model, str) else model
+        chosen = _config(plugin, config, settings)
+    devices, make = choose_engine(engine, device, workers)
+    if isinstance(model, LoadedModel) and make is InProcess and model.context.dataset is opened:
+        make = _reusing(model)
+    one = Run(
+        plugin, chosen, opened, place, devices, _precision(precision), None if checkpoint is None else Path(checkpoint),
+        seed, limit, protocols=tuple(protocols),
+    )  # fmt: skip
+    with ExitStack() as stack:
+        if progress:
+            stack.enter_context(shown_warnings())
+        tracker = _tracker(place) if mlflow else None
+        outcome = execute_run(one, tracker, fresh, strict, make, progress, on_event)
+    for message in outcome.messages:
+        log.warning("%s", message)
+    return open_run(one.folder, opened)
+
+
+def _reusing(model: LoadedModel) -> EngineMaker:
+    def make(spec: Any, store: Any, progress: Any, /) -> InProcess:
+        return InProcess(spec, store, progress, model.network)
+
+    return make
+
+
+def _tracker(place: Location) -> Tracker:
+    from harness.tracking.mlflow import MlflowTracker
+
+    folder = place if isinstance(place, Path) else Path("runs")
+    folder.mkdir(parents=True, exist_ok=True)
+    return MlflowTracker(folder)
+
+
+def execute_run(
+    one: Run,
+    tracker: Tracker | None = None,
+    fresh: bool = False,
+    strict: bool = False,
+    engine: EngineMaker = InProcess,
+    progress: bool = True,
+    on_event: Callable[[Event], None] | None = None,
+) -> RunOutcome:
+    """Execute a run with its progress shown, and its ``table.md``; see `harness.runner.execute`."""
+    from harness.reports.tables import table_of_run
+
+    videos = one.videos if fresh else one.with_videos_of_folder().videos
+    done = 0 if fresh else len(one.store.done() & {v.id for v in videos})
+    title = f"{one.plugin.name} on {one.dataset.name} {one.dataset.split}"
+    with ExitStack() as stack:
+        shown = stack.enter_context(shown_progress(title, len(videos), done)) if progress else None
+
+        def notice(event: Event) -> None:
+            if shown is not None:
+                shown.advance(event)
+            if on_event is not None:
+                on_event(event)
+
+        return execute(one, tracker, notice, fresh, strict, engine, table_of_run)
+
+
+def evaluate(
+    predictions: str | Path | Location | Iterable[Track] | Iterable[Mapping[str, Any]] | pd.DataFrame,
+    dataset: Dataset | str | Path,
+    *,
+    protocol: str | None = None,
+    strict: bool = False,
+) -> Evaluation:
+    """Score predictions by a protocol, by default the dataset's own.
+
+    ``predictions`` are a results file, a run folder or its predictions (path or URL), tracks, or records (a list of
+    dicts or a DataFrame) with the keys of a results file: video_id, category_id, score, segmentations. ``dataset`` is a
+    `Dataset`, or an annotation file with ``protocol``. Raises `UserError` for faulty input; ``strict`` makes every
+    warning one.
+    """
+    from harness.scoring.score import score_results, score_store
+
+    truth, chosen = truth_of(dataset, protocol)
+    if isinstance(predictions, (str, Path, ObjectPath)):
+        place = location(str(predictions))
+        if place.is_dir():
+            inner = place / "predictions"
+            return Evaluation(score_store(chosen, truth, PredictionStore(inner if inner.is_dir() else place), strict))
+        with local_copy(place) as file:
+            return Evaluation(score_results(chosen, truth, file, strict))
+    with results_file(cast(Any, predictions)) as file:
+        return Evaluation(score_results(chosen, truth, file, strict))
+
+
+def compare(
+    *runs: FinishedRun | str | Path | Location,
+    resamples: int = 1000,
+    seed: int = 0,
+    root: str | Path = "data",
+    annotations: str | Path | None = None,
+) -> Comparison:
+    """Compare runs by a paired bootstrap over videos: each with the first; ``difference["AP"]`` of two runs.
+
+    Raises `UserError` for runs that were not scored on the same videos by the same protocol. ``root`` and
+    ``annotations`` are read only where a run folder lacks its match table.
+    """
+    from harness.reports.comparison import compare_runs
+
+    found = None if annotations is None else Path(annotations)
+    return compare_runs(_labelled(runs), resamples, seed, Path(root), found)
+
+
+def _labelled(runs: Iterable[FinishedRun | str | Path | Location]) -> list[FinishedRun]:
+    from harness.reports.run_files import label_runs
+
+    opened = [run if isinstance(run, FinishedRun) else open_run(run) for run in runs]
+    return label_runs(list({str(run.folder): run for run in opened}.values()))
+
+
+def table(runs: Iterable[FinishedRun | str | Path | Location], *, published: bool = False, **options: Any) -> Table:
+    """A table of runs, with ``published`` results on the same data beside them.
+
+    ``options`` are those of `harness.reports.tables.table`: ``columns``, ``corrected``, ``layout``, ...
+    """
+    return Table([run.record for run in _labelled(runs)], published=published, **options)

@@ -1,0 +1,41 @@
+"""Which engine runs a model: this process, several processes of this machine, or a Ray cluster."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from harness.engines import processes
+from harness.engines.devices import chosen_devices, default_device, refuse_missing
+from harness.engines.local import InProcess
+from harness.engines.model_spec import EngineMaker
+from harness.errors import UserError, near
+
+ENGINES = ("local", "ray")
+
+
+def choose_engine(
+    name: str = "local",
+    device: str | None = None,
+    workers: int | None = None,
+    gpus_per_worker: float | None = None,
+    ray_address: str | None = None,
+) -> tuple[str, EngineMaker]:
+    """Return the devices of a run in words, and what makes its engine.
+
+    ``device`` is ``cpu``, ``cuda`` (every GPU), ``cuda:1`` or several with commas, by default a GPU where there is one;
+    ``workers`` are processes, by default one per device. Raises `UserError` for devices that are not there.
+    """
+    if name not in ENGINES:
+        raise UserError("engine", f'"{name}" is unknown', near(name, ENGINES))
+    if name == "ray":
+        from harness.engines import ray
+
+        actors = partial(ray.pool, device=device, workers=workers, gpus_per_worker=gpus_per_worker, address=ray_address)
+        return device or "ray", actors
+    if gpus_per_worker is not None:
+        raise UserError("--gpus-per-worker", "goes with --engine ray", "several --workers share the GPUs of --device")
+    devices = chosen_devices(device or default_device(), workers)
+    refuse_missing(dict.fromkeys(devices))
+    if len(devices) == 1:
+        return devices[0], InProcess
+    return ",".join(dict.fromkeys(devices)), partial(processes.pool, devices=devices)

@@ -1,0 +1,325 @@
+"""What the functions of `harness.api` give: objects with short reprs that a notebook shows as tables and pictures."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from harness.errors import UserError
+from harness.formats.youtube_vis import annotations_from_document, read_annotations
+from harness.plugin_code import asked
+from harness.run_folder.finished_run import FinishedRun
+from harness.run_folder.store import PredictionStore, tabulate, tracks_of
+from harness.types import Category, Dataset, LoadContext, Model, ModelPlugin, Track, Video, Vocabulary
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL.Image import Image as Picture
+    from pydantic import BaseModel
+
+    from harness.formats.youtube_vis import Annotations
+    from harness.scoring.score import Score
+
+Words = Vocabulary | Sequence[str] | Sequence[Category] | str
+"""A vocabulary, or what `vocabulary_of` makes one from."""
+
+
+def vocabulary_of(words: Words) -> Vocabulary:
+    """A vocabulary from itself, from categories, or from names: a list of them, or one string with commas.
+
+    Names get the ids 1, 2, ... in their order. Raises `UserError` for an empty list and for names given twice.
+    """
+    if isinstance(words, Vocabulary):
+        return words
+    given = words.split(",") if isinstance(words, str) else list(words)
+    if given and all(isinstance(one, Category) for one in given):
+        return Vocabulary(tuple(cast("Sequence[Category]", given)))
+    names = [" ".join(str(one).split()) for one in given if str(one).strip()]
+    if not names:
+        raise UserError("--words", "names nothing", 'for example "cat, skateboard"')
+    repeated = next((n for i, n in enumerate(names) if n.lower() in (m.lower() for m in names[:i])), None)
+    if repeated is not None:
+        raise UserError("--words", f'"{repeated}" is given twice', "name each category once")
+    return Vocabulary(tuple(Category(i, name) for i, name in enumerate(names, 1)))
+
+
+def dataset_of_words(video: Video | None, categories: tuple[Category, ...]) -> Dataset:
+    """A dataset of one video alone, without truth."""
+    shown = () if video is None else (video,)
+    listed = [{"id": v.id, "height": v.height, "width": v.width, "length": len(v.frames)} for v in shown]
+    named = [{"id": c.id, "name": c.name} for c in categories]
+    name = "no video" if video is None else video.name
+    read = annotations_from_document({"videos": listed, "categories": named, "annotations": None}, name)
+    return Dataset("own", "words", categories, shown, "ytvis", read)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model that is ready to predict; ``config`` are its settings, ``context`` where and from what it was loaded."""
+
+    plugin: ModelPlugin
+    config: BaseModel
+    context: LoadContext
+    network: Model
+
+    def __repr__(self) -> str:
+        where = f"on {self.context.device}, {self.context.precision}"
+        return f"LoadedModel({self.plugin.name} {where}, checkpoint {self.context.checkpoint})"
+
+    def predict(self, video: Video, vocabulary: Words) -> list[Track]:
+        """Find the tracks of a video for a vocabulary (or a list of names), in the model's order.
+
+        Raises `UserError` for what is no track of this video and vocabulary.
+        """
+        words = vocabulary_of(vocabulary)
+        with asked(f"model {self.plugin.name}", "its predict fails"):
+            return list(tracks_of(tabulate(video, list(self.network.predict(video, words)), words)))
+
+
+class Prediction(Sequence[Track]):
+    """The tracks of one video, best first as the model gave them: a sequence of `Track`.
+
+    ``video`` is what was looked at, ``vocabulary`` what was asked for, ``rate`` its frames per second.
+    """
+
+    def __init__(self, video: Video, vocabulary: Vocabulary, tracks: Sequence[Track], rate: float) -> None:
+        self.video, self.vocabulary, self.tracks, self.rate = video, vocabulary, tuple(tracks), rate
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.tracks[index]
+
+    def __repr__(self) -> str:
+        return f"Prediction({len(self)} tracks in {self.video.name!r}, {len(self.vocabulary.categories)} names)"
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Names of the categories by id."""
+        return {category.id: category.name for category in self.vocabulary.categories}
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row per track: category, score, the number of frames it is seen in, and its masks."""
+        import pandas as pd
+
+        rows = [(self.names[t.category_id], t.score, sum(m is not None for m in t.masks), t.masks) for t in self]
+        return pd.DataFrame(rows, columns=["category", "score", "frames", "masks"])
+
+    def _repr_html_(self) -> str:
+        return str(self.frame.drop(columns="masks").to_html())
+
+    def show(self, frame: int = 0, threshold: float = 0.0) -> Picture:
+        """One frame with its tracks of at least ``threshold`` drawn on it."""
+        from PIL import Image as Pillow
+
+        from harness.reports.overlay import draw_tracks
+
+        tracks = [track for track in self if track.score >= threshold]
+        return Pillow.fromarray(draw_tracks(self.video.frames[frame], tracks, frame, self.names))
+
+    def write(self, out: str | Path, threshold: float = 0.2, as_frames: bool = False) -> dict[str, str]:
+        """Write ``results.json`` and the overlay (an MP4, or JPEGs) into the folder ``out``; return their paths."""
+        from harness.reports.prediction_files import write_prediction
+
+        return write_prediction(Path(out), self.video, self.names, self.tracks, threshold, self.rate, as_frames)
+
+
+class OpenedRun(FinishedRun):
+    """A finished run in Python: its numbers and predictions as a `FinishedRun` has them, and pictures of its videos."""
+
+    dataset: Dataset | None = None
+
+    def _repr_html_(self) -> str:
+        return Table([self.record])._repr_html_()
+
+    def show(self, video: int, frame: int | None = None, root: str | Path = "data", threshold: float = 0.0) -> Picture:
+        """A frame of a video (default: the middle one): as it is, with the truth, and with the run's tracks.
+
+        ``root`` is where the dataset lies, unless the run was made or opened with it.
+        """
+        from PIL import Image as Pillow
+
+        from harness.reports.overlay import side_by_side
+        from harness.reports.run_data import dataset_of_run
+
+        known = self.dataset or dataset_of_run(self, Path(root))
+        found = next((one for one in known.videos if one.id == video), None)
+        if found is None:
+            raise UserError(f"video {video}", f"is not in {known.name} {known.split}", "name the id of one that is")
+        tracks = [track for track in self.store.read_video(video) if track.score >= threshold]
+        return Pillow.fromarray(side_by_side(known, found, tracks, frame))
+
+
+class Evaluation:
+    """The numbers of a set of predictions: ``metrics`` and ``corrected`` by name, fractions, ``None`` where undefined.
+
+    ``undefined`` says why; ``warnings`` what was odd; ``score`` is the whole result.
+    """
+
+    def __init__(self, score: Score) -> None:
+        self.score = score
+        record = score.record()
+        self.metrics: dict[str, float | None] = record["metrics"]
+        self.corrected: dict[str, float | None] = record["corrected"]
+        self.undefined: dict[str, dict[str, str]] = record["undefined"]
+        self.warnings: list[dict[str, Any]] = record["warnings"]
+
+    def __getitem__(self, name: str) -> float | None:
+        return self.metrics[name]
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{k} {100 * v:.1f}" for k in ("AP", "APb", "APn") if (v := self.metrics.get(k)) is not None)
+        odd = f"; {len(self.warnings)} warnings" if self.warnings else ""
+        return f"Evaluation({self.score.protocol.name}: {told or 'no AP'}{odd})"
+
+    def _repr_html_(self) -> str:
+        return str(self.frame.to_html(float_format=lambda v: f"{100 * v:.2f}", na_rep="–"))
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row per metric: the official and the corrected value."""
+        import pandas as pd
+
+        return pd.DataFrame({"official": self.metrics, "corrected": self.corrected}, dtype=float)
+
+    @property
+    def per_category(self) -> pd.DataFrame:
+        """A row per category: name, groups, tracks and numbers."""
+        import pandas as pd
+
+        return pd.DataFrame(self.score.per_category).set_index("id")
+
+    def record(self) -> dict[str, Any]:
+        """As data, ready for JSON: what ``harness eval --json`` prints."""
+        return self.score.record()
+
+
+class Table:
+    """A table of runs; as text it is Markdown, and a notebook shows it as HTML."""
+
+    def __init__(self, records: Sequence[Mapping[str, Any]], **options: Any) -> None:
+        self._records, self._options = list(records), options
+
+    def to(self, format: str) -> str:
+        """The table as ``terminal``, ``markdown``, ``latex``, ``csv`` or ``html``."""
+        from harness.reports.tables import table as made
+
+        return made(self._records, cast(Any, format), **self._options)
+
+    def to_latex(self) -> str:
+        """The table for a paper; it needs booktabs."""
+        return self.to("latex")
+
+    def to_markdown(self) -> str:
+        """The table in Markdown."""
+        return self.to("markdown")
+
+    def to_csv(self) -> str:
+        """The table as CSV, percent in full precision."""
+        return self.to("csv")
+
+    def __str__(self) -> str:
+        return self.to("markdown")
+
+    def __repr__(self) -> str:
+        return self.to("terminal")
+
+    def _repr_html_(self) -> str:
+        return self.to("html")
+
+
+class Metric:
+    """Scores predictions as they come, for training loops: ``update`` with tracks, ``compute``, ``reset``.
+
+    Tracks are kept on disk, a file per video, in a temporary folder that goes with the object. Videos that were not
+    updated count as videos in which nothing was found, unless ``seen_only``.
+    """
+
+    def __init__(self, protocol: str, dataset: Dataset, seen_only: bool = False) -> None:
+        self._truth, self.protocol = truth_of(dataset, protocol)
+        self.dataset, self.seen_only = dataset, seen_only
+        self._videos = {video.id: video for video in dataset.videos}
+        self.reset()
+
+    def __repr__(self) -> str:
+        return f"Metric({self.protocol} on {self.dataset.name} {self.dataset.split}, {len(self._seen)} videos seen)"
+
+    def reset(self) -> None:
+        """Forget all tracks."""
+        self._folder = tempfile.TemporaryDirectory(prefix="harness-metric-")
+        self._store, self._seen = PredictionStore(Path(self._folder.name)), set[int]()
+
+    def update(self, tracks: Iterable[Track], video: Video | int | None = None) -> None:
+        """Add the tracks of one or more videos; a video's earlier tracks are replaced.
+
+        A video in which nothing was found is named by ``video``. Raises `UserError` for faulty tracks.
+        """
+        by_video: dict[int, list[Track]] = {}
+        if video is not None:
+            by_video[video if isinstance(video, int) else video.id] = []
+        for track in tracks:
+            by_video.setdefault(track.video_id, []).append(track)
+        for video_id, found in by_video.items():
+            if video_id not in self._videos:
+                raise UserError(
+                    f"video {video_id}", f"is not in {self.dataset.name} {self.dataset.split}", "name one that is"
+                )
+            self._store.write_video(self._videos[video_id], found)
+            self._seen.add(video_id)
+
+    def compute(self) -> Evaluation:
+        """The numbers of the tracks so far."""
+        from harness.scoring.score import score_store
+
+        videos = self._seen if self.seen_only else None
+        return Evaluation(score_store(self.protocol, self._truth, self._store, videos=videos))
+
+
+def truth_of(dataset: Dataset | str | Path, protocol: str | None) -> tuple[Annotations, str]:
+    if not isinstance(dataset, Dataset):
+        if protocol is None:
+            raise UserError("protocol", "is needed with an annotation file", "one of lvvis, ytvis, ovis, burst")
+        return read_annotations(Path(dataset)), protocol
+    if dataset.truth is None:
+        hint = f"submit the predictions to {dataset.server}" if dataset.server else "score on a split that has it"
+        raise UserError(f"{dataset.name} {dataset.split}", "has no public truth", hint)
+    return dataset.annotations, protocol or dataset.protocol
+
+
+@contextmanager
+def results_file(predictions: Any) -> Iterator[Path]:
+    """Predictions in memory as a results file."""
+    rows = predictions.to_dict("records") if hasattr(predictions, "to_dict") else predictions
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "predictions"
+        with path.open("w", encoding="utf-8") as file:
+            for number, row in enumerate(rows):
+                file.write("[\n" if not number else ",\n")
+                json.dump(_record(row), file, default=_plain)
+            file.write("\n]" if file.tell() else "[]")
+        yield path
+
+
+def _record(row: Any) -> Any:
+    if isinstance(row, Track):
+        masks = [m and {"size": list(m.size), "counts": m.counts.decode("ascii")} for m in row.masks]
+        track = {"video_id": row.video_id, "category_id": row.category_id, "score": row.score}
+        return {**track, "segmentations": masks}
+    return dict(row)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know: counts as bytes, and numbers and arrays of numpy."""
+    if isinstance(value, bytes):
+        return value.decode("ascii")
+    for name in ("tolist", "item"):
+        if hasattr(value, name):
+            return getattr(value, name)()
+    raise UserError("predictions", f"hold a {type(value).__name__}", "give the keys of a results file")

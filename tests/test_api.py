@@ -1,0 +1,208 @@
+"""The Python interface, as a notebook uses it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import harness
+from harness import api
+from harness.errors import UserError
+from harness.export import write_results_file
+from harness.masks import Rle
+from harness.types import Dataset
+
+DIALS = {"score_noise": 0.3, "drop_tracks": 0.3}
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return harness.load_dataset("shapes")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset) -> list[api.OpenedRun]:
+    folder = tmp_path_factory.mktemp("runs")
+    more = {"limit": 12, "runs_dir": folder, "progress": False}
+    return [harness.run("oracle", dataset, **more, **DIALS), harness.run("oracle", dataset, **more, erode_px=2)]
+
+
+def test_every_name_is_a_function_after_every_module_is_imported() -> None:
+    code = (
+        "import harness, importlib, pkgutil\n"
+        "for one in pkgutil.iter_modules(harness.__path__, 'harness.'): importlib.import_module(one.name)\n"
+        "assert all(callable(getattr(harness, name)) for name in harness.__all__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    names = {name for _, name, _ in pkgutil.iter_modules(harness.__path__)}
+    assert not names & set(harness.__all__)
+    assert set(harness.__all__) <= set(dir(harness)) & set(api.__all__)
+    with pytest.raises(AttributeError):
+        harness.nothing  # noqa: B018
+
+
+def test_importing_it_imports_nothing_heavy() -> None:
+    code = "import harness, sys; print([m for m in ('torch', 'numpy', 'pandas', 'pydantic') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_dataset_by_name_and_of_ones_own(dataset: Dataset, tmp_path: Path) -> None:
+    assert repr(dataset) == "Dataset(shapes val: 54 videos, 54 categories, 180 annotated tracks, protocol lvvis)"
+    assert harness.load_dataset("shapes", split="test", protocol="ytvis").protocol == "ytvis"
+    document = {
+        "videos": [{"id": 1, "height": 4, "width": 5, "length": 1, "file_names": ["a/0.png"]}],
+        "categories": [{"id": 3, "name": "cat"}],
+        "annotations": [],
+    }
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(document))
+    mine = harness.load_dataset("pets", annotations=str(file), frames=str(tmp_path), protocol="ytvis")
+    assert (mine.name, mine.protocol, len(mine.videos)) == ("pets", "ytvis", 1)
+    for wrong, told in (({}, "needs data"), ({"annotations": file}, "need frames and protocol")):
+        with pytest.raises(UserError, match=told):
+            harness.load_dataset(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="is unknown"):
+        harness.load_dataset("shapes", protocol="ytviss")
+
+
+def test_a_loaded_model_predicts_and_runs(dataset: Dataset, tmp_path: Path, runs: list[api.OpenedRun]) -> None:
+    model = harness.load_model("oracle", dataset=dataset, **DIALS)
+    tracks = model.predict(dataset.videos[0], dataset.vocabulary)
+    assert tracks
+    assert "oracle on cpu" in repr(model)
+    assert repr(tracks[0]).startswith("Track(category ")
+    run = harness.run(model, dataset, runs_dir=tmp_path, limit=12, progress=False)
+    assert run.id == runs[0].id
+    assert run.metrics == runs[0].metrics
+    with pytest.raises(UserError, match="a loaded model has its settings"):
+        harness.run(model, dataset, runs_dir=tmp_path, topk=3)
+    with pytest.raises(UserError, match="did you mean"):
+        harness.load_model("oracle", dataset=dataset, score_nois=1)
+    with pytest.raises(UserError, match="is unknown"):
+        harness.load_model("oracle", dataset=dataset, precision="fp8")
+
+
+def test_a_run_holds_its_numbers_and_predictions(runs: list[api.OpenedRun], dataset: Dataset) -> None:
+    run = runs[0]
+    assert run.metrics["AP"] == run.metrics["lvvis/AP"] == run.record["metrics"]["AP"]
+    assert run.metrics.get("hota/HOTA") is None
+    with pytest.raises(UserError, match='metric "APx" is not known'.replace('"', ".")):
+        run.metrics["APx"]
+    assert set(run.per_category.columns) >= {"name", "AP", "truths", "tracks"}
+    videos = run.per_video
+    assert list(videos.index) == [v.id for v in dataset.videos[:12]]
+    assert videos.done.all()
+    assert videos.tracks.sum() == len(run.predictions) == (videos.hits + videos.false_positives).sum()
+    mask = next(m for m in run.predictions.masks[0] if m is not None)
+    assert mask.decode().shape == (dataset.videos[0].height, dataset.videos[0].width)
+    assert Rle.encode(mask.decode()) == mask
+    assert repr(run) == f"FinishedRun({str(run.folder)!r})"
+    again = harness.open_run(str(run.folder))
+    assert (again.metrics, again.id) == (run.metrics, run.id)
+    with pytest.raises(UserError, match="is not there"):
+        harness.open_run("nowhere/at-all")
+
+
+def test_a_run_shows_a_frame_with_truth_and_tracks(runs: list[api.OpenedRun], dataset: Dataset) -> None:
+    video = dataset.videos[2]
+    picture = runs[0].show(video=video.id, frame=1)
+    assert picture.size == (3 * video.width + 2 * 4, video.height)
+    assert np.array_equal(np.asarray(picture)[:, : video.width], video.frames[1])
+    assert harness.open_run(runs[0].folder).show(video.id).size == picture.size
+    for wrong, told in (
+        ({"video": 10**6}, "is not in shapes val"),
+        ({"video": video.id, "frame": 99}, "name one of 0"),
+    ):
+        with pytest.raises(UserError, match=told):
+            runs[0].show(**wrong)
+
+
+def test_predictions_in_every_form_give_the_same_numbers(
+    runs: list[api.OpenedRun], dataset: Dataset, tmp_path: Path
+) -> None:
+    tracks = [track for video in sorted(runs[0].done) for track in runs[0].store.read_video(video)]
+    write_results_file(runs[0].store, tmp_path / "results.json")
+    records = json.loads((tmp_path / "results.json").read_bytes())
+    forms = [
+        runs[0].folder, str(runs[0].folder / "predictions"), str(tmp_path / "results.json"), tmp_path / "results.json",
+        tracks, iter(tracks), records, pd.DataFrame(records),
+    ]  # fmt: skip
+    found = [harness.evaluate(form, dataset) for form in forms]
+    assert found[0]["AP"] is not None
+    assert all(one.metrics == found[0].metrics for one in found)
+    assert {"AP", "APb"} <= set(found[0].frame.index)
+    assert len(found[0].per_category) == 54
+    assert "warnings" in repr(found[0])  # 42 videos have no predictions
+    assert harness.evaluate([], dataset)["AP"] is None
+    with pytest.raises(UserError, match="is needed with an annotation file"):
+        harness.evaluate(tracks, "truth.json")
+
+
+def test_a_metric_in_a_loop(runs: list[api.OpenedRun], dataset: Dataset) -> None:
+    meter = harness.Metric("lvvis", dataset)
+    seen = harness.Metric("lvvis", dataset, seen_only=True)
+    for video in dataset.videos[:12]:
+        for one in (meter, seen):
+            one.update([], video)
+            one.update(runs[0].store.read_video(video.id), video)
+    assert meter.compute().metrics == harness.evaluate(runs[0].folder, dataset).metrics
+    assert seen.compute().metrics == dict(runs[0].metrics)
+    assert "12 videos seen" in repr(meter)
+    meter.reset()
+    assert meter.compute()["AP"] is None
+    with pytest.raises(UserError, match="is not in shapes val"):
+        meter.update([], 10**6)
+
+
+def test_comparisons_and_tables(runs: list[api.OpenedRun]) -> None:
+    found = harness.compare(*runs, resamples=50).difference["AP"]
+    a, b = (run.metrics["AP"] for run in runs)
+    assert a is not None
+    assert b is not None
+    assert found.value == pytest.approx(b - a)
+    assert harness.compare(str(runs[0].folder), runs[1], resamples=50).difference["AP"] == found
+    with pytest.raises(UserError, match="is of two runs"):
+        harness.compare(runs[0], resamples=10).difference  # noqa: B018
+    made = harness.table(runs)
+    assert "| oracle" in str(made)
+    assert made.to_latex().startswith("%") or "\\begin" in made.to_latex()
+    assert "<table" in made._repr_html_()
+    assert "<table" in runs[0]._repr_html_()
+    assert made.to_csv().count("\n") == 3
+
+
+def test_words_of_a_vocabulary() -> None:
+    for given in ("cat, red  umbrella", ["cat", "red umbrella"]):
+        assert [c.name for c in api.vocabulary_of(given).categories] == ["cat", "red umbrella"]
+    whole = api.vocabulary_of("cat")
+    assert api.vocabulary_of(whole) is whole
+    assert api.vocabulary_of(whole.categories) == whole
+    for wrong, told in (("", "names nothing"), (["cat", "Cat"], "is given twice")):
+        with pytest.raises(UserError, match=told):
+            api.vocabulary_of(wrong)
+
+
+def test_a_prediction_of_a_folder_of_frames(tmp_path: Path, dataset: Dataset) -> None:
+    from PIL import Image as Pillow
+
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for index, frame in enumerate(dataset.videos[0].read()):
+        Pillow.fromarray(frame).save(frames / f"{index:03d}.png")
+    checkpoint = importlib.import_module("harness.models.clipvis.plugin").PLUGIN.shipped_weights("shapes")
+    found = harness.predict(frames, "red circle, blue square", model="clipvis", checkpoint=checkpoint, device="cpu")
+    assert len(found) == len(found.frame) > 0
+    assert found[0] is found.tracks[0]
+    assert found.show(0).size == (dataset.videos[0].width, dataset.videos[0].height)
+    assert "<table" in found._repr_html_()
+    told = found.write(tmp_path / "out", as_frames=True)
+    assert len(json.loads(Path(told["results"]).read_bytes())) == len(found)
