@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from worker_models import print_everywhere
@@ -75,7 +76,7 @@ def test_what_runs_at_exit_does_not_print_behind_the_result() -> None:
         "import atexit, sys; from worker_models import print_everywhere; from harness.cli.main import main;"
         "atexit.register(print_everywhere, 'x'); sys.argv = ['harness', '--version']; main()"
     )
-    path = os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])  # noqa: PTH120
+    path = os.pathsep.join([str(Path(__file__).parent / "support"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
         check=False,

@@ -16,7 +16,7 @@ def moody_environment(tmp_path: Path) -> dict[str, str]:
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: moody\nVersion: 1\n")
     (about / "entry_points.txt").write_text("[harness.models]\nmoody = worker_models:PLUGIN\n")
-    path = [str(about.parent), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    path = [str(about.parent), str(Path(__file__).parents[1] / "support"), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
 
 

@@ -16,7 +16,7 @@ from harness.runner import execute
 
 @needs_ray
 def test_a_node_that_is_lost_costs_time_only(tmp_path: Path) -> None:
-    tests = Path(__file__).parents[1]
+    tests = Path(__file__).parents[1] / "support"
     given = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     given |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
     given["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # all listen to the loopback address

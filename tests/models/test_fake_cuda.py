@@ -1,6 +1,6 @@
 """Full-size networks on a pretended CUDA device: no mixing of devices, the right types, no new wait for the device.
 
-No GPU takes part and no number is computed; see ``support.fake_cuda``.
+No GPU takes part and no number is computed; see ``fake_cuda``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.fake_cuda import Watch, put_on_fake_cuda
+from fake_cuda import Watch, put_on_fake_cuda
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 

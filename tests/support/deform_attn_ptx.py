@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from ptx_emulator import Emulator, Report, memory_of
 from torch import Tensor
 
 from harness.models.ops import build, kernel, reference
 from harness.models.ops.build import Variant
-from support.ptx_emulator import Emulator, Report, memory_of
 
 ALIGNMENT = 16
 """Bytes at whose multiples the kernel is promised its tensors."""

@@ -1,6 +1,6 @@
 """Load and launch the kernel on pretended devices and print what happened, as one line of JSON.
 
-``python -m support.launch_path FOLDER`` with tests/ on the path and the stand-in driver in ``LD_LIBRARY_PATH``;
+``python -m launch_path FOLDER`` with tests/support on the path and the stand-in driver in ``LD_LIBRARY_PATH``;
 ``FOLDER`` keeps compiled C++.
 """
 
@@ -14,16 +14,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import deform_attn_ptx
 import torch
 from deform_attn_cases import from_offsets, make
+from pretended_cuda import CAPABILITY, Machine
+from ptx_emulator import Emulator
 from torch import Tensor
 
 from harness.errors import UserError
 from harness.models.ops import build, kernel, reference
 from harness.models.ops.build import Variant
-from support import deform_attn_ptx
-from support.pretended_cuda import CAPABILITY, Machine
-from support.ptx_emulator import Emulator
 
 VARIANT = Variant(torch.float32, torch.float32, channels=32, levels=3, points=4, fused=True)
 STREAM = 0x5EED

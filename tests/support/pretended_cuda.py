@@ -17,10 +17,9 @@ from types import SimpleNamespace, TracebackType
 from typing import Any, NamedTuple
 
 import torch
+from ptx_emulator import Emulator, memory_of
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-
-from support.ptx_emulator import Emulator, memory_of
 
 SOURCE = Path(__file__).with_name("driver_stand_in.cpp")
 CAPABILITY = (9, 0)

@@ -23,9 +23,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ptx_translator import translate
 from torch import Tensor
-
-from support.ptx_translator import translate
 
 SOURCES = Path(__file__).parent
 FLAGS = ["-std=c++20", "-fPIC", "-fwrapv", "-ffp-contract=off", "-fno-strict-aliasing", f"-I{SOURCES}"]

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from harness.errors import UserError
 from harness.training.processes import joined
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[1] / "support"
 SCRIPT = """
 import sys
 from pathlib import Path

@@ -1,6 +1,6 @@
 """From the call to the driver: the kernel is loaded, checked and launched as a GPU would see it, on a stand-in driver.
 
-No GPU takes part. One process of its own does everything, see ``support.launch_path``; the tests look at what it tells.
+No GPU takes part. One process of its own does everything, see ``launch_path``; the tests look at what it tells.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import ptx_emulator
 import pytest
-from support import ptx_emulator
-from support.pretended_cuda import compile_driver
+from pretended_cuda import compile_driver
 
 from harness.models.ops import build
 
 MISSING = build.missing() or ptx_emulator.missing()
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
-TESTS = Path(__file__).parents[2]
+TESTS = Path(__file__).parents[2] / "support"
 NUMBERS = [252, 37, 3, 2]
 """Pixels, queries, heads and tiles of the calls below."""
 
@@ -33,7 +33,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Any:
     paths = {"PYTHONPATH": str(TESTS), "LD_LIBRARY_PATH": str(folder)}
     paths = {name: os.pathsep.join([path, *filter(None, [os.environ.get(name)])]) for name, path in paths.items()}
     environment = os.environ | paths | {"XDG_CACHE_HOME": str(folder)}
-    command = [sys.executable, "-m", "support.launch_path", folder]
+    command = [sys.executable, "-m", "launch_path", folder]
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     assert "stand-in driver has no" not in finished.stderr

@@ -1,6 +1,6 @@
 """The kernel's PTX, as NVRTC makes it for a GPU, run in an emulator: it equals the reference, and no access is wrong.
 
-No GPU takes part. See ``support.ptx_emulator`` for what is checked; faults put into the source show that it is.
+No GPU takes part. See ``ptx_emulator`` for what is checked; faults put into the source show that it is.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import ptx_emulator
 import pytest
 import torch
 from deform_attn_cases import from_offsets, make
-from support import ptx_emulator
-from support.deform_attn_ptx import EmulatedKernel, Inputs, aligned, expected, stored, within_tolerance
+from deform_attn_ptx import EmulatedKernel, Inputs, aligned, expected, stored, within_tolerance
 from torch import Tensor
 
 from harness.models.ops import build, kernel

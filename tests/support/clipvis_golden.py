@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 NAMED = os.environ.get("HARNESS_GOLDEN")
-FOLDER = Path(NAMED) / "clipvis" if NAMED else Path(__file__).parent / "data" / "clipvis"
+FOLDER = Path(NAMED) / "clipvis" if NAMED else Path(__file__).parents[1] / "data" / "clipvis"
 MANIFEST: dict[str, dict[str, Any]] = json.loads((FOLDER / "manifest.json").read_text())["files"]
 
 

@@ -1,4 +1,4 @@
-"""How far the bootstrap can be trusted, measured: ``python tests/bootstrap_coverage.py`` (about two minutes).
+"""How far the bootstrap can be trusted: ``PYTHONPATH=tests/support python benchmarks/bootstrap_coverage.py``.
 
 From made populations of videos with known numbers, samples are drawn again and again. Printed is how often the 95 %
 intervals of a difference hold the true difference, how often a difference is called significant where there is none

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 STAND_IN, PROJECT = DATA / "detectron2_stand_in", DATA / "detectron2_project"
 _ADAPTER = "harness.baselines.detectron2_adapter"
 

@@ -29,7 +29,7 @@ import yaml
 
 from harness.cli import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PROGRAMS = ("harness", "pip", "pytest", "python", "torchrun", "mlflow", "sbatch", "for", "ruff", "mypy", "sphinx-build",
             "pre-commit")  # fmt: skip
 NOT_RUN_IN_HELP = {

@@ -20,7 +20,7 @@ from torch import Tensor
 from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
 
 NAMED = os.environ.get("HARNESS_GOLDEN")
-TREE = Path(__file__).parent / "data" / "ov2seg"
+TREE = Path(__file__).parents[1] / "data" / "ov2seg"
 FOLDER = Path(NAMED) / "ov2seg" if NAMED else TREE
 MANIFEST: dict[str, Any] = json.loads((FOLDER / "manifest.json").read_text())
 RELEASED: dict[str, list[int]] = json.loads((TREE / "state_dict_r50.json").read_text())

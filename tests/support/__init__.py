@@ -1,1 +1,0 @@
-"""Tools that tests use: pieces with a documented interface of their own."""
