@@ -76,7 +76,7 @@ class Dataset:
     ``protocol`` names the scoring protocol. ``annotations`` is the parsed annotation file; it has no truth where only
     a server has it, and ``server`` then says where to submit: an address, or words that can follow "submit it to".
     ``differences`` are sentences on how the data differs from the split that published numbers are on: none for the
-    whole split, ``None`` where no published size is known.
+    whole split, ``None`` where no published size is known. ``no_truth`` says why there is no truth and no server.
     """
 
     name: str
@@ -87,6 +87,7 @@ class Dataset:
     annotations: Annotations
     server: str | None = None
     differences: tuple[str, ...] | None = None
+    no_truth: str = ""
 
     @property
     def truth(self) -> GroundTruth | None:

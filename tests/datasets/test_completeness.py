@@ -70,7 +70,7 @@ def test_missing_and_truncated_frames_are_counted_and_named(copy: Path) -> None:
 
 
 def test_only_the_first_few_are_named(tmp_path: Path) -> None:
-    missing, truncated = check_frames(tmp_path, (f"v/{n}.jpg" for n in range(1000)))
+    missing, truncated, _ = check_frames(tmp_path, (f"v/{n}.jpg" for n in range(1000)))
     assert (missing.count, len(missing.first), truncated.count) == (1000, 5, 0)
 
 
@@ -78,7 +78,7 @@ def test_frames_outside_of_their_folder_are_faults(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "0.jpg").write_bytes(JPEG_OF_ONE_PIXEL)
     (tmp_path / "root/link.jpg").symlink_to(tmp_path / "0.jpg")
-    missing, truncated = check_frames(tmp_path / "root", ["../0.jpg", "link.jpg"])
+    missing, truncated, _ = check_frames(tmp_path / "root", ["../0.jpg", "link.jpg"])
     assert (missing.count, truncated.count) == (0, 2)
     assert "leads out of" in truncated.first[1]
 
@@ -90,7 +90,7 @@ def test_a_jpeg_cut_anywhere_is_truncated(tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("frames")
     (folder / "whole.jpg").write_bytes(whole)
     (folder / "cut.jpg").write_bytes(whole[:-cut])
-    missing, truncated = check_frames(folder, ["whole.jpg", "cut.jpg"])
+    missing, truncated, _ = check_frames(folder, ["whole.jpg", "cut.jpg"])
     assert (missing.count, truncated.first) == (0, ("cut.jpg",))
 
 
