@@ -14,9 +14,8 @@ from harness.datasets.youtube_vis_format import Release, Split, Truth, VisDatase
 
 HOME = "https://github.com/Ali2500/BURST-benchmark"
 PAPER = Source("Athar et al., WACV 2023", "2023-01-03")
-AUTHOR = Source(
-    "counted in the released file and confirmed by its author, Ali2500/BURST-benchmark #8", "2023-07-19", True
-)
+AUTHOR = Source("its author on the released file, Ali2500/BURST-benchmark #8", "2023-07-19", of_release=True)
+_FOLDERS = ("annotations/", "")
 TAO = Source("TAO's test videos, on which it is built; not verified", "2026-11-28")
 
 
@@ -29,16 +28,12 @@ def _split(
     converted = tuple(f"{folder}{inner}b2y_{name}.json" for folder in _FOLDERS for inner in ("", f"{name}/"))
     releases = (
         Release("public release", files),
-        Release(
-            "converted to YouTube-VIS form", tuple(f"{f}{i}b2y_{name}.json" for f in _FOLDERS for i in ("", f"{name}/"))
-        ),
+        Release("converted to YouTube-VIS form", converted),
     )
     frames = (f"frames/{name}", f"images/{name}", name)
     truth = Truth("public", "", Source(f"the annotations of {HOME}", "2026-11-28"))
     return Split(name, releases, frames, True, videos, None, other, source, other_source, truth)
 
-
-_FOLDERS = ("annotations/", "")
 
 PLUGIN = VisDataset(
     name="burst",

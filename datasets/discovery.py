@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -89,7 +89,48 @@ class FoundFile:
         """The one split that it is taken for."""
         return self.matches[0] if len(self.matches) == 1 and self.matches[0].split is not None else None
 
+    @property
+    def taken_for(self) -> str:
+        """What it is, in words."""
+        if self.content is None:
+            return self.what
+        if self.taken is not None:
+            return f"{self.taken.dataset} {self.taken.split}{', a part of it' if self.taken.is_part else ''}"
+        if not self.matches:
+            return "annotations of no known dataset"
+        return " or ".join(f"{m.dataset} {m.split or '(split unknown)'}" for m in self.matches)
 
+    def record(self, root: Path) -> dict[str, Any]:
+        """As JSON-ready data; paths are relative to the data root."""
+        name = str(self.path.relative_to(root))
+        taken, content = self.taken, self.content
+        found: dict[str, Any] = {
+            "file": name,
+            "taken_for": self.taken_for,
+            "dataset": taken.dataset if taken else None,
+            "split": taken.split if taken else None,
+            "is_part": taken.is_part if taken else None,
+            "why": [f"{m.dataset}: {reason}" for m in self.matches for reason in m.reasons],
+            "name_by_hand": self._to_do(name),
+        }
+        if content is not None:
+            counts = {"videos": content.videos, "categories": len(content.categories), "has_truth": content.has_truth}
+            found |= counts | {"frames": str(self.frames.relative_to(root)) if self.frames else None}
+        return found
+
+    def _to_do(self, name: str) -> str:
+        """What the user has to name by hand, empty where nothing."""
+        if self.content is None or self.taken is not None:
+            return ""
+        frames = "" if self.frames is not None else " --frames DIR"
+        if not self.matches:
+            return f"harness datasets add NAME --annotations {name} --frames DIR --protocol PROTOCOL"
+        like, split = self.matches[0].dataset, self.matches[0].split or "SPLIT"
+        like = like if len(self.matches) == 1 else "DATASET"
+        return f"harness datasets add NAME --like {like} --split {split} --annotations {name}{frames}"
+
+
+@runtime_checkable
 class Recogniser(Protocol):
     """A dataset that knows its files by their content."""
 
@@ -262,17 +303,23 @@ def holds(folder: Path, names: Iterable[str], depth: int | None = None) -> bool:
 def frames_below(
     lying: Tree, annotations: Path, names: Sequence[str], split: str | None, depth: int | None = None
 ) -> Path | None:
-    """The folder below which the named frames lie; of several, the one named like the split, then the nearest."""
+    """The folder below which the named frames lie; of several, the one named like the split, then the nearest.
+
+    One that is named like another split is not taken.
+    """
     if not names:
         return None
     root = lying.folders[0]
 
-    def rank(folder: Path) -> tuple[int, int, str]:
-        named = split_named(words_of(folder, root), tuple(SPLIT_WORDS)) if folder != root else None
-        of_split = 1 if named is None else 0 if named[0] == split else 2
-        return of_split, len(_steps(folder, annotations.parent)), str(folder)
+    def named(folder: Path) -> str | None:
+        said = split_named(words_of(folder, root), tuple(SPLIT_WORDS)) if folder != root else None
+        return said[0] if said else None
 
-    return min((folder for folder in lying.folders if holds(folder, names, depth)), key=rank, default=None)
+    def rank(folder: Path) -> tuple[bool, int, str]:
+        return named(folder) is None, len(_steps(folder, annotations.parent)), str(folder)
+
+    found = [one for one in lying.folders if split is None or named(one) in (None, split)]
+    return min((folder for folder in found if holds(folder, names, depth)), key=rank, default=None)
 
 
 def _steps(folder: Path, other: Path) -> tuple[str, ...]:

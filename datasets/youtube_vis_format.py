@@ -152,6 +152,8 @@ class VisDataset:
         annotations = self._withheld(read_annotations(place.annotations), declared)
         place = self._with_frames(place, Path(data_root), declared, annotations)
         log.info("%s %s: %s, %s", self.name, split, place.release.label, place.annotations)
+        for remark in annotations.remarks:
+            log.info("%s: %s", place.annotations, remark)
         if place.release.superseded:
             log.warning("%s: %s", place.annotations, _not_comparable(place.release, declared))
         if not place.frames.is_dir():
@@ -205,7 +207,7 @@ class VisDataset:
             names = {c.name for c in packaged(self.category_list)}
             if content.is_burst and any(c.name in names for c in content.categories):
                 return f"it is in {self.title}'s own form"
-            if content.converted and all(c.name in names for c in content.categories):
+            if content.converted and any(c.name in names for c in content.categories):
                 return f"it has the keys and categories of a converted {self.title} file"
             return None
         if content.is_burst or content.converted:
@@ -455,6 +457,7 @@ class VisDataset:
         differs = self._other_categories(annotations)
         if differs is not None:
             notes.append(f"the category list differs from {self.title}'s: {differs}")
+        notes += annotations.remarks
         notes += [f"{note.kind}: {note.count}, first: {note.first}" for note in annotations.notes]
         return tuple(notes)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.cli.options import DATA_ROOT, DataRoot
-from harness.errors import EXIT_FAILED
+from harness.errors import EXIT_FAILED, UserError
 
 app = typer.Typer(help="Datasets: what is known, whether a copy is complete, how it looks.", no_args_is_help=True)
 
@@ -41,20 +41,33 @@ def list_datasets(as_json: AsJson = False) -> None:
 
 @app.command("check")
 def check_dataset(
-    name: Annotated[str, typer.Argument(help="Name of a dataset.")],
+    name: Annotated[
+        str | None, typer.Argument(help="Name of a dataset; without: list what the data root holds.")
+    ] = None,
     data_root: DataRoot = DATA_ROOT,
     split: Annotated[str | None, typer.Option(help="Check this split only; default: all.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a copy of a dataset holds and what it lacks; exit code 1 if it is incomplete.
 
-    Example:
+    Without a name: list the annotation files below the data root, what each is taken for and why, and which have to be
+    named by hand; exit code 1 if none is taken for a split.
+
+    Examples:
 
         harness datasets check lvvis --data-root DIR --split val
+
+        harness datasets check --data-root DIR
     """
     from harness import plugins
     from harness.plugin_code import asked
 
+    if name is None:
+        if split is not None:
+            raise UserError("--split", "goes with the name of a dataset", "name one, or leave out --split")
+        if not _show_survey(data_root, as_json):
+            raise typer.Exit(EXIT_FAILED)
+        return
     plugin = plugins.dataset(name)
     with asked(f"dataset {name}", "cannot be checked"):
         record: dict[str, Any] = plugin.check(data_root, split).to_dict()
@@ -98,17 +111,49 @@ def show_dataset(
         print(path)
 
 
+def _show_survey(data_root: Path, as_json: bool) -> bool:
+    """Print what lies below the data root; return whether any file is taken for a split."""
+    from harness import plugins
+    from harness.datasets.discovery import Recogniser, survey
+
+    if not data_root.is_dir():
+        raise UserError(str(data_root), "is not a folder", "name the folder that holds the datasets with --data-root")
+    known = (plugins.dataset(name) for name in plugins.names(plugins.DATASETS))
+    found = survey(data_root, [plugin for plugin in known if isinstance(plugin, Recogniser)])
+    record = {"folder": str(data_root), "files": [one.record(data_root) for one in found]}
+    taken = [one for one in found if one.taken is not None]
+    if as_json:
+        print(json.dumps(record))
+        return bool(taken)
+    print(f"{data_root}: {len(taken)} annotation files of known splits, {len(found) - len(taken)} other JSON files")
+    for one in found:
+        row = one.record(data_root)
+        print(f"\n{row['file']}: {row['taken_for']}")
+        for text in row["why"]:
+            print(f"  why: {text}")
+        if one.content is not None:
+            print(f"  holds: {row['videos']} videos, {row['categories']} categories,"
+                  f" {'truth' if row['has_truth'] else 'no truth'}")  # fmt: skip
+            print(f"  frames: {row['frames'] or 'not found below the data root'}")
+        if row["name_by_hand"]:
+            print(f"  to do: {row['name_by_hand']}")
+    return bool(taken)
+
+
 def _show(record: dict[str, Any]) -> None:
     print(f"{record['dataset']} in {record['folder']}: {'complete' if record['complete'] else 'incomplete'}")
     for split in record["splits"]:
         print(f"\n{split['split']}: {'complete' if split['complete'] else 'incomplete'}")
         if split["annotations"]:
             print(f"  annotations  {split['annotations']} ({split['release']})")
+        if split.get("frames"):
+            print(f"  frames       {split['frames']}")
         print(f"  truth        {split['truth']}")
         for what, expected in split["expected"].items():
             print(f"  {what:<12} {_count(split['found'][what], 'unknown'):>9} of {_count(expected, 'unstated')}")
-        for what in ("missing_frames", "truncated_frames"):
-            _show_fault(what.replace("_", " "), split[what])
+        for what in ("missing_frames", "truncated_frames", "resized_frames"):
+            if what in split:
+                _show_fault(what.replace("_", " "), split[what])
         for text in split["faults"]:
             print(f"  fault: {text}")
         for text in split["notes"]:
