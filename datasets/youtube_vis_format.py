@@ -148,9 +148,23 @@ class VisDataset:
         Raises `UserError` for an unknown split, a missing or malformed annotation file, or one of another dataset.
         """
         declared = self._split(split)
-        place = self._place(Path(data_root), declared)
+        return self._open_place(self._place(Path(data_root), declared), declared, Path(data_root))
+
+    def open_files(self, annotations: Path, frames: Path | None, split: str, data_root: Path) -> Dataset:
+        """Read an annotation file that the user takes for a split; see `open`.
+
+        Without ``frames`` their folder is looked for below the data root.
+        """
+        declared = self._split(split)
+        release = next((r for r in declared.releases if annotations.name in map(_file_name, r.files)), None)
+        place = _Place(annotations, release or Release("named by hand", ()), frames or annotations.parent)
+        return self._open_place(place, declared, Path(data_root), frames is not None)
+
+    def _open_place(self, place: _Place, declared: Split, data_root: Path, frames_given: bool = False) -> Dataset:
+        split = declared.name
         annotations = self._withheld(read_annotations(place.annotations), declared)
-        place = self._with_frames(place, Path(data_root), declared, annotations)
+        if not frames_given:
+            place = self._with_frames(place, data_root, declared, annotations)
         log.info("%s %s: %s, %s", self.name, split, place.release.label, place.annotations)
         for remark in annotations.remarks:
             log.info("%s: %s", place.annotations, remark)
@@ -172,7 +186,10 @@ class VisDataset:
             reason = truth.reason
             log.warning("%s %s: %s", self.name, split, reason)
         differences = self.differences(annotations, split)
-        return Dataset(self.name, split, categories, videos, self.protocol, annotations, server, differences, reason)
+        data = {"data_root": str(data_root.absolute())}
+        return Dataset(
+            self.name, split, categories, videos, self.protocol, annotations, server, differences, reason, data
+        )
 
     def truth_of(self, split: Split) -> Truth:
         """Where the truth of a split is, if not in its file."""
@@ -234,7 +251,7 @@ class VisDataset:
         release = next((r for r in declared.releases if file in map(_file_name, r.files)), declared.releases[0])
         if declared.videos is None and declared.frame_count is None and release.tracks is None:
             return None
-        found, sentences = _found(annotations), []
+        found, sentences = found_counts(annotations), []
         if declared.videos is not None and found.videos not in (declared.videos, declared.stated_videos):
             sentences.append(_other_count(found.videos, declared.videos, "videos"))
         else:  # fewer videos have fewer frames and tracks: said once
@@ -416,7 +433,7 @@ class VisDataset:
             for name in video.file_names
         )
         missing, truncated, resized = check_frames(place.frames, stated)
-        found = _found(annotations)
+        found = found_counts(annotations)
         if found.videos is not None and found.videos == split.stated_videos:
             expected = replace(expected, videos=found.videos)
         return replace(
@@ -484,8 +501,8 @@ def refusals(annotations: Annotations, protocol: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def open_custom(annotations: Path, frames: Path, protocol: str) -> Dataset:
-    """Open a user's own data in YouTube-VIS form; its name is the annotation file's stem, its split ``custom``.
+def open_custom(annotations: Path, frames: Path, protocol: str, name: str | None = None) -> Dataset:
+    """Open a user's own data in YouTube-VIS form; it is called ``name``, else like its file; its split is ``custom``.
 
     Frames lie below ``frames``, where `harness.datasets.frame_paths.FramePaths` says. Raises `UserError` for missing or
     malformed input.
@@ -500,7 +517,9 @@ def open_custom(annotations: Path, frames: Path, protocol: str) -> Dataset:
         _video(video, frames, paths.of_video(video.file_names, f"{read.path}, video {video.id}"))
         for video in _runnable(read)
     )
-    return Dataset(in_unicode(Path(annotations).stem), "custom", categories, videos, protocol, read)
+    title = name or in_unicode(Path(annotations).stem)
+    data = {"annotations": in_unicode(Path(annotations).absolute()), "frames": in_unicode(frames.absolute())}
+    return Dataset(title, "custom", categories, videos, protocol, read, data=data)
 
 
 def _videos(annotations: Annotations, frames: Path, depth: int | None) -> tuple[Video, ...]:
@@ -528,7 +547,8 @@ def _video(record: VideoRecord, frames: Path, names: list[str]) -> Video:
     return Video(record.id, record.name, record.height, record.width, read)
 
 
-def _found(annotations: Annotations) -> Counts:
+def found_counts(annotations: Annotations) -> Counts:
+    """What annotations hold."""
     tracks = None if annotations.truth is None else len(annotations.truth.records)
     frames = sum(video.length for video in annotations.videos)
     return Counts(len(annotations.videos), frames, tracks, len(annotations.categories))
