@@ -116,7 +116,7 @@ def add_dataset(
 
         harness datasets add mine --annotations instances.json --frames DIR --protocol lvvis --novel novel.txt
 
-        harness datasets add holdout19 --like ytvis2019 --of train --videos ids.txt
+        harness datasets add holdout19 --like ytvis2019 --of train --videos ids.txt --data-root DIR
     """
     from harness import plugins
     from harness.datasets.described import add_split, file_digest
