@@ -128,7 +128,7 @@ class ImageDataset:
             names = [image_name(image, split.folder, file.path) for image in file.images]
         except UserError as error:
             return replace(report, faults=(str(error),))
-        missing, truncated = check_frames(place.images, names)
+        missing, truncated, _ = check_frames(place.images, names)
         folder = place.images / split.folder
         return replace(
             report,

@@ -8,11 +8,17 @@ Files with a trailing underscore are the corrected release, which published numb
 
 from __future__ import annotations
 
-from harness.datasets.youtube_vis_format import Release, Split, VisDataset
+from harness.datasets.completeness import Source
+from harness.datasets.youtube_vis_format import Release, Split, Truth, VisDataset
+
+PAPER = Source("Wang et al., ICCV 2023", "2023-10-01")
+FILES = Source("the corrected release's files", "2026-09-01", of_release=True)
+SERVER = "Codabench competition 1748, https://www.codabench.org/competitions/1748"
 
 
 def _release(label: str, split: str, file: str, tracks: int | None = None) -> Release:
-    return Release(label, (file, f"{split}/{file}", f"annotations/{file}"), tracks)
+    places = (file, f"{split}/{file}", f"annotations/{file}", f"Annotations/{file}")
+    return Release(label, places, tracks, superseded=label == "first release", source=FILES)
 
 
 def _frames(split: str) -> tuple[str, ...]:
@@ -33,6 +39,7 @@ PLUGIN = VisDataset(
             _frames("train"),
             public=True,
             videos=3083,
+            source=PAPER,
         ),
         Split(
             "val",
@@ -44,6 +51,7 @@ PLUGIN = VisDataset(
             public=True,
             videos=837,
             frame_count=19_139,
+            source=FILES,
         ),
         Split(
             "test",
@@ -54,6 +62,8 @@ PLUGIN = VisDataset(
             _frames("test"),
             public=False,
             videos=908,
+            source=PAPER,
+            truth=Truth("server", SERVER, Source("haochenheheda/LVVIS, README", "2026-11-28")),
         ),
     ),
     default_split="val",
@@ -61,7 +71,7 @@ PLUGIN = VisDataset(
     category_list="lvvis",
     protocol="lvvis",
     home="https://github.com/haochenheheda/LVVIS",
-    server="Codabench competition 1748, https://www.codabench.org/competitions/1748",
+    server=SERVER,
     # Names in the released files are whole paths, some with backslashes: only video and frame count.
     frame_depth=2,
 )

@@ -1,18 +1,35 @@
 """OVIS (Qi et al., IJCV 2022): long, heavily occluded videos; 25 categories, reported without base and novel.
 
-{data root}/ovis/annotations_train.json   annotations_valid.json   annotations_test.json
+{data root}/ovis/annotations_train.json   annotations_valid.json   annotations_test.json   validGT.json
 {data root}/ovis/{train,valid,test}/{video}/img_{frame}.jpg          (or with JPEGImages between)
+
+The truth of the validation videos has been public since 2026, in a file of its own that users name ``validGT.json``.
 """
 
 from __future__ import annotations
 
-from harness.datasets.youtube_vis_format import Release, Split, VisDataset
+from harness.datasets.completeness import Source
+from harness.datasets.youtube_vis_format import Release, Split, Truth, VisDataset
+
+HOME = "https://songbai.site/ovis/"
+STATED = Source("stated in Liu et al., InstMove, CVPR 2023", "2026-11-28")
+PUBLIC = Source("qjy981010/CMaskTrack-RCNN #9", "2026-02-22")
+SERVER = f"the dataset's CodaLab server, linked from {HOME}"
+TRUTHS = {
+    "train": Truth("public", ""),
+    "val": Truth("public", "get validGT.json, in the dataset's download, and put it beside the other files", PUBLIC),
+    "test": Truth("closed server", SERVER, Source("qjy981010/CMaskTrack-RCNN #9", "2026-02-02")),
+}
 
 
 def _split(name: str, folder: str, videos: int) -> Split:
     file = f"annotations_{folder}.json"
-    release = Release("public release", (file, f"annotations/{file}", f"annotations/{folder}.json", f"{folder}.json"))
-    return Split(name, (release,), (f"{folder}/JPEGImages", folder), public=name == "train", videos=videos)
+    places = (file, f"annotations/{file}", f"annotations/{folder}.json", f"{folder}.json", f"annotation_{folder}.json")
+    releases = [Release("public release", places)]
+    if name == "val":
+        releases.insert(0, Release("validation truth", ("validGT.json", "annotations/validGT.json")))
+    frames = (f"{folder}/JPEGImages", folder, f"Images/{folder}")
+    return Split(name, tuple(releases), frames, name == "train", videos=videos, source=STATED, truth=TRUTHS[name])
 
 
 PLUGIN = VisDataset(
@@ -24,7 +41,6 @@ PLUGIN = VisDataset(
     folders=("ovis", "OVIS"),
     category_list="ovis",
     protocol="ovis",
-    home="https://songbai.site/ovis/",
-    server="the dataset's CodaLab server, linked from https://songbai.site/ovis/",
+    home=HOME,
     spellings={"Vehical": "Vehicle"},
 )

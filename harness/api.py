@@ -83,12 +83,9 @@ def load_dataset(
             raise UserError("load_dataset", "needs data", "name a dataset, or annotations with frames and protocol")
         opened = plugins.opened(name, Path(root), split)
         return opened if chosen is None else replace(opened, protocol=chosen)
-    if frames is None or chosen is None:
-        raise UserError("load_dataset", "annotations need frames and protocol", 'for example protocol="lvvis"')
-    from harness.datasets.youtube_vis_format import open_custom
+    from harness.datasets.own_data import open_own
 
-    opened = open_custom(Path(annotations), Path(frames), chosen)
-    return opened if name is None else replace(opened, name=name)
+    return open_own(Path(annotations), None if frames is None else Path(frames), chosen, name)
 
 
 def load_model(

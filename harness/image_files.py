@@ -78,9 +78,8 @@ class ImageFrames(Frames):
 
     def _check_size(self, image: Pillow.Image, where: str) -> None:
         """Refuse other sizes before any pixel is decoded: a small file may claim a huge image."""
-        stated, size = (self.height, self.width), (image.height, image.width)
-        if sorted(size) == sorted(stated):  # else not asked: Pillow may decode a PNG to find its orientation
-            size = upright_size(image)
+        stated = (self.height, self.width)
+        size = _size_to_compare(image, stated)
         if size != stated:
             what = f"frame is {size[0]}x{size[1]} (height x width), {self.size_source} {self.height}x{self.width}"
             raise UserError(where, what, self.size_fix)
@@ -117,6 +116,22 @@ def opened_image(path: Path, where: str, fix: str) -> Iterator[Pillow.Image]:
 def other_format(head: bytes) -> str:
     """Name of an image format that is not read, by the first 16 bytes of a file; empty where it is none of those."""
     return next((name for at, start, name in _OTHER_FORMATS if head.startswith(start, at)), "")
+
+
+def header_size(path: Path, stated: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of an image file from its header, upright where they may be the ``stated`` ones.
+
+    Raises `UserError` for what is no image that is read.
+    """
+    with opened_image(path, str(path), ImageFrames.broken_fix) as image:
+        return _size_to_compare(image, stated)
+
+
+def _size_to_compare(image: Pillow.Image, stated: tuple[int, int]) -> tuple[int, int]:
+    size = (image.height, image.width)
+    if sorted(size) == sorted(stated):  # else not asked: Pillow may decode a PNG to find its orientation
+        return upright_size(image)
+    return size
 
 
 def upright_size(image: Pillow.Image) -> tuple[int, int]:

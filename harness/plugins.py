@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import harness
 from harness.errors import UserError, near
@@ -15,6 +15,9 @@ from harness.types import Dataset, DatasetPlugin, ModelPlugin
 
 MODELS = "harness.models"
 DATASETS = "harness.datasets"
+DATASET_FILES = "harness.dataset_files"
+"""Entry points of what reads data by its files: ``read(file)`` one that describes a dataset, ``open_file(annotations,
+frames, protocol)`` a user's own annotations."""
 
 
 def model(name: str) -> ModelPlugin:
@@ -22,21 +25,47 @@ def model(name: str) -> ModelPlugin:
     return cast(ModelPlugin, _load(MODELS, "model", name, ("name", "version", "summary"), ("Config", "load")))
 
 
-def dataset(name: str) -> DatasetPlugin:
-    """Load the dataset plugin ``name``; raises `UserError` if there is none or it does not load."""
+def dataset(name: str, data_root: Path | None = None) -> DatasetPlugin:
+    """Load the dataset plugin ``name``, or the dataset that a YAML file describes.
+
+    Such a file is named itself, or is ``name.yaml`` right below the data root. Raises `UserError` if there is none, or
+    it does not load.
+    """
     needs = ("open", "check", "splits")
+    file = _description(name, data_root)
+    if file is not None:
+        return cast(DatasetPlugin, _reader().read(file))
     return cast(DatasetPlugin, _load(DATASETS, "dataset", name, ("name", "summary", "default_split"), needs))
 
 
 def opened(name: str, data_root: Path, split: str | None = None) -> Dataset:
     """Open a split of the dataset ``name``, by default its own; raises `UserError` where that fails."""
-    plugin, where = dataset(name), f"dataset {name}"
+    plugin, where = dataset(name, Path(data_root)), f"dataset {name}"
     with asked(where, "cannot be opened"):
         found: object = plugin.open(Path(data_root), split or plugin.default_split)
     if not isinstance(found, Dataset):
         what = f"its open gives a {type(found).__name__}, not a harness.types.Dataset"
         raise UserError(where, what, "correct the plugin")
     return found
+
+
+def own_data(annotations: Path, frames: Path | None, protocol: str) -> Dataset:
+    """Open a user's own annotations; without ``frames`` the dataset has no videos to look at."""
+    return cast(Dataset, _reader().open_file(annotations, frames, protocol))
+
+
+def _reader() -> Any:
+    return _load(DATASET_FILES, "reader of dataset files", "yaml", (), ("read", "open_file"))
+
+
+def _description(name: str, data_root: Path | None) -> Path | None:
+    """The YAML file that describes a dataset, if one does."""
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    if data_root is None or Path(name).name != name or name in names(DATASETS):
+        return None
+    file = data_root / f"{name}.yaml"
+    return file if file.is_file() else None
 
 
 def names(group: str) -> dict[str, str]:

@@ -325,7 +325,7 @@ def _write_configuration(run: Run) -> None:
     inputs = {"annotations": run.dataset.digest}
     if run.content["checkpoint"] is not None:
         inputs["checkpoint"] = run.content["checkpoint"]
-    place = {"device": run.device, "threads": wanted_threads()}
+    place = {"device": run.device, "threads": wanted_threads(), "data": dict(run.dataset.data)}
     write_json(run.folder / "environment.json", {**environment(inputs), **place})
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -88,7 +88,8 @@ class Dataset:
     ``protocol`` names the scoring protocol. ``annotations`` is the parsed annotation file; it has no truth where only
     a server has it, and ``server`` then says where to submit: an address, or words that can follow "submit it to".
     ``differences`` are sentences on how the data differs from the split that published numbers are on: none for the
-    whole split, ``None`` where no published size is known.
+    whole split, ``None`` where no published size is known. ``no_truth`` says why there is no truth and no server.
+    ``data`` says where the data lay when it was opened: ``data_root``, ``annotations``, ``frames``, ``file``.
     """
 
     name: str
@@ -99,6 +100,8 @@ class Dataset:
     annotations: Annotations
     server: str | None = None
     differences: tuple[str, ...] | None = None
+    no_truth: str = ""
+    data: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         size = f"{len(self.videos)} videos, {len(self.categories)} categories"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from harness import plugins
-from harness.datasets.categories import in_groups
-from harness.datasets.youtube_vis_format import open_custom
 from harness.errors import UserError
-from harness.formats.youtube_vis import read_annotations
 from harness.run_folder.finished_run import FinishedRun
 from harness.types import Dataset
 
@@ -22,18 +20,17 @@ def dataset_of_run(
 ) -> Dataset:
     """Open the dataset that a run was run on.
 
-    Looked for below ``data_root``, unless ``annotations`` names the file; then ``frames`` is the folder to which its
-    file names are relative, and without it the dataset has no videos to look at. Raises `UserError` where the data is
-    not found, or is not what the run saw: its annotations have another digest.
+    Looked for below ``data_root`` and then where it lay when it was run, unless ``annotations`` names the file; then
+    ``frames`` is the folder to which its file names are relative, and without it the dataset has no videos to look at.
+    Raises `UserError` where the data is not found, or is not what the run saw: its annotations have another digest.
     """
     content = run.content
     if annotations is not None:
         dataset = _from_file(run, Path(annotations), frames)
-    elif content.split == CUSTOM:
-        hint = "name the annotation file with --annotations"
-        raise UserError(str(run.folder), f"was run on a user's own data ({content.dataset})", hint)
+    elif content.split == CUSTOM and "file" not in run.environment.data:
+        dataset = _where_it_lay(run, frames)
     else:
-        dataset = plugins.opened(content.dataset, data_root, content.split)
+        dataset = _opened(run, data_root)
     if dataset.digest != content.digest:
         raise UserError(
             dataset.annotations.path,
@@ -44,11 +41,33 @@ def dataset_of_run(
     return dataset
 
 
+def _opened(run: FinishedRun, data_root: Path) -> Dataset:
+    """A named dataset below ``data_root``, or else where it lay when it was run."""
+    content, lay = run.content, run.environment.data
+    name = lay["file"] if Path(lay.get("file", "")).is_file() else content.dataset
+    try:
+        return plugins.opened(name, data_root, content.split)
+    except UserError:
+        earlier = lay.get("data_root")
+        if earlier is None or Path(earlier) == Path(data_root).absolute():
+            raise
+        with suppress(UserError):
+            return plugins.opened(name, Path(earlier), content.split)
+        raise
+
+
+def _where_it_lay(run: FinishedRun, frames: Path | None) -> Dataset:
+    """A user's own data at the paths that the run folder remembers."""
+    annotations, folder = run.environment.data.get("annotations"), run.environment.data.get("frames")
+    what = f"was run on a user's own data ({run.content.dataset})"
+    if annotations is None or not Path(annotations).is_file():
+        gone = f", which is not at {annotations} any more" if annotations else ""
+        raise UserError(str(run.folder), f"{what}{gone}", "name the annotation file with --annotations")
+    if frames is None and folder is not None and Path(folder).is_dir():
+        frames = Path(folder)
+    return _from_file(run, Path(annotations), frames)
+
+
 def _from_file(run: FinishedRun, annotations: Path, frames: Path | None) -> Dataset:
-    content, protocol = run.content, run.record["protocol"]["name"]
-    if frames is not None:
-        opened = open_custom(annotations, Path(frames), protocol)
-        return replace(opened, name=content.dataset, split=content.split)
-    read = read_annotations(annotations)
-    categories = in_groups(read.categories, protocol)
-    return Dataset(content.dataset, content.split, categories, (), protocol, read)
+    opened = plugins.own_data(annotations, frames, run.record["protocol"]["name"])
+    return replace(opened, name=run.content.dataset, split=run.content.split)

@@ -21,7 +21,7 @@ import documented_commands as documented
 import numpy as np
 import pytest
 import torch
-from dataset_copies import FRAMES, HEIGHT, WIDTH, write_burst
+from dataset_copies import FRAMES, HEIGHT, WIDTH, annotation_document, write_burst, write_frames
 from documented_commands import Block, Shell
 from PIL import Image
 from tiny_clipvis import tiny_with_weights
@@ -102,7 +102,7 @@ def own_environment() -> Iterator[None]:
 
 
 def write_data(folder: Path) -> None:
-    """LV-VIS and BURST below ``DIR``; the frames and annotations of the first as own data, too."""
+    """LV-VIS, BURST and YouTube-VIS 2019 below ``DIR``; the first as own data, too; lists of names and of videos."""
     from harness.datasets import shapes
 
     document = shapes.document("val")
@@ -120,6 +120,11 @@ def write_data(folder: Path) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(video.frames[index]).save(path)
     write_burst(folder / "DIR")
+    (folder / "DIR/ytvis2019").mkdir()
+    (folder / "DIR/ytvis2019/train.json").write_text(json.dumps(annotation_document("ytvis2019")))
+    write_frames(folder / "DIR/ytvis2019/train/JPEGImages")
+    (folder / "novel.txt").write_text(document["categories"][0]["name"])
+    (folder / "ids.txt").write_text("2\n")
 
 
 def write_weights(folder: Path) -> None:

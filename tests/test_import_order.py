@@ -35,8 +35,6 @@ KNOWN = {
     ("harness.scoring.analysis", "harness.run_folder.store"),
     ("harness.scoring.from_store", "harness.run_folder.store"),
     ("harness.scoring.score", "harness.run_folder.store"),
-    ("harness.reports.run_data", "harness.datasets.categories"),
-    ("harness.reports.run_data", "harness.datasets.youtube_vis_format"),
 }
 """Imports that still point the other way; there are to be fewer of them, never more."""
 

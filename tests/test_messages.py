@@ -16,30 +16,24 @@ from harness.runner import execute
 
 SERVERS = {
     "lvvis": "Codabench competition 1748, https://www.codabench.org/competitions/1748",
-    "ovis": "the dataset's CodaLab server, linked from https://songbai.site/ovis/",
-    "ytvis2019": "the dataset's CodaLab server, linked from https://youtube-vos.org/dataset/vis/",
-    "ytvis2021": "the dataset's CodaLab server, linked from https://youtube-vos.org/dataset/vis/",
 }
+CLOSED = ("ovis", "ytvis2019", "ytvis2021")
 
 
 def with_servers() -> dict[str, VisDataset]:
-    """The datasets of which some split has no public truth."""
+    """The datasets of which a server scores a split."""
     found = {name: plugins.dataset(name) for name in plugins.names(plugins.DATASETS)}
-    return {
-        name: plugin
-        for name, plugin in found.items()
-        if isinstance(plugin, VisDataset) and not all(split.public for split in plugin.declared)
-    }
+    return {name: plugin for name, plugin in found.items() if isinstance(plugin, VisDataset) and plugin.server}
 
 
-def test_every_dataset_with_withheld_truth_is_among_them() -> None:
+def test_every_dataset_with_a_server_is_among_them() -> None:
     assert {name: plugin.server for name, plugin in with_servers().items()} == SERVERS
 
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_run(name: str, tmp_path: Path) -> None:
     dataset = replace(make_dataset(with_truth=False), name=name, server=with_servers()[name].server)
-    whole, part = make_run(tmp_path, dataset=dataset), make_run(tmp_path, dataset=dataset, limit=1)
+    whole, part = make_run(tmp_path, dataset=dataset), make_run(tmp_path / "part", dataset=dataset, limit=1)
     outcome = execute(whole)
     assert outcome.messages == (
         f"{whole.folder}: the truth is withheld, so there are no numbers;"
@@ -55,7 +49,7 @@ def test_a_run(name: str, tmp_path: Path) -> None:
 
 def test_a_run_on_data_of_which_nobody_has_the_truth(tmp_path: Path) -> None:
     dataset = replace(make_dataset(with_truth=False), server=None)
-    whole, part = make_run(tmp_path, dataset=dataset), make_run(tmp_path, dataset=dataset, limit=1)
+    whole, part = make_run(tmp_path, dataset=dataset), make_run(tmp_path / "part", dataset=dataset, limit=1)
     outcome = execute(whole)
     assert outcome.messages == (
         f"{whole.folder}: the annotations have no truth, so there are no numbers;"
@@ -80,4 +74,21 @@ def test_eval(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("name", SERVERS)
 def test_datasets_check(name: str, tmp_path: Path) -> None:
     report = with_servers()[name].check(tmp_path, "test").to_dict()
-    assert report["splits"][0]["truth"] == f"server only: {SERVERS[name]}"
+    assert report["splits"][0]["truth"].startswith(f"server only: {SERVERS[name]} (")
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_a_closed_server_is_told_with_its_date(name: str, tmp_path: Path) -> None:
+    plugin = plugins.dataset(name)
+    assert isinstance(plugin, VisDataset)
+    truth = plugin.truth_of(plugin.declared[-1])
+    assert truth.state == "closed server"
+    dataset = replace(make_dataset(with_truth=False), name=name, server=None, no_truth=truth.reason)
+    whole = make_run(tmp_path, dataset=dataset)
+    (message,) = execute(whole).messages
+    assert "the truth is withheld, and the dataset's CodaLab server" in message
+    assert "takes no submissions any more" in message
+    assert "so there are no numbers; the predictions are in" in message
+    report = plugin.check(tmp_path, "test").to_dict()
+    assert report["splits"][0]["truth"].startswith("withheld; its server is closed: the dataset's CodaLab server")
+    assert str(truth.source) in report["splits"][0]["truth"]

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.options import DATA_ROOT, DataRoot
-from harness.errors import EXIT_FAILED
+from harness.cli.options import DATA_ROOT, DataRoot, OwnAnnotations, OwnFrames, OwnName, OwnProtocol
+from harness.errors import EXIT_FAILED, UserError
 
 app = typer.Typer(help="Datasets: what is known, whether a copy is complete, how it looks.", no_args_is_help=True)
 
@@ -17,15 +17,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command("list")
-def list_datasets(as_json: AsJson = False) -> None:
-    """List the known datasets and their splits (the default one is marked *)."""
+def list_datasets(data_root: DataRoot = DATA_ROOT, as_json: AsJson = False) -> None:
+    """List the known datasets and their splits (the default one is marked *), and those added below the data root."""
     from harness import plugins
+    from harness.datasets.described import described_below
 
     rows: list[dict[str, Any]] = []
     for name, package in plugins.names(plugins.DATASETS).items():
         plugin = plugins.dataset(name)
         splits = {"splits": list(plugin.splits), "default_split": plugin.default_split}
         rows.append({"name": name, "package": package, "summary": plugin.summary, **splits})
+    for added in described_below(data_root):
+        splits = {"splits": list(added.splits), "default_split": added.default_split}
+        rows.append({"name": added.name, "package": added.file.name, "summary": added.summary, **splits})
     if as_json:
         print(json.dumps({"datasets": rows}))
         return
@@ -41,23 +45,130 @@ def list_datasets(as_json: AsJson = False) -> None:
 
 @app.command("check")
 def check_dataset(
-    name: Annotated[str, typer.Argument(help="Name of a dataset.")],
+    name: Annotated[
+        str | None, typer.Argument(help="Name of a dataset; without: list what the data root holds.")
+    ] = None,
     data_root: DataRoot = DATA_ROOT,
     split: Annotated[str | None, typer.Option(help="Check this split only; default: all.")] = None,
+    annotations: OwnAnnotations = None,
+    frames: OwnFrames = None,
+    protocol: OwnProtocol = None,
+    dataset_name: OwnName = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a copy of a dataset holds and what it lacks; exit code 1 if it is incomplete.
 
-    Example:
+    Without a name: list the annotation files below the data root, what each is taken for and why, and which have to be
+    named by hand; exit code 1 if none is taken for a split.
+
+    Examples:
 
         harness datasets check lvvis --data-root DIR --split val
+
+        harness datasets check --data-root DIR
+
+        harness datasets check --annotations instances.json --frames DIR --protocol lvvis
     """
     from harness import plugins
     from harness.plugin_code import asked
 
-    plugin = plugins.dataset(name)
+    _refuse_two(name, annotations, (frames, protocol, dataset_name))
+    if annotations is not None:
+        from harness.datasets.own_data import check_own
+
+        _report(check_own(annotations, frames, protocol, dataset_name).to_dict(), as_json)
+        return
+    if name is None:
+        if split is not None:
+            raise UserError("--split", "goes with the name of a dataset", "name one, or leave out --split")
+        if not _show_survey(data_root, as_json):
+            raise typer.Exit(EXIT_FAILED)
+        return
+    plugin = plugins.dataset(name, data_root)
     with asked(f"dataset {name}", "cannot be checked"):
         record: dict[str, Any] = plugin.check(data_root, split).to_dict()
+    _report(record, as_json)
+
+
+@app.command("add")
+def add_dataset(
+    name: Annotated[str, typer.Argument(help="What --dataset shall call it.")],
+    like: Annotated[str | None, typer.Option(help="A known dataset that it is of: its categories and scoring.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Without --like: how it is scored.")] = None,
+    split: Annotated[str, typer.Option(help="Name of the split.")] = "val",
+    of: Annotated[str | None, typer.Option(help="With --like: which of its splits that is; default: the same.")] = None,
+    annotations: Annotated[Path | None, typer.Option(help="Annotation file; with --like it may be left out.")] = None,
+    frames: Annotated[Path | None, typer.Option(help="Folder of the frames; with --like it may be left out.")] = None,
+    videos: Annotated[
+        Path | None, typer.Option(help="Take these videos only: a file with an id or name on each line.")
+    ] = None,
+    base: Annotated[Path | None, typer.Option(help="Base categories: a file with a name or id on each line.")] = None,
+    novel: Annotated[Path | None, typer.Option(help="Novel categories, likewise.")] = None,
+    data_root: DataRoot = DATA_ROOT,
+) -> None:
+    """Write a small YAML file below the data root, by which --dataset NAME finds files that nothing else tells.
+
+    For data of your own, for files that may be of several datasets, and for hold-outs: the videos of a split that a
+    list names. The list's hash is recorded, and a changed list is refused. Numbers on hold-outs are marked as not
+    comparable.
+
+    Examples:
+
+        harness datasets add mine --annotations instances.json --frames DIR --protocol lvvis --novel novel.txt
+
+        harness datasets add holdout19 --like ytvis2019 --of train --videos ids.txt --data-root DIR
+    """
+    from harness import plugins
+    from harness.datasets.described import add_split, file_digest
+
+    if name in plugins.names(plugins.DATASETS) or Path(name).name != name or name.endswith((".yaml", ".yml")):
+        raise UserError(f'"{name}"', "is no new name", "take one that `harness datasets list` does not show")
+    if (like is None) == (protocol is None):
+        raise UserError("harness datasets add", "needs one of --like and --protocol", "name one of them")
+    if like is None and (annotations is None or frames is None or of is not None):
+        raise UserError("--protocol", "goes with --annotations and --frames, without --of", "name both files")
+    file = data_root / f"{name}.yaml"
+    paths = {"annotations": annotations, "frames": frames, "videos": videos}
+    given: dict[str, Any] = {key: _near_file(path, data_root) for key, path in paths.items() if path is not None}
+    given |= {} if of is None else {"of": of}
+    given |= {} if videos is None else {"videos_sha256": file_digest(videos)}
+    groups = {"base": base, "novel": novel}
+    named = {group: _near_file(path, data_root) for group, path in groups.items() if path is not None}
+    general: dict[str, Any] = {"like": like} if like is not None else {"protocol": protocol}
+    general |= {"groups": named} if named else {}
+    before = file.read_bytes() if file.exists() else None
+    try:
+        data_root.mkdir(parents=True, exist_ok=True)
+        dataset = add_split(file, name, split, given, general).open(data_root, split)
+    except UserError:
+        if before is None:
+            file.unlink(missing_ok=True)
+        else:
+            file.write_bytes(before)
+        raise
+    tracks = "no truth" if dataset.truth is None else f"{len(dataset.truth.records)} tracks"
+    print(f"{file}: {name} {split}, {len(dataset.videos)} videos, {len(dataset.categories)} categories, {tracks}")
+    for sentence in dataset.differences or ():
+        print(f"  not comparable: {sentence}")
+
+
+def _near_file(path: Path, folder: Path) -> str:
+    """A path as the YAML file in ``folder`` has it: relative where it lies below."""
+    if not path.exists():
+        raise UserError(str(path), "is not there", "check the path")
+    whole = path.resolve()
+    base = folder.resolve()
+    return whole.relative_to(base).as_posix() if whole.is_relative_to(base) else str(whole)
+
+
+def _refuse_two(name: str | None, annotations: Path | None, others: tuple[Path | str | None, ...]) -> None:
+    if name is not None and annotations is not None:
+        raise UserError("--annotations", "takes the place of a dataset's name", "leave one of them out")
+    if annotations is None and any(other is not None for other in others):
+        raise UserError("--frames, --protocol and --dataset-name", "go with --annotations", "name the file")
+
+
+def _report(record: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(record))
     else:
@@ -68,12 +179,16 @@ def check_dataset(
 
 @app.command("show")
 def show_dataset(
-    name: Annotated[str, typer.Argument(help="Name of a dataset.")],
+    name: Annotated[str | None, typer.Argument(help="Name of a dataset.")] = None,
     out: Annotated[Path | None, typer.Option(help="The picture to write; default: NAME-SPLIT.png.")] = None,
     split: Annotated[str | None, typer.Option(help="Split; default: the dataset's own.")] = None,
     data_root: DataRoot = DATA_ROOT,
     videos: Annotated[int, typer.Option(min=1, max=100, help="Videos to show, the first by id.")] = 6,
     frames: Annotated[int, typer.Option(min=1, max=20, help="Frames of each.")] = 5,
+    annotations: OwnAnnotations = None,
+    frames_folder: Annotated[Path | None, typer.Option(help="Folder of the frames of --annotations.")] = None,
+    protocol: OwnProtocol = None,
+    dataset_name: OwnName = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw sample frames of a dataset, and below them the same with the truth: masks, colours by track, names.
@@ -88,7 +203,15 @@ def show_dataset(
     from harness.atomic_write import atomic_write
     from harness.reports.overlay import contact_sheet
 
-    dataset = plugins.opened(name, data_root, split)
+    _refuse_two(name, annotations, (frames_folder, protocol, dataset_name))
+    if annotations is not None:
+        from harness.datasets.own_data import open_own
+
+        dataset = open_own(annotations, frames_folder, protocol, dataset_name)
+    elif name is None:
+        raise UserError("harness datasets show", "needs data", "name a dataset, or --annotations")
+    else:
+        dataset = plugins.opened(name, data_root, split)
     path = out or Path(f"{dataset.name}-{dataset.split}.png")
     with atomic_write(path) as file:
         Pillow.fromarray(contact_sheet(dataset, videos, frames)).save(file, "PNG")
@@ -98,17 +221,49 @@ def show_dataset(
         print(path)
 
 
+def _show_survey(data_root: Path, as_json: bool) -> bool:
+    """Print what lies below the data root; return whether any file is taken for a split."""
+    from harness import plugins
+    from harness.datasets.discovery import Recogniser, survey
+
+    if not data_root.is_dir():
+        raise UserError(str(data_root), "is not a folder", "name the folder that holds the datasets with --data-root")
+    known = (plugins.dataset(name) for name in plugins.names(plugins.DATASETS))
+    found = survey(data_root, [plugin for plugin in known if isinstance(plugin, Recogniser)])
+    record = {"folder": str(data_root), "files": [one.record(data_root) for one in found]}
+    taken = [one for one in found if one.taken is not None]
+    if as_json:
+        print(json.dumps(record))
+        return bool(taken)
+    print(f"{data_root}: {len(taken)} annotation files of known splits, {len(found) - len(taken)} other JSON files")
+    for one in found:
+        row = one.record(data_root)
+        print(f"\n{row['file']}: {row['taken_for']}")
+        for text in row["why"]:
+            print(f"  why: {text}")
+        if one.content is not None:
+            print(f"  holds: {row['videos']} videos, {row['categories']} categories,"
+                  f" {'truth' if row['has_truth'] else 'no truth'}")  # fmt: skip
+            print(f"  frames: {row['frames'] or 'not found below the data root'}")
+        if row["name_by_hand"]:
+            print(f"  to do: {row['name_by_hand']}")
+    return bool(taken)
+
+
 def _show(record: dict[str, Any]) -> None:
     print(f"{record['dataset']} in {record['folder']}: {'complete' if record['complete'] else 'incomplete'}")
     for split in record["splits"]:
         print(f"\n{split['split']}: {'complete' if split['complete'] else 'incomplete'}")
         if split["annotations"]:
             print(f"  annotations  {split['annotations']} ({split['release']})")
+        if split.get("frames"):
+            print(f"  frames       {split['frames']}")
         print(f"  truth        {split['truth']}")
         for what, expected in split["expected"].items():
             print(f"  {what:<12} {_count(split['found'][what], 'unknown'):>9} of {_count(expected, 'unstated')}")
-        for what in ("missing_frames", "truncated_frames"):
-            _show_fault(what.replace("_", " "), split[what])
+        for what in ("missing_frames", "truncated_frames", "resized_frames"):
+            if what in split:
+                _show_fault(what.replace("_", " "), split[what])
         for text in split["faults"]:
             print(f"  fault: {text}")
         for text in split["notes"]:

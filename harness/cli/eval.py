@@ -102,12 +102,13 @@ def _truth(
     from harness import plugins
 
     if annotations is not None:
-        plugin = plugins.dataset(dataset)
+        plugin = plugins.dataset(dataset, data_root)
         return _as_split(plugin, split or plugin.default_split, annotations, protocol)
     opened = plugins.opened(dataset, data_root, split)
     if opened.truth is None:
         hint = f"submit the predictions to {opened.server}" if opened.server else "score on a split that has it"
-        raise UserError(f"{dataset} {opened.split}", "has no public truth", hint)
+        what = f"cannot be scored: {opened.no_truth}" if opened.no_truth else "has no public truth"
+        raise UserError(f"{dataset} {opened.split}", what, hint)
     chosen = protocol or opened.protocol
     return chosen, opened.annotations, _judged(opened.differences, chosen, opened.protocol)
 

@@ -23,3 +23,9 @@ MatchAnnotations = Annotated[
 RunAnnotations = Annotated[
     Path | None, typer.Option(help="The annotation file of the runs, where it is not below --data-root.")
 ]
+OwnAnnotations = Annotated[
+    Path | None, typer.Option(help="Data of your own in YouTube-VIS form, in place of a dataset's name.")
+]
+OwnFrames = Annotated[Path | None, typer.Option(help="Folder of the frames of --annotations.")]
+OwnProtocol = Annotated[str | None, typer.Option(help="Scoring of --annotations: lvvis, ytvis, ovis, burst.")]
+OwnName = Annotated[str | None, typer.Option(help="What --annotations is called; default: the file's name.")]

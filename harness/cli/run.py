@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import DATA_ROOT, RUNS, DataRoot
+from harness.cli.options import DATA_ROOT, RUNS, DataRoot, OwnAnnotations, OwnFrames, OwnName
 from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, near
 from harness.paths import Location, location
 
@@ -45,10 +45,9 @@ def run(
     dataset: Annotated[str | None, typer.Option(help="Datasets, separated by commas.")] = None,
     split: Annotated[str | None, typer.Option(help="Split; default: the dataset's own.")] = None,
     data_root: DataRoot = DATA_ROOT,
-    annotations: Annotated[
-        Path | None, typer.Option(help="Data of your own in YouTube-VIS form, in place of --dataset.")
-    ] = None,
-    frames: Annotated[Path | None, typer.Option(help="Folder of the frames of --annotations.")] = None,
+    annotations: OwnAnnotations = None,
+    frames: OwnFrames = None,
+    dataset_name: OwnName = None,
     protocol: Annotated[
         str | None, typer.Option(help="Scoring, several separated by commas; default: the dataset's own.")
     ] = None,
@@ -138,7 +137,7 @@ def run(
     with shown_warnings():
         try:
             given["device"], make_engine = choose_engine(engine.value, device, workers, gpus_per_worker, ray_address)
-            datasets = list(_datasets(dataset, split, data_root, annotations, frames, protocols))
+            datasets = list(_datasets(dataset, split, data_root, annotations, frames, protocols, dataset_name))
             given["protocols"] = protocols
             runs = list(_runs(_names(model, "--model"), datasets, config, settings, given))
             tracker = None if no_mlflow else _tracker(runs_dir if isinstance(runs_dir, Path) else RUNS)
@@ -174,6 +173,7 @@ def _datasets(
     annotations: Path | None,
     frames: Path | None,
     protocols: tuple[str, ...],
+    own_name: str | None,
 ) -> Iterator[Dataset]:
     """Open the named datasets, or the user's own data."""
     from harness import plugins
@@ -181,14 +181,12 @@ def _datasets(
     if annotations is not None:
         if dataset is not None or split is not None:
             raise UserError("--annotations", "takes the place of --dataset and --split", "leave those out")
-        if frames is None or not protocols:
-            raise UserError("--annotations", "needs --frames and --protocol", "for example --protocol lvvis")
-        from harness.datasets.youtube_vis_format import open_custom
+        from harness.datasets.own_data import open_own
 
-        yield open_custom(annotations, frames, protocols[0])
+        yield open_own(annotations, frames, protocols[0] if protocols else None, own_name)
         return
-    if frames is not None:
-        raise UserError("--frames", "goes with --annotations", "a dataset has its own")
+    if frames is not None or own_name is not None:
+        raise UserError("--frames and --dataset-name", "go with --annotations", "a dataset has its own")
     if dataset is None:
         raise UserError("harness run", "needs data", "name --dataset, or --annotations with --frames and --protocol")
     for name in _names(dataset, "--dataset"):

@@ -62,7 +62,7 @@ def train(
         raise UserError(f"--model {model}", "cannot be trained here", near(model, _trainable()))
     with asked(f"model {model}", "its settings cannot be read"):
         settings, schedule = read_settings(plugin, dataset, config, set_ or [])
-    source = plugins.dataset(dataset)
+    source = plugins.dataset(dataset, data_root)
     with asked(f"dataset {dataset}", "its training set cannot be opened"):
         opener = getattr(source, "training_set", None)
         training_set = None if opener is None else opener(data_root, split)

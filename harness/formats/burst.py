@@ -11,7 +11,7 @@ import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -29,6 +29,9 @@ COMMON = frozenset(
      1122, 1132, 1135, 1144, 1155, 1162, 1215, 1229)
 )  # fmt: skip
 """LVIS 0.5 ids of the challenge's common classes; all others are uncommon."""
+
+UNLISTED = "neither"
+"""The split of a category that is neither common nor uncommon."""
 
 NUMBER = re.compile("0|[1-9][0-9]{0,17}")
 
@@ -73,6 +76,15 @@ class ClassSplit(msgspec.Struct):
 
     common: list[int]
     uncommon: list[int]
+
+
+class Converted(NamedTuple):
+    """A file in YouTube-VIS form. ``class_list`` says in words which list of common classes it is split by, and how
+    that differs from the official script's; ``unlisted`` are names of categories in neither of the lists."""
+
+    document: dict[str, Any]
+    class_list: str
+    unlisted: tuple[str, ...]
 
 
 def read(path: Path, default_split: str = "") -> File:
@@ -137,24 +149,32 @@ def areas_of(sequence: Sequence, where: str) -> list[Ints]:
     return np.split(areas, ends[:-1])
 
 
-def convert_file(path: Path) -> dict[str, Any]:
+def convert_file(path: Path) -> Converted:
     """Convert a BURST file to YouTube-VIS form.
 
     The class split is that of ``info/class_split.json`` beside the file or beside its folder, if one is there.
     """
     file = read(path)
+    official = f"the official script lists {len(COMMON)}"
     for folder in (path.parent, path.parent.parent):
         listed = folder / "info" / "class_split.json"
         if listed.is_file():
-            return convert(file, decode(listed.read_bytes(), ClassSplit, str(listed)), str(path))
-    return convert(file, None, str(path))
+            split = decode(read_json(listed)[0], ClassSplit, str(listed))
+            document = convert(file, split, str(path))
+            unlisted = tuple(str(c.get("name")) for c in document["categories"] if c["split"] == UNLISTED)
+            same = set(split.common) == COMMON
+            words = f"common classes are the {len(set(split.common))} of {listed}"
+            return Converted(document, words if same else f"{words}; {official}", unlisted)
+    words = f"common classes are the {len(COMMON)} of the official script, as there is no info/class_split.json"
+    return Converted(convert(file, None, str(path)), words, ())
 
 
 def convert(file: File, split: ClassSplit | None, name: str) -> dict[str, Any]:
     """Convert to YouTube-VIS form as the CLIP-VIS and OVFormer converter does.
 
     Categories are renumbered by position, annotations are numbered from 0 over the whole file, and have neither areas
-    nor a crowd flag. ``split`` names common and uncommon classes by LVIS id (default: the challenge's).
+    nor a crowd flag. ``split`` names common and uncommon classes by LVIS id (default: the challenge's); a category in
+    neither list is in neither group.
     """
     position = {_number(c, f"{name}, categories[{i}]"): i + 1 for i, c in enumerate(file.categories)}
     if len(position) != len(file.categories):
@@ -198,7 +218,7 @@ def convert(file: File, split: ClassSplit | None, name: str) -> dict[str, Any]:
         "videos": videos,
         "annotations": annotations,
         "images": images,
-        "categories": [_category(c, position, split, name) for c in file.categories],
+        "categories": [_category(c, position, split) for c in file.categories],
         "cate_ori": file.categories,
         "track_id_mapping": numbers,
         "split": file.split,
@@ -223,7 +243,7 @@ def _number(category: dict[str, Any], where: str) -> int:
     return number
 
 
-def _category(source: dict[str, Any], position: dict[int, int], split: ClassSplit | None, name: str) -> dict[str, Any]:
+def _category(source: dict[str, Any], position: dict[int, int], split: ClassSplit | None) -> dict[str, Any]:
     number: int = source["id"]
     out = {**source, "id": position[number]}
     if "frequency" not in out:
@@ -236,8 +256,7 @@ def _category(source: dict[str, Any], position: dict[int, int], split: ClassSpli
     elif number in split.common:
         out["split"] = "common"
     else:
-        where = f"{name}, category {number}"
-        raise UserError(where, "is in neither list of class_split.json", "add it to common or uncommon")
+        out["split"] = UNLISTED
     return out
 
 

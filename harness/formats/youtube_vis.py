@@ -33,6 +33,8 @@ _MOST_PIXELS = 1 << 31
 _MOST_FRAMES = 1 << 50
 _ANNOTATIONS = np.frombuffer(b'annotations"', np.uint8)
 _NO_SPANS = np.empty(0, np.int64)
+UNLISTED = "category is in neither list of class_split.json, and in neither group"
+"""What is noted of BURST's categories that are neither common nor uncommon."""
 _LONGEST_OUTLINE = 1 << 21
 """Pixels along a polygon. COCO's rule stores five places per pixel, so that a few numbers could fill the memory."""
 
@@ -165,6 +167,7 @@ class Annotations:
     ``lists_truth`` tells whether the file has the key ``annotations``, be it null. Official tools take a file without
     it for one without objects, so that `scored_truth` is then an empty truth. ``notes`` say what was read as what it
     stands for, see `harness.formats.lenient`; ``video_ids`` and ``category_ids`` are there only where something was.
+    ``remarks`` are sentences on what was chosen when the file was read.
     """
 
     path: str
@@ -176,6 +179,7 @@ class Annotations:
     notes: tuple[Note, ...] = ()
     video_ids: Ids | None = None
     category_ids: Ids | None = None
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         size = f"{len(self.videos)} videos, {len(self.categories)} categories"
@@ -247,7 +251,12 @@ def read_annotations(path: Path) -> Annotations:
             return _parse_leniently(raw, name, digest)
     from harness.formats import burst
 
-    return _parse(msgspec.json.encode(burst.convert_file(Path(path))), name, digest)
+    converted = burst.convert_file(Path(path))
+    annotations = _parse(msgspec.json.encode(converted.document), name, digest)
+    notes = Notes({note.kind: note for note in annotations.notes})
+    for unlisted in converted.unlisted:
+        notes.add(UNLISTED, f"{name}, category {unlisted}", field="split")
+    return replace(annotations, notes=notes.record(), remarks=(converted.class_list,))
 
 
 def _is_burst(raw: bytes) -> bool:

@@ -93,7 +93,7 @@ def score_predictions(
 
 def no_truth(dataset: Dataset) -> str:
     """Why a dataset without truth has none."""
-    return "the truth is withheld" if dataset.server else "the annotations have no truth"
+    return dataset.no_truth or ("the truth is withheld" if dataset.server else "the annotations have no truth")
 
 
 def _undefined(protocol: str, reason: str) -> dict[str, Any]:

@@ -85,7 +85,10 @@ class Cpu(Struct, frozen=True):
 
 
 class RunEnvironment(Struct, frozen=True):
-    """``environment.json``: what a run was made with; ``time`` is when it was begun, in UTC (ISO 8601)."""
+    """``environment.json``: what a run was made with; ``time`` is when it was begun, in UTC (ISO 8601).
+
+    ``data`` are the paths by which its data was opened, see `harness.types.Dataset`.
+    """
 
     harness: str | None = None
     python: str | None = None
@@ -101,6 +104,7 @@ class RunEnvironment(Struct, frozen=True):
     time: str | None = None
     packages: dict[str, str] = {}
     inputs: dict[str, str | None] = {}
+    data: dict[str, str] = {}
 
 
 class CategoryRow(Struct, frozen=True):

@@ -51,6 +51,7 @@ class Protocol:
     """Whether a track whose number of frames differs from the truth's is refused."""
     reads_crowd: bool = True
     reads_partition: bool = False
+    reads_split: bool = False
     groups: Grouping = field(default=lambda categories: {})
     novel_lists: bool = False
     """Whether base and novel are read off YouTube-VIS's published id lists."""
@@ -145,6 +146,7 @@ BURST = Protocol(
     Quirks(truth_reusable=True, areas_are_zero=True, groups_by_position=True),
     needs=(),
     reads_crowd=False,
+    reads_split=True,
     groups=_burst_groups,
 )
 

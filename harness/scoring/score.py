@@ -404,6 +404,8 @@ def _warn_of_notes(truths: GroundTruthArrays, chosen: Protocol, warnings: Warnin
         unread.add("areas")
     if not chosen.reads_partition:
         unread.add("partition")
+    if not chosen.reads_split:
+        unread.add("split")
     for note in truths.annotations.notes:
         if note.field not in unread:
             warnings.add(note.kind, note.first, note.count)

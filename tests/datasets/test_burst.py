@@ -33,6 +33,9 @@ def test_its_check_counts_and_notes_that_categories_are_the_files_own(root: Path
     report = PLUGIN.check(root, "val").splits[0]
     assert (report.found.videos, report.found.frames, report.found.tracks) == (2, 4, 2)
     assert report.missing_frames.count == 0
-    assert report.notes[0] == "the released file has 988 videos, the paper states 993"
+    assert report.notes[0] == (
+        "988 videos by its author on the released file, Ali2500/BURST-benchmark #8, 2023-07-19,"
+        " 993 by Athar et al., WACV 2023, 2023-01-03; this file has 2"
+    )
     assert "category list differs" in report.notes[1]
-    assert "2 videos, 988 expected" in report.shortfall
+    assert report.shortfall[0].startswith("2 videos, 988 expected (its author")

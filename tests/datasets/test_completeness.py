@@ -44,7 +44,7 @@ def test_a_complete_copy(copy: Path) -> None:
     assert report.complete
     assert report.found == report.expected == Counts(2, 4, 2, 25)
     assert report.release == "only release"
-    assert report.truth == "public"
+    assert report.truth == "in the file: 2 tracks"
 
 
 def test_all_splits_are_checked_unless_one_is_named(copy: Path, write: Write) -> None:
@@ -54,7 +54,7 @@ def test_all_splits_are_checked_unless_one_is_named(copy: Path, write: Write) ->
     assert "no annotation file" in report.splits[1].faults[0]
     write("tiny/val.json", "tiny/val", "ovis", truth=False)
     report = tiny().check(copy)
-    assert report.splits[1].truth == "server only: the server"
+    assert report.splits[1].truth == "not in the file; server only: the server"
     assert report.splits[1].found.tracks is None
     assert report.complete
 
@@ -70,7 +70,7 @@ def test_missing_and_truncated_frames_are_counted_and_named(copy: Path) -> None:
 
 
 def test_only_the_first_few_are_named(tmp_path: Path) -> None:
-    missing, truncated = check_frames(tmp_path, (f"v/{n}.jpg" for n in range(1000)))
+    missing, truncated, _ = check_frames(tmp_path, (f"v/{n}.jpg" for n in range(1000)))
     assert (missing.count, len(missing.first), truncated.count) == (1000, 5, 0)
 
 
@@ -78,7 +78,7 @@ def test_frames_outside_of_their_folder_are_faults(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "0.jpg").write_bytes(JPEG_OF_ONE_PIXEL)
     (tmp_path / "root/link.jpg").symlink_to(tmp_path / "0.jpg")
-    missing, truncated = check_frames(tmp_path / "root", ["../0.jpg", "link.jpg"])
+    missing, truncated, _ = check_frames(tmp_path / "root", ["../0.jpg", "link.jpg"])
     assert (missing.count, truncated.count) == (0, 2)
     assert "leads out of" in truncated.first[1]
 
@@ -90,7 +90,7 @@ def test_a_jpeg_cut_anywhere_is_truncated(tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("frames")
     (folder / "whole.jpg").write_bytes(whole)
     (folder / "cut.jpg").write_bytes(whole[:-cut])
-    missing, truncated = check_frames(folder, ["whole.jpg", "cut.jpg"])
+    missing, truncated, _ = check_frames(folder, ["whole.jpg", "cut.jpg"])
     assert (missing.count, truncated.first) == (0, ("cut.jpg",))
 
 
@@ -130,7 +130,7 @@ def test_truncated_annotations_are_a_fault(copy: Path) -> None:
 
 
 def test_a_missing_folder_of_frames_is_a_fault(tmp_path: Path, write: Write) -> None:
-    write("tiny/train.json", "elsewhere", "ovis")
+    write("tiny/train.json", "tiny/val", "ovis")  # those of another split are not taken
     report = train_report(tmp_path)
     assert report.missing_frames.count == 4
     assert "no folder of frames" in report.faults[0]
@@ -154,7 +154,8 @@ def test_the_release_in_use_is_named(tmp_path: Path, write: Write) -> None:
     assert report.release == "first release"
     assert "not comparable" in report.notes[0]
     assert report.expected == Counts(837, 19_139, None, 1196)
-    assert report.shortfall == ("2 videos, 837 expected", "4 frames, 19139 expected")
+    files = "the corrected release's files, 2026-09-01"
+    assert report.shortfall == (f"2 videos, 837 expected ({files})", f"4 frames, 19139 expected ({files})")
 
 
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:

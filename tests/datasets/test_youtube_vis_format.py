@@ -80,12 +80,17 @@ def test_an_unknown_split_lists_the_known_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("empty", [None, []])
-def test_withheld_truth_says_where_to_submit(tmp_path: Path, write: Write, empty: list[int] | None) -> None:
+def test_withheld_truth_says_who_scores_it(tmp_path: Path, write: Write, empty: list[int] | None) -> None:
+    written = write("lvvis/test_instances_.json", "lvvis/test/JPEGImages", "lvvis", truth=False)
+    (tmp_path / "lvvis/test_instances_.json").write_text(json.dumps(written | {"annotations": empty}))
+    dataset = LVVIS.open(tmp_path, "test")
+    assert dataset.truth is None
+    assert "Codabench" in str(dataset.server)
     written = write("ytvis2019/valid.json", "ytvis2019/valid/JPEGImages", "ytvis2019", truth=False)
     (tmp_path / "ytvis2019/valid.json").write_text(json.dumps(written | {"annotations": empty}))
     dataset = YTVIS2019.open(tmp_path, "val")
-    assert dataset.truth is None
-    assert "CodaLab" in str(dataset.server)
+    assert (dataset.truth, dataset.server) == (None, None)
+    assert "takes no submissions any more (submissions ended on 31 December 2025" in dataset.no_truth
     assert group_sizes(dataset) == {"base": 33, "novel": 7}
 
 

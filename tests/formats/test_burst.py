@@ -16,7 +16,8 @@ from vis_documents import box
 from harness.errors import UserError
 from harness.formats.burst import ClassSplit, areas_of, convert, convert_file, frame_number, read
 from harness.formats.segmentations import decode
-from harness.formats.youtube_vis import read_annotations
+from harness.formats.youtube_vis import UNLISTED, read_annotations
+from harness.scoring.protocols import get_protocol
 from harness.scoring.score import score_results
 
 
@@ -40,16 +41,26 @@ def test_the_own_form_is_scored_like_the_converted_file(golden: Path, tmp_path: 
 def test_classes_without_a_split_file_follow_the_challenge(golden: Path, tmp_path: Path) -> None:
     path = tmp_path / "all_classes.json"
     shutil.copy(golden / "burst_convert/all_classes.json", path)
-    splits = {c["name"]: c["split"] for c in convert_file(path)["categories"]}
+    splits = {c["name"]: c["split"] for c in convert_file(path).document["categories"]}
     assert splits["c13"] == "common"
     assert splits["c3"] == "uncommon"
 
 
-def test_a_class_in_neither_list_of_the_split_file_is_refused(tmp_path: Path) -> None:
+def test_a_class_in_neither_list_of_the_split_file_is_in_neither_group(tmp_path: Path) -> None:
     (tmp_path / "info").mkdir()
     (tmp_path / "info/class_split.json").write_text(json.dumps({"common": [13], "uncommon": []}))
-    with pytest.raises(UserError, match="category 4: is in neither list"):
-        converted(tmp_path, document())
+    assert [c["split"] for c in converted(tmp_path, document())["categories"]] == ["common", "neither"]
+    annotations = read_annotations(tmp_path / "all_classes.json")
+    assert [(note.kind, note.count) for note in annotations.notes] == [(UNLISTED, 1)]
+    (remark,) = annotations.remarks
+    assert remark.endswith("class_split.json; the official script lists 78")
+    groups = get_protocol("burst").groups(annotations.categories)
+    assert (groups["c"], groups["u"], groups["b"]) == ((1,), (), (1, 2))
+    results = tmp_path / "results.json"
+    results.write_text("[]")
+    for protocol, expected in (("burst-corrected", [UNLISTED]), ("ytvis-corrected", [])):
+        score = score_results(protocol, annotations, results)
+        assert [w["kind"] for w in score.warnings if w["kind"] == UNLISTED] == expected
     (tmp_path / "info/class_split.json").write_text(json.dumps({"common": [13, 4], "uncommon": [4]}))
     assert [c["split"] for c in converted(tmp_path, document())["categories"]] == ["common", "uncommon"]
 
@@ -79,7 +90,7 @@ def document(**changes: Any) -> dict[str, Any]:
 def converted(folder: Path, content: Any) -> dict[str, Any]:
     path = folder / "all_classes.json"
     path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    return convert_file(path)
+    return convert_file(path).document
 
 
 def test_a_conversion_by_hand(tmp_path: Path) -> None:
