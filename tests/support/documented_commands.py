@@ -73,14 +73,16 @@ def documents() -> list[Path]:
 def blocks_of(path: Path) -> Iterator[Block]:
     """The blocks of commands of a document."""
     for number, paragraphs, skipped in _code_blocks(path):
-        commands = [c for paragraph in paragraphs if _STARTS.match(paragraph[0]) for c in _commands(paragraph)]
+        commands = [
+            c for paragraph in paragraphs if paragraph and _STARTS.match(paragraph[0]) for c in _commands(paragraph)
+        ]
         if commands:
             yield Block(f"{path.name}:{number}", tuple(commands), tuple(skipped))
 
 
 def strange_lines(path: Path) -> list[str]:
     """Lines of code that look like a command but stand in no block of commands."""
-    paragraphs = [p for _, paragraphs, _ in _code_blocks(path) for p in paragraphs if not _STARTS.match(p[0])]
+    paragraphs = [p for _, paragraphs, _ in _code_blocks(path) for p in paragraphs if p and not _STARTS.match(p[0])]
     return [line for paragraph in paragraphs for line in paragraph if _STARTS.match(line)]
 
 
