@@ -21,7 +21,7 @@ import documented_commands as documented
 import numpy as np
 import pytest
 import torch
-from dataset_copies import annotation_document, write_burst, write_frames
+from dataset_copies import FRAMES, HEIGHT, WIDTH, annotation_document, write_burst, write_frames
 from documented_commands import Block, Shell
 from PIL import Image
 from tiny_clipvis import tiny_with_weights
