@@ -24,7 +24,7 @@ from harness.engines.local import InProcess
 from harness.engines.model_spec import Engine, EngineMaker, ModelSpec
 from harness.engines.threads import wanted_threads
 from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, UserError
-from harness.events import ATTEMPTS, Event, StageUse, merge_stage_usage
+from harness.events import Event, StageUse, merge_stage_usage
 from harness.export import write_submission
 from harness.paths import Location, cache_folder
 from harness.plugin_code import asked
@@ -396,7 +396,7 @@ def _remove_scratch(run: Run) -> None:
 
 
 def _write_failures(run: Run, failed: Sequence[Event]) -> None:
-    found = [Failure(e.video_id, e.error, e.bad_input, ATTEMPTS, e.details) for e in failed]
+    found = [Failure(e.video_id, e.error, e.bad_input, e.attempts, e.details) for e in failed]
     write_json(run.folder / "failures.json", msgspec.to_builtins(Failures(found)))
 
 
