@@ -40,9 +40,11 @@ def read_config(
     """Return the configuration ``kind`` with what ``file`` and ``settings`` say; the latter win.
 
     ``defaults`` come before both. Settings are ``key=value``, nested keys with dots, values in YAML. Where ``kind``
-    wants a text, a value is the text as it was written; where it wants a list, a single value is a list of it. Keys below
-    ``model.`` are for the model of that name; keys below the name of one of the ``others`` in the same run are for that
-    one. Raises `UserError` for an unreadable file, an unknown key (with a near one) and a value that does not fit.
+    wants a text, a value is the text as it was written; where it wants a list, a single value is a list of it.
+
+    Keys below ``model.`` are for the model of that name; keys below the name of one of the ``others`` in the same run
+    are for that one. Raises `UserError` for an unreadable file, an unknown key (with a near one) and a value that does
+    not fit.
     """
     values, texts = dict(defaults or {}), dict[str, Any]()
     if file is not None:

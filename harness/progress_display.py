@@ -48,9 +48,11 @@ def shown_warnings() -> Iterator[None]:
     """Show what the harness logs as warnings on standard error."""
     handler, logger = _Warnings(logging.WARNING), logging.getLogger("harness")
     logger.addHandler(handler)
+    propagates, logger.propagate = logger.propagate, False  # libraries give the root logger a handler of their own
     try:
         yield
     finally:
+        logger.propagate = propagates
         logger.removeHandler(handler)
 
 
