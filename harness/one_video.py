@@ -70,7 +70,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"  found       {_named(found['found'])}"
     if found["annotated"] is not None:
         yield f"  annotated   {_named(found['annotated'])}"
-    yield f"  time        {seconds['load']:.1f} s to load, {seconds['video']:.1f} s; all videos: about {seconds['run']} s"
+    yield f"  time        {seconds['load']:.1f} s to load, {seconds['video']:.1f} s; all videos: {seconds['run']} s"
     for warning in found["warnings"]:
         yield f"  warning: {warning}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -76,22 +76,14 @@ def _refuse(path: Path, missing: Sequence[str], needed: int, unexpected: Sequenc
         what = f"lacks {len(missing)} of the model's {needed} weights ({_some(missing)}), which would stay random"
     if unexpected:
         what += f"; it has {len(unexpected)} others ({_some(unexpected)})"
-    raise UserError(str(path), what, f"{HINT}, or name in allow_missing what it may lack ({_pattern(missing)})")
+    raise UserError(str(path), what, f"{HINT}, or name in allow_missing what may stay as the model makes it")
 
 
-def _refuse_unknown(patterns: Sequence[str], names: Iterable[str]) -> None:
-    names = list(names)
+def _refuse_unknown(patterns: Sequence[str], names: Sequence[str]) -> None:
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             what = f'allow_missing "{pattern}" names no weight of the model'
-            raise UserError("detectron2", what, f"a name or a pattern such as {_pattern(names)}")
-
-
-def _pattern(names: Sequence[str]) -> str:
-    """A pattern that fits all names, as near as a common beginning is."""
-    first, last = min(names), max(names)
-    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
-    return first if len(names) == 1 else f"{first[:same].rpartition('.')[0]}.*".lstrip(".")
+            raise UserError("detectron2", what, f"its weights are called {_some(names)}")
 
 
 def _some(names: Sequence[str], shown: int = 3) -> str:
