@@ -26,7 +26,7 @@ def try_video(run: Run) -> dict[str, Any]:
     Raises `UserError` for all that would keep the run from its numbers: annotations that cannot be scored, a model that
     does not load or fails on the video, tracks that do not fit it.
     """
-    refuse_unscorable(run.dataset, run.videos[:1])
+    refuse_unscorable(run.dataset, run.scored_by, run.videos if run.limit is not None else None)
     (video,), vocabulary = run.videos[:1], run.dataset.vocabulary
     began = time.perf_counter()
     model = run.spec.load()
