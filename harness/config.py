@@ -25,6 +25,8 @@ BY_NAME = PlainSerializer(_file_name, return_type=Any, when_used="json")
 
 _LONGEST_FILE, _MOST_VALUES, _LONGEST_NUMBER = 1 << 20, 100_000, 400
 _SHOWN = 80
+_LISTS = ("tuple_type", "list_type", "set_type", "frozen_set_type")
+"""What pydantic calls it where a list is wanted."""
 
 
 def read_config(
@@ -37,23 +39,29 @@ def read_config(
 ) -> Config:
     """Return the configuration ``kind`` with what ``file`` and ``settings`` say; the latter win.
 
-    ``defaults`` come before both. Settings are ``key=value``, nested keys with dots, values in YAML. Keys below
-    ``model.`` are for the model of that name; keys below the name of one of the ``others`` in the same run are for that
-    one. Raises `UserError` for an unreadable file, an unknown key (with a near one) and a value that does not fit.
+    ``defaults`` come before both. Settings are ``key=value``, nested keys with dots, values in YAML. Where ``kind``
+    wants a text, a value is the text as it was written; where it wants a list, a single value is a list of it.
+
+    Keys below ``model.`` are for the model of that name; keys below the name of one of the ``others`` in the same run
+    are for that one. Raises `UserError` for an unreadable file, an unknown key (with a near one) and a value that does
+    not fit.
     """
-    values = dict(defaults or {})
+    values, texts = dict(defaults or {}), dict[str, Any]()
     if file is not None:
-        _merge(values, _of_model(read_yaml(file), model, others))
-    given = list(settings)
+        for into, loader in ((values, _Loader), (texts, _TextLoader)):
+            _merge(into, _of_model(read_yaml(file, loader), model, others))
     chosen: dict[str, Any] = {}
-    for setting in given:
+    written: dict[str, Any] = {}
+    for setting in settings:
         _merge(chosen, _setting(setting))
+        _merge(written, _setting(setting, _TextLoader))
     chosen = _of_model(chosen, model, others)
     _merge(values, chosen)
+    _merge(texts, _of_model(written, model, others))
     try:
         with asked(f"model {model}", "its Config fails"):
             try:
-                read = kind.model_validate(values)
+                read = _validated(kind, values, texts)
             except ValidationError as error:
                 raise _fault_of(error, kind, chosen, file) from error
             content = read.model_dump(mode="json")
@@ -66,11 +74,49 @@ def read_config(
     return read
 
 
-def read_yaml(file: Path) -> dict[str, Any]:
+def _validated(kind: type[Config], values: dict[str, Any], texts: Mapping[str, Any]) -> Config:
+    """The configuration that ``values`` make: of ``texts``, the same as they were written, where a text is wanted."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        if not _adapt(values, texts, error):
+            raise
+    return _validated(kind, values, texts)
+
+
+def _adapt(values: dict[str, Any], texts: Mapping[str, Any], error: ValidationError) -> bool:
+    """Put texts in the place of scalars, and lists of one in that of scalars, where ``error`` asks for it; if any."""
+    changed = False
+    for fault in error.errors(include_url=False):
+        last: Any = fault["loc"][-1]
+        node = _at(values, fault["loc"][:-1])
+        written = _at(texts, fault["loc"])
+        if not isinstance(node, (dict, list)) or isinstance(fault["input"], (dict, list, type(None))):
+            continue
+        if fault["type"] == "string_type" and isinstance(written, str):
+            node[last] = written
+            changed = True
+        elif fault["type"] in _LISTS:
+            node[last] = [fault["input"]]
+            changed = True
+    return changed
+
+
+def _at(tree: Any, place: Sequence[int | str]) -> Any:
+    """What is at a place in a tree of dictionaries and lists, if anything; a scalar counts as a list of one."""
+    for part in place:
+        if isinstance(tree, str) and part == 0:
+            continue
+        is_there = part in tree if isinstance(tree, dict) else isinstance(tree, list) and part in range(len(tree))
+        tree = tree[part] if is_there else None
+    return tree
+
+
+def read_yaml(file: Path, loader: type[_Loader] | None = None) -> dict[str, Any]:
     """Return the mapping in a YAML file; raises `UserError` where it is none."""
     try:
         with file.open("rb") as opened:
-            value = _loaded(opened.read(_LONGEST_FILE + 1))
+            value = _loaded(opened.read(_LONGEST_FILE + 1), loader)
     except OSError as error:
         raise UserError(str(file), error.strerror or "cannot be read", "check the path") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -92,11 +138,18 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _loaded(text: bytes) -> Any:
+class _TextLoader(_Loader):
+    """Scalars are texts, as they were written."""
+
+
+_TextLoader.yaml_implicit_resolvers = {}  # they make numbers, dates and truth values of scalars
+
+
+def _loaded(text: bytes, loader: type[_Loader] | None = None) -> Any:
     """The value of a YAML document. Raises `yaml.YAMLError`, and `ValueError` for what is larger than any config."""
     if len(text) > _LONGEST_FILE:
         raise ValueError(f"it is longer than {_LONGEST_FILE >> 20} MiB")
-    return yaml.load(text, _Loader)
+    return yaml.load(text, loader or _Loader)
 
 
 def _values_in(node: yaml.Node, known: dict[int, int]) -> int:
@@ -119,14 +172,14 @@ def _values_in(node: yaml.Node, known: dict[int, int]) -> int:
     return total
 
 
-def _setting(text: str) -> dict[str, Any]:
+def _setting(text: str, loader: type[_Loader] | None = None) -> dict[str, Any]:
     """``a.b=1`` as nested mappings."""
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise UserError(f"--set {text}", "is not key=value", "for example --set drop_tracks=0.2")
     try:
-        tree: Any = _loaded(value.encode())
+        tree: Any = _loaded(value.encode(), loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"--set {text}", f"value is not YAML: {_one_line(error)}", "quote it") from error
     for part in reversed(parts):

@@ -31,6 +31,10 @@ class OfficialAbortError(UserError):
     """The official tool aborts on this input before it prints a number: its numbers are undefined for that reason."""
 
 
+class FrameError(UserError):
+    """A frame of one video cannot be had: that says nothing of the other videos."""
+
+
 class UnreadableFileError(UserError):
     """What the harness has stored cannot be had as it was written: it is damaged, lost, or kept back by the system."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 ATTEMPTS = 2
-"""How often a video is tried before it counts as failed."""
+"""How often a video is tried before it counts as failed; once, where the user has to fix something."""
 
 
 class StageUse(NamedTuple):
@@ -24,8 +24,10 @@ class StageUse(NamedTuple):
 class Event:
     """What became of a video: ``done``, to be ``retried``, or ``failed`` for good; or its shard was ``lost`` later on.
 
-    ``error`` is one line, ``details`` the traceback; ``bad_input`` says that the user has to fix something. ``stages``
-    is what the stages of the model's work took, where the model tells of them.
+    ``error`` is one line, ``details`` the traceback; ``bad_input`` says that the user has to fix something, ``fault``
+    what, in words that are the same for other videos (empty where it may be this video's own). ``attempts`` is how
+    often the video has been tried. ``stages`` is what the stages of the model's work took, where the model tells of
+    them.
     """
 
     kind: Literal["done", "retried", "failed", "lost"]
@@ -36,6 +38,8 @@ class Event:
     error: str = ""
     details: str = ""
     bad_input: bool = False
+    fault: str = ""
+    attempts: int = 1
     stages: Mapping[str, StageUse] = field(default_factory=dict)
 
 

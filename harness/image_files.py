@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
-from harness.errors import UserError
+from harness.errors import FrameError, UserError
 from harness.frame_digests import UNREADABLE, Content, digest_of_file, sampled_frames
 from harness.frames import Frames, Image
 
@@ -82,7 +82,7 @@ class ImageFrames(Frames):
         size = _size_to_compare(image, stated)
         if size != stated:
             what = f"frame is {size[0]}x{size[1]} (height x width), {self.size_source} {self.height}x{self.width}"
-            raise UserError(where, what, self.size_fix)
+            raise FrameError(where, what, self.size_fix)
 
     def _fix(self) -> str:
         if not self.root.is_dir():
@@ -100,17 +100,17 @@ def opened_image(path: Path, where: str, fix: str) -> Iterator[Pillow.Image]:
         with Pillow.open(path, formats=DECODERS) as image:
             yield image
     except FileNotFoundError as error:
-        raise UserError(where, "frame is missing", fix) from error
+        raise FrameError(where, "frame is missing", fix) from error
     except UnidentifiedImageError as error:
         with path.open("rb") as file:
             found = other_format(file.read(16))
         read = f"{', '.join(DECODERS[:-1])} and {DECODERS[-1]}"
         if found:
-            raise UserError(where, f"is a {found} image; {read} are read", "convert it to PNG") from error
-        raise UserError(where, f"is not an image that is read ({read})", fix) from error
+            raise FrameError(where, f"is a {found} image; {read} are read", "convert it to PNG") from error
+        raise FrameError(where, f"is not an image that is read ({read})", fix) from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Pillow.DecompressionBombError) as error:
         # Pillow reports broken files by all of these, depending on the decoder and the place of the damage.
-        raise UserError(where, f"frame is truncated or broken ({error})", fix) from error
+        raise FrameError(where, f"frame is truncated or broken ({error})", fix) from error
 
 
 def other_format(head: bytes) -> str:
@@ -148,7 +148,7 @@ def pixels(image: Pillow.Image, where: str) -> Image:
     mode, is_png = image.mode, image.format == "PNG"
     if mode == "F" or (mode == "I" and not is_png):  # a PNG's "I" are 16 bits, in older Pillow
         kind = "floating point" if mode == "F" else "32-bit integer"
-        raise UserError(where, f"has {kind} pixels, whose range is not defined", "convert it to 8 bits per channel")
+        raise FrameError(where, f"has {kind} pixels, whose range is not defined", "convert it to 8 bits per channel")
     turned = ImageOps.exif_transpose(image) if image.getexif().get(_ORIENTATION, 1) != 1 else image
     if mode.startswith("I"):
         # Not by Pillow: it clips to 255, which makes nearly every pixel white. It cuts colours to 8 bits by itself.
@@ -164,10 +164,10 @@ def inside(root: Path, name: str, where: str = "") -> Path:
     path = os.path.realpath(os.path.join(base, name))  # noqa: PTH118 (pathlib would raise on a loop of links)
     if os.path.commonpath((base, path)) != base:
         what = f"leads out of {root} through a link"
-        raise UserError(where or f"{root}/{name}", what, "put the files themselves there, or name their real folder")
+        raise FrameError(where or f"{root}/{name}", what, "put the files themselves there, or name their real folder")
     return Path(path)
 
 
 def _refuse_leaving(name: str, where: str) -> None:
     if not name or "\0" in name or name.startswith("/") or ".." in name.split("/"):
-        raise UserError(where, f"file name {name!r} is not a path below its folder", "correct file_names")
+        raise FrameError(where, f"file name {name!r} is not a path below its folder", "correct file_names")

@@ -45,7 +45,7 @@ def asked(name: str, what: str, hint: str = _HINT) -> Iterator[None]:
         with contained(name):
             yield
     except UserError as error:
-        if type(error) is UserError:
+        if type(error).__module__ == UserError.__module__:
             raise
         raise UserError("", described(error)) from error  # a class of the plugin's own may not be known elsewhere
     except Exception as error:

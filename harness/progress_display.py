@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from harness.events import Event
 
 SECONDS_BETWEEN_LINES = 30.0
+_OF_WORKER = r"^worker \d+: "
 _STEPS = {"done": 1, "failed": 1, "retried": 0, "lost": -1}
 """What an event adds to the number of videos that have ended."""
 
@@ -25,10 +27,20 @@ class ProgressDisplay(Protocol):
 
 
 class _Warnings(logging.Handler):
-    """Shows warnings of the harness as lines on standard error, above the bar where there is one."""
+    """Shows warnings of the harness as lines on standard error, above the bar where there is one.
+
+    Each is shown once, however many workers and videos it comes from: the log of the run has them all.
+    """
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._shown: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"{record.levelname.lower()}: {record.getMessage().splitlines()[0]}", file=sys.stderr)
+        line = f"{record.levelname.lower()}: {re.sub(_OF_WORKER, '', record.getMessage()).splitlines()[0]}"
+        if line not in self._shown:
+            self._shown.add(line)
+            print(line, file=sys.stderr)
 
 
 @contextmanager
@@ -36,9 +48,11 @@ def shown_warnings() -> Iterator[None]:
     """Show what the harness logs as warnings on standard error."""
     handler, logger = _Warnings(logging.WARNING), logging.getLogger("harness")
     logger.addHandler(handler)
+    propagates, logger.propagate = logger.propagate, False  # libraries give the root logger a handler of their own
     try:
         yield
     finally:
+        logger.propagate = propagates
         logger.removeHandler(handler)
 
 

@@ -24,7 +24,7 @@ from harness.engines.local import InProcess
 from harness.engines.model_spec import Engine, EngineMaker, ModelSpec
 from harness.engines.threads import wanted_threads
 from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, UserError
-from harness.events import ATTEMPTS, Event, StageUse, merge_stage_usage
+from harness.events import Event, StageUse, merge_stage_usage
 from harness.export import write_submission
 from harness.paths import Location, cache_folder
 from harness.plugin_code import asked
@@ -33,7 +33,7 @@ from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.identity import code_of, variables
 from harness.run_folder.layout import SUBMISSION, content_digest, remove_content, remove_tree
 from harness.run_folder.lock import locked
-from harness.run_folder.log import logged_to
+from harness.run_folder.log import held_log, logged_to
 from harness.run_folder.progress import RunProgress, write_progress
 from harness.run_folder.provenance import environment, weights_digest
 from harness.run_folder.results import TableMaker, no_truth, refuse_unscorable, score_predictions, write_results
@@ -238,8 +238,9 @@ def execute(
     refuse_unscorable(run.dataset, run.scored_by, run.videos if run.limit is not None else None)
     with printed_to_log() as log_printed, closing(engine(run.spec, run.store, progress)) as made:
         compared = set[int]() if fresh else _refuse_other_frames(run, set())
-        if fresh or _pending(run):
-            made.load()
+        with held_log() as of_loading:  # there may be no folder yet
+            if fresh or _pending(run):
+                made.load()
         with locked(run.folder) as check:
 
             def notice(event: Event) -> None:
@@ -254,7 +255,7 @@ def execute(
                 _refuse_other_frames(run, compared)
             discard_unfinished(run.folder)
             discard_unfinished(run.store.folder)
-            with logged_to(run.folder / "run.log"):
+            with logged_to(run.folder / "run.log", of_loading):
                 log.info("run %s, content %s, process %s", run.folder.name, run.digest, os.getpid())
                 _write_configuration(run)
                 tracker.start({**_names(run), "folder": str(run.folder)})
@@ -396,7 +397,7 @@ def _remove_scratch(run: Run) -> None:
 
 
 def _write_failures(run: Run, failed: Sequence[Event]) -> None:
-    found = [Failure(e.video_id, e.error, e.bad_input, ATTEMPTS, e.details) for e in failed]
+    found = [Failure(e.video_id, e.error, e.bad_input, e.attempts, e.details) for e in failed]
     write_json(run.folder / "failures.json", msgspec.to_builtins(Failures(found)))
 
 

@@ -124,7 +124,11 @@ class Dataset:
 
 
 class Model(Protocol):
-    """Anything that finds the tracks of a video."""
+    """Anything that finds the tracks of a video.
+
+    It may offer ``facts() -> Mapping[str, str]``: what it can tell of itself after a video, such as the share of its
+    weights that were loaded; ``harness run --try`` shows it.
+    """
 
     def predict(self, video: Video, vocabulary: Vocabulary) -> Iterable[Track]: ...
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 
-from harness.errors import UserError
+from harness.errors import FrameError, UserError
 from harness.frame_digests import digest_of_file
 from harness.frame_folder import FolderFrames, frame_names
 from harness.frames import Frames, Image
@@ -78,10 +78,10 @@ class VideoFileFrames(Frames):
                 if (frame.height, frame.width) != (first.height, first.width):
                     what = f"frame is {frame.height}x{frame.width} (height x width), the first frame is "
                     what += f"{first.height}x{first.width}"
-                    raise UserError(f"{path}, frame {self._length}", what, "write the video in one size")
+                    raise FrameError(f"{path}, frame {self._length}", what, "write the video in one size")
                 if _shown(frame, aspect, path) != self._shown:
                     what = "is to be shown turned otherwise than the first frame"
-                    raise UserError(f"{path}, frame {self._length}", what, "write the video upright")
+                    raise FrameError(f"{path}, frame {self._length}", what, "write the video upright")
                 self._length += 1
         self._lock = threading.Lock()
         self._decoder: Iterator[Image] = iter(())
@@ -103,7 +103,7 @@ class VideoFileFrames(Frames):
             while True:
                 image = next(self._decoder, None)
                 if image is None:
-                    raise UserError(f"{self.path}, frame {self._next}", "cannot be decoded", "repair the video")
+                    raise FrameError(f"{self.path}, frame {self._next}", "cannot be decoded", "repair the video")
                 self._next += 1
                 if self._next > frame_index:
                     return image

@@ -30,6 +30,8 @@ class Config(BaseModel):
     name: str = "plain"
     top: int | None = None
     decoder: Decoder = Decoder()
+    words: tuple[str, ...] = ()
+    variables: dict[str, str | None] = {}
 
 
 @pytest.fixture
@@ -54,6 +56,22 @@ def test_values_are_yaml(text: str, value: int | None) -> None:
 
 def test_a_value_may_hold_an_equals_sign() -> None:
     assert read_config(Config, settings=["name=a=b"]).name == "a=b"
+
+
+@pytest.mark.parametrize("text", ["1", "1.10", "0x1F", "007", "1_000", "true", "no", "2026-11-28", "1e3", "plain"])
+def test_a_text_is_taken_as_it_was_written(file: Path, text: str) -> None:
+    file.write_text(f"name: {text}\nvariables: {{A: {text}}}\nwords: [{text}, b]\n")
+    of_file = read_config(Config, file)
+    assert (of_file.name, of_file.variables, of_file.words) == (text, {"A": text}, (text, "b"))
+    read = read_config(Config, None, [f"name={text}", f"variables.OMP_NUM_THREADS={text}", f"words={text}"])
+    assert (read.name, read.variables, read.words) == (text, {"OMP_NUM_THREADS": text}, (text,))
+    assert read_config(Config, file, ["variables.A=null"]).variables == {"A": None}
+
+
+def test_a_text_in_the_section_of_a_model_is_taken_as_it_was_written(file: Path) -> None:
+    file.write_text("small:\n  name: 1.10\n")
+    assert read_config(Config, file, [], "small").name == "1.10"
+    assert read_config(Config, file, ["small.name=1.20"], "small").name == "1.20"
 
 
 def test_an_empty_file_changes_nothing(file: Path) -> None:

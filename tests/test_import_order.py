@@ -18,7 +18,7 @@ ORDER = (
     ("run_folder",),
     ("tracking", "engines", "export"),
     ("runner", "progress_display"),
-    ("training",),
+    ("training", "one_video"),
     ("testing",),
     ("models", "datasets", "reports"),
     ("baselines",),

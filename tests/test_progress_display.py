@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 
 import pytest
 
 from harness.events import Event
-from harness.progress_display import progress
+from harness.progress_display import progress, shown_warnings
 
 
 class Terminal(io.StringIO):
@@ -33,6 +34,19 @@ def test_plain_lines_begin_and_end(capsys: pytest.CaptureFixture[str]) -> None:
         "oracle on shapes val: 3 videos",
         "oracle on shapes val: 3 of 3 videos, 0 s left",
     ]
+
+
+def test_a_warning_of_several_workers_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger("harness.test")
+    with shown_warnings():
+        for line in (
+            "worker 0: 3 weights are of no use",
+            "worker 1: 3 weights are of no use",
+            "4 weights",
+            "4 weights",
+        ):
+            log.warning("%s", line)
+    assert capsys.readouterr().err.splitlines() == ["warning: 3 weights are of no use", "warning: 4 weights"]
 
 
 def test_plain_lines_say_what_is_done_already(capsys: pytest.CaptureFixture[str]) -> None:

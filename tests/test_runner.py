@@ -7,6 +7,7 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from small_runs import SmallConfig, SmallModel, box, make_dataset, make_run
 from typer.testing import CliRunner
 
 from harness.cli.main import build
-from harness.errors import UserError
+from harness.errors import FrameError, UserError
 from harness.events import Event
 from harness.frame_digests import digests_of
 from harness.reports.tables import table_of_run
@@ -172,6 +173,55 @@ def test_bad_input_in_a_video_is_exit_code_2(tmp_path: Path) -> None:
     assert outcome.exit_code == 2
     assert "2/00001.jpg: frame is missing; get it" in outcome.messages[0]
     assert outcome.record["videos"]["done"] == 3
+
+
+def failing_alike(fault: str, videos: Sequence[int] = (1, 2, 3, 4)) -> SmallModel:
+    """A model that refuses these videos for the same reason, in words that name the video."""
+
+    def before(video_id: int) -> None:
+        if video_id in videos:
+            raise UserError(f"small, video {video_id}", f"{fault} ({video_id} of 9)", "correct it")
+
+    return SmallModel(before)
+
+
+def test_the_same_fault_on_the_first_three_videos_ends_the_run(tmp_path: Path) -> None:
+    model = failing_alike("masks are logits")
+    run = make_run(tmp_path, model)
+    with pytest.raises(UserError, match=r"same reason, so the run was ended: small, video 3: masks are logits \(3 of"):
+        execute(run)
+    assert model.seen == [1, 2, 3]  # and no video twice
+    assert [f["video_id"] for f in read(run, "failures.json")["failed"]] == [1, 2, 3]
+    assert {f["attempts"] for f in read(run, "failures.json")["failed"]} == {1}
+
+
+@pytest.mark.parametrize("videos", [(1, 2), (1, 3, 4), (2, 3, 4)])
+def test_a_fault_of_other_videos_leaves_a_run_with_numbers(tmp_path: Path, videos: tuple[int, ...]) -> None:
+    outcome = execute(make_run(tmp_path, failing_alike("masks are logits", videos)))
+    assert (outcome.exit_code, outcome.record["videos"]["done"]) == (2, 4 - len(videos))
+
+
+def test_different_faults_do_not_end_a_run(tmp_path: Path) -> None:
+    def before(video_id: int) -> None:
+        raise UserError("small", "this" if video_id == 2 else "that")
+
+    assert execute(make_run(tmp_path, SmallModel(before))).exit_code == 2
+
+
+def test_frames_that_are_missing_do_not_end_a_run(tmp_path: Path) -> None:
+    def before(video_id: int) -> None:
+        if video_id < 4:
+            raise FrameError(f"{video_id}/0.jpg", "frame is missing", "get it")
+
+    outcome = execute(make_run(tmp_path, SmallModel(before)))
+    assert (outcome.exit_code, outcome.record["videos"]["done"]) == (2, 1)
+
+
+def test_a_fault_of_the_videos_that_are_left_does_not_end_a_resumed_run(tmp_path: Path) -> None:
+    dataset = make_dataset(6)
+    for _ in range(2):
+        outcome = execute(make_run(tmp_path, failing_alike("masks are logits", (2, 3, 4, 5)), dataset))
+        assert outcome.record["videos"]["done"] == 2
 
 
 def test_faulty_tracks_of_a_model_are_a_failure_of_the_video(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 from harness import plugins
 from harness.baselines.detectron2_adapter import missing
+from harness.datasets.youtube_vis_format import open_custom
 from harness.errors import UserError
 from harness.image_files import ImageFrames
 from harness.masks import Rle
+from harness.scoring.protocols import get_protocol
 from harness.types import Dataset, Video
 
 try:
@@ -22,16 +24,30 @@ except ImportError as error:
 def register(dataset: str, data_root: str | Path, split: str | None = None) -> str:
     """Register a split of a dataset plugin as ``harness_{dataset}_{split}`` and return that name.
 
-    The annotations are read now, frames when they are used. Classes are in order of category ids. Raises `UserError`
-    for a dataset that is not there or has no frame files, and for one that is registered already.
+    The annotations are read now, frames when they are used. Classes are in order of category ids; paths are absolute.
+    Raises `UserError` for a dataset that is not there or has no frame files, and for one that is registered already.
     """
-    opened = plugins.opened(dataset, Path(data_root), split)
-    name = f"harness_{opened.name}_{opened.split}"
+    opened = plugins.opened(dataset, Path(data_root).absolute(), split)
+    return _register(opened, f"harness_{opened.name}_{opened.split}")
+
+
+def register_annotations(name: str, annotations: str | Path, frames: str | Path, protocol: str) -> str:
+    """Register data of your own as ``name``, and return it: a file in YouTube-VIS form, and the folder of its frames.
+
+    ``protocol`` is ``lvvis``, ``ytvis``, ``ovis`` or ``burst``. Raises `UserError` as `register` does, and for a file
+    that is malformed.
+    """
+    chosen = get_protocol(protocol).name
+    return _register(open_custom(Path(annotations).absolute(), Path(frames).absolute(), chosen), name)
+
+
+def _register(opened: Dataset, name: str) -> str:
     if name in DatasetCatalog:
         raise UserError(f"detectron2 dataset {name}", "is registered already", "register it once")
     without = next((v for v in opened.videos if not isinstance(v.frames, ImageFrames)), None)
     if without is not None:
-        raise UserError(f"{dataset} {opened.split}", "has no frame files", "detectron2 reads frames from files only")
+        where = f"{opened.name} {opened.split}"
+        raise UserError(where, "has no frame files", "detectron2 reads frames from files only")
     labels = {category.id: label for label, category in enumerate(opened.categories)}
     DatasetCatalog.register(name, lambda: [_record(opened, video, labels) for video in opened.videos])
     MetadataCatalog.get(name).set(

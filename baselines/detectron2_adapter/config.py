@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator, Mapping
-from functools import cached_property
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, DirectoryPath, Field, FilePath, JsonValue, computed_field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, DirectoryPath, Field, FilePath, JsonValue
 
 from harness.config import BY_NAME
-from harness.run_folder.identity import files_digest
 
-_BASE = re.compile(r"^_BASE_:\s*[\"']?([^\"'#\n]+)", re.MULTILINE)
+
+def _one_or_several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_one_or_several)]
+"""Several texts, or a single one."""
 
 
 class Detectron2Config(BaseModel):
-    """A config file of a project that is built on detectron2. The weights are the run's ``--checkpoint``."""
+    """A config file of a project that is built on detectron2. The weights are the run's ``--checkpoint``.
+
+    What the files say, all of them put together, and the code are parts of a run's identity too (`depends_on`).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,7 +30,7 @@ class Detectron2Config(BaseModel):
     project: Annotated[DirectoryPath | None, BY_NAME] = Field(
         None, description="The project's folder: its modules can be imported then."
     )
-    setup: tuple[str, ...] = Field(
+    setup: Texts = Field(
         (),
         description="What the project needs first, in order: MODULE is imported (it registers its models),"
         " MODULE:FUNCTION is called with the config (it adds the project's keys).",
@@ -34,37 +38,29 @@ class Detectron2Config(BaseModel):
     options: dict[str, JsonValue] = Field(
         {}, description="Values for keys of the config, as in options.MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD=0.8."
     )
+    class_counts: Texts = Field(
+        (), description="Keys of the config that are set to the number of words, as in TEST.TEST_NUM_CLASSES."
+    )
+    words: str | None = Field(
+        None,
+        description="MODULE:FUNCTION(network, metadata) for models that are told their words after they were built;"
+        " metadata.thing_classes has the words. Others find them through DATASETS.TEST or the video's dataset_name.",
+    )
+    outputs: str | None = Field(
+        None,
+        description="MODULE:FUNCTION(outputs, inputs) for models whose outputs have a form of their own; it gives one"
+        " of the forms that docs/external-models.md lists.",
+    )
+    allow_missing: Texts = Field(
+        (),
+        description="Weights that the checkpoint may lack, by name or pattern (backbone.clip_model.*); all others are"
+        " needed.",
+    )
+    revision: str = Field("", description="Any text; change it when the same settings may give other tracks.")
 
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def config_file_sha256(self) -> str:
-        """Of the file and of those that it builds on (``_BASE_``): another content of them is another run."""
-        digests = [hashlib.sha256(text).hexdigest() for text in _with_bases(self.config_file)]
-        return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
-
-    @computed_field  # type: ignore[prop-decorator]
-    @cached_property
-    def project_sha256(self) -> str | None:
-        """Of the project's code: a run is known by it."""
-        return files_digest(self.project) if self.project is not None else None
-
-    def settings(self) -> list[JsonValue]:
-        """``options`` as detectron2 takes them: key, value, key, value, ... with dotted keys."""
-        return [word for pair in _flat(self.options) for word in pair]
-
-
-def _with_bases(path: Path) -> list[bytes]:
-    """The text of a config file, of the one that it builds on, and so on; those that are not there are left out."""
-    texts: list[bytes] = []
-    known: set[Path] = set()
-    while path.is_file() and path.resolve() not in known:
-        known.add(path.resolve())
-        texts.append(path.read_bytes())
-        base = _BASE.search(texts[-1].decode(errors="replace"))
-        if base is None:
-            break
-        path = path.parent / Path(base[1].strip()).expanduser()
-    return texts
+    def settings(self) -> list[tuple[str, JsonValue]]:
+        """``options`` as pairs of a dotted key and a value."""
+        return list(_flat(self.options))
 
 
 def _flat(values: Mapping[str, JsonValue], above: str = "") -> Iterator[tuple[str, JsonValue]]:

@@ -1,24 +1,30 @@
 """Our scoring as detectron2 evaluators: a training script gets exact, fast numbers by changing an import.
 
 They take the arguments of the evaluators that VIS projects carry along, and give percent under ``segm``, as detectron2
-prints and checks them; ``segm_corrected`` has the same predictions without the official tool's faults.
+prints and checks them (``TEST.EXPECTED_RESULTS``), each class's own as ``AP-<class>``; ``segm_corrected`` has the same
+predictions without the official tool's faults. What can be refused is refused early: annotations when an evaluator is
+made, tracks when they come in.
 """
 
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from harness.baselines.detectron2_adapter import missing
 from harness.baselines.detectron2_adapter.outputs import tracks_of
+from harness.baselines.detectron2_adapter.user_code import function_of
 from harness.errors import UserError
 from harness.export import RESULTS, write_results_file
 from harness.formats.youtube_vis import read_annotations
-from harness.run_folder.store import PredictionStore
-from harness.scoring.score import score_store
+from harness.run_folder.store import PredictionStore, tabulate
+from harness.scoring.metrics import Metrics
+from harness.scoring.score import check_truth, score_store
 from harness.types import Track, Video
 
 try:
@@ -36,8 +42,10 @@ class VideoEvaluator(DatasetEvaluator):  # type: ignore[misc]
 
     ``dataset_name`` is registered with a ``json_file`` (and with ``thing_dataset_id_to_contiguous_id``, without which
     labels are positions in the file's categories by ascending id). With ``distributed`` the processes' predictions are
-    put together on the first one. ``output_dir`` gets ``results.json``. ``tasks`` and ``use_fast_impl`` are taken for
-    the sake of existing calls and change nothing. Raises `UserError` for a file that is missing or malformed.
+    put together on the first one. ``output_dir`` gets ``results.json`` before anything is scored. ``outputs`` is a
+    function (outputs, inputs), or MODULE:FUNCTION, for models whose outputs have a form of their own, as for ``harness
+    run``. ``tasks`` and ``use_fast_impl`` are taken for the sake of existing calls and change nothing. Raises
+    `UserError` for a file that is missing or malformed, or that the protocol cannot score.
     """
 
     protocol = ""
@@ -50,12 +58,16 @@ class VideoEvaluator(DatasetEvaluator):  # type: ignore[misc]
         output_dir: str | None = None,
         *,
         use_fast_impl: bool = True,
+        outputs: str | Callable[[Any, list[dict[str, Any]]], Any] | None = None,
     ) -> None:
         metadata = MetadataCatalog.get(dataset_name)
         path = getattr(metadata, "json_file", None)
         if path is None:
             raise UserError(f"detectron2 dataset {dataset_name}", "has no json_file", "set it in its MetadataCatalog")
         self.annotations = read_annotations(Path(path))
+        check_truth(self.protocol, self.annotations)
+        self._outputs = function_of(outputs, "outputs") if isinstance(outputs, str) else outputs
+        self._names: Sequence[str] = getattr(metadata, "thing_classes", ())
         ids = {category.id: index for index, category in enumerate(self.annotations.categories)}
         known = getattr(metadata, "thing_dataset_id_to_contiguous_id", ids)
         self._category: dict[int, int] = {label: category for category, label in known.items()}
@@ -68,12 +80,19 @@ class VideoEvaluator(DatasetEvaluator):  # type: ignore[misc]
         self._tracks = {}
 
     def process(self, inputs: list[dict[str, Any]], outputs: Any) -> None:
-        """Take in the outputs for one video, ``inputs[0]``; see `harness.baselines.detectron2_adapter.outputs`."""
+        """Take in the outputs for one video, ``inputs[0]``; see `harness.baselines.detectron2_adapter.outputs`.
+
+        Raises `UserError` for a video that the annotations do not have, and for tracks that do not fit it.
+        """
         video_id = int(inputs[0]["video_id"])
         if video_id not in self._videos:
             raise UserError(self.annotations.path, f"has no video {video_id}", "evaluate the dataset of this file")
         length = self._videos[video_id].length
-        self._tracks[video_id] = tracks_of(video_id, length, outputs, self._category_of)
+        if self._outputs is not None:
+            outputs = self._outputs(outputs, inputs)
+        tracks = tracks_of(video_id, length, outputs, self._category_of)
+        tabulate(self._video(video_id), tracks)
+        self._tracks[video_id] = tracks
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Score what was predicted since `reset`: percent by metric, nan where a metric is undefined.
@@ -90,16 +109,22 @@ class VideoEvaluator(DatasetEvaluator):  # type: ignore[misc]
             log.warning(
                 "only %s of %s videos were predicted; the others count as missed", len(tracks), len(self._videos)
             )
-        with tempfile.TemporaryDirectory(prefix="harness-evaluation-") as folder:
-            store = PredictionStore(Path(folder))
-            for video_id, found in tracks.items():
-                store.write_video(self._video(video_id), found)
-            return self._score(store, sum(map(len, tracks.values())))
+        folder = Path(tempfile.mkdtemp(prefix="harness-evaluation-"))
+        store = PredictionStore(folder / "predictions")
+        for video_id, found in sorted(tracks.items()):
+            store.write_video(self._video(video_id), found)
+        output = self._output or folder
+        output.mkdir(parents=True, exist_ok=True)
+        write_results_file(store, output / RESULTS)
+        try:
+            scored = self._score(store, sum(map(len, tracks.values())))
+        except BaseException:
+            log.exception("scoring has failed; the predictions are in %s", output / RESULTS)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+        return scored
 
     def _score(self, store: PredictionStore, count: int) -> dict[str, dict[str, float]]:
-        if self._output is not None:
-            self._output.mkdir(parents=True, exist_ok=True)
-            write_results_file(store, self._output / RESULTS)
         if self.annotations.truth is None or not count:
             log.warning("no numbers: %s", "the truth is withheld" if count else "nothing was predicted")
             return {}
@@ -107,7 +132,19 @@ class VideoEvaluator(DatasetEvaluator):  # type: ignore[misc]
         for warning in score.warnings:
             log.warning("%s: %s, first: %s", warning["kind"], warning["count"], warning["first"])
         numbers = (("segm", score.metrics), ("segm_corrected", score.corrected))
-        return OrderedDict((name, _percent(metrics.values)) for name, metrics in numbers)
+        return OrderedDict((name, self._percent(metrics)) for name, metrics in numbers)
+
+    def _percent(self, metrics: Metrics) -> dict[str, float]:
+        """Metrics, and the AP of each class by its name in the catalog, in the order of labels; nan where undefined."""
+        by_category = {category.id: row["AP"] for category, row in
+                       zip(self.annotations.categories, metrics.per_category, strict=True)}  # fmt: skip
+        named = {category.id: category.name for category in self.annotations.categories}
+        classes = {}
+        for label, category in sorted(self._category.items()):
+            name = self._names[label] if label < len(self._names) else named.get(category, category)
+            classes[f"AP-{name}"] = by_category.get(category)
+        values = {**metrics.values, **(classes if len(classes) > 1 else {})}
+        return {name: float("nan") if value is None else 100 * value for name, value in values.items()}
 
     def _video(self, video_id: int) -> Video:
         record = self._videos[video_id]
@@ -119,10 +156,6 @@ class VideoEvaluator(DatasetEvaluator):  # type: ignore[misc]
             what = f"label {label} is none of the {len(self._category)} of the dataset"
             raise UserError("detectron2", what, "check thing_dataset_id_to_contiguous_id")
         return self._category[label]
-
-
-def _percent(values: dict[str, float | None]) -> dict[str, float]:
-    return {name: float("nan") if value is None else 100 * value for name, value in values.items()}
 
 
 class LVVISEvaluator(VideoEvaluator):

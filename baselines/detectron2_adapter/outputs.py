@@ -6,7 +6,7 @@ Nothing here imports detectron2: `Instances` are known by their fields.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,6 +19,11 @@ from harness.types import Track
 
 ID_FIELDS = ("ID", "pred_ids", "track_ids")
 """Names under which `Instances` of single frames say which object is which; the first is detectron2's own."""
+LOGITS = "interpolate_meta"
+"""Key of the sizes by which logits become masks: of the image, height and width of the video, of the padded image."""
+FRAMES_AT_ONCE = 20
+"""Masks of so many frames are at full size at once, as in the official evaluators."""
+HINT = "threshold them in the model, or give outputs=MODULE:FUNCTION, which makes masks of them"
 
 
 class FoundObject(NamedTuple):
@@ -40,14 +45,17 @@ def tracks_of(video_id: int, frames: int, outputs: Any, category_of: Callable[[i
     - a list of one `Instances` per frame, with ``pred_masks (n, height, width)`` and `ID_FIELDS`: a track has the mean
       of its scores and the class with the largest sum of them
 
-    ``category_of`` turns a label into a category id. Raises `UserError` for other outputs.
+    Masks are booleans, or numbers that are 0 and 1. With `LOGITS` beside them in the dictionary, those of a whole video
+    are logits of any size ``(frames, h, w)``: they are resized as the official evaluators of OV2Seg and CLIP-VIS do,
+    and positive ones are the mask. ``category_of`` turns a label into a category id. Raises `UserError` for others.
     """
     where = f"detectron2, video {video_id}"
     try:
         found = list(_found(outputs, frames, where))
     except (AttributeError, KeyError, TypeError) as error:
         what = f"the model's output is not understood ({type(error).__name__}: {error})"
-        raise UserError(where, what, "it needs pred_masks, pred_scores, pred_labels, or Instances") from error
+        hint = "it needs pred_masks, pred_scores, pred_labels, or Instances; outputs=MODULE:FUNCTION may make them"
+        raise UserError(where, what, hint) from error
     return [Track(video_id, category_of(o.label), o.score, o.masks) for o in found]
 
 
@@ -57,13 +65,14 @@ def _found(outputs: Any, frames: int, where: str) -> Iterator[FoundObject]:
             yield from _of_frames([_instances(o) for o in outputs], frames, where)
             return
         (outputs,) = outputs
+    sizes = outputs.get(LOGITS) if isinstance(outputs, dict) else None
     if isinstance(outputs, dict) and "instances" not in outputs:
-        yield from _objects(outputs["pred_labels"], outputs["pred_scores"], outputs["pred_masks"], where)
+        yield from _objects(outputs["pred_labels"], outputs["pred_scores"], outputs["pred_masks"], sizes, where)
     elif _is_of_frame(outputs):
         yield from _of_frames([_instances(outputs)], frames, where)
     else:
         found = _instances(outputs)
-        yield from _objects(found.pred_classes, found.scores, found.pred_masks, where)
+        yield from _objects(found.pred_classes, found.scores, found.pred_masks, sizes, where)
 
 
 def _instances(output: Any) -> Any:
@@ -77,12 +86,13 @@ def _is_of_frame(output: Any) -> bool:
     return len(_instances(output).pred_masks.shape) == 3
 
 
-def _objects(labels: Any, scores: Any, masks: Any, where: str) -> Iterator[FoundObject]:
+def _objects(labels: Any, scores: Any, masks: Any, sizes: Any, where: str) -> Iterator[FoundObject]:
     if not len(labels) == len(scores) == len(masks):
         what = f"{len(masks)} masks, {len(scores)} scores and {len(labels)} labels"
         raise UserError(where, what, "the model must give one of each per object")
     for label, score, mask in zip(labels, scores, masks, strict=True):
-        yield FoundObject(int(label), float(score), encode(_binary(mask, where)))
+        encoded = encode(_binary(mask, where)) if sizes is None else encode_logits(mask, sizes)
+        yield FoundObject(int(label), float(score), encoded)
 
 
 def _of_frames(instances: list[Any], frames: int, where: str) -> Iterator[FoundObject]:
@@ -123,10 +133,32 @@ def _ids(found: Any, where: str) -> list[Any]:
 
 def _binary(mask: Any, where: str) -> NDArray[np.uint8]:
     """A mask as 0 and 1, from a tensor on any device or an array."""
+    mask = getattr(mask, "tensor", mask)  # detectron2's BitMasks
     array = np.asarray(mask.detach().cpu() if hasattr(mask, "detach") else mask)
-    if array.dtype.kind not in "biu":
-        raise UserError(where, f"masks are {array.dtype}, not binary", "threshold them in the model")
+    if array.dtype.kind == "f" and ((array != 0) & (array != 1)).any():
+        what = f"masks are {array.dtype} from {array.min():.3g} to {array.max():.3g}, not 0 and 1"
+        raise UserError(where, what, HINT)
+    if array.dtype.kind not in "biuf":
+        raise UserError(where, f"masks are {array.dtype}, not 0 and 1", HINT)
     return np.asarray(array != 0, np.uint8)
+
+
+def encode_logits(logits: Any, sizes: Sequence[Any]) -> tuple[Rle, ...]:
+    """Encode mask logits ``(frames, h, w)``; ``sizes`` is what stands under `LOGITS`.
+
+    They are resized to the padded image, cut to the image and resized to the video, bilinearly, in this order.
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    image, height, width, padded = sizes
+    found: list[Rle] = []
+    for part in torch.split(torch.as_tensor(logits).float()[None], FRAMES_AT_ONCE, dim=1):
+        large = interpolate(part, size=tuple(padded), mode="bilinear", align_corners=False)
+        cut = large[:, :, : int(image[0]), : int(image[1])]
+        full = interpolate(cut, size=(int(height), int(width)), mode="bilinear", align_corners=False)
+        found += encode((full[0] > 0).cpu().numpy().astype(np.uint8))
+    return tuple(found)
 
 
 def encode(masks: NDArray[np.uint8]) -> tuple[Rle, ...]:

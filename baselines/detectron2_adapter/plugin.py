@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.baselines.detectron2_adapter.config import Detectron2Config
 from harness.types import LoadContext
@@ -15,7 +16,7 @@ class Detectron2Plugin:
     """Any video model of detectron2, or of a project on top of it."""
 
     name = "detectron2"
-    version = "1"
+    version = "2"
     summary = "Any config and weights of a detectron2 video model, where detectron2 is installed"
     Config = Detectron2Config
     card: ClassVar[dict[str, str]] = {
@@ -31,6 +32,12 @@ class Detectron2Plugin:
         from harness.baselines.detectron2_adapter.model import load_model
 
         return load_model(config, context)
+
+    def depends_on(self, config: Detectron2Config, checkpoint: Path | None) -> dict[str, Any]:
+        """The config as it is put together, and the code behind it: another one of these is another run."""
+        from harness.baselines.detectron2_adapter.model import identity
+
+        return identity(config)
 
 
 PLUGIN = Detectron2Plugin()

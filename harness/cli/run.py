@@ -93,12 +93,17 @@ def run(
     verify_frames: Annotated[
         bool, typer.Option("--verify-frames", help="When resuming, compare all of the frames' content, not samples.")
     ] = False,
+    try_: Annotated[
+        bool, typer.Option("--try", help="Run the first video only, say what there is to see, and store nothing.")
+    ] = False,
     no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not log to MLflow.")] = False,
     format: Annotated[str, typer.Option(help="Of the table: terminal, markdown, latex, csv or html.")] = "terminal",
     strict: Annotated[bool, typer.Option("--strict", help="Make every warning of scoring an error.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")] = False,
 ) -> None:
     """Run models over datasets and score them. The same command resumes a run that was cut short.
+
+    Before a long run, --try shows what the model makes of one video.
 
     With --sweep and --ablate every variation of the configuration is a run, and the table shows what differs.
 
@@ -140,6 +145,9 @@ def run(
             datasets = list(_datasets(dataset, split, data_root, annotations, frames, protocols, dataset_name))
             given["protocols"] = protocols
             runs = list(_runs(_names(model, "--model"), datasets, config, settings, given))
+            if try_:
+                _try_all(runs, as_json)
+                return
             tracker = None if no_mlflow else _tracker(runs_dir if isinstance(runs_dir, Path) else RUNS)
             outcomes, exit_code = _execute_all(runs, tracker, fresh, strict, make_engine)
         except KeyboardInterrupt:
@@ -239,6 +247,23 @@ def _execute_all(
         outcomes.append(outcome)
         exit_code = max(exit_code, outcome.exit_code)
     return outcomes, exit_code
+
+
+def _try_all(runs: list[Run], as_json: bool) -> None:
+    """One video of each run, in this process."""
+    from dataclasses import replace
+
+    from harness.engines.devices import default_device
+    from harness.one_video import lines, try_video
+
+    tried = []
+    for one in runs:
+        device = default_device() if one.device == "ray" else one.device.partition(",")[0]
+        tried.append(try_video(replace(one, device=device)))
+        if not as_json:
+            print("\n".join(lines(tried[-1])))
+    if as_json:
+        print(json.dumps({"tried": tried}, allow_nan=False))
 
 
 def _tracker(folder: Path) -> MlflowTracker:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from harness.engines.first_faults import FirstFaults, fault_of
 from harness.engines.model_spec import ModelSpec
 from harness.engines.seeding import seed_everything
 from harness.engines.stages import timed
@@ -45,23 +46,30 @@ class InProcess:
             self._model = self._spec.load()
 
     def run(self, videos: Sequence[Video], scratch: Path) -> Iterator[Event]:
-        """Run one video after the other, in their order; a second attempt follows the first at once."""
+        """Run one video after the other, in their order; a second attempt follows the first at once.
+
+        What the user has to fix fails again, so it is not tried again, and on the first videos ends the run; but a
+        `BatchModel` then tries the video alone.
+        """
         self.load()
         assert self._model is not None
+        is_batch, faults = isinstance(self._model, BatchModel), FirstFaults(self._spec.name, videos, self._store)
         with asked(self._spec.name, "its prepare fails"):
             if isinstance(self._model, BatchModel):
                 self._model.prepare(videos, scratch)
         for video in videos:
             for attempt in range(1, ATTEMPTS + 1):
                 self._progress.began(0, video)
-                event = attempt_video(self._spec, self._model, video, self._store)
-                if event.kind == "failed" and attempt < ATTEMPTS:
+                event = replace(attempt_video(self._spec, self._model, video, self._store), attempts=attempt)
+                if event.kind == "failed" and attempt < ATTEMPTS and (is_batch or not event.bad_input):
                     log.info("video %s failed and is tried once more: %s", video.id, event.error)
                     event = replace(event, kind="retried")
                 self._progress.ended(0, event)
                 yield event
                 if event.kind != "retried":
                     break
+            if not is_batch:  # those know by themselves when to give up
+                faults.refuse_if_all_alike(event)
 
     def close(self) -> None:
         """Nothing was started; PyTorch gets the threads back that it had, if it was in use before."""
@@ -84,8 +92,8 @@ def attempt_video(spec: ModelSpec, model: Model, video: Video, store: Prediction
             table = tabulate(video, list(model.predict(video, vocabulary)), vocabulary)
     # A model is anybody's code and may raise anything; what it raises is recorded and reported, and the run goes on.
     except Exception as error:
-        line, details = described(error), traceback.format_exc()
+        line, details, is_fault = described(error), traceback.format_exc(), isinstance(error, UserError)
         seconds = time.perf_counter() - began
-        return Event("failed", video.id, seconds, frames, 0, line, details, isinstance(error, UserError))
+        return Event("failed", video.id, seconds, frames, 0, line, details, is_fault, fault_of(error))
     store.write_table(video, table, known_by)
     return Event("done", video.id, time.perf_counter() - began, frames, len(table), stages=stages)

@@ -76,8 +76,9 @@ class Engine(Protocol):
     def run(self, videos: Sequence[Video], scratch: Path) -> Iterator[Event]:
         """Run the model over videos and store their tracks; yield what became of each, in any order.
 
-        A video whose prediction fails is tried once more and then left out. A store that cannot be written raises
-        `UserError`: nothing that follows could be kept either. ``scratch`` is what a `BatchModel` gets.
+        A video whose prediction fails is tried once more, unless the user has to fix something, and then left out. A
+        store that cannot be written raises `UserError`: nothing that follows could be kept either; so does the same
+        fault of the user's on the first videos, see `FirstFaults`. ``scratch`` is what a `BatchModel` gets.
         """
         ...
 

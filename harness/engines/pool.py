@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from harness.engines.first_faults import FirstFaults
 from harness.engines.local import InProcess
 from harness.engines.model_spec import ModelSpec
 from harness.errors import UserError
@@ -114,11 +115,15 @@ class Queue:
         """A video that was taken is done."""
         del self._given[video_id]
 
-    def failed(self, video_id: int) -> bool:
-        """A video that was taken has failed; whether it will be tried once more."""
+    def attempts(self, video_id: int) -> int:
+        """How often a video that was taken has been tried."""
+        return self._failures[video_id] + 1
+
+    def failed(self, video_id: int, bad_input: bool = False) -> bool:
+        """A video that was taken has failed; whether it will be tried once more, which is of no use for bad input."""
         video = self._given.pop(video_id)
         self._failures[video_id] += 1
-        if self._failures[video_id] >= ATTEMPTS:
+        if bad_input or self._failures[video_id] >= ATTEMPTS:
             return False
         self._waiting.append(video)
         return True
@@ -127,9 +132,10 @@ class Queue:
 class Pool:
     """The engine that runs a backend; see `harness.engines.model_spec.Engine`.
 
-    The video of a lost worker is run once more, by another process; a video that fails or loses its worker twice is
-    given up. A worker that is lost twice in a row without a video is not replaced; without any worker the run ends
-    with `UserError`. A model that works on several videos itself is run in the calling process, without the backend.
+    The video of a lost worker is run once more, by another process; a video that fails or loses its worker twice, or
+    fails for something that the user has to fix, is given up. A worker that is lost twice in a row without a video is
+    not replaced; without any worker the run ends with `UserError`. A model that works on several videos itself is run
+    in the calling process, without the backend.
     """
 
     def __init__(self, spec: ModelSpec, store: PredictionStore, progress: RunProgress, backend: WorkerBackend) -> None:
@@ -161,13 +167,15 @@ class Pool:
         if self._in_process is not None:
             yield from self._in_process.run(videos, scratch)
             return
-        queue = Queue(videos)
+        queue, faults = Queue(videos), FirstFaults(self._spec.name, videos, self._store)
         while queue:
             self._hand_out(queue)
             for worker, message in self._backend.messages():
                 event = self._handle_message(worker, message)
                 if event is not None:
-                    yield self._finish(worker, event, queue)
+                    event = self._finish(worker, event, queue)
+                    yield event
+                    faults.refuse_if_all_alike(event)
             self._refuse_if_all_are_lost()
 
     def close(self) -> None:
@@ -234,9 +242,10 @@ class Pool:
     def _finish(self, worker: int, event: Event, queue: Queue) -> Event:
         """Take a video that has ended from the queue, or put it back."""
         self._work.pop(worker, None)
+        event = replace(event, attempts=queue.attempts(event.video_id))
         if event.kind == "done":
             queue.done(event.video_id)
-        elif queue.failed(event.video_id):
+        elif queue.failed(event.video_id, event.bad_input):
             log.info("video %s failed and is tried once more: %s", event.video_id, event.error)
             event = replace(event, kind="retried")
         self._progress.ended(worker, event)

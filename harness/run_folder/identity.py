@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from harness import plugins
 from harness.errors import UserError
 from harness.paths import Location
-from harness.run_folder.provenance import file_digest
+from harness.run_folder.provenance import changed_files, file_digest
 from harness.types import ModelPlugin
 
 NUMBER_FORMATS = (
@@ -29,6 +29,8 @@ NUMBER_FORMATS = (
 """Environment variables that make libraries compute in another number format than ``--precision`` says."""
 SOURCES = (".py", ".pyx", ".cu", ".cuh", ".cpp", ".c", ".h", ".json", ".yaml", ".yml", ".toml")
 """Ends of the names of files that count as code."""
+_CODE = (".py", ".pyx", ".cu", ".cuh", ".cpp", ".c", ".h")
+"""Of those, what is code and never data: results and settings that a program leaves beside its code are not."""
 _TOLD_ELSEWHERE = ("format", "model", "dataset", "split")
 _READERS = 8
 _DIGITS, _SHOWN = 12, 60
@@ -49,10 +51,10 @@ def code_of(plugin: ModelPlugin) -> Code | None:
     source = plugins.source_of(plugin)
     if source is None:
         return None
-    return {"distribution": source.distribution, "version": source.version, "sources": _module_digest(source.module)}
+    return {"distribution": source.distribution, "version": source.version, "sources": module_digest(source.module)}
 
 
-def _module_digest(name: str) -> str | None:
+def module_digest(name: str) -> str | None:
     """SHA-256 of the files of a module, or of all of the package that it is in."""
     module = sys.modules.get(name)
     for package in _packages(name):
@@ -64,6 +66,38 @@ def _module_digest(name: str) -> str | None:
         return None
     folders = getattr(module, "__path__", None)
     return files_digest(Path(file)) if folders is None else files_digest(*map(Path, folders))
+
+
+def code_state(folder: Path) -> dict[str, str | None]:
+    """What the code in a folder is known by: its git commit and the digest of what differs from that, `git_state`.
+
+    Outside of git: the digest of its source files.
+    """
+    commit, changes = git_state(folder)
+    return {"sources": files_digest(folder)} if commit is None else {"commit": commit, "changes": changes}
+
+
+def git_state(folder: Path) -> tuple[str | None, str | None]:
+    """The last commit that changed a folder, and SHA-256 of the files that differ from it (``None``: none does).
+
+    Those are files that git knows and new source files. ``None`` twice where git is not there or knows no file in it.
+    """
+    found = changed_files(folder)
+    if found is None:
+        return None, None
+    commit, changed = found
+    counted = sorted((name, path) for name, path, is_known in changed if is_known or name.endswith(_CODE))
+    if not counted:
+        return commit, None
+    lines = "".join(f"{_known_by(path)}  {name}\n" for name, path in counted)
+    return commit, hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
+
+
+def _known_by(path: Path) -> str:
+    """What a file is known by, a repository inside of another one, or what is not there any more."""
+    if path.is_dir():
+        return str(git_state(path))
+    return file_digest(path) if path.is_file() else "removed"
 
 
 def _packages(name: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -54,11 +54,45 @@ class _ObjectLog(logging.Handler):
         self._written = time.monotonic()
 
 
+class _HeldLog(logging.Handler):
+    """Keeps lines until there is a file for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self.records.append(record)
+
+
 @contextmanager
-def logged_to(path: Location) -> Iterator[None]:
-    """Append what the harness logs, and Python's warnings, to a file; raises `UserError` where it cannot be opened."""
+def held_log() -> Iterator[list[logging.LogRecord]]:
+    """Keep what the harness logs, and Python's warnings, for a file that is opened later."""
+    handler = _HeldLog()
+    with _listening(handler):
+        yield handler.records
+
+
+@contextmanager
+def logged_to(path: Location, before: Iterable[logging.LogRecord] = ()) -> Iterator[None]:
+    """Append what the harness logs, and Python's warnings, to a file, and first what was logged ``before``.
+
+    Raises `UserError` where it cannot be opened.
+    """
     handler = _handler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    for record in before:
+        handler.handle(record)
+    try:
+        with _listening(handler):
+            yield
+    finally:
+        handler.close()
+
+
+@contextmanager
+def _listening(handler: logging.Handler) -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("harness", "py.warnings")]
     levels = [logger.level for logger in loggers]
     logging.captureWarnings(True)
@@ -72,7 +106,6 @@ def logged_to(path: Location) -> Iterator[None]:
             logger.removeHandler(handler)
             logger.setLevel(level)
         logging.captureWarnings(False)
-        handler.close()
 
 
 def _handler(path: Location) -> logging.Handler:

@@ -96,6 +96,22 @@ def git_commit(folder: Path, tracked: Path | None = None) -> tuple[str | None, b
     return commit.strip(), None if changes is None else bool(changes)
 
 
+def changed_files(folder: Path) -> tuple[str, list[tuple[str, Path, bool]]] | None:
+    """The last commit that changed ``folder``, and the files below it that differ from the one checked out.
+
+    Of each its name in the repository, its path, and whether git knows it; files that git ignores are left out.
+    ``None`` where git is not there, does not answer, or knows no file below the folder.
+    """
+    git = ("git", "-c", "core.fsmonitor=false", "-C", str(folder))
+    commit, top = _output(*git, "log", "-1", "--format=%H", "--", "."), _output(*git, "rev-parse", "--show-toplevel")
+    told = _output(*git, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", ".")
+    if not commit or top is None or told is None:
+        return None
+    entries = [entry for entry in told.split("\0") if entry]
+    root = Path(top.rstrip("\n"))
+    return commit.strip(), [(entry[3:], root / entry[3:], entry[:2] != "??") for entry in entries]
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes; raises `UserError` where it cannot be read."""
     try:
@@ -120,7 +136,14 @@ def _output(command: str, *arguments: str) -> str | None:
     if found is None:
         return None
     try:
-        done = subprocess.run([found, *arguments], capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=True)
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        done = subprocess.run(
+            [found, *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",  # names of files are bytes
+            timeout=_COMMAND_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout

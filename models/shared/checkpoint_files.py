@@ -5,11 +5,11 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from harness.errors import UserError
 from harness.first_bytes import FIRST_BYTES, foreign_file, pickle_file
+from harness.models.shared.inert_pickle import as_tensors, read_pickle, torch_globals
 
 SHORT_EDGE = "short_edge"
 """Key of the size for inference, in pixels, in the metadata of a ``.safetensors`` file."""
@@ -25,7 +26,7 @@ CLIP = "backbone.clip_model."
 """Prefix of the CLIP weights in a checkpoint of CLIP-VIS."""
 _CLIPVIS_HINT = "use a checkpoint of CLIP-VIS as its authors or `harness train` publish it"
 
-_INSIDE = ("model", "state_dict")
+_INSIDE = ("model", "state_dict", "model_state_dict", "model_state")
 """Keys of training checkpoints that hold the weights, the first of them that is there."""
 _LIGHTNING = "pytorch-lightning_version"
 _PREFIXES, _LIGHTNING_PREFIXES = ("module.",), ("model.", "module.")
@@ -37,36 +38,42 @@ State = dict[str, Tensor]
 
 
 def read_tensors(path: Path, hint: str) -> State:
-    """Read the tensors of a ``.safetensors`` or ``.pth`` file, plain or under ``model`` or ``state_dict``, as float32.
+    """Read the tensors of a ``.safetensors``, ``.pth`` or ``.pkl`` file, as float32; plain, or under one of `_INSIDE`.
 
-    Prefixes that training puts before all names (``module.``, Lightning's ``model.``) are left out. Raises `UserError`
-    for a file that is absent, broken, foreign or would run code; it ends with ``hint``, or with what else to do.
+    Arrays of numpy are tensors then. Prefixes that training puts before all names (``module.``, Lightning's ``model.``)
+    are left out. What a module's state says of its versions (``_metadata``) is kept. Raises `UserError` for a file that
+    is absent, broken, foreign or would run code; it ends with ``hint``, or with what else to do.
     """
     if not path.is_file():
         raise UserError(str(path), "there is no such checkpoint", "give --checkpoint the path of a file")
-    _refuse_foreign(path)
-    document = _read_safetensors(path, hint) if path.suffix == ".safetensors" else _read_torch(path, hint)
+    document = _read(path, hint)
     document = document if isinstance(document, dict) else {}
     inner = next((document[key] for key in _INSIDE if key in document), document)
     if not isinstance(inner, dict) or not inner or not all(isinstance(v, Tensor) for v in inner.values()):
         raise UserError(str(path), "is no dictionary of tensors, plain or under `model` or `state_dict`", hint)
     _refuse_claims(inner, path, hint)
     prefixes = _LIGHTNING_PREFIXES if _LIGHTNING in document else _PREFIXES
-    return _without_prefixes(
-        {str(name): t.float() if t.is_floating_point() else t for name, t in inner.items()}, prefixes
-    )
+    state = OrderedDict((str(name), t.float() if t.is_floating_point() else t) for name, t in inner.items())
+    told = getattr(inner, "_metadata", None)
+    return _without_prefixes(state, told if isinstance(told, dict) else {}, prefixes)
 
 
-def _without_prefixes(state: State, prefixes: tuple[str, ...]) -> State:
-    """The tensors, without the prefixes that all names have."""
+def _without_prefixes(state: State, metadata: Mapping[Any, Any], prefixes: tuple[str, ...]) -> State:
+    """The tensors, without the prefixes that all names have, and with the ``metadata`` of their modules, if any."""
     for prefix in prefixes:
         if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+            state = OrderedDict((name.removeprefix(prefix), tensor) for name, tensor in state.items())
+            metadata = {str(name).removeprefix(prefix): told for name, told in metadata.items() if name}
+    if metadata:
+        state._metadata = OrderedDict(metadata)  # type: ignore[attr-defined]  # where PyTorch looks for it
     return state
 
 
-def _refuse_foreign(path: Path) -> None:
-    """Refuse files that are something else by their first bytes, and those that are cut short."""
+def _read(path: Path, hint: str) -> Any:
+    """The content of a file of weights, whatever its kind.
+
+    Refuses files that are something else by their first bytes, and those that are cut short.
+    """
     with path.open("rb") as file:
         head = file.read(FIRST_BYTES)
     if not head:
@@ -77,10 +84,25 @@ def _refuse_foreign(path: Path) -> None:
     if head.startswith(b"PK\3\4") and not zipfile.is_zipfile(path):
         raise UserError(str(path), "is cut short: the end of a PyTorch checkpoint is missing", _AGAIN)
     if pickle_file(head) and _OLD_FORMAT not in head[:64]:
-        what = "is a plain Python pickle, as detectron2's .pkl files are, which runs code when it is read"
-        raise UserError(
-            str(path), what, "where you trust it, write its weights with torch.save({'model': tensors}, FILE)"
-        )
+        return _read_pickle(path)
+    return _read_safetensors(path, hint) if path.suffix == ".safetensors" else _read_torch(path, hint)
+
+
+def _read_pickle(path: Path) -> Any:
+    """The content of a plain Python pickle, as detectron2's model zoo has them."""
+    hint = "where you trust it, write its weights with torch.save({'model': tensors}, FILE)"
+    try:
+        return read_pickle(path)
+    except pickle.UnpicklingError as error:
+        what = f"is a Python pickle of more than numbers and would run code when read ({first_line(error)})"
+        if "truncated" in str(error):
+            what, hint = "is cut short", _AGAIN
+        raise UserError(str(path), what, hint) from error
+    except EOFError as error:
+        raise UserError(str(path), "is cut short", _AGAIN) from error
+    # As with PyTorch's files: a damaged pickle makes Python do anything that its bytes say, until something fails.
+    except Exception as error:
+        raise UserError(str(path), f"is a broken Python pickle ({first_line(error)})", _AGAIN) from error
 
 
 def clip_inside(source: str | None) -> State:
@@ -174,8 +196,8 @@ def _read_torch(path: Path, hint: str) -> Any:
         is_zip = zipfile.is_zipfile(path)
         if is_zip and _is_compressed(path):
             raise UserError(str(path), "is a compressed archive, which PyTorch does not write", hint)
-        with torch.serialization.safe_globals(_numpy_numbers()):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        with torch.serialization.safe_globals(torch_globals()):
+            return as_tensors(torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip))
     except UserError:
         raise
     except pickle.UnpicklingError as error:
@@ -188,13 +210,6 @@ def _read_torch(path: Path, hint: str) -> Any:
             raise UserError(str(path), "is cut short", _AGAIN) from error
         told = "it is another file, or a broken one" if isinstance(error, LookupError) else first_line(error)
         raise UserError(str(path), f"cannot be read as a PyTorch checkpoint ({told})", hint) from error
-
-
-def _numpy_numbers() -> list[Any]:
-    """What PyTorch has to know to read numpy's numbers, which training leaves in checkpoints: none of it runs code."""
-    scalar = np.float64(0).__reduce__()[0]
-    kinds = [type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")]
-    return [*((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")), np.dtype, *kinds]
 
 
 def _is_compressed(path: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dataset_copies import annotation_document, write_frames
+from dataset_copies import annotation_document, write_burst, write_frames
 from detectron2_library import library
 from pycocotools import mask as coco
 
@@ -70,8 +70,9 @@ def test_the_numbers_are_those_of_the_results_file(evaluators: Any, tmp_path: Pa
     found = evaluator.evaluate()
     expected = score_results(protocol, annotations, tmp_path / "out" / "results.json")
     for part, metrics in (("segm", expected.metrics), ("segm_corrected", expected.corrected)):
-        assert found[part].keys() == metrics.values.keys()
-        for key, value in metrics.values.items():
+        classes = {f"AP-{row['name']}": row["AP"] for row in metrics.per_category}
+        assert found[part].keys() == metrics.values.keys() | classes.keys()
+        for key, value in (metrics.values | classes).items():
             assert math.isnan(found[part][key]) if value is None else found[part][key] == pytest.approx(100 * value)
     direct = score_results(protocol, annotations, case / "results.json")
     assert expected.metrics.values["AP"] == pytest.approx(direct.metrics.values["AP"], abs=1e-12)
@@ -100,11 +101,13 @@ def lvvis(catalog: Any, data_root: Path, tmp_path: Path) -> Iterator[str]:
 
 def perfect(record: dict[str, Any]) -> dict[str, Any]:
     """The truth of a catalog record as a model's output."""
-    (first, *_) = record["annotations"]
-    masks = [
-        np.stack([coco.decode(frame[i]["segmentation"]) for frame in record["annotations"]]) for i in range(len(first))
-    ]
-    return {"pred_scores": [0.9], "pred_labels": [o["category_id"] for o in first], "pred_masks": masks}
+    size = (record["height"], record["width"])
+    labels = {o["id"]: o["category_id"] for frame in record["annotations"] for o in frame}
+    masks = {number: np.zeros((record["length"], *size), np.uint8) for number in labels}
+    for frame_index, frame in enumerate(record["annotations"]):
+        for one in frame:
+            masks[one["id"]][frame_index] = coco.decode(one["segmentation"])
+    return {"pred_scores": [0.9] * len(labels), "pred_labels": [*labels.values()], "pred_masks": [*masks.values()]}
 
 
 def test_our_datasets_are_in_the_catalogs_with_their_truth(lvvis: str, data_root: Path) -> None:
@@ -173,6 +176,126 @@ def test_faults_are_told(evaluators: Any, catalog: Any, lvvis: str, data_root: P
         catalog.register("lvvis", data_root)
     with pytest.raises(UserError, match="has no frame files"):
         catalog.register("shapes", data_root)
-    evaluator.process([{"video_id": 1}], outputs | {"pred_masks": masks[:, :, :10]})
     with pytest.raises(UserError, match="mask is 10x30, the video 20x30"):
-        evaluator.evaluate()
+        evaluator.process([{"video_id": 1}], outputs | {"pred_masks": masks[:, :, :10]})
+
+
+def test_annotations_that_cannot_be_scored_are_refused_at_once(evaluators: Any, tmp_path: Path) -> None:
+    document = annotation_document("lvvis")
+    document["categories"][0]["partition"] = "tail"
+    (tmp_path / "gt.json").write_text(json.dumps(document))
+    with pytest.raises(UserError, match="partition"):
+        evaluators.LVVISEvaluator(registered(f"odd_{tmp_path.name}", json_file=str(tmp_path / "gt.json")))
+
+
+def test_what_was_collected_is_on_disk_before_it_is_scored(
+    evaluators: Any, lvvis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from detectron2.data import DatasetCatalog
+
+    def fails(*arguments: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(evaluators, "score_store", fails)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for output in (tmp_path / "out", None):
+        evaluator = evaluators.LVVISEvaluator(lvvis, output_dir=output)
+        evaluator.process([DatasetCatalog.get(lvvis)[0]], perfect(DatasetCatalog.get(lvvis)[0]))
+        with pytest.raises(MemoryError):
+            evaluator.evaluate()
+        path = Path(caplog.messages[-1].partition("predictions are in ")[2])
+        assert [track["video_id"] for track in json.loads(path.read_text())] == [1]
+
+
+def test_each_class_has_its_own_ap_by_its_name_in_the_catalog(evaluators: Any, lvvis: str) -> None:
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    evaluator = evaluators.LVVISEvaluator(lvvis)
+    for record in DatasetCatalog.get(lvvis)[:1]:
+        evaluator.process([record], perfect(record))
+    found = evaluator.evaluate()["segm"]
+    names = MetadataCatalog.get(lvvis).thing_classes
+    assert [key for key in found if key.startswith("AP-")] == [f"AP-{name}" for name in names]
+    assert found[f"AP-{names[0]}"] == pytest.approx(100, abs=1e-9)
+    assert found[f"AP-{names[1]}"] == 0  # annotated in the other video
+    assert math.isnan(found[f"AP-{names[2]}"])
+
+
+def test_logits_and_forms_of_its_own_are_scored_as_in_runs(evaluators: Any, lvvis: str) -> None:
+    """A video of 20x30, logits at a quarter of 32x32: those of the official evaluators' form, and of another one."""
+    from detectron2.data import DatasetCatalog
+    from detectron2.structures import Instances
+
+    logits = torch.full((1, 2, 8, 8), -1.0)
+    logits[:, :, 0:3, 0:3] = 1.0
+    fields = {"pred_masks": logits, "scores": torch.tensor([0.9]), "pred_classes": torch.tensor([0])}
+    sizes = ((20, 30), 20, 30, (32, 32))
+    known = [{"instances": Instances((20, 30), **fields), "interpolate_meta": sizes}]
+    records = DatasetCatalog.get(lvvis)
+    evaluator = evaluators.LVVISEvaluator(lvvis)
+    evaluator.process([records[0]], known)
+    expected = evaluator.evaluate()["segm"]["AP"]
+    assert expected > 0
+
+    def own(outputs: Any, inputs: list[dict[str, Any]]) -> Any:
+        assert inputs[0]["video_id"] == 1
+        return [{"instances": outputs["mine"], "interpolate_meta": sizes}]
+
+    evaluator = evaluators.LVVISEvaluator(lvvis, outputs=own)
+    evaluator.process([records[0]], {"mine": Instances((20, 30), **fields)})
+    assert evaluator.evaluate()["segm"]["AP"] == expected
+    with pytest.raises(UserError, match="is not MODULE:FUNCTION"):
+        evaluators.LVVISEvaluator(lvvis, outputs="nowhere")
+
+
+def removed(name: str) -> None:
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    for registry in (DatasetCatalog, MetadataCatalog):
+        registry.pop(name)
+
+
+@pytest.mark.usefixtures("data_root")
+def test_paths_in_the_catalog_are_absolute(catalog: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    monkeypatch.chdir(tmp_path)
+    name = catalog.register("lvvis", "data")
+    found = [MetadataCatalog.get(name).json_file, *DatasetCatalog.get(name)[0]["file_names"]]
+    removed(name)
+    assert all(Path(path).is_absolute() and Path(path).is_file() for path in found)
+
+
+def test_annotations_of_ones_own_are_registered_and_evaluated(
+    evaluators: Any, catalog: Any, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from detectron2.data import DatasetCatalog
+
+    monkeypatch.chdir(data_root)
+    own = f"own_{tmp_path.name}"
+    name = catalog.register_annotations(own, "lvvis/val_instances_.json", "lvvis/val/JPEGImages", "ytvis")
+    assert name == own
+    records = DatasetCatalog.get(name)
+    assert all(Path(path).is_absolute() and Path(path).is_file() for r in records for path in r["file_names"])
+    evaluator = evaluators.YTVISEvaluator(name)
+    for record in records:
+        evaluator.process([record], perfect(record))
+    assert evaluator.evaluate()["segm"]["AP"] == pytest.approx(100, abs=1e-9)
+    removed(name)
+    with pytest.raises(UserError, match="voc"):
+        catalog.register_annotations("x", "lvvis/val_instances_.json", "lvvis/val/JPEGImages", "voc")
+
+
+def test_burst_is_registered_in_its_own_form_and_evaluated(evaluators: Any, catalog: Any, tmp_path: Path) -> None:
+    from detectron2.data import DatasetCatalog
+
+    write_burst(tmp_path)
+    name = catalog.register("burst", tmp_path)
+    evaluator = evaluators.BURSTEvaluator(name)
+    for record in DatasetCatalog.get(name):
+        evaluator.process([record], perfect(record))
+    found = evaluator.evaluate()
+    removed(name)
+    assert found["segm"]["AP-apricot"] == pytest.approx(100, abs=1e-9)
+    assert found["segm"]["AP-airplane"] == 0  # its only object has id 0, which the official tool never matches
+    assert found["segm_corrected"]["AP"] == pytest.approx(100, abs=1e-9)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from pycocotools import mask as coco
+from torch.nn.functional import interpolate
 
 from harness.baselines.detectron2_adapter.outputs import tracks_of
 from harness.errors import UserError
@@ -37,7 +38,17 @@ def of_frame(found: torch.Tensor, ids: Any, scores: list[float], labels: list[in
     return SimpleNamespace(pred_masks=found, scores=torch.tensor(scores), pred_classes=labels, **{name: ids})
 
 
-@pytest.mark.parametrize("kind", [list, lambda m: m, lambda m: m.numpy(), lambda m: list(m.to(torch.uint8))])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        list,
+        lambda m: m,
+        lambda m: m.numpy(),
+        lambda m: list(m.to(torch.uint8)),
+        lambda m: m.float(),
+        lambda m: [SimpleNamespace(tensor=one.half()) for one in m],
+    ],
+)
 def test_the_usual_dictionary(kind: Any) -> None:
     given = masks()
     tracks = read({"pred_scores": [0.5, 0.25], "pred_labels": [3, 1], "pred_masks": kind(given), "image_size": (6, 8)})
@@ -46,6 +57,32 @@ def test_the_usual_dictionary(kind: Any) -> None:
         assert len(track.masks) == FRAMES
         for mask, pixels in zip(track.masks, expected, strict=True):
             np.testing.assert_array_equal(decoded(mask), pixels)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda o, s: [{"instances": o, "interpolate_meta": s}],
+        lambda o, s: {
+            "pred_scores": o.scores,
+            "pred_labels": o.pred_classes,
+            "pred_masks": list(o.pred_masks),
+            "interpolate_meta": s,
+        },
+    ],
+)
+def test_logits_become_masks_as_in_the_official_evaluators(wrap: Any) -> None:
+    """Resized to the padded image (32x32), cut to the image (24x30), resized to the video (48x60), positive."""
+    logits = torch.randn(2, 25, 8, 8, generator=torch.Generator().manual_seed(3))
+    logits[1, 4] = -1
+    found = SimpleNamespace(pred_masks=logits, scores=torch.tensor([0.5, 0.25]), pred_classes=torch.tensor([3, 1]))
+    tracks = read(wrap(found, ((24, 30), 48, 60, (32, 32))), 25)
+    for track, given in zip(tracks, logits, strict=True):
+        large = interpolate(given[None], size=(32, 32), mode="bilinear", align_corners=False)[:, :, :24, :30]
+        expected = interpolate(large, size=(48, 60), mode="bilinear", align_corners=False)[0] > 0
+        for mask, pixels in zip(track.masks, expected.numpy(), strict=True):
+            np.testing.assert_array_equal(decoded(mask), pixels)
+    assert decoded(tracks[1].masks[4]).sum() == 0
 
 
 def test_nothing_found() -> None:
@@ -98,8 +135,8 @@ def test_a_video_of_one_frame_in_each_form() -> None:
     [
         ({"pred_scores": [1.0], "pred_labels": [0, 1], "pred_masks": list(masks())}, "2 masks, 1 scores and 2 labels"),
         (
-            {"pred_scores": [1.0], "pred_labels": [0], "pred_masks": [masks(1)[0].float()]},
-            "masks are float32, not binary",
+            {"pred_scores": [1.0], "pred_labels": [0], "pred_masks": [masks(1)[0].float() - 0.5]},
+            "masks are float32 from -0.5 to 0.5, not 0 and 1; threshold them in the model, or give outputs=",
         ),
         ({"sem_seg": masks()}, "not understood .KeyError: 'pred_labels'.; it needs pred_masks"),
         (None, "not understood .AttributeError"),

@@ -83,6 +83,10 @@ class PaperBackend:
             return WorkerDied("died")
         if fate == "full":
             return WriteFailed(UserError("disk", "is full"))
+        if fate == "bad input":
+            return Event(
+                "failed", video.id, 0.1, 3, bad_input=True, fault="cannot be done", error=f"{video.id}: cannot"
+            )
         return Event("failed" if fate == "fail" else "done", video.id, 0.1, 3, 1)
 
 
@@ -142,6 +146,19 @@ def test_a_worker_that_died_over_a_video_is_replaced_and_the_video_comes_last(tm
 def test_a_video_that_kills_twice_is_given_up(tmp_path: Path) -> None:
     pool, _ = make_pool(tmp_path, size=1, runs=["well", "die", "well", "die"])
     assert [(e.kind, e.video_id) for e in run(pool, 3)] == [("done", 1), ("retried", 2), ("done", 3), ("failed", 2)]
+
+
+def test_what_the_user_has_to_fix_is_not_tried_again(tmp_path: Path) -> None:
+    pool, _ = make_pool(tmp_path, size=1, runs=["well", "bad input", "fail"])
+    ends = [(e.kind, e.video_id, e.attempts) for e in run(pool, 3)]
+    assert ends == [("done", 1, 1), ("failed", 2, 1), ("retried", 3, 1), ("done", 3, 2)]
+
+
+def test_the_same_fault_on_the_first_videos_ends_the_run(tmp_path: Path) -> None:
+    pool, backend = make_pool(tmp_path, size=2, runs=["bad input"] * 9)
+    with pytest.raises(UserError, match=r"model small: the first 3 videos have failed .*: 3: cannot"):
+        run(pool, 9)
+    assert len(backend.given) <= 4
 
 
 def test_a_worker_that_died_after_it_had_stored_the_video_has_done_it(tmp_path: Path) -> None:

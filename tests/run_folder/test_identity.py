@@ -14,7 +14,6 @@ from small_runs import SmallConfig, SmallModel, make_dataset, make_run
 from typer.testing import CliRunner
 
 from harness import plugins
-from harness.baselines.detectron2_adapter.config import Detectron2Config
 from harness.baselines.external.config import ExternalConfig
 from harness.baselines.ov2seg.plugin import PLUGIN as OV2SEG
 from harness.baselines.track_by_detection.plugin import PLUGIN as TRACK_BY_DETECTION
@@ -146,24 +145,6 @@ def test_the_text_tower_that_a_checkpoint_names_counts(tmp_path: Path) -> None:
     assert tower is not None
     content = run_of(OV2SEG, tmp_path, checkpoint=shipped).content
     assert content["depends_on"] == {"clip_pretrained_sha256": file_digest(tower)}
-
-
-def test_the_files_of_a_detectron2_project_count(tmp_path: Path) -> None:
-    def known_by(name: str = "a") -> dict[str, Any]:
-        folder = tmp_path / name
-        return Detectron2Config(config_file=folder / "video.yaml", project=folder).model_dump(mode="json")
-
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "video.yaml").write_text('_BASE_: "base.yaml"  # more\nMODEL: {}\n')
-    (tmp_path / "a" / "base.yaml").write_text("_BASE_: video.yaml\n")  # a circle is no fault of ours
-    (tmp_path / "a" / "model.py").write_text("1")
-    before = known_by()
-    assert str(tmp_path) not in json.dumps(before)
-    (tmp_path / "a" / "base.yaml").write_text("MODEL: {DEPTH: 1}\n")
-    assert known_by()["config_file_sha256"] != before["config_file_sha256"]
-    (tmp_path / "a" / "base.yaml").write_text("_BASE_: video.yaml\n")
-    (tmp_path / "a" / "model.py").write_text("2")
-    assert known_by()["project_sha256"] != before["project_sha256"]
 
 
 def test_the_files_that_a_command_names_count(tmp_path: Path) -> None:

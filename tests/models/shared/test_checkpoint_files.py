@@ -16,6 +16,7 @@ from harness.errors import UserError
 from harness.models.shared.checkpoint_files import read_tensors
 
 WEIGHTS = {"a.weight": torch.ones(3000), "b": torch.zeros(2, dtype=torch.int64)}
+ARRAYS = {name: tensor.numpy() for name, tensor in WEIGHTS.items()}
 NUMBERS = {"lr": np.float64(0.1), "best": np.float32(1), "step": np.int64(3), "done": np.bool_(True)}
 
 
@@ -29,13 +30,24 @@ def under(prefix: str) -> dict[str, torch.Tensor]:
         WEIGHTS,
         {"model": WEIGHTS, "optimizer": {"state": {0: {"step": torch.ones(1)}}}, "iteration": 3},
         {"model": WEIGHTS, **NUMBERS},
+        {"model": ARRAYS, "__author__": "the model zoo", "matching_heuristics": False},
         {"state_dict": WEIGHTS},
         under("module."),
         {"model": under("module.")},
         {"state_dict": under("model."), "pytorch-lightning_version": "2.0.0"},
         {"state_dict": under("model.module."), "pytorch-lightning_version": "2.0.0"},
     ],
-    ids=["plain", "training", "numpy", "state_dict", "module", "model, module", "lightning", "lightning, module"],
+    ids=[
+        "plain",
+        "training",
+        "numpy",
+        "arrays",
+        "state_dict",
+        "module",
+        "model, module",
+        "lightning",
+        "lightning, module",
+    ],
 )
 @pytest.mark.parametrize("zipped", [True, False])
 def test_weights_of_every_kind(tmp_path: Path, document: Any, zipped: bool) -> None:
@@ -44,6 +56,54 @@ def test_weights_of_every_kind(tmp_path: Path, document: Any, zipped: bool) -> N
     found = read_tensors(path, "give another")
     assert found.keys() == WEIGHTS.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in WEIGHTS.items())
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("weights", [ARRAYS, WEIGHTS], ids=["arrays", "tensors"])
+def test_pickles_of_the_model_zoo(tmp_path: Path, weights: Any, protocol: int) -> None:
+    path = tmp_path / "model_final_1.pkl"
+    path.write_bytes(pickle.dumps({"model": weights, "__author__": "zoo", **NUMBERS}, protocol=protocol))
+    found = read_tensors(path, "give another")
+    assert found.keys() == WEIGHTS.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in WEIGHTS.items())
+
+
+@pytest.mark.parametrize("kind", ["<f2", "<f4", ">f4", "<f8", "|i1", ">i8", "|u1", "|b1"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("suffix", ["pkl", "pth"])
+def test_arrays_are_read_as_they_were_written(tmp_path: Path, kind: str, order: Any, suffix: str) -> None:
+    given = {
+        "a": np.array([[0, 1, 2], [3, 4, 5]], kind, order=order),
+        "one": np.array(7, kind),
+        "no": np.zeros(0, kind),
+    }
+    path = tmp_path / f"w.{suffix}"
+    if suffix == "pkl":
+        path.write_bytes(pickle.dumps(given, protocol=2))
+    else:
+        torch.save(given, path)
+    for name, tensor in read_tensors(path, "give another").items():
+        np.testing.assert_array_equal(tensor.numpy(), given[name])
+
+
+def test_bytes_of_python_2_are_read(tmp_path: Path) -> None:
+    """Its pickles hold bytes as text (opcode U), and numpy was another package."""
+    raw = np.arange(3, dtype="<f4").tobytes()
+    data = (
+        b"\x80\x02}U\x05model}U\x01acnumpy.core.multiarray\n_reconstruct\ncnumpy\n"
+        b"ndarray\nK\x00\x85U\x01b\x87R(K\x01K\x03\x85cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xff"
+        b"J\xff\xff\xff\xffK\x00tb\x89U" + bytes([len(raw)]) + raw + b"tbss."
+    )
+    (tmp_path / "w.pkl").write_bytes(data)
+    assert read_tensors(tmp_path / "w.pkl", "give another")["a"].tolist() == [0.0, 1.0, 2.0]
+
+
+def test_the_versions_of_modules_are_kept(tmp_path: Path) -> None:
+    state = torch.nn.DataParallel(torch.nn.Sequential(torch.nn.BatchNorm2d(2))).state_dict()
+    torch.save({"state_dict": state}, tmp_path / "w.pth")
+    found: Any = read_tensors(tmp_path / "w.pth", "give another")
+    assert found._metadata["0"] == {"version": 2}
+    assert "0.num_batches_tracked" in found
 
 
 def test_a_prefix_of_some_names_stays(tmp_path: Path) -> None:
@@ -63,7 +123,9 @@ def torch_file(zipped: bool = True) -> bytes:
     ("w.safetensors", b"\n<html>", "is a web page"),
     ("w.pth", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not the file itself; run"),
     ("w.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
-    ("w.pkl", pickle.dumps({"model": {"a": np.ones(3)}}), "is a plain Python pickle, as detectron2's .pkl files are"),
+    ("w.pkl", pickle.dumps({"model": {"a": np.ones(300)}})[:1000], "is cut short; download"),
+    ("w.pkl", pickle.dumps({"model": {"a": np.array([{}])}}), "is none of numbers); where you trust it, write its"),
+    ("w.pkl", pickle.dumps({"model": Path("x")}), "would run code when read (it names pathlib.PosixPath"),
     ("w.pth", torch_file()[:6000], "is cut short: the end of a PyTorch checkpoint is missing"),
     ("w.pth", torch_file(zipped=False)[:6000], "is cut short; download"),
     ("w.pth", torch_file(zipped=False)[:100], "is cut short; download"),

@@ -12,7 +12,7 @@ class _DatasetCatalog(dict):
         return self[name]()
 
 
-class _Metadata(SimpleNamespace):
+class Metadata(SimpleNamespace):
     def set(self, **values):
         for key, value in values.items():
             assert getattr(self, key, value) == value
@@ -22,7 +22,7 @@ class _Metadata(SimpleNamespace):
 
 class _MetadataCatalog(dict):
     def get(self, name):
-        return self.setdefault(name, _Metadata(name=name))
+        return self.setdefault(name, Metadata(name=name))
 
 
 DatasetCatalog = _DatasetCatalog()

@@ -1,0 +1,43 @@
+"""The compiled module that Mask2Former's descendants import, on top of the harness's own operator.
+
+They ask for ``MultiScaleDeformableAttention``, a CUDA extension that each of their users has to compile. Where nobody
+has, this one takes its place for inference: with the harness's CUDA kernel on a GPU, with PyTorch elsewhere.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+from types import ModuleType
+
+from torch import Tensor
+
+from harness.models.ops.deform_attn import deformable_attention
+
+log = logging.getLogger(__name__)
+
+NAME = "MultiScaleDeformableAttention"
+
+
+def provide() -> None:
+    """Make the module importable, unless it is there."""
+    if NAME in sys.modules or importlib.util.find_spec(NAME) is not None:
+        return
+    module = ModuleType(NAME, __doc__)
+    module.ms_deform_attn_forward = _forward  # type: ignore[attr-defined]
+    module.ms_deform_attn_backward = _backward  # type: ignore[attr-defined]
+    module.__spec__ = importlib.util.spec_from_loader(NAME, None)
+    sys.modules[NAME] = module
+    log.info("%s is not installed: the harness's own operator takes its place", NAME)
+
+
+def _forward(
+    value: Tensor, shapes: Tensor, level_start: Tensor, locations: Tensor, weights: Tensor, im2col_step: int
+) -> Tensor:
+    """As the extension's: ``(N, Lq, M * D)``; level starts follow from the shapes, and the step is its own matter."""
+    return deformable_attention(value, shapes, locations, weights)
+
+
+def _backward(*arguments: object) -> None:
+    raise NotImplementedError(f"{NAME} is not installed; what the harness puts in its place is for inference")

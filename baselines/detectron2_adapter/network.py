@@ -1,0 +1,152 @@
+"""Building a detectron2 model: its config put together, the words where it looks for them, its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from harness.baselines.detectron2_adapter import deformable_attention, missing
+from harness.baselines.detectron2_adapter.config import Detectron2Config
+from harness.baselines.detectron2_adapter.user_code import function_of, imported
+from harness.baselines.detectron2_adapter.weights import Loaded, load_weights
+from harness.baselines.detectron2_adapter.words import WordsMetadata, entry_of
+from harness.errors import UserError
+from harness.run_folder.provenance import file_digest
+from harness.types import Vocabulary
+
+try:
+    from detectron2.config import get_cfg
+    from detectron2.modeling import build_model
+except ImportError as error:
+    raise missing(error) from error
+
+_NOT_OF_THE_MODEL = ("MODEL.DEVICE", "MODEL.WEIGHTS", "DATASETS.TEST", "OUTPUT_DIR")
+"""Keys that the run sets or nobody reads: they are no part of what the model is."""
+_HINT = "name in setup what adds the project's keys and models (MODULE, MODULE:FUNCTION)"
+
+
+def import_project(config: Detectron2Config) -> None:
+    """Make the project's modules importable, and what Mask2Former's descendants want to have compiled."""
+    deformable_attention.provide()
+    if config.project is not None and str(config.project.resolve()) not in sys.path:
+        sys.path.insert(0, str(config.project.resolve()))
+
+
+def merged_config(config: Detectron2Config) -> Any:
+    """detectron2's config after ``setup``, the file with all that it builds on, and ``options``; not frozen.
+
+    Raises `UserError` where a module of ``setup`` does not load, or a key is unknown or of another type.
+    """
+    import_project(config)
+    cfg = get_cfg()
+    for name in config.setup:
+        if ":" in name:
+            function_of(name, "setup")(cfg)
+        else:
+            imported(name, name, "setup")
+    try:
+        cfg.merge_from_file(str(config.config_file), allow_unsafe=False)  # its default runs code that a file names
+        options = [word for key, value in config.settings() for word in (key, _fitting(cfg, key, value))]
+        cfg.merge_from_list(options)
+    # What detectron2 raises for keys, values and files.
+    except (KeyError, ValueError, AssertionError, OSError, RecursionError, yaml.YAMLError) as error:
+        raise _cannot_be_built(config, error) from error
+    return cfg
+
+
+def _fitting(cfg: Any, key: str, value: Any) -> Any:
+    """A number as the config has it at ``key``, whole or not, or as text: detectron2 refuses other types."""
+    before = cfg
+    for part in key.split("."):
+        before = before.get(part) if isinstance(before, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    if isinstance(before, float) or (isinstance(before, int) and isinstance(value, float) and value.is_integer()):
+        return type(before)(value)
+    return repr(str(value)) if isinstance(before, str) else value  # detectron2 evaluates texts
+
+
+def config_digest(cfg: Any) -> str:
+    """SHA-256 of what a merged config says. Files that it names count by their content, wherever they are."""
+    content = json.dumps(_content(cfg, ""), sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _content(value: Any, key: str) -> Any:
+    if isinstance(value, Mapping):
+        below = {name: f"{key}.{name}".lstrip(".") for name in value}
+        return {str(name): _content(value[name], below[name]) for name in value if below[name] not in _NOT_OF_THE_MODEL}
+    if isinstance(value, (list, tuple)):
+        return [_content(one, key) for one in value]
+    if isinstance(value, str) and _is_file(value):
+        return {"file": Path(value).name, "sha256": file_digest(Path(value))}
+    return value
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long a text, or no name
+        return False
+
+
+class NetworkBuilder:
+    """Builds the model of a config for one vocabulary after the other."""
+
+    def __init__(self, config: Detectron2Config, device: str) -> None:
+        self.config, self.device = config, device
+        self.cfg = merged_config(config)
+        self._tell = function_of(config.words, "words") if config.words else None
+
+    def build(self, vocabulary: Vocabulary) -> torch.nn.Module:
+        """The model, weights as it makes them itself, with the vocabulary where it looks for the names of classes.
+
+        Raises `UserError` where the config does not fit the project.
+        """
+        entry, cfg = entry_of(vocabulary), self.cfg.clone()
+        cfg.DATASETS.TEST = (entry.name,)
+        cfg.MODEL.DEVICE = self.device
+        counts = [word for key in self.config.class_counts for word in (key, len(vocabulary.categories))]
+        try:
+            cfg.merge_from_list(counts)
+            cfg.freeze()
+            network: torch.nn.Module = build_model(cfg)
+        except (KeyError, ValueError, AssertionError, OSError) as error:
+            raise _cannot_be_built(self.config, error) from error
+        self.tell(network, entry)
+        return network.eval()
+
+    def load(self, vocabulary: Vocabulary, checkpoint: Path) -> tuple[torch.nn.Module, Loaded]:
+        """The model with the weights of a checkpoint, and what became of those."""
+        network = self.build(vocabulary)
+        return network, load_weights(network, checkpoint, self.config.allow_missing)
+
+    def for_other_words(self, network: torch.nn.Module, vocabulary: Vocabulary) -> torch.nn.Module:
+        """The model for another vocabulary: told the words if there is a way to, else built anew with its weights."""
+        if self._tell is not None and not self.config.class_counts:
+            self.tell(network, entry_of(vocabulary))
+            return network
+        again = self.build(vocabulary)
+        try:
+            again.load_state_dict(network.state_dict())
+        except RuntimeError as error:
+            what = f"its weights do not fit another vocabulary: {' '.join(str(error).split())[:300]}"
+            raise UserError("detectron2", what, "run it on the dataset whose classes it knows") from error
+        return again
+
+    def tell(self, network: torch.nn.Module, entry: WordsMetadata) -> None:
+        """Call the function ``words``, if there is one."""
+        if self._tell is not None:
+            self._tell(network, entry)
+
+
+def _cannot_be_built(config: Detectron2Config, error: Exception) -> UserError:
+    what = f"the model cannot be built: {' '.join(str(error).split())}"
+    return UserError(str(config.config_file), what, _HINT)

@@ -1,0 +1,30 @@
+"""Functions of the user's that a configuration names as MODULE:FUNCTION."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from harness.errors import UserError
+
+
+def function_of(name: str, key: str) -> Callable[..., Any]:
+    """The function that ``name`` stands for; ``key`` is where it was given. Raises `UserError` where it is none."""
+    module, colon, function = name.partition(":")
+    if not colon:
+        raise UserError(f"detectron2, {key} {name}", "is not MODULE:FUNCTION", f"for example {name}:{key}")
+    found = getattr(imported(module, name, key), function, None)
+    if not callable(found):
+        what = f"module {module} has no function {function}"
+        raise UserError(f"detectron2, {key} {name}", f"does not load: {what}", "correct the name")
+    return found  # type: ignore[no-any-return]
+
+
+def imported(module: str, name: str, key: str) -> Any:
+    """A module; raises `UserError` where it cannot be imported."""
+    try:
+        return importlib.import_module(module)
+    except (ImportError, ValueError) as error:
+        hint = "name the project's folder as project, and the module as it is imported there"
+        raise UserError(f"detectron2, {key} {name}", f"does not load: {' '.join(str(error).split())}", hint) from error

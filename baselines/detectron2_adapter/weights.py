@@ -1,0 +1,90 @@
+"""Weights of a checkpoint in a detectron2 model: all that it needs, or a refusal."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from harness.errors import UserError
+from harness.models.shared.checkpoint_files import read_tensors, refuse_not_finite
+
+log = logging.getLogger(__name__)
+
+HINT = "give the weights of this config"
+_COUNTER = "num_batches_tracked"
+"""BatchNorm's counter of training steps, which inference does not look at and old checkpoints do not have."""
+_FROM_CONFIG = ("pixel_mean", "pixel_std")
+"""Buffers that old models have and that the config fills in, as detectron2's own checkpointer says."""
+_NO_WEIGHTS = ("anchor_generator.cell_anchors", *_FROM_CONFIG)
+"""What old checkpoints hold and newer models make by themselves."""
+
+
+class Loaded(NamedTuple):
+    """What became of a model's weights, in numbers of tensors."""
+
+    needed: int
+    found: int
+    left_over: int
+
+    def __str__(self) -> str:
+        share = 100 * self.found / max(self.needed, 1)
+        rest = f"; {self.left_over} of the checkpoint are of no use" if self.left_over else ""
+        return f"{self.found} of {self.needed} tensors loaded ({share:.4g} %){rest}"
+
+
+def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[str] = ()) -> Loaded:
+    """Load a checkpoint into a model; `harness.models.shared.checkpoint_files.read_tensors` says which forms are read.
+
+    Raises `UserError` where a weight of the model is missing that no pattern of ``allow_missing`` names, where one has
+    another shape or is not finite, and for a pattern that names no weight. What is left over is a warning.
+    """
+    state = read_tensors(path, 'save it again as torch.save({"model": model.state_dict()}, FILE)')
+    for name, value in state.items():
+        if value.is_floating_point():
+            refuse_not_finite(value, name, path, "give weights of a training that went well")
+    needed = [name for name in network.state_dict() if not name.endswith(_COUNTER) and name not in _FROM_CONFIG]
+    _refuse_unknown(allow_missing, needed)
+    try:
+        told = network.load_state_dict(state, strict=False)
+    # A module may read its weights by code of its own, which may raise anything for weights of another model.
+    except Exception as error:
+        what = f"does not fit the model: {' '.join(str(error).split())[:300]}"
+        raise UserError(str(path), what, HINT) from error
+    missing = sorted(set(told.missing_keys).intersection(needed))
+    refused = [name for name in missing if not any(fnmatchcase(name, pattern) for pattern in allow_missing)]
+    if refused:
+        _refuse(path, refused, len(needed), told.unexpected_keys)
+    if missing:
+        log.info("%s: %s weights are missing, as allow_missing permits", path, len(missing))
+    left_over = [n for n in told.unexpected_keys if not n.endswith(_COUNTER) and not any(k in n for k in _NO_WEIGHTS)]
+    if left_over:
+        log.warning("%s: %s weights are of no use to the model and left out, first: %s", path, len(left_over),
+                    left_over[0])  # fmt: skip
+    return Loaded(len(needed), len(needed) - len(missing), len(left_over))
+
+
+def _refuse(path: Path, missing: Sequence[str], needed: int, unexpected: Sequence[str]) -> None:
+    """Say which weights are missing, and what the checkpoint has in their place."""
+    if len(missing) == needed:
+        what = "has no weight of the model"
+    else:
+        what = f"lacks {len(missing)} of the model's {needed} weights ({_some(missing)}), which would stay random"
+    if unexpected:
+        what += f"; it has {len(unexpected)} others ({_some(unexpected)})"
+    raise UserError(str(path), what, f"{HINT}, or name in allow_missing what may stay as the model makes it")
+
+
+def _refuse_unknown(patterns: Sequence[str], names: Sequence[str]) -> None:
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            what = f'allow_missing "{pattern}" names no weight of the model'
+            raise UserError("detectron2", what, f"its weights are called {_some(names)}")
+
+
+def _some(names: Sequence[str], shown: int = 3) -> str:
+    return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")

@@ -1,0 +1,150 @@
+"""What files of weights may hold besides tensors: numpy's arrays and numbers, put together without running code.
+
+Names of numpy's that a pickle calls stand for the functions and classes here, which only take down what they are given;
+no other name is looked up. Files of detectron2's model zoo (``.pkl``) are read by `read_pickle`; PyTorch's own reader
+is told of the same names (`GLOBALS`).
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+KINDS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
+"""numpy's types that are read: numbers and truth values."""
+
+
+class InertDtype:
+    """A number type by its name, as in ``f4``; its byte order comes with its state."""
+
+    def __init__(self, name: str, *rest: object) -> None:
+        if name not in KINDS:
+            raise pickle.UnpicklingError(f"numpy's type {str(name)[:20]!r} is none of numbers")
+        self.name, self.order = name, "="
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] not in ("<", ">", "|", "="):
+            raise pickle.UnpicklingError("a number type has no byte order")
+        self.order = state[1].replace("|", "=")
+
+    def values(self, raw: Any) -> Any:
+        """The numbers in ``raw``: bytes, or the text that bytes of Python 2 are read as; a copy."""
+        data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
+        return np.frombuffer(data, np.dtype(self.name).newbyteorder(self.order)).astype(self.name)  # type: ignore[arg-type]
+
+
+class InertArray:
+    """An array that is put together from its state."""
+
+    def __init__(self) -> None:
+        self.value: Any = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, is_fortran, raw = state
+        if not isinstance(dtype, InertDtype):
+            raise pickle.UnpicklingError("an array has no number type")
+        self.value = np.reshape(dtype.values(raw), shape, order="F" if is_fortran else "C")
+
+
+class _ArrayType:
+    """Stands for `numpy.ndarray`, which pickles name and never call."""
+
+    def __init__(self, *arguments: object) -> None:
+        raise pickle.UnpicklingError("an array is made by calling its class")
+
+
+def _empty_array(kind: object, shape: object, code: object) -> InertArray:
+    return InertArray()
+
+
+def _array_of_buffer(raw: object, dtype: InertDtype, shape: Any, order: str) -> InertArray:
+    array = InertArray()
+    array.__setstate__((1, shape, dtype, order == "F", raw))
+    return array
+
+
+def _number(dtype: InertDtype, raw: object) -> Any:
+    return dtype.values(raw)[0].item()
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """How protocol 2 writes bytes."""
+    return text.encode("latin1")
+
+
+def _no_bytes() -> bytes:
+    """How protocol 2 writes bytes of length 0."""
+    return b""
+
+
+def _bytes_of_tensors(data: bytes) -> Any:
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+_NUMPY = {
+    "multiarray._reconstruct": _empty_array,
+    "multiarray.scalar": _number,
+    "numeric._frombuffer": _array_of_buffer,
+}
+GLOBALS: dict[str, Any] = {
+    **{f"numpy.{core}.{name}": made for core in ("core", "_core") for name, made in _NUMPY.items()},
+    "numpy.ndarray": _ArrayType,
+    "numpy.dtype": InertDtype,
+    "_codecs.encode": _latin1,
+    "__builtin__.bytes": _no_bytes,
+    "builtins.bytes": _no_bytes,
+    "bytes": _no_bytes,
+}
+"""What each name that a pickle of numpy's arrays and numbers uses stands for."""
+_STATES = {"harness.InertArray": InertArray}
+"""Classes whose state PyTorch's reader must be allowed to set; no file names them."""
+_TENSORS: dict[str, Any] = {
+    "collections.OrderedDict": OrderedDict,
+    "torch._utils._rebuild_tensor_v2": torch._utils._rebuild_tensor_v2,
+    "torch._utils._rebuild_parameter": torch._utils._rebuild_parameter,
+    "torch.storage._load_from_bytes": _bytes_of_tensors,
+}
+"""The same for tensors that Python's own ``pickle.dump`` has written."""
+
+
+def torch_globals() -> list[Any]:
+    """`GLOBALS` as `torch.serialization.safe_globals` takes them."""
+    return [(made, name) for name, made in (GLOBALS | _STATES).items()]
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return (GLOBALS | _TENSORS)[f"{module}.{name}"]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is no array and no tensor") from None
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise pickle.UnpicklingError("it refers to what is not in the file")
+
+
+def read_pickle(path: Path) -> Any:
+    """The content of a Python pickle of arrays, numbers and tensors, arrays as tensors.
+
+    Raises `pickle.UnpicklingError` for one that names anything else, and whatever a broken one makes of Python.
+    """
+    with path.open("rb") as file:
+        return as_tensors(_Unpickler(file, encoding="latin1").load())
+
+
+def as_tensors(value: Any) -> Any:
+    """``value`` with its arrays as tensors, in dictionaries at any depth; numbers of numpy are Python's by then."""
+    if isinstance(value, InertArray):
+        if value.value is None:
+            raise pickle.UnpicklingError("an array has no content")
+        return torch.from_numpy(value.value)
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            value[key] = as_tensors(inner)
+    return value
