@@ -41,7 +41,7 @@ def printed(
     """Return rows as text in a format other than CSV; ``notes`` stand under the table before the sources."""
     style = STYLES["color" if format == "terminal" and color else format]
     names = {f"{one.dataset} {one.split}": one.header for one in layout.datasets}
-    several = not layout.side_by_side and len({row.data for row in made if not row.block}) > 1
+    several = not layout.side_by_side and _are_of_several(made)
     lines = _side_by_side(made) if layout.side_by_side else [_line(row) for row in made]
     cited = list(dict.fromkeys(source for row in made if row.is_published for source in row.sources))
     settings = _settings(made, layout)
@@ -148,11 +148,16 @@ def _source(line: _Line, cited: Sequence[str]) -> str:
 
 
 def _footnotes(made: Sequence[Row], columns: Sequence[ColumnLayout]) -> list[str]:
-    several = len({row.data for row in made}) > 1
+    several = _are_of_several(made)
     lines = dagger_notes((_in_note(row, several), row.reasons) for row in made)
     if any(one.key.startswith("corrected.") for one in columns):
         lines.append("corr.: the same predictions without the known faults of the official evaluator")
     return lines
+
+
+def _are_of_several(made: Sequence[Row]) -> bool:
+    """Whether rows are of several datasets or splits; those in a block of their own follow the others."""
+    return len({row.data for row in made if not row.block}) > 1
 
 
 def _in_note(row: Row, several: bool) -> str:

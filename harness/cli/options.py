@@ -23,3 +23,14 @@ MatchAnnotations = Annotated[
 RunAnnotations = Annotated[
     Path | None, typer.Option(help="The annotation file of the runs, where it is not below --data-root.")
 ]
+
+NoMlflow = Annotated[bool, typer.Option("--no-mlflow", help="Do not log to MLflow.")]
+Experiment = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MLFLOW_EXPERIMENT_NAME", help="MLflow experiment; default: the name of the dataset.", show_envvar=True
+    ),
+]
+Tags = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="A tag of the MLflow run; may be repeated.")
+]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import DATA_ROOT, RUNS, DataRoot
+from harness.cli.options import DATA_ROOT, RUNS, DataRoot, Experiment, NoMlflow, Tags
 from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, near
 from harness.paths import Location, location
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from harness.engines.model_spec import EngineMaker
     from harness.reports.layouts import Format
     from harness.runner import Run, RunOutcome, Tracker
-    from harness.tracking.mlflow import MlflowTracker
     from harness.types import Dataset
 
 
@@ -94,7 +93,9 @@ def run(
     verify_frames: Annotated[
         bool, typer.Option("--verify-frames", help="When resuming, compare all of the frames' content, not samples.")
     ] = False,
-    no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not log to MLflow.")] = False,
+    no_mlflow: NoMlflow = False,
+    experiment: Experiment = None,
+    tag: Tags = None,
     format: Annotated[str, typer.Option(help="Of the table: terminal, markdown, latex, csv or html.")] = "terminal",
     strict: Annotated[bool, typer.Option("--strict", help="Make every warning of scoring an error.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")] = False,
@@ -117,6 +118,7 @@ def run(
 
         harness run --model clipvis --dataset shapes --ablate object_score=false --ablate matching=previous_frame
     """
+    from harness.cli.output import mlflow_tracker
     from harness.engines.choice import choose_engine
     from harness.progress_display import shown_warnings
     from harness.reports.layouts import FORMATS
@@ -141,14 +143,15 @@ def run(
             datasets = list(_datasets(dataset, split, data_root, annotations, frames, protocols))
             given["protocols"] = protocols
             runs = list(_runs(_names(model, "--model"), datasets, config, settings, given))
-            tracker = None if no_mlflow else _tracker(runs_dir if isinstance(runs_dir, Path) else RUNS)
+            folder = runs_dir if isinstance(runs_dir, Path) else RUNS
+            tracker = mlflow_tracker(folder, "--runs-dir", no_mlflow, experiment, tag)
             outcomes, exit_code = _execute_all(runs, tracker, fresh, strict, make_engine)
         except KeyboardInterrupt:
             print(f"harness: interrupted; what is done is kept, resume with: {_command()}", file=sys.stderr)
             raise typer.Exit(EXIT_INTERRUPTED) from None
     _report(outcomes, format, as_json)
     if tracker is not None and not as_json:
-        print(f"MLflow: {tracker.uri}", file=sys.stdout if format == "terminal" else sys.stderr)
+        print(f"MLflow: {tracker.outcome}", file=sys.stdout if format == "terminal" else sys.stderr)
     raise typer.Exit(exit_code)
 
 
@@ -241,16 +244,6 @@ def _execute_all(
         outcomes.append(outcome)
         exit_code = max(exit_code, outcome.exit_code)
     return outcomes, exit_code
-
-
-def _tracker(folder: Path) -> MlflowTracker:
-    from harness.tracking.mlflow import MlflowTracker
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(str(folder), f"cannot be made: {error.strerror}", "name another --runs-dir") from error
-    return MlflowTracker(folder)
 
 
 def _report(outcomes: list[RunOutcome], format: Format, as_json: bool) -> None:
