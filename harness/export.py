@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import shutil
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, cast
 
 import msgspec
@@ -36,8 +34,7 @@ def write_results_file(store: PredictionStore, out: Location, videos: Iterable[i
 
     One video is held at a time, whatever the size of the store.
     """
-    with atomic_write(out) as file:
-        return _write_list(store, sorted(store.done() if videos is None else videos), file)
+    return write_tracks(_tracks(store, sorted(store.done() if videos is None else videos)), out, zipped=False)
 
 
 def write_submission(run: Location, out: Location) -> int:
@@ -47,14 +44,21 @@ def write_submission(run: Location, out: Location) -> int:
     """
     found = FinishedRun(run)
     _refuse_missing(found, found.video_ids.split)
-    entry = zipfile.ZipInfo(RESULTS, _NEVER)
-    entry.compress_type, entry.external_attr, entry.create_system = zipfile.ZIP_DEFLATED, 0o644 << 16, 3
-    with (
-        atomic_write(out) as file,
-        zipfile.ZipFile(file, "w") as archive,
-        archive.open(entry, "w", force_zip64=True) as text,
-    ):
-        return _write_list(found.store, found.video_ids.split, text)
+    return write_tracks(_tracks(found.store, found.video_ids.split), out, zipped=True)
+
+
+def write_tracks(tracks: Iterable[bytes], out: Location, *, zipped: bool) -> int:
+    """Write tracks, each as JSON, as a results list or as the zip that holds it; return their number.
+
+    The file appears when it is complete: an error that ``tracks`` raises leaves none.
+    """
+    with atomic_write(out) as file:
+        if not zipped:
+            return _write_list(tracks, file)
+        entry = zipfile.ZipInfo(RESULTS, _NEVER)
+        entry.compress_type, entry.external_attr, entry.create_system = zipfile.ZIP_DEFLATED, 0o644 << 16, 3
+        with zipfile.ZipFile(file, "w") as archive, archive.open(entry, "w", force_zip64=True) as text:
+            return _write_list(tracks, text)
 
 
 def _refuse_missing(run: FinishedRun, videos: Sequence[int]) -> None:
@@ -65,19 +69,20 @@ def _refuse_missing(run: FinishedRun, videos: Sequence[int]) -> None:
         raise UserError(str(run.folder), what, "repeat its harness run (without --limit) to finish it")
 
 
-def _write_list(store: PredictionStore, videos: Iterable[int], file: IO[bytes]) -> int:
-    """Write a JSON list of tracks, one to a line."""
-    tracks = 0
+def _tracks(store: PredictionStore, videos: Iterable[int]) -> Iterator[bytes]:
     for video in videos:
-        text = io.BytesIO()
-        for row in store.read_table(video).to_pylist():
-            text.write(b"[\n" if not tracks else b",\n")
-            text.write(_record(row))
-            tracks += 1
-        text.seek(0)
-        shutil.copyfileobj(text, file)
-    file.write(b"\n]\n" if tracks else b"[]\n")
-    return tracks
+        yield from map(_record, store.read_table(video).to_pylist())
+
+
+def _write_list(tracks: Iterable[bytes], file: IO[bytes]) -> int:
+    """Write a JSON list of tracks, one to a line."""
+    number = 0
+    for track in tracks:
+        file.write(b",\n" if number else b"[\n")
+        file.write(track)
+        number += 1
+    file.write(b"\n]\n" if number else b"[]\n")
+    return number
 
 
 def _record(row: dict[str, object]) -> bytes:

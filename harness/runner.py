@@ -30,7 +30,7 @@ from harness.paths import Location, cache_folder
 from harness.plugin_code import asked
 from harness.run_folder.checksums import remove_sums
 from harness.run_folder.finished_run import FinishedRun
-from harness.run_folder.identity import code_of, variables
+from harness.run_folder.identity import code_of, commit_of, variables
 from harness.run_folder.layout import SUBMISSION, content_digest, remove_content, remove_tree
 from harness.run_folder.lock import locked
 from harness.run_folder.log import held_log, logged_to
@@ -327,7 +327,7 @@ def _write_configuration(run: Run) -> None:
     if run.content["checkpoint"] is not None:
         inputs["checkpoint"] = run.content["checkpoint"]
     place = {"device": run.device, "threads": wanted_threads(), "data": dict(run.dataset.data)}
-    write_json(run.folder / "environment.json", {**environment(inputs), **place})
+    write_json(run.folder / "environment.json", {**environment(inputs), **commit_of(run.plugin), **place})
 
 
 def _refuse_other_content(run: Run) -> None:

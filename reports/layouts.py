@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -30,13 +30,15 @@ class Column:
 class Sheet:
     """A table ready to be written: cells in the style of the format, headers and the rest as plain text.
 
-    ``provenance`` becomes a comment where the format has such: what the table was made from, and how.
+    ``provenance`` becomes a comment where the format has such: what the table was made from, and how. ``blocks`` are
+    headings, plain text, each above the line of that number (from 0).
     """
 
     columns: Sequence[Column]
     lines: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
     provenance: Sequence[str] = ()
+    blocks: Mapping[int, str] = field(default_factory=dict)
 
 
 def render(sheet: Sheet, format: Format) -> str:
@@ -59,7 +61,11 @@ def _as_latex(sheet: Sheet) -> str:
     form = "".join("r" if column.is_number else "l" for column in sheet.columns)
     body = [f"\\begin{{tabular}}{{{form}}}", "\\toprule", *_latex_groups(sheet)]
     body += [_latex_line([text(column.name) for column in sheet.columns]), "\\midrule"]
-    body += [_latex_line(line) for line in sheet.lines]
+    for number, line in enumerate(sheet.lines):
+        if number in sheet.blocks:
+            heading = rf"\multicolumn{{{len(sheet.columns)}}}{{l}}{{{text(sheet.blocks[number])}}} \\"
+            body += [*(["\\midrule"] if number else []), heading]
+        body.append(_latex_line(line))
     body += ["\\bottomrule", "\\end{tabular}"]
     below = _lines("\n{{\\footnotesize\n{}}}\n", [rf"{line}\par" for line in _notes(sheet, "latex")])
     return "\n".join([*head, *body]) + "\n" + below
@@ -94,7 +100,8 @@ def _as_html(sheet: Sheet) -> str:
             [(text(column.group), name) for column, name in zip(sheet.columns, names, strict=True)]
         )
     with pd.option_context("display.max_colwidth", None):  # otherwise pandas cuts long names
-        body = pd.DataFrame(sheet.lines, columns=columns).to_html(index=False, escape=False, border=0)
+        frame = pd.DataFrame(_lines_with_headings(sheet, "html"), columns=columns)
+        body = frame.to_html(index=False, escape=False, border=0)
     return _comment(sheet) + body + "\n" + _lines("{}", [f"<p>{line}</p>" for line in _notes(sheet, "html")])
 
 
@@ -117,7 +124,18 @@ def _tabulated(sheet: Sheet, style: str, kind: str) -> str:
 
     headers = [STYLES[style].text(f"{column.group} {column.name}".strip()) for column in sheet.columns]
     aligned = ["right" if column.is_number else "left" for column in sheet.columns]
-    return tabulate(sheet.lines, headers, tablefmt=kind, disable_numparse=True, colalign=aligned, headersalign=aligned)
+    lines = _lines_with_headings(sheet, style)
+    return tabulate(lines, headers, tablefmt=kind, disable_numparse=True, colalign=aligned, headersalign=aligned)
+
+
+def _lines_with_headings(sheet: Sheet, style: str) -> list[Sequence[str]]:
+    """The lines, a heading as a line of its own whose other cells are empty."""
+    lines: list[Sequence[str]] = []
+    for number, line in enumerate(sheet.lines):
+        if number in sheet.blocks:
+            lines.append([STYLES[style].text(sheet.blocks[number]), *[""] * (len(sheet.columns) - 1)])
+        lines.append(line)
+    return lines
 
 
 def _notes(sheet: Sheet, style: str) -> list[str]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from harness.config import read_yaml
 from harness.errors import UserError, near
+from harness.reports.published.vocabulary import column_name
 
 
 class _Part(BaseModel):
@@ -33,12 +34,17 @@ class _Shown(_Part):
 
 
 class ColumnLayout(_Shown):
-    """A metric: a key of ``metrics.json``, ``AR`` for AR100, or ``corrected.AP`` and so on (named ``AP corr.``)."""
+    """A metric: a key of ``metrics.json``, ``AR`` for AR100, or ``corrected.AP`` and so on (named ``AP corr.``).
+
+    A metric of another protocol (``burst-class-guided/HOTA_all``) is named as published tables name it.
+    """
 
     @property
     def header(self) -> str:
-        corrected = self.key.startswith("corrected.") and self.name is None
-        return f"{self.key.removeprefix('corrected.')} corr." if corrected else super().header
+        if self.name is not None:
+            return self.name
+        corrected = self.key.startswith("corrected.")
+        return f"{self.key.removeprefix('corrected.')} corr." if corrected else column_name(self.key)
 
 
 class SettingLayout(_Shown):

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 from harness.comparability import comparability_of
 from harness.errors import UserError, near
 from harness.reports import published as results
+from harness.reports.published.vocabulary import FRACTIONS, NOT_STATED, column_name
 from harness.reports.settings import varying_settings
 from harness.reports.styles import DAGGER
 from harness.reports.table_layout import Layout
@@ -23,6 +24,8 @@ CORRECTED = ("AP", "APb", "APn")
 
 _METRIC = {"AR": "AR100"}
 CORRECTED_PREFIX = "corrected."
+UNSTATED_SPLIT = "split not stated by the source"
+"""The heading of published rows that may be on any split."""
 
 
 class Intervals(NamedTuple):
@@ -40,7 +43,8 @@ class Row:
     ``sources`` are the citations of a published row, or the folder of a run; ``comparable`` says whether it may stand
     beside published rows (``None``: unknown), and ``reasons`` why not; ``settings`` are those that differ between the
     runs of a table. ``halves`` are half the 95 % intervals, in percent, and ``significant`` the columns that differ
-    from the reference's, where they were asked for. Rows are compared with those of the same ``dataset`` and ``split``.
+    from the reference's, where they were asked for. Rows are compared with those of the same ``dataset`` and ``split``;
+    a published row whose source states no split is never ranked.
     """
 
     method: str
@@ -58,7 +62,12 @@ class Row:
 
     @property
     def data(self) -> str:
-        return f"{self.dataset} {self.split}"
+        return f"{self.dataset}, {self.block}" if self.block else f"{self.dataset} {self.split}"
+
+    @property
+    def block(self) -> str:
+        """The heading of the block that it is in: `UNSTATED_SPLIT`, or none."""
+        return UNSTATED_SPLIT if self.is_published and self.split == NOT_STATED else ""
 
     @property
     def dagger(self) -> str:
@@ -91,12 +100,13 @@ def rows(
 ) -> list[Row]:
     """Return the rows of the table, marked: per dataset and split the runs in the order given, then published rows.
 
-    A published row appears if it has a number in one of the columns.
+    A published row appears if it has a number in one of the columns. Those whose source states no split come last.
     """
     layout = layout or Layout()
     if corrected:
         columns = [*columns, *(CORRECTED_PREFIX + key for key in columns if key in CORRECTED)]
     made: list[Row] = []
+    unstated: list[Row] = []
     settings = varying_settings(records)
     sure = list(intervals) or [None] * len(records)
     runs = [_run_row(*each, columns) for each in zip(records, settings, sure, strict=True)]
@@ -105,7 +115,10 @@ def rows(
         _name_apart(here)
         if published:
             here += _published_rows(dataset, split, columns)
+            known = {row.dataset for row in unstated}
+            unstated += _published_rows(dataset, NOT_STATED, columns) if dataset not in known else []
         made += here
+    made += unstated
     _refuse_unknown(columns, records, made)
     made = _chosen_rows(layout, made)
     for data in dict.fromkeys(row.data for row in made):
@@ -209,13 +222,19 @@ def _fraction(record: Mapping[str, Any], column: str) -> float | None:
 def _published_rows(dataset: str, split: str, columns: Sequence[str]) -> list[Row]:
     found = []
     for row in results.rows(results.published(dataset, split)):
+        names = {column: column_name(_METRIC.get(column, column)) for column in columns}
         percents = {
-            column: Decimal(repr(row.values[key])) if (key := _METRIC.get(column, column)) in row.values else None
-            for column in columns
+            column: _in_percent(name, row.values[name]) if name in row.values else None
+            for column, name in names.items()
         }
         if any(percent is not None for percent in percents.values()):
-            found.append(Row(row.label, dataset, split, percents, row.citations, is_published=True))
+            comparable = None if split == NOT_STATED else True
+            found.append(Row(row.label, dataset, split, percents, row.citations, True, comparable))
     return found
+
+
+def _in_percent(name: str, value: float) -> Decimal:
+    return percent_of(value) if name in FRACTIONS else Decimal(repr(value))
 
 
 def _mark(group: Sequence[Row], decimals: int) -> None:

@@ -41,30 +41,35 @@ def printed(
     """Return rows as text in a format other than CSV; ``notes`` stand under the table before the sources."""
     style = STYLES["color" if format == "terminal" and color else format]
     names = {f"{one.dataset} {one.split}": one.header for one in layout.datasets}
-    datas = list(dict.fromkeys(row.data for row in made))
+    several = not layout.side_by_side and _are_of_several(made)
     lines = _side_by_side(made) if layout.side_by_side else [_line(row) for row in made]
     cited = list(dict.fromkeys(source for row in made if row.is_published for source in row.sources))
     settings = _settings(made, layout)
     head = [Column(_METHOD)]
-    if len(datas) > 1 and not layout.side_by_side:
+    if several:
         head.append(Column("Dataset"))
     head += [Column(name) for name in settings.values()]
-    numbers = _numbers(datas, columns, layout)
+    numbers = _numbers(made, columns, layout)
     head += [Column(one.header, True, names.get(data, data) if layout.side_by_side else "") for data, one in numbers]
     if cited:
         head.append(Column("Source"))
-    cells = []
+    cells: list[list[str]] = []
+    blocks: dict[int, str] = {}
     for line in lines:
+        block = "" if layout.side_by_side else line.rows[line.data].block
+        if block and not blocks:
+            blocks[len(cells)] = block
         row = [style.text(line.method + line.dagger)]
-        if len(datas) > 1 and not layout.side_by_side:
-            row.append(style.text(names.get(line.data, line.data)))
+        if several:
+            data = line.rows[line.data].dataset if block else names.get(line.data, line.data)
+            row.append(style.text(data))
         row += [style.text(line.settings.get(key, UNDEFINED)) for key in settings]
-        row += [_cell(line.rows.get(data or line.data), one.key, style, layout.decimals) for data, one in numbers]
+        row += [_cell(line.rows.get(group or line.data), one.key, style, layout.decimals) for group, one in numbers]
         if cited:
             row.append(style.text(_source(line, cited)))
         cells.append(row)
     below = [*_footnotes(made, columns), *notes, *(f"[{number}] {note}" for number, note in enumerate(cited, start=1))]
-    return render(Sheet(head, cells, below, provenance), format)
+    return render(Sheet(head, cells, below, provenance, blocks), format)
 
 
 def csv_of(made: Sequence[Row], columns: Sequence[ColumnLayout], layout: Layout) -> str:
@@ -109,12 +114,14 @@ def _joined(rows: dict[str, Row]) -> _Line:
     return _Line(first.method, first.data, first.settings, rows)
 
 
-def _numbers(datas: Sequence[str], columns: Sequence[ColumnLayout], layout: Layout) -> list[tuple[str, ColumnLayout]]:
+def _numbers(made: Sequence[Row], columns: Sequence[ColumnLayout], layout: Layout) -> list[tuple[str, ColumnLayout]]:
     """The columns of numbers, each with its dataset; with none where every line is of a dataset of its own."""
     if not layout.side_by_side:
         return [("", one) for one in columns]
-    own = {f"{one.dataset} {one.split}": one.columns for one in layout.datasets if one.columns is not None}
-    return [(data, one) for data in datas for one in own.get(data, columns)]
+    own = {(one.dataset, one.split): one.columns for one in layout.datasets if one.columns is not None}
+    of_dataset = {dataset: found for (dataset, _), found in reversed(own.items())}
+    chosen = {row.data: of_dataset.get(row.dataset) if row.block else own.get((row.dataset, row.split)) for row in made}
+    return [(data, one) for data, found in chosen.items() for one in found or columns]
 
 
 def _settings(made: Sequence[Row], layout: Layout) -> dict[str, str]:
@@ -141,11 +148,16 @@ def _source(line: _Line, cited: Sequence[str]) -> str:
 
 
 def _footnotes(made: Sequence[Row], columns: Sequence[ColumnLayout]) -> list[str]:
-    several = len({row.data for row in made}) > 1
+    several = _are_of_several(made)
     lines = dagger_notes((_in_note(row, several), row.reasons) for row in made)
     if any(one.key.startswith("corrected.") for one in columns):
         lines.append("corr.: the same predictions without the known faults of the official evaluator")
     return lines
+
+
+def _are_of_several(made: Sequence[Row]) -> bool:
+    """Whether rows are of several datasets or splits; those in a block of their own follow the others."""
+    return len({row.data for row in made if not row.block}) > 1
 
 
 def _in_note(row: Row, several: bool) -> str:

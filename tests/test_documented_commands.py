@@ -190,7 +190,7 @@ def check(arguments: list[str]) -> None:
             assert all((documented.ROOT / option).exists() for option in options if not option.startswith("-"))
         case ["python", file, *_]:
             assert (documented.ROOT / file).exists()
-        case ["pip", "install", *options]:
+        case ["pip", "install" | "download", *options]:
             project: dict[str, Any] = tomllib.loads((documented.ROOT / "pyproject.toml").read_text())["project"]
             extras = [o.partition("[")[2].rstrip("]") for o in options if o.startswith((".[", f"{project['name']}["))]
             assert set(extras) <= set(project["optional-dependencies"])
@@ -200,8 +200,11 @@ def check(arguments: list[str]) -> None:
             assert (documented.ROOT / source / "conf.py").is_file()
         case ["mlflow", "ui", "--backend-store-uri", uri]:
             assert uri == "sqlite:///runs/.mlflow/mlflow.db"  # see test_the_store_is_where_readme_says
+        case ["docker" | "apptainer", "run", *options]:
+            image = next(i for i, option in enumerate(options) if option in ("harness", "harness.sif"))
+            documented.parse(options[image + 1 :])
         case [program, *_]:
-            assert program in ("gh", "jq", "git")
+            assert program in ("gh", "jq", "git", "docker", "apptainer")
 
 
 def test_the_store_is_where_readme_says(prepared: Path) -> None:

@@ -17,6 +17,7 @@ ORDER = (
     ("scoring",),
     ("run_folder",),
     ("tracking", "engines", "export"),
+    ("submission",),
     ("runner", "progress_display"),
     ("training", "one_video"),
     ("testing",),

@@ -42,6 +42,9 @@ def check_folder(folder: Path) -> None:
     """Raise `UserError` for a folder that holds no SAM 3 for videos as `transformers` saves it."""
     if not folder.is_dir():
         raise UserError(str(folder), "is no folder" if folder.exists() else "there is no such folder", HINT)
+    if later := sorted(file.name for file in folder.glob("sam3.1*")):
+        what = f"holds weights of SAM 3.1 ({later[0]}), for which transformers {library().__version__} has no model"
+        raise UserError(str(folder), what, f"{HINT}, or run the authors' code with --model external")
     path = folder / "config.json"
     try:
         document = json.loads(path.read_bytes())
@@ -56,10 +59,11 @@ def check_folder(folder: Path) -> None:
         raise UserError(str(folder), "holds no weights in .safetensors", f"other formats are not read; {HINT}")
 
 
-def load(kind: Any, folder: Path, dtype: Any) -> Any:
-    """Load a model of class ``kind``; raises `UserError` for tensors that are missing or misshapen, and broken files.
+def load(kind: Any, folder: Path) -> Any:
+    """Load a model of class ``kind``, in float32 whatever the file holds.
 
-    Tensors that the model does not know are counted in the log.
+    Tensors that the model does not know are counted in the log. Raises `UserError` for tensors that are missing or
+    misshapen, and broken files.
     """
     try:
         with _quiet():
@@ -69,7 +73,7 @@ def load(kind: Any, folder: Path, dtype: Any) -> Any:
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # told below
-                dtype=dtype,
+                dtype="float32",
                 attn_implementation="sdpa",  # a configuration could name a kernel that is code of somebody else
             )
     # The library hands on whatever configuration classes, safetensors and torch raise for damaged files.

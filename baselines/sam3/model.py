@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -51,8 +52,9 @@ class Seen(NamedTuple):
 class Sam3:
     """Finds the tracks of a video for any vocabulary (`harness.types.Model`).
 
-    ``processor`` is the `Sam3VideoProcessor` of the checkpoint. ``precision`` is ``fp32``, ``bf16`` or ``fp16``: the
-    number format of weights and activations. ``stage(name)`` is entered around each stage of the work, for timing.
+    ``processor`` is the `Sam3VideoProcessor` of the checkpoint. Weights are in float32; ``precision`` is ``fp32``,
+    ``bf16`` or ``fp16``: the number format that autocast computes in, as in the authors' code. ``stage(name)`` is
+    entered around each stage of the work, for timing.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class Sam3:
     ) -> None:
         self.config, self.stage = config or Sam3Config(), stage
         self.device, self.dtype = torch.device(device), PRECISIONS[precision]
-        self.network, self.processor = network.to(self.device, self.dtype).eval(), processor
+        self.network, self.processor = network.to(self.device, torch.float32).eval(), processor
         self._prompts: Prompts | None = None
         _set(network, "score_threshold_detection", self.config.detection_threshold)
         _set(network, "new_det_thresh", self.config.new_object_threshold)
@@ -88,7 +90,7 @@ class Sam3:
             with self.stage("decode"):
                 pixels = self._prepared(video, index, next(frames))
             try:
-                with self.stage("backbone"):
+                with self.stage("backbone"), self._mixed():
                     self.network.see(pixels)
                 for number, (session, objects) in enumerate(zip(sessions, seen, strict=True)):
                     self._follow(session, index, number * self.config.words_at_once, objects)
@@ -105,10 +107,18 @@ class Sam3:
             tokens = self.processor.tokenizer(
                 list(words), return_tensors="pt", padding="max_length", truncation=True, max_length=TOKENS
             ).to(self.device)
-            with self.stage("text"):
+            with self.stage("text"), self._mixed():
                 text = self.network.embed(tokens.input_ids, tokens.attention_mask)
             self._prompts = Prompts(vocabulary.digest, words, text, tokens.attention_mask)
         return self._prompts
+
+    @contextmanager
+    def _mixed(self) -> Iterator[None]:
+        """Compute in the chosen number format what tolerates it; in float32 exactly, without TF32."""
+        mixed = self.dtype != torch.float32
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=mixed)
+        with exact, torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
+            yield
 
     def _sessions(self, video: Video, prompts: Prompts) -> list[WordsSession]:
         """One for every ``words_at_once`` words, in order."""
@@ -126,12 +136,13 @@ class Sam3:
             )
         image = torch.from_numpy(frame).permute(2, 0, 1).to(self.device)
         prepared: Tensor = self.processor(images=image, return_tensors="pt").pixel_values
-        return prepared.to(self.device, self.dtype)
+        return prepared.to(self.device, torch.float32)
 
     def _follow(self, session: WordsSession, index: int, first_label: int, objects: dict[int, Seen]) -> None:
         """Find and track the objects of a session in the frame that was seen last, and note their masks."""
         with self.stage("tracking"):
-            output = self.network(inference_session=session, frame_idx=index)
+            with self._mixed():
+                output = self.network(inference_session=session, frame_idx=index)
             session.hotstart_removed_obj_ids.update(output.removed_obj_ids)
             found = self.processor.postprocess_outputs(session, output)
         with self.stage("encoding"):

@@ -33,6 +33,8 @@ class StreamedSam3(Sam3VideoModel):  # type: ignore[misc]
         library.cv_utils_kernel = mask_kernels  # where the library looks first, before it downloads its own
         self._encode = self.detector_model.get_vision_features
         self.detector_model.get_vision_features = self._seen
+        self._memories = self.tracker_model._build_memory_attention_inputs
+        self.tracker_model._build_memory_attention_inputs = self._remembered
         self._features: Any = None
         self._tracker_features: Any = None
         self._tracked: list[int] = []
@@ -43,13 +45,13 @@ class StreamedSam3(Sam3VideoModel):  # type: ignore[misc]
         self._tracker_features = super().get_vision_features_for_tracker(self._features)
 
     def embed(self, tokens: Tensor, text_mask: Tensor) -> Tensor:
-        """Encode prompts ``(n, tokens)``; returns ``(n, tokens, channels)``."""
+        """Encode prompts ``(n, tokens)``; returns ``(n, tokens, channels)`` in float32."""
         text = torch.empty(0)
         for start in range(0, len(tokens), TEXTS_AT_ONCE):
             part = slice(start, start + TEXTS_AT_ONCE)
             encoded = self.detector_model.get_text_features(input_ids=tokens[part], attention_mask=text_mask[part])
             if start == 0:  # joined at the end, all of them would be there twice
-                text = encoded.pooler_output.new_empty((len(tokens), *encoded.pooler_output.shape[1:]))
+                text = torch.empty((len(tokens), *encoded.pooler_output.shape[1:]), device=tokens.device)
             text[part] = encoded.pooler_output
         return text
 
@@ -115,6 +117,11 @@ class StreamedSam3(Sam3VideoModel):  # type: ignore[misc]
 
     def _seen(self, pixel_values: Tensor) -> Any:
         return self._features
+
+    def _remembered(self, *outputs: Any) -> tuple[list[Tensor], list[Tensor]]:
+        """Memories in float32: they are kept in bfloat16, which autocast to float16 cannot join with others."""
+        memories, positions = self._memories(*outputs)
+        return [memory.float() for memory in memories], positions
 
 
 def _repeated(features: Any, words: int) -> Any:

@@ -34,7 +34,6 @@ class Sam3Plugin:
         Raises `UserError` where `transformers` is missing or too old, and for a folder that holds no SAM 3.
         """
         from harness.baselines.sam3.library import check_folder, library, load, load_processor
-        from harness.models.shared.windows import PRECISIONS
 
         transformers = library()
         if context.checkpoint is None:
@@ -43,7 +42,7 @@ class Sam3Plugin:
         from harness.baselines.sam3.model import Sam3
         from harness.baselines.sam3.network import StreamedSam3
 
-        network = load(StreamedSam3, context.checkpoint, PRECISIONS[context.precision])
+        network = load(StreamedSam3, context.checkpoint)
         processor = load_processor(transformers.Sam3VideoProcessor, context.checkpoint)
         return Sam3(network, processor, config, context.device, context.precision)
 

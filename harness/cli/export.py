@@ -1,40 +1,83 @@
-"""``harness export``: a run's predictions as files that others take."""
+"""``harness export``: predictions as files that others take."""
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.paths import Location, location
+from harness.cli.options import DATA_ROOT, DataRoot
+from harness.errors import UserError
+from harness.paths import Location, local_copy, location
+
+if TYPE_CHECKING:
+    from harness.formats.youtube_vis import Annotations
 
 
 class Format(StrEnum):
-    """What a run is exported to."""
+    """What predictions are exported to."""
 
     ZIP = "zip"
     RESULTS = "results"
 
 
 def export(
-    run: Annotated[Location, typer.Argument(metavar="RUN", parser=location, help="Run folder or its URL.")],
+    run: Annotated[
+        Location | None, typer.Argument(metavar="[RUN]", parser=location, help="Run folder or its URL.")
+    ] = None,
     format: Annotated[
         Format, typer.Option(help="zip: what an evaluation server takes; results: the official results.json.")
     ] = Format.ZIP,
     out: Annotated[
         Location | None,
-        typer.Option(metavar="PATH", parser=location, help="File to write, or its URL; default: in the run folder."),
+        typer.Option(
+            metavar="PATH",
+            parser=location,
+            help="File to write, or its URL; default: in the run folder, or beside the results file.",
+        ),
     ] = None,
+    predictions: Annotated[
+        Location | None,
+        typer.Option(metavar="FILE", parser=location, help="A results file in place of a run; needs --dataset."),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="The dataset that the results file is for.")] = None,
+    split: Annotated[str | None, typer.Option(help="Its split.")] = None,
+    data_root: DataRoot = DATA_ROOT,
+    annotations: Annotated[
+        Path | None, typer.Option(help="The split's annotation file, where it is not below --data-root.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Make every warning about a results file an error.")] = False,
 ) -> None:
-    """Write the predictions of a run as a results file or as the zip for a server; refuses where videos are missing.
+    """Write predictions as a results file or as the zip for a server.
+
+    A run is refused where videos are missing. A results file made elsewhere is checked against the videos and
+    categories of a split, whose truth need not be here: faulty records are refused, and what is odd is counted.
 
     Examples:
 
         harness export runs/oracle-lvvis-val-1a2b3c4d --out submission.zip
 
         harness export runs/oracle-lvvis-val-1a2b3c4d --format results --out results.json
+
+        harness export --predictions results.json --dataset lvvis --data-root DIR
     """
+    if (run is None) == (predictions is None):
+        what = "needs a run, or a results file" if run is None else "takes a run or --predictions, not both"
+        raise UserError("harness export", what, "name a run folder, or --predictions FILE with --dataset")
+    if run is not None:
+        if dataset or split or annotations or strict:
+            raise UserError("--dataset, --split, --annotations, --strict", "go with --predictions", "leave them out")
+        _export_run(run, format, out)
+    elif predictions is not None:
+        if dataset is None:
+            raise UserError("--predictions", "needs the dataset that it is for", "name it with --dataset")
+        _export_results(predictions, format, out, dataset, split, data_root, annotations, strict)
+
+
+def _export_run(run: Location, format: Format, out: Location | None) -> None:
     from harness.export import RESULTS, export_results, write_submission
     from harness.run_folder.layout import SUBMISSION
 
@@ -45,3 +88,46 @@ def export(
         path = out or run / RESULTS
         tracks = export_results(run, path)
     print(f"{path}: {tracks} tracks")
+
+
+def _export_results(
+    predictions: Location,
+    format: Format,
+    out: Location | None,
+    dataset: str,
+    split: str | None,
+    data_root: Path,
+    annotations: Path | None,
+    strict: bool,
+) -> None:
+    from harness.submission import write_checked
+
+    truth, protocol, server = _split_of(dataset, split, data_root, annotations)
+    suffix = "zip" if format is Format.ZIP else "json"
+    path = out or predictions.parent / f"{predictions.name.partition('.')[0]}-checked.{suffix}"
+    with local_copy(predictions) as file:
+        written = write_checked(truth, protocol, file, path, zipped=format is Format.ZIP, strict=strict)
+    for warning in written.warnings:
+        print(f"warning: {warning['kind']}: {warning['count']}, first: {warning['first']}", file=sys.stderr)
+    print(f"{path}: {written.tracks} tracks, {written.videos} videos; " + (f"submit it to {server}" if server else
+          f"no server is known for {dataset}, score it with `harness eval`"))  # fmt: skip
+
+
+def _split_of(
+    name: str, split: str | None, data_root: Path, annotations: Path | None
+) -> tuple[Annotations, str, str | None]:
+    """The videos and categories of a split, the name of its protocol, and where results on it are submitted."""
+    from harness import plugins
+
+    if annotations is None:
+        opened = plugins.opened(name, data_root, split)
+        return opened.annotations, opened.protocol, opened.server
+    from harness.formats.youtube_vis import read_annotations
+
+    plugin = plugins.dataset(name)
+    protocol = getattr(plugin, "protocol", None)
+    if protocol is None:
+        raise UserError(f"--dataset {name}", "does not say how it is scored", "leave out --annotations")
+    read = read_annotations(annotations)
+    server = getattr(plugin, "server", None) if read.truth is None else None
+    return read, str(protocol), server

@@ -29,3 +29,14 @@ OwnAnnotations = Annotated[
 OwnFrames = Annotated[Path | None, typer.Option(help="Folder of the frames of --annotations.")]
 OwnProtocol = Annotated[str | None, typer.Option(help="Scoring of --annotations: lvvis, ytvis, ovis, burst.")]
 OwnName = Annotated[str | None, typer.Option(help="What --annotations is called; default: the file's name.")]
+
+NoMlflow = Annotated[bool, typer.Option("--no-mlflow", help="Do not log to MLflow.")]
+Experiment = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MLFLOW_EXPERIMENT_NAME", help="MLflow experiment; default: the name of the dataset.", show_envvar=True
+    ),
+]
+Tags = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="A tag of the MLflow run; may be repeated.")
+]

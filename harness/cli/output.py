@@ -6,10 +6,14 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.atomic_write import write_atomically
 from harness.errors import UserError
 from harness.paths import Location
+
+if TYPE_CHECKING:
+    from harness.tracking.mlflow import MlflowTracker
 
 
 def command() -> str:
@@ -49,6 +53,29 @@ def show(text: str, out: Path | None) -> None:
         sys.stdout.write(text)
     else:
         write(out, text)
+
+
+def mlflow_tracker(
+    folder: Path, option: str, no_mlflow: bool, experiment: str | None, tags: Sequence[str] | None
+) -> MlflowTracker | None:
+    """What logs the runs of a command; ``None`` with ``--no-mlflow``.
+
+    ``folder``, which ``option`` named, is that of the embedded store. Raises `UserError` where it cannot be made, and
+    for tags of another form.
+    """
+    from harness.tracking.fields import read_tags
+    from harness.tracking.mlflow import MlflowTracker
+
+    found = read_tags(tags or [])
+    if no_mlflow:
+        if found:
+            raise UserError("--no-mlflow", "leaves no run to tag", "leave out --tag or --no-mlflow")
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(str(folder), f"cannot be made: {error.strerror}", f"name another {option}") from error
+    return MlflowTracker(folder, experiment=experiment, tags=found)
 
 
 def log_to_mlflow(runs: Iterable[Location], files: Sequence[Path]) -> None:

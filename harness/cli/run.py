@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import DATA_ROOT, RUNS, DataRoot, OwnAnnotations, OwnFrames, OwnName
+from harness.cli.options import (
+    DATA_ROOT,
+    RUNS,
+    DataRoot,
+    Experiment,
+    NoMlflow,
+    OwnAnnotations,
+    OwnFrames,
+    OwnName,
+    Tags,
+)
 from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, near
 from harness.paths import Location, location
 
@@ -21,7 +31,6 @@ if TYPE_CHECKING:
     from harness.engines.model_spec import EngineMaker
     from harness.reports.layouts import Format
     from harness.runner import Run, RunOutcome, Tracker
-    from harness.tracking.mlflow import MlflowTracker
     from harness.types import Dataset
 
 
@@ -96,7 +105,9 @@ def run(
     try_: Annotated[
         bool, typer.Option("--try", help="Run the first video only, say what there is to see, and store nothing.")
     ] = False,
-    no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not log to MLflow.")] = False,
+    no_mlflow: NoMlflow = False,
+    experiment: Experiment = None,
+    tag: Tags = None,
     format: Annotated[str, typer.Option(help="Of the table: terminal, markdown, latex, csv or html.")] = "terminal",
     strict: Annotated[bool, typer.Option("--strict", help="Make every warning of scoring an error.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")] = False,
@@ -121,6 +132,7 @@ def run(
 
         harness run --model clipvis --dataset shapes --ablate object_score=false --ablate matching=previous_frame
     """
+    from harness.cli.output import mlflow_tracker
     from harness.engines.choice import choose_engine
     from harness.progress_display import shown_warnings
     from harness.reports.layouts import FORMATS
@@ -148,14 +160,15 @@ def run(
             if try_:
                 _try_all(runs, as_json)
                 return
-            tracker = None if no_mlflow else _tracker(runs_dir if isinstance(runs_dir, Path) else RUNS)
+            folder = runs_dir if isinstance(runs_dir, Path) else RUNS
+            tracker = mlflow_tracker(folder, "--runs-dir", no_mlflow, experiment, tag)
             outcomes, exit_code = _execute_all(runs, tracker, fresh, strict, make_engine)
         except KeyboardInterrupt:
             print(f"harness: interrupted; what is done is kept, resume with: {_command()}", file=sys.stderr)
             raise typer.Exit(EXIT_INTERRUPTED) from None
     _report(outcomes, format, as_json)
     if tracker is not None and not as_json:
-        print(f"MLflow: {tracker.uri}", file=sys.stdout if format == "terminal" else sys.stderr)
+        print(f"MLflow: {tracker.outcome}", file=sys.stdout if format == "terminal" else sys.stderr)
     raise typer.Exit(exit_code)
 
 
@@ -264,16 +277,6 @@ def _try_all(runs: list[Run], as_json: bool) -> None:
             print("\n".join(lines(tried[-1])))
     if as_json:
         print(json.dumps({"tried": tried}, allow_nan=False))
-
-
-def _tracker(folder: Path) -> MlflowTracker:
-    from harness.tracking.mlflow import MlflowTracker
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(str(folder), f"cannot be made: {error.strerror}", "name another --runs-dir") from error
-    return MlflowTracker(folder)
 
 
 def _report(outcomes: list[RunOutcome], format: Format, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,10 @@ def table(
     published: Annotated[
         bool, typer.Option("--published", help="Add published results on the same dataset and split.")
     ] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="Metrics shown, in this order, as in a layout; AR is AR100."),
+    ] = None,
     corrected: Annotated[
         bool, typer.Option("--corrected", help="Add columns without the known faults of the official evaluators.")
     ] = False,
@@ -65,13 +70,15 @@ def table(
 
         harness table runs/*-lvvis-val-* runs/*-burst-val-* --side-by-side --intervals --format latex --out table.tex
 
+        harness table runs/*-burst-val-* --published --columns AP,HOTA,mAP
+
         harness table --from-mlflow lvvis --format markdown
     """
     from harness.cli.output import command, runs_among, show
     from harness.reports import confidence_intervals, table_rows, tables
     from harness.reports.layouts import FORMATS
     from harness.reports.run_files import read_runs
-    from harness.reports.table_layout import Layout, read_layout
+    from harness.reports.table_layout import ColumnLayout, Layout, read_layout
     from harness.run_folder.records import provenance
 
     if format not in FORMATS:
@@ -83,6 +90,11 @@ def table(
     chosen = Layout() if layout is None else read_layout(layout)
     if side_by_side:
         chosen = chosen.model_copy(update={"side_by_side": True})
+    if columns is not None:
+        named = tuple(ColumnLayout(key=name.strip()) for name in columns.split(",") if name.strip())
+        if not named:
+            raise UserError("--columns", "names no metric", "write for example --columns AP,APn")
+        chosen = chosen.model_copy(update={"columns": named})
     found = read_runs(runs_among(runs or []))
     records = [run.record for run in found]
     if from_mlflow is not None:
@@ -96,7 +108,7 @@ def table(
     if not records:
         raise UserError("harness table", "needs runs", "name run folders, or an experiment with --from-mlflow")
     if published:
-        _tell_unpublished(records)
+        _tell_unpublished(records, [one.key for one in chosen.columns] or table_rows.COLUMNS)
     sure: list[table_rows.Intervals | None] = []
     notes: list[str] = []
     if intervals or significance is not None:
@@ -104,7 +116,10 @@ def table(
         sure = confidence_intervals.intervals_of(found, significance, intervals, **sampling)
         notes = confidence_intervals.notes_on(significance, intervals, resamples, seed)
     if as_json:
-        made = table_rows.rows(records, published=published, corrected=corrected, layout=chosen, intervals=sure)
+        made = table_rows.rows(
+            records, [one.key for one in chosen.columns] or table_rows.COLUMNS,
+            published=published, corrected=corrected, layout=chosen, intervals=sure,
+        )  # fmt: skip
         text = json.dumps({"rows": [_row(row) for row in made]}, allow_nan=False) + "\n"
     else:
         color = out is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -115,17 +130,27 @@ def table(
     show(text, out)
 
 
-def _tell_unpublished(records: list[dict[str, Any]]) -> None:
+def _tell_unpublished(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Say where nothing is published, and which published metrics the columns do not show."""
     from harness.reports.published import published
+    from harness.reports.published.vocabulary import NOT_STATED, column_name
 
+    shown = {column_name(column) for column in columns}
     for dataset, split in dict.fromkeys((record["dataset"], record["split"]) for record in records):
-        if not published(dataset, split):
+        known = [*published(dataset, split), *published(dataset, NOT_STATED)]
+        others = dict.fromkeys(result.metric for result in known if result.metric not in shown)
+        if not known:
             print(f"no published results on {dataset} {split} are known", file=sys.stderr)
+        elif others:
+            print(f"published on {dataset} in columns not shown: {', '.join(others)} (--columns)", file=sys.stderr)
 
 
 def _row(row: Row) -> dict[str, Any]:
+    from harness.reports.published.vocabulary import SPEEDS
+
     metrics = {
-        column: None if percent is None else float(percent.scaleb(-2)) for column, percent in row.percents.items()
+        column: None if percent is None else float(percent if column in SPEEDS else percent.scaleb(-2))
+        for column, percent in row.percents.items()
     }
     return {
         "method": row.method,

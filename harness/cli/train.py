@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import DATA_ROOT, DataRoot
+from harness.cli.options import DATA_ROOT, DataRoot, Experiment, NoMlflow, Tags
+from harness.cli.output import mlflow_tracker
 from harness.cli.run import Precision
 from harness.errors import EXIT_INTERRUPTED, UserError, near
 
 if TYPE_CHECKING:
+    from harness.tracking.mlflow import MlflowTracker
     from harness.training.setup import Plan
     from harness.types import Dataset
 
@@ -34,7 +36,9 @@ def train(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random choice.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read and augment images.")] = 2,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: remove what the folder has.")] = False,
-    no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not log to MLflow.")] = False,
+    no_mlflow: NoMlflow = False,
+    experiment: Experiment = None,
+    tag: Tags = None,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")] = False,
 ) -> None:
     """Train a model; the same command goes on with a training that was cut short, as if it had not been.
@@ -71,7 +75,8 @@ def train(
     validation = _validation(validate, data_root)
     plan = Plan(plugin, settings, schedule, training_set, out, checkpoint, precision.value, seed, workers)
     try:
-        weights = _train(plan, split, place, validation, fresh, not no_mlflow)
+        tracker = mlflow_tracker(out, "--out", no_mlflow, experiment, tag)
+        weights = _train(plan, split, place, validation, fresh, tracker)
     except KeyboardInterrupt:
         command = shlex.join(["harness", *(a for a in sys.argv[1:] if a != "--fresh")])
         print(f"harness: interrupted; go on from the last checkpoint with: {command}", file=sys.stderr)
@@ -79,6 +84,8 @@ def train(
     if weights is None:
         return
     print(json.dumps({"weights": str(weights), "folder": str(out)}) if as_json else weights)
+    if tracker is not None:
+        print(f"MLflow: {tracker.outcome}", file=sys.stderr)
 
 
 def _trainable() -> list[str]:
@@ -97,7 +104,7 @@ def _validation(name: str | None, data_root: Path) -> Dataset | None:
 
 
 def _train(
-    plan: Plan, split: str, device: str, validation: Dataset | None, fresh: bool, is_tracked: bool
+    plan: Plan, split: str, device: str, validation: Dataset | None, fresh: bool, tracker: MlflowTracker | None
 ) -> Path | None:
     """Train in this process; the path of the weights, in the first process only."""
     from harness.plugin_code import contained
@@ -118,6 +125,6 @@ def _train(
         record = {"model": plan.plugin.name, "dataset": plan.training_set.name, "split": split}
         with (
             locked(plan.folder),
-            Reporter(plan.folder, record, plan.plugin, processes.device, validation, is_tracked) as reporter,
+            Reporter(plan.folder, record, plan.plugin, processes.device, validation, tracker) as reporter,
         ):
             return run_training(training, processes, reporter.show, reporter.validate)

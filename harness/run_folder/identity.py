@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from harness import plugins
 from harness.errors import UserError
 from harness.paths import Location
-from harness.run_folder.provenance import changed_files, file_digest
+from harness.run_folder.provenance import changed_files, file_digest, git_commit
 from harness.types import ModelPlugin
 
 NUMBER_FORMATS = (
@@ -52,6 +52,19 @@ def code_of(plugin: ModelPlugin) -> Code | None:
     if source is None:
         return None
     return {"distribution": source.distribution, "version": source.version, "sources": module_digest(source.module)}
+
+
+def commit_of(plugin: ModelPlugin) -> dict[str, Any]:
+    """The git commit of a third party's plugin and whether its files differ from it: ``plugin_commit`` and
+    ``plugin_changed`` as in ``environment.json``; nothing for our own, and outside of git.
+    """
+    source = plugins.source_of(plugin)
+    file = getattr(sys.modules.get(source.module), "__file__", None) if source is not None else None
+    if file is None:
+        return {}
+    path = Path(file).resolve()
+    commit, is_changed = git_commit(path.parent, path)
+    return {} if commit is None else {"plugin_commit": commit, "plugin_changed": is_changed}
 
 
 def module_digest(name: str) -> str | None:

@@ -218,7 +218,7 @@ def _score(
     groups = _check_truth(chosen, truths)
     _warn_of_notes(truths, chosen, warnings)
     overlaps, records = _joined(batches(rules), len(rules), warnings)
-    _warn_of_sizes(overlaps, source.place, warnings)
+    warn_of_sizes(overlaps, source.place, warnings)
     _warn_of_ids(truths, warnings)
     aborts, matches = "", None
     if not records and truths.truth.records and corrected is not chosen:  # without truth nothing has a number anyway
@@ -411,7 +411,8 @@ def _warn_of_notes(truths: GroundTruthArrays, chosen: Protocol, warnings: Warnin
             warnings.add(note.kind, note.first, note.count)
 
 
-def _warn_of_sizes(overlaps: Overlaps, place: Place, warnings: Warnings) -> None:
+def warn_of_sizes(overlaps: Overlaps, place: Place, warnings: Warnings) -> None:
+    """Count the tracks with a mask of another size than the video's."""
     wrong = np.flatnonzero(overlaps.wrong_size)
     if len(wrong):
         warnings.add("mask size differs from the video's", place(int(overlaps.record[wrong[0]])), len(wrong))

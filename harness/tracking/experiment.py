@@ -29,8 +29,9 @@ def tracking_uri(runs_dir: Path) -> str:
 def records_of(experiment: str, runs_dir: Path) -> list[dict[str, Any]]:
     """Return the scored runs of an experiment, oldest first, as `harness.run_folder.schemas.RunRecord` has them.
 
-    An experiment is named as a dataset. Numbers are those that were logged last; runs that were never scored, such as
-    trainings, are left out. Raises `UserError` where the store does not answer or has no such experiment or runs.
+    An experiment is named as a dataset, where its runs named no other. Numbers are those that were logged last; runs
+    that were never scored, such as trainings, are left out. Raises `UserError` where the store does not answer or has
+    no such experiment or runs.
     """
     uri = tracking_uri(runs_dir)
     where = f"MLflow at {safe_uri(uri)}"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness import __version__
+from harness.errors import UserError
 
 _NOT_TAGS = ("packages", "inputs", "harness")
 """Parts of ``environment.json`` that are in the artifact only: nobody searches by them, or they are a tag already."""
+_OWN_TAGS = ("run", "model", "dataset", "split", "limit", "complete", "comparable", "not_comparable", "harness.version")
+"""Tags by which the harness and tables from MLflow know a run, besides those of MLflow and of the protocol."""
 
 
 def result_metrics(record: Mapping[str, Any]) -> dict[str, float]:
@@ -54,6 +58,32 @@ def tags_of(record: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[s
     tags |= flat(known)
     commit = environment.get("git_commit")
     return tags | ({"mlflow.source.git.commit": str(commit)} if commit else {})
+
+
+def user_name() -> str:
+    """Who runs this, as the system names the user; nothing where it does not, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # no such user, no such database
+        return ""
+
+
+def read_tags(texts: Sequence[str]) -> dict[str, str]:
+    """Tags written as ``key=value``; raises `UserError` for other forms, and for names that have a meaning already."""
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        key, where = key.strip(), f"--tag {text}"
+        if not equals or not key:
+            raise UserError(where, "is not key=value", "for example --tag project=tracking")
+        if legal(key) != key:
+            raise UserError(where, "MLflow does not take this key", f"write it as {legal(key)}")
+        if key in _OWN_TAGS or key.startswith(("mlflow.", "protocol.")):
+            raise UserError(where, f'"{key}" is a tag that every run has', "choose another key")
+        if key in found:
+            raise UserError(where, "names a key twice", "leave one out")
+        found[key] = value
+    return found
 
 
 def result_tags(record: Mapping[str, Any]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from harness.atomic_write import write_json
 from harness.paths import Location, location
 from harness.tracking.calls import ONE_AT_A_TIME, brief_and_quiet, cause_of, reach_database
 from harness.tracking.credentials import redact, safe_uri
-from harness.tracking.fields import flat, legal, result_metrics, result_tags, tags_of
+from harness.tracking.fields import flat, legal, result_metrics, result_tags, tags_of, user_name
 from harness.tracking.system_metrics import Sample, SystemMetrics
 
 ARTIFACTS = (
@@ -69,16 +69,26 @@ class MlflowTracker:
     """Logs one run after another: `start`, `log_result`, `finish`.
 
     ``uri`` defaults to ``MLFLOW_TRACKING_URI``, then to ``.mlflow/mlflow.db`` in ``runs_dir`` with ``artifacts`` beside
-    it. Nothing here raises for a store that cannot be reached: `finish` returns what could not be logged. A
+    it; ``experiment`` to ``MLFLOW_EXPERIMENT_NAME``, then to the name of each run's dataset. ``tags`` are set on every
+    run. Nothing here raises for a store that cannot be reached: `finish` returns what could not be logged. A
     server has 5 seconds to answer and one more try; ``MLFLOW_HTTP_REQUEST_TIMEOUT`` and
     ``MLFLOW_HTTP_REQUEST_MAX_RETRIES`` set other limits.
     """
 
-    def __init__(self, runs_dir: Path, uri: str | None = None) -> None:
+    def __init__(
+        self,
+        runs_dir: Path,
+        uri: str | None = None,
+        experiment: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
         self._embedded = embedded_uri(runs_dir)
         self._store = runs_dir.resolve() / _STORE
         self._uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or self._embedded
+        self._experiment_name = experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME")
+        self._tags = dict(tags or {})
         self._is_lost = False
+        self._runs = self._runs_logged = 0
         self._warnings: list[str] = []
         self._logged: _Logged | None = None
         self._system_metrics: SystemMetrics | None = None
@@ -88,6 +98,16 @@ class MlflowTracker:
     def uri(self) -> str:
         """The tracking address without credentials."""
         return safe_uri(self._uri)
+
+    @property
+    def outcome(self) -> str:
+        """Whether the runs so far were logged, and where: for the last line of a command."""
+        missing = self._runs - self._runs_logged
+        if not missing:
+            return self.uri
+        if not self._runs_logged:
+            return f"not logged ({self.uri} could not be used)"
+        return f"{self.uri}, {missing} of {self._runs} runs not logged"
 
     def start(self, record: Mapping[str, Any]) -> None:
         """Open the MLflow run of ``record["folder"]``, or the one a former part of this run was logged to.
@@ -118,6 +138,8 @@ class MlflowTracker:
         if self._system_metrics is not None:
             self._system_metrics.stop()
         self._attempt(self._finish)
+        self._runs += 1
+        self._runs_logged += not self._is_lost
         self._system_metrics = self._logged = None
         warnings, self._warnings = self._warnings, []
         return warnings
@@ -150,7 +172,7 @@ class MlflowTracker:
         logged = self._logged = self._resume(client, folder) or self._create(client, folder, record)
         config, environment = _read_json(folder / "config.json"), _read_json(folder / "environment.json")
         self._log_params(logged, flat(config))
-        self._log_tags(logged, {"run": folder.name, **tags_of(record, environment)})
+        self._log_tags(logged, {"run": folder.name, **tags_of(record, environment), **self._tags})
         client.log_inputs(logged.run_id, datasets=[_dataset_input(record, config)])
         self._system_metrics = SystemMetrics(self._log_system_metrics)
         self._system_metrics.start()
@@ -169,6 +191,8 @@ class MlflowTracker:
             raise
         if run.info.lifecycle_stage != "active":
             return None
+        if self._experiment_name and run.info.experiment_id != self._experiment(client, self._experiment_name):
+            return None  # another one was asked for
         client.update_run(link.run_id, status="RUNNING")
         return _Logged(client, link.run_id, run.info.start_time, is_resumed=True)
 
@@ -183,9 +207,10 @@ class MlflowTracker:
             return None
 
     def _create(self, client: Any, folder: Location, record: Mapping[str, Any]) -> _Logged:
-        experiment_id = self._experiment(client, str(record["dataset"]))
+        experiment_id = self._experiment(client, self._experiment_name or str(record["dataset"]))
         name = f"{record['model']}-{folder.name.rpartition('-')[2]}"
-        run = client.create_run(experiment_id, run_name=name)
+        user = user_name()
+        run = client.create_run(experiment_id, run_name=name, tags={"mlflow.user": user} if user else None)
         link = Link(self.uri, experiment_id, run.info.run_id)
         write_json(folder / LINK, msgspec.to_builtins(link))
         return _Logged(client, run.info.run_id, run.info.start_time, is_resumed=False)

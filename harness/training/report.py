@@ -31,11 +31,11 @@ class Reporter:
         plugin: ModelPlugin,
         device: str,
         validation: Dataset | None = None,
-        is_tracked: bool = True,
+        tracker: MlflowTracker | None = None,
     ) -> None:
         self.folder, self.record, self.plugin = folder, {**record, "folder": str(folder)}, plugin
         self.device, self.validation = device, validation
-        self._tracker = MlflowTracker(folder) if is_tracked else None
+        self._tracker = tracker
         self._metrics: dict[str, float | None] = {}
         self._is_complete = False
         self._shown = 0.0

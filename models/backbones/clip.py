@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from torch.nn import functional
 
 from harness.models.mask2former.pixel_decoder import FeatureMaps
 from harness.models.miniatures import clip as miniature
+
+log = logging.getLogger(__name__)
 
 PRETRAINED = {"RN50": "openai", "convnext_base_w_320": "laion_aesthetic_s13b_b82k"}
 """The backbones of the released models and the open_clip tags of their weights."""
@@ -51,6 +54,8 @@ def create_clip(name: str, pretrained: str | None, **options: Any) -> Any:
     ``pretrained`` they are replaced next. Raises what open_clip raises.
     """
     library, before = open_clip(), logging.root.manager.disable
+    if pretrained and not Path(pretrained).is_file():
+        log.info("CLIP weights %s (%s): from open_clip's cache, else fetched", name, pretrained)
     quiet = logging.NullHandler()
     logging.root.addHandler(quiet)
     logging.disable(logging.INFO if pretrained else logging.WARNING)

@@ -10,8 +10,10 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
+from harness.errors import UserError, near
+from harness.reports.published.vocabulary import DATASETS, NOT_STATED, OTHER_DATASETS, RANGES, SPLITS
+
 _FILE = "published_results.csv"
-_DATASETS = {"lvvis": "LV-VIS", "ytvis2019": "YTVIS19", "ytvis2021": "YTVIS21", "ovis": "OVIS", "burst": "BURST"}
 _KINDS = {
     "paper": "",
     "repo": "",
@@ -22,10 +24,11 @@ _KINDS = {
 
 
 class PublishedResult(NamedTuple):
-    """One number as its source prints it: AP in percent, other metrics in the unit of their name.
+    """One number as its source prints it, in the words and units of `harness.reports.published.vocabulary`.
 
-    ``split`` is what the source states, which may be ``not stated`` or a split with a remark; ``source_kind`` is one
-    of ``paper``, ``repo``, ``rebuttal``, ``issue`` and ``secondary``.
+    ``split`` is what the source states: ``val``, ``test``, ``train``, ``not stated``, or a split with a remark in
+    brackets. ``source`` may have remarks on this number behind "; ". ``source_kind`` is one of ``paper``, ``repo``,
+    ``rebuttal``, ``issue`` and ``secondary``.
     """
 
     method: str
@@ -47,38 +50,71 @@ class PublishedResult(NamedTuple):
     @property
     def citation(self) -> str:
         """The source, and what a reader has to know about it: its weight, a split stated with a remark."""
-        remarks = [text for text in (_KINDS[self.source_kind], self._split_remark) if text]
-        return f"{self.source}, {self.year}" + (f" ({'; '.join(remarks)})" if remarks else "")
+        return _citation(self.cited, self._remarks)
 
     @property
-    def _split_remark(self) -> str:
-        return "" if self.split in ("val", "test") else f"split: {self.split}"
+    def cited(self) -> str:
+        """The source without remarks on single numbers, and its year."""
+        return f"{self.source.partition('; ')[0]}, {self.year}"
+
+    @property
+    def _remarks(self) -> list[str]:
+        on_split = "" if self.split in (*SPLITS, NOT_STATED) else f"split: {self.split}"
+        return [text for text in (*self.source.split("; ")[1:], _KINDS[self.source_kind], on_split) if text]
+
+
+def _citation(cited: str, remarks: Iterable[str]) -> str:
+    text = "; ".join(remarks)
+    return f"{cited} ({text})" if text else cited
 
 
 @dataclass
 class PublishedRow:
-    """The results of one method on one dataset and split: ``values`` by metric, and where they were read."""
+    """The results of one method on one dataset and split: ``values`` by metric, and where they were read.
+
+    ``remarks`` are what has to be known about the numbers, by source.
+    """
 
     label: str
     values: dict[str, float] = field(default_factory=dict)
-    citations: list[str] = field(default_factory=list)
+    remarks: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def citations(self) -> list[str]:
+        """The sources, each with its remarks."""
+        return [_citation(cited, remarks) for cited, remarks in self.remarks.items()]
 
 
 @cache
 def results() -> tuple[PublishedResult, ...]:
     """Every published result, in the order of the file."""
-    text = files(__name__).joinpath(_FILE).read_text(encoding="utf-8")
-    return tuple(_result(row) for row in csv.DictReader(io.StringIO(text)))
+    return parse(files(__name__).joinpath(_FILE).read_text(encoding="utf-8"), _FILE)
+
+
+def parse(text: str, name: str) -> tuple[PublishedResult, ...]:
+    """Return the results of a CSV file; raises `UserError` for the first line that breaks the vocabulary.
+
+    That is an unknown metric, dataset, split or kind of source, a value out of the metric's range, or a number that is
+    stated twice for one source.
+    """
+    found: dict[tuple[object, ...], PublishedResult] = {}
+    for number, row in enumerate(csv.DictReader(io.StringIO(text)), start=2):
+        result = _result(f"{name}, line {number}", row)
+        key = (*result[:6], result.source)
+        if key in found:
+            raise UserError(f"{name}, line {number}", "repeats an earlier line", "leave one of the two")
+        found[key] = result
+    return tuple(found.values())
 
 
 def published(dataset: str, split: str) -> list[PublishedResult]:
     """Return the results on ``dataset`` (our name, such as ``ytvis2019``) whose source states ``split``.
 
     ``val (with a remark)`` is val and keeps its remark, which `PublishedResult.citation` shows. Results whose source
-    states no split, or another, are not among them: they may be of any split. A dataset without results gives none.
+    states no split may be of any: they are those of the split ``not stated``. A dataset without results gives none.
     """
-    name = _DATASETS.get(dataset)
-    return [row for row in results() if row.dataset == name and split in (row.split, row.split.partition(" (")[0])]
+    name = DATASETS.get(dataset)
+    return [row for row in results() if row.dataset == name and row.split.partition(" (")[0] == split]
 
 
 def rows(results: Iterable[PublishedResult]) -> list[PublishedRow]:
@@ -87,21 +123,30 @@ def rows(results: Iterable[PublishedResult]) -> list[PublishedRow]:
     Two sources of a method share a row where they agree on a metric that both state and differ on none; a source that
     states another number for the same metric keeps a row of its own.
     """
-    by_source: dict[tuple[str, str], PublishedRow] = {}
+    by_source: dict[tuple[str, str], list[PublishedRow]] = {}
     for result in results:
-        row = by_source.setdefault((result.label, result.citation), PublishedRow(result.label))
+        of_source = by_source.setdefault((result.label, result.cited), [])
+        row = next((r for r in of_source if r.values.get(result.metric, result.value) == result.value), None)
+        if row is None:
+            row = PublishedRow(result.label)
+            of_source.append(row)
         row.values[result.metric] = result.value
-        if result.citation not in row.citations:
-            row.citations.append(result.citation)
+        _remark(row, result.cited, result._remarks)
     merged: list[PublishedRow] = []
-    for row in by_source.values():
+    for row in (row for rows in by_source.values() for row in rows):
         same = next((m for m in merged if m.label == row.label and _agree(m.values, row.values)), None)
         if same is None:
             merged.append(row)
         else:
             same.values |= row.values
-            same.citations += row.citations
+            for cited, remarks in row.remarks.items():
+                _remark(same, cited, remarks)
     return merged
+
+
+def _remark(row: PublishedRow, cited: str, remarks: Iterable[str]) -> None:
+    known = row.remarks.setdefault(cited, [])
+    known += [text for text in remarks if text not in known]
 
 
 def _agree(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
@@ -109,6 +154,20 @@ def _agree(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
     return bool(shared) and all(one[metric] == other[metric] for metric in shared)
 
 
-def _result(row: Mapping[str, str]) -> PublishedResult:
+def _result(where: str, row: Mapping[str, str]) -> PublishedResult:
+    known = {
+        "metric": tuple(RANGES),
+        "dataset": (*DATASETS.values(), *OTHER_DATASETS, NOT_STATED),
+        "split": (*SPLITS, NOT_STATED),
+        "source_kind": tuple(_KINDS),
+    }
+    for column, words in known.items():
+        word = row[column].partition(" (")[0] if column == "split" else row[column]
+        if word not in words:
+            raise UserError(where, f'"{row[column]}" is no {column} of the vocabulary', near(row[column], words))
+    value = float(row["value"])
+    low, high = RANGES[row["metric"]]
+    if not low <= value <= high:
+        raise UserError(where, f"{row['metric']} {value} is not within {low:g} to {high:g}", "read the source again")
     texts = {key: row[key] for key in PublishedResult._fields if key not in ("value", "year")}
-    return PublishedResult(value=float(row["value"]), year=int(row["year"]), **texts)
+    return PublishedResult(value=value, year=int(row["year"]), **texts)

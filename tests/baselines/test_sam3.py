@@ -133,6 +133,41 @@ def test_settings(checkpoint: Path, shapes: Dataset) -> None:
     assert len(alone) == 1
 
 
+@torch.inference_mode()
+def test_lower_precision_keeps_the_weights_and_loses_less_than_cast_weights_do(
+    checkpoint: Path, shapes: Dataset
+) -> None:
+    pixels = torch.rand(1, 3, tiny_sam3.SIZE, tiny_sam3.SIZE, generator=torch.Generator().manual_seed(0))
+
+    def levels(model: Any, image: torch.Tensor) -> torch.Tensor:
+        with model._mixed():
+            model.network.see(image)
+        return torch.cat([level.float().flatten() for level in model.network._features.fpn_hidden_states])
+
+    exact, mixed, cast = (load(checkpoint, shapes, precision) for precision in ("fp32", "bf16", "fp32"))
+    assert {parameter.dtype for parameter in mixed.network.parameters()} == {torch.float32}
+    assert mixed.prompts(shapes.vocabulary).text.dtype == torch.float32
+    cast.network.to(torch.bfloat16)
+    truth = levels(exact, pixels)
+    lost, lost_by_casting = (
+        (levels(model, image) - truth).abs().mean() for model, image in ((mixed, pixels), (cast, pixels.bfloat16()))
+    )
+    assert 0 < lost < lost_by_casting
+
+
+def test_weights_stored_in_half_precision_are_computed_with_in_float32(
+    checkpoint: Path, shapes: Dataset, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "half"
+    shutil.copytree(checkpoint, folder)
+    (file,) = folder.glob("*.safetensors")
+    save_file({name: tensor.bfloat16() for name, tensor in load_file(file).items()}, file, {"format": "pt"})
+    model = load(folder, shapes)
+    assert {parameter.dtype for parameter in model.network.parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_lower_precision_finds_nearly_the_same(precision: str, checkpoint: Path, shapes: Dataset) -> None:
     video, words = shapes.videos[0], Vocabulary(shapes.categories[:2])

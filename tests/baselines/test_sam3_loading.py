@@ -51,6 +51,8 @@ def test_the_card_and_the_keys_are_shown_without_the_library(monkeypatch: pytest
     assert "LV-VIS test AP 36.3" in record["card"]["published"]
     assert "BURST test HOTA 44.5" in record["card"]["published"]
     assert "arXiv 2511.16719), Table 4" in record["card"]["published_source"]
+    assert "LV-VIS test AP 34.3" in record["card"]["published of SAM 3.1"]
+    assert "does not run SAM 3.1" in record["card"]["published of SAM 3.1"]
     assert {"paper", "trained_on", "weights", "licence", "speed"} <= set(record["card"])
     assert "words_at_once" in record["config"]
 
@@ -94,6 +96,7 @@ def of_another_model(folder: Path) -> None:
         (lambda folder: shutil.rmtree(folder), "there is no such folder"),
         (lambda folder: (folder / "config.json").unlink(), "config.json: is missing"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json: cannot be read"),
+        (lambda folder: (folder / "sam3.1_multiplex.pt").write_bytes(b""), "holds weights of SAM 3.1 (sam3.1_multi"),
         (of_another_model, "is of a model of type 'sam2_video', not 'sam3_video'"),
         (pickled, "holds no weights in .safetensors"),
         (truncated, "cannot be loaded: "),

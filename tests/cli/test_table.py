@@ -81,6 +81,26 @@ def test_a_dataset_nobody_published_on_is_said(tmp_path: Path) -> None:
     assert "no published results on shapes val" in run(folder, "--published").stderr
 
 
+def test_published_metrics_that_no_column_shows_are_named_and_can_be_shown(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, make_record("m", "burst", AP=0.5), "m")
+    assert "published on burst in columns not shown: mAP, HOTA, HOTA_common" in run(folder, "--published").stderr
+    shown = run(folder, "--published", "--columns", "AP,HOTA,mAP")
+    assert shown.stdout.splitlines()[0].split() == ["Method", "AP", "HOTA", "mAP", "Source"]
+    (line,) = [line for line in shown.stdout.splitlines() if line.startswith("GLEE-Lite")]
+    assert line.split()[-4:-1] == ["–", "22.6", "12.6"]
+    rows = json.loads(run(folder, "--published", "--columns", "HOTA", "--json").stdout)["rows"]
+    glee = [row for row in rows if row["method"].startswith("GLEE-Lite")]
+    assert [(row["split"], row["metrics"]) for row in glee] == [("not stated", {"HOTA": 0.226})]
+    assert '"HOTB" is no metric' in error_of(folder, "--published", "--columns", "HOTB")
+    assert "names no metric" in error_of(folder, "--columns", " ,")
+
+
+def test_speeds_stay_what_they_are_in_json(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, make_record("m", "ytvis2019", AP=0.5), "m")
+    rows = json.loads(run(folder, "--published", "--columns", "AP,FPS", "--json").stdout)["rows"]
+    assert {"AP": 0.689, "FPS": 133.0} in [row["metrics"] for row in rows]
+
+
 def test_a_run_that_only_a_server_can_score_is_all_dashes(tmp_path: Path) -> None:
     record = {**make_record("m"), "metrics": None, "corrected": None, "protocol": None}
     result = run(make_run(tmp_path, record, "m"), "--corrected")

@@ -25,6 +25,7 @@ from harness.datasets.shapes import PLUGIN as SHAPES
 from harness.errors import UserError
 from harness.reports.html import Options, report
 from harness.reports.pages import embedded, points
+from harness.reports.published.vocabulary import DATASETS
 from harness.runner import execute
 
 
@@ -170,6 +171,14 @@ def test_one_run_has_its_intervals_and_no_difference(two: list[Path]) -> None:
     page = report(two[:1], Options(videos=1, resamples=200))
     assert re.search(r"oracle reaches [\d.]+ AP on shapes test \(95 % interval [\d.]+ to [\d.]+\)\.", answer(page))
     assert "minus" not in text_of(page)
+
+
+def test_published_rows_of_an_unstated_split_have_a_heading(two: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DATASETS, "shapes", "BURST")
+    text = text_of(report(two[:1], Options(videos=1, resamples=200)))
+    assert text.count("split not stated by the source") == 1
+    assert "SegFS" not in text  # HOTA is not a column
+    assert text.index("split not stated by the source") < text.index("OVFormer, Swin-B, LVIS")
 
 
 def test_several_runs_are_compared_with_the_first(two: list[Path], tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ def test_a_page_for_each_dataset_and_links_that_stay_inside(tmp_path: Path) -> N
         assert {link for link in links if link != "data:,"} <= set(files)
         assert "default-src 'none'" in html.unescape(files[name])
     assert "CLIP-VIS, ConvNeXt-B, LVIS" in files["lvvis-val.html"]  # published
+    (line,) = [line for line in files["lvvis-val.html"].splitlines() if "SAM3-ASH (training-free), SAM 3" in line][1:]
+    assert "split not stated by the source" in line
 
 
 def test_complete_runs_are_ranked_and_partial_ones_stand_behind(tmp_path: Path) -> None:

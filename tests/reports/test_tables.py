@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from run_folders import make_record
 
 from harness.reports.layouts import FORMATS, Format
+from harness.reports.table_layout import Layout
 from harness.reports.table_rows import rows
 from harness.reports.tables import table
 
@@ -175,6 +176,57 @@ def test_published_rows_take_part_in_the_ranking() -> None:
 def test_a_dataset_without_published_results_has_only_its_runs() -> None:
     records = [make_record("mine", "shapes", AP=0.3)]
     assert table(records, "markdown", published=True) == table(records, "markdown")
+
+
+BLOCK = "split not stated by the source"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_rows_of_an_unstated_split_are_a_block_of_their_own(format: Format) -> None:
+    text = table([make_record("mine", AP=0.99)], format, published=True, columns=("AP",))
+    stated, heading, unstated = text.partition("not stated" if format == "csv" else BLOCK)
+    assert heading
+    assert text.count(BLOCK) == (0 if format == "csv" else 1)
+    assert "CLIP-VIS, R50" in stated
+    assert "SAM3-ASH" in text
+    assert "SAM3-ASH" in unstated.partition("[1]")[0]
+    (line,) = [line for line in text.splitlines() if "SAM3-ASH (" in line and "digest" not in line] or [""]
+    assert not any(mark in line for mark in ("**", "<strong>", "textbf"))
+
+
+def test_an_unstated_row_is_never_ranked_and_does_not_take_a_rank() -> None:
+    made = rows([make_record("mine", AP=0.4)], ("AP",), published=True)
+    assert made[0].marks == {"AP": "best"}  # 47.3 of a row without a split is not above it
+    unstated = [row for row in made if row.block]
+    assert unstated
+    assert made[-len(unstated) :] == unstated
+    assert {row.split for row in unstated} == {"not stated"}
+    assert all(row.marks == {} and row.comparable is None for row in unstated)
+
+
+def test_blocks_of_several_datasets_come_last_and_name_their_dataset() -> None:
+    records = [make_record("mine", AP=0.4), make_record("mine", "burst", AP=0.1)]
+    text = table(records, published=True, columns=("AP",))
+    assert text.count(BLOCK) == 1
+    last = [line for line in text.partition(BLOCK)[2].splitlines() if line.startswith(("SegFS", "BriVIS"))]
+    assert [line.split()[-3] for line in last] == ["lvvis", "burst"]
+
+
+def test_unstated_rows_side_by_side_have_columns_of_their_own() -> None:
+    records = [make_record("mine", AP=0.4), make_record("mine", "burst", AP=0.1)]
+    text = table(records, "latex", published=True, columns=("AP",), layout=Layout(side_by_side=True))
+    groups = ["{c}{lvvis val}", "{c}{burst val}", f"{{c}}{{lvvis, {BLOCK}}}", f"{{c}}{{burst, {BLOCK}}}"]
+    places = [text.index(group) for group in groups]
+    assert places == sorted(places)
+
+
+def test_a_metric_of_another_protocol_joins_published_columns_under_their_name() -> None:
+    record = make_record("mine", "burst", **{"AP": 0.05, "burst-class-guided/HOTA_all": 0.2})
+    made = table([record], "csv", published=True, columns=("AP", "burst-class-guided/HOTA_all"))
+    lines = list(csv.DictReader(io.StringIO(made)))
+    assert lines[0]["HOTA"] == "20"
+    assert {line["HOTA"] for line in lines if line["Method"].startswith("GLEE-Lite")} >= {"22.6"}
+    assert "CLIP-VIS, R50, LVIS" in {line["Method"] for line in lines}
 
 
 def test_no_runs_make_no_table() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,16 @@ from harness.cli.main import build
 from harness.errors import UserError
 from harness.models import miniatures
 from harness.models.clipvis.plugin import PLUGIN as CLIPVIS
-from harness.run_folder.identity import NUMBER_FORMATS, code_of, differences, other_runs, settings_of, variables
+from harness.run_folder.finished_run import FinishedRun
+from harness.run_folder.identity import (
+    NUMBER_FORMATS,
+    code_of,
+    commit_of,
+    differences,
+    other_runs,
+    settings_of,
+    variables,
+)
 from harness.run_folder.provenance import file_digest
 from harness.runner import Run, execute
 
@@ -68,6 +78,26 @@ def test_an_edited_plugin_is_another_run(tmp_path: Path, package: Path) -> None:
     (package / "layers.py").write_text("WIDTH = 1")
     folders.append(run_of(plugin, tmp_path).folder)
     assert folders[0] == folders[3] != folders[1] == folders[2]
+
+
+def test_the_commit_of_a_plugins_repository_is_recorded(tmp_path: Path, package: Path) -> None:
+    finds_nothing = "return type('Model', (), {'predict': lambda self, video, vocabulary: []})()"
+    code = PLUGIN_CODE.replace("raise NotImplementedError", finds_nothing)
+    (package / "models" / "plugin.py").write_text(code)
+    plugin = importlib.import_module("theirs_vis.models.plugin").PLUGIN
+    assert commit_of(plugin) == {}  # not under git
+    git = ("git", "-C", str(package.parent), "-c", "user.name=a", "-c", "user.email=a@b.c")
+    for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "theirs")):
+        subprocess.run([*git, *arguments], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert commit_of(plugin) == {"plugin_commit": commit, "plugin_changed": False}
+    (package / "layers.py").write_text("WIDTH = 2")
+    run = run_of(plugin, tmp_path)
+    execute(run)
+    environment = json.loads((run.folder / "environment.json").read_text())
+    assert (environment["plugin_commit"], environment["plugin_changed"]) == (commit, True)
+    assert FinishedRun(run.folder).environment.plugin_commit == commit
+    assert commit_of(CLIPVIS) == {}  # ours is git_commit
 
 
 def test_a_plugin_of_an_entry_point_has_its_distribution(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,11 @@ from typing import Any
 import mlflow
 import pytest
 from mlflow import MlflowClient
+from typer.testing import CliRunner
 
+from harness.cli.main import build
+from harness.errors import UserError
+from harness.tracking.fields import read_tags
 from harness.tracking.mlflow import MlflowTracker
 
 DIGEST = "ab" * 32
@@ -27,7 +31,8 @@ PER_CATEGORY = [{"id": 1, "name": "cat", "AP": 0.5}, {"id": 2, "name": "dog", "A
 
 @pytest.fixture(autouse=True)
 def no_server_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -210,6 +215,94 @@ def test_several_runs_share_one_tracker(runs: Path) -> None:
         assert log(tracker, make_run(runs, name)) == []
     client = MlflowClient(f"sqlite:///{runs / '.mlflow' / 'mlflow.db'}")
     assert {run.info.run_name for run in client.search_runs(["1"])} == {"oracle-00000001", "oracle-00000002"}
+
+
+def test_an_experiment_is_named_by_the_caller_then_the_environment_then_the_dataset(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{runs / '.mlflow' / 'mlflow.db'}"
+    record = make_run(runs)
+    assert log(MlflowTracker(runs), record) == []
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "team/vis")
+    assert log(MlflowTracker(runs), record) == []  # the folder's run lies in another experiment
+    assert log(MlflowTracker(runs, experiment="mine"), record) == []
+    assert [only_run(uri, name).data.metrics["AP"] for name in ("shapes", "team/vis", "mine")] == [0.625] * 3
+    assert log(MlflowTracker(runs, experiment="mine"), record) == []  # goes on with the one that is there
+    only_run(uri, "mine")
+
+
+def test_user_and_tags_are_kept(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "ada")
+    tracker = MlflowTracker(runs, tags={"project": "tracking", "note": "a=b"})
+    assert log(tracker, make_run(runs)) == []
+    tags = only_run(f"sqlite:///{runs / '.mlflow' / 'mlflow.db'}").data.tags
+    assert (tags["mlflow.user"], tags["project"], tags["note"]) == ("ada", "tracking", "a=b")
+
+
+def test_a_user_without_a_name_is_no_fault(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert log(MlflowTracker(runs), make_run(runs)) == []
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        (["project"], "--tag project: is not key=value; for example --tag project=tracking"),
+        (["=x"], "is not key=value"),
+        (["a:b=1"], "MLflow does not take this key; write it as a_b"),
+        (["dataset=mine"], '"dataset" is a tag that every run has'),
+        (["mlflow.user=me"], '"mlflow.user" is a tag that every run has'),
+        (["a=1", "a=2"], "names a key twice"),
+    ],
+)
+def test_tags_of_another_form_are_refused(tags: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read_tags(tags)
+    assert message in str(caught.value)
+    assert read_tags(["a = b = c", "d="]) == {"a": " b = c", "d": ""}
+
+
+def test_the_outcome_says_what_was_not_logged(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"http://me:secret@127.0.0.1:{free_port()}"
+    lost = MlflowTracker(runs, uri)
+    log(lost, make_run(runs))
+    assert lost.outcome == f"not logged ({uri.replace('me:secret@', '')} could not be used)"
+    tracker = MlflowTracker(runs)
+    log(tracker, make_run(runs, "oracle-shapes-val-00000001"))
+    assert tracker.outcome == tracker.uri
+    monkeypatch.setattr("harness.tracking.mlflow.reach_database", lambda uri: 1 / 0)
+    log(tracker, make_run(runs, "oracle-shapes-val-00000002"))
+    assert tracker.outcome == f"{tracker.uri}, 1 of 2 runs not logged"
+
+
+def command(*arguments: str) -> Any:
+    shared = ("run", "--model", "oracle", "--dataset", "shapes", "--limit", "1")
+    return CliRunner().invoke(build(), [*shared, *arguments])
+
+
+def test_the_command_takes_an_experiment_and_tags(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    done = command("--runs-dir", str(runs), "--experiment", "team", "--tag", "project=vis", "--tag", "stage=1")
+    uri = f"sqlite:///{runs / '.mlflow' / 'mlflow.db'}"
+    assert done.stdout.splitlines()[-1] == f"MLflow: {uri}"
+    tags = only_run(uri, "team").data.tags
+    assert (tags["project"], tags["stage"], tags["dataset"]) == ("vis", "1", "shapes")
+
+
+def test_the_last_line_says_that_nothing_was_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    done = command("--runs-dir", str(tmp_path / "runs"))
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[-1].startswith("MLflow: not logged (http://127.0.0.1:")
+    assert "could not be used" in done.stderr
+
+
+def test_tags_without_mlflow_are_refused(tmp_path: Path) -> None:
+    done = command("--runs-dir", str(tmp_path / "runs"), "--no-mlflow", "--tag", "a=b")
+    assert str(done.exception) == "--no-mlflow: leaves no run to tag; leave out --tag or --no-mlflow"
 
 
 def test_many_odd_and_long_parameters_and_keys_are_taken(runs: Path) -> None:

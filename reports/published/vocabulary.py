@@ -1,0 +1,76 @@
+"""The words of the published table: metrics with their ranges, datasets, splits; and our metrics under these names."""
+
+from __future__ import annotations
+
+NOT_STATED = "not stated"
+"""A dataset or split that the source does not name."""
+
+SPLITS = ("train", "val", "test")
+
+DATASETS = {
+    "lvvis": "LV-VIS",
+    "ytvis2019": "YTVIS19",
+    "ytvis2021": "YTVIS21",
+    "ytvis2022": "YTVIS22",
+    "ovis": "OVIS",
+    "burst": "BURST",
+    "tao": "TAO",
+}
+"""Our datasets and their names in the table."""
+
+OTHER_DATASETS = (
+    "OVT-B",
+    "BDD100K",
+    "MOTS20",
+    "GMOT40",
+    "DeepSeaMOT",
+    "SA-Co/VEval SA-V",
+    "SA-Co/VEval YT-Temporal-1B",
+    "SA-Co/VEval SmartGlasses",
+)
+"""Datasets of the table that have no entry here."""
+
+SPEEDS = ("FPS", "latency_ms", "seconds_per_iteration")
+"""Metrics that are neither percentages nor fractions."""
+
+FRACTIONS = ("IL_MCC",)
+"""Metrics that sources print as fractions; tables of runs show them in percent as all others."""
+
+_PERCENT, _SPEED = (0.0, 100.0), (0.0, float("inf"))
+_IN_PERCENT = (
+    "AP AP50 AP75 APb APn mAP mAP_common mAP_uncommon AR1 AR10 AP_S AP_L AR10_L AP_fixed HOTA HOTA_common HOTA_uncommon"
+    " DetA AssA LocA_HOTA HOTA@0.5 pmF1 pHOTA pDetA pAssA TETA LocA AssocA ClsA"
+)
+
+RANGES = {
+    **dict.fromkeys(_IN_PERCENT.split(), _PERCENT),
+    **dict.fromkeys(FRACTIONS, (-1.0, 1.0)),
+    "cgF1": (-100.0, 100.0),
+    **dict.fromkeys(SPEEDS, _SPEED),
+}
+"""The least and the greatest value of each metric. What is like AP or an accuracy is in percent."""
+
+
+def column_name(key: str) -> str:
+    """Return the table's name of a key of a run's metrics, which is ``protocol/metric`` for another protocol.
+
+    Only what is measured alike gets the same name: HOTA of masks names its score threshold (``hota@0.5/HOTA`` is
+    ``HOTA@0.5``), HOTA of BURST's official task is ``HOTA``, its track AP ``mAP``. Other keys stay as they are.
+    """
+    protocol, slash, metric = key.rpartition("/")
+    family, _, threshold = protocol.partition("@")
+    if not slash:
+        return key
+    if family == "hota":
+        return f"{_of_hota(metric)}@{threshold}" if threshold else f"{_of_hota(metric)} (all scores)"
+    if family == "burst-class-guided":
+        name = _of_hota(metric.removesuffix("_all"))
+        return f"m{name}" if name.partition("_")[0] == "AP" else name
+    if family.endswith("-fixed"):
+        return f"{metric}_fixed"
+    return metric if family.startswith(("teta", "veval")) else key
+
+
+def _of_hota(metric: str) -> str:
+    """``LocA`` alone is that of TETA."""
+    return metric.replace("LocA", "LocA_HOTA")
