@@ -1,0 +1,287 @@
+"""TETA of a predictions file or store: official numbers, by the order of the categories, and repaired ones.
+
+``teta`` takes the truth as exhaustive, ``teta-tao`` as federated (TAO); both take YouTube-VIS and COCO-video form.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from harness.errors import OfficialAbortError, UserError, near
+from harness.formats.coco_video import CocoVideo
+from harness.formats.youtube_vis import Annotations
+from harness.rle import Ints
+from harness.scoring.frame_objects import Flags, Floats, Met, concatenate, pairs_of
+from harness.scoring.from_store import ShardReader
+from harness.scoring.overlap import GroundTruthArrays
+from harness.scoring.teta import METRICS, Counts, Steps, average, class_values, count
+from harness.scoring.teta_inputs import (
+    Aborts,
+    Predictions,
+    Scene,
+    coco_video_predictions,
+    coco_video_scene,
+    store_predictions,
+    youtube_vis_predictions,
+    youtube_vis_scene,
+)
+from harness.warnings import Warnings
+
+TASKS = ("teta", "teta-tao")
+VERSION = "1"
+BOX = "_box"
+SAME_FOLDER = "video whose frames lie in the folder of a later video, left out"
+SAME_NAME = "category name repeated: the official tool takes them for one"
+TWICE = "track with two objects in a frame, the later one left out in corrected"
+NO_OBJECT = "no annotated object"
+NO_MASKS = "there are no masks; see the numbers of boxes"
+
+
+@dataclass(frozen=True)
+class TetaScore:
+    """The ten metrics as fractions on masks, and with the suffix ``_box`` on boxes: official and repaired.
+
+    ``undefined`` says by object (``metrics``, ``corrected``) and metric why a number is ``None``. ``score_threshold`` is
+    the least score that counts, ``None`` where all do.
+    """
+
+    protocol: str
+    score_threshold: float | None
+    metrics: dict[str, float | None]
+    corrected: dict[str, float | None]
+    undefined: dict[str, dict[str, str]]
+    warnings: list[dict[str, Any]]
+    counts: dict[str, int]
+    slices: dict[str, Any]
+    per_category: list[dict[str, Any]]
+
+    def record(self) -> dict[str, Any]:
+        """As data, ready for JSON."""
+        return {
+            "protocol": {"name": self.protocol, "version": VERSION},
+            "score_threshold": self.score_threshold,
+            "metrics": self.metrics,
+            "corrected": self.corrected,
+            "undefined": self.undefined,
+            "warnings": self.warnings,
+            "counts": self.counts,
+            "slices": self.slices,
+        }
+
+
+def score_teta(
+    protocol: str, truth: Annotations | CocoVideo, predictions: ShardReader | Path, strict: bool = False
+) -> TetaScore:
+    """Score predictions in the form of the truth, or a prediction store.
+
+    Where the official tool aborts on content its numbers are ``None`` with that reason; with ``strict`` that is an
+    error, and so is every warning. Raises `UserError` for an unknown protocol and faulty files.
+    """
+    if protocol not in TASKS:
+        raise UserError(f'protocol "{protocol}"', "is unknown", near(protocol, TASKS))
+    federated = protocol == "teta-tao"
+    warnings, aborts = Warnings(strict), Aborts()
+    if isinstance(truth, CocoVideo):
+        if isinstance(predictions, ShardReader):
+            hint = "score its export against the file, or run on annotations in YouTube-VIS form"
+            raise UserError(truth.path, "is in COCO-video form, the predictions are a store of tracks", hint)
+        scene = coco_video_scene(truth, federated)
+        found = coco_video_predictions(truth, scene, predictions, federated, warnings, aborts)
+        tracks = len({(one.image_id, one.track) for one in truth.annotations})
+    else:
+        arrays = GroundTruthArrays(truth)
+        scene = youtube_vis_scene(arrays)
+        if isinstance(predictions, ShardReader):
+            found = store_predictions(arrays, scene, predictions, warnings, aborts)
+        else:
+            found = youtube_vis_predictions(arrays, scene, predictions, warnings, aborts)
+        tracks = len(arrays.truth.records)
+    name = str(predictions.folder if isinstance(predictions, ShardReader) else predictions)
+    return _score(protocol, scene, found, tracks, aborts, warnings, name)
+
+
+class _Kind(NamedTuple):
+    """One of the two ways to compare: the ending of its metrics, what overlaps, why the official tool or any tool has
+    no numbers (empty: it has)."""
+
+    suffix: str
+    overlap: Floats
+    aborts: str
+    nothing: str
+
+
+def _score(
+    protocol: str, scene: Scene, found: Predictions, tracks: int, aborts: Aborts, warnings: Warnings, name: str
+) -> TetaScore:
+    exhaustive = protocol == "teta"
+    met, objects = concatenate(found.met), scene.steps.objects
+    once = _warn_of_twice(scene, found, met, aborts, warnings)
+    evaluated = _warn_of_names(scene, warnings)
+    always = [*scene.aborts.always, *aborts.always]
+    if exhaustive and not len(objects.frame):
+        always.append("there is no annotated object (IndexError)")
+    elif exhaustive and not found.objects:
+        kept = "" if scene.kept_from is None else f" of a score of at least {scene.kept_from}"
+        always.append(f"there are no predictions{kept} (IndexError)")
+    on_masks = [*always, *scene.aborts.on_masks, *aborts.on_masks]
+    nothing = "" if len(objects.frame) else NO_OBJECT
+    bare = (len(objects.frame) > 0 and (objects.mask < 0).all()) or (len(met.step) > 0 and not met.has_mask.any())
+    kinds = (
+        _Kind("", met.overlap, on_masks[0] if on_masks else "", nothing or (NO_MASKS if bare else "")),
+        _Kind(BOX, met.box_overlap, always[0] if always else "", nothing),
+    )
+    for kind in kinds:
+        if warnings.strict and kind.aborts and kind.nothing != NO_MASKS:
+            raise OfficialAbortError(name, f"the official {protocol} tool aborts: {kind.aborts}")
+    metrics: dict[str, float | None] = {}
+    corrected: dict[str, float | None] = {}
+    undefined: dict[str, dict[str, str]] = {"metrics": {}, "corrected": {}}
+    slices: dict[str, Any] = {}
+    rows = _rows_of(scene, met)
+    for kind in kinds:
+        counts = count(_steps(scene, met, kind.overlap, evaluated, once), len(scene.classes), exhaustive)
+        official, repaired = class_values(counts), class_values(counts, repaired=True)
+        aborted = kind.nothing or (f"the official tool aborts: {kind.aborts}" if kind.aborts else "")
+        for out, values, why, tool in (
+            (metrics, official, aborted, "metrics"), (corrected, repaired, kind.nothing, "corrected")
+        ):  # fmt: skip
+            numbers = average(values, _with_truth(counts))
+            out |= {f"{key}{kind.suffix}": None if why else number for key, number in numbers.items()}
+            undefined[tool] |= {f"{key}{kind.suffix}": why for key in METRICS if why}
+        _fill(rows, kind, official, repaired, aborted)
+        if not evaluated.all() and not kind.nothing:
+            every = _steps(scene, met, kind.overlap, np.ones_like(evaluated), once)
+            counts = count(every, len(scene.classes), exhaustive)
+            numbers = average(class_values(counts, repaired=True), _with_truth(counts))
+            told_apart = slices.setdefault("videos", {}).setdefault("told apart by id", {})
+            told_apart |= {f"{key}{kind.suffix}": number for key, number in numbers.items()}
+    counted = {
+        "tracks": found.tracks,
+        "objects": found.objects,
+        "objects_in_annotated_frames": len(met.step),
+        "truths": tracks,
+        "truth_objects": len(objects.frame),
+        "videos": len(scene.sequence),
+        "annotated_frames": len(scene.steps.frame_of),
+        "categories": len(scene.categories),
+        "categories_with_truth": len(scene.classes),
+    }
+    return TetaScore(protocol, scene.kept_from, metrics, corrected, undefined, warnings.record(), counted, slices, rows)
+
+
+def _with_truth(counts: Counts) -> Ints:
+    """The classes that have truth in the videos that were counted."""
+    return np.flatnonzero((counts.loc_tp + counts.loc_fn + counts.loc_fp > 0).any(1))
+
+
+def _warn_of_twice(
+    scene: Scene, found: Predictions, met: Met, aborts: Aborts, warnings: Warnings
+) -> tuple[Flags, Flags]:
+    """Which objects, annotated and predicted, are the first of their track in their frame."""
+    objects = scene.steps.objects
+    steps = np.repeat(np.arange(len(scene.steps.frame_of)), np.diff(scene.steps.first))
+    sides = _first_of_track(steps, objects.track), _first_of_track(met.step, met.track)
+    for once, record, place in ((sides[0], objects.record, scene.place), (sides[1], met.record, found.place)):
+        if not once.all():
+            where = place(int(record[np.argmin(once)]))
+            warnings.add(TWICE, where, int((~once).sum()))
+            aborts.always.append(f"{where}: its track has two objects in a frame (TrackEvalException)")
+    return sides
+
+
+def _first_of_track(step: Ints, track: Ints) -> Flags:
+    once = np.zeros(len(step), np.bool_)
+    _, first = np.unique(np.stack([step, track]), axis=1, return_index=True)
+    once[first] = True
+    return once
+
+
+def _warn_of_names(scene: Scene, warnings: Warnings) -> Flags:
+    """Which videos the official tool keeps: of those whose frames lie in one folder, the last."""
+    last = {name: at for at, name in enumerate(scene.sequence)}
+    evaluated = np.array([last[name] == at for at, name in enumerate(scene.sequence)], np.bool_)
+    for video in np.flatnonzero(~evaluated).tolist():
+        warnings.add(SAME_FOLDER, f'{scene.path}, folder "{scene.sequence[video]}"')
+    for name, times in Counter(scene.categories[c] for c in scene.classes).items():
+        if times > 1:
+            warnings.add(SAME_NAME, f'{scene.path}, "{name}"', times - 1)
+    return evaluated
+
+
+def _steps(scene: Scene, met: Met, overlap: Floats, evaluated: Flags, once: tuple[Flags, Flags]) -> Steps:
+    """The steps of the evaluated videos, for objects that are the first of their track."""
+    truth, first = scene.steps.objects, scene.steps.first
+    video = scene.video_of_frame[scene.steps.frame_of]
+    kept_step = evaluated[video]
+    number = np.cumsum(kept_step) - 1
+    step_g = np.repeat(np.arange(len(video)), np.diff(first))
+    keep_g = np.flatnonzero(once[0] & kept_step[step_g])
+    keep_p = np.flatnonzero(once[1] & kept_step[met.step])
+    keep_p = keep_p[np.argsort(met.step[keep_p], kind="stable")]
+    pairs = np.cumsum(np.diff(first)[met.step]) - np.diff(first)[met.step]
+    similarity, pair = overlap, pairs[keep_p]
+    if not once[0].all():  # leave out the pairs of truths that are
+        rows = pairs_of(first, met.step)
+        wanted = once[0][rows.truth]
+        similarity, pair = overlap[wanted], (np.cumsum(wanted) - wanted)[pair]
+    n = int(kept_step.sum())
+    return Steps(
+        _offsets(np.unique(video[kept_step], return_counts=True)[1]),
+        _offsets(np.bincount(number[step_g[keep_g]], minlength=n)),
+        _numbered(video[step_g[keep_g]], truth.track[keep_g]),
+        truth.category[keep_g],
+        _offsets(np.bincount(number[met.step[keep_p]], minlength=n)),
+        _numbered(video[met.step[keep_p]], met.track[keep_p]),
+        met.category[keep_p],
+        pair,
+        similarity,
+    )
+
+
+def _offsets(counts: Ints) -> Ints:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _numbered(video: Ints, track: Ints) -> Ints:
+    """Tracks numbered from 0 in each video, by ascending id."""
+    if not len(video):
+        return np.empty(0, np.int64)
+    known, number = np.unique(np.stack([video, track]), axis=1, return_inverse=True)
+    number = number.reshape(-1)
+    first = np.searchsorted(known[0], video)
+    return np.asarray(number - first, np.int64)
+
+
+def _rows_of(scene: Scene, met: Met) -> list[dict[str, Any]]:
+    """One row per category: its id and name, and how many objects are annotated and predicted in annotated frames."""
+    truths = np.bincount(scene.steps.objects.category[scene.steps.objects.category >= 0], minlength=len(scene.classes))
+    found = np.bincount(met.category[met.category >= 0], minlength=len(scene.classes))
+    number = {c: at for at, c in enumerate(scene.classes)}
+    return [
+        {
+            "id": category, "name": name,
+            "truth_objects": int(truths[number[category]]) if category in number else 0,
+            "objects": int(found[number[category]]) if category in number else None,
+        }
+        for category, name in scene.categories.items()
+    ]  # fmt: skip
+
+
+def _fill(
+    rows: list[dict[str, Any]], kind: _Kind, official: dict[str, Floats], repaired: dict[str, Floats], why: str
+) -> None:
+    """Add the numbers of every category with truth: the official ones, and the two that the repair changes."""
+    at = 0
+    for row in rows:
+        has_truth = row["truth_objects"] > 0
+        for key in METRICS:
+            row[f"{key}{kind.suffix}"] = float(official[key][at]) if has_truth and not why else None
+        for key in ("TETA", "ClsA"):
+            shown = float(repaired[key][at]) if has_truth and not kind.nothing else None
+            row[f"{key}{kind.suffix}_corrected"] = shown
+        at += has_truth
