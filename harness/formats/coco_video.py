@@ -21,7 +21,7 @@ from harness.formats.containers import read_json
 from harness.formats.results import Block, read_blocks
 from harness.formats.segmentations import convert, decode, find_masks
 from harness.formats.youtube_vis import decode_records, with_polygons
-from harness.rle import Ints, MaskTable
+from harness.rle import MaskTable
 
 Box = tuple[float, float, float, float]
 
@@ -142,7 +142,9 @@ def read_coco_video(path: Path) -> CocoVideo | None:
             raise UserError(where, what, "make them agree")
         if one.track is None:
             raise UserError(where, "has no track_id", "number the tracks")
-    return CocoVideo(name, tuple(videos), tuple(images), tuple(categories), tuple(annotations), bool(bytes(lists.tracks)))
+    return CocoVideo(
+        name, tuple(videos), tuple(images), tuple(categories), tuple(annotations), bool(bytes(lists.tracks))
+    )
 
 
 def read_detections(path: Path) -> Iterable[tuple[int, list[Detection]]]:
@@ -181,7 +183,9 @@ def masks_of(detections: Sequence[Detection], names: Sequence[str], sizes: Seque
     parts = [b"[" + bytes(one.segmentation).strip() + b"]" for one in detections]
     ends = np.cumsum([len(part) for part in parts])
     text: NDArray[np.uint8] = np.frombuffer(b"".join(parts), np.uint8)
-    found = find_masks(text, np.concatenate([[0], ends[:-1]]).astype(np.int64), ends.astype(np.int64), len(parts), names)
+    found = find_masks(
+        text, np.concatenate([[0], ends[:-1]]).astype(np.int64), ends.astype(np.int64), len(parts), names
+    )
     return with_polygons(found.table, found.other, sizes, names, lenient.Notes()) if len(found.other) else found.table
 
 

@@ -144,7 +144,7 @@ class GroundTruth:
 
     def further(self, kind: type[T]) -> list[T]:
         """Further fields of every record, as ``kind`` names them; numbers that are not finite are read as such."""
-        data = memoryview(self.masks.data)
+        data = self.masks.data.data
         try:
             found: list[T] = decode_records(data, self.spans, list[kind], self.path)  # type: ignore[valid-type]
         except UserError:

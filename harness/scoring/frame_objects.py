@@ -69,8 +69,9 @@ class Met:
     """Predicted objects in steps, arrays ``(objects,)``, as `FrameObjects` has them, with their ``step``.
 
     ``overlap (pairs,)`` and ``box_overlap (pairs,)`` are the IoUs of each one in turn with the truths of its step.
-    ``has_mask`` tells which ones have a mask; ``unequal`` which ones have a mask of another size than that of a truth
-    whose box overlaps theirs: such masks count as apart, while pycocotools gives -1.
+    ``has_mask`` tells which ones have a mask, ``listed`` which ones one that is not compressed, and ``unequal`` which
+    ones one of another size than that of a truth whose box overlaps theirs: such masks count as apart, while
+    pycocotools gives -1.
     """
 
     step: Ints
@@ -78,6 +79,7 @@ class Met:
     category: Ints
     record: Ints
     has_mask: Flags
+    listed: Flags
     unequal: Flags
     overlap: Floats
     box_overlap: Floats
@@ -124,14 +126,15 @@ def meet(truth: TruthSteps, found: FrameObjects) -> Met:
         if not unequal[row]:
             unequal[row] = _boxes_meet(found, row, truth.objects, other)
     boxes = _box_overlap(truth.objects.box[pairs.truth], found.box[pairs.row])
-    return Met(step, found.track, found.category, found.record, found.mask >= 0, unequal, overlap, boxes)
+    listed = np.append(found.masks.kind, rle.ESCAPED)[found.mask] == rle.LISTED
+    return Met(step, found.track, found.category, found.record, found.mask >= 0, listed, unequal, overlap, boxes)
 
 
 def concatenate(parts: Sequence[Met]) -> Met:
     """What several batches have met, in order."""
     if not parts:
         none, flags = np.empty(0, np.int64), np.empty(0, np.bool_)
-        return Met(none, none, none, none, flags, flags, np.empty(0), np.empty(0))
+        return Met(none, none, none, none, flags, flags, flags, np.empty(0), np.empty(0))
     joined: dict[str, Any] = {f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Met)}
     return Met(**joined)
 
@@ -151,7 +154,7 @@ def _box_overlap(truth: Floats, found: Floats) -> Floats:
     area_g, area_p = (high_g - low_g).prod(1), (high_p - low_p).prod(1)
     union = area_g + area_p - common
     sound = (area_g > _EPSILON) & (area_p > _EPSILON) & (union > _EPSILON)
-    return np.divide(common, union, out=np.zeros(len(truth)), where=sound)
+    return np.asarray(np.divide(common, union, out=np.zeros(len(truth)), where=sound))
 
 
 @numba.njit(cache=True, nogil=True)

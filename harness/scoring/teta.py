@@ -23,6 +23,8 @@ FIRST_CLASS_ALPHA = 10
 """From this threshold, one half, on labels are judged: at 10 thresholds."""
 EPSILON = float(np.finfo("float").eps)
 NEAR = 0.5 - EPSILON
+NOBODY = -2
+"""Of a prediction that no truth is given; -1 stands for a truth of a class that is not evaluated."""
 METRICS = ("TETA", "LocA", "AssocA", "ClsA", "LocRe", "LocPr", "AssocRe", "AssocPr", "ClsRe", "ClsPr")
 
 _N = len(ALPHAS)
@@ -68,20 +70,22 @@ class Counts:
     cls_fp_repaired: Ints
 
 
-def count(steps: Steps, classes: int, exhaustive: bool) -> Counts:
+def count(steps: Steps, classes: int, exhaustive: bool, turns: Ints | None = None) -> Counts:
     """Count, for classes that are numbered in the order in which the official tool takes them.
 
     ``exhaustive``: every object of these classes is annotated, so that a prediction of a class that is near none of its
-    objects is a wrong label.
+    objects is a wrong label. ``turns`` are the classes as the official tool takes them, where it takes some of them
+    several times.
     """
     loc = np.zeros((3, classes, _N), np.int64)
     assoc = np.zeros((3, classes, _N))
     cls = np.zeros((4, classes, _M), np.int64)
     _count(
         steps.video, steps.truth, steps.truth_track, steps.truth_class, steps.found, steps.found_track,
-        steps.found_class, steps.pair, steps.similarity, exhaustive, loc, assoc, cls,
+        steps.found_class, steps.pair, steps.similarity, exhaustive, np.arange(classes) if turns is None else turns,
+        loc, assoc, cls,
     )  # fmt: skip
-    return Counts(*loc, assoc, *cls)
+    return Counts(loc[0], loc[1], loc[2], assoc, cls[0], cls[1], cls[2], cls[3])
 
 
 def class_values(counts: Counts, repaired: bool = False) -> dict[str, Floats]:
@@ -191,10 +195,11 @@ def _partners(
 
 @numba.njit(cache=True, nogil=True)
 def _count_class(
-    c, first, last, truth, truth_track, found, found_class, found_track, pair, similarity, exhaustive, use_truth, near,
-    seen_truth, seen_found, partner, waiting, loc, assoc, cls,
+    c, first, last, truth, truth_track, found, found_class, found_track, pair, similarity, use_truth, near, seen_truth,
+    seen_found, partner, wrong, loc, assoc, cls,
 ):  # fmt: skip
-    """Add the counts of class ``c`` in a video where a prediction is near one of its truths."""
+    """Add the counts of class ``c`` in a video where a prediction is near one of its truths, and those of other labels
+    on its truths to ``wrong (classes, 10)``."""
     base_g, base_p = truth[first], found[first]
     number_g, number_p = np.cumsum(seen_truth > 0) - 1, np.cumsum(seen_found > 0) - 1
     matches = np.zeros((_N, number_g[-1] + 1, number_p[-1] + 1), np.int64)
@@ -203,8 +208,6 @@ def _count_class(
         for p in range(found[s], found[s + 1]):
             if near[p - base_p]:
                 loc[2, c] += 1
-                if exhaustive and found_class[p] == c:
-                    cls[2:, c] -= 1
         for g in range(truth[s], truth[s + 1]):
             if not use_truth[g - base_g]:
                 continue
@@ -228,11 +231,7 @@ def _count_class(
                     continue
                 cls[1, c, k - FIRST_CLASS_ALPHA] += 1
                 if label >= 0:
-                    cls[3, label, k - FIRST_CLASS_ALPHA] += 1
-                    if label > c:
-                        waiting[label, k - FIRST_CLASS_ALPHA] += 1
-                    else:
-                        cls[2, label, k - FIRST_CLASS_ALPHA] += 1
+                    wrong[label, k - FIRST_CLASS_ALPHA] += 1
     loc[0, c] += hits
     kept_g, kept_p = seen_truth[seen_truth > 0], seen_found[seen_found > 0]
     for k in range(_N):
@@ -250,13 +249,39 @@ def _count_class(
 
 
 @numba.njit(cache=True, nogil=True)
+def _near_rows(
+    c, first, last, truth, truth_class, found, found_track, pair, similarity, owner, near, near_track
+):  # fmt: skip
+    """Which predictions are near a truth of class ``c``, or of any class if that is -1, and which tracks ever are.
+
+    Those given to a truth of another class are not. Returns whether there are any.
+    """
+    base_p, some = found[first], False
+    near[:] = False
+    near_track[:] = False
+    for s in range(first, last):
+        for p in range(found[s], found[s + 1]):
+            if c >= 0 and owner[p - base_p] != NOBODY and owner[p - base_p] != c:
+                continue
+            for g in range(truth[s], truth[s + 1]):
+                if (c < 0 or truth_class[g] == c) and similarity[pair[p] + g - truth[s]] >= NEAR:
+                    near[p - base_p] = True
+                    near_track[found_track[p]] = True
+                    some = True
+                    break
+    return some
+
+
+@numba.njit(cache=True, nogil=True)
 def _count(
-    video, truth, truth_track, truth_class, found, found_track, found_class, pair, similarity, exhaustive, loc, assoc,
-    cls,
+    video, truth, truth_track, truth_class, found, found_track, found_class, pair, similarity, exhaustive, turns, loc,
+    assoc, cls,
 ):  # fmt: skip
     classes = loc.shape[1]
-    waiting = np.zeros((classes, _M), np.int64)
-    """Wrong labels of classes whose turn is still to come, in this video."""
+    own = np.zeros(classes, np.int64)
+    times = np.zeros(classes, np.int64)
+    for c in turns:
+        times[c] += 1
     for v in range(len(video) - 1):
         first, last = video[v], video[v + 1]
         base_g, base_p = truth[first], found[first]
@@ -269,23 +294,14 @@ def _count(
         seen_truth, seen_found = np.zeros(tracks_g, np.int64), np.zeros(tracks_p, np.int64)
         agreement = np.zeros((tracks_g, tracks_p))
         partner = np.full(n_g, -1, np.int64)
-        if exhaustive:
-            for p in range(base_p, base_p + n_p):
-                if found_class[p] >= 0:
-                    cls[2:, found_class[p]] += 1
-        # all classes together: which truth each prediction is given to
-        near_track = np.zeros(tracks_p, np.bool_)
-        for s in range(first, last):
-            for p in range(found[s], found[s + 1]):
-                for g in range(truth[s + 1] - truth[s]):
-                    if similarity[pair[p] + g] >= NEAR:
-                        near_track[found_track[p]] = True
-        use_found = np.zeros(n_p, np.bool_)
-        for p in range(n_p):
-            use_found[p] = near_track[found_track[base_p + p]]
-        use_truth = np.ones(n_g, np.bool_)
-        owner = np.full(n_p, -1, np.int64)
-        if near_track.any():
+        near, near_track = np.zeros(n_p, np.bool_), np.zeros(tracks_p, np.bool_)
+        use_truth, use_found = np.ones(n_g, np.bool_), np.zeros(n_p, np.bool_)
+        # all classes together: to the class of which truth each prediction is given
+        owner = np.full(n_p, NOBODY, np.int64)
+        if _near_rows(-1, first, last, truth, truth_class, found, found_track, pair, similarity, owner, near,
+                      near_track):  # fmt: skip
+            for p in range(n_p):
+                use_found[p] = near_track[found_track[base_p + p]]
             _partners(first, last, truth, truth_track, found, found_track, pair, similarity, use_truth, use_found,
                       seen_truth, seen_found, agreement, partner)  # fmt: skip
             for s in range(first, last):
@@ -293,38 +309,54 @@ def _count(
                     p = partner[g - base_g]
                     if p >= 0 and similarity[pair[p] + g - truth[s]] >= NEAR:
                         owner[p - base_p] = truth_class[g]
-        near = np.zeros(n_p, np.bool_)
-        for c in np.unique(truth_class[base_g : base_g + n_g]):
-            if c < 0:
+        own[:] = 0
+        if exhaustive:
+            for p in range(base_p, base_p + n_p):
+                if found_class[p] >= 0:
+                    own[found_class[p]] += 1
+        present = np.zeros(classes, np.bool_)
+        for g in range(base_g, base_g + n_g):
+            if truth_class[g] >= 0:
+                present[truth_class[g]] = True
+        official = np.zeros((classes, _M), np.int64)
+        taken = np.zeros(classes, np.bool_)
+        wrong = np.zeros((classes, _M), np.int64)
+        for c in turns:
+            again = taken[c]
+            taken[c] = True
+            if not present[c] or not _near_rows(c, first, last, truth, truth_class, found, found_track, pair,
+                                                similarity, owner, near, near_track):  # fmt: skip
+                if exhaustive:
+                    official[c] = own[c]  # what earlier classes have added is lost
+                    if not again:
+                        cls[3, c] += own[c]
+                if not again:
+                    for g in range(base_g, base_g + n_g):
+                        if truth_class[g] == c:
+                            loc[1, c] += 1
                 continue
-            near[:] = False
-            near_track[:] = False
-            for s in range(first, last):
-                for p in range(found[s], found[s + 1]):
-                    if owner[p - base_p] >= 0 and owner[p - base_p] != c:
-                        continue
-                    for g in range(truth[s], truth[s + 1]):
-                        if truth_class[g] == c and similarity[pair[p] + g - truth[s]] >= NEAR:
-                            near[p - base_p] = True
-                            near_track[found_track[p]] = True
-                            break
-            if not near.any():
-                for g in range(base_g, base_g + n_g):
-                    if truth_class[g] == c:
-                        loc[1, c] += 1
-                continue
-            cls[2, c] += waiting[c]
-            waiting[c] = 0
+            elsewhere = own[c]
+            if exhaustive:
+                for p in range(n_p):
+                    if near[p] and found_class[base_p + p] == c:
+                        elsewhere -= 1
+            official[c] += elsewhere
             for g in range(n_g):
                 use_truth[g] = truth_class[base_g + g] == c
             for p in range(n_p):
                 use_found[p] = near_track[found_track[base_p + p]]
             _partners(first, last, truth, truth_track, found, found_track, pair, similarity, use_truth, use_found,
                       seen_truth, seen_found, agreement, partner)  # fmt: skip
-            _count_class(c, first, last, truth, truth_track, found, found_class, found_track, pair, similarity,
-                         exhaustive, use_truth, near, seen_truth, seen_found, partner, waiting, loc, assoc, cls)  # fmt: skip
+            wrong[:] = 0
+            if not again:
+                cls[3, c] += elsewhere
+                _count_class(c, first, last, truth, truth_track, found, found_class, found_track, pair, similarity,
+                             use_truth, near, seen_truth, seen_found, partner, wrong, loc, assoc, cls)  # fmt: skip
+                cls[3] += wrong
+            else:
+                _count_class(c, first, last, truth, truth_track, found, found_class, found_track, pair, similarity,
+                             use_truth, near, seen_truth, seen_found, partner, wrong, loc.copy(), assoc.copy(),
+                             cls.copy())  # fmt: skip
+            official += wrong
         for c in range(classes):
-            # the official exhaustive tool sets these counts anew at the turn of a class without a near prediction
-            if not exhaustive:
-                cls[2, c] += waiting[c]
-            waiting[c] = 0
+            cls[2, c] += official[c] * times[c]

@@ -7,8 +7,10 @@ official tool aborts is noted.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,6 +76,18 @@ class Scene:
         at, known = positions(ids[order], category)
         return np.where(known, order[at], -1) if len(ids) else np.full(len(category), -1, np.int64)
 
+    @cached_property
+    def evaluated(self) -> Flags:
+        """Which videos the official tool keeps ``(videos,)``: of those of one name, the last."""
+        last = {name: at for at, name in enumerate(self.sequence)}
+        return np.array([last[name] == at for at, name in enumerate(self.sequence)], np.bool_)
+
+    @property
+    def shares_names(self) -> bool:
+        """Whether a category with truth has the name of another category."""
+        names = Counter(self.categories.values())
+        return any(names[self.categories[c]] > 1 for c in self.classes)
+
 
 class Predictions(NamedTuple):
     """Predicted objects that met the truth; how many ``tracks`` count and how many ``objects`` they have.
@@ -109,8 +123,11 @@ class _Boxes(msgspec.Struct):
 
 
 class _Lists(NamedTuple):
-    """Boxes of tracks, flat: those of track ``t`` are ``box[first[t]:first[t + 1]]``, nan for null; ``stated (tracks,)``
-    tells whether it has any list, ``areas (tracks,)`` the length of its list of areas."""
+    """Boxes of tracks, flat: those of track ``t`` are ``box[first[t]:first[t + 1]]``, nan for null.
+
+    ``stated (tracks,)`` tells whether it has any list, ``areas (tracks,)`` the length of its list of areas, 0 without
+    one, -1 for null.
+    """
 
     first: Ints
     box: Floats
@@ -144,12 +161,13 @@ def youtube_vis_scene(truths: GroundTruthArrays) -> Scene:
             np.maximum.at(last, rows.owner[rows.there & inside], rows.at[rows.there & inside] + 1)
             short = lists.stated & (known < last)
         for r in np.flatnonzero(short).tolist():
-            what = f"has fewer {key} than frames (IndexError)" if known[r] else f"has no {key} (KeyError)"
+            what = f"has fewer {key} than frames (IndexError)" if known[r] > 0 else f"has no {key} (KeyError)"
             aborts.always.append(f"{path}, annotation {records[r].id}: {what}")
     for record in records:
         if record.iscrowd is msgspec.UNSET:
             aborts.always.append(f"{path}, annotation {record.id}: has no iscrowd (KeyError)")
     keep = np.flatnonzero(rows.there & inside)
+    keep = keep[np.argsort(first[rank[truths.video[rows.owner[keep]]]] + rows.at[keep], kind="stable")]
     owner = rows.owner[keep]
     objects = FrameObjects(
         first[rank[truths.video[owner]]] + rows.at[keep], np.array([r.id for r in records], np.int64)[owner],
@@ -159,7 +177,6 @@ def youtube_vis_scene(truths: GroundTruthArrays) -> Scene:
     def place(r: int) -> str:
         return f"{path}, annotation {records[r].id}"
 
-    _note_unreadable(objects, aborts, place)
     names = {c.id: c.name for c in annotations.categories}
     listed = [int(truths.category_ids[c]) for c in _file_order(annotations.listed_categories, truths.category_ids)]
     sequence = [_folder(annotations.videos[v].file_names, annotations.stated_video(annotations.videos[v].id))
@@ -180,7 +197,6 @@ def coco_video_scene(file: CocoVideo, federated: bool) -> Scene:
     size_of = {v.id: (v.height or 0, v.width or 0) for v in file.videos}
     sizes = [size_of[by_video[frame_of[one.image_id]].video_id] for one in file.annotations]
     objects = _objects(file.annotations, frame_of, merged, names, sizes, 0)
-    _note_unreadable(objects, aborts, lambda r: names[r])
     for at in np.flatnonzero(np.isnan(objects.box).any(1)).tolist():
         aborts.always.append(f"{names[at]}: has no bbox (KeyError)")
     objects = _with_boxes_of_masks(objects)
@@ -214,6 +230,8 @@ def youtube_vis_predictions(
         for r in np.flatnonzero(~lists.stated).tolist():
             noted.always.append(f"{where[r]}: has no bboxes (KeyError)")
             found.add(NO_BOXES, where[r])
+        for r in np.flatnonzero(lists.areas < 0).tolist():
+            noted.always.append(f"{where[r]}: areas is null (TypeError)")
         tracks = _Tracks(video, columns.category_id[keep], number, masks, lists)
         return _met_tracks(tracks, truths, scene, where, found, noted)
 
@@ -225,7 +243,6 @@ def store_predictions(
     truths: GroundTruthArrays, scene: Scene, shards: ShardReader, warnings: Warnings, aborts: Aborts
 ) -> Predictions:
     """Read a prediction store; boxes are those of the masks, as an export writes them."""
-    folder = str(shards.folder)
 
     def work(group: ShardGroup) -> _Batch:
         found, noted = Warnings(warnings.strict), Aborts()
@@ -310,10 +327,15 @@ def _scene(
     path: str, categories: dict[int, str], objects: FrameObjects, video_of_frame: Ints, sequence: list[str],
     kept_from: float | None, aborts: Aborts, place: Callable[[int], str],
 ) -> Scene:  # fmt: skip
-    owned = set(objects.category.tolist())
+    # the official tool takes the class of a track from its first object
+    key = np.stack([video_of_frame[objects.frame], objects.track])
+    first = np.unique(key, axis=1, return_index=True)[1] if len(objects.frame) else np.empty(0, np.int64)
+    owned = set(objects.category[first].tolist())
     classes = tuple(c for c in categories if c in owned)
     scene = Scene(path, categories, classes, steps_of(objects, len(video_of_frame)), video_of_frame, sequence,
                   kept_from, aborts, place)  # fmt: skip
+    evaluated = objects.take(np.flatnonzero(scene.evaluated[video_of_frame[objects.frame]]))
+    _note_unreadable(evaluated, aborts, place)
     numbered = replace(scene.steps.objects, category=scene.class_of(scene.steps.objects.category))
     return replace(scene, steps=replace(scene.steps, objects=numbered))
 
@@ -357,21 +379,18 @@ def _met(
     if len(unlisted):
         warnings.add(UNLISTED, place(int(objects.record[unlisted[0]])), len(np.unique(objects.record[unlisted])))
     met = meet(scene.steps, replace(objects, category=scene.class_of(objects.category)))
-    for row in np.flatnonzero(~met.has_mask)[:1].tolist():
+    read = scene.evaluated[scene.video_of_frame[scene.steps.frame_of[met.step]]]
+    for row in np.flatnonzero(read & ~met.has_mask)[:1].tolist():
         aborts.on_masks.append(f"{place(int(met.record[row]))}: has a box and no mask (TypeError)")
-    for row in np.flatnonzero(met.unequal)[:1].tolist():
+    for row in np.flatnonzero(read & met.unequal)[:1].tolist():
         what = "a mask differs in size from an annotated one whose box it overlaps (AssertionError)"
         aborts.on_masks.append(f"{place(int(met.record[row]))}: {what}")
-    in_steps = objects.take(np.flatnonzero(scene.steps.step_of[objects.frame] >= 0))
-    kind = in_steps.masks.kind[in_steps.mask[in_steps.mask >= 0]]
-    if (kind == rle.LISTED).any():
-        aborts.on_masks.append("predicted masks are not compressed (TypeError)")
+    for row in np.flatnonzero(read & met.listed)[:1].tolist():
+        aborts.on_masks.append(f"{place(int(met.record[row]))}: its mask is not a compressed one (TypeError)")
     return _Batch(met, tracks, len(objects.frame), warnings, aborts)
 
 
-def _joined(
-    batches: Iterable[_Batch], place: Callable[[int], str], warnings: Warnings, aborts: Aborts
-) -> Predictions:
+def _joined(batches: Iterable[_Batch], place: Callable[[int], str], warnings: Warnings, aborts: Aborts) -> Predictions:
     met, tracks, objects = [], 0, 0
     for batch in batches:
         met.append(batch.met)
@@ -392,7 +411,8 @@ def _frames(annotations: Annotations) -> Ints:
 def _file_order(listed: Sequence[int], ids: Ints) -> Ints:
     """Positions in the ascending ``ids`` in the order of the file."""
     kept = set(ids.tolist())
-    return np.searchsorted(ids, np.array([one for one in listed if one in kept] or ids.tolist(), np.int64))
+    order: Ints = np.searchsorted(ids, np.array([one for one in listed if one in kept] or ids, np.int64))
+    return order
 
 
 def _folder(file_names: Sequence[str], shown: object) -> str:
@@ -431,7 +451,7 @@ def _areas(masks: MaskTable, names: Sequence[str]) -> Ints:
     area = rle.areas(*masks.arrays()[:6], used)
     if (area < 0).any():
         refuse_faults(area, masks, names)
-    return area
+    return np.asarray(area, np.int64)
 
 
 def _columns(block: Block, truths: GroundTruthArrays, path: str, warnings: Warnings) -> Columns:
@@ -483,8 +503,8 @@ def _flat(records: Sequence[tuple[object, object]]) -> _Lists:
     nothing = (np.nan,) * 4
     flat = [nothing if box is None else box for one in given for box in one]
     stated = np.array([isinstance(boxes, list) for boxes, _ in records], np.bool_)
-    areas = np.array([len(areas) if isinstance(areas, list) else 0 for _, areas in records], np.int64)
-    return _Lists(first, np.array(flat, np.float64).reshape(-1, 4), stated, areas)
+    areas = [len(areas) if isinstance(areas, list) else -1 if areas is None else 0 for _, areas in records]
+    return _Lists(first, np.array(flat, np.float64).reshape(-1, 4), stated, np.array(areas, np.int64))
 
 
 def _objects(
@@ -530,7 +550,8 @@ def _note_missing_keys(file: CocoVideo, federated: bool, aborts: Aborts) -> None
     if federated:
         for name in ("neg_category_ids", "not_exhaustive_category_ids"):
             missing += [f"video {v.id}: has no {name}" for v in file.videos if getattr(v, name) is None]
-        missing += [f"annotations[{at}]: has no video_id" for at, a in enumerate(file.annotations) if a.video_id is None]
+        bare = (at for at, one in enumerate(file.annotations) if one.video_id is None)
+        missing += [f"annotations[{at}]: has no video_id" for at in bare]
         if not file.has_tracks:
             missing.append("has no tracks")
     aborts.always.extend(f"{file.path}, {what} (KeyError)" for what in missing)

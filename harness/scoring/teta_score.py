@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,8 +46,8 @@ NO_MASKS = "there are no masks; see the numbers of boxes"
 class TetaScore:
     """The ten metrics as fractions on masks, and with the suffix ``_box`` on boxes: official and repaired.
 
-    ``undefined`` says by object (``metrics``, ``corrected``) and metric why a number is ``None``. ``score_threshold`` is
-    the least score that counts, ``None`` where all do.
+    ``undefined`` says by object (``metrics``, ``corrected``) and metric why a number is ``None``. ``score_threshold``
+    is the least score that counts, ``None`` where all do.
     """
 
     protocol: str
@@ -121,7 +121,8 @@ def _score(
     exhaustive = protocol == "teta"
     met, objects = concatenate(found.met), scene.steps.objects
     once = _warn_of_twice(scene, found, met, aborts, warnings)
-    evaluated = _warn_of_names(scene, warnings)
+    _warn_of_names(scene, warnings)
+    evaluated = scene.evaluated
     always = [*scene.aborts.always, *aborts.always]
     if exhaustive and not len(objects.frame):
         always.append("there is no annotated object (IndexError)")
@@ -129,7 +130,7 @@ def _score(
         kept = "" if scene.kept_from is None else f" of a score of at least {scene.kept_from}"
         always.append(f"there are no predictions{kept} (IndexError)")
     on_masks = [*always, *scene.aborts.on_masks, *aborts.on_masks]
-    nothing = "" if len(objects.frame) else NO_OBJECT
+    nothing = "" if scene.classes else NO_OBJECT
     bare = (len(objects.frame) > 0 and (objects.mask < 0).all()) or (len(met.step) > 0 and not met.has_mask.any())
     kinds = (
         _Kind("", met.overlap, on_masks[0] if on_masks else "", nothing or (NO_MASKS if bare else "")),
@@ -144,13 +145,15 @@ def _score(
     slices: dict[str, Any] = {}
     rows = _rows_of(scene, met)
     for kind in kinds:
-        counts = count(_steps(scene, met, kind.overlap, evaluated, once), len(scene.classes), exhaustive)
-        official, repaired = class_values(counts), class_values(counts, repaired=True)
+        steps = _steps(scene, met, kind.overlap, evaluated, once)
+        counts = count(steps, len(scene.classes), exhaustive)
+        by_name = _counts_by_name(scene, steps, exhaustive) if scene.shares_names else counts
+        official, repaired = class_values(by_name), class_values(counts, repaired=True)
         aborted = kind.nothing or (f"the official tool aborts: {kind.aborts}" if kind.aborts else "")
-        for out, values, why, tool in (
-            (metrics, official, aborted, "metrics"), (corrected, repaired, kind.nothing, "corrected")
+        for out, values, counted, why, tool in (
+            (metrics, official, by_name, aborted, "metrics"), (corrected, repaired, counts, kind.nothing, "corrected")
         ):  # fmt: skip
-            numbers = average(values, _with_truth(counts))
+            numbers = average(values, _with_truth(counted))
             out |= {f"{key}{kind.suffix}": None if why else number for key, number in numbers.items()}
             undefined[tool] |= {f"{key}{kind.suffix}": why for key in METRICS if why}
         _fill(rows, kind, official, repaired, aborted)
@@ -160,7 +163,7 @@ def _score(
             numbers = average(class_values(counts, repaired=True), _with_truth(counts))
             told_apart = slices.setdefault("videos", {}).setdefault("told apart by id", {})
             told_apart |= {f"{key}{kind.suffix}": number for key, number in numbers.items()}
-    counted = {
+    sizes = {
         "tracks": found.tracks,
         "objects": found.objects,
         "objects_in_annotated_frames": len(met.step),
@@ -171,7 +174,20 @@ def _score(
         "categories": len(scene.categories),
         "categories_with_truth": len(scene.classes),
     }
-    return TetaScore(protocol, scene.kept_from, metrics, corrected, undefined, warnings.record(), counted, slices, rows)
+    return TetaScore(protocol, scene.kept_from, metrics, corrected, undefined, warnings.record(), sizes, slices, rows)
+
+
+def _counts_by_name(scene: Scene, steps: Steps, exhaustive: bool) -> Counts:
+    """The counts as the official tool has them, to which a name is the last category that bears it.
+
+    Others of that name are none of its classes, but each of them has a turn, in which that one is counted again.
+    """
+    last = {scene.categories[c]: c for c in scene.categories}
+    number = {c: at for at, c in enumerate(scene.classes)}
+    class_of = np.array([at if last[scene.categories[c]] == c else -1 for at, c in enumerate(scene.classes)] + [-1])
+    turns = [number[last[scene.categories[c]]] for c in scene.classes if last[scene.categories[c]] in number]
+    renamed = replace(steps, truth_class=class_of[steps.truth_class], found_class=class_of[steps.found_class])
+    return count(renamed, len(scene.classes), exhaustive, np.array(turns, np.int64))
 
 
 def _with_truth(counts: Counts) -> Ints:
@@ -186,11 +202,15 @@ def _warn_of_twice(
     objects = scene.steps.objects
     steps = np.repeat(np.arange(len(scene.steps.frame_of)), np.diff(scene.steps.first))
     sides = _first_of_track(steps, objects.track), _first_of_track(met.step, met.track)
-    for once, record, place in ((sides[0], objects.record, scene.place), (sides[1], met.record, found.place)):
-        if not once.all():
-            where = place(int(record[np.argmin(once)]))
-            warnings.add(TWICE, where, int((~once).sum()))
-            aborts.always.append(f"{where}: its track has two objects in a frame (TrackEvalException)")
+    read = scene.evaluated[scene.video_of_frame[scene.steps.frame_of]]
+    for once, step, record, place in (
+        (sides[0], steps, objects.record, scene.place), (sides[1], met.step, met.record, found.place)
+    ):  # fmt: skip
+        for row in np.flatnonzero(~once).tolist():
+            where = place(int(record[row]))
+            warnings.add(TWICE, where)
+            if read[step[row]]:
+                aborts.always.append(f"{where}: its track has two objects in a frame (TrackEvalException)")
     return sides
 
 
@@ -201,16 +221,13 @@ def _first_of_track(step: Ints, track: Ints) -> Flags:
     return once
 
 
-def _warn_of_names(scene: Scene, warnings: Warnings) -> Flags:
-    """Which videos the official tool keeps: of those whose frames lie in one folder, the last."""
-    last = {name: at for at, name in enumerate(scene.sequence)}
-    evaluated = np.array([last[name] == at for at, name in enumerate(scene.sequence)], np.bool_)
-    for video in np.flatnonzero(~evaluated).tolist():
+def _warn_of_names(scene: Scene, warnings: Warnings) -> None:
+    """Count videos and categories that the official tool takes for others of their name."""
+    for video in np.flatnonzero(~scene.evaluated).tolist():
         warnings.add(SAME_FOLDER, f'{scene.path}, folder "{scene.sequence[video]}"')
     for name, times in Counter(scene.categories[c] for c in scene.classes).items():
         if times > 1:
             warnings.add(SAME_NAME, f'{scene.path}, "{name}"', times - 1)
-    return evaluated
 
 
 def _steps(scene: Scene, met: Met, overlap: Floats, evaluated: Flags, once: tuple[Flags, Flags]) -> Steps:
