@@ -15,12 +15,14 @@ from harness.cli.options import DATA_ROOT, DataRoot
 from harness.comparability import Comparability, comparability
 from harness.errors import UserError
 from harness.paths import Location, local_copy, location
-from harness.scoring import BURST_TASKS
+from harness.scoring import BURST_TASKS, TETA_TASKS
 
 if TYPE_CHECKING:
+    from harness.formats.coco_video import CocoVideo
     from harness.formats.youtube_vis import Annotations
     from harness.scoring.from_store import ShardReader
     from harness.scoring.score import Score
+    from harness.scoring.teta_score import TetaScore
     from harness.types import DatasetPlugin
 
 
@@ -35,7 +37,9 @@ def evaluate(
     ],
     protocol: Annotated[
         str | None,
-        typer.Option(help=f"lvvis, ytvis, ovis, burst, each also as NAME-corrected; {', '.join(BURST_TASKS)}."),
+        typer.Option(
+            help=f"lvvis, ytvis, ovis, burst, each also as NAME-corrected; {', '.join((*TETA_TASKS, *BURST_TASKS))}."
+        ),
     ] = None,
     annotations: Annotated[
         Path | None, typer.Option(help="Annotation file; for BURST's official tasks the folder of all_classes.json.")
@@ -89,7 +93,7 @@ def evaluate(
 
 def _truth(
     protocol: str | None, annotations: Path | None, dataset: str | None, split: str | None, data_root: Path
-) -> tuple[str, Annotations, Comparability]:
+) -> tuple[str, Annotations | CocoVideo, Comparability]:
     """The protocol, the truth, and whether numbers by the one on the other are comparable with published ones."""
     from harness.formats.youtube_vis import read_annotations
 
@@ -98,6 +102,10 @@ def _truth(
             raise UserError("harness eval", "needs a truth", "name --dataset, or --protocol with --annotations")
         if protocol is None:
             raise UserError("--protocol", "is needed with --annotations", "one of lvvis, ytvis, ovis, burst")
+        if protocol in TETA_TASKS:
+            from harness.scoring.teta_score import read_truth
+
+            return protocol, read_truth(annotations), comparability(None)
         return protocol, read_annotations(annotations), comparability(None)
     from harness import plugins
 
@@ -143,10 +151,23 @@ def _shards(predictions: Location) -> ShardReader | None:
     return ShardReader(PredictionStore(inner if inner.is_dir() else predictions))
 
 
-def _score(protocol: str, truth: Annotations, predictions: ShardReader | Location, strict: bool) -> Score:
+def _score(
+    protocol: str, truth: Annotations | CocoVideo, predictions: ShardReader | Location, strict: bool
+) -> Score | TetaScore:
+    from harness.formats.coco_video import CocoVideo
     from harness.scoring.from_store import ShardReader
     from harness.scoring.score import score_results, score_store
 
+    if protocol in TETA_TASKS:
+        from harness.scoring.teta_score import score_teta
+
+        if isinstance(predictions, ShardReader):
+            return score_teta(protocol, truth, predictions, strict)
+        with local_copy(predictions) as file:
+            return score_teta(protocol, truth, file, strict)
+    if isinstance(truth, CocoVideo):
+        hint = f"score it with --protocol {' or '.join(TETA_TASKS)}"
+        raise UserError(truth.path, f"is in COCO-video form, which {protocol} does not read", hint)
     if isinstance(predictions, ShardReader):
         return score_store(protocol, truth, predictions, strict)
     with local_copy(predictions) as file:

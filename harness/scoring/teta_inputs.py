@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,13 +92,15 @@ class Scene:
 class Predictions(NamedTuple):
     """Predicted objects that met the truth; how many ``tracks`` count and how many ``objects`` they have.
 
-    ``place`` names a record of the file.
+    ``place`` names a record of the file. ``videos (videos,)`` are those of which there is any record, in the order of
+    the truth's.
     """
 
     met: list[Met]
     tracks: int
     objects: int
     place: Callable[[int], str]
+    videos: Flags
 
 
 class _Batch(NamedTuple):
@@ -210,11 +212,12 @@ def youtube_vis_predictions(
     truths: GroundTruthArrays, scene: Scene, path: Path, warnings: Warnings, aborts: Aborts
 ) -> Predictions:
     """Read a results file in YouTube-VIS form; what is odd is added to ``warnings`` and ``aborts``."""
-    name = str(path)
+    name, predicted = str(path), np.zeros(len(truths.video_ids), np.bool_)
 
     def work(block: Block) -> _Batch:
         found, noted = Warnings(warnings.strict), Aborts()
         columns = _columns(block, truths, name, found)
+        predicted[np.searchsorted(truths.video_ids, columns.video_id)] = True
         keep = np.flatnonzero(columns.score >= KEPT_FROM)
         number = block.first + keep
         spans, text = block.spans[keep], block.text
@@ -236,17 +239,19 @@ def youtube_vis_predictions(
         return _met_tracks(tracks, truths, scene, where, found, noted)
 
     batches = in_parallel(work, read_blocks(path))
-    return _joined(batches, lambda r: f"{name}, record {r}", warnings, aborts)
+    return _joined(batches, lambda r: f"{name}, record {r}", predicted, warnings, aborts)
 
 
 def store_predictions(
     truths: GroundTruthArrays, scene: Scene, shards: ShardReader, warnings: Warnings, aborts: Aborts
 ) -> Predictions:
-    """Read a prediction store; boxes are those of the masks, as an export writes them."""
+    """Read a prediction store; boxes are those of the masks."""
+    predicted = np.zeros(len(truths.video_ids), np.bool_)
 
     def work(group: ShardGroup) -> _Batch:
         found, noted = Warnings(warnings.strict), Aborts()
         batch = read_shards(group, truths, shards.folder, found, every_mask=True)
+        predicted[batch.video] = True
         keep = np.flatnonzero(batch.score >= KEPT_FROM)
         masks = take_tracks(batch.masks, keep.tolist())
         none = np.zeros(len(keep) + 1, np.int64)
@@ -256,7 +261,8 @@ def store_predictions(
         tracks = _Tracks(batch.video[keep], truths.category_ids[batch.category[keep]], number, masks, lists)
         return _met_tracks(tracks, truths, scene, where, found, noted)
 
-    return _joined(in_parallel(work, shards), lambda r: place_of_record(shards.folder, r), warnings, aborts)
+    place = partial(place_of_record, shards.folder)
+    return _joined(in_parallel(work, shards), place, predicted, warnings, aborts)
 
 
 def coco_video_predictions(
@@ -269,6 +275,7 @@ def coco_video_predictions(
     by_video = sorted(file.images, key=lambda i: (video_number[i.video_id], _frame_number(i, federated)))
     frame_of = {image.id: at for at, image in enumerate(by_video)}
     size_of = {v.id: (v.height or 0, v.width or 0) for v in file.videos}
+    predicted = np.zeros(len(file.videos), np.bool_)
 
     def work(block: tuple[int, list[Detection]]) -> _Batch:
         first, records = block
@@ -290,6 +297,7 @@ def coco_video_predictions(
                 noted.always.append(f"{where[at]}: has no bbox (KeyError)")
             if one.score is None and federated:
                 noted.always.append(f"{where[at]}: has no score (KeyError)")
+            predicted[video_number[own]] = True
             keep.append(at)
         kept, names = [records[at] for at in keep], [where[at] for at in keep]
         sizes = [size_of[by_video[frame_of[one.image_id]].video_id] for one in kept]
@@ -299,7 +307,7 @@ def coco_video_predictions(
         return _met(objects, tracks, scene, lambda r: f"{name}, record {r}", found, noted)
 
     batches = in_parallel(work, coco_video.read_detections(path))
-    return _joined(batches, lambda r: f"{name}, record {r}", warnings, aborts)
+    return _joined(batches, lambda r: f"{name}, record {r}", predicted, warnings, aborts)
 
 
 class _Tracks(NamedTuple):
@@ -390,7 +398,9 @@ def _met(
     return _Batch(met, tracks, len(objects.frame), warnings, aborts)
 
 
-def _joined(batches: Iterable[_Batch], place: Callable[[int], str], warnings: Warnings, aborts: Aborts) -> Predictions:
+def _joined(
+    batches: Iterable[_Batch], place: Callable[[int], str], videos: Flags, warnings: Warnings, aborts: Aborts
+) -> Predictions:
     met, tracks, objects = [], 0, 0
     for batch in batches:
         met.append(batch.met)
@@ -400,7 +410,7 @@ def _joined(batches: Iterable[_Batch], place: Callable[[int], str], warnings: Wa
         aborts.on_masks.extend(batch.aborts.on_masks)
         for kind, (count, first) in batch.warnings.found.items():
             warnings.add(kind, first, count)
-    return Predictions(met, tracks, objects, place)
+    return Predictions(met, tracks, objects, place, videos)
 
 
 def _frames(annotations: Annotations) -> Ints:
@@ -455,7 +465,11 @@ def _areas(masks: MaskTable, names: Sequence[str]) -> Ints:
 
 
 def _columns(block: Block, truths: GroundTruthArrays, path: str, warnings: Warnings) -> Columns:
-    """Ids and scores of all records of a block; a record may be without masks."""
+    """Ids and scores of all records of a block; a record may be without masks if it has boxes."""
+    for at in np.flatnonzero(block.spans[:, 3] == 0)[:1].tolist():
+        where = f"{path}, record {block.first + at}"
+        start, stop = block.spans[at, :2].tolist()
+        refuse_foreign_record(lenient.loads(block.text[start:stop].tobytes(), where), where)
     try:
         if truths.annotations.renumbered:
             raise OverflowError

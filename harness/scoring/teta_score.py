@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.errors import OfficialAbortError, UserError, near
-from harness.formats.coco_video import CocoVideo
-from harness.formats.youtube_vis import Annotations
+from harness.formats.coco_video import CocoVideo, read_coco_video
+from harness.formats.youtube_vis import Annotations, read_annotations
 from harness.rle import Ints
+from harness.scoring import TETA_TASKS
+from harness.scoring.coverage import NO_PREDICTION, warn_of_empty_videos
 from harness.scoring.frame_objects import Flags, Floats, Met, concatenate, pairs_of
 from harness.scoring.from_store import ShardReader
 from harness.scoring.overlap import GroundTruthArrays
@@ -32,7 +35,6 @@ from harness.scoring.teta_inputs import (
 )
 from harness.warnings import Warnings
 
-TASKS = ("teta", "teta-tao")
 VERSION = "1"
 BOX = "_box"
 SAME_FOLDER = "video whose frames lie in the folder of a later video, left out"
@@ -74,16 +76,25 @@ class TetaScore:
         }
 
 
+def read_truth(path: Path) -> Annotations | CocoVideo:
+    """Read an annotation file in YouTube-VIS form, BURST's form or COCO-video form."""
+    return read_coco_video(path) or read_annotations(path)
+
+
 def score_teta(
-    protocol: str, truth: Annotations | CocoVideo, predictions: ShardReader | Path, strict: bool = False
+    protocol: str,
+    truth: Annotations | CocoVideo,
+    predictions: ShardReader | Path,
+    strict: bool = False,
+    videos: Iterable[int] | None = None,
 ) -> TetaScore:
-    """Score predictions in the form of the truth, or a prediction store.
+    """Score predictions in the form of the truth, or a prediction store; ``videos`` restricts both to these ids.
 
     Where the official tool aborts on content its numbers are ``None`` with that reason; with ``strict`` that is an
     error, and so is every warning. Raises `UserError` for an unknown protocol and faulty files.
     """
-    if protocol not in TASKS:
-        raise UserError(f'protocol "{protocol}"', "is unknown", near(protocol, TASKS))
+    if protocol not in TETA_TASKS:
+        raise UserError(f'protocol "{protocol}"', "is unknown", near(protocol, TETA_TASKS))
     federated = protocol == "teta-tao"
     warnings, aborts = Warnings(strict), Aborts()
     if isinstance(truth, CocoVideo):
@@ -92,14 +103,20 @@ def score_teta(
             raise UserError(truth.path, "is in COCO-video form, the predictions are a store of tracks", hint)
         scene = coco_video_scene(truth, federated)
         found = coco_video_predictions(truth, scene, predictions, federated, warnings, aborts)
-        tracks = len({(one.image_id, one.track) for one in truth.annotations})
+        video_of = {image.id: image.video_id for image in truth.images}
+        tracks = len({(video_of[one.image_id], one.track) for one in truth.annotations})
+        for at in np.flatnonzero(~found.videos).tolist():
+            warnings.add(NO_PREDICTION, f"{truth.path}, video {truth.videos[at].id}")
     else:
-        arrays = GroundTruthArrays(truth)
+        arrays = GroundTruthArrays(truth if videos is None else truth.restrict(videos))
         scene = youtube_vis_scene(arrays)
         if isinstance(predictions, ShardReader):
             found = store_predictions(arrays, scene, predictions, warnings, aborts)
+            looked_at = frozenset(predictions.videos)
         else:
             found = youtube_vis_predictions(arrays, scene, predictions, warnings, aborts)
+            looked_at = frozenset()
+        warn_of_empty_videos(arrays, found.videos, looked_at, warnings)
         tracks = len(arrays.truth.records)
     name = str(predictions.folder if isinstance(predictions, ShardReader) else predictions)
     return _score(protocol, scene, found, tracks, aborts, warnings, name)
