@@ -101,6 +101,8 @@ def score_teta(
         if isinstance(predictions, ShardReader):
             hint = "score its export against the file, or run on annotations in YouTube-VIS form"
             raise UserError(truth.path, "is in COCO-video form, the predictions are a store of tracks", hint)
+        if videos is not None:
+            raise UserError(truth.path, "is in COCO-video form", "score all of its videos")
         scene = coco_video_scene(truth, federated)
         found = coco_video_predictions(truth, scene, predictions, federated, warnings, aborts)
         video_of = {image.id: image.video_id for image in truth.images}
@@ -166,7 +168,9 @@ def _score(
         counts = count(steps, len(scene.classes), exhaustive)
         by_name = _counts_by_name(scene, steps, exhaustive) if scene.shares_names else counts
         official, repaired = class_values(by_name), class_values(counts, repaired=True)
-        aborted = kind.nothing or (f"the official tool aborts: {kind.aborts}" if kind.aborts else "")
+        aborted = kind.nothing
+        if kind.aborts and kind.nothing != NO_MASKS:
+            aborted = f"the official tool aborts: {kind.aborts}"
         for out, values, counted, why, tool in (
             (metrics, official, by_name, aborted, "metrics"), (corrected, repaired, counts, kind.nothing, "corrected")
         ):  # fmt: skip
