@@ -101,6 +101,14 @@ def steps_of(objects: FrameObjects, frames: int) -> TruthSteps:
     return TruthSteps(objects.take(order), np.append(first, len(order)).astype(np.int64), step_of, frame_of)
 
 
+def grouped(first: Ints, second: Ints) -> tuple[Ints, Flags]:
+    """An order by two keys, stable, and which ones in that order are the first of their pair of keys."""
+    order = np.lexsort((second, first))
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (np.diff(first[order]) != 0) | (np.diff(second[order]) != 0)
+    return order, new
+
+
 def pairs_of(first: Ints, step: Ints) -> Pairs:
     """All pairs of predicted objects of some steps with the truths there."""
     counts = np.diff(first)[step]

@@ -26,7 +26,7 @@ from harness.formats.results import Block, Columns, lenient_columns, masks_of, r
 from harness.formats.segmentations import convert
 from harness.formats.youtube_vis import Annotations, decode_records, take_tracks
 from harness.rle import Ints, MaskTable
-from harness.scoring.frame_objects import Flags, Floats, FrameObjects, Met, TruthSteps, meet, steps_of
+from harness.scoring.frame_objects import Flags, Floats, FrameObjects, Met, TruthSteps, grouped, meet, steps_of
 from harness.scoring.from_store import ShardGroup, ShardReader, place_of_record, read_shards
 from harness.scoring.overlap import GroundTruthArrays, positions, refuse_faults
 from harness.scoring.score import in_parallel
@@ -336,9 +336,8 @@ def _scene(
     kept_from: float | None, aborts: Aborts, place: Callable[[int], str],
 ) -> Scene:  # fmt: skip
     # the official tool takes the class of a track from its first object
-    key = np.stack([video_of_frame[objects.frame], objects.track])
-    first = np.unique(key, axis=1, return_index=True)[1] if len(objects.frame) else np.empty(0, np.int64)
-    owned = set(objects.category[first].tolist())
+    order, new = grouped(video_of_frame[objects.frame], objects.track)
+    owned = set(objects.category[order[new]].tolist())
     classes = tuple(c for c in categories if c in owned)
     scene = Scene(path, categories, classes, steps_of(objects, len(video_of_frame)), video_of_frame, sequence,
                   kept_from, aborts, place)  # fmt: skip

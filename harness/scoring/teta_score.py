@@ -19,7 +19,7 @@ from harness.formats.youtube_vis import Annotations, read_annotations
 from harness.rle import Ints
 from harness.scoring import TETA_TASKS
 from harness.scoring.coverage import NO_PREDICTION, warn_of_empty_videos
-from harness.scoring.frame_objects import Flags, Floats, Met, concatenate, pairs_of
+from harness.scoring.frame_objects import Flags, Floats, Met, concatenate, grouped, pairs_of
 from harness.scoring.from_store import ShardReader
 from harness.scoring.overlap import GroundTruthArrays
 from harness.scoring.teta import METRICS, Counts, Steps, average, class_values, count
@@ -236,9 +236,9 @@ def _warn_of_twice(
 
 
 def _first_of_track(step: Ints, track: Ints) -> Flags:
+    order, new = grouped(step, track)
     once = np.zeros(len(step), np.bool_)
-    _, first = np.unique(np.stack([step, track]), axis=1, return_index=True)
-    once[first] = True
+    once[order[new]] = True
     return once
 
 
@@ -287,12 +287,12 @@ def _offsets(counts: Ints) -> Ints:
 
 def _numbered(video: Ints, track: Ints) -> Ints:
     """Tracks numbered from 0 in each video, by ascending id."""
-    if not len(video):
-        return np.empty(0, np.int64)
-    known, number = np.unique(np.stack([video, track]), axis=1, return_inverse=True)
-    number = number.reshape(-1)
-    first = np.searchsorted(known[0], video)
-    return np.asarray(number - first, np.int64)
+    order, new = grouped(video, track)
+    rank = np.cumsum(new) - 1
+    first_of_video = np.searchsorted(video[order[new]], video[order])
+    number = np.empty(len(video), np.int64)
+    number[order] = rank - first_of_video
+    return number
 
 
 def _rows_of(scene: Scene, met: Met) -> list[dict[str, Any]]:
