@@ -77,7 +77,8 @@ def evaluate(
         rows = None
     else:
         shards = _shards(predictions)  # read in the background while the truth is
-        protocol, truth, judged = _truth(protocol, annotations, dataset, split, data_root)
+        per_frame = shards is None and protocol in (None, *TETA_TASKS)
+        protocol, truth, judged = _truth(protocol, annotations, dataset, split, data_root, per_frame)
         score = _score(protocol, truth, shards or predictions, strict)
         record, rows = score.record(), score.per_category
     record = {**judged.record(), **record}
@@ -92,9 +93,17 @@ def evaluate(
 
 
 def _truth(
-    protocol: str | None, annotations: Path | None, dataset: str | None, split: str | None, data_root: Path
+    protocol: str | None,
+    annotations: Path | None,
+    dataset: str | None,
+    split: str | None,
+    data_root: Path,
+    per_frame: bool,
 ) -> tuple[str, Annotations | CocoVideo, Comparability]:
-    """The protocol, the truth, and whether numbers by the one on the other are comparable with published ones."""
+    """The protocol, the truth, and whether numbers by the one on the other are comparable with published ones.
+
+    ``per_frame``: the predictions are those of a file, which on a dataset in COCO-video form are in that form, too.
+    """
     from harness.formats.youtube_vis import read_annotations
 
     if dataset is None:
@@ -112,6 +121,8 @@ def _truth(
     if annotations is not None:
         plugin = plugins.dataset(dataset, data_root)
         return _as_split(plugin, split or plugin.default_split, annotations, protocol)
+    if per_frame and hasattr(plugins.dataset(dataset), "frame_truth"):
+        return _of_frames(plugins.dataset(dataset), data_root, split, protocol)
     opened = plugins.opened(dataset, data_root, split)
     if opened.truth is None:
         hint = f"submit the predictions to {opened.server}" if opened.server else "score on a split that has it"
@@ -121,17 +132,32 @@ def _truth(
     return chosen, opened.annotations, _judged(opened.differences, chosen, opened.protocol)
 
 
+def _of_frames(
+    plugin: Any, data_root: Path, split: str | None, protocol: str | None
+) -> tuple[str, CocoVideo, Comparability]:
+    """A split of a dataset in COCO-video form."""
+    chosen = split or plugin.default_split
+    file, own = plugin.frame_truth(data_root, chosen), plugin.protocol
+    return protocol or own, file, _judged(plugin.differences(file, chosen), protocol or own, own)
+
+
 def _as_split(
     plugin: DatasetPlugin, split: str, annotations: Path, protocol: str | None
-) -> tuple[str, Annotations, Comparability]:
+) -> tuple[str, Annotations | CocoVideo, Comparability]:
     """A file that the user takes for a split of a dataset, wherever it lies."""
-    from harness.formats.youtube_vis import read_annotations
+    from harness.formats.coco_video import CocoVideo
+    from harness.scoring.teta_score import read_truth
 
     differences, own = getattr(plugin, "differences", None), getattr(plugin, "protocol", None)
     if differences is None or own is None:
         hint = "leave out --dataset and name --protocol, or leave out --annotations"
         raise UserError(f"--dataset {plugin.name}", "does not say what its files hold", hint)
-    read = read_annotations(annotations)
+    read = read_truth(annotations)
+    if isinstance(read, CocoVideo) != hasattr(plugin, "frame_truth"):
+        form = "COCO-video" if isinstance(read, CocoVideo) else "YouTube-VIS"
+        raise UserError(
+            read.path, f"is in {form} form, {plugin.name} is not", "leave out --dataset and name --protocol"
+        )
     return protocol or own, read, _judged(differences(read, split), protocol or own, own)
 
 

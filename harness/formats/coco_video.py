@@ -37,6 +37,11 @@ class Image(msgspec.Struct):
     width: int | None = None
     height: int | None = None
 
+    def number(self, federated: bool) -> int:
+        """The number by which the official tool orders the frames of a video."""
+        first, second = (self.frame_index, self.frame_id) if federated else (self.frame_id, self.frame_index)
+        return first if first is not None else second if second is not None else self.id
+
 
 class Video(msgspec.Struct):
     """A video; the lists say what is annotated in a federated data set."""
@@ -59,6 +64,7 @@ class Category(msgspec.Struct):
     id: int
     name: str
     merged: list[_Merged] = []
+    frequency: str | None = None
 
 
 class Detection(msgspec.Struct):

@@ -185,7 +185,8 @@ class Annotations:
     it for one without objects, so that `scored_truth` is then an empty truth. ``notes`` say what was read as what it
     stands for, see `harness.formats.lenient`; ``video_ids`` and ``category_ids`` are there only where something was.
     ``remarks`` are sentences on what was chosen when the file was read.
-    ``listed_videos`` and ``listed_categories`` are the ids in the order of the file.
+    ``listed_videos`` and ``listed_categories`` are the ids in the order of the file. ``per_frame`` tells whether it is
+    in COCO-video form, with one annotation per object and frame.
     """
 
     path: str
@@ -200,6 +201,7 @@ class Annotations:
     remarks: tuple[str, ...] = ()
     listed_videos: tuple[int, ...] = ()
     listed_categories: tuple[int, ...] = ()
+    per_frame: bool = False
 
     def __repr__(self) -> str:
         size = f"{len(self.videos)} videos, {len(self.categories)} categories"

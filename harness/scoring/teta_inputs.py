@@ -24,7 +24,7 @@ from harness.formats.coco_video import Box, CocoVideo, Detection
 from harness.formats.foreign import refuse_foreign_record
 from harness.formats.results import Block, Columns, lenient_columns, masks_of, read_blocks, unknown_video
 from harness.formats.segmentations import convert
-from harness.formats.youtube_vis import Annotations, decode_records, take_tracks
+from harness.formats.youtube_vis import Annotations, VideoRecord, decode_records, take_tracks
 from harness.rle import Ints, MaskTable
 from harness.scoring.frame_objects import Flags, Floats, FrameObjects, Met, TruthSteps, grouped, meet, steps_of
 from harness.scoring.from_store import ShardGroup, ShardReader, place_of_record, read_shards
@@ -81,6 +81,11 @@ class Scene:
         """Which videos the official tool keeps ``(videos,)``: of those of one name, the last."""
         last = {name: at for at, name in enumerate(self.sequence)}
         return np.array([last[name] == at for at, name in enumerate(self.sequence)], np.bool_)
+
+    @property
+    def least_score(self) -> float:
+        """The least score that counts."""
+        return -np.inf if self.kept_from is None else self.kept_from
 
     @property
     def shares_names(self) -> bool:
@@ -181,10 +186,10 @@ def youtube_vis_scene(truths: GroundTruthArrays) -> Scene:
 
     names = {c.id: c.name for c in annotations.categories}
     listed = [int(truths.category_ids[c]) for c in _file_order(annotations.listed_categories, truths.category_ids)]
-    sequence = [_folder(annotations.videos[v].file_names, annotations.stated_video(annotations.videos[v].id))
-                for v in order.tolist()]  # fmt: skip
+    sequence = [_sequence(annotations, annotations.videos[v]) for v in order.tolist()]
     video_of_frame = np.repeat(np.arange(len(order)), frames[order])
-    return _scene(path, {c: names[c] for c in listed}, objects, video_of_frame, sequence, KEPT_FROM, aborts, place)
+    kept_from = None if annotations.per_frame else KEPT_FROM
+    return _scene(path, {c: names[c] for c in listed}, objects, video_of_frame, sequence, kept_from, aborts, place)
 
 
 def coco_video_scene(file: CocoVideo, federated: bool) -> Scene:
@@ -193,7 +198,7 @@ def coco_video_scene(file: CocoVideo, federated: bool) -> Scene:
     _note_missing_keys(file, federated, aborts)
     merged = {m.id: c.id for c in file.categories for m in c.merged} if federated else {}
     video_number = {v.id: at for at, v in enumerate(file.videos)}
-    by_video = sorted(file.images, key=lambda i: (video_number[i.video_id], _frame_number(i, federated)))
+    by_video = sorted(file.images, key=lambda i: (video_number[i.video_id], i.number(federated)))
     frame_of = {image.id: at for at, image in enumerate(by_video)}
     names = [f"{file.path}, annotations[{at}]" for at in range(len(file.annotations))]
     size_of = {v.id: (v.height or 0, v.width or 0) for v in file.videos}
@@ -218,7 +223,7 @@ def youtube_vis_predictions(
         found, noted = Warnings(warnings.strict), Aborts()
         columns = _columns(block, truths, name, found)
         predicted[np.searchsorted(truths.video_ids, columns.video_id)] = True
-        keep = np.flatnonzero(columns.score >= KEPT_FROM)
+        keep = np.flatnonzero(columns.score >= scene.least_score)
         number = block.first + keep
         spans, text = block.spans[keep], block.text
         bare = spans[:, 3] == 0
@@ -252,7 +257,7 @@ def store_predictions(
         found, noted = Warnings(warnings.strict), Aborts()
         batch = read_shards(group, truths, shards.folder, found, every_mask=True)
         predicted[batch.video] = True
-        keep = np.flatnonzero(batch.score >= KEPT_FROM)
+        keep = np.flatnonzero(batch.score >= scene.least_score)
         masks = take_tracks(batch.masks, keep.tolist())
         none = np.zeros(len(keep) + 1, np.int64)
         lists = _Lists(none, np.empty((0, 4)), np.zeros(len(keep), np.bool_), none[1:])
@@ -272,7 +277,7 @@ def coco_video_predictions(
     name = str(path)
     merged = {m.id: c.id for c in file.categories for m in c.merged} if federated else {}
     video_number = {v.id: at for at, v in enumerate(file.videos)}
-    by_video = sorted(file.images, key=lambda i: (video_number[i.video_id], _frame_number(i, federated)))
+    by_video = sorted(file.images, key=lambda i: (video_number[i.video_id], i.number(federated)))
     frame_of = {image.id: at for at, image in enumerate(by_video)}
     size_of = {v.id: (v.height or 0, v.width or 0) for v in file.videos}
     predicted = np.zeros(len(file.videos), np.bool_)
@@ -424,9 +429,11 @@ def _file_order(listed: Sequence[int], ids: Ints) -> Ints:
     return order
 
 
-def _folder(file_names: Sequence[str], shown: object) -> str:
-    """The name by which the official tool knows a video: the folder of its first frame."""
-    return file_names[0].rpartition("/")[0].replace("/", "-") if file_names else str(shown)
+def _sequence(annotations: Annotations, video: VideoRecord) -> str:
+    """The name by which the official tool knows a video: the folder of its first frame; in COCO-video form its own."""
+    names, shown = video.file_names, str(annotations.stated_video(video.id))
+    name = video.name if annotations.per_frame else names[0].rpartition("/")[0] if names else shown
+    return name.replace("/", "-")
 
 
 def _rows(count: Ints, lists: _Lists, masks: MaskTable, area: Ints) -> _Rows:
@@ -568,9 +575,3 @@ def _note_missing_keys(file: CocoVideo, federated: bool, aborts: Aborts) -> None
         if not file.has_tracks:
             missing.append("has no tracks")
     aborts.always.extend(f"{file.path}, {what} (KeyError)" for what in missing)
-
-
-def _frame_number(image: coco_video.Image, federated: bool) -> int:
-    """The number by which the official tool orders the frames of a video."""
-    first, second = (image.frame_index, image.frame_id) if federated else (image.frame_id, image.frame_index)
-    return first if first is not None else second if second is not None else image.id
