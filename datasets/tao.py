@@ -15,8 +15,8 @@ from harness.datasets.coco_video_format import BoxSplit, CocoVideoDataset
 
 
 def _split(name: str, file: str) -> BoxSplit:
-    names = (f"{file}_ours_v1.json", f"{file}_ours.json", f"{file}_482_ours.json", f"{file}.json")
-    return BoxSplit(name, tuple(f"annotations/{one}" for one in names) + names)
+    endings = ("_ours_v1", "_ours", "_482_ours", "")
+    return BoxSplit(name, tuple(f"annotations/{file}{ending}.json" for ending in endings))
 
 
 PLUGIN = CocoVideoDataset(

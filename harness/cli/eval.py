@@ -77,8 +77,7 @@ def evaluate(
         rows = None
     else:
         shards = _shards(predictions)  # read in the background while the truth is
-        per_frame = shards is None and protocol in (None, *TETA_TASKS)
-        protocol, truth, judged = _truth(protocol, annotations, dataset, split, data_root, per_frame)
+        protocol, truth, judged = _truth(protocol, annotations, dataset, split, data_root, shards is None)
         score = _score(protocol, truth, shards or predictions, strict)
         record, rows = score.record(), score.per_category
     record = {**judged.record(), **record}
@@ -121,8 +120,12 @@ def _truth(
     if annotations is not None:
         plugin = plugins.dataset(dataset, data_root)
         return _as_split(plugin, split or plugin.default_split, annotations, protocol)
-    if per_frame and hasattr(plugins.dataset(dataset), "frame_truth"):
-        return _of_frames(plugins.dataset(dataset), data_root, split, protocol)
+    if hasattr(plugins.dataset(dataset), "frame_truth"):
+        if protocol not in (None, *TETA_TASKS):
+            hint = f"score it with --protocol {' or '.join(TETA_TASKS)}"
+            raise UserError(f"--dataset {dataset}", f"has boxes, which {protocol} does not compare", hint)
+        if per_frame:
+            return _of_frames(plugins.dataset(dataset), data_root, split, protocol)
     opened = plugins.opened(dataset, data_root, split)
     if opened.truth is None:
         hint = f"submit the predictions to {opened.server}" if opened.server else "score on a split that has it"

@@ -37,6 +37,7 @@ from harness.warnings import Warnings
 
 VERSION = "1"
 BOX = "_box"
+ALL_METRICS = tuple(f"{name}{suffix}" for suffix in ("", BOX) for name in METRICS)
 SAME_FOLDER = "video whose frames lie in the folder of a later video, left out"
 SAME_NAME = "category name repeated: the official tool takes them for one"
 TWICE = "track with two objects in a frame, the later one left out in corrected"
@@ -79,6 +80,11 @@ class TetaScore:
 def read_truth(path: Path) -> Annotations | CocoVideo:
     """Read an annotation file in YouTube-VIS form, BURST's form or COCO-video form."""
     return read_coco_video(path) or read_annotations(path)
+
+
+def check_frames_of(annotations: Annotations) -> None:
+    """Raise the `UserError` that scoring any predictions would end with, where the annotations alone decide it."""
+    youtube_vis_scene(GroundTruthArrays(annotations))
 
 
 def score_teta(
