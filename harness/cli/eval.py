@@ -15,12 +15,14 @@ from harness.cli.options import DATA_ROOT, DataRoot
 from harness.comparability import Comparability, comparability
 from harness.errors import UserError
 from harness.paths import Location, local_copy, location
-from harness.scoring import BURST_TASKS
+from harness.scoring import BURST_TASKS, TETA_TASKS
 
 if TYPE_CHECKING:
+    from harness.formats.coco_video import CocoVideo
     from harness.formats.youtube_vis import Annotations
     from harness.scoring.from_store import ShardReader
     from harness.scoring.score import Score
+    from harness.scoring.teta_score import TetaScore
     from harness.types import DatasetPlugin
 
 
@@ -35,7 +37,9 @@ def evaluate(
     ],
     protocol: Annotated[
         str | None,
-        typer.Option(help=f"lvvis, ytvis, ovis, burst, each also as NAME-corrected; {', '.join(BURST_TASKS)}."),
+        typer.Option(
+            help=f"lvvis, ytvis, ovis, burst, each also as NAME-corrected; {', '.join((*TETA_TASKS, *BURST_TASKS))}."
+        ),
     ] = None,
     annotations: Annotated[
         Path | None, typer.Option(help="Annotation file; for BURST's official tasks the folder of all_classes.json.")
@@ -73,7 +77,7 @@ def evaluate(
         rows = None
     else:
         shards = _shards(predictions)  # read in the background while the truth is
-        protocol, truth, judged = _truth(protocol, annotations, dataset, split, data_root)
+        protocol, truth, judged = _truth(protocol, annotations, dataset, split, data_root, shards is None)
         score = _score(protocol, truth, shards or predictions, strict)
         record, rows = score.record(), score.per_category
     record = {**judged.record(), **record}
@@ -88,9 +92,17 @@ def evaluate(
 
 
 def _truth(
-    protocol: str | None, annotations: Path | None, dataset: str | None, split: str | None, data_root: Path
-) -> tuple[str, Annotations, Comparability]:
-    """The protocol, the truth, and whether numbers by the one on the other are comparable with published ones."""
+    protocol: str | None,
+    annotations: Path | None,
+    dataset: str | None,
+    split: str | None,
+    data_root: Path,
+    per_frame: bool,
+) -> tuple[str, Annotations | CocoVideo, Comparability]:
+    """The protocol, the truth, and whether numbers by the one on the other are comparable with published ones.
+
+    ``per_frame``: the predictions are those of a file, which on a dataset in COCO-video form are in that form, too.
+    """
     from harness.formats.youtube_vis import read_annotations
 
     if dataset is None:
@@ -98,12 +110,22 @@ def _truth(
             raise UserError("harness eval", "needs a truth", "name --dataset, or --protocol with --annotations")
         if protocol is None:
             raise UserError("--protocol", "is needed with --annotations", "one of lvvis, ytvis, ovis, burst")
+        if protocol in TETA_TASKS:
+            from harness.scoring.teta_score import read_truth
+
+            return protocol, read_truth(annotations), comparability(None)
         return protocol, read_annotations(annotations), comparability(None)
     from harness import plugins
 
     if annotations is not None:
         plugin = plugins.dataset(dataset, data_root)
         return _as_split(plugin, split or plugin.default_split, annotations, protocol)
+    if hasattr(plugins.dataset(dataset), "frame_truth"):
+        if protocol not in (None, *TETA_TASKS):
+            hint = f"score it with --protocol {' or '.join(TETA_TASKS)}"
+            raise UserError(f"--dataset {dataset}", f"has boxes, which {protocol} does not compare", hint)
+        if per_frame:
+            return _of_frames(plugins.dataset(dataset), data_root, split, protocol)
     opened = plugins.opened(dataset, data_root, split)
     if opened.truth is None:
         hint = f"submit the predictions to {opened.server}" if opened.server else "score on a split that has it"
@@ -113,17 +135,32 @@ def _truth(
     return chosen, opened.annotations, _judged(opened.differences, chosen, opened.protocol)
 
 
+def _of_frames(
+    plugin: Any, data_root: Path, split: str | None, protocol: str | None
+) -> tuple[str, CocoVideo, Comparability]:
+    """A split of a dataset in COCO-video form."""
+    chosen = split or plugin.default_split
+    file, own = plugin.frame_truth(data_root, chosen), plugin.protocol
+    return protocol or own, file, _judged(plugin.differences(file, chosen), protocol or own, own)
+
+
 def _as_split(
     plugin: DatasetPlugin, split: str, annotations: Path, protocol: str | None
-) -> tuple[str, Annotations, Comparability]:
+) -> tuple[str, Annotations | CocoVideo, Comparability]:
     """A file that the user takes for a split of a dataset, wherever it lies."""
-    from harness.formats.youtube_vis import read_annotations
+    from harness.formats.coco_video import CocoVideo
+    from harness.scoring.teta_score import read_truth
 
     differences, own = getattr(plugin, "differences", None), getattr(plugin, "protocol", None)
     if differences is None or own is None:
         hint = "leave out --dataset and name --protocol, or leave out --annotations"
         raise UserError(f"--dataset {plugin.name}", "does not say what its files hold", hint)
-    read = read_annotations(annotations)
+    read = read_truth(annotations)
+    if isinstance(read, CocoVideo) != hasattr(plugin, "frame_truth"):
+        form = "COCO-video" if isinstance(read, CocoVideo) else "YouTube-VIS"
+        raise UserError(
+            read.path, f"is in {form} form, {plugin.name} is not", "leave out --dataset and name --protocol"
+        )
     return protocol or own, read, _judged(differences(read, split), protocol or own, own)
 
 
@@ -143,10 +180,23 @@ def _shards(predictions: Location) -> ShardReader | None:
     return ShardReader(PredictionStore(inner if inner.is_dir() else predictions))
 
 
-def _score(protocol: str, truth: Annotations, predictions: ShardReader | Location, strict: bool) -> Score:
+def _score(
+    protocol: str, truth: Annotations | CocoVideo, predictions: ShardReader | Location, strict: bool
+) -> Score | TetaScore:
+    from harness.formats.coco_video import CocoVideo
     from harness.scoring.from_store import ShardReader
     from harness.scoring.score import score_results, score_store
 
+    if protocol in TETA_TASKS:
+        from harness.scoring.teta_score import score_teta
+
+        if isinstance(predictions, ShardReader):
+            return score_teta(protocol, truth, predictions, strict)
+        with local_copy(predictions) as file:
+            return score_teta(protocol, truth, file, strict)
+    if isinstance(truth, CocoVideo):
+        hint = f"score it with --protocol {' or '.join(TETA_TASKS)}"
+        raise UserError(truth.path, f"is in COCO-video form, which {protocol} does not read", hint)
     if isinstance(predictions, ShardReader):
         return score_store(protocol, truth, predictions, strict)
     with local_copy(predictions) as file:

@@ -180,11 +180,13 @@ def _names(text: str, option: str) -> list[str]:
 
 
 def _protocols(text: str | None) -> tuple[str, ...]:
+    from harness.scoring import TETA_TASKS
     from harness.scoring.protocols import get_protocol
 
     if text is None:
         return ()
-    return tuple(dict.fromkeys(get_protocol(name).name for name in _names(text, "--protocol")))
+    names = _names(text, "--protocol")
+    return tuple(dict.fromkeys(name if name in TETA_TASKS else get_protocol(name).name for name in names))
 
 
 def _datasets(

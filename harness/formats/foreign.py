@@ -30,7 +30,8 @@ def refuse_foreign_annotations(document: Any, annotations: bytes, name: str) -> 
     if not isinstance(document, dict):
         raise UserError(name, "is not an object with videos, categories and annotations", "name the annotation file")
     if document.get("images") and b'"segmentations"' not in annotations:
-        raise UserError(name, _image_form(document), PER_TRACK)
+        hint = "score it with --protocol teta or teta-tao" if "videos" in document else PER_TRACK
+        raise UserError(name, _image_form(document), hint)
     for key in ("videos", "categories"):
         if key not in document:
             raise UserError(name, f"lacks {key}", "an annotation file has videos, categories and annotations")

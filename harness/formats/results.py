@@ -122,12 +122,12 @@ def read_batch(
     try:
         video_id, category_id, score = _strict_columns(block, truths, path)
     except (UserError, OverflowError):
-        video_id, category_id, score = _lenient_columns(block, truths, path, warnings)
+        video_id, category_id, score = lenient_columns(block, truths, path, warnings)
     number = block.first + np.arange(len(score))
     video, known = positions(truths.video_ids, video_id)
     if not known.all():
         at = int(np.argmin(known))
-        raise _unknown_video(int(video_id[at]), truths.annotations.ids[0], f"{path}, record {number[at]}")
+        raise unknown_video(int(video_id[at]), truths.annotations.ids[0], f"{path}, record {number[at]}")
     if named is not None:
         named[video] = True
     if not np.isfinite(score).all():
@@ -143,7 +143,7 @@ def read_batch(
     video, category, score, number = video[listed], category[listed], score[listed], number[listed]
     spans = block.spans[listed]
     has_masks = truths.owned[category]
-    masks = _masks(block.text, spans[has_masks], video[has_masks], truths, path, number[has_masks], warnings)
+    masks = masks_of(block.text, spans[has_masks], video[has_masks], truths, path, number[has_masks], warnings)
     lengths = np.diff(masks.track)
     short = np.flatnonzero(lengths != truths.lengths[video[has_masks]])
     if len(short):
@@ -184,7 +184,7 @@ def _strict_columns(block: Block, truths: GroundTruthArrays, path: str) -> Colum
     )
 
 
-def _lenient_columns(block: Block, truths: GroundTruthArrays, path: str, warnings: Warnings) -> Columns:
+def lenient_columns(block: Block, truths: GroundTruthArrays, path: str, warnings: Warnings) -> Columns:
     """Columns of records in which values stand for what is specified, which is counted.
 
     A category that the annotations do not have is `_NO_CATEGORY`. Raises `UserError` that names the record.
@@ -201,10 +201,10 @@ def _lenient_columns(block: Block, truths: GroundTruthArrays, path: str, warning
         record = lenient.loads(text, where)
         refuse_foreign_record(record, where)
         checked = convert(record, _OddRecord, where)
-        columns.score[at] = _score(checked.score, where, warnings)
+        columns.score[at] = finite_score(checked.score, where, warnings)
         video, form = videos.find(checked.video_id, where, "video_id")
         if video is None:
-            raise _unknown_video(checked.video_id, videos, where)
+            raise unknown_video(checked.video_id, videos, where)
         category, other = categories.find(checked.category_id, where, "category_id")
         columns.video_id[at] = video
         columns.category_id[at] = _NO_CATEGORY if category is None else category
@@ -214,7 +214,8 @@ def _lenient_columns(block: Block, truths: GroundTruthArrays, path: str, warning
     return columns
 
 
-def _score(value: Any, where: str, warnings: Warnings) -> float:
+def finite_score(value: Any, where: str, warnings: Warnings) -> float:
+    """The score that a value stands for. Raises `UserError` where it is none."""
     if isinstance(value, bool):
         warnings.add(f"score is {lenient.TRUTH_VALUE}", where)
         return float(value)
@@ -224,13 +225,14 @@ def _score(value: Any, where: str, warnings: Warnings) -> float:
     raise UserError(where, f"score is {shown[:40]}", "write a finite number")
 
 
-def _unknown_video(video: Any, known: Ids, where: str) -> UserError:
+def unknown_video(video: Any, known: Ids, where: str) -> UserError:
+    """The error for a record ``where`` of a video that the annotations do not have."""
     return UserError(
         where, f"unknown video {video if isinstance(video, int) else json.dumps(video)}", known.near(video)
     )
 
 
-def _masks(
+def masks_of(
     text: NDArray[np.uint8],
     spans: Ints,
     video: Ints,

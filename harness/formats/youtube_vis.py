@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -37,6 +37,8 @@ UNLISTED = "category is in neither list of class_split.json, and in neither grou
 """What is noted of BURST's categories that are neither common nor uncommon."""
 _LONGEST_OUTLINE = 1 << 21
 """Pixels along a polygon. COCO's rule stores five places per pixel, so that a few numbers could fill the memory."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,21 @@ class GroundTruth:
     path: str
     records: tuple[AnnotationRecord, ...]
     masks: MaskTable
+    spans: Ints
+    """Where each record lies in ``masks.data``, see `harness.formats.scan.scan_records`."""
+
+    def further(self, kind: type[T]) -> list[T]:
+        """Further fields of every record, as ``kind`` names them; numbers that are not finite are read as such."""
+        data = self.masks.data.data
+        try:
+            found: list[T] = decode_records(data, self.spans, list[kind], self.path)  # type: ignore[valid-type]
+        except UserError:
+            parts = _without_masks(data, self.spans)
+            found = [
+                convert(lenient.loads(part, self.path), kind, f"{self.path}, annotation {record.id}")
+                for part, record in zip(parts, self.records, strict=True)
+            ]
+        return found
 
     def __repr__(self) -> str:
         return f"GroundTruth({self.path}, {len(self.records)} tracks)"
@@ -168,6 +185,8 @@ class Annotations:
     it for one without objects, so that `scored_truth` is then an empty truth. ``notes`` say what was read as what it
     stands for, see `harness.formats.lenient`; ``video_ids`` and ``category_ids`` are there only where something was.
     ``remarks`` are sentences on what was chosen when the file was read.
+    ``listed_videos`` and ``listed_categories`` are the ids in the order of the file. ``per_frame`` tells whether it is
+    in COCO-video form, with one annotation per object and frame.
     """
 
     path: str
@@ -180,6 +199,9 @@ class Annotations:
     video_ids: Ids | None = None
     category_ids: Ids | None = None
     remarks: tuple[str, ...] = ()
+    listed_videos: tuple[int, ...] = ()
+    listed_categories: tuple[int, ...] = ()
+    per_frame: bool = False
 
     def __repr__(self) -> str:
         size = f"{len(self.videos)} videos, {len(self.categories)} categories"
@@ -216,7 +238,8 @@ class Annotations:
     def scored_truth(self) -> GroundTruth | None:
         """The truth to score by, ``None`` where it is withheld."""
         if self.truth is None and not self.lists_truth:
-            return GroundTruth(self.path, (), find_masks(np.empty(0, np.uint8), _NO_SPANS, _NO_SPANS, 0, []).table)
+            table = find_masks(np.empty(0, np.uint8), _NO_SPANS, _NO_SPANS, 0, []).table
+            return GroundTruth(self.path, (), table, np.empty((0, 4), np.int64))
         return self.truth
 
     def restrict(self, videos: Iterable[int]) -> Annotations:
@@ -225,7 +248,8 @@ class Annotations:
         truth = self.truth
         if truth is not None:
             chosen = [t for t, record in enumerate(truth.records) if record.video_id in keep]
-            truth = GroundTruth(truth.path, tuple(truth.records[t] for t in chosen), take_tracks(truth.masks, chosen))
+            records = tuple(truth.records[t] for t in chosen)
+            truth = GroundTruth(truth.path, records, take_tracks(truth.masks, chosen), truth.spans[chosen])
         return replace(self, videos=tuple(v for v in self.videos if v.id in keep), truth=truth)
 
 
@@ -292,7 +316,10 @@ def _parse_strictly(raw: bytes, name: str, digest: str) -> Annotations:
         spans = record_spans(text, name)
         records = decode_records(text.data, spans, list[AnnotationRecord], name)
         truth = _ground_truth(text, spans, records, name, videos, categories, notes)
-    return Annotations(name, videos, categories, truth, digest, len(text) > 0, notes.record())
+    return Annotations(
+        name, videos, categories, truth, digest, len(text) > 0, notes.record(),
+        listed_videos=tuple(v.id for v in file.videos), listed_categories=tuple(c.id for c in file.categories),
+    )  # fmt: skip
 
 
 def _parse_leniently(raw: bytes, name: str, digest: str) -> Annotations:
@@ -332,8 +359,9 @@ def _parse_leniently(raw: bytes, name: str, digest: str) -> Annotations:
             found.append(AnnotationRecord(odd.id, odd.video_id, odd.category_id, odd.iscrowd, odd.areas, odd.occlusion))
         truth = _ground_truth(text, spans, found, name, videos, categories, notes)
     return Annotations(
-        name, videos, categories, truth, digest, len(text) > 0, notes.record(), ids["videos"], ids["categories"]
-    )
+        name, videos, categories, truth, digest, len(text) > 0, notes.record(), ids["videos"], ids["categories"],
+        tuple(v.id for v in checked.videos), tuple(c.id for c in checked.categories),
+    )  # fmt: skip
 
 
 class _Lists(msgspec.Struct):
@@ -419,8 +447,8 @@ def _ground_truth(
     table = found.table
     if len(found.other):
         sizes = [(known_videos[r.video_id].height, known_videos[r.video_id].width) for r in records]
-        table = _with_polygons(table, found.other, sizes, names, notes)
-    return GroundTruth(name, tuple(records), table)
+        table = with_polygons(table, found.other, sizes, names, notes)
+    return GroundTruth(name, tuple(records), table, spans)
 
 
 def record_spans(text: Any, name: str, key: Any = SEGMENTATIONS) -> Ints:
@@ -466,8 +494,8 @@ def _refuse_faults(table: MaskTable, rows: NDArray[np.int32], where: str) -> Non
         raise UserError(place, rle.FAULTS[int(area[first])], "encode the mask again at its stated size")
 
 
-def _with_polygons(
-    table: MaskTable, other: Ints, sizes: list[tuple[int, int]], names: list[str], notes: Notes
+def with_polygons(
+    table: MaskTable, other: Ints, sizes: Sequence[tuple[int, int]], names: Sequence[str], notes: Notes
 ) -> MaskTable:
     """Turn polygon entries into compressed encodings (COCO's rule; the parts are united) appended to the data.
 

@@ -21,11 +21,15 @@ from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.layout import PER_CATEGORY, SCORES, remove_tree
 from harness.run_folder.schemas import RunRecord
 from harness.run_folder.store import PredictionStore
+from harness.scoring import TETA_TASKS
 from harness.scoring.match_table import FILE as MATCHES
 from harness.scoring.match_table import MatchTable, write_table
 from harness.scoring.metrics import undefined_note
 from harness.scoring.protocols import get_protocol
 from harness.scoring.score import check_truth, score_store
+from harness.scoring.teta_score import ALL_METRICS as TETA_METRICS
+from harness.scoring.teta_score import VERSION as TETA_VERSION
+from harness.scoring.teta_score import TetaScore, check_frames_of, score_teta
 from harness.types import Dataset, Video
 
 log = logging.getLogger(__name__)
@@ -58,7 +62,10 @@ def refuse_unscorable(dataset: Dataset, protocols: Iterable[str], videos: Iterab
     if dataset.truth is not None:
         chosen = None if videos is None else [video.id for video in videos]
         for protocol in protocols:
-            check_truth(protocol, dataset.annotations, chosen)
+            if protocol in TETA_TASKS:
+                check_frames_of(dataset.annotations if chosen is None else dataset.annotations.restrict(chosen))
+            else:
+                check_truth(protocol, dataset.annotations, chosen)
 
 
 def score_predictions(
@@ -77,18 +84,31 @@ def score_predictions(
         return Scored(_undefined(protocol, f"{no_truth(dataset)}{submit}"))
     if not whole and not videos:
         return Scored(_undefined(protocol, "no video has predictions"))
+    annotations, some = dataset.annotations, None if whole else videos
     try:
-        annotations = dataset.annotations
-        score = score_store(protocol, annotations, ShardReader(store, videos), strict, None if whole else videos)
+        if protocol in TETA_TASKS:
+            return _of_frames(score_teta(protocol, annotations, ShardReader(store, videos), strict, some))
+        score = score_store(protocol, annotations, ShardReader(store, videos), strict, some)
     except UnreadableFileError:  # no refusal of the tool
         raise
     except UserError as error:
         log.error("not scored: %s", error)
         return Scored(_undefined(protocol, str(error)), refusal=f"not scored: {error}")
-    for warning in score.warnings:
-        log.warning("%s: %s, first: %s", warning["kind"], warning["count"], warning["first"])
+    _log(score.warnings)
     note = undefined_note(score.metrics.values, score.metrics.undefined)
     return Scored(score.record(), score.per_category, note=note, matches=score.matches)
+
+
+def _of_frames(score: TetaScore) -> Scored:
+    _log(score.warnings)
+    undefined = score.undefined["metrics"]
+    note = "" if len(undefined) < len(score.metrics) else f"TETA is undefined: {undefined['TETA']}"
+    return Scored(score.record(), score.per_category, note=note)
+
+
+def _log(warnings: list[dict[str, Any]]) -> None:
+    for warning in warnings:
+        log.warning("%s: %s, first: %s", warning["kind"], warning["count"], warning["first"])
 
 
 def no_truth(dataset: Dataset) -> str:
@@ -97,11 +117,12 @@ def no_truth(dataset: Dataset) -> str:
 
 
 def _undefined(protocol: str, reason: str) -> dict[str, Any]:
-    nothing: dict[str, None] = dict.fromkeys(AP_METRICS)
-    reasons = dict.fromkeys(AP_METRICS, reason)
-    chosen = get_protocol(protocol)
+    is_teta = protocol in TETA_TASKS
+    nothing: dict[str, None] = dict.fromkeys(TETA_METRICS if is_teta else AP_METRICS)
+    reasons = dict.fromkeys(nothing, reason)
+    version = TETA_VERSION if is_teta else get_protocol(protocol).version
     return {
-        "protocol": {"name": chosen.name, "version": chosen.version},
+        "protocol": {"name": protocol, "version": version},
         "metrics": nothing,
         "corrected": dict(nothing),
         "undefined": {"metrics": reasons, "corrected": dict(reasons)},

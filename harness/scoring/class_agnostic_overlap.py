@@ -95,7 +95,7 @@ def concatenate(parts: Sequence[TrackTruthOverlaps]) -> TrackTruthOverlaps:
 
 
 @numba.njit(cache=True, nogil=True)
-def _intersect(begin_a, end_a, a, stop_a, begin_b, end_b, b, stop_b):
+def intersect(begin_a, end_a, a, stop_a, begin_b, end_b, b, stop_b):
     """`rle.intersection_of`, at once 0 for masks that lie behind one another."""
     if a == stop_a or b == stop_b or end_a[stop_a - 1] <= begin_b[b] or end_b[stop_b - 1] <= begin_a[a]:
         return np.int64(0)
@@ -160,7 +160,7 @@ def _meet(masks, area_d, truths, area_g, rows, first, by_video, group, video, si
                         g = here[j]
                         overlap[slots, j] = 0
                         if g >= 0 and height_d[d] == height_g[g] and width_d[d] == width_g[g]:
-                            overlap[slots, j] = _intersect(begin_d, end_d, np.int64(0), runs,
+                            overlap[slots, j] = intersect(begin_d, end_d, np.int64(0), runs,
                                                            begin_g, end_g, run_g[j], run_g[j + 1])  # fmt: skip
                     slots += 1
                 best, target = 0.0, -1
