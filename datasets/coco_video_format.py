@@ -143,7 +143,7 @@ class CocoVideoDataset:
             file = _read(place.annotations)
         except UserError as error:
             return replace(report, faults=(str(error),))
-        missing, truncated = check_frames(place.frames, (i.file_name or "" for i in file.images))
+        missing, truncated, _ = check_frames(place.frames, (i.file_name or "" for i in file.images))
         faults = [] if place.frames.is_dir() else [f"no folder of frames; expected {place.frames}"]
         if split.boxes is not None and len(file.annotations) != split.boxes:
             faults.append(f"{len(file.annotations)} annotated boxes, {split.boxes} expected")

@@ -360,7 +360,7 @@ def _parse_leniently(raw: bytes, name: str, digest: str) -> Annotations:
         truth = _ground_truth(text, spans, found, name, videos, categories, notes)
     return Annotations(
         name, videos, categories, truth, digest, len(text) > 0, notes.record(), ids["videos"], ids["categories"],
-        tuple(v.id for v in checked.videos), tuple(c.id for c in checked.categories),
+        listed_videos=tuple(v.id for v in checked.videos), listed_categories=tuple(c.id for c in checked.categories),
     )  # fmt: skip
 
 
