@@ -9,6 +9,7 @@ from importlib import resources
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import CategoryRecord
+from harness.scoring import TETA_TASKS, VEVAL
 from harness.types import Category
 
 LISTS = ("lvvis", "ytvis2019", "ytvis2021", "ovis")
@@ -39,11 +40,12 @@ def in_groups(records: Iterable[CategoryRecord], protocol: str) -> tuple[Categor
     from harness.scoring.protocols import get_protocol
 
     records = tuple(records)
+    grouped = {} if protocol in (VEVAL, *TETA_TASKS) else get_protocol(protocol).groups(records)
     for record in records:
         if not record.name.strip():
             raise UserError(f"category {record.id}", "has no name that is text", "name it in the annotation file")
     groups: dict[int, list[str]] = {}
-    for suffix, ids in get_protocol(protocol).groups(records).items():
+    for suffix, ids in grouped.items():
         for category_id in ids:
             groups.setdefault(category_id, []).append(GROUP_NAMES[suffix])
     return tuple(Category(c.id, c.name, c.synonyms, tuple(groups.get(c.id, ()))) for c in records)

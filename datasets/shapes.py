@@ -6,6 +6,7 @@ are read. Categories are pairs of a look and a form; the novel ones never occur 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from harness.datasets.categories import in_groups
 from harness.datasets.completeness import CopyReport, Counts, SplitReport
 from harness.datasets.shapes_scenes import HEIGHT, NAMES, NOVEL, VIDEOS, WIDTH, Pixels, scenes
 from harness.errors import UserError, near
+from harness.formats.absence import Absence
 from harness.formats.youtube_vis import annotations_from_document
 from harness.types import Dataset, Video
 
@@ -56,6 +58,7 @@ def _open(split: str) -> Dataset:
     from harness.datasets.shapes_pictures import Pictures
 
     annotations = annotations_from_document(document(split), f"shapes {split}")
+    annotations = replace(annotations, absence=Absence(exhaustive=True))  # every form that is drawn is annotated
     videos = tuple(Video(s.video_id, f"{s.video_id:03d}", HEIGHT, WIDTH, Pictures(s)) for s in scenes(split))
     return Dataset("shapes", split, in_groups(annotations.categories, "lvvis"), videos, "lvvis", annotations)
 

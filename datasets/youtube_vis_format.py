@@ -86,7 +86,8 @@ class Split:
 
     ``public`` says whether its annotation file has the truth; else ``truth`` says where that is, by default with the
     dataset's server. ``videos`` and ``frame_count`` are by ``source``; ``stated_videos`` is another number of videos in
-    circulation, by ``stated_source``, with which a file is no less whole.
+    circulation, by ``stated_source``, with which a file is no less whole. ``terms`` are those under which the data may
+    be used.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Split:
     source: Source | None = None
     stated_source: Source | None = None
     truth: Truth | None = None
+    terms: str = ""
 
 
 class _Place(NamedTuple):
@@ -115,10 +117,11 @@ class VisDataset:
 
     ``folders`` are names that its folder may have below the data root (the data root itself counts too).
     ``category_list`` names a list in ``datasets/data``; a file whose list differs is refused, unless
-    ``file_categories`` says that the file's own list rules. ``frame_depth`` is how many trailing components of a file
-    name count (``None``: all). ``home`` is where a user gets the data, ``server`` where hidden truth is scored, in
-    words that can follow "submit it to". Of datasets with the same category list, a file is of the one whose
-    ``path_words`` are in its path, and of one without such words unless ``other_words`` are in its path.
+    ``file_categories`` says that the file's own list rules; without a list there is only the file's. ``frame_depth`` is
+    how many trailing components of a file name count (``None``: all). ``home`` is where a user gets the data,
+    ``server`` where hidden truth is scored, in words that can follow "submit it to". Of datasets with the same category
+    list, a file is of the one whose ``path_words`` are in its path, and of one without such words unless
+    ``other_words`` are in its path.
     """
 
     name: str
@@ -127,7 +130,7 @@ class VisDataset:
     declared: tuple[Split, ...]
     default_split: str
     folders: tuple[str, ...]
-    category_list: str
+    category_list: str | None
     protocol: str
     home: str
     server: str | None = None
@@ -220,6 +223,8 @@ class VisDataset:
 
     def _holds(self, content: FileContent) -> str | None:
         """Why a file is one of this dataset's, whatever the split; ``None`` where it is not."""
+        if self.category_list is None:
+            return None
         if self.file_categories:
             names = {c.name for c in packaged(self.category_list)}
             if content.is_burst and any(c.name in names for c in content.categories):
@@ -273,6 +278,8 @@ class VisDataset:
 
     def _other_categories(self, annotations: Annotations) -> str | None:
         """How the categories differ from the dataset's; numbers count only where they mean the same in every file."""
+        if self.category_list is None:
+            return None
         known = packaged(self.category_list)
         if not self.file_categories:
             return difference(annotations.categories, known, self.spellings)
@@ -389,8 +396,8 @@ class VisDataset:
         return f", where {', '.join(described)}{more} lie; `harness datasets check --data-root` says what they are"
 
     def _categories(self, annotations: Annotations) -> tuple[Category, ...]:
-        if self.file_categories:
-            return in_groups(annotations.categories, self.protocol)
+        if self.file_categories or self.category_list is None:
+            return _asked_categories(annotations, self.protocol)
         known = packaged(self.category_list)
         differs = difference(annotations.categories, known, self.spellings)
         if differs is None:
@@ -450,7 +457,8 @@ class VisDataset:
         )
 
     def _expected(self, split: Split, release: Release) -> tuple[Counts, dict[str, Source]]:
-        counts = Counts(split.videos, split.frame_count, release.tracks, len(packaged(self.category_list)))
+        categories = None if self.category_list is None else len(packaged(self.category_list))
+        counts = Counts(split.videos, split.frame_count, release.tracks, categories)
         stated = {"videos": split.source, "frames": split.source, "tracks": release.source or split.source}
         known = dict(counts.items())
         sources = {what: source for what, source in stated.items() if source is not None and known[what] is not None}
@@ -476,6 +484,8 @@ class VisDataset:
             notes.append(f"the category list differs from {self.title}'s: {differs}")
         notes += annotations.remarks
         notes += [f"{note.kind}: {note.count}, first: {note.first}" for note in annotations.notes]
+        if split.terms:
+            notes.append(f"terms of use: {split.terms}")
         return tuple(notes)
 
 
@@ -511,7 +521,7 @@ def open_custom(annotations: Path, frames: Path, protocol: str, name: str | None
     frames = Path(frames)
     if not frames.is_dir():
         raise UserError(str(frames), "is not a folder", "name the folder to which file_names in the file are relative")
-    categories = in_groups(read.categories, protocol)
+    categories = _asked_categories(read, protocol)
     paths = FramePaths(frames)
     videos = tuple(
         _video(video, frames, paths.of_video(video.file_names, f"{read.path}, video {video.id}"))
@@ -520,6 +530,23 @@ def open_custom(annotations: Path, frames: Path, protocol: str, name: str | None
     title = name or in_unicode(Path(annotations).stem)
     data = {"annotations": in_unicode(Path(annotations).absolute()), "frames": in_unicode(frames.absolute())}
     return Dataset(title, "custom", categories, videos, protocol, read, data=data)
+
+
+def _asked_categories(annotations: Annotations, protocol: str) -> tuple[Category, ...]:
+    """The categories of a file; of one that lists the phrases of each video only those that it asks or annotates.
+
+    Raises `UserError` for a phrase without a category, which has no words to ask for.
+    """
+    if annotations.pairs is None:
+        return in_groups(annotations.categories, protocol)
+    known = {category.id for category in annotations.categories}
+    for at, (_, phrase) in enumerate(annotations.pairs):
+        if phrase not in known:
+            where = f"{annotations.path}, video_np_pairs[{at}]"
+            raise UserError(where, f"unknown category {phrase}", "add it to categories, with its name")
+    records = annotations.truth.records if annotations.truth is not None else ()
+    asked = {phrase for _, phrase in annotations.pairs} | {record.category_id for record in records}
+    return in_groups((category for category in annotations.categories if category.id in asked), protocol)
 
 
 def _videos(annotations: Annotations, frames: Path, depth: int | None) -> tuple[Video, ...]:

@@ -42,12 +42,14 @@ from harness.progress_display import shown_warnings
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.store import PredictionStore
 from harness.runner import Run, RunOutcome, Tracker, execute
+from harness.scoring import VEVAL
 from harness.types import Dataset, LoadContext, ModelPlugin, Track
 
 if TYPE_CHECKING:
     import pandas as pd
     from pydantic import BaseModel
 
+    from harness.formats.youtube_vis import Annotations
     from harness.reports.comparison import Comparison
 
 __all__ = [
@@ -290,6 +292,8 @@ def evaluate(
     from harness.scoring.score import score_results, score_store
 
     truth, chosen = truth_of(dataset, protocol)
+    if chosen == VEVAL:
+        return _evaluate_phrases(predictions, truth, strict)
     if isinstance(predictions, (str, Path, ObjectPath)):
         place = location(str(predictions))
         if place.is_dir():
@@ -299,6 +303,22 @@ def evaluate(
             return Evaluation(score_results(chosen, truth, file, strict))
     with results_file(cast(Any, predictions)) as file:
         return Evaluation(score_results(chosen, truth, file, strict))
+
+
+def _evaluate_phrases(predictions: Any, truth: Annotations, strict: bool) -> Evaluation:
+    from harness.scoring.from_store import ShardReader
+    from harness.scoring.veval import score_veval
+
+    if isinstance(predictions, (str, Path, ObjectPath)):
+        place = location(str(predictions))
+        if place.is_dir():
+            inner = place / "predictions"
+            shards = ShardReader(PredictionStore(inner if inner.is_dir() else place))
+            return Evaluation(score_veval(truth, shards, strict))
+        with local_copy(place) as file:
+            return Evaluation(score_veval(truth, file, strict))
+    with results_file(predictions) as file:
+        return Evaluation(score_veval(truth, file, strict))
 
 
 def compare(

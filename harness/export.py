@@ -12,6 +12,7 @@ from harness.atomic_write import atomic_write
 from harness.errors import UserError
 from harness.paths import Location
 from harness.run_folder.finished_run import FinishedRun
+from harness.run_folder.layout import PER_PAIR
 from harness.run_folder.store import PredictionStore
 
 RESULTS = "results.json"
@@ -22,11 +23,13 @@ _NEVER = (1980, 1, 1, 0, 0, 0)
 def export_results(run: Location, out: Location) -> int:
     """Write the official results list of a run's videos; return the number of tracks.
 
-    Raises `UserError` where ``run`` is no run folder, videos are missing, or ``out`` cannot be written.
+    Of a run that was scored over phrases tracks have ``bboxes`` and ``areas`` too, which those evaluators read. Raises
+    `UserError` where ``run`` is no run folder, videos are missing, or ``out`` cannot be written.
     """
     found = FinishedRun(run)
     _refuse_missing(found, found.video_ids.run)
-    return write_results_file(found.store, out, found.video_ids.run)
+    with_boxes = (found.folder / PER_PAIR).exists()
+    return write_tracks(_tracks(found.store, sorted(found.video_ids.run), with_boxes), out, zipped=False)
 
 
 def write_results_file(store: PredictionStore, out: Location, videos: Iterable[int] | None = None) -> int:
@@ -69,9 +72,10 @@ def _refuse_missing(run: FinishedRun, videos: Sequence[int]) -> None:
         raise UserError(str(run.folder), what, "repeat its harness run (without --limit) to finish it")
 
 
-def _tracks(store: PredictionStore, videos: Iterable[int]) -> Iterator[bytes]:
+def _tracks(store: PredictionStore, videos: Iterable[int], with_boxes: bool = False) -> Iterator[bytes]:
     for video in videos:
-        yield from map(_record, store.read_table(video).to_pylist())
+        for row in store.read_table(video).to_pylist():
+            yield _record(row, with_boxes)
 
 
 def _write_list(tracks: Iterable[bytes], file: IO[bytes]) -> int:
@@ -85,9 +89,19 @@ def _write_list(tracks: Iterable[bytes], file: IO[bytes]) -> int:
     return number
 
 
-def _record(row: dict[str, object]) -> bytes:
+def _record(row: dict[str, object], with_boxes: bool) -> bytes:
     size = [row["height"], row["width"]]
     masks = cast(list[bytes | None], row["masks"])
     segmentations = [None if m is None else {"size": size, "counts": m.decode("ascii")} for m in masks]
     track = {"video_id": row["video_id"], "category_id": row["category_id"], "score": row["score"]}
-    return msgspec.json.encode({**track, "segmentations": segmentations})
+    further = _boxes_and_areas(size, masks) if with_boxes else {}
+    return msgspec.json.encode({**track, "segmentations": segmentations, **further})
+
+
+def _boxes_and_areas(size: list[object], masks: list[bytes | None]) -> dict[str, object]:
+    """The box ``[x, y, w, h]`` and the area in pixels of every mask, 0 where there is none."""
+    from pycocotools import mask as coco
+
+    entries = [None if m is None else {"size": size, "counts": m} for m in masks]
+    boxes = [[0.0] * 4 if entry is None else coco.toBbox(entry).tolist() for entry in entries]
+    return {"bboxes": boxes, "areas": [0 if entry is None else int(coco.area(entry)) for entry in entries]}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from harness.formats.youtube_vis import Annotations
     from harness.scoring.score import Score
+    from harness.scoring.veval import VevalScore
 
 Words = Vocabulary | Sequence[str] | Sequence[Category] | str
 """A vocabulary, or what `vocabulary_of` makes one from."""
@@ -163,7 +164,7 @@ class Evaluation:
     ``undefined`` says why; ``warnings`` what was odd; ``score`` is the whole result.
     """
 
-    def __init__(self, score: Score) -> None:
+    def __init__(self, score: Score | VevalScore) -> None:
         self.score = score
         record = score.record()
         self.metrics: dict[str, float | None] = record["metrics"]
@@ -175,9 +176,10 @@ class Evaluation:
         return self.metrics[name]
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{k} {100 * v:.1f}" for k in ("AP", "APb", "APn") if (v := self.metrics.get(k)) is not None)
+        names = ("AP", "APb", "APn", "cgF1", "pHOTA")
+        told = ", ".join(f"{k} {100 * v:.1f}" for k in names if (v := self.metrics.get(k)) is not None)
         odd = f"; {len(self.warnings)} warnings" if self.warnings else ""
-        return f"Evaluation({self.score.protocol.name}: {told or 'no AP'}{odd})"
+        return f"Evaluation({self.record()['protocol']['name']}: {told or 'no AP'}{odd})"
 
     def _repr_html_(self) -> str:
         return str(self.frame.to_html(float_format=lambda v: f"{100 * v:.2f}", na_rep="–"))
@@ -191,10 +193,11 @@ class Evaluation:
 
     @property
     def per_category(self) -> pd.DataFrame:
-        """A row per category: name, groups, tracks and numbers."""
+        """A row per category (of phrases: per video and phrase): name, groups, tracks and numbers."""
         import pandas as pd
 
-        return pd.DataFrame(self.score.per_category).set_index("id")
+        rows = pd.DataFrame(self.score.per_category)
+        return rows.set_index("id") if "id" in rows else rows.set_index(["video_id", "category_id"])
 
     def record(self) -> dict[str, Any]:
         """As data, ready for JSON: what ``harness eval --json`` prints."""

@@ -35,7 +35,8 @@ def try_video(run: Run) -> dict[str, Any]:
         if isinstance(model, BatchModel):
             model.prepare([video], Path(scratch))
         seed_everything(run.seed, video.id)
-        table = tabulate(video, list(model.predict(video, vocabulary)), vocabulary)
+        found = [track for words in run.dataset.vocabularies(video.id) for track in model.predict(video, words)]
+        table = tabulate(video, found, vocabulary)
     seconds, frames = time.perf_counter() - loaded, sum(len(v.frames) for v in run.videos)
     tracks = list(tracks_of(table))
     return {
@@ -44,7 +45,7 @@ def try_video(run: Run) -> dict[str, Any]:
         "split": run.dataset.split,
         "video": {"id": video.id, "name": video.name, "frames": len(video.frames), "height": video.height,
                   "width": video.width},
-        "words": len(vocabulary.categories),
+        "words": sum(len(words.categories) for words in run.dataset.vocabularies(video.id)),
         "seconds": {"load": round(loaded - began, 3), "video": round(seconds, 3),
                     "run": round(seconds * frames / max(len(video.frames), 1))},
         "tracks": len(tracks),

@@ -91,7 +91,7 @@ def _unescape(data, position, stop):
 
 
 @numba.njit(cache=True, nogil=True)
-def _decode(data, start, stop, kind, pixels, begin, end, offset, keep):
+def decode(data, start, stop, kind, pixels, begin, end, offset, keep):
     """Walk a mask's counts; return (area or a fault, place behind the runs written to ``begin`` and ``end``).
 
     COCO's string holds six-bit characters, five bits of a number each; from the fourth count on a number is the
@@ -156,7 +156,7 @@ def runs_of(data, start, stop, kind, begin, end, offset):
 
     A mask of ``n`` bytes has at most ``(n + 1) // 2`` runs of ones.
     """
-    return _decode(data, start, stop, kind, np.int64(1) << 62, begin, end, offset, True)[1]
+    return decode(data, start, stop, kind, np.int64(1) << 62, begin, end, offset, True)[1]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -183,5 +183,5 @@ def areas(data, start, stop, kind, height, width, wanted):
     for m in range(len(start)):
         if wanted[m]:
             pixels = np.int64(height[m]) * np.int64(width[m])
-            out[m] = _decode(data, start[m], stop[m], kind[m], pixels, nothing, nothing, 0, False)[0]
+            out[m] = decode(data, start[m], stop[m], kind[m], pixels, nothing, nothing, 0, False)[0]
     return out

@@ -46,6 +46,11 @@ from harness.versions import other_version
 
 log = logging.getLogger(__name__)
 
+RELATIVE_SCORES = (
+    "scores are a softmax over the words asked, which is 1 for a phrase asked alone: they do not tell whether it is"
+    " there, so that IL_MCC and cgF1 rest on the model's other factors"
+)
+
 SCRATCH = "scratch"
 """Folder where a model may keep what must outlive a killed process; see `BatchModel`."""
 
@@ -454,11 +459,15 @@ def _conclude(
     head |= {key: run.content[key] for key in ("config", "precision", "seed")}
     whole = complete and run.limit is None
     scored = [score_predictions(run.dataset, p, run.store, done, whole, finish.strict) for p in run.scored_by]
+    relative = _relative_scores(run)
+    for one in scored if relative else ():
+        one.values["warnings"] = [*one.values["warnings"], {"kind": relative, "count": 1, "first": run.name}]
     protocols = [*(one.values for one in scored), *kept]
     record = {**head, **scored[0].values, "videos": videos, "protocols": protocols}
     refusals = [one.refusal for one in scored if one.refusal]
     notes = [_renewed(renewed, len(run.videos)), _incomplete(videos), *(one.refusal or one.note for one in scored)]
-    messages = [*notes, _submission(run, complete), _not_comparable(run.dataset)]
+    messages = [*notes, f"{run.name}: {relative}" if relative else "", _submission(run, complete)]
+    messages.append(_not_comparable(run.dataset))
     write_results(run.folder, record, scored, finish.table)
     finish.tracker.log_result(run.folder, record, scored[0].per_category)
     exit_code = 0
@@ -468,6 +477,16 @@ def _conclude(
         exit_code = EXIT_BAD_INPUT
     log.info("%s", _incomplete(videos) or "complete")
     return RunOutcome(record, exit_code, tuple(f"{run.folder}: {text}" for text in messages if text))
+
+
+def _relative_scores(run: Run) -> str:
+    """What the scores of a model lack that was asked for each phrase by itself; empty if nothing."""
+    told = getattr(run.plugin, "scores_are_relative", None)
+    if run.dataset.annotations.pairs is None or told is None:
+        return ""
+    with asked(run.name, "its scores_are_relative fails"):
+        is_relative = bool(told(run.config))
+    return RELATIVE_SCORES if is_relative else ""
 
 
 def _renewed(videos: int, total: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -122,6 +123,22 @@ class Dataset:
     def vocabulary(self) -> Vocabulary:
         return Vocabulary(self.categories)
 
+    def vocabularies(self, video_id: int) -> tuple[Vocabulary, ...]:
+        """What a model is asked for in a video, one question after the other: the whole vocabulary at once, or each of
+        the phrases that the annotations list for the video by itself (`Annotations.pairs`), absent ones included."""
+        if self.annotations.pairs is None:
+            return (self.vocabulary,)
+        return self._phrases.get(video_id, ())
+
+    @cached_property
+    def _phrases(self) -> dict[int, tuple[Vocabulary, ...]]:
+        """By video its phrases, each a vocabulary, by ascending id of the category."""
+        alone = {category.id: Vocabulary((category,)) for category in self.categories}
+        asked: dict[int, tuple[Vocabulary, ...]] = {}
+        for video, category in sorted(set(self.annotations.pairs or ())):
+            asked[video] = (*asked.get(video, ()), alone[category])
+        return asked
+
 
 class Model(Protocol):
     """Anything that finds the tracks of a video.
@@ -166,7 +183,9 @@ class ModelPlugin(Protocol):
     may offer ``shipped_weights(dataset_name) -> Path | None``: what a run takes when no checkpoint is named. One whose
     tracks depend on more than its configuration, the checkpoint and its code may offer ``depends_on(config,
     checkpoint) -> Mapping[str, Any]``: JSON values that become part of a run's identity, such as digests of weights
-    that it loads by itself. They are free of place: no paths.
+    that it loads by itself. They are free of place: no paths. One whose scores are a softmax over the words asked may
+    offer ``scores_are_relative(config) -> bool``: asked for one word alone, such a score does not tell whether it is
+    there, which runs on phrases then say.
     """
 
     name: str

@@ -19,7 +19,9 @@ from harness.reports.styles import DAGGER
 from harness.reports.table_layout import Layout
 
 COLUMNS = ("AP", "APb", "APn", "AP50", "AP75", "AR")
-CORRECTED = ("AP", "APb", "APn")
+PHRASE_COLUMNS = ("cgF1", "pmF1", "IL_MCC", "pHOTA", "pAP")
+"""Columns where every run is scored over phrases."""
+CORRECTED = ("AP", "APb", "APn", "cgF1", "pHOTA")
 """Columns that are shown under the corrected protocol too, where that is asked for."""
 
 _METRIC = {"AR": "AR100"}

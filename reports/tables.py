@@ -7,8 +7,9 @@ from typing import Any
 
 from harness.reports.layouts import Format
 from harness.reports.table_layout import ColumnLayout, Layout
-from harness.reports.table_rows import COLUMNS, CORRECTED, CORRECTED_PREFIX, Intervals, rows
+from harness.reports.table_rows import COLUMNS, CORRECTED, CORRECTED_PREFIX, PHRASE_COLUMNS, Intervals, rows
 from harness.reports.table_sheets import csv_of, printed
+from harness.scoring import VEVAL
 
 
 def table_of_run(record: Mapping[str, Any]) -> str:
@@ -43,6 +44,8 @@ def table(
     if not records:
         return ""
     layout = layout or Layout()
+    if tuple(columns) == COLUMNS and all((record.get("protocol") or {}).get("name") == VEVAL for record in records):
+        columns = PHRASE_COLUMNS
     common = _common_columns(layout, columns, corrected)
     shown = {one.key: one for one in (*common, *_columns_of_datasets(layout))}
     made = rows(records, list(shown), published=published, layout=layout, intervals=intervals)

@@ -103,7 +103,8 @@ class ExternalModel:
 
     def _next_chunk(self, video: Video) -> list[Video]:
         """``video`` and those that follow it, as many as go into one job."""
-        if video.id in self._failed or self._expected.get(video.id) is not video:
+        asks_by_video = self.context.dataset.annotations.pairs is not None
+        if asks_by_video or video.id in self._failed or self._expected.get(video.id) is not video:
             return [video]
         known = {v for videos in self._waiting.values() for v in videos}
         order = list(self._expected)

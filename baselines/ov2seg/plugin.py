@@ -57,7 +57,8 @@ class Ov2SegPlugin:
             return text_classifier(config, vocabulary, context.dataset.name, embed_dim, device, text_cache())
 
         model = Ov2Seg(network, classifier_of, config, context.device, context.precision)
-        model.text_classifier(context.dataset.vocabulary)  # what is wrong with it ends the run before it starts
+        if context.dataset.annotations.pairs is None:
+            model.text_classifier(context.dataset.vocabulary)  # what is wrong with it ends the run before it starts
         return model
 
     def depends_on(self, config: Ov2SegConfig, checkpoint: Path | None) -> dict[str, str]:

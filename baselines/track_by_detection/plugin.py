@@ -54,6 +54,10 @@ class TrackByDetectionPlugin:
             return CLIPVIS.depends_on(config.clipvis, checkpoint)
         return OV2SEG.depends_on(config.ov2seg, checkpoint)
 
+    def scores_are_relative(self, config: TrackByDetectionConfig) -> bool:
+        """As the segmenter's are."""
+        return config.segmenter == "clipvis" and CLIPVIS.scores_are_relative(config.clipvis)
+
     def shipped_weights(self, dataset: str) -> Path | None:
         """The default segmenter's."""
         return CLIPVIS.shipped_weights(dataset)

@@ -6,6 +6,7 @@ import gc
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ from harness.cli.options import DATA_ROOT, DataRoot
 from harness.comparability import Comparability, comparability
 from harness.errors import UserError
 from harness.paths import Location, local_copy, location
-from harness.scoring import BURST_TASKS, TETA_TASKS
+from harness.scoring import BURST_TASKS, TETA_TASKS, VEVAL
 
 if TYPE_CHECKING:
     from harness.formats.coco_video import CocoVideo
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from harness.scoring.from_store import ShardReader
     from harness.scoring.score import Score
     from harness.scoring.teta_score import TetaScore
+    from harness.scoring.veval import VevalScore
     from harness.types import DatasetPlugin
 
 
@@ -38,7 +40,8 @@ def evaluate(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help=f"lvvis, ytvis, ovis, burst, each also as NAME-corrected; {', '.join((*TETA_TASKS, *BURST_TASKS))}."
+            help="lvvis, ytvis, ovis, burst, each also as NAME-corrected;"
+            f" {', '.join((*TETA_TASKS, *BURST_TASKS))}; {VEVAL} (phrases, SA-Co/VEval)."
         ),
     ] = None,
     annotations: Annotated[
@@ -50,8 +53,20 @@ def evaluate(
     split: Annotated[str | None, typer.Option(help="Split of the dataset.")] = None,
     data_root: DataRoot = DATA_ROOT,
     strict: Annotated[bool, typer.Option("--strict", help="Make every warning an error.")] = False,
+    exhaustive: Annotated[
+        bool,
+        typer.Option(
+            "--exhaustive",
+            help="Every category that is not annotated in a video is absent from it: count false alarms.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    per_category: Annotated[Path | None, typer.Option(help="Write the numbers of every category to this CSV.")] = None,
+    per_category: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the numbers of every category (veval: of every pair of a video and a phrase) to this CSV."
+        ),
+    ] = None,
 ) -> None:
     """Score predictions by an official protocol; the corrected numbers stand beside the official ones.
 
@@ -78,6 +93,8 @@ def evaluate(
     else:
         shards = _shards(predictions)  # read in the background while the truth is
         protocol, truth, judged = _truth(protocol, annotations, dataset, split, data_root, shards is None)
+        if exhaustive:
+            truth = _exhaustive(truth)
         score = _score(protocol, truth, shards or predictions, strict)
         record, rows = score.record(), score.per_category
     record = {**judged.record(), **record}
@@ -89,6 +106,17 @@ def evaluate(
         print(json.dumps(record, allow_nan=False))
     else:
         _show(record)
+
+
+def _exhaustive(truth: Annotations | CocoVideo) -> Annotations:
+    """The truth, with every category absent where it is not annotated, unless the file says that it does not know."""
+    from harness.formats.absence import Absence
+    from harness.formats.coco_video import CocoVideo
+
+    if isinstance(truth, CocoVideo):
+        raise UserError("--exhaustive", "goes with masks of tracks", "leave it out")
+    absence = truth.absence or Absence(exhaustive=True)
+    return replace(truth, absence=replace(absence, exhaustive=True))
 
 
 def _truth(
@@ -109,7 +137,7 @@ def _truth(
         if annotations is None:
             raise UserError("harness eval", "needs a truth", "name --dataset, or --protocol with --annotations")
         if protocol is None:
-            raise UserError("--protocol", "is needed with --annotations", "one of lvvis, ytvis, ovis, burst")
+            raise UserError("--protocol", "is needed with --annotations", "one of lvvis, ytvis, ovis, burst, veval")
         if protocol in TETA_TASKS:
             from harness.scoring.teta_score import read_truth
 
@@ -182,7 +210,7 @@ def _shards(predictions: Location) -> ShardReader | None:
 
 def _score(
     protocol: str, truth: Annotations | CocoVideo, predictions: ShardReader | Location, strict: bool
-) -> Score | TetaScore:
+) -> Score | TetaScore | VevalScore:
     from harness.formats.coco_video import CocoVideo
     from harness.scoring.from_store import ShardReader
     from harness.scoring.score import score_results, score_store
@@ -197,6 +225,13 @@ def _score(
     if isinstance(truth, CocoVideo):
         hint = f"score it with --protocol {' or '.join(TETA_TASKS)}"
         raise UserError(truth.path, f"is in COCO-video form, which {protocol} does not read", hint)
+    if protocol == VEVAL:
+        from harness.scoring.veval import score_veval
+
+        if isinstance(predictions, ShardReader):
+            return score_veval(truth, predictions, strict)
+        with local_copy(predictions) as file:
+            return score_veval(truth, file, strict)
     if isinstance(predictions, ShardReader):
         return score_store(protocol, truth, predictions, strict)
     with local_copy(predictions) as file:
@@ -234,6 +269,11 @@ def _show(record: dict[str, Any]) -> None:
         cells = [record[tool].get(key) for tool in tools]
         table.add_row(key, *("–" if c is None else f"{100 * c:.2f}" for c in cells))
     console.print(table)
+    presence = record.get("slices", {}).get("presence")
+    if presence:
+        absent, percent = presence["IL_FP"] + presence["IL_TN"], 100 * presence["IL_FPR"]
+        told = f"IL_MCC {presence['IL_MCC']:.3f}; found in {percent:.1f} % of {absent:,} pairs without it"
+        print(f"is a word there (score >= 0.5): {told}")
     if dagger:
         print(f"{dagger} not comparable: {'; '.join(record['not_comparable'])}")
     reasons = record["undefined"]["metrics"]

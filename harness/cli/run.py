@@ -180,13 +180,14 @@ def _names(text: str, option: str) -> list[str]:
 
 
 def _protocols(text: str | None) -> tuple[str, ...]:
-    from harness.scoring import TETA_TASKS
+    from harness.scoring import TETA_TASKS, VEVAL
     from harness.scoring.protocols import get_protocol
 
     if text is None:
         return ()
     names = _names(text, "--protocol")
-    return tuple(dict.fromkeys(name if name in TETA_TASKS else get_protocol(name).name for name in names))
+    others = (*TETA_TASKS, VEVAL)
+    return tuple(dict.fromkeys(name if name in others else get_protocol(name).name for name in names))
 
 
 def _datasets(

@@ -89,7 +89,10 @@ def attempt_video(spec: ModelSpec, model: Model, video: Video, store: Prediction
         known_by = digests_of(video.frames, spec.whole_frames)
         seed_everything(context.seed, video.id)
         with contained(spec.name), timed(model) as stages:
-            table = tabulate(video, list(model.predict(video, vocabulary)), vocabulary)
+            tracks = [
+                track for words in context.dataset.vocabularies(video.id) for track in model.predict(video, words)
+            ]
+            table = tabulate(video, tracks, vocabulary)
     # A model is anybody's code and may raise anything; what it raises is recorded and reported, and the run goes on.
     except Exception as error:
         line, details, is_fault = described(error), traceback.format_exc(), isinstance(error, UserError)

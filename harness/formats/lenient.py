@@ -166,7 +166,8 @@ def coerce_video(video: dict[str, Any], where: str, notes: Notes) -> dict[str, A
         out["file_names"] = None
         if out.get("length") is None and isinstance(names, list):
             out["length"] = len(names)
-    out["name"] = _name(out.get("name"), "name of a video", where, notes)
+    out["name"] = _name(out.get("name") or out.get("video_name"), "name of a video", where, notes)
+    out["video_name"] = None
     return out
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from harness import rle
 from harness.errors import UserError
 from harness.formats import lenient, scan
+from harness.formats.absence import Absence, absence_of, source_numbers
 from harness.formats.containers import read_json
 from harness.formats.foreign import refuse_foreign_annotations
 from harness.formats.lenient import Ids, Key, Note, Notes
@@ -85,6 +86,9 @@ class _Video(msgspec.Struct):
     length: int | None = None
     file_names: list[str] | None = None
     name: str | None = None
+    video_name: str | None = None
+    neg_category_ids: Any = None
+    not_exhaustive_category_ids: Any = None
 
 
 class _Category(msgspec.Struct):
@@ -96,10 +100,18 @@ class _Category(msgspec.Struct):
     synonyms: list[str] | None = None
 
 
+class _Pair(msgspec.Struct):
+    video_id: int
+    category_id: int
+
+
 class _File(msgspec.Struct):
     videos: list[_Video]
     categories: list[_Category]
     annotations: msgspec.Raw = msgspec.Raw(b"")
+    video_np_pairs: list[_Pair] | None = None
+    exhaustive: Any = None
+    cate_ori: Any = None
 
 
 class _Form(msgspec.Struct):
@@ -144,7 +156,7 @@ class GroundTruth:
 
     def further(self, kind: type[T]) -> list[T]:
         """Further fields of every record, as ``kind`` names them; numbers that are not finite are read as such."""
-        data = self.masks.data.data
+        data: Any = self.masks.data.data
         try:
             found: list[T] = decode_records(data, self.spans, list[kind], self.path)  # type: ignore[valid-type]
         except UserError:
@@ -182,7 +194,10 @@ class Annotations:
     """A parsed annotation file: videos and categories by ascending id; ``truth`` is ``None`` where it is withheld.
 
     ``lists_truth`` tells whether the file has the key ``annotations``, be it null. Official tools take a file without
-    it for one without objects, so that `scored_truth` is then an empty truth. ``notes`` say what was read as what it
+    it for one without objects, so that `scored_truth` is then an empty truth. ``pairs`` are the ids of video and
+    category of every phrase that is asked of a video (SA-Co's ``video_np_pairs``), ``None`` where the file lists none:
+    then every category is asked of every video. ``absence`` says where a category without annotation is known to be
+    absent, ``None`` where nothing is known. ``notes`` say what was read as what it
     stands for, see `harness.formats.lenient`; ``video_ids`` and ``category_ids`` are there only where something was.
     ``remarks`` are sentences on what was chosen when the file was read.
     ``listed_videos`` and ``listed_categories`` are the ids in the order of the file. ``per_frame`` tells whether it is
@@ -195,6 +210,8 @@ class Annotations:
     truth: GroundTruth | None
     digest: str
     lists_truth: bool = True
+    pairs: tuple[tuple[int, int], ...] | None = None
+    absence: Absence | None = None
     notes: tuple[Note, ...] = ()
     video_ids: Ids | None = None
     category_ids: Ids | None = None
@@ -250,7 +267,8 @@ class Annotations:
             chosen = [t for t, record in enumerate(truth.records) if record.video_id in keep]
             records = tuple(truth.records[t] for t in chosen)
             truth = GroundTruth(truth.path, records, take_tracks(truth.masks, chosen), truth.spans[chosen])
-        return replace(self, videos=tuple(v for v in self.videos if v.id in keep), truth=truth)
+        pairs = None if self.pairs is None else tuple(pair for pair in self.pairs if pair[0] in keep)
+        return replace(self, videos=tuple(v for v in self.videos if v.id in keep), truth=truth, pairs=pairs)
 
 
 def take_tracks(table: MaskTable, tracks: list[int]) -> MaskTable:
@@ -316,10 +334,26 @@ def _parse_strictly(raw: bytes, name: str, digest: str) -> Annotations:
         spans = record_spans(text, name)
         records = decode_records(text.data, spans, list[AnnotationRecord], name)
         truth = _ground_truth(text, spans, records, name, videos, categories, notes)
+    pairs = None if file.video_np_pairs is None else [(p.video_id, p.category_id) for p in file.video_np_pairs]
+    asked = _pairs(pairs, videos, name)
+    sources, known = source_numbers(file.cate_ori), {category.id for category in categories}
+
+    def number(one: Any) -> int | None:
+        found = one if sources is None else sources.get(one)
+        return found if found in known else None
+
+    absence = _absence(file, asked, number)
     return Annotations(
-        name, videos, categories, truth, digest, len(text) > 0, notes.record(),
+        name, videos, categories, truth, digest, len(text) > 0, asked, absence, notes.record(),
         listed_videos=tuple(v.id for v in file.videos), listed_categories=tuple(c.id for c in file.categories),
     )  # fmt: skip
+
+
+def _absence(
+    file: _File, pairs: tuple[tuple[int, int], ...] | None, number: Callable[[Any], int | None]
+) -> Absence | None:
+    videos = ((v.id, v.neg_category_ids, v.not_exhaustive_category_ids) for v in file.videos)
+    return absence_of(file.exhaustive, videos, pairs, number)
 
 
 def _parse_leniently(raw: bytes, name: str, digest: str) -> Annotations:
@@ -327,7 +361,8 @@ def _parse_leniently(raw: bytes, name: str, digest: str) -> Annotations:
     text, rest = _without_annotations(raw, name)
     document = lenient.loads(rest, name)
     refuse_foreign_annotations(document, text.tobytes()[:65536], name)
-    file: dict[str, list[dict[str, Any]]] = convert(document, _Lists, name).by_name()
+    lists = convert(document, _Lists, name)
+    file: dict[str, list[dict[str, Any]]] = lists.by_name()
     notes, ids = Notes(), {}
     for what, records in file.items():
         keys = []
@@ -358,18 +393,62 @@ def _parse_leniently(raw: bytes, name: str, digest: str) -> Annotations:
             )
             found.append(AnnotationRecord(odd.id, odd.video_id, odd.category_id, odd.iscrowd, odd.areas, odd.occlusion))
         truth = _ground_truth(text, spans, found, name, videos, categories, notes)
+    stated = None if lists.video_np_pairs is None else _stated_pairs(lists.video_np_pairs, ids, name, notes)
+    asked = _pairs(stated, videos, name)
+    checked.exhaustive = document.get("exhaustive")
+    sources = source_numbers(document.get("cate_ori"))
+
+    def number(one: Any) -> int | None:
+        return ids["categories"].find(one, name, "category")[0] if sources is None else sources.get(one)
+
+    absence = _absence(checked, asked, number)
     return Annotations(
-        name, videos, categories, truth, digest, len(text) > 0, notes.record(), ids["videos"], ids["categories"],
-        listed_videos=tuple(v.id for v in checked.videos), listed_categories=tuple(c.id for c in checked.categories),
+        name, videos, categories, truth, digest, len(text) > 0, asked, absence, notes.record(), ids["videos"],
+        ids["categories"], listed_videos=tuple(v.id for v in checked.videos),
+        listed_categories=tuple(c.id for c in checked.categories),
     )  # fmt: skip
 
 
 class _Lists(msgspec.Struct):
     videos: list[dict[str, Any]]
     categories: list[dict[str, Any]]
+    video_np_pairs: list[dict[str, Any]] | None = None
 
     def by_name(self) -> dict[str, list[dict[str, Any]]]:
         return {"videos": self.videos, "categories": self.categories}
+
+
+def _stated_pairs(
+    pairs: list[dict[str, Any]], ids: Mapping[str, Ids], name: str, notes: Notes
+) -> list[tuple[int, int]]:
+    """The ids that stand for those of pairs of a video and a phrase. Raises `UserError` for unknown ones."""
+    found = []
+    for at, pair in enumerate(pairs):
+        where, numbers = f"{name}, video_np_pairs[{at}]", []
+        for key, what in (("video_id", "videos"), ("category_id", "categories")):
+            number, form = ids[what].find(pair.get(key), where, key)
+            if number is None and what == "categories" and ids[what].are_themselves and type(pair[key]) is int:
+                number = pair[key]  # a phrase is known by its id alone
+            if number is None:
+                named = key.removesuffix("_id")
+                raise UserError(where, f"unknown {named} {pair.get(key)}", f"add the {named} or remove the pair")
+            if form:
+                notes.add(f"id is {form}", where)
+            numbers.append(number)
+        found.append((numbers[0], numbers[1]))
+    return found
+
+
+def _pairs(
+    pairs: list[tuple[int, int]] | None, videos: tuple[VideoRecord, ...], name: str
+) -> tuple[tuple[int, int], ...] | None:
+    """Pairs of a video and a phrase. Raises `UserError` for one of an unknown video."""
+    known = {video.id for video in videos}
+    for at, (video, _) in enumerate(pairs or ()):
+        if video not in known:
+            hint = "add the video or remove the pair"
+            raise UserError(f"{name}, video_np_pairs[{at}]", f"unknown video {video}", hint)
+    return None if pairs is None else tuple(pairs)
 
 
 def _without_annotations(raw: bytes, name: str) -> tuple[NDArray[np.uint8], bytes]:
@@ -414,7 +493,11 @@ def _video(video: _Video, name: str, shown: Key) -> VideoRecord:
         raise UserError(where, f"length is {length}", "write the number of frames")
     if video.height <= 0 or video.width <= 0 or video.height * video.width >= _MOST_PIXELS:
         raise UserError(where, f"size {video.height}x{video.width} is not a frame's", "correct height and width")
-    title = video.name or (files[0].replace("\\", "/").rpartition("/")[0].rpartition("/")[2] if files else "")
+    title = (
+        video.name
+        or video.video_name
+        or (files[0].replace("\\", "/").rpartition("/")[0].rpartition("/")[2] if files else "")
+    )
     return VideoRecord(video.id, title or str(shown), video.height, video.width, length, files)
 
 

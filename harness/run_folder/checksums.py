@@ -26,6 +26,7 @@ SUMMED = (
     "failures.json",
     "metrics.json",
     "per_category.csv",
+    "per_pair.csv",
     "table.md",
     "videos.json",
 )

@@ -15,8 +15,10 @@ from harness.run_folder import checksums
 
 PREDICTIONS = "predictions"
 PER_CATEGORY = "per_category.csv"
+PER_PAIR = "per_pair.csv"
+"""What phrase protocols give by pair of a video and a phrase."""
 SCORES = "scores"
-"""Folder of what protocols besides the run's own give, a folder each: per_category.csv and the match table."""
+"""Folder of what protocols besides the run's own give, a folder each: tables by category or pair, the match table."""
 SUBMISSION = "submission.zip"
 FILES = (
     "config.json",
@@ -25,6 +27,7 @@ FILES = (
     "failures.json",
     "metrics.json",
     PER_CATEGORY,
+    PER_PAIR,
     "matches.msgpack",
     "table.md",
     "timings.json",

@@ -18,18 +18,22 @@ from harness.errors import UnreadableFileError, UserError
 from harness.paths import Location, ObjectPath
 from harness.run_folder.checksums import write_sums
 from harness.run_folder.finished_run import FinishedRun
-from harness.run_folder.layout import PER_CATEGORY, SCORES, remove_tree
+from harness.run_folder.layout import PER_CATEGORY, PER_PAIR, SCORES, remove_tree
 from harness.run_folder.schemas import RunRecord
 from harness.run_folder.store import PredictionStore
-from harness.scoring import TETA_TASKS
+from harness.scoring import TETA_TASKS, VEVAL
 from harness.scoring.match_table import FILE as MATCHES
 from harness.scoring.match_table import MatchTable, write_table
 from harness.scoring.metrics import undefined_note
+from harness.scoring.phrase_units import read_truth
 from harness.scoring.protocols import get_protocol
 from harness.scoring.score import check_truth, score_store
 from harness.scoring.teta_score import ALL_METRICS as TETA_METRICS
 from harness.scoring.teta_score import VERSION as TETA_VERSION
 from harness.scoring.teta_score import TetaScore, check_frames_of, score_teta
+from harness.scoring.veval import METRICS as VEVAL_METRICS
+from harness.scoring.veval import VERSION as VEVAL_VERSION
+from harness.scoring.veval import VevalScore, score_veval
 from harness.types import Dataset, Video
 
 log = logging.getLogger(__name__)
@@ -52,6 +56,7 @@ class Scored:
 
     values: dict[str, Any]
     per_category: list[dict[str, Any]] = field(default_factory=list)
+    per_pair: list[dict[str, Any]] = field(default_factory=list)
     refusal: str = ""
     note: str = ""
     matches: MatchTable | None = None
@@ -64,6 +69,8 @@ def refuse_unscorable(dataset: Dataset, protocols: Iterable[str], videos: Iterab
         for protocol in protocols:
             if protocol in TETA_TASKS:
                 check_frames_of(dataset.annotations if chosen is None else dataset.annotations.restrict(chosen))
+            elif protocol == VEVAL:
+                read_truth(dataset.annotations if chosen is None else dataset.annotations.restrict(chosen))
             else:
                 check_truth(protocol, dataset.annotations, chosen)
 
@@ -88,6 +95,8 @@ def score_predictions(
     try:
         if protocol in TETA_TASKS:
             return _of_frames(score_teta(protocol, annotations, ShardReader(store, videos), strict, some))
+        if protocol == VEVAL:
+            return _of_phrases(score_veval(annotations, ShardReader(store, videos), strict, some))
         score = score_store(protocol, annotations, ShardReader(store, videos), strict, some)
     except UnreadableFileError:  # no refusal of the tool
         raise
@@ -106,6 +115,12 @@ def _of_frames(score: TetaScore) -> Scored:
     return Scored(score.record(), score.per_category, note=note)
 
 
+def _of_phrases(score: VevalScore) -> Scored:
+    _log(score.warnings)
+    reason = score.undefined["metrics"].get("cgF1", "")
+    return Scored(score.record(), per_pair=score.per_pair, note=f"cgF1 is undefined: {reason}" if reason else "")
+
+
 def _log(warnings: list[dict[str, Any]]) -> None:
     for warning in warnings:
         log.warning("%s: %s, first: %s", warning["kind"], warning["count"], warning["first"])
@@ -116,11 +131,17 @@ def no_truth(dataset: Dataset) -> str:
     return dataset.no_truth or ("the truth is withheld" if dataset.server else "the annotations have no truth")
 
 
+def _metrics_of(protocol: str) -> tuple[str, ...]:
+    if protocol == VEVAL:
+        return VEVAL_METRICS
+    return TETA_METRICS if protocol in TETA_TASKS else AP_METRICS
+
+
 def _undefined(protocol: str, reason: str) -> dict[str, Any]:
-    is_teta = protocol in TETA_TASKS
-    nothing: dict[str, None] = dict.fromkeys(TETA_METRICS if is_teta else AP_METRICS)
+    nothing: dict[str, None] = dict.fromkeys(_metrics_of(protocol))
     reasons = dict.fromkeys(nothing, reason)
-    version = TETA_VERSION if is_teta else get_protocol(protocol).version
+    version = {VEVAL: VEVAL_VERSION, **dict.fromkeys(TETA_TASKS, TETA_VERSION)}.get(protocol)
+    version = version or get_protocol(protocol).version
     return {
         "protocol": {"name": protocol, "version": version},
         "metrics": nothing,
@@ -137,8 +158,9 @@ def write_results(
 ) -> None:
     """Write what every protocol gave, ``table.md`` as ``table`` makes it, and ``metrics.json``: with it all are there.
 
-    The first of ``scored`` is of the run's own protocol: its match table and ``per_category.csv`` lie in the folder
-    itself, those of others in ``scores/PROTOCOL``. Those of protocols that ``record`` does not have are removed.
+    The first of ``scored`` is of the run's own protocol: its match table, ``per_category.csv`` and ``per_pair.csv`` lie
+    in the folder itself, those of others in ``scores/PROTOCOL``. Those of protocols that ``record`` does not have are
+    removed.
 
     Last come the checksums of what the folder holds then; earlier ones have to be gone by now.
     """
@@ -154,6 +176,10 @@ def write_results(
         else:
             write_table(where / MATCHES, one.matches)
         write_atomically(where / PER_CATEGORY, _csv(one.per_category).encode())
+        if one.per_pair:
+            write_atomically(where / PER_PAIR, _csv(one.per_pair).encode())
+        else:
+            (where / PER_PAIR).unlink(missing_ok=True)
     if table is not None:
         write_atomically(folder / "table.md", table(record).encode())
     write_json(folder / "metrics.json", record)
@@ -169,7 +195,7 @@ def _make_room(folder: Location, names: Sequence[str]) -> None:
         own = None
     if own is not None and own != names[0] and own in names and isinstance(folder, Path):
         (folder / SCORES / own).mkdir(parents=True, exist_ok=True)
-        for name in (MATCHES, PER_CATEGORY):
+        for name in (MATCHES, PER_CATEGORY, PER_PAIR):
             with suppress(FileNotFoundError):
                 (folder / name).replace(folder / SCORES / own / name)
     if (folder / SCORES).is_dir():

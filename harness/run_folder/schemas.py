@@ -14,8 +14,8 @@ from harness.events import StageUse
 FORMAT: Literal[2] = 2
 """Version of the files in a run folder. 2: predictions know neither the protocol nor the limit of a run."""
 
-# An average of ones may come out one rounding step above 1.
-Fraction = Annotated[float, Meta(ge=0, le=1 + 1e-9)]
+# An average of ones may come out one rounding step above 1; a correlation, and cgF1 with it, may be below 0.
+Fraction = Annotated[float, Meta(ge=-1, le=1 + 1e-9)]
 
 
 class RunContent(Struct, frozen=True):

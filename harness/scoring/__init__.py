@@ -5,3 +5,4 @@ BURST_TASKS = ("burst-class-guided", "burst-exemplar-guided", "burst-open-world"
 
 TETA_TASKS = ("teta", "teta-tao")
 """TETA of truth that is exhaustive, and of truth that is federated."""
+VEVAL = "veval"

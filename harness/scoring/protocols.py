@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from harness.errors import UserError, near
 from harness.formats.youtube_vis import CategoryRecord
+from harness.scoring import BURST_TASKS, VEVAL
 from harness.scoring.average_precision import Range
 from harness.scoring.quirks import Quirks
 
@@ -158,6 +159,8 @@ def get_protocol(name: str | Protocol) -> Protocol:
     """The protocol of a name (a protocol is given back); raises `UserError` with near names."""
     if isinstance(name, Protocol):
         return name
+    if name == VEVAL or name in BURST_TASKS:
+        raise UserError(f'protocol "{name}"', "is none of average precision over categories", near("", PROTOCOLS))
     if name not in PROTOCOLS:
         raise UserError(f'protocol "{name}"', "is unknown", near(name, PROTOCOLS))
     return PROTOCOLS[name]

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -30,8 +30,9 @@ from harness.scoring.average_precision import (
 )
 from harness.scoring.coverage import MaskDigests, Place, warn_of_cap, warn_of_empty_videos, warn_of_twins
 from harness.scoring.match_table import MatchTable, match_table
-from harness.scoring.metrics import Metrics, positions_of, summarise, without_numbers
+from harness.scoring.metrics import GROUP_NAMES, Metrics, positions_of, summarise, without_numbers
 from harness.scoring.overlap import Floats, GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
+from harness.scoring.presence import presence_of
 from harness.scoring.protocols import LENGTHS, Protocol, get_protocol
 from harness.warnings import Warnings
 
@@ -71,6 +72,8 @@ class Score:
     counts: dict[str, int]
     matches: MatchTable | None
     aborts: str = ""
+    presence: dict[str, Any] = field(default_factory=dict)
+    """What `presence_of` gives, where the data says which categories are absent from which videos."""
 
     @property
     def per_category(self) -> list[dict[str, Any]]:
@@ -86,7 +89,7 @@ class Score:
             "undefined": {"metrics": self.metrics.undefined, "corrected": self.corrected.undefined},
             "warnings": self.warnings,
             "counts": self.counts,
-            "slices": self.metrics.slices,
+            "slices": {**self.metrics.slices, **({"presence": self.presence} if self.presence else {})},
             **({"splits": self.metrics.splits} if self.metrics.splits else {}),
         }
 
@@ -246,7 +249,16 @@ def _score(
         "categories": len(truths.category_ids),
         "categories_with_truth": int(truths.owned.sum()),
     }
-    return Score(chosen, metrics, repaired, warnings.record(), counts, matches, aborts)
+    presence = _presence(truths, overlaps, groups)
+    return Score(chosen, metrics, repaired, warnings.record(), counts, matches, aborts, presence)
+
+
+def _presence(truths: GroundTruthArrays, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    absence = truths.annotations.absence
+    if absence is None:
+        return {}
+    named = {GROUP_NAMES[suffix]: np.searchsorted(truths.category_ids, ids) for suffix, ids in groups.items()}
+    return presence_of(truths, absence, overlaps.video, overlaps.category, overlaps.score, named)
 
 
 def _joined(batches: Iterable[Batch], rules: int, warnings: Warnings) -> tuple[Overlaps, int]:

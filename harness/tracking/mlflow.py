@@ -26,6 +26,7 @@ ARTIFACTS = (
     "environment.json",
     "metrics.json",
     "per_category.csv",
+    "per_pair.csv",
     "table.md",
     "timings.json",
     "failures.json",

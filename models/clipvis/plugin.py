@@ -50,6 +50,10 @@ class ClipVisPlugin:
         """The content of a local file of CLIP weights; a tag of open_clip names its weights by itself."""
         return clip_file_digest(config.clip_pretrained)
 
+    def scores_are_relative(self, config: ClipVisConfig) -> bool:
+        """A query's class scores are a softmax over the words asked."""
+        return True
+
     def shipped_weights(self, dataset: str) -> Path | None:
         """The miniature that comes with the package, for the dataset that it was trained for."""
         from harness.models import miniatures

@@ -198,3 +198,47 @@ def test_a_shared_dataset_can_be_scored_by_name(tmp_path: Path) -> None:
     assert scored["corrected"] == record["corrected"]
     from_store = json.loads(harness("eval", "--dataset", "shapes", "--predictions", folder, "--json").stdout)
     assert from_store["metrics"] == record["metrics"]
+
+
+VEVAL = Path(__file__).parents[1] / "data" / "veval"
+
+
+def veval(case: str, *options: str | Path) -> subprocess.CompletedProcess[str]:
+    folder = VEVAL / case
+    return harness("eval", "--protocol", "veval", "--annotations", folder / "gt.json", "--predictions",
+                   folder / "predictions.json", *options)  # fmt: skip
+
+
+def test_veval_gives_one_object_and_a_row_for_every_pair(tmp_path: Path) -> None:
+    done = veval("ordinary", "--json", "--per-category", tmp_path / "pairs.csv")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["protocol"] == {"name": "veval", "version": "1"}
+    assert {"metrics", "corrected", "undefined", "warnings", "counts", "slices"} <= record.keys()
+    official = json.loads((VEVAL / "ordinary/expected.json").read_text())["official"]
+    cgf1 = official["cgf1"]["mask"]["dataset_results"]["video_mask_demo_cgf1_micro_50_95"]
+    assert record["metrics"]["cgF1"] == pytest.approx(cgf1, rel=0, abs=1e-12)
+    assert record["metrics"].keys() == record["corrected"].keys()
+    assert len((tmp_path / "pairs.csv").read_text().splitlines()) == 1 + record["counts"]["pairs"]
+
+
+def test_veval_says_why_an_evaluator_aborts_and_strict_refuses() -> None:
+    done = veval("no_boxes", "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert set(record["metrics"].values()) == {None}
+    assert all("aborts" in reason for reason in record["undefined"]["metrics"].values())
+    assert record["corrected"]["cgF1"] is not None
+    shown = veval("no_boxes")
+    assert "TypeError" in shown.stderr
+    assert "corrected: boxes and areas are those of the masks" in shown.stderr
+    refused = veval("no_boxes", "--strict", "--json")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.count("\n") == 1
+    assert "aborts" in refused.stderr
+
+
+def test_veval_refuses_an_unknown_video() -> None:
+    done = veval("unknown_video", "--json")
+    assert done.returncode == 2
+    assert "record 12: unknown video 77" in done.stderr

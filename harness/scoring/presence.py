@@ -1,0 +1,105 @@
+"""How well a model tells whether a word is in a video at all: counts of pairs of a video and a word, and their MCC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.formats.absence import Absence, Pairs
+from harness.rle import Ints
+from harness.scoring.overlap import Floats, GroundTruthArrays, positions
+
+EPSILON = 1e-6
+"""What SA-Co's evaluators add to every denominator."""
+THRESHOLD = 0.5
+"""The score from which on SA-Co's evaluators take a track for a decision."""
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Pairs of a video and a word: the word is there and found, not there but found, neither, there but not found."""
+
+    tp: int
+    fp: int
+    tn: int
+    fn: int
+
+    @property
+    def mcc(self) -> float:
+        """Matthews' correlation coefficient, -1 to 1; 0 where no pair is without the word, or none with it, or all or
+        none are found."""
+        tp, fp, tn, fn = self.tp, self.fp, self.tn, self.fn
+        product = float(tp + fp) * float(tp + fn) * float(tn + fp) * float(tn + fn)
+        return float(float(tp * tn - fp * fn) / (product**0.5 + EPSILON))
+
+    @property
+    def false_positive_rate(self) -> float:
+        """The part of the pairs without the word in which it is found."""
+        return self.fp / (self.fp + self.tn + EPSILON)
+
+    def record(self) -> dict[str, float]:
+        """As data: the counts and rates, by SA-Co's names."""
+        precision, recall = self.tp / (self.tp + self.fp + EPSILON), self.tp / (self.tp + self.fn + EPSILON)
+        return {
+            "IL_TP": self.tp, "IL_FP": self.fp, "IL_TN": self.tn, "IL_FN": self.fn,
+            "IL_precision": precision, "IL_recall": recall,
+            "IL_F1": 2 * precision * recall / (precision + recall + EPSILON),
+            "IL_FPR": self.false_positive_rate, "IL_MCC": self.mcc,
+        }  # fmt: skip
+
+
+def presence_of(
+    truths: GroundTruthArrays, absence: Absence, video: Ints, category: Ints, score: Floats, groups: Mapping[str, Ints]
+) -> dict[str, Any]:
+    """How often words are found where they are annotated, and where they are known to be absent.
+
+    A word is found in a video by a track ``(tracks,)`` of a score from a threshold on: `THRESHOLD`, and others beside
+    it. ``groups`` are positions of categories by name. Pairs of which nothing is known are left out.
+    """
+    n = len(truths.category_ids)
+    found, of = np.unique(video * n + category, return_inverse=True)
+    best = np.full(len(found), -np.inf)
+    np.maximum.at(best, of.reshape(-1), score)
+    present = np.isin(found, truths.keys)
+    unknown = _keys(truths, absence.unknown)
+    if absence.exhaustive:
+        known = present | ~np.isin(found, unknown)
+        left_out = np.setdiff1d(unknown, truths.keys)
+        absent = np.ones((len(truths.video_ids), n), np.bool_)
+        absent.reshape(-1)[truths.keys] = False
+        absent.reshape(-1)[left_out] = False
+        absent_by_category = absent.sum(0)
+    else:
+        listed = np.setdiff1d(_keys(truths, absence.listed), truths.keys)
+        known = present | np.isin(found, listed)
+        absent_by_category = np.bincount(listed % n, minlength=n)
+    present_by_category = np.bincount(truths.keys % n, minlength=n)
+
+    def counted(threshold: float, positions: Ints | None = None) -> Presence:
+        inside = np.ones(n, np.bool_) if positions is None else np.isin(np.arange(n), positions)
+        seen = known & (best >= threshold) & inside[found % n]
+        tp, fp = int((seen & present).sum()), int((seen & ~present).sum())
+        return Presence(tp, fp, int(absent_by_category[inside].sum()) - fp, int(present_by_category[inside].sum()) - tp)
+
+    def rates(one: Presence) -> dict[str, float]:
+        return {"IL_MCC": one.mcc, "IL_FPR": one.false_positive_rate, "IL_recall": one.tp / (one.tp + one.fn + EPSILON)}
+
+    return {
+        "threshold": THRESHOLD,
+        **counted(THRESHOLD).record(),
+        "by_threshold": {str(t): rates(counted(t)) for t in THRESHOLDS},
+        "by_group": {name: counted(THRESHOLD, positions).record() for name, positions in groups.items()},
+    }
+
+
+def _keys(truths: GroundTruthArrays, pairs: Pairs) -> Ints:
+    """Pairs of ids as `GroundTruthArrays.keys` has them, ascending; those of other videos and categories are left
+    out."""
+    listed = np.array(sorted(pairs), np.int64).reshape(-1, 2)
+    video, is_video = positions(truths.video_ids, listed[:, 0])
+    category, is_category = positions(truths.category_ids, listed[:, 1])
+    return np.unique((video * len(truths.category_ids) + category)[is_video & is_category])
