@@ -23,8 +23,7 @@ from harness.formats.lenient import Ids
 from harness.formats.segmentations import SEGMENTATIONS, NewMask, convert, find_masks, masks_digest, with_masks
 from harness.formats.youtube_vis import decode_records
 from harness.rle import Ints, MaskTable
-from harness.scoring.frame_use import frames_of
-from harness.scoring.overlap import FrameUse, GroundTruthArrays, TrackBatch, positions
+from harness.scoring.overlap import FramesOf, FrameUse, GroundTruthArrays, TrackBatch, positions
 from harness.warnings import Warnings
 
 BLOCK_BYTES = 16 << 20
@@ -117,13 +116,13 @@ def read_batch(
     path: str,
     warnings: Warnings,
     named: NDArray[np.bool_] | None = None,
-    with_frames: bool = False,
+    frames_of: FramesOf | None = None,
     unknown: list[UserError] | None = None,
 ) -> TrackBatch:
     """Turn a block's records into a `TrackBatch`; masks are found only for categories that have truth.
 
     The videos that records name, of whatever category, are set in ``named (videos,)``. Tracks of foreign categories are
-    dropped and counted. ``with_frames`` finds out in which frames tracks of any category are. Raises `UserError` for
+    dropped and counted. ``frames_of`` finds out in which frames tracks of any category are. Raises `UserError` for
     unknown videos, scores that are not finite, and records of another form; where ``unknown`` is given, records of
     unknown videos are left out and those errors, one for each, go there.
     """
@@ -152,12 +151,10 @@ def read_batch(
     if odd.any():
         warnings.add("score outside [0, 1]", f"{path}, record {number[np.argmax(odd)]}", int(odd.sum()))
     category, listed = positions(truths.category_ids, category_id)
-    unseen = np.flatnonzero(~(listed & truths.owned[category])) if with_frames else None
-    others = None
-    if unseen is not None:
-        others = _frames_of_others(
-            block, unseen, video[unseen], truths, [f"{path}, record {n}" for n in number[unseen]]
-        )
+    unseen, others = np.flatnonzero(~(listed & truths.owned[category])), None
+    if frames_of is not None:
+        names = [f"{path}, record {n}" for n in number[unseen]]
+        others = _frames_of_others(block, unseen, video[unseen], truths, names, frames_of)
     if not listed.all():
         where = f"{path}, record {number[np.argmin(listed)]}"
         warnings.add("category not in the annotations, track dropped", where, int((~listed).sum()))
@@ -171,7 +168,7 @@ def read_batch(
         where = f"{path}, record {number[has_masks][short[0]]}"
         warnings.add("number of frames differs from the video's", where, len(short))
     use = None
-    if others is not None:
+    if frames_of is not None and others is not None:
         own = frames_of(masks, video[has_masks], truths, [f"{path}, record {n}" for n in number[has_masks]])
         present = np.zeros(len(listed), np.int64)
         present[unseen] = others.present
@@ -181,7 +178,9 @@ def read_batch(
     return TrackBatch(video, category, score, number, has_masks, masks, text=spans[:, 3] - spans[:, 2], frames=use)
 
 
-def _frames_of_others(block: Block, rows: Ints, video: Ints, truths: GroundTruthArrays, names: list[str]) -> FrameUse:
+def _frames_of_others(
+    block: Block, rows: Ints, video: Ints, truths: GroundTruthArrays, names: list[str], frames_of: FramesOf
+) -> FrameUse:
     """In which frames the records ``rows`` are, whose categories have no truth or are not listed."""
     start, stop = block.spans[rows, 2].copy(), block.spans[rows, 3].copy()
     try:

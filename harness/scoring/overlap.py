@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
@@ -63,6 +63,10 @@ class FrameUse:
 
     present: Ints
     aborts: dict[int, str]
+
+
+FramesOf = Callable[[MaskTable, Ints, "GroundTruthArrays", Sequence[str]], FrameUse]
+"""Finds out in which frames tracks are, from their masks, the videos ``(tracks,)`` they are in, and their names."""
 
 
 @dataclass(frozen=True)

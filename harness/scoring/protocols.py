@@ -6,12 +6,13 @@ corrected sibling, named ``<name>-corrected``, has them off; ``<name>-fixed`` gi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.errors import UserError, near
 from harness.formats.youtube_vis import CategoryRecord
+from harness.scoring import EVERY, FIXED_AP, HOTA
 from harness.scoring.average_precision import Range
 from harness.scoring.quirks import Quirks
 
@@ -180,7 +181,7 @@ PROTOCOLS = {p.name: p for one in (*OFFICIAL.values(), *FIXED.values()) for p in
 class HotaProtocol:
     """Mask HOTA as TrackEval's class YouTubeVIS gives it; a track counts from ``score_threshold`` on, or any does."""
 
-    name: str = "hota"
+    name: str = HOTA
     version: str = "1"
     score_threshold: float | None = None
 
@@ -189,7 +190,6 @@ class HotaProtocol:
         return {"name": self.name, "version": self.version, "score_threshold": self.score_threshold}
 
 
-HOTA = HotaProtocol()
 AnyProtocol = Protocol | HotaProtocol
 
 
@@ -206,14 +206,37 @@ def choose_protocol(
     name: str, score_threshold: float | None = None, tracks_per_category: int | None = None
 ) -> AnyProtocol:
     """The protocol of a name with the settings that it has. Raises `UserError` with near names."""
-    if name == HOTA.name:
-        return replace(HOTA, score_threshold=score_threshold)
+    if name == HOTA:
+        return HotaProtocol(score_threshold=score_threshold)
     if name not in PROTOCOLS:
-        raise UserError(f'protocol "{name}"', "is unknown", near(name, (*PROTOCOLS, HOTA.name)))
+        raise UserError(f'protocol "{name}"', "is unknown", near(name, (*PROTOCOLS, HOTA)))
     chosen = PROTOCOLS[name]
     if chosen.tracks_per_category is None or tracks_per_category is None:
         return chosen
     return replace(chosen, tracks_per_category=tracks_per_category)
+
+
+def expand_protocols(names: Sequence[str], own: str | None, further: Sequence[str] = ()) -> list[str]:
+    """The protocols that ``names`` stand for, each once.
+
+    ``own`` is the dataset's protocol, ``None`` where none is known: then `FIXED_AP` is that of the first protocol of
+    average precision among the names. `EVERY` is the own one, its Fixed AP, and the ``further`` ones. Raises `UserError` where a name stands for
+    nothing.
+    """
+    by_ap = [PROTOCOLS[name].tool for name in (own, *names) if name in PROTOCOLS]
+    found: list[str] = []
+    for name in names:
+        if name == EVERY and own is None:
+            raise UserError(f"--protocol {EVERY}", "needs a dataset", "name --dataset, or the protocols")
+        if name == FIXED_AP and not by_ap:
+            hint = f"name --dataset, or a protocol such as {YTVIS.name}{_FIXED}"
+            raise UserError(f"--protocol {FIXED_AP}", "is of no dataset", hint)
+        if name == EVERY:
+            fixed = [f"{tool}{_FIXED}" for tool in by_ap[:1]]
+            found += [*(p for p in (own,) if p is not None), *fixed, *further]
+        else:
+            found.append(f"{by_ap[0]}{_FIXED}" if name == FIXED_AP else name)
+    return list(dict.fromkeys(found))
 
 
 def get_protocol(name: str | Protocol) -> Protocol:

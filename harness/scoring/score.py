@@ -29,6 +29,7 @@ from harness.scoring.average_precision import (
     select_truths,
 )
 from harness.scoring.coverage import MaskDigests, Place, warn_of_cap, warn_of_empty_videos, warn_of_twins
+from harness.scoring.frame_use import frames_of
 from harness.scoring.match_table import MatchTable, match_table
 from harness.scoring.metrics import Metrics, positions_of, summarise, without_numbers
 from harness.scoring.overlap import Floats, GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
@@ -38,7 +39,6 @@ from harness.scoring.protocols import (
     HotaProtocol,
     Protocol,
     choose_protocol,
-    get_protocol,
 )
 from harness.warnings import Warnings
 
@@ -241,7 +241,9 @@ def _results_source(predictions: Path, truths: GroundTruthArrays, strict: bool) 
             found = Warnings(strict)
             unknown: list[UserError] = []
             left_out = unknown if plan.with_frames else None
-            batch = read_batch(block, truths, str(predictions), found, predicted, plan.with_frames, left_out)
+            batch = read_batch(
+                block, truths, str(predictions), found, predicted, frames_of if plan.with_frames else None, left_out
+            )
             overlaps = overlap(truths, batch, plan.rules, LOWEST_THRESHOLD, str(predictions))
             return Batch(overlaps, found, len(block.spans), unknown)
 
@@ -269,17 +271,19 @@ def _store_source(store: PredictionStore | ShardReader, truths: GroundTruthArray
     return _Source(str(shards.folder), place, digests, batches, frozenset(shards.videos))
 
 
-def check_truth(protocol: str | Protocol, annotations: Annotations, videos: Iterable[int] | None = None) -> None:
+def check_truth(protocol: str | AnyProtocol, annotations: Annotations, videos: Iterable[int] | None = None) -> None:
     """Raise the `UserError` that scoring any predictions would end with, where the annotations alone decide it.
 
     Those are masks that are no run-length encodings, fields that the protocol needs, and ids and groups on which the
     official tool aborts. ``videos`` are the ids that will be scored, all if that is ``None``. Where the truth is
     withheld there is nothing to refuse.
     """
-    chosen = get_protocol(protocol)
+    chosen = _chosen(protocol)
     restricted = annotations if videos is None else annotations.restrict(videos)
     if restricted.scored_truth is not None:
-        _check_truth(chosen, GroundTruthArrays(restricted))
+        truths = GroundTruthArrays(restricted)
+        if isinstance(chosen, Protocol):
+            _check_truth(chosen, truths)
 
 
 def _check_truth(chosen: Protocol, truths: GroundTruthArrays) -> dict[str, tuple[int, ...]]:
