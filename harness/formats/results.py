@@ -151,8 +151,11 @@ def read_batch(
     if odd.any():
         warnings.add("score outside [0, 1]", f"{path}, record {number[np.argmax(odd)]}", int(odd.sum()))
     category, listed = positions(truths.category_ids, category_id)
-    unseen, others = np.flatnonzero(~(listed & truths.owned[category])), None
+    others = None
     if frames_of is not None:
+        seen = listed.copy()
+        seen[listed] = truths.owned[category[listed]]
+        unseen = np.flatnonzero(~seen)
         names = [f"{path}, record {n}" for n in number[unseen]]
         others = _frames_of_others(block, unseen, video[unseen], truths, names, frames_of)
     if not listed.all():
