@@ -40,6 +40,7 @@ from harness.run_folder.results import TableMaker, no_truth, refuse_unscorable, 
 from harness.run_folder.resume import refuse_other_frames
 from harness.run_folder.schemas import FORMAT, Failure, Failures, Times, VideoIds
 from harness.run_folder.store import DamagedShardError, PredictionStore
+from harness.scoring.dispatch import Settings
 from harness.standard_output import printed_to_log
 from harness.types import Dataset, LoadContext, ModelPlugin, Video
 from harness.versions import other_version
@@ -88,7 +89,8 @@ class Run:
 
     ``limit`` takes the first videos by id only; a folder that is complete for more of them stays so. ``device`` is no
     part of the content: it says where, not what. With ``verify_frames`` all content of the frames is noted with the
-    predictions, and compared when the run resumes. ``protocols`` score them; none: the dataset's own.
+    predictions, and compared when the run resumes. ``protocols`` score them with the
+    settings ``scoring``; none: the dataset's own.
     """
 
     plugin: ModelPlugin
@@ -102,6 +104,7 @@ class Run:
     limit: int | None = None
     verify_frames: bool = False
     protocols: tuple[str, ...] = ()
+    scoring: Settings = Settings()
 
     @cached_property
     def content(self) -> dict[str, Any]:
@@ -458,7 +461,7 @@ def _conclude(
     head |= {**_names(run), "folder": str(run.folder), "complete": complete, "limit": run.limit}
     head |= {key: run.content[key] for key in ("config", "precision", "seed")}
     whole = complete and run.limit is None
-    scored = [score_predictions(run.dataset, p, run.store, done, whole, finish.strict) for p in run.scored_by]
+    scored = score_predictions(run.dataset, run.scored_by, run.store, done, whole, finish.strict, run.scoring)
     relative = _relative_scores(run)
     for one in scored if relative else ():
         one.values["warnings"] = [*one.values["warnings"], {"kind": relative, "count": 1, "first": run.name}]

@@ -6,26 +6,31 @@ import gc
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from harness.cli.options import DATA_ROOT, DataRoot
 from harness.comparability import Comparability, comparability
-from harness.errors import UserError
+from harness.errors import EXIT_BAD_INPUT, UserError
 from harness.paths import Location, local_copy, location
-from harness.scoring import BURST_TASKS, TETA_TASKS, VEVAL
+from harness.scoring import BURST_TASKS, EVERY, HOTA, TETA_TASKS, VEVAL
 
 if TYPE_CHECKING:
     from harness.formats.coco_video import CocoVideo
     from harness.formats.youtube_vis import Annotations
+    from harness.scoring.burst_tasks import BurstScore
+    from harness.scoring.dispatch import Settings
     from harness.scoring.from_store import ShardReader
     from harness.scoring.score import Score
     from harness.scoring.teta_score import TetaScore
     from harness.scoring.veval import VevalScore
     from harness.types import DatasetPlugin
+
+    Outcome = Score | TetaScore | VevalScore | BurstScore | UserError
 
 
 def evaluate(
@@ -40,8 +45,9 @@ def evaluate(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="lvvis, ytvis, ovis, burst, each also as NAME-corrected;"
-            f" {', '.join((*TETA_TASKS, *BURST_TASKS))}; {VEVAL} (phrases, SA-Co/VEval)."
+            help="lvvis, ytvis, ovis, burst, each also as NAME-fixed (Fixed AP) and NAME-corrected; hota (of masks);"
+            f" {', '.join((*TETA_TASKS, VEVAL, *BURST_TASKS))}. Several are separated by commas; fixed-ap is the"
+            " dataset's own NAME-fixed, all is every one that the data allow."
         ),
     ] = None,
     annotations: Annotated[
@@ -52,6 +58,12 @@ def evaluate(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split of the dataset.")] = None,
     data_root: DataRoot = DATA_ROOT,
+    score_threshold: Annotated[
+        float | None, typer.Option(help="hota: leave out tracks of a lower score; by default none is left out.")
+    ] = None,
+    tracks_per_category: Annotated[
+        int | None, typer.Option(min=1, help="NAME-fixed: tracks of a category that count; by default 10000.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Make every warning an error.")] = False,
     exhaustive: Annotated[
         bool,
@@ -77,35 +89,109 @@ def evaluate(
         harness eval --protocol lvvis --annotations val_instances_.json --predictions results.json
 
         harness eval --dataset lvvis --data-root DIR --predictions results.json --json
+
+        harness eval --dataset lvvis --protocol lvvis,hota,fixed-ap --score-threshold 0.5 --predictions results.json
     """
     gc.disable()  # scoring makes no cycles, and this process ends with it
-    if protocol in BURST_TASKS:
-        if annotations is None:
-            raise UserError("--annotations", f"is needed by {protocol}", "name the folder that holds all_classes.json")
-        if dataset is not None:
-            raise UserError("--dataset", f"does not go with {protocol}", "leave it out")
+    asked = None if protocol is None else _names(protocol)
+    from harness.scoring.dispatch import Settings
+
+    settings = Settings(score_threshold, tracks_per_category)
+    given = _Given(annotations, dataset, split, data_root, strict, exhaustive, settings)
+    results = _results(asked, predictions, given)
+    several = asked is not None and (len(asked) > 1 or asked == [EVERY])
+    if not several and isinstance(results[0].outcome, UserError):
+        raise results[0].outcome
+    if per_category is not None:
+        _write_rows(per_category, results)
+    records = [_record(one) for one in results]
+    if as_json:
+        print(json.dumps({"protocols": records} if several else records[0], allow_nan=False))
+    for one, record in zip(results, records, strict=True):
+        if isinstance(one.outcome, UserError):
+            print(f"harness: {one.name}: {one.outcome}", file=sys.stderr)
+        elif not as_json:
+            _show(record)
+    if any(isinstance(one.outcome, UserError) for one in results):
+        raise typer.Exit(EXIT_BAD_INPUT)
+
+
+class _Given(NamedTuple):
+    """What the command line says on truth and settings."""
+
+    annotations: Path | None
+    dataset: str | None
+    split: str | None
+    data_root: Path
+    strict: bool
+    exhaustive: bool
+    settings: Settings
+
+
+class _Result(NamedTuple):
+    """What a protocol gave, or why it refuses; and whether its numbers are comparable with published ones."""
+
+    name: str
+    outcome: Outcome
+    judged: Comparability
+
+
+def _names(text: str) -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise UserError("--protocol", "names nothing", "one of lvvis, ytvis, ovis, burst, hota")
+    return names
+
+
+def _record(result: _Result) -> dict[str, Any]:
+    if isinstance(result.outcome, UserError):
+        return {"protocol": {"name": result.name}, "error": str(result.outcome)}
+    return {**result.judged.record(), **result.outcome.record()}
+
+
+def _write_rows(path: Path, results: list[_Result]) -> None:
+    if len(results) > 1:
+        raise UserError("--per-category", "is of one protocol", "name one with --protocol")
+    [result] = results
+    if isinstance(result.outcome, UserError):
+        raise result.outcome
+    rows = getattr(result.outcome, "per_category", None)
+    if rows is None:
+        raise UserError("--per-category", f"is not available for {result.name}", "leave it out")
+    _write_csv(path, rows)
+
+
+def _results(asked: list[str] | None, predictions: Location, given: _Given) -> list[_Result]:
+    """What every protocol gives. Raises `UserError` where none can give anything."""
+    from harness.scoring.dispatch import check_settings
+
+    if asked is not None and set(asked) <= set(BURST_TASKS):
+        check_settings(asked, given.settings)
+        return [_burst_task(name, predictions, given) for name in asked]
+    shards = _shards(predictions)  # read in the background while the truth is
+    names, truth, differences, own = _truth(asked, given, shards is None)
+    check_settings(names, given.settings)
+    if given.exhaustive:
+        truth = _exhaustive(truth)
+    with ExitStack() as stack:
+        file = shards or stack.enter_context(local_copy(predictions))
+        outcomes = _score(names, truth, file, predictions, given)
+    return [_Result(name, outcomes[name], _judged(differences, name, own)) for name in names]
+
+
+def _burst_task(name: str, predictions: Location, given: _Given) -> _Result:
+    """One of BURST's own tasks, on its own files."""
+    try:
+        if given.annotations is None:
+            raise UserError("--annotations", f"is needed by {name}", "name the folder that holds all_classes.json")
+        if given.dataset is not None:
+            raise UserError("--dataset", f"does not go with {name}", "leave it out")
         from harness.scoring.burst_tasks import score_task
 
-        judged = comparability(None)
         with local_copy(predictions) as file:
-            record = score_task(protocol, annotations, file, strict=strict).record()
-        rows = None
-    else:
-        shards = _shards(predictions)  # read in the background while the truth is
-        protocol, truth, judged = _truth(protocol, annotations, dataset, split, data_root, shards is None)
-        if exhaustive:
-            truth = _exhaustive(truth)
-        score = _score(protocol, truth, shards or predictions, strict)
-        record, rows = score.record(), score.per_category
-    record = {**judged.record(), **record}
-    if per_category is not None:
-        if rows is None:
-            raise UserError("--per-category", f"is not available for {protocol}", "leave it out")
-        _write_csv(per_category, rows)
-    if as_json:
-        print(json.dumps(record, allow_nan=False))
-    else:
-        _show(record)
+            return _Result(name, score_task(name, given.annotations, file, strict=given.strict), comparability(None))
+    except UserError as error:
+        return _Result(name, error, comparability(None))
 
 
 def _exhaustive(truth: Annotations | CocoVideo) -> Annotations:
@@ -119,64 +205,81 @@ def _exhaustive(truth: Annotations | CocoVideo) -> Annotations:
     return replace(truth, absence=replace(absence, exhaustive=True))
 
 
-def _truth(
-    protocol: str | None,
-    annotations: Path | None,
-    dataset: str | None,
-    split: str | None,
-    data_root: Path,
-    per_frame: bool,
-) -> tuple[str, Annotations | CocoVideo, Comparability]:
-    """The protocol, the truth, and whether numbers by the one on the other are comparable with published ones.
+class _Truth(NamedTuple):
+    """The protocols to score by, the truth, what is known to differ from the published data, and the own protocol."""
+
+    names: list[str]
+    annotations: Annotations | CocoVideo
+    differences: Sequence[str] | None
+    own: str | None
+
+
+def _truth(asked: list[str] | None, given: _Given, per_frame: bool) -> _Truth:
+    """The truth, and what is to be scored by.
 
     ``per_frame``: the predictions are those of a file, which on a dataset in COCO-video form are in that form, too.
     """
-    from harness.formats.youtube_vis import read_annotations
+    from harness.scoring.dispatch import expand_names
 
-    if dataset is None:
-        if annotations is None:
+    if given.dataset is None:
+        if given.annotations is None:
             raise UserError("harness eval", "needs a truth", "name --dataset, or --protocol with --annotations")
-        if protocol is None:
-            raise UserError("--protocol", "is needed with --annotations", "one of lvvis, ytvis, ovis, burst, veval")
-        if protocol in TETA_TASKS:
-            from harness.scoring.teta_score import read_truth
-
-            return protocol, read_truth(annotations), comparability(None)
-        return protocol, read_annotations(annotations), comparability(None)
+        if asked is None:
+            raise UserError(
+                "--protocol", "is needed with --annotations", "one of lvvis, ytvis, ovis, burst, veval, hota"
+            )
+        read = _read(given.annotations, asked)
+        return _Truth(expand_names(asked, None, _has_phrases(read)), read, None, None)
     from harness import plugins
 
-    if annotations is not None:
-        plugin = plugins.dataset(dataset, data_root)
-        return _as_split(plugin, split or plugin.default_split, annotations, protocol)
-    if hasattr(plugins.dataset(dataset), "frame_truth"):
-        if protocol not in (None, *TETA_TASKS):
+    plugin = plugins.dataset(given.dataset, given.data_root)
+    if given.annotations is not None:
+        return _as_split(plugin, given.split or plugin.default_split, given.annotations, asked)
+    if hasattr(plugin, "frame_truth"):
+        other = [name for name in asked or () if name not in (EVERY, *TETA_TASKS)]
+        if other:
             hint = f"score it with --protocol {' or '.join(TETA_TASKS)}"
-            raise UserError(f"--dataset {dataset}", f"has boxes, which {protocol} does not compare", hint)
+            raise UserError(f"--dataset {given.dataset}", f"has boxes, which {other[0]} does not compare", hint)
         if per_frame:
-            return _of_frames(plugins.dataset(dataset), data_root, split, protocol)
-    opened = plugins.opened(dataset, data_root, split)
+            return _of_frames(plugin, given, asked)
+    opened = plugins.opened(given.dataset, given.data_root, given.split)
     if opened.truth is None:
         hint = f"submit the predictions to {opened.server}" if opened.server else "score on a split that has it"
         what = f"cannot be scored: {opened.no_truth}" if opened.no_truth else "has no public truth"
-        raise UserError(f"{dataset} {opened.split}", what, hint)
-    chosen = protocol or opened.protocol
-    return chosen, opened.annotations, _judged(opened.differences, chosen, opened.protocol)
+        raise UserError(f"{given.dataset} {opened.split}", what, hint)
+    own = opened.protocol
+    names = expand_names(asked or [own], own, _has_phrases(opened.annotations))
+    return _Truth(names, opened.annotations, opened.differences, own)
 
 
-def _of_frames(
-    plugin: Any, data_root: Path, split: str | None, protocol: str | None
-) -> tuple[str, CocoVideo, Comparability]:
+def _has_phrases(truth: Annotations | CocoVideo) -> bool:
+    return getattr(truth, "pairs", None) is not None
+
+
+def _read(path: Path, asked: list[str]) -> Annotations | CocoVideo:
+    """An annotation file in a form that one of the protocols reads."""
+    if not set(asked) & set(TETA_TASKS):
+        from harness.formats.youtube_vis import read_annotations
+
+        return read_annotations(path)
+    from harness.scoring.teta_score import read_truth
+
+    return read_truth(path)
+
+
+def _of_frames(plugin: Any, given: _Given, asked: list[str] | None) -> _Truth:
     """A split of a dataset in COCO-video form."""
-    chosen = split or plugin.default_split
-    file, own = plugin.frame_truth(data_root, chosen), plugin.protocol
-    return protocol or own, file, _judged(plugin.differences(file, chosen), protocol or own, own)
+    chosen = given.split or plugin.default_split
+    file, own = plugin.frame_truth(given.data_root, chosen), plugin.protocol
+    from harness.scoring.protocols import expand_protocols
+
+    return _Truth(expand_protocols(asked or [own], own), file, plugin.differences(file, chosen), own)
 
 
-def _as_split(
-    plugin: DatasetPlugin, split: str, annotations: Path, protocol: str | None
-) -> tuple[str, Annotations | CocoVideo, Comparability]:
+def _as_split(plugin: DatasetPlugin, split: str, annotations: Path, asked: list[str] | None) -> _Truth:
     """A file that the user takes for a split of a dataset, wherever it lies."""
     from harness.formats.coco_video import CocoVideo
+    from harness.scoring.dispatch import expand_names
     from harness.scoring.teta_score import read_truth
 
     differences, own = getattr(plugin, "differences", None), getattr(plugin, "protocol", None)
@@ -189,12 +292,14 @@ def _as_split(
         raise UserError(
             read.path, f"is in {form} form, {plugin.name} is not", "leave out --dataset and name --protocol"
         )
-    return protocol or own, read, _judged(differences(read, split), protocol or own, own)
+    names = expand_names(asked or [own], own, _has_phrases(read))
+    return _Truth(names, read, differences(read, split), own)
 
 
-def _judged(differences: Sequence[str] | None, protocol: str, own: str) -> Comparability:
-    other = [] if protocol == own else [f"scored by {protocol}, published numbers by {own}"]
-    return comparability(differences, other)
+def _judged(differences: Sequence[str] | None, protocol: str, own: str | None) -> Comparability:
+    """Fixed AP and mask HOTA are published for the data of each protocol."""
+    same = own is None or protocol in (own, f"{own}-fixed", HOTA)
+    return comparability(differences, [] if same else [f"scored by {protocol}, published numbers by {own}"])
 
 
 def _shards(predictions: Location) -> ShardReader | None:
@@ -209,33 +314,21 @@ def _shards(predictions: Location) -> ShardReader | None:
 
 
 def _score(
-    protocol: str, truth: Annotations | CocoVideo, predictions: ShardReader | Location, strict: bool
-) -> Score | TetaScore | VevalScore:
-    from harness.formats.coco_video import CocoVideo
-    from harness.scoring.from_store import ShardReader
-    from harness.scoring.score import score_results, score_store
+    names: list[str], truth: Annotations | CocoVideo, first: ShardReader | Path, predictions: Location, given: _Given
+) -> dict[str, Outcome]:
+    """What every protocol gives; ``first`` is what predictions are read from, by whoever is the first to."""
+    from harness.scoring.dispatch import score_all
 
-    if protocol in TETA_TASKS:
-        from harness.scoring.teta_score import score_teta
+    waiting = [first]
 
-        if isinstance(predictions, ShardReader):
-            return score_teta(protocol, truth, predictions, strict)
-        with local_copy(predictions) as file:
-            return score_teta(protocol, truth, file, strict)
-    if isinstance(truth, CocoVideo):
-        hint = f"score it with --protocol {' or '.join(TETA_TASKS)}"
-        raise UserError(truth.path, f"is in COCO-video form, which {protocol} does not read", hint)
-    if protocol == VEVAL:
-        from harness.scoring.veval import score_veval
+    def source() -> ShardReader | Path:
+        if isinstance(first, Path):
+            return first
+        return waiting.pop() if waiting else _shards(predictions) or first  # a reader is read once
 
-        if isinstance(predictions, ShardReader):
-            return score_veval(truth, predictions, strict)
-        with local_copy(predictions) as file:
-            return score_veval(truth, file, strict)
-    if isinstance(predictions, ShardReader):
-        return score_store(protocol, truth, predictions, strict)
-    with local_copy(predictions) as file:
-        return score_results(protocol, truth, file, strict)
+    of_tracks = [name for name in names if name not in BURST_TASKS]
+    outcomes: dict[str, Outcome] = {**score_all(of_tracks, truth, source, given.strict, settings=given.settings)}
+    return {n: outcomes[n] if n in outcomes else _burst_task(n, predictions, given).outcome for n in names}
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -256,9 +349,11 @@ def _show(record: dict[str, Any]) -> None:
     from harness.scoring.metrics import undefined_note
 
     console = Console()
+    settings = {k: v for k, v in record["protocol"].items() if k not in ("name", "version")}
+    told = "".join(f", {k.replace('_', ' ')} {'none' if v is None else v}" for k, v in settings.items())
     name = record["protocol"]["name"]
     dagger = DAGGER if record["comparable"] is False else ""
-    table = Table(title=f"{name} (version {record['protocol']['version']}), percent{dagger}")
+    table = Table(title=f"{name} (version {record['protocol']['version']}{told}), percent{dagger}")
     table.add_column("metric")
     table.add_column("official", justify="right", style="bold")
     table.add_column("corrected", justify="right")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from harness.engines.model_spec import EngineMaker
     from harness.reports.layouts import Format
     from harness.runner import Run, RunOutcome, Tracker
+    from harness.scoring.dispatch import Settings
     from harness.types import Dataset
 
 
@@ -58,7 +59,14 @@ def run(
     frames: OwnFrames = None,
     dataset_name: OwnName = None,
     protocol: Annotated[
-        str | None, typer.Option(help="Scoring, several separated by commas; default: the dataset's own.")
+        str | None,
+        typer.Option(help="Scoring, several separated by commas, fixed-ap or all; default: the dataset's own."),
+    ] = None,
+    score_threshold: Annotated[
+        float | None, typer.Option(help="hota: leave out tracks of a lower score; by default none is left out.")
+    ] = None,
+    tracks_per_category: Annotated[
+        int | None, typer.Option(min=1, help="NAME-fixed: tracks of a category that count; by default 10000.")
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Weights of the model.")] = None,
     device: Annotated[
@@ -136,6 +144,7 @@ def run(
     from harness.engines.choice import choose_engine
     from harness.progress_display import shown_warnings
     from harness.reports.layouts import FORMATS
+    from harness.scoring.dispatch import Settings
     from harness.sweeps import variations
 
     if format not in FORMATS:
@@ -150,7 +159,8 @@ def run(
     }
     given["verify_frames"] = verify_frames
     settings = [[*(set_ or []), *variation] for variation in variations(sweep or [], ablate or [])]
-    protocols = _protocols(protocol)
+    protocols = [] if protocol is None else _names(protocol, "--protocol")
+    given["scoring"] = Settings(score_threshold, tracks_per_category)
     with shown_warnings():
         try:
             given["device"], make_engine = choose_engine(engine.value, device, workers, gpus_per_worker, ray_address)
@@ -179,24 +189,13 @@ def _names(text: str, option: str) -> list[str]:
     return names
 
 
-def _protocols(text: str | None) -> tuple[str, ...]:
-    from harness.scoring import TETA_TASKS, VEVAL
-    from harness.scoring.protocols import get_protocol
-
-    if text is None:
-        return ()
-    names = _names(text, "--protocol")
-    others = (*TETA_TASKS, VEVAL)
-    return tuple(dict.fromkeys(name if name in others else get_protocol(name).name for name in names))
-
-
 def _datasets(
     dataset: str | None,
     split: str | None,
     data_root: Path,
     annotations: Path | None,
     frames: Path | None,
-    protocols: tuple[str, ...],
+    protocols: list[str],
     own_name: str | None,
 ) -> Iterator[Dataset]:
     """Open the named datasets, or the user's own data."""
@@ -232,10 +231,26 @@ def _runs(
         plugin = plugins.model(name)
         chosen = [read_config(plugin.Config, config, variation, name, models) for variation in settings]
         for opened in datasets:
-            own = [opened.protocol] if opened.protocol in given["protocols"] else []
-            scored_by = {"protocols": tuple(dict.fromkeys([*own, *given["protocols"]]))}
-            runs = [Run(plugin, one, opened, **{**given, **scored_by}) for one in chosen]
+            protocols = _protocols(given["protocols"], opened, given["scoring"])
+            runs = [Run(plugin, one, opened, **{**given, "protocols": protocols}) for one in chosen]
             yield from {run.folder: run for run in runs}.values()
+
+
+def _protocols(names: list[str], opened: Dataset, settings: Settings) -> tuple[str, ...]:
+    """The protocols that score a run on a dataset, its own first."""
+    from harness.scoring import BURST_TASKS
+    from harness.scoring.dispatch import check_settings, expand_names
+
+    if not names:
+        return ()
+    found = expand_names(names, opened.protocol, opened.annotations.pairs is not None)
+    check_settings(found, settings)
+    for name in found:
+        if name in BURST_TASKS:
+            hint = "export the predictions and score them with harness eval"
+            raise UserError(f"--protocol {name}", "takes files in BURST's own form", hint)
+    own = [opened.protocol] if opened.protocol in found else []
+    return tuple(dict.fromkeys([*own, *found]))
 
 
 def _execute_all(

@@ -23,13 +23,13 @@ from harness.formats.lenient import Ids
 from harness.formats.segmentations import SEGMENTATIONS, NewMask, convert, find_masks, masks_digest, with_masks
 from harness.formats.youtube_vis import decode_records
 from harness.rle import Ints, MaskTable
-from harness.scoring.overlap import GroundTruthArrays, TrackBatch, positions
+from harness.scoring.overlap import FramesOf, FrameUse, GroundTruthArrays, TrackBatch, positions
 from harness.warnings import Warnings
 
 BLOCK_BYTES = 16 << 20
 FIRST_TEXT = 1 << 16
 """Bytes of a file in which something other than space has to stand."""
-_NO_CATEGORY = -scan.LARGEST - 1
+_NO_ID = -scan.LARGEST - 1
 _LARGEST_SCORE = 1e300
 
 
@@ -111,23 +111,37 @@ def _open_bracket(text: NDArray[np.uint8], path: Path) -> int:
 
 
 def read_batch(
-    block: Block, truths: GroundTruthArrays, path: str, warnings: Warnings, named: NDArray[np.bool_] | None = None
+    block: Block,
+    truths: GroundTruthArrays,
+    path: str,
+    warnings: Warnings,
+    named: NDArray[np.bool_] | None = None,
+    frames_of: FramesOf | None = None,
+    unknown: list[UserError] | None = None,
 ) -> TrackBatch:
     """Turn a block's records into a `TrackBatch`; masks are found only for categories that have truth.
 
     The videos that records name, of whatever category, are set in ``named (videos,)``. Tracks of foreign categories are
-    dropped and counted. Raises `UserError` for unknown videos, scores that are not
-    finite, and records of another form.
+    dropped and counted. ``frames_of`` finds out in which frames tracks of any category are. Raises `UserError` for
+    unknown videos, scores that are not finite, and records of another form; where ``unknown`` is given, records of
+    unknown videos are left out and those errors, one for each, go there.
     """
     try:
         video_id, category_id, score = _strict_columns(block, truths, path)
     except (UserError, OverflowError):
-        video_id, category_id, score = lenient_columns(block, truths, path, warnings)
+        video_id, category_id, score = lenient_columns(block, truths, path, warnings, unknown is not None)
     number = block.first + np.arange(len(score))
     video, known = positions(truths.video_ids, video_id)
     if not known.all():
-        at = int(np.argmin(known))
-        raise unknown_video(int(video_id[at]), truths.annotations.ids[0], f"{path}, record {number[at]}")
+        errors = [
+            unknown_video(int(video_id[at]), truths.annotations.ids[0], f"{path}, record {number[at]}")
+            for at in np.flatnonzero(~known).tolist()
+        ]
+        if unknown is None:
+            raise errors[0]
+        unknown += errors
+        block = block._replace(spans=block.spans[known])
+        video, category_id, score, number = video[known], category_id[known], score[known], number[known]
     if named is not None:
         named[video] = True
     if not np.isfinite(score).all():
@@ -137,6 +151,13 @@ def read_batch(
     if odd.any():
         warnings.add("score outside [0, 1]", f"{path}, record {number[np.argmax(odd)]}", int(odd.sum()))
     category, listed = positions(truths.category_ids, category_id)
+    others = None
+    if frames_of is not None:
+        seen = listed.copy()
+        seen[listed] = truths.owned[category[listed]]
+        unseen = np.flatnonzero(~seen)
+        names = [f"{path}, record {n}" for n in number[unseen]]
+        others = _frames_of_others(block, unseen, video[unseen], truths, names, frames_of)
     if not listed.all():
         where = f"{path}, record {number[np.argmin(listed)]}"
         warnings.add("category not in the annotations, track dropped", where, int((~listed).sum()))
@@ -149,7 +170,27 @@ def read_batch(
     if len(short):
         where = f"{path}, record {number[has_masks][short[0]]}"
         warnings.add("number of frames differs from the video's", where, len(short))
-    return TrackBatch(video, category, score, number, has_masks, masks, text=spans[:, 3] - spans[:, 2])
+    use = None
+    if frames_of is not None and others is not None:
+        own = frames_of(masks, video[has_masks], truths, [f"{path}, record {n}" for n in number[has_masks]])
+        present = np.zeros(len(listed), np.int64)
+        present[unseen] = others.present
+        present = present[listed]
+        present[has_masks] = own.present
+        use = FrameUse(present, own.aborts | others.aborts)
+    return TrackBatch(video, category, score, number, has_masks, masks, text=spans[:, 3] - spans[:, 2], frames=use)
+
+
+def _frames_of_others(
+    block: Block, rows: Ints, video: Ints, truths: GroundTruthArrays, names: list[str], frames_of: FramesOf
+) -> FrameUse:
+    """In which frames the records ``rows`` are, whose categories have no truth or are not listed."""
+    start, stop = block.spans[rows, 2].copy(), block.spans[rows, 3].copy()
+    try:
+        table = find_masks(block.text, start, stop, int(truths.lengths[video].sum()) + 16, names).table
+    except UserError as error:
+        return FrameUse(np.zeros(len(rows), np.int64), {int(video[0]): f"{error.where}: {error.what}"})
+    return frames_of(table, video, truths, names)
 
 
 def mask_digests(path: Path, records: Ints) -> list[bytes]:
@@ -184,10 +225,13 @@ def _strict_columns(block: Block, truths: GroundTruthArrays, path: str) -> Colum
     )
 
 
-def lenient_columns(block: Block, truths: GroundTruthArrays, path: str, warnings: Warnings) -> Columns:
+def lenient_columns(
+    block: Block, truths: GroundTruthArrays, path: str, warnings: Warnings, any_video: bool = False
+) -> Columns:
     """Columns of records in which values stand for what is specified, which is counted.
 
-    A category that the annotations do not have is `_NO_CATEGORY`. Raises `UserError` that names the record.
+    A category that the annotations do not have is `_NO_ID`, and so is a video, with ``any_video``. Raises `UserError`
+    that names the record.
     """
     videos, categories = truths.annotations.ids
     n = len(block.spans)
@@ -203,11 +247,11 @@ def lenient_columns(block: Block, truths: GroundTruthArrays, path: str, warnings
         checked = convert(record, _OddRecord, where)
         columns.score[at] = finite_score(checked.score, where, warnings)
         video, form = videos.find(checked.video_id, where, "video_id")
-        if video is None:
+        if video is None and not any_video:
             raise unknown_video(checked.video_id, videos, where)
         category, other = categories.find(checked.category_id, where, "category_id")
-        columns.video_id[at] = video
-        columns.category_id[at] = _NO_CATEGORY if category is None else category
+        columns.video_id[at] = _NO_ID if video is None else video
+        columns.category_id[at] = _NO_ID if category is None else category
         for one in (form, other):
             if one:
                 warnings.add(f"id is {one}", where)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -21,26 +21,17 @@ from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.layout import PER_CATEGORY, PER_PAIR, SCORES, remove_tree
 from harness.run_folder.schemas import RunRecord
 from harness.run_folder.store import PredictionStore
-from harness.scoring import TETA_TASKS, VEVAL
+from harness.scoring import VEVAL
+from harness.scoring.dispatch import Settings, check_truth_for, note_of, score_all, undefined_record
+from harness.scoring.from_store import ShardReader
 from harness.scoring.match_table import FILE as MATCHES
 from harness.scoring.match_table import MatchTable, write_table
-from harness.scoring.metrics import undefined_note
-from harness.scoring.phrase_units import read_truth
-from harness.scoring.protocols import get_protocol
-from harness.scoring.score import check_truth, score_store
-from harness.scoring.teta_score import ALL_METRICS as TETA_METRICS
-from harness.scoring.teta_score import VERSION as TETA_VERSION
-from harness.scoring.teta_score import TetaScore, check_frames_of, score_teta
-from harness.scoring.veval import METRICS as VEVAL_METRICS
-from harness.scoring.veval import VERSION as VEVAL_VERSION
-from harness.scoring.veval import VevalScore, score_veval
 from harness.types import Dataset, Video
 
+if TYPE_CHECKING:
+    from harness.scoring.dispatch import Result
+
 log = logging.getLogger(__name__)
-
-AP_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-"""Metrics of every protocol: what is listed as undefined where nothing could be scored."""
-
 
 TableMaker = Callable[[Mapping[str, Any]], str]
 """Gives the text of ``table.md`` from the record of a run."""
@@ -62,63 +53,56 @@ class Scored:
     matches: MatchTable | None = None
 
 
-def refuse_unscorable(dataset: Dataset, protocols: Iterable[str], videos: Iterable[Video] | None) -> None:
+def refuse_unscorable(dataset: Dataset, protocols: Sequence[str], videos: Iterable[Video] | None) -> None:
     """Raise `UserError` where the truth alone keeps ``videos`` (all if that is ``None``) from being scored."""
     if dataset.truth is not None:
-        chosen = None if videos is None else [video.id for video in videos]
-        for protocol in protocols:
-            if protocol in TETA_TASKS:
-                check_frames_of(dataset.annotations if chosen is None else dataset.annotations.restrict(chosen))
-            elif protocol == VEVAL:
-                read_truth(dataset.annotations if chosen is None else dataset.annotations.restrict(chosen))
-            else:
-                check_truth(protocol, dataset.annotations, chosen)
+        check_truth_for(protocols, dataset.annotations, None if videos is None else [video.id for video in videos])
 
 
 def score_predictions(
-    dataset: Dataset, protocol: str, store: PredictionStore, videos: set[int], whole: bool, strict: bool
-) -> Scored:
-    """Score the shards of ``videos`` by a protocol, over the ``whole`` of the dataset or over these videos only.
+    dataset: Dataset,
+    protocols: Sequence[str],
+    store: PredictionStore,
+    videos: set[int],
+    whole: bool,
+    strict: bool,
+    settings: Settings = Settings(),
+) -> list[Scored]:
+    """Score the shards of ``videos`` by protocols, over the ``whole`` of the dataset or over these videos only.
 
-    Where there is nothing to score by, or the input is refused, all numbers are ``None`` with that reason. With
-    ``strict`` whatever is odd is a refusal. Raises `UnreadableFileError` for a shard that is damaged, cannot be read or
-    is not there.
+    Where there is nothing to score by, or a protocol refuses the input, all of its numbers are ``None`` with that
+    reason. With ``strict`` whatever is odd is a refusal. Raises `UnreadableFileError` for a shard that is damaged,
+    cannot be read or is not there.
     """
-    from harness.scoring.from_store import ShardReader
-
+    reason = ""
     if dataset.truth is None:
         submit = f"; submit the predictions to {dataset.server}" if dataset.server else ""
-        return Scored(_undefined(protocol, f"{no_truth(dataset)}{submit}"))
-    if not whole and not videos:
-        return Scored(_undefined(protocol, "no video has predictions"))
-    annotations, some = dataset.annotations, None if whole else videos
+        reason = f"{no_truth(dataset)}{submit}"
+    elif not whole and not videos:
+        reason = "no video has predictions"
+    if reason:
+        return [Scored(undefined_record(name, reason, settings)) for name in protocols]
+
+    def source() -> ShardReader:
+        return ShardReader(store, videos)
+
     try:
-        if protocol in TETA_TASKS:
-            return _of_frames(score_teta(protocol, annotations, ShardReader(store, videos), strict, some))
-        if protocol == VEVAL:
-            return _of_phrases(score_veval(annotations, ShardReader(store, videos), strict, some))
-        score = score_store(protocol, annotations, ShardReader(store, videos), strict, some)
-    except UnreadableFileError:  # no refusal of the tool
+        found = score_all(protocols, dataset.annotations, source, strict, None if whole else videos, settings)
+    except UnreadableFileError:  # no refusal of a protocol
         raise
     except UserError as error:
-        log.error("not scored: %s", error)
-        return Scored(_undefined(protocol, str(error)), refusal=f"not scored: {error}")
-    _log(score.warnings)
-    note = undefined_note(score.metrics.values, score.metrics.undefined)
-    return Scored(score.record(), score.per_category, note=note, matches=score.matches)
+        found = dict.fromkeys(protocols, error)
+    return [_scored(name, outcome, settings) for name, outcome in found.items()]
 
 
-def _of_frames(score: TetaScore) -> Scored:
-    _log(score.warnings)
-    undefined = score.undefined["metrics"]
-    note = "" if len(undefined) < len(score.metrics) else f"TETA is undefined: {undefined['TETA']}"
-    return Scored(score.record(), score.per_category, note=note)
-
-
-def _of_phrases(score: VevalScore) -> Scored:
-    _log(score.warnings)
-    reason = score.undefined["metrics"].get("cgF1", "")
-    return Scored(score.record(), per_pair=score.per_pair, note=f"cgF1 is undefined: {reason}" if reason else "")
+def _scored(name: str, outcome: Result | UserError, settings: Settings) -> Scored:
+    if isinstance(outcome, UserError):
+        log.error("not scored by %s: %s", name, outcome)
+        return Scored(undefined_record(name, str(outcome), settings), refusal=f"not scored: {outcome}")
+    _log(outcome.warnings)
+    by_pair = name == VEVAL
+    rows = {"per_pair" if by_pair else "per_category": outcome.per_category}
+    return Scored(outcome.record(), note=note_of(outcome), matches=getattr(outcome, "matches", None), **rows)
 
 
 def _log(warnings: list[dict[str, Any]]) -> None:
@@ -129,28 +113,6 @@ def _log(warnings: list[dict[str, Any]]) -> None:
 def no_truth(dataset: Dataset) -> str:
     """Why a dataset without truth has none."""
     return dataset.no_truth or ("the truth is withheld" if dataset.server else "the annotations have no truth")
-
-
-def _metrics_of(protocol: str) -> tuple[str, ...]:
-    if protocol == VEVAL:
-        return VEVAL_METRICS
-    return TETA_METRICS if protocol in TETA_TASKS else AP_METRICS
-
-
-def _undefined(protocol: str, reason: str) -> dict[str, Any]:
-    nothing: dict[str, None] = dict.fromkeys(_metrics_of(protocol))
-    reasons = dict.fromkeys(nothing, reason)
-    version = {VEVAL: VEVAL_VERSION, **dict.fromkeys(TETA_TASKS, TETA_VERSION)}.get(protocol)
-    version = version or get_protocol(protocol).version
-    return {
-        "protocol": {"name": protocol, "version": version},
-        "metrics": nothing,
-        "corrected": dict(nothing),
-        "undefined": {"metrics": reasons, "corrected": dict(reasons)},
-        "warnings": [],
-        "counts": {},
-        "slices": {},
-    }
 
 
 def write_results(

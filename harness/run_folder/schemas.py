@@ -124,10 +124,12 @@ class CategoryRow(Struct, frozen=True):
 
 
 class ProtocolRecord(Struct, frozen=True):
-    """Which scoring protocol gave the numbers."""
+    """Which scoring protocol gave the numbers, with the settings that it has: see `harness.scoring.dispatch.Settings`."""
 
     name: str
     version: str | int
+    score_threshold: float | None = None
+    tracks_per_category: int | None = None
 
 
 class VideosRecord(Struct, frozen=True):

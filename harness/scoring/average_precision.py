@@ -19,7 +19,9 @@ from harness.scoring.quirks import Quirks
 Flags = NDArray[np.bool_]
 
 CAPS = (1, 10, 100)
-"""Most tracks counted per video (and category, see `Quirks.cap_per_category`)."""
+"""Most tracks counted per video (and category, see `Quirks.cap_per_category`); the last is none with
+`Protocol.tracks_per_category`, which bounds them by category instead."""
+_NO_CAP = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,11 @@ def compute_average_precision(
     equal_lengths: bool = False,
     with_scores: bool = False,
     of_tracks: Mapping[str, Floats] | None = None,
+    tracks_per_category: int | None = None,
 ) -> Curves:
     """Match and accumulate every category that has truth. ``rules`` is the row of ``overlaps`` to use.
+
+    With ``tracks_per_category`` so many of a category's tracks count over all videos, and the last of `CAPS` is none.
 
     Ranges may bound tracks by their area and length, and by further quantities ``of_tracks (tracks,)``.
 
@@ -140,8 +145,11 @@ def compute_average_precision(
     np.divide(overlaps.intersection, union, out=iou, where=union > 0)
 
     keep = np.flatnonzero(owned[overlaps.category]) if quirks.cap_per_category else np.arange(len(overlaps.score))
+    if tracks_per_category is not None:
+        keep = keep[best_of_category(overlaps, iou, keep, quirks, tracks_per_category)]
+    limits = np.array(CAPS if tracks_per_category is None else (*CAPS[:-1], _NO_CAP))
     track, rank = rank_tracks(overlaps, iou, keep, quirks)
-    inside = (rank < max(CAPS)) & owned[overlaps.category[track]]
+    inside = (rank < limits[-1]) & owned[overlaps.category[track]]
     track, rank = track[inside], rank[inside]
     track_key = overlaps.category[track] * n_videos + overlaps.video[track]
     truth_key = truths.category[row] * n_videos + truths.video[row]
@@ -179,7 +187,7 @@ def compute_average_precision(
         score_categories(
             part, first, pair_tracks, pair_truths, overlaps.offset[track], iou, truths.local[row], ignored,
             selection.reusable[entry], selection.unseen[entry], overlaps.score[track], rank, outside,
-            np.array(CAPS), np.array(precision_caps), IOU_THRESHOLDS, RECALL_POINTS,
+            limits, limits[[CAPS.index(cap) for cap in precision_caps]], IOU_THRESHOLDS, RECALL_POINTS,
             EPSILON if quirks.epsilon_in_precision else 0.0, not quirks.ties_by_file_order,
             positives, precision, scores, recall, hits, misses,
         )  # fmt: skip
@@ -209,20 +217,8 @@ def rank_tracks(overlaps: Overlaps, iou: Floats, keep: Ints, quirks: Quirks) -> 
 
     Without `Quirks.ties_by_file_order` equal scores are ordered by what the tracks are, not by where they stand.
     """
-    best, where = np.zeros(len(overlaps.score)), np.zeros(len(overlaps.score))
-    if not quirks.ties_by_file_order:
-        counts = np.diff(overlaps.offset)
-        owner = np.repeat(np.arange(len(counts)), counts)
-        np.maximum.at(best, owner, iou)
-        place = np.arange(len(iou)) - np.repeat(overlaps.offset[:-1], counts)
-        np.add.at(where, owner, iou * (place + 1))
-    score, video, category, record = (
-        overlaps.score[keep],
-        overlaps.video[keep],
-        overlaps.category[keep],
-        overlaps.record[keep],
-    )
-    ties = (record,) if quirks.ties_by_file_order else (record, -overlaps.area_sum[-1][keep], where[keep], -best[keep])
+    score, video, category = overlaps.score[keep], overlaps.video[keep], overlaps.category[keep]
+    ties = _tie_breakers(overlaps, iou, keep, quirks)
     order = np.lexsort((*ties, -score, video, category))
     if quirks.cap_per_category:
         rank = _place_in_group(category[order] * (video.max(initial=0) + 1) + video[order])
@@ -232,6 +228,34 @@ def rank_tracks(overlaps: Overlaps, iou: Floats, keep: Ints, quirks: Quirks) -> 
         place[by_video] = _place_in_group(video[by_video])
         rank = place[order]
     return keep[order], rank
+
+
+def best_of_category(overlaps: Overlaps, iou: Floats, keep: Ints, quirks: Quirks, most: int) -> Flags:
+    """Which of the tracks ``keep`` are among the ``most`` of highest score of their category, over all videos.
+
+    Equal scores are ordered as in `rank_tracks`.
+    """
+    category = overlaps.category[keep]
+    if np.bincount(category, minlength=1).max() <= most:
+        return np.ones(len(keep), np.bool_)
+    order = np.lexsort((*_tie_breakers(overlaps, iou, keep, quirks), -overlaps.score[keep], category))
+    best = np.zeros(len(keep), np.bool_)
+    best[order] = _place_in_group(category[order]) < most
+    return best
+
+
+def _tie_breakers(overlaps: Overlaps, iou: Floats, keep: Ints, quirks: Quirks) -> tuple[Floats | Ints, ...]:
+    """What orders tracks of equal score, the last key first."""
+    record = overlaps.record[keep]
+    if quirks.ties_by_file_order:
+        return (record,)
+    best, where = np.zeros(len(overlaps.score)), np.zeros(len(overlaps.score))
+    counts = np.diff(overlaps.offset)
+    owner = np.repeat(np.arange(len(counts)), counts)
+    np.maximum.at(best, owner, iou)
+    place = np.arange(len(iou)) - np.repeat(overlaps.offset[:-1], counts)
+    np.add.at(where, owner, iou * (place + 1))
+    return (record, -overlaps.area_sum[-1][keep], where[keep], -best[keep])
 
 
 def _place_in_group(group: Ints) -> Ints:

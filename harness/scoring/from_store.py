@@ -18,6 +18,7 @@ from harness.formats.segmentations import masks_digest
 from harness.paths import Location, ObjectPath
 from harness.rle import Ints, MaskTable
 from harness.run_folder.store import PredictionStore
+from harness.scoring.frame_use import frames_of
 from harness.scoring.overlap import GroundTruthArrays, TrackBatch, positions
 from harness.warnings import Warnings
 
@@ -111,12 +112,18 @@ class ShardReader:
 
 
 def read_shards(
-    group: ShardGroup, truths: GroundTruthArrays, folder: Location, warnings: Warnings, every_mask: bool = False
+    group: ShardGroup,
+    truths: GroundTruthArrays,
+    folder: Location,
+    warnings: Warnings,
+    every_mask: bool = False,
+    with_frames: bool = False,
 ) -> TrackBatch:
     """Turn some videos' shards into a `TrackBatch`. Records are numbered by video and row, see `row_of_record`.
 
-    With ``every_mask`` it has the masks of categories without truth too. Videos that the annotations do not have are
-    left out. Raises `UserError` for categories that they do not have.
+    With ``every_mask`` it has the masks of categories without truth too; ``with_frames`` finds out in which frames
+    tracks of any category are. Videos that the annotations do not have are left out. Raises `UserError` for categories
+    that they do not have.
     """
     _, listed = positions(truths.video_ids, np.array(group.videos, np.int64))
     videos = [video for video, is_listed in zip(group.videos, listed, strict=True) if is_listed]
@@ -137,15 +144,21 @@ def read_shards(
         warnings.add("score outside [0, 1]", where, len(odd))
     has_masks = truths.owned[category] | every_mask
     masks = _join(parts, has_masks)
+    video, record = np.searchsorted(truths.video_ids, video_ids), row + (video_ids << _ROW_BITS)
+    use = None
+    if with_frames:
+        every = _join(parts, np.ones(len(row), np.bool_))
+        use = frames_of(every, video, truths, [place_of_record(folder, r) for r in record.tolist()])
     return TrackBatch(
-        np.searchsorted(truths.video_ids, video_ids),
+        video,
         category,
         score,
-        row + (video_ids << _ROW_BITS),
+        record,
         has_masks,
         masks,
         np.concatenate([p.column("area_sum") for p in parts]),
         np.concatenate([p.column("area_frames") for p in parts]),
+        frames=use,
     )
 
 

@@ -63,6 +63,14 @@ class Metrics:
     splits: dict[str, Any] = field(default_factory=dict)
 
 
+def numbers_of(chosen: Protocol) -> tuple[Number, ...]:
+    """The numbers that a protocol gives. Fixed AP has no cap that could be part of a name."""
+    numbers = NUMBERS + (OCCLUSION_NUMBERS if any(r.quantity == "occlusion" for r in chosen.ranges) else ())
+    if chosen.tracks_per_category is None:
+        return numbers
+    return tuple(number._replace(name="AR") if number.name == "AR100" else number for number in numbers)
+
+
 def summarise(
     chosen: Protocol, truths: GroundTruthArrays, curves: Curves, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]
 ) -> Metrics:
@@ -71,7 +79,7 @@ def summarise(
     Raises `UserError` where the official tool's summary aborts, see `positions_of`.
     """
     cells = Cells(chosen, truths, curves, overlaps)
-    numbers = NUMBERS + (OCCLUSION_NUMBERS if any(r.quantity == "occlusion" for r in chosen.ranges) else ())
+    numbers = numbers_of(chosen)
     values: dict[str, float | None] = {}
     undefined: dict[str, str] = {}
     empty = "" if truths.truth.records else ": the videos have no annotations"
@@ -88,12 +96,12 @@ def summarise(
     sliced = {"area": ("small", "medium", "large"), "track_length": tuple(r.name for r in LENGTHS)}
     slices = {kind: _slice(cells, names) for kind, names in sliced.items() if cells.range.keys() >= set(names)}
     splits = _splits(cells, truths.annotations.categories) if chosen.novel_lists else {}
-    return Metrics(values, undefined, _per_category(cells, truths, overlaps, groups), slices, splits)
+    return Metrics(values, undefined, _per_category(chosen, cells, truths, overlaps, groups), slices, splits)
 
 
 def without_numbers(metrics: Metrics, reason: str) -> Metrics:
     """The same keys, categories and counts of truths, but every number undefined for one ``reason``."""
-    names = {number.name for number in NUMBERS}
+    names = {number.name for number in NUMBERS} | {"AR"}
     return replace(
         metrics,
         values=dict.fromkeys(metrics.values),
@@ -174,20 +182,20 @@ def positions_of(chosen: Protocol, suffix: str, ids: tuple[int, ...], truths: Gr
     if not ids:
         raise OfficialAbortError(
             truths.annotations.path,
-            f"no category is {name}; the official {chosen.name} tool aborts before its numbers",
+            f"no category is {name}; the official {chosen.tool} tool aborts before its numbers",
             f"the corrected ones (--protocol {chosen.name}-corrected) need none",
         )
     if truths.annotations.renumbered == "categories":
         raise UserError(
             truths.annotations.path,
             "category ids are text or beyond 64 bits; the official"
-            f" {chosen.name} tool reads groups at position id - 1 and aborts",
+            f" {chosen.tool} tool reads groups at position id - 1 and aborts",
             f"use --protocol {chosen.name}-corrected, which looks groups up by id",
         )
     if max(ids) > n:
         raise UserError(
             truths.annotations.path,
-            f"category {max(ids)} is {name} but there are {n} categories; the official {chosen.name} tool reads"
+            f"category {max(ids)} is {name} but there are {n} categories; the official {chosen.tool} tool reads"
             " groups at position id - 1 and aborts",
             f"use --protocol {chosen.name}-corrected, which looks groups up by id",
         )
@@ -207,10 +215,14 @@ def _slice(cells: Cells, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _per_category(
-    cells: Cells, truths: GroundTruthArrays, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]
+    chosen: Protocol,
+    cells: Cells,
+    truths: GroundTruthArrays,
+    overlaps: Overlaps,
+    groups: dict[str, tuple[int, ...]],
 ) -> list[dict[str, Any]]:
     predicted = np.bincount(overlaps.category, minlength=len(cells.row))
-    numbers = [n for n in NUMBERS if n.name not in ("ARs", "ARm", "ARl")]
+    numbers = [n for n in numbers_of(chosen)[: len(NUMBERS)] if n.name not in ("ARs", "ARm", "ARl")]
     rows = []
     means = {number.name: cells.by_row(number).tolist() for number in numbers}
     defined = {n.name: (cells.curves.positives[:, cells.range[n.range]] > 0).tolist() for n in numbers}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
@@ -38,7 +38,7 @@ class TrackBatch:
 
     ``masks`` covers the tracks whose category has truth (``has_masks``), in the same order. ``area_sum`` and
     ``area_frames`` are known beforehand for tracks from a store, else ``None``; ``text`` is the size of the masks' text
-    in bytes for tracks from a results file.
+    in bytes for tracks from a results file. ``frames`` says in which frames they are, where that was asked for.
     """
 
     video: Ints
@@ -50,6 +50,42 @@ class TrackBatch:
     area_sum: Ints | None = None
     area_frames: Ints | None = None
     text: Ints | None = None
+    frames: FrameUse | None = None
+
+
+@dataclass(frozen=True)
+class FrameUse:
+    """In how many frames of its video each track has a mask, be it empty: ``present (tracks,)``.
+
+    ``aborts`` has, by video, what a tool stops at that looks at single frames: a list that is too short, a mask of
+    another size than the one that it is compared with.
+    """
+
+    present: Ints
+    aborts: dict[int, str]
+
+
+FramesOf = Callable[[MaskTable, Ints, "GroundTruthArrays", Sequence[str]], FrameUse]
+"""Finds out in which frames tracks are, from their masks, the videos ``(tracks,)`` they are in, and their names."""
+
+
+@dataclass(frozen=True)
+class FrameOverlaps:
+    """Overlaps of predicted tracks with the truth of their video and category in single frames.
+
+    Track ``t`` is in ``present[t]`` frames of its video. If there is such truth, ``there[first[t]:first[t + 1]]`` says
+    in which, and ``iou[offset[t]:offset[t + 1]]`` are the IoUs ``(frames, truths)``, the truths as in `Overlaps`;
+    otherwise both are empty. ``empty`` masks have no pixel, among those that were looked at. ``aborts`` are those of
+    `FrameUse`.
+    """
+
+    present: Ints
+    first: Ints
+    there: NDArray[np.bool_]
+    offset: Ints
+    iou: Floats
+    empty: int
+    aborts: dict[int, str]
 
 
 @dataclass(frozen=True)
@@ -59,7 +95,8 @@ class Overlaps:
     ``area_sum`` and ``area_frames`` are ``(rules, tracks)``. Track ``t`` meets the truths of its pair, in the order of
     `Truths.rows`, at ``offset[t]:offset[t + 1]`` of ``intersection (pairs,)`` and ``union (rules, pairs)``, in pixels
     over the whole video. ``frames`` is the length of the track's list of masks (-1 where it was not looked at);
-    ``text`` is the size of its masks' text in bytes (0 where there is none).
+    ``text`` is the size of its masks' text in bytes (0 where there is none). ``by_frame`` is there where it was asked
+    for.
     """
 
     video: Ints
@@ -74,6 +111,7 @@ class Overlaps:
     intersection: Ints
     union: Ints
     text: Ints
+    by_frame: FrameOverlaps | None = None
 
 
 class GroundTruthArrays:
@@ -88,7 +126,15 @@ class GroundTruthArrays:
         self.category_ids = np.array([c.id for c in annotations.categories], np.int64)
         self.sizes = np.array([(v.height, v.width) for v in annotations.videos], np.int32).reshape(-1, 2)
         self.lengths = np.array([v.length for v in annotations.videos], np.int64)
+        self.frames = np.array([len(v.file_names) or v.length for v in annotations.videos], np.int64)
+        """Frames of each video, by its file names where it has any."""
         self.video = np.searchsorted(self.video_ids, [r.video_id for r in truth.records])
+        self.odd_sizes = np.zeros(len(self.video_ids), np.bool_)
+        """Which videos have an annotated mask of another size than theirs."""
+        there = truth.masks.frame_mask >= 0
+        owner, used = np.repeat(self.video, np.diff(truth.masks.track))[there], truth.masks.frame_mask[there]
+        height, width = self.sizes[owner].T
+        self.odd_sizes[owner[(truth.masks.height[used] != height) | (truth.masks.width[used] != width)]] = True
         self.category = np.searchsorted(self.category_ids, [r.category_id for r in truth.records])
         key = self.video * len(self.category_ids) + self.category
         self.rows = np.argsort(key, kind="stable")
@@ -146,8 +192,9 @@ def overlap(
 ) -> Overlaps:
     """Overlap a batch of predicted tracks with the truth.
 
-    IoUs that cannot reach ``floor`` may be given as 0. ``name`` is the file's name in errors. Raises `UserError` for
-    masks that are no run-length encodings.
+    IoUs that cannot reach ``floor`` may be given as 0. ``name`` is the file's name in errors. Where the batch says in
+    which frames its tracks are, their overlaps there are given too. Raises `UserError` for masks that are no run-length
+    encodings.
     """
     n, masks = len(batch.video), batch.masks
     owners = np.flatnonzero(batch.has_masks)
@@ -180,21 +227,65 @@ def overlap(
     paired = np.flatnonzero(pair >= 0)
     paired = paired[np.argsort(pair[paired], kind="stable")]
     first = np.append(np.flatnonzero(np.diff(pair[paired], prepend=-1)), len(paired)).astype(np.int64)
+    by_frame = None
+    if batch.frames is not None:
+        by_frame = _room_for_frames(truths, batch, batch.frames, pair, row_of, counts, area)
+    iou_first, iou = (np.empty(0, np.int64), np.empty(0)) if by_frame is None else (by_frame.offset, by_frame.iou)
     _overlap_pairs(masks.arrays(), area, truths.masks.arrays(), truths.area, truths.rows, truths.first, paired, first,
-                   pair, row_of, batch.video, truths.sizes, variants, floor, offset, intersection, union)  # fmt: skip
+                   pair, row_of, batch.video, truths.sizes, variants, floor, offset, intersection, union,
+                   truths.frames, iou_first, iou)  # fmt: skip
     text = np.zeros(n, np.int64) if batch.text is None else batch.text
     return Overlaps(batch.video, batch.category, batch.score, batch.record, frames, wrong, area_sum, area_frames,
-                    offset, intersection, union, text)  # fmt: skip
+                    offset, intersection, union, text, by_frame)  # fmt: skip
+
+
+def _room_for_frames(
+    truths: GroundTruthArrays, batch: TrackBatch, use: FrameUse, pair: Ints, row_of: Ints, counts: Ints, area: Ints
+) -> FrameOverlaps:
+    """Where tracks are in their video, and room for their IoUs there; ``counts (tracks,)`` truths meet each."""
+    table, length = batch.masks, np.where(pair >= 0, truths.frames[batch.video], 0)
+    first, offset = (np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64) for sizes in (length, length * counts))
+    owner = np.repeat(np.arange(len(pair)), length)
+    at = np.arange(len(owner)) - first[owner] + table.track[row_of[owner]]
+    inside = at < table.track[row_of[owner] + 1]
+    masks = np.full(len(owner), -1, np.int64)
+    masks[inside] = table.frame_mask[at[inside]]
+    empty = int((area[masks[masks >= 0]] == 0).sum())
+    return FrameOverlaps(use.present, first, masks >= 0, offset, np.zeros(int(offset[-1])), empty, use.aborts)
 
 
 def concatenate(parts: Sequence[Overlaps], rules: int = 1) -> Overlaps:
     """Join the overlaps of several batches, in order; without any there are no tracks, under so many ``rules``."""
     parts = parts or [_no_overlaps(rules)]
-    joined: dict[str, Any] = {f.name: np.concatenate([getattr(p, f.name) for p in parts], -1) for f in fields(Overlaps)}
-    starts = np.cumsum([0] + [int(p.offset[-1]) for p in parts])
-    offsets = [p.offset[:-1] + start for p, start in zip(parts, starts, strict=False)]
-    joined["offset"] = np.concatenate([*offsets, starts[-1:]])
-    return Overlaps(**joined)
+    names = [f.name for f in fields(Overlaps) if f.name not in ("offset", "by_frame")]
+    joined: dict[str, Any] = {name: np.concatenate([getattr(p, name) for p in parts], -1) for name in names}
+    by_frame = [p.by_frame for p in parts if p.by_frame is not None]
+    return Overlaps(
+        **joined,
+        offset=_joined_offsets([p.offset for p in parts]),
+        by_frame=_joined_frames(by_frame) if by_frame else None,
+    )
+
+
+def _joined_frames(parts: Sequence[FrameOverlaps]) -> FrameOverlaps:
+    aborts: dict[int, str] = {}
+    for part in parts:
+        aborts = part.aborts | aborts
+    return FrameOverlaps(
+        np.concatenate([p.present for p in parts]),
+        _joined_offsets([p.first for p in parts]),
+        np.concatenate([p.there for p in parts]),
+        _joined_offsets([p.offset for p in parts]),
+        np.concatenate([p.iou for p in parts]),
+        sum(p.empty for p in parts),
+        aborts,
+    )
+
+
+def _joined_offsets(parts: Sequence[Ints]) -> Ints:
+    """Offsets into the joined arrays, from those into each."""
+    starts = np.cumsum([0] + [int(p[-1]) for p in parts])
+    return np.concatenate([*(p[:-1] + start for p, start in zip(parts, starts, strict=False)), starts[-1:]])
 
 
 def _no_overlaps(rules: int) -> Overlaps:
@@ -251,7 +342,8 @@ def sum_areas(rows_d, rows_g, h, w, height_d, width_d, area_d, height_g, width_g
 
 @numba.njit(cache=True, nogil=True)
 def _overlap_pairs(masks, area_d, truths, area_g, rows, first_truth, paired, first, pair, row_of, video, sizes,
-                   variants, floor, offset, intersection, union):  # fmt: skip
+                   variants, floor, offset, intersection, union, length, iou_first, iou):  # fmt: skip
+    by_frame = len(iou_first) > 0
     data_d, start_d, stop_d, kind_d, height_d, width_d, track_d, frame_d = masks
     data_g, start_g, stop_g, kind_g, height_g, width_g, track_g, frame_g = truths
     sums = np.zeros(len(variants), np.int64)
@@ -263,6 +355,7 @@ def _overlap_pairs(masks, area_d, truths, area_g, rows, first_truth, paired, fir
         mine = rows[first_truth[here] : first_truth[here + 1]]
         h, w = sizes[video[tracks[0]], 0], sizes[video[tracks[0]], 1]
         walk = np.zeros((len(tracks), len(mine)), np.bool_)
+        meet = np.zeros((len(tracks), len(mine)), np.bool_)
         frames = 0
         for i in range(len(tracks)):
             r = row_of[tracks[i]]
@@ -277,8 +370,9 @@ def _overlap_pairs(masks, area_d, truths, area_g, rows, first_truth, paired, fir
                 for v in range(len(variants)):
                     union[v, at] = sums[v]
                     least = min(least, sums[v])
-                if most > 0 and most >= floor * (least - most):
-                    walk[i, j] = True
+                walk[i, j] = most > 0 and most >= floor * (least - most)
+                meet[i, j] = walk[i, j] or (by_frame and most > 0)
+                if meet[i, j]:
                     frames = max(frames, min(len(rows_d), len(rows_g)))
         run_g = np.zeros(len(mine) + 1, np.int64)
         for f in range(frames):
@@ -292,13 +386,13 @@ def _overlap_pairs(masks, area_d, truths, area_g, rows, first_truth, paired, fir
             for j in range(len(mine)):
                 at = track_g[mine[j]] + f
                 run_g[j + 1] = run_g[j]
-                if walk[:, j].any() and at < track_g[mine[j] + 1] and frame_g[at] >= 0:
+                if meet[:, j].any() and at < track_g[mine[j] + 1] and frame_g[at] >= 0:
                     g = frame_g[at]
                     run_g[j + 1] = rle.runs_of(data_g, start_g[g], stop_g[g], kind_g[g], begin_g, end_g, run_g[j])
             for i in range(len(tracks)):
                 r = row_of[tracks[i]]
                 at = track_d[r] + f
-                if at >= track_d[r + 1] or frame_d[at] < 0 or area_d[frame_d[at]] == 0 or not walk[i].any():
+                if at >= track_d[r + 1] or frame_d[at] < 0 or area_d[frame_d[at]] == 0 or not meet[i].any():
                     continue
                 d = frame_d[at]
                 room = (stop_d[d] - start_d[d] + 1) // 2
@@ -306,16 +400,20 @@ def _overlap_pairs(masks, area_d, truths, area_g, rows, first_truth, paired, fir
                     begin_d, end_d = np.empty(2 * room, np.int32), np.empty(2 * room, np.int32)
                 runs = np.int64(-1)
                 for j in range(len(mine)):
-                    if not walk[i, j] or run_g[j + 1] == run_g[j]:
+                    if not meet[i, j] or run_g[j + 1] == run_g[j]:
                         continue
                     g = frame_g[track_g[mine[j]] + f]
                     if height_d[d] != height_g[g] or width_d[d] != width_g[g]:
                         continue
                     if runs < 0:
                         runs = rle.runs_of(data_d, start_d[d], stop_d[d], kind_d[d], begin_d, end_d, np.int64(0))
-                    intersection[offset[tracks[i]] + j] += rle.intersection_of(
+                    common = rle.intersection_of(
                         begin_d, end_d, np.int64(0), runs, begin_g, end_g, run_g[j], run_g[j + 1]
                     )
+                    if walk[i, j]:
+                        intersection[offset[tracks[i]] + j] += common
+                    if by_frame and common > 0 and f < length[video[tracks[i]]]:
+                        iou[iou_first[tracks[i]] + f * len(mine) + j] = common / (area_d[d] + area_g[g] - common)
         for i in range(len(tracks)):
             for at in range(offset[tracks[i]], offset[tracks[i]] + len(mine)):
                 for v in range(len(variants)):

@@ -1,17 +1,18 @@
 """The scoring protocols as data: what LV-VIS, YouTube-VIS, OVIS and BURST (as AP) have of their own.
 
 All of them are declarations over one AP core. An official protocol reproduces the official tool with its quirks; its
-corrected sibling, named ``<name>-corrected``, has them off.
+corrected sibling, named ``<name>-corrected``, has them off; ``<name>-fixed`` gives Fixed AP by the same rules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from harness.errors import UserError, near
 from harness.formats.youtube_vis import CategoryRecord
-from harness.scoring import BURST_TASKS, VEVAL
+from harness.scoring import BURST_TASKS, EVERY, FIXED_AP, HOTA, VEVAL
 from harness.scoring.average_precision import Range
 from harness.scoring.quirks import Quirks
 
@@ -35,6 +36,10 @@ LENGTHS = (
 )
 """Ranges of the number of frames in which an object is seen, as BURST's track mAP has them; a slice, not a metric."""
 
+TRACKS_PER_CATEGORY = 10_000
+"""The cut of Fixed AP (Dave et al. 2021; the LVIS challenge of 2021)."""
+_FIXED, _CORRECTED = "-fixed", "-corrected"
+
 Grouping = Callable[[tuple[CategoryRecord, ...]], dict[str, tuple[int, ...]]]
 """Category ids by the suffix of their group: b (base), n (novel), c (common), u (uncommon)."""
 
@@ -56,12 +61,28 @@ class Protocol:
     groups: Grouping = field(default=lambda categories: {})
     novel_lists: bool = False
     """Whether base and novel are read off YouTube-VIS's published id lists."""
+    tracks_per_category: int | None = None
+    """Fixed AP: so many tracks of a category count, over all videos, and any number in a video."""
 
     def corrected(self) -> Protocol:
         """The sibling with the quirks off."""
         return replace(
-            self, name=f"{self.name}-corrected", quirks=self.quirks.corrected(), needs=(), equal_lengths=False
+            self, name=f"{self.name}{_CORRECTED}", quirks=self.quirks.corrected(), needs=(), equal_lengths=False
         )
+
+    def fixed(self, tracks_per_category: int = TRACKS_PER_CATEGORY) -> Protocol:
+        """The sibling that gives Fixed AP."""
+        return replace(self, name=f"{self.name}{_FIXED}", tracks_per_category=tracks_per_category)
+
+    @property
+    def tool(self) -> str:
+        """The name of the official protocol that this one is a sibling of."""
+        return self.name.removesuffix(_CORRECTED).removesuffix(_FIXED)
+
+    def record(self) -> dict[str, Any]:
+        """As data, ready for JSON: name, version and the settings that change the numbers."""
+        cut = {} if self.tracks_per_category is None else {"tracks_per_category": self.tracks_per_category}
+        return {"name": self.name, "version": self.version, **cut}
 
 
 def _lvvis_groups(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int, ...]]:
@@ -152,7 +173,70 @@ BURST = Protocol(
 )
 
 OFFICIAL = {p.name: p for p in (LVVIS, YTVIS, OVIS, BURST)}
-PROTOCOLS = {p.name: p for official in OFFICIAL.values() for p in (official, official.corrected())}
+FIXED = {p.name: p for p in (official.fixed() for official in OFFICIAL.values())}
+PROTOCOLS = {p.name: p for one in (*OFFICIAL.values(), *FIXED.values()) for p in (one, one.corrected())}
+
+
+@dataclass(frozen=True)
+class HotaProtocol:
+    """Mask HOTA as TrackEval's class YouTubeVIS gives it; a track counts from ``score_threshold`` on, or any does."""
+
+    name: str = HOTA
+    version: str = "1"
+    score_threshold: float | None = None
+
+    def record(self) -> dict[str, Any]:
+        """As data, ready for JSON: name, version and the settings that change the numbers."""
+        return {"name": self.name, "version": self.version, "score_threshold": self.score_threshold}
+
+
+AnyProtocol = Protocol | HotaProtocol
+
+
+def groups_by_fields(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int, ...]]:
+    """The groups that the categories themselves state, in the form of any dataset; none where they state none."""
+    if categories and all(c.partition is not None for c in categories):
+        return _lvvis_groups(categories)
+    if categories and all(c.frequency is not None and c.split is not None for c in categories):
+        return _burst_groups(categories)
+    return _ytvis_groups(categories)
+
+
+def choose_protocol(
+    name: str, score_threshold: float | None = None, tracks_per_category: int | None = None
+) -> AnyProtocol:
+    """The protocol of a name with the settings that it has. Raises `UserError` with near names."""
+    if name == HOTA:
+        return HotaProtocol(score_threshold=score_threshold)
+    if name not in PROTOCOLS:
+        raise UserError(f'protocol "{name}"', "is unknown", near(name, (*PROTOCOLS, HOTA)))
+    chosen = PROTOCOLS[name]
+    if chosen.tracks_per_category is None or tracks_per_category is None:
+        return chosen
+    return replace(chosen, tracks_per_category=tracks_per_category)
+
+
+def expand_protocols(names: Sequence[str], own: str | None, further: Sequence[str] = ()) -> list[str]:
+    """The protocols that ``names`` stand for, each once.
+
+    ``own`` is the dataset's protocol, ``None`` where none is known: then `FIXED_AP` is that of the first protocol of
+    average precision among the names. `EVERY` is the own one, its Fixed AP, and the ``further`` ones. Raises `UserError`
+    where a name stands for nothing.
+    """
+    by_ap = [PROTOCOLS[name].tool for name in (own, *names) if name in PROTOCOLS]
+    found: list[str] = []
+    for name in names:
+        if name == EVERY and own is None:
+            raise UserError(f"--protocol {EVERY}", "needs a dataset", "name --dataset, or the protocols")
+        if name == FIXED_AP and not by_ap:
+            hint = f"name --dataset, or a protocol such as {YTVIS.name}{_FIXED}"
+            raise UserError(f"--protocol {FIXED_AP}", "is of no dataset", hint)
+        if name == EVERY:
+            fixed = [f"{tool}{_FIXED}" for tool in by_ap[:1]]
+            found += [*(p for p in (own,) if p is not None), *fixed, *further]
+        else:
+            found.append(f"{by_ap[0]}{_FIXED}" if name == FIXED_AP else name)
+    return list(dict.fromkeys(found))
 
 
 def get_protocol(name: str | Protocol) -> Protocol:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,11 +29,18 @@ from harness.scoring.average_precision import (
     select_truths,
 )
 from harness.scoring.coverage import MaskDigests, Place, warn_of_cap, warn_of_empty_videos, warn_of_twins
+from harness.scoring.frame_use import frames_of
 from harness.scoring.match_table import MatchTable, match_table
 from harness.scoring.metrics import GROUP_NAMES, Metrics, positions_of, summarise, without_numbers
 from harness.scoring.overlap import Floats, GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
 from harness.scoring.presence import presence_of
-from harness.scoring.protocols import LENGTHS, Protocol, get_protocol
+from harness.scoring.protocols import (
+    LENGTHS,
+    AnyProtocol,
+    HotaProtocol,
+    Protocol,
+    choose_protocol,
+)
 from harness.warnings import Warnings
 
 if TYPE_CHECKING:
@@ -45,6 +52,8 @@ LOWEST_THRESHOLD = 0.5
 THREADS = 16
 """Most threads that score: each holds the masks of some videos."""
 
+UNKNOWN_VIDEO = "track of a video that the annotations do not have, left out"
+
 T = TypeVar("T")
 S = TypeVar("S")
 
@@ -55,17 +64,20 @@ class Batch(NamedTuple):
     overlaps: Overlaps
     warnings: Warnings
     records: int
+    unknown: Sequence[UserError] = ()
+    """Of records of unknown videos, which were left out."""
 
 
 @dataclass(frozen=True)
 class Score:
     """The numbers of one set of predictions: the official ones, the corrected ones beside them, and what was odd.
 
-    ``matches`` is what the official numbers rest on, to weigh videos anew. ``aborts`` says why the official tool gives
-    no numbers: then all of ``metrics`` are ``None``; and there are no matches where it aborts because of the groups.
+    ``matches`` is what the official numbers of average precision rest on, to weigh videos anew; mask HOTA has none.
+    ``aborts`` says why the official tool gives no numbers: then all of ``metrics`` are ``None``; and there are no
+    matches where it aborts because of the groups.
     """
 
-    protocol: Protocol
+    protocol: AnyProtocol
     metrics: Metrics
     corrected: Metrics
     warnings: list[dict[str, Any]]
@@ -83,7 +95,7 @@ class Score:
     def record(self) -> dict[str, Any]:
         """As data, ready for JSON."""
         return {
-            "protocol": {"name": self.protocol.name, "version": self.protocol.version},
+            "protocol": self.protocol.record(),
             "metrics": self.metrics.values,
             "corrected": self.corrected.values,
             "undefined": {"metrics": self.metrics.undefined, "corrected": self.corrected.undefined},
@@ -94,8 +106,15 @@ class Score:
         }
 
 
+class _Reading(NamedTuple):
+    """What one pass over the predictions has to give: overlaps under ``rules``, and those in single frames."""
+
+    rules: tuple[MaskRules, ...]
+    with_frames: bool
+
+
 class _Source(NamedTuple):
-    """Where predictions come from: its name, and how its records are named and compared.
+    """Where predictions come from: its name, and how its records are named, compared and read.
 
     ``looked_at`` are the ids of the videos that a model is known to have run on, which a results file does not tell;
     ``predicted (videos,)`` says which ones it names, where not all of its records become tracks.
@@ -104,40 +123,28 @@ class _Source(NamedTuple):
     name: str
     place: Place
     mask_digests: MaskDigests
+    batches: Callable[[_Reading], Iterator[Batch]]
     looked_at: frozenset[int] = frozenset()
     predicted: NDArray[np.bool_] | None = None
 
 
+Outcome = Score | UserError
+"""The numbers of a protocol, or why it refuses."""
+
+
 def score_results(
-    protocol: str | Protocol,
+    protocol: str | AnyProtocol,
     annotations: Annotations,
     predictions: Path,
     strict: bool = False,
     videos: Iterable[int] | None = None,
 ) -> Score:
     """Score a results file; see `score_store` for ``strict`` and ``videos``."""
-    from harness.formats.results import Block, mask_digests, read_batch, read_blocks
-
-    warnings = Warnings(strict)
-    truths = GroundTruthArrays(annotations if videos is None else annotations.restrict(videos))
-    predicted = np.zeros(len(truths.video_ids), np.bool_)
-
-    def batches(rules: tuple[MaskRules, ...]) -> Iterator[Batch]:
-        def work(block: Block) -> Batch:
-            found = Warnings(strict)
-            batch = read_batch(block, truths, str(predictions), found, predicted)
-            overlaps = overlap(truths, batch, rules, LOWEST_THRESHOLD, str(predictions))
-            return Batch(overlaps, found, len(block.spans))
-
-        return in_parallel(work, read_blocks(Path(predictions)))
-
-    digests = partial(mask_digests, Path(predictions))
-    source = _Source(str(predictions), lambda r: f"{predictions}, record {r}", digests, predicted=predicted)
-    return _score(get_protocol(protocol), truths, batches, warnings, source)
+    return _only(score_by_protocols([_chosen(protocol)], annotations, predictions, strict, videos))
 
 
 def score_store(
-    protocol: str | Protocol,
+    protocol: str | AnyProtocol,
     annotations: Annotations,
     store: PredictionStore | ShardReader,
     strict: bool = False,
@@ -149,37 +156,137 @@ def score_store(
     `UserError` for faulty input. Where the official tool aborts on what is no fault, a list without predictions or a
     group without categories, its numbers are ``None`` with that reason; with ``strict`` that is a `UserError` too.
     """
+    return _only(score_by_protocols([_chosen(protocol)], annotations, store, strict, videos))
+
+
+def score_by_protocols(
+    protocols: Sequence[AnyProtocol],
+    annotations: Annotations,
+    predictions: Path | PredictionStore | ShardReader,
+    strict: bool = False,
+    videos: Iterable[int] | None = None,
+) -> list[Outcome]:
+    """Score a results file or a prediction store by several protocols; its masks are read and decoded once for all.
+
+    Each gives what it would give alone: its `Score`, or the `UserError` by which it refuses, which keeps no other from
+    its numbers. Raises `UserError` where nothing can be read; see `score_store` for ``strict`` and ``videos``.
+    """
+    truths = GroundTruthArrays(annotations if videos is None else annotations.restrict(videos))
+    reading = Warnings(strict)
+    if isinstance(predictions, Path):
+        source = _results_source(predictions, truths, strict)
+    else:
+        source = _store_source(predictions, truths, strict)
+    refused: dict[str, UserError] = {}
+    for one in protocols:
+        if isinstance(one, Protocol):
+            try:
+                _check_truth(one, truths)
+            except UserError as error:
+                refused[one.name] = error
+    if len(refused) == len(protocols):
+        return [refused[one.name] for one in protocols]
+    rules = tuple(dict.fromkeys(r for one in protocols if isinstance(one, Protocol) for r in _rules_of(one)))
+    rules = rules or (MaskRules(True, True),)
+    plan = _Reading(rules, any(isinstance(one, HotaProtocol) for one in protocols))
+    overlaps, records, unknown = _joined(source.batches(plan), len(rules), reading)
+    outcomes: list[Outcome] = []
+    for one in protocols:
+        warnings = Warnings(strict, dict(reading.found))
+        try:
+            if one.name in refused:
+                raise refused[one.name]
+            if isinstance(one, Protocol):
+                if unknown:
+                    raise unknown[0]
+                at = [rules.index(r) for r in _rules_of(one)]
+                outcomes.append(_score(one, truths, overlaps, at, records, warnings, source))
+            else:
+                if unknown:
+                    warnings.add(UNKNOWN_VIDEO, f"{unknown[0].where}: {unknown[0].what}", len(unknown))
+                outcomes.append(_score_hota(one, truths, overlaps, warnings, source))
+        except UserError as error:
+            outcomes.append(error)
+    return outcomes
+
+
+def _chosen(protocol: str | AnyProtocol) -> AnyProtocol:
+    return choose_protocol(protocol) if isinstance(protocol, str) else protocol
+
+
+def _only(outcomes: list[Outcome]) -> Score:
+    [outcome] = outcomes
+    if isinstance(outcome, UserError):
+        raise outcome
+    return outcome
+
+
+def _rules_of(chosen: Protocol) -> tuple[MaskRules, MaskRules]:
+    """How a protocol and its corrected sibling count masks of odd length or size."""
+    official, repaired = chosen.quirks, _corrected(chosen).quirks
+    return (
+        MaskRules(official.shorter_list_wins, official.wrong_size_vanishes),
+        MaskRules(repaired.shorter_list_wins, repaired.wrong_size_vanishes),
+    )
+
+
+def _corrected(chosen: Protocol) -> Protocol:
+    return chosen if chosen.name.endswith("-corrected") else chosen.corrected()
+
+
+def _results_source(predictions: Path, truths: GroundTruthArrays, strict: bool) -> _Source:
+    from harness.formats.results import Block, mask_digests, read_batch, read_blocks
+
+    predicted = np.zeros(len(truths.video_ids), np.bool_)
+
+    def batches(plan: _Reading) -> Iterator[Batch]:
+        def work(block: Block) -> Batch:
+            found = Warnings(strict)
+            unknown: list[UserError] = []
+            left_out = unknown if plan.with_frames else None
+            batch = read_batch(
+                block, truths, str(predictions), found, predicted, frames_of if plan.with_frames else None, left_out
+            )
+            overlaps = overlap(truths, batch, plan.rules, LOWEST_THRESHOLD, str(predictions))
+            return Batch(overlaps, found, len(block.spans), unknown)
+
+        return in_parallel(work, read_blocks(predictions))
+
+    digests = partial(mask_digests, predictions)
+    return _Source(str(predictions), lambda r: f"{predictions}, record {r}", digests, batches, predicted=predicted)
+
+
+def _store_source(store: PredictionStore | ShardReader, truths: GroundTruthArrays, strict: bool) -> _Source:
     from harness.scoring.from_store import ShardGroup, ShardReader, mask_digests, place_of_record, read_shards
 
     shards = store if isinstance(store, ShardReader) else ShardReader(store)
-    warnings = Warnings(strict)
-    truths = GroundTruthArrays(annotations if videos is None else annotations.restrict(videos))
 
-    def batches(rules: tuple[MaskRules, ...]) -> Iterator[Batch]:
+    def batches(plan: _Reading) -> Iterator[Batch]:
         def work(group: ShardGroup) -> Batch:
             found = Warnings(strict)
-            batch = read_shards(group, truths, shards.folder, found)
-            overlaps = overlap(truths, batch, rules, LOWEST_THRESHOLD, str(shards.folder))
+            batch = read_shards(group, truths, shards.folder, found, with_frames=plan.with_frames)
+            overlaps = overlap(truths, batch, plan.rules, LOWEST_THRESHOLD, str(shards.folder))
             return Batch(overlaps, found, len(batch.record))
 
         return in_parallel(work, shards)
 
     place, digests = partial(place_of_record, shards.folder), partial(mask_digests, shards.store)
-    source = _Source(str(shards.folder), place, digests, frozenset(shards.videos))
-    return _score(get_protocol(protocol), truths, batches, warnings, source)
+    return _Source(str(shards.folder), place, digests, batches, frozenset(shards.videos))
 
 
-def check_truth(protocol: str | Protocol, annotations: Annotations, videos: Iterable[int] | None = None) -> None:
+def check_truth(protocol: str | AnyProtocol, annotations: Annotations, videos: Iterable[int] | None = None) -> None:
     """Raise the `UserError` that scoring any predictions would end with, where the annotations alone decide it.
 
     Those are masks that are no run-length encodings, fields that the protocol needs, and ids and groups on which the
     official tool aborts. ``videos`` are the ids that will be scored, all if that is ``None``. Where the truth is
     withheld there is nothing to refuse.
     """
-    chosen = get_protocol(protocol)
+    chosen = _chosen(protocol)
     restricted = annotations if videos is None else annotations.restrict(videos)
     if restricted.scored_truth is not None:
-        _check_truth(chosen, GroundTruthArrays(restricted))
+        truths = GroundTruthArrays(restricted)
+        if isinstance(chosen, Protocol):
+            _check_truth(chosen, truths)
 
 
 def _check_truth(chosen: Protocol, truths: GroundTruthArrays) -> dict[str, tuple[int, ...]]:
@@ -211,35 +318,33 @@ def in_parallel(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
 def _score(
     chosen: Protocol,
     truths: GroundTruthArrays,
-    batches: Callable[[tuple[MaskRules, ...]], Iterator[Batch]],
+    overlaps: Overlaps,
+    rules: list[int],
+    records: int,
     warnings: Warnings,
     source: _Source,
 ) -> Score:
-    corrected = chosen if chosen.name.endswith("-corrected") else chosen.corrected()
-    pair = (chosen, corrected)
-    rules = tuple(MaskRules(p.quirks.shorter_list_wins, p.quirks.wrong_size_vanishes) for p in pair)
+    """The numbers of a protocol; ``rules`` are the rows of ``overlaps`` for it and for its corrected sibling."""
+    corrected = _corrected(chosen)
     groups = _check_truth(chosen, truths)
     _warn_of_notes(truths, chosen, warnings)
-    overlaps, records = _joined(batches(rules), len(rules), warnings)
     warn_of_sizes(overlaps, source.place, warnings)
     _warn_of_ids(truths, warnings)
     aborts, matches = "", None
     if not records and truths.truth.records and corrected is not chosen:  # without truth nothing has a number anyway
-        aborts = f"there are no predictions; the official {chosen.name} tool aborts on an empty list"
+        aborts = f"there are no predictions; the official {chosen.tool} tool aborts on an empty list"
     try:
-        metrics, matches = _official(chosen, truths, overlaps, groups)
+        metrics, matches = _official(chosen, truths, overlaps, rules[0], groups)
     except OfficialAbortError as error:
         aborts = aborts or f"{error.what}; {error.hint}"
     if aborts and warnings.strict:
         raise OfficialAbortError(source.name, aborts)
-    repaired = metrics if corrected is chosen else _repaired(corrected, truths, overlaps, groups)
+    repaired = metrics if corrected is chosen else _repaired(corrected, truths, overlaps, rules[1], groups)
     if aborts:
         metrics = without_numbers(repaired, aborts)
-    predicted = np.isin(np.arange(len(truths.video_ids)), overlaps.video)
-    predicted |= False if source.predicted is None else source.predicted
-    warn_of_empty_videos(truths, predicted, source.looked_at, warnings)
-    warn_of_cap(chosen, truths, overlaps, source.place, warnings)
-    warn_of_twins(overlaps, source.place, source.mask_digests, warnings)
+    _warn_of_coverage(truths, overlaps, warnings, source)
+    if chosen.tracks_per_category is None:
+        warn_of_cap(chosen, truths, overlaps, source.place, warnings)
     absent = ~truths.owned[overlaps.category]
     counts = {
         "tracks": len(overlaps.score),
@@ -249,6 +354,8 @@ def _score(
         "categories": len(truths.category_ids),
         "categories_with_truth": int(truths.owned.sum()),
     }
+    if chosen.tracks_per_category is not None:
+        counts |= _count_cut(chosen.tracks_per_category, overlaps, source, warnings)
     presence = _presence(truths, overlaps, groups)
     return Score(chosen, metrics, repaired, warnings.record(), counts, matches, aborts, presence)
 
@@ -261,30 +368,70 @@ def _presence(truths: GroundTruthArrays, overlaps: Overlaps, groups: dict[str, t
     return presence_of(truths, absence, overlaps.video, overlaps.category, overlaps.score, named)
 
 
-def _joined(batches: Iterable[Batch], rules: int, warnings: Warnings) -> tuple[Overlaps, int]:
-    """The overlaps of all batches, and how many records they had; what was odd is added to ``warnings``."""
+def _count_cut(most: int, overlaps: Overlaps, source: _Source, warnings: Warnings) -> dict[str, int]:
+    """What the cut of Fixed AP to ``most`` tracks per category leaves, and what it lacks.
+
+    With fewer tracks than that Fixed AP can be too low, because models cut by video first.
+    """
+    by_category = np.bincount(overlaps.category)
+    fewer = int(((by_category > 0) & (by_category < most)).sum())
+    kept = int(np.minimum(by_category, most).sum())
+    if fewer:
+        warnings.tell(f"category with fewer than {most} tracks, whose Fixed AP may be too low", source.name, fewer)
+    return {
+        "tracks_kept": kept,
+        "categories_with_fewer_tracks": fewer,
+        "most_tracks_per_video": int(np.bincount(overlaps.video).max(initial=0)),
+    }
+
+
+def _score_hota(
+    chosen: HotaProtocol, truths: GroundTruthArrays, overlaps: Overlaps, warnings: Warnings, source: _Source
+) -> Score:
+    from harness.scoring.mask_hota import score_hota
+
+    _warn_of_ids(truths, warnings)
+    metrics, repaired, counts, aborts = score_hota(chosen, truths, overlaps, warnings, source.name)
+    _warn_of_coverage(truths, overlaps, warnings, source)
+    return Score(chosen, metrics, repaired, warnings.record(), counts, None, aborts)
+
+
+def _warn_of_coverage(truths: GroundTruthArrays, overlaps: Overlaps, warnings: Warnings, source: _Source) -> None:
+    predicted = np.isin(np.arange(len(truths.video_ids)), overlaps.video)
+    predicted |= False if source.predicted is None else source.predicted
+    warn_of_empty_videos(truths, predicted, source.looked_at, warnings)
+    warn_of_twins(overlaps, source.place, source.mask_digests, warnings)
+
+
+def _joined(batches: Iterable[Batch], rules: int, warnings: Warnings) -> tuple[Overlaps, int, list[UserError]]:
+    """The overlaps of all batches, how many records they had, and of which unknown videos.
+
+    What was odd is added to ``warnings``.
+    """
     parts, records = [], 0
+    unknown: list[UserError] = []
     for batch in batches:
         parts.append(batch.overlaps)
         records += batch.records
+        unknown += batch.unknown
         for kind, (count, first) in batch.warnings.found.items():
             warnings.add(kind, first, count)
-    return concatenate(parts, rules), records
+    return concatenate(parts, rules), records, unknown
 
 
 def _official(
-    chosen: Protocol, truths: GroundTruthArrays, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]
+    chosen: Protocol, truths: GroundTruthArrays, overlaps: Overlaps, rules: int, groups: dict[str, tuple[int, ...]]
 ) -> tuple[Metrics, MatchTable]:
     """The numbers of the protocol and what they rest on; its curves, tens of megabytes, are not kept."""
-    curves = curves_of(chosen, truths, overlaps, 0)
+    curves = curves_of(chosen, truths, overlaps, rules)
     return summarise(chosen, truths, curves, overlaps, groups), match_table(chosen, truths, curves, groups)
 
 
 def _repaired(
-    corrected: Protocol, truths: GroundTruthArrays, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]
+    corrected: Protocol, truths: GroundTruthArrays, overlaps: Overlaps, rules: int, groups: dict[str, tuple[int, ...]]
 ) -> Metrics:
     """The numbers of the corrected protocol."""
-    curves = curves_of(corrected, truths, overlaps, 1, by_length=False)
+    curves = curves_of(corrected, truths, overlaps, rules, by_length=False)
     return summarise(corrected, truths, curves, overlaps, groups)
 
 
@@ -304,8 +451,9 @@ def curves_of(
     selection = select(one, truths)
     ranges = one.ranges + (LENGTHS if by_length else ())
     return compute_average_precision(
-        truths, selection, overlaps, rules, one.quirks, ranges, precision_caps, one.equal_lengths, with_scores
-    )
+        truths, selection, overlaps, rules, one.quirks, ranges, precision_caps, one.equal_lengths, with_scores,
+        tracks_per_category=one.tracks_per_category,
+    )  # fmt: skip
 
 
 def select(one: Protocol, truths: GroundTruthArrays) -> TruthSelection:
@@ -373,7 +521,7 @@ def refuse_unusable_fields(truths: GroundTruthArrays, chosen: Protocol) -> None:
 
     Fields that it does not read may have any form.
     """
-    path, tool = truths.annotations.path, f"the official {chosen.name} tool needs it"
+    path, tool = truths.annotations.path, f"the official {chosen.tool} tool needs it"
     for record in truths.truth.records:
         for name in chosen.needs:
             value = getattr(record, name)
@@ -395,7 +543,7 @@ def _refuse_unusable_areas(record: AnnotationRecord, chosen: Protocol, where: st
     if not _are_numbers(areas):
         raise UserError(where, "areas is not a list of numbers", hint)
     if chosen.quirks.areas_cut_to_int and not _are_finite(areas):
-        what = f"areas hold a value that is not finite; the official {chosen.name} tool aborts on it"
+        what = f"areas hold a value that is not finite; the official {chosen.tool} tool aborts on it"
         raise UserError(where, what, hint)
 
 

@@ -57,6 +57,70 @@ def test_both_tools_of_bursts_exemplar_guided_task(golden: Path) -> None:
     assert record["trackeval"]["HOTA_all"] is None
 
 
+def test_several_protocols_at_once(golden: Path) -> None:
+    folder = golden / "ordinary"
+    files = ("--annotations", folder / "gt.json", "--predictions", folder / "results.json", "--json")
+    done = harness("eval", "--protocol", "lvvis,hota,fixed-ap,ovis-fixed", "--score-threshold", "0.5",
+                   "--tracks-per-category", "7", *files)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    records = json.loads(done.stdout)["protocols"]
+    assert [record["protocol"] for record in records] == [
+        {"name": "lvvis", "version": "1"},
+        {"name": "hota", "version": "1", "score_threshold": 0.5},
+        {"name": "lvvis-fixed", "version": "1", "tracks_per_category": 7},
+        {"name": "ovis-fixed", "version": "1", "tracks_per_category": 7},
+    ]
+    for record in records:
+        assert record.keys() >= {"metrics", "corrected", "undefined", "warnings", "counts", "slices"}
+    assert {"HOTA", "HOTA_det", "HOTAb", "IDF1"} <= records[1]["metrics"].keys()
+    assert {"AP", "AR", "APb", "ARn"} <= records[2]["metrics"].keys()
+    alone = harness("eval", "--protocol", "hota", "--score-threshold", "0.5", *files)
+    assert json.loads(alone.stdout) == records[1]
+
+
+def test_a_protocol_that_refuses_leaves_the_others_their_numbers(tmp_path: Path) -> None:
+    gt, results = tmp_path / "gt.json", tmp_path / "results.json"
+    truth = document()
+    del truth["categories"][0]["partition"]
+    gt.write_text(json.dumps(truth))
+    results.write_text(json.dumps(perfect(truth)))
+    files = ("--annotations", gt, "--predictions", results)
+    done = harness("eval", "--protocol", "lvvis,hota,burst-open-world", *files, "--json")
+    assert done.returncode == 2
+    refused, found, task = json.loads(done.stdout)["protocols"]
+    assert refused["protocol"] == {"name": "lvvis"}
+    assert "has no partition" in refused["error"]
+    assert found["metrics"]["HOTA"] == 1
+    assert "all_classes.json" in task["error"]
+    assert "harness: lvvis: category 1 (cat): has no partition" in done.stderr
+    shown = harness("eval", "--protocol", "lvvis,hota", *files)
+    assert shown.returncode == 2
+    assert "hota (version 1" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("hota,fixed-ap",),
+            "--protocol fixed-ap: is of no dataset; name --dataset, or a protocol such as ytvis-fixed",
+        ),
+        (("all",), "--protocol all: needs a dataset; name --dataset, or the protocols"),
+        (("hotas",), 'protocol "hotas": is unknown; did you mean "hota"?'),
+        ((" , ",), "--protocol: names nothing"),
+        (("lvvis", "--score-threshold", "0.5"), "--score-threshold: is a setting of hota; add hota to --protocol"),
+        (("hota", "--score-threshold", "nan"), "--score-threshold: is nan; write a finite number"),
+        (("hota", "--tracks-per-category", "5"), "--tracks-per-category: is a setting of Fixed AP; add fixed-ap"),
+        (("lvvis,hota", "--per-category", "rows.csv"), "--per-category: is of one protocol; name one with --protocol"),
+    ],
+)
+def test_protocols_that_are_refused(files: tuple[Path, Path], arguments: tuple[str, ...], message: str) -> None:
+    gt, results = files
+    done = harness("eval", "--annotations", gt, "--predictions", results, "--protocol", *arguments)
+    assert done.returncode == 2
+    assert f"harness: {message}" in done.stderr
+
+
 def test_ovis_and_burst_keys(golden: Path) -> None:
     folder = golden / "ordinary"
     for protocol, keys in (("ovis", {"APso", "APmo", "APho", "ARso", "ARmo", "ARho"}), ("burst", {"APc", "AP50u"})):

@@ -1,0 +1,172 @@
+"""Scoring by name: any protocols over one set of predictions, each as if it were alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.errors import UnreadableFileError, UserError, near
+from harness.scoring import BURST_TASKS, EVERY, FIXED_AP, HOTA, TETA_TASKS, VEVAL
+from harness.scoring.metrics import undefined_note
+from harness.scoring.protocols import PROTOCOLS, choose_protocol, expand_protocols
+from harness.scoring.score import Score, check_truth, score_by_protocols
+
+if TYPE_CHECKING:
+    from harness.formats.coco_video import CocoVideo
+    from harness.formats.youtube_vis import Annotations
+    from harness.scoring.from_store import ShardReader
+    from harness.scoring.teta_score import TetaScore
+    from harness.scoring.veval import VevalScore
+
+    Result = Score | TetaScore | VevalScore
+    Source = Callable[[], ShardReader | Path]
+
+NAMES = (*PROTOCOLS, HOTA, *TETA_TASKS, VEVAL)
+"""Every protocol that scores tracks of a dataset; BURST's own tasks take BURST's own files."""
+_AP_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+_FIXED_METRICS = ("AP", "AP50", "AP75", "AR")
+
+
+class Settings(NamedTuple):
+    """Settings of protocols: the least score that counts for ``hota``, and the cut of Fixed AP (``None``: 10,000)."""
+
+    score_threshold: float | None = None
+    tracks_per_category: int | None = None
+
+
+def expand_names(names: Sequence[str], own: str | None, has_phrases: bool = False) -> list[str]:
+    """The protocols that ``names`` are, each once; ``fixed-ap`` and ``all`` are those of a dataset whose own is ``own``.
+
+    ``has_phrases``: the truth lists phrases of videos. Raises `UserError` for unknown names and for what no dataset has.
+    """
+    known = (*NAMES, *BURST_TASKS, FIXED_AP, EVERY)
+    for name in names:
+        if name not in known:
+            raise UserError(f'protocol "{name}"', "is unknown", near(name, known))
+    further = (HOTA, TETA_TASKS[0], *((VEVAL,) if has_phrases else ()))
+    return expand_protocols(names, own, further)
+
+
+def check_settings(names: Sequence[str], settings: Settings) -> None:
+    """Raise `UserError` for settings that none of the protocols has."""
+    if settings.score_threshold is not None:
+        if HOTA not in names:
+            raise UserError("--score-threshold", f"is a setting of {HOTA}", f"add {HOTA} to --protocol")
+        if not math.isfinite(settings.score_threshold):
+            raise UserError("--score-threshold", f"is {settings.score_threshold}", "write a finite number")
+    if settings.tracks_per_category is not None and not any("-fixed" in name for name in names):
+        hint = f"add {FIXED_AP} or a protocol such as lvvis-fixed to --protocol"
+        raise UserError("--tracks-per-category", "is a setting of Fixed AP", hint)
+
+
+def check_truth_for(names: Iterable[str], annotations: Annotations, videos: Sequence[int] | None = None) -> None:
+    """Raise `UserError` where the truth alone keeps ``videos`` (all if that is ``None``) from being scored."""
+    restricted = annotations if videos is None else annotations.restrict(videos)
+    for name in names:
+        if name in TETA_TASKS:
+            from harness.scoring.teta_score import check_frames_of
+
+            check_frames_of(restricted)
+        elif name == VEVAL:
+            from harness.scoring.phrase_units import read_truth
+
+            read_truth(restricted)
+        else:
+            check_truth(choose_protocol(name), annotations, videos)
+
+
+def score_all(
+    names: Sequence[str],
+    truth: Annotations | CocoVideo,
+    source: Source,
+    strict: bool = False,
+    videos: Iterable[int] | None = None,
+    settings: Settings = Settings(),
+) -> dict[str, Result | UserError]:
+    """Score predictions by several protocols: by name what each gives, or the `UserError` by which it refuses.
+
+    ``source`` gives the results file or a new reader of a prediction store. Protocols of tracks share one pass over the
+    masks; TETA and VEval take a pass each. Raises `UnreadableFileError` where predictions cannot be read.
+    """
+    from harness.formats.coco_video import CocoVideo
+
+    of_tracks = [
+        choose_protocol(name, settings.score_threshold, settings.tracks_per_category)
+        for name in names
+        if name not in (*TETA_TASKS, VEVAL)
+    ]
+    outcomes: dict[str, Result | UserError] = {}
+    if isinstance(truth, CocoVideo):
+        hint = f"score it with --protocol {' or '.join(TETA_TASKS)}"
+        for name in names:
+            if name not in TETA_TASKS:
+                outcomes[name] = UserError(truth.path, f"is in COCO-video form, which {name} does not read", hint)
+    elif of_tracks:
+        found = score_by_protocols(of_tracks, truth, source(), strict, videos)
+        outcomes |= {one.name: outcome for one, outcome in zip(of_tracks, found, strict=True)}
+    for name in names:
+        if name not in outcomes:
+            try:
+                outcomes[name] = _alone(name, truth, source, strict, videos)
+            except UnreadableFileError:
+                raise
+            except UserError as error:
+                outcomes[name] = error
+    return {name: outcomes[name] for name in names}
+
+
+def _alone(name: str, truth: Any, source: Source, strict: bool, videos: Iterable[int] | None) -> Result:
+    if name == VEVAL:
+        from harness.scoring.veval import score_veval
+
+        return score_veval(truth, source(), strict, videos)
+    from harness.scoring.teta_score import score_teta
+
+    return score_teta(name, truth, source(), strict, videos)
+
+
+def note_of(result: Result) -> str:
+    """Why the first metric has no number where nothing is at fault; empty where it has one."""
+    if isinstance(result, Score):
+        if "AP" in result.metrics.values:
+            return undefined_note(result.metrics.values, result.metrics.undefined)
+        reasons = result.metrics.undefined
+        return f"HOTA is undefined: {reasons['HOTA']}" if "HOTA" in reasons else ""
+    name = next(iter(result.metrics))
+    reason = result.undefined["metrics"].get(name, "")
+    return f"{name} is undefined: {reason}" if reason and not any(result.metrics.values()) else ""
+
+
+def undefined_record(name: str, reason: str, settings: Settings = Settings()) -> dict[str, Any]:
+    """The record of a protocol that gives no number, for one reason."""
+    protocol, metrics = _described(name, settings)
+    nothing: dict[str, None] = dict.fromkeys(metrics)
+    reasons = dict.fromkeys(nothing, reason)
+    return {
+        "protocol": protocol,
+        "metrics": nothing,
+        "corrected": dict(nothing),
+        "undefined": {"metrics": reasons, "corrected": dict(reasons)},
+        "warnings": [],
+        "counts": {},
+        "slices": {},
+    }
+
+
+def _described(name: str, settings: Settings) -> tuple[dict[str, Any], Sequence[str]]:
+    if name == VEVAL:
+        from harness.scoring import veval
+
+        return {"name": name, "version": veval.VERSION}, veval.METRICS
+    if name in TETA_TASKS:
+        from harness.scoring import teta_score
+
+        return {"name": name, "version": teta_score.VERSION}, teta_score.ALL_METRICS
+    chosen = choose_protocol(name, settings.score_threshold, settings.tracks_per_category)
+    if name == HOTA:
+        from harness.scoring.mask_hota import METRICS
+
+        return chosen.record(), METRICS
+    return chosen.record(), _FIXED_METRICS if "-fixed" in name else _AP_METRICS
