@@ -40,7 +40,7 @@ from harness.run_folder.results import TableMaker, no_truth, refuse_unscorable, 
 from harness.run_folder.resume import refuse_other_frames
 from harness.run_folder.schemas import FORMAT, Failure, Failures, Times, VideoIds
 from harness.run_folder.store import DamagedShardError, PredictionStore
-from harness.scoring.dispatch import Settings
+from harness.scoring.dispatch import DEFAULTS, Settings
 from harness.standard_output import printed_to_log
 from harness.types import Dataset, LoadContext, ModelPlugin, Video
 from harness.versions import other_version
@@ -104,7 +104,7 @@ class Run:
     limit: int | None = None
     verify_frames: bool = False
     protocols: tuple[str, ...] = ()
-    scoring: Settings = Settings()
+    scoring: Settings = DEFAULTS
 
     @cached_property
     def content(self) -> dict[str, Any]:

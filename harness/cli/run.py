@@ -60,7 +60,7 @@ def run(
     dataset_name: OwnName = None,
     protocol: Annotated[
         str | None,
-        typer.Option(help="Scoring, several separated by commas, fixed-ap or all; default: the dataset's own."),
+        typer.Option(help="Scoring, several separated by commas, or all; default: the dataset's own."),
     ] = None,
     score_threshold: Annotated[
         float | None, typer.Option(help="hota: leave out tracks of a lower score; by default none is left out.")

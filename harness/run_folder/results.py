@@ -22,7 +22,7 @@ from harness.run_folder.layout import PER_CATEGORY, PER_PAIR, SCORES, remove_tre
 from harness.run_folder.schemas import RunRecord
 from harness.run_folder.store import PredictionStore
 from harness.scoring import VEVAL
-from harness.scoring.dispatch import Settings, check_truth_for, note_of, score_all, undefined_record
+from harness.scoring.dispatch import DEFAULTS, Settings, check_truth_for, note_of, score_all, undefined_record
 from harness.scoring.from_store import ShardReader
 from harness.scoring.match_table import FILE as MATCHES
 from harness.scoring.match_table import MatchTable, write_table
@@ -66,7 +66,7 @@ def score_predictions(
     videos: set[int],
     whole: bool,
     strict: bool,
-    settings: Settings = Settings(),
+    settings: Settings = DEFAULTS,
 ) -> list[Scored]:
     """Score the shards of ``videos`` by protocols, over the ``whole`` of the dataset or over these videos only.
 
@@ -100,9 +100,9 @@ def _scored(name: str, outcome: Result | UserError, settings: Settings) -> Score
         log.error("not scored by %s: %s", name, outcome)
         return Scored(undefined_record(name, str(outcome), settings), refusal=f"not scored: {outcome}")
     _log(outcome.warnings)
-    by_pair = name == VEVAL
-    rows = {"per_pair" if by_pair else "per_category": outcome.per_category}
-    return Scored(outcome.record(), note=note_of(outcome), matches=getattr(outcome, "matches", None), **rows)
+    by_category, by_pair = ([], outcome.per_category) if name == VEVAL else (outcome.per_category, [])
+    matches = getattr(outcome, "matches", None)
+    return Scored(outcome.record(), by_category, by_pair, note=note_of(outcome), matches=matches)
 
 
 def _log(warnings: list[dict[str, Any]]) -> None:

@@ -124,7 +124,7 @@ class CategoryRow(Struct, frozen=True):
 
 
 class ProtocolRecord(Struct, frozen=True):
-    """Which scoring protocol gave the numbers, with the settings that it has: see `harness.scoring.dispatch.Settings`."""
+    """Which scoring protocol gave the numbers, with its settings: see `harness.scoring.dispatch.Settings`."""
 
     name: str
     version: str | int

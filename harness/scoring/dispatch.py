@@ -36,10 +36,14 @@ class Settings(NamedTuple):
     tracks_per_category: int | None = None
 
 
-def expand_names(names: Sequence[str], own: str | None, has_phrases: bool = False) -> list[str]:
-    """The protocols that ``names`` are, each once; ``fixed-ap`` and ``all`` are those of a dataset whose own is ``own``.
+DEFAULTS = Settings()
+"""What every protocol has unless told otherwise."""
 
-    ``has_phrases``: the truth lists phrases of videos. Raises `UserError` for unknown names and for what no dataset has.
+
+def expand_names(names: Sequence[str], own: str | None, has_phrases: bool = False) -> list[str]:
+    """The protocols that ``names`` are, each once; ``fixed-ap`` and ``all`` are those of a dataset whose own is given.
+
+    ``has_phrases``: the truth lists phrases of videos. Raises `UserError` for unknown names and what no dataset has.
     """
     known = (*NAMES, *BURST_TASKS, FIXED_AP, EVERY)
     for name in names:
@@ -83,7 +87,7 @@ def score_all(
     source: Source,
     strict: bool = False,
     videos: Iterable[int] | None = None,
-    settings: Settings = Settings(),
+    settings: Settings = DEFAULTS,
 ) -> dict[str, Result | UserError]:
     """Score predictions by several protocols: by name what each gives, or the `UserError` by which it refuses.
 
@@ -139,7 +143,7 @@ def note_of(result: Result) -> str:
     return f"{name} is undefined: {reason}" if reason and not any(result.metrics.values()) else ""
 
 
-def undefined_record(name: str, reason: str, settings: Settings = Settings()) -> dict[str, Any]:
+def undefined_record(name: str, reason: str, settings: Settings = DEFAULTS) -> dict[str, Any]:
     """The record of a protocol that gives no number, for one reason."""
     protocol, metrics = _described(name, settings)
     nothing: dict[str, None] = dict.fromkeys(metrics)

@@ -220,8 +220,8 @@ def expand_protocols(names: Sequence[str], own: str | None, further: Sequence[st
     """The protocols that ``names`` stand for, each once.
 
     ``own`` is the dataset's protocol, ``None`` where none is known: then `FIXED_AP` is that of the first protocol of
-    average precision among the names. `EVERY` is the own one, its Fixed AP, and the ``further`` ones. Raises `UserError`
-    where a name stands for nothing.
+    average precision among the names. `EVERY` is the own one, its Fixed AP, and the ``further`` ones. Raises
+    `UserError` where a name stands for nothing.
     """
     by_ap = [PROTOCOLS[name].tool for name in (own, *names) if name in PROTOCOLS]
     found: list[str] = []
