@@ -38,8 +38,8 @@ class TrackBatch:
 
     ``masks`` covers the tracks whose category has truth (``has_masks``), in the same order. ``area_sum`` and
     ``area_frames`` are known beforehand for tracks from a store, else ``None``; ``text`` is the size of the masks' text
-    in bytes for tracks from a results file, and ``at`` where it begins in the file. ``frames`` says in which frames they
-    are, where that was asked for.
+    in bytes for tracks from a results file, and ``at`` where it begins in the file. ``frames`` says in which frames
+    they are, where that was asked for.
     """
 
     video: Ints

@@ -182,6 +182,7 @@ def score_by_protocols(
         if isinstance(one, Protocol):
             try:
                 _check_truth(one, truths)
+                _warn_of_notes(truths, one, Warnings(strict))
             except UserError as error:
                 refused[one.name] = error
     if len(refused) == len(protocols):
