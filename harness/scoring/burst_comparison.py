@@ -90,6 +90,8 @@ def steps(
         if not video.truths.get(image):
             continue
         g, p = truths.get(image, []), predictions.get(image, [])
+        if not g and (not p or not (exemplar or number in video.negative)):
+            continue  # nothing there, or nothing that is known to be right or wrong
         similarity = _similarity(g, p, video.size, boxes)
         keep = np.ones(len(p), np.bool_) if exemplar else _decided(video, similarity, number)
         ids = np.array([i.track for i in p], np.int64)
