@@ -35,6 +35,10 @@ class FrameError(UserError):
     """A frame of one video cannot be had: that says nothing of the other videos."""
 
 
+class OfficialFaultError(OfficialAbortError):
+    """The same, because of a fault in the annotations or predictions; a run refuses such annotations beforehand."""
+
+
 class UnreadableFileError(UserError):
     """What the harness has stored cannot be had as it was written: it is damaged, lost, or kept back by the system."""
 

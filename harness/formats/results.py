@@ -23,7 +23,7 @@ from harness.formats.lenient import Ids
 from harness.formats.segmentations import SEGMENTATIONS, NewMask, convert, find_masks, masks_digest, with_masks
 from harness.formats.youtube_vis import decode_records
 from harness.rle import Ints, MaskTable
-from harness.scoring.overlap import FramesOf, FrameUse, GroundTruthArrays, TrackBatch, positions
+from harness.scoring.overlap import FramesOf, FrameUse, GroundTruthArrays, Overlaps, TrackBatch, positions
 from harness.warnings import Warnings
 
 BLOCK_BYTES = 16 << 20
@@ -52,18 +52,22 @@ class _OddRecord(msgspec.Struct):
 
 
 class Block(NamedTuple):
-    """Some records of a results file: the text, and spans ``(n, 4)`` as `scan.scan_records` gives them."""
+    """Some records of a results file: the text, and spans ``(n, 4)`` as `scan.scan_records` gives them.
+
+    ``first`` is the number of the first record, ``offset`` where the text begins in that of the whole file.
+    """
 
     text: NDArray[np.uint8]
     spans: Ints
     first: int
+    offset: int = 0
 
 
 def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
     """Yield the records of a results file, block by block. Raises `UserError` if it is no JSON list of objects."""
     hint = "write the file again as a JSON list of tracks"
     file = open_records(path)
-    first, kept, fresh = 0, np.empty(0, np.uint8), True
+    first, kept, fresh, offset = 0, np.empty(0, np.uint8), True, 0
     with file:
         while True:
             text = np.empty(len(kept) + block_bytes, np.uint8)
@@ -76,7 +80,7 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
             spans = np.empty((max(stop // 64, 16), 4), np.int64)
             n, place, status = scan.scan_records(text, begin, stop, SEGMENTATIONS, fresh, spans)
             if n:
-                yield Block(text, spans[:n], first)
+                yield Block(text, spans[:n], first, offset)
                 fresh = False
             first += n
             if status == scan.MALFORMED:
@@ -96,7 +100,7 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
                 kept = text[:stop]
                 fresh, block_bytes = True, block_bytes * 2
                 continue
-            kept = text[place:stop]
+            kept, offset = text[place:stop], offset + int(place)
             if not n:
                 block_bytes *= 2
 
@@ -178,7 +182,17 @@ def read_batch(
         present = present[listed]
         present[has_masks] = own.present
         use = FrameUse(present, own.aborts | others.aborts)
-    return TrackBatch(video, category, score, number, has_masks, masks, text=spans[:, 3] - spans[:, 2], frames=use)
+    return TrackBatch(
+        video,
+        category,
+        score,
+        number,
+        has_masks,
+        masks,
+        text=spans[:, 3] - spans[:, 2],
+        frames=use,
+        at=block.offset + spans[:, 2],
+    )
 
 
 def _frames_of_others(
@@ -193,15 +207,20 @@ def _frames_of_others(
     return frames_of(table, video, truths, names)
 
 
-def mask_digests(path: Path, records: Ints) -> list[bytes]:
-    """Digests of the masks' text of some records of a results file, whose numbers ascend; the file is read again."""
+def mask_digests(path: Path, overlaps: Overlaps, tracks: Ints) -> list[bytes]:
+    """Digests of the masks' text of some ``tracks`` of a results file, in its order; only they are read again."""
     found = []
-    for block in read_blocks(path):
-        inside = records[(records >= block.first) & (records < block.first + len(block.spans))]
-        for start, stop in block.spans[inside - block.first, 2:].tolist():
-            found.append(masks_digest(block.text[start:stop].tobytes()))
-        if len(found) == len(records):
-            break
+    with open_records(path) as file:
+        begin = file.tell() if file.seekable() else 0
+        here = 0
+        for at, size in zip(overlaps.at[tracks].tolist(), overlaps.text[tracks].tolist(), strict=True):
+            if file.seekable():
+                file.seek(begin + at)
+            else:
+                for start in range(here, at, BLOCK_BYTES):
+                    file.read(min(BLOCK_BYTES, at - start))
+            found.append(masks_digest(file.read(size)))
+            here = at + size
     return found
 
 

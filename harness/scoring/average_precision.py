@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import UserError
+from harness.errors import OfficialFaultError
 from harness.rle import Ints
 from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, score_categories
 from harness.scoring.overlap import Floats, GroundTruthArrays, Overlaps
@@ -280,7 +280,7 @@ def _refuse_unequal_lengths(
         mine = lengths[pair_truths[p] : pair_truths[p + 1]]
         for t in track[pair_tracks[p] : pair_tracks[p + 1]].tolist():
             if len(mine) and (mine != overlaps.frames[t]).any():
-                raise UserError(
+                raise OfficialFaultError(
                     f"record {overlaps.record[t]}",
                     f"has {overlaps.frames[t]} frames, its video's annotation has {mine[0]}; OVIS refuses the file",
                     "write null for frames without the object",

@@ -85,14 +85,20 @@ def steps(
     Predictions that the video's flags for ``number`` leave undecided are removed (``None``: no flags apply); with
     ``exemplar`` none is.
     """
-    out = []
+    out, nothing = [], np.empty(0, np.int64)
     for image in video.frames:
         if not video.truths.get(image):
             continue
         g, p = truths.get(image, []), predictions.get(image, [])
+        known = exemplar or (number in video.negative and number not in video.not_exhaustive)
+        if not g and not (p and known):
+            continue  # nothing there, or nothing that is known to be right or wrong
+        ids = np.array([i.track for i in p], np.int64)
+        if not g:
+            out.append(Step(nothing, ids, np.zeros((0, len(p)))))
+            continue
         similarity = _similarity(g, p, video.size, boxes)
         keep = np.ones(len(p), np.bool_) if exemplar else _decided(video, similarity, number)
-        ids = np.array([i.track for i in p], np.int64)
         out.append(Step(np.array([i.track for i in g], np.int64), ids[keep], similarity[:, keep]))
     return out
 

@@ -28,8 +28,8 @@ BEYOND_CAP = "track beyond the best {} of its {}, not counted"
 
 Place = Callable[[int], str]
 """Names a record by its number: file and record, or folder, video and track."""
-MaskDigests = Callable[[Ints], list[bytes]]
-"""Digests of the masks of records, whose numbers come in ascending order: equal where the masks are."""
+MaskDigests = Callable[[Overlaps, Ints], list[bytes]]
+"""Digests of the masks of some tracks, which come in the order of their records: equal where the masks are."""
 
 
 def warn_of_empty_videos(
@@ -92,7 +92,7 @@ def warn_of_twins(overlaps: Overlaps, place: Place, mask_digests: MaskDigests, w
     alike = shown[places]
     seen: set[tuple[int, int, float, bytes]] = set()
     twins = []
-    for track, digest in zip(alike.tolist(), mask_digests(overlaps.record[alike]), strict=True):
+    for track, digest in zip(alike.tolist(), mask_digests(overlaps, alike), strict=True):
         key = (int(overlaps.video[track]), int(overlaps.category[track]), float(overlaps.score[track]), digest)
         if key in seen:
             twins.append(track)

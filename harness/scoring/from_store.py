@@ -19,7 +19,7 @@ from harness.paths import Location, ObjectPath
 from harness.rle import Ints, MaskTable
 from harness.run_folder.store import PredictionStore
 from harness.scoring.frame_use import frames_of
-from harness.scoring.overlap import GroundTruthArrays, TrackBatch, positions
+from harness.scoring.overlap import GroundTruthArrays, Overlaps, TrackBatch, positions
 from harness.warnings import Warnings
 
 READERS = 8
@@ -172,8 +172,9 @@ def place_of_record(folder: Location, record: int) -> str:
     return f"{folder}, video {record >> _ROW_BITS}, track {record & ((1 << _ROW_BITS) - 1)}"
 
 
-def mask_digests(store: PredictionStore, records: Ints) -> list[bytes]:
-    """Digests of the masks of some records, whose numbers ascend; their shards are read again."""
+def mask_digests(store: PredictionStore, overlaps: Overlaps, tracks: Ints) -> list[bytes]:
+    """Digests of the masks of some tracks, whose records ascend; their shards are read again."""
+    records = overlaps.record[tracks]
     found: list[bytes] = []
     for video in np.unique(records >> _ROW_BITS).tolist():
         shard = _Shard(store.read_table(video))

@@ -55,12 +55,12 @@ def hota(steps: Sequence[Step]) -> Hota:
 
     Pairs are matched step by step, maximising similarity weighted by how well two tracks agree over the sequence.
     """
-    truth_ids, truth_at = _renumber([s.truths for s in steps])
-    prediction_ids, prediction_at = _renumber([s.predictions for s in steps])
     n_truths, n_predictions = sum(len(s.truths) for s in steps), sum(len(s.predictions) for s in steps)
     zeros, ones = np.zeros(len(ALPHAS)), np.ones(len(ALPHAS))
     if not n_truths or not n_predictions:
         return Hota(zeros, zeros + n_truths, zeros + n_predictions, zeros, zeros, zeros, ones)
+    truth_ids, truth_at = _renumber([s.truths for s in steps])
+    prediction_ids, prediction_at = _renumber([s.predictions for s in steps])
     seen_truth = np.bincount(np.concatenate(truth_at), minlength=truth_ids)[:, None].astype(np.float64)
     seen_prediction = np.bincount(np.concatenate(prediction_at), minlength=prediction_ids)[None, :].astype(np.float64)
     both = [

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.errors import OfficialAbortError, UserError
+from harness.errors import OfficialAbortError, OfficialFaultError
 from harness.formats.youtube_vis import CategoryRecord
 from harness.rle import Ints
 from harness.scoring.average_precision import CAPS, Curves
@@ -186,14 +186,14 @@ def positions_of(chosen: Protocol, suffix: str, ids: tuple[int, ...], truths: Gr
             f"the corrected ones (--protocol {chosen.name}-corrected) need none",
         )
     if truths.annotations.renumbered == "categories":
-        raise UserError(
+        raise OfficialFaultError(
             truths.annotations.path,
             "category ids are text or beyond 64 bits; the official"
             f" {chosen.tool} tool reads groups at position id - 1 and aborts",
             f"use --protocol {chosen.name}-corrected, which looks groups up by id",
         )
     if max(ids) > n:
-        raise UserError(
+        raise OfficialFaultError(
             truths.annotations.path,
             f"category {max(ids)} is {name} but there are {n} categories; the official {chosen.tool} tool reads"
             " groups at position id - 1 and aborts",

@@ -38,7 +38,8 @@ class TrackBatch:
 
     ``masks`` covers the tracks whose category has truth (``has_masks``), in the same order. ``area_sum`` and
     ``area_frames`` are known beforehand for tracks from a store, else ``None``; ``text`` is the size of the masks' text
-    in bytes for tracks from a results file. ``frames`` says in which frames they are, where that was asked for.
+    in bytes for tracks from a results file, and ``at`` where it begins in the file. ``frames`` says in which frames
+    they are, where that was asked for.
     """
 
     video: Ints
@@ -51,6 +52,7 @@ class TrackBatch:
     area_frames: Ints | None = None
     text: Ints | None = None
     frames: FrameUse | None = None
+    at: Ints | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ class Overlaps:
     ``area_sum`` and ``area_frames`` are ``(rules, tracks)``. Track ``t`` meets the truths of its pair, in the order of
     `Truths.rows`, at ``offset[t]:offset[t + 1]`` of ``intersection (pairs,)`` and ``union (rules, pairs)``, in pixels
     over the whole video. ``frames`` is the length of the track's list of masks (-1 where it was not looked at);
-    ``text`` is the size of its masks' text in bytes (0 where there is none). ``by_frame`` is there where it was asked
+    ``text`` is the size of its masks' text in bytes (0 where there is none), which begins ``at`` this place of the
+    file. ``by_frame`` is there where it was asked
     for.
     """
 
@@ -111,6 +114,7 @@ class Overlaps:
     intersection: Ints
     union: Ints
     text: Ints
+    at: Ints
     by_frame: FrameOverlaps | None = None
 
 
@@ -234,9 +238,10 @@ def overlap(
     _overlap_pairs(masks.arrays(), area, truths.masks.arrays(), truths.area, truths.rows, truths.first, paired, first,
                    pair, row_of, batch.video, truths.sizes, variants, floor, offset, intersection, union,
                    truths.frames, iou_first, iou)  # fmt: skip
-    text = np.zeros(n, np.int64) if batch.text is None else batch.text
+    nothing = np.zeros(n, np.int64)
+    text, at = nothing if batch.text is None else batch.text, nothing if batch.at is None else batch.at
     return Overlaps(batch.video, batch.category, batch.score, batch.record, frames, wrong, area_sum, area_frames,
-                    offset, intersection, union, text, by_frame)  # fmt: skip
+                    offset, intersection, union, text, at, by_frame)  # fmt: skip
 
 
 def _room_for_frames(
@@ -292,7 +297,7 @@ def _no_overlaps(rules: int) -> Overlaps:
     """No track at all."""
     none, by_rule = np.empty(0, np.int64), np.empty((rules, 0), np.int64)
     return Overlaps(
-        none, none, np.empty(0), none, none, none, by_rule, by_rule, np.zeros(1, np.int64), none, by_rule, none
+        none, none, np.empty(0), none, none, none, by_rule, by_rule, np.zeros(1, np.int64), none, by_rule, none, none
     )
 
 

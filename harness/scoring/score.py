@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import OfficialAbortError, UserError
+from harness.errors import OfficialAbortError, OfficialFaultError, UserError
 from harness.formats.youtube_vis import AnnotationRecord, Annotations
 from harness.rle import Ints
 from harness.scoring.average_precision import (
@@ -181,7 +181,9 @@ def score_by_protocols(
     for one in protocols:
         if isinstance(one, Protocol):
             try:
-                _check_truth(one, truths)
+                with suppress(OfficialFaultError):  # its numbers are undefined for that reason
+                    _check_truth(one, truths)
+                _warn_of_notes(truths, one, Warnings(strict))
             except UserError as error:
                 refused[one.name] = error
     if len(refused) == len(protocols):
@@ -289,17 +291,23 @@ def check_truth(protocol: str | AnyProtocol, annotations: Annotations, videos: I
             _check_truth(chosen, truths)
 
 
-def _check_truth(chosen: Protocol, truths: GroundTruthArrays) -> dict[str, tuple[int, ...]]:
-    """Refuse faults of the truth on which the official tool aborts; return the groups of categories."""
+def _check_truth(chosen: Protocol, truths: GroundTruthArrays) -> None:
+    """Raise `OfficialFaultError` for faults of the truth on which the official tool aborts.
+
+    Raises another `UserError` for those by which no tool gives a number.
+    """
     refuse_unusable_fields(truths, chosen)
     groups = chosen.groups(truths.annotations.categories)
-    with suppress(OfficialAbortError):  # an empty group is no fault: the official numbers are undefined
-        for suffix, ids in groups.items():
+    for suffix, ids in groups.items():
+        try:
             positions_of(chosen, suffix, ids, truths)
+        except OfficialFaultError:
+            raise
+        except OfficialAbortError:  # an empty group is no fault: the official numbers are undefined
+            break
     if any(r.quantity == "occlusion" for r in chosen.ranges):
         for record in truths.truth.records:
             _occlusion(record, truths.annotations.path)
-    return groups
 
 
 def in_parallel(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
@@ -326,21 +334,31 @@ def _score(
 ) -> Score:
     """The numbers of a protocol; ``rules`` are the rows of ``overlaps`` for it and for its corrected sibling."""
     corrected = _corrected(chosen)
-    groups = _check_truth(chosen, truths)
+    aborts, metrics, matches = "", None, None
+    groups = chosen.groups(truths.annotations.categories)
+    try:
+        _check_truth(chosen, truths)
+    except OfficialFaultError as error:
+        aborts = f"the official {chosen.tool} tool aborts: {error}"
+    is_faulty = aborts != ""
     _warn_of_notes(truths, chosen, warnings)
     warn_of_sizes(overlaps, source.place, warnings)
     _warn_of_ids(truths, warnings)
-    aborts, matches = "", None
     if not records and truths.truth.records and corrected is not chosen:  # without truth nothing has a number anyway
-        aborts = f"there are no predictions; the official {chosen.tool} tool aborts on an empty list"
+        aborts = aborts or f"there are no predictions; the official {chosen.tool} tool aborts on an empty list"
     try:
-        metrics, matches = _official(chosen, truths, overlaps, rules[0], groups)
+        if not is_faulty:
+            metrics, matches = _official(chosen, truths, overlaps, rules[0], groups)
+    except OfficialFaultError as error:
+        aborts = f"the official {chosen.tool} tool aborts: {error}"
     except OfficialAbortError as error:
         aborts = aborts or f"{error.what}; {error.hint}"
     if aborts and warnings.strict:
         raise OfficialAbortError(source.name, aborts)
-    repaired = metrics if corrected is chosen else _repaired(corrected, truths, overlaps, rules[1], groups)
-    if aborts:
+    repaired = metrics if corrected is chosen else None
+    if repaired is None:
+        repaired = _repaired(corrected, truths, overlaps, rules[1], groups)
+    if aborts or metrics is None:
         metrics = without_numbers(repaired, aborts)
     _warn_of_coverage(truths, overlaps, warnings, source)
     if chosen.tracks_per_category is None:
@@ -527,7 +545,8 @@ def refuse_unusable_fields(truths: GroundTruthArrays, chosen: Protocol) -> None:
             value = getattr(record, name)
             if value is None or value is msgspec.UNSET:
                 hint = f"{tool}; add it, or use --protocol {chosen.name}-corrected"
-                raise UserError(f"{path}, annotation {record.id}", f'has no "{name}"', hint)
+                error = UserError if name == "occlusion" else OfficialFaultError  # no tool can do without occlusion
+                raise error(f"{path}, annotation {record.id}", f'has no "{name}"', hint)
     for record in truths.truth.records if truths.annotations.read_leniently else ():
         where = f"{path}, annotation {record.id}"
         crowd: Any = record.iscrowd
@@ -544,7 +563,7 @@ def _refuse_unusable_areas(record: AnnotationRecord, chosen: Protocol, where: st
         raise UserError(where, "areas is not a list of numbers", hint)
     if chosen.quirks.areas_cut_to_int and not _are_finite(areas):
         what = f"areas hold a value that is not finite; the official {chosen.tool} tool aborts on it"
-        raise UserError(where, what, hint)
+        raise OfficialFaultError(where, what, hint)
 
 
 def _are_numbers(areas: Any) -> bool:

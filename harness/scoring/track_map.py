@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -101,10 +102,19 @@ def _match(
     iou, ignored = video.iou[order][:, truth_order], ignored[truth_order]
     ids, n = video.predictions.ids[order], len(order)
     hit, dropped = np.zeros((len(THRESHOLDS), n), np.bool_), np.zeros((len(THRESHOLDS), n), np.bool_)
-    for t, threshold in enumerate(THRESHOLDS):
-        taken = np.full(len(ignored), -1)
-        for p in range(n):
-            best, found = min(threshold, 1 - 1e-10), -1
+    _match_tracks(np.ascontiguousarray(iou, np.float64), ignored, ids, THRESHOLDS, id_zero_free, hit, dropped)
+    free = _outside(video.predictions, bounds)[order] | (not video.exhaustive)
+    return video.scores[order], hit, dropped | (~hit & free)
+
+
+@numba.njit(cache=True, nogil=True)
+def _match_tracks(iou, ignored, ids, thresholds, id_zero_free, hit, dropped):
+    """Fill ``hit`` and ``dropped (thresholds, predictions)``; ``iou (predictions, truths)`` has those ignored last."""
+    for t in range(len(thresholds)):
+        taken = np.full(len(ignored), -1, np.int64)
+        for p in range(len(ids)):
+            best = min(thresholds[t], 1 - 1e-10)
+            found = -1
             for g in range(len(ignored)):
                 if taken[g] > 0 or (taken[g] == 0 and not id_zero_free):
                     continue
@@ -112,12 +122,12 @@ def _match(
                     break
                 if iou[p, g] < best - EPSILON:
                     continue
-                best, found = iou[p, g], g
+                best = iou[p, g]
+                found = g
             if found >= 0:
-                hit[t, p], dropped[t, p] = True, ignored[found]
+                hit[t, p] = True
+                dropped[t, p] = ignored[found]
                 taken[found] = ids[p]
-    free = _outside(video.predictions, bounds)[order] | (not video.exhaustive)
-    return video.scores[order], hit, dropped | (~hit & free)
 
 
 def _precision(tp: NDArray[np.bool_], fp: NDArray[np.bool_], positives: int) -> tuple[float, float]:

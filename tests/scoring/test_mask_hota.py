@@ -309,7 +309,8 @@ def test_a_store_gives_what_the_results_file_gives(tmp_path: Path) -> None:
 def test_names_that_stand_for_others() -> None:
     assert expand_protocols(["lvvis", "hota", "fixed-ap"], None) == ["lvvis", "hota", "lvvis-fixed"]
     assert expand_protocols(["fixed-ap"], "ovis") == ["ovis-fixed"]
-    assert expand_protocols(["all", "ytvis"], "lvvis", ["teta"]) == ["lvvis", "lvvis-fixed", "hota", "teta", "ytvis"]
+    assert expand_protocols(["all", "ovis"], "lvvis", ["hota"]) == ["lvvis", "lvvis-fixed", "hota", "ovis"]
+    assert expand_protocols(["all"], "teta-tao", []) == ["teta-tao"]
     with pytest.raises(UserError, match="--protocol fixed-ap: is of no dataset; name --dataset"):
         expand_protocols(["hota", "fixed-ap"], None)
     with pytest.raises(UserError, match="--protocol all: needs a dataset; name --dataset, or the protocols"):

@@ -12,7 +12,7 @@ import pytest
 from vis_documents import box, document, perfect
 
 from harness.formats.youtube_vis import annotations_from_document
-from harness.scoring.protocols import BURST, LVVIS, OFFICIAL, PROTOCOLS, YTVIS, Protocol
+from harness.scoring.protocols import BURST, FIXED, LVVIS, OFFICIAL, PROTOCOLS, YTVIS, Protocol
 from harness.scoring.quirks import Quirks
 from harness.scoring.score import Score, score_results
 
@@ -99,8 +99,8 @@ def test_corrected_score_ignores_the_order_of_the_file(golden: Path, tmp_path: P
 
 
 def test_corrected_siblings_have_all_quirks_off_but_the_one_that_has_no_repair() -> None:
-    assert set(PROTOCOLS) == {n + s for n in OFFICIAL for s in ("", "-corrected")}
-    for name in OFFICIAL:
+    assert set(PROTOCOLS) == {n + f + s for n in OFFICIAL for f in ("", "-fixed") for s in ("", "-corrected")}
+    for name in (*OFFICIAL, *FIXED):
         quirks = PROTOCOLS[f"{name}-corrected"].quirks
         on = {f.name for f in fields(Quirks) if getattr(quirks, f.name)}
         assert on == {"absent_categories_free"}
