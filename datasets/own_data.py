@@ -16,6 +16,8 @@ from harness.formats import lenient
 from harness.formats.burst import UNLISTED
 from harness.formats.containers import read_json
 from harness.formats.youtube_vis import Annotations, CategoryRecord, read_annotations
+from harness.scoring import HOTA, TETA_TASKS, VEVAL
+from harness.scoring.dispatch import NAMES, protocol_name
 from harness.scoring.protocols import OFFICIAL, get_protocol
 from harness.types import Dataset
 
@@ -36,7 +38,7 @@ def open_own(annotations: Path, frames: Path | None, protocol: str | None, name:
     """
     if frames is not None and protocol is not None:
         try:
-            return open_custom(annotations, frames, get_protocol(protocol).name, name)
+            return open_custom(annotations, frames, protocol_name(protocol), name)
         except UserError as error:
             found = faults(annotations, frames, protocol)
             if len(found) < 2:
@@ -73,8 +75,8 @@ def faults(annotations: Path, frames: Path | None, protocol: str | None) -> list
             found += [] if key == "annotations" else [f"the file has no list of {key}"]
             continue
         found += _lacking(document[key], (*fields, *_needed(protocol, key)), key)
-    if protocol is not None and protocol not in OFFICIAL and not protocol.endswith("-corrected"):
-        found.append(f'there is no protocol "{protocol}": {", ".join(OFFICIAL)} are')
+    if protocol is not None and protocol not in NAMES:
+        found.append(f'there is no protocol "{protocol}": {", ".join((*OFFICIAL, HOTA, *TETA_TASKS, VEVAL))} are')
     return found
 
 
@@ -117,7 +119,7 @@ def check_own(annotations: Path, frames: Path | None, protocol: str | None, name
 def checked(report: SplitReport, read: Annotations, frames: Path | None, protocol: str | None) -> SplitReport:
     """A report with what annotations and their frames hold, and what a run would refuse."""
     told = list(report.faults)
-    if protocol in OFFICIAL:
+    if protocol in (*OFFICIAL, HOTA, *TETA_TASKS, VEVAL):
         told += [fault for fault in refusals(read, str(protocol)) if not (told and "lack" in " ".join(told))]
     truth = "not in the file" if read.truth is None else f"in the file: {len(read.truth.records)} tracks"
     report = replace(

@@ -491,7 +491,7 @@ class VisDataset:
 
 def refusals(annotations: Annotations, protocol: str) -> tuple[str, ...]:
     """What a run with annotations would refuse, or fail on, one sentence each."""
-    from harness.scoring.score import check_truth
+    from harness.scoring.dispatch import check_truth_for
 
     found = []
     if annotations.renumbered:
@@ -503,7 +503,10 @@ def refusals(annotations: Annotations, protocol: str) -> tuple[str, ...]:
     if other:
         first = f"video {other[0].id}: {len(other[0].file_names)} for {other[0].length} frames"
         found.append(f"{len(other)} videos list another number of file names than frames, first: {first}")
-    for needed in (lambda: in_groups(annotations.categories, protocol), lambda: check_truth(protocol, annotations)):
+    for needed in (
+        lambda: in_groups(annotations.categories, protocol),
+        lambda: check_truth_for([protocol], annotations),
+    ):
         try:
             needed()
         except UserError as error:

@@ -42,14 +42,13 @@ from harness.progress_display import shown_warnings
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.store import PredictionStore
 from harness.runner import Run, RunOutcome, Tracker, execute
-from harness.scoring import VEVAL
+from harness.scoring.dispatch import protocol_name
 from harness.types import Dataset, LoadContext, ModelPlugin, Track
 
 if TYPE_CHECKING:
     import pandas as pd
     from pydantic import BaseModel
 
-    from harness.formats.youtube_vis import Annotations
     from harness.reports.comparison import Comparison
 
 __all__ = [
@@ -77,9 +76,7 @@ def load_dataset(
     ``annotations`` (the file), ``frames`` (the folder to which its file names are relative) and ``protocol``. A
     ``protocol`` beside a name takes the place of the dataset's own. Raises `UserError` where something is not found.
     """
-    from harness.scoring.protocols import get_protocol
-
-    chosen = None if protocol is None else get_protocol(protocol).name
+    chosen = None if protocol is None else protocol_name(protocol)
     if annotations is None:
         if name is None:
             raise UserError("load_dataset", "needs data", "name a dataset, or annotations with frames and protocol")
@@ -289,36 +286,27 @@ def evaluate(
     `Dataset`, or an annotation file with ``protocol``. Raises `UserError` for faulty input; ``strict`` makes every
     warning one.
     """
-    from harness.scoring.score import score_results, score_store
+    from harness.scoring.dispatch import score_all
+    from harness.scoring.from_store import ShardReader
 
     truth, chosen = truth_of(dataset, protocol)
-    if chosen == VEVAL:
-        return _evaluate_phrases(predictions, truth, strict)
+
+    def scored(source: Callable[[], ShardReader | Path]) -> Evaluation:
+        outcome = score_all([protocol_name(chosen)], truth, source, strict)[chosen]
+        if isinstance(outcome, UserError):
+            raise outcome
+        return Evaluation(outcome)
+
     if isinstance(predictions, (str, Path, ObjectPath)):
         place = location(str(predictions))
         if place.is_dir():
             inner = place / "predictions"
-            return Evaluation(score_store(chosen, truth, PredictionStore(inner if inner.is_dir() else place), strict))
+            store = PredictionStore(inner if inner.is_dir() else place)
+            return scored(lambda: ShardReader(store))
         with local_copy(place) as file:
-            return Evaluation(score_results(chosen, truth, file, strict))
+            return scored(lambda: file)
     with results_file(cast(Any, predictions)) as file:
-        return Evaluation(score_results(chosen, truth, file, strict))
-
-
-def _evaluate_phrases(predictions: Any, truth: Annotations, strict: bool) -> Evaluation:
-    from harness.scoring.from_store import ShardReader
-    from harness.scoring.veval import score_veval
-
-    if isinstance(predictions, (str, Path, ObjectPath)):
-        place = location(str(predictions))
-        if place.is_dir():
-            inner = place / "predictions"
-            shards = ShardReader(PredictionStore(inner if inner.is_dir() else place))
-            return Evaluation(score_veval(truth, shards, strict))
-        with local_copy(place) as file:
-            return Evaluation(score_veval(truth, file, strict))
-    with results_file(predictions) as file:
-        return Evaluation(score_veval(truth, file, strict))
+        return scored(lambda: file)
 
 
 def compare(

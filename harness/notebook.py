@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from harness.formats.youtube_vis import Annotations
-    from harness.scoring.score import Score
-    from harness.scoring.veval import VevalScore
+    from harness.scoring.dispatch import Result
 
 Words = Vocabulary | Sequence[str] | Sequence[Category] | str
 """A vocabulary, or what `vocabulary_of` makes one from."""
@@ -164,7 +163,7 @@ class Evaluation:
     ``undefined`` says why; ``warnings`` what was odd; ``score`` is the whole result.
     """
 
-    def __init__(self, score: Score | VevalScore) -> None:
+    def __init__(self, score: Result) -> None:
         self.score = score
         record = score.record()
         self.metrics: dict[str, float | None] = record["metrics"]
@@ -176,7 +175,7 @@ class Evaluation:
         return self.metrics[name]
 
     def __repr__(self) -> str:
-        names = ("AP", "APb", "APn", "cgF1", "pHOTA")
+        names = ("AP", "APb", "APn", "cgF1", "pHOTA", "HOTA", "TETA")
         told = ", ".join(f"{k} {100 * v:.1f}" for k in names if (v := self.metrics.get(k)) is not None)
         odd = f"; {len(self.warnings)} warnings" if self.warnings else ""
         return f"Evaluation({self.record()['protocol']['name']}: {told or 'no AP'}{odd})"

@@ -40,6 +40,13 @@ DEFAULTS = Settings()
 """What every protocol has unless told otherwise."""
 
 
+def protocol_name(name: str) -> str:
+    """The name, if it is of a protocol that scores tracks; raises `UserError` with near names."""
+    if name not in NAMES:
+        raise UserError(f'protocol "{name}"', "is unknown", near(name, NAMES))
+    return name
+
+
 def expand_names(names: Sequence[str], own: str | None, has_phrases: bool = False) -> list[str]:
     """The protocols that ``names`` are, each once; ``fixed-ap`` and ``all`` are those of a dataset whose own is given.
 

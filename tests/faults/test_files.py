@@ -21,19 +21,21 @@ from harness.errors import UserError
 from harness.reports.tables import table_of_run
 from harness.run_folder.checksums import FILE as SUMS
 from harness.run_folder.checksums import SUMMED, parse
+from harness.run_folder.layout import PER_PAIR
 from harness.run_folder.status import read_status
 from harness.run_folder.store import PredictionStore
 from harness.runner import Run, execute
 
 UNEQUAL = ("environment.json", "timings.json", "progress.json", "run.log", "run.lock")
 """Files that say when and where; all others are the same in every run."""
+OF_EVERY_RUN = tuple(name for name in SUMMED if name != PER_PAIR)
 
 
 def contents(run: Run) -> dict[str, bytes]:
     """What must not depend on faults; folders of runs differ, and are left out. The sums must be those of the files."""
     files = {str(p.relative_to(run.folder)): p.read_bytes() for p in run.folder.rglob("*") if p.is_file()}
     sums = parse(files.pop(SUMS), SUMS)
-    assert sums == {name: hashlib.sha256(files[name]).hexdigest() for name in SUMMED}
+    assert sums == {name: hashlib.sha256(files[name]).hexdigest() for name in OF_EVERY_RUN}
     named = str(run.folder).encode()
     return {name: data.replace(named, b"FOLDER") for name, data in files.items() if name not in UNEQUAL}
 
@@ -57,7 +59,7 @@ def test_damage_to_any_file_is_repaired(tmp_path: Path, whole: dict[str, bytes])
     run = make_run(tmp_path / "damaged")
     execute(run, table=table_of_run)
     files = sorted(p for p in run.folder.rglob("*") if p.is_file())
-    assert {path.name for path in files} > {*SUMMED, SUMS, "1.parquet", "matches.msgpack", "run.lock"}
+    assert {path.name for path in files} > {*OF_EVERY_RUN, SUMS, "1.parquet", "matches.msgpack", "run.lock"}
     for number in range(4 * FAULTS):
         path, damage = files[number % len(files)], DAMAGES[number % len(DAMAGES)]
         path.write_bytes(damage(path.read_bytes() or b"nothing", chance))
