@@ -56,7 +56,7 @@ class Scene:
     ``classes`` are the ids of the categories with truth, in the order of the file; ``categories`` all of them with
     their names. ``sequence (videos,)`` is the name by which the official tool knows a video, in the order of the file,
     and ``video_of_frame (frames,)`` the video of each frame. ``kept_from`` is the least score that counts; ``place``
-    names a record of the file.
+    names a record of the file. ``novel`` are the ids of novel categories, ``None`` where no category says.
     """
 
     path: str
@@ -68,6 +68,7 @@ class Scene:
     kept_from: float | None
     aborts: Aborts
     place: Callable[[int], str]
+    novel: frozenset[int] | None = None
 
     def class_of(self, category: Ints) -> Ints:
         """Numbers of classes by id of their category, -1 for others."""
@@ -189,7 +190,10 @@ def youtube_vis_scene(truths: GroundTruthArrays) -> Scene:
     sequence = [_sequence(annotations, annotations.videos[v]) for v in order.tolist()]
     video_of_frame = np.repeat(np.arange(len(order)), frames[order])
     kept_from = None if annotations.per_frame else KEPT_FROM
-    return _scene(path, {c: names[c] for c in listed}, objects, video_of_frame, sequence, kept_from, aborts, place)
+    scene = _scene(path, {c: names[c] for c in listed}, objects, video_of_frame, sequence, kept_from, aborts, place)
+    if any(c.partition is not None for c in annotations.categories):
+        return replace(scene, novel=frozenset(c.id for c in annotations.categories if c.partition in (2, 3)))
+    return replace(scene, novel=_rare({c.id: c.frequency for c in annotations.categories}))
 
 
 def coco_video_scene(file: CocoVideo, federated: bool) -> Scene:
@@ -210,7 +214,8 @@ def coco_video_scene(file: CocoVideo, federated: bool) -> Scene:
     sequence = [(v.name or str(v.id)).replace("/", "-") for v in file.videos]
     video_of_frame = np.array([video_number[i.video_id] for i in by_video], np.int64)
     categories = {c.id: c.name for c in file.categories}
-    return _scene(file.path, categories, objects, video_of_frame, sequence, None, aborts, lambda r: names[r])
+    scene = _scene(file.path, categories, objects, video_of_frame, sequence, None, aborts, lambda r: names[r])
+    return replace(scene, novel=_rare({c.id: c.frequency for c in file.categories}))
 
 
 def youtube_vis_predictions(
@@ -350,6 +355,11 @@ def _scene(
     _note_unreadable(evaluated, aborts, place)
     numbered = replace(scene.steps.objects, category=scene.class_of(scene.steps.objects.category))
     return replace(scene, steps=replace(scene.steps, objects=numbered))
+
+
+def _rare(frequency: dict[int, str | None]) -> frozenset[int] | None:
+    """Open-vocabulary trackers take LVIS's rare categories for novel (Li et al., OVTrack, CVPR 2023)."""
+    return frozenset(c for c, f in frequency.items() if f == "r") if any(frequency.values()) else None
 
 
 def _met_tracks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gc
 import json
 from pathlib import Path
@@ -75,6 +76,14 @@ def test_rare_categories_are_novel(root: Path) -> None:
     assert [c.groups for c in TAO.open(root, "val").categories] == [
         ("base",), ("novel",), ("base",), ("base",), ("novel",), ("base",)
     ]  # fmt: skip
+    arguments = ("eval", "--dataset", "tao", "--data-root", root, "--predictions", FEDERATED / "predictions.json")
+    record = json.loads(harness(*arguments, "--json").stdout)
+    harness(*arguments, "--per-category", root / "rows.csv")
+    with (root / "rows.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["TETA_box"]]
+    for group, numbers in (("base", ("1", "3", "4", "6")), ("novel", ("2", "5"))):
+        values = [float(row["TETA_box"]) for row in rows if row["id"] in numbers]
+        assert record["slices"]["groups"][group]["TETA_box"] == pytest.approx(sum(values) / len(values))
 
 
 def test_eval_on_the_dataset_is_eval_on_its_file(root: Path) -> None:
@@ -84,7 +93,7 @@ def test_eval_on_the_dataset_is_eval_on_its_file(root: Path) -> None:
                      predictions, "--json")  # fmt: skip
     assert by_name.exit_code == by_file.exit_code == 0
     assert json.loads(by_name.stdout)["metrics"] == json.loads(by_file.stdout)["metrics"]
-    assert json.loads(by_name.stdout)["score_threshold"] is None
+    assert json.loads(by_name.stdout)["protocol"]["score_threshold"] is None
 
 
 def test_a_run_is_scored_on_all_of_its_tracks(root: Path, tmp_path: Path) -> None:
@@ -93,11 +102,11 @@ def test_a_run_is_scored_on_all_of_its_tracks(root: Path, tmp_path: Path) -> Non
     assert ran.exit_code == 0, ran.output
     folder = next(tmp_path.glob("oracle-tao-val-*"))
     record = json.loads((folder / "metrics.json").read_text())
-    assert record["protocol"] == {"name": "teta-tao", "version": "1"}
+    assert record["protocol"] == {"name": "teta-tao", "version": "1", "score_threshold": None}
     assert 0 < record["metrics"]["TETA_box"] < 1
     again = harness("eval", "--dataset", "tao", "--data-root", root, "--predictions", folder, "--json")
     assert json.loads(again.stdout)["metrics"] == record["metrics"]
-    assert json.loads(again.stdout)["score_threshold"] is None
+    assert json.loads(again.stdout)["protocol"] == record["protocol"]
 
 
 def test_what_does_not_go_together_is_refused(root: Path) -> None:
@@ -133,3 +142,18 @@ def test_check_counts_what_the_paper_states(root: Path) -> None:
     assert split["missing_frames"]["count"] == 21
     assert OVTB.open(root, "test").differences == ("4 videos, 1973 expected", "49 annotated boxes, 637608 expected")
     assert harness("datasets", "check", "ovtb", "--data-root", root / "nowhere").exit_code == 1
+
+
+def test_own_data_in_youtube_vis_form_may_have_teta_as_its_protocol(tmp_path: Path) -> None:
+    truth = json.loads((GOLDEN / "ordinary" / "gt.json").read_text())
+    for video in truth["videos"]:
+        for name in video["file_names"]:
+            (tmp_path / "frames" / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (video["width"], video["height"])).save(tmp_path / "frames" / name)
+    ran = harness("run", "--model", "oracle", "--annotations", GOLDEN / "ordinary" / "gt.json", "--frames",
+                  tmp_path / "frames", "--protocol", "teta,ytvis", "--runs-dir", tmp_path, "--no-mlflow")  # fmt: skip
+    assert ran.exit_code == 0, ran.output
+    record = json.loads((next(tmp_path.glob("oracle-gt-*")) / "metrics.json").read_text())
+    assert [one["protocol"]["name"] for one in record["protocols"]] == ["teta", "ytvis"]
+    assert record["protocol"]["score_threshold"] == 0.5
+    assert 0 < record["metrics"]["TETA"] < 1
