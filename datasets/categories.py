@@ -9,7 +9,7 @@ from importlib import resources
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import CategoryRecord
-from harness.scoring import TETA_TASKS, VEVAL
+from harness.scoring import HOTA, TETA_TASKS, VEVAL
 from harness.types import Category
 
 LISTS = ("lvvis", "ytvis2019", "ytvis2021", "ovis")
@@ -37,10 +37,13 @@ def in_groups(records: Iterable[CategoryRecord], protocol: str) -> tuple[Categor
     Raises `UserError` for an unknown protocol, one that needs a field that the records lack, and names that are empty.
     """
     from harness.scoring.metrics import GROUP_NAMES
-    from harness.scoring.protocols import get_protocol
+    from harness.scoring.protocols import get_protocol, groups_by_fields
 
     records = tuple(records)
-    grouped = {} if protocol in (VEVAL, *TETA_TASKS) else get_protocol(protocol).groups(records)
+    if protocol in (VEVAL, *TETA_TASKS):
+        grouped: Mapping[str, tuple[int, ...]] = {}
+    else:
+        grouped = (groups_by_fields if protocol == HOTA else get_protocol(protocol).groups)(records)
     for record in records:
         if not record.name.strip():
             raise UserError(f"category {record.id}", "has no name that is text", "name it in the annotation file")

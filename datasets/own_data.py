@@ -16,6 +16,7 @@ from harness.formats import lenient
 from harness.formats.burst import UNLISTED
 from harness.formats.containers import read_json
 from harness.formats.youtube_vis import Annotations, CategoryRecord, read_annotations
+from harness.scoring.dispatch import known_name
 from harness.scoring.protocols import OFFICIAL, get_protocol
 from harness.types import Dataset
 
@@ -36,7 +37,7 @@ def open_own(annotations: Path, frames: Path | None, protocol: str | None, name:
     """
     if frames is not None and protocol is not None:
         try:
-            return open_custom(annotations, frames, get_protocol(protocol).name, name)
+            return open_custom(annotations, frames, known_name(protocol), name)
         except UserError as error:
             found = faults(annotations, frames, protocol)
             if len(found) < 2:

@@ -77,9 +77,9 @@ def load_dataset(
     ``annotations`` (the file), ``frames`` (the folder to which its file names are relative) and ``protocol``. A
     ``protocol`` beside a name takes the place of the dataset's own. Raises `UserError` where something is not found.
     """
-    from harness.scoring.protocols import get_protocol
+    from harness.scoring.dispatch import known_name
 
-    chosen = None if protocol is None else get_protocol(protocol).name
+    chosen = None if protocol is None else known_name(protocol)
     if annotations is None:
         if name is None:
             raise UserError("load_dataset", "needs data", "name a dataset, or annotations with frames and protocol")

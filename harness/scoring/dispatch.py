@@ -40,6 +40,13 @@ DEFAULTS = Settings()
 """What every protocol has unless told otherwise."""
 
 
+def known_name(name: str) -> str:
+    """The name of a protocol that may be a dataset's own; raises `UserError` with near names for another one."""
+    if name not in NAMES:
+        raise UserError(f'protocol "{name}"', "is unknown", near(name, NAMES))
+    return name
+
+
 def expand_names(names: Sequence[str], own: str | None, has_phrases: bool = False) -> list[str]:
     """The protocols that ``names`` are, each once; ``fixed-ap`` and ``all`` are those of a dataset whose own is given.
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from harness import load_dataset
 from harness.cli.main import build
 from harness.datasets.coco_video_format import as_tracks
 from harness.datasets.ovtb import PLUGIN as OVTB
@@ -144,16 +145,22 @@ def test_check_counts_what_the_paper_states(root: Path) -> None:
     assert harness("datasets", "check", "ovtb", "--data-root", root / "nowhere").exit_code == 1
 
 
-def test_own_data_in_youtube_vis_form_may_have_teta_as_its_protocol(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("protocol", "metric"), [("teta", "TETA"), ("hota", "HOTA"), ("veval", "pHOTA")])
+def test_own_data_may_have_any_protocol_of_tracks_as_its_own(protocol: str, metric: str, tmp_path: Path) -> None:
     truth = json.loads((GOLDEN / "ordinary" / "gt.json").read_text())
     for video in truth["videos"]:
         for name in video["file_names"]:
             (tmp_path / "frames" / name).parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (video["width"], video["height"])).save(tmp_path / "frames" / name)
-    ran = harness("run", "--model", "oracle", "--annotations", GOLDEN / "ordinary" / "gt.json", "--frames",
-                  tmp_path / "frames", "--protocol", "teta,ytvis", "--runs-dir", tmp_path, "--no-mlflow")  # fmt: skip
+    del truth["video_np_pairs"]  # each video is asked for all categories at once
+    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    ran = harness("run", "--model", "oracle", "--annotations", tmp_path / "gt.json", "--frames", tmp_path / "frames",
+                  "--protocol", f"{protocol},ytvis", "--runs-dir", tmp_path, "--no-mlflow")  # fmt: skip
     assert ran.exit_code == 0, ran.output
     record = json.loads((next(tmp_path.glob("oracle-gt-*")) / "metrics.json").read_text())
-    assert [one["protocol"]["name"] for one in record["protocols"]] == ["teta", "ytvis"]
-    assert record["protocol"]["score_threshold"] == 0.5
-    assert 0 < record["metrics"]["TETA"] < 1
+    assert [one["protocol"]["name"] for one in record["protocols"]] == [protocol, "ytvis"]
+    assert 0 < record["metrics"][metric] < 1
+    assert (
+        load_dataset(annotations=tmp_path / "gt.json", frames=tmp_path / "frames", protocol=protocol).protocol
+        == protocol
+    )
