@@ -37,10 +37,13 @@ def in_groups(records: Iterable[CategoryRecord], protocol: str) -> tuple[Categor
     Raises `UserError` for an unknown protocol, one that needs a field that the records lack, and names that are empty.
     """
     from harness.scoring.metrics import GROUP_NAMES
-    from harness.scoring.protocols import get_protocol
+    from harness.scoring.protocols import get_protocol, groups_by_fields
 
     records = tuple(records)
-    grouped = {} if protocol in (HOTA, *TETA_TASKS, VEVAL) else get_protocol(protocol).groups(records)
+    if protocol in (VEVAL, *TETA_TASKS):
+        grouped: Mapping[str, tuple[int, ...]] = {}
+    else:
+        grouped = (groups_by_fields if protocol == HOTA else get_protocol(protocol).groups)(records)
     for record in records:
         if not record.name.strip():
             raise UserError(f"category {record.id}", "has no name that is text", "name it in the annotation file")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from harness.datasets.completeness import CopyReport, Counts, SplitReport, check_frames
+from harness.datasets.completeness import CopyReport, Counts, Source, SplitReport, StatedFrame, check_frames
 from harness.errors import UserError, near
 from harness.formats.coco_video import CocoVideo, Image, read_coco_video
 from harness.formats.coco_video import Video as VideoEntry
@@ -46,7 +46,7 @@ class CocoVideoDataset:
 
     ``folders`` are names that its folder may have below the data root (the data root itself counts too), ``frames``
     names of the folder to which file names are relative. ``protocol`` scores it; ``categories`` is the number of
-    categories that the paper states. ``home`` is where a user gets the data.
+    categories that ``source`` states, which all numbers are from. ``home`` is where a user gets the data.
     """
 
     name: str
@@ -58,6 +58,7 @@ class CocoVideoDataset:
     frames: tuple[str, ...]
     home: str
     categories: int | None = None
+    source: Source | None = None
     protocol: str = "teta-tao"
 
     @property
@@ -134,16 +135,18 @@ class CocoVideoDataset:
 
     def _check(self, data_root: Path, split: BoxSplit) -> SplitReport:
         expected = Counts(split.videos, None, None, self.categories)
+        sources = {} if self.source is None else dict.fromkeys(("videos", "categories"), self.source)
         place = self._find(data_root, split)
         if place is None:
             fault = f"no annotation file; expected {self.tree(data_root, split.name)}"
-            return SplitReport(split.name, None, None, "public", expected=expected, faults=(fault,))
-        report = SplitReport(split.name, str(place.annotations), place.annotations.name, "public", expected=expected)
+            return SplitReport(split.name, None, None, "public", expected=expected, faults=(fault,), sources=sources)
+        path = str(place.annotations)
+        report = SplitReport(split.name, path, place.annotations.name, "public", expected=expected, sources=sources)
         try:
             file = _read(place.annotations)
         except UserError as error:
             return replace(report, faults=(str(error),))
-        missing, truncated, _ = check_frames(place.frames, (i.file_name or "" for i in file.images))
+        missing, truncated, resized = check_frames(place.frames, (_stated(image) for image in file.images))
         faults = [] if place.frames.is_dir() else [f"no folder of frames; expected {place.frames}"]
         if split.boxes is not None and len(file.annotations) != split.boxes:
             faults.append(f"{len(file.annotations)} annotated boxes, {split.boxes} expected")
@@ -152,6 +155,7 @@ class CocoVideoDataset:
             found=Counts(len(file.videos), len(file.images), _track_count(file), len(file.categories)),
             missing_frames=missing,
             truncated_frames=truncated,
+            resized_frames=resized,
             faults=tuple(faults),
         )
 
@@ -194,6 +198,12 @@ def as_tracks(file: CocoVideo, federated: bool) -> Annotations:
     categories = [{"id": c.id, "name": c.name, "frequency": c.frequency} for c in file.categories]
     document = {"videos": videos, "categories": categories, "annotations": list(tracks.values())}
     return replace(annotations_from_document(document, file.path), per_frame=True)
+
+
+def _stated(image: Image) -> str | StatedFrame:
+    """A frame as it should lie on disk."""
+    name = image.file_name or ""
+    return name if image.width is None or image.height is None else StatedFrame(name, image.height, image.width)
 
 
 def _size(video: VideoEntry, frames: Sequence[Image], key: str) -> int | None:

@@ -280,13 +280,12 @@ def _as_split(plugin: DatasetPlugin, split: str, annotations: Path, asked: list[
     """A file that the user takes for a split of a dataset, wherever it lies."""
     from harness.formats.coco_video import CocoVideo
     from harness.scoring.dispatch import expand_names
-    from harness.scoring.teta_score import read_truth
 
     differences, own = getattr(plugin, "differences", None), getattr(plugin, "protocol", None)
     if differences is None or own is None:
         hint = "leave out --dataset and name --protocol, or leave out --annotations"
         raise UserError(f"--dataset {plugin.name}", "does not say what its files hold", hint)
-    read = read_truth(annotations)
+    read = _read(annotations, asked or [own])
     if isinstance(read, CocoVideo) != hasattr(plugin, "frame_truth"):
         form = "COCO-video" if isinstance(read, CocoVideo) else "YouTube-VIS"
         raise UserError(

@@ -56,7 +56,7 @@ class Scene:
     ``classes`` are the ids of the categories with truth, in the order of the file; ``categories`` all of them with
     their names. ``sequence (videos,)`` is the name by which the official tool knows a video, in the order of the file,
     and ``video_of_frame (frames,)`` the video of each frame. ``kept_from`` is the least score that counts; ``place``
-    names a record of the file.
+    names a record of the file. ``novel`` are the ids of novel categories, ``None`` where no category says.
     """
 
     path: str
@@ -68,6 +68,7 @@ class Scene:
     kept_from: float | None
     aborts: Aborts
     place: Callable[[int], str]
+    novel: frozenset[int] | None = None
 
     def class_of(self, category: Ints) -> Ints:
         """Numbers of classes by id of their category, -1 for others."""
@@ -189,28 +190,26 @@ def youtube_vis_scene(truths: GroundTruthArrays) -> Scene:
     sequence = [_sequence(annotations, annotations.videos[v]) for v in order.tolist()]
     video_of_frame = np.repeat(np.arange(len(order)), frames[order])
     kept_from = None if annotations.per_frame else KEPT_FROM
-    return _scene(path, {c: names[c] for c in listed}, objects, video_of_frame, sequence, kept_from, aborts, place)
+    scene = _scene(path, {c: names[c] for c in listed}, objects, video_of_frame, sequence, kept_from, aborts, place)
+    if any(c.partition is not None for c in annotations.categories):
+        return replace(scene, novel=frozenset(c.id for c in annotations.categories if c.partition in (2, 3)))
+    return replace(scene, novel=_rare({c.id: c.frequency for c in annotations.categories}))
 
 
 def coco_video_scene(file: CocoVideo, federated: bool) -> Scene:
     """The truth of a file in COCO-video form. Categories are merged only in the ``federated`` variant."""
     aborts = Aborts()
     _note_missing_keys(file, federated, aborts)
-    merged = {m.id: c.id for c in file.categories for m in c.merged} if federated else {}
-    video_number = {v.id: at for at, v in enumerate(file.videos)}
-    by_video = sorted(file.images, key=lambda i: (video_number[i.video_id], i.number(federated)))
-    frame_of = {image.id: at for at, image in enumerate(by_video)}
+    frames = _frame_table(file, federated)
     names = [f"{file.path}, annotations[{at}]" for at in range(len(file.annotations))]
-    size_of = {v.id: (v.height or 0, v.width or 0) for v in file.videos}
-    sizes = [size_of[by_video[frame_of[one.image_id]].video_id] for one in file.annotations]
-    objects = _objects(file.annotations, frame_of, merged, names, sizes, 0)
+    objects = _objects(file.annotations, frames, names)
     for at in np.flatnonzero(np.isnan(objects.box).any(1)).tolist():
         aborts.always.append(f"{names[at]}: has no bbox (KeyError)")
     objects = _with_boxes_of_masks(objects)
     sequence = [(v.name or str(v.id)).replace("/", "-") for v in file.videos]
-    video_of_frame = np.array([video_number[i.video_id] for i in by_video], np.int64)
     categories = {c.id: c.name for c in file.categories}
-    return _scene(file.path, categories, objects, video_of_frame, sequence, None, aborts, lambda r: names[r])
+    scene = _scene(file.path, categories, objects, frames.video, sequence, None, aborts, lambda r: names[r])
+    return replace(scene, novel=_rare({c.id: c.frequency for c in file.categories}))
 
 
 def youtube_vis_predictions(
@@ -274,13 +273,10 @@ def coco_video_predictions(
     file: CocoVideo, scene: Scene, path: Path, federated: bool, warnings: Warnings, aborts: Aborts
 ) -> Predictions:
     """Read a results file in COCO-video form; what is odd is added to ``warnings`` and ``aborts``."""
-    name = str(path)
-    merged = {m.id: c.id for c in file.categories for m in c.merged} if federated else {}
-    video_number = {v.id: at for at, v in enumerate(file.videos)}
-    by_video = sorted(file.images, key=lambda i: (video_number[i.video_id], i.number(federated)))
-    frame_of = {image.id: at for at, image in enumerate(by_video)}
-    size_of = {v.id: (v.height or 0, v.width or 0) for v in file.videos}
-    predicted = np.zeros(len(file.videos), np.bool_)
+    name, frames = str(path), _frame_table(file, federated)
+    video_ids = [video.id for video in file.videos]
+    known, predicted = set(video_ids), np.zeros(len(video_ids), np.bool_)
+    tracks: set[tuple[int, int]] = set()
 
     def work(block: tuple[int, list[Detection]]) -> _Batch:
         first, records = block
@@ -288,31 +284,56 @@ def coco_video_predictions(
         where = [f"{name}, record {first + at}" for at in range(len(records))]
         keep = []
         for at, one in enumerate(records):
-            if one.image_id not in frame_of:
+            frame = frames.frame_of.get(one.image_id)
+            if frame is None:
                 raise UserError(where[at], f"unknown image {one.image_id}", "use the ids of the annotations")
-            own = by_video[frame_of[one.image_id]].video_id
-            if one.video_id is not None and one.video_id not in video_number:
+            own = int(frames.video[frame])
+            if one.video_id is not None and one.video_id not in known:
                 raise UserError(where[at], f"unknown video {one.video_id}", "use the ids of the annotations")
             if one.track is None:
                 raise UserError(where[at], "has no track_id", "number the tracks")
-            if one.video_id not in (None, own):
+            if one.video_id not in (None, video_ids[own]):
                 found.add(ELSEWHERE, where[at])
                 continue
             if one.bbox is None:
                 noted.always.append(f"{where[at]}: has no bbox (KeyError)")
             if one.score is None and federated:
                 noted.always.append(f"{where[at]}: has no score (KeyError)")
-            predicted[video_number[own]] = True
+            predicted[own] = True
+            tracks.add((own, one.track))
             keep.append(at)
-        kept, names = [records[at] for at in keep], [where[at] for at in keep]
-        sizes = [size_of[by_video[frame_of[one.image_id]].video_id] for one in kept]
-        objects = _with_boxes_of_masks(_objects(kept, frame_of, merged, names, sizes, first))
-        objects = replace(objects, record=first + np.array(keep, np.int64))
-        tracks = len({(int(scene.video_of_frame[f]), t) for f, t in zip(objects.frame, objects.track, strict=True)})
-        return _met(objects, tracks, scene, lambda r: f"{name}, record {r}", found, noted)
+        objects = _objects([records[at] for at in keep], frames, [where[at] for at in keep])
+        objects = replace(_with_boxes_of_masks(objects), record=first + np.array(keep, np.int64))
+        return _met(objects, 0, scene, lambda r: f"{name}, record {r}", found, noted)
 
     batches = in_parallel(work, coco_video.read_detections(path))
-    return _joined(batches, lambda r: f"{name}, record {r}", predicted, warnings, aborts)
+    joined = _joined(batches, lambda r: f"{name}, record {r}", predicted, warnings, aborts)
+    return joined._replace(tracks=len(tracks))
+
+
+class _FrameTable(NamedTuple):
+    """The frames of a file in COCO-video form, numbered video by video.
+
+    ``frame_of`` has the numbers by id of the image, ``video (frames,)`` the numbers of the videos in file order,
+    ``size (frames,)`` heights and widths; ``merged`` says what categories become.
+    """
+
+    frame_of: dict[int, int]
+    video: Ints
+    size: list[tuple[int, int]]
+    merged: dict[int, int]
+
+
+def _frame_table(file: CocoVideo, federated: bool) -> _FrameTable:
+    number = {video.id: at for at, video in enumerate(file.videos)}
+    images = sorted(file.images, key=lambda image: (number[image.video_id], image.number(federated)))
+    sizes = {video.id: (video.height or 0, video.width or 0) for video in file.videos}
+    return _FrameTable(
+        {image.id: at for at, image in enumerate(images)},
+        np.array([number[image.video_id] for image in images], np.int64),
+        [(i.height or sizes[i.video_id][0], i.width or sizes[i.video_id][1]) for i in images],
+        {m.id: c.id for c in file.categories for m in c.merged} if federated else {},
+    )
 
 
 class _Tracks(NamedTuple):
@@ -350,6 +371,11 @@ def _scene(
     _note_unreadable(evaluated, aborts, place)
     numbered = replace(scene.steps.objects, category=scene.class_of(scene.steps.objects.category))
     return replace(scene, steps=replace(scene.steps, objects=numbered))
+
+
+def _rare(frequency: dict[int, str | None]) -> frozenset[int] | None:
+    """Open-vocabulary trackers take LVIS's rare categories for novel (Li et al., OVTrack, CVPR 2023)."""
+    return frozenset(c for c, f in frequency.items() if f == "r") if any(frequency.values()) else None
 
 
 def _met_tracks(
@@ -527,19 +553,15 @@ def _flat(records: Sequence[tuple[object, object]]) -> _Lists:
     return _Lists(first, np.array(flat, np.float64).reshape(-1, 4), stated, np.array(areas, np.int64))
 
 
-def _objects(
-    detections: Sequence[Detection], frame_of: dict[int, int], merged: dict[int, int], names: Sequence[str],
-    sizes: Sequence[tuple[int, int]], first: int,
-) -> FrameObjects:  # fmt: skip
-    """Objects of a file in COCO-video form, numbered from ``first``; boxes that are missing are nan."""
-    masks = coco_video.masks_of(detections, names, sizes)
-    n = len(detections)
-    category = np.array([merged.get(one.category_id, one.category_id) for one in detections], np.int64)
+def _objects(detections: Sequence[Detection], frames: _FrameTable, names: Sequence[str]) -> FrameObjects:
+    """Objects of a file in COCO-video form; boxes that are missing are nan."""
+    frame = np.array([frames.frame_of[one.image_id] for one in detections], np.int64)
+    masks = coco_video.masks_of(detections, names, [frames.size[f] for f in frame.tolist()])
+    category = np.array([frames.merged.get(one.category_id, one.category_id) for one in detections], np.int64)
     box = np.array([(np.nan,) * 4 if one.bbox is None else one.bbox for one in detections], np.float64).reshape(-1, 4)
     return FrameObjects(
-        np.array([frame_of[one.image_id] for one in detections], np.int64),
-        np.array([one.track for one in detections], np.int64), category, box,
-        masks.frame_mask.astype(np.int64), first + np.arange(n), masks, _areas(masks, names),
+        frame, np.array([one.track for one in detections], np.int64), category, box, masks.frame_mask.astype(np.int64),
+        np.arange(len(detections)), masks, _areas(masks, names),
     )  # fmt: skip
 
 

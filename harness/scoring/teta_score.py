@@ -66,8 +66,7 @@ class TetaScore:
     def record(self) -> dict[str, Any]:
         """As data, ready for JSON."""
         return {
-            "protocol": {"name": self.protocol, "version": VERSION},
-            "score_threshold": self.score_threshold,
+            "protocol": {"name": self.protocol, "version": VERSION, "score_threshold": self.score_threshold},
             "metrics": self.metrics,
             "corrected": self.corrected,
             "undefined": self.undefined,
@@ -184,6 +183,12 @@ def _score(
             out |= {f"{key}{kind.suffix}": None if why else number for key, number in numbers.items()}
             undefined[tool] |= {f"{key}{kind.suffix}": why for key in METRICS if why}
         _fill(rows, kind, official, repaired, aborted)
+        if scene.novel is not None and not aborted:
+            is_novel = np.isin(scene.classes, list(scene.novel))
+            for group, members in (("base", ~is_novel), ("novel", is_novel)):
+                numbers = average(official, np.intersect1d(_with_truth(by_name), np.flatnonzero(members)))
+                of_group = slices.setdefault("groups", {}).setdefault(group, {})
+                of_group |= {f"{key}{kind.suffix}": number for key, number in numbers.items()}
         if not evaluated.all() and not kind.nothing:
             every = _steps(scene, met, kind.overlap, np.ones_like(evaluated), once)
             counts = count(every, len(scene.classes), exhaustive)

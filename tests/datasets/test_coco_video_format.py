@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gc
 import json
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from harness import load_dataset
 from harness.cli.main import build
 from harness.datasets.coco_video_format import as_tracks
 from harness.datasets.ovtb import PLUGIN as OVTB
@@ -75,6 +77,14 @@ def test_rare_categories_are_novel(root: Path) -> None:
     assert [c.groups for c in TAO.open(root, "val").categories] == [
         ("base",), ("novel",), ("base",), ("base",), ("novel",), ("base",)
     ]  # fmt: skip
+    arguments = ("eval", "--dataset", "tao", "--data-root", root, "--predictions", FEDERATED / "predictions.json")
+    record = json.loads(harness(*arguments, "--json").stdout)
+    harness(*arguments, "--per-category", root / "rows.csv")
+    with (root / "rows.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["TETA_box"]]
+    for group, numbers in (("base", ("1", "3", "4", "6")), ("novel", ("2", "5"))):
+        values = [float(row["TETA_box"]) for row in rows if row["id"] in numbers]
+        assert record["slices"]["groups"][group]["TETA_box"] == pytest.approx(sum(values) / len(values))
 
 
 def test_eval_on_the_dataset_is_eval_on_its_file(root: Path) -> None:
@@ -84,7 +94,7 @@ def test_eval_on_the_dataset_is_eval_on_its_file(root: Path) -> None:
                      predictions, "--json")  # fmt: skip
     assert by_name.exit_code == by_file.exit_code == 0
     assert json.loads(by_name.stdout)["metrics"] == json.loads(by_file.stdout)["metrics"]
-    assert json.loads(by_name.stdout)["score_threshold"] is None
+    assert json.loads(by_name.stdout)["protocol"]["score_threshold"] is None
 
 
 def test_a_run_is_scored_on_all_of_its_tracks(root: Path, tmp_path: Path) -> None:
@@ -93,18 +103,19 @@ def test_a_run_is_scored_on_all_of_its_tracks(root: Path, tmp_path: Path) -> Non
     assert ran.exit_code == 0, ran.output
     folder = next(tmp_path.glob("oracle-tao-val-*"))
     record = json.loads((folder / "metrics.json").read_text())
-    assert record["protocol"] == {"name": "teta-tao", "version": "1"}
+    assert record["protocol"] == {"name": "teta-tao", "version": "1", "score_threshold": None}
     assert 0 < record["metrics"]["TETA_box"] < 1
     again = harness("eval", "--dataset", "tao", "--data-root", root, "--predictions", folder, "--json")
     assert json.loads(again.stdout)["metrics"] == record["metrics"]
-    assert json.loads(again.stdout)["score_threshold"] is None
+    assert json.loads(again.stdout)["protocol"] == record["protocol"]
 
 
 def test_what_does_not_go_together_is_refused(root: Path) -> None:
     predictions = FEDERATED / "predictions.json"
     for arguments, said in (
         (("--dataset", "tao", "--data-root", root, "--protocol", "lvvis"), "has boxes, which lvvis does not compare"),
-        (("--dataset", "lvvis", "--annotations", FEDERATED / "gt.json"), "is in COCO-video form, lvvis is not"),
+        (("--dataset", "lvvis", "--annotations", FEDERATED / "gt.json"), "score it with --protocol teta or teta-tao"),
+        (("--dataset", "lvvis", "--protocol", "teta", "--annotations", FEDERATED / "gt.json"), "lvvis is not"),
         (("--dataset", "tao", "--annotations", GOLDEN / "ordinary" / "gt.json"), "is in YouTube-VIS form, tao is not"),
         (("--protocol", "lvvis", "--annotations", FEDERATED / "gt.json"), "score it with --protocol teta or teta-tao"),
     ):
@@ -132,3 +143,24 @@ def test_check_counts_what_the_paper_states(root: Path) -> None:
     assert split["missing_frames"]["count"] == 21
     assert OVTB.open(root, "test").differences == ("4 videos, 1973 expected", "49 annotated boxes, 637608 expected")
     assert harness("datasets", "check", "ovtb", "--data-root", root / "nowhere").exit_code == 1
+
+
+@pytest.mark.parametrize(("protocol", "metric"), [("teta", "TETA"), ("hota", "HOTA"), ("veval", "pHOTA")])
+def test_own_data_may_have_any_protocol_of_tracks_as_its_own(protocol: str, metric: str, tmp_path: Path) -> None:
+    truth = json.loads((GOLDEN / "ordinary" / "gt.json").read_text())
+    for video in truth["videos"]:
+        for name in video["file_names"]:
+            (tmp_path / "frames" / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (video["width"], video["height"])).save(tmp_path / "frames" / name)
+    del truth["video_np_pairs"]  # each video is asked for all categories at once
+    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    ran = harness("run", "--model", "oracle", "--annotations", tmp_path / "gt.json", "--frames", tmp_path / "frames",
+                  "--protocol", f"{protocol},ytvis", "--runs-dir", tmp_path, "--no-mlflow")  # fmt: skip
+    assert ran.exit_code == 0, ran.output
+    record = json.loads((next(tmp_path.glob("oracle-gt-*")) / "metrics.json").read_text())
+    assert [one["protocol"]["name"] for one in record["protocols"]] == [protocol, "ytvis"]
+    assert 0 < record["metrics"][metric] < 1
+    assert (
+        load_dataset(annotations=tmp_path / "gt.json", frames=tmp_path / "frames", protocol=protocol).protocol
+        == protocol
+    )
