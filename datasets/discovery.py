@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -206,6 +207,13 @@ class _BurstSequence(msgspec.Struct):
 
 def content_of(path: Path) -> FileContent | str:
     """What an annotation file holds; of another file, what it is in words. Raises `UserError` for a broken file."""
+    status = path.stat()
+    return _read_content(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=256)
+def _read_content(path: Path, changed: int, size: int) -> FileContent | str:
+    """A file's content; the same file is asked for once per split."""
     with open_json(path) as file:
         start = file.read(256).lstrip()[:1]
     if start == b"[":

@@ -181,18 +181,19 @@ class VisDataset:
             raise UserError(str(place.annotations), "has no annotations, though this split's truth is public", hint)
         categories = self._categories(annotations)
         videos = _videos(annotations, place.frames, self.frame_depth)
-        truth = self.truth_of(declared)
-        server, reason = None, ""
-        if annotations.truth is None and truth.state == "server":
-            server = truth.place
-        elif annotations.truth is None:
-            reason = truth.reason
+        server, reason = (None, "") if annotations.truth is not None else self.server_of(split)
+        if reason:
             log.warning("%s %s: %s", self.name, split, reason)
         differences = self.differences(annotations, split)
         data = {"data_root": str(data_root.absolute())}
         return Dataset(
             self.name, split, categories, videos, self.protocol, annotations, server, differences, reason, data
         )
+
+    def server_of(self, split: str) -> tuple[str | None, str]:
+        """The server that scores a split whose file has no truth; without one, why nobody scores it."""
+        truth = self.truth_of(self._split(split))
+        return (truth.place, "") if truth.state == "server" else (None, truth.reason)
 
     def truth_of(self, split: Split) -> Truth:
         """Where the truth of a split is, if not in its file."""
