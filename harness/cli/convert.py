@@ -75,7 +75,7 @@ def convert(
 
     Examples:
 
-        harness convert Annotations --from masks --frames JPEGImages --out instances.json
+        harness convert Annotations --from masks --frames JPEGImages --out made.json
 
         harness convert instances.json --from vis --to coco --out frames.json
 
