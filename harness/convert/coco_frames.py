@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.convert.tracks import (
+    MOST_PIXELS,
     ObjectTrack,
     TrackSet,
     VideoTracks,
@@ -48,7 +49,8 @@ def read_coco(file: Path) -> TrackSet:
         number(one.get("id"), f"{where}, categories[{i}]", "id"): str(one.get("name"))
         for i, one in enumerate(listed(document, "categories", where))
     }
-    names = {str(one.get("id")): one.get("name") for one in document.get("videos") or [] if isinstance(one, dict)}
+    named = listed(document, "videos", where) if document.get("videos") else []
+    names = {str(one.get("id")): one.get("name") for one in named}
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for i, image in enumerate(images):
         if not isinstance(image.get("file_name"), str):
@@ -61,10 +63,13 @@ def read_coco(file: Path) -> TrackSet:
     videos: list[VideoTracks] = []
     for key in sorted(groups, key=int if are_numbers else str):
         ordered = _ordered(groups[key])
-        sizes = {(one.get("height"), one.get("width")) for one in ordered}
+        place = f"{where}, video {key}"
+        sizes = {tuple(number(one.get(side), place, side) for side in ("height", "width")) for one in ordered}
         if len(sizes) != 1:
             raise UserError(f"{where}, video {key}", "has images of several sizes", "give frames of one size")
-        height, width = (number(v, f"{where}, video {key}", "size") for v in next(iter(sizes)))
+        height, width = sizes.pop()
+        if height <= 0 or width <= 0 or height * width >= MOST_PIXELS:
+            raise UserError(place, f"size {height}x{width} is not a frame's", "correct it")
         files = tuple(str(one["file_name"]) for one in ordered)
         video = VideoTracks(
             int(key) if are_numbers else len(videos) + 1, str(names.get(key) or key), height, width, files
@@ -136,12 +141,11 @@ def _mask(one: dict[str, Any], height: int, width: int, place: str, warnings: Wa
             raise UserError(place, f"its mask is of size {stated}, its image {height}x{width}", "encode it again")
         return _compressed(segmentation, height, width, place)
     if isinstance(segmentation, list) and segmentation:
-        return drawn(segmentation, height, width)
+        return drawn(segmentation, height, width, place)
     bbox = one.get("bbox")
     if isinstance(bbox, list) and len(bbox) == 4:
         warnings.add("boxes are taken as masks of all their pixels", place)
-        x, y, w, h = (float(v) for v in bbox)
-        return boxed(x, y, w, h, height, width)
+        return boxed(bbox, height, width, place)
     raise UserError(place, "has neither segmentation nor bbox", "write a mask")
 
 

@@ -19,6 +19,7 @@ from harness.masks import Rle
 from harness.warnings import Warnings
 
 _LARGEST = 1 << 30
+_MOST_FRAMES = 1 << 20
 _FRAME_NAME = "frame_{:06d}.jpg"
 
 
@@ -45,6 +46,8 @@ def read_cvat(file: Path, frames: Path | None = None) -> TrackSet:
     numbers = [_index(shape, track, file, first, step) for track in root.findall("track") for shape in track]
     stated = task.findtext("size")
     length = max(_whole(stated, f"{file}, task", "size") if stated else 0, max(numbers, default=-1) + 1)
+    if length > _MOST_FRAMES:
+        raise UserError(str(file), f"has {length} frames, more than {_MOST_FRAMES}", "export the task in parts")
     names = _file_names(file, name, length, frames, first, step)
     video = VideoTracks(1, name, height, width, names)
     labels = [label.findtext("name") or "" for label in root.iter("label")]
@@ -110,10 +113,10 @@ def _mask(shape: Any, height: int, width: int, where: str, warnings: Warnings) -
     if shape.tag == "box":
         left, top, right, bottom = (_number(shape.get(key), where, key) for key in ("xtl", "ytl", "xbr", "ybr"))
         warnings.add("boxes are taken as masks of all their pixels", where)
-        return boxed(left, top, right - left, bottom - top, height, width)
+        return boxed((left, top, right - left, bottom - top), height, width, where)
     if shape.tag == "polygon":
         pairs = [pair.split(",") for pair in (shape.get("points") or "").split(";") if pair]
-        return drawn([[_number(value, where, "points") for pair in pairs for value in pair]], height, width)
+        return drawn([[_number(value, where, "points") for pair in pairs for value in pair]], height, width, where)
     if shape.tag == "mask":
         return _mask_of_runs(shape, height, width, where)
     warnings.add(f"shapes of kind {shape.tag} have no area and are left out", where)

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from harness.convert.tracks import (
+    MOST_PIXELS,
     CategoryIds,
     ObjectTrack,
     TrackSet,
@@ -34,8 +35,8 @@ from harness.frame_folder import natural_key
 from harness.masks import Rle
 from harness.warnings import Warnings
 
+_MOST_PERCENT = 10_000
 TRACK_NAMES = ("track", "track_id")
-_MOST_PIXELS = 1 << 31
 
 
 def read_label_studio(file: Path, frames: Path | None = None) -> TrackSet:
@@ -69,11 +70,16 @@ def read_label_studio(file: Path, frames: Path | None = None) -> TrackSet:
 
 def _results(task: dict[str, Any], where: str, warnings: Warnings) -> list[dict[str, Any]]:
     """The regions of a task: those of its first annotation that was not cancelled."""
-    done = [one for one in task["annotations"] if isinstance(one, dict) and not one.get("was_cancelled")]
+    given = _list(task["annotations"])
+    done = [one for one in given if isinstance(one, dict) and not one.get("was_cancelled")]
     if len(done) > 1:
         warnings.add("of several annotations of a task the first is taken", where)
-    found = done[0].get("result") if done else []
-    return [one for one in found or [] if isinstance(one, dict)]
+    found = _list(done[0].get("result")) if done else []
+    return [one for one in found if isinstance(one, dict)]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _source(task: dict[str, Any], where: str) -> str:
@@ -117,13 +123,13 @@ def _video(
         if str(one.get("type")).lower() != "videorectangle":
             continue
         region = f"{where}, region {one.get('id')}"
-        value = one.get("value") or {}
+        value = _value(one)
         count = value.get("framesCount")
         if isinstance(count, int) and count != len(files):
             warnings.add("the video has another number of frames than its folder", f"{region}: {count}, {len(files)}")
         masks: list[Rle | None] = [None] * len(files)
         for index, (x, y, w, h) in _boxes(value, len(files), region):
-            masks[index] = boxed(x * width / 100, y * height / 100, w * width / 100, h * height / 100, height, width)
+            masks[index] = _boxed((x, y, w, h), height, width, region)
             warnings.add("boxes are taken as masks of all their pixels", region)
         video.tracks.append(ObjectTrack(len(video.tracks) + 1, categories.of(_label(value)), masks))
     return video
@@ -131,7 +137,8 @@ def _video(
 
 def _boxes(value: dict[str, Any], length: int, where: str) -> Iterator[tuple[int, tuple[float, float, float, float]]]:
     """Frame index and box in percent, at key frames and evenly between; none behind a key frame that is not enabled."""
-    keys = sorted((k for k in value.get("sequence") or [] if isinstance(k, dict)), key=lambda k: k.get("frame", 0))
+    given = [key for key in _list(value.get("sequence")) if isinstance(key, dict)]
+    keys = sorted(given, key=lambda key: number(key.get("frame"), where, "frame"))
     if any(key.get("rotation") for key in keys):
         raise UserError(where, "is rotated", "draw it upright, or export masks")
     for i, key in enumerate(keys):
@@ -142,11 +149,11 @@ def _boxes(value: dict[str, Any], length: int, where: str) -> Iterator[tuple[int
         if not key.get("enabled", True):
             continue
         if i + 1 == len(keys):
-            for index in range(start + 1, length):
+            for index in range(max(start + 1, 0), length):
                 yield index, here
             continue
         stop, there = number(keys[i + 1].get("frame"), where, "frame") - 1, _four(keys[i + 1], where)
-        for index in range(start + 1, min(stop, length)):
+        for index in range(max(start + 1, 0), min(stop, length)):
             part = (index - start) / (stop - start)
             a, b, c, d = (old + part * (new - old) for old, new in zip(here, there, strict=True))
             yield index, (a, b, c, d)
@@ -154,7 +161,7 @@ def _boxes(value: dict[str, Any], length: int, where: str) -> Iterator[tuple[int
 
 def _four(key: dict[str, Any], where: str) -> tuple[float, float, float, float]:
     values = [key.get(name) for name in ("x", "y", "width", "height")]
-    if not all(isinstance(v, (int, float)) and np.isfinite(v) for v in values):
+    if not all(isinstance(v, (int, float)) and abs(v) <= _MOST_PERCENT for v in values):
         raise UserError(where, "a key frame has no box", "export the project again")
     x, y, w, h = (float(v) for v in values if v is not None)
     return x, y, w, h
@@ -181,7 +188,7 @@ def _video_of_images(
             mask, known = _mask(one, height, width, where, warnings)
             if not known:
                 continue
-            value = one.get("value") or {}
+            value = _value(one)
             label = _label(value)
             key = named.get(str(one.get("id")), f"label {label}")
             track = tracks.setdefault(key, ObjectTrack(len(tracks) + 1, categories.of(label), [None] * len(ordered)))
@@ -196,7 +203,7 @@ def _video_of_images(
 def _size(one: dict[str, Any], where: str) -> tuple[int, int]:
     height = number(one.get("original_height"), where, "original_height")
     width = number(one.get("original_width"), where, "original_width")
-    if height <= 0 or width <= 0 or height * width >= _MOST_PIXELS:
+    if height <= 0 or width <= 0 or height * width >= MOST_PIXELS:
         raise UserError(where, f"size {height}x{width} is not a frame's", "export the project again")
     return height, width
 
@@ -205,7 +212,7 @@ def _track_of(one: dict[str, Any]) -> str | None:
     """The track that a region's number or text names."""
     if one.get("from_name") not in TRACK_NAMES:
         return None
-    value = one.get("value") or {}
+    value = _value(one)
     found = value.get("number", value.get("text"))
     found = found[0] if isinstance(found, list) and found else found
     return None if found is None else f"track {found}"
@@ -213,20 +220,40 @@ def _track_of(one: dict[str, Any]) -> str | None:
 
 def _mask(one: dict[str, Any], height: int, width: int, where: str, warnings: Warnings) -> tuple[Rle | None, bool]:
     """The mask of a region, and whether it is a region with one."""
-    kind, value = str(one.get("type")).lower(), one.get("value") or {}
+    kind, value = str(one.get("type")).lower(), _value(one)
     region = f"{where}, region {one.get('id')}"
     if kind in ("polygonlabels", "polygon"):
-        points = [(x * width / 100, y * height / 100) for x, y in value.get("points") or []]
-        return drawn([[v for point in points for v in point]], height, width), True
+        return drawn([_pixels(value.get("points"), height, width, region)], height, width, region), True
     if kind in ("rectanglelabels", "rectangle"):
         x, y, w, h = _four(value, region)
         if value.get("rotation"):
             raise UserError(region, "is rotated", "draw it upright, or as a polygon")
         warnings.add("boxes are taken as masks of all their pixels", region)
-        return boxed(x * width / 100, y * height / 100, w * width / 100, h * height / 100, height, width), True
+        return _boxed((x, y, w, h), height, width, region), True
     if kind in ("brushlabels", "brush"):
         return _brushed(value.get("rle"), height, width, region), True
     return None, False
+
+
+def _pixels(points: Any, height: int, width: int, where: str) -> list[float]:
+    """Points in percent as ``[x, y, x, y, ...]`` in pixels."""
+    found = []
+    for point in points if isinstance(points, list) else ():
+        if not (isinstance(point, list) and len(point) == 2 and all(isinstance(v, (int, float)) for v in point)):
+            raise UserError(where, "has a point that is not two numbers", "export the project again")
+        found += [point[0] * width / 100, point[1] * height / 100]
+    return found
+
+
+def _boxed(box: tuple[float, float, float, float], height: int, width: int, where: str) -> Rle | None:
+    """The mask of a box in percent."""
+    x, y, w, h = box
+    return boxed((x * width / 100, y * height / 100, w * width / 100, h * height / 100), height, width, where)
+
+
+def _value(one: dict[str, Any]) -> dict[str, Any]:
+    value = one.get("value")
+    return value if isinstance(value, dict) else {}
 
 
 def _brushed(runs: Any, height: int, width: int, where: str) -> Rle | None:

@@ -12,10 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import UserError
+from harness.formats.youtube_vis import draw_polygons
 from harness.frame_folder import frame_names
 from harness.masks import Rle
 from harness.warnings import Warnings
 
+MOST_PIXELS = 1 << 31
+"""Frames have fewer pixels: COCO's run-length encoding counts them in 32 bits."""
+_LARGEST = 1e6
 Mask = NDArray[np.bool_]
 """``(height, width)``."""
 
@@ -87,20 +91,26 @@ def decoded(mask: Rle) -> Mask:
     return cast(Mask, coco.decode({"size": list(mask.size), "counts": mask.counts}).astype(bool))
 
 
-def drawn(polygons: Sequence[Sequence[float]], height: int, width: int) -> Rle | None:
-    """The mask of polygons ``[x, y, x, y, ...]`` in pixels, united; ``None`` where they cover no pixel."""
+def drawn(polygons: Sequence[Any], height: int, width: int, where: str) -> Rle | None:
+    """The mask of polygons ``[x, y, x, y, ...]`` in pixels, united; ``None`` where they cover no pixel.
+
+    Raises `UserError` that begins with ``where`` for what are no polygons; those of fewer than three points are none.
+    """
     from pycocotools import mask as coco
 
-    whole = [[float(x) for x in polygon] for polygon in polygons if len(polygon) >= 6]
+    whole = [one for one in polygons if not isinstance(one, list) or len(one) >= 6]
     if not whole:
         return None
-    found = coco.merge(coco.frPyObjects(whole, height, width))
-    return Rle((height, width), bytes(found["counts"])) if coco.area(found) else None
+    mask = Rle((height, width), draw_polygons(whole, (height, width), where))
+    return mask if coco.area({"size": [height, width], "counts": mask.counts}) else None
 
 
-def boxed(x: float, y: float, w: float, h: float, height: int, width: int) -> Rle | None:
-    """The mask of a box in pixels."""
-    return drawn([[x, y, x + w, y, x + w, y + h, x, y + h]], height, width)
+def boxed(values: Sequence[Any], height: int, width: int, where: str) -> Rle | None:
+    """The mask of a box ``[x, y, width, height]`` in pixels; raises `UserError` for what is none."""
+    if len(values) != 4 or not all(isinstance(v, (int, float)) and abs(v) < _LARGEST for v in values):
+        raise UserError(where, f"box {list(values)!r} is not four numbers", "correct it")
+    x, y, w, h = (float(v) for v in values)
+    return drawn([[x, y, x + w, y, x + w, y + h, x, y + h]], height, width, where)
 
 
 def area(mask: Rle) -> int:

@@ -596,15 +596,15 @@ def with_polygons(
         mask = lenient.mask_entry(value)
         if mask is None:
             height, width = sizes[owner]
-            new.append(NewMask(row, height, width, rle.COMPRESSED, _drawn(value, (height, width), where)))
+            new.append(NewMask(row, height, width, rle.COMPRESSED, draw_polygons(value, (height, width), where)))
         else:
             new.append(NewMask(row, mask.height, mask.width, mask.kind, mask.counts))
             notes.add(f"size of a mask is {mask.form}", where)
     return with_masks(table, new)
 
 
-def _drawn(polygons: Any, size: tuple[int, int], where: str) -> bytes:
-    """The compressed encoding of polygons ``[[x, y, x, y, ...], ...]``."""
+def draw_polygons(polygons: Any, size: tuple[int, int], where: str) -> bytes:
+    """The compressed encoding of polygons ``[[x, y, x, y, ...], ...]`` in pixels; raises `UserError` for others."""
     from pycocotools import mask as coco
 
     if not _are_polygons(polygons):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import random
 import sys
 import types
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -313,6 +316,45 @@ def two_on_top(scores: tuple[float, float]) -> TrackSet:
     masks[0][:, :3], masks[1][:, 2:5] = True, True
     tracks = [ObjectTrack(i + 1, 1, [encoded(masks[i])], scores[i]) for i in range(2)]
     return TrackSet([VideoTracks(1, "a/b", HEIGHT, WIDTH, ("a/b/0.jpg",), tracks)], {1: "cat"})
+
+
+ODD = (None, -1, 0, 1.5, "x", [], {}, True, 1e300, 2**70, [None], [[1, 2]], {"a": 1}, float("nan"))
+
+
+def broken(document: Any, chance: random.Random) -> Any:
+    """A document with one value in another form, or without it."""
+    made = copy.deepcopy(document)
+    places = list(_places(made))
+    holder, key = chance.choice(places)
+    if chance.random() < 0.25:
+        del holder[key]
+    else:
+        holder[key] = chance.choice(ODD)
+    return made
+
+
+def _places(document: Any) -> Iterator[tuple[Any, Any]]:
+    keys = document if isinstance(document, dict) else range(len(document)) if isinstance(document, list) else ()
+    for key in keys:
+        yield document, key
+        yield from _places(document[key])
+
+
+def test_broken_documents_are_refused_in_words(mine: Path) -> None:
+    """Whatever a file holds, it is read or refused by a `UserError`."""
+    coco = coco_document(read_truth(mine / "mine.json"))
+    studio = label_studio_images(tracks=True)
+    chance, refused = random.Random(3), 0
+    file = mine / "broken.json"
+    for made, reader in ((coco, read_coco), (studio, read_label_studio)):
+        for _ in range(60):
+            file.write_text(json.dumps(broken(made, chance)))
+            try:
+                youtube_vis_document(reader(file))
+            except UserError as error:
+                assert str(error)
+                refused += 1
+    assert 20 < refused < 120
 
 
 def test_mots_text_has_no_overlaps(tmp_path: Path) -> None:
