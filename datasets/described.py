@@ -27,11 +27,10 @@ from harness.atomic_write import write_atomically
 from harness.config import read_yaml
 from harness.datasets.categories import in_groups
 from harness.datasets.completeness import CopyReport, SplitReport
-from harness.datasets.own_data import check_own, checked, open_own, with_groups
+from harness.datasets.own_data import check_own, checked, known_protocol, open_own, with_groups
 from harness.datasets.youtube_vis_format import VisDataset, open_custom
 from harness.errors import UserError, near
 from harness.formats.youtube_vis import read_annotations
-from harness.scoring.protocols import get_protocol
 from harness.types import Dataset
 
 
@@ -152,7 +151,7 @@ class DescribedDataset:
     def _opened_with_groups(self, annotations: Path, frames: Path) -> Dataset:
         """Own data whose file need not have the fields of groups, which the description gives."""
         opened = open_custom(annotations, frames, "ytvis", self.name)
-        return replace(opened, protocol=get_protocol(self.protocol).name)
+        return replace(opened, protocol=known_protocol(self.protocol))
 
     def _held_out(self, opened: Dataset, files: SplitFiles) -> Dataset:
         """The listed videos only. Their numbers are comparable with nobody's who has another list."""
@@ -227,7 +226,7 @@ def read(file: Path) -> DescribedDataset:
     if (description.like is None) == (description.protocol is None):
         raise UserError(str(file), "needs one of like and protocol", "name a known dataset, or how to score it")
     if description.protocol is not None:
-        get_protocol(description.protocol)
+        known_protocol(description.protocol)
     default = description.default_split
     if default not in (None, *description.splits):
         raise UserError(f"{file}, default_split", "is none of its splits", near(str(default), description.splits))

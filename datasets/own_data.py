@@ -11,12 +11,13 @@ from typing import Any
 from harness.datasets.completeness import CopyReport, Counts, SplitReport, StatedFrame, check_frames
 from harness.datasets.frame_paths import FramePaths
 from harness.datasets.youtube_vis_format import found_counts, open_custom, refusals
-from harness.errors import UserError
+from harness.errors import UserError, near
 from harness.formats import lenient
 from harness.formats.burst import UNLISTED
 from harness.formats.containers import read_json
 from harness.formats.youtube_vis import Annotations, CategoryRecord, read_annotations
-from harness.scoring.protocols import OFFICIAL, get_protocol
+from harness.scoring.dispatch import NAMES
+from harness.scoring.protocols import OFFICIAL, PROTOCOLS, get_protocol
 from harness.types import Dataset
 
 FORM = "docs/adding-a-dataset.md describes the form"
@@ -36,7 +37,7 @@ def open_own(annotations: Path, frames: Path | None, protocol: str | None, name:
     """
     if frames is not None and protocol is not None:
         try:
-            return open_custom(annotations, frames, get_protocol(protocol).name, name)
+            return open_custom(annotations, frames, known_protocol(protocol), name)
         except UserError as error:
             found = faults(annotations, frames, protocol)
             if len(found) < 2:
@@ -73,9 +74,16 @@ def faults(annotations: Path, frames: Path | None, protocol: str | None) -> list
             found += [] if key == "annotations" else [f"the file has no list of {key}"]
             continue
         found += _lacking(document[key], (*fields, *_needed(protocol, key)), key)
-    if protocol is not None and protocol not in OFFICIAL and not protocol.endswith("-corrected"):
-        found.append(f'there is no protocol "{protocol}": {", ".join(OFFICIAL)} are')
+    if protocol is not None and protocol not in NAMES:
+        found.append(f'there is no protocol "{protocol}": {", ".join(NAMES)} are')
     return found
+
+
+def known_protocol(name: str) -> str:
+    """The name of a protocol that scores tracks of a dataset; raises `UserError` for others."""
+    if name not in NAMES:
+        raise UserError(f'protocol "{name}"', "is unknown", near(name, NAMES))
+    return name
 
 
 def _needed(protocol: str | None, key: str) -> tuple[str, ...]:
@@ -117,7 +125,7 @@ def check_own(annotations: Path, frames: Path | None, protocol: str | None, name
 def checked(report: SplitReport, read: Annotations, frames: Path | None, protocol: str | None) -> SplitReport:
     """A report with what annotations and their frames hold, and what a run would refuse."""
     told = list(report.faults)
-    if protocol in OFFICIAL:
+    if protocol in NAMES:
         told += [fault for fault in refusals(read, str(protocol)) if not (told and "lack" in " ".join(told))]
     truth = "not in the file" if read.truth is None else f"in the file: {len(read.truth.records)} tracks"
     report = replace(
@@ -150,8 +158,8 @@ def with_groups(annotations: Annotations, groups: Mapping[str, Sequence[str | in
     Of base and novel, the one that is not listed has the others; categories in no group count in none. Raises
     `UserError` for categories that the file lacks or that are in two groups, and for protocols without such groups.
     """
-    chosen = get_protocol(protocol)
-    if not (chosen.reads_partition or chosen.reads_split):
+    chosen = get_protocol(protocol) if protocol in PROTOCOLS else None
+    if chosen is None or not (chosen.reads_partition or chosen.reads_split):
         hint = "score with lvvis (base, novel) or burst (common and uncommon too), or leave out the groups"
         raise UserError("groups", f"are not read by protocol {protocol}", hint)
     ids = {group: _ids(annotations, group, listed) for group, listed in groups.items()}

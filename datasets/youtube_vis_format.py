@@ -211,6 +211,9 @@ class VisDataset:
         reasons, is_part = [why], any(word in discovery.PART_WORDS for word in discovery.words(content.path.stem))
         if content.split in self.splits:
             return Match(self.name, content.split, (why, f"it says that it is {content.split}"), is_part)
+        of_release = [s.name for s in self.declared if content.path.name in _release_names(s)]
+        if len(of_release) == 1:
+            return Match(self.name, of_release[0], (why, "its name is that of the release"), is_part)
         named = discovery.split_named(words, self.splits)
         counts = [s.name for s in self.declared if content.videos in (s.videos, s.stated_videos)]
         if named is not None:
@@ -225,7 +228,7 @@ class VisDataset:
     def _holds(self, content: FileContent) -> str | None:
         """Why a file is one of this dataset's, whatever the split; ``None`` where it is not."""
         if self.category_list is None:
-            return None
+            return "it lists the phrases that are asked of its videos" if content.has_phrases else None
         if self.file_categories:
             names = {c.name for c in packaged(self.category_list)}
             if content.is_burst and any(c.name in names for c in content.categories):
@@ -492,7 +495,7 @@ class VisDataset:
 
 def refusals(annotations: Annotations, protocol: str) -> tuple[str, ...]:
     """What a run with annotations would refuse, or fail on, one sentence each."""
-    from harness.scoring.score import check_truth
+    from harness.scoring.dispatch import check_truth_for
 
     found = []
     if annotations.renumbered:
@@ -504,11 +507,12 @@ def refusals(annotations: Annotations, protocol: str) -> tuple[str, ...]:
     if other:
         first = f"video {other[0].id}: {len(other[0].file_names)} for {other[0].length} frames"
         found.append(f"{len(other)} videos list another number of file names than frames, first: {first}")
-    for needed in (lambda: in_groups(annotations.categories, protocol), lambda: check_truth(protocol, annotations)):
-        try:
-            needed()
-        except UserError as error:
-            found.append(str(error))
+    try:
+        in_groups(annotations.categories, protocol)
+        if annotations.truth is not None:
+            check_truth_for([protocol], annotations)
+    except UserError as error:
+        found.append(str(error))
     return tuple(dict.fromkeys(found))
 
 
@@ -596,6 +600,10 @@ def _two_counts(split: Split, found: int) -> str:
     first = f"{split.videos} videos by {said(split.source, 'the released file')}"
     second = f"{split.stated_videos} by {said(split.stated_source, 'the paper')}"
     return f"{first}, {second}; this file has {found}"
+
+
+def _release_names(split: Split) -> set[str]:
+    return {_file_name(file) for release in split.releases for file in release.files}
 
 
 def _file_name(path: str) -> str:
