@@ -9,7 +9,7 @@ from importlib import resources
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import CategoryRecord
-from harness.scoring import TETA_TASKS, VEVAL
+from harness.scoring import HOTA, TETA_TASKS, VEVAL
 from harness.types import Category
 
 LISTS = ("lvvis", "ytvis2019", "ytvis2021", "ovis", "uvo")
@@ -40,7 +40,7 @@ def in_groups(records: Iterable[CategoryRecord], protocol: str) -> tuple[Categor
     from harness.scoring.protocols import get_protocol
 
     records = tuple(records)
-    grouped = {} if protocol in (VEVAL, *TETA_TASKS) else get_protocol(protocol).groups(records)
+    grouped = {} if protocol in (HOTA, VEVAL, *TETA_TASKS) else get_protocol(protocol).groups(records)
     for record in records:
         if not record.name.strip():
             raise UserError(f"category {record.id}", "has no name that is text", "name it in the annotation file")
