@@ -12,7 +12,7 @@ from harness.formats.youtube_vis import CategoryRecord
 from harness.scoring import HOTA, TETA_TASKS, VEVAL
 from harness.types import Category
 
-LISTS = ("lvvis", "ytvis2019", "ytvis2021", "ovis")
+LISTS = ("lvvis", "ytvis2019", "ytvis2021", "ovis", "uvo")
 """Lists in which a number means one name, whatever the file."""
 
 

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -50,7 +51,7 @@ class FileContent:
     """What an annotation file holds, without its masks. ``split`` is the one that the file names itself, if any.
 
     ``converted`` tells that it has the keys of a BURST file that was converted; ``first_frames`` are the names of the
-    first frames of a few videos.
+    first frames of a few videos. ``has_phrases`` tells that it lists which phrases are asked of which videos.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class FileContent:
     videos: int
     has_truth: bool
     first_frames: tuple[str, ...]
+    has_phrases: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,7 @@ class _Head(msgspec.Struct):
     images: msgspec.Raw = msgspec.Raw(b"")
     cate_ori: msgspec.Raw = msgspec.Raw(b"")
     track_id_mapping: msgspec.Raw = msgspec.Raw(b"")
+    video_np_pairs: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _BurstSequence(msgspec.Struct):
@@ -206,6 +209,13 @@ class _BurstSequence(msgspec.Struct):
 
 def content_of(path: Path) -> FileContent | str:
     """What an annotation file holds; of another file, what it is in words. Raises `UserError` for a broken file."""
+    status = path.stat()
+    return _read_content(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=256)
+def _read_content(path: Path, changed: int, size: int) -> FileContent | str:
+    """A file's content; the same file is asked for once per split."""
     with open_json(path) as file:
         start = file.read(256).lstrip()[:1]
     if start == b"[":
@@ -250,7 +260,8 @@ def _content(path: Path, head: _Head) -> FileContent | str:
     if bytes(head.images) and not converted and start[:1] == b"[" and b'"segmentations"' not in start:
         return "in CocoVID or TAO form, with one annotation per image"
     has_truth = start[:1] == b"[" and (len(text) > _LOOKED_AT or re.fullmatch(rb"\[\s*\]", start) is None)
-    return FileContent(path, False, converted, split, categories, len(head.videos), has_truth, _firsts(head.videos))
+    firsts, phrases = _firsts(head.videos), bool(bytes(head.video_np_pairs))
+    return FileContent(path, False, converted, split, categories, len(head.videos), has_truth, firsts, phrases)
 
 
 def _categories(listed: Any) -> tuple[CategoryRecord, ...]:

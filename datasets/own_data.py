@@ -18,7 +18,7 @@ from harness.formats.containers import read_json
 from harness.formats.youtube_vis import Annotations, CategoryRecord, read_annotations
 from harness.scoring import HOTA, TETA_TASKS, VEVAL
 from harness.scoring.dispatch import NAMES, protocol_name
-from harness.scoring.protocols import OFFICIAL, get_protocol
+from harness.scoring.protocols import OFFICIAL, PROTOCOLS, get_protocol
 from harness.types import Dataset
 
 FORM = "docs/adding-a-dataset.md describes the form"
@@ -152,8 +152,8 @@ def with_groups(annotations: Annotations, groups: Mapping[str, Sequence[str | in
     Of base and novel, the one that is not listed has the others; categories in no group count in none. Raises
     `UserError` for categories that the file lacks or that are in two groups, and for protocols without such groups.
     """
-    chosen = get_protocol(protocol)
-    if not (chosen.reads_partition or chosen.reads_split):
+    chosen = get_protocol(protocol) if protocol in PROTOCOLS else None
+    if chosen is None or not (chosen.reads_partition or chosen.reads_split):
         hint = "score with lvvis (base, novel) or burst (common and uncommon too), or leave out the groups"
         raise UserError("groups", f"are not read by protocol {protocol}", hint)
     ids = {group: _ids(annotations, group, listed) for group, listed in groups.items()}

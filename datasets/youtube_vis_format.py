@@ -181,18 +181,19 @@ class VisDataset:
             raise UserError(str(place.annotations), "has no annotations, though this split's truth is public", hint)
         categories = self._categories(annotations)
         videos = _videos(annotations, place.frames, self.frame_depth)
-        truth = self.truth_of(declared)
-        server, reason = None, ""
-        if annotations.truth is None and truth.state == "server":
-            server = truth.place
-        elif annotations.truth is None:
-            reason = truth.reason
+        server, reason = (None, "") if annotations.truth is not None else self.server_of(split)
+        if reason:
             log.warning("%s %s: %s", self.name, split, reason)
         differences = self.differences(annotations, split)
         data = {"data_root": str(data_root.absolute())}
         return Dataset(
             self.name, split, categories, videos, self.protocol, annotations, server, differences, reason, data
         )
+
+    def server_of(self, split: str) -> tuple[str | None, str]:
+        """The server that scores a split whose file has no truth; without one, why nobody scores it."""
+        truth = self.truth_of(self._split(split))
+        return (truth.place, "") if truth.state == "server" else (None, truth.reason)
 
     def truth_of(self, split: Split) -> Truth:
         """Where the truth of a split is, if not in its file."""
@@ -210,6 +211,9 @@ class VisDataset:
         reasons, is_part = [why], any(word in discovery.PART_WORDS for word in discovery.words(content.path.stem))
         if content.split in self.splits:
             return Match(self.name, content.split, (why, f"it says that it is {content.split}"), is_part)
+        of_release = [s.name for s in self.declared if content.path.name in _release_names(s)]
+        if len(of_release) == 1:
+            return Match(self.name, of_release[0], (why, "its name is that of the release"), is_part)
         named = discovery.split_named(words, self.splits)
         counts = [s.name for s in self.declared if content.videos in (s.videos, s.stated_videos)]
         if named is not None:
@@ -224,7 +228,7 @@ class VisDataset:
     def _holds(self, content: FileContent) -> str | None:
         """Why a file is one of this dataset's, whatever the split; ``None`` where it is not."""
         if self.category_list is None:
-            return None
+            return "it lists the phrases that are asked of its videos" if content.has_phrases else None
         if self.file_categories:
             names = {c.name for c in packaged(self.category_list)}
             if content.is_burst and any(c.name in names for c in content.categories):
@@ -598,6 +602,10 @@ def _two_counts(split: Split, found: int) -> str:
     first = f"{split.videos} videos by {said(split.source, 'the released file')}"
     second = f"{split.stated_videos} by {said(split.stated_source, 'the paper')}"
     return f"{first}, {second}; this file has {found}"
+
+
+def _release_names(split: Split) -> set[str]:
+    return {_file_name(file) for release in split.releases for file in release.files}
 
 
 def _file_name(path: str) -> str:

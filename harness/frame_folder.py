@@ -51,7 +51,7 @@ def frame_names(folder: Path) -> list[str]:
 
 def _ordered(folder: Path, names: list[str]) -> list[str]:
     """Names in numeric order, if numbers are all that differs or if it is the plain order too."""
-    by_number = sorted(names, key=_pieces)
+    by_number = sorted(names, key=natural_key)
     wordings = {_words(name) for name in names}
     if len(wordings) == 1:
         # Between two numbers a dot may be a decimal point: 0.5 is number 5 after 0, or comes behind 0.25.
@@ -107,7 +107,7 @@ def _suffix(name: str) -> str:
     return PurePath(name).suffix.lower()
 
 
-def _pieces(name: str) -> tuple[str | int, ...]:
+def natural_key(name: str) -> tuple[str | int, ...]:
     """Words and numbers of a name in turn, without the suffix: ``frame_07.jpg`` is ``("frame_", 7, "")``."""
     split = _NUMBER.split(PurePath(name).stem)
     return tuple(int(piece) if i % 2 else piece for i, piece in enumerate(split))

@@ -105,7 +105,9 @@ def gather(runs: Sequence[FinishedRun], options: Options) -> ReportData:
     _compare(material, options)
     if material.dataset is not None and material.dataset.truth is None:
         where = f" ({material.dataset.server})" if material.dataset.server else ""
-        material.notes.append(f"The truth of this split is withheld; only its server can score it{where}.")
+        withheld = f"the truth of this split is withheld; only its server can score it{where}"
+        said = material.dataset.no_truth or withheld
+        material.notes.append(f"{said[:1].upper()}{said[1:]}.")
     elif material.dataset is not None:
         for number, run in enumerate(runs):
             _examine(material, material.dataset, number, run)

@@ -125,6 +125,10 @@ def write_data(folder: Path) -> None:
     write_frames(folder / "DIR/ytvis2019/train/JPEGImages")
     (folder / "novel.txt").write_text(document["categories"][0]["name"])
     (folder / "ids.txt").write_text("2\n")
+    write_frames(folder / "JPEGImages")
+    for name in ("v1/0.png", "v1/1.png", "v2/0.png"):
+        (folder / "Annotations" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.ones((20, 30), np.uint8)).save(folder / "Annotations" / name)
 
 
 def write_weights(folder: Path) -> None:

@@ -16,7 +16,7 @@ ORDER = (
     ("video_file", "plugins"),
     ("scoring",),
     ("run_folder",),
-    ("tracking", "engines", "export"),
+    ("tracking", "engines", "export", "convert"),
     ("submission",),
     ("runner", "progress_display"),
     ("training", "one_video"),

@@ -177,9 +177,12 @@ def test_the_command(split: Path) -> None:
     done = run("--predictions", file, "--dataset", "ytvis2021", "--annotations", split)
     assert done.exit_code == 0, done.exception
     assert done.stdout == (
-        f"{split.parent}/results-checked.zip: 2 tracks, 2 videos; submit it to the dataset's CodaLab server, linked"
-        " from https://youtube-vos.org/dataset/vis/\n"
+        f"{split.parent}/results-checked.zip: 2 tracks, 2 videos; the truth is withheld, and the dataset's CodaLab"
+        " server, linked from https://youtube-vos.org/dataset/vis/ takes no submissions any more (submissions ended on"
+        " 31 December 2025: codalab/codalab-competitions #3625 and #3627, 2026-01-22)\n"
     )
+    done = run("--predictions", file, "--dataset", "lvvis", "--split", "test", "--annotations", split)
+    assert "2 videos; submit it to Codabench competition 1748" in done.stdout
     as_list = split.parent / "mine.json"
     run("--predictions", split.parent / "results-checked.zip", "--dataset", "ytvis2021", "--annotations", split,
         "--format", "results", "--out", as_list)  # fmt: skip
@@ -192,7 +195,7 @@ def test_the_command_opens_the_dataset_below_the_data_root(split: Path, tmp_path
     (folder / "instances.json").write_text(json.dumps(annotation_document("ytvis2021", truth=False)))
     file = write(tmp_path, perfect(annotation_document("ytvis2021")))
     done = run("--predictions", file, "--dataset", "ytvis2021", "--data-root", tmp_path / "data", "--strict")
-    assert "2 tracks, 2 videos; submit it to the dataset's" in done.stdout, done.exception
+    assert "2 tracks, 2 videos; the truth is withheld, and the dataset's" in done.stdout, done.exception
 
 
 @pytest.mark.parametrize(

@@ -102,32 +102,36 @@ def _export_results(
 ) -> None:
     from harness.submission import write_checked
 
-    truth, protocol, server = _split_of(dataset, split, data_root, annotations)
+    truth, protocol, next_step = _split_of(dataset, split, data_root, annotations)
     suffix = "zip" if format is Format.ZIP else "json"
     path = out or predictions.parent / f"{predictions.name.partition('.')[0]}-checked.{suffix}"
     with local_copy(predictions) as file:
         written = write_checked(truth, protocol, file, path, zipped=format is Format.ZIP, strict=strict)
     for warning in written.warnings:
         print(f"warning: {warning['kind']}: {warning['count']}, first: {warning['first']}", file=sys.stderr)
-    print(f"{path}: {written.tracks} tracks, {written.videos} videos; " + (f"submit it to {server}" if server else
-          f"no server is known for {dataset}, score it with `harness eval`"))  # fmt: skip
+    print(f"{path}: {written.tracks} tracks, {written.videos} videos; {next_step}")
 
 
-def _split_of(
-    name: str, split: str | None, data_root: Path, annotations: Path | None
-) -> tuple[Annotations, str, str | None]:
-    """The videos and categories of a split, the name of its protocol, and where results on it are submitted."""
+def _split_of(name: str, split: str | None, data_root: Path, annotations: Path | None) -> tuple[Annotations, str, str]:
+    """The videos and categories of a split, the name of its protocol, and what can be done with results on it."""
     from harness import plugins
 
     if annotations is None:
         opened = plugins.opened(name, data_root, split)
-        return opened.annotations, opened.protocol, opened.server
+        return opened.annotations, opened.protocol, _next_step(name, opened.server, opened.no_truth)
     from harness.formats.youtube_vis import read_annotations
 
-    plugin = plugins.dataset(name)
+    plugin = plugins.dataset(name, data_root)
     protocol = getattr(plugin, "protocol", None)
     if protocol is None:
         raise UserError(f"--dataset {name}", "does not say how it is scored", "leave out --annotations")
     read = read_annotations(annotations)
-    server = getattr(plugin, "server", None) if read.truth is None else None
-    return read, str(protocol), server
+    if read.truth is not None or not hasattr(plugin, "server_of"):
+        return read, str(protocol), _next_step(name, None, "")
+    return read, str(protocol), _next_step(name, *plugin.server_of(split or plugin.default_split))
+
+
+def _next_step(name: str, server: str | None, no_truth: str) -> str:
+    if server:
+        return f"submit it to {server}"
+    return no_truth or f"no server is known for {name}, score it with `harness eval`"

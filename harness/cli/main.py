@@ -49,6 +49,7 @@ def build() -> typer.Typer:
         "figures",
         "analyse",
         "export",
+        "convert",
         "predict",
         "bench",
         "doctor",

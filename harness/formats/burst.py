@@ -80,11 +80,16 @@ class ClassSplit(msgspec.Struct):
 
 class Converted(NamedTuple):
     """A file in YouTube-VIS form. ``class_list`` says in words which list of common classes it is split by, and how
-    that differs from the official script's; ``unlisted`` are names of categories in neither of the lists."""
+    that differs from the official script's; ``unlisted`` are names of categories in neither of the lists, ``unknown``
+    those that LVIS has no frequency of: they are neither base nor novel."""
 
     document: dict[str, Any]
     class_list: str
     unlisted: tuple[str, ...]
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        return tuple(str(c.get("name")) for c in self.document["categories"] if not c.get("frequency"))
 
 
 def read(path: Path, default_split: str = "") -> File:
@@ -247,8 +252,7 @@ def _category(source: dict[str, Any], position: dict[int, int], split: ClassSpli
     number: int = source["id"]
     out = {**source, "id": position[number]}
     if "frequency" not in out:
-        found = frequencies().get(str(source.get("name")))
-        out |= {"frequency": found} if found else {}
+        out["frequency"] = frequencies().get(str(source.get("name")), "")
     if split is None:
         out["split"] = "common" if number in COMMON else "uncommon"
     elif number in split.uncommon:

@@ -30,8 +30,8 @@ def refuse_foreign_annotations(document: Any, annotations: bytes, name: str) -> 
     if not isinstance(document, dict):
         raise UserError(name, "is not an object with videos, categories and annotations", "name the annotation file")
     if document.get("images") and b'"segmentations"' not in annotations:
-        hint = "score it with --protocol teta or teta-tao" if "videos" in document else PER_TRACK
-        raise UserError(name, _image_form(document), hint)
+        scored = "score it with --protocol teta or teta-tao, or " if "videos" in document else ""
+        raise UserError(name, _image_form(document), f"{scored}convert it with `harness convert --from coco`")
     for key in ("videos", "categories"):
         if key not in document:
             raise UserError(name, f"lacks {key}", "an annotation file has videos, categories and annotations")

@@ -36,6 +36,8 @@ _ANNOTATIONS = np.frombuffer(b'annotations"', np.uint8)
 _NO_SPANS = np.empty(0, np.int64)
 UNLISTED = "category is in neither list of class_split.json, and in neither group"
 """What is noted of BURST's categories that are neither common nor uncommon."""
+NO_FREQUENCY = "category has no LVIS frequency, and is neither base nor novel"
+"""What is noted of BURST's categories that are not of its list."""
 _LONGEST_OUTLINE = 1 << 21
 """Pixels along a polygon. COCO's rule stores five places per pixel, so that a few numbers could fill the memory."""
 
@@ -298,6 +300,8 @@ def read_annotations(path: Path) -> Annotations:
     notes = Notes({note.kind: note for note in annotations.notes})
     for unlisted in converted.unlisted:
         notes.add(UNLISTED, f"{name}, category {unlisted}", field="split")
+    for unknown in converted.unknown:
+        notes.add(NO_FREQUENCY, f"{name}, category {unknown}", field="split")
     return replace(annotations, notes=notes.record(), remarks=(converted.class_list,))
 
 
@@ -592,15 +596,15 @@ def with_polygons(
         mask = lenient.mask_entry(value)
         if mask is None:
             height, width = sizes[owner]
-            new.append(NewMask(row, height, width, rle.COMPRESSED, _drawn(value, (height, width), where)))
+            new.append(NewMask(row, height, width, rle.COMPRESSED, draw_polygons(value, (height, width), where)))
         else:
             new.append(NewMask(row, mask.height, mask.width, mask.kind, mask.counts))
             notes.add(f"size of a mask is {mask.form}", where)
     return with_masks(table, new)
 
 
-def _drawn(polygons: Any, size: tuple[int, int], where: str) -> bytes:
-    """The compressed encoding of polygons ``[[x, y, x, y, ...], ...]``."""
+def draw_polygons(polygons: Any, size: tuple[int, int], where: str) -> bytes:
+    """The compressed encoding of polygons ``[[x, y, x, y, ...], ...]`` in pixels; raises `UserError` for others."""
     from pycocotools import mask as coco
 
     if not _are_polygons(polygons):

@@ -588,6 +588,8 @@ def _warn_of_notes(truths: GroundTruthArrays, chosen: Protocol, warnings: Warnin
     for note in truths.annotations.notes:
         if note.field not in unread:
             warnings.add(note.kind, note.first, note.count)
+    for remark in truths.annotations.remarks if chosen.reads_split else ():
+        warnings.tell(remark, truths.annotations.path)
 
 
 def warn_of_sizes(overlaps: Overlaps, place: Place, warnings: Warnings) -> None:

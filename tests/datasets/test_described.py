@@ -232,6 +232,17 @@ def test_own_data_is_checked_and_shown_by_its_files(own: Path) -> None:
     assert "go with --annotations" in str(invoke("check", "--protocol", "ytvis").exception)
 
 
+@pytest.mark.parametrize(("protocol", "fault"), [("hota", ""), ("ytvis-fixed", ""), ("lvviz", 'no protocol "lvviz"')])
+def test_own_data_is_scored_by_any_protocol(own: Path, protocol: str, fault: str) -> None:
+    report = check_own(own / "mine.json", own / "frames", protocol).splits[0]
+    assert (report.complete, fault in " ".join(report.faults)) == (not fault, True)
+    if fault:
+        with pytest.raises(UserError, match='protocol "lvviz": is unknown; did you mean "lvvis"'):
+            open_own(own / "mine.json", own / "frames", protocol)
+    else:
+        assert open_own(own / "mine.json", own / "frames", protocol).protocol == protocol
+
+
 def test_a_run_folder_remembers_where_its_data_lay(own: Path, tmp_path: Path) -> None:
     run = oracle_run(tmp_path, open_own(own / "mine.json", own / "frames", "ytvis", "zoo"))
     environment = json.loads((run / "environment.json").read_text())

@@ -10,6 +10,7 @@ import pytest
 from dataset_copies import FRAMES, HEIGHT, WIDTH, write_frames
 from vis_documents import box
 
+from harness.datasets.discovery import survey
 from harness.datasets.saco_veval import PLUGIN
 from harness.datasets.youtube_vis_format import open_custom
 from harness.errors import UserError
@@ -54,6 +55,8 @@ def test_a_domain_opens_and_says_its_terms(domain: str, tmp_path: Path) -> None:
     assert (dataset.protocol, dataset.videos[0].name) == ("veval", "v1")
     assert dataset.differences is None  # no count that somebody states
     assert [int(image[0, 0, 0]) for image in dataset.videos[1].read()] == [80, 81]
+    taken = [one.taken for one in survey(tmp_path, [PLUGIN])]
+    assert [(t.dataset, t.split) for t in taken if t] == [("saco-veval", f"{domain}-val")]
     report = PLUGIN.check(tmp_path, f"{domain}-val").splits[0]
     assert report.complete
     assert f"terms of use: {DOMAINS[domain][1]}" in report.notes

@@ -16,7 +16,7 @@ from vis_documents import box
 from harness.errors import UserError
 from harness.formats.burst import ClassSplit, areas_of, convert, convert_file, frame_number, read
 from harness.formats.segmentations import decode
-from harness.formats.youtube_vis import UNLISTED, read_annotations
+from harness.formats.youtube_vis import NO_FREQUENCY, UNLISTED, read_annotations
 from harness.scoring.protocols import get_protocol
 from harness.scoring.score import score_results
 
@@ -61,6 +61,13 @@ def test_a_class_in_neither_list_of_the_split_file_is_in_neither_group(tmp_path:
     for protocol, expected in (("burst-corrected", [UNLISTED]), ("ytvis-corrected", [])):
         score = score_results(protocol, annotations, results)
         assert [w["kind"] for w in score.warnings if w["kind"] == UNLISTED] == expected
+        assert (remark in [w["kind"] for w in score.warnings]) == bool(expected)
+    made = document()
+    made["categories"].append({"id": 5000, "name": "nobody's"})
+    converted(tmp_path, made)
+    annotations = read_annotations(tmp_path / "all_classes.json")
+    assert {note.kind: note.count for note in annotations.notes} == {UNLISTED: 2, NO_FREQUENCY: 1}
+    assert get_protocol("burst").groups(annotations.categories) == {"b": (1, 2), "n": (), "c": (1,), "u": ()}
     (tmp_path / "info/class_split.json").write_text(json.dumps({"common": [13, 4], "uncommon": [4]}))
     assert [c["split"] for c in converted(tmp_path, document())["categories"]] == ["common", "uncommon"]
 

@@ -1,0 +1,152 @@
+"""``harness convert``: masks and tracks from and to the forms of other tools."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.options import DATA_ROOT, DataRoot
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.convert.tracks import TrackSet
+
+
+class Source(StrEnum):
+    """What is converted."""
+
+    VIS = "vis"
+    RUN = "run"
+    BURST = "burst"
+    MASKS = "masks"
+    CVAT = "cvat"
+    LABEL_STUDIO = "label-studio"
+    COCO = "coco"
+
+
+class Target(StrEnum):
+    """What it is converted to."""
+
+    VIS = "vis"
+    RESULTS = "results"
+    COCO = "coco"
+    MASKS = "masks"
+    MOTS = "mots"
+    FIFTYONE = "fiftyone"
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="File or folder to convert.")],
+    from_: Annotated[
+        Source,
+        typer.Option(
+            "--from",
+            help="vis: annotations or results in YouTube-VIS form; run: a run folder's predictions; burst: BURST's own"
+            " form; masks: folders of palette PNG; cvat: CVAT for video; label-studio: its JSON; coco: COCO per frame"
+            " with track ids.",
+        ),
+    ],
+    out: Annotated[
+        str, typer.Option(help="File to write (vis, results, coco), folder (masks, mots), or name (fiftyone).")
+    ],
+    to: Annotated[
+        Target,
+        typer.Option(help="vis: annotations; results: a results list; coco; masks; mots: TrackEval's text; fiftyone."),
+    ] = Target.VIS,
+    frames: Annotated[
+        Path | None, typer.Option(help="Folder of the frames, where the input does not name them.")
+    ] = None,
+    names: Annotated[
+        Path | None, typer.Option(help="With --from masks: the categories, in the form of YouTube-VOS's meta.json.")
+    ] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="Annotation file of results; of a run, where it is not found.")
+    ] = None,
+    data_root: DataRoot = DATA_ROOT,
+    strict: Annotated[bool, typer.Option("--strict", help="Make it an error where anything is left out.")] = False,
+) -> None:
+    """Convert masks and tracks; what is left out or made up is counted.
+
+    docs/converting.md describes every form.
+
+    Examples:
+
+        harness convert Annotations --from masks --frames JPEGImages --out made.json
+
+        harness convert instances.json --from vis --to coco --out frames.json
+
+        harness convert results.json --from vis --annotations instances.json --to mots --out tracks
+    """
+    from harness.convert.coco_frames import coco_document
+    from harness.convert.tracks import json_text, results_list, youtube_vis_document
+
+    tracks = _read(source, from_, frames, names, annotations, data_root)
+    for warning in tracks.warnings.record():
+        line = f"{warning['kind']}: {warning['count']}, first: {warning['first']}"
+        if strict:
+            raise UserError(warning["first"], warning["kind"], "correct it, or leave out --strict")
+        print(f"warning: {line}", file=sys.stderr)
+    count = sum(len(video.tracks) for video in tracks.videos)
+    told: list[str] = []
+    if to is Target.FIFTYONE:
+        from harness.convert.fiftyone_samples import add_samples
+
+        if frames is None:
+            raise UserError("--to fiftyone", "needs --frames", "name the folder to which file names are relative")
+        add_samples(tracks, out, frames)
+    elif to in (Target.MASKS, Target.MOTS):
+        told = _write_folder(tracks, to, Path(out))
+    else:
+        from harness.atomic_write import write_atomically
+
+        documents = {Target.VIS: youtube_vis_document, Target.COCO: coco_document, Target.RESULTS: results_list}
+        write_atomically(Path(out), json_text(documents[to](tracks)))
+    for line in told:
+        if strict:
+            raise UserError(out, line, "leave out --strict to accept it")
+        print(f"warning: {line}", file=sys.stderr)
+    print(f"{out}: {len(tracks.videos)} videos, {count} tracks, {len(tracks.categories)} categories")
+
+
+def _write_folder(tracks: TrackSet, to: Target, out: Path) -> list[str]:
+    from harness.convert.mots import write_mots
+    from harness.convert.palette import write_palette
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(str(out), "is there already and not an empty folder", "name a new folder with --out")
+    for video in tracks.videos:
+        if ".." in Path(video.name).parts or Path(video.name).is_absolute() or "\0" in video.name:
+            raise UserError(f"video {video.name}", "has a name that leads out of the folder", "rename it in the file")
+    return write_mots(tracks, out) if to is Target.MOTS else write_palette(tracks, out)
+
+
+def _read(
+    source: Path, form: Source, frames: Path | None, names: Path | None, annotations: Path | None, data_root: Path
+) -> TrackSet:
+    from harness.convert import coco_frames, cvat, label_studio, palette, youtube_vis
+
+    if names is not None and form is not Source.MASKS:
+        raise UserError("--names", "goes with --from masks", "leave it out")
+    if form is Source.MASKS:
+        return palette.read_palette(source, frames, names)
+    if form is Source.CVAT:
+        return cvat.read_cvat(source, frames)
+    if form is Source.LABEL_STUDIO:
+        return label_studio.read_label_studio(source, frames)
+    if form is Source.COCO:
+        return coco_frames.read_coco(source)
+    if form is Source.RUN:
+        from harness.reports.run_data import dataset_of_run
+        from harness.run_folder.finished_run import FinishedRun
+
+        run = FinishedRun(source)
+        return youtube_vis.read_predictions(run.store, dataset_of_run(run, data_root, annotations).annotations)
+    if form is Source.VIS and youtube_vis.is_results(source):
+        if annotations is None:
+            raise UserError(str(source), "is a results file", "name the annotation file with --annotations")
+        return youtube_vis.read_results(source, annotations)
+    return youtube_vis.read_truth(source)

@@ -1,0 +1,1 @@
+"""Masks and tracks from and to the forms of other tools."""
