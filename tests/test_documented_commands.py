@@ -125,6 +125,7 @@ def write_data(folder: Path) -> None:
     write_frames(folder / "DIR/ytvis2019/train/JPEGImages")
     (folder / "novel.txt").write_text(document["categories"][0]["name"])
     (folder / "ids.txt").write_text("2\n")
+    shutil.copy(documented.ROOT / "examples/experiment.yaml", folder)
 
 
 def write_weights(folder: Path) -> None:
