@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, PlainSerializer, ValidationError
@@ -36,11 +36,13 @@ def read_config(
     model: str = "",
     others: Sequence[str] = (),
     defaults: Mapping[str, Any] | None = None,
+    explained: str = "`harness models show MODEL` explains the keys",
 ) -> Config:
     """Return the configuration ``kind`` with what ``file`` and ``settings`` say; the latter win.
 
-    ``defaults`` come before both. Settings are ``key=value``, nested keys with dots, values in YAML. Where ``kind``
-    wants a text, a value is the text as it was written; where it wants a list, a single value is a list of it.
+    ``defaults`` come before both; ``explained`` says where a user finds the keys. Settings are ``key=value``, nested
+    keys with dots, values in YAML. Where ``kind`` wants a text, a value is the text as it was written; where it wants a
+    list, a single value is a list of it.
 
     Keys below ``model.`` are for the model of that name; keys below the name of one of the ``others`` in the same run
     are for that one. Raises `UserError` for an unreadable file, an unknown key (with a near one) and a value that does
@@ -63,7 +65,7 @@ def read_config(
             try:
                 read = _validated(kind, values, texts)
             except ValidationError as error:
-                raise _fault_of(error, kind, chosen, file) from error
+                raise _fault_of(error, kind, chosen, file, explained) from error
             content = read.model_dump(mode="json")
         json.dumps(content, allow_nan=False)
     except ValueError as error:  # a run is known by its configuration, and JSON has no such numbers
@@ -204,7 +206,9 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
             into[key] = value
 
 
-def _fault_of(error: ValidationError, kind: type[BaseModel], chosen: Mapping[str, Any], file: Path | None) -> UserError:
+def _fault_of(
+    error: ValidationError, kind: type[BaseModel], chosen: Mapping[str, Any], file: Path | None, explained: str
+) -> UserError:
     """The first fault as one line that names the key, where it was set, and the hint."""
     fault = error.errors(include_url=False)[0]
     place = [str(part) for part in fault["loc"]]
@@ -215,7 +219,7 @@ def _fault_of(error: ValidationError, kind: type[BaseModel], chosen: Mapping[str
     what = fault["msg"][:1].lower() + fault["msg"][1:]
     text = repr(fault["input"])
     given = "" if fault["type"] == "missing" else f", not {text if len(text) <= _SHOWN else text[:_SHOWN] + '...'}"
-    return UserError(where, what + given, "correct it; `harness models show MODEL` explains the keys")
+    return UserError(where, what + given, f"correct it; {explained}")
 
 
 def _has(values: Any, place: Sequence[str]) -> bool:
@@ -227,12 +231,15 @@ def _has(values: Any, place: Sequence[str]) -> bool:
 
 
 def _fields(kind: type[BaseModel], place: Sequence[str]) -> list[str]:
+    """The keys known at a place; an entry of a mapping or a list is passed through."""
+    inside: Any = kind
     for part in place:
-        field = kind.model_fields.get(part)
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
-            return []
-        kind = field.annotation
-    return list(kind.model_fields)
+        if isinstance(inside, type) and issubclass(inside, BaseModel):
+            field = inside.model_fields.get(part)
+            inside = None if field is None else field.annotation
+        else:  # dict[str, Part], tuple[Part, ...]
+            inside = next((one for one in get_args(inside) if isinstance(one, type) and one is not str), None)
+    return list(inside.model_fields) if isinstance(inside, type) and issubclass(inside, BaseModel) else []
 
 
 def _one_line(error: Exception) -> str:

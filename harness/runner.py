@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 from pydantic import BaseModel
 
-from harness.atomic_write import discard_unfinished, write_json
+from harness.atomic_write import discard_unfinished, write_atomically, write_json
 from harness.comparability import comparability, parts_missing
 from harness.engines.local import InProcess
 from harness.engines.model_spec import Engine, EngineMaker, ModelSpec
@@ -89,8 +89,8 @@ class Run:
 
     ``limit`` takes the first videos by id only; a folder that is complete for more of them stays so. ``device`` is no
     part of the content: it says where, not what. With ``verify_frames`` all content of the frames is noted with the
-    predictions, and compared when the run resumes. ``protocols`` score them with the
-    settings ``scoring``; none: the dataset's own.
+    predictions, and compared when the run resumes. ``protocols`` score them with the settings ``scoring``; none: the
+    dataset's own. ``experiment`` is the text of the experiment file that asked for the run, kept in its folder.
     """
 
     plugin: ModelPlugin
@@ -105,6 +105,7 @@ class Run:
     verify_frames: bool = False
     protocols: tuple[str, ...] = ()
     scoring: Settings = DEFAULTS
+    experiment: str = ""
 
     @cached_property
     def content(self) -> dict[str, Any]:
@@ -335,6 +336,8 @@ def _write_configuration(run: Run) -> None:
     if run.content["checkpoint"] is not None:
         inputs["checkpoint"] = run.content["checkpoint"]
     place = {"device": run.device, "threads": wanted_threads(), "data": dict(run.dataset.data)}
+    if run.experiment:
+        write_atomically(run.folder / "experiment.yaml", run.experiment.encode())
     write_json(run.folder / "environment.json", {**environment(inputs), **commit_of(run.plugin), **place})
 
 

@@ -17,6 +17,7 @@ from harness.reports.published.vocabulary import FRACTIONS, NOT_STATED, column_n
 from harness.reports.settings import varying_settings
 from harness.reports.styles import DAGGER
 from harness.reports.table_layout import Layout
+from harness.run_folder.schemas import protocol_key
 
 COLUMNS = ("AP", "APb", "APn", "AP50", "AP75", "AR")
 PHRASE_COLUMNS = ("cgF1", "pmF1", "IL_MCC", "pHOTA", "pAP")
@@ -143,6 +144,7 @@ def _refuse_unknown(columns: Sequence[str], records: Sequence[Mapping[str, Any]]
     known = {*COLUMNS, *(CORRECTED_PREFIX + key for key in CORRECTED)}
     for record in records:
         known |= {*(record["metrics"] or {}), *(CORRECTED_PREFIX + key for key in record["corrected"] or {})}
+        known |= {key for key in _of_other_protocols(record, "metrics") if "/" not in key}
     for column in columns:
         if column not in known and not any(row.percents.get(column) is not None for row in made):
             raise UserError("layout, columns", f'"{column}" is no metric of these runs', near(column, known))
@@ -217,8 +219,22 @@ def _run_row(record: Mapping[str, Any], chosen: dict[str, str], sure: Intervals 
 def _fraction(record: Mapping[str, Any], column: str) -> float | None:
     side = "corrected" if column.startswith(CORRECTED_PREFIX) else "metrics"
     key = column.removeprefix(CORRECTED_PREFIX)
-    value: float | None = (record[side] or {}).get(_METRIC.get(key, key))
+    name = _METRIC.get(key, key)
+    found = record[side] or {}
+    value: float | None = found[name] if name in found else _of_other_protocols(record, side).get(key)
     return value
+
+
+def _of_other_protocols(record: Mapping[str, Any], side: str) -> dict[str, float | None]:
+    """The metrics of the protocols that scored the run besides its own: as ``hota@0.5/HOTA``, and as published tables
+    name them, ``HOTA@0.5``."""
+    found: dict[str, float | None] = {}
+    for scored in record.get("protocols", ())[1:]:
+        for metric, value in (scored.get(side) or {}).items():
+            key = f"{protocol_key(scored['protocol'])}/{metric}"
+            found[key] = value
+            found.setdefault(column_name(key), value)
+    return found
 
 
 def _published_rows(dataset: str, split: str, columns: Sequence[str]) -> list[Row]:

@@ -129,6 +129,7 @@ def write_data(folder: Path) -> None:
     for name in ("v1/0.png", "v1/1.png", "v2/0.png"):
         (folder / "Annotations" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.ones((20, 30), np.uint8)).save(folder / "Annotations" / name)
+    shutil.copy(documented.ROOT / "examples/experiment.yaml", folder)
 
 
 def write_weights(folder: Path) -> None:

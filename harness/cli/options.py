@@ -31,7 +31,7 @@ OwnProtocol = Annotated[str | None, typer.Option(help="Scoring of --annotations:
 OwnName = Annotated[str | None, typer.Option(help="What --annotations is called; default: the file's name.")]
 
 NoMlflow = Annotated[bool, typer.Option("--no-mlflow", help="Do not log to MLflow.")]
-Experiment = Annotated[
+MlflowExperiment = Annotated[
     str | None,
     typer.Option(
         envvar="MLFLOW_EXPERIMENT_NAME", help="MLflow experiment; default: the name of the dataset.", show_envvar=True

@@ -6,7 +6,9 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +19,7 @@ from harness.cli.options import (
     DATA_ROOT,
     RUNS,
     DataRoot,
-    Experiment,
+    MlflowExperiment,
     NoMlflow,
     OwnAnnotations,
     OwnFrames,
@@ -28,6 +30,7 @@ from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, near
 from harness.paths import Location, location
 
 if TYPE_CHECKING:
+    from harness.cli.experiment import Experiment as ExperimentFile
     from harness.engines.model_spec import EngineMaker
     from harness.reports.layouts import Format
     from harness.runner import Run, RunOutcome, Tracker
@@ -50,8 +53,24 @@ class EngineName(StrEnum):
     RAY = "ray"
 
 
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model of the matrix under the name by which settings of several models are told apart; ``given`` are fields of
+    its runs that are its own."""
+
+    label: str
+    name: str
+    config: Path | None = None
+    settings: Sequence[str] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+
 def run(
-    model: Annotated[str, typer.Option(help="Models, separated by commas.")],
+    context: typer.Context,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[EXPERIMENT]", help="A whole experiment as a YAML file.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Models, separated by commas.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Datasets, separated by commas.")] = None,
     split: Annotated[str | None, typer.Option(help="Split; default: the dataset's own.")] = None,
     data_root: DataRoot = DATA_ROOT,
@@ -91,7 +110,11 @@ def run(
     config: Annotated[Path | None, typer.Option(help="YAML file with the model's configuration.")] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="One configuration key; MODEL.KEY=VALUE for one of several."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="One configuration key; MODEL.KEY=VALUE for one of several. With EXPERIMENT: a key of that file.",
+        ),
     ] = None,
     sweep: Annotated[
         list[str] | None,
@@ -114,7 +137,7 @@ def run(
         bool, typer.Option("--try", help="Run the first video only, say what there is to see, and store nothing.")
     ] = False,
     no_mlflow: NoMlflow = False,
-    experiment: Experiment = None,
+    experiment: MlflowExperiment = None,
     tag: Tags = None,
     format: Annotated[str, typer.Option(help="Of the table: terminal, markdown, latex, csv or html.")] = "terminal",
     strict: Annotated[bool, typer.Option("--strict", help="Make every warning of scoring an error.")] = False,
@@ -124,13 +147,16 @@ def run(
 
     Before a long run, --try shows what the model makes of one video.
 
-    With --sweep and --ablate every variation of the configuration is a run, and the table shows what differs.
+    With --sweep and --ablate every variation of the configuration is a run, and the table shows what differs. A file
+    may hold all of it, and the reports to make: docs/experiments.md.
 
     Exit code 0: complete; 1: incomplete, videos failed; 2: bad input, frames of a video too; 130: interrupted.
 
     Examples:
 
         harness run --model oracle --dataset shapes
+
+        harness run experiment.yaml --set limit=2
 
         harness run --model oracle --dataset lvvis,burst --data-root DIR --set drop_tracks=0.2
 
@@ -140,6 +166,7 @@ def run(
 
         harness run --model clipvis --dataset shapes --ablate object_score=false --ablate matching=previous_frame
     """
+    from harness.cli import experiment as experiments
     from harness.cli.output import mlflow_tracker
     from harness.engines.choice import choose_engine
     from harness.progress_display import shown_warnings
@@ -149,24 +176,38 @@ def run(
 
     if format not in FORMATS:
         raise UserError("--format", f'"{format}" is not a format', near(format, FORMATS))
-
-    given: dict[str, Any] = {
-        "checkpoint": checkpoint,
-        "precision": precision.value,
-        "seed": seed,
-        "limit": limit,
-        "runs_dir": runs_dir,
-    }
-    given["verify_frames"] = verify_frames
-    settings = [[*(set_ or []), *variation] for variation in variations(sweep or [], ablate or [])]
-    protocols = [] if protocol is None else _names(protocol, "--protocol")
-    given["scoring"] = Settings(score_threshold, tracks_per_category)
+    whole = None
+    given: dict[str, Any] = {"verify_frames": verify_frames}
+    if file is not None:
+        _refuse_options(context, file)
+        whole = experiments.read_experiment(file, set_ or [])
+        experiments.check_reports(file, whole)
+        models, data = _models_of(whole), [part.model_dump() for part in whole.datasets]
+        protocols = list(whole.protocols)
+        varied = variations(experiments.listed(whole.sweep), experiments.listed(whole.ablate))
+        place = (whole.engine, whole.device, whole.workers, whole.gpus_per_worker, whole.ray_address or ray_address)
+        runs_dir, data_root = location(whole.runs_dir), whole.data_root or data_root
+        given |= {"precision": whole.precision, "seed": whole.seed, "limit": whole.limit, "experiment": whole.text}
+        scoring = Settings(whole.score_threshold, whole.tracks_per_category)
+        no_mlflow = no_mlflow or not whole.tracking.mlflow
+        experiment = whole.tracking.experiment or experiment
+        tag = [] if no_mlflow else [f"{key}={value}" for key, value in whole.tracking.tags.items()]
+    else:
+        if model is None:
+            raise UserError("harness run", "needs a model", "name --model, or an experiment file")
+        models = [ModelChoice(name, name, config, set_ or ()) for name in _names(model, "--model")]
+        data = _data_of(dataset, split, annotations, frames, dataset_name)
+        protocols = [] if protocol is None else _names(protocol, "--protocol")
+        varied = variations(sweep or [], ablate or [])
+        place = (engine.value, device, workers, gpus_per_worker, ray_address)
+        given |= {"precision": precision.value, "seed": seed, "limit": limit, "checkpoint": checkpoint}
+        scoring = Settings(score_threshold, tracks_per_category)
+    given |= {"runs_dir": runs_dir, "protocols": protocols, "scoring": scoring}
     with shown_warnings():
         try:
-            given["device"], make_engine = choose_engine(engine.value, device, workers, gpus_per_worker, ray_address)
-            datasets = list(_datasets(dataset, split, data_root, annotations, frames, protocols, dataset_name))
-            given["protocols"] = protocols
-            runs = list(_runs(_names(model, "--model"), datasets, config, settings, given))
+            given["device"], make_engine = choose_engine(*place)
+            datasets = [_opened(part, data_root, protocols) for part in data]
+            runs = list(_runs(models, datasets, varied, given, file))
             if try_:
                 _try_all(runs, as_json)
                 return
@@ -177,9 +218,39 @@ def run(
             print(f"harness: interrupted; what is done is kept, resume with: {_command()}", file=sys.stderr)
             raise typer.Exit(EXIT_INTERRUPTED) from None
     _report(outcomes, format, as_json)
+    if whole is not None and outcomes:
+        made = [(outcome.record["dataset"], location(outcome.record["folder"])) for outcome in outcomes]
+        with nullcontext() if format == "terminal" and not as_json else redirect_stdout(sys.stderr):
+            experiments.make_reports(whole, made)
     if tracker is not None and not as_json:
         print(f"MLflow: {tracker.outcome}", file=sys.stdout if format == "terminal" else sys.stderr)
     raise typer.Exit(exit_code)
+
+
+_BESIDES_A_FILE = (
+    "file", "set_", "data_root", "fresh", "verify_frames", "try_", "no_mlflow", "format", "strict", "as_json"
+)  # fmt: skip
+"""Parameters that go with an experiment file; what the others say is in it."""
+
+
+def _refuse_options(context: typer.Context, file: Path) -> None:
+    """Raise `UserError` for options that the experiment file has keys for."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE" and parameter.name not in _BESIDES_A_FILE:
+            what = f"does not go with the experiment {file}"
+            raise UserError(parameter.opts[0], what, "write it into the file, or use --set KEY=VALUE")
+
+
+def _models_of(whole: ExperimentFile) -> list[ModelChoice]:
+    from harness.cli.experiment import settings_of
+
+    found = []
+    for label, part in whole.models.items():
+        own = {"checkpoint": part.checkpoint, "precision": part.precision}
+        own = {key: value for key, value in own.items() if value is not None}
+        found.append(ModelChoice(label, part.model or label, part.config, settings_of(part.settings), own))
+    return found
 
 
 def _names(text: str, option: str) -> list[str]:
@@ -189,50 +260,65 @@ def _names(text: str, option: str) -> list[str]:
     return names
 
 
-def _datasets(
-    dataset: str | None,
-    split: str | None,
-    data_root: Path,
-    annotations: Path | None,
-    frames: Path | None,
-    protocols: list[str],
-    own_name: str | None,
-) -> Iterator[Dataset]:
-    """Open the named datasets, or the user's own data."""
-    from harness import plugins
-
+def _data_of(
+    dataset: str | None, split: str | None, annotations: Path | None, frames: Path | None, own_name: str | None
+) -> list[dict[str, Any]]:
+    """What the options name: datasets, or the user's own data."""
     if annotations is not None:
         if dataset is not None or split is not None:
             raise UserError("--annotations", "takes the place of --dataset and --split", "leave those out")
-        from harness.datasets.own_data import open_own
-
-        yield open_own(annotations, frames, protocols[0] if protocols else None, own_name)
-        return
+        return [{"annotations": annotations, "frames": frames, "name": own_name}]
     if frames is not None or own_name is not None:
         raise UserError("--frames and --dataset-name", "go with --annotations", "a dataset has its own")
     if dataset is None:
         raise UserError("harness run", "needs data", "name --dataset, or --annotations with --frames and --protocol")
-    for name in _names(dataset, "--dataset"):
-        yield plugins.opened(name, data_root, split)
+    return [{"name": name, "split": split} for name in _names(dataset, "--dataset")]
+
+
+def _opened(part: Mapping[str, Any], data_root: Path, protocols: Sequence[str]) -> Dataset:
+    """Open a dataset by name, or the user's own data."""
+    from harness import plugins
+
+    if part.get("annotations") is None:
+        if part.get("name") is None:
+            raise UserError("datasets", "an entry has neither name nor annotations", "write the name of a dataset")
+        return plugins.opened(part["name"], part.get("data_root") or data_root, part.get("split"))
+    from harness.datasets.own_data import open_own
+
+    return open_own(part["annotations"], part.get("frames"), protocols[0] if protocols else None, part.get("name"))
 
 
 def _runs(
-    models: list[str], datasets: list[Dataset], config: Path | None, settings: list[list[str]], given: dict[str, Any]
+    models: Sequence[ModelChoice],
+    datasets: Sequence[Dataset],
+    varied: list[list[str]],
+    given: Mapping[str, Any],
+    file: Path | None = None,
 ) -> Iterator[Run]:
     """The matrix of models, settings and datasets: what can be refused is refused before the first one runs.
 
-    Settings that come to the same for a model are one run.
+    Settings that come to the same for a model are one run. ``file`` is the experiment that names the settings.
     """
     from harness import plugins
     from harness.config import read_config
     from harness.runner import Run
 
-    for name in models:
-        plugin = plugins.model(name)
-        chosen = [read_config(plugin.Config, config, variation, name, models) for variation in settings]
+    labels = [one.label for one in models]
+    for one in models:
+        plugin = plugins.model(one.name)
+        try:
+            chosen = [
+                read_config(plugin.Config, one.config, [*one.settings, *variation], one.label, labels)
+                for variation in varied
+            ]
+        except UserError as error:
+            if file is None or not error.where.startswith("--set "):
+                raise
+            where = f"{file}, settings of {one.label}, {error.where.removeprefix('--set ')}"
+            raise UserError(where, error.what, error.hint) from error
         for opened in datasets:
-            protocols = _protocols(given["protocols"], opened, given["scoring"])
-            runs = [Run(plugin, one, opened, **{**given, "protocols": protocols}) for one in chosen]
+            scored_by = {"protocols": _protocols(given["protocols"], opened, given["scoring"])}
+            runs = [Run(plugin, each, opened, **{**given, **one.given, **scored_by}) for each in chosen]
             yield from {run.folder: run for run in runs}.values()
 
 

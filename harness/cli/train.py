@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import DATA_ROOT, DataRoot, Experiment, NoMlflow, Tags
+from harness.cli.options import DATA_ROOT, DataRoot, MlflowExperiment, NoMlflow, Tags
 from harness.cli.output import mlflow_tracker
 from harness.cli.run import Precision
 from harness.errors import EXIT_INTERRUPTED, UserError, near
@@ -37,7 +37,7 @@ def train(
     workers: Annotated[int, typer.Option(min=0, help="Processes that read and augment images.")] = 2,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: remove what the folder has.")] = False,
     no_mlflow: NoMlflow = False,
-    experiment: Experiment = None,
+    experiment: MlflowExperiment = None,
     tag: Tags = None,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")] = False,
 ) -> None:

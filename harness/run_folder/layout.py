@@ -23,6 +23,7 @@ SUBMISSION = "submission.zip"
 FILES = (
     "config.json",
     "environment.json",
+    "experiment.yaml",
     "videos.json",
     "failures.json",
     "metrics.json",

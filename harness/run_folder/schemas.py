@@ -5,6 +5,7 @@ Every JSON file has the key ``format``. A folder of another format is refused in
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -150,6 +151,12 @@ class ScoreRecord(Struct, frozen=True):
     warnings: list[dict[str, Any]] = []
     counts: dict[str, int] = {}
     slices: dict[str, Any] = {}
+
+
+def protocol_key(protocol: Mapping[str, Any]) -> str:
+    """A protocol's name with the score threshold that its numbers depend on: ``hota@0.5``."""
+    threshold = protocol.get("score_threshold")
+    return str(protocol["name"]) if threshold is None else f"{protocol['name']}@{threshold:g}"
 
 
 class RunRecord(Struct, frozen=True):

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness import __version__
 from harness.errors import UserError
+from harness.run_folder.schemas import protocol_key
 
 _NOT_TAGS = ("packages", "inputs", "harness")
 """Parts of ``environment.json`` that are in the artifact only: nobody searches by them, or they are a tag already."""
@@ -18,9 +19,15 @@ _OWN_TAGS = ("run", "model", "dataset", "split", "limit", "complete", "comparabl
 
 
 def result_metrics(record: Mapping[str, Any]) -> dict[str, float]:
-    """Return the defined metrics of a ``metrics.json`` record: ``AP``, ``corrected.AP``, ``slices.…``, ``videos.…``."""
+    """Return the defined metrics of a ``metrics.json`` record: ``AP``, ``corrected.AP``, ``slices.…``, ``videos.…``.
+
+    Those of other protocols than the run's own are ``hota@0.5/HOTA`` and so on.
+    """
     values = dict(record.get("metrics") or {})
     values |= {f"corrected.{key}": value for key, value in (record.get("corrected") or {}).items()}
+    for scored in record.get("protocols", ())[1:]:
+        name = protocol_key(scored["protocol"])
+        values |= {f"{name}/{key}": value for key, value in (scored.get("metrics") or {}).items()}
     values |= _leaves(record.get("slices") or {}, "slices")
     videos = record.get("videos") or {}
     values |= {f"videos.{key}": videos.get(key) for key in ("total", "done")}

@@ -24,6 +24,7 @@ from harness.tracking.system_metrics import Sample, SystemMetrics
 ARTIFACTS = (
     "config.json",
     "environment.json",
+    "experiment.yaml",
     "metrics.json",
     "per_category.csv",
     "per_pair.csv",

@@ -11,7 +11,15 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from harness.errors import UserError, near
-from harness.reports.published.vocabulary import DATASETS, NOT_STATED, OTHER_DATASETS, RANGES, SPLITS
+from harness.reports.published.vocabulary import (
+    DATASETS,
+    NOT_STATED,
+    OTHER_DATASETS,
+    RANGES,
+    SPLITS,
+    VEVAL_DOMAINS,
+    place_in_table,
+)
 
 _FILE = "published_results.csv"
 _KINDS = {
@@ -113,8 +121,8 @@ def published(dataset: str, split: str) -> list[PublishedResult]:
     ``val (with a remark)`` is val and keeps its remark, which `PublishedResult.citation` shows. Results whose source
     states no split may be of any: they are those of the split ``not stated``. A dataset without results gives none.
     """
-    name = DATASETS.get(dataset)
-    return [row for row in results() if row.dataset == name and row.split.partition(" (")[0] == split]
+    name, part = place_in_table(dataset, split)
+    return [row for row in results() if row.dataset == name and row.split.partition(" (")[0] == part]
 
 
 def rows(results: Iterable[PublishedResult]) -> list[PublishedRow]:
@@ -157,7 +165,7 @@ def _agree(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
 def _result(where: str, row: Mapping[str, str]) -> PublishedResult:
     known = {
         "metric": tuple(RANGES),
-        "dataset": (*DATASETS.values(), *OTHER_DATASETS, NOT_STATED),
+        "dataset": (*DATASETS.values(), *VEVAL_DOMAINS.values(), *OTHER_DATASETS, NOT_STATED),
         "split": (*SPLITS, NOT_STATED),
         "source_kind": tuple(_KINDS),
     }

@@ -15,18 +15,22 @@ DATASETS = {
     "ovis": "OVIS",
     "burst": "BURST",
     "tao": "TAO",
+    "ovtb": "OVT-B",
 }
 """Our datasets and their names in the table."""
 
+VEVAL_DOMAINS = {
+    "sav": "SA-Co/VEval SA-V",
+    "yt1b": "SA-Co/VEval YT-Temporal-1B",
+    "smartglasses": "SA-Co/VEval SmartGlasses",
+}
+"""Domains of our dataset ``saco-veval``, whose splits are ``sav-val`` and so on, and their names in the table."""
+
 OTHER_DATASETS = (
-    "OVT-B",
     "BDD100K",
     "MOTS20",
     "GMOT40",
     "DeepSeaMOT",
-    "SA-Co/VEval SA-V",
-    "SA-Co/VEval YT-Temporal-1B",
-    "SA-Co/VEval SmartGlasses",
 )
 """Datasets of the table that have no entry here."""
 
@@ -49,6 +53,14 @@ RANGES = {
     **dict.fromkeys(SPEEDS, _SPEED),
 }
 """The least and the greatest value of each metric. What is like AP or an accuracy is in percent."""
+
+
+def place_in_table(dataset: str, split: str) -> tuple[str | None, str]:
+    """Return a dataset and split of ours as the table names them; ``None`` for a dataset that it does not have."""
+    domain, _, part = split.partition("-")
+    if dataset == "saco-veval":
+        return VEVAL_DOMAINS.get(domain), part
+    return DATASETS.get(dataset), split
 
 
 def column_name(key: str) -> str:

@@ -147,7 +147,7 @@ def test_the_folder_of_the_runs_is_answered_with_how_to_name_them(two: list[Path
         ({"complete": "yes"}, "$.complete"),
         ({"metrics": {"AP": "0.5"}}, "$.metrics"),
         ({"metrics": {"AP": 32.2}}, "<= 1.0"),
-        ({"metrics": {"AP": -1}}, ">= 0"),
+        ({"metrics": {"AP": -1.5}}, ">= -1"),
         ({"corrected": []}, "$.corrected"),
         ({"videos": {"total": 1}}, "done"),
     ],

@@ -65,6 +65,14 @@ def test_numbers_that_were_added_and_their_place() -> None:
     assert pair == [33.3, 34.6]  # both sources
 
 
+def test_domains_of_veval_are_splits_of_ours() -> None:
+    found = {result.method: result.value for result in published("saco-veval", "sav-test") if result.metric == "cgF1"}
+    assert found["SAM 3.1"] == 30.5
+    assert {result.dataset for result in published("saco-veval", "smartglasses-val")} == {"SA-Co/VEval SmartGlasses"}
+    assert published("saco-veval", "not stated") == published("saco-veval", "xyz-val") == []
+    assert published("lvvis", "sav-test") == []
+
+
 def test_the_old_names_of_metrics_and_splits_are_gone() -> None:
     words = {word for result in results() for word in result[:6]}
     old = {

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import make_record
 
+from harness.errors import UserError
 from harness.reports.layouts import FORMATS, Format
 from harness.reports.table_layout import Layout
 from harness.reports.table_rows import rows
@@ -220,13 +221,33 @@ def test_unstated_rows_side_by_side_have_columns_of_their_own() -> None:
     assert places == sorted(places)
 
 
-def test_a_metric_of_another_protocol_joins_published_columns_under_their_name() -> None:
-    record = make_record("mine", "burst", **{"AP": 0.05, "burst-class-guided/HOTA_all": 0.2})
-    made = table([record], "csv", published=True, columns=("AP", "burst-class-guided/HOTA_all"))
-    lines = list(csv.DictReader(io.StringIO(made)))
-    assert lines[0]["HOTA"] == "20"
+def scored_by(name: str, threshold: float | None = None, **metrics: float) -> dict[str, Any]:
+    protocol = {"name": name, "version": "1"} | ({} if threshold is None else {"score_threshold": threshold})
+    return {"protocol": protocol, "metrics": metrics, "corrected": {key: value / 2 for key, value in metrics.items()}}
+
+
+def test_metrics_of_other_protocols_join_published_columns_under_their_name() -> None:
+    record = make_record("mine", "burst", AP=0.05)
+    others = [
+        scored_by("burst-class-guided", HOTA_all=0.2),
+        scored_by("hota", 0.5, HOTA=0.3),
+        scored_by("hota", HOTA=0.4),
+    ]
+    record["protocols"] = [*record["protocols"], *others]
+    columns = ("AP", "HOTA", "HOTA@0.5", "hota/HOTA", "corrected.HOTA@0.5")
+    lines = list(csv.DictReader(io.StringIO(table([record], "csv", published=True, columns=columns))))
+    mine = [lines[0][key] for key in ("AP", "HOTA", "HOTA@0.5", "HOTA (all scores)", "HOTA@0.5 corr.")]
+    assert mine == ["5", "20", "30", "40", "15"]
     assert {line["HOTA"] for line in lines if line["Method"].startswith("GLEE-Lite")} >= {"22.6"}
     assert "CLIP-VIS, R50, LVIS" in {line["Method"] for line in lines}
+
+
+def test_hota_without_a_threshold_is_not_that_with_one() -> None:
+    record = make_record("mine", AP=0.05)
+    record["protocols"] = [*record["protocols"], scored_by("hota", 0.5, HOTA=0.3)]
+    with pytest.raises(UserError, match='"hota/HOTA" is no metric of these runs'):
+        table([record], columns=("hota/HOTA",))
+    assert "30.0" in table([record], columns=("hota@0.5/HOTA",))
 
 
 def test_no_runs_make_no_table() -> None:
