@@ -149,4 +149,7 @@ class NetworkBuilder:
 
 def _cannot_be_built(config: Detectron2Config, error: Exception) -> UserError:
     what = f"the model cannot be built: {' '.join(str(error).split())}"
-    return UserError(str(config.config_file), what, _HINT)
+    hint = _HINT
+    if isinstance(error, FileNotFoundError):
+        hint = "start harness in the folder that the project's paths are relative to, or set absolute ones in options"
+    return UserError(str(config.config_file), what, hint)

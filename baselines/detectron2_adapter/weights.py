@@ -40,8 +40,8 @@ class Loaded(NamedTuple):
 def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[str] = ()) -> Loaded:
     """Load a checkpoint into a model; `harness.models.shared.checkpoint_files.read_tensors` says which forms are read.
 
-    Raises `UserError` where a weight of the model is missing that no pattern of ``allow_missing`` names, where one has
-    another shape or is not finite, and for a pattern that names no weight. What is left over is a warning.
+    Raises `UserError` where a weight of the model is missing, or has another shape, that no pattern of ``allow_missing``
+    names, where one is not finite, and for a pattern that names no weight. What is left over is a warning.
     """
     state = read_tensors(path, 'save it again as torch.save({"model": model.state_dict()}, FILE)')
     for name, value in state.items():
@@ -49,6 +49,10 @@ def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[s
             refuse_not_finite(value, name, path, "give weights of a training that went well")
     needed = [name for name in network.state_dict() if not name.endswith(_COUNTER) and name not in _FROM_CONFIG]
     _refuse_unknown(allow_missing, needed)
+    own = network.state_dict()
+    for name in [name for name in state if name in own and state[name].shape != own[name].shape]:
+        if _is_named(name, allow_missing):  # as detectron2 does with all: a classifier of other words, for example
+            del state[name]
     try:
         told = network.load_state_dict(state, strict=False)
     # A module may read its weights by code of its own, which may raise anything for weights of another model.
@@ -56,16 +60,21 @@ def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[s
         what = f"does not fit the model: {' '.join(str(error).split())[:300]}"
         raise UserError(str(path), what, HINT) from error
     missing = sorted(set(told.missing_keys).intersection(needed))
-    refused = [name for name in missing if not any(fnmatchcase(name, pattern) for pattern in allow_missing)]
+    refused = [name for name in missing if not _is_named(name, allow_missing)]
     if refused:
         _refuse(path, refused, len(needed), told.unexpected_keys)
     if missing:
-        log.info("%s: %s weights are missing, as allow_missing permits", path, len(missing))
+        what = "weights are missing or of another shape, as allow_missing permits: the model's own stay"
+        log.info("%s: %s %s", path, len(missing), what)
     left_over = [n for n in told.unexpected_keys if not n.endswith(_COUNTER) and not any(k in n for k in _NO_WEIGHTS)]
     if left_over:
         log.warning("%s: %s weights are of no use to the model and left out, first: %s", path, len(left_over),
                     left_over[0])  # fmt: skip
     return Loaded(len(needed), len(needed) - len(missing), len(left_over))
+
+
+def _is_named(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _refuse(path: Path, missing: Sequence[str], needed: int, unexpected: Sequence[str]) -> None:

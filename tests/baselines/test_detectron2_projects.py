@@ -127,6 +127,16 @@ def test_weights_may_be_missing_where_the_user_names_them(tmp_path: Path, caplog
         load(path, allow_missing="layer.1.*")
 
 
+def test_weights_of_another_shape_may_be_left_out(tmp_path: Path) -> None:
+    """As OV2Seg's classifier of the words it was trained with."""
+    path = saved(tmp_path, state() | {"layers.1.bias": torch.ones(4)})
+    with pytest.raises(UserError, match="does not fit the model: .*size mismatch for layers.1.bias"):
+        load(path)
+    model = load(path, allow_missing="layers.1.bias")
+    assert model.facts()["weights"] == "8 of 9 tensors loaded (88.89 %)"
+    assert torch.equal(model.network.layers[1].bias, torch.zeros(3))
+
+
 def test_other_words_are_seen_as_well(tmp_path: Path) -> None:
     """Reordered, fewer and others: labels are positions in the words that the model has seen."""
     path = saved(tmp_path, state())
