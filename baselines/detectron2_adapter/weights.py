@@ -40,8 +40,8 @@ class Loaded(NamedTuple):
 def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[str] = ()) -> Loaded:
     """Load a checkpoint into a model; `harness.models.shared.checkpoint_files.read_tensors` says which forms are read.
 
-    Raises `UserError` where a weight of the model is missing, or has another shape, that no pattern of ``allow_missing``
-    names, where one is not finite, and for a pattern that names no weight. What is left over is a warning.
+    Raises `UserError` where a weight that no pattern of ``allow_missing`` names is missing or has another shape, where
+    one is not finite, and for a pattern that names no weight. What is left over is a warning.
     """
     state = read_tensors(path, 'save it again as torch.save({"model": model.state_dict()}, FILE)')
     for name, value in state.items():
