@@ -6,12 +6,12 @@ import logging
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from harness.errors import UserError
-from harness.models.shared.checkpoint_files import read_tensors, refuse_not_finite
+from harness.models.shared.checkpoint_files import State, read_tensors, refuse_not_finite
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +53,16 @@ def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[s
     for name in [name for name in state if name in own and state[name].shape != own[name].shape]:
         if _is_named(name, allow_missing):  # as detectron2 does with all: a classifier of other words, for example
             del state[name]
-    try:
-        told = network.load_state_dict(state, strict=False)
-    # A module may read its weights by code of its own, which may raise anything for weights of another model.
-    except Exception as error:
-        what = f"does not fit the model: {' '.join(str(error).split())[:300]}"
-        raise UserError(str(path), what, HINT) from error
-    missing = sorted(set(told.missing_keys).intersection(needed))
-    refused = [name for name in missing if not _is_named(name, allow_missing)]
+    told = _loaded(network, state, path)
+    missing, refused = _missing(told, needed, allow_missing)
+    if missing and not hasattr(state, "_metadata"):
+        # Without the versions of its modules, as in pickles of the model zoo, Mask2Former takes a state for an old one
+        # and renames what is in it.
+        state._metadata = own._metadata  # type: ignore[attr-defined]
+        again = _loaded(network, state, path)
+        if len(_missing(again, needed, allow_missing)[0]) < len(missing):
+            told = again
+            missing, refused = _missing(told, needed, allow_missing)
     if refused:
         _refuse(path, refused, len(needed), told.unexpected_keys)
     if missing:
@@ -71,6 +73,22 @@ def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[s
         log.warning("%s: %s weights are of no use to the model and left out, first: %s", path, len(left_over),
                     left_over[0])  # fmt: skip
     return Loaded(len(needed), len(needed) - len(missing), len(left_over))
+
+
+def _loaded(network: torch.nn.Module, state: State, path: Path) -> Any:
+    """Load what fits by name; returns the names of what is missing and unexpected, as PyTorch does."""
+    try:
+        return network.load_state_dict(state, strict=False)
+    # A module may read its weights by code of its own, which may raise anything for weights of another model.
+    except Exception as error:
+        what = f"does not fit the model: {' '.join(str(error).split())[:300]}"
+        raise UserError(str(path), what, HINT) from error
+
+
+def _missing(told: Any, needed: Sequence[str], allowed: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The weights that are missing, and those of them that must not be."""
+    missing = sorted(set(told.missing_keys).intersection(needed))
+    return missing, [name for name in missing if not _is_named(name, allowed)]
 
 
 def _is_named(name: str, patterns: Sequence[str]) -> bool:

@@ -82,6 +82,7 @@ CHECKPOINTS = {
     "DataParallel": ({"model": under("module.", state())}, "model.pth"),
     "zoo": ({"model": {n: t.numpy() for n, t in state().items()}, "__author__": "the zoo"}, "model_final_1.pkl"),
     "numpy": ({"model": {n: t.numpy() for n, t in state().items()}}, "model.pth"),
+    "renamed": ({"model": {n.replace("layers.", "norms."): t for n, t in state().items()}}, "model.pth"),
     "old": ({"model": {n: t for n, t in state().items() if "num_batches" not in n} | {"pixel_mean": torch.ones(3)}},
             "model.pth"),
 }  # fmt: skip
@@ -130,7 +131,7 @@ def test_weights_may_be_missing_where_the_user_names_them(tmp_path: Path, caplog
 def test_weights_of_another_shape_may_be_left_out(tmp_path: Path) -> None:
     """As OV2Seg's classifier of the words it was trained with."""
     path = saved(tmp_path, state() | {"layers.1.bias": torch.ones(4)})
-    with pytest.raises(UserError, match="does not fit the model: .*size mismatch for layers.1.bias"):
+    with pytest.raises(UserError, match=r"does not fit the model: .*size mismatch for layers.1.bias"):
         load(path)
     model = load(path, allow_missing="layers.1.bias")
     assert model.facts()["weights"] == "8 of 9 tensors loaded (88.89 %)"
