@@ -20,6 +20,7 @@ import torch
 from detectron2_library import PROJECT, VIDEO, WORDS, Balls, command, library, pixels
 from small_runs import make_dataset
 
+import harness
 from harness import plugins
 from harness.config import read_config
 from harness.errors import UserError
@@ -150,6 +151,12 @@ def test_other_words_are_seen_as_well(tmp_path: Path) -> None:
     assert "given to open_colour_project:tell_words" in model.facts()["words"]
     one = Vocabulary(WORDS.categories[-1:])
     assert [t.category_id for t in load(path).predict(VIDEO, one)] == [9]
+
+
+def test_it_is_loaded_before_there_are_words(tmp_path: Path) -> None:
+    given: Any = OPEN
+    model = harness.load_model("detectron2", checkpoint=saved(tmp_path, state()), device="cpu", **given)
+    assert_balls(model.predict(VIDEO, WORDS))
 
 
 def test_it_keeps_the_contract(tmp_path: Path) -> None:
