@@ -94,7 +94,9 @@ class Detectron2Model:
     def facts(self) -> dict[str, str]:
         """What the model can tell of itself, see `harness.types.Model`."""
         count = len(self._vocabulary.categories)
-        read = "read by the model" if were_read(entry_of(self._vocabulary)) else "NEVER read by the model"
+        read = (
+            "read by the model" if were_read(entry_of(self._vocabulary)) else "NOT read by the model, which has its own"
+        )
         if self.builder.config.words:
             read = f"given to {self.builder.config.words}"
         return {"weights": str(self.loaded), "words": f"{count}, {read}"}
