@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections import Counter
@@ -31,12 +32,14 @@ def try_video(run: Run) -> dict[str, Any]:
     began = time.perf_counter()
     model = run.spec.load()
     loaded = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="harness-try-") as scratch, asked(run.name, "its predict fails"):
+    scratch = Path(tempfile.mkdtemp(prefix="harness-try-"))  # which stays where the model fails: to look at it
+    with asked(run.name, "its predict fails"):
         if isinstance(model, BatchModel):
-            model.prepare([video], Path(scratch))
+            model.prepare([video], scratch)
         seed_everything(run.seed, video.id)
         found = [track for words in run.dataset.vocabularies(video.id) for track in model.predict(video, words)]
         table = tabulate(video, found, vocabulary)
+    shutil.rmtree(scratch, ignore_errors=True)
     seconds, frames = time.perf_counter() - loaded, sum(len(v.frames) for v in run.videos)
     tracks = list(tracks_of(table))
     return {

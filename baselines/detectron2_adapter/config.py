@@ -53,8 +53,8 @@ class Detectron2Config(BaseModel):
     )
     allow_missing: Texts = Field(
         (),
-        description="Weights that the checkpoint may lack, by name or pattern (backbone.clip_model.*); all others are"
-        " needed.",
+        description="Weights that the checkpoint may lack or have in another shape, by name or pattern"
+        " (backbone.clip_model.*): they stay as the model makes them. All others are needed.",
     )
     revision: str = Field("", description="Any text; change it when the same settings may give other tracks.")
 

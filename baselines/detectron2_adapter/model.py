@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from harness.baselines.detectron2_adapter.config import Detectron2Config
 from harness.baselines.detectron2_adapter.network import NetworkBuilder
 from harness.baselines.detectron2_adapter.outputs import tracks_of
 from harness.baselines.detectron2_adapter.user_code import function_of
-from harness.baselines.detectron2_adapter.weights import Loaded
 from harness.baselines.detectron2_adapter.words import entry_of, were_read
 from harness.errors import UserError
 from harness.frames import Image
@@ -31,15 +31,11 @@ class Detectron2Model:
     """Finds tracks with a detectron2 model (`harness.types.Model`), built for ``vocabulary`` as ``network``."""
 
     def __init__(
-        self,
-        builder: NetworkBuilder,
-        network: torch.nn.Module,
-        vocabulary: Vocabulary,
-        loaded: Loaded,
-        precision: str = "fp32",
+        self, builder: NetworkBuilder, checkpoint: Path, vocabulary: Vocabulary, precision: str = "fp32"
     ) -> None:
-        self.builder, self.network, self.loaded, self.precision = builder, network, loaded, precision
+        self.builder, self.checkpoint, self.precision = builder, checkpoint, precision
         self.cfg = builder.cfg
+        self.network, self.loaded = builder.load(vocabulary, checkpoint)
         self._vocabulary, self._digest = vocabulary, vocabulary.digest
         config = builder.config
         self._outputs = function_of(config.outputs, "outputs") if config.outputs else None
@@ -58,8 +54,7 @@ class Detectron2Model:
         if not vocabulary.categories:
             return []
         if vocabulary.digest != self._digest:
-            self.network = self.builder.for_other_words(self.network, vocabulary)
-            self._vocabulary, self._digest = vocabulary, vocabulary.digest
+            self._take_words(vocabulary)
         name = entry_of(vocabulary).name
         inputs = {
             "image": [self._prepared(image) for image in video.read()],
@@ -88,10 +83,20 @@ class Detectron2Model:
 
         return tracks_of(video.id, len(video.frames), outputs, category_of)
 
+    def _take_words(self, vocabulary: Vocabulary) -> None:
+        """Tell the model other words if there is a way to, else build it anew."""
+        if self.builder.can_tell():
+            self.builder.tell(self.network, entry_of(vocabulary))
+        else:
+            self.network, self.loaded = self.builder.load(vocabulary, self.checkpoint)
+        self._vocabulary, self._digest = vocabulary, vocabulary.digest
+
     def facts(self) -> dict[str, str]:
         """What the model can tell of itself, see `harness.types.Model`."""
         count = len(self._vocabulary.categories)
-        read = "read by the model" if were_read(entry_of(self._vocabulary)) else "NEVER read by the model"
+        read = (
+            "read by the model" if were_read(entry_of(self._vocabulary)) else "NOT read by the model, which has its own"
+        )
         if self.builder.config.words:
             read = f"given to {self.builder.config.words}"
         return {"weights": str(self.loaded), "words": f"{count}, {read}"}
@@ -112,9 +117,8 @@ def load_model(config: Detectron2Config, context: LoadContext) -> Detectron2Mode
     """
     if context.checkpoint is None:
         raise UserError("detectron2", "has no weights", "give --checkpoint FILE")
-    builder, vocabulary = NetworkBuilder(config, context.device), context.dataset.vocabulary
-    network, loaded = builder.load(vocabulary, context.checkpoint)
-    return Detectron2Model(builder, network, vocabulary, loaded, context.precision)
+    builder = NetworkBuilder(config, context.device)
+    return Detectron2Model(builder, context.checkpoint, context.dataset.vocabulary, context.precision)
 
 
 def identity(config: Detectron2Config) -> dict[str, Any]:

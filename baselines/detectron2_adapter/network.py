@@ -108,19 +108,22 @@ class NetworkBuilder:
     def build(self, vocabulary: Vocabulary) -> torch.nn.Module:
         """The model, weights as it makes them itself, with the vocabulary where it looks for the names of classes.
 
-        Raises `UserError` where the config does not fit the project.
+        Without words it is the config's own. Raises `UserError` where the config does not fit the project.
         """
         entry, cfg = entry_of(vocabulary), self.cfg.clone()
-        cfg.DATASETS.TEST = (entry.name,)
         cfg.MODEL.DEVICE = self.device
-        counts = [word for key in self.config.class_counts for word in (key, len(vocabulary.categories))]
+        counts: list[Any] = []
+        if vocabulary.categories:
+            cfg.DATASETS.TEST = (entry.name,)
+            counts = [word for key in self.config.class_counts for word in (key, len(vocabulary.categories))]
         try:
             cfg.merge_from_list(counts)
             cfg.freeze()
             network: torch.nn.Module = build_model(cfg)
         except (KeyError, ValueError, AssertionError, OSError) as error:
             raise _cannot_be_built(self.config, error) from error
-        self.tell(network, entry)
+        if vocabulary.categories:
+            self.tell(network, entry)
         return network.eval()
 
     def load(self, vocabulary: Vocabulary, checkpoint: Path) -> tuple[torch.nn.Module, Loaded]:
@@ -128,18 +131,9 @@ class NetworkBuilder:
         network = self.build(vocabulary)
         return network, load_weights(network, checkpoint, self.config.allow_missing)
 
-    def for_other_words(self, network: torch.nn.Module, vocabulary: Vocabulary) -> torch.nn.Module:
-        """The model for another vocabulary: told the words if there is a way to, else built anew with its weights."""
-        if self._tell is not None and not self.config.class_counts:
-            self.tell(network, entry_of(vocabulary))
-            return network
-        again = self.build(vocabulary)
-        try:
-            again.load_state_dict(network.state_dict())
-        except RuntimeError as error:
-            what = f"its weights do not fit another vocabulary: {' '.join(str(error).split())[:300]}"
-            raise UserError("detectron2", what, "run it on the dataset whose classes it knows") from error
-        return again
+    def can_tell(self) -> bool:
+        """Whether a model that is built can be told other words."""
+        return self._tell is not None and not self.config.class_counts
 
     def tell(self, network: torch.nn.Module, entry: WordsMetadata) -> None:
         """Call the function ``words``, if there is one."""
@@ -149,4 +143,7 @@ class NetworkBuilder:
 
 def _cannot_be_built(config: Detectron2Config, error: Exception) -> UserError:
     what = f"the model cannot be built: {' '.join(str(error).split())}"
-    return UserError(str(config.config_file), what, _HINT)
+    hint = _HINT
+    if isinstance(error, FileNotFoundError):
+        hint = "start harness in the folder that the project's paths are relative to, or set absolute ones in options"
+    return UserError(str(config.config_file), what, hint)

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from harness.errors import UserError
-from harness.models.shared.checkpoint_files import read_tensors, refuse_not_finite
+from harness.models.shared.checkpoint_files import State, read_tensors, refuse_not_finite
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,8 @@ class Loaded(NamedTuple):
 def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[str] = ()) -> Loaded:
     """Load a checkpoint into a model; `harness.models.shared.checkpoint_files.read_tensors` says which forms are read.
 
-    Raises `UserError` where a weight of the model is missing that no pattern of ``allow_missing`` names, where one has
-    another shape or is not finite, and for a pattern that names no weight. What is left over is a warning.
+    Raises `UserError` where a weight that no pattern of ``allow_missing`` names is missing or has another shape, where
+    one is not finite, and for a pattern that names no weight. What is left over is a warning.
     """
     state = read_tensors(path, 'save it again as torch.save({"model": model.state_dict()}, FILE)')
     for name, value in state.items():
@@ -49,23 +49,50 @@ def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[s
             refuse_not_finite(value, name, path, "give weights of a training that went well")
     needed = [name for name in network.state_dict() if not name.endswith(_COUNTER) and name not in _FROM_CONFIG]
     _refuse_unknown(allow_missing, needed)
-    try:
-        told = network.load_state_dict(state, strict=False)
-    # A module may read its weights by code of its own, which may raise anything for weights of another model.
-    except Exception as error:
-        what = f"does not fit the model: {' '.join(str(error).split())[:300]}"
-        raise UserError(str(path), what, HINT) from error
-    missing = sorted(set(told.missing_keys).intersection(needed))
-    refused = [name for name in missing if not any(fnmatchcase(name, pattern) for pattern in allow_missing)]
+    own = network.state_dict()
+    for name in [name for name in state if name in own and state[name].shape != own[name].shape]:
+        if _is_named(name, allow_missing):  # as detectron2 does with all: a classifier of other words, for example
+            del state[name]
+    told = _loaded(network, state, path)
+    missing, refused = _missing(told, needed, allow_missing)
+    if missing and not hasattr(state, "_metadata"):
+        # Without the versions of its modules, as in pickles of the model zoo, Mask2Former takes a state for an old one
+        # and renames what is in it.
+        state._metadata = own._metadata  # type: ignore[attr-defined]
+        again = _loaded(network, state, path)
+        if len(_missing(again, needed, allow_missing)[0]) < len(missing):
+            told = again
+            missing, refused = _missing(told, needed, allow_missing)
     if refused:
         _refuse(path, refused, len(needed), told.unexpected_keys)
     if missing:
-        log.info("%s: %s weights are missing, as allow_missing permits", path, len(missing))
+        what = "weights are missing or of another shape, as allow_missing permits: the model's own stay"
+        log.info("%s: %s %s", path, len(missing), what)
     left_over = [n for n in told.unexpected_keys if not n.endswith(_COUNTER) and not any(k in n for k in _NO_WEIGHTS)]
     if left_over:
         log.warning("%s: %s weights are of no use to the model and left out, first: %s", path, len(left_over),
                     left_over[0])  # fmt: skip
     return Loaded(len(needed), len(needed) - len(missing), len(left_over))
+
+
+def _loaded(network: torch.nn.Module, state: State, path: Path) -> Any:
+    """Load what fits by name; returns the names of what is missing and unexpected, as PyTorch does."""
+    try:
+        return network.load_state_dict(state, strict=False)
+    # A module may read its weights by code of its own, which may raise anything for weights of another model.
+    except Exception as error:
+        what = f"does not fit the model: {' '.join(str(error).split())[:300]}"
+        raise UserError(str(path), what, HINT) from error
+
+
+def _missing(told: Any, needed: Sequence[str], allowed: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The weights that are missing, and those of them that must not be."""
+    missing = sorted(set(told.missing_keys).intersection(needed))
+    return missing, [name for name in missing if not _is_named(name, allowed)]
+
+
+def _is_named(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _refuse(path: Path, missing: Sequence[str], needed: int, unexpected: Sequence[str]) -> None:

@@ -38,7 +38,11 @@ class ExternalConfig(BaseModel):
     environment: dict[str, str | None] = Field(
         {}, description="Variables added to the environment it inherits; null takes one away."
     )
-    revision: str = Field("", description="Any text; change it when the same command may give other tracks.")
+    revision: str = Field(
+        "",
+        description="Any text; change it when the same command may give other tracks. Commit and changes of a"
+        " working_directory in git count by themselves.",
+    )
     chunk: int = Field(10, ge=1, exclude=True, description="Videos per start of the command, at most.")
     timeout_s: float | None = Field(
         None, gt=0, exclude=True, description="Seconds after which one start is stopped; default: never."

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.baselines.external.config import ExternalConfig
+from harness.run_folder.identity import git_state
 from harness.types import LoadContext
 
 if TYPE_CHECKING:
@@ -33,6 +35,14 @@ class ExternalPlugin:
     summary: str = "Any command line in any environment: reads a job, writes results.json"
     Config: type[ExternalConfig] = ExternalConfig
     card: dict[str, Any] = field(default_factory=lambda: dict(CARD))
+
+    def depends_on(self, config: ExternalConfig, checkpoint: Path | None) -> dict[str, Any]:
+        """Commit and changes of the working directory where that is in git: other code behind a command, other tracks.
+
+        Elsewhere the code is known by the files that the command names, and by ``revision``.
+        """
+        commit, changes = (None, None) if config.working_directory is None else git_state(config.working_directory)
+        return {} if commit is None else {"code": {"commit": commit, "changes": changes}}
 
     def load(self, config: ExternalConfig, context: LoadContext) -> ExternalModel:
         """Raises `UserError` where the program or the working directory is not there."""

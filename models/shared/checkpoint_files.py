@@ -95,14 +95,10 @@ def _read_pickle(path: Path) -> Any:
         return read_pickle(path)
     except pickle.UnpicklingError as error:
         what = f"is a Python pickle of more than numbers and would run code when read ({first_line(error)})"
-        if "truncated" in str(error):
-            what, hint = "is cut short", _AGAIN
         raise UserError(str(path), what, hint) from error
-    except EOFError as error:
-        raise UserError(str(path), "is cut short", _AGAIN) from error
     # As with PyTorch's files: a damaged pickle makes Python do anything that its bytes say, until something fails.
     except Exception as error:
-        raise UserError(str(path), f"is a broken Python pickle ({first_line(error)})", _AGAIN) from error
+        raise UserError(str(path), f"is a broken Python pickle, or cut short ({first_line(error)})", _AGAIN) from error
 
 
 def clip_inside(source: str | None) -> State:

@@ -8,10 +8,12 @@ is told of the same names (`GLOBALS`).
 from __future__ import annotations
 
 import io
+import mmap
 import pickle
+import pickletools
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -135,7 +137,20 @@ def read_pickle(path: Path) -> Any:
     Raises `pickle.UnpicklingError` for one that names anything else, and whatever a broken one makes of Python.
     """
     with path.open("rb") as file:
+        _refuse_claims(file)
+        file.seek(0)
         return as_tensors(_Unpickler(file, encoding="latin1").load())
+
+
+def _refuse_claims(file: BinaryIO) -> None:
+    """Refuse a pickle that claims more than it holds: Python makes room for it before it looks.
+
+    Those are lengths beyond the end of the file, and numbers of remembered objects that cannot be there yet.
+    """
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        for count, (operation, argument, _) in enumerate(pickletools.genops(cast(Any, mapped))):
+            if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and cast(int, argument) > count:
+                raise pickle.UnpicklingError("it remembers more objects than it has")
 
 
 def as_tensors(value: Any) -> Any:

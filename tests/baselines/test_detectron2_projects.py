@@ -20,6 +20,7 @@ import torch
 from detectron2_library import PROJECT, VIDEO, WORDS, Balls, command, library, pixels
 from small_runs import make_dataset
 
+import harness
 from harness import plugins
 from harness.config import read_config
 from harness.errors import UserError
@@ -82,6 +83,7 @@ CHECKPOINTS = {
     "DataParallel": ({"model": under("module.", state())}, "model.pth"),
     "zoo": ({"model": {n: t.numpy() for n, t in state().items()}, "__author__": "the zoo"}, "model_final_1.pkl"),
     "numpy": ({"model": {n: t.numpy() for n, t in state().items()}}, "model.pth"),
+    "renamed": ({"model": {n.replace("layers.", "norms."): t for n, t in state().items()}}, "model.pth"),
     "old": ({"model": {n: t for n, t in state().items() if "num_batches" not in n} | {"pixel_mean": torch.ones(3)}},
             "model.pth"),
 }  # fmt: skip
@@ -127,6 +129,16 @@ def test_weights_may_be_missing_where_the_user_names_them(tmp_path: Path, caplog
         load(path, allow_missing="layer.1.*")
 
 
+def test_weights_of_another_shape_may_be_left_out(tmp_path: Path) -> None:
+    """As OV2Seg's classifier of the words it was trained with."""
+    path = saved(tmp_path, state() | {"layers.1.bias": torch.ones(4)})
+    with pytest.raises(UserError, match=r"does not fit the model: .*size mismatch for layers.1.bias"):
+        load(path)
+    model = load(path, allow_missing="layers.1.bias")
+    assert model.facts()["weights"] == "8 of 9 tensors loaded (88.89 %)"
+    assert torch.equal(model.network.layers[1].bias, torch.zeros(3))
+
+
 def test_other_words_are_seen_as_well(tmp_path: Path) -> None:
     """Reordered, fewer and others: labels are positions in the words that the model has seen."""
     path = saved(tmp_path, state())
@@ -139,6 +151,12 @@ def test_other_words_are_seen_as_well(tmp_path: Path) -> None:
     assert "given to open_colour_project:tell_words" in model.facts()["words"]
     one = Vocabulary(WORDS.categories[-1:])
     assert [t.category_id for t in load(path).predict(VIDEO, one)] == [9]
+
+
+def test_it_is_loaded_before_there_are_words(tmp_path: Path) -> None:
+    given: Any = OPEN
+    model = harness.load_model("detectron2", checkpoint=saved(tmp_path, state()), device="cpu", **given)
+    assert_balls(model.predict(VIDEO, WORDS))
 
 
 def test_it_keeps_the_contract(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from harness.baselines.external.config import ExternalConfig
 from harness.baselines.external.job import FORMAT
 from harness.baselines.external.model import GIVE_UP_AFTER, ExternalModel
 from harness.baselines.external.plugin import PLUGIN, ExternalPlugin
+from harness.config import read_config
 from harness.errors import UserError
 from harness.image_files import ImageFrames
 from harness.runner import SCRATCH, Run, RunOutcome, execute
@@ -378,6 +379,16 @@ def test_the_environment_is_added_to_and_taken_from(code: Path, monkeypatch: pyt
     ExternalModel(config, LoadContext(make_dataset())).predict(make_video(1), make_dataset().vocabulary)
     seen = json.loads((code / "environment.json").read_text())
     assert (seen["ADDED"], seen["INHERITED"], "TAKEN" in seen) == ("2", "1", False)
+
+
+def test_numbers_in_settings_are_the_texts_that_were_written(code: Path, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(f"command: [{sys.executable}, segment.py, --size, 010]\nenvironment: {{LEVEL: 1.50}}\n")
+    settings = ["environment.OMP_NUM_THREADS=1", "environment.MODE=on", "revision=1.10", "environment.GONE=null"]
+    read = read_config(ExternalConfig, file, settings, "external")
+    assert read.command == (sys.executable, "segment.py", "--size", "010")
+    assert read.environment == {"LEVEL": "1.50", "OMP_NUM_THREADS": "1", "MODE": "on", "GONE": None}
+    assert read.revision == "1.10"
 
 
 def test_the_command_may_use_all_cores(tmp_path: Path, code: Path, monkeypatch: pytest.MonkeyPatch) -> None:

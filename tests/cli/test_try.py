@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from small_runs import SmallModel, make_dataset, make_run, make_video
 from typer.testing import CliRunner
 
+from harness.baselines.external.config import ExternalConfig
+from harness.baselines.external.plugin import PLUGIN as EXTERNAL
 from harness.cli.main import build
 from harness.errors import UserError
 from harness.one_video import lines, try_video
+from harness.runner import Run
 from harness.types import Track
 
 
@@ -52,6 +56,14 @@ def test_odd_tracks_are_told(tmp_path: Path) -> None:
     assert [w.partition(":")[0] for w in warnings] == [
         "every mask is empty", "all tracks are of one category", "all tracks have one score"
     ]  # fmt: skip
+
+
+def test_the_job_of_a_command_that_fails_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    config = ExternalConfig(command=(sys.executable, "-c", "raise SystemExit(3)"))
+    with pytest.raises(UserError, match=r"exit code 3 .*the job is .*job\.json") as refusal:
+        try_video(Run(EXTERNAL, config, make_dataset(), tmp_path / "runs"))
+    assert Path(str(refusal.value).rpartition("the job is ")[2]).is_file()
 
 
 def test_what_would_fail_is_refused(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from harness import plugins
 from harness.baselines.external.config import ExternalConfig
+from harness.baselines.external.plugin import PLUGIN as EXTERNAL
 from harness.baselines.ov2seg.plugin import PLUGIN as OV2SEG
 from harness.baselines.track_by_detection.plugin import PLUGIN as TRACK_BY_DETECTION
 from harness.cli.main import build
@@ -192,6 +193,45 @@ def test_the_files_that_a_command_names_count(tmp_path: Path) -> None:
         (tmp_path / name).write_text("1")
     (tmp_path / "run.sh").write_text("#!/bin/sh\n")
     assert list(ExternalConfig(command=(str(tmp_path / "run.sh"),)).command_files_sha256) == ["0 run.sh"]
+
+
+def git(folder: Path, *words: str) -> str:
+    who = ("-c", "user.name=a", "-c", "user.email=a@b.invalid", "-c", "commit.gpgsign=false")
+    command = ["git", *who, "-C", str(folder), *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_the_commit_and_the_changes_of_a_commands_folder_count(tmp_path: Path) -> None:
+    folder = tmp_path / "repository" / "code"
+    folder.mkdir(parents=True)
+    for name in ("wrap.py", "inner.py", "../other.py"):
+        (folder / name).write_text("1")
+
+    def known_by() -> Any:
+        config = ExternalConfig(command=(sys.executable, "wrap.py"), working_directory=folder)
+        return run_of(EXTERNAL, tmp_path, config).content["depends_on"]
+
+    assert known_by() == {}  # no repository: the files that the command names, and `revision`
+    git(folder.parent, "init", "-q")
+    assert known_by() == {}
+    git(folder.parent, "add", ".")
+    git(folder.parent, "commit", "-qm", "one")
+    commit = git(folder, "rev-parse", "HEAD")
+    clean = {"code": {"commit": commit, "changes": None}}
+    assert known_by() == clean
+    (folder / "results.json").write_text("[]")  # what a command leaves is no code
+    (folder.parent / "other.py").write_text("2")  # nor is what lies elsewhere
+    git(folder.parent, "commit", "-qam", "two")
+    assert known_by() == clean
+    seen = [clean]
+    for name, text in (("inner.py", "2"), ("inner.py", "3"), ("n\u00e9w.py", "1")):
+        (folder / name).write_text(text)
+        seen.append(known_by())
+        assert seen[-1] not in seen[:-1]
+    (folder / "inner.py").unlink()
+    assert known_by() not in seen
+    git(folder, "commit", "-qam", "three")
+    assert known_by()["code"]["commit"] == git(folder, "rev-parse", "HEAD")
 
 
 def test_what_a_plugin_says_counts_and_has_to_be_json(tmp_path: Path) -> None:

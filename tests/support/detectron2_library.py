@@ -70,9 +70,9 @@ def pixels(track: Track) -> list[np.ndarray]:
     return [coco.decode({"size": list(m.size), "counts": m.counts}).astype(bool) for m in masks]
 
 
-def command(tmp_path: Path, given: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """`harness` in a process of its own, where detectron2 can be imported."""
+def command(tmp_path: Path, given: Sequence[str], folders: Sequence[str] = FOLDERS) -> subprocess.CompletedProcess[str]:
+    """`harness` in a process of its own, where what is in ``folders`` can be imported, so detectron2."""
     start = [sys.executable, "-c", "from harness.cli.main import main; main()"]
-    path = os.pathsep.join([*FOLDERS, *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([*folders, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.run([*start, *given], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

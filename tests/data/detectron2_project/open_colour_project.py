@@ -44,6 +44,17 @@ class OpenColourModel(torch.nn.Module):
         """As in FC-CLIP's demo."""
         self.names = list(metadata.thing_classes)
 
+    _version = 2
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *args):
+        """As in Mask2Former: weights of no version, or an old one, are renamed."""
+        if local_metadata.get("version") is None:
+            for name in [name for name in state_dict if name.startswith(("layers.", "norms."))]:
+                state_dict[name.replace("layers.", "layers.layers.").replace("norms.", "layers.")] = state_dict.pop(
+                    name
+                )
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
     def forward(self, batched_inputs):
         (video,) = batched_inputs
         frames = torch.stack(video["image"]).float()

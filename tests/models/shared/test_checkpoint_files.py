@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import pickle
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 
 from harness.errors import UserError
@@ -123,7 +126,9 @@ def torch_file(zipped: bool = True) -> bytes:
     ("w.safetensors", b"\n<html>", "is a web page"),
     ("w.pth", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not the file itself; run"),
     ("w.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
-    ("w.pkl", pickle.dumps({"model": {"a": np.ones(300)}})[:1000], "is cut short; download"),
+    ("w.pkl", pickle.dumps({"model": {"a": np.ones(300)}})[:1000], "or cut short (expected 2400 bytes"),
+    ("w.pkl", b"\x80\x02}r\xff\xff\xff\x7f.", "it remembers more objects than it has"),
+    ("w.pkl", b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\x00\x00.", "or cut short (expected"),
     ("w.pkl", pickle.dumps({"model": {"a": np.array([{}])}}), "is none of numbers); where you trust it, write its"),
     ("w.pkl", pickle.dumps({"model": Path("x")}), "would run code when read (it names pathlib.PosixPath"),
     ("w.pth", torch_file()[:6000], "is cut short: the end of a PyTorch checkpoint is missing"),
@@ -161,3 +166,17 @@ def test_nothing_is_executed(tmp_path: Path, zipped: bool) -> None:
         with pytest.raises(UserError, match="run"):
             read_tensors(tmp_path / name, "give another")
     assert not (tmp_path / "ran").exists()
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_damaged_pickles_are_refused_or_read(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    good = bytearray(
+        pickle.dumps({"model": {"a": np.ones(4, "f4"), "b": np.zeros((2, 2), "i8")}, "n": np.float64(1)}, 2)
+    )
+    for _ in range(data.draw(st.integers(1, 4))):
+        good[data.draw(st.integers(2, len(good) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.getbasetemp() / "damaged.pkl"
+    path.write_bytes(bytes(good))
+    with suppress(UserError):
+        assert all(isinstance(tensor, torch.Tensor) for tensor in read_tensors(path, "give another").values())
