@@ -80,9 +80,9 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Score predictions by an official protocol; the corrected numbers stand beside the official ones.
+    """Score predictions by an official protocol; with and without the known faults of the official tool.
 
-    Says whether the numbers are comparable with published ones, where --dataset names what those are on.
+    With --dataset it says whether the numbers are comparable with published ones.
 
     Examples:
 
