@@ -25,7 +25,8 @@ def analyse(
     """Break the errors of runs down by kind, and show AP by slices of the data and the calibration of scores.
 
     For each kind, the gain of AP50 if all its errors were repaired: wrong categories, poor masks, switched
-    identities, wrong frames, duplicates, tracks on nothing, missed objects. docs/error-analysis.md defines every kind and number.
+    identities, wrong frames, duplicates, tracks on nothing, missed objects.
+    docs/error-analysis.md defines every kind and number.
 
     Examples:
 
