@@ -90,7 +90,7 @@ def evaluate(
 
         harness eval --dataset lvvis --data-root DIR --predictions results.json --json
 
-        harness eval --dataset lvvis --protocol lvvis,hota,fixed-ap --score-threshold 0.5 --predictions results.json
+        harness eval --dataset lvvis --data-root DIR --protocol lvvis,hota,fixed-ap --predictions results.json
     """
     gc.disable()  # scoring makes no cycles, and this process ends with it
     asked = None if protocol is None else _names(protocol)
