@@ -17,7 +17,6 @@ version = release = harness.__version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
@@ -31,7 +30,8 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 # Docstrings write `Name` for a name of the package; what is no documented name is shown as code.
 default_role = "any"
 suppress_warnings = ["ref.any"]
-autodoc_typehints = "description"
+autodoc_typehints = "signature"
+maximum_signature_line_length = 100
 autodoc_member_order = "bysource"
 
 _REFERENCE = Path(__file__).parent / "reference"

@@ -73,8 +73,8 @@ def load_dataset(
     """Open a split of a dataset by name, or data of your own in YouTube-VIS form.
 
     ``root`` is the folder that holds the datasets, ``split`` by default the dataset's own. Data of your own needs
-    ``annotations`` (the file), ``frames`` (the folder to which its file names are relative) and ``protocol``. A
-    ``protocol`` beside a name takes the place of the dataset's own. Raises `UserError` where something is not found.
+    ``annotations`` (the file), ``frames`` (the folder to which its file names are relative) and ``protocol``. With a
+    name, ``protocol`` replaces the dataset's own. Raises `UserError` where something is not found.
     """
     chosen = None if protocol is None else protocol_name(protocol)
     if annotations is None:
@@ -196,12 +196,12 @@ def run(
     on_event: Callable[[Event], None] | None = None,
     **settings: Any,
 ) -> OpenedRun:
-    """Run a model over a dataset, score it and return the run; the same call resumes one that was cut short.
+    """Run a model over a dataset, score it and return the run; the same call resumes an interrupted run.
 
     ``model`` is a name with its settings as keywords, or a loaded model, which keeps its settings. ``dataset`` is a
     `Dataset` or a name. ``protocols`` score it, by default the dataset's own. ``mlflow`` logs it as ``harness run``
-    does; ``progress`` shows it on standard error; ``on_event`` is told of every video. A run in which videos failed is
-    returned with a warning: ``run.record["complete"]`` is false.
+    does; ``progress`` shows it on standard error; ``on_event`` is called for every video. A run in which videos failed
+    is returned with a warning: ``run.record["complete"]`` is false.
     """
     opened = load_dataset(dataset) if isinstance(dataset, str) else dataset
     place = location(str(runs_dir))
@@ -335,7 +335,7 @@ def _labelled(runs: Iterable[FinishedRun | str | Path | Location]) -> list[Finis
 
 
 def table(runs: Iterable[FinishedRun | str | Path | Location], *, published: bool = False, **options: Any) -> Table:
-    """A table of runs, with ``published`` results on the same data beside them.
+    """A table of runs; with ``published`` also published results on the same data.
 
     ``options`` are those of `harness.reports.tables.table`: ``columns``, ``corrected``, ``layout``, ...
     """

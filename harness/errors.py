@@ -1,4 +1,4 @@
-"""Errors that a user can fix, and how they leave the program."""
+"""Errors that a user can fix, and the exit codes of the command line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class OfficialFaultError(OfficialAbortError):
 
 
 class UnreadableFileError(UserError):
-    """What the harness has stored cannot be had as it was written: it is damaged, lost, or kept back by the system."""
+    """A file that the harness has stored is damaged, missing, or cannot be read."""
 
 
 def near(name: str, known: Iterable[str]) -> str:

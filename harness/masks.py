@@ -1,4 +1,4 @@
-"""One binary mask, as everything here carries it."""
+"""Binary masks as run-length encodings."""
 
 from __future__ import annotations
 

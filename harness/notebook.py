@@ -1,4 +1,4 @@
-"""What the functions of `harness.api` give: objects with short reprs that a notebook shows as tables and pictures."""
+"""What the functions of `harness.api` return: objects that a notebook shows as tables and pictures."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ class LoadedModel:
 
 
 class Prediction(Sequence[Track]):
-    """The tracks of one video, best first as the model gave them: a sequence of `Track`.
+    """The tracks of one video in the model's order: a sequence of `Track`.
 
-    ``video`` is what was looked at, ``vocabulary`` what was asked for, ``rate`` its frames per second.
+    ``video`` is the video, ``vocabulary`` the words that the model was asked for, ``rate`` the frames per second.
     """
 
     def __init__(self, video: Video, vocabulary: Vocabulary, tracks: Sequence[Track], rate: float) -> None:
@@ -160,7 +160,7 @@ class OpenedRun(FinishedRun):
 class Evaluation:
     """The numbers of a set of predictions: ``metrics`` and ``corrected`` by name, fractions, ``None`` where undefined.
 
-    ``undefined`` says why; ``warnings`` what was odd; ``score`` is the whole result.
+    ``undefined`` has the reasons, ``warnings`` what is odd in the predictions, ``score`` the whole result.
     """
 
     def __init__(self, score: Result) -> None:
@@ -240,8 +240,8 @@ class Table:
 class Metric:
     """Scores predictions as they come, for training loops: ``update`` with tracks, ``compute``, ``reset``.
 
-    Tracks are kept on disk, a file per video, in a temporary folder that goes with the object. Videos that were not
-    updated count as videos in which nothing was found, unless ``seen_only``.
+    Tracks are kept on disk, a file per video, in a temporary folder that is removed with the object. Videos that were
+    not updated count as videos in which nothing was found, unless ``seen_only``.
     """
 
     def __init__(self, protocol: str, dataset: Dataset, seen_only: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The nouns that every part of the harness shares: frozen, typed, without torch."""
+"""The types that every part of the harness shares: frozen, typed, without torch."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Dataset:
     a server has it, and ``server`` then says where to submit: an address, or words that can follow "submit it to".
     ``differences`` are sentences on how the data differs from the split that published numbers are on: none for the
     whole split, ``None`` where no published size is known. ``no_truth`` says why there is no truth and no server.
-    ``data`` says where the data lay when it was opened: ``data_root``, ``annotations``, ``frames``, ``file``.
+    ``data`` has the paths by which it was opened: ``data_root``, ``annotations``, ``frames``, ``file``.
     """
 
     name: str
@@ -121,6 +121,7 @@ class Dataset:
 
     @property
     def vocabulary(self) -> Vocabulary:
+        """All categories, in the order of the annotations."""
         return Vocabulary(self.categories)
 
     def vocabularies(self, video_id: int) -> tuple[Vocabulary, ...]:
@@ -147,12 +148,14 @@ class Model(Protocol):
     weights that were loaded; ``harness run --try`` shows it.
     """
 
-    def predict(self, video: Video, vocabulary: Vocabulary) -> Iterable[Track]: ...
+    def predict(self, video: Video, vocabulary: Vocabulary) -> Iterable[Track]:
+        """Return the tracks of a video for a vocabulary; ids of categories are those of the vocabulary."""
+        ...
 
 
 @runtime_checkable
 class BatchModel(Model, Protocol):
-    """A model that works on several videos at once, and therefore wants to know which ones it will be asked for."""
+    """A model that works on several videos at once and needs to know them before it starts."""
 
     def prepare(self, videos: Sequence[Video], scratch: Path) -> None:
         """Called once before the first `predict`, with the videos to come in their order.
@@ -183,7 +186,7 @@ class ModelPlugin(Protocol):
     may offer ``shipped_weights(dataset_name) -> Path | None``: what a run takes when no checkpoint is named. One whose
     tracks depend on more than its configuration, the checkpoint and its code may offer ``depends_on(config,
     checkpoint) -> Mapping[str, Any]``: JSON values that become part of a run's identity, such as digests of weights
-    that it loads by itself. They are free of place: no paths. One whose scores are a softmax over the words asked may
+    that it loads by itself. They contain no paths. One whose scores are a softmax over the words asked may
     offer ``scores_are_relative(config) -> bool``: asked for one word alone, such a score does not tell whether it is
     there, which runs on phrases then say.
     """
@@ -193,7 +196,9 @@ class ModelPlugin(Protocol):
     summary: str
     Config: type[BaseModel]
 
-    def load(self, config: Any, context: LoadContext) -> Model: ...
+    def load(self, config: Any, context: LoadContext) -> Model:
+        """Load the model; raises `UserError` for what the user has to change, such as missing weights."""
+        ...
 
 
 @runtime_checkable
@@ -205,6 +210,10 @@ class DatasetPlugin(Protocol):
     splits: Sequence[str]
     default_split: str
 
-    def open(self, data_root: Path, split: str) -> Dataset: ...
+    def open(self, data_root: Path, split: str) -> Dataset:
+        """Open a split below ``data_root``; raises `UserError` where it is not found."""
+        ...
 
-    def check(self, data_root: Path, split: str | None = None) -> Any: ...
+    def check(self, data_root: Path, split: str | None = None) -> Any:
+        """Return what a copy holds and lacks, of one split or of all; `harness datasets check` shows it."""
+        ...

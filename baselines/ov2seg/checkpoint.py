@@ -1,6 +1,6 @@
 """Checkpoints of OV2Seg: read without running code, measured by their own shapes, loaded strictly.
 
-What is left out of a checkpoint, because inference has no use for it (spec, sections 3.1, 6 and 9):
+What is left out of a checkpoint, because inference has no use for it (docs/ov2seg.md, *Weights*):
 
 - ``sem_seg_head.predictor.class_embed.zs_weight``, the text matrix of the vocabulary it was trained with;
 - ``criterion.*``, constants of the losses;

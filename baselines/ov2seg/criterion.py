@@ -1,4 +1,4 @@
-"""OV2Seg's losses: object, class by sigmoid over a sample of classes, mask and dice (OV2Seg, section 3.4; spec, 10)."""
+"""OV2Seg's losses: object, class by sigmoid over a sample of classes, mask and dice (section 3.4; docs/ov2seg.md)."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class OpenVocabularyOutput(NamedTuple):
 
 
 class ClassHead(nn.Module):
-    """From query features to the space of text embeddings, as ``linear.0`` and ``linear.2`` (spec, section 6)."""
+    """From query features to the space of text embeddings, as ``linear.0`` and ``linear.2`` (docs/ov2seg.md)."""
 
     def __init__(self, dim: int, embed_dim: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class OpenVocabularyDecoder(QueryDecoder[OpenVocabularyPrediction]):
         return OpenVocabularyOutput(*self.predict(x, features.mask_features), self.decoder_norm(x), tuple(earlier))
 
     def predict(self, x: Tensor, mask_features: Tensor) -> OpenVocabularyPrediction:
-        """Apply the heads to query features ``(B, Q, dim)`` (spec, section 5)."""
+        """Apply the heads to query features ``(B, Q, dim)`` (docs/ov2seg.md, *Decoder*)."""
         z = self.decoder_norm(x)
         return OpenVocabularyPrediction(self.object_embed(z), self.class_embed(z), self._mask_logits(z, mask_features))
 

@@ -34,7 +34,7 @@ PIXEL_MEAN = (123.675, 116.280, 103.530)
 PIXEL_STD = (58.395, 57.120, 57.375)
 """ImageNet's constants on the 0..255 scale, RGB."""
 TEMPERATURE = 50.0
-"""Factor of cosine similarities (spec, section 6)."""
+"""Factor of cosine similarities (docs/ov2seg.md, *Classes*)."""
 
 
 class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
@@ -99,7 +99,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
 
     @torch.inference_mode()
     def predict_image(self, image: Image, vocabulary: Vocabulary, detections: int = 100) -> list[ImageDetection]:
-        """Objects of one RGB image, best first: mask scores at the image's size, no suppression (spec, section 11)."""
+        """Objects of one RGB image, best first; mask scores at the image's size (docs/ov2seg.md, *Images*)."""
         classifier = self.text_classifier(vocabulary)
         sizes = self.geometry(image.shape[0], image.shape[1])
         output = self.forward([resize(image, sizes.resized)], sizes)

@@ -1,7 +1,7 @@
 """The released text classifiers of OV2Seg: one ``.npy`` file per dataset, a row per category, made with DetPro.
 
 They lie in the LV-VIS repository (https://github.com/haochenheheda/LVVIS) under its dataset metadata; users download
-them with the weights. Row i is category id i + 1 of the dataset (spec, section 6.1).
+them with the weights. Row i is category id i + 1 of the dataset (docs/ov2seg.md, *Text classifiers*).
 """
 
 from __future__ import annotations

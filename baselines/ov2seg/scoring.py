@@ -1,4 +1,4 @@
-"""Scores of a video's tracks, their selection, and what is suppressed (OV2Seg; spec, section 7, steps 3 to 9).
+"""Scores of a video's tracks, their selection, and what is suppressed (docs/ov2seg.md, *Scores*).
 
 A video is seen window by window. Sums stay per slot and class, and per frame a few numbers per slot; what the chosen
 tracks alone need again waits in `DeferredScores`; masks are kept elsewhere.

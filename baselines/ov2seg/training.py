@@ -1,4 +1,4 @@
-"""OV2Seg in training: backbone and heads learn, text embeddings are given (OV2Seg, section 3.4; spec, section 10)."""
+"""OV2Seg in training: backbone and heads learn, text embeddings are given (OV2Seg, section 3.4; docs/ov2seg.md)."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class ClipVisSegmenter:
         return self.model.geometry(height, width)
 
     def frames(self, video: Video, vocabulary: Vocabulary) -> Iterator[SegmentedFrame]:
-        """The queries of each frame (CLIP-VIS spec, section 7, image score)."""
+        """The queries of each frame (docs/clipvis.md, *Scores*, of an image)."""
         model = self.model
         classifier = model.text_classifier(vocabulary)
         sizes = model.geometry(video.height, video.width)
@@ -86,7 +86,7 @@ class Ov2SegSegmenter:
         return self.model.geometry(height, width)
 
     def frames(self, video: Video, vocabulary: Vocabulary) -> Iterator[SegmentedFrame]:
-        """The queries of each frame (OV2Seg spec, section 11)."""
+        """The queries of each frame (docs/ov2seg.md, *Images*)."""
         model = self.model
         classifier = model.text_classifier(vocabulary)
         sizes = model.geometry(video.height, video.width)

@@ -24,8 +24,9 @@ def analyse(
 ) -> None:
     """Break the errors of runs down by kind, and show AP by slices of the data and the calibration of scores.
 
-    What AP50 would be if all errors of a kind were repaired: wrong categories, poor masks, switched identities, wrong
-    frames, duplicates, tracks on nothing, missed objects. docs/error-analysis.md defines every kind and number.
+    For each kind, the gain of AP50 if all its errors were repaired: wrong categories, poor masks, switched
+    identities, wrong frames, duplicates, tracks on nothing, missed objects.
+    docs/error-analysis.md defines every kind and number.
 
     Examples:
 

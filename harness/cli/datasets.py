@@ -11,7 +11,7 @@ import typer
 from harness.cli.options import DATA_ROOT, DataRoot, OwnAnnotations, OwnFrames, OwnName, OwnProtocol
 from harness.errors import EXIT_FAILED, UserError
 
-app = typer.Typer(help="Datasets: what is known, whether a copy is complete, how it looks.", no_args_is_help=True)
+app = typer.Typer(help="Datasets: list, check, show and add them.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -56,7 +56,7 @@ def check_dataset(
     dataset_name: OwnName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a copy of a dataset holds and what it lacks; exit code 1 if it is incomplete.
+    """Check what a copy of a dataset holds and what it lacks; exit code 1 if it is incomplete.
 
     Without a name: list the annotation files below the data root, what each is taken for and why, and which have to be
     named by hand; exit code 1 if none is taken for a split.
@@ -92,8 +92,8 @@ def check_dataset(
 
 @app.command("add")
 def add_dataset(
-    name: Annotated[str, typer.Argument(help="What --dataset shall call it.")],
-    like: Annotated[str | None, typer.Option(help="A known dataset that it is of: its categories and scoring.")] = None,
+    name: Annotated[str, typer.Argument(help="Its name for --dataset.")],
+    like: Annotated[str | None, typer.Option(help="A known dataset with the same categories and scoring.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Without --like: how it is scored.")] = None,
     split: Annotated[str, typer.Option(help="Name of the split.")] = "val",
     of: Annotated[str | None, typer.Option(help="With --like: which of its splits that is; default: the same.")] = None,
@@ -103,10 +103,10 @@ def add_dataset(
         Path | None, typer.Option(help="Take these videos only: a file with an id or name on each line.")
     ] = None,
     base: Annotated[Path | None, typer.Option(help="Base categories: a file with a name or id on each line.")] = None,
-    novel: Annotated[Path | None, typer.Option(help="Novel categories, likewise.")] = None,
+    novel: Annotated[Path | None, typer.Option(help="Novel categories: a file with a name or id on each line.")] = None,
     data_root: DataRoot = DATA_ROOT,
 ) -> None:
-    """Write a small YAML file below the data root, by which --dataset NAME finds files that nothing else tells.
+    """Write a small YAML file below the data root, so that --dataset NAME finds the files.
 
     For data of your own, for files that may be of several datasets, and for hold-outs: the videos of a split that a
     list names. The list's hash is recorded, and a changed list is refused. Numbers on hold-outs are marked as not
@@ -191,7 +191,7 @@ def show_dataset(
     dataset_name: OwnName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw sample frames of a dataset, and below them the same with the truth: masks, colours by track, names.
+    """Draw sample frames of a dataset, and below them the same frames with the truth: masks, colours by track, names.
 
     Example:
 

@@ -19,9 +19,9 @@ PACKAGES = (
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
-    """Look over this installation; exit code 1 if something is broken.
+    """Check this installation; exit code 1 if something is broken.
 
-    A missing GPU is no fault: everything runs on a CPU, models slowly.
+    A missing GPU is no error: everything also runs on a CPU, models slowly.
     """
     record = examine()
     if as_json:

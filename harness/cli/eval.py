@@ -80,9 +80,9 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Score predictions by an official protocol; the corrected numbers stand beside the official ones.
+    """Score predictions by an official protocol; with and without the known faults of the official tool.
 
-    Says whether the numbers are comparable with published ones, where --dataset names what those are on.
+    With --dataset it says whether the numbers are comparable with published ones.
 
     Examples:
 
@@ -90,7 +90,7 @@ def evaluate(
 
         harness eval --dataset lvvis --data-root DIR --predictions results.json --json
 
-        harness eval --dataset lvvis --protocol lvvis,hota,fixed-ap --score-threshold 0.5 --predictions results.json
+        harness eval --dataset lvvis --data-root DIR --protocol lvvis,hota,fixed-ap --predictions results.json
     """
     gc.disable()  # scoring makes no cycles, and this process ends with it
     asked = None if protocol is None else _names(protocol)

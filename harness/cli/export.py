@@ -36,7 +36,7 @@ def export(
         typer.Option(
             metavar="PATH",
             parser=location,
-            help="File to write, or its URL; default: in the run folder, or beside the results file.",
+            help="File to write, or its URL; default: in the run folder, or next to the results file.",
         ),
     ] = None,
     predictions: Annotated[
@@ -47,14 +47,14 @@ def export(
     split: Annotated[str | None, typer.Option(help="Its split.")] = None,
     data_root: DataRoot = DATA_ROOT,
     annotations: Annotated[
-        Path | None, typer.Option(help="The split's annotation file, where it is not below --data-root.")
+        Path | None, typer.Option(help="The split's annotation file, if it is not below --data-root.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Make every warning about a results file an error.")] = False,
 ) -> None:
     """Write predictions as a results file or as the zip for a server.
 
     A run is refused where videos are missing. A results file made elsewhere is checked against the videos and
-    categories of a split, whose truth need not be here: faulty records are refused, and what is odd is counted.
+    categories of a split, whose truth may be withheld: faulty records are refused, and what is odd is counted.
 
     Examples:
 

@@ -33,7 +33,7 @@ def figures(
 ) -> None:
     """Draw runs on the same videos: precision over recall, gains by category, ablations, speed against accuracy.
 
-    A gain is of each run against the first. Every numeric setting in which runs of one model differ gives a curve.
+    Gains compare each run with the first. Every numeric setting in which runs of one model differ gives a curve.
 
     Examples:
 

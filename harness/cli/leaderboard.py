@@ -17,7 +17,7 @@ def leaderboard(
         Location,
         typer.Argument(metavar="RUNS_DIR", parser=location, help="Folder of run folders, at any depth; or its URL."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the site; made where it is not there.")] = Path("leaderboard"),
+    out: Annotated[Path, typer.Option(help="Folder of the site; created if it does not exist.")] = Path("leaderboard"),
 ) -> None:
     """Write a static site of all runs: tables by dataset with filters, and the history of a metric.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="Models: ours, and those of other installed packages.", no_args_is_help=True)
+app = typer.Typer(help="Models: list and show those that are installed.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -28,7 +28,7 @@ def list_models(as_json: AsJson = False) -> None:
 
 @app.command("show")
 def show_model(name: Annotated[str, typer.Argument(help="Name of a model.")], as_json: AsJson = False) -> None:
-    """Show what a model is: released variants with their published AP, and its configuration keys.
+    """Show a model: released variants with their published AP, and its configuration keys.
 
     The keys are for --set and YAML.
     """

@@ -28,7 +28,7 @@ OwnAnnotations = Annotated[
 ]
 OwnFrames = Annotated[Path | None, typer.Option(help="Folder of the frames of --annotations.")]
 OwnProtocol = Annotated[str | None, typer.Option(help="Scoring of --annotations: lvvis, ytvis, ovis, burst.")]
-OwnName = Annotated[str | None, typer.Option(help="What --annotations is called; default: the file's name.")]
+OwnName = Annotated[str | None, typer.Option(help="Name of the --annotations data; default: the file's name.")]
 
 NoMlflow = Annotated[bool, typer.Option("--no-mlflow", help="Do not log to MLflow.")]
 MlflowExperiment = Annotated[

@@ -24,9 +24,7 @@ def regress(
             metavar="POINTS|METRIC=POINTS", help="How far metrics may fall, in points; default 0.5. May be repeated."
         ),
     ] = None,
-    both_ways: Annotated[
-        bool, typer.Option("--both-ways", help="Fail on rises, too: no change of the numbers goes unnoticed.")
-    ] = False,
+    both_ways: Annotated[bool, typer.Option("--both-ways", help="Fail on rises, too.")] = False,
     format: Annotated[str, typer.Option(help="terminal, markdown (for a pull request) or json.")] = "terminal",
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse a run whose settings are not the baseline's (exit code 2).")

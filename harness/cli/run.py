@@ -129,12 +129,14 @@ def run(
         Location,
         typer.Option(metavar="PATH", parser=location, help="Folder of the run folders: a path, s3://... or gs://..."),
     ] = RUNS,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over: remove what this run has done before.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over: remove the results of earlier starts of this run.")
+    ] = False,
     verify_frames: Annotated[
         bool, typer.Option("--verify-frames", help="When resuming, compare all of the frames' content, not samples.")
     ] = False,
     try_: Annotated[
-        bool, typer.Option("--try", help="Run the first video only, say what there is to see, and store nothing.")
+        bool, typer.Option("--try", help="Run the first video only, print a summary of its tracks, and store nothing.")
     ] = False,
     no_mlflow: NoMlflow = False,
     experiment: MlflowExperiment = None,
@@ -145,12 +147,12 @@ def run(
 ) -> None:
     """Run models over datasets and score them. The same command resumes a run that was cut short.
 
-    Before a long run, --try shows what the model makes of one video.
+    Before a long run, --try shows what the model finds in one video.
 
     With --sweep and --ablate every variation of the configuration is a run, and the table shows what differs. A file
     may hold all of it, and the reports to make: docs/experiments.md.
 
-    Exit code 0: complete; 1: incomplete, videos failed; 2: bad input, frames of a video too; 130: interrupted.
+    Exit code 0: complete; 1: incomplete, videos failed; 2: bad input, including unreadable frames; 130: interrupted.
 
     Examples:
 

@@ -30,10 +30,10 @@ _ADVICE = {
 
 def status(
     run: Annotated[Location, typer.Argument(metavar="RUN", parser=location, help="Run folder or its URL.")],
-    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until the run ends.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat every two seconds until the run ends.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object; with --watch one per line.")] = False,
 ) -> None:
-    """Show how far a run is: videos, workers, throughput, failures, time left. Reads files only.
+    """Show the progress of a run: videos, workers, throughput, failures, time left. Reads files only.
 
     Exit code 0: running or complete; 1: incomplete, stopped, or its process is gone.
 

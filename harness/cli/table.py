@@ -1,4 +1,4 @@
-"""``harness table``: runs side by side, with published results beside them."""
+"""``harness table``: runs side by side, with published results."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def table(
         bool, typer.Option("--corrected", help="Add columns without the known faults of the official evaluators.")
     ] = False,
     side_by_side: Annotated[
-        bool, typer.Option("--side-by-side", help="Datasets beside each other, one row per method.")
+        bool, typer.Option("--side-by-side", help="Datasets side by side, one row per method.")
     ] = False,
     layout: Annotated[Path | None, typer.Option(help="YAML file: rows, datasets, columns, settings and names.")] = None,
     intervals: Annotated[

@@ -41,7 +41,7 @@ def train(
     tag: Tags = None,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")] = False,
 ) -> None:
-    """Train a model; the same command goes on with a training that was cut short, as if it had not been.
+    """Train a model; the same command resumes an interrupted training, with the same result.
 
     Several GPUs or machines: start it with torchrun. `harness models show MODEL` lists the settings.
 

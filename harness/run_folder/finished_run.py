@@ -1,7 +1,7 @@
 """FinishedRun: everything that a run folder holds, read when it is asked for, each file once.
 
-Files of a run folder may come from strangers: each is checked against its schema and the folder's checksums, and
-nothing in them is believed to be safe as HTML.
+Run folders may come from untrusted sources: each file is checked against its schema and the folder's checksums, and no
+text in them may be taken for safe HTML.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _HINT = "repeat its harness run"
 
 
 class FinishedRun:
-    """A run folder. ``id``, its name, is what numbers in a report are traced by; ``label`` is for people.
+    """A run folder. ``id`` is its name, by which reports refer to it; ``label`` is its name in tables and figures.
 
     Reading is lazy: properties raise `UserError` for files that are absent, damaged, or of another format.
     """
@@ -75,11 +75,11 @@ class FinishedRun:
 
     @property
     def label(self) -> str:
-        """Its name for people: the model's, unless it was told apart from other runs."""
+        """Its name in tables and figures: the model's, with more where several runs have the same."""
         return self._label or str(self.record["model"])
 
     def labelled(self, label: str) -> FinishedRun:
-        """The same run, called ``label``; what was read stays."""
+        """The same run with the label ``label``; files that were read are not read again."""
         self._label = label
         return self
 
@@ -144,7 +144,7 @@ class FinishedRun:
 
     @cached_property
     def matches(self) -> MatchTable | None:
-        """The match table of the run's own protocol as it is in the folder: only a cache, so ``None`` where damaged."""
+        """The match table of the run's own protocol as it is in the folder; ``None`` where it is absent or damaged."""
         with suppress(UserError):
             return read_table(self.folder / MATCHES)
         return None
@@ -177,7 +177,7 @@ class FinishedRun:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why it is not comparable; none where it is, or where nothing is known."""
+        """Why it is not comparable with published numbers; empty where it is, or where that is unknown."""
         return comparability_of(self.record).reasons
 
     @cached_property

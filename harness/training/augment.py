@@ -1,6 +1,6 @@
 """Augmentation as CLIP-VIS and OV2Seg were trained with: large-scale jitter for images, one size for videos.
 
-Spec, section 10. What is left to chance is taken from a numpy generator, in a fixed order.
+See docs/clipvis.md, *Training*. What is left to chance is taken from a numpy generator, in a fixed order.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class TrainingConfig(BaseModel):
-    """Schedule, optimiser, augmentation and sampling (CLIP-VIS, section 4.1; spec, section 10)."""
+    """Schedule, optimiser, augmentation and sampling (CLIP-VIS, section 4.1; docs/clipvis.md, *Training*)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

@@ -1,4 +1,4 @@
-"""Annotated images in COCO's form as a training set: LVIS v1 and COCO 2017 (spec, sections 10 and 13)."""
+"""Annotated images in COCO's form as a training set: LVIS v1 and COCO 2017 (docs/training.md)."""
 
 from __future__ import annotations
 

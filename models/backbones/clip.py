@@ -2,7 +2,7 @@
 
 Built by open_clip without weights; they come from a CLIP-VIS checkpoint (``backbone.clip_model.*``) or through
 open_clip (`pretrained_clip`). ResNets pool with CLIP's attention pool, ConvNeXts with a mean and a linear head
-(CLIP-VIS, section 3.4; spec, sections 2 and 7).
+(CLIP-VIS, section 3.4; docs/clipvis.md, *Backbone*).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """ResNet with bottleneck blocks and frozen norms (He et al., 2016), stride on the 3x3 convolution.
 
 Parameter names are those of the released checkpoint under ``backbone.base``. Its feature maps go by their stride: what
-the official code calls layer2 to layer5 are strides 4 to 32 (QUIRK, spec, section 3.1).
+the official code calls layer2 to layer5 are strides 4 to 32 (QUIRK, docs/ov2seg.md, *Backbone*).
 """
 
 from __future__ import annotations

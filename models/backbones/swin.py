@@ -2,7 +2,7 @@
 
 Parameter names are those of Mask2Former's Swin under ``backbone``. It is that form of Swin, for images of any size:
 maps are first padded to whole windows and then shifted (timm shifts first, which mixes other pixels at the border), and
-every second block is shifted however small the map is. Spec, section 3.2.
+every second block is shifted however small the map is. See docs/ov2seg.md, *Backbone*.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Open-vocabulary classification of queries: CLIP features under a mask against text embeddings (spec, section 7)."""
+"""Open-vocabulary classification of queries: CLIP features under a mask against text embeddings (docs/clipvis.md)."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
 
     @torch.inference_mode()
     def predict_image(self, image: Image, vocabulary: Vocabulary, detections: int = 100) -> list[ImageDetection]:
-        """Objects of one RGB image, best first: the image model's scores and mask scores (spec, sections 7 and 9)."""
+        """Objects of one RGB image, best first: the image model's scores (docs/clipvis.md, *Scores*)."""
         config = self.config
         classifier = self.text_classifier(vocabulary)
         sizes = self.geometry(image.shape[0], image.shape[1])

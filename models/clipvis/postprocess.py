@@ -1,4 +1,4 @@
-"""Scores of a video's tracks, their selection, and what is suppressed (spec, sections 7 and 8).
+"""Scores of a video's tracks, their selection, and what is suppressed (docs/clipvis.md, *Scores*).
 
 A video is seen window by window. Of each frame stay an object score and two sums per query; its class distribution, or
 what that follows from, waits in `DeferredScores`; masks are kept elsewhere.

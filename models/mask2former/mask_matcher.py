@@ -25,7 +25,7 @@ class Matched(NamedTuple):
 
 
 MASK_COST, DICE_COST = 5.0, 5.0
-"""Weights of the mask's part in the cost of a pair (spec, section 10)."""
+"""Weights of the mask's part in the cost of a pair (docs/clipvis.md, *Training*)."""
 
 
 @torch.no_grad()

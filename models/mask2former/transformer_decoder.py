@@ -249,7 +249,7 @@ class MaskedTransformerDecoder(QueryDecoder[Prediction]):
         return DecoderOutput(*self.predict(x, features.mask_features), self.decoder_norm(x), tuple(earlier))
 
     def predict(self, x: Tensor, mask_features: Tensor) -> Prediction:
-        """Apply the heads to query features ``(B, Q, dim)`` (spec, section 4, P(x))."""
+        """Apply the heads to query features ``(B, Q, dim)`` (docs/clipvis.md, *Mask generator*)."""
         z = self.decoder_norm(x)
         return Prediction(self.object_embed(z), self.iou_head(z).sigmoid(), self._mask_logits(z, mask_features))
 

@@ -1,4 +1,4 @@
-"""From mask logits at stride 4 to run-length encodings at the size of the video (spec, section 9).
+"""From mask logits at stride 4 to run-length encodings at the video's size (docs/clipvis.md, *Selection and masks*).
 
 Logits are interpolated, thresholded and cut into runs where they lie, a few masks at a time; only the places where
 runs end leave the device, once per call. No mask is kept at full size.

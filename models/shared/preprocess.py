@@ -1,4 +1,4 @@
-"""Frames as the network wants them: resized with Pillow, normalised, padded (spec, section 1)."""
+"""Frames as the network wants them: resized with Pillow, normalised, padded (docs/clipvis.md, *Input*)."""
 
 from __future__ import annotations
 

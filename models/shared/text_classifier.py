@@ -1,4 +1,4 @@
-"""Text embeddings of a vocabulary: names, their synonyms, fourteen templates (spec, section 7)."""
+"""Text embeddings of a vocabulary: names, their synonyms, fourteen templates (docs/clipvis.md, *Classification*)."""
 
 from __future__ import annotations
 
