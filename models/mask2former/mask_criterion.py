@@ -1,7 +1,7 @@
 """Losses of class-agnostic masks: object, mask, dice and mask IoU, after every layer (CLIP-VIS, section 3.2).
 
-Formulas and quirks: spec, section 10. Targets have no class: whether a query is matched is all that its object score
-learns.
+Targets have no class: the object score of a query learns only whether the query is matched. Quirks are those of the
+official code.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class MaskCriterion:
         """Losses by name, before weighting: ``loss_*`` of the last prediction, ``loss_*_i`` of the earlier ones.
 
         ``masks`` holds one tensor ``(objects, H, W)`` per image, 0 or 1, at the size of the padded input.
-        ``class_weights`` ``(2,)`` weighs object and no object. Each prediction is matched anew.
+        ``class_weights`` ``(2,)`` weighs object and no object. Each prediction is matched separately.
         """
         targets = objects_per_process(sum(len(m) for m in masks), output.mask_logits.device)
         last = Prediction(output.object_logits, output.ious, output.mask_logits)
@@ -49,7 +49,7 @@ class MaskCriterion:
     def match(self, prediction: Prediction, masks: Sequence[Tensor]) -> list[Matched]:
         """Match the objects of each image with its queries.
 
-        QUIRK: the official configuration holds a cost of the predicted IoU too, which never enters.
+        QUIRK: the official configuration also has a cost of the predicted IoU, which is never used.
         """
         uniform = self._uniform(prediction.mask_logits)
         label_cost = -OBJECT_COST * prediction.object_logits.detach().float().softmax(-1)[..., :1]
