@@ -1,6 +1,6 @@
 """Memory-induced tracking: each slot remembers a running mean of the queries that filled it (OV2Seg, section 3.3).
 
-QUIRK: every query of the first frame is a slot until the end of the video; none is born, none ends (spec, section 7).
+QUIRK: every query of the first frame is a slot until the end of the video; slots neither begin nor end later.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class MemoryMatcher:
         return torch.stack([self._match_frame(current, seen) for current, seen in zip(frames, shown, strict=True)])
 
     def _match_frame(self, current: Tensor, present: Tensor) -> Tensor:
-        """Order one frame's queries ``(queries, dim)`` and remember them."""
+        """Order one frame's queries ``(queries, dim)`` and add them to the memory."""
         rows = functional.normalize(current, dim=-1) if self.normalise_memory else current
         if self.memory is None:
             self.memory = rows

@@ -24,7 +24,7 @@ from harness.types import Video, Vocabulary
 
 
 class ClipVisSegmenter:
-    """What CLIP-VIS finds in single frames, embeddings those of its queries."""
+    """CLIP-VIS on single frames, with the embeddings of its queries."""
 
     def __init__(self, model: ClipVis) -> None:
         self.model = model
@@ -47,7 +47,7 @@ class ClipVisSegmenter:
         return self.model.geometry(height, width)
 
     def frames(self, video: Video, vocabulary: Vocabulary) -> Iterator[SegmentedFrame]:
-        """The queries of each frame (CLIP-VIS spec, section 7, image score)."""
+        """The queries of each frame, scored as by the official image model."""
         model = self.model
         classifier = model.text_classifier(vocabulary)
         sizes = model.geometry(video.height, video.width)
@@ -67,7 +67,7 @@ class ClipVisSegmenter:
 
 
 class Ov2SegSegmenter:
-    """What OV2Seg finds in single frames, embeddings those of its queries."""
+    """OV2Seg on single frames, with the embeddings of its queries."""
 
     def __init__(self, model: Ov2Seg) -> None:
         self.model = model
@@ -86,7 +86,7 @@ class Ov2SegSegmenter:
         return self.model.geometry(height, width)
 
     def frames(self, video: Video, vocabulary: Vocabulary) -> Iterator[SegmentedFrame]:
-        """The queries of each frame (OV2Seg spec, section 11)."""
+        """The queries of each frame, scored as by the official image model."""
         model = self.model
         classifier = model.text_classifier(vocabulary)
         sizes = model.geometry(video.height, video.width)
