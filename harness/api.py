@@ -1,8 +1,8 @@
-"""The Python interface: what a notebook needs, and what the command line calls.
+"""The Python interface, for notebooks and for the command line.
 
-Every name here is an attribute of the package ``harness``, imported when it is first used. Paths may be strings, and
-where a location is meant, URLs (``s3://``, ``gs://``). What the user has to change raises `UserError`, one line that
-names the file, the record and the fix. docs/python.md shows it in use.
+Every name here is an attribute of the package ``harness``, imported on first use. Paths may be strings; run folders may
+also be URLs (``s3://``, ``gs://``). Errors that the user can fix are a `UserError`: one line with the file, the record
+and the fix. docs/python.md has examples.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from harness.notebook import (
     vocabulary_of,
 )
 from harness.paths import Location, ObjectPath, local_copy, location
-from harness.plugin_code import asked
+from harness.plugin_code import convert_plugin_errors
 from harness.progress_display import progress as shown_progress
 from harness.progress_display import shown_warnings
 from harness.run_folder.finished_run import FinishedRun
@@ -72,9 +72,9 @@ def load_dataset(
 ) -> Dataset:
     """Open a split of a dataset by name, or data of your own in YouTube-VIS form.
 
-    ``root`` is the folder that holds the datasets, ``split`` by default the dataset's own. Data of your own needs
-    ``annotations`` (the file), ``frames`` (the folder to which its file names are relative) and ``protocol``. With a
-    name, ``protocol`` replaces the dataset's own. Raises `UserError` where something is not found.
+    ``root`` is the folder that holds the datasets; ``split`` is by default the dataset's default split. Data of your
+    own needs ``annotations`` (the file), ``frames`` (the folder to which its file names are relative) and ``protocol``.
+    With a name, ``protocol`` replaces the dataset's own. Raises `UserError` if something is not found.
     """
     chosen = None if protocol is None else protocol_name(protocol)
     if annotations is None:
@@ -100,9 +100,9 @@ def load_model(
 ) -> LoadedModel:
     """Load a model by name (or a plugin object) with its settings as keywords, as in ``topk=5``.
 
-    ``device`` is by default a GPU where there is one; ``precision`` is fp32, bf16 or fp16; ``config`` a YAML file with
-    settings, or all settings. ``dataset`` is needed by models that depend on it: the oracle, and those with weights of
-    their own for it. Raises `UserError` for unknown settings, and where the model does not load.
+    ``device`` is by default a GPU if there is one; ``precision`` is fp32, bf16 or fp16; ``config`` is a YAML file with
+    settings, or all settings. Models that depend on the ``dataset`` need it: the oracle, and models with weights for a
+    particular dataset. Raises `UserError` for unknown settings, and if the model does not load.
     """
     from harness.engines.devices import default_device
 
@@ -116,11 +116,11 @@ def load_model(
 
 
 def _config(plugin: ModelPlugin, given: str | Path | BaseModel | None, settings: Mapping[str, Any]) -> BaseModel:
-    """The settings of a model: all of them, or those of a file, with ``settings`` over them."""
-    told = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    """The settings of a model: a whole configuration or those of a file, overridden by ``settings``."""
+    texts = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     if given is None or isinstance(given, (str, Path)):
-        return read_config(plugin.Config, None if given is None else Path(given), told, plugin.name)
-    return given if not told else read_config(plugin.Config, None, told, plugin.name, defaults=given.model_dump())
+        return read_config(plugin.Config, None if given is None else Path(given), texts, plugin.name)
+    return given if not texts else read_config(plugin.Config, None, texts, plugin.name, defaults=given.model_dump())
 
 
 def _precision(name: str) -> str:
@@ -133,7 +133,7 @@ def _weights(plugin: ModelPlugin, checkpoint: str | Path | None, dataset: Datase
     if checkpoint is not None:
         return Path(checkpoint)
     shipped = getattr(plugin, "shipped_weights", None)
-    with asked(f"model {plugin.name}", "its shipped_weights fails"):
+    with convert_plugin_errors(f"model {plugin.name}", "its shipped_weights fails"):
         found = shipped(dataset.name) if shipped is not None else None
     return None if found is None else Path(found)
 
@@ -152,7 +152,7 @@ def predict(
 ) -> Prediction:
     """Find, track and name the objects of a video by words: ``predict("clip.mp4", ["cat", "red umbrella"], ...)``.
 
-    ``video`` is a video file or a folder of frames in order of their numbers. ``model`` is a name with its settings as
+    ``video`` is a video file, or a folder of frames that are sorted by number. ``model`` is a name with its settings as
     keywords, or a loaded model.
     """
     from harness.video_file import open_video
@@ -169,7 +169,7 @@ def predict(
 
 
 def open_run(place: str | Path | Location, dataset: Dataset | None = None) -> OpenedRun:
-    """Open the folder of a finished run: a path, ``s3://`` or ``gs://``; nothing is read before it is needed."""
+    """Open the folder of a finished run: a path, ``s3://`` or ``gs://``; its files are read on first use."""
     run = cast(OpenedRun, OpenedRun.open(str(place)))
     run.dataset = dataset
     return run
@@ -200,8 +200,8 @@ def run(
 
     ``model`` is a name with its settings as keywords, or a loaded model, which keeps its settings. ``dataset`` is a
     `Dataset` or a name. ``protocols`` score it, by default the dataset's own. ``mlflow`` logs it as ``harness run``
-    does; ``progress`` shows it on standard error; ``on_event`` is called for every video. A run in which videos failed
-    is returned with a warning: ``run.record["complete"]`` is false.
+    does; ``progress`` shows a progress bar on standard error; ``on_event`` is called for every video. A run with failed
+    videos is returned with a warning: ``run.record["complete"]`` is false.
     """
     opened = load_dataset(dataset) if isinstance(dataset, str) else dataset
     place = location(str(runs_dir))
@@ -254,7 +254,7 @@ def execute_run(
     progress: bool = True,
     on_event: Callable[[Event], None] | None = None,
 ) -> RunOutcome:
-    """Execute a run with its progress shown, and its ``table.md``; see `harness.runner.execute`."""
+    """Execute a run with a progress display and ``table.md``; see `harness.runner.execute`."""
     from harness.reports.tables import table_of_run
 
     videos = one.videos if fresh else one.with_videos_of_folder().videos
@@ -283,8 +283,8 @@ def evaluate(
 
     ``predictions`` are a results file, a run folder or its predictions (path or URL), tracks, or records (a list of
     dicts or a DataFrame) with the keys of a results file: video_id, category_id, score, segmentations. ``dataset`` is a
-    `Dataset`, or an annotation file with ``protocol``. Raises `UserError` for faulty input; ``strict`` makes every
-    warning one.
+    `Dataset`, or an annotation file with ``protocol``. Raises `UserError` for invalid input; with ``strict`` also for
+    every warning.
     """
     from harness.scoring.dispatch import score_all
     from harness.scoring.from_store import ShardReader
@@ -319,7 +319,7 @@ def compare(
     """Compare runs by a paired bootstrap over videos: each with the first; ``difference["AP"]`` of two runs.
 
     Raises `UserError` for runs that were not scored on the same videos by the same protocol. ``root`` and
-    ``annotations`` are read only where a run folder lacks its match table.
+    ``annotations`` are read only if a run folder lacks its match table.
     """
     from harness.reports.comparison import compare_runs
 
@@ -335,7 +335,7 @@ def _labelled(runs: Iterable[FinishedRun | str | Path | Location]) -> list[Finis
 
 
 def table(runs: Iterable[FinishedRun | str | Path | Location], *, published: bool = False, **options: Any) -> Table:
-    """A table of runs; with ``published`` also published results on the same data.
+    """A table of runs, with ``published`` results on the same data if that is true.
 
     ``options`` are those of `harness.reports.tables.table`: ``columns``, ``corrected``, ``layout``, ...
     """

@@ -1,4 +1,4 @@
-"""The analysis of run folders: errors by kind, slices and calibration, over the videos that their numbers are over."""
+"""Analyses of run folders: errors by kind, slices and calibration, over the videos that their numbers cover."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from harness.reports.run_data import dataset_of_run
 from harness.reports.run_files import read_runs
 from harness.reports.styles import DAGGER
 from harness.run_folder.finished_run import FinishedRun
-from harness.run_folder.records import found_nothing, is_given, not_given
+from harness.run_folder.records import found_nothing, numbers_disagree, values_agree
 from harness.scoring.analysis import Analysis, analyse
 from harness.types import Dataset
 
 
 @dataclass(frozen=True)
 class RunAnalysis:
-    """One run's analysis; ``label`` is unique among the runs analysed together, ``videos`` counts what it is over.
+    """One run's analysis; ``label`` is unique among the runs analysed together, ``videos`` is the number of videos.
 
-    ``not_comparable`` says why the run is not comparable with published numbers, where it is not.
+    ``not_comparable`` has the reasons why the run is not comparable with published numbers.
     """
 
     label: str
@@ -42,8 +42,8 @@ class RunAnalysis:
 def analyse_runs(folders: Sequence[Location], data_root: Path, annotations: Path | None = None) -> list[RunAnalysis]:
     """Analyse run folders by the data below ``data_root``, or by the file ``annotations``.
 
-    Raises `UserError` for what is no finished run, data that is not found or not what the run saw, a truth that is
-    withheld, and predictions that do not give the run's numbers.
+    Raises `UserError` for a folder that is not a finished run, data that is missing or differs from the run's, a truth
+    that is withheld, and predictions that do not give the run's numbers.
     """
     opened: dict[tuple[str, str, str | None], Dataset] = {}
     found = []
@@ -59,8 +59,8 @@ def _analyse(run: FinishedRun, dataset: Dataset) -> RunAnalysis:
         hint = "take a split whose truth is public"
         raise UserError(str(run.folder), "cannot be analysed: the truth is withheld", hint)
     analysis = analyse(dataset.protocol, dataset.annotations, run.store, run.scored_videos)
-    given = is_given(run.metrics.get("AP50"), analysis.errors.ap50)
+    given = values_agree(run.metrics.get("AP50"), analysis.errors.ap50)
     if not (given or (found_nothing(run.record) and not analysis.errors.tracks)):
-        raise not_given(run.folder)
+        raise numbers_disagree(run.folder)
     label = run.label.removesuffix(DAGGER)
     return RunAnalysis(label, str(run.folder), dataset.name, dataset.split, len(run.done), analysis, run.reasons)

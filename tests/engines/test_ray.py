@@ -31,7 +31,7 @@ TWO = partial(engine.pool, workers=2)
 def cluster() -> Iterator[None]:
     """One Ray for several tests, after another one: a run does not end what it has not started."""
     for is_last in (False, True):
-        ray, own = engine.connected(None)
+        ray, own = engine.connect(None)
         assert own is not None
         if is_last:
             yield
@@ -176,15 +176,15 @@ def test_what_a_killed_process_leaves_of_its_ray_is_killed_and_nothing_else(tmp_
 def test_workers_fill_the_cluster(
     wanted: dict[str, Any], resources: Mapping[str, float], expected: tuple[str, int, float]
 ) -> None:
-    assert engine.WorkerRequest(**wanted).settled(resources) == expected
+    assert engine.WorkerRequest(**wanted).resolve(resources) == expected
 
 
 def test_gpus_that_this_machine_lacks_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = SimpleNamespace(cluster_resources=lambda: {"CPU": 2.0, "GPU": 1.0}, is_initialized=lambda: False)
     ended: list[object] = []
     own = SimpleNamespace(end=ended.append, lost=lambda: "")
-    monkeypatch.setattr(engine, "connected", lambda address: (started, own))
-    told = r"^GPUs: 64 asked for each worker, Ray finds 1 on this machine; name --device cpu, fewer --gpus"
+    monkeypatch.setattr(engine, "connect", lambda address: (started, own))
+    told = r"^GPUs: 64 requested for each worker, Ray finds 1 on this machine; name --device cpu, fewer --gpus"
     with pytest.raises(UserError, match=told):
         execute(moody_run(tmp_path), engine=partial(engine.pool, device="cuda", gpus_per_worker=64))
     assert ended == [started]
@@ -192,7 +192,7 @@ def test_gpus_that_this_machine_lacks_are_not_waited_for(tmp_path: Path, monkeyp
 
 
 def test_ray_chooses_the_gpus(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--device: cuda:1 cannot be asked of Ray"):
+    with pytest.raises(UserError, match="--device: cuda:1 cannot be requested from Ray"):
         execute(moody_run(tmp_path), engine=partial(engine.pool, device="cuda:1"))
 
 

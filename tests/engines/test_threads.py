@@ -15,7 +15,7 @@ import pytest
 import torch
 from small_runs import SmallModel, make_run
 
-from harness.engines.threads import VARIABLE, torch_threads, wanted_threads
+from harness.engines.threads import VARIABLE, configured_threads, torch_threads
 from harness.errors import UserError
 from harness.runner import execute
 from harness.types import LoadContext, Track, Video, Vocabulary
@@ -73,13 +73,15 @@ def test_threads_are_given_back_where_a_model_does_not_load(tmp_path: Path) -> N
 @pytest.mark.parametrize("said", ["0", "-1", "two", "1,2", "1.5", "9" * 9, "²"])
 def test_what_is_no_number_of_threads_is_refused(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setenv(VARIABLE, said)
-    with pytest.raises(UserError, match=rf"^environment variable {VARIABLE}: .* is no number of threads; set it to 1"):
-        wanted_threads()
+    with pytest.raises(
+        UserError, match=rf"^environment variable {VARIABLE}: .* is not a number of threads; set it to 1"
+    ):
+        configured_threads()
 
 
 IMPORT_LATE = """
 import sys
-from harness.engines.model_spec import Recipe
+from harness.engines.model_spec import ModelSpec
 class Model:
     def __init__(self, threads):
         self.threads = threads
@@ -93,7 +95,7 @@ class Late:
         return Model(torch.get_num_threads())
 class Context:
     seed, device = 0, "cpu"
-print(Recipe(Late(), None, Context(), int(sys.argv[1])).load().threads)
+print(ModelSpec(Late(), None, Context(), int(sys.argv[1])).load().threads)
 import torch
 print(torch.get_num_threads())
 """

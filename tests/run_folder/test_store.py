@@ -234,7 +234,7 @@ def test_a_full_disk_leaves_nothing(store: PredictionStore, monkeypatch: pytest.
     else:
         opened = Path.open
         monkeypatch.setattr(Path, "open", lambda path, *mode: FullFile(opened(path, *mode)))
-    with pytest.raises(UserError, match="No space left on device; make room"):
+    with pytest.raises(UserError, match="No space left on device; free disk space"):
         store.write_video(make_video(2), [])
     monkeypatch.undo()
     assert sorted(p.name for p in store.folder.iterdir()) == ["1.parquet"]
@@ -242,5 +242,5 @@ def test_a_full_disk_leaves_nothing(store: PredictionStore, monkeypatch: pytest.
 
 def test_a_folder_that_cannot_be_made_is_a_users_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be created"):
         PredictionStore(tmp_path / "file" / "predictions").write_video(make_video(1), [])

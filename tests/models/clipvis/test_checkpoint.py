@@ -152,7 +152,7 @@ def test_other_documents(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="no dictionary of tensors"):
             load_network(path)
     torch.save({"backbone.stem.weight": torch.zeros(3)}, path)
-    with pytest.raises(UserError, match="is no checkpoint of CLIP-VIS: it lacks"):
+    with pytest.raises(UserError, match="is not a checkpoint of CLIP-VIS: it lacks"):
         load_network(path)
     with pytest.raises(UserError, match="there is no such checkpoint"):
         load_network(tmp_path / "absent.pth")
@@ -170,7 +170,7 @@ def test_clip_weights_from_a_local_file(tiny_state: State, tmp_path: Path) -> No
     assert all(torch.equal(t, tiny_state[name]) for name, t in network.state_dict().items())
     with pytest.raises(UserError, match="set clip_model and clip_pretrained"):
         load_network(path, ClipVisConfig(clip_model="tiny-resnet"))
-    with pytest.raises(UserError, match=r"cannot be had.*local file"):
+    with pytest.raises(UserError, match=r"cannot be loaded.*local file"):
         load_network(path, ClipVisConfig(clip_model="tiny-resnet", clip_pretrained=str(tmp_path / "absent.pt")))
     with pytest.raises(UserError, match="256 channels"):
         load_network(path)
