@@ -36,7 +36,7 @@ from harness.notebook import (
     vocabulary_of,
 )
 from harness.paths import Location, ObjectPath, local_copy, location
-from harness.plugin_code import asked
+from harness.plugin_code import convert_plugin_errors
 from harness.progress_display import progress as shown_progress
 from harness.progress_display import shown_warnings
 from harness.run_folder.finished_run import FinishedRun
@@ -133,7 +133,7 @@ def _weights(plugin: ModelPlugin, checkpoint: str | Path | None, dataset: Datase
     if checkpoint is not None:
         return Path(checkpoint)
     shipped = getattr(plugin, "shipped_weights", None)
-    with asked(f"model {plugin.name}", "its shipped_weights fails"):
+    with convert_plugin_errors(f"model {plugin.name}", "its shipped_weights fails"):
         found = shipped(dataset.name) if shipped is not None else None
     return None if found is None else Path(found)
 

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, PlainSerializer, ValidationError
 
 from harness.errors import UserError, near
-from harness.plugin_code import asked
+from harness.plugin_code import convert_plugin_errors
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -61,7 +61,7 @@ def read_config(
     _merge(values, chosen)
     _merge(texts, _of_model(written, model, others))
     try:
-        with asked(f"model {model}", "its Config fails"):
+        with convert_plugin_errors(f"model {model}", "its Config fails"):
             try:
                 read = _validated(kind, values, texts)
             except ValidationError as error:

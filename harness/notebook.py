@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import annotations_from_document, read_annotations
-from harness.plugin_code import asked
+from harness.plugin_code import convert_plugin_errors
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.store import PredictionStore, tabulate, tracks_of
 from harness.types import Category, Dataset, LoadContext, Model, ModelPlugin, Track, Video, Vocabulary
@@ -77,7 +77,7 @@ class LoadedModel:
         Raises `UserError` for what is no track of this video and vocabulary.
         """
         words = vocabulary_of(vocabulary)
-        with asked(f"model {self.plugin.name}", "its predict fails"):
+        with convert_plugin_errors(f"model {self.plugin.name}", "its predict fails"):
             return list(tracks_of(tabulate(video, list(self.network.predict(video, words)), words)))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.engines.seeding import seed_everything
-from harness.plugin_code import asked
+from harness.plugin_code import convert_plugin_errors
 from harness.run_folder.results import refuse_unscorable
 from harness.run_folder.store import tabulate, tracks_of
 from harness.runner import Run
@@ -33,7 +33,7 @@ def try_video(run: Run) -> dict[str, Any]:
     model = run.spec.load()
     loaded = time.perf_counter()
     scratch = Path(tempfile.mkdtemp(prefix="harness-try-"))  # which stays where the model fails: to look at it
-    with asked(run.name, "its predict fails"):
+    with convert_plugin_errors(run.name, "its predict fails"):
         if isinstance(model, BatchModel):
             model.prepare([video], scratch)
         seed_everything(run.seed, video.id)
@@ -80,7 +80,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _facts(run: Run, model: Model) -> dict[str, str]:
-    with asked(run.name, "its facts fails"):
+    with convert_plugin_errors(run.name, "its facts fails"):
         told = getattr(model, "facts", None)
         return {str(name): str(text) for name, text in told().items()} if told is not None else {}
 

@@ -17,7 +17,7 @@ class PluginExitError(Exception):
 
 
 @contextmanager
-def contained(name: str) -> Iterator[None]:
+def isolate_plugin(name: str) -> Iterator[None]:
     """Run code of the plugin ``name``: only `Exception` comes out, and nothing is printed to standard output.
 
     What ends a program or a generator (`SystemExit`, `GeneratorExit`, ...) becomes a `PluginExitError`. Only Ctrl-C
@@ -32,28 +32,28 @@ def contained(name: str) -> Iterator[None]:
             raise KeyboardInterrupt from error
         if isinstance(error, Exception):
             raise
-        raise PluginExitError(f"{name} has raised {described(error)}, which no plugin may") from error
+        raise PluginExitError(f"{name} has raised {describe_error(error)}, which no plugin may") from error
 
 
 @contextmanager
-def asked(name: str, what: str, hint: str = _HINT) -> Iterator[None]:
+def convert_plugin_errors(name: str, what: str, hint: str = _HINT) -> Iterator[None]:
     """Run code of the plugin ``name``, of whom nobody else can be asked: what it raises becomes a `UserError`.
 
     A `UserError` of its own keeps its words; for others the plugin is named, ``what`` says what it has failed to do.
     """
     try:
-        with contained(name):
+        with isolate_plugin(name):
             yield
     except UserError as error:
         if type(error).__module__ == UserError.__module__:
             raise
-        raise UserError("", described(error)) from error  # a class of the plugin's own may not be known elsewhere
+        raise UserError("", describe_error(error)) from error  # a class of the plugin's own may not be known elsewhere
     except Exception as error:
         cause = error.__cause__ if isinstance(error, PluginExitError) and error.__cause__ else error
-        raise UserError(name, f"{what}: {described(cause)}", hint) from error
+        raise UserError(name, f"{what}: {describe_error(cause)}", hint) from error
 
 
-def described(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An exception in one line, with its type unless it is one of ours."""
     try:
         text = " ".join(str(error).split())

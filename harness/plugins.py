@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 
 import harness
 from harness.errors import UserError, near
-from harness.plugin_code import asked
+from harness.plugin_code import convert_plugin_errors
 from harness.types import Dataset, DatasetPlugin, ModelPlugin
 
 MODELS = "harness.models"
@@ -41,7 +41,7 @@ def dataset(name: str, data_root: Path | None = None) -> DatasetPlugin:
 def opened(name: str, data_root: Path, split: str | None = None) -> Dataset:
     """Open a split of the dataset ``name``, by default its own; raises `UserError` where that fails."""
     plugin, where = dataset(name, Path(data_root)), f"dataset {name}"
-    with asked(where, "cannot be opened"):
+    with convert_plugin_errors(where, "cannot be opened"):
         found: object = plugin.open(Path(data_root), split or plugin.default_split)
     if not isinstance(found, Dataset):
         what = f"its open gives a {type(found).__name__}, not a harness.types.Dataset"
@@ -125,7 +125,7 @@ def _load(group: str, kind: str, name: str, texts: tuple[str, ...], others: tupl
         raise UserError(f'{kind} "{name}"', "is not installed", near(name, found))
     point = found[name]
     source = f"entry point {group}:{name} ({point.value})"
-    with asked(source, "does not load", "reinstall or repair the package that brings it"):
+    with convert_plugin_errors(source, "does not load", "reinstall or repair the package that brings it"):
         plugin = point.load()
         missing = [attribute for attribute in (*texts, *others) if not hasattr(plugin, attribute)]
         wrong = [a for a in texts if a not in missing and not isinstance(getattr(plugin, a), str)]

@@ -22,12 +22,12 @@ from harness.atomic_write import discard_unfinished, write_atomically, write_jso
 from harness.comparability import comparability, parts_missing
 from harness.engines.local import InProcess
 from harness.engines.model_spec import Engine, EngineMaker, ModelSpec
-from harness.engines.threads import wanted_threads
+from harness.engines.threads import configured_threads
 from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, UserError
 from harness.events import Event, StageUse, merge_stage_usage
 from harness.export import write_submission
 from harness.paths import Location, cache_folder
-from harness.plugin_code import asked
+from harness.plugin_code import convert_plugin_errors
 from harness.run_folder.checksums import remove_sums
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.identity import code_of, commit_of, variables
@@ -133,7 +133,7 @@ class Run:
 
     def _depends_on(self) -> dict[str, Any]:
         """What the plugin says that its tracks depend on besides."""
-        with asked(self.name, "its depends_on fails"):
+        with convert_plugin_errors(self.name, "its depends_on fails"):
             told = getattr(self.plugin, "depends_on", None)
             found = dict(told(self.config, self.weights)) if told is not None else {}
         try:
@@ -169,7 +169,7 @@ class Run:
     @cached_property
     def weights(self) -> Path | None:
         """The checkpoint that was named; else the one that the model ships for this dataset, if it does."""
-        with asked(self.name, "its shipped_weights fails"):
+        with convert_plugin_errors(self.name, "its shipped_weights fails"):
             shipped = getattr(self.plugin, "shipped_weights", None)
             path = self.checkpoint or (shipped(self.dataset.name) if shipped is not None else None)
             return None if path is None else Path(path)
@@ -178,7 +178,7 @@ class Run:
     def spec(self) -> ModelSpec:
         """How its model is loaded."""
         context = LoadContext(self.dataset, self.device, self.precision, self.weights, self.seed)
-        return ModelSpec(self.plugin, self.config, context, wanted_threads(), self.verify_frames)
+        return ModelSpec(self.plugin, self.config, context, configured_threads(), self.verify_frames)
 
     @property
     def store(self) -> PredictionStore:
@@ -335,7 +335,7 @@ def _write_configuration(run: Run) -> None:
     inputs = {"annotations": run.dataset.digest}
     if run.content["checkpoint"] is not None:
         inputs["checkpoint"] = run.content["checkpoint"]
-    place = {"device": run.device, "threads": wanted_threads(), "data": dict(run.dataset.data)}
+    place = {"device": run.device, "threads": configured_threads(), "data": dict(run.dataset.data)}
     if run.experiment:
         write_atomically(run.folder / "experiment.yaml", run.experiment.encode())
     write_json(run.folder / "environment.json", {**environment(inputs), **commit_of(run.plugin), **place})

@@ -12,7 +12,7 @@ import numpy as np
 from harness.errors import UserError
 from harness.reports.run_data import dataset_of_run
 from harness.run_folder.finished_run import FinishedRun
-from harness.run_folder.records import found_nothing, has_numbers, is_given, no_numbers, not_given
+from harness.run_folder.records import found_nothing, has_numbers, no_numbers, numbers_disagree, values_agree
 from harness.scoring.bootstrap import BOOTSTRAP_METRICS, replicate
 from harness.scoring.match_table import FILE, MatchTable, write_table
 from harness.scoring.protocols import get_protocol
@@ -48,7 +48,7 @@ def _fits(table: MatchTable, record: Mapping[str, Any], digest: str) -> bool:
     for suffix, rows in {"": None, **table.groups}.items():
         for metric in BOOTSTRAP_METRICS:
             value = replicates.mean(metric, rows)[0]
-            if not is_given(record["metrics"].get(metric + suffix), None if np.isnan(value) else value):
+            if not values_agree(record["metrics"].get(metric + suffix), None if np.isnan(value) else value):
                 return False
     return True
 
@@ -64,7 +64,7 @@ def _made_again(run: FinishedRun, data_root: Path, annotations: Path | None) -> 
     videos = None if record["limit"] is None else run.video_ids.run
     table = score_store(chosen, dataset.annotations, run.store, videos=videos).matches
     if table is None or not _fits(table, record, dataset.digest):
-        raise not_given(run.folder)
+        raise numbers_disagree(run.folder)
     with suppress(UserError):  # a folder that is not ours to write in
         write_table(run.folder / FILE, table)
     run.matches = table

@@ -14,7 +14,7 @@ from harness.errors import UserError
 from harness.paths import Location
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.identity import Difference, differences, settings_of
-from harness.run_folder.records import WITH_NUMBERS, measured, no_numbers
+from harness.run_folder.records import WITH_NUMBERS, effective_metrics, no_numbers
 from harness.run_folder.schemas import Fraction, ProtocolRecord
 from harness.versions import other_version
 
@@ -85,7 +85,7 @@ def baseline_of(place: Location) -> Baseline:
     if record["protocol"] is None:
         raise no_numbers(place, record)
     content = run.content
-    metrics = measured(record) | _corrected(record["corrected"])
+    metrics = effective_metrics(record) | _corrected(record["corrected"])
     reasons = record.get("undefined", {})
     undefined = reasons.get("metrics", {}) | _corrected(reasons.get("corrected"))
     return Baseline(

@@ -13,7 +13,7 @@ from harness.reports.run_data import dataset_of_run
 from harness.reports.run_files import read_runs
 from harness.reports.styles import DAGGER
 from harness.run_folder.finished_run import FinishedRun
-from harness.run_folder.records import found_nothing, is_given, not_given
+from harness.run_folder.records import found_nothing, numbers_disagree, values_agree
 from harness.scoring.analysis import Analysis, analyse
 from harness.types import Dataset
 
@@ -59,8 +59,8 @@ def _analyse(run: FinishedRun, dataset: Dataset) -> RunAnalysis:
         hint = "take a split whose truth is public"
         raise UserError(str(run.folder), "cannot be analysed: the truth is withheld", hint)
     analysis = analyse(dataset.protocol, dataset.annotations, run.store, run.scored_videos)
-    given = is_given(run.metrics.get("AP50"), analysis.errors.ap50)
+    given = values_agree(run.metrics.get("AP50"), analysis.errors.ap50)
     if not (given or (found_nothing(run.record) and not analysis.errors.tracks)):
-        raise not_given(run.folder)
+        raise numbers_disagree(run.folder)
     label = run.label.removesuffix(DAGGER)
     return RunAnalysis(label, str(run.folder), dataset.name, dataset.split, len(run.done), analysis, run.reasons)

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from harness.errors import UserError
-from harness.plugin_code import PluginExitError, asked, contained, described
+from harness.plugin_code import PluginExitError, convert_plugin_errors, describe_error, isolate_plugin
 
 
 class UnreadableError(Exception):
@@ -26,31 +26,31 @@ class TheirError(UserError):
 def test_what_ends_a_program_becomes_a_failure(error: BaseException) -> None:
     with (
         pytest.raises(PluginExitError, match=r"^model x has raised \w+(: \w+)?, which no plugin may$"),
-        contained("model x"),
+        isolate_plugin("model x"),
     ):
         raise error
 
 
 def test_ordinary_exceptions_pass() -> None:
-    with pytest.raises(ValueError, match="of its own"), contained("model x"):
+    with pytest.raises(ValueError, match="of its own"), isolate_plugin("model x"):
         raise ValueError("of its own")
-    with pytest.raises(StopIteration), contained("model x"):
+    with pytest.raises(StopIteration), isolate_plugin("model x"):
         raise StopIteration
 
 
 def test_only_the_interrupt_passes_also_in_disguise() -> None:
-    with pytest.raises(KeyboardInterrupt), contained("model x"):
+    with pytest.raises(KeyboardInterrupt), isolate_plugin("model x"):
         raise KeyboardInterrupt
     for other in (SystemExit(1), RuntimeError("a worker of mine has ended")):
         other.__context__ = KeyboardInterrupt()
-        with pytest.raises(KeyboardInterrupt), contained("model x"):
+        with pytest.raises(KeyboardInterrupt), isolate_plugin("model x"):
             raise other
 
 
 def test_where_ctrl_c_is_ignored_it_is_the_plugins_own() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with pytest.raises(PluginExitError, match="KeyboardInterrupt"), contained("model x"):
+        with pytest.raises(PluginExitError, match="KeyboardInterrupt"), isolate_plugin("model x"):
             raise KeyboardInterrupt
     finally:
         signal.signal(signal.SIGINT, before)
@@ -68,11 +68,11 @@ def test_where_ctrl_c_is_ignored_it_is_the_plugins_own() -> None:
     ],
 )
 def test_a_plugin_that_is_asked_answers_with_one_line(error: BaseException, line: str) -> None:
-    with pytest.raises(UserError) as raised, asked("model x", "fails"):
+    with pytest.raises(UserError) as raised, convert_plugin_errors("model x", "fails"):
         raise error
     assert type(raised.value) is UserError
     assert str(raised.value) == line
 
 
 def test_an_exception_is_described_in_one_line() -> None:
-    assert described(ValueError("a\nb")) == "ValueError: a b"
+    assert describe_error(ValueError("a\nb")) == "ValueError: a b"

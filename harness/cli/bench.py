@@ -43,7 +43,7 @@ def bench(
     from harness.engines.devices import default_device, refuse_missing
     from harness.engines.model_spec import loaded
     from harness.notebook import dataset_of_words, vocabulary_of
-    from harness.plugin_code import asked
+    from harness.plugin_code import convert_plugin_errors
     from harness.types import LoadContext, Video
     from harness.video_file import open_video
 
@@ -54,7 +54,7 @@ def bench(
     plugin = plugins.model(model)
     chosen = read_config(plugin.Config, None, set_ or [], model)
     ready = loaded(plugin, chosen, LoadContext(dataset, place, precision, checkpoint))
-    with asked(f"model {model}", "its predict fails"):
+    with convert_plugin_errors(f"model {model}", "its predict fails"):
         record = measure(ready, opened, dataset.vocabulary, repeats, place)
     record = {"model": model, "device": place, "precision": precision, "size": [opened.height, opened.width], **record}
     if as_json:
@@ -77,7 +77,7 @@ def measure(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) 
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from harness.engines.stages import timed
+    from harness.engines.stages import time_stages
 
     on_gpu = device.startswith("cuda")
     n = len(video.frames)
@@ -89,7 +89,7 @@ def measure(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) 
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     walls = []
-    with timed(model) as stages:
+    with time_stages(model) as stages:
         for _ in range(repeats):
             began = time.perf_counter()
             list(model.predict(video, vocabulary))

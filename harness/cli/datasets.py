@@ -70,7 +70,7 @@ def check_dataset(
         harness datasets check --annotations instances.json --frames DIR --protocol lvvis
     """
     from harness import plugins
-    from harness.plugin_code import asked
+    from harness.plugin_code import convert_plugin_errors
 
     _refuse_two(name, annotations, (frames, protocol, dataset_name))
     if annotations is not None:
@@ -85,7 +85,7 @@ def check_dataset(
             raise typer.Exit(EXIT_FAILED)
         return
     plugin = plugins.dataset(name, data_root)
-    with asked(f"dataset {name}", "cannot be checked"):
+    with convert_plugin_errors(f"dataset {name}", "cannot be checked"):
         record: dict[str, Any] = plugin.check(data_root, split).to_dict()
     _report(record, as_json)
 

@@ -37,7 +37,7 @@ def examine() -> dict[str, Any]:
     from importlib.metadata import PackageNotFoundError, version
 
     from harness import __version__, plugins
-    from harness.plugin_code import asked
+    from harness.plugin_code import convert_plugin_errors
     from harness.run_folder.provenance import environment
     from harness.tracking.credentials import safe_uri
 
@@ -53,7 +53,7 @@ def examine() -> dict[str, Any]:
     for name in plugins.names(plugins.MODELS):
         try:
             plugin = plugins.model(name)
-            with asked(f"model {name}", "its doctor fails"):
+            with convert_plugin_errors(f"model {name}", "its doctor fails"):
                 models[name] = plugin.doctor() if hasattr(plugin, "doctor") else {}
         except UserError as error:
             faults.append(str(error))

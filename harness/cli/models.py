@@ -33,10 +33,10 @@ def show_model(name: Annotated[str, typer.Argument(help="Name of a model.")], as
     The keys are for --set and YAML.
     """
     from harness import plugins
-    from harness.plugin_code import asked
+    from harness.plugin_code import convert_plugin_errors
 
     plugin = plugins.model(name)
-    with asked(f"model {name}", "cannot be described"):
+    with convert_plugin_errors(f"model {name}", "cannot be described"):
         schema: dict[str, Any] = plugin.Config.model_json_schema()
         card: dict[str, Any] = getattr(plugin, "card", {})
     keys = schema.get("properties", {})

@@ -55,7 +55,7 @@ def train(
     """
     from harness import plugins
     from harness.engines.devices import default_device, refuse_missing
-    from harness.plugin_code import asked
+    from harness.plugin_code import convert_plugin_errors
     from harness.training.setup import Plan, read_settings
     from harness.training.types import TrainablePlugin
 
@@ -64,10 +64,10 @@ def train(
     plugin = plugins.model(model)
     if not isinstance(plugin, TrainablePlugin):
         raise UserError(f"--model {model}", "cannot be trained here", near(model, _trainable()))
-    with asked(f"model {model}", "its settings cannot be read"):
+    with convert_plugin_errors(f"model {model}", "its settings cannot be read"):
         settings, schedule = read_settings(plugin, dataset, config, set_ or [])
     source = plugins.dataset(dataset, data_root)
-    with asked(f"dataset {dataset}", "its training set cannot be opened"):
+    with convert_plugin_errors(f"dataset {dataset}", "its training set cannot be opened"):
         opener = getattr(source, "training_set", None)
         training_set = None if opener is None else opener(data_root, split)
     if training_set is None:
@@ -107,14 +107,14 @@ def _train(
     plan: Plan, split: str, device: str, validation: Dataset | None, fresh: bool, tracker: MlflowTracker | None
 ) -> Path | None:
     """Train in this process; the path of the weights, in the first process only."""
-    from harness.plugin_code import contained
+    from harness.plugin_code import isolate_plugin
     from harness.run_folder.lock import locked
     from harness.training.loop import remove_training
     from harness.training.loop import train as run_training
     from harness.training.processes import joined
     from harness.training.report import Reporter
 
-    with joined(device) as processes, contained(f"model {plan.plugin.name}"):
+    with joined(device) as processes, isolate_plugin(f"model {plan.plugin.name}"):
         if fresh and processes.is_first:
             remove_training(plan.folder)
         processes.wait()

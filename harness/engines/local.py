@@ -12,12 +12,12 @@ from pathlib import Path
 from harness.engines.first_faults import FirstFaults, fault_of
 from harness.engines.model_spec import ModelSpec
 from harness.engines.seeding import seed_everything
-from harness.engines.stages import timed
+from harness.engines.stages import time_stages
 from harness.engines.threads import set_torch_threads, torch_threads
 from harness.errors import UserError
 from harness.events import ATTEMPTS, Event
 from harness.frame_digests import digests_of
-from harness.plugin_code import asked, contained, described
+from harness.plugin_code import convert_plugin_errors, describe_error, isolate_plugin
 from harness.run_folder.progress import RunProgress
 from harness.run_folder.store import PredictionStore, tabulate
 from harness.types import BatchModel, Model, Video
@@ -54,7 +54,7 @@ class InProcess:
         self.load()
         assert self._model is not None
         is_batch, faults = isinstance(self._model, BatchModel), FirstFaults(self._spec.name, videos, self._store)
-        with asked(self._spec.name, "its prepare fails"):
+        with convert_plugin_errors(self._spec.name, "its prepare fails"):
             if isinstance(self._model, BatchModel):
                 self._model.prepare(videos, scratch)
         for video in videos:
@@ -88,14 +88,14 @@ def attempt_video(spec: ModelSpec, model: Model, video: Video, store: Prediction
     try:
         known_by = digests_of(video.frames, spec.whole_frames)
         seed_everything(context.seed, video.id)
-        with contained(spec.name), timed(model) as stages:
+        with isolate_plugin(spec.name), time_stages(model) as stages:
             tracks = [
                 track for words in context.dataset.vocabularies(video.id) for track in model.predict(video, words)
             ]
             table = tabulate(video, tracks, vocabulary)
     # A model is anybody's code and may raise anything; what it raises is recorded and reported, and the run goes on.
     except Exception as error:
-        line, details, is_fault = described(error), traceback.format_exc(), isinstance(error, UserError)
+        line, details, is_fault = describe_error(error), traceback.format_exc(), isinstance(error, UserError)
         seconds = time.perf_counter() - began
         return Event("failed", video.id, seconds, frames, 0, line, details, is_fault, fault_of(error))
     store.write_table(video, table, known_by)

@@ -11,10 +11,10 @@ from pydantic import BaseModel
 
 from harness.engines.devices import refuse_missing
 from harness.engines.seeding import seed_everything
-from harness.engines.threads import loading_with
+from harness.engines.threads import use_threads
 from harness.errors import UserError
 from harness.events import Event
-from harness.plugin_code import asked
+from harness.plugin_code import convert_plugin_errors
 from harness.run_folder.progress import RunProgress
 from harness.run_folder.store import PredictionStore
 from harness.types import LoadContext, Model, ModelPlugin, Video
@@ -27,7 +27,7 @@ def loaded(plugin: ModelPlugin, config: Any, context: LoadContext, host: str = "
     """
     refuse_missing([context.device])
     where = f"model {plugin.name} on {context.device}" + (f" of {host}" if host else "")
-    with asked(where, "does not load"):
+    with convert_plugin_errors(where, "does not load"):
         seed_everything(context.seed)
         model = plugin.load(config, context)
         if not callable(getattr(model, "predict", None)):
@@ -58,7 +58,7 @@ class ModelSpec:
 
     def load(self, host: str = "") -> Model:
         """Load the model; see `loaded`."""
-        with loading_with(self.threads):
+        with use_threads(self.threads):
             return loaded(self.plugin, self.config, self.context, host)
 
     def on(self, device: str) -> ModelSpec:

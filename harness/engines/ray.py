@@ -18,7 +18,7 @@ import pyarrow as pa
 from harness.atomic_write import write_atomically
 from harness.engines.model_spec import ModelSpec
 from harness.engines.pool import Message, Pool, WorkerDied, WriteFailed
-from harness.engines.ray_connection import OwnRay, connected, first_line
+from harness.engines.ray_connection import OwnRay, connect, first_line
 from harness.engines.worker import Worker, serialize
 from harness.errors import UserError
 from harness.events import Event
@@ -117,7 +117,7 @@ class Actors:
 
         Raises `UserError` where it is not installed, does not answer, or was started here and lacks the GPUs.
         """
-        self._ray, self._own = connected(self._wanted.address)
+        self._ray, self._own = connect(self._wanted.address)
         resources = self._ray.cluster_resources()
         device, workers, gpus = self._wanted.settled(resources)
         if self._own is not None:  # a cluster of others may get more machines, this one cannot

@@ -22,7 +22,7 @@ INLINE_BYTES = 100 << 20
 """A Ray of our own keeps this much out of its object store."""
 
 
-def connected(address: str | None) -> tuple[Any, OwnRay | None]:
+def connect(address: str | None) -> tuple[Any, OwnRay | None]:
     """The module ``ray``, connected to a cluster, or to one that is started here: quiet, for this machine alone, and
     reporting to nobody; that one is to be ended here. Raises `UserError` where Ray is not there or does not start.
     """

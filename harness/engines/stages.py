@@ -43,7 +43,7 @@ class StageClock:
 
 
 @contextmanager
-def timed(model: object) -> Iterator[dict[str, StageUse]]:
+def time_stages(model: object) -> Iterator[dict[str, StageUse]]:
     """Time the stages of a model that has the hook ``stage``; for others, and until it works, the result is empty."""
     if not hasattr(model, "stage"):
         yield {}

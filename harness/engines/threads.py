@@ -13,7 +13,7 @@ VARIABLE = "OMP_NUM_THREADS"
 """Where users say it."""
 
 
-def wanted_threads() -> int:
+def configured_threads() -> int:
     """One, the number that every worker of every engine on every machine can have; or what ``OMP_NUM_THREADS`` says.
 
     On a GPU it matters too: tracks are matched on the processor. Raises `UserError` where the variable is no number.
@@ -39,7 +39,7 @@ def set_torch_threads(threads: int) -> None:
 
 
 @contextmanager
-def loading_with(threads: int) -> Iterator[None]:
+def use_threads(threads: int) -> Iterator[None]:
     """Give PyTorch so many threads, now and afterwards, whether it is in use already or is imported meanwhile.
 
     The environment is as before afterwards: commands that a model starts then get the user's.

@@ -14,7 +14,7 @@ from harness.engines.model_spec import ModelSpec
 from harness.engines.pool import LoadFailed, WorkerReady, WriteFailed
 from harness.errors import UserError
 from harness.events import Event
-from harness.plugin_code import asked, contained, described
+from harness.plugin_code import convert_plugin_errors, isolate_plugin
 from harness.run_folder.store import PredictionStore
 from harness.types import BatchModel, Model, Video
 
@@ -27,10 +27,10 @@ def serialize(spec: ModelSpec, store: PredictionStore) -> bytes:
     It is a pickle between processes of one program: it is never written to a file, nor read from one.
     """
     try:
-        with contained(spec.name):
+        with isolate_plugin(spec.name):
             return pickle.dumps((spec, store), protocol=pickle.HIGHEST_PROTOCOL)
     except Exception as error:  # what is pickled is the plugin's, too, and so is how
-        what = f"cannot be sent to other processes with {spec.context.dataset.name}: {described(error)}"
+        what = f"cannot be sent to other processes with {spec.context.dataset.name}: {describe_error(error)}"
         hint = "run it with --workers 1, or let its plugin and the dataset's frames be pickled"
         raise UserError(spec.name, what, hint) from error
 
@@ -47,7 +47,7 @@ class Worker:
         """Load the model of what `serialize` gave."""
         host = socket.gethostname()
         try:
-            with asked(f"what is sent to {host}", "cannot be read there"):
+            with convert_plugin_errors(f"what is sent to {host}", "cannot be read there"):
                 self._spec, self._store = self._unpacked(payload)
             self._videos: dict[int, Video] = {video.id: video for video in self._spec.context.dataset.videos}
             self._model = self._spec.load(host)

@@ -22,7 +22,7 @@ FOUND_NOTHING = "found nothing: official tools abort on an empty list and give n
 """What is said of such a run where it is compared."""
 
 
-def measured(record: Mapping[str, Any]) -> dict[str, float | None]:
+def effective_metrics(record: Mapping[str, Any]) -> dict[str, float | None]:
     """The official metrics of a record as runs are judged by them.
 
     A run that found nothing has no official numbers, because the tools abort on an empty list; it is judged by 0 where
@@ -36,7 +36,7 @@ def measured(record: Mapping[str, Any]) -> dict[str, float | None]:
 
 def has_numbers(record: Mapping[str, Any]) -> bool:
     """Whether a run can be judged by numbers at all."""
-    return record["protocol"] is not None and any(value is not None for value in measured(record).values())
+    return record["protocol"] is not None and any(value is not None for value in effective_metrics(record).values())
 
 
 WITH_NUMBERS = "take a run whose AP is defined"
@@ -50,14 +50,14 @@ def no_numbers(folder: Location, record: Mapping[str, Any]) -> UserError:
     return UserError(str(folder), f"has no numbers: {reason}", WITH_NUMBERS)
 
 
-def is_given(told: float | None, found: float | None) -> bool:
+def values_agree(told: float | None, found: float | None) -> bool:
     """Whether a number found in a run's predictions is the one its record tells, but for rounding."""
     if told is None or found is None:
         return told is found
     return abs(told - found) <= _ROUNDING
 
 
-def not_given(folder: Location) -> UserError:
+def numbers_disagree(folder: Location) -> UserError:
     """The refusal of a run whose predictions do not give its numbers."""
     what = "its predictions do not give the numbers of its metrics.json"
     return UserError(str(folder), what, "repeat its harness run, which scores it anew")

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from harness import plugins
-from harness.plugin_code import contained
+from harness.plugin_code import isolate_plugin
 from harness.testing import rules
 from harness.testing.trials import Trial, TrialOutcome, attempt, describe, ordinary, special
 from harness.types import Dataset, LoadContext, Model
@@ -81,7 +81,7 @@ def check_model(
         plugin = plugins.model(model) if isinstance(model, str) else model
         checks.append(Check("plugin", _plugin_faults(plugin, model if isinstance(model, str) else None)))
         try:
-            with contained(f"model {name}"):
+            with isolate_plugin(f"model {name}"):
                 loaded = plugin.load(_config(plugin, config), context)
         # A plugin is anybody's code and may raise anything: that is what is to be found out here.
         except Exception as error:

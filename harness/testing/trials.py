@@ -12,7 +12,7 @@ import numpy as np
 from harness.engines.seeding import seed_everything
 from harness.errors import UserError
 from harness.frames import Frames, Image
-from harness.plugin_code import contained, described
+from harness.plugin_code import describe_error, isolate_plugin
 from harness.types import Dataset, Model, Track, Video, Vocabulary
 
 FRAMES = 6
@@ -103,7 +103,7 @@ def attempt(model: Model, trial: Trial) -> TrialOutcome:
     """Let a model predict, seeded as a run seeds it; whatever it raises is the outcome."""
     seed_everything(0, trial.video.id)
     try:
-        with contained("the model"):
+        with isolate_plugin("the model"):
             tracks: list[Any] = list(model.predict(trial.video, trial.vocabulary))
     # A model is anybody's code and may raise anything: that is what is to be found out here.
     except Exception as error:
@@ -120,4 +120,4 @@ def describe(error: Exception) -> str:
     """An exception in one line, with the place that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return described(error) + place
+    return describe_error(error) + place

@@ -11,7 +11,7 @@ from small_runs import SmallConfig, SmallModel, make_dataset
 
 from harness.engines.local import attempt_video
 from harness.engines.model_spec import ModelSpec
-from harness.engines.stages import timed
+from harness.engines.stages import time_stages
 from harness.events import StageUse, merge_stage_usage
 from harness.frames import Image
 from harness.run_folder.store import PredictionStore
@@ -71,7 +71,7 @@ def test_a_model_that_fails_in_a_stage_is_reported_as_ever(tmp_path: Path) -> No
 
 
 def test_a_model_without_stages_is_let_be() -> None:
-    with timed(object()) as stages:
+    with time_stages(object()) as stages:
         assert stages == {}
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from small_runs import SmallModel, make_run
 
-from harness.engines.threads import VARIABLE, torch_threads, wanted_threads
+from harness.engines.threads import VARIABLE, configured_threads, torch_threads
 from harness.errors import UserError
 from harness.runner import execute
 from harness.types import LoadContext, Track, Video, Vocabulary
@@ -74,7 +74,7 @@ def test_threads_are_given_back_where_a_model_does_not_load(tmp_path: Path) -> N
 def test_what_is_no_number_of_threads_is_refused(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setenv(VARIABLE, said)
     with pytest.raises(UserError, match=rf"^environment variable {VARIABLE}: .* is no number of threads; set it to 1"):
-        wanted_threads()
+        configured_threads()
 
 
 IMPORT_LATE = """
