@@ -14,7 +14,7 @@ from harness.engines.model_spec import ModelSpec
 from harness.engines.pool import LoadFailed, WorkerReady, WriteFailed
 from harness.errors import UserError
 from harness.events import Event
-from harness.plugin_code import convert_plugin_errors, isolate_plugin
+from harness.plugin_code import convert_plugin_errors, describe_error, isolate_plugin
 from harness.run_folder.store import PredictionStore
 from harness.types import BatchModel, Model, Video
 

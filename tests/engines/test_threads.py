@@ -79,7 +79,7 @@ def test_what_is_no_number_of_threads_is_refused(monkeypatch: pytest.MonkeyPatch
 
 IMPORT_LATE = """
 import sys
-from harness.engines.model_spec import Recipe
+from harness.engines.model_spec import ModelSpec
 class Model:
     def __init__(self, threads):
         self.threads = threads
@@ -93,7 +93,7 @@ class Late:
         return Model(torch.get_num_threads())
 class Context:
     seed, device = 0, "cpu"
-print(Recipe(Late(), None, Context(), int(sys.argv[1])).load().threads)
+print(ModelSpec(Late(), None, Context(), int(sys.argv[1])).load().threads)
 import torch
 print(torch.get_num_threads())
 """
