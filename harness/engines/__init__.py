@@ -1,1 +1,1 @@
-"""Engines: who runs a model over a dataset's videos."""
+"""Engines: they run a model over the videos of a dataset, in this process, in worker processes or on Ray."""

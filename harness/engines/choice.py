@@ -1,4 +1,4 @@
-"""Which engine runs a model: this process, several processes of this machine, or a Ray cluster."""
+"""Choice of the engine: this process, several processes on this machine, or a Ray cluster."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def choose_engine(
     gpus_per_worker: float | None = None,
     ray_address: str | None = None,
 ) -> tuple[str, EngineMaker]:
-    """Return the devices of a run in words, and what makes its engine.
+    """Return the devices of a run as text, and the function that creates its engine.
 
-    ``device`` is ``cpu``, ``cuda`` (every GPU), ``cuda:1`` or several with commas, by default a GPU where there is one;
-    ``workers`` are processes, by default one per device. Raises `UserError` for devices that are not there.
+    ``device`` is ``cpu``, ``cuda`` (every GPU), ``cuda:1``, or several separated by commas; by default a GPU if there
+    is one. ``workers`` is the number of processes, by default one per device. Raises `UserError` for missing devices.
     """
     if name not in ENGINES:
         raise UserError("engine", f'"{name}" is unknown', near(name, ENGINES))

@@ -1,4 +1,4 @@
-"""Which devices a run uses: those of ``--device``, one worker each or as many as ``--workers`` says."""
+"""The devices of a run: those of ``--device``, with one worker each or ``--workers`` in all."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from harness.run_folder.provenance import gpus
 
 
 def chosen_devices(device: str, workers: int | None = None) -> tuple[str, ...]:
-    """Return the device of each worker, in turn.
+    """Return the device of each worker; devices are assigned in turn.
 
-    ``device`` may name several, with commas. ``cuda`` is every GPU that this process may use; with one worker, or one
-    GPU, it stays ``cuda``. Raises `UserError` where nothing is named.
+    ``device`` may name several, separated by commas. ``cuda`` is every GPU that this process may use; with one worker,
+    or one GPU, it stays ``cuda``. Raises `UserError` if nothing is named.
     """
     named = [name.strip() for name in device.split(",") if name.strip()]
     if not named:
@@ -25,7 +25,7 @@ def chosen_devices(device: str, workers: int | None = None) -> tuple[str, ...]:
 
 
 def default_device() -> str:
-    """``cuda`` where there is a GPU that PyTorch can use, else ``cpu``. PyTorch is asked only where there is a GPU."""
+    """``cuda`` if there is a GPU that PyTorch can use, else ``cpu``. PyTorch is imported only if there is a GPU."""
     if not gpus():
         return "cpu"
     import torch
@@ -36,7 +36,7 @@ def default_device() -> str:
 def refuse_missing(devices: Iterable[str]) -> None:
     """Raise `UserError` for the first device that PyTorch does not know, or that this process does not have.
 
-    PyTorch is imported only where another one than ``cpu`` is named.
+    PyTorch is imported only if a device other than ``cpu`` is named.
     """
     for name in devices:
         if name == "cpu":
@@ -44,7 +44,7 @@ def refuse_missing(devices: Iterable[str]) -> None:
         kind, colon, index = name.partition(":")
         count = _count(kind)
         if count is None or (colon and not index.isdecimal()):
-            raise UserError(f"--device {name}", "is no device", "name cpu, cuda, or one GPU: cuda:0")
+            raise UserError(f"--device {name}", "is not a device", "name cpu, cuda, or one GPU: cuda:0")
         if not count:
             hint = "name cpu, or see `harness doctor`"
             raise UserError(f"--device {name}", f"PyTorch finds no {kind} device here", hint)
@@ -54,10 +54,10 @@ def refuse_missing(devices: Iterable[str]) -> None:
 
 
 def _count(kind: str) -> int | None:
-    """How many devices of a kind PyTorch can use in this process; ``None`` for a kind that it does not know.
+    """The number of devices of a kind that PyTorch can use in this process; ``None`` for a kind that it does not know.
 
-    With a PyTorch that is built without CUDA, GPUs are those of the machine: a command with an environment of its own,
-    run by ``external``, may use them.
+    If PyTorch is built without CUDA, the GPUs of the machine count: a command that ``external`` runs in its own
+    environment may use them.
     """
     import torch
 
@@ -67,14 +67,14 @@ def _count(kind: str) -> int | None:
         return torch.cuda.device_count() if torch.cuda.is_available() else 0
     try:
         return int(torch.get_device_module(torch.device(kind)).device_count())
-    except (RuntimeError, AttributeError):  # no name of a device, or one without a module, such as meta
+    except (RuntimeError, AttributeError):  # not the name of a device, or a device without a module, such as meta
         return None
 
 
 def visible_gpus() -> int:
-    """How many GPUs CUDA would show to this process, found out without starting CUDA.
+    """The number of GPUs that CUDA shows to this process, found without initialising CUDA.
 
-    ``CUDA_VISIBLE_DEVICES`` lists them until the first entry that is none, as CUDA reads it.
+    As in CUDA, ``CUDA_VISIBLE_DEVICES`` counts up to its first invalid entry.
     """
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is None:

@@ -1,4 +1,4 @@
-"""When a run cannot come to anything: the same fault of the user's on its first videos ends it."""
+"""Early end of a run that cannot succeed: its first videos all fail for the same reason, which the user has to fix."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from harness.types import Video
 
 SAME_FAULTS = 3
-"""So many first videos with the same fault end a run."""
+"""The run ends if this many first videos fail for the same reason."""
 
 
 def fault_of(error: BaseException) -> str:
-    """What two videos' errors have in common if they have the same reason: without places and numbers.
+    """The part of an error that is equal in all videos that fail for the same reason: no paths, no numbers.
 
-    Empty for what may be one video's own: an exception that is no `UserError`, and frames that cannot be read.
+    Empty for errors that may concern one video only: exceptions other than `UserError`, and unreadable frames.
     """
     if not isinstance(error, UserError) or isinstance(error, FrameError):
         return ""
@@ -29,16 +29,16 @@ def fault_of(error: BaseException) -> str:
 
 
 class FirstFaults:
-    """Looks at what becomes of the first videos of a run that has no predictions yet."""
+    """Compares the errors of the first videos of a run that has no predictions yet."""
 
     def __init__(self, name: str, videos: Sequence[Video], store: PredictionStore) -> None:
         self._name = name
         self._faults: list[Event] | None = [] if len(videos) > SAME_FAULTS and not store.done() else None
 
     def refuse_if_all_alike(self, event: Event) -> None:
-        """Take note of what became of a video.
+        """Record the outcome of a video.
 
-        Raises `UserError` where that is the last one of the first `SAME_FAULTS`, and all have failed for one reason.
+        Raises `UserError` if it is the last of the first `SAME_FAULTS` and all of them failed for the same reason.
         """
         if self._faults is None or event.kind == "retried":
             return

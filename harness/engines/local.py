@@ -1,4 +1,4 @@
-"""The local engine: one process, one video after the other, each stored before the next one begins."""
+"""The local engine: one process, one video after the other; each is stored before the next one begins."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 class InProcess:
     """The engine that runs in the calling process; see `harness.engines.model_spec.Engine`.
 
-    ``model`` is the one of ``spec``, where it is loaded already.
+    ``model`` is the model of ``spec`` if it is already loaded.
     """
 
     def __init__(
@@ -39,17 +39,17 @@ class InProcess:
         self._threads_before: int | None = None
 
     def load(self) -> None:
-        """Load the model here, once."""
+        """Load the model in this process, once."""
         if self._model is None:
             self._progress.worker(0, "loading", self._spec.context.device)
             self._threads_before = torch_threads()
             self._model = self._spec.load()
 
     def run(self, videos: Sequence[Video], scratch: Path) -> Iterator[Event]:
-        """Run one video after the other, in their order; a second attempt follows the first at once.
+        """Run the videos in order; a second attempt follows the first immediately.
 
-        What the user has to fix fails again, so it is not tried again, and on the first videos ends the run; but a
-        `BatchModel` then tries the video alone.
+        An error that the user has to fix is not retried, and ends the run if the first videos all have it; a
+        `BatchModel` retries the video alone even then.
         """
         self.load()
         assert self._model is not None
@@ -68,35 +68,35 @@ class InProcess:
                 yield event
                 if event.kind != "retried":
                     break
-            if not is_batch:  # those know by themselves when to give up
+            if not is_batch:  # a BatchModel decides by itself when to give up
                 faults.refuse_if_all_alike(event)
 
     def close(self) -> None:
-        """Nothing was started; PyTorch gets the threads back that it had, if it was in use before."""
+        """Restore PyTorch's number of threads, if PyTorch was in use before."""
         if self._threads_before is not None:
             set_torch_threads(self._threads_before)
 
 
 def attempt_video(spec: ModelSpec, model: Model, video: Video, store: PredictionStore) -> Event:
-    """Run the model of a spec over one video and store its tracks: ``done``, or ``failed``.
+    """Run the model of a spec over one video and store its tracks; the event is ``done`` or ``failed``.
 
-    They are stored with what the frames are known by, as they were before the model has read them; with
-    ``whole_frames`` by all of their content. A store that cannot be written raises `UserError`.
+    The digests of the frames are stored with the tracks. They are computed before the model reads the frames; with
+    ``whole_frames`` they cover all content. Raises `UserError` if the store cannot be written.
     """
     vocabulary, context = spec.context.dataset.vocabulary, spec.context
     began, frames = time.perf_counter(), len(video.frames)
     try:
-        known_by = digests_of(video.frames, spec.whole_frames)
+        digests = digests_of(video.frames, spec.whole_frames)
         seed_everything(context.seed, video.id)
         with isolate_plugin(spec.name), time_stages(model) as stages:
             tracks = [
                 track for words in context.dataset.vocabularies(video.id) for track in model.predict(video, words)
             ]
             table = tabulate(video, tracks, vocabulary)
-    # A model is anybody's code and may raise anything; what it raises is recorded and reported, and the run goes on.
+    # A model may raise any exception: it is recorded and reported, and the run continues.
     except Exception as error:
         line, details, is_fault = describe_error(error), traceback.format_exc(), isinstance(error, UserError)
         seconds = time.perf_counter() - began
         return Event("failed", video.id, seconds, frames, 0, line, details, is_fault, fault_of(error))
-    store.write_table(video, table, known_by)
+    store.write_table(video, table, digests)
     return Event("done", video.id, time.perf_counter() - began, frames, len(table), stages=stages)

@@ -1,4 +1,4 @@
-"""What every engine gets and does: the spec of a model, and a way through the videos of a run."""
+"""The interface of engines, and `ModelSpec`, from which they load the model."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from harness.types import LoadContext, Model, ModelPlugin, Video
 
 
 def loaded(plugin: ModelPlugin, config: Any, context: LoadContext, host: str = "") -> Model:
-    """Load a model, with seeded random numbers; raises `UserError` where it does not load, or its device is not there.
+    """Load a model, with seeded random numbers.
 
-    ``host`` is named in messages.
+    ``host`` is named in messages. Raises `UserError` if the model does not load or its device is missing.
     """
     refuse_missing([context.device])
     where = f"model {plugin.name} on {context.device}" + (f" of {host}" if host else "")
@@ -39,10 +39,10 @@ def loaded(plugin: ModelPlugin, config: Any, context: LoadContext, host: str = "
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """How a model is loaded. Where its parts can be pickled, other processes load the same model from it.
+    """All that is needed to load a model. If its parts can be pickled, other processes load the same model from it.
 
-    ``threads`` is how many it computes with on the processor, wherever that is. With ``whole_frames`` all content of
-    the frames is noted with the tracks, see `harness.frame_digests`.
+    ``threads`` is the number of CPU threads, on any machine. With ``whole_frames`` the digests that are stored with
+    the tracks cover all content of the frames, see `harness.frame_digests`.
     """
 
     plugin: ModelPlugin
@@ -53,7 +53,7 @@ class ModelSpec:
 
     @property
     def name(self) -> str:
-        """What messages call the model."""
+        """The model's name in messages."""
         return f"model {self.plugin.name}"
 
     def load(self, host: str = "") -> Model:
@@ -62,32 +62,32 @@ class ModelSpec:
             return loaded(self.plugin, self.config, self.context, host)
 
     def on(self, device: str) -> ModelSpec:
-        """The same model on another device."""
+        """Return the spec of the same model on another device."""
         return replace(self, context=replace(self.context, device=device))
 
 
 class Engine(Protocol):
-    """Who runs a model over videos."""
+    """Runs a model over videos."""
 
     def load(self) -> None:
-        """Load the model, unless it is loaded; raises `UserError` where it does not load."""
+        """Load the model, unless it is loaded; raises `UserError` if it does not load."""
         ...
 
     def run(self, videos: Sequence[Video], scratch: Path) -> Iterator[Event]:
-        """Run the model over videos and store their tracks; yield what became of each, in any order.
+        """Run the model over videos and store their tracks; yield the outcome of each, in any order.
 
-        A video whose prediction fails is tried once more, unless the user has to fix something, and then left out. A
-        store that cannot be written raises `UserError`: nothing that follows could be kept either; so does the same
-        fault of the user's on the first videos, see `FirstFaults`. ``scratch`` is what a `BatchModel` gets.
+        A video whose prediction fails is tried once more, unless the user has to fix something, and then left out.
+        ``scratch`` is the folder that `BatchModel.prepare` gets. Raises `UserError` if the store cannot be written,
+        and if the first videos all fail for the same reason, see `FirstFaults`.
         """
         ...
 
     def close(self) -> None:
-        """End at once whatever was started."""
+        """Stop all that was started, immediately."""
         ...
 
 
 class EngineMaker(Protocol):
-    """Makes the engine of a run: its tracks go to ``store``, ``progress`` is told what its workers do."""
+    """Creates the engine of a run: it writes tracks to ``store`` and reports its workers to ``progress``."""
 
     def __call__(self, spec: ModelSpec, store: PredictionStore, progress: RunProgress, /) -> Engine: ...

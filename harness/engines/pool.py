@@ -1,6 +1,6 @@
-"""A pool of workers over the videos of a run: who gets which video, and what happens when a worker is lost.
+"""A pool of workers over the videos of a run: which worker gets which video, and what happens when a worker dies.
 
-The rules are the same for processes of this machine and for a cluster: they are here. A `WorkerBackend` does the rest.
+These rules are the same for processes on this machine and for a cluster. A `WorkerBackend` does the rest.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerReady:
-    """A worker has loaded the model. ``alone``: the model works on several videos itself (`BatchModel`)."""
+    """A worker has loaded the model. ``alone``: the model is a `BatchModel`, so it runs in one process."""
 
     host: str
     pid: int
@@ -50,7 +50,7 @@ class WriteFailed:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDied:
-    """A worker's process has ended without having been told to; ``reason`` goes on after the worker's name."""
+    """A worker's process has ended unexpectedly; ``reason`` is a predicate that follows the worker's name."""
 
     reason: str
     details: str = ""
@@ -60,39 +60,39 @@ Message = WorkerReady | LoadFailed | Event | WriteFailed | WorkerDied
 
 
 class WorkerBackend(Protocol):
-    """Workers that have numbers from 0 on: each loads the model and then runs one video after the other."""
+    """Workers with the numbers 0, 1, ...: each loads the model and then runs one video after the other."""
 
     @property
     def devices(self) -> Sequence[str]:
-        """One per worker, in words; known once it is open."""
+        """The device of each worker, as text; known after `open`."""
         ...
 
     def open(self) -> None:
-        """Called once, before anything else; raises `UserError` where there can be no workers."""
+        """Called once, before anything else; raises `UserError` if no workers can be started."""
         ...
 
     def start(self, worker: int) -> None:
-        """Start a worker, or the one that follows a lost one."""
+        """Start a worker, or the replacement of one that died."""
         ...
 
     def give(self, worker: int, video: Video) -> None:
-        """Let a worker that is ready run a video."""
+        """Send a video to a worker that is ready."""
         ...
 
     def messages(self) -> Iterable[tuple[int, Message]]:
-        """Wait until a worker says something, or is lost, and return that with its number.
+        """Wait for messages; return each with the number of its worker.
 
-        Its event for a video is ``done`` once the shard is stored, else ``failed``.
+        The event of a video is ``done`` once its shard is stored, else ``failed``.
         """
         ...
 
     def close(self) -> None:
-        """End all workers, whatever they do."""
+        """Stop all workers, busy ones included."""
         ...
 
 
 class Queue:
-    """Videos by expected cost, the largest first, so that no large one is left for the end; failed ones come last."""
+    """Videos by descending expected cost, so that no long one runs alone at the end; failed ones come last."""
 
     def __init__(self, videos: Iterable[Video]) -> None:
         self._waiting = deque(sorted(videos, key=lambda v: (-expected_cost(v), v.id)))
@@ -100,11 +100,11 @@ class Queue:
         self._failures = Counter[int]()
 
     def __bool__(self) -> bool:
-        """Whether a video waits or is being run."""
+        """Whether a video is waiting or running."""
         return bool(self._waiting or self._given)
 
     def take(self) -> Video | None:
-        """The next video, unless none waits."""
+        """Return the next video, or ``None`` if none is waiting."""
         if not self._waiting:
             return None
         video = self._waiting.popleft()
@@ -112,15 +112,15 @@ class Queue:
         return video
 
     def done(self, video_id: int) -> None:
-        """A video that was taken is done."""
+        """Record that a video that was taken is done."""
         del self._given[video_id]
 
     def attempts(self, video_id: int) -> int:
-        """How often a video that was taken has been tried."""
+        """The number of attempts at a video that was taken, this one included."""
         return self._failures[video_id] + 1
 
     def failed(self, video_id: int, bad_input: bool = False) -> bool:
-        """A video that was taken has failed; whether it will be tried once more, which is of no use for bad input."""
+        """Record that a video that was taken has failed; return whether it is tried again: never for bad input."""
         video = self._given.pop(video_id)
         self._failures[video_id] += 1
         if bad_input or self._failures[video_id] >= ATTEMPTS:
@@ -132,10 +132,9 @@ class Queue:
 class Pool:
     """The engine that runs a backend; see `harness.engines.model_spec.Engine`.
 
-    The video of a lost worker is run once more, by another process; a video that fails or loses its worker twice, or
-    fails for something that the user has to fix, is given up. A worker that is lost twice in a row without a video is
-    not replaced; without any worker the run ends with `UserError`. A model that works on several videos itself is run
-    in the calling process, without the backend.
+    If a worker dies, another process runs its video once more. A video is given up if it fails or its worker dies
+    twice, or if the user has to fix something. A worker that dies twice in a row without a video is not replaced; if
+    no worker is left, the run ends with `UserError`. A `BatchModel` runs in the calling process, without the backend.
     """
 
     def __init__(self, spec: ModelSpec, store: PredictionStore, progress: RunProgress, backend: WorkerBackend) -> None:
@@ -148,7 +147,7 @@ class Pool:
         self._in_process: InProcess | None = None
 
     def load(self) -> None:
-        """Start the workers and wait until the first one is ready, or none can be."""
+        """Start the workers and wait until the first one is ready; raises `UserError` if none can be."""
         if self._doing or self._in_process is not None:
             return
         self._backend.open()
@@ -162,7 +161,7 @@ class Pool:
             self._run_in_process()
 
     def run(self, videos: Sequence[Video], scratch: Path) -> Iterator[Event]:
-        """Keep every worker at a video until all have ended."""
+        """Give every idle worker a video until all videos have ended."""
         self.load()
         if self._in_process is not None:
             yield from self._in_process.run(videos, scratch)
@@ -179,7 +178,7 @@ class Pool:
             self._refuse_if_all_are_lost()
 
     def close(self) -> None:
-        """End all workers."""
+        """Stop all workers."""
         if self._in_process is not None:
             self._in_process.close()
         self._doing.clear()
@@ -195,7 +194,7 @@ class Pool:
             self._backend.give(worker, video)
 
     def _handle_message(self, worker: int, message: Message) -> Event | None:
-        """Take note of a message; return what became of the worker's video, if it says so."""
+        """Process a message; return the outcome of the worker's video, if the message has it."""
         if isinstance(message, WorkerReady):
             self._set(worker, "idle", message)
             log.info("worker %s is ready on %s, process %s of %s", worker, self._backend.devices[worker], message.pid,
@@ -214,14 +213,14 @@ class Pool:
         return None
 
     def _replace(self, worker: int, lost: WorkerDied) -> Event | None:
-        """Start another process in place of a lost one; return what became of the video that it worked on."""
+        """Replace the process of a worker that died; return the outcome of the video that it worked on."""
         log.warning("worker %s on %s %s", worker, self._backend.devices[worker], lost.reason)
         video, began = self._work.get(worker, (None, 0.0))
         if video is None:
             self._false_starts[worker] += 1
             if self._false_starts[worker] >= ATTEMPTS:
                 what = f"{lost.reason}, for the second time without a video"
-                hint = "look for the reason in the system's log; is there enough memory for that many --workers?"
+                hint = "read the system's log; if memory ran out, use fewer --workers"
                 self._give_up(worker, UserError(f"worker {worker} on {self._backend.devices[worker]}", what, hint))
                 return None
         self._set(worker, "lost")
@@ -233,14 +232,14 @@ class Pool:
         return event
 
     def _result_of_lost_worker(self, video: Video, seconds: float, worker: int, lost: WorkerDied) -> Event:
-        """What became of a lost worker's video: it may have been stored before."""
+        """The outcome of the video of a worker that died: its shard may already be stored."""
         frames, reason = len(video.frames), f"worker {worker} {lost.reason}"
         if self._store.path(video.id).exists():
             return Event("done", video.id, seconds, frames, self._store.read_table(video.id).num_rows)
         return Event("failed", video.id, seconds, frames, 0, reason, lost.details or reason)
 
     def _finish(self, worker: int, event: Event, queue: Queue) -> Event:
-        """Take a video that has ended from the queue, or put it back."""
+        """Remove a video that has ended from the queue, or put it back for another attempt."""
         self._work.pop(worker, None)
         event = replace(event, attempts=queue.attempts(event.video_id))
         if event.kind == "done":

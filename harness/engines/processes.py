@@ -1,4 +1,4 @@
-"""Worker processes on this machine: one per device, each with a model of its own and a pipe to the driver."""
+"""Worker processes on this machine, each with its own model and a pipe to the driver."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from harness.types import Video
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 3.0
-"""What a process gets to end by itself before it is killed."""
+"""Time that a process has to end by itself before it is killed."""
 _HELLO = "hello"
-"""A process says it once it can take what it has to load."""
+"""First message of a process: it is ready to receive the payload."""
 
 
 def pool(spec: ModelSpec, store: PredictionStore, progress: RunProgress, devices: Sequence[str]) -> Pool:
-    """The engine with one worker process for each of ``devices``; a device may stand there several times."""
+    """Return the engine with one worker process for each of ``devices``; a device may be listed several times."""
     return Pool(spec, store, progress, Processes(spec, store, devices))
 
 
@@ -45,10 +45,10 @@ class Processes:
         self._payload = b""
         self._processes: dict[int, SpawnProcess] = {}
         self._pipes: dict[int, Connection[Any, Any]] = {}
-        self._busy: set[int] = set()  # those that load or run a video, and so do not listen to their pipe
+        self._busy: set[int] = set()  # those that load or run a video, and so do not read from their pipe
 
     def open(self) -> None:
-        """Raises `UserError` where the model's plugin or the dataset cannot be sent to other processes."""
+        """Pickle the model's spec; raises `UserError` if the plugin or the dataset cannot be pickled."""
         self._payload = serialize(self._spec, self._store)
 
     def start(self, worker: int) -> None:
@@ -56,27 +56,27 @@ class Processes:
         ours, theirs = self._context.Pipe()
         arguments = (theirs, self.devices[worker])
         process = self._context.Process(target=_work, args=arguments, name=f"harness worker {worker}")
-        with _interrupts_held():
+        with _interrupts_blocked():
             process.start()
         theirs.close()
         self._processes[worker], self._pipes[worker] = process, ours
         self._busy.add(worker)
 
     def give(self, worker: int, video: Video) -> None:
-        """Send a video's number; a process that is gone is found out by `messages`."""
+        """Send a video's id; `messages` reports a process that has ended."""
         self._busy.add(worker)
         with suppress(OSError):
             self._pipes[worker].send(video.id)
 
     def messages(self) -> Iterator[tuple[int, Message]]:
-        """Wait for one message at least; a process that has ended is reported after its last message."""
+        """Wait for at least one message; a process that has ended is reported after its last message."""
         sources: dict[Any, int] = {pipe: worker for worker, pipe in self._pipes.items()}
         sources |= {self._processes[worker].sentinel: worker for worker in self._pipes}
         for worker in sorted({sources[source] for source in wait(list(sources))}):
             yield from ((worker, message) for message in self._received(worker))
 
     def close(self) -> None:
-        """Processes that wait end by themselves; the others are terminated, and killed if they resist."""
+        """Close all pipes: idle processes end by themselves, busy ones are terminated, then killed."""
         for worker, process in self._processes.items():
             self._pipes.pop(worker).close()
             if worker in self._busy:
@@ -89,16 +89,16 @@ class Processes:
         pipe = self._pipes[worker]
         try:
             while pipe.poll():
-                said = pipe.recv()
-                if said == _HELLO:
+                message = pipe.recv()
+                if message == _HELLO:
                     pipe.send_bytes(self._payload)
-                elif isinstance(said, logging.LogRecord):
-                    said.msg = f"worker {worker}: {said.msg}"
-                    logging.getLogger(said.name).handle(said)
+                elif isinstance(message, logging.LogRecord):
+                    message.msg = f"worker {worker}: {message.msg}"
+                    logging.getLogger(message.name).handle(message)
                 else:
                     self._busy.discard(worker)
-                    yield said
-        except (EOFError, OSError):  # it has closed its end
+                    yield message
+        except (EOFError, OSError):  # the process has closed its end
             pass
         else:
             if self._processes[worker].exitcode is None:
@@ -109,7 +109,7 @@ class Processes:
 
 
 def _ended(process: SpawnProcess) -> int:
-    """Wait a moment for a process to end, then make it; return its exit code."""
+    """Wait `GRACE_SECONDS` for a process to end, then kill it; return its exit code."""
     process.join(GRACE_SECONDS)
     if process.exitcode is None:
         process.kill()
@@ -130,8 +130,8 @@ def _reason(code: int) -> str:
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Let Ctrl-C wait, here and in a process that starts meanwhile: a new one would print a traceback."""
+def _interrupts_blocked() -> Iterator[None]:
+    """Block Ctrl-C, here and in a process that starts inside the block: it would print a traceback."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -140,8 +140,8 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def _work(pipe: Connection[Any, Any], device: str) -> None:
-    """What a worker process does until its driver closes the pipe."""
-    # Ctrl-C reaches all processes of a terminal: the driver decides what it means.
+    """The main function of a worker process; it returns when the driver closes the pipe."""
+    # Ctrl-C reaches all processes of a terminal: only the driver reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     stay_with_driver()
@@ -160,19 +160,19 @@ def _work(pipe: Connection[Any, Any], device: str) -> None:
 
 
 class _Sender:
-    """The way to the driver, for several threads; has the form of a queue, as logging wants it."""
+    """Sends messages to the driver from several threads; has the interface of a queue, which logging needs."""
 
     def __init__(self, pipe: Connection[Any, Any]) -> None:
         self._pipe, self._lock = pipe, threading.Lock()
 
     def put_nowait(self, message: Any) -> None:
-        """Send a message; raises `OSError` where nobody listens any more."""
+        """Send a message; raises `OSError` if the driver has closed the pipe."""
         with self._lock:
             self._pipe.send(message)
 
 
 def _log_to(sender: _Sender) -> None:
-    """Send what the harness logs, and Python's warnings, to the driver."""
+    """Send the harness's log records and Python's warnings to the driver."""
     handler = QueueHandler(sender)  # type: ignore[arg-type]
     logging.captureWarnings(True)
     for name in ("harness", "py.warnings"):
@@ -182,7 +182,7 @@ def _log_to(sender: _Sender) -> None:
 
 
 def _end_with_driver() -> None:
-    """Leave as soon as the driver is gone, in the middle of a video too."""
+    """Exit as soon as the driver has ended, even in the middle of a video."""
     driver = parent_process()
     if driver is not None:
         wait([driver.sentinel])

@@ -32,9 +32,9 @@ from harness.types import Video
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
-"""So often a run that waits looks whether the Ray that it has started is still there."""
-PATIENT_LOOKS = 60
-"""After so many without any message it is said what the run waits for."""
+"""Interval at which a waiting run checks that the Ray that it started is still alive."""
+LOOKS_BEFORE_WARNING = 60
+"""After this many checks without a message, a warning says what the run waits for."""
 
 
 def pool(
@@ -46,28 +46,28 @@ def pool(
     gpus_per_worker: float | None = None,
     address: str | None = None,
 ) -> Pool:
-    """The engine with ``workers`` actors; as many as the cluster has room for at the start, if that is ``None``.
+    """Return the engine with ``workers`` actors; if that is ``None``, as many as the cluster has free at the start.
 
-    ``gpus_per_worker`` is 1 by default where the device is a GPU, else 0. Without an address, and without the
-    environment variable ``RAY_ADDRESS``, Ray is started on this machine and ended with the run. Raises `UserError`
-    where ``device`` names one GPU.
+    ``gpus_per_worker`` is 1 by default if the device is a GPU, else 0. Without an address, and without the environment
+    variable ``RAY_ADDRESS``, Ray is started on this machine and stopped with the run. Raises `UserError` if ``device``
+    names one GPU.
     """
     if device not in (None, "cpu", "cuda"):
-        raise UserError("--device", f"{device} cannot be asked of Ray", "name cpu or cuda; Ray chooses the GPUs")
-    wanted = WorkerRequest(device, workers, gpus_per_worker, address or os.environ.get("RAY_ADDRESS") or None)
-    return Pool(spec, store, progress, Actors(spec, store, wanted))
+        raise UserError("--device", f"{device} cannot be requested from Ray", "name cpu or cuda; Ray chooses the GPUs")
+    request = WorkerRequest(device, workers, gpus_per_worker, address or os.environ.get("RAY_ADDRESS") or None)
+    return Pool(spec, store, progress, Actors(spec, store, request))
 
 
 class WorkerRequest(NamedTuple):
-    """What the user has said about the workers."""
+    """The user's options for the workers; ``None`` where there is no option."""
 
     device: str | None = None
     workers: int | None = None
     gpus_per_worker: float | None = None
     address: str | None = None
 
-    def settled(self, resources: Mapping[str, float]) -> tuple[str, int, float]:
-        """Device, number and GPUs of the workers in a cluster with these resources."""
+    def resolve(self, resources: Mapping[str, float]) -> tuple[str, int, float]:
+        """Return the device of the workers, their number, and the GPUs of each, in a cluster with these resources."""
         gpus = self.gpus_per_worker
         if gpus is None:
             gpus = float(self.device == "cuda" or (self.device is None and resources.get("GPU", 0) > 0))
@@ -76,16 +76,19 @@ class WorkerRequest(NamedTuple):
 
 
 def refuse_missing_gpus(wanted: float, found: float) -> None:
-    """Raise `UserError` where a worker needs more GPUs than there are: it would be waited for without end."""
+    """Raise `UserError` if a worker needs more GPUs than there are: the run would wait forever."""
     if wanted > found:
-        what = f"{wanted:g} asked for each worker, Ray finds {found:g} on this machine"
+        what = f"{wanted:g} requested for each worker, Ray finds {found:g} on this machine"
         raise UserError("GPUs", what, "name --device cpu, fewer --gpus-per-worker, or a cluster with --ray-address")
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What an actor says. ``tracks`` are those of a video where the actor does not see the store, ``frames`` what its
-    frames are known by; ``logged`` records of the log; not ``usable``: another process has to follow."""
+    """A message of an actor, with its log records.
+
+    If the actor cannot write to the store, ``tracks`` and ``frames`` are the tracks of the video and the digests of its
+    frames. If not ``usable``, the actor's process has to be replaced.
+    """
 
     message: Message
     tracks: pa.Table | None = None
@@ -97,17 +100,17 @@ class Reply:
 class Actors:
     """A backend of actors; see `harness.engines.pool.WorkerBackend`. Every actor has at most one video at a time.
 
-    Actors write to the store where they find the driver's probe file beside it. Elsewhere tracks come back through
-    Ray's object store, and the driver writes them.
+    An actor writes to the store itself if it finds the driver's probe file there. Otherwise its tracks come back
+    through Ray's object store, and the driver writes them.
     """
 
-    def __init__(self, spec: ModelSpec, store: PredictionStore, wanted: WorkerRequest) -> None:
+    def __init__(self, spec: ModelSpec, store: PredictionStore, request: WorkerRequest) -> None:
         self.devices: Sequence[str] = ()
         self._spec, self._store = spec, PredictionStore(store.folder.absolute())
-        self._wanted = wanted
+        self._request = request
         self._probe = SharedFilesystemProbe(self._store.folder / f".probe.{os.getpid()}.tmp", secrets.token_hex(16))
         self._actors: dict[int, Any] = {}
-        self._asked: dict[Any, int] = {}  # by what was asked: the worker
+        self._workers: dict[Any, int] = {}  # by pending task: its worker
         self._videos: dict[int, Video] = {}
         self._ray: Any = None
         self._own: OwnRay | None = None
@@ -115,60 +118,60 @@ class Actors:
     def open(self) -> None:
         """Connect to Ray, or start it.
 
-        Raises `UserError` where it is not installed, does not answer, or was started here and lacks the GPUs.
+        Raises `UserError` if it is not installed, does not answer, or was started here and lacks the GPUs.
         """
-        self._ray, self._own = connect(self._wanted.address)
+        self._ray, self._own = connect(self._request.address)
         resources = self._ray.cluster_resources()
-        device, workers, gpus = self._wanted.settled(resources)
-        if self._own is not None:  # a cluster of others may get more machines, this one cannot
+        device, workers, gpus = self._request.resolve(resources)
+        if self._own is not None:  # an existing cluster may get more machines later, this one cannot
             refuse_missing_gpus(gpus, resources.get("GPU", 0))
         self.devices = (device,) * workers
-        # When its daemons are lost, Ray ends this process without a word at the next use of its object store. The few
-        # workers of a Ray of our own do without: what they have to load comes along with their first task.
+        # If Ray's daemons have died, the next use of its object store ends this process without a message. A Ray that
+        # is started here has few workers, so their payload is an argument of their first task instead.
         payload = serialize(self._spec, self._store)
         self._payload = payload if self._own is not None else self._ray.put(payload)
-        # What is lost is replaced by the pool, whose rules are the same everywhere, and not by Ray.
+        # The pool replaces actors that die, by the same rules for all backends; Ray does not.
         options = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": 0, "max_task_retries": 0}
         self._kind = self._ray.remote(_Actor).options(**options)
 
     def start(self, worker: int) -> None:
-        """Ask for an actor; it comes when the cluster has room for it."""
+        """Request an actor; it starts when the cluster has resources for it."""
         self._kill(worker)
         self._actors[worker] = self._kind.remote(self.devices[worker], str(Path.cwd()), sys.path)
-        self._asked[self._actors[worker].load.remote(self._payload)] = worker
+        self._workers[self._actors[worker].load.remote(self._payload)] = worker
 
     def give(self, worker: int, video: Video) -> None:
-        """Ask an actor for a video."""
+        """Send a video to an actor."""
         if not self._probe.is_found():
             self._probe.write()
         self._videos[worker] = video
-        self._asked[self._actors[worker].run.remote(video.id, self._probe)] = worker
+        self._workers[self._actors[worker].run.remote(video.id, self._probe)] = worker
 
     def messages(self) -> Iterator[tuple[int, Message]]:
-        """Wait for one reply at least."""
+        """Wait for at least one reply."""
         ready: list[Any] = []
         looks = 0
-        while not ready and self._asked:
-            ready, _ = self._ray.wait(list(self._asked), timeout=LOOK_SECONDS)
+        while not ready and self._workers:
+            ready, _ = self._ray.wait(list(self._workers), timeout=LOOK_SECONDS)
             if self._own is not None:
                 self._own.check()
             looks += 1
-            if not ready and not self._videos and looks % PATIENT_LOOKS == 0:
-                log.warning("no worker is ready after %.0f s: %s are asked for, the cluster has free: %s",
+            if not ready and not self._videos and looks % LOOKS_BEFORE_WARNING == 0:
+                log.warning("no worker is ready after %.0f s: %s are requested, the cluster has free: %s",
                             looks * LOOK_SECONDS, len(self.devices), self._ray.available_resources())  # fmt: skip
-        for asked in ready:
-            worker = self._asked.pop(asked)
-            yield from ((worker, message) for message in self._said(worker, asked))
+        for task in ready:
+            worker = self._workers.pop(task)
+            yield from ((worker, message) for message in self._result(worker, task))
 
     def close(self) -> None:
-        """End the actors, and Ray where it was started for this run."""
+        """Stop the actors, and Ray if it was started for this run."""
         if self._ray is None:
             return
         if self._own is not None and self._own.lost():
             self._actors.clear()
         for worker in list(self._actors):
             self._kill(worker)
-        self._asked.clear()
+        self._workers.clear()
         self._probe.path.unlink(missing_ok=True)
         if self._own is not None:
             self._own.end(self._ray)
@@ -177,25 +180,25 @@ class Actors:
     def _kill(self, worker: int) -> None:
         actor = self._actors.pop(worker, None)
         if actor is not None:
-            with suppress(Exception):  # it may be gone already, and Ray too
+            with suppress(Exception):  # it may have ended already, and Ray too
                 self._ray.kill(actor)
 
-    def _said(self, worker: int, asked: Any) -> Iterator[Message]:
+    def _result(self, worker: int, task: Any) -> Iterator[Message]:
         video = self._videos.pop(worker, None)
         try:
-            reply: Reply = self._ray.get(asked)
+            reply: Reply = self._ray.get(task)
         except self._ray.exceptions.RayError as error:
             yield WorkerDied(f"was lost: {first_line(error)}", str(error))
             return
         for record in reply.logged:
             record.msg = f"worker {worker}: {record.msg}"
             logging.getLogger(record.name).handle(record)
-        yield self._stored(reply, video)
+        yield self._store_tracks(reply, video)
         if not reply.usable:
-            yield WorkerDied("was ended: its device does not answer any more")
+            yield WorkerDied("was ended: its device no longer works")
 
-    def _stored(self, reply: Reply, video: Video | None) -> Message:
-        """The message, once the tracks that came with it are stored."""
+    def _store_tracks(self, reply: Reply, video: Video | None) -> Message:
+        """Store the tracks of a reply, if it has any; return its message."""
         if reply.tracks is not None and video is not None:
             try:
                 self._store.write_table(video, reply.tracks, reply.frames)
@@ -206,26 +209,26 @@ class Actors:
 
 @dataclass(frozen=True, slots=True)
 class SharedFilesystemProbe:
-    """A file with a random word in it: who finds it where the driver has put it sees the driver's file system."""
+    """A file with a random word, written by the driver: a process that can read it shares the driver's file system."""
 
     path: Location
     word: str
 
     def write(self) -> None:
-        """Write the file; raises `UserError` where the disk refuses."""
+        """Write the file; raises `UserError` if it cannot be written."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path, self.word.encode())
 
     def is_found(self) -> bool:
-        """Whether the file is there, with its word in it."""
+        """Whether the file exists and holds the word."""
         try:
             return self.path.read_bytes() == self.word.encode()
         except OSError:
             return False
 
 
-class _Carrier(PredictionStore):
-    """Keeps the tracks of one video for the way to the driver."""
+class _InMemoryStore(PredictionStore):
+    """Keeps the tracks of one video in memory, to be sent to the driver."""
 
     def __init__(self) -> None:
         super().__init__(Path())
@@ -237,10 +240,10 @@ class _Carrier(PredictionStore):
 
 
 class _Actor:
-    """What runs in an actor's process."""
+    """The actor: a worker in a process of Ray."""
 
     def __init__(self, device: str, folder: str, path: Sequence[str]) -> None:
-        with suppress(OSError):  # relative paths mean the same here, where there is such a folder
+        with suppress(OSError):  # relative paths mean the same as in the driver, if this folder exists here
             os.chdir(folder)
         sys.path += [entry for entry in path if entry not in sys.path]
         self._worker, self._records = Worker(device), _Records()
@@ -250,22 +253,22 @@ class _Actor:
         self._is_shared: bool | None = None
 
     def load(self, payload: bytes) -> Reply:
-        message = self._worker.load(payload)  # what it prints is told with the first video: the log is not open yet
-        return Reply(message, logged=self._records.taken())
+        message = self._worker.load(payload)  # its prints are sent with the first video: the log is not open yet
+        return Reply(message, logged=self._records.take())
 
     def run(self, video_id: int, probe: SharedFilesystemProbe) -> Reply:
         if self._is_shared is None:
             self._is_shared = probe.is_found()
-        carrier = None if self._is_shared else _Carrier()
-        message = self._worker.run(video_id, carrier)
+        store = None if self._is_shared else _InMemoryStore()
+        message = self._worker.run(video_id, store)
         self._log_printed()
         usable = not isinstance(message, Event) or self._worker.is_usable()
-        tracks, frames = (carrier.table, carrier.frames) if carrier else (None, None)
-        return Reply(message, tracks, frames, self._records.taken(), usable)
+        tracks, frames = (store.table, store.frames) if store else (None, None)
+        return Reply(message, tracks, frames, self._records.take(), usable)
 
 
 class _Records:
-    """Collects what the harness logs in an actor."""
+    """Collects the log records of the harness in an actor."""
 
     def __init__(self) -> None:
         self._records: list[logging.LogRecord] = []
@@ -279,6 +282,6 @@ class _Records:
     def put_nowait(self, record: logging.LogRecord) -> None:
         self._records.append(record)
 
-    def taken(self) -> tuple[logging.LogRecord, ...]:
+    def take(self) -> tuple[logging.LogRecord, ...]:
         records, self._records = self._records, []
         return tuple(records)

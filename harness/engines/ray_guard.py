@@ -1,10 +1,9 @@
-"""A program that ends the processes of a Ray when the process that has started both is gone.
+"""A program that kills the processes of a Ray when the process that started both has ended.
 
-Ray's daemons end with the process that has started them, but not what they started themselves: agents try for a minute
-to report it to a daemon that has ended too, and workers that are just starting try for half a minute to reach one.
-Their parents are gone by then and they have overwritten their command lines and environments, but all have open files
-in the logs of Ray's session, whose name ends with the number of the process that has started it
-(`ray._private.node.Node`, ``session_name``).
+Ray's daemons end with the process that started them, but their own children do not: agents try for a minute to report
+to a daemon that has ended, and workers that are starting try for half a minute to reach one. By then their parents have
+ended, and their command lines and environments are overwritten. But all of them have files open in the log folder of
+Ray's session, whose name ends with the id of the process that started it (`ray._private.node.Node`, ``session_name``).
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from contextlib import suppress
 import psutil
 
 CALM_SECONDS = 1.0
-"""So long nobody may be found: a process that is just being started has opened no file yet."""
+"""The guard ends after this time without finding a process: one that is just starting has opened no file yet."""
 
 
 def main() -> None:
-    """Wait until the starter says that all has ended well; if its side is closed without that, it is gone.
+    """Wait for the starter's word that Ray has ended; if the pipe closes without it, kill Ray's processes.
 
-    The arguments are its number and the sessions that have nothing to do with it.
+    The arguments are the starter's process id and the names of older sessions, which are left alone.
     """
     starter, others = int(sys.argv[1]), set(sys.argv[2:])
     if sys.stdin.read():
@@ -40,9 +39,9 @@ def main() -> None:
 
 
 def members(starter: int) -> Iterator[tuple[psutil.Process, str]]:
-    """The processes of Rays that a process with this number has started, itself apart, and the names of their sessions.
+    """Yield the processes of every Ray that a process with this id started, except itself, with their session names.
 
-    Numbers are used again: a cluster that lives longer than the process that has started it may be among them.
+    Process ids are reused: a cluster that outlives its starter may be among them.
     """
     logs = re.compile(rf"[\\/](session_[^\\/]*_{starter})[\\/]logs[\\/]")
     for process in psutil.process_iter():

@@ -10,9 +10,9 @@ import numpy as np
 
 
 def seed_everything(seed: int, video_id: int | None = None) -> None:
-    """Seed Python's, numpy's and (if it is in use) torch's random numbers.
+    """Seed the random numbers of Python, numpy and (if it is imported) torch.
 
-    Each video has a seed of its own, so that its tracks do not depend on which videos were run before it.
+    Each video has its own seed, so that its tracks do not depend on the videos before it.
     """
     number = seed if video_id is None else int.from_bytes(hashlib.sha256(f"{seed}/{video_id}".encode()).digest()[:4])
     random.seed(number)

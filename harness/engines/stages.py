@@ -1,4 +1,4 @@
-"""Time and memory of the stages of a model's work: decoding, backbone, matching, ..."""
+"""Time and memory of a model's stages: decoding, backbone, matching, ..."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from harness.events import StageUse, merge_stage_usage
 
 
 class StageClock:
-    """The ``stage`` hook of a model: a context manager by name, entered around each stage; a GPU is waited for.
+    """The ``stage`` hook of a model: a context manager around each stage, by name. It synchronises a GPU.
 
-    Stages are entered once per window or frame: looking at the clock and at memory costs nothing to speak of.
+    Stages are entered once per window or frame, so reading the clock and the memory costs next to nothing.
     """
 
     def __init__(self, device: str = "cpu") -> None:
@@ -27,7 +27,7 @@ class StageClock:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Add what is done inside to the stage ``name``."""
+        """Add the time and memory of the block to the stage ``name``."""
         if self._cuda is not None:
             self._cuda.reset_peak_memory_stats(self._device)
         began = time.perf_counter()
@@ -44,7 +44,7 @@ class StageClock:
 
 @contextmanager
 def time_stages(model: object) -> Iterator[dict[str, StageUse]]:
-    """Time the stages of a model that has the hook ``stage``; for others, and until it works, the result is empty."""
+    """Time the stages of a model that has the hook ``stage``; the result stays empty for others."""
     if not hasattr(model, "stage"):
         yield {}
         return

@@ -1,4 +1,4 @@
-"""How many threads a network computes with on the processor: its sums depend on it, in their last digits."""
+"""The number of CPU threads of a network: the last digits of its sums depend on it."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from contextlib import contextmanager
 from harness.errors import UserError
 
 VARIABLE = "OMP_NUM_THREADS"
-"""Where users say it."""
+"""The environment variable with which users set it."""
 
 
 def configured_threads() -> int:
-    """One, the number that every worker of every engine on every machine can have; or what ``OMP_NUM_THREADS`` says.
+    """The value of ``OMP_NUM_THREADS``; by default 1, which every worker on every machine can have.
 
-    On a GPU it matters too: tracks are matched on the processor. Raises `UserError` where the variable is no number.
+    It matters on a GPU too: tracks are matched on the CPU. Raises `UserError` if the variable is not a number.
     """
-    said = os.environ.get(VARIABLE, "").strip() or "1"
-    if not said.isdecimal() or not 0 < int(said) <= 4096:
-        what = f'"{said}" is no number of threads'
+    value = os.environ.get(VARIABLE, "").strip() or "1"
+    if not value.isdecimal() or not 0 < int(value) <= 4096:
+        what = f'"{value}" is not a number of threads'
         raise UserError(f"environment variable {VARIABLE}", what, "set it to 1, or unset it")
-    return int(said)
+    return int(value)
 
 
 def torch_threads() -> int | None:
-    """The number of threads that PyTorch has now; ``None`` where it is not in use."""
+    """PyTorch's current number of threads; ``None`` if PyTorch is not imported."""
     torch = sys.modules.get("torch")
     return torch.get_num_threads() if torch is not None else None
 
 
 def set_torch_threads(threads: int) -> None:
-    """Tell PyTorch, where it is in use."""
+    """Set PyTorch's number of threads, if PyTorch is imported."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(threads)
@@ -40,11 +40,11 @@ def set_torch_threads(threads: int) -> None:
 
 @contextmanager
 def use_threads(threads: int) -> Iterator[None]:
-    """Give PyTorch so many threads, now and afterwards, whether it is in use already or is imported meanwhile.
+    """Set PyTorch's number of threads, for the block and afterwards, even if PyTorch is imported inside the block.
 
-    The environment is as before afterwards: commands that a model starts then get the user's.
+    The environment is restored afterwards: commands that a model starts later get the user's.
     """
-    # PyTorch asks MKL when it is imported, and MKL has variables of its own, and takes fewer threads than it is told to
+    # PyTorch asks MKL when it is imported; MKL has its own variables, and may use fewer threads than it is told to
     read = {VARIABLE: str(threads), "MKL_NUM_THREADS": str(threads), "MKL_DYNAMIC": "FALSE"}
     before = {name: os.environ.get(name) for name in read}
     os.environ.update(read)

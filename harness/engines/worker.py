@@ -1,4 +1,4 @@
-"""What a worker does, in whatever process: load the model from its spec, run one video, store its tracks."""
+"""A worker, the same in every kind of process: it loads the model from its spec, runs videos and stores tracks."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ log = logging.getLogger(__name__)
 
 
 def serialize(spec: ModelSpec, store: PredictionStore) -> bytes:
-    """A spec and a store for other processes; raises `UserError` where they cannot be sent.
+    """Pickle a spec and a store for other processes; raises `UserError` if they cannot be pickled.
 
-    It is a pickle between processes of one program: it is never written to a file, nor read from one.
+    The pickle passes between processes of one program: it is never written to a file, nor read from one.
     """
     try:
         with isolate_plugin(spec.name):
             return pickle.dumps((spec, store), protocol=pickle.HIGHEST_PROTOCOL)
-    except Exception as error:  # what is pickled is the plugin's, too, and so is how
+    except Exception as error:  # the plugin's own code takes part in pickling
         what = f"cannot be sent to other processes with {spec.context.dataset.name}: {describe_error(error)}"
         hint = "run it with --workers 1, or let its plugin and the dataset's frames be pickled"
         raise UserError(spec.name, what, hint) from error
 
 
 class Worker:
-    """Runs videos, asked for by id, in this process."""
+    """Runs videos by id, in this process."""
 
     def __init__(self, device: str) -> None:
         self._device = device
@@ -44,21 +44,21 @@ class Worker:
         self._has_failed = False
 
     def load(self, payload: bytes) -> WorkerReady | LoadFailed:
-        """Load the model of what `serialize` gave."""
+        """Load the model from the bytes of `serialize`."""
         host = socket.gethostname()
         try:
-            with convert_plugin_errors(f"what is sent to {host}", "cannot be read there"):
-                self._spec, self._store = self._unpacked(payload)
+            with convert_plugin_errors(f"the model's spec on {host}", "cannot be unpickled"):
+                self._spec, self._store = self._unpickled(payload)
             self._videos: dict[int, Video] = {video.id: video for video in self._spec.context.dataset.videos}
             self._model = self._spec.load(host)
         except UserError as error:
-            if error.__cause__ is not None:  # which stays behind
+            if error.__cause__ is not None:  # it is not pickled with the error
                 error.add_note(traceback.format_exc())
             return LoadFailed(error)
         return WorkerReady(host, os.getpid(), isinstance(self._model, BatchModel))
 
     def run(self, video_id: int, store: PredictionStore | None = None) -> Event | WriteFailed:
-        """Run a video and store its tracks, in ``store`` if that is given and else in that of the run."""
+        """Run a video and store its tracks, by default in the store of the run."""
         assert self._model is not None
         try:
             event = attempt_video(self._spec, self._model, self._videos[video_id], store or self._store)
@@ -68,10 +68,10 @@ class Worker:
         return event
 
     def is_usable(self) -> bool:
-        """Whether the device still answers, if the last video has failed.
+        """Whether the device still works after a failed video.
 
-        An illegal access or a failed assertion on a GPU fails every later call of the process: another one is needed.
-        Memory that a failed video has left cached is given back.
+        After an illegal access or a failed assertion on a GPU every later call of the process fails, and the process
+        has to be replaced. Also frees the memory that the failed video left in the cache.
         """
         torch = sys.modules.get("torch")
         if not self._has_failed or torch is None or not torch.cuda.is_initialized():
@@ -80,11 +80,11 @@ class Worker:
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
         except RuntimeError as error:
-            log.warning("%s does not answer any more: %s", self._device, error)
+            log.warning("%s no longer works: %s", self._device, error)
             return False
         return True
 
-    def _unpacked(self, payload: bytes) -> tuple[ModelSpec, PredictionStore]:
+    def _unpickled(self, payload: bytes) -> tuple[ModelSpec, PredictionStore]:
         spec, store = pickle.loads(payload)
         assert isinstance(spec, ModelSpec)
         return spec.on(self._device), store

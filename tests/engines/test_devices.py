@@ -67,11 +67,11 @@ def test_without_the_variable_all_gpus_count(monkeypatch: pytest.MonkeyPatch) ->
     [
         ("cuda", "--device cuda: PyTorch finds no cuda device here; name cpu, or see `harness doctor`"),
         ("cuda:3", "--device cuda:3: PyTorch finds no cuda device here; name cpu, or see `harness doctor`"),
-        ("cuda:x", "--device cuda:x: is no device; name cpu, cuda, or one GPU: cuda:0"),
-        ("cuda:", "--device cuda:: is no device; name cpu, cuda, or one GPU: cuda:0"),
-        ("cuda:-1", "--device cuda:-1: is no device; name cpu, cuda, or one GPU: cuda:0"),
-        ("meta", "--device meta: is no device; name cpu, cuda, or one GPU: cuda:0"),
-        ("nonsense", "--device nonsense: is no device; name cpu, cuda, or one GPU: cuda:0"),
+        ("cuda:x", "--device cuda:x: is not a device; name cpu, cuda, or one GPU: cuda:0"),
+        ("cuda:", "--device cuda:: is not a device; name cpu, cuda, or one GPU: cuda:0"),
+        ("cuda:-1", "--device cuda:-1: is not a device; name cpu, cuda, or one GPU: cuda:0"),
+        ("meta", "--device meta: is not a device; name cpu, cuda, or one GPU: cuda:0"),
+        ("nonsense", "--device nonsense: is not a device; name cpu, cuda, or one GPU: cuda:0"),
     ],
 )
 def test_a_device_that_is_not_there_is_refused(name: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:

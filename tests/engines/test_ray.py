@@ -176,7 +176,7 @@ def test_what_a_killed_process_leaves_of_its_ray_is_killed_and_nothing_else(tmp_
 def test_workers_fill_the_cluster(
     wanted: dict[str, Any], resources: Mapping[str, float], expected: tuple[str, int, float]
 ) -> None:
-    assert engine.WorkerRequest(**wanted).settled(resources) == expected
+    assert engine.WorkerRequest(**wanted).resolve(resources) == expected
 
 
 def test_gpus_that_this_machine_lacks_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +184,7 @@ def test_gpus_that_this_machine_lacks_are_not_waited_for(tmp_path: Path, monkeyp
     ended: list[object] = []
     own = SimpleNamespace(end=ended.append, lost=lambda: "")
     monkeypatch.setattr(engine, "connected", lambda address: (started, own))
-    told = r"^GPUs: 64 asked for each worker, Ray finds 1 on this machine; name --device cpu, fewer --gpus"
+    told = r"^GPUs: 64 requested for each worker, Ray finds 1 on this machine; name --device cpu, fewer --gpus"
     with pytest.raises(UserError, match=told):
         execute(moody_run(tmp_path), engine=partial(engine.pool, device="cuda", gpus_per_worker=64))
     assert ended == [started]
@@ -192,7 +192,7 @@ def test_gpus_that_this_machine_lacks_are_not_waited_for(tmp_path: Path, monkeyp
 
 
 def test_ray_chooses_the_gpus(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--device: cuda:1 cannot be asked of Ray"):
+    with pytest.raises(UserError, match="--device: cuda:1 cannot be requested from Ray"):
         execute(moody_run(tmp_path), engine=partial(engine.pool, device="cuda:1"))
 
 

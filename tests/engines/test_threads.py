@@ -73,7 +73,9 @@ def test_threads_are_given_back_where_a_model_does_not_load(tmp_path: Path) -> N
 @pytest.mark.parametrize("said", ["0", "-1", "two", "1,2", "1.5", "9" * 9, "²"])
 def test_what_is_no_number_of_threads_is_refused(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setenv(VARIABLE, said)
-    with pytest.raises(UserError, match=rf"^environment variable {VARIABLE}: .* is no number of threads; set it to 1"):
+    with pytest.raises(
+        UserError, match=rf"^environment variable {VARIABLE}: .* is not a number of threads; set it to 1"
+    ):
         configured_threads()
 
 
