@@ -234,7 +234,7 @@ def execute(
 
     ``fresh`` removes what the folder has before; ``strict`` makes warnings of scoring errors; ``engine`` says who runs
     the model; ``table`` makes the text of ``table.md``, which is not written without it. Shards that are damaged are
-    computed anew. Meanwhile standard output goes to the run's log, so that prints of a plugin and of libraries do not
+    computed again. Meanwhile standard output goes to the run's log, so that prints of a plugin and of libraries do not
     come between what the caller prints there.
 
     Raises `UserError` for annotations that the protocol cannot score, before anything is run, for frames that are not
@@ -303,7 +303,7 @@ def _predict_and_conclude(
     _write_configuration(run)
     given_up = {event.video_id for event in failed}
     lost = [video for video in _pending(run) if video.id not in given_up]
-    log.warning("the predictions of %s of %s videos are computed anew", len(lost), len(run.videos))
+    log.warning("the predictions of %s of %s videos are computed again", len(lost), len(run.videos))
     for video in lost:
         on_event(Event("lost", video.id, 0.0, len(video.frames)))
     _predict(run, engine, progress, on_event, lost, failed)
@@ -490,13 +490,13 @@ def _relative_scores(run: Run) -> str:
     told = getattr(run.plugin, "scores_are_relative", None)
     if run.dataset.annotations.pairs is None or told is None:
         return ""
-    with asked(run.name, "its scores_are_relative fails"):
+    with convert_plugin_errors(run.name, "its scores_are_relative fails"):
         is_relative = bool(told(run.config))
     return RELATIVE_SCORES if is_relative else ""
 
 
 def _renewed(videos: int, total: int) -> str:
-    return f"the predictions of {videos} of {total} videos were damaged or lost: computed anew" if videos else ""
+    return f"the predictions of {videos} of {total} videos were damaged or lost: computed again" if videos else ""
 
 
 def _cut(run: Run) -> int | None:

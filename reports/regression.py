@@ -190,7 +190,7 @@ def told_settings(found: Sequence[Difference] | None, format: Literal["terminal"
     if found is None:
         told = ["the baseline does not state its settings, an earlier version wrote it: write it anew with --update"]
     else:
-        told = [f"other settings: {one.told('in the baseline', 'in the run')}" for one in found]
+        told = [f"other settings: {one.describe('in the baseline', 'in the run')}" for one in found]
     lines = "".join(f"- {line}\n" if format == "markdown" else f"{line}\n" for line in told)
     return f"{lines}\n" if lines else ""
 
@@ -203,7 +203,7 @@ def refuse_other_settings(baseline: Baseline, run: Baseline) -> None:
         what = "cannot be compared strictly: the baseline does not state its settings, an earlier version wrote it"
         raise UserError(where, what, "write it anew with --update, from a run with the settings that it stands for")
     if found:
-        told = ", ".join(one.told("in the baseline", "in the run") for one in found)
+        told = ", ".join(one.describe("in the baseline", "in the run") for one in found)
         raise UserError(
             where, f"has other settings: {told}", "run with the baseline's, or write a new baseline with --update"
         )

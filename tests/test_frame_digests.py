@@ -143,8 +143,9 @@ def test_other_frames_are_refused_whether_the_run_was_finished_or_not(tmp_path: 
     with pytest.raises(UserError) as caught:
         execute(run_on(b, tmp_path / "runs", model))
     assert str(caught.value) == (
-        f"{b / '1' / '0.png'} (video 1, frame 0): not what its predictions in {run.folder} were made from, and so in"
-        f" {at - 1} of the {at - 1} videos that are done; give the frames of before, start over with --fresh,"
+        f"{b / '1' / '0.png'} (video 1, frame 0): not what its predictions in {run.folder} were made from;"
+        f" the same holds for {at - 1} of the {at - 1} videos that are done;"
+        " restore the earlier frames, start over with --fresh,"
         " or name another --runs-dir"
     )
     assert (model.loads, model.seen) == (0, [])
@@ -222,7 +223,7 @@ def test_predictions_of_a_version_that_noted_no_frames_are_refused(tmp_path: Pat
     assert run.store.read_frames(1) == digests_of(run.videos[0].frames)
     run.store.write_video(run.videos[1], run.store.read_video(2))
     assert run.store.read_frames(2) is None
-    with pytest.raises(UserError, match=r"2\.parquet: was written by a version that did not note the frames"):
+    with pytest.raises(UserError, match=r"2\.parquet: was written by a version that did not record the frames"):
         execute(make_run(tmp_path))
     assert execute(make_run(tmp_path), fresh=True).exit_code == 0
 

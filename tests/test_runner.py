@@ -401,9 +401,9 @@ def test_the_command_says_what_it_computed_anew(tmp_path: Path) -> None:
     again = CliRunner().invoke(build(), ["run", *arguments])
     assert (again.exit_code, again.stdout) == (0, whole.stdout)
     assert shard.read_bytes() == intact
-    assert f"warning: {shard} is damaged: its checksum does not fit; it is removed" in again.stderr
+    assert f"warning: {shard} is damaged: its checksum does not match; it is removed" in again.stderr
     assert "oracle on shapes val: 2 of 2 videos, 0 s left" in again.stderr
-    assert ": the predictions of 1 of 2 videos were damaged or lost: computed anew" in again.stderr
+    assert ": the predictions of 1 of 2 videos were damaged or lost: computed again" in again.stderr
 
 
 def test_a_sleeping_tracking_server_costs_a_warning_and_nothing_else(

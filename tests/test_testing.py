@@ -278,7 +278,7 @@ class LooseConfig(BaseModel):
         ("summary", "", "plugin", "summary is '', not a text"),
         ("Config", dict, "plugin", "not a pydantic model"),
         ("Config", LooseConfig, "plugin", "misspelt keys must be errors"),
-        ("load", lambda config, context: None, "load", "what load gives has no predict"),
+        ("load", lambda config, context: None, "load", "the loaded model has no predict"),
         ("load", lambda config, context: open("/no/weights"), "load", "FileNotFoundError"),  # noqa: PTH123, SIM115
     ],
 )  # fmt: skip

@@ -116,7 +116,9 @@ def read_tracks(folder: Path, videos: Sequence[Video], vocabulary: Vocabulary) -
             if record.video_id not in tracks:
                 raise UserError(where, f"video {record.video_id} is not in the job", "use the ids of the job")
             if record.category_id not in asked:
-                raise UserError(where, f"category {record.category_id} was not asked for", "use the vocabulary's ids")
+                raise UserError(
+                    where, f"category {record.category_id} is not in the vocabulary", "use the vocabulary's ids"
+                )
             masks = _masks(block, span, where)
             tracks[record.video_id].append(Track(record.video_id, record.category_id, record.score, masks))
     for video in videos:

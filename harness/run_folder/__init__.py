@@ -1,1 +1,1 @@
-"""A run's folder: its files, its lock, its predictions, and what identifies it."""
+"""The folder of a run: its files, lock, predictions and identity."""

@@ -1,8 +1,8 @@
-"""``SHA256SUMS`` of a run folder: what its files were when the run ended, so that no damage to them goes unseen.
+"""``SHA256SUMS`` of a run folder: checksums of its files at the end of the run, to detect damage.
 
-It has the format of the tool ``sha256sum``: ``sha256sum --check SHA256SUMS`` in the folder says the same. A run removes
-it before it changes any of the files and writes it last of all. Folders without it, of runs that have not ended and of
-earlier versions, are read as they are. Sums are against accidents; they are no signature.
+The format is that of the tool ``sha256sum``: ``sha256sum --check SHA256SUMS`` in the folder gives the same answer. A
+run removes the file before it changes any other and writes it last. Folders without it (unfinished runs, earlier
+versions) are read unchecked. The sums detect accidents, not tampering.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SUMMED = (
     "table.md",
     "videos.json",
 )
-"""Files that stay as the run has left them. Shards and match tables are not among them: they have sums of their own."""
+"""Files that do not change after the run. Shards and match tables are not listed: each holds its own checksum."""
 
 _HINT = "repeat its harness run"
 _LINE = re.compile(rb"([0-9a-f]{64})  ([\w.-]+)\n")
@@ -40,32 +40,33 @@ T = TypeVar("T")
 
 
 def write_sums(folder: Location) -> None:
-    """Write the sums of those of `SUMMED` that the folder has; raises `UserError` where the disk refuses."""
+    """Write the sums of the files of `SUMMED` that exist; raises `UserError` if they cannot be written."""
     found = {name: _bytes(folder / name) for name in SUMMED}
     lines = [f"{_sum(data)}  {name}\n" for name, data in found.items() if data is not None]
     write_atomically(folder / FILE, "".join(lines).encode())
 
 
 def remove_sums(folder: Location) -> None:
-    """Remove the sums: the files will change. Raises `UserError` where that is not permitted."""
+    """Remove the sums before the files change; raises `UserError` if that is not permitted."""
     path = folder / FILE
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(str(path), f"cannot be removed: {error.strerror or error}", "run `chmod u+rw` on it") from error
+        hint = f"run `chmod u+rw {path}`"
+        raise UserError(str(path), f"cannot be removed: {error.strerror or error}", hint) from error
 
 
 class CheckedFiles:
-    """The files of a run folder, each compared with the folder's sums, which are read once."""
+    """The files of a run folder, each checked against the folder's sums, which are read once."""
 
     def __init__(self, folder: Location) -> None:
         self.folder = folder
         self._sums: dict[str, str] | None = None
 
     def read(self, name: str) -> bytes | None:
-        """Return the bytes of a file, ``None`` where it is absent.
+        """Return the bytes of a file, ``None`` if it is absent.
 
-        Raises `UnreadableFileError` where they are not those that the folder's sums are of.
+        Raises `UnreadableFileError` if they do not match the folder's sums.
         """
         data = _bytes(self.folder / name)
         if data is None or name not in SUMMED:
@@ -73,11 +74,11 @@ class CheckedFiles:
         known = self._sums is not None
         if self._fits(name, data):
             return data
-        if known:  # a run that was repeated meanwhile has removed the sums, or written others
+        if known:  # a run that was repeated meanwhile has removed or replaced the sums
             self._sums = None
             if self._fits(name, data):
                 return data
-        what = f"is damaged: it does not fit the checksum of {name} in {FILE}"
+        what = f"is damaged: it does not match the checksum of {name} in {FILE}"
         raise UnreadableFileError(str(self.folder / name), what, _HINT)
 
     def _fits(self, name: str, data: bytes) -> bool:
@@ -89,10 +90,10 @@ class CheckedFiles:
         return self._sums.get(name) == _sum(data)
 
     def read_json(self, name: str, kind: type[T]) -> T | None:
-        """Return the content of a JSON file, ``None`` where it is absent.
+        """Return the content of a JSON file, ``None`` if it is absent.
 
-        Raises `UnreadableFileError` like `read`, and where the file does not hold a ``kind``, or another version of
-        the harness has written it.
+        Raises `UnreadableFileError` like `read`, and if the file does not hold a ``kind`` or was written by another
+        version of the harness.
         """
         data = self.read(name)
         if data is None:
@@ -105,13 +106,13 @@ class CheckedFiles:
 
 
 def parse(data: bytes, where: str) -> dict[str, str]:
-    """Return sums in hexadecimal digits by file name, a plain one.
+    """Return hexadecimal sums by file name (without folders).
 
-    Raises `UnreadableFileError` for what `write_sums` never writes.
+    Raises `UnreadableFileError` for anything that `write_sums` never writes.
     """
     sums = {name.decode(): digest.decode() for digest, name in _LINE.findall(data[:_MOST_BYTES])}
     if "".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode() != data:
-        raise UnreadableFileError(where, "is damaged: it is no list of checksums", _HINT)
+        raise UnreadableFileError(where, "is damaged: it is not a list of checksums", _HINT)
     return sums
 
 
@@ -126,5 +127,5 @@ def _bytes(path: Location) -> bytes | None:
         return None
     except OSError as error:
         raise UnreadableFileError(
-            str(path), f"cannot be read: {error.strerror or error}", "run `chmod u+rw` on it"
+            str(path), f"cannot be read: {error.strerror or error}", f"run `chmod u+rw {path}`"
         ) from error

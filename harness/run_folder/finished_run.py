@@ -1,4 +1,4 @@
-"""FinishedRun: everything that a run folder holds, read when it is asked for, each file once.
+"""FinishedRun: everything that a run folder holds, read on first use, each file once.
 
 Run folders may come from untrusted sources: each file is checked against its schema and the folder's checksums, and no
 text in them may be taken for safe HTML.
@@ -58,7 +58,7 @@ class FinishedRun:
     def open(cls, place: Location | str) -> FinishedRun:
         """Open a run folder, or the ``metrics.json`` in it; a path, ``s3://`` or ``gs://``.
 
-        Raises `UserError` where there is no finished run, or where its record is damaged or of another format.
+        Raises `UserError` if there is no finished run, or its record is damaged or of another format.
         """
         found = _find(location(place) if isinstance(place, str) else place)
         run = cls(found.parent, record=found.name)
@@ -90,7 +90,7 @@ class FinishedRun:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """``config.json``, see `RunContent`; empty where the folder has only its record."""
+        """``config.json``, see `RunContent`; empty if it is absent."""
         if not (self.folder / "config.json").exists():
             return {}
         return self._checked("config.json", RunContent, "the configuration of a run")
@@ -104,17 +104,17 @@ class FinishedRun:
 
     @cached_property
     def environment(self) -> RunEnvironment:
-        """``environment.json``; without values where it is absent."""
+        """``environment.json``; without values if it is absent."""
         return self._files.read_json("environment.json", RunEnvironment) or RunEnvironment()
 
     @cached_property
     def times(self) -> Times:
-        """``timings.json``; empty where it is absent."""
+        """``timings.json``; empty if it is absent."""
         return self._files.read_json("timings.json", Times) or Times()
 
     @cached_property
     def video_ids(self) -> VideoIds:
-        """``videos.json``: ids of the split's videos, and of those that are run."""
+        """``videos.json``: ids of the videos of the split, and of those of the run."""
         ids = self._files.read_json("videos.json", VideoIds)
         if ids is None:
             raise UserError(str(self.folder), "is not a run folder: it has no videos.json", _NAME_ONE)
@@ -122,13 +122,13 @@ class FinishedRun:
 
     @cached_property
     def failures(self) -> tuple[Failure, ...]:
-        """``failures.json``: the videos that failed last time."""
+        """``failures.json``: the videos that failed in the last session."""
         found = self._files.read_json("failures.json", Failures)
         return () if found is None else tuple(found.failed)
 
     @cached_property
     def categories(self) -> tuple[CategoryRow, ...]:
-        """``per_category.csv``; empty where it is absent."""
+        """``per_category.csv``; empty if it is absent."""
         data = self._files.read("per_category.csv")
         if data is None:
             return ()
@@ -161,12 +161,12 @@ class FinishedRun:
 
     @property
     def scored_videos(self) -> frozenset[int] | None:
-        """Ids of the videos that the numbers are over, ``None`` where that is the whole split."""
+        """Ids of the videos that the numbers cover, ``None`` for the whole split."""
         whole = self.record["complete"] and self.record["limit"] is None
         return None if whole else self.done
 
     def checked(self) -> FinishedRun:
-        """The same run, after all of its small files were read: raises `UserError` for one that is damaged."""
+        """Read all small files and return this run; raises `UserError` if one is damaged."""
         assert (self.config, self.environment, self.times, self.categories) is not None
         return self
 
@@ -182,12 +182,12 @@ class FinishedRun:
 
     @cached_property
     def metrics(self) -> Metrics:
-        """The official metrics by name, see `Metrics`; empty where there are none."""
+        """The official metrics by name, see `Metrics`; empty if there are none."""
         return Metrics(self.record)
 
     @cached_property
     def per_category(self) -> pd.DataFrame:
-        """A row per category: id, name, groups, AP, AP50, AP75, AR100 (fractions), truths and tracks."""
+        """A row per category: id, name, groups, AP, AP50, AP75, AR100 (fractions), numbers of truths and tracks."""
         import pandas as pd
 
         rows = [msgspec.to_builtins(row) for row in self.categories]
@@ -195,8 +195,10 @@ class FinishedRun:
 
     @cached_property
     def per_video(self) -> pd.DataFrame:
-        """A row per video of the run: whether it is done, its tracks and seconds; and where the run has numbers, how
-        many of its objects and tracks matched at an IoU of 0.5: ``truths``, ``hits`` and ``false_positives``."""
+        """A row per video of the run: ``done``, ``error``, ``tracks`` (their number) and ``seconds``.
+
+        If the run was scored, also the counts at an IoU of 0.5: ``truths``, ``hits`` and ``false_positives``.
+        """
         import pandas as pd
 
         failed = {one.video_id: one.error for one in self.failures}
@@ -216,7 +218,7 @@ class FinishedRun:
     def predictions(self) -> pd.DataFrame:
         """A row per track: video_id, category_id, category, score, and ``masks``, one `Rle` or ``None`` per frame.
 
-        ``Rle.decode()`` gives the pixels of a mask. All tracks are held in memory, their masks encoded.
+        ``Rle.decode()`` gives the pixels of a mask. All tracks are held in memory, with encoded masks.
         """
         import pandas as pd
 
@@ -230,11 +232,11 @@ class FinishedRun:
 
     @property
     def data(self) -> tuple[str, str, str | None]:
-        """Dataset, split and digest of the annotations: runs with the same can be compared."""
+        """Dataset, split and digest of the annotations: two runs can be compared if these are equal."""
         return self.record["dataset"], self.record["split"], self.config.get("digest")
 
     def _checked(self, name: str, kind: type[msgspec.Struct], what: str) -> dict[str, Any]:
-        """A JSON file as it is, with the defaults of its schema, after it was checked against that."""
+        """Return a JSON file that matches its schema, with the defaults of the schema."""
         data = self._files.read(name)
         if data is None:
             raise UserError(str(self.folder), f"is not a run folder: it has no {name}", _NAME_ONE)
@@ -248,9 +250,9 @@ class FinishedRun:
 
 
 class Metrics(dict[str, float | None]):
-    """The official metrics of a run's own protocol, fractions, ``None`` where undefined.
+    """The official metrics of a run's own protocol: fractions, ``None`` if undefined.
 
-    Those of every protocol that scored the run are found as ``PROTOCOL/METRIC``, as in ``metrics["hota/HOTA"]``.
+    The metrics of any protocol that scored the run have the key ``PROTOCOL/METRIC``, as in ``metrics["hota/HOTA"]``.
     """
 
     def __init__(self, record: dict[str, Any]) -> None:
@@ -265,7 +267,7 @@ class Metrics(dict[str, float | None]):
         if key in self._others:
             found: float | None = self._others[key]
             return found
-        raise UserError(f'metric "{key}"', "is not known of this run", near(key, [*self, *self._others]))
+        raise UserError(f'metric "{key}"', "is not a metric of this run", near(key, [*self, *self._others]))
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a metric, or ``default``."""
@@ -273,7 +275,7 @@ class Metrics(dict[str, float | None]):
 
 
 def _matched(table: MatchTable) -> pd.DataFrame:
-    """Per video the annotated objects, and how many tracks hit and missed one of their category at an IoU of 0.5."""
+    """Per video: the numbers of annotated objects, and of tracks with and without a match at an IoU of 0.5."""
     import numpy as np
     import pandas as pd
 

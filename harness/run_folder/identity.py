@@ -1,6 +1,6 @@
-"""What a run is known by besides what the user chose: plugin code and variables; and how two runs' identities differ.
+"""The parts of a run's identity that the user does not choose (plugin code, variables), and differences of identities.
 
-`harness.runner.Run.content` is the identity of a run; docs/runs.md says what is in it and what is not, and why.
+`harness.runner.Run.content` is the identity of a run; docs/runs.md says what belongs to it, and why.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ NUMBER_FORMATS = (
     "ONEDNN_DEFAULT_FPMATH_MODE",
     "DNNL_DEFAULT_FPMATH_MODE",
 )
-"""Environment variables that make libraries compute in another number format than ``--precision`` says."""
+"""Environment variables that make libraries compute in a number format other than that of ``--precision``."""
 SOURCES = (".py", ".pyx", ".cu", ".cuh", ".cpp", ".c", ".h", ".json", ".yaml", ".yml", ".toml")
-"""Ends of the names of files that count as code."""
+"""Suffixes of files that count as code."""
 _CODE = (".py", ".pyx", ".cu", ".cuh", ".cpp", ".c", ".h")
-"""Of those, what is code and never data: results and settings that a program leaves beside its code are not."""
-_TOLD_ELSEWHERE = ("format", "model", "dataset", "split")
+"""Suffixes of code that is never data: a program may write results and settings beside its code."""
+_SAME_BY_NAME = ("format", "model", "dataset", "split")
 _READERS = 8
 _DIGITS, _SHOWN = 12, 60
 
@@ -39,14 +39,15 @@ Code = dict[str, str | None]
 
 
 def variables() -> dict[str, str]:
-    """Those of `NUMBER_FORMATS` that are set."""
+    """Return the variables of `NUMBER_FORMATS` that are set."""
     return {name: os.environ[name] for name in NUMBER_FORMATS if os.environ.get(name)}
 
 
 def code_of(plugin: ModelPlugin) -> Code | None:
-    """Distribution and version of a third party's plugin, and the digest of its source files; ``None`` for our own.
+    """Return distribution and version of a third-party plugin, and the digest of its source files.
 
-    Ours say by ``version`` that the same settings may give other tracks. What is not known is ``None``.
+    ``None`` for plugins of the harness, whose ``version`` changes if the same settings may give other tracks. Unknown
+    values are ``None``.
     """
     source = plugins.source_of(plugin)
     if source is None:
@@ -55,8 +56,10 @@ def code_of(plugin: ModelPlugin) -> Code | None:
 
 
 def commit_of(plugin: ModelPlugin) -> dict[str, Any]:
-    """The git commit of a third party's plugin and whether its files differ from it: ``plugin_commit`` and
-    ``plugin_changed`` as in ``environment.json``; nothing for our own, and outside of git.
+    """Return the git commit of a third-party plugin, and whether its files differ from the commit.
+
+    The keys are those of ``environment.json``: ``plugin_commit`` and ``plugin_changed``. Empty for plugins of the
+    harness, and outside of git.
     """
     source = plugins.source_of(plugin)
     file = getattr(sys.modules.get(source.module), "__file__", None) if source is not None else None
@@ -68,10 +71,10 @@ def commit_of(plugin: ModelPlugin) -> dict[str, Any]:
 
 
 def module_digest(name: str) -> str | None:
-    """SHA-256 of the files of a module, or of all of the package that it is in."""
+    """SHA-256 of the outermost package that a module is in, or of the module's file if it is in none."""
     module = sys.modules.get(name)
     for package in _packages(name):
-        if getattr(sys.modules.get(package), "__file__", None):  # others are shared by several distributions
+        if getattr(sys.modules.get(package), "__file__", None):  # namespace packages are shared by distributions
             module = sys.modules[package]
             break
     file = getattr(module, "__file__", None)
@@ -82,7 +85,7 @@ def module_digest(name: str) -> str | None:
 
 
 def code_state(folder: Path) -> dict[str, str | None]:
-    """What the code in a folder is known by: its git commit and the digest of what differs from that, `git_state`.
+    """Return the state of the code in a folder: its git commit and the digest of all differences, see `git_state`.
 
     Outside of git: the digest of its source files.
     """
@@ -91,9 +94,9 @@ def code_state(folder: Path) -> dict[str, str | None]:
 
 
 def git_state(folder: Path) -> tuple[str | None, str | None]:
-    """The last commit that changed a folder, and SHA-256 of the files that differ from it (``None``: none does).
+    """Return the last commit that changed a folder, and SHA-256 of the files that differ from it (``None``: none).
 
-    Those are files that git knows and new source files. ``None`` twice where git is not there or knows no file in it.
+    Tracked files and new source files count. ``None`` twice without git, or if git tracks no file in the folder.
     """
     found = changed_files(folder)
     if found is None:
@@ -102,27 +105,27 @@ def git_state(folder: Path) -> tuple[str | None, str | None]:
     counted = sorted((name, path) for name, path, is_known in changed if is_known or name.endswith(_CODE))
     if not counted:
         return commit, None
-    lines = "".join(f"{_known_by(path)}  {name}\n" for name, path in counted)
+    lines = "".join(f"{_state_of(path)}  {name}\n" for name, path in counted)
     return commit, hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
 
 
-def _known_by(path: Path) -> str:
-    """What a file is known by, a repository inside of another one, or what is not there any more."""
+def _state_of(path: Path) -> str:
+    """The digest of a file, the git state of a nested repository, or ``removed``."""
     if path.is_dir():
         return str(git_state(path))
     return file_digest(path) if path.is_file() else "removed"
 
 
 def _packages(name: str) -> Iterator[str]:
-    """``a``, ``a.b`` and so on, the packages that a module is in, the outermost first."""
+    """Yield the packages that a module is in, the outermost first: ``a``, ``a.b``, ..."""
     parts = name.split(".")
     return (".".join(parts[: i + 1]) for i in range(len(parts) - 1))
 
 
 def files_digest(*places: Path) -> str | None:
-    """SHA-256 of files, and of the code below folders: of names below the place, and contents; ``None`` for no file.
+    """SHA-256 over names and contents of files, and of the code files below folders; ``None`` if there is no file.
 
-    Hidden folders are passed over. Raises `UserError` where a file cannot be read.
+    Names are relative to the folder. Hidden folders are skipped. Raises `UserError` if a file cannot be read.
     """
     found = [(path.name if path == place else path.relative_to(place).as_posix(), path)
              for place in places for path in _code_files(place)]  # fmt: skip
@@ -141,23 +144,23 @@ def _code_files(place: Path) -> Iterator[Path]:
 
 
 class Difference(NamedTuple):
-    """A setting that two runs do not share; ``None`` where it is not set."""
+    """A setting in which two runs differ; ``None`` if it is not set."""
 
     name: str
     before: Any
     after: Any
 
-    def told(self, before: str, after: str) -> str:
-        """As in ``topk (5 there, 3 here)``."""
+    def describe(self, before: str, after: str) -> str:
+        """Return a text like ``topk (5 there, 3 here)``; ``before`` and ``after`` name the runs."""
         return f"{self.name} ({_shown(self.before)} {before}, {_shown(self.after)} {after})"
 
 
 def settings_of(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a run as flat settings: keys of the model's configuration, and ``seed``, ``precision``, ...
+    """Return the content of a run as flat settings: keys of the model's configuration, and ``seed``, ``precision``, ...
 
-    Keys of the configuration that are called like one of the others are ``config.KEY``. What is not set is left out.
+    A configuration key with the name of another setting becomes ``config.KEY``. Settings without a value are left out.
     """
-    rest = {key: value for key, value in content.items() if key != "config" and key not in _TOLD_ELSEWHERE}
+    rest = {key: value for key, value in content.items() if key != "config" and key not in _SAME_BY_NAME}
     found = dict(_leaves(rest))
     own = dict(_leaves(content.get("config") or {}))
     return found | {f"config.{key}" if key in content else key: value for key, value in own.items()}
@@ -172,13 +175,13 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
-    """Where two runs' `settings_of` differ: in the order of ``after``, then what only ``before`` has."""
+    """Return the differences of two runs' `settings_of`: in the order of ``after``, then those only in ``before``."""
     names = dict.fromkeys([*after, *before])
     return [Difference(n, before.get(n), after.get(n)) for n in names if before.get(n) != after.get(n)]
 
 
 def _shown(value: Any) -> str:
-    """A value in few characters; digests are cut."""
+    """A value as short text; digests are truncated."""
     if value is None:
         return "not set"
     text = value if isinstance(value, str) else json.dumps(value)
@@ -188,9 +191,9 @@ def _shown(value: Any) -> str:
 
 
 def other_runs(folder: Location, content: Mapping[str, Any], besides: Iterable[Location] = ()) -> str:
-    """Say of a new run which others of its model and data lie beside its ``folder``, and where the nearest differs.
+    """Describe the other runs of the same model and data beside a new run's ``folder``, and how the nearest differs.
 
-    Empty where there are none; those of ``besides`` do not count.
+    Empty if there are none. Folders of ``besides`` do not count.
     """
     names = {folder.name, *(other.name for other in besides)}
     alike = folder.name.rpartition("-")[0]
@@ -201,15 +204,15 @@ def other_runs(folder: Location, content: Mapping[str, Any], besides: Iterable[L
         return ""
     here = settings_of(content)
     nearest = min((differences(settings_of(one), here) for one in contents), key=len)
-    told = ", ".join(d.told("there", "here") for d in nearest) or "nothing but the harness's version"
+    listed = ", ".join(d.describe("there", "here") for d in nearest) or "nothing but the harness's version"
     what = f"of {content['model']} on {content['dataset']} {content['split']} in {folder.parent}"
     if len(contents) == 1:
-        return f"1 other run {what}; differs in {told}"
-    return f"{len(contents)} other runs {what}; the nearest differs in {told}"
+        return f"1 other run {what}; differs in {listed}"
+    return f"{len(contents)} other runs {what}; the nearest differs in {listed}"
 
 
 def _content(folder: Location) -> dict[str, Any] | None:
-    """The content of a run folder; ``None`` where it cannot be had: the run goes on without."""
+    """The content of a run folder; ``None`` if it cannot be read."""
     try:
         found = json.loads((folder / "config.json").read_bytes())
     except (OSError, UserError, ValueError, RecursionError):

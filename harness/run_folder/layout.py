@@ -1,4 +1,4 @@
-"""Which files a run folder holds."""
+"""The files of a run folder."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from harness.run_folder import checksums
 PREDICTIONS = "predictions"
 PER_CATEGORY = "per_category.csv"
 PER_PAIR = "per_pair.csv"
-"""What phrase protocols give by pair of a video and a phrase."""
+"""Scores of phrase protocols: a row per pair of a video and a phrase."""
 SCORES = "scores"
-"""Folder of what protocols besides the run's own give, a folder each: tables by category or pair, the match table."""
+"""Folder of the scores by other protocols than the run's own, a folder each: table by category or pair, match table."""
 SUBMISSION = "submission.zip"
 FILES = (
     "config.json",
@@ -38,28 +38,29 @@ FILES = (
     "mlflow.json",
     checksums.FILE,
 )
-"""What a fresh start removes besides the predictions: what runs write, and nothing else that lies in the folder."""
+"""Files that ``--fresh`` removes besides the predictions. Other files in the folder stay."""
 
 
 def content_digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 of what ``config.json`` holds, however it is laid out there."""
+    """SHA-256 of the content of ``config.json``, independent of its formatting."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def remove_content(folder: Location) -> None:
-    """Remove what earlier runs wrote; the lock stays, and so do files of others."""
+    """Remove the files of earlier runs, but not the lock or other files; raises `UserError` if that fails."""
     try:
         remove_tree(folder / PREDICTIONS)
         remove_tree(folder / SCORES)
         for name in FILES:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(str(folder), f"cannot be removed: {error.strerror}", "run `chmod u+rw` on it") from error
+        hint = f"run `chmod -R u+rwX {folder}`"
+        raise UserError(str(folder), f"cannot be removed: {error.strerror}", hint) from error
 
 
 def remove_tree(folder: Location) -> None:
-    """Remove a folder with all that is in it, if it is there. Raises `OSError`."""
+    """Remove a folder and its content, if it exists. Raises `OSError`."""
     if isinstance(folder, ObjectPath):
         folder.remove_tree()
         return

@@ -1,7 +1,7 @@
-"""Who runs a run folder: one process at a time.
+"""The lock of a run folder: one process at a time runs it.
 
-On a disk the lock is the operating system's, which ends with the process that holds it. An object store knows no such
-lock: there a process holds a lease, which it renews for as long as it lives.
+On a disk it is a lock of the operating system, which ends with the process that holds it. Object stores have no locks:
+there a process holds a lease, which it renews while it runs.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ log = logging.getLogger(__name__)
 
 _LOCK = "run.lock"
 LEASE_SECONDS = 30.0
-"""After so long without a renewal the holder of a lease is taken for dead."""
+"""A lease that is not renewed for this time has expired: its holder counts as dead."""
 _RENEW_SECONDS = LEASE_SECONDS / 4
 _PATIENCE_SECONDS = 5.0
-"""So long the end of a run waits for the thread that renews: it may hang on a store that does not answer."""
+"""The end of a run waits this long for the renewing thread, which may hang on a store that does not answer."""
 
 
 @contextmanager
 def locked(folder: Location) -> Iterator[Callable[[], None]]:
-    """Make the folder and keep other processes from running it; raises `UserError` where another one does.
+    """Create the folder and lock it; raises `UserError` if another process holds the lock.
 
-    What it yields raises `UserError` once another process has the lock, which may happen to a lease after a while
-    without a network.
+    Yields a function that raises `UserError` once another process has taken the lock over, which can happen to a lease
+    after a network failure.
     """
     if isinstance(folder, ObjectPath):
         with _leased(folder) as check:
@@ -51,9 +51,9 @@ def locked(folder: Location) -> Iterator[Callable[[], None]]:
 
 
 def is_locked(folder: Location) -> bool:
-    """Whether a process runs the folder, as far as this machine can tell: some network file systems keep locks apart.
+    """Whether a process runs the folder. Some network file systems do not show the locks of other machines.
 
-    A run that starts in the very moment of the question may be refused; do not ask without need.
+    The check takes the lock for a moment, so a run that starts just then is refused: call it only when needed.
     """
     if isinstance(folder, ObjectPath):
         with suppress(OSError):
@@ -70,7 +70,7 @@ def _file_locked(folder: Path) -> Iterator[None]:
     path = folder / _LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # no link: the folder may come from elsewhere, and what the lock's name leads to is emptied
+        # links are not followed: the folder is untrusted, and the file is truncated
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise UserError(str(folder), f"cannot be written: {error.strerror}", "name another --runs-dir") from error
@@ -81,7 +81,7 @@ def _file_locked(folder: Path) -> Iterator[None]:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             what = f"is being run by process {holder}"
             raise UserError(str(folder), what, "wait for it, stop it, or name another --runs-dir") from error
-        with suppress(OSError):  # a full disk: the lock holds without the number, and what must be kept will say it
+        with suppress(OSError):  # a full disk: the lock works without the process id; later writes report the disk
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -106,7 +106,7 @@ def _is_file_locked(folder: Path) -> bool:
 
 
 class _Holder(msgspec.Struct, frozen=True):
-    """Content of a lease: who holds it. ``beat`` counts the renewals; a lease that was given back is not ``held``."""
+    """Content of a lease: its holder. ``beat`` counts the renewals; ``held`` is false once the lease is released."""
 
     host: str
     pid: int
@@ -119,9 +119,9 @@ class _Holder(msgspec.Struct, frozen=True):
 def _leased(folder: ObjectPath) -> Iterator[Callable[[], None]]:
     """Hold the lease ``run.lock.<number>`` with the highest number.
 
-    Who wants the folder makes the next number, which the store lets only one process do, and may do so once the lease
-    with the last one was given back or has run out by the store's own clock. Who sees a number higher than its own has
-    lost the folder. So no lease is ever taken from a holder by writing to it.
+    Once the last lease is released, or has expired by the clock of the store, a process may create the next number;
+    the store lets only one process succeed. A process that sees a number higher than its own has lost the folder. So
+    a lease is never taken over by writing to it.
     """
     try:
         lease = _Lease(folder, _next_number(folder))
@@ -133,7 +133,7 @@ def _leased(folder: ObjectPath) -> Iterator[Callable[[], None]]:
 
 
 def _next_number(folder: ObjectPath) -> int:
-    """Wait until the last lease is free, unless it is renewed; return the number that follows it."""
+    """Wait until the last lease expires; return the next number. Raises `UserError` if the lease is renewed."""
     leases = _leases(folder)
     if not leases:
         return 1
@@ -158,7 +158,7 @@ def _refuse(folder: ObjectPath, holder: _Holder | None) -> None:
 
 
 class _Lease:
-    """A lease from when it is made until it is given back. Raises `UserError` where somebody else was quicker."""
+    """A lease, from creation to release. Raises `UserError` if another process created it first."""
 
     def __init__(self, folder: ObjectPath, number: int) -> None:
         self._folder, self._path = folder, folder / f"{_LOCK}.{number}"
@@ -168,7 +168,7 @@ class _Lease:
             self._path.create(msgspec.json.encode(self._holder))
         except FileExistsError:
             found = _read(self._path)
-            if found != self._holder:  # ours it is where the answer was lost on its way and the client asked again
+            if found != self._holder:  # equal if the store's answer was lost and the client sent the request again
                 _refuse(folder, found)
         for older in _leases(folder):
             if _number(older) < number:
@@ -176,7 +176,7 @@ class _Lease:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Renew the lease from a thread until the block ends, then give it back."""
+        """Renew the lease from a thread until the block ends, then release it."""
         thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         thread.start()
         try:
@@ -185,14 +185,14 @@ class _Lease:
             self._over.set()
             thread.join(_PATIENCE_SECONDS)
             if not self._is_lost and not thread.is_alive():
-                with suppress(OSError):  # it runs out by itself
+                with suppress(OSError):  # it expires by itself
                     self._put(held=False)
 
     def check(self) -> None:
         """Raise `UserError` once another process has the folder."""
         if self._is_lost:
-            what = "was taken over by another process while this one did not reach the store"
-            raise UserError(str(self._folder), what, "see harness status; repeat the command if nobody runs it")
+            what = "was taken over by another process while this one could not reach the store"
+            raise UserError(str(self._folder), what, "run `harness status`; repeat the command if no process runs it")
 
     def _keep(self) -> None:
         while not self._is_lost and not self._over.wait(_RENEW_SECONDS):
@@ -222,7 +222,7 @@ def _number(lease: ObjectPath) -> int:
 
 
 def _read(lease: ObjectPath) -> _Holder | None:
-    """Who holds a lease; ``None`` where it is gone or was not written by us."""
+    """The holder of a lease; ``None`` if it is gone or is not a lease of the harness."""
     try:
         return msgspec.json.decode(lease.read_bytes(), type=_Holder)
     except (FileNotFoundError, msgspec.MsgspecError):
@@ -230,15 +230,15 @@ def _read(lease: ObjectPath) -> _Holder | None:
 
 
 def _age(lease: ObjectPath) -> float:
-    """Seconds since a lease was renewed, by the clock of the store: it is asked what time it is.
+    """Seconds since a lease was renewed, by the clock of the store: the time of a file that is written now.
 
-    Infinite where the lease is gone: who has made the next one removes it.
+    Infinite if the lease is gone: the holder of the next one has removed it.
     """
     probe = lease.with_name(f".{_LOCK}.{secrets.token_hex(8)}.tmp")
     probe.write(b"")
     try:
         now = probe.modified()
-    except FileNotFoundError:  # a run that begins removes what was left unfinished, and thinks that this was
+    except FileNotFoundError:  # a run that begins removes temporary files, this one too
         return 0.0
     finally:
         probe.unlink(missing_ok=True)
@@ -249,7 +249,7 @@ def _age(lease: ObjectPath) -> float:
 
 
 def _here() -> str:
-    """This machine and its present life: process numbers mean nothing elsewhere, nor after a restart."""
+    """This machine, boot and process namespace: process ids are unique only within them."""
     parts = [socket.gethostname()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())

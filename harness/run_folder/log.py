@@ -15,10 +15,10 @@ _LOG_SECONDS = 10.0
 
 
 class _FileLog(logging.FileHandler):
-    """A log that gives way on a full disk: the files that must be kept report it, once and in one line."""
+    """A log that ignores a full disk: writing the results reports it, once and in one line."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
-        """Stay silent."""
+        """Do nothing."""
 
     def close(self) -> None:
         with suppress(OSError):
@@ -26,9 +26,9 @@ class _FileLog(logging.FileHandler):
 
 
 class _ObjectLog(logging.Handler):
-    """A log in an object, which cannot be appended to: it is kept here and written whole, at most every ten seconds.
+    """A log in an object store. Objects cannot be appended to, so the whole log is written, at most every ten seconds.
 
-    A process that is killed takes the last seconds with it.
+    If the process is killed, the last seconds are lost.
     """
 
     def __init__(self, path: ObjectPath) -> None:
@@ -68,7 +68,7 @@ class _HeldLog(logging.Handler):
 
 @contextmanager
 def held_log() -> Iterator[list[logging.LogRecord]]:
-    """Keep what the harness logs, and Python's warnings, for a file that is opened later."""
+    """Collect the harness's log records and Python's warnings for a file that is opened later."""
     handler = _HeldLog()
     with _listening(handler):
         yield handler.records
@@ -76,9 +76,9 @@ def held_log() -> Iterator[list[logging.LogRecord]]:
 
 @contextmanager
 def logged_to(path: Location, before: Iterable[logging.LogRecord] = ()) -> Iterator[None]:
-    """Append what the harness logs, and Python's warnings, to a file, and first what was logged ``before``.
+    """Append the records ``before``, then the harness's log records and Python's warnings, to a file.
 
-    Raises `UserError` where it cannot be opened.
+    Raises `UserError` if it cannot be opened.
     """
     handler = _handler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -114,7 +114,8 @@ def _handler(path: Location) -> logging.Handler:
             return _ObjectLog(path)
         assert isinstance(path, Path)
         if path.is_symlink():
-            raise UserError(str(path), "is a link, which is not written through", "remove it")
+            raise UserError(str(path), "is a symbolic link, which is not followed", "remove it")
         return _FileLog(path, encoding="utf-8")
     except OSError as error:
-        raise UserError(str(path), f"cannot be written: {error.strerror}", "make room or permit writing") from error
+        hint = f"free disk space, or run `chmod u+rw {path}`"
+        raise UserError(str(path), f"cannot be written: {error.strerror}", hint) from error

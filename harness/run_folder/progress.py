@@ -1,4 +1,4 @@
-"""What the workers of a run do, kept in ``progress.json`` for whoever watches from anywhere; see `engines.status`."""
+"""The progress of a run's workers, written to ``progress.json`` for ``harness status``; see `run_folder.status`."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 FILE = "progress.json"
 BEAT_SECONDS = 5.0
-"""So often the file is written even if nothing happens: it says that the run lives."""
+"""The file is written at least this often, to show that the run is alive."""
 _LOOK_SECONDS = 1.0
 
 Doing = Literal["loading", "idle", "working", "lost"]
 
 
 class WorkerProgress(msgspec.Struct):
-    """One worker. ``seconds`` is the time it spent on ended videos, ``video_seconds`` on the one it works on.
+    """One worker. ``seconds`` is the time for videos that have ended, ``video_seconds`` for the current one.
 
-    ``losses`` counts how often its process was lost and replaced.
+    ``losses`` counts how often its process died and was replaced.
     """
 
     device: str = ""
@@ -49,9 +49,9 @@ class WorkerProgress(msgspec.Struct):
 class Snapshot(msgspec.Struct):
     """``progress.json``: one session of a run, from its start to ``written`` (seconds since 1970 on its host).
 
-    ``videos`` were to be done in this session. ``work`` is the share of them that has ended, in ``[0, 1]``, by
-    `expected_cost`. ``seconds`` is from when the first video began until the last one ended, or until now. ``state``
-    is ``stopped`` after an interruption or an error.
+    ``videos`` is the number of videos of this session. ``work`` is the share of them that has ended, in ``[0, 1]``,
+    weighted by `expected_cost`. ``seconds`` is the time from the start of the first video to the end of the last one,
+    or to now. ``state`` is ``stopped`` after an interruption or an error.
     """
 
     format: Literal[1] = 1
@@ -69,12 +69,12 @@ class Snapshot(msgspec.Struct):
 
 
 def expected_cost(video: Video) -> int:
-    """What a video is expected to cost, in pixels of all its frames: what models and decoders work on."""
+    """The expected cost of a video: the number of pixels in all frames."""
     return len(video.frames) * video.height * video.width
 
 
 class RunProgress:
-    """What the workers of a run do at the moment. Engines tell; `write_progress` writes it down."""
+    """The current state of a run's workers. Engines update it; `write_progress` writes it to the folder."""
 
     def __init__(self) -> None:
         self._snapshot = Snapshot(host=socket.gethostname(), pid=os.getpid())
@@ -88,7 +88,7 @@ class RunProgress:
         """Grows with every change."""
 
     def expect(self, videos: Sequence[Video]) -> None:
-        """These videos, too, are to be done in this session."""
+        """Add videos to this session."""
         with self._changed() as now:
             costs = {video.id: expected_cost(video) for video in videos}
             self._costs |= costs
@@ -97,7 +97,7 @@ class RunProgress:
             now.videos += len(videos)
 
     def worker(self, number: int, state: Doing, device: str = "", host: str = "", pid: int = 0) -> None:
-        """A worker has changed; empty values leave what was known before."""
+        """Set the state of a worker; empty values keep the previous ones."""
         with self._changed():
             worker = self._worker(number)
             worker.state, worker.video = state, None
@@ -106,7 +106,7 @@ class RunProgress:
             self._video_began.pop(number, None)
 
     def began(self, number: int, video: Video) -> None:
-        """A worker has begun a video."""
+        """Record that a worker has begun a video."""
         with self._changed():
             self._video_began[number] = time.monotonic()
             if self._session_began is None:
@@ -115,10 +115,10 @@ class RunProgress:
             worker.state, worker.video = "working", video.id
 
     def ended(self, number: int, event: Event) -> None:
-        """A worker has ended a video, well or not."""
+        """Record that a worker has ended a video, successfully or not."""
         with self._changed() as now:
             worker = self._worker(number)
-            if worker.state == "working":  # else its process was lost over the video, and another one is on its way
+            if worker.state == "working":  # else its process died during the video and is being replaced
                 worker.state, worker.video = "idle", None
             worker.seconds = round(worker.seconds + event.seconds, 3)
             worker.done += event.kind == "done"
@@ -134,7 +134,7 @@ class RunProgress:
                     self._last_ended = time.monotonic()
 
     def snapshot(self) -> Snapshot:
-        """How things are now."""
+        """Return a copy of the current state."""
         with self._lock:
             now, clock = self._snapshot, time.monotonic()
             if self._session_began is not None:
@@ -146,7 +146,7 @@ class RunProgress:
             return msgspec.convert(msgspec.to_builtins(now), Snapshot)
 
     def end(self, state: Literal["ended", "stopped"]) -> None:
-        """The session has come to its end."""
+        """Record the end of the session."""
         with self._changed() as now:
             now.state = state
 
@@ -165,9 +165,9 @@ class RunProgress:
 
 @contextmanager
 def write_progress(progress: RunProgress, folder: Location) -> Iterator[None]:
-    """Keep ``progress.json`` in a folder up to date, at most once a second, from a thread of its own.
+    """Keep ``progress.json`` in a folder up to date from a thread, with at most one write per second.
 
-    It is for watching only: where it cannot be written, the run goes on without it.
+    It is for monitoring only: if it cannot be written, the run continues without it.
     """
     over = threading.Event()
     _write(folder / FILE, progress.snapshot())
@@ -187,7 +187,7 @@ def write_progress(progress: RunProgress, folder: Location) -> Iterator[None]:
 
 def _keep(progress: RunProgress, path: Location, over: threading.Event) -> None:
     seen, beat = progress.changes, time.monotonic()
-    pause = BEAT_SECONDS if isinstance(path, ObjectPath) else _LOOK_SECONDS  # stores charge by the request
+    pause = BEAT_SECONDS if isinstance(path, ObjectPath) else _LOOK_SECONDS  # object stores charge per request
     while not over.wait(pause):
         if progress.changes != seen or time.monotonic() - beat >= BEAT_SECONDS:
             seen, beat = progress.changes, time.monotonic()

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, hardware, commits and the hashes of its inputs. Never environment variables."""
+"""Provenance of a run: versions, hardware, commits and hashes of its inputs. Environment variables are not recorded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COMMAND_SECONDS = 5
 def environment(inputs: dict[str, str] | None = None) -> dict[str, Any]:
     """Return versions of packages, interpreter, platform, CPU, memory in bytes, GPUs, git commits, and the time (UTC).
 
-    ``inputs`` are hashes by the name of the input. What cannot be found out is ``None``.
+    ``inputs`` are hashes by name of the input. Unknown values are ``None``.
     """
     source = Path(harness.__file__).resolve()
     commit, is_changed = git_commit(source.parent, source)
@@ -45,7 +45,7 @@ def environment(inputs: dict[str, str] | None = None) -> dict[str, Any]:
 
 @cache  # reading the metadata of some 200 distributions takes half a second
 def packages() -> dict[str, str]:
-    """Versions of all installed distributions by name: what it takes to make the environment again."""
+    """Versions of all installed distributions by name, as needed to recreate the environment."""
     metadata = [d.metadata for d in distributions()]
     found = {one["Name"]: one["Version"] for one in metadata if one["Name"]}
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
@@ -72,7 +72,7 @@ def _memory_bytes() -> int | None:
 
 
 def gpus() -> list[str]:
-    """Names of the GPUs: as torch sees them if it is in use already, else as ``nvidia-smi`` does."""
+    """Names of the GPUs: from torch if it is imported, else from ``nvidia-smi``."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -81,10 +81,10 @@ def gpus() -> list[str]:
 
 
 def git_commit(folder: Path, tracked: Path | None = None) -> tuple[str | None, bool | None]:
-    """The commit checked out in ``folder``, and whether tracked files differ from it.
+    """Return the commit checked out in ``folder``, and whether tracked files differ from it.
 
-    ``None`` outside of git, and where git does not know the file ``tracked``: a package that is installed inside
-    somebody's repository is no part of it.
+    ``None`` outside of git, and if git does not track the file ``tracked``: a package that is installed inside another
+    repository does not belong to it.
     """
     git = ("git", "-c", "core.fsmonitor=false", "-C", str(folder))
     if tracked is not None and _output(*git, "ls-files", "--error-unmatch", str(tracked)) is None:
@@ -97,23 +97,23 @@ def git_commit(folder: Path, tracked: Path | None = None) -> tuple[str | None, b
 
 
 def changed_files(folder: Path) -> tuple[str, list[tuple[str, Path, bool]]] | None:
-    """The last commit that changed ``folder``, and the files below it that differ from the one checked out.
+    """Return the last commit that changed ``folder``, and the files below it that differ from the current commit.
 
-    Of each its name in the repository, its path, and whether git knows it; files that git ignores are left out.
-    ``None`` where git is not there, does not answer, or knows no file below the folder.
+    Each file has its name in the repository, its path, and whether git tracks it; ignored files are left out. ``None``
+    if git is not installed, fails, or tracks no file below the folder.
     """
     git = ("git", "-c", "core.fsmonitor=false", "-C", str(folder))
     commit, top = _output(*git, "log", "-1", "--format=%H", "--", "."), _output(*git, "rev-parse", "--show-toplevel")
-    told = _output(*git, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", ".")
-    if not commit or top is None or told is None:
+    status = _output(*git, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", ".")
+    if not commit or top is None or status is None:
         return None
-    entries = [entry for entry in told.split("\0") if entry]
+    entries = [entry for entry in status.split("\0") if entry]
     root = Path(top.rstrip("\n"))
     return commit.strip(), [(entry[3:], root / entry[3:], entry[:2] != "??") for entry in entries]
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes; raises `UserError` where it cannot be read."""
+    """SHA-256 of a file's bytes; raises `UserError` if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -122,7 +122,7 @@ def file_digest(path: Path) -> str:
 
 
 def weights_digest(path: Path) -> str:
-    """SHA-256 of a checkpoint: of a file's bytes; of a folder, of the names and digests of the files in it."""
+    """SHA-256 of a checkpoint: of a file's bytes, or of the names and digests of the files in a folder."""
     if not path.is_dir():
         return file_digest(path)
     files = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
@@ -131,7 +131,7 @@ def weights_digest(path: Path) -> str:
 
 
 def _output(command: str, *arguments: str) -> str | None:
-    """What a command prints; ``None`` where it is not installed, fails or hangs."""
+    """The output of a command; ``None`` if it is not installed, fails or hangs."""
     found = shutil.which(command)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""How the record of a run (``metrics.json``) is judged: whether it has numbers, and which ones stand for it."""
+"""Questions about the record of a run (``metrics.json``): whether it has numbers, and which ones are compared."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _ROUNDING = 1e-9
 
 
 def found_nothing(record: Mapping[str, Any]) -> bool:
-    """Whether a run was scored without a single track, though there was something to find."""
+    """Whether a run was scored without a single track although there are annotated objects."""
     counts = record.get("counts", {})
     return bool(counts.get("tracks") == 0 and counts.get("truths"))
 
 
 FOUND_NOTHING = "found nothing: official tools abort on an empty list and give no number; it is compared as 0"
-"""What is said of such a run where it is compared."""
+"""The note on such a run in comparisons."""
 
 
 def effective_metrics(record: Mapping[str, Any]) -> dict[str, float | None]:
-    """The official metrics of a record as runs are judged by them.
+    """The official metrics of a record, as they are compared.
 
-    A run that found nothing has no official numbers, because the tools abort on an empty list; it is judged by 0 where
-    the corrected numbers are 0.
+    A run that found nothing has no official numbers, because the official tools abort on an empty list; its corrected
+    numbers (0) take their place.
     """
     metrics, corrected = record["metrics"] or {}, record["corrected"] or {}
     if found_nothing(record):
@@ -35,7 +35,7 @@ def effective_metrics(record: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def has_numbers(record: Mapping[str, Any]) -> bool:
-    """Whether a run can be judged by numbers at all."""
+    """Whether any metric of a run is defined."""
     return record["protocol"] is not None and any(value is not None for value in effective_metrics(record).values())
 
 
@@ -43,31 +43,31 @@ WITH_NUMBERS = "take a run whose AP is defined"
 
 
 def no_numbers(folder: Location, record: Mapping[str, Any]) -> UserError:
-    """The refusal of a run without numbers, with the reason that its record gives."""
+    """Return the error for a run without numbers, with the reason from its record."""
     if record["protocol"] is None:
         return UserError(str(folder), "has no numbers", "take a run on a split whose truth is public")
     reason = record.get("undefined", {}).get("metrics", {}).get("AP", "none is defined")
     return UserError(str(folder), f"has no numbers: {reason}", WITH_NUMBERS)
 
 
-def values_agree(told: float | None, found: float | None) -> bool:
-    """Whether a number found in a run's predictions is the one its record tells, but for rounding."""
-    if told is None or found is None:
-        return told is found
-    return abs(told - found) <= _ROUNDING
+def values_agree(recorded: float | None, computed: float | None) -> bool:
+    """Whether a number computed from a run's predictions equals that of its record, up to rounding."""
+    if recorded is None or computed is None:
+        return recorded is computed
+    return abs(recorded - computed) <= _ROUNDING
 
 
 def numbers_disagree(folder: Location) -> UserError:
-    """The refusal of a run whose predictions do not give its numbers."""
+    """Return the error for a run whose predictions do not give the numbers of its record."""
     what = "its predictions do not give the numbers of its metrics.json"
-    return UserError(str(folder), what, "repeat its harness run, which scores it anew")
+    return UserError(str(folder), what, "repeat its harness run, which scores it again")
 
 
 def provenance(records: Sequence[Mapping[str, Any]], command: str) -> list[str]:
-    """Lines that say what a table or figure was made from: the command, and each run with the protocol's version."""
+    """Return the sources of a table or figure, a line each: the command, and each run with the protocol's version."""
     lines = [command]
     for record in records:
         protocol = record["protocol"]
-        told = f"protocol {protocol['name']} version {protocol['version']}" if protocol else "not scored"
-        lines.append(f"run {PurePath(record['folder']).name}: {told}")
+        scoring = f"protocol {protocol['name']} version {protocol['version']}" if protocol else "not scored"
+        lines.append(f"run {PurePath(record['folder']).name}: {scoring}")
     return lines

@@ -1,4 +1,4 @@
-"""The numbers of a run: scored from its store, or undefined with a reason; and the files they are written to."""
+"""The numbers of a run, scored from its store or undefined with a reason; and their files."""
 
 from __future__ import annotations
 
@@ -34,15 +34,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TableMaker = Callable[[Mapping[str, Any]], str]
-"""Gives the text of ``table.md`` from the record of a run."""
+"""Returns the text of ``table.md`` for the record of a run."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """``values`` are the keys of ``metrics.json`` that scoring fills; ``refusal`` says why there are no numbers.
+    """The scores by one protocol.
 
-    ``note`` says why there is no official AP where nothing is at fault: nothing annotated, or nothing found.
-    ``matches`` is what the numbers rest on, ``None`` where there are none.
+    ``values`` are the keys of ``metrics.json`` that scoring fills. ``refusal`` says why the input was refused, ``note``
+    why there is no official AP without an error: nothing annotated, or nothing found. ``matches`` is the match table
+    that the numbers are computed from, ``None`` if there is none.
     """
 
     values: dict[str, Any]
@@ -54,7 +55,7 @@ class Scored:
 
 
 def refuse_unscorable(dataset: Dataset, protocols: Sequence[str], videos: Iterable[Video] | None) -> None:
-    """Raise `UserError` where the truth alone keeps ``videos`` (all if that is ``None``) from being scored."""
+    """Raise `UserError` if a protocol refuses the truth of ``videos`` (``None``: all), whatever is predicted."""
     if dataset.truth is not None:
         check_truth_for(protocols, dataset.annotations, None if videos is None else [video.id for video in videos])
 
@@ -68,11 +69,11 @@ def score_predictions(
     strict: bool,
     settings: Settings = DEFAULTS,
 ) -> list[Scored]:
-    """Score the shards of ``videos`` by protocols, over the ``whole`` of the dataset or over these videos only.
+    """Score the shards of ``videos`` by protocols, over the ``whole`` dataset or over these videos only.
 
-    Where there is nothing to score by, or a protocol refuses the input, all of its numbers are ``None`` with that
-    reason. With ``strict`` whatever is odd is a refusal. Raises `UnreadableFileError` for a shard that is damaged,
-    cannot be read or is not there.
+    Without truth, or if a protocol refuses the input, all numbers of the protocol are ``None`` with that reason. With
+    ``strict`` every warning is a refusal. Raises `UnreadableFileError` for a shard that is missing, damaged or
+    unreadable.
     """
     reason = ""
     if dataset.truth is None:
@@ -88,7 +89,7 @@ def score_predictions(
 
     try:
         found = score_all(protocols, dataset.annotations, source, strict, None if whole else videos, settings)
-    except UnreadableFileError:  # no refusal of a protocol
+    except UnreadableFileError:  # not refused by a protocol: the shard could not be read
         raise
     except UserError as error:
         found = dict.fromkeys(protocols, error)
@@ -111,20 +112,20 @@ def _log(warnings: list[dict[str, Any]]) -> None:
 
 
 def no_truth(dataset: Dataset) -> str:
-    """Why a dataset without truth has none."""
+    """The reason why a dataset has no truth."""
     return dataset.no_truth or ("the truth is withheld" if dataset.server else "the annotations have no truth")
 
 
 def write_results(
     folder: Location, record: Mapping[str, Any], scored: Sequence[Scored], table: TableMaker | None = None
 ) -> None:
-    """Write what every protocol gave, ``table.md`` as ``table`` makes it, and ``metrics.json``: with it all are there.
+    """Write the scores of every protocol, ``table.md`` with the text from ``table``, then ``metrics.json``.
 
-    The first of ``scored`` is of the run's own protocol: its match table, ``per_category.csv`` and ``per_pair.csv`` lie
-    in the folder itself, those of others in ``scores/PROTOCOL``. Those of protocols that ``record`` does not have are
+    The first of ``scored`` is the run's own protocol: its match table, ``per_category.csv`` and ``per_pair.csv`` are in
+    the folder itself, those of others in ``scores/PROTOCOL``. Scores of protocols that ``record`` does not have are
     removed.
 
-    Last come the checksums of what the folder holds then; earlier ones have to be gone by now.
+    The checksums are written last; the caller must have removed the earlier ones.
     """
     known = msgspec.convert(record, RunRecord)
     names = [one.protocol.name for one in known.protocols]
@@ -149,7 +150,7 @@ def write_results(
 
 
 def _make_room(folder: Location, names: Sequence[str]) -> None:
-    """Move what an earlier run's own protocol gave to its folder, and remove what is of none of the protocols."""
+    """Move the scores of an earlier run's own protocol to its folder; remove those of protocols not in ``names``."""
     before = FinishedRun(folder)
     try:
         own = before.record["protocol"]["name"] if before.record["protocol"] else None
@@ -167,7 +168,7 @@ def _make_room(folder: Location, names: Sequence[str]) -> None:
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Fractions in full precision; empty where undefined; groups separated by spaces."""
+    """Rows as CSV: fractions in full precision, empty if undefined; groups separated by spaces."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = list(rows[0]) if rows else ["id", "name"]

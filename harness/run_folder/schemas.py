@@ -1,4 +1,4 @@
-"""The files of a run folder, one schema each, for the writer and for every reader. docs/run-folder.md describes them.
+"""The schemas of the files of a run folder, used to write and to read them. docs/run-folder.md describes the files.
 
 Every JSON file has the key ``format``. A folder of another format is refused in one line, see `harness.versions`.
 """
@@ -13,16 +13,16 @@ from msgspec import Meta, Struct
 from harness.events import StageUse
 
 FORMAT: Literal[2] = 2
-"""Version of the files in a run folder. 2: predictions know neither the protocol nor the limit of a run."""
+"""Version of the files in a run folder. 2: predictions do not depend on the protocol or the limit of a run."""
 
-# An average of ones may come out one rounding step above 1; a correlation, and cgF1 with it, may be below 0.
+# Rounding may make an average of ones slightly larger than 1; a correlation, and so cgF1, may be negative.
 Fraction = Annotated[float, Meta(ge=-1, le=1 + 1e-9)]
 
 
 class RunContent(Struct, frozen=True):
-    """``config.json``: what a run's predictions depend on, see `harness.runner.Run.content`.
+    """``config.json``: everything that a run's predictions depend on, see `harness.runner.Run.content`.
 
-    ``digest`` is of the annotations, ``vocabulary`` of the category names that the model was asked for.
+    ``digest`` is the digest of the annotations, ``vocabulary`` that of the category names.
     """
 
     format: Literal[2]
@@ -42,7 +42,7 @@ class RunContent(Struct, frozen=True):
 
 
 class VideoIds(Struct, frozen=True):
-    """``videos.json``: ids of all videos of the split, and of those that are run."""
+    """``videos.json``: ids of all videos of the split, and of those of the run."""
 
     format: Literal[2]
     split: list[int]
@@ -50,7 +50,7 @@ class VideoIds(Struct, frozen=True):
 
 
 class Times(Struct, frozen=True):
-    """``timings.json``: seconds by video id, each session's number of videos and seconds, and what stages took."""
+    """``timings.json``: seconds by video id; videos and seconds of each session; time and memory of stages."""
 
     videos: dict[str, float] = {}
     sessions: list[dict[str, float]] = []
@@ -61,7 +61,7 @@ class Times(Struct, frozen=True):
 class Failure(Struct, frozen=True):
     """A video that failed, with the reason in one line.
 
-    ``bad_input`` says that the user has to change something, ``attempts`` how often it was tried.
+    ``bad_input``: the user has to change something. ``attempts``: how often the video was tried.
     """
 
     video_id: int
@@ -111,7 +111,7 @@ class RunEnvironment(Struct, frozen=True):
 
 
 class CategoryRow(Struct, frozen=True):
-    """One line of ``per_category.csv``; numbers are fractions, ``None`` where the category has no truth."""
+    """One line of ``per_category.csv``; metrics are fractions, ``None`` if the category has no truth."""
 
     id: int
     name: str
@@ -125,7 +125,7 @@ class CategoryRow(Struct, frozen=True):
 
 
 class ProtocolRecord(Struct, frozen=True):
-    """Which scoring protocol gave the numbers, with its settings: see `harness.scoring.dispatch.Settings`."""
+    """The scoring protocol, its version and settings; see `harness.scoring.dispatch.Settings`."""
 
     name: str
     version: str | int
@@ -134,7 +134,7 @@ class ProtocolRecord(Struct, frozen=True):
 
 
 class VideosRecord(Struct, frozen=True):
-    """How many videos the run was asked for, how many have predictions, and which failed."""
+    """The number of videos of the run, the number with predictions, and the failed ones."""
 
     total: int
     done: int
@@ -142,7 +142,7 @@ class VideosRecord(Struct, frozen=True):
 
 
 class ScoreRecord(Struct, frozen=True):
-    """The numbers of one protocol: fractions, ``None`` where undefined, with the reason in ``undefined``."""
+    """The numbers of one protocol: fractions, ``None`` if undefined, with the reason in ``undefined``."""
 
     protocol: ProtocolRecord
     metrics: dict[str, Fraction | None]
@@ -160,12 +160,12 @@ def protocol_key(protocol: Mapping[str, Any]) -> str:
 
 
 class RunRecord(Struct, frozen=True):
-    """``metrics.json``: what a run measured.
+    """``metrics.json``: the results of a run.
 
-    ``protocols`` has the numbers of every protocol that the predictions were scored by. Those of the first, the run's
-    own protocol, stand at the top too; there are none where only a server has the truth. ``limit`` is the number of
-    first videos that the run was restricted to, ``None`` for the whole split. ``config``, ``precision`` and ``seed``
-    are what it was run with, ``comparable`` and ``not_comparable`` whether it may stand beside published numbers (see
+    ``protocols`` has the numbers of every protocol that scored the predictions. Those of the first, the run's own
+    protocol, are also at the top level; there are none if only a server has the truth. ``limit`` is the number of first
+    videos that the run was restricted to, ``None`` for the whole split. ``config``, ``precision`` and ``seed`` are the
+    run's settings; ``comparable`` and ``not_comparable`` say whether it may be compared with published numbers (see
     `harness.comparability`).
     """
 

@@ -1,4 +1,4 @@
-"""How far a run is, from the files in its folder alone: on any machine that sees them, whatever became of the run."""
+"""The status of a run, from the files in its folder alone, so on any machine that can read them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from harness.run_folder.schemas import Failure
 T = TypeVar("T")
 
 SILENCE_SECONDS = 3 * BEAT_SECONDS
-"""A run that has written nothing for so long is asked for by its lock."""
+"""If a run has written nothing for this time, its lock decides whether it is running."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """A run at one moment.
+    """The status of a run at one moment.
 
-    ``state`` is ``running``; ``complete`` or ``incomplete`` for a run that has come to its end; ``stopped`` for one
-    that was interrupted or met an error, and ``dead`` for one whose process ended without a word. ``session`` is what
-    its workers last said, ``None`` for a run without that; ``silent_s`` how long ago that was.
+    ``state`` is ``running``; ``complete`` or ``incomplete`` after the end of a run; ``stopped`` after an interruption
+    or an error; ``dead`` if the process ended without recording it. ``session`` is the last ``progress.json``, ``None``
+    without one; ``silent_s`` is its age in seconds.
     """
 
     folder: str
@@ -39,26 +39,26 @@ class Status:
 
     @property
     def videos_per_second(self) -> float | None:
-        """Throughput of the last session, in videos that ended well."""
+        """Throughput of the last session, in videos that succeeded."""
         session = self.session
         return session.done / session.seconds if session is not None and session.seconds else None
 
     @property
     def frames_per_second(self) -> float | None:
-        """Throughput of the last session, in frames of videos that ended well."""
+        """Throughput of the last session, in frames of videos that succeeded."""
         session = self.session
         return session.frames / session.seconds if session is not None and session.seconds else None
 
     @property
     def seconds_left(self) -> float | None:
-        """Expected time until all videos have ended, by the pixels that are left; ``None`` where it is not known."""
+        """Expected time until all videos have ended, from the pixels that are left; ``None`` if unknown."""
         session = self.session
         if self.state != "running" or session is None or not session.work:
             return None
         return max(0.0, session.seconds * (1 - session.work) / session.work - (self.silent_s or 0.0))
 
     def record(self) -> dict[str, Any]:
-        """As data for machines."""
+        """The status as data for JSON."""
         failed = [{"video_id": one.video_id, "error": one.error} for one in self.failed]
         return {
             "folder": self.folder,
@@ -77,7 +77,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def read_status(folder: Location) -> Status:
-    """Read how far a run is; raises `UserError` where ``folder`` is no run folder, or damaged."""
+    """Read the status of a run; raises `UserError` if ``folder`` is not a run folder, or is damaged."""
     run = FinishedRun(folder)
     ids = run.video_ids
     session = _read(folder / FILE, Snapshot)
@@ -101,13 +101,13 @@ def _state(
         return "complete" if is_done else "incomplete"
     if is_locked(folder):
         return "running"
-    if session is None and (folder / "metrics.json").exists():  # of a harness that did not write progress yet
+    if session is None and (folder / "metrics.json").exists():  # earlier versions did not write progress
         return "complete" if is_done else "incomplete"
     return "dead"
 
 
 def _read(path: Location, kind: type[T]) -> T | None:
-    """A file that is nice to have: ``None`` where it is absent, damaged, or of another version."""
+    """Read an optional file: ``None`` if it is absent, damaged, or of another version."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError):

@@ -1,4 +1,4 @@
-"""PredictionStore: one durable Parquet shard per finished video. A shard's presence means that its video is done."""
+"""PredictionStore: one Parquet shard per video, written atomically. A video is done if its shard exists."""
 
 from __future__ import annotations
 
@@ -45,51 +45,52 @@ SCHEMA = pa.schema(
 frames whose mask is not empty; ``masks`` has COCO's compressed counts per frame, null where the object is absent."""
 
 _SAMPLED, _WHOLE = "frames_sampled", "frames_whole"
-"""Keys of the file's metadata that hold `FrameDigests` as JSON lists, where they are known."""
+"""Keys of the file's metadata that hold `FrameDigests` as JSON lists, if they are known."""
 _LEAF = "masks.list.element"
 _DIGITS = 64
 _MARK = b"sha256="
 _NO_DIGEST = b"0" * _DIGITS
 _UNLIMITED = 1 << 30
 _MOST_TRACKS, _MOST_BYTES = 1 << 20, 1 << 32
-"""What a shard may claim to hold, far above any video's: a file of a few bytes can claim anything."""
-_HINT = "repeat its harness run: its video is computed anew"
+"""Largest rows and bytes that a shard may declare, far above those of any video: a tiny file can declare anything."""
+_HINT = "repeat its harness run, which computes this video again"
 
 
 class DamagedShardError(UnreadableFileError):
-    """A shard is lost, or is not what was written: its video has to be computed anew."""
+    """A shard is missing or damaged: its video has to be computed again."""
 
 
 class PredictionStore:
-    """The shards ``<video id>.parquet`` of a folder, which is made with the first shard."""
+    """The shards ``<video id>.parquet`` of a folder, which is created with the first shard."""
 
     def __init__(self, folder: Location) -> None:
         self.folder = folder
 
     def path(self, video_id: int) -> Location:
-        """Where the shard of a video lies."""
+        """The path of the shard of a video."""
         return self.folder / f"{int(video_id)}.parquet"
 
     def done(self) -> set[int]:
-        """Ids of the videos that have a shard; raises `StoreError` where an object store does not answer."""
+        """Ids of the videos that have a shard; raises `StoreError` if an object store does not answer."""
         return {int(p.stem) for p in self.folder.glob("*.parquet") if _is_id(p.stem)}
 
     def write_video(self, video: Video, tracks: Sequence[Track]) -> None:
-        """Write the shard of a video, durably and at once or not at all; an older one is replaced.
+        """Write the shard of a video atomically and flush it to the disk; an older one is replaced.
 
-        Raises `UserError` for faulty tracks (see `tabulate`) and where the shard cannot be written.
+        Raises `UserError` for invalid tracks (see `tabulate`), and if the shard cannot be written.
         """
         self.write_table(video, tabulate(video, tracks))
 
     def write_table(self, video: Video, table: pa.Table, frames: FrameDigests | None = None) -> None:
-        """Write tracks that `tabulate` has checked, with what the ``frames`` are known by that they were made from.
+        """Write tracks that `tabulate` has checked, with the digests of the ``frames`` that they were made from.
 
-        Raises `UserError` where the disk refuses them.
+        Raises `UserError` if the shard cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(str(self.folder), f"cannot be made: {error.strerror}", "permit writing there") from error
+            hint = f"run `chmod u+rwx {self.folder.parent}`"
+            raise UserError(str(self.folder), f"cannot be created: {error.strerror}", hint) from error
         write_atomically(self.path(video.id), _shard(video, table, frames))
 
     def read_video(self, video_id: int) -> list[Track]:
@@ -100,12 +101,12 @@ class PredictionStore:
         """Return the shard of a video with the columns of `SCHEMA`; masks are a dictionary of distinct counts.
 
         Raises `DamagedShardError` for a shard that is missing, damaged, or of another video or format, and
-        `UnreadableFileError` for one that the system does not give.
+        `UnreadableFileError` for one that the operating system does not let us read.
         """
         return _checked(self._intact(video_id), int(video_id), str(self.path(video_id)))
 
     def read_frames(self, video_id: int) -> FrameDigests | None:
-        """Return what the frames of a video were known by when it was run; ``None`` where its shard does not say.
+        """Return the digests of the frames of a video when it was run; ``None`` if its shard does not have them.
 
         Raises `UserError` like `read_table`.
         """
@@ -118,7 +119,7 @@ class PredictionStore:
         return FrameDigests(sampled, whole) if sampled else None
 
     def _intact(self, video_id: int) -> bytes:
-        """The bytes of a shard whose checksum fits."""
+        """The bytes of a shard, after its checksum was verified."""
         path = self.path(video_id)
         try:
             data = path.read_bytes()
@@ -126,14 +127,14 @@ class PredictionStore:
             raise DamagedShardError(str(path), "is not there: the video has no predictions", _HINT) from error
         except OSError as error:
             what = f"cannot be read: {error.strerror or error}"
-            raise UnreadableFileError(str(path), what, "run `chmod u+rw` on it") from error
+            raise UnreadableFileError(str(path), what, f"run `chmod u+rw {path}`") from error
         _check_sum(data, str(path))
         return data
 
     def remove_damaged(self) -> list[int]:
         """Check every shard and remove those that are damaged; return the ids of their videos.
 
-        Raises `UserError` where one cannot be read or removed.
+        Raises `UserError` if one cannot be read or removed.
         """
         removed = []
         for video in sorted(self.done()):
@@ -151,29 +152,29 @@ class PredictionStore:
             path.unlink(missing_ok=True)
         except OSError as error:
             what = f"is damaged and cannot be removed: {error.strerror or error}"
-            raise UserError(str(path), what, "run `chmod u+rw` on it") from error
+            raise UserError(str(path), what, f"run `chmod u+rw {path}`") from error
 
 
 def tabulate(video: Video, tracks: Sequence[Track], vocabulary: Vocabulary | None = None) -> pa.Table:
     """Return tracks as a table with the columns of `SCHEMA`.
 
-    Raises `UserError` for what is no `Track`, a track of another video, a category that is no whole number or, where
-    ``vocabulary`` is given, not in it, a score that is no finite real number, a number of masks that is not the video's
-    number of frames, and masks that are no `Rle`, of another size or no run-length encoding.
+    Raises `UserError` for an object that is not a `Track`, a track of another video, a category id that is not an
+    integer or not in the ``vocabulary`` (if one is given), a score that is not a finite real number, a wrong number of
+    masks, and a mask that is not an `Rle`, has another size, or is not a valid run-length encoding.
     """
     shape, frames = (video.height, video.width), len(video.frames)
     if len(tracks) > _MOST_TRACKS:
         raise UserError(f"video {video.id}", f"has {len(tracks)} tracks", f"give {_MOST_TRACKS} at most")
-    asked = None if vocabulary is None else {category.id for category in vocabulary.categories}
-    # each value is looked at once, and what was looked at is what is stored
+    allowed = None if vocabulary is None else {category.id for category in vocabulary.categories}
+    # each value is read once, so that the value that was checked is the one that is stored
     read = [
-        _read_track(t, video.id, shape, frames, asked, f"video {video.id}, track {n}") for n, t in enumerate(tracks)
+        _read_track(t, video.id, shape, frames, allowed, f"video {video.id}, track {n}") for n, t in enumerate(tracks)
     ]
     known: dict[bytes, int] = {}
     rows = np.array(
         [-1 if counts is None else known.setdefault(counts, len(known)) for t in read for counts in t.counts], np.int64
     ).reshape(len(tracks), frames)
-    areas = np.append(_areas(list(known), shape), 0)  # row -1, the absent mask, finds the 0 at the end
+    areas = np.append(_areas(list(known), shape), 0)  # row -1, the absent mask, indexes the 0 at the end
     faulty = np.argwhere(areas[rows] < 0)
     if len(faulty):
         number, frame = faulty[0].tolist()
@@ -193,7 +194,7 @@ def tabulate(video: Video, tracks: Sequence[Track], vocabulary: Vocabulary | Non
 
 
 class _Row(NamedTuple):
-    """A track in plain types."""
+    """A track in Python's own types."""
 
     category_id: int
     score: float
@@ -201,19 +202,19 @@ class _Row(NamedTuple):
 
 
 def _read_track(
-    track: object, video_id: int, shape: tuple[int, int], frames: int, asked: Container[int] | None, where: str
+    track: object, video_id: int, shape: tuple[int, int], frames: int, allowed: Container[int] | None, where: str
 ) -> _Row:
-    """Take a model's track apart: it may be of any type, with anything in it."""
+    """Check a model's track, which may be of any type with any attributes."""
     if not isinstance(track, Track):
         raise UserError(where, f"is a {type(track).__name__}", "give a harness.types.Track")
     found = whole(track.video_id)
     if found != video_id:
-        raise UserError(where, f"is of video {track.video_id!r}", "give the tracks of the video that was asked for")
+        raise UserError(where, f"is of video {track.video_id!r}", "return tracks of the given video only")
     category_id = whole(given := track.category_id)
     if category_id is None:
         raise UserError(where, f"category_id is {given!r}, a {type(given).__name__}", "give a category's id, an int")
-    if asked is not None and category_id not in asked:
-        raise UserError(where, f"category {category_id} was not asked for", "give the id of one of the vocabulary")
+    if allowed is not None and category_id not in allowed:
+        raise UserError(where, f"category {category_id} is not in the vocabulary", "give the id of a category in it")
     score = real(stated := track.score)
     if score is None:
         raise UserError(where, f"score is {stated!r}, a {type(stated).__name__}", "give a real number")
@@ -248,29 +249,29 @@ def _counts(masks: object, shape: tuple[int, int], frames: int, where: str) -> l
 
 
 def whole(value: Any) -> int | None:
-    """A whole number of any type (Python's, numpy's, torch's; 1.0 is 1) as an ``int``; ``None`` for anything else."""
+    """Return an integer of any type (Python, numpy, torch; 1.0 is 1) as an ``int``; ``None`` for anything else."""
     if isinstance(value, (bool, np.bool_)):
         return None
     if isinstance(value, (float, np.floating)):
         return int(value) if value == np.floor(value) and math.isfinite(value) else None
     try:
         return operator.index(value)
-    except Exception:  # a type of the plugin's own may raise anything
+    except Exception:  # a type of a plugin may raise anything
         return None
 
 
 def real(value: Any) -> float | None:
-    """A real number of any type, finite or not, as a ``float``; ``None`` for anything else."""
+    """Return a real number of any type, finite or not, as a ``float``; ``None`` for anything else."""
     try:
         if isinstance(value, (bool, np.bool_, str, bytes)) or np.iscomplexobj(value):
             return None
         return float(value)
-    except Exception:  # as above; and whole numbers may be too large
+    except Exception:  # as above; and integers may be too large
         return None
 
 
 def _areas(masks: list[bytes], shape: tuple[int, int]) -> Any:
-    """Areas in pixels ``(masks,)``, or a code of `rle.FAULTS`."""
+    """Areas in pixels ``(masks,)``, or a code of `rle.FAULTS` for an invalid mask."""
     n = len(masks)
     ends = np.cumsum([0, *(len(m) for m in masks)]).astype(np.int64)
     data = np.frombuffer(b"".join(masks), np.uint8)
@@ -288,9 +289,9 @@ def tracks_of(table: pa.Table) -> Iterator[Track]:
 
 
 def _shard(video: Video, table: pa.Table, frames: FrameDigests | None) -> bytes:
-    """A shard's bytes: small to open (no statistics, no Arrow schema), identical masks stored once, and a checksum.
+    """The bytes of a shard: no statistics and no Arrow schema, identical masks stored once, and a checksum.
 
-    The checksum is over the whole file with zeros in its own place, so that no damaged byte goes unseen.
+    The checksum covers the whole file, with zeros in its own place, so that any damaged byte is detected.
     """
     metadata = {
         "format": FORMAT,
@@ -304,7 +305,7 @@ def _shard(video: Video, table: pa.Table, frames: FrameDigests | None) -> bytes:
     with pq.ParquetWriter(
         sink,
         SCHEMA,
-        compression={_LEAF: "lz4"},  # against zstd half as large again, but read in 3/4 of the time
+        compression={_LEAF: "lz4"},  # 1.5 times the size of zstd, but read in 3/4 of the time
         use_dictionary=[_LEAF],
         dictionary_pagesize_limit=_UNLIMITED,
         write_statistics=False,
@@ -325,18 +326,18 @@ def _check_sum(data: bytes, path: str) -> None:
     digest.update(_NO_DIGEST)
     digest.update(memoryview(data)[at + _DIGITS :])
     if digest.hexdigest().encode() != data[at : at + _DIGITS]:
-        raise DamagedShardError(path, "is damaged: its checksum does not fit", _HINT)
+        raise DamagedShardError(path, "is damaged: its checksum does not match", _HINT)
 
 
 def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
-    """The table of a shard whose checksum fits."""
+    """The table of a shard whose checksum was verified."""
     try:
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=[_LEAF])
         metadata, schema = file.metadata.metadata or {}, file.schema_arrow
         written = metadata.get(b"format", b"").decode(errors="replace")
         if written != FORMAT or not _has_columns(schema):
             is_ours = written != FORMAT and re.fullmatch(r"harness-predictions-\d+", written)
-            what = in_words(written, FORMAT) if is_ours else "is no shard of predictions: it has other columns"
+            what = in_words(written, FORMAT) if is_ours else "is not a shard of predictions: it has other columns"
             raise DamagedShardError(path, what, _HINT)
         if metadata.get(b"video_id") != str(video_id).encode():
             other = metadata.get(b"video_id", b"?").decode(errors="replace")
@@ -344,12 +345,13 @@ def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
         _refuse_claims(file.metadata, path)
         # one thread: scoring reads shards on all cores already
         table = file.read(use_threads=False)
-        table.validate(full=True)  # places and indices are within bounds: kernels walk them without looking
+        table.validate(full=True)  # offsets and indices are within bounds: kernels do not check them
         if any(table.column(name).null_count for name in SCHEMA.names):
             raise DamagedShardError(path, "has tracks that lack a value", _HINT)
         return table
-    except MemoryError as error:  # Arrow's, too: the shard need not be at fault
-        raise UnreadableFileError(path, "takes more memory than there is", "read it where there is more") from error
+    except MemoryError as error:  # Arrow's, too: the shard may be intact
+        hint = "read it on a machine with more memory"
+        raise UnreadableFileError(path, "needs more memory than is available", hint) from error
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DamagedShardError(path, f"is not a shard of predictions ({error})", _HINT) from error
 
@@ -363,12 +365,12 @@ def _has_columns(schema: Any) -> bool:
 
 
 def _refuse_claims(metadata: Any, path: str) -> None:
-    """Refuse a shard that says it unpacks to more than any video's tracks take."""
-    # not column by column: pyarrow aborts the process where a damaged footer lacks a column's entry
+    """Refuse a shard that declares more rows or bytes than the tracks of any video have."""
+    # not column by column: pyarrow aborts the process if a damaged footer lacks a column's entry
     sizes = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     for value, limit in ((metadata.num_rows, _MOST_TRACKS), (sizes, _MOST_BYTES)):
         if not 0 <= value <= limit:
-            raise DamagedShardError(path, f"claims more than a shard holds ({value} where {limit} is the most)", _HINT)
+            raise DamagedShardError(path, f"declares more than a shard holds ({value}, at most {limit})", _HINT)
 
 
 def _is_id(stem: str) -> bool:

@@ -1,4 +1,4 @@
-"""The contract test kit: one call checks any model plugin, ours or a third party's. See docs/adding-a-model.md."""
+"""Contract tests for model plugins: one call checks any plugin. See docs/adding-a-model.md."""
 
 from harness.testing.contract import Check, ContractError, Report, check_model
 

@@ -1,4 +1,4 @@
-"""Checking a model against the contract, with a report of every rule."""
+"""Checks a model against the contract with the harness and reports every rule."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.types import Dataset, LoadContext, Model
 
 @dataclass(frozen=True)
 class Check:
-    """One rule: ``broken`` says how it is broken, ``left_out`` why it was not looked at."""
+    """The result of one rule: ``broken`` says how it is broken, ``left_out`` why it was not checked."""
 
     name: str
     broken: str = ""
@@ -32,7 +32,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of every rule, in the order in which they were looked at."""
+    """The results of all rules, in the order in which they were checked."""
 
     model: str
     checks: tuple[Check, ...]
@@ -65,13 +65,14 @@ def check_model(
     device: str = "cpu",
     precision: str = "fp32",
 ) -> Report:
-    """Check a model against everything that the harness relies on; raises `ContractError` with a report.
+    """Check a model against everything that the harness relies on; raises `ContractError` with the report.
 
     ``model`` is the name of an installed plugin, a plugin (`harness.types.ModelPlugin`) or a loaded model
     (`harness.types.Model`). Plugins are loaded with ``config`` (their ``Config``, or its values; default: its
-    defaults), ``checkpoint``, ``device`` and ``precision``. The model is tried on the beginnings of the first two
-    videos of ``dataset``, and on videos made of the first one; the default is ``shapes``, which is generated. It
-    predicts some twenty times on videos of up to six frames. Raises `UserError` for a plugin that is not installed.
+    defaults), ``checkpoint``, ``device`` and ``precision``. The test videos are the first frames of the first two
+    videos of ``dataset``, and variants of the first one; the default dataset is ``shapes``, which is generated. The
+    model predicts about twenty times, on videos of up to six frames. Raises `UserError` for a plugin that is not
+    installed.
     """
     dataset = dataset or plugins.opened("shapes", Path(), "val")
     context = LoadContext(dataset, device, precision, Path(checkpoint) if checkpoint else None)
@@ -83,10 +84,10 @@ def check_model(
         try:
             with isolate_plugin(f"model {name}"):
                 loaded = plugin.load(_config(plugin, config), context)
-        # A plugin is anybody's code and may raise anything: that is what is to be found out here.
+        # A plugin may raise any exception: it is reported as a broken rule.
         except Exception as error:
             raise ContractError(Report(name, (*checks, Check("load", describe(error))))) from error
-        checks.append(Check("load", "" if hasattr(loaded, "predict") else "what load gives has no predict"))
+        checks.append(Check("load", "" if hasattr(loaded, "predict") else "the loaded model has no predict"))
     else:
         loaded = model
     if not checks or not checks[-1].broken:
@@ -102,7 +103,7 @@ def _config(plugin: Any, config: BaseModel | Mapping[str, Any] | None) -> Any:
 
 
 def _plugin_faults(plugin: Any, entry_point: str | None) -> str:
-    """What a plugin lacks; see `harness.types.ModelPlugin`."""
+    """Return the first fault of a plugin's attributes, or an empty string; see `harness.types.ModelPlugin`."""
     for attribute in ("name", "version", "summary"):
         value = getattr(plugin, attribute, None)
         if not isinstance(value, str) or not value:
@@ -118,7 +119,7 @@ def _plugin_faults(plugin: Any, entry_point: str | None) -> str:
 
 
 def _checks(model: Model, dataset: Dataset) -> Iterator[Check]:
-    """Look at every rule; those that need what another one found missing are left out."""
+    """Check every rule; a rule that depends on a broken one is left out."""
     first, *rest = ordinary(dataset)
     outcomes = [attempt(model, trial) for trial in (first, *rest)]
     fails = rules.no_error(outcomes)
@@ -137,7 +138,7 @@ def _checks(model: Model, dataset: Dataset) -> Iterator[Check]:
 
 
 def _repeated(model: Model, fresh: TrialOutcome, other: Trial | None) -> Iterator[Check]:
-    """The rules that need more than one prediction for the same video."""
+    """Check the rules that need several predictions of the same video."""
     varies = rules.deterministic(model, fresh.trial)
     yield Check("determinism", varies)
     if varies or other is None:

@@ -1,4 +1,4 @@
-"""The rules of the contract between a model and the harness. Each returns what breaks it, or an empty string."""
+"""The rules of the contract between a model and the harness. Each returns how it is broken, or an empty string."""
 
 from __future__ import annotations
 
@@ -18,34 +18,32 @@ REPEATS = 4
 GROWTH = 0.25
 """Share of a video's decoded frames by which memory may grow with every video."""
 GROWTH_BYTES = 32 << 10
-"""What may grow in any case: log records and counters, also those of the test's own surroundings."""
+"""Growth that is always allowed: log records and counters, also those of the test framework."""
 
 OutcomeRule = Callable[[Iterable[TrialOutcome]], str]
 
 
 def no_error(outcomes: Iterable[TrialOutcome]) -> str:
-    """`predict` raises nothing, does not end the program, and gives `Track` objects."""
+    """`predict` raises no exception, does not end the program, and returns `Track` objects."""
     return next((f"on {o.trial.name}: {o.error}" for o in outcomes if o.error), "")
 
 
 def finds_something(outcomes: Iterable[TrialOutcome]) -> str:
-    """Without a single track the other rules say nothing."""
+    """The model finds at least one track: without tracks the other rules test nothing."""
     if any(o.tracks for o in outcomes):
         return ""
-    return (
-        "no track was found on any video; give a dataset in whose first videos it finds something, or lower thresholds"
-    )
+    return "no track was found on any video; give a dataset with objects in its first two videos, or lower thresholds"
 
 
 def finds_nothing(outcomes: Iterable[TrialOutcome]) -> str:
-    """Nothing was asked for: nothing is found, or a `UserError` says that something has to be asked for."""
+    """With an empty vocabulary there are no tracks, or a `UserError` says that the vocabulary must not be empty."""
     outcomes = [o for o in outcomes if not o.refused]
     found = next((f"{len(o.tracks)} tracks on {o.trial.name}" for o in outcomes if o.tracks), "")
     return no_error(outcomes) or found
 
 
 def video_ids(outcomes: Iterable[TrialOutcome]) -> str:
-    """Every track is of the video that was asked for."""
+    """Every track has the id of the given video."""
     for where, outcome, track in _tracks(outcomes):
         if whole(track.video_id) != outcome.trial.video.id:
             return f"{where}: video_id is {track.video_id!r}, the video's id is {outcome.trial.video.id}"
@@ -104,16 +102,16 @@ def scores(outcomes: Iterable[TrialOutcome]) -> str:
 
 
 def categories(outcomes: Iterable[TrialOutcome]) -> str:
-    """Every category is one that was asked for: its id, not its position in the vocabulary."""
+    """Every category id is in the vocabulary; it is the id, not the position."""
     for where, outcome, track in _tracks(outcomes):
-        asked = [c.id for c in outcome.trial.vocabulary.categories]
+        allowed = [c.id for c in outcome.trial.vocabulary.categories]
         category_id = whole(track.category_id)
         if category_id is None:
             return f"{where}: category_id is {track.category_id!r}, a {type(track.category_id).__name__}, not an int"
-        if category_id not in asked:
-            known = ", ".join(map(str, asked[:5])) + (", ..." if len(asked) > 5 else "")
-            position = " (a position in the vocabulary?)" if 0 <= category_id <= len(asked) else ""
-            return f"{where}: category {category_id}{position} was not asked for, but {known}"
+        if category_id not in allowed:
+            known = ", ".join(map(str, allowed[:5])) + (", ..." if len(allowed) > 5 else "")
+            position = " (a position in the vocabulary?)" if 0 <= category_id <= len(allowed) else ""
+            return f"{where}: category {category_id}{position} is not in the vocabulary, which has {known}"
     return ""
 
 
@@ -131,18 +129,18 @@ TRACK_RULES: dict[str, OutcomeRule] = {
     "scores": scores,
     "categories": categories,
 }
-"""What every track must keep to, in whatever trial it was found."""
+"""Rules for every track of every trial."""
 
 
 def deterministic(model: Model, trial: Trial) -> str:
-    """The same video gives the same tracks: Python's, numpy's and torch's random numbers are seeded before each."""
+    """The same video gives the same tracks; random numbers of Python, numpy and torch are seeded before each trial."""
     attempt(model, trial)
     second, third = (attempt(model, trial) for _ in range(2))
     return _difference(second, third, f"{trial.name}, twice in a row with the same seed")
 
 
 def independent(model: Model, before: TrialOutcome, other: Trial) -> str:
-    """Tracks of a video do not depend on the videos before it; ``before`` is what a fresh model gave."""
+    """Tracks of a video do not depend on the videos before it; ``before`` is the outcome of a fresh model."""
     attempt(model, other)
     after = attempt(model, before.trial)
     return _difference(before, after, f"{before.trial.name}, by a fresh model and after {other.name}")
@@ -156,7 +154,7 @@ def _difference(one: TrialOutcome, two: TrialOutcome, what: str) -> str:
     for number, (a, b) in enumerate(zip(one.tracks, two.tracks, strict=True)):
         if a.category_id != b.category_id:
             return f"{what}: category of track {number} differs ({a.category_id!r} and {b.category_id!r})"
-        if a.score != b.score and a.score == a.score:  # what is no number is told by another rule
+        if a.score != b.score and a.score == a.score:  # another rule reports NaN
             return f"{what}: score of track {number} differs ({a.score!r} and {b.score!r})"
         if _encoded(a) != _encoded(b):
             return f"{what}: masks of track {number} differ"
@@ -164,16 +162,16 @@ def _difference(one: TrialOutcome, two: TrialOutcome, what: str) -> str:
 
 
 def _encoded(track: Track) -> list[Rle | None]:
-    """The masks that can be compared; others are told by another rule."""
+    """The masks that can be compared; another rule reports the others."""
     return [mask if isinstance(mask, Rle) else None for mask in track.masks]
 
 
 def memory(model: Model, trial: Trial) -> str:
-    """Memory does not grow from video to video: neither Python's and numpy's, nor torch's tensors on any device."""
+    """Memory does not grow from video to video: of Python and numpy, and of torch tensors on any device."""
     frames = trial.video.frames
     decoded = sum(frames[i].nbytes for i in range(len(frames)))
     gc.collect()
-    gc.freeze()  # what is there already is not looked through again and again
+    gc.freeze()  # existing objects are not searched again after every prediction
     tracemalloc.start()
     try:
         held = []
@@ -194,7 +192,7 @@ def memory(model: Model, trial: Trial) -> str:
 
 
 def _tensor_bytes() -> int:
-    """Bytes of the torch tensors that came since `gc.freeze`, each storage once."""
+    """Bytes of the torch tensors that were created since `gc.freeze`; each storage counts once."""
     torch = sys.modules.get("torch")
     if torch is None:
         return 0

@@ -1,4 +1,4 @@
-"""What a model is tried on, and what came of it: short videos of several sizes and lengths, several vocabularies."""
+"""Trials of a model: short videos of several sizes and lengths with several vocabularies, and their outcomes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from harness.plugin_code import describe_error, isolate_plugin
 from harness.types import Dataset, Model, Track, Video, Vocabulary
 
 FRAMES = 6
-"""Frames of a video that are used, at most."""
+"""Largest number of frames of a video that are used."""
 RENUMBERED = 1000
-"""Added to category ids, so that they are no positions in any list."""
+"""Added to category ids, so that they differ from positions in any list."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Excerpt(Frames):
 
 @dataclass(frozen=True)
 class Trial:
-    """One video with one vocabulary; ``name`` stands in messages."""
+    """One video with one vocabulary; ``name`` is for messages."""
 
     name: str
     video: Video
@@ -49,7 +49,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """What a model gave in a trial; with an ``error`` there are no tracks. ``refused``: it was a `UserError`."""
+    """The result of a trial: tracks, or an ``error``. ``refused``: the error is a `UserError`."""
 
     trial: Trial
     tracks: list[Track]
@@ -62,19 +62,19 @@ def _excerpt(video: Video, length: int = FRAMES) -> Video:
 
 
 def _resized(video: Video, video_id: int, name: str, change: Callable[[Image], Image]) -> Video:
-    """A video of its own whose first frames are ``video``'s, changed; three frames are enough."""
+    """A new video from the first three frames of ``video``, each changed."""
     frames = Excerpt(video.frames, min(3, len(video.frames)), change)
     height, width = frames[0].shape[:2]
     return Video(video_id, name, height, width, frames)
 
 
 def ordinary(dataset: Dataset) -> list[Trial]:
-    """The beginnings of the first two videos, with the whole vocabulary."""
+    """The first frames of the first two videos, with the whole vocabulary."""
     return [Trial(f"video {v.id}", _excerpt(v), dataset.vocabulary) for v in dataset.videos[:2]]
 
 
 def special(dataset: Dataset) -> dict[str, list[Trial]]:
-    """The trials of a particular kind, by the rule that they are for. Changed videos have ids that are not in use."""
+    """Trials of special cases, by rule. Changed videos have new ids."""
     first, words = dataset.videos[0], dataset.vocabulary
     new = max(v.id for v in dataset.videos) + 1
     single = Video(new, "one frame", first.height, first.width, Excerpt(first.frames, 1, lambda image: image))
@@ -100,12 +100,12 @@ def _odd(side: int) -> int:
 
 
 def attempt(model: Model, trial: Trial) -> TrialOutcome:
-    """Let a model predict, seeded as a run seeds it; whatever it raises is the outcome."""
+    """Let a model predict, with the seeds of a run; an exception becomes the outcome."""
     seed_everything(0, trial.video.id)
     try:
         with isolate_plugin("the model"):
             tracks: list[Any] = list(model.predict(trial.video, trial.vocabulary))
-    # A model is anybody's code and may raise anything: that is what is to be found out here.
+    # A model may raise any exception: it becomes the outcome.
     except Exception as error:
         return TrialOutcome(trial, [], describe(error), isinstance(error, UserError))
     for number, track in enumerate(tracks):
@@ -117,7 +117,7 @@ def attempt(model: Model, trial: Trial) -> TrialOutcome:
 
 
 def describe(error: Exception) -> str:
-    """An exception in one line, with the place that raised it."""
+    """An exception in one line, with the file and line that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return describe_error(error) + place

@@ -1,1 +1,1 @@
-"""Experiment tracking."""
+"""Experiment tracking with MLflow."""

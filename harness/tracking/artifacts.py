@@ -1,4 +1,4 @@
-"""Files put into the MLflow runs of run folders afterwards: a report, figures made when the runs are long over."""
+"""Logs files to the MLflow runs of finished run folders: a report, figures."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from pathlib import Path
 import msgspec
 
 from harness.paths import Location
-from harness.tracking.calls import ONE_AT_A_TIME, brief_and_quiet, cause_of, reach_database
+from harness.tracking.calls import ONE_AT_A_TIME, cause_of, quiet_with_time_limits, reach_database
 from harness.tracking.credentials import redact, safe_uri
 from harness.tracking.mlflow import LINK, Link
 
 
 def log_files(folders: Iterable[Location], files: Sequence[Path]) -> list[str]:
-    """Log files as artifacts of the MLflow run of each run folder; return a line for each run where that failed.
+    """Log files as artifacts of the MLflow run of each run folder; return a line for each run for which that failed.
 
-    A folder's ``mlflow.json`` says which run is its own. Where the store needs a password, ``MLFLOW_TRACKING_URI`` has
-    to name it: addresses are kept without.
+    A folder's ``mlflow.json`` names its MLflow run. If the store needs a password, ``MLFLOW_TRACKING_URI`` must have
+    it: addresses are stored without credentials.
     """
     return [line for folder in folders if (line := _log(folder if folder.is_dir() else folder.parent, files))]
 
 
 def _log(folder: Location, files: Sequence[Path]) -> str:
-    path, told = folder / LINK, ", ".join(file.name for file in files)
+    path, names = folder / LINK, ", ".join(file.name for file in files)
     try:
         link = msgspec.json.decode(path.read_bytes(), type=Link)
     except FileNotFoundError:
-        return f"{folder}: was not logged to MLflow, so not {told} either"
+        return f"{folder}: was not logged to MLflow, so {names} cannot be added to it"
     except (OSError, msgspec.MsgspecError) as error:
-        return f"{path}: cannot be read: {error}; not logged to MLflow: {told}"
+        return f"{path}: cannot be read: {error}; not logged to MLflow: {names}"
     named = os.environ.get("MLFLOW_TRACKING_URI", "")
     uri = named if safe_uri(named) == link.tracking_uri else link.tracking_uri
     with ONE_AT_A_TIME:
         try:
-            with brief_and_quiet():
+            with quiet_with_time_limits():
                 from mlflow import MlflowClient
 
                 reach_database(uri)
                 client = MlflowClient(tracking_uri=uri)
                 for file in files:
                     client.log_artifact(link.run_id, str(file))
-        # As in `MlflowTracker`: MLflow, its transports and its database raise types of their own.
+        # As in `MlflowTracker`: MLflow, its transports and its database have their own types of exceptions.
         except Exception as error:
-            return f"MLflow at {safe_uri(uri)} could not be used: {redact(cause_of(error), uri)}; not logged: {told}"
+            return f"MLflow at {safe_uri(uri)} could not be used: {redact(cause_of(error), uri)}; not logged: {names}"
     return ""

@@ -1,4 +1,4 @@
-"""Calls into MLflow: within short time limits, without a word from its loggers, failing in one line."""
+"""Calls to MLflow: with short time limits, without its log messages, and with one-line errors."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# MLflow reads these when it makes a request and has no other door for them. What the user has set stands.
+# MLflow reads these at every request, from the environment only. The user's own values are kept.
 _REQUEST_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output belongs to --json
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # whether a benchmark run is reported to anybody is the user's decision
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # users decide whether a benchmark run is reported
 }
 _CONNECT_LIMIT = {"connect_timeout": 5}
 _DRIVERS_WITH_LIMIT = ("", "psycopg", "psycopg2", "mysqldb", "pymysql")
 _MESSAGE_LENGTH = 300
-_LOUD = ("mlflow", "alembic", "urllib3")
+_LOGGERS = ("mlflow", "alembic", "urllib3")
 
 # The environment and the loggers belong to the process, so one call into MLflow at a time.
 ONE_AT_A_TIME = threading.RLock()
 
 
 @contextmanager
-def brief_and_quiet() -> Iterator[None]:
-    """Give MLflow short time limits and no voice for the calls inside; the environment is as before afterwards."""
+def quiet_with_time_limits() -> Iterator[None]:
+    """Set short time limits and silence MLflow's loggers for the block; restore both afterwards."""
     added = {key: value for key, value in _REQUEST_ENVIRONMENT.items() if key not in os.environ}
     levels: dict[str, int] = {}
     os.environ.update(added)
     try:
-        import mlflow.tracking  # noqa: F401  it sets the levels of its loggers, so before ours
+        import mlflow.tracking  # noqa: F401  it sets the levels of its loggers, so it is imported first
 
-        for name in _LOUD:
+        for name in _LOGGERS:
             levels[name] = logging.getLogger(name).level
             logging.getLogger(name).setLevel(logging.CRITICAL)
         yield
@@ -45,7 +45,7 @@ def brief_and_quiet() -> Iterator[None]:
 
 
 def reach_database(uri: str) -> None:
-    """Connect once to a store that is a database: MLflow itself would try ten times over some 100 seconds."""
+    """Connect once if the store is a database: MLflow itself would try ten times within 100 seconds."""
     from mlflow.store.db.db_types import DATABASE_ENGINES
     from sqlalchemy import create_engine
 
@@ -60,10 +60,10 @@ def reach_database(uri: str) -> None:
 
 
 def cause_of(error: BaseException) -> str:
-    """Return in one line why a call failed: "connection refused" rather than the five errors put around it."""
+    """Return the cause of an error in one line: "connection refused", not the errors that wrap it."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError):  # sockets, names, files: what the user can fix; the innermost says it plainest
+        if isinstance(cause, OSError):  # sockets, names, files: users can fix these; the innermost is the clearest
             error = cause
         cause = cause.__cause__ or cause.__context__
     line = " ".join(str(error).partition("(Background on this error")[0].split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Keeping user names and passwords of tracking addresses out of files, tags and messages."""
+"""Removes user names and passwords of tracking addresses from files, tags and messages."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _USER_INFO = re.compile(r"(?<=://)[^\s/?#]*@")
 
 
 def safe_uri(uri: str) -> str:
-    """Return ``uri`` without user name, password and query: what may be written down or shown."""
+    """Return ``uri`` without user name, password and query, safe to store and to show."""
     if uri.startswith(_LOCAL) or "://" not in uri:
         return uri  # a path on this machine, where "@" and "?" are ordinary characters
     scheme, _, rest = uri.partition("://")
-    # Up to the last "@": a password with an unescaped "/" or "@" must not leave its tail behind.
+    # Up to the last "@", so that nothing remains of a password with an unescaped "/" or "@".
     return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
@@ -32,6 +32,6 @@ def _secrets(uri: str) -> list[str]:
     address, _, query = uri.partition("://")[2].partition("?")
     user_info = address.rpartition("@")[0]
     password = user_info.partition(":")[2]
-    # Longest first, so that no part of a secret is left standing beside a replaced one.
+    # Longest first, so that no part of a secret remains beside a replaced one.
     found = {user_info, password, unquote(user_info), unquote(password), query, unquote(query)}
     return sorted((text for text in found if text), key=len, reverse=True)

@@ -1,4 +1,4 @@
-"""The runs of an MLflow experiment as records for tables: read from a tracking store that others may have written."""
+"""The runs of an MLflow experiment as records for tables. The tracking store is untrusted input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 
 from harness.errors import UserError, near
 from harness.run_folder.schemas import FORMAT, RunRecord
-from harness.tracking.calls import ONE_AT_A_TIME, brief_and_quiet, cause_of, reach_database
+from harness.tracking.calls import ONE_AT_A_TIME, cause_of, quiet_with_time_limits, reach_database
 from harness.tracking.credentials import redact, safe_uri
 from harness.tracking.mlflow import embedded_uri
 
@@ -22,16 +22,16 @@ _PAGE = 1000
 
 
 def tracking_uri(runs_dir: Path) -> str:
-    """The tracking store: what ``MLFLOW_TRACKING_URI`` names, else the embedded one of ``runs_dir``."""
+    """The address of the tracking store: ``MLFLOW_TRACKING_URI``, else the embedded one of ``runs_dir``."""
     return os.environ.get("MLFLOW_TRACKING_URI") or embedded_uri(runs_dir)
 
 
 def records_of(experiment: str, runs_dir: Path) -> list[dict[str, Any]]:
-    """Return the scored runs of an experiment, oldest first, as `harness.run_folder.schemas.RunRecord` has them.
+    """Return the scored runs of an experiment, oldest first, with the keys of `harness.run_folder.schemas.RunRecord`.
 
-    An experiment is named as a dataset, where its runs named no other. Numbers are those that were logged last; runs
-    that were never scored, such as trainings, are left out. Raises `UserError` where the store does not answer or has
-    no such experiment or runs.
+    An experiment has the name of the dataset, unless its runs set another one. The last logged numbers count; runs that
+    were never scored, such as trainings, are left out. Raises `UserError` if the store does not answer or has no such
+    experiment or no runs in it.
     """
     uri = tracking_uri(runs_dir)
     where = f"MLflow at {safe_uri(uri)}"
@@ -39,11 +39,11 @@ def records_of(experiment: str, runs_dir: Path) -> list[dict[str, Any]]:
         raise UserError(
             where, "is not there", "name the folder of the runs with --runs-dir, or set MLFLOW_TRACKING_URI"
         )
-    with ONE_AT_A_TIME, brief_and_quiet():
+    with ONE_AT_A_TIME, quiet_with_time_limits():
         try:
             reach_database(uri)
             known, runs = _search(experiment, uri)
-        # MLflow, its transports and its database raise types of their own
+        # MLflow, its transports and its database have their own types of exceptions
         except Exception as error:
             raise UserError(
                 where, f"cannot be read: {redact(cause_of(error), uri)}", "check MLFLOW_TRACKING_URI"
@@ -64,7 +64,7 @@ def records_of(experiment: str, runs_dir: Path) -> list[dict[str, Any]]:
 
 
 def _search(experiment: str, uri: str) -> tuple[list[str], list[Any] | None]:
-    """The names of the experiments, and the runs of the one that is wanted, ``None`` where it is not there."""
+    """Return the names of all experiments, and the runs of this one, ``None`` if it does not exist."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
@@ -112,8 +112,8 @@ def _record(run: Any) -> dict[str, Any]:
 
 
 def _comparability(tags: Mapping[str, str]) -> dict[str, Any]:
-    """Nothing for runs that earlier versions logged: what their records tell then holds."""
+    """Whether a run is comparable; empty for runs of earlier versions, which did not log it."""
     if "comparable" not in tags:
         return {}
-    told = {"true": True, "false": False}.get(tags["comparable"])
-    return {"comparable": told, "not_comparable": [tags.get("not_comparable", "")] if told is False else []}
+    value = {"true": True, "false": False}.get(tags["comparable"])
+    return {"comparable": value, "not_comparable": [tags.get("not_comparable", "")] if value is False else []}

@@ -1,4 +1,4 @@
-"""What of a run becomes parameters, tags and metrics: flat, under keys that MLflow accepts."""
+"""The parameters, tags and metrics of a run: flat, with keys that MLflow accepts."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from harness.errors import UserError
 from harness.run_folder.schemas import protocol_key
 
 _NOT_TAGS = ("packages", "inputs", "harness")
-"""Parts of ``environment.json`` that are in the artifact only: nobody searches by them, or they are a tag already."""
+"""Parts of ``environment.json`` that are not tags: nobody searches by them, or they are a tag already."""
 _OWN_TAGS = ("run", "model", "dataset", "split", "limit", "complete", "comparable", "not_comparable", "harness.version")
-"""Tags by which the harness and tables from MLflow know a run, besides those of MLflow and of the protocol."""
+"""Reserved tags, which the harness sets and reads, besides those of MLflow and of the protocol."""
 
 
 def result_metrics(record: Mapping[str, Any]) -> dict[str, float]:
@@ -58,7 +58,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def tags_of(record: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, str]:
-    """Return what the run can be found by: names, versions, hardware, git commit."""
+    """Return the tags that runs are searched by: names, versions, hardware, git commit."""
     tags = {key: str(record[key]) for key in ("model", "dataset", "split") if key in record}
     tags |= {"harness.version": __version__, "mlflow.source.name": "harness run", "mlflow.source.type": "LOCAL"}
     known = {key: value for key, value in environment.items() if key not in _NOT_TAGS and value is not None}
@@ -68,7 +68,7 @@ def tags_of(record: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[s
 
 
 def user_name() -> str:
-    """Who runs this, as the system names the user; nothing where it does not, as in some containers."""
+    """The user's name on this system; empty if there is none, as in some containers."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # no such user, no such database
@@ -76,7 +76,7 @@ def user_name() -> str:
 
 
 def read_tags(texts: Sequence[str]) -> dict[str, str]:
-    """Tags written as ``key=value``; raises `UserError` for other forms, and for names that have a meaning already."""
+    """Parse tags written as ``key=value``; raises `UserError` for other forms, and for reserved keys."""
     found = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -84,7 +84,7 @@ def read_tags(texts: Sequence[str]) -> dict[str, str]:
         if not equals or not key:
             raise UserError(where, "is not key=value", "for example --tag project=tracking")
         if legal(key) != key:
-            raise UserError(where, "MLflow does not take this key", f"write it as {legal(key)}")
+            raise UserError(where, "MLflow does not accept this key", f"write it as {legal(key)}")
         if key in _OWN_TAGS or key.startswith(("mlflow.", "protocol.")):
             raise UserError(where, f'"{key}" is a tag that every run has', "choose another key")
         if key in found:
@@ -94,8 +94,10 @@ def read_tags(texts: Sequence[str]) -> dict[str, str]:
 
 
 def result_tags(record: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is known of a run once it is scored: protocol name and version, whether it is complete, and
-    comparable with published numbers; ``not_comparable`` is empty where it is."""
+    """Return the tags of a scored run: protocol name and version, and whether it is complete and comparable.
+
+    ``not_comparable`` has the reasons; it is empty if the run is comparable with published numbers.
+    """
     protocol = record.get("protocol") or {}
     tags = {f"protocol.{key}": str(value) for key, value in protocol.items()}
     tags["limit"] = json.dumps(record.get("limit"))
@@ -107,7 +109,7 @@ def result_tags(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def legal(key: str) -> str:
-    """Return ``key`` with every character MLflow refuses replaced, at most 250 characters long."""
+    """Return ``key`` with every character that MLflow rejects replaced, at most 250 characters long."""
     key = re.sub(r"[^\w./ -]", "_", key)
-    # A key is also taken for a path, which must be in its simplest form.
+    # MLflow also uses a key as a path, which must be normalised.
     return "/".join(part for part in key.split("/") if part.strip(".")).strip("/")[:250] or "_"

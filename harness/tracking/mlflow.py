@@ -1,6 +1,6 @@
-"""MLflow tracking: an embedded SQLite store by default, a server where ``MLFLOW_TRACKING_URI`` names one.
+"""MLflow tracking: an embedded SQLite store by default, or the server of ``MLFLOW_TRACKING_URI``.
 
-A run never depends on it. Every call has a short time limit; the first failure ends tracking and becomes one warning.
+A run never depends on it. Every call has a short time limit; the first failure ends tracking with one warning.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 from harness.atomic_write import write_json
 from harness.paths import Location, location
-from harness.tracking.calls import ONE_AT_A_TIME, brief_and_quiet, cause_of, reach_database
+from harness.tracking.calls import ONE_AT_A_TIME, cause_of, quiet_with_time_limits, reach_database
 from harness.tracking.credentials import redact, safe_uri
 from harness.tracking.fields import flat, legal, result_metrics, result_tags, tags_of, user_name
 from harness.tracking.system_metrics import Sample, SystemMetrics
@@ -32,13 +32,13 @@ ARTIFACTS = (
     "timings.json",
     "failures.json",
 )
-"""Files of the run folder that are logged, those of them that exist: all are text."""
+"""Files of the run folder that are logged if they exist; all are text."""
 
 LINK = "mlflow.json"
 """File of a run folder that holds a `Link`."""
 
 _STORE = ".mlflow"
-"""Folder of the embedded store, in that of the runs: hidden, so that neither ``runs/*`` nor a walk finds it."""
+"""Folder of the embedded store inside the folder of the runs; hidden, so that ``runs/*`` does not match it."""
 
 _TABLE = "per_category.json"
 _DESCRIPTION = "table.md"
@@ -46,7 +46,7 @@ _BATCH, _PARAM_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 100, 6000, 5000, 36
 
 
 class Link(msgspec.Struct, frozen=True):
-    """``mlflow.json`` in a run folder: which MLflow run it is logged to, so that a resumed run continues there."""
+    """``mlflow.json`` in a run folder: the MLflow run that it is logged to, so that a resumed run continues there."""
 
     tracking_uri: str
     experiment_id: str
@@ -63,7 +63,7 @@ class _Logged(NamedTuple):
 
 
 def embedded_uri(runs_dir: Path) -> str:
-    """Address of the store that is used where ``MLFLOW_TRACKING_URI`` names none."""
+    """Address of the store that is used without ``MLFLOW_TRACKING_URI``."""
     return f"sqlite:///{runs_dir.resolve() / _STORE / 'mlflow.db'}"
 
 
@@ -103,7 +103,7 @@ class MlflowTracker:
 
     @property
     def outcome(self) -> str:
-        """Whether the runs so far were logged, and where: for the last line of a command."""
+        """Text on whether and where the runs so far were logged, for the last line of a command."""
         missing = self._runs - self._runs_logged
         if not missing:
             return self.uri
@@ -112,12 +112,12 @@ class MlflowTracker:
         return f"{self.uri}, {missing} of {self._runs} runs not logged"
 
     def start(self, record: Mapping[str, Any]) -> None:
-        """Open the MLflow run of ``record["folder"]``, or the one a former part of this run was logged to.
+        """Create the MLflow run of ``record["folder"]``, or resume the one that earlier sessions were logged to.
 
         ``record`` has ``model``, ``dataset``, ``split`` and ``folder``; the folder holds ``config.json`` and
         ``environment.json``, which become parameters, dataset input and tags.
         """
-        self._status = "KILLED"  # until there is a result: whatever ends the run before that has cut it short
+        self._status = "KILLED"  # until there is a result
         self._attempt(lambda: self._start(record))
 
     def log_result(
@@ -132,7 +132,7 @@ class MlflowTracker:
         self._attempt(lambda: self._log_result(run_folder, record, per_category))
 
     def log_step(self, values: Mapping[str, float], step: int) -> None:
-        """Log metrics of a step of a training, in one batch."""
+        """Log the metrics of a training step, in one batch."""
         self._attempt(lambda: self._log_step(values, step))
 
     def finish(self) -> list[str]:
@@ -151,16 +151,16 @@ class MlflowTracker:
             if self._is_lost:
                 return
             try:
-                with brief_and_quiet():
+                with quiet_with_time_limits():
                     action()
-            # MLflow, its transports and its database raise types of their own, and none of them may stop a run:
-            # the failure is reported by `finish`, once, and nothing more is tried on a store that has failed.
+            # MLflow, its transports and its database have their own types of exceptions, and none may stop a run:
+            # `finish` reports the failure once, and a store that has failed is not used again.
             except Exception as error:
                 self._is_lost = True
                 cause = redact(cause_of(error), self._uri)
                 self._warnings.append(
-                    f"MLflow at {self.uri} could not be used: {cause}; the run folder has everything, "
-                    "the same command logs it once MLflow answers"
+                    f"MLflow at {self.uri} could not be used: {cause}; the run folder has everything: "
+                    "repeat the command to log it once MLflow answers"
                 )
 
     def _start(self, record: Mapping[str, Any]) -> None:
@@ -189,12 +189,12 @@ class MlflowTracker:
             run = client.get_run(link.run_id)
         except MlflowException as error:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None  # the store was emptied or replaced since
+                return None  # the store was emptied or replaced meanwhile
             raise
         if run.info.lifecycle_stage != "active":
             return None
         if self._experiment_name and run.info.experiment_id != self._experiment(client, self._experiment_name):
-            return None  # another one was asked for
+            return None  # the user has named another experiment
         client.update_run(link.run_id, status="RUNNING")
         return _Logged(client, link.run_id, run.info.start_time, is_resumed=True)
 
@@ -228,7 +228,7 @@ class MlflowTracker:
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-                found = client.get_experiment_by_name(name)  # another run was quicker
+                found = client.get_experiment_by_name(name)  # another run has just created it
         if found.lifecycle_stage != "active":
             raise MlflowException(f'experiment "{name}" is deleted; restore it with `mlflow experiments restore`')
         return str(found.experiment_id)
@@ -236,7 +236,7 @@ class MlflowTracker:
     def _log_params(self, logged: _Logged, params: Mapping[str, str]) -> None:
         from mlflow.entities import Param
 
-        # A parameter cannot be changed once logged, and a resumed run has logged its own already.
+        # A logged parameter cannot be changed, and a resumed run has already logged its own.
         known = logged.client.get_run(logged.run_id).data.params if logged.is_resumed else {}
         legal_params = {legal(key): redact(value, self._uri)[:_PARAM_LENGTH] for key, value in params.items()}
         entities = [Param(key, value) for key, value in legal_params.items() if key not in known]
@@ -251,7 +251,7 @@ class MlflowTracker:
             logged.client.log_batch(logged.run_id, tags=batch)
 
     def _log_system_metrics(self, take_sample: Callable[[], Sample]) -> None:
-        """Called from the sampling thread; the step is seconds since the MLflow run began."""
+        """Log a sample; called from the sampling thread. The step is seconds since the start of the MLflow run."""
 
         def log() -> None:
             if self._logged is not None:
@@ -272,7 +272,7 @@ class MlflowTracker:
             if (run_folder / name).is_file():
                 client.log_text(run_id, (run_folder / name).read_bytes().decode(), name)
         if per_category:
-            # The form of MLflow's `log_table`, which would append to the table of a run that is logged again.
+            # The format of MLflow's `log_table`, which itself would append to the table of a run that is logged again.
             columns = list(per_category[0])
             rows = [[row.get(column) for column in columns] for row in per_category]
             client.log_dict(run_id, {"columns": columns, "data": rows}, _TABLE)
@@ -288,7 +288,7 @@ class MlflowTracker:
 
 
 def _batches(entities: list[Any]) -> list[list[Any]]:
-    """MLflow takes 100 parameters or tags in one request."""
+    """Split into batches of 100, MLflow's limit of parameters or tags in one request."""
     return [entities[first : first + _BATCH] for first in range(0, len(entities), _BATCH)]
 
 
@@ -307,14 +307,14 @@ def _dataset_input(record: Mapping[str, Any], config: Mapping[str, Any]) -> Any:
     dataset = Dataset(
         name=f"{record['dataset']}-{record.get('split', '')}",
         digest=digest[:_DIGEST_LENGTH] or "unknown",
-        source_type="code",  # MLflow's kind for data that no single address stands for
+        source_type="code",  # MLflow's type for data without a single address
         source=json.dumps(source),
     )
     return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "evaluation")])
 
 
 def _description(run_folder: Location) -> dict[str, str]:
-    """The table of the run as what MLflow shows on top of the run's page, in Markdown."""
+    """The run's table as the description that MLflow shows at the top of the run's page, in Markdown."""
     path = run_folder / _DESCRIPTION
     return {"mlflow.note.content": path.read_bytes().decode()} if path.is_file() else {}
 

@@ -1,4 +1,4 @@
-"""Sampling processor, memory, disk, network and GPU use while a run is going on."""
+"""Samples the use of CPU, memory, disk, network and GPU during a run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Sample = dict[str, float]
 
 
 class SystemMetrics:
-    """Every ``interval`` seconds, from a background thread, and once at the end: calls ``publish(take_sample)``.
+    """Calls ``publish(take_sample)`` every ``interval`` seconds from a background thread, and once at the end.
 
-    ``publish`` decides under which limits a sample is taken, because the collectors log what they cannot read.
-    MLflow's own monitor thread is not used: it talks to the server outside our time limits and logs each failure.
-    Its collectors are, so the names and units are those that the MLflow pages show (``system/...``).
+    ``publish`` takes the sample itself, so that it can silence the collectors, which log errors. The collectors are
+    MLflow's, so names and units are those of its pages (``system/...``). MLflow's own monitor thread is not used: it
+    ignores our time limits and logs every failure.
     """
 
     def __init__(self, publish: Callable[[Callable[[], Sample]], None], interval: float | None = None) -> None:
@@ -35,7 +35,7 @@ class SystemMetrics:
 
     def start(self) -> None:
         """Begin sampling."""
-        self._collect()  # the first processor reading only marks where the next one counts from
+        self._collect()  # the first CPU reading only sets the start for the next one
         self._thread.start()
 
     def stop(self) -> None:

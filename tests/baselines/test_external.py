@@ -328,7 +328,7 @@ def test_a_command_that_takes_too_long_is_stopped(tmp_path: Path, code: Path) ->
 
 BAD_OUTPUTS = {
     "results[0]['video_id'] = 77": "record 0: video 77 is not in the job",
-    "results[0]['category_id'] = 5": "record 0: category 5 was not asked for",
+    "results[0]['category_id'] = 5": "record 0: category 5 is not in the vocabulary",
     "results[0]['score'] = float('nan')": "record 0",
     "results[0]['segmentations'].pop()": "2 masks for 3 frames",
     "results[0]['segmentations'][1] = {'size': [5, 5], 'counts': [25]}": "frame 1: mask is 5x5, the video 12x16",

@@ -108,7 +108,7 @@ FAULTY: dict[str, tuple[Callable[[], Any], str]] = {
     "category bool": (lambda: track(category_id=True), "category_id is True, a bool"),
     "category text": (lambda: track(category_id="1"), "category_id is '1', a str"),
     "category None": (lambda: track(category_id=None), "category_id is None, a NoneType"),
-    "foreign": (lambda: track(category_id=3), "category 3 was not asked for; give the id of one of the vocabulary"),
+    "foreign": (lambda: track(category_id=3), "category 3 is not in the vocabulary; give the id of a category in it"),
     "score nan": (lambda: track(score=float("nan")), "score is nan; give a finite number"),
     "score inf": (lambda: track(score=np.float32("inf")), "score is inf; give a finite number"),
     "score complex": (lambda: track(score=0.5 + 0j), r"score is \(0.5\+0j\), a complex; give a real number"),
@@ -171,4 +171,4 @@ def test_a_foreign_category_fails_its_video_and_not_the_score_of_the_others(tmp_
     outcome = execute(make_run(tmp_path, SmallModel(tracks=tracks)))
     assert outcome.exit_code == 2
     assert outcome.record["videos"]["done"] == 3
-    assert "video 2, track 0: category 7 was not asked for" in outcome.messages[0]
+    assert "video 2, track 0: category 7 is not in the vocabulary" in outcome.messages[0]

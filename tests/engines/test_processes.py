@@ -98,7 +98,7 @@ def test_a_store_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
     run = moody_run(tmp_path)
     run.folder.mkdir(parents=True)
     run.store.folder.write_text("in the way")
-    with pytest.raises(UserError, match="predictions: cannot be made"):
+    with pytest.raises(UserError, match="predictions: cannot be created"):
         execute(run, engine=TWO)
 
 

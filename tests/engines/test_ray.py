@@ -31,7 +31,7 @@ TWO = partial(engine.pool, workers=2)
 def cluster() -> Iterator[None]:
     """One Ray for several tests, after another one: a run does not end what it has not started."""
     for is_last in (False, True):
-        ray, own = engine.connected(None)
+        ray, own = engine.connect(None)
         assert own is not None
         if is_last:
             yield
@@ -183,7 +183,7 @@ def test_gpus_that_this_machine_lacks_are_not_waited_for(tmp_path: Path, monkeyp
     started = SimpleNamespace(cluster_resources=lambda: {"CPU": 2.0, "GPU": 1.0}, is_initialized=lambda: False)
     ended: list[object] = []
     own = SimpleNamespace(end=ended.append, lost=lambda: "")
-    monkeypatch.setattr(engine, "connected", lambda address: (started, own))
+    monkeypatch.setattr(engine, "connect", lambda address: (started, own))
     told = r"^GPUs: 64 requested for each worker, Ray finds 1 on this machine; name --device cpu, fewer --gpus"
     with pytest.raises(UserError, match=told):
         execute(moody_run(tmp_path), engine=partial(engine.pool, device="cuda", gpus_per_worker=64))

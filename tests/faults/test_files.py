@@ -94,7 +94,7 @@ def test_shards_that_are_damaged_during_a_run_are_computed_anew(tmp_path: Path, 
         model.before = harm
         outcome = execute(run, table=table_of_run)
         assert outcome.exit_code == 0
-        assert "the predictions of 1 of 4 videos were damaged or lost: computed anew" in outcome.messages[0]
+        assert "the predictions of 1 of 4 videos were damaged or lost: computed again" in outcome.messages[0]
         assert contents(run) == whole
 
 
@@ -138,7 +138,7 @@ def test_a_shard_that_is_gone_for_a_moment_is_not_scored_as_absent(
     for path in run.store.folder.glob("*.away"):
         path.unlink()
     assert (outcome.exit_code, contents(run)) == (0, whole)
-    assert "the predictions of 4 of 4 videos were damaged or lost: computed anew" in outcome.messages[0]
+    assert "the predictions of 4 of 4 videos were damaged or lost: computed again" in outcome.messages[0]
 
 
 def test_a_file_system_that_fails_at_any_moment_is_said_in_one_line(

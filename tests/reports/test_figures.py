@@ -84,7 +84,7 @@ def test_a_figure_is_the_same_bytes_each_time(subject: drawn.FigureData, format:
 
 def test_files_of_one_run(compared: Runs, tmp_path: Path) -> None:
     result = run(compared.noisy, "--out", tmp_path / "new", "--json", "--mlflow")
-    assert "was not logged to MLflow, so not precision_recall.pdf either" in result.stderr
+    assert "was not logged to MLflow, so precision_recall.pdf cannot be added to it" in result.stderr
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["figures"] == [str(tmp_path / "new" / "precision_recall.pdf")]
     assert (tmp_path / "new" / "precision_recall.pdf").read_bytes().startswith(b"%PDF")

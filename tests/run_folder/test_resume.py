@@ -104,7 +104,7 @@ def test_damaged_shards_are_computed_anew(tmp_path: Path) -> None:
     assert outcome.record == whole.record
     assert outcome.exit_code == 0
     (message,) = outcome.messages
-    assert "the predictions of 2 of 4 videos were damaged or lost: computed anew" in message
+    assert "the predictions of 2 of 4 videos were damaged or lost: computed again" in message
     assert {v: run.store.path(v).read_bytes() for v in shards} == shards
     assert "3.parquet is truncated" in (run.folder / "run.log").read_text()
     now = read_status(run.folder)

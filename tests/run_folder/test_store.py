@@ -242,5 +242,5 @@ def test_a_full_disk_leaves_nothing(store: PredictionStore, monkeypatch: pytest.
 
 def test_a_folder_that_cannot_be_made_is_a_users_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be created"):
         PredictionStore(tmp_path / "file" / "predictions").write_video(make_video(1), [])

@@ -187,14 +187,14 @@ def rows(n: int, schema: pa.Schema = SCHEMA, **columns: Any) -> pa.Table:
 def test_a_shard_of_too_many_tracks(tmp_path: Path) -> None:
     store = forged(tmp_path, rows((1 << 20) + 1))
     assert store.path(1).stat().st_size < 1 << 16  # each would be some hundred times larger in memory
-    assert "claims more than a shard holds" in told(lambda: store.read_table(1))
+    assert "declares more than a shard holds" in told(lambda: store.read_table(1))
 
 
 @pytest.mark.parametrize("name", ["category_id", "height"])
 def test_a_shard_with_a_column_of_another_type(tmp_path: Path, name: str) -> None:
     schema = SCHEMA.set(SCHEMA.get_field_index(name), pa.field(name, pa.int16()))
     store = forged(tmp_path, rows(3, schema))
-    assert "is no shard of predictions: it has other columns" in told(lambda: store.read_table(1))
+    assert "is not a shard of predictions: it has other columns" in told(lambda: store.read_table(1))
 
 
 def test_a_shard_with_a_track_without_score(tmp_path: Path) -> None:

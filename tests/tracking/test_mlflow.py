@@ -252,7 +252,7 @@ def test_a_user_without_a_name_is_no_fault(runs: Path, monkeypatch: pytest.Monke
     [
         (["project"], "--tag project: is not key=value; for example --tag project=tracking"),
         (["=x"], "is not key=value"),
-        (["a:b=1"], "MLflow does not take this key; write it as a_b"),
+        (["a:b=1"], "MLflow does not accept this key; write it as a_b"),
         (["dataset=mine"], '"dataset" is a tag that every run has'),
         (["mlflow.user=me"], '"mlflow.user" is a tag that every run has'),
         (["a=1", "a=2"], "names a key twice"),
