@@ -1,1 +1,1 @@
-"""Training: sets of annotated images, their augmentation and order, and the loop that trains any model on them."""
+"""Training: annotated image sets, augmentation, sampling, and a training loop for any model."""

@@ -1,4 +1,4 @@
-"""Augmentation as CLIP-VIS and OV2Seg were trained with: large-scale jitter for images, one size for videos.
+"""The augmentation of CLIP-VIS and OV2Seg: large-scale jitter for images, one size for videos.
 
 See docs/clipvis.md, *Training*. What is left to chance is taken from a numpy generator, in a fixed order.
 """
@@ -20,7 +20,7 @@ Pixel = TypeVar("Pixel", np.uint8, np.bool_)
 FLIP = 0.5
 """Probability that an image is mirrored."""
 PAD_VALUE = 128
-"""QUIRK: large-scale jitter pads with grey before normalisation, inference with zero behind it."""
+"""QUIRK: large-scale jitter pads with grey before normalisation, inference pads with zeros after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,13 @@ class LargeScaleJitter:
     max_scale: float = 2.0
 
     def __call__(self, image: TrainingImage, random: np.random.Generator) -> TrainingSample:
-        """The sample is square; objects that are cropped away are removed."""
+        """Return a square sample; objects outside the crop are removed."""
         mirrored = random.random() < FLIP
         scale = self.min_scale + (self.max_scale - self.min_scale) * random.random()
         height, width = image.image.shape[:2]
         factor = min(self.size * scale / height, self.size * scale / width)
         resized = (max(1, round(height * factor)), max(1, round(width * factor)))
-        # QUIRK: one number places the crop in both directions
+        # QUIRK: one random number places the crop in both directions
         place = random.random()
         corner = tuple(round(place * max(0, side - self.size)) for side in resized)
         view = _View(mirrored, (height, width), resized, (corner[0], corner[1]), (self.size, self.size))
@@ -56,7 +56,7 @@ class ShortestEdge:
     long_edge: int = 1333
 
     def __call__(self, image: TrainingImage, random: np.random.Generator) -> TrainingSample:
-        """The sample is as large as the resized image; objects that vanish are removed."""
+        """Return a sample of the size of the resized image; objects without a pixel left are removed."""
         height, width = image.image.shape[:2]
         resized = shortest_edge_size(height, width, self.short_edge, self.long_edge)
         mirrored = random.random() < FLIP
@@ -64,7 +64,7 @@ class ShortestEdge:
 
 
 def shortest_edge_size(height: int, width: int, short_edge: int, long_edge: int) -> tuple[int, int]:
-    """Height and width after resizing the shorter side to ``short_edge``, the longer one to ``long_edge`` at most."""
+    """Height and width after resizing the shorter side to ``short_edge``, the longer to at most ``long_edge``."""
     scale = short_edge / min(height, width)
     exact = (float(short_edge), scale * width) if height < width else (scale * height, float(short_edge))
     if max(exact) > long_edge:
@@ -75,7 +75,7 @@ def shortest_edge_size(height: int, width: int, short_edge: int, long_edge: int)
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A way to look at an image: mirrored or not, resized, cropped from ``corner`` on, padded to ``size``."""
+    """A geometric transform: optional mirroring, resizing, cropping from ``corner``, padding to ``size``."""
 
     mirrored: bool
     original: tuple[int, int]
@@ -83,11 +83,11 @@ class _View:
     corner: tuple[int, int]
     size: tuple[int, int]
     mirrors_last: bool = False
-    """Mirror behind resizing: the nearest pixel is another one where two are as near."""
+    """Mirror after resizing, which changes the nearest pixel in case of ties."""
 
     @property
     def box(self) -> tuple[slice, slice]:
-        """The part of the resized image that is seen."""
+        """The visible part of the resized image."""
         rows, columns = (slice(c, min(c + s, r)) for c, s, r in zip(self.corner, self.size, self.resized, strict=True))
         return rows, columns
 
@@ -96,7 +96,7 @@ class _View:
         return _padded(self._resized(image, Pillow.Resampling.BILINEAR)[self.box], self.size, padding)
 
     def mask(self, outline: Polygons | Mask) -> Mask:
-        """The mask of an object as it is seen: polygons are rasterised here, masks take the nearest pixel."""
+        """The transformed mask of an object: polygons are transformed, then rasterised; masks take the nearest pixel."""
         if isinstance(outline, np.ndarray):
             resized = self._resized(outline.astype(np.uint8), Pillow.Resampling.NEAREST)
             return _padded(resized[self.box].astype(np.bool_), self.size, False)

@@ -20,13 +20,13 @@ from harness.types import Category
 log = logging.getLogger(__name__)
 
 GROUPS = {"f": ("base",), "c": ("base",), "r": ("novel",), None: ()}
-"""Groups by frequency: rare categories are the novel ones of open-vocabulary work on LVIS."""
+"""Groups by frequency: as in open-vocabulary work on LVIS, rare categories are the novel ones."""
 
 
 class ImageSet:
-    """The images of a file that show an object; crowds and categories of ``left_out`` frequencies are no part of it.
+    """The images of a file that show an object, without crowds and without categories of ``left_out`` frequencies.
 
-    The list of categories stays whole. Images lie below ``root``, named as `image_name` says.
+    The list of categories stays complete. Images are below ``root``, with the names of `image_name`.
     """
 
     def __init__(self, name: str, file: InstanceFile, root: Path, folder: str, left_out: Collection[str] = ()) -> None:
@@ -58,17 +58,17 @@ class ImageSet:
         return found
 
     def draw(self, item: int, random: np.random.Generator) -> TrainingImage:
-        """Image ``item`` with its objects; nothing is left to chance.
+        """Return image ``item`` with its objects; ``random`` is not used.
 
-        Raises `UserError` for an image that is missing, broken or of another size than its record says, and where the
-        file of annotations was written since.
+        Raises `UserError` for an image that is missing, broken or of another size than its record, and if the
+        annotation file has changed.
         """
         record, name = self.images[item], self.names[item]
         image = ImageFrames(self.root, (name,), record.height, record.width)[0]
         instances = []
         with self.path.open("rb") as file:
             if stamp_of(file) != self.stamp:
-                raise UserError(str(self.path), "was written since the training began", "start the command again")
+                raise UserError(str(self.path), "has changed since the training began", "repeat the command")
             for row in range(self._first[item], self._first[item + 1]):
                 start, stop = self._place[row].tolist()
                 file.seek(start)
@@ -79,7 +79,7 @@ class ImageSet:
 
 
 def image_name(image: ImageRecord, folder: str, path: Path) -> str:
-    """Where an image lies: its ``file_name`` in ``folder``, or without one the tail of its ``coco_url``."""
+    """The path of an image: its ``file_name`` in ``folder``, or else the last two parts of its ``coco_url``."""
     if image.file_name:
         return f"{folder}/{image.file_name}"
     tail = (image.coco_url or "").split("/")[-2:]
@@ -89,9 +89,9 @@ def image_name(image: ImageRecord, folder: str, path: Path) -> str:
 
 
 def _kept(file: InstanceFile, left_out: Collection[str]) -> np.ndarray:
-    """Which annotations are trained on; what is dropped is told."""
+    """Which annotations are used, ``(annotations,)``; the log says how many are left out."""
     if left_out and not any(category.frequency for category in file.categories):
-        hint = "take LVIS's own file, lvis_v1_train.json"
+        hint = "use LVIS's own file, lvis_v1_train.json"
         raise UserError(str(file.path), "its categories have no frequency, so rare ones cannot be left out", hint)
     rare = np.array([category.frequency in left_out for category in file.categories], np.bool_)
     is_rare = rare[file.category]

@@ -1,7 +1,7 @@
-"""Files of annotated images in COCO's form (COCO 2017, LVIS v1), indexed without holding their outlines.
+"""Annotation files of images in COCO's format (COCO 2017, LVIS v1), indexed without keeping the outlines in memory.
 
-LVIS's training file has more than 1 GB, nearly all of it polygons. Every record is checked once; what is kept is
-where its outline lies in the file, so that memory and worker processes stay small.
+LVIS's training file has more than 1 GB, nearly all of it polygons. Every record is checked once; only the position of
+its outline in the file is kept, so that memory and worker processes stay small.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from harness.training.outlines import Encoded, Written, compressed, has_area
 
 SEGMENTATION = np.frombuffer(b'segmentation"', np.uint8)
 RECORDS_AT_ONCE = 4096
-"""Annotations that are parsed together: some tens of megabytes."""
+"""Number of annotations that are parsed together: some tens of megabytes."""
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Side = Annotated[int, msgspec.Meta(ge=1, le=2**15)]
 
 
 class ImageRecord(msgspec.Struct, frozen=True):
-    """An image as a file lists it: size in pixels, and how it is called there."""
+    """An image record of the file: size in pixels, and name."""
 
     id: Id
     height: Side
@@ -41,7 +41,7 @@ class ImageRecord(msgspec.Struct, frozen=True):
 
 
 class InstanceCategory(msgspec.Struct, frozen=True):
-    """A category; ``frequency`` (frequent, common, rare) and ``synonyms`` are LVIS's."""
+    """A category; ``frequency`` (frequent, common, rare) and ``synonyms`` occur in LVIS only."""
 
     id: Id
     name: str
@@ -68,7 +68,7 @@ class _Named(msgspec.Struct):
 
 
 class Stamp(NamedTuple):
-    """Tells whether a file was written since: its size in bytes and its time of writing."""
+    """Size in bytes and time of modification (ns) of a file, to detect changes."""
 
     size: int
     written: int
@@ -90,9 +90,9 @@ class InstanceFile:
     """Position of each annotation's category in ``categories``."""
     is_crowd: NDArray[np.bool_]
     has_area: NDArray[np.bool_]
-    """False where every polygon has fewer than three points."""
+    """False if every polygon has fewer than three points."""
     place: Ints
-    """``(annotations, 2)``: first byte of each annotation's ``segmentation`` in the file, and the byte behind it."""
+    """``(annotations, 2)``: first byte of each annotation's ``segmentation`` in the file, and the byte after it."""
 
 
 def stamp_of(file: Any) -> Stamp:
@@ -104,7 +104,7 @@ def stamp_of(file: Any) -> Stamp:
 def read_instances(path: Path) -> InstanceFile:
     """Read a file and check all of it: ids, sizes, polygons and encodings.
 
-    Raises `UserError`, which names the record, where it is missing, malformed or inconsistent.
+    Raises `UserError`, which names the record, for a missing, malformed or inconsistent file.
     """
     try:
         with path.open("rb") as file:
@@ -122,7 +122,7 @@ def read_instances(path: Path) -> InstanceFile:
     annotations = np.frombuffer(memoryview(read.annotations), np.uint8)
     spans = record_spans(annotations, name, SEGMENTATION)
     image, category, is_crowd, outlined = _Checked(images, categories, name).read(annotations, spans)
-    # the array of annotations is a view of the mapped file: the distance of their addresses is its place in there
+    # the array of annotations is a view of the mapped file: the difference of their addresses is its offset
     place = spans[:, 2:] + (annotations.ctypes.data - text.ctypes.data)
     return InstanceFile(path, digest, stamp, images, categories, image, category, is_crowd, outlined, place)
 
@@ -145,7 +145,7 @@ class _Checked:
     def read(
         self, text: NDArray[np.uint8], spans: Ints
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_], NDArray[np.bool_]]:
-        """Image, category, crowd flag and presence of an outline of each annotation; ids must be unique."""
+        """Return image, category, crowd flag and presence of an outline of each annotation; ids must be unique."""
         image, category = np.empty(len(spans), np.int32), np.empty(len(spans), np.int32)
         is_crowd, outlined = np.empty(len(spans), np.bool_), np.empty(len(spans), np.bool_)
         ids = np.empty(len(spans), np.int64)
@@ -161,7 +161,7 @@ class _Checked:
         try:
             return decode(joined, list[_Annotation], self.name)
         except UserError:
-            for start, stop in spans[:, :2].tolist():  # once more, one by one, to name the record
+            for start, stop in spans[:, :2].tolist():  # again, one by one, to name the record
                 record = text[start:stop].tobytes()
                 decode(record, _Annotation, f"{self.name}, annotation {decode(record, _Named, self.name).id}")
             raise

@@ -1,4 +1,4 @@
-"""Samples read and augmented ahead by worker processes, in the order of the stream, from any position on."""
+"""Worker processes that read and augment samples ahead, in the order of the stream, from any position."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.training.types import Augmentation, TrainingSample, TrainingSet
 
 @dataclass(frozen=True)
 class Stream:
-    """Position k of a training's stream: the item, its frame and its augmentation follow from the seed and k."""
+    """The samples of a training by position: item, frame and augmentation depend on the seed and the position only."""
 
     training_set: TrainingSet
     augmentation: Augmentation
@@ -33,7 +33,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of each step's images a process takes: ``rank`` of ``count``, in ``parts`` accumulated parts."""
+    """The images of each step that a process takes: ``rank`` of ``count``, in ``parts`` accumulated parts."""
 
     batch_size: int
     """Images per step, over all processes and parts; a multiple of ``count * parts``."""
@@ -53,9 +53,9 @@ class Share:
 
 
 def batches(stream: Stream, share: Share, first_step: int, workers: int) -> Iterator[Sequence[TrainingSample]]:
-    """Yield the batches of a process from ``first_step`` on; ``workers`` processes prepare two batches each ahead.
+    """Yield the batches of a process from ``first_step`` on; each of ``workers`` processes prepares two batches ahead.
 
-    Raises `UserError` in the turn of a sample that cannot be read.
+    Raises `UserError` at the batch of a sample that cannot be read.
     """
     loader = DataLoader(
         _Items(stream),
@@ -64,7 +64,7 @@ def batches(stream: Stream, share: Share, first_step: int, workers: int) -> Iter
         collate_fn=list,
         prefetch_factor=2 if workers else None,
         worker_init_fn=_one_thread,
-        generator=torch.Generator(),  # else its first batch takes a number from the generator that losses draw from
+        generator=torch.Generator(),  # otherwise it draws from the global generator, which the losses use
     )
     for batch in loader:
         yield [_unpacked(sample) for sample in batch]
@@ -72,7 +72,7 @@ def batches(stream: Stream, share: Share, first_step: int, workers: int) -> Iter
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """A sample on its way between processes: masks are most of it, so they travel as bits."""
+    """A sample for transfer between processes; masks, its largest part, are packed to bits."""
 
     image: Image
     bits: NDArray[np.uint8]
@@ -92,7 +92,7 @@ class _Items(Dataset[_Packed | UserError]):
         self.stream = stream
 
     def __getitem__(self, position: int) -> _Packed | UserError:
-        """A user's mistake is handed over as it is: torch would wrap it, with its traceback, in another error."""
+        """Return the sample, or a `UserError` as it is: torch would wrap a raised one, with its traceback."""
         try:
             sample = self.stream[position]
         except UserError as error:
@@ -109,5 +109,5 @@ class _Positions(Sampler[list[int]]):
 
 
 def _one_thread(worker: int) -> None:
-    """Workers are many: each computes on one core."""
+    """Let each of the many workers compute on one core."""
     torch.set_num_threads(1)

@@ -1,7 +1,7 @@
-"""The training loop: any `Trainee` on any `TrainingSet`, resumed exactly where it was.
+"""The training loop for any `Trainee` on any `TrainingSet`, with exact resumption.
 
-What happens in step k is a function of the seed and of k alone: which images are drawn, how they are augmented, where
-losses look. So a training that was stopped and resumed computes what it would have computed without interruption.
+The images of step k, their augmentation and the sampled points of the losses depend on the seed and on k only. So a
+training that was stopped and resumed gives the same weights as one without interruption.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ STATE, WEIGHTS = "state.pt", "model.safetensors"
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Batches = Callable[[int], Iterator[Sequence[TrainingSample]]]
-"""Yields the batches of this process from the step it is given, without drawing the earlier ones."""
+"""Yields the batches of this process from the given step on, without drawing the earlier ones."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained on what, and where its folder is. ``content`` is all that the result depends on."""
+    """A training: model, data, settings and folder. ``content`` is everything that the result depends on."""
 
     trainee: nn.Module
     batches: Batches
@@ -56,7 +56,7 @@ class Training:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What the metadata of the weights say of where they come from."""
+        """The metadata of the weights: the content of the training."""
         return {"harness": json.dumps(self.content, sort_keys=True)}
 
 
@@ -66,11 +66,11 @@ def train(
     on_step: Callable[[Step], None] = lambda step: None,
     validate: Callable[[int, Path], None] = lambda step, weights: None,
 ) -> Path:
-    """Train to the last iteration, from the folder's checkpoint if there is one; returns the path of the weights.
+    """Train to the last iteration, from the folder's checkpoint if there is one; return the path of the weights.
 
-    ``on_step`` is told every ``log_every`` steps, ``validate`` is given the step and a file of weights every
-    ``validate_every`` steps and at the end; both in the first process only. Raises `UserError` when a loss is not
-    finite (the last checkpoint stays), and for a folder of another training.
+    ``on_step`` is called every ``log_every`` steps, ``validate`` with the step and the file of weights every
+    ``validate_every`` steps and at the end; both in the first process only. Raises `UserError` if a loss is not finite
+    (the last checkpoint stays), and for a folder of another training.
     """
     config, folder = training.config, training.folder
     if processes.is_first:
@@ -109,13 +109,14 @@ def train(
 
 
 def remove_training(folder: Path) -> None:
-    """Remove what a training wrote, and nothing else that lies in its folder."""
+    """Remove the files of a training; other files in its folder stay."""
     try:
         for name in ("config.json", STATE, WEIGHTS, LOG, "environment.json", "mlflow.json", "run.log"):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / VALIDATION, ignore_errors=True)
     except OSError as error:
-        raise UserError(str(folder), f"cannot be removed: {error.strerror}", "run `chmod u+rw` on it") from error
+        hint = f"run `chmod -R u+rwX {folder}`"
+        raise UserError(str(folder), f"cannot be removed: {error.strerror}", hint) from error
 
 
 def _step(
@@ -126,7 +127,7 @@ def _step(
     scaler: torch.amp.GradScaler,
     processes: Processes,
 ) -> tuple[dict[str, float], float]:
-    """One step of the optimiser; returns the losses, means over parts and processes, and the gradient's norm."""
+    """Do one step of the optimiser; return the losses (means over parts and processes) and the gradient's norm."""
     parts, device = training.config.accumulate, _kind(processes)
     mixed = training.precision != "fp32"
     means = Means()
@@ -153,12 +154,12 @@ def _check(losses: Mapping[str, float], step: int, training: Training) -> None:
         raise UserError(
             f"step {step + 1}, {wrong[0]}",
             f"is {losses[wrong[0]]}; {kept}",
-            "lower learning_rate, train in fp32 or bf16, or look at the images of this step",
+            "lower learning_rate, train in fp32 or bf16, or check the images of this step",
         )
 
 
 def _validate(training: Training, step: int, processes: Processes, validate: Callable[[int, Path], None]) -> None:
-    """Write the weights and have the first process validate them, while the others wait."""
+    """Write the weights and validate them in the first process, while the others wait."""
     if processes.is_first:
         path = training.folder / WEIGHTS
         training.trainee.export(path, {**training.facts, "step": str(step)})  # type: ignore[operator]
@@ -167,7 +168,7 @@ def _validate(training: Training, step: int, processes: Processes, validate: Cal
 
 
 def _claim(training: Training) -> None:
-    """Write what is trained here, or refuse a folder where something else is."""
+    """Write the content of the training, or refuse a folder of another one."""
     path = training.folder / "config.json"
     content = json.loads(json.dumps(training.content))
     if path.exists():
@@ -176,7 +177,9 @@ def _claim(training: Training) -> None:
         except ValueError as error:
             raise UserError(str(path), f"is damaged: {error}", "name another --out") from error
         if other := other_version(path.read_bytes(), (content.get("format", 1),)):
-            raise UserError(str(path), other, "go on with that version, name another --out, or start over with --fresh")
+            raise UserError(
+                str(path), other, "resume with that version, name another --out, or start over with --fresh"
+            )
         if before != content:
             changed = [key for key in sorted({*before, *content}) if before.get(key) != content.get(key)]
             what = f"is of another training (other {', '.join(changed)})"
@@ -185,7 +188,7 @@ def _claim(training: Training) -> None:
 
 
 def _save(training: Training, step: int, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:
-    """Write all that the next step depends on; the file is there whole or not at all."""
+    """Write everything that the next step depends on, atomically."""
     state = {
         "digest": training.digest,
         "step": step,
@@ -200,7 +203,7 @@ def _save(training: Training, step: int, optimiser: torch.optim.Optimizer, scale
 def _resume(
     training: Training, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler, processes: Processes
 ) -> int:
-    """Load the folder's checkpoint; returns the number of steps done."""
+    """Load the folder's checkpoint; return the number of steps done."""
     path = training.folder / STATE
     if not path.exists():
         return 0
@@ -214,12 +217,12 @@ def _resume(
         return int(state["step"])
     except UserError:
         raise
-    except Exception as error:  # torch raises whatever the damage leads to
+    except Exception as error:  # torch may raise any exception for a damaged file
         raise UserError(str(path), f"cannot be read: {error}", "delete it to start over") from error
 
 
 def _shared(trainee: nn.Module, processes: Processes) -> nn.Module:
-    """The model whose gradients are means over the processes."""
+    """Return the model with gradients averaged over the processes."""
     if processes.count == 1:
         return trainee
     devices = [processes.device] if processes.device.startswith("cuda") else None
@@ -227,7 +230,7 @@ def _shared(trainee: nn.Module, processes: Processes) -> nn.Module:
 
 
 def _unshared(model: nn.Module, is_partial: bool) -> AbstractContextManager[None]:
-    """Gradients are exchanged once per step, with its last part."""
+    """Exchange gradients once per step, with its last part."""
     if is_partial and isinstance(model, nn.parallel.DistributedDataParallel):
         return model.no_sync()
     return nullcontext()

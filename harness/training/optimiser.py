@@ -15,10 +15,10 @@ NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
 def build_optimiser(
     module: nn.Module, config: TrainingConfig, rates: Mapping[str, float] | None = None
 ) -> torch.optim.AdamW:
-    """AdamW over the parameters that learn.
+    """Return AdamW over the trainable parameters.
 
-    Parameters of normalisation layers and of embedding tables are not decayed. QUIRK: a level embedding that is a raw
-    parameter is. ``rates`` scales the learning rate of parameters whose names start so (``{"backbone.": 0.1}``).
+    Parameters of normalisation layers and of embedding tables have no weight decay. QUIRK: a level embedding that is a
+    plain parameter has. ``rates`` has factors of the learning rate by prefix of a name (``{"backbone.": 0.1}``).
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     seen: set[int] = set()

@@ -1,4 +1,4 @@
-"""Outlines of objects in COCO's forms: polygons, and run-length encodings as text or as a list of counts."""
+"""Outlines of objects in COCO's formats: polygons, and run-length encodings as text or as a list of counts."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from harness.masks import Rle
 from harness.training.types import Mask, Polygons
 
 FARTHEST = 1e5
-"""Coordinates in pixels beyond which an outline is a fault: rasterising takes memory in proportion."""
+"""Largest allowed coordinate in pixels: the memory of rasterising grows with it."""
 LEAST_NUMBERS = 6
-"""Coordinates of a triangle."""
+"""Number of coordinates of a triangle."""
 
 
 class Encoded(msgspec.Struct):
@@ -29,18 +29,18 @@ Polygon = list[Annotated[float, msgspec.Meta(ge=-FARTHEST, le=FARTHEST)]]
 """Coordinates ``x, y, x, y, ...`` in pixels."""
 
 Written = list[Polygon] | Encoded
-"""What ``segmentation`` holds in a file of COCO's form."""
+"""The value of ``segmentation`` in COCO's format."""
 
 
 def has_area(written: Written) -> bool:
-    """Whether there is an outline at all: a polygon of three or more points, or an encoding."""
+    """Whether there is an outline: a polygon of three or more points, or an encoding."""
     return isinstance(written, Encoded) or any(_is_closed(polygon) for polygon in written)
 
 
 def outline_of(written: Written, size: tuple[int, int], where: str) -> Polygons | Mask:
-    """The outline in an image of ``size`` (height, width); polygons that enclose nothing are left out.
+    """Return the outline in an image of ``size`` (height, width); polygons that enclose nothing are left out.
 
-    Raises `UserError`, which names ``where``, for an encoding that is none or is of another size.
+    Raises `UserError`, which names ``where``, for an encoding that is invalid or of another size.
     """
     if not isinstance(written, Encoded):
         closed = [polygon for polygon in written if _is_closed(polygon)]
@@ -49,7 +49,7 @@ def outline_of(written: Written, size: tuple[int, int], where: str) -> Polygons 
 
 
 def compressed(written: Encoded, size: tuple[int, int], where: str) -> Rle:
-    """A checked encoding in compressed form; raises `UserError` as `outline_of` does."""
+    """Check an encoding and return it compressed; raises `UserError` as `outline_of` does."""
     if written.size != size:
         what = f"its mask is {written.size[0]}x{written.size[1]} (height x width), the image {size[0]}x{size[1]}"
         raise UserError(where, what, "use the images that belong to these annotations")
@@ -64,7 +64,7 @@ def compressed(written: Encoded, size: tuple[int, int], where: str) -> Rle:
 
 
 def pixels(encoding: Rle, where: str) -> Mask:
-    """The mask ``(height, width)`` of an encoding; raises `UserError` where it is malformed."""
+    """Return the mask ``(height, width)`` of an encoding; raises `UserError` if it is malformed."""
     from pycocotools import mask as coco
 
     _refuse_fault(encoding.counts, rle.COMPRESSED, encoding.size, where)
@@ -76,10 +76,10 @@ def _is_closed(polygon: Polygon) -> bool:
 
 
 def _refuse_fault(counts: bytes, kind: int, size: tuple[int, int], where: str) -> None:
-    """pycocotools reads past the end of a mask that is cut, so counts are checked before it sees them."""
+    """Raise `UserError` for invalid counts: pycocotools reads past the end of a truncated mask."""
     text = np.frombuffer(counts, np.uint8)
     place, sizes = np.array([0, len(text)], np.int64), np.array(size, np.int32)
     kinds, wanted = np.array([kind], np.int8), np.ones(1, np.bool_)
     area = int(rle.areas(text, place[:1], place[1:], kinds, sizes[:1], sizes[1:], wanted)[0])
     if area < 0:
-        raise UserError(where, rle.FAULTS[area], "write the mask again")
+        raise UserError(where, rle.FAULTS[area], "encode the mask again")

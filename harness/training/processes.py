@@ -1,4 +1,4 @@
-"""Several processes that train one model, as ``torchrun`` starts them; or one, where it did not."""
+"""The processes that train one model: those that ``torchrun`` started, or this one alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Which process this is: ``rank`` of ``count``, on ``device``."""
+    """This process: ``rank`` of ``count``, on ``device``."""
 
     rank: int
     count: int
@@ -24,11 +24,11 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes."""
+        """Whether this is the process that writes files."""
         return self.rank == 0
 
     def wait(self) -> None:
-        """Wait until all have come here."""
+        """Wait for all processes (a barrier)."""
         if self.count > 1:
             distributed.barrier()
 

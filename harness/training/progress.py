@@ -1,4 +1,4 @@
-"""How far a training is: what each step reports, and the log that a resumed training continues."""
+"""Progress of a training: the report of each step, and the log that a resumed training continues."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.atomic_write import write_atomically
 
 LOG = "log.jsonl"
 VALIDATION = "validation"
-"""Folder of the run folders of validations, in the training's own."""
+"""Folder with the run folders of validations, in the folder of the training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Step:
 
 @dataclass
 class Means:
-    """Sums up values by name until they are asked for."""
+    """Accumulates means of values by name."""
 
     sums: dict[str, float] = field(default_factory=dict)
     count: int = 0
@@ -48,7 +48,7 @@ class Means:
         self.count += 1
 
     def take(self) -> dict[str, float]:
-        """The means, by name; starts anew."""
+        """Return the means by name and reset them."""
         means = {name: total / self.count for name, total in self.sums.items()}
         self.sums, self.count = {}, 0
         return means
@@ -72,6 +72,6 @@ def cut_log(folder: Path, step: int) -> None:
 
 
 def append_log(folder: Path, record: Mapping[str, Any]) -> None:
-    """Add a line; it is JSON."""
+    """Append a record as a line of JSON."""
     with (folder / LOG).open("a", encoding="utf-8") as file:
         file.write(json.dumps(record, allow_nan=False) + "\n")

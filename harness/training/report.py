@@ -1,4 +1,4 @@
-"""What a training tells while it goes on: progress on standard error, metrics to MLflow, validation by real runs."""
+"""Reports of a training: progress on standard error, metrics to MLflow, validation by runs of the harness."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 class Reporter:
-    """Reports the training in ``folder``; to be used in a ``with`` statement, in one process only.
+    """Reports the training in ``folder``; a context manager, for one process only.
 
-    ``record`` names it: ``model``, ``dataset``, ``split``. ``validation`` is scored with the model's default settings.
+    ``record`` has ``model``, ``dataset`` and ``split``. Runs on ``validation`` use the model's default settings.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Reporter:
             self._log.__exit__(kind, error, trace)
 
     def show(self, step: Step) -> None:
-        """Log a step, and show it now and then."""
+        """Log a step, and show it every `SECONDS_BETWEEN_LINES`; on a terminal always."""
         values = {**step.losses, "rate": step.rate, "gradient": step.gradient, "seconds_per_step": step.seconds}
         if self._tracker:
             self._tracker.log_step(values, step.step)
@@ -86,8 +86,8 @@ class Reporter:
         append_log(self.folder, {"step": step, "validation": known})
         if self._tracker:
             self._tracker.log_step({f"val.{name}": value for name, value in known.items()}, step)
-        told = "  ".join(f"{name} {100 * known[name]:.1f}" for name in ("AP", "APb", "APn") if name in known)
-        print(f"\nstep {step}, {self.validation.name} {self.validation.split}: {told}", file=sys.stderr, flush=True)
+        text = "  ".join(f"{name} {100 * known[name]:.1f}" for name in ("AP", "APb", "APn") if name in known)
+        print(f"\nstep {step}, {self.validation.name} {self.validation.split}: {text}", file=sys.stderr, flush=True)
 
 
 def _line(step: Step) -> str:

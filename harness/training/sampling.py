@@ -1,4 +1,4 @@
-"""The order in which a training sees its images: a stream that follows from the seed, at any position.
+"""The order of training images: a stream that depends on the seed only and can start at any position.
 
 Repeat-factor sampling (LVIS, Gupta et al., 2019, appendix B.2) shows images with rare categories more often.
 """
@@ -17,9 +17,10 @@ from harness.training.types import TrainingSet
 
 
 def repeat_factors(training_set: TrainingSet, threshold: float) -> NDArray[np.float64]:
-    """How often each item is shown in an epoch, at least once: ``(items,)``.
+    """Return how often each item is shown in an epoch, at least 1: ``(items,)``.
 
-    A category in a share f of the items has the factor max(1, sqrt(threshold / f)); an item has that of its rarest.
+    A category in a share f of the items has the factor max(1, sqrt(threshold / f)); an item has the largest factor of
+    its categories.
     """
     items = [set(training_set.categories_of(item)) for item in range(len(training_set))]
     counts = Counter(category for present in items for category in present)
@@ -29,10 +30,10 @@ def repeat_factors(training_set: TrainingSet, threshold: float) -> NDArray[np.fl
 
 @dataclass
 class Order:
-    """The items of a training in order, epoch after epoch, each epoch shuffled anew.
+    """The items of a training in order, epoch after epoch, with a new shuffle in each epoch.
 
-    Fractions of a repeat factor are rounded up or down at random in each epoch. Position k holds the same item
-    whatever was asked for before.
+    Repeat factors are rounded up or down at random in each epoch. The item at a position does not depend on earlier
+    calls.
     """
 
     factors: NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""From names and settings to a training: which images, which augmentation, which model."""
+"""Builds a training from names and settings: images, augmentation, model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be trained: the plugin with its settings, the set, and how."""
+    """A planned training: the plugin with its settings, the training set, and the schedule."""
 
     plugin: TrainablePlugin
     model: BaseModel
@@ -44,9 +44,9 @@ class Plan:
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        """All that the trained weights depend on."""
+        """Everything that the trained weights depend on."""
         left_out = {"log_every", "checkpoint_every", "validate_every"}
-        if self.config.vocabulary_size is None:  # as if the setting were not known: older trainings go on
+        if self.config.vocabulary_size is None:  # left out, so that trainings of earlier versions can resume
             left_out.add("vocabulary_size")
         return {
             "format": FORMAT,
@@ -62,17 +62,17 @@ class Plan:
 
     @cached_property
     def vocabulary(self) -> TrainingSet:
-        """The set to train on, with as many categories as are asked for."""
+        """The set to train on, with ``vocabulary_size`` categories if that is set."""
         size = self.config.vocabulary_size
         return self.training_set if size is None else FrequentCategories(self.training_set, size)
 
     def training(self, processes: Processes) -> Training:
-        """Build the model and what feeds it, for this process."""
+        """Build the model and its data stream, for this process."""
         images, parts = self.config.batch_size, processes.count * self.config.accumulate
         if images % parts:
-            what = f"is {images}, which {processes.count} processes times {self.config.accumulate} parts do not divide"
+            what = f"is {images}, not a multiple of {processes.count} processes times {self.config.accumulate} parts"
             raise UserError("batch_size", what, "change batch_size or accumulate")
-        torch.manual_seed(self.seed)  # the weights of a new network are drawn, too
+        torch.manual_seed(self.seed)  # new weights are random
         trainee = self.plugin.trainee(self.model, self.vocabulary, processes.device, self.checkpoint)
         assert isinstance(trainee, nn.Module)
         return Training(
@@ -90,9 +90,9 @@ class Plan:
 def read_settings(
     plugin: TrainablePlugin, dataset: str, file: Path | None, settings: Iterable[str]
 ) -> tuple[BaseModel, TrainingConfig]:
-    """The model's settings and the schedule's: the plugin's for ``dataset``, then a YAML file, then ``--set``.
+    """Return the settings of model and schedule: the plugin's for ``dataset``, then a YAML file, then ``--set``.
 
-    One mapping holds both, for their keys are distinct.
+    Both are in one mapping, because their keys are distinct.
     """
     both = create_model("Settings", __base__=(plugin.TrainingConfig, TrainingConfig))
     read = read_config(both, file, settings, plugin.name, defaults=plugin.training_defaults(dataset))
@@ -106,7 +106,7 @@ def read_settings(
 
 
 def augmentation(config: TrainingConfig, of_videos: bool) -> Augmentation:
-    """The augmentation that is named, or the one that is usual for the kind of set."""
+    """Return the augmentation of ``config``, or the default for the kind of set."""
     chosen = config.augmentation or ("shortest_edge" if of_videos else "jitter")
     if chosen == "jitter":
         return LargeScaleJitter(config.image_size, config.min_scale, config.max_scale)

@@ -1,4 +1,4 @@
-"""The nouns of training: a set of annotated images, one image of it, and the sample that a network sees."""
+"""The types of training: a set of annotated images, one image of it, and the sample that the network gets."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Instance(NamedTuple):
     category: int
     """Position of its category in the set's ``categories``."""
     outline: Polygons | Mask
-    """Its shape as it is annotated: polygons are rasterised after the image is transformed."""
+    """Its annotated shape; polygons are rasterised after the image is transformed."""
 
 
 class TrainingImage(NamedTuple):
-    """One annotated image, as it lies in the set."""
+    """One annotated image of a set, before augmentation."""
 
     name: str
-    """What a message calls it: a path or a video and a frame."""
+    """Its name in messages: a path, or a video and a frame."""
     image: Image
     instances: tuple[Instance, ...]
 
@@ -50,23 +50,23 @@ class TrainingSet(Protocol):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the annotations and of what was left out of them."""
+        """SHA-256 of the annotations and of the selection from them."""
         ...
 
     def __len__(self) -> int: ...
 
     def categories_of(self, item: int) -> Sequence[int]:
-        """Positions of the categories that occur in ``item``: what repeat-factor sampling counts."""
+        """Positions of the categories that occur in ``item``, for repeat-factor sampling."""
         ...
 
     def draw(self, item: int, random: np.random.Generator) -> TrainingImage:
-        """Read ``item``; what is left to chance (the frame of a video) is taken from ``random``."""
+        """Read ``item``; random choices (the frame of a video) use ``random``."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSample:
-    """What the network sees: an augmented image with its instances."""
+    """The input of the network: an augmented image with its instances."""
 
     image: Image
     """RGB ``(height, width, 3)``, before normalisation; not padded, unless padding precedes normalisation."""
@@ -84,18 +84,18 @@ class Augmentation(Protocol):
 
 @runtime_checkable
 class Trainee(Protocol):
-    """A model in training, a ``torch.nn.Module``: a call gives its losses; it knows how to be saved for use."""
+    """A model in training, a ``torch.nn.Module`` that returns its losses and exports its weights."""
 
     def __call__(self, samples: Sequence[TrainingSample]) -> dict[str, Tensor]:
-        """Losses of a batch by name, scalars; their weighted sum is ``"total"``."""
+        """Return the losses of a batch by name, scalars; their weighted sum is ``"total"``."""
         ...
 
     def rates(self) -> Mapping[str, float]:
-        """Factors of the learning rate by start of a parameter's name; empty: all learn at the same rate."""
+        """Return factors of the learning rate by prefix of a parameter's name; empty: the same rate for all."""
         ...
 
     def export(self, path: Path, facts: Mapping[str, str]) -> None:
-        """Write what ``--checkpoint`` takes, as safetensors, with ``facts`` in its metadata."""
+        """Write a checkpoint for ``--checkpoint`` as safetensors, with ``facts`` in its metadata."""
         ...
 
 
@@ -104,10 +104,10 @@ class TrainablePlugin(ModelPlugin, Protocol):
     """A model plugin that ``harness train`` can train."""
 
     TrainingConfig: type[BaseModel]
-    """What is set about the model itself: its sizes, its weights to start from, its losses."""
+    """Settings of the model: sizes, initial weights, losses."""
 
     def training_defaults(self, dataset: str) -> Mapping[str, Any]:
-        """Settings, of the model and of `TrainingConfig`, that differ for this dataset from the usual ones."""
+        """Return the settings of model and schedule whose defaults differ for this dataset."""
         ...
 
     def trainee(self, config: Any, training_set: TrainingSet, device: str, checkpoint: Path | None) -> Trainee:

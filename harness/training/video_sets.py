@@ -1,4 +1,4 @@
-"""Videos as a training set: each is an item, each draw takes one of its frames (CLIP-VIS, section 4.1)."""
+"""Videos as a training set: each video is an item, each draw takes one of its frames (CLIP-VIS, section 4.1)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.types import Category, Dataset
 
 
 class VideoFrames:
-    """The frames of a dataset with truth. Objects that are absent from the drawn frame are no part of it."""
+    """The frames of a dataset with truth. A drawn frame has only the objects that are visible in it."""
 
     def __init__(self, dataset: Dataset) -> None:
         if dataset.truth is None:
@@ -38,7 +38,7 @@ class VideoFrames:
         return sorted({self._position[track.category_id] for track in tracks if not track.is_crowd})
 
     def draw(self, item: int, random: np.random.Generator) -> TrainingImage:
-        """One frame of video ``item``, chosen uniformly; raises `UserError` for a broken frame or mask."""
+        """Return one frame of video ``item``, chosen uniformly; raises `UserError` for a broken frame or mask."""
         video = self.dataset.videos[item]
         frame = int(random.integers(len(video.frames)))
         name = f"video {video.id} ({video.name}), frame {frame}"
@@ -50,7 +50,7 @@ class VideoFrames:
                 continue
             where = f"{self.truth.path}, annotation {track.id}, frame {frame}"
             if mask.size != image.shape[:2]:
-                what = f"its mask is {mask.size[0]}x{mask.size[1]} (height x width), its frame another size"
+                what = f"its mask is {mask.size[0]}x{mask.size[1]} (height x width), its frame has another size"
                 raise UserError(where, what, "use the frames that belong to these annotations")
             instances.append(Instance(self._position[track.category_id], pixels(mask, where)))
         return TrainingImage(name, image, tuple(instances))

@@ -1,4 +1,4 @@
-"""A training set with fewer categories: the ablation of training vocabularies."""
+"""A training set with fewer categories, for ablations of the training vocabulary."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from harness.training.types import TrainingImage, TrainingSet
 
 
 class FrequentCategories:
-    """The objects of the ``count`` categories that most items of ``whole`` show; items with none of them are no part.
+    """The objects of the ``count`` most frequent categories of ``whole``, by number of items; other items are left out.
 
-    A smaller vocabulary is contained in a larger one; equal counts go by position. Raises `UserError` where the set
-    shows fewer categories.
+    A smaller vocabulary is a subset of a larger one; ties are broken by position. Raises `UserError` if the set has
+    objects of fewer categories.
     """
 
     def __init__(self, whole: TrainingSet, count: int) -> None:
@@ -35,7 +35,7 @@ class FrequentCategories:
         return len(self._items)
 
     def categories_of(self, item: int) -> Sequence[int]:
-        """Positions, among those kept, of the categories that an item shows."""
+        """Positions, in the reduced list, of the categories that occur in an item."""
         return [self._position[c] for c in self.whole.categories_of(self._items[item]) if c in self._position]
 
     def draw(self, item: int, random: np.random.Generator) -> TrainingImage:

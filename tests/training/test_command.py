@@ -133,7 +133,7 @@ def test_what_cannot_be_trained_is_refused(clip: Path, tmp_path: Path) -> None:
     )
     assert 'did you mean "iterations"' in error("--model", "clipvis", "--dataset", "shapes", "--set", "iteration=3")
     assert "there is no such split" in error("--model", "clipvis", "--dataset", "shapes", "--split", "dev")
-    assert "do not divide" in error(
+    assert "not a multiple of" in error(
         "--model", "clipvis", "--dataset", "shapes", "--set", "batch_size=3", "--set", "accumulate=2",
         "--set", f"clip_pretrained={clip}",
     )  # fmt: skip

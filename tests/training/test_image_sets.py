@@ -135,7 +135,7 @@ def test_the_digest_follows_from_the_file_and_from_what_is_left_out(tmp_path: Pa
 def test_a_file_that_is_written_during_a_training_is_noticed(tmp_path: Path) -> None:
     chosen = image_set(tmp_path)
     os.utime(tmp_path / "instances.json", ns=(1, 1))
-    with pytest.raises(UserError, match="was written since"):
+    with pytest.raises(UserError, match="has changed since"):
         draw(chosen, 0)
 
 
