@@ -1,7 +1,7 @@
 """Benchmark and evaluation harness for open-vocabulary video instance segmentation.
 
-Importing this package imports nothing heavy: the names of `__all__` are imported from `harness.api` when they are
-first used, and torch only by a model that needs it.
+Importing this package is fast: the names of `__all__` are imported from `harness.api` on first use, and torch only by a
+model that needs it.
 """
 
 from __future__ import annotations

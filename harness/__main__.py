@@ -1,4 +1,4 @@
-"""``python -m harness``: the ``harness`` command where its script is not on the path, as under torchrun."""
+"""``python -m harness``: the ``harness`` command if its script is not on the path, as under torchrun."""
 
 from harness.cli.main import main
 

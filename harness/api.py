@@ -1,8 +1,8 @@
-"""The Python interface: what a notebook needs, and what the command line calls.
+"""The Python interface, for notebooks and for the command line.
 
-Every name here is an attribute of the package ``harness``, imported when it is first used. Paths may be strings, and
-where a location is meant, URLs (``s3://``, ``gs://``). What the user has to change raises `UserError`, one line that
-names the file, the record and the fix. docs/python.md shows it in use.
+Every name here is an attribute of the package ``harness``, imported on first use. Paths may be strings; run folders may
+also be URLs (``s3://``, ``gs://``). Errors that the user can fix are a `UserError`: one line with the file, the record
+and the fix. docs/python.md has examples.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ def load_model(
 ) -> LoadedModel:
     """Load a model by name (or a plugin object) with its settings as keywords, as in ``topk=5``.
 
-    ``device`` is by default a GPU where there is one; ``precision`` is fp32, bf16 or fp16; ``config`` a YAML file with
-    settings, or all settings. ``dataset`` is needed by models that depend on it: the oracle, and those with weights of
-    their own for it. Raises `UserError` for unknown settings, and where the model does not load.
+    ``device`` is by default a GPU if there is one; ``precision`` is fp32, bf16 or fp16; ``config`` is a YAML file with
+    settings, or all settings. Models that depend on the ``dataset`` need it: the oracle, and models with weights for a
+    particular dataset. Raises `UserError` for unknown settings, and if the model does not load.
     """
     from harness.engines.devices import default_device
 
@@ -116,11 +116,11 @@ def load_model(
 
 
 def _config(plugin: ModelPlugin, given: str | Path | BaseModel | None, settings: Mapping[str, Any]) -> BaseModel:
-    """The settings of a model: all of them, or those of a file, with ``settings`` over them."""
-    told = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    """The settings of a model: a whole configuration or those of a file, overridden by ``settings``."""
+    texts = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     if given is None or isinstance(given, (str, Path)):
-        return read_config(plugin.Config, None if given is None else Path(given), told, plugin.name)
-    return given if not told else read_config(plugin.Config, None, told, plugin.name, defaults=given.model_dump())
+        return read_config(plugin.Config, None if given is None else Path(given), texts, plugin.name)
+    return given if not texts else read_config(plugin.Config, None, texts, plugin.name, defaults=given.model_dump())
 
 
 def _precision(name: str) -> str:
@@ -152,7 +152,7 @@ def predict(
 ) -> Prediction:
     """Find, track and name the objects of a video by words: ``predict("clip.mp4", ["cat", "red umbrella"], ...)``.
 
-    ``video`` is a video file or a folder of frames in order of their numbers. ``model`` is a name with its settings as
+    ``video`` is a video file, or a folder of frames that are sorted by number. ``model`` is a name with its settings as
     keywords, or a loaded model.
     """
     from harness.video_file import open_video
@@ -169,7 +169,7 @@ def predict(
 
 
 def open_run(place: str | Path | Location, dataset: Dataset | None = None) -> OpenedRun:
-    """Open the folder of a finished run: a path, ``s3://`` or ``gs://``; nothing is read before it is needed."""
+    """Open the folder of a finished run: a path, ``s3://`` or ``gs://``; its files are read on first use."""
     run = cast(OpenedRun, OpenedRun.open(str(place)))
     run.dataset = dataset
     return run
@@ -254,7 +254,7 @@ def execute_run(
     progress: bool = True,
     on_event: Callable[[Event], None] | None = None,
 ) -> RunOutcome:
-    """Execute a run with its progress shown, and its ``table.md``; see `harness.runner.execute`."""
+    """Execute a run with a progress display and ``table.md``; see `harness.runner.execute`."""
     from harness.reports.tables import table_of_run
 
     videos = one.videos if fresh else one.with_videos_of_folder().videos
@@ -283,8 +283,8 @@ def evaluate(
 
     ``predictions`` are a results file, a run folder or its predictions (path or URL), tracks, or records (a list of
     dicts or a DataFrame) with the keys of a results file: video_id, category_id, score, segmentations. ``dataset`` is a
-    `Dataset`, or an annotation file with ``protocol``. Raises `UserError` for faulty input; ``strict`` makes every
-    warning one.
+    `Dataset`, or an annotation file with ``protocol``. Raises `UserError` for invalid input; with ``strict`` also for
+    every warning.
     """
     from harness.scoring.dispatch import score_all
     from harness.scoring.from_store import ShardReader
@@ -319,7 +319,7 @@ def compare(
     """Compare runs by a paired bootstrap over videos: each with the first; ``difference["AP"]`` of two runs.
 
     Raises `UserError` for runs that were not scored on the same videos by the same protocol. ``root`` and
-    ``annotations`` are read only where a run folder lacks its match table.
+    ``annotations`` are read only if a run folder lacks its match table.
     """
     from harness.reports.comparison import compare_runs
 

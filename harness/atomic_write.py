@@ -1,6 +1,6 @@
-"""Files that are there whole or not at all, even if the process is killed or the machine stops.
+"""Atomic writes: a file is complete or absent, even if the process is killed or the machine stops.
 
-On a disk that is a temporary name, a flush and a rename; in an object store it is what one request gives.
+On a disk this takes a temporary name, a flush and a rename; in an object store a single request is atomic.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from harness.paths import Location, ObjectPath
 
 @contextmanager
 def atomic_write(path: Location) -> Iterator[IO[bytes]]:
-    """Open a file for writing that takes the name ``path`` once the block has ended well.
+    """Open a file for writing that gets the name ``path`` when the block ends without an exception.
 
     It is written under a temporary name in the same folder, flushed to the disk and renamed; then the folder is
-    flushed too. An object is written to a temporary file of this machine first. After an exception nothing is left.
-    Raises `UserError` where the disk or the store refuses (full, not permitted).
+    flushed too. An object is first written to a temporary file on this machine. After an exception nothing remains.
+    Raises `UserError` if the file cannot be written (disk full, not permitted).
     """
     if isinstance(path, ObjectPath):
         with _told(path), TemporaryDirectory(prefix="harness-") as folder:
@@ -34,7 +34,7 @@ def atomic_write(path: Location) -> Iterator[IO[bytes]]:
             path.upload(whole)
         return
     assert isinstance(path, Path)
-    # two machines of a cluster may have processes of the same number
+    # processes on two machines of a cluster may have the same id
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         with _told(path):
@@ -54,7 +54,7 @@ def _told(path: Location) -> Iterator[None]:
         yield
     except OSError as error:
         what = f"cannot be written: {error.strerror or error}"
-        raise UserError(str(path), what, "make room there or permit writing, then repeat the command") from error
+        raise UserError(str(path), what, "free disk space there or permit writing, then repeat the command") from error
 
 
 def write_atomically(path: Location, data: bytes) -> None:
@@ -68,7 +68,7 @@ def write_atomically(path: Location, data: bytes) -> None:
 
 
 def write_unflushed(path: Location, data: bytes) -> None:
-    """Write a file whole or not at all, but do not wait for the disk: for what may be lost. Raises `OSError`."""
+    """Write a file atomically without flushing it, for files that may be lost. Raises `OSError`."""
     if isinstance(path, ObjectPath):
         path.write(data)
         return
@@ -88,7 +88,7 @@ def write_json(path: Location, value: Any) -> None:
 
 
 def discard_unfinished(folder: Location) -> None:
-    """Remove what a killed process left under temporary names; to be called by the only writer of a folder."""
+    """Remove temporary files that a killed process left; only the single writer of a folder may call it."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Whether a result may stand beside published numbers: true, false with the reasons, or unknown."""
+"""Whether a result can be compared with published numbers: true, false with the reasons, or unknown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Comparability(NamedTuple):
-    """``comparable`` is ``None`` where no published size of the data is known; ``reasons`` say why it is false."""
+    """``comparable`` is ``None`` if the size of the published data is unknown; ``reasons`` say why it is false."""
 
     comparable: bool | None
     reasons: tuple[str, ...]
@@ -18,17 +18,16 @@ class Comparability(NamedTuple):
 
 
 def comparability(differences: Iterable[str] | None, reasons: Iterable[str] = ()) -> Comparability:
-    """Judge a result: by the ``differences`` of its data (see `harness.types.Dataset`), and by ``reasons`` of its own.
+    """Return the comparability of a result from ``differences`` of its data (`harness.types.Dataset`) and ``reasons``.
 
-    Any of them makes it false: what covers only a part is comparable with nothing, whatever is known of the data.
+    Any of them makes it false. ``differences`` is ``None`` if the size of the published data is unknown.
     """
     found = (*(differences or ()), *reasons)
     return Comparability(False if found else None if differences is None else True, found)
 
 
 def comparability_of(record: Mapping[str, Any]) -> Comparability:
-    """What a run's ``metrics.json`` says of it; of a record of an earlier version only what cannot be compared is
-    known."""
+    """The comparability in a run's ``metrics.json``; records of earlier versions only show missing videos."""
     if record.get("comparable") is False:
         return Comparability(False, tuple(record.get("not_comparable") or ["its record gives no reason"]))
     if "comparable" in record:
@@ -37,7 +36,7 @@ def comparability_of(record: Mapping[str, Any]) -> Comparability:
 
 
 def parts_missing(done: int, total: int, limit: int | None) -> list[str]:
-    """Sentences on the videos of a split that a run has no predictions for."""
+    """Sentences on the videos of a split without predictions."""
     first = "first video" if limit == 1 else f"first {limit} videos"
     sentences = [] if limit is None else [f"{first} only (--limit {limit})"]
     return sentences + ([f"{total - done} of {total} videos failed"] if done < total else [])

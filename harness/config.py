@@ -1,4 +1,4 @@
-"""Reading a model's configuration: defaults, then a YAML file, then ``--set key=value``, into a typed model."""
+"""Reads a model's configuration into a typed model: defaults, then a YAML file, then ``--set key=value``."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def _file_name(value: Any) -> Any:
 
 
 BY_NAME = PlainSerializer(_file_name, return_type=Any, when_used="json")
-"""For keys that may name a file whose content a run is known by: where it lies is no part of that, only its name."""
+"""For keys that may name a file: only the file's name, not its folder, becomes part of a run's identity."""
 
 _LONGEST_FILE, _MOST_VALUES, _LONGEST_NUMBER = 1 << 20, 100_000, 400
 _SHOWN = 80
 _LISTS = ("tuple_type", "list_type", "set_type", "frozen_set_type")
-"""What pydantic calls it where a list is wanted."""
+"""pydantic's error types for a value that should be a list."""
 
 
 def read_config(
@@ -38,7 +38,7 @@ def read_config(
     defaults: Mapping[str, Any] | None = None,
     explained: str = "`harness models show MODEL` explains the keys",
 ) -> Config:
-    """Return the configuration ``kind`` with what ``file`` and ``settings`` say; the latter win.
+    """Return the configuration ``kind`` with the values of ``file`` and ``settings``; the latter take precedence.
 
     ``defaults`` come before both; ``explained`` says where a user finds the keys. Settings are ``key=value``, nested
     keys with dots, values in YAML. Where ``kind`` wants a text, a value is the text as it was written; where it wants a
@@ -68,7 +68,7 @@ def read_config(
                 raise _fault_of(error, kind, chosen, file, explained) from error
             content = read.model_dump(mode="json")
         json.dumps(content, allow_nan=False)
-    except ValueError as error:  # a run is known by its configuration, and JSON has no such numbers
+    except ValueError as error:  # the configuration is part of a run's identity as JSON, which has no such numbers
         where = str(file) if file is not None and not chosen else "--set"
         raise UserError(
             where, "a number is not finite", "write a finite one, or null where the key takes it"
@@ -77,7 +77,7 @@ def read_config(
 
 
 def _validated(kind: type[Config], values: dict[str, Any], texts: Mapping[str, Any]) -> Config:
-    """The configuration that ``values`` make: of ``texts``, the same as they were written, where a text is wanted."""
+    """Return the configuration from ``values``, or from ``texts`` (the values as written) for keys of type text."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -87,7 +87,7 @@ def _validated(kind: type[Config], values: dict[str, Any], texts: Mapping[str, A
 
 
 def _adapt(values: dict[str, Any], texts: Mapping[str, Any], error: ValidationError) -> bool:
-    """Put texts in the place of scalars, and lists of one in that of scalars, where ``error`` asks for it; if any."""
+    """Replace scalars by texts or by lists of one where ``error`` reports these types; return whether any was."""
     changed = False
     for fault in error.errors(include_url=False):
         last: Any = fault["loc"][-1]
@@ -105,7 +105,7 @@ def _adapt(values: dict[str, Any], texts: Mapping[str, Any], error: ValidationEr
 
 
 def _at(tree: Any, place: Sequence[int | str]) -> Any:
-    """What is at a place in a tree of dictionaries and lists, if anything; a scalar counts as a list of one."""
+    """The value at a place in a tree of dictionaries and lists, or ``None``; a scalar counts as a list of one."""
     for part in place:
         if isinstance(tree, str) and part == 0:
             continue
@@ -115,7 +115,7 @@ def _at(tree: Any, place: Sequence[int | str]) -> Any:
 
 
 def read_yaml(file: Path, loader: type[_Loader] | None = None) -> dict[str, Any]:
-    """Return the mapping in a YAML file; raises `UserError` where it is none."""
+    """Return the mapping in a YAML file; raises `UserError` for any other content."""
     try:
         with file.open("rb") as opened:
             value = _loaded(opened.read(_LONGEST_FILE + 1), loader)
@@ -131,7 +131,7 @@ def read_yaml(file: Path, loader: type[_Loader] | None = None) -> dict[str, Any]
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe also from documents that grow: aliases of aliases, and numbers that take long to read."""
+    """A safe loader that also limits nested aliases, and numbers that take long to read."""
 
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()
@@ -141,21 +141,21 @@ class _Loader(yaml.SafeLoader):
 
 
 class _TextLoader(_Loader):
-    """Scalars are texts, as they were written."""
+    """Reads all scalars as texts, as written."""
 
 
-_TextLoader.yaml_implicit_resolvers = {}  # they make numbers, dates and truth values of scalars
+_TextLoader.yaml_implicit_resolvers = {}  # they convert scalars to numbers, dates and booleans
 
 
 def _loaded(text: bytes, loader: type[_Loader] | None = None) -> Any:
-    """The value of a YAML document. Raises `yaml.YAMLError`, and `ValueError` for what is larger than any config."""
+    """The value of a YAML document. Raises `yaml.YAMLError`, and `ValueError` for a document over the limits."""
     if len(text) > _LONGEST_FILE:
         raise ValueError(f"it is longer than {_LONGEST_FILE >> 20} MiB")
     return yaml.load(text, loader or _Loader)
 
 
 def _values_in(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a node stands for, with its aliases written out; ``known`` are those of the nodes before."""
+    """The number of values of a node with expanded aliases; ``known`` has those of earlier nodes."""
     if id(node) in known:
         return known[id(node)]
     known[id(node)] = 1  # an alias inside its own value
@@ -169,7 +169,7 @@ def _values_in(node: yaml.Node, known: dict[int, int]) -> int:
     elif isinstance(node, yaml.MappingNode):
         total += sum(_values_in(key, known) + _values_in(part, known) for key, part in node.value)
     if total > _MOST_VALUES:
-        raise ValueError(f"it stands for more than {_MOST_VALUES} values, aliases written out")
+        raise ValueError(f"it has more than {_MOST_VALUES} values with aliases expanded")
     known[id(node)] = total
     return total
 
@@ -190,7 +190,7 @@ def _setting(text: str, loader: type[_Loader] | None = None) -> dict[str, Any]:
 
 
 def _of_model(values: Mapping[str, Any], model: str, others: Sequence[str]) -> dict[str, Any]:
-    """What is for all models and what is for ``model``; the latter wins."""
+    """The values for all models, overridden by those for ``model``."""
     sections = {name for name in (model, *others) if isinstance(values.get(name), dict)}
     chosen = {key: value for key, value in values.items() if key not in sections}
     if model in sections:

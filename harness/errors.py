@@ -6,16 +6,16 @@ import difflib
 from collections.abc import Iterable
 
 EXIT_FAILED = 1
-"""The work was done but its outcome is a failure: an incomplete run, a failed gate."""
+"""The command has run but failed: an incomplete run, a failed gate."""
 EXIT_BAD_INPUT = 2
 """The input or the command line has to be changed first."""
 EXIT_INTERRUPTED = 130
 
 
 class UserError(Exception):
-    """Something the user has to change; printed as one line, without a traceback.
+    """An error that the user can fix; printed as one line, without a traceback.
 
-    ``where`` names file and record, ``what`` states the fault, ``hint`` says what to do.
+    ``where`` names file and record, ``what`` states the fault, ``hint`` says what to do, as an imperative.
     """
 
     def __init__(self, where: str, what: str, hint: str = "") -> None:
@@ -28,11 +28,11 @@ class UserError(Exception):
 
 
 class OfficialAbortError(UserError):
-    """The official tool aborts on this input before it prints a number: its numbers are undefined for that reason."""
+    """The official tool aborts on this input before it prints numbers, so its numbers are undefined."""
 
 
 class FrameError(UserError):
-    """A frame of one video cannot be had: that says nothing of the other videos."""
+    """A frame of one video cannot be read; other videos may be intact."""
 
 
 class OfficialFaultError(OfficialAbortError):

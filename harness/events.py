@@ -1,4 +1,4 @@
-"""What happens to a video in a run, and what the stages of a model take."""
+"""Events of videos in a run, and time and memory of a model's stages."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 ATTEMPTS = 2
-"""How often a video is tried before it counts as failed; once, where the user has to fix something."""
+"""Number of attempts before a video counts as failed; a single one if the user has to fix something."""
 
 
 class StageUse(NamedTuple):
-    """What a stage took in all: ``seconds`` of wall time, and the most memory in bytes at any of its times.
+    """Time and memory of a stage: total wall time in ``seconds``, and the largest memory in bytes.
 
-    Memory is what torch has allocated on the model's GPU within the stage; on a CPU what the process holds at its end.
+    On a GPU memory is the peak that torch allocated during the stage; on a CPU the resident memory at its end.
     """
 
     seconds: float
@@ -44,7 +44,7 @@ class Event:
 
 
 def merge_stage_usage(parts: Iterable[Mapping[str, StageUse]]) -> dict[str, StageUse]:
-    """Seconds added up and the largest memory of each stage, in the order in which stages first come."""
+    """Return the sum of seconds and the largest memory of each stage, in order of first appearance."""
     found: dict[str, StageUse] = {}
     for part in parts:
         for name, use in part.items():

@@ -17,7 +17,7 @@ from harness.run_folder.store import PredictionStore
 
 RESULTS = "results.json"
 _NEVER = (1980, 1, 1, 0, 0, 0)
-"""The earliest time of a zip: the same predictions give the same bytes."""
+"""The earliest time of a zip, so that the same predictions give the same bytes."""
 
 
 def export_results(run: Location, out: Location) -> int:
@@ -43,7 +43,7 @@ def write_results_file(store: PredictionStore, out: Location, videos: Iterable[i
 def write_submission(run: Location, out: Location) -> int:
     """Write the zip of a run with ``results.json`` at its top; return the number of tracks.
 
-    Raises `UserError` where videos of the split are missing: a server would count them as failures of the model.
+    Raises `UserError` if videos of the split are missing: a server would count them as failures of the model.
     """
     found = FinishedRun(run)
     _refuse_missing(found, found.video_ids.split)

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes: pages, pointers and archives that are taken for the file itself."""
+"""Recognises files by their first bytes: web pages, pointers and archives that were given in place of the file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _WEB_PAGE = (b"<!doctype html", b"<html")
 
 
 class Kind(NamedTuple):
-    """What a file is, in words, and the way out."""
+    """A kind of file as text, and what to do about it."""
 
     what: str
     hint: str
@@ -24,12 +24,12 @@ _KINDS = (
     (b"PAR1", Kind("a Parquet file", "name another file")),
     (b"\x89HDF", Kind("an HDF5 file", "name another file")),
     (b"\x93NUMPY", Kind("a numpy file", "name another file")),
-    (b"version https://git-lfs", Kind("a Git LFS pointer, not the file itself", "run git lfs pull")),
+    (b"version https://git-lfs", Kind("a Git LFS pointer, not the file itself", "run `git lfs pull`")),
 )
 
 
 def foreign_file(head: bytes) -> Kind | None:
-    """What the file is that begins with ``head``, of `FIRST_BYTES`; ``None`` for what is none of these kinds."""
+    """Return the kind of a file from its first `FIRST_BYTES`; ``None`` if it is none of the known kinds."""
     for first, kind in _KINDS:
         if head.startswith(first):
             return kind
@@ -41,7 +41,7 @@ def foreign_file(head: bytes) -> Kind | None:
 
 
 def pickle_file(head: bytes) -> Kind | None:
-    """Whether a file begins as a Python pickle of protocol 2 or later."""
+    """Return the kind if a file begins like a Python pickle of protocol 2 or later."""
     if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         return Kind(
             "a Python pickle", "write JSON with json.dump; pickles run code when they are read, so they are not"

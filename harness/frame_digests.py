@@ -1,6 +1,6 @@
-"""What the frames of a video are known by: digests that are kept with its predictions and compared when a run resumes.
+"""Digests of the frames of a video, stored with its predictions and compared when a run resumes.
 
-They are free of place: the same frames in another folder have the same digests.
+They do not depend on the folder: the same frames elsewhere have the same digests.
 """
 
 from __future__ import annotations
@@ -15,20 +15,19 @@ from harness.errors import UserError
 from harness.frames import DigestedFrames, Frames
 
 SAMPLE_BYTES = 64 << 10
-"""So much is read of a file's beginning, and of its end, where its content is sampled."""
+"""Bytes that are read at each end of a file whose content is sampled."""
 UNREADABLE = "unreadable"
-"""Stands for a frame that is missing or cannot be read: some models look at no frames."""
+"""Digest of a missing or unreadable frame. It is not an error, because some models read no frames."""
 _DIGITS = 12
 
 Content = Literal["size", "ends", "whole"]
-"""How much of a file is looked at: its size; also `SAMPLE_BYTES` at both ends; all of it."""
+"""How much of a file is digested: its size; also `SAMPLE_BYTES` at both ends; all of it."""
 
 
 class FrameDigests(NamedTuple):
     """Digests of a video's frames, in hexadecimal digits: one per frame, or one for all of them.
 
-    ``sampled`` tells other files apart by their sizes and a part of their content. ``whole`` is of all content, and
-    empty where that was not asked for.
+    ``sampled`` covers sizes and a part of the content; ``whole`` covers all content, and is empty if not requested.
     """
 
     sampled: tuple[str, ...] = ()
@@ -36,17 +35,17 @@ class FrameDigests(NamedTuple):
 
 
 def digests_of(frames: Frames, whole: bool = False) -> FrameDigests:
-    """Return the digests of a video's frames; with ``whole`` those of all content, too."""
+    """Return the digests of a video's frames; with ``whole`` also those of all content."""
     return FrameDigests(_digests(frames, False), _digests(frames, True) if whole else ())
 
 
 def sampled_frames(count: int) -> set[int]:
-    """The indices of the frames of a video whose content is sampled: the first, the middle and the last one."""
+    """Return the indices of the frames whose content is sampled: the first, the middle and the last."""
     return {0, count // 2, count - 1} if count else set()
 
 
 def digest_of_file(path: str | Path, name: str, content: Content) -> str:
-    """Return a digest of ``name`` and a file's size and content; `UNREADABLE` where it cannot be read."""
+    """Return a digest of ``name`` and a file's size and content; `UNREADABLE` if it cannot be read."""
     try:
         if content == "size":
             return _short(f"{name}\0{os.stat(path).st_size}".encode())  # noqa: PTH116 (every frame: pathlib is slow)
@@ -70,7 +69,7 @@ def _digests(frames: Frames, whole: bool) -> tuple[str, ...]:
 
 
 def _of_pixels(frames: Frames, whole: bool) -> Sequence[str]:
-    """Digests of decoded frames, of each with ``whole``, else of the sampled ones; empty for those not looked at."""
+    """Digests of decoded frames: of all with ``whole``, else of the sampled ones and empty for the others."""
     chosen = range(len(frames)) if whole else sampled_frames(len(frames))
     return [_of_frame(frames, index) if index in chosen else "" for index in range(len(frames))]
 

@@ -1,4 +1,4 @@
-"""A folder of frames without annotations: which of its files are frames, and in which order."""
+"""A folder of frames without annotations: its frames and their order."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class FolderFrames(ImageFrames):
 
 
 def frame_names(folder: Path) -> list[str]:
-    """Names of the frames in ``folder``, in their order; hidden files are left out. The rules are in docs/frames.md.
+    """Return the names of the frames in ``folder``, in order; hidden files are left out. docs/frames.md has the rules.
 
-    Raises `UserError` where there is no frame, where two files may be the same frame (a mask beside its frame,
-    ``1.jpg`` and ``01.jpg``), where a frame has a format that is not read, and where the order is unclear.
+    Raises `UserError` if there is no frame, if two files may be the same frame (a mask beside its frame, ``1.jpg`` and
+    ``01.jpg``), if a frame has an unsupported format, and if the order is ambiguous.
     """
     try:
         with os.scandir(folder) as entries:
@@ -54,20 +54,20 @@ def _ordered(folder: Path, names: list[str]) -> list[str]:
     by_number = sorted(names, key=natural_key)
     wordings = {_words(name) for name in names}
     if len(wordings) == 1:
-        # Between two numbers a dot may be a decimal point: 0.5 is number 5 after 0, or comes behind 0.25.
+        # A dot between two numbers may be a decimal point: 0.5 comes before 0.25 as two numbers, after it as a decimal.
         if "." not in next(iter(wordings))[1:-1]:
             return by_number
     elif len({FORMATS[_suffix(name)] for name in names}) > 1:
         first = names[0]
         other = next(n for n in names if _words(n) != _words(first))
         what = f"holds images in several formats, and names differ by more than a number: {first}, {other}"
-        raise UserError(str(folder), what, "put what is no frame into another folder, or give all frames one format")
+        raise UserError(str(folder), what, "move files that are not frames elsewhere, or use one format for all frames")
     plain = sorted(names)
     if plain != by_number:
         start = max(0, next(i for i, name in enumerate(plain) if name != by_number[i]) - 1)
         orders = [", ".join(order[start : start + 4]) for order in (plain, by_number)]
         what = f"the order of its frames is unclear: {orders[0]} by characters, {orders[1]} by numbers"
-        raise UserError(str(folder), what, "rename them so that one number is all that differs (frame_00001.jpg)")
+        raise UserError(str(folder), what, "rename them so that they differ by one number only (frame_00001.jpg)")
     return plain
 
 
@@ -78,11 +78,11 @@ def _refuse_two_of_one_frame(folder: Path, names: Sequence[str]) -> None:
         if other != name:
             same = "name" if PurePath(name).stem == PurePath(other).stem else "number"
             what = f"two files have the same {same}: {other}, {name}"
-            raise UserError(str(folder), what, "put masks and other images that are no frames into another folder")
+            raise UserError(str(folder), what, "move masks and other images that are not frames to another folder")
 
 
 def _refuse_frames_not_read(folder: Path, names: Sequence[str], others: Sequence[str]) -> None:
-    """Refuse an image that the frames' series lacks; one with the number of a frame is a mask or a copy."""
+    """Refuse images of unsupported formats that continue the frames; one with a frame's number is a mask or copy."""
     frames, wordings = {_frame(name) for name in names}, {_words(name) for name in names}
     for other in others:
         if _words(other) in wordings and _frame(other) not in frames:
@@ -91,7 +91,7 @@ def _refuse_frames_not_read(folder: Path, names: Sequence[str], others: Sequence
 
 
 def _no_frames(folder: Path, files: Sequence[str], folders: Sequence[str]) -> UserError:
-    """The error that names what lies in the folder instead."""
+    """The error that says what the folder holds instead."""
     what = f"has no frames ({', '.join(FORMATS)})"
     suffixes = Counter(_suffix(name) for name in files)
     held = [f"{suffix or 'no suffix'}: {count}" for suffix, count in sorted(suffixes.items())]
@@ -118,5 +118,5 @@ def _words(name: str) -> tuple[str, ...]:
 
 
 def _frame(name: str) -> str | tuple[int, ...]:
-    """What tells frames apart: the numbers in a name, or its words where there are none."""
+    """The key of a frame: the numbers in its name, or the name itself without numbers."""
     return tuple(int(number) for number in _NUMBER.findall(PurePath(name).stem)) or PurePath(name).stem

@@ -1,4 +1,4 @@
-"""The frames of a video: what they offer to models, and reading them ahead within a bound."""
+"""The frames of a video: their interface, and reading ahead with a limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DECODING_THREADS = 4
 
 
 class Frames(Protocol):
-    """The frames of one video in order; a frame is decoded when it is asked for and never kept."""
+    """The frames of one video in order; a frame is decoded on access and not cached."""
 
     def __len__(self) -> int: ...
 
@@ -26,26 +26,26 @@ class Frames(Protocol):
 
 @runtime_checkable
 class DigestedFrames(Frames, Protocol):
-    """Frames that say by themselves what they are known by; of others, some frames are decoded for that.
+    """Frames that compute their own digests; of other classes some frames are decoded for that.
 
-    A run keeps this with the video's predictions. When it resumes, a video whose frames have become others is refused.
+    A run stores the digests with the video's predictions. When it resumes, a video with other frames is refused.
     """
 
     def digests(self, whole: bool) -> Sequence[str]:
         """Return one text per frame, or a single one for all frames, that changes when the pixels do.
 
-        It is free of place: the same frames in another folder give the same. Without ``whole`` it takes microseconds
-        per frame (sizes, samples of the content, what generates them), with it all content counts. What cannot be read
-        is told by a text of its own, not by an exception: some models look at no frames.
+        It does not depend on the folder. Without ``whole`` it must take only microseconds per frame (from sizes,
+        samples of the content or a generator's seed); with it, it covers all content. A frame that cannot be read gets
+        a special text, not an exception, because some models read no frames.
         """
         ...
 
 
 def read_ahead(frames: Frames, ahead: int = 4) -> Iterator[Image]:
-    """Yield the frames in order while at most ``ahead`` undelivered ones are decoded in the background.
+    """Yield the frames in order, decoding at most ``ahead`` frames in advance in the background.
 
-    An exception of a frame is raised in its turn, after the frames before it. Closing the generator stops the threads.
-    With ``ahead`` 0 frames are decoded one by one, without threads.
+    An exception of a frame is raised after the frames before it. Closing the generator stops the threads. With
+    ``ahead`` 0 frames are decoded one by one, without threads.
     """
     if ahead < 0:
         raise ValueError(f"ahead is {ahead}, must not be negative")
@@ -67,6 +67,6 @@ def read_ahead(frames: Frames, ahead: int = 4) -> Iterator[Image]:
                 waiting.append(pool.submit(frames.__getitem__, frame_index))
                 break
             yield frame
-            del frame  # the caller alone decides how long a delivered frame lives
+            del frame  # only the caller keeps a delivered frame alive
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Frames of a video from image files: decoded when asked for, read ahead within a bound."""
+"""Frames of a video from image files, decoded on access."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.frame_digests import UNREADABLE, Content, digest_of_file, sampled_f
 from harness.frames import Frames, Image
 
 DECODERS = ("JPEG", "PNG", "WEBP")
-"""Image formats that are read. Frames come from strangers: fewer decoders are fewer doors."""
+"""Image formats that are read. Frames are untrusted: fewer decoders are a smaller attack surface."""
 _ORIENTATION = 0x0112
 _OTHER_FORMATS = (
     (0, b"BM", "BMP"), (0, b"II*\0", "TIFF"), (0, b"MM\0*", "TIFF"), (0, b"II+\0", "TIFF"), (0, b"MM\0+", "TIFF"),
@@ -27,19 +27,19 @@ _OTHER_FORMATS = (
     (0, b"v/1\x01", "OpenEXR"), (0, b"#?RADIANCE", "Radiance"), (0, b"8BPS", "Photoshop"), (0, b"P5", "PGM"),
     (0, b"P6", "PPM"),
 )  # fmt: skip
-"""First bytes of formats that are not read, with their place in the file."""
+"""Signatures of unsupported formats: offset in the file, bytes, name."""
 
 
 class ImageFrames(Frames):
     """The frames of one video, one image file each, RGB ``uint8 (height, width, 3)``.
 
-    ``file_names`` are relative to ``root`` with slashes; ``height`` and ``width`` are pixels after the EXIF
-    orientation was applied. ``video`` names the video in errors. Names that lead out of ``root`` raise `UserError` at
-    once, links that do when they are read, like files that are missing, truncated or of another size.
+    ``file_names`` are relative to ``root``, with slashes; ``height`` and ``width`` are in pixels, after EXIF
+    orientation. ``video`` names the video in errors. Raises `UserError` at once for names outside of ``root``; on
+    access for links to outside, and for files that are missing, truncated or of another size.
     """
 
     size_source: ClassVar[str] = "the annotations say"
-    """Who states the size, in errors."""
+    """The source of the expected size, for errors."""
     size_fix: ClassVar[str] = "use the frames that belong to these annotations"
     broken_fix: ClassVar[str] = "extract the dataset's frames again"
 
@@ -62,13 +62,13 @@ class ImageFrames(Frames):
             return pixels(image, where)
 
     def digests(self, whole: bool) -> list[str]:
-        """One per frame: of its file's name and size, and of content at the ends of a few files, or of all content."""
+        """One digest per frame: of name and size, and of the ends of a few files; with ``whole`` of all content."""
         sampled = sampled_frames(len(self))
         return [self._digest(name, whole, index in sampled) for index, name in enumerate(self.file_names)]
 
     def _digest(self, name: str, whole: bool, sampled: bool) -> str:
         content: Content = "whole" if whole else "ends" if sampled else "size"
-        file_name = name.rpartition("/")[2]  # how deep the folders are is a matter of place
+        file_name = name.rpartition("/")[2]  # digests do not depend on folders
         if content == "size":
             return digest_of_file(f"{self.root}/{name}", file_name, content)
         try:
@@ -77,7 +77,7 @@ class ImageFrames(Frames):
             return UNREADABLE
 
     def _check_size(self, image: Pillow.Image, where: str) -> None:
-        """Refuse other sizes before any pixel is decoded: a small file may claim a huge image."""
+        """Refuse other sizes before any pixel is decoded: a small file may declare a huge image."""
         stated = (self.height, self.width)
         size = _size_to_compare(image, stated)
         if size != stated:
@@ -86,15 +86,15 @@ class ImageFrames(Frames):
 
     def _fix(self) -> str:
         if not self.root.is_dir():
-            return f"there is no folder {self.root}: put the frames there"
+            return f"put the frames into {self.root}, which does not exist"
         return self.broken_fix
 
 
 @contextmanager
 def opened_image(path: Path, where: str, fix: str) -> Iterator[Pillow.Image]:
-    """Open an image file; no pixel is decoded yet.
+    """Open an image file without decoding its pixels.
 
-    What is wrong with the file, now or when it is decoded, is a `UserError` with ``fix``.
+    Raises `FrameError` with the hint ``fix`` for a faulty file, also if it is decoded inside the block.
     """
     try:
         with Pillow.open(path, formats=DECODERS) as image:
@@ -109,19 +109,19 @@ def opened_image(path: Path, where: str, fix: str) -> Iterator[Pillow.Image]:
             raise FrameError(where, f"is a {found} image; {read} are read", "convert it to PNG") from error
         raise FrameError(where, f"is not an image that is read ({read})", fix) from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Pillow.DecompressionBombError) as error:
-        # Pillow reports broken files by all of these, depending on the decoder and the place of the damage.
+        # Pillow raises all of these for broken files, depending on the decoder and the place of the damage.
         raise FrameError(where, f"frame is truncated or broken ({error})", fix) from error
 
 
 def other_format(head: bytes) -> str:
-    """Name of an image format that is not read, by the first 16 bytes of a file; empty where it is none of those."""
+    """Return the name of an unsupported image format from the first 16 bytes of a file; empty for other files."""
     return next((name for at, start, name in _OTHER_FORMATS if head.startswith(start, at)), "")
 
 
 def header_size(path: Path, stated: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of an image file from its header, upright where they may be the ``stated`` ones.
+    """Return height and width of an image file from its header, after EXIF orientation if that matters for ``stated``.
 
-    Raises `UserError` for what is no image that is read.
+    Raises `UserError` if the file is not a supported image.
     """
     with opened_image(path, str(path), ImageFrames.broken_fix) as image:
         return _size_to_compare(image, stated)
@@ -129,36 +129,36 @@ def header_size(path: Path, stated: tuple[int, int]) -> tuple[int, int]:
 
 def _size_to_compare(image: Pillow.Image, stated: tuple[int, int]) -> tuple[int, int]:
     size = (image.height, image.width)
-    if sorted(size) == sorted(stated):  # else not asked: Pillow may decode a PNG to find its orientation
+    if sorted(size) == sorted(stated):  # only then: Pillow may have to decode a PNG to find its orientation
         return upright_size(image)
     return size
 
 
 def upright_size(image: Pillow.Image) -> tuple[int, int]:
-    """Height and width of an opened image after its EXIF orientation was applied."""
+    """Height and width of an opened image after EXIF orientation."""
     swapped = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     return (image.width, image.height) if swapped else (image.height, image.width)
 
 
 def pixels(image: Pillow.Image, where: str) -> Image:
-    """Decode an opened image: RGB ``uint8 (height, width, 3)``, upright. The rules are in docs/frames.md.
+    """Decode an opened image: RGB ``uint8 (height, width, 3)``, after EXIF orientation. docs/frames.md has the rules.
 
-    Samples of 16 bits keep their upper 8. Raises `UserError` for pixels whose range is not defined.
+    16-bit samples keep their upper 8 bits. Raises `UserError` for pixel types without a defined range.
     """
     mode, is_png = image.mode, image.format == "PNG"
-    if mode == "F" or (mode == "I" and not is_png):  # a PNG's "I" are 16 bits, in older Pillow
+    if mode == "F" or (mode == "I" and not is_png):  # older Pillow uses "I" for PNGs of 16 bits
         kind = "floating point" if mode == "F" else "32-bit integer"
         raise FrameError(where, f"has {kind} pixels, whose range is not defined", "convert it to 8 bits per channel")
     turned = ImageOps.exif_transpose(image) if image.getexif().get(_ORIENTATION, 1) != 1 else image
     if mode.startswith("I"):
-        # Not by Pillow: it clips to 255, which makes nearly every pixel white. It cuts colours to 8 bits by itself.
+        # Not by Pillow, which clips grey values to 255 and so makes nearly every pixel white. It handles colour itself.
         grey = (np.asarray(turned) >> 8).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     return np.array(turned.convert("RGB"), dtype=np.uint8)
 
 
 def inside(root: Path, name: str, where: str = "") -> Path:
-    """Return the real path of ``root/name``; raises `UserError` where it leads out of ``root``, links included."""
+    """Return the real path of ``root/name``; raises `UserError` if it is outside of ``root``, also through links."""
     base = os.path.realpath(root)
     _refuse_leaving(name, where or str(root))
     path = os.path.realpath(os.path.join(base, name))  # noqa: PTH118 (pathlib would raise on a loop of links)

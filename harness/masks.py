@@ -20,7 +20,7 @@ class Rle(NamedTuple):
 
     @classmethod
     def encode(cls, mask: NDArray[np.bool_]) -> Rle:
-        """Encode the pixels of a mask ``(height, width)``; what is not 0 belongs to the object."""
+        """Encode a mask ``(height, width)``; pixels that are not 0 belong to the object."""
         import numpy as np
         from pycocotools import mask as coco
 

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from harness.scoring.dispatch import Result
 
 Words = Vocabulary | Sequence[str] | Sequence[Category] | str
-"""A vocabulary, or what `vocabulary_of` makes one from."""
+"""A vocabulary, or a value that `vocabulary_of` converts to one."""
 
 
 def vocabulary_of(words: Words) -> Vocabulary:
-    """A vocabulary from itself, from categories, or from names: a list of them, or one string with commas.
+    """Return a vocabulary from a vocabulary, categories, a list of names, or one string with commas.
 
-    Names get the ids 1, 2, ... in their order. Raises `UserError` for an empty list and for names given twice.
+    Names get the ids 1, 2, ... in order. Raises `UserError` for an empty list and for repeated names.
     """
     if isinstance(words, Vocabulary):
         return words
@@ -49,7 +49,7 @@ def vocabulary_of(words: Words) -> Vocabulary:
 
 
 def dataset_of_words(video: Video | None, categories: tuple[Category, ...]) -> Dataset:
-    """A dataset of one video alone, without truth."""
+    """Return a dataset of a single video (or none), without truth."""
     shown = () if video is None else (video,)
     listed = [{"id": v.id, "height": v.height, "width": v.width, "length": len(v.frames)} for v in shown]
     named = [{"id": c.id, "name": c.name} for c in categories]
@@ -60,7 +60,7 @@ def dataset_of_words(video: Video | None, categories: tuple[Category, ...]) -> D
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A model that is ready to predict; ``config`` are its settings, ``context`` where and from what it was loaded."""
+    """A model that is ready to predict, with its settings ``config`` and the ``context`` that it was loaded in."""
 
     plugin: ModelPlugin
     config: BaseModel
@@ -74,7 +74,7 @@ class LoadedModel:
     def predict(self, video: Video, vocabulary: Words) -> list[Track]:
         """Find the tracks of a video for a vocabulary (or a list of names), in the model's order.
 
-        Raises `UserError` for what is no track of this video and vocabulary.
+        Raises `UserError` if the model returns anything but tracks of this video and vocabulary.
         """
         words = vocabulary_of(vocabulary)
         with convert_plugin_errors(f"model {self.plugin.name}", "its predict fails"):
@@ -106,7 +106,7 @@ class Prediction(Sequence[Track]):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A row per track: category, score, the number of frames it is seen in, and its masks."""
+        """A row per track: category, score, number of frames with a mask, and masks."""
         import pandas as pd
 
         rows = [(self.names[t.category_id], t.score, sum(m is not None for m in t.masks), t.masks) for t in self]
@@ -116,7 +116,7 @@ class Prediction(Sequence[Track]):
         return str(self.frame.drop(columns="masks").to_html())
 
     def show(self, frame: int = 0, threshold: float = 0.0) -> Picture:
-        """One frame with its tracks of at least ``threshold`` drawn on it."""
+        """One frame with the tracks that have a score of at least ``threshold``."""
         from PIL import Image as Pillow
 
         from harness.reports.overlay import draw_tracks
@@ -132,7 +132,7 @@ class Prediction(Sequence[Track]):
 
 
 class OpenedRun(FinishedRun):
-    """A finished run in Python: its numbers and predictions as a `FinishedRun` has them, and pictures of its videos."""
+    """A finished run for notebooks: a `FinishedRun` with pictures of its videos."""
 
     dataset: Dataset | None = None
 
@@ -140,9 +140,9 @@ class OpenedRun(FinishedRun):
         return Table([self.record])._repr_html_()
 
     def show(self, video: int, frame: int | None = None, root: str | Path = "data", threshold: float = 0.0) -> Picture:
-        """A frame of a video (default: the middle one): as it is, with the truth, and with the run's tracks.
+        """A frame of a video (default: the middle one): alone, with the truth, and with the run's tracks.
 
-        ``root`` is where the dataset lies, unless the run was made or opened with it.
+        ``root`` is the folder of the datasets; it is not needed if the run was made or opened with its dataset.
         """
         from PIL import Image as Pillow
 
@@ -152,13 +152,13 @@ class OpenedRun(FinishedRun):
         known = self.dataset or dataset_of_run(self, Path(root))
         found = next((one for one in known.videos if one.id == video), None)
         if found is None:
-            raise UserError(f"video {video}", f"is not in {known.name} {known.split}", "name the id of one that is")
+            raise UserError(f"video {video}", f"is not in {known.name} {known.split}", "give the id of a video in it")
         tracks = [track for track in self.store.read_video(video) if track.score >= threshold]
         return Pillow.fromarray(side_by_side(known, found, tracks, frame))
 
 
 class Evaluation:
-    """The numbers of a set of predictions: ``metrics`` and ``corrected`` by name, fractions, ``None`` where undefined.
+    """The scores of predictions: ``metrics`` and ``corrected`` by name, fractions, ``None`` if undefined.
 
     ``undefined`` has the reasons, ``warnings`` what is odd in the predictions, ``score`` the whole result.
     """
@@ -178,7 +178,7 @@ class Evaluation:
         names = ("AP", "APb", "APn", "cgF1", "pHOTA", "HOTA", "TETA")
         told = ", ".join(f"{k} {100 * v:.1f}" for k in names if (v := self.metrics.get(k)) is not None)
         odd = f"; {len(self.warnings)} warnings" if self.warnings else ""
-        return f"Evaluation({self.record()['protocol']['name']}: {told or 'no AP'}{odd})"
+        return f"Evaluation({self.record()['protocol']['name']}: {text or 'no AP'}{odd})"
 
     def _repr_html_(self) -> str:
         return str(self.frame.to_html(float_format=lambda v: f"{100 * v:.2f}", na_rep="–"))
@@ -192,19 +192,19 @@ class Evaluation:
 
     @property
     def per_category(self) -> pd.DataFrame:
-        """A row per category (of phrases: per video and phrase): name, groups, tracks and numbers."""
+        """A row per category (for phrases: per video and phrase): name, groups, number of tracks and metrics."""
         import pandas as pd
 
         rows = pd.DataFrame(self.score.per_category)
         return rows.set_index("id") if "id" in rows else rows.set_index(["video_id", "category_id"])
 
     def record(self) -> dict[str, Any]:
-        """As data, ready for JSON: what ``harness eval --json`` prints."""
+        """The scores as data for JSON, as ``harness eval --json`` prints them."""
         return self.score.record()
 
 
 class Table:
-    """A table of runs; as text it is Markdown, and a notebook shows it as HTML."""
+    """A table of runs: Markdown as ``str``, HTML in a notebook."""
 
     def __init__(self, records: Sequence[Mapping[str, Any]], **options: Any) -> None:
         self._records, self._options = list(records), options
@@ -216,7 +216,7 @@ class Table:
         return made(self._records, cast(Any, format), **self._options)
 
     def to_latex(self) -> str:
-        """The table for a paper; it needs booktabs."""
+        """The table in LaTeX; it needs the package booktabs."""
         return self.to("latex")
 
     def to_markdown(self) -> str:
@@ -238,7 +238,7 @@ class Table:
 
 
 class Metric:
-    """Scores predictions as they come, for training loops: ``update`` with tracks, ``compute``, ``reset``.
+    """Scores predictions incrementally, for training loops: ``update`` with tracks, ``compute``, ``reset``.
 
     Tracks are kept on disk, a file per video, in a temporary folder that is removed with the object. Videos that were
     not updated count as videos in which nothing was found, unless ``seen_only``.
@@ -254,14 +254,14 @@ class Metric:
         return f"Metric({self.protocol} on {self.dataset.name} {self.dataset.split}, {len(self._seen)} videos seen)"
 
     def reset(self) -> None:
-        """Forget all tracks."""
+        """Remove all tracks."""
         self._folder = tempfile.TemporaryDirectory(prefix="harness-metric-")
         self._store, self._seen = PredictionStore(Path(self._folder.name)), set[int]()
 
     def update(self, tracks: Iterable[Track], video: Video | int | None = None) -> None:
         """Add the tracks of one or more videos; a video's earlier tracks are replaced.
 
-        A video in which nothing was found is named by ``video``. Raises `UserError` for faulty tracks.
+        Name a video without tracks by ``video``. Raises `UserError` for invalid tracks.
         """
         by_video: dict[int, list[Track]] = {}
         if video is not None:
@@ -277,7 +277,7 @@ class Metric:
             self._seen.add(video_id)
 
     def compute(self) -> Evaluation:
-        """The numbers of the tracks so far."""
+        """Score the tracks so far."""
         from harness.scoring.score import score_store
 
         videos = self._seen if self.seen_only else None
@@ -297,7 +297,7 @@ def truth_of(dataset: Dataset | str | Path, protocol: str | None) -> tuple[Annot
 
 @contextmanager
 def results_file(predictions: Any) -> Iterator[Path]:
-    """Predictions in memory as a results file."""
+    """Write predictions in memory to a temporary results file."""
     rows = predictions.to_dict("records") if hasattr(predictions, "to_dict") else predictions
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "predictions"
@@ -318,7 +318,7 @@ def _record(row: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON does not know: counts as bytes, and numbers and arrays of numpy."""
+    """Convert values that JSON does not have: counts as bytes, and numbers and arrays of numpy."""
     if isinstance(value, bytes):
         return value.decode("ascii")
     for name in ("tolist", "item"):

@@ -1,4 +1,4 @@
-"""One video before a long run: does the model load, has it seen the words, do its tracks fit; nothing is stored."""
+"""A trial on one video before a long run: whether the model loads, finds the words and returns valid tracks."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from harness.runner import Run
 from harness.types import BatchModel, Model, Track, Video
 
 _NAMES = 8
-"""Categories that are listed, at most."""
+"""Largest number of categories that are listed."""
 
 
 def try_video(run: Run) -> dict[str, Any]:
-    """Run the first video of a run, and say what there is to see; see `lines` for what a person reads.
+    """Run the first video of a run and return a summary as data; `lines` makes it text.
 
-    Raises `UserError` for all that would keep the run from its numbers: annotations that cannot be scored, a model that
-    does not load or fails on the video, tracks that do not fit it.
+    Raises `UserError` for everything that would make the run fail: annotations that cannot be scored, a model that does
+    not load or fails on the video, and invalid tracks.
     """
     refuse_unscorable(run.dataset, run.scored_by, run.videos if run.limit is not None else None)
     (video,), vocabulary = run.videos[:1], run.dataset.vocabulary
@@ -62,7 +62,7 @@ def try_video(run: Run) -> dict[str, Any]:
 
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """What `try_video` gave, for people."""
+    """Yield the lines of text for the result of `try_video`."""
     video, seconds = found["video"], found["seconds"]
     yield f"{found['model']} on {found['dataset']} {found['split']}, video {video['id']} ({video['name']})"
     yield f"  frames      {video['frames']} of {video['width']}x{video['height']}; every mask has this size"

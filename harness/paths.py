@@ -1,4 +1,4 @@
-"""Where run folders lie: on a disk, or in an object store that a URL names (``s3://bucket/runs``, ``gs://bucket/runs``)."""
+"""Locations of run folders: on a disk, or in an object store by URL (``s3://bucket/runs``, ``gs://bucket/runs``)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from urllib.parse import urlsplit
 from harness.errors import UserError, near
 
 EXTRAS = {"s3": "s3", "gs": "gcs"}
-"""Object stores by the protocol of their URLs, with the extra of this package that each needs."""
+"""Object stores by URL scheme, with the extra of this package that each needs."""
 
 SILENT_SECONDS = 30.0
-"""So long a thread does not ask a store again that has not answered."""
+"""After a store did not answer, a thread does not call it again for this time."""
 _IN_ONE_REQUEST: dict[str, dict[str, int]] = {"s3": {"max_concurrency": 1}, "gs": {}}
 
 
 class StoreError(UserError, OSError):
-    """An object store that refuses or does not answer; ``strerror`` is one line.
+    """An object store refuses a request or does not answer; ``strerror`` is one line.
 
-    It is an `OSError` for whoever can go on without the file, and a `UserError` for all others.
+    It is an `OSError` for callers that can do without the file, and a `UserError` for all others.
     """
 
     def __init__(self, path: ObjectPath, error: Exception) -> None:
@@ -39,9 +39,9 @@ class StoreError(UserError, OSError):
 
 
 class Location(Protocol):
-    """A file or folder: a `pathlib.Path` or an `ObjectPath`. These are the ways to it that both have.
+    """A file or folder: the methods that `pathlib.Path` and `ObjectPath` share.
 
-    They raise `OSError`; those of an object store a `StoreError`, or that there is no such object. To write, see
+    They raise `OSError`; those of an object store `StoreError` or `FileNotFoundError`. To write, see
     `harness.atomic_write`.
     """
 
@@ -70,9 +70,9 @@ class Location(Protocol):
 
 
 def location(text: str | Path) -> Location:
-    """The location that a user names: a URL of an object store, or else a path.
+    """Return the location that a user names: a URL of an object store, or else a path.
 
-    Raises `UserError` for URLs of other kinds, without a bucket, or whose extra is not installed.
+    Raises `UserError` for URLs of other schemes, without a bucket, or with a query or credentials.
     """
     protocol, mark, rest = str(text).partition("://")
     if not mark or isinstance(text, Path):
@@ -80,7 +80,7 @@ def location(text: str | Path) -> Location:
     if protocol not in EXTRAS:
         raise UserError(str(text), f'"{protocol}" is no object store', near(protocol, EXTRAS))
     if urlsplit(str(text)).query or "@" in rest.partition("/")[0]:
-        hint = "what a store needs to be reached comes through its usual environment variables and files"
+        hint = "give credentials and addresses through the store's usual environment variables and files"
         raise UserError(f"{protocol}://", "takes a bucket and a path only", hint)
     if not rest.partition("/")[0]:
         raise UserError(str(text), "names no bucket", f"for example {protocol}://bucket/runs")
@@ -88,15 +88,15 @@ def location(text: str | Path) -> Location:
 
 
 def in_unicode(path: Location | str) -> str:
-    """A path for people and records, in Unicode: where the locale is not UTF-8, Python's own text of it is not."""
+    """A path as valid Unicode, for messages and records; in locales other than UTF-8, ``str`` of a path is not."""
     return os.fsencode(str(path)).decode("utf-8", "replace")
 
 
 class ObjectPath:
-    """An object of a store, or the folder that a common beginning of names makes; see `Location`.
+    """An object in a store, or the folder of all names with this prefix; see `Location`.
 
-    An object is there whole or not at all, and readers see the old one or the new one, because that is what one request
-    to the store gives. Nothing is cached: every question goes to the store.
+    Writes are atomic, because each is a single request: readers see the old object or the new one. Nothing is cached:
+    every call is a request to the store.
     """
 
     __slots__ = ("_path", "protocol")
@@ -160,12 +160,12 @@ class ObjectPath:
         return ObjectPath, (str(self),)
 
     def exists(self) -> bool:
-        """Whether there is an object or folder of this name."""
+        """Whether there is an object or folder with this name."""
         with self._store() as store:
             return bool(store.exists(self.key))
 
     def is_file(self) -> bool:
-        """Whether there is an object of this name."""
+        """Whether there is an object with this name."""
         with self._store() as store:
             return bool(store.isfile(self.key))
 
@@ -175,7 +175,7 @@ class ObjectPath:
             return bool(store.isdir(self.key))
 
     def glob(self, pattern: str) -> Iterator[Self]:
-        """Objects and folders right in this folder whose name matches."""
+        """Objects and folders directly in this folder whose name matches."""
         with self._store() as store:
             try:
                 found = [PurePosixPath(name) for name in store.ls(self.key, detail=False)]
@@ -190,24 +190,24 @@ class ObjectPath:
         return (self._at(path) for path in found if fnmatchcase(path.name, pattern))
 
     def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
-        """Folders need not be made: names are enough."""
+        """Do nothing: object stores have no folders."""
 
     def read_bytes(self) -> bytes:
         with self._store() as store:
             return bytes(store.cat_file(self.key, **_IN_ONE_REQUEST[self.protocol]))
 
     def write(self, data: bytes) -> None:
-        """Put an object in place of whatever had its name."""
+        """Write an object, replacing an existing one."""
         with self._store() as store:
             store.pipe_file(self.key, data, timeout=_longest(len(data)))
 
     def create(self, data: bytes) -> None:
-        """Put an object where there is none; of several who try, one succeeds. Raises `FileExistsError`."""
+        """Write a new object; of several processes one succeeds, the others get `FileExistsError`."""
         with self._store() as store:
             store.pipe_file(self.key, data, mode="create")
 
     def upload(self, file: Path) -> None:
-        """Put a file of any size in place of whatever had its name; it is there once it has arrived whole."""
+        """Upload a file of any size, replacing an existing object; it appears when the upload is complete."""
         with self._store() as store:
             store.put_file(str(file), self.key, timeout=_longest(file.stat().st_size))
 
@@ -217,7 +217,7 @@ class ObjectPath:
             store.get_file(self.key, str(file))
 
     def modified(self) -> float:
-        """When the object was written, by the store's clock, in seconds since 1970."""
+        """Time of the last write by the store's clock, in seconds since 1970."""
         with self._store() as store:
             return float(store.modified(self.key).timestamp())
 
@@ -239,11 +239,11 @@ class ObjectPath:
 
     @contextmanager
     def _store(self) -> Iterator[Any]:
-        """The file system; raises `FileNotFoundError`, `FileExistsError` or `StoreError`, whatever it raises."""
+        """Yield the file system; convert its exceptions to `FileNotFoundError`, `FileExistsError` or `StoreError`."""
         client = _client(self.protocol, os.getpid())
-        silence = client.silence()
-        if silence is not None:
-            raise StoreError(self, silence) from silence
+        failure = client.recent_failure()
+        if failure is not None:
+            raise StoreError(self, failure) from failure
         try:
             yield client.files
         except UserError:
@@ -252,45 +252,45 @@ class ObjectPath:
             raise FileNotFoundError(errno.ENOENT, "there is no such object or bucket", str(self)) from error
         except FileExistsError as error:
             raise FileExistsError(errno.EEXIST, "there is such an object", str(self)) from error
-        # The clients of stores have exceptions of their own: no credentials, no connection, an odd answer.
+        # The clients of stores have their own types of exceptions: no credentials, no connection, an invalid answer.
         except Exception as error:
-            client.heed(error)
+            client.record_failure(error)
             raise StoreError(self, error) from error
 
 
 def _longest(nbytes: int) -> float:
-    """Seconds after which an upload has failed: what is sent to nobody is not timed by the clients of stores."""
+    """Timeout of an upload in seconds: the clients of stores do not time out while they send."""
     return 300 + nbytes / 100_000
 
 
 class _Client:
-    """The one client of a process for a kind of store, with what its threads know of the store's silence.
+    """The client of a process for a kind of store; it remembers, per thread, that the store did not answer.
 
-    A store that has not answered has been waited for by its client, for half a minute or so. What a thread asks next
-    is mostly there to clear up: it is told the same at once, instead of waiting as long again for every file.
+    A client waits about half a minute for a store that does not answer. The next requests of the thread mostly clean
+    up: they fail immediately, instead of waiting as long again for every file.
     """
 
     def __init__(self, files: Any) -> None:
         self.files = files
         self._of_thread = threading.local()
 
-    def silence(self) -> Exception | None:
-        """The error of a store that has not answered this thread lately."""
-        when, error = getattr(self._of_thread, "silence", (0.0, None))
+    def recent_failure(self) -> Exception | None:
+        """The error if the store did not answer this thread within the last `SILENT_SECONDS`, else ``None``."""
+        when, error = getattr(self._of_thread, "failure", (0.0, None))
         return error if time.monotonic() - when < SILENT_SECONDS else None
 
-    def heed(self, error: Exception) -> None:
-        """Remember an error that is none of a store's answers, but of the way there."""
+    def record_failure(self, error: Exception) -> None:
+        """Remember an error of the connection; errors that are answers of the store are ignored."""
         if type(error).__module__.partition(".")[0] in ("aiohttp", "asyncio", "botocore", "fsspec"):
-            self._of_thread.silence = time.monotonic(), error
+            self._of_thread.failure = time.monotonic(), error
 
 
 @cache
 def _client(protocol: str, process: int) -> _Client:
-    """The client of this process; it is no use to a forked child."""
-    # gcsfs asks more of a bucket's owner, and logs more, with what it calls experimental
+    """The client of this process; a forked child needs its own."""
+    # gcsfs needs more permissions, and logs more, with its experimental features
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    for name in ("asyncio", "gcsfs", "s3fs"):  # they print the tracebacks of what they raise, or try again, too
+    for name in ("asyncio", "gcsfs", "s3fs"):  # they also log the tracebacks of exceptions that they raise or retry
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         import fsspec
@@ -303,7 +303,7 @@ def _client(protocol: str, process: int) -> _Client:
 
 
 def _s3_options() -> dict[str, Any]:
-    """A session whose writes do not wait to be told to go on: where nobody answers, aiohttp waits for that for ever."""
+    """A session that sends no ``Expect: 100-continue``: without an answer aiohttp would wait for it forever."""
     from aiobotocore.session import AioSession
     from botocore.handlers import add_expect_header
 
@@ -313,14 +313,14 @@ def _s3_options() -> dict[str, Any]:
 
 
 def cache_folder(name: str) -> Path:
-    """A folder of this user and machine for what can be made again: below ``XDG_CACHE_HOME``, ``~/.cache`` if unset."""
+    """The user's cache folder ``name`` on this machine: below ``XDG_CACHE_HOME``, ``~/.cache`` if unset."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "ovvis-harness" / name
 
 
 @contextmanager
 def local_copy(path: Location) -> Iterator[Path]:
-    """A file of this machine with the content of a location: itself, or a temporary copy. Raises `UserError`."""
+    """Yield a local file with the content of a location: itself, or a temporary copy. Raises `UserError`."""
     if not isinstance(path, ObjectPath):
         assert isinstance(path, Path)
         yield path

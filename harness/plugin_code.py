@@ -1,4 +1,4 @@
-"""The boundary around code of plugins, models and datasets alike: anybody's code, which may do and raise anything."""
+"""Isolation of plugin code, of models and datasets: it is third-party code and may raise any exception."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from contextlib import contextmanager
 from harness.errors import UserError
 from harness.standard_output import printed_to_stderr
 
-_HINT = "--debug shows the traceback"
+_HINT = "repeat with --debug to see the traceback"
 
 
 class PluginExitError(Exception):
-    """A plugin has raised what ends a program, such as `SystemExit`, or a generator."""
+    """A plugin has raised an exception that ends a program or a generator, such as `SystemExit`."""
 
 
 @contextmanager
 def isolate_plugin(name: str) -> Iterator[None]:
-    """Run code of the plugin ``name``: only `Exception` comes out, and nothing is printed to standard output.
+    """Run code of the plugin ``name`` so that it raises only `Exception` and prints nothing to standard output.
 
-    What ends a program or a generator (`SystemExit`, `GeneratorExit`, ...) becomes a `PluginExitError`. Only Ctrl-C
-    passes as it is, `KeyboardInterrupt`, also where the plugin has made another exception of it. ``os._exit`` ends the
-    process: nothing in it can prevent that.
+    Exceptions that end a program or a generator (`SystemExit`, `GeneratorExit`, ...) become a `PluginExitError`. Only
+    Ctrl-C stays a `KeyboardInterrupt`, even if the plugin converted it to another exception. ``os._exit`` still ends
+    the process.
     """
     try:
         with printed_to_stderr():
@@ -37,9 +37,9 @@ def isolate_plugin(name: str) -> Iterator[None]:
 
 @contextmanager
 def convert_plugin_errors(name: str, what: str, hint: str = _HINT) -> Iterator[None]:
-    """Run code of the plugin ``name``, of whom nobody else can be asked: what it raises becomes a `UserError`.
+    """Run code of the plugin ``name``, see `isolate_plugin`; convert its exceptions to `UserError`.
 
-    A `UserError` of its own keeps its words; for others the plugin is named, ``what`` says what it has failed to do.
+    A `UserError` keeps its text; for others the error names the plugin, and ``what`` says what has failed.
     """
     try:
         with isolate_plugin(name):
@@ -54,10 +54,10 @@ def convert_plugin_errors(name: str, what: str, hint: str = _HINT) -> Iterator[N
 
 
 def describe_error(error: BaseException) -> str:
-    """An exception in one line, with its type unless it is one of ours."""
+    """An exception in one line, with its type unless it is a class of the harness."""
     try:
         text = " ".join(str(error).split())
-    except Exception:  # its own code again
+    except Exception:  # its __str__ is plugin code, too
         text = "its text cannot be read"
     if isinstance(error, (UserError, PluginExitError)):
         return text
@@ -65,7 +65,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an exception. Workers do not get it: there it is the plugin's own doing."""
+    """Whether Ctrl-C caused an exception. Workers ignore Ctrl-C, so there the plugin itself raised it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         return False
     seen = set()

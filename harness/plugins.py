@@ -1,4 +1,4 @@
-"""Finding models and datasets by name through entry points: the same door for our own and for third parties."""
+"""Finds models and datasets by name through entry points, those of the harness and of third parties alike."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def model(name: str) -> ModelPlugin:
 def dataset(name: str, data_root: Path | None = None) -> DatasetPlugin:
     """Load the dataset plugin ``name``, or the dataset that a YAML file describes.
 
-    Such a file is named itself, or is ``name.yaml`` right below the data root. Raises `UserError` if there is none, or
-    it does not load.
+    ``name`` may be the path of the file, or stand for ``name.yaml`` in the data root. Raises `UserError` if there is no
+    such dataset or it does not load.
     """
     needs = ("open", "check", "splits")
     file = _description(name, data_root)
@@ -39,7 +39,7 @@ def dataset(name: str, data_root: Path | None = None) -> DatasetPlugin:
 
 
 def opened(name: str, data_root: Path, split: str | None = None) -> Dataset:
-    """Open a split of the dataset ``name``, by default its own; raises `UserError` where that fails."""
+    """Open a split of the dataset ``name``, by default its default split; raises `UserError` if that fails."""
     plugin, where = dataset(name, Path(data_root)), f"dataset {name}"
     with convert_plugin_errors(where, "cannot be opened"):
         found: object = plugin.open(Path(data_root), split or plugin.default_split)
@@ -50,7 +50,7 @@ def opened(name: str, data_root: Path, split: str | None = None) -> Dataset:
 
 
 def own_data(annotations: Path, frames: Path | None, protocol: str) -> Dataset:
-    """Open a user's own annotations; without ``frames`` the dataset has no videos to look at."""
+    """Open a user's own annotations; without ``frames`` the frames of its videos cannot be read."""
     return cast(Dataset, _reader().open_file(annotations, frames, protocol))
 
 
@@ -69,12 +69,12 @@ def _description(name: str, data_root: Path | None) -> Path | None:
 
 
 def names(group: str) -> dict[str, str]:
-    """Names in an entry-point group, each with the distribution that brings it, without importing any."""
+    """Names in an entry-point group, each with its distribution; nothing is imported."""
     return {p.name: p.dist.name if p.dist else "" for p in sorted(_points(group), key=lambda p: p.name)}
 
 
 class Source(NamedTuple):
-    """Where a plugin's code is from; a plugin that is no entry point is of no distribution."""
+    """The origin of a plugin's code; a plugin that is not an entry point has no distribution."""
 
     module: str
     distribution: str | None = None
@@ -82,7 +82,7 @@ class Source(NamedTuple):
 
 
 def source_of(plugin: ModelPlugin) -> Source | None:
-    """Where the code of a model plugin is from; ``None`` for those of the harness."""
+    """The origin of a model plugin's code; ``None`` for plugins of the harness."""
     for source in _sources(plugin):
         if source.module.partition(".")[0] != harness.__name__:
             return source
@@ -93,14 +93,14 @@ def _sources(plugin: ModelPlugin) -> Iterator[Source]:
     for point in _points(MODELS):
         if point.name == plugin.name and _is(point, plugin):
             yield Source(point.module, *((point.dist.name, point.dist.version) if point.dist else ()))
-    # a plugin that is given as an object; it may be made of our classes with a configuration of its own
+    # a plugin that is given as an object; it may combine classes of the harness with its own configuration
     yield from (Source(kind.__module__) for kind in (type(plugin), plugin.Config))
 
 
 def _is(point: EntryPoint, plugin: ModelPlugin) -> bool:
     try:
         return point.load() is plugin
-    except Exception:  # it is somebody's code, and not the plugin
+    except Exception:  # third-party code that cannot be imported is not this plugin
         return False
 
 
@@ -119,18 +119,18 @@ def _points(group: str) -> list[EntryPoint]:
 
 
 def _load(group: str, kind: str, name: str, texts: tuple[str, ...], others: tuple[str, ...]) -> object:
-    """Load a plugin that has ``texts`` and ``others`` as attributes."""
+    """Load a plugin and check its attributes: ``texts`` are strings, ``others`` of any type."""
     found: dict[str, EntryPoint] = {p.name: p for p in _points(group)}
     if name not in found:
         raise UserError(f'{kind} "{name}"', "is not installed", near(name, found))
     point = found[name]
     source = f"entry point {group}:{name} ({point.value})"
-    with convert_plugin_errors(source, "does not load", "reinstall or repair the package that brings it"):
+    with convert_plugin_errors(source, "does not load", "reinstall or repair its package"):
         plugin = point.load()
         missing = [attribute for attribute in (*texts, *others) if not hasattr(plugin, attribute)]
         wrong = [a for a in texts if a not in missing and not isinstance(getattr(plugin, a), str)]
     if missing:
         raise UserError(source, f"lacks {', '.join(missing)}", f"a {kind} plugin has {', '.join((*texts, *others))}")
     if wrong:
-        raise UserError(source, f"its {wrong[0]} is no text", "correct the plugin")
+        raise UserError(source, f"its {wrong[0]} is not a string", "correct the plugin")
     return cast(object, plugin)

@@ -1,4 +1,4 @@
-"""Progress of a run on standard error: a bar with the time left on a terminal, else a plain line now and then."""
+"""Progress of a run on standard error: a bar with the time left on a terminal, else a line every half minute."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 30.0
 _OF_WORKER = r"^worker \d+: "
 _STEPS = {"done": 1, "failed": 1, "retried": 0, "lost": -1}
-"""What an event adds to the number of videos that have ended."""
+"""Change of the number of ended videos by kind of event."""
 
 
 class ProgressDisplay(Protocol):
-    """What shows how far a run is."""
+    """Shows the progress of a run."""
 
     def advance(self, event: Event) -> None: ...
 
@@ -45,7 +45,7 @@ class _Warnings(logging.Handler):
 
 @contextmanager
 def shown_warnings() -> Iterator[None]:
-    """Show what the harness logs as warnings on standard error."""
+    """Show warnings of the harness's log on standard error."""
     handler, logger = _Warnings(logging.WARNING), logging.getLogger("harness")
     logger.addHandler(handler)
     propagates, logger.propagate = logger.propagate, False  # libraries give the root logger a handler of their own
@@ -88,7 +88,7 @@ def progress(title: str, total: int, done: int) -> Iterator[ProgressDisplay]:
 
 
 class _Lines:
-    """Plain lines: the first, then one every half minute, and the last."""
+    """Plain lines: one at the start, one every half minute, and one at the end."""
 
     def __init__(self, title: str, total: int, done: int) -> None:
         self.title, self.total, self.done = title, total, done

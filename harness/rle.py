@@ -1,7 +1,7 @@
-"""Run-length arithmetic on COCO masks over flat arrays: area, runs, intersection; exact integers, no pixels.
+"""Run-length arithmetic on COCO masks in flat arrays: area, runs, intersection; exact integers, without pixels.
 
-The kernels read a mask where it lies: as COCO's compressed counts string, the same string inside JSON text (with
-escapes), or a JSON list of counts. They release the GIL and are compiled once per machine (numba's cache).
+The kernels read masks in place: as COCO's compressed counts string, the same string inside JSON text (with escapes),
+or a JSON list of counts. They release the GIL and are compiled once per machine (numba's cache).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 COMPRESSED, ESCAPED, LISTED = 0, 1, 2
-"""How a mask's counts are written: a plain compressed string, one inside JSON text, a JSON list of integers."""
+"""The encoding of a mask's counts: a plain compressed string, one inside JSON text, a JSON list of integers."""
 
 NOT_RLE, OVERRUN, UNDERRUN = -1, -2, -3
 """Faults that `areas` and the kernels return in place of a number."""
@@ -32,9 +32,9 @@ Ints = NDArray[np.int64]
 class MaskTable:
     """Masks of many tracks as flat arrays; nothing is decoded.
 
-    ``data`` holds bytes; mask ``m`` has its counts in ``data[start[m]:stop[m]]``, written as ``kind[m]`` says, and
-    the size ``height[m] x width[m]``. Track ``t`` has the frames ``frame_mask[track[t]:track[t + 1]]``: an index of a
-    mask, or -1 where the object is absent. Tracks may share masks.
+    ``data`` holds bytes; mask ``m`` has its counts in ``data[start[m]:stop[m]]``, encoded as ``kind[m]``, and the size
+    ``height[m] x width[m]``. Track ``t`` has the frames ``frame_mask[track[t]:track[t + 1]]``: the index of a mask, or
+    -1 where the object is absent. Tracks may share masks.
     """
 
     data: NDArray[np.uint8]
@@ -53,7 +53,7 @@ class MaskTable:
 
 @numba.njit(cache=True, nogil=True)
 def _next_listed(data, position, stop):
-    """Read one integer of a JSON list and the comma behind it; return it and the next position (negative: fault)."""
+    """Read one integer of a JSON list and the comma after it; return it and the next position (negative: fault)."""
     value = np.int64(0)
     digits = 0
     while position < stop and data[position] <= 32:
@@ -75,7 +75,7 @@ def _next_listed(data, position, stop):
 
 @numba.njit(cache=True, nogil=True)
 def _unescape(data, position, stop):
-    """Read the character of a JSON escape behind its backslash; return it (0: none of COCO's) and the next place."""
+    """Read the character of a JSON escape after its backslash; return it (0: not COCO's) and the next position."""
     if position < stop and data[position] == 92:
         return np.int64(92), position + 1
     if position + 5 > stop or data[position] != 117:  # not \uXXXX
@@ -92,10 +92,10 @@ def _unescape(data, position, stop):
 
 @numba.njit(cache=True, nogil=True)
 def decode(data, start, stop, kind, pixels, begin, end, offset, keep):
-    """Walk a mask's counts; return (area or a fault, place behind the runs written to ``begin`` and ``end``).
+    """Decode a mask's counts; return (area or a fault, next free position in ``begin`` and ``end``).
 
-    COCO's string holds six-bit characters, five bits of a number each; from the fourth count on a number is the
-    difference to the count two places back. Runs of ones are written from ``offset`` on when ``keep`` is set.
+    COCO's string has six-bit characters with five bits of a number each; from the fourth count on, a number is the
+    difference to the count two places back. If ``keep`` is set, runs of ones are written from ``offset`` on.
     """
     total = np.int64(0)
     area = np.int64(0)
@@ -152,7 +152,7 @@ def decode(data, start, stop, kind, pixels, begin, end, offset, keep):
 
 @numba.njit(cache=True, nogil=True)
 def runs_of(data, start, stop, kind, begin, end, offset):
-    """Write the runs of ones of a sound mask to ``begin`` and ``end`` from ``offset`` on; return where they stop.
+    """Write the runs of ones of a valid mask to ``begin`` and ``end`` from ``offset`` on; return the next position.
 
     A mask of ``n`` bytes has at most ``(n + 1) // 2`` runs of ones.
     """
@@ -215,7 +215,7 @@ def _area(data, start, stop, kind, pixels):
 
 @numba.njit(cache=True, nogil=True)
 def areas(data, start, stop, kind, height, width, wanted):
-    """Areas in pixels of the ``wanted`` masks ``(masks,)``; a fault code where a mask is none; 0 where not wanted."""
+    """Areas in pixels of the ``wanted`` masks ``(masks,)``; a fault code for invalid masks; 0 for the others."""
     out = np.zeros(len(start), np.int64)
     nothing = np.empty(0, np.int32)
     for m in range(len(start)):

@@ -1,4 +1,4 @@
-"""Run: a model over a dataset. The one place that orders the steps: load, predict, store, score, write, track."""
+"""Run: a model over a dataset. This module orders the steps: load, predict, store, score, write, track."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ RELATIVE_SCORES = (
 )
 
 SCRATCH = "scratch"
-"""Folder where a model may keep what must outlive a killed process; see `BatchModel`."""
+"""Folder for a model's files that must survive a killed process; see `BatchModel`."""
 
 
 class Tracker(Protocol):
-    """Where runs are logged besides their folders; see `harness.tracking.mlflow`."""
+    """Logs runs in addition to their folders; see `harness.tracking.mlflow`."""
 
     def start(self, record: Mapping[str, Any], /) -> None: ...
 
@@ -85,7 +85,7 @@ class NullTracker:
 
 @dataclass(frozen=True)
 class Run:
-    """What is run on what; its folder follows from the content of that, so the same content finds the same folder.
+    """A model, its settings and a dataset. They determine the run's folder: the same content gives the same folder.
 
     ``limit`` takes the first videos by id only; a folder that is complete for more of them stays so. ``device`` is no
     part of the content: it says where, not what. With ``verify_frames`` all content of the frames is noted with the
@@ -109,10 +109,10 @@ class Run:
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        """What ``config.json`` holds, the run's identity: all that its predictions depend on but the frames.
+        """The content of ``config.json``, the run's identity: everything that its predictions depend on except frames.
 
-        It is free of place: the same inputs elsewhere are the same run. Frames are compared video by video. Protocols
-        and the limit are no part of it: further protocols score the same predictions, and a larger limit goes on.
+        It has no paths: the same inputs elsewhere are the same run. Frames are compared video by video. Protocols and
+        the limit do not belong to it: other protocols score the same predictions, and a larger limit continues the run.
         """
         return {
             "format": FORMAT,
@@ -132,20 +132,20 @@ class Run:
         }
 
     def _depends_on(self) -> dict[str, Any]:
-        """What the plugin says that its tracks depend on besides."""
+        """Further dependencies of the tracks, from the plugin."""
         with convert_plugin_errors(self.name, "its depends_on fails"):
-            told = getattr(self.plugin, "depends_on", None)
-            found = dict(told(self.config, self.weights)) if told is not None else {}
+            depends_on = getattr(self.plugin, "depends_on", None)
+            found = dict(depends_on(self.config, self.weights)) if depends_on is not None else {}
         try:
             json.dumps(found, allow_nan=False)
         except (TypeError, ValueError) as error:
-            what = f"depends_on gives what is no JSON ({error})"
-            raise UserError(self.name, what, "let it give texts and numbers") from error
+            what = f"depends_on returns a value that JSON does not have ({error})"
+            raise UserError(self.name, what, "return texts and numbers") from error
         return found
 
     @property
     def name(self) -> str:
-        """What messages call its model."""
+        """The model's name in messages."""
         return f"model {self.plugin.name}"
 
     @property
@@ -155,20 +155,20 @@ class Run:
 
     @cached_property
     def folder(self) -> Location:
-        """Where everything of the run lies."""
+        """The run folder."""
         names = (self.plugin.name, self.dataset.name, self.dataset.split, self.digest[:8])
         return self.runs_dir / "-".join(re.sub(r"[^\w.+-]", "_", name, flags=re.ASCII) for name in names)
 
     @property
     def scratch(self) -> Path:
-        """Where its model may keep files of its own while it works: on this machine, whatever the run folder is."""
+        """The folder for the model's own files during the run: on this machine, even if the run folder is not."""
         if isinstance(self.folder, Path):
             return self.folder / SCRATCH
         return cache_folder(SCRATCH) / re.sub(r"[^\w.+-]", "_", str(self.folder))
 
     @cached_property
     def weights(self) -> Path | None:
-        """The checkpoint that was named; else the one that the model ships for this dataset, if it does."""
+        """The checkpoint of the run, or else the one that the model ships for this dataset, if any."""
         with convert_plugin_errors(self.name, "its shipped_weights fails"):
             shipped = getattr(self.plugin, "shipped_weights", None)
             path = self.checkpoint or (shipped(self.dataset.name) if shipped is not None else None)
@@ -176,7 +176,7 @@ class Run:
 
     @property
     def spec(self) -> ModelSpec:
-        """How its model is loaded."""
+        """The spec that engines load the model from."""
         context = LoadContext(self.dataset, self.device, self.precision, self.weights, self.seed)
         return ModelSpec(self.plugin, self.config, context, configured_threads(), self.verify_frames)
 
@@ -186,7 +186,7 @@ class Run:
 
     @property
     def scored_by(self) -> tuple[str, ...]:
-        """The protocols that score it; the first gives the numbers that stand for the run."""
+        """The protocols that score the run; the first one gives its main numbers."""
         return self.protocols or (self.dataset.protocol,)
 
     @property
@@ -195,7 +195,7 @@ class Run:
         return tuple(sorted(self.dataset.videos, key=lambda v: v.id)[: self.limit])
 
     def with_videos_of_folder(self) -> Run:
-        """The same run over all videos that its folder is complete for, where those are more than ``limit``."""
+        """Return the run with a larger ``limit`` if its folder is complete for more videos."""
         try:
             before = FinishedRun.open(self.folder).record
         except UserError:
@@ -206,7 +206,7 @@ class Run:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended: its record (``metrics.json``), the exit code it deserves, and what to tell the user."""
+    """The outcome of a run: its record (``metrics.json``), the exit code, and messages for the user."""
 
     record: dict[str, Any]
     exit_code: int
@@ -214,7 +214,7 @@ class RunOutcome:
 
 
 class Finish(NamedTuple):
-    """What is done with the predictions of a run: where its numbers go, and how its table is made."""
+    """Settings of the last steps of a run: tracking, strictness of scoring, and ``table.md``."""
 
     tracker: Tracker
     strict: bool
@@ -230,16 +230,15 @@ def execute(
     engine: EngineMaker = InProcess,
     table: TableMaker | None = None,
 ) -> RunOutcome:
-    """Run what is not done yet, score all of it, and write the run folder.
+    """Run the videos that are not done yet, score all of them, and write the run folder.
 
-    ``fresh`` removes what the folder has before; ``strict`` makes warnings of scoring errors; ``engine`` says who runs
-    the model; ``table`` makes the text of ``table.md``, which is not written without it. Shards that are damaged are
-    computed again. Meanwhile standard output goes to the run's log, so that prints of a plugin and of libraries do not
-    come between what the caller prints there.
+    ``fresh`` first removes earlier results; ``strict`` makes scoring warnings errors; ``engine`` creates the engine;
+    ``table`` returns the text of ``table.md``, which is not written without it. Videos of damaged shards are computed
+    again. Meanwhile standard output goes to the run's log, so that prints of plugins and libraries do not mix with the
+    caller's.
 
-    Raises `UserError` for annotations that the protocol cannot score, before anything is run, for frames that are not
-    those of the predictions that are there, a model that does not load, a folder that another process runs, and a full
-    disk.
+    Raises `UserError` for annotations that the protocol cannot score (before anything is run), for frames that differ
+    from those of stored predictions, a model that does not load, a folder that another process runs, and a full disk.
     """
     tracker, progress = tracker or NullTracker(), RunProgress()
     if not fresh:
@@ -260,7 +259,7 @@ def execute(
             if fresh:
                 remove_content(run.folder)
                 _remove_scratch(run)
-            else:  # another process may have added some while the model was loaded
+            else:  # another process may have added predictions while the model was loaded
                 _refuse_other_frames(run, compared)
             discard_unfinished(run.folder)
             discard_unfinished(run.store.folder)
@@ -291,7 +290,7 @@ def _with_all_done(run: Run) -> Run:
 def _predict_and_conclude(
     run: Run, engine: Engine, progress: RunProgress, on_event: Callable[[Event], None], finish: Finish
 ) -> RunOutcome:
-    """Run what is not done yet, and score. What is damaged or has vanished by then is made anew, once."""
+    """Run the videos that are not done yet, and score; recompute damaged or missing shards once."""
     failed: list[Event] = []
     pending = _pending(run)
     _predict(run, engine, progress, on_event, pending, failed)
@@ -320,7 +319,7 @@ def _pending(run: Run) -> list[Video]:
 
 
 def _refuse_other_frames(run: Run, besides: set[int]) -> set[int]:
-    """Compare the frames of the videos that are done, ``besides`` some; return the ids of all that are compared."""
+    """Compare the frames of the videos that are done, except ``besides``; return the ids of all compared videos."""
     done = run.store.done() - besides
     refuse_other_frames(run.store, [v for v in run.videos if v.id in done], run.verify_frames)
     return done | besides
@@ -342,9 +341,9 @@ def _write_configuration(run: Run) -> None:
 
 
 def _refuse_other_content(run: Run) -> None:
-    """Refuse a folder of other content whose digest begins like the run's.
+    """Refuse a folder of other content whose digest begins like that of the run.
 
-    Content whose digest is not the one in the folder's name is no content of any run: it is damaged.
+    If the digest does not match the folder's name, ``config.json`` is damaged, and a warning says that it is rewritten.
     """
     path = run.folder / "config.json"
     try:
@@ -353,14 +352,14 @@ def _refuse_other_content(run: Run) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror}", "run `chmod u+rw` on it") from error
+        raise UserError(str(path), f"cannot be read: {error.strerror}", f"run `chmod u+rw {path}`") from error
     except (ValueError, RecursionError):
         digest = ""
     if digest == run.digest:
         return
     if digest[:8] == run.digest[:8]:
         raise UserError(str(path), "is of another configuration, whose digest begins alike", "run with --fresh")
-    log.warning("%s %s and is written anew", path, other_version(data, (FORMAT,)) or "is damaged")
+    log.warning("%s %s and is rewritten", path, other_version(data, (FORMAT,)) or "is damaged")
 
 
 def _predict(
@@ -371,7 +370,7 @@ def _predict(
     pending: Sequence[Video],
     failed: list[Event],
 ) -> None:
-    """Run videos; those that fail are added to ``failed``."""
+    """Run videos; add those that fail to ``failed``."""
     seconds: dict[str, float] = {}
     stages: dict[str, StageUse] = {}
     log.info("%s of %s videos are done already", len(run.videos) - len(pending), len(run.videos))
@@ -391,7 +390,7 @@ def _predict(
                 _write_failures(run, failed)
             on_event(event)
     finally:
-        # a full disk has been reported by then; it must not be reported as the timings' fault
+        # a full disk is already reported by then, with the file that matters
         with suppress(UserError):
             _write_timings(run, seconds, stages, time.perf_counter() - began)
     if not failed:
@@ -404,7 +403,8 @@ def _remove_scratch(run: Run) -> None:
     try:
         remove_tree(run.scratch)
     except OSError as error:
-        raise UserError(str(run.scratch), f"cannot be removed: {error.strerror}", "run `chmod u+rw` on it") from error
+        hint = f"run `chmod -R u+rwX {run.scratch}`"
+        raise UserError(str(run.scratch), f"cannot be removed: {error.strerror}", hint) from error
 
 
 def _write_failures(run: Run, failed: Sequence[Event]) -> None:
@@ -413,13 +413,13 @@ def _write_failures(run: Run, failed: Sequence[Event]) -> None:
 
 
 def _write_timings(run: Run, seconds: dict[str, float], stages: Mapping[str, StageUse], wall: float) -> None:
-    """Add this session's times to those of earlier ones: ``videos`` in seconds by id, ``sessions`` one each.
+    """Add the times of this session to those of earlier ones: seconds by video id, and one entry in ``sessions``.
 
     ``stages`` are ``[seconds, bytes]`` by name; see `StageUse`.
     """
     path = run.folder / "timings.json"
     before = Times()
-    with suppress(OSError, msgspec.MsgspecError):  # absent or damaged: times are nice to have
+    with suppress(OSError, msgspec.MsgspecError):  # absent or damaged: times are optional
         before = msgspec.json.decode(path.read_bytes(), type=Times)
     sessions = [*before.sessions, {"videos": len(seconds), "seconds": round(wall, 6)}]
     used = {
@@ -430,7 +430,7 @@ def _write_timings(run: Run, seconds: dict[str, float], stages: Mapping[str, Sta
 
 
 def _scored_before(run: Run) -> list[dict[str, Any]]:
-    """What other protocols gave for the same predictions of the same videos, which stays."""
+    """The scores of other protocols for the same predictions of the same videos, which are kept."""
     try:
         before = FinishedRun.open(run.folder)
         same = before.record["limit"] == run.limit and before.done == {v.id for v in run.videos}
@@ -444,9 +444,9 @@ def _scored_before(run: Run) -> list[dict[str, Any]]:
 def _conclude(
     run: Run, failed: list[Event], finish: Finish, kept: Sequence[dict[str, Any]], renewed: int = 0
 ) -> RunOutcome:
-    """Score, write the results, log them, and say what the user should know.
+    """Score, write and log the results, and return the outcome with messages for the user.
 
-    Raises `DamagedShardError`, before anything is written, where a shard is damaged or has vanished.
+    Raises `DamagedShardError`, before anything is written, if a shard is damaged or missing.
     """
     done = run.store.done() & {v.id for v in run.videos}
     lost = len(run.videos) - len(done.union(event.video_id for event in failed))
@@ -486,12 +486,12 @@ def _conclude(
 
 
 def _relative_scores(run: Run) -> str:
-    """What the scores of a model lack that was asked for each phrase by itself; empty if nothing."""
-    told = getattr(run.plugin, "scores_are_relative", None)
-    if run.dataset.annotations.pairs is None or told is None:
+    """A warning if the model's scores are relative to the other words of the vocabulary; empty if they are not."""
+    scores_are_relative = getattr(run.plugin, "scores_are_relative", None)
+    if run.dataset.annotations.pairs is None or scores_are_relative is None:
         return ""
     with convert_plugin_errors(run.name, "its scores_are_relative fails"):
-        is_relative = bool(told(run.config))
+        is_relative = bool(scores_are_relative(run.config))
     return RELATIVE_SCORES if is_relative else ""
 
 
@@ -500,18 +500,18 @@ def _renewed(videos: int, total: int) -> str:
 
 
 def _cut(run: Run) -> int | None:
-    """The limit of a run, where it leaves videos out."""
+    """The limit of a run if it leaves videos out, else ``None``."""
     return run.limit if len(run.videos) < len(run.dataset.videos) else None
 
 
 def _not_comparable(dataset: Dataset) -> str:
-    """How the data differs from what published numbers are on: no table may be at hand to say it."""
+    """How the data differs from that of published numbers, since the run's messages come without a table."""
     found = "; ".join(dataset.differences or ())
     return f"not comparable with published numbers: {found}" if found else ""
 
 
 def _incomplete(videos: Mapping[str, Any]) -> str:
-    """What is missing, with the first reason; empty for a complete run."""
+    """A text on the missing videos, with the first reason; empty for a complete run."""
     total, done, failed = videos["total"], videos["done"], videos["failed"]
     if done == total:
         return ""
@@ -522,7 +522,7 @@ def _incomplete(videos: Mapping[str, Any]) -> str:
 
 
 def _submission(run: Run, complete: bool) -> str:
-    """For a split without truth: write the file that its server takes, and say where to submit it."""
+    """For a split without truth: write the file for its server, and return a text on where to submit it."""
     path = run.folder / SUBMISSION
     if run.dataset.truth is not None:
         return ""
@@ -530,7 +530,7 @@ def _submission(run: Run, complete: bool) -> str:
     head, server = f"{no_truth(run.dataset)}, so there are no numbers", run.dataset.server
     if not complete or run.limit is not None:
         for video in run.store.done():
-            run.store.read_table(video)  # nothing else looks whether it is damaged
+            run.store.read_table(video)  # checks for damage, which scoring does otherwise
         return f"{head}; run all videos to get the file to submit{f' to {server}' if server else ''}"
     write_submission(run.folder, path)
     return f"{head}; submit {path} to {server}" if server else f"{head}; the predictions are in {path}"

@@ -1,7 +1,7 @@
-"""Standard output belongs to what a command prints there; what plugins and libraries print goes to the log or stderr.
+"""Keeps standard output for the command's own output; prints of plugins and libraries go to the log or standard error.
 
-File descriptor 1 itself is diverted, so that prints of C libraries and of processes that plugins start are caught too.
-It is one for the whole process: while it is diverted, prints of all threads go there.
+File descriptor 1 itself is redirected, to include C libraries and the child processes of plugins. The process has only
+one: while it is redirected, the prints of all threads are.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ log = logging.getLogger(__name__)
 
 _STDOUT, _STDERR = 1, 2
 _MOST_BYTES = 1 << 20
-"""What is printed at once beyond this is left out of the log."""
+"""If more is printed at once, the rest is left out of the log."""
 
 _SIGNS = {
     "–": "-", "—": "-", "−": "-", "±": "+/-", "†": "+", "×": "x", "·": ".", "…": "...", "▲": "^", "▼": "v", "→": "->",
     "≤": "<=", "≥": ">=", "“": '"', "”": '"', "‘": "'", "’": "'",
 }  # fmt: skip
-"""What the harness prints beyond ASCII, and how where the terminal has ASCII only."""
+"""ASCII replacements of the other characters that the harness prints."""
 
 _is_diverted = False
 
 
 @contextmanager
 def printed_to_stderr() -> Iterator[None]:
-    """Standard output goes to standard error; inside another diversion it stays with that one."""
+    """Redirect standard output to standard error; inside another redirection, do nothing."""
     if _is_diverted:
         try:
             yield
         finally:
-            flush_all()  # what a worker process holds back would be lost with it
+            flush_all()  # the buffer of a worker process would be lost with it
         return
     with _diverted(_STDERR, sys.stderr):
         yield
@@ -48,16 +48,15 @@ def printed_to_stderr() -> Iterator[None]:
 
 @contextmanager
 def printed_to_log() -> Iterator[Callable[[], None]]:
-    """Standard output goes to the harness's log, line by line, whenever the function that is yielded is called.
+    """Redirect standard output to the harness's log: each call of the yielded function logs the lines printed so far.
 
-    What was printed before the function is called for the first time waits for that; where it never is, because there
-    is no log yet, it goes to standard error in the end, and at once where no temporary file can be made. Inside another
-    diversion standard output stays with that one.
+    If the function is never called, because there is no log yet, the prints go to standard error at the end of the
+    block; they go there at once if no temporary file can be created. Inside another redirection, do nothing.
     """
     if _is_diverted:
         yield lambda: None
         return
-    # a file and no pipe: a library that prints much while it keeps the interpreter to itself would wait for ever
+    # a file, not a pipe: a library that fills a pipe while it holds the GIL would wait forever
     try:
         opened = tempfile.TemporaryFile("a+b", buffering=0)  # noqa: SIM115  below
     except OSError:  # the disk is full
@@ -84,21 +83,21 @@ def printed_to_log() -> Iterator[Callable[[], None]]:
             if logged < 0:
                 with suppress(OSError):
                     os.write(_STDERR, os.pread(file.fileno(), _MOST_BYTES, 0))
-            taker.descriptor = None  # whoever kept the stream must not write into another file of the same number
+            taker.descriptor = None  # code that kept the stream must not write to a later file with this descriptor
 
 
 def stay_with_driver() -> None:
-    """In a worker process, whose driver has diverted the standard output that it has inherited: leave it there."""
+    """In a worker process, keep the redirected standard output that it inherits from its driver."""
     global _is_diverted
     _is_diverted = True
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # what it holds back is lost with a process that is killed
+        sys.stdout.reconfigure(line_buffering=True)  # a killed process loses its buffer
 
 
 def open_closed_streams() -> None:
-    """Give a process that was started with closed standard streams (``>&-``) ones that lead nowhere.
+    """Open closed standard streams (``>&-``) on the null device.
 
-    Otherwise the next file that is opened gets number 1, and prints go there.
+    Otherwise the next file that is opened gets descriptor 1, and prints go there.
     """
     opened = os.open(os.devnull, os.O_RDWR)
     while opened <= _STDERR:
@@ -110,10 +109,10 @@ def open_closed_streams() -> None:
 
 
 def print_in_any_locale() -> None:
-    """What the terminal's encoding cannot show is printed in ASCII, in place of an error.
+    """Print characters that the terminal's encoding does not have in ASCII, instead of failing.
 
-    Signs have a plain form; letters lose their accents; all else is printed as its number, like ``\\u732b``. Files are
-    written in UTF-8, whatever the locale is.
+    Known symbols have a replacement; letters lose their accents; other characters become escapes like ``\\u732b``.
+    Files are written in UTF-8 in any locale.
     """
     codecs.register_error("harness.ascii", _in_ascii)
     for stream in (sys.stdout, sys.stderr):
@@ -133,7 +132,7 @@ def _plain(character: str) -> str:
 
 
 def end_output() -> None:
-    """Flush what was printed; from now on standard output is standard error, also for what runs at exit."""
+    """Flush standard output and redirect it to standard error from now on, also for code that runs at exit."""
     flush_all()
     with suppress(OSError):
         os.dup2(_STDERR, _STDOUT)
@@ -149,7 +148,7 @@ def flush_all() -> None:
 
 
 class _Taker(io.RawIOBase):
-    """The bytes that are printed, for a file. A full disk must not make prints fail, and loses them."""
+    """A raw stream that writes prints to a file; on a full disk they are lost, without an error."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor: int | None = descriptor
@@ -169,7 +168,7 @@ class _Taker(io.RawIOBase):
 
 @contextmanager
 def _diverted(descriptor: int, text: Any) -> Iterator[None]:
-    """Let the standard output of Python and of the process go to ``text`` and ``descriptor``, which are the same."""
+    """Redirect Python's standard output to ``text`` and the process's to ``descriptor``, which are the same file."""
     global _is_diverted
     open_closed_streams()
     flush_all()

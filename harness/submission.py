@@ -1,7 +1,7 @@
-"""A results file made elsewhere, checked against a split and written in the official form, as a server takes it.
+"""Checks a results file of any origin against a split and writes it in the official format of evaluation servers.
 
-No truth is needed. Every record is checked as scoring would check it, and the masks of all categories are read; what is
-written in another form (ids as text, ``720.0`` for 720) is written out as official tools read it.
+No truth is needed. Every record is checked as in scoring, and the masks of all categories are read; other notations
+(ids as text, ``720.0`` for 720) are converted to those of the official tools.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from harness.warnings import Warnings
 
 @dataclass(frozen=True)
 class Submission:
-    """What was written: the number of tracks, of videos of the split, and counted warnings as data."""
+    """The numbers of written tracks and of videos of the split, and counted warnings as data."""
 
     tracks: int
     videos: int
@@ -40,7 +40,7 @@ class Submission:
 
 
 class _Part(NamedTuple):
-    """The records of a block: checked, and as lines of the official form."""
+    """The checked records of a block, and their lines in the official format."""
 
     overlaps: Overlaps
     warnings: Warnings
@@ -52,9 +52,9 @@ def write_checked(
 ) -> Submission:
     """Check a results file against the videos and categories of ``annotations`` and write it to ``out``.
 
-    Tracks of other categories are left out and counted. Nothing is written where a `UserError` is raised: for faulty
-    records and masks, unknown videos, a file without tracks, what the official tool of ``protocol`` aborts on, and with
-    ``strict`` for whatever is a warning otherwise.
+    Tracks of other categories are left out and counted. Raises `UserError`, and writes nothing, for invalid records and
+    masks, unknown videos, a file without tracks, input on which the official tool of ``protocol`` aborts, and with
+    ``strict`` for every warning.
     """
     if annotations.renumbered:
         what = f"ids of {annotations.renumbered} are no 64-bit integers, which official tools expect"

@@ -1,4 +1,4 @@
-"""Variations of a configuration: the full product of sweeps, and one change at a time for ablations."""
+"""Variations of a configuration: the Cartesian product of sweeps, and one change at a time for ablations."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from harness.errors import UserError
 
 
 def variations(sweeps: Sequence[str], ablations: Sequence[str]) -> list[list[str]]:
-    """The settings (``key=value``, see `harness.config.read_config`) of every run that was asked for, in order.
+    """Return the settings (``key=value``, see `harness.config.read_config`) of every run, in order.
 
-    Both are ``key=value,value,...``. Sweeps are combined with each other. Ablations are changes from what is otherwise
-    chosen, one by one, after a run without any; under sweeps, for every combination. Raises `UserError` for what is
-    not of that form.
+    Both arguments are ``key=value,value,...``. Sweeps are combined with each other. For every combination there is a
+    run without ablations, then one for each ablated value alone. Raises `UserError` for text of another form.
     """
     combined = product(*(_settings(text, "--sweep") for text in sweeps))
     changes: list[list[str]] = [[], *([setting] for text in ablations for setting in _settings(text, "--ablate"))]
@@ -23,7 +22,7 @@ def variations(sweeps: Sequence[str], ablations: Sequence[str]) -> list[list[str
 
 
 def _settings(text: str, option: str) -> list[str]:
-    """``a=1,2`` as ``a=1`` and ``a=2``: values are split as those of a YAML list and keep their spelling."""
+    """Split ``a=1,2`` into ``a=1`` and ``a=2``; values are split like a YAML list and keep their spelling."""
     key, equals, values = text.partition("=")
     where, hint = f"{option} {text}", f"for example {option} topk=1,3,5"
     if not equals or not key.strip():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A name of the vocabulary. ``groups`` are the subsets it is averaged in: ``base``, ``novel``, ``common``, ..."""
+    """A category of a vocabulary. ``groups`` are the subsets for averages: ``base``, ``novel``, ``common``, ..."""
 
     id: int
     name: str
@@ -30,7 +30,7 @@ class Category:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """One video: ``height`` and ``width`` in pixels as the annotations state them, and its annotated frames."""
+    """One video: ``height`` and ``width`` in pixels, from the annotations, and its annotated frames."""
 
     id: int
     name: str
@@ -50,8 +50,8 @@ class Video:
 class Track:
     """One predicted object through one video.
 
-    ``score`` is finite, larger is more certain; ``masks`` has one entry per frame of the video, ``None`` where the
-    object is absent, every mask of the video's size.
+    ``score`` is finite, larger is more confident; ``masks`` has one entry per frame of the video, ``None`` where the
+    object is absent; every mask has the size of the video.
     """
 
     video_id: int
@@ -67,7 +67,7 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The ordered categories a model is asked for."""
+    """The ordered categories that a model looks for."""
 
     categories: tuple[Category, ...]
 
@@ -111,12 +111,12 @@ class Dataset:
 
     @property
     def truth(self) -> GroundTruth | None:
-        """The annotated tracks, or ``None`` where they are withheld."""
+        """The annotated tracks, or ``None`` if they are withheld."""
         return self.annotations.truth
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the annotations: two runs with the same digest saw the same videos and truth."""
+        """SHA-256 of the annotations: runs with the same digest have the same videos and truth."""
         return self.annotations.digest
 
     @property
@@ -125,15 +125,17 @@ class Dataset:
         return Vocabulary(self.categories)
 
     def vocabularies(self, video_id: int) -> tuple[Vocabulary, ...]:
-        """What a model is asked for in a video, one question after the other: the whole vocabulary at once, or each of
-        the phrases that the annotations list for the video by itself (`Annotations.pairs`), absent ones included."""
+        """The vocabularies of a video, with one prediction each: the whole one, or each phrase of the video alone.
+
+        Phrases are those that the annotations list for the video (`Annotations.pairs`), absent ones included.
+        """
         if self.annotations.pairs is None:
             return (self.vocabulary,)
         return self._phrases.get(video_id, ())
 
     @cached_property
     def _phrases(self) -> dict[int, tuple[Vocabulary, ...]]:
-        """By video its phrases, each a vocabulary, by ascending id of the category."""
+        """The phrases of each video, each as a vocabulary, by ascending category id."""
         alone = {category.id: Vocabulary((category,)) for category in self.categories}
         asked: dict[int, tuple[Vocabulary, ...]] = {}
         for video, category in sorted(set(self.annotations.pairs or ())):
@@ -158,17 +160,17 @@ class BatchModel(Model, Protocol):
     """A model that works on several videos at once and needs to know them before it starts."""
 
     def prepare(self, videos: Sequence[Video], scratch: Path) -> None:
-        """Called once before the first `predict`, with the videos to come in their order.
+        """Called once before the first `predict`, with the videos in the order in which they will be predicted.
 
-        ``scratch`` is a folder of the run, not made yet on its first start, that outlives a killed process: what lies
-        there is from an earlier start of the same run. It is removed once all videos are done.
+        ``scratch`` is a folder of the run for the model's files; on the first start it does not exist yet. It survives
+        a killed process: its files are from an earlier start of the same run. It is removed once all videos are done.
         """
         ...
 
 
 @dataclass(frozen=True)
 class LoadContext:
-    """What a model may need when it is loaded. Only the oracle looks at ``dataset.truth``."""
+    """Everything that a model may need for loading. Only the oracle may read ``dataset.truth``."""
 
     dataset: Dataset
     device: str = "cpu"
@@ -179,7 +181,7 @@ class LoadContext:
 
 @runtime_checkable
 class ModelPlugin(Protocol):
-    """What an entry point of group ``harness.models`` gives: a name, its configuration and a way to load it.
+    """A model plugin, the object of an entry point in the group ``harness.models``.
 
     ``version`` changes whenever the same configuration may give other tracks; it is part of a run's identity.
     ``Config`` is a pydantic model (frozen, extra keys forbidden). A plugin that comes with weights for some datasets
@@ -203,7 +205,7 @@ class ModelPlugin(Protocol):
 
 @runtime_checkable
 class DatasetPlugin(Protocol):
-    """What an entry point of group ``harness.datasets`` gives: splits by name, and a way to open one."""
+    """A dataset plugin, the object of an entry point in the group ``harness.datasets``: its splits by name."""
 
     name: str
     summary: str

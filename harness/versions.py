@@ -1,4 +1,4 @@
-"""Files that another version of the harness has written: told as such, and not as damage."""
+"""Detects files of another version of the harness, so that they are not reported as damaged."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ class _File(msgspec.Struct):
 
 
 def other_version(data: bytes, reads: Collection[int] = (1,), decode: Callable[..., Any] = msgspec.json.decode) -> str:
-    """What is wrong with a file that could not be read: its format is not the one that is read; else empty.
+    """Return a text if an unreadable file has a format other than those of ``reads``; else an empty string.
 
-    ``data`` is an object with the key ``format``, a whole number, as ``decode`` (JSON by default) reads it. Those of
-    ``reads`` can be read.
+    ``data`` is an object with the key ``format``, an integer; ``decode`` reads it (by default as JSON).
     """
     try:
         found = decode(data, type=_File).format
@@ -26,5 +25,5 @@ def other_version(data: bytes, reads: Collection[int] = (1,), decode: Callable[.
 
 
 def in_words(found: int | str, reads: int | str) -> str:
-    """The two formats, as what goes on after the file's name."""
+    """A predicate about the two formats that follows the file's name in a message."""
     return f"was written by another version of the harness (format {found}; this one reads {reads})"

@@ -1,4 +1,4 @@
-"""Frames of a video file or of a folder of images, read lazily; and writing frames as a video (PyAV)."""
+"""Reads the frames of a video file or of a folder of images lazily, and writes frames as a video (PyAV)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from harness.image_files import opened_image, upright_size
 from harness.types import Video
 
 KEPT = 16
-"""Decoded frames that wait for those who asked for a later one first; readers run at most a few frames apart."""
+"""Number of skipped decoded frames that are cached: parallel readers are at most a few frames apart."""
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,ogg,asf,gif,mjpeg,h264,hevc"
-"""Demuxers of FFmpeg that are used. Playlists are not among them: they read the files and addresses they name."""
+"""Allowed demuxers of FFmpeg. Playlists are excluded, because they read other files and addresses."""
 WIDEST_PIXEL = 10
-"""Pixels may be at most so many times as wide as high, or as high as wide: a small file may claim a huge picture."""
+"""Largest aspect ratio of pixels, in either direction: a small file may declare a huge picture."""
 QUARTER_TURN = 57
-"""How many times larger the matrix's main elements are than the others, at least: an error of one degree."""
+"""Least ratio of the matrix's main elements to the others, for an error of one degree."""
 
 
 class Shown(NamedTuple):
-    """How a player shows decoded frames: resized to ``width``, then axes swapped, then mirrored along them."""
+    """The transform with which a player shows frames: resize to ``width``, then swap the axes, then mirror."""
 
     width: int | None
     swapped: bool
@@ -55,10 +55,10 @@ class Shown(NamedTuple):
 
 
 class VideoFileFrames(Frames):
-    """The frames of a video file, RGB ``uint8 (height, width, 3)``, decoded in order as they are asked for.
+    """The frames of a video file, RGB ``uint8 (height, width, 3)``, decoded in order on access.
 
-    They are turned and have square pixels, as a player shows them (docs/frames.md); so are ``height`` and ``width``.
-    Going back opens the file again, so reading backwards is slow. Safe to read from several threads.
+    They are rotated and have square pixels, as in a player (docs/frames.md); ``height`` and ``width`` are those of the
+    result. Going back reopens the file, so reading backwards is slow. Safe to read from several threads.
     """
 
     def __init__(self, path: Path) -> None:
@@ -111,7 +111,7 @@ class VideoFileFrames(Frames):
                     self._waiting[self._next - 1] = image
 
     def digests(self, whole: bool) -> list[str]:
-        """A single one, of the file's size and of content at its ends, or of all content."""
+        """One digest for all frames: of the file's size and ends; with ``whole`` of all content."""
         return [digest_of_file(self.path, "", "whole" if whole else "ends")]
 
     def _decode(self) -> Iterator[Image]:
@@ -121,9 +121,9 @@ class VideoFileFrames(Frames):
 
 
 def _shown(frame: Any, aspect: Fraction | None, path: Path) -> Shown:
-    """How a frame is shown, by its display matrix and the aspect ratio of its pixels (width over height).
+    """The transform of a frame from its display matrix and the aspect ratio of its pixels (width over height).
 
-    Raises `UserError` for a turn that is no quarter turn and for pixels of absurd shape.
+    Raises `UserError` for rotations other than quarter turns, and for aspect ratios over `WIDEST_PIXEL`.
     """
     aspect = aspect or Fraction(1)
     if not Fraction(1, WIDEST_PIXEL) <= aspect <= WIDEST_PIXEL:
@@ -137,17 +137,17 @@ def _shown(frame: Any, aspect: Fraction | None, path: Path) -> Shown:
         return Shown(resized, False, (d < 0, a < 0))
     if max(crossed) > 0 and min(crossed) >= QUARTER_TURN * max(straight):
         return Shown(resized, True, (b < 0, c < 0))
-    if not any((a, b, c, d)):  # players take it for no matrix
+    if not any((a, b, c, d)):  # players ignore such a matrix
         return Shown(resized, False, (False, False))
     what = "is to be shown turned by an angle that is no quarter turn"
     raise UserError(str(path), what, "write the video turned, without a display matrix")
 
 
 def _matrix(frame: Any) -> tuple[float, ...]:
-    """A frame's display matrix a, b, c, d, at any scale: pixel (x, y) is shown at (a x + c y, b x + d y), moved."""
+    """A frame's display matrix a, b, c, d, at any scale: pixel (x, y) moves to (a x + c y, b x + d y), plus a shift."""
     try:
         matrix = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV reads no side data of a frame that has a kind which it does not know; the angle it has
+    except ValueError:  # PyAV reads no side data if it does not know one of its kinds, but it has the angle
         angle = math.radians(frame.rotation)
         return math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle)
     if matrix is None:
@@ -168,7 +168,7 @@ def _opened(path: Path) -> Any:
 
 
 def _decoded(container: Any, path: Path) -> Iterator[Any]:
-    """The frames of a container's video stream; raises `UserError` where they cannot be decoded."""
+    """The frames of a container's video stream; raises `UserError` if they cannot be decoded."""
     try:
         yield from container.decode(container.streams.video[0])
     except (av.FFmpegError, ValueError) as error:
@@ -176,9 +176,9 @@ def _decoded(container: Any, path: Path) -> Iterator[Any]:
 
 
 def open_video(source: Path) -> tuple[Video, float]:
-    """Open a video file, or a folder of frames (`frame_names` has the order); also its frames per second (folders: 10).
+    """Open a video file or a folder of frames (see `frame_names`); return it with its frames per second (folders: 10).
 
-    Raises `UserError` where there is neither, or the first frame cannot be read.
+    Raises `UserError` if it is neither, or if the first frame cannot be read.
     """
     if source.is_dir():
         names = frame_names(source)
@@ -192,7 +192,7 @@ def open_video(source: Path) -> tuple[Video, float]:
 
 
 def write_video(path: Path, images: Iterable[Image], rate: float) -> None:
-    """Write RGB images as an MP4 with H.264, or MPEG-4 where this FFmpeg has no H.264 encoder."""
+    """Write RGB images as an MP4 with H.264, or MPEG-4 if this FFmpeg has no H.264 encoder."""
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     with av.open(str(path), "w", format="mp4") as container:
         stream: Any = None

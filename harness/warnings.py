@@ -1,4 +1,4 @@
-"""Counted warnings: what was odd in the input, how often, and where first."""
+"""Counted warnings: oddities of the input, with their count and first place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.errors import UserError
 
 @dataclass
 class Warnings:
-    """Oddities by kind. With ``strict`` the first one is a `UserError` instead."""
+    """Oddities by kind. With ``strict`` the first one raises `UserError`."""
 
     strict: bool = False
     found: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -24,10 +24,10 @@ class Warnings:
         self.tell(kind, first, count)
 
     def tell(self, kind: str, first: str, count: int = 1) -> None:
-        """Count what is worth knowing and no fault of the input: it is no error with ``strict`` either."""
+        """Count a notice, which is not a fault of the input and so never an error, even with ``strict``."""
         before, earlier = self.found.get(kind, (0, first))
         self.found[kind] = (before + count, earlier)
 
     def record(self) -> list[dict[str, Any]]:
-        """As data: ``[{"kind", "count", "first"}]`` by kind."""
+        """The warnings as data, sorted by kind: ``[{"kind", "count", "first"}]``."""
         return [{"kind": k, "count": c, "first": f} for k, (c, f) in sorted(self.found.items())]

@@ -77,7 +77,7 @@ def test_hidden_files_other_files_and_folders_are_no_frames(tmp_path: Path) -> N
 def test_masks_beside_frames_and_frames_of_one_number_are_refused(tmp_path: Path, names: list[str], told: str) -> None:
     message = refused(folder_of(tmp_path, *names))
     assert told in message
-    assert "put masks and other images that are no frames into another folder" in message
+    assert "move masks and other images that are not frames to another folder" in message
 
 
 def test_several_formats_need_names_that_differ_by_numbers_alone(tmp_path: Path) -> None:

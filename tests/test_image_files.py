@@ -147,7 +147,7 @@ def test_a_missing_frame_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_named_in_the_mend(tmp_path: Path) -> None:
-    assert f"there is no folder {tmp_path / 'none'}" in refused(tmp_path / "none", "v/7.jpg")
+    assert f"put the frames into {tmp_path / 'none'}" in refused(tmp_path / "none", "v/7.jpg")
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])

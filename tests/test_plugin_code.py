@@ -59,10 +59,16 @@ def test_where_ctrl_c_is_ignored_it_is_the_plugins_own() -> None:
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (ZeroDivisionError("of\n zero"), "model x: fails: ZeroDivisionError: of zero; --debug shows the traceback"),
-        (SystemExit(0), "model x: fails: SystemExit: 0; --debug shows the traceback"),
-        (KeyError(), "model x: fails: KeyError; --debug shows the traceback"),
-        (UnreadableError(), "model x: fails: UnreadableError: its text cannot be read; --debug shows the traceback"),
+        (
+            ZeroDivisionError("of\n zero"),
+            "model x: fails: ZeroDivisionError: of zero; repeat with --debug to see the traceback",
+        ),
+        (SystemExit(0), "model x: fails: SystemExit: 0; repeat with --debug to see the traceback"),
+        (KeyError(), "model x: fails: KeyError; repeat with --debug to see the traceback"),
+        (
+            UnreadableError(),
+            "model x: fails: UnreadableError: its text cannot be read; repeat with --debug to see the traceback",
+        ),
         (UserError("weights.pt", "are not there", "get them"), "weights.pt: are not there; get them"),
         (TheirError(), "weights.pt: are too old; get others"),
     ],

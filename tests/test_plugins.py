@@ -145,7 +145,10 @@ def test_plugins_that_print_do_not_disturb_the_json(
     [
         ("run --model corners --dataset leaving", "dataset leaving: cannot be opened: SystemExit: no licence; --debug"),
         ("eval --dataset leaving --predictions results.json", "dataset leaving: cannot be opened: SystemExit: no lic"),
-        ("datasets check leaving", "dataset leaving: cannot be checked: SystemExit; --debug shows the traceback"),
+        (
+            "datasets check leaving",
+            "dataset leaving: cannot be checked: SystemExit; repeat with --debug to see the traceback",
+        ),
         (
             "train --model clipvis --dataset noisy --out trained",
             "dataset noisy: its training set cannot be opened: Sys",

@@ -96,7 +96,7 @@ class _View:
         return _padded(self._resized(image, Pillow.Resampling.BILINEAR)[self.box], self.size, padding)
 
     def mask(self, outline: Polygons | Mask) -> Mask:
-        """The transformed mask of an object: polygons are transformed, then rasterised; masks take the nearest pixel."""
+        """The transformed mask of an object: polygons are rasterised afterwards, masks take the nearest pixel."""
         if isinstance(outline, np.ndarray):
             resized = self._resized(outline.astype(np.uint8), Pillow.Resampling.NEAREST)
             return _padded(resized[self.box].astype(np.bool_), self.size, False)

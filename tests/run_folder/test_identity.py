@@ -245,7 +245,7 @@ def test_what_a_plugin_says_counts_and_has_to_be_json(tmp_path: Path) -> None:
     two.said, odd.said = 2, object()
     assert make_run(tmp_path, one).folder != make_run(tmp_path, two).folder
     assert make_run(tmp_path, one).content["depends_on"] == {"said": 1, "score": 0.5}
-    with pytest.raises(UserError, match="model small: depends_on gives what is no JSON"):
+    with pytest.raises(UserError, match="model small: depends_on returns a value that JSON does not have"):
         _ = make_run(tmp_path, odd).folder
 
 

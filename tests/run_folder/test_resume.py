@@ -199,7 +199,7 @@ def test_a_damaged_configuration_is_written_anew(tmp_path: Path, damage: str) ->
     config.write_text(damage, encoding="latin-1")
     assert execute(run).exit_code == 0
     assert config.read_bytes() == before
-    assert "config.json is damaged and is written anew" in (run.folder / "run.log").read_text()
+    assert "config.json is damaged and is rewritten" in (run.folder / "run.log").read_text()
 
 
 def test_a_configuration_of_another_format_is_not_called_damaged(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_a_configuration_of_another_format_is_not_called_damaged(tmp_path: Path)
     config.write_bytes(before.replace(b'"format": 2', b'"format": 1'))
     assert execute(run).exit_code == 0
     assert config.read_bytes() == before
-    told = "config.json was written by another version of the harness (format 1; this one reads 2) and is written anew"
+    told = "config.json was written by another version of the harness (format 1; this one reads 2) and is rewritten"
     assert told in (run.folder / "run.log").read_text()
 
 
