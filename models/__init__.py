@@ -1,1 +1,1 @@
-"""Models, and the blocks they share."""
+"""Models and their shared building blocks."""

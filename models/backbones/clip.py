@@ -27,7 +27,7 @@ PRETRAINED = {"RN50": "openai", "convnext_base_w_320": "laion_aesthetic_s13b_b82
 
 
 def open_clip() -> Any:
-    """Import open_clip, also where torchvision's compiled operators do not fit the installed torch.
+    """Import open_clip, even if torchvision's compiled operators do not match the installed torch.
 
     open_clip imports torchvision, whose import ends with "operator torchvision::nms does not exist" when its binary
     is for another build of torch (CPU against CUDA). Nothing here uses these operators, so their names are declared
@@ -48,10 +48,10 @@ def open_clip() -> Any:
 
 
 def create_clip(name: str, pretrained: str | None, **options: Any) -> Any:
-    """Create a CLIP model of open_clip, which is kept from turning on logging for the whole process.
+    """Create a CLIP model of open_clip without its side effects on logging.
 
-    open_clip speaks on the root logger, which gives it a handler. Its warning of random weights is dropped: without
-    ``pretrained`` they are replaced next. Raises what open_clip raises.
+    open_clip logs on the root logger, which adds a handler to it. Its warning of random weights is dropped: without
+    ``pretrained`` they are replaced next. Raises open_clip's exceptions.
     """
     library, before = open_clip(), logging.root.manager.disable
     if pretrained and not Path(pretrained).is_file():
@@ -70,7 +70,7 @@ _UNUSED_OPERATORS = torch.library.Library("torchvision", "FRAGMENT")  # type: ig
 
 
 class ClipBackbone(nn.Module):
-    """A CLIP model of open_clip, in evaluation mode and without gradients for ever, as ``clip_model``.
+    """A frozen CLIP model of open_clip, always in evaluation mode and without gradients, as ``clip_model``.
 
     ``name`` is an open_clip model with a ResNet or ConvNeXt image tower. ``quick_gelu`` forces OpenAI's activation in
     the text tower (default: for ResNets).
@@ -93,7 +93,7 @@ class ClipBackbone(nn.Module):
         return super().train(False)
 
     def restore_mask(self) -> None:
-        """Compute the causal mask of the text tower, which no checkpoint holds, beside the weights."""
+        """Compute the causal mask of the text tower, which checkpoints do not hold, on the device of the weights."""
         length, weight = self.clip_model.positional_embedding.shape[0], self.clip_model.positional_embedding
         mask = torch.full((length, length), float("-inf"), dtype=weight.dtype, device=weight.device)
         self.clip_model.attn_mask = mask.triu_(1)
@@ -109,7 +109,7 @@ class ClipBackbone(nn.Module):
 
     @property
     def embed_dim(self) -> int:
-        """Size of the space that images and texts share."""
+        """Dimension of the joint embedding space of images and texts."""
         return int(self.clip_model.text_projection.shape[1])
 
     @property
@@ -183,8 +183,8 @@ class ClipBackbone(nn.Module):
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Encode tokens ``(texts, 77)``; returns ``(texts, embed_dim)``, not normalised.
 
-        Attention is causal and a text ends with its largest token, so what follows the longest text of the batch
-        is not computed.
+        Attention is causal and a text ends with its largest token, so positions after the longest text of the batch
+        are not computed.
         """
         clip = self.clip_model
         end = tokens.argmax(-1)

@@ -31,12 +31,12 @@ class ResNetSize:
         return (first, 2 * first, 4 * first, 8 * first)
 
     def build(self) -> ResNetBackbone:
-        """The backbone of this size, untrained."""
+        """Return an untrained backbone of this size."""
         return ResNetBackbone(self)
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch normalisation whose statistics and factors never change: an affine map per channel."""
+    """Batch normalisation with fixed statistics and factors: an affine map per channel."""
 
     weight: Tensor
     bias: Tensor
@@ -59,7 +59,7 @@ class FrozenBatchNorm(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolution around a shortcut, which is projected where shapes differ."""
+    """1x1, 3x3 and 1x1 convolution with a shortcut, which is projected if shapes differ."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()

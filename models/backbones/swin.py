@@ -18,9 +18,9 @@ from harness.models.mask2former.pixel_decoder import FeatureMaps
 PATCH = 4
 MLP_RATIO = 4
 DROP_PATH = 0.3
-"""Rate of the last block in training; blocks before it have less, in equal steps from 0."""
+"""Rate of the last block in training; the rates of the blocks increase linearly from 0."""
 FORBIDDEN = -100.0
-"""Added to attention between pixels that only the shift brought together."""
+"""Added to attention logits between pixels that are neighbours only because of the cyclic shift."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SwinSize:
         return (self.width, 2 * self.width, 4 * self.width, 8 * self.width)
 
     def build(self) -> SwinBackbone:
-        """The backbone of this size, untrained."""
+        """Return an untrained backbone of this size."""
         return SwinBackbone(self)
 
 
@@ -98,7 +98,7 @@ class Mlp(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Window attention and a feed-forward network, each behind a norm; ``shift`` in pixels."""
+    """Window attention and a feed-forward network, each after a norm; ``shift`` in pixels."""
 
     def __init__(self, dim: int, heads: int, window: int, shift: int, drop_path: float) -> None:
         super().__init__()
@@ -161,7 +161,7 @@ class SwinStage(nn.Module):
         self.downsample = nn.Identity() if last else PatchMerging(dim)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """``(batch, h, w, dim)`` to the same shape, and what the next stage reads."""
+        """``(batch, h, w, dim)`` to the same shape, and the input of the next stage."""
         for block in self.blocks:
             x = block(x)
         return x, self.downsample(x)
@@ -208,10 +208,10 @@ def relative_position_index(side: int) -> Tensor:
 
 
 def shift_mask(rows: int, columns: int, side: int, shift: int, device: torch.device | str = "cpu") -> Tensor:
-    """What to add to attention in each shifted window, ``(rows * columns, side ** 2, side ** 2)``.
+    """Additive attention mask of each shifted window, ``(rows * columns, side ** 2, side ** 2)``.
 
-    The last row and column of windows hold pixels that came around from the other border: these and the others may not
-    see each other.
+    The last row and column of windows hold pixels from the opposite border: these and the others must not attend to
+    each other.
     """
     region_y = _regions(rows * side, side, shift, device)
     region_x = _regions(columns * side, side, shift, device)
@@ -222,6 +222,6 @@ def shift_mask(rows: int, columns: int, side: int, shift: int, device: torch.dev
 
 
 def _regions(size: int, side: int, shift: int, device: torch.device | str) -> Tensor:
-    """Along one axis: 0 before the last window, 1 in it before the border that the shift made, 2 behind that."""
+    """Along one axis: 0 before the last window, 1 in it before the wrapped pixels, 2 for the wrapped pixels."""
     place = torch.arange(size, device=device)
     return (place >= size - side).long() + (place >= size - shift).long()

@@ -1,4 +1,4 @@
-"""What is known of CLIP-VIS's released weights: variants, training data, published AP, and where to get them."""
+"""Model card of CLIP-VIS's released weights: variants, training data, published AP, and where to get them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ CARD: dict[str, Any] = {
     "paper": "CLIP-VIS: Adapting CLIP for Open-Vocabulary Video Instance Segmentation (Zhu et al., TCSVT 2024)",
     "weights": "https://github.com/zwq456/CLIP-VIS (results table in its README); give the file to --checkpoint",
     "published_ap_source": "README of zwq456/CLIP-VIS, current revision; percent, measured on 4 RTX 3090",
-    "licence": "weights: that of their repository, read it there; this implementation: Apache-2.0",
+    "licence": "weights: see the licence in their repository; this implementation: Apache-2.0",
     "speed": "not measured with released weights; `harness bench --model clipvis --checkpoint FILE`",
-    "note": "backbone, decoder depth and embedding size are read off the checkpoint; there is no flag for them",
+    "note": "backbone, decoder depth and embedding size are inferred from the checkpoint; there is no setting for them",
     "variants": [
         _variant(RN50, LVIS, 7, 19.5, 14.6, 14.1, 32.2, 30.1, 5.2),
         _variant(CONVNEXT, LVIS, 7, 32.2, 25.3, 18.5, 42.1, 37.9, 8.3),

@@ -1,4 +1,4 @@
-"""Checkpoints of CLIP-VIS: read without running code, measured by their own shapes, loaded strictly."""
+"""Checkpoints of CLIP-VIS: read without running code, sizes inferred from shapes, loaded strictly."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ from harness.models.shared.checkpoint_files import (
 PIXEL_DECODER = "sem_seg_head.pixel_decoder."
 PREDICTOR = "sem_seg_head.predictor."
 POINTS_AND_LEVELS = 4 * 3
-HINT = "use a checkpoint of CLIP-VIS as its authors or `harness train` publish it"
+HINT = "use a checkpoint of CLIP-VIS from its authors or from `harness train`"
 
 
 def load_network(path: Path, config: ClipVisConfig | None = None) -> ClipVisNetwork:
-    """Build the network that the checkpoint ``path`` holds and load it strictly, on the CPU, for evaluation.
+    """Build the network of the checkpoint ``path`` and load it strictly, on the CPU, for evaluation.
 
-    Raises `UserError` for a file that cannot be read, holds code, is no CLIP-VIS, or lacks, adds or misshapes a tensor.
+    Raises `UserError` for a file that cannot be read, holds code, is not a checkpoint of CLIP-VIS, or has missing,
+    unexpected or misshapen tensors.
     """
     config = config or ClipVisConfig()
     state = read_tensors(path, HINT)
@@ -50,14 +51,14 @@ def load_network(path: Path, config: ClipVisConfig | None = None) -> ClipVisNetw
 
 
 def load_state(network: ClipVisNetwork, state: Mapping[str, Tensor]) -> ClipVisNetwork:
-    """Give a network built on the meta device its tensors, without a copy."""
+    """Assign tensors to a network on the meta device, without a copy."""
     network.load_state_dict(state, strict=True, assign=True)
     network.backbone.restore_mask()
     return network.eval()
 
 
 def architecture_of(state: Mapping[str, Tensor], path: Path) -> Architecture:
-    """Read every size off the tensors themselves."""
+    """Infer all sizes from the tensors."""
     try:
         dim = state[f"{PREDICTOR}query_feat.weight"].shape[1]
         offsets = state[f"{PIXEL_DECODER}transformer.encoder.layers.0.self_attn.sampling_offsets.bias"]
@@ -72,11 +73,11 @@ def architecture_of(state: Mapping[str, Tensor], path: Path) -> Architecture:
             encoder_feedforward=state[f"{PIXEL_DECODER}transformer.encoder.layers.0.linear1.weight"].shape[0],
         )
     except (KeyError, IndexError) as error:
-        raise UserError(str(path), f"is no checkpoint of CLIP-VIS: it lacks {error.args[0]}", HINT) from error
+        raise UserError(str(path), f"is not a checkpoint of CLIP-VIS: it lacks {error.args[0]}", HINT) from error
 
 
 def clip_model_of(state: Mapping[str, Tensor], path: Path) -> str:
-    """Name of the open_clip model whose shapes the CLIP weights of ``state`` have; released backbones first."""
+    """The open_clip model that matches the shapes of the CLIP weights in ``state``; released backbones first."""
     found = _signature(state)
     library = open_clip()
     listed: list[str] = library.list_models()
@@ -84,11 +85,11 @@ def clip_model_of(state: Mapping[str, Tensor], path: Path) -> str:
     for name in names:
         if _signature_of_config(library.get_model_config(name)) == found:
             return name
-    raise UserError(str(path), "holds a CLIP model that is no ResNet or ConvNeXt of open_clip", HINT)
+    raise UserError(str(path), "holds a CLIP model that is not a ResNet or ConvNeXt of open_clip", HINT)
 
 
 def _signature(state: Mapping[str, Tensor]) -> tuple[object, ...]:
-    """What tells CLIP models apart: joint size, text tower, image tower."""
+    """The sizes that distinguish CLIP models: joint space, text tower, image tower."""
     text = state[f"{CLIP}text_projection"].shape
     layers = count(state, rf"{CLIP}transformer\.resblocks\.(\d+)\.")
     visual = f"{CLIP}visual."
@@ -103,7 +104,7 @@ def _signature(state: Mapping[str, Tensor]) -> tuple[object, ...]:
 
 
 def _signature_of_config(config: Mapping[str, Any]) -> tuple[object, ...] | None:
-    """The same of an open_clip configuration; ``None`` for other kinds of towers."""
+    """The signature of an open_clip configuration; ``None`` for other kinds of towers."""
     vision, text = config["vision_cfg"], config["text_cfg"]
     if "hf_model_name" in text or config.get("custom_text") or "width" not in text:
         return None
@@ -127,7 +128,7 @@ CONVNEXT = {
 
 
 def pretrained_clip(where: Path | str, state: Mapping[str, Tensor], config: ClipVisConfig) -> State:
-    """CLIP weights through open_clip, for what holds none (``where``, as messages call it); named as in checkpoints."""
+    """CLIP weights from open_clip for a checkpoint without them (``where`` in messages), with checkpoint names."""
     name = config.clip_model or _clip_model_by_channels(state, where)
     source = config.clip_pretrained or PRETRAINED.get(name)
     if source is None and name == miniature.NAME:
@@ -152,7 +153,7 @@ def pretrained_clip(where: Path | str, state: Mapping[str, Tensor], config: Clip
 def _clip_model_by_channels(state: Mapping[str, Tensor], where: Path | str) -> str:
     key = f"{PIXEL_DECODER}input_proj.0.0.weight"
     if key not in state:
-        raise UserError(str(where), f"is no checkpoint of CLIP-VIS: it lacks {key}", HINT)
+        raise UserError(str(where), f"is not a checkpoint of CLIP-VIS: it lacks {key}", HINT)
     known = {2048: "RN50", 1024: "convnext_base_w_320"}
     channels = state[key].shape[1]
     if channels not in known:

@@ -25,7 +25,7 @@ def mask_pool(dense: Tensor, masks: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class QueryClassifier:
-    """Gives the class logits of queries from dense CLIP features and their masks; the flags are `ClipVisConfig`'s."""
+    """Computes class logits of queries from dense CLIP features and masks; the flags are those of `ClipVisConfig`."""
 
     backbone: ClipBackbone
     project_empty_masks: bool = True
@@ -37,13 +37,13 @@ class QueryClassifier:
     ) -> Tensor:
         """Classify queries; returns float32 ``(B, Q, classes)``.
 
-        ``dense`` is ``(B, channels, h, w)``, ``mask_logits`` ``(B, Q, H, W)``. Where ``inside`` ``(h, w)`` is
-        false nothing is pooled.
+        ``dense`` is ``(B, channels, h, w)``, ``mask_logits`` ``(B, Q, H, W)``. Cells where ``inside`` ``(h, w)`` is
+        false are not pooled.
         """
         return self.logits(*self.features(dense, mask_logits, inside), classifier)
 
     def logits(self, features: Tensor, empty: Tensor, classifier: TextClassifier) -> Tensor:
-        """Class logits ``(B, Q, classes)`` of what `features` gives."""
+        """Class logits ``(B, Q, classes)`` from the result of `features`."""
         logits = class_logits(features, classifier, self.backbone.logit_scale)
         zeroed = self.zero_empty_logits if self.backbone.is_resnet else not self.project_empty_masks
         # overwritten, not multiplied: the features of an empty mask may be NaN

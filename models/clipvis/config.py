@@ -1,9 +1,9 @@
 """Configuration of CLIP-VIS: the paper's ablations, one flag per quirk of the official code; training.
 
-Defaults reproduce the published numbers. What a checkpoint fixes (backbone, embedding size, decoder depth, queries) is
-read off the checkpoint and is no setting. The official class count, a setting of its own that silently mislabels when
-it disagrees with the names, is the length of the vocabulary here; and a track's category id is the vocabulary's,
-which for the official lists is the official "label + 1".
+Defaults reproduce the published numbers. Backbone, embedding size, decoder depth and queries are inferred from the
+checkpoint, not set. The official code has a separate class count, which mislabels silently if it disagrees with the
+names; here it is the length of the vocabulary. A track's category id is that of the vocabulary, which for the official
+lists is the official "label + 1".
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ class ClipVisConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     short_edge: int | None = Field(default=None, ge=32)
-    """Frames are resized so that their shorter edge has this many pixels (default: what the checkpoint says, else
-    480), ..."""
+    """Frames are resized so that their shorter edge has this many pixels (default: the checkpoint's, else 480), ..."""
     long_edge: int = Field(default=1333, ge=32)
     """... and then so that the longer has at most this many."""
     window: int = Field(default=10, ge=1)
@@ -34,7 +33,7 @@ class ClipVisConfig(BaseModel):
     detections_per_video: int = Field(default=50, ge=1)
     """Tracks reported per video (top k over queries and classes)."""
     channels_last: bool = False
-    """Lay the backbone's maps out channels last. 3 to 6 % faster on CPU; `harness bench` tells for your device."""
+    """Use the channels-last layout in the backbone. 3 to 6 % faster on CPU; measure others with `harness bench`."""
     compile: bool = False
     """Compile the network with torch.compile, for minutes at each new size. No faster on CPU; see `harness bench`.
     Both change the last digits of results."""
@@ -42,9 +41,9 @@ class ClipVisConfig(BaseModel):
     memory_length: int = Field(default=9, ge=1)
     """T: earlier frames that queries are matched with (paper, section 3.3)."""
     topk: int = Field(default=5, ge=1)
-    """K: of these, the best matching ones that decide."""
+    """K: number of these frames, the best matching ones, that decide."""
     matching: Literal["topk", "previous_frame"] = "topk"
-    """Ablation: ``previous_frame`` matches with the frame before alone."""
+    """Ablation: ``previous_frame`` matches with the previous frame only."""
     object_score: bool = True
     """Ablation: without it a track's score leaves the object score out."""
     mask_iou_score: bool = True
@@ -62,9 +61,9 @@ class ClipVisConfig(BaseModel):
     recency_weights: bool = True
     """QUIRK: matching costs are multiplied by their position in the memory, so recent frames weigh more."""
     recency_weights_select: bool = False
-    """QUIRK: that factor plays no role in choosing the K frames, nor while the memory holds fewer than K."""
+    """QUIRK: the recency factor is not used to choose the K frames, nor while the memory holds fewer than K."""
     full_topk_required: bool = True
-    """QUIRK: with fewer than K frames in memory the single best decides. Off: all that are there do."""
+    """QUIRK: with fewer than K frames in memory the single best decides. Off: all of them do."""
     clean_names: bool = False
     """QUIRK: underscores and parentheses of class names reach the tokenizer. On: they become blanks."""
     project_empty_masks: bool = True
@@ -86,7 +85,7 @@ class ClipVisConfig(BaseModel):
 
 
 class ClipVisTrainingConfig(CriterionConfig):
-    """What a training of CLIP-VIS starts from, and its losses; the sizes are those of the LVIS-trained models."""
+    """Initial weights, sizes and losses of a CLIP-VIS training; sizes are those of the LVIS-trained models."""
 
     clip_model: str = "RN50"
     """open_clip's name of the frozen CLIP."""
@@ -102,6 +101,6 @@ class ClipVisTrainingConfig(CriterionConfig):
     encoder_layers: int = Field(default=6, ge=1)
     encoder_feedforward: int = Field(default=1024, ge=1)
     inference_short_edge: int = Field(default=480, ge=32)
-    """Size of frames at inference unless told otherwise: the weights carry it along."""
+    """Default shorter edge of frames at inference, stored with the weights."""
     weights: Literal["fp32", "fp16"] = "fp32"
-    """Number format of the weights that are written for use."""
+    """Number format of the exported weights."""

@@ -9,10 +9,10 @@ from harness.models.mask2former.transformer_decoder import DecoderOutput, Masked
 
 
 class MaskGenerator(nn.Module):
-    """From CLIP's feature maps to object scores, mask-IoU scores, masks and embeddings of the queries.
+    """Computes object scores, mask-IoU scores, masks and embeddings of the queries from CLIP's feature maps.
 
-    ``channels`` are the backbone's for res2 to res5. The other sizes are those of the released checkpoints unless the
-    checkpoint says otherwise; ``feedforward`` is the decoder's, ``encoder_feedforward`` the pixel decoder's.
+    ``channels`` are the backbone's for res2 to res5. The defaults are the sizes of the released checkpoints;
+    ``feedforward`` is the decoder's, ``encoder_feedforward`` the pixel decoder's.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""CLIP-VIS as the harness runs it: a video goes through in windows, its tracks come out as run-length encodings.
+"""CLIP-VIS as a model of the harness: it processes a video in windows and returns tracks as run-length encodings.
 
-Window by window: frames (decoded and resized ahead), network, matching, classification; then the tracks are chosen, and
-only their masks are encoded. At no time is a mask of the whole video at full size.
+Each window takes decoding and resizing (ahead), network, matching and classification. Then the tracks are selected, and
+only their masks are encoded. Masks of a whole video never exist at full size.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from harness.types import Track, Video, Vocabulary
 class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
     """Finds the tracks of a video for any vocabulary (`harness.types.Model`).
 
-    ``precision`` is ``fp32``, ``bf16`` or ``fp16`` (autocast; the pixel decoder stays in float32). ``text_cache`` is a
-    folder that keeps text embeddings. ``stage(name)`` is entered around each stage of the work, for timing.
+    ``precision`` is ``fp32``, ``bf16`` or ``fp16`` (autocast; the pixel decoder stays in float32). ``text_cache`` is
+    the folder of cached text embeddings. ``stage(name)`` is entered around each stage of the work, for timing.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
 
     @torch.inference_mode()
     def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:
-        """The tracks of ``video``, best first, one run-length encoding per frame (all-zero where the object is not)."""
+        """Return the tracks of ``video``, best first, one mask per frame (all-zero where the object is absent)."""
         config = self.config
         classifier = self.text_classifier(vocabulary)
         sizes = self.geometry(video.height, video.width)
@@ -104,7 +104,7 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         classifier: TextClassifier,
         inside: tuple[Tensor, Tensor] | None,
     ) -> None:
-        """Classify a window's queries and keep what speaks for each track; a big vocabulary takes a few frames each."""
+        """Classify a window's queries and add to the tracks' scores; large vocabularies take a few frames at a time."""
         stride32, stride4 = inside or (None, None)
         for part in frame_groups(order.shape[0], order.shape[1], classifier.weights.shape[0]):
             masks = output.mask_logits[part]
@@ -125,7 +125,7 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         return image_detections(scores, output.mask_logits[0], sizes, detections)
 
     def text_classifier(self, vocabulary: Vocabulary) -> TextClassifier:
-        """Text embeddings of ``vocabulary``: those of the last call, or kept on disk, or computed."""
+        """Text embeddings of ``vocabulary``: from the last call, from the cache on disk, or computed."""
         if self._vocabulary is None or self._vocabulary[0] != vocabulary.digest:
             names = [category.name for category in vocabulary.categories]
             backbone, clean = self.network.backbone, self.config.clean_names
@@ -139,7 +139,7 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         return self._vocabulary[1]
 
     def matcher(self) -> QueryMatcher:
-        """A matcher for one video, as configured."""
+        """Return a new matcher for one video."""
         config = self.config
         previous = config.matching == "previous_frame"
         return QueryMatcher(
@@ -151,7 +151,7 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         )
 
     def geometry(self, height: int, width: int) -> Geometry:
-        """Sizes of frames of ``height`` and ``width`` pixels on their way through the model."""
+        """Sizes of frames of ``height`` and ``width`` pixels at each step of the model."""
         return geometry(height, width, self.short_edge, self.config.long_edge)
 
     def forward(self, frames: list[Image], sizes: Geometry) -> tuple[DecoderOutput, Tensor]:
@@ -186,7 +186,7 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         return self._classify(dense, output.mask_logits, classifier, inside[0] if inside else None)
 
     def _inside(self, sizes: Geometry) -> tuple[Tensor, Tensor] | None:
-        """Where the picture is at strides 32 and 4, if the padding is to be left out."""
+        """Maps of the image without padding at strides 32 and 4; ``None`` if padding counts."""
         if self.config.padding_counts:
             return None
         outside = padding_maps(sizes, (32, 4), self.device)
@@ -195,7 +195,7 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
     def _tracks(
         self, video: Video, vocabulary: Vocabulary, evidence: TrackScoreAccumulator, masks: MaskBuffer
     ) -> list[Track]:
-        """Choose the tracks and encode their masks."""
+        """Select the tracks and encode their masks."""
         with self.stage("postprocessing"):
             selection = evidence.select()
         with self.stage("encoding"):

@@ -14,7 +14,7 @@ from harness.models.mask2former.transformer_decoder import DecoderOutput
 
 @dataclass(frozen=True)
 class Architecture:
-    """The sizes that a checkpoint fixes. Defaults are those of the released LVIS-trained models."""
+    """The sizes of a checkpoint. Defaults are those of the released LVIS-trained models."""
 
     clip_model: str = "RN50"
     """Name in open_clip."""
@@ -29,7 +29,7 @@ class Architecture:
 
 
 class LossWeights(nn.Module):
-    """The criterion's one buffer, which released checkpoints hold: class weights of object and no object."""
+    """The criterion's only buffer, which released checkpoints contain: class weights of object and no object."""
 
     empty_object_weight: Tensor
 
@@ -41,7 +41,7 @@ class LossWeights(nn.Module):
 class ClipVisNetwork(nn.Module):
     """Backbone and mask generator, with the parameter names of the released checkpoints.
 
-    ``short_edge`` is the size in pixels that frames are resized to unless the user says otherwise.
+    ``short_edge`` is the default shorter edge of resized frames in pixels.
     """
 
     short_edge = 480

@@ -1,4 +1,4 @@
-"""CLIP-VIS as a plugin of the harness; light to import, the network's code is imported when it is loaded."""
+"""The plugin of CLIP-VIS. It is fast to import: the network's code is imported when the model is loaded."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class ClipVisPlugin:
         return ClipVis(network, config, context.device, context.precision, text_cache())
 
     def depends_on(self, config: ClipVisConfig, checkpoint: Path | None) -> dict[str, str]:
-        """The content of a local file of CLIP weights; a tag of open_clip names its weights by itself."""
+        """The digest of a local file of CLIP weights; a tag of open_clip identifies its weights by itself."""
         return clip_file_digest(config.clip_pretrained)
 
     def scores_are_relative(self, config: ClipVisConfig) -> bool:
-        """A query's class scores are a softmax over the words asked."""
+        """True: class scores are a softmax over the vocabulary."""
         return True
 
     def shipped_weights(self, dataset: str) -> Path | None:
@@ -61,7 +61,7 @@ class ClipVisPlugin:
         return miniatures.weights("clipvis", dataset)
 
     def training_defaults(self, dataset: str) -> Mapping[str, Any]:
-        """Nine decoder layers for COCO, as published; the miniature's settings for the dataset it is made for."""
+        """Nine decoder layers for COCO, as published; the miniature's settings for the miniature's dataset."""
         from harness.models import miniatures
 
         return {"decoder_layers": 9} if dataset == "coco" else miniatures.settings("clipvis", dataset)
@@ -69,13 +69,13 @@ class ClipVisPlugin:
     def trainee(
         self, config: ClipVisTrainingConfig, training_set: TrainingSet, device: str, checkpoint: Path | None
     ) -> ClipVisTrainee:
-        """The network with its losses, to be trained: class-agnostic, so the set's categories play no role."""
+        """The network with its losses; training is class-agnostic, so the set's categories are not used."""
         from harness.models.clipvis.training import build_trainee
 
         return build_trainee(config, device, checkpoint)
 
     def doctor(self) -> dict[str, Any]:
-        """What decides how fast it runs on this machine: the path that deformable attention takes."""
+        """The implementation of deformable attention on this machine, which decides the speed."""
         from harness.models.ops.deform_attn import status
 
         return {"deformable attention": status()}

@@ -1,7 +1,7 @@
 """Scores of a video's tracks, their selection, and what is suppressed (docs/clipvis.md, *Scores*).
 
-A video is seen window by window. Of each frame stay an object score and two sums per query; its class distribution, or
-what that follows from, waits in `DeferredScores`; masks are kept elsewhere.
+Windows are processed one by one. Each frame leaves an object score and two sums per query; its class distribution, or
+the input to compute it again, is kept in `DeferredScores`; masks are kept elsewhere.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from harness.models.shared.track_selection import SUPPRESSION_RATIO, TrackSelect
 
 
 class TrackScoreAccumulator:
-    """What is kept of each frame, on the CPU, queries in the order of their slots.
+    """Accumulates the scores of each frame on the CPU, with queries in the order of their slots.
 
-    Scores are summed as frames come; class distributions wait for the choice of tracks. ``again`` gives the class
-    logits of frames once more, from the features and emptiness that `add` gets; without it that is not done. Close it
-    after use.
+    Scores are summed frame by frame; class distributions are kept until tracks are selected. ``again`` recomputes the
+    class logits of frames from the features and empty flags that `add` gets; without it they are stored. Close it after
+    use.
     """
 
     def __init__(self, config: ClipVisConfig, again: Callable[[Tensor, Tensor], Tensor] | None = None) -> None:
@@ -36,7 +36,7 @@ class TrackScoreAccumulator:
         self._area: list[Tensor] = []  # (frames, Q)
 
     def close(self) -> None:
-        """Forget the distributions, on disk too."""
+        """Delete the distributions, also those on disk."""
         self._distributions.close()
 
     def add(
@@ -49,10 +49,10 @@ class TrackScoreAccumulator:
         inside: Tensor | None = None,
         source: tuple[Tensor, ...] = (),
     ) -> None:
-        """Take in a window as the network gave it: ``(f, Q, C)``, ``(f, Q, 2)``, ``(f, Q, 1)``, ``(f, Q, h, w)``.
+        """Add the network's outputs of a window: ``(f, Q, C)``, ``(f, Q, 2)``, ``(f, Q, 1)``, ``(f, Q, h, w)``.
 
         ``order`` ``(f, Q)`` is the query of each slot. Mask scores count cells where ``inside`` ``(h, w)`` is true.
-        ``source`` is what the logits follow from: features ``(f, Q, embed_dim)``, and which masks are empty ``(f, Q)``.
+        ``source`` is the input of the logits: features ``(f, Q, embed_dim)``, and which masks are empty ``(f, Q)``.
         """
         frames = torch.arange(len(order))[:, None]
         confidence, area = mask_sums(mask_logits, inside)
@@ -65,7 +65,7 @@ class TrackScoreAccumulator:
         self.frames += len(order)
 
     def select(self) -> TrackSelection:
-        """Score all queries and classes and take the best, at most ``detections_per_video``."""
+        """Score all queries and classes and select the best, at most ``detections_per_video``."""
         logits = torch.cat(self._object_logits)
         scores = self._scores.result(logits)
         top, slots, labels = best(scores, self.config.detections_per_video)
@@ -85,10 +85,10 @@ def _distributions(class_logits: Tensor, order: Tensor) -> Tensor:
 
 
 class ScoreSums:
-    """S(q, c) = sqrt(mean over frames of sqrt(p u) * o), ``(Q, C)`` in [0, 1], summed as frames come.
+    """S(q, c) = sqrt(mean over frames of sqrt(p u) * o), ``(Q, C)`` in [0, 1], summed frame by frame.
 
-    o is the object probability of the mean logits. The mean runs over all frames (QUIRK), or over those with a mask
-    where a query has any. Ablations leave a factor out.
+    o is the object probability of the mean logits. The mean is over all frames (QUIRK), or over those with a mask if a
+    query has any. Ablations leave a factor out.
     """
 
     def __init__(self, config: ClipVisConfig) -> None:
@@ -98,7 +98,7 @@ class ScoreSums:
         self._frames, self._frames_present = 0, torch.zeros(())  # of the video; (Q,)
 
     def add(self, p: Tensor, u: Tensor, present: Tensor) -> None:
-        """Take in frames: ``p`` ``(f, Q, C)`` class distribution, ``u`` ``(f, Q)`` IoU, ``present`` ``(f, Q)``."""
+        """Add frames: ``p`` ``(f, Q, C)`` class distribution, ``u`` ``(f, Q)`` IoU, ``present`` ``(f, Q)``."""
         per_frame = (p * u[..., None] if self.config.mask_iou_score else p).sqrt()
         self._all = self._all + per_frame.sum(0)
         self._frames += len(p)

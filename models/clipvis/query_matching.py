@@ -1,4 +1,4 @@
-"""Temporal topK-enhanced matching: queries of a frame are put in the order of those before (CLIP-VIS, section 3.3)."""
+"""Temporal topK-enhanced matching: orders the queries of a frame like those of earlier frames (CLIP-VIS, 3.3)."""
 
 from __future__ import annotations
 

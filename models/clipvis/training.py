@@ -35,11 +35,11 @@ class ClipVisTrainee(nn.Module):
         return {**losses, "total": self.criterion.total(losses)}
 
     def rates(self) -> Mapping[str, float]:
-        """CLIP is frozen; all the rest learns at the same rate."""
+        """Empty: CLIP is frozen, all other parameters learn at the same rate."""
         return {}
 
     def export(self, path: Path, facts: Mapping[str, str]) -> None:
-        """Write the weights under the names of the released checkpoints, CLIP's among them."""
+        """Write the weights, CLIP's included, with the names of the released checkpoints."""
         half = self.config.weights == "fp16"
         state = {
             name: (t.half() if half and t.is_floating_point() else t).detach().cpu().contiguous()
@@ -54,7 +54,7 @@ def build_trainee(config: ClipVisTrainingConfig, device: str, checkpoint: Path |
 
 
 def new_network(config: ClipVisTrainingConfig) -> ClipVisNetwork:
-    """An untrained mask generator on a trained CLIP; raises `UserError` where CLIP's weights cannot be had."""
+    """An untrained mask generator on a trained CLIP; raises `UserError` if CLIP's weights cannot be loaded."""
     architecture = Architecture(
         clip_model=config.clip_model,
         decoder_layers=config.decoder_layers,

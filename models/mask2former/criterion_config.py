@@ -1,4 +1,4 @@
-"""Settings of the losses; light to import."""
+"""Settings of the losses, without torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class CriterionConfig(BaseModel):
-    """Weights of the losses, and how many points they look at."""
+    """Weights of the losses, and numbers of sampled points."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -21,6 +21,6 @@ class CriterionConfig(BaseModel):
     points: int = Field(default=12_544, ge=4)
     """Points at which masks are compared (112 x 112)."""
     oversample: float = Field(default=3.0, ge=1)
-    """Candidates per point, of which the uncertain ones are kept."""
+    """Candidates per point, of which the most uncertain are kept."""
     importance: float = Field(default=0.75, ge=0, le=1)
-    """Share of the points that lies where a mask is uncertain."""
+    """Share of the points that is chosen by uncertainty."""

@@ -34,7 +34,7 @@ class MaskCriterion:
         """Losses by name, before weighting: ``loss_*`` of the last prediction, ``loss_*_i`` of the earlier ones.
 
         ``masks`` holds one tensor ``(objects, H, W)`` per image, 0 or 1, at the size of the padded input.
-        ``class_weights`` ``(2,)`` weighs object and no object. Each prediction is matched anew.
+        ``class_weights`` ``(2,)`` weighs object and no object. Each prediction is matched separately.
         """
         targets = objects_per_process(sum(len(m) for m in masks), output.mask_logits.device)
         last = Prediction(output.object_logits, output.ious, output.mask_logits)
@@ -49,7 +49,7 @@ class MaskCriterion:
     def match(self, prediction: Prediction, masks: Sequence[Tensor]) -> list[Matched]:
         """Match the objects of each image with its queries.
 
-        QUIRK: the official configuration holds a cost of the predicted IoU too, which never enters.
+        QUIRK: the official configuration also has a cost of the predicted IoU, which is never used.
         """
         uniform = self._uniform(prediction.mask_logits)
         label_cost = -OBJECT_COST * prediction.object_logits.detach().float().softmax(-1)[..., :1]

@@ -1,4 +1,4 @@
-"""Which query learns which object: minimum-cost assignment (Mask2Former, section 3.3; CLIP-VIS, section 3.2)."""
+"""Assignment of objects to queries at minimum cost, for training (Mask2Former, section 3.3; CLIP-VIS, section 3.2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional
 from harness.models.mask2former.point_sampling import Uniform, sample
 
 HUGE = 1e10
-"""Stands for costs that are infinite or no number, which an assignment cannot rank."""
+"""Replaces infinite and NaN costs, which an assignment cannot rank."""
 
 
 class Matched(NamedTuple):
@@ -33,7 +33,7 @@ def match_image(mask_logits: Tensor, masks: Tensor, label_cost: Tensor, points: 
     """Assign the objects of one image, ``masks`` ``(N, H, W)``, to queries of ``mask_logits`` ``(Q, h, w)``.
 
     Predictions and targets are compared at ``points`` points that they share, each at its own resolution.
-    ``label_cost`` ``(Q, N or 1)`` is added: what the pair costs by anything but its mask.
+    ``label_cost`` ``(Q, N or 1)`` is added: all terms of the cost other than the mask's.
     """
     at = uniform(1, points)
     if not len(masks):

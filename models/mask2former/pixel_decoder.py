@@ -31,7 +31,7 @@ class FeatureMaps(NamedTuple):
 
 
 class PixelFeatures(NamedTuple):
-    """What the pixel decoder hands to the transformer decoder; ``dim`` channels everywhere."""
+    """The outputs of the pixel decoder, the inputs of the transformer decoder; all have ``dim`` channels."""
 
     mask_features: Tensor
     """``(batch, dim, height / 4, width / 4)``."""
@@ -93,7 +93,7 @@ class MultiScaleDeformableAttention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Deformable self-attention and a feed-forward network, each with a residual and a norm behind it."""
+    """Deformable self-attention and a feed-forward network, each followed by a residual connection and a norm."""
 
     def __init__(self, dim: int, heads: int, levels: int, points: int, feedforward: int) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class EncoderTransformer(nn.Module):
             dim=1,
         )
         reference = torch.cat([pixel_centres(h, w, device) for h, w in sizes])
-        # filled where they lie: a copy from the host would wait, and a CUDA graph could not capture it
+        # filled on the device: a copy from the host would synchronise, and a CUDA graph could not capture it
         spatial_shapes = torch.cat([torch.full((1,), side, device=device) for size in sizes for side in size]).view(
             -1, 2
         )
@@ -153,10 +153,10 @@ class EncoderTransformer(nn.Module):
 
 
 class PixelDecoder(nn.Module):
-    """Turns a backbone's maps into mask features and multi-scale memory.
+    """Computes mask features and multi-scale memory from a backbone's maps.
 
-    ``channels`` are those of res2, res3, res4, res5. It computes in float32 whatever autocast says, as the released
-    models were trained and evaluated.
+    ``channels`` are those of res2, res3, res4, res5. It computes in float32 even under autocast, as the released models
+    were trained and evaluated.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class PixelDecoder(nn.Module):
     def forward(self, features: FeatureMaps, paddings: list[Tensor] | None = None) -> PixelFeatures:
         """Decode ``features``; ``paddings`` are boolean ``(h, w)`` maps at strides 32, 16, 8, true where padded.
 
-        Without ``paddings`` the padded border is image like any other, as in the released models (QUIRK).
+        Without ``paddings`` the padded border counts as image, as in the released models (QUIRK).
         """
         with torch.autocast(features.res5.device.type, enabled=False):
             coarse_first = (features.res5.float(), features.res4.float(), features.res3.float())

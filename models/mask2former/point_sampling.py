@@ -31,8 +31,8 @@ def sample(maps: Tensor, points: Tensor) -> Tensor:
 def uncertain_points(mask_logits: Tensor, count: int, oversample: float, importance: float, uniform: Uniform) -> Tensor:
     """Points ``(N, count, 2)`` for each mask ``(N, h, w)``, most of them where its logit is nearest to zero.
 
-    Of ``oversample * count`` uniform candidates the ``importance * count`` most uncertain are kept; the rest is drawn
-    freely.
+    Of ``oversample * count`` uniform candidates the ``importance * count`` most uncertain are kept; the rest is
+    uniform.
     """
     masks, kept = mask_logits.shape[0], int(importance * count)
     candidates = uniform(masks, int(count * oversample))

@@ -1,6 +1,6 @@
-"""Transformer decoder with masked attention (Mask2Former, section 3.2.1): queries look only where their mask is.
+"""Transformer decoder with masked attention (Mask2Former, section 3.2.1): queries attend only inside their mask.
 
-`QueryDecoder` refines the queries; what is predicted of them besides a mask differs by model.
+`QueryDecoder` refines the queries; the predictions besides masks differ by model.
 `MaskedTransformerDecoder` is that of CLIP-VIS (section 3.2): an object score and a mask-IoU score, no class. Parameter
 names are those of the released checkpoints under ``sem_seg_head.predictor``.
 """
@@ -21,7 +21,7 @@ LEVELS = 3
 
 
 class Masks(Protocol):
-    """A prediction, whatever else it holds."""
+    """A prediction that has masks."""
 
     @property
     def mask_logits(self) -> Tensor:
@@ -33,7 +33,7 @@ Predicted = TypeVar("Predicted", bound=Masks)
 
 
 class Prediction(NamedTuple):
-    """What the heads say of the queries after one layer; B frames, Q queries."""
+    """The outputs of the heads after one layer; B frames, Q queries."""
 
     object_logits: Tensor
     """``(B, Q, 2)``: object, no object."""
@@ -44,7 +44,7 @@ class Prediction(NamedTuple):
 
 
 class DecoderOutput(NamedTuple):
-    """The last prediction, what tracks are matched by, and the earlier predictions for training."""
+    """The last prediction, the embeddings for matching, and the earlier predictions for training."""
 
     object_logits: Tensor
     """``(B, Q, 2)``: object, no object."""
@@ -88,7 +88,7 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(dim, dim)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """Attend from ``(B, Q, dim)`` to ``(B, S, dim)``; ``allowed`` ``(B, Q, S)`` is true where a query may look."""
+        """Attend from ``(B, Q, dim)`` to ``(B, S, dim)``; ``allowed`` ``(B, Q, S)`` is true for allowed positions."""
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         q, k, v = (
             functional.linear(x, weight, bias).view(*x.shape[:2], self.heads, -1).transpose(1, 2)
@@ -101,7 +101,7 @@ class Attention(nn.Module):
 
 
 class SelfAttentionLayer(nn.Module):
-    """Queries look at each other; residual, norm behind."""
+    """Self-attention of the queries, followed by residual and norm."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class SelfAttentionLayer(nn.Module):
 
 
 class CrossAttentionLayer(nn.Module):
-    """Queries look at the image where their mask allows; residual, norm behind."""
+    """Masked cross-attention of the queries to the image, followed by residual and norm."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class CrossAttentionLayer(nn.Module):
 
 
 class FeedForwardLayer(nn.Module):
-    """Two linear layers with ReLU; residual, norm behind."""
+    """Two linear layers with ReLU, followed by residual and norm."""
 
     def __init__(self, dim: int, feedforward: int) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class QueryDecoder(nn.Module, Generic[Predicted]):
     """Learned queries refined layer by layer over the levels in turn, coarse, middle, fine.
 
     ``layers`` is one less than upstream's DEC_LAYERS, which counts predictions: 6 (image training) or 9 (video). A
-    model adds its heads and says in `predict` what they give.
+    subclass adds its heads and applies them in `predict`.
     """
 
     def __init__(
@@ -172,12 +172,12 @@ class QueryDecoder(nn.Module, Generic[Predicted]):
     def refine(
         self, features: PixelFeatures, paddings: list[Tensor] | None = None, auxiliary: bool = False
     ) -> tuple[Tensor, list[Predicted]]:
-        """Query features ``(B, Q, dim)`` after the last layer, and the predictions before it if ``auxiliary``.
+        """Return query features ``(B, Q, dim)`` after the last layer, and the earlier predictions if ``auxiliary``.
 
-        ``paddings``: boolean ``(h, w)`` maps at strides 32, 16, 8, true where no query may look (none by default, as
-        in the released models). ``auxiliary`` asks for the predictions of the layers before the last, each with
-        its full mask; without it attention masks come from mask features resized once per level, which is the
-        same function (resizing is linear) for a fraction of the work.
+        ``paddings``: boolean ``(h, w)`` maps at strides 32, 16, 8, true where no query may attend (none by default, as
+        in the released models). With ``auxiliary`` the predictions of the layers before the last are returned, with
+        full masks; without it attention masks come from mask features resized once per level, which is the same
+        function (resizing is linear) for a fraction of the work.
         """
         mask_features = features.mask_features
         sizes = [level.shape[-2:] for level in features.multi_scale]
@@ -255,10 +255,10 @@ class MaskedTransformerDecoder(QueryDecoder[Prediction]):
 
 
 def attention_mask(mask_logits: Tensor, outside: Tensor | None = None) -> Tensor:
-    """Where each query may look, ``(B, Q, h * w)`` boolean, from its mask logits ``(B, Q, h, w)`` at that level.
+    """Allowed positions of each query, ``(B, Q, h * w)`` boolean, from its mask logits ``(B, Q, h, w)`` at that level.
 
-    Positions of probability below 0.5 are forbidden; a query that could look nowhere may look everywhere. Positions
-    where ``outside`` ``(h * w,)`` is true stay forbidden in either case.
+    Positions with a probability below 0.5 are blocked; if all are, the query may attend everywhere. Positions where
+    ``outside`` ``(h * w,)`` is true are always blocked.
     """
     allowed = mask_logits.flatten(2).sigmoid() >= 0.5
     if outside is not None:

@@ -1,4 +1,4 @@
-"""Miniatures: the real models with small numbers, trained on generated data, their weights shipped in the package."""
+"""Miniatures: tiny variants of the real models, trained on generated data, with weights in the package."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 DATASET = "shapes"
-"""What the miniatures were trained for."""
+"""The dataset that the miniatures were trained on."""
 CARD = "card.json"
-"""File that says how the shipped weights were made and what they reach."""
+"""File with the provenance and the metrics of the shipped weights."""
 
 
 def weights(model: str, dataset: str) -> Path | None:
-    """The weights of a model's miniature for a dataset; ``None`` where there are none."""
+    """The weights of a model's miniature for a dataset; ``None`` if there are none."""
     path = Path(__file__).parent / f"{model}_{dataset}.safetensors"
     return path if dataset == DATASET and path.is_file() else None
 
 
 def settings(model: str, dataset: str) -> dict[str, Any]:
-    """The settings that a model's miniature is trained with; none where there is none."""
+    """The training settings of a model's miniature; empty if there is none."""
     from harness.config import read_yaml
 
     path = Path(__file__).parent / f"{model}_{dataset}.yaml"
@@ -27,7 +27,7 @@ def settings(model: str, dataset: str) -> dict[str, Any]:
 
 
 def card(model: str) -> dict[str, Any]:
-    """What a model's card says of its miniature: training data, seed, machine, time, commands, metrics as fractions."""
+    """The miniature in a model's card: training data, seed, machine, time, commands, metrics as fractions."""
     path = Path(__file__).parent / CARD
     if not path.is_file():
         return {}

@@ -1,9 +1,9 @@
-"""The miniature CLIP: timm's ConvNeXt and open_clip's text transformer with small numbers.
+"""The miniature CLIP: timm's ConvNeXt and open_clip's text transformer at a tiny size.
 
-The ConvNeXt has batch norms, an overlapping stem and small kernels, all of them options of timm's: with layer norms
-and patches it would need ten times the images to tell a star from a cross.
+The ConvNeXt has batch norms, an overlapping stem and small kernels, all options of timm: with layer norms and patches
+it would need ten times the images to distinguish a star from a cross.
 
-timm and open_clip list models by name; `declare` adds this one to both, as a plugin of theirs would.
+timm and open_clip list models by name; `declare` adds this one to both.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def convnext_shapes(**settings: Any) -> Any:
 
 
 def declare(open_clip: Any) -> None:
-    """Make the miniature known to timm and to ``open_clip`` (the imported package); harmless when repeated."""
+    """Register the miniature in timm and in ``open_clip`` (the imported package); may be repeated."""
     from timm.models import is_model, register_model
 
     if not is_model(NAME):

@@ -1,4 +1,4 @@
-"""Operators behind one door each: deformable attention."""
+"""Operators with several implementations: deformable attention."""
 
 from harness.models.ops.deform_attn import deformable_attention, fused_deformable_attention
 

@@ -1,8 +1,8 @@
 """Compile the deformable attention kernel with NVRTC through cuda-core, once per variant and architecture.
 
 No nvcc, no host compiler, no headers and no GPU are needed to compile; a variant takes about a quarter of a second.
-Binaries are kept in ``$XDG_CACHE_HOME/ovvis-harness/kernels`` (``~/.cache`` where unset), one file per digest of
-source, variant, architecture and compiler version, so a changed kernel or a new compiler never finds an old binary.
+Binaries are cached in ``$XDG_CACHE_HOME/ovvis-harness/kernels`` (``~/.cache`` if unset), one file per digest of source,
+variant, architecture and compiler version, so a changed kernel or compiler never uses an old binary.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ INSTALL = f'pip install cuda-core "cuda-bindings=={(torch.version.cuda or "13").
 """cuda-bindings finds the NVRTC of its own major version, which is the one that torch's CUDA wheel brings."""
 
 SHARED_BYTES = 40 * 1024
-"""Shared memory that a block may take for its samples; every architecture has 48 KiB without asking."""
+"""Shared memory that a block may use for its samples; every architecture has 48 KiB by default."""
 SAMPLE_BYTES = 20
-"""Shared memory per sampled point: four weights and a place."""
+"""Shared memory per sampled point: four weights and a position."""
 FUSED_SAMPLE_BYTES = SAMPLE_BYTES + 4
-"""The same with the point's attention weight, which the fused kernel works out itself."""
+"""Shared memory per point of the fused kernel, which also computes the attention weight."""
 MOST_WARPS = 8
 
 STORED = {torch.float32: "float", torch.float16: "half_bits", torch.bfloat16: "bfloat_bits"}
@@ -38,7 +38,7 @@ STORED = {torch.float32: "float", torch.float16: "half_bits", torch.bfloat16: "b
 
 
 class Variant(NamedTuple):
-    """What one compiled kernel is made for; the kernel's loops have these lengths."""
+    """The parameters of one compiled kernel, which are the lengths of its loops."""
 
     value: torch.dtype
     """Type of value, output and their gradients."""
@@ -79,7 +79,7 @@ class Variant(NamedTuple):
         return self.warps * (32 // self.lanes)
 
     def fault(self) -> str | None:
-        """Why there can be no kernel for this variant, or None."""
+        """Why this variant has no kernel, or None."""
         for name, dtype in (("value", self.value), ("sampling_locations", self.point)):
             if dtype not in STORED:
                 return f"{name} is {str(dtype).removeprefix('torch.')}, the kernel has float32, float16 and bfloat16"
@@ -107,7 +107,7 @@ class Variant(NamedTuple):
 
 
 def missing() -> str | None:
-    """Why nothing can be compiled in this environment, in one line that says how to fix it; None when it can."""
+    """Why this environment cannot compile, in one line with the fix; None if it can."""
     for module, distribution in (
         ("cuda", "cuda-bindings"),
         ("cuda.core", "cuda-core"),
@@ -124,7 +124,7 @@ def missing() -> str | None:
 
 @cache
 def compiler_version() -> tuple[int, int]:
-    """NVRTC's version; raises ``UserError`` where its library cannot be loaded."""
+    """NVRTC's version; raises ``UserError`` if its library cannot be loaded."""
     from cuda.bindings import nvrtc
     from cuda.pathfinder import DynamicLibNotFoundError
 
@@ -150,7 +150,7 @@ def architectures() -> frozenset[int]:
 
 
 class Compiled(NamedTuple):
-    """A binary and what the compiler said about it."""
+    """A binary and the compiler's log."""
 
     cubin: bytes
     report: str
@@ -160,7 +160,7 @@ class Compiled(NamedTuple):
 def compile_kernel(variant: Variant, architecture: int) -> Compiled:
     """Compile ``deform_attn_forward`` and ``deform_attn_backward`` for compute capability ``architecture`` (90 is 9.0).
 
-    Needs no GPU. Raises ``UserError`` with the compiler's first complaint where it fails.
+    Needs no GPU. Raises ``UserError`` with the compiler's first error if it fails.
     """
     from cuda.core import Program, ProgramOptions
 
@@ -178,7 +178,7 @@ def compile_kernel(variant: Variant, architecture: int) -> Compiled:
 
 
 def cubin(variant: Variant, architecture: int) -> bytes:
-    """The binary for ``variant``, from the cache or compiled and put there."""
+    """The binary for ``variant``, from the cache, or compiled and then cached."""
     path = cache_folder() / f"deform_attn-sm_{architecture}-{_digest(variant, architecture)}.cubin"
     known = _read_cached(path)
     if known is not None:
@@ -188,17 +188,17 @@ def cubin(variant: Variant, architecture: int) -> bytes:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, hashlib.sha256(binary).digest() + binary)
     except (OSError, UserError):
-        return binary  # a home that cannot be written to costs a quarter of a second per process, no more
+        return binary  # without a writable cache every process compiles again, in a quarter of a second
     return binary
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept."""
+    """The folder of compiled kernels."""
     return paths.cache_folder("kernels")
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of cuda-core, cuda-bindings and NVRTC; None for what is not there."""
+    """Versions of cuda-core, cuda-bindings and NVRTC; None for missing ones."""
     found: dict[str, str | None] = {}
     for name in ("cuda-core", "cuda-bindings"):
         try:
@@ -210,12 +210,12 @@ def versions() -> dict[str, str | None]:
 
 
 def from_cuda(fault: Exception) -> bool:
-    """Whether compiler or driver raised it: cuda-core's errors have no public class, so their module tells."""
+    """Whether compiler or driver raised an error: cuda-core has no public class for them, so the module decides."""
     return type(fault).__module__.startswith("cuda.")
 
 
 def _read_cached(path: Path) -> bytes | None:
-    """The binary in ``path``, or None where there is none or it was cut short or altered."""
+    """The binary in ``path``, or None if it is missing, truncated or altered."""
     try:
         data = path.read_bytes()
     except OSError:
@@ -225,21 +225,21 @@ def _read_cached(path: Path) -> bytes | None:
 
 
 def _digest(variant: Variant, architecture: int) -> str:
-    """What a binary depends on, as 24 hexadecimal digits."""
+    """Digest of everything that a binary depends on, 24 hexadecimal digits."""
     parts = [SOURCE.read_text(encoding="utf-8"), repr(variant.macros()), str(architecture), repr(compiler_version())]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
 def _library_hint() -> str:
-    """How to bring cuda-bindings and an NVRTC of its major version together."""
+    """A hint on how to install an NVRTC of cuda-bindings' major version."""
     major = importlib.metadata.version("cuda-bindings").split(".")[0]
     if torch.version.cuda is not None and torch.version.cuda.split(".")[0] != major:
-        return INSTALL  # torch's own NVRTC serves once cuda-bindings is of its version
+        return INSTALL  # torch's own NVRTC can be used with cuda-bindings of its version
     return "pip install nvidia-cuda-nvrtc" if int(major) >= 13 else f"pip install nvidia-cuda-nvrtc-cu{major}"
 
 
 def _refused(fault: Exception, architecture: int) -> UserError:
-    """The compiler's first complaint, as one line."""
+    """The compiler's first error, as one line."""
     lines = [line.strip() for line in str(fault).splitlines() if "error" in line.lower()]
     what = (lines or [str(fault)])[-1 if len(lines) == 1 else 1]
     return UserError(f"{SOURCE.name} for sm_{architecture}", f"NVRTC refused it: {what}", f"reinstall: {INSTALL}")

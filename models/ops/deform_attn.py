@@ -1,10 +1,10 @@
-"""Multi-scale deformable attention: one door, and behind it a CUDA kernel or the PyTorch reference.
+"""Multi-scale deformable attention, by a CUDA kernel or the PyTorch reference.
 
 The operators are ``torch.ops.harness.deformable_attention`` and ``fused_deformable_attention``, with fake kernels and
 autograd, so ``torch.compile`` with ``fullgraph`` and training work. On CUDA devices the kernel of ``deform_attn.cu`` is
 compiled at first use (build.py), compared with the reference (kernel.py) and launched on the current stream; CUDA
-graphs can capture it after that. On CPU, for float64, and where the kernel cannot be had, the reference answers; on
-CUDA that is said once, in a warning.
+graphs can capture it after that. The reference is used on CPU, for float64, and if the kernel is not available; on CUDA
+a warning says so once.
 
 The fused operator, which the models use, takes offsets and logits and does softmax and reference points in the kernel.
 Outside it they read and write 40 bytes per point in float32 (24 where ``torch.compile`` makes them one pass), while the
@@ -56,7 +56,7 @@ def deformable_attention(
 def fused_deformable_attention(
     value: Tensor, spatial_shapes: Tensor, sampling_offsets: Tensor, attention_logits: Tensor, reference_points: Tensor
 ) -> Tensor:
-    """`deformable_attention` from what a network's layers give: offsets in pixels, and logits.
+    """`deformable_attention` with the outputs of a network's layers: offsets in pixels, and logits.
 
     - ``value``, ``spatial_shapes``: as there.
     - ``sampling_offsets`` ``(N, Lq, M, L, P, 2)``: ``(x, y)`` in pixels of each level, from the query's own point.
@@ -79,7 +79,7 @@ def fused_deformable_attention(
 
 
 class Path(NamedTuple):
-    """Which way an argument's device and types take, and why."""
+    """The implementation that is used for given arguments, and why."""
 
     name: str
     """``cuda kernel`` or ``pytorch reference``."""
@@ -87,7 +87,7 @@ class Path(NamedTuple):
 
 
 def path_for(device: torch.device, variant: Variant) -> Path:
-    """The way that arguments of ``variant`` on ``device`` take."""
+    """The implementation for arguments of ``variant`` on ``device``."""
     reference_path = "pytorch reference"
     if device.type != "cuda":
         return Path(reference_path, f"tensors are on {device.type}")
@@ -100,11 +100,11 @@ def path_for(device: torch.device, variant: Variant) -> Path:
 
 
 def status() -> dict[str, Any]:
-    """Which path the models' variant takes on this machine and why, for ``harness doctor``.
+    """Which implementation the models use on this machine and why, for ``harness doctor``.
 
-    Keys: ``path`` (``cuda kernel``, ``pytorch reference``, or ``none`` where the kernel is broken), ``why``,
-    ``device``, ``versions`` of cuda-core, cuda-bindings and NVRTC (None where absent), ``cache``, the folder of
-    compiled kernels. On a CUDA device the kernel is really compiled, loaded and compared with the reference.
+    Keys: ``path`` (``cuda kernel``, ``pytorch reference``, or ``none`` if the kernel is broken), ``why``, ``device``,
+    ``versions`` of cuda-core, cuda-bindings and NVRTC (None if absent), ``cache``, the folder of compiled kernels. On a
+    CUDA device the kernel is compiled, loaded and compared with the reference.
     """
     found: dict[str, Any] = {"device": "cpu", "versions": build.versions(), "cache": str(build.cache_folder())}
     if not torch.cuda.is_available():
@@ -214,7 +214,7 @@ _fused_operator.register_autograd(_differentiate_fused, setup_context=_remember_
 
 
 def _kernel_for(value: Tensor, sampling_locations: Tensor, fused: bool = False) -> kernel.Loaded | None:
-    """The loaded kernel for these arguments, or None where the reference is to answer."""
+    """The loaded kernel for these arguments, or None if the reference is to be used."""
     if value.device.type != "cuda":
         return None
     variant = kernel.variant_of(value, sampling_locations, fused)
@@ -235,7 +235,7 @@ def _number(device: torch.device) -> int:
 
 
 def _point_type(value: Tensor, sampling_locations: Tensor, attention_weights: Tensor) -> torch.dtype:
-    """The type locations and weights are taken in."""
+    """The type to which locations and weights are converted."""
     if value.dtype == sampling_locations.dtype == attention_weights.dtype:
         return value.dtype
     return torch.float64 if value.dtype == torch.float64 else torch.float32
@@ -248,7 +248,7 @@ def _check_shapes(
     weights: Tensor,
     names: tuple[str, str] = ("sampling_locations", "attention_weights"),
 ) -> None:
-    """Raise ``ValueError`` that states what was expected and what came."""
+    """Raise ``ValueError`` with the expected and the given shapes or types, if they differ."""
     if not all(each.is_floating_point() for each in (value, locations, weights)):
         raise ValueError(f"value, {names[0]} and {names[1]} are floating-point tensors")
     if value.dim() != 4:
@@ -267,9 +267,9 @@ def _check_shapes(
 
 
 def _check_sizes(value: Tensor, spatial_shapes: Tensor) -> None:
-    """Raise ``ValueError`` where the sizes are on CPU and do not name the pixels of ``value``.
+    """Raise ``ValueError`` if the sizes are on CPU and do not match the number of pixels of ``value``.
 
-    Reading the sizes of a device's tensor would wait for the device; the kernel itself sees to that case.
+    Reading sizes from a device would synchronise it; the kernel itself handles that case.
     """
     if spatial_shapes.device.type == "cpu":
         named, pixels = int(spatial_shapes.prod(1).sum()), value.shape[1]

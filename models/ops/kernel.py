@@ -1,7 +1,6 @@
 """Load the compiled kernel onto a device, check it there against the reference, and launch it.
 
-A kernel is checked before its first use on a device: a binary that gives other numbers than the reference is an error,
-never a wrong answer.
+A kernel is checked before its first use on a device: if its results differ from the reference, it raises an error.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ OVERRIDE = "HARNESS_DEFORM_ATTN"
 """Environment variable; ``reference`` turns the kernel off."""
 
 MOST_ELEMENTS = 1 << 31
-"""The kernel counts elements within one image's value in 32 bits."""
+"""The kernel indexes the elements of one image's value with 32 bits."""
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 """Largest norm of the difference from the reference, as a fraction of the reference's norm."""
 
 
 class Loaded(NamedTuple):
-    """A kernel on a device, checked."""
+    """A checked kernel on a device."""
 
     variant: Variant
     code: ObjectCode
@@ -40,14 +39,14 @@ class Loaded(NamedTuple):
 
 
 def variant_of(value: Tensor, sampling_locations: Tensor, fused: bool = False) -> Variant:
-    """The variant that serves these arguments; offsets stand for locations where it is ``fused``."""
+    """The variant for these arguments; if ``fused``, ``locations`` are offsets."""
     _, _, _, levels, points, _ = sampling_locations.shape
     return Variant(value.dtype, sampling_locations.dtype, value.shape[-1], levels, points, fused)
 
 
 @cache
 def device_fault(device: int) -> str | None:
-    """Why no kernel can be made for CUDA device number ``device``, or None."""
+    """Why CUDA device number ``device`` has no kernel, or None."""
     if torch.version.cuda is None:
         return "torch is built for ROCm, the kernel is CUDA"
     fault = build.missing()
@@ -93,9 +92,9 @@ def forward(
     attention_weights: Tensor,
     reference_points: Tensor | None = None,
 ) -> Tensor:
-    """Launch the forward kernel on torch's current stream; arguments as the door takes them, all on the device.
+    """Launch the forward kernel on torch's current stream, with the arguments of the operator, all on the device.
 
-    Of a fused kernel the third and fourth are offsets and logits, and only then are there reference points.
+    For a fused kernel the third and fourth are offsets and logits; only then there are reference points.
     """
     batch, _, heads, dim = value.shape
     output = value.new_empty(batch, sampling_locations.shape[1], heads * dim)
@@ -132,7 +131,7 @@ def backward(
 
 
 def check(loaded: Loaded, device: torch.device) -> None:
-    """Compare forward and backward with the reference on a small case; raises ``UserError`` where they differ."""
+    """Compare forward and backward with the reference on a small case; raises ``UserError`` if they differ."""
     arguments = _small_case(loaded.variant)
     value, _, locations, *_ = arguments
     fused = loaded.variant.fused
@@ -187,7 +186,7 @@ def _small_case(variant: Variant) -> tuple[Tensor, ...]:
 def _inputs(
     value: Tensor, spatial_shapes: Tensor, reference_points: Tensor | None, locations: Tensor, weights: Tensor
 ) -> list[Tensor | None]:
-    """What both kernels read, in their order."""
+    """The arguments of both kernels, in their order."""
     centres = None if reference_points is None else _ready(reference_points.float())
     return [
         _ready(value),
@@ -210,7 +209,7 @@ def _launch(
     config = LaunchConfig(grid=tiles * heads * batch, block=variant.warps * 32)
     pointers = [0 if each is None else each.data_ptr() for each in tensors]
     with torch.cuda.device(value.device):
-        # the driver wants the context current on this thread, which may be one of autograd's that has not used it yet
+        # the driver needs the context on this thread, which may be a new thread of autograd
         Device(value.device.index).set_current()
         stream = Stream.from_handle(torch.cuda.current_stream().cuda_stream)
         launch(stream, config, kernel, *pointers, pixels, queries, heads, tiles)
@@ -225,12 +224,12 @@ def _shapes_on(spatial_shapes: Tensor, device: torch.device) -> Tensor:
 
 @lru_cache(maxsize=256)
 def _copied(numbers: tuple[int, ...], device: torch.device) -> Tensor:
-    # a copy from pageable memory waits for the device and cannot be captured in a CUDA graph
+    # a copy from pageable memory synchronises and cannot be captured in a CUDA graph
     return torch.tensor(numbers, dtype=torch.int64, device=device)
 
 
 def _ready(tensor: Tensor) -> Tensor:
-    """``tensor``, dense and at an address that 16-byte loads can use."""
+    """``tensor``, contiguous and aligned for 16-byte loads."""
     dense = tensor.contiguous()
     return dense if dense.data_ptr() % 16 == 0 else dense.clone()
 

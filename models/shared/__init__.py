@@ -1,1 +1,1 @@
-"""What several models share: windows of frames, preprocessing, text embeddings, selection and encoding of masks."""
+"""Code shared by models: windows of frames, preprocessing, text embeddings, selection and encoding of masks."""

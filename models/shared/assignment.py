@@ -8,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 
 Costs = NDArray[np.float32]
 Permutation = NDArray[np.int64]
-"""For each slot the query of the current frame that fills it, ``(queries,)``."""
+"""Return the query of the current frame for each slot, ``(queries,)``."""
 
 
 def minimum_cost_assignment(cost: Costs) -> Permutation:

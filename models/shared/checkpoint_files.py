@@ -1,4 +1,4 @@
-"""Files of weights: read without running code, sizes told by names and shapes, differences told before loading."""
+"""Checkpoint files: read without running code, and compared with the model before loading."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from harness.first_bytes import FIRST_BYTES, foreign_file, pickle_file
 from harness.models.shared.inert_pickle import as_tensors, read_pickle, torch_globals
 
 SHORT_EDGE = "short_edge"
-"""Key of the size for inference, in pixels, in the metadata of a ``.safetensors`` file."""
+"""Metadata key of a ``.safetensors`` file for the shorter edge at inference, in pixels."""
 
 CLIP = "backbone.clip_model."
 """Prefix of the CLIP weights in a checkpoint of CLIP-VIS."""
-_CLIPVIS_HINT = "use a checkpoint of CLIP-VIS as its authors or `harness train` publish it"
+_CLIPVIS_HINT = "use a checkpoint of CLIP-VIS from its authors or from `harness train`"
 
 _INSIDE = ("model", "state_dict", "model_state_dict", "model_state")
-"""Keys of training checkpoints that hold the weights, the first of them that is there."""
+"""Keys of the weights in training checkpoints; the first one that exists is used."""
 _LIGHTNING = "pytorch-lightning_version"
 _PREFIXES, _LIGHTNING_PREFIXES = ("module.",), ("model.", "module.")
 _OLD_FORMAT = bytes.fromhex("6cfc9c46f9206aa850192e")
-"""The number that begins PyTorch's files of before 1.6, in its pickle."""
+"""The magic number of PyTorch's files before version 1.6, as pickled."""
 _AGAIN = "download or copy it again, and compare its size"
 
 State = dict[str, Tensor]
@@ -40,9 +40,9 @@ State = dict[str, Tensor]
 def read_tensors(path: Path, hint: str) -> State:
     """Read the tensors of a ``.safetensors``, ``.pth`` or ``.pkl`` file, as float32; plain, or under one of `_INSIDE`.
 
-    Arrays of numpy are tensors then. Prefixes that training puts before all names (``module.``, Lightning's ``model.``)
-    are left out. What a module's state says of its versions (``_metadata``) is kept. Raises `UserError` for a file that
-    is absent, broken, foreign or would run code; it ends with ``hint``, or with what else to do.
+    Arrays of numpy become tensors. Prefixes that training adds to all names (``module.``, Lightning's ``model.``) are
+    removed. The versions in a module's state (``_metadata``) are kept. Raises `UserError` for a file that is absent,
+    broken, of another kind, or would run code; its hint is ``hint`` or a more specific one.
     """
     if not path.is_file():
         raise UserError(str(path), "there is no such checkpoint", "give --checkpoint the path of a file")
@@ -70,9 +70,9 @@ def _without_prefixes(state: State, metadata: Mapping[Any, Any], prefixes: tuple
 
 
 def _read(path: Path, hint: str) -> Any:
-    """The content of a file of weights, whatever its kind.
+    """The content of a checkpoint file of any supported kind.
 
-    Refuses files that are something else by their first bytes, and those that are cut short.
+    Raises `UserError` for files of other kinds, recognised by their first bytes, and for truncated ones.
     """
     with path.open("rb") as file:
         head = file.read(FIRST_BYTES)
@@ -109,7 +109,7 @@ def clip_inside(source: str | None) -> State:
 
 
 def short_edge_of(path: Path, hint: str) -> int | None:
-    """The size for inference that the metadata of a ``.safetensors`` file state, in pixels."""
+    """The shorter edge at inference in pixels, from the metadata of a ``.safetensors`` file."""
     stated = metadata_of(path).get(SHORT_EDGE)
     if stated is None:
         return None
@@ -119,7 +119,7 @@ def short_edge_of(path: Path, hint: str) -> int | None:
 
 
 def metadata_of(path: Path) -> dict[str, str]:
-    """What the metadata of a ``.safetensors`` file state (`UserError`: it is broken); nothing for other files."""
+    """The metadata of a ``.safetensors`` file, empty for other files; raises `UserError` if the file is broken."""
     if path.suffix != ".safetensors":
         return {}
     try:
@@ -133,9 +133,9 @@ def metadata_of(path: Path) -> dict[str, str]:
 def check_tensors(
     expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, model: str, hint: str
 ) -> None:
-    """Raise `UserError` that says which tensors are missing, unexpected or misshapen for ``model``, or hold no weights.
+    """Raise `UserError` if tensors are missing, unexpected or misshapen for ``model``, or are not weights.
 
-    Weights are finite, as float32 too, and floating point: whole numbers are counters or the codes of a quantisation.
+    Weights are floating point and finite, also as float32: integers are counters or quantised values.
     """
     shared = expected.keys() & found.keys()
     faults = {
@@ -159,20 +159,20 @@ def check_tensors(
 
 
 def refuse_not_finite(tensor: Tensor, name: str, path: Path, hint: str) -> None:
-    """Raise `UserError` for a tensor that has values which are infinite or no numbers: every result would be wrong."""
+    """Raise `UserError` for a tensor with infinite or NaN values: every result would be wrong."""
     wrong = int((~torch.isfinite(tensor)).sum())
     if wrong:
         raise UserError(str(path), f"tensor {name}: {wrong} of {tensor.numel()} values are not finite", hint)
 
 
 def count(names: Iterable[str], pattern: str) -> int:
-    """Number of distinct indices that the group of ``pattern`` finds in the names."""
+    """Number of distinct values of the group of ``pattern`` in the names."""
     compiled = re.compile(pattern)
     return len({match.group(1) for name in names if (match := compiled.match(name))})
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, at most 200 characters; its type where it says nothing."""
+    """The first line of an error's text, at most 200 characters; its type if the text is empty."""
     text = str(error).strip()
     return text.splitlines()[0][:200] if text else type(error).__name__
 
@@ -200,8 +200,7 @@ def _read_torch(path: Path, hint: str) -> Any:
         what = "is no file of plain tensors: it is broken or would run code when read"
         raise UserError(str(path), what, hint) from error
     except Exception as error:
-        # PyTorch does what the bytes say until something does not fit: anything may be raised in there;
-        # of these, the ones that pickle's own tables raise say no more than a number
+        # a damaged file may raise any exception; the text of those from pickle's own tables is only a number
         if isinstance(error, EOFError) or "unexpected EOF" in str(error):
             raise UserError(str(path), "is cut short", _AGAIN) from error
         told = "it is another file, or a broken one" if isinstance(error, LookupError) else first_line(error)
@@ -214,7 +213,7 @@ def _is_compressed(path: Path) -> bool:
 
 
 def _refuse_claims(state: Mapping[Any, Tensor], path: Path, hint: str) -> None:
-    """Refuse tensors that are not what a file can hold: without numbers, or larger than the file (a view of few)."""
+    """Refuse tensors that a file cannot hold: without values, or larger than the file (an expanded view)."""
     room = path.stat().st_size
     for name, tensor in state.items():
         if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized:

@@ -1,4 +1,4 @@
-"""What is reported of a video or an image: the chosen queries with their classes, scores and encoded masks."""
+"""The results of a video or an image: the selected queries with classes, scores and encoded masks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ChosenMasks(NamedTuple):
 
     masks: TrackMasks
     position: Tensor
-    """``(k,)``: where in ``masks`` each track finds its own."""
+    """``(k,)``: index in ``masks`` of each track's mask."""
     nothing: Rle
     """The mask of a frame where a track was suppressed."""
 

@@ -1,8 +1,8 @@
-"""What files of weights may hold besides tensors: numpy's arrays and numbers, put together without running code.
+"""Reads numpy arrays and numbers in pickled checkpoints without running code.
 
-Names of numpy's that a pickle calls stand for the functions and classes here, which only take down what they are given;
-no other name is looked up. Files of detectron2's model zoo (``.pkl``) are read by `read_pickle`; PyTorch's own reader
-is told of the same names (`GLOBALS`).
+The numpy names that a pickle calls are replaced by the functions and classes here, which only record their arguments;
+no other name is looked up. `read_pickle` reads files of detectron2's model zoo (``.pkl``); PyTorch's own reader gets
+the same names (`GLOBALS`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 KINDS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
-"""numpy's types that are read: numbers and truth values."""
+"""Supported numpy types: numbers and booleans."""
 
 
 class InertDtype:
@@ -36,13 +36,13 @@ class InertDtype:
         self.order = state[1].replace("|", "=")
 
     def values(self, raw: Any) -> Any:
-        """The numbers in ``raw``: bytes, or the text that bytes of Python 2 are read as; a copy."""
+        """Return a copy of the numbers in ``raw``: bytes, or the text as which bytes of Python 2 are read."""
         data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
         return np.frombuffer(data, np.dtype(self.name).newbyteorder(self.order)).astype(self.name)  # type: ignore[arg-type]
 
 
 class InertArray:
-    """An array that is put together from its state."""
+    """An array that is built from its pickled state."""
 
     def __init__(self) -> None:
         self.value: Any = None
@@ -55,7 +55,7 @@ class InertArray:
 
 
 class _ArrayType:
-    """Stands for `numpy.ndarray`, which pickles name and never call."""
+    """Replaces `numpy.ndarray`, which pickles name but never call."""
 
     def __init__(self, *arguments: object) -> None:
         raise pickle.UnpicklingError("an array is made by calling its class")
@@ -103,7 +103,7 @@ GLOBALS: dict[str, Any] = {
     "builtins.bytes": _no_bytes,
     "bytes": _no_bytes,
 }
-"""What each name that a pickle of numpy's arrays and numbers uses stands for."""
+"""The replacement of each name in pickles of numpy arrays and numbers."""
 _STATES = {"harness.InertArray": InertArray}
 """Classes whose state PyTorch's reader must be allowed to set; no file names them."""
 _TENSORS: dict[str, Any] = {
@@ -134,7 +134,7 @@ class _Unpickler(pickle.Unpickler):
 def read_pickle(path: Path) -> Any:
     """The content of a Python pickle of arrays, numbers and tensors, arrays as tensors.
 
-    Raises `pickle.UnpicklingError` for one that names anything else, and whatever a broken one makes of Python.
+    Raises `pickle.UnpicklingError` for a pickle with any other name; a broken one may raise any exception.
     """
     with path.open("rb") as file:
         _refuse_claims(file)
@@ -154,7 +154,7 @@ def _refuse_claims(file: BinaryIO) -> None:
 
 
 def as_tensors(value: Any) -> Any:
-    """``value`` with its arrays as tensors, in dictionaries at any depth; numbers of numpy are Python's by then."""
+    """``value`` with arrays converted to tensors, in dictionaries at any depth."""
     if isinstance(value, InertArray):
         if value.value is None:
             raise pickle.UnpicklingError("an array has no content")

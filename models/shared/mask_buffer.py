@@ -1,4 +1,4 @@
-"""Masks of a video between the network and the choice of its tracks, within a bound of memory."""
+"""Keeps the masks of a video until its tracks are selected, with a memory limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.models.shared.spill_buffer import SpillBuffer
 
 
 class _Window(NamedTuple):
-    """Consecutive frames as the network gave them."""
+    """Network outputs of consecutive frames."""
 
     order: Tensor
     """``(frames, Q)``: the query of each slot."""
@@ -37,10 +37,10 @@ class TrackMasks(NamedTuple):
 
 
 class MaskBuffer:
-    """Keeps mask logits at stride 4 until tracks are chosen, so that only theirs are encoded.
+    """Keeps mask logits at stride 4 until tracks are selected, so that only their masks are encoded.
 
-    What exceeds ``budget_bytes`` is encoded early, for every query and oldest first, a few hundred bytes per mask, and
-    waits in a `SpillBuffer`. The masks that come out are the same. Close it after use.
+    Beyond ``budget_bytes`` the oldest windows are encoded early, for all queries, at a few hundred bytes per mask, and
+    kept in a `SpillBuffer`. The resulting masks are the same. Close it after use.
     """
 
     def __init__(self, sizes: Geometry, budget_bytes: int, confidence: bool = False) -> None:
@@ -49,7 +49,7 @@ class MaskBuffer:
         self._windows: list[_Window] = []  # those behind them
 
     def add(self, logits: Tensor, order: Tensor) -> None:
-        """Take in a window: logits ``(frames, Q, h, w)`` as the network gave them, ``order`` ``(frames, Q)``."""
+        """Add a window: the network's logits ``(frames, Q, h, w)``, ``order`` ``(frames, Q)``."""
         self._windows.append(_Window(order, logits))
         while self._windows and sum(window.logits.nbytes for window in self._windows) > self.budget_bytes:
             oldest = self._windows.pop(0)
@@ -71,7 +71,7 @@ class MaskBuffer:
         )
 
     def close(self) -> None:
-        """Forget them, on disk too."""
+        """Delete all masks, also those on disk."""
         self._encoded.close()
 
     def _encode(self, window: _Window, slots: Tensor) -> EncodedMasks:

@@ -1,7 +1,7 @@
 """From mask logits at stride 4 to run-length encodings at the video's size (docs/clipvis.md, *Selection and masks*).
 
-Logits are interpolated, thresholded and cut into runs where they lie, a few masks at a time; only the places where
-runs end leave the device, once per call. No mask is kept at full size.
+Logits are interpolated, thresholded and split into runs on their device, a few masks at a time; only the ends of runs
+are copied to the host, once per call. No mask is kept at full size.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PIXELS_AT_ONCE = {"cpu": 1 << 23, "cuda": 1 << 28}
 
 
 class EncodedMasks(NamedTuple):
-    """Masks as runs, and what their mask score is made of; n masks."""
+    """Encoded masks, and the sums for their mask scores; n masks."""
 
     rles: list[Rle]
     """One per mask, all-zero where nothing is positive (never absent)."""
@@ -38,7 +38,7 @@ class EncodedMasks(NamedTuple):
 def encode_masks(logits: Tensor, sizes: Geometry, confidence: bool = False) -> EncodedMasks:
     """Encode mask logits ``(n, h, w)`` at stride 4 of the padded image as masks of the original size.
 
-    ``confidence`` asks for the sums behind a mask score at the output's resolution (zeros without it).
+    With ``confidence`` the sums for mask scores at the output's resolution are computed (otherwise zeros).
     """
     height, width = sizes.original
     at_once = max(1, PIXELS_AT_ONCE.get(logits.device.type, 1 << 26) // max(height * width, 1))

@@ -23,7 +23,7 @@ PIXEL_STD = (68.5005327, 66.6321579, 70.32316305)
 
 
 class Geometry(NamedTuple):
-    """Sizes ``(height, width)`` in pixels of one video on its way through the model."""
+    """Sizes ``(height, width)`` in pixels of one video's frames at each step of the model."""
 
     original: tuple[int, int]
     resized: tuple[int, int]

@@ -1,8 +1,7 @@
-"""Arrays of a video that wait until its tracks are chosen, and scores that wait there or are computed once more.
+"""Keeps arrays of a video, partly on disk, until its tracks are selected; scores may be recomputed instead.
 
-What a frame says of every query and word is wanted only for the few tracks that a video is found to have, when its last
-frame has been seen. Kept for all, that would be 4 bytes per frame, query and word: 40 GB for 10,000 of each of frames
-and words.
+The scores of every frame, query and word are needed only for the few selected tracks, after the last frame. Keeping all
+takes 4 bytes per frame, query and word: 40 GB for 10,000 frames and 10,000 words.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ Arrays = tuple[NDArray[Any], ...]
 Layout = tuple[np.dtype[Any], tuple[int, ...]]
 
 IN_MEMORY = 128 << 20
-"""Bytes of a spool, and of scores in it, that stay in memory."""
+"""Bytes of a buffer, and of scores in it, that stay in memory."""
 
 
 class SpillBuffer:
-    """Arrays in the order in which they come: the first 128 MB in memory, the others in an unnamed temporary file.
+    """A sequence of arrays: the first 128 MB in memory, the others in an unnamed temporary file.
 
-    Memory is a map of its own: many small arrays that stay, among larger ones that go, would leave the heap in pieces.
-    Nothing is added once they are read. Close it after use.
+    Memory is a separate mapping, because many small long-lived arrays among larger ones would fragment the heap. Arrays
+    cannot be added after reading. Close it after use.
     """
 
     def __init__(self) -> None:
@@ -42,7 +41,7 @@ class SpillBuffer:
         self._layouts: list[tuple[mmap.mmap | IO[bytes], list[Layout]]] = []
 
     def add(self, *arrays: NDArray[Any]) -> None:
-        """Keep a group of arrays."""
+        """Add a group of arrays."""
         self.nbytes += sum(array.nbytes for array in arrays)
         place = self._place(self.nbytes <= IN_MEMORY)
         self._layouts.append((place, [(array.dtype, array.shape) for array in arrays]))
@@ -50,7 +49,7 @@ class SpillBuffer:
             place.write(np.ascontiguousarray(array).data)
 
     def __iter__(self) -> Iterator[Arrays]:
-        """Yield the groups, read anew."""
+        """Yield the groups, reading them from the start."""
         for place in (self._memory, self._file):
             if place is not None:
                 place.seek(0)
@@ -67,7 +66,7 @@ class SpillBuffer:
                 place.close()
 
     def _place(self, fits: bool) -> mmap.mmap | IO[bytes]:
-        """Where the next arrays go; pages of the map are taken up as they are written."""
+        """The memory for the next arrays; pages of the mapping are allocated when written."""
         if fits:
             self._memory = self._memory or mmap.mmap(-1, IN_MEMORY)
             return self._memory
@@ -76,11 +75,11 @@ class SpillBuffer:
 
 
 class DeferredScores:
-    """A number per frame, slot and class until tracks are chosen, of which only theirs are needed.
+    """Scores per frame, slot and class, kept until tracks are selected.
 
-    The first 128 MB are kept as they are, 4 Q C bytes per frame. Of frames beyond these, what their numbers follow from
-    is kept where that takes less than half; ``again`` then computes them with the same calls on arrays of the same
-    shapes, so that they have the same bits. Close it after use.
+    The first 128 MB are kept as they are, 4 Q C bytes per frame. For later frames the inputs of the scores are kept
+    instead if that takes less than half the memory; ``again`` then recomputes them with the same calls on arrays of the
+    same shapes, so that they are bit-identical. Close it after use.
     """
 
     def __init__(self, again: Callable[..., Tensor] | None = None) -> None:
@@ -91,11 +90,11 @@ class DeferredScores:
 
     @property
     def nbytes(self) -> int:
-        """What is kept, in memory and on disk."""
+        """Bytes that are kept, in memory and on disk."""
         return self._spool.nbytes
 
     def add(self, scores: Tensor, *source: Tensor) -> None:
-        """Keep frames: float32 ``(f, Q, C)`` on the CPU, which is what ``again`` gives for the tensors ``source``."""
+        """Add frames: float32 ``(f, Q, C)`` on the CPU, equal to the result of ``again`` for the tensors ``source``."""
         fits = self.nbytes + scores.nbytes <= IN_MEMORY
         is_smaller = bool(source) and 2 * sum(tensor.nbytes for tensor in source) < scores.nbytes
         self._is_source.append(self._again is not None and is_smaller and not fits)
@@ -104,7 +103,7 @@ class DeferredScores:
         self._let_go(scores.nbytes)
 
     def of(self, slots: Tensor, labels: Tensor) -> Tensor:
-        """The numbers of tracks with these slots and labels, ``(k,)`` each, in every frame: ``(k, F)``."""
+        """Return the scores of tracks with these slots and labels, ``(k,)`` each, in every frame: ``(k, F)``."""
         chosen = []
         for arrays, is_source in zip(self._spool, self._is_source, strict=True):
             kept = tuple(torch.from_numpy(array) for array in arrays)
@@ -126,10 +125,10 @@ class DeferredScores:
 
 
 def return_freed_memory() -> None:
-    """Give memory that was freed back to the system, where the C library is asked for that.
+    """Return freed memory to the system, if the C library has a function for it.
 
-    With glibc 2.36 large blocks that torch frees are often not used again for others of the same size, as all of them
-    are aligned. Without this the process grew by the size of a part's scores with every part.
+    With glibc 2.36 large aligned blocks that torch frees are often not reused for blocks of the same size. Without this
+    call the process grew by the size of a part's scores with every part.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:

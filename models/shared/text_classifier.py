@@ -38,7 +38,7 @@ TEMPLATES = (
     "There is a medium {} in the scene.",
     "There is a large {} in the scene.",
 )
-"""ViLD's templates as the official code spells them, without the full stops that it lacks."""
+"""ViLD's templates in the spelling of the official code, which omits some full stops."""
 
 LOGITS_AT_ONCE = 4 << 20
 """Class logits of so many frames, queries and classes together are computed at once: 16 MB, and about five times that
@@ -60,13 +60,13 @@ class TextClassifier(NamedTuple):
 
 
 class TextEncoder(Protocol):
-    """What encodes tokens; a `ClipBackbone`, or a stand-in of tests."""
+    """Encodes tokens: a `ClipBackbone`, or a test double."""
 
     def encode_text(self, tokens: Tensor) -> Tensor: ...
 
 
 class TextTower(TextEncoder, Protocol):
-    """A text encoder whose weights are known, so that what it says can be kept: a `ClipBackbone`, or another tower."""
+    """A text encoder with known weights, so that its embeddings can be cached: a `ClipBackbone`, or another tower."""
 
     @property
     def name(self) -> str:
@@ -91,7 +91,7 @@ def synonyms_of(name: str, clean: bool = False) -> list[str]:
 
 
 def prompts_of(synonym: str) -> list[str]:
-    """The texts that stand for one synonym."""
+    """The prompts of one synonym."""
     return [template.format(synonym) for template in TEMPLATES]
 
 
@@ -149,10 +149,10 @@ def check_names(names: Sequence[str]) -> None:
 def cached_text_classifier(
     folder: Path, weights_digest: str, tower: TextTower, names: Sequence[str], *, clean: bool = False
 ) -> TextClassifier:
-    """Read the classifier of ``names`` from ``folder``, or build it and keep it there.
+    """Read the classifier of ``names`` from the cache ``folder``, or build it and store it there.
 
-    The file's name is a digest of the model, ``weights_digest``, the vocabulary, the templates, ``clean``, and what
-    computes. A file that cannot be read is built anew.
+    The file's name is a digest of the model, ``weights_digest``, the vocabulary, the templates, ``clean``, and the
+    hardware and versions. An unreadable file is rebuilt.
     """
     device = next(tower.parameters()).device
     chosen = (tower.name, weights_digest, repr(tuple(names)), repr(TEMPLATES), repr(clean))
@@ -163,14 +163,14 @@ def cached_text_classifier(
             kept = load_file(path, device=str(device))
             return TextClassifier(kept["weights"], kept["class_of"])
         except (SafetensorError, KeyError, OSError):
-            pass  # a broken cache entry costs time, not a run
+            pass  # a broken cache entry must not stop a run
     classifier = build_text_classifier(tower, names, clean=clean, device=device)
     _keep(path, classifier)
     return classifier
 
 
 def weights_digest(tower: TextTower) -> str:
-    """SHA-256 of the text tower's weights and its activation: what text embeddings depend on besides the texts."""
+    """SHA-256 of the text tower's weights and activation, on which text embeddings depend."""
     digest = hashlib.sha256()
     for name, tensor in tower.clip_model.state_dict().items():
         if not name.startswith("visual."):
@@ -180,14 +180,14 @@ def weights_digest(tower: TextTower) -> str:
 
 
 def _computed_by(device: torch.device) -> str:
-    """What the last digits of embeddings depend on: what was computed elsewhere must not change a run's bytes."""
+    """Versions and hardware that change the last digits of embeddings: part of the key of the cache."""
     if device.type == "cuda":
         return f"torch {torch.__version__}, {torch.cuda.get_device_name(device)}"
     return f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
 
 
 def _keep(path: Path, classifier: TextClassifier) -> None:
-    """Write a cache entry under its name only once it is whole."""
+    """Write a cache entry atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
         temporary = Path(file.name)
@@ -203,7 +203,7 @@ _BLANKS = str.maketrans("_()", "   ")
 
 
 def frame_groups(frames: int, queries: int, classes: int) -> Iterator[slice]:
-    """Split a window into runs of frames, as few as `LOGITS_AT_ONCE` permits, one frame each at the least."""
+    """Split a window into as few groups of frames as `LOGITS_AT_ONCE` permits, with at least one frame each."""
     step = max(LOGITS_AT_ONCE // max(queries * classes, 1), 1)
     for start in range(0, frames, step):
         yield slice(start, min(start + step, frames))

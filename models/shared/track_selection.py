@@ -1,4 +1,4 @@
-"""Which tracks of a video are reported, and the scores of their masks."""
+"""Selection of the tracks of a video, and scores of their masks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TrackSelection(NamedTuple):
 def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """The ``k`` largest of ``(Q, C)``, or all if there are fewer: scores, queries, labels, ``(k,)`` each, best first.
 
-    Equal scores come in the order of queries, then labels, so that a result does not depend on the machine.
+    Ties are ordered by query, then label, so that the result does not depend on the machine.
     """
     ordered, index = scores.flatten().sort(descending=True, stable=True)
     return ordered[:k], index[:k] // scores.shape[1], index[:k] % scores.shape[1]

@@ -1,4 +1,4 @@
-"""Samples of a training as a network takes them."""
+"""Converts training samples to batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames of a video through a network, a window at a time: read and resized ahead, halved where memory runs out."""
+"""Runs a network over the frames of a video in windows: reads ahead, and halves the window if memory runs out."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ AHEAD = 4
 """Frames that are decoded and resized before they are needed."""
 
 WINDOWS_PER_RETURN = 100
-"""So many windows, and what the allocator could not use again of their memory goes back to the system."""
+"""Number of windows after which freed memory is returned to the system."""
 
 Stages = Callable[[str], AbstractContextManager[object]]
 Output = TypeVar("Output")
 
 
 class WindowedModel(Generic[Output]):
-    """A model whose network sees single frames, of which ``window`` at most go through at once.
+    """A model whose network processes frames independently, at most ``window`` at once.
 
     ``precision`` is ``fp32``, ``bf16`` or ``fp16``. ``stage(name)`` is entered around each stage of the work, for
-    timing. A subclass says in `forward` what its network gives.
+    timing. A subclass runs its network in `forward`.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class WindowedModel(Generic[Output]):
         raise NotImplementedError
 
     def outputs(self, video: Video, sizes: Geometry) -> Iterator[Output]:
-        """Yield what `forward` gives for each window; the window is halved once if the GPU cannot hold it.
+        """Yield the result of `forward` for each window; the window is halved once if the GPU runs out of memory.
 
-        Raises `UserError` for frames of another size than the video's, and where half a window does not fit either.
+        Raises `UserError` for frames of another size than the video's, and if half a window does not fit either.
         """
         for number, window in enumerate(self._windows(video, sizes), 1):
             if number % WINDOWS_PER_RETURN == 0:
@@ -66,7 +66,7 @@ class WindowedModel(Generic[Output]):
         try:
             return self.forward(frames, sizes)
         except torch.OutOfMemoryError:
-            pass  # what the failed attempt holds is released with the exception, before the next attempt
+            pass  # the memory of the failed attempt is released with the exception, before the next attempt
         if self._window < self._largest_window or len(frames) == 1:
             what = f"has not enough memory for {len(frames)} frames of {sizes.padded[0]}x{sizes.padded[1]}"
             raise UserError(

@@ -152,7 +152,7 @@ def test_other_documents(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="no dictionary of tensors"):
             load_network(path)
     torch.save({"backbone.stem.weight": torch.zeros(3)}, path)
-    with pytest.raises(UserError, match="is no checkpoint of CLIP-VIS: it lacks"):
+    with pytest.raises(UserError, match="is not a checkpoint of CLIP-VIS: it lacks"):
         load_network(path)
     with pytest.raises(UserError, match="there is no such checkpoint"):
         load_network(tmp_path / "absent.pth")
