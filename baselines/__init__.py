@@ -1,1 +1,1 @@
-"""Baselines that published methods are compared with."""
+"""Baselines for comparison with published methods."""

@@ -1,7 +1,7 @@
-"""Oracle: the truth, degraded by stated amounts, so that every stage has meaningful numbers without a network.
+"""Oracle: the truth with controlled errors, to test the whole harness without a network.
 
-Each dial of `OracleConfig` produces one kind of error. All choices follow from the seed, the video and the track
-alone: neither the order of videos nor another dial changes them.
+Each setting of `OracleConfig` produces one kind of error. Random choices depend on the seed, the video and the track
+only, not on the order of videos or on other settings.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Masks = tuple[Rle | None, ...]
 
 
 class OracleConfig(BaseModel):
-    """How the truth is degraded; all at 0 gives the truth itself."""
+    """The amounts of errors; all at 0 gives the truth itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,14 +52,14 @@ class OracleConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Oracle:
-    """A model that looks at the truth."""
+    """A model that reads the truth."""
 
     config: OracleConfig
     truth: GroundTruth
     seed: int
 
     def predict(self, video: Video, vocabulary: Vocabulary) -> Iterator[Track]:
-        """Yield the degraded truth of a video; objects whose category was not asked for are not found."""
+        """Yield the degraded truth of a video; objects of categories outside the vocabulary are left out."""
         asked = [category.id for category in vocabulary.categories]
         tracks = self.truth.tracks_of(video.id)
         switched = self._switch(video, [_fit(track.masks, len(video.frames)) for track in tracks])
@@ -110,7 +110,7 @@ def _fit(masks: Masks, frames: int) -> Masks:
 
 
 def erode(mask: Rle, pixels: int) -> Rle | None:
-    """Shrink a mask by ``pixels`` (city-block distance; negative: grow); ``None`` where nothing is left.
+    """Shrink a mask by ``pixels`` (city-block distance; negative: grow); ``None`` if nothing is left.
 
     The border of the image counts as background.
     """
@@ -149,7 +149,7 @@ class OraclePlugin:
     }
 
     def load(self, config: OracleConfig, context: LoadContext) -> Oracle:
-        """Raises `UserError` where the dataset's truth is withheld."""
+        """Raises `UserError` if the dataset's truth is withheld."""
         dataset = context.dataset
         if dataset.truth is None:
             hint = "run the oracle on a split with public truth"

@@ -1,1 +1,1 @@
-"""Other people's code as a model: any command line, in any environment, that reads a job and writes results.json."""
+"""External code as a model: any command, in any environment, that reads a job file and writes results.json."""

@@ -1,4 +1,4 @@
-"""How a command is run as a model; see docs/external-models.md."""
+"""Configuration of a command that is run as a model; see docs/external-models.md."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_fie
 from harness.run_folder.provenance import file_digest
 
 MOST_BYTES = 64 << 20
-"""Larger files that a command names (images of containers, data) count by their name only."""
+"""Larger files in a command (container images, data) are identified by name only."""
 
 
 def _words(value: Any) -> Any:
-    """Split a string as a shell would; nothing else of a shell is done with it."""
+    """Split a string as a shell does, without any other function of a shell."""
     return shlex.split(value) if isinstance(value, str) else value
 
 
 class ExternalConfig(BaseModel):
     """The command, and where and how it runs.
 
-    ``chunk`` and ``timeout_s`` say how the work is cut up, not what is computed: they are no part of a run's identity
-    and may change when it is resumed. All else is recorded with the run, so it is no place for passwords.
+    ``chunk`` and ``timeout_s`` do not change the results: they do not belong to a run's identity and may change when it
+    is resumed. All other keys are recorded with the run, so they must not contain passwords.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,9 +51,9 @@ class ExternalConfig(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
     def command_files_sha256(self) -> dict[str, str]:
-        """SHA-256 of the files that the command names, by position and name: an edited script is another run.
+        """SHA-256 of the files in the command, by position and name, so that an edited script is another run.
 
-        A program that is no script is left out, and so are files of more than `MOST_BYTES`.
+        Binary programs and files of more than `MOST_BYTES` are left out.
         """
         words = (Path(word.rpartition("=")[2]) for word in self.command)
         files = [(self.working_directory or Path()) / word for word in words]

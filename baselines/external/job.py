@@ -1,4 +1,4 @@
-"""A job: what a command is told (videos, frame files, vocabulary), and the tracks it gives back."""
+"""A job: the input of a command (videos, frame files, vocabulary), and the tracks in its results."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ JOB, RESULTS, FRAMES, DONE = "job.json", "results.json", "frames", "done.json"
 
 
 class Done(msgspec.Struct, frozen=True):
-    """``done.json``: written last, its presence says that the results of these videos are complete and checked.
+    """``done.json``, which is written last: the results of these videos are complete and checked.
 
-    ``videos`` has what the frames of each are known by.
+    ``videos`` has the digests of the frames of each video.
     """
 
     videos: dict[int, list[str]]
@@ -38,16 +38,16 @@ class Done(msgspec.Struct, frozen=True):
 
 
 def job_folder(scratch: Path, videos: Sequence[Video]) -> Path:
-    """Folder of the job on these videos."""
+    """The folder of the job for these videos."""
     first, last = videos[0].id, videos[-1].id
     return scratch / (f"{first}" if len(videos) == 1 else f"{first}_to_{last}")
 
 
 def write_job(folder: Path, videos: Sequence[Video], vocabulary: Vocabulary, context: LoadContext) -> list[Video]:
-    """Write ``job.json`` into an empty folder; return the videos that it asks for.
+    """Write ``job.json`` into an empty folder; return the videos in it.
 
-    Those are all, or those before the first whose frames are missing: that one will fail in its own turn. Frames that
-    are no files are written as PNG. Raises `UserError` where frames of the first video cannot be had.
+    These are all videos, or those before the first one with missing frames, which fails later by itself. Frames that
+    are not files are written as PNG. Raises `UserError` if frames of the first video cannot be read.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -99,9 +99,9 @@ def _frame_files(video: Video, folder: Path) -> list[str]:
 def read_tracks(folder: Path, videos: Sequence[Video], vocabulary: Vocabulary) -> dict[int, list[Track]]:
     """Read the results of a job: the tracks of ``videos`` in file order, checked as a store would check them.
 
-    Of a job that is marked done the other videos' tracks are passed over. Raises `UserError` for a file that is missing
-    or no results list, and for records of videos that are not in the job, of categories that were not asked for, with
-    scores that are not finite, or with masks that do not fit their video.
+    In a job that is marked done, tracks of other videos are skipped. Raises `UserError` for a file that is missing or
+    not a results list, and for records of videos that are not in the job, of categories that are not in the vocabulary,
+    with scores that are not finite, or with masks that do not match their video.
     """
     asked = {category.id for category in vocabulary.categories}
     tracks: dict[int, list[Track]] = {video.id: [] for video in videos}
@@ -141,26 +141,26 @@ def _masks(block: Block, span: Ints, where: str) -> tuple[Rle | None, ...]:
 
 
 def mark_done(folder: Path, videos: Sequence[Video], vocabulary: Vocabulary) -> None:
-    """Note that a job's results are complete; its frames are not needed any more."""
+    """Mark a job as done and delete its frames."""
     shutil.rmtree(folder / FRAMES, ignore_errors=True)
     done = Done({v.id: frames_of(v) for v in videos}, vocabulary.digest)
     write_json(folder / DONE, msgspec.to_builtins(done, str_keys=True))
 
 
 def frames_of(video: Video) -> list[str]:
-    """What the frames of a video are known by: all of their content where they are files."""
+    """The digests of the frames of a video: of all content if they are files."""
     digests = digests_of(video.frames, whole=isinstance(video.frames, ImageFrames))
     return list(digests.whole or digests.sampled)
 
 
 def find_done(scratch: Path) -> dict[Path, Done]:
-    """The finished jobs that an earlier session left, by their folder."""
+    """The finished jobs of an earlier session, by folder."""
     found = {path.parent: _read_done(path.parent) for path in sorted(scratch.glob(f"*/{DONE}"))}
     return {folder: done for folder, done in found.items() if done is not None}
 
 
 def _read_done(folder: Path) -> Done | None:
-    """The note that a job is done; ``None`` where there is none or it is damaged: the job then counts as unfinished."""
+    """The content of ``done.json``; ``None`` if it is missing or damaged: the job then counts as unfinished."""
     try:
         return msgspec.json.decode((folder / DONE).read_bytes(), type=Done)
     except (OSError, msgspec.MsgspecError):

@@ -1,7 +1,7 @@
-"""A command as a model: started once for a chunk of videos, its finished chunks kept until their tracks are stored.
+"""A command as a model: it runs once per chunk of videos; results of chunks are kept until their tracks are stored.
 
-Which video breaks a chunk is not known. A chunk that fails is therefore tried again with its first video alone, as the
-engine asks for it once more, and the chunks after it are half as long until they succeed.
+If a chunk fails, the video at fault is unknown. When the engine retries the first video, the command therefore gets it
+alone, and later chunks are half as long until one succeeds.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from harness.types import LoadContext, Track, Video, Vocabulary
 log = logging.getLogger(__name__)
 
 GIVE_UP_AFTER = 3
-"""So many videos that fail one after the other, each alone, say that it is the command and not the videos."""
+"""After this many videos in a row fail, each alone, the command itself is at fault and is not started again."""
 
 
 class ExternalModel:
-    """Finds tracks by running a command (`harness.types.BatchModel`); ``name`` stands in messages."""
+    """Finds tracks by running a command (`harness.types.BatchModel`); ``name`` is for messages."""
 
     def __init__(self, config: ExternalConfig, context: LoadContext, name: str = "external") -> None:
         self.config, self.context, self.name = config, context, name
@@ -55,24 +55,24 @@ class ExternalModel:
         self._failed_in_a_row: dict[int, UserError] = {}
 
     def prepare(self, videos: Sequence[Video], scratch: Path) -> None:
-        """Take note of the videos to come, and of the finished jobs that an earlier session left in ``scratch``."""
+        """Record the list of videos, and the finished jobs of an earlier session in ``scratch``."""
         self._scratch = scratch
         self._expected = {video.id: video for video in videos}
         for folder, done in find_done(scratch).items():
             wanted = {v: self._expected[v] for v in done.videos if v in self._expected}
             if any(frames_of(video) != done.videos[v] for v, video in wanted.items()):
-                log.info("%s: results of %s are of other frames and are made anew", self.name, folder.name)
+                log.info("%s: results of %s are from other frames and are computed again", self.name, folder.name)
                 continue
             self._vocabulary = done.vocabulary
             self._waiting[folder] = wanted
         count = sum(map(len, self._waiting.values()))
         if count:
-            log.info("%s: results of %s videos are there from before", self.name, count)
+            log.info("%s: results of %s videos exist from an earlier session", self.name, count)
 
     def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:
-        """The tracks of ``video`` as the command wrote them; without categories to look for it is not started.
+        """Return the tracks of ``video`` from the command's results; with an empty vocabulary it is not started.
 
-        Raises `UserError` with the command's last lines where it fails, takes too long, or writes nothing useful.
+        Raises `UserError` with the command's last lines if it fails, takes too long, or writes invalid results.
         """
         if not vocabulary.categories:
             return []
@@ -95,14 +95,14 @@ class ExternalModel:
             try:
                 self._read = read_tracks(folder, list(self._waiting[folder].values()), vocabulary)
             except UserError as error:
-                log.warning("%s: kept results cannot be used and are made anew: %s", self.name, error)
+                log.warning("%s: stored results cannot be used and are computed again: %s", self.name, error)
                 del self._waiting[folder]
                 return None
         del self._waiting[folder][video.id]
         return self._read.pop(video.id)
 
     def _next_chunk(self, video: Video) -> list[Video]:
-        """``video`` and those that follow it, as many as go into one job."""
+        """``video`` and the next ones, as many as one job takes."""
         asks_by_video = self.context.dataset.annotations.pairs is not None
         if asks_by_video or video.id in self._failed or self._expected.get(video.id) is not video:
             return [video]
@@ -112,7 +112,7 @@ class ExternalModel:
         return [self._expected[v] for v in following if v not in known][: self._chunk]
 
     def _run(self, videos: list[Video], vocabulary: Vocabulary) -> None:
-        """Run the command on ``videos`` and take in what it wrote."""
+        """Run the command on ``videos`` and read its results."""
         failed = self._failed_in_a_row
         if len(failed) >= GIVE_UP_AFTER and videos[0].id not in failed:
             what = f"the command failed on {len(failed)} videos in a row and is not started any more"
@@ -136,7 +136,7 @@ class ExternalModel:
         self._chunk = min(self.config.chunk, 2 * self._chunk)
 
     def _results(self, folder: Path, videos: list[Video], vocabulary: Vocabulary) -> dict[int, list[Track]]:
-        """Start the command on a job that is written, and read its results."""
+        """Start the command on a written job and read its results."""
         where = f"{self.name}, {_named(videos)}"
         job = folder.resolve() / JOB
         command = [word.replace("{job}", str(job)).replace("{folder}", str(job.parent)) for word in self.config.command]
@@ -163,13 +163,13 @@ class ExternalModel:
             raise UserError(where, f"the command's results are refused: {error}", _said(ending)) from error
 
     def _forget_delivered(self) -> None:
-        """Remove the jobs whose videos have all been asked for: whoever asks for the next one has stored them."""
+        """Remove jobs whose videos were all predicted: the engine asks for the next video only after storing them."""
         for folder in [folder for folder, videos in self._waiting.items() if not videos]:
             del self._waiting[folder]
             shutil.rmtree(folder, ignore_errors=True)
 
     def _folder(self) -> Path:
-        """Where jobs lie: in the run's folder, or in a temporary one that ends with this model."""
+        """The folder of jobs: in the run's scratch folder, or a temporary one that is deleted with this model."""
         if self._scratch is None:
             self._scratch = Path(tempfile.mkdtemp(prefix="harness-jobs-"))
             weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
@@ -177,13 +177,13 @@ class ExternalModel:
 
 
 def _environment(config: ExternalConfig) -> dict[str, str]:
-    """Our environment with the additions; Python is asked not to hold its output back."""
+    """The environment of the command: ours with the configured changes, and unbuffered output of Python."""
     changed = {"PYTHONUNBUFFERED": "1", **os.environ, **config.environment}
     return {name: value for name, value in changed.items() if value is not None}
 
 
 def _refuse_missing(config: ExternalConfig, directory: Path | None, environment: dict[str, str], name: str) -> None:
-    """Refuse what could only fail, before any video is run."""
+    """Raise `UserError` for a missing program or folder, before any video is run."""
     if directory is not None and not directory.is_dir():
         raise UserError(f"{name}, working_directory", f"{directory} is not a folder", "name the code's folder")
     program = config.command[0]

@@ -1,4 +1,4 @@
-"""The entry point ``external``, and how others give a command of their own a name."""
+"""The entry point ``external``, and the base of plugins that wrap a particular command."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ CARD = {
     "licence": "that of the command and its weights; this adapter: Apache-2.0",
     "speed": "of each start of the command: in the run's log",
 }
-"""What a package that names a command of its own may replace."""
+"""The attributes that a plugin for a particular command may replace."""
 
 
 @dataclass(frozen=True)
 class ExternalPlugin:
-    """A command as a model plugin. Packages that wrap one method make one with that name and their own defaults.
+    """A command as a model plugin. A package that wraps one method creates one with its own name and defaults.
 
     ``Config`` is `ExternalConfig` or a subclass of it that gives ``command`` a default.
     """
@@ -45,7 +45,7 @@ class ExternalPlugin:
         return {} if commit is None else {"code": {"commit": commit, "changes": changes}}
 
     def load(self, config: ExternalConfig, context: LoadContext) -> ExternalModel:
-        """Raises `UserError` where the program or the working directory is not there."""
+        """Raises `UserError` if the program or the working directory does not exist."""
         from harness.baselines.external.model import ExternalModel
 
         return ExternalModel(config, context, self.name)

@@ -1,4 +1,4 @@
-"""Running a command: its output is handed on line by line, and it never outlives its time or the harness."""
+"""Runs a command: passes its output on line by line, and ends it at its timeout or with the harness."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 from harness.baselines.external import watch
 
 GRACE_S = 10.0
-"""How long a command that is told to end may take for it before it is killed."""
+"""Time that a command has to end before it is killed."""
 LAST_LINES = 8
 _LINE_BYTES = 1 << 16
 _SHOWN_CHARACTERS = 300
@@ -24,7 +24,7 @@ _ESCAPES = re.compile(r"\x1b(\[[0-9;:?]*[ -/]*[@-~]|[@-Z\\-_])")
 
 
 class Ending(NamedTuple):
-    """How a command ended: its exit code (128 + n: by signal n) or ``None`` if its time was up."""
+    """How a command ended: its exit code (128 + n: by signal n), or ``None`` after a timeout."""
 
     code: int | None
     seconds: float
@@ -39,7 +39,7 @@ def run_command(
     on_line: Callable[[str], None],
     grace_s: float = GRACE_S,
 ) -> Ending:
-    """Run ``command`` without a shell until it ends or ``timeout_s`` seconds are over; then all it started is ended.
+    """Run ``command`` without a shell until it ends or for ``timeout_s`` seconds; then end all processes of its group.
 
     ``environment`` is the whole environment. ``on_line`` gets every line of output and error output, without escape
     sequences; of lines that overwrite themselves (progress bars) the last state.
@@ -85,6 +85,6 @@ def _read(stream: IO[bytes], last: deque[str], on_line: Callable[[str], None]) -
 
 
 def _plain(raw: bytes) -> str:
-    """A line as printable text: what stands on the terminal in the end, without colours."""
+    """A line as printable text: its final state on a terminal, without colours."""
     text = raw.decode(errors="replace").rstrip().rpartition("\r")[2]
     return "".join(c if c.isprintable() else " " for c in _ESCAPES.sub("", text)).rstrip()

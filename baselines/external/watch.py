@@ -1,7 +1,7 @@
-"""Runs a command as a process group of its own, and ends all of it when our standard input closes.
+"""Runs a command in its own process group, and ends the group when standard input closes.
 
-That happens when the harness closes it, and also when the harness itself is killed: no command is left behind. This
-file is started as a program, by path, without the rest of the harness: python watch.py GRACE_SECONDS COMMAND...
+That happens when the harness closes it, and also when the harness is killed, so no command keeps running. This file is
+started as a program, by path, without the rest of the harness: python watch.py GRACE_SECONDS COMMAND...
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(grace_s: float, command: list[str]) -> int:
-    """Run ``command`` and return its exit code; nothing of its group is left when this returns."""
+    """Run ``command`` and return its exit code; all processes of its group have ended by then."""
     with suppress(AttributeError, OSError):  # Linux only: what the command leaves is ours to collect, not init's
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
@@ -47,10 +47,10 @@ def main(grace_s: float, command: list[str]) -> int:
 
 
 def end(group: int, grace_s: float, collect: bool = False) -> None:
-    """Ask all processes of a group to end, and kill those that are there ``grace_s`` seconds later.
+    """Terminate all processes of a group, and kill those that still exist ``grace_s`` seconds later.
 
-    With ``collect`` dead ones that have become our children are taken off the process table; until somebody does that
-    they count as there. The command itself is `main`'s to wait for, so that has to be over by then.
+    With ``collect`` dead processes that have become children of this one are reaped; until then they still exist. The
+    command itself must have been waited for by `main` before.
     """
     deadline = time.monotonic() + grace_s
     alive = signal_group(group, signal.SIGTERM)
@@ -65,7 +65,7 @@ def end(group: int, grace_s: float, collect: bool = False) -> None:
 
 
 def signal_group(group: int, number: int) -> bool:
-    """Send a signal (0: none) to a group; whether there is such a group."""
+    """Send a signal (0: none) to a group; return whether the group exists."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):  # on macOS the latter says that only dead processes are in it

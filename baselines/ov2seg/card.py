@@ -1,4 +1,4 @@
-"""What is known of OV2Seg's released weights: variants, training data, published AP, and where to get them."""
+"""Model card of OV2Seg's released weights: variants, training data, published AP, and where to get them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints of OV2Seg: read without running code, measured by their own shapes, loaded strictly.
+"""Checkpoints of OV2Seg: read without running code, sizes inferred from shapes, loaded strictly.
 
 What is left out of a checkpoint, because inference has no use for it (docs/ov2seg.md, *Weights*):
 
@@ -40,15 +40,16 @@ IGNORED = re.compile(
 RENAMED = {f"{PREDICTOR}static_query.weight": f"{PREDICTOR}query_feat.weight"}
 """Names of older checkpoints."""
 POINTS_AND_LEVELS = 4 * 3
-HINT = "use a checkpoint of OV2Seg as its authors or `harness train` publish it"
+HINT = "use a checkpoint of OV2Seg from its authors or from `harness train`"
 
 Stages = tuple[int, int, int, int]
 
 
 def load_network(path: Path) -> Ov2SegNetwork:
-    """Build the network that the checkpoint ``path`` holds and load it strictly, on the CPU, for evaluation.
+    """Build the network of the checkpoint ``path`` and load it strictly, on the CPU, for evaluation.
 
-    Raises `UserError` for a file that cannot be read, holds code, is no OV2Seg, or lacks, adds or misshapes a tensor.
+    Raises `UserError` for a file that cannot be read, holds code, is not a checkpoint of OV2Seg, or has missing,
+    unexpected or misshapen tensors.
     """
     state = used(read_tensors(path, HINT))
     architecture = architecture_of(state, path)
@@ -63,12 +64,12 @@ def load_network(path: Path) -> Ov2SegNetwork:
 
 
 def used(state: Mapping[str, Tensor]) -> State:
-    """The tensors that inference needs, under their present names."""
+    """The tensors that inference needs, with their current names."""
     return {RENAMED.get(name, name): tensor for name, tensor in state.items() if not IGNORED.match(name)}
 
 
 def architecture_of(state: Mapping[str, Tensor], path: Path) -> Architecture:
-    """Read every size off the tensors themselves."""
+    """Infer all sizes from the tensors."""
     try:
         offsets = state[f"{PIXEL_DECODER}transformer.encoder.layers.0.self_attn.sampling_offsets.bias"]
         queries, dim = state[f"{PREDICTOR}query_feat.weight"].shape
@@ -84,9 +85,9 @@ def architecture_of(state: Mapping[str, Tensor], path: Path) -> Architecture:
             embed_dim=state[f"{PREDICTOR}class_embed.linear.2.weight"].shape[0],
         )
     except KeyError as error:
-        raise UserError(str(path), f"is no checkpoint of OV2Seg: it lacks {error.args[0]}", HINT) from error
+        raise UserError(str(path), f"is not a checkpoint of OV2Seg: it lacks {error.args[0]}", HINT) from error
     except (IndexError, ValueError) as error:
-        what = "is no checkpoint of OV2Seg: a tensor that tells its sizes has too few or too many dimensions"
+        what = "is not a checkpoint of OV2Seg: a tensor that tells its sizes has too few or too many dimensions"
         raise UserError(str(path), what, HINT) from error
 
 

@@ -1,9 +1,8 @@
-"""Configuration of OV2Seg: inference, one flag per quirk of the official code, and where its text classifier is from.
+"""Configuration of OV2Seg: inference, one flag per quirk of the official code, the text classifier, and training.
 
-Defaults reproduce the official code. What a checkpoint fixes (backbone, decoder depth, queries, sizes) is read off the
-checkpoint and is no setting; the number of classes is the length of the vocabulary. Behaviour that has no other
-sensible form has no flag: an absent object is an empty mask, never null; a query whose whole attention mask is blocked
-attends everywhere.
+Defaults reproduce the official code. Backbone, decoder depth, queries and sizes are inferred from the checkpoint, not
+set; the number of classes is the length of the vocabulary. Behaviour without a sensible alternative has no flag: an
+absent object is an empty mask, never null; a query whose whole attention mask is blocked attends everywhere.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Ov2SegConfig(BaseModel):
     """open_clip tag or local file of its weights."""
 
     memory_weight: float = Field(default=0.7, gt=0, le=1)
-    """Share of the current frame in the memory. 1 matches with the frame before alone."""
+    """Share of the current frame in the memory. 1 matches with the previous frame only."""
     object_score: bool = True
     """Ablation: without it a track's score leaves the object score out."""
     mask_score: bool = True
@@ -75,12 +74,12 @@ class Ov2SegConfig(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def text_classifier_sha256(self) -> dict[str, str]:
-        """SHA-256 of the classifier files by name: a run is known by their content, not by their place."""
+        """SHA-256 of the classifier files by name: their content, not their path, belongs to a run's identity."""
         return {} if isinstance(self.text_classifier, str) else digests(self.text_classifier)
 
 
 class Ov2SegTrainingConfig(CriterionConfig):
-    """What a training of OV2Seg starts from, and its losses; the sizes are those of the released model."""
+    """Initial weights, sizes and losses of an OV2Seg training; sizes are those of the released model."""
 
     backbone_blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
     """Blocks of the ResNet's stages: ResNet-50's."""
@@ -104,6 +103,6 @@ class Ov2SegTrainingConfig(CriterionConfig):
     encoder_layers: int = Field(default=6, ge=1)
     encoder_feedforward: int = Field(default=1024, ge=1)
     inference_short_edge: int = Field(default=480, ge=32)
-    """Size of frames at inference unless told otherwise: the weights carry it along."""
+    """Default shorter edge of frames at inference, stored with the weights."""
     weights: Literal["fp32", "fp16"] = "fp32"
-    """Number format of the weights that are written for use."""
+    """Number format of the exported weights."""

@@ -21,12 +21,12 @@ from harness.models.mask2former.mask_matcher import Matched, match_image
 from harness.models.mask2former.point_sampling import Uniform, uniform_on
 
 TEMPERATURE = 50.0
-"""Factor of the cosine between an embedding and a text: a constant, not learned."""
+"""Constant factor of the cosine similarity between an embedding and a text."""
 CLASS_COST, CLASS_SCALE = 2.0, 1.7
 CLASS_WEIGHTS = (1.0, 0.4)
 """Weights of object and no object. QUIRK: the configured no-object weight 0.1 is never used."""
 SAMPLED_CLASSES = 50
-"""Classes that the class loss looks at. QUIRK: the label of unmatched queries counts as one of them."""
+"""Number of classes in the class loss. QUIRK: the label of unmatched queries counts as one of them."""
 
 
 class Ov2SegCriterion:

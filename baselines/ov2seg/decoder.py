@@ -1,6 +1,6 @@
 """OV2Seg's heads: object score, mask, and an embedding that is compared with text (OV2Seg, section 3.2).
 
-The queries are refined as in Mask2Former; there is no class in the parameters, so any vocabulary can be asked for.
+The queries are refined as in Mask2Former; no parameter depends on classes, so any vocabulary can be used.
 Parameter names are those of the released checkpoint under ``sem_seg_head``.
 """
 
@@ -15,7 +15,7 @@ from harness.models.mask2former.transformer_decoder import MLP, QueryDecoder
 
 
 class OpenVocabularyPrediction(NamedTuple):
-    """What the heads say of the queries after one layer; B frames, Q queries."""
+    """The outputs of the heads after one layer; B frames, Q queries."""
 
     object_logits: Tensor
     """``(B, Q, 2)``: object, no object."""
@@ -26,7 +26,7 @@ class OpenVocabularyPrediction(NamedTuple):
 
 
 class OpenVocabularyOutput(NamedTuple):
-    """The last prediction, what tracks are matched by, and the earlier predictions for training."""
+    """The last prediction, the embeddings for matching, and the earlier predictions for training."""
 
     object_logits: Tensor
     """``(B, Q, 2)``: object, no object."""

@@ -38,7 +38,7 @@ class MemoryMatcher:
         return torch.stack([self._match_frame(current, seen) for current, seen in zip(frames, shown, strict=True)])
 
     def _match_frame(self, current: Tensor, present: Tensor) -> Tensor:
-        """Order one frame's queries ``(queries, dim)`` and remember them."""
+        """Order one frame's queries ``(queries, dim)`` and add them to the memory."""
         rows = functional.normalize(current, dim=-1) if self.normalise_memory else current
         if self.memory is None:
             self.memory = rows

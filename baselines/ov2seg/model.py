@@ -1,7 +1,7 @@
-"""OV2Seg as the harness runs it: a video goes through in windows, its tracks come out as run-length encodings.
+"""OV2Seg as a model of the harness: it processes a video in windows and returns tracks as run-length encodings.
 
-Window by window: frames (decoded and resized ahead), network, matching, classification; then the tracks are chosen, and
-only their masks are encoded. At no time is a mask of the whole video at full size.
+Each window takes decoding and resizing (ahead), network, matching and classification. Then the tracks are selected, and
+only their masks are encoded. Masks of a whole video never exist at full size.
 """
 
 from __future__ import annotations
@@ -40,10 +40,9 @@ TEMPERATURE = 50.0
 class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
     """Finds the tracks of a video for any vocabulary (`harness.types.Model`).
 
-    ``classifier_of`` gives the text classifier of a vocabulary; it is asked when the vocabulary changes, and the log
-    says where its answer is from. ``precision`` is ``fp32``,
-    ``bf16`` or ``fp16`` (autocast; the pixel decoder stays in float32). ``stage(name)`` is entered around each stage of
-    the work, for timing.
+    ``classifier_of`` returns the text classifier of a vocabulary; it is called when the vocabulary changes, and its
+    source is logged. ``precision`` is ``fp32``, ``bf16`` or ``fp16`` (autocast; the pixel decoder stays in float32).
+    ``stage(name)`` is entered around each stage of the work, for timing.
     """
 
     def __init__(
@@ -65,7 +64,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
 
     @torch.inference_mode()
     def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:
-        """The tracks of ``video``, best first, one run-length encoding per frame (all-zero where the object is not)."""
+        """Return the tracks of ``video``, best first, one mask per frame (all-zero where the object is absent)."""
         config = self.config
         classifier = self.text_classifier(vocabulary)
         self._tell_source()
@@ -108,14 +107,14 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         return image_detections(found, output.mask_logits[0], sizes, detections)
 
     def text_classifier(self, vocabulary: Vocabulary) -> TextClassifier:
-        """Text embeddings of ``vocabulary``: those of the last call, or asked for."""
+        """Text embeddings of ``vocabulary``, from the last call or from ``classifier_of``."""
         if self._vocabulary is None or self._vocabulary[0] != vocabulary.digest:
             with self.stage("text"):
                 self._vocabulary = (vocabulary.digest, self.classifier_of(vocabulary))
         return self._vocabulary[1].classifier
 
     def _tell_source(self) -> None:
-        """Say in the log of the run, once, which text classifier it uses."""
+        """Log once which text classifier is used."""
         assert self._vocabulary is not None
         digest, (classifier, source, is_published) = self._vocabulary
         if self._told == digest:
@@ -129,7 +128,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
             )
 
     def matcher(self) -> MemoryMatcher:
-        """A matcher for one video, as configured."""
+        """Return a new matcher for one video."""
         return MemoryMatcher(
             self.config.memory_weight,
             normalise_memory=self.config.normalise_memory,
@@ -137,7 +136,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         )
 
     def geometry(self, height: int, width: int) -> Geometry:
-        """Sizes of frames of ``height`` and ``width`` pixels on their way through the model."""
+        """Sizes of frames of ``height`` and ``width`` pixels at each step of the model."""
         return geometry(height, width, self.short_edge, self.config.long_edge)
 
     def forward(self, frames: list[Image], sizes: Geometry) -> OpenVocabularyOutput:
@@ -165,19 +164,19 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         )
 
     def _classes_of_memory(self, matcher: MemoryMatcher, classifier: TextClassifier) -> Tensor:
-        """Class logits ``(Q, C)`` of what the slots remember behind the last frame."""
+        """Class logits ``(Q, C)`` of the slots' memory after the last frame."""
         assert matcher.memory is not None
         embeddings = self.network.sem_seg_head.predictor.class_embed(matcher.memory.to(self.device))
         return class_logits(embeddings, classifier, TEMPERATURE)
 
     def _inside(self, sizes: Geometry) -> Tensor | None:
-        """Where the picture is at stride 4, if the padding is to be left out."""
+        """Map of the image without padding at stride 4; ``None`` if padding counts."""
         return None if self.config.padding_counts else ~padding_maps(sizes, (4,), self.device)[0]
 
     def _tracks(
         self, video: Video, vocabulary: Vocabulary, evidence: VideoScores, masks: MaskBuffer, remembered: Tensor | None
     ) -> list[Track]:
-        """Choose the tracks and encode their masks."""
+        """Select the tracks and encode their masks."""
         with self.stage("postprocessing"):
             selection = evidence.select(remembered)
         with self.stage("encoding"):

@@ -14,7 +14,7 @@ from harness.models.mask2former.pixel_decoder import PixelDecoder
 
 @dataclass(frozen=True)
 class Architecture:
-    """The sizes that a checkpoint fixes. Defaults are those of the released model."""
+    """The sizes of a checkpoint. Defaults are those of the released model."""
 
     backbone: ResNetSize | SwinSize = field(default_factory=ResNetSize)
     decoder_layers: int = 6
@@ -32,8 +32,8 @@ class Architecture:
 class Ov2SegNetwork(nn.Module):
     """Backbone and head, with the parameter names of the released checkpoint.
 
-    The text matrix and the criterion's constants, which the official model keeps among its weights, are no part of it.
-    ``short_edge`` is the size in pixels that frames are resized to unless the user says otherwise.
+    The text matrix and the criterion's constants, which are weights of the official model, do not belong to it.
+    ``short_edge`` is the default shorter edge of resized frames in pixels.
     """
 
     short_edge = 480
@@ -60,7 +60,7 @@ class Ov2SegNetwork(nn.Module):
     ) -> OpenVocabularyOutput:
         """Run normalised images ``(B, 3, height, width)``, sides multiples of 32, each on its own.
 
-        ``auxiliary`` asks for the predictions before the last layer, which training needs.
+        With ``auxiliary`` the predictions before the last layer are returned too, for training.
         """
         output: OpenVocabularyOutput = self.sem_seg_head(self.backbone(images), paddings, auxiliary)
         return output

@@ -1,4 +1,4 @@
-"""OV2Seg as a plugin of the harness; light to import, the network's code is imported when it is loaded."""
+"""The plugin of OV2Seg. It is fast to import: the network's code is imported when the model is loaded."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Ov2SegPlugin:
     def load(self, config: Ov2SegConfig, context: LoadContext) -> Ov2Seg:
         """Load ``context.checkpoint`` onto ``context.device``, and the text classifier of the dataset's vocabulary.
 
-        Raises `UserError` without a checkpoint, and for a text classifier that does not fit or cannot be had.
+        Raises `UserError` without a checkpoint, and for a text classifier that does not fit or cannot be loaded.
         """
         import torch
 
@@ -62,7 +62,7 @@ class Ov2SegPlugin:
         return model
 
     def depends_on(self, config: Ov2SegConfig, checkpoint: Path | None) -> dict[str, str]:
-        """The content of the text tower's weights where they are a file: named, or that of the checkpoint's tower."""
+        """The digest of the text tower's weights if they are a file: the configured one, or the checkpoint's."""
         from harness.models.shared.identity import clip_file_digest
 
         if config.text_classifier != CLIP:
@@ -77,7 +77,7 @@ class Ov2SegPlugin:
         return miniatures.weights("ov2seg", dataset)
 
     def training_defaults(self, dataset: str) -> Mapping[str, Any]:
-        """The miniature's settings for the dataset that it is made for."""
+        """The miniature's settings for the miniature's dataset."""
         from harness.models import miniatures
 
         return miniatures.settings("ov2seg", dataset)
@@ -91,14 +91,14 @@ class Ov2SegPlugin:
         return build_trainee(config, training_set, device, checkpoint)
 
     def doctor(self) -> dict[str, Any]:
-        """What decides how fast it runs on this machine: the path that deformable attention takes."""
+        """The implementation of deformable attention on this machine, which decides the speed."""
         from harness.models.ops.deform_attn import status
 
         return {"deformable attention": status()}
 
 
 def with_text_tower(config: Ov2SegConfig, checkpoint: Path) -> Ov2SegConfig:
-    """Take the text tower that the checkpoint's metadata name, unless the user names one."""
+    """Use the text tower in the checkpoint's metadata, unless the user names one."""
     from harness.models.shared.checkpoint_files import metadata_of
 
     stated = metadata_of(checkpoint).get("text_tower")
@@ -108,7 +108,7 @@ def with_text_tower(config: Ov2SegConfig, checkpoint: Path) -> Ov2SegConfig:
 
 
 def default_weights(text_tower: str) -> str:
-    """Where the weights of a text tower are from: the miniature's come with the package, others are OpenAI's."""
+    """The source of a text tower's weights: the package for the miniature, else OpenAI."""
     from harness.models import miniatures
     from harness.models.miniatures.clip import NAME
 

@@ -31,9 +31,9 @@ HINT = "name a released file or their folder (`harness models show ov2seg`), or 
 
 
 def released_file(place: Path, dataset: str) -> Path:
-    """The file for ``dataset``: ``place`` itself, or the dataset's own in the folder ``place``.
+    """Return the file for ``dataset``: ``place`` itself, or the dataset's file in the folder ``place``.
 
-    Raises `UserError` where there is no file, and for a folder where none was released for the dataset.
+    Raises `UserError` if there is no file, and for a folder if none was released for the dataset.
     """
     if not place.is_dir():
         path = place
@@ -48,10 +48,10 @@ def released_file(place: Path, dataset: str) -> Path:
 
 
 def read_rows(path: Path, categories: Sequence[Category], embed_dim: int) -> NDArray[np.float32]:
-    """The rows of ``categories`` in their order, ``(categories, embed_dim)``, as the file has them.
+    """Return the rows of ``categories`` in their order, ``(categories, embed_dim)``, not normalised.
 
-    Raises `UserError` for a file that is no array of numbers, of another size, with a row that is not finite or zero,
-    and for categories whose ids are not 1 to the number of rows: such a file is of another dataset.
+    Raises `UserError` for a file that is not an array of numbers, has another size or a zero or non-finite row, and if
+    the category ids are not 1 to the number of rows: such a file belongs to another dataset.
     """
     rows = _read(path)
     if rows.ndim != 2 or rows.shape[1] != embed_dim:

@@ -1,7 +1,7 @@
 """Scores of a video's tracks, their selection, and what is suppressed (docs/ov2seg.md, *Scores*).
 
-A video is seen window by window. Sums stay per slot and class, and per frame a few numbers per slot; what the chosen
-tracks alone need again waits in `DeferredScores`; masks are kept elsewhere.
+Windows are processed one by one. Sums per slot and class are kept, and a few numbers per frame and slot; scores that
+only selected tracks need are kept in `DeferredScores`; masks are kept elsewhere.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from harness.models.shared.track_selection import SUPPRESSION_RATIO, TrackSelect
 
 
 class VideoScores:
-    """What is kept of each frame, on the CPU, queries in the order of their slots.
+    """Accumulates the scores of each frame on the CPU, with queries in the order of their slots.
 
-    ``again`` gives the class logits of frames once more, from the class embeddings that `add` gets; without it that is
-    not done. Close it after use.
+    ``again`` recomputes the class logits of frames from the class embeddings that `add` gets; without it they are
+    stored. Close it after use.
     """
 
     def __init__(self, config: Ov2SegConfig, again: Callable[[Tensor], Tensor] | None = None) -> None:
@@ -38,7 +38,7 @@ class VideoScores:
         self._area: list[Tensor] = []  # (frames, Q)
 
     def close(self) -> None:
-        """Forget the scores of frames, on disk too."""
+        """Delete the scores of frames, also those on disk."""
         self._scores.close()
 
     def add(
@@ -50,10 +50,10 @@ class VideoScores:
         inside: Tensor | None = None,
         embeddings: Tensor | None = None,
     ) -> None:
-        """Take in a window as the network gave it: ``(f, Q, C)``, ``(f, Q, 2)``, ``(f, Q, h, w)``.
+        """Add the network's outputs of a window: ``(f, Q, C)``, ``(f, Q, 2)``, ``(f, Q, h, w)``.
 
         ``order`` ``(f, Q)`` is the query of each slot. Mask scores count cells where ``inside`` ``(h, w)`` is true.
-        ``embeddings`` ``(f, Q, embed_dim)`` are what the class logits follow from.
+        ``embeddings`` ``(f, Q, embed_dim)`` are the inputs of the class logits.
         """
         logits, objects = _by_slot(class_logits, order), _by_slot(object_logits, order)
         for one, its_objects in zip(logits, objects, strict=True):
@@ -67,7 +67,7 @@ class VideoScores:
         self.frames += len(order)
 
     def select(self, class_logits: Tensor | None = None) -> TrackSelection:
-        """Score all slots and classes and take the best, at most ``detections_per_video``.
+        """Score all slots and classes and select the best, at most ``detections_per_video``.
 
         A video's logits are the means of its frames'; ``class_logits`` ``(Q, C)`` replaces those of the classes.
         """

@@ -1,4 +1,4 @@
-"""Text embeddings of a vocabulary for OV2Seg: released rows, or computed with a CLIP text tower; it is told which.
+"""Text embeddings of a vocabulary for OV2Seg: released rows, or computed with a CLIP text tower; the source is logged.
 
 Released rows come from learned prompts (DetPro). Computed ones average ViLD's fourteen templates per name, which is a
 different model: its scores are not comparable with published ones. A category whose name lists synonyms between commas
@@ -24,7 +24,7 @@ from harness.types import Vocabulary
 
 
 class SourcedClassifier(NamedTuple):
-    """A text classifier, and where it is from in words."""
+    """A text classifier, and its source as text."""
 
     classifier: TextClassifier
     source: str
@@ -35,7 +35,7 @@ class SourcedClassifier(NamedTuple):
 class TextTower(nn.Module):
     """The text half of a CLIP model of open_clip, as ``clip_model``, for evaluation.
 
-    Raises `UserError` where open_clip does not know ``name`` or cannot get the weights ``pretrained``.
+    Raises `UserError` if open_clip does not know ``name`` or cannot load the weights ``pretrained``.
     """
 
     def __init__(self, name: str, pretrained: str) -> None:
@@ -50,7 +50,7 @@ class TextTower(nn.Module):
         except (RuntimeError, OSError, ValueError) as error:  # open_clip reports a failed download as RuntimeError
             raise UserError(
                 "text classifier",
-                f"the text tower of {name} ({pretrained}) cannot be had: {first_line(error)}",
+                f"the text tower of {name} ({pretrained}) cannot be loaded: {first_line(error)}",
                 "go online once, set clip_pretrained to a local file of these weights, or set text_classifier to a"
                 " released file",
             ) from error
@@ -74,10 +74,10 @@ class TextTower(nn.Module):
 def text_classifier(
     config: Ov2SegConfig, vocabulary: Vocabulary, dataset: str, embed_dim: int, device: torch.device, cache: Path
 ) -> SourcedClassifier:
-    """The text classifier of ``vocabulary`` as ``config`` says; unit rows of ``embed_dim`` on ``device``.
+    """Return the text classifier of ``vocabulary`` for ``config``: unit rows of ``embed_dim`` on ``device``.
 
-    ``dataset`` chooses the file in a folder of released ones. ``cache`` keeps computed embeddings. Raises `UserError`
-    for an empty vocabulary, a file that does not fit, and weights that cannot be had.
+    ``dataset`` selects the file in a folder of released ones. ``cache`` stores computed embeddings. Raises `UserError`
+    for an empty vocabulary, a file that does not fit, and weights that cannot be loaded.
     """
     names = [category.name for category in vocabulary.categories]
     if not names:

@@ -25,7 +25,7 @@ from harness.training.types import TrainingSample, TrainingSet
 from harness.types import Vocabulary
 
 TEXT_TOWER = "text_tower"
-"""Key of the CLIP model whose texts the weights know, in their metadata."""
+"""Metadata key of the CLIP model whose text embeddings the weights were trained with."""
 BACKBONE_RATE = 0.1
 
 
@@ -46,7 +46,7 @@ class Ov2SegTrainee(nn.Module):
         return {**losses, "total": self.criterion.total(losses)}
 
     def rates(self) -> Mapping[str, float]:
-        """The backbone is trained already: it learns slower."""
+        """A smaller learning rate for the backbone, which is pretrained."""
         return {f"network.{BACKBONE}": BACKBONE_RATE}
 
     def export(self, path: Path, facts: Mapping[str, str]) -> None:
@@ -81,7 +81,7 @@ def build_trainee(
 
 
 def frequencies(training_set: TrainingSet) -> Tensor:
-    """In how many images of the set each category occurs, ``(C,)``."""
+    """Number of images of the set with each category, ``(C,)``."""
     counts = Counter(c for item in range(len(training_set)) for c in training_set.categories_of(item))
     return torch.tensor([float(counts[i]) for i in range(len(training_set.categories))])
 

@@ -1,1 +1,1 @@
-"""Track by detection: any per-frame open-vocabulary segmenter, and a tracker that links what it finds."""
+"""Track by detection: any per-frame open-vocabulary segmenter, and a tracker that links its detections."""

@@ -1,4 +1,4 @@
-"""Linking the objects of a frame with live tracks: the protocol of trackers, and the assignment they share."""
+"""Links the objects of a frame to live tracks: the interface of trackers, and their assignment."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from torch import Tensor
 from harness.baselines.track_by_detection.detections import Detections, Floats, Ints
 
 FORBIDDEN = 1e6
-"""Cost of a pair that may not be: so much that another allowed pair is always worth more."""
+"""Cost of a forbidden pair, so large that one more allowed pair is always better."""
 
 
 class Association(Protocol):
-    """How well live tracks fit the objects of the next frame; it remembers one row per live track, in their order."""
+    """Computes the costs of linking live tracks to objects; it keeps one row per live track, in their order."""
 
     max_cost: float
     """Pairs that cost more are never linked."""
 
     def costs(self, found: Detections) -> Floats:
-        """Costs of linking each track with each object of the next frame, ``(tracks, objects)``; asked once a frame."""
+        """Costs of linking each track to each object of the next frame, ``(tracks, objects)``; one call per frame."""
         ...
 
     def follow(self, tracks: Ints, found: Detections, objects: Ints) -> None:
-        """Take in that ``tracks[i]`` goes on with ``objects[i]`` of the frame."""
+        """Update ``tracks[i]`` with ``objects[i]`` of the frame."""
         ...
 
     def start(self, found: Detections, objects: Ints) -> None:
-        """Add a row for each of these ``objects``, behind all others."""
+        """Append a row for each of these ``objects``."""
         ...
 
     def keep(self, tracks: Ints) -> None:
-        """Forget all rows but these."""
+        """Keep only these rows."""
         ...
 
 
@@ -46,7 +46,7 @@ class Pairs(NamedTuple):
 
 
 def match_boxes(costs: Floats, max_cost: float) -> Pairs:
-    """Link as many tracks with objects as ``max_cost`` allows, at the lowest total cost (Hungarian method)."""
+    """Link as many tracks to objects as ``max_cost`` allows, at the lowest total cost (Hungarian method)."""
     allowed = costs <= max_cost
     tracks, objects = linear_sum_assignment(np.where(allowed, costs, FORBIDDEN))
     real = allowed[tracks, objects]
@@ -54,13 +54,13 @@ def match_boxes(costs: Floats, max_cost: float) -> Pairs:
 
 
 class LastSeen:
-    """What tracks looked like when they were last found: a row of a tensor each. A subclass says what and compares."""
+    """The last appearance of each track, a row of a tensor each. A subclass defines the rows and compares them."""
 
     def __init__(self) -> None:
         self.rows: Tensor | None = None
 
     def look(self, found: Detections) -> Tensor:
-        """What is remembered of each object, ``(objects, ...)``."""
+        """The row of each object, ``(objects, ...)``."""
         raise NotImplementedError
 
     def follow(self, tracks: Ints, found: Detections, objects: Ints) -> None:

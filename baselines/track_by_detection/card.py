@@ -1,4 +1,4 @@
-"""What is known of track-by-detection baselines of this field: papers and published AP."""
+"""Model card of track-by-detection baselines: papers and published AP."""
 
 from __future__ import annotations
 

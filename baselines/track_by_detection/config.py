@@ -1,4 +1,4 @@
-"""Configuration of the track-by-detection baselines: which segmenter, which tracker, and what each of them takes."""
+"""Configuration of the track-by-detection baselines: segmenter, tracker, and their settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.models.clipvis.config import ClipVisConfig
 
 
 class TrackingConfig(BaseModel):
-    """Settings of everything behind the segmenter."""
+    """Settings of everything after the segmenter."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

@@ -1,4 +1,4 @@
-"""What a segmenter says of a frame, and which of its objects are tracked."""
+"""The output of a segmenter for a frame, and the selection of objects to track."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STRIDE = 4
 
 
 class SegmentedFrame(NamedTuple):
-    """What a segmenter finds in one frame: n candidates, C categories."""
+    """The candidates of one frame from a segmenter: n candidates, C categories."""
 
     scores: Tensor
     """``(n, C)`` in [0, 1]: of each candidate as each category of the vocabulary."""
@@ -41,7 +41,7 @@ class Segmenter(Protocol):
     """Entered around each stage of the work, for timing."""
 
     def geometry(self, height: int, width: int) -> Geometry:
-        """Sizes of frames of ``height`` and ``width`` pixels on their way through it."""
+        """Sizes of frames of ``height`` and ``width`` pixels at each step of the segmenter."""
         ...
 
     def frames(self, video: Video, vocabulary: Vocabulary) -> Iterator[SegmentedFrame]:

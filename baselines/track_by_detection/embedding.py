@@ -1,7 +1,7 @@
 """Tracking by query embeddings, frame to frame (MinVIS: Huang et al., NeurIPS 2022, section 3.2).
 
-MinVIS links all queries of a frame with all of the one before, so that tracks neither begin nor end within a video.
-Here tracks are made of the objects that pass the thresholds; with ``score_threshold`` 0, ``duplicate_iou`` 1,
+MinVIS links all queries of a frame to all of the previous one, so that tracks neither begin nor end within a video.
+Here tracks consist of the objects that pass the thresholds; with ``score_threshold`` 0, ``duplicate_iou`` 1,
 ``detections_per_frame`` the number of queries, and ``embedding_cost`` 2 every query with a mask is linked, as there.
 """
 

@@ -1,4 +1,4 @@
-"""Tracking by the overlap of masks: a track goes on with the object that covers where it was last seen."""
+"""Tracking by the overlap of masks: a track continues with the object that overlaps its last mask."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.baselines.track_by_detection.detections import Detections, Floats, 
 
 
 class MaskOverlap(LastSeen):
-    """Costs are 1 - IoU of the masks at stride 4; a lost track waits where it was."""
+    """Costs are 1 - IoU of the masks at stride 4; a lost track keeps its last mask."""
 
     def __init__(self, iou_threshold: float) -> None:
         super().__init__()

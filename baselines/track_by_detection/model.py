@@ -1,4 +1,4 @@
-"""Track by detection as the harness runs it: segment a frame, choose its objects, link them, encode their masks."""
+"""Track by detection as a model of the harness: segment a frame, select objects, link them, encode their masks."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class TrackByDetection:
 
     @torch.inference_mode()
     def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:
-        """The tracks of ``video``, best first; ``None`` in the frames where a track was not found.
+        """Return the tracks of ``video``, best first; ``None`` in the frames where a track was not found.
 
-        One frame is held at a time, or what the segmenter's window holds; of frames before, run-length encodings.
+        Memory holds one frame, or one window of the segmenter, and run-length encodings of earlier frames.
         """
         sizes = self.segmenter.geometry(video.height, video.width)
         tracks = VideoTracks(self.config)

@@ -1,4 +1,4 @@
-"""Track by detection as a plugin of the harness; light to import, networks are imported when it is loaded."""
+"""The plugin of track by detection. It is fast to import: networks are imported when the model is loaded."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class TrackByDetectionPlugin:
         return CLIPVIS.shipped_weights(dataset)
 
     def doctor(self) -> dict[str, Any]:
-        """What decides how fast it runs on this machine."""
+        """The implementation of deformable attention on this machine, which decides the speed."""
         return CLIPVIS.doctor()
 
 

@@ -24,7 +24,7 @@ from harness.types import Video, Vocabulary
 
 
 class ClipVisSegmenter:
-    """What CLIP-VIS finds in single frames, embeddings those of its queries."""
+    """CLIP-VIS on single frames, with the embeddings of its queries."""
 
     def __init__(self, model: ClipVis) -> None:
         self.model = model
@@ -67,7 +67,7 @@ class ClipVisSegmenter:
 
 
 class Ov2SegSegmenter:
-    """What OV2Seg finds in single frames, embeddings those of its queries."""
+    """OV2Seg on single frames, with the embeddings of its queries."""
 
     def __init__(self, model: Ov2Seg) -> None:
         self.model = model

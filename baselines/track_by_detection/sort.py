@@ -1,9 +1,8 @@
 """SORT: tracking by boxes that a Kalman filter predicts (Bewley et al., ICIP 2016).
 
-A box is its centre, its area and its aspect ratio; the first three move at constant velocity. The filter is a dozen
-lines over all tracks at once. The packages that could do it do not fit: filterpy filters one object at a time and
-brings matplotlib along, simdkalman had its last release in 2023, and the frameworks of trackers bring types of their
-own, and OpenCV.
+A box is its centre, area and aspect ratio; the first three move at constant velocity. The filter is a dozen lines over
+all tracks at once. Existing packages do not fit: filterpy filters one object at a time and depends on matplotlib,
+simdkalman had its last release in 2023, and tracking frameworks have their own types and depend on OpenCV.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The life of tracks: begun by objects that no track claims, continued, lost, found again, ended, ranked.
+"""Manages tracks: unmatched objects begin tracks, which are continued, lost, found again, ended and ranked.
 
-In memory are the live tracks and as many ended ones as will be reported, their masks as run-length encodings.
+Memory holds the live tracks and the ended ones that may be reported, with masks as run-length encodings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from harness.types import Category, Track, Video
 
 
 def association(config: TrackingConfig) -> Association:
-    """The configured way to link objects, for one video."""
+    """Return the configured tracker for one video."""
     if config.tracker == "embedding":
         return EmbeddingDistance(config.embedding_cost)
     return Sort(config.iou_threshold) if config.tracker == "sort" else MaskOverlap(config.iou_threshold)
@@ -30,7 +30,7 @@ def association(config: TrackingConfig) -> Association:
 
 @dataclass(slots=True)
 class LiveTrack:
-    """A track that may go on; its memory row is its place in the list of live tracks."""
+    """A track that may continue; its memory row is its position in the list of live tracks."""
 
     first: int
     masks: list[Rle | None]
@@ -40,7 +40,7 @@ class LiveTrack:
     found: int = 1
 
     def add(self, frame: int, mask: Rle | None, class_scores: NDArray[np.float32]) -> None:
-        """Go on in ``frame``; absent in those since the last."""
+        """Continue in ``frame``; the track is absent in the frames since its last one."""
         self.masks += [None] * (frame - self.first - len(self.masks))
         self.masks.append(mask)
         self.class_scores += class_scores
@@ -53,7 +53,7 @@ class LiveTrack:
 
 
 class EndedTrack(NamedTuple):
-    """A track with its label and score: of all categories the one with the highest mean score, and that mean."""
+    """A track with its label and score: the category with the highest mean score, and that mean."""
 
     score: float
     label: int
@@ -74,7 +74,7 @@ class VideoTracks:
         self._born = 0
 
     def add(self, found: Detections, masks: list[Rle | None]) -> None:
-        """Take in the next frame: its objects and their ``masks`` in the size of the video."""
+        """Add the next frame: its objects and their ``masks`` in the size of the video."""
         pairs = match_boxes(self._link.costs(found), self._link.max_cost)
         for row, column in zip(pairs.tracks.tolist(), pairs.objects.tolist(), strict=True):
             self._live[row][1].add(self.frames, masks[column], found.class_scores[column])
@@ -89,7 +89,7 @@ class VideoTracks:
         self.frames += 1
 
     def result(self, video: Video, categories: tuple[Category, ...]) -> list[Track]:
-        """The tracks to report, best first; ``None`` in frames where a track was not found. Nothing can follow."""
+        """Return the tracks to report, best first; ``None`` in frames where a track was not found. Call it last."""
         for born, track in self._live:
             self._end(born, track)
         self._live = []
@@ -115,13 +115,13 @@ class VideoTracks:
             self._rank()
 
     def _end(self, born: int, track: LiveTrack) -> None:
-        """Label and score a track, if it is to be reported."""
+        """Label and score a track that is long enough to be reported."""
         if track.found >= self.config.min_frames and any(track.masks):
             mean = track.class_scores / track.found
             label = int(mean.argmax())
             self._ended.append(EndedTrack(float(mean[label]), label, born, track.first, track.masks))
 
     def _rank(self) -> None:
-        """Keep the best; equal ones in the order of their birth."""
+        """Keep the best tracks; ties are ordered by start."""
         self._ended.sort(key=lambda track: (-track.score, track.born))
         del self._ended[self.config.tracks_per_video :]

@@ -144,7 +144,7 @@ def pretrained_clip(where: Path | str, state: Mapping[str, Tensor], config: Clip
     except (RuntimeError, OSError, ValueError) as error:  # open_clip reports a failed download as RuntimeError
         raise UserError(
             str(where),
-            f"holds no CLIP weights, and {name} ({source}) cannot be had: {first_line(error)}",
+            f"holds no CLIP weights, and {name} ({source}) cannot be loaded: {first_line(error)}",
             "go online once, or set clip_pretrained to a local file of these weights",
         ) from error
     return {f"{CLIP}{key}": t.float() if t.is_floating_point() else t for key, t in clip.state_dict().items()}

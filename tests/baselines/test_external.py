@@ -174,7 +174,7 @@ def test_a_chunk_whose_tracks_were_not_stored_yet_is_not_done_again(tmp_path: Pa
     outcome = execute(run_of(tmp_path, code))
     assert outcome.exit_code == 0
     assert started(code) == [[1, 2, 3], [4]]
-    assert "results of 2 videos are there from before" in (run.folder / "run.log").read_text()
+    assert "results of 2 videos exist from an earlier session" in (run.folder / "run.log").read_text()
 
 
 @pytest.mark.parametrize(("name", "text"), [("results.json", "[{"), ("done.json", "{")])

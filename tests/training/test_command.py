@@ -137,7 +137,7 @@ def test_what_cannot_be_trained_is_refused(clip: Path, tmp_path: Path) -> None:
         "--model", "clipvis", "--dataset", "shapes", "--set", "batch_size=3", "--set", "accumulate=2",
         "--set", f"clip_pretrained={clip}",
     )  # fmt: skip
-    assert "cannot be had" in error(
+    assert "cannot be loaded" in error(
         "--model", "clipvis", "--dataset", "shapes", "--set", "clip_model=RN50", "--set", "clip_pretrained=none.pt"
     )
 

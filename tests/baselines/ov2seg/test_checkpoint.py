@@ -136,7 +136,7 @@ def test_other_documents(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no dictionary of tensors.*OV2Seg"):
         load_network(path)
     torch.save({"backbone.stem.weight": torch.zeros(3)}, path)
-    with pytest.raises(UserError, match="is no checkpoint of OV2Seg: it lacks"):
+    with pytest.raises(UserError, match="is not a checkpoint of OV2Seg: it lacks"):
         load_network(path)
     with pytest.raises(UserError, match="there is no such checkpoint"):
         load_network(tmp_path / "absent.pth")
@@ -148,5 +148,5 @@ def test_a_checkpoint_of_clipvis_is_told_apart(tmp_path: Path) -> None:
     shapes = (Path(__file__).parents[2] / "data" / "clipvis" / "state_dict_rn50.json").read_text()
     torch.save({name: torch.zeros(shape).to(torch.int8) for name, shape in json.loads(shapes).items()
                 if name.startswith("sem_seg_head")}, path)  # fmt: skip
-    with pytest.raises(UserError, match="is no checkpoint of OV2Seg: it lacks backbone"):
+    with pytest.raises(UserError, match="is not a checkpoint of OV2Seg: it lacks backbone"):
         load_network(path)

@@ -77,7 +77,7 @@ def test_the_official_tracks(golden: dict[str, Tensor], tmp_path: Path) -> None:
         ("text_classifier=.", "none of the released files is for"),
         ("text_clasifier=text.npy", 'did you mean "text_classifier"?'),
         ("clip_model=none", '"none" is no open_clip model'),
-        ("clip_pretrained=absent.pt", "cannot be had"),
+        ("clip_pretrained=absent.pt", "cannot be loaded"),
     ],
 )
 def test_a_classifier_that_does_not_fit_ends_the_run_before_it_starts(

@@ -48,7 +48,7 @@ def test_segmenter_and_tracker_are_configuration(clipvis: Path, tmp_path: Path) 
         ("iou_treshold=0.5", 'did you mean "iou_threshold"?'),
         ("clipvis.short_egde=64", 'did you mean "short_edge"?'),
         ("iou_threshold=1.5", "less than or equal to 1"),
-        ("segmenter=ov2seg", "is no checkpoint of OV2Seg"),
+        ("segmenter=ov2seg", "is not a checkpoint of OV2Seg"),
     ],
 )
 def test_wrong_settings_are_told(setting: str, message: str, clipvis: Path, tmp_path: Path) -> None:

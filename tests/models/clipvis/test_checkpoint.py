@@ -170,7 +170,7 @@ def test_clip_weights_from_a_local_file(tiny_state: State, tmp_path: Path) -> No
     assert all(torch.equal(t, tiny_state[name]) for name, t in network.state_dict().items())
     with pytest.raises(UserError, match="set clip_model and clip_pretrained"):
         load_network(path, ClipVisConfig(clip_model="tiny-resnet"))
-    with pytest.raises(UserError, match=r"cannot be had.*local file"):
+    with pytest.raises(UserError, match=r"cannot be loaded.*local file"):
         load_network(path, ClipVisConfig(clip_model="tiny-resnet", clip_pretrained=str(tmp_path / "absent.pt")))
     with pytest.raises(UserError, match="256 channels"):
         load_network(path)
