@@ -1,1 +1,1 @@
-"""Tables, and published results as data."""
+"""Reports: tables, comparisons, analyses, figures and pages of runs, and published results as data."""

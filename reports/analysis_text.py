@@ -14,8 +14,10 @@ from harness.scoring.errors_breakdown import ErrorKind
 
 
 def written_analyses(found: Sequence[RunAnalysis], format: Format, provenance: Sequence[str] = ()) -> str:
-    """Return analyses as text, runs on the same data side by side; percent, and points of percent for what a repair is
-    worth. CSV has one line per number."""
+    """Return analyses as text, with runs on the same data side by side.
+
+    Numbers are percent; the gain from repairing an error is in points. CSV has one line per number.
+    """
     if format == "csv":
         return _csv(found)
     by_data = {_data(one): [other for other in found if _data(other) == _data(one)] for one in found}
@@ -33,7 +35,7 @@ def _columns(runs: Sequence[RunAnalysis], numbers: Sequence[str]) -> list[Column
 
 
 def _mark(runs: Sequence[RunAnalysis], place: int) -> str:
-    """What a run is called in headers, where there are several: A, B, ..."""
+    """The name of a run in headers if there are several: A, B, ..."""
     return "" if len(runs) == 1 else chr(ord("A") + place) if len(runs) <= 26 else f"({place + 1})"
 
 

@@ -1,6 +1,6 @@
-"""Comparing runs: paired bootstrap over videos, per metric, group and category, and what drives a difference.
+"""Compares runs: paired bootstrap over videos, per metric, group and category, and the causes of a difference.
 
-Every number is defined in ``docs/comparison.md``. Values are fractions; ``None`` where undefined.
+``docs/comparison.md`` defines every number. Values are fractions; ``None`` if undefined.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.overlap import Floats
 
 GAP = "APb-APn"
-"""AP over base categories less that over novel ones: what a model loses on what it was not trained for."""
+"""AP over base categories minus AP over novel categories."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A number with the 95 % interval and the standard error that the bootstrap gives it.
+    """A number with its 95 % interval and standard error from the bootstrap.
 
     The bounds are percentiles of the replicates, shifted so that their mean is the value.
     """
@@ -64,9 +64,9 @@ class Measured:
 class Difference:
     """A run minus the reference: value with 95 % percentile interval and two-sided p-value in ``(0, 1]``.
 
-    ``detectable`` is the smallest true difference that videos like these would show significantly (p < 0.05) in four
-    of five cases. ``videos`` hold the truth that the metric is over; ``smallest_p`` is the least that the p-value can
-    be with so few videos and so many resamples.
+    ``detectable`` is the smallest true difference that would be significant (p < 0.05) with a power of 80 % on such
+    videos. ``videos`` is the number of videos with truth for the metric; ``smallest_p`` is the smallest possible
+    p-value with this number of videos and resamples.
     """
 
     value: float | None
@@ -106,7 +106,7 @@ class CategoryDifference:
 
 @dataclass(frozen=True)
 class VideoInfluence:
-    """How much of the difference of AP goes away when the video is left out: positive where it favours the run."""
+    """The decrease of the difference of AP if the video is left out: positive if the video favours the run."""
 
     video_id: int
     influence: float | None
@@ -116,7 +116,7 @@ class VideoInfluence:
 class Pair:
     """A run against the reference; ``reference`` and ``run`` are labels.
 
-    ``categories`` come by descending size of their share, ``videos`` by descending size of their influence.
+    ``categories`` are sorted by descending size of their share, ``videos`` by descending size of their influence.
     """
 
     reference: str
@@ -128,7 +128,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs on the same videos, by the same protocol: each by itself, and each but the first against the first."""
+    """Runs on the same videos by the same protocol: each alone, and each of the others against the first."""
 
     dataset: str
     split: str
@@ -143,7 +143,7 @@ class Comparison:
 
     @property
     def difference(self) -> dict[str, Difference]:
-        """Of two runs: by metric the second less the first; raises `UserError` where there are not two runs."""
+        """The second run minus the first, by metric; raises `UserError` unless there are exactly two runs."""
         if len(self.pairs) != 1:
             raise UserError("difference", f"is of two runs, and these are {len(self.runs)}", "take one of pairs")
         return self.pairs[0].metrics
@@ -159,9 +159,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Sample:
-    """A run under every weighing: all videos, each left out, and the resamples, in this order of the first axis.
+    """Metrics of a run for every weighting of videos: all videos, each left out, and the resamples, on the first axis.
 
-    ``series`` has metrics' values by key ``(weighings,)``; ``ap`` and ``defined`` are ``(weighings, categories)``.
+    ``series`` has values by metric, ``(weightings,)``; ``ap`` and ``defined`` are ``(weightings, categories)``.
     """
 
     table: MatchTable
@@ -185,10 +185,10 @@ def compare_runs(
 ) -> Comparison:
     """Compare runs: every run against the first; a single run gets its intervals only.
 
-    The match tables are read from the folders. Where a folder lacks one, it is made again from the predictions and the
-    dataset below ``data_root`` (or the file ``annotations``, for the user's own data). Raises `UserError` for folders
-    that are no finished, complete runs, and for runs that were not scored on the same videos and annotations by the
-    same version of the same protocol.
+    The match tables are read from the folders. A missing one is recomputed from the predictions and the dataset below
+    ``data_root`` (or the file ``annotations``, for the user's own data). Raises `UserError` for folders that are not
+    finished, complete runs, and for runs that were not scored on the same videos and annotations by the same version of
+    the same protocol.
     """
     tables = [matches_of_run(run, data_root, annotations) for run in runs]
     for run, table in zip(runs[1:], tables[1:], strict=True):
@@ -218,7 +218,7 @@ def compare_runs(
 
 
 def _refuse_others(first: FinishedRun, expected: MatchTable, run: FinishedRun, table: MatchTable) -> None:
-    """Raise `UserError` where a run cannot be compared with the first."""
+    """Raise `UserError` if a run cannot be compared with the first."""
     kinds = (
         ("annotations", table.annotations[:12], expected.annotations[:12]),
         ("protocol", f"{table.protocol} {table.version}", f"{expected.protocol} {expected.version}"),

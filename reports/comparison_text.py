@@ -1,4 +1,4 @@
-"""A comparison of runs as text: tables of the runs, of each difference, and of what drives it."""
+"""A comparison of runs as text: tables of the runs, of each difference, and of its causes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.scoring.bootstrap import FEWEST_VIDEOS, LEVEL
 from harness.scoring.metrics import GROUP_NAMES
 
 SHOWN = 8
-"""How many categories and videos that drive a difference are listed."""
+"""Number of categories and of videos that are listed as causes of a difference."""
 
 _RUNS = ("AP", "APb", "APn", "APc", "APu", "AP50", "AP75", "AR100")
 _MARK = "*"
@@ -31,7 +31,7 @@ def written_comparison(comparison: Comparison, format: Format, provenance: Seque
 
 
 def categories_csv(comparison: Comparison) -> str:
-    """Return every category of every pair as CSV: AP in percent, empty where undefined."""
+    """Return every category of every pair as CSV: AP in percent, empty if undefined."""
     rows = [
         {
             "reference": pair.reference,
@@ -100,7 +100,7 @@ def _differences(comparison: Comparison, pair: Pair) -> Sheet:
 
 
 def _floors(comparison: Comparison, pair: Pair) -> list[str]:
-    """Of each group whose few videos, not the resamples, are what bounds its p-values from below."""
+    """Notes on the groups whose small number of videos limits the p-values, rather than the resamples."""
     notes = []
     for key in ("AP", *(f"AP{suffix}" for suffix in GROUP_NAMES), GAP):
         found = pair.metrics.get(key)

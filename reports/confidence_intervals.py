@@ -1,4 +1,4 @@
-"""How certain the numbers of a table are: intervals of its runs, and which differ significantly from a reference."""
+"""Confidence intervals of the runs in a table, and significant differences from a reference."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def intervals_of(
     with_intervals: bool = True,
     **sampling: Any,
 ) -> list[Intervals | None]:
-    """The confidence intervals of each run's numbers, ``None`` for runs that are incomplete or have none.
+    """Return the confidence intervals of each run's numbers, ``None`` for runs that are incomplete or have none.
 
-    ``against`` is what runs on the same data are tested against: the first of them, or for each metric the one with
-    the highest value. ``sampling`` are the options of `compare_runs`, which says when it raises.
+    ``against`` selects the reference of runs on the same data: the first of them, or for each metric the one with the
+    highest value. ``sampling`` has the options of `compare_runs`; raises `UserError` as it does.
     """
     made: list[Intervals | None] = [None] * len(runs)
     groups: dict[tuple[str, str], list[int]] = {}
@@ -49,7 +49,7 @@ def intervals_of(
 def _significant(
     comparison: Comparison, runs: Mapping[str, FinishedRun], against: Reference | None, **sampling: Any
 ) -> dict[str, frozenset[str]]:
-    """By folder the metrics that differ significantly from the reference's."""
+    """The metrics that differ significantly from the reference, by folder."""
     if against is None:
         return {}
     folders = {run.label: run.folder for run in comparison.runs}
@@ -65,7 +65,7 @@ def _significant(
 
 
 def _references(comparison: Comparison, against: Reference) -> dict[str, list[str]]:
-    """The metrics by the folder of the run that they are tested against."""
+    """The metrics by folder of their reference run."""
     keys = list(comparison.runs[0].metrics)
     if against == "first":
         return {comparison.runs[0].folder: keys}

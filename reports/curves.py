@@ -1,4 +1,4 @@
-"""What predictions give beyond their metrics: precision over recall, and how well each video was done."""
+"""Precision-recall curves, and the quality of predictions per video."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PANELS = {
     "IoU 0.50 (AP50)": slice(0, 1),
     "IoU 0.75 (AP75)": slice(5, 6),
 }
-"""Which IoU thresholds a curve is averaged over; the area under it is the metric in brackets."""
+"""The IoU thresholds that a curve is averaged over; the area under it is the metric in brackets."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ def curves(table: MatchTable) -> list[Curve]:
 
 
 def video_quality(dataset: Dataset, store: PredictionStore, videos: Iterable[int] | None = None) -> dict[int, float]:
-    """How well each video was done, in ``[0, 1]``: the mean IoU of its objects with their best tracks.
+    """Return the quality of each video in ``[0, 1]``: the mean IoU of its objects with their best tracks.
 
-    Only tracks of the right category count, at whatever score. Videos without annotated objects have none; ``videos``
-    restricts the measure to these ids. Raises `UserError` where the truth is withheld or nothing was predicted, and
-    for a damaged shard.
+    Only tracks of the right category count, with any score. Videos without annotated objects are left out; ``videos``
+    restricts the result to these ids. Raises `UserError` if the truth is withheld or nothing was predicted, and for a
+    damaged shard.
     """
     truths = GroundTruthArrays(dataset.annotations if videos is None else dataset.annotations.restrict(videos))
     return _by_video(truths, _overlaps(get_protocol(dataset.protocol), truths, store))

@@ -1,6 +1,6 @@
 """Figures for a paper as vector graphics: precision over recall, gains by category, ablations, speed against accuracy.
 
-The same runs give the same bytes. Text from files is plain text: ``$`` starts no formula.
+The same runs give the same bytes. Text from files is plain text: ``$`` does not start a formula.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ Format = Literal["pdf", "svg"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-"""Okabe and Ito's colours, which the colour-blind tell apart."""
+"""Okabe and Ito's colours, which are distinguishable for colour-blind readers."""
 NAMED = 12
-"""Categories of the greatest gains and losses that are named, each."""
+"""Number of categories with the largest gains, and with the largest losses, that are named."""
 
 _CHARACTERS = 18
 """Characters of a heading in an inch."""
@@ -51,7 +51,7 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure by the name of its file, without the ending."""
+    """A figure, with the name of its file without suffix."""
 
     name: str
     figure: Figure
@@ -59,7 +59,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class FigureData:
-    """What figures are drawn of: runs on the same data, their match tables and comparison."""
+    """The data of figures: runs on the same data, their match tables and comparison."""
 
     runs: Sequence[FinishedRun]
     tables: Sequence[MatchTable]
@@ -71,7 +71,7 @@ class FigureData:
 
     @property
     def notes(self) -> list[str]:
-        """What the daggers behind the names of runs mean."""
+        """The notes for the daggers after names of runs."""
         return dagger_notes((run.label, run.reasons) for run in self.runs)
 
 
@@ -140,7 +140,7 @@ def precision_recall(subject: FigureData) -> Figure:
 
 
 def category_gains(pair: Pair, data: str, notes: Sequence[str] = ()) -> Figure:
-    """AP of a run minus the reference's for every category, sorted; the greatest are named where not all can be."""
+    """AP of a run minus the reference's for every category, sorted; the largest are named if there are too many."""
     from matplotlib.patches import Patch
 
     ranked = sorted(pair.categories, key=lambda one: (one.difference.value or 0.0, one.name, one.id))
@@ -171,7 +171,7 @@ def category_gains(pair: Pair, data: str, notes: Sequence[str] = ()) -> Figure:
 
 
 def numeric_settings(runs: Sequence[FinishedRun]) -> list[str]:
-    """Settings that differ between runs of one model and are numbers in all that have them; seeds are none."""
+    """The numeric settings that differ between runs of one model, except seeds."""
     settings = varying_settings([run.record for run in runs])
     keys = dict.fromkeys(key for found in settings for key in found if key != "seed")
     return [key for key in keys if all(_number(found[key]) is not None for found in settings if key in found)]
@@ -180,7 +180,7 @@ def numeric_settings(runs: Sequence[FinishedRun]) -> list[str]:
 def ablation(subject: FigureData, key: str) -> Figure:
     """AP of all, base and novel categories over a setting, with 95 % intervals: a line per group and other settings.
 
-    Raises `UserError` where no numeric setting of that name differs.
+    Raises `UserError` if no numeric setting of that name differs.
     """
     settings = varying_settings([run.record for run in subject.runs])
     measured = {run.label: run for run in subject.comparison.runs}
@@ -237,7 +237,7 @@ def speed_accuracy(subject: FigureData) -> Figure:
 
 
 def _seconds(run: FinishedRun) -> float | None:
-    """Mean seconds per video, ``None`` where no time was kept."""
+    """Mean seconds per video, ``None`` if no time was recorded."""
     times = [seconds for seconds in run.times.videos.values() if seconds > 0]
     return sum(times) / len(times) if times else None
 
@@ -250,13 +250,13 @@ def _axes(count: int, size: tuple[float, float]) -> tuple[Figure, Sequence[Axes]
 
 
 def _head(figure: Figure, lines: Sequence[str], notes: Sequence[str], size: int = 8) -> None:
-    """What a figure shows, and below it the notes, wrapped to its width."""
+    """Add the title of a figure, and the notes below it, wrapped to its width."""
     wrapped = [part for note in notes for part in textwrap.wrap(plain(note), int(_CHARACTERS * figure.get_figwidth()))]
     figure.suptitle("\n".join(_label(line) for line in (*lines, *wrapped)), fontsize=size)
 
 
 def _legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int = 1) -> None:
-    """A legend under the axes, where no label is too long."""
+    """Add a legend below the axes, where long labels fit."""
     figure.legend(handles, labels, loc="outside lower center", fontsize=6, ncols=columns)
 
 
@@ -265,7 +265,7 @@ def _color(number: int) -> str:
 
 
 def _label(text: str) -> str:
-    """Text from files for a label: one line, and no underscore in front, which would hide it from a legend."""
+    """Text from files for a label: one line, without a leading underscore, which would hide it from a legend."""
     shown = plain(text)
     return f" {shown}" if shown.startswith("_") else shown
 

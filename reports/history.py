@@ -1,4 +1,4 @@
-"""The history of a metric as a chart: runs of one configuration joined in order of time."""
+"""The history of a metric as a chart: runs of one configuration, connected in order of time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LINES = 5
 
 
 class Point(NamedTuple):
-    """A run: when it was begun, its metric as a fraction, and text for the reader."""
+    """A run: its start time, its metric as a fraction, and a tooltip."""
 
     time: datetime
     value: float
@@ -54,7 +54,7 @@ def history(series: Sequence[tuple[str, Sequence[Point]]], label: str) -> Markup
 
 
 def _bounds(values: Sequence[float]) -> tuple[float, float]:
-    """Ends of the axis: some room around the values, at least four points wide, not beyond 0 and 1."""
+    """Ends of the axis: with a margin around the values, at least four points wide, within 0 and 1."""
     room = max(0.02, 0.1 * (max(values) - min(values)))
     return max(0.0, min(values) - room), min(1.0, max(values) + room)
 

@@ -1,7 +1,7 @@
-"""``harness report``: runs on the same data in one HTML file that needs nothing else.
+"""``harness report``: runs on the same data in one self-contained HTML file.
 
-The file has what the run folders have and what follows from their predictions: the answer first, then tables, charts,
-videos and provenance. The same run folders, data and versions give the same bytes.
+The page shows a summary first, then tables, charts, videos and provenance, from the run folders and their predictions.
+The same run folders, data and versions give the same bytes.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from harness.types import Dataset
 
 @dataclass(frozen=True)
 class Options:
-    """Where the data lies, how much of it the page shows, and how the bootstrap draws.
+    """The location of the data, the size of the page, and the settings of the bootstrap.
 
     ``annotations`` and ``frames`` are for a user's own data, see `harness.reports.run_data.dataset_of_run`. ``videos``
-    is the number of videos in the viewer, ``max_mb`` what their frames may take in megabytes.
+    is the number of videos in the viewer, ``max_mb`` the largest total size of their frames in megabytes.
     """
 
     data_root: Path = Path("data")
@@ -54,7 +54,7 @@ class Options:
 
 @dataclass
 class ReportData:
-    """All that a report is made of; ``notes`` say what is left out and why. Mappings are by the number of the run."""
+    """The data of a report; ``notes`` say what is left out and why. Mappings have the number of the run as key."""
 
     runs: list[FinishedRun]
     dataset: Dataset | None = None
@@ -73,10 +73,10 @@ class ReportData:
 
 
 def report(paths: Sequence[Location], options: Options | None = None) -> str:
-    """The page about run folders.
+    """Return the page about run folders.
 
-    Raises `UserError` for folders that are no finished runs, for damaged files, and for runs on different data. What
-    cannot be shown for another reason (no data at hand, withheld truth, incomplete runs) is said in the page.
+    Raises `UserError` for folders that are not finished runs, for damaged files, and for runs on different data. If
+    parts are left out for another reason (missing data, withheld truth, incomplete runs), the page says so.
     """
     options = options or Options()
     material = gather(read_runs(paths), options)
@@ -87,7 +87,7 @@ def report(paths: Sequence[Location], options: Options | None = None) -> str:
 
 
 def gather(runs: Sequence[FinishedRun], options: Options) -> ReportData:
-    """Read and compute what the report shows of ``runs``, the first of which is the reference."""
+    """Read and compute the data of a report on ``runs``; the first one is the reference."""
     _refuse_mixed(runs)
     material = ReportData(list(runs))
     for run in runs:
@@ -124,7 +124,7 @@ def _refuse_mixed(runs: Sequence[FinishedRun]) -> None:
 
 
 def _incomplete(run: FinishedRun) -> list[str]:
-    """That a run's numbers are not over the whole split: all that follows rests on a part."""
+    """A note if a run's numbers do not cover the whole split."""
     videos = run.record["videos"]
     if run.record["complete"]:
         return []
@@ -133,7 +133,7 @@ def _incomplete(run: FinishedRun) -> list[str]:
 
 
 def _matches(run: FinishedRun, options: Options) -> MatchTable:
-    """The run's match table, of an incomplete run too."""
+    """The run's match table, also of an incomplete run."""
     try:
         return matches_of_run(run, options.data_root, options.annotations)
     except UserError:
@@ -143,7 +143,7 @@ def _matches(run: FinishedRun, options: Options) -> MatchTable:
 
 
 def _without_paths(error: UserError, runs: Sequence[FinishedRun]) -> str:
-    """What is wrong, without where on this machine the runs lie: the page may be published."""
+    """The error without paths of this machine, because the page may be published."""
     what = error.what
     for run in runs:
         what = what.replace(str(run.folder), run.id)
@@ -165,7 +165,7 @@ def _compare(material: ReportData, options: Options) -> None:
 
 
 def _examine(material: ReportData, dataset: Dataset, number: int, run: FinishedRun) -> None:
-    """Errors and the quality of videos of a run, over the videos that its numbers are over."""
+    """Errors and quality per video of a run, over the videos that its numbers cover."""
     try:
         videos = run.scored_videos
         material.qualities[number] = video_quality(dataset, run.store, videos)
@@ -230,7 +230,7 @@ def _influence(pairs: Sequence[Pair]) -> dict[int, float]:
 
 
 def _settings(runs: Sequence[FinishedRun]) -> list[tuple[str, list[str], bool]]:
-    """Every setting of ``config.json`` by run, and whether the runs differ in it."""
+    """Every setting of ``config.json`` for each run, and whether the runs differ in it."""
     found = [flat(run.config) for run in runs]
     keys = dict.fromkeys(key for one in found for key in one)
     table = [(key, [one.get(key, "–") for one in found]) for key in keys]

@@ -1,4 +1,4 @@
-"""Writing a table of finished cells as text: for the terminal, Markdown, LaTeX and HTML, with grouped headers."""
+"""Renders tables of formatted cells as text: for the terminal, Markdown, LaTeX and HTML, with grouped headers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """``harness leaderboard``: all runs of a folder as a static site, one page per dataset and split.
 
-The site asks no network for anything, its links are relative: it works from disk and on GitHub Pages. The same run
+The site makes no network requests and its links are relative: it works from disk and on GitHub Pages. The same run
 folders give the same bytes.
 """
 
@@ -51,10 +51,10 @@ class Line:
 
 
 def find_runs(folder: Location) -> FoundRuns:
-    """Every run folder below ``folder``, at any depth: each folder that holds a ``metrics.json``.
+    """Return every run folder below ``folder``, at any depth: each folder with a ``metrics.json``.
 
-    Hidden folders are passed over: MLflow's, which holds copies of the runs' files, is one.
-    What cannot be read does not keep the others away. Raises `UserError` where there is no folder or no run.
+    Hidden folders are skipped, such as MLflow's, which has copies of the runs' files. Unreadable runs are listed with
+    their reasons. Raises `UserError` if there is no folder or no run.
     """
     if not folder.is_dir():
         raise UserError(str(folder), "is not a folder", "name the folder that holds run folders")
@@ -77,7 +77,7 @@ def find_runs(folder: Location) -> FoundRuns:
 
 
 def site(found: FoundRuns) -> dict[str, str]:
-    """The files of the site, their text by their path below its folder."""
+    """Return the files of the site: text by relative path."""
     by_data: dict[tuple[str, str], dict[str, FinishedRun]] = {}
     for path, run in found.runs.items():
         by_data.setdefault(run.data[:2], {})[path] = run
@@ -95,7 +95,7 @@ def site(found: FoundRuns) -> dict[str, str]:
 
 
 def _file_names(data: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """A file name for each dataset and split, whatever characters they have."""
+    """A unique, valid file name for each dataset and split."""
     names: dict[tuple[str, str], str] = {}
     for number, pair in enumerate(data):
         name = re.sub(r"[^A-Za-z0-9-]", "_", "-".join(pair)).strip("_-") or "data"
@@ -105,7 +105,7 @@ def _file_names(data: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
 
 
 def _lines(runs: Mapping[str, FinishedRun]) -> list[Line]:
-    """Runs by descending AP, those that are not comparable behind them, then published results."""
+    """Comparable runs by descending AP, then the other runs, then published results."""
     paths = sorted(runs, key=lambda path: (bool(runs[path].reasons), -(runs[path].metrics.get("AP") or -1.0), path))
     records = [runs[path].record for path in paths]
     settings = [", ".join(f"{key}={value}" for key, value in one.items()) for one in varying_settings(records)]
@@ -117,7 +117,7 @@ def _lines(runs: Mapping[str, FinishedRun]) -> list[Line]:
 
 
 def _best(lines: Sequence[Line]) -> Line | None:
-    """The run with the highest AP, of those without a dagger."""
+    """The comparable run with the highest AP."""
     found = [line for line in lines if line.run is not None and not line.row.dagger and line.row.percents["AP"]]
     return found[0] if found else None
 
@@ -149,7 +149,7 @@ def _page(data: tuple[str, str], lines: Sequence[Line]) -> str:
 
 
 def _series(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
-    """Runs with a time, put together where they differ in nothing but the code: same model, settings, weights, data."""
+    """Runs with a time, grouped if they differ only in the code: same model, settings, weights and data."""
     groups: dict[str, list[Line]] = {}
     for line in lines:
         if line.run is not None and time_of(line.run) is not None and not line.row.dagger:
@@ -179,7 +179,7 @@ def _points(members: Sequence[Line], metric: str) -> list[Point]:
 
 
 def time_of(run: FinishedRun) -> datetime | None:
-    """When the run was begun, in UTC; ``None`` where its folder does not say."""
+    """The start time of the run in UTC; ``None`` if its folder does not have it."""
     try:
         time = datetime.fromisoformat(run.environment.time or "")
     except ValueError:
@@ -193,6 +193,6 @@ def _written(run: FinishedRun) -> str | None:
 
 
 def commit_of(run: FinishedRun) -> str | None:
-    """The commit a run was made at: of the folder it was started in, where that is under git, else of the harness."""
+    """The git commit of a run: of the folder that it was started in if that is under git, else of the harness."""
     commit: Any = run.environment.working_directory_commit or run.environment.git_commit
     return None if commit is None else str(commit)[:_COMMIT_DIGITS]

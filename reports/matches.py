@@ -1,4 +1,4 @@
-"""The match table of a run folder: the cached one where it fits the run's numbers, else made again from predictions."""
+"""The match table of a run folder: the cached one if it matches the run's numbers, else recomputed from predictions."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from harness.scoring.score import score_store
 def matches_of_run(run: FinishedRun, data_root: Path, annotations: Path | None = None) -> MatchTable:
     """Return the match table of a scored run.
 
-    Where the folder has none that gives the run's numbers, its predictions are scored again by the dataset below
-    ``data_root`` (or the file ``annotations``, for the user's own data), and the folder keeps the table. Raises
+    If the folder has no table that gives the run's numbers, the predictions are scored again with the dataset below
+    ``data_root`` (or the file ``annotations``, for the user's own data), and the table is stored in the folder. Raises
     `UserError` for a run without numbers, or whose predictions do not give them, and for data that is not the run's.
     """
     record = run.record
@@ -59,7 +59,7 @@ def _made_again(run: FinishedRun, data_root: Path, annotations: Path | None) -> 
     chosen = get_protocol(name)
     if chosen.version != version:
         what = f"was scored by version {version} of the protocol {name}; this harness has version {chosen.version}"
-        raise UserError(str(run.folder), what, "repeat its harness run, which scores it anew")
+        raise UserError(str(run.folder), what, "repeat its harness run, which scores it again")
     dataset = dataset_of_run(run, data_root, annotations)
     videos = None if record["limit"] is None else run.video_ids.run
     table = score_store(chosen, dataset.annotations, run.store, videos=videos).matches

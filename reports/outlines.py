@@ -1,4 +1,4 @@
-"""Outlines of masks as SVG paths: a mask at the size of a picture in a page, in some hundred bytes."""
+"""Outlines of masks as SVG paths of a few hundred bytes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pycocotools import mask as coco
 from harness.masks import Rle
 
 UNIT = 2
-"""Path units per picture pixel: outlines run between pixels, at halves."""
+"""Path units per picture pixel: outlines run between pixels, at half-pixel positions."""
 TOLERANCE = 0.75
-"""How far, in picture pixels, an outline may stray from the mask's border."""
+"""Largest distance of an outline from the mask's border, in picture pixels."""
 
 Points = NDArray[np.float64]
 

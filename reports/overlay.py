@@ -1,4 +1,4 @@
-"""Tracks drawn on their frames: masks in stable colours, outlines, names and scores."""
+"""Draws tracks on frames: masks in stable colours, outlines, names and scores."""
 
 from __future__ import annotations
 

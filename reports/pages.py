@@ -1,7 +1,7 @@
-"""HTML pages that are safe whatever the files say: templates with escaping, embedded data, a content security policy.
+"""HTML pages that are safe for untrusted files: escaping templates, embedded data, a content security policy.
 
-A page asks no network for anything. Text reaches it in three ways only: through a template, which escapes it; as
-`embedded` JSON, which cannot end its element; and by our own scripts, which set text and never markup.
+A page makes no network requests. Text enters it in three ways only: through a template, which escapes it; as `embedded`
+JSON, which cannot end its element; and by our own scripts, which set text and never markup.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _in_one_line(value: Any) -> Any:
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
-    """A fraction in percent as print shows it; an en dash where undefined."""
+    """A fraction in percent with one decimal; an en dash if undefined."""
     return "–" if fraction is None else f"{100 * fraction:.{digits}f}"
 
 

@@ -26,7 +26,7 @@ def write_prediction(
     """Write ``results.json`` and the overlay, an MP4 or with ``as_frames`` JPEGs, into a folder; return their paths.
 
     Tracks below ``threshold`` are not drawn; ``rate`` is the video's frames per second, ``names`` the categories' by
-    id. Raises `UserError` where the folder cannot be made.
+    id. Raises `UserError` if the folder cannot be created.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The gate on metrics: a run against a stored baseline, number by number."""
+"""The regression gate: compares the metrics of a run with a stored baseline."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from harness.versions import other_version
 
 FORMAT: Final = 2
 TOLERANCE = 0.5
-"""Points (hundredths of a fraction) that a metric may fall unless told otherwise."""
+"""Default tolerance: points (hundredths of a fraction) that a metric may fall."""
 
 SAME_DATA = ("model", "dataset", "split", "digest", "limit", "protocol")
-"""What a run and its baseline must have in common."""
+"""Fields that must be equal in a run and its baseline."""
 
 
 FELL: Final = "fell"
@@ -33,12 +33,12 @@ Verdict = Literal["fell", "rose", "same"]
 
 
 class Baseline(Struct, frozen=True):
-    """What a run is measured against. ``digest`` is of the annotations, ``content`` of all that the run depended on.
+    """A stored baseline. ``digest`` is that of the annotations, ``content`` that of the run's ``config.json``.
 
-    ``metrics`` are fractions, ``None`` where undefined; those of the corrected protocol are ``corrected.AP`` and so on.
-    ``undefined`` says why a metric has no number, or none officially: a run that found nothing is judged by 0.
-    ``settings`` are `harness.run_folder.identity.settings_of` the run but for what is compared by itself (`SAME_DATA`);
-    format 1 has none.
+    ``metrics`` are fractions, ``None`` if undefined; those of the corrected protocol are ``corrected.AP`` and so on.
+    ``undefined`` says why a metric has no number, or no official one: a run that found nothing is compared as 0.
+    ``settings`` are `harness.run_folder.identity.settings_of` the run, without the fields of `SAME_DATA`; format 1 has
+    none.
     """
 
     format: Literal[1, 2]
@@ -55,7 +55,7 @@ class Baseline(Struct, frozen=True):
 
 
 class Change(NamedTuple):
-    """One metric of both: percentages, tolerance in points; ``reason`` says why the run has no number officially."""
+    """One metric of both: percentages, tolerance in points; ``reason`` says why the run has no official number."""
 
     metric: str
     before: float
@@ -65,19 +65,19 @@ class Change(NamedTuple):
 
     @property
     def points(self) -> float:
-        """How far it moved, upwards positive."""
+        """The change in points, positive upwards."""
         return self.after - self.before
 
     @property
     def verdict(self) -> Verdict:
-        """Whether it moved by more than its tolerance."""
+        """Whether the metric fell or rose by more than its tolerance."""
         if abs(self.points) <= self.tolerance:
             return SAME
         return FELL if self.points < 0 else ROSE
 
 
 def baseline_of(place: Location) -> Baseline:
-    """What a run measured, to compare or to keep; raises `UserError` for a run that is incomplete or was not scored."""
+    """Return the baseline of a run; raises `UserError` for a run that is incomplete or was not scored."""
     run = FinishedRun.open(place)
     record = run.record
     if not record["complete"]:
@@ -108,22 +108,22 @@ def _corrected(values: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def read_baseline(path: Path) -> Baseline:
-    """Read a baseline; raises `UserError` where there is none or it is damaged."""
+    """Read a baseline; raises `UserError` if it is missing or damaged."""
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(str(path), "is not there", "write it from a good run with --update") from error
     except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror}", "run `chmod u+rw` on it") from error
+        raise UserError(str(path), f"cannot be read: {error.strerror}", f"run `chmod u+rw {path}`") from error
     try:
         return msgspec.json.decode(data, type=Baseline)
     except msgspec.MsgspecError as error:
         what = other_version(data, (1, FORMAT)) or f"is not a baseline: {error}"
-        raise UserError(str(path), what, "write it anew with --update") from error
+        raise UserError(str(path), what, "write it again with --update") from error
 
 
 def write_baseline(path: Path, baseline: Baseline) -> None:
-    """Write a baseline, the same bytes for the same numbers; raises `UserError` for one without any."""
+    """Write a baseline, the same bytes for the same numbers; raises `UserError` for one without numbers."""
     if all(value is None for value in baseline.metrics.values()):
         where = f"{baseline.model} on {baseline.dataset} {baseline.split}"
         raise UserError(where, f"has no numbers: {baseline.undefined.get('AP', 'none is defined')}", WITH_NUMBERS)
@@ -133,10 +133,10 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
 def compare(
     baseline: Baseline, run: Baseline, tolerance: float = TOLERANCE, tolerances: Mapping[str, float] | None = None
 ) -> list[Change]:
-    """All metrics that the baseline defines, in its order; ``tolerances`` are for single metrics, in points.
+    """Compare all metrics that the baseline defines, in its order; ``tolerances`` are for single metrics, in points.
 
-    Raises `UserError` where the two did not measure the same: other model, data, split, protocol or version, a metric
-    that is no longer there; and for a tolerance of a metric that does not exist.
+    Raises `UserError` if the two differ in model, data, split, protocol or version, if a metric is missing now, and for
+    a tolerance of a metric that does not exist.
     """
     where = f"{run.model} on {run.dataset} {run.split}"
     for name in SAME_DATA:
@@ -160,7 +160,7 @@ def compare(
 
 
 def _gone(names: Sequence[str], undefined: Mapping[str, str]) -> str:
-    """Which metrics the run does not define, and why the first of them is not."""
+    """The metrics that are undefined in the run, with the reason of the first one."""
     verb = "is" if len(names) == 1 else "are"
     reason = undefined.get(names[0], "its metrics.json does not have it")
     return f"{', '.join(names)} {verb} undefined now, but defined in the baseline; {names[0]}: {reason}"
@@ -179,16 +179,16 @@ def _told(value: object) -> str:
 
 
 def other_settings(baseline: Baseline, run: Baseline) -> list[Difference] | None:
-    """Where the run's settings differ from the baseline's; ``None`` where one of them does not state its own."""
+    """The differences between the settings of run and baseline; ``None`` if one of them does not have settings."""
     if baseline.settings is None or run.settings is None:
         return None
     return differences(baseline.settings, run.settings)
 
 
 def told_settings(found: Sequence[Difference] | None, format: Literal["terminal", "markdown"] = "terminal") -> str:
-    """What `other_settings` found, a line each; empty where the settings are the same."""
+    """The result of `other_settings` as lines of text; empty if the settings are equal."""
     if found is None:
-        told = ["the baseline does not state its settings, an earlier version wrote it: write it anew with --update"]
+        told = ["the baseline does not state its settings, an earlier version wrote it: write it again with --update"]
     else:
         told = [f"other settings: {one.describe('in the baseline', 'in the run')}" for one in found]
     lines = "".join(f"- {line}\n" if format == "markdown" else f"{line}\n" for line in told)
@@ -196,12 +196,12 @@ def told_settings(found: Sequence[Difference] | None, format: Literal["terminal"
 
 
 def refuse_other_settings(baseline: Baseline, run: Baseline) -> None:
-    """Raise `UserError` with every setting that differs, or where the baseline does not state its own."""
+    """Raise `UserError` with every setting that differs, or if the baseline has no settings."""
     where = f"{run.model} on {run.dataset} {run.split}"
     found = other_settings(baseline, run)
     if found is None:
         what = "cannot be compared strictly: the baseline does not state its settings, an earlier version wrote it"
-        raise UserError(where, what, "write it anew with --update, from a run with the settings that it stands for")
+        raise UserError(where, what, "write it again with --update, from a run with the settings that it stands for")
     if found:
         told = ", ".join(one.describe("in the baseline", "in the run") for one in found)
         raise UserError(
@@ -215,7 +215,7 @@ def failures(changes: Sequence[Change], both_ways: bool = False) -> list[Change]
 
 
 def rendered(changes: Sequence[Change], format: Literal["terminal", "markdown"], both_ways: bool = False) -> str:
-    """A table of what moved by more than rounding, and one sentence; Markdown for a comment on a pull request."""
+    """A table of the metrics that changed, and one sentence; Markdown for a comment on a pull request."""
     from tabulate import tabulate
 
     moved = [c for c in changes if abs(c.points) >= 0.005 or c.verdict != SAME]

@@ -1,4 +1,4 @@
-"""The analysis of run folders: errors by kind, slices and calibration, over the videos that their numbers are over."""
+"""Analyses of run folders: errors by kind, slices and calibration, over the videos that their numbers cover."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from harness.types import Dataset
 
 @dataclass(frozen=True)
 class RunAnalysis:
-    """One run's analysis; ``label`` is unique among the runs analysed together, ``videos`` counts what it is over.
+    """One run's analysis; ``label`` is unique among the runs analysed together, ``videos`` is the number of videos.
 
-    ``not_comparable`` says why the run is not comparable with published numbers, where it is not.
+    ``not_comparable`` has the reasons why the run is not comparable with published numbers.
     """
 
     label: str
@@ -42,8 +42,8 @@ class RunAnalysis:
 def analyse_runs(folders: Sequence[Location], data_root: Path, annotations: Path | None = None) -> list[RunAnalysis]:
     """Analyse run folders by the data below ``data_root``, or by the file ``annotations``.
 
-    Raises `UserError` for what is no finished run, data that is not found or not what the run saw, a truth that is
-    withheld, and predictions that do not give the run's numbers.
+    Raises `UserError` for a folder that is not a finished run, data that is missing or differs from the run's, a truth
+    that is withheld, and predictions that do not give the run's numbers.
     """
     opened: dict[tuple[str, str, str | None], Dataset] = {}
     found = []

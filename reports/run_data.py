@@ -1,4 +1,4 @@
-"""The data a run folder was run on: found again by the dataset's name and split, or from the user's own file."""
+"""Opens the data of a run folder: by the dataset's name and split, or from the user's own file."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ CUSTOM = "custom"
 def dataset_of_run(
     run: FinishedRun, data_root: Path, annotations: Path | None = None, frames: Path | None = None
 ) -> Dataset:
-    """Open the dataset that a run was run on.
+    """Open the dataset of a run.
 
-    Looked for below ``data_root`` and then where it lay when it was run, unless ``annotations`` names the file; then
-    ``frames`` is the folder to which its file names are relative, and without it the dataset has no videos to look at.
-    Raises `UserError` where the data is not found, or is not what the run saw: its annotations have another digest.
+    It is looked for below ``data_root`` and then at its path during the run, unless ``annotations`` names the file;
+    ``frames`` is then the folder to which its file names are relative, and without it frames cannot be read. Raises
+    `UserError` if the data is not found, or if its annotations differ from those of the run.
     """
     content = run.content
     if annotations is not None:
@@ -42,7 +42,7 @@ def dataset_of_run(
 
 
 def _opened(run: FinishedRun, data_root: Path) -> Dataset:
-    """A named dataset below ``data_root``, or else where it lay when it was run."""
+    """A named dataset below ``data_root``, or else at its path during the run."""
     content, lay = run.content, run.environment.data
     name = lay["file"] if Path(lay.get("file", "")).is_file() else content.dataset
     try:
@@ -57,7 +57,7 @@ def _opened(run: FinishedRun, data_root: Path) -> Dataset:
 
 
 def _where_it_lay(run: FinishedRun, frames: Path | None) -> Dataset:
-    """A user's own data at the paths that the run folder remembers."""
+    """A user's own data at the paths in the run folder."""
     annotations, folder = run.environment.data.get("annotations"), run.environment.data.get("frames")
     what = f"was run on a user's own data ({run.content.dataset})"
     if annotations is None or not Path(annotations).is_file():

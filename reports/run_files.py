@@ -1,4 +1,4 @@
-"""Finished runs for reports: each once, with names that tell them apart."""
+"""Finished runs for reports, without duplicates and with distinct labels."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _SETTINGS_IN_LABEL = 2
 
 
 def read_runs(paths: Iterable[Location]) -> list[FinishedRun]:
-    """Open run folders (or the ``metrics.json`` in them), each once, and name them apart.
+    """Open run folders (or the ``metrics.json`` in them), each once, and give them distinct labels.
 
-    Raises `UserError` for folders that are no finished runs.
+    Raises `UserError` for folders that are not finished runs.
     """
     folders = {_folder(path).resolve(): path for path in paths}
     return label_runs([FinishedRun.open(path) for path in folders.values()])
 
 
 def label_runs(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
-    """Name runs apart: the model, then the few settings that differ, else the end of the folder's name."""
+    """Give runs distinct labels: the model, then the few settings that differ, else the end of the folder's name."""
     labels = _labels([run.record for run in runs], [run.id for run in runs])
     return [run.labelled(label) for run, label in zip(runs, labels, strict=True)]
 
@@ -34,7 +34,7 @@ def _folder(path: Location) -> Location:
 
 
 def _labels(records: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:
-    """Names for people: the model, then the few settings that differ, else the end of the folder's name."""
+    """Labels: the model, then the few settings that differ, else the end of the folder's name."""
     models = [str(record["model"]) for record in records]
     labels = list(models)
     for i, found in enumerate(varying_settings(records)):
@@ -49,5 +49,5 @@ def _labels(records: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str
 
 
 def marked(label: str, record: Mapping[str, Any]) -> str:
-    """A run's name with a dagger where it is not comparable."""
+    """A run's label, with a dagger if it is not comparable."""
     return label + DAGGER if comparability_of(record).comparable is False else label

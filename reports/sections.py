@@ -1,4 +1,4 @@
-"""The parts of a report as data for its template: tables and charts of runs on the same data."""
+"""The sections of a report as data for its template: tables and charts of runs on the same data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ABOUT = {
     BACKGROUND: "a track where no object is",
     MISSED: "an object that no track is about",
 }
-"""Kinds of errors in words for readers of a report; their definitions are `harness.scoring.errors_breakdown`'s."""
+"""Kinds of errors as text for readers of a report; `harness.scoring.errors_breakdown` defines them."""
 METRIC_TITLES = {
     "AP": "AP",
     "APb": "APb (base)",
@@ -152,7 +152,7 @@ def category_scatter(runs: Sequence[FinishedRun], lines: Sequence[Mapping[str, A
 
 
 def error_lines(analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:
-    """One line per kind of error: points of AP that its repair is worth, and how many there are, by run."""
+    """One line per kind of error: points of AP gained by repairing it, and number of errors, by run."""
     if not analyses:
         return []
     kinds = {number: analysis.errors for number, analysis in analyses.items()}
@@ -169,7 +169,7 @@ def error_lines(analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:
 
 
 def _by_number(values: Mapping[int, float | None]) -> list[float | None]:
-    """Values in places of their runs, so that each has its run's colour."""
+    """Values at the positions of their runs, so that each has its run's colour."""
     return [values.get(number) for number in range(max(values, default=-1) + 1)]
 
 
@@ -218,7 +218,7 @@ def calibration_charts(runs: Sequence[FinishedRun], analyses: Mapping[int, Analy
 
 
 def speed_rows(runs: Sequence[FinishedRun], frames: Mapping[int, int]) -> list[dict[str, Any]]:
-    """How fast each run was, by what its folder records; ``frames`` are numbers of frames by video id."""
+    """The speed of each run, from its folder; ``frames`` are numbers of frames by video id."""
     lines = []
     for number, run in enumerate(runs):
         timed = run.times.videos
@@ -247,7 +247,7 @@ def speed_rows(runs: Sequence[FinishedRun], frames: Mapping[int, int]) -> list[d
 
 
 def provenance(runs: Sequence[FinishedRun]) -> list[tuple[str, list[str]]]:
-    """What each run was made of and with, by its folder's files; an en dash for what is not recorded."""
+    """The provenance of each run, from its folder; an en dash for values that are not recorded."""
     columns = [_provenance(run) for run in runs]
     return [(key, [column[key] for column in columns]) for key in columns[0]]
 
@@ -289,7 +289,7 @@ StageRow = tuple[str, list[dict[str, float] | None]]
 
 
 def stage_rows(runs: Sequence[FinishedRun], frames: Mapping[int, int]) -> list[StageRow]:
-    """What the runs took for each stage of the models' work: milliseconds per frame and GiB, ``None`` where unknown."""
+    """Time and memory of each stage of the models: milliseconds per frame and GiB, ``None`` if unknown."""
     names = dict.fromkeys(name for run in runs for name in run.times.stages)
     return [(name.replace("_", " "), [_stage(run, name, frames) for run in runs]) for name in names]
 

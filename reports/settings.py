@@ -1,4 +1,4 @@
-"""Settings in which runs differ: what the rows of a table of ablations are known by."""
+"""Settings in which runs differ: the row labels of an ablation table."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from harness.tracking.fields import flat
 
 RUN_SETTINGS = ("precision", "seed")
-"""What a run is given besides its model's configuration and its data."""
+"""Settings of a run besides its model's configuration and its data."""
 
 
 def varying_settings(records: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """For each record (see `harness.run_folder.records`) those settings in which runs of one model differ, as text.
+    """Return the settings in which runs of one model differ, as text, for each record (`harness.run_folder.records`).
 
-    Nested keys have dots. Every record with such a setting shows it, in the order of the configuration; records
-    without it, of other models, lack the key. Records of earlier versions tell nothing and are compared with nothing.
+    Nested keys have dots. Every record with such a setting has it, in the order of the configuration; records of other
+    models do not have the key. Records of earlier versions have no settings and are not compared.
     """
     known = [flat({**record.get("config", {}), **_run_settings(record)}) for record in records]
     chosen: dict[str, None] = {}

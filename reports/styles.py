@@ -1,4 +1,4 @@
-"""How text and marks are written in each format of a table, so that no name breaks out of its cell."""
+"""Text and marks in each format of a table, escaped so that no name breaks out of its cell."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DAGGER, UNDEFINED = "†", "–"
 
 
 class Style(NamedTuple):
-    """How one format writes plain text, the marks of the best and the second, half an interval, and significance."""
+    """One format: functions for plain text, marks of the best and the second, half an interval, and significance."""
 
     text: Callable[[str], str]
     best: str
@@ -21,13 +21,13 @@ class Style(NamedTuple):
 
 
 def plain(text: str) -> str:
-    """Return ``text`` in one line without control characters, which a terminal or a viewer would obey."""
+    """Return ``text`` in one line without control characters, which a terminal or a viewer would interpret."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def dagger_notes(found: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
-    """The lines that explain the daggers behind names: ``found`` has each name with its reasons, none without dagger.
+    """The notes on daggers after names: ``found`` has each name with its reasons, which are empty without a dagger.
 
     Names with the same reasons share a line.
     """

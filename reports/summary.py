@@ -1,4 +1,4 @@
-"""The answer of a report in sentences: which run is better, by how much, whether that is significant, and where."""
+"""The summary of a report in sentences: which run is better, by how much, whether that is significant, and where."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from harness.scoring.analysis import Analysis
 from harness.scoring.errors_breakdown import KINDS
 
 NOTABLE = 0.005
-"""Differences of the cost of errors below half a point are not worth a sentence."""
+"""Smaller differences in the cost of errors, in fractions, are not mentioned."""
 _GROUPS = {"APb": "base", "APn": "novel", "APc": "common", "APu": "uncommon"}
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One sentence for the impatient, and those that give its grounds."""
+    """One sentence with the result, and sentences that support it."""
 
     answer: str
     grounds: tuple[str, ...]
@@ -27,7 +27,7 @@ class Summary:
 def summary(
     runs: Sequence[FinishedRun], comparison: Comparison | None, reason: str, analyses: Mapping[int, Analysis]
 ) -> Summary:
-    """Say what the runs show; ``reason`` is why there is no comparison, ``analyses`` are by the number of the run."""
+    """Summarise the runs; ``reason`` says why there is no comparison, keys of ``analyses`` are the numbers of runs."""
     if all(run.metrics.get("AP") is None for run in runs):
         return Summary("There are no numbers to judge by.", tuple(filter(None, [_no_numbers(runs), reason])))
     if comparison is None:
@@ -51,7 +51,7 @@ def _plain_answer(runs: Sequence[FinishedRun]) -> str:
 
 
 def told(interval: Interval | Difference, signed: bool = False) -> str:
-    """The 95 % interval in words; empty where it is unknown."""
+    """The 95 % interval as text; empty if it is unknown."""
     if interval.low is None or interval.high is None:
         return ""
     write = points if signed else percent
@@ -94,7 +94,7 @@ def _answer(comparison: Comparison, pair: Pair) -> str:
 
 
 def _grounds(pair: Pair) -> list[str]:
-    """Why to believe the answer and where it holds, from the better run's side."""
+    """The evidence for the result and where it holds, from the better run's side."""
     ap, is_swapped = pair.metrics["AP"], _is_swapped(pair)
     lines = []
     if ap.low is not None and ap.high is not None:
@@ -124,7 +124,7 @@ def significance(found: Difference) -> str:
 
 
 def _categories(pair: Pair) -> list[str]:
-    """How many categories are ahead and behind, and which ones move the difference most."""
+    """The numbers of categories ahead and behind, and the ones with the largest share of the difference."""
     sign = -1 if _is_swapped(pair) else 1
     winner = pair.reference if sign < 0 else pair.run
     gains = [sign * (one.difference.value or 0) for one in pair.categories]
@@ -143,7 +143,7 @@ def _categories(pair: Pair) -> list[str]:
 
 
 def _errors(pair: Pair, analyses: Mapping[int, Analysis]) -> list[str]:
-    """The kinds of error that cost the worse run most beyond what they cost the better one."""
+    """The kinds of error whose cost to the worse run exceeds that to the better one most."""
     if not {0, 1} <= analyses.keys():
         return []
     sides = [(pair.reference, analyses[0].errors.kinds), (pair.run, analyses[1].errors.kinds)]

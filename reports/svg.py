@@ -1,7 +1,7 @@
-"""Small charts as SVG, drawn for text of readable size on a phone; colours come from the page's style by class.
+"""Small charts as SVG, readable on a phone; colours come from the page's style by class.
 
-Series ``i`` has the class ``s<i>``, counted round `COLOURS`. Units are pixels of a chart 340 wide; values are fractions
-unless said otherwise.
+Series ``i`` has the class ``s<i>``, modulo `COLOURS`. Units are pixels of a chart 340 wide; values are fractions unless
+stated otherwise.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def curves(
 def reliability(
     series: Sequence[tuple[str, Sequence[tuple[float, float, str]]]], x_title: str, y_title: str, label: str
 ) -> Markup:
-    """Lines with marked points ``(x, y, title)`` over the diagonal on which scores mean what they say."""
+    """Lines with marked points ``(x, y, title)`` over the diagonal of perfect calibration."""
     parts = [_axes(x_title, y_title), f'<path class="diagonal" d="{_line([(0, 0), (1, 1)])}"/>']
     for i, (name, points) in enumerate(series):
         if points:
@@ -121,7 +121,7 @@ def whisker(value: float, low: float, high: float, reach: float, series: int | N
     """A value with its interval on a line, for a cell of a table.
 
     With ``series`` the line goes from 0 to ``reach``; without, from ``-reach`` to ``reach``, in the class ``win``,
-    ``loss`` or ``tie``, as the interval lies beside 0.
+    ``loss`` or ``tie``, depending on whether the interval is above, below or around 0.
     """
 
     def place(number: float) -> str:

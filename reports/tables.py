@@ -33,13 +33,13 @@ def table(
     """Return a table of ``records`` (see `harness.run_folder.records`), in percent, ending in a newline.
 
     Runs keep the order given, by dataset; settings in which runs of one model differ are columns. ``published`` adds
-    the published results on the same dataset and split with their sources. Print has one decimal, the best number of a
-    column and dataset bold and the second underlined (of the rows that are `ranked`; ties share the mark, a number
-    alone gets none), a dagger on what is not comparable, with the reasons below, and an en dash where undefined; in the
-    terminal the marks need ``color``. CSV has percent in full precision, empty where undefined, the reasons as a
-    column, and no marks. ``columns`` are metric keys (``AR`` is AR100); ``corrected`` adds those of `CORRECTED` once
-    more under the corrected protocol. ``layout`` says otherwise in all of this. ``intervals`` of each record adds
-    intervals and marks of significance, which ``notes`` explain; ``provenance`` becomes a comment.
+    the published results on the same dataset and split with their sources. Numbers have one decimal; the best of a
+    column and dataset is bold and the second underlined (of the rows that are `ranked`; ties share the mark, a single
+    number gets none). Rows that are not comparable have a dagger, with the reasons below; undefined numbers are an en
+    dash. In the terminal the marks need ``color``. CSV has percent in full precision, empty if undefined, the reasons
+    as a column, and no marks. ``columns`` are metric keys (``AR`` is AR100); ``corrected`` adds those of `CORRECTED`
+    by the corrected protocol. ``layout`` overrides all of this. ``intervals`` of each record adds intervals and marks
+    of significance, which ``notes`` explain; ``provenance`` becomes a comment.
     """
     if not records:
         return ""

@@ -1,4 +1,4 @@
-"""The qualitative viewer's data: chosen videos with small frames, the truth's tracks and each run's, as outlines."""
+"""Data of the video viewer: selected videos with small frames, and tracks of the truth and of each run as outlines."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from harness.scoring.errors_breakdown import (
 from harness.types import Dataset, Video
 
 WIDTHS = (480, 360, 240)
-"""Widths of frames in pixels, tried in this order until a video fits its share of the page."""
+"""Widths of frames in pixels, tried in this order until a video fits into its share of the page."""
 QUALITY = 60
 FRAMES = 24
-"""Most frames of one video; of a longer one evenly spaced frames are shown."""
+"""Largest number of frames per video; a longer one is subsampled evenly."""
 TRACKS = 20
-"""Most tracks per run and video: those with the highest scores."""
+"""Largest number of tracks per run and video: those with the highest scores."""
 SHOWN = 5
 """Tracks that are switched on at first: this many, or as many as there are annotated objects."""
 HIT = "hit"
@@ -52,7 +52,7 @@ VERDICTS = {
     DUPLICATE: "duplicate: {} is found already",
     BACKGROUND: "no object there",
 }
-"""What became of a track, see `harness.scoring.analysis.Verdicts`."""
+"""The assessment of a track, see `harness.scoring.analysis.Verdicts`."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Choice:
-    """A video to show, and why it was chosen: the kind of choice, its measure in a word, and a sentence."""
+    """A video to show, and why it was selected: the kind of selection, its measure in a word, and a sentence."""
 
     video_id: int
     group: str
@@ -119,7 +119,7 @@ def _by_quality(video_id: int, group: str, mean: float) -> Choice:
 
 
 def viewer_data(dataset: Dataset, shown: Sequence[Shown], choices: Sequence[Choice], max_mb: float) -> dict[str, Any]:
-    """What the page's script shows; frames take at most ``max_mb`` megabytes of the page in all."""
+    """Return the data for the page's script; frames take at most ``max_mb`` megabytes of the page in total."""
     videos = {video.id: video for video in dataset.videos}
     share = int(max_mb * 1e6 / max(len(choices), 1))
     made = [_video(dataset, videos[choice.video_id], shown, choice, share) for choice in choices]
@@ -156,9 +156,9 @@ def _count(number: int, noun: str) -> str:
 
 
 def _frames(video: Video, indices: Sequence[int], share: int) -> tuple[dict[int, str | None], int, str]:
-    """Data URIs by frame index (``None``: cannot be read), the width in pixels, and what is missing in words.
+    """Return data URIs by frame index (``None``: cannot be read), the width in pixels, and a text on missing frames.
 
-    The largest width is taken at which they fit into ``share`` bytes; if none does, every second frame is left out
+    The width is the largest at which the frames fit into ``share`` bytes; if none fits, every second frame is left out
     until they do.
     """
     pictures: dict[int, Pillow.Image | None] = {}
@@ -202,7 +202,7 @@ def _pane(
     indices: Sequence[int],
     size: tuple[int, int],
 ) -> dict[str, Any]:
-    """A run's tracks on a video; a track about an annotated object has the object's colour, others have their own."""
+    """A run's tracks in a video; a track that matches an annotated object has the object's colour."""
     if video.id not in one.store.done():
         return {"title": one.label, "note": "this run has no predictions for the video", "tracks": []}
     everything = sorted(enumerate(one.store.read_video(video.id)), key=lambda item: (-item[1].score, item[0]))

@@ -234,7 +234,7 @@ def test_a_full_disk_leaves_nothing(store: PredictionStore, monkeypatch: pytest.
     else:
         opened = Path.open
         monkeypatch.setattr(Path, "open", lambda path, *mode: FullFile(opened(path, *mode)))
-    with pytest.raises(UserError, match="No space left on device; make room"):
+    with pytest.raises(UserError, match="No space left on device; free disk space"):
         store.write_video(make_video(2), [])
     monkeypatch.undo()
     assert sorted(p.name for p in store.folder.iterdir()) == ["1.parquet"]
