@@ -176,7 +176,7 @@ class Evaluation:
 
     def __repr__(self) -> str:
         names = ("AP", "APb", "APn", "cgF1", "pHOTA", "HOTA", "TETA")
-        told = ", ".join(f"{k} {100 * v:.1f}" for k in names if (v := self.metrics.get(k)) is not None)
+        text = ", ".join(f"{k} {100 * v:.1f}" for k in names if (v := self.metrics.get(k)) is not None)
         odd = f"; {len(self.warnings)} warnings" if self.warnings else ""
         return f"Evaluation({self.record()['protocol']['name']}: {text or 'no AP'}{odd})"
 
