@@ -41,8 +41,8 @@ def read_config(
     """Return the configuration ``kind`` with the values of ``file`` and ``settings``; the latter take precedence.
 
     ``defaults`` come before both; ``explained`` says where a user finds the keys. Settings are ``key=value``, nested
-    keys with dots, values in YAML. Where ``kind`` wants a text, a value is the text as it was written; where it wants a
-    list, a single value is a list of it.
+    keys with dots, values in YAML. If the type of a key is text, its value is the text as written; if it is a list, a
+    single value becomes a list of one.
 
     Keys below ``model.`` are for the model of that name; keys below the name of one of the ``others`` in the same run
     are for that one. Raises `UserError` for an unreadable file, an unknown key (with a near one) and a value that does
@@ -209,7 +209,7 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
 def _fault_of(
     error: ValidationError, kind: type[BaseModel], chosen: Mapping[str, Any], file: Path | None, explained: str
 ) -> UserError:
-    """The first fault as one line that names the key, where it was set, and the hint."""
+    """The first fault as an error that names the key, where it was set, and the hint."""
     fault = error.errors(include_url=False)[0]
     place = [str(part) for part in fault["loc"]]
     key = ".".join(place)

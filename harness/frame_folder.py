@@ -50,7 +50,7 @@ def frame_names(folder: Path) -> list[str]:
 
 
 def _ordered(folder: Path, names: list[str]) -> list[str]:
-    """Names in numeric order, if numbers are all that differs or if it is the plain order too."""
+    """Names in numeric order, if they differ by numbers only or if alphabetic order is the same."""
     by_number = sorted(names, key=natural_key)
     wordings = {_words(name) for name in names}
     if len(wordings) == 1:
@@ -108,7 +108,7 @@ def _suffix(name: str) -> str:
 
 
 def natural_key(name: str) -> tuple[str | int, ...]:
-    """Words and numbers of a name in turn, without the suffix: ``frame_07.jpg`` is ``("frame_", 7, "")``."""
+    """Words and numbers of a name, alternating, without the suffix: ``frame_07.jpg`` is ``("frame_", 7, "")``."""
     split = _NUMBER.split(PurePath(name).stem)
     return tuple(int(piece) if i % 2 else piece for i, piece in enumerate(split))
 

@@ -32,7 +32,7 @@ def try_video(run: Run) -> dict[str, Any]:
     began = time.perf_counter()
     model = run.spec.load()
     loaded = time.perf_counter()
-    scratch = Path(tempfile.mkdtemp(prefix="harness-try-"))  # which stays where the model fails: to look at it
+    scratch = Path(tempfile.mkdtemp(prefix="harness-try-"))  # kept if the model fails, for inspection
     with convert_plugin_errors(run.name, "its predict fails"):
         if isinstance(model, BatchModel):
             model.prepare([video], scratch)

@@ -87,10 +87,10 @@ class NullTracker:
 class Run:
     """A model, its settings and a dataset. They determine the run's folder: the same content gives the same folder.
 
-    ``limit`` takes the first videos by id only; a folder that is complete for more of them stays so. ``device`` is no
-    part of the content: it says where, not what. With ``verify_frames`` all content of the frames is noted with the
-    predictions, and compared when the run resumes. ``protocols`` score them with the settings ``scoring``; none: the
-    dataset's own. ``experiment`` is the text of the experiment file that asked for the run, kept in its folder.
+    ``limit`` restricts the run to the first videos by id; a folder that is complete for more videos stays so.
+    ``device`` is not part of the content. With ``verify_frames`` digests of all content of the frames are stored with
+    the predictions and compared when the run resumes. ``protocols`` score them with the settings ``scoring``; none: the
+    dataset's own. ``experiment`` is the text of the run's experiment file, stored in its folder.
     """
 
     plugin: ModelPlugin

@@ -96,7 +96,7 @@ def _read_pickle(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         what = f"is a Python pickle of more than numbers and would run code when read ({first_line(error)})"
         raise UserError(str(path), what, hint) from error
-    # As with PyTorch's files: a damaged pickle makes Python do anything that its bytes say, until something fails.
+    # As with PyTorch's files: a damaged pickle may raise any exception.
     except Exception as error:
         raise UserError(str(path), f"is a broken Python pickle, or cut short ({first_line(error)})", _AGAIN) from error
 
