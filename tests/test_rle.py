@@ -111,3 +111,25 @@ def test_faulty_counts_are_named(text: bytes, kind: int, fault: int) -> None:
 def test_any_bytes_give_an_area_within_the_mask_or_a_fault(text: bytes, kind: int) -> None:
     found = area(text, kind, 7, 5)
     assert found in rle.FAULTS or 0 <= found <= 35
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_areas_are_those_of_decoding_sound_or_not(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for _ in range(30):
+        height, width = rng.integers(1, 40), rng.integers(1, 200)
+        mask = rng.random((height, width)) < rng.random()
+        counts = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+        kind = rle.COMPRESSED
+        if rng.random() < 0.5:
+            counts, kind = json.dumps(counts.decode())[1:-1].encode(), rle.ESCAPED
+        if rng.random() < 0.3:
+            damaged = bytearray(counts)
+            damaged[rng.integers(len(counts))] = rng.integers(30, 130)
+            counts = bytes(damaged)
+        data, none = np.frombuffer(counts, np.uint8), np.empty(0, np.int32)
+        columns = (
+            np.array([v], t) for v, t in ((0, int), (len(data), int), (kind, np.int8), (height, int), (width, int))
+        )
+        [area] = rle.areas(data, *columns, np.ones(1, np.bool_))
+        assert area == rle.decode(data, 0, len(data), kind, height * width, none, none, 0, False)[0]

@@ -35,16 +35,18 @@ _QUOTES, _BACKSLASHES = np.uint64(34) * _ONES, np.uint64(92) * _ONES
 @numba.njit(cache=True, nogil=True)
 def _skip_string(text, i, stop):
     """``i`` stands behind an opening quote; return the place behind the closing one, or ``stop + 1`` if it is cut."""
-    words = text[: len(text) // 8 * 8].view(np.uint64)
+    head = -text.ctypes.data & 7  # a text may begin anywhere in memory
+    words = text[head : head + (len(text) - head) // 8 * 8].view(np.uint64)
     while i < stop:
-        if i & 7 == 0:  # most of a file are the strings of masks: eight characters at once while none is special
-            word = i >> 3
+        if i >= head and (i - head) & 7 == 0:
+            # most of a file are the strings of masks: eight characters at once while none is special
+            word = (i - head) >> 3
             while word < len(words):
                 quotes, backslashes = words[word] ^ _QUOTES, words[word] ^ _BACKSLASHES
                 if ((quotes - _ONES) & ~quotes | (backslashes - _ONES) & ~backslashes) & _HIGH:
                     break
                 word += 1
-            i = word << 3
+            i = head + (word << 3)
             if i >= stop:
                 return stop + 1
         c = text[i]
