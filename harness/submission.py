@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from harness import rle
 from harness.errors import UserError
 from harness.export import write_tracks
-from harness.formats.results import Block, mask_digests, read_batch, read_blocks
+from harness.formats.results import Block, read_blocks
 from harness.formats.youtube_vis import Annotations
 from harness.paths import Location
 from harness.rle import MaskTable
 from harness.scoring.coverage import warn_of_cap, warn_of_empty_videos, warn_of_twins
+from harness.scoring.from_results import mask_digests, read_batch
 from harness.scoring.overlap import GroundTruthArrays, MaskRules, Overlaps, TrackBatch, concatenate, overlap
 from harness.scoring.protocols import Protocol, get_protocol
 from harness.scoring.score import in_parallel, warn_of_sizes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from harness.scoring.calibration import Calibration, calibration
 from harness.scoring.class_agnostic_overlap import TrackTruthOverlaps, compute_overlaps
 from harness.scoring.error_kinds import KINDS, collect
 from harness.scoring.errors_breakdown import Breakdown, ErrorAssignment, break_down
-from harness.scoring.from_store import ShardGroup, ShardReader, read_shards, row_of_record
+from harness.scoring.from_store import ShardGroup, ShardReader, ShardStore, read_shards, row_of_record
 from harness.scoring.matched_tracks import MatchedTracks, matched_tracks
 from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.overlap import Floats, GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
@@ -25,9 +25,6 @@ from harness.scoring.score import LOWEST_THRESHOLD, in_parallel, refuse_unusable
 from harness.scoring.slices import Slicing, slice_truth
 from harness.scoring.track_shape import consistency
 from harness.warnings import Warnings
-
-if TYPE_CHECKING:
-    from harness.run_folder.store import PredictionStore
 
 HIT, IGNORED = "hit", "ignored"
 
@@ -75,7 +72,7 @@ class Analysis:
 
 
 def analyse(
-    protocol: str | Protocol, annotations: Annotations, store: PredictionStore, videos: Iterable[int] | None = None
+    protocol: str | Protocol, annotations: Annotations, store: ShardStore, videos: Iterable[int] | None = None
 ) -> Analysis:
     """Analyse a store's predictions; ``videos`` restricts truth and predictions to these ids.
 
@@ -100,7 +97,7 @@ def analyse(
 
 
 def _read(
-    chosen: Protocol, truths: GroundTruthArrays, rows: Ints, store: PredictionStore
+    chosen: Protocol, truths: GroundTruthArrays, rows: Ints, store: ShardStore
 ) -> tuple[Overlaps, TrackTruthOverlaps, Floats]:
     """Overlaps with the truth of the own category, as they are scored; with ``rows``, truth of any category; and how
     steady the tracks are."""

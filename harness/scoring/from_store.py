@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,6 @@ from harness.errors import UserError
 from harness.formats.segmentations import masks_digest
 from harness.paths import Location, ObjectPath
 from harness.rle import Ints, MaskTable
-from harness.run_folder.store import PredictionStore
 from harness.scoring.frame_use import frames_of
 from harness.scoring.overlap import GroundTruthArrays, Overlaps, TrackBatch, positions
 from harness.warnings import Warnings
@@ -36,6 +35,20 @@ KINDS = {
 """Types of the columns that scoring reads, see `harness.run_folder.store.SCHEMA`."""
 
 
+class ShardStore(Protocol):
+    """Where shards are: the part of `harness.run_folder.store.PredictionStore` that scoring needs."""
+
+    folder: Location
+
+    def done(self) -> set[int]:
+        """Ids of the videos that have a shard."""
+        ...
+
+    def read_table(self, video_id: int) -> Any:
+        """The shard of a video, checked, as an Arrow table."""
+        ...
+
+
 class ShardGroup(NamedTuple):
     """Some videos' shards, by ascending video id."""
 
@@ -52,7 +65,7 @@ class ShardReader:
     at work: at most `READERS` in reading and `GROUP_BYTES`, or one shard, in every group that was taken.
     """
 
-    def __init__(self, store: PredictionStore, videos: Iterable[int] | None = None) -> None:
+    def __init__(self, store: ShardStore, videos: Iterable[int] | None = None) -> None:
         self.folder = store.folder
         self.store = store
         # a disk gives what the cores can take, while an object store is mostly waited for
@@ -172,7 +185,7 @@ def place_of_record(folder: Location, record: int) -> str:
     return f"{folder}, video {record >> _ROW_BITS}, track {record & ((1 << _ROW_BITS) - 1)}"
 
 
-def mask_digests(store: PredictionStore, overlaps: Overlaps, tracks: Ints) -> list[bytes]:
+def mask_digests(store: ShardStore, overlaps: Overlaps, tracks: Ints) -> list[bytes]:
     """Digests of the masks of some tracks, whose records ascend; their shards are read again."""
     records = overlaps.record[tracks]
     found: list[bytes] = []

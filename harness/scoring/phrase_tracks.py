@@ -18,10 +18,11 @@ from harness import rle
 from harness.errors import UserError
 from harness.formats import lenient, scan
 from harness.formats.foreign import refuse_foreign_record
-from harness.formats.results import Block, finite_score, masks_of, unknown_video
+from harness.formats.results import Block
 from harness.formats.segmentations import convert
 from harness.formats.youtube_vis import decode_records, take_tracks
 from harness.rle import Ints, MaskTable
+from harness.scoring.from_results import finite_score, masks_of, unknown_video
 from harness.scoring.overlap import Floats, GroundTruthArrays, TrackBatch, positions, refuse_faults
 from harness.scoring.phrase_overlap import HAS_MASK, Boxes, PhraseOverlaps, TrackSide, TruthSide, join, overlap_phrases
 from harness.scoring.track_shape import boxes as boxes_of

@@ -44,8 +44,7 @@ from harness.scoring.protocols import (
 from harness.warnings import Warnings
 
 if TYPE_CHECKING:
-    from harness.run_folder.store import PredictionStore
-    from harness.scoring.from_store import ShardReader
+    from harness.scoring.from_store import ShardReader, ShardStore
 
 OCCLUSION_VALUES = {"no_occlusion": 0.0, "slight_occlusion": 0.25, "severe_occlusion": 0.75}
 LOWEST_THRESHOLD = 0.5
@@ -146,7 +145,7 @@ def score_results(
 def score_store(
     protocol: str | AnyProtocol,
     annotations: Annotations,
-    store: PredictionStore | ShardReader,
+    store: ShardStore | ShardReader,
     strict: bool = False,
     videos: Iterable[int] | None = None,
 ) -> Score:
@@ -162,7 +161,7 @@ def score_store(
 def score_by_protocols(
     protocols: Sequence[AnyProtocol],
     annotations: Annotations,
-    predictions: Path | PredictionStore | ShardReader,
+    predictions: Path | ShardStore | ShardReader,
     strict: bool = False,
     videos: Iterable[int] | None = None,
 ) -> list[Outcome]:
@@ -237,7 +236,8 @@ def _corrected(chosen: Protocol) -> Protocol:
 
 
 def _results_source(predictions: Path, truths: GroundTruthArrays, strict: bool) -> _Source:
-    from harness.formats.results import Block, mask_digests, read_batch, read_blocks
+    from harness.formats.results import Block, read_blocks
+    from harness.scoring.from_results import mask_digests, read_batch
 
     predicted = np.zeros(len(truths.video_ids), np.bool_)
 
@@ -258,7 +258,7 @@ def _results_source(predictions: Path, truths: GroundTruthArrays, strict: bool) 
     return _Source(str(predictions), lambda r: f"{predictions}, record {r}", digests, batches, predicted=predicted)
 
 
-def _store_source(store: PredictionStore | ShardReader, truths: GroundTruthArrays, strict: bool) -> _Source:
+def _store_source(store: ShardStore | ShardReader, truths: GroundTruthArrays, strict: bool) -> _Source:
     from harness.scoring.from_store import ShardGroup, ShardReader, mask_digests, place_of_record, read_shards
 
     shards = store if isinstance(store, ShardReader) else ShardReader(store)

@@ -22,11 +22,12 @@ from harness.errors import UserError
 from harness.formats import coco_video, lenient
 from harness.formats.coco_video import Box, CocoVideo, Detection
 from harness.formats.foreign import refuse_foreign_record
-from harness.formats.results import Block, Columns, lenient_columns, masks_of, read_blocks, unknown_video
+from harness.formats.results import Block, read_blocks
 from harness.formats.segmentations import convert
 from harness.formats.youtube_vis import Annotations, VideoRecord, decode_records, take_tracks
 from harness.rle import Ints, MaskTable
 from harness.scoring.frame_objects import Flags, Floats, FrameObjects, Met, TruthSteps, grouped, meet, steps_of
+from harness.scoring.from_results import Columns, lenient_columns, masks_of, unknown_video
 from harness.scoring.from_store import ShardGroup, ShardReader, place_of_record, read_shards
 from harness.scoring.overlap import GroundTruthArrays, positions, refuse_faults
 from harness.scoring.score import in_parallel

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from harness.errors import UserError
-from harness.formats.results import read_batch, read_blocks
+from harness.formats.results import read_blocks
 from harness.formats.youtube_vis import read_annotations
 from harness.scoring.average_precision import Curves
+from harness.scoring.from_results import read_batch
 from harness.scoring.match import IOU_THRESHOLDS, RECALL_POINTS, match_tracks
 from harness.scoring.overlap import GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
 from harness.scoring.protocols import BURST, OFFICIAL, Protocol
