@@ -143,7 +143,10 @@ def test_plugins_that_print_do_not_disturb_the_json(
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("run --model corners --dataset leaving", "dataset leaving: cannot be opened: SystemExit: no licence; --debug"),
+        (
+            "run --model corners --dataset leaving",
+            "dataset leaving: cannot be opened: SystemExit: no licence; repeat with --debug",
+        ),
         ("eval --dataset leaving --predictions results.json", "dataset leaving: cannot be opened: SystemExit: no lic"),
         (
             "datasets check leaving",
@@ -153,8 +156,14 @@ def test_plugins_that_print_do_not_disturb_the_json(
             "train --model clipvis --dataset noisy --out trained",
             "dataset noisy: its training set cannot be opened: Sys",
         ),
-        ("run --model noisy --dataset dots --set threshold=0", "model noisy: its Config fails: SystemExit: 0; --debug"),
-        ("run --model noisy --dataset dots --set threshold=1", "model noisy on cpu: does not load: SystemExit: 0; --d"),
+        (
+            "run --model noisy --dataset dots --set threshold=0",
+            "model noisy: its Config fails: SystemExit: 0; repeat with --debug",
+        ),
+        (
+            "run --model noisy --dataset dots --set threshold=1",
+            "model noisy on cpu: does not load: SystemExit: 0; repeat",
+        ),
         ("run --model corners --dataset wrong", "dataset wrong: its open gives a dict, not a harness.types.Dataset"),
     ],
 )

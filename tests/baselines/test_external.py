@@ -205,7 +205,7 @@ def test_kept_results_of_other_frames_are_made_anew(tmp_path: Path, code: Path) 
     shown = tuple(replace(v, frames=Gradient()) if v.id == 2 else v for v in again.dataset.videos)
     assert execute(replace(again, dataset=replace(again.dataset, videos=shown))).exit_code == 0
     assert started(code) == [[1, 2, 3], [1, 2, 3], [4]]
-    assert "results of 1_to_3 are of other frames" in (run.folder / "run.log").read_text()
+    assert "results of 1_to_3 are from other frames" in (run.folder / "run.log").read_text()
 
 
 def test_how_the_work_is_cut_up_is_no_part_of_the_run(tmp_path: Path, code: Path) -> None:
