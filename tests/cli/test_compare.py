@@ -71,8 +71,11 @@ def test_a_run_that_found_nothing_is_compared_as_0(compared: Runs, tmp_path: Pat
     assert [one["found_nothing"] for one in found["runs"]] == [False, True]
     assert found["pairs"][0]["metrics"]["AP"]["value"] == pytest.approx(-1)
     (nothing / "matches.msgpack").unlink()
+    assert run(copy.good, nothing).stdout == text  # the run folder knows where its data lies
+    (nothing / "matches.msgpack").unlink()
+    moved = copy.annotations.rename(tmp_path / "moved.json")
     assert "name the annotation file with --annotations" in error_of(copy.good, nothing)
-    assert run(copy.good, nothing, "--annotations", copy.annotations).stdout == text
+    assert run(copy.good, nothing, "--annotations", moved).stdout == text
 
 
 def test_one_run_has_intervals(compared: Runs) -> None:

@@ -39,7 +39,7 @@ READ = {
     "regress": {"metrics.json", "config.json"},
     "report": {"metrics.json", "config.json", "environment.json", "per_category.csv", "videos.json"},
     "leaderboard": {"metrics.json", "config.json", "environment.json", "per_category.csv"},
-    "analyse": {"metrics.json", "config.json", "videos.json"},
+    "analyse": {"metrics.json", "config.json", "environment.json", "videos.json"},
     "figures": {"metrics.json", "config.json"},
     "export": {"videos.json"},
     "status": {"videos.json", "failures.json"},

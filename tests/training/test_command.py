@@ -85,7 +85,7 @@ def test_clipvis_is_trained_and_resumed_exactly(clip: Path, tmp_path: Path) -> N
 def test_trained_weights_are_validated_by_a_run(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = SimpleNamespace(default_split="val", open=lambda data_root, split: make_dataset(1))
     known = plugins.dataset
-    monkeypatch.setattr(plugins, "dataset", lambda name: opened if name == "small" else known(name))
+    monkeypatch.setattr(plugins, "dataset", lambda name, *_: opened if name == "small" else known(name))
     settings = (*SMALL, "iterations=1")
     assert trained(clip, tmp_path / "out", "--validate", "small", settings=settings).exit_code == 0
     record = json.loads((tmp_path / "out" / "log.jsonl").read_text().splitlines()[-1])
