@@ -30,6 +30,7 @@ from harness.run_folder.schemas import (
     RunRecord,
     Times,
     VideoIds,
+    protocol_key,
 )
 from harness.run_folder.store import PredictionStore
 from harness.scoring.match_table import FILE as MATCHES
@@ -252,14 +253,16 @@ class FinishedRun:
 class Metrics(dict[str, float | None]):
     """The official metrics of a run's own protocol: fractions, ``None`` if undefined.
 
-    The metrics of any protocol that scored the run have the key ``PROTOCOL/METRIC``, as in ``metrics["hota/HOTA"]``.
+    The metrics of any protocol that scored the run have the key ``PROTOCOL/METRIC``, as in ``metrics["hota/HOTA"]``; with
+    a score threshold ``metrics["hota@0.5/HOTA"]`` is the same number.
     """
 
     def __init__(self, record: dict[str, Any]) -> None:
         super().__init__(record["metrics"] or {})
         self._others = {
-            f"{one['protocol']['name']}/{key}": value
+            f"{protocol}/{key}": value
             for one in record["protocols"]
+            for protocol in (one["protocol"]["name"], protocol_key(one["protocol"]))
             for key, value in one["metrics"].items()
         }
 
