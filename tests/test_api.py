@@ -95,7 +95,7 @@ def test_a_run_holds_its_numbers_and_predictions(runs: list[api.OpenedRun], data
     run = runs[0]
     assert run.metrics["AP"] == run.metrics["lvvis/AP"] == run.record["metrics"]["AP"]
     assert run.metrics.get("hota/HOTA") is None
-    with pytest.raises(UserError, match='metric "APx": is not known'):
+    with pytest.raises(UserError, match='metric "APx": is not a metric of this run'):
         run.metrics["APx"]
     assert set(run.per_category.columns) >= {"name", "AP", "truths", "tracks"}
     videos = run.per_video

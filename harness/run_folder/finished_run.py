@@ -253,8 +253,8 @@ class FinishedRun:
 class Metrics(dict[str, float | None]):
     """The official metrics of a run's own protocol: fractions, ``None`` if undefined.
 
-    The metrics of any protocol that scored the run have the key ``PROTOCOL/METRIC``, as in ``metrics["hota/HOTA"]``; with
-    a score threshold ``metrics["hota@0.5/HOTA"]`` is the same number.
+    The metrics of any protocol that scored the run have the key ``PROTOCOL/METRIC``, as in ``metrics["hota/HOTA"]``;
+    with a score threshold ``metrics["hota@0.5/HOTA"]`` is the same number.
     """
 
     def __init__(self, record: dict[str, Any]) -> None:
@@ -270,7 +270,7 @@ class Metrics(dict[str, float | None]):
         if key in self._others:
             found: float | None = self._others[key]
             return found
-        raise UserError(f'metric "{key}"', "is not a metric of this run", near(key, [*self, *self._others]))
+        raise UserError(f'metric "{key}"', "is not a metric of this run", near(key, self._others if "/" in key else self))
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a metric, or ``default``."""
