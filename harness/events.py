@@ -22,7 +22,7 @@ class StageUse(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What became of a video: ``done``, to be ``retried``, or ``failed`` for good; or its shard was ``lost`` later on.
+    """How a video ended: ``done``, to be ``retried``, or ``failed`` for good; or its shard was ``lost`` later on.
 
     ``error`` is one line, ``details`` the traceback; ``bad_input`` says that the user has to fix something, ``fault``
     what, in words that are the same for other videos (empty where it may be this video's own). ``attempts`` is how

@@ -17,7 +17,7 @@ _ANSWERS = {True: "yes", False: "no", None: "unknown"}
 
 @dataclass(frozen=True)
 class _Line:
-    """One line of the printed table: a method, and its row for each dataset that stands beside the others."""
+    """One line of the printed table: a method, and its row for each dataset of the table."""
 
     method: str
     data: str

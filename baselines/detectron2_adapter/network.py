@@ -127,7 +127,7 @@ class NetworkBuilder:
         return network.eval()
 
     def load(self, vocabulary: Vocabulary, checkpoint: Path) -> tuple[torch.nn.Module, Loaded]:
-        """The model with the weights of a checkpoint, and what became of those."""
+        """The model with the weights of a checkpoint, and how they were loaded."""
         network = self.build(vocabulary)
         return network, load_weights(network, checkpoint, self.config.allow_missing)
 

@@ -25,7 +25,7 @@ _NO_WEIGHTS = ("anchor_generator.cell_anchors", *_FROM_CONFIG)
 
 
 class Loaded(NamedTuple):
-    """What became of a model's weights, in numbers of tensors."""
+    """How a model's weights were loaded, in numbers of tensors."""
 
     needed: int
     found: int

@@ -270,7 +270,9 @@ class Metrics(dict[str, float | None]):
         if key in self._others:
             found: float | None = self._others[key]
             return found
-        raise UserError(f'metric "{key}"', "is not a metric of this run", near(key, self._others if "/" in key else self))
+        raise UserError(
+            f'metric "{key}"', "is not a metric of this run", near(key, self._others if "/" in key else self)
+        )
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a metric, or ``default``."""

@@ -31,7 +31,7 @@ HIT, IGNORED = "hit", "ignored"
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What became of every track that took part at IoU 0.5, by ascending video id and row: arrays ``(tracks,)``.
+    """The verdict on every track that took part at IoU 0.5, by ascending video id and row: arrays ``(tracks,)``.
 
     ``track`` is the row in the video's shard. ``kind`` is one of `errors_breakdown.KINDS`, ``"hit"``, or
     ``"ignored"``; ``truth_id`` is the annotation it hit or is an error about, ``None`` for background.

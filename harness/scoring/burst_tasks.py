@@ -1,7 +1,7 @@
 """BURST's official tasks: HOTA, OWTA and track mAP, class guided, exemplar guided and open world.
 
-The numbers are those of the benchmark's own tools (Athar et al., WACV 2023), with their quirks as flags; the corrected
-numbers stand beside them.
+The numbers are those of the benchmark's own tools (Athar et al., WACV 2023), with their quirks as flags. Corrected
+numbers come with them.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def read_table(path: Location) -> MatchTable:
     except FileNotFoundError as error:
         raise UserError(str(path), "is not there", "it is written when a run is scored") from error
     except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror}", "run `chmod u+rw` on it") from error
+        raise UserError(str(path), f"cannot be read: {error.strerror}", f"run `chmod u+rw {path}`") from error
     begin = len(_MARK) + _DIGEST
     if data[: len(_MARK)] != _MARK or hashlib.sha256(data[begin:]).digest() != data[len(_MARK) : begin]:
         raise UserError(str(path), "is damaged or no match table", hint)
