@@ -19,6 +19,7 @@ from harness.cli.main import build
 from harness.engines import processes
 from harness.errors import UserError
 from harness.paths import Location, ObjectPath, location
+from harness.reports.tables import table_of_run
 from harness.run_folder.status import read_status
 from harness.runner import Run, execute
 from harness.tracking.mlflow import MlflowTracker
@@ -97,7 +98,7 @@ def test_a_run_is_logged_to_mlflow_with_its_files(s3_folder: ObjectPath, tmp_pat
     from mlflow import MlflowClient
 
     run, tracker = make_run(s3_folder), MlflowTracker(tmp_path)
-    assert execute(run, tracker).exit_code == 0
+    assert execute(run, tracker, table=table_of_run).exit_code == 0
     link = json.loads((run.folder / "mlflow.json").read_bytes())
     client = MlflowClient(tracking_uri=link["tracking_uri"])
     assert client.get_run(link["run_id"]).data.metrics["AP"] == execute(run).record["metrics"]["AP"]

@@ -74,7 +74,7 @@ def test_a_baseline(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
         read_baseline(path)
     words = OTHER.replace("format 2; this one reads 1", "format 3; this one reads 2")
-    assert str(refused.value) == f"{path}: {words}write it anew with --update"
+    assert str(refused.value) == f"{path}: {words}write it again with --update"
 
 
 def test_a_match_table(run: Run, tmp_path: Path) -> None:

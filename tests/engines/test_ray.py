@@ -94,7 +94,7 @@ def test_a_model_that_does_not_load_leaves_no_folder(cluster: None, tmp_path: Pa
     ("ended", "code", "last"),
     [
         ("command", 130, "harness: interrupted"),
-        ("raylet", 2, "harness: Ray on this machine: its raylet has ended; the same command goes on"),
+        ("raylet", 2, "harness: Ray on this machine: its raylet has ended; repeat the command to resume the run"),
     ],
 )
 def test_a_command_ends_its_ray_which_only_this_machine_could_reach(
