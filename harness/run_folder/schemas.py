@@ -15,8 +15,16 @@ from harness.events import StageUse
 FORMAT: Literal[2] = 2
 """Version of the files in a run folder. 2: predictions do not depend on the protocol or the limit of a run."""
 
-# Rounding may make an average of ones slightly larger than 1; a correlation, and so cgF1, may be negative.
-Fraction = Annotated[float, Meta(ge=-1, le=1 + 1e-9)]
+# An average of ones may come out one rounding step above 1.
+Fraction = Annotated[float, Meta(le=1 + 1e-9)]
+"""A metric. Only MOTA has no lower bound; correlations, and cgF1 with them, begin at -1, all others at 0."""
+
+
+def check_metrics(*groups: Mapping[str, float | None] | None) -> None:
+    """Raise `ValueError` for a metric other than MOTA that is below -1."""
+    for name, value in ((name, value) for group in groups for name, value in (group or {}).items()):
+        if value is not None and value < -1 and not name.startswith("MOTA"):
+            raise ValueError(f"{name} is {value}, expected >= -1")
 
 
 class RunContent(Struct, frozen=True):
@@ -152,6 +160,9 @@ class ScoreRecord(Struct, frozen=True):
     counts: dict[str, int] = {}
     slices: dict[str, Any] = {}
 
+    def __post_init__(self) -> None:
+        check_metrics(self.metrics, self.corrected)
+
 
 def protocol_key(protocol: Mapping[str, Any]) -> str:
     """A protocol's name with the score threshold that its numbers depend on: ``hota@0.5``."""
@@ -190,3 +201,6 @@ class RunRecord(Struct, frozen=True):
     slices: dict[str, Any] = {}
     comparable: bool | None = None
     not_comparable: list[str] = []
+
+    def __post_init__(self) -> None:
+        check_metrics(self.metrics, self.corrected)
