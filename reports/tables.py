@@ -9,6 +9,7 @@ from harness.reports.layouts import Format
 from harness.reports.table_layout import ColumnLayout, Layout
 from harness.reports.table_rows import COLUMNS, CORRECTED, CORRECTED_PREFIX, PHRASE_COLUMNS, Intervals, rows
 from harness.reports.table_sheets import csv_of, printed
+from harness.run_folder.schemas import protocol_key
 from harness.scoring import VEVAL
 
 
@@ -46,12 +47,25 @@ def table(
     layout = layout or Layout()
     if tuple(columns) == COLUMNS and all((record.get("protocol") or {}).get("name") == VEVAL for record in records):
         columns = PHRASE_COLUMNS
+    elif tuple(columns) == COLUMNS:
+        columns = [*columns, *_headlines(records)]
     common = _common_columns(layout, columns, corrected)
     shown = {one.key: one for one in (*common, *_columns_of_datasets(layout))}
     made = rows(records, list(shown), published=published, layout=layout, intervals=intervals)
     if format == "csv":
         return csv_of(made, list(shown.values()), layout)
     return printed(made, common, layout, format, color, notes, provenance)
+
+
+def _headlines(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The first metric of every further protocol that scored one of the runs, where it has a number."""
+    found: dict[str, None] = {}
+    for record in records:
+        for scored in record.get("protocols", [])[1:]:
+            metric = next((name for name, value in scored["metrics"].items() if value is not None), None)
+            if metric is not None:
+                found[f"{protocol_key(scored['protocol'])}/{metric}"] = None
+    return list(found)
 
 
 def _common_columns(layout: Layout, columns: Sequence[str], corrected: bool) -> list[ColumnLayout]:

@@ -14,6 +14,7 @@ from small_runs import SmallModel, interrupting, make_dataset, make_run
 
 from harness.errors import UserError
 from harness.events import Event
+from harness.reports.tables import table_of_run
 from harness.run_folder.checksums import FILE as SUMS
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.lock import locked
@@ -330,3 +331,13 @@ def test_a_folder_that_cannot_be_written_is_a_users_error(tmp_path: Path) -> Non
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(UserError, match="cannot be written"):
         execute(make_run(tmp_path / "runs"))
+
+
+def test_the_table_of_a_run_has_a_column_for_each_protocol(tmp_path: Path) -> None:
+    run = make_run(tmp_path, protocols=("lvvis", "hota", "lvvis-fixed"))
+    execute(run, table=table_of_run)
+    head = (run.folder / "table.md").read_text().splitlines()[0]
+    assert [cell.strip() for cell in head.split("|")[-3:-1]] == [
+        "HOTA (all scores)",
+        "AP_fixed",
+    ] or "AP\\_fixed" in head
