@@ -31,7 +31,9 @@ from harness.notebook import (
     Table,
     Words,
     dataset_of_words,
+    named_dataset,
     results_file,
+    score_by,
     truth_of,
     vocabulary_of,
 )
@@ -58,6 +60,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+Runs = FinishedRun | str | Path | Location | Iterable[FinishedRun | str | Path | Location]
+"""Runs or their folders, or one of them."""
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
@@ -204,6 +208,8 @@ def run(
     videos is returned with a warning: ``run.record["complete"]`` is false.
     """
     opened = load_dataset(dataset) if isinstance(dataset, str) else dataset
+    if limit is not None and limit < 1:
+        raise UserError("limit", f"is {limit}", "give 1 or more, or None for the whole split")
     place = location(str(runs_dir))
     if isinstance(model, LoadedModel):
         if settings or config is not None or checkpoint is not None:
@@ -273,7 +279,7 @@ def execute_run(
 
 
 def evaluate(
-    predictions: str | Path | Location | Iterable[Track] | Iterable[Mapping[str, Any]] | pd.DataFrame,
+    predictions: str | Path | Location | FinishedRun | Iterable[Track] | Iterable[Mapping[str, Any]] | pd.DataFrame,
     dataset: Dataset | str | Path,
     *,
     protocol: str | None = None,
@@ -281,32 +287,27 @@ def evaluate(
 ) -> Evaluation:
     """Score predictions by a protocol, by default the dataset's own.
 
-    ``predictions`` are a results file, a run folder or its predictions (path or URL), tracks, or records (a list of
-    dicts or a DataFrame) with the keys of a results file: video_id, category_id, score, segmentations. ``dataset`` is a
-    `Dataset`, or an annotation file with ``protocol``. Raises `UserError` for invalid input; with ``strict`` also for
-    every warning.
+    ``predictions`` are a results file, a run folder or its predictions (path or URL), a run, tracks, or records (a list
+    of dicts or a DataFrame) with the keys of a results file: video_id, category_id, score, segmentations. ``dataset``
+    is a `Dataset`, its name, or an annotation file with ``protocol``. Raises `UserError` for invalid input;
+    with ``strict`` also for every warning.
     """
-    from harness.scoring.dispatch import score_all
     from harness.scoring.from_store import ShardReader
 
-    truth, chosen = truth_of(dataset, protocol)
-
-    def scored(source: Callable[[], ShardReader | Path]) -> Evaluation:
-        outcome = score_all([protocol_name(chosen)], truth, source, strict)[chosen]
-        if isinstance(outcome, UserError):
-            raise outcome
-        return Evaluation(outcome)
-
+    truth, chosen = truth_of(named_dataset(dataset), protocol)
+    if isinstance(predictions, FinishedRun):
+        store = predictions.store
+        return score_by(chosen, truth, lambda: ShardReader(store), strict)
     if isinstance(predictions, (str, Path, ObjectPath)):
         place = location(str(predictions))
         if place.is_dir():
             inner = place / "predictions"
-            store = PredictionStore(inner if inner.is_dir() else place)
-            return scored(lambda: ShardReader(store))
+            found = PredictionStore(inner if inner.is_dir() else place)
+            return score_by(chosen, truth, lambda: ShardReader(found), strict)
         with local_copy(place) as file:
-            return scored(lambda: file)
-    with results_file(cast(Any, predictions)) as file:
-        return scored(lambda: file)
+            return score_by(chosen, truth, lambda: file, strict)
+    with results_file(predictions) as file:
+        return score_by(chosen, truth, lambda: file, strict)
 
 
 def compare(
@@ -327,14 +328,17 @@ def compare(
     return compare_runs(_labelled(runs), resamples, seed, Path(root), found)
 
 
-def _labelled(runs: Iterable[FinishedRun | str | Path | Location]) -> list[FinishedRun]:
+def _labelled(runs: Runs) -> list[FinishedRun]:
     from harness.reports.run_files import label_runs
 
-    opened = [run if isinstance(run, FinishedRun) else open_run(run) for run in runs]
+    given = [runs] if isinstance(runs, (str, Path, ObjectPath, FinishedRun)) else list(cast("Iterable[Any]", runs))
+    if not given:
+        raise UserError("runs", "are none", "name at least one run")
+    opened = [run if isinstance(run, FinishedRun) else open_run(run) for run in given]
     return label_runs(list({str(run.folder): run for run in opened}.values()))
 
 
-def table(runs: Iterable[FinishedRun | str | Path | Location], *, published: bool = False, **options: Any) -> Table:
+def table(runs: Runs, *, published: bool = False, **options: Any) -> Table:
     """A table of runs, with ``published`` results on the same data if that is true.
 
     ``options`` are those of `harness.reports.tables.table`: ``columns``, ``corrected``, ``layout``, ...

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from harness import plugins
 from harness.errors import UserError
 from harness.formats.youtube_vis import annotations_from_document, read_annotations
 from harness.plugin_code import convert_plugin_errors
@@ -244,8 +245,13 @@ class Metric:
     an update count as videos without tracks, unless ``seen_only`` is set.
     """
 
-    def __init__(self, protocol: str, dataset: Dataset, seen_only: bool = False) -> None:
-        self._truth, self.protocol = truth_of(dataset, protocol)
+    def __init__(self, protocol: str, dataset: Dataset | str, seen_only: bool = False) -> None:
+        from harness.scoring.dispatch import protocol_name
+
+        dataset = named_dataset(dataset)
+        if not isinstance(dataset, Dataset):
+            raise UserError(str(dataset), "is no dataset", "give one that harness.load_dataset opened")
+        self._truth, self.protocol = truth_of(dataset, protocol_name(protocol))
         self.dataset, self.seen_only = dataset, seen_only
         self._videos = {video.id: video for video in dataset.videos}
         self.reset()
@@ -265,8 +271,10 @@ class Metric:
         """
         by_video: dict[int, list[Track]] = {}
         if video is not None:
-            by_video[video if isinstance(video, int) else video.id] = []
-        for track in tracks:
+            by_video[_video_id(video)] = []
+        for track in _iterable(tracks):
+            if not isinstance(track, Track):
+                raise UserError("tracks", f"hold a {type(track).__name__}", "give a list of harness.types.Track")
             by_video.setdefault(track.video_id, []).append(track)
         for video_id, found in by_video.items():
             if video_id not in self._videos:
@@ -278,10 +286,46 @@ class Metric:
 
     def compute(self) -> Evaluation:
         """Score the tracks so far."""
-        from harness.scoring.score import score_store
+        from harness.scoring.from_store import ShardReader
 
         videos = self._seen if self.seen_only else None
-        return Evaluation(score_store(self.protocol, self._truth, self._store, videos=videos))
+        return score_by(self.protocol, self._truth, lambda: ShardReader(self._store), videos=videos)
+
+
+def _video_id(video: Any) -> int:
+    if isinstance(video, (Video, int)):
+        return video if isinstance(video, int) else video.id
+    raise UserError("video", f"is a {type(video).__name__}", "give a video of the dataset, or its id")
+
+
+def _iterable(given: Any) -> Iterable[Any]:
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+        what = f"are a {type(given).__name__}"
+        raise UserError("predictions", what, "give a file, a run, tracks, a list of records, or a DataFrame")
+    return given
+
+
+def named_dataset(dataset: Any) -> Any:
+    """The dataset of a name, if the text is one and no file; anything else as it is."""
+    if isinstance(dataset, str) and not Path(dataset).exists() and dataset in plugins.names(plugins.DATASETS):
+        return plugins.opened(dataset, Path("data"))
+    return dataset
+
+
+def score_by(
+    protocol: str,
+    truth: Annotations,
+    source: Callable[[], Any],
+    strict: bool = False,
+    videos: Iterable[int] | None = None,
+) -> Evaluation:
+    """Score what ``source`` gives by a protocol; raises the `UserError` by which it refuses."""
+    from harness.scoring.dispatch import protocol_name, score_all
+
+    outcome = score_all([protocol_name(protocol)], truth, source, strict, videos)[protocol]
+    if isinstance(outcome, UserError):
+        raise outcome
+    return Evaluation(outcome)
 
 
 def truth_of(dataset: Dataset | str | Path, protocol: str | None) -> tuple[Annotations, str]:
@@ -298,7 +342,7 @@ def truth_of(dataset: Dataset | str | Path, protocol: str | None) -> tuple[Annot
 @contextmanager
 def results_file(predictions: Any) -> Iterator[Path]:
     """Write predictions in memory to a temporary results file."""
-    rows = predictions.to_dict("records") if hasattr(predictions, "to_dict") else predictions
+    rows = predictions.to_dict("records") if hasattr(predictions, "to_dict") else _iterable(predictions)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "predictions"
         with path.open("w", encoding="utf-8") as file:
@@ -306,7 +350,11 @@ def results_file(predictions: Any) -> Iterator[Path]:
                 file.write("[\n" if not number else ",\n")
                 json.dump(_record(row), file, default=_plain)
             file.write("\n]" if file.tell() else "[]")
-        yield path
+        try:
+            yield path
+        except UserError as error:  # the user knows of no file
+            error.where = error.where.replace(str(path), "predictions")
+            raise
 
 
 def _record(row: Any) -> Any:
@@ -314,7 +362,11 @@ def _record(row: Any) -> Any:
         masks = [m and {"size": list(m.size), "counts": m.counts.decode("ascii")} for m in row.masks]
         track = {"video_id": row.video_id, "category_id": row.category_id, "score": row.score}
         return {**track, "segmentations": masks}
-    return dict(row)
+    if isinstance(row, Mapping):
+        return dict(row)
+    raise UserError(
+        "predictions", f"hold a {type(row).__name__}", "give tracks, or dicts with the keys of a results file"
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import re
 import time
@@ -200,8 +199,10 @@ class Run:
             before = FinishedRun.open(self.folder).record
         except UserError:
             return self
-        done = self.limit if self.limit is None or not before["complete"] else before["limit"]
-        return self if done == self.limit or (done or math.inf) < (self.limit or 0) else replace(self, limit=done)
+        if self.limit is None or not before["complete"]:
+            return self
+        done = before["limit"]
+        return replace(self, limit=done) if done is None or done > self.limit else self
 
 
 @dataclass(frozen=True)

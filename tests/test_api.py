@@ -207,3 +207,28 @@ def test_a_prediction_of_a_folder_of_frames(tmp_path: Path, dataset: Dataset) ->
     assert "<table" in found._repr_html_()
     told = found.write(tmp_path / "out", as_frames=True)
     assert len(json.loads(Path(told["results"]).read_bytes())) == len(found)
+
+
+def test_runs_and_names_are_taken_where_they_are_meant(runs: list[api.OpenedRun], dataset: Dataset) -> None:
+    assert harness.evaluate(runs[0], "shapes").metrics == harness.evaluate(runs[0].folder, dataset).metrics
+    assert str(harness.table(runs[0])) == str(harness.table(str(runs[0].folder)))
+    assert harness.Metric("hota", "shapes", seen_only=True).dataset == dataset
+
+
+@pytest.mark.parametrize("given", [None, 5, {"a": 1}, [np.zeros(3)], [{"a": 1}], pd.DataFrame({"a": [1]})])
+def test_predictions_that_are_none_are_refused_in_words(given: object, dataset: Dataset) -> None:
+    with pytest.raises(UserError, match=r"^predictions[,:]"):
+        harness.evaluate(given, dataset)  # type: ignore[arg-type]
+
+
+def test_wrong_arguments_are_refused_at_once(dataset: Dataset, tmp_path: Path) -> None:
+    meter = harness.Metric("lvvis", dataset)
+    video = dataset.videos[0]
+    for tracks, where in ((5, video), ([1], video), ([], "zzz")):
+        with pytest.raises(UserError):
+            meter.update(tracks, where)  # type: ignore[arg-type]
+    for wrong in (lambda: harness.Metric("nope", dataset), lambda: harness.table([]), lambda: harness.table("nope")):
+        with pytest.raises(UserError):
+            wrong()
+    with pytest.raises(UserError, match="give 1 or more"):
+        harness.run("oracle", dataset, limit=0, runs_dir=tmp_path)
