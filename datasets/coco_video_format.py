@@ -12,8 +12,7 @@ import msgspec
 
 from harness.datasets.completeness import CopyReport, Counts, Source, SplitReport, StatedFrame, check_frames
 from harness.errors import UserError, near
-from harness.formats.coco_video import CocoVideo, Image, read_coco_video
-from harness.formats.coco_video import Video as VideoEntry
+from harness.formats.coco_video import CocoVideo, ImageEntry, VideoEntry, read_coco_video
 from harness.formats.youtube_vis import Annotations, annotations_from_document
 from harness.image_files import ImageFrames
 from harness.scoring.metrics import GROUP_NAMES
@@ -167,7 +166,7 @@ def as_tracks(file: CocoVideo, federated: bool) -> Annotations:
     of: sizes and names of files.
     """
     merged = {m.id: c.id for c in file.categories for m in c.merged} if federated else {}
-    images: dict[int, list[Image]] = defaultdict(list)
+    images: dict[int, list[ImageEntry]] = defaultdict(list)
     for image in file.images:
         images[image.video_id].append(image)
     position: dict[int, tuple[int, int]] = {}
@@ -200,13 +199,13 @@ def as_tracks(file: CocoVideo, federated: bool) -> Annotations:
     return replace(annotations_from_document(document, file.path), per_frame=True)
 
 
-def _stated(image: Image) -> str | StatedFrame:
+def _stated(image: ImageEntry) -> str | StatedFrame:
     """A frame as it should lie on disk."""
     name = image.file_name or ""
     return name if image.width is None or image.height is None else StatedFrame(name, image.height, image.width)
 
 
-def _size(video: VideoEntry, frames: Sequence[Image], key: str) -> int | None:
+def _size(video: VideoEntry, frames: Sequence[ImageEntry], key: str) -> int | None:
     """The width or height of a video: its own, or that of its first frame."""
     first = getattr(frames[0], key) if frames else None
     return getattr(video, key) or first

@@ -27,8 +27,8 @@ from harness.notebook import (
     LoadedModel,
     Metric,
     OpenedRun,
-    Prediction,
     Table,
+    VideoPrediction,
     Words,
     dataset_of_words,
     named_dataset,
@@ -54,8 +54,21 @@ if TYPE_CHECKING:
     from harness.reports.comparison import Comparison
 
 __all__ = [
-    "Evaluation", "LoadedModel", "Metric", "OpenedRun", "Prediction", "Table", "compare", "evaluate", "load_dataset",
-    "load_model", "open_run", "predict", "run", "table", "vocabulary_of",
+    "Evaluation",
+    "LoadedModel",
+    "Metric",
+    "OpenedRun",
+    "Table",
+    "VideoPrediction",
+    "compare",
+    "evaluate",
+    "load_dataset",
+    "load_model",
+    "open_run",
+    "predict",
+    "run",
+    "table",
+    "vocabulary_of",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -153,7 +166,7 @@ def predict(
     seed: int = 0,
     config: str | Path | BaseModel | None = None,
     **settings: Any,
-) -> Prediction:
+) -> VideoPrediction:
     """Find, track and name the objects of a video by words: ``predict("clip.mp4", ["cat", "red umbrella"], ...)``.
 
     ``video`` is a video file, or a folder of frames that are sorted by number. ``model`` is a name with its settings as
@@ -169,7 +182,7 @@ def predict(
             model, checkpoint=checkpoint, device=device, precision=precision, seed=seed, dataset=known, config=config,
             **settings,
         )  # fmt: skip
-    return Prediction(opened, vocabulary, model.predict(opened, vocabulary), rate)
+    return VideoPrediction(opened, vocabulary, model.predict(opened, vocabulary), rate)
 
 
 def open_run(place: str | Path | Location, dataset: Dataset | None = None) -> OpenedRun:

@@ -82,7 +82,7 @@ class LoadedModel:
             return list(tracks_of(tabulate(video, list(self.network.predict(video, words)), words)))
 
 
-class Prediction(Sequence[Track]):
+class VideoPrediction(Sequence[Track]):
     """The tracks of one video, in the model's order: a sequence of `Track`.
 
     ``video`` and ``vocabulary`` are the model's input, ``rate`` is in frames per second.
@@ -98,7 +98,7 @@ class Prediction(Sequence[Track]):
         return self.tracks[index]
 
     def __repr__(self) -> str:
-        return f"Prediction({len(self)} tracks in {self.video.name!r}, {len(self.vocabulary.categories)} names)"
+        return f"VideoPrediction({len(self)} tracks in {self.video.name!r}, {len(self.vocabulary.categories)} names)"
 
     @property
     def names(self) -> dict[int, str]:

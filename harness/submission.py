@@ -26,7 +26,7 @@ from harness.rle import MaskTable
 from harness.scoring.coverage import warn_of_cap, warn_of_empty_videos, warn_of_twins
 from harness.scoring.from_results import mask_digests, read_batch
 from harness.scoring.overlap import GroundTruthArrays, MaskRules, Overlaps, TrackBatch, concatenate, overlap
-from harness.scoring.protocols import Protocol, get_protocol
+from harness.scoring.protocols import ApProtocol, get_protocol
 from harness.scoring.score import in_parallel, warn_of_sizes
 from harness.warnings import Warnings
 
@@ -88,7 +88,7 @@ def _checked(block: Block, *, split: GroundTruthArrays, path: Path, strict: bool
 
 
 def _look_at_all(
-    chosen: Protocol,
+    chosen: ApProtocol,
     split: GroundTruthArrays,
     overlaps: Overlaps,
     named: NDArray[np.bool_],

@@ -15,7 +15,7 @@ from harness.scoring.match import RECALL_POINTS
 from harness.scoring.match_table import MatchTable, precision_over_recall
 from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.overlap import Floats, GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
-from harness.scoring.protocols import Protocol, get_protocol
+from harness.scoring.protocols import ApProtocol, get_protocol
 from harness.scoring.score import in_parallel
 from harness.types import Dataset
 from harness.warnings import Warnings
@@ -64,7 +64,7 @@ def video_quality(dataset: Dataset, store: PredictionStore, videos: Iterable[int
     return _by_video(truths, _overlaps(get_protocol(dataset.protocol), truths, store))
 
 
-def _overlaps(protocol: Protocol, truths: GroundTruthArrays, store: PredictionStore) -> Overlaps:
+def _overlaps(protocol: ApProtocol, truths: GroundTruthArrays, store: PredictionStore) -> Overlaps:
     quirks = protocol.quirks
     rules = (MaskRules(quirks.shorter_list_wins, quirks.wrong_size_vanishes),)
 

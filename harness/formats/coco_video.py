@@ -26,7 +26,7 @@ from harness.rle import MaskTable
 Box = tuple[float, float, float, float]
 
 
-class Image(msgspec.Struct):
+class ImageEntry(msgspec.Struct):
     """A frame of a video. TETA's two variants name its number differently."""
 
     id: int
@@ -43,7 +43,7 @@ class Image(msgspec.Struct):
         return first if first is not None else second if second is not None else self.id
 
 
-class Video(msgspec.Struct):
+class VideoEntry(msgspec.Struct):
     """A video; the lists say what is annotated in a federated data set."""
 
     id: int
@@ -58,7 +58,7 @@ class _Merged(msgspec.Struct):
     id: int
 
 
-class Category(msgspec.Struct):
+class CategoryEntry(msgspec.Struct):
     """A category; those listed under ``merged`` become it in the federated variant."""
 
     id: int
@@ -100,9 +100,9 @@ class CocoVideo:
     """A truth file, its lists in file order; ``has_tracks`` tells whether it lists tracks."""
 
     path: str
-    videos: tuple[Video, ...]
-    images: tuple[Image, ...]
-    categories: tuple[Category, ...]
+    videos: tuple[VideoEntry, ...]
+    images: tuple[ImageEntry, ...]
+    categories: tuple[CategoryEntry, ...]
     annotations: tuple[Detection, ...]
     has_tracks: bool
 
@@ -128,9 +128,9 @@ def read_coco_video(path: Path) -> CocoVideo | None:
     name = str(path)
     lists = decode(raw, _Lists, name)
     empty = msgspec.Raw(b"[]")
-    videos = _decode(lists.videos, Video, f"{name}, videos")
-    images = _decode(lists.images, Image, f"{name}, images")
-    categories = _decode(lists.categories if bytes(lists.categories) else empty, Category, f"{name}, categories")
+    videos = _decode(lists.videos, VideoEntry, f"{name}, videos")
+    images = _decode(lists.images, ImageEntry, f"{name}, images")
+    categories = _decode(lists.categories if bytes(lists.categories) else empty, CategoryEntry, f"{name}, categories")
     annotations = _decode(lists.annotations if bytes(lists.annotations) else empty, Detection, f"{name}, annotations")
     for what, ids in (("video", [v.id for v in videos]), ("image", [i.id for i in images]),
                       ("category", [c.id for c in categories])):  # fmt: skip

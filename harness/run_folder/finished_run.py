@@ -182,9 +182,9 @@ class FinishedRun:
         return comparability_of(self.record).reasons
 
     @cached_property
-    def metrics(self) -> Metrics:
-        """The official metrics by name, see `Metrics`; empty if there are none."""
-        return Metrics(self.record)
+    def metrics(self) -> RunMetrics:
+        """The official metrics by name, see `RunMetrics`; empty if there are none."""
+        return RunMetrics(self.record)
 
     @cached_property
     def per_category(self) -> pd.DataFrame:
@@ -250,7 +250,7 @@ class FinishedRun:
         return {**known, **found} if kind is RunRecord else dict(found)
 
 
-class Metrics(dict[str, float | None]):
+class RunMetrics(dict[str, float | None]):
     """The official metrics of a run's own protocol: fractions, ``None`` if undefined.
 
     The metrics of any protocol that scored the run have the key ``PROTOCOL/METRIC``, as in ``metrics["hota/HOTA"]``;

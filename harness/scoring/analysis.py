@@ -20,7 +20,7 @@ from harness.scoring.from_store import ShardGroup, ShardReader, ShardStore, read
 from harness.scoring.matched_tracks import MatchedTracks, matched_tracks
 from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.overlap import Floats, GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
-from harness.scoring.protocols import Protocol, get_protocol
+from harness.scoring.protocols import ApProtocol, get_protocol
 from harness.scoring.score import LOWEST_THRESHOLD, in_parallel, refuse_unusable_fields, select
 from harness.scoring.slices import Slicing, slice_truth
 from harness.scoring.track_shape import consistency
@@ -72,7 +72,7 @@ class Analysis:
 
 
 def analyse(
-    protocol: str | Protocol, annotations: Annotations, store: ShardStore, videos: Iterable[int] | None = None
+    protocol: str | ApProtocol, annotations: Annotations, store: ShardStore, videos: Iterable[int] | None = None
 ) -> Analysis:
     """Analyse a store's predictions; ``videos`` restricts truth and predictions to these ids.
 
@@ -97,7 +97,7 @@ def analyse(
 
 
 def _read(
-    chosen: Protocol, truths: GroundTruthArrays, rows: Ints, store: ShardStore
+    chosen: ApProtocol, truths: GroundTruthArrays, rows: Ints, store: ShardStore
 ) -> tuple[Overlaps, TrackTruthOverlaps, Floats]:
     """Overlaps with the truth of the own category, as they are scored; with ``rows``, truth of any category; and how
     steady the tracks are."""
@@ -118,7 +118,7 @@ def _read(
 
 
 def _calibrations(
-    chosen: Protocol, truths: GroundTruthArrays, matched: MatchedTracks, overlaps: Overlaps
+    chosen: ApProtocol, truths: GroundTruthArrays, matched: MatchedTracks, overlaps: Overlaps
 ) -> dict[str, Calibration]:
     """Of all tracks that count, and of those of each group's categories."""
     hit, counts = matched.hit[0], matched.hit[0] | matched.miss[0]

@@ -17,7 +17,7 @@ from harness.scoring.track_map import Tracks, VideoPairs
 
 T = TypeVar("T")
 
-Track = dict[str, Item]
+BurstTrack = dict[str, Item]
 """A track's masks by image."""
 
 
@@ -30,7 +30,7 @@ class ClassVideo(NamedTuple):
     video: BurstVideo
     truths: Images
     predictions: Images
-    found: dict[int, Track]
+    found: dict[int, BurstTrack]
 
 
 def by_class(truth: Truth, placed: dict[str, Images], file_order: bool) -> dict[int, list[ClassVideo]]:
@@ -45,7 +45,7 @@ def by_class(truth: Truth, placed: dict[str, Images], file_order: bool) -> dict[
         if not file_order:
             wanted, given = _by_number(wanted, video.frames), _by_number(given, video.frames)
         truths, predictions = _split(wanted), _split(given)
-        found: dict[int, dict[int, Track]] = defaultdict(dict)
+        found: dict[int, dict[int, BurstTrack]] = defaultdict(dict)
         for number, track in _tracks(given).items():
             category = next(iter(track.values())).category
             if category is not None:
@@ -65,8 +65,8 @@ def _split(images: Images) -> dict[int, Images]:
     return out
 
 
-def _tracks(images: Images) -> dict[int, Track]:
-    out: dict[int, Track] = {}
+def _tracks(images: Images) -> dict[int, BurstTrack]:
+    out: dict[int, BurstTrack] = {}
     for image, items in images.items():
         for item in items:
             out.setdefault(item.track, {})[image] = item
@@ -153,7 +153,7 @@ def video_pairs(part: ClassVideo, number: int) -> VideoPairs | None:
     return VideoPairs(_describe(wanted), _describe(found), scores, iou, number not in video.not_exhaustive)
 
 
-def _describe(tracks: dict[int, Track]) -> Tracks:
+def _describe(tracks: dict[int, BurstTrack]) -> Tracks:
     return Tracks(
         np.array(list(tracks), np.int64),
         np.array([np.mean([i.area for i in track.values()]) for track in tracks.values()]),
@@ -161,7 +161,7 @@ def _describe(tracks: dict[int, Track]) -> Tracks:
     )
 
 
-def _track_iou(predictions: list[Track], truths: list[Track], size: tuple[int, int]) -> Floats:
+def _track_iou(predictions: list[BurstTrack], truths: list[BurstTrack], size: tuple[int, int]) -> Floats:
     """IoU of whole tracks ``(predictions, truths)``: shared pixels of all frames over those of either."""
     shared = np.zeros((len(predictions), len(truths)), np.int64)
     for p, g, ps, gs in _overlapping_pairs(predictions, truths):
@@ -178,7 +178,7 @@ def _track_iou(predictions: list[Track], truths: list[Track], size: tuple[int, i
 
 
 def _overlapping_pairs(
-    predictions: list[Track], truths: list[Track]
+    predictions: list[BurstTrack], truths: list[BurstTrack]
 ) -> Iterator[tuple[list[int], list[int], list[Item], list[Item]]]:
     """Per image that both sides have: positions of the tracks present and their masks."""
     for image in {image for track in truths for image in track}:

@@ -12,7 +12,7 @@ import numpy as np
 from harness.rle import Ints
 from harness.scoring.assignment import assign
 from harness.scoring.hota import EPSILON, Floats
-from harness.scoring.phrase_hota import Frames, Sequences, _present
+from harness.scoring.phrase_hota import Frames, Sequences, present_in_frame
 
 THRESHOLD = 0.5
 """The IoU from which on two objects of a frame may match."""
@@ -79,7 +79,7 @@ def _clear_of(sequences, steps, truth_first, truth, identity, place, track_first
         together = np.zeros((n_g, len(tracks)))
         tp, switches, total, found_g, found_p = 0.0, 0.0, 0.0, 0.0, 0.0
         for f in range(steps[s]):
-            n_rows, n_cols = _present(f, mine, tracks, first_g, there_g, first_p, there_p, rows, cols)
+            n_rows, n_cols = present_in_frame(f, mine, tracks, first_g, there_g, first_p, there_p, rows, cols)
             found_g += n_rows
             found_p += n_cols
             if n_rows == 0 or n_cols == 0:  # what was followed before is still followed

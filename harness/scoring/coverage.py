@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.rle import Ints
 from harness.scoring.average_precision import CAPS
 from harness.scoring.overlap import GroundTruthArrays, Overlaps
-from harness.scoring.protocols import Protocol
+from harness.scoring.protocols import ApProtocol
 from harness.warnings import Warnings
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def warn_of_empty_videos(
 
 
 def warn_of_cap(
-    chosen: Protocol, truths: GroundTruthArrays, overlaps: Overlaps, place: Place, warnings: Warnings
+    chosen: ApProtocol, truths: GroundTruthArrays, overlaps: Overlaps, place: Place, warnings: Warnings
 ) -> None:
     """Count the tracks that the protocol's cap leaves out."""
     per_category, most = chosen.quirks.cap_per_category, max(CAPS)

@@ -21,7 +21,7 @@ from harness.scoring.average_precision import Curves, Matches
 from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, precision_at
 from harness.scoring.metrics import positions_of
 from harness.scoring.overlap import Floats, GroundTruthArrays
-from harness.scoring.protocols import PROTOCOLS, Protocol, get_protocol
+from harness.scoring.protocols import PROTOCOLS, ApProtocol, get_protocol
 from harness.versions import other_version
 
 FILE = "matches.msgpack"
@@ -71,7 +71,7 @@ class _File(msgspec.Struct, frozen=True):
 
 
 def match_table(
-    chosen: Protocol, truths: GroundTruthArrays, curves: Curves, groups: dict[str, tuple[int, ...]]
+    chosen: ApProtocol, truths: GroundTruthArrays, curves: Curves, groups: dict[str, tuple[int, ...]]
 ) -> MatchTable:
     """The table of a scored set of predictions; ``curves`` and ``groups`` are the protocol's."""
     row = np.full(len(truths.category_ids), -1, np.int64)

@@ -17,7 +17,7 @@ from harness.formats.youtube_vis import CategoryRecord
 from harness.rle import Ints
 from harness.scoring.average_precision import CAPS, Curves
 from harness.scoring.overlap import Floats, GroundTruthArrays, Overlaps
-from harness.scoring.protocols import LENGTHS, Protocol, novel_lists
+from harness.scoring.protocols import LENGTHS, ApProtocol, novel_lists
 
 
 class Number(NamedTuple):
@@ -63,7 +63,7 @@ class Metrics:
     splits: dict[str, Any] = field(default_factory=dict)
 
 
-def numbers_of(chosen: Protocol) -> tuple[Number, ...]:
+def numbers_of(chosen: ApProtocol) -> tuple[Number, ...]:
     """The numbers that a protocol gives. Fixed AP has no cap that could be part of a name."""
     numbers = NUMBERS + (OCCLUSION_NUMBERS if any(r.quantity == "occlusion" for r in chosen.ranges) else ())
     if chosen.tracks_per_category is None:
@@ -72,7 +72,11 @@ def numbers_of(chosen: Protocol) -> tuple[Number, ...]:
 
 
 def summarise(
-    chosen: Protocol, truths: GroundTruthArrays, curves: Curves, overlaps: Overlaps, groups: dict[str, tuple[int, ...]]
+    chosen: ApProtocol,
+    truths: GroundTruthArrays,
+    curves: Curves,
+    overlaps: Overlaps,
+    groups: dict[str, tuple[int, ...]],
 ) -> Metrics:
     """Average the cells of ``curves`` into `Metrics`.
 
@@ -126,7 +130,7 @@ def undefined_note(values: Mapping[str, float | None], undefined: Mapping[str, s
 class Cells:
     """Means over the cells of `Curves` that are defined."""
 
-    def __init__(self, chosen: Protocol, truths: GroundTruthArrays, curves: Curves, overlaps: Overlaps) -> None:
+    def __init__(self, chosen: ApProtocol, truths: GroundTruthArrays, curves: Curves, overlaps: Overlaps) -> None:
         self.curves = curves
         self.row = np.full(len(truths.category_ids), -1, np.int64)
         self.row[curves.category] = np.arange(len(curves.category))
@@ -170,7 +174,7 @@ class Cells:
         return mean
 
 
-def positions_of(chosen: Protocol, suffix: str, ids: tuple[int, ...], truths: GroundTruthArrays) -> Ints:
+def positions_of(chosen: ApProtocol, suffix: str, ids: tuple[int, ...], truths: GroundTruthArrays) -> Ints:
     """Positions of a group's categories in the sorted category list.
 
     Raises `OfficialAbortError` where the official tool aborts because the group is empty, and another `UserError` where
@@ -215,7 +219,7 @@ def _slice(cells: Cells, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _per_category(
-    chosen: Protocol,
+    chosen: ApProtocol,
     cells: Cells,
     truths: GroundTruthArrays,
     overlaps: Overlaps,

@@ -96,7 +96,7 @@ def _hota_of(sequences, steps, truth_first, truth, identity, place, track_first,
         found_g, found_p = 0.0, 0.0
         both = False
         for f in range(steps[s]):
-            n_rows, n_cols = _present(f, mine, tracks, first_g, there_g, first_p, there_p, rows, cols)
+            n_rows, n_cols = present_in_frame(f, mine, tracks, first_g, there_g, first_p, there_p, rows, cols)
             for j in range(n_rows):
                 seen_g[identity[mine[rows[j]]]] += 1
             for i in range(n_cols):
@@ -124,7 +124,7 @@ def _hota_of(sequences, steps, truth_first, truth, identity, place, track_first,
         tp, loc = np.zeros(n_limits), np.zeros(n_limits)
         matches = np.zeros((n_limits, n_g, n_p))
         for f in range(steps[s] if both else 0):
-            n_rows, n_cols = _present(f, mine, tracks, first_g, there_g, first_p, there_p, rows, cols)
+            n_rows, n_cols = present_in_frame(f, mine, tracks, first_g, there_g, first_p, there_p, rows, cols)
             if n_rows == 0 or n_cols == 0:
                 continue
             cost = np.empty((n_rows, n_cols))
@@ -163,7 +163,7 @@ def _hota_of(sequences, steps, truth_first, truth, identity, place, track_first,
 
 
 @numba.njit(cache=True, nogil=True)
-def _present(f, mine, tracks, first_g, there_g, first_p, there_p, rows, cols):
+def present_in_frame(f, mine, tracks, first_g, there_g, first_p, there_p, rows, cols):
     """Write the places of the truths and tracks that are there in a frame; return how many there are."""
     n_rows, n_cols = 0, 0
     for j in range(len(mine)):

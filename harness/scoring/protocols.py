@@ -45,7 +45,7 @@ Grouping = Callable[[tuple[CategoryRecord, ...]], dict[str, tuple[int, ...]]]
 
 
 @dataclass(frozen=True)
-class Protocol:
+class ApProtocol:
     """A way to turn tracks into numbers. ``needs`` are annotation fields without which the official tool aborts."""
 
     name: str
@@ -64,13 +64,13 @@ class Protocol:
     tracks_per_category: int | None = None
     """Fixed AP: so many tracks of a category count, over all videos, and any number in a video."""
 
-    def corrected(self) -> Protocol:
+    def corrected(self) -> ApProtocol:
         """The sibling with the quirks off."""
         return replace(
             self, name=f"{self.name}{_CORRECTED}", quirks=self.quirks.corrected(), needs=(), equal_lengths=False
         )
 
-    def fixed(self, tracks_per_category: int = TRACKS_PER_CATEGORY) -> Protocol:
+    def fixed(self, tracks_per_category: int = TRACKS_PER_CATEGORY) -> ApProtocol:
         """The sibling that gives Fixed AP."""
         return replace(self, name=f"{self.name}{_FIXED}", tracks_per_category=tracks_per_category)
 
@@ -151,18 +151,18 @@ def _ytvis_groups(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int
     return {"b": tuple(c.id for c in categories if c.id not in novel), "n": novel}
 
 
-LVVIS = Protocol(
+LVVIS = ApProtocol(
     "lvvis",
     "1",
     Quirks(areas_cut_to_int=True, crowd_counts=True, groups_by_position=True),
     reads_partition=True,
     groups=_lvvis_groups,
 )
-YTVIS = Protocol("ytvis", "1", Quirks(), groups=_ytvis_groups, novel_lists=True)
-OVIS = Protocol(
+YTVIS = ApProtocol("ytvis", "1", Quirks(), groups=_ytvis_groups, novel_lists=True)
+OVIS = ApProtocol(
     "ovis", "1", Quirks(), ranges=AREAS + OCCLUSIONS, needs=("iscrowd", "areas", "occlusion"), equal_lengths=True
 )
-BURST = Protocol(
+BURST = ApProtocol(
     "burst",
     "1",
     Quirks(truth_reusable=True, areas_are_zero=True, groups_by_position=True),
@@ -190,7 +190,7 @@ class HotaProtocol:
         return {"name": self.name, "version": self.version, "score_threshold": self.score_threshold}
 
 
-AnyProtocol = Protocol | HotaProtocol
+AnyProtocol = ApProtocol | HotaProtocol
 
 
 def groups_by_fields(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int, ...]]:
@@ -239,9 +239,9 @@ def expand_protocols(names: Sequence[str], own: str | None, further: Sequence[st
     return list(dict.fromkeys(found))
 
 
-def get_protocol(name: str | Protocol) -> Protocol:
+def get_protocol(name: str | ApProtocol) -> ApProtocol:
     """The protocol of a name (a protocol is given back); raises `UserError` with near names."""
-    if isinstance(name, Protocol):
+    if isinstance(name, ApProtocol):
         return name
     if name == VEVAL or name in BURST_TASKS:
         raise UserError(f'protocol "{name}"', "is none of average precision over categories", near("", PROTOCOLS))

@@ -37,8 +37,8 @@ from harness.scoring.presence import presence_of
 from harness.scoring.protocols import (
     LENGTHS,
     AnyProtocol,
+    ApProtocol,
     HotaProtocol,
-    Protocol,
     choose_protocol,
 )
 from harness.warnings import Warnings
@@ -127,7 +127,7 @@ class _Source(NamedTuple):
     predicted: NDArray[np.bool_] | None = None
 
 
-Outcome = Score | UserError
+ScoreOrError = Score | UserError
 """The numbers of a protocol, or why it refuses."""
 
 
@@ -164,7 +164,7 @@ def score_by_protocols(
     predictions: Path | ShardStore | ShardReader,
     strict: bool = False,
     videos: Iterable[int] | None = None,
-) -> list[Outcome]:
+) -> list[ScoreOrError]:
     """Score a results file or a prediction store by several protocols; its masks are read and decoded once for all.
 
     Each gives what it would give alone: its `Score`, or the `UserError` by which it refuses, which keeps no other from
@@ -178,7 +178,7 @@ def score_by_protocols(
         source = _store_source(predictions, truths, strict)
     refused: dict[str, UserError] = {}
     for one in protocols:
-        if isinstance(one, Protocol):
+        if isinstance(one, ApProtocol):
             try:
                 with suppress(OfficialFaultError):  # its numbers are undefined for that reason
                     _check_truth(one, truths)
@@ -187,17 +187,17 @@ def score_by_protocols(
                 refused[one.name] = error
     if len(refused) == len(protocols):
         return [refused[one.name] for one in protocols]
-    rules = tuple(dict.fromkeys(r for one in protocols if isinstance(one, Protocol) for r in _rules_of(one)))
+    rules = tuple(dict.fromkeys(r for one in protocols if isinstance(one, ApProtocol) for r in _rules_of(one)))
     rules = rules or (MaskRules(True, True),)
     plan = _Reading(rules, any(isinstance(one, HotaProtocol) for one in protocols))
     overlaps, records, unknown = _joined(source.batches(plan), len(rules), reading)
-    outcomes: list[Outcome] = []
+    outcomes: list[ScoreOrError] = []
     for one in protocols:
         warnings = Warnings(strict, dict(reading.found))
         try:
             if one.name in refused:
                 raise refused[one.name]
-            if isinstance(one, Protocol):
+            if isinstance(one, ApProtocol):
                 if unknown:
                     raise unknown[0]
                 at = [rules.index(r) for r in _rules_of(one)]
@@ -215,14 +215,14 @@ def _chosen(protocol: str | AnyProtocol) -> AnyProtocol:
     return choose_protocol(protocol) if isinstance(protocol, str) else protocol
 
 
-def _only(outcomes: list[Outcome]) -> Score:
+def _only(outcomes: list[ScoreOrError]) -> Score:
     [outcome] = outcomes
     if isinstance(outcome, UserError):
         raise outcome
     return outcome
 
 
-def _rules_of(chosen: Protocol) -> tuple[MaskRules, MaskRules]:
+def _rules_of(chosen: ApProtocol) -> tuple[MaskRules, MaskRules]:
     """How a protocol and its corrected sibling count masks of odd length or size."""
     official, repaired = chosen.quirks, _corrected(chosen).quirks
     return (
@@ -231,7 +231,7 @@ def _rules_of(chosen: Protocol) -> tuple[MaskRules, MaskRules]:
     )
 
 
-def _corrected(chosen: Protocol) -> Protocol:
+def _corrected(chosen: ApProtocol) -> ApProtocol:
     return chosen if chosen.name.endswith("-corrected") else chosen.corrected()
 
 
@@ -287,11 +287,11 @@ def check_truth(protocol: str | AnyProtocol, annotations: Annotations, videos: I
     restricted = annotations if videos is None else annotations.restrict(videos)
     if restricted.scored_truth is not None:
         truths = GroundTruthArrays(restricted)
-        if isinstance(chosen, Protocol):
+        if isinstance(chosen, ApProtocol):
             _check_truth(chosen, truths)
 
 
-def _check_truth(chosen: Protocol, truths: GroundTruthArrays) -> None:
+def _check_truth(chosen: ApProtocol, truths: GroundTruthArrays) -> None:
     """Raise `OfficialFaultError` for faults of the truth on which the official tool aborts.
 
     Raises another `UserError` for those by which no tool gives a number.
@@ -324,7 +324,7 @@ def in_parallel(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
 
 
 def _score(
-    chosen: Protocol,
+    chosen: ApProtocol,
     truths: GroundTruthArrays,
     overlaps: Overlaps,
     rules: list[int],
@@ -438,7 +438,7 @@ def _joined(batches: Iterable[Batch], rules: int, warnings: Warnings) -> tuple[O
 
 
 def _official(
-    chosen: Protocol, truths: GroundTruthArrays, overlaps: Overlaps, rules: int, groups: dict[str, tuple[int, ...]]
+    chosen: ApProtocol, truths: GroundTruthArrays, overlaps: Overlaps, rules: int, groups: dict[str, tuple[int, ...]]
 ) -> tuple[Metrics, MatchTable]:
     """The numbers of the protocol and what they rest on; its curves, tens of megabytes, are not kept."""
     curves = curves_of(chosen, truths, overlaps, rules)
@@ -446,7 +446,7 @@ def _official(
 
 
 def _repaired(
-    corrected: Protocol, truths: GroundTruthArrays, overlaps: Overlaps, rules: int, groups: dict[str, tuple[int, ...]]
+    corrected: ApProtocol, truths: GroundTruthArrays, overlaps: Overlaps, rules: int, groups: dict[str, tuple[int, ...]]
 ) -> Metrics:
     """The numbers of the corrected protocol."""
     curves = curves_of(corrected, truths, overlaps, rules, by_length=False)
@@ -454,7 +454,7 @@ def _repaired(
 
 
 def curves_of(
-    one: Protocol,
+    one: ApProtocol,
     truths: GroundTruthArrays,
     overlaps: Overlaps,
     rules: int,
@@ -474,7 +474,7 @@ def curves_of(
     )  # fmt: skip
 
 
-def select(one: Protocol, truths: GroundTruthArrays) -> TruthSelection:
+def select(one: ApProtocol, truths: GroundTruthArrays) -> TruthSelection:
     """The truths a protocol counts, with their average areas, lengths and occlusions."""
     quirks, row = one.quirks, select_truths(truths, one.quirks)
     records = [truths.truth.records[r] for r in row.tolist()]
@@ -534,7 +534,7 @@ def _occlusion(record: AnnotationRecord, path: str) -> float:
     return float(np.mean(values[len(values) // 2 :]))
 
 
-def refuse_unusable_fields(truths: GroundTruthArrays, chosen: Protocol) -> None:
+def refuse_unusable_fields(truths: GroundTruthArrays, chosen: ApProtocol) -> None:
     """Raise `UserError` for the first annotation in which a field that the protocol needs is missing or cannot be read.
 
     Fields that it does not read may have any form.
@@ -556,7 +556,7 @@ def refuse_unusable_fields(truths: GroundTruthArrays, chosen: Protocol) -> None:
             _refuse_unusable_areas(record, chosen, where)
 
 
-def _refuse_unusable_areas(record: AnnotationRecord, chosen: Protocol, where: str) -> None:
+def _refuse_unusable_areas(record: AnnotationRecord, chosen: ApProtocol, where: str) -> None:
     areas: Any = record.areas
     hint = f"write the area in square pixels or null per frame, or use --protocol {chosen.name}-corrected"
     if not _are_numbers(areas):
@@ -574,7 +574,7 @@ def _are_finite(areas: list[Any]) -> bool:
     return all(a is None or math.isfinite(a) for a in areas)
 
 
-def _warn_of_notes(truths: GroundTruthArrays, chosen: Protocol, warnings: Warnings) -> None:
+def _warn_of_notes(truths: GroundTruthArrays, chosen: ApProtocol, warnings: Warnings) -> None:
     """Count what the annotations have in another form, where the protocol reads it."""
     unread = set()
     if not chosen.reads_crowd:

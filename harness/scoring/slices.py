@@ -11,7 +11,7 @@ from harness.rle import Ints
 from harness.scoring.average_precision import Range, compute_average_precision
 from harness.scoring.metrics import GROUP_NAMES, Cells, Number, positions_of
 from harness.scoring.overlap import Floats, GroundTruthArrays, Overlaps
-from harness.scoring.protocols import AREAS, LENGTHS, Protocol
+from harness.scoring.protocols import AREAS, LENGTHS, ApProtocol
 from harness.scoring.score import select
 from harness.scoring.track_shape import UNKNOWN, boxes, consistency
 
@@ -72,7 +72,9 @@ class Slicing:
     outside: int
 
 
-def slice_truth(chosen: Protocol, truths: GroundTruthArrays, overlaps: Overlaps, motion: Floats) -> dict[str, Slicing]:
+def slice_truth(
+    chosen: ApProtocol, truths: GroundTruthArrays, overlaps: Overlaps, motion: Floats
+) -> dict[str, Slicing]:
     """AP over every slice, by name of the quantity; ``motion (tracks,)`` is the tracks' `consistency`.
 
     Areas are real ones, also where the protocol takes all of them for 0.
@@ -173,7 +175,7 @@ def _by_frequency(cells: Cells, truths: GroundTruthArrays) -> Slicing:
     return Slicing("category frequency", about, slices, 0)
 
 
-def _by_group(cells: Cells, chosen: Protocol, truths: GroundTruthArrays) -> Slicing:
+def _by_group(cells: Cells, chosen: ApProtocol, truths: GroundTruthArrays) -> Slicing:
     groups = chosen.groups(truths.annotations.categories)
     slices = [
         _of_categories(cells, GROUP_NAMES[suffix], positions_of(chosen, suffix, ids, truths))

@@ -17,7 +17,7 @@ from harness.scoring.average_precision import Curves
 from harness.scoring.from_results import read_batch
 from harness.scoring.match import IOU_THRESHOLDS, RECALL_POINTS, match_tracks
 from harness.scoring.overlap import GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
-from harness.scoring.protocols import BURST, OFFICIAL, Protocol
+from harness.scoring.protocols import BURST, OFFICIAL, ApProtocol
 from harness.scoring.score import Score, curves_of, score_results, select
 from harness.warnings import Warnings
 
@@ -42,7 +42,7 @@ def arrays(prefix: str) -> list[str]:
     return sorted(str(p.relative_to(GOLDEN)) for p in GOLDEN.glob(f"*/{prefix}*.npz"))
 
 
-def evaluate(folder: Path, one: Protocol) -> Score:
+def evaluate(folder: Path, one: ApProtocol) -> Score:
     """Score with a protocol that need not be among the named ones."""
     return score_results(one, read_annotations(folder / "gt.json"), folder / "results.json")
 

@@ -12,16 +12,16 @@ import pytest
 from vis_documents import box, document, perfect
 
 from harness.formats.youtube_vis import annotations_from_document
-from harness.scoring.protocols import BURST, FIXED, LVVIS, OFFICIAL, PROTOCOLS, YTVIS, Protocol
+from harness.scoring.protocols import BURST, FIXED, LVVIS, OFFICIAL, PROTOCOLS, YTVIS, ApProtocol
 from harness.scoring.quirks import Quirks
 from harness.scoring.score import Score, score_results
 
 
-def without(one: Protocol, *quirks: str) -> Protocol:
+def without(one: ApProtocol, *quirks: str) -> ApProtocol:
     return replace(one, quirks=replace(one.quirks, **dict.fromkeys(quirks, False)))
 
 
-def score(golden: Path, case: str, one: Protocol) -> dict[str, float | None]:
+def score(golden: Path, case: str, one: ApProtocol) -> dict[str, float | None]:
     from harness.formats.youtube_vis import read_annotations
 
     folder = golden / case
@@ -49,7 +49,7 @@ def score(golden: Path, case: str, one: Protocol) -> dict[str, float | None]:
     ],
 )
 def test_one_quirk_off(
-    golden: Path, case: str, one: Protocol, quirk: str, metric: str, official: float, repaired: float
+    golden: Path, case: str, one: ApProtocol, quirk: str, metric: str, official: float, repaired: float
 ) -> None:
     digits = 3 if metric == "AR100" else 4
     assert score(golden, case, one)[metric] == pytest.approx(official, abs=0.51 * 10**-digits)
@@ -71,7 +71,7 @@ def test_perfect_detections_score_exactly_one_without_epsilon(tmp_path: Path) ->
     )
 
 
-def of(truth: dict[str, Any], results: list[dict[str, Any]], folder: Path, one: Protocol) -> Score:
+def of(truth: dict[str, Any], results: list[dict[str, Any]], folder: Path, one: ApProtocol) -> Score:
     path = folder / "results.json"
     path.write_text(json.dumps(results))
     return score_results(one, annotations_from_document(truth, "gt"), path)
