@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import numpy as np
 
-from harness.datasets.completeness import CopyReport, ImageCounts, SplitReport, check_frames, refuse_missing
-from harness.errors import UserError, near
+from harness.datasets.completeness import (
+    CopyReport,
+    ImageCounts,
+    SplitReport,
+    check_frames,
+    declared_split,
+    refuse_missing,
+)
+from harness.errors import UserError
 
 if TYPE_CHECKING:
     from harness.training.image_sets import ImageSet
@@ -98,10 +105,7 @@ class ImageDataset:
         return f"{data_root / self.folders[0] / declared.files[0]}, with images in {images}/<number>.jpg"
 
     def _split(self, name: str) -> ImageSplit:
-        for split in self.declared:
-            if split.name == name:
-                return split
-        raise UserError(f'{self.name}, split "{name}"', "there is no such split", near(name, self.splits))
+        return declared_split(self.name, self.declared, name)
 
     def _find(self, data_root: Path, split: ImageSplit) -> _Place | None:
         roots = [*(data_root / name for name in self.image_folders), data_root]

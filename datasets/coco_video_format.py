@@ -10,8 +10,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from harness.datasets.completeness import CopyReport, Counts, Source, SplitReport, StatedFrame, check_frames
-from harness.errors import UserError, near
+from harness.datasets.completeness import (
+    CopyReport,
+    Counts,
+    Source,
+    SplitReport,
+    StatedFrame,
+    check_frames,
+    declared_split,
+)
+from harness.errors import UserError
 from harness.formats.coco_video import CocoVideo, ImageEntry, VideoEntry, read_coco_video
 from harness.formats.youtube_vis import Annotations, annotations_from_document
 from harness.image_files import ImageFrames
@@ -104,10 +112,7 @@ class CocoVideoDataset:
         return f"{files}, with frames below {folder / self.frames[0]}"
 
     def _split(self, name: str) -> BoxSplit:
-        for split in self.declared:
-            if split.name == name:
-                return split
-        raise UserError(f'{self.name}, split "{name}"', "there is no such split", near(name, self.splits))
+        return declared_split(self.name, self.declared, name)
 
     def _place(self, data_root: Path, split: BoxSplit) -> _Place:
         place = self._find(data_root, split)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from harness.errors import UserError
+from harness.errors import UserError, near
 from harness.image_files import header_size, inside, other_format
 
 EXAMPLES = 5
@@ -170,6 +170,25 @@ class CopyReport:
             "splits": [split.to_dict() for split in self.splits],
             "home": self.home,
         }
+
+
+class NamedSplit(Protocol):
+    """A declared split of any format."""
+
+    @property
+    def name(self) -> str: ...
+
+
+SplitOf = TypeVar("SplitOf", bound=NamedSplit)
+
+
+def declared_split(dataset: str, declared: Sequence[SplitOf], name: str) -> SplitOf:
+    """The declared split of a name; raises `UserError` with near names where there is none."""
+    for split in declared:
+        if split.name == name:
+            return split
+    where = f'{dataset}, split "{name}"'
+    raise UserError(where, "there is no such split", near(name, (split.name for split in declared)))
 
 
 class StatedFrame(NamedTuple):

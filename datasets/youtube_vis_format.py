@@ -17,11 +17,12 @@ from harness.datasets.completeness import (
     SplitReport,
     StatedFrame,
     check_frames,
+    declared_split,
     refuse_missing,
 )
 from harness.datasets.discovery import FileContent, Match
 from harness.datasets.frame_paths import FramePaths, tail
-from harness.errors import UserError, near
+from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations, VideoRecord, read_annotations
 from harness.image_files import ImageFrames
 from harness.paths import in_unicode
@@ -320,10 +321,7 @@ class VisDataset:
         return f"{files}, with frames in {folder / declared.frames[0]}/<video>/<frame>.jpg"
 
     def _split(self, name: str) -> Split:
-        for split in self.declared:
-            if split.name == name:
-                return split
-        raise UserError(f'{self.name}, split "{name}"', "there is no such split", near(name, self.splits))
+        return declared_split(self.name, self.declared, name)
 
     def _place(self, data_root: Path, split: Split) -> _Place:
         place = self._find(data_root, split)

@@ -44,7 +44,8 @@ from harness.progress_display import shown_warnings
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.store import PredictionStore
 from harness.runner import Run, RunOutcome, Tracker, execute
-from harness.scoring.dispatch import protocol_name
+from harness.scoring import BURST_TASKS
+from harness.scoring.dispatch import DEFAULTS, Settings, check_settings, expand_names, protocol_name
 from harness.types import Dataset, LoadContext, ModelPlugin, Track
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ def run(
         make = _reusing(model)
     one = Run(
         plugin, chosen, opened, place, devices, _precision(precision), None if checkpoint is None else Path(checkpoint),
-        seed, limit, protocols=tuple(protocols),
+        seed, limit, protocols=protocols_of_run(protocols, opened),
     )  # fmt: skip
     with ExitStack() as stack:
         if progress:
@@ -249,6 +250,23 @@ def run(
     return open_run(one.folder, opened)
 
 
+def protocols_of_run(names: Sequence[str], dataset: Dataset, settings: Settings = DEFAULTS) -> tuple[str, ...]:
+    """The protocols that score a run on a dataset, its own first; ``fixed-ap`` and ``all`` are names for several.
+
+    Raises `UserError` for unknown names, for settings that none of them has, and for BURST's own tasks.
+    """
+    if not names:
+        return ()
+    found = expand_names(names, dataset.protocol, dataset.annotations.pairs is not None)
+    check_settings(found, settings)
+    for name in found:
+        if name in BURST_TASKS:
+            hint = "export the predictions and score them with harness eval"
+            raise UserError(f"--protocol {name}", "takes files in BURST's own form", hint)
+    own = [dataset.protocol] if dataset.protocol in found else []
+    return tuple(dict.fromkeys([*own, *found]))
+
+
 def _reusing(model: LoadedModel) -> EngineMaker:
     def make(spec: Any, store: Any, progress: Any, /) -> InProcess:
         return InProcess(spec, store, progress, model.network)
@@ -257,11 +275,9 @@ def _reusing(model: LoadedModel) -> EngineMaker:
 
 
 def _tracker(place: Location) -> Tracker:
-    from harness.tracking.mlflow import MlflowTracker
+    from harness.tracking.mlflow import tracker_in
 
-    folder = place if isinstance(place, Path) else Path("runs")
-    folder.mkdir(parents=True, exist_ok=True)
-    return MlflowTracker(folder)
+    return tracker_in(place if isinstance(place, Path) else Path("runs"), "name another runs_dir")
 
 
 def execute_run(

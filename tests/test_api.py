@@ -232,3 +232,18 @@ def test_wrong_arguments_are_refused_at_once(dataset: Dataset, tmp_path: Path) -
             wrong()
     with pytest.raises(UserError, match="give 1 or more"):
         harness.run("oracle", dataset, limit=0, runs_dir=tmp_path)
+
+
+def test_protocols_of_a_run_are_those_of_the_command_line(dataset: Dataset, tmp_path: Path) -> None:
+    more = {"limit": 2, "runs_dir": tmp_path, "progress": False}
+    run = harness.run("oracle", dataset, **more, protocols=["hota", "fixed-ap", "lvvis"])
+    assert [one["protocol"]["name"] for one in run.record["protocols"]] == ["lvvis", "hota", "lvvis-fixed"]
+    with pytest.raises(UserError, match="takes files in BURST's own form"):
+        harness.run("oracle", dataset, **more, protocols=["burst-class-guided"])
+
+
+def test_opening_checks_the_record_in_optimised_python_too(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text("{}")
+    code = f"import harness; harness.open_run({str(tmp_path)!r})"
+    done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True, check=False)
+    assert "is not the record of a run" in done.stderr

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from harness.cli.options import DATA_ROOT, DataRoot
+from harness.cli.options import DATA_ROOT, DataRoot, ScoreThreshold, TracksPerCategory
 from harness.comparability import Comparability, comparability
 from harness.errors import EXIT_BAD_INPUT, UserError
 from harness.paths import Location, local_copy, location
@@ -58,12 +58,8 @@ def evaluate(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split of the dataset.")] = None,
     data_root: DataRoot = DATA_ROOT,
-    score_threshold: Annotated[
-        float | None, typer.Option(help="hota: leave out tracks of a lower score; by default none is left out.")
-    ] = None,
-    tracks_per_category: Annotated[
-        int | None, typer.Option(min=1, help="NAME-fixed: tracks of a category that count; by default 10000.")
-    ] = None,
+    score_threshold: ScoreThreshold = None,
+    tracks_per_category: TracksPerCategory = None,
     strict: Annotated[bool, typer.Option("--strict", help="Make every warning an error.")] = False,
     exhaustive: Annotated[
         bool,

@@ -40,3 +40,9 @@ MlflowExperiment = Annotated[
 Tags = Annotated[
     list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="A tag of the MLflow run; may be repeated.")
 ]
+ScoreThreshold = Annotated[
+    float | None, typer.Option(help="hota: leave out tracks of a lower score; by default none is left out.")
+]
+TracksPerCategory = Annotated[
+    int | None, typer.Option(min=1, help="NAME-fixed: tracks of a category that count; by default 10000.")
+]

@@ -64,18 +64,14 @@ def mlflow_tracker(
     for tags of another form.
     """
     from harness.tracking.fields import read_tags
-    from harness.tracking.mlflow import MlflowTracker
+    from harness.tracking.mlflow import tracker_in
 
     found = read_tags(tags or [])
     if no_mlflow:
         if found:
             raise UserError("--no-mlflow", "leaves no run to tag", "leave out --tag or --no-mlflow")
         return None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(str(folder), f"cannot be made: {error.strerror}", f"name another {option}") from error
-    return MlflowTracker(folder, experiment=experiment, tags=found)
+    return tracker_in(folder, f"name another {option}", experiment=experiment, tags=found)
 
 
 def log_to_mlflow(runs: Iterable[Location], files: Sequence[Path]) -> None:

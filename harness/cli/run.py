@@ -24,7 +24,9 @@ from harness.cli.options import (
     OwnAnnotations,
     OwnFrames,
     OwnName,
+    ScoreThreshold,
     Tags,
+    TracksPerCategory,
 )
 from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, near
 from harness.paths import Location, location
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from harness.engines.model_spec import EngineMaker
     from harness.reports.layouts import Format
     from harness.runner import Run, RunOutcome, Tracker
-    from harness.scoring.dispatch import Settings
     from harness.types import Dataset
 
 
@@ -81,12 +82,8 @@ def run(
         str | None,
         typer.Option(help="Scoring, several separated by commas, or all; default: the dataset's own."),
     ] = None,
-    score_threshold: Annotated[
-        float | None, typer.Option(help="hota: leave out tracks of a lower score; by default none is left out.")
-    ] = None,
-    tracks_per_category: Annotated[
-        int | None, typer.Option(min=1, help="NAME-fixed: tracks of a category that count; by default 10000.")
-    ] = None,
+    score_threshold: ScoreThreshold = None,
+    tracks_per_category: TracksPerCategory = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Weights of the model.")] = None,
     device: Annotated[
         str | None,
@@ -302,6 +299,7 @@ def _runs(
     Settings that come to the same for a model are one run. ``file`` is the experiment that names the settings.
     """
     from harness import plugins
+    from harness.api import protocols_of_run
     from harness.config import read_config
     from harness.runner import Run
 
@@ -319,26 +317,9 @@ def _runs(
             where = f"{file}, settings of {one.label}, {error.where.removeprefix('--set ')}"
             raise UserError(where, error.what, error.hint) from error
         for opened in datasets:
-            scored_by = {"protocols": _protocols(given["protocols"], opened, given["scoring"])}
+            scored_by = {"protocols": protocols_of_run(given["protocols"], opened, given["scoring"])}
             runs = [Run(plugin, each, opened, **{**given, **one.given, **scored_by}) for each in chosen]
             yield from {run.folder: run for run in runs}.values()
-
-
-def _protocols(names: list[str], opened: Dataset, settings: Settings) -> tuple[str, ...]:
-    """The protocols that score a run on a dataset, its own first."""
-    from harness.scoring import BURST_TASKS
-    from harness.scoring.dispatch import check_settings, expand_names
-
-    if not names:
-        return ()
-    found = expand_names(names, opened.protocol, opened.annotations.pairs is not None)
-    check_settings(found, settings)
-    for name in found:
-        if name in BURST_TASKS:
-            hint = "export the predictions and score them with harness eval"
-            raise UserError(f"--protocol {name}", "takes files in BURST's own form", hint)
-    own = [opened.protocol] if opened.protocol in found else []
-    return tuple(dict.fromkeys([*own, *found]))
 
 
 def _execute_all(

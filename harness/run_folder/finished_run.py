@@ -63,7 +63,7 @@ class FinishedRun:
         """
         found = _find(location(place) if isinstance(place, str) else place)
         run = cls(found.parent, record=found.name)
-        assert run.record
+        run.checked("record")
         return run
 
     def __repr__(self) -> str:
@@ -166,9 +166,13 @@ class FinishedRun:
         whole = self.record["complete"] and self.record["limit"] is None
         return None if whole else self.done
 
-    def checked(self) -> FinishedRun:
-        """Read all small files and return this run; raises `UserError` if one is damaged."""
-        assert (self.config, self.environment, self.times, self.categories) is not None
+    def checked(self, *names: str) -> FinishedRun:
+        """Read some of its properties, by default all small files, and return this run.
+
+        Raises `UserError` for a file that is absent, damaged, or of another format.
+        """
+        for name in names or ("record", "config", "environment", "times", "categories"):
+            getattr(self, name)
         return self
 
     @property

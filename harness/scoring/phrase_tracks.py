@@ -18,7 +18,7 @@ from harness import rle
 from harness.errors import UserError
 from harness.formats import lenient, scan
 from harness.formats.foreign import refuse_foreign_record
-from harness.formats.results import Block
+from harness.formats.results import Block, OddRecord, ResultRecord
 from harness.formats.segmentations import convert
 from harness.formats.youtube_vis import decode_records, take_tracks
 from harness.rle import Ints, MaskTable
@@ -41,24 +41,16 @@ FAULTS = {
 }
 
 
-class _Record(msgspec.Struct):
+class _Record(ResultRecord):
     """A track as it is specified."""
 
-    video_id: int
-    category_id: int
-    score: float
-    segmentations: Any
     bboxes: list[list[float] | None] | msgspec.UnsetType | None = msgspec.UNSET
     areas: list[float | None] | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class _OddRecord(msgspec.Struct):
+class _OddRecord(OddRecord):
     """A track whose ids may be written in any way."""
 
-    video_id: Any
-    category_id: Any
-    score: Any
-    segmentations: Any
     bboxes: list[list[float] | None] | msgspec.UnsetType | None = msgspec.UNSET
     areas: list[float | None] | msgspec.UnsetType | None = msgspec.UNSET
 

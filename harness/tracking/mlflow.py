@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from harness.atomic_write import write_json
+from harness.errors import UserError
 from harness.paths import Location, location
 from harness.tracking.calls import ONE_AT_A_TIME, cause_of, quiet_with_time_limits, reach_database
 from harness.tracking.credentials import redact, safe_uri
@@ -321,3 +322,12 @@ def _description(run_folder: Location) -> dict[str, str]:
 
 def _read_json(path: Location) -> dict[str, Any]:
     return msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if path.exists() else {}
+
+
+def tracker_in(folder: Path, hint: str, **options: Any) -> MlflowTracker:
+    """A tracker with its embedded store in ``folder``; raises `UserError`, with ``hint``, where that cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(str(folder), f"cannot be made: {error.strerror}", hint) from error
+    return MlflowTracker(folder, **options)
