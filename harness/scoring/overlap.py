@@ -346,11 +346,34 @@ def sum_areas(rows_d, rows_g, h, w, height_d, width_d, area_d, height_g, width_g
 
 
 @numba.njit(cache=True, nogil=True)
+def runs_in_frame(truths, mine, wanted, f, begin_g, end_g, run_g):
+    """Write the runs of the ``wanted`` of some truths in frame ``f``; return the arrays, which may be larger ones now.
+
+    Truth ``mine[j]`` has the runs ``run_g[j]`` to ``run_g[j + 1]``, none where it has no mask in the frame.
+    """
+    data_g, start_g, stop_g, kind_g, _, _, track_g, frame_g = truths
+    room = np.int64(0)
+    for j in range(len(mine)):
+        at = track_g[mine[j]] + f
+        if at < track_g[mine[j] + 1] and frame_g[at] >= 0:
+            room += (stop_g[frame_g[at]] - start_g[frame_g[at]] + 1) // 2
+    if room > len(begin_g):
+        begin_g, end_g = np.empty(2 * room, np.int32), np.empty(2 * room, np.int32)
+    for j in range(len(mine)):
+        at = track_g[mine[j]] + f
+        run_g[j + 1] = run_g[j]
+        if wanted[j] and at < track_g[mine[j] + 1] and frame_g[at] >= 0:
+            g = frame_g[at]
+            run_g[j + 1] = rle.runs_of(data_g, start_g[g], stop_g[g], kind_g[g], begin_g, end_g, run_g[j])
+    return begin_g, end_g
+
+
+@numba.njit(cache=True, nogil=True)
 def _overlap_pairs(masks, area_d, truths, area_g, rows, first_truth, paired, first, pair, row_of, video, sizes,
                    variants, floor, offset, intersection, union, length, iou_first, iou):  # fmt: skip
     by_frame = len(iou_first) > 0
     data_d, start_d, stop_d, kind_d, height_d, width_d, track_d, frame_d = masks
-    data_g, start_g, stop_g, kind_g, height_g, width_g, track_g, frame_g = truths
+    _, _, _, _, height_g, width_g, track_g, frame_g = truths
     sums = np.zeros(len(variants), np.int64)
     begin_g, end_g = np.empty(1024, np.int32), np.empty(1024, np.int32)
     begin_d, end_d = np.empty(1024, np.int32), np.empty(1024, np.int32)
@@ -361,6 +384,7 @@ def _overlap_pairs(masks, area_d, truths, area_g, rows, first_truth, paired, fir
         h, w = sizes[video[tracks[0]], 0], sizes[video[tracks[0]], 1]
         walk = np.zeros((len(tracks), len(mine)), np.bool_)
         meet = np.zeros((len(tracks), len(mine)), np.bool_)
+        wanted = np.zeros(len(mine), np.bool_)
         frames = 0
         for i in range(len(tracks)):
             r = row_of[tracks[i]]
@@ -378,22 +402,11 @@ def _overlap_pairs(masks, area_d, truths, area_g, rows, first_truth, paired, fir
                 walk[i, j] = most > 0 and most >= floor * (least - most)
                 meet[i, j] = walk[i, j] or (by_frame and most > 0)
                 if meet[i, j]:
+                    wanted[j] = True
                     frames = max(frames, min(len(rows_d), len(rows_g)))
         run_g = np.zeros(len(mine) + 1, np.int64)
         for f in range(frames):
-            room = np.int64(0)
-            for j in range(len(mine)):
-                at = track_g[mine[j]] + f
-                if at < track_g[mine[j] + 1] and frame_g[at] >= 0:
-                    room += (stop_g[frame_g[at]] - start_g[frame_g[at]] + 1) // 2
-            if room > len(begin_g):
-                begin_g, end_g = np.empty(2 * room, np.int32), np.empty(2 * room, np.int32)
-            for j in range(len(mine)):
-                at = track_g[mine[j]] + f
-                run_g[j + 1] = run_g[j]
-                if meet[:, j].any() and at < track_g[mine[j] + 1] and frame_g[at] >= 0:
-                    g = frame_g[at]
-                    run_g[j + 1] = rle.runs_of(data_g, start_g[g], stop_g[g], kind_g[g], begin_g, end_g, run_g[j])
+            begin_g, end_g = runs_in_frame(truths, mine, wanted, f, begin_g, end_g, run_g)
             for i in range(len(tracks)):
                 r = row_of[tracks[i]]
                 at = track_d[r] + f

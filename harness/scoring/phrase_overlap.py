@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from harness import rle
 from harness.rle import Ints, MaskTable
 from harness.scoring.assignment import assign
-from harness.scoring.overlap import Floats, refuse_faults
+from harness.scoring.overlap import Floats, refuse_faults, runs_in_frame
 
 HAS_MASK, HAS_PIXELS, OTHER_SIZE = 1, 2, 4
 """Bits of a frame of a predicted track: it lists a mask, which has a pixel, whose size is that of no annotated mask of
@@ -145,7 +145,7 @@ def _are_whole(xywh: Floats) -> bool:
 def _overlap_masks(masks, truths, area_g, rows, first_truth, order, first, pair, steps, offset, intersection, union,
                    step_offset, similarity, frame_offset, bits, fault):  # fmt: skip
     data_d, start_d, stop_d, kind_d, height_d, width_d, track_d, frame_d = masks
-    data_g, start_g, stop_g, kind_g, height_g, width_g, track_g, frame_g = truths
+    _, _, _, _, height_g, width_g, track_g, frame_g = truths
     begin_g, end_g = np.empty(1024, np.int32), np.empty(1024, np.int32)
     begin_d, end_d = np.empty(1024, np.int32), np.empty(1024, np.int32)
     none = rows[:0]
@@ -154,23 +154,12 @@ def _overlap_masks(masks, truths, area_g, rows, first_truth, order, first, pair,
         here = pair[tracks[0]]
         mine = rows[first_truth[here] : first_truth[here + 1]] if here >= 0 else none
         run_g = np.zeros(len(mine) + 1, np.int64)
+        wanted = np.ones(len(mine), np.bool_)
         frames = 0
         for t in tracks:
             frames = max(frames, track_d[t + 1] - track_d[t])
         for f in range(frames):
-            room = np.int64(0)
-            for j in range(len(mine)):
-                at = track_g[mine[j]] + f
-                if at < track_g[mine[j] + 1] and frame_g[at] >= 0:
-                    room += (stop_g[frame_g[at]] - start_g[frame_g[at]] + 1) // 2
-            if room > len(begin_g):
-                begin_g, end_g = np.empty(2 * room, np.int32), np.empty(2 * room, np.int32)
-            for j in range(len(mine)):
-                at = track_g[mine[j]] + f
-                run_g[j + 1] = run_g[j]
-                if at < track_g[mine[j] + 1] and frame_g[at] >= 0:
-                    g = frame_g[at]
-                    run_g[j + 1] = rle.runs_of(data_g, start_g[g], stop_g[g], kind_g[g], begin_g, end_g, run_g[j])
+            begin_g, end_g = runs_in_frame(truths, mine, wanted, f, begin_g, end_g, run_g)
             for t in tracks:
                 if f >= track_d[t + 1] - track_d[t]:
                     continue
