@@ -188,7 +188,7 @@ class Run:
         """The protocols that score the run; the first one gives its main numbers."""
         return self.protocols or (self.dataset.protocol,)
 
-    @property
+    @cached_property
     def videos(self) -> tuple[Video, ...]:
         """The videos to run, by ascending id."""
         return tuple(sorted(self.dataset.videos, key=lambda v: v.id)[: self.limit])

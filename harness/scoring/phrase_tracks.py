@@ -96,11 +96,6 @@ class _Stated:
     areas: Floats
 
 
-def truth_side(truths: GroundTruthArrays, boxes: Boxes) -> TruthSide:
-    """The truth as overlaps take it."""
-    return TruthSide(truths.rows, truths.first, truths.masks, truths.area, boxes)
-
-
 def read_file_tracks(
     block: Block, truths: GroundTruthArrays, steps: Ints, side: TruthSide, path: str, warnings: Warnings
 ) -> PhraseTracks:
