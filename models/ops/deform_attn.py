@@ -1,10 +1,11 @@
-"""Multi-scale deformable attention, by a CUDA kernel or the PyTorch reference.
+"""Multi-scale deformable attention, by a CUDA kernel, a compiled CPU kernel or the PyTorch reference.
 
 The operators are ``torch.ops.harness.deformable_attention`` and ``fused_deformable_attention``, with fake kernels and
 autograd, so ``torch.compile`` with ``fullgraph`` and training work. On CUDA devices the kernel of ``deform_attn.cu`` is
 compiled at first use (build.py), compared with the reference (kernel.py) and launched on the current stream; CUDA
-graphs can capture it after that. The reference is used on CPU, for float64, and if the kernel is not available; on CUDA
-a warning says so once.
+graphs can capture it after that. On a CPU, cpu_kernel.py does the same in one pass, compiled by numba at first use. The
+reference (reference.py) is used for float64 on CUDA devices, on other devices, and if the CUDA kernel is not
+available, of which a warning tells once; HARNESS_DEFORM_ATTN=reference asks for it everywhere.
 
 The fused operator, which the models use, takes offsets and logits and does softmax and reference points in the kernel.
 Outside it they read and write 40 bytes per point in float32 (24 where ``torch.compile`` makes them one pass), while the
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import UserError
-from harness.models.ops import build, kernel, reference
+from harness.models.ops import build, cpu_kernel, kernel, reference
 from harness.models.ops.build import Variant
 
 
@@ -82,40 +83,45 @@ class Path(NamedTuple):
     """The implementation that is used for given arguments, and why."""
 
     name: str
-    """``cuda kernel`` or ``pytorch reference``."""
+    """``cuda kernel``, ``cpu kernel`` or ``pytorch reference``."""
     why: str
 
 
 def path_for(device: torch.device, variant: Variant) -> Path:
     """The implementation for arguments of ``variant`` on ``device``."""
     reference_path = "pytorch reference"
-    if device.type != "cuda":
-        return Path(reference_path, f"tensors are on {device.type}")
     if os.environ.get(kernel.OVERRIDE) == "reference":
         return Path(reference_path, f"{kernel.OVERRIDE}=reference")
+    if device.type == "cpu":
+        return Path("cpu kernel", "tensors are on cpu")
+    if device.type != "cuda":
+        return Path(reference_path, f"tensors are on {device.type}")
     fault = variant.fault() or kernel.device_fault(_number(device))
     if fault is not None:
         return Path(reference_path, fault)
     return Path("cuda kernel", "compiled by NVRTC, equal to the reference on this device")
 
 
+FLOAT32 = Variant(torch.float32, torch.float32, channels=32, levels=3, points=4, fused=True)
+"""The variant of the released models in float32."""
+
+
 def status() -> dict[str, Any]:
     """Which implementation the models use on this machine and why, for ``harness doctor``.
 
-    Keys: ``path`` (``cuda kernel``, ``pytorch reference``, or ``none`` if the kernel is broken), ``why``, ``device``,
+    Keys: ``path`` (that of `Path`, or ``none`` if the CUDA kernel is broken), ``why``, ``device``,
     ``versions`` of cuda-core, cuda-bindings and NVRTC (None if absent), ``cache``, the folder of compiled kernels. On a
     CUDA device the kernel is compiled, loaded and compared with the reference.
     """
     found: dict[str, Any] = {"device": "cpu", "versions": build.versions(), "cache": str(build.cache_folder())}
     if not torch.cuda.is_available():
-        return {"path": "pytorch reference", "why": "torch sees no CUDA device", **found}
+        return {**found, "path": path_for(torch.device("cpu"), FLOAT32).name, "why": "torch sees no CUDA device"}
     device = torch.device("cuda", torch.cuda.current_device())
     found["device"] = torch.cuda.get_device_name(device)
-    variant = Variant(torch.float32, torch.float32, channels=32, levels=3, points=4, fused=True)
-    path = path_for(device, variant)
+    path = path_for(device, FLOAT32)
     if path.name == "cuda kernel":
         try:
-            kernel.load(variant, _number(device))
+            kernel.load(FLOAT32, _number(device))
         except UserError as fault:
             path = Path("none", str(fault))
     return {"path": path.name, "why": path.why, **found}
@@ -125,6 +131,8 @@ def status() -> dict[str, Any]:
 def _operator(value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor) -> Tensor:
     _check_sizes(value, spatial_shapes)
     arguments = (value, spatial_shapes, sampling_locations, attention_weights)
+    if _on_cpu(value, sampling_locations):
+        return cpu_kernel.forward(*arguments)
     loaded = _kernel_for(value, sampling_locations)
     return kernel.forward(loaded, *arguments) if loaded else reference.deformable_attention(*arguments)
 
@@ -134,6 +142,8 @@ def _backward_operator(
     grad_output: Tensor, value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     arguments = (grad_output, value, spatial_shapes, sampling_locations, attention_weights)
+    if _on_cpu(value, sampling_locations):
+        return cpu_kernel.backward(*arguments)
     loaded = _kernel_for(value, sampling_locations)
     return kernel.backward(loaded, *arguments) if loaded else reference.deformable_attention_backward(*arguments)
 
@@ -171,6 +181,8 @@ def _fused_operator(
 ) -> Tensor:
     _check_sizes(value, spatial_shapes)
     arguments = (value, spatial_shapes, sampling_offsets, attention_logits, reference_points)
+    if _on_cpu(value, sampling_offsets):
+        return cpu_kernel.forward(*arguments)
     loaded = _kernel_for(value, sampling_offsets, fused=True)
     return kernel.forward(loaded, *arguments) if loaded else reference.fused_deformable_attention(*arguments)
 
@@ -185,6 +197,8 @@ def _fused_backward_operator(
     reference_points: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     arguments = (grad_output, value, spatial_shapes, sampling_offsets, attention_logits, reference_points)
+    if _on_cpu(value, sampling_offsets):
+        return cpu_kernel.backward(*arguments)
     loaded = _kernel_for(value, sampling_offsets, fused=True)
     return kernel.backward(loaded, *arguments) if loaded else reference.fused_deformable_attention_backward(*arguments)
 
@@ -211,6 +225,12 @@ def _differentiate_fused(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, T
 
 
 _fused_operator.register_autograd(_differentiate_fused, setup_context=_remember_fused)
+
+
+def _on_cpu(value: Tensor, points: Tensor) -> bool:
+    """Whether the CPU kernel takes these arguments; the reference answers where nothing is asked."""
+    path = os.environ.get(kernel.OVERRIDE)
+    return value.device.type == "cpu" and path != "reference" and value.numel() > 0 and points.numel() > 0
 
 
 def _kernel_for(value: Tensor, sampling_locations: Tensor, fused: bool = False) -> kernel.Loaded | None:

@@ -1,4 +1,4 @@
-"""Multi-scale deformable attention in PyTorch: the reference for the CUDA kernel, and the implementation on CPU.
+"""Multi-scale deformable attention in PyTorch: the reference for the kernels, and what runs where there is none.
 
 Deformable DETR, equation 3. The operator is a sparse weighted sum of rows of ``value``: every sampled point reads four
 rows, each weighted by attention times bilinear weight. So the rows and weights are worked out first and

@@ -69,7 +69,7 @@ def test_sizes_that_are_none_are_refused(size: str) -> None:
 
 def test_doctor_tells_which_path_deformable_attention_takes() -> None:
     told = examine()["models"]["clipvis"]["deformable attention"]
-    assert told["path"] in ("cuda kernel", "pytorch reference")
+    assert told["path"] in ("cuda kernel", "cpu kernel")
     done = invoke(doctor, "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["faults"] == []

@@ -48,7 +48,7 @@ def test_operator_keeps_its_promises_to_torch() -> None:
 
 
 def test_fused_equals_softmax_and_reference_points_outside() -> None:
-    """Offsets and logits into the fused operator, locations and weights into the other: the same to the last bit."""
+    """Offsets and logits into the fused operator, locations and weights into the other: equal up to rounding."""
     made, centres = from_offsets(make([(3, 4), (6, 8)], batch=2, queries=11, heads=3, dim=5))
     value, shapes, offsets, logits = made
     one = [each.clone().requires_grad_() for each in (value, offsets, logits)]
@@ -57,11 +57,11 @@ def test_fused_equals_softmax_and_reference_points_outside() -> None:
     weights = other[2].flatten(3).softmax(-1).view(logits.shape)
     expected = deformable_attention(other[0], shapes, locations, weights)
     output = fused_deformable_attention(one[0], shapes, one[1], one[2], centres)
-    assert torch.equal(output, expected)
+    torch.testing.assert_close(output, expected)
     grad = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
     for got, wanted in zip(torch.autograd.grad(output, one, grad), torch.autograd.grad(expected, other, grad),
                            strict=True):  # fmt: skip
-        assert torch.equal(got, wanted)
+        torch.testing.assert_close(got, wanted)
 
 
 def test_gradcheck_fused() -> None:
@@ -142,14 +142,15 @@ def test_shapes_that_do_not_fit(replaced: dict[str, torch.Tensor], complaint: st
 def test_status_on_a_machine_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     found = status()
-    assert (found["path"], found["device"]) == ("pytorch reference", "cpu")
+    assert (found["path"], found["device"]) == ("cpu kernel", "cpu")
     assert found["why"] == "torch sees no CUDA device"
     assert set(found["versions"]) == {"cuda-core", "cuda-bindings", "nvrtc"}
 
 
 def test_the_path_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = torch.device("cuda", 0)
-    assert path_for(torch.device("cpu"), FLOAT32) == ("pytorch reference", "tensors are on cpu")
+    assert path_for(torch.device("cpu"), FLOAT32) == ("cpu kernel", "tensors are on cpu")
+    assert path_for(torch.device("meta"), FLOAT32) == ("pytorch reference", "tensors are on meta")
     monkeypatch.setattr(kernel, "device_fault", lambda device: None)
     assert path_for(gpu, FLOAT32).name == "cuda kernel"
     assert "float64" in path_for(gpu, FLOAT32._replace(value=torch.float64)).why
