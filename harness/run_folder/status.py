@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from harness.errors import UnreadableFileError
+from harness.input_files import RECORD_BYTES, decode_json, read_file
 from harness.paths import Location
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.lock import is_locked
@@ -109,6 +111,6 @@ def _state(
 def _read(path: Location, kind: type[T]) -> T | None:
     """Read an optional file: ``None`` if it is absent, damaged, or of another version."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.MsgspecError):
+        return decode_json(read_file(path, RECORD_BYTES, is_text=True), kind)
+    except (OSError, UnreadableFileError, msgspec.MsgspecError):
         return None

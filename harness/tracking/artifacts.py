@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from harness.errors import UnreadableFileError
+from harness.input_files import NOTE_BYTES, decode_json, read_file
 from harness.paths import Location
 from harness.tracking.calls import ONE_AT_A_TIME, cause_of, quiet_with_time_limits, reach_database
 from harness.tracking.credentials import redact, safe_uri
@@ -26,10 +28,10 @@ def log_files(folders: Iterable[Location], files: Sequence[Path]) -> list[str]:
 def _log(folder: Location, files: Sequence[Path]) -> str:
     path, names = folder / LINK, ", ".join(file.name for file in files)
     try:
-        link = msgspec.json.decode(path.read_bytes(), type=Link)
+        link = decode_json(read_file(path, NOTE_BYTES, is_text=True), Link)
     except FileNotFoundError:
         return f"{folder}: was not logged to MLflow, so {names} cannot be added to it"
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, UnreadableFileError, msgspec.MsgspecError) as error:
         return f"{path}: cannot be read: {error}; not logged to MLflow: {names}"
     named = os.environ.get("MLFLOW_TRACKING_URI", "")
     uri = named if safe_uri(named) == link.tracking_uri else link.tracking_uri

@@ -16,6 +16,7 @@ import msgspec
 
 from harness.atomic_write import write_json
 from harness.errors import UserError
+from harness.input_files import NOTE_BYTES, RECORD_BYTES, TABLE_BYTES, decode_json, read_file
 from harness.paths import Location, location
 from harness.tracking.calls import ONE_AT_A_TIME, cause_of, quiet_with_time_limits, reach_database
 from harness.tracking.credentials import redact, safe_uri
@@ -204,7 +205,7 @@ class MlflowTracker:
         if not path.exists():
             return None
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Link)
+            return decode_json(read_file(path, NOTE_BYTES, is_text=True), Link)
         except msgspec.MsgspecError:
             self._warnings.append(f"{path}: is not a record of an MLflow run; a new MLflow run was started")
             return None
@@ -271,7 +272,7 @@ class MlflowTracker:
         self._log_tags(self._logged, result_tags(record) | _description(run_folder))
         for name in ARTIFACTS:
             if (run_folder / name).is_file():
-                client.log_text(run_id, (run_folder / name).read_bytes().decode(), name)
+                client.log_text(run_id, read_file(run_folder / name, TABLE_BYTES).decode(), name)
         if per_category:
             # The format of MLflow's `log_table`, which itself would append to the table of a run that is logged again.
             columns = list(per_category[0])
@@ -317,11 +318,11 @@ def _dataset_input(record: Mapping[str, Any], config: Mapping[str, Any]) -> Any:
 def _description(run_folder: Location) -> dict[str, str]:
     """The run's table as the description that MLflow shows at the top of the run's page, in Markdown."""
     path = run_folder / _DESCRIPTION
-    return {"mlflow.note.content": path.read_bytes().decode()} if path.is_file() else {}
+    return {"mlflow.note.content": read_file(path, TABLE_BYTES).decode()} if path.is_file() else {}
 
 
 def _read_json(path: Location) -> dict[str, Any]:
-    return msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if path.exists() else {}
+    return decode_json(read_file(path, RECORD_BYTES, is_text=True), dict[str, Any]) if path.exists() else {}
 
 
 def tracker_in(folder: Path, hint: str, **options: Any) -> MlflowTracker:
