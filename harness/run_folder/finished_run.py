@@ -308,7 +308,7 @@ def _find(run: Location) -> Location:
     if not run.is_dir():
         raise UserError(str(run), "is not a run folder" if run.exists() else "is not there", hint)
     path = run / RECORD
-    if path.is_file():
+    if path.exists():
         return path
     if (run / "config.json").exists():
         raise UserError(
