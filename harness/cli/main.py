@@ -56,6 +56,7 @@ def build() -> typer.Typer:
         "train",
         "regress",
         "status",
+        "log",
         "report",
         "leaderboard",
     ):

@@ -75,7 +75,7 @@ def train(
     validation = _validation(validate, data_root)
     plan = Plan(plugin, settings, schedule, training_set, out, checkpoint, precision.value, seed, workers)
     try:
-        tracker = mlflow_tracker(out, "--out", no_mlflow, experiment, tag)
+        tracker = mlflow_tracker(out, "--out", no_mlflow, experiment, tag, "repeat the command to log it")
         weights = _train(plan, split, place, validation, fresh, tracker)
     except KeyboardInterrupt:
         command = shlex.join(["harness", *(a for a in sys.argv[1:] if a != "--fresh")])
