@@ -24,6 +24,8 @@ from harness.types import BatchModel, Model, Video
 
 log = logging.getLogger(__name__)
 
+NO_LIMIT = "videos have no time limit, because the model runs in the command's own process, which it cannot end"
+
 
 class InProcess:
     """The engine that runs in the calling process; see `harness.engines.model_spec.Engine`.
@@ -42,6 +44,7 @@ class InProcess:
         """Load the model in this process, once."""
         if self._model is None:
             self._progress.worker(0, "loading", self._spec.context.device)
+            log.info(NO_LIMIT)
             self._threads_before = torch_threads()
             self._model = self._spec.load()
 

@@ -18,6 +18,8 @@ from harness.errors import UserError
 
 DAEMONS = ("gcs_server", "raylet")
 """Ray needs all of these."""
+GUARD_SECONDS = 60.0
+"""How long the end of a run waits for Ray's processes to be killed; the guard goes on by itself."""
 INLINE_BYTES = 100 << 20
 """A Ray that is started here passes smaller objects inline, not through its object store."""
 
@@ -92,7 +94,7 @@ class OwnRay:
 
     def kill(self) -> None:
         """Kill all its processes."""
-        self._guard.communicate()
+        self._wait_for_guard()
 
     def end(self, ray: Any) -> None:
         """Shut it down in order, or kill the rest if a daemon has ended."""
@@ -101,7 +103,12 @@ class OwnRay:
             self.kill()
         ray.shutdown()
         if not is_lost:
-            self._guard.communicate(b"ended")
+            self._wait_for_guard(b"ended")
+
+    def _wait_for_guard(self, word: bytes | None = None) -> None:
+        """Close the guard's input, and wait until it has done its work."""
+        with suppress(subprocess.TimeoutExpired):  # a process that no signal ends waits for a disk or a device
+            self._guard.communicate(word, GUARD_SECONDS)
 
 
 def first_line(error: Exception) -> str:
