@@ -28,8 +28,9 @@ def isolate_plugin(name: str) -> Iterator[None]:
         with printed_to_stderr():
             yield
     except BaseException as error:
-        if _is_interrupt(error):
-            raise KeyboardInterrupt from error
+        stop = _interrupt_behind(error)
+        if stop is not None:
+            raise KeyboardInterrupt(*stop.args) from error
         if isinstance(error, Exception):
             raise
         raise PluginExitError(f"{name} has raised {describe_error(error)}, which no plugin may") from error
@@ -64,14 +65,14 @@ def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C caused an exception. Workers ignore Ctrl-C, so there the plugin itself raised it."""
+def _interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C that caused an exception, if one did. Workers ignore Ctrl-C, so there the plugin itself raised it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        return False
+        return None
     seen = set()
     while error is not None and id(error) not in seen:
         if isinstance(error, KeyboardInterrupt):
-            return True
+            return error
         seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return False
+    return None

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, redirect_stdout
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -216,8 +216,9 @@ def run(
             folder = runs_dir if isinstance(runs_dir, Path) else RUNS
             tracker = mlflow_tracker(folder, "--runs-dir", no_mlflow, experiment, tag)
             outcomes, exit_code = _execute_all(runs, tracker, fresh, strict, make_engine)
-        except KeyboardInterrupt:
-            print(f"harness: interrupted; what is done is kept, resume with: {_command()}", file=sys.stderr)
+        except KeyboardInterrupt as stop:
+            with suppress(OSError):  # the terminal is gone
+                print(f"harness: interrupted{stop}; what is done is kept, resume with: {_command()}", file=sys.stderr)
             raise typer.Exit(EXIT_INTERRUPTED) from None
     _report(outcomes, format, as_json)
     if whole is not None and outcomes:

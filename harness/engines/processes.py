@@ -160,8 +160,9 @@ def _interrupts_blocked() -> Iterator[None]:
 
 def _work(pipe: Connection[Any, Any], device: str) -> None:
     """The main function of a worker process; it returns when the driver closes the pipe."""
-    # Ctrl-C reaches all processes of a terminal: only the driver reacts to it.
+    # Ctrl-C and the end of a terminal reach all of its processes: only the driver reacts to them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     stay_with_driver()
     threading.Thread(target=_end_with_driver, name="driver", daemon=True).start()

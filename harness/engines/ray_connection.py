@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import subprocess
 import sys
-from contextlib import chdir, suppress
+import threading
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +54,7 @@ def connect(address: str | None) -> tuple[Any, OwnRay | None]:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         # Ray's workers import from the driver's working directory first; it may hold another harness/ folder.
-        with chdir("/"):
+        with chdir("/"), _handler_of_sigterm_kept():
             ray.init(address=address or "local", include_dashboard=False if is_here else None, **quiet)
     except Exception as error:  # Ray raises Exception itself, too
         if own is not None:
@@ -61,6 +64,17 @@ def connect(address: str | None) -> tuple[Any, OwnRay | None]:
     if own is not None:
         own.has_started()
     return ray, own
+
+
+@contextmanager
+def _handler_of_sigterm_kept() -> Iterator[None]:
+    """Keep what SIGTERM does to this process: Ray would let it end without a word."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 class OwnRay:

@@ -1,4 +1,4 @@
-"""A tracking server that never ends an answer, or asks for an hour: the run goes on, gives up, and is logged later."""
+"""Servers that never end an answer, or ask for an hour: the run goes on, gives up, and is logged later."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from harness.cli.main import build
 from harness.errors import UserError
+from harness.paths import ObjectPath, StoreError
 from harness.tracking import calls
 from harness.tracking.calls import Beside, call_with_deadline
 from harness.tracking.mlflow import MlflowTracker
@@ -139,6 +140,22 @@ def test_reading_an_experiment_has_a_deadline(tmp_path: Path, monkeypatch: pytes
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         with pytest.raises(UserError, match="cannot be read: it has not answered within 1 s"):
             records_of("shapes", tmp_path)
+
+
+def test_an_object_store_that_sends_a_byte_now_and_then_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("s3fs")
+    from object_stores import environment, s3_environment
+
+    for name in ("REQUEST_SECONDS", "LIST_SECONDS", "READ_SECONDS"):
+        monkeypatch.setattr(f"harness.paths.{name}", 1.0)
+    place = ObjectPath("s3://bucket/runs/config.json")
+    with hostile(DRIP, drips=True) as address, environment(s3_environment(address)):
+        for use in (place.read_bytes, place.is_file, lambda: list(place.parent.glob("*")), lambda: place.write(b"1")):
+            began = time.monotonic()
+            with pytest.raises(StoreError):
+                use()
+            assert time.monotonic() - began < 15
+            monkeypatch.setattr("harness.paths.SILENT_SECONDS", 0.0)  # ask again at once
 
 
 def test_actions_beside_are_done_in_order_and_waited_for() -> None:
