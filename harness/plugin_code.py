@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from harness.errors import UserError
+from harness.errors import UserError, shortened
 from harness.standard_output import printed_to_stderr
 
+MOST_CHARACTERS, MOST_DETAILS = 2000, 16_000
+"""Most characters of an error's line, and of its traceback: what plugins raise may hold whole arrays."""
 _HINT = "repeat with --debug to see the traceback"
 
 
@@ -55,14 +58,19 @@ def convert_plugin_errors(name: str, what: str, hint: str = _HINT) -> Iterator[N
 
 
 def describe_error(error: BaseException) -> str:
-    """An exception in one line, with its type unless it is a class of the harness."""
+    """An exception in one line of bounded length, with its type unless it is a class of the harness."""
     try:
-        text = " ".join(str(error).split())
+        text = " ".join(shortened(str(error), MOST_CHARACTERS).split())
     except Exception:  # its __str__ is plugin code, too
         text = "its text cannot be read"
     if isinstance(error, (UserError, PluginExitError)):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def describe_place() -> str:
+    """The traceback of the exception that is handled, of bounded length."""
+    return shortened(traceback.format_exc(), MOST_DETAILS)
 
 
 def _interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:

@@ -52,6 +52,7 @@ RELATIVE_SCORES = (
     " there, so that IL_MCC and cgF1 rest on the model's other factors"
 )
 
+MOST_TRACEBACKS = 16 << 20
 SCRATCH = "scratch"
 """Folder for a model's files that must survive a killed process; see `BatchModel`."""
 
@@ -410,7 +411,12 @@ def _remove_scratch(run: Run) -> None:
 
 
 def _write_failures(run: Run, failed: Sequence[Event]) -> None:
-    found = [Failure(e.video_id, e.error, e.bad_input, e.attempts, e.details) for e in failed]
+    """Write ``failures.json``: tracebacks up to `MOST_TRACEBACKS` characters together; later videos are without."""
+    found, room = [], MOST_TRACEBACKS
+    for event in failed:
+        details = event.details if len(event.details) <= room else ""
+        room -= len(details)
+        found.append(Failure(event.video_id, event.error, event.bad_input, event.attempts, details))
     write_json(run.folder / "failures.json", msgspec.to_builtins(Failures(found)))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from harness.engines.threads import set_torch_threads, torch_threads
 from harness.errors import UserError
 from harness.events import ATTEMPTS, Event
 from harness.frame_digests import digests_of
-from harness.plugin_code import convert_plugin_errors, describe_error, isolate_plugin
+from harness.plugin_code import convert_plugin_errors, describe_error, describe_place, isolate_plugin
 from harness.run_folder.progress import RunProgress
 from harness.run_folder.store import PredictionStore, tabulate
 from harness.types import BatchModel, Model, Video
@@ -98,7 +97,7 @@ def attempt_video(spec: ModelSpec, model: Model, video: Video, store: Prediction
             table = tabulate(video, tracks, vocabulary)
     # A model may raise any exception: it is recorded and reported, and the run continues.
     except Exception as error:
-        line, details, is_fault = describe_error(error), traceback.format_exc(), isinstance(error, UserError)
+        line, details, is_fault = describe_error(error), describe_place(), isinstance(error, UserError)
         seconds = time.perf_counter() - began
         return Event("failed", video.id, seconds, frames, 0, line, details, is_fault, fault_of(error))
     store.write_table(video, table, digests)

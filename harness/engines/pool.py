@@ -17,8 +17,9 @@ from harness.engines.first_faults import FirstFaults
 from harness.engines.local import InProcess
 from harness.engines.model_spec import ModelSpec
 from harness.engines.video_timeout import VideoTimeout
-from harness.errors import UserError
+from harness.errors import UserError, shortened
 from harness.events import ATTEMPTS, Event
+from harness.plugin_code import MOST_CHARACTERS, MOST_DETAILS
 from harness.run_folder.progress import Doing, RunProgress, expected_cost
 from harness.run_folder.store import PredictionStore
 from harness.types import Video
@@ -264,10 +265,10 @@ class Pool:
 
     def _result_of_lost_worker(self, video: Video, seconds: float, worker: int, lost: WorkerDied) -> Event:
         """The outcome of the video of a worker that died: its shard may already be stored."""
-        frames, reason = len(video.frames), f"worker {worker} {lost.reason}"
+        frames, reason = len(video.frames), shortened(f"worker {worker} {lost.reason}", MOST_CHARACTERS)
         if self._store.path(video.id).exists():
             return Event("done", video.id, seconds, frames, self._store.read_table(video.id).num_rows)
-        return Event("failed", video.id, seconds, frames, 0, reason, lost.details or reason)
+        return Event("failed", video.id, seconds, frames, 0, reason, shortened(lost.details, MOST_DETAILS) or reason)
 
     def _finish(self, worker: int, event: Event, queue: Queue) -> Event:
         """Remove a video that has ended from the queue, or put it back for another attempt."""

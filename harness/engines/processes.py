@@ -8,7 +8,6 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from logging.handlers import QueueHandler
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -18,6 +17,7 @@ from harness.engines.model_spec import ModelSpec
 from harness.engines.pool import Message, Pool, WorkerDied
 from harness.engines.video_timeout import VideoTimeout
 from harness.engines.worker import Worker, serialize
+from harness.run_folder.log import SentLog
 from harness.run_folder.progress import RunProgress
 from harness.run_folder.store import PredictionStore
 from harness.standard_output import stay_with_driver
@@ -193,7 +193,7 @@ class _Sender:
 
 def _log_to(sender: _Sender) -> None:
     """Send the harness's log records and Python's warnings to the driver."""
-    handler = QueueHandler(sender)  # type: ignore[arg-type]
+    handler = SentLog(sender)  # type: ignore[arg-type]
     logging.captureWarnings(True)
     for name in ("harness", "py.warnings"):
         logger = logging.getLogger(name)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from logging.handlers import QueueHandler
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +26,7 @@ from harness.errors import UserError
 from harness.events import Event
 from harness.frame_digests import FrameDigests
 from harness.paths import Location
+from harness.run_folder.log import SentLog
 from harness.run_folder.progress import RunProgress
 from harness.run_folder.store import PredictionStore
 from harness.standard_output import printed_to_log
@@ -34,6 +34,8 @@ from harness.types import Video
 
 log = logging.getLogger(__name__)
 
+MOST_RECORDS = 10_000
+"""Log records that an actor keeps of one video; later ones are left out."""
 LOOK_SECONDS = 1.0
 """Interval at which a waiting run checks that the Ray that it started is still alive."""
 LOOKS_BEFORE_WARNING = 60
@@ -288,11 +290,12 @@ class _Records:
     def listen(self) -> None:
         logging.captureWarnings(True)
         for name in ("harness", "py.warnings"):
-            logging.getLogger(name).addHandler(QueueHandler(self))  # type: ignore[arg-type]
+            logging.getLogger(name).addHandler(SentLog(self))  # type: ignore[arg-type]
             logging.getLogger(name).setLevel(logging.INFO)
 
     def put_nowait(self, record: logging.LogRecord) -> None:
-        self._records.append(record)
+        if len(self._records) < MOST_RECORDS:
+            self._records.append(record)
 
     def take(self) -> tuple[logging.LogRecord, ...]:
         records, self._records = self._records, []
