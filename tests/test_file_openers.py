@@ -55,6 +55,7 @@ ALLOWED: dict[str, dict[str, int]] = {
     "harness.cli.main": {"open": 1},
     "harness.export": {"ZipFile": 1, "archive.open": 1},
     "harness.notebook": {"open": 1},
+    "harness.tracking.mlflow": {"open": 1},
     "harness.run_folder.lock": {"open": 2, "read_text": 1},
     "harness.run_folder.log": {"read_bytes": 1},
     "harness.engines.ray": {"read_bytes": 1},
