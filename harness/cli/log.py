@@ -53,7 +53,7 @@ def log(
             continue
         place = run.folder.parent if isinstance(run.folder, Path) else RUNS
         folder = place if isinstance(place, Path) else Path("runs")
-        tracker = mlflow_tracker(folder, "folder", False, experiment, tag, f"run `harness log {run.folder}`")
+        tracker = mlflow_tracker(folder, "folder", False, experiment, tag)
         assert tracker is not None
         warnings = tracker.log_finished(run.folder, record, categories, SECONDS)
         for line in warnings:

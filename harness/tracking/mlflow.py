@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from harness.atomic_write import write_json
-from harness.errors import UserError
+from harness.errors import UnreadableFileError, UserError
 from harness.input_files import NOTE_BYTES, RECORD_BYTES, TABLE_BYTES, decode_json, read_file
 from harness.paths import Location, location
 from harness.tracking.calls import (
@@ -287,7 +287,7 @@ class MlflowTracker:
             return None
         try:
             return decode_json(read_file(path, NOTE_BYTES, is_text=True), Link)
-        except msgspec.MsgspecError:
+        except (UnreadableFileError, msgspec.MsgspecError):
             self._warnings.append(f"{path}: is not a record of an MLflow run; a new MLflow run was started")
             return None
 
