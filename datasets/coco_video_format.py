@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
 from harness.datasets.completeness import (
     CopyReport,
     Counts,
@@ -23,6 +21,7 @@ from harness.errors import UserError
 from harness.formats.coco_video import CocoVideo, ImageEntry, VideoEntry, read_coco_video
 from harness.formats.youtube_vis import Annotations, annotations_from_document
 from harness.image_files import ImageFrames
+from harness.input_files import decode_json
 from harness.scoring.metrics import GROUP_NAMES
 from harness.types import Category, Dataset, Video
 
@@ -196,7 +195,7 @@ def as_tracks(file: CocoVideo, federated: bool) -> Annotations:
             {"id": one.track, "video_id": video_id, "category_id": merged.get(one.category_id, one.category_id),
              "iscrowd": 0, "segmentations": [None] * n, "bboxes": [None] * n, "areas": [None] * n},
         )  # fmt: skip
-        track["segmentations"][at] = msgspec.json.decode(one.segmentation)
+        track["segmentations"][at] = decode_json(one.segmentation)
         track["bboxes"][at] = one.bbox
         track["areas"][at] = None if one.bbox is None else one.bbox[2] * one.bbox[3]
     categories = [{"id": c.id, "name": c.name, "frequency": c.frequency} for c in file.categories]

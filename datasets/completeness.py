@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from harness.errors import UserError, near
 from harness.image_files import header_size, inside, other_format
+from harness.input_files import UNBOUNDED, open_file
 
 EXAMPLES = 5
 """How many missing or truncated files a report names."""
@@ -259,7 +260,7 @@ def refuse_missing(root: Path, names: Iterable[str], hint: str) -> None:
 
 def _looked_at(path: Path) -> tuple[bool, str]:
     """Whether a file is an image of a format that is read, with its end; and in words what it is, if it is another."""
-    with path.open("rb") as file:
+    with open_file(path, UNBOUNDED) as file:
         head = file.read(_HEAD_BYTES)
         size = file.seek(0, 2)
         file.seek(max(0, size - _TAIL_BYTES))

@@ -13,12 +13,12 @@ Paths are relative to the file's folder. `harness datasets add` writes such file
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -31,6 +31,7 @@ from harness.datasets.own_data import check_own, checked, open_own, with_groups
 from harness.datasets.youtube_vis_format import VisDataset, open_custom
 from harness.errors import UserError, near
 from harness.formats.youtube_vis import read_annotations
+from harness.input_files import TABLE_BYTES, decode_json, read_file
 from harness.scoring.dispatch import protocol_name
 from harness.types import Dataset
 
@@ -274,7 +275,7 @@ def file_digest(path: Path) -> str:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path, TABLE_BYTES)
     except OSError as error:
         raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
 
@@ -287,8 +288,8 @@ def _lines(text: bytes, path: Path) -> list[str]:
         raise UserError(str(path), "is not text in UTF-8", "write one id or name on each line") from error
     if decoded.lstrip().startswith("["):
         try:
-            values = [str(one) for one in json.loads(decoded)]
-        except ValueError as error:
+            values = [str(one) for one in decode_json(decoded.encode(), list[Any])]
+        except msgspec.MsgspecError as error:
             raise UserError(str(path), f"is not a JSON list: {error}", "write one id or name on each line") from error
     else:
         values = [line.strip() for line in decoded.splitlines() if line.strip() and not line.startswith("#")]

@@ -20,6 +20,7 @@ from harness.errors import UserError
 from harness.formats import lenient
 from harness.formats.containers import open_json, read_json
 from harness.formats.youtube_vis import CategoryRecord
+from harness.input_files import decode_json
 
 SPLIT_WORDS = {
     "train": ("train", "training"),
@@ -224,8 +225,8 @@ def _read_content(path: Path, changed: int, size: int) -> FileContent | str:
         return "no JSON object"
     raw, _ = read_json(path)
     try:
-        head = msgspec.json.decode(raw, type=_Head)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        head = decode_json(raw, _Head)
+    except msgspec.MsgspecError:
         document = lenient.loads(raw, str(path))
         if not isinstance(document, dict):
             return "no JSON object"

@@ -207,6 +207,7 @@ def run(
     config: str | Path | BaseModel | None = None,
     engine: str = "local",
     workers: int | None = None,
+    video_timeout: float | None = None,
     fresh: bool = False,
     strict: bool = False,
     mlflow: bool = False,
@@ -217,9 +218,10 @@ def run(
     """Run a model over a dataset, score it and return the run; the same call resumes an interrupted run.
 
     ``model`` is a name with its settings as keywords, or a loaded model, which keeps its settings. ``dataset`` is a
-    `Dataset` or a name. ``protocols`` score it, by default the dataset's own. ``mlflow`` logs it as ``harness run``
-    does; ``progress`` shows a progress bar on standard error; ``on_event`` is called for every video. A run with failed
-    videos is returned with a warning: ``run.record["complete"]`` is false.
+    `Dataset` or a name. ``protocols`` score it, by default the dataset's own. ``video_timeout`` is the limit of a video
+    in seconds, which several workers and Ray keep to. ``mlflow`` logs it as ``harness run`` does; ``progress`` shows a
+    progress bar on standard error; ``on_event`` is called for every video. A run with failed videos is returned with a
+    warning: ``run.record["complete"]`` is false.
     """
     opened = load_dataset(dataset) if isinstance(dataset, str) else dataset
     if limit is not None and limit < 1:
@@ -233,7 +235,7 @@ def run(
     else:
         plugin = plugins.model(model) if isinstance(model, str) else model
         chosen = _config(plugin, config, settings)
-    devices, make = choose_engine(engine, device, workers)
+    devices, make = choose_engine(engine, device, workers, video_timeout=video_timeout)
     if isinstance(model, LoadedModel) and make is InProcess and model.context.dataset is opened:
         make = _reusing(model)
     one = Run(

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, PlainSerializer, ValidationError
 
 from harness.errors import UserError, near
+from harness.input_files import UNBOUNDED, open_file
 from harness.plugin_code import convert_plugin_errors
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -117,7 +118,7 @@ def _at(tree: Any, place: Sequence[int | str]) -> Any:
 def read_yaml(file: Path, loader: type[_Loader] | None = None) -> dict[str, Any]:
     """Return the mapping in a YAML file; raises `UserError` for any other content."""
     try:
-        with file.open("rb") as opened:
+        with open_file(file, UNBOUNDED, is_text=True) as opened:
             value = _loaded(opened.read(_LONGEST_FILE + 1), loader)
     except OSError as error:
         raise UserError(str(file), error.strerror or "cannot be read", "check the path") from error

@@ -43,6 +43,14 @@ class UnreadableFileError(UserError):
     """A file of the harness is damaged, missing or unreadable."""
 
 
+def shortened(text: str, most: int) -> str:
+    """``text``, without its middle if it is longer than ``most`` characters; the number of those left out is told."""
+    if len(text) <= most:
+        return text
+    head = most // 4
+    return f"{text[:head]} ... ({len(text) - most} characters left out) ... {text[head - most :]}"
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean "x"?`` or the list of known names, for use as a hint."""
     known = sorted(known)

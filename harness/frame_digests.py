@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from harness.errors import UserError
+from harness.errors import UnreadableFileError, UserError
 from harness.frames import DigestedFrames, Frames
+from harness.input_files import UNBOUNDED, open_file
 
 SAMPLE_BYTES = 64 << 10
 """Bytes that are read at each end of a file whose content is sampled."""
@@ -49,7 +50,7 @@ def digest_of_file(path: str | Path, name: str, content: Content) -> str:
     try:
         if content == "size":
             return _short(f"{name}\0{os.stat(path).st_size}".encode())  # noqa: PTH116 (every frame: pathlib is slow)
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open_file(path, UNBOUNDED) as file:
             size = os.fstat(file.fileno()).st_size
             hashed = hashlib.sha256(f"{name}\0{size}\0".encode())
             if content == "whole":
@@ -58,7 +59,7 @@ def digest_of_file(path: str | Path, name: str, content: Content) -> str:
                 hashed.update(file.read(SAMPLE_BYTES))
                 file.seek(max(0, size - SAMPLE_BYTES))
                 hashed.update(file.read(SAMPLE_BYTES))
-    except OSError:
+    except (OSError, UnreadableFileError):
         return UNREADABLE
     return hashed.hexdigest()
 

@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
-from harness.errors import FrameError, UserError
+from harness.errors import FrameError, UnreadableFileError, UserError
 from harness.frame_digests import UNREADABLE, Content, digest_of_file, sampled_frames
 from harness.frames import Frames, Image
+from harness.input_files import FRAME_BYTES, open_file
 
 DECODERS = ("JPEG", "PNG", "WEBP")
 """Image formats that are read. Frames are untrusted: fewer decoders are a smaller attack surface."""
@@ -97,17 +98,19 @@ def opened_image(path: Path, where: str, fix: str) -> Iterator[Pillow.Image]:
     Raises `FrameError` with the hint ``fix`` for a faulty file, also if it is decoded inside the block.
     """
     try:
-        with Pillow.open(path, formats=DECODERS) as image:
+        with open_file(path, FRAME_BYTES) as file, Pillow.open(file, formats=DECODERS) as image:
             yield image
     except FileNotFoundError as error:
         raise FrameError(where, "frame is missing", fix) from error
     except UnidentifiedImageError as error:
-        with path.open("rb") as file:
+        with open_file(path, FRAME_BYTES) as file:
             found = other_format(file.read(16))
         read = f"{', '.join(DECODERS[:-1])} and {DECODERS[-1]}"
         if found:
             raise FrameError(where, f"is a {found} image; {read} are read", "convert it to PNG") from error
         raise FrameError(where, f"is not an image that is read ({read})", fix) from error
+    except UnreadableFileError as error:
+        raise FrameError(where, f"frame {error.what}", fix) from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Pillow.DecompressionBombError) as error:
         # Pillow raises all of these for broken files, depending on the decoder and the place of the damage.
         raise FrameError(where, f"frame is truncated or broken ({error})", fix) from error

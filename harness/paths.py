@@ -22,6 +22,10 @@ EXTRAS = {"s3": "s3", "gs": "gcs"}
 
 SILENT_SECONDS = 30.0
 """After a store did not answer, a thread does not call it again for this time."""
+REQUEST_SECONDS, LIST_SECONDS, READ_SECONDS = 300.0, 1800.0, 3600.0
+"""Wall-clock limits of a small request, of listing a folder, and of reading an object.
+
+The limits of the clients are for silence only: a store that sends a byte now and then would be waited for for ever."""
 _IN_ONE_REQUEST: dict[str, dict[str, int]] = {"s3": {"max_concurrency": 1}, "gs": {}}
 
 
@@ -162,23 +166,23 @@ class ObjectPath:
     def exists(self) -> bool:
         """Whether there is an object or folder with this name."""
         with self._store() as store:
-            return bool(store.exists(self.key))
+            return bool(store.exists(self.key, timeout=REQUEST_SECONDS))
 
     def is_file(self) -> bool:
         """Whether there is an object with this name."""
         with self._store() as store:
-            return bool(store.isfile(self.key))
+            return bool(store.isfile(self.key, timeout=REQUEST_SECONDS))
 
     def is_dir(self) -> bool:
         """Whether there are objects below this name."""
         with self._store() as store:
-            return bool(store.isdir(self.key))
+            return bool(store.isdir(self.key, timeout=REQUEST_SECONDS))
 
     def glob(self, pattern: str) -> Iterator[Self]:
         """Objects and folders directly in this folder whose name matches."""
         with self._store() as store:
             try:
-                found = [PurePosixPath(name) for name in store.ls(self.key, detail=False)]
+                found = [PurePosixPath(name) for name in store.ls(self.key, detail=False, timeout=LIST_SECONDS)]
             except FileNotFoundError:
                 found = []
         return (self._at(path) for path in sorted(found) if path != self._path and fnmatchcase(path.name, pattern))
@@ -186,7 +190,7 @@ class ObjectPath:
     def rglob(self, pattern: str) -> Iterator[Self]:
         """Objects at any depth whose name matches."""
         with self._store() as store:
-            found = [PurePosixPath(name) for name in store.find(self.key)]
+            found = [PurePosixPath(name) for name in store.find(self.key, timeout=LIST_SECONDS)]
         return (self._at(path) for path in found if fnmatchcase(path.name, pattern))
 
     def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
@@ -194,7 +198,7 @@ class ObjectPath:
 
     def read_bytes(self) -> bytes:
         with self._store() as store:
-            return bytes(store.cat_file(self.key, **_IN_ONE_REQUEST[self.protocol]))
+            return bytes(store.cat_file(self.key, timeout=READ_SECONDS, **_IN_ONE_REQUEST[self.protocol]))
 
     def write(self, data: bytes) -> None:
         """Write an object, replacing an existing one."""
@@ -204,7 +208,7 @@ class ObjectPath:
     def create(self, data: bytes) -> None:
         """Write a new object; of several processes one succeeds, the others get `FileExistsError`."""
         with self._store() as store:
-            store.pipe_file(self.key, data, mode="create")
+            store.pipe_file(self.key, data, mode="create", timeout=_longest(len(data)))
 
     def upload(self, file: Path) -> None:
         """Upload a file of any size, replacing an existing object; it appears when the upload is complete."""
@@ -214,25 +218,26 @@ class ObjectPath:
     def download(self, file: Path) -> None:
         """Copy the object to a file."""
         with self._store() as store:
-            store.get_file(self.key, str(file))
+            store.get_file(self.key, str(file), timeout=READ_SECONDS)
 
     def modified(self) -> float:
         """Time of the last write by the store's clock, in seconds since 1970."""
         with self._store() as store:
-            return float(store.modified(self.key).timestamp())
+            found = store.info(self.key, timeout=REQUEST_SECONDS)
+            return float((found.get("LastModified") or found["mtime"]).timestamp())
 
     def unlink(self, missing_ok: bool = False) -> None:
         with self._store() as store:
-            if missing_ok and not store.exists(self.key):
+            if missing_ok and not store.exists(self.key, timeout=REQUEST_SECONDS):
                 return
-            store.rm_file(self.key)
+            store.rm_file(self.key, timeout=REQUEST_SECONDS)
 
     def remove_tree(self) -> None:
         """Remove all objects below this name."""
         with self._store() as store:
-            found = store.find(self.key)
+            found = store.find(self.key, timeout=LIST_SECONDS)
             if found:
-                store.rm(found)
+                store.rm(found, timeout=LIST_SECONDS)
 
     def _at(self, path: PurePosixPath) -> Self:
         return type(self)(f"{self.protocol}://{path}")
@@ -260,7 +265,7 @@ class ObjectPath:
 
 def _longest(nbytes: int) -> float:
     """Timeout of an upload in seconds: the clients of stores do not time out while they send."""
-    return 300 + nbytes / 100_000
+    return REQUEST_SECONDS + nbytes / 100_000
 
 
 class _Client:

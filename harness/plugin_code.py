@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from harness.errors import UserError
+from harness.errors import UserError, shortened
 from harness.standard_output import printed_to_stderr
 
+MOST_CHARACTERS, MOST_DETAILS = 2000, 16_000
+"""Most characters of an error's line, and of its traceback: what plugins raise may hold whole arrays."""
 _HINT = "repeat with --debug to see the traceback"
 
 
@@ -28,8 +31,9 @@ def isolate_plugin(name: str) -> Iterator[None]:
         with printed_to_stderr():
             yield
     except BaseException as error:
-        if _is_interrupt(error):
-            raise KeyboardInterrupt from error
+        stop = _interrupt_behind(error)
+        if stop is not None:
+            raise KeyboardInterrupt(*stop.args) from error
         if isinstance(error, Exception):
             raise
         raise PluginExitError(f"{name} has raised {describe_error(error)}, which no plugin may") from error
@@ -54,9 +58,9 @@ def convert_plugin_errors(name: str, what: str, hint: str = _HINT) -> Iterator[N
 
 
 def describe_error(error: BaseException) -> str:
-    """An exception in one line, with its type unless it is a class of the harness."""
+    """An exception in one line of bounded length, with its type unless it is a class of the harness."""
     try:
-        text = " ".join(str(error).split())
+        text = " ".join(shortened(str(error), MOST_CHARACTERS).split())
     except Exception:  # its __str__ is plugin code, too
         text = "its text cannot be read"
     if isinstance(error, (UserError, PluginExitError)):
@@ -64,14 +68,19 @@ def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C caused an exception. Workers ignore Ctrl-C, so there the plugin itself raised it."""
+def describe_place() -> str:
+    """The traceback of the exception that is handled, of bounded length."""
+    return shortened(traceback.format_exc(), MOST_DETAILS)
+
+
+def _interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C that caused an exception, if one did. Workers ignore Ctrl-C, so there the plugin itself raised it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        return False
+        return None
     seen = set()
     while error is not None and id(error) not in seen:
         if isinstance(error, KeyboardInterrupt):
-            return True
+            return error
         seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return False
+    return None

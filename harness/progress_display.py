@@ -11,11 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from harness.errors import shortened
+
 if TYPE_CHECKING:
     from harness.events import Event
 
 SECONDS_BETWEEN_LINES = 30.0
 _OF_WORKER = r"^worker \d+: "
+_MOST_SHOWN = 10_000
+"""Warnings that are remembered, so as to be shown once."""
 _STEPS = {"done": 1, "failed": 1, "retried": 0, "lost": -1}
 """Change of the number of ended videos by kind of event."""
 
@@ -38,8 +42,10 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         line = f"{record.levelname.lower()}: {re.sub(_OF_WORKER, '', record.getMessage()).splitlines()[0]}"
+        line = shortened(line, 2000)
         if line not in self._shown:
-            self._shown.add(line)
+            if len(self._shown) < _MOST_SHOWN:
+                self._shown.add(line)
             print(line, file=sys.stderr)
 
 

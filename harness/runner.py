@@ -22,9 +22,10 @@ from harness.comparability import comparability, parts_missing
 from harness.engines.local import InProcess
 from harness.engines.model_spec import Engine, EngineMaker, ModelSpec
 from harness.engines.threads import configured_threads
-from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, UserError
+from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, UnreadableFileError, UserError
 from harness.events import Event, StageUse, merge_stage_usage
 from harness.export import write_submission
+from harness.input_files import RECORD_BYTES, decode_json, read_file
 from harness.paths import Location, cache_folder
 from harness.plugin_code import convert_plugin_errors
 from harness.run_folder.checksums import remove_sums
@@ -51,6 +52,7 @@ RELATIVE_SCORES = (
     " there, so that IL_MCC and cgF1 rest on the model's other factors"
 )
 
+MOST_TRACEBACKS = 16 << 20
 SCRATCH = "scratch"
 """Folder for a model's files that must survive a killed process; see `BatchModel`."""
 
@@ -348,8 +350,8 @@ def _refuse_other_content(run: Run) -> None:
     """
     path = run.folder / "config.json"
     try:
-        data = path.read_bytes()
-        digest = content_digest(json.loads(data))
+        data = read_file(path, RECORD_BYTES, is_text=True)
+        digest = content_digest(decode_json(data))
     except FileNotFoundError:
         return
     except OSError as error:
@@ -409,7 +411,12 @@ def _remove_scratch(run: Run) -> None:
 
 
 def _write_failures(run: Run, failed: Sequence[Event]) -> None:
-    found = [Failure(e.video_id, e.error, e.bad_input, e.attempts, e.details) for e in failed]
+    """Write ``failures.json``: tracebacks up to `MOST_TRACEBACKS` characters together; later videos are without."""
+    found, room = [], MOST_TRACEBACKS
+    for event in failed:
+        details = event.details if len(event.details) <= room else ""
+        room -= len(details)
+        found.append(Failure(event.video_id, event.error, event.bad_input, event.attempts, details))
     write_json(run.folder / "failures.json", msgspec.to_builtins(Failures(found)))
 
 
@@ -420,8 +427,8 @@ def _write_timings(run: Run, seconds: dict[str, float], stages: Mapping[str, Sta
     """
     path = run.folder / "timings.json"
     before = Times()
-    with suppress(OSError, msgspec.MsgspecError):  # absent or damaged: times are optional
-        before = msgspec.json.decode(path.read_bytes(), type=Times)
+    with suppress(OSError, UnreadableFileError, msgspec.MsgspecError):  # absent or damaged: times are optional
+        before = decode_json(read_file(path, RECORD_BYTES, is_text=True), Times)
     sessions = [*before.sessions, {"videos": len(seconds), "seconds": round(wall, 6)}]
     used = {
         n: StageUse(round(use.seconds, 6), use.memory_bytes)

@@ -24,6 +24,9 @@ _STDOUT, _STDERR = 1, 2
 _MOST_BYTES = 1 << 20
 """If more is printed at once, the rest is left out of the log."""
 
+_MOST_KEPT = 64 << 20
+"""If the file of what was printed is larger, it is emptied once its lines are in the log."""
+
 _SIGNS = {
     "–": "-", "—": "-", "−": "-", "±": "+/-", "†": "+", "×": "x", "·": ".", "…": "...", "▲": "^", "▼": "v", "→": "->",
     "≤": "<=", "≥": ">=", "“": '"', "”": '"', "‘": "'", "’": "'",
@@ -75,6 +78,9 @@ def printed_to_log() -> Iterator[Callable[[], None]]:
                 log.info("printed: %s", line)
             if logged - begin > len(data):
                 log.info("printed: %s bytes more, which are left out", logged - begin - len(data))
+            if logged > _MOST_KEPT:  # the file is opened for appending: what comes next is at its beginning
+                os.ftruncate(file.fileno(), 0)
+                logged = 0
 
         try:
             with _diverted(file.fileno(), io.TextIOWrapper(taker, "utf-8", "backslashreplace", write_through=True)):

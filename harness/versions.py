@@ -19,7 +19,7 @@ def other_version(data: bytes, reads: Collection[int] = (1,), decode: Callable[.
     """
     try:
         found = decode(data, type=_File).format
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""
     return "" if found in reads else in_words(found, max(reads))
 

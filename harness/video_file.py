@@ -17,12 +17,15 @@ from harness.frame_digests import digest_of_file
 from harness.frame_folder import FolderFrames, frame_names
 from harness.frames import Frames, Image
 from harness.image_files import opened_image, upright_size
+from harness.input_files import refuse_odd_file
 from harness.types import Video
 
 KEPT = 16
 """Number of skipped decoded frames that are cached: parallel readers are at most a few frames apart."""
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,ogg,asf,gif,mjpeg,h264,hevc"
 """Allowed demuxers of FFmpeg. Playlists are excluded, because they read other files and addresses."""
+MOST_PIXELS = 178_956_970
+"""Most pixels of a picture, as shown: twice Pillow's limit, at which images are refused."""
 WIDEST_PIXEL = 10
 """Largest aspect ratio of pixels, in either direction: a small file may declare a huge picture."""
 QUARTER_TURN = 57
@@ -130,6 +133,7 @@ def _shown(frame: Any, aspect: Fraction | None, path: Path) -> Shown:
         what = f"says that its pixels are {float(aspect):.3g} times as wide as high"
         raise UserError(str(path), what, "write the video with square pixels")
     width = max(1, round(frame.width * aspect))
+    _refuse_size(width, frame.height, path)
     resized = None if width == frame.width else width
     a, b, c, d = _matrix(frame)
     straight, crossed = (abs(a), abs(d)), (abs(b), abs(c))
@@ -158,13 +162,24 @@ def _matrix(frame: Any) -> tuple[float, ...]:
 
 def _opened(path: Path) -> Any:
     try:
+        refuse_odd_file(path)
         container = av.open(f"file:{path}", options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"})
         if container.streams.video:
+            context = container.streams.video[0].codec_context
+            _refuse_size(context.width, context.height, path)
+            context.options = {**context.options, "max_pixels": str(MOST_PIXELS)}  # a later frame may be larger
             return container
         container.close()
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UserError(str(path), f"is not a video that can be read ({error})", "give a video file") from error
     raise UserError(str(path), "has no video stream", "give a video file")
+
+
+def _refuse_size(width: int, height: int, path: Path) -> None:
+    """Raise `UserError` for pictures over `MOST_PIXELS`: a few bytes may declare them."""
+    if width * height > MOST_PIXELS:
+        what = f"has frames of {height}x{width} (height x width), more than {MOST_PIXELS} pixels"
+        raise UserError(str(path), what, "write the video smaller")
 
 
 def _decoded(container: Any, path: Path) -> Iterator[Any]:

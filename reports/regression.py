@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from harness.atomic_write import write_json
 from harness.errors import UserError
+from harness.input_files import RECORD_BYTES, decode_json, read_file
 from harness.paths import Location
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.identity import Difference, differences, settings_of
@@ -110,13 +111,13 @@ def _corrected(values: Mapping[str, Any] | None) -> dict[str, Any]:
 def read_baseline(path: Path) -> Baseline:
     """Read a baseline; raises `UserError` if it is missing or damaged."""
     try:
-        data = path.read_bytes()
+        data = read_file(path, RECORD_BYTES, is_text=True)
     except FileNotFoundError as error:
         raise UserError(str(path), "is not there", "write it from a good run with --update") from error
     except OSError as error:
         raise UserError(str(path), f"cannot be read: {error.strerror}", f"run `chmod u+rw {path}`") from error
     try:
-        return msgspec.json.decode(data, type=Baseline)
+        return decode_json(data, Baseline)
     except msgspec.MsgspecError as error:
         what = other_version(data, (1, FORMAT)) or f"is not a baseline: {error}"
         raise UserError(str(path), what, "write it again with --update") from error

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = (
     ("errors", "harness", "standard_output", "versions"),
     ("plugin_code", "warnings", "masks", "rle", "frames", "paths", "events", "sweeps", "comparability", "first_bytes"),
+    ("input_files",),
     ("config", "frame_digests", "atomic_write"),
     ("image_files", "formats"),
     ("frame_folder", "types"),

@@ -48,7 +48,7 @@ def test_an_interrupted_run_goes_on_and_has_the_bytes_of_one_on_a_disk(
     run, near = make_run(store_folder), make_run(tmp_path)
     assert run.store.done() == {1, 2}
     status = read_status(run.folder)
-    assert (status.state, status.done, status.total) == ("stopped", 2, 4)
+    assert (status.state, status.done, status.total) == ("interrupted", 2, 4)
     model = SmallModel()
     assert execute(make_run(store_folder, model)).exit_code == 0
     assert model.seen == [3, 4]

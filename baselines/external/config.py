@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field
 
+from harness.input_files import open_file
 from harness.run_folder.provenance import file_digest
 
 MOST_BYTES = 64 << 20
@@ -64,7 +65,7 @@ def _counts(file: Path, is_program: bool) -> bool:
     try:
         if not file.is_file() or file.stat().st_size > MOST_BYTES:
             return False
-        with file.open("rb") as opened:
+        with open_file(file, MOST_BYTES) as opened:
             return not is_program or opened.read(2) == b"#!"
     except (OSError, ValueError):
         return False

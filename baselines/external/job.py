@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from harness.atomic_write import write_json
-from harness.errors import UserError
+from harness.errors import UnreadableFileError, UserError
 from harness.formats.results import Block, ResultRecord, read_blocks
 from harness.formats.segmentations import find_masks, mask_of
 from harness.formats.youtube_vis import decode_records
 from harness.frame_digests import digests_of
 from harness.image_files import ImageFrames, inside
+from harness.input_files import RECORD_BYTES, decode_json, read_file
 from harness.masks import Rle
 from harness.rle import Ints
 from harness.run_folder.store import tabulate
@@ -162,6 +163,6 @@ def find_done(scratch: Path) -> dict[Path, Done]:
 def _read_done(folder: Path) -> Done | None:
     """The content of ``done.json``; ``None`` if it is missing or damaged: the job then counts as unfinished."""
     try:
-        return msgspec.json.decode((folder / DONE).read_bytes(), type=Done)
-    except (OSError, msgspec.MsgspecError):
+        return decode_json(read_file(folder / DONE, RECORD_BYTES, is_text=True), Done)
+    except (OSError, UnreadableFileError, msgspec.MsgspecError):
         return None

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import UserError
+from harness.input_files import refuse_odd_file
 from harness.run_folder.provenance import file_digest
 from harness.types import Category
 
@@ -79,8 +80,7 @@ def digests(place: Path) -> dict[str, str]:
 def _read(path: Path) -> NDArray[np.float32]:
     """The array in a ``.npy`` file as float32; never unpickles."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(str(path), f"is larger than {MAX_BYTES >> 20} MB", HINT)
+        refuse_odd_file(path, MAX_BYTES)
         found = np.lib.format.open_memmap(path, mode="r")  # refuses archives and pickles
         if found.dtype.kind != "f":
             raise UserError(str(path), "holds no array of floating-point numbers", HINT)

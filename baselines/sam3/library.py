@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from harness.errors import UserError
+from harness.input_files import NOTE_BYTES, decode_json, read_file, refuse_odd_file
 from harness.models.shared.checkpoint_files import first_line, refuse_not_finite
 
 log = logging.getLogger(__name__)
@@ -47,14 +49,17 @@ def check_folder(folder: Path) -> None:
         raise UserError(str(folder), what, f"{HINT}, or run the authors' code with --model external")
     path = folder / "config.json"
     try:
-        document = json.loads(path.read_bytes())
+        document = decode_json(read_file(path, NOTE_BYTES, is_text=True))
     except FileNotFoundError:
         raise UserError(str(path), "is missing", HINT) from None
-    except (OSError, ValueError) as error:
+    except (OSError, msgspec.MsgspecError) as error:
         raise UserError(str(path), f"cannot be read ({first_line(error)})", HINT) from error
     kind = document.get("model_type") if isinstance(document, dict) else None
     if kind != KIND:
         raise UserError(str(path), f"is of a model of type {kind!r}, not {KIND!r}", HINT)
+    for file in folder.iterdir():
+        if not file.is_dir():
+            refuse_odd_file(file)
     if not any(folder.glob("*.safetensors")):
         raise UserError(str(folder), "holds no weights in .safetensors", f"other formats are not read; {HINT}")
 

@@ -120,6 +120,7 @@ def add_dataset(
     """
     from harness import plugins
     from harness.datasets.described import add_split, file_digest
+    from harness.input_files import NOTE_BYTES, read_file
 
     if name in plugins.names(plugins.DATASETS) or Path(name).name != name or name.endswith((".yaml", ".yml")):
         raise UserError(f'"{name}"', "is no new name", "take one that `harness datasets list` does not show")
@@ -136,7 +137,7 @@ def add_dataset(
     named = {group: _near_file(path, data_root) for group, path in groups.items() if path is not None}
     general: dict[str, Any] = {"like": like} if like is not None else {"protocol": protocol}
     general |= {"groups": named} if named else {}
-    before = file.read_bytes() if file.exists() else None
+    before = read_file(file, NOTE_BYTES, is_text=True) if file.exists() else None
     try:
         data_root.mkdir(parents=True, exist_ok=True)
         dataset = add_split(file, name, split, given, general).open(data_root, split)

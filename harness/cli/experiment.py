@@ -80,6 +80,7 @@ class Experiment(_Part):
     workers: int | None = Field(default=None, ge=1)
     engine: Literal["local", "ray"] = "local"
     gpus_per_worker: float | None = Field(default=None, ge=0)
+    video_timeout: float | None = Field(default=None, ge=1)
     ray_address: str | None = None
     runs_dir: str = str(RUNS)
     tracking: TrackingPart = TrackingPart()

@@ -6,9 +6,10 @@ import atexit
 import contextlib
 import importlib
 import os
+import signal
 import sys
 import traceback
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -56,6 +57,7 @@ def build() -> typer.Typer:
         "train",
         "regress",
         "status",
+        "log",
         "report",
         "leaderboard",
     ):
@@ -67,9 +69,24 @@ def build() -> typer.Typer:
 
 def main() -> None:
     """Entry point of the ``harness`` script; the exit code is 0, 1 (failed), 2 (bad input) or 130 (interrupted)."""
+    end_by_signals_as_by_ctrl_c()
     open_closed_streams()
     print_in_any_locale()
     _leave(_run())
+
+
+def end_by_signals_as_by_ctrl_c() -> None:
+    """Let SIGTERM (of a cluster's scheduler) and SIGHUP (of a terminal that closes) end a command as Ctrl-C does.
+
+    Those that are ignored, as with ``nohup``, stay so.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt(f" by {signal.Signals(number).name}")
 
 
 def _run() -> int:
@@ -79,18 +96,26 @@ def _run() -> int:
     try:
         build()()
     except SystemExit as leaving:
+        cause = getattr(leaving.__context__, "__cause__", None)
+        if isinstance(cause, KeyboardInterrupt):  # of a command that says nothing of it itself
+            _say(f"interrupted{cause}")
         return leaving.code if isinstance(leaving.code, int) else 0
     except (UserError, PluginExitError) as error:
         if debug:
             traceback.print_exc()
         print(f"harness: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT if isinstance(error, UserError) else EXIT_FAILED
-    except KeyboardInterrupt:
-        print("harness: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        _say(f"interrupted{stop}")
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever read our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal is gone
+        print(f"harness: {text}", file=sys.stderr, flush=True)
 
 
 def _leave(code: int) -> NoReturn:

@@ -30,6 +30,15 @@ OwnFrames = Annotated[Path | None, typer.Option(help="Folder of the frames of --
 OwnProtocol = Annotated[str | None, typer.Option(help="Scoring of --annotations: lvvis, ytvis, ovis, burst.")]
 OwnName = Annotated[str | None, typer.Option(help="Name of the --annotations data; default: the file's name.")]
 
+VideoTimeout = Annotated[
+    float | None,
+    typer.Option(
+        min=1,
+        metavar="SECONDS",
+        help="End a worker whose video takes longer; default: 20 times what the run's videos took per pixel, at least"
+        " 10 minutes. Needs several workers or Ray.",
+    ),
+]
 NoMlflow = Annotated[bool, typer.Option("--no-mlflow", help="Do not log to MLflow.")]
 MlflowExperiment = Annotated[
     str | None,

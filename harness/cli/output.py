@@ -56,12 +56,17 @@ def show(text: str, out: Path | None) -> None:
 
 
 def mlflow_tracker(
-    folder: Path, option: str, no_mlflow: bool, experiment: str | None, tags: Sequence[str] | None
+    folder: Path,
+    option: str,
+    no_mlflow: bool,
+    experiment: str | None,
+    tags: Sequence[str] | None,
+    later: str = "",
 ) -> MlflowTracker | None:
     """What logs the runs of a command; ``None`` with ``--no-mlflow``.
 
-    ``folder``, which ``option`` named, is that of the embedded store. Raises `UserError` where it cannot be made, and
-    for tags of another form.
+    ``folder``, which ``option`` named, is that of the embedded store; ``later`` as in `MlflowTracker`. Raises
+    `UserError` where it cannot be made, and for tags of another form.
     """
     from harness.tracking.fields import read_tags
     from harness.tracking.mlflow import tracker_in
@@ -71,7 +76,7 @@ def mlflow_tracker(
         if found:
             raise UserError("--no-mlflow", "leaves no run to tag", "leave out --tag or --no-mlflow")
         return None
-    return tracker_in(folder, f"name another {option}", experiment=experiment, tags=found)
+    return tracker_in(folder, f"name another {option}", experiment=experiment, tags=found, later=later)
 
 
 def log_to_mlflow(runs: Iterable[Location], files: Sequence[Path]) -> None:

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, redirect_stdout
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -27,6 +27,7 @@ from harness.cli.options import (
     ScoreThreshold,
     Tags,
     TracksPerCategory,
+    VideoTimeout,
 )
 from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, near
 from harness.paths import Location, location
@@ -102,6 +103,7 @@ def run(
     ray_address: Annotated[
         str | None, typer.Option(envvar="RAY_ADDRESS", help="With --engine ray: the cluster; default: start one here.")
     ] = None,
+    video_timeout: VideoTimeout = None,
     precision: Annotated[Precision, typer.Option(help="Number format of the model.")] = Precision.FP32,
     limit: Annotated[int | None, typer.Option(min=1, help="Run the first videos only (by id).")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with the model's configuration.")] = None,
@@ -184,7 +186,8 @@ def run(
         models, data = _models_of(whole), [part.model_dump() for part in whole.datasets]
         protocols = list(whole.protocols)
         varied = variations(experiments.listed(whole.sweep), experiments.listed(whole.ablate))
-        place = (whole.engine, whole.device, whole.workers, whole.gpus_per_worker, whole.ray_address or ray_address)
+        place = (whole.engine, whole.device, whole.workers, whole.gpus_per_worker, whole.ray_address or ray_address,
+                 whole.video_timeout)  # fmt: skip
         runs_dir, data_root = location(whole.runs_dir), whole.data_root or data_root
         given |= {"precision": whole.precision, "seed": whole.seed, "limit": whole.limit, "experiment": whole.text}
         scoring = Settings(whole.score_threshold, whole.tracks_per_category)
@@ -198,7 +201,7 @@ def run(
         data = _data_of(dataset, split, annotations, frames, dataset_name)
         protocols = [] if protocol is None else _names(protocol, "--protocol")
         varied = variations(sweep or [], ablate or [])
-        place = (engine.value, device, workers, gpus_per_worker, ray_address)
+        place = (engine.value, device, workers, gpus_per_worker, ray_address, video_timeout)
         given |= {"precision": precision.value, "seed": seed, "limit": limit, "checkpoint": checkpoint}
         scoring = Settings(score_threshold, tracks_per_category)
     given |= {"runs_dir": runs_dir, "protocols": protocols, "scoring": scoring}
@@ -213,8 +216,9 @@ def run(
             folder = runs_dir if isinstance(runs_dir, Path) else RUNS
             tracker = mlflow_tracker(folder, "--runs-dir", no_mlflow, experiment, tag)
             outcomes, exit_code = _execute_all(runs, tracker, fresh, strict, make_engine)
-        except KeyboardInterrupt:
-            print(f"harness: interrupted; what is done is kept, resume with: {_command()}", file=sys.stderr)
+        except KeyboardInterrupt as stop:
+            with suppress(OSError):  # the terminal is gone
+                print(f"harness: interrupted{stop}; what is done is kept, resume with: {_command()}", file=sys.stderr)
             raise typer.Exit(EXIT_INTERRUPTED) from None
     _report(outcomes, format, as_json)
     if whole is not None and outcomes:

@@ -23,7 +23,8 @@ _ADVICE = {
     "running": "running",
     "complete": "complete",
     "incomplete": "incomplete; repeat its command to try the failed videos again",
-    "stopped": "stopped before its end; repeat its command to go on",
+    "interrupted": "interrupted; repeat its command to go on",
+    "stopped": "stopped by an error before its end; repeat its command to go on",
     "dead": "not running: its process has ended without a word (killed?); repeat its command to go on",
 }
 
@@ -35,7 +36,8 @@ def status(
 ) -> None:
     """Show the progress of a run: videos, workers, throughput, failures, time left. Reads files only.
 
-    Exit code 0: running or complete; 1: incomplete, stopped, or its process is gone.
+    Exit code 0: running or complete; 1: incomplete, interrupted, stopped by an error, or its process is
+    gone.
 
     Examples:
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,11 +76,12 @@ def train(
     validation = _validation(validate, data_root)
     plan = Plan(plugin, settings, schedule, training_set, out, checkpoint, precision.value, seed, workers)
     try:
-        tracker = mlflow_tracker(out, "--out", no_mlflow, experiment, tag)
+        tracker = mlflow_tracker(out, "--out", no_mlflow, experiment, tag, "repeat the command to log it")
         weights = _train(plan, split, place, validation, fresh, tracker)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         command = shlex.join(["harness", *(a for a in sys.argv[1:] if a != "--fresh")])
-        print(f"harness: interrupted; go on from the last checkpoint with: {command}", file=sys.stderr)
+        with suppress(OSError):  # the terminal is gone
+            print(f"harness: interrupted{stop}; go on from the last checkpoint with: {command}", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if weights is None:
         return

@@ -6,6 +6,7 @@ Libraries that read CVAT's files stop at masks in tracks (datumaro 1.13) or read
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 
 from harness.convert.tracks import CategoryIds, ObjectTrack, TrackSet, VideoTracks, boxed, drawn, encoded, frames_of
 from harness.errors import UserError
+from harness.input_files import ANNOTATION_BYTES, read_file
 from harness.masks import Rle
 from harness.warnings import Warnings
 
@@ -69,9 +71,9 @@ def read_cvat(file: Path, frames: Path | None = None) -> TrackSet:
 
 def _parsed(file: Path) -> ElementTree.Element:
     try:
-        data = file.read_bytes()
+        data = read_file(file, ANNOTATION_BYTES)
         if data[:4] == b"PK\x03\x04":
-            with zipfile.ZipFile(file) as archive:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 inner = [one for one in archive.infolist() if one.filename.endswith("annotations.xml")]
                 if len(inner) != 1 or inner[0].file_size > _LARGEST:
                     raise UserError(str(file), "has no single annotations.xml", "name CVAT's export itself")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from harness.errors import FrameError, UserError
+from harness.errors import FrameError, UserError, shortened
+from harness.plugin_code import MOST_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ def fault_of(error: BaseException) -> str:
     """
     if not isinstance(error, UserError) or isinstance(error, FrameError):
         return ""
-    return re.sub(r"[-+]?\d+(\.\d+)?", "#", error.what)
+    return re.sub(r"[-+]?\d+(\.\d+)?", "#", shortened(error.what, MOST_CHARACTERS))
 
 
 class FirstFaults:

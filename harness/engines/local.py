@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +16,14 @@ from harness.engines.threads import set_torch_threads, torch_threads
 from harness.errors import UserError
 from harness.events import ATTEMPTS, Event
 from harness.frame_digests import digests_of
-from harness.plugin_code import convert_plugin_errors, describe_error, isolate_plugin
+from harness.plugin_code import convert_plugin_errors, describe_error, describe_place, isolate_plugin
 from harness.run_folder.progress import RunProgress
 from harness.run_folder.store import PredictionStore, tabulate
 from harness.types import BatchModel, Model, Video
 
 log = logging.getLogger(__name__)
+
+NO_LIMIT = "videos have no time limit, because the model runs in the command's own process, which it cannot end"
 
 
 class InProcess:
@@ -42,6 +43,7 @@ class InProcess:
         """Load the model in this process, once."""
         if self._model is None:
             self._progress.worker(0, "loading", self._spec.context.device)
+            log.info(NO_LIMIT)
             self._threads_before = torch_threads()
             self._model = self._spec.load()
 
@@ -95,7 +97,7 @@ def attempt_video(spec: ModelSpec, model: Model, video: Video, store: Prediction
             table = tabulate(video, tracks, vocabulary)
     # A model may raise any exception: it is recorded and reported, and the run continues.
     except Exception as error:
-        line, details, is_fault = describe_error(error), traceback.format_exc(), isinstance(error, UserError)
+        line, details, is_fault = describe_error(error), describe_place(), isinstance(error, UserError)
         seconds = time.perf_counter() - began
         return Event("failed", video.id, seconds, frames, 0, line, details, is_fault, fault_of(error))
     store.write_table(video, table, digests)

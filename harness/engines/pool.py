@@ -16,8 +16,10 @@ from typing import Protocol
 from harness.engines.first_faults import FirstFaults
 from harness.engines.local import InProcess
 from harness.engines.model_spec import ModelSpec
-from harness.errors import UserError
+from harness.engines.video_timeout import VideoTimeout
+from harness.errors import UserError, shortened
 from harness.events import ATTEMPTS, Event
+from harness.plugin_code import MOST_CHARACTERS, MOST_DETAILS
 from harness.run_folder.progress import Doing, RunProgress, expected_cost
 from harness.run_folder.store import PredictionStore
 from harness.types import Video
@@ -79,11 +81,15 @@ class WorkerBackend(Protocol):
         """Send a video to a worker that is ready."""
         ...
 
-    def messages(self) -> Iterable[tuple[int, Message]]:
-        """Wait for messages; return each with the number of its worker.
+    def messages(self, seconds: float | None = None) -> Iterable[tuple[int, Message]]:
+        """Wait for messages, at most ``seconds``; return each with the number of its worker.
 
         The event of a video is ``done`` once its shard is stored, else ``failed``.
         """
+        ...
+
+    def end(self, worker: int) -> None:
+        """End a worker in the middle of its video; nothing more is heard of it."""
         ...
 
     def close(self) -> None:
@@ -132,13 +138,22 @@ class Queue:
 class Pool:
     """The engine that runs a backend; see `harness.engines.model_spec.Engine`.
 
-    If a worker dies, another process runs its video once more. A video is given up if it fails or its worker dies
-    twice, or if the user has to fix something. A worker that dies twice in a row without a video is not replaced; if
+    If a worker dies, another process runs its video once more; so it does if a video takes longer than ``timeout``
+    allows, which ends its worker. A video is given up if that or a failure comes twice, or if the user has to fix
+    something. A worker that dies twice in a row without a video is not replaced; if
     no worker is left, the run ends with `UserError`. A `BatchModel` runs in the calling process, without the backend.
     """
 
-    def __init__(self, spec: ModelSpec, store: PredictionStore, progress: RunProgress, backend: WorkerBackend) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        store: PredictionStore,
+        progress: RunProgress,
+        backend: WorkerBackend,
+        timeout: VideoTimeout | None = None,
+    ) -> None:
         self._spec, self._store, self._progress, self._backend = spec, store, progress, backend
+        self._timeout = timeout or VideoTimeout()
         self._doing: dict[int, Doing] = {}
         self._work: dict[int, tuple[Video, float]] = {}  # by worker: its video, and when it began
         self._false_starts = Counter[int]()
@@ -169,7 +184,7 @@ class Pool:
         queue, faults = Queue(videos), FirstFaults(self._spec.name, videos, self._store)
         while queue:
             self._hand_out(queue)
-            for worker, message in self._backend.messages():
+            for worker, message in [*self._backend.messages(self._seconds_left()), *self._overdue()]:
                 event = self._handle_message(worker, message)
                 if event is not None:
                     event = self._finish(worker, event, queue)
@@ -183,6 +198,23 @@ class Pool:
             self._in_process.close()
         self._doing.clear()
         self._backend.close()
+
+    def _seconds_left(self) -> float | None:
+        """Time until the first video reaches its limit; ``None`` if no worker has a video."""
+        now = time.perf_counter()
+        return min((max(0.0, began + self._timeout.limit(v) - now) for v, began in self._work.values()), default=None)
+
+    def _overdue(self) -> Iterator[tuple[int, Message]]:
+        """End the workers whose videos have reached their limits."""
+        now = time.perf_counter()
+        for worker, (video, began) in list(self._work.items()):
+            limit = self._timeout.limit(video)
+            if self._doing[worker] == "working" and now - began >= limit:
+                self._backend.end(worker)
+                yield (
+                    worker,
+                    WorkerDied(f"was ended: video {video.id} took longer than {limit:.0f} s (--video-timeout)"),
+                )
 
     def _hand_out(self, queue: Queue) -> None:
         for worker in [w for w, doing in self._doing.items() if doing == "idle"]:
@@ -233,16 +265,18 @@ class Pool:
 
     def _result_of_lost_worker(self, video: Video, seconds: float, worker: int, lost: WorkerDied) -> Event:
         """The outcome of the video of a worker that died: its shard may already be stored."""
-        frames, reason = len(video.frames), f"worker {worker} {lost.reason}"
+        frames, reason = len(video.frames), shortened(f"worker {worker} {lost.reason}", MOST_CHARACTERS)
         if self._store.path(video.id).exists():
             return Event("done", video.id, seconds, frames, self._store.read_table(video.id).num_rows)
-        return Event("failed", video.id, seconds, frames, 0, reason, lost.details or reason)
+        return Event("failed", video.id, seconds, frames, 0, reason, shortened(lost.details, MOST_DETAILS) or reason)
 
     def _finish(self, worker: int, event: Event, queue: Queue) -> Event:
         """Remove a video that has ended from the queue, or put it back for another attempt."""
-        self._work.pop(worker, None)
+        given = self._work.pop(worker, None)
         event = replace(event, attempts=queue.attempts(event.video_id))
         if event.kind == "done":
+            if given is not None:
+                self._timeout.learn(given[0], event.seconds)
             queue.done(event.video_id)
         elif queue.failed(event.video_id, event.bad_input):
             log.info("video %s failed and is tried once more: %s", event.video_id, event.error)

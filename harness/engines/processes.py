@@ -8,7 +8,6 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from logging.handlers import QueueHandler
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -16,7 +15,9 @@ from typing import Any
 
 from harness.engines.model_spec import ModelSpec
 from harness.engines.pool import Message, Pool, WorkerDied
+from harness.engines.video_timeout import VideoTimeout
 from harness.engines.worker import Worker, serialize
+from harness.run_folder.log import SentLog
 from harness.run_folder.progress import RunProgress
 from harness.run_folder.store import PredictionStore
 from harness.standard_output import stay_with_driver
@@ -30,9 +31,18 @@ _HELLO = "hello"
 """First message of a process: it is ready to receive the payload."""
 
 
-def pool(spec: ModelSpec, store: PredictionStore, progress: RunProgress, devices: Sequence[str]) -> Pool:
-    """Return the engine with one worker process for each of ``devices``; a device may be listed several times."""
-    return Pool(spec, store, progress, Processes(spec, store, devices))
+def pool(
+    spec: ModelSpec,
+    store: PredictionStore,
+    progress: RunProgress,
+    devices: Sequence[str],
+    video_timeout: float | None = None,
+) -> Pool:
+    """Return the engine with one worker process for each of ``devices``; a device may be listed several times.
+
+    ``video_timeout`` is the limit of each video in seconds, see `VideoTimeout`.
+    """
+    return Pool(spec, store, progress, Processes(spec, store, devices), VideoTimeout(video_timeout))
 
 
 class Processes:
@@ -68,12 +78,20 @@ class Processes:
         with suppress(OSError):
             self._pipes[worker].send(video.id)
 
-    def messages(self) -> Iterator[tuple[int, Message]]:
-        """Wait for at least one message; a process that has ended is reported after its last message."""
+    def messages(self, seconds: float | None = None) -> Iterator[tuple[int, Message]]:
+        """Wait for at least one message, at most ``seconds``; a process that has ended is reported after its last."""
         sources: dict[Any, int] = {pipe: worker for worker, pipe in self._pipes.items()}
         sources |= {self._processes[worker].sentinel: worker for worker in self._pipes}
-        for worker in sorted({sources[source] for source in wait(list(sources))}):
+        for worker in sorted({sources[source] for source in wait(list(sources), seconds)}):
             yield from ((worker, message) for message in self._received(worker))
+
+    def end(self, worker: int) -> None:
+        """End a process, at once: it may hang where no signal is answered."""
+        process = self._processes.pop(worker)
+        process.kill()
+        _ended(process)
+        self._pipes.pop(worker).close()
+        self._busy.discard(worker)
 
     def close(self) -> None:
         """Close all pipes: idle processes end by themselves, busy ones are terminated, then killed."""
@@ -113,9 +131,10 @@ def _ended(process: SpawnProcess) -> int:
     process.join(GRACE_SECONDS)
     if process.exitcode is None:
         process.kill()
-        process.join()
+        process.join(GRACE_SECONDS)
     code = process.exitcode
-    process.close()
+    if code is not None:  # else it waits for a disk or a device that does not answer; it ends when that does
+        process.close()
     return code or 0
 
 
@@ -141,8 +160,9 @@ def _interrupts_blocked() -> Iterator[None]:
 
 def _work(pipe: Connection[Any, Any], device: str) -> None:
     """The main function of a worker process; it returns when the driver closes the pipe."""
-    # Ctrl-C reaches all processes of a terminal: only the driver reacts to it.
+    # Ctrl-C and the end of a terminal reach all of its processes: only the driver reacts to them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     stay_with_driver()
     threading.Thread(target=_end_with_driver, name="driver", daemon=True).start()
@@ -173,7 +193,7 @@ class _Sender:
 
 def _log_to(sender: _Sender) -> None:
     """Send the harness's log records and Python's warnings to the driver."""
-    handler = QueueHandler(sender)  # type: ignore[arg-type]
+    handler = SentLog(sender)  # type: ignore[arg-type]
     logging.captureWarnings(True)
     for name in ("harness", "py.warnings"):
         logger = logging.getLogger(name)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from logging.handlers import QueueHandler
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +20,13 @@ from harness.atomic_write import write_atomically
 from harness.engines.model_spec import ModelSpec
 from harness.engines.pool import Message, Pool, WorkerDied, WriteFailed
 from harness.engines.ray_connection import OwnRay, connect, first_line
+from harness.engines.video_timeout import VideoTimeout
 from harness.engines.worker import Worker, serialize
 from harness.errors import UserError
 from harness.events import Event
 from harness.frame_digests import FrameDigests
 from harness.paths import Location
+from harness.run_folder.log import SentLog
 from harness.run_folder.progress import RunProgress
 from harness.run_folder.store import PredictionStore
 from harness.standard_output import printed_to_log
@@ -31,6 +34,8 @@ from harness.types import Video
 
 log = logging.getLogger(__name__)
 
+MOST_RECORDS = 10_000
+"""Log records that an actor keeps of one video; later ones are left out."""
 LOOK_SECONDS = 1.0
 """Interval at which a waiting run checks that the Ray that it started is still alive."""
 LOOKS_BEFORE_WARNING = 60
@@ -45,17 +50,19 @@ def pool(
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
+    video_timeout: float | None = None,
 ) -> Pool:
     """Return the engine with ``workers`` actors; if that is ``None``, as many as the cluster has free at the start.
 
     ``gpus_per_worker`` is 1 by default if the device is a GPU, else 0. Without an address, and without the environment
-    variable ``RAY_ADDRESS``, Ray is started on this machine and stopped with the run. Raises `UserError` if ``device``
+    variable ``RAY_ADDRESS``, Ray is started on this machine and stopped with the run. ``video_timeout`` is the limit of
+    each video in seconds, see `VideoTimeout`. Raises `UserError` if ``device``
     names one GPU.
     """
     if device not in (None, "cpu", "cuda"):
         raise UserError("--device", f"{device} cannot be requested from Ray", "name cpu or cuda; Ray chooses the GPUs")
     request = WorkerRequest(device, workers, gpus_per_worker, address or os.environ.get("RAY_ADDRESS") or None)
-    return Pool(spec, store, progress, Actors(spec, store, request))
+    return Pool(spec, store, progress, Actors(spec, store, request), VideoTimeout(video_timeout))
 
 
 class WorkerRequest(NamedTuple):
@@ -147,12 +154,13 @@ class Actors:
         self._videos[worker] = video
         self._workers[self._actors[worker].run.remote(video.id, self._probe)] = worker
 
-    def messages(self) -> Iterator[tuple[int, Message]]:
-        """Wait for at least one reply."""
+    def messages(self, seconds: float | None = None) -> Iterator[tuple[int, Message]]:
+        """Wait for at least one reply, at most ``seconds``."""
         ready: list[Any] = []
-        looks = 0
-        while not ready and self._workers:
-            ready, _ = self._ray.wait(list(self._workers), timeout=LOOK_SECONDS)
+        looks, end = 0, math.inf if seconds is None else time.monotonic() + seconds
+        while not ready and self._workers and (not looks or time.monotonic() < end):
+            pause = min(LOOK_SECONDS, max(0.0, end - time.monotonic()))
+            ready, _ = self._ray.wait(list(self._workers), timeout=pause)
             if self._own is not None:
                 self._own.check()
             looks += 1
@@ -162,6 +170,12 @@ class Actors:
         for task in ready:
             worker = self._workers.pop(task)
             yield from ((worker, message) for message in self._result(worker, task))
+
+    def end(self, worker: int) -> None:
+        """Kill an actor, and forget its task."""
+        self._kill(worker)
+        self._videos.pop(worker, None)
+        self._workers = {task: other for task, other in self._workers.items() if other != worker}
 
     def close(self) -> None:
         """Stop the actors, and Ray if it was started for this run."""
@@ -276,11 +290,12 @@ class _Records:
     def listen(self) -> None:
         logging.captureWarnings(True)
         for name in ("harness", "py.warnings"):
-            logging.getLogger(name).addHandler(QueueHandler(self))  # type: ignore[arg-type]
+            logging.getLogger(name).addHandler(SentLog(self))  # type: ignore[arg-type]
             logging.getLogger(name).setLevel(logging.INFO)
 
     def put_nowait(self, record: logging.LogRecord) -> None:
-        self._records.append(record)
+        if len(self._records) < MOST_RECORDS:
+            self._records.append(record)
 
     def take(self) -> tuple[logging.LogRecord, ...]:
         records, self._records = self._records, []

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import subprocess
 import sys
-from contextlib import chdir, suppress
+import threading
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ from harness.errors import UserError
 
 DAEMONS = ("gcs_server", "raylet")
 """Ray needs all of these."""
+GUARD_SECONDS = 60.0
+"""How long the end of a run waits for Ray's processes to be killed; the guard goes on by itself."""
 INLINE_BYTES = 100 << 20
 """A Ray that is started here passes smaller objects inline, not through its object store."""
 
@@ -49,7 +54,7 @@ def connect(address: str | None) -> tuple[Any, OwnRay | None]:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         # Ray's workers import from the driver's working directory first; it may hold another harness/ folder.
-        with chdir("/"):
+        with chdir("/"), _handler_of_sigterm_kept():
             ray.init(address=address or "local", include_dashboard=False if is_here else None, **quiet)
     except Exception as error:  # Ray raises Exception itself, too
         if own is not None:
@@ -59,6 +64,17 @@ def connect(address: str | None) -> tuple[Any, OwnRay | None]:
     if own is not None:
         own.has_started()
     return ray, own
+
+
+@contextmanager
+def _handler_of_sigterm_kept() -> Iterator[None]:
+    """Keep what SIGTERM does to this process: Ray would let it end without a word."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 class OwnRay:
@@ -92,7 +108,7 @@ class OwnRay:
 
     def kill(self) -> None:
         """Kill all its processes."""
-        self._guard.communicate()
+        self._wait_for_guard()
 
     def end(self, ray: Any) -> None:
         """Shut it down in order, or kill the rest if a daemon has ended."""
@@ -101,7 +117,12 @@ class OwnRay:
             self.kill()
         ray.shutdown()
         if not is_lost:
-            self._guard.communicate(b"ended")
+            self._wait_for_guard(b"ended")
+
+    def _wait_for_guard(self, word: bytes | None = None) -> None:
+        """Close the guard's input, and wait until it has done its work."""
+        with suppress(subprocess.TimeoutExpired):  # a process that no signal ends waits for a disk or a device
+            self._guard.communicate(word, GUARD_SECONDS)
 
 
 def first_line(error: Exception) -> str:

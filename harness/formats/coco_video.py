@@ -21,6 +21,7 @@ from harness.formats.containers import read_json
 from harness.formats.results import Block, read_blocks
 from harness.formats.segmentations import convert, decode, find_masks
 from harness.formats.youtube_vis import decode_records, with_polygons
+from harness.input_files import decode_json
 from harness.rle import MaskTable
 
 Box = tuple[float, float, float, float]
@@ -110,8 +111,8 @@ class CocoVideo:
 def is_coco_video(raw: bytes) -> bool:
     """Whether the text of an annotation file is in this form and not in that of YouTube-VIS."""
     try:
-        lists = msgspec.json.decode(raw, type=_Lists)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        lists = decode_json(raw, _Lists)
+    except msgspec.MsgspecError:
         return False
     found = bytes(lists.annotations)
     return bool(bytes(lists.images)) and bool(bytes(lists.videos)) and b'"segmentations"' not in found

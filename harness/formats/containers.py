@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
-import json
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -19,6 +18,8 @@ from typing import IO, Any, BinaryIO, cast
 
 from harness.errors import UserError
 from harness.first_bytes import FIRST_BYTES, foreign_file, pickle_file
+from harness.formats import lenient
+from harness.input_files import ANNOTATION_BYTES, UNBOUNDED, open_file, read_all, refuse_null_bytes
 
 CHUNK_BYTES = 1 << 20
 FREE_BYTES, MOST_TIMES = 256 << 20, 100
@@ -42,7 +43,7 @@ def open_json(path: Path) -> io.BufferedReader:
     unpacks to too much.
     """
     try:
-        file = path.open("rb")
+        file = open_file(path, UNBOUNDED, is_text=True)
         head = file.read(FIRST_BYTES)
         file.seek(0)
     except OSError as error:
@@ -79,11 +80,13 @@ def _closed_on_error(file: BinaryIO) -> Iterator[None]:
 def read_json(path: Path) -> tuple[bytes, bytes]:
     """The plain UTF-8 text of a file of JSON, and the bytes of the file. Raises `UserError` as `open_json` does."""
     try:
-        raw = path.read_bytes()
+        with open_file(path, ANNOTATION_BYTES, is_text=True) as file:
+            raw = read_all(file, path, ANNOTATION_BYTES)
     except OSError as error:
         raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
     head = raw[:FIRST_BYTES]
     if _is_plain(head):
+        refuse_null_bytes(raw, path)
         return raw, raw
     pieces = _unpacked(io.BytesIO(raw), head, path)
     return (raw if pieces is None else b"".join(pieces)), raw
@@ -240,8 +243,8 @@ def _first_line(file: BinaryIO) -> bytes:
 def _is_track(line: bytes) -> bool:
     """Whether a line is the JSON of a whole track."""
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
+        value = lenient.loads(line, "")
+    except UserError:
         return False
     return isinstance(value, dict) and {"video_id", "segmentations"} <= value.keys()
 

@@ -18,6 +18,7 @@ from harness.formats import scan
 from harness.formats.containers import open_records
 from harness.formats.foreign import PER_TRACK, foreign_results
 from harness.formats.segmentations import SEGMENTATIONS
+from harness.input_files import refuse_null_bytes
 from harness.rle import Ints
 
 BLOCK_BYTES = 16 << 20
@@ -78,6 +79,7 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
                 fresh = False
             first += n
             if status == scan.MALFORMED:
+                refuse_null_bytes(text[place : place + 1].tobytes(), path)
                 if not first and text[place] == 91:
                     raise UserError(str(path), "is a list of lists, one per video or frame", PER_TRACK)
                 raise UserError(f"{path}, record {first}", "is not a JSON object", hint)
@@ -86,6 +88,8 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
                 if rest.strip():
                     raise UserError(str(path), "has text behind the list", hint)
                 return
+            if not n:  # a record is longer than what was read: no text, or the file ends in it
+                refuse_null_bytes(text[:stop].tobytes(), path)
             if not read:
                 size = path.stat().st_size
                 raise UserError(f"{path}, record {first}", f"the file ends inside it ({size} bytes)", hint)

@@ -22,7 +22,7 @@ MORE, MALFORMED, FULL, DONE = -1, -2, -3, 0
 
 @numba.njit(cache=True, nogil=True)
 def _skip_space(text, i, stop):
-    while i < stop and text[i] <= 32:
+    while i < stop and 0 < text[i] <= 32:  # NUL bytes are no space: a damaged file has millions of them
         i += 1
     return i
 

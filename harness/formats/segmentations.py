@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from harness import rle
 from harness.errors import UserError
 from harness.formats import scan
+from harness.input_files import decode_json
 from harness.masks import Rle
 from harness.rle import Ints, MaskTable
 
@@ -106,10 +107,10 @@ def mask_of(table: MaskTable, mask: int) -> Rle:
 def decode(raw: bytes | msgspec.Raw, kind: type[T], name: str) -> T:
     """Decode JSON into ``kind``; faults become a `UserError` that names the file ``name`` and the place in it."""
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return decode_json(raw, kind)
     except msgspec.ValidationError as error:
         raise _refusal(error, name) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except msgspec.DecodeError as error:
         raise UserError(name, f"malformed or truncated JSON ({error})", "write the file again") from error
 
 

@@ -25,6 +25,7 @@ from harness.formats.containers import read_json
 from harness.formats.foreign import refuse_foreign_annotations
 from harness.formats.lenient import Ids, Key, Note, Notes
 from harness.formats.segmentations import SEGMENTATIONS, NewMask, convert, decode, find_masks, mask_of, with_masks
+from harness.input_files import decode_json
 from harness.masks import Rle
 from harness.paths import in_unicode
 from harness.rle import Ints, MaskTable
@@ -307,8 +308,8 @@ def read_annotations(path: Path) -> Annotations:
 
 def _is_burst(raw: bytes) -> bool:
     try:
-        return bool(bytes(msgspec.json.decode(raw, type=_Form).sequences))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return bool(bytes(decode_json(raw, _Form).sequences))
+    except msgspec.MsgspecError:
         return False
 
 

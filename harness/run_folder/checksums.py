@@ -15,6 +15,7 @@ import msgspec
 
 from harness.atomic_write import write_atomically
 from harness.errors import UnreadableFileError, UserError
+from harness.input_files import RECORD_BYTES, TABLE_BYTES, decode_json, read_file
 from harness.paths import Location
 from harness.run_folder.schemas import FORMAT
 from harness.versions import other_version
@@ -99,7 +100,7 @@ class CheckedFiles:
         if data is None:
             return None
         try:
-            return msgspec.json.decode(data, type=kind)
+            return decode_json(data, kind)
         except msgspec.MsgspecError as error:
             what = other_version(data, (FORMAT,)) or f"is damaged: {error}"
             raise UnreadableFileError(str(self.folder / name), what, _HINT) from error
@@ -122,7 +123,7 @@ def _sum(data: bytes) -> str:
 
 def _bytes(path: Location) -> bytes | None:
     try:
-        return path.read_bytes()
+        return read_file(path, TABLE_BYTES if path.suffix in (".csv", ".md") else RECORD_BYTES, is_text=True)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

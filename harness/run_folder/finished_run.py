@@ -17,6 +17,7 @@ import msgspec
 
 from harness.comparability import comparability_of
 from harness.errors import UserError, near
+from harness.input_files import decode_json
 from harness.paths import Location, location
 from harness.run_folder.checksums import CheckedFiles
 from harness.run_folder.layout import PREDICTIONS, content_digest
@@ -246,7 +247,7 @@ class FinishedRun:
         if data is None:
             raise UserError(str(self.folder), f"is not a run folder: it has no {name}", _NAME_ONE)
         try:
-            found = msgspec.json.decode(data)
+            found = decode_json(data)
             known = msgspec.to_builtins(msgspec.convert(found, kind))
         except msgspec.MsgspecError as error:
             wrong = other_version(data, (FORMAT,)) or f"is not {what}: {error}"
@@ -307,7 +308,7 @@ def _find(run: Location) -> Location:
     if not run.is_dir():
         raise UserError(str(run), "is not a run folder" if run.exists() else "is not there", hint)
     path = run / RECORD
-    if path.is_file():
+    if path.exists():
         return path
     if (run / "config.json").exists():
         raise UserError(

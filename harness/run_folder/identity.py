@@ -14,8 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from harness import plugins
 from harness.errors import UserError
+from harness.input_files import RECORD_BYTES, decode_json, read_file
 from harness.paths import Location
 from harness.run_folder.provenance import changed_files, file_digest, git_commit
 from harness.types import ModelPlugin
@@ -214,8 +217,8 @@ def other_runs(folder: Location, content: Mapping[str, Any], besides: Iterable[L
 def _content(folder: Location) -> dict[str, Any] | None:
     """The content of a run folder; ``None`` if it cannot be read."""
     try:
-        found = json.loads((folder / "config.json").read_bytes())
-    except (OSError, UserError, ValueError, RecursionError):
+        found = decode_json(read_file(folder / "config.json", RECORD_BYTES, is_text=True))
+    except (OSError, UserError, msgspec.MsgspecError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -21,7 +21,8 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from harness.errors import UserError
+from harness.errors import UnreadableFileError, UserError
+from harness.input_files import NOTE_BYTES, decode_json, read_file
 from harness.paths import Location, ObjectPath
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def _file_locked(folder: Path) -> Iterator[None]:
 
 def _is_file_locked(folder: Path) -> bool:
     try:
-        descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return False
     try:
@@ -224,8 +225,8 @@ def _number(lease: ObjectPath) -> int:
 def _read(lease: ObjectPath) -> _Holder | None:
     """The holder of a lease; ``None`` if it is gone or is not a lease of the harness."""
     try:
-        return msgspec.json.decode(lease.read_bytes(), type=_Holder)
-    except (FileNotFoundError, msgspec.MsgspecError):
+        return decode_json(read_file(lease, NOTE_BYTES), _Holder)
+    except (FileNotFoundError, UnreadableFileError, msgspec.MsgspecError):
         return None
 
 

@@ -3,19 +3,63 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from logging.handlers import QueueHandler
 from pathlib import Path
 
-from harness.errors import UserError
+from harness.atomic_write import write_atomically
+from harness.errors import UserError, shortened
+from harness.input_files import UNBOUNDED, open_file, refuse_odd_file
 from harness.paths import Location, ObjectPath
 
 _LOG_SECONDS = 10.0
+LINE_CHARACTERS = 16_000
+"""Longest message of a line in the log."""
+SESSION_BYTES, KEPT_BYTES = 32 << 20, 16 << 20
+"""Most bytes that one session adds to the log, warnings apart, which may add as much again; and how much of the end of
+an earlier log of more than that is kept."""
+_MOST_HELD = 10_000
+
+
+class _Room:
+    """What may still be written to the log of a session."""
+
+    def __init__(self) -> None:
+        self._written = 0
+        self._is_told = False
+
+    def admitted(self, line: str, level: int) -> str:
+        """The line as it may be written; empty for one that is left out. The first of those is replaced by a note."""
+        line = shortened(line, LINE_CHARACTERS)
+        written = self._written + len(line.encode(errors="replace")) + 1
+        if written <= (2 * SESSION_BYTES if level >= logging.WARNING else SESSION_BYTES):
+            self._written = written
+            return line
+        if self._is_told:
+            return ""
+        self._is_told = True
+        return f"the log of this session has {SESSION_BYTES >> 20} MiB: further lines are left out"
 
 
 class _FileLog(logging.FileHandler):
-    """A log that ignores a full disk: writing the results reports it, once and in one line."""
+    """A log of bounded size that ignores a full disk: writing the results reports it, once and in one line."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8", errors="replace")
+        self._room = _Room()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, if there is room for it."""
+        try:
+            line = self._room.admitted(self.format(record), record.levelno)
+            if line and self.stream is not None:
+                self.stream.write(line + self.terminator)
+                self.flush()
+        except Exception:  # as in `logging.StreamHandler`
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
         """Do nothing."""
@@ -34,13 +78,16 @@ class _ObjectLog(logging.Handler):
     def __init__(self, path: ObjectPath) -> None:
         super().__init__()
         self._path, self._written = path, time.monotonic()
+        self._room = _Room()
         self._lines: list[bytes] = []
         with suppress(FileNotFoundError):
-            self._lines.append(path.read_bytes())
+            self._lines.append(_end_of(path.read_bytes()))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line."""
-        self._lines.append(self.format(record).encode() + b"\n")
+        line = self._room.admitted(self.format(record), record.levelno)
+        if line:
+            self._lines.append(line.encode(errors="replace") + b"\n")
         if time.monotonic() - self._written > _LOG_SECONDS:
             self._put()
 
@@ -63,7 +110,8 @@ class _HeldLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line."""
-        self.records.append(record)
+        if len(self.records) < _MOST_HELD:
+            self.records.append(record)
 
 
 @contextmanager
@@ -108,6 +156,21 @@ def _listening(handler: logging.Handler) -> Iterator[None]:
         logging.captureWarnings(False)
 
 
+class SentLog(QueueHandler):
+    """Sends records of bounded length to another process."""
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Put the arguments of a record into its message, which other processes can read."""
+        found: logging.LogRecord = super().prepare(record)
+        found.msg = found.message = shortened(str(found.msg), LINE_CHARACTERS)
+        return found
+
+
+def _end_of(data: bytes) -> bytes:
+    """The last `KEPT_BYTES` of a log, from the beginning of a line; a shorter one as it is."""
+    return data if len(data) <= KEPT_BYTES else data[-KEPT_BYTES:].partition(b"\n")[2]
+
+
 def _handler(path: Location) -> logging.Handler:
     try:
         if isinstance(path, ObjectPath):
@@ -115,7 +178,13 @@ def _handler(path: Location) -> logging.Handler:
         assert isinstance(path, Path)
         if path.is_symlink():
             raise UserError(str(path), "is a symbolic link, which is not followed", "remove it")
-        return _FileLog(path, encoding="utf-8")
+        if path.exists():
+            refuse_odd_file(path)
+            if path.stat().st_size > SESSION_BYTES:
+                with open_file(path, UNBOUNDED) as file:
+                    file.seek(-KEPT_BYTES - 1, os.SEEK_END)
+                    write_atomically(path, _end_of(file.read(KEPT_BYTES + 1)))
+        return _FileLog(path)
     except OSError as error:
         hint = f"free disk space, or run `chmod u+rw {path}`"
         raise UserError(str(path), f"cannot be written: {error.strerror}", hint) from error

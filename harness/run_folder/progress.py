@@ -51,11 +51,11 @@ class Snapshot(msgspec.Struct):
 
     ``videos`` is the number of videos of this session. ``work`` is the share of them that has ended, in ``[0, 1]``,
     weighted by `expected_cost`. ``seconds`` is the time from the start of the first video to the end of the last one,
-    or to now. ``state`` is ``stopped`` after an interruption or an error.
+    or to now. ``state`` is ``interrupted`` after Ctrl-C, SIGTERM or SIGHUP, ``stopped`` after an error.
     """
 
     format: Literal[1] = 1
-    state: Literal["running", "ended", "stopped"] = "running"
+    state: Literal["running", "ended", "interrupted", "stopped"] = "running"
     host: str = ""
     pid: int = 0
     written: float = 0.0
@@ -145,7 +145,7 @@ class RunProgress:
                 worker.video_seconds = round(clock - self._video_began.get(number, clock), 3)
             return msgspec.convert(msgspec.to_builtins(now), Snapshot)
 
-    def end(self, state: Literal["ended", "stopped"]) -> None:
+    def end(self, state: Literal["ended", "interrupted", "stopped"]) -> None:
         """Record the end of the session."""
         with self._changed() as now:
             now.state = state
@@ -173,10 +173,13 @@ def write_progress(progress: RunProgress, folder: Location) -> Iterator[None]:
     _write(folder / FILE, progress.snapshot())
     thread = threading.Thread(target=_keep, args=(progress, folder / FILE, over), name="progress", daemon=True)
     thread.start()
-    state: Literal["ended", "stopped"] = "stopped"
+    state: Literal["ended", "interrupted", "stopped"] = "stopped"
     try:
         yield
         state = "ended"
+    except KeyboardInterrupt:
+        state = "interrupted"
+        raise
     finally:
         over.set()
         thread.join(BEAT_SECONDS)

@@ -16,6 +16,7 @@ from typing import Any
 
 import harness
 from harness.errors import UserError
+from harness.input_files import UNBOUNDED, open_file
 
 _COMMAND_SECONDS = 5
 
@@ -115,7 +116,7 @@ def changed_files(folder: Path) -> tuple[str, list[tuple[str, Path, bool]]] | No
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes; raises `UserError` if it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_file(path, UNBOUNDED) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error

@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from harness.errors import UnreadableFileError
+from harness.input_files import RECORD_BYTES, decode_json, read_file
 from harness.paths import Location
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.lock import is_locked
@@ -15,6 +17,7 @@ from harness.run_folder.progress import BEAT_SECONDS, FILE, Snapshot
 from harness.run_folder.schemas import Failure
 
 T = TypeVar("T")
+State = Literal["running", "complete", "incomplete", "interrupted", "stopped", "dead"]
 
 SILENCE_SECONDS = 3 * BEAT_SECONDS
 """If a run has written nothing for this time, its lock decides whether it is running."""
@@ -24,13 +27,13 @@ SILENCE_SECONDS = 3 * BEAT_SECONDS
 class Status:
     """The status of a run at one moment.
 
-    ``state`` is ``running``; ``complete`` or ``incomplete`` after the end of a run; ``stopped`` after an interruption
-    or an error; ``dead`` if the process ended without recording it. ``session`` is the last ``progress.json``, ``None``
-    without one; ``silent_s`` is its age in seconds.
+    ``state`` is ``running``; ``complete`` or ``incomplete`` after the end of a run; ``interrupted`` after Ctrl-C,
+    SIGTERM or SIGHUP; ``stopped`` after an error; ``dead`` if the process ended without recording it. ``session`` is
+    the last ``progress.json``, ``None`` without one; ``silent_s`` is its age in seconds.
     """
 
     folder: str
-    state: Literal["running", "complete", "incomplete", "stopped", "dead"]
+    state: State
     total: int
     done: int
     failed: tuple[Failure, ...]
@@ -88,16 +91,14 @@ def read_status(folder: Location) -> Status:
                   None if silent is None else max(0.0, silent))  # fmt: skip
 
 
-def _state(
-    folder: Location, session: Snapshot | None, silent: float | None, is_done: bool
-) -> Literal["running", "complete", "incomplete", "stopped", "dead"]:
+def _state(folder: Location, session: Snapshot | None, silent: float | None, is_done: bool) -> State:
     if session is not None and session.state == "running":
         # the clocks of two machines may differ a little
         if silent is not None and abs(silent) < SILENCE_SECONDS:
             return "running"
     elif session is not None:
-        if session.state == "stopped":
-            return "stopped"
+        if session.state != "ended":
+            return session.state
         return "complete" if is_done else "incomplete"
     if is_locked(folder):
         return "running"
@@ -109,6 +110,6 @@ def _state(
 def _read(path: Location, kind: type[T]) -> T | None:
     """Read an optional file: ``None`` if it is absent, damaged, or of another version."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.MsgspecError):
+        return decode_json(read_file(path, RECORD_BYTES, is_text=True), kind)
+    except (OSError, UnreadableFileError, msgspec.MsgspecError):
         return None

@@ -11,6 +11,7 @@ import re
 from collections.abc import Container, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +20,7 @@ from harness import rle
 from harness.atomic_write import write_atomically
 from harness.errors import UnreadableFileError, UserError
 from harness.frame_digests import FrameDigests
+from harness.input_files import SHARD_BYTES, decode_json, read_file
 from harness.masks import Rle
 from harness.paths import Location
 from harness.types import Track, Video, Vocabulary
@@ -113,8 +115,10 @@ class PredictionStore:
         path = str(self.path(video_id))
         try:
             metadata = pq.read_metadata(pa.BufferReader(self._intact(video_id))).metadata or {}
-            sampled, whole = (tuple(json.loads(metadata.get(key.encode(), b"[]"))) for key in (_SAMPLED, _WHOLE))
-        except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+            sampled, whole = (
+                tuple(decode_json(metadata.get(key.encode(), b"[]"), list[str])) for key in (_SAMPLED, _WHOLE)
+            )
+        except (pa.ArrowException, OSError, ValueError, TypeError, msgspec.MsgspecError) as error:
             raise DamagedShardError(path, f"is not a shard of predictions ({error})", _HINT) from error
         return FrameDigests(sampled, whole) if sampled else None
 
@@ -122,7 +126,7 @@ class PredictionStore:
         """The bytes of a shard, after its checksum was verified."""
         path = self.path(video_id)
         try:
-            data = path.read_bytes()
+            data = read_file(path, SHARD_BYTES)
         except FileNotFoundError as error:
             raise DamagedShardError(str(path), "is not there: the video has no predictions", _HINT) from error
         except OSError as error:

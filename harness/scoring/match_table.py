@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.atomic_write import write_atomically
 from harness.errors import UserError
+from harness.input_files import SHARD_BYTES, read_file
 from harness.paths import Location
 from harness.rle import Ints
 from harness.scoring.average_precision import Curves, Matches
@@ -137,7 +138,7 @@ def read_table(path: Location) -> MatchTable:
     """Read a table; raises `UserError` where there is none, or it is damaged, of another format or inconsistent."""
     hint = "delete it: it is made again from the predictions"
     try:
-        data = path.read_bytes()
+        data = read_file(path, SHARD_BYTES)
     except FileNotFoundError as error:
         raise UserError(str(path), "is not there", "it is written when a run is scored") from error
     except OSError as error:
@@ -148,7 +149,7 @@ def read_table(path: Location) -> MatchTable:
     try:
         content = msgspec.msgpack.decode(data[begin:], type=_File)
         table = _table_of(content)
-    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         what = other_version(data[begin:], decode=msgspec.msgpack.decode) or f"is no match table ({error})"
         raise UserError(str(path), what, hint) from error
     return table

@@ -8,10 +8,15 @@ from pathlib import Path
 
 import msgspec
 
+from harness.errors import UnreadableFileError
+from harness.input_files import NOTE_BYTES, decode_json, read_file
 from harness.paths import Location
-from harness.tracking.calls import ONE_AT_A_TIME, cause_of, quiet_with_time_limits, reach_database
+from harness.tracking.calls import call_with_deadline, cause_of, reach_database
 from harness.tracking.credentials import redact, safe_uri
 from harness.tracking.mlflow import LINK, Link
+
+UPLOAD_SECONDS = 300.0
+"""Wall-clock limit of logging the files of one run."""
 
 
 def log_files(folders: Iterable[Location], files: Sequence[Path]) -> list[str]:
@@ -26,23 +31,25 @@ def log_files(folders: Iterable[Location], files: Sequence[Path]) -> list[str]:
 def _log(folder: Location, files: Sequence[Path]) -> str:
     path, names = folder / LINK, ", ".join(file.name for file in files)
     try:
-        link = msgspec.json.decode(path.read_bytes(), type=Link)
+        link = decode_json(read_file(path, NOTE_BYTES, is_text=True), Link)
     except FileNotFoundError:
         return f"{folder}: was not logged to MLflow, so {names} cannot be added to it"
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, UnreadableFileError, msgspec.MsgspecError) as error:
         return f"{path}: cannot be read: {error}; not logged to MLflow: {names}"
     named = os.environ.get("MLFLOW_TRACKING_URI", "")
     uri = named if safe_uri(named) == link.tracking_uri else link.tracking_uri
-    with ONE_AT_A_TIME:
-        try:
-            with quiet_with_time_limits():
-                from mlflow import MlflowClient
 
-                reach_database(uri)
-                client = MlflowClient(tracking_uri=uri)
-                for file in files:
-                    client.log_artifact(link.run_id, str(file))
-        # As in `MlflowTracker`: MLflow, its transports and its database have their own types of exceptions.
-        except Exception as error:
-            return f"MLflow at {safe_uri(uri)} could not be used: {redact(cause_of(error), uri)}; not logged: {names}"
+    def log() -> None:
+        from mlflow import MlflowClient
+
+        reach_database(uri)
+        client = MlflowClient(tracking_uri=uri)
+        for file in files:
+            client.log_artifact(link.run_id, str(file))
+
+    try:
+        call_with_deadline(log, UPLOAD_SECONDS)
+    # As in `MlflowTracker`: MLflow, its transports and its database have their own types of exceptions.
+    except Exception as error:
+        return f"MLflow at {safe_uri(uri)} could not be used: {redact(cause_of(error), uri)}; not logged: {names}"
     return ""

@@ -12,13 +12,15 @@ import msgspec
 
 from harness.errors import UserError, near
 from harness.run_folder.schemas import FORMAT, RunRecord
-from harness.tracking.calls import ONE_AT_A_TIME, cause_of, quiet_with_time_limits, reach_database
+from harness.tracking.calls import call_with_deadline, cause_of, reach_database
 from harness.tracking.credentials import redact, safe_uri
 from harness.tracking.mlflow import embedded_uri
 
 _RESULT = re.compile(r"A[PR]\w*")
 _CORRECTED = "corrected."
 _PAGE = 1000
+SEARCH_SECONDS = 300.0
+"""Wall-clock limit of reading an experiment, which may have many runs."""
 
 
 def tracking_uri(runs_dir: Path) -> str:
@@ -39,15 +41,13 @@ def records_of(experiment: str, runs_dir: Path) -> list[dict[str, Any]]:
         raise UserError(
             where, "is not there", "name the folder of the runs with --runs-dir, or set MLFLOW_TRACKING_URI"
         )
-    with ONE_AT_A_TIME, quiet_with_time_limits():
-        try:
-            reach_database(uri)
-            known, runs = _search(experiment, uri)
-        # MLflow, its transports and its database have their own types of exceptions
-        except Exception as error:
-            raise UserError(
-                where, f"cannot be read: {redact(cause_of(error), uri)}", "check MLFLOW_TRACKING_URI"
-            ) from error
+    try:
+        known, runs = call_with_deadline(lambda: _search(experiment, uri), SEARCH_SECONDS)
+    # MLflow, its transports and its database have their own types of exceptions
+    except Exception as error:
+        raise UserError(
+            where, f"cannot be read: {redact(cause_of(error), uri)}", "check MLFLOW_TRACKING_URI"
+        ) from error
     if runs is None:
         raise UserError(where, f'has no experiment "{experiment}"', near(experiment, known))
     records = [_record(run) for run in runs if "protocol.name" in run.data.tags]
@@ -67,6 +67,7 @@ def _search(experiment: str, uri: str) -> tuple[list[str], list[Any] | None]:
     """Return the names of all experiments, and the runs of this one, ``None`` if it does not exist."""
     from mlflow import MlflowClient
 
+    reach_database(uri)
     client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(experiment)
     if found is None or found.lifecycle_stage != "active":

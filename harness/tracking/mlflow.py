@@ -1,23 +1,35 @@
 """MLflow tracking: an embedded SQLite store by default, or the server of ``MLFLOW_TRACKING_URI``.
 
-A run never depends on it. Every call has a short time limit; the first failure ends tracking with one warning.
+A run never depends on it. It is logged by a thread beside it, and waited for at its end up to a deadline; the first
+failure ends tracking with one warning. `log_finished` catches up later.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from harness.atomic_write import write_json
-from harness.errors import UserError
+from harness.errors import UnreadableFileError, UserError
+from harness.input_files import NOTE_BYTES, RECORD_BYTES, TABLE_BYTES, decode_json, read_file
 from harness.paths import Location, location
-from harness.tracking.calls import ONE_AT_A_TIME, cause_of, quiet_with_time_limits, reach_database
+from harness.tracking.calls import (
+    CALL_SECONDS,
+    ONE_AT_A_TIME,
+    Beside,
+    cause_of,
+    no_answer,
+    quiet_with_time_limits,
+    reach_database,
+)
 from harness.tracking.credentials import redact, safe_uri
 from harness.tracking.fields import flat, legal, result_metrics, result_tags, tags_of, user_name
 from harness.tracking.system_metrics import Sample, SystemMetrics
@@ -41,8 +53,15 @@ LINK = "mlflow.json"
 _STORE = ".mlflow"
 """Folder of the embedded store inside the folder of the runs; hidden, so that ``runs/*`` does not match it."""
 
+_CREATE_LOCK = "create.lock"
+CREATE_SECONDS = 45.0
+"""How long a run waits for another one that opens or creates the embedded store."""
 _TABLE = "per_category.json"
 _DESCRIPTION = "table.md"
+_MOST_WAITING = 10_000
+"""Steps of a training that may wait for a slow store; samples of the machine's use wait for nothing."""
+FINISH_SECONDS, STOPPED_SECONDS = 60.0, 10.0
+"""How long the end of a run waits for what is still to be logged; and that of one that is interrupted or has failed."""
 _BATCH, _PARAM_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 100, 6000, 5000, 36
 
 
@@ -73,9 +92,10 @@ class MlflowTracker:
 
     ``uri`` defaults to ``MLFLOW_TRACKING_URI``, then to ``.mlflow/mlflow.db`` in ``runs_dir`` with ``artifacts`` beside
     it; ``experiment`` to ``MLFLOW_EXPERIMENT_NAME``, then to the name of each run's dataset. ``tags`` are set on every
-    run. Nothing here raises for a store that cannot be reached: `finish` returns what could not be logged. A
-    server has 5 seconds to answer and one more try; ``MLFLOW_HTTP_REQUEST_TIMEOUT`` and
-    ``MLFLOW_HTTP_REQUEST_MAX_RETRIES`` set other limits.
+    run. All is done by a thread of its own, and only `finish` waits for it. Nothing here raises for a store that
+    cannot be reached: `finish` returns what could not be logged. A server has 5 seconds to answer and one more try;
+    ``MLFLOW_HTTP_REQUEST_TIMEOUT`` and ``MLFLOW_HTTP_REQUEST_MAX_RETRIES`` set other limits. ``later`` is how to log a
+    run later on, by default with ``harness log``.
     """
 
     def __init__(
@@ -84,7 +104,9 @@ class MlflowTracker:
         uri: str | None = None,
         experiment: str | None = None,
         tags: Mapping[str, str] | None = None,
+        later: str = "",
     ) -> None:
+        self._later, self._beside = later, Beside("mlflow")
         self._embedded = embedded_uri(runs_dir)
         self._store = runs_dir.resolve() / _STORE
         self._uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or self._embedded
@@ -95,7 +117,7 @@ class MlflowTracker:
         self._warnings: list[str] = []
         self._logged: _Logged | None = None
         self._system_metrics: SystemMetrics | None = None
-        self._status = "KILLED"
+        self._status, self._folder = "KILLED", ""
 
     @property
     def uri(self) -> str:
@@ -103,9 +125,14 @@ class MlflowTracker:
         return safe_uri(self._uri)
 
     @property
+    def missing(self) -> int:
+        """Number of runs so far that were not logged."""
+        return self._runs - self._runs_logged
+
+    @property
     def outcome(self) -> str:
         """Text on whether and where the runs so far were logged, for the last line of a command."""
-        missing = self._runs - self._runs_logged
+        missing = self.missing
         if not missing:
             return self.uri
         if not self._runs_logged:
@@ -119,7 +146,17 @@ class MlflowTracker:
         ``environment.json``, which become parameters, dataset input and tags.
         """
         self._status = "KILLED"  # until there is a result
-        self._attempt(lambda: self._start(record))
+        self._folder = str(record["folder"])
+        self._do(lambda: self._start(record, with_samples=True))
+
+    def log_finished(
+        self, run_folder: Location, record: Mapping[str, Any], per_category: Sequence[Mapping[str, Any]], seconds: float
+    ) -> list[str]:
+        """Log a run that has ended, within ``seconds``; return the warnings as `finish` does."""
+        self._folder = str(run_folder)
+        self._do(lambda: self._start({**record, "folder": self._folder}, with_samples=False))
+        self.log_result(run_folder, record, per_category)
+        return self.finish(seconds)
 
     def log_result(
         self, run_folder: Location, record: Mapping[str, Any], per_category: Sequence[Mapping[str, Any]]
@@ -130,22 +167,34 @@ class MlflowTracker:
         one mapping per category, all with the same keys.
         """
         self._status = "FINISHED" if record.get("complete") else "FAILED"
-        self._attempt(lambda: self._log_result(run_folder, record, per_category))
+        self._do(lambda: self._log_result(run_folder, record, per_category))
 
     def log_step(self, values: Mapping[str, float], step: int) -> None:
         """Log the metrics of a training step, in one batch."""
-        self._attempt(lambda: self._log_step(values, step))
+        if self._beside.waiting < _MOST_WAITING:
+            self._do(lambda: self._log_step(values, step))
 
-    def finish(self) -> list[str]:
-        """End the MLflow run; return the warnings since the last call, one line each, at most one per cause."""
+    def finish(self, seconds: float | None = None) -> list[str]:
+        """End the MLflow run; return the warnings since the last call, one line each, at most one per cause.
+
+        Waits ``seconds`` at most, by default `FINISH_SECONDS` after a result and else `STOPPED_SECONDS`.
+        """
+        limit = seconds or (STOPPED_SECONDS if self._status == "KILLED" else FINISH_SECONDS)
+        if not self._is_lost:
+            self._beside.do(self._end)
+            if not self._beside.wait(limit, max(limit, CALL_SECONDS)):
+                self._give_up(TimeoutError(no_answer(limit)))
         if self._system_metrics is not None:
-            self._system_metrics.stop()
-        self._attempt(self._finish)
+            self._system_metrics.abandon()
         self._runs += 1
         self._runs_logged += not self._is_lost
         self._system_metrics = self._logged = None
         warnings, self._warnings = self._warnings, []
         return warnings
+
+    def _do(self, action: Callable[[], None]) -> None:
+        if not self._is_lost:
+            self._beside.do(lambda: self._attempt(action))
 
     def _attempt(self, action: Callable[[], None]) -> None:
         with ONE_AT_A_TIME:
@@ -157,28 +206,61 @@ class MlflowTracker:
             # MLflow, its transports and its database have their own types of exceptions, and none may stop a run:
             # `finish` reports the failure once, and a store that has failed is not used again.
             except Exception as error:
-                self._is_lost = True
-                cause = redact(cause_of(error), self._uri)
-                self._warnings.append(
-                    f"MLflow at {self.uri} could not be used: {cause}; the run folder has everything: "
-                    "repeat the command to log it once MLflow answers"
-                )
+                self._give_up(error)
 
-    def _start(self, record: Mapping[str, Any]) -> None:
+    def _give_up(self, error: Exception) -> None:
+        """Use the store no more, and say so, once."""
+        if self._is_lost:  # what was still under way has failed after its deadline
+            return
+        self._is_lost = True
+        cause = redact(cause_of(error), self._uri)
+        later = self._later or f"run `harness log {self._folder}` to log it"
+        advice = f"the run folder has everything: {later} once MLflow answers"
+        self._warnings.append(f"MLflow at {self.uri} could not be used: {cause}; {advice}")
+
+    def _start(self, record: Mapping[str, Any], with_samples: bool) -> None:
         from mlflow import MlflowClient
 
         folder = location(record["folder"])
-        if self._uri == self._embedded:
-            self._store.mkdir(parents=True, exist_ok=True)
-        reach_database(self._uri)
-        client = MlflowClient(tracking_uri=self._uri)
+        with self._created():
+            reach_database(self._uri)
+            client = MlflowClient(tracking_uri=self._uri)
+            client.search_experiments(max_results=1)  # the first request creates the tables of a database
         logged = self._logged = self._resume(client, folder) or self._create(client, folder, record)
         config, environment = _read_json(folder / "config.json"), _read_json(folder / "environment.json")
         self._log_params(logged, flat(config))
         self._log_tags(logged, {"run": folder.name, **tags_of(record, environment), **self._tags})
         client.log_inputs(logged.run_id, datasets=[_dataset_input(record, config)])
-        self._system_metrics = SystemMetrics(self._log_system_metrics)
-        self._system_metrics.start()
+        if with_samples:
+            self._system_metrics = SystemMetrics(self._log_system_metrics)
+            self._system_metrics.start()
+
+    def _end(self) -> None:
+        if self._system_metrics is not None:
+            self._system_metrics.stop()
+        self._attempt(self._finish)
+
+    @contextmanager
+    def _created(self) -> Iterator[None]:
+        """Let one process at a time open the embedded store: several that create its tables spoil each other's.
+
+        Raises `TimeoutError` if that takes another process `CREATE_SECONDS`.
+        """
+        if self._uri != self._embedded:
+            yield
+            return
+        self._store.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(self._store / _CREATE_LOCK, flags, 0o644)
+        end = time.monotonic() + CREATE_SECONDS
+        try:
+            while not _is_locked(descriptor):
+                if time.monotonic() > end:
+                    raise TimeoutError(f"another run has been opening it for {CREATE_SECONDS:.0f} s")
+                time.sleep(0.05)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _resume(self, client: Any, folder: Location) -> _Logged | None:
         from mlflow.exceptions import MlflowException
@@ -204,8 +286,8 @@ class MlflowTracker:
         if not path.exists():
             return None
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Link)
-        except msgspec.MsgspecError:
+            return decode_json(read_file(path, NOTE_BYTES, is_text=True), Link)
+        except (UnreadableFileError, msgspec.MsgspecError):
             self._warnings.append(f"{path}: is not a record of an MLflow run; a new MLflow run was started")
             return None
 
@@ -215,6 +297,8 @@ class MlflowTracker:
         user = user_name()
         run = client.create_run(experiment_id, run_name=name, tags={"mlflow.user": user} if user else None)
         link = Link(self.uri, experiment_id, run.info.run_id)
+        if self._is_lost:  # meanwhile: the folder may be another's by now
+            raise TimeoutError(no_answer(FINISH_SECONDS))
         write_json(folder / LINK, msgspec.to_builtins(link))
         return _Logged(client, run.info.run_id, run.info.start_time, is_resumed=False)
 
@@ -252,14 +336,18 @@ class MlflowTracker:
             logged.client.log_batch(logged.run_id, tags=batch)
 
     def _log_system_metrics(self, take_sample: Callable[[], Sample]) -> None:
-        """Log a sample; called from the sampling thread. The step is seconds since the start of the MLflow run."""
+        """Log a sample, unless earlier work waits; called from the sampling thread.
+
+        The step is seconds since the start of the MLflow run.
+        """
 
         def log() -> None:
             if self._logged is not None:
                 step = (time.time_ns() // 1_000_000 - self._logged.started_ms) // 1000
                 self._logged.client.log_batch(self._logged.run_id, metrics=_metrics(take_sample(), step))
 
-        self._attempt(log)
+        if not self._beside.waiting:
+            self._do(log)
 
     def _log_result(
         self, run_folder: Location, record: Mapping[str, Any], per_category: Sequence[Mapping[str, Any]]
@@ -271,7 +359,7 @@ class MlflowTracker:
         self._log_tags(self._logged, result_tags(record) | _description(run_folder))
         for name in ARTIFACTS:
             if (run_folder / name).is_file():
-                client.log_text(run_id, (run_folder / name).read_bytes().decode(), name)
+                client.log_text(run_id, read_file(run_folder / name, TABLE_BYTES).decode(), name)
         if per_category:
             # The format of MLflow's `log_table`, which itself would append to the table of a run that is logged again.
             columns = list(per_category[0])
@@ -286,6 +374,17 @@ class MlflowTracker:
     def _finish(self) -> None:
         if self._logged is not None:
             self._logged.client.set_terminated(self._logged.run_id, status=self._status)
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Lock a file if no other process has; on a file system without locks there is none to wait for."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _batches(entities: list[Any]) -> list[list[Any]]:
@@ -317,11 +416,11 @@ def _dataset_input(record: Mapping[str, Any], config: Mapping[str, Any]) -> Any:
 def _description(run_folder: Location) -> dict[str, str]:
     """The run's table as the description that MLflow shows at the top of the run's page, in Markdown."""
     path = run_folder / _DESCRIPTION
-    return {"mlflow.note.content": path.read_bytes().decode()} if path.is_file() else {}
+    return {"mlflow.note.content": read_file(path, TABLE_BYTES).decode()} if path.is_file() else {}
 
 
 def _read_json(path: Location) -> dict[str, Any]:
-    return msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if path.exists() else {}
+    return decode_json(read_file(path, RECORD_BYTES, is_text=True), dict[str, Any]) if path.exists() else {}
 
 
 def tracker_in(folder: Path, hint: str, **options: Any) -> MlflowTracker:

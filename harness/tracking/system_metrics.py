@@ -38,6 +38,10 @@ class SystemMetrics:
         self._collect()  # the first CPU reading only sets the start for the next one
         self._thread.start()
 
+    def abandon(self) -> None:
+        """End the thread without a last sample, and without waiting for it."""
+        self._stop.set()
+
     def stop(self) -> None:
         """Publish the last sample and end the thread."""
         self._stop.set()

@@ -7,11 +7,11 @@ import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from harness.errors import UserError
 from harness.image_files import ImageFrames
+from harness.input_files import UNBOUNDED, decode_json, open_file
 from harness.training.instance_file import ImageRecord, InstanceFile, stamp_of
 from harness.training.outlines import Written, outline_of
 from harness.training.types import Instance, TrainingImage
@@ -66,13 +66,13 @@ class ImageSet:
         record, name = self.images[item], self.names[item]
         image = ImageFrames(self.root, (name,), record.height, record.width)[0]
         instances = []
-        with self.path.open("rb") as file:
+        with open_file(self.path, UNBOUNDED) as file:
             if stamp_of(file) != self.stamp:
                 raise UserError(str(self.path), "has changed since the training began", "repeat the command")
             for row in range(self._first[item], self._first[item + 1]):
                 start, stop = self._place[row].tolist()
                 file.seek(start)
-                written = msgspec.json.decode(file.read(stop - start), type=Written)
+                written = decode_json(file.read(stop - start), Written)
                 outline = outline_of(written, (record.height, record.width), f"{self.path}, image {record.id}")
                 instances.append(Instance(int(self._category[row]), outline))
         return TrainingImage(str(self.root / name), image, tuple(instances))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from harness.errors import UserError
 from harness.formats.segmentations import decode
 from harness.formats.youtube_vis import record_spans
+from harness.input_files import ANNOTATION_BYTES, open_file
 from harness.rle import Ints
 from harness.training.outlines import Encoded, Written, compressed, has_area
 
@@ -107,7 +108,7 @@ def read_instances(path: Path) -> InstanceFile:
     Raises `UserError`, which names the record, for a missing, malformed or inconsistent file.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path, ANNOTATION_BYTES, is_text=True) as file:
             stamp = stamp_of(file)
             text = np.memmap(file, np.uint8, "r") if stamp.size else np.empty(0, np.uint8)
     except OSError as error:

@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import nn
 
 from harness.atomic_write import atomic_write, discard_unfinished, write_json
 from harness.errors import UserError
+from harness.input_files import RECORD_BYTES, decode_json, read_file, refuse_odd_file
 from harness.training.config import TrainingConfig
 from harness.training.optimiser import build_optimiser, set_rate
 from harness.training.processes import Processes
@@ -173,10 +175,11 @@ def _claim(training: Training) -> None:
     content = json.loads(json.dumps(training.content))
     if path.exists():
         try:
-            before = json.loads(path.read_bytes())
-        except ValueError as error:
+            data = read_file(path, RECORD_BYTES, is_text=True)
+            before = decode_json(data)
+        except msgspec.MsgspecError as error:
             raise UserError(str(path), f"is damaged: {error}", "name another --out") from error
-        if other := other_version(path.read_bytes(), (content.get("format", 1),)):
+        if other := other_version(data, (content.get("format", 1),)):
             raise UserError(
                 str(path), other, "resume with that version, name another --out, or start over with --fresh"
             )
@@ -208,6 +211,7 @@ def _resume(
     if not path.exists():
         return 0
     try:
+        refuse_odd_file(path)
         state = torch.load(path, map_location=processes.device, weights_only=True)
         if state["digest"] != training.digest:
             raise UserError(str(path), "is of another training", "name another --out, or start it over with --fresh")

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from harness.atomic_write import write_atomically
+from harness.input_files import TABLE_BYTES, decode_json, read_file
 
 LOG = "log.jsonl"
 VALIDATION = "validation"
@@ -60,10 +63,10 @@ def cut_log(folder: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_file(path, TABLE_BYTES).decode("utf-8", "replace").splitlines():
         try:
-            record = json.loads(line)
-        except ValueError:  # a killed process left half a line
+            record = decode_json(line.encode())
+        except msgspec.MsgspecError:  # a killed process left half a line
             break
         if record["step"] > step:
             break

@@ -7,6 +7,7 @@ import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ from torch import Tensor
 
 from harness.errors import UserError
 from harness.first_bytes import FIRST_BYTES, foreign_file, pickle_file
-from harness.models.shared.inert_pickle import as_tensors, read_pickle, torch_globals
+from harness.input_files import UNBOUNDED, open_file, refuse_odd_file
+from harness.models.shared.inert_pickle import (
+    LongPickleError,
+    as_tensors,
+    read_pickle,
+    refuse_long_pickle,
+    torch_globals,
+)
 
 SHORT_EDGE = "short_edge"
 """Metadata key of a ``.safetensors`` file for the shorter edge at inference, in pixels."""
@@ -32,6 +40,12 @@ _LIGHTNING = "pytorch-lightning_version"
 _PREFIXES, _LIGHTNING_PREFIXES = ("module.",), ("model.", "module.")
 _OLD_FORMAT = bytes.fromhex("6cfc9c46f9206aa850192e")
 """The magic number of PyTorch's files before version 1.6, as pickled."""
+_PICKLES_OF_OLD_FORMAT = 4
+"""Pickles before the weights in such a file: magic number, version, machine, tensors."""
+_SHARED_TIMES = 2
+"""A file may hold a tensor and parts of it, such as queries, keys and values, under names of their own."""
+MOST_NAMES = 100_000
+"""Most tensors of a checkpoint."""
 _AGAIN = "download or copy it again, and compare its size"
 
 State = dict[str, Tensor]
@@ -53,7 +67,8 @@ def read_tensors(path: Path, hint: str) -> State:
         raise UserError(str(path), "is no dictionary of tensors, plain or under `model` or `state_dict`", hint)
     _refuse_claims(inner, path, hint)
     prefixes = _LIGHTNING_PREFIXES if _LIGHTNING in document else _PREFIXES
-    state = OrderedDict((str(name), t.float() if t.is_floating_point() else t) for name, t in inner.items())
+    floats: dict[Any, Tensor] = {}
+    state = OrderedDict((str(name), _as_float(t, floats)) for name, t in inner.items())
     told = getattr(inner, "_metadata", None)
     return _without_prefixes(state, told if isinstance(told, dict) else {}, prefixes)
 
@@ -74,7 +89,7 @@ def _read(path: Path, hint: str) -> Any:
 
     Raises `UserError` for files of other kinds, recognised by their first bytes, and for truncated ones.
     """
-    with path.open("rb") as file:
+    with open_file(path, UNBOUNDED) as file:
         head = file.read(FIRST_BYTES)
     if not head:
         raise UserError(str(path), "is empty", _AGAIN)
@@ -93,6 +108,8 @@ def _read_pickle(path: Path) -> Any:
     hint = "where you trust it, write its weights with torch.save({'model': tensors}, FILE)"
     try:
         return read_pickle(path)
+    except LongPickleError as error:
+        raise UserError(str(path), str(error), hint) from error
     except pickle.UnpicklingError as error:
         what = f"is a Python pickle of more than numbers and would run code when read ({first_line(error)})"
         raise UserError(str(path), what, hint) from error
@@ -123,6 +140,7 @@ def metadata_of(path: Path) -> dict[str, str]:
     if path.suffix != ".safetensors":
         return {}
     try:
+        refuse_odd_file(path)
         with safe_open(path, "pt") as file:
             return dict(file.metadata() or {})
     except (SafetensorError, ValueError, OSError) as error:
@@ -192,10 +210,13 @@ def _read_torch(path: Path, hint: str) -> Any:
         is_zip = zipfile.is_zipfile(path)
         if is_zip and _is_compressed(path):
             raise UserError(str(path), "is a compressed archive, which PyTorch does not write", hint)
+        _refuse_long_pickles(path, is_zip)
         with torch.serialization.safe_globals(torch_globals()):
             return as_tensors(torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip))
     except UserError:
         raise
+    except LongPickleError as error:
+        raise UserError(str(path), str(error), hint) from error
     except pickle.UnpicklingError as error:
         what = "is no file of plain tensors: it is broken or would run code when read"
         raise UserError(str(path), what, hint) from error
@@ -207,6 +228,20 @@ def _read_torch(path: Path, hint: str) -> Any:
         raise UserError(str(path), f"cannot be read as a PyTorch checkpoint ({told})", hint) from error
 
 
+def _refuse_long_pickles(path: Path, is_zip: bool) -> None:
+    """Raise `LongPickleError` if PyTorch would take long for a file's pickles; other faults are left to PyTorch."""
+    with suppress(ValueError), ExitStack() as opened:  # of pickletools
+        if not is_zip:
+            file = opened.enter_context(open_file(path, UNBOUNDED))
+            for _ in range(_PICKLES_OF_OLD_FORMAT):
+                refuse_long_pickle(file)
+            return
+        archive = opened.enter_context(zipfile.ZipFile(path))
+        for entry in archive.infolist():
+            if entry.filename.endswith("/data.pkl"):
+                refuse_long_pickle(opened.enter_context(archive.open(entry)))
+
+
 def _is_compressed(path: Path) -> bool:
     with zipfile.ZipFile(path) as archive:
         return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
@@ -215,11 +250,32 @@ def _is_compressed(path: Path) -> bool:
 def _refuse_claims(state: Mapping[Any, Tensor], path: Path, hint: str) -> None:
     """Refuse tensors that a file cannot hold: without values, or larger than the file (an expanded view)."""
     room = path.stat().st_size
+    if len(state) > MOST_NAMES:
+        raise UserError(str(path), f"holds {len(state)} tensors, and checkpoints at most {MOST_NAMES}", hint)
+    views: dict[Any, int] = {}
     for name, tensor in state.items():
         if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized:
             raise UserError(str(path), f"{str(name)[:200]} is no plain tensor", hint)
         if tensor.numel() * tensor.element_size() > room:
             raise UserError(str(path), f"{str(name)[:200]} claims to be larger than the file", hint)
+        views[_view(tensor)] = tensor.numel() * tensor.element_size()
+    if sum(views.values()) > _SHARED_TIMES * room:
+        what = f"its {len(state)} tensors share values and together claim more than {_SHARED_TIMES} times the file"
+        raise UserError(str(path), what, hint)
+
+
+def _view(tensor: Tensor) -> tuple[Any, ...]:
+    """What a tensor shows of its storage: equal for tied weights."""
+    place = tensor.untyped_storage().data_ptr(), tensor.storage_offset()
+    return *place, tuple(tensor.shape), tensor.stride(), tensor.dtype
+
+
+def _as_float(tensor: Tensor, known: dict[Any, Tensor]) -> Tensor:
+    """A tensor as float32 if it is of floating point; ``known`` are those so far by view: tied weights stay one."""
+    view = _view(tensor)
+    if view not in known:
+        known[view] = tensor.float() if tensor.is_floating_point() else tensor
+    return known[view]
 
 
 def _type(dtype: torch.dtype) -> str:

@@ -18,8 +18,18 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import torch
 
+from harness.input_files import UNBOUNDED, open_file
+
 KINDS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 """Supported numpy types: numbers and booleans."""
+
+MOST_OBJECTS, MOST_STEPS = 100_000, 10_000_000
+"""Limits of a pickle: of objects such as tensors, and of its operations. Both take seconds; checkpoints have a few
+thousand tensors, with some thirty operations each."""
+
+
+class LongPickleError(pickle.UnpicklingError):
+    """A pickle that would take too long to read."""
 
 
 class InertDtype:
@@ -136,7 +146,7 @@ def read_pickle(path: Path) -> Any:
 
     Raises `pickle.UnpicklingError` for a pickle with any other name; a broken one may raise any exception.
     """
-    with path.open("rb") as file:
+    with open_file(path, UNBOUNDED) as file:
         _refuse_claims(file)
         file.seek(0)
         return as_tensors(_Unpickler(file, encoding="latin1").load())
@@ -148,9 +158,21 @@ def _refuse_claims(file: BinaryIO) -> None:
     Those are lengths beyond the end of the file, and numbers of remembered objects that cannot be there yet.
     """
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        for count, (operation, argument, _) in enumerate(pickletools.genops(cast(Any, mapped))):
-            if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and cast(int, argument) > count:
-                raise pickle.UnpicklingError("it remembers more objects than it has")
+        refuse_long_pickle(mapped)
+
+
+def refuse_long_pickle(file: Any) -> None:
+    """Read over one pickle of a file without doing what it says; refuse it if that would take long.
+
+    ``file`` has ``read`` and ``readline``, and stands behind the pickle afterwards.
+    """
+    made = 0
+    for count, (operation, argument, _) in enumerate(pickletools.genops(file)):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and cast(int, argument) > count:
+            raise pickle.UnpicklingError("it remembers more objects than it has")
+        made += operation.name in ("REDUCE", "NEWOBJ", "BUILD", "OBJ", "INST")
+        if made > MOST_OBJECTS or count > MOST_STEPS:
+            raise LongPickleError(f"holds more than {MOST_OBJECTS} objects, or takes more than {MOST_STEPS} steps")
 
 
 def as_tensors(value: Any) -> Any:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from small_runs import SmallConfig, SmallModel, make_dataset, make_video
 
 from harness.engines.model_spec import ModelSpec
 from harness.engines.pool import LoadFailed, Message, Pool, Queue, WorkerDied, WorkerReady, WriteFailed
+from harness.engines.video_timeout import FIRST_SECONDS, LEAST_SECONDS, TIMES, VideoTimeout
 from harness.errors import UserError
 from harness.events import Event
 from harness.run_folder.progress import RunProgress
@@ -40,6 +42,8 @@ class PaperBackend:
     given: list[int] = field(default_factory=list)
     busy: dict[int, Video | None] = field(default_factory=dict)
     attempts: Counter[int] = field(default_factory=Counter)
+    hung: set[int] = field(default_factory=set)
+    ended: list[int] = field(default_factory=list)
     is_closed: bool = False
 
     @property
@@ -59,13 +63,23 @@ class PaperBackend:
         self.attempts[video.id] += 1
         self.busy[worker] = video
 
-    def messages(self) -> Iterator[tuple[int, Message]]:
-        if not self.busy:
+    def messages(self, seconds: float | None = None) -> Iterator[tuple[int, Message]]:
+        workers = sorted(self.busy.keys() - self.hung)
+        if not workers:
+            time.sleep(min(seconds or 0.0, 1.0))
             return
-        workers = sorted(self.busy)
         worker = workers[(self.picks.pop(0) if self.picks else 0) % len(workers)]
+        if self.busy[worker] is not None and self.runs[:1] == ["hang"]:
+            self.runs.pop(0)
+            self.hung.add(worker)
+            return
         video = self.busy.pop(worker)
         yield worker, self._loaded() if video is None else self._ran(video)
+
+    def end(self, worker: int) -> None:
+        del self.busy[worker]
+        self.hung.remove(worker)
+        self.ended.append(worker)
 
     def close(self) -> None:
         self.is_closed = True
@@ -90,11 +104,40 @@ class PaperBackend:
         return Event("failed" if fate == "fail" else "done", video.id, 0.1, 3, 1)
 
 
-def make_pool(folder: Path, **backend: object) -> tuple[Pool, PaperBackend]:
+def make_pool(folder: Path, timeout: float | None = None, **backend: object) -> tuple[Pool, PaperBackend]:
     store = PredictionStore(folder)
     spec = ModelSpec(SmallModel(), SmallConfig(), LoadContext(make_dataset(1)))
     made = PaperBackend(store, **backend)  # type: ignore[arg-type]
-    return Pool(spec, store, RunProgress(), made), made
+    return Pool(spec, store, RunProgress(), made, VideoTimeout(timeout)), made
+
+
+def test_a_worker_whose_video_takes_too_long_is_ended_and_replaced(tmp_path: Path) -> None:
+    pool, backend = make_pool(tmp_path, timeout=0.2, size=2, runs=["well", "hang"])
+    events = run(pool)
+    (retried,) = [e for e in events if e.kind == "retried"]
+    assert retried.error.endswith(f"was ended: video {retried.video_id} took longer than 0 s (--video-timeout)")
+    assert 0.2 <= retried.seconds < 5
+    assert {e.video_id for e in events if e.kind == "done"} == set(range(1, VIDEOS + 1))
+    assert len(backend.ended) == 1
+
+
+def test_a_video_that_always_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    pool, backend = make_pool(tmp_path, timeout=0.1, size=1, runs=["hang", *["well"] * (VIDEOS - 1), "hang"])
+    (failed,) = [e for e in run(pool) if e.kind == "failed"]
+    assert failed.attempts == 2
+    assert backend.ended == [0, 0]
+
+
+def test_the_limit_of_a_video_is_learnt_from_the_run() -> None:
+    limits, short, long = VideoTimeout(), make_video(1), replace(make_video(2), height=40_000)
+    assert limits.limit(short) == FIRST_SECONDS
+    limits.learn(short, 0.01)
+    assert limits.limit(short) == LEAST_SECONDS
+    limits.learn(short, 100.0)
+    limits.learn(short, 1.0)
+    assert limits.limit(short) == pytest.approx(TIMES * 100)
+    assert limits.limit(long) == pytest.approx(TIMES * 100 * long.height / short.height)
+    assert VideoTimeout(3.0).limit(long) == 3.0
 
 
 def run(pool: Pool, videos: int = VIDEOS) -> list[Event]:

@@ -83,6 +83,15 @@ def test_a_video_that_kills_or_fails_twice_is_isolated(cluster: None, tmp_path: 
 
 
 @needs_ray
+def test_a_video_that_hangs_is_ended_at_its_limit(cluster: None, tmp_path: Path) -> None:
+    run = moody_run(tmp_path / "a", 3, signals={2: signal.SIGSTOP})
+    assert execute(run, engine=partial(engine.pool, workers=1, video_timeout=2.0)).exit_code == 1
+    (failure,) = json.loads((run.folder / "failures.json").read_text())["failed"]
+    assert failure["error"].endswith("was ended: video 2 took longer than 2 s (--video-timeout)")
+    assert run.store.done() == {1, 3}
+
+
+@needs_ray
 def test_a_model_that_does_not_load_leaves_no_folder(cluster: None, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^weights\.pt: are not there; get them$"):
         execute(moody_run(tmp_path, load="refuse"), engine=partial(engine.pool, workers=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import subprocess
@@ -100,6 +101,25 @@ def test_damage_is_refused_where_it_is_read_and_changes_nothing_elsewhere(made: 
         else:
             assert name not in READ[command]
             assert found == whole or command == "status"  # which says when it was asked
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_no_file_is_refused_at_once(made: Path, command: str) -> None:
+    (run,) = (made / "runs").iterdir()
+    for number, name in enumerate(sorted(READ[command])):
+        intact = (run / name).read_bytes()
+        (run / name).unlink()
+        if number % 2:
+            (run / name).symlink_to("/dev/zero")
+        else:
+            os.mkfifo(run / name)
+        try:
+            said_of_it = said(made, command, COMMANDS[command])
+        finally:
+            (run / name).unlink()
+            (run / name).write_bytes(intact)
+        what = "a device" if number % 2 else "a named pipe"
+        assert f"is {what}, not a regular file; " in str(said_of_it)
 
 
 @pytest.mark.parametrize(

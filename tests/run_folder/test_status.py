@@ -57,7 +57,7 @@ def test_failures_are_told(tmp_path: Path) -> None:
     assert (now.session.failed, now.session.workers[0].failed) == (1, 2)
 
 
-def test_an_interrupted_run_is_stopped(tmp_path: Path) -> None:
+def test_an_interrupted_run_is_named_so(tmp_path: Path) -> None:
     def before(video_id: int) -> None:
         if video_id == 3:
             raise KeyboardInterrupt
@@ -66,7 +66,7 @@ def test_an_interrupted_run_is_stopped(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         execute(run)
     now = read_status(run.folder)
-    assert (now.state, now.done) == ("stopped", 2)
+    assert (now.state, now.done) == ("interrupted", 2)
 
 
 def test_a_run_that_spoke_just_now_is_running(tmp_path: Path) -> None:

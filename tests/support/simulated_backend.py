@@ -76,9 +76,13 @@ class SimulatedBackend:
         else:
             self._say(worker, seconds, Event("done", video.id, seconds, len(video.frames)))
 
-    def messages(self) -> Iterator[tuple[int, Message]]:
+    def messages(self, seconds: float | None = None) -> Iterator[tuple[int, Message]]:
         self.now, worker, message = heapq.heappop(self._ends)
         yield worker, message
+
+    def end(self, worker: int) -> None:
+        """Simulated time does not run while the pool waits, so nothing is ever overdue."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Nobody works on."""
