@@ -37,7 +37,7 @@ from harness.types import Dataset
 
 @dataclass(frozen=True)
 class Options:
-    """The location of the data, the size of the page, and the settings of the bootstrap.
+    """The location of the data and the size of the page.
 
     ``annotations`` and ``frames`` are for a user's own data, see `harness.reports.run_data.dataset_of_run`. ``videos``
     is the number of videos in the viewer, ``max_mb`` the largest total size of their frames in megabytes.
@@ -48,8 +48,6 @@ class Options:
     frames: Path | None = None
     videos: int = 9
     max_mb: float = 3.0
-    resamples: int = 1000
-    seed: int = 0
 
 
 @dataclass
@@ -152,7 +150,7 @@ def _without_paths(error: UserError, runs: Sequence[FinishedRun]) -> str:
 
 def _compare(material: ReportData, options: Options) -> None:
     try:
-        found = compare_runs(material.runs, options.resamples, options.seed, options.data_root, options.annotations)
+        found = compare_runs(material.runs, options.data_root, options.annotations)
     except UserError as error:
         material.no_comparison = f"No intervals and no test of significance: {_without_paths(error, material.runs)}."
         return

@@ -32,7 +32,7 @@ UNSTATED_SPLIT = "split not stated by the source"
 
 
 class Intervals(NamedTuple):
-    """What the bootstrap says of a run's metrics: half the 95 % interval by key (fractions), and which differ
+    """What the jackknife says of a run's metrics: half the 95 % interval by key (fractions), and which differ
     significantly from the reference's."""
 
     halves: Mapping[str, float]

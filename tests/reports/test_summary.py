@@ -13,7 +13,7 @@ from harness.run_folder.finished_run import FinishedRun
 
 
 def difference(value: float, p: float | None) -> Difference:
-    return Difference(value, value - 0.02, value + 0.03, 0.01, p, 0.04, 54, 0.002)
+    return Difference(value, value - 0.02, value + 0.03, 0.01, p, 0.04, 54, p)
 
 
 def category(name: str, value: float, q: float | None, share: float) -> CategoryDifference:
@@ -28,9 +28,9 @@ def judged(tmp_path: Path, value: float, p: float | None) -> Summary:
     )
     metrics = {"AP": difference(value, p), "APn": difference(-value, 0.5)}
     categories = (category("cat", 3 * value, 0.01, value), category("dog", -value, None, -value / 3))
-    pair = Pair("a", "b", metrics, categories, ())
+    pair = Pair("a", "b", metrics, False, categories, ())
     files = [FinishedRun.open(make_run(tmp_path, make_record(name, AP=0.5), name)) for name in "ab"]
-    return summary(files, Comparison("d", "val", "lvvis", "1", "x", 9, 1000, 0, runs, (pair,)), "", {})
+    return summary(files, Comparison("d", "val", "lvvis", "1", "x", 9, runs, (pair,), (pair,)), "", {})
 
 
 def test_the_run_is_better(tmp_path: Path) -> None:
