@@ -147,6 +147,8 @@ class Comparison:
     """Runs on the same videos by the same protocol: each alone, each of the others against the first, and every pair.
 
     ``contrasts`` has every pair of runs once, the later run minus the earlier one; ``pairs`` are those with the first.
+    ``top`` is the pair of the two runs of highest AP, the higher minus the lower (of equals the earlier minus the
+    later); ``None`` for a single run, and where no two runs have an AP.
     """
 
     dataset: str
@@ -158,6 +160,12 @@ class Comparison:
     runs: tuple[Measured, ...]
     pairs: tuple[Pair, ...]
     contrasts: tuple[Contrast, ...]
+    top: Pair | None = None
+
+    @property
+    def runs_by_label(self) -> dict[str, Measured]:
+        """The runs by their labels."""
+        return {run.label: run for run in self.runs}
 
     def between(self, reference: str, run: str) -> Difference:
         """The difference of AP of two runs by label, whichever of them is the earlier."""
@@ -225,6 +233,11 @@ def compare_runs(
     tables = [matches_of_run(run, data_root, annotations) for run in runs]
     for run, table in zip(runs[1:], tables[1:], strict=True):
         _refuse_others(runs[0], tables[0], run, table)
+    return compare_tables(runs, tables)
+
+
+def compare_tables(runs: Sequence[FinishedRun], tables: Sequence[MatchTable]) -> Comparison:
+    """Compare runs by their match tables, which are over the same videos."""
     samples = [_sample(table) for table in tables]
     contrasts = _with_correction([_contrast(*two) for two in combinations(zip(runs, samples, strict=True), 2)])
     first = runs[0].record
@@ -238,7 +251,23 @@ def compare_runs(
         tuple(_measured(run, sample) for run, sample in zip(runs, samples, strict=True)),
         tuple(_pair(one, samples[0], run) for one, run in zip(contrasts[: len(runs) - 1], samples[1:], strict=True)),
         tuple(contrasts),
+        _top(contrasts, runs, samples),
     )
+
+
+def _top(contrasts: Sequence[Contrast], runs: Sequence[FinishedRun], samples: Sequence[_Sample]) -> Pair | None:
+    ranked = sorted(
+        (n for n in range(len(runs)) if not np.isnan(samples[n].values["AP"])), key=lambda n: -samples[n].values["AP"]
+    )
+    if len(ranked) < 2:
+        return None
+    best, second = ranked[:2]
+    labels = {runs[best].label, runs[second].label}
+    contrast = next(one for one in contrasts if {one.reference, one.run} == labels)
+    if contrast.run != runs[best].label:
+        metrics = {key: turned(found) for key, found in contrast.metrics.items()}
+        contrast = replace(contrast, reference=contrast.run, run=contrast.reference, metrics=metrics)
+    return _pair(contrast, samples[second], samples[best])
 
 
 def turned(difference: Difference) -> Difference:

@@ -127,7 +127,28 @@ def test_formats_are_the_same_bytes_each_time(compared: Runs, tmp_path: Path, fo
 
 def test_latex_would_compile(compared: Runs) -> None:
     tables = latex.check(run(compared.noisy, compared.good, compared.blurred, "--format", "latex").stdout)
-    assert [len(table) - 1 for table in tables] == [3, 13, 5, 8, 13, 5, 8]
+    assert [len(table) - 1 for table in tables] == [3, 3, 13, 5, 8, 13, 5, 8]
+
+
+def test_every_pair_of_three_runs_has_a_difference_and_every_run_places(compared: Runs) -> None:
+    text = run(compared.noisy, compared.good, compared.blurred).stdout
+    assert "AP of the row's run minus that of the column's" in text
+    made = json.loads(run(compared.noisy, compared.good, compared.blurred, "--json").stdout)
+    assert len(made["contrasts"]) == 3
+    assert len(made["pairs"]) == 2
+    labels = [one["label"] for one in made["runs"]]
+    assert sorted(made["ranks"]) == sorted(labels)
+    assert made["ranks"][labels[1]] == [1, 1]
+    p = sorted(one["metrics"]["AP"]["p_value"] for one in made["contrasts"])
+    adjusted = sorted(one["metrics"]["AP"]["adjusted_p"] for one in made["contrasts"])
+    assert adjusted[0] == pytest.approx(3 * p[0])
+    assert made["top"]["run"] == labels[1]
+
+
+def test_identical_runs_are_called_identical(compared: Runs, tmp_path: Path) -> None:
+    copy = compared.copy(tmp_path)
+    text = run(compared.good, copy.good).stdout
+    assert "the two runs are identical: every scored track is the same" in text
 
 
 def test_what_is_refused(compared: Runs, tmp_path: Path) -> None:

@@ -63,10 +63,11 @@ def text_of(page: str) -> str:
 def test_the_answer_says_who_is_better_by_how_much_and_whether_that_is_chance(two: list[Path], page: str) -> None:
     ap = [100 * json.loads((run / "metrics.json").read_bytes())["metrics"]["AP"] for run in two]
     said = answer(page)
-    assert said.startswith("oracle wrong_label=0.0 is better than oracle wrong_label=0.5: ")
-    assert f"{ap[0]:.1f} against {ap[1]:.1f} AP, +{ap[0] - ap[1]:.1f} points" in said
-    assert "The difference is significant (p " in said
-    assert "Why: classification errors cost oracle wrong_label=0.5" in text_of(page)
+    assert said.startswith("oracle wrong_label=0.0 is better than oracle wrong_label=0.5 by ")
+    assert f"by {ap[0] - ap[1]:.1f} points of AP, {ap[0]:.1f} against {ap[1]:.1f}." in said
+    assert "The difference is significant, p " in said
+    told = "Why: errors cost oracle wrong_label=0.5 more AP50 than oracle wrong_label=0.0: classification"
+    assert told in text_of(page)
 
 
 def test_numbers_can_be_traced_to_the_runs(two: list[Path], page: str) -> None:
@@ -183,9 +184,10 @@ def test_several_runs_are_compared_with_the_first(two: list[Path], tmp_path: Pat
     third = oracle_run(tmp_path, SHAPES.open(Path(), "test"), wrong_label=1.0)
     page = report([two[1], two[0], third], Options(videos=1))
     text = text_of(page)
-    assert answer(page).startswith("oracle wrong_label=0.0 has the highest AP, ")
-    assert "oracle wrong_label=0.0 is better than oracle wrong_label=0.5" in text
-    assert "oracle wrong_label=0.5 is better than oracle wrong_label=1.0" in text
+    assert answer(page).startswith("oracle wrong_label=0.0 has the highest AP of 3 runs. ")
+    assert "oracle wrong_label=0.0 is better than oracle wrong_label=0.5 by" in answer(page)
+    assert "3 of 3 pairs of runs differ significantly in AP" in text
+    assert "minus oracle wrong_label=1.0" in text  # a column of the matrix of pairs
     dots = [a for a, _ in Elements(page).named("circle") if (a.get("class") or "").startswith("dot")]
     assert dots
     assert all(len((dot["data-v"] or "").split()) == 3 for dot in dots)
