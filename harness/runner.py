@@ -89,7 +89,8 @@ class Run:
     ``limit`` restricts the run to the first videos by id; a folder that is complete for more videos stays so.
     ``device`` is not part of the content. With ``verify_frames`` digests of all content of the frames are stored with
     the predictions and compared when the run resumes. ``protocols`` score them with the settings ``scoring``; none: the
-    dataset's own. ``experiment`` is the text of the run's experiment file, stored in its folder.
+    dataset's own. ``experiment`` is the text of the run's experiment file, stored in its folder. ``title`` is what the
+    user calls it.
     """
 
     plugin: ModelPlugin
@@ -105,6 +106,7 @@ class Run:
     protocols: tuple[str, ...] = ()
     scoring: Settings = DEFAULTS
     experiment: str = ""
+    title: str | None = None
 
     @cached_property
     def content(self) -> dict[str, Any]:
@@ -464,6 +466,7 @@ def _conclude(
     head: dict[str, Any] = {"format": FORMAT, **judged.record()}
     head |= {**_names(run), "folder": str(run.folder), "complete": complete, "limit": run.limit}
     head |= {key: run.content[key] for key in ("config", "precision", "seed")}
+    head |= {"name": run.title, "weights": None if run.checkpoint is None else run.checkpoint.name}
     whole = complete and run.limit is None
     scored = score_predictions(run.dataset, run.scored_by, run.store, done, whole, finish.strict, run.scoring)
     relative = _relative_scores(run)

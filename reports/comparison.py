@@ -17,10 +17,11 @@ import numpy as np
 from harness.comparability import comparability_of
 from harness.errors import UserError
 from harness.reports.matches import matches_of_run
+from harness.reports.run_files import groups_of_seeds, label_runs
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import found_nothing
 from harness.scoring import jackknife
-from harness.scoring.jackknife import FEWEST_VIDEOS, LEVEL, METRICS, LeftOut
+from harness.scoring.jackknife import FEWEST_VIDEOS, LEVEL, METRICS, Chance, LeftOut
 from harness.scoring.match_table import MatchTable
 from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.overlap import Floats
@@ -35,13 +36,15 @@ GAP = "APb-APn"
 class Interval:
     """A number with its 95 % interval, which holds it, and its standard error: chance in the choice of videos.
 
-    Without interval where fewer than `jackknife.FEWEST_VIDEOS` videos hold truth for the metric.
+    Without interval where fewer than `jackknife.FEWEST_VIDEOS` videos hold truth for the metric. Of several seeds it is
+    their mean; ``between_seeds`` is the standard deviation between them, and the interval holds both chances.
     """
 
     value: float | None
     low: float | None
     high: float | None
     standard_error: float | None
+    between_seeds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ class Measured:
     `GAP` where there are base and novel categories.
 
     ``label`` is unique in a comparison, and ends in a dagger where ``comparable`` (with published numbers) is false;
-    ``not_comparable`` says why. ``folder`` is the run's. A run that ``found_nothing`` has no official numbers and is
-    compared as 0.
+    ``not_comparable`` says why. ``folder`` is the run's, of several ``seeds`` that of the first. A run that
+    ``found_nothing`` has no official numbers and is compared as 0.
     """
 
     label: str
@@ -62,6 +65,7 @@ class Measured:
     found_nothing: bool = False
     comparable: bool | None = None
     not_comparable: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -207,7 +211,8 @@ class Comparison:
 class _Sample:
     """A run's numbers by metric (nan: undefined), and what each video contributes to them by chance ``(videos,)``.
 
-    ``videos`` counts by metric those with truth. ``without`` is AP without each video.
+    ``videos`` counts by metric those with truth. ``without`` is AP without each video. Of several seeds everything is
+    the mean, and ``by_seed`` has their numbers by metric ``(seeds,)``.
     """
 
     table: MatchTable
@@ -216,14 +221,23 @@ class _Sample:
     contributions: dict[str, Floats]
     videos: dict[str, int]
     without: Floats
+    by_seed: dict[str, Floats]
+
+    def chances(self, key: str) -> list[Chance]:
+        """The chance between seeds in a metric, if there are several."""
+        values = self.by_seed[key]
+        return [Chance(float(values.var(ddof=1)) / len(values), len(values) - 1)] if len(values) > 1 else []
 
 
 def compare_runs(
     runs: Sequence[FinishedRun],
     data_root: Path = Path("data"),
     annotations: Path | None = None,
+    join_seeds: bool = False,
 ) -> Comparison:
-    """Compare runs: every run against the first; a single run gets its intervals only.
+    """Compare runs: every run against every other; a single run gets its intervals only.
+
+    With ``join_seeds`` runs that differ in nothing but their seed are one: see `groups_of_seeds`.
 
     The match tables are read from the folders. A missing one is recomputed from the predictions and the dataset below
     ``data_root`` (or the file ``annotations``, for the user's own data). Raises `UserError` for folders that are not
@@ -233,22 +247,36 @@ def compare_runs(
     tables = [matches_of_run(run, data_root, annotations) for run in runs]
     for run, table in zip(runs[1:], tables[1:], strict=True):
         _refuse_others(runs[0], tables[0], run, table)
-    return compare_tables(runs, tables)
+    if not join_seeds:
+        return compare_tables(runs, [[table] for table in tables])
+    table_of = {str(run.folder): table for run, table in zip(runs, tables, strict=True)}
+    groups = groups_of_seeds(runs)
+    firsts = label_runs([group[0] for group in groups])
+    for run, group in zip(firsts, groups, strict=True):
+        if len(group) > 1:
+            run.labelled(f"{run.label} ({len(group)} seeds)")
+    seeds = [tuple(int(run.record["seed"]) for run in group) if len(group) > 1 else () for group in groups]
+    return compare_tables(firsts, [[table_of[str(run.folder)] for run in group] for group in groups], seeds)
 
 
-def compare_tables(runs: Sequence[FinishedRun], tables: Sequence[MatchTable]) -> Comparison:
-    """Compare runs by their match tables, which are over the same videos."""
-    samples = [_sample(table) for table in tables]
+def compare_tables(
+    runs: Sequence[FinishedRun], tables: Sequence[Sequence[MatchTable]], seeds: Sequence[tuple[int, ...]] = ()
+) -> Comparison:
+    """Compare runs by their match tables, which are over the same videos; a run has one for each of its ``seeds``."""
+    samples = [_sample(several) for several in tables]
     contrasts = _with_correction([_contrast(*two) for two in combinations(zip(runs, samples, strict=True), 2)])
-    first = runs[0].record
+    first, table = runs[0].record, tables[0][0]
     return Comparison(
         first["dataset"],
         first["split"],
-        tables[0].protocol,
-        tables[0].version,
-        tables[0].annotations,
-        len(tables[0].video_ids),
-        tuple(_measured(run, sample) for run, sample in zip(runs, samples, strict=True)),
+        table.protocol,
+        table.version,
+        table.annotations,
+        len(table.video_ids),
+        tuple(
+            replace(_measured(run, sample), seeds=own)
+            for run, sample, own in zip(runs, samples, seeds or [()] * len(runs), strict=True)
+        ),
         tuple(_pair(one, samples[0], run) for one, run in zip(contrasts[: len(runs) - 1], samples[1:], strict=True)),
         tuple(contrasts),
         _top(contrasts, runs, samples),
@@ -294,47 +322,56 @@ def _refuse_others(first: FinishedRun, expected: MatchTable, run: FinishedRun, t
             raise UserError(str(run.folder), what, hint)
 
 
-def _sample(table: MatchTable) -> _Sample:
-    left_out = jackknife.leave_videos_out(table)
-    values, contributions, videos = {}, {}, {}
-    for suffix, rows in {"": None, **table.groups}.items():
+def _sample(tables: Sequence[MatchTable]) -> _Sample:
+    several, first = [jackknife.leave_videos_out(table) for table in tables], tables[0]
+    left_out = jackknife.mean_of(several)
+    values, contributions, videos, by_seed = {}, {}, {}, {}
+    for suffix, rows in {"": None, **first.groups}.items():
         for metric in METRICS:
             key = metric + suffix
             values[key] = left_out.number(metric, rows)
             contributions[key] = left_out.contributions(metric, rows)
             videos[key] = left_out.videos_with_truth(rows)
-    if {"b", "n"} <= table.groups.keys():
+            by_seed[key] = np.array([one.number(metric, rows) for one in several])
+    if {"b", "n"} <= first.groups.keys():
         values[GAP] = values["APb"] - values["APn"]
         contributions[GAP] = contributions["APb"] - contributions["APn"]
         videos[GAP] = min(videos["APb"], videos["APn"])
-    return _Sample(table, left_out, values, contributions, videos, left_out.without("AP"))
+        by_seed[GAP] = by_seed["APb"] - by_seed["APn"]
+    return _Sample(first, left_out, values, contributions, videos, left_out.without("AP"), by_seed)
 
 
 def _measured(run: FinishedRun, sample: _Sample) -> Measured:
     metrics = {}
     for key, value in sample.values.items():
-        count = sample.videos[key]
-        found = jackknife.estimate(
-            value, _error(sample.contributions[key], count), count - 1, lowest=-1.0 if key == GAP else 0.0
-        )
-        metrics[key] = Interval(_number(value), *found)
+        error, freedom = _error(sample.contributions[key], sample.videos[key], sample.chances(key))
+        found = jackknife.estimate(value, error, freedom, lowest=-1.0 if key == GAP else 0.0)
+        spread = float(sample.by_seed[key].std(ddof=1)) if len(sample.by_seed[key]) > 1 else None
+        metrics[key] = Interval(_number(value), *found, spread)
     judged = comparability_of(run.record)
     return Measured(run.label, str(run.folder), run.record["model"], metrics, found_nothing(run.record), *judged)
 
 
-def _error(contributions: Floats, videos: int) -> float | None:
-    """The standard error of what so many videos hold truth for; ``None`` for too few."""
-    return None if videos < FEWEST_VIDEOS else jackknife.standard_error(contributions)
+def _error(contributions: Floats, videos: int, seeds: Sequence[Chance] = ()) -> tuple[float | None, float]:
+    """Standard error and degrees of freedom of what so many videos hold truth for; ``None`` for too few.
+
+    ``seeds`` are the further sources of chance.
+    """
+    if videos < FEWEST_VIDEOS:
+        return None, videos - 1
+    return jackknife.together([Chance(jackknife.standard_error(contributions) ** 2, videos - 1), *seeds])
 
 
-def _difference(value: float, contributions: Floats, videos: int, bound: float = 1.0) -> Difference:
+def _difference(
+    value: float, contributions: Floats, videos: int, bound: float = 1.0, seeds: Sequence[Chance] = ()
+) -> Difference:
     """A paired difference with what each video contributes to it."""
     apart = float(jackknife.without_rounding(np.array(value)))
-    error = _error(contributions, videos)
+    error, freedom = _error(contributions, videos, seeds)
     return Difference(
         _number(apart),
-        *jackknife.estimate(apart, error, videos - 1, -bound, bound),
-        jackknife.t_test(apart, error, videos - 1),
+        *jackknife.estimate(apart, error, freedom, -bound, bound),
+        jackknife.t_test(apart, error, freedom),
         jackknife.detectable(error),
         videos,
     )
@@ -348,10 +385,12 @@ def _contrast(first: tuple[FinishedRun, _Sample], second: tuple[FinishedRun, _Sa
             after.contributions[key] - before.contributions[key],
             count,
             2.0 if key == GAP else 1.0,
+            before.chances(key) + after.chances(key),
         )
         for key, count in after.videos.items()
     }
-    return Contrast(reference.label, run.label, metrics, before.table.same_tracks(after.table))
+    single = len(before.by_seed["AP"]) == len(after.by_seed["AP"]) == 1
+    return Contrast(reference.label, run.label, metrics, single and before.table.same_tracks(after.table))
 
 
 def corrected(p_values: Mapping[tuple[T, str], float | None]) -> dict[tuple[T, str], float | None]:

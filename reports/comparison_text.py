@@ -74,6 +74,14 @@ def _runs(comparison: Comparison, provenance: Sequence[str]) -> Sheet:
         for line, run in zip(lines, comparison.runs, strict=True):
             line.insert(1, written_rank(ranks[run.label]))
         notes.append("Rank: places by AP that no significant difference excludes")
+    if any(run.seeds for run in comparison.runs):
+        columns.insert(1, Column("SD of seeds", True))
+        for line, run in zip(lines, comparison.runs, strict=True):
+            line.insert(1, _percent(run.metrics["AP"].between_seeds, 2) if run.seeds else "")
+        notes.append(
+            "Several seeds of a model: their mean; SD of seeds: standard deviation of AP between them; intervals hold"
+            " the chance in seeds and in videos"
+        )
     return Sheet(columns, lines, notes, provenance)
 
 

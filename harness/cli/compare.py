@@ -23,13 +23,17 @@ def compare(
     data_root: DataRoot = DATA_ROOT,
     annotations: MatchAnnotations = None,
     format: Annotated[str, typer.Option(help="terminal, markdown, latex, csv, html or json.")] = "terminal",
+    each_seed: Annotated[
+        bool, typer.Option("--each-seed", help="Runs that differ in nothing but the seed apart, not as their mean.")
+    ] = False,
     per_category: Annotated[Path | None, typer.Option(help="Write every category's difference to this CSV.")] = None,
     out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: fractions, all numbers.")] = False,
 ) -> None:
     """Compare runs by a paired jackknife over videos: intervals, p-values, what could be detected, what drives it.
 
-    Every run is compared with the first; one run alone gets its intervals. All must be scored on the same videos by
+    Every run is compared with the first in detail, and every pair by AP; one run alone gets its intervals. Runs that
+    differ in nothing but the seed are one row: their mean. All must be scored on the same videos by
     the same version of the same protocol. docs/comparison.md defines every number.
 
     Examples:
@@ -47,7 +51,7 @@ def compare(
     known = (*FORMATS, "json")
     if format not in known:
         raise UserError("--format", f'"{format}" is not a format', near(format, known))
-    comparison = compare_runs(read_runs(runs_among(runs)), data_root, annotations)
+    comparison = compare_runs(read_runs(runs_among(runs)), data_root, annotations, not each_seed)
     if as_json or format == "json":
         text = json.dumps(comparison.record(), allow_nan=False) + "\n"
     else:

@@ -137,6 +137,38 @@ class LeftOut:
         return chosen & self.defined
 
 
+def mean_of(several: Sequence[LeftOut]) -> LeftOut:
+    """The mean of runs over the same truth, category by category."""
+    if len(several) == 1:
+        return several[0]
+    first = several[0]
+    places = [one.category * one.videos + one.video for one in several]
+    union, inverse = np.unique(np.concatenate(places), return_inverse=True)
+    drops = np.concatenate([one.drop for one in several], 1) / len(several)
+    drop = np.array([np.bincount(inverse, row, len(union)) for row in drops])
+    has_truth = np.zeros(len(union), np.bool_)
+    has_truth[inverse] = np.concatenate([one.has_truth for one in several])
+    full = np.mean([one.full for one in several], 0)
+    category, video = union // max(first.videos, 1), union % max(first.videos, 1)
+    return LeftOut(first.videos, full, first.defined, category, video, has_truth, drop)
+
+
+class Chance(NamedTuple):
+    """The variance of a number by one source of chance, and the degrees of freedom that it is known by."""
+
+    variance: float
+    freedom: float
+
+
+def together(parts: Sequence[Chance]) -> tuple[float, float]:
+    """Standard error and degrees of freedom of independent chances together (Satterthwaite)."""
+    total = sum(part.variance for part in parts)
+    if total <= 0:
+        return 0.0, parts[0].freedom
+    least = sum(part.variance**2 / part.freedom for part in parts)
+    return float(np.sqrt(total)), float(total**2 / least)
+
+
 class Estimate(NamedTuple):
     """What is known of a number: 95 % interval and standard error, ``None`` where undefined."""
 

@@ -136,6 +136,38 @@ def test_the_same_comparison_twice_is_the_same(runs: Runs, comparison: Compariso
     assert json.dumps(again.record()) == json.dumps(comparison.record())
 
 
+def test_seeds_of_a_model_are_one_row_with_both_sources_of_chance(tmp_path: Path, runs: Runs) -> None:
+    data = runs.copy(tmp_path)
+    folder, common = data.annotations.parent, {"wrong_label": 0.3, "score_noise": 0.5}
+    seeds = [run_oracle(folder, data.annotations, seed=seed, **common) for seed in (0, 1, 2)]
+    opened = read_runs([*seeds, data.good])
+    apart = compare_runs(opened)
+    assert len(apart.runs) == 4
+    assert apart.runs[0].seeds == ()
+    joined = compare_runs(opened, join_seeds=True)
+    assert [run.seeds for run in joined.runs] == [(0, 1, 2), ()]
+    assert joined.runs[0].label.endswith("(3 seeds)")
+    single = [run.metrics["AP"].value or 0.0 for run in apart.runs[:3]]
+    found = joined.runs[0].metrics["AP"]
+    assert found.value == pytest.approx(np.mean(single))
+    assert found.between_seeds == pytest.approx(np.std(single, ddof=1))
+    left_out = [jackknife.leave_videos_out(read_table(folder / FILE)) for folder in seeds]
+    videos = jackknife.standard_error(np.mean([one.contributions("AP") for one in left_out], 0)) ** 2
+    between = float(np.var(single, ddof=1)) / 3
+    assert found.standard_error == pytest.approx(np.sqrt(videos + between))
+    freedom = (videos + between) ** 2 / (videos**2 / 9 + between**2 / 2)
+    assert found.high is not None
+    assert found.high - (found.value or 0) == pytest.approx(
+        stats.t.ppf(0.975, freedom) * np.sqrt(videos + between), rel=1e-6
+    ) or found.high == 1  # fmt: skip
+    (pair,) = joined.pairs
+    assert pair.metrics["AP"].value == pytest.approx((joined.runs[1].metrics["AP"].value or 0) - np.mean(single))
+    assert (pair.metrics["AP"].standard_error or 0) ** 2 > between
+    assert sum(one.share for one in pair.categories) == pytest.approx(pair.metrics["AP"].value)
+    again = read_runs([seeds[0], seeds[0].parent / seeds[1].name, data.good])
+    assert len(compare_runs(again, join_seeds=True).runs) == 2
+
+
 @pytest.mark.parametrize("damage", ["absent", "damaged", "of another run"])
 def test_a_table_that_does_not_fit_is_made_again(copy: Runs, damage: str) -> None:
     runs = copy

@@ -43,7 +43,7 @@ def with_other_scores(table: MatchTable) -> MatchTable:
 
 def compared(tables: list[MatchTable]) -> tuple[list[FinishedRun], Comparison]:
     runs = [stand_in(label) for label, _ in zip(LABELS, tables, strict=False)]
-    return runs, compare_tables(runs, tables)
+    return runs, compare_tables(runs, [[table] for table in tables])
 
 
 @st.composite
