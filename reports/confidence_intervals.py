@@ -18,26 +18,30 @@ REFERENCES: tuple[Reference, ...] = get_args(Reference)
 
 
 def intervals_of(
-    runs: Sequence[FinishedRun],
+    rows: Sequence[Sequence[FinishedRun]],
     shown: Sequence[str],
     against: Reference | None = None,
     with_intervals: bool = True,
     data_root: Path = Path("data"),
     annotations: Path | None = None,
 ) -> list[Intervals | None]:
-    """Return the confidence intervals of each run's numbers, ``None`` for runs that are incomplete or have none.
+    """Return the confidence intervals of each row's numbers, ``None`` where a run is incomplete or has none.
 
+    A row is a run, or several that differ in nothing but their seed (`groups_of_seeds`).
     ``against`` selects the reference of runs on the same data: the first of them, or for each metric the one with the
     highest value. What is significant is corrected (Holm) over the runs: AP by itself, the other metrics ``shown``
     together. The rest is as in `compare_runs`, and it raises `UserError` as that does.
     """
-    made: list[Intervals | None] = [None] * len(runs)
+    made: list[Intervals | None] = [None] * len(rows)
     groups: dict[tuple[str, str], list[int]] = {}
-    for place, record in enumerate(run.record for run in runs):
-        if record["complete"] and record["limit"] is None and has_numbers(record):
-            groups.setdefault((record["dataset"], record["split"]), []).append(place)
+    for place, row in enumerate(rows):
+        records = [run.record for run in row]
+        if all(record["complete"] and record["limit"] is None and has_numbers(record) for record in records):
+            groups.setdefault((records[0]["dataset"], records[0]["split"]), []).append(place)
     for places in groups.values():
-        comparison = compare_runs(label_runs([runs[place] for place in places]), data_root, annotations)
+        runs = label_runs([run for place in places for run in rows[place]])
+        joined = any(len(rows[place]) > 1 for place in places)
+        comparison = compare_runs(runs, data_root, annotations, joined)
         significant = {} if against is None else _significant(comparison, _references(comparison, against, shown))
         for place, run in zip(places, comparison.runs, strict=True):
             halves = {key: half for key, found in run.metrics.items() if (half := _half(found)) is not None}

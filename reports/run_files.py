@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
@@ -41,10 +42,47 @@ def groups_of_seeds(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
     for run in runs:
         groups.setdefault(_apart_from_seed(run.record), []).append(run)
     made: list[list[FinishedRun]] = []
-    for group in groups.values():
-        seeds = [run.record.get("seed") for run in group]
-        made += [group] if None not in seeds and len(set(seeds)) == len(seeds) else [[run] for run in group]
+    for run in runs:
+        group = groups[_apart_from_seed(run.record)]
+        seeds = [one.record.get("seed") for one in group]
+        joined = group if None not in seeds and len(set(seeds)) == len(seeds) else [run]
+        if run is joined[0]:
+            made.append(joined)
     return made
+
+
+def mean_record(group: Sequence[FinishedRun]) -> dict[str, Any]:
+    """The record of seeds as one row: their mean numbers, named with their number and the spread of AP; else as it is.
+
+    A number that is undefined for a seed is undefined.
+    """
+    first = group[0].record
+    if len(group) == 1:
+        return first
+    records = [run.record for run in group]
+    values = [(record["metrics"] or {}).get("AP") for record in records]
+    spread = "" if None in values else f", SD of AP {100 * statistics.stdev(values):.2f}"
+    sides = {side: _means([record[side] for record in records]) for side in ("metrics", "corrected")}
+    others = [
+        {**one, **{side: _means([_scored(record, one)[side] for record in records]) for side in sides}}
+        for one in first["protocols"]
+        if all(_scored(record, one) for record in records)
+    ]
+    name = f"{called(first)} ({len(group)} seeds{spread})"
+    return {**first, **sides, "protocols": others, "name": name, "seed": None, "weights": None}
+
+
+def _means(several: Sequence[Mapping[str, float | None] | None]) -> dict[str, float | None] | None:
+    known = [one for one in several if one is not None]
+    if len(known) < len(several):
+        return None
+    columns = {key: [one.get(key) for one in known] for key in known[0]}
+    return {key: None if None in values else statistics.fmean(values) for key, values in columns.items()}  # type: ignore[arg-type]
+
+
+def _scored(record: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+    """What the same protocol gave another record."""
+    return next((one for one in record["protocols"] if one["protocol"] == like["protocol"]), {})
 
 
 def _apart_from_seed(record: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import DATA_ROOT, DataRoot, MatchAnnotations, Out
+from harness.cli.options import DATA_ROOT, DataRoot, EachSeed, MatchAnnotations, Out
 from harness.errors import UserError, near
 from harness.paths import Location, location
 
@@ -23,9 +23,7 @@ def compare(
     data_root: DataRoot = DATA_ROOT,
     annotations: MatchAnnotations = None,
     format: Annotated[str, typer.Option(help="terminal, markdown, latex, csv, html or json.")] = "terminal",
-    each_seed: Annotated[
-        bool, typer.Option("--each-seed", help="Runs that differ in nothing but the seed apart, not as their mean.")
-    ] = False,
+    each_seed: EachSeed = False,
     per_category: Annotated[Path | None, typer.Option(help="Write every category's difference to this CSV.")] = None,
     out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: fractions, all numbers.")] = False,

@@ -28,6 +28,13 @@ OwnFrames = Annotated[Path | None, typer.Option(help="Folder of the frames of --
 OwnProtocol = Annotated[str | None, typer.Option(help="Scoring of --annotations: lvvis, ytvis, ovis, burst.")]
 OwnName = Annotated[str | None, typer.Option(help="Name of the --annotations data; default: the file's name.")]
 
+EachSeed = Annotated[
+    bool,
+    typer.Option(
+        "--each-seed", help="A row for each seed; default: one row, the mean, for runs that differ in no more."
+    ),
+]
+
 NoMlflow = Annotated[bool, typer.Option("--no-mlflow", help="Do not log to MLflow.")]
 MlflowExperiment = Annotated[
     str | None,

@@ -9,7 +9,7 @@ from typing import Any
 import latex
 import pytest
 import typer
-from compared_runs import Runs
+from compared_runs import Runs, run_oracle
 from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import make_record, make_run
@@ -19,7 +19,7 @@ from harness.cli.main import build
 from harness.cli.table import table
 from harness.errors import UserError
 from harness.reports.comparison import compare_runs
-from harness.reports.run_files import read_runs
+from harness.reports.run_files import groups_of_seeds, mean_record, read_runs
 from harness.run_folder.finished_run import FinishedRun
 
 
@@ -201,6 +201,28 @@ def test_intervals_and_significance(compared: Runs) -> None:
     assert "$^{*}$" in text
     latex.check(text)
     assert "±: half the 95 % interval, jackknife over videos" in run(*folders, *options).stdout
+
+
+def test_seeds_of_a_model_are_one_row(compared: Runs, tmp_path: Path) -> None:
+    data = compared.copy(tmp_path)
+    seeds = [run_oracle(tmp_path, data.annotations, seed=seed, wrong_label=0.3) for seed in (0, 1)]
+    options = ("--intervals", "--significance", "best")
+    rows = json.loads(run(*seeds, data.good, *options, "--json").stdout)["rows"]
+    own = [json.loads((folder / "metrics.json").read_text())["metrics"]["AP"] for folder in seeds]
+    assert len(rows) == 2
+    assert rows[0]["metrics"]["AP"] == pytest.approx(sum(own) / 2)
+    spread = abs(own[0] - own[1]) / 2**0.5
+    assert rows[0]["method"] == f"oracle (2 seeds, SD of AP {100 * spread:.2f})"
+    joined = compare_runs(read_runs([*seeds, data.good]), join_seeds=True).runs[0].metrics["AP"]
+    assert rows[0]["half_intervals"]["AP"] == pytest.approx((joined.value or 0) - (joined.low or 0), abs=1e-6)
+    assert len(json.loads(run(*seeds, data.good, "--each-seed", "--json").stdout)["rows"]) == 3
+
+
+def test_seeds_without_numbers_are_one_row(tmp_path: Path) -> None:
+    records = [{**make_record("a"), "metrics": None, "corrected": None, "seed": seed} for seed in (0, 1)]
+    folders = [make_run(tmp_path, record, f"run{n}") for n, record in enumerate(records)]
+    assert mean_record(read_runs(folders))["metrics"] is None
+    assert [len(group) for group in groups_of_seeds(read_runs(folders))] == [2]
 
 
 def test_the_best_run_can_be_the_reference(compared: Runs) -> None:
