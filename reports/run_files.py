@@ -61,7 +61,8 @@ def mean_record(group: Sequence[FinishedRun]) -> dict[str, Any]:
         return first
     records = [run.record for run in group]
     values = [(record["metrics"] or {}).get("AP") for record in records]
-    spread = "" if None in values else f", SD of AP {100 * statistics.stdev(values):.2f}"
+    known = [value for value in values if value is not None]
+    spread = f", SD of AP {100 * statistics.stdev(known):.2f}" if len(known) == len(group) else ""
     sides = {side: _means([record[side] for record in records]) for side in ("metrics", "corrected")}
     others = [
         {**one, **{side: _means([_scored(record, one)[side] for record in records]) for side in sides}}

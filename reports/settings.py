@@ -27,8 +27,8 @@ def varying_settings(records: Sequence[Mapping[str, Any]]) -> list[dict[str, str
 
 
 def called(record: Mapping[str, Any]) -> str:
-    """What the user calls the model of a run, else the model's own name."""
-    return str(record.get("name") or record["model"])
+    """What the user calls the model of a run, else the model's own name and its variant, if that is known."""
+    return str(record.get("name") or ", ".join(filter(None, (record["model"], record.get("variant")))))
 
 
 def _run_settings(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,14 @@ def test_the_name_that_the_user_gave_is_the_label(tmp_path: Path) -> None:
     assert labels(tmp_path, run("mine"), run(), run("mine, large")) == ["mine", "a", "mine, large"]
 
 
+def test_a_variant_that_the_card_knows_is_part_of_the_label(tmp_path: Path) -> None:
+    assert labels(tmp_path, run(variant="R50, LVIS"), run(), run("mine", variant="R50, LVIS")) == [
+        "a, R50, LVIS",
+        "a",
+        "mine",
+    ]
+
+
 def test_few_settings_are_all_shown(tmp_path: Path) -> None:
     found = labels(tmp_path, run(config={"x": 1, "y": 2, "z": 0}), run(config={"x": 2, "y": 3, "z": 0}))
     assert found == ["a x=1, y=2", "a x=2, y=3"]
