@@ -1,4 +1,5 @@
-"""The summary of a report in sentences: which run is better, by how much, whether that may be chance, where, and why.
+"""The summary of a report in sentences: which run is better, by how much, whether that may be chance, where, and which
+errors go with it.
 
 Every sentence has a condition on the numbers. Differences are told as "ahead by" and "behind by", without signs.
 """
@@ -85,7 +86,8 @@ def significance(found: Difference) -> str:
     p = found.p_value if found.adjusted_p is None else found.adjusted_p
     if p is None:
         return f"not tested: fewer than {FEWEST_VIDEOS} videos"
-    return f"{'significant' if found.is_significant else 'may be chance'}, {p_value(p)}"
+    kind = "" if p == found.p_value else "corrected "
+    return f"{'significant' if found.is_significant else 'may be chance'}, {kind}{p_value(p)}"
 
 
 def amount(value: float) -> str:
@@ -238,7 +240,8 @@ def _errors(pair: Pair, analyses: Mapping[str, Analysis]) -> list[str]:
         for kind in sorted(apart, key=lambda kind: -apart[kind])[:2]
         if apart[kind] >= NOTABLE
     ]
-    return [f"Why: errors cost {pair.reference} more AP50 than {pair.run}: {'; '.join(costs)}."] if costs else []
+    head = f"Errors that cost {pair.reference} more than {pair.run}, in points of AP50"
+    return [f"{head}: {'; '.join(costs)}."] if costs else []
 
 
 def _of_several(comparison: Comparison, top: Pair, analyses: Mapping[str, Analysis]) -> Summary:

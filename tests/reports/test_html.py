@@ -66,7 +66,7 @@ def test_the_answer_says_who_is_better_by_how_much_and_whether_that_is_chance(tw
     assert said.startswith("oracle wrong_label=0.0 is better than oracle wrong_label=0.5 by ")
     assert f"by {ap[0] - ap[1]:.1f} points of AP, {ap[0]:.1f} against {ap[1]:.1f}." in said
     assert "The difference is significant, p " in said
-    told = "Why: errors cost oracle wrong_label=0.5 more AP50 than oracle wrong_label=0.0: classification"
+    told = "Errors that cost oracle wrong_label=0.5 more than oracle wrong_label=0.0, in points of AP50: classification"
     assert told in text_of(page)
 
 

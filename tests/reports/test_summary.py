@@ -166,11 +166,11 @@ def check_grounds(lines: tuple[str, ...], comparison: Comparison, analyses: dict
                 assert more[2:] == [signs.count(1), signs.count(-1)]
         elif re.search(r"\bgains\b", line):
             seen.add(check_gains(line, pair))
-        elif line.startswith("Why"):
-            seen.add("why")
+        elif line.startswith("Errors that cost"):
+            seen.add("errors")
             few = analyses[LABELS.index(pair.run)].errors.kinds
             many = analyses[LABELS.index(pair.reference)].errors.kinds
-            assert f"errors cost {pair.reference} more AP50 than {pair.run}" in line
+            assert line.startswith(f"Errors that cost {pair.reference} more than {pair.run}, in points of AP50: ")
             for kind in KINDS:
                 if told := re.search(rf"[:;] {kind} (\d+\.\d|–) against (\d+\.\d|–)", line):
                     assert (told[1], told[2]) == (percent(many[kind].dap50), percent(few[kind].dap50))
@@ -312,7 +312,7 @@ def test_costs_are_told_at_one_threshold() -> None:
     costs = dict.fromkeys(KINDS, 0.0)
     analyses = {0: analysis({**costs, KINDS[0]: 0.2}), 1: analysis({**costs, KINDS[0]: 0.05})}
     grounds = told_of(sample(1.5, run=0), sample(1.5), analyses=analyses).grounds
-    assert grounds[-1] == f"Why: errors cost alpha more AP50 than beta: {KINDS[0]} 20.0 against 5.0."
+    assert grounds[-1] == f"Errors that cost alpha more than beta, in points of AP50: {KINDS[0]} 20.0 against 5.0."
 
 
 @pytest.mark.parametrize(
