@@ -85,13 +85,14 @@ def differences(comparison: Comparison, pair: Pair) -> list[dict[str, Any]]:
     """One line per metric of a pair: both values, the difference, its interval as a chart."""
     by_label = {run.label: run for run in comparison.runs}
     keys = [key for key in METRIC_TITLES if key in pair.metrics and pair.metrics[key].value is not None]
-    ends = [abs(end) for key in keys for end in (pair.metrics[key].low, pair.metrics[key].high) if end is not None]
-    reach = max(ends, default=0.0)
+    reaches = [abs(end) for key in keys for end in (pair.metrics[key].low, pair.metrics[key].high) if end is not None]
+    reach = max(reaches, default=0.0)
     lines = []
     for key in keys:
         found = pair.metrics[key]
         known = found.value is not None and found.low is not None and found.high is not None
-        chart = svg.whisker(found.value or 0, found.low or 0, found.high or 0, reach) if known else Markup("")
+        ends = (found.value or 0, found.low or 0, found.high or 0)
+        chart = svg.whisker(*ends, reach, found.is_significant) if known else Markup("")
         reference, run = by_label[pair.reference].metrics[key], by_label[pair.run].metrics[key]
         lines.append({"title": METRIC_TITLES[key], "reference": reference, "run": run, "found": found, "chart": chart})
     return lines

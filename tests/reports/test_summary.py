@@ -229,6 +229,7 @@ def test_no_sentence_says_what_the_numbers_do_not_hold(
     drawn: tuple[list[FinishedRun], Comparison, dict[int, Any]],
 ) -> None:
     runs, comparison, analyses = drawn
+    check_intervals(comparison)
     made = summary(runs, comparison, "", analyses)
     assert not re.search("nan|None|inf", " ".join((made.answer, *made.grounds)))
     if len(runs) == 1:
@@ -248,6 +249,19 @@ def test_no_sentence_says_what_the_numbers_do_not_hold(
             assert list(aps.values()).count(aps[first[1]]) == 1
         check_verdict(made.answer, comparison)
         check_grounds(made.grounds, comparison, analyses)
+
+
+def check_intervals(comparison: Comparison) -> None:
+    """An interval holds its number, and a difference is significant only where its interval excludes 0."""
+    pairs = [*comparison.contrasts, *comparison.pairs, *([comparison.top] if comparison.top else [])]
+    numbers = [found for run in comparison.runs for found in run.metrics.values()]
+    differences = [found for pair in pairs for found in pair.metrics.values()]
+    for found in (*numbers, *differences):
+        if found.low is not None:
+            assert found.low <= cast(float, found.value) <= cast(float, found.high)
+    for found in differences:
+        if found.is_significant:
+            assert cast(float, found.low) > 0 or cast(float, found.high) < 0
 
 
 def check_one(made: Summary, comparison: Comparison, analyses: dict[int, Any]) -> None:
