@@ -343,20 +343,20 @@ def evaluate(
 
 def compare(
     *runs: FinishedRun | str | Path | Location,
-    resamples: int = 1000,
-    seed: int = 0,
     root: str | Path = "data",
     annotations: str | Path | None = None,
+    join_seeds: bool = False,
 ) -> Comparison:
-    """Compare runs by a paired bootstrap over videos: each with the first; ``difference["AP"]`` of two runs.
+    """Compare runs by a paired jackknife over videos: every pair; ``difference["AP"]`` of two runs.
 
-    Raises `UserError` for runs that were not scored on the same videos by the same protocol. ``root`` and
+    With ``join_seeds`` runs that differ in nothing but the seed are one: their mean. Raises `UserError` for runs that
+    were not scored on the same videos by the same protocol. ``root`` and
     ``annotations`` are read only if a run folder lacks its match table.
     """
     from harness.reports.comparison import compare_runs
 
     found = None if annotations is None else Path(annotations)
-    return compare_runs(_labelled(runs), resamples, seed, Path(root), found)
+    return compare_runs(_labelled(runs), Path(root), found, join_seeds)
 
 
 def _labelled(runs: Runs) -> list[FinishedRun]:

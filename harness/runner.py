@@ -91,7 +91,8 @@ class Run:
     ``limit`` restricts the run to the first videos by id; a folder that is complete for more videos stays so.
     ``device`` is not part of the content. With ``verify_frames`` digests of all content of the frames are stored with
     the predictions and compared when the run resumes. ``protocols`` score them with the settings ``scoring``; none: the
-    dataset's own. ``experiment`` is the text of the run's experiment file, stored in its folder.
+    dataset's own. ``experiment`` is the text of the run's experiment file, stored in its folder. ``title`` is what the
+    user calls it.
     """
 
     plugin: ModelPlugin
@@ -107,6 +108,7 @@ class Run:
     protocols: tuple[str, ...] = ()
     scoring: Settings = DEFAULTS
     experiment: str = ""
+    title: str | None = None
 
     @cached_property
     def content(self) -> dict[str, Any]:
@@ -471,6 +473,8 @@ def _conclude(
     head: dict[str, Any] = {"format": FORMAT, **judged.record()}
     head |= {**_names(run), "folder": str(run.folder), "complete": complete, "limit": run.limit}
     head |= {key: run.content[key] for key in ("config", "precision", "seed")}
+    weights = None if run.checkpoint is None else run.checkpoint.name
+    head |= {"name": run.title, "weights": weights, "variant": _variant(run)}
     whole = complete and run.limit is None
     scored = score_predictions(run.dataset, run.scored_by, run.store, done, whole, finish.strict, run.scoring)
     relative = _relative_scores(run)
@@ -491,6 +495,18 @@ def _conclude(
         exit_code = EXIT_BAD_INPUT
     log.info("%s", _incomplete(videos) or "complete")
     return RunOutcome(record, exit_code, tuple(f"{run.folder}: {text}" for text in messages if text))
+
+
+def _variant(run: Run) -> str | None:
+    """Backbone and training data of the variant in the model's card whose SHA-256 is the checkpoint's."""
+    digest = run.content["checkpoint"]
+    if digest is None:
+        return None
+    known: Mapping[str, Any] = {}
+    with suppress(UserError), convert_plugin_errors(run.name, "its card cannot be read"):  # no reason to lose a run
+        variants = getattr(run.plugin, "card", {}).get("variants", ())
+        known = next((one for one in variants if one.get("sha256") == digest), {})
+    return ", ".join(str(known[key]) for key in ("backbone", "trained_on") if key in known) or None
 
 
 def _relative_scores(run: Run) -> str:

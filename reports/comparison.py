@@ -1,27 +1,32 @@
-"""Compares runs: paired bootstrap over videos, per metric, group and category, and the causes of a difference.
+"""Compares runs: paired jackknife over videos, per metric, group and category, and the causes of a difference.
 
 ``docs/comparison.md`` defines every number. Values are fractions; ``None`` if undefined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from harness.comparability import comparability_of
 from harness.errors import UserError
 from harness.reports.matches import matches_of_run
+from harness.reports.run_files import groups_of_seeds, label_runs
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import found_nothing
-from harness.scoring import bootstrap
-from harness.scoring.bootstrap import BOOTSTRAP_METRICS, LEVEL, Replicates
+from harness.scoring import jackknife
+from harness.scoring.jackknife import FEWEST_VIDEOS, LEVEL, METRICS, Chance, LeftOut
 from harness.scoring.match_table import MatchTable
 from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.overlap import Floats
+
+T = TypeVar("T")
 
 GAP = "APb-APn"
 """AP over base categories minus AP over novel categories."""
@@ -29,15 +34,17 @@ GAP = "APb-APn"
 
 @dataclass(frozen=True)
 class Interval:
-    """A number with its 95 % interval and standard error from the bootstrap.
+    """A number with its 95 % interval, which holds it, and its standard error: chance in the choice of videos.
 
-    The bounds are percentiles of the replicates, shifted so that their mean is the value.
+    Without interval where fewer than `jackknife.FEWEST_VIDEOS` videos hold truth for the metric. Of several seeds it is
+    their mean; ``between_seeds`` is the standard deviation between them, and the interval holds both chances.
     """
 
     value: float | None
     low: float | None
     high: float | None
     standard_error: float | None
+    between_seeds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,8 @@ class Measured:
     `GAP` where there are base and novel categories.
 
     ``label`` is unique in a comparison, and ends in a dagger where ``comparable`` (with published numbers) is false;
-    ``not_comparable`` says why. ``folder`` is the run's. A run that ``found_nothing`` has no official numbers and is
-    compared as 0.
+    ``not_comparable`` says why. ``folder`` is the run's, of several ``seeds`` that of the first. A run that
+    ``found_nothing`` has no official numbers and is compared as 0.
     """
 
     label: str
@@ -58,15 +65,17 @@ class Measured:
     found_nothing: bool = False
     comparable: bool | None = None
     not_comparable: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A run minus the reference: value with 95 % percentile interval and two-sided p-value in ``(0, 1]``.
+    """A run minus the reference: value with 95 % interval, which holds it, and two-sided p-value in ``(0, 1]``.
 
     ``detectable`` is the smallest true difference that would be significant (p < 0.05) with a power of 80 % on such
-    videos. ``videos`` is the number of videos with truth for the metric; ``smallest_p`` is the smallest possible
-    p-value with this number of videos and resamples.
+    videos. ``videos`` is the number of videos with truth for the metric; with fewer than `jackknife.FEWEST_VIDEOS`
+    there is no interval and no test. ``adjusted_p`` is ``p_value`` after Holm's correction: of AP over the pairs of
+    runs, of the other metrics over the pairs and those metrics; ``None`` for a category, which has its ``q_value``.
     """
 
     value: float | None
@@ -76,19 +85,20 @@ class Difference:
     p_value: float | None
     detectable: float | None
     videos: int
-    smallest_p: float | None
+    adjusted_p: float | None = None
 
     @property
     def is_significant(self) -> bool:
-        """Whether the p-value is below 0.05."""
-        return self.p_value is not None and self.p_value < 1 - LEVEL
+        """Whether the corrected p-value is below 0.05; the interval then excludes 0."""
+        p = self.p_value if self.adjusted_p is None else self.adjusted_p
+        return p is not None and p < 1 - LEVEL
 
 
 @dataclass(frozen=True)
 class CategoryDifference:
     """One category with truth: its AP in both runs and their difference.
 
-    ``videos`` hold its truth; with fewer than `bootstrap.FEWEST_VIDEOS` there is no interval and no test. ``q_value``
+    ``videos`` hold its truth; with fewer than `jackknife.FEWEST_VIDEOS` there is no interval and no test. ``q_value``
     is the p-value corrected for the number of categories that are tested (Benjamini and Hochberg). ``share`` is what
     the category adds to the difference of AP over all categories: they add up to it.
     """
@@ -113,22 +123,37 @@ class VideoInfluence:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A run against the reference; ``reference`` and ``run`` are labels.
+class Contrast:
+    """One run minus another by metric; ``reference`` and ``run`` are labels.
 
-    ``categories`` are sorted by descending size of their share, ``videos`` by descending size of their influence.
+    ``is_identical`` says that both have the same tracks with the same scores, hits and misses.
     """
 
     reference: str
     run: str
     metrics: dict[str, Difference]
+    is_identical: bool
+
+
+@dataclass(frozen=True)
+class Pair(Contrast):
+    """A run against the first, with the causes of the difference.
+
+    ``categories`` are sorted by descending size of their share, ``videos`` by descending size of their influence.
+    """
+
     categories: tuple[CategoryDifference, ...]
     videos: tuple[VideoInfluence, ...]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs on the same videos by the same protocol: each alone, and each of the others against the first."""
+    """Runs on the same videos by the same protocol: each alone, each of the others against the first, and every pair.
+
+    ``contrasts`` has every pair of runs once, the later run minus the earlier one; ``pairs`` are those with the first.
+    ``top`` is the pair of the two runs of highest AP, the higher minus the lower (of equals the earlier minus the
+    later); ``None`` for a single run, and where no two runs have an AP.
+    """
 
     dataset: str
     split: str
@@ -136,10 +161,35 @@ class Comparison:
     protocol_version: str
     annotations: str
     videos: int
-    resamples: int
-    seed: int
     runs: tuple[Measured, ...]
     pairs: tuple[Pair, ...]
+    contrasts: tuple[Contrast, ...]
+    top: Pair | None = None
+
+    @property
+    def runs_by_label(self) -> dict[str, Measured]:
+        """The runs by their labels."""
+        return {run.label: run for run in self.runs}
+
+    def between(self, reference: str, run: str) -> Difference:
+        """The difference of AP of two runs by label, whichever of them is the earlier."""
+        for one in self.contrasts:
+            if (one.reference, one.run) == (reference, run):
+                return one.metrics["AP"]
+        return turned(self.between(run, reference))
+
+    def ranks(self) -> dict[str, tuple[int, int]]:
+        """The best and the worst place by AP that each run may have, by label.
+
+        Places that no significant difference of AP excludes: all hold together in 95 % of datasets.
+        """
+        wins, losses = Counter[str](), Counter[str]()
+        for one in self.contrasts:
+            ap = one.metrics["AP"]
+            if ap.is_significant and ap.value is not None:
+                wins[one.run if ap.value > 0 else one.reference] += 1
+                losses[one.reference if ap.value > 0 else one.run] += 1
+        return {run.label: (1 + losses[run.label], len(self.runs) - wins[run.label]) for run in self.runs}
 
     @property
     def difference(self) -> dict[str, Difference]:
@@ -154,36 +204,40 @@ class Comparison:
 
     def record(self) -> dict[str, Any]:
         """As data, ready for JSON."""
-        return asdict(self)
+        return {**asdict(self), "ranks": {label: list(rank) for label, rank in self.ranks().items()}}
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """Metrics of a run for every weighting of videos: all videos, each left out, and the resamples, on the first axis.
+    """A run's numbers by metric (nan: undefined), and what each video contributes to them by chance ``(videos,)``.
 
-    ``series`` has values by metric, ``(weightings,)``; ``ap`` and ``defined`` are ``(weightings, categories)``.
+    ``videos`` counts by metric those with truth. ``without`` is AP without each video. Of several seeds everything is
+    the mean, and ``by_seed`` has their numbers by metric ``(seeds,)``.
     """
 
     table: MatchTable
-    series: dict[str, Floats]
-    ap: Floats
-    defined: bootstrap.Flags
+    left_out: LeftOut
+    values: dict[str, float]
+    contributions: dict[str, Floats]
+    videos: dict[str, int]
+    without: Floats
+    by_seed: dict[str, Floats]
 
-    def resampled(self, values: Floats) -> Floats:
-        return values[1 + len(self.table.video_ids) :]
-
-    def left_out(self, values: Floats) -> Floats:
-        return values[1 : 1 + len(self.table.video_ids)]
+    def chances(self, key: str) -> list[Chance]:
+        """The chance between seeds in a metric, if there are several."""
+        values = self.by_seed[key]
+        return [Chance(float(values.var(ddof=1)) / len(values), len(values) - 1)] if len(values) > 1 else []
 
 
 def compare_runs(
     runs: Sequence[FinishedRun],
-    resamples: int = 1000,
-    seed: int = 0,
     data_root: Path = Path("data"),
     annotations: Path | None = None,
+    join_seeds: bool = False,
 ) -> Comparison:
-    """Compare runs: every run against the first; a single run gets its intervals only.
+    """Compare runs: every run against every other; a single run gets its intervals only.
+
+    With ``join_seeds`` runs that differ in nothing but their seed are one: see `groups_of_seeds`.
 
     The match tables are read from the folders. A missing one is recomputed from the predictions and the dataset below
     ``data_root`` (or the file ``annotations``, for the user's own data). Raises `UserError` for folders that are not
@@ -193,28 +247,63 @@ def compare_runs(
     tables = [matches_of_run(run, data_root, annotations) for run in runs]
     for run, table in zip(runs[1:], tables[1:], strict=True):
         _refuse_others(runs[0], tables[0], run, table)
-    videos = len(tables[0].video_ids)
-    weights = np.concatenate(
-        [
-            np.ones((1, videos), np.int32),
-            bootstrap.leave_one_out(videos),
-            bootstrap.draw(videos, resamples, seed),
-        ]
-    )
-    samples = [_sample(table, bootstrap.replicate(table, weights)) for table in tables]
-    first = runs[0].record
+    if not join_seeds:
+        return compare_tables(runs, [[table] for table in tables])
+    table_of = {str(run.folder): table for run, table in zip(runs, tables, strict=True)}
+    groups = groups_of_seeds(runs)
+    firsts = label_runs([group[0] for group in groups])
+    for run, group in zip(firsts, groups, strict=True):
+        if len(group) > 1:
+            run.labelled(f"{run.label} ({len(group)} seeds)")
+    seeds = [tuple(int(run.record["seed"]) for run in group) if len(group) > 1 else () for group in groups]
+    return compare_tables(firsts, [[table_of[str(run.folder)] for run in group] for group in groups], seeds)
+
+
+def compare_tables(
+    runs: Sequence[FinishedRun], tables: Sequence[Sequence[MatchTable]], seeds: Sequence[tuple[int, ...]] = ()
+) -> Comparison:
+    """Compare runs by their match tables, which are over the same videos; a run has one for each of its ``seeds``."""
+    samples = [_sample(several) for several in tables]
+    contrasts = _with_correction([_contrast(*two) for two in combinations(zip(runs, samples, strict=True), 2)])
+    first, table = runs[0].record, tables[0][0]
     return Comparison(
         first["dataset"],
         first["split"],
-        tables[0].protocol,
-        tables[0].version,
-        tables[0].annotations,
-        videos,
-        resamples,
-        seed,
-        tuple(_measured(run, sample) for run, sample in zip(runs, samples, strict=True)),
-        tuple(_pair(runs[0], samples[0], run, sample) for run, sample in zip(runs[1:], samples[1:], strict=True)),
+        table.protocol,
+        table.version,
+        table.annotations,
+        len(table.video_ids),
+        tuple(
+            replace(_measured(run, sample), seeds=own)
+            for run, sample, own in zip(runs, samples, seeds or [()] * len(runs), strict=True)
+        ),
+        tuple(_pair(one, samples[0], run) for one, run in zip(contrasts[: len(runs) - 1], samples[1:], strict=True)),
+        tuple(contrasts),
+        _top(contrasts, runs, samples),
     )
+
+
+def _top(contrasts: Sequence[Contrast], runs: Sequence[FinishedRun], samples: Sequence[_Sample]) -> Pair | None:
+    ranked = sorted(
+        (n for n in range(len(runs)) if not np.isnan(samples[n].values["AP"])), key=lambda n: -samples[n].values["AP"]
+    )
+    if len(ranked) < 2:
+        return None
+    best, second = ranked[:2]
+    labels = {runs[best].label, runs[second].label}
+    contrast = next(one for one in contrasts if {one.reference, one.run} == labels)
+    if contrast.run != runs[best].label:
+        metrics = {key: turned(found) for key, found in contrast.metrics.items()}
+        contrast = replace(contrast, reference=contrast.run, run=contrast.reference, metrics=metrics)
+    return _pair(contrast, samples[second], samples[best])
+
+
+def turned(difference: Difference) -> Difference:
+    """The difference seen from the other side."""
+    value, low, high = (
+        None if one is None else 0.0 - one for one in (difference.value, difference.high, difference.low)
+    )
+    return replace(difference, value=value, low=low, high=high)
 
 
 def _refuse_others(first: FinishedRun, expected: MatchTable, run: FinishedRun, table: MatchTable) -> None:
@@ -233,59 +322,106 @@ def _refuse_others(first: FinishedRun, expected: MatchTable, run: FinishedRun, t
             raise UserError(str(run.folder), what, hint)
 
 
-def _sample(table: MatchTable, replicates: Replicates) -> _Sample:
-    series = {
-        metric + suffix: replicates.mean(metric, rows)
-        for suffix, rows in {"": None, **table.groups}.items()
-        for metric in BOOTSTRAP_METRICS
-    }
-    if {"b", "n"} <= table.groups.keys():
-        series[GAP] = series["APb"] - series["APn"]
-    return _Sample(table, series, replicates.values[BOOTSTRAP_METRICS.index("AP")].copy(), replicates.defined)
+def _sample(tables: Sequence[MatchTable]) -> _Sample:
+    several, first = [jackknife.leave_videos_out(table) for table in tables], tables[0]
+    left_out = jackknife.mean_of(several)
+    values, contributions, videos, by_seed = {}, {}, {}, {}
+    for suffix, rows in {"": None, **first.groups}.items():
+        for metric in METRICS:
+            key = metric + suffix
+            values[key] = left_out.number(metric, rows)
+            contributions[key] = left_out.contributions(metric, rows)
+            videos[key] = left_out.videos_with_truth(rows)
+            by_seed[key] = np.array([one.number(metric, rows) for one in several])
+    if {"b", "n"} <= first.groups.keys():
+        values[GAP] = values["APb"] - values["APn"]
+        contributions[GAP] = contributions["APb"] - contributions["APn"]
+        videos[GAP] = min(videos["APb"], videos["APn"])
+        by_seed[GAP] = by_seed["APb"] - by_seed["APn"]
+    return _Sample(first, left_out, values, contributions, videos, left_out.without("AP"), by_seed)
 
 
 def _measured(run: FinishedRun, sample: _Sample) -> Measured:
-    metrics = {
-        key: _interval(_number(values[0]), sample.resampled(values), -1.0 if key == GAP else 0.0)
-        for key, values in sample.series.items()
-    }
+    metrics = {}
+    for key, value in sample.values.items():
+        error, freedom = _error(sample.contributions[key], sample.videos[key], sample.chances(key))
+        found = jackknife.estimate(value, error, freedom, lowest=-1.0 if key == GAP else 0.0)
+        spread = float(sample.by_seed[key].std(ddof=1)) if len(sample.by_seed[key]) > 1 else None
+        metrics[key] = Interval(_number(value), *found, spread)
     judged = comparability_of(run.record)
     return Measured(run.label, str(run.folder), run.record["model"], metrics, found_nothing(run.record), *judged)
 
 
-def _interval(value: float | None, resampled: Floats, lowest: float) -> Interval:
-    return Interval(value, *(bootstrap.NOTHING if value is None else bootstrap.centred(value, resampled, lowest)))
+def _error(contributions: Floats, videos: int, seeds: Sequence[Chance] = ()) -> tuple[float | None, float]:
+    """Standard error and degrees of freedom of what so many videos hold truth for; ``None`` for too few.
+
+    ``seeds`` are the further sources of chance.
+    """
+    if videos < FEWEST_VIDEOS:
+        return None, videos - 1
+    return jackknife.together([Chance(jackknife.standard_error(contributions) ** 2, videos - 1), *seeds])
 
 
-def _pair(first: FinishedRun, reference: _Sample, other: FinishedRun, run: _Sample) -> Pair:
-    table = run.table
-    videos = {
-        metric + suffix: _videos_with_truth(table, rows)
-        for suffix, rows in {"": None, **table.groups}.items()
-        for metric in BOOTSTRAP_METRICS
-    }
-    if GAP in run.series:
-        videos[GAP] = min(videos["APb"], videos["APn"])
-    metrics = {}
-    for key, count in videos.items():
-        values = bootstrap.without_rounding(run.series[key] - reference.series[key])
-        resampled = run.resampled(values)
-        estimate = bootstrap.estimate(resampled)
-        metrics[key] = Difference(
-            _number(values[0]),
-            *estimate,
-            bootstrap.p_value(resampled, count),
-            bootstrap.detectable(estimate.standard_error),
+def _difference(
+    value: float, contributions: Floats, videos: int, bound: float = 1.0, seeds: Sequence[Chance] = ()
+) -> Difference:
+    """A paired difference with what each video contributes to it."""
+    apart = float(jackknife.without_rounding(np.array(value)))
+    error, freedom = _error(contributions, videos, seeds)
+    return Difference(
+        _number(apart),
+        *jackknife.estimate(apart, error, freedom, -bound, bound),
+        jackknife.t_test(apart, error, freedom),
+        jackknife.detectable(error),
+        videos,
+    )
+
+
+def _contrast(first: tuple[FinishedRun, _Sample], second: tuple[FinishedRun, _Sample]) -> Contrast:
+    (reference, before), (run, after) = first, second
+    metrics = {
+        key: _difference(
+            after.values[key] - before.values[key],
+            after.contributions[key] - before.contributions[key],
             count,
-            bootstrap.smallest_p(count, int((~np.isnan(resampled)).sum())),
+            2.0 if key == GAP else 1.0,
+            before.chances(key) + after.chances(key),
         )
-    ap = bootstrap.without_rounding(run.series["AP"] - reference.series["AP"])
-    influence = bootstrap.without_rounding(ap[0] - run.left_out(ap))
-    influences = [VideoInfluence(int(i), _number(v)) for i, v in zip(table.video_ids, influence, strict=True)]
+        for key, count in after.videos.items()
+    }
+    single = len(before.by_seed["AP"]) == len(after.by_seed["AP"]) == 1
+    return Contrast(reference.label, run.label, metrics, single and before.table.same_tracks(after.table))
+
+
+def corrected(p_values: Mapping[tuple[T, str], float | None]) -> dict[tuple[T, str], float | None]:
+    """p-values by (pair, metric) after Holm's correction: AP, the first question, by itself, and all other metrics."""
+    first = {place: p for place, p in p_values.items() if place[1] == "AP"}
+    others = {place: p for place, p in p_values.items() if place[1] != "AP"}
+    return {
+        place: p
+        for family in (first, others)
+        for place, p in zip(family, jackknife.holm(list(family.values())), strict=True)
+    }
+
+
+def _with_correction(contrasts: Sequence[Contrast]) -> list[Contrast]:
+    p_values = {(number, key): one.p_value for number, two in enumerate(contrasts) for key, one in two.metrics.items()}
+    adjusted = corrected(p_values)
+    return [
+        replace(one, metrics={k: replace(d, adjusted_p=adjusted[number, k]) for k, d in one.metrics.items()})
+        for number, one in enumerate(contrasts)
+    ]
+
+
+def _pair(contrast: Contrast, reference: _Sample, run: _Sample) -> Pair:
+    before = run.values["AP"] - reference.values["AP"]
+    influence = jackknife.without_rounding(before - (run.without - reference.without))
+    influences = [VideoInfluence(int(i), _number(v)) for i, v in zip(run.table.video_ids, influence, strict=True)]
     return Pair(
-        first.label,
-        other.label,
-        metrics,
+        contrast.reference,
+        contrast.run,
+        contrast.metrics,
+        contrast.is_identical,
         tuple(sorted(_categories(reference, run), key=lambda one: -abs(one.share))),
         tuple(sorted(influences, key=lambda one: -abs(one.influence or 0))),
     )
@@ -293,28 +429,18 @@ def _pair(first: FinishedRun, reference: _Sample, other: FinishedRun, run: _Samp
 
 def _categories(reference: _Sample, run: _Sample) -> list[CategoryDifference]:
     """The categories with truth, in the order of the annotations."""
-    table = run.table
-    videos = np.diff(table.matches.pair_first)
-    rows = np.flatnonzero(run.defined[0])
+    table, ap = run.table, METRICS.index("AP")
+    rows = np.flatnonzero(run.left_out.defined)
     groups: dict[int, list[str]] = {}
     for suffix, members in table.groups.items():
         for row in members.tolist():
             groups.setdefault(row, []).append(GROUP_NAMES[suffix])
     made = []
     for row in rows.tolist():
-        before, after = reference.ap[:, row], run.ap[:, row]
-        apart = bootstrap.without_rounding(after - before)
-        value, count = float(apart[0]), int(videos[row])
-        estimate = bootstrap.NOTHING
-        if count >= bootstrap.FEWEST_VIDEOS:
-            drawn = slice(1 + len(table.video_ids), None)
-            resampled = apart[drawn][run.defined[drawn, row]]
-            estimate = bootstrap.estimate(resampled)
-        p = bootstrap.t_test(value, estimate.standard_error, count)
-        lowest = None if p is None else 2.0 ** (1 - count)
-        difference = Difference(value, *estimate, p, bootstrap.detectable(estimate.standard_error), count, lowest)
-        made.append((row, before[0], after[0], difference))
-    corrected = bootstrap.correct_for_many([difference.p_value for *_, difference in made])
+        before, after = reference.left_out.full[ap, row], run.left_out.full[ap, row]
+        contributions = run.left_out.of_category("AP", row) - reference.left_out.of_category("AP", row)
+        made.append((row, before, after, _difference(after - before, contributions, int(run.left_out.truths[row]))))
+    q_values = jackknife.correct_for_many([difference.p_value for *_, difference in made])
     return [
         CategoryDifference(
             int(table.category_ids[row]),
@@ -327,16 +453,8 @@ def _categories(reference: _Sample, run: _Sample) -> list[CategoryDifference]:
             q,
             (difference.value or 0.0) / len(rows),
         )
-        for (row, before, after, difference), q in zip(made, corrected, strict=True)
+        for (row, before, after, difference), q in zip(made, q_values, strict=True)
     ]
-
-
-def _videos_with_truth(table: MatchTable, rows: Any) -> int:
-    """How many videos have a positive of the categories ``rows`` (all: ``None``)."""
-    matches = table.matches
-    owner = np.repeat(np.arange(len(table.category_ids)), np.diff(matches.pair_first))
-    chosen = matches.pair_video if rows is None else matches.pair_video[np.isin(owner, rows)]
-    return len(np.unique(chosen))
 
 
 def _number(value: Any) -> float | None:

@@ -10,7 +10,7 @@ from harness.reports.layouts import Column, Format, Sheet, render
 from harness.reports.styles import STYLES, UNDEFINED, dagger_notes, plain
 from harness.reports.table_rows import in_print, percent_of
 from harness.run_folder.records import FOUND_NOTHING
-from harness.scoring.bootstrap import FEWEST_VIDEOS, LEVEL
+from harness.scoring.jackknife import FEWEST_VIDEOS, LEVEL
 from harness.scoring.metrics import GROUP_NAMES
 
 SHOWN = 8
@@ -25,6 +25,8 @@ def written_comparison(comparison: Comparison, format: Format, provenance: Seque
     if format == "csv":
         return _csv(_numbers(comparison))
     sheets = [_runs(comparison, provenance)]
+    if len(comparison.runs) > 2:
+        sheets.append(_every_pair(comparison))
     for pair in comparison.pairs:
         sheets += [_differences(comparison, pair), _categories(pair), _videos(pair)]
     return "\n".join(render(_styled(sheet, format), format) for sheet in sheets)
@@ -60,12 +62,60 @@ def _runs(comparison: Comparison, provenance: Sequence[str]) -> Sheet:
     head = f"{comparison.dataset} {comparison.split}, {comparison.videos} videos"
     notes = [
         f"{head}, protocol {comparison.protocol} version {comparison.protocol_version}, percent",
-        f"[95 % interval]: bootstrap over videos, {comparison.resamples} resamples, seed {comparison.seed}",
+        "[95 % interval]: chance in the choice of videos, by a jackknife over them",
     ]
     notes += [f"{run.label} {FOUND_NOTHING}" for run in comparison.runs if run.found_nothing]
     notes += dagger_notes((run.label, run.not_comparable) for run in comparison.runs)
     lines = [[run.label, *(_with_interval(run.metrics[key]) for key in keys)] for run in comparison.runs]
-    return Sheet([Column("Run"), *(Column(key, True) for key in keys)], lines, notes, provenance)
+    columns = [Column("Run"), *(Column(key, True) for key in keys)]
+    if len(comparison.runs) > 1:
+        columns.insert(1, Column("Rank", True))
+        ranks = comparison.ranks()
+        for line, run in zip(lines, comparison.runs, strict=True):
+            line.insert(1, written_rank(ranks[run.label]))
+        notes.append("Rank: places by AP that no significant difference excludes")
+    if any(run.seeds for run in comparison.runs):
+        columns.insert(1, Column("SD of seeds", True))
+        for line, run in zip(lines, comparison.runs, strict=True):
+            line.insert(1, _percent(run.metrics["AP"].between_seeds, 2) if run.seeds else "")
+        notes.append(
+            "Several seeds of a model: their mean; SD of seeds: standard deviation of AP between them; intervals hold"
+            " the chance in seeds and in videos"
+        )
+    return Sheet(columns, lines, notes, provenance)
+
+
+def written_rank(rank: tuple[int, int]) -> str:
+    """The places of a run as text: ``2`` or ``1-3``."""
+    best, worst = rank
+    return str(best) if best == worst else f"{best}-{worst}"
+
+
+def _every_pair(comparison: Comparison) -> Sheet:
+    """The difference of AP of every pair: the row's run minus the column's."""
+    labels = [run.label for run in comparison.runs]
+    lines = [
+        [
+            row,
+            *(
+                ""
+                if row == column
+                else _points((found := comparison.between(column, row)).value) + (_MARK if found.is_significant else "")
+                for column in labels
+            ),
+        ]
+        for row in labels
+    ]
+    notes = [
+        f"AP of the row's run minus that of the column's, points; {_MARK} p < 0.05, corrected (Holm) for"
+        f" {len(comparison.contrasts)} pairs",
+        *(
+            f"{one.reference} and {one.run} are identical: every scored track is the same"
+            for one in comparison.contrasts
+            if one.is_identical
+        ),
+    ]
+    return Sheet([Column("AP"), *(Column(label, True) for label in labels)], lines, notes)
 
 
 def _with_interval(found: Interval) -> str:
@@ -76,7 +126,7 @@ def _with_interval(found: Interval) -> str:
 
 def _differences(comparison: Comparison, pair: Pair) -> Sheet:
     sides: dict[str, Measured] = {run.label: run for run in comparison.runs}
-    columns = ["", pair.reference, pair.run, "Difference", "95 % interval", "p", "Detectable"]
+    columns = ["", pair.reference, pair.run, "Difference", "95 % interval", "p", "corrected", "Detectable"]
     lines = [
         [
             key,
@@ -85,32 +135,33 @@ def _differences(comparison: Comparison, pair: Pair) -> Sheet:
             _points(found.value) + (_MARK if found.is_significant else ""),
             _range(found.low, found.high),
             _probability(found.p_value),
+            _probability(found.adjusted_p),
             _percent(found.detectable, 2),
         ]
         for key, found in pair.metrics.items()
     ]
     groups = [f"{key[2:]}: {name}" for suffix, name in GROUP_NAMES.items() if (key := f"AP{suffix}") in pair.metrics]
     notes = [
-        f"{_MARK} p < 0.05, paired bootstrap over videos; not corrected for the number of metrics and runs",
+        f"{_MARK} corrected p < 0.05, paired jackknife over videos; corrected (Holm) for the number of pairs of runs,"
+        " and of the metrics other than AP",
         "Detectable: smallest true difference that videos like these would show in four of five cases",
         *([f"groups of categories: {', '.join(groups)}"] if groups else []),
-        *_floors(comparison, pair),
+        *(["the two runs are identical: every scored track is the same"] if pair.is_identical else []),
+        *_untested(pair),
     ]
     return Sheet([Column(name, bool(place)) for place, name in enumerate(columns)], lines, notes)
 
 
-def _floors(comparison: Comparison, pair: Pair) -> list[str]:
-    """Notes on the groups whose small number of videos limits the p-values, rather than the resamples."""
-    notes = []
-    for key in ("AP", *(f"AP{suffix}" for suffix in GROUP_NAMES), GAP):
-        found = pair.metrics.get(key)
-        if found is None or found.smallest_p is None or found.smallest_p <= 2 / (1 + comparison.resamples):
-            continue
-        told = f"p is at least {found.smallest_p:.3f}"
-        if found.smallest_p >= 1 - LEVEL:
-            told += ", so that nothing can be significant"
-        notes.append(f"{key}: only {found.videos} videos hold its truth: {told}")
-    return notes
+def _untested(pair: Pair) -> list[str]:
+    """Notes on the groups of too few videos."""
+    found = {
+        key: pair.metrics[key] for key in ("AP", *(f"AP{suffix}" for suffix in GROUP_NAMES), GAP) if key in pair.metrics
+    }
+    return [
+        f"{key}: only {one.videos} videos hold its truth: no interval and no test below {FEWEST_VIDEOS}"
+        for key, one in found.items()
+        if one.value is not None and one.videos < FEWEST_VIDEOS
+    ]
 
 
 def _categories(pair: Pair) -> Sheet:
@@ -162,7 +213,11 @@ def _numbers(comparison: Comparison) -> Iterator[dict[str, Any]]:
             yield _line(run.label, "", key, found, {"not_comparable": "; ".join(run.not_comparable)})
     for pair in comparison.pairs:
         for key, difference in pair.metrics.items():
-            more = {"p_value": _plain(difference.p_value), "detectable": _exact(difference.detectable)}
+            more = {
+                "p_value": _plain(difference.p_value),
+                "adjusted_p": _plain(difference.adjusted_p),
+                "detectable": _exact(difference.detectable),
+            }
             yield _line(pair.run, pair.reference, key, difference, more)
 
 
@@ -176,6 +231,7 @@ def _line(run: str, reference: str, key: str, found: Any, more: dict[str, str]) 
         "high": _exact(found.high),
         "standard_error": _exact(found.standard_error),
         "p_value": "",
+        "adjusted_p": "",
         "detectable": "",
         "not_comparable": "",
         **more,

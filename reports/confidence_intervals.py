@@ -3,86 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Literal, get_args
 
-from harness.reports.comparison import GAP, Comparison, compare_runs
+from harness.reports.comparison import Comparison, Interval, compare_runs, corrected
 from harness.reports.run_files import label_runs
 from harness.reports.table_rows import Intervals
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import has_numbers
+from harness.scoring.jackknife import LEVEL
 
 Reference = Literal["first", "best"]
 REFERENCES: tuple[Reference, ...] = get_args(Reference)
 
 
 def intervals_of(
-    runs: Sequence[FinishedRun],
+    rows: Sequence[Sequence[FinishedRun]],
+    shown: Sequence[str],
     against: Reference | None = None,
     with_intervals: bool = True,
-    **sampling: Any,
+    data_root: Path = Path("data"),
+    annotations: Path | None = None,
 ) -> list[Intervals | None]:
-    """Return the confidence intervals of each run's numbers, ``None`` for runs that are incomplete or have none.
+    """Return the confidence intervals of each row's numbers, ``None`` where a run is incomplete or has none.
 
+    A row is a run, or several that differ in nothing but their seed (`groups_of_seeds`).
     ``against`` selects the reference of runs on the same data: the first of them, or for each metric the one with the
-    highest value. ``sampling`` has the options of `compare_runs`; raises `UserError` as it does.
+    highest value. What is significant is corrected (Holm) over the runs: AP by itself, the other metrics ``shown``
+    together. The rest is as in `compare_runs`, and it raises `UserError` as that does.
     """
-    made: list[Intervals | None] = [None] * len(runs)
+    made: list[Intervals | None] = [None] * len(rows)
     groups: dict[tuple[str, str], list[int]] = {}
-    for place, record in enumerate(run.record for run in runs):
-        if record["complete"] and record["limit"] is None and has_numbers(record):
-            groups.setdefault((record["dataset"], record["split"]), []).append(place)
+    for place, row in enumerate(rows):
+        records = [run.record for run in row]
+        if all(record["complete"] and record["limit"] is None and has_numbers(record) for record in records):
+            groups.setdefault((records[0]["dataset"], records[0]["split"]), []).append(place)
     for places in groups.values():
-        chosen = label_runs([runs[place] for place in places])
-        comparison = compare_runs(chosen, **sampling)
-        significant = _significant(comparison, {str(run.folder): run for run in chosen}, against, **sampling)
-        for run in comparison.runs:
-            place = next(p for p in places if str(runs[p].folder) == run.folder)
-            halves = {
-                key: (found.high - found.low) / 2
-                for key, found in run.metrics.items()
-                if with_intervals and found.high is not None and found.low is not None
-            }
-            made[place] = Intervals(halves, significant.get(run.folder, frozenset()))
+        runs = label_runs([run for place in places for run in rows[place]])
+        joined = any(len(rows[place]) > 1 for place in places)
+        comparison = compare_runs(runs, data_root, annotations, joined)
+        significant = {} if against is None else _significant(comparison, _references(comparison, against, shown))
+        for place, run in zip(places, comparison.runs, strict=True):
+            halves = {key: half for key, found in run.metrics.items() if (half := _half(found)) is not None}
+            made[place] = Intervals(halves if with_intervals else {}, significant.get(run.label, frozenset()))
     return made
 
 
-def _significant(
-    comparison: Comparison, runs: Mapping[str, FinishedRun], against: Reference | None, **sampling: Any
-) -> dict[str, frozenset[str]]:
-    """The metrics that differ significantly from the reference, by folder."""
-    if against is None:
-        return {}
-    folders = {run.label: run.folder for run in comparison.runs}
+def _half(found: Interval) -> float | None:
+    """Half the interval, or the longer side of one that is cut at the end of what a metric can be."""
+    if found.value is None or found.low is None or found.high is None:
+        return None
+    return max(found.value - found.low, found.high - found.value)
+
+
+def _significant(comparison: Comparison, references: Mapping[str, str]) -> dict[str, frozenset[str]]:
+    """The metrics that differ significantly from their reference, by the run's label; ``references`` by metric."""
+    asked = {
+        (one.run if one.reference == reference else one.reference, key): one.metrics[key].p_value
+        for key, reference in references.items()
+        for one in comparison.contrasts
+        if reference in (one.reference, one.run)
+    }
     found: dict[str, set[str]] = {}
-    for reference, keys in _references(comparison, against).items():
-        others = [folder for folder in folders.values() if folder != reference]
-        if reference != comparison.runs[0].folder:
-            comparison = compare_runs([runs[folder] for folder in (reference, *others)], **sampling)
-            folders = {run.label: run.folder for run in comparison.runs}
-        for pair in comparison.pairs:
-            found.setdefault(folders[pair.run], set()).update(k for k in keys if pair.metrics[k].is_significant)
-    return {folder: frozenset(keys) for folder, keys in found.items()}
+    for (label, key), p in corrected(asked).items():
+        if p is not None and p < 1 - LEVEL:
+            found.setdefault(label, set()).add(key)
+    return {label: frozenset(keys) for label, keys in found.items()}
 
 
-def _references(comparison: Comparison, against: Reference) -> dict[str, list[str]]:
-    """The metrics by folder of their reference run."""
-    keys = list(comparison.runs[0].metrics)
+def _references(comparison: Comparison, against: Reference, shown: Sequence[str]) -> dict[str, str]:
+    """The label of the reference by metric."""
+    known = comparison.runs[0].metrics
+    keys = [key for column in shown if (key := "AR100" if column == "AR" else column) in known]
     if against == "first":
-        return {comparison.runs[0].folder: keys}
-    chosen: dict[str, list[str]] = {}
-    for key in keys:
-        if key == GAP:  # no column, and larger is not better
-            continue
-        best = max(comparison.runs, key=lambda run: run.metrics[key].value or 0.0)
-        chosen.setdefault(best.folder, []).append(key)
-    return chosen
+        return dict.fromkeys(keys, comparison.runs[0].label)
+    return {key: max(comparison.runs, key=lambda run: run.metrics[key].value or 0.0).label for key in keys}
 
 
-def notes_on(against: Reference | None, with_intervals: bool, resamples: int, seed: int) -> list[str]:
+def notes_on(against: Reference | None, with_intervals: bool) -> list[str]:
     """Footnotes that explain the marks."""
-    how = f"bootstrap over videos, {resamples} resamples, seed {seed}"
-    notes = [f"±: half the 95 % interval, {how}"] if with_intervals else []
+    notes = ["±: half the 95 % interval, jackknife over videos"] if with_intervals else []
     if against is not None:
         other = "first run" if against == "first" else "best run"
-        notes.append(f"*: differs from the {other} on the same data, p < 0.05 (paired {how})")
+        notes.append(
+            f"*: differs from the {other} on the same data, p < 0.05 (paired jackknife over videos,"
+            " corrected over the runs, and over the metrics other than AP)"
+        )
     return notes

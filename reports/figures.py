@@ -75,11 +75,9 @@ class FigureData:
         return dagger_notes((run.label, run.reasons) for run in self.runs)
 
 
-def figure_data(
-    runs: Sequence[FinishedRun], data_root: Path, annotations: Path | None = None, **sampling: Any
-) -> FigureData:
+def figure_data(runs: Sequence[FinishedRun], data_root: Path, annotations: Path | None = None) -> FigureData:
     """Compare runs for figures; raises `UserError` as `compare_runs` does."""
-    comparison = compare_runs(runs, data_root=data_root, annotations=annotations, **sampling)
+    comparison = compare_runs(runs, data_root, annotations)
     tables = [matches_of_run(run, data_root, annotations) for run in runs]
     return FigureData(runs, tables, comparison)
 
@@ -211,8 +209,8 @@ def _interval_line(
     found = [(value, run.metrics[group]) for value, run in points if run.metrics[group].value is not None]
     at = [value for value, _ in found]
     middle = [100 * (one.value or 0.0) for _, one in found]
-    below = [100 * ((one.value or 0.0) - (one.low or 0.0)) for _, one in found]
-    above = [100 * ((one.high or 0.0) - (one.value or 0.0)) for _, one in found]
+    below = [0.0 if one.low is None else 100 * ((one.value or 0.0) - one.low) for _, one in found]
+    above = [0.0 if one.high is None else 100 * (one.high - (one.value or 0.0)) for _, one in found]
     ax.errorbar(
         at, middle, [below, above], color=color, linestyle=line, linewidth=1.2, marker="o", markersize=3,
         elinewidth=0.6, capsize=2, label=label,

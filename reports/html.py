@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from harness.types import Dataset
 
 @dataclass(frozen=True)
 class Options:
-    """The location of the data, the size of the page, and the settings of the bootstrap.
+    """The location of the data and the size of the page.
 
     ``annotations`` and ``frames`` are for a user's own data, see `harness.reports.run_data.dataset_of_run`. ``videos``
     is the number of videos in the viewer, ``max_mb`` the largest total size of their frames in megabytes.
@@ -48,8 +48,6 @@ class Options:
     frames: Path | None = None
     videos: int = 9
     max_mb: float = 3.0
-    resamples: int = 1000
-    seed: int = 0
 
 
 @dataclass
@@ -152,16 +150,9 @@ def _without_paths(error: UserError, runs: Sequence[FinishedRun]) -> str:
 
 def _compare(material: ReportData, options: Options) -> None:
     try:
-        found = compare_runs(material.runs, options.resamples, options.seed, options.data_root, options.annotations)
+        material.comparison = compare_runs(material.runs, options.data_root, options.annotations)
     except UserError as error:
         material.no_comparison = f"No intervals and no test of significance: {_without_paths(error, material.runs)}."
-        return
-    labels = [run.label for run in material.runs]
-    measured = tuple(replace(one, label=label) for one, label in zip(found.runs, labels, strict=True))
-    pairs = tuple(
-        replace(one, reference=labels[0], run=label) for one, label in zip(found.pairs, labels[1:], strict=True)
-    )
-    material.comparison = replace(found, runs=measured, pairs=pairs)
 
 
 def _examine(material: ReportData, dataset: Dataset, number: int, run: FinishedRun) -> None:
@@ -191,6 +182,7 @@ def _content(material: ReportData, options: Options) -> dict[str, Any]:
         "comparison": comparison,
         "results": sections.results_table(runs, comparison),
         "columns": COLUMNS,
+        "matrix": sections.matrix(comparison) if comparison and len(runs) > 2 else [],
         "pairs": [(pair, sections.differences(comparison, pair)) for pair in comparison.pairs] if comparison else [],
         "curves": sections.curve_charts(runs, material.curves),
         "categories": lines,

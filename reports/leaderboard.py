@@ -20,7 +20,7 @@ from harness.paths import Location
 from harness.reports.history import Point, history
 from harness.reports.pages import assets, percent, render
 from harness.reports.run_files import marked
-from harness.reports.settings import varying_settings
+from harness.reports.settings import called, varying_settings
 from harness.reports.table_rows import COLUMNS, Row, rows
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.layout import content_digest
@@ -67,7 +67,7 @@ def find_runs(folder: Location) -> FoundRuns:
         below = inner.as_posix()
         try:
             run = FinishedRun.open(path.parent)
-            runs[below] = run.labelled(marked(str(run.record["model"]), run.record)).checked()
+            runs[below] = run.labelled(marked(called(run.record), run.record)).checked()
         except UserError as error:
             faults.append(f"{below}: {error.what}")
     if not runs:

@@ -13,7 +13,7 @@ from harness.errors import UserError
 from harness.reports.run_data import dataset_of_run
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import found_nothing, has_numbers, no_numbers, numbers_disagree, values_agree
-from harness.scoring.bootstrap import BOOTSTRAP_METRICS, replicate
+from harness.scoring.jackknife import METRICS, replicate
 from harness.scoring.match_table import FILE, MatchTable, write_table
 from harness.scoring.protocols import get_protocol
 from harness.scoring.score import score_store
@@ -46,7 +46,7 @@ def _fits(table: MatchTable, record: Mapping[str, Any], digest: str) -> bool:
         return not len(table.matches.video)
     replicates = replicate(table, np.ones((1, len(table.video_ids)), np.int32))
     for suffix, rows in {"": None, **table.groups}.items():
-        for metric in BOOTSTRAP_METRICS:
+        for metric in METRICS:
             value = replicates.mean(metric, rows)[0]
             if not values_agree(record["metrics"].get(metric + suffix), None if np.isnan(value) else value):
                 return False

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from harness.comparability import comparability_of
 from harness.paths import Location
-from harness.reports.settings import varying_settings
+from harness.reports.settings import called, varying_settings
 from harness.reports.styles import DAGGER
 from harness.run_folder.finished_run import RECORD, FinishedRun
 
-_SETTINGS_IN_LABEL = 2
+_SETTINGS_IN_LABEL, _MOST_TRIED = 2, 3
 
 
 def read_runs(paths: Iterable[Location]) -> list[FinishedRun]:
@@ -24,28 +28,113 @@ def read_runs(paths: Iterable[Location]) -> list[FinishedRun]:
 
 
 def label_runs(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
-    """Give runs distinct labels: the model, then the few settings that differ, else the end of the folder's name."""
-    labels = _labels([run.record for run in runs], [run.id for run in runs])
+    """Give runs distinct labels: the name or model, then the settings that tell them apart, else their number."""
+    labels = _labels([run.record for run in runs])
     return [run.labelled(label) for run, label in zip(runs, labels, strict=True)]
+
+
+def groups_of_seeds(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
+    """The runs in their order, those that differ in nothing but their seed together.
+
+    Runs that the user gave one name (``--name``) may also have checkpoints of their own: several trainings.
+    """
+    groups: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        groups.setdefault(_apart_from_seed(run.record), []).append(run)
+    made: list[list[FinishedRun]] = []
+    for run in runs:
+        group = groups[_apart_from_seed(run.record)]
+        seeds = [one.record.get("seed") for one in group]
+        joined = group if None not in seeds and len(set(seeds)) == len(seeds) else [run]
+        if run is joined[0]:
+            made.append(joined)
+    return made
+
+
+def mean_record(group: Sequence[FinishedRun]) -> dict[str, Any]:
+    """The record of seeds as one row: their mean numbers, named with their number and the spread of AP; else as it is.
+
+    A number that is undefined for a seed is undefined.
+    """
+    first = group[0].record
+    if len(group) == 1:
+        return first
+    records = [run.record for run in group]
+    values = [(record["metrics"] or {}).get("AP") for record in records]
+    known = [value for value in values if value is not None]
+    spread = f", SD of AP {100 * statistics.stdev(known):.2f}" if len(known) == len(group) else ""
+    sides = {side: _means([record[side] for record in records]) for side in ("metrics", "corrected")}
+    others = [
+        {**one, **{side: _means([_scored(record, one)[side] for record in records]) for side in sides}}
+        for one in first["protocols"]
+        if all(_scored(record, one) for record in records)
+    ]
+    name = f"{called(first)} ({len(group)} seeds{spread})"
+    return {**first, **sides, "protocols": others, "name": name, "seed": None, "weights": None}
+
+
+def _means(several: Sequence[Mapping[str, float | None] | None]) -> dict[str, float | None] | None:
+    known = [one for one in several if one is not None]
+    if len(known) < len(several):
+        return None
+    columns = {key: [one.get(key) for one in known] for key in known[0]}
+    return {key: None if None in values else statistics.fmean(values) for key, values in columns.items()}  # type: ignore[arg-type]
+
+
+def _scored(record: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+    """What the same protocol gave another record."""
+    return next((one for one in record["protocols"] if one["protocol"] == like["protocol"]), {})
+
+
+def _apart_from_seed(record: Mapping[str, Any]) -> str:
+    """All that is known of a run but its seed and its results."""
+    keys = ("name", "model", "dataset", "split", "limit", "config", "precision", "protocol")
+    known = {key: record.get(key) for key in keys}
+    if not record.get("name"):
+        known["weights"] = record.get("weights")
+    return json.dumps(known, sort_keys=True)
 
 
 def _folder(path: Location) -> Location:
     return path.parent if path.name == RECORD else path
 
 
-def _labels(records: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:
-    """Labels: the model, then the few settings that differ, else the end of the folder's name."""
-    models = [str(record["model"]) for record in records]
-    labels = list(models)
-    for i, found in enumerate(varying_settings(records)):
-        if models.count(models[i]) > 1 and 0 < len(found) <= _SETTINGS_IN_LABEL:
-            labels[i] += " " + ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in found.items())
-    tails = [name.rpartition("-")[2] for name in names]
-    told = [
-        f"{label} ({tail})" if labels.count(label) > 1 else label for label, tail in zip(labels, tails, strict=True)
+def _labels(records: Sequence[dict[str, Any]]) -> list[str]:
+    names = [called(record) for record in records]
+    labels = list(names)
+    varying = varying_settings(records)
+    for name in {name for name in names if names.count(name) > 1}:
+        places = [place for place, one in enumerate(names) if one == name]
+        keys = _telling([varying[place] for place in places])
+        for place in places:
+            shown = [f"{key.rpartition('.')[2]}={varying[place][key]}" for key in keys if key in varying[place]]
+            labels[place] = " ".join(filter(None, (name, ", ".join(shown))))
+    return [marked(label, record) for label, record in zip(numbered(labels), records, strict=True)]
+
+
+def _telling(settings: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    """The fewest settings that tell runs apart as well as all that differ do; all, if they are few."""
+    keys = [
+        key for key in dict.fromkeys(key for one in settings for key in one) if len({s.get(key) for s in settings}) > 1
     ]
-    apart = [f"{label} ({name})" if told.count(label) > 1 else label for label, name in zip(told, names, strict=True)]
-    return [marked(label, record) for label, record in zip(apart, records, strict=True)]
+    if len(keys) <= _SETTINGS_IN_LABEL:
+        return tuple(keys)
+    apart = len({tuple(one.get(key) for key in keys) for one in settings})
+    for count in range(1, _MOST_TRIED + 1):
+        for chosen in combinations(keys, count):
+            if len({tuple(one.get(key) for key in chosen) for one in settings}) == apart:
+                return chosen
+    return tuple(keys)
+
+
+def numbered(labels: Sequence[str]) -> list[str]:
+    """Labels with a number, in the order given, where several are alike."""
+    seen = Counter[str]()
+    made = []
+    for label in labels:
+        seen[label] += 1
+        made.append(f"{label} ({seen[label]})" if labels.count(label) > 1 else label)
+    return made
 
 
 def marked(label: str, record: Mapping[str, Any]) -> str:

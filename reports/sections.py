@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from harness.reports import svg
 from harness.reports.comparison import Comparison, Interval, Pair
+from harness.reports.comparison_text import written_rank
 from harness.reports.curves import Curve
 from harness.reports.pages import percent
 from harness.reports.table_rows import COLUMNS, Row, rows
@@ -84,16 +85,30 @@ def differences(comparison: Comparison, pair: Pair) -> list[dict[str, Any]]:
     """One line per metric of a pair: both values, the difference, its interval as a chart."""
     by_label = {run.label: run for run in comparison.runs}
     keys = [key for key in METRIC_TITLES if key in pair.metrics and pair.metrics[key].value is not None]
-    ends = [abs(end) for key in keys for end in (pair.metrics[key].low, pair.metrics[key].high) if end is not None]
-    reach = max(ends, default=0.0)
+    reaches = [abs(end) for key in keys for end in (pair.metrics[key].low, pair.metrics[key].high) if end is not None]
+    reach = max(reaches, default=0.0)
     lines = []
     for key in keys:
         found = pair.metrics[key]
         known = found.value is not None and found.low is not None and found.high is not None
-        chart = svg.whisker(found.value or 0, found.low or 0, found.high or 0, reach) if known else Markup("")
+        ends = (found.value or 0, found.low or 0, found.high or 0)
+        chart = svg.whisker(*ends, reach, found.is_significant) if known else Markup("")
         reference, run = by_label[pair.reference].metrics[key], by_label[pair.run].metrics[key]
         lines.append({"title": METRIC_TITLES[key], "reference": reference, "run": run, "found": found, "chart": chart})
     return lines
+
+
+def matrix(comparison: Comparison) -> list[dict[str, Any]]:
+    """One line per run: its place by AP, and its difference of AP from every run (``None`` from itself)."""
+    labels, ranks = [run.label for run in comparison.runs], comparison.ranks()
+    return [
+        {
+            "label": row,
+            "rank": written_rank(ranks[row]),
+            "cells": [None if row == column else comparison.between(column, row) for column in labels],
+        }
+        for row in labels
+    ]
 
 
 def curve_charts(runs: Sequence[FinishedRun], curves: Mapping[int, Sequence[Curve]]) -> dict[str, list[dict[str, Any]]]:
@@ -152,17 +167,17 @@ def category_scatter(runs: Sequence[FinishedRun], lines: Sequence[Mapping[str, A
 
 
 def error_lines(analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:
-    """One line per kind of error: points of AP gained by repairing it, and number of errors, by run."""
+    """One line per kind of error: points of AP50 gained by repairing it, and number of errors at IoU 0.5, by run."""
     if not analyses:
         return []
     kinds = {number: analysis.errors for number, analysis in analyses.items()}
-    reach = max((e.kinds[k].dap or 0 for e in kinds.values() for k in KINDS), default=0) or 1
+    reach = max((e.kinds[k].dap50 or 0 for e in kinds.values() for k in KINDS), default=0) or 1
     return [
         {
             "kind": kind,
             "about": ABOUT[kind],
             "worth": [(number, errors.kinds[kind]) for number, errors in kinds.items()],
-            "bars": svg.bars(_by_number({n: max(e.kinds[kind].dap or 0, 0) / reach for n, e in kinds.items()})),
+            "bars": svg.bars(_by_number({n: max(e.kinds[kind].dap50 or 0, 0) / reach for n, e in kinds.items()})),
         }
         for kind in KINDS
     ]

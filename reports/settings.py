@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.tracking.fields import flat
 
-RUN_SETTINGS = ("precision", "seed")
+RUN_SETTINGS = ("weights", "precision", "seed")
 """Settings of a run besides its model's configuration and its data."""
 
 
@@ -24,6 +24,11 @@ def varying_settings(records: Sequence[Mapping[str, Any]]) -> list[dict[str, str
         keys = dict.fromkeys(key for settings in own for key in settings)
         chosen |= dict.fromkeys(key for key in keys if len({settings.get(key) for settings in own}) > 1)
     return [{key: settings[key] for key in chosen if key in settings} for settings in known]
+
+
+def called(record: Mapping[str, Any]) -> str:
+    """What the user calls the model of a run, else the model's own name and its variant, if that is known."""
+    return str(record.get("name") or ", ".join(filter(None, (record["model"], record.get("variant")))))
 
 
 def _run_settings(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,18 +1,28 @@
-"""The summary of a report in sentences: which run is better, by how much, whether that is significant, and where."""
+"""The summary of a report in sentences: which run is better, by how much, whether that may be chance, where, and which
+errors go with it.
+
+Every sentence has a condition on the numbers. Differences are told as "ahead by" and "behind by", without signs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.reports.comparison import Comparison, Difference, Interval, Pair
-from harness.reports.pages import percent, points
+from harness.reports.comparison import GAP, Comparison, Contrast, Difference, Interval, Measured, Pair
+from harness.reports.comparison_text import written_rank
+from harness.reports.pages import percent
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.analysis import Analysis
 from harness.scoring.errors_breakdown import KINDS
+from harness.scoring.jackknife import FEWEST_VIDEOS, LEVEL, ROUNDING
 
 NOTABLE = 0.005
 """Smaller differences in the cost of errors, in fractions, are not mentioned."""
+MOST = 0.5
+"""What categories give at least this part of all gains is said to come mostly from them."""
+NAMED = 4
+"""Most categories that are named."""
 _GROUPS = {"APb": "base", "APn": "novel", "APc": "common", "APu": "uncommon"}
 
 
@@ -32,12 +42,14 @@ def summary(
         return Summary("There are no numbers to judge by.", tuple(filter(None, [_no_numbers(runs), reason])))
     if comparison is None:
         return Summary(_plain_answer(runs), (reason,) if reason else ())
+    by_label = {run.label: analyses[n] for n, run in enumerate(comparison.runs) if n in analyses}
     if len(comparison.runs) == 1:
-        return _of_one(comparison, analyses.get(0))
-    if len(comparison.pairs) == 1:
-        pair = comparison.pairs[0]
-        return Summary(_answer(comparison, pair), (*_grounds(pair), *_errors(pair, analyses)))
-    return _of_several(comparison)
+        return _of_one(comparison, runs[0], analyses.get(0))
+    if comparison.top is None:
+        return Summary(_plain_answer(runs), ())
+    if len(comparison.runs) == 2:
+        return Summary(_answer(comparison, comparison.top), tuple(_grounds(comparison.top, by_label)))
+    return _of_several(comparison, comparison.top, by_label)
 
 
 def _no_numbers(runs: Sequence[FinishedRun]) -> str:
@@ -50,115 +62,208 @@ def _plain_answer(runs: Sequence[FinishedRun]) -> str:
     return "AP: " + ", ".join(f"{run.label} {percent(run.metrics['AP'])}" for run in ranked) + "."
 
 
-def told(interval: Interval | Difference, signed: bool = False) -> str:
+def told(interval: Interval) -> str:
     """The 95 % interval as text; empty if it is unknown."""
     if interval.low is None or interval.high is None:
         return ""
-    write = points if signed else percent
-    return f"95 % interval {write(interval.low)} to {write(interval.high)}"
+    return f"95 % interval {percent(interval.low)} to {percent(interval.high)}"
 
 
 def p_value(value: float | None) -> str:
-    """A p-value in words."""
-    return "p unknown" if value is None else "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+    """A p-value in words, on the right side of 0.05."""
+    if value is None:
+        return "p unknown"
+    if value < 0.001:
+        return "p < 0.001"
+    text = f"{value:.3f}"
+    if text == "0.050" and value != 1 - LEVEL:
+        return "p just below 0.05" if value < 1 - LEVEL else "p just above 0.05"
+    return f"p = {text}"
 
 
-def _of_one(comparison: Comparison, analysis: Analysis | None) -> Summary:
+def significance(found: Difference) -> str:
+    """Whether a difference is significant, and its corrected p-value; or why that is not known."""
+    p = found.p_value if found.adjusted_p is None else found.adjusted_p
+    if p is None:
+        return f"not tested: fewer than {FEWEST_VIDEOS} videos"
+    kind = "" if p == found.p_value else "corrected "
+    return f"{'significant' if found.is_significant else 'may be chance'}, {kind}{p_value(p)}"
+
+
+def amount(value: float) -> str:
+    """The size of a difference in points."""
+    text = percent(abs(value))
+    return "less than 0.05 points" if not float(text) else f"{text} points"
+
+
+def _signed(value: float) -> str:
+    """A number that may be negative, with a minus sign."""
+    text = percent(value)
+    return text.lstrip("-") if not float(text) else text.replace("-", "−")
+
+
+def _of_one(comparison: Comparison, file: FinishedRun, analysis: Analysis | None) -> Summary:
     run = comparison.runs[0]
     ap = run.metrics["AP"]
     answer = f"{run.label} reaches {percent(ap.value)} AP on {comparison.dataset} {comparison.split}"
     answer += f" ({told(ap)})." if told(ap) else "."
+    grounds = []
     groups = [
-        f"{name} {percent(run.metrics[key].value)} ({told(run.metrics[key])})"
+        f"{name} {percent(found.value)}" + (f" ({told(found)})" if told(found) else "")
         for key, name in _GROUPS.items()
-        if key in run.metrics and run.metrics[key].value is not None
+        if (found := run.metrics.get(key)) is not None and found.value is not None
     ]
-    grounds = [f"Categories: {', '.join(groups)}."] if groups else []
+    if groups:
+        grounds.append(f"Categories: {', '.join(groups)}.")
+    grounds += _gap(run) + _scatter(file)
     if analysis is not None:
-        worst = sorted(analysis.errors.kinds.values(), key=lambda kind: -(kind.dap or 0))[:3]
-        costs = [f"{kind.kind} ({points(kind.dap)} if repaired)" for kind in worst if kind.dap]
-        grounds += [f"What costs most AP: {', '.join(costs)}."] if costs else []
+        worst = sorted(analysis.errors.kinds.values(), key=lambda kind: -(kind.dap50 or 0))[:3]
+        costs = [f"{kind.kind} {percent(kind.dap50)}" for kind in worst if (kind.dap50 or 0) >= NOTABLE]
+        grounds += [f"What costs most, in points of AP50: {', '.join(costs)}."] if costs else []
     return Summary(answer, tuple(grounds))
 
 
-def _answer(comparison: Comparison, pair: Pair) -> str:
+def _gap(run: Measured) -> list[str]:
+    """Whether base categories are ahead of novel ones."""
+    gap = run.metrics.get(GAP)
+    if gap is None or gap.value is None or gap.low is None or gap.high is None or abs(gap.value) <= ROUNDING:
+        return []
+    front, back = ("Base", "novel") if gap.value > 0 else ("Novel", "base")
+    low, high = (gap.low, gap.high) if gap.value > 0 else (-gap.high, -gap.low)
+    line = f"{front} categories are ahead of {back} ones by {amount(gap.value)}"
+    line += f" (95 % interval {_signed(low)} to {_signed(high)})"
+    return [line + (", which may be chance." if low <= 0 else ".")]
+
+
+def _scatter(file: FinishedRun) -> list[str]:
+    """How many categories are not found at all, and how many well."""
+    known = [row.AP for row in file.categories if row.AP is not None]
+    nothing, half = sum(ap == 0 for ap in known), sum(ap >= 0.5 for ap in known)
+    if len(known) < 2:
+        return []
+    return [f"Of {len(known)} categories {nothing} have an AP of 0 and {half} one of 50 or more."]
+
+
+def _answer(comparison: Comparison, pair: Contrast) -> str:
+    """Of two runs, ``pair`` being the better minus the other."""
     found = pair.metrics["AP"]
-    ap = {run.label: run.metrics["AP"].value for run in comparison.runs}
-    if found.value is None:
-        return f"{pair.run} and {pair.reference} cannot be told apart: AP is undefined."
-    winner, loser = (pair.run, pair.reference) if found.value >= 0 else (pair.reference, pair.run)
-    numbers = f"{percent(ap[winner])} against {percent(ap[loser])} AP, {points(abs(found.value))} points"
+    ap = {run.label: percent(run.metrics["AP"].value) for run in comparison.runs}
+    winner, loser = pair.run, pair.reference
+    if pair.is_identical:
+        return f"{winner} and {loser} are identical: every scored track is the same. Both reach {ap[winner]} AP."
+    if not found.value:
+        return f"{winner} and {loser} tie at {ap[winner]} AP; their tracks are not the same."
+    numbers = f"by {amount(found.value)} of AP, {ap[winner]} against {ap[loser]}"
     if found.is_significant:
-        return f"{winner} is better than {loser}: {numbers}. The difference is significant ({p_value(found.p_value)})."
-    return f"{winner} and {loser} do not differ significantly: {numbers} may be chance ({p_value(found.p_value)})."
+        return f"{winner} is better than {loser} {numbers}. The difference is {significance(found)}."
+    judged = significance(found) if found.p_value is None else f"not significant: {significance(found)}"
+    return f"{winner} is ahead of {loser} {numbers}. The difference is {judged}."
 
 
-def _grounds(pair: Pair) -> list[str]:
-    """The evidence for the result and where it holds, from the better run's side."""
-    ap, is_swapped = pair.metrics["AP"], _is_swapped(pair)
-    lines = []
+def _grounds(pair: Pair, analyses: Mapping[str, Analysis]) -> list[str]:
+    """The evidence for the result and where it holds, ``pair`` being the better run minus the other."""
+    if pair.is_identical:
+        return []
+    ap, lines = pair.metrics["AP"], []
     if ap.low is not None and ap.high is not None:
-        ends = (-ap.high, -ap.low) if is_swapped else (ap.low, ap.high)
-        line = f"The 95 % interval of the difference is {points(ends[0])} to {points(ends[1])} points of AP."
-        if ap.detectable is not None:
-            line += f" Videos like these would reliably show a difference of {percent(ap.detectable)} points or more."
+        line = f"{pair.run} is ahead by {_signed(ap.low)} to {_signed(ap.high)} points of AP (95 % interval)."
+        if ap.detectable:
+            line += f" Videos like these show a true difference of {amount(ap.detectable)} in four of five cases."
         lines.append(line)
     groups = [
-        f"{name} categories {points(-found.value if is_swapped else found.value)} ({significance(found)})"
+        f"{name} categories {_side(found.value)}" + (f" ({significance(found)})" if found.value else "")
         for key, name in _GROUPS.items()
         if (found := pair.metrics.get(key)) is not None and found.value is not None
     ]
     if groups:
-        lines.append(f"Where: {', '.join(groups)}.")
-    return lines + _categories(pair)
+        lines.append(f"Where {pair.run} stands: {', '.join(groups)}.")
+    return lines + _categories(pair) + _errors(pair, analyses)
 
 
-def _is_swapped(pair: Pair) -> bool:
-    """Whether the reference is the better run."""
-    return (pair.metrics["AP"].value or 0) < 0
-
-
-def significance(found: Difference) -> str:
-    """Whether a difference is significant, and its p-value."""
-    return f"{'significant' if found.is_significant else 'not significant'}, {p_value(found.p_value)}"
+def _side(value: float) -> str:
+    return f"ahead by {amount(value)}" if value > 0 else f"behind by {amount(value)}" if value < 0 else "level"
 
 
 def _categories(pair: Pair) -> list[str]:
-    """The numbers of categories ahead and behind, and the ones with the largest share of the difference."""
-    sign = -1 if _is_swapped(pair) else 1
-    winner = pair.reference if sign < 0 else pair.run
-    gains = [sign * (one.difference.value or 0) for one in pair.categories]
+    """The numbers of categories ahead and behind, and the ones with the largest part of the gains."""
+    gains = [one.difference.value or 0.0 for one in pair.categories]
     ahead, behind = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
-    tested = [one.q_value for one in pair.categories if one.q_value is not None]
-    sure = sum(q_value < 0.05 for q_value in tested)
-    line = f"{winner} is ahead in {ahead} of {len(gains)} categories and behind in {behind}."
-    if tested:
-        line += f" In enough videos for a test: {len(tested)}; significant, corrected for their number: {sure}."
-    lines = [line]
-    driving = [one for one in pair.categories if sign * one.share > 0][:4]
-    if driving:
-        names = ", ".join(f"{one.name} {points(sign * (one.difference.value or 0), 0)}" for one in driving)
-        lines.append(f"Most of it comes from {names} (points of their AP).")
-    return lines
-
-
-def _errors(pair: Pair, analyses: Mapping[int, Analysis]) -> list[str]:
-    """The kinds of error whose cost to the worse run exceeds that to the better one most."""
-    if not {0, 1} <= analyses.keys():
+    if not ahead + behind:
         return []
-    sides = [(pair.reference, analyses[0].errors.kinds), (pair.run, analyses[1].errors.kinds)]
-    (winner, few), (loser, many) = sides if _is_swapped(pair) else sides[::-1]
-    apart = {kind: (many[kind].dap or 0) - (few[kind].dap or 0) for kind in KINDS}
+    line = f"{pair.run} is ahead in {ahead} of {len(gains)} categories and behind in {behind}."
+    tested = [one for one in pair.categories if one.q_value is not None]
+    if tested:
+        sure = [one for one in tested if (one.q_value or 0.0) < 1 - LEVEL]
+        better = sum((one.difference.value or 0.0) > 0 for one in sure)
+        line += (
+            f" {len(tested)} are in at least {FEWEST_VIDEOS} videos and tested; corrected for their number,"
+            f" {better} of them {'is' if better == 1 else 'are'} better and {len(sure) - better} worse."
+        )
+    return [line, *_largest(pair)]
+
+
+def _largest(pair: Pair) -> list[str]:
+    """The categories of the largest gains, and what part of all gains they make."""
+    if (pair.metrics["AP"].value or 0.0) <= 0:
+        return []
+    gains = sorted((one for one in pair.categories if one.share > 0), key=lambda one: (-one.share, one.name))
+    total = sum(one.share for one in gains)
+    named = gains[:NAMED]
+    part = sum(one.share for one in named) / total
+    names = ", ".join(f"{one.name} {percent(one.share, 2)}" for one in named)
+    if len(gains) <= NAMED:
+        return [f"All gains, in points of AP: {names}."]
+    if part >= MOST:
+        return [f"Most of the gains, {percent(part, 0)} %, come from {names} (points of AP)."]
+    needed, reached = 0, 0.0
+    while reached < MOST * total * (1 - ROUNDING):
+        reached += gains[needed].share
+        needed += 1
+    return [
+        f"The gains are spread: half of them come from {needed} categories,"
+        f" {percent(part)} % from {names} (points of AP)."
+    ]
+
+
+def _errors(pair: Pair, analyses: Mapping[str, Analysis]) -> list[str]:
+    """The kinds of error whose cost to the worse run exceeds that to the better one most."""
+    if not {pair.run, pair.reference} <= analyses.keys():
+        return []
+    few, many = analyses[pair.run].errors.kinds, analyses[pair.reference].errors.kinds
+    apart = {
+        kind: more - less
+        for kind in KINDS
+        if (more := many[kind].dap50) is not None and (less := few[kind].dap50) is not None
+    }
     costs = [
-        f"{kind} errors cost {loser} {percent(many[kind].dap)} points of AP and {winner} {percent(few[kind].dap)}"
+        f"{kind} {percent(many[kind].dap50)} against {percent(few[kind].dap50)}"
         for kind in sorted(apart, key=lambda kind: -apart[kind])[:2]
         if apart[kind] >= NOTABLE
     ]
-    return [f"Why: {'; '.join(costs)}."] if costs else []
+    head = f"Errors that cost {pair.reference} more than {pair.run}, in points of AP50"
+    return [f"{head}: {'; '.join(costs)}."] if costs else []
 
 
-def _of_several(comparison: Comparison) -> Summary:
-    ranked = sorted(comparison.runs, key=lambda run: -(run.metrics["AP"].value or 0))
-    best = ranked[0]
-    answer = f"{best.label} has the highest AP, {percent(best.metrics['AP'].value)} ({told(best.metrics['AP'])})."
-    return Summary(answer, tuple(_answer(comparison, pair) for pair in comparison.pairs))
+def _of_several(comparison: Comparison, top: Pair, analyses: Mapping[str, Analysis]) -> Summary:
+    best = comparison.runs_by_label[top.run].metrics["AP"]
+    first = [run.label for run in comparison.runs if run.metrics["AP"].value is not None and _level(run, best)]
+    if len(first) > 1:
+        answer = f"{', '.join(first[:-1])} and {first[-1]} share the highest AP, {percent(best.value)}."
+    else:
+        answer = f"{top.run} has the highest AP of {len(comparison.runs)} runs. {_answer(comparison, top)}"
+    ranks = comparison.ranks()
+    ordered = sorted(comparison.runs, key=lambda run: -(run.metrics["AP"].value or 0.0))
+    places = ", ".join(f"{run.label} {written_rank(ranks[run.label])}" for run in ordered)
+    sure = sum(one.metrics["AP"].is_significant for one in comparison.contrasts)
+    grounds = [
+        f"{sure} of {len(comparison.contrasts)} pairs of runs differ significantly in AP, corrected for their number;"
+        f" places that this leaves open: {places}."
+    ]
+    same = [f"{one.reference} and {one.run}" for one in comparison.contrasts if one.is_identical]
+    if same:
+        grounds.append(f"Identical, every scored track the same: {'; '.join(same)}.")
+    return Summary(answer, (*grounds, *_grounds(top, analyses)))
+
+
+def _level(run: Measured, best: Interval) -> bool:
+    return abs((run.metrics["AP"].value or 0.0) - (best.value or 0.0)) <= ROUNDING

@@ -117,19 +117,17 @@ def bars(values: Sequence[float | None]) -> Markup:
     return Markup(opening + "".join(parts) + "</svg>")
 
 
-def whisker(value: float, low: float, high: float, reach: float, series: int | None = None) -> Markup:
-    """A value with its interval on a line, for a cell of a table.
+def whisker(value: float, low: float, high: float, reach: float, significant: bool) -> Markup:
+    """A difference with its interval on a line from ``-reach`` to ``reach``, for a cell of a table.
 
-    With ``series`` the line goes from 0 to ``reach``; without, from ``-reach`` to ``reach``, in the class ``win``,
-    ``loss`` or ``tie``, depending on whether the interval is above, below or around 0.
+    It has the class ``win`` or ``loss`` if it is ``significant``, else ``tie``.
     """
 
     def place(number: float) -> str:
-        share = number / reach if reach else 0.0
-        share = share if series is not None else (share + 1) / 2
+        share = (number / reach + 1) / 2 if reach else 0.5
         return _number(4 + 152 * min(max(share, 0.0), 1.0))
 
-    side = f"s{series % COLOURS}" if series is not None else "win" if low > 0 else "loss" if high < 0 else "tie"
+    side = "tie" if not significant else "win" if value > 0 else "loss"
     zero = f'<path class="zero" d="M{place(0)} 1V19"/>'
     span = f'<path class="span {side}" d="M{place(low)} 10H{place(high)}"/>'
     dot = f'<circle class="mark {side}" cx="{place(value)}" cy="10" r="4"/>'

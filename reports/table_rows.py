@@ -14,7 +14,7 @@ from harness.comparability import comparability_of
 from harness.errors import UserError, near
 from harness.reports import published as results
 from harness.reports.published.vocabulary import FRACTIONS, NOT_STATED, column_name
-from harness.reports.settings import varying_settings
+from harness.reports.settings import called, varying_settings
 from harness.reports.styles import DAGGER
 from harness.reports.table_layout import Layout
 from harness.run_folder.schemas import protocol_key
@@ -32,7 +32,7 @@ UNSTATED_SPLIT = "split not stated by the source"
 
 
 class Intervals(NamedTuple):
-    """What the bootstrap says of a run's metrics: half the 95 % interval by key (fractions), and which differ
+    """What the jackknife says of a run's metrics: half the 95 % interval by key (fractions), and which differ
     significantly from the reference's."""
 
     halves: Mapping[str, float]
@@ -188,19 +188,20 @@ def in_print(percent: Decimal, decimals: int = 1) -> Decimal:
 
 
 def _name_apart(runs: Sequence[Row]) -> None:
-    """Add the digest to the names of runs that differ neither in name nor in a setting that is shown."""
+    """Number runs that differ neither in name nor in a setting that is shown, in their order."""
     shown = [(row.method, tuple(row.settings.items())) for row in runs]
-    count = Counter(shown)
+    count, seen = Counter(shown), Counter[Any]()
     for row, key in zip(runs, shown, strict=True):
+        seen[key] += 1
         if count[key] > 1:
-            row.method += f" ({PurePath(row.sources[0]).name.rpartition('-')[2]})"
+            row.method += f" ({seen[key]})"
 
 
 def _run_row(record: Mapping[str, Any], chosen: dict[str, str], sure: Intervals | None, columns: Sequence[str]) -> Row:
     numbers = {column: _fraction(record, column) for column in columns}
     judged = comparability_of(record)
     row = Row(
-        record["model"],
+        called(record),
         record["dataset"],
         record["split"],
         {column: None if value is None else percent_of(value) for column, value in numbers.items()},

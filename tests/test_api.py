@@ -165,14 +165,14 @@ def test_a_metric_in_a_loop(runs: list[api.OpenedRun], dataset: Dataset) -> None
 
 
 def test_comparisons_and_tables(runs: list[api.OpenedRun]) -> None:
-    found = harness.compare(*runs, resamples=50).difference["AP"]
+    found = harness.compare(*runs).difference["AP"]
     a, b = (run.metrics["AP"] for run in runs)
     assert a is not None
     assert b is not None
     assert found.value == pytest.approx(b - a)
-    assert harness.compare(str(runs[0].folder), runs[1], resamples=50).difference["AP"] == found
+    assert harness.compare(str(runs[0].folder), runs[1]).difference["AP"] == found
     with pytest.raises(UserError, match="is of two runs"):
-        harness.compare(runs[0], resamples=10).difference  # noqa: B018
+        harness.compare(runs[0]).difference  # noqa: B018
     made = harness.table(runs)
     assert "| oracle" in str(made)
     assert made.to_latex().startswith("%") or "\\begin" in made.to_latex()

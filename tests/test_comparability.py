@@ -106,7 +106,7 @@ def test_tables_of_the_command_line_and_of_the_folder(truncated: Truncated) -> N
 def test_reports_leaderboard_comparison_figures_and_analysis_say_it(truncated: Truncated) -> None:
     labels = ["oracle erode_px=0†", "oracle erode_px=1†"]
     note = f"† oracle erode_px=0, oracle erode_px=1: not comparable: {REASON}"
-    page = html.unescape(report(truncated.runs, Options(truncated.root, videos=1, resamples=100)))
+    page = html.unescape(report(truncated.runs, Options(truncated.root, videos=1)))
     results = page.partition('id="results"')[2].partition("</section>")[0]
     assert page.count(f'<p class="warning">{note}</p>') == 1
     assert f'<p class="note">{note}</p>' in results
@@ -123,13 +123,13 @@ def test_reports_leaderboard_comparison_figures_and_analysis_say_it(truncated: T
     assert "no comparable run with numbers" in board["index.html"]
     assert "oracle†" in board["index.html"]
 
-    compared = cli("compare", *truncated.runs, "--resamples", 100)
+    compared = cli("compare", *truncated.runs)
     assert note in compared.stdout
     assert all(label in compared.stdout for label in labels)
-    found = json.loads(cli("compare", *truncated.runs, "--resamples", 100, "--json").stdout)["runs"]
+    found = json.loads(cli("compare", *truncated.runs, "--json").stdout)["runs"]
     assert [(run["comparable"], run["not_comparable"]) for run in found] == 2 * [(False, [REASON])]
 
-    subject = drawn.figure_data(read_runs(truncated.runs), truncated.root, resamples=100)
+    subject = drawn.figure_data(read_runs(truncated.runs), truncated.root)
     for drawing in drawn.figures(subject):
         svg = drawn.rendered(drawing.figure, "svg").decode()
         told = html.unescape(" ".join(re.findall(r"<!-- (.*?) -->", svg)))

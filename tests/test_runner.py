@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import random
 import subprocess
@@ -26,6 +27,8 @@ from harness.run_folder.store import tabulate
 from harness.runner import Run, execute
 from harness.scoring.score import score_results
 from harness.types import Track
+
+DIGEST = hashlib.sha256(b"1").hexdigest()
 
 
 def read(run: Run, name: str) -> Any:
@@ -126,6 +129,31 @@ def test_the_checkpoints_bytes_count_and_not_its_name(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         folders.append(make_run(tmp_path, checkpoint=tmp_path / name).folder)
     assert folders[0] == folders[1] != folders[2]
+
+
+@pytest.mark.parametrize(
+    ("card", "variant"),
+    [
+        (
+            {"variants": [{"backbone": "R50", "trained_on": "LVIS", "sha256": DIGEST}, {"backbone": "R101"}]},
+            "R50, LVIS",
+        ),
+        ({"variants": [{"backbone": "R50", "sha256": DIGEST}]}, "R50"),
+        ({"variants": [{"backbone": "R50", "sha256": "0"}]}, None),
+        ({"variants": [{"backbone": "R50"}]}, None),
+        ({}, None),
+        ({"variants": 7}, None),
+        ("free text", None),
+    ],
+)
+def test_the_variant_of_the_card_with_the_checkpoints_digest_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, card: Any, variant: str | None
+) -> None:
+    (tmp_path / "mine.pt").write_bytes(b"1")
+    run = make_run(tmp_path, checkpoint=tmp_path / "mine.pt")
+    monkeypatch.setattr(run.plugin, "card", card, raising=False)
+    record = execute(run).record
+    assert (record["variant"], record["weights"], record["name"]) == (variant, "mine.pt", None)
 
 
 def test_a_missing_checkpoint_is_a_users_error(tmp_path: Path) -> None:

@@ -198,19 +198,19 @@ def judge(folders: list[Path], records: list[Record], truth: Path, here: Path) -
     judged = [effective_metrics(record) for record in records]
     assert table(records, "markdown", corrected=True)
     assert site(find_runs(here / "runs"))["index.html"]
-    page = report(folders, Options(annotations=truth, videos=2, resamples=100))
+    page = report(folders, Options(annotations=truth, videos=2))
     assert not re.search(r"\bnan\b", page)
     first, second = (baseline_of(folder) for folder in folders)
     with suppress(UserError):
         rendered(regression.compare(first, second), "markdown")
     if judged[0].get("AP") is not None and judged[1].get("AP") is not None:
-        comparison = compare_runs(read_runs(folders), resamples=50)
+        comparison = compare_runs(read_runs(folders))
         for run, metrics in zip(comparison.runs, judged, strict=True):
             assert run.metrics["AP"].value == pytest.approx(metrics["AP"], abs=1e-12)
         assert written_comparison(comparison, "markdown")
         json.dumps(comparison.record(), allow_nan=False)
         categories_csv(comparison)
-        subject = figures.figure_data(read_runs(folders), Path("data"), truth, resamples=50, seed=0)
+        subject = figures.figure_data(read_runs(folders), Path("data"), truth)
         for drawing in figures.figures(subject):
             plt.close(drawing.figure)
     with suppress(UserError):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import DATA_ROOT, DataRoot, MatchAnnotations, Out, Resamples, Seed
+from harness.cli.options import DATA_ROOT, DataRoot, EachSeed, MatchAnnotations, Out
 from harness.errors import UserError, near
 from harness.paths import Location, location
 
@@ -20,18 +20,18 @@ def compare(
             metavar="RUN...", parser=location, help="Run folders or their URLs; the first is the reference."
         ),
     ],
-    resamples: Resamples = 1000,
-    seed: Seed = 0,
     data_root: DataRoot = DATA_ROOT,
     annotations: MatchAnnotations = None,
     format: Annotated[str, typer.Option(help="terminal, markdown, latex, csv, html or json.")] = "terminal",
+    each_seed: EachSeed = False,
     per_category: Annotated[Path | None, typer.Option(help="Write every category's difference to this CSV.")] = None,
     out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: fractions, all numbers.")] = False,
 ) -> None:
-    """Compare runs by a paired bootstrap over videos: intervals, p-values, what could be detected, what drives it.
+    """Compare runs by a paired jackknife over videos: intervals, p-values, what could be detected, what drives it.
 
-    Every run is compared with the first; one run alone gets its intervals. All must be scored on the same videos by
+    Every run is compared with the first in detail, and every pair by AP; one run alone gets its intervals. Runs that
+    differ in nothing but the seed are one row: their mean. All must be scored on the same videos by
     the same version of the same protocol. docs/comparison.md defines every number.
 
     Examples:
@@ -49,7 +49,7 @@ def compare(
     known = (*FORMATS, "json")
     if format not in known:
         raise UserError("--format", f'"{format}" is not a format', near(format, known))
-    comparison = compare_runs(read_runs(runs_among(runs)), resamples, seed, data_root, annotations)
+    comparison = compare_runs(read_runs(runs_among(runs)), data_root, annotations, not each_seed)
     if as_json or format == "json":
         text = json.dumps(comparison.record(), allow_nan=False) + "\n"
     else:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import DATA_ROOT, DataRoot, MatchAnnotations, Resamples, Seed
+from harness.cli.options import DATA_ROOT, DataRoot, MatchAnnotations
 from harness.errors import UserError, near
 from harness.paths import Location, location
 
@@ -22,8 +22,6 @@ def figures(
     ],
     out: Annotated[Path, typer.Option(help="Folder to write the figures to.")],
     format: Annotated[str, typer.Option(help="pdf or svg.")] = "pdf",
-    resamples: Resamples = 1000,
-    seed: Seed = 0,
     data_root: DataRoot = DATA_ROOT,
     annotations: MatchAnnotations = None,
     mlflow: Annotated[
@@ -50,7 +48,7 @@ def figures(
     if format not in drawn.FORMATS:
         raise UserError("--format", f'"{format}" is not a format', near(format, drawn.FORMATS))
     runs = runs_among(runs)
-    data = drawn.figure_data(read_runs(runs), data_root, annotations, resamples=resamples, seed=seed)
+    data = drawn.figure_data(read_runs(runs), data_root, annotations)
     told = provenance([run.record for run in data.runs], command())
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -15,8 +15,6 @@ RUNS = Path("runs")
 DataRoot = Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")]
 Out = Annotated[Path | None, typer.Option(help="Write to this file in place of standard output.")]
 
-Resamples = Annotated[int, typer.Option(min=100, max=100_000, help="Bootstrap resamples of the videos.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the resamples.")]
 MatchAnnotations = Annotated[
     Path | None, typer.Option(help="Annotation file of runs on your own data, where a folder lacks its matches.")
 ]
@@ -39,6 +37,13 @@ VideoTimeout = Annotated[
         " 10 minutes. Needs several workers or Ray.",
     ),
 ]
+EachSeed = Annotated[
+    bool,
+    typer.Option(
+        "--each-seed", help="A row for each seed; default: one row, the mean, for runs that differ in no more."
+    ),
+]
+
 NoMlflow = Annotated[bool, typer.Option("--no-mlflow", help="Do not log to MLflow.")]
 MlflowExperiment = Annotated[
     str | None,

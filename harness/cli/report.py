@@ -24,8 +24,6 @@ def report(
     frames: Annotated[Path | None, typer.Option(help="Folder of the frames of --annotations.")] = None,
     videos: Annotated[int, typer.Option(min=0, help="Videos in the viewer.")] = 9,
     max_mb: Annotated[float, typer.Option(min=0.1, help="Megabytes that their frames may take.")] = 3.0,
-    resamples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     mlflow: Annotated[
         bool, typer.Option("--mlflow", help="Put the report into the MLflow run of each RUN as well.")
     ] = False,
@@ -45,7 +43,7 @@ def report(
     from harness.reports.html import report as page
 
     refuse_other_than_file(out)  # before the work, not behind it
-    options = Options(data_root, annotations, frames, videos, max_mb, resamples, seed)
+    options = Options(data_root, annotations, frames, videos, max_mb)
     runs = runs_among(runs)
     write(out, page(runs, options))
     print(out)

@@ -74,6 +74,9 @@ def run(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Models, separated by commas.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Datasets, separated by commas.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What tables and reports call the model; default: the model's own name.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Split; default: the dataset's own.")] = None,
     data_root: DataRoot = DATA_ROOT,
     annotations: OwnAnnotations = None,
@@ -197,12 +200,15 @@ def run(
     else:
         if model is None:
             raise UserError("harness run", "needs a model", "name --model, or an experiment file")
-        models = [ModelChoice(name, name, config, set_ or ()) for name in _names(model, "--model")]
+        models = [ModelChoice(one, one, config, set_ or ()) for one in _names(model, "--model")]
+        if name is not None and (len(models) > 1 or not name.strip()):
+            raise UserError("--name", "names one model", "run each model by itself, or name them in an experiment file")
         data = _data_of(dataset, split, annotations, frames, dataset_name)
         protocols = [] if protocol is None else _names(protocol, "--protocol")
         varied = variations(sweep or [], ablate or [])
         place = (engine.value, device, workers, gpus_per_worker, ray_address, video_timeout)
         given |= {"precision": precision.value, "seed": seed, "limit": limit, "checkpoint": checkpoint}
+        given["title"] = None if name is None else name.strip()
         scoring = Settings(score_threshold, tracks_per_category)
     given |= {"runs_dir": runs_dir, "protocols": protocols, "scoring": scoring}
     with shown_warnings():
@@ -250,7 +256,8 @@ def _models_of(whole: ExperimentFile) -> list[ModelChoice]:
 
     found = []
     for label, part in whole.models.items():
-        own = {"checkpoint": part.checkpoint, "precision": part.precision}
+        title = label if part.model is not None and part.model != label else None
+        own = {"checkpoint": part.checkpoint, "precision": part.precision, "title": title}
         own = {key: value for key, value in own.items() if value is not None}
         found.append(ModelChoice(label, part.model or label, part.config, settings_of(part.settings), own))
     return found

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import DATA_ROOT, RUNS, DataRoot, MatchAnnotations, Out, Resamples, Seed
+from harness.cli.options import DATA_ROOT, RUNS, DataRoot, EachSeed, MatchAnnotations, Out
 from harness.errors import UserError, near
 from harness.paths import Location, location
 
@@ -40,13 +40,12 @@ def table(
     ] = False,
     layout: Annotated[Path | None, typer.Option(help="YAML file: rows, datasets, columns, settings and names.")] = None,
     intervals: Annotated[
-        bool, typer.Option("--intervals", help="Add half the 95 % interval, by a bootstrap over videos.")
+        bool, typer.Option("--intervals", help="Add half the 95 % interval, by a jackknife over videos.")
     ] = False,
     significance: Annotated[
         str | None, typer.Option(help="Mark what differs significantly from the first or the best run.")
     ] = None,
-    resamples: Resamples = 1000,
-    seed: Seed = 0,
+    each_seed: EachSeed = False,
     data_root: DataRoot = DATA_ROOT,
     annotations: MatchAnnotations = None,
     from_mlflow: Annotated[
@@ -77,7 +76,7 @@ def table(
     from harness.cli.output import command, runs_among, show
     from harness.reports import confidence_intervals, table_rows, tables
     from harness.reports.layouts import FORMATS
-    from harness.reports.run_files import read_runs
+    from harness.reports.run_files import groups_of_seeds, mean_record, read_runs
     from harness.reports.table_layout import ColumnLayout, Layout, read_layout
     from harness.run_folder.records import provenance
 
@@ -96,7 +95,8 @@ def table(
             raise UserError("--columns", "names no metric", "write for example --columns AP,APn")
         chosen = chosen.model_copy(update={"columns": named})
     found = read_runs(runs_among(runs or []))
-    records = [run.record for run in found]
+    grouped = [[run] for run in found] if each_seed else groups_of_seeds(found)
+    records = [mean_record(group) for group in grouped]
     if from_mlflow is not None:
         if found or intervals or significance:
             raise UserError(
@@ -112,9 +112,9 @@ def table(
     sure: list[table_rows.Intervals | None] = []
     notes: list[str] = []
     if intervals or significance is not None:
-        sampling = {"resamples": resamples, "seed": seed, "data_root": data_root, "annotations": annotations}
-        sure = confidence_intervals.intervals_of(found, significance, intervals, **sampling)
-        notes = confidence_intervals.notes_on(significance, intervals, resamples, seed)
+        shown = [one.key for one in chosen.columns] or table_rows.COLUMNS
+        sure = confidence_intervals.intervals_of(grouped, shown, significance, intervals, data_root, annotations)
+        notes = confidence_intervals.notes_on(significance, intervals)
     if as_json:
         made = table_rows.rows(
             records, [one.key for one in chosen.columns] or table_rows.COLUMNS,

@@ -176,7 +176,9 @@ class RunRecord(Struct, frozen=True):
     ``protocols`` has the numbers of every protocol that scored the predictions. Those of the first, the run's own
     protocol, are also at the top level; there are none if only a server has the truth. ``limit`` is the number of first
     videos that the run was restricted to, ``None`` for the whole split. ``config``, ``precision`` and ``seed`` are the
-    run's settings; ``comparable`` and ``not_comparable`` say whether it may be compared with published numbers (see
+    run's settings, ``name`` is what the user calls it, and ``weights`` the name of its checkpoint's file;
+    ``variant`` is what the model's card says of that checkpoint (backbone, training data), if it knows its digest.
+    ``comparable`` and ``not_comparable`` say whether it may be compared with published numbers (see
     `harness.comparability`).
     """
 
@@ -195,6 +197,9 @@ class RunRecord(Struct, frozen=True):
     config: dict[str, Any] = {}
     precision: str | None = None
     seed: int | None = None
+    name: str | None = None
+    weights: str | None = None
+    variant: str | None = None
     undefined: dict[str, dict[str, str]] = {}
     warnings: list[dict[str, Any]] = []
     counts: dict[str, int] = {}

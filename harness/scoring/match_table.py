@@ -56,6 +56,10 @@ class MatchTable:
     groups: dict[str, Ints]
     matches: Matches
 
+    def same_tracks(self, other: MatchTable) -> bool:
+        """Whether two tables over the same truth have the same tracks with the same scores, hits and misses."""
+        return all(np.array_equal(getattr(self.matches, name), getattr(other.matches, name)) for name in _KINDS)
+
 
 class _File(msgspec.Struct, frozen=True):
     """The file behind its mark and checksum; arrays as little-endian bytes."""

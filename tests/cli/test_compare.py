@@ -22,7 +22,7 @@ from harness.reports.layouts import FORMATS
 def run(*arguments: str | Path) -> Result:
     app = typer.Typer()
     app.command()(compare)
-    return CliRunner().invoke(app, [str(argument) for argument in (*arguments, "--resamples", 200)])
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def error_of(*arguments: str | Path) -> str:
@@ -35,7 +35,7 @@ def test_terminal(compared: Runs) -> None:
     result = run(compared.noisy, compared.good)
     assert result.exit_code == 0, result.output
     assert "gt custom, 10 videos, protocol lvvis version 1, percent" in result.stdout
-    assert "200 resamples, seed 0" in result.stdout
+    assert "[95 % interval]: chance in the choice of videos, by a jackknife over them" in result.stdout
     line = next(line for line in result.stdout.splitlines() if line.startswith("AP "))
     assert line.split()[2] == "100.0"
     assert "*" in line
@@ -44,7 +44,7 @@ def test_terminal(compared: Runs) -> None:
     assert ODD in result.stdout
 
 
-def test_a_group_in_few_videos_says_what_its_p_can_be(compared: Runs, tmp_path: Path) -> None:
+def test_a_group_in_few_videos_has_no_interval_and_no_test(compared: Runs, tmp_path: Path) -> None:
     truth = json.loads(compared.annotations.read_text())
     novel = {category["id"] for category in truth["categories"] if category["partition"] > 1}
     truth["annotations"] = [a for a in truth["annotations"] if a["category_id"] not in novel or a["video_id"] < 4]
@@ -53,11 +53,10 @@ def test_a_group_in_few_videos_says_what_its_p_can_be(compared: Runs, tmp_path: 
     folders = [run_oracle(tmp_path, annotations, erode_px=erode_px) for erode_px in (0, 1)]
     found = json.loads(run(*folders, "--json").stdout)["pairs"][0]["metrics"]["APn"]
     assert 1 <= found["videos"] <= 3
-    assert found["smallest_p"] == 2.0 ** (1 - found["videos"])
-    assert found["p_value"] >= found["smallest_p"]
-    told = f"APn: only {found['videos']} videos hold its truth: p is at least {found['smallest_p']:.3f}"
+    assert found["value"] is not None
+    assert (found["low"], found["p_value"], found["adjusted_p"]) == (None, None, None)
     text = run(*folders).stdout
-    assert f"{told}, so that nothing can be significant" in text
+    assert f"APn: only {found['videos']} videos hold its truth: no interval and no test below 6" in text
     assert "AP: only" not in text
 
 
@@ -88,7 +87,7 @@ def test_json_is_one_object_with_everything(compared: Runs) -> None:
     made = json.loads(run(compared.noisy, compared.good, "--json").stdout)
     assert made == json.loads(run(compared.noisy, compared.good, "--format", "json").stdout)
     assert set(made["pairs"][0]["metrics"]["AP"]) == {
-        "value", "low", "high", "standard_error", "p_value", "detectable", "videos", "smallest_p"
+        "value", "low", "high", "standard_error", "p_value", "detectable", "videos", "adjusted_p"
     }  # fmt: skip
     assert set(made["runs"][0]["metrics"]) == {
         "APb-APn",
@@ -128,7 +127,28 @@ def test_formats_are_the_same_bytes_each_time(compared: Runs, tmp_path: Path, fo
 
 def test_latex_would_compile(compared: Runs) -> None:
     tables = latex.check(run(compared.noisy, compared.good, compared.blurred, "--format", "latex").stdout)
-    assert [len(table) - 1 for table in tables] == [3, 13, 5, 8, 13, 5, 8]
+    assert [len(table) - 1 for table in tables] == [3, 3, 13, 5, 8, 13, 5, 8]
+
+
+def test_every_pair_of_three_runs_has_a_difference_and_every_run_places(compared: Runs) -> None:
+    text = run(compared.noisy, compared.good, compared.blurred).stdout
+    assert "AP of the row's run minus that of the column's" in text
+    made = json.loads(run(compared.noisy, compared.good, compared.blurred, "--json").stdout)
+    assert len(made["contrasts"]) == 3
+    assert len(made["pairs"]) == 2
+    labels = [one["label"] for one in made["runs"]]
+    assert sorted(made["ranks"]) == sorted(labels)
+    assert made["ranks"][labels[1]] == [1, 1]
+    p = sorted(one["metrics"]["AP"]["p_value"] for one in made["contrasts"])
+    adjusted = sorted(one["metrics"]["AP"]["adjusted_p"] for one in made["contrasts"])
+    assert adjusted[0] == pytest.approx(3 * p[0])
+    assert made["top"]["run"] == labels[1]
+
+
+def test_identical_runs_are_called_identical(compared: Runs, tmp_path: Path) -> None:
+    copy = compared.copy(tmp_path)
+    text = run(compared.good, copy.good).stdout
+    assert "the two runs are identical: every scored track is the same" in text
 
 
 def test_what_is_refused(compared: Runs, tmp_path: Path) -> None:

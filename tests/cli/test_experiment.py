@@ -107,7 +107,7 @@ def test_checkpoints_and_precision_belong_to_their_model(tmp_path: Path) -> None
     assert (first.label, first.name, first.given) == (
         "a",
         "clipvis",
-        {"checkpoint": Path("x.pth"), "precision": "bf16"},
+        {"checkpoint": Path("x.pth"), "precision": "bf16", "title": "a"},
     )
     assert (second.label, second.name, second.given) == ("b", "b", {})
 

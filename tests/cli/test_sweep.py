@@ -32,6 +32,15 @@ def configurations(result: Result) -> list[tuple[float, float]]:
     return [(record["config"]["erode_px"], record["config"]["drop_frames"]) for record in records]
 
 
+def test_a_run_has_the_name_that_the_user_gives_it(tmp_path: Path) -> None:
+    (record,) = json.loads(oracle(tmp_path, "--name", "mine, R50", "--json").stdout)["runs"]
+    assert (record["name"], record["model"], record["dataset"]) == ("mine, R50", "oracle", "shapes")
+    assert "mine, R50" in invoke(table, record["folder"]).stdout
+    refused = oracle(tmp_path, "--name", "mine", models="oracle,clipvis").exception
+    assert isinstance(refused, UserError)
+    assert str(refused) == "--name: names one model; run each model by itself, or name them in an experiment file"
+
+
 def test_each_variation_is_a_run_of_its_own(tmp_path: Path) -> None:
     found = configurations(oracle(tmp_path, "--sweep", "erode_px=0,4", "--ablate", "drop_frames=0.5", "--json"))
     assert found == [(0, 0.05), (0, 0.5), (4, 0.05), (4, 0.5)]

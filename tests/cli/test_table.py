@@ -9,7 +9,7 @@ from typing import Any
 import latex
 import pytest
 import typer
-from compared_runs import Runs
+from compared_runs import Runs, run_oracle
 from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import make_record, make_run
@@ -19,7 +19,7 @@ from harness.cli.main import build
 from harness.cli.table import table
 from harness.errors import UserError
 from harness.reports.comparison import compare_runs
-from harness.reports.run_files import read_runs
+from harness.reports.run_files import groups_of_seeds, mean_record, read_runs
 from harness.run_folder.finished_run import FinishedRun
 
 
@@ -187,27 +187,46 @@ def test_a_terminal_gets_marks_unless_no_color_asks_otherwise(two: list[Path], m
 
 def test_intervals_and_significance(compared: Runs) -> None:
     folders = [compared.noisy, compared.good, compared.blurred / "metrics.json"]
-    options = ("--intervals", "--significance", "first", "--resamples", 200)
+    options = ("--intervals", "--significance", "first")
     rows = json.loads(run(*folders, *options, "--json").stdout)["rows"]
-    comparison = compare_runs(read_runs([compared.noisy, compared.good]), resamples=200)
+    comparison = compare_runs(read_runs([compared.noisy, compared.good]))
     found = comparison.runs[1].metrics["AR100"]
-    assert rows[1]["half_intervals"]["AR"] == pytest.approx(((found.high or 0) - (found.low or 0)) / 2)
+    assert rows[1]["half_intervals"]["AR"] == pytest.approx((found.value or 0) - (found.low or 0))
     assert "significant" not in rows[0]
-    expected = {key for key, one in comparison.pairs[0].metrics.items() if one.is_significant}
-    assert set(rows[1]["significant"]) == {"AR" if key == "AR100" else key for key in expected} & set(
-        rows[1]["metrics"]
-    )
+    assert comparison.pairs[0].metrics["AP"].is_significant
+    assert set(rows[1]["significant"]) == {"AP"}  # the others not, corrected for their number
+    assert "AP" in rows[2]["significant"]
     text = run(*folders, *options, "--format", "latex").stdout
     assert "$_{\\pm" in text
     assert "$^{*}$" in text
     latex.check(text)
-    assert "±: half the 95 % interval, bootstrap over videos, 200 resamples" in run(*folders, *options).stdout
+    assert "±: half the 95 % interval, jackknife over videos" in run(*folders, *options).stdout
+
+
+def test_seeds_of_a_model_are_one_row(compared: Runs, tmp_path: Path) -> None:
+    data = compared.copy(tmp_path)
+    seeds = [run_oracle(tmp_path, data.annotations, seed=seed, wrong_label=0.3) for seed in (0, 1)]
+    options = ("--intervals", "--significance", "best")
+    rows = json.loads(run(*seeds, data.good, *options, "--json").stdout)["rows"]
+    own = [json.loads((folder / "metrics.json").read_text())["metrics"]["AP"] for folder in seeds]
+    assert len(rows) == 2
+    assert rows[0]["metrics"]["AP"] == pytest.approx(sum(own) / 2)
+    spread = abs(own[0] - own[1]) / 2**0.5
+    assert rows[0]["method"] == f"oracle (2 seeds, SD of AP {100 * spread:.2f})"
+    joined = compare_runs(read_runs([*seeds, data.good]), join_seeds=True).runs[0].metrics["AP"]
+    assert rows[0]["half_intervals"]["AP"] == pytest.approx((joined.value or 0) - (joined.low or 0), abs=1e-6)
+    assert len(json.loads(run(*seeds, data.good, "--each-seed", "--json").stdout)["rows"]) == 3
+
+
+def test_seeds_without_numbers_are_one_row(tmp_path: Path) -> None:
+    records = [{**make_record("a"), "metrics": None, "corrected": None, "seed": seed} for seed in (0, 1)]
+    folders = [make_run(tmp_path, record, f"run{n}") for n, record in enumerate(records)]
+    assert mean_record(read_runs(folders))["metrics"] is None
+    assert [len(group) for group in groups_of_seeds(read_runs(folders))] == [2]
 
 
 def test_the_best_run_can_be_the_reference(compared: Runs) -> None:
-    rows = json.loads(
-        run(compared.noisy, compared.good, "--significance", "best", "--resamples", 200, "--json").stdout
-    )["rows"]
+    rows = json.loads(run(compared.noisy, compared.good, "--significance", "best", "--json").stdout)["rows"]
     assert "AP" in rows[0]["significant"]
     assert "significant" not in rows[1]
     assert "half_intervals" not in rows[0]
@@ -216,7 +235,7 @@ def test_the_best_run_can_be_the_reference(compared: Runs) -> None:
 
 def test_incomplete_runs_have_no_interval(compared: Runs, tmp_path: Path) -> None:
     part = make_run(tmp_path, make_record("part", "gt", "custom", done=7, AP=0.9), "part")
-    rows = json.loads(run(compared.good, part, "--intervals", "--resamples", 100, "--json").stdout)["rows"]
+    rows = json.loads(run(compared.good, part, "--intervals", "--json").stdout)["rows"]
     assert ["half_intervals" in row for row in rows] == [True, False]
 
 

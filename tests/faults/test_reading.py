@@ -25,12 +25,12 @@ from harness.run_folder.layout import PER_PAIR
 
 COMMANDS = {
     "table": "RUN --json",
-    "compare": "RUN OTHER --json --resamples 100",
+    "compare": "RUN OTHER --json",
     "regress": "RUN --baseline gate.json --json",
-    "report": "RUN --resamples 100 --videos 0 --out out/report.html",
+    "report": "RUN --videos 0 --out out/report.html",
     "leaderboard": "runs --out out",
     "analyse": "RUN --json",
-    "figures": "RUN --resamples 100 --format svg --out out",
+    "figures": "RUN --format svg --out out",
     "export": "RUN --format results --out out/results.json",
     "status": "RUN --json",
 }

@@ -34,7 +34,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="session")
 def page(two: list[Path]) -> str:
     """The report of the two runs."""
-    return report(two, Options(videos=4, resamples=200))
+    return report(two, Options(videos=4))
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +52,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Options]:
     dataset = open_custom(folder / "data.json", folder / "frames", "lvvis")
     run = oracle_run(folder, dataset)
     (folder / "frames" / "v1" / "1.jpg").unlink()
-    options = Options(annotations=folder / "data.json", frames=folder / "frames", videos=2, resamples=200)
+    options = Options(annotations=folder / "data.json", frames=folder / "frames", videos=2)
     return run, options
 
 

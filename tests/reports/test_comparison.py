@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from compared_runs import Runs, run_oracle
+from scipy import stats
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import read_annotations
@@ -16,7 +17,7 @@ from harness.reports.comparison import GAP, Comparison, compare_runs
 from harness.reports.run_files import read_runs
 from harness.run_folder.checksums import write_sums
 from harness.run_folder.store import PredictionStore
-from harness.scoring import bootstrap
+from harness.scoring import jackknife
 from harness.scoring.match_table import FILE, read_table
 from harness.scoring.score import score_store
 
@@ -34,7 +35,7 @@ def copy(compared: Runs, tmp_path: Path) -> Runs:
 
 @pytest.fixture(scope="module")
 def comparison(runs: Runs) -> Comparison:
-    return compare_runs(read_runs([runs.noisy, runs.good]), resamples=400, seed=3)
+    return compare_runs(read_runs([runs.noisy, runs.good]))
 
 
 def metrics_of(folder: Path) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def metrics_of(folder: Path) -> dict[str, Any]:
 
 def error_of(folders: list[Path], **options: Any) -> str:
     with pytest.raises(UserError) as error:
-        compare_runs(read_runs(folders), resamples=100, **options)
+        compare_runs(read_runs(folders), **options)
     return str(error.value)
 
 
@@ -72,11 +73,16 @@ def test_the_gap_between_base_and_novel_is_compared_too(comparison: Comparison) 
 def test_differences_are_paired(runs: Runs, comparison: Comparison) -> None:
     (pair,) = comparison.pairs
     tables = [read_table(folder / FILE) for folder in (runs.noisy, runs.good)]
-    drawn = bootstrap.draw(10, 400, 3)
-    first, second = (bootstrap.replicate(table, drawn).mean("AP", table.groups["n"]) for table in tables)
-    low, high = np.nanquantile(second - first, [0.025, 0.975])
+    left_out = [jackknife.leave_videos_out(table) for table in tables]
+    first, second = (one.contributions("AP", table.groups["n"]) for one, table in zip(left_out, tables, strict=True))
     found = pair.metrics["APn"]
-    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    error = np.sqrt(np.square((second - first) - (second - first).mean()).sum())
+    assert found.standard_error == pytest.approx(error)
+    half = error * stats.t.ppf(0.975, found.videos - 1)
+    assert (found.low, found.high) == (
+        pytest.approx((found.value or 0) - half),
+        pytest.approx((found.value or 0) + half),
+    )
     assert found.value == pytest.approx(metrics_of(runs.good)["APn"] - metrics_of(runs.noisy)["APn"])
     assert found.detectable == pytest.approx(2.8015852 * (found.standard_error or 0))
 
@@ -84,7 +90,7 @@ def test_differences_are_paired(runs: Runs, comparison: Comparison) -> None:
 def test_a_clear_difference_is_significant_and_none_is_not(runs: Runs, comparison: Comparison) -> None:
     assert comparison.pairs[0].metrics["AP"].is_significant
     assert (comparison.pairs[0].metrics["AP"].value or 0) > 0
-    turned = compare_runs(read_runs([runs.good, runs.noisy]), resamples=400, seed=3).pairs[0].metrics["AP"]
+    turned = compare_runs(read_runs([runs.good, runs.noisy])).pairs[0].metrics["AP"]
     assert turned.value == -(comparison.pairs[0].metrics["AP"].value or 0)
     assert turned.p_value == comparison.pairs[0].metrics["AP"].p_value
 
@@ -96,7 +102,7 @@ def test_the_shares_of_the_categories_add_up_to_the_difference(comparison: Compa
     assert sizes == sorted(sizes, reverse=True)
     for one in pair.categories:
         assert one.difference.value == pytest.approx(one.run - one.reference)
-        assert (one.difference.low is None) == (one.videos < bootstrap.FEWEST_VIDEOS)
+        assert (one.difference.low is None) == (one.videos < jackknife.FEWEST_VIDEOS)
         assert one.groups in (("base",), ("novel",))
         if one.q_value is not None:
             assert one.q_value >= (one.difference.p_value or 0)
@@ -117,20 +123,49 @@ def test_the_influence_of_a_video_is_what_goes_when_it_is_left_out(runs: Runs, c
 
 
 def test_several_runs_are_compared_with_the_first_one_alone_has_intervals(runs: Runs) -> None:
-    several = compare_runs(read_runs([runs.good, runs.blurred, runs.noisy, runs.good]), resamples=100)
+    several = compare_runs(read_runs([runs.good, runs.blurred, runs.noisy, runs.good]))
     assert [run.folder for run in several.runs] == [str(f.resolve()) for f in (runs.good, runs.blurred, runs.noisy)]
     assert len({run.label for run in several.runs}) == 3
     assert [pair.reference for pair in several.pairs] == 2 * [several.runs[0].label]
-    alone = compare_runs(read_runs([runs.good]), resamples=100)
+    alone = compare_runs(read_runs([runs.good]))
     assert (len(alone.runs), alone.pairs) == (1, ())
 
 
 def test_the_same_comparison_twice_is_the_same(runs: Runs, comparison: Comparison) -> None:
-    again = compare_runs(read_runs([runs.noisy, runs.good]), resamples=400, seed=3)
+    again = compare_runs(read_runs([runs.noisy, runs.good]))
     assert json.dumps(again.record()) == json.dumps(comparison.record())
-    other = compare_runs(read_runs([runs.noisy, runs.good]), resamples=400, seed=4)
-    assert other.pairs[0].metrics["AP"].low != comparison.pairs[0].metrics["AP"].low
-    assert other.pairs[0].metrics["AP"].value == comparison.pairs[0].metrics["AP"].value
+
+
+def test_seeds_of_a_model_are_one_row_with_both_sources_of_chance(tmp_path: Path, runs: Runs) -> None:
+    data = runs.copy(tmp_path)
+    folder, common = data.annotations.parent, {"wrong_label": 0.3, "score_noise": 0.5}
+    seeds = [run_oracle(folder, data.annotations, seed=seed, **common) for seed in (0, 1, 2)]
+    opened = read_runs([*seeds, data.good])
+    apart = compare_runs(opened)
+    assert len(apart.runs) == 4
+    assert apart.runs[0].seeds == ()
+    joined = compare_runs(opened, join_seeds=True)
+    assert [run.seeds for run in joined.runs] == [(0, 1, 2), ()]
+    assert joined.runs[0].label.endswith("(3 seeds)")
+    single = [run.metrics["AP"].value or 0.0 for run in apart.runs[:3]]
+    found = joined.runs[0].metrics["AP"]
+    assert found.value == pytest.approx(np.mean(single))
+    assert found.between_seeds == pytest.approx(np.std(single, ddof=1))
+    left_out = [jackknife.leave_videos_out(read_table(folder / FILE)) for folder in seeds]
+    videos = jackknife.standard_error(np.mean([one.contributions("AP") for one in left_out], 0)) ** 2
+    between = float(np.var(single, ddof=1)) / 3
+    assert found.standard_error == pytest.approx(np.sqrt(videos + between))
+    freedom = (videos + between) ** 2 / (videos**2 / 9 + between**2 / 2)
+    assert found.high is not None
+    assert found.high - (found.value or 0) == pytest.approx(
+        stats.t.ppf(0.975, freedom) * np.sqrt(videos + between), rel=1e-6
+    ) or found.high == 1  # fmt: skip
+    (pair,) = joined.pairs
+    assert pair.metrics["AP"].value == pytest.approx((joined.runs[1].metrics["AP"].value or 0) - np.mean(single))
+    assert (pair.metrics["AP"].standard_error or 0) ** 2 > between
+    assert sum(one.share for one in pair.categories) == pytest.approx(pair.metrics["AP"].value)
+    again = read_runs([seeds[0], seeds[0].parent / seeds[1].name, data.good])
+    assert len(compare_runs(again, join_seeds=True).runs) == 2
 
 
 @pytest.mark.parametrize("damage", ["absent", "damaged", "of another run"])
@@ -143,10 +178,10 @@ def test_a_table_that_does_not_fit_is_made_again(copy: Runs, damage: str) -> Non
     else:
         path.write_bytes(b"?" if damage == "damaged" else (runs.noisy / FILE).read_bytes())
     assert "is not the file" in error_of([runs.good], annotations=write_other(runs.annotations))
-    compare_runs(read_runs([runs.good]), resamples=100, annotations=runs.annotations)
+    compare_runs(read_runs([runs.good]), annotations=runs.annotations)
     assert path.read_bytes() == before
     path.unlink()
-    compare_runs(read_runs([runs.good]), resamples=100)  # the run folder knows where its data lies
+    compare_runs(read_runs([runs.good]))  # the run folder knows where its data lies
     assert path.read_bytes() == before
 
 

@@ -25,12 +25,12 @@ TEXT = "{http://www.w3.org/2000/svg}text"
 def run(*arguments: str | Path) -> Result:
     app = typer.Typer()
     app.command()(figures)
-    return CliRunner().invoke(app, [str(argument) for argument in (*arguments, "--resamples", 100)])
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
 def subject(compared: Runs) -> drawn.FigureData:
-    return drawn.figure_data(read_runs([compared.noisy, compared.good, compared.blurred]), Path("data"), resamples=100)
+    return drawn.figure_data(read_runs([compared.noisy, compared.good, compared.blurred]), Path("data"))
 
 
 def shown(figure: Figure) -> list[str]:

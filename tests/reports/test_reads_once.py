@@ -44,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_report_of_one_run_opens_each_file_once(run: Path) -> None:
     with opened_files() as found:
-        assert report([run], Options(resamples=50, videos=3))
+        assert report([run], Options(videos=3))
     counts = Counter(Path(path).name for path in found if path.startswith(str(run)))
     shards = {name: count for name, count in counts.items() if name.endswith(".parquet")}
     files = {name: count for name, count in counts.items() if name not in shards}

@@ -30,7 +30,7 @@ from harness.formats.youtube_vis import annotations_from_document, read_annotati
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.shared.checkpoint_files import metadata_of, read_tensors
 from harness.run_folder.store import PredictionStore
-from harness.scoring.bootstrap import replicate
+from harness.scoring.jackknife import replicate
 from harness.scoring.match_table import MatchTable, precision_over_recall, read_table, write_table
 from harness.scoring.score import score_results, score_store
 from harness.types import Track

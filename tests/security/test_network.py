@@ -45,7 +45,7 @@ def test_mlflow_and_a_report_ask_no_network(tmp_path: Path) -> None:
     assert asked(tmp_path, HARNESS, *shlex.split("run --model oracle --dataset shapes --limit 2")) == ""
     assert (tmp_path / "runs" / ".mlflow" / "mlflow.db").is_file()
     (run,) = (tmp_path / "runs").glob("oracle-shapes-val-*")
-    assert asked(tmp_path, HARNESS, "report", str(run), "--out", "report.html", "--resamples", "100") == ""
+    assert asked(tmp_path, HARNESS, "report", str(run), "--out", "report.html") == ""
 
 
 def test_the_guard_finds_what_asks(tmp_path: Path) -> None:

@@ -44,11 +44,11 @@ def make_runs(folder: Path, videos: int = 10) -> Runs:
     return Runs(annotations, *made)
 
 
-def run_oracle(folder: Path, annotations: Path, limit: int | None = None, **config: Any) -> Path:
+def run_oracle(folder: Path, annotations: Path, limit: int | None = None, seed: int = 0, **config: Any) -> Path:
     """Run the oracle; returns the folder of the run."""
     frames = folder / "frames"
     frames.mkdir(exist_ok=True)
     dataset = open_custom(annotations, frames, "lvvis")
-    run = Run(PLUGIN, PLUGIN.Config(**config), dataset, folder / "runs", limit=limit)
+    run = Run(PLUGIN, PLUGIN.Config(**config), dataset, folder / "runs", limit=limit, seed=seed)
     execute(run)
     return run.folder

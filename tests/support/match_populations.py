@@ -34,17 +34,9 @@ class Population:
     category: Ints
     runs: tuple[Tracks, ...]
 
-    def table(self, run: int, chosen: Ints | None = None) -> MatchTable:
-        """The match table of a run over the ``chosen`` videos (all: ``None``)."""
-        chosen = np.arange(self.videos) if chosen is None else chosen
-        place = np.full(self.videos, -1)
-        place[chosen] = np.arange(len(chosen))
-        tracks = Tracks(*(column[place[self.runs[run].video] >= 0] for column in self.runs[run]))
-        truths = place[self.video] >= 0
-        return make_table(
-            len(chosen), self.categories, place[self.video[truths]], self.category[truths],
-            tracks._replace(video=place[tracks.video]),
-        )  # fmt: skip
+    def table(self, run: int) -> MatchTable:
+        """The match table of a run."""
+        return make_table(self.videos, self.categories, self.video, self.category, self.runs[run])
 
 
 def make_table(
@@ -74,33 +66,54 @@ def make_table(
     )
 
 
-def make_population(
-    seed: int, videos: int, categories: int, objects: int = 3, wrong: int = 8, better: float = 0.0
-) -> Population:
-    """``objects`` objects and ``wrong`` false positives per video, frequent and rare categories, hard and easy videos.
+@dataclass(frozen=True)
+class World:
+    """Videos without end: frequent and rare categories, hard and easy ones, hard and easy videos.
 
-    Both runs find every object, as well as their luck, the video and the category let them; the second one's luck is
-    ``better`` by that much. At 0 neither is better.
+    The k-th category is as frequent as ``k ** -rarity``. A video shows ``labels`` categories on average, each object of
+    which has ``copies`` more like it, and either run adds ``wrong`` false positives. Both runs find every object, as
+    well as their luck, the video and the category let them; the second one's luck is ``better`` by that much, and each
+    category favours one of them by a standard deviation of ``taste``. With both at 0 neither is better.
     """
-    rng = np.random.default_rng(seed)
-    frequency = 1 / np.arange(1, categories + 1)
-    frequency /= frequency.sum()
-    video = np.repeat(np.arange(videos), objects)
-    category = rng.choice(categories, len(video), p=frequency)
-    hardness = rng.normal(0, 0.7, categories)[category] + rng.normal(0, 0.7, videos)[video]
-    runs = []
-    for luck in (0.0, better):
-        level = luck + 0.3 - hardness + rng.normal(0, 0.6, len(video))
-        hits = (1 << np.clip(np.round(5 + 3 * level), 0, 10).astype(np.int64)) - 1
-        elsewhere = np.repeat(np.arange(videos), wrong)
-        certainty = np.concatenate([level, np.full(len(elsewhere), -1.0)])
-        runs.append(
-            Tracks(
-                np.concatenate([video, elsewhere]),
-                np.concatenate([category, rng.choice(categories, len(elsewhere), p=frequency)]),
-                1 / (1 + np.exp(-certainty - rng.normal(0, 1, len(certainty)))),
-                np.concatenate([hits, np.zeros(len(elsewhere), np.int64)]),
-                np.concatenate([1023 & ~hits, np.full(len(elsewhere), 1023)]),
+
+    categories: int
+    rarity: float = 1.0
+    labels: float = 3.0
+    copies: float = 0.0
+    wrong: float = 8.0
+    better: float = 0.0
+    taste: float = 0.0
+    seed: int = 0
+
+    def sample(self, chance: np.random.Generator, videos: int) -> Population:
+        """So many videos, drawn independently."""
+        fixed = np.random.default_rng(self.seed)
+        hard, taste = fixed.normal(0, 0.7, self.categories), fixed.normal(0, 1, self.categories) * self.taste
+        frequency = np.arange(1, self.categories + 1) ** -self.rarity
+        frequency /= frequency.sum()
+        shown = np.repeat(np.arange(videos), 1 + chance.poisson(self.labels - 1, videos))
+        labels = chance.choice(self.categories, len(shown), p=frequency)
+        times = 1 + chance.poisson(self.copies, len(shown))
+        video, category = np.repeat(shown, times), np.repeat(labels, times)
+        hardness = hard[category] + chance.normal(0, 0.7, videos)[video]
+        elsewhere = np.repeat(np.arange(videos), chance.poisson(self.wrong, videos))
+        runs = []
+        for luck, sign in ((0.0, -0.5), (self.better, 0.5)):
+            level = luck + 0.3 + sign * taste[category] - hardness + chance.normal(0, 0.6, len(video))
+            hits = (1 << np.clip(np.round(5 + 3 * level), 0, 10).astype(np.int64)) - 1
+            certainty = np.concatenate([level, np.full(len(elsewhere), -1.0)])
+            runs.append(
+                Tracks(
+                    np.concatenate([video, elsewhere]),
+                    np.concatenate([category, chance.choice(self.categories, len(elsewhere), p=frequency)]),
+                    1 / (1 + np.exp(-certainty - chance.normal(0, 1, len(certainty)))),
+                    np.concatenate([hits, np.zeros(len(elsewhere), np.int64)]),
+                    np.concatenate([1023 & ~hits, np.full(len(elsewhere), 1023)]),
+                )
             )
-        )
-    return Population(videos, categories, video, category, tuple(runs))
+        return Population(videos, self.categories, video, category, tuple(runs))
+
+
+def make_population(seed: int, videos: int, categories: int, **world: float) -> Population:
+    """So many videos of a `World`."""
+    return World(categories, seed=seed, **world).sample(np.random.default_rng(seed), videos)  # type: ignore[arg-type]

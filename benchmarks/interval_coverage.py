@@ -1,0 +1,209 @@
+"""How far intervals can be trusted: ``PYTHONPATH=tests/support python benchmarks/interval_coverage.py [--compare]``.
+
+Samples of videos are drawn again and again from made worlds of videos. The truth is the mean over all samples: what AP,
+or its difference, is on so many videos. Printed is how often the 95 % intervals hold it, of a run and of a difference,
+how often a difference is called significant where there is none, how often one category is, and how the mean standard
+error compares with the true one. ``--compare`` does the same for estimators that were not chosen.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from match_populations import Population, World
+from numpy.typing import NDArray
+
+from harness.scoring import jackknife
+from harness.scoring.jackknife import LeftOut
+
+Floats = NDArray[np.float64]
+TRIALS, COMPARED_TRIALS, RESAMPLES = 1000, 300, 200
+
+
+class Case(NamedTuple):
+    name: str
+    world: World
+    videos: int
+
+
+CASES = (
+    Case("shapes val", World(54, rarity=0.6, labels=2.8, copies=0.2), 54),
+    Case("LV-VIS val", World(1196, labels=2.5, copies=0.8, wrong=20), 837),
+    Case("BURST val", World(482, rarity=1.3, labels=2.5, copies=1.5, wrong=10), 993),
+    Case("YouTube-VIS", World(40, rarity=0.7, labels=1.5, copies=0.3), 302),
+    Case("few videos", World(10, rarity=0.7, labels=2, copies=0.3), 30),
+)
+"""Sizes and scarcity of categories as in the datasets of these names; no pixel of theirs is in it."""
+PREFERENCES = ({}, {"better": 0.3, "taste": 0.5})
+"""Neither run is better; and one is, in some categories more than in others."""
+
+
+class Found(NamedTuple):
+    """A number with the ends of its interval and its standard error."""
+
+    value: float
+    low: float
+    high: float
+    error: float
+
+
+def chosen(sample: Population, _: int) -> tuple[Found, Found]:
+    """The first run and the difference, as the harness estimates them."""
+    first, second = (jackknife.leave_videos_out(sample.table(run)) for run in (0, 1))
+    return _by_contributions(sample, first, second, lambda one: one.contributions("AP"))
+
+
+def plain(sample: Population, _: int) -> tuple[Found, Found]:
+    """The delete-one jackknife as it is in textbooks."""
+    first, second = (jackknife.leave_videos_out(sample.table(run)) for run in (0, 1))
+    shrink = np.sqrt((sample.videos - 1) / sample.videos)
+    return _by_contributions(sample, first, second, lambda one: (one.number("AP") - one.without("AP")) * shrink)
+
+
+def pooled(sample: Population, _: int) -> tuple[Found, Found]:
+    """Categories as they are; those in one video have the mean variance of a video within the others."""
+    first, second = (jackknife.leave_videos_out(sample.table(run)) for run in (0, 1))
+    size = sample.videos
+    place = first.category * size + first.video
+    drop = {run: np.zeros(sample.categories * size) for run in (0, 1)}
+    drop[0][place] = first.drop[0]
+    drop[1][second.category * size + second.video] = second.drop[0]
+    truths, known = first.truths, first.defined.sum()
+
+    def error(dropped: Floats) -> float:
+        by_category = dropped.reshape(sample.categories, size)
+        many = truths > 1
+        within = (np.square(by_category).sum(1) * (truths - 1))[many].mean()
+        shared = (by_category[many] * np.sqrt((truths[many] - 1) / truths[many])[:, None]).sum(0)
+        return float(np.sqrt(np.square(shared).sum() + (truths == 1).sum() * within) / known)
+
+    apart = second.number("AP") - first.number("AP")
+    return _found(first.number("AP"), error(drop[0])), _found(apart, error(drop[1] - drop[0]))
+
+
+def resampled(draw: Callable[[np.random.Generator, int], Floats], both_ways: bool = False) -> Callable[..., object]:
+    """A bootstrap: ``draw`` gives the weights of the videos; ``both_ways`` draws the categories, too."""
+
+    def estimate(sample: Population, seed: int) -> tuple[Found, Found]:
+        chance = np.random.default_rng(seed)
+        weights = np.concatenate([np.ones((1, sample.videos)), draw(chance, sample.videos)]).astype(np.int64)
+        if both_ways:
+            times = chance.multinomial(sample.categories, np.full(sample.categories, 1 / sample.categories), RESAMPLES)
+            times = np.concatenate([np.ones((1, sample.categories), np.int64), times])
+        series = []
+        for run in (0, 1):
+            found = jackknife.replicate(sample.table(run), weights)
+            use = found.defined * times if both_ways else found.defined
+            series.append((found.values[0] * use).sum(1) / use.sum(1))
+        first, apart = series[0], series[1] - series[0]
+        low, high = np.quantile(first[1:], [0.025, 0.975]) + first[0] - first[1:].mean()
+        one = Found(first[0], low, high, first[1:].std(ddof=1))
+        return one, Found(apart[0], *np.quantile(apart[1:], [0.025, 0.975]), apart[1:].std(ddof=1))
+
+    return estimate
+
+
+def half_samples(sample: Population, seed: int) -> tuple[Found, Found]:
+    """Half the mean squared difference between halves of the videos, split at random again and again."""
+    chance = np.random.default_rng(seed)
+    halves = np.array([chance.permutation(sample.videos) < sample.videos // 2 for _ in range(RESAMPLES // 2)])
+    weights = np.concatenate([np.ones((1, sample.videos)), halves, ~halves]).astype(np.int64)
+    first, second = (jackknife.replicate(sample.table(run), weights).mean("AP") for run in (0, 1))
+    made = []
+    for series in (first, second - first):
+        apart = series[1 : 1 + len(halves)] - series[1 + len(halves) :]
+        made.append(_found(series[0], float(np.sqrt(np.nanmean(np.square(apart)) / 4))))
+    return made[0], made[1]
+
+
+def _poisson(chance: np.random.Generator, videos: int) -> Floats:
+    return chance.multinomial(videos, np.full(videos, 1 / videos), RESAMPLES).astype(np.float64)
+
+
+def _dirichlet(chance: np.random.Generator, videos: int) -> Floats:
+    """Exponential weights, in thousandths."""
+    return np.round(1000 * chance.exponential(size=(RESAMPLES, videos)))
+
+
+ESTIMATORS: dict[str, Callable[..., object]] = {
+    "chosen": chosen,
+    "bootstrap": resampled(_poisson),
+    "Bayesian bootstrap": resampled(_dirichlet),
+    "two-way bootstrap": resampled(_poisson, both_ways=True),
+    "pooled within categories": pooled,
+    "plain jackknife": plain,
+    "half samples": half_samples,
+}
+
+
+def _by_contributions(
+    sample: Population, first: LeftOut, second: LeftOut, contributions: Callable[[LeftOut], Floats]
+) -> tuple[Found, Found]:
+    before, after = contributions(first), contributions(second)
+    freedom = sample.videos - 1
+    one = _found(first.number("AP"), jackknife.standard_error(before), freedom)
+    apart = second.number("AP") - first.number("AP")
+    return one, _found(apart, jackknife.standard_error(after - before), freedom)
+
+
+def _found(value: float, error: float, freedom: float = np.inf) -> Found:
+    low, high, error_ = jackknife.estimate(value, error, freedom, -1.0)
+    assert low is not None
+    assert high is not None
+    assert error_ is not None
+    return Found(value, low, high, error_)
+
+
+def measure(
+    world: World, videos: int, trials: int = TRIALS, estimator: Callable[..., object] = chosen, seed: int = 0
+) -> dict[str, float]:
+    """Rates over ``trials`` samples of ``videos`` videos."""
+    chance = np.random.default_rng(seed)
+    ones, differences = [], []
+    for trial in range(trials):
+        one, difference = estimator(world.sample(chance, videos), trial)  # type: ignore[misc]
+        ones.append(one)
+        differences.append(difference)
+    rates = {}
+    for name, found in (("difference", np.array(differences)), ("one run", np.array(ones))):
+        truth = found[:, 0].mean()
+        rates[f"{name} within"] = float(np.mean((found[:, 1] <= truth) & (truth <= found[:, 2])))
+        rates[f"{name} error / true"] = float(found[:, 3].mean() / found[:, 0].std(ddof=1))
+        if name == "difference":
+            rates["significant"] = float(np.mean((found[:, 1] > 0) | (found[:, 2] < 0)))
+    return rates
+
+
+def category_alarms(world: World, videos: int, trials: int, seed: int = 0) -> float:
+    """How often one testable category by itself is called significant."""
+    chance = np.random.default_rng(seed)
+    found = []
+    for _ in range(trials):
+        sample = world.sample(chance, videos)
+        first, second = (jackknife.leave_videos_out(sample.table(run)) for run in (0, 1))
+        for row in np.flatnonzero(first.truths >= jackknife.FEWEST_VIDEOS).tolist():
+            error = jackknife.standard_error(second.of_category("AP", row) - first.of_category("AP", row))
+            p = jackknife.t_test(float(second.full[0, row] - first.full[0, row]), error, int(first.truths[row]) - 1)
+            found.append(p is not None and p < 0.05)
+    return float(np.mean(found))
+
+
+def main() -> None:
+    compare = "--compare" in sys.argv
+    names = list(ESTIMATORS) if compare else ["chosen"]
+    for case in CASES:
+        for preference in PREFERENCES:
+            world = World(**{**vars(case.world), **preference})
+            for name in names:
+                rates = measure(world, case.videos, COMPARED_TRIALS if compare else TRIALS, ESTIMATORS[name])
+                if not compare:
+                    rates["category significant"] = category_alarms(world, case.videos, 30)
+                told = ", ".join(f"{key} {rate:.3f}" for key, rate in rates.items())
+                print(f"{case.name}, {preference or 'neither better'}, {name}: {told}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
