@@ -65,10 +65,15 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
     @torch.inference_mode()
     def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:
         """Return the tracks of ``video``, best first, one mask per frame (all-zero where the object is absent)."""
-        config = self.config
         classifier = self.text_classifier(vocabulary)
         self._tell_source()
         sizes = self.geometry(video.height, video.width)
+        return self.retry_with_smaller_window(lambda: self._predict(video, vocabulary, classifier, sizes), sizes)
+
+    def _predict(
+        self, video: Video, vocabulary: Vocabulary, classifier: TextClassifier, sizes: Geometry
+    ) -> list[Track]:
+        config = self.config
         matcher = self.matcher()
         inside = self._inside(sizes)
 
@@ -76,6 +81,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
             return class_logits(embeddings.to(self.device), classifier, TEMPERATURE)
 
         with (
+            self.float32_policy(),
             closing(VideoScores(config, classify)) as evidence,
             closing(MaskBuffer(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)) as masks,
         ):
@@ -102,14 +108,15 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         classifier = self.text_classifier(vocabulary)
         sizes = self.geometry(image.shape[0], image.shape[1])
         output = self.forward([resize(image, sizes.resized)], sizes)
-        logits = class_logits(output.class_embeddings[0], classifier, TEMPERATURE)
+        with self.float32_policy():
+            logits = class_logits(output.class_embeddings[0], classifier, TEMPERATURE)
         found = scores(logits, output.object_logits[0], self.config)
         return image_detections(found, output.mask_logits[0], sizes, detections)
 
     def text_classifier(self, vocabulary: Vocabulary) -> TextClassifier:
         """Text embeddings of ``vocabulary``, from the last call or from ``classifier_of``."""
         if self._vocabulary is None or self._vocabulary[0] != vocabulary.digest:
-            with self.stage("text"):
+            with self.stage("text"), self.float32_policy():
                 self._vocabulary = (vocabulary.digest, self.classifier_of(vocabulary))
         return self._vocabulary[1].classifier
 
@@ -146,9 +153,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         paddings = None if self.config.padding_counts else padding_maps(sizes, (32, 16, 8), self.device)
         network = self.network
         mixed = self.dtype != torch.float32
-        # without this cuDNN convolves in TF32, and "fp32" would agree with the CPU to three digits
-        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=mixed)
-        with exact, torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
+        with self.float32_policy(), torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
             with self.stage("backbone"):
                 features = network.backbone(images)
             with self.stage("pixel_decoder"):

@@ -17,6 +17,7 @@ from harness.errors import UserError
 from harness.frames import Image
 from harness.masks import Rle
 from harness.models.shared.mask_encoding import encode_masks
+from harness.models.shared.numeric_policy import float32_policy
 from harness.models.shared.preprocess import Geometry
 from harness.models.shared.text_classifier import synonyms_of
 from harness.models.shared.windows import PRECISIONS, Stages
@@ -116,8 +117,7 @@ class Sam3:
     def _mixed(self) -> Iterator[None]:
         """Compute in the chosen number format what tolerates it; in float32 exactly, without TF32."""
         mixed = self.dtype != torch.float32
-        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=mixed)
-        with exact, torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
+        with float32_policy(exact=not mixed), torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
             yield
 
     def _sessions(self, video: Video, prompts: Prompts) -> list[WordsSession]:

@@ -87,17 +87,16 @@ def measure(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) 
     with counter, _casting_einsum(device.partition(":")[0]):
         list(model.predict(video, vocabulary))
     if on_gpu:
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.reset_peak_memory_stats(device)
     walls = []
     with time_stages(model) as stages:
         for _ in range(repeats):
             began = time.perf_counter()
             list(model.predict(video, vocabulary))
             if on_gpu:
-                torch.cuda.synchronize()
+                torch.cuda.synchronize(device)
             walls.append(time.perf_counter() - began)
-    scale = 1 if sys.platform == "darwin" else 1024
-    peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+    peak = torch.cuda.max_memory_allocated(device) if on_gpu else _peak_of_process()
     return {
         "frames": n,
         "repeats": repeats,
@@ -109,6 +108,12 @@ def measure(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) 
         "flops_per_frame": counter.get_total_flops() / n,
         "threads": torch.get_num_threads(),
     }
+
+
+def _peak_of_process() -> int:
+    """Bytes of memory that the process has had at most."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _casting_einsum(device_type: str) -> Any:

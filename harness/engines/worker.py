@@ -50,6 +50,7 @@ class Worker:
             with convert_plugin_errors(f"the model's spec on {host}", "cannot be unpickled"):
                 self._spec, self._store = self._unpickled(payload)
             self._videos: dict[int, Video] = {video.id: video for video in self._spec.context.dataset.videos}
+            _choose_gpu(self._device)
             self._model = self._spec.load(host)
         except UserError as error:
             if error.__cause__ is not None:  # it is not pickled with the error
@@ -74,10 +75,12 @@ class Worker:
         has to be replaced. Also frees the memory that the failed video left in the cache.
         """
         torch = sys.modules.get("torch")
-        if not self._has_failed or torch is None or not torch.cuda.is_initialized():
+        on_gpu = self._device.startswith("cuda")
+        if not self._has_failed or torch is None or not on_gpu or not torch.cuda.is_initialized():
             return True
         try:
-            torch.cuda.synchronize()
+            # the device of this worker: the current one is device 0 in every worker that has not chosen another
+            torch.cuda.synchronize(self._device)
             torch.cuda.empty_cache()
         except RuntimeError as error:
             log.warning("%s no longer works: %s", self._device, error)
@@ -88,3 +91,12 @@ class Worker:
         spec, store = pickle.loads(payload)
         assert isinstance(spec, ModelSpec)
         return spec.on(self._device), store
+
+
+def _choose_gpu(device: str) -> None:
+    """Make the worker's GPU the current one, for code that allocates or launches without naming a device."""
+    if not device.startswith("cuda:"):
+        return
+    import torch
+
+    torch.cuda.set_device(device)

@@ -73,9 +73,14 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
     @torch.inference_mode()
     def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:
         """Return the tracks of ``video``, best first, one mask per frame (all-zero where the object is absent)."""
-        config = self.config
         classifier = self.text_classifier(vocabulary)
         sizes = self.geometry(video.height, video.width)
+        return self.retry_with_smaller_window(lambda: self._predict(video, vocabulary, classifier, sizes), sizes)
+
+    def _predict(
+        self, video: Video, vocabulary: Vocabulary, classifier: TextClassifier, sizes: Geometry
+    ) -> list[Track]:
+        config = self.config
         matcher = self.matcher()
         inside = self._inside(sizes)
 
@@ -83,6 +88,7 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
             return self._classify.logits(features.to(self.device), empty.to(self.device), classifier)
 
         with (
+            self.float32_policy(),
             closing(TrackScoreAccumulator(config, classify_again)) as evidence,
             closing(MaskBuffer(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)) as masks,
         ):
@@ -120,7 +126,8 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         sizes = self.geometry(image.shape[0], image.shape[1])
         output, dense = self.forward([resize(image, sizes.resized)], sizes)
         inside = self._inside(sizes)
-        logits = self._classify(dense, output.mask_logits, classifier, inside[0] if inside else None)[0]
+        with self.float32_policy():
+            logits = self._classify(dense, output.mask_logits, classifier, inside[0] if inside else None)[0]
         scores = image_scores(logits.softmax(-1), output.ious[0, :, 0], output.object_logits[0], config)
         return image_detections(scores, output.mask_logits[0], sizes, detections)
 
@@ -129,7 +136,7 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         if self._vocabulary is None or self._vocabulary[0] != vocabulary.digest:
             names = [category.name for category in vocabulary.categories]
             backbone, clean = self.network.backbone, self.config.clean_names
-            with self.stage("text"):
+            with self.stage("text"), self.float32_policy():
                 if self.text_cache is None:
                     built = build_text_classifier(backbone, names, clean=clean, device=self.device)
                 else:
@@ -160,9 +167,7 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         paddings = None if self.config.padding_counts else padding_maps(sizes, (32, 16, 8), self.device)
         backbone, pixel_decoder, decoder = self._parts
         mixed = self.dtype != torch.float32
-        # without this cuDNN convolves in TF32, and "fp32" would agree with the CPU to three digits
-        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=mixed)
-        with exact, torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
+        with self.float32_policy(), torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
             with self.stage("backbone"):
                 features = backbone(images)
             with self.stage("pixel_decoder"):
@@ -183,7 +188,8 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         """Class logits ``(frames, queries, classes)`` of resized frames, queries as the network orders them."""
         output, dense = self.forward(frames, sizes)
         inside = self._inside(sizes)
-        return self._classify(dense, output.mask_logits, classifier, inside[0] if inside else None)
+        with self.float32_policy():
+            return self._classify(dense, output.mask_logits, classifier, inside[0] if inside else None)
 
     def _inside(self, sizes: Geometry) -> tuple[Tensor, Tensor] | None:
         """Maps of the image without padding at strides 32 and 4; ``None`` if padding counts."""

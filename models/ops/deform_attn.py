@@ -145,6 +145,8 @@ def _backward_operator(
     if _on_cpu(value, sampling_locations):
         return cpu_kernel.backward(*arguments)
     loaded = _kernel_for(value, sampling_locations)
+    if loaded:
+        kernel.alert_not_deterministic()
     return kernel.backward(loaded, *arguments) if loaded else reference.deformable_attention_backward(*arguments)
 
 
@@ -200,6 +202,8 @@ def _fused_backward_operator(
     if _on_cpu(value, sampling_offsets):
         return cpu_kernel.backward(*arguments)
     loaded = _kernel_for(value, sampling_offsets, fused=True)
+    if loaded:
+        kernel.alert_not_deterministic()
     return kernel.backward(loaded, *arguments) if loaded else reference.fused_deformable_attention_backward(*arguments)
 
 

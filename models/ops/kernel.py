@@ -5,6 +5,7 @@ A kernel is checked before its first use on a device: if its results differ from
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -128,6 +129,22 @@ def backward(
         outputs = [grad_value, grad_locations, grad_weights]
         _launch(loaded.variant, loaded.backward, [*inputs, *outputs], value, sampling_locations)
     return grad_value.to(value.dtype), grad_locations, grad_weights
+
+
+def alert_not_deterministic() -> None:
+    """Raise ``RuntimeError``, or warn, where ``torch.use_deterministic_algorithms`` asks for the same bits each time.
+
+    So do PyTorch's own operators that have no deterministic form. For callers of `backward`.
+    """
+    if not torch.are_deterministic_algorithms_enabled():
+        return
+    told = (
+        "the backward pass of deformable attention adds by atomics, in no fixed order: set"
+        f" {OVERRIDE}=reference for PyTorch's operators, or torch.use_deterministic_algorithms(True, warn_only=True)"
+    )
+    if not torch.is_deterministic_algorithms_warn_only_enabled():
+        raise RuntimeError(told)
+    warnings.warn(told, UserWarning, stacklevel=2)
 
 
 def check(loaded: Loaded, device: torch.device) -> None:

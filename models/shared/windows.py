@@ -12,6 +12,7 @@ import torch
 
 from harness.errors import UserError
 from harness.frames import Image, read_ahead
+from harness.models.shared.numeric_policy import float32_policy
 from harness.models.shared.preprocess import Geometry, resize
 from harness.models.shared.spill_buffer import return_freed_memory
 from harness.types import Video
@@ -25,6 +26,7 @@ WINDOWS_PER_RETURN = 100
 
 Stages = Callable[[str], AbstractContextManager[object]]
 Output = TypeVar("Output")
+Result = TypeVar("Result")
 
 
 class WindowedModel(Generic[Output]):
@@ -39,6 +41,10 @@ class WindowedModel(Generic[Output]):
     ) -> None:
         self.device, self.dtype, self.stage = torch.device(device), PRECISIONS[precision], stage
         self._largest_window = self._window = window
+
+    def float32_policy(self) -> AbstractContextManager[None]:
+        """Exact float32 with ``precision`` fp32; TF32 where the GPU has it in what bf16 and fp16 leave in float32."""
+        return float32_policy(exact=self.dtype == torch.float32)
 
     def forward(self, frames: list[Image], sizes: Geometry) -> Output:
         """Run the network on resized frames ``(h, w, 3)``."""
@@ -61,22 +67,42 @@ class WindowedModel(Generic[Output]):
                 else:
                     waiting = [frames[: self._window], frames[self._window :]]
 
+    def retry_with_smaller_window(self, predict: Callable[[], Result], sizes: Geometry) -> Result:
+        """Run ``predict``, a whole video; if memory runs out outside `forward`, once more with half the window.
+
+        Classification and encoding take memory for every frame of a window too. Raises as `outputs` does.
+        """
+        try:
+            return predict()
+        except torch.OutOfMemoryError:
+            pass
+        self._shrink(self._window, sizes)
+        try:
+            return predict()
+        except torch.OutOfMemoryError:
+            raise self._too_little_memory(self._window, sizes) from None
+
     def _forward_if_it_fits(self, frames: list[Image], sizes: Geometry) -> Output | None:
         """Run `forward`; the first time that memory runs out halve the window, warn and return ``None``."""
         try:
             return self.forward(frames, sizes)
         except torch.OutOfMemoryError:
             pass  # the memory of the failed attempt is released with the exception, before the next attempt
-        if self._window < self._largest_window or len(frames) == 1:
-            what = f"has not enough memory for {len(frames)} frames of {sizes.padded[0]}x{sizes.padded[1]}"
-            raise UserError(
-                f"device {self.device}", what, "lower window or short_edge (--set window=1), or use the CPU"
-            )
-        self._window = -(-len(frames) // 2)
+        self._shrink(len(frames), sizes)
+        return None
+
+    def _shrink(self, frames: int, sizes: Geometry) -> None:
+        """Halve the window and warn; raises `UserError` if it was halved before, or if ``frames`` is 1."""
+        if self._window < self._largest_window or frames == 1:
+            raise self._too_little_memory(frames, sizes)
+        self._window = -(-frames // 2)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        warnings.warn(f"device {self.device} ran out of memory; window shrunk to {self._window} frames", stacklevel=2)
-        return None
+        warnings.warn(f"device {self.device} ran out of memory; window shrunk to {self._window} frames", stacklevel=3)
+
+    def _too_little_memory(self, frames: int, sizes: Geometry) -> UserError:
+        what = f"has not enough memory for {frames} frames of {sizes.padded[0]}x{sizes.padded[1]}"
+        return UserError(f"device {self.device}", what, "lower window or short_edge (--set window=1), or use the CPU")
 
     def _windows(self, video: Video, sizes: Geometry) -> Iterator[list[Image]]:
         """Yield the resized frames of the video, a window at a time."""

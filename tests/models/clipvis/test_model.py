@@ -236,6 +236,30 @@ def test_a_full_gpu_halves_the_window_once(tiny: ClipVisNetwork, monkeypatch: py
         limited(ClipVis(tiny, config), 2).predict(video(7), WORDS)
 
 
+@pytest.mark.parametrize("stage", ["matching", "classification", "encoding"])
+def test_a_gpu_full_in_a_later_stage_halves_the_window_once(tiny: ClipVisNetwork, stage: str) -> None:
+    """Memory runs out after the network: the video starts again with half the window, and gives the same tracks."""
+    config, entered = ClipVisConfig(**SMALL, window=6), [0]
+
+    @contextmanager
+    def full(name: str) -> Iterator[None]:
+        entered[0] += name == stage
+        if name == stage and entered[0] <= failures:
+            raise torch.OutOfMemoryError
+        yield
+
+    failures = 1
+    with pytest.warns(UserWarning, match="window shrunk to 3 frames"):
+        tracks = FrameByFrame(tiny, config, stage=full).predict(video(7), WORDS)
+    assert near(tracks, FrameByFrame(tiny, config).predict(video(7), WORDS))
+    failures, entered[0] = 2, 0
+    with (
+        pytest.warns(UserWarning, match="window shrunk"),
+        pytest.raises(UserError, match=r"not enough memory for 3 frames of 64x96.*lower window"),
+    ):
+        ClipVis(tiny, config, stage=full).predict(video(7), WORDS)
+
+
 def test_long_video_keeps_to_its_budget(tiny: ClipVisNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     """1,000 frames with a budget of 1 MB: mask logits beyond it are gone as soon as they are runs."""
     held: list[int] = []

@@ -303,3 +303,18 @@ def test_sizes_on_the_device_that_do_not_fit_give_no_number() -> None:
 def test_status_on_a_gpu() -> None:
     found = status()
     assert found["path"] == "cuda kernel", found["why"]
+
+
+def test_deterministic_algorithms_are_honoured() -> None:
+    """The backward kernel adds by atomics: an error or a warning, as PyTorch's own operators give."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        kernel.alert_not_deterministic()
+        torch.use_deterministic_algorithms(True)
+        with pytest.raises(RuntimeError, match=r"adds by atomics.*HARNESS_DEFORM_ATTN=reference"):
+            kernel.alert_not_deterministic()
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        with pytest.warns(UserWarning, match="adds by atomics"):
+            kernel.alert_not_deterministic()
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
