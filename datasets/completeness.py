@@ -274,4 +274,4 @@ def _looked_at(path: Path) -> tuple[bool, str]:
     if not head:
         return False, "empty"
     found = other_format(head)
-    return False, f"a {found} image, which is not read" if found else "no image"
+    return False, f"a {found} image, which is not read" if found else "not an image"

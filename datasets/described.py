@@ -231,7 +231,7 @@ def read(file: Path) -> DescribedDataset:
         protocol_name(description.protocol)
     default = description.default_split
     if default not in (None, *description.splits):
-        raise UserError(f"{file}, default_split", "is none of its splits", near(str(default), description.splits))
+        raise UserError(f"{file}, default_split", "is not one of its splits", near(str(default), description.splits))
     return DescribedDataset(file, description)
 
 
@@ -256,11 +256,11 @@ def add_split(
     values: dict[str, Any] = read_yaml(file) if file.exists() else {"name": name}
     for key, value in general.items():
         if values.get(key, value) != value:
-            raise UserError(f"{file}, {key}", f"is {values[key]}, not {value}", "take another name, or edit the file")
+            raise UserError(f"{file}, {key}", f"is {values[key]}, not {value}", "choose another name, or edit the file")
         values[key] = value
     splits = values.setdefault("splits", {})
     if split in splits and splits[split] != dict(given):
-        raise UserError(f"{file}, split {split}", "is there already", "take another split name, or edit the file")
+        raise UserError(f"{file}, split {split}", "already exists", "choose another split name, or edit the file")
     splits[split] = dict(given)
     Description.model_validate(values)
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

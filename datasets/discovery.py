@@ -52,7 +52,7 @@ class FileContent:
     """What an annotation file holds, without its masks. ``split`` is the one that the file names itself, if any.
 
     ``converted`` tells that it has the keys of a BURST file that was converted; ``first_frames`` are the names of the
-    first frames of a few videos. ``has_phrases`` tells that it lists which phrases are asked of which videos.
+    first frames of a few videos. ``has_phrases`` tells that it lists which phrases are asked for in which videos.
     """
 
     path: Path
@@ -222,14 +222,14 @@ def _read_content(path: Path, changed: int, size: int) -> FileContent | str:
     if start == b"[":
         return "a list (results, or a list of categories)"
     if start != b"{":
-        return "no JSON object"
+        return "not a JSON object"
     raw, _ = read_json(path)
     try:
         head = decode_json(raw, _Head)
     except msgspec.MsgspecError:
         document = lenient.loads(raw, str(path))
         if not isinstance(document, dict):
-            return "no JSON object"
+            return "not a JSON object"
         keys = ("videos", "categories", "sequences", "split")
         truth = msgspec.Raw(b"[1]" if document.get("annotations") else b"")
         head = _Head(**{key: document[key] for key in keys if key in document}, annotations=truth)
@@ -252,9 +252,9 @@ def _content(path: Path, head: _Head) -> FileContent | str:
     if not isinstance(head.videos, list):
         if bytes(head.images):
             return "a COCO file of images, without videos"
-        return "no annotation file: it has no videos"
+        return "not an annotation file: it has no videos"
     if not categories:
-        return "no annotation file: it has no categories"
+        return "not an annotation file: it has no categories"
     converted = bool(bytes(head.cate_ori) or bytes(head.track_id_mapping))
     text = memoryview(head.annotations)
     start = bytes(text[:_LOOKED_AT])

@@ -191,7 +191,7 @@ def _ids(annotations: Annotations, group: str, listed: Sequence[str | int]) -> s
 
     unknown = [one for one in listed if known(one) is None]
     if unknown:
-        what = f'{len(unknown)} of {len(listed)} are no names or ids of categories, first: "{unknown[0]}"'
+        what = f'{len(unknown)} of {len(listed)} are not names or ids of categories, first: "{unknown[0]}"'
         raise UserError(f"{annotations.path}, group {group}", what, "write them as in the annotation file")
     return {number for one in listed if (number := known(one)) is not None}
 

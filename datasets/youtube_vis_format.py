@@ -229,7 +229,7 @@ class VisDataset:
     def _holds(self, content: FileContent) -> str | None:
         """Why a file is one of this dataset's, whatever the split; ``None`` where it is not."""
         if self.category_list is None:
-            return "it lists the phrases that are asked of its videos" if content.has_phrases else None
+            return "it lists the phrases that are asked for in its videos" if content.has_phrases else None
         if self.file_categories:
             names = {c.name for c in packaged(self.category_list)}
             if content.is_burst and any(c.name in names for c in content.categories):

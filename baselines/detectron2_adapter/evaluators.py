@@ -153,7 +153,7 @@ class VideoEvaluator(DatasetEvaluator):  # type: ignore[misc]
 
     def _category_of(self, label: int) -> int:
         if label not in self._category:
-            what = f"label {label} is none of the {len(self._category)} of the dataset"
+            what = f"label {label} is not among the {len(self._category)} of the dataset"
             raise UserError("detectron2", what, "check thing_dataset_id_to_contiguous_id")
         return self._category[label]
 

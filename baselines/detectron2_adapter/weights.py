@@ -33,7 +33,7 @@ class Loaded(NamedTuple):
 
     def __str__(self) -> str:
         share = 100 * self.found / max(self.needed, 1)
-        rest = f"; {self.left_over} of the checkpoint are of no use" if self.left_over else ""
+        rest = f"; {self.left_over} of the checkpoint are unused" if self.left_over else ""
         return f"{self.found} of {self.needed} tensors loaded ({share:.4g} %){rest}"
 
 
@@ -46,7 +46,7 @@ def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[s
     state = read_tensors(path, 'save it again as torch.save({"model": model.state_dict()}, FILE)')
     for name, value in state.items():
         if value.is_floating_point():
-            refuse_not_finite(value, name, path, "give weights of a training that went well")
+            refuse_not_finite(value, name, path, "give weights of a training run that did not diverge")
     needed = [name for name in network.state_dict() if not name.endswith(_COUNTER) and name not in _FROM_CONFIG]
     _refuse_unknown(allow_missing, needed)
     own = network.state_dict()
@@ -70,7 +70,7 @@ def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[s
         log.info("%s: %s %s", path, len(missing), what)
     left_over = [n for n in told.unexpected_keys if not n.endswith(_COUNTER) and not any(k in n for k in _NO_WEIGHTS)]
     if left_over:
-        log.warning("%s: %s weights are of no use to the model and left out, first: %s", path, len(left_over),
+        log.warning("%s: %s weights are unused by the model, first: %s", path, len(left_over),
                     left_over[0])  # fmt: skip
     return Loaded(len(needed), len(needed) - len(missing), len(left_over))
 

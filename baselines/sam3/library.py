@@ -43,7 +43,7 @@ def library() -> Any:
 def check_folder(folder: Path) -> None:
     """Raise `UserError` for a folder that holds no SAM 3 for videos as `transformers` saves it."""
     if not folder.is_dir():
-        raise UserError(str(folder), "is no folder" if folder.exists() else "there is no such folder", HINT)
+        raise UserError(str(folder), "is not a folder" if folder.exists() else "there is no such folder", HINT)
     if later := sorted(file.name for file in folder.glob("sam3.1*")):
         what = f"holds weights of SAM 3.1 ({later[0]}), for which transformers {library().__version__} has no model"
         raise UserError(str(folder), what, f"{HINT}, or run the authors' code with --model external")
@@ -92,7 +92,7 @@ def load(kind: Any, folder: Path) -> Any:
     for name, parameter in model.named_parameters():
         refuse_not_finite(parameter, name, folder, HINT)
     if told["unexpected_keys"]:
-        log.warning("%s: %s tensors are of no use and were left out", folder, len(told["unexpected_keys"]))
+        log.warning("%s: %s tensors are unused", folder, len(told["unexpected_keys"]))
     return model
 
 

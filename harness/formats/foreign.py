@@ -1,6 +1,6 @@
-"""Files of other tools and benchmarks that are taken for annotations or results: known by their shape, and named.
+"""Files of other tools and benchmarks given as annotations or results: recognised by their shape, and named.
 
-Each message says what the file is and the way out.
+Each message says what the file is and what to do.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from harness.formats.containers import open_json
 
 PER_TRACK = "write one record per object and video, with segmentations: one mask or null per frame"
 _LARGEST_HEAD = 64 << 20
-"""A file of another form is parsed to be named up to this size."""
+"""Up to this size a file of another form is parsed, so that it can be named."""
 _LISTS = ("annotations", "results", "predictions", "tracks")
 _BURST_TASKS = "score it with --protocol burst-class-guided, burst-exemplar-guided or burst-open-world"
 _MMTRACKING = ("det_bboxes", "det_masks", "track_bboxes", "track_masks", "bbox_results", "mask_results")
@@ -45,7 +45,7 @@ def _image_form(document: dict[str, Any]) -> str:
 
 
 def foreign_results(path: Path) -> UserError:
-    """The error for a results file that is no list of tracks."""
+    """The error for a results file that is not a list of tracks."""
     with open_json(path) as file:
         head = file.read(_LARGEST_HEAD)
         whole = not file.read(1)
@@ -79,6 +79,6 @@ def refuse_foreign_record(record: dict[str, Any], where: str) -> None:
     if "segmentations" in record:
         return
     if "image_id" in record or "frame_id" in record or "frame" in record:
-        raise UserError(where, "is of one frame (COCO's results per image)", PER_TRACK)
+        raise UserError(where, "holds one frame (COCO's results per image)", PER_TRACK)
     if "segmentation" in record:
         raise UserError(where, 'has "segmentation" but no "segmentations"', "name its masks segmentations, with an s")

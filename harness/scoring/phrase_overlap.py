@@ -85,7 +85,7 @@ class PhraseOverlaps:
 def overlap_phrases(truth: TruthSide, tracks: TrackSide, names: list[str]) -> PhraseOverlaps:
     """Overlap predicted tracks with the truth. ``names`` are those of the tracks, for errors.
 
-    Raises `UserError` for masks that are no run-length encodings; masks that nothing needs are not looked at.
+    Raises `UserError` for masks that are not run-length encodings; masks that nothing needs are not looked at.
     """
     length = np.diff(tracks.masks.track)
     truths = np.append(np.diff(truth.first), 0)[tracks.pair]  # pair -1, no truth, finds the 0 at the end

@@ -183,7 +183,7 @@ def boxes_from(lists: list[Any], names: list[str]) -> Boxes:
         at = next(at for at, box in enumerate(flat) if box is not None and not _is_box(box))
         owner = int(np.searchsorted(first, at, side="right")) - 1
         where = f"{names[owner]}, frame {at - int(first[owner])}"
-        raise UserError(where, "bboxes holds what is no box", "write [x, y, width, height] or null per frame")
+        raise UserError(where, "bboxes holds a value that is no box", "write [x, y, width, height] or null per frame")
     return Boxes(first, xywh, there)
 
 

@@ -230,7 +230,7 @@ def expand_protocols(names: Sequence[str], own: str | None, further: Sequence[st
             raise UserError(f"--protocol {EVERY}", "needs a dataset", "name --dataset, or the protocols")
         if name == FIXED_AP and not by_ap:
             hint = f"name --dataset, or a protocol such as {YTVIS.name}{_FIXED}"
-            raise UserError(f"--protocol {FIXED_AP}", "is of no dataset", hint)
+            raise UserError(f"--protocol {FIXED_AP}", "needs a dataset", hint)
         if name == EVERY:
             fixed = [f"{tool}{_FIXED}" for tool in by_ap[:1]]
             found += [*(p for p in (own,) if p is not None), *fixed, *further]
@@ -244,7 +244,7 @@ def get_protocol(name: str | ApProtocol) -> ApProtocol:
     if isinstance(name, ApProtocol):
         return name
     if name == VEVAL or name in BURST_TASKS:
-        raise UserError(f'protocol "{name}"', "is none of average precision over categories", near("", PROTOCOLS))
+        raise UserError(f'protocol "{name}"', "is not an AP protocol over categories", near("", PROTOCOLS))
     if name not in PROTOCOLS:
         raise UserError(f'protocol "{name}"', "is unknown", near(name, PROTOCOLS))
     return PROTOCOLS[name]

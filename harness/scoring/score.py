@@ -279,7 +279,7 @@ def _store_source(store: ShardStore | ShardReader, truths: GroundTruthArrays, st
 def check_truth(protocol: str | AnyProtocol, annotations: Annotations, videos: Iterable[int] | None = None) -> None:
     """Raise the `UserError` that scoring any predictions would end with, where the annotations alone decide it.
 
-    Those are masks that are no run-length encodings, fields that the protocol needs, and ids and groups on which the
+    Those are masks that are not run-length encodings, fields that the protocol needs, and ids and groups on which the
     official tool aborts. ``videos`` are the ids that will be scored, all if that is ``None``. Where the truth is
     withheld there is nothing to refuse.
     """

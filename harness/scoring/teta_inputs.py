@@ -37,7 +37,7 @@ from harness.warnings import Warnings
 KEPT_FROM = 0.5
 """In YouTube-VIS form predictions of this score and more count; in COCO-video form all do."""
 NO_BOXES = "track without bboxes, those of its masks taken"
-BEYOND = "object behind the last frame of its video, left out"
+BEYOND = "object after the last frame of its video, left out"
 ELSEWHERE = "object whose video is not that of its image, left out"
 UNLISTED = "category not in the annotations: counts for localisation and association, as a wrong label"
 
@@ -399,7 +399,7 @@ def _met_tracks(
     if len(beyond):
         place = f"{where[int(rows.owner[beyond[0]])]}, frame {int(rows.at[beyond[0]])}"
         warnings.add(BEYOND, place, len(beyond))
-        aborts.always.append(f"{place}: is behind the last frame of the video (RuntimeError)")
+        aborts.always.append(f"{place}: is after the last frame of the video (RuntimeError)")
     keep = np.flatnonzero(there & (rows.at < frames[video]))
     owner = rows.owner[keep]
     objects = FrameObjects(
@@ -488,7 +488,7 @@ def _boxes(masks: MaskTable) -> Floats:
 
 
 def _areas(masks: MaskTable, names: Sequence[str]) -> Ints:
-    """Areas of the masks in use. Raises `UserError` for those that are no run-length encodings."""
+    """Areas of the masks in use. Raises `UserError` for those that are not run-length encodings."""
     used = np.zeros(len(masks.start), np.bool_)
     used[masks.frame_mask[masks.frame_mask >= 0]] = True
     area = rle.areas(*masks.arrays()[:6], used)

@@ -74,8 +74,8 @@ EVERY_AREA = AREAS[0]
 """Of average areas in square pixels: of the field ``areas`` of annotations, of the boxes of predictions."""
 ROOM = 1e-4
 """What the evaluator of cgF1 adds to the denominators of precision, recall and F1."""
-UNASKED = "track of a phrase that is not asked of its video: a false alarm"
-UNASKED_LOW = "track below 0.5 of a phrase that is not asked of its video: its pair counts as a true negative"
+UNASKED = "track of a phrase that is not asked for in its video: a false alarm"
+UNASKED_LOW = "track below 0.5 of a phrase that is not asked for in its video: its pair counts as a true negative"
 
 
 @dataclass

@@ -174,7 +174,7 @@ ODD = {
     "uncompressed truth": (uncompressed, ("",), True),
     "a track without masks": (no_masks_of_first, ("",), False),
     "masks of another size": (of_other_size, ("",), False),
-    "objects behind the last frame": (behind_the_last_frame, ("", "_box"), True),
+    "objects after the last frame": (behind_the_last_frame, ("", "_box"), True),
 }
 
 
