@@ -1,6 +1,6 @@
-"""Datasets that a small YAML file describes: data of a user's own, files that nothing else tells, and hold-outs.
+"""Datasets that a small YAML file describes: a user's own data, files that are not recognised, and hold-outs.
 
-    name: mine                     # what --dataset and tables call it
+    name: mine                     # its name in --dataset and tables
     like: ytvis2019                # a known dataset whose categories and protocol it has; or
     protocol: lvvis                # how it is scored
     splits:
@@ -110,7 +110,7 @@ class DescribedDataset:
         return VideoFrames(self.open(data_root, split))
 
     def check(self, data_root: Path, split: str | None = None) -> CopyReport:
-        """What the splits hold and lack; every frame is looked at."""
+        """What the splits hold and lack; every frame file is checked."""
         chosen = self.splits if split is None else (split,)
         reports = tuple(self._check(Path(data_root), one) for one in chosen)
         return CopyReport(self.name, str(data_root), reports, "")
@@ -156,7 +156,7 @@ class DescribedDataset:
         return replace(opened, protocol=self.protocol)
 
     def _held_out(self, opened: Dataset, files: SplitFiles) -> Dataset:
-        """The listed videos only. Their numbers are comparable with nobody's who has another list."""
+        """The listed videos only. Their numbers are not comparable with those on another list."""
         path = self._path(str(files.videos))
         text = _bytes(path)
         digest = hashlib.sha256(text).hexdigest()

@@ -1,4 +1,4 @@
-"""Where the frames that an annotation file names lie below a folder: one rule for every way to write the names."""
+"""Where the frames that an annotation file names lie below a folder: one rule for all forms of names."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class FramePaths:
     """Paths below ``root`` of the frames that names stand for, with slashes.
 
     A name stands for the longest end of it that lies below ``root``. So folders that lead there from elsewhere are left
-    out: those of an absolute path, ``JPEGImages/``, ``../frames/``. The first frame of each folder is looked for, and
-    the others of the folder follow.
+    out: those of an absolute path, ``JPEGImages/``, ``../frames/``. The first frame of each folder is searched for; the
+    others of the folder use the same rule.
     """
 
     def __init__(self, root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Weights of a checkpoint in a detectron2 model: all that it needs, or a refusal."""
+"""Weights of a checkpoint in a detectron2 model: all that it needs, or an error."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 
 HINT = "give the weights of this config"
 _COUNTER = "num_batches_tracked"
-"""BatchNorm's counter of training steps, which inference does not look at and old checkpoints do not have."""
+"""BatchNorm's counter of training steps, which inference ignores and old checkpoints lack."""
 _FROM_CONFIG = ("pixel_mean", "pixel_std")
 """Buffers that old models have and that the config fills in, as detectron2's own checkpointer says."""
 _NO_WEIGHTS = ("anchor_generator.cell_anchors", *_FROM_CONFIG)
-"""What old checkpoints hold and newer models make by themselves."""
+"""Weights in old checkpoints that newer models compute themselves."""
 
 
 class Loaded(NamedTuple):
@@ -41,7 +41,7 @@ def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[s
     """Load a checkpoint into a model; `harness.models.shared.checkpoint_files.read_tensors` says which forms are read.
 
     Raises `UserError` where a weight that no pattern of ``allow_missing`` names is missing or has another shape, where
-    one is not finite, and for a pattern that names no weight. What is left over is a warning.
+    one is not finite, and for a pattern that names no weight. Unused weights are a warning.
     """
     state = read_tensors(path, 'save it again as torch.save({"model": model.state_dict()}, FILE)')
     for name, value in state.items():

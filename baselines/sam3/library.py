@@ -1,4 +1,5 @@
-"""The `transformers` library and a checkpoint in its format, read without running code and without the network."""
+"""The `transformers` library and a checkpoint in its format, read without running downloaded code and without network
+access."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ def library() -> Any:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise `UserError` for a folder that holds no SAM 3 for videos as `transformers` saves it."""
+    """Raise `UserError` for a folder without a SAM 3 video model in the format of `transformers`."""
     if not folder.is_dir():
         raise UserError(str(folder), "is not a folder" if folder.exists() else "there is no such folder", HINT)
     if later := sorted(file.name for file in folder.glob("sam3.1*")):
@@ -77,11 +78,11 @@ def load(kind: Any, folder: Path) -> Any:
                 local_files_only=True,
                 use_safetensors=True,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # told below
+                ignore_mismatched_sizes=True,  # reported below
                 dtype="float32",
-                attn_implementation="sdpa",  # a configuration could name a kernel that is code of somebody else
+                attn_implementation="sdpa",  # a configuration could name a kernel with downloaded code
             )
-    # The library hands on whatever configuration classes, safetensors and torch raise for damaged files.
+    # The library passes on any exception of configuration classes, safetensors and torch for damaged files.
     except Exception as error:
         raise UserError(str(folder), f"cannot be loaded: {first_line(error)}", HINT) from error
     for fault in ("missing_keys", "mismatched_keys"):
@@ -97,7 +98,7 @@ def load(kind: Any, folder: Path) -> Any:
 
 
 def load_processor(kind: Any, folder: Path) -> Any:
-    """Load the processor that lies beside the weights; raises `UserError` where it cannot be read."""
+    """Load the processor saved with the weights; raises `UserError` where it cannot be read."""
     try:
         return kind.from_pretrained(str(folder), local_files_only=True)
     # As above: what is raised for a missing or damaged file depends on the file.
