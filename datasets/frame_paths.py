@@ -57,10 +57,10 @@ class FramePaths:
             owner = self._owners.setdefault(end[:-1], parts[:-1])
             if owner != parts[:-1]:
                 what = f"frames of {'/'.join(owner) or '.'} and of {'/'.join(parts[:-1]) or '.'} are in one folder"
-                hint = "name the folder to which file_names in the file are relative with --frames"
+                hint = "name the folder to which file_names in the file are relative as frames"
                 raise UserError(where, f"{what}, {self.root.joinpath(*end[:-1])}", hint)
             return dropped
         if not parts or "\0" in name or ".." in parts or tail(name, None).startswith("/"):
             what = f"file name {name!r} is not a path below its folder, and no end of it lies below {self.root}"
-            raise UserError(where, what, "correct file_names, or name the folder of the frames with --frames")
+            raise UserError(where, what, "correct file_names, or name the folder of the frames as frames")
         return 0

@@ -56,11 +56,11 @@ def faults(annotations: Path, frames: Path | None, protocol: str | None) -> list
     """Everything that prevents running and scoring, one sentence each."""
     found = []
     if frames is None:
-        found.append("--frames is missing: name the folder to which file_names are relative")
+        found.append("frames is missing: name the folder to which file_names are relative")
     elif not frames.is_dir():
-        found.append(f"--frames {frames} is not a folder")
+        found.append(f"frames {frames} is not a folder")
     if protocol is None:
-        found.append(f"--protocol is missing: one of {', '.join(OFFICIAL)}")
+        found.append(f"protocol is missing: one of {', '.join(OFFICIAL)}")
     try:
         raw, _ = read_json(annotations)
         document = lenient.loads(raw, str(annotations))

@@ -117,7 +117,7 @@ def load_model(config: Detectron2Config, context: LoadContext) -> Detectron2Mode
     or the weights are of another model.
     """
     if context.checkpoint is None:
-        raise UserError("detectron2", "has no weights", "give --checkpoint FILE")
+        raise UserError("detectron2", "has no weights", "give its checkpoint, a file")
     builder = NetworkBuilder(config, context.device)
     return Detectron2Model(builder, context.checkpoint, context.dataset.vocabulary, context.precision)
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 INSTALL = 'pip install "ovvis-harness[sam3]"'
 KIND = "sam3_video"
-HINT = "give --checkpoint the folder of facebook/sam3 (`harness models show sam3`)"
+HINT = "give the folder of facebook/sam3 as checkpoint (`harness models show sam3`)"
 
 
 def library() -> Any:
@@ -47,7 +47,7 @@ def check_folder(folder: Path) -> None:
         raise UserError(str(folder), "is not a folder" if folder.exists() else "there is no such folder", HINT)
     if later := sorted(file.name for file in folder.glob("sam3.1*")):
         what = f"holds weights of SAM 3.1 ({later[0]}), for which transformers {library().__version__} has no model"
-        raise UserError(str(folder), what, f"{HINT}, or run the authors' code with --model external")
+        raise UserError(str(folder), what, f"{HINT}, or run the authors' code with the model external")
     path = folder / "config.json"
     try:
         document = decode_json(read_file(path, NOTE_BYTES, is_text=True))

@@ -96,7 +96,7 @@ class Sam3:
                     self._follow(session, index, number * self.config.words_at_once, objects)
             except torch.OutOfMemoryError as error:
                 what = f"has not enough memory for {self.config.words_at_once} words at once"
-                hint = "lower words_at_once or max_objects (--set words_at_once=2), or take --precision bf16"
+                hint = "lower words_at_once or max_objects (words_at_once=2), or take precision bf16"
                 raise UserError(f"device {self.device}", what, hint) from error
         return self._tracks(video, vocabulary, seen)
 

@@ -37,7 +37,7 @@ class Sam3Plugin:
 
         transformers = library()
         if context.checkpoint is None:
-            raise UserError("sam3", "has no weights", "give --checkpoint FOLDER (`harness models show sam3`)")
+            raise UserError("sam3", "has no weights", "give its checkpoint, a folder (`harness models show sam3`)")
         check_folder(context.checkpoint)
         from harness.baselines.sam3.model import Sam3
         from harness.baselines.sam3.network import StreamedSam3

@@ -100,7 +100,7 @@ def read(path: Path, default_split: str = "") -> File:
     """
     raw, _ = read_json(path)
     if raw.lstrip()[:1] == b"[":
-        hint = "results in YouTube-VIS form are scored by --protocol burst"
+        hint = "results in YouTube-VIS form are scored by protocol burst"
         raise UserError(str(path), "is a list, not a file in BURST's own form", hint)
     file = decode(raw, File, str(path))
     file.split = file.split or default_split

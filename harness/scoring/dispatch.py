@@ -65,12 +65,12 @@ def check_settings(names: Sequence[str], settings: Settings) -> None:
     """Raise `UserError` for settings that none of the protocols uses."""
     if settings.score_threshold is not None:
         if HOTA not in names:
-            raise UserError("--score-threshold", f"is a setting of {HOTA}", f"add {HOTA} to --protocol")
+            raise UserError("score_threshold", f"is a setting of {HOTA}", f"add {HOTA} to the protocols")
         if not math.isfinite(settings.score_threshold):
-            raise UserError("--score-threshold", f"is {settings.score_threshold}", "write a finite number")
+            raise UserError("score_threshold", f"is {settings.score_threshold}", "write a finite number")
     if settings.tracks_per_category is not None and not any("-fixed" in name for name in names):
-        hint = f"add {FIXED_AP} or a protocol such as lvvis-fixed to --protocol"
-        raise UserError("--tracks-per-category", "is a setting of Fixed AP", hint)
+        hint = f"add {FIXED_AP} or a protocol such as lvvis-fixed to the protocols"
+        raise UserError("tracks_per_category", "is a setting of Fixed AP", hint)
 
 
 def check_truth_for(names: Iterable[str], annotations: Annotations, videos: Sequence[int] | None = None) -> None:
@@ -111,7 +111,7 @@ def score_all(
     ]
     outcomes: dict[str, Result | UserError] = {}
     if isinstance(truth, CocoVideo):
-        hint = f"score it with --protocol {' or '.join(TETA_TASKS)}"
+        hint = f"score it with protocol {' or '.join(TETA_TASKS)}"
         for name in names:
             if name not in TETA_TASKS:
                 outcomes[name] = UserError(truth.path, f"is in COCO-video form, which {name} does not read", hint)

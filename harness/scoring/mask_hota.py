@@ -121,7 +121,7 @@ def _warn(
 ) -> None:
     annotations = truths.annotations
     if chosen.score_threshold is None and len(overlaps.score):
-        warnings.tell(NO_THRESHOLD, f"{source}; choose one with --score-threshold", len(overlaps.score))
+        warnings.tell(NO_THRESHOLD, f"{source}; choose one as score_threshold", len(overlaps.score))
     if frames.empty:
         warnings.tell(EMPTY_MASKS, f"{source}; write null where the object is absent", frames.empty)
     left_out = np.flatnonzero(~official.videos)

@@ -187,21 +187,21 @@ def positions_of(chosen: ApProtocol, suffix: str, ids: tuple[int, ...], truths: 
         raise OfficialAbortError(
             truths.annotations.path,
             f"no category is {name}; the official {chosen.tool} tool aborts before its numbers",
-            f"the corrected ones (--protocol {chosen.name}-corrected) need none",
+            f"the corrected ones (protocol {chosen.name}-corrected) need none",
         )
     if truths.annotations.renumbered == "categories":
         raise OfficialFaultError(
             truths.annotations.path,
             "category ids are text or beyond 64 bits; the official"
             f" {chosen.tool} tool reads groups at position id - 1 and aborts",
-            f"use --protocol {chosen.name}-corrected, which looks groups up by id",
+            f"use protocol {chosen.name}-corrected, which looks groups up by id",
         )
     if max(ids) > n:
         raise OfficialFaultError(
             truths.annotations.path,
             f"category {max(ids)} is {name} but there are {n} categories; the official {chosen.tool} tool reads"
             " groups at position id - 1 and aborts",
-            f"use --protocol {chosen.name}-corrected, which looks groups up by id",
+            f"use protocol {chosen.name}-corrected, which looks groups up by id",
         )
     return np.array(ids, np.int64) - 1  # id 0 reads the last category, as officially
 

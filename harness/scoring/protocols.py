@@ -89,7 +89,7 @@ def _lvvis_groups(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int
     """Base: partitions 0 and 1 (COCO, frequent and common LVIS); novel: 2 and 3 (rare LVIS, new)."""
     for category in categories:
         if category.partition is None:
-            hint = "LV-VIS needs it for base and novel; score with --protocol ytvis if the data has no such split"
+            hint = "LV-VIS needs it for base and novel; score with protocol ytvis if the data has no such split"
             raise UserError(f"category {category.id} ({category.name})", "has no partition that is an integer", hint)
     return {
         "b": tuple(c.id for c in categories if c.partition in (0, 1)),
@@ -101,7 +101,7 @@ def _burst_groups(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int
     """Base: frequency c or f; novel: r; common and uncommon by the split of the challenge."""
     for category in categories:
         if category.frequency is None or category.split is None:
-            hint = "BURST needs both; convert from the official files, or score with --protocol ytvis"
+            hint = "BURST needs both; convert from the official files, or score with protocol ytvis"
             raise UserError(f"category {category.id} ({category.name})", "has no frequency or no split", hint)
     return {
         "b": tuple(c.id for c in categories if c.frequency in ("c", "f")),
@@ -227,10 +227,10 @@ def expand_protocols(names: Sequence[str], own: str | None, further: Sequence[st
     found: list[str] = []
     for name in names:
         if name == EVERY and own is None:
-            raise UserError(f"--protocol {EVERY}", "needs a dataset", "name --dataset, or the protocols")
+            raise UserError(f"protocol {EVERY}", "needs a dataset", "name a dataset, or the protocols")
         if name == FIXED_AP and not by_ap:
-            hint = f"name --dataset, or a protocol such as {YTVIS.name}{_FIXED}"
-            raise UserError(f"--protocol {FIXED_AP}", "needs a dataset", hint)
+            hint = f"name a dataset, or a protocol such as {YTVIS.name}{_FIXED}"
+            raise UserError(f"protocol {FIXED_AP}", "needs a dataset", hint)
         if name == EVERY:
             fixed = [f"{tool}{_FIXED}" for tool in by_ap[:1]]
             found += [*(p for p in (own,) if p is not None), *fixed, *further]

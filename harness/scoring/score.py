@@ -544,7 +544,7 @@ def refuse_unusable_fields(truths: GroundTruthArrays, chosen: ApProtocol) -> Non
         for name in chosen.needs:
             value = getattr(record, name)
             if value is None or value is msgspec.UNSET:
-                hint = f"{tool}; add it, or use --protocol {chosen.name}-corrected"
+                hint = f"{tool}; add it, or use protocol {chosen.name}-corrected"
                 error = UserError if name == "occlusion" else OfficialFaultError  # every tool needs occlusion
                 raise error(f"{path}, annotation {record.id}", f'has no "{name}"', hint)
     for record in truths.truth.records if truths.annotations.read_leniently else ():
@@ -558,7 +558,7 @@ def refuse_unusable_fields(truths: GroundTruthArrays, chosen: ApProtocol) -> Non
 
 def _refuse_unusable_areas(record: AnnotationRecord, chosen: ApProtocol, where: str) -> None:
     areas: Any = record.areas
-    hint = f"write the area in square pixels or null per frame, or use --protocol {chosen.name}-corrected"
+    hint = f"write the area in square pixels or null per frame, or use protocol {chosen.name}-corrected"
     if not _are_numbers(areas):
         raise UserError(where, "areas is not a list of numbers", hint)
     if chosen.quirks.areas_cut_to_int and not _are_finite(areas):

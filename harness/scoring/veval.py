@@ -212,7 +212,7 @@ def _score(
         for evaluator in (_cgf1, _phrase_hota, _phrase_ap):
             official = evaluator(given, False)
             if official.abort and warnings.strict:
-                raise OfficialAbortError(source, official.abort, "correct it or leave out --strict")
+                raise OfficialAbortError(source, official.abort, "correct it or turn off strict")
             repaired = evaluator(given, True)
             for kind, abort in repaired.repairs.items():
                 told.setdefault(kind, (abort.count, abort.first or source))

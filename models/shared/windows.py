@@ -69,9 +69,7 @@ class WindowedModel(Generic[Output]):
             pass  # the memory of the failed attempt is released with the exception, before the next attempt
         if self._window < self._largest_window or len(frames) == 1:
             what = f"has not enough memory for {len(frames)} frames of {sizes.padded[0]}x{sizes.padded[1]}"
-            raise UserError(
-                f"device {self.device}", what, "lower window or short_edge (--set window=1), or use the CPU"
-            )
+            raise UserError(f"device {self.device}", what, "lower window or short_edge (window=1), or use the CPU")
         self._window = -(-len(frames) // 2)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

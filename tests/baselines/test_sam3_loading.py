@@ -120,7 +120,7 @@ def test_a_file_in_place_of_the_folder(saved: Path) -> None:
 
 
 def test_no_weights_are_named(saved: Path) -> None:
-    assert refusal(None) == "sam3: has no weights; give --checkpoint FOLDER (`harness models show sam3`)"
+    assert refusal(None) == "sam3: has no weights; give its checkpoint, a folder (`harness models show sam3`)"
 
 
 def test_tensors_that_are_of_no_use_are_counted(saved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -311,7 +311,7 @@ def test_names_that_stand_for_others() -> None:
     assert expand_protocols(["fixed-ap"], "ovis") == ["ovis-fixed"]
     assert expand_protocols(["all", "ovis"], "lvvis", ["hota"]) == ["lvvis", "lvvis-fixed", "hota", "ovis"]
     assert expand_protocols(["all"], "teta-tao", []) == ["teta-tao"]
-    with pytest.raises(UserError, match="--protocol fixed-ap: needs a dataset; name --dataset"):
+    with pytest.raises(UserError, match="protocol fixed-ap: needs a dataset; name a dataset"):
         expand_protocols(["hota", "fixed-ap"], None)
-    with pytest.raises(UserError, match="--protocol all: needs a dataset; name --dataset, or the protocols"):
+    with pytest.raises(UserError, match="protocol all: needs a dataset; name a dataset, or the protocols"):
         expand_protocols(["all"], None)
