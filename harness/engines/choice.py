@@ -33,6 +33,8 @@ def choose_engine(
     """
     if name not in ENGINES:
         raise UserError("engine", f'"{name}" is unknown', near(name, ENGINES))
+    if workers is not None and workers < 1:
+        raise UserError("workers", f"is {workers}", "give 1 or more")
     if name == "ray":
         from harness.engines import ray
 
