@@ -24,17 +24,24 @@ OPTION = re.compile(r"(?<![\w-])--(?!debug|upgrade|no-build-isolation)[a-z]")
 COMMAND = re.compile(r"`?harness [a-z]+[^`;]*`?|pip install .*")
 
 
+def texts_in(node: ast.AST) -> Iterator[tuple[int, str]]:
+    """Lines and texts of the strings in a node; values in f-strings are left out."""
+    if isinstance(node, ast.JoinedStr):
+        yield node.lineno, "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.lineno, node.value
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from texts_in(child)
+
+
 def errors_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines and texts of the errors that a module makes."""
+    """Lines and texts of the errors that a module makes, and of its hints."""
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Error"):
-            for part in ast.walk(node):
-                if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                    yield part.lineno, part.value
+            yield from texts_in(node)
         if isinstance(node, ast.Assign) and any("hint" in ast.unparse(one).lower() for one in node.targets):
-            for part in ast.walk(node.value):
-                if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                    yield part.lineno, part.value
+            yield from texts_in(node.value)
 
 
 def test_errors_name_no_options_of_the_command_line() -> None:
