@@ -17,8 +17,8 @@ RUN if [ -n "$TORCH_INDEX" ]; then pip install torch torchvision --index-url "$T
     && rm -rf /source
 # Caches of compiled kernels and of text embeddings lie in the home folder. Whoever starts the container, under any user id
 # (--user), can write there and in /data, where the runs go.
-RUN useradd --create-home user && mkdir /data && chmod 1777 /data
-USER user
+RUN useradd --uid 1000 --create-home user && mkdir /data && chmod 1777 /data
+USER 1000
 ENV HOME=/home/user
 WORKDIR /data
 # This fails where something would be fetched. The kernels of scoring that it compiles stay in the image.

@@ -151,6 +151,8 @@ class OraclePlugin:
     def load(self, config: OracleConfig, context: LoadContext) -> Oracle:
         """Raises `UserError` if the dataset's truth is withheld."""
         dataset = context.dataset
+        if not dataset.videos:
+            raise UserError("model oracle", "needs a dataset, whose truth it reads", "give a dataset with public truth")
         if dataset.truth is None:
             hint = "run the oracle on a split with public truth"
             raise UserError(f"{dataset.name} {dataset.split}", "has no public truth for the oracle", hint)

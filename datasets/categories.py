@@ -1,4 +1,4 @@
-"""Category lists: those that come with the package, their groups, and how a file's list differs from them."""
+"""Category lists: those in the package, their groups, and how a file's list differs from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.scoring import HOTA, TETA_TASKS, VEVAL
 from harness.types import Category
 
 LISTS = ("lvvis", "ytvis2019", "ytvis2021", "ovis", "uvo")
-"""Lists in which a number means one name, whatever the file."""
+"""Lists in which an id means the same name in every file."""
 
 
 @cache

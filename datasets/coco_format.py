@@ -1,4 +1,4 @@
-"""Sets of annotated images in COCO's form: one declaration each, one way to check them and to train on them."""
+"""Sets of annotated images in COCO's form: one declaration each; checking and training are shared."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ImageSplit:
-    """A split: the places where its annotation file may lie below the set's folder, and what it holds.
+    """A split: the possible paths of its annotation file below the set's folder, and its expected counts.
 
     ``folder`` is the folder of its images below that of all images.
     """
@@ -69,7 +69,7 @@ class ImageDataset:
         return tuple(split.name for split in self.declared)
 
     def open(self, data_root: Path, split: str) -> NoReturn:
-        """There are no videos to run a model on: raises `UserError`, which says what the set is for."""
+        """Always raises `UserError`: the set has no videos to run a model on."""
         what = f"{self.title} is a set of images to train on, without videos"
         raise UserError(self.name, what, f"use it with harness train --dataset {self.name}")
 

@@ -1,4 +1,4 @@
-"""Datasets whose annotations are boxes in COCO-video form: one declaration each, one way to open and to check them."""
+"""Datasets whose annotations are boxes in COCO-video form: one declaration each; opening and checking are shared."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ from harness.types import Category, Dataset, Video
 
 @dataclass(frozen=True, slots=True)
 class BoxSplit:
-    """A split: the places where its annotation file may lie below the dataset's folder, best first, and what it holds.
+    """A split: the possible paths of its annotation file below the dataset's folder, best first, and its expected
+    counts.
 
-    ``boxes`` is the number of annotated boxes; both numbers are ``None`` where nobody states them.
+    ``boxes`` is the number of annotated boxes; both numbers are ``None`` where no source states them.
     """
 
     name: str
@@ -166,8 +167,8 @@ class CocoVideoDataset:
 def as_tracks(file: CocoVideo, federated: bool) -> Annotations:
     """The same truth as tracks through videos, a box or null per frame, and a mask where there is one.
 
-    In the ``federated`` variant categories are merged. Raises `UserError` for videos and images that a run needs more
-    of: sizes and names of files.
+    In the ``federated`` variant categories are merged. Raises `UserError` for videos and images without the sizes
+    and file names that a run needs.
     """
     merged = {m.id: c.id for c in file.categories for m in c.merged} if federated else {}
     images: dict[int, list[ImageEntry]] = defaultdict(list)
@@ -229,5 +230,5 @@ def _track_count(file: CocoVideo) -> int:
 
 
 def _groups(frequency: str | None) -> tuple[str, ...]:
-    """Open-vocabulary trackers take LVIS's rare categories for novel (Li et al., OVTrack, CVPR 2023)."""
+    """Open-vocabulary trackers use LVIS's rare categories as novel (Li et al., OVTrack, CVPR 2023)."""
     return () if frequency is None else (GROUP_NAMES["n" if frequency == "r" else "b"],)

@@ -1,4 +1,4 @@
-"""Whether a copy of a dataset is complete: what was found, what there should be, which frames are missing or cut."""
+"""Whether a copy of a dataset is complete: the counts found and expected, and which frames are missing or truncated."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ PNG_START, PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
 WEBP_START = b"RIFF"
 _HEAD_BYTES = 16
 _ABOUT = 0.95
-"""What papers state and what was released differ by a few videos; less than this part of it lacks something."""
+"""Papers and releases differ by a few videos; a copy with less than this fraction is incomplete."""
 _TAIL_BYTES = 64
-"""Some writers leave a few bytes behind the end marker."""
+"""Some writers leave a few bytes after the end marker."""
 
 
 class Source(NamedTuple):
-    """Who states something of a dataset, and when that was said or read (year, month, day).
+    """A source for a statement on a dataset, and the date of the statement or of reading it (year, month, day).
 
     ``of_release`` tells that it is of the released files: a copy that holds less lacks something. What a paper states
     may differ from what was released.
@@ -41,7 +41,7 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a split holds; ``None`` where nobody states it."""
+    """The counts of a split; ``None`` where no source states them."""
 
     videos: int | None = None
     frames: int | None = None
@@ -72,8 +72,8 @@ class Fault:
 
 
 class FrameFaults(NamedTuple):
-    """Frames that are not there; that are cut off, lie outside of their folder or have no format we read; and that are
-    of another size than stated."""
+    """Frames that are missing; that are truncated, outside their folder or in an unknown format; and whose size differs
+    from the annotations."""
 
     missing: Fault
     truncated: Fault
@@ -102,12 +102,12 @@ class SplitReport:
 
     @property
     def shortfall(self) -> tuple[str, ...]:
-        """The counts that are below what there should be, in words."""
+        """The counts below the expected ones, in words."""
         return tuple(self._other_count(name, expected) for name, expected in self._differing(False))
 
     @property
     def other_counts(self) -> tuple[str, ...]:
-        """The counts that differ from what is stated although nothing is missing, in words."""
+        """The counts that differ from the stated ones although nothing is missing, in words."""
         return tuple(self._other_count(name, expected) for name, expected in self._differing(True))
 
     def _differing(self, is_note: bool) -> Iterator[tuple[str, int]]:
@@ -274,4 +274,4 @@ def _looked_at(path: Path) -> tuple[bool, str]:
     if not head:
         return False, "empty"
     found = other_format(head)
-    return False, f"a {found} image, which is not read" if found else "no image"
+    return False, f"a {found} image, which is not read" if found else "not an image"

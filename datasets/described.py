@@ -1,6 +1,6 @@
-"""Datasets that a small YAML file describes: data of a user's own, files that nothing else tells, and hold-outs.
+"""Datasets that a small YAML file describes: a user's own data, files that are not recognised, and hold-outs.
 
-    name: mine                     # what --dataset and tables call it
+    name: mine                     # its name in --dataset and tables
     like: ytvis2019                # a known dataset whose categories and protocol it has; or
     protocol: lvvis                # how it is scored
     splits:
@@ -110,7 +110,7 @@ class DescribedDataset:
         return VideoFrames(self.open(data_root, split))
 
     def check(self, data_root: Path, split: str | None = None) -> CopyReport:
-        """What the splits hold and lack; every frame is looked at."""
+        """What the splits hold and lack; every frame file is checked."""
         chosen = self.splits if split is None else (split,)
         reports = tuple(self._check(Path(data_root), one) for one in chosen)
         return CopyReport(self.name, str(data_root), reports, "")
@@ -156,7 +156,7 @@ class DescribedDataset:
         return replace(opened, protocol=self.protocol)
 
     def _held_out(self, opened: Dataset, files: SplitFiles) -> Dataset:
-        """The listed videos only. Their numbers are comparable with nobody's who has another list."""
+        """The listed videos only. Their numbers are not comparable with those on another list."""
         path = self._path(str(files.videos))
         text = _bytes(path)
         digest = hashlib.sha256(text).hexdigest()
@@ -231,7 +231,7 @@ def read(file: Path) -> DescribedDataset:
         protocol_name(description.protocol)
     default = description.default_split
     if default not in (None, *description.splits):
-        raise UserError(f"{file}, default_split", "is none of its splits", near(str(default), description.splits))
+        raise UserError(f"{file}, default_split", "is not one of its splits", near(str(default), description.splits))
     return DescribedDataset(file, description)
 
 
@@ -256,11 +256,11 @@ def add_split(
     values: dict[str, Any] = read_yaml(file) if file.exists() else {"name": name}
     for key, value in general.items():
         if values.get(key, value) != value:
-            raise UserError(f"{file}, {key}", f"is {values[key]}, not {value}", "take another name, or edit the file")
+            raise UserError(f"{file}, {key}", f"is {values[key]}, not {value}", "choose another name, or edit the file")
         values[key] = value
     splits = values.setdefault("splits", {})
     if split in splits and splits[split] != dict(given):
-        raise UserError(f"{file}, split {split}", "is there already", "take another split name, or edit the file")
+        raise UserError(f"{file}, split {split}", "already exists", "choose another split name, or edit the file")
     splits[split] = dict(given)
     Description.model_validate(values)
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

@@ -1,6 +1,6 @@
-"""What lies below a data root: annotation files by what they contain, and the folders that hold their frames.
+"""The contents of a data root: annotation files, recognised by content, and the folders that hold their frames.
 
-Folder names help where the content leaves a choice; they decide nothing alone.
+Folder names only help to choose where the content is ambiguous.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SPLIT_WORDS = {
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-"""Words in names of files and folders that stand for a split."""
+"""Words in names of files and folders that mean a split."""
 PART_WORDS = ("sub", "dev", "mini", "subset", "part", "image", "half")
 """Words in names of files that hold a part of a split, or another form of it."""
 _DEPTH = 5
@@ -36,7 +36,7 @@ _MOST_FOLDERS = 100
 PROBED = 3
 """Videos whose first frames are looked for, to find the folder of the frames."""
 _LOOKED_AT = 1 << 16
-"""Bytes of the annotations that tell their form."""
+"""Number of bytes of the annotations that identify their form."""
 _UNSET: Any = msgspec.UNSET
 
 
@@ -52,7 +52,7 @@ class FileContent:
     """What an annotation file holds, without its masks. ``split`` is the one that the file names itself, if any.
 
     ``converted`` tells that it has the keys of a BURST file that was converted; ``first_frames`` are the names of the
-    first frames of a few videos. ``has_phrases`` tells that it lists which phrases are asked of which videos.
+    first frames of a few videos. ``has_phrases`` tells that it lists which phrases are asked for in which videos.
     """
 
     path: Path
@@ -68,7 +68,7 @@ class FileContent:
 
 @dataclass(frozen=True)
 class Match:
-    """A split that a file is taken for, and why; ``split`` is ``None`` where nothing tells which one it is."""
+    """A split that a file is taken for, and why; ``split`` is ``None`` if it is unknown."""
 
     dataset: str
     split: str | None
@@ -78,8 +78,8 @@ class Match:
 
 @dataclass(frozen=True)
 class FoundFile:
-    """One JSON file below a data root. ``what`` says what it is where it is no annotation file; ``matches`` are the
-    splits that it may be: one, several where it has to be named by hand, or none."""
+    """One JSON file below a data root. ``what`` says what it is if it is not an annotation file; ``matches`` are the
+    splits that it may be: one, several if the user has to choose, or none."""
 
     path: Path
     content: FileContent | None = None
@@ -122,7 +122,7 @@ class FoundFile:
         return found
 
     def _to_do(self, name: str) -> str:
-        """What the user has to name by hand, empty where nothing."""
+        """The command by which the user names it; empty where it is recognised."""
         if self.content is None or self.taken is not None:
             return ""
         frames = "" if self.frames is not None else " --frames DIR"
@@ -222,14 +222,14 @@ def _read_content(path: Path, changed: int, size: int) -> FileContent | str:
     if start == b"[":
         return "a list (results, or a list of categories)"
     if start != b"{":
-        return "no JSON object"
+        return "not a JSON object"
     raw, _ = read_json(path)
     try:
         head = decode_json(raw, _Head)
     except msgspec.MsgspecError:
         document = lenient.loads(raw, str(path))
         if not isinstance(document, dict):
-            return "no JSON object"
+            return "not a JSON object"
         keys = ("videos", "categories", "sequences", "split")
         truth = msgspec.Raw(b"[1]" if document.get("annotations") else b"")
         head = _Head(**{key: document[key] for key in keys if key in document}, annotations=truth)
@@ -252,9 +252,9 @@ def _content(path: Path, head: _Head) -> FileContent | str:
     if not isinstance(head.videos, list):
         if bytes(head.images):
             return "a COCO file of images, without videos"
-        return "no annotation file: it has no videos"
+        return "not an annotation file: it has no videos"
     if not categories:
-        return "no annotation file: it has no categories"
+        return "not an annotation file: it has no categories"
     converted = bool(bytes(head.cate_ori) or bytes(head.track_id_mapping))
     text = memoryview(head.annotations)
     start = bytes(text[:_LOOKED_AT])

@@ -1,4 +1,4 @@
-"""Where the frames that an annotation file names lie below a folder: one rule for every way to write the names."""
+"""Where the frames that an annotation file names lie below a folder: one rule for all forms of names."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class FramePaths:
     """Paths below ``root`` of the frames that names stand for, with slashes.
 
     A name stands for the longest end of it that lies below ``root``. So folders that lead there from elsewhere are left
-    out: those of an absolute path, ``JPEGImages/``, ``../frames/``. The first frame of each folder is looked for, and
-    the others of the folder follow.
+    out: those of an absolute path, ``JPEGImages/``, ``../frames/``. The first frame of each folder is searched for; the
+    others of the folder use the same rule.
     """
 
     def __init__(self, root: Path) -> None:
@@ -57,10 +57,10 @@ class FramePaths:
             owner = self._owners.setdefault(end[:-1], parts[:-1])
             if owner != parts[:-1]:
                 what = f"frames of {'/'.join(owner) or '.'} and of {'/'.join(parts[:-1]) or '.'} are in one folder"
-                hint = "name the folder to which file_names in the file are relative with --frames"
+                hint = "name the folder to which file_names in the file are relative as frames"
                 raise UserError(where, f"{what}, {self.root.joinpath(*end[:-1])}", hint)
             return dropped
         if not parts or "\0" in name or ".." in parts or tail(name, None).startswith("/"):
             what = f"file name {name!r} is not a path below its folder, and no end of it lies below {self.root}"
-            raise UserError(where, what, "correct file_names, or name the folder of the frames with --frames")
+            raise UserError(where, what, "correct file_names, or name the folder of the frames as frames")
         return 0

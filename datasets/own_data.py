@@ -1,4 +1,4 @@
-"""Data of a user's own: what an annotation file lacks to be run and scored, and groups by names or ids."""
+"""A user's own data: what an annotation file lacks to be run and scored, and groups by names or ids."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _RECORDS = {
 def open_own(annotations: Path, frames: Path | None, protocol: str | None, name: str | None = None) -> Dataset:
     """Open a user's own data; its name is ``name``, else the file's.
 
-    Raises `UserError` that lists all that is missing at once.
+    Raises one `UserError` that lists everything missing.
     """
     if frames is not None and protocol is not None:
         try:
@@ -53,14 +53,14 @@ def _all_of(annotations: Path, found: Sequence[str]) -> UserError:
 
 
 def faults(annotations: Path, frames: Path | None, protocol: str | None) -> list[str]:
-    """All that keeps data from being run and scored, one sentence each."""
+    """Everything that prevents running and scoring, one sentence each."""
     found = []
     if frames is None:
-        found.append("--frames is missing: name the folder to which file_names are relative")
+        found.append("frames is missing: name the folder to which file_names are relative")
     elif not frames.is_dir():
-        found.append(f"--frames {frames} is not a folder")
+        found.append(f"frames {frames} is not a folder")
     if protocol is None:
-        found.append(f"--protocol is missing: one of {', '.join(OFFICIAL)}")
+        found.append(f"protocol is missing: one of {', '.join(OFFICIAL)}")
     try:
         raw, _ = read_json(annotations)
         document = lenient.loads(raw, str(annotations))
@@ -81,7 +81,7 @@ def faults(annotations: Path, frames: Path | None, protocol: str | None) -> list
 
 
 def _needed(protocol: str | None, key: str) -> tuple[str, ...]:
-    """The keys that a protocol reads besides."""
+    """Further keys that a protocol reads."""
     chosen = OFFICIAL.get(protocol or "")
     if chosen is None:
         return ()
@@ -104,7 +104,7 @@ def _lacking(records: Sequence[Any], fields: Iterable[str], key: str) -> list[st
 
 
 def check_own(annotations: Path, frames: Path | None, protocol: str | None, name: str | None = None) -> CopyReport:
-    """What data of a user's own holds and lacks; every frame is looked at."""
+    """What a user's own data holds and lacks; every frame file is checked."""
     title = name or Path(annotations).stem
     found = faults(annotations, frames, protocol)
     report = SplitReport("custom", str(annotations), "own data", "unknown", faults=tuple(found))
@@ -149,8 +149,9 @@ def checked(report: SplitReport, read: Annotations, frames: Path | None, protoco
 def with_groups(annotations: Annotations, groups: Mapping[str, Sequence[str | int]], protocol: str) -> Annotations:
     """The annotations with groups by names or ids of categories, as the fields that ``protocol`` reads.
 
-    Of base and novel, the one that is not listed has the others; categories in no group count in none. Raises
-    `UserError` for categories that the file lacks or that are in two groups, and for protocols without such groups.
+    If only one of base and novel is listed, the other has the remaining categories; categories in no group count in
+    none. Raises `UserError` for categories that the file lacks or that are in two groups, and for protocols without
+    such groups.
     """
     chosen = get_protocol(protocol) if protocol in PROTOCOLS else None
     if chosen is None or not (chosen.reads_partition or chosen.reads_split):
@@ -191,7 +192,7 @@ def _ids(annotations: Annotations, group: str, listed: Sequence[str | int]) -> s
 
     unknown = [one for one in listed if known(one) is None]
     if unknown:
-        what = f'{len(unknown)} of {len(listed)} are no names or ids of categories, first: "{unknown[0]}"'
+        what = f'{len(unknown)} of {len(listed)} are not names or ids of categories, first: "{unknown[0]}"'
         raise UserError(f"{annotations.path}, group {group}", what, "write them as in the annotation file")
     return {number for one in listed if (number := known(one)) is not None}
 

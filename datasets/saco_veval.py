@@ -1,4 +1,4 @@
-"""SA-Co/VEval (Carion et al., SAM 3): phrases asked of videos, absent ones included, in three domains.
+"""SA-Co/VEval (Carion et al., SAM 3): phrases asked for in videos, absent ones included, in three domains.
 
     {data root}/saco_veval/annotation/saco_veval_{sav,yt1b,smartglasses}_{val,test}.json
     {data root}/saco_veval/media/saco_sav/JPEGImages_24fps/{video}/{frame}.jpg
@@ -30,7 +30,7 @@ def _split(domain: str, part: str, frames: str, terms: str, from_youtube: bool =
 PLUGIN = VisDataset(
     name="saco-veval",
     title="SA-Co/VEval",
-    summary="SA-Co/VEval: phrases asked of videos, absent ones too; SA-V, YT-Temporal-1B (CC BY-NC 4.0) and"
+    summary="SA-Co/VEval: phrases asked for in videos, absent ones too; SA-V, YT-Temporal-1B (CC BY-NC 4.0) and"
     " SmartGlasses (CC BY 4.0)",
     declared=tuple(
         split

@@ -1,7 +1,7 @@
 """Image-caption pairs in the style of `shapes`, for the contrastive training of a miniature CLIP.
 
 One or two objects stand somewhere on a background; the caption names them. Unlike the videos of the train split,
-these show all categories: a CLIP has met the words and the look of things that segmentation training never shows.
+these show all categories: CLIP training includes words and looks that segmentation training never shows.
 """
 
 from __future__ import annotations

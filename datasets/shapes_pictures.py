@@ -17,7 +17,7 @@ Canvas = NDArray[np.float32]
 """Light ``(height, width, 3)``, 0 to 1, RGB."""
 
 HUES = {"red": 0.985, "orange": 0.07, "yellow": 0.15, "green": 0.34, "blue": 0.6, "purple": 0.78}
-"""Hue of each colour, 0 to 1; neighbours lie close enough to be confused."""
+"""Hue of each colour, 0 to 1; similar colours can be confused."""
 HUE_SPREAD = 0.022
 PAN = 40
 """Pixels that the camera may travel over a background."""
@@ -57,7 +57,7 @@ class Pictures(Frames):
 
 @dataclass(frozen=True, slots=True)
 class Mood:
-    """What all frames of a video share: the camera's way, light, blur and noise."""
+    """What all frames of a video share: the camera's path, light, blur and noise."""
 
     start: tuple[float, float]
     end: tuple[float, float]
@@ -103,7 +103,7 @@ def _setting(seed: int) -> tuple[Canvas, Mood]:
 
 
 def background(random: np.random.Generator, height: int, width: int) -> Canvas:
-    """A muted picture of clouds, a gradient and scattered patches: nothing that a threshold could take away."""
+    """A muted picture of clouds, a gradient and scattered patches: nothing that a threshold could remove."""
     tints = 0.25 + 0.5 * random.random((2, 3), dtype=np.float32)
     tints = 0.6 * tints.mean(1, keepdims=True) + 0.4 * tints  # greyish
     blend = _clouds(random, height, width, int(random.integers(2, 9)))[..., None]
@@ -167,7 +167,7 @@ def _colour(random: np.random.Generator, name: str) -> NDArray[np.float64]:
 
 
 def _pair(random: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A bright and a dark colour of any hues: a texture is known by its pattern."""
+    """A bright and a dark colour of any hues: a texture is recognised by its pattern."""
     hues, saturation = random.random(2), 0.7 * random.random(2)
     bright = np.array(colorsys.hsv_to_rgb(hues[0], saturation[0], 0.8 + 0.2 * random.random()))
     dark = np.array(colorsys.hsv_to_rgb(hues[1], saturation[1], 0.1 + 0.3 * random.random()))

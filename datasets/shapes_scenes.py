@@ -1,4 +1,4 @@
-"""What happens in the videos of `shapes`: which objects there are, how they move, which pixels are theirs.
+"""The scenes of `shapes`: the objects, their motion and their pixels.
 
 Everything follows from the split's name and the video's number. Numbers are drawn with `random.Random.random`, whose
 stream is the same in every Python, and outlines are rounded to 1/256 pixel before they are filled with integer
@@ -53,7 +53,7 @@ class Body:
     start: tuple[float, float]
     velocity: tuple[float, float]
     sway: float
-    """How far it strays from its straight way."""
+    """Amplitude of its deviation from a straight path."""
     pulse: float
     """Amplitude of the change of its radius, a fraction."""
     period: float
@@ -62,7 +62,7 @@ class Body:
     spin: float
 
     def pose(self, frame_index: int) -> Pose:
-        """Its place: it turns back some way outside of the frame, so that it may be gone for a while."""
+        """Its position: it turns back some distance outside the frame, so it may leave for some frames."""
         margin = 1.2 * self.radius
         phase = 2 * math.pi * frame_index / self.period
         x = _bounce(self.start[0] + frame_index * self.velocity[0], -margin, WIDTH + margin)
@@ -74,7 +74,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Pole:
-    """A post that stands in front of everything and has no category: columns ``left`` to ``right``."""
+    """A post in front of everything and has no category: columns ``left`` to ``right``."""
 
     left: int
     right: int
@@ -176,7 +176,7 @@ def scenes(split: str) -> Iterator[Scene]:
     for video_id in range(1, VIDEOS[split] + 1):
         chance = random.Random(f"{SEED}/{split}/{video_id}")
         length = 8 + int(5 * chance.random())
-        bodies = [names[video_id % len(names)]]  # one body goes round the categories, so that each of them occurs
+        bodies = [names[video_id % len(names)]]  # one object cycles through the categories, so that each of them occurs
         for _ in range(1 + int(4 * chance.random())):
             bodies.append(
                 _look_alike(chance, bodies, names) if chance.random() < 0.35 else _pick(chance, names, weights)

@@ -1,4 +1,4 @@
-"""Datasets whose annotations are in YouTube-VIS form: one declaration each, one way to open and to check them."""
+"""Datasets whose annotations are in YouTube-VIS form: one declaration each; opening and checking are shared."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SHOWN = 4
-"""Files that a message lists."""
+"""Number of files that a message lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Where the truth of a split is, and who says so: in public files, with a server that scores (it may be closed),
+    """Where the truth of a split is, with the source: in public files, with a server that scores (it may be closed),
     or nowhere. ``place`` is the file, or the server in words that can follow "submit it to"."""
 
     state: Literal["public", "server", "closed server", "withheld"]
@@ -72,7 +72,7 @@ class Truth:
 
     @property
     def reason(self) -> str:
-        """Why nobody can score the split."""
+        """Why the split cannot be scored."""
         if self.state == "closed server":
             said = f" ({self.source})" if self.source else ""
             return f"the truth is withheld, and {self.place} takes no submissions any more{said}"
@@ -87,7 +87,7 @@ class Split:
 
     ``public`` says whether its annotation file has the truth; else ``truth`` says where that is, by default with the
     dataset's server. ``videos`` and ``frame_count`` are by ``source``; ``stated_videos`` is another number of videos in
-    circulation, by ``stated_source``, with which a file is no less whole. ``terms`` are those under which the data may
+    circulation, by ``stated_source``, which a complete file may also have. ``terms`` are those under which the data may
     be used.
     """
 
@@ -155,7 +155,7 @@ class VisDataset:
         return self._open_place(self._place(Path(data_root), declared), declared, Path(data_root))
 
     def open_files(self, annotations: Path, frames: Path | None, split: str, data_root: Path) -> Dataset:
-        """Read an annotation file that the user takes for a split; see `open`.
+        """Read an annotation file that the user names for a split; see `open`.
 
         Without ``frames`` their folder is looked for below the data root.
         """
@@ -192,7 +192,7 @@ class VisDataset:
         )
 
     def server_of(self, split: str) -> tuple[str | None, str]:
-        """The server that scores a split whose file has no truth; without one, why nobody scores it."""
+        """The server that scores a split whose file has no truth; without one, why it cannot be scored."""
         truth = self.truth_of(self._split(split))
         return (truth.place, "") if truth.state == "server" else (None, truth.reason)
 
@@ -227,9 +227,9 @@ class VisDataset:
         return Match(self.name, None, (why, "neither its path nor its number of videos tells the split"), is_part)
 
     def _holds(self, content: FileContent) -> str | None:
-        """Why a file is one of this dataset's, whatever the split; ``None`` where it is not."""
+        """Why a file belongs to this dataset, in any split; ``None`` if it does not."""
         if self.category_list is None:
-            return "it lists the phrases that are asked of its videos" if content.has_phrases else None
+            return "it lists the phrases that are asked for in its videos" if content.has_phrases else None
         if self.file_categories:
             names = {c.name for c in packaged(self.category_list)}
             if content.is_burst and any(c.name in names for c in content.categories):
@@ -264,7 +264,7 @@ class VisDataset:
         found, sentences = found_counts(annotations), []
         if declared.videos is not None and found.videos not in (declared.videos, declared.stated_videos):
             sentences.append(_other_count(found.videos, declared.videos, "videos"))
-        else:  # fewer videos have fewer frames and tracks: said once
+        else:  # fewer videos have fewer frames and tracks: report only the videos
             counts = (
                 (found.frames, declared.frame_count, "frames"),
                 (found.tracks, release.tracks, "annotated tracks"),
@@ -517,7 +517,7 @@ def refusals(annotations: Annotations, protocol: str) -> tuple[str, ...]:
 
 
 def open_custom(annotations: Path, frames: Path, protocol: str, name: str | None = None) -> Dataset:
-    """Open a user's own data in YouTube-VIS form; it is called ``name``, else like its file; its split is ``custom``.
+    """Open a user's own data in YouTube-VIS form; its name is ``name``, else the file's; its split is ``custom``.
 
     Frames lie below ``frames``, where `harness.datasets.frame_paths.FramePaths` says. Raises `UserError` for missing or
     malformed input.
@@ -538,9 +538,9 @@ def open_custom(annotations: Path, frames: Path, protocol: str, name: str | None
 
 
 def _asked_categories(annotations: Annotations, protocol: str) -> tuple[Category, ...]:
-    """The categories of a file; of one that lists the phrases of each video only those that it asks or annotates.
+    """The categories of a file; of a file that lists phrases by video, only those listed or annotated.
 
-    Raises `UserError` for a phrase without a category, which has no words to ask for.
+    Raises `UserError` for a phrase without a category, which has no text to ask for.
     """
     if annotations.pairs is None:
         return in_groups(annotations.categories, protocol)
@@ -580,14 +580,14 @@ def _video(record: VideoRecord, frames: Path, names: list[str]) -> Video:
 
 
 def found_counts(annotations: Annotations) -> Counts:
-    """What annotations hold."""
+    """The counts of annotations."""
     tracks = None if annotations.truth is None else len(annotations.truth.records)
     frames = sum(video.length for video in annotations.videos)
     return Counts(len(annotations.videos), frames, tracks, len(annotations.categories))
 
 
 def _truth_found(annotations: Annotations, truth: Truth) -> str:
-    """What the file says of the truth, before what is known of it."""
+    """What the file says about the truth, then what is known about it."""
     if annotations.truth is None:
         return f"not in the file; {truth}"
     return f"in the file: {len(annotations.truth.records)} tracks"

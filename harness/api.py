@@ -264,7 +264,7 @@ def protocols_of_run(names: Sequence[str], dataset: Dataset, settings: Settings 
     for name in found:
         if name in BURST_TASKS:
             hint = "export the predictions and score them with harness eval"
-            raise UserError(f"--protocol {name}", "takes files in BURST's own form", hint)
+            raise UserError(f'protocol "{name}"', "takes files in BURST's own form", hint)
     own = [dataset.protocol] if dataset.protocol in found else []
     return tuple(dict.fromkeys([*own, *found]))
 

@@ -70,7 +70,7 @@ def read_config(
             content = read.model_dump(mode="json")
         json.dumps(content, allow_nan=False)
     except ValueError as error:  # the configuration is part of a run's identity as JSON, which has no such numbers
-        where = str(file) if file is not None and not chosen else "--set"
+        where = str(file) if file is not None and not chosen else "settings"
         raise UserError(
             where, "a number is not finite", "write a finite one, or null where the key takes it"
         ) from error
@@ -180,11 +180,11 @@ def _setting(text: str, loader: type[_Loader] | None = None) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
-        raise UserError(f"--set {text}", "is not key=value", "for example --set drop_tracks=0.2")
+        raise UserError(f"setting {text}", "is not key=value", "for example drop_tracks=0.2")
     try:
         tree: Any = _loaded(value.encode(), loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"--set {text}", f"value is not YAML: {_one_line(error)}", "quote it") from error
+        raise UserError(f"setting {text}", f"value is not YAML: {_one_line(error)}", "quote it") from error
     for part in reversed(parts):
         tree = {part: tree}
     return dict(tree)
@@ -214,7 +214,7 @@ def _fault_of(
     fault = error.errors(include_url=False)[0]
     place = [str(part) for part in fault["loc"]]
     key = ".".join(place)
-    where = f"--set {key}" if _has(chosen, place) or file is None else f"{file}, {key}"
+    where = f"setting {key}" if _has(chosen, place) or file is None else f"{file}, {key}"
     if fault["type"] == "extra_forbidden":
         return UserError(where, "is not a configuration key", near(place[-1], _fields(kind, place[:-1])))
     what = fault["msg"][:1].lower() + fault["msg"][1:]

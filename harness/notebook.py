@@ -42,10 +42,10 @@ def vocabulary_of(words: Words) -> Vocabulary:
         return Vocabulary(tuple(cast("Sequence[Category]", given)))
     names = [" ".join(str(one).split()) for one in given if str(one).strip()]
     if not names:
-        raise UserError("--words", "names nothing", 'for example "cat, skateboard"')
+        raise UserError("words", "names nothing", 'for example "cat, skateboard"')
     repeated = next((n for i, n in enumerate(names) if n.lower() in (m.lower() for m in names[:i])), None)
     if repeated is not None:
-        raise UserError("--words", f'"{repeated}" is given twice', "name each category once")
+        raise UserError("words", f'"{repeated}" is given twice', "name each category once")
     return Vocabulary(tuple(Category(i, name) for i, name in enumerate(names, 1)))
 
 

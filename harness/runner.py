@@ -363,7 +363,7 @@ def _refuse_other_content(run: Run) -> None:
     if digest == run.digest:
         return
     if digest[:8] == run.digest[:8]:
-        raise UserError(str(path), "is of another configuration, whose digest begins alike", "run with --fresh")
+        raise UserError(str(path), "is of another configuration, whose digest begins alike", "run it with fresh")
     log.warning("%s %s and is rewritten", path, other_version(data, (FORMAT,)) or "is damaged")
 
 

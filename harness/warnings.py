@@ -20,7 +20,7 @@ class Warnings:
         if count <= 0:
             return
         if self.strict:
-            raise UserError(first, kind, f"correct it or leave out --strict ({count} in all so far)")
+            raise UserError(first, kind, f"correct it or turn off strict ({count} in all so far)")
         self.tell(kind, first, count)
 
     def tell(self, kind: str, first: str, count: int = 1) -> None:

@@ -318,7 +318,7 @@ def _refuse_others(first: FinishedRun, expected: MatchTable, run: FinishedRun, t
         if mine != other:
             told = "" if name == "videos" else f" ({mine}, not {other})"
             what = f"cannot be compared with {first.id}: another {name}{told}"
-            hint = "compare runs of the same dataset, split and --limit, scored by the same version of the harness"
+            hint = "compare runs of the same dataset, split and limit, scored by the same version of the harness"
             raise UserError(str(run.folder), what, hint)
 
 

@@ -36,7 +36,7 @@ def dataset_of_run(
             dataset.annotations.path,
             f"is not the file that {run.folder} was run on: its SHA-256 is {dataset.digest[:12]},"
             f" the run's {content.digest[:12]}",
-            "name the right one with --annotations or --data-root, or repeat the run",
+            "name the right one as annotations or data_root, or repeat the run",
         )
     return dataset
 
@@ -62,7 +62,7 @@ def _where_it_lay(run: FinishedRun, frames: Path | None) -> Dataset:
     what = f"was run on a user's own data ({run.content.dataset})"
     if annotations is None or not Path(annotations).is_file():
         gone = f", which is not at {annotations} any more" if annotations else ""
-        raise UserError(str(run.folder), f"{what}{gone}", "name the annotation file with --annotations")
+        raise UserError(str(run.folder), f"{what}{gone}", "name the annotation file as annotations")
     if frames is None and folder is not None and Path(folder).is_dir():
         frames = Path(folder)
     return _from_file(run, Path(annotations), frames)

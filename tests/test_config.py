@@ -1,4 +1,4 @@
-"""Configuration: defaults, then the YAML file, then ``--set``; what does not fit is refused by name."""
+"""Configuration: defaults, then the YAML file, then settings; what does not fit is refused by name."""
 
 from __future__ import annotations
 
@@ -95,16 +95,16 @@ def test_a_section_of_a_model_that_is_not_run_is_unknown(file: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["treshold=1"], '--set treshold: is not a configuration key; did you mean "threshold"?'),
-        (["decoder.layer=1"], '--set decoder.layer: is not a configuration key; did you mean "layers"?'),
-        (["threshold=2"], "--set threshold: input should be less than or equal to 1, not 2"),
-        (["threshold=high"], "--set threshold: input should be a valid number"),
-        (["threshold"], "--set threshold: is not key=value"),
-        (["=1"], "--set =1: is not key=value"),
-        (["decoder..layers=1"], "--set decoder..layers=1: is not key=value"),
+        (["treshold=1"], 'setting treshold: is not a configuration key; did you mean "threshold"?'),
+        (["decoder.layer=1"], 'setting decoder.layer: is not a configuration key; did you mean "layers"?'),
+        (["threshold=2"], "setting threshold: input should be less than or equal to 1, not 2"),
+        (["threshold=high"], "setting threshold: input should be a valid number"),
+        (["threshold"], "setting threshold: is not key=value"),
+        (["=1"], "setting =1: is not key=value"),
+        (["decoder..layers=1"], "setting decoder..layers=1: is not key=value"),
         (["name=[1"], "value is not YAML"),
-        (["decoder=3"], "--set decoder: "),
-        (["loose=.nan"], "--set: a number is not finite"),
+        (["decoder=3"], "setting decoder: "),
+        (["loose=.nan"], "settings: a number is not finite"),
     ],
 )
 def test_a_faulty_setting_is_named(settings: list[str], message: str) -> None:
@@ -158,7 +158,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
 @given(st.text(max_size=30))
 def test_any_setting_is_taken_or_refused(text: str) -> None:
     said = outcome(None, [text])
-    assert said == "" or "--set" in said
+    assert said == "" or "setting" in said
 
 
 @given(st.floats(0, 1))

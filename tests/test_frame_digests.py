@@ -145,8 +145,8 @@ def test_other_frames_are_refused_whether_the_run_was_finished_or_not(tmp_path: 
     assert str(caught.value) == (
         f"{b / '1' / '0.png'} (video 1, frame 0): not what its predictions in {run.folder} were made from;"
         f" the same holds for {at - 1} of the {at - 1} videos that are done;"
-        " restore the earlier frames, start over with --fresh,"
-        " or name another --runs-dir"
+        " restore the earlier frames, start over (fresh),"
+        " or name another runs_dir"
     )
     assert (model.loads, model.seen) == (0, [])
     assert {path: path.read_bytes() for path in before} == before

@@ -61,13 +61,14 @@ def test_where_ctrl_c_is_ignored_it_is_the_plugins_own() -> None:
     [
         (
             ZeroDivisionError("of\n zero"),
-            "model x: fails: ZeroDivisionError: of zero; repeat with --debug to see the traceback",
+            "model x: fails: ZeroDivisionError: of zero; see the traceback (on the command line with --debug)",
         ),
-        (SystemExit(0), "model x: fails: SystemExit: 0; repeat with --debug to see the traceback"),
-        (KeyError(), "model x: fails: KeyError; repeat with --debug to see the traceback"),
+        (SystemExit(0), "model x: fails: SystemExit: 0; see the traceback (on the command line with --debug)"),
+        (KeyError(), "model x: fails: KeyError; see the traceback (on the command line with --debug)"),
         (
             UnreadableError(),
-            "model x: fails: UnreadableError: its text cannot be read; repeat with --debug to see the traceback",
+            "model x: fails: UnreadableError: its text cannot be read; see the traceback (on the command line with"
+            " --debug)",
         ),
         (UserError("weights.pt", "are not there", "get them"), "weights.pt: are not there; get them"),
         (TheirError(), "weights.pt: are too old; get others"),

@@ -150,7 +150,7 @@ def test_plugins_that_print_do_not_disturb_the_json(
         ("eval --dataset leaving --predictions results.json", "dataset leaving: cannot be opened: SystemExit: no lic"),
         (
             "datasets check leaving",
-            "dataset leaving: cannot be checked: SystemExit; repeat with --debug to see the traceback",
+            "dataset leaving: cannot be checked: SystemExit; see the traceback (on the command line with --debug)",
         ),
         (
             "train --model clipvis --dataset noisy --out trained",

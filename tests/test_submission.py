@@ -73,7 +73,7 @@ def test_other_forms_are_written_in_the_official_one(split: Path) -> None:
     told, written = checked(split, odd)
     assert written == results
     assert len(told.warnings) == 3
-    with pytest.raises(UserError, match="leave out --strict"):
+    with pytest.raises(UserError, match="turn off strict"):
         checked(split, odd, strict=True)
 
 
@@ -115,7 +115,7 @@ def test_what_is_odd_is_counted_and_refused_when_strict(
     with pytest.raises(UserError) as caught:
         checked(split, results, strict=True)
     assert kind in str(caught.value)
-    assert "leave out --strict" in str(caught.value)
+    assert "turn off strict" in str(caught.value)
 
 
 def test_tracks_of_other_categories_are_not_written(split: Path) -> None:

@@ -1,17 +1,17 @@
-"""detectron2's video models as a model of the harness, and the harness's scoring and datasets inside of detectron2.
+"""detectron2's video models as a model of the harness, and the harness's scoring and datasets inside detectron2.
 
 - `plugin`: any config and weights of a video model, ``harness run --model detectron2``
 - `evaluators`: `LVVISEvaluator`, `YTVISEvaluator`, `OVISEvaluator`, `BURSTEvaluator` for training scripts
 - `catalog`: our datasets in its catalogs
 
-detectron2 is never required; what needs it says so (`missing`).
+detectron2 is never required; what needs it raises `missing`.
 """
 
 from harness.errors import UserError
 
 
 def missing(error: ImportError) -> UserError:
-    """What to say where detectron2 cannot be imported; it has no wheel on the package index."""
+    """The error where detectron2 cannot be imported; it has no wheel on the package index."""
     if error.name is not None and error.name.partition(".")[0] == "detectron2":
         hint = "it is not on the package index; with torch installed: pip install --no-build-isolation"
         return UserError("detectron2", "is not installed", f"{hint} git+https://github.com/facebookresearch/detectron2")

@@ -25,7 +25,7 @@ def register(dataset: str, data_root: str | Path, split: str | None = None) -> s
     """Register a split of a dataset plugin as ``harness_{dataset}_{split}`` and return that name.
 
     The annotations are read now, frames when they are used. Classes are in order of category ids; paths are absolute.
-    Raises `UserError` for a dataset that is not there or has no frame files, and for one that is registered already.
+    Raises `UserError` for a dataset that is missing or has no frame files, and for one that is registered already.
     """
     opened = plugins.opened(dataset, Path(data_root).absolute(), split)
     return _register(opened, f"harness_{opened.name}_{opened.split}")
@@ -60,8 +60,8 @@ def _register(opened: Dataset, name: str) -> str:
 
 
 def _record(dataset: Dataset, video: Video, labels: dict[int, int]) -> dict[str, Any]:
-    """A video as the mappers want it: file names, size, and a list of objects per frame."""
-    assert isinstance(video.frames, ImageFrames)  # `register` has seen to that
+    """A video in the form that mappers expect: file names, size, and a list of objects per frame."""
+    assert isinstance(video.frames, ImageFrames)  # ensured by `register`
     truth = dataset.truth
     objects: list[list[dict[str, Any]]] = [[] for _ in range(len(video.frames))]
     for track in truth.tracks_of(video.id) if truth is not None else ():

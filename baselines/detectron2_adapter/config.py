@@ -1,4 +1,4 @@
-"""Which detectron2 model is run, and how it is put together."""
+"""Which detectron2 model is run, and how it is built."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_one_or_several)]
 class Detectron2Config(BaseModel):
     """A config file of a project that is built on detectron2. The weights are the run's ``--checkpoint``.
 
-    What the files say, all of them put together, and the code are parts of a run's identity too (`depends_on`).
+    The merged content of the files and the code are also part of a run's identity (`depends_on`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,7 +43,7 @@ class Detectron2Config(BaseModel):
     )
     words: str | None = Field(
         None,
-        description="MODULE:FUNCTION(network, metadata) for models that are told their words after they were built;"
+        description="MODULE:FUNCTION(network, metadata) for models that get their words after they are built;"
         " metadata.thing_classes has the words. Others find them through DATASETS.TEST or the video's dataset_name.",
     )
     outputs: str | None = Field(

@@ -1,7 +1,7 @@
 """The compiled module that Mask2Former's descendants import, on top of the harness's own operator.
 
-They ask for ``MultiScaleDeformableAttention``, a CUDA extension that each of their users has to compile. Where nobody
-has, this one takes its place for inference: with the harness's CUDA kernel on a GPU, with PyTorch elsewhere.
+They import ``MultiScaleDeformableAttention``, a CUDA extension that each user has to compile. If it is missing, this
+one replaces it for inference: with the harness's CUDA kernel on a GPU, with PyTorch elsewhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NAME = "MultiScaleDeformableAttention"
 
 
 def provide() -> None:
-    """Make the module importable, unless it is there."""
+    """Make the module importable, unless it is installed."""
     if NAME in sys.modules or importlib.util.find_spec(NAME) is not None:
         return
     module = ModuleType(NAME, __doc__)
@@ -29,15 +29,15 @@ def provide() -> None:
     module.ms_deform_attn_backward = _backward  # type: ignore[attr-defined]
     module.__spec__ = importlib.util.spec_from_loader(NAME, None)
     sys.modules[NAME] = module
-    log.info("%s is not installed: the harness's own operator takes its place", NAME)
+    log.info("%s is not installed: the harness's own operator replaces it", NAME)
 
 
 def _forward(
     value: Tensor, shapes: Tensor, level_start: Tensor, locations: Tensor, weights: Tensor, im2col_step: int
 ) -> Tensor:
-    """As the extension's: ``(N, Lq, M * D)``; level starts follow from the shapes, and the step is its own matter."""
+    """As the extension's: ``(N, Lq, M * D)``; level starts follow from the shapes; the step is ignored."""
     return deformable_attention(value, shapes, locations, weights)
 
 
 def _backward(*arguments: object) -> None:
-    raise NotImplementedError(f"{NAME} is not installed; what the harness puts in its place is for inference")
+    raise NotImplementedError(f"{NAME} is not installed; the harness's replacement supports inference only")

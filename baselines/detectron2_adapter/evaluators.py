@@ -1,9 +1,9 @@
 """Our scoring as detectron2 evaluators: a training script gets exact, fast numbers by changing an import.
 
-They take the arguments of the evaluators that VIS projects carry along, and give percent under ``segm``, as detectron2
+They take the arguments of the evaluators in VIS projects, and give percent under ``segm``, as detectron2
 prints and checks them (``TEST.EXPECTED_RESULTS``), each class's own as ``AP-<class>``; ``segm_corrected`` has the same
-predictions without the official tool's faults. What can be refused is refused early: annotations when an evaluator is
-made, tracks when they come in.
+predictions without the official tool's faults. Faults are reported early: those of annotations when an evaluator is
+made, those of tracks in `process`.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class VideoEvaluator(DatasetEvaluator):  # type: ignore[misc]
 
     ``dataset_name`` is registered with a ``json_file`` (and with ``thing_dataset_id_to_contiguous_id``, without which
     labels are positions in the file's categories by ascending id). With ``distributed`` the processes' predictions are
-    put together on the first one. ``output_dir`` gets ``results.json`` before anything is scored. ``outputs`` is a
+    merged on the first one. ``output_dir`` gets ``results.json`` before anything is scored. ``outputs`` is a
     function (outputs, inputs), or MODULE:FUNCTION, for models whose outputs have a form of their own, as for ``harness
-    run``. ``tasks`` and ``use_fast_impl`` are taken for the sake of existing calls and change nothing. Raises
+    run``. ``tasks`` and ``use_fast_impl`` are accepted for existing calls and have no effect. Raises
     `UserError` for a file that is missing or malformed, or that the protocol cannot score.
     """
 
@@ -76,11 +76,11 @@ class VideoEvaluator(DatasetEvaluator):  # type: ignore[misc]
         self._tracks: dict[int, list[Track]] = {}
 
     def reset(self) -> None:
-        """Forget what was predicted."""
+        """Drop all predictions."""
         self._tracks = {}
 
     def process(self, inputs: list[dict[str, Any]], outputs: Any) -> None:
-        """Take in the outputs for one video, ``inputs[0]``; see `harness.baselines.detectron2_adapter.outputs`.
+        """Add the outputs for one video, ``inputs[0]``; see `harness.baselines.detectron2_adapter.outputs`.
 
         Raises `UserError` for a video that the annotations do not have, and for tracks that do not fit it.
         """
@@ -148,12 +148,12 @@ class VideoEvaluator(DatasetEvaluator):  # type: ignore[misc]
 
     def _video(self, video_id: int) -> Video:
         record = self._videos[video_id]
-        frames = cast(Any, range(record.length))  # the store asks for their number only
+        frames = cast(Any, range(record.length))  # the store needs only their number
         return Video(record.id, record.name, record.height, record.width, frames)
 
     def _category_of(self, label: int) -> int:
         if label not in self._category:
-            what = f"label {label} is none of the {len(self._category)} of the dataset"
+            what = f"label {label} is not among the {len(self._category)} of the dataset"
             raise UserError("detectron2", what, "check thing_dataset_id_to_contiguous_id")
         return self._category[label]
 

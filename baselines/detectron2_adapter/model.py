@@ -1,4 +1,5 @@
-"""A detectron2 video model as a model of the harness: built from its config, fed with resized frames and our words."""
+"""A detectron2 video model as a model of the harness: built from its config, with resized frames and our words as
+input."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ class Detectron2Model:
         The model is given what detectron2's video data loaders give: all frames ``(3, height, width)`` uint8 as
         ``image``, resized as the config's INPUT says, and the size, length and id of the video; open-vocabulary models
         find the words as ``thing_classes`` of the dataset that DATASETS.TEST, ``dataset_name`` and ``meta`` name. For
-        other words than the last ones it is told them, or built anew.
+        other words than the last ones it is given them, or built again.
         """
         if not vocabulary.categories:
             return []
@@ -84,7 +85,7 @@ class Detectron2Model:
         return tracks_of(video.id, len(video.frames), outputs, category_of)
 
     def _take_words(self, vocabulary: Vocabulary) -> None:
-        """Tell the model other words if there is a way to, else build it anew."""
+        """Give the model other words if it supports that, else build it again."""
         if self.builder.can_tell():
             self.builder.tell(self.network, entry_of(vocabulary))
         else:
@@ -92,7 +93,7 @@ class Detectron2Model:
         self._vocabulary, self._digest = vocabulary, vocabulary.digest
 
     def facts(self) -> dict[str, str]:
-        """What the model can tell of itself, see `harness.types.Model`."""
+        """Facts on the model, see `harness.types.Model`."""
         count = len(self._vocabulary.categories)
         read = (
             "read by the model" if were_read(entry_of(self._vocabulary)) else "NOT read by the model, which has its own"
@@ -116,13 +117,13 @@ def load_model(config: Detectron2Config, context: LoadContext) -> Detectron2Mode
     or the weights are of another model.
     """
     if context.checkpoint is None:
-        raise UserError("detectron2", "has no weights", "give --checkpoint FILE")
+        raise UserError("detectron2", "has no weights", "give its checkpoint, a file")
     builder = NetworkBuilder(config, context.device)
     return Detectron2Model(builder, context.checkpoint, context.dataset.vocabulary, context.precision)
 
 
 def identity(config: Detectron2Config) -> dict[str, Any]:
-    """What the tracks depend on besides the settings and the checkpoint: the merged config, and everybody's code."""
+    """What the tracks depend on besides settings and checkpoint: the merged config, and all code involved."""
     import detectron2
 
     from harness.baselines.detectron2_adapter.network import config_digest, merged_config

@@ -28,12 +28,12 @@ except ImportError as error:
     raise missing(error) from error
 
 _NOT_OF_THE_MODEL = ("MODEL.DEVICE", "MODEL.WEIGHTS", "DATASETS.TEST", "OUTPUT_DIR")
-"""Keys that the run sets or nobody reads: they are no part of what the model is."""
+"""Keys that the run sets or no code reads: they do not define the model."""
 _HINT = "name in setup what adds the project's keys and models (MODULE, MODULE:FUNCTION)"
 
 
 def import_project(config: Detectron2Config) -> None:
-    """Make the project's modules importable, and what Mask2Former's descendants want to have compiled."""
+    """Make the project's modules importable, and the extension that Mask2Former's descendants need."""
     deformable_attention.provide()
     if config.project is not None and str(config.project.resolve()) not in sys.path:
         sys.path.insert(0, str(config.project.resolve()))
@@ -55,7 +55,7 @@ def merged_config(config: Detectron2Config) -> Any:
         cfg.merge_from_file(str(config.config_file), allow_unsafe=False)  # its default runs code that a file names
         options = [word for key, value in config.settings() for word in (key, _fitting(cfg, key, value))]
         cfg.merge_from_list(options)
-    # What detectron2 raises for keys, values and files.
+    # The exceptions of detectron2 for keys, values and files.
     except (KeyError, ValueError, AssertionError, OSError, RecursionError, yaml.YAMLError) as error:
         raise _cannot_be_built(config, error) from error
     return cfg
@@ -74,7 +74,7 @@ def _fitting(cfg: Any, key: str, value: Any) -> Any:
 
 
 def config_digest(cfg: Any) -> str:
-    """SHA-256 of what a merged config says. Files that it names count by their content, wherever they are."""
+    """SHA-256 of a merged config. Files that it names count by their content, wherever they are."""
     content = json.dumps(_content(cfg, ""), sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()
 
@@ -98,7 +98,7 @@ def _is_file(text: str) -> bool:
 
 
 class NetworkBuilder:
-    """Builds the model of a config for one vocabulary after the other."""
+    """Builds the model of a config for successive vocabularies."""
 
     def __init__(self, config: Detectron2Config, device: str) -> None:
         self.config, self.device = config, device
@@ -132,7 +132,7 @@ class NetworkBuilder:
         return network, load_weights(network, checkpoint, self.config.allow_missing)
 
     def can_tell(self) -> bool:
-        """Whether a model that is built can be told other words."""
+        """Whether a built model can be given other words."""
         return self._tell is not None and not self.config.class_counts
 
     def tell(self, network: torch.nn.Module, entry: WordsMetadata) -> None:

@@ -1,4 +1,5 @@
-"""What detectron2's video models return, as tracks: the usual dictionary, or `Instances` of a video or of its frames.
+"""Tracks from the outputs of detectron2's video models: the usual dictionary, or `Instances` of a video or of its
+frames.
 
 Nothing here imports detectron2: `Instances` are known by their fields.
 """
@@ -18,16 +19,16 @@ from harness.masks import Rle
 from harness.types import Track
 
 ID_FIELDS = ("ID", "pred_ids", "track_ids")
-"""Names under which `Instances` of single frames say which object is which; the first is detectron2's own."""
+"""Fields by which `Instances` of single frames identify objects; the first is detectron2's own."""
 LOGITS = "interpolate_meta"
 """Key of the sizes by which logits become masks: of the image, height and width of the video, of the padded image."""
 FRAMES_AT_ONCE = 20
-"""Masks of so many frames are at full size at once, as in the official evaluators."""
+"""Number of frames whose masks are at full size at once, as in the official evaluators."""
 HINT = "threshold them in the model, or give outputs=MODULE:FUNCTION, which makes masks of them"
 
 
 class FoundObject(NamedTuple):
-    """One object of a video: position of its class, score, and masks, ``None`` in frames that do not have it."""
+    """One object of a video: position of its class, score, and masks, ``None`` in frames without it."""
 
     label: int
     score: float
@@ -115,7 +116,7 @@ def _of_frames(instances: list[Any], frames: int, where: str) -> Iterator[FoundO
 
 @dataclass
 class _Linked:
-    """One object as it is put together from frames."""
+    """One object, built up from frames."""
 
     scores: list[float] = field(default_factory=list)
     by_label: dict[int, float] = field(default_factory=lambda: defaultdict(float))

@@ -1,4 +1,4 @@
-"""The entry point ``detectron2``; light to import, detectron2 and torch are imported when a model is loaded."""
+"""The entry point ``detectron2``; fast to import: detectron2 and torch are imported when a model is loaded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Detectron2Plugin:
         return load_model(config, context)
 
     def depends_on(self, config: Detectron2Config, checkpoint: Path | None) -> dict[str, Any]:
-        """The config as it is put together, and the code behind it: another one of these is another run."""
+        """The merged config and the code behind it; a change of either makes another run."""
         from harness.baselines.detectron2_adapter.model import identity
 
         return identity(config)

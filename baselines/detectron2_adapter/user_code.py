@@ -1,4 +1,4 @@
-"""Functions of the user's that a configuration names as MODULE:FUNCTION."""
+"""User functions that a configuration names as MODULE:FUNCTION."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.errors import UserError
 
 
 def function_of(name: str, key: str) -> Callable[..., Any]:
-    """The function that ``name`` stands for; ``key`` is where it was given. Raises `UserError` where it is none."""
+    """The function called ``name``; ``key`` is where it was given. Raises `UserError` where it is none."""
     module, colon, function = name.partition(":")
     if not colon:
         raise UserError(f"detectron2, {key} {name}", "is not MODULE:FUNCTION", f"for example {name}:{key}")

@@ -1,4 +1,4 @@
-"""Weights of a checkpoint in a detectron2 model: all that it needs, or a refusal."""
+"""Weights of a checkpoint in a detectron2 model: all that it needs, or an error."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 
 HINT = "give the weights of this config"
 _COUNTER = "num_batches_tracked"
-"""BatchNorm's counter of training steps, which inference does not look at and old checkpoints do not have."""
+"""BatchNorm's counter of training steps, which inference ignores and old checkpoints lack."""
 _FROM_CONFIG = ("pixel_mean", "pixel_std")
 """Buffers that old models have and that the config fills in, as detectron2's own checkpointer says."""
 _NO_WEIGHTS = ("anchor_generator.cell_anchors", *_FROM_CONFIG)
-"""What old checkpoints hold and newer models make by themselves."""
+"""Weights in old checkpoints that newer models compute themselves."""
 
 
 class Loaded(NamedTuple):
@@ -33,7 +33,7 @@ class Loaded(NamedTuple):
 
     def __str__(self) -> str:
         share = 100 * self.found / max(self.needed, 1)
-        rest = f"; {self.left_over} of the checkpoint are of no use" if self.left_over else ""
+        rest = f"; {self.left_over} of the checkpoint are unused" if self.left_over else ""
         return f"{self.found} of {self.needed} tensors loaded ({share:.4g} %){rest}"
 
 
@@ -41,12 +41,12 @@ def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[s
     """Load a checkpoint into a model; `harness.models.shared.checkpoint_files.read_tensors` says which forms are read.
 
     Raises `UserError` where a weight that no pattern of ``allow_missing`` names is missing or has another shape, where
-    one is not finite, and for a pattern that names no weight. What is left over is a warning.
+    one is not finite, and for a pattern that names no weight. Unused weights are a warning.
     """
     state = read_tensors(path, 'save it again as torch.save({"model": model.state_dict()}, FILE)')
     for name, value in state.items():
         if value.is_floating_point():
-            refuse_not_finite(value, name, path, "give weights of a training that went well")
+            refuse_not_finite(value, name, path, "give weights of a training run that did not diverge")
     needed = [name for name in network.state_dict() if not name.endswith(_COUNTER) and name not in _FROM_CONFIG]
     _refuse_unknown(allow_missing, needed)
     own = network.state_dict()
@@ -70,7 +70,7 @@ def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[s
         log.info("%s: %s %s", path, len(missing), what)
     left_over = [n for n in told.unexpected_keys if not n.endswith(_COUNTER) and not any(k in n for k in _NO_WEIGHTS)]
     if left_over:
-        log.warning("%s: %s weights are of no use to the model and left out, first: %s", path, len(left_over),
+        log.warning("%s: %s weights are unused by the model, first: %s", path, len(left_over),
                     left_over[0])  # fmt: skip
     return Loaded(len(needed), len(needed) - len(missing), len(left_over))
 

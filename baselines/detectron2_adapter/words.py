@@ -13,11 +13,11 @@ except ImportError as error:
     raise missing(error) from error
 
 _read: set[str] = set()
-"""Names of the entries whose words somebody has asked for."""
+"""Names of the entries whose words were read."""
 
 
 class WordsMetadata(Metadata):  # type: ignore[misc]
-    """A catalog entry that notes when somebody asks for its ``thing_classes``."""
+    """A catalog entry that records reads of its ``thing_classes``."""
 
     def __getattribute__(self, name: str) -> Any:
         if name == "thing_classes":
@@ -34,11 +34,11 @@ def entry_of(vocabulary: Vocabulary) -> WordsMetadata:
         positions = {category.id: index for index, category in enumerate(vocabulary.categories)}
         entry.set(thing_classes=names, thing_dataset_id_to_contiguous_id=positions)
         MetadataCatalog[name] = entry
-        _read.discard(name)  # to set them is not to read them
+        _read.discard(name)  # setting them is not reading them
     found: WordsMetadata = MetadataCatalog.get(name)
     return found
 
 
 def were_read(entry: WordsMetadata) -> bool:
-    """Whether anybody, so the model, has asked for the words of an entry."""
+    """Whether the words of an entry were read, that is, by the model."""
     return entry.name in _read

@@ -130,7 +130,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         log.info("text classifier of %s categories: %s", classifier.classes, source)
         if not is_published:
             log.warning(
-                "the text classifier is %s; published numbers need the released one (--set text_classifier=FILE)",
+                "the text classifier is %s; published numbers need the released one (text_classifier=FILE)",
                 source,
             )
 

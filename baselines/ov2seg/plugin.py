@@ -48,7 +48,7 @@ class Ov2SegPlugin:
         from harness.models.shared.text_classifier import text_cache
 
         if context.checkpoint is None:
-            raise UserError("ov2seg", "has no weights", "give --checkpoint FILE (`harness models show ov2seg`)")
+            raise UserError("ov2seg", "has no weights", "give its checkpoint, a file (`harness models show ov2seg`)")
         network = load_network(context.checkpoint)
         config = with_text_tower(config, context.checkpoint)
         embed_dim, device = network.embed_dim, torch.device(context.device)

@@ -1,4 +1,4 @@
-"""What is known of SAM 3's released weights: training data, published numbers, and where to get them."""
+"""Facts on SAM 3's released weights: training data, published numbers, and where to get them."""
 
 from __future__ import annotations
 

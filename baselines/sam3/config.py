@@ -1,4 +1,4 @@
-"""Configuration of SAM 3; what decides about objects and tracks is in the checkpoint's own configuration."""
+"""Configuration of SAM 3; the checkpoint's own configuration decides about objects and tracks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ class Sam3Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     words_at_once: int = Field(default=8, ge=1)
-    """Words that the detector looks for at once, and that are tracked in one session; bounds memory."""
+    """Words detected at once and tracked in one session; bounds memory."""
     detections_per_video: int = Field(default=100, ge=1)
     """Tracks reported per video, the best ones."""
     detection_threshold: float | None = Field(default=None, ge=0, le=1)
-    """Objects of a frame that score less are left out (default: the checkpoint's, 0.5 as released)."""
+    """Objects of a frame with a lower score are left out (default: the checkpoint's, 0.5 as released)."""
     new_object_threshold: float | None = Field(default=None, ge=0, le=1)
-    """An object that no track claims begins one if it scores at least this (default: the checkpoint's, 0.7)."""
+    """An object that matches no track starts one if it scores at least this (default: the checkpoint's, 0.7)."""
     max_objects: int | None = Field(default=None, ge=1)
     """Objects tracked per session at most, the best ones (default: the checkpoint's, in effect no limit)."""

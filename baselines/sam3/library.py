@@ -1,4 +1,5 @@
-"""The `transformers` library and a checkpoint in its format, read without running code and without the network."""
+"""The `transformers` library and a checkpoint in its format, read without running downloaded code and without network
+access."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 
 INSTALL = 'pip install "ovvis-harness[sam3]"'
 KIND = "sam3_video"
-HINT = "give --checkpoint the folder of facebook/sam3 (`harness models show sam3`)"
+HINT = "give the folder of facebook/sam3 as checkpoint (`harness models show sam3`)"
 
 
 def library() -> Any:
@@ -41,12 +42,12 @@ def library() -> Any:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise `UserError` for a folder that holds no SAM 3 for videos as `transformers` saves it."""
+    """Raise `UserError` for a folder without a SAM 3 video model in the format of `transformers`."""
     if not folder.is_dir():
-        raise UserError(str(folder), "is no folder" if folder.exists() else "there is no such folder", HINT)
+        raise UserError(str(folder), "is not a folder" if folder.exists() else "there is no such folder", HINT)
     if later := sorted(file.name for file in folder.glob("sam3.1*")):
         what = f"holds weights of SAM 3.1 ({later[0]}), for which transformers {library().__version__} has no model"
-        raise UserError(str(folder), what, f"{HINT}, or run the authors' code with --model external")
+        raise UserError(str(folder), what, f"{HINT}, or run the authors' code with the model external")
     path = folder / "config.json"
     try:
         document = decode_json(read_file(path, NOTE_BYTES, is_text=True))
@@ -77,11 +78,11 @@ def load(kind: Any, folder: Path) -> Any:
                 local_files_only=True,
                 use_safetensors=True,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # told below
+                ignore_mismatched_sizes=True,  # reported below
                 dtype="float32",
-                attn_implementation="sdpa",  # a configuration could name a kernel that is code of somebody else
+                attn_implementation="sdpa",  # a configuration could name a kernel with downloaded code
             )
-    # The library hands on whatever configuration classes, safetensors and torch raise for damaged files.
+    # The library passes on any exception of configuration classes, safetensors and torch for damaged files.
     except Exception as error:
         raise UserError(str(folder), f"cannot be loaded: {first_line(error)}", HINT) from error
     for fault in ("missing_keys", "mismatched_keys"):
@@ -92,12 +93,12 @@ def load(kind: Any, folder: Path) -> Any:
     for name, parameter in model.named_parameters():
         refuse_not_finite(parameter, name, folder, HINT)
     if told["unexpected_keys"]:
-        log.warning("%s: %s tensors are of no use and were left out", folder, len(told["unexpected_keys"]))
+        log.warning("%s: %s tensors are unused", folder, len(told["unexpected_keys"]))
     return model
 
 
 def load_processor(kind: Any, folder: Path) -> Any:
-    """Load the processor that lies beside the weights; raises `UserError` where it cannot be read."""
+    """Load the processor saved with the weights; raises `UserError` where it cannot be read."""
     try:
         return kind.from_pretrained(str(folder), local_files_only=True)
     # As above: what is raised for a missing or damaged file depends on the file.

@@ -1,7 +1,7 @@
-"""What SAM 3 does to masks between detector and tracker: suppression of duplicates, areas of connected parts.
+"""SAM 3's post-processing of masks between detector and tracker: suppression of duplicates, areas of connected parts.
 
 `transformers` takes both from a kernel that it downloads and runs when the package ``kernels`` is installed, and leaves
-them out without it. Here they are always done, by numpy and scipy: one result everywhere, and no code from elsewhere.
+them out without it. Here numpy and scipy always compute them: one result everywhere, without downloaded code.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 _TOUCHING = np.zeros((3, 3, 3), bool)
-_TOUCHING[1] = True  # eight neighbours within a mask, none in the masks before and behind it
+_TOUCHING[1] = True  # eight neighbours within a mask, none in the masks before and after it
 
 
 class Components(NamedTuple):

@@ -30,7 +30,7 @@ TOKENS = 32
 
 
 class Prompts(NamedTuple):
-    """The words of a vocabulary as SAM 3 takes them, one per category."""
+    """The prompts of a vocabulary for SAM 3, one per category."""
 
     digest: str
     words: tuple[str, ...]
@@ -41,7 +41,7 @@ class Prompts(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """One object so far."""
+    """One object and its masks so far."""
 
     label: int
     """Position of its category in the vocabulary."""
@@ -79,7 +79,7 @@ class Sam3:
     def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:
         """The tracks of ``video``, best first; ``None`` in frames where an object is not visible.
 
-        One frame is held at a time, of frames before what the tracker looks back at. Raises `UserError` for frames of
+        Only one frame is in memory, and of earlier frames what the tracker attends to. Raises `UserError` for frames of
         another size than the video's, and where the device's memory does not suffice.
         """
         if not vocabulary.categories or not len(video.frames):
@@ -97,7 +97,7 @@ class Sam3:
                     self._follow(session, index, number * self.config.words_at_once, objects)
             except torch.OutOfMemoryError as error:
                 what = f"has not enough memory for {self.config.words_at_once} words at once"
-                hint = "lower words_at_once or max_objects (--set words_at_once=2), or take --precision bf16"
+                hint = "lower words_at_once or max_objects (words_at_once=2), or take precision bf16"
                 raise UserError(f"device {self.device}", what, hint) from error
         return self._tracks(video, vocabulary, seen)
 
@@ -115,7 +115,7 @@ class Sam3:
 
     @contextmanager
     def _mixed(self) -> Iterator[None]:
-        """Compute in the chosen number format what tolerates it; in float32 exactly, without TF32."""
+        """Autocast to the chosen number format; float32 is exact, without TF32."""
         mixed = self.dtype != torch.float32
         with float32_policy(exact=not mixed), torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
             yield
@@ -139,7 +139,7 @@ class Sam3:
         return prepared.to(self.device, torch.float32)
 
     def _follow(self, session: WordsSession, index: int, first_label: int, objects: dict[int, Seen]) -> None:
-        """Find and track the objects of a session in the frame that was seen last, and note their masks."""
+        """Find and track the objects of a session in the latest encoded frame, and note their masks."""
         with self.stage("tracking"):
             with self._mixed():
                 output = self.network(inference_session=session, frame_idx=index)

@@ -1,6 +1,6 @@
-"""SAM 3's video model, changed where a large vocabulary needs it: a frame is encoded once, words are sought together.
+"""SAM 3's video model, adapted to large vocabularies: a frame is encoded once, words are detected together.
 
-Detector, tracker and their rules are the library's, but that no word changes what is found for another one: each word's
+Detector, tracker and their rules are the library's, except that words do not affect each other: each word's
 objects are those of a session of its own, as the official code tracks one prompt at a time. Written against
 `transformers` 5.24, whose private methods it replaces in part.
 """
@@ -30,7 +30,7 @@ class StreamedSam3(Sam3VideoModel):  # type: ignore[misc]
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        library.cv_utils_kernel = mask_kernels  # where the library looks first, before it downloads its own
+        library.cv_utils_kernel = mask_kernels  # the library checks this before it downloads its own
         self._encode = self.detector_model.get_vision_features
         self.detector_model.get_vision_features = self._seen
         self._memories = self.tracker_model._build_memory_attention_inputs
@@ -50,13 +50,13 @@ class StreamedSam3(Sam3VideoModel):  # type: ignore[misc]
         for start in range(0, len(tokens), TEXTS_AT_ONCE):
             part = slice(start, start + TEXTS_AT_ONCE)
             encoded = self.detector_model.get_text_features(input_ids=tokens[part], attention_mask=text_mask[part])
-            if start == 0:  # joined at the end, all of them would be there twice
+            if start == 0:  # joining them at the end would need twice the memory
                 text = torch.empty((len(tokens), *encoded.pooler_output.shape[1:]), device=tokens.device)
             text[part] = encoded.pooler_output
         return text
 
     def get_vision_features_for_tracker(self, vision_embeds: Any) -> Any:
-        """What the tracker sees of the current frame."""
+        """The tracker's features of the current frame."""
         return self._tracker_features
 
     def run_detection(self, inference_session: WordsSession, vision_embeds: Any) -> dict[int, dict[str, Tensor]]:
@@ -79,7 +79,7 @@ class StreamedSam3(Sam3VideoModel):  # type: ignore[misc]
         return detections
 
     def _associate_det_trk(self, *, det_prompt_ids: Tensor, trk_prompt_ids: Tensor, **others: Any) -> Any:
-        """Which detections are new objects, and which go with a tracked one.
+        """Which detections are new objects, and which match a tracked one.
 
         The library's rule for a session without objects, that all detections are new, is each word's own here.
         """
@@ -88,8 +88,8 @@ class StreamedSam3(Sam3VideoModel):  # type: ignore[misc]
         return sorted({*new, *first}), *rest
 
     def _tracker_add_new_objects(self, inference_session: WordsSession, frame_idx: int, *args: Any, **kw: Any) -> None:
-        """Begin tracks of new objects. The library tracks the others through this frame again, and forgets how their
-        masks were reconciled; as conditioning outputs they are left alone.
+        """Start tracks of new objects. The library would track the others through this frame again and lose their
+        reconciled masks; as conditioning outputs they stay unchanged.
         """
         others = [
             outputs

@@ -1,4 +1,4 @@
-"""SAM 3 as a plugin of the harness; light to import, `transformers` and torch are imported when it is loaded."""
+"""SAM 3 as a plugin of the harness; fast to import: `transformers` and torch are imported on loading."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Sam3Plugin:
 
         transformers = library()
         if context.checkpoint is None:
-            raise UserError("sam3", "has no weights", "give --checkpoint FOLDER (`harness models show sam3`)")
+            raise UserError("sam3", "has no weights", "give its checkpoint, a folder (`harness models show sam3`)")
         check_folder(context.checkpoint)
         from harness.baselines.sam3.model import Sam3
         from harness.baselines.sam3.network import StreamedSam3
@@ -47,7 +47,7 @@ class Sam3Plugin:
         return Sam3(network, processor, config, context.device, context.precision)
 
     def doctor(self) -> dict[str, Any]:
-        """Whether the library that it needs is there."""
+        """Whether the library that it needs is installed."""
         from importlib.metadata import PackageNotFoundError, version
 
         from harness.baselines.sam3.library import INSTALL

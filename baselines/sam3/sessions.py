@@ -13,7 +13,8 @@ from harness.types import Video
 
 
 class FrameCount:
-    """Stands where a session keeps its frames: it knows their number, the network has seen the current one already."""
+    """Replaces a session's list of frames: only their number is kept, since the network has already encoded the current
+    one."""
 
     def __init__(self, frames: int) -> None:
         self.frames = frames
@@ -40,9 +41,9 @@ class WordsSession(Sam3VideoInferenceSession):  # type: ignore[misc]
         self.processed_frames = FrameCount(len(video.frames))
 
     def forget(self, frame_index: int) -> None:
-        """Drop what no frame after ``frame_index`` looks at; the library keeps everything of every frame.
+        """Drop what no frame after ``frame_index`` needs; the library keeps everything of every frame.
 
-        Later frames look at the memory of ``num_maskmem - 1`` frames before them and of the latest
+        Later frames attend to the memory of ``num_maskmem - 1`` frames before them and of the latest
         ``max_cond_frame_num`` at which an object was set, and at the object pointers of
         ``max_object_pointers_in_encoder - 1`` frames and of all at which the object was set.
         """

@@ -44,7 +44,7 @@ class TrackByDetectionPlugin:
             return TrackByDetection(ClipVisSegmenter(CLIPVIS.load(config.clipvis, context)), config)
         if context.checkpoint is not None and context.checkpoint == self.shipped_weights(context.dataset.name):
             raise UserError(
-                "segmenter ov2seg", "has no weights", "give --checkpoint FILE (`harness models show ov2seg`)"
+                "segmenter ov2seg", "has no weights", "give its checkpoint, a file (`harness models show ov2seg`)"
             )
         return TrackByDetection(Ov2SegSegmenter(OV2SEG.load(config.ov2seg, context)), config)
 

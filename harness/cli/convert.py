@@ -117,7 +117,7 @@ def _write_folder(tracks: TrackSet, to: Target, out: Path) -> list[str]:
     from harness.convert.palette import write_palette
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(str(out), "is there already and not an empty folder", "name a new folder with --out")
+        raise UserError(str(out), "already exists and is not an empty folder", "name a new folder with --out")
     for video in tracks.videos:
         if ".." in Path(video.name).parts or Path(video.name).is_absolute() or "\0" in video.name:
             raise UserError(f"video {video.name}", "has a name that leads out of the folder", "rename it in the file")

@@ -1,1 +1,1 @@
-"""Masks and tracks from and to the forms of other tools."""
+"""Conversion of masks and tracks from and to the formats of other tools."""

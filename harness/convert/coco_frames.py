@@ -1,6 +1,6 @@
-"""COCO files with one annotation per image and object, whose track ids say which ones are the same object.
+"""COCO files with one annotation per image and object; annotations of one object share a track id.
 
-CocoVID (``instance_id``), TAO (``track_id``), CVAT's COCO export (``attributes.track_id``) and what people write.
+CocoVID (``instance_id``), TAO (``track_id``), CVAT's COCO export (``attributes.track_id``) and users' own files.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ FRAME_KEYS = ("frame_id", "frame_index", "frame_number")
 def read_coco(file: Path) -> TrackSet:
     """The tracks of a COCO file of frames.
 
-    Frames belong to the video that ``video_id`` names, else to their folder; their order is that of a frame number,
-    else of their names. Raises `UserError` where annotations have no track id.
+    Frames belong to the video that ``video_id`` names, else to their folder; they are ordered by a frame number,
+    else by name. Raises `UserError` where annotations have no track id.
     """
     document = read_document(file)
     if not isinstance(document, dict):
@@ -117,7 +117,7 @@ def _add_tracks(
                 place, f"track {key[1]} has category {category} here, {track.category_id} before", "correct it"
             )
         if track.masks[index] is not None:
-            raise UserError(place, f"track {key[1]} is there twice in one image", "give each object its own track id")
+            raise UserError(place, f"track {key[1]} occurs twice in one image", "give each object its own track id")
         track.masks[index] = _mask(one, video.height, video.width, place, warnings)
 
 

@@ -1,7 +1,7 @@
 """CVAT for video 1.1: an XML file of tracks with boxes, polygons and masks by frame.
 
-Libraries that read CVAT's files stop at masks in tracks (datumaro 1.13) or read boxes of images only (labelformat
-0.1), so the file is read here, without a DTD.
+Libraries for CVAT's files fail on masks in tracks (datumaro 1.13) or read boxes of images only (labelformat 0.1).
+So this module reads the file itself, without a DTD.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FRAME_NAME = "frame_{:06d}.jpg"
 def read_cvat(file: Path, frames: Path | None = None) -> TrackSet:
     """The tracks of a CVAT export (XML, or the zip with it); boxes become masks of all their pixels, counted.
 
-    The video is called like the task. Frame n is the n-th file below ``frames``; without it names are CVAT's own.
+    The video has the name of the task. Frame n is the n-th file below ``frames``; without it names are CVAT's own.
     Raises `UserError` for other files.
     """
     root = _parsed(file)
@@ -107,7 +107,7 @@ def _index(shape: Any, track: Any, file: Path, first: int, step: int) -> int:
     where = f"{file}, track {track.get('id')}"
     frame = _whole(shape.get("frame"), where, "frame")
     if frame < first or (frame - first) % step:
-        raise UserError(where, f"frame {frame} is none of the task's", "export the task again")
+        raise UserError(where, f"frame {frame} is not one of the task's", "export the task again")
     return (frame - first) // step
 
 

@@ -1,4 +1,4 @@
-"""Samples of FiftyOne, where it is installed: one per frame, with the masks, labels and tracks of its objects."""
+"""FiftyOne samples, if FiftyOne is installed: one per frame, with the masks, labels and tracks of its objects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_samples(tracks: TrackSet, name: str, frames: Path) -> int:
         hint = "pip install fiftyone"
         raise UserError("--to fiftyone", f"needs a package that is not installed ({error})", hint) from error
     if fo.dataset_exists(name):
-        raise UserError(f"FiftyOne dataset {name}", "is there already", "take another --out")
+        raise UserError(f"FiftyOne dataset {name}", "already exists", "choose another --out")
     samples: list[Any] = []
     for video in tracks.videos:
         for index, file_name in enumerate(video.file_names):

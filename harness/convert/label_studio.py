@@ -1,7 +1,7 @@
-"""Label Studio's JSON export: boxes on videos, and polygons, boxes and brush masks on images that are frames.
+"""Label Studio's JSON export: boxes on videos, and polygons, boxes and brush masks on frames as images.
 
-A box on a video is drawn at key frames and moves evenly between them, as Label Studio shows it. Frames of images belong
-to the video that their folder is, and a region's track is the value of its number or text of the name ``track`` (or
+A box on a video is drawn at key frames and moves evenly between them, as Label Studio shows it. An image belongs
+to the video named by its folder, and a region's track is the value of its number or text of the name ``track`` (or
 ``track_id``); without one, each label may occur once per frame.
 """
 
@@ -136,7 +136,7 @@ def _video(
 
 
 def _boxes(value: dict[str, Any], length: int, where: str) -> Iterator[tuple[int, tuple[float, float, float, float]]]:
-    """Frame index and box in percent, at key frames and evenly between; none behind a key frame that is not enabled."""
+    """Frame index and box in percent, at key frames and evenly between; none after a key frame that is not enabled."""
     given = [key for key in _list(value.get("sequence")) if isinstance(key, dict)]
     keys = sorted(given, key=lambda key: number(key.get("frame"), where, "frame"))
     if any(key.get("rotation") for key in keys):

@@ -1,4 +1,4 @@
-"""Folders of PNG masks in which a pixel's value is the number of its object: DAVIS, YouTube-VOS, MOSE and their like.
+"""Folders of PNG masks in which a pixel's value is the number of its object: DAVIS, YouTube-VOS, MOSE and similar.
 
 {folder}/{video}/{frame}.png           meta.json beside the folder or in it: names of categories (YouTube-VOS)
 """
@@ -30,9 +30,9 @@ from harness.image_files import opened_image
 from harness.warnings import Warnings
 
 VOID = 255
-"""Pixels of no object and not of the background, in masks with several objects."""
+"""Value of pixels that are neither object nor background, in masks with several objects."""
 UNNAMED = "object"
-"""The category of objects that nothing names."""
+"""The category of objects without a name."""
 _MOST = 254
 
 
@@ -143,7 +143,7 @@ def write_palette(tracks: TrackSet, out: Path) -> list[str]:
     for video in tracks.videos:
         if len(video.tracks) > _MOST:
             what = f"has {len(video.tracks)} tracks; a palette mask has room for {_MOST}"
-            raise UserError(f"video {video.name}", what, "take those with high scores, or another form")
+            raise UserError(f"video {video.name}", what, "keep those with high scores, or choose another form")
         place = out / video.name
         place.mkdir(parents=True, exist_ok=True)
         order = sorted(range(len(video.tracks)), key=lambda i: (video.tracks[i].score or 0, -i))

@@ -1,4 +1,4 @@
-"""What every form is read into and written from: videos with their frames' names, and one mask or none per frame."""
+"""The common form of all conversions: videos with their frames' names, and one mask or none per frame."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class VideoTracks:
 
 @dataclass
 class TrackSet:
-    """Videos with their tracks, categories by id, and what was left out or made up when they were read."""
+    """Videos with their tracks, categories by id, and what reading left out or filled in."""
 
     videos: list[VideoTracks]
     categories: dict[int, str]
@@ -58,7 +58,7 @@ class TrackSet:
 
 
 class CategoryIds:
-    """Numbers of category names, from 1 in the order in which they come up."""
+    """Numbers of category names, from 1 in order of first use."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._ids: dict[str, int] = {}
@@ -106,7 +106,7 @@ def drawn(polygons: Sequence[Any], height: int, width: int, where: str) -> Rle |
 
 
 def boxed(values: Sequence[Any], height: int, width: int, where: str) -> Rle | None:
-    """The mask of a box ``[x, y, width, height]`` in pixels; raises `UserError` for what is none."""
+    """The mask of a box ``[x, y, width, height]`` in pixels; raises `UserError` for other values."""
     if len(values) != 4 or not all(isinstance(v, (int, float)) and abs(v) < _LARGEST for v in values):
         raise UserError(where, f"box {list(values)!r} is not four numbers", "correct it")
     x, y, w, h = (float(v) for v in values)
@@ -198,7 +198,7 @@ def listed(document: Mapping[str, Any], key: str, where: str) -> list[dict[str, 
     """A list of objects of a document; raises `UserError` where it is none."""
     found = document.get(key)
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise UserError(where, f'has no list of objects under "{key}"', "name a file of the form that --from says")
+        raise UserError(where, f'has no list of objects under "{key}"', "name a file of the form given with --from")
     return found
 
 

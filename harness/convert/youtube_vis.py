@@ -93,7 +93,7 @@ def _masks(segmentations: Any, video: VideoTracks, where: str) -> Iterator[Rle |
         counts = one.get("counts") if isinstance(one, dict) else None
         if not isinstance(counts, str):
             raise UserError(
-                f"{where}, frame {index}", "its mask is no compressed run-length encoding", "encode it again"
+                f"{where}, frame {index}", "its mask is not a compressed run-length encoding", "encode it again"
             )
         fault = fault_of(counts.encode(), video.height, video.width)
         if fault:

@@ -33,6 +33,8 @@ def choose_engine(
     """
     if name not in ENGINES:
         raise UserError("engine", f'"{name}" is unknown', near(name, ENGINES))
+    if workers is not None and workers < 1:
+        raise UserError("workers", f"is {workers}", "give 1 or more")
     if name == "ray":
         from harness.engines import ray
 
@@ -40,7 +42,7 @@ def choose_engine(
                          video_timeout=video_timeout)  # fmt: skip
         return device or "ray", actors
     if gpus_per_worker is not None:
-        raise UserError("--gpus-per-worker", "goes with --engine ray", "several --workers share the GPUs of --device")
+        raise UserError("gpus_per_worker", "goes with engine ray", "several workers share the GPUs of device")
     devices = chosen_devices(device or default_device(), workers)
     refuse_missing(dict.fromkeys(devices))
     if len(devices) == 1:

@@ -17,7 +17,7 @@ def chosen_devices(device: str, workers: int | None = None) -> tuple[str, ...]:
     """
     named = [name.strip() for name in device.split(",") if name.strip()]
     if not named:
-        raise UserError("--device", "names nothing", "name cpu, cuda, or several: cuda:0,cuda:1")
+        raise UserError("device", "names nothing", "name cpu, cuda, or several: cuda:0,cuda:1")
     if named == ["cuda"] and workers != 1:
         count = visible_gpus()
         named = [f"cuda:{index}" for index in range(count)] if count > 1 else named
@@ -44,13 +44,13 @@ def refuse_missing(devices: Iterable[str]) -> None:
         kind, colon, index = name.partition(":")
         count = _count(kind)
         if count is None or (colon and not index.isdecimal()):
-            raise UserError(f"--device {name}", "is not a device", "name cpu, cuda, or one GPU: cuda:0")
+            raise UserError(f"device {name}", "is not a device", "name cpu, cuda, or one GPU: cuda:0")
         if not count:
             hint = "name cpu, or see `harness doctor`"
-            raise UserError(f"--device {name}", f"PyTorch finds no {kind} device here", hint)
+            raise UserError(f"device {name}", f"PyTorch finds no {kind} device here", hint)
         if colon and int(index) >= count:
             known = f"{kind}:0" if count == 1 else f"{kind}:0 to {kind}:{count - 1}"
-            raise UserError(f"--device {name}", f"PyTorch finds {count} of these devices here", f"name {known}")
+            raise UserError(f"device {name}", f"PyTorch finds {count} of these devices here", f"name {known}")
 
 
 def _count(kind: str) -> int | None:

@@ -252,7 +252,7 @@ class Pool:
             self._false_starts[worker] += 1
             if self._false_starts[worker] >= ATTEMPTS:
                 what = f"{lost.reason}, for the second time without a video"
-                hint = "read the system's log; if memory ran out, use fewer --workers"
+                hint = "read the system's log; if memory ran out, use fewer workers"
                 self._give_up(worker, UserError(f"worker {worker} on {self._backend.devices[worker]}", what, hint))
                 return None
         self._set(worker, "lost")

@@ -60,7 +60,7 @@ def pool(
     names one GPU.
     """
     if device not in (None, "cpu", "cuda"):
-        raise UserError("--device", f"{device} cannot be requested from Ray", "name cpu or cuda; Ray chooses the GPUs")
+        raise UserError("device", f"{device} cannot be requested from Ray", "name cpu or cuda; Ray chooses the GPUs")
     request = WorkerRequest(device, workers, gpus_per_worker, address or os.environ.get("RAY_ADDRESS") or None)
     return Pool(spec, store, progress, Actors(spec, store, request), VideoTimeout(video_timeout))
 
@@ -86,7 +86,7 @@ def refuse_missing_gpus(wanted: float, found: float) -> None:
     """Raise `UserError` if a worker needs more GPUs than there are: the run would wait forever."""
     if wanted > found:
         what = f"{wanted:g} requested for each worker, Ray finds {found:g} on this machine"
-        raise UserError("GPUs", what, "name --device cpu, fewer --gpus-per-worker, or a cluster with --ray-address")
+        raise UserError("GPUs", what, "name device cpu, fewer gpus_per_worker, or a cluster as ray_address")
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def connect(address: str | None) -> tuple[Any, OwnRay | None]:
     try:
         import ray
     except ImportError as error:
-        raise UserError("--engine ray", "Ray is not installed", 'pip install "ovvis-harness[ray]"') from error
+        raise UserError("engine ray", "Ray is not installed", 'pip install "ovvis-harness[ray]"') from error
     if ray.is_initialized():
         return ray, None
     own = OwnRay() if is_here else None
@@ -103,7 +103,7 @@ class OwnRay:
         """Raise `UserError` if Ray has ended: any further call to it would end this process, or hang."""
         name = self.lost()
         if name:
-            hint = "repeat the command to resume the run; if memory ran out, use fewer --workers"
+            hint = "repeat the command to resume the run; if memory ran out, use fewer workers"
             raise UserError("Ray on this machine", f"its {name} has ended", hint)
 
     def kill(self) -> None:

@@ -31,7 +31,7 @@ def serialize(spec: ModelSpec, store: PredictionStore) -> bytes:
             return pickle.dumps((spec, store), protocol=pickle.HIGHEST_PROTOCOL)
     except Exception as error:  # the plugin's own code takes part in pickling
         what = f"cannot be sent to other processes with {spec.context.dataset.name}: {describe_error(error)}"
-        hint = "run it with --workers 1, or let its plugin and the dataset's frames be pickled"
+        hint = "run it with one worker, or let its plugin and the dataset's frames be pickled"
         raise UserError(spec.name, what, hint) from error
 
 

@@ -1,4 +1,4 @@
-"""Which categories are known to be absent from which videos: what data says of it, in the forms in which it does.
+"""Which categories are known to be absent from which videos: what the data says, in each form.
 
 An annotated category is there. One without annotation is known to be absent only where the data says so: all of them
 (``exhaustive``), those that a video lists (``neg_category_ids``, as BURST, TAO and LVIS do), or those that are asked of

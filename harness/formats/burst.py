@@ -79,9 +79,9 @@ class ClassSplit(msgspec.Struct):
 
 
 class Converted(NamedTuple):
-    """A file in YouTube-VIS form. ``class_list`` says in words which list of common classes it is split by, and how
-    that differs from the official script's; ``unlisted`` are names of categories in neither of the lists, ``unknown``
-    those that LVIS has no frequency of: they are neither base nor novel."""
+    """A file in YouTube-VIS form. ``class_list`` says in words which list of common classes splits it, and how
+    that list differs from the official script's; ``unlisted`` names categories in neither list, ``unknown`` those
+    without an LVIS frequency: they are neither base nor novel."""
 
     document: dict[str, Any]
     class_list: str
@@ -100,7 +100,7 @@ def read(path: Path, default_split: str = "") -> File:
     """
     raw, _ = read_json(path)
     if raw.lstrip()[:1] == b"[":
-        hint = "results in YouTube-VIS form are scored by --protocol burst"
+        hint = "results in YouTube-VIS form are scored by protocol burst"
         raise UserError(str(path), "is a list, not a file in BURST's own form", hint)
     file = decode(raw, File, str(path))
     file.split = file.split or default_split
@@ -110,14 +110,14 @@ def read(path: Path, default_split: str = "") -> File:
     for sequence in file.sequences:
         where = f"{path}, sequence {sequence.id} ({sequence.seq_name})"
         if sequence.id in seen:
-            raise UserError(where, "stands twice", "give each sequence its own id")
+            raise UserError(where, "occurs twice", "give each sequence its own id")
         seen.add(sequence.id)
         _check(sequence, where)
     return file
 
 
 def _check(sequence: Sequence, where: str) -> None:
-    """Refuse a sequence whose size, frames or track ids make no sense."""
+    """Refuse a sequence whose size, frames or track ids are invalid."""
     if sequence.height <= 0 or sequence.width <= 0 or sequence.height * sequence.width >= 1 << 31:
         raise UserError(where, f"size {sequence.height}x{sequence.width} is not a frame's", "correct it")
     paths, frames = sequence.annotated_image_paths, sequence.segmentations
@@ -125,9 +125,9 @@ def _check(sequence: Sequence, where: str) -> None:
         raise UserError(where, f"{len(frames)} segmentations for {len(paths)} annotated frames", "make them agree")
     if len(set(paths)) != len(paths):
         twice = next(p for p in paths if paths.count(p) > 1)
-        raise UserError(f"{where}, frame {twice}", "stands twice", "list each frame once")
+        raise UserError(f"{where}, frame {twice}", "occurs twice", "list each frame once")
     for track in sequence.track_category_ids.keys() | {track for frame in frames for track in frame}:
-        # longer numbers do not fit the arrays; another spelling of a number would be a second track of the same id
+        # longer numbers do not fit the arrays; another spelling of the number would give a second track the same id
         if not NUMBER.fullmatch(track):
             hint = "number the tracks, without leading zeros"
             raise UserError(f'{where}, track "{track}"', "is not numbered", hint)
@@ -136,7 +136,7 @@ def _check(sequence: Sequence, where: str) -> None:
 def areas_of(sequence: Sequence, where: str) -> list[Ints]:
     """Areas in pixels of a sequence's masks, per frame in the order of its dict.
 
-    Raises `UserError` for masks that are no run-length encodings of the sequence's size.
+    Raises `UserError` for masks that are not run-length encodings of the sequence's size.
     """
     texts = [mask.rle.encode() for frame in sequence.segmentations for mask in frame.values()]
     stop = np.cumsum([len(t) for t in texts], dtype=np.int64)
@@ -175,7 +175,7 @@ def convert_file(path: Path) -> Converted:
 
 
 def convert(file: File, split: ClassSplit | None, name: str) -> dict[str, Any]:
-    """Convert to YouTube-VIS form as the CLIP-VIS and OVFormer converter does.
+    """Convert to YouTube-VIS form like the converter of CLIP-VIS and OVFormer.
 
     Categories are renumbered by position, annotations are numbered from 0 over the whole file, and have neither areas
     nor a crowd flag. ``split`` names common and uncommon classes by LVIS id (default: the challenge's); a category in
@@ -183,7 +183,7 @@ def convert(file: File, split: ClassSplit | None, name: str) -> dict[str, Any]:
     """
     position = {_number(c, f"{name}, categories[{i}]"): i + 1 for i, c in enumerate(file.categories)}
     if len(position) != len(file.categories):
-        raise UserError(f"{name}, categories", "an id stands twice", "give each category its own id")
+        raise UserError(f"{name}, categories", "an id occurs twice", "give each category its own id")
     videos: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     images: list[dict[str, Any]] = []
@@ -231,7 +231,7 @@ def convert(file: File, split: ClassSplit | None, name: str) -> dict[str, Any]:
 
 
 def frame_number(path: str, name: str) -> int:
-    """Number of a frame: the integer behind the last underscore of its name, without extension and ``frame``.
+    """Number of a frame: the integer after the last underscore of its name, without extension and ``frame``.
 
     ``name`` is that of the file that lists it, for the `UserError` where there is no number.
     """

@@ -60,7 +60,7 @@ class _Merged(msgspec.Struct):
 
 
 class CategoryEntry(msgspec.Struct):
-    """A category; those listed under ``merged`` become it in the federated variant."""
+    """A category; the federated variant merges those listed under ``merged`` into it."""
 
     id: int
     name: str
@@ -82,12 +82,12 @@ class Detection(msgspec.Struct):
 
     @property
     def track(self) -> int | None:
-        """The id of its track, under either name."""
+        """The track id, under either key."""
         return self.instance_id if self.track_id is None else self.track_id
 
 
 class _Lists(msgspec.Struct):
-    """The keys by which the form is told."""
+    """The keys that identify the form."""
 
     images: msgspec.Raw = msgspec.Raw(b"")
     annotations: msgspec.Raw = msgspec.Raw(b"")
@@ -157,7 +157,7 @@ def read_coco_video(path: Path) -> CocoVideo | None:
 def read_detections(path: Path) -> Iterable[tuple[int, list[Detection]]]:
     """Yield the number of the first record and the records of a results file in this form, block by block.
 
-    Raises `UserError` for a file that is no JSON list of such records.
+    Raises `UserError` for a file that is not a JSON list of such records.
     """
     for block in read_blocks(Path(path)):
         yield block.first, _of_block(block, str(path))
@@ -197,7 +197,7 @@ def masks_of(detections: Sequence[Detection], names: Sequence[str], sizes: Seque
 
 
 def _coerced(record: Any) -> Any:
-    """A record with ids as integers where they stand for that, and with its mask as text."""
+    """A record with its ids as integers where possible, and its mask as text."""
     if not isinstance(record, dict):
         return record
     out = dict(record)
@@ -211,7 +211,7 @@ def _coerced(record: Any) -> Any:
 
 
 def _decode(raw: msgspec.Raw, kind: Any, name: str) -> list[Any]:
-    """Decode a list; values that stand for what is specified are read as such."""
+    """Decode a list; values in another form are read leniently."""
     try:
         found: list[Any] = decode(raw, list[kind], name)
         return found
@@ -235,5 +235,5 @@ def _refuse_repeated(ids: list[int], what: str, name: str) -> None:
     seen: set[int] = set()
     for one in ids:
         if one in seen:
-            raise UserError(name, f"{what} id {one} stands more than once", "give each its own id")
+            raise UserError(name, f"{what} id {one} occurs more than once", "give each its own id")
         seen.add(one)

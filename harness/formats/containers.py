@@ -1,7 +1,7 @@
-"""Files of JSON as they come: plain, zipped, gzipped, in UTF-16 or UTF-32, with a byte order mark, as JSON lines.
+"""JSON files as they come: plain, zipped, gzipped, in UTF-16 or UTF-32, with a byte order mark, as JSON lines.
 
-Whatever the container, the text is the same; names of a zip's members are never used as paths, and what unpacks to
-far more than a file of JSON can is refused.
+The container does not change the text; names of a zip's members are never used as paths, and what unpacks to
+far more than JSON can is refused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CHUNK_BYTES = 1 << 20
 FREE_BYTES, MOST_TIMES = 256 << 20, 100
 """An archive may unpack to this much, or to this many times its own size. Masks shrink to about a fifth."""
 LONGEST_LINE = 64 << 20
-"""A track of JSON lines is shorter."""
+"""Longer than any track in a file of JSON lines, in bytes."""
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -33,13 +33,13 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-"""Byte order marks; UTF-32's come before UTF-16's, with which they begin."""
+"""Byte order marks; UTF-32's come before UTF-16's, because they begin with those."""
 
 
 def open_json(path: Path) -> io.BufferedReader:
-    """Open a file of JSON as its plain UTF-8 text. A plain file is given as it is.
+    """Open a JSON file as plain UTF-8 text. A plain file is returned as it is.
 
-    Raises `UserError`, then or while it is read, for a file that cannot be read, is something else, is damaged, or
+    Raises `UserError`, at once or during reading, for a file that cannot be read, is something else, is damaged, or
     unpacks to too much.
     """
     try:
@@ -56,7 +56,7 @@ def open_json(path: Path) -> io.BufferedReader:
 
 
 def open_records(path: Path) -> io.BufferedReader:
-    """Open a results file as `open_json` does; JSON lines, one track on each, are given as a list."""
+    """Open a results file as `open_json` does; JSON lines, one track on each, are returned as a list."""
     file = open_json(path)
     with _closed_on_error(file):
         if file.peek(FIRST_BYTES).lstrip()[:1] != b"{":
@@ -148,7 +148,7 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _bounded(pieces: Iterable[bytes], packed: int, path: Path) -> Iterator[bytes]:
-    """The pieces, up to a size that an archive of ``packed`` bytes may have inside."""
+    """The pieces, up to the size to which an archive of ``packed`` bytes may unpack."""
     limit, total = max(FREE_BYTES, MOST_TIMES * packed), 0
     for piece in pieces:
         total += len(piece)
@@ -195,7 +195,7 @@ def _decoded(head: bytes, pieces: Iterator[bytes], path: Path, inner: bool = Fal
             fresh = fresh and not text
         yield decoder.decode(b"", final=True).encode()
     except UnicodeError as error:
-        raise UserError(str(path), f"is no valid text in {encoding.upper()} ({error})", "write UTF-8") from error
+        raise UserError(str(path), f"is not valid text in {encoding.upper()} ({error})", "write UTF-8") from error
 
 
 def _refuse_foreign(head: bytes, path: Path) -> None:
@@ -205,7 +205,7 @@ def _refuse_foreign(head: bytes, path: Path) -> None:
 
 
 class _Pieces(io.RawIOBase):
-    """Pieces of bytes that come from a file, as a file to be read from start to end."""
+    """Pieces of bytes from a file, as a file to read from start to end."""
 
     def __init__(self, pieces: Iterator[bytes], file: BinaryIO) -> None:
         self._pieces, self._file, self._left = pieces, file, b""

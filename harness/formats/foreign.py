@@ -1,6 +1,6 @@
-"""Files of other tools and benchmarks that are taken for annotations or results: known by their shape, and named.
+"""Files of other tools and benchmarks given as annotations or results: recognised by their shape, and named.
 
-Each message says what the file is and the way out.
+Each message says what the file is and what to do.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from harness.formats.containers import open_json
 
 PER_TRACK = "write one record per object and video, with segmentations: one mask or null per frame"
 _LARGEST_HEAD = 64 << 20
-"""A file of another form is parsed to be named up to this size."""
+"""Up to this size a file of another form is parsed, so that it can be named."""
 _LISTS = ("annotations", "results", "predictions", "tracks")
-_BURST_TASKS = "score it with --protocol burst-class-guided, burst-exemplar-guided or burst-open-world"
+_BURST_TASKS = "score it with protocol burst-class-guided, burst-exemplar-guided or burst-open-world"
 _MMTRACKING = ("det_bboxes", "det_masks", "track_bboxes", "track_masks", "bbox_results", "mask_results")
 
 
@@ -25,12 +25,12 @@ def refuse_foreign_annotations(document: Any, annotations: bytes, name: str) -> 
     if isinstance(document, list):
         what, hint = "is a list, not an object with videos, categories and annotations", "name the annotation file"
         if document and isinstance(document[0], dict) and {"video_id", "segmentations"} <= document[0].keys():
-            what, hint = "is a results file, not an annotation file", "give it to --predictions"
+            what, hint = "is a results file, not an annotation file", "give it as predictions"
         raise UserError(name, what, hint)
     if not isinstance(document, dict):
         raise UserError(name, "is not an object with videos, categories and annotations", "name the annotation file")
     if document.get("images") and b'"segmentations"' not in annotations:
-        scored = "score it with --protocol teta or teta-tao, or " if "videos" in document else ""
+        scored = "score it with protocol teta or teta-tao, or " if "videos" in document else ""
         raise UserError(name, _image_form(document), f"{scored}convert it with `harness convert --from coco`")
     for key in ("videos", "categories"):
         if key not in document:
@@ -45,7 +45,7 @@ def _image_form(document: dict[str, Any]) -> str:
 
 
 def foreign_results(path: Path) -> UserError:
-    """The error for a results file that is no list of tracks."""
+    """The error for a results file that is not a list of tracks."""
     with open_json(path) as file:
         head = file.read(_LARGEST_HEAD)
         whole = not file.read(1)
@@ -67,7 +67,7 @@ def _of_results(document: Any, hint: str) -> tuple[str, str]:
     if any(key in document for key in _MMTRACKING):
         return "is a results file of mmtracking or mmdetection, by key and frame", PER_TRACK
     if "videos" in document and "categories" in document:
-        return "is an annotation file, not a results file", "give it to --annotations"
+        return "is an annotation file, not a results file", "give it as annotations"
     inner = [key for key in _LISTS if isinstance(document.get(key), list)]
     if inner:
         return f'is an object, with a list under "{inner[0]}"', "write that list alone"
@@ -79,6 +79,6 @@ def refuse_foreign_record(record: dict[str, Any], where: str) -> None:
     if "segmentations" in record:
         return
     if "image_id" in record or "frame_id" in record or "frame" in record:
-        raise UserError(where, "is of one frame (COCO's results per image)", PER_TRACK)
+        raise UserError(where, "holds one frame (COCO's results per image)", PER_TRACK)
     if "segmentation" in record:
         raise UserError(where, 'has "segmentation" but no "segmentations"', "name its masks segmentations, with an s")

@@ -1,7 +1,7 @@
-"""Values in another form than the specified one that lose nothing when they are read as what they stand for.
+"""Lenient reading: values in another form than the specified one that can be read without loss.
 
 Ids and sizes as text or as ``1.0``, ``false`` for 0, names that are numbers: official tools score them. They are read
-when strict reading has failed, and counted by kind, so that well-formed files pay nothing.
+when strict reading fails, and counted by kind; well-formed files pay nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.formats.scan import LARGEST
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.0{1,30})?")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?")
 TEXT, DECIMAL, TRUTH_VALUE, LARGE = "text", "a decimal number", "true or false", "beyond 64 bits"
-"""How a number may be written instead."""
+"""Other ways to write a number."""
 
 Key = int | str
 """An id as a file states it: a number, or text."""
@@ -29,9 +29,9 @@ Key = int | str
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something that was read as what it stands for: how often, and where first.
+    """A kind of value that was read leniently: how often it occurs, and where first.
 
-    ``field`` is the annotation field that it concerns, if only some protocols read it; else empty.
+    ``field`` is the annotation field, if only some protocols read it; else empty.
     """
 
     kind: str
@@ -52,12 +52,12 @@ class Notes:
         self.found[kind] = replace(before, count=before.count + count)
 
     def record(self) -> tuple[Note, ...]:
-        """All notes, in the order in which their kinds came up."""
+        """All notes, by first occurrence of their kinds."""
         return tuple(self.found.values())
 
 
 def loads(text: bytes, name: str) -> Any:
-    """Parse JSON with Python's ``NaN`` and ``Infinity``; raises `UserError` for what is no JSON in UTF-8."""
+    """Parse JSON with Python's ``NaN`` and ``Infinity``; raises `UserError` for text that is not JSON in UTF-8."""
     try:
         return json.loads(text.decode())
     except json.JSONDecodeError as error:
@@ -70,7 +70,7 @@ def loads(text: bytes, name: str) -> Any:
 
 
 def whole(value: Any) -> tuple[int, str] | None:
-    """The integer that a value stands for, and how it is written (empty: as a plain integer); or ``None``."""
+    """A value as an integer, and how it is written (empty: as a plain integer); ``None`` if it is none."""
     if isinstance(value, bool):
         return int(value), TRUTH_VALUE
     if isinstance(value, int):
@@ -83,7 +83,7 @@ def whole(value: Any) -> tuple[int, str] | None:
 
 
 def number(value: Any) -> tuple[float, str] | None:
-    """The number that a value stands for, and how it is written (empty: as a number); or ``None``."""
+    """A value as a number, and how it is written (empty: as a number); ``None`` if it is none."""
     if isinstance(value, str):
         return (float(value), TEXT) if _NUMBER.fullmatch(value) else None
     if isinstance(value, bool):
@@ -107,10 +107,10 @@ def key_of(value: Any, where: str, what: str) -> tuple[Key, str]:
 
 @dataclass(frozen=True)
 class Ids:
-    """Ids of videos or of categories as a file states them, and the ascending integers that stand for them here.
+    """Ids of videos or of categories as a file states them, and the ascending integers used for them here.
 
-    An id that is a 64-bit integer stands for itself. If one of a file is not, all of them are numbered from 1 in
-    ascending order, as the official tools order them: text by its characters.
+    64-bit integers stay as they are. If any id of the file is something else, all are numbered from 1 in ascending
+    order, as the official tools order them: text by its characters.
     """
 
     by_key: Mapping[Key, int]
@@ -118,11 +118,11 @@ class Ids:
 
     @property
     def are_themselves(self) -> bool:
-        """Whether every id stands for itself."""
+        """Whether every id is used as the file states it."""
         return all(key == number for key, number in self.by_key.items())
 
     def find(self, value: Any, where: str, what: str) -> tuple[int | None, str]:
-        """The integer that stands for an id, ``None`` for an unknown one, and how it is written.
+        """The integer used for an id, ``None`` for an unknown one, and how the id is written.
 
         Text ``"7"`` is found as the number 7, and 7 as the text, where a file has only the one.
         """
@@ -135,7 +135,7 @@ class Ids:
         return (None if as_number is None else self.by_key.get(as_number[0])), form
 
     def near(self, value: Any) -> str:
-        """Which ids there are, as the end of an error line."""
+        """The hint of an error: some of the known ids."""
         return f"some {near(str(value), map(str, list(self.by_key)[:20]))}"
 
 
@@ -155,14 +155,14 @@ def number_ids(keys: Iterable[Key], name: str, what: str) -> Ids:
 
 
 def coerce_video(video: dict[str, Any], where: str, notes: Notes) -> dict[str, Any]:
-    """A video of an annotation file with sizes and length as integers and a name as text, where they stand for that."""
+    """A video of an annotation file with sizes and length as integers and a name as text, where possible."""
     out = dict(video)
     for key in ("width", "height", "length"):
         if key in out and out[key] is not None:
             out[key] = _whole_or_same(out[key], "size or length of a video", where, notes)
     names = out.get("file_names")
     if not (isinstance(names, list) and all(isinstance(one, str) for one in names)):
-        # frames are read by runs only, which miss the names then
+        # only runs read frames; they report missing names
         out["file_names"] = None
         if out.get("length") is None and isinstance(names, list):
             out["length"] = len(names)
@@ -172,8 +172,8 @@ def coerce_video(video: dict[str, Any], where: str, notes: Notes) -> dict[str, A
 
 
 def coerce_category(category: dict[str, Any], where: str, notes: Notes) -> dict[str, Any]:
-    """A category with a name as text. Fields that define groups are dropped where they have another form: the
-    protocols that need them say so."""
+    """A category with a name as text. Fields that define groups are dropped where they have another form; the
+    protocols that need them report that."""
     out = dict(category)
     out["name"] = _name(out.get("name"), "name of a category", where, notes) or ""
     partition = out.get("partition")
@@ -192,8 +192,8 @@ def coerce_category(category: dict[str, Any], where: str, notes: Notes) -> dict[
 
 
 def coerce_annotation(record: dict[str, Any], videos: Ids, categories: Ids, where: str, notes: Notes) -> dict[str, Any]:
-    """An annotation with ids as integers of ``videos`` and ``categories`` and flags and areas as numbers, where they
-    stand for that; what has another form stays as it is, for the protocols that read it to refuse."""
+    """An annotation with ids as integers of ``videos`` and ``categories`` and flags and areas as numbers, where
+    possible; other forms stay as they are, and the protocols that read them refuse them."""
     out = dict(record)
     own = record.get("id")
     found = whole(own)
@@ -235,7 +235,7 @@ def _areas(areas: list[Any], where: str, notes: Notes) -> list[Any]:
 
 
 class Mask(NamedTuple):
-    """A mask whose size is written in the way that ``form`` says; ``counts`` as ``kind`` says, see `harness.rle`."""
+    """A mask whose size is written as ``form`` says; ``kind`` is the kind of ``counts``, see `harness.rle`."""
 
     height: int
     width: int
@@ -245,7 +245,7 @@ class Mask(NamedTuple):
 
 
 def mask_entry(value: Any) -> Mask | None:
-    """The mask that an entry stands for whose size is written in another way; else ``None``."""
+    """The mask of an entry whose size is written in another way; else ``None``."""
     if not isinstance(value, dict) or not isinstance(value.get("size"), list) or len(value["size"]) != 2:
         return None
     sides = [side for side in map(whole, value["size"]) if side is not None and 0 <= side[0] < 1e9]

@@ -23,7 +23,7 @@ from harness.rle import Ints
 
 BLOCK_BYTES = 16 << 20
 FIRST_TEXT = 1 << 16
-"""Bytes of a file in which something other than space has to stand."""
+"""A file with only white space in this many first bytes is refused."""
 _NO_ID = -scan.LARGEST - 1
 _LARGEST_SCORE = 1e300
 
@@ -38,7 +38,7 @@ class ResultRecord(msgspec.Struct):
 
 
 class OddRecord(msgspec.Struct):
-    """A predicted track whose values may be written in any way."""
+    """A predicted track whose values may have any form."""
 
     video_id: Any
     category_id: Any
@@ -59,7 +59,7 @@ class Block(NamedTuple):
 
 
 def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
-    """Yield the records of a results file, block by block. Raises `UserError` if it is no JSON list of objects."""
+    """Yield the records of a results file, block by block. Raises `UserError` if it is not a JSON list of objects."""
     hint = "write the file again as a JSON list of tracks"
     file = open_records(path)
     first, kept, fresh, offset = 0, np.empty(0, np.uint8), True, 0
@@ -86,7 +86,7 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
             if status == scan.DONE:
                 rest = text[place:stop].tobytes() + file.read(1 << 16)
                 if rest.strip():
-                    raise UserError(str(path), "has text behind the list", hint)
+                    raise UserError(str(path), "has text after the list", hint)
                 return
             if not n:  # a record is longer than what was read: no text, or the file ends in it
                 refuse_null_bytes(text[:stop].tobytes(), path)
@@ -94,7 +94,7 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
                 size = path.stat().st_size
                 raise UserError(f"{path}, record {first}", f"the file ends inside it ({size} bytes)", hint)
             if fresh and not n:
-                # nothing complete yet: keep all that was read, the bracket too
+                # nothing complete yet: keep everything, including the bracket
                 kept = text[:stop]
                 fresh, block_bytes = True, block_bytes * 2
                 continue

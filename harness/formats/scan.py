@@ -1,8 +1,8 @@
-"""Scanning of large JSON text without parsing it: where records lie, and where their masks lie.
+"""Scanning of large JSON text without parsing it: the positions of records and of their masks.
 
 A results file holds hundreds of megabytes of masks and a few megabytes of everything else. `scan_records` finds the
 records of an array and, in each, the value of its ``segmentations``; what is left is small and goes through msgspec.
-`scan_masks` finds the masks inside those values. Text that these kernels do not follow is handed back with its place.
+`scan_masks` finds the masks inside those values. For text that these kernels cannot parse, they return its position.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ ABSENT, OTHER = -1, 3
 """Entries without a mask, and entries that are no run-length encoding (polygons, or a fault); see `rle` for 0 to 2."""
 
 LARGEST = (1 << 63) - 1
-"""Ids from minus this to this fit the arrays, and one more does that stands for none."""
+"""Ids from minus this to this fit the arrays; one further value means that there is none."""
 
 MORE, MALFORMED, FULL, DONE = -1, -2, -3, 0
 """How a scan ended: more text needed, text that is not JSON records, output arrays too small, end of the array."""
@@ -34,12 +34,12 @@ _QUOTES, _BACKSLASHES = np.uint64(34) * _ONES, np.uint64(92) * _ONES
 
 @numba.njit(cache=True, nogil=True)
 def _skip_string(text, i, stop):
-    """``i`` stands behind an opening quote; return the place behind the closing one, or ``stop + 1`` if it is cut."""
+    """``i`` is the position after an opening quote; return that after the closing one, ``stop + 1`` if cut off."""
     head = -text.ctypes.data & 7  # a text may begin anywhere in memory
     words = text[head : head + (len(text) - head) // 8 * 8].view(np.uint64)
     while i < stop:
         if i >= head and (i - head) & 7 == 0:
-            # most of a file are the strings of masks: eight characters at once while none is special
+            # most of a file is mask strings: compare eight characters at once while none is special
             word = (i - head) >> 3
             while word < len(words):
                 quotes, backslashes = words[word] ^ _QUOTES, words[word] ^ _BACKSLASHES
@@ -60,7 +60,7 @@ def _skip_string(text, i, stop):
 
 @numba.njit(cache=True, nogil=True)
 def _skip_value(text, i, stop):
-    """Return the place behind the JSON value at ``i``, or ``stop + 1`` if it is cut (brackets are only counted)."""
+    """Return the position after the JSON value at ``i``, or ``stop + 1`` if cut off (brackets are only counted)."""
     depth = 0
     while i < stop:
         c = text[i]
@@ -89,7 +89,7 @@ def _skip_value(text, i, stop):
 
 @numba.njit(cache=True, nogil=True)
 def _is_key(text, i, key):
-    """Whether the string behind the quote at ``i`` is ``key`` (which ends in its closing quote)."""
+    """Whether the string after the quote at ``i`` is ``key`` (which ends in its closing quote)."""
     if i + len(key) > len(text):
         return False
     for k in range(len(key)):  # noqa: SIM110 (numba)
@@ -103,7 +103,7 @@ def scan_records(text, begin, stop, key, fresh, spans):
     """Find the objects of an array in ``text[begin:stop]``, which starts inside it (``fresh``: before the first).
 
     Fills ``spans (n, 4)`` with start and stop of each object and of the value of ``key`` in it (0, 0 without it; the
-    last one if repeated, as JSON readers do). Returns (objects found, place behind the last, `MORE` / `MALFORMED` /
+    last one if repeated, as JSON readers do). Returns (objects found, position after the last, `MORE` / `MALFORMED` /
     `FULL` / `DONE`).
     """
     n = 0

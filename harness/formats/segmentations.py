@@ -1,4 +1,4 @@
-"""Masks that lie inside JSON text, as a `MaskTable`: found by a scan, decoded only where they are scored."""
+"""Masks inside JSON text, as a `MaskTable`: found by a scan, decoded only where they are scored."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ T = TypeVar("T")
 
 
 class ParsedMasks(NamedTuple):
-    """Masks found in text; ``other`` lists the rows of ``table.frame_mask`` that are no run-length encoding."""
+    """Masks found in text; ``other`` lists the rows of ``table.frame_mask`` that are not run-length encodings."""
 
     table: MaskTable
     other: Ints
 
 
 def masks_digest(*masks: bytes) -> bytes:
-    """A digest of masks in some form of text; the same text cut elsewhere has another one."""
+    """A digest of masks as text; the same text split elsewhere has another digest."""
     found = blake2b(digest_size=16)
     for text in masks:
         found.update(b"%d:" % len(text))
@@ -42,9 +42,9 @@ def find_masks(text: NDArray[np.uint8], start: Ints, stop: Ints, frames_hint: in
     """Find the masks of the tracks whose ``segmentations`` values are ``text[start[t]:stop[t]]``.
 
     ``frames_hint`` is the expected number of frames in all; ``names[t]`` names track ``t`` in errors. Raises
-    `UserError` where a value is no list of masks.
+    `UserError` where a value is not a list of masks.
     """
-    # no more masks than text has room for, whatever number of frames is claimed
+    # no more masks than fit the text, whatever number of frames is claimed
     room = max(min(frames_hint, int((stop - start).sum()) // 2), 1024)
     track = np.zeros(len(start) + 1, np.int64)
     while True:
@@ -65,7 +65,7 @@ def find_masks(text: NDArray[np.uint8], start: Ints, stop: Ints, frames_hint: in
 
 
 class NewMask(NamedTuple):
-    """A mask to put in the place of another: its row in the table, size, and counts as ``kind`` says; see `rle`."""
+    """A mask that replaces another: its row in the table, size, and counts as ``kind`` says; see `rle`."""
 
     row: int
     height: int
@@ -115,7 +115,7 @@ def decode(raw: bytes | msgspec.Raw, kind: type[T], name: str) -> T:
 
 
 def convert(value: Any, kind: type[T], name: str) -> T:
-    """Check a value of plain Python types as `decode` checks JSON."""
+    """Check a value of plain Python types like `decode` checks JSON."""
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:

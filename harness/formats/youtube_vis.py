@@ -36,9 +36,9 @@ _MOST_FRAMES = 1 << 50
 _ANNOTATIONS = np.frombuffer(b'annotations"', np.uint8)
 _NO_SPANS = np.empty(0, np.int64)
 UNLISTED = "category is in neither list of class_split.json, and in neither group"
-"""What is noted of BURST's categories that are neither common nor uncommon."""
+"""The note on BURST's categories that are neither common nor uncommon."""
 NO_FREQUENCY = "category has no LVIS frequency, and is neither base nor novel"
-"""What is noted of BURST's categories that are not of its list."""
+"""The note on BURST's categories that are not in its list."""
 _LONGEST_OUTLINE = 1 << 21
 """Pixels along a polygon. COCO's rule stores five places per pixel, so that a few numbers could fill the memory."""
 
@@ -49,7 +49,7 @@ T = TypeVar("T")
 class VideoRecord:
     """A video as the annotations state it; sizes in pixels, ``length`` in frames.
 
-    ``file_names`` are as the file has them, and may be fewer than ``length``: only a run needs them.
+    ``file_names`` are as the file has them, and may be fewer than ``length``; only a run needs them.
     """
 
     id: int
@@ -196,13 +196,13 @@ class GroundTruth:
 class Annotations:
     """A parsed annotation file: videos and categories by ascending id; ``truth`` is ``None`` where it is withheld.
 
-    ``lists_truth`` tells whether the file has the key ``annotations``, be it null. Official tools take a file without
-    it for one without objects, so that `scored_truth` is then an empty truth. ``pairs`` are the ids of video and
-    category of every phrase that is asked of a video (SA-Co's ``video_np_pairs``), ``None`` where the file lists none:
-    then every category is asked of every video. ``absence`` says where a category without annotation is known to be
-    absent, ``None`` where nothing is known. ``notes`` say what was read as what it
-    stands for, see `harness.formats.lenient`; ``video_ids`` and ``category_ids`` are there only where something was.
-    ``remarks`` are sentences on what was chosen when the file was read.
+    ``lists_truth`` tells whether the file has the key ``annotations``, even if it is null. Official tools read a file
+    without it as one without objects, so `scored_truth` is then an empty truth. ``pairs`` are the ids of video and
+    category of every phrase asked for in a video (SA-Co's ``video_np_pairs``), ``None`` where the file lists none:
+    then every category is asked for in every video. ``absence`` says where a category without annotation is known to be
+    absent, ``None`` where nothing is known. ``notes`` say which values were read leniently,
+    see `harness.formats.lenient`; ``video_ids`` and ``category_ids`` are set only then.
+    ``remarks`` are sentences on choices made when the file was read.
     ``listed_videos`` and ``listed_categories`` are the ids in the order of the file. ``per_frame`` tells whether it is
     in COCO-video form, with one annotation per object and frame.
     """
@@ -229,12 +229,12 @@ class Annotations:
 
     @property
     def read_leniently(self) -> bool:
-        """Whether strict reading has failed, so that fields which only some protocols read may have any form."""
+        """Whether strict reading failed: fields that only some protocols read may then have any form."""
         return self.video_ids is not None
 
     @cached_property
     def renumbered(self) -> str:
-        """What has ids in the file that are no 64-bit integers, and is numbered here: nothing, videos or categories."""
+        """What is renumbered here because its ids are not 64-bit integers: nothing, videos or categories."""
         for what, ids in (("videos", self.video_ids), ("categories", self.category_ids)):
             if ids is not None and not ids.are_themselves:
                 return what
@@ -275,7 +275,7 @@ class Annotations:
 
 
 def take_tracks(table: MaskTable, tracks: list[int]) -> MaskTable:
-    """The table with these tracks only; masks stay where they are."""
+    """The table with these tracks only; masks are not moved."""
     rows = [table.frame_mask[table.track[t] : table.track[t + 1]] for t in tracks]
     offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64)
     return replace(table, track=offsets, frame_mask=np.concatenate([np.empty(0, np.int32), *rows]))
@@ -362,7 +362,7 @@ def _absence(
 
 
 def _parse_leniently(raw: bytes, name: str, digest: str) -> Annotations:
-    """Annotations in which values stand for what is specified; the masks still stay text."""
+    """Annotations read leniently; the masks still stay text."""
     text, rest = _without_annotations(raw, name)
     document = lenient.loads(rest, name)
     refuse_foreign_annotations(document, text.tobytes()[:65536], name)
@@ -426,14 +426,14 @@ class _Lists(msgspec.Struct):
 def _stated_pairs(
     pairs: list[dict[str, Any]], ids: Mapping[str, Ids], name: str, notes: Notes
 ) -> list[tuple[int, int]]:
-    """The ids that stand for those of pairs of a video and a phrase. Raises `UserError` for unknown ones."""
+    """The integer ids of pairs of a video and a phrase. Raises `UserError` for unknown ones."""
     found = []
     for at, pair in enumerate(pairs):
         where, numbers = f"{name}, video_np_pairs[{at}]", []
         for key, what in (("video_id", "videos"), ("category_id", "categories")):
             number, form = ids[what].find(pair.get(key), where, key)
             if number is None and what == "categories" and ids[what].are_themselves and type(pair[key]) is int:
-                number = pair[key]  # a phrase is known by its id alone
+                number = pair[key]  # a phrase is identified by its id alone
             if number is None:
                 named = key.removesuffix("_id")
                 raise UserError(where, f"unknown {named} {pair.get(key)}", f"add the {named} or remove the pair")
@@ -486,7 +486,7 @@ def _categories(categories: list[_Category], name: str) -> tuple[CategoryRecord,
 
 
 def number_ids_of(records: Iterable[VideoRecord | CategoryRecord], name: str, what: str) -> Ids:
-    """The ids of records that strict reading has taken; they stand for themselves."""
+    """The ids of records that strict reading accepted, unchanged."""
     return lenient.number_ids((record.id for record in records), name, what)
 
 
@@ -509,7 +509,7 @@ def _video(video: _Video, name: str, shown: Key) -> VideoRecord:
 def _refuse_repeated(ids: Iterable[int | str], what: str, name: str) -> None:
     for value, count in Counter(ids).items():
         if count > 1:
-            raise UserError(name, f"{what} {value} stands {count} times", "give each its own id")
+            raise UserError(name, f"{what} {value} occurs {count} times", "give each its own id")
 
 
 def _ground_truth(
@@ -571,7 +571,7 @@ def _without_masks(raw: bytes | memoryview, spans: Ints) -> list[bytes]:
 
 
 def _refuse_faults(table: MaskTable, rows: NDArray[np.int32], where: str) -> None:
-    """Refuse masks that are no run-length encodings before a library decodes them."""
+    """Refuse masks that are not run-length encodings before a library decodes them."""
     used = rows[rows >= 0]
     columns = [column[used] for column in table.arrays()[1:6]]
     sizes = columns[3].astype(np.int64) * columns[4]
@@ -611,7 +611,7 @@ def draw_polygons(polygons: Any, size: tuple[int, int], where: str) -> bytes:
     if not _are_polygons(polygons):
         raise UserError(where, "mask is neither RLE nor polygons nor null", "write {size, counts} or polygons")
     if max((_outline(part) for part in polygons), default=0.0) > _LONGEST_OUTLINE:
-        what = f"an outline is longer than {_LONGEST_OUTLINE} pixels"
+        what = f"a polygon's outline is longer than {_LONGEST_OUTLINE} pixels"
         raise UserError(where, what, "draw it inside the frame")
     counts: bytes = coco.merge(coco.frPyObjects(polygons, *size))["counts"]
     return counts

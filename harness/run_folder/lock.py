@@ -74,14 +74,14 @@ def _file_locked(folder: Path) -> Iterator[None]:
         # links are not followed: the folder is untrusted, and the file is truncated
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
-        raise UserError(str(folder), f"cannot be written: {error.strerror}", "name another --runs-dir") from error
+        raise UserError(str(folder), f"cannot be written: {error.strerror}", "name another runs_dir") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             what = f"is being run by process {holder}"
-            raise UserError(str(folder), what, "wait for it, stop it, or name another --runs-dir") from error
+            raise UserError(str(folder), what, "wait for it, stop it, or name another runs_dir") from error
         with suppress(OSError):  # a full disk: the lock works without the process id; later writes report the disk
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -127,7 +127,7 @@ def _leased(folder: ObjectPath) -> Iterator[Callable[[], None]]:
     try:
         lease = _Lease(folder, _next_number(folder))
     except OSError as error:
-        hint = "check its name, and the environment with the credentials; or name another --runs-dir"
+        hint = "check its name, and the environment with the credentials; or name another runs_dir"
         raise UserError(str(folder), f"cannot be written: {error.strerror}", hint) from error
     with lease.kept():
         yield lease.check
@@ -155,7 +155,7 @@ def _next_number(folder: ObjectPath) -> int:
 
 def _refuse(folder: ObjectPath, holder: _Holder | None) -> None:
     who = "another process" if holder is None else f"process {holder.pid} on {_name(holder)}"
-    raise UserError(str(folder), f"is being run by {who}", "wait for it, stop it, or name another --runs-dir")
+    raise UserError(str(folder), f"is being run by {who}", "wait for it, stop it, or name another runs_dir")
 
 
 class _Lease:

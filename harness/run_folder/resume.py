@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 READERS = 8
 """Number of threads that read shards and frames: they mostly wait for a disk or a network."""
-HINT = "restore the earlier frames, start over with --fresh, or name another --runs-dir"
+HINT = "restore the earlier frames, start over (fresh), or name another runs_dir"
 
 
 def refuse_other_frames(store: PredictionStore, videos: Iterable[Video], whole: bool = False) -> None:
@@ -41,7 +41,7 @@ def refuse_other_frames(store: PredictionStore, videos: Iterable[Video], whole: 
     for video, before, _ in found:
         if before is None:
             what = "was written by a version that did not record the frames that predictions are made from"
-            raise UserError(str(store.path(video.id)), what, "start over with --fresh, or name another --runs-dir")
+            raise UserError(str(store.path(video.id)), what, "start over (fresh), or name another runs_dir")
     different = [one for one in found if _first_difference(*one[1:]) is not None]
     if different:
         video, before, now = different[0]

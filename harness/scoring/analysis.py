@@ -31,7 +31,7 @@ HIT, IGNORED = "hit", "ignored"
 
 @dataclass(frozen=True)
 class Verdicts:
-    """The verdict on every track that took part at IoU 0.5, by ascending video id and row: arrays ``(tracks,)``.
+    """The outcome of every scored track at IoU 0.5, by ascending video id and row: arrays ``(tracks,)``.
 
     ``track`` is the row in the video's shard. ``kind`` is one of `errors_breakdown.KINDS`, ``"hit"``, or
     ``"ignored"``; ``truth_id`` is the annotation it hit or is an error about, ``None`` for background.
@@ -43,14 +43,14 @@ class Verdicts:
     truth_id: tuple[int | None, ...]
 
     def of_video(self, video_id: int) -> dict[int, tuple[str, int | None]]:
-        """Kind and truth by row of the video's shard; tracks beyond the protocol's cap have none."""
+        """Kind and truth by row of the video's shard; tracks beyond the protocol's cap are missing."""
         rows = [i for i, v in enumerate(self.video_id) if v == video_id]
         return {self.track[i]: (self.kind[i], self.truth_id[i]) for i in rows}
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """Why the numbers of a run are what they are.
+    """The analysis of a run: errors, slices and calibration.
 
     ``slices`` are by name: ``area``, ``track length``, ``objects``, ``motion``, ``occlusion`` (where it is annotated)
     or ``density``, ``category frequency``, ``groups`` (where there are any). ``calibration`` is by group of
@@ -65,7 +65,7 @@ class Analysis:
     verdicts: Verdicts
 
     def record(self) -> dict[str, Any]:
-        """As data, ready for JSON; without the verdicts on single tracks."""
+        """As data, ready for JSON; without the outcomes of single tracks."""
         data = asdict(self)
         del data["verdicts"]
         return data
@@ -99,8 +99,8 @@ def analyse(
 def _read(
     chosen: ApProtocol, truths: GroundTruthArrays, rows: Ints, store: ShardStore
 ) -> tuple[Overlaps, TrackTruthOverlaps, Floats]:
-    """Overlaps with the truth of the own category, as they are scored; with ``rows``, truth of any category; and how
-    steady the tracks are."""
+    """Overlaps with truth of the track's category, as scored; with ``rows``, truth of any category; and the consistency
+    of the tracks."""
     rules = MaskRules(chosen.quirks.shorter_list_wins, chosen.quirks.wrong_size_vanishes)
     shards = ShardReader(store)
     folder = str(shards.folder)
@@ -120,7 +120,7 @@ def _read(
 def _calibrations(
     chosen: ApProtocol, truths: GroundTruthArrays, matched: MatchedTracks, overlaps: Overlaps
 ) -> dict[str, Calibration]:
-    """Of all tracks that count, and of those of each group's categories."""
+    """Calibration of all tracks that count, and of those of each group's categories."""
     hit, counts = matched.hit[0], matched.hit[0] | matched.miss[0]
     score, category = overlaps.score[matched.track], truths.category_ids[overlaps.category[matched.track]]
     out = {"all": calibration(score[counts], hit[counts])}

@@ -1,8 +1,8 @@
 """One-to-one assignment of least cost inside compiled loops, equal to `scipy.optimize.linear_sum_assignment`.
 
-Equal among assignments of equal cost, too: the official tools use scipy's solver, and which of two pairs of the same
-overlap it takes shows in their numbers. So this follows the same algorithm (Crouse, IEEE Transactions on Aerospace and
-Electronic Systems 2016) step by step, with the same order of comparisons and sums.
+It also chooses the same one among assignments of equal cost: the official tools use scipy's solver, and their numbers
+depend on which of two pairs of equal overlap it takes. So this follows the same algorithm (Crouse, IEEE Transactions on
+Aerospace and Electronic Systems 2016) step by step, with the same order of comparisons and sums.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 @numba.njit(cache=True, nogil=True)
 def assign(cost):
-    """The column of each row, ``(rows,)``, -1 where there are fewer columns and it has none; all costs finite."""
+    """The column of each row, ``(rows,)``, -1 for rows that are left over; all costs finite."""
     rows, columns = cost.shape
     if rows == 0 or columns == 0:
         return np.full(rows, -1, np.int64)
@@ -40,7 +40,7 @@ def _solve(cost):
         least = 0.0
         left = columns
         for k in range(columns):
-            remaining[k] = columns - k - 1  # backwards, so that of equal costs the first ones are taken
+            remaining[k] = columns - k - 1  # backwards, so that the first of equal costs are taken
         seen_row[:] = False
         seen_column[:] = False
         shortest[:] = np.inf

@@ -27,7 +27,7 @@ _NO_CAP = 1 << 62
 @dataclass(frozen=True)
 class Range:
     """A range of a track quantity, both ends inclusive: truths outside are ignored, and so are unmatched tracks
-    outside if ``bounds_tracks``. What is outside ``within``, a range of another quantity, is outside this one too."""
+    outside if ``bounds_tracks``. A value outside ``within``, a range of another quantity, is outside this one too."""
 
     name: str
     quantity: str
@@ -43,7 +43,7 @@ class Range:
 
 @dataclass(frozen=True)
 class TruthSelection:
-    """The truths that take part, in order of selection: rows of the annotation file, and per entry what matching needs.
+    """The selected truths, in order: rows of the annotation file, and the quantities that matching needs.
 
     ``quantities`` maps ``area``, ``length`` and ``occlusion`` to values ``(entries,)``.
     """
@@ -129,7 +129,7 @@ def compute_average_precision(
 ) -> Curves:
     """Match and accumulate every category that has truth. ``rules`` is the row of ``overlaps`` to use.
 
-    With ``tracks_per_category`` so many of a category's tracks count over all videos, and the last of `CAPS` is none.
+    ``tracks_per_category`` bounds a category's tracks over all videos; the last of `CAPS` is then none.
 
     Ranges may bound tracks by their area and length, and by further quantities ``of_tracks (tracks,)``.
 
@@ -195,7 +195,7 @@ def compute_average_precision(
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(work, [np.arange(i, n, workers) for i in range(workers)]))
-    # stable, so tracks of equal score stand as they do in the kernel's order
+    # stable: tracks of equal score keep the kernel's order
     order = np.lexsort((-overlaps.score[track], overlaps.category[track]))
     told = track[order]
     pairs, pair_positives = np.unique(truth_key[~ignored[0]], return_counts=True)
@@ -215,7 +215,7 @@ def compute_average_precision(
 def rank_tracks(overlaps: Overlaps, iou: Floats, keep: Ints, quirks: Quirks) -> tuple[Ints, Ints]:
     """Tracks by (category, video, descending score), and each one's place under the cap.
 
-    Without `Quirks.ties_by_file_order` equal scores are ordered by what the tracks are, not by where they stand.
+    Without `Quirks.ties_by_file_order` equal scores are ordered by the tracks' content, not by their position.
     """
     score, video, category = overlaps.score[keep], overlaps.video[keep], overlaps.category[keep]
     ties = _tie_breakers(overlaps, iou, keep, quirks)
@@ -231,7 +231,7 @@ def rank_tracks(overlaps: Overlaps, iou: Floats, keep: Ints, quirks: Quirks) -> 
 
 
 def best_of_category(overlaps: Overlaps, iou: Floats, keep: Ints, quirks: Quirks, most: int) -> Flags:
-    """Which of the tracks ``keep`` are among the ``most`` of highest score of their category, over all videos.
+    """Which of the tracks ``keep`` are among the ``most`` best ones of their category, over all videos.
 
     Equal scores are ordered as in `rank_tracks`.
     """
@@ -245,7 +245,7 @@ def best_of_category(overlaps: Overlaps, iou: Floats, keep: Ints, quirks: Quirks
 
 
 def _tie_breakers(overlaps: Overlaps, iou: Floats, keep: Ints, quirks: Quirks) -> tuple[Floats | Ints, ...]:
-    """What orders tracks of equal score, the last key first."""
+    """Sort keys for tracks of equal score, the last key first."""
     record = overlaps.record[keep]
     if quirks.ties_by_file_order:
         return (record,)

@@ -1,4 +1,4 @@
-"""What BURST's metrics are computed from: per class and video, similarities per frame and overlaps of whole tracks."""
+"""The input of BURST's metrics: per class and video, similarities per frame and overlaps of whole tracks."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def steps(
 ) -> list[Step]:
     """The time steps of a video for the class ``number``: frames with any annotated object, in order.
 
-    Predictions that the video's flags for ``number`` leave undecided are removed (``None``: no flags apply); with
-    ``exemplar`` none is.
+    Predictions that the video's flags for ``number`` leave undecided are removed (``None``: no flags apply), except
+    with ``exemplar``.
     """
     out, nothing = [], np.empty(0, np.int64)
     for image in video.frames:
@@ -92,7 +92,7 @@ def steps(
         g, p = truths.get(image, []), predictions.get(image, [])
         known = exemplar or (number in video.negative and number not in video.not_exhaustive)
         if not g and not (p and known):
-            continue  # nothing there, or nothing that is known to be right or wrong
+            continue  # no objects, or none known to be right or wrong
         ids = np.array([i.track for i in p], np.int64)
         if not g:
             out.append(Step(nothing, ids, np.zeros((0, len(p)))))
@@ -167,7 +167,7 @@ def _track_iou(predictions: list[BurstTrack], truths: list[BurstTrack], size: tu
     for p, g, ps, gs in _overlapping_pairs(predictions, truths):
         iou = _mask_iou(ps, gs, size)
         areas = np.array([[i.area] for i in ps]) + np.array([i.area for i in gs])
-        # the intersection is a whole number, which its quotient with the union still determines
+        # the intersection is an integer, which the IoU and the union determine
         shared[np.ix_(p, g)] += np.rint(iou * areas / (1 + iou)).astype(np.int64)
     total = np.add.outer(
         np.array([sum(i.area for i in t.values()) for t in predictions], np.int64),

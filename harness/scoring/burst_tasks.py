@@ -44,12 +44,12 @@ NO_CLASS = {
     "uncommon": "no uncommon class is annotated",
 }
 OBJECT = 1
-"""The number of the only class of the open world, which is also that of the real class acorn."""
+"""The number of the only class of the open world, which is also that of the class acorn."""
 
 
 @dataclass(frozen=True, slots=True)
 class BurstRules:
-    """What the official tools do oddly; off is the repaired rule, given after the semicolon."""
+    """Quirks of the official tools; off is the corrected rule, given after the semicolon."""
 
     boxes_for_masks: bool = True
     """3.15 HOTA compares bounding boxes cut to whole pixels; it compares masks."""
@@ -58,15 +58,15 @@ class BurstRules:
     track_zero_reusable: bool = True
     """3.17 A predicted track 0 does not block its truth in the track mAP; it does."""
     open_world_is_class_one: bool = True
-    """3.18 In the open world everything obeys a video's flags for the real class 1; it obeys none."""
+    """3.18 In the open world a video's flags for class 1 apply to every object; none apply."""
     exemplar_ids_of_predictions: bool = True
-    """Exemplar guided: a predicted track keeps its own id and class; it has those of the exemplar that it names."""
+    """Exemplar guided: a predicted track keeps its own id and class; it has those of its exemplar."""
     frames_in_file_order: bool = True
     """A track's class is that of the first mask in the file, and tracks rank as the file lists its frames; frames are
     taken by their number."""
     aborts: bool = True
-    """A track without a class, or (exemplars by name) one that is no exemplar, ends the evaluation; the first is left
-    out, or in the open world taken, the second keeps its own id and class."""
+    """A track without a class, or (exemplar guided) one that is not an exemplar, aborts the evaluation; the first is
+    left out, or counted in the open world, the second keeps its own id and class."""
 
 
 OFFICIAL = BurstRules()
@@ -81,8 +81,8 @@ class BurstScore:
     """The numbers of a task as fractions: official and corrected; ``classes`` has the arrays of ``metrics`` by class.
 
     ``trackeval`` has TrackEval's numbers, only for the exemplar-guided task: elsewhere they are the official ones.
-    ``undefined`` says by object (``metrics``, ...) and metric why a number is ``None``. With ``classes`` go two ways of
-    taking all of them together: ``class averaged`` and ``detection averaged`` (counts of all classes pooled).
+    ``undefined`` says by object (``metrics``, ...) and metric why a number is ``None``. ``classes`` also has two
+    summaries over all classes: ``class averaged`` and ``detection averaged`` (counts of all classes pooled).
     In the open world ``classes`` is by pass (all, common, uncommon).
     """
 
@@ -109,7 +109,7 @@ class BurstScore:
 def score_task(
     task: str, annotations: Path, predictions: Path, rules: BurstRules = OFFICIAL, strict: bool = False
 ) -> BurstScore:
-    """Evaluate predictions in BURST's form against the folder of ``all_classes.json`` and its two siblings.
+    """Evaluate predictions in BURST's form against the folder of ``all_classes.json`` and the two files beside it.
 
     ``metrics`` follow ``rules``, ``corrected`` follows `CORRECTED`. Where a tool aborts on the content of the
     predictions its numbers are ``None`` with that reason. Raises `UserError` for an unknown task and faulty files, with
@@ -218,7 +218,7 @@ def _guided(
 
 
 def _together(classes: list[dict[str, Any]], scores: list[Hota]) -> dict[str, dict[str, Any]]:
-    """All classes as one: values averaged over classes, or counts pooled; sets of tracks without truth left out."""
+    """All classes together: values averaged over classes, or counts pooled; sets of tracks without truth left out."""
     pooled = combine(scores).values()
     averaged = {key: np.mean([c["HOTA"][key] for c in classes], axis=0) for key in pooled}
     averaged |= {key: pooled[key] for key in ("HOTA_TP", "HOTA_FN", "HOTA_FP")}
@@ -241,7 +241,7 @@ def _open_world(
     number = OBJECT if rules.open_world_is_class_one else None
     placed: dict[str, Images] = {}
     for group, truth in truths.items():
-        # the three files list the same frames, so that predictions are usually placed once
+        # the three files list the same frames, so predictions are usually assigned once
         if group == "all" or truth.image_video != truths["all"].image_video:
             quiet = warnings if group == "all" else Warnings()
             placed = assign_tracks(truth, found, None, rules.empty_masks_count, quiet)
@@ -261,7 +261,7 @@ def _mean(values: Iterable[Any]) -> float | None:
 
 
 def _hota(videos: list[ClassVideo], number: int | None, boxes: bool, exemplar: bool) -> tuple[Hota, dict[str, int]]:
-    """HOTA over videos, and how many masks and tracks took part."""
+    """HOTA over videos, and how many masks and tracks counted."""
     parts = []
     counts = dict.fromkeys(("Dets", "GT_Dets", "IDs", "GT_IDs"), 0)
     for video, truths, predictions, _ in videos:

@@ -1,4 +1,5 @@
-"""What BURST's official tasks compare: masks by image, with global track ids and the classes that take part."""
+"""The data that BURST's official tasks compare: masks by image, with global track ids and the classes that take
+part."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ DISTRACTORS = frozenset(
     (20, 63, 108, 180, 188, 204, 212, 247, 303, 403, 407, 415, 490, 504, 507, 513, 529, 567, 569, 588, 672, 691, 702,
      708, 711, 720, 736, 737, 798, 813, 815, 827, 831, 851, 877, 883, 912, 971, 976, 1130, 1133, 1134, 1169, 1184, 1220)
 )  # fmt: skip
-"""LVIS 0.5 ids whose annotations take no part."""
+"""LVIS 0.5 ids whose annotations are not evaluated."""
 MOST_PER_IMAGE = 300
 UNKNOWN_FRAME = "mask in a frame that is not annotated, left out"
 UNKNOWN_SEQUENCE = "mask in a sequence that the truth does not have, left out"
@@ -86,7 +87,7 @@ class BurstPredictions(NamedTuple):
 
 @cache
 def class_table() -> tuple[dict[int, str], dict[int, int]]:
-    """LVIS 0.5: names by id, in table order, and what each merged id is merged into."""
+    """LVIS 0.5: names by id, in table order, and the target of each merged id."""
     names: dict[int, str] = {}
     merged: dict[int, int] = {}
     with files("harness.scoring").joinpath("lvis05.csv").open(encoding="utf-8") as file:
@@ -106,7 +107,7 @@ def read_truth(path: Path) -> Truth:
     for sequence in file.sequences:
         name = _name(file.split, sequence)
         if name in videos:
-            raise UserError(f"{path}, sequence {sequence.id}", f"{name} stands twice", "name each sequence once")
+            raise UserError(f"{path}, sequence {sequence.id}", f"{name} occurs twice", "name each sequence once")
         images = [f"{file.split}/{sequence.frame(f)}" for f in range(len(sequence.segmentations))]
         known: dict[int, tuple[int, int]] = {}
         for local, category in sequence.track_category_ids.items():
@@ -130,14 +131,14 @@ def read_truth(path: Path) -> Truth:
 
 
 def read_predictions(path: Path, default_split: str) -> BurstPredictions:
-    """Read predictions; every mask is checked, nothing is left out yet. Neither split nor categories need be stated.
+    """Read predictions; every mask is checked, nothing is left out yet. Split and categories are optional.
 
-    Raises `UserError` for a faulty file and for a track that is twice in one frame.
+    Raises `UserError` for a faulty file and for a track with two masks in one frame.
     """
     file = read(path, default_split)
     sequences = []
     file.sequences.reverse()
-    while file.sequences:  # each is let go once read: these files are large
+    while file.sequences:  # each is released once read: these files are large
         sequence = file.sequences.pop()
         masks = list(_items(sequence, file.split, str(path)))
         sequences.append((sequence.id, _name(file.split, sequence), masks))
@@ -154,7 +155,7 @@ def _refuse_repeated(found: BurstPredictions) -> None:
     for _, name, masks in found.sequences:
         for image, item in masks if times[name] > 1 else ():
             if (image, item.track) in seen:
-                raise UserError(f"{found.path}, {image}, track {item.track}", "stands twice", "give one mask")
+                raise UserError(f"{found.path}, {image}, track {item.track}", "occurs twice", "give one mask")
             seen.add((image, item.track))
 
 
@@ -166,7 +167,7 @@ def assign_tracks(
 ) -> dict[str, Images]:
     """Predictions by video of ``truth``: masks per image are capped, shared track ids renamed, classes merged.
 
-    With ``exemplars`` a prediction has the track and the class of the truth that it names; one that names none is
+    With ``exemplars`` a prediction has the track and the class of the truth with its id; one without is
     refused (`OfficialAbortError`), or kept as a track of its own. Raises `UserError` for another split.
     """
     if found.split != truth.split:
@@ -186,7 +187,7 @@ def assign_tracks(
                 known = truth.tracks.get(number, {}).get(item.track)
                 where = f"{found.path}, {image}, track {item.track}"
                 if known is None and exemplars == "refuse unknown":
-                    raise OfficialAbortError(where, "is no track of the truth", "name an exemplar")
+                    raise OfficialAbortError(where, "is not a track of the truth", "name an exemplar")
                 if known is None:
                     warnings.add(NO_EXEMPLAR, where)
                     item = item._replace(track=exemplar_count + 1 + item.track)

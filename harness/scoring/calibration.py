@@ -14,8 +14,8 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Bin:
-    """Tracks with ``low <= score < high`` (the last one includes its end): how many, their mean score, the fraction
-    that are hits; the latter are ``None`` for an empty bin."""
+    """Tracks with ``low <= score < high`` (the last one includes its end): their count, mean score and fraction of
+    hits; the last two are ``None`` for an empty bin."""
 
     low: float
     high: float

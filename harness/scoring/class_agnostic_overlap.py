@@ -1,7 +1,7 @@
-"""Overlaps of predicted tracks with all truths of their video, of any category, and what only video can tell of them.
+"""Overlaps of predicted tracks with all truths of their video, of any category, over the video and frame by frame.
 
-Exact pixel counts over whole videos, computed from run lengths; identical masks of one frame are walked once. Memory
-follows the batch: a few numbers for each track and truth of the same video.
+Exact pixel counts over whole videos, computed from run lengths; identical masks of one frame are processed once. Memory
+grows with the batch: a few numbers for each track and truth of the same video.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Flags = NDArray[np.bool_]
 class TrackTruthOverlaps:
     """Predicted tracks against the truths of their video, in square pixels over all frames.
 
-    Track ``t`` meets the truths ``truth`` (rows of the annotations) at ``offset[t]:offset[t + 1]`` of the arrays
-    ``(pairs,)``: ``intersection``; ``union``, by the protocol's rule; ``shared``, the union over only those frames in
-    which both are seen; ``frames`` in which it follows the truth, and ``best_match_union``, see below.
+    Track ``t`` is compared with the truths ``truth`` (rows of the annotations) at ``offset[t]:offset[t + 1]`` of the
+    arrays ``(pairs,)``: ``intersection``; ``union``, by the protocol's rule; ``shared``, the union over only those
+    frames in which both are seen; ``frames`` in which it follows the truth, and ``best_match_union``, see below.
 
     In every frame a track *follows* the truth whose mask there has the largest IoU with its own, if any overlaps.
     ``best_match (tracks,)`` adds up its intersections with the truths it follows, ``best_match_union`` the unions with
-    them; a frame in which it follows none counts as in ``union``. Their ratio is the IoU that the track would have if
-    it did not matter which object it is on.
+    them; a frame in which it follows none counts as in ``union``. Their ratio is the IoU of the track if identity
+    switches did not count.
 
     Track ``t`` is seen in the frames where ``seen[frame[t]:frame[t + 1]]``.
     """
@@ -52,9 +52,9 @@ class TrackTruthOverlaps:
 def compute_overlaps(
     truths: GroundTruthArrays, chosen: Ints, batch: TrackBatch, rules: MaskRules, name: str
 ) -> TrackTruthOverlaps:
-    """Let a batch, which has the masks of all its tracks, meet the ``chosen`` truths (rows of the annotations).
+    """Overlap a batch, which has the masks of all its tracks, with the ``chosen`` truths (rows of the annotations).
 
-    ``name`` is the file's name in errors. Raises `UserError` for masks that are no run-length encodings.
+    ``name`` is the file's name in errors. Raises `UserError` for masks that are not run-length encodings.
     """
     masks, n = batch.masks, len(batch.video)
     rows = chosen[np.argsort(truths.video[chosen], kind="stable")]
@@ -75,7 +75,7 @@ def compute_overlaps(
     variants = np.array([rules], np.bool_)
     _meet(masks.arrays(), area, truths.masks.arrays(), truths.area, rows, first, by_video, group, batch.video,
           truths.sizes, variants, offset, *pairs, best_match)  # fmt: skip
-    seen = np.append(area, 0)[masks.frame_mask] > 0  # row -1, the absent mask, finds the 0 at the end
+    seen = np.append(area, 0)[masks.frame_mask] > 0  # row -1, the absent mask, reads the 0 at the end
     intersection, union, shared, frames, best_match_union = pairs
     return TrackTruthOverlaps(
         offset, truth, intersection, union, shared, frames, best_match_union, best_match, masks.track, seen
@@ -96,7 +96,7 @@ def concatenate(parts: Sequence[TrackTruthOverlaps]) -> TrackTruthOverlaps:
 
 @numba.njit(cache=True, nogil=True)
 def intersect(begin_a, end_a, a, stop_a, begin_b, end_b, b, stop_b):
-    """`rle.intersection_of`, at once 0 for masks that lie behind one another."""
+    """`rle.intersection_of`, with a fast 0 for masks whose runs do not overlap."""
     if a == stop_a or b == stop_b or end_a[stop_a - 1] <= begin_b[b] or end_b[stop_b - 1] <= begin_a[a]:
         return np.int64(0)
     return rle.intersection_of(begin_a, end_a, a, stop_a, begin_b, end_b, b, stop_b)
@@ -111,7 +111,7 @@ def _meet(masks, area_d, truths, area_g, rows, first, by_video, group, video, si
     begin_d, end_d = np.empty(1024, np.int32), np.empty(1024, np.int32)
     sums = np.zeros(1, np.int64)
     slot = np.empty(len(start_d), np.int64)
-    stamp = np.full(len(start_d), -1, np.int64)  # in which frame of which video a mask's slot was filled
+    stamp = np.full(len(start_d), -1, np.int64)  # the frame and video for which a mask's slot was filled
     now = np.int64(-1)
     for p in range(len(group) - 1):
         tracks = by_video[group[p] : group[p + 1]]

@@ -15,14 +15,14 @@ from harness.scoring.hota import EPSILON, Floats
 from harness.scoring.phrase_hota import Frames, Sequences, present_in_frame
 
 THRESHOLD = 0.5
-"""The IoU from which on two objects of a frame may match."""
+"""The least IoU at which two objects of a frame may match."""
 
 
 class Clear(NamedTuple):
     """Counts per sequence or class, each ``(n,)``.
 
-    ``similarity`` is the sum over hits, ``switches`` counts objects that were last found by another track. ``id_*`` are
-    of the one-to-one assignment of whole tracks that has the most hits.
+    ``similarity`` is the sum over hits, ``switches`` counts objects last matched by another track. ``id_*`` are
+    for the one-to-one assignment of whole tracks with the most hits.
     """
 
     tp: Floats
@@ -82,7 +82,7 @@ def _clear_of(sequences, steps, truth_first, truth, identity, place, track_first
             n_rows, n_cols = present_in_frame(f, mine, tracks, first_g, there_g, first_p, there_p, rows, cols)
             found_g += n_rows
             found_p += n_cols
-            if n_rows == 0 or n_cols == 0:  # what was followed before is still followed
+            if n_rows == 0 or n_cols == 0:  # earlier matches stay valid
                 continue
             cost = np.zeros((n_rows, n_cols))
             for j in range(n_rows):

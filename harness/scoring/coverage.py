@@ -1,6 +1,6 @@
-"""What predictions leave out or hold too often: videos without any, repeated tracks, tracks beyond the cap.
+"""Gaps and repetitions in predictions: videos without any, repeated tracks, tracks beyond the cap.
 
-The official tools say nothing of it, and their numbers look like any other. Here each is a counted warning.
+The official tools do not report them, and their numbers look normal. Here each is a counted warning.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BEYOND_CAP = "track beyond the best {} of its {}, not counted"
 Place = Callable[[int], str]
 """Names a record by its number: file and record, or folder, video and track."""
 MaskDigests = Callable[[Overlaps, Ints], list[bytes]]
-"""Digests of the masks of some tracks, which come in the order of their records: equal where the masks are."""
+"""Digests of the masks of some tracks, in the order of their records: equal for equal masks."""
 
 
 def warn_of_empty_videos(
@@ -37,8 +37,8 @@ def warn_of_empty_videos(
 ) -> None:
     """Count the videos that are not ``predicted (videos,)``.
 
-    ``looked_at`` are ids of videos that a model is known to have run on: that it found nothing there is a result,
-    which no strictness turns into an error.
+    ``looked_at`` are ids of videos that a model is known to have run on: finding nothing there is a result and never
+    an error, even if warnings are strict.
     """
     empty = truths.video_ids[~predicted].tolist()
     path, stated = truths.annotations.path, truths.annotations.stated_video
@@ -68,7 +68,7 @@ def warn_of_cap(
 
 
 def _shared(key: Ints, most: int) -> tuple[Ints, Ints]:
-    """Places of the values that occur more than ``most`` times, ascending, and for each a number of its value."""
+    """Positions of the values that occur more than ``most`` times, ascending, and for each a number of its value."""
     order = np.argsort(key, kind="stable")
     first = np.flatnonzero(np.diff(key[order], prepend=key[order[:1]] - 1))
     count = np.diff(np.append(first, len(key)))
@@ -81,9 +81,9 @@ def _shared(key: Ints, most: int) -> tuple[Ints, Ints]:
 def warn_of_twins(overlaps: Overlaps, place: Place, mask_digests: MaskDigests, warnings: Warnings) -> None:
     """Count the tracks that repeat another one.
 
-    Tracks without a pixel repeat nothing: models that give a fixed number of tracks have several of score 0. In a
-    results file areas are known of categories with truth only. Only tracks that agree in all that is known of them are
-    looked at again, and their masks compared.
+    Tracks without a pixel do not count as repeated: models with a fixed number of tracks give several of score 0. In a
+    results file areas are known only for categories with truth. Masks are compared only for tracks that agree in
+    everything else.
     """
     shown = np.flatnonzero(overlaps.area_sum[0] > 0)
     places, _ = _shared(_mixed(overlaps)[shown], 1)
@@ -103,7 +103,7 @@ def warn_of_twins(overlaps: Overlaps, place: Place, mask_digests: MaskDigests, w
 
 def _mixed(overlaps: Overlaps) -> Ints:
     """One number per track, the same for tracks with the same video, category, score, areas and size of their masks'
-    text; others may share it by chance."""
+    text; other tracks may share it by chance."""
     columns = (
         overlaps.video,
         overlaps.category,
@@ -119,10 +119,10 @@ def _mixed(overlaps: Overlaps) -> Ints:
 
 
 def warn_of_burst_coverage(truth: BurstTruth, found: BurstFound, exemplar: bool, warnings: Warnings) -> None:
-    """The same for predictions in BURST's form; its cap, of masks per image, is told where it is applied.
+    """The same for predictions in BURST's form; its cap on masks per image is reported where it is applied.
 
-    A sequence that is listed without masks has none either. With ``exemplar`` only sequences with annotated objects
-    need predictions, and tracks, each of which is named by an exemplar, are not compared.
+    A sequence listed without masks counts as one without predictions. With ``exemplar`` only sequences with annotated
+    objects need predictions, and tracks, each of which is named by an exemplar, are not compared.
     """
     named = {name for _, name, masks in found.sequences if masks}
     missing = sorted(

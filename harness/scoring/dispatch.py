@@ -1,4 +1,4 @@
-"""Scoring by name: any protocols over one set of predictions, each as if it were alone."""
+"""Scoring by name: any protocols over one set of predictions, each independent of the others."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Settings(NamedTuple):
 
 
 DEFAULTS = Settings()
-"""What every protocol has unless told otherwise."""
+"""The defaults of every protocol."""
 
 
 def protocol_name(name: str) -> str:
-    """The name, if it is of a protocol that scores tracks; raises `UserError` with near names."""
+    """Return the name if it is a protocol that scores tracks; raises `UserError` with near names."""
     if name not in NAMES:
         raise UserError(f'protocol "{name}"', "is unknown", near(name, NAMES))
     return name
@@ -50,7 +50,8 @@ def protocol_name(name: str) -> str:
 def expand_names(names: Sequence[str], own: str | None, has_phrases: bool = False) -> list[str]:
     """The protocols that ``names`` are, each once; ``fixed-ap`` and ``all`` are those of a dataset whose own is given.
 
-    ``has_phrases``: the truth lists phrases of videos. Raises `UserError` for unknown names and what no dataset has.
+    ``has_phrases``: the truth lists phrases of videos. Raises `UserError` for unknown names and where the dataset lacks
+    a protocol.
     """
     known = (*NAMES, *BURST_TASKS, FIXED_AP, EVERY)
     for name in names:
@@ -61,15 +62,15 @@ def expand_names(names: Sequence[str], own: str | None, has_phrases: bool = Fals
 
 
 def check_settings(names: Sequence[str], settings: Settings) -> None:
-    """Raise `UserError` for settings that none of the protocols has."""
+    """Raise `UserError` for settings that none of the protocols uses."""
     if settings.score_threshold is not None:
         if HOTA not in names:
-            raise UserError("--score-threshold", f"is a setting of {HOTA}", f"add {HOTA} to --protocol")
+            raise UserError("score_threshold", f"is a setting of {HOTA}", f"add {HOTA} to the protocols")
         if not math.isfinite(settings.score_threshold):
-            raise UserError("--score-threshold", f"is {settings.score_threshold}", "write a finite number")
+            raise UserError("score_threshold", f"is {settings.score_threshold}", "write a finite number")
     if settings.tracks_per_category is not None and not any("-fixed" in name for name in names):
-        hint = f"add {FIXED_AP} or a protocol such as lvvis-fixed to --protocol"
-        raise UserError("--tracks-per-category", "is a setting of Fixed AP", hint)
+        hint = f"add {FIXED_AP} or a protocol such as lvvis-fixed to the protocols"
+        raise UserError("tracks_per_category", "is a setting of Fixed AP", hint)
 
 
 def check_truth_for(names: Iterable[str], annotations: Annotations, videos: Sequence[int] | None = None) -> None:
@@ -96,10 +97,10 @@ def score_all(
     videos: Iterable[int] | None = None,
     settings: Settings = DEFAULTS,
 ) -> dict[str, Result | UserError]:
-    """Score predictions by several protocols: by name what each gives, or the `UserError` by which it refuses.
+    """Score predictions by several protocols: by name its result, or the `UserError` with which it refuses.
 
     ``source`` gives the results file or a new reader of a prediction store. Protocols of tracks share one pass over the
-    masks; TETA and VEval take a pass each. Raises `UnreadableFileError` where predictions cannot be read.
+    masks; TETA and VEval need a pass each. Raises `UnreadableFileError` where predictions cannot be read.
     """
     from harness.formats.coco_video import CocoVideo
 
@@ -110,7 +111,7 @@ def score_all(
     ]
     outcomes: dict[str, Result | UserError] = {}
     if isinstance(truth, CocoVideo):
-        hint = f"score it with --protocol {' or '.join(TETA_TASKS)}"
+        hint = f"score it with protocol {' or '.join(TETA_TASKS)}"
         for name in names:
             if name not in TETA_TASKS:
                 outcomes[name] = UserError(truth.path, f"is in COCO-video form, which {name} does not read", hint)
@@ -139,7 +140,7 @@ def _alone(name: str, truth: Any, source: Source, strict: bool, videos: Iterable
 
 
 def note_of(result: Result) -> str:
-    """Why the first metric has no number where nothing is at fault; empty where it has one."""
+    """Why the first metric is undefined although nothing is wrong; empty where it is defined."""
     if isinstance(result, Score):
         if "AP" in result.metrics.values:
             return undefined_note(result.metrics.values, result.metrics.undefined)
@@ -151,7 +152,7 @@ def note_of(result: Result) -> str:
 
 
 def undefined_record(name: str, reason: str, settings: Settings = DEFAULTS) -> dict[str, Any]:
-    """The record of a protocol that gives no number, for one reason."""
+    """The record of a protocol without numbers, and the reason."""
     protocol, metrics = _described(name, settings)
     nothing: dict[str, None] = dict.fromkeys(metrics)
     reasons = dict.fromkeys(nothing, reason)

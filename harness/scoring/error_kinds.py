@@ -1,4 +1,4 @@
-"""Which kind of error a wrong track is: rules in the manner of TIDE (Bolya et al., ECCV 2020), extended to video.
+"""Which kind of error a wrong track is: rules modelled on TIDE (Bolya et al., ECCV 2020), extended to video.
 
 The rules, their order and the two thresholds are explained with pictures in ``docs/error-analysis.md``.
 """
@@ -42,8 +42,8 @@ class Evidence:
 
     Track ``i`` has the pairs ``first[i]:first[i + 1]`` of the arrays ``(pairs,)``: ``owner`` is ``i`` itself,
     ``truth`` the row of the annotations, ``own`` whether it has the track's category. IoUs: ``tube`` over the whole
-    video, ``spatial`` over the frames in which both are seen, ``best_match`` as if it did not matter which object the
-    track is on (see `TrackTruthOverlaps`; 0 where it never follows this truth). ``union`` is the tube's, in pixels.
+    video, ``spatial`` over the frames in which both are seen, ``best_match`` as if identity switches did
+    not count (see `TrackTruthOverlaps`; 0 where it never follows this truth). ``union`` is the tube's, in pixels.
 
     ``peers (tracks, 2)`` are begin and end of the tracks of the same video and category.
     """
@@ -74,7 +74,7 @@ class Kinds(NamedTuple):
 def collect(
     truths: GroundTruthArrays, matched: MatchedTracks, overlaps: Overlaps, track_overlaps: TrackTruthOverlaps
 ) -> Evidence:
-    """Put together what the rules look at."""
+    """Compute the quantities that the rules use."""
     track = matched.track
     counts = np.diff(track_overlaps.offset)[track]
     first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -125,7 +125,7 @@ def kinds_at(evidence: Evidence, wrong: Flags, iou_threshold: float) -> Kinds:
     truth = np.full(len(wrong), -1, np.int64)
 
     def rule(pairs: Flags, kind: str | Ints) -> None:
-        """Give tracks with such pairs a kind, and the truth of the pair of largest IoU."""
+        """Assign a kind to tracks with these pairs, and the truth of the pair with the largest IoU."""
         best = _best_pairs(evidence, pairs & wrong[evidence.owner])
         owner = evidence.owner[best]
         code[owner] = CODE[kind] if isinstance(kind, str) else kind[best]
@@ -167,7 +167,7 @@ def _join(pairs, owner, first, truth, peers, track, spatial, intersection, union
     truth and are seen in none of the frames in which it, and those joined before, are seen."""
     for pair in pairs:
         i = owner[pair]
-        place = pair - first[i]  # all tracks of a video meet the same truths in the same order
+        place = pair - first[i]  # all tracks of a video are compared with the same truths in the same order
         taken = seen[frame[track[i]] : frame[track[i] + 1]].copy()
         common, joint = intersection[pair], union[pair]
         for j in range(peers[i, 0], peers[i, 1]):

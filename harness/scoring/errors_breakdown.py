@@ -64,9 +64,9 @@ class ErrorKind:
     """One kind of error at IoU 0.5, and what repairing all errors of the kind is worth.
 
     ``dap50`` is AP50 after the repair minus AP50 before, ``dap`` the mean of such differences over the ten IoU
-    thresholds, each with its own kinds; ``None`` where AP is undefined. ``count`` is how many there are at IoU 0.5,
-    ``free`` how many of them cost nothing, being tracks of a category without truth. ``truths`` counts the truths not
-    found that the kind answers for. ``examples`` are some errors, the highest scores first; a missed truth has none,
+    thresholds, each with its own kinds; ``None`` where AP is undefined. ``count`` is their number at IoU 0.5,
+    ``free`` the number of those that cost nothing (tracks of a category without truth). ``truths`` counts the missed
+    truths that the kind explains. ``examples`` are some errors, the highest scores first; a missed truth has none,
     so the first in the file.
     """
 
@@ -84,7 +84,7 @@ class Breakdown:
     """The errors of one run: ``ap50`` and ``ap`` before any repair are the protocol's own AP50 and AP.
 
     ``kinds`` has one entry for each of `KINDS`, ``summaries`` one for each of `SUMMARIES` (without examples). At IoU
-    0.5, ``truths`` are to be found and ``found`` are; ``tracks`` took part and ``hits`` are right.
+    0.5, ``found`` of the ``truths`` are found, and ``hits`` of the ``tracks`` are right.
     """
 
     ap50: float | None
@@ -99,7 +99,7 @@ class Breakdown:
 
 @dataclass(frozen=True)
 class State:
-    """What AP is computed from at one threshold: tracks by category, and how many truths each category has.
+    """The input of AP at one threshold: tracks by category, and how many truths each category has.
 
     ``category (tracks,)`` is -1 for tracks that do not count.
     """
@@ -121,7 +121,7 @@ class ErrorAssignment:
 
 
 def assign_errors(evidence: Evidence, matched: MatchedTracks, scores: Floats, threshold: int) -> ErrorAssignment:
-    """Give every wrong track its kind, and every truth that is not found the track of largest score that claims it.
+    """Assign every wrong track its kind, and every missed truth the track of largest score that claims it.
 
     ``scores (tracks,)``; ``threshold`` is the position in `IOU_THRESHOLDS`.
     """
@@ -136,7 +136,7 @@ def assign_errors(evidence: Evidence, matched: MatchedTracks, scores: Floats, th
     entry = entry_of[kinds.truth[claims]]
     open_ = matched.positive[entry] & ~found[entry]
     claimed = np.full(len(matched.row), -1, np.int64)
-    claimed[entry[open_][::-1]] = claims[open_][::-1]  # of several the last one written stays: the best
+    claimed[entry[open_][::-1]] = claims[open_][::-1]  # the last one written wins: the best
     return ErrorAssignment(kinds, found, claimed)
 
 
@@ -188,7 +188,7 @@ def _kind(
 
 
 class _Average:
-    """AP of tracks whose errors may be repaired, by the protocol's own arithmetic."""
+    """AP of tracks after repairs, computed as the protocol does."""
 
     def __init__(self, truths: GroundTruthArrays, matched: MatchedTracks, overlaps: Overlaps, quirks: Quirks) -> None:
         self._matched, self._quirks = matched, quirks
@@ -200,7 +200,7 @@ class _Average:
         self.score = overlaps.score[matched.track]
 
     def state(self, threshold: int) -> State:
-        """Nothing repaired."""
+        """The tracks without any repair."""
         positives = self._count(self._matched.positive)
         return State(self._of_track, self._matched.hit[threshold], self._matched.miss[threshold], positives)
 

@@ -1,7 +1,7 @@
 """Objects in single frames, and the overlaps of predicted ones with the annotated ones of the same frame.
 
-A frame counts only if it has an annotated object: it is then a *step*. Masks are walked along their run lengths, those
-that several tracks share once; boxes are compared in double precision, as TrackEval does it.
+A frame counts only if it has an annotated object: it is then a *step*. Masks are compared by their run lengths, shared
+masks once; boxes are compared in double precision, as TrackEval does it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ _EPSILON = float(np.finfo("float").eps)
 class FrameObjects:
     """Objects in single frames, in file order, arrays ``(objects,)``.
 
-    ``frame`` numbers the frames of all videos, those of one video in a row; ``track`` tells objects of one video apart;
-    ``category`` numbers the classes, -1 for one that is not listed. ``box (objects, 4)`` is x, y, width and height;
-    ``mask`` an index into ``masks``, -1 without one; ``area (masks,)`` in pixels. ``record`` is the record in the file.
+    ``frame`` numbers the frames of all videos, those of one video in a row; ``track`` identifies the objects of one
+    video; ``category`` numbers the classes, -1 for one that is not listed. ``box (objects, 4)`` is x, y, width and
+    height; ``mask`` an index into ``masks``, -1 without one; ``area (masks,)`` in pixels. ``record`` is the record in
+    the file.
     """
 
     frame: Ints
@@ -69,9 +70,8 @@ class Met:
     """Predicted objects in steps, arrays ``(objects,)``, as `FrameObjects` has them, with their ``step``.
 
     ``overlap (pairs,)`` and ``box_overlap (pairs,)`` are the IoUs of each one in turn with the truths of its step.
-    ``has_mask`` tells which ones have a mask, ``listed`` which ones one that is not compressed, and ``unequal`` which
-    ones one of another size than that of a truth whose box overlaps theirs: such masks count as apart, while
-    pycocotools gives -1.
+    ``has_mask`` tells which ones have a mask, ``listed`` whose mask is not compressed, and ``unequal`` whose mask has
+    another size than a truth's whose box overlaps theirs: such masks have IoU 0 here, while pycocotools gives -1.
     """
 
     step: Ints
@@ -102,7 +102,7 @@ def steps_of(objects: FrameObjects, frames: int) -> TruthSteps:
 
 
 def grouped(first: Ints, second: Ints) -> tuple[Ints, Flags]:
-    """An order by two keys, stable, and which ones in that order are the first of their pair of keys."""
+    """A stable order by two keys, and which elements in it are the first with their pair of keys."""
     order = np.lexsort((second, first))
     new = np.ones(len(order), np.bool_)
     new[1:] = (np.diff(first[order]) != 0) | (np.diff(second[order]) != 0)
@@ -118,7 +118,7 @@ def pairs_of(first: Ints, step: Ints) -> Pairs:
 
 
 def meet(truth: TruthSteps, found: FrameObjects) -> Met:
-    """Let predicted objects meet the annotated ones of their frame; those in no step are left out."""
+    """Overlap predicted objects with the annotated ones of their frame; those in no step are left out."""
     found = found.take(np.flatnonzero(truth.step_of[found.frame] >= 0))
     step = truth.step_of[found.frame]
     pairs = pairs_of(truth.first, step)
@@ -139,7 +139,7 @@ def meet(truth: TruthSteps, found: FrameObjects) -> Met:
 
 
 def concatenate(parts: Sequence[Met]) -> Met:
-    """What several batches have met, in order."""
+    """The overlaps of several batches, in order."""
     if not parts:
         none, flags = np.empty(0, np.int64), np.empty(0, np.bool_)
         return Met(none, none, none, none, flags, flags, flags, np.empty(0), np.empty(0))

@@ -1,4 +1,4 @@
-"""In which frames predicted tracks are, and at what a tool stops that looks at single frames."""
+"""In which frames predicted tracks are, and where an official tool that compares single frames aborts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _first_other_size(
 ) -> dict[int, str]:
     """By video the first mask whose size is not that of an annotated mask in its frame whose box overlaps its own.
 
-    ``owner`` and ``frame`` are of the masks that are there. The official tool compares the objects of all categories.
+    ``owner`` and ``frame`` are those of the present masks. The official tool compares the objects of all categories.
     """
     masks = table.frame_mask[table.track[owner] + frame]
     height, width = truths.sizes[video[owner]].T

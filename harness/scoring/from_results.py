@@ -37,8 +37,8 @@ def read_batch(
 ) -> TrackBatch:
     """Turn a block's records into a `TrackBatch`; masks are found only for categories that have truth.
 
-    The videos that records name, of whatever category, are set in ``named (videos,)``. Tracks of foreign categories are
-    dropped and counted. ``frames_of`` finds out in which frames tracks of any category are. Raises `UserError` for
+    The videos that records name, of any category, are set in ``named (videos,)``. Tracks of unlisted categories are
+    dropped and counted. ``frames_of`` finds the frames in which tracks of any category are. Raises `UserError` for
     unknown videos, scores that are not finite, and records of another form; where ``unknown`` is given, records of
     unknown videos are left out and those errors, one for each, go there.
     """
@@ -137,7 +137,7 @@ def mask_digests(path: Path, overlaps: Overlaps, tracks: Ints) -> list[bytes]:
 
 
 class Columns(NamedTuple):
-    """Of some records, each ``(records,)``: the ids as integers of the annotations, and the scores."""
+    """Columns of some records, each ``(records,)``: the ids as integers of the annotations, and the scores."""
 
     video_id: Ints
     category_id: Ints
@@ -145,7 +145,7 @@ class Columns(NamedTuple):
 
 
 def _strict_columns(block: Block, truths: GroundTruthArrays, path: str) -> Columns:
-    """Columns of records whose every field is as specified, on annotations whose ids are too."""
+    """Columns of records whose fields are all as specified, for annotations whose ids are too."""
     if truths.annotations.renumbered:
         raise OverflowError
     records = decode_records(block.text.data, block.spans, list[ResultRecord], path)
@@ -159,7 +159,7 @@ def _strict_columns(block: Block, truths: GroundTruthArrays, path: str) -> Colum
 def lenient_columns(
     block: Block, truths: GroundTruthArrays, path: str, warnings: Warnings, any_video: bool = False
 ) -> Columns:
-    """Columns of records in which values stand for what is specified, which is counted.
+    """Columns of records read leniently; such values are counted.
 
     A category that the annotations do not have is `_NO_ID`, and so is a video, with ``any_video``. Raises `UserError`
     that names the record.
@@ -190,7 +190,7 @@ def lenient_columns(
 
 
 def finite_score(value: Any, where: str, warnings: Warnings) -> float:
-    """The score that a value stands for. Raises `UserError` where it is none."""
+    """A value as a score. Raises `UserError` for other values."""
     if isinstance(value, bool):
         warnings.add(f"score is {lenient.TRUTH_VALUE}", where)
         return float(value)
@@ -216,7 +216,7 @@ def masks_of(
     number: Ints,
     warnings: Warnings,
 ) -> MaskTable:
-    """Find the masks of tracks; tracks that repeat another's masks share them."""
+    """Find the masks of tracks; tracks with equal masks share them."""
     names = [f"{path}, record {n}" for n in number]
     shared, distinct = _share(text, spans, video)
     chosen = spans[distinct]
@@ -238,14 +238,14 @@ def masks_of(
 
 
 def _with_read_sizes(table: MaskTable, other: Ints, names: list[str], warnings: Warnings) -> MaskTable:
-    """The table with the masks whose sizes are written in another way, which are counted."""
+    """The table, including masks whose sizes are written in another way; these are counted."""
     new = []
     owners = np.searchsorted(table.track, other, side="right") - 1
     for row, owner in zip(other.tolist(), owners.tolist(), strict=True):
         where = f"{names[owner]}, frame {row - int(table.track[owner])}"
         mask = lenient.mask_entry(lenient.loads(table.data[table.start[row] : table.stop[row]].tobytes(), where))
         if mask is None:
-            break  # a fault: it is named in its turn
+            break  # a fault: it is reported later
         new.append(NewMask(row, mask.height, mask.width, mask.kind, mask.counts))
         warnings.add(f"size of a mask is {mask.form}", where)
     return with_masks(table, new)

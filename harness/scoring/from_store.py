@@ -1,4 +1,4 @@
-"""Reading a prediction store for scoring: shard by shard into flat arrays, masks shared as the shards share them."""
+"""Reading a prediction store for scoring: shard by shard into flat arrays; masks are shared as in the shards."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from harness.scoring.overlap import GroundTruthArrays, Overlaps, TrackBatch, pos
 from harness.warnings import Warnings
 
 READERS = 8
-"""Most threads that read shards."""
+"""The largest number of threads that read shards."""
 GROUP_SHARDS, GROUP_BYTES = 16, 8 << 20
-"""A group ends with the shard that makes it this many or this large: long videos come alone, short ones together."""
+"""A group ends with the shard that makes it this many or this large: long videos form groups of one."""
 AHEAD_BYTES = 128 << 20
 """Shards are read ahead until those that wait to be scored take this much memory."""
 _ROW_BITS = 20
@@ -36,7 +36,7 @@ KINDS = {
 
 
 class ShardStore(Protocol):
-    """Where shards are: the part of `harness.run_folder.store.PredictionStore` that scoring needs."""
+    """The source of shards: the part of `harness.run_folder.store.PredictionStore` that scoring needs."""
 
     folder: Location
 
@@ -59,29 +59,29 @@ class ShardGroup(NamedTuple):
 class ShardReader:
     """The shards of a store, read and verified in the background, ahead until they take `AHEAD_BYTES`.
 
-    They are those of ``videos``, where that is given: if one is not there, reading ends with `DamagedShardError`.
+    With ``videos`` only theirs are read: if one is missing, reading ends with `DamagedShardError`.
 
-    Reading begins at once, so that it can go on while annotations are read. Beyond those bytes lie only the shards
-    at work: at most `READERS` in reading and `GROUP_BYTES`, or one shard, in every group that was taken.
+    Reading begins at once, so that it can go on while annotations are read. Beyond those bytes memory holds only the
+    shards in use: at most `READERS` in reading and `GROUP_BYTES`, or one shard, in every group that was taken.
     """
 
     def __init__(self, store: ShardStore, videos: Iterable[int] | None = None) -> None:
         self.folder = store.folder
         self.store = store
-        # a disk gives what the cores can take, while an object store is mostly waited for
+        # reading from a disk is bound by the cores, from an object store by waiting
         readers = READERS if isinstance(store.folder, ObjectPath) else min(os.cpu_count() or 1, READERS)
         self._pool = ThreadPoolExecutor(readers)
         self.videos = sorted(store.done() if videos is None else videos)
         self._todo = iter(self.videos)
         self._ahead: deque[tuple[int, Future[Any]]] = deque()
-        self._lock = Lock()  # readers and whoever iterates both go on reading
+        self._lock = Lock()  # both readers and the iterating thread start reads
         self._most_reading, self._reading, self._waiting_bytes = readers + 1, 0, 0
         self._read_on(0, 0)
 
     def _read_on(self, reading: int, waiting_bytes: int) -> None:
-        """Count these in, and begin with further shards while there is room.
+        """Account for these, and start reading further shards while there is room.
 
-        Nobody waits for room, so that shards which are never taken keep no thread.
+        No thread waits for room, so shards that are never consumed block none.
         """
         with self._lock:
             self._reading += reading
@@ -105,7 +105,7 @@ class ShardReader:
             with self._lock:
                 self._todo = iter(())
             self._pool.shutdown(cancel_futures=True)
-            pa.default_memory_pool().release_unused()  # Arrow keeps what shards took, and other memory is needed next
+            pa.default_memory_pool().release_unused()  # Arrow keeps the memory of shards, needed elsewhere next
 
     def _groups(self) -> Iterator[ShardGroup]:
         group, group_bytes = ShardGroup([], []), 0
@@ -134,7 +134,7 @@ def read_shards(
 ) -> TrackBatch:
     """Turn some videos' shards into a `TrackBatch`. Records are numbered by video and row, see `row_of_record`.
 
-    With ``every_mask`` it has the masks of categories without truth too; ``with_frames`` finds out in which frames
+    With ``every_mask`` it has the masks of categories without truth too; ``with_frames`` finds the frames in which
     tracks of any category are. Videos that the annotations do not have are left out. Raises `UserError` for categories
     that they do not have.
     """

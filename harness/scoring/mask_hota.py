@@ -1,7 +1,7 @@
 """Mask HOTA over the categories of a dataset, with CLEAR and IDF1: as TrackEval's class YouTubeVIS, and corrected.
 
 The overlaps in single frames come with those of whole tracks, see `harness.scoring.overlap`, so that masks are decoded
-once for both. HOTA is that of one video and category, put together over videos and then over categories.
+once for both. HOTA is computed per video and category, then combined over videos and over categories.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SAME_NAME = "category left out, since a later one has the same name"
 
 
 class Sides(NamedTuple):
-    """What the official evaluator looks at, and the corrected one: videos and categories ``(videos,)``, ``(ids,)``."""
+    """What the official and the corrected evaluator count: videos and categories ``(videos,)``, ``(ids,)``."""
 
     videos: NDArray[np.bool_]
     categories: NDArray[np.bool_]
@@ -42,7 +42,8 @@ class Sides(NamedTuple):
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Per category: HOTA ``(categories, 19)``, counts of CLEAR and IDF1 ``(categories,)``, and what took part."""
+    """Per category: HOTA ``(categories, 19)``, counts of CLEAR and IDF1 ``(categories,)``, and the numbers of masks and
+    tracks."""
 
     hota: Hota
     clear: Clear
@@ -104,7 +105,7 @@ def score_hota(
 
 
 def _no_frames() -> FrameOverlaps:
-    """What no tracks at all have."""
+    """The overlaps of no tracks."""
     nothing, start = np.empty(0, np.int64), np.zeros(1, np.int64)
     return FrameOverlaps(nothing, start, np.empty(0, np.bool_), start, np.empty(0), 0, {})
 
@@ -120,7 +121,7 @@ def _warn(
 ) -> None:
     annotations = truths.annotations
     if chosen.score_threshold is None and len(overlaps.score):
-        warnings.tell(NO_THRESHOLD, f"{source}; choose one with --score-threshold", len(overlaps.score))
+        warnings.tell(NO_THRESHOLD, f"{source}; choose one as score_threshold", len(overlaps.score))
     if frames.empty:
         warnings.tell(EMPTY_MASKS, f"{source}; write null where the object is absent", frames.empty)
     left_out = np.flatnonzero(~official.videos)
@@ -170,7 +171,7 @@ def _repeated_id(truths: GroundTruthArrays, official: Sides) -> str:
             mine = truths.masks.frame_mask[truths.masks.track[row] : truths.masks.track[row + 1]][:length]
             times[: len(mine)] += mine >= 0
         if (times > 1).any():
-            return f"{number} stands twice in frame {int(np.argmax(times > 1))} of one video and category"
+            return f"{number} occurs twice in frame {int(np.argmax(times > 1))} of one video and category"
     return ""
 
 
@@ -230,7 +231,7 @@ def _units(truths: GroundTruthArrays, overlaps: Overlaps, frames: FrameOverlaps,
 
 
 def _truth_frames(truths: GroundTruthArrays) -> tuple[NDArray[np.bool_], Ints]:
-    """In which frames annotated tracks have a mask, be it empty, and where each one's begin; others do not exist."""
+    """The frames in which annotated tracks have a mask, even an empty one, and the offset of each track's."""
     there = truths.masks.frame_mask >= 0
     owner = np.repeat(np.arange(len(truths.video)), np.diff(truths.masks.track))
     frame = np.arange(len(there)) - truths.masks.track[owner]

@@ -1,6 +1,6 @@
 """Greedy matching of predicted to annotated tracks by descending score, and precision at 101 recall points.
 
-One kernel per category serves every protocol; what differs between protocols comes in as arrays and three flags.
+One kernel per category serves every protocol; arrays and three flags hold the differences between protocols.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """0.5 to 0.95 as the official tools compute them: start + i * step, so the ninth is 0.8999999999999999."""
 RECALL_POINTS = 0.01 * np.arange(101)
-"""0 to 1 as i * 0.01, which at ten places lies one step above i / 100."""
+"""0 to 1 as i * 0.01, which at ten points is one floating-point step above i / 100."""
 EPSILON = 2.220446049250313e-16
 
 
@@ -62,7 +62,7 @@ def precision_at(hit, miss, score, positives, recall_points, epsilon, join_ties,
         rc[i] = tp / positives
         total = fp + tp + epsilon
         pr[i] = tp / total if total > 0 else 0.0
-    if join_ties:  # tracks of equal score enter together: no threshold can part them
+    if join_ties:  # tracks of equal score enter together: no threshold separates them
         for i in range(m - 2, -1, -1):
             if score[i] == score[i + 1]:
                 rc[i], pr[i] = rc[i + 1], pr[i + 1]

@@ -1,4 +1,4 @@
-"""Match tables: what AP, AP50, AP75 and AR100 of a scored run rest on, so that videos can be weighed anew.
+"""Match tables: the matches behind AP, AP50, AP75 and AR100 of a scored run, for resampling its videos.
 
 A table has the tracks of every category with truth by descending score, with the IoU thresholds at which each is a
 hit or a miss, and where the positives are. No mask is needed to compute the numbers of any sample of the videos.
@@ -62,7 +62,7 @@ class MatchTable:
 
 
 class _File(msgspec.Struct, frozen=True):
-    """The file behind its mark and checksum; arrays as little-endian bytes."""
+    """The content after the file's mark and checksum; arrays as little-endian bytes."""
 
     format: Literal[1]
     protocol: str
@@ -139,7 +139,7 @@ def write_table(path: Location, table: MatchTable) -> None:
 
 
 def read_table(path: Location) -> MatchTable:
-    """Read a table; raises `UserError` where there is none, or it is damaged, of another format or inconsistent."""
+    """Read a table; raises `UserError` if it is missing, damaged, of another format or inconsistent."""
     hint = "delete it: it is made again from the predictions"
     try:
         data = read_file(path, SHARD_BYTES)
@@ -149,18 +149,18 @@ def read_table(path: Location) -> MatchTable:
         raise UserError(str(path), f"cannot be read: {error.strerror}", f"run `chmod u+rw {path}`") from error
     begin = len(_MARK) + _DIGEST
     if data[: len(_MARK)] != _MARK or hashlib.sha256(data[begin:]).digest() != data[len(_MARK) : begin]:
-        raise UserError(str(path), "is damaged or no match table", hint)
+        raise UserError(str(path), "is damaged or is not a match table", hint)
     try:
         content = msgspec.msgpack.decode(data[begin:], type=_File)
         table = _table_of(content)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
-        what = other_version(data[begin:], decode=msgspec.msgpack.decode) or f"is no match table ({error})"
+        what = other_version(data[begin:], decode=msgspec.msgpack.decode) or f"is not a match table ({error})"
         raise UserError(str(path), what, hint) from error
     return table
 
 
 def _table_of(content: _File) -> MatchTable:
-    """Raises `ValueError` for arrays that do not fit each other: kernels walk them without looking."""
+    """Raises `ValueError` for arrays that do not fit each other: kernels do not check bounds."""
     if content.arrays.keys() != _KINDS.keys():
         raise ValueError(f"holds {', '.join(content.arrays)}")
     arrays: dict[str, Any] = {name: np.frombuffer(content.arrays[name], kind) for name, kind in _KINDS.items()}

@@ -19,10 +19,10 @@ from harness.scoring.quirks import Quirks
 class MatchedTracks:
     """The tracks within the cap, by (category, video, descending score), and the truths by (category, video).
 
-    ``track (tracks,)`` are rows of the overlaps; ``row (truths,)`` rows of the annotations, of which ``positive`` ones
-    are to be found. ``taken (IoU thresholds, tracks)`` is the position in ``row`` of the truth that a track takes, or
-    -1; ``hit`` and ``miss`` tell what it counts as: neither where it takes an ignored truth. Tracks of a category
-    without truth are no misses, ``free (tracks,)`` tells them.
+    ``track (tracks,)`` are rows of the overlaps; ``row (truths,)`` rows of the annotations, of which the ``positive``
+    ones count. ``taken (IoU thresholds, tracks)`` is the position in ``row`` of the truth that a track takes, or
+    -1; ``hit`` and ``miss`` tell how it counts: as neither where it takes an ignored truth. Tracks of a category
+    without truth are not misses but ``free (tracks,)``.
     """
 
     track: Ints

@@ -1,6 +1,6 @@
 """From precision and recall arrays to named numbers: by group, area, occlusion, track length and category.
 
-Values are fractions; a number without truth under it is ``None`` with a reason, never nan or -1.
+Values are fractions; a number without truth is ``None`` with a reason, never nan or -1.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Metrics:
 
 
 def numbers_of(chosen: ApProtocol) -> tuple[Number, ...]:
-    """The numbers that a protocol gives. Fixed AP has no cap that could be part of a name."""
+    """The numbers that a protocol gives. Fixed AP has no cap to put in the names."""
     numbers = NUMBERS + (OCCLUSION_NUMBERS if any(r.quantity == "occlusion" for r in chosen.ranges) else ())
     if chosen.tracks_per_category is None:
         return numbers
@@ -120,7 +120,7 @@ def without_numbers(metrics: Metrics, reason: str) -> Metrics:
 
 
 def undefined_note(values: Mapping[str, float | None], undefined: Mapping[str, str]) -> str:
-    """Why there is no AP, in a sentence for people; empty where there is one."""
+    """Why AP is undefined, in one sentence; empty where it is defined."""
     if "AP" not in undefined:
         return ""
     are_all = all(value is None for value in values.values())
@@ -156,7 +156,7 @@ class Cells:
         return cells if number.threshold is None else cells[number.threshold]
 
     def by_row(self, number: Number) -> Floats:
-        """A number of each category with truth by itself ``(rows,)``; it means nothing where it is not defined."""
+        """A number for each category with truth ``(rows,)``; ignore it where it is not defined."""
         if number not in self._by_row:
             cells = self.cells(number)
             self._by_row[number] = cells.reshape(math.prod(cells.shape[:-1]), cells.shape[-1]).mean(0)
@@ -187,21 +187,21 @@ def positions_of(chosen: ApProtocol, suffix: str, ids: tuple[int, ...], truths: 
         raise OfficialAbortError(
             truths.annotations.path,
             f"no category is {name}; the official {chosen.tool} tool aborts before its numbers",
-            f"the corrected ones (--protocol {chosen.name}-corrected) need none",
+            f"the corrected ones (protocol {chosen.name}-corrected) need none",
         )
     if truths.annotations.renumbered == "categories":
         raise OfficialFaultError(
             truths.annotations.path,
             "category ids are text or beyond 64 bits; the official"
             f" {chosen.tool} tool reads groups at position id - 1 and aborts",
-            f"use --protocol {chosen.name}-corrected, which looks groups up by id",
+            f"use protocol {chosen.name}-corrected, which looks groups up by id",
         )
     if max(ids) > n:
         raise OfficialFaultError(
             truths.annotations.path,
             f"category {max(ids)} is {name} but there are {n} categories; the official {chosen.tool} tool reads"
             " groups at position id - 1 and aborts",
-            f"use --protocol {chosen.name}-corrected, which looks groups up by id",
+            f"use protocol {chosen.name}-corrected, which looks groups up by id",
         )
     return np.array(ids, np.int64) - 1  # id 0 reads the last category, as officially
 
@@ -249,7 +249,7 @@ def _per_category(
 def _splits(cells: Cells, categories: tuple[CategoryRecord, ...]) -> dict[str, Any]:
     """YouTube-VIS base and novel for both lists in use: group means, and what a server gives for a reduced file.
 
-    The server averages over all categories with truth, those left out scoring 0; papers rescale by 40 over the
+    The server averages over all categories with truth, with 0 for those left out; papers rescale by 40 over the
     group's size, which is exact only where all 40 categories occur.
     """
     out: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """Overlaps of predicted and annotated tracks: exact integer intersections and unions over whole videos.
 
-Only tracks of the same video and category meet, only their masks are decoded to runs, and a pair whose areas alone
-keep it under the lowest threshold is not walked at all. Predictions come in batches, so memory follows the batch.
+Only tracks of the same video and category are compared, and only their masks are decoded to runs. A pair whose areas
+alone keep it under the lowest threshold is skipped. Predictions come in batches, so memory grows with the batch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 
 class MaskRules(NamedTuple):
-    """How masks of odd length or size count; see `protocols.Quirks`."""
+    """How masks of unexpected length or size count; see `protocols.Quirks`."""
 
     shorter_list_wins: bool
     wrong_size_vanishes: bool
@@ -37,7 +37,7 @@ class TrackBatch:
     """Predicted tracks in file order, each array ``(tracks,)``; ``video`` and ``category`` index the annotations.
 
     ``masks`` covers the tracks whose category has truth (``has_masks``), in the same order. ``area_sum`` and
-    ``area_frames`` are known beforehand for tracks from a store, else ``None``; ``text`` is the size of the masks' text
+    ``area_frames`` are known in advance for tracks from a store, else ``None``; ``text`` is the size of the masks' text
     in bytes for tracks from a results file, and ``at`` where it begins in the file. ``frames`` says in which frames
     they are, where that was asked for.
     """
@@ -57,10 +57,10 @@ class TrackBatch:
 
 @dataclass(frozen=True)
 class FrameUse:
-    """In how many frames of its video each track has a mask, be it empty: ``present (tracks,)``.
+    """Number of frames of its video in which each track has a mask, even an empty one: ``present (tracks,)``.
 
-    ``aborts`` has, by video, what a tool stops at that looks at single frames: a list that is too short, a mask of
-    another size than the one that it is compared with.
+    ``aborts`` has, by video, why a tool that compares single frames aborts: a list that is too short, or a mask of
+    another size than the one it is compared with.
     """
 
     present: Ints
@@ -68,7 +68,7 @@ class FrameUse:
 
 
 FramesOf = Callable[[MaskTable, Ints, "GroundTruthArrays", Sequence[str]], FrameUse]
-"""Finds out in which frames tracks are, from their masks, the videos ``(tracks,)`` they are in, and their names."""
+"""Finds the frames in which tracks are, from their masks, their videos ``(tracks,)`` and their names."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class FrameOverlaps:
 
     Track ``t`` is in ``present[t]`` frames of its video. If there is such truth, ``there[first[t]:first[t + 1]]`` says
     in which, and ``iou[offset[t]:offset[t + 1]]`` are the IoUs ``(frames, truths)``, the truths as in `Overlaps`;
-    otherwise both are empty. ``empty`` masks have no pixel, among those that were looked at. ``aborts`` are those of
+    otherwise both are empty. ``empty`` counts the masks without a pixel, among those compared. ``aborts`` are those of
     `FrameUse`.
     """
 
@@ -96,10 +96,9 @@ class Overlaps:
 
     ``area_sum`` and ``area_frames`` are ``(rules, tracks)``. Track ``t`` meets the truths of its pair, in the order of
     `Truths.rows`, at ``offset[t]:offset[t + 1]`` of ``intersection (pairs,)`` and ``union (rules, pairs)``, in pixels
-    over the whole video. ``frames`` is the length of the track's list of masks (-1 where it was not looked at);
+    over the whole video. ``frames`` is the length of the track's list of masks (-1 where it was not read);
     ``text`` is the size of its masks' text in bytes (0 where there is none), which begins ``at`` this place of the
-    file. ``by_frame`` is there where it was asked
-    for.
+    file. ``by_frame`` is set on request.
     """
 
     video: Ints
@@ -159,7 +158,7 @@ class GroundTruthArrays:
 
 
 def positions(ids: Ints, wanted: Ints) -> tuple[Ints, NDArray[np.bool_]]:
-    """Where ``wanted (n,)`` stand in the ascending ``ids``, and whether they do; a position means nothing otherwise."""
+    """Positions of ``wanted (n,)`` in the ascending ``ids``, and which are found; other positions are meaningless."""
     at = np.minimum(np.searchsorted(ids, wanted), max(len(ids) - 1, 0))
     return at, (ids[at] == wanted) if len(ids) else np.zeros(len(wanted), np.bool_)
 
@@ -224,7 +223,7 @@ def overlap(
     else:
         _track_areas(owners, batch.video, truths.sizes, masks.track, masks.frame_mask, masks.height, masks.width,
                      area, variants, area_sum, area_frames, wrong)  # fmt: skip
-    counts = np.append(np.diff(truths.first), 0)[pair]  # pair -1, no truth, finds the 0 at the end
+    counts = np.append(np.diff(truths.first), 0)[pair]  # pair -1, no truth, reads the 0 at the end
     offset = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     intersection = np.zeros(offset[-1], np.int64)
     union = np.zeros((len(rules), int(offset[-1])), np.int64)
@@ -247,7 +246,7 @@ def overlap(
 def _room_for_frames(
     truths: GroundTruthArrays, batch: TrackBatch, use: FrameUse, pair: Ints, row_of: Ints, counts: Ints, area: Ints
 ) -> FrameOverlaps:
-    """Where tracks are in their video, and room for their IoUs there; ``counts (tracks,)`` truths meet each."""
+    """The frames of tracks, and space for their IoUs there; ``counts (tracks,)`` is each one's number of truths."""
     table, length = batch.masks, np.where(pair >= 0, truths.frames[batch.video], 0)
     first, offset = (np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64) for sizes in (length, length * counts))
     owner = np.repeat(np.arange(len(pair)), length)
@@ -260,7 +259,7 @@ def _room_for_frames(
 
 
 def concatenate(parts: Sequence[Overlaps], rules: int = 1) -> Overlaps:
-    """Join the overlaps of several batches, in order; without any there are no tracks, under so many ``rules``."""
+    """Join the overlaps of several batches, in order; without any there are no tracks, for this number of ``rules``."""
     parts = parts or [_no_overlaps(rules)]
     names = [f.name for f in fields(Overlaps) if f.name not in ("offset", "by_frame")]
     joined: dict[str, Any] = {name: np.concatenate([getattr(p, name) for p in parts], -1) for name in names}
@@ -294,7 +293,7 @@ def _joined_offsets(parts: Sequence[Ints]) -> Ints:
 
 
 def _no_overlaps(rules: int) -> Overlaps:
-    """No track at all."""
+    """Overlaps of no tracks."""
     none, by_rule = np.empty(0, np.int64), np.empty((rules, 0), np.int64)
     return Overlaps(
         none, none, np.empty(0), none, none, none, by_rule, by_rule, np.zeros(1, np.int64), none, by_rule, none, none
@@ -324,7 +323,7 @@ def _track_areas(owners, video, sizes, track, frame_mask, height, width, area, v
 def sum_areas(rows_d, rows_g, h, w, height_d, width_d, area_d, height_g, width_g, area_g, variants, sums):
     """Add the areas that enter the union of two tracks to ``sums (rules,)``; return the most they can share."""
     most = np.int64(0)
-    for f in range(len(rows_g)):  # frames behind the annotated ones do not exist
+    for f in range(len(rows_g)):  # frames after the annotated ones do not exist
         d = rows_d[f] if f < len(rows_d) else -1
         g = rows_g[f]
         if d >= 0 and g >= 0:
@@ -347,7 +346,7 @@ def sum_areas(rows_d, rows_g, h, w, height_d, width_d, area_d, height_g, width_g
 
 @numba.njit(cache=True, nogil=True)
 def runs_in_frame(truths, mine, wanted, f, begin_g, end_g, run_g):
-    """Write the runs of the ``wanted`` of some truths in frame ``f``; return the arrays, which may be larger ones now.
+    """Write the runs of the ``wanted`` of some truths in frame ``f``; return the arrays, enlarged if necessary.
 
     Truth ``mine[j]`` has the runs ``run_g[j]`` to ``run_g[j + 1]``, none where it has no mask in the frame.
     """

@@ -15,20 +15,20 @@ from harness.scoring.assignment import assign
 from harness.scoring.hota import ALPHAS, EPSILON, Floats, Hota, combine
 
 LIMITS = ALPHAS - EPSILON
-"""The IoU from which on two objects of a frame match."""
+"""The least IoU at which two objects of a frame match."""
 SINGLE_LIMITS = LIMITS.astype(np.float32).astype(np.float64)
 """The same for IoUs in single precision, as numpy below 2 compares them."""
 
 
 @dataclass(frozen=True)
 class Frames:
-    """In which frames tracks are there: track ``t`` in those that ``there[first[t]:first[t + 1]]`` says."""
+    """The frames in which tracks are present: track ``t`` in those that ``there[first[t]:first[t + 1]]`` lists."""
 
     first: Ints
     there: NDArray[np.bool_]
 
     def count(self, steps: Ints) -> Ints:
-        """In how many of its first ``steps (tracks,)`` frames each track is there."""
+        """Number of its first ``steps (tracks,)`` frames in which each track is present."""
         n = len(self.first) - 1
         owner = np.repeat(np.arange(n), np.diff(self.first))
         at = np.arange(len(owner)) - self.first[owner]
@@ -164,7 +164,7 @@ def _hota_of(sequences, steps, truth_first, truth, identity, place, track_first,
 
 @numba.njit(cache=True, nogil=True)
 def present_in_frame(f, mine, tracks, first_g, there_g, first_p, there_p, rows, cols):
-    """Write the places of the truths and tracks that are there in a frame; return how many there are."""
+    """Write the positions of the truths and tracks present in a frame; return their number."""
     n_rows, n_cols = 0, 0
     for j in range(len(mine)):
         at = first_g[mine[j]] + f

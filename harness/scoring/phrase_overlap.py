@@ -1,7 +1,7 @@
 """Overlaps of masklets of one phrase in one video: over the whole video, and frame by frame.
 
 Every mask is decoded once: the sums over the video, for the IoU of whole tracks, and the IoU of every frame, for HOTA,
-come from the same walk along the runs. Boxes have the same two, in single precision where the official tools have it.
+come from one pass over the runs. The same holds for boxes, in single precision where the official tools use it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HAS_MASK, HAS_PIXELS, OTHER_SIZE = 1, 2, 4
 """Bits of a frame of a predicted track: it lists a mask, which has a pixel, whose size is that of no annotated mask of
 the frame though there is one."""
 UNEQUAL = -1.0
-"""Stands for the IoU of two masks of unequal size whose boxes overlap, on which the official tool aborts."""
+"""Marks two masks of unequal size whose boxes overlap, on which the official tool aborts."""
 
 
 class Boxes(NamedTuple):
@@ -49,8 +49,8 @@ class TruthSide:
 @dataclass(frozen=True)
 class TrackSide:
     """Predicted tracks: ``pair (tracks,)`` is the pair with truth that each belongs to, or -1; ``steps`` the number of
-    frames of its video; ``hard`` tells which ones are wanted frame by frame; ``measured``, of which ones masks are
-    measured where there is no truth to meet."""
+    frames of its video; ``hard`` tells which ones are compared frame by frame; ``measured``, whose masks are
+    measured where there is no truth to compare with."""
 
     pair: Ints
     steps: Ints
@@ -64,7 +64,7 @@ class TrackSide:
 class PhraseOverlaps:
     """Overlaps of predicted tracks with the truths of their pair.
 
-    Track ``t`` meets them at ``offset[t]:offset[t + 1]`` of ``intersection`` and ``union`` in pixels over the video and
+    Track ``t`` has them at ``offset[t]:offset[t + 1]`` of ``intersection`` and ``union`` in pixels over the video and
     of ``box_intersection`` and ``box_union``. A hard one has, frame by frame, the IoU with each of them in
     ``similarity`` and ``box_similarity`` from ``step_offset[t]`` on, ``(frames, truths)``. ``frame_offset`` gives every
     track's frames in ``frames``, which has the bits above.
@@ -85,10 +85,10 @@ class PhraseOverlaps:
 def overlap_phrases(truth: TruthSide, tracks: TrackSide, names: list[str]) -> PhraseOverlaps:
     """Overlap predicted tracks with the truth. ``names`` are those of the tracks, for errors.
 
-    Raises `UserError` for masks that are no run-length encodings; masks that nothing needs are not looked at.
+    Raises `UserError` for masks that are not run-length encodings; masks that nothing needs are not looked at.
     """
     length = np.diff(tracks.masks.track)
-    truths = np.append(np.diff(truth.first), 0)[tracks.pair]  # pair -1, no truth, finds the 0 at the end
+    truths = np.append(np.diff(truth.first), 0)[tracks.pair]  # pair -1, no truth, reads the 0 at the end
     steps = np.where(tracks.hard, np.minimum(length, tracks.steps), 0)
     offset, frame_offset = _offsets(truths), _offsets(length)
     step_offset = _offsets(steps * truths)
@@ -244,7 +244,7 @@ def _overlap_boxes(first_d, xywh_d, first_g, xywh_g, rows, first_truth, order, f
                         xd, yd, wd, hd = xywh_d[first_d[t] + min(f, n_d - 1)]
                     if f < n_g or n_g == 1:
                         xg, yg, wg, hg = xywh_g[first_g[mine[j]] + min(f, n_g - 1)]
-                    if whole:  # whole numbers are added exactly
+                    if whole:  # integers are added exactly
                         common = max(min(xd + wd, xg + wg) - max(xd, xg), 0.0) * max(
                             min(yd + hd, yg + hg) - max(yd, yg), 0.0
                         )

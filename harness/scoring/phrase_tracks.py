@@ -1,7 +1,7 @@
 """Predicted masklets for phrase metrics: from a results file with boxes and areas, or from a prediction store.
 
-The official evaluators take from the boxes and areas of the file whether an object is there in a frame. Where a record
-has none, or they contradict its masks, that is noted per track; boxes are then those of its masks.
+The official evaluators read from the boxes and areas of the file in which frames an object is. A record without them,
+or with ones that contradict its masks, is noted per track; its boxes are then those of its masks.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from harness.scoring.track_shape import boxes as boxes_of
 from harness.warnings import Warnings
 
 KEPT_FROM = 0.5
-"""Tracks from this score on are hard decisions."""
+"""Tracks of at least this score are hard decisions."""
 SHOWN = 8
 """Bit of a frame of a hard track, besides those of `phrase_overlap`: by boxes and areas the object is there."""
 NOTHING_ODD, NO_BOXES, UNEQUAL_LISTS, CONTRADICTION = 0, 1, 2, 3
-"""What is wrong with the boxes and areas of a track, if anything."""
+"""Fault codes of the boxes and areas of a track, with their text."""
 FAULTS = {
     NO_BOXES: "has no bboxes or no areas (KeyError)",
     UNEQUAL_LISTS: "has lists of unequal length for bboxes, areas and segmentations (AssertionError)",
-    CONTRADICTION: "has a box in a frame without a mask, or the other way round (AssertionError)",
+    CONTRADICTION: "has a box in a frame without a mask, or a mask in a frame without a box (AssertionError)",
 }
 
 
 class _Record(ResultRecord):
-    """A track as it is specified."""
+    """A track in the specified form."""
 
     bboxes: list[list[float] | None] | msgspec.UnsetType | None = msgspec.UNSET
     areas: list[float | None] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class _OddRecord(OddRecord):
-    """A track whose ids may be written in any way."""
+    """A track whose ids may have any form."""
 
     bboxes: list[list[float] | None] | msgspec.UnsetType | None = msgspec.UNSET
     areas: list[float | None] | msgspec.UnsetType | None = msgspec.UNSET
@@ -82,7 +82,7 @@ class PhraseTracks:
 
 @dataclass(frozen=True)
 class _Stated:
-    """What records say of their tracks besides masks: ``boxed`` tells which have boxes, ``complete`` which have areas
+    """The fields of records besides masks: ``boxed`` tells which have boxes, ``complete`` which have areas
     too; those of track ``t`` are ``areas[area_first[t]:area_first[t + 1]]``, nan for null."""
 
     video: Ints
@@ -154,7 +154,7 @@ def join_tracks(parts: list[PhraseTracks]) -> PhraseTracks:
 
 
 def no_tracks() -> PhraseTracks:
-    """No track at all."""
+    """No tracks."""
     none, flags = np.zeros(0, np.int64), np.zeros(0, np.bool_)
     one = np.zeros(1, np.int64)
     overlaps = PhraseOverlaps(
@@ -166,9 +166,9 @@ def no_tracks() -> PhraseTracks:
 
 
 def boxes_from(lists: list[Any], names: list[str]) -> Boxes:
-    """Boxes as lists of ``[x, y, w, h]`` or null, one list per track; what is no list counts as an empty one.
+    """Boxes as lists of ``[x, y, w, h]`` or null, one list per track; anything else counts as an empty list.
 
-    Raises `UserError` for what is no box.
+    Raises `UserError` for a value that is not a box.
     """
     given = [one if isinstance(one, list) else [] for one in lists]
     first = np.concatenate([[0], np.cumsum([len(one) for one in given])]).astype(np.int64)
@@ -183,7 +183,7 @@ def boxes_from(lists: list[Any], names: list[str]) -> Boxes:
         at = next(at for at, box in enumerate(flat) if box is not None and not _is_box(box))
         owner = int(np.searchsorted(first, at, side="right")) - 1
         where = f"{names[owner]}, frame {at - int(first[owner])}"
-        raise UserError(where, "bboxes holds what is no box", "write [x, y, width, height] or null per frame")
+        raise UserError(where, "bboxes holds a value that is no box", "write [x, y, width, height] or null per frame")
     return Boxes(first, xywh, there)
 
 
@@ -196,7 +196,7 @@ def _is_box(value: Any) -> bool:
 
 
 def _strictly(block: Block, truths: GroundTruthArrays, path: str) -> _Stated:
-    """What records say whose every field is as specified, on annotations whose ids are too."""
+    """The fields of records in the specified form, for annotations whose ids are too."""
     if truths.annotations.renumbered:
         raise OverflowError
     records = decode_records(block.text.data, block.spans, list[_Record], path)
@@ -212,7 +212,7 @@ def _strictly(block: Block, truths: GroundTruthArrays, path: str) -> _Stated:
 
 
 def _leniently(block: Block, truths: GroundTruthArrays, path: str, warnings: Warnings) -> _Stated:
-    """What records say in which values stand for what is specified, which is counted."""
+    """The fields of records, read leniently; such values are counted."""
     videos, categories = truths.annotations.ids
     n = len(block.spans)
     video, phrase, score = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n)
@@ -298,7 +298,7 @@ def _shown(
 ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
     """What is wrong with the boxes and areas of each track, and in which frames they say that the object is there.
 
-    An empty entry, ``[]`` or ``{}``, is no mask, but nothing that official code finds wrong.
+    An empty entry, ``[]`` or ``{}``, is not a mask, but official code accepts it.
     """
     n, length = len(stated.score), np.diff(masks.track)
     equal = (np.diff(stated.boxes.first) == length) & (np.diff(stated.area_first) == length)
@@ -335,7 +335,7 @@ def _with_boxes_of_masks(stated: _Stated, masks: MaskTable, names: list[str]) ->
 
 
 def _of_masks(masks: MaskTable, names: list[str]) -> tuple[Boxes, Floats]:
-    """Boxes of masks; and 1 for every frame with a pixel and 0 without, which stand for the areas."""
+    """Boxes of masks; and 1 for every frame with a pixel and 0 without, in place of the areas."""
     used = np.zeros(len(masks.start), np.bool_)
     used[masks.frame_mask[masks.frame_mask >= 0]] = True
     refuse_faults(rle.areas(*masks.arrays()[:6], used), masks, names)

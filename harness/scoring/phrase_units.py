@@ -1,4 +1,4 @@
-"""What phrase metrics work on: annotated masklets, and the pairs of a video and a phrase that any file names.
+"""The input of phrase metrics: annotated masklets, and the pairs of a video and a phrase that any file names.
 
 Each pair is a unit: a video of its own with one class. Official evaluators find annotations through their ids, boxes
 are in single precision, and two tracks without a pixel overlap perfectly; see ``docs/protocols.md``.
@@ -53,7 +53,7 @@ class PhraseTruth:
     mean_area: Floats
     missing: dict[str, str]
     challenging: str
-    """Why the tags of the annotations end the evaluator of phrase HOTA, if they do."""
+    """Why the evaluator of phrase HOTA aborts on the tags of the annotations, if it does."""
 
     @property
     def side(self) -> TruthSide:
@@ -107,7 +107,7 @@ def _challenging(tags: list[Any], video: Ints, category: Ints) -> str:
     if any(one is msgspec.UNSET for one in tags):
         return ""
     tagged = np.array([isinstance(one, (list, str, dict)) and CHALLENGING in one for one in tags], np.bool_)
-    if not tagged.any():  # so it is, too, where nothing is annotated
+    if not tagged.any():  # also where nothing is annotated
         kind = "has the tag" if len(tags) else "is there to have the tag"
         return f"no annotation {kind} {CHALLENGING} (TrackEvalException)"
     key = list(zip(video.tolist(), category.tolist(), strict=True))
@@ -142,7 +142,7 @@ def units_of(truth: PhraseTruth, tracks: PhraseTracks) -> Units:
     pairs = np.array(annotations.pairs or (), np.int64).reshape(-1, 2)
     phrase = tracks.phrase.copy()
     names: dict[int, str] = {}
-    if tracks.names:  # text that the annotations do not list has numbers behind all others
+    if tracks.names:  # phrases that the annotations do not list are numbered after all others
         above = max([0, *arrays.category_ids.tolist(), *phrase.tolist(), *pairs[:, 1].tolist()]) + 1
         names = {above + at: text for at, text in enumerate(sorted(set(tracks.names.values())))}
         number = {text: at for at, text in names.items()}
@@ -170,14 +170,14 @@ def units_of(truth: PhraseTruth, tracks: PhraseTracks) -> Units:
 
 class Chosen(NamedTuple):
     """Truths as the official code finds them through their ids: those of unit ``u`` are
-    ``row[first[u]:first[u + 1]]``, rows of the annotations, of which one may stand several times."""
+    ``row[first[u]:first[u + 1]]``, rows of the annotations, which may repeat."""
 
     row: Ints
     first: Ints
 
 
 def chosen_truths(truth: PhraseTruth, units: Units) -> Chosen:
-    """By unit, then in file order; of truths with one id the last stands for all."""
+    """By unit, then in file order; of truths with one id the last replaces all."""
     last = {number: row for row, number in enumerate(truth.ids.tolist())}
     order = np.argsort(units.of_truth, kind="stable")
     row = np.array([last[number] for number in truth.ids[order].tolist()], np.int64).reshape(-1)
@@ -194,7 +194,7 @@ def by_unit(units: Units, kept: Flags) -> tuple[Ints, Ints]:
 
 @dataclass(frozen=True)
 class PhraseInput:
-    """Everything that the evaluators work on. ``box`` tells whether they compare boxes in place of masks."""
+    """The input of the evaluators. ``box`` tells whether they compare boxes instead of masks."""
 
     truth: PhraseTruth
     tracks: PhraseTracks
@@ -215,7 +215,7 @@ class PhraseInput:
 
     @property
     def pair_of_track(self) -> Ints:
-        """By track the pair of `GroundTruthArrays` that it meets, or -1."""
+        """By track its pair in `GroundTruthArrays`, or -1."""
         arrays = self.truth.arrays
         pair = np.full(len(self.units), -1, np.int64)
         pair[self.units.of_truth[arrays.rows]] = np.repeat(np.arange(len(arrays.keys)), np.diff(arrays.first))
@@ -223,7 +223,7 @@ class PhraseInput:
 
     @property
     def limits(self) -> Floats:
-        """The IoU thresholds as cgF1 compares them: numpy below 2 does it in single precision if the IoUs are."""
+        """The IoU thresholds as cgF1 compares them: numpy below 2 compares in single precision if the IoUs have it."""
         single = self.box and self.tracks.boxed.any()
         return IOU_THRESHOLDS.astype(np.float32).astype(np.float64) if single else IOU_THRESHOLDS
 

@@ -1,4 +1,5 @@
-"""How well a model tells whether a word is in a video at all: counts of pairs of a video and a word, and their MCC."""
+"""How well a model decides whether a word is in a video at all: counts of pairs of a video and a word, and their
+MCC."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from harness.scoring.overlap import Floats, GroundTruthArrays, positions
 EPSILON = 1e-6
 """What SA-Co's evaluators add to every denominator."""
 THRESHOLD = 0.5
-"""The score from which on SA-Co's evaluators take a track for a decision."""
+"""SA-Co's evaluators count a track of at least this score as a decision."""
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -38,7 +39,7 @@ class Presence:
 
     @property
     def false_positive_rate(self) -> float:
-        """The part of the pairs without the word in which it is found."""
+        """The fraction of pairs without the word in which it is found."""
         return self.fp / (self.fp + self.tn + EPSILON)
 
     def record(self) -> dict[str, float]:
@@ -57,8 +58,8 @@ def presence_of(
 ) -> dict[str, Any]:
     """How often words are found where they are annotated, and where they are known to be absent.
 
-    A word is found in a video by a track ``(tracks,)`` of a score from a threshold on: `THRESHOLD`, and others beside
-    it. ``groups`` are positions of categories by name. Pairs of which nothing is known are left out.
+    A word is found in a video if a track ``(tracks,)`` scores at least a threshold: `THRESHOLD`, and others.
+    ``groups`` are positions of categories by name. Unknown pairs are left out.
     """
     n = len(truths.category_ids)
     found, of = np.unique(video * n + category, return_inverse=True)

@@ -1,7 +1,7 @@
-"""The scoring protocols as data: what LV-VIS, YouTube-VIS, OVIS and BURST (as AP) have of their own.
+"""The scoring protocols as data: the settings of LV-VIS, YouTube-VIS, OVIS and BURST (as AP).
 
 All of them are declarations over one AP core. An official protocol reproduces the official tool with its quirks; its
-corrected sibling, named ``<name>-corrected``, has them off; ``<name>-fixed`` gives Fixed AP by the same rules.
+corrected variant, named ``<name>-corrected``, has them off; ``<name>-fixed`` gives Fixed AP by the same rules.
 """
 
 from __future__ import annotations
@@ -60,23 +60,23 @@ class ApProtocol:
     reads_split: bool = False
     groups: Grouping = field(default=lambda categories: {})
     novel_lists: bool = False
-    """Whether base and novel are read off YouTube-VIS's published id lists."""
+    """Whether base and novel come from YouTube-VIS's published id lists."""
     tracks_per_category: int | None = None
-    """Fixed AP: so many tracks of a category count, over all videos, and any number in a video."""
+    """Fixed AP: this many tracks of a category count over all videos, without a limit per video."""
 
     def corrected(self) -> ApProtocol:
-        """The sibling with the quirks off."""
+        """The variant with the quirks off."""
         return replace(
             self, name=f"{self.name}{_CORRECTED}", quirks=self.quirks.corrected(), needs=(), equal_lengths=False
         )
 
     def fixed(self, tracks_per_category: int = TRACKS_PER_CATEGORY) -> ApProtocol:
-        """The sibling that gives Fixed AP."""
+        """The variant that gives Fixed AP."""
         return replace(self, name=f"{self.name}{_FIXED}", tracks_per_category=tracks_per_category)
 
     @property
     def tool(self) -> str:
-        """The name of the official protocol that this one is a sibling of."""
+        """The name of the official protocol that this one is a variant of."""
         return self.name.removesuffix(_CORRECTED).removesuffix(_FIXED)
 
     def record(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _lvvis_groups(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int
     """Base: partitions 0 and 1 (COCO, frequent and common LVIS); novel: 2 and 3 (rare LVIS, new)."""
     for category in categories:
         if category.partition is None:
-            hint = "LV-VIS needs it for base and novel; score with --protocol ytvis if the data has no such split"
+            hint = "LV-VIS needs it for base and novel; score with protocol ytvis if the data has no such split"
             raise UserError(f"category {category.id} ({category.name})", "has no partition that is an integer", hint)
     return {
         "b": tuple(c.id for c in categories if c.partition in (0, 1)),
@@ -101,7 +101,7 @@ def _burst_groups(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int
     """Base: frequency c or f; novel: r; common and uncommon by the split of the challenge."""
     for category in categories:
         if category.frequency is None or category.split is None:
-            hint = "BURST needs both; convert from the official files, or score with --protocol ytvis"
+            hint = "BURST needs both; convert from the official files, or score with protocol ytvis"
             raise UserError(f"category {category.id} ({category.name})", "has no frequency or no split", hint)
     return {
         "b": tuple(c.id for c in categories if c.frequency in ("c", "f")),
@@ -120,11 +120,11 @@ NOVEL_WORDS = {
     "2019": {"sedan", "ape", "snake", "hand", "leopard", "fox", "earless", "seal"},
     "2021": {"earless", "seal", "flying", "disk", "fox", "leopard", "snake", "whale"},
 }
-"""CLIP-VIS's list, with compound names broken apart, which therefore match no category."""
+"""CLIP-VIS's list, which splits compound names, so that they match no category."""
 
 
 def ytvis_release(categories: tuple[CategoryRecord, ...]) -> str | None:
-    """Which YouTube-VIS release a category list is of (by its novel categories), or ``None``."""
+    """The YouTube-VIS release that a category list belongs to (by its novel categories), or ``None``."""
     names = {c.id: c.name.lower().replace(" ", "_") for c in categories}
     for release, novel in NOVEL_BY_ID.items():
         if all(names.get(i) == name for i, name in novel.items()):
@@ -220,17 +220,17 @@ def expand_protocols(names: Sequence[str], own: str | None, further: Sequence[st
     """The protocols that ``names`` stand for, each once.
 
     ``own`` is the dataset's protocol, ``None`` where none is known: then `FIXED_AP` is that of the first protocol of
-    average precision among the names. `EVERY` is the own one, its Fixed AP, and the ``further`` ones. Raises
-    `UserError` where a name stands for nothing.
+    average precision among the names. `EVERY` is the dataset's protocol, its Fixed AP, and the ``further`` ones. Raises
+    `UserError` where a name has no protocol.
     """
     by_ap = [PROTOCOLS[name].tool for name in (own, *names) if name in PROTOCOLS]
     found: list[str] = []
     for name in names:
         if name == EVERY and own is None:
-            raise UserError(f"--protocol {EVERY}", "needs a dataset", "name --dataset, or the protocols")
+            raise UserError(f"protocol {EVERY}", "needs a dataset", "name a dataset, or the protocols")
         if name == FIXED_AP and not by_ap:
-            hint = f"name --dataset, or a protocol such as {YTVIS.name}{_FIXED}"
-            raise UserError(f"--protocol {FIXED_AP}", "is of no dataset", hint)
+            hint = f"name a dataset, or a protocol such as {YTVIS.name}{_FIXED}"
+            raise UserError(f"protocol {FIXED_AP}", "needs a dataset", hint)
         if name == EVERY:
             fixed = [f"{tool}{_FIXED}" for tool in by_ap[:1]]
             found += [*(p for p in (own,) if p is not None), *fixed, *further]
@@ -244,7 +244,7 @@ def get_protocol(name: str | ApProtocol) -> ApProtocol:
     if isinstance(name, ApProtocol):
         return name
     if name == VEVAL or name in BURST_TASKS:
-        raise UserError(f'protocol "{name}"', "is none of average precision over categories", near("", PROTOCOLS))
+        raise UserError(f'protocol "{name}"', "is not an AP protocol over categories", near("", PROTOCOLS))
     if name not in PROTOCOLS:
         raise UserError(f'protocol "{name}"', "is unknown", near(name, PROTOCOLS))
     return PROTOCOLS[name]

@@ -1,4 +1,4 @@
-"""The oddities of official evaluators that change numbers, each as a named flag.
+"""Quirks of official evaluators that change numbers, each as a named flag.
 
 ``True`` reproduces the official tool; a corrected protocol has them off. Numbers are those of the protocol reference
 in ``docs/protocols.md``.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 
 @dataclass(frozen=True, slots=True)
 class Quirks:
-    """What an evaluator does oddly. Off is the repaired rule, given after the semicolon."""
+    """The quirks of an evaluator. Off is the corrected rule, given after the semicolon."""
 
     truth_reusable: bool = False
     """3.1 A matched truth does not block: further tracks of the same object are hits too; a truth is found once."""
@@ -30,13 +30,13 @@ class Quirks:
     wrong_size_vanishes: bool = True
     """3.8 A frame in which sizes differ adds nothing to the IoU; a mask of a wrong size counts as absent."""
     empty_truth_counts: bool = True
-    """3.9 An annotated track without any mask is a positive nobody can find; it is left out."""
+    """3.9 An annotated track without any mask is a positive that cannot be found; it is left out."""
     ties_by_file_order: bool = True
     """3.10 Equal scores rank in file order; they enter the curve together."""
     cap_per_category: bool = True
     """3.11 The cap of 100 tracks holds per video and category; per video."""
     repeated_id_replaces: bool = True
-    """3.12 Of annotations with one id the last stands for all; each stands for itself."""
+    """3.12 Of annotations with one id only the last counts; each counts by itself."""
     absent_categories_free: bool = True
     """3.13 Tracks of categories without any truth cost nothing; such a category scores 0. Average precision is not
     defined without positives, so corrected protocols keep this one and the number of such tracks is reported."""

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 OCCLUSION_VALUES = {"no_occlusion": 0.0, "slight_occlusion": 0.25, "severe_occlusion": 0.75}
 LOWEST_THRESHOLD = 0.5
 THREADS = 16
-"""Most threads that score: each holds the masks of some videos."""
+"""The largest number of threads that score: each holds the masks of some videos."""
 
 UNKNOWN_VIDEO = "track of a video that the annotations do not have, left out"
 
@@ -69,9 +69,9 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Score:
-    """The numbers of one set of predictions: the official ones, the corrected ones beside them, and what was odd.
+    """The numbers of one set of predictions: the official and the corrected ones, and the warnings.
 
-    ``matches`` is what the official numbers of average precision rest on, to weigh videos anew; mask HOTA has none.
+    ``matches`` are those behind the official numbers of average precision, for resampling videos; mask HOTA has none.
     ``aborts`` says why the official tool gives no numbers: then all of ``metrics`` are ``None``; and there are no
     matches where it aborts because of the groups.
     """
@@ -84,7 +84,7 @@ class Score:
     matches: MatchTable | None
     aborts: str = ""
     presence: dict[str, Any] = field(default_factory=dict)
-    """What `presence_of` gives, where the data says which categories are absent from which videos."""
+    """The result of `presence_of`, where the data says which categories are absent from which videos."""
 
     @property
     def per_category(self) -> list[dict[str, Any]]:
@@ -106,7 +106,7 @@ class Score:
 
 
 class _Reading(NamedTuple):
-    """What one pass over the predictions has to give: overlaps under ``rules``, and those in single frames."""
+    """What one pass over the predictions computes: overlaps under ``rules``, and those in single frames."""
 
     rules: tuple[MaskRules, ...]
     with_frames: bool
@@ -115,7 +115,7 @@ class _Reading(NamedTuple):
 class _Source(NamedTuple):
     """Where predictions come from: its name, and how its records are named, compared and read.
 
-    ``looked_at`` are the ids of the videos that a model is known to have run on, which a results file does not tell;
+    ``looked_at`` are the ids of the videos that a model is known to have run on, which a results file does not state;
     ``predicted (videos,)`` says which ones it names, where not all of its records become tracks.
     """
 
@@ -128,7 +128,7 @@ class _Source(NamedTuple):
 
 
 ScoreOrError = Score | UserError
-"""The numbers of a protocol, or why it refuses."""
+"""The numbers of a protocol, or the error with which it refuses."""
 
 
 def score_results(
@@ -149,7 +149,7 @@ def score_store(
     strict: bool = False,
     videos: Iterable[int] | None = None,
 ) -> Score:
-    """Score a prediction store (or its `ShardReader`, whose reading has begun before).
+    """Score a prediction store (or its `ShardReader`, which is already reading).
 
     ``strict`` makes every warning a `UserError`; ``videos`` restricts truth and predictions to these ids. Raises
     `UserError` for faulty input. Where the official tool aborts on what is no fault, a list without predictions or a
@@ -167,8 +167,8 @@ def score_by_protocols(
 ) -> list[ScoreOrError]:
     """Score a results file or a prediction store by several protocols; its masks are read and decoded once for all.
 
-    Each gives what it would give alone: its `Score`, or the `UserError` by which it refuses, which keeps no other from
-    its numbers. Raises `UserError` where nothing can be read; see `score_store` for ``strict`` and ``videos``.
+    Each gives what it gives alone: its `Score`, or the `UserError` with which it refuses, which does not affect the
+    others. Raises `UserError` where nothing can be read; see `score_store` for ``strict`` and ``videos``.
     """
     truths = GroundTruthArrays(annotations if videos is None else annotations.restrict(videos))
     reading = Warnings(strict)
@@ -223,7 +223,7 @@ def _only(outcomes: list[ScoreOrError]) -> Score:
 
 
 def _rules_of(chosen: ApProtocol) -> tuple[MaskRules, MaskRules]:
-    """How a protocol and its corrected sibling count masks of odd length or size."""
+    """How a protocol and its corrected variant count masks of unexpected length or size."""
     official, repaired = chosen.quirks, _corrected(chosen).quirks
     return (
         MaskRules(official.shorter_list_wins, official.wrong_size_vanishes),
@@ -279,9 +279,9 @@ def _store_source(store: ShardStore | ShardReader, truths: GroundTruthArrays, st
 def check_truth(protocol: str | AnyProtocol, annotations: Annotations, videos: Iterable[int] | None = None) -> None:
     """Raise the `UserError` that scoring any predictions would end with, where the annotations alone decide it.
 
-    Those are masks that are no run-length encodings, fields that the protocol needs, and ids and groups on which the
-    official tool aborts. ``videos`` are the ids that will be scored, all if that is ``None``. Where the truth is
-    withheld there is nothing to refuse.
+    Those are masks that are not run-length encodings, fields that the protocol needs, and ids and groups on which the
+    official tool aborts. ``videos`` are the ids that will be scored, all if that is ``None``. Withheld truth is
+    accepted.
     """
     chosen = _chosen(protocol)
     restricted = annotations if videos is None else annotations.restrict(videos)
@@ -294,7 +294,7 @@ def check_truth(protocol: str | AnyProtocol, annotations: Annotations, videos: I
 def _check_truth(chosen: ApProtocol, truths: GroundTruthArrays) -> None:
     """Raise `OfficialFaultError` for faults of the truth on which the official tool aborts.
 
-    Raises another `UserError` for those by which no tool gives a number.
+    Raises another `UserError` for those on which no tool gives numbers.
     """
     refuse_unusable_fields(truths, chosen)
     groups = chosen.groups(truths.annotations.categories)
@@ -303,7 +303,7 @@ def _check_truth(chosen: ApProtocol, truths: GroundTruthArrays) -> None:
             positions_of(chosen, suffix, ids, truths)
         except OfficialFaultError:
             raise
-        except OfficialAbortError:  # an empty group is no fault: the official numbers are undefined
+        except OfficialAbortError:  # an empty group is not a fault: the official numbers are undefined
             break
     if any(r.quantity == "occlusion" for r in chosen.ranges):
         for record in truths.truth.records:
@@ -311,7 +311,7 @@ def _check_truth(chosen: ApProtocol, truths: GroundTruthArrays) -> None:
 
 
 def in_parallel(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
-    """Apply ``work`` to items on up to `THREADS` cores, in order, with few items under way at a time."""
+    """Apply ``work`` to items on up to `THREADS` cores, in order, with few items in progress at a time."""
     workers = min(os.cpu_count() or 1, THREADS)
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[T]] = deque()
@@ -332,7 +332,7 @@ def _score(
     warnings: Warnings,
     source: _Source,
 ) -> Score:
-    """The numbers of a protocol; ``rules`` are the rows of ``overlaps`` for it and for its corrected sibling."""
+    """The numbers of a protocol; ``rules`` are the rows of ``overlaps`` for it and for its corrected variant."""
     corrected = _corrected(chosen)
     aborts, metrics, matches = "", None, None
     groups = chosen.groups(truths.annotations.categories)
@@ -344,7 +344,7 @@ def _score(
     _warn_of_notes(truths, chosen, warnings)
     warn_of_sizes(overlaps, source.place, warnings)
     _warn_of_ids(truths, warnings)
-    if not records and truths.truth.records and corrected is not chosen:  # without truth nothing has a number anyway
+    if not records and truths.truth.records and corrected is not chosen:  # without truth no number is defined anyway
         aborts = aborts or f"there are no predictions; the official {chosen.tool} tool aborts on an empty list"
     try:
         if not is_faulty:
@@ -387,9 +387,9 @@ def _presence(truths: GroundTruthArrays, overlaps: Overlaps, groups: dict[str, t
 
 
 def _count_cut(most: int, overlaps: Overlaps, source: _Source, warnings: Warnings) -> dict[str, int]:
-    """What the cut of Fixed AP to ``most`` tracks per category leaves, and what it lacks.
+    """The tracks left by Fixed AP's cut to ``most`` per category; warns where there are fewer.
 
-    With fewer tracks than that Fixed AP can be too low, because models cut by video first.
+    With fewer tracks Fixed AP can be too low, because models cut by video first.
     """
     by_category = np.bincount(overlaps.category)
     fewer = int(((by_category > 0) & (by_category < most)).sum())
@@ -422,9 +422,9 @@ def _warn_of_coverage(truths: GroundTruthArrays, overlaps: Overlaps, warnings: W
 
 
 def _joined(batches: Iterable[Batch], rules: int, warnings: Warnings) -> tuple[Overlaps, int, list[UserError]]:
-    """The overlaps of all batches, how many records they had, and of which unknown videos.
+    """The overlaps of all batches, their number of records, and the unknown videos among them.
 
-    What was odd is added to ``warnings``.
+    Adds to ``warnings``.
     """
     parts, records = [], 0
     unknown: list[UserError] = []
@@ -440,7 +440,7 @@ def _joined(batches: Iterable[Batch], rules: int, warnings: Warnings) -> tuple[O
 def _official(
     chosen: ApProtocol, truths: GroundTruthArrays, overlaps: Overlaps, rules: int, groups: dict[str, tuple[int, ...]]
 ) -> tuple[Metrics, MatchTable]:
-    """The numbers of the protocol and what they rest on; its curves, tens of megabytes, are not kept."""
+    """The numbers of the protocol and the matches behind them; its curves, tens of megabytes, are dropped."""
     curves = curves_of(chosen, truths, overlaps, rules)
     return summarise(chosen, truths, curves, overlaps, groups), match_table(chosen, truths, curves, groups)
 
@@ -464,7 +464,7 @@ def curves_of(
 ) -> Curves:
     """The precision and recall arrays of a protocol; ``rules`` is the row of ``overlaps`` computed for it.
 
-    The ranges are the protocol's, and those of track length where asked for.
+    The ranges are the protocol's, and on request those of track length.
     """
     selection = select(one, truths)
     ranges = one.ranges + (LENGTHS if by_length else ())
@@ -499,9 +499,9 @@ def select(one: ApProtocol, truths: GroundTruthArrays) -> TruthSelection:
 def _areas(
     records: list[AnnotationRecord], row: Ints, truths: GroundTruthArrays, zero: bool, cut: bool, official: bool
 ) -> Floats:
-    """Average areas in square pixels: the file's ``areas`` are believed; masks are measured where it has none.
+    """Average areas in square pixels: from the file's ``areas``, else from masks.
 
-    So they are where ``areas`` cannot be read and the protocol is not ``official``.
+    Masks are also measured where ``areas`` cannot be read and the protocol is not ``official``.
     """
     out, odd = np.zeros(len(records)), truths.annotations.read_leniently
     if zero:
@@ -537,15 +537,15 @@ def _occlusion(record: AnnotationRecord, path: str) -> float:
 def refuse_unusable_fields(truths: GroundTruthArrays, chosen: ApProtocol) -> None:
     """Raise `UserError` for the first annotation in which a field that the protocol needs is missing or cannot be read.
 
-    Fields that it does not read may have any form.
+    Other fields may have any form.
     """
     path, tool = truths.annotations.path, f"the official {chosen.tool} tool needs it"
     for record in truths.truth.records:
         for name in chosen.needs:
             value = getattr(record, name)
             if value is None or value is msgspec.UNSET:
-                hint = f"{tool}; add it, or use --protocol {chosen.name}-corrected"
-                error = UserError if name == "occlusion" else OfficialFaultError  # no tool can do without occlusion
+                hint = f"{tool}; add it, or use protocol {chosen.name}-corrected"
+                error = UserError if name == "occlusion" else OfficialFaultError  # every tool needs occlusion
                 raise error(f"{path}, annotation {record.id}", f'has no "{name}"', hint)
     for record in truths.truth.records if truths.annotations.read_leniently else ():
         where = f"{path}, annotation {record.id}"
@@ -558,7 +558,7 @@ def refuse_unusable_fields(truths: GroundTruthArrays, chosen: ApProtocol) -> Non
 
 def _refuse_unusable_areas(record: AnnotationRecord, chosen: ApProtocol, where: str) -> None:
     areas: Any = record.areas
-    hint = f"write the area in square pixels or null per frame, or use --protocol {chosen.name}-corrected"
+    hint = f"write the area in square pixels or null per frame, or use protocol {chosen.name}-corrected"
     if not _are_numbers(areas):
         raise UserError(where, "areas is not a list of numbers", hint)
     if chosen.quirks.areas_cut_to_int and not _are_finite(areas):

@@ -1,4 +1,4 @@
-"""AP and recall over slices of the truth: what objects, videos and categories a model is good at."""
+"""AP and recall over slices of the truth: by kind of object, video and category."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class Slice:
 
 @dataclass(frozen=True)
 class Slicing:
-    """The truth cut along one quantity: ``about`` defines it in a sentence, ``outside`` counts the truths that have
-    none of it (and are in no slice)."""
+    """The truth cut along one quantity: ``about`` defines it in a sentence, ``outside`` counts the truths without
+    it (which are in no slice)."""
 
     name: str
     about: str
@@ -77,7 +77,7 @@ def slice_truth(
 ) -> dict[str, Slicing]:
     """AP over every slice, by name of the quantity; ``motion (tracks,)`` is the tracks' `consistency`.
 
-    Areas are real ones, also where the protocol takes all of them for 0.
+    Areas are the real ones, even if the protocol sets all of them to 0.
     """
     chosen = replace(chosen, quirks=replace(chosen.quirks, areas_are_zero=False))
     selection = select(chosen, truths)

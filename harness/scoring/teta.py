@@ -1,7 +1,7 @@
 """TETA (Li et al., ECCV 2022): LocA, AssocA and ClsA of tracks whose labels may be wrong, from similarities per frame.
 
-A prediction takes part in a class by where it is, not by its label: near the truths of a class are those that overlap
-one of them by half. Labels are then judged on the matches.
+A prediction belongs to a class by its position, not by its label: predictions near the truths of a class are those with
+an IoU of at least one half with one of them. Labels are then compared on the matches.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Floats = NDArray[np.float64]
 ALPHAS = np.arange(0, 0.99, 0.05)
 """The 20 localisation thresholds."""
 FIRST_CLASS_ALPHA = 10
-"""From this threshold, one half, on labels are judged: at 10 thresholds."""
+"""Labels are compared from this threshold, one half, on: at 10 thresholds."""
 EPSILON = float(np.finfo("float").eps)
 NEAR = 0.5 - EPSILON
 NOBODY = -2
-"""Of a prediction that no truth is given; -1 stands for a truth of a class that is not evaluated."""
+"""The code of a prediction without a truth; -1 is a truth of a class that is not evaluated."""
 METRICS = ("TETA", "LocA", "AssocA", "ClsA", "LocRe", "LocPr", "AssocRe", "AssocPr", "ClsRe", "ClsPr")
 
 _N = len(ALPHAS)
@@ -146,7 +146,7 @@ def _partners(
     sum of similarity times agreement of the two tracks over the steps.
 
     ``partner (truths of the video,)`` gets numbers of predictions, -1 without one; ``seen_truth`` and ``seen_found``
-    how often tracks in use are seen. ``agreement`` is room for ``(tracks, tracks)``.
+    how often tracks in use are seen. ``agreement`` is work space for ``(tracks, tracks)``.
     """
     seen_truth[:] = 0
     seen_found[:] = 0
@@ -327,7 +327,7 @@ def _count(
             if not present[c] or not _near_rows(c, first, last, truth, truth_class, found, found_track, pair,
                                                 similarity, owner, near, near_track):  # fmt: skip
                 if exhaustive:
-                    official[c] = own[c]  # what earlier classes have added is lost
+                    official[c] = own[c]  # the official tool loses what earlier classes added
                     if not again:
                         cls[3, c] += own[c]
                 if not again:

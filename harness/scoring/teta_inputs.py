@@ -1,8 +1,8 @@
-"""What TETA compares: objects per frame, from truth and predictions in YouTube-VIS form or in COCO-video form.
+"""The input of TETA: objects per frame, from truth and predictions in YouTube-VIS form or in COCO-video form.
 
 Files in YouTube-VIS form are converted as SA-Co/VEval's evaluator does it: predictions of at least 0.5 count, and an
-object is in a frame where its box says so. Where boxes are missing those of the masks stand for them, and that the
-official tool aborts is noted.
+object is in a frame where its box says so. Missing boxes are replaced by those of the masks, and it
+is noted that the official tool aborts.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from harness.warnings import Warnings
 KEPT_FROM = 0.5
 """In YouTube-VIS form predictions of this score and more count; in COCO-video form all do."""
 NO_BOXES = "track without bboxes, those of its masks taken"
-BEYOND = "object behind the last frame of its video, left out"
+BEYOND = "object after the last frame of its video, left out"
 ELSEWHERE = "object whose video is not that of its image, left out"
 UNLISTED = "category not in the annotations: counts for localisation and association, as a wrong label"
 
@@ -97,7 +97,7 @@ class Scene:
 
 
 class Predictions(NamedTuple):
-    """Predicted objects that met the truth; how many ``tracks`` count and how many ``objects`` they have.
+    """Predicted objects overlapped with the truth; how many ``tracks`` count and how many ``objects`` they have.
 
     ``place`` names a record of the file. ``videos (videos,)`` are those of which there is any record, in the order of
     the truth's.
@@ -125,7 +125,7 @@ class _Head(msgspec.Struct):
 
 
 class _Boxes(msgspec.Struct):
-    """What tells in which frames an object is."""
+    """The field that says in which frames an object is."""
 
     bboxes: list[Box | None] | msgspec.UnsetType | None = msgspec.UNSET
     areas: list[float | None] | msgspec.UnsetType | None = msgspec.UNSET
@@ -375,14 +375,14 @@ def _scene(
 
 
 def _rare(frequency: dict[int, str | None]) -> frozenset[int] | None:
-    """Open-vocabulary trackers take LVIS's rare categories for novel (Li et al., OVTrack, CVPR 2023)."""
+    """Open-vocabulary trackers use LVIS's rare categories as novel (Li et al., OVTrack, CVPR 2023)."""
     return frozenset(c for c, f in frequency.items() if f == "r") if any(frequency.values()) else None
 
 
 def _met_tracks(
     tracks: _Tracks, truths: GroundTruthArrays, scene: Scene, where: list[str], warnings: Warnings, aborts: Aborts
 ) -> _Batch:
-    """Let tracks in YouTube-VIS form meet the truth."""
+    """Overlap tracks in YouTube-VIS form with the truth."""
     masks, lists = tracks.masks, tracks.lists
     area = _areas(masks, where)
     length, boxes = np.diff(masks.track), np.diff(lists.first)
@@ -399,7 +399,7 @@ def _met_tracks(
     if len(beyond):
         place = f"{where[int(rows.owner[beyond[0]])]}, frame {int(rows.at[beyond[0]])}"
         warnings.add(BEYOND, place, len(beyond))
-        aborts.always.append(f"{place}: is behind the last frame of the video (RuntimeError)")
+        aborts.always.append(f"{place}: is after the last frame of the video (RuntimeError)")
     keep = np.flatnonzero(there & (rows.at < frames[video]))
     owner = rows.owner[keep]
     objects = FrameObjects(
@@ -413,7 +413,7 @@ def _met_tracks(
 def _met(
     objects: FrameObjects, tracks: int, scene: Scene, place: Callable[[int], str], warnings: Warnings, aborts: Aborts
 ) -> _Batch:
-    """Let objects meet the truth; their categories become numbers of classes."""
+    """Overlap objects with the truth; their categories become numbers of classes."""
     unlisted = np.flatnonzero(~np.isin(objects.category, list(scene.categories)))
     if len(unlisted):
         warnings.add(UNLISTED, place(int(objects.record[unlisted[0]])), len(np.unique(objects.record[unlisted])))
@@ -488,7 +488,7 @@ def _boxes(masks: MaskTable) -> Floats:
 
 
 def _areas(masks: MaskTable, names: Sequence[str]) -> Ints:
-    """Areas of the masks in use. Raises `UserError` for those that are no run-length encodings."""
+    """Areas of the masks in use. Raises `UserError` for those that are not run-length encodings."""
     used = np.zeros(len(masks.start), np.bool_)
     used[masks.frame_mask[masks.frame_mask >= 0]] = True
     area = rle.areas(*masks.arrays()[:6], used)

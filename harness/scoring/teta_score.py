@@ -1,4 +1,5 @@
-"""TETA of a predictions file or store: official numbers, by the order of the categories, and repaired ones.
+"""TETA of a predictions file or store: official numbers, which depend on the order of the categories, and corrected
+ones.
 
 ``teta`` takes the truth as exhaustive, ``teta-tao`` as federated (TAO); both take YouTube-VIS and COCO-video form.
 """
@@ -47,7 +48,7 @@ NO_MASKS = "there are no masks; see the numbers of boxes"
 
 @dataclass(frozen=True)
 class TetaScore:
-    """The ten metrics as fractions on masks, and with the suffix ``_box`` on boxes: official and repaired.
+    """The ten metrics as fractions on masks, and with the suffix ``_box`` on boxes: official and corrected.
 
     ``undefined`` says by object (``metrics``, ``corrected``) and metric why a number is ``None``. ``score_threshold``
     is the least score that counts, ``None`` where all do.
@@ -130,7 +131,7 @@ def score_teta(
 
 
 class _Kind(NamedTuple):
-    """One of the two ways to compare: the ending of its metrics, what overlaps, why the official tool or any tool has
+    """One of the two comparisons: the suffix of its metrics, what overlaps, and why the official tool or any tool has
     no numbers (empty: it has)."""
 
     suffix: str
@@ -210,9 +211,9 @@ def _score(
 
 
 def _counts_by_name(scene: Scene, steps: Steps, exhaustive: bool) -> Counts:
-    """The counts as the official tool has them, to which a name is the last category that bears it.
+    """The counts of the official tool, for which a name means the last category with it.
 
-    Others of that name are none of its classes, but each of them has a turn, in which that one is counted again.
+    Other categories of that name are not classes; for each of them the last one is counted again.
     """
     last = {scene.categories[c]: c for c in scene.categories}
     number = {c: at for at, c in enumerate(scene.classes)}
@@ -254,7 +255,7 @@ def _first_of_track(step: Ints, track: Ints) -> Flags:
 
 
 def _warn_of_names(scene: Scene, warnings: Warnings) -> None:
-    """Count videos and categories that the official tool takes for others of their name."""
+    """Count videos and categories that the official tool confuses with others of the same name."""
     for video in np.flatnonzero(~scene.evaluated).tolist():
         warnings.add(SAME_FOLDER, f'{scene.path}, folder "{scene.sequence[video]}"')
     for name, times in Counter(scene.categories[c] for c in scene.classes).items():
@@ -324,7 +325,7 @@ def _rows_of(scene: Scene, met: Met) -> list[dict[str, Any]]:
 def _fill(
     rows: list[dict[str, Any]], kind: _Kind, official: dict[str, Floats], repaired: dict[str, Floats], why: str
 ) -> None:
-    """Add the numbers of every category with truth: the official ones, and the two that the repair changes."""
+    """Add the numbers of every category with truth: the official ones, and the two that the correction changes."""
     at = 0
     for row in rows:
         has_truth = row["truth_objects"] > 0

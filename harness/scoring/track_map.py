@@ -52,7 +52,7 @@ class Tracks:
 class VideoPairs:
     """One video: its truths, its predictions with scores ``(p,)``, their IoUs ``(p, g)``.
 
-    ``exhaustive`` tells whether all objects of the class are annotated: if not, an unmatched prediction costs nothing.
+    ``exhaustive``: all objects of the class are annotated; if not, an unmatched prediction costs nothing.
     """
 
     truths: Tracks
@@ -96,7 +96,7 @@ def _outside(tracks: Tracks, bounds: Bounds) -> NDArray[np.bool_]:
 def _match(
     video: VideoPairs, ignored: NDArray[np.bool_], bounds: Bounds, id_zero_free: bool
 ) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
-    """Scores in descending order, and per threshold which predictions hit and which count for nothing."""
+    """Scores in descending order, and per threshold which predictions hit and which are ignored."""
     order = np.argsort(-video.scores, kind="mergesort")
     truth_order = np.argsort(ignored, kind="mergesort")
     iou, ignored = video.iou[order][:, truth_order], ignored[truth_order]

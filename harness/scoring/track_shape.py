@@ -1,4 +1,4 @@
-"""Quantities of single tracks, from run lengths: how steady a mask is from frame to frame, and its box."""
+"""Quantities of single tracks, from run lengths: the consistency of its masks from frame to frame, and its boxes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from harness.rle import Ints, MaskTable
 from harness.scoring.overlap import Floats
 
 UNKNOWN = -1.0
-"""Stands for a quantity that a track does not have: outside of every range."""
+"""Marks a quantity that a track does not have: outside every range."""
 
 
 def consistency(masks: MaskTable) -> Floats:
     """Mean IoU ``(tracks,)`` of a track's masks in neighbouring frames, over the neighbours that both have a mask;
-    `UNKNOWN` where there are none. Low for what moves fast, or changes its form, for its size.
+    `UNKNOWN` where there are none. Low for objects that move fast, or change their form, relative to their size.
 
     The motion IoU of ImageNet VID (Zhu et al., Flow-Guided Feature Aggregation, ICCV 2017) with masks in place of
     boxes and the next annotated frame in place of those within ten frames.

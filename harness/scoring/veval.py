@@ -1,8 +1,8 @@
 """SA-Co/VEval: cgF1, pmF1, IL_MCC, phrase HOTA and phrase AP over pairs of a video and a phrase (Carion et al., SAM 3).
 
-Each pair is a video of its own with one class, so that masklets of different phrases never meet. The numbers are those
-of the benchmark's own evaluators, which run one after the other: where one of them aborts, its numbers are undefined
-for that reason and the others keep theirs. What is odd in them is listed in ``docs/protocols.md``.
+Each pair is a video of its own with one class, so masklets of different phrases are never compared. The numbers are
+those of the benchmark's own evaluators, which run one after the other: where one of them aborts, its numbers are
+undefined for that reason and the others keep theirs. Their quirks are listed in ``docs/protocols.md``.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ HOTA_METRICS = tuple(f"p{name}" for name in HOTA_NAMES)
 AP_METRICS = ("pAP", "pAP50", "pAP75")
 METRICS = (*CGF1_METRICS, *HOTA_METRICS, *AP_METRICS)
 MOST_TRACKS = 100
-"""Phrase AP counts the best tracks of each pair up to this number."""
+"""Phrase AP counts at most this many tracks of each pair, the best ones."""
 EVERY_AREA = AREAS[0]
-"""Of average areas in square pixels: of the field ``areas`` of annotations, of the boxes of predictions."""
+"""Ranges of the average area in square pixels: from ``areas`` of annotations, from the boxes of predictions."""
 ROOM = 1e-4
 """What the evaluator of cgF1 adds to the denominators of precision, recall and F1."""
-UNASKED = "track of a phrase that is not asked of its video: a false alarm"
-UNASKED_LOW = "track below 0.5 of a phrase that is not asked of its video: its pair counts as a true negative"
+UNASKED = "track of a phrase that is not asked for in its video: a false alarm"
+UNASKED_LOW = "track below 0.5 of a phrase that is not asked for in its video: its pair counts as a true negative"
 
 
 @dataclass
@@ -172,8 +172,8 @@ def _joined(parts: Iterator[tuple[PhraseTracks, Warnings]], warnings: Warnings) 
 
 @dataclass
 class _Part:
-    """The numbers of one evaluator: ``abort`` says why the official one gives none; ``repairs`` what was done about it
-    in corrected numbers. ``per_unit`` has columns for `VevalScore.per_pair`."""
+    """The numbers of one evaluator: ``abort`` says why the official one gives none; ``repairs`` how
+    corrected numbers avoid that. ``per_unit`` has columns for `VevalScore.per_pair`."""
 
     values: dict[str, float | None]
     undefined: dict[str, str] = field(default_factory=dict)
@@ -212,7 +212,7 @@ def _score(
         for evaluator in (_cgf1, _phrase_hota, _phrase_ap):
             official = evaluator(given, False)
             if official.abort and warnings.strict:
-                raise OfficialAbortError(source, official.abort, "correct it or leave out --strict")
+                raise OfficialAbortError(source, official.abort, "correct it or turn off strict")
             repaired = evaluator(given, True)
             for kind, abort in repaired.repairs.items():
                 told.setdefault(kind, (abort.count, abort.first or source))
@@ -294,7 +294,7 @@ def _f1(precision: Floats, recall: Floats) -> Floats:
 
 
 def _hits_per_unit(tp: Ints, fp: Ints, fn: Ints, known: Flags) -> dict[str, list[Any]]:
-    """The official counts of every pair; F1 is 1 where there is nothing to find and nothing found."""
+    """The official counts of every pair; F1 is 1 where there is no truth and no track."""
     total = 2 * tp + fp + fn
     f1 = np.where(total > 0, 2 * tp / np.maximum(total, 1), 1.0)
     out: dict[str, list[Any]] = {}
@@ -374,7 +374,7 @@ def _phrase_hota(given: PhraseInput, corrected: bool) -> _Part:
     seen_g = np.bincount(units.of_truth, there.count(truth.steps[truth.arrays.video]), len(units))
     counts = shown.count(truth.steps[tracks.video])
     seen_d = np.bincount(units.of_track[kept], counts[kept], len(units))
-    alone = np.flatnonzero((n_g > 0) ^ (n_d > 0))  # the others are counted where they meet
+    alone = np.flatnonzero((n_g > 0) ^ (n_d > 0))  # the others are counted below
     scores.fn[alone] += seen_g[alone, None]
     scores.fp[alone] += seen_d[alone, None]
     used = (n_g > 0) | (n_d > 0)
@@ -388,7 +388,7 @@ def _phrase_hota(given: PhraseInput, corrected: bool) -> _Part:
     return _Part(values, repairs=aborts, per_unit=rows)
 
 
-# what else is told
+# rows per pair and warnings
 
 
 def _per_pair(given: PhraseInput, columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
@@ -413,7 +413,7 @@ def _per_pair(given: PhraseInput, columns: dict[str, list[Any]]) -> list[dict[st
 
 
 def _warn(given: PhraseInput, warnings: Warnings) -> None:
-    """Count what is odd in truth and predictions."""
+    """Count the quirks of truth and predictions."""
     truth, tracks, units = given.truth, given.tracks, given.units
     annotations = truth.arrays.annotations
     for note in annotations.notes:

@@ -1,6 +1,6 @@
-"""On what SA-Co's evaluators abort, each by itself, and what corrected numbers do about it.
+"""When SA-Co's evaluators abort, each by itself, and how corrected numbers avoid it.
 
-Every function gives the reasons that hold for some input, as `Aborts`: the official numbers are undefined for the first
+Every function gives the reasons for some input, as `Aborts`: the official numbers are undefined for the first
 of them; corrected ones are computed after the repairs, which are named in the warnings.
 """
 
@@ -41,7 +41,7 @@ Aborts = dict[str, Abort]
 
 
 def aborts_of_loading(given: PhraseInput) -> Aborts:
-    """What ends the evaluators of cgF1 and of phrase AP while they read predictions."""
+    """Why the evaluators of cgF1 and of phrase AP abort while they read predictions."""
     tracks = given.tracks
     if not len(tracks.score):
         return {NOTHING_PREDICTED: Abort("there are no predictions (IndexError)", 1, "")}
@@ -58,7 +58,7 @@ def aborts_of_loading(given: PhraseInput) -> Aborts:
 
 
 def aborts_of_boxes(given: PhraseInput, counted: Flags) -> Aborts:
-    """What ends the same evaluators while they compare the boxes of ``counted (tracks,)`` ones."""
+    """Why the same evaluators abort while they compare the boxes of ``counted (tracks,)`` ones."""
     truth, tracks, found = given.truth, given.tracks, Aborts()
     met = np.diff(given.chosen.first) > 0
     used = counted & met[given.units.of_track]
@@ -129,7 +129,7 @@ def truths_with_boxes(given: PhraseInput) -> Chosen:
 
 
 def aborts_of_missing_fields(truth: PhraseTruth, fields: tuple[str, ...]) -> Aborts:
-    """What ends an evaluator that needs these fields in every annotation."""
+    """Why an evaluator aborts that needs these fields in every annotation."""
     for name in fields:
         if name in truth.missing:
             where = truth.missing[name]
@@ -138,7 +138,7 @@ def aborts_of_missing_fields(truth: PhraseTruth, fields: tuple[str, ...]) -> Abo
 
 
 def aborts_of_hota(given: PhraseInput, kept: Flags) -> Aborts:
-    """What ends the evaluator of phrase HOTA; ``kept (tracks,)`` are the tracks that it counts."""
+    """Why the evaluator of phrase HOTA aborts; ``kept (tracks,)`` are the tracks that it counts."""
     truth, tracks, found = given.truth, given.tracks, Aborts()
     odd = kept & (tracks.fault != NOTHING_ODD)
     if odd.any():
@@ -216,7 +216,7 @@ def frames_of_tracks(tracks: PhraseTracks, box: bool, found: Aborts) -> Frames:
 
 
 def frames_of_truths(truth: PhraseTruth, box: bool) -> Frames:
-    """In which frames annotated tracks are there for HOTA: where a mask is listed, be it empty, or a box."""
+    """In which frames annotated tracks are there for HOTA: where a mask is listed, even an empty one, or a box."""
     if box:
         return Frames(truth.boxes.first, truth.boxes.there)
     return Frames(truth.arrays.masks.track, truth.arrays.masks.frame_mask >= 0)

@@ -42,7 +42,7 @@ class ClipVisPlugin:
         from harness.models.shared.text_classifier import text_cache
 
         if context.checkpoint is None:
-            raise UserError("clipvis", "has no weights", "give --checkpoint FILE (`harness models show clipvis`)")
+            raise UserError("clipvis", "has no weights", "give its checkpoint, a file (`harness models show clipvis`)")
         network = load_network(context.checkpoint, config)
         return ClipVis(network, config, context.device, context.precision, text_cache())
 

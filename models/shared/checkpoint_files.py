@@ -59,7 +59,7 @@ def read_tensors(path: Path, hint: str) -> State:
     broken, of another kind, or would run code; its hint is ``hint`` or a more specific one.
     """
     if not path.is_file():
-        raise UserError(str(path), "there is no such checkpoint", "give --checkpoint the path of a file")
+        raise UserError(str(path), "there is no such checkpoint", "give the path of a file as checkpoint")
     document = _read(path, hint)
     document = document if isinstance(document, dict) else {}
     inner = next((document[key] for key in _INSIDE if key in document), document)

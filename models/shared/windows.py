@@ -102,7 +102,7 @@ class WindowedModel(Generic[Output]):
 
     def _too_little_memory(self, frames: int, sizes: Geometry) -> UserError:
         what = f"has not enough memory for {frames} frames of {sizes.padded[0]}x{sizes.padded[1]}"
-        return UserError(f"device {self.device}", what, "lower window or short_edge (--set window=1), or use the CPU")
+        return UserError(f"device {self.device}", what, "lower window or short_edge (window=1), or use the CPU")
 
     def _windows(self, video: Video, sizes: Geometry) -> Iterator[list[Image]]:
         """Yield the resized frames of the video, a window at a time."""

@@ -116,7 +116,7 @@ def test_weights_of_something_else_are_refused(tmp_path: Path, content: Any, say
 @pytest.mark.usefixtures("detectron2")
 def test_weights_that_are_left_over_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     load(saved(tmp_path, {"score": torch.tensor(0.5), "criterion.empty_weight": torch.zeros(1)}))
-    assert "1 weights are of no use to the model and left out, first: criterion.empty_weight" in caplog.text
+    assert "1 weights are unused by the model, first: criterion.empty_weight" in caplog.text
 
 
 @pytest.mark.usefixtures("detectron2")

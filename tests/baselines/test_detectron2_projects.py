@@ -119,8 +119,8 @@ def test_weights_that_would_stay_random_are_refused(tmp_path: Path, content: Any
 def test_weights_may_be_missing_where_the_user_names_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = saved(tmp_path, state(1) | {"criterion.empty_weight": torch.ones(2)})
     model = load(path, allow_missing="layers.1.*")
-    assert model.facts()["weights"] == "5 of 9 tensors loaded (55.56 %); 1 of the checkpoint are of no use"
-    assert "1 weights are of no use to the model and left out, first: criterion.empty_weight" in caplog.text
+    assert model.facts()["weights"] == "5 of 9 tensors loaded (55.56 %); 1 of the checkpoint are unused"
+    assert "1 weights are unused by the model, first: criterion.empty_weight" in caplog.text
     with pytest.raises(UserError, match=r"lacks 1 of .*layers.1.bias"):
         load(path, allow_missing=["layers.1.weight", "layers.1.running_*"])
     with pytest.raises(
@@ -297,6 +297,6 @@ def test_the_command_line_runs_it_and_says_what_is_missing(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     (record,) = json.loads(done.stdout)["runs"]
     assert record["counts"]["tracks"] > 0
-    line = "1 weights are of no use to the model and left out, first: extra"
+    line = "1 weights are unused by the model, first: extra"
     assert done.stderr.count(line) == 1
     assert line in (tmp_path / record["folder"] / "run.log").read_text()

@@ -116,11 +116,11 @@ def test_what_cannot_be_loaded(damage: Callable[[Path], object], message: str, s
 
 
 def test_a_file_in_place_of_the_folder(saved: Path) -> None:
-    assert f"{WEIGHTS}: is no folder" in refusal(saved / WEIGHTS)
+    assert f"{WEIGHTS}: is not a folder" in refusal(saved / WEIGHTS)
 
 
 def test_no_weights_are_named(saved: Path) -> None:
-    assert refusal(None) == "sam3: has no weights; give --checkpoint FOLDER (`harness models show sam3`)"
+    assert refusal(None) == "sam3: has no weights; give its checkpoint, a folder (`harness models show sam3`)"
 
 
 def test_tensors_that_are_of_no_use_are_counted(saved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -130,4 +130,4 @@ def test_tensors_that_are_of_no_use_are_counted(saved: Path, tmp_path: Path, cap
     save_file({**state, "something.else": torch.zeros(1)}, folder / WEIGHTS, {"format": "pt"})
     with caplog.at_level(logging.WARNING, logger="harness"):
         PLUGIN.load(PLUGIN.Config(), LoadContext(make_dataset(1), checkpoint=folder))
-    assert "1 tensors are of no use" in caplog.text
+    assert "1 tensors are unused" in caplog.text

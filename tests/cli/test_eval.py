@@ -50,7 +50,7 @@ def test_both_tools_of_bursts_exemplar_guided_task(golden: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert "TrackEval" in shown.stdout
     assert "undefined (TrackEval): the tool aborts: " in shown.stderr
-    assert "track 7: is no track of the truth" in shown.stderr
+    assert "track 7: is not a track of the truth" in shown.stderr
     record = json.loads(harness(*arguments, "--json").stdout)
     assert record["trackeval"].keys() == record["metrics"].keys()
     assert record["metrics"]["HOTA_all"] == pytest.approx(1)
@@ -103,14 +103,14 @@ def test_a_protocol_that_refuses_leaves_the_others_their_numbers(tmp_path: Path)
     [
         (
             ("hota,fixed-ap",),
-            "--protocol fixed-ap: is of no dataset; name --dataset, or a protocol such as ytvis-fixed",
+            "protocol fixed-ap: needs a dataset; name a dataset, or a protocol such as ytvis-fixed",
         ),
-        (("all",), "--protocol all: needs a dataset; name --dataset, or the protocols"),
+        (("all",), "protocol all: needs a dataset; name a dataset, or the protocols"),
         (("hotas",), 'protocol "hotas": is unknown; did you mean "hota"?'),
         ((" , ",), "--protocol: names nothing"),
-        (("lvvis", "--score-threshold", "0.5"), "--score-threshold: is a setting of hota; add hota to --protocol"),
+        (("lvvis", "--score-threshold", "0.5"), "score_threshold: is a setting of hota; add hota to the protocols"),
         (("hota", "--score-threshold", "nan"), "--score-threshold: is nan; write a finite number"),
-        (("hota", "--tracks-per-category", "5"), "--tracks-per-category: is a setting of Fixed AP; add fixed-ap"),
+        (("hota", "--tracks-per-category", "5"), "tracks_per_category: is a setting of Fixed AP; add fixed-ap"),
         (("lvvis,hota", "--per-category", "rows.csv"), "--per-category: is of one protocol; name one with --protocol"),
     ],
 )

@@ -131,7 +131,7 @@ def test_data_of_your_own(tmp_path: Path) -> None:
         ({"datasets": [{"nam": "shapes"}]}, (), 'datasets.0.nam: is not a configuration key; did you mean "name"?'),
         ({"models": {}}, (), "e.yaml, models: "),
         ({"seed": "x"}, (), "not 'x'; correct it; docs/experiments.md explains the keys"),
-        ({}, ("--set", "precision=int8"), "--set precision: "),
+        ({}, ("--set", "precision=int8"), "setting precision: "),
         ({"models": {"oracle": {"settings": {"drop": 1}}}}, (), "e.yaml, settings of oracle, drop: is not a config"),
         ({"sweep": {"topk": [1]}}, (), "e.yaml, settings of oracle, topk: is not a configuration key"),
         ({"models": ["oracl"]}, (), 'did you mean "oracle"?'),

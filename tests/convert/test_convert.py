@@ -199,7 +199,7 @@ def test_cvat_for_video(tmp_path: Path) -> None:
         ('rle="1, 4, 1"', 'rle="1, 4"', "does not fill its box"),
         ('left="4"', 'left="29"', "does not fill its box"),
         ('xtl="15"', 'xtl="nan"', "not a finite number"),
-        ('frame="14"', 'frame="13"', "frame 13 is none of the task's"),
+        ('frame="14"', 'frame="13"', "frame 13 is not one of the task's"),
         ("<original_size>", "<x></x><original_sizes>", "is not XML"),
         ("<annotations>", '<!DOCTYPE a [<!ENTITY b "c">]><annotations>', "declares a document type"),
         ("track", "image", "has no tracks of one video"),
@@ -296,7 +296,7 @@ def test_coco_without_videos_goes_by_folders_and_numbers(tmp_path: Path) -> None
     assert tracks.videos[1].file_names == ("b/f9.jpg", "b/f10.jpg")
     for change, words in (
         ({"attributes": {}}, "annotations[0]: has no track id; write one of instance_id, track_id"),
-        ({"image_id": 10}, "track x is there twice in one image"),
+        ({"image_id": 10}, "track x occurs twice in one image"),
         ({"image_id": 77}, "unknown image 77"),
         ({"category_id": 1}, "unknown category 1"),
         ({"segmentation": {"size": [3, 3], "counts": "x"}}, "its mask is of size [3, 3], its image 20x30"),
@@ -397,7 +397,7 @@ def test_predictions_of_a_run_and_of_a_results_file(mine: Path) -> None:
     )
     assert sorted(p.name for p in (mine / "mots").iterdir()) == ["classes.txt", "v1.txt", "v2.txt"]
     result = command(mine / "mine.json", "--from", "vis", "--to", "mots", "--out", mine / "mots")
-    assert "is there already and not an empty folder" in str(result.exception)
+    assert "already exists and is not an empty folder" in str(result.exception)
 
 
 def test_bursts_own_form(tmp_path: Path) -> None:
@@ -436,7 +436,7 @@ def test_fiftyone_samples(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (one,) = first["ground_truth"]["detections"]
     assert (one["label"], one["index"], one["mask"].shape, bool(one["mask"].all())) == ("cat", 1, (10, 10), True)
     assert one["bounding_box"] == pytest.approx([2 / 30, 2 / 20, 10 / 30, 10 / 20])
-    assert "is there already" in str(command(*arguments).exception)
+    assert "already exists" in str(command(*arguments).exception)
 
 
 def test_names_that_lead_out_of_the_folder_are_refused(mine: Path) -> None:

@@ -111,7 +111,7 @@ def test_frames_of_another_format_are_told(tmp_path: Path) -> None:
         "0.jpg (a BMP image, which is not read)",
         "1.png (a TIFF image, which is not read)",
         "3.jpg",
-        "4.jpg (no image)",
+        "4.jpg (not an image)",
     )
 
 

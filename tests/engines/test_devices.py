@@ -44,7 +44,7 @@ def test_workers_take_the_devices_in_turn(
 
 @pytest.mark.parametrize("device", ["", ",", " "])
 def test_a_device_is_named(device: str) -> None:
-    with pytest.raises(UserError, match="--device: names nothing"):
+    with pytest.raises(UserError, match="device: names nothing"):
         chosen_devices(device)
 
 
@@ -65,13 +65,13 @@ def test_without_the_variable_all_gpus_count(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("cuda", "--device cuda: PyTorch finds no cuda device here; name cpu, or see `harness doctor`"),
-        ("cuda:3", "--device cuda:3: PyTorch finds no cuda device here; name cpu, or see `harness doctor`"),
-        ("cuda:x", "--device cuda:x: is not a device; name cpu, cuda, or one GPU: cuda:0"),
-        ("cuda:", "--device cuda:: is not a device; name cpu, cuda, or one GPU: cuda:0"),
-        ("cuda:-1", "--device cuda:-1: is not a device; name cpu, cuda, or one GPU: cuda:0"),
-        ("meta", "--device meta: is not a device; name cpu, cuda, or one GPU: cuda:0"),
-        ("nonsense", "--device nonsense: is not a device; name cpu, cuda, or one GPU: cuda:0"),
+        ("cuda", "device cuda: PyTorch finds no cuda device here; name cpu, or see `harness doctor`"),
+        ("cuda:3", "device cuda:3: PyTorch finds no cuda device here; name cpu, or see `harness doctor`"),
+        ("cuda:x", "device cuda:x: is not a device; name cpu, cuda, or one GPU: cuda:0"),
+        ("cuda:", "device cuda:: is not a device; name cpu, cuda, or one GPU: cuda:0"),
+        ("cuda:-1", "device cuda:-1: is not a device; name cpu, cuda, or one GPU: cuda:0"),
+        ("meta", "device meta: is not a device; name cpu, cuda, or one GPU: cuda:0"),
+        ("nonsense", "device nonsense: is not a device; name cpu, cuda, or one GPU: cuda:0"),
     ],
 )
 def test_a_device_that_is_not_there_is_refused(name: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,9 +87,7 @@ def test_a_gpu_is_looked_for_among_those_that_are_there(monkeypatch: pytest.Monk
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     refuse_missing(["cuda", "cuda:0", "cuda:1"])
-    with pytest.raises(
-        UserError, match="--device cuda:2: PyTorch finds 2 of these devices here; name cuda:0 to cuda:1"
-    ):
+    with pytest.raises(UserError, match="device cuda:2: PyTorch finds 2 of these devices here; name cuda:0 to cuda:1"):
         refuse_missing(["cuda:0", "cuda:2"])
 
 
@@ -97,7 +95,7 @@ def test_a_build_without_cuda_leaves_the_gpus_of_the_machine_to_others(monkeypat
     monkeypatch.setattr("torch.backends.cuda.is_built", lambda: False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     refuse_missing(["cuda", "cuda:1"])
-    with pytest.raises(UserError, match="--device cuda:2"):
+    with pytest.raises(UserError, match="device cuda:2"):
         refuse_missing(["cuda:2"])
 
 
@@ -141,13 +139,13 @@ def test_commands_refuse_it_before_anything_else(
     assert main._run() == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert re.fullmatch(r"harness: --device \S+: [^\n]*\n", err)
+    assert re.fullmatch(r"harness: device \S+: [^\n]*\n", err)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("engine", [InProcess, partial(processes.pool, devices=("cuda:77",) * 2)])
 def test_a_worker_refuses_it_too(engine: Any, tmp_path: Path) -> None:
     run = replace(moody_run(tmp_path), device="cuda:77")
-    with pytest.raises(UserError, match="--device cuda:77: PyTorch finds"):
+    with pytest.raises(UserError, match="device cuda:77: PyTorch finds"):
         execute(run, engine=engine)
     assert list(tmp_path.iterdir()) == []

@@ -201,7 +201,7 @@ def test_gpus_that_this_machine_lacks_are_not_waited_for(tmp_path: Path, monkeyp
 
 
 def test_ray_chooses_the_gpus(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--device: cuda:1 cannot be requested from Ray"):
+    with pytest.raises(UserError, match="device: cuda:1 cannot be requested from Ray"):
         execute(moody_run(tmp_path), engine=partial(engine.pool, device="cuda:1"))
 
 

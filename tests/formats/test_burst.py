@@ -127,7 +127,7 @@ def test_areas_are_those_of_the_masks(tmp_path: Path) -> None:
         ({"segmentations": [{"07": {"rle": ""}}, {}]}, 'track "07": is not numbered'),
         ({"track_category_ids": {"9" * 30: 13}}, "is not numbered"),
         ({"track_category_ids": {"7": 5}}, "track 7: category 5 is not listed"),
-        ({"annotated_image_paths": ["frame0001.jpg"] * 2}, "frame frame0001.jpg: stands twice"),
+        ({"annotated_image_paths": ["frame0001.jpg"] * 2}, "frame frame0001.jpg: occurs twice"),
         ({"annotated_image_paths": ["frame0001.jpg"]}, "2 segmentations for 1"),
         ({"annotated_image_paths": ["frame0001.jpg", "last.jpg"]}, "last.jpg: has no frame number"),
         ({"seq_name": None}, "sequences[0].seq_name"),
@@ -142,9 +142,9 @@ def test_faulty_sequences_are_refused_by_name(tmp_path: Path, changes: dict[str,
 
 def test_repeated_sequences_and_categories_are_refused(tmp_path: Path) -> None:
     twice = document()
-    with pytest.raises(UserError, match=r"sequence 1 .*stands twice"):
+    with pytest.raises(UserError, match=r"sequence 1 .*occurs twice"):
         converted(tmp_path, {**twice, "sequences": twice["sequences"] * 2})
-    with pytest.raises(UserError, match="an id stands twice"):
+    with pytest.raises(UserError, match="an id occurs twice"):
         converted(tmp_path, {**twice, "categories": twice["categories"] * 2})
     with pytest.raises(UserError, match=r"categories\[0\]: has no id"):
         converted(tmp_path, {**twice, "categories": [{"name": "apple"}]})

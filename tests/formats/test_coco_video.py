@@ -63,7 +63,7 @@ def test_other_forms_are_none_of_it(tmp_path: Path) -> None:
     ("change", "said"),
     [
         (lambda t: t["images"][3].update(video_id=77), "image 4: unknown video 77"),
-        (lambda t: t["images"][3].update(id=1), "image id 1 stands more than once"),
+        (lambda t: t["images"][3].update(id=1), "image id 1 occurs more than once"),
         (lambda t: t["annotations"][2].update(image_id=999), r"annotations\[2\]: unknown image 999"),
         (lambda t: t["annotations"][2].update(video_id=4), r"annotations\[2\]: is of video 4, its image"),
         (lambda t: t["annotations"][2].pop("track_id"), r"annotations\[2\]: has no track_id"),

@@ -98,7 +98,7 @@ def test_results_in_lines(tmp_path: Path, texts: tuple[bytes, bytes], form: str)
     (b"\n<!DOCTYPE html><html>", "a web page"),
     (gzip.compress(b"<html>"), "a web page"),
     (b"\0" * 257 + b"ustar", "a tar archive"),
-    (b"\xff\xfe[\0\0\xd8", "no valid text in UTF-16"),
+    (b"\xff\xfe[\0\0\xd8", "not valid text in UTF-16"),
     (b"PAR1", "a Parquet file"),
 ])  # fmt: skip
 def test_other_files_are_named(tmp_path: Path, texts: tuple[bytes, bytes], content: bytes, words: str) -> None:
@@ -124,12 +124,12 @@ def test_what_unpacks_to_far_too_much_is_refused(
 
 
 @pytest.mark.parametrize(("content", "words"), [
-    ({"sequences": []}, "BURST's own form; score it with --protocol burst-"),
+    ({"sequences": []}, "BURST's own form; score it with protocol burst-"),
     ({"det_bboxes": [], "det_masks": []}, "mmtracking"),
-    (document(), "an annotation file, not a results file; give it to --annotations"),
+    (document(), "an annotation file, not a results file; give it as annotations"),
     ({"predictions": []}, 'a list under "predictions"'),
     ([[{"bbox": [1, 2, 3, 4]}]], "a list of lists"),
-    ([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}], "record 0: is of one frame"),
+    ([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}], "record 0: holds one frame"),
 ])  # fmt: skip
 def test_results_of_other_forms_are_named(tmp_path: Path, texts: tuple[bytes, bytes], content: Any, words: str) -> None:
     with pytest.raises(UserError) as refusal:
@@ -154,5 +154,5 @@ def test_annotations_of_other_forms_are_named(
     with pytest.raises(UserError) as refusal:
         score(tmp_path, json.dumps(truth).encode(), texts[1])
     assert words in str(refusal.value)
-    with pytest.raises(UserError, match="is a results file, not an annotation file; give it to --predictions"):
+    with pytest.raises(UserError, match="is a results file, not an annotation file; give it as predictions"):
         score(tmp_path, texts[1], texts[1])

@@ -122,7 +122,7 @@ def test_minimal(case: str, protocol: str, expected: float | None) -> None:
 
 @pytest.mark.parametrize(("case", "words"), [
     ("segm_singular", 'has "segmentation" but no "segmentations"'),
-    ("per_frame", "record 0: is of one frame"),
+    ("per_frame", "record 0: holds one frame"),
     ("wrapped_results", 'a list under "results"; write that list alone'),
     ("wrapped_dict", 'a list under "annotations"; write that list alone'),
     ("nested_lists", "is a list of lists"),

@@ -178,7 +178,7 @@ def test_areas_that_are_not_finite(tmp_path: Path) -> None:
     ("videos", 0, {"id": "one"}, "some ids of videos are text and some are numbers"),
     ("videos", 0, {"id": None}, "videos[0]: id is null"),
     ("videos", 0, {"height": "tall"}, "videos[0].height"),
-    ("videos", 0, {"id": 2.0}, "video id 2 stands 2 times"),
+    ("videos", 0, {"id": 2.0}, "video id 2 occurs 2 times"),
     ("annotations", 1, {"id": "x"}, 'annotations[1]: id is "x"'),
     ("annotations", 1, {"video_id": "3"}, "annotation 2: unknown video 3"),
     ("annotations", 1, {"areas": ["large", 2]}, "annotation 2: areas is not a list of numbers"),

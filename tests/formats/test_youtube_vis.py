@@ -77,8 +77,8 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("videos.0.id", 2, "video id 2 stands 2 times"),
-        ("categories.0.id", 2, "category id 2 stands 2 times"),
+        ("videos.0.id", 2, "video id 2 occurs 2 times"),
+        ("categories.0.id", 2, "category id 2 occurs 2 times"),
         ("videos.0.height", 0, "video 1"),
         ("videos.0.height", "tall", "videos[0].height"),
         ("videos", KeyError, "videos"),

@@ -315,7 +315,7 @@ def test_an_exemplar_that_the_truth_lacks_ends_trackeval_only(tmp_path: Path) ->
     assert set(score.trackeval.values()) == {None}
     reason = score.undefined["trackeval"]["HOTA_all"]
     assert reason.startswith("the tool aborts: ")
-    assert "frame1.jpg, track 2: is no track of the truth" in reason
+    assert "frame1.jpg, track 2: is not a track of the truth" in reason
 
 
 @pytest.mark.parametrize(("task", "key", "left"), [
@@ -405,7 +405,7 @@ def test_the_order_of_frames_in_a_file_changes_official_numbers_only(golden: Pat
 def test_a_track_twice_in_a_frame_is_refused_also_in_two_sequences_of_one_name(tmp_path: Path) -> None:
     folder, out = written(tmp_path, sequence(), sequence())
     out.write_text(json.dumps({"split": "val", "sequences": [sequence(), sequence(id=2)]}))
-    with pytest.raises(UserError, match=r"val/d/s/frame0001.jpg, track 7: stands twice"):
+    with pytest.raises(UserError, match=r"val/d/s/frame0001.jpg, track 7: occurs twice"):
         score_task("burst-class-guided", folder, out)
     apart = sequence(id=2, segmentations=[{"8": {"rle": box(20, 30, 12, 12, 15, 15)["counts"]}}])
     apart["track_category_ids"] = {"8": 4}

@@ -194,7 +194,7 @@ ABORTS: dict[str, tuple[Change, str]] = {
         lambda gt, p: gt["annotations"][1]["segmentations"].pop(), "annotation 2 has 1 masks for the 2 frames"
     ),
     "an id twice": (
-        lambda gt, p: gt["annotations"].append(gt["annotations"][0]), "annotation 1 stands twice in frame 0"
+        lambda gt, p: gt["annotations"].append(gt["annotations"][0]), "annotation 1 occurs twice in frame 0"
     ),
     "no category": (lambda gt, p: gt.update(categories=[], annotations=[]), "lists no category"),
     "no video": (lambda gt, p: gt.update(videos=[], annotations=[]), "lists no video"),
@@ -221,7 +221,7 @@ def test_where_the_official_tool_aborts_the_reason_stands_for_its_numbers(tmp_pa
 
 
 def test_what_the_official_tool_lives_with(tmp_path: Path) -> None:
-    """Masks behind the last frame, an unlisted category, an unknown video, two categories of one name."""
+    """Masks after the last frame, an unlisted category, an unknown video, two categories of one name."""
     truth, predictions = document(), perfect(document())
     before = score_document(tmp_path, truth, predictions)
     assert before.metrics.values["HOTA"] == 1
@@ -311,7 +311,7 @@ def test_names_that_stand_for_others() -> None:
     assert expand_protocols(["fixed-ap"], "ovis") == ["ovis-fixed"]
     assert expand_protocols(["all", "ovis"], "lvvis", ["hota"]) == ["lvvis", "lvvis-fixed", "hota", "ovis"]
     assert expand_protocols(["all"], "teta-tao", []) == ["teta-tao"]
-    with pytest.raises(UserError, match="--protocol fixed-ap: is of no dataset; name --dataset"):
+    with pytest.raises(UserError, match="protocol fixed-ap: needs a dataset; name a dataset"):
         expand_protocols(["hota", "fixed-ap"], None)
-    with pytest.raises(UserError, match="--protocol all: needs a dataset; name --dataset, or the protocols"):
+    with pytest.raises(UserError, match="protocol all: needs a dataset; name a dataset, or the protocols"):
         expand_protocols(["all"], None)

@@ -138,5 +138,5 @@ def test_missing_and_odd_arrays_are_refused(table: MatchTable, tmp_path: Path) -
     for change in changes:
         data = msgspec.msgpack.encode({**content, **change})
         path.write_bytes(MARK + hashlib.sha256(data).digest() + data)
-        with pytest.raises(UserError, match=r"is no match table \(|was written by another version"):
+        with pytest.raises(UserError, match=r"is not a match table \(|was written by another version"):
             read_table(path)

@@ -174,7 +174,7 @@ ODD = {
     "uncompressed truth": (uncompressed, ("",), True),
     "a track without masks": (no_masks_of_first, ("",), False),
     "masks of another size": (of_other_size, ("",), False),
-    "objects behind the last frame": (behind_the_last_frame, ("", "_box"), True),
+    "objects after the last frame": (behind_the_last_frame, ("", "_box"), True),
 }
 
 
@@ -275,7 +275,7 @@ def test_predictions_of_the_other_form_are_refused(score_documents: Callable[...
     of_videos, of_frames = read_case("ordinary"), read_case("tao_federated")
     with pytest.raises(UserError, match="YouTube-VIS form"):
         score_documents(of_frames[0], of_videos[1])
-    with pytest.raises(UserError, match="of one frame"):
+    with pytest.raises(UserError, match="holds one frame"):
         score_documents(of_videos[0], of_frames[1])
     of_frames[1][0]["image_id"] = 999
     with pytest.raises(UserError, match="record 0: unknown image 999"):

@@ -24,7 +24,7 @@ def boxes(random: np.random.Generator, count: int) -> np.ndarray:
 
 
 def expected(seen: list[np.ndarray | None]) -> tuple[np.ndarray, np.ndarray]:
-    """The state behind the last frame given all measurements: weighted least squares over the states of all frames."""
+    """The state after the last frame given all measurements: weighted least squares over the states of all frames."""
     assert seen[0] is not None
     frames, rows, values = len(seen), [], []
 
