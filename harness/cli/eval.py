@@ -75,6 +75,9 @@ def evaluate(
             help="Write the numbers of every category (veval: of every pair of a video and a phrase) to this CSV."
         ),
     ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Write a record of the numbers for `harness verify` to this file.")
+    ] = None,
 ) -> None:
     """Score predictions by an official protocol; with and without the known faults of the official tool.
 
@@ -100,14 +103,16 @@ def evaluate(
         raise results[0].outcome
     if per_category is not None:
         _write_rows(per_category, results)
+    if record is not None:
+        _write_record(record, results, predictions, given)
     records = [_record(one) for one in results]
     if as_json:
         print(json.dumps({"protocols": records} if several else records[0], allow_nan=False))
-    for one, record in zip(results, records, strict=True):
+    for one, told in zip(results, records, strict=True):
         if isinstance(one.outcome, UserError):
             print(f"harness: {one.name}: {one.outcome}", file=sys.stderr)
         elif not as_json:
-            _show(record)
+            _show(told)
     if any(isinstance(one.outcome, UserError) for one in results):
         raise typer.Exit(EXIT_BAD_INPUT)
 
@@ -155,6 +160,25 @@ def _write_rows(path: Path, results: list[_Result]) -> None:
     if rows is None:
         raise UserError("--per-category", f"is not available for {result.name}", "leave it out")
     _write_csv(path, rows)
+
+
+def _write_record(path: Path, results: list[_Result], predictions: Location, given: _Given) -> None:
+    """Write what `harness verify` compares with: the numbers of every protocol that has some."""
+    from harness.formats.coco_video import CocoVideo
+    from harness.result_record import opened_predictions, record_of_scores, write_record
+
+    names = [one.name for one in results]
+    if set(names) & set(BURST_TASKS):
+        raise UserError("--record", "does not go with BURST's own files", "leave it out")
+    scores = [one.outcome.record() for one in results if not isinstance(one.outcome, UserError)]
+    if not scores:
+        raise UserError("--record", "needs numbers, and no protocol gave any", "leave it out")
+    truth = _truth(names, given, False).annotations
+    if isinstance(truth, CocoVideo):
+        raise UserError("--record", "goes with masks of tracks", "leave it out")
+    with opened_predictions(predictions) as found:
+        told = record_of_scores(scores, truth, found, given.dataset, given.split)
+    write_record(path, {**told, **results[0].judged.record()})
 
 
 def _results(asked: list[str] | None, predictions: Location, given: _Given) -> list[_Result]:

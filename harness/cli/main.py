@@ -50,6 +50,8 @@ def build() -> typer.Typer:
         "figures",
         "analyse",
         "export",
+        "record",
+        "verify",
         "convert",
         "predict",
         "bench",
