@@ -148,7 +148,7 @@ def record_of_run(run: FinishedRun, private: bool = False) -> dict[str, Any]:
         "environment": made_with if private else public_environment(made_with),
         "complete": record["complete"],
         "comparable": record.get("comparable"),
-        "not_comparable": [_text(reason) for reason in record["not_comparable"]],
+        "not_comparable": [without_paths(reason) for reason in record["not_comparable"]],
     }
     return whole
 
@@ -223,13 +223,14 @@ def public_environment(whole: Mapping[str, Any]) -> dict[str, Any]:
 def _public(value: Any) -> Any:
     """The value without paths and user names: of a path the last part stays, other texts with one are left out."""
     if isinstance(value, Mapping):
-        return {_text(str(key)): _public(inner) for key, inner in value.items()}
+        return {without_paths(str(key)): _public(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_public(inner) for inner in value]
-    return _text(value) if isinstance(value, str) else value
+    return without_paths(value) if isinstance(value, str) else value
 
 
-def _text(text: str) -> str:
+def without_paths(text: str) -> str:
+    """A text that names no place on this machine: of a path the last part stays, a sentence with one is left out."""
     home = str(Path.home())
     if not _PATH.search(text) and not (len(home) > 1 and home in text) and not _names_user(text):
         return text

@@ -191,9 +191,9 @@ class ModelPlugin(Protocol):
     its scores are a softmax over the vocabulary, it may have ``scores_are_relative(config) -> bool``: with a single
     word such a score does not show whether the object is present, and runs on phrases warn of that.
 
-    A plugin may describe its released weights in ``card``, a dict with a list ``variants``. For `harness reproduce` each
-    variant has ``published_as`` (labels of published results) and the plugin ``released_variant(checkpoint) -> int |
-    None``: which variant a file is, by its content.
+    A plugin may describe its released weights in ``card``, a dict with a list ``variants``. For `harness reproduce`
+    each variant has ``published_as`` (labels of published results) and the plugin
+    ``released_variant(checkpoint) -> int | None``: which variant a file is, by its content.
     """
 
     name: str

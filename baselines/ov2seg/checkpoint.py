@@ -95,7 +95,7 @@ def released_variant(path: Path) -> int | None:
     """0 for a checkpoint with a ResNet-50, 1 with Swin-B, ``None`` with another backbone."""
     backbone = architecture_of(used(read_tensors(path, HINT)), path).backbone
     if isinstance(backbone, SwinSize):
-        return 1 if (backbone.width, backbone.blocks) == (128, (2, 2, 18, 2)) else None
+        return 1 if (backbone.width, backbone.blocks) == (SwinSize().width, SwinSize().blocks) else None
     return 0 if backbone == ResNetSize() else None
 
 

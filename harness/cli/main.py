@@ -52,6 +52,7 @@ def build() -> typer.Typer:
         "export",
         "record",
         "verify",
+        "reproduce",
         "convert",
         "predict",
         "bench",

@@ -38,5 +38,5 @@ CARD: dict[str, Any] = {
         _variant(CONVNEXT, YTVIS, 10, 15.9, 12.0, 18.6, 50.0, 44.2, 5.0),
     ],
 }
-"""``decoder_layers`` counts predictions, as the official setting DEC_LAYERS does. ``published_as`` are the labels of the
-published results (`harness.reports.published.PublishedResult.label`) that are of this variant."""
+"""``decoder_layers`` counts predictions, as the official setting DEC_LAYERS does. ``published_as`` are the labels of
+the published results (`harness.reports.published.PublishedResult.label`) that are of this variant."""
