@@ -56,7 +56,7 @@ def reproduce(
 
     Examples:
 
-        harness reproduce clipvis --checkpoints weights --data-root DIR --dry-run
+        harness reproduce clipvis --checkpoint 1=clipvis.pth --data-root DIR --dry-run
 
         harness reproduce clipvis --checkpoint 1=clipvis.pth --dataset lvvis --data-root DIR --out reproduction.md
     """

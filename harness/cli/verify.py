@@ -40,6 +40,8 @@ def verify(
 
     Examples:
 
+        harness record runs/oracle-lvvis-val-1a2b3c4d --out record.json
+
         harness verify record.json --predictions results.json --annotations val_instances_.json
 
         harness verify record.json --predictions runs/oracle-lvvis-val-1a2b3c4d --data-root DIR

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zipfile
 from getpass import getuser
 from pathlib import Path
@@ -19,10 +20,23 @@ from harness.cli.main import build
 from harness.errors import UserError
 from harness.export import export_results
 from harness.formats.youtube_vis import read_annotations
-from harness.result_record import digest_of_file, digest_of_store, record_of_run, signed, verify_record, without_paths
+from harness.result_record import (
+    RecordedData,
+    RecordedModel,
+    RecordedScores,
+    RecordedTracks,
+    SignedRecord,
+    digest_of_file,
+    digest_of_store,
+    record_of_run,
+    signed,
+    verify_record,
+    without_paths,
+)
 from harness.result_record import read_record as read
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.layout import content_digest
+from harness.run_folder.schemas import ProtocolRecord
 from harness.runner import execute
 from harness.scoring.dispatch import Settings
 from harness.types import Track
@@ -257,6 +271,14 @@ def test_what_cannot_be_read_is_an_error(record: Path, run: FinishedRun, truth: 
         done = command("verify", given[0], "--predictions", given[1], "--annotations", given[2])
         assert isinstance(done.exception, UserError)
         assert message in str(done.exception)
+
+
+def test_every_field_is_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs/verifying.md").read_text(encoding="utf-8")
+    table = page.partition("## The file")[2].partition("The digest of predictions")[0]
+    kinds = (SignedRecord, RecordedModel, RecordedData, RecordedTracks, RecordedScores, ProtocolRecord)
+    fields = {field for kind in kinds for field in kind.__struct_fields__}
+    assert fields - set(re.findall(r"`(\w+)`", table)) == set()
 
 
 def test_a_run_without_numbers_is_refused(tmp_path: Path) -> None:
