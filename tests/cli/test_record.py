@@ -226,7 +226,9 @@ def test_a_part_of_a_split_is_verified_on_that_part(tmp_path: Path) -> None:
 def test_eval_writes_a_record(tmp_path: Path) -> None:
     gt, results, path = tmp_path / "gt.json", tmp_path / "results.json", tmp_path / "record.json"
     gt.write_text(json.dumps(document()))
-    results.write_text(json.dumps(perfect(document())))
+    rows = perfect(document())
+    rows[0]["score"] = 0.25  # below the threshold of TETA, which is none of HOTA
+    results.write_text(json.dumps(rows))
     files = ("--annotations", gt, "--predictions", results)
     done = command("eval", "--protocol", "lvvis,hota,fixed-ap,teta", *files, "--json", "--record", path)
     assert done.exit_code == 0, done.output
