@@ -31,7 +31,7 @@ from harness.run_folder.layout import PREDICTIONS, content_digest
 from harness.run_folder.provenance import environment
 from harness.run_folder.schemas import Fraction, ProtocolRecord, protocol_key
 from harness.run_folder.store import PredictionStore
-from harness.scoring import BURST_TASKS
+from harness.scoring import BURST_TASKS, HOTA
 from harness.scoring.dispatch import Settings, score_all
 from harness.scoring.from_results import read_batch
 from harness.scoring.from_store import ShardReader
@@ -426,11 +426,9 @@ def verify_record(
     names = [one.protocol.name for one in record.protocols]
     if any(name in BURST_TASKS for name in names):
         raise UserError("record", "is of a task on BURST's own files", "score it with harness eval")
-    stated = [
-        one.protocol for one in record.protocols
-    ]  # one score threshold and one cut at most: as given to a command
-    settings = Settings(
-        next((p.score_threshold for p in stated if p.score_threshold is not None), None),
+    stated = [one.protocol for one in record.protocols]
+    settings = Settings(  # one of each at most, as given to a command; the threshold of TETA is no setting
+        next((p.score_threshold for p in stated if p.name == HOTA), None),
         next((p.tracks_per_category for p in stated if p.tracks_per_category is not None), None),
     )
 
