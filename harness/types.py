@@ -190,6 +190,10 @@ class ModelPlugin(Protocol):
     JSON values that become part of a run's identity, such as digests of weights that it loads itself, but no paths. If
     its scores are a softmax over the vocabulary, it may have ``scores_are_relative(config) -> bool``: with a single
     word such a score does not show whether the object is present, and runs on phrases warn of that.
+
+    A plugin may describe its released weights in ``card``, a dict with a list ``variants``. For `harness reproduce`
+    each variant has ``published_as`` (labels of published results) and the plugin
+    ``released_variant(checkpoint) -> int | None``: which variant a file is, by its content.
     """
 
     name: str

@@ -18,7 +18,7 @@ ORDER = (
     ("scoring",),
     ("run_folder",),
     ("tracking", "engines", "export", "convert"),
-    ("submission",),
+    ("submission", "result_record"),
     ("runner", "progress_display"),
     ("training", "one_video"),
     ("testing",),

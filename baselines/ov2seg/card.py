@@ -41,6 +41,7 @@ def _variant(backbone: str, described: str, released: str) -> dict[str, Any]:
         "trained_on": "LVIS without its rare classes",
         "weights_released": released,
         "decoder_layers": 7,
+        "published_as": [f"OV2Seg, {backbone}, {training}" for training in ("LVIS (no rare)", "images only (LVIS)")],
         "lvvis_val_APb_APn": f"{groups['APb']}, {groups['APn']}",
         "published_ap": {name: ap[key] for key, name in DATASETS.items()},
     }

@@ -91,6 +91,14 @@ def architecture_of(state: Mapping[str, Tensor], path: Path) -> Architecture:
         raise UserError(str(path), what, HINT) from error
 
 
+def released_variant(path: Path) -> int | None:
+    """0 for a checkpoint with a ResNet-50, 1 with Swin-B, ``None`` with another backbone."""
+    backbone = architecture_of(used(read_tensors(path, HINT)), path).backbone
+    if isinstance(backbone, SwinSize):
+        return 1 if (backbone.width, backbone.blocks) == (SwinSize().width, SwinSize().blocks) else None
+    return 0 if backbone == ResNetSize() else None
+
+
 def resnet_size(state: Mapping[str, Tensor]) -> ResNetSize:
     """Blocks and width of the ResNet in ``state``."""
     blocks = [count(state, rf"{BACKBONE}base\.layer{i}\.(\d+)\.") for i in (1, 2, 3, 4)]

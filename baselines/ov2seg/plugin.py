@@ -76,6 +76,15 @@ class Ov2SegPlugin:
 
         return miniatures.weights("ov2seg", dataset)
 
+    def released_variant(self, checkpoint: Path) -> int | None:
+        """The index in ``card["variants"]`` of the model that has a checkpoint's backbone; ``None``: none has.
+
+        Raises `UserError` for a file that is no checkpoint of OV2Seg.
+        """
+        from harness.baselines.ov2seg.checkpoint import released_variant
+
+        return released_variant(checkpoint)
+
     def training_defaults(self, dataset: str) -> Mapping[str, Any]:
         """The miniature's settings for the miniature's dataset."""
         from harness.models import miniatures

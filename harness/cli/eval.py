@@ -47,7 +47,7 @@ def evaluate(
         typer.Option(
             help="lvvis, ytvis, ovis, burst, each also as NAME-fixed (Fixed AP) and NAME-corrected; hota (of masks);"
             f" {', '.join((*TETA_TASKS, VEVAL, *BURST_TASKS))}. Several are separated by commas; fixed-ap is the"
-            " dataset's own NAME-fixed, all is every one that the data allow."
+            " dataset's own NAME-fixed, all is every one that the data allow (BURST's tasks on its own files)."
         ),
     ] = None,
     annotations: Annotated[
@@ -75,6 +75,9 @@ def evaluate(
             help="Write the numbers of every category (veval: of every pair of a video and a phrase) to this CSV."
         ),
     ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Write a record of the numbers for `harness verify` to this file.")
+    ] = None,
 ) -> None:
     """Score predictions by an official protocol; with and without the known faults of the official tool.
 
@@ -100,14 +103,16 @@ def evaluate(
         raise results[0].outcome
     if per_category is not None:
         _write_rows(per_category, results)
+    if record is not None:
+        _write_record(record, results, predictions, given)
     records = [_record(one) for one in results]
     if as_json:
         print(json.dumps({"protocols": records} if several else records[0], allow_nan=False))
-    for one, record in zip(results, records, strict=True):
+    for one, told in zip(results, records, strict=True):
         if isinstance(one.outcome, UserError):
             print(f"harness: {one.name}: {one.outcome}", file=sys.stderr)
         elif not as_json:
-            _show(record)
+            _show(told)
     if any(isinstance(one.outcome, UserError) for one in results):
         raise typer.Exit(EXIT_BAD_INPUT)
 
@@ -157,13 +162,55 @@ def _write_rows(path: Path, results: list[_Result]) -> None:
     _write_csv(path, rows)
 
 
+def _write_record(path: Path, results: list[_Result], predictions: Location, given: _Given) -> None:
+    """Write what `harness verify` compares with: the numbers of every protocol that has some."""
+    from harness.formats.coco_video import CocoVideo
+    from harness.result_record import opened_predictions, record_of_scores, write_record
+
+    names = [one.name for one in results]
+    if set(names) & set(BURST_TASKS):
+        raise UserError("--record", "does not go with BURST's own files", "leave it out")
+    scores = [one.outcome.record() for one in results if not isinstance(one.outcome, UserError)]
+    if not scores:
+        raise UserError("--record", "needs numbers, and no protocol gave any", "leave it out")
+    truth = _truth(names, given, False).annotations
+    if isinstance(truth, CocoVideo):
+        raise UserError("--record", "goes with masks of tracks", "leave it out")
+    with opened_predictions(predictions) as found:
+        told = record_of_scores(scores, truth, found, given.dataset, given.split)
+    write_record(path, {**told, **results[0].judged.record()})
+
+
 def _results(asked: list[str] | None, predictions: Location, given: _Given) -> list[_Result]:
-    """What every protocol gives. Raises `UserError` where none can give anything."""
+    """What every protocol gives. Raises `UserError` where none can give anything.
+
+    ``all`` is BURST's own tasks where the predictions are in BURST's own form, which no other protocol reads.
+    """
     from harness.scoring.dispatch import check_settings
 
-    if asked is not None and set(asked) <= set(BURST_TASKS):
+    if asked is not None and EVERY in asked and _in_burst_form(predictions):
+        asked = list(dict.fromkeys(one for name in asked for one in (BURST_TASKS if name == EVERY else (name,))))
+    tasks = [name for name in asked or () if name in BURST_TASKS]
+    others = None if asked is None else [name for name in asked if name not in tasks]
+    found = []
+    if others != []:
+        try:
+            found = _of_tracks(others, predictions, given)
+        except UserError as error:
+            if not tasks:
+                raise
+            found = [_Result(name, error, comparability(None)) for name in others or ()]
+    elif asked is not None:
         check_settings(asked, given.settings)
-        return [_burst_task(name, predictions, given) for name in asked]
+    by_name = {one.name: one for one in (*found, *(_burst_task(name, predictions, given) for name in tasks))}
+    place = {name: i for i, name in enumerate(asked or ())}
+    return sorted(by_name.values(), key=lambda one: place.get(one.name, -1)) if tasks else found
+
+
+def _of_tracks(asked: list[str] | None, predictions: Location, given: _Given) -> list[_Result]:
+    """What the protocols of tracks of a dataset give; all but BURST's own tasks."""
+    from harness.scoring.dispatch import check_settings
+
     shards = _shards(predictions)  # read in the background while the truth is
     names, truth, differences, own = _truth(asked, given, shards is None)
     check_settings(names, given.settings)
@@ -175,19 +222,49 @@ def _results(asked: list[str] | None, predictions: Location, given: _Given) -> l
     return [_Result(name, outcomes[name], _judged(differences, name, own)) for name in names]
 
 
+_BURST_FILE = "all_classes.json"
+
+
+def _in_burst_form(predictions: Location) -> bool:
+    """Whether predictions are a file in BURST's own form: an object with ``sequences``."""
+    from harness.formats.containers import open_json
+
+    if predictions.is_dir():
+        return False
+    with local_copy(predictions) as file, open_json(file) as opened:
+        head = opened.read(1 << 16).lstrip()
+    return head.startswith(b"{") and b'"sequences"' in head
+
+
 def _burst_task(name: str, predictions: Location, given: _Given) -> _Result:
     """One of BURST's own tasks, on its own files."""
-    try:
-        if given.annotations is None:
-            raise UserError("--annotations", f"is needed by {name}", "name the folder that holds all_classes.json")
-        if given.dataset is not None:
-            raise UserError("--dataset", f"does not go with {name}", "leave it out")
-        from harness.scoring.burst_tasks import score_task
+    from harness.scoring.burst_tasks import score_task
 
+    try:
+        folder, differences = _burst_folder(name, given)
         with local_copy(predictions) as file:
-            return _Result(name, score_task(name, given.annotations, file, strict=given.strict), comparability(None))
+            outcome = score_task(name, folder, file, strict=given.strict)
+        return _Result(name, outcome, comparability(differences))
     except UserError as error:
         return _Result(name, error, comparability(None))
+
+
+def _burst_folder(name: str, given: _Given) -> tuple[Path, Sequence[str] | None]:
+    """The folder of BURST's own files, and what is known to differ from the published data."""
+    if given.annotations is not None:
+        if given.dataset is not None:
+            raise UserError("--dataset", f"and --annotations do not go together with {name}", "leave out one of them")
+        return given.annotations.parent if given.annotations.name == _BURST_FILE else given.annotations, None
+    hint = f"name the folder that holds {_BURST_FILE}"
+    if given.dataset is None:
+        raise UserError("--annotations", f"is needed by {name}", hint)
+    from harness import plugins
+
+    opened = plugins.opened(given.dataset, given.data_root, given.split)
+    path = Path(opened.annotations.path)
+    if path.name != _BURST_FILE:
+        raise UserError(str(path), f"is no file that {name} reads", f"{hint} with --annotations")
+    return path.parent, opened.differences
 
 
 def _exhaustive(truth: Annotations | CocoVideo) -> Annotations:
@@ -253,7 +330,9 @@ def _has_phrases(truth: Annotations | CocoVideo) -> bool:
 
 
 def _read(path: Path, asked: list[str]) -> Annotations | CocoVideo:
-    """An annotation file in a form that one of the protocols reads."""
+    """An annotation file in a form that one of the protocols reads; of BURST's own folder the file of all classes."""
+    if path.is_dir() and (path / _BURST_FILE).is_file():
+        path = path / _BURST_FILE
     if not set(asked) & set(TETA_TASKS):
         from harness.formats.youtube_vis import read_annotations
 
@@ -321,9 +400,7 @@ def _score(
             return first
         return waiting.pop() if waiting else _shards(predictions) or first  # a reader is read once
 
-    of_tracks = [name for name in names if name not in BURST_TASKS]
-    outcomes: dict[str, Outcome] = {**score_all(of_tracks, truth, source, given.strict, settings=given.settings)}
-    return {n: outcomes[n] if n in outcomes else _burst_task(n, predictions, given).outcome for n in names}
+    return {**score_all(names, truth, source, given.strict, settings=given.settings)}
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -68,9 +68,13 @@ def _print_facts(facts: dict[str, Any], indent: str = "") -> None:
 def _print_variants(variants: list[dict[str, Any]]) -> None:
     """One column per variant, one row per fact and per dataset's published AP."""
     facts = [k for k in variants[0] if k != "published_ap"]
-    rows = [[k.replace("_", " "), *(str(v[k]) for v in variants)] for k in facts]
+    rows = [[k.replace("_", " "), *(_fact(v[k]) for v in variants)] for k in facts]
     rows += [[f"AP {d}", *(f"{v['published_ap'][d]}" for v in variants)] for d in variants[0]["published_ap"]]
     _print(["variant", *(str(i) for i in range(1, len(variants) + 1))], rows)
+
+
+def _fact(value: Any) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _print(columns: list[str], rows: list[list[str]]) -> None:

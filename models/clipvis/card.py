@@ -12,12 +12,17 @@ def _variant(backbone: str, training: str, layers: int, *published: float) -> di
         "backbone": backbone,
         "trained_on": training,
         "decoder_layers": layers,
+        "published_as": [f"CLIP-VIS, {_AS[backbone]}, {_AS[training]}"],
         "published_ap": dict(zip(DATASETS, published, strict=True)),
     }
 
 
 RN50, CONVNEXT = "CLIP RN50 (OpenAI)", "CLIP ConvNeXt-B (convnext_base_w_320, laion_aesthetic_s13b_b82k)"
 LVIS, YTVIS = "LVIS, base classes", "COCO, then YouTube-VIS 2019"
+_AS = {RN50: "R50", CONVNEXT: "ConvNeXt-B", LVIS: "LVIS", YTVIS: "COCO+YTVIS19"}
+"""Backbones and training data as the published results name them."""
+SIZES = ((2048, 7), (1024, 7), (2048, 10), (1024, 10))
+"""Of each variant: channels of the backbone's last feature, and ``decoder_layers``."""
 
 CARD: dict[str, Any] = {
     "paper": "CLIP-VIS: Adapting CLIP for Open-Vocabulary Video Instance Segmentation (Zhu et al., TCSVT 2024)",
@@ -33,4 +38,5 @@ CARD: dict[str, Any] = {
         _variant(CONVNEXT, YTVIS, 10, 15.9, 12.0, 18.6, 50.0, 44.2, 5.0),
     ],
 }
-"""``decoder_layers`` counts predictions, as the official setting DEC_LAYERS does."""
+"""``decoder_layers`` counts predictions, as the official setting DEC_LAYERS does. ``published_as`` are the labels of
+the published results (`harness.reports.published.PublishedResult.label`) that are of this variant."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from harness.errors import UserError
 from harness.models import miniatures
 from harness.models.backbones.clip import PRETRAINED, create_clip, open_clip
+from harness.models.clipvis.card import SIZES
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.network import Architecture, ClipVisNetwork
 from harness.models.miniatures import clip as miniature
@@ -48,6 +49,17 @@ def load_network(path: Path, config: ClipVisConfig | None = None) -> ClipVisNetw
     check_tensors(network.state_dict(), state, path, "CLIP-VIS", HINT)
     network.short_edge = short_edge_of(path, HINT) or network.short_edge
     return load_state(network, state)
+
+
+def released_variant(path: Path) -> int | None:
+    """The place in `SIZES` of the sizes of a checkpoint, ``None`` where no released model has them."""
+    state = read_tensors(path, HINT)
+    key = f"{PIXEL_DECODER}input_proj.0.0.weight"
+    layers = count(state, rf"{PREDICTOR}transformer_cross_attention_layers\.(\d+)\.")
+    if key not in state or not layers:
+        raise UserError(str(path), f"is not a checkpoint of CLIP-VIS: it lacks {key}", HINT)
+    sizes = state[key].shape[1], layers + 1
+    return SIZES.index(sizes) if sizes in SIZES else None
 
 
 def load_state(network: ClipVisNetwork, state: Mapping[str, Tensor]) -> ClipVisNetwork:

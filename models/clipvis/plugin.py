@@ -60,6 +60,15 @@ class ClipVisPlugin:
 
         return miniatures.weights("clipvis", dataset)
 
+    def released_variant(self, checkpoint: Path) -> int | None:
+        """The index in ``card["variants"]`` of the released model that has a checkpoint's sizes; ``None``: none has.
+
+        Raises `UserError` for a file that is no checkpoint of CLIP-VIS.
+        """
+        from harness.models.clipvis.checkpoint import released_variant
+
+        return released_variant(checkpoint)
+
     def training_defaults(self, dataset: str) -> Mapping[str, Any]:
         """Nine decoder layers for COCO, as published; the miniature's settings for the miniature's dataset."""
         from harness.models import miniatures

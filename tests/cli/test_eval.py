@@ -57,6 +57,36 @@ def test_both_tools_of_bursts_exemplar_guided_task(golden: Path) -> None:
     assert record["trackeval"]["HOTA_all"] is None
 
 
+def test_all_on_files_in_bursts_form_is_its_three_tasks(golden: Path, tmp_path: Path) -> None:
+    folder = golden / "burst_tasks"
+    predictions = ("--predictions", folder / "predictions.json", "--json")
+    done = harness("eval", "--protocol", "all", "--annotations", folder / "gt", *predictions)
+    assert done.returncode == 0, done.stderr
+    records = json.loads(done.stdout)["protocols"]
+    tasks = ["burst-class-guided", "burst-exemplar-guided", "burst-open-world"]
+    assert [one["protocol"]["name"] for one in records] == tasks
+    alone = harness("eval", "--protocol", tasks[0], "--annotations", folder / "gt", *predictions)
+    assert json.loads(alone.stdout) == records[0]
+    (tmp_path / "burst/annotations").mkdir(parents=True)
+    (tmp_path / "burst/annotations/val").symlink_to((folder / "gt").resolve())
+    done = harness("eval", "--protocol", "all", "--dataset", "burst", "--data-root", tmp_path, *predictions)
+    assert done.returncode == 0, done.stderr
+    of_dataset = json.loads(done.stdout)["protocols"]
+    assert [one["metrics"] for one in of_dataset] == [one["metrics"] for one in records]
+    assert of_dataset[0]["comparable"] is False
+
+
+def test_a_protocol_of_tracks_removes_no_task_of_burst(golden: Path) -> None:
+    folder = golden / "burst_tasks"
+    done = harness("eval", "--protocol", "hota,burst-class-guided,burst", "--annotations", folder / "gt",
+                   "--predictions", folder / "predictions.json", "--json")  # fmt: skip
+    assert done.returncode == 2
+    hota, task, burst = json.loads(done.stdout)["protocols"]
+    assert "is in BURST's own form" in hota["error"]
+    assert "is in BURST's own form" in burst["error"]
+    assert task["metrics"]["HOTA_all"] > 0
+
+
 def test_several_protocols_at_once(golden: Path) -> None:
     folder = golden / "ordinary"
     files = ("--annotations", folder / "gt.json", "--predictions", folder / "results.json", "--json")

@@ -1,0 +1,76 @@
+"""``harness record``: a run's numbers in a small file that others can verify."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.errors import UserError
+from harness.paths import Location, location
+
+
+def record(
+    run: Annotated[Location, typer.Argument(metavar="RUN", parser=location, help="Run folder or its URL.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; default: the run folder's name with .record.json, here.")
+    ] = None,
+    hub_dataset: Annotated[
+        str | None, typer.Option(metavar="ORG/NAME", help="Id of the benchmark dataset on the Hugging Face Hub.")
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PROTOCOL/METRIC=TASK",
+            help="Which task of the benchmark a metric is; may be repeated. Default: every protocol's first metric.",
+        ),
+    ] = None,
+    source_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where you publish the record, for the Hub's source.")
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Keep paths, names of users and the list of all installed packages.")
+    ] = False,
+) -> None:
+    """Write a record of a run: numbers, digests of predictions and data, model card, versions and hardware.
+
+    It has no paths and no user names. Others score the predictions again with `harness verify`. Beside it, in
+    .eval_results, the same numbers are written in the form of model repositories on the Hugging Face Hub.
+
+    Examples:
+
+        harness record runs/oracle-shapes-val-1a2b3c4d --out oracle.json
+
+        harness record runs/oracle-lvvis-val-1a2b3c4d --hub-dataset me/lv-vis --task lvvis/AP=val
+    """
+    from harness.atomic_write import write_atomically
+    from harness.result_record import HubEntry, eval_results, record_of_run, write_record
+    from harness.run_folder.finished_run import FinishedRun
+
+    found = FinishedRun.open(run)
+    path = out or Path(f"{found.id}.record.json")
+    content = record_of_run(found, private)
+    hub = HubEntry(hub_dataset or content["dataset"]["name"], _tasks(task or []), source_url)
+    written = write_record(path, content)
+    entries = path.parent / ".eval_results" / f"{path.name.partition('.')[0]}.yaml"
+    text = eval_results(written, hub)
+    entries.parent.mkdir(exist_ok=True)
+    write_atomically(entries, text.encode())
+    tracks = written["predictions"]["tracks"]
+    print(f"{path}: {', '.join(one['protocol']['name'] for one in written['protocols'])}, {tracks} tracks")
+    print(entries)
+    if hub_dataset is None:
+        what = "has the dataset's name here as its id; the Hub needs that of a benchmark"
+        print(f"harness: {entries}: {what}; name it with --hub-dataset ORG/NAME", file=sys.stderr)
+
+
+def _tasks(given: list[str]) -> dict[str, str]:
+    found = {}
+    for text in given:
+        metric, equals, name = text.rpartition("=")
+        if not equals or "/" not in metric or not name:
+            raise UserError(f"--task {text}", "is not PROTOCOL/METRIC=TASK", "write it as in lvvis/AP=val")
+        found[metric] = name
+    return found

@@ -1,0 +1,124 @@
+"""``harness verify``: are the numbers of a record those of these predictions?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli.options import DATA_ROOT, DataRoot
+from harness.errors import EXIT_FAILED, UserError
+from harness.paths import Location, location
+
+if TYPE_CHECKING:
+    from harness.formats.youtube_vis import Annotations
+    from harness.result_record import Deviation, SignedRecord, Verification
+
+
+def verify(
+    record: Annotated[Path, typer.Argument(metavar="RECORD", help="File that `harness record` wrote.")],
+    predictions: Annotated[
+        Location,
+        typer.Option(
+            metavar="PATH",
+            parser=location,
+            help="results.json (also zipped or gzipped), a run folder or its predictions; or a URL.",
+        ),
+    ],
+    annotations: Annotated[
+        Path | None, typer.Option(help="Annotation file; default: that of the record's dataset below --data-root.")
+    ] = None,
+    data_root: DataRoot = DATA_ROOT,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Score predictions again, on a CPU, and compare every number with a record.
+
+    Exit code 0: all is equal; 1: something differs, named with the recorded and the obtained value; 2: a file cannot be
+    read. A record that was changed after it was written is named, as is other data or other predictions.
+
+    Examples:
+
+        harness record runs/oracle-lvvis-val-1a2b3c4d --out record.json
+
+        harness verify record.json --predictions results.json --annotations val_instances_.json
+
+        harness verify record.json --predictions runs/oracle-lvvis-val-1a2b3c4d --data-root DIR
+    """
+    from harness.result_record import opened_predictions, read_record, verify_record
+
+    found, own_digest = read_record(record)
+    truth = _truth(record, found, annotations, data_root)
+    with opened_predictions(predictions) as place:
+        outcome = verify_record(found, own_digest, place, truth)
+    if as_json:
+        print(json.dumps({"record": record.name, **outcome.record()}, allow_nan=False))
+    else:
+        _show(record, outcome)
+    if not outcome.equal:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _truth(path: Path, record: SignedRecord, annotations: Path | None, data_root: Path) -> Annotations:
+    """The annotations to score by; raises `UserError` where they are not there or have no truth."""
+    if annotations is not None:
+        from harness.formats.youtube_vis import read_annotations
+
+        read = read_annotations(annotations)
+        if read.scored_truth is None:
+            raise UserError(str(annotations), "has no annotations", "name the file with the truth")
+        return read
+    from harness import plugins
+
+    name = record.dataset.name
+    if name is None or (name not in plugins.names(plugins.DATASETS) and not (data_root / f"{name}.yaml").is_file()):
+        what = "names no dataset" if name is None else f'is of data that is no dataset here, "{name}"'
+        raise UserError(str(path), what, "name the annotation file with --annotations")
+    opened = plugins.opened(name, data_root, record.dataset.split)
+    if opened.truth is None:
+        raise UserError(f"{name} {opened.split}", "has no public truth", "name a file that has it with --annotations")
+    return opened.annotations
+
+
+_MEANING = {
+    "record": "the record was changed after it was written: its own digest does not match",
+    "annotations": "other annotations than those of the record",
+    "predictions": "other predictions than those of the record",
+}
+
+
+def _show(path: Path, outcome: Verification) -> None:
+    if outcome.equal:
+        print(f"{path}: equal: {outcome.compared} numbers")
+        return
+    print(f"{path}: different")
+    for one in outcome.inputs:
+        told = _MEANING.get(one.what, one.what)
+        print(f"  {told}: recorded {_short(one.recorded)}, obtained {_short(one.obtained)}")
+    if not outcome.metrics:
+        print(f"  all {outcome.compared} numbers are equal")
+        return
+    print(f"  {len(outcome.metrics)} of {outcome.compared} numbers differ:")
+    _print(outcome.metrics)
+
+
+def _print(metrics: tuple[Deviation, ...]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for column in ("metric", "recorded", "obtained", "difference"):
+        table.add_column(column, justify="left" if column == "metric" else "right", overflow="fold")
+    for one in metrics:
+        difference = "–" if one.difference is None else f"{one.difference:+.3g}"
+        table.add_row(one.what, _number(one.recorded), _number(one.obtained), difference)
+    Console().print(table)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else repr(value)
+
+
+def _short(value: Any) -> str:
+    return str(value)[:12]
