@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from harness.plain_text import plain
 from harness.reports.layouts import Column, Format, Sheet, render
-from harness.reports.styles import STYLES, UNDEFINED, Style, dagger_notes, plain
+from harness.reports.styles import STYLES, UNDEFINED, Style, dagger_notes
 from harness.reports.table_layout import ColumnLayout, Layout
 from harness.reports.table_rows import Row, in_print
 

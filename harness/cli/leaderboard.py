@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from harness.errors import UserError
 from harness.paths import Location, location
+from harness.standard_output import tell
 
 
 def leaderboard(
@@ -39,5 +39,5 @@ def leaderboard(
     for name, text in site(found).items():
         write_atomically(out / name, text.encode())
     for fault in found.faults:
-        print(f"harness: left out: {fault}", file=sys.stderr)
+        tell(f"harness: left out: {fault}")
     print(out / "index.html")

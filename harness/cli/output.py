@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from harness.atomic_write import write_atomically
 from harness.errors import UserError
 from harness.paths import Location
+from harness.standard_output import tell
 
 if TYPE_CHECKING:
     from harness.tracking.mlflow import MlflowTracker
@@ -31,7 +32,7 @@ def runs_among(named: Sequence[Location]) -> list[Location]:
     if len(others) == len(named):
         return list(named)
     for one in others:
-        print(f"harness: left out: {one} is a file and no run folder", file=sys.stderr)
+        tell(f"harness: left out: {one} is a file and no run folder")
     return [one for one in named if one not in others]
 
 
@@ -84,4 +85,4 @@ def log_to_mlflow(runs: Iterable[Location], files: Sequence[Path]) -> None:
     from harness.tracking.artifacts import log_files
 
     for line in log_files(runs, files):
-        print(f"harness: {line}", file=sys.stderr)
+        tell(f"harness: {line}")

@@ -12,6 +12,7 @@ import typer
 
 from harness.errors import EXIT_FAILED
 from harness.paths import Location, location
+from harness.standard_output import lost_output
 
 if TYPE_CHECKING:
     from harness.run_folder.progress import WorkerProgress
@@ -55,7 +56,7 @@ def status(
             if watch and sys.stdout.isatty():
                 Console().clear()
             print(_text(now), flush=True)
-        if not watch or now.state != "running":
+        if not watch or now.state != "running" or lost_output() is not None:
             break
         time.sleep(SECONDS_BETWEEN_LOOKS)
     raise typer.Exit(0 if now.state in ("running", "complete") else EXIT_FAILED)

@@ -14,6 +14,7 @@ import typer
 from harness.cli.options import DATA_ROOT, RUNS, DataRoot, EachSeed, MatchAnnotations, Out
 from harness.errors import UserError, near
 from harness.paths import Location, location
+from harness.standard_output import tell
 
 if TYPE_CHECKING:
     from harness.reports.table_rows import Row
@@ -140,9 +141,9 @@ def _tell_unpublished(records: Sequence[Mapping[str, Any]], columns: Sequence[st
         known = [*published(dataset, split), *published(dataset, NOT_STATED)]
         others = dict.fromkeys(result.metric for result in known if result.metric not in shown)
         if not known:
-            print(f"no published results on {dataset} {split} are known", file=sys.stderr)
+            tell(f"no published results on {dataset} {split} are known")
         elif others:
-            print(f"published on {dataset} in columns not shown: {', '.join(others)} (--columns)", file=sys.stderr)
+            tell(f"published on {dataset} in columns not shown: {', '.join(others)} (--columns)")
 
 
 def _row(row: Row) -> dict[str, Any]:

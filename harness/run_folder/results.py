@@ -16,6 +16,7 @@ import msgspec
 from harness.atomic_write import write_atomically, write_json
 from harness.errors import UnreadableFileError, UserError
 from harness.paths import Location, ObjectPath
+from harness.plain_text import csv_text
 from harness.run_folder.checksums import write_sums
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.layout import PER_CATEGORY, PER_PAIR, SCORES, remove_tree
@@ -180,5 +181,5 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _cell(value: Any) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
-        return " ".join(sorted(map(str, value)))
-    return "" if value is None else value
+        value = " ".join(sorted(map(str, value)))
+    return csv_text(value) if isinstance(value, str) else "" if value is None else value
