@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.plain_text import csv_text, plain
 from harness.reports.layouts import Column, Format, Sheet, render
 from harness.reports.run_analysis import RunAnalysis
-from harness.reports.styles import DAGGER, STYLES, UNDEFINED, dagger_notes
+from harness.reports.styles import DAGGER, STYLES, UNDEFINED, csv_line, dagger_notes
 from harness.reports.table_rows import in_print, percent_of
 from harness.scoring.errors_breakdown import ErrorKind
 
@@ -113,8 +112,7 @@ def _csv(found: Sequence[RunAnalysis]) -> str:
     import pandas as pd
 
     lines = [{"run": one.label, **line} for one in found for line in _numbers(one)]
-    rows = [{k: csv_text(plain(v)) if isinstance(v, str) else v for k, v in line.items()} for line in lines]
-    return str(pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+    return str(pd.DataFrame(map(csv_line, lines)).to_csv(index=False, lineterminator="\n"))
 
 
 def _numbers(one: RunAnalysis) -> Iterator[dict[str, Any]]:

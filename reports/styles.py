@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from harness.plain_text import csv_text, plain
 
@@ -52,6 +52,11 @@ def _latex(text: str) -> str:
 
 def _csv(text: str) -> str:
     return csv_text(plain(text))
+
+
+def csv_line(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of a CSV file whose texts are each in one line and no formulas."""
+    return {_csv(key): _csv(value) if isinstance(value, str) else value for key, value in line.items()}
 
 
 def _html(text: str) -> str:

@@ -9,7 +9,6 @@ import typer
 
 from harness.errors import UserError
 from harness.paths import Location, location
-from harness.standard_output import tell
 
 
 def leaderboard(
@@ -24,11 +23,15 @@ def leaderboard(
     Links are relative and nothing is loaded from elsewhere, so the folder can be opened from disk or published as it
     is, with GitHub Pages for example.
 
+    A run that cannot be read is left out, and listed on the site and at the end; the exit code is then 1, and 2 if none
+    can be read.
+
     Examples:
 
         harness leaderboard runs --out site
     """
     from harness.atomic_write import write_atomically
+    from harness.cli.output import end_with_faults
     from harness.reports.leaderboard import find_runs, site
 
     found = find_runs(runs_dir)
@@ -38,6 +41,5 @@ def leaderboard(
         raise UserError(str(out), f"cannot be made: {error.strerror}", "name another folder with --out") from error
     for name, text in site(found).items():
         write_atomically(out / name, text.encode())
-    for fault in found.faults:
-        tell(f"harness: left out: {fault}")
     print(out / "index.html")
+    end_with_faults(found.faults)

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import traceback
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -131,7 +132,7 @@ def _run() -> int:
 
 def _refuse_lost_directory() -> None:
     try:
-        os.getcwd()
+        Path.cwd()
     except OSError as error:
         where = "the working directory"
         raise UserError(where, f"cannot be used: {error.strerror}", "change to a folder that exists") from error

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from harness.atomic_write import write_atomically
-from harness.errors import UserError
+from harness.errors import EXIT_FAILED, UserError
 from harness.paths import Location
 from harness.standard_output import tell
 
@@ -34,6 +36,14 @@ def runs_among(named: Sequence[Location]) -> list[Location]:
     for one in others:
         tell(f"harness: left out: {one} is a file and no run folder")
     return [one for one in named if one not in others]
+
+
+def end_with_faults(faults: Sequence[UserError | str]) -> None:
+    """List the runs that were left out; raises `typer.Exit` with code 1 if there are any."""
+    for fault in faults:
+        tell(f"harness: left out: {fault}")
+    if faults:
+        raise typer.Exit(EXIT_FAILED)
 
 
 def refuse_other_than_file(path: Path) -> None:
