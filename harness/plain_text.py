@@ -34,6 +34,11 @@ def indented(text: str) -> str:
     return text if text.isprintable() else "\n    ".join(map(escaped, text.replace("\t", "    ").splitlines()))
 
 
+def utf8(text: str) -> bytes:
+    """Return ``text`` in UTF-8; bytes of a file's name that are not UTF-8 become ``\\udcff`` and the like."""
+    return text.encode(errors="backslashreplace")
+
+
 def csv_text(text: str) -> str:
     """Return ``text`` for a cell of a CSV file: `escaped`, and with ``'`` before what a spreadsheet runs as a formula.
 

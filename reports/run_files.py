@@ -25,14 +25,15 @@ def read_runs(
     """Open run folders (or the ``metrics.json`` in them), each once, and give them distinct labels.
 
     Raises `UserError` for folders that are not finished runs. With a list of ``faults`` these are added there and left
-    out, as are those with damage in one of ``files`` (properties of `FinishedRun`); it raises only if no run is left.
+    out, as are those with damage in one of ``files`` (properties of `FinishedRun`); it raises for a folder that is not
+    there, and if no run is left.
     """
     runs, wrong = [], []
     for path in {_folder(path).resolve(): path for path in paths}.values():
         try:
             runs.append(FinishedRun.open(path).checked(*files))
         except UserError as error:
-            if faults is None:
+            if faults is None or not path.exists():  # a name that is not there is mistyped
                 raise
             wrong.append(error)
     if wrong and not runs:

@@ -9,6 +9,7 @@ import typer
 
 from harness.errors import UserError
 from harness.paths import Location, location
+from harness.plain_text import utf8
 
 
 def leaderboard(
@@ -40,6 +41,6 @@ def leaderboard(
     except OSError as error:
         raise UserError(str(out), f"cannot be made: {error.strerror}", "name another folder with --out") from error
     for name, text in site(found).items():
-        write_atomically(out / name, text.encode())
+        write_atomically(out / name, utf8(text))
     print(out / "index.html")
     end_with_faults(found.faults)

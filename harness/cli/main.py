@@ -25,6 +25,7 @@ from harness.standard_output import (
     survive_lost_streams,
     tell,
 )
+from harness.warnings import tolerate_warnings_of_libraries
 
 
 def _version(value: bool) -> None:
@@ -78,6 +79,7 @@ def build() -> typer.Typer:
 def main() -> None:
     """Entry point of the ``harness`` script; the exit code is 0, 1 (failed), 2 (bad input) or 130 (interrupted)."""
     end_by_signals_as_by_ctrl_c()
+    tolerate_warnings_of_libraries()
     open_closed_streams()
     survive_lost_streams()
     print_in_any_locale()
@@ -124,10 +126,22 @@ def _run() -> int:
             traceback.print_exc()
         tell(f"harness: {error}")
         return EXIT_BAD_INPUT if isinstance(error, UserError) else EXIT_FAILED
+    except (OSError, MemoryError) as error:  # of the machine: the place where it happened helps nobody
+        if debug:
+            traceback.print_exc()
+        tell(f"harness: {_of_machine(error)} (--debug shows where)")
+        return EXIT_FAILED
     except KeyboardInterrupt as stop:
         tell(f"harness: interrupted{stop}")
         return EXIT_INTERRUPTED
     return 0
+
+
+def _of_machine(error: OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "the memory is full; use a smaller part of the data, or a machine with more"
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
+    return f"{where}{error.strerror or error or type(error).__name__}"
 
 
 def _refuse_lost_directory() -> None:

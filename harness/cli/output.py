@@ -13,6 +13,7 @@ import typer
 from harness.atomic_write import write_atomically
 from harness.errors import EXIT_FAILED, UserError
 from harness.paths import Location
+from harness.plain_text import utf8
 from harness.standard_output import tell
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def refuse_other_than_file(path: Path) -> None:
 def write(path: Path, text: str) -> None:
     """Write a file named on the command line; raises `UserError` where it cannot be or is no plain file."""
     refuse_other_than_file(path)
-    write_atomically(path, text.encode())
+    write_atomically(path, utf8(text))
 
 
 def show(text: str, out: Path | None) -> None:
