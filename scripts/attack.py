@@ -33,6 +33,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 HARNESS = (sys.executable, "-m", "harness")
 SECONDS_EACH = 60.0
+"""Default of ``--patience``."""
 MEMORY = (8 << 30) + (os.cpu_count() or 1) * (192 << 20)
 """Address space of a command; PyTorch alone reserves some gigabytes, and each thread some that it does not use."""
 READERS = 10
@@ -216,7 +217,7 @@ def names(attacks: Attacks) -> None:
         for command in READS:
 
             def put(folder: Path, name: bytes = name) -> None:
-                shutil.copytree(folder / attacks.run, os.fsencode(folder) + b"/" + name)
+                shutil.copytree(folder / attacks.run, folder / os.fsdecode(name))
 
             words = ["leaderboard", ".", "--out", "site"] if command == "leaderboard" else READS[command].split()
             arguments = [name if word == "RUN" else attacks.other if word == "OTHER" else word for word in words]
@@ -373,6 +374,7 @@ def main() -> int:
     asked.add_argument("--kind", action="append", choices=known, help="only this kind; may be repeated")
     asked.add_argument("--fuzz", type=int, default=0, metavar="N", help="inputs for the readers in all")
     asked.add_argument("--seconds", type=float, default=1800.0, help="for all together; what is left over is not tried")
+    asked.add_argument("--patience", type=float, default=SECONDS_EACH, help="seconds for one attack, on an idle machine")
     asked.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     given = asked.parse_args()
     began, found, faults = time.monotonic(), dict[str, Counter[str]](), list[str]()
@@ -395,7 +397,7 @@ def main() -> int:
                 continue
             folder = Path(scratch) / str(number)
             shutil.copytree(made, folder)
-            told, fault = outcome(attack, folder, min(SECONDS_EACH, left))
+            told, fault = outcome(attack, folder, min(given.patience, left))
             counts["FAILED" if fault else told] += 1
             if fault:
                 faults.append(f"{attack.kind}: {attack.name}: {fault}")
