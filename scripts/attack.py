@@ -88,8 +88,8 @@ class Attacks:
 READS = {
     "table": "table RUN OTHER",
     "status": "status RUN",
-    "compare": "compare RUN OTHER --resamples 100",
-    "report": "report RUN OTHER --resamples 100 --videos 0",
+    "compare": "compare RUN OTHER",
+    "report": "report RUN OTHER --videos 0",
     "leaderboard": "leaderboard runs --out site",
     "export": "export RUN --format results --out out.json",
 }
@@ -118,8 +118,13 @@ def odd_files(attacks: Attacks) -> None:
         path.unlink(missing_ok=True)
         path.mkdir()
 
-    kinds = {"a pipe": pipe, "/dev/zero": link("/dev/zero"), "a loop of links": link("metrics.json"),
-             "a sparse file of 20 GB": sparse, "a folder": directory}  # fmt: skip
+    kinds = {
+        "a pipe": pipe,
+        "/dev/zero": link("/dev/zero"),
+        "a loop of links": link("metrics.json"),
+        "a sparse file of 20 GB": sparse,
+        "a folder": directory,
+    }
     for what, make in kinds.items():
         for command in ("table", "status", "leaderboard"):
             file = "videos.json" if command == "status" else "metrics.json"
@@ -127,11 +132,18 @@ def odd_files(attacks: Attacks) -> None:
             change = lambda folder, make=make, place=place: make(folder / place)  # noqa: E731
             codes = (0, 1, 2) if what == "a folder" else (1, 2)
             attacks.add("odd files", f"{file} is {what}: {command}", READS[command], change, codes)
-        for option in ("eval --protocol lvvis --annotations X --predictions X", "regress RUN --baseline X",
-                       "run --model clipvis --dataset shapes --limit 1 --no-mlflow --checkpoint X.pth"):  # fmt: skip
+        for option in (
+            "eval --protocol lvvis --annotations X --predictions X",
+            "regress RUN --baseline X",
+            "run --model clipvis --dataset shapes --limit 1 --no-mlflow --checkpoint X.pth",
+        ):
             file = "X.pth" if "X.pth" in option else "X"
-            attacks.add("odd files", f"{option.split()[0]} of {what}", option,
-                        lambda folder, make=make, file=file: make(folder / file))  # fmt: skip
+            attacks.add(
+                "odd files",
+                f"{option.split()[0]} of {what}",
+                option,
+                lambda folder, make=make, file=file: make(folder / file),
+            )
 
 
 def bombs(attacks: Attacks) -> None:
@@ -154,7 +166,7 @@ def bombs(attacks: Attacks) -> None:
         b'"file_names": ["a.jpg"]}], "annotations": [], "categories": []}',
         "a claimed length of 10**12": b'{"videos": [{"id": 1, "width": 2, "height": 2, "length": 1000000000000, '
         b'"file_names": ["a.jpg"]}], "annotations": [], "categories": []}',
-    }  # fmt: skip
+    }
     for what, body in bodies.items():
         attacks.add("bombs", what, scored, write("X", body))
         attacks.add("bombs", f"{what} as a baseline", "regress RUN --baseline X", write("X", body))
@@ -168,9 +180,13 @@ def bombs(attacks: Attacks) -> None:
     }.items():
         attacks.add("bombs", f"YAML: {what}", "table RUN --layout X.yaml", write("X.yaml", body))
     name = "run --model clipvis --dataset shapes --limit 1 --no-mlflow --checkpoint X."
-    for suffix, body in (("pth", b"\x80\x02cposix\nsystem\nX\x05\0\0\0touch\x85R."), ("pkl", b"cos\nsystem\n(S'x'\ntR."),
-                         ("safetensors", (1 << 62).to_bytes(8, "little") + b"{}"), ("pth", b"PK\x03\x04"),
-                         ("pth", b"")):  # fmt: skip
+    for suffix, body in (
+        ("pth", b"\x80\x02cposix\nsystem\nX\x05\0\0\0touch\x85R."),
+        ("pkl", b"cos\nsystem\n(S'x'\ntR."),
+        ("safetensors", (1 << 62).to_bytes(8, "little") + b"{}"),
+        ("pth", b"PK\x03\x04"),
+        ("pth", b""),
+    ):
         attacks.add("bombs", f"weights {suffix} of {len(body)} bytes", name + suffix, write(f"X.{suffix}", body))
 
 
@@ -197,22 +213,51 @@ def tampering(attacks: Attacks) -> None:
 
             attacks.add("tampering", f"metrics.json has {what}: {command}", READS[command], tamper, (0, 1, 2))
     for name in ("metrics.json", "config.json", "videos.json", "failures.json", "per_category.csv", "SHA256SUMS"):
-        attacks.add("tampering", f"one byte of {name}: status", READS["status"],
-                    lambda folder, name=name: _flip(folder / attacks.run / name))  # fmt: skip
-    progress = {"seconds": 1e308, "work": 1e-300, "state": "running", "written": 1e308, "host": _EVIL, "pid": 1,
-                "workers": [{"host": _EVIL, "device": _EVIL, "pid": 1}]}  # fmt: skip
-    attacks.add("tampering", "progress.json of hostile numbers and text: status", READS["status"],
-                lambda folder: (folder / attacks.run / "progress.json").write_text(json.dumps(progress)), (0, 1))  # fmt: skip
+        attacks.add(
+            "tampering",
+            f"one byte of {name}: status",
+            READS["status"],
+            lambda folder, name=name: _flip(folder / attacks.run / name),
+        )
+    progress = {
+        "seconds": 1e308,
+        "work": 1e-300,
+        "state": "running",
+        "written": 1e308,
+        "host": _EVIL,
+        "pid": 1,
+        "workers": [{"host": _EVIL, "device": _EVIL, "pid": 1}],
+    }
+    attacks.add(
+        "tampering",
+        "progress.json of hostile numbers and text: status",
+        READS["status"],
+        lambda folder: (folder / attacks.run / "progress.json").write_text(json.dumps(progress)),
+        (0, 1),
+    )
     failures = {"failed": [{"video_id": 1, "error": _EVIL, "details": _EVIL}]}
-    attacks.add("tampering", "failures.json with escape sequences: status", READS["status"],
-                lambda folder: ((folder / attacks.run / "SHA256SUMS").unlink(),
-                                (folder / attacks.run / "failures.json").write_text(json.dumps(failures))), (0, 1))  # fmt: skip
+    attacks.add(
+        "tampering",
+        "failures.json with escape sequences: status",
+        READS["status"],
+        lambda folder: (
+            (folder / attacks.run / "SHA256SUMS").unlink(),
+            (folder / attacks.run / "failures.json").write_text(json.dumps(failures)),
+        ),
+        (0, 1),
+    )
 
 
 def names(attacks: Attacks) -> None:
-    """Names of folders and files that are not UTF-8, or have control characters, line breaks, blanks, leading dashes."""
-    odd = {"not UTF-8": b"x-\xff\xfe", "escape sequences": b"x-\x1b[31m\x07", "a line break": b"x\nharness: fine",
-           "blanks and quotes": b" x  '\" ", "right-to-left marks": "x\u202egnp".encode(), "a formula": b"=1+1"}  # fmt: skip
+    """Names of folders and files that are not UTF-8, or have control characters, line breaks or blanks."""
+    odd = {
+        "not UTF-8": b"x-\xff\xfe",
+        "escape sequences": b"x-\x1b[31m\x07",
+        "a line break": b"x\nharness: fine",
+        "blanks and quotes": b" x  '\" ",
+        "right-to-left marks": "x\u202egnp".encode(),
+        "a formula": b"=1+1",
+    }
     for what, name in odd.items():
         for command in READS:
 
@@ -245,9 +290,12 @@ def streams(attacks: Attacks) -> None:
         attacks.add(
             "streams", f"C locale: {what}", command, codes=(0,), LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0"
         )
-    attacks.add("streams", "output full: a failed gate keeps its code",
-                "!HARNESS regress RUN --baseline b.json --update && HARNESS regress OTHER --baseline b.json > /dev/full",
-                codes=(1, 2))  # fmt: skip
+    attacks.add(
+        "streams",
+        "output full: a failed gate keeps its code",
+        "!HARNESS regress RUN --baseline b.json --update && HARNESS regress OTHER --baseline b.json > /dev/full",
+        codes=(1, 2),
+    )
     gone = "!mkdir gone; cd gone; rmdir ../gone; HARNESS"
     for command in ("table x", "run --model oracle --dataset shapes", "leaderboard ."):
         attacks.add("streams", f"working directory gone: {command}", f"{gone} {command}", codes=(2,))
@@ -260,11 +308,20 @@ def surroundings(attacks: Attacks) -> None:
         attacks.add(
             "surroundings", f"python {switch}", f"!{sys.executable} {switch} -m harness {run} --no-mlflow", codes=(0,)
         )
-    attacks.add("surroundings", "python -W error, a worker", f"!{sys.executable} -W error -m harness {run} --no-mlflow --workers 2",
-                codes=(0,))  # fmt: skip
+    attacks.add(
+        "surroundings",
+        "python -W error, a worker",
+        f"!{sys.executable} -W error -m harness {run} --no-mlflow --workers 2",
+        codes=(0,),
+    )
     for signed in ("TERM", "HUP", "INT"):
-        attacks.add("surroundings", f"SIG{signed}", f"!timeout --foreground -s {signed} 3 {' '.join(HARNESS)} run --model oracle "
-                    "--dataset shapes --no-mlflow --runs-dir new --set erode_px=3; test $? -ne 137", codes=(0,))  # fmt: skip
+        attacks.add(
+            "surroundings",
+            f"SIG{signed}",
+            f"!timeout --foreground -s {signed} 3 {' '.join(HARNESS)} run --model oracle "
+            "--dataset shapes --no-mlflow --runs-dir new --set erode_px=3; test $? -ne 137",
+            codes=(0,),
+        )
     attacks.add("surroundings", "no room for a log", f"!ulimit -f 1; HARNESS {run} --no-mlflow", codes=(1, 2, 153))
     attacks.add("surroundings", "memory of 600 MB", f"!ulimit -v 600000; HARNESS {run} --no-mlflow", codes=(1, 2))
     attacks.add("surroundings", "few files at once", f"!ulimit -n 16; HARNESS {run} --no-mlflow", codes=(0, 1, 2))
@@ -272,8 +329,16 @@ def surroundings(attacks: Attacks) -> None:
         "surroundings", "an MLflow server that refuses", run, codes=(0,), MLFLOW_TRACKING_URI="http://127.0.0.1:9"
     )
     attacks.add("surroundings", "a home that is not there", run + " --no-mlflow", codes=(0,), HOME="/nonexistent/x")
-    attacks.add("surroundings", "a store that is not there", "table s3://none/x", codes=(1, 2),
-                AWS_ENDPOINT_URL="http://127.0.0.1:9", AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x", AWS_REGION="x")  # fmt: skip
+    attacks.add(
+        "surroundings",
+        "a store that is not there",
+        "table s3://none/x",
+        codes=(1, 2),
+        AWS_ENDPOINT_URL="http://127.0.0.1:9",
+        AWS_ACCESS_KEY_ID="x",
+        AWS_SECRET_ACCESS_KEY="x",
+        AWS_REGION="x",
+    )
 
 
 KINDS = (odd_files, bombs, tampering, names, streams, surroundings)
@@ -296,8 +361,16 @@ def outcome(attack: Attack, folder: Path, seconds: float) -> tuple[str, str]:
         command: Sequence[str | bytes] = ["bash", "-c", line]
     else:
         command = [*HARNESS, *arguments]
-    started = subprocess.Popen(command, cwd=folder, env=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_bound)  # fmt: skip
+    started = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=given,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_bound,
+    )
     try:
         out, err = started.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -334,8 +407,15 @@ def fuzzed(inputs: int, seconds: float) -> tuple[Counter[str], list[str]]:
     test = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/security/test_fuzz.py"]
     began = time.monotonic()
     try:
-        done = subprocess.run(test, cwd=ROOT, env={**os.environ, "HARNESS_FUZZ_EXAMPLES": str(each)}, capture_output=True,
-                              text=True, timeout=seconds, check=False)  # fmt: skip
+        done = subprocess.run(
+            test,
+            cwd=ROOT,
+            env={**os.environ, "HARNESS_FUZZ_EXAMPLES": str(each)},
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return Counter({"FAILED": 1}), [f"fuzzing: no end after {seconds:.0f} s"]
     passed, failed = (
@@ -374,7 +454,9 @@ def main() -> int:
     asked.add_argument("--kind", action="append", choices=known, help="only this kind; may be repeated")
     asked.add_argument("--fuzz", type=int, default=0, metavar="N", help="inputs for the readers in all")
     asked.add_argument("--seconds", type=float, default=1800.0, help="for all together; what is left over is not tried")
-    asked.add_argument("--patience", type=float, default=SECONDS_EACH, help="seconds for one attack, on an idle machine")
+    asked.add_argument(
+        "--patience", type=float, default=SECONDS_EACH, help="seconds for one attack, on an idle machine"
+    )
     asked.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     given = asked.parse_args()
     began, found, faults = time.monotonic(), dict[str, Counter[str]](), list[str]()
