@@ -130,7 +130,7 @@ def odd_files(attacks: Attacks) -> None:
             file = "videos.json" if command == "status" else "metrics.json"
             place = Path(attacks.run) / file
             change = lambda folder, make=make, place=place: make(folder / place)  # noqa: E731
-            codes = (0, 1, 2) if what == "a folder" else (1, 2)
+            codes = (0, 1, 2) if what in ("a folder", "a loop of links") else (1, 2)  # 0: it is no run
             attacks.add("odd files", f"{file} is {what}: {command}", READS[command], change, codes)
         for option in (
             "eval --protocol lvvis --annotations X --predictions X",

@@ -11,6 +11,7 @@ import typer
 from harness.cli.options import DATA_ROOT, DataRoot, MatchAnnotations
 from harness.errors import UserError, near
 from harness.paths import Location, location
+from harness.plain_text import escaped
 
 
 def figures(
@@ -66,7 +67,7 @@ def figures(
         print(json.dumps({"figures": [str(path) for path in paths]}))
     else:
         for path in paths:
-            print(path)
+            print(escaped(str(path)))
     if mlflow:
         log_to_mlflow([run.folder for run in data.runs], paths)
     end_with_faults(faults)

@@ -9,7 +9,7 @@ import typer
 
 from harness.errors import UserError
 from harness.paths import Location, location
-from harness.plain_text import utf8
+from harness.plain_text import escaped, utf8
 
 
 def leaderboard(
@@ -42,5 +42,5 @@ def leaderboard(
         raise UserError(str(out), f"cannot be made: {error.strerror}", "name another folder with --out") from error
     for name, text in site(found).items():
         write_atomically(out / name, utf8(text))
-    print(out / "index.html")
+    print(escaped(str(out / "index.html")))
     end_with_faults(found.faults)

@@ -10,6 +10,7 @@ import typer
 from harness.cli.options import DATA_ROOT, DataRoot, RunAnnotations
 from harness.errors import UserError
 from harness.paths import Location, location
+from harness.plain_text import escaped
 
 
 def report(
@@ -50,7 +51,7 @@ def report(
     runs = runs_among(runs)
     faults: list[UserError] = []
     write(out, page(runs, options, faults))
-    print(out)
+    print(escaped(str(out)))
     if mlflow:
         log_to_mlflow(runs, [out])
     end_with_faults(faults)

@@ -31,6 +31,7 @@ from harness.cli.options import (
 )
 from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, near
 from harness.paths import Location, location
+from harness.plain_text import escaped
 from harness.standard_output import tell
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ def run(
         with nullcontext() if format == "terminal" and not as_json else redirect_stdout(sys.stderr):
             experiments.make_reports(whole, made)
     if tracker is not None and not as_json:
-        print(f"MLflow: {tracker.outcome}", file=sys.stdout if format == "terminal" else sys.stderr)
+        print(escaped(f"MLflow: {tracker.outcome}"), file=sys.stdout if format == "terminal" else sys.stderr)
     raise typer.Exit(exit_code)
 
 
@@ -393,7 +394,7 @@ def _report(outcomes: list[RunOutcome], format: Format, as_json: bool) -> None:
         color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         print(table(scored, format, corrected=True, color=color), end="")
     for record in records:
-        print(record["folder"], file=sys.stdout if format == "terminal" else sys.stderr)
+        print(escaped(record["folder"]), file=sys.stdout if format == "terminal" else sys.stderr)
 
 
 def _command() -> str:

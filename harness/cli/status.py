@@ -68,7 +68,7 @@ def status(
 def _text(now: Status) -> str:
     share = f" ({100 * now.done / now.total:.0f} %)" if now.total else ""
     lines = [
-        f"{now.folder}: {_ADVICE[now.state]}",
+        f"{escaped(now.folder)}: {_ADVICE[now.state]}",
         f"{now.done} of {now.total} videos{share}, {len(now.failed)} failed",
     ]
     if now.videos_per_second is not None and now.frames_per_second is not None:
