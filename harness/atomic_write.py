@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,10 @@ from typing import IO, Any
 
 from harness.errors import UserError
 from harness.paths import Location, ObjectPath
+from harness.plain_text import utf8
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+"""Bytes of names that are not UTF-8. Their escape is written as text: as a character, no strict reader takes it."""
 
 
 @contextmanager
@@ -84,7 +89,7 @@ def write_unflushed(path: Location, data: bytes) -> None:
 def write_json(path: Location, value: Any) -> None:
     """Write a value as JSON, the same bytes for the same value; see `atomic_write`."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, text.encode() + b"\n")
+    write_atomically(path, utf8(_SURROGATES.sub(r"\\\g<0>", text)) + b"\n")
 
 
 def discard_unfinished(folder: Location) -> None:

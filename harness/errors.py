@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from harness.plain_text import one_line
+
 EXIT_FAILED = 1
 """The command has run but failed: an incomplete run, a failed gate."""
 EXIT_BAD_INPUT = 2
@@ -15,6 +17,8 @@ EXIT_INTERRUPTED = 130
 class UserError(Exception):
     """An error that the user can fix; printed as one line, without a traceback.
 
+    Names and values from files may be put into it as they are: its text has no control characters and no line breaks.
+
     ``where`` names file and record, ``what`` states the fault, ``hint`` says what to do, as an imperative.
     """
 
@@ -24,7 +28,7 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         line = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{line}; {self.hint}" if self.hint else line
+        return one_line(f"{line}; {self.hint}" if self.hint else line)
 
 
 class OfficialAbortError(UserError):

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import shortened
+from harness.standard_output import tell
 
 if TYPE_CHECKING:
     from harness.events import Event
@@ -46,7 +47,7 @@ class _Warnings(logging.Handler):
         if line not in self._shown:
             if len(self._shown) < _MOST_SHOWN:
                 self._shown.add(line)
-            print(line, file=sys.stderr)
+            tell(line)
 
 
 @contextmanager
@@ -114,4 +115,4 @@ class _Lines:
             self._say(f"{self.done} of {self.total} videos, {left:.0f} s left")
 
     def _say(self, text: str) -> None:
-        print(f"{self.title}: {text}", file=sys.stderr)
+        tell(f"{self.title}: {text}")

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from harness.plain_text import one_line
+
 log = logging.getLogger(__name__)
 
 _STDOUT, _STDERR = 1, 2
@@ -34,6 +36,8 @@ _SIGNS = {
 """ASCII replacements of the other characters that the harness prints."""
 
 _is_diverted = False
+_lost: dict[int, OSError] = {}
+"""By descriptor, the error with which a standard stream was lost."""
 
 
 @contextmanager
@@ -114,6 +118,25 @@ def open_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  for good
 
 
+def survive_lost_streams() -> None:
+    """From now on, what cannot be printed (a full disk, a closed pipe) is dropped instead of raising an error.
+
+    So the work of a command is finished and kept; `lost_output` says at the end what happened to its output.
+    """
+    for name, descriptor in (("stdout", _STDOUT), ("stderr", _STDERR)):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            buffered = io.BufferedWriter(_Surviving(descriptor))
+            is_eager = descriptor == _STDERR or os.isatty(descriptor)
+            setattr(sys, name, io.TextIOWrapper(buffered, stream.encoding, stream.errors, line_buffering=is_eager))
+
+
+def lost_output() -> OSError | None:
+    """Flush standard output, and return the error with which it was lost, if it was."""
+    flush_all()
+    return _lost.get(_STDOUT)
+
+
 def print_in_any_locale() -> None:
     """Print characters that the terminal's encoding does not have in ASCII, instead of failing.
 
@@ -145,12 +168,41 @@ def end_output() -> None:
     sys.stdout = sys.stderr
 
 
+def tell(text: str) -> None:
+    """Print a line on standard error; what it quotes from files and programs of others is made harmless."""
+    print(one_line(text), file=sys.stderr, flush=True)
+
+
 def flush_all() -> None:
     """Flush the standard streams, and those of C libraries."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
     ctypes.CDLL(None).fflush(None)
+
+
+class _Surviving(io.RawIOBase):
+    """A raw stream on a descriptor that notes the first error in `_lost` and drops all that follows."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def write(self, data: Any, /) -> int:
+        if self._descriptor not in _lost:
+            try:
+                return os.write(self._descriptor, data)
+            except OSError as error:
+                _lost[self._descriptor] = error
+        return len(memoryview(data).cast("B"))
 
 
 class _Taker(io.RawIOBase):

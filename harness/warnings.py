@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 from harness.errors import UserError
+
+
+def tolerate_warnings_of_libraries() -> None:
+    """Limit Python's ``-W error`` to warnings of the harness: those of libraries are nothing that a user can change."""
+    if any(option.partition(":")[0] == "error" for option in sys.warnoptions):
+        warnings.filterwarnings("default", module=r"(?!harness(\.|$))")
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.reports.layouts import Column, Format, Sheet, render
 from harness.reports.run_analysis import RunAnalysis
-from harness.reports.styles import DAGGER, STYLES, UNDEFINED, dagger_notes, plain
+from harness.reports.styles import DAGGER, STYLES, UNDEFINED, csv_line, dagger_notes
 from harness.reports.table_rows import in_print, percent_of
 from harness.scoring.errors_breakdown import ErrorKind
 
@@ -111,8 +111,8 @@ def _styled(sheet: Sheet, format: Format) -> Sheet:
 def _csv(found: Sequence[RunAnalysis]) -> str:
     import pandas as pd
 
-    rows = [{"run": plain(one.label), **line} for one in found for line in _numbers(one)]
-    return str(pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+    lines = [{"run": one.label, **line} for one in found for line in _numbers(one)]
+    return str(pd.DataFrame(map(csv_line, lines)).to_csv(index=False, lineterminator="\n"))
 
 
 def _numbers(one: RunAnalysis) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.reports.comparison import GAP, CategoryDifference, Comparison, Interval, Measured, Pair
 from harness.reports.layouts import Column, Format, Sheet, render
-from harness.reports.styles import STYLES, UNDEFINED, dagger_notes, plain
+from harness.reports.styles import STYLES, UNDEFINED, csv_line, dagger_notes
 from harness.reports.table_rows import in_print, percent_of
 from harness.run_folder.records import FOUND_NOTHING
 from harness.scoring.jackknife import FEWEST_VIDEOS, LEVEL
@@ -241,7 +241,7 @@ def _line(run: str, reference: str, key: str, found: Any, more: dict[str, str]) 
 def _csv(rows: Any) -> str:
     import pandas as pd
 
-    made = [{key: plain(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
+    made = [csv_line(row) for row in rows]
     return str(pd.DataFrame(made).to_csv(index=False, lineterminator="\n")) if made else ""
 
 

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from harness.errors import UserError
+from harness.plain_text import plain
 from harness.reports.comparison import Comparison, Measured, Pair, compare_runs
 from harness.reports.matches import matches_of_run
 from harness.reports.settings import varying_settings
-from harness.reports.styles import dagger_notes, plain
+from harness.reports.styles import dagger_notes
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.match_table import MatchTable, precision_over_recall
 

@@ -70,14 +70,16 @@ class ReportData:
         return sorted(video.id for video in self.dataset.videos if video.id in shared) if self.dataset else []
 
 
-def report(paths: Sequence[Location], options: Options | None = None) -> str:
+def report(paths: Sequence[Location], options: Options | None = None, faults: list[UserError] | None = None) -> str:
     """Return the page about run folders.
 
     Raises `UserError` for folders that are not finished runs, for damaged files, and for runs on different data. If
-    parts are left out for another reason (missing data, withheld truth, incomplete runs), the page says so.
+    parts are left out for another reason (missing data, withheld truth, incomplete runs), the page says so. With a list
+    of ``faults`` unreadable runs are added there and left out.
     """
     options = options or Options()
-    material = gather(read_runs(paths), options)
+    files = ("record", "config", "environment", "times", "categories", "video_ids")
+    material = gather(read_runs(paths, faults, files), options)
     style, script = assets("page.css"), assets("page.js", "tables.js", "scatter.js", "viewer.js")
     return render(
         "report.html.j2", style=style, script=script, policy=policy(style, script), **_content(material, options)

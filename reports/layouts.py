@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, get_args
 
-from harness.reports.styles import STYLES, plain
+from harness.plain_text import plain
+from harness.reports.styles import STYLES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.reports.styles import plain
+from harness.plain_text import plain
 from harness.reports.table_rows import in_print
 
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&'"}

@@ -13,7 +13,7 @@ from harness.atomic_write import write_json
 from harness.errors import UserError
 from harness.input_files import RECORD_BYTES, decode_json, read_file
 from harness.paths import Location
-from harness.run_folder.finished_run import FinishedRun
+from harness.run_folder.finished_run import RECORD, FinishedRun
 from harness.run_folder.identity import Difference, differences, settings_of
 from harness.run_folder.records import WITH_NUMBERS, effective_metrics, no_numbers
 from harness.run_folder.schemas import Fraction, ProtocolRecord
@@ -112,6 +112,11 @@ def read_baseline(path: Path) -> Baseline:
     """Read a baseline; raises `UserError` if it is missing or damaged."""
     try:
         data = read_file(path, RECORD_BYTES, is_text=True)
+    except IsADirectoryError as error:
+        hint = "name the JSON file that --update wrote"
+        if (path / RECORD).is_file():
+            hint = f"to compare two runs, use `harness compare {path} RUN`; for a gate, {hint}"
+        raise UserError(str(path), "is a folder and no baseline", hint) from error
     except FileNotFoundError as error:
         raise UserError(str(path), "is not there", "write it from a good run with --update") from error
     except OSError as error:

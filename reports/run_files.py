@@ -10,6 +10,7 @@ from itertools import combinations
 from typing import Any
 
 from harness.comparability import comparability_of
+from harness.errors import UserError
 from harness.paths import Location
 from harness.reports.settings import called, varying_settings
 from harness.reports.styles import DAGGER
@@ -18,13 +19,28 @@ from harness.run_folder.finished_run import RECORD, FinishedRun
 _SETTINGS_IN_LABEL, _MOST_TRIED = 2, 3
 
 
-def read_runs(paths: Iterable[Location]) -> list[FinishedRun]:
+def read_runs(
+    paths: Iterable[Location], faults: list[UserError] | None = None, files: Sequence[str] = ("record",)
+) -> list[FinishedRun]:
     """Open run folders (or the ``metrics.json`` in them), each once, and give them distinct labels.
 
-    Raises `UserError` for folders that are not finished runs.
+    Raises `UserError` for folders that are not finished runs. With a list of ``faults`` these are added there and left
+    out, as are those with damage in one of ``files`` (properties of `FinishedRun`); it raises for a folder that is not
+    there, and if no run is left.
     """
-    folders = {_folder(path).resolve(): path for path in paths}
-    return label_runs([FinishedRun.open(path) for path in folders.values()])
+    runs, wrong = [], []
+    for path in {_folder(path).resolve(): path for path in paths}.values():
+        try:
+            runs.append(FinishedRun.open(path).checked(*files))
+        except UserError as error:
+            if faults is None or not path.exists():  # a name that is not there is mistyped
+                raise
+            wrong.append(error)
+    if wrong and not runs:
+        raise wrong[0]
+    if faults is not None:
+        faults += wrong
+    return label_runs(runs)
 
 
 def label_runs(runs: Sequence[FinishedRun]) -> list[FinishedRun]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from harness.plain_text import csv_text, plain
 
 DAGGER, UNDEFINED = "†", "–"
 
@@ -18,12 +20,6 @@ class Style(NamedTuple):
     second: str
     half: str = " ± {}"
     significant: str = "*"
-
-
-def plain(text: str) -> str:
-    """Return ``text`` in one line without control characters, which a terminal or a viewer would interpret."""
-    line = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def dagger_notes(found: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
@@ -54,6 +50,15 @@ def _latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in plain(text))
 
 
+def _csv(text: str) -> str:
+    return csv_text(plain(text))
+
+
+def csv_line(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of a CSV file whose texts are each in one line and no formulas."""
+    return {_csv(key): _csv(value) if isinstance(value, str) else value for key, value in line.items()}
+
+
 def _html(text: str) -> str:
     return html.escape(plain(text))
 
@@ -63,6 +68,6 @@ STYLES = {
     "color": Style(plain, "\x1b[1m{}\x1b[0m", "\x1b[4m{}\x1b[0m"),
     "markdown": Style(_markdown, "**{}**", "<u>{}</u>", significant=r"\*"),
     "latex": Style(_latex, r"\textbf{{{}}}", r"\underline{{{}}}", r"$_{{\pm{}}}$", "$^{*}$"),
-    "csv": Style(plain, "{}", "{}"),
+    "csv": Style(_csv, "{}", "{}"),
     "html": Style(_html, "<strong>{}</strong>", "<u>{}</u>", significant="<sup>*</sup>"),
 }

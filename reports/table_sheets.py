@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from harness.reports.layouts import Column, Format, Sheet, render
-from harness.reports.styles import STYLES, UNDEFINED, Style, dagger_notes, plain
+from harness.reports.styles import STYLES, UNDEFINED, Style, csv_line, dagger_notes
 from harness.reports.table_layout import ColumnLayout, Layout
 from harness.reports.table_rows import Row, in_print
 
@@ -80,16 +80,16 @@ def csv_of(made: Sequence[Row], columns: Sequence[ColumnLayout], layout: Layout)
     sure = any(row.halves or row.significant for row in made)
     lines = []
     for row in made:
-        line = {_METHOD: plain(row.method), "Dataset": plain(row.dataset), "Split": plain(row.split)}
-        line |= {plain(name): plain(row.settings.get(key, "")) for key, name in settings.items()}
+        line = {_METHOD: row.method, "Dataset": row.dataset, "Split": row.split}
+        line |= {name: row.settings.get(key, "") for key, name in settings.items()}
         for one in columns:
-            line[plain(one.header)] = _exact(row.percents.get(one.key))
+            line[one.header] = _exact(row.percents.get(one.key))
             if sure and any(one.key in other.halves for other in made):
-                line[plain(f"{one.header} ±")] = _exact(row.halves.get(one.key))
+                line[f"{one.header} ±"] = _exact(row.halves.get(one.key))
         if any(other.significant for other in made):
             line["Significant"] = " ".join(one.key for one in columns if one.key in row.significant)
-        line |= {"Comparable": _ANSWERS[row.comparable], "Not comparable": plain(row.remark)}
-        lines.append(line | {"Source": plain("; ".join(row.sources))})
+        line |= {"Comparable": _ANSWERS[row.comparable], "Not comparable": row.remark}
+        lines.append(csv_line(line | {"Source": "; ".join(row.sources)}))
     return str(pd.DataFrame(lines).to_csv(index=False))
 
 

@@ -14,10 +14,10 @@ from PIL import Image as Pillow
 from harness.errors import UserError
 from harness.formats.youtube_vis import TruthTrack
 from harness.masks import Rle
+from harness.plain_text import plain
 from harness.reports.outlines import UNIT, outline
 from harness.reports.overlay import colour
 from harness.reports.pages import percent, points
-from harness.reports.styles import plain
 from harness.run_folder.store import PredictionStore
 from harness.scoring.analysis import Verdicts
 from harness.scoring.errors_breakdown import (

@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
+    ("plain_text",),
     ("errors", "harness", "standard_output", "versions"),
     ("plugin_code", "warnings", "masks", "rle", "frames", "paths", "events", "sweeps", "comparability", "first_bytes"),
     ("input_files",),

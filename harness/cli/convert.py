@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from harness.cli.options import DATA_ROOT, DataRoot
 from harness.errors import UserError
+from harness.standard_output import tell
 
 if TYPE_CHECKING:
     from harness.convert.tracks import TrackSet
@@ -89,7 +89,7 @@ def convert(
         line = f"{warning['kind']}: {warning['count']}, first: {warning['first']}"
         if strict:
             raise UserError(warning["first"], warning["kind"], "correct it, or leave out --strict")
-        print(f"warning: {line}", file=sys.stderr)
+        tell(f"warning: {line}")
     count = sum(len(video.tracks) for video in tracks.videos)
     told: list[str] = []
     if to is Target.FIFTYONE:
@@ -108,7 +108,7 @@ def convert(
     for line in told:
         if strict:
             raise UserError(out, line, "leave out --strict to accept it")
-        print(f"warning: {line}", file=sys.stderr)
+        tell(f"warning: {line}")
     print(f"{out}: {len(tracks.videos)} videos, {count} tracks, {len(tracks.categories)} categories")
 
 

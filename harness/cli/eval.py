@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -18,6 +17,7 @@ from harness.comparability import Comparability, comparability
 from harness.errors import EXIT_BAD_INPUT, UserError
 from harness.paths import Location, local_copy, location
 from harness.scoring import BURST_TASKS, EVERY, HOTA, TETA_TASKS, VEVAL
+from harness.standard_output import tell
 
 if TYPE_CHECKING:
     from harness.formats.coco_video import CocoVideo
@@ -110,7 +110,7 @@ def evaluate(
         print(json.dumps({"protocols": records} if several else records[0], allow_nan=False))
     for one, told in zip(results, records, strict=True):
         if isinstance(one.outcome, UserError):
-            print(f"harness: {one.name}: {one.outcome}", file=sys.stderr)
+            tell(f"harness: {one.name}: {one.outcome}")
         elif not as_json:
             _show(told)
     if any(isinstance(one.outcome, UserError) for one in results):
@@ -406,10 +406,12 @@ def _score(
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     import csv
 
+    from harness.plain_text import csv_text
+
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["id"])
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({k: csv_text(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows)
 
 
 def _show(record: dict[str, Any]) -> None:
@@ -446,9 +448,9 @@ def _show(record: dict[str, Any]) -> None:
     reasons = record["undefined"]["metrics"]
     note = undefined_note(record["metrics"], reasons)  # without AP, why the others are undefined is no news
     for line in [note] if note else [f"undefined: {reason}" for reason in dict.fromkeys(reasons.values())]:
-        print(line, file=sys.stderr)
+        tell(line)
     for reason in dict.fromkeys(record["undefined"].get("trackeval", {}).values()):
         if reason not in reasons.values():
-            print(f"undefined (TrackEval): {reason}", file=sys.stderr)
+            tell(f"undefined (TrackEval): {reason}")
     for warning in record["warnings"]:
-        print(f"warning: {warning['kind']}: {warning['count']}, first: {warning['first']}", file=sys.stderr)
+        tell(f"warning: {warning['kind']}: {warning['count']}, first: {warning['first']}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,8 @@ import typer
 from harness.cli.options import DATA_ROOT, DataRoot
 from harness.errors import UserError
 from harness.paths import Location, local_copy, location
+from harness.plain_text import escaped
+from harness.standard_output import tell
 
 if TYPE_CHECKING:
     from harness.formats.youtube_vis import Annotations
@@ -87,7 +88,7 @@ def _export_run(run: Location, format: Format, out: Location | None) -> None:
     else:
         path = out or run / RESULTS
         tracks = export_results(run, path)
-    print(f"{path}: {tracks} tracks")
+    print(escaped(f"{path}: {tracks} tracks"))
 
 
 def _export_results(
@@ -108,8 +109,8 @@ def _export_results(
     with local_copy(predictions) as file:
         written = write_checked(truth, protocol, file, path, zipped=format is Format.ZIP, strict=strict)
     for warning in written.warnings:
-        print(f"warning: {warning['kind']}: {warning['count']}, first: {warning['first']}", file=sys.stderr)
-    print(f"{path}: {written.tracks} tracks, {written.videos} videos; {next_step}")
+        tell(f"warning: {warning['kind']}: {warning['count']}, first: {warning['first']}")
+    print(escaped(f"{path}: {written.tracks} tracks, {written.videos} videos; {next_step}"))
 
 
 def _split_of(name: str, split: str | None, data_root: Path, annotations: Path | None) -> tuple[Annotations, str, str]:

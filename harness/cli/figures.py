@@ -11,6 +11,7 @@ import typer
 from harness.cli.options import DATA_ROOT, DataRoot, MatchAnnotations
 from harness.errors import UserError, near
 from harness.paths import Location, location
+from harness.plain_text import escaped
 
 
 def figures(
@@ -33,6 +34,8 @@ def figures(
 
     Gains compare each run with the first. Every numeric setting in which runs of one model differ gives a curve.
 
+    A run that cannot be read is left out and listed at the end; the exit code is then 1, and 2 if none is left.
+
     Examples:
 
         harness figures runs/ov2seg-lvvis-val-1a2b3c4d runs/clipvis-lvvis-val-5e6f7a8b --out figures
@@ -40,7 +43,7 @@ def figures(
         harness figures runs/clipvis-shapes-val-* --out figures --format svg
     """
     from harness.atomic_write import write_atomically
-    from harness.cli.output import command, log_to_mlflow, runs_among
+    from harness.cli.output import command, end_with_faults, log_to_mlflow, runs_among
     from harness.reports import figures as drawn
     from harness.reports.run_files import read_runs
     from harness.run_folder.records import provenance
@@ -48,7 +51,9 @@ def figures(
     if format not in drawn.FORMATS:
         raise UserError("--format", f'"{format}" is not a format', near(format, drawn.FORMATS))
     runs = runs_among(runs)
-    data = drawn.figure_data(read_runs(runs), data_root, annotations)
+    faults: list[UserError] = []
+    read = read_runs(runs, faults, ("record", "config"))
+    data = drawn.figure_data(read, data_root, annotations)
     told = provenance([run.record for run in data.runs], command())
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -62,6 +67,7 @@ def figures(
         print(json.dumps({"figures": [str(path) for path in paths]}))
     else:
         for path in paths:
-            print(path)
+            print(escaped(str(path)))
     if mlflow:
-        log_to_mlflow(runs, paths)
+        log_to_mlflow([run.folder for run in data.runs], paths)
+    end_with_faults(faults)

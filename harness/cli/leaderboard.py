@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from harness.errors import UserError
 from harness.paths import Location, location
+from harness.plain_text import escaped, utf8
 
 
 def leaderboard(
@@ -24,11 +24,15 @@ def leaderboard(
     Links are relative and nothing is loaded from elsewhere, so the folder can be opened from disk or published as it
     is, with GitHub Pages for example.
 
+    A run that cannot be read is left out, and listed on the site and at the end; the exit code is then 1, and 2 if none
+    can be read.
+
     Examples:
 
         harness leaderboard runs --out site
     """
     from harness.atomic_write import write_atomically
+    from harness.cli.output import end_with_faults
     from harness.reports.leaderboard import find_runs, site
 
     found = find_runs(runs_dir)
@@ -37,7 +41,6 @@ def leaderboard(
     except OSError as error:
         raise UserError(str(out), f"cannot be made: {error.strerror}", "name another folder with --out") from error
     for name, text in site(found).items():
-        write_atomically(out / name, text.encode())
-    for fault in found.faults:
-        print(f"harness: left out: {fault}", file=sys.stderr)
-    print(out / "index.html")
+        write_atomically(out / name, utf8(text))
+    print(escaped(str(out / "index.html")))
+    end_with_faults(found.faults)

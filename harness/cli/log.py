@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 from harness.cli.options import RUNS, MlflowExperiment, Tags
 from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, UserError
 from harness.paths import Location, location
+from harness.standard_output import tell
 
 if TYPE_CHECKING:
     from harness.run_folder.finished_run import FinishedRun
@@ -48,7 +48,7 @@ def log(
             run = FinishedRun.open(one)
             record, categories = run.record, _categories(run)
         except UserError as error:
-            print(f"harness: not logged: {error}", file=sys.stderr)
+            tell(f"harness: not logged: {error}")
             outcomes[str(one)], refused = None, refused + 1
             continue
         place = run.folder.parent if isinstance(run.folder, Path) else RUNS
@@ -57,7 +57,7 @@ def log(
         assert tracker is not None
         warnings = tracker.log_finished(run.folder, record, categories, SECONDS)
         for line in warnings:
-            print(f"harness: {run.folder}: {line}", file=sys.stderr)
+            tell(f"harness: {run.folder}: {line}")
         outcomes[str(run.folder)] = None if tracker.missing else tracker.uri
         if not as_json and not tracker.missing:
             print(f"{run.folder}: {tracker.uri}")

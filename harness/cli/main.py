@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import traceback
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -16,7 +17,15 @@ import typer
 from harness import __version__
 from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, UserError
 from harness.plugin_code import PluginExitError
-from harness.standard_output import end_output, open_closed_streams, print_in_any_locale
+from harness.standard_output import (
+    end_output,
+    lost_output,
+    open_closed_streams,
+    print_in_any_locale,
+    survive_lost_streams,
+    tell,
+)
+from harness.warnings import tolerate_warnings_of_libraries
 
 
 def _version(value: bool) -> None:
@@ -73,9 +82,20 @@ def build() -> typer.Typer:
 def main() -> None:
     """Entry point of the ``harness`` script; the exit code is 0, 1 (failed), 2 (bad input) or 130 (interrupted)."""
     end_by_signals_as_by_ctrl_c()
+    tolerate_warnings_of_libraries()
     open_closed_streams()
+    survive_lost_streams()
     print_in_any_locale()
-    _leave(_run())
+    _leave(_with_its_output(_run()))
+
+
+def _with_its_output(code: int) -> int:
+    """The exit code of a command whose output may have been lost: that nobody reads it further changes nothing."""
+    lost = lost_output()
+    if lost is None or isinstance(lost, BrokenPipeError):
+        return code
+    tell(f"harness: standard output cannot be written: {lost.strerror}; what it should have shown is lost")
+    return code or EXIT_FAILED
 
 
 def end_by_signals_as_by_ctrl_c() -> None:
@@ -97,28 +117,42 @@ def _run() -> int:
     if debug:
         sys.argv.remove("--debug")
     try:
+        _refuse_lost_directory()
         build()()
     except SystemExit as leaving:
         cause = getattr(leaving.__context__, "__cause__", None)
         if isinstance(cause, KeyboardInterrupt):  # of a command that says nothing of it itself
-            _say(f"interrupted{cause}")
+            tell(f"harness: interrupted{cause}")
         return leaving.code if isinstance(leaving.code, int) else 0
     except (UserError, PluginExitError) as error:
         if debug:
             traceback.print_exc()
-        print(f"harness: {error}", file=sys.stderr)
+        tell(f"harness: {error}")
         return EXIT_BAD_INPUT if isinstance(error, UserError) else EXIT_FAILED
+    except (OSError, MemoryError) as error:  # of the machine: the place where it happened helps nobody
+        if debug:
+            traceback.print_exc()
+        tell(f"harness: {_of_machine(error)} (--debug shows where)")
+        return EXIT_FAILED
     except KeyboardInterrupt as stop:
-        _say(f"interrupted{stop}")
+        tell(f"harness: interrupted{stop}")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-def _say(text: str) -> None:
-    with contextlib.suppress(OSError):  # the terminal is gone
-        print(f"harness: {text}", file=sys.stderr, flush=True)
+def _of_machine(error: OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "the memory is full; use a smaller part of the data, or a machine with more"
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
+    return f"{where}{error.strerror or error or type(error).__name__}"
+
+
+def _refuse_lost_directory() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        where = "the working directory"
+        raise UserError(where, f"cannot be used: {error.strerror}", "change to a folder that exists") from error
 
 
 def _leave(code: int) -> NoReturn:

@@ -8,9 +8,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from harness.atomic_write import write_atomically
-from harness.errors import UserError
+from harness.errors import EXIT_FAILED, UserError
 from harness.paths import Location
+from harness.plain_text import utf8
+from harness.standard_output import tell
 
 if TYPE_CHECKING:
     from harness.tracking.mlflow import MlflowTracker
@@ -31,8 +35,16 @@ def runs_among(named: Sequence[Location]) -> list[Location]:
     if len(others) == len(named):
         return list(named)
     for one in others:
-        print(f"harness: left out: {one} is a file and no run folder", file=sys.stderr)
+        tell(f"harness: left out: {one} is a file and no run folder")
     return [one for one in named if one not in others]
+
+
+def end_with_faults(faults: Sequence[UserError | str]) -> None:
+    """List the runs that were left out; raises `typer.Exit` with code 1 if there are any."""
+    for fault in faults:
+        tell(f"harness: left out: {fault}")
+    if faults:
+        raise typer.Exit(EXIT_FAILED)
 
 
 def refuse_other_than_file(path: Path) -> None:
@@ -44,7 +56,7 @@ def refuse_other_than_file(path: Path) -> None:
 def write(path: Path, text: str) -> None:
     """Write a file named on the command line; raises `UserError` where it cannot be or is no plain file."""
     refuse_other_than_file(path)
-    write_atomically(path, text.encode())
+    write_atomically(path, utf8(text))
 
 
 def show(text: str, out: Path | None) -> None:
@@ -84,4 +96,4 @@ def log_to_mlflow(runs: Iterable[Location], files: Sequence[Path]) -> None:
     from harness.tracking.artifacts import log_files
 
     for line in log_files(runs, files):
-        print(f"harness: {line}", file=sys.stderr)
+        tell(f"harness: {line}")

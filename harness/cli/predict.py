@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.plain_text import escaped
+
 if TYPE_CHECKING:
     pass
 
@@ -50,5 +52,5 @@ def predict(
         return
     for track in found[:10]:
         frames = sum(m is not None for m in track.masks)
-        print(f"{track.score:.3f}  {found.names[track.category_id]}  ({frames} of {len(track.masks)} frames)")
+        print(f"{track.score:.3f}  {escaped(found.names[track.category_id])}  ({frames} of {len(track.masks)} frames)")
     print(f"{written['results']}\n{written['overlay']}", file=sys.stderr)

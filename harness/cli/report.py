@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import DATA_ROOT, DataRoot, RunAnnotations
+from harness.errors import UserError
 from harness.paths import Location, location
+from harness.plain_text import escaped
 
 
 def report(
@@ -32,20 +34,24 @@ def report(
 
     It needs no network and no other file: tables with intervals, curves, errors, slices, videos, provenance.
 
+    A run that cannot be read is left out and listed at the end; the exit code is then 1, and 2 if none is left.
+
     Examples:
 
         harness report runs/oracle-shapes-val-1a2b3c4d
 
         harness report runs/ov2seg-lvvis-* runs/clipvis-lvvis-* --data-root DIR --out report.html
     """
-    from harness.cli.output import log_to_mlflow, refuse_other_than_file, runs_among, write
+    from harness.cli.output import end_with_faults, log_to_mlflow, refuse_other_than_file, runs_among, write
     from harness.reports.html import Options
     from harness.reports.html import report as page
 
     refuse_other_than_file(out)  # before the work, not behind it
     options = Options(data_root, annotations, frames, videos, max_mb)
     runs = runs_among(runs)
-    write(out, page(runs, options))
-    print(out)
+    faults: list[UserError] = []
+    write(out, page(runs, options, faults))
+    print(escaped(str(out)))
     if mlflow:
         log_to_mlflow(runs, [out])
+    end_with_faults(faults)

@@ -31,6 +31,8 @@ from harness.cli.options import (
 )
 from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, near
 from harness.paths import Location, location
+from harness.plain_text import escaped
+from harness.standard_output import tell
 
 if TYPE_CHECKING:
     from harness.cli.experiment import Experiment as ExperimentFile
@@ -224,7 +226,7 @@ def run(
             outcomes, exit_code = _execute_all(runs, tracker, fresh, strict, make_engine)
         except KeyboardInterrupt as stop:
             with suppress(OSError):  # the terminal is gone
-                print(f"harness: interrupted{stop}; what is done is kept, resume with: {_command()}", file=sys.stderr)
+                tell(f"harness: interrupted{stop}; what is done is kept, resume with: {_command()}")
             raise typer.Exit(EXIT_INTERRUPTED) from None
     _report(outcomes, format, as_json)
     if whole is not None and outcomes:
@@ -232,7 +234,7 @@ def run(
         with nullcontext() if format == "terminal" and not as_json else redirect_stdout(sys.stderr):
             experiments.make_reports(whole, made)
     if tracker is not None and not as_json:
-        print(f"MLflow: {tracker.outcome}", file=sys.stdout if format == "terminal" else sys.stderr)
+        print(escaped(f"MLflow: {tracker.outcome}"), file=sys.stdout if format == "terminal" else sys.stderr)
     raise typer.Exit(exit_code)
 
 
@@ -347,12 +349,12 @@ def _execute_all(
             if not (one.folder / "config.json").exists():
                 others = other_runs(one.folder, one.content, [run.folder for run in runs])
                 if others:
-                    print(f"harness: a new run; {others}", file=sys.stderr)
+                    tell(f"harness: a new run; {others}")
             outcome = execute_run(one, tracker, fresh, strict, engine)
         except UserError as error:
             if len(runs) == 1:
                 raise
-            print(f"harness: {title}: {error}", file=sys.stderr)
+            tell(f"harness: {title}: {error}")
             exit_code = EXIT_BAD_INPUT
             continue
         outcomes.append(outcome)
@@ -380,7 +382,7 @@ def _try_all(runs: list[Run], as_json: bool) -> None:
 def _report(outcomes: list[RunOutcome], format: Format, as_json: bool) -> None:
     """Records as JSON or a table to standard output; folders too, unless the table is of a format for files."""
     for message in (m for outcome in outcomes for m in outcome.messages):
-        print(f"harness: {message}", file=sys.stderr)
+        tell(f"harness: {message}")
     records = [outcome.record for outcome in outcomes]
     if as_json:
         print(json.dumps({"runs": records}, allow_nan=False))
@@ -392,7 +394,7 @@ def _report(outcomes: list[RunOutcome], format: Format, as_json: bool) -> None:
         color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         print(table(scored, format, corrected=True, color=color), end="")
     for record in records:
-        print(record["folder"], file=sys.stdout if format == "terminal" else sys.stderr)
+        print(escaped(record["folder"]), file=sys.stdout if format == "terminal" else sys.stderr)
 
 
 def _command() -> str:

@@ -12,6 +12,8 @@ import typer
 
 from harness.errors import EXIT_FAILED
 from harness.paths import Location, location
+from harness.plain_text import escaped, one_line
+from harness.standard_output import lost_output
 
 if TYPE_CHECKING:
     from harness.run_folder.progress import WorkerProgress
@@ -36,7 +38,9 @@ def status(
 ) -> None:
     """Show the progress of a run: videos, workers, throughput, failures, time left. Reads files only.
 
-    Exit code 0: running or complete; 1: incomplete, interrupted, stopped by an error, or its process is
+    Names the files that are damaged or were changed after the run.
+
+    Exit code 0: running or complete; 1: incomplete, damaged, interrupted, stopped by an error, or its process is
     gone.
 
     Examples:
@@ -55,16 +59,16 @@ def status(
             if watch and sys.stdout.isatty():
                 Console().clear()
             print(_text(now), flush=True)
-        if not watch or now.state != "running":
+        if not watch or now.state != "running" or lost_output() is not None:
             break
         time.sleep(SECONDS_BETWEEN_LOOKS)
-    raise typer.Exit(0 if now.state in ("running", "complete") else EXIT_FAILED)
+    raise typer.Exit(0 if now.state in ("running", "complete") and not now.damaged else EXIT_FAILED)
 
 
 def _text(now: Status) -> str:
     share = f" ({100 * now.done / now.total:.0f} %)" if now.total else ""
     lines = [
-        f"{now.folder}: {_ADVICE[now.state]}",
+        f"{escaped(now.folder)}: {_ADVICE[now.state]}",
         f"{now.done} of {now.total} videos{share}, {len(now.failed)} failed",
     ]
     if now.videos_per_second is not None and now.frames_per_second is not None:
@@ -75,10 +79,13 @@ def _text(now: Status) -> str:
         lines += ["", _workers(now.session.workers)]
     if now.failed:
         lines.append("")
-    lines += [f"failed: video {failure.video_id}: {failure.error}" for failure in now.failed[:_SHOWN_FAILURES]]
+    lines += [
+        f"failed: video {failure.video_id}: {one_line(failure.error)}" for failure in now.failed[:_SHOWN_FAILURES]
+    ]
     if len(now.failed) > _SHOWN_FAILURES:
         lines.append(f"failed: {len(now.failed) - _SHOWN_FAILURES} more, see failures.json")
-    return "\n".join(lines)
+    lines += [f"damaged: {line}" for line in now.damaged]
+    return "\n".join(escaped(line) for text in lines for line in text.split("\n"))
 
 
 def _workers(workers: list[WorkerProgress]) -> str:
@@ -86,11 +93,21 @@ def _workers(workers: list[WorkerProgress]) -> str:
 
     rows = []
     for number, worker in enumerate(workers):
-        place = f"{worker.host} {worker.pid}" if worker.pid else ""
+        place = one_line(f"{worker.host} {worker.pid}") if worker.pid else ""
         video = "" if worker.video is None else f"video {worker.video} for {worker.video_seconds:.0f} s"
         speed = f"{worker.frames / worker.seconds:.1f}" if worker.seconds else ""
         rows.append(
-            [number, worker.device, place, worker.state, video, worker.done, worker.failed, speed, worker.losses]
+            [
+                number,
+                one_line(worker.device),
+                place,
+                worker.state,
+                video,
+                worker.done,
+                worker.failed,
+                speed,
+                worker.losses,
+            ]
         )
     heads = ["worker", "device", "process", "state", "at", "done", "failed", "frames/s", "lost"]
     return tabulate(rows, heads, disable_numparse=True)

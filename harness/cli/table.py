@@ -14,6 +14,7 @@ import typer
 from harness.cli.options import DATA_ROOT, RUNS, DataRoot, EachSeed, MatchAnnotations, Out
 from harness.errors import UserError, near
 from harness.paths import Location, location
+from harness.standard_output import tell
 
 if TYPE_CHECKING:
     from harness.reports.table_rows import Row
@@ -61,6 +62,8 @@ def table(
 
     A run on a part of a dataset, or otherwise not comparable with published numbers, has a dagger and no rank.
 
+    A run that cannot be read is left out and listed at the end; the exit code is then 1, and 2 if none is left.
+
     Settings in which runs of one model differ become columns. docs/comparison.md shows layouts.
 
     Examples:
@@ -73,7 +76,7 @@ def table(
 
         harness table --from-mlflow lvvis --format markdown
     """
-    from harness.cli.output import command, runs_among, show
+    from harness.cli.output import command, end_with_faults, runs_among, show
     from harness.reports import confidence_intervals, table_rows, tables
     from harness.reports.layouts import FORMATS
     from harness.reports.run_files import groups_of_seeds, mean_record, read_runs
@@ -94,7 +97,8 @@ def table(
         if not named:
             raise UserError("--columns", "names no metric", "write for example --columns AP,APn")
         chosen = chosen.model_copy(update={"columns": named})
-    found = read_runs(runs_among(runs or []))
+    faults: list[UserError] = []
+    found = read_runs(runs_among(runs or []), faults)
     grouped = [[run] for run in found] if each_seed else groups_of_seeds(found)
     records = [mean_record(group) for group in grouped]
     if from_mlflow is not None:
@@ -128,6 +132,7 @@ def table(
             notes=notes, provenance=provenance(records, command()),
         )  # fmt: skip
     show(text, out)
+    end_with_faults(faults)
 
 
 def _tell_unpublished(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -140,9 +145,9 @@ def _tell_unpublished(records: Sequence[Mapping[str, Any]], columns: Sequence[st
         known = [*published(dataset, split), *published(dataset, NOT_STATED)]
         others = dict.fromkeys(result.metric for result in known if result.metric not in shown)
         if not known:
-            print(f"no published results on {dataset} {split} are known", file=sys.stderr)
+            tell(f"no published results on {dataset} {split} are known")
         elif others:
-            print(f"published on {dataset} in columns not shown: {', '.join(others)} (--columns)", file=sys.stderr)
+            tell(f"published on {dataset} in columns not shown: {', '.join(others)} (--columns)")
 
 
 def _row(row: Row) -> dict[str, Any]:

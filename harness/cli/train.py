@@ -15,6 +15,7 @@ from harness.cli.options import DATA_ROOT, DataRoot, MlflowExperiment, NoMlflow,
 from harness.cli.output import mlflow_tracker
 from harness.cli.run import Precision
 from harness.errors import EXIT_INTERRUPTED, UserError, near
+from harness.standard_output import tell
 
 if TYPE_CHECKING:
     from harness.tracking.mlflow import MlflowTracker
@@ -81,13 +82,13 @@ def train(
     except KeyboardInterrupt as stop:
         command = shlex.join(["harness", *(a for a in sys.argv[1:] if a != "--fresh")])
         with suppress(OSError):  # the terminal is gone
-            print(f"harness: interrupted{stop}; go on from the last checkpoint with: {command}", file=sys.stderr)
+            tell(f"harness: interrupted{stop}; go on from the last checkpoint with: {command}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if weights is None:
         return
     print(json.dumps({"weights": str(weights), "folder": str(out)}) if as_json else weights)
     if tracker is not None:
-        print(f"MLflow: {tracker.outcome}", file=sys.stderr)
+        tell(f"MLflow: {tracker.outcome}")
 
 
 def _trainable() -> list[str]:

@@ -22,6 +22,7 @@ from harness.run_folder.progress import RunProgress
 from harness.run_folder.store import PredictionStore
 from harness.standard_output import stay_with_driver
 from harness.types import Video
+from harness.warnings import tolerate_warnings_of_libraries
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +166,7 @@ def _work(pipe: Connection[Any, Any], device: str) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     stay_with_driver()
+    tolerate_warnings_of_libraries()
     threading.Thread(target=_end_with_driver, name="driver", daemon=True).start()
     sender = _Sender(pipe)
     _log_to(sender)

@@ -19,6 +19,7 @@ from harness.comparability import comparability_of
 from harness.errors import UserError, near
 from harness.input_files import decode_json
 from harness.paths import Location, location
+from harness.plain_text import without_guard
 from harness.run_folder.checksums import CheckedFiles
 from harness.run_folder.layout import PREDICTIONS, content_digest
 from harness.run_folder.schemas import (
@@ -136,7 +137,7 @@ class FinishedRun:
             return ()
         try:
             rows = [
-                {key: value for key, value in row.items() if key is not None and value}
+                {key: without_guard(value) for key, value in row.items() if key is not None and value}
                 for row in csv.DictReader(io.StringIO(data.decode()))
             ]
             return tuple(msgspec.convert(rows, list[CategoryRow], strict=False))

@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.paths import Location, ObjectPath
+from harness.plain_text import utf8
 from harness.run_folder import checksums
 
 PREDICTIONS = "predictions"
@@ -44,7 +45,7 @@ FILES = (
 def content_digest(content: Mapping[str, Any]) -> str:
     """SHA-256 of the content of ``config.json``, independent of its formatting."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(utf8(text)).hexdigest()
 
 
 def remove_content(folder: Location) -> None:

@@ -14,6 +14,7 @@ from harness.atomic_write import write_atomically
 from harness.errors import UserError, shortened
 from harness.input_files import UNBOUNDED, open_file, refuse_odd_file
 from harness.paths import Location, ObjectPath
+from harness.plain_text import indented
 
 _LOG_SECONDS = 10.0
 LINE_CHARACTERS = 16_000
@@ -42,6 +43,14 @@ class _Room:
             return ""
         self._is_told = True
         return f"the log of this session has {SESSION_BYTES >> 20} MiB: further lines are left out"
+
+
+class _RecordFormatter(logging.Formatter):
+    """Formats records of which only the first line starts at the margin, without control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The lines of a record, without a line break at the end."""
+        return indented(super().format(record))
 
 
 class _FileLog(logging.FileHandler):
@@ -129,7 +138,7 @@ def logged_to(path: Location, before: Iterable[logging.LogRecord] = ()) -> Itera
     Raises `UserError` if it cannot be opened.
     """
     handler = _handler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_RecordFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     for record in before:
         handler.handle(record)
     try:

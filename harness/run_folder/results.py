@@ -16,6 +16,7 @@ import msgspec
 from harness.atomic_write import write_atomically, write_json
 from harness.errors import UnreadableFileError, UserError
 from harness.paths import Location, ObjectPath
+from harness.plain_text import csv_text, utf8
 from harness.run_folder.checksums import write_sums
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.layout import PER_CATEGORY, PER_PAIR, SCORES, remove_tree
@@ -138,13 +139,13 @@ def write_results(
             (where / MATCHES).unlink(missing_ok=True)
         else:
             write_table(where / MATCHES, one.matches)
-        write_atomically(where / PER_CATEGORY, _csv(one.per_category).encode())
+        write_atomically(where / PER_CATEGORY, utf8(_csv(one.per_category)))
         if one.per_pair:
-            write_atomically(where / PER_PAIR, _csv(one.per_pair).encode())
+            write_atomically(where / PER_PAIR, utf8(_csv(one.per_pair)))
         else:
             (where / PER_PAIR).unlink(missing_ok=True)
     if table is not None:
-        write_atomically(folder / "table.md", table(record).encode())
+        write_atomically(folder / "table.md", utf8(table(record)))
     write_json(folder / "metrics.json", record)
     write_sums(folder)
 
@@ -180,5 +181,5 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _cell(value: Any) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
-        return " ".join(sorted(map(str, value)))
-    return "" if value is None else value
+        value = " ".join(sorted(map(str, value)))
+    return csv_text(value) if isinstance(value, str) else "" if value is None else value

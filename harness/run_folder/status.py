@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 
 from harness.errors import UnreadableFileError
 from harness.input_files import RECORD_BYTES, decode_json, read_file
 from harness.paths import Location
+from harness.run_folder.checksums import SUMMED, CheckedFiles
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.lock import is_locked
 from harness.run_folder.progress import BEAT_SECONDS, FILE, Snapshot
-from harness.run_folder.schemas import Failure
+from harness.run_folder.schemas import FORMAT, Failure
+from harness.versions import other_version
 
-T = TypeVar("T")
 State = Literal["running", "complete", "incomplete", "interrupted", "stopped", "dead"]
 
+_LONGEST_LEFT = 1e9
 SILENCE_SECONDS = 3 * BEAT_SECONDS
 """If a run has written nothing for this time, its lock decides whether it is running."""
 
@@ -30,6 +32,7 @@ class Status:
     ``state`` is ``running``; ``complete`` or ``incomplete`` after the end of a run; ``interrupted`` after Ctrl-C,
     SIGTERM or SIGHUP; ``stopped`` after an error; ``dead`` if the process ended without recording it. ``session`` is
     the last ``progress.json``, ``None`` without one; ``silent_s`` is its age in seconds.
+    ``damaged`` has a line for every file that is damaged or was changed after the run; predictions are not read.
     """
 
     folder: str
@@ -39,6 +42,7 @@ class Status:
     failed: tuple[Failure, ...]
     session: Snapshot | None
     silent_s: float | None
+    damaged: tuple[str, ...] = ()
 
     @property
     def videos_per_second(self) -> float | None:
@@ -58,7 +62,8 @@ class Status:
         session = self.session
         if self.state != "running" or session is None or not session.work:
             return None
-        return max(0.0, session.seconds * (1 - session.work) / session.work - (self.silent_s or 0.0))
+        left = max(0.0, session.seconds * (1 - session.work) / session.work - (self.silent_s or 0.0))
+        return left if left < _LONGEST_LEFT else None
 
     def record(self) -> dict[str, Any]:
         """The status as data for JSON."""
@@ -72,6 +77,7 @@ class Status:
             "seconds_left": _rounded(self.seconds_left),
             "silent_seconds": _rounded(self.silent_s),
             "workers": [] if self.session is None else msgspec.to_builtins(self.session.workers),
+            "damaged": list(self.damaged),
         }
 
 
@@ -80,15 +86,20 @@ def _rounded(value: float | None) -> float | None:
 
 
 def read_status(folder: Location) -> Status:
-    """Read the status of a run; raises `UserError` if ``folder`` is not a run folder, or is damaged."""
+    """Read the status of a run; raises `UserError` if ``folder`` is not a run folder, or its video ids are damaged."""
     run = FinishedRun(folder)
     ids = run.video_ids
-    session = _read(folder / FILE, Snapshot)
-    failures = run.failures
+    damaged = _damaged(folder)
+    session = _read(folder / FILE, damaged)
+    failures: tuple[Failure, ...] = ()
+    try:
+        failures = run.failures
+    except UnreadableFileError as error:
+        damaged.append(str(error))
     silent = None if session is None else time.time() - session.written
     done, total = len(run.done), len(set(ids.run))
     return Status(str(folder), _state(folder, session, silent, done == total), total, done, failures, session,
-                  None if silent is None else max(0.0, silent))  # fmt: skip
+                  None if silent is None else max(0.0, silent), tuple(dict.fromkeys(damaged)))  # fmt: skip
 
 
 def _state(folder: Location, session: Snapshot | None, silent: float | None, is_done: bool) -> State:
@@ -107,9 +118,30 @@ def _state(folder: Location, session: Snapshot | None, silent: float | None, is_
     return "dead"
 
 
-def _read(path: Location, kind: type[T]) -> T | None:
-    """Read an optional file: ``None`` if it is absent, damaged, or of another version."""
+def _damaged(folder: Location) -> list[str]:
+    """What is wrong with the files that have checksums; nothing while a run is going on, as it has none."""
+    files, found = CheckedFiles(folder), []
+    for name in SUMMED:
+        try:
+            files.read(name)
+        except UnreadableFileError as error:
+            found.append(str(error))
+    return found
+
+
+def _read(path: Location, damaged: list[str]) -> Snapshot | None:
+    """Read the progress of a run: ``None`` if it is absent or of another version; damage is added to ``damaged``."""
+    data = b""
     try:
-        return decode_json(read_file(path, RECORD_BYTES, is_text=True), kind)
-    except (OSError, UnreadableFileError, msgspec.MsgspecError):
+        data = read_file(path, RECORD_BYTES, is_text=True)
+        return decode_json(data, Snapshot)
+    except FileNotFoundError:
         return None
+    except UnreadableFileError as error:
+        damaged.append(str(error))
+    except OSError as error:
+        damaged.append(f"{path}: cannot be read: {error.strerror or error}")
+    except msgspec.MsgspecError as error:
+        if not other_version(data, (FORMAT,)):
+            damaged.append(f"{path}: is damaged: {error}")
+    return None

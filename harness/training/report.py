@@ -11,6 +11,7 @@ from harness.atomic_write import write_json
 from harness.run_folder.log import logged_to
 from harness.run_folder.provenance import environment
 from harness.runner import Run, execute
+from harness.standard_output import tell
 from harness.tracking.mlflow import MlflowTracker
 from harness.training.progress import VALIDATION, Step, append_log
 from harness.types import Dataset, ModelPlugin
@@ -58,7 +59,7 @@ class Reporter:
                     result = {"metrics": self._metrics, "corrected": {}, "warnings": [], "complete": True}
                     self._tracker.log_result(self.folder, {**self.record, **result}, [])
                 for line in self._tracker.finish():
-                    print(f"warning: {line}", file=sys.stderr)
+                    tell(f"warning: {line}")
         finally:
             self._log.__exit__(kind, error, trace)
 

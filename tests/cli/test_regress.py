@@ -254,3 +254,11 @@ def test_a_real_run_passes_against_itself_and_fails_when_it_is_worse(tmp_path: P
     assert made == baseline_of(Path(good.record["folder"]))
     assert Path(good.record["folder"]).name.endswith(f"-{made.content[:8]}")
     assert "corrected.AP" in made.metrics
+
+
+def test_a_folder_as_the_baseline_is_named_as_such(tmp_path: Path) -> None:
+    run = run_with(tmp_path)
+    assert error_of(run, "--baseline", tmp_path) == (
+        f"{tmp_path}: is a folder and no baseline; name the JSON file that --update wrote"
+    )
+    assert f"use `harness compare {run} RUN`" in error_of(run, "--baseline", run)

@@ -260,3 +260,15 @@ def test_runs_come_from_folders_or_from_mlflow(two: list[Path], tmp_path: Path) 
     assert "goes without run folders" in error_of(*two, "--from-mlflow", "lvvis")
     assert "goes without run folders" in error_of("--intervals", "--from-mlflow", "lvvis")
     assert "is not there" in error_of("--from-mlflow", "lvvis", "--runs-dir", tmp_path)
+
+
+def test_a_run_that_cannot_be_read_is_left_out_and_listed_at_the_end(two: list[Path], tmp_path: Path) -> None:
+    whole = run(two[0]).stdout
+    bad = make_run(tmp_path, make_record("bad", AP=0.1), "bad")
+    (bad / "metrics.json").write_text("{")
+    result = run(bad, two[0])
+    assert (result.exit_code, result.stdout) == (1, whole)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"harness: left out: {bad / 'metrics.json'}: ")
+    assert str(bad) in error_of(bad)
+    assert "is not there" in error_of(two[0], tmp_path / "mistyped")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from fault_count import FAULTS
 from faulty_runs import COMMAND, LAUNCHES
-from object_stores import BadLine, s3_environment
+from object_stores import BadLine, Throttle, s3_environment
 from worker_runs import SAME
 
 from harness.paths import Location, ObjectPath
@@ -113,3 +113,28 @@ def test_a_store_that_vanishes_during_a_run_is_one_line_and_costs_nothing(
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["runs"][0]["complete"] is True
     assert contents(s3_folder) == quiet
+
+
+def test_a_store_that_throttles_is_asked_again(
+    s3: str, s3_folder: ObjectPath, quiet: dict[str, bytes], tmp_path: Path
+) -> None:
+    with Throttle(s3, share=0.05).open() as store:
+        done = subprocess.run(
+            [*COMMAND, str(s3_folder)], env=environment(store.address), cwd=tmp_path, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert store.refused > 3
+    assert contents(s3_folder) == quiet
+
+
+def test_a_store_that_refuses_everything_is_named_in_one_line(s3: str, s3_folder: ObjectPath, tmp_path: Path) -> None:
+    with Throttle(s3, share=1.0).open() as store:
+        given = {**environment(store.address), "AWS_MAX_ATTEMPTS": "2"}
+        done = subprocess.run(
+            [*COMMAND, str(s3_folder)], env=given, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 2
+    (said,) = done.stderr.splitlines()
+    assert said.startswith(f"harness: {s3_folder}")
+    assert "Service Unavailable" in said

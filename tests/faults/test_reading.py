@@ -43,7 +43,7 @@ READ = {
     "analyse": {"metrics.json", "config.json", "environment.json", "videos.json"},
     "figures": {"metrics.json", "config.json"},
     "export": {"videos.json"},
-    "status": {"videos.json", "failures.json"},
+    "status": {"videos.json"},
 }
 """Which of the files with checksums a command reads."""
 
@@ -69,7 +69,7 @@ def said(folder: Path, command: str, arguments: str) -> dict[str, bytes] | str:
         result = CliRunner().invoke(build(), [command, *named])
     if isinstance(result.exception, UserError):
         return str(result.exception)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0 or command == "status", result.output
     written = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.glob("out/**/*")) if p.is_file()}
     return {"stdout": result.stdout.encode(), **written}
 
@@ -100,7 +100,7 @@ def test_damage_is_refused_where_it_is_read_and_changes_nothing_elsewhere(made: 
             assert "\n" not in found
         else:
             assert name not in READ[command]
-            assert found == whole or command == "status"  # which says when it was asked
+            assert found == whole or command == "status"  # which says when it was asked, and what is damaged
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -71,7 +71,7 @@ def test_what_cannot_be_read_is_told_and_keeps_nothing_away(tmp_path: Path) -> N
     assert list(found.runs) == ["good"]
     assert "1 folder could not be read; first: bad: " in site(found)["index.html"]
     result = CliRunner().invoke(build(), ["leaderboard", str(tmp_path), "--out", str(tmp_path / "site")])
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output
     assert "left out: bad" in result.stderr
     assert (tmp_path / "site" / "index.html").is_file()
 

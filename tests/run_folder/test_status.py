@@ -151,3 +151,25 @@ def test_the_command_tells_it_in_words_and_as_json(tmp_path: Path) -> None:
 def test_no_run_folder_is_a_users_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a run folder"):
         read_status(tmp_path)
+
+
+def test_files_that_were_changed_after_the_run_are_named(tmp_path: Path) -> None:
+    folder = finished(tmp_path).folder
+    for name in ("metrics.json", "failures.json"):
+        (folder / name).write_bytes((folder / name).read_bytes() + b" ")
+    (folder / FILE).write_text("{")
+    now = read_status(folder)
+    assert [line.partition(":")[0] for line in now.damaged] == [
+        str(folder / name) for name in ("failures.json", "metrics.json", FILE)
+    ]
+    assert "does not match the checksum of metrics.json in SHA256SUMS" in now.damaged[1]
+    assert now.record()["damaged"] == list(now.damaged)
+    done = subprocess.run([sys.executable, "-m", "harness", "status", str(folder)], capture_output=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout.count(b"\ndamaged: ") == 3
+
+
+def test_hostile_progress_is_told_without_an_error(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    say(run, state="running", seconds=1e308, work=1e-300, host="\x1b[31m", pid=1)
+    assert read_status(run.folder).seconds_left is None

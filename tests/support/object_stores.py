@@ -13,7 +13,9 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -23,6 +25,9 @@ CREDENTIALS = {
     "AWS_SECRET_ACCESS_KEY": "planted-secret-8Z1",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
+
+_SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+_OF_CONNECTION = ("content-length", "transfer-encoding", "connection", "date", "server")
 
 
 @contextmanager
@@ -72,6 +77,64 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
         os.environ.clear()
         os.environ.update(before)
         paths._client.cache_clear()
+
+
+class Throttle:
+    """A server of S3 that refuses a share of the requests with 503 SlowDown, and passes the others on.
+
+    ``share`` of 1 refuses all. The refused are counted in ``refused``.
+    """
+
+    def __init__(self, address: str, share: float, seed: int = 0) -> None:
+        host, port = address.removeprefix("http://").split(":")
+        chance, lock = random.Random(seed), threading.Lock()
+        throttle = self
+        self.refused = 0
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                with lock:
+                    is_refused = chance.random() < share
+                    throttle.refused += is_refused
+                if is_refused:
+                    self.answer(503, {"Content-Type": "application/xml"}, _SLOW_DOWN)
+                    return
+                line = HTTPConnection(host, int(port), timeout=30)
+                with closing(line):
+                    line.request(self.command, self.path, body, dict(self.headers))
+                    response = line.getresponse()
+                    self.answer(response.status, dict(response.getheaders()), response.read())
+
+            do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any  # noqa: N815  http.server's names
+
+            def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+                self.send_response_only(status)
+                kept = {k: v for k, v in headers.items() if k.lower() not in _OF_CONNECTION}
+                length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
+                for key, value in {**kept, "Content-Length": length}.items():
+                    self.send_header(key, value)
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @contextmanager
+    def open(self) -> Iterator[Throttle]:
+        """Serve until the block ends."""
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        try:
+            yield self
+        finally:
+            self._server.shutdown()
+            self._server.server_close()
 
 
 class BadLine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import ctypes
 import os
+import resource
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,8 @@ from harness.types import LoadContext, Track, Video, Vocabulary
 class MoodyConfig(BaseModel):
     """By video: the signal it sends to its own process, whether it raises, which exception, how long it takes.
 
+    With ``hogs`` it fills the memory that its process may have, which is then little.
+
     ``prints`` is what it prints in three ways with every video: Python's, the system's and C's.
     With ``folder`` a mood lasts for one attempt: what was done is marked by a file there.
     """
@@ -29,6 +32,7 @@ class MoodyConfig(BaseModel):
 
     signals: dict[int, int] = {}
     errors: list[int] = []
+    hogs: list[int] = []
     seconds: float = 0
     raises: dict[int, str] = {}
     prints: str = ""
@@ -50,6 +54,8 @@ class Moody:
             print_everywhere(self.config.prints)
         if video.id in self.config.raises:
             raise getattr(builtins, self.config.raises[video.id])(0)
+        if video.id in self.config.hogs:
+            fill_memory()
         if self._is_in_a_mood(video):
             if video.id in self.config.signals:
                 os.kill(os.getpid(), self.config.signals[video.id])
@@ -67,6 +73,16 @@ class Moody:
         except FileExistsError:
             return False
         return True
+
+
+def fill_memory(megabytes: int = 64) -> None:
+    """Let this process have no more than this much memory in addition, and take it."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + (megabytes << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    taken = []
+    while True:
+        taken.append(bytearray(1 << 20))
 
 
 def print_everywhere(text: str) -> None:
