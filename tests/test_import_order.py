@@ -20,7 +20,7 @@ ORDER = (
     ("tracking", "engines", "export", "convert"),
     ("submission",),
     ("runner", "progress_display"),
-    ("training", "one_video"),
+    ("training", "one_video", "results_run"),
     ("testing",),
     ("models", "datasets", "reports"),
     ("baselines",),
