@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,6 +17,7 @@ from harness.cli.options import DATA_ROOT, RUNS, DataRoot, ScoreThreshold, Track
 from harness.comparability import Comparability, comparability
 from harness.errors import EXIT_BAD_INPUT, UserError
 from harness.paths import Location, local_copy, location
+from harness.plain_text import escaped
 from harness.scoring import BURST_TASKS, EVERY, HOTA, TETA_TASKS, VEVAL
 from harness.standard_output import tell
 
@@ -125,7 +127,7 @@ def evaluate(
     if name is not None:
         scored = [one.name for one in results if not isinstance(one.outcome, UserError)]
         folder = _leave_run(name, scored, predictions, given, runs_dir)
-        print(folder, file=sys.stderr if as_json else sys.stdout)
+        print(escaped(str(folder)), file=sys.stderr if as_json else sys.stdout)
     if any(isinstance(one.outcome, UserError) for one in results):
         raise typer.Exit(EXIT_BAD_INPUT)
 
