@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from harness.formats.coco_video import CocoVideo
     from harness.formats.youtube_vis import Annotations
     from harness.scoring.burst_tasks import BurstScore
-    from harness.scoring.dispatch import Settings
+    from harness.scoring.ceilings import Ceilings
+    from harness.scoring.dispatch import Settings, Source
     from harness.scoring.from_store import ShardReader
     from harness.scoring.score import Score
     from harness.scoring.teta_score import TetaScore
@@ -68,6 +69,12 @@ def evaluate(
             help="Every category that is not annotated in a video is absent from it: count false alarms.",
         ),
     ] = False,
+    with_ceilings: Annotated[
+        bool,
+        typer.Option(
+            "--ceilings", help="Say too what the numbers would be with perfect classes, masks, links and presence."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     per_category: Annotated[
         Path | None,
@@ -87,14 +94,16 @@ def evaluate(
         harness eval --dataset lvvis --data-root DIR --predictions results.json --json
 
         harness eval --dataset lvvis --data-root DIR --protocol lvvis,hota,fixed-ap --predictions results.json
+
+        harness eval --dataset lvvis --protocol lvvis,hota,fixed-ap --ceilings --predictions results.json
     """
     gc.disable()  # scoring makes no cycles, and this process ends with it
     asked = None if protocol is None else _names(protocol)
     from harness.scoring.dispatch import Settings
 
     settings = Settings(score_threshold, tracks_per_category)
-    given = _Given(annotations, dataset, split, data_root, strict, exhaustive, settings)
-    results = _results(asked, predictions, given)
+    given = Given(annotations, dataset, split, data_root, strict, exhaustive, settings)
+    results, best = _results(asked, predictions, given, with_ceilings)
     several = asked is not None and (len(asked) > 1 or asked == [EVERY])
     if not several and isinstance(results[0].outcome, UserError):
         raise results[0].outcome
@@ -102,17 +111,23 @@ def evaluate(
         _write_rows(per_category, results)
     records = [_record(one) for one in results]
     if as_json:
-        print(json.dumps({"protocols": records} if several else records[0], allow_nan=False))
+        record = {"protocols": records} if several else records[0]
+        print(json.dumps({**record, **({"ceilings": best.record()} if best else {})}, allow_nan=False))
     for one, record in zip(results, records, strict=True):
         if isinstance(one.outcome, UserError):
             print(f"harness: {one.name}: {one.outcome}", file=sys.stderr)
         elif not as_json:
             _show(record)
+    if best is not None and not as_json:
+        from harness.reports.ceilings import NamedCeilings, written_ceilings
+
+        print(written_ceilings([NamedCeilings(str(predictions), str(predictions), dataset or "", split or "", best)],
+                               "terminal"), end="")  # fmt: skip
     if any(isinstance(one.outcome, UserError) for one in results):
         raise typer.Exit(EXIT_BAD_INPUT)
 
 
-class _Given(NamedTuple):
+class Given(NamedTuple):
     """What the command line says on truth and settings."""
 
     annotations: Path | None
@@ -157,25 +172,51 @@ def _write_rows(path: Path, results: list[_Result]) -> None:
     _write_csv(path, rows)
 
 
-def _results(asked: list[str] | None, predictions: Location, given: _Given) -> list[_Result]:
-    """What every protocol gives. Raises `UserError` where none can give anything."""
+def _results(
+    asked: list[str] | None, predictions: Location, given: Given, with_ceilings: bool
+) -> tuple[list[_Result], Ceilings | None]:
+    """What every protocol gives, and the ceilings where they are asked for.
+
+    Raises `UserError` where none can give anything.
+    """
     from harness.scoring.dispatch import check_settings
 
     if asked is not None and set(asked) <= set(BURST_TASKS):
         check_settings(asked, given.settings)
-        return [_burst_task(name, predictions, given) for name in asked]
-    shards = _shards(predictions)  # read in the background while the truth is
-    names, truth, differences, own = _truth(asked, given, shards is None)
+        if with_ceilings:
+            raise UserError("--ceilings", f"are not there for {asked[0]}", "name an AP protocol, hota or veval")
+        return [_burst_task(name, predictions, given) for name in asked], None
+    shards = shards_of(predictions)  # read in the background while the truth is
+    names, truth, differences, own = truth_of(asked, given, shards is None)
     check_settings(names, given.settings)
     if given.exhaustive:
         truth = _exhaustive(truth)
     with ExitStack() as stack:
         file = shards or stack.enter_context(local_copy(predictions))
         outcomes = _score(names, truth, file, predictions, given)
-    return [_Result(name, outcomes[name], _judged(differences, name, own)) for name in names]
+        best = None
+        if with_ceilings:
+            scored = [name for name in names if not isinstance(outcomes[name], UserError)]
+            best = ceilings_of(scored, truth, lambda: shards_of(predictions) or file, given)
+    return [_Result(name, outcomes[name], judged_by(differences, name, own)) for name in names], best
 
 
-def _burst_task(name: str, predictions: Location, given: _Given) -> _Result:
+def ceilings_of(names: Sequence[str], truth: Annotations | CocoVideo, source: Source, given: Given) -> Ceilings:
+    """The ceilings of predictions by the protocols that have some; the others are named on standard error."""
+    from harness.formats.coco_video import CocoVideo
+    from harness.scoring.ceilings import ceilings, has_ceilings
+
+    without = [name for name in names if not has_ceilings(name)]
+    if isinstance(truth, CocoVideo) or len(without) == len(names):
+        raise UserError("--ceilings", f"are not there for {', '.join(names) or 'nothing that has numbers'}",
+                        "name an AP protocol, hota or veval")  # fmt: skip
+    for name in without:
+        print(f"harness: no ceilings: {name}", file=sys.stderr)
+
+    return ceilings(names, truth, source, settings=given.settings)
+
+
+def _burst_task(name: str, predictions: Location, given: Given) -> _Result:
     """One of BURST's own tasks, on its own files."""
     try:
         if given.annotations is None:
@@ -201,7 +242,7 @@ def _exhaustive(truth: Annotations | CocoVideo) -> Annotations:
     return replace(truth, absence=replace(absence, exhaustive=True))
 
 
-class _Truth(NamedTuple):
+class TruthChoice(NamedTuple):
     """The protocols to score by, the truth, what is known to differ from the published data, and the own protocol."""
 
     names: list[str]
@@ -210,7 +251,7 @@ class _Truth(NamedTuple):
     own: str | None
 
 
-def _truth(asked: list[str] | None, given: _Given, per_frame: bool) -> _Truth:
+def truth_of(asked: list[str] | None, given: Given, per_frame: bool) -> TruthChoice:
     """The truth, and what is to be scored by.
 
     ``per_frame``: the predictions are those of a file, which on a dataset in COCO-video form are in that form, too.
@@ -225,7 +266,7 @@ def _truth(asked: list[str] | None, given: _Given, per_frame: bool) -> _Truth:
                 "--protocol", "is needed with --annotations", "one of lvvis, ytvis, ovis, burst, veval, hota"
             )
         read = _read(given.annotations, asked)
-        return _Truth(expand_names(asked, None, _has_phrases(read)), read, None, None)
+        return TruthChoice(expand_names(asked, None, _has_phrases(read)), read, None, None)
     from harness import plugins
 
     plugin = plugins.dataset(given.dataset, given.data_root)
@@ -245,7 +286,7 @@ def _truth(asked: list[str] | None, given: _Given, per_frame: bool) -> _Truth:
         raise UserError(f"{given.dataset} {opened.split}", what, hint)
     own = opened.protocol
     names = expand_names(asked or [own], own, _has_phrases(opened.annotations))
-    return _Truth(names, opened.annotations, opened.differences, own)
+    return TruthChoice(names, opened.annotations, opened.differences, own)
 
 
 def _has_phrases(truth: Annotations | CocoVideo) -> bool:
@@ -263,16 +304,16 @@ def _read(path: Path, asked: list[str]) -> Annotations | CocoVideo:
     return read_truth(path)
 
 
-def _of_frames(plugin: Any, given: _Given, asked: list[str] | None) -> _Truth:
+def _of_frames(plugin: Any, given: Given, asked: list[str] | None) -> TruthChoice:
     """A split of a dataset in COCO-video form."""
     chosen = given.split or plugin.default_split
     file, own = plugin.frame_truth(given.data_root, chosen), plugin.protocol
     from harness.scoring.protocols import expand_protocols
 
-    return _Truth(expand_protocols(asked or [own], own), file, plugin.differences(file, chosen), own)
+    return TruthChoice(expand_protocols(asked or [own], own), file, plugin.differences(file, chosen), own)
 
 
-def _as_split(plugin: DatasetPlugin, split: str, annotations: Path, asked: list[str] | None) -> _Truth:
+def _as_split(plugin: DatasetPlugin, split: str, annotations: Path, asked: list[str] | None) -> TruthChoice:
     """A file that the user takes for a split of a dataset, wherever it lies."""
     from harness.formats.coco_video import CocoVideo
     from harness.scoring.dispatch import expand_names
@@ -288,16 +329,16 @@ def _as_split(plugin: DatasetPlugin, split: str, annotations: Path, asked: list[
             read.path, f"is in {form} form, {plugin.name} is not", "leave out --dataset and name --protocol"
         )
     names = expand_names(asked or [own], own, _has_phrases(read))
-    return _Truth(names, read, differences(read, split), own)
+    return TruthChoice(names, read, differences(read, split), own)
 
 
-def _judged(differences: Sequence[str] | None, protocol: str, own: str | None) -> Comparability:
+def judged_by(differences: Sequence[str] | None, protocol: str, own: str | None) -> Comparability:
     """Fixed AP and mask HOTA are published for the data of each protocol."""
     same = own is None or protocol in (own, f"{own}-fixed", HOTA)
     return comparability(differences, [] if same else [f"scored by {protocol}, published numbers by {own}"])
 
 
-def _shards(predictions: Location) -> ShardReader | None:
+def shards_of(predictions: Location) -> ShardReader | None:
     """The shards of a run folder or a prediction store; ``None`` for a file."""
     if not predictions.is_dir():
         return None
@@ -309,7 +350,7 @@ def _shards(predictions: Location) -> ShardReader | None:
 
 
 def _score(
-    names: list[str], truth: Annotations | CocoVideo, first: ShardReader | Path, predictions: Location, given: _Given
+    names: list[str], truth: Annotations | CocoVideo, first: ShardReader | Path, predictions: Location, given: Given
 ) -> dict[str, Outcome]:
     """What every protocol gives; ``first`` is what predictions are read from, by whoever is the first to."""
     from harness.scoring.dispatch import score_all
@@ -319,7 +360,7 @@ def _score(
     def source() -> ShardReader | Path:
         if isinstance(first, Path):
             return first
-        return waiting.pop() if waiting else _shards(predictions) or first  # a reader is read once
+        return waiting.pop() if waiting else shards_of(predictions) or first  # a reader is read once
 
     of_tracks = [name for name in names if name not in BURST_TASKS]
     outcomes: dict[str, Outcome] = {**score_all(of_tracks, truth, source, given.strict, settings=given.settings)}

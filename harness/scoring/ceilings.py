@@ -6,6 +6,7 @@ video, because links and names are chosen among the tracks of one; ``docs/ceilin
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations
-from harness.scoring import BURST_TASKS, TETA_TASKS, VEVAL
+from harness.scoring import BURST_TASKS, HOTA, TETA_TASKS, VEVAL
 from harness.scoring.dispatch import DEFAULTS, Settings
 from harness.scoring.frame_use import frames_of
 from harness.scoring.overlap import GroundTruthArrays, Overlaps, TrackBatch, concatenate, overlap
@@ -61,12 +62,9 @@ class Ceilings:
         return {"protocols": list(self.protocols.values()), "rows": [row.record() for row in self.rows]}
 
 
-def check_protocols(names: Sequence[str]) -> None:
-    """Raise `UserError` for the first protocol that has no ceilings."""
-    for name in names:
-        if name in TETA_TASKS or name in BURST_TASKS:
-            hint = f"name AP protocols, hota or {VEVAL}"
-            raise UserError("--ceilings", f"are not there for {name}", hint)
+def has_ceilings(name: str) -> bool:
+    """Whether a protocol has ceilings: those of AP, ``hota`` and ``veval``."""
+    return name not in TETA_TASKS and name not in BURST_TASKS
 
 
 def ceilings(
@@ -76,13 +74,15 @@ def ceilings(
     videos: Iterable[int] | None = None,
     settings: Settings = DEFAULTS,
 ) -> Ceilings:
-    """The ceilings of predictions by several protocols: those of AP, ``hota`` and ``veval``.
+    """The ceilings of predictions by those of several protocols that have some, see `has_ceilings`.
 
     ``source`` gives the results file or a new reader of a prediction store, ``videos`` restricts truth and predictions
     to these ids. Raises `UserError` as scoring does, and where there are no predictions. Tracks of unknown videos and
     of categories that the annotations do not list are left out.
     """
-    check_protocols(names)
+    names = [name for name in names if has_ceilings(name)]
+    if not names:
+        raise UserError("ceilings", "are not there for these protocols", f"name AP protocols, {HOTA} or {VEVAL}")
     annotations = annotations if videos is None else annotations.restrict(videos)
     of_tracks = [
         choose_protocol(name, settings.score_threshold, settings.tracks_per_category) for name in names if name != VEVAL
@@ -92,11 +92,8 @@ def ceilings(
         found |= _of_tracks(of_tracks, annotations, source())
     if VEVAL in names:
         found[VEVAL] = _of_phrases(annotations, source())
-    rows = (
-        Ceiling(variant, {name: found[name][1][i] for name in names if name in found})
-        for i, variant in enumerate(VARIANTS)
-    )
-    return Ceilings({name: found[name][0] for name in names if name in found}, tuple(rows))
+    rows = (Ceiling(variant, {name: found[name][1][i] for name in names}) for i, variant in enumerate(VARIANTS))
+    return Ceilings({name: found[name][0] for name in names}, tuple(rows))
 
 
 def _of_tracks(
@@ -198,7 +195,7 @@ def _blocks_by_video(path: Path, truths: GroundTruthArrays) -> Iterator[Block]:
     for block in read_blocks(path):
         videos = video_ids(block, truths, str(path))
         starts = np.append(np.flatnonzero(np.diff(videos, prepend=videos[0] - 1)), len(videos)).tolist()
-        for a, b in zip(starts[:-1], starts[1:], strict=True):
+        for a, b in itertools.pairwise(starts):
             video, spans = int(videos[a]), block.spans[a:b]
             text = block.text[spans[0, 0] : spans[-1, 1]].copy()
             waiting.setdefault(video, []).append((text, np.where(spans > 0, spans - spans[0, 0], 0)))

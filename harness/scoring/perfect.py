@@ -7,10 +7,12 @@ that only lists of masks change, so that no mask is decoded again here.
 from __future__ import annotations
 
 import copy
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from harness.rle import Ints, MaskTable
 from harness.scoring.overlap import Floats, FrameUse, GroundTruthArrays, MaskRules, TrackBatch, overlap
@@ -132,17 +134,10 @@ def _follows(scene: _Scene, within_category: bool) -> Ints:
 
 
 def _with_links(scene: _Scene, follows: Ints, within_category: bool) -> tuple[_Scene, Ints]:
-    """Every track stays on one object, with all masks that any track has of it; pieces of one track are joined.
-
-    The object is the one of its category that it is on in most frames, or else the one that it is on in most.
-    """
-    n_tracks, n_frames = follows.shape
-    n_truths = len(scene.truth)
-    on = follows[:, :, None] == np.arange(n_truths)
-    times = on.sum(1)
-    own = scene.own()
-    target = np.where((times * own).any(1), (times * own).argmax(1), times.argmax(1))
-    target = np.where(times.any(1), target, -1)
+    """Every track stays on one object, with all masks that any track has of it; pieces of one track are joined."""
+    n_frames = follows.shape[1]
+    on = follows[:, :, None] == np.arange(len(scene.truth))
+    target = _targets(scene, on.sum(1))
     kept = _joined(scene, follows, target)
     mask, new, iou = scene.mask.copy(), follows.copy(), scene.iou
     by_category: dict[int, Ints] = {}
@@ -159,6 +154,25 @@ def _with_links(scene: _Scene, follows: Ints, within_category: bool) -> tuple[_S
         new[t] = np.where(source >= 0, g, -1)
     length = np.where(target >= 0, n_frames, scene.length)
     return replace(scene, mask=mask, length=length).take(kept), new[kept]
+
+
+def _targets(scene: _Scene, times: Ints) -> Ints:
+    """The object that each track is to stay on, -1 where it is on none; ``times (tracks, truths)`` are frames on each.
+
+    Tracks and objects of one category are paired so that most objects have a track, and of such ways by most frames.
+    A track without a partner takes the object of its category that it is on in most frames, or else of any.
+    """
+    of_own = np.where(scene.own(), times, 0)
+    target = np.where(of_own.any(1), of_own.argmax(1), np.where(times.any(1), times.argmax(1), -1))
+    for category in np.unique(scene.category[of_own.any(1)]).tolist():
+        tracks = np.flatnonzero((scene.category == category) & of_own.any(1))
+        truths = np.flatnonzero(scene.truth_category == category)
+        if len(tracks) > 1 and len(truths) > 1:
+            shared = of_own[np.ix_(tracks, truths)]
+            one, other = linear_sum_assignment(shared + (shared > 0) * (int(shared.sum()) + 1), maximize=True)
+            met = shared[one, other] > 0
+            target[tracks[one[met]]] = truths[other[met]]
+    return np.asarray(target)
 
 
 def _joined(scene: _Scene, follows: Ints, target: Ints) -> Flags:
@@ -185,9 +199,8 @@ def _scenes(truths: GroundTruthArrays, batch: TrackBatch, name: str) -> list[_Sc
     """The videos of a batch, met by the truths of any category."""
     n = len(batch.video)
     every = _of_one_category(truths)
-    probe = replace(
-        batch, category=np.zeros(n, np.int64), area_sum=None, area_frames=None, frames=FrameUse(np.zeros(n, np.int64), {})
-    )  # fmt: skip
+    nowhere = FrameUse(np.zeros(n, np.int64), {})
+    probe = replace(batch, category=np.zeros(n, np.int64), area_sum=None, area_frames=None, frames=nowhere)
     met = overlap(every, probe, (MaskRules(False, False),), 0.0, name)
     assert met.by_frame is not None
     table, behind = batch.masks, len(batch.masks.start)
@@ -195,7 +208,7 @@ def _scenes(truths: GroundTruthArrays, batch: TrackBatch, name: str) -> list[_Sc
     starts = np.append(np.flatnonzero(np.diff(batch.video[order], prepend=-1)), n)
     tube = np.divide(met.intersection, met.union[0], out=np.zeros(len(met.intersection)), where=met.union[0] > 0)
     out = []
-    for a, b in zip(starts[:-1], starts[1:], strict=True):
+    for a, b in itertools.pairwise(starts.tolist()):
         rows = order[a:b]
         video = int(batch.video[rows[0]])
         frames = int(truths.frames[video])
@@ -208,13 +221,10 @@ def _scenes(truths: GroundTruthArrays, batch: TrackBatch, name: str) -> list[_Sc
         at = met.offset[rows][:, None] + np.arange(len(mine))
         length = table.track[rows + 1] - table.track[rows]
         mask = _lists(table, rows, max(frames, int(length.max(initial=0))))
-        out.append(
-            _Scene(
-                rows, batch.category[rows], batch.score[rows], mask, length,
-                _padded(iou, mask.shape[1]), tube[at], mine, truths.category[mine],
-                _behind(_lists(truths.masks, mine, mask.shape[1]), behind),
-            )  # fmt: skip
-        )
+        truth_mask = _behind(_lists(truths.masks, mine, mask.shape[1]), behind)
+        iou = _padded(iou, mask.shape[1])
+        category, score = batch.category[rows], batch.score[rows]
+        out.append(_Scene(rows, category, score, mask, length, iou, tube[at], mine, truths.category[mine], truth_mask))
     return out
 
 
