@@ -189,16 +189,5 @@ def figure_file(one: NamedCeilings, path: Path, provenance: Sequence[str]) -> by
 
     from harness.reports import figures
 
-    format = figure_format(path)
     with mpl.rc_context(figures.STYLE):
-        return figures.rendered(ceilings_figure(one), format, provenance)
-
-
-def figure_format(path: Path) -> Any:
-    """The format that a suffix names. Raises `UserError` for another one."""
-    from harness.reports import figures
-
-    format = path.suffix.removeprefix(".")
-    if format not in figures.FORMATS:
-        raise UserError(str(path), "is not the name of a figure", "end it with .pdf or .svg")
-    return format
+        return figures.rendered(ceilings_figure(one), figures.figure_format(path), provenance)

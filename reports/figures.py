@@ -240,12 +240,20 @@ def _seconds(run: FinishedRun) -> float | None:
     return sum(times) / len(times) if times else None
 
 
-def axes_of(count: int, size: tuple[float, float]) -> tuple[Figure, Sequence[Axes]]:
-    """A new figure of a size in inches, and its axes side by side."""
+def axes_of(count: int, size: tuple[float, float], rows: int = 1) -> tuple[Figure, Sequence[Axes]]:
+    """A new figure of a size in inches, and its axes, ``count`` side by side in each row."""
     from matplotlib.figure import Figure as NewFigure
 
     figure = NewFigure(figsize=size, layout="constrained")
-    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+    return figure, list(figure.subplots(rows, count, squeeze=False).flat)
+
+
+def figure_format(path: Path) -> Format:
+    """The format that the suffix of a file's name is. Raises `UserError` for another one."""
+    for format in FORMATS:
+        if path.suffix == f".{format}":
+            return format
+    raise UserError(str(path), "is not the name of a figure", "end it with .pdf or .svg")
 
 
 def head_of(figure: Figure, lines: Sequence[str], notes: Sequence[str], size: int = 8) -> None:

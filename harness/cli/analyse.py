@@ -93,7 +93,8 @@ def analyse(
         raise UserError("--predictions" if predictions is not None else "RUN", what, hint)
     to_json = as_json or format == "json"
     if with_ceilings:
-        from harness.reports.ceilings import ceilings_of_runs, figure_file, figure_format, written_ceilings
+        from harness.reports.ceilings import ceilings_of_runs, figure_file, written_ceilings
+        from harness.reports.figures import figure_format
         from harness.scoring.ceilings import has_ceilings
         from harness.scoring.dispatch import Settings
 
