@@ -69,7 +69,7 @@ def cost_figure(record: BenchRecord) -> Figure:
             ax = panels[row * count + number]
             ax.plot(values, measured, "o", markersize=3, color=figures.COLORS[0])
             ax.plot(values, scale * (line.fixed + line.per_unit * values), color=figures.COLORS[1], linewidth=1)
-            ax.set(xlabel=axis.axis, ylabel=label, ylim=(0, None))
+            ax.set(xlabel=axis.axis, ylabel=label, ylim=(0, 1.1 * measured.max()))
             ax.set_title(f"largest residual {100 * line.residual:.1f} %", fontsize=6)
     figures.head_of(figure, [conditions(record)], [], 7)
     return figure

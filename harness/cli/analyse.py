@@ -70,7 +70,7 @@ def analyse(
 
         harness analyse runs/clipvis-shapes-val-1a2b3c4d --ceilings --figure ceilings.pdf
 
-        harness analyse --ceilings --predictions results.json --annotations instances.json --protocol lvvis,hota
+        harness analyse --ceilings --predictions results.json --annotations val_instances_.json --protocol lvvis
     """
     from harness.atomic_write import write_atomically
     from harness.cli.output import command, refuse_other_than_file, runs_among, show

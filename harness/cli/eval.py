@@ -95,7 +95,7 @@ def evaluate(
 
         harness eval --dataset lvvis --data-root DIR --protocol lvvis,hota,fixed-ap --predictions results.json
 
-        harness eval --dataset lvvis --protocol lvvis,hota,fixed-ap --ceilings --predictions results.json
+        harness eval --dataset lvvis --data-root DIR --protocol lvvis,hota --ceilings --predictions results.json
     """
     gc.disable()  # scoring makes no cycles, and this process ends with it
     asked = None if protocol is None else _names(protocol)

@@ -56,7 +56,7 @@ def speed_at(record: BenchRecord, words: int) -> float:
 def conditions(record: BenchRecord) -> str:
     """The conditions of the numbers, in one line."""
     height, width = record.size
-    threads = f", {record.threads} threads" if record.device == "cpu" else ""
+    threads = f", {record.threads} thread{'s' if record.threads > 1 else ''}" if record.device == "cpu" else ""
     return f"{record.model}, {record.precision}, {height}x{width}, {record.hardware} ({record.device}{threads})"
 
 
