@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from harness import rle
 from harness.rle import Ints, MaskTable
 from harness.scoring.overlap import Floats, FrameUse, GroundTruthArrays, MaskRules, TrackBatch, overlap
 
@@ -71,7 +72,10 @@ def perfected(
     asked for one category is a task of its own. ``name`` is the file's name in errors.
     """
     everything = np.ones(len(batch.video), np.bool_)
-    batch = replace(batch, has_masks=everything)
+    used = np.zeros(len(batch.masks.start), np.bool_)
+    used[batch.masks.frame_mask[batch.masks.frame_mask >= 0]] = True
+    area = rle.areas(*batch.masks.arrays()[:6], used)
+    batch = replace(batch, has_masks=everything, mask_area=area)
     scenes = _scenes(truths, batch, name)
     out = [batch]
     for variant in VARIANTS[1:]:
@@ -262,7 +266,7 @@ def _batch_of(truths: GroundTruthArrays, batch: TrackBatch, scenes: list[_Scene]
     lists = [scene.mask[i, : scene.length[i]] for scene in scenes for i in range(len(scene.rows))]
     frame_mask = np.concatenate([np.empty(0, np.int64), *(lists[i] for i in order.tolist())])
     track = np.concatenate([[0], np.cumsum(length[order])]).astype(np.int64)
-    masks = _with_truth(batch.masks, truths.masks, frame_mask, track)
+    masks, area = _with_truth(batch, truths, frame_mask, track)
     rows = rows[order]
     video = batch.video[rows]
     owner = np.repeat(np.arange(len(rows)), np.diff(track))
@@ -278,21 +282,24 @@ def _batch_of(truths: GroundTruthArrays, batch: TrackBatch, scenes: list[_Scene]
         np.ones(len(rows), np.bool_),
         masks,
         frames=use,
+        mask_area=area,
     )
 
 
-def _with_truth(table: MaskTable, truth: MaskTable, frame_mask: Ints, track: Ints) -> MaskTable:
-    """A table whose lists are ``frame_mask``; masks of the truth are copied to it from behind its own."""
+def _with_truth(batch: TrackBatch, truths: GroundTruthArrays, frame_mask: Ints, track: Ints) -> tuple[MaskTable, Ints]:
+    """A table whose lists are ``frame_mask``, and areas; masks of the truth are copied to it from behind its own."""
+    table, truth, area = batch.masks, truths.masks, batch.mask_area
+    assert area is not None
     behind = len(table.start)
     used = np.unique(frame_mask[frame_mask >= behind])
     new = np.where(frame_mask >= behind, behind + np.searchsorted(used, frame_mask), frame_mask)
     if not len(used):
-        return replace(table, track=track, frame_mask=new.astype(np.int32))
+        return replace(table, track=track, frame_mask=new.astype(np.int32)), area
     used = used - behind
     sizes = truth.stop[used] - truth.start[used]
     stop = np.cumsum(sizes) + len(table.data)
     data = [truth.data[a:b] for a, b in zip(truth.start[used].tolist(), truth.stop[used].tolist(), strict=True)]
-    return MaskTable(
+    joined = MaskTable(
         np.concatenate([table.data, *data]),
         np.concatenate([table.start, stop - sizes]),
         np.concatenate([table.stop, stop]),
@@ -302,3 +309,4 @@ def _with_truth(table: MaskTable, truth: MaskTable, frame_mask: Ints, track: Int
         track,
         new.astype(np.int32),
     )
+    return joined, np.concatenate([area, truths.area[used]])
