@@ -139,11 +139,15 @@ def _of_predictions(
     """The ceilings of a results file or a folder of predictions, on the truth that `harness eval` would take."""
     from harness.cli.eval import Given, ceilings_of, shards_of, truth_of
     from harness.reports.ceilings import NamedCeilings
-    from harness.scoring.dispatch import check_settings
+    from harness.scoring import HOTA, VEVAL
+    from harness.scoring.dispatch import check_settings, score_all
 
     given = Given(annotations, dataset, split, data_root, False, False, settings)
     chosen = truth_of(None if names is None else list(names), given, not predictions.is_dir())
-    check_settings(chosen.names, settings)
+    asked = chosen.names
+    if names is None and HOTA not in asked and VEVAL not in asked:
+        asked = [*asked, HOTA]
+    check_settings(asked, settings)
     with ExitStack() as stack:
         file = None if predictions.is_dir() else stack.enter_context(local_copy(predictions))
 
@@ -152,5 +156,8 @@ def _of_predictions(
             assert read is not None
             return read
 
-        found = ceilings_of(chosen.names, chosen.annotations, source, given)
+        for outcome in score_all(asked, chosen.annotations, source, settings=settings).values():
+            if isinstance(outcome, UserError):  # it names the record
+                raise outcome
+        found = ceilings_of(asked, chosen.annotations, source, given)
     return NamedCeilings(str(predictions), str(predictions), dataset or "", split or "", found)

@@ -111,13 +111,18 @@ def evaluate(
         _write_rows(per_category, results)
     records = [_record(one) for one in results]
     if as_json:
-        record = {"protocols": records} if several else records[0]
-        print(json.dumps({**record, **({"ceilings": best.record()} if best else {})}, allow_nan=False))
+        whole: dict[str, Any] = {"protocols": records} if several else dict(records[0])
+        if best is not None:
+            whole["ceilings"] = {"error": str(best)} if isinstance(best, UserError) else best.record()
+        print(json.dumps(whole, allow_nan=False))
     for one, record in zip(results, records, strict=True):
         if isinstance(one.outcome, UserError):
             print(f"harness: {one.name}: {one.outcome}", file=sys.stderr)
         elif not as_json:
             _show(record)
+    if isinstance(best, UserError):
+        print(f"harness: ceilings: {best}", file=sys.stderr)
+        raise typer.Exit(EXIT_BAD_INPUT)
     if best is not None and not as_json:
         from harness.reports.ceilings import NamedCeilings, written_ceilings
 
@@ -174,8 +179,8 @@ def _write_rows(path: Path, results: list[_Result]) -> None:
 
 def _results(
     asked: list[str] | None, predictions: Location, given: Given, with_ceilings: bool
-) -> tuple[list[_Result], Ceilings | None]:
-    """What every protocol gives, and the ceilings where they are asked for.
+) -> tuple[list[_Result], Ceilings | UserError | None]:
+    """What every protocol gives, and the ceilings where they are asked for, or why there are none.
 
     Raises `UserError` where none can give anything.
     """
@@ -194,10 +199,13 @@ def _results(
     with ExitStack() as stack:
         file = shards or stack.enter_context(local_copy(predictions))
         outcomes = _score(names, truth, file, predictions, given)
-        best = None
+        best: Ceilings | UserError | None = None
         if with_ceilings:
             scored = [name for name in names if not isinstance(outcomes[name], UserError)]
-            best = ceilings_of(scored, truth, lambda: shards_of(predictions) or file, given)
+            try:
+                best = ceilings_of(scored, truth, lambda: shards_of(predictions) or file, given)
+            except UserError as error:  # which keeps no protocol from its numbers
+                best = error
     return [_Result(name, outcomes[name], judged_by(differences, name, own)) for name in names], best
 
 

@@ -123,6 +123,13 @@ def test_ceilings_of_runs_and_of_files_agree(runs: list[Path], tmp_path: Path) -
     assert {key for row in of_file["ceilings"]["rows"] for key in row["metrics"]} == {"hota"}
 
 
+def test_predictions_that_cannot_be_scored_have_no_ceilings(golden: Path) -> None:
+    folder = golden / "foreign_video"
+    given = ["--predictions", folder / "results.json", "--annotations", folder / "gt.json", "--protocol", "lvvis"]
+    done = harness("analyse", "--ceilings", *given)
+    assert "record 5: unknown video 99" in str(done.exception)
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [

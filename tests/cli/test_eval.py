@@ -330,4 +330,15 @@ def test_ceilings_stand_beside_the_numbers(golden: Path) -> None:
     assert "harness: no ceilings: teta" in text.stderr
     assert "classes + masks + links + presence" in text.stdout
     refused = CliRunner().invoke(build(), ["eval", "--protocol", "teta", *given])
-    assert "--ceilings: are not there for teta" in str(refused.exception)
+    assert refused.exit_code == 2
+    assert "harness: ceilings: --ceilings: are not there for teta" in refused.stderr
+
+
+def test_no_predictions_have_numbers_or_reasons_but_no_ceilings(golden: Path) -> None:
+    folder = golden / "no_predictions"
+    given = ["--annotations", str(folder / "gt.json"), "--predictions", str(folder / "results.json"), "--ceilings"]
+    done = CliRunner().invoke(build(), ["eval", "--protocol", "lvvis", *given, "--json"])
+    assert done.exit_code == 2
+    record = json.loads(done.stdout)
+    assert record["metrics"]["AP"] is None
+    assert "holds no predictions" in record["ceilings"]["error"]
