@@ -39,7 +39,7 @@ NAMED = 12
 _CHARACTERS = 18
 """Characters of a heading in an inch."""
 _GROUPS = ("AP", "APb", "APn", "APc", "APu")
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "text.parse_math": False,
     "font.size": 8.0,
     "axes.spines.top": False,
@@ -91,7 +91,7 @@ def figures(subject: FigureData) -> list[Drawing]:
     """
     import matplotlib as mpl
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         made = [Drawing("precision_recall", precision_recall(subject))]
         for number, pair in enumerate(subject.comparison.pairs, start=1):
             several = f"_{number}" if len(subject.comparison.pairs) > 1 else ""
@@ -113,14 +113,14 @@ def rendered(figure: Figure, format: Format, provenance: Iterable[str] = ()) -> 
         {"CreationDate": None, "Subject": told} if format == "pdf" else {"Date": None, "Description": told}
     )
     data = io.BytesIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure.savefig(data, format=format, metadata=metadata, bbox_inches="tight")
     return data.getvalue()
 
 
 def precision_recall(subject: FigureData) -> Figure:
     """Precision averaged over the categories at 101 recall points: at IoU 0.50, 0.75 and over all thresholds."""
-    figure, axes = _axes(3, (6.8, 2.3 + 0.14 * len(subject.runs)))
+    figure, axes = axes_of(3, (6.8, 2.3 + 0.14 * len(subject.runs)))
     recall = np.linspace(0, 1, 101)
     curves = [precision_over_recall(table) for table in subject.tables]
     panels = (("IoU 0.50", slice(0, 1)), ("IoU 0.75", slice(5, 6)), ("IoU 0.50 to 0.95", slice(None)))
@@ -134,7 +134,7 @@ def precision_recall(subject: FigureData) -> Figure:
         _label(f"{run.label}, AP {100 * curve.mean():.1f}") for run, curve in zip(subject.runs, curves, strict=True)
     ]
     _legend_below(figure, axes[0].lines, labels)
-    _head(figure, [subject.data], subject.notes)
+    head_of(figure, [subject.data], subject.notes)
     return figure
 
 
@@ -147,7 +147,7 @@ def category_gains(pair: Pair, data: str, notes: Sequence[str] = ()) -> Figure:
     shown = list(range(len(ranked)))
     if len(ranked) > 4 * NAMED:
         shown = [*range(NAMED), *range(len(ranked) - NAMED, len(ranked))]
-    figure, (ax,) = _axes(1, (3.4, 0.6 + 0.13 * max(len(shown), 8)))
+    figure, (ax,) = axes_of(1, (3.4, 0.6 + 0.13 * max(len(shown), 8)))
     colors = [COLORS[0] if "novel" not in one.groups else COLORS[1] for one in ranked]
     ax.barh(range(len(shown)), gains[shown], color=[colors[place] for place in shown], height=0.8)
     ax.set_yticks(range(len(shown)), [_label(ranked[place].name) for place in shown], fontsize=6)
@@ -162,7 +162,7 @@ def category_gains(pair: Pair, data: str, notes: Sequence[str] = ()) -> Figure:
         f"{pair.reference}, {data}",
         f"{better} of {len(ranked)} categories better, {worse} worse",
     )
-    _head(figure, lines, notes, 7)
+    head_of(figure, lines, notes, 7)
     if any("novel" in one.groups for one in ranked):
         handles = [Patch(color=color) for color in COLORS[:2]]
         _legend_below(figure, handles, ["other", "novel"])
@@ -191,7 +191,7 @@ def ablation(subject: FigureData, key: str) -> Figure:
             series.setdefault((run.record["model"], *rest), []).append((value, measured[run.label]))
     if not series:
         raise UserError(f'setting "{key}"', "is no number that differs between these runs", "name another")
-    figure, (ax,) = _axes(1, (3.4, 2.4))
+    figure, (ax,) = axes_of(1, (3.4, 2.4))
     groups = [group for group in _GROUPS if group in subject.comparison.runs[0].metrics]
     for number, (names, points) in enumerate(series.items()):
         points.sort(key=lambda point: point[0])
@@ -199,7 +199,7 @@ def ablation(subject: FigureData, key: str) -> Figure:
             label = _label(f"{group}, {', '.join(names)}" if len(series) > 1 else group)
             _interval_line(ax, points, group, line, _color(number if len(series) > 1 else groups.index(group)), label)
     ax.set(xlabel=_label(key), ylabel="AP (%)")
-    _head(figure, [f"{next(iter(series))[0]}, {subject.data}" if len(series) == 1 else subject.data], subject.notes)
+    head_of(figure, [f"{next(iter(series))[0]}, {subject.data}" if len(series) == 1 else subject.data], subject.notes)
     _legend_below(figure, *ax.get_legend_handles_labels(), columns=len(groups))
     return figure
 
@@ -220,7 +220,7 @@ def _interval_line(
 
 def speed_accuracy(subject: FigureData) -> Figure:
     """AP with its 95 % interval over the mean seconds per video, for runs that have times."""
-    figure, (ax,) = _axes(1, (3.4, 2.4))
+    figure, (ax,) = axes_of(1, (3.4, 2.4))
     measured = {run.label: run for run in subject.comparison.runs}
     for number, run in enumerate(subject.runs):
         seconds = _seconds(run)
@@ -230,7 +230,7 @@ def speed_accuracy(subject: FigureData) -> Figure:
         point = [(seconds, measured[run.label])]
         _interval_line(ax, point, "AP", "none", _color(number), _label(f"{run.label}, {device}"))
     ax.set(xlabel="Seconds per video (mean)", ylabel="AP (%)", xlim=(0, None))
-    _head(figure, [subject.data], subject.notes)
+    head_of(figure, [subject.data], subject.notes)
     _legend_below(figure, *ax.get_legend_handles_labels())
     return figure
 
@@ -241,14 +241,23 @@ def _seconds(run: FinishedRun) -> float | None:
     return sum(times) / len(times) if times else None
 
 
-def _axes(count: int, size: tuple[float, float]) -> tuple[Figure, Sequence[Axes]]:
+def axes_of(count: int, size: tuple[float, float], rows: int = 1) -> tuple[Figure, Sequence[Axes]]:
+    """A new figure of a size in inches, and its axes, ``count`` side by side in each row."""
     from matplotlib.figure import Figure as NewFigure
 
     figure = NewFigure(figsize=size, layout="constrained")
-    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+    return figure, list(figure.subplots(rows, count, squeeze=False).flat)
 
 
-def _head(figure: Figure, lines: Sequence[str], notes: Sequence[str], size: int = 8) -> None:
+def figure_format(path: Path) -> Format:
+    """The format that the suffix of a file's name is. Raises `UserError` for another one."""
+    for format in FORMATS:
+        if path.suffix == f".{format}":
+            return format
+    raise UserError(str(path), "is not the name of a figure", "end it with .pdf or .svg")
+
+
+def head_of(figure: Figure, lines: Sequence[str], notes: Sequence[str], size: int = 8) -> None:
     """Add the title of a figure, and the notes below it, wrapped to its width."""
     wrapped = [part for note in notes for part in textwrap.wrap(plain(note), int(_CHARACTERS * figure.get_figwidth()))]
     figure.suptitle("\n".join(_label(line) for line in (*lines, *wrapped)), fontsize=size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,19 +45,24 @@ def analyse_runs(folders: Sequence[Location], data_root: Path, annotations: Path
     Raises `UserError` for a folder that is not a finished run, data that is missing or differs from the run's, a truth
     that is withheld, and predictions that do not give the run's numbers.
     """
+    return [_analyse(run, dataset) for run, dataset in opened_runs(folders, data_root, annotations)]
+
+
+def opened_runs(
+    folders: Sequence[Location], data_root: Path, annotations: Path | None = None
+) -> Iterator[tuple[FinishedRun, Dataset]]:
+    """Runs with their data, which is opened once; raises `UserError` where data or truth are not there."""
     opened: dict[tuple[str, str, str | None], Dataset] = {}
-    found = []
     for run in read_runs(folders):
         if run.data not in opened:
             opened[run.data] = dataset_of_run(run, data_root, annotations)
-        found.append(_analyse(run, opened[run.data]))
-    return found
+        if opened[run.data].truth is None:
+            hint = "take a split whose truth is public"
+            raise UserError(str(run.folder), "cannot be analysed: the truth is withheld", hint)
+        yield run, opened[run.data]
 
 
 def _analyse(run: FinishedRun, dataset: Dataset) -> RunAnalysis:
-    if dataset.truth is None:
-        hint = "take a split whose truth is public"
-        raise UserError(str(run.folder), "cannot be analysed: the truth is withheld", hint)
     analysis = analyse(dataset.protocol, dataset.annotations, run.store, run.scored_videos)
     given = values_agree(run.metrics.get("AP50"), analysis.errors.ap50)
     if not (given or (found_nothing(run.record) and not analysis.errors.tracks)):

@@ -25,6 +25,9 @@ PHRASE_COLUMNS = ("cgF1", "pmF1", "IL_MCC", "pHOTA", "pAP")
 CORRECTED = ("AP", "APb", "APn", "cgF1", "pHOTA")
 """Columns that are shown under the corrected protocol too, where that is asked for."""
 
+FPS = "FPS"
+"""Frames per second: of published rows as stated, of runs what `harness.run_folder.bench` says; records have it as a
+key where it is asked for."""
 _METRIC = {"AR": "AR100"}
 CORRECTED_PREFIX = "corrected."
 UNSTATED_SPLIT = "split not stated by the source"
@@ -144,7 +147,7 @@ def _datasets(layout: Layout, runs: Sequence[Row]) -> list[tuple[str, str]]:
 
 def _refuse_unknown(columns: Sequence[str], records: Sequence[Mapping[str, Any]], made: Sequence[Row]) -> None:
     """Raise `UserError` for a column that no record and no protocol knows, where the records have numbers at all."""
-    known = {*COLUMNS, *(CORRECTED_PREFIX + key for key in CORRECTED)}
+    known = {*COLUMNS, FPS, *(CORRECTED_PREFIX + key for key in CORRECTED)}
     for record in records:
         known |= {*(record["metrics"] or {}), *(CORRECTED_PREFIX + key for key in record["corrected"] or {})}
         known |= {key for key in _of_other_protocols(record, "metrics") if "/" not in key}
@@ -201,13 +204,13 @@ def _name_apart(runs: Sequence[Row]) -> None:
 
 
 def _run_row(record: Mapping[str, Any], chosen: dict[str, str], sure: Intervals | None, columns: Sequence[str]) -> Row:
-    numbers = {column: _fraction(record, column) for column in columns}
+    numbers = {column: _fraction(record, column) for column in columns if column != FPS}
     judged = comparability_of(record)
     row = Row(
         called(record),
         record["dataset"],
         record["split"],
-        {column: None if value is None else percent_of(value) for column, value in numbers.items()},
+        {column: _speed(record) if column == FPS else _percent(numbers[column]) for column in columns},
         [record["folder"]],
         comparable=judged.comparable,
         reasons=judged.reasons,
@@ -218,6 +221,16 @@ def _run_row(record: Mapping[str, Any], chosen: dict[str, str], sure: Intervals 
         row.halves = {column: percent_of(sure.halves[key]) for column, key in keys.items() if key in sure.halves}
         row.significant = frozenset(column for column, key in keys.items() if key in sure.significant)
     return row
+
+
+def _percent(fraction: float | None) -> Decimal | None:
+    return None if fraction is None else percent_of(fraction)
+
+
+def _speed(record: Mapping[str, Any]) -> Decimal | None:
+    """Frames per second, where the record has been given them."""
+    value = record.get(FPS)
+    return None if value is None else Decimal(repr(float(value)))
 
 
 def _fraction(record: Mapping[str, Any], column: str) -> float | None:

@@ -1,23 +1,54 @@
-"""``harness analyse``: why the numbers of runs are what they are."""
+"""``harness analyse``: why the numbers of runs are what they are, and what they could be."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import DATA_ROOT, DataRoot, Out, RunAnnotations
+from harness.cli.options import DATA_ROOT, DataRoot, Out, ScoreThreshold, TracksPerCategory
 from harness.errors import UserError, near
-from harness.paths import Location, location
+from harness.paths import Location, local_copy, location
+
+if TYPE_CHECKING:
+    from harness.reports.ceilings import NamedCeilings
+    from harness.scoring.dispatch import Settings
+    from harness.scoring.from_store import ShardReader
 
 
 def analyse(
     runs: Annotated[
-        list[Location], typer.Argument(metavar="RUN...", parser=location, help="Run folders or their URLs.")
-    ],
+        list[Location] | None,
+        typer.Argument(metavar="[RUN...]", parser=location, help="Run folders or their URLs."),
+    ] = None,
     data_root: DataRoot = DATA_ROOT,
-    annotations: RunAnnotations = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="The annotation file of the runs, where it is not below --data-root, or of --predictions."),
+    ] = None,
+    with_ceilings: Annotated[
+        bool,
+        typer.Option("--ceilings", help="What the numbers would be with perfect classes, masks, links and presence."),
+    ] = False,
+    predictions: Annotated[
+        Location | None,
+        typer.Option(parser=location, help="--ceilings: a results file in place of runs, or a folder of predictions."),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="--predictions: the dataset that they are of.")] = None,
+    split: Annotated[str | None, typer.Option(help="--predictions: the split of the dataset.")] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="--ceilings: protocols, separated by commas; by default that of the dataset, and hota."),
+    ] = None,
+    score_threshold: ScoreThreshold = None,
+    tracks_per_category: TracksPerCategory = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="--ceilings: draw them to this .pdf or .svg file; of one run.")
+    ] = None,
     format: Annotated[str, typer.Option(help="terminal, markdown, latex, csv, html or json.")] = "terminal",
     out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: fractions, examples.")] = False,
@@ -28,23 +59,105 @@ def analyse(
     identities, wrong frames, duplicates, tracks on nothing, missed objects.
     docs/error-analysis.md defines every kind and number.
 
+    With --ceilings: AP, HOTA or cgF1 with perfect classes, masks, links and presence, alone and together, from the
+    predictions themselves; docs/ceilings.md defines them.
+
     Examples:
 
         harness analyse runs/clipvis-shapes-val-1a2b3c4d
 
         harness analyse runs/*-lvvis-val-* --data-root DIR --format markdown --out errors.md
+
+        harness analyse runs/clipvis-shapes-val-1a2b3c4d --ceilings --figure ceilings.pdf
+
+        harness analyse --ceilings --predictions results.json --annotations val_instances_.json --protocol lvvis
     """
-    from harness.cli.output import command, runs_among, show
-    from harness.reports.analysis_text import written_analyses
+    from harness.atomic_write import write_atomically
+    from harness.cli.output import command, refuse_other_than_file, runs_among, show
     from harness.reports.layouts import FORMATS
-    from harness.reports.run_analysis import analyse_runs
 
     known = (*FORMATS, "json")
     if format not in known:
         raise UserError("--format", f'"{format}" is not a format', near(format, known))
-    found = analyse_runs(runs_among(runs), data_root, annotations)
-    if as_json or format == "json":
-        text = json.dumps({"runs": [one.record() for one in found]}, allow_nan=False) + "\n"
-    else:
-        text = written_analyses(found, format, [command()])  # type: ignore[arg-type]
-    show(text, out)
+    if not with_ceilings:
+        only = {
+            "--predictions": predictions, "--dataset": dataset, "--split": split, "--protocol": protocol,
+            "--figure": figure, "--score-threshold": score_threshold, "--tracks-per-category": tracks_per_category,
+        }  # fmt: skip
+        for option, value in only.items():
+            if value is not None:
+                raise UserError(option, "goes with --ceilings", "add --ceilings, or leave it out")
+    if bool(runs) == (predictions is not None):
+        hint = "name one of them" if predictions is not None else "name run folders"
+        what = "stands beside runs" if predictions is not None else "is missing"
+        raise UserError("--predictions" if predictions is not None else "RUN", what, hint)
+    to_json = as_json or format == "json"
+    if with_ceilings:
+        from harness.reports.ceilings import ceilings_of_runs, figure_file, written_ceilings
+        from harness.reports.figures import figure_format
+        from harness.scoring.ceilings import has_ceilings
+        from harness.scoring.dispatch import Settings
+
+        if figure is not None:
+            figure_format(figure)
+        settings = Settings(score_threshold, tracks_per_category)
+        names = None if protocol is None else [name.strip() for name in protocol.split(",") if name.strip()]
+        for name in names or ():
+            if not has_ceilings(name):
+                raise UserError(f"--protocol {name}", "has no ceilings", "name AP protocols, hota or veval")
+        if predictions is not None:
+            found = [_of_predictions(predictions, names, annotations, dataset, split, data_root, settings)]
+        else:
+            if dataset is not None or split is not None:
+                raise UserError("--dataset" if dataset else "--split", "is that of each run", "leave it out")
+            found = ceilings_of_runs(runs_among(runs or []), data_root, annotations, names, settings)
+        if figure is not None:
+            if len(found) > 1:
+                raise UserError("--figure", f"is of one run, and these are {len(found)}", "name one run")
+            refuse_other_than_file(figure)
+            write_atomically(figure, figure_file(found[0], figure, [command()]))
+        text = json.dumps({"runs": [one.record() for one in found]}, allow_nan=False) + "\n" if to_json else ""
+        show(text or written_ceilings(found, format, [command()]), out)  # type: ignore[arg-type]
+        return
+    from harness.reports.analysis_text import written_analyses
+    from harness.reports.run_analysis import analyse_runs
+
+    analysed = analyse_runs(runs_among(runs or []), data_root, annotations)
+    text = json.dumps({"runs": [one.record() for one in analysed]}, allow_nan=False) + "\n" if to_json else ""
+    show(text or written_analyses(analysed, format, [command()]), out)  # type: ignore[arg-type]
+
+
+def _of_predictions(
+    predictions: Location,
+    names: Sequence[str] | None,
+    annotations: Path | None,
+    dataset: str | None,
+    split: str | None,
+    data_root: Path,
+    settings: Settings,
+) -> NamedCeilings:
+    """The ceilings of a results file or a folder of predictions, on the truth that `harness eval` would take."""
+    from harness.cli.eval import Given, ceilings_of, shards_of, truth_of
+    from harness.reports.ceilings import NamedCeilings
+    from harness.scoring import HOTA, VEVAL
+    from harness.scoring.dispatch import check_settings, score_all
+
+    given = Given(annotations, dataset, split, data_root, False, False, settings)
+    chosen = truth_of(None if names is None else list(names), given, not predictions.is_dir())
+    asked = chosen.names
+    if names is None and HOTA not in asked and VEVAL not in asked:
+        asked = [*asked, HOTA]
+    check_settings(asked, settings)
+    with ExitStack() as stack:
+        file = None if predictions.is_dir() else stack.enter_context(local_copy(predictions))
+
+        def source() -> ShardReader | Path:
+            read = file or shards_of(predictions)
+            assert read is not None
+            return read
+
+        for outcome in score_all(asked, chosen.annotations, source, settings=settings).values():
+            if isinstance(outcome, UserError):  # it names the record
+                raise outcome
+        found = ceilings_of(asked, chosen.annotations, source, given)
+    return NamedCeilings(str(predictions), str(predictions), dataset or "", split or "", found)

@@ -6,66 +6,254 @@ import json
 import resource
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.errors import UserError
+from harness.errors import UserError, near
+from harness.paths import Location, location
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.frames import Image
+    from harness.run_folder.finished_run import FinishedRun
+    from harness.run_folder.schemas import BenchAxis
+    from harness.types import Category
 
 
 def bench(
-    model: Annotated[str, typer.Option(help="Model.")],
+    model: Annotated[str | None, typer.Option(help="Model.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Weights of the model.")] = None,
     video: Annotated[Path | None, typer.Option(help="Video file or folder; default: generated frames.")] = None,
     size: Annotated[str, typer.Option(help="Height x width of generated frames.")] = "480x853",
     frames: Annotated[int, typer.Option(min=1, help="Number of generated frames.")] = 20,
     words: Annotated[int, typer.Option(min=1, help="Size of the vocabulary.")] = 40,
+    objects: Annotated[int, typer.Option(min=0, help="Number of moving shapes in generated frames.")] = 0,
     repeats: Annotated[int, typer.Option(min=1, help="Timed repeats after one warm-up.")] = 3,
     device: Annotated[str | None, typer.Option(help="cpu, cuda; default: cuda where there is a GPU.")] = None,
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16; default: fp32.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One configuration key.")] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AXIS=N,N,...", help="Measure at several numbers of words, objects or frames."),
+    ] = None,
+    further: Annotated[
+        list[str] | None, typer.Argument(metavar="[AXIS=N,N,...]", help="Further axes of --sweep.")
+    ] = None,
+    run: Annotated[
+        Location | None,
+        typer.Option(parser=location, help="--sweep: keep it with this run, and take its model, settings, precision."),
+    ] = None,
+    figure: Annotated[Path | None, typer.Option(help="--sweep: draw it to this .pdf or .svg file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure frames per second, time per stage, peak memory and FLOPs of a model on one video.
 
     Two passes before warm up (text embeddings, kernels) and count FLOPs; devices are synchronised at every stage.
 
-    Example:
+    With --sweep: how time and memory grow with words, objects and frames, one at a time while the others keep their
+    value, with the straight line through the points and its largest residual. docs/cost.md says what it means.
+
+    Examples:
 
         harness bench --model clipvis --checkpoint clipvis.pth --size 720x1280 --precision bf16
+
+        harness bench --run runs/clipvis-lvvis-val-1a2b3c4d --sweep words=1,10,100,1196 frames=10,20,40
     """
     from harness import plugins
     from harness.config import read_config
     from harness.engines.devices import default_device, refuse_missing
     from harness.engines.model_spec import loaded
-    from harness.notebook import dataset_of_words, vocabulary_of
+    from harness.notebook import dataset_of_words
     from harness.plugin_code import convert_plugin_errors
     from harness.types import LoadContext, Video
     from harness.video_file import open_video
 
+    base = {"words": words, "objects": objects, "frames": frames}
+    axes = _axes([*(sweep or []), *(further or [])], video)
+    if further and not sweep:
+        raise UserError(further[0], "is no option", "write --sweep before it")
+    kept = _kept(run, model, precision, set_, axes)
+    if figure is not None:
+        _refuse_other_figure(figure, axes)
+    if kept is None and model is None:
+        raise UserError("--model", "is missing", "name a model, or a run with --run and --sweep")
     place = device or default_device()
     refuse_missing([place])
-    opened = open_video(video)[0] if video else Video(1, "generated", *_size(size), Generated(frames, *_size(size)))
-    dataset = dataset_of_words(opened, vocabulary_of([f"thing {i}" for i in range(words)]).categories)
-    plugin = plugins.model(model)
-    chosen = read_config(plugin.Config, None, set_ or [], model)
-    ready = loaded(plugin, chosen, LoadContext(dataset, place, precision, checkpoint))
-    with convert_plugin_errors(f"model {model}", "its predict fails"):
-        record = measure(ready, opened, dataset.vocabulary, repeats, place)
-    record = {"model": model, "device": place, "precision": precision, "size": [opened.height, opened.width], **record}
+    name = str(model) if kept is None else str(kept.record["model"])
+    number = precision or "fp32" if kept is None else kept.content.precision or "fp32"
+    plugin = plugins.model(name)
+    if kept is None:
+        chosen = read_config(plugin.Config, None, set_ or [], name)
+    else:
+        chosen = plugin.Config(**kept.config["config"])
+        checkpoint = _same_weights(kept, plugin, checkpoint)
+
+    def opened(values: dict[str, int]) -> Video:
+        height, width = _size(size)
+        made = Generated(values["frames"], height, width, values["objects"])
+        return open_video(video)[0] if video else Video(1, "generated", height, width, made)
+
+    shown = opened(base)
+    dataset = dataset_of_words(shown, _words(words))
+    ready = loaded(plugin, chosen, LoadContext(dataset, place, number, checkpoint))
+    with convert_plugin_errors(f"model {name}", "its predict fails"):
+        if axes:
+            measured = _sweep(ready, opened, axes, base, repeats, place)
+        else:
+            record = measure(ready, shown, dataset.vocabulary, repeats, place)
+    if axes:
+        conditions = {"model": name, "device": place, "precision": number, "size": [shown.height, shown.width]}
+        _tell_sweep(conditions, measured, base, repeats, chosen, checkpoint, kept, figure, as_json)
+        return
+    record = {"model": name, "device": place, "precision": number, "size": [shown.height, shown.width], **record}
     if as_json:
         print(json.dumps(record))
         return
     speed, memory = record["frames_per_second"], record["peak_memory_bytes"] / 2**30
     flops = f", {record['flops_per_frame'] / 1e9:.1f} GFLOP per frame" if record["flops_per_frame"] else ""
-    print(f"{model} on {place}, {precision}, {opened.height}x{opened.width}: {speed:.2f} frames/s, peak memory"
+    print(f"{name} on {place}, {number}, {shown.height}x{shown.width}: {speed:.2f} frames/s, peak memory"
           f" {memory:.2f} GiB{flops}")  # fmt: skip
     for stage, ms in record["stage_ms_per_frame"].items():
         print(f"  {stage:<15} {ms:9.2f} ms per frame")
+
+
+def _words(count: int) -> tuple[Category, ...]:
+    from harness.notebook import vocabulary_of
+
+    return vocabulary_of([f"thing {i}" for i in range(count)]).categories
+
+
+def _axes(texts: list[str], video: Path | None) -> dict[str, list[int]]:
+    """The swept axes with their distinct values, ascending. Raises `UserError` for text of another form."""
+    from harness.run_folder.bench import AXES, WORDS
+
+    found: dict[str, list[int]] = {}
+    for text in texts:
+        axis, equals, values = text.partition("=")
+        where, hint = f"--sweep {text}", "for example --sweep words=1,10,100"
+        if axis not in AXES:
+            raise UserError(where, f'"{axis}" is no axis', near(axis, AXES))
+        if axis in found:
+            raise UserError(where, f"{axis} is swept twice", "write its values in one list")
+        numbers = [part.strip() for part in values.split(",")]
+        if not equals or not all(part.isdecimal() and len(part) < 10 for part in numbers):
+            raise UserError(where, "is not AXIS=N,N,...", hint)
+        found[axis] = sorted({int(part) for part in numbers})
+        if found[axis][0] < (0 if axis == "objects" else 1):
+            raise UserError(where, f"{axis} begin at 1", hint)
+        if len(found[axis]) < 2:
+            raise UserError(where, "has one value, through which there is no line", hint)
+        if video is not None and axis != WORDS:
+            raise UserError(where, "is of generated frames", "leave out --video")
+    return found
+
+
+def _kept(
+    run: Location | None, model: str | None, precision: str | None, set_: list[str] | None, axes: dict[str, list[int]]
+) -> FinishedRun | None:
+    """The run that a sweep is kept with. Raises `UserError` for options that it decides on."""
+    if run is None:
+        return None
+    from harness.run_folder.finished_run import FinishedRun
+
+    if not axes:
+        raise UserError("--run", "goes with --sweep", "add --sweep words=1,10,100")
+    for option, value in (("--model", model), ("--precision", precision), ("--set", set_)):
+        if value:
+            raise UserError(option, "is that of the run", "leave it out")
+    return FinishedRun.open(run)
+
+
+def _same_weights(run: FinishedRun, plugin: Any, checkpoint: Path | None) -> Path | None:
+    """The weights of a run: those given, or those that the model ships. Raises `UserError` for others."""
+    from harness.run_folder.provenance import weights_digest
+
+    shipped = getattr(plugin, "shipped_weights", None)
+    found = checkpoint or (shipped(run.record["dataset"]) if shipped is not None else None)
+    found = None if found is None else Path(found)
+    if (weights_digest(found) if found else None) != run.content.checkpoint:
+        what = "are not the weights of the run" if found else "is needed: the run has weights"
+        raise UserError("--checkpoint", what, "name the file that the run was made with")
+    return found
+
+
+def _refuse_other_figure(figure: Path, axes: dict[str, list[int]]) -> None:
+    from harness.reports.figures import figure_format
+
+    if not axes:
+        raise UserError("--figure", "goes with --sweep", "add --sweep words=1,10,100")
+    figure_format(figure)
+
+
+def _sweep(
+    model: Any,
+    opened: Callable[[dict[str, int]], Any],
+    axes: dict[str, list[int]],
+    base: dict[str, int],
+    repeats: int,
+    device: str,
+) -> list[BenchAxis]:
+    """Measure a model along each axis, while the others have their values in ``base``."""
+    from harness.notebook import vocabulary_of
+    from harness.run_folder.bench import axis_of
+    from harness.run_folder.schemas import BenchPoint
+
+    found = []
+    for axis, values in axes.items():
+        points = []
+        for value in values:
+            at = {**base, axis: value}
+            video, vocabulary = opened(at), vocabulary_of([f"thing {i}" for i in range(at["words"])])
+            list(model.predict(video, vocabulary))  # text embeddings and kernels
+            _forget_peak(device)
+            seconds = min(_passes(model, video, vocabulary, repeats, device))
+            points.append(BenchPoint(value, seconds, len(video.frames) / seconds, _peak(device)))
+            print(f"{axis} {value}: {points[-1].frames_per_second:.2f} frames/s", file=sys.stderr)
+        found.append(axis_of(axis, points))
+    return found
+
+
+def _tell_sweep(
+    conditions: dict[str, Any],
+    axes: list[BenchAxis],
+    base: dict[str, int],
+    repeats: int,
+    config: Any,
+    checkpoint: Path | None,
+    run: FinishedRun | None,
+    figure: Path | None,
+    as_json: bool,
+) -> None:
+    """Print a sweep, draw it, and keep it with its run."""
+    import msgspec
+    import torch
+
+    from harness import __version__
+    from harness.atomic_write import write_atomically, write_json
+    from harness.cli.output import command, refuse_other_than_file
+    from harness.reports.cost import figure_file, written
+    from harness.run_folder.layout import BENCH
+    from harness.run_folder.provenance import cpu_model, weights_digest
+    from harness.run_folder.schemas import FORMAT, BenchRecord
+
+    device = conditions["device"]
+    hardware = torch.cuda.get_device_name(device) if device.startswith("cuda") else cpu_model() or "unknown CPU"
+    record = BenchRecord(
+        FORMAT, **conditions, hardware=hardware, threads=torch.get_num_threads(), repeats=repeats, base=base, axes=axes,
+        config=config.model_dump(mode="json"), checkpoint=weights_digest(checkpoint) if checkpoint else None,
+        harness=__version__,
+    )  # fmt: skip
+    data = msgspec.to_builtins(record)
+    if run is not None:
+        write_json(run.folder / BENCH, data)
+    if figure is not None:
+        refuse_other_than_file(figure)
+        write_atomically(figure, figure_file(record, figure, [command()]))
+    print(json.dumps(data) if as_json else written(record), end="\n" if as_json else "")
 
 
 def measure(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) -> dict[str, Any]:
@@ -88,14 +276,8 @@ def measure(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) 
         list(model.predict(video, vocabulary))
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
-    walls = []
     with time_stages(model) as stages:
-        for _ in range(repeats):
-            began = time.perf_counter()
-            list(model.predict(video, vocabulary))
-            if on_gpu:
-                torch.cuda.synchronize(device)
-            walls.append(time.perf_counter() - began)
+        walls = _passes(model, video, vocabulary, repeats, device)
     peak = torch.cuda.max_memory_allocated(device) if on_gpu else _peak_of_process()
     return {
         "frames": n,
@@ -110,10 +292,49 @@ def measure(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) 
     }
 
 
+def _passes(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) -> list[float]:
+    """Seconds of each of several passes over a video."""
+    walls = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        list(model.predict(video, vocabulary))
+        if device.startswith("cuda"):
+            import torch
+
+            torch.cuda.synchronize(device)
+        walls.append(time.perf_counter() - began)
+    return walls
+
+
+_PEAK_RESET, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+
+
+def _forget_peak(device: str) -> None:
+    """Begin to measure peak memory anew: of the GPU, or of the process, where Linux lets it forget its peak."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):
+        _PEAK_RESET.write_text("5")
+
+
+def _peak(device: str) -> int:
+    """Peak memory in bytes since `_forget_peak`; of the process since its start, where it cannot forget."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(device))
+    with suppress(OSError, StopIteration):
+        line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    return _peak_of_process()
+
+
 def _peak_of_process() -> int:
     """Bytes of memory that the process has had at most."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _casting_einsum(device_type: str) -> Any:
@@ -144,13 +365,24 @@ class _NoModules:
 
 
 class Generated:
-    """Frames of coloured noise, the same every time; made before they are asked for, so decoding costs nothing."""
+    """Frames of coloured noise with ``objects`` moving squares, the same every time.
 
-    def __init__(self, length: int, height: int, width: int) -> None:
+    Four pictures are made before they are asked for, so decoding costs nothing; they follow each other again and again.
+    """
+
+    def __init__(self, length: int, height: int, width: int, objects: int = 0) -> None:
         import numpy as np
 
         self.length = length
-        self._pictures = np.random.default_rng(0).integers(0, 256, (4, height, width, 3), np.uint8)
+        random = np.random.default_rng(0)
+        self._pictures = random.integers(0, 256, (4, height, width, 3), np.uint8)
+        side = max(1, min(height, width) // 6)
+        for _ in range(objects):
+            top, left = (int(random.integers(0, n - side + 1)) for n in (height, width))
+            color = random.integers(0, 256, 3, np.uint8)
+            for step, picture in enumerate(self._pictures):
+                at = min(left + 2 * step, width - side)
+                picture[top : top + side, at : at + side] = color
 
     def __len__(self) -> int:
         return self.length

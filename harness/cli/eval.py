@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from harness.formats.coco_video import CocoVideo
     from harness.formats.youtube_vis import Annotations
     from harness.scoring.burst_tasks import BurstScore
-    from harness.scoring.dispatch import Settings
+    from harness.scoring.ceilings import Ceilings
+    from harness.scoring.dispatch import Settings, Source
     from harness.scoring.from_store import ShardReader
     from harness.scoring.score import Score
     from harness.scoring.teta_score import TetaScore
@@ -77,6 +78,12 @@ def evaluate(
     runs_dir: Annotated[
         Location, typer.Option(metavar="DIR", parser=location, help="Where the run folder of --name goes.")
     ] = RUNS,
+    with_ceilings: Annotated[
+        bool,
+        typer.Option(
+            "--ceilings", help="Say too what the numbers would be with perfect classes, masks, links and presence."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     per_category: Annotated[
         Path | None,
@@ -101,14 +108,15 @@ def evaluate(
         harness eval --dataset lvvis --data-root DIR --protocol lvvis,hota,fixed-ap --predictions results.json
 
         harness eval --name mine --dataset lvvis --data-root DIR --predictions results.json
+        harness eval --dataset lvvis --data-root DIR --protocol lvvis,hota --ceilings --predictions results.json
     """
     gc.disable()  # scoring makes no cycles, and this process ends with it
     asked = None if protocol is None else _names(protocol)
     from harness.scoring.dispatch import Settings
 
     settings = Settings(score_threshold, tracks_per_category)
-    given = _Given(annotations, dataset, split, data_root, strict, exhaustive, settings)
-    results = _results(asked, predictions, given)
+    given = Given(annotations, dataset, split, data_root, strict, exhaustive, settings)
+    results, best = _results(asked, predictions, given, with_ceilings)
     several = asked is not None and (len(asked) > 1 or asked == [EVERY])
     if not several and isinstance(results[0].outcome, UserError):
         raise results[0].outcome
@@ -118,7 +126,10 @@ def evaluate(
         _write_record(record, results, predictions, given)
     records = [_record(one) for one in results]
     if as_json:
-        print(json.dumps({"protocols": records} if several else records[0], allow_nan=False))
+        whole: dict[str, Any] = {"protocols": records} if several else dict(records[0])
+        if best is not None:
+            whole["ceilings"] = {"error": str(best)} if isinstance(best, UserError) else best.record()
+        print(json.dumps(whole, allow_nan=False))
     for one, told in zip(results, records, strict=True):
         if isinstance(one.outcome, UserError):
             tell(f"harness: {one.name}: {one.outcome}")
@@ -128,11 +139,19 @@ def evaluate(
         scored = [one.name for one in results if not isinstance(one.outcome, UserError)]
         folder = _leave_run(name, scored, predictions, given, runs_dir)
         print(escaped(str(folder)), file=sys.stderr if as_json else sys.stdout)
+    if isinstance(best, UserError):
+        tell(f"harness: ceilings: {best}")
+        raise typer.Exit(EXIT_BAD_INPUT)
+    if best is not None and not as_json:
+        from harness.reports.ceilings import NamedCeilings, written_ceilings
+
+        print(written_ceilings([NamedCeilings(str(predictions), str(predictions), dataset or "", split or "", best)],
+                               "terminal"), end="")  # fmt: skip
     if any(isinstance(one.outcome, UserError) for one in results):
         raise typer.Exit(EXIT_BAD_INPUT)
 
 
-def _leave_run(name: str, scored: list[str], predictions: Location, given: _Given, runs_dir: Location) -> Location:
+def _leave_run(name: str, scored: list[str], predictions: Location, given: Given, runs_dir: Location) -> Location:
     """Make a run folder of a results file; return it. Raises `UserError` for what no run can be made of."""
     from harness.api import run_of_results
 
@@ -155,7 +174,7 @@ def _leave_run(name: str, scored: list[str], predictions: Location, given: _Give
         ).folder
 
 
-class _Given(NamedTuple):
+class Given(NamedTuple):
     """What the command line says on truth and settings."""
 
     annotations: Path | None
@@ -200,7 +219,7 @@ def _write_rows(path: Path, results: list[_Result]) -> None:
     _write_csv(path, rows)
 
 
-def _write_record(path: Path, results: list[_Result], predictions: Location, given: _Given) -> None:
+def _write_record(path: Path, results: list[_Result], predictions: Location, given: Given) -> None:
     """Write what `harness verify` compares with: the numbers of every protocol that has some."""
     from harness.formats.coco_video import CocoVideo
     from harness.result_record import opened_predictions, record_of_scores, write_record
@@ -211,7 +230,7 @@ def _write_record(path: Path, results: list[_Result], predictions: Location, giv
     scores = [one.outcome.record() for one in results if not isinstance(one.outcome, UserError)]
     if not scores:
         raise UserError("--record", "needs numbers, and no protocol gave any", "leave it out")
-    truth = _truth(names, given, False).annotations
+    truth = truth_of(names, given, False).annotations
     if isinstance(truth, CocoVideo):
         raise UserError("--record", "goes with masks of tracks", "leave it out")
     with opened_predictions(predictions) as found:
@@ -219,9 +238,12 @@ def _write_record(path: Path, results: list[_Result], predictions: Location, giv
     write_record(path, {**told, **results[0].judged.record()})
 
 
-def _results(asked: list[str] | None, predictions: Location, given: _Given) -> list[_Result]:
-    """What every protocol gives. Raises `UserError` where none can give anything.
+def _results(
+    asked: list[str] | None, predictions: Location, given: Given, with_ceilings: bool
+) -> tuple[list[_Result], Ceilings | UserError | None]:
+    """What every protocol gives, and the ceilings where they are asked for, or why there are none.
 
+    Raises `UserError` where none can give anything.
     ``all`` is BURST's own tasks where the predictions are in BURST's own form, which no other protocol reads.
     """
     from harness.scoring.dispatch import check_settings
@@ -230,34 +252,46 @@ def _results(asked: list[str] | None, predictions: Location, given: _Given) -> l
         asked = list(dict.fromkeys(one for name in asked for one in (BURST_TASKS if name == EVERY else (name,))))
     tasks = [name for name in asked or () if name in BURST_TASKS]
     others = None if asked is None else [name for name in asked if name not in tasks]
-    found = []
+    found: list[_Result] = []
+    best: Ceilings | UserError | None = None
     if others != []:
         try:
-            found = _of_tracks(others, predictions, given)
+            found, best = _of_tracks(others, predictions, given, with_ceilings)
         except UserError as error:
             if not tasks:
                 raise
             found = [_Result(name, error, comparability(None)) for name in others or ()]
     elif asked is not None:
         check_settings(asked, given.settings)
+    if with_ceilings and others == []:
+        raise UserError("--ceilings", f"are not there for {tasks[0]}", "name an AP protocol, hota or veval")
     by_name = {one.name: one for one in (*found, *(_burst_task(name, predictions, given) for name in tasks))}
     place = {name: i for i, name in enumerate(asked or ())}
-    return sorted(by_name.values(), key=lambda one: place.get(one.name, -1)) if tasks else found
+    return (sorted(by_name.values(), key=lambda one: place.get(one.name, -1)) if tasks else found), best
 
 
-def _of_tracks(asked: list[str] | None, predictions: Location, given: _Given) -> list[_Result]:
-    """What the protocols of tracks of a dataset give; all but BURST's own tasks."""
+def _of_tracks(
+    asked: list[str] | None, predictions: Location, given: Given, with_ceilings: bool
+) -> tuple[list[_Result], Ceilings | UserError | None]:
+    """What the protocols of tracks of a dataset give; all but BURST's own tasks. Returns as `_results`."""
     from harness.scoring.dispatch import check_settings
 
-    shards = _shards(predictions)  # read in the background while the truth is
-    names, truth, differences, own = _truth(asked, given, shards is None)
+    shards = shards_of(predictions)  # read in the background while the truth is
+    names, truth, differences, own = truth_of(asked, given, shards is None)
     check_settings(names, given.settings)
     if given.exhaustive:
         truth = _exhaustive(truth)
     with ExitStack() as stack:
         file = shards or stack.enter_context(local_copy(predictions))
         outcomes = _score(names, truth, file, predictions, given)
-    return [_Result(name, outcomes[name], _judged(differences, name, own)) for name in names]
+        best: Ceilings | UserError | None = None
+        if with_ceilings:
+            scored = [name for name in names if not isinstance(outcomes[name], UserError)]
+            try:
+                best = ceilings_of(scored, truth, lambda: shards_of(predictions) or file, given)
+            except UserError as error:  # which keeps no protocol from its numbers
+                best = error
+    return [_Result(name, outcomes[name], judged_by(differences, name, own)) for name in names], best
 
 
 _BURST_FILE = "all_classes.json"
@@ -274,7 +308,21 @@ def _in_burst_form(predictions: Location) -> bool:
     return head.startswith(b"{") and b'"sequences"' in head
 
 
-def _burst_task(name: str, predictions: Location, given: _Given) -> _Result:
+def ceilings_of(names: Sequence[str], truth: Annotations | CocoVideo, source: Source, given: Given) -> Ceilings:
+    """The ceilings of predictions by the protocols that have some; the others are named on standard error."""
+    from harness.formats.coco_video import CocoVideo
+    from harness.scoring.ceilings import ceilings, has_ceilings
+
+    without = [name for name in names if not has_ceilings(name)]
+    if isinstance(truth, CocoVideo) or len(without) == len(names):
+        raise UserError("--ceilings", f"are not there for {', '.join(names) or 'nothing that has numbers'}",
+                        "name an AP protocol, hota or veval")  # fmt: skip
+    for name in without:
+        tell(f"harness: no ceilings: {name}")
+    return ceilings(names, truth, source, settings=given.settings)
+
+
+def _burst_task(name: str, predictions: Location, given: Given) -> _Result:
     """One of BURST's own tasks, on its own files."""
     from harness.scoring.burst_tasks import score_task
 
@@ -287,7 +335,7 @@ def _burst_task(name: str, predictions: Location, given: _Given) -> _Result:
         return _Result(name, error, comparability(None))
 
 
-def _burst_folder(name: str, given: _Given) -> tuple[Path, Sequence[str] | None]:
+def _burst_folder(name: str, given: Given) -> tuple[Path, Sequence[str] | None]:
     """The folder of BURST's own files, and what is known to differ from the published data."""
     if given.annotations is not None:
         if given.dataset is not None:
@@ -316,7 +364,7 @@ def _exhaustive(truth: Annotations | CocoVideo) -> Annotations:
     return replace(truth, absence=replace(absence, exhaustive=True))
 
 
-class _Truth(NamedTuple):
+class TruthChoice(NamedTuple):
     """The protocols to score by, the truth, what is known to differ from the published data, and the own protocol."""
 
     names: list[str]
@@ -325,7 +373,7 @@ class _Truth(NamedTuple):
     own: str | None
 
 
-def _truth(asked: list[str] | None, given: _Given, per_frame: bool) -> _Truth:
+def truth_of(asked: list[str] | None, given: Given, per_frame: bool) -> TruthChoice:
     """The truth, and what is to be scored by.
 
     ``per_frame``: the predictions are those of a file, which on a dataset in COCO-video form are in that form, too.
@@ -340,7 +388,7 @@ def _truth(asked: list[str] | None, given: _Given, per_frame: bool) -> _Truth:
                 "--protocol", "is needed with --annotations", "one of lvvis, ytvis, ovis, burst, veval, hota"
             )
         read = _read(given.annotations, asked)
-        return _Truth(expand_names(asked, None, _has_phrases(read)), read, None, None)
+        return TruthChoice(expand_names(asked, None, _has_phrases(read)), read, None, None)
     from harness import plugins
 
     plugin = plugins.dataset(given.dataset, given.data_root)
@@ -360,7 +408,7 @@ def _truth(asked: list[str] | None, given: _Given, per_frame: bool) -> _Truth:
         raise UserError(f"{given.dataset} {opened.split}", what, hint)
     own = opened.protocol
     names = expand_names(asked or [own], own, _has_phrases(opened.annotations))
-    return _Truth(names, opened.annotations, opened.differences, own)
+    return TruthChoice(names, opened.annotations, opened.differences, own)
 
 
 def _has_phrases(truth: Annotations | CocoVideo) -> bool:
@@ -380,16 +428,16 @@ def _read(path: Path, asked: list[str]) -> Annotations | CocoVideo:
     return read_truth(path)
 
 
-def _of_frames(plugin: Any, given: _Given, asked: list[str] | None) -> _Truth:
+def _of_frames(plugin: Any, given: Given, asked: list[str] | None) -> TruthChoice:
     """A split of a dataset in COCO-video form."""
     chosen = given.split or plugin.default_split
     file, own = plugin.frame_truth(given.data_root, chosen), plugin.protocol
     from harness.scoring.protocols import expand_protocols
 
-    return _Truth(expand_protocols(asked or [own], own), file, plugin.differences(file, chosen), own)
+    return TruthChoice(expand_protocols(asked or [own], own), file, plugin.differences(file, chosen), own)
 
 
-def _as_split(plugin: DatasetPlugin, split: str, annotations: Path, asked: list[str] | None) -> _Truth:
+def _as_split(plugin: DatasetPlugin, split: str, annotations: Path, asked: list[str] | None) -> TruthChoice:
     """A file that the user takes for a split of a dataset, wherever it lies."""
     from harness.formats.coco_video import CocoVideo
     from harness.scoring.dispatch import expand_names
@@ -405,16 +453,16 @@ def _as_split(plugin: DatasetPlugin, split: str, annotations: Path, asked: list[
             read.path, f"is in {form} form, {plugin.name} is not", "leave out --dataset and name --protocol"
         )
     names = expand_names(asked or [own], own, _has_phrases(read))
-    return _Truth(names, read, differences(read, split), own)
+    return TruthChoice(names, read, differences(read, split), own)
 
 
-def _judged(differences: Sequence[str] | None, protocol: str, own: str | None) -> Comparability:
+def judged_by(differences: Sequence[str] | None, protocol: str, own: str | None) -> Comparability:
     """Fixed AP and mask HOTA are published for the data of each protocol."""
     same = own is None or protocol in (own, f"{own}-fixed", HOTA)
     return comparability(differences, [] if same else [f"scored by {protocol}, published numbers by {own}"])
 
 
-def _shards(predictions: Location) -> ShardReader | None:
+def shards_of(predictions: Location) -> ShardReader | None:
     """The shards of a run folder or a prediction store; ``None`` for a file."""
     if not predictions.is_dir():
         return None
@@ -426,7 +474,7 @@ def _shards(predictions: Location) -> ShardReader | None:
 
 
 def _score(
-    names: list[str], truth: Annotations | CocoVideo, first: ShardReader | Path, predictions: Location, given: _Given
+    names: list[str], truth: Annotations | CocoVideo, first: ShardReader | Path, predictions: Location, given: Given
 ) -> dict[str, Outcome]:
     """What every protocol gives; ``first`` is what predictions are read from, by whoever is the first to."""
     from harness.scoring.dispatch import score_all
@@ -436,7 +484,7 @@ def _score(
     def source() -> ShardReader | Path:
         if isinstance(first, Path):
             return first
-        return waiting.pop() if waiting else _shards(predictions) or first  # a reader is read once
+        return waiting.pop() if waiting else shards_of(predictions) or first  # a reader is read once
 
     return {**score_all(names, truth, source, given.strict, settings=given.settings)}
 

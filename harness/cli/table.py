@@ -19,6 +19,7 @@ from harness.standard_output import tell
 if TYPE_CHECKING:
     from harness.reports.published import PublishedResult
     from harness.reports.table_rows import Row
+    from harness.run_folder.finished_run import FinishedRun
 
 
 def table(
@@ -79,6 +80,8 @@ def table(
 
         harness table runs/*-burst-val-* --published --columns AP,HOTA,mAP
 
+        harness table runs/*-lvvis-val-* --published --columns AP,APn,FPS
+
         harness table --from-mlflow lvvis --format markdown
     """
     from harness.cli.output import command, end_with_faults, runs_among, show
@@ -117,17 +120,21 @@ def table(
         records = records_of(from_mlflow, runs_dir)
     if not records:
         raise UserError("harness table", "needs runs", "name run folders, or an experiment with --from-mlflow")
+    wanted = {one.key for one in (*chosen.columns, *(c for d in chosen.datasets for c in d.columns or ()))}
+    speeds: list[str] = []
+    if table_rows.FPS in wanted:
+        records, speeds = _with_speeds(grouped, records)
     if published:
         _tell_unpublished(records, [one.key for one in chosen.columns] or table_rows.COLUMNS)
     given = () if rows is None else read_given(rows)
     if rows is not None:
         _tell_unused(rows, given, records)
     sure: list[table_rows.Intervals | None] = []
-    notes: list[str] = []
+    notes = speeds
     if intervals or significance is not None:
         shown = [one.key for one in chosen.columns] or table_rows.COLUMNS
         sure = confidence_intervals.intervals_of(grouped, shown, significance, intervals, data_root, annotations)
-        notes = confidence_intervals.notes_on(significance, intervals)
+        notes = notes + confidence_intervals.notes_on(significance, intervals)
     if as_json:
         made = table_rows.rows(
             records, [one.key for one in chosen.columns] or table_rows.COLUMNS,
@@ -154,6 +161,24 @@ def _tell_unused(path: Path, given: Sequence[PublishedResult], records: Sequence
     if left:
         where = f"{left[0].dataset} {left[0].split}"
         print(f"{path}: {len(left)} of {len(given)} rows are on other data, first: {where}", file=sys.stderr)
+
+
+def _with_speeds(
+    grouped: Sequence[Sequence[FinishedRun]], records: Sequence[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The records with frames per second at their own vocabulary, and under which conditions, or why there are none.
+
+    Of runs that differ in the seed alone it is that of the first one that was measured.
+    """
+    from harness.reports.table_rows import FPS
+    from harness.run_folder.bench import speed_of_run
+
+    if not grouped:
+        return list(records), ["FPS: runs of MLflow have none"]
+    found = [next((run for run in group if run.bench is not None), group[0]) for group in grouped]
+    told = [speed_of_run(run.record, run.bench) for run in found]
+    made = [{**record, FPS: speed} for record, (speed, _) in zip(records, told, strict=True)]
+    return made, [f"FPS of {run.label}: {how}" for run, (_, how) in zip(found, told, strict=True)]
 
 
 def _tell_unpublished(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -21,9 +21,10 @@ from harness.input_files import decode_json
 from harness.paths import Location, location
 from harness.plain_text import without_guard
 from harness.run_folder.checksums import CheckedFiles
-from harness.run_folder.layout import PREDICTIONS, content_digest
+from harness.run_folder.layout import BENCH, PREDICTIONS, content_digest
 from harness.run_folder.schemas import (
     FORMAT,
+    BenchRecord,
     CategoryRow,
     Failure,
     Failures,
@@ -114,6 +115,11 @@ class FinishedRun:
     def times(self) -> Times:
         """``timings.json``; empty if it is absent."""
         return self._files.read_json("timings.json", Times) or Times()
+
+    @cached_property
+    def bench(self) -> BenchRecord | None:
+        """``bench.json``: how time and memory of the model grow; ``None`` where nobody has measured it."""
+        return self._files.read_json(BENCH, BenchRecord)
 
     @cached_property
     def video_ids(self) -> VideoIds:

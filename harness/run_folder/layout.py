@@ -21,6 +21,8 @@ PER_PAIR = "per_pair.csv"
 SCORES = "scores"
 """Folder of the scores by other protocols than the run's own, a folder each: table by category or pair, match table."""
 SUBMISSION = "submission.zip"
+BENCH = "bench.json"
+"""What ``harness bench --run`` has measured, see `harness.run_folder.bench`."""
 FILES = (
     "config.json",
     "environment.json",
@@ -33,6 +35,7 @@ FILES = (
     "matches.msgpack",
     "table.md",
     "timings.json",
+    BENCH,
     "progress.json",
     SUBMISSION,
     "run.log",

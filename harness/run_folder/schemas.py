@@ -66,6 +66,61 @@ class Times(Struct, frozen=True):
     format: Literal[2] = 2
 
 
+class BenchFit(Struct, frozen=True):
+    """A straight line through measured points: ``fixed`` + ``per_unit`` times the value of the axis.
+
+    ``residual`` is the largest distance of a point from the line, as a share of the point; ``r2`` the share of the
+    variance that the line explains, ``None`` where nothing varies.
+    """
+
+    fixed: float
+    per_unit: float
+    residual: float
+    r2: float | None = None
+
+
+class BenchPoint(Struct, frozen=True):
+    """One measurement: ``value`` on the axis, ``seconds`` of the fastest pass over the video, peak memory in bytes."""
+
+    value: int
+    seconds: float
+    frames_per_second: float
+    memory_bytes: int
+
+
+class BenchAxis(Struct, frozen=True):
+    """One swept axis, ``words``, ``objects`` or ``frames``: its points, ascending, and the lines through them.
+
+    ``time`` is in seconds per frame, along ``frames`` in seconds of the whole video; ``memory`` in bytes.
+    """
+
+    axis: str
+    points: list[BenchPoint]
+    time: BenchFit
+    memory: BenchFit
+
+
+class BenchRecord(Struct, frozen=True):
+    """``bench.json``: how time and memory of a model grow, and the conditions they were measured under.
+
+    ``base`` has the values of the axes that are not swept; ``size`` is height and width in pixels.
+    """
+
+    format: Literal[2]
+    model: str
+    device: str
+    hardware: str
+    precision: str
+    size: list[int]
+    threads: int
+    repeats: int
+    base: dict[str, int]
+    axes: list[BenchAxis]
+    config: dict[str, Any] = {}
+    checkpoint: str | None = None
+    harness: str = ""
+
+
 class Failure(Struct, frozen=True):
     """A video that failed, with the reason in one line.
 

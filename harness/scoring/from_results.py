@@ -34,9 +34,11 @@ def read_batch(
     named: NDArray[np.bool_] | None = None,
     frames_of: FramesOf | None = None,
     unknown: list[UserError] | None = None,
+    every_mask: bool = False,
 ) -> TrackBatch:
     """Turn a block's records into a `TrackBatch`; masks are found only for categories that have truth.
 
+    With ``every_mask`` they are found for all listed categories.
     The videos that records name, of any category, are set in ``named (videos,)``. Tracks of unlisted categories are
     dropped and counted. ``frames_of`` finds the frames in which tracks of any category are. Raises `UserError` for
     unknown videos, scores that are not finite, and records of another form; where ``unknown`` is given, records of
@@ -70,7 +72,7 @@ def read_batch(
     others = None
     if frames_of is not None:
         seen = listed.copy()
-        seen[listed] = truths.owned[category[listed]]
+        seen[listed] = truths.owned[category[listed]] | every_mask
         unseen = np.flatnonzero(~seen)
         names = [f"{path}, record {n}" for n in number[unseen]]
         others = _frames_of_others(block, unseen, video[unseen], truths, names, frames_of)
@@ -79,7 +81,7 @@ def read_batch(
         warnings.add("category not in the annotations, track dropped", where, int((~listed).sum()))
     video, category, score, number = video[listed], category[listed], score[listed], number[listed]
     spans = block.spans[listed]
-    has_masks = truths.owned[category]
+    has_masks = truths.owned[category] | every_mask
     masks = masks_of(block.text, spans[has_masks], video[has_masks], truths, path, number[has_masks], warnings)
     lengths = np.diff(masks.track)
     short = np.flatnonzero(lengths != truths.lengths[video[has_masks]])
@@ -154,6 +156,14 @@ def _strict_columns(block: Block, truths: GroundTruthArrays, path: str) -> Colum
         np.array([r.category_id for r in records], np.int64),
         np.array([r.score for r in records], np.float64),
     )
+
+
+def video_ids(block: Block, truths: GroundTruthArrays, path: str) -> Ints:
+    """The videos of a block's records by the ids of the annotations; all that are not there have one number."""
+    try:
+        return _strict_columns(block, truths, path).video_id
+    except (UserError, OverflowError):
+        return lenient_columns(block, truths, path, Warnings(False), True).video_id
 
 
 def lenient_columns(

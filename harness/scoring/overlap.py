@@ -39,7 +39,7 @@ class TrackBatch:
     ``masks`` covers the tracks whose category has truth (``has_masks``), in the same order. ``area_sum`` and
     ``area_frames`` are known in advance for tracks from a store, else ``None``; ``text`` is the size of the masks' text
     in bytes for tracks from a results file, and ``at`` where it begins in the file. ``frames`` says in which frames
-    they are, where that was asked for.
+    they are, where that was asked for. ``mask_area`` are the areas of all masks that tracks use, where they are known.
     """
 
     video: Ints
@@ -53,6 +53,7 @@ class TrackBatch:
     text: Ints | None = None
     frames: FrameUse | None = None
     at: Ints | None = None
+    mask_area: Ints | None = None
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def overlap(
     known = batch.area_sum is not None
     used = masks.frame_mask[np.repeat(meets, np.diff(masks.track))] if known else masks.frame_mask
     wanted[used[used >= 0]] = True
-    area = rle.areas(*masks.arrays()[:6], wanted)
+    area = rle.areas(*masks.arrays()[:6], wanted) if batch.mask_area is None else batch.mask_area
     if (area < 0).any():
         refuse_faults(area, masks, [f"{name}, record {r}" for r in batch.record[owners]])
     variants = np.array(rules, np.bool_).reshape(-1, 2)

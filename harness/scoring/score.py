@@ -323,6 +323,36 @@ def in_parallel(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
             yield waiting.popleft().result()
 
 
+def metrics_of(chosen: AnyProtocol, truths: GroundTruthArrays, overlaps: Overlaps, rules: int, name: str) -> Metrics:
+    """The official numbers of a protocol alone; ``rules`` is the row of ``overlaps`` for it, ``name`` that of the file.
+
+    Where the official tool aborts they are ``None``, with that reason.
+    """
+    if isinstance(chosen, HotaProtocol):
+        from harness.scoring.mask_hota import score_hota
+
+        return score_hota(chosen, truths, overlaps, Warnings(False), name)[0]
+    groups = chosen.groups(truths.annotations.categories)
+    try:
+        _check_truth(chosen, truths)
+        return summarise(chosen, truths, curves_of(chosen, truths, overlaps, rules), overlaps, groups)
+    except OfficialAbortError as error:
+        corrected = _corrected(chosen)
+        repaired = summarise(corrected, truths, curves_of(corrected, truths, overlaps, rules), overlaps, groups)
+        return without_numbers(repaired, f"{error.what}; {error.hint}")
+
+
+def mask_rules(protocols: Iterable[AnyProtocol]) -> tuple[MaskRules, ...]:
+    """How the official tools of protocols count masks of odd length or size, each way once."""
+    found = dict.fromkeys(_rules_of(one)[0] for one in protocols if isinstance(one, ApProtocol))
+    return tuple(found) or (MaskRules(True, True),)
+
+
+def rules_row(chosen: AnyProtocol, rules: tuple[MaskRules, ...]) -> int:
+    """The row of `mask_rules` that a protocol takes."""
+    return rules.index(_rules_of(chosen)[0]) if isinstance(chosen, ApProtocol) else 0
+
+
 def _score(
     chosen: ApProtocol,
     truths: GroundTruthArrays,

@@ -128,12 +128,12 @@ def score_veval(
     if isinstance(predictions, Path):
         path = str(predictions)
         parts = _of_file(truth, predictions, strict)
-        return _score(truth, _joined(parts, warnings), lambda record: f"{path}, record {record}", path, warnings)
+        return score_tracks(truth, _joined(parts, warnings), lambda record: f"{path}, record {record}", path, warnings)
     from harness.scoring.from_store import place_of_record
 
     folder = predictions.folder
     tracks = _joined(_of_shards(truth, predictions, strict), warnings)
-    return _score(truth, tracks, lambda record: place_of_record(folder, record), str(folder), warnings)
+    return score_tracks(truth, tracks, lambda record: place_of_record(folder, record), str(folder), warnings)
 
 
 def _of_file(truth: PhraseTruth, path: Path, strict: bool) -> Iterator[tuple[PhraseTracks, Warnings]]:
@@ -194,9 +194,10 @@ def _aborted(names: tuple[str, ...], aborts: Aborts) -> _Part:
     return replace(_nothing(names, reason), abort=reason)
 
 
-def _score(
+def score_tracks(
     truth: PhraseTruth, tracks: PhraseTracks, place: Callable[[int], str], source: str, warnings: Warnings
 ) -> VevalScore:
+    """Score tracks that have met the truth; ``place`` names a record of ``source``."""
     units = units_of(truth, tracks)
     of_masks = PhraseInput(truth, tracks, units, chosen_truths(truth, units), place, track_ious(tracks, False), False)
     inputs = {"": of_masks}

@@ -99,6 +99,58 @@ def test_predictions_that_do_not_give_the_runs_numbers_are_refused(runs: list[Pa
     assert "do not give the numbers" in str(done.exception)
 
 
+def test_ceilings_of_runs_and_of_files_agree(runs: list[Path], tmp_path: Path) -> None:
+    done = harness("analyse", *runs, "--ceilings", "--json")
+    assert done.exit_code == 0, done.output
+    first, second = json.loads(done.output)["runs"]
+    recorded = json.loads((runs[1] / "metrics.json").read_text())["metrics"]
+    rows = {tuple(row["perfect"]): row["metrics"] for row in second["ceilings"]["rows"]}
+    assert rows[()]["lvvis"] == recorded
+    assert rows[("classes",)]["lvvis"]["AP"] > recorded["AP"] + 0.2
+    assert first["ceilings"]["rows"][0] != second["ceilings"]["rows"][0]
+    assert [one["name"] for one in second["ceilings"]["protocols"]] == ["lvvis", "hota"]
+    lines = list(csv.DictReader(io.StringIO(harness("analyse", runs[1], "--ceilings", "--format", "csv").output)))
+    value = next(r["value"] for r in lines if (r["perfect"], r["protocol"], r["metric"]) == ("classes", "lvvis", "AP"))
+    assert float(value) == pytest.approx(100 * rows[("classes",)]["lvvis"]["AP"])
+    text = harness("analyse", runs[1], "--ceilings").output
+    assert "classes + masks + links + presence" in text
+    assert "hota version 1, score threshold none" in text
+    figure = tmp_path / "ceilings.svg"
+    assert harness("analyse", runs[1], "--ceilings", "--figure", figure).exit_code == 0
+    assert figure.read_bytes().startswith(b"<?xml")
+    given = ["--predictions", runs[1], "--dataset", "shapes", "--protocol", "hota", "--json"]
+    of_file = json.loads(harness("analyse", "--ceilings", *given).output)["runs"][0]
+    assert {key for row in of_file["ceilings"]["rows"] for key in row["metrics"]} == {"hota"}
+
+
+def test_predictions_that_cannot_be_scored_have_no_ceilings(golden: Path) -> None:
+    folder = golden / "foreign_video"
+    given = ["--predictions", folder / "results.json", "--annotations", folder / "gt.json", "--protocol", "lvvis"]
+    done = harness("analyse", "--ceilings", *given)
+    assert "record 5: unknown video 99" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--figure", "x.svg"], "--figure: goes with --ceilings"),
+        (["--protocol", "hota"], "--protocol: goes with --ceilings"),
+        (["--ceilings", "--predictions", "x"], "--predictions: stands beside runs"),
+        (["--ceilings", "--protocol", "teta"], "--protocol teta: has no ceilings"),
+        (["--ceilings", "--figure", "x.png"], "is not the name of a figure"),
+        (["--ceilings", "--split", "val"], "--split: is that of each run"),
+    ],
+)
+def test_options_of_ceilings_are_refused_where_they_mean_nothing(runs: list[Path], given: list[str], told: str) -> None:
+    done = harness("analyse", runs[0], *given)
+    assert isinstance(done.exception, UserError)
+    assert told in str(done.exception)
+    assert "RUN: is missing" in str(harness("analyse").exception)
+    assert "is of one run, and these are 2" in str(
+        harness("analyse", *runs, "--ceilings", "--figure", "x.svg").exception
+    )
+
+
 def test_an_unknown_format_is_refused(runs: list[Path]) -> None:
     done = harness("analyse", runs[0], "--format", "markdwn")
     assert 'did you mean "markdown"?' in str(done.exception)

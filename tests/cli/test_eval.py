@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 from vis_documents import document, perfect
+
+from harness.cli.main import build
 
 
 def harness(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -339,3 +342,33 @@ def test_veval_refuses_an_unknown_video() -> None:
     done = veval("unknown_video", "--json")
     assert done.returncode == 2
     assert "record 12: unknown video 77" in done.stderr
+
+
+def test_ceilings_stand_beside_the_numbers(golden: Path) -> None:
+    folder = golden / "ordinary"
+    given = ["--annotations", str(folder / "gt.json"), "--predictions", str(folder / "results.json"), "--ceilings"]
+    done = CliRunner().invoke(build(), ["eval", "--protocol", "lvvis,hota,fixed-ap", *given, "--json"])
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.stdout)
+    rows = record["ceilings"]["rows"]
+    assert len(rows) == 8
+    for one in record["protocols"]:
+        assert rows[0]["metrics"][one["protocol"]["name"]] == one["metrics"]
+    alone = CliRunner().invoke(build(), ["eval", "--protocol", "lvvis", *given, "--json"])
+    assert json.loads(alone.stdout)["ceilings"]["rows"][7]["metrics"]["lvvis"] == rows[7]["metrics"]["lvvis"]
+    text = CliRunner().invoke(build(), ["eval", "--protocol", "lvvis,teta", *given])
+    assert "harness: no ceilings: teta" in text.stderr
+    assert "classes + masks + links + presence" in text.stdout
+    refused = CliRunner().invoke(build(), ["eval", "--protocol", "teta", *given])
+    assert refused.exit_code == 2
+    assert "harness: ceilings: --ceilings: are not there for teta" in refused.stderr
+
+
+def test_no_predictions_have_numbers_or_reasons_but_no_ceilings(golden: Path) -> None:
+    folder = golden / "no_predictions"
+    given = ["--annotations", str(folder / "gt.json"), "--predictions", str(folder / "results.json"), "--ceilings"]
+    done = CliRunner().invoke(build(), ["eval", "--protocol", "lvvis", *given, "--json"])
+    assert done.exit_code == 2
+    record = json.loads(done.stdout)
+    assert record["metrics"]["AP"] is None
+    assert "holds no predictions" in record["ceilings"]["error"]

@@ -56,7 +56,7 @@ def test_the_figures_of_three_runs(subject: drawn.FigureData) -> None:
 
 
 def test_text_from_files_is_text_and_no_formula(subject: drawn.FigureData, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(drawn._STYLE, "svg.fonttype", "none")  # text stays text, so that it can be read
+    monkeypatch.setitem(drawn.STYLE, "svg.fonttype", "none")  # text stays text, so that it can be read
     gains = drawn.figures(subject)[1]
     found = ElementTree.fromstring(drawn.rendered(gains.figure, "svg", [f"harness figures '{ODD}'"]))
     assert ODD in ["".join(one.itertext()) for one in found.iter(TEXT)]

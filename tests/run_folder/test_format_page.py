@@ -24,6 +24,7 @@ SCHEMAS: dict[str, tuple[type[Struct], ...]] = {
     "metrics.json": (schemas.RunRecord, schemas.ScoreRecord, schemas.ProtocolRecord, schemas.VideosRecord),
     "per_category.csv": (schemas.CategoryRow,),
     "timings.json": (schemas.Times,),
+    "bench.json": (schemas.BenchRecord, schemas.BenchAxis, schemas.BenchPoint, schemas.BenchFit),
     "progress.json": (Snapshot, WorkerProgress),
     "matches.msgpack": (match_table._File,),
 }

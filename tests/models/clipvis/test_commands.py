@@ -14,7 +14,11 @@ from typer.testing import CliRunner, Result
 from harness.cli.bench import bench
 from harness.cli.doctor import doctor, examine
 from harness.cli.models import show_model
+from harness.cli.table import table
+from harness.datasets.shapes import PLUGIN as SHAPES
 from harness.errors import UserError
+from harness.models.clipvis.plugin import PLUGIN as CLIPVIS
+from harness.runner import Run, execute
 
 
 def invoke(command: Callable[..., None], *arguments: Any) -> Result:
@@ -91,3 +95,52 @@ def test_show_lists_variants_published_numbers_and_keys() -> None:
     shown = invoke(show_model, "clipvis").stdout
     assert "32.2" in shown
     assert "github.com/zwq456/CLIP-VIS" in shown
+
+
+SMALL = ("--size", "48x64", "--frames", 2, "--repeats", 1, "--device", "cpu")
+
+
+def test_a_sweep_is_kept_with_its_run_and_stands_in_tables(tmp_path: Path) -> None:
+    run = Run(CLIPVIS, CLIPVIS.Config(), SHAPES.open(Path(), "val"), tmp_path, limit=1)
+    assert execute(run).exit_code == 0
+    file = tmp_path / "cost.svg"
+    done = invoke(
+        bench, *SMALL, "--run", run.folder, "--sweep", "words=1,54", "objects=0,3", "--figure", file, "--json"
+    )
+    assert done.exit_code == 0, done.output
+    kept = json.loads((run.folder / "bench.json").read_text())
+    assert json.loads(done.stdout) == kept
+    assert [axis["axis"] for axis in kept["axes"]] == ["words", "objects"]
+    assert [p["value"] for p in kept["axes"][0]["points"]] == [1, 54]
+    assert (kept["model"], kept["precision"], kept["size"], kept["device"]) == ("clipvis", "fp32", [48, 64], "cpu")
+    assert kept["base"] == {"words": 40, "objects": 0, "frames": 2}
+    assert file.read_bytes().startswith(b"<?xml")
+    shown = invoke(table, run.folder, "--columns", "AP,FPS", "--json")
+    (row,) = json.loads(shown.stdout)["rows"]
+    assert row["metrics"]["FPS"] == kept["axes"][0]["points"][1]["frames_per_second"]
+    assert "54 words, measured; clipvis, fp32, 48x64, " in invoke(table, run.folder, "--columns", "AP,FPS").stdout
+    other = invoke(bench, *SMALL, "--run", run.folder, "--sweep", "words=1,2", "--checkpoint", file)
+    assert "are not the weights of the run" in str(other.exception)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("--model", "clipvis", "--sweep", "word=1,2"), '"word" is no axis'),
+        (("--model", "clipvis", "--sweep", "words=1"), "has one value, through which there is no line"),
+        (("--model", "clipvis", "--sweep", "words=1,x"), "is not AXIS=N,N"),
+        (("--model", "clipvis", "--sweep", "words=0,5"), "words begin at 1"),
+        (("--model", "clipvis", "--sweep", "words=1,5", "words=2,3"), "words is swept twice"),
+        (("--model", "clipvis", "--sweep", "frames=1,5", "--video", "x.mp4"), "is of generated frames"),
+        (("--model", "clipvis", "words=1,5"), "is no option"),
+        (("--model", "clipvis", "--figure", "x.svg"), "goes with --sweep"),
+        (("--model", "clipvis", "--sweep", "words=1,5", "--figure", "x.png"), "is not the name of a figure"),
+        (("--run", "x"), "goes with --sweep"),
+        (("--run", "x", "--model", "clipvis", "--sweep", "words=1,5"), "is that of the run"),
+        ((), "is missing"),
+    ],
+)
+def test_bench_refuses_a_sweep_of_another_form(given: tuple[str, ...], told: str) -> None:
+    done = invoke(bench, *given)
+    assert isinstance(done.exception, UserError)
+    assert told in str(done.exception)

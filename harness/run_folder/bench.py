@@ -1,0 +1,81 @@
+"""How time and memory of a model grow with words, objects and frames: lines, and what may be read from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from harness.errors import UserError
+from harness.run_folder.schemas import BenchAxis, BenchFit, BenchPoint, BenchRecord
+from harness.scoring import VEVAL
+
+WORDS, OBJECTS, FRAMES = "words", "objects", "frames"
+AXES = (WORDS, OBJECTS, FRAMES)
+
+
+def fit_line(values: Sequence[float], measured: Sequence[float]) -> BenchFit:
+    """The line of least squares through points, of which there are at least two values."""
+    x, y = np.array(values, float), np.array(measured, float)
+    per_unit, fixed = np.polyfit(x, y, 1)
+    error = y - (fixed + per_unit * x)
+    spread = float(((y - y.mean()) ** 2).sum())
+    residual = float(np.max(np.abs(error) / np.maximum(np.abs(y), 1e-12)))
+    r2 = 1 - float((error**2).sum()) / spread if spread > 0 else None
+    return BenchFit(float(fixed), float(per_unit), residual, r2)
+
+
+def axis_of(axis: str, points: Sequence[BenchPoint]) -> BenchAxis:
+    """A swept axis with its lines; the points have distinct values, of which there are at least two."""
+    ordered = sorted(points, key=lambda point: point.value)
+    values = [point.value for point in ordered]
+    seconds = [point.seconds if axis == FRAMES else 1 / point.frames_per_second for point in ordered]
+    memory = fit_line(values, [point.memory_bytes for point in ordered])
+    return BenchAxis(axis, ordered, fit_line(values, seconds), memory)
+
+
+def speed_at(record: BenchRecord, words: int) -> float:
+    """Frames per second with a vocabulary of ``words``: as measured, or by the line between measured ones.
+
+    Raises `UserError` where that many words lie outside of what was measured: nothing is extrapolated.
+    """
+    hint = f"measure with harness bench --sweep words=1,{words}"
+    found = next((axis for axis in record.axes if axis.axis == WORDS), None)
+    if found is None:
+        raise UserError("bench.json", "has no sweep over words", hint)
+    for point in found.points:
+        if point.value == words:
+            return point.frames_per_second
+    low, high = found.points[0].value, found.points[-1].value
+    if not low < words < high:
+        raise UserError("bench.json", f"was measured with {low} to {high} words, not {words}", hint)
+    return 1 / (found.time.fixed + found.time.per_unit * words)
+
+
+def conditions(record: BenchRecord) -> str:
+    """The conditions of the numbers, in one line."""
+    height, width = record.size
+    threads = f", {record.threads} thread{'s' if record.threads > 1 else ''}" if record.device == "cpu" else ""
+    return f"{record.model}, {record.precision}, {height}x{width}, {record.hardware} ({record.device}{threads})"
+
+
+def speed_of_run(record: Mapping[str, Any], bench: BenchRecord | None) -> tuple[float | None, str]:
+    """Frames per second at the vocabulary of a run, and under which conditions, or why there is no number.
+
+    ``record`` is that of the run; a protocol of phrases asks one word at a time.
+    """
+    if bench is None:
+        return None, "not measured: harness bench --run RUN --sweep words=1,10,..."
+    words = 1 if (record["protocol"] or {}).get("name") == VEVAL else record["counts"].get("categories")
+    if words is None:
+        return None, "the size of the run's vocabulary is not known"
+    try:
+        speed = speed_at(bench, words)
+    except UserError as error:
+        return None, str(error)
+    how = "measured"
+    axis = next(axis for axis in bench.axes if axis.axis == WORDS)
+    if all(point.value != words for point in axis.points):
+        how = f"from the line through {len(axis.points)} points, largest residual {100 * axis.time.residual:.0f} %"
+    return speed, f"{words} words, {how}; {conditions(bench)}"
