@@ -30,10 +30,12 @@ from harness.datasets.completeness import CopyReport, SplitReport
 from harness.datasets.own_data import check_own, checked, open_own, with_groups
 from harness.datasets.youtube_vis_format import VisDataset, open_custom
 from harness.errors import UserError, near
-from harness.formats.youtube_vis import read_annotations
+from harness.formats.youtube_vis import Annotations, read_annotations
+from harness.frames import MissingFrames
 from harness.input_files import TABLE_BYTES, decode_json, read_file
+from harness.paths import in_unicode
 from harness.scoring.dispatch import protocol_name
-from harness.types import Dataset
+from harness.types import Dataset, Video
 
 
 class SplitFiles(BaseModel):
@@ -205,11 +207,19 @@ class DescribedDataset:
 
 
 def open_file(annotations: Path, frames: Path | None, protocol: str) -> Dataset:
-    """Open a user's own annotations; without ``frames`` the dataset has no videos to look at."""
+    """Open a user's own annotations; without ``frames`` the pictures of its videos cannot be read."""
     if frames is not None:
         return open_custom(annotations, frames, protocol)
-    read = read_annotations(annotations)
-    return Dataset(annotations.stem, "custom", in_groups(read.categories, protocol), (), protocol, read)
+    return without_frames(read_annotations(annotations), protocol)
+
+
+def without_frames(read: Annotations, protocol: str) -> Dataset:
+    """A dataset of annotations alone: its split is ``custom``, and its frames cannot be read."""
+    videos = tuple(Video(v.id, v.name, v.height, v.width, MissingFrames(v.length)) for v in read.videos)
+    file = Path(read.path)
+    data = {"annotations": in_unicode(file.absolute())}
+    categories = in_groups(read.categories, protocol)
+    return Dataset(in_unicode(file.stem), "custom", categories, videos, protocol, read, data=data)
 
 
 def read(file: Path) -> DescribedDataset:

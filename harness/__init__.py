@@ -19,11 +19,23 @@ __all__ = [
     "open_run",
     "predict",
     "run",
+    "run_of_results",
     "table",
 ]
 
 if TYPE_CHECKING:
-    from harness.api import Metric, compare, evaluate, load_dataset, load_model, open_run, predict, run, table
+    from harness.api import (
+        Metric,
+        compare,
+        evaluate,
+        load_dataset,
+        load_model,
+        open_run,
+        predict,
+        run,
+        run_of_results,
+        table,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -68,6 +68,7 @@ __all__ = [
     "open_run",
     "predict",
     "run",
+    "run_of_results",
     "table",
     "vocabulary_of",
 ]  # fmt: skip
@@ -339,6 +340,55 @@ def evaluate(
             return score_by(chosen, truth, lambda: file, strict)
     with results_file(predictions) as file:
         return score_by(chosen, truth, lambda: file, strict)
+
+
+def run_of_results(
+    name: str,
+    predictions: str | Path,
+    *,
+    annotations: str | Path | None = None,
+    dataset: str | None = None,
+    split: str | None = None,
+    root: str | Path = "data",
+    protocols: Sequence[str] = (),
+    settings: Settings = DEFAULTS,
+    runs_dir: str | Path | Location = "runs",
+    strict: bool = False,
+) -> OpenedRun:
+    """Make a run folder called ``name`` of a results file, and open it; no frame is read.
+
+    The truth is a ``dataset`` by name, or an annotation file with ``protocols``; with both the file is taken for the
+    dataset's split. The same file gives the same folder. Raises `UserError` for records that are refused, and for
+    truths that are not in YouTube-VIS form.
+    """
+    from harness.reports.tables import table_of_run
+    from harness.results_run import run_of_results as made
+
+    opened = _truth_alone(annotations, dataset, split, Path(root), protocols)
+    place = location(runs_dir) if isinstance(runs_dir, str) else runs_dir
+    chosen = tuple(name for name in protocols if name not in BURST_TASKS)
+    run, _ = made(name, Path(predictions), opened, place, chosen, settings, strict, table_of_run)
+    return open_run(run.folder, opened)
+
+
+def _truth_alone(
+    annotations: str | Path | None, dataset: str | None, split: str | None, root: Path, protocols: Sequence[str]
+) -> Dataset:
+    if annotations is None:
+        if dataset is None:
+            raise UserError("a results file", "needs a truth", "name annotations or a dataset")
+        return plugins.opened(dataset, root, split)
+    if dataset is None:
+        if not protocols:
+            raise UserError("a results file", "needs a protocol", "name one, as lvvis, or a dataset")
+        return plugins.own_data(Path(annotations), None, protocol_name(protocols[0]))
+    plugin = plugins.dataset(dataset, root)
+    own, differences = getattr(plugin, "protocol", None), getattr(plugin, "differences", None)
+    if own is None or differences is None:
+        raise UserError(f"dataset {dataset}", "does not say what its files hold", "leave out the dataset")
+    chosen = split or plugin.default_split
+    opened = plugins.own_data(Path(annotations), None, own)
+    return replace(opened, name=plugin.name, split=chosen, differences=differences(opened.annotations, chosen))
 
 
 def compare(

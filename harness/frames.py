@@ -10,6 +10,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.errors import UserError
+
 Image = NDArray[np.uint8]
 """RGB pixels, ``(height, width, 3)``."""
 
@@ -39,6 +41,23 @@ class DigestedFrames(Frames, Protocol):
         a special text, not an exception, because some models read no frames.
         """
         ...
+
+
+class MissingFrames:
+    """The frames of a video whose pictures are not at hand: any access raises `UserError`."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, frame_index: int, /) -> Image:
+        raise UserError(f"frame {frame_index}", "is not at hand", "name the folder of the frames with --frames")
+
+    def digests(self, whole: bool) -> Sequence[str]:
+        """One text for all: there is nothing to tell apart."""
+        return ["missing"]
 
 
 def read_ahead(frames: Frames, ahead: int = 4) -> Iterator[Image]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -76,8 +77,12 @@ def find_runs(folder: Location) -> FoundRuns:
     return FoundRuns(runs, tuple(faults))
 
 
-def site(found: FoundRuns) -> dict[str, str]:
-    """Return the files of the site: text by relative path."""
+def site(found: FoundRuns, reports: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the files of the site: text by relative path.
+
+    ``reports`` are links to the reports of runs, relative to the site, by the path of the run.
+    """
+    reports = reports or {}
     by_data: dict[tuple[str, str], dict[str, FinishedRun]] = {}
     for path, run in found.runs.items():
         by_data.setdefault(run.data[:2], {})[path] = run
@@ -87,9 +92,15 @@ def site(found: FoundRuns) -> dict[str, str]:
     summaries = []
     for data, name in names.items():
         lines = _lines(by_data[data])
-        files[name] = _page(data, lines)
+        files[name] = _page(data, lines, reports)
         summaries.append({"data": data, "file": name, "lines": lines, "best": _best(lines)})
-    content = {"title": "Leaderboard", "policy": POLICY, "summaries": summaries, "faults": found.faults}
+    content = {
+        "title": "Leaderboard",
+        "policy": POLICY,
+        "summaries": summaries,
+        "reports": reports,
+        "faults": found.faults,
+    }
     files["index.html"] = render("leaderboard.html.j2", columns=COLUMNS, version=__version__, **content)
     return files
 
@@ -105,15 +116,21 @@ def _file_names(data: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
 
 
 def _lines(runs: Mapping[str, FinishedRun]) -> list[Line]:
-    """Comparable runs by descending AP, then the other runs, then published results."""
-    paths = sorted(runs, key=lambda path: (bool(runs[path].reasons), -(runs[path].metrics.get("AP") or -1.0), path))
+    """Runs and published results by descending AP; what is not comparable, or has no AP, comes behind them."""
+    paths = sorted(runs)
     records = [runs[path].record for path in paths]
     settings = [", ".join(f"{key}={value}" for key, value in one.items()) for one in varying_settings(records)]
     made = rows(records, COLUMNS, published=True)
     for row, path in zip(made, paths, strict=False):
         row.method = runs[path].label  # the path tells runs apart
     ours = [Line(row, path, runs[path], text) for row, path, text in zip(made, paths, settings, strict=False)]
-    return ours + [Line(row, "", None, "") for row in made[len(paths) :]]
+    lines = ours + [Line(row, "", None, "") for row in made[len(paths) :]]
+    return sorted(lines, key=_place)
+
+
+def _place(line: Line) -> tuple[bool, bool, Decimal, bool]:
+    ap = line.row.percents.get("AP")
+    return bool(line.row.dagger), ap is None, -(ap or Decimal()), line.run is None
 
 
 def _best(lines: Sequence[Line]) -> Line | None:
@@ -122,7 +139,7 @@ def _best(lines: Sequence[Line]) -> Line | None:
     return found[0] if found else None
 
 
-def _page(data: tuple[str, str], lines: Sequence[Line]) -> str:
+def _page(data: tuple[str, str], lines: Sequence[Line], reports: Mapping[str, str]) -> str:
     runs = [line.run for line in lines if line.run is not None]
     series = _series(lines)
     charts = {
@@ -136,6 +153,7 @@ def _page(data: tuple[str, str], lines: Sequence[Line]) -> str:
         policy=POLICY,
         columns=COLUMNS,
         lines=lines,
+        reports=reports,
         models=sorted({run.record["model"] for run in runs}),
         several_digests=len({run.data[2] for run in runs}) > 1,
         several_protocols=len({json.dumps(run.record["protocol"], sort_keys=True) for run in runs}) > 1,

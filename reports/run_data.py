@@ -27,7 +27,7 @@ def dataset_of_run(
     content = run.content
     if annotations is not None:
         dataset = _from_file(run, Path(annotations), frames)
-    elif content.split == CUSTOM and "file" not in run.environment.data:
+    elif _is_file_alone(run):
         dataset = _where_it_lay(run, frames)
     else:
         dataset = _opened(run, data_root)
@@ -39,6 +39,12 @@ def dataset_of_run(
             "name the right one as annotations or data_root, or repeat the run",
         )
     return dataset
+
+
+def _is_file_alone(run: FinishedRun) -> bool:
+    """Whether the data is an annotation file that the user named, and not a dataset below a data root."""
+    lay = run.environment.data
+    return "file" not in lay and (run.content.split == CUSTOM or ("annotations" in lay and "data_root" not in lay))
 
 
 def _opened(run: FinishedRun, data_root: Path) -> Dataset:

@@ -100,10 +100,12 @@ def rows(
     corrected: bool = False,
     layout: Layout | None = None,
     intervals: Sequence[Intervals | None] = (),
+    given: Sequence[results.PublishedResult] = (),
 ) -> list[Row]:
     """Return the rows of the table, marked: per dataset and split the runs in the order given, then published rows.
 
     A published row appears if it has a number in one of the columns. Those whose source states no split come last.
+    ``given`` are results of a user's file, which stand as published rows do.
     """
     layout = layout or Layout()
     if corrected:
@@ -116,6 +118,7 @@ def rows(
     for dataset, split in _datasets(layout, runs):
         here = [row for row in runs if (row.dataset, row.split) == (dataset, split)]
         _name_apart(here)
+        here += _in_rows(results.among(given, dataset, split), dataset, split, columns)
         if published:
             here += _published_rows(dataset, split, columns)
             known = {row.dataset for row in unstated}
@@ -239,8 +242,12 @@ def _of_other_protocols(record: Mapping[str, Any], side: str) -> dict[str, float
 
 
 def _published_rows(dataset: str, split: str, columns: Sequence[str]) -> list[Row]:
+    return _in_rows(results.published(dataset, split), dataset, split, columns)
+
+
+def _in_rows(stated: Sequence[results.PublishedResult], dataset: str, split: str, columns: Sequence[str]) -> list[Row]:
     found = []
-    for row in results.rows(results.published(dataset, split)):
+    for row in results.rows(stated):
         names = {column: column_name(_METRIC.get(column, column)) for column in columns}
         percents = {
             column: _in_percent(name, row.values[name]) if name in row.values else None

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.reports.layouts import Format
+from harness.reports.published import PublishedResult
 from harness.reports.table_layout import ColumnLayout, Layout
 from harness.reports.table_rows import COLUMNS, CORRECTED, CORRECTED_PREFIX, PHRASE_COLUMNS, Intervals, rows
 from harness.reports.table_sheets import csv_of, printed
@@ -30,6 +31,7 @@ def table(
     intervals: Sequence[Intervals | None] = (),
     notes: Sequence[str] = (),
     provenance: Sequence[str] = (),
+    given: Sequence[PublishedResult] = (),
 ) -> str:
     """Return a table of ``records`` (see `harness.run_folder.records`), in percent, ending in a newline.
 
@@ -41,6 +43,7 @@ def table(
     as a column, and no marks. ``columns`` are metric keys (``AR`` is AR100); ``corrected`` adds those of `CORRECTED`
     by the corrected protocol. ``layout`` overrides all of this. ``intervals`` of each record adds intervals and marks
     of significance, which ``notes`` explain; ``provenance`` becomes a comment.
+    ``given`` are rows of a user's file.
     """
     if not records:
         return ""
@@ -51,7 +54,7 @@ def table(
         columns = [*columns, *_headlines(records)]
     common = _common_columns(layout, columns, corrected)
     shown = {one.key: one for one in (*common, *_columns_of_datasets(layout))}
-    made = rows(records, list(shown), published=published, layout=layout, intervals=intervals)
+    made = rows(records, list(shown), published=published, layout=layout, intervals=intervals, given=given)
     if format == "csv":
         return csv_of(made, list(shown.values()), layout)
     return printed(made, common, layout, format, color, notes, provenance)

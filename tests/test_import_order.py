@@ -21,7 +21,7 @@ ORDER = (
     ("tracking", "engines", "export", "convert"),
     ("submission", "result_record"),
     ("runner", "progress_display"),
-    ("training", "one_video"),
+    ("training", "one_video", "results_run"),
     ("testing",),
     ("models", "datasets", "reports"),
     ("baselines",),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import DATA_ROOT, DataRoot, EachSeed, MatchAnnotations, Out
+from harness.cli.options import DATA_ROOT, DataRoot, EachSeed, Out
 from harness.errors import UserError, near
 from harness.paths import Location, location
 
@@ -17,11 +17,22 @@ def compare(
     runs: Annotated[
         list[Location],
         typer.Argument(
-            metavar="RUN...", parser=location, help="Run folders or their URLs; the first is the reference."
+            metavar="RUN...",
+            parser=location,
+            help="Run folders or their URLs, or results files with --annotations or --dataset; the first is the"
+            " reference.",
         ),
     ],
     data_root: DataRoot = DATA_ROOT,
-    annotations: MatchAnnotations = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="Annotation file of results files, and of runs on your own data that lack their matches."),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Dataset of results files.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of --dataset.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="What scores results files: lvvis, ytvis, ovis, burst; default: the dataset's.")
+    ] = None,
     format: Annotated[str, typer.Option(help="terminal, markdown, latex, csv, html or json.")] = "terminal",
     each_seed: EachSeed = False,
     per_category: Annotated[Path | None, typer.Option(help="Write every category's difference to this CSV.")] = None,
@@ -39,8 +50,11 @@ def compare(
         harness compare runs/ov2seg-shapes-val-1a2b3c4d runs/clipvis-shapes-val-5e6f7a8b
 
         harness compare runs/*-lvvis-val-* --format latex --out comparison.tex --per-category categories.csv
+
+        harness compare a.json b.json --annotations val_instances_.json --protocol lvvis
     """
     from harness.cli.output import command, runs_among, show, write
+    from harness.cli.results_files import TruthOfResults, with_results_files
     from harness.reports.comparison import compare_runs
     from harness.reports.comparison_text import categories_csv, written_comparison
     from harness.reports.layouts import FORMATS
@@ -49,7 +63,9 @@ def compare(
     known = (*FORMATS, "json")
     if format not in known:
         raise UserError("--format", f'"{format}" is not a format', near(format, known))
-    comparison = compare_runs(read_runs(runs_among(runs)), data_root, annotations, not each_seed)
+    truth = TruthOfResults(annotations, dataset, split, data_root, protocol)
+    with with_results_files(runs, truth) as folders:
+        comparison = compare_runs(read_runs(runs_among(folders)), data_root, annotations, not each_seed)
     if as_json or format == "json":
         text = json.dumps(comparison.record(), allow_nan=False) + "\n"
     else:

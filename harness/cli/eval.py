@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from harness.cli.options import DATA_ROOT, DataRoot, ScoreThreshold, TracksPerCategory
+from harness.cli.options import DATA_ROOT, RUNS, DataRoot, ScoreThreshold, TracksPerCategory
 from harness.comparability import Comparability, comparability
 from harness.errors import EXIT_BAD_INPUT, UserError
 from harness.paths import Location, local_copy, location
@@ -68,6 +68,13 @@ def evaluate(
             help="Every category that is not annotated in a video is absent from it: count false alarms.",
         ),
     ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the model: leave a run folder that compare, report, table and view take."),
+    ] = None,
+    runs_dir: Annotated[
+        Location, typer.Option(metavar="DIR", parser=location, help="Where the run folder of --name goes.")
+    ] = RUNS,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     per_category: Annotated[
         Path | None,
@@ -90,6 +97,8 @@ def evaluate(
         harness eval --dataset lvvis --data-root DIR --predictions results.json --json
 
         harness eval --dataset lvvis --data-root DIR --protocol lvvis,hota,fixed-ap --predictions results.json
+
+        harness eval --name mine --dataset lvvis --data-root DIR --predictions results.json
     """
     gc.disable()  # scoring makes no cycles, and this process ends with it
     asked = None if protocol is None else _names(protocol)
@@ -113,8 +122,35 @@ def evaluate(
             tell(f"harness: {one.name}: {one.outcome}")
         elif not as_json:
             _show(told)
+    if name is not None:
+        scored = [one.name for one in results if not isinstance(one.outcome, UserError)]
+        folder = _leave_run(name, scored, predictions, given, runs_dir)
+        print(escaped(str(folder)), file=sys.stderr if as_json else sys.stdout)
     if any(isinstance(one.outcome, UserError) for one in results):
         raise typer.Exit(EXIT_BAD_INPUT)
+
+
+def _leave_run(name: str, scored: list[str], predictions: Location, given: _Given, runs_dir: Location) -> Location:
+    """Make a run folder of a results file; return it. Raises `UserError` for what no run can be made of."""
+    from harness.api import run_of_results
+
+    if predictions.is_dir():
+        raise UserError("--name", f"is for a results file; {predictions} is a run folder already", "leave it out")
+    if given.exhaustive:
+        raise UserError("--name", "does not go with --exhaustive, which changes the truth", "leave one of them out")
+    with local_copy(predictions) as file:
+        return run_of_results(
+            name,
+            file,
+            annotations=given.annotations,
+            dataset=given.dataset,
+            split=given.split,
+            root=given.data_root,
+            protocols=scored,
+            settings=given.settings,
+            runs_dir=runs_dir,
+            strict=given.strict,
+        ).folder
 
 
 class _Given(NamedTuple):

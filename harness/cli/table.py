@@ -17,6 +17,7 @@ from harness.paths import Location, location
 from harness.standard_output import tell
 
 if TYPE_CHECKING:
+    from harness.reports.published import PublishedResult
     from harness.reports.table_rows import Row
 
 
@@ -29,6 +30,10 @@ def table(
     published: Annotated[
         bool, typer.Option("--published", help="Add published results on the same dataset and split.")
     ] = False,
+    rows: Annotated[
+        Path | None,
+        typer.Option(help="CSV or YAML file of rows that are nobody's run, in the columns of the published table."),
+    ] = None,
     columns: Annotated[
         str | None,
         typer.Option(metavar="NAME,...", help="Metrics shown, in this order, as in a layout; AR is AR100."),
@@ -74,11 +79,14 @@ def table(
 
         harness table runs/*-burst-val-* --published --columns AP,HOTA,mAP
 
+        harness table runs/*-lvvis-val-* --rows server.csv
+
         harness table --from-mlflow lvvis --format markdown
     """
     from harness.cli.output import command, end_with_faults, runs_among, show
     from harness.reports import confidence_intervals, table_rows, tables
     from harness.reports.layouts import FORMATS
+    from harness.reports.published import read_given
     from harness.reports.run_files import groups_of_seeds, mean_record, read_runs
     from harness.reports.table_layout import ColumnLayout, Layout, read_layout
     from harness.run_folder.records import provenance
@@ -113,6 +121,9 @@ def table(
         raise UserError("harness table", "needs runs", "name run folders, or an experiment with --from-mlflow")
     if published:
         _tell_unpublished(records, [one.key for one in chosen.columns] or table_rows.COLUMNS)
+    given = () if rows is None else read_given(rows)
+    if rows is not None:
+        _tell_unused(rows, given, records)
     sure: list[table_rows.Intervals | None] = []
     notes: list[str] = []
     if intervals or significance is not None:
@@ -122,17 +133,29 @@ def table(
     if as_json:
         made = table_rows.rows(
             records, [one.key for one in chosen.columns] or table_rows.COLUMNS,
-            published=published, corrected=corrected, layout=chosen, intervals=sure,
+            published=published, corrected=corrected, layout=chosen, intervals=sure, given=given,
         )  # fmt: skip
         text = json.dumps({"rows": [_row(row) for row in made]}, allow_nan=False) + "\n"
     else:
         color = out is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         text = tables.table(
             records, format, published=published, corrected=corrected, color=color, layout=chosen, intervals=sure,
-            notes=notes, provenance=provenance(records, command()),
+            notes=notes, provenance=provenance(records, command()), given=given,
         )  # fmt: skip
     show(text, out)
     end_with_faults(faults)
+
+
+def _tell_unused(path: Path, given: Sequence[PublishedResult], records: Sequence[Mapping[str, Any]]) -> None:
+    """Say how many of a user's rows are on other data than the runs."""
+    from harness.reports.published import among
+
+    data = dict.fromkeys((record["dataset"], record["split"]) for record in records)
+    used = {row for dataset, split in data for row in among(given, dataset, split)}
+    left = [row for row in given if row not in used]
+    if left:
+        where = f"{left[0].dataset} {left[0].split}"
+        print(f"{path}: {len(left)} of {len(given)} rows are on other data, first: {where}", file=sys.stderr)
 
 
 def _tell_unpublished(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from harness.errors import UserError, near
 from harness.reports.published.vocabulary import (
@@ -29,6 +30,11 @@ _KINDS = {
     "issue": "a user's report, context only",
     "secondary": "second-hand, verify before quoting",
 }
+GIVEN = "given by the user, not a run of this harness"
+"""What is said of rows of a user's file, whatever their kind."""
+_NEEDED = ("method", "dataset", "split", "metric", "value", "source")
+_OPTIONAL = {"backbone": "see paper", "training_data": "see paper", "source_kind": "paper", "year": "0"}
+"""Columns that a user's file may leave out, and what they are then."""
 
 
 class PublishedResult(NamedTuple):
@@ -63,11 +69,12 @@ class PublishedResult(NamedTuple):
     @property
     def cited(self) -> str:
         """The source without remarks on single numbers, and its year."""
-        return f"{self.source.partition('; ')[0]}, {self.year}"
+        source = self.source.partition("; ")[0]
+        return f"{source}, {self.year}" if self.year else source
 
     @property
     def _remarks(self) -> list[str]:
-        on_split = "" if self.split in (*SPLITS, NOT_STATED) else f"split: {self.split}"
+        on_split = f"split: {self.split}" if " (" in self.split else ""
         return [text for text in (*self.source.split("; ")[1:], _KINDS[self.source_kind], on_split) if text]
 
 
@@ -113,6 +120,62 @@ def parse(text: str, name: str) -> tuple[PublishedResult, ...]:
             raise UserError(f"{name}, line {number}", "repeats an earlier line", "leave one of the two")
         found[key] = result
     return tuple(found.values())
+
+
+def read_given(path: Path) -> tuple[PublishedResult, ...]:
+    """Return the rows of a user's CSV or YAML file (a list of mappings), in the columns of the published table.
+
+    Datasets are called as in that table, or as runs call them. Their sources say that they were given. Raises
+    `UserError` for a file that cannot be read, unknown or missing columns, and words and values as `parse` does.
+    """
+    given: list[Any] = _yaml_rows(path) if path.suffix in (".yaml", ".yml") else _csv_rows(path)
+    if not given:
+        raise UserError(str(path), "has no rows", f"write rows with {', '.join(_NEEDED)}")
+    found = []
+    for number, row in enumerate(given, start=1):
+        where = f"{path}, row {number}"
+        if not isinstance(row, dict):
+            raise UserError(where, "is not a mapping", f"write {', '.join(_NEEDED)}")
+        for key in row:
+            if key not in PublishedResult._fields:
+                raise UserError(where, f'"{key}" is not a column', near(str(key), PublishedResult._fields))
+        missing = [key for key in _NEEDED if row.get(key) in (None, "")]
+        if missing:
+            raise UserError(where, f"lacks {', '.join(missing)}", "add it")
+        texts = {**_OPTIONAL, **{key: str(value) for key, value in row.items() if value not in (None, "")}}
+        result = _result(where, texts, any_dataset=True)
+        found.append(result._replace(source=f"{result.source}; {GIVEN}"))
+    return tuple(found)
+
+
+def _csv_rows(path: Path) -> list[Any]:
+    try:
+        return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True))
+    except OSError as error:
+        raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(str(path), f"is no CSV file in UTF-8 ({error})", "write it again") from error
+
+
+def _yaml_rows(path: Path) -> list[Any]:
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(str(path), f"is no YAML ({' '.join(str(error).split())})", "write it again") from error
+    if not isinstance(found, list):
+        raise UserError(str(path), "is not a list of rows", "begin each row with a dash")
+    return found
+
+
+def among(given: Iterable[PublishedResult], dataset: str, split: str) -> list[PublishedResult]:
+    """Those of a user's rows that are on a dataset and split, by our names or those of the published table."""
+    name, part = place_in_table(dataset, split)
+    places = {(dataset, split), (name, part)}
+    return [row for row in given if (row.dataset, row.split.partition(" (")[0]) in places]
 
 
 def published(dataset: str, split: str) -> list[PublishedResult]:
@@ -162,20 +225,25 @@ def _agree(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
     return bool(shared) and all(one[metric] == other[metric] for metric in shared)
 
 
-def _result(where: str, row: Mapping[str, str]) -> PublishedResult:
+def _result(where: str, row: Mapping[str, str], any_dataset: bool = False) -> PublishedResult:
     known = {
         "metric": tuple(RANGES),
         "dataset": (*DATASETS.values(), *VEVAL_DOMAINS.values(), *OTHER_DATASETS, NOT_STATED),
         "split": (*SPLITS, NOT_STATED),
         "source_kind": tuple(_KINDS),
     }
+    if any_dataset:
+        del known["dataset"], known["split"]
     for column, words in known.items():
         word = row[column].partition(" (")[0] if column == "split" else row[column]
         if word not in words:
             raise UserError(where, f'"{row[column]}" is no {column} of the vocabulary', near(row[column], words))
-    value = float(row["value"])
+    try:
+        value, year = float(row["value"]), int(row["year"])
+    except ValueError as error:
+        raise UserError(where, f"value or year is not a number ({error})", "write a number") from error
     low, high = RANGES[row["metric"]]
     if not low <= value <= high:
         raise UserError(where, f"{row['metric']} {value} is not within {low:g} to {high:g}", "read the source again")
     texts = {key: row[key] for key in PublishedResult._fields if key not in ("value", "year")}
-    return PublishedResult(value=value, year=int(row["year"]), **texts)
+    return PublishedResult(value=value, year=year, **texts)

@@ -1,0 +1,130 @@
+"""A results file as a run: its tracks become the predictions of a run folder, under a name that the user gives.
+
+The folder has the same files as that of ``harness run``, so that whatever reads runs takes it. No frame is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness import rle
+from harness.errors import UserError
+from harness.formats.results import Block, read_blocks
+from harness.formats.youtube_vis import Annotations
+from harness.masks import Rle
+from harness.paths import Location
+from harness.run_folder.provenance import file_digest
+from harness.run_folder.results import TableMaker
+from harness.runner import Run, RunOutcome, execute
+from harness.scoring.dispatch import DEFAULTS, Settings
+from harness.scoring.from_results import read_batch
+from harness.scoring.overlap import GroundTruthArrays
+from harness.types import Dataset, LoadContext, Model, Track, Video, Vocabulary
+from harness.warnings import Warnings
+
+_SUMMARY = "tracks of a results file"
+_LONGEST = 100
+
+
+class ResultsConfig(BaseModel):
+    """The identity of a results file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    results_sha256: str = Field(description="SHA-256 of the results file.")
+
+
+class _Found(NamedTuple):
+    """A track of the file: counts of a mask per frame, each with the mask's size."""
+
+    category_id: int
+    score: float
+    masks: tuple[Rle | None, ...]
+
+
+class ResultsModel:
+    """Gives the tracks that a file has of a video, in the file's order."""
+
+    def __init__(self, path: Path, annotations: Annotations) -> None:
+        self._tracks = _read(path, annotations)
+
+    def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:
+        """Return the tracks of a video; a list of masks that is shorter than the video is filled up with ``None``."""
+        asked, frames = {category.id for category in vocabulary.categories}, len(video.frames)
+        return [
+            Track(video.id, one.category_id, one.score, (*one.masks, *[None] * (frames - len(one.masks))))
+            for one in self._tracks.get(video.id, ())
+            if one.category_id in asked
+        ]
+
+
+@dataclass
+class ResultsPlugin:
+    """The plugin of a results file: ``name`` is what tables call the run."""
+
+    name: str
+    path: Path
+    version: str = "1"
+    summary: str = _SUMMARY
+    Config: type[BaseModel] = ResultsConfig
+
+    def load(self, config: Any, context: LoadContext) -> Model:
+        """Read the whole file."""
+        return ResultsModel(self.path, context.dataset.annotations)
+
+
+def run_of_results(
+    name: str,
+    path: Path,
+    dataset: Dataset,
+    runs_dir: Location,
+    protocols: tuple[str, ...] = (),
+    settings: Settings = DEFAULTS,
+    strict: bool = False,
+    table: TableMaker | None = None,
+) -> tuple[Run, RunOutcome]:
+    """Write the run folder of a results file and return the run and its outcome; the same file gives the same folder.
+
+    ``protocols`` score it as in `harness.runner.Run`. Raises `UserError` for an empty name, and for records that are
+    refused: tracks of unknown videos, masks in another size than the video's, more masks than frames.
+    """
+    if not name.strip() or len(name) > _LONGEST or any(ord(c) < 32 for c in name):
+        raise UserError("--name", "is not a name", f"write 1 to {_LONGEST} printable characters")
+    plugin = ResultsPlugin(name.strip(), path)
+    digest = file_digest(path)
+    run = Run(plugin, ResultsConfig(results_sha256=digest), dataset, runs_dir, protocols=protocols, scoring=settings)
+    return run, execute(run, strict=strict, table=table)
+
+
+def _read(path: Path, annotations: Annotations) -> Mapping[int, list[_Found]]:
+    """The tracks of a results file by video; equal masks of a block are held once."""
+    split = GroundTruthArrays(replace(annotations, truth=None, lists_truth=False))
+    split.owned[:] = True  # masks are read of every category, as if all had truth
+    found: dict[int, list[_Found]] = {}
+    for block in read_blocks(path):
+        for video, track in _tracks(block, split, str(path)):
+            found.setdefault(video, []).append(track)
+    return found
+
+
+def _tracks(block: Block, split: GroundTruthArrays, path: str) -> list[tuple[int, _Found]]:
+    batch = read_batch(block, split, path, Warnings(False))
+    masks = batch.masks
+    made: dict[int, Rle] = {}
+    for row in np.unique(masks.frame_mask[masks.frame_mask >= 0]).tolist():
+        counts = masks.data[masks.start[row] : masks.stop[row]].tobytes()
+        if masks.kind[row] == rle.ESCAPED:
+            counts = json.loads(b'"%b"' % counts).encode()
+        made[row] = Rle((int(masks.height[row]), int(masks.width[row])), counts)
+    videos, categories = split.video_ids[batch.video].tolist(), split.category_ids[batch.category].tolist()
+    out = []
+    for at, (video, category, score) in enumerate(zip(videos, categories, batch.score.tolist(), strict=True)):
+        rows = masks.frame_mask[masks.track[at] : masks.track[at + 1]].tolist()
+        out.append((video, _Found(category, score, tuple(None if row < 0 else made[row] for row in rows))))
+    return out
