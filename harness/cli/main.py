@@ -71,6 +71,7 @@ def build() -> typer.Typer:
         "status",
         "log",
         "report",
+        "view",
         "leaderboard",
     ):
         app.command(name)(getattr(importlib.import_module(f"harness.cli.{name}"), name.replace("eval", "evaluate")))

@@ -79,8 +79,6 @@ def table(
 
         harness table runs/*-burst-val-* --published --columns AP,HOTA,mAP
 
-        harness table runs/*-lvvis-val-* --rows server.csv
-
         harness table --from-mlflow lvvis --format markdown
     """
     from harness.cli.output import command, end_with_faults, runs_among, show
