@@ -26,9 +26,31 @@ def outline(rle: Rle, width: int, height: int) -> str:
     pixels = coco.decode({"size": list(rle.size), "counts": rle.counts})
     if pixels.shape != (height, width):
         pixels = np.asarray(Pillow.fromarray(pixels * 255).resize((width, height), Pillow.Resampling.BOX)) > 127
-    framed = np.pad(pixels.astype(np.float64), 1)
+    return _traced(pixels)
+
+
+def rough_outline(rle: Rle, width: int, height: int) -> str:
+    """As `outline`, of every n-th pixel: many times as fast where the mask is larger than the picture.
+
+    Parts that are thinner than a pixel of the picture may be lost.
+    """
+    pixels = coco.decode({"size": list(rle.size), "counts": rle.counts})
+    rows, columns = (
+        np.minimum(((np.arange(n) + 0.5) * of / n).astype(np.int64), of - 1)
+        for n, of in ((height, pixels.shape[0]), (width, pixels.shape[1]))
+    )
+    return _traced(pixels.T[columns][:, rows].T)  # decoded masks lie column by column
+
+
+def _traced(pixels: NDArray[np.uint8]) -> str:
+    rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
+    if not len(rows):
+        return ""
+    top, left = int(rows[0]), int(columns[0])
+    framed = np.pad(pixels[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.float64), 1)
     lines = contour_generator(z=framed).lines(0.5)
-    return "".join(_path(line - 0.5) for line in lines if isinstance(line, np.ndarray) and len(line) > 3)
+    shift = np.array([left - 0.5, top - 0.5])
+    return "".join(_path(line + shift) for line in lines if isinstance(line, np.ndarray) and len(line) > 3)
 
 
 def _path(line: Points) -> str:

@@ -75,5 +75,16 @@ def _where_it_lay(run: FinishedRun, frames: Path | None) -> Dataset:
 
 
 def _from_file(run: FinishedRun, annotations: Path, frames: Path | None) -> Dataset:
-    opened = plugins.own_data(annotations, frames, run.record["protocol"]["name"])
+    opened = plugins.own_data(annotations, frames, _protocol(run, annotations))
     return replace(opened, name=run.content.dataset, split=run.content.split)
+
+
+def _protocol(run: FinishedRun, annotations: Path) -> str:
+    """The run's own protocol; of a run that is not scored yet, one that reads what the categories have."""
+    try:
+        return str(run.record["protocol"]["name"])
+    except UserError:
+        from harness.formats.youtube_vis import read_annotations
+
+        partitioned = any(category.partition is not None for category in read_annotations(annotations).categories)
+        return "lvvis" if partitioned else "ytvis"

@@ -17,7 +17,7 @@ from harness.rle import Ints
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.analysis import HIT, IGNORED, Verdicts, analyse
 from harness.scoring.average_precision import Flags
-from harness.scoring.error_kinds import CLASSIFICATION, KINDS, MISSED
+from harness.scoring.error_kinds import CLAIMING, CLASSIFICATION, KINDS, MISSED
 from harness.scoring.match import EPSILON, RECALL_POINTS, precision_at
 from harness.scoring.overlap import Floats
 from harness.types import Dataset
@@ -30,6 +30,7 @@ SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**
 LENGTHS = {"short": (0.0, 1 / 3), "medium": (1 / 3, 2 / 3), "long": (2 / 3, np.inf)}
 """Share of the video's frames in which an object is seen."""
 _ERRORS = tuple(KINDS.index(kind) for kind in KINDS if kind != MISSED)
+_CLAIMING = tuple(KINDS.index(kind) for kind in CLAIMING)
 _COLUMNS = ("category_id", "score", "area_sum", "area_frames")
 
 
@@ -130,8 +131,8 @@ class Index:
     def _run(self, dataset: Dataset, run: FinishedRun) -> RunColumns:
         done = run.done & set(self._video_at)
         parts: list[tuple[int, Any]] = []
-        for video in sorted(done):
-            parts.append((video, run.store.read_table(video).select(_COLUMNS)))
+        for one in sorted(done):
+            parts.append((one, run.store.read_table(one).select(_COLUMNS)))
         columns = {
             name: np.concatenate([np.empty(0), *(t.column(name).to_numpy() for _, t in parts)]) for name in _COLUMNS
         }
@@ -151,7 +152,7 @@ class Index:
         here = judged[self.truths.video] & self.truths.counts
         found, claimed = np.zeros((2, len(self.truths.id)), np.bool_)
         found[truth[(code == CODES.index(HIT)) & (truth >= 0)]] = True
-        claimed[truth[np.isin(code, _ERRORS) & (truth >= 0)]] = True
+        claimed[truth[np.isin(code, _CLAIMING) & (truth >= 0)]] = True
         frames = columns["area_frames"].astype(np.int64)
         area = columns["area_sum"] / np.maximum(frames, 1)
         tracks = TrackColumns(video, row, category, columns["score"], code, truth, area, frames)
@@ -212,9 +213,8 @@ class Index:
 
         category = of_object(tracks.category, truths.category)
         keep = (tracks.score >= filters.low) & (tracks.score <= filters.high)
-        keep &= self._passes(
-            filters, tracks.video, category, of_object(tracks.area, truths.area), of_object(tracks.frames, truths.frames)
-        )
+        area, frames = of_object(tracks.area, truths.area), of_object(tracks.frames, truths.frames)
+        keep &= self._passes(filters, tracks.video, category, area, frames)
         if filters.said is not None:
             keep &= tracks.category == self.category(filters.said)
         if filters.kind == MISSED:

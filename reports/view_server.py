@@ -19,6 +19,7 @@ from typing import Any
 from flask import Flask, Response, abort, jsonify, request
 
 from harness.errors import UserError
+from harness.frames import MissingFrames
 from harness.reports.overlay import colour
 from harness.reports.pages import assets, render
 from harness.reports.styles import plain
@@ -42,8 +43,8 @@ log = logging.getLogger(__name__)
 
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none';"
-    " form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 OUTLINE_WIDTH = 480
 """Outlines are traced on pictures this wide: the time of tracing grows with the pixels."""
@@ -312,16 +313,22 @@ def _video(library: Library, video_id: int, filters: Filters) -> dict[str, Any]:
     numbers = {one.id: number for number, one in enumerate(truth)}
     runs = []
     for n in chosen:
-        rows = []
+        listed: list[dict[str, Any]] = []
+        first = {t.row: _first_frame(t) for t in tracks[n]}
         for place, row in enumerate(passing[n]):
             tint = numbers.get(row["object"], len(numbers) + place) if row["object"] is not None else None
-            rows.append({**row, "name": library.categories.get(row["category"], "?"),
+            listed.append({**row, "first": first.get(row["row"], 0), "name": library.categories.get(row["category"], "?"),
                          "colour": _colour(tint if tint is not None else len(numbers) + place)})  # fmt: skip
         at = index.video(video_id)
-        runs.append({"label": index.runs[n].label, "done": bool(index.runs[n].done[at]), "tracks": rows})
+        runs.append({"label": index.runs[n].label, "done": bool(index.runs[n].done[at]), "tracks": listed})
     width, height = size_of(video)
     return {"id": video_id, "name": plain(video.name), "frames": frames, "width": width, "height": height,
+            "has_pictures": not isinstance(video.frames, MissingFrames),
             "outline": list(_outline_size(video)), "objects": objects, "runs": runs}  # fmt: skip
+
+
+def _first_frame(one: Judged) -> int:
+    return next((f for f, mask in enumerate(one.track.masks) if mask is not None), 0)
 
 
 def _colour(number: int) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pycocotools import mask as coco
 from harness.errors import UserError
 from harness.formats.youtube_vis import TruthTrack
 from harness.masks import Rle
-from harness.reports.outlines import UNIT, outline
+from harness.reports.outlines import UNIT, outline, rough_outline
 from harness.reports.overlay import colour
 from harness.run_folder.store import PredictionStore
 from harness.scoring.analysis import HIT
@@ -105,13 +106,12 @@ def size_of(video: Video) -> tuple[int, int]:
     return width, max(1, round(video.height * width / video.width))
 
 
-def outlines(masks: dict[str, Masks], frame: int, size: tuple[int, int]) -> dict[str, str]:
-    """Paths of masks in a frame by key, `harness.reports.outlines.UNIT` units per pixel of the picture; none if empty.
-    """
+def outlines(masks: Mapping[str, Masks], frame: int, size: tuple[int, int]) -> dict[str, str]:
+    """Paths of masks in a frame by key, `harness.reports.outlines.UNIT` units per pixel of the picture; none if empty."""
     found = {}
     for key, one in masks.items():
         mask = one[frame] if frame < len(one) else None
-        path = "" if mask is None else outline(mask, *size)
+        path = "" if mask is None else rough_outline(mask, *size)
         if path:
             found[key] = path
     return found
@@ -189,9 +189,7 @@ def _with_title(title: str, picture: Pillow.Image) -> Pillow.Image:
     return out
 
 
-def _sheet(
-    video: Video, panes: Sequence[tuple[str, Sequence[Drawn]]], frames: Sequence[int], kind: str
-) -> bytes:
+def _sheet(video: Video, panes: Sequence[tuple[str, Sequence[Drawn]]], frames: Sequence[int], kind: str) -> bytes:
     """A row per pane, a column per frame: PNG, or PDF by matplotlib with text as text."""
     columns = [list(_panes(video, panes, frame)) for frame in frames]
     width, height = columns[0][0].size
@@ -269,7 +267,7 @@ def _lines(path: str) -> list[list[tuple[float, float]]]:
 def _dashes(line: Sequence[tuple[float, float]], on: float = 7.0, off: float = 5.0) -> Iterator[Any]:
     """Pieces of a line, each a pair of points."""
     travelled = 0.0
-    for (x0, y0), (x1, y1) in zip(line[:-1], line[1:], strict=True):
+    for (x0, y0), (x1, y1) in pairwise(line):
         length = float(np.hypot(x1 - x0, y1 - y0))
         at = 0.0
         while at < length:

@@ -61,7 +61,7 @@ function fillControls() {
   const form = byId("filters");
   const options = { group: about.groups, kind: about.kinds, size: about.sizes, length: about.lengths };
   for (const [key, values] of Object.entries(options)) {
-    form.elements[key].replaceChildren(make("option", { value: "" }, "all"), ...values.map((v) => make("option", { value: v }, v)));
+    form.elements.namedItem(key).replaceChildren(make("option", { value: "" }, "all"), ...values.map((v) => make("option", { value: v }, v)));
   }
   byId("runs").replaceChildren(make("legend", {}, "Runs"), ...about.runs.map((run, i) => {
     const box = make("input", { type: "checkbox", value: i });
@@ -81,7 +81,7 @@ function showControls() {
   const form = byId("filters");
   for (const key of FILTERS) {
     const value = get(key);
-    form.elements[key].value = ["category", "said"].includes(key) && value ? named.get(Number(value)) ?? value : value;
+    form.elements.namedItem(key).value = ["category", "said"].includes(key) && value ? named.get(Number(value)) ?? value : value;
   }
   const on = chosenRuns();
   byId("runs").querySelectorAll("input").forEach((box, i) => { box.checked = on.includes(i); });
@@ -157,7 +157,7 @@ function showTable() {
     });
     const line = make("tr", tab === "videos" ? { "data-video": row.id, "aria-current": number("video") === row.id } : {}, ...cells);
     if (tab === "videos" && row.each.length > 1) line.title = `hits / errors / missed of each run: ${row.each.join("; ")}`;
-    line.querySelector("button").addEventListener("click", () => {
+    line.addEventListener("click", () => {
       if (tab === "videos") open(row.id);
       else { set({ category: row.t, said: row.s, kind: "classification", tab: "videos" }); refresh(); }
     });
@@ -210,6 +210,7 @@ function buildPanes() {
     const svg = draw("svg", { viewBox: `0 0 ${w * UNIT} ${h * UNIT}`, preserveAspectRatio: "none" });
     const inner = make("div", { class: "inner" }, image, svg);
     const gone = make("p", { class: "nopicture", hidden: "" }, "the picture cannot be read");
+    if (!video.has_pictures) { image.hidden = true; gone.hidden = false; gone.textContent = "no pictures: name their folder with --frames"; }
     image.addEventListener("error", () => { image.hidden = true; gone.hidden = false; });
     image.addEventListener("load", () => { image.hidden = false; gone.hidden = true; });
     stage.append(inner, gone);
@@ -238,7 +239,11 @@ function buildList(pane) {
   };
   if (pane.run < 0) { pane.list.replaceChildren(...video.objects.map(objectName)); return; }
   const tracks = onTracks(pane.run), rows = [];
-  const item = (t) => make("li", { class: "of" }, told(t));
+  const item = (t) => {
+    const button = make("button", { type: "button", class: "objectname", "data-row": t.row }, told(t));
+    button.addEventListener("click", () => go(t.first));
+    return make("li", { class: "of" }, button);
+  };
   for (const o of video.objects) {
     const mine = tracks.filter((t) => t.object === o.id);
     rows.push(objectName(o), ...(mine.length ? mine.map(item) : [make("li", { class: "of quiet" }, "no track shown")]));
@@ -260,13 +265,13 @@ async function showFrame() {
   const tracks = {}, positions = chosenRuns();
   video.runs.forEach((_, i) => { tracks[`tracks${positions[i]}`] = onTracks(i).map((t) => t.row).join(","); });
   const picture = `api/video/${id}/frames/${frame}.jpg`;
-  for (const pane of buildPanes.made) if (pane.image.getAttribute("src") !== picture) pane.image.src = picture;
+  for (const pane of buildPanes.made) if (video.has_pictures && pane.image.getAttribute("src") !== picture) pane.image.src = picture;
   showCursor();
   const found = await ask(`video/${id}/outlines/${frame}`, new URLSearchParams(tracks));
   if (!video || video.id !== id || frame !== Math.min(number("frame", 0), video.frames - 1)) return;
   outlines = found;
   drawOutlines(frame);
-  if (frame + 1 < video.frames) new Image().src = `api/video/${id}/frames/${frame + 1}.jpg`;
+  if (video.has_pictures && frame + 1 < video.frames) new Image().src = `api/video/${id}/frames/${frame + 1}.jpg`;
 }
 function drawOutlines(frame) {
   const positions = chosenRuns(), object = number("object");
