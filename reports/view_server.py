@@ -316,9 +316,9 @@ def _video(library: Library, video_id: int, filters: Filters) -> dict[str, Any]:
         listed: list[dict[str, Any]] = []
         first = {t.row: _first_frame(t) for t in tracks[n]}
         for place, row in enumerate(passing[n]):
-            tint = numbers.get(row["object"], len(numbers) + place) if row["object"] is not None else None
-            listed.append({**row, "first": first.get(row["row"], 0), "name": library.categories.get(row["category"], "?"),
-                         "colour": _colour(tint if tint is not None else len(numbers) + place)})  # fmt: skip
+            name = library.categories.get(row["category"], "?")
+            tint = _colour(numbers.get(row["object"], len(numbers) + place))
+            listed.append({**row, "first": first.get(row["row"], 0), "name": name, "colour": tint})
         at = index.video(video_id)
         runs.append({"label": index.runs[n].label, "done": bool(index.runs[n].done[at]), "tracks": listed})
     width, height = size_of(video)

@@ -107,7 +107,7 @@ def size_of(video: Video) -> tuple[int, int]:
 
 
 def outlines(masks: Mapping[str, Masks], frame: int, size: tuple[int, int]) -> dict[str, str]:
-    """Paths of masks in a frame by key, `harness.reports.outlines.UNIT` units per pixel of the picture; none if empty."""
+    """Paths of masks in a frame by key, as `rough_outline` gives them; none for an empty mask."""
     found = {}
     for key, one in masks.items():
         mask = one[frame] if frame < len(one) else None

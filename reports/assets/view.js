@@ -6,7 +6,7 @@ const FILTERS = ["category", "said", "group", "kind", "low", "high", "size", "le
 const ERRORS = "wsm";
 const NAMES = { h: "hit", w: "wrong name", s: "switched", m: "missed", "-": "absent", 1: "annotated", 0: "absent" };
 const TINTS = ["--s0", "--s1", "--s2", "--s3", "--s4", "--s5"];
-const MOST_ERRORS = 10, MOST_ROWS = 400;
+const MOST_ERRORS = 10, MOST_ROWS = 150;
 
 const byId = (id) => document.getElementById(id);
 const make = (tag, attributes = {}, ...children) => {
@@ -22,6 +22,7 @@ const draw = (tag, attributes) => {
 };
 
 let about = null, overview = null, video = null, outlines = null, timer = null, named = new Map();
+let mostRows = MOST_ROWS;
 let zoom = { k: 1, x: 0, y: 0 };
 let order = { videos: ["errors", true], pairs: ["cost", true] };
 const state = new URLSearchParams(location.search);
@@ -113,6 +114,7 @@ function showKinds() {
     return row;
   }));
 }
+const count = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
 const sum = (values) => values.reduce((a, b) => a + b, 0);
 function videoRows() {
   const { id, name, frames, objects, runs } = overview.videos;
@@ -148,7 +150,7 @@ function showTable() {
     button.addEventListener("click", () => { order[tab] = [key, by === key ? !down : !text]; showTable(); });
     return make("th", { class: text ? "text" : "", ...(by === key ? { "aria-sort": down ? "descending" : "ascending" } : {}) }, button);
   }));
-  const body = rows.slice(0, MOST_ROWS).map((row) => {
+  const body = rows.slice(0, mostRows).map((row) => {
     const cells = columns.map(([key, , text], i) => {
       const value = key === "cost" ? (100 * row.cost).toFixed(2) : String(row[key]);
       if (i || !text) return make("td", { class: text ? "text" : "" }, value);
@@ -164,8 +166,12 @@ function showTable() {
     return line;
   });
   const table = make("table", {}, make("thead", {}, head), make("tbody", {}, ...body));
-  const more = rows.length > MOST_ROWS ? [make("p", { class: "note" }, `the first ${MOST_ROWS} of ${rows.length}; filters show the others`)] : [];
-  byId("table").replaceChildren(table, ...more);
+  const more = make("button", { type: "button", class: "button" }, `show all ${rows.length}`);
+  more.addEventListener("click", () => { mostRows = Infinity; showTable(); });
+  const pairs = overview.pairs.some((one, i) => one.length < overview.pairs_total[i]);
+  const all = make("button", { type: "button", class: "button" }, "fetch the less costly pairs too");
+  all.addEventListener("click", async () => { overview = await ask("overview", query({ pairs: "all" })); showTable(); });
+  byId("table").replaceChildren(table, ...(rows.length > mostRows ? [more] : []), ...(tab === "pairs" && pairs ? [all] : []));
 }
 
 // ---- the video
@@ -220,8 +226,8 @@ function buildPanes() {
     panes.push({ run, image, svg, inner, reading, list });
     return make("div", { class: "pane", "data-run": run }, make("h3", {}, title, " ", make("span", { class: "soft" }, note)), stage, reading, list);
   };
-  const elements = about.has_truth ? [add("Truth", `${video.objects.length} objects`, -1)] : [];
-  video.runs.forEach((run, i) => elements.push(add(run.label, run.done ? `${run.tracks.length} tracks` : "no predictions", i)));
+  const elements = about.has_truth ? [add("Truth", count(video.objects.length, "object"), -1)] : [];
+  video.runs.forEach((run, i) => elements.push(add(run.label, run.done ? count(run.tracks.length, "track") : "no predictions", i)));
   byId("panes").replaceChildren(...elements);
   buildPanes.made = panes;
   for (const pane of panes) buildList(pane);
