@@ -45,14 +45,13 @@ def compare(
     differ in nothing but the seed are one row: their mean. All must be scored on the same videos by
     the same version of the same protocol. docs/comparison.md defines every number.
 
+    A results file stands for a run of its tracks: its truth is that of --annotations and --protocol, or of --dataset.
+
     Examples:
 
         harness compare runs/ov2seg-shapes-val-1a2b3c4d runs/clipvis-shapes-val-5e6f7a8b
 
-        harness compare runs/*-lvvis-val-* --format latex --out comparison.tex --per-category categories.csv
-
-        harness compare a.json b.json --annotations val_instances_.json --protocol lvvis
-    """
+        harness compare runs/*-lvvis-val-* --format latex --out comparison.tex --per-category categories.csv    """
     from harness.cli.output import command, runs_among, show, write
     from harness.cli.results_files import TruthOfResults, with_results_files
     from harness.reports.comparison import compare_runs

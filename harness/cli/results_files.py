@@ -32,7 +32,7 @@ def with_results_files(named: Sequence[Location], truth: TruthOfResults) -> Iter
     """
     files = [one for one in named if _is_results(one)]
     if not files:
-        if truth.dataset or truth.protocol:
+        if (truth.dataset or truth.protocol) and all(one.exists() for one in named):
             raise UserError("--dataset and --protocol", "are for results files", "leave them out")
         yield list(named)
         return

@@ -35,6 +35,7 @@ PROGRAMS = ("harness", "pip", "pytest", "python", "torchrun", "mlflow", "sbatch"
 NOT_RUN_IN_HELP = {
     "--device cuda": "needs GPUs",
     "harness train": "hours of training",
+    "harness view": "a server, which does not end",
     "harness bench": "a minute of measuring",
 }
 """As the comments in documents: a text of commands in help, and why they are not run."""
