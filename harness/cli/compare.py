@@ -51,7 +51,7 @@ def compare(
 
         harness compare runs/ov2seg-shapes-val-1a2b3c4d runs/clipvis-shapes-val-5e6f7a8b
 
-        harness compare runs/*-lvvis-val-* --format latex --out comparison.tex --per-category categories.csv    """
+        harness compare runs/*-lvvis-val-* --format latex --out comparison.tex --per-category categories.csv"""
     from harness.cli.output import command, runs_among, show, write
     from harness.cli.results_files import TruthOfResults, with_results_files
     from harness.reports.comparison import compare_runs

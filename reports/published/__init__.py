@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.errors import UserError, near
+from harness.input_files import NOTE_BYTES, TABLE_BYTES, read_file
 from harness.reports.published.vocabulary import (
     DATASETS,
     NOT_STATED,
@@ -150,7 +151,8 @@ def read_given(path: Path) -> tuple[PublishedResult, ...]:
 
 def _csv_rows(path: Path) -> list[Any]:
     try:
-        return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True))
+        text = read_file(path, TABLE_BYTES).decode("utf-8-sig")
+        return list(csv.DictReader(io.StringIO(text), strict=True))
     except OSError as error:
         raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -161,7 +163,7 @@ def _yaml_rows(path: Path) -> list[Any]:
     import yaml
 
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.safe_load(read_file(path, NOTE_BYTES).decode())
     except OSError as error:
         raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
