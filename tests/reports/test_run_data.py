@@ -42,7 +42,10 @@ def test_a_dataset_is_found_by_name_and_split(tmp_path: Path) -> None:
 def test_a_file_takes_the_name_and_the_protocol_of_the_run(tmp_path: Path, annotations: Path) -> None:
     folder = run_folder(tmp_path, digest=read_annotations(annotations).digest)
     found = dataset_of_run(FinishedRun(folder), tmp_path, annotations)
-    assert (found.name, found.split, found.protocol, found.videos) == ("mine", "custom", "lvvis", ())
+    assert (found.name, found.split, found.protocol) == ("mine", "custom", "lvvis")
+    assert [len(video.frames) for video in found.videos] == [2, 2]
+    with pytest.raises(UserError, match="is not at hand"):
+        found.videos[0].frames[0]
     assert [c.groups for c in found.categories] == [("base",), ("novel",)]
 
 
