@@ -16,6 +16,7 @@ from harness.cli.options import DATA_ROOT, RUNS, DataRoot, ScoreThreshold, Track
 from harness.comparability import Comparability, comparability
 from harness.errors import EXIT_BAD_INPUT, UserError
 from harness.paths import Location, local_copy, location
+from harness.plain_text import escaped
 from harness.scoring import BURST_TASKS, EVERY, HOTA, TETA_TASKS, VEVAL
 from harness.standard_output import tell
 
@@ -125,7 +126,10 @@ def evaluate(
     if name is not None:
         scored = [one.name for one in results if not isinstance(one.outcome, UserError)]
         folder = _leave_run(name, scored, predictions, given, runs_dir)
-        print(escaped(str(folder)), file=sys.stderr if as_json else sys.stdout)
+        if as_json:
+            tell(escaped(str(folder)))
+        else:
+            print(escaped(str(folder)))
     if any(isinstance(one.outcome, UserError) for one in results):
         raise typer.Exit(EXIT_BAD_INPUT)
 

@@ -13,6 +13,7 @@ from harness.cli.options import DATA_ROOT, DataRoot
 from harness.errors import UserError
 from harness.paths import Location, location
 from harness.plain_text import escaped, utf8
+from harness.standard_output import tell
 
 if TYPE_CHECKING:
     from harness.reports.leaderboard import FoundRuns
