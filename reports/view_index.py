@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UserError
-from harness.reports.styles import plain
+from harness.plain_text import plain
 from harness.rle import Ints
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.analysis import HIT, IGNORED, Verdicts, analyse

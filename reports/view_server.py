@@ -20,9 +20,9 @@ from flask import Flask, Response, abort, jsonify, request
 
 from harness.errors import UserError
 from harness.frames import MissingFrames
+from harness.plain_text import plain
 from harness.reports.overlay import colour
 from harness.reports.pages import assets, render
-from harness.reports.styles import plain
 from harness.reports.view_index import CODES, LENGTHS, SIZES, Filters, Index
 from harness.reports.view_video import (
     FORMATS,
