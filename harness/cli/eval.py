@@ -108,6 +108,7 @@ def evaluate(
         harness eval --dataset lvvis --data-root DIR --protocol lvvis,hota,fixed-ap --predictions results.json
 
         harness eval --name mine --dataset lvvis --data-root DIR --predictions results.json
+
         harness eval --dataset lvvis --data-root DIR --protocol lvvis,hota --ceilings --predictions results.json
     """
     gc.disable()  # scoring makes no cycles, and this process ends with it

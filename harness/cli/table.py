@@ -160,7 +160,7 @@ def _tell_unused(path: Path, given: Sequence[PublishedResult], records: Sequence
     left = [row for row in given if row not in used]
     if left:
         where = f"{left[0].dataset} {left[0].split}"
-        print(f"{path}: {len(left)} of {len(given)} rows are on other data, first: {where}", file=sys.stderr)
+        tell(f"{path}: {len(left)} of {len(given)} rows are on other data, first: {where}")
 
 
 def _with_speeds(
