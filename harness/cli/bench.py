@@ -14,6 +14,7 @@ import typer
 
 from harness.errors import UserError, near
 from harness.paths import Location, location
+from harness.standard_output import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,7 +213,7 @@ def _sweep(
             _forget_peak(device)
             seconds = min(_passes(model, video, vocabulary, repeats, device))
             points.append(BenchPoint(value, seconds, len(video.frames) / seconds, _peak(device)))
-            print(f"{axis} {value}: {points[-1].frames_per_second:.2f} frames/s", file=sys.stderr)
+            tell(f"{axis} {value}: {points[-1].frames_per_second:.2f} frames/s")
         found.append(axis_of(axis, points))
     return found
 

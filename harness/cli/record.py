@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from harness.errors import UserError
 from harness.paths import Location, location
+from harness.standard_output import tell
 
 
 def record(
@@ -63,7 +63,7 @@ def record(
     print(entries)
     if hub_dataset is None:
         what = "has the dataset's name here as its id; the Hub needs that of a benchmark"
-        print(f"harness: {entries}: {what}; name it with --hub-dataset ORG/NAME", file=sys.stderr)
+        tell(f"harness: {entries}: {what}; name it with --hub-dataset ORG/NAME")
 
 
 def _tasks(given: list[str]) -> dict[str, str]:

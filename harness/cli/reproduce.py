@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ from harness.cli.options import DATA_ROOT, RUNS, DataRoot
 from harness.cli.run import Precision
 from harness.errors import EXIT_FAILED, EXIT_INTERRUPTED, UserError
 from harness.paths import Location, location
+from harness.standard_output import tell
 
 if TYPE_CHECKING:
     from harness.engines.model_spec import EngineMaker
@@ -72,7 +72,7 @@ def reproduce(
     if checkpoints is not None:
         found, others = find_checkpoints(plugin, checkpoints)
         for line in others:
-            print(f"harness: left out: {line}", file=sys.stderr)
+            tell(f"harness: left out: {line}")
     found |= _named(checkpoint or [], len(variants_of(plugin)))
     names = [] if dataset is None else [name.strip() for name in dataset.split(",") if name.strip()]
     cases = plan(plugin, found, data_root, names)
@@ -130,10 +130,10 @@ def _executed(case: Case, run: Run, engine: EngineMaker) -> CaseOutcome:
         environment = msgspec.to_builtins(FinishedRun(run.folder).environment)
         return CaseOutcome(case, done.record, environment, run.content["checkpoint"])
     except UserError as error:
-        print(f"harness: variant {case.variant} on {case.dataset} {case.split}: {error}", file=sys.stderr)
+        tell(f"harness: variant {case.variant} on {case.dataset} {case.split}: {error}")
         return CaseOutcome(case, error=str(error))
     except KeyboardInterrupt:
-        print("harness: interrupted; what is done is kept, repeat the command to resume", file=sys.stderr)
+        tell("harness: interrupted; what is done is kept, repeat the command to resume")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
