@@ -323,7 +323,9 @@ def surroundings(attacks: Attacks) -> None:
             codes=(0,),
         )
     attacks.add("surroundings", "no room for a log", f"!ulimit -f 1; HARNESS {run} --no-mlflow", codes=(1, 2, 153))
-    attacks.add("surroundings", "memory of 600 MB", f"!ulimit -v 600000; HARNESS {run} --no-mlflow", codes=(1, 2))
+    attacks.add(
+        "surroundings", "memory of 600 MB", f"!ulimit -v 600000; HARNESS {run} --no-mlflow", codes=(1, 2, 127, 134)
+    )
     attacks.add("surroundings", "few files at once", f"!ulimit -n 16; HARNESS {run} --no-mlflow", codes=(0, 1, 2))
     attacks.add(
         "surroundings", "an MLflow server that refuses", run, codes=(0,), MLFLOW_TRACKING_URI="http://127.0.0.1:9"
