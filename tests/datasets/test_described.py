@@ -250,7 +250,7 @@ def test_a_run_folder_remembers_where_its_data_lay(own: Path, tmp_path: Path) ->
     dataset = dataset_of_run(FinishedRun(run), Path("nowhere"))
     assert (dataset.name, len(dataset.videos)) == ("zoo", 2)
     (own / "mine.json").rename(own / "moved.json")
-    with pytest.raises(UserError, match=r"mine\.json any more; name the annotation file with --annotations"):
+    with pytest.raises(UserError, match=r"mine\.json any more; name the annotation file as annotations"):
         dataset_of_run(FinishedRun(run), Path("nowhere"))
     assert dataset_of_run(FinishedRun(run), Path("nowhere"), own / "moved.json").digest == dataset.digest
 

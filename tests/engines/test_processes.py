@@ -102,7 +102,7 @@ def test_a_model_that_works_on_several_videos_itself_has_one_worker(
 
 
 def test_what_cannot_be_sent_to_a_process_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"model small: cannot be sent to other processes.*--workers 1"):
+    with pytest.raises(UserError, match=r"model small: cannot be sent to other processes.*one worker"):
         execute(make_run(tmp_path, SmallModel(before=lambda video: None)), engine=TWO)
 
 
