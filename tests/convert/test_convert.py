@@ -383,7 +383,7 @@ def test_predictions_of_a_run_and_of_a_results_file(mine: Path) -> None:
     scores = [one["score"] for one in coco_document(made)["annotations"]]
     assert scores
     result = command(mine / "results.json", "--from", "vis", "--to", "mots", "--out", mine / "mots")
-    assert "name the annotation file as annotations" in str(result.exception)
+    assert "name the annotation file with --annotations" in str(result.exception)
     result = command(
         mine / "results.json",
         "--from",
