@@ -259,7 +259,7 @@ def refuse_missing(root: Path, names: Iterable[str], hint: str) -> None:
 
 
 def _looked_at(path: Path) -> tuple[bool, str]:
-    """Whether a file is an image of a format that is read, with its end; and in words what it is, if it is another."""
+    """Whether a file is a complete image in a known format; else in words what it is."""
     with open_file(path, UNBOUNDED) as file:
         head = file.read(_HEAD_BYTES)
         size = file.seek(0, 2)

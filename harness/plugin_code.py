@@ -12,7 +12,7 @@ from harness.standard_output import printed_to_stderr
 
 MOST_CHARACTERS, MOST_DETAILS = 2000, 16_000
 """Most characters of an error's line, and of its traceback: what plugins raise may hold whole arrays."""
-_HINT = "repeat with --debug to see the traceback"
+_HINT = "see the traceback (on the command line with --debug)"
 
 
 class PluginExitError(Exception):

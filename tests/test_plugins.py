@@ -145,7 +145,7 @@ def test_plugins_that_print_do_not_disturb_the_json(
     [
         (
             "run --model corners --dataset leaving",
-            "dataset leaving: cannot be opened: SystemExit: no licence; repeat with --debug",
+            "dataset leaving: cannot be opened: SystemExit: no licence; see the traceback",
         ),
         ("eval --dataset leaving --predictions results.json", "dataset leaving: cannot be opened: SystemExit: no lic"),
         (
@@ -158,7 +158,7 @@ def test_plugins_that_print_do_not_disturb_the_json(
         ),
         (
             "run --model noisy --dataset dots --set threshold=0",
-            "model noisy: its Config fails: SystemExit: 0; repeat with --debug",
+            "model noisy: its Config fails: SystemExit: 0; see the traceback",
         ),
         (
             "run --model noisy --dataset dots --set threshold=1",

@@ -29,7 +29,7 @@ def choose_engine(
     ``device`` is ``cpu``, ``cuda`` (every GPU), ``cuda:1``, or several separated by commas; by default a GPU if there
     is one. ``workers`` is the number of processes, by default one per device. ``video_timeout`` is the limit of each
     video in seconds, see `harness.engines.video_timeout`; one process alone cannot keep to it. Raises `UserError` for
-    missing devices.
+    missing devices and for less than one worker.
     """
     if name not in ENGINES:
         raise UserError("engine", f'"{name}" is unknown', near(name, ENGINES))

@@ -136,7 +136,7 @@ def test_what_cannot_be_built_is_told(weights: Path, config: dict[str, Any], say
 
 @pytest.mark.usefixtures("detectron2")
 def test_weights_are_needed() -> None:
-    with pytest.raises(UserError, match="has no weights; give --checkpoint FILE"):
+    with pytest.raises(UserError, match="has no weights; give its checkpoint, a file"):
         load(None)
 
 

@@ -168,7 +168,7 @@ def test_faults_are_told(evaluators: Any, catalog: Any, lvvis: str, data_root: P
     outputs = {"pred_scores": [0.5], "pred_labels": [0], "pred_masks": masks}
     with pytest.raises(UserError, match="has no video 77"):
         evaluator.process([{"video_id": 77}], outputs)
-    with pytest.raises(UserError, match="label 5000 is none of the 1196"):
+    with pytest.raises(UserError, match="label 5000 is not among the 1196"):
         evaluator.process([{"video_id": 1}], outputs | {"pred_labels": [5000]})
     with pytest.raises(UserError, match="has no json_file"):
         evaluators.LVVISEvaluator(registered(f"empty_{tmp_path.name}"))

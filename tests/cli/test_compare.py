@@ -73,7 +73,7 @@ def test_a_run_that_found_nothing_is_compared_as_0(compared: Runs, tmp_path: Pat
     assert run(copy.good, nothing).stdout == text  # the run folder knows where its data lies
     (nothing / "matches.msgpack").unlink()
     moved = copy.annotations.rename(tmp_path / "moved.json")
-    assert "name the annotation file with --annotations" in error_of(copy.good, nothing)
+    assert "name the annotation file as annotations" in error_of(copy.good, nothing)
     assert run(copy.good, nothing, "--annotations", moved).stdout == text
 
 

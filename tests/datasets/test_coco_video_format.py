@@ -114,10 +114,10 @@ def test_what_does_not_go_together_is_refused(root: Path) -> None:
     predictions = FEDERATED / "predictions.json"
     for arguments, said in (
         (("--dataset", "tao", "--data-root", root, "--protocol", "lvvis"), "has boxes, which lvvis does not compare"),
-        (("--dataset", "lvvis", "--annotations", FEDERATED / "gt.json"), "score it with --protocol teta or teta-tao"),
+        (("--dataset", "lvvis", "--annotations", FEDERATED / "gt.json"), "score it with protocol teta or teta-tao"),
         (("--dataset", "lvvis", "--protocol", "teta", "--annotations", FEDERATED / "gt.json"), "lvvis is not"),
         (("--dataset", "tao", "--annotations", GOLDEN / "ordinary" / "gt.json"), "is in YouTube-VIS form, tao is not"),
-        (("--protocol", "lvvis", "--annotations", FEDERATED / "gt.json"), "score it with --protocol teta or teta-tao"),
+        (("--protocol", "lvvis", "--annotations", FEDERATED / "gt.json"), "score it with protocol teta or teta-tao"),
     ):
         done = harness("eval", *arguments, "--predictions", predictions)
         assert said in str(done.exception)

@@ -163,7 +163,7 @@ def test_what_cannot_be_added(tmp_path: Path, arguments: tuple[str, ...], words:
         ({"name": "a", "like": "ovis", "splits": {}}, "names no split"),
         ({"name": "a", "splits": {"val": {}}}, "needs one of like and protocol"),
         ({"name": "a", "protocol": "lvviz", "splits": {"val": {}}}, 'protocol "lvviz"'),
-        ({"name": "a", "like": "ovis", "default_split": "x", "splits": {"val": {}}}, "is none of its splits"),
+        ({"name": "a", "like": "ovis", "default_split": "x", "splits": {"val": {}}}, "is not one of its splits"),
         ({"like": "ovis", "splits": {"val": {}}}, "name: field required"),
     ],
 )
@@ -180,7 +180,7 @@ def test_groups_are_checked(own: Path) -> None:
     assert [c.partition for c in grouped.categories] == [0, -1]
     burst = with_groups(annotations, {"novel": [2], "common": ["cat"]}, "burst")
     assert [(c.frequency, c.split) for c in burst.categories] == [("f", "common"), ("r", "uncommon")]
-    with pytest.raises(UserError, match='1 of 2 are no names or ids of categories, first: "dog"'):
+    with pytest.raises(UserError, match='1 of 2 are not names or ids of categories, first: "dog"'):
         with_groups(annotations, {"novel": ["cat", "dog"]}, "lvvis")
     with pytest.raises(UserError, match="category 1: is listed as base and as novel"):
         with_groups(annotations, {"base": ["cat"], "novel": [1]}, "lvvis")
@@ -198,7 +198,7 @@ def test_the_first_refusal_lists_all_that_is_missing(own: Path) -> None:
         open_own(own / "mine.json", None, "lvvis")
     assert str(error.value) == (
         f"{own / 'mine.json'}: cannot be run on yet:"
-        " (1) --frames is missing: name the folder to which file_names are relative;"
+        " (1) frames is missing: name the folder to which file_names are relative;"
         " (2) 2 of 2 videos lack file_names, first: videos[0];"
         " (3) 2 of 2 categories lack partition, first: categories[0];"
         " (4) 1 of 2 annotations lack areas, first: annotations[1];"
@@ -250,7 +250,7 @@ def test_a_run_folder_remembers_where_its_data_lay(own: Path, tmp_path: Path) ->
     dataset = dataset_of_run(FinishedRun(run), Path("nowhere"))
     assert (dataset.name, len(dataset.videos)) == ("zoo", 2)
     (own / "mine.json").rename(own / "moved.json")
-    with pytest.raises(UserError, match=r"mine\.json any more; name the annotation file with --annotations"):
+    with pytest.raises(UserError, match=r"mine\.json any more; name the annotation file as annotations"):
         dataset_of_run(FinishedRun(run), Path("nowhere"))
     assert dataset_of_run(FinishedRun(run), Path("nowhere"), own / "moved.json").digest == dataset.digest
 

@@ -125,7 +125,7 @@ def test_other_json_files_are_named(tmp_path: Path, write: Write) -> None:
     assert {name: one.taken_for for name, one in here.items() if one.taken is None} == {
         "cocovid.json": "in CocoVID or TAO form, with one annotation per image",
         "coco.json": "a COCO file of images, without videos",
-        "config.json": "no annotation file: it has no videos",
+        "config.json": "not an annotation file: it has no videos",
         "cut.json": here["cut.json"].what,
         "mine.json": "annotations of no known dataset",
         "nan.json": "ovis (split unknown)",

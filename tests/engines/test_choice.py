@@ -20,14 +20,21 @@ def test_one_device_is_this_process() -> None:
 def test_several_workers_are_processes() -> None:
     devices, make = choose_engine("local", "cpu", 2)
     assert isinstance(make, partial)
-    assert (devices, make.func, make.keywords) == ("cpu", processes.pool, {"devices": ("cpu", "cpu")})
+    assert (devices, make.func) == ("cpu", processes.pool)
+    assert make.keywords == {"devices": ("cpu", "cpu"), "video_timeout": None}
 
 
 def test_ray_gets_all_arguments() -> None:
     devices, make = choose_engine("ray", None, 3, 0.5, "auto")
     assert isinstance(make, partial)
     assert devices == "ray"
-    assert make.keywords == {"device": None, "workers": 3, "gpus_per_worker": 0.5, "address": "auto"}
+    assert make.keywords == {
+        "device": None,
+        "workers": 3,
+        "gpus_per_worker": 0.5,
+        "address": "auto",
+        "video_timeout": None,
+    }
 
 
 @pytest.mark.parametrize(

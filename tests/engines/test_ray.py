@@ -207,5 +207,5 @@ def test_ray_chooses_the_gpus(tmp_path: Path) -> None:
 
 def test_without_ray_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UserError, match=r"--engine ray: Ray is not installed; pip install \"ovvis-harness\[ray\]\""):
+    with pytest.raises(UserError, match=r"engine ray: Ray is not installed; pip install \"ovvis-harness\[ray\]\""):
         execute(moody_run(tmp_path), engine=TWO)

@@ -311,7 +311,7 @@ def test_plugin(saved: Path, tmp_path: Path) -> None:
     dataset = make_dataset(1)
     model = PLUGIN.load(config, LoadContext(dataset, checkpoint=saved))
     assert model.predict(video(3), dataset.vocabulary) == model.predict(video(3), dataset.vocabulary)
-    with pytest.raises(UserError, match="--checkpoint"):
+    with pytest.raises(UserError, match="give its checkpoint"):
         PLUGIN.load(config, LoadContext(dataset))
     with pytest.raises(UserError, match="there is no such text classifier"):
         PLUGIN.load(PLUGIN.Config(text_classifier=tmp_path / "no.npy"), LoadContext(dataset, checkpoint=saved))

@@ -153,7 +153,7 @@ def test_ov2seg(tracker: str, ov2seg: Path, shapes: Dataset, tmp_path: Path) -> 
 @pytest.mark.parametrize("segmenter", ["clipvis", "ov2seg"])
 def test_weights_are_asked_for(segmenter: str, shapes: Dataset) -> None:
     config = TrackByDetectionConfig.model_validate({"segmenter": segmenter})
-    with pytest.raises(UserError, match=f"{segmenter}: has no weights; give --checkpoint"):
+    with pytest.raises(UserError, match=f"{segmenter}: has no weights; give its checkpoint"):
         PLUGIN.load(config, context(shapes, None))
 
 

@@ -285,5 +285,5 @@ def test_plugin(saved: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     model: Model = PLUGIN.load(config, LoadContext(dataset=None, checkpoint=saved))  # type: ignore[arg-type]
     assert list(model.predict(video(3), WORDS)) == list(model.predict(video(3), WORDS))
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
-    with pytest.raises(UserError, match="--checkpoint"):
+    with pytest.raises(UserError, match="give its checkpoint"):
         PLUGIN.load(config, LoadContext(dataset=None))  # type: ignore[arg-type]
