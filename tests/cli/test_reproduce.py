@@ -102,7 +102,10 @@ def test_files_are_known_by_content(place: Path, tmp_path: Path) -> None:
     layer = "sem_seg_head.predictor.transformer_cross_attention_layers.{}.norm.weight"
     state[key] = torch.zeros(32, 1024, 1, 1)
     torch.save(state | {layer.format(i): torch.zeros(32) for i in range(9)}, tmp_path / "any name.pth")
-    found = json.loads(reproduce(place, "--checkpoints", str(tmp_path), "--dry-run", "--json").stdout)
+    torch.save(state | {"backbone.base.conv1.weight": torch.zeros(1)}, tmp_path / "ov2seg.pth")
+    done = reproduce(place, "--checkpoints", str(tmp_path), "--dry-run", "--json")
+    assert "is not a checkpoint of CLIP-VIS: it has backbone.base.conv1.weight" in done.stderr
+    found = json.loads(done.stdout)
     assert {c["variant"] for c in found["cases"] if c["checkpoint"]} == {4}
     shutil.copy(tmp_path / "any name.pth", tmp_path / "other.pth")
     with pytest.raises(Exception, match="are both variant 4"):
