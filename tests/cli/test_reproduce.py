@@ -155,3 +155,15 @@ def test_numbers_of_earlier_weights_are_recognised() -> None:
     number = number_of(PUBLISHED, {"metrics": {"AP": 0.18812}, "comparable": True})
     assert number.inside is False
     assert number.also.startswith("18.8 of CLIP-VIS (v1 checkpoints) (CLIP-VIS repository README")
+
+
+def test_ov2seg_has_a_variant_without_weights_and_groups_from_another_paper(tmp_path: Path) -> None:
+    done = CliRunner().invoke(build(), ["reproduce", "ov2seg", "--data-root", str(tmp_path), "--dry-run", "--json"])
+    assert done.exit_code == 0, done.output
+    cases = json.loads(done.stdout)["cases"]
+    val = next(c for c in cases if (c["variant"], c["dataset"], c["split"]) == (1, "lvvis", "val"))
+    assert {n["metric"]: n["published"] for n in val["numbers"]} == {"AP": 14.2, "APb": 17.2, "APn": 11.9}
+    assert "GLEE" in val["numbers"][1]["source"]
+    swin = next(c for c in cases if c["variant"] == 2)
+    assert swin["missing"][0] == {"what": "weights of variant 2", "reason": "were not released", "get": ""}
+    assert str(tmp_path) not in done.stdout
