@@ -58,6 +58,9 @@ def released_variant(path: Path) -> int | None:
     layers = count(state, rf"{PREDICTOR}transformer_cross_attention_layers\.(\d+)\.")
     if key not in state or not layers:
         raise UserError(str(path), f"is not a checkpoint of CLIP-VIS: it lacks {key}", HINT)
+    other = next((name for name in state if name.startswith("backbone.") and not name.startswith(CLIP)), None)
+    if other is not None:  # OV2Seg has the same head
+        raise UserError(str(path), f"is not a checkpoint of CLIP-VIS: it has {other}", HINT)
     sizes = state[key].shape[1], layers + 1
     return SIZES.index(sizes) if sizes in SIZES else None
 

@@ -102,7 +102,10 @@ def test_files_are_known_by_content(place: Path, tmp_path: Path) -> None:
     layer = "sem_seg_head.predictor.transformer_cross_attention_layers.{}.norm.weight"
     state[key] = torch.zeros(32, 1024, 1, 1)
     torch.save(state | {layer.format(i): torch.zeros(32) for i in range(9)}, tmp_path / "any name.pth")
-    found = json.loads(reproduce(place, "--checkpoints", str(tmp_path), "--dry-run", "--json").stdout)
+    torch.save(state | {"backbone.base.conv1.weight": torch.zeros(1)}, tmp_path / "ov2seg.pth")
+    done = reproduce(place, "--checkpoints", str(tmp_path), "--dry-run", "--json")
+    assert "is not a checkpoint of CLIP-VIS: it has backbone.base.conv1.weight" in done.stderr
+    found = json.loads(done.stdout)
     assert {c["variant"] for c in found["cases"] if c["checkpoint"]} == {4}
     shutil.copy(tmp_path / "any name.pth", tmp_path / "other.pth")
     with pytest.raises(Exception, match="are both variant 4"):
@@ -152,3 +155,15 @@ def test_numbers_of_earlier_weights_are_recognised() -> None:
     number = number_of(PUBLISHED, {"metrics": {"AP": 0.18812}, "comparable": True})
     assert number.inside is False
     assert number.also.startswith("18.8 of CLIP-VIS (v1 checkpoints) (CLIP-VIS repository README")
+
+
+def test_ov2seg_has_a_variant_without_weights_and_groups_from_another_paper(tmp_path: Path) -> None:
+    done = CliRunner().invoke(build(), ["reproduce", "ov2seg", "--data-root", str(tmp_path), "--dry-run", "--json"])
+    assert done.exit_code == 0, done.output
+    cases = json.loads(done.stdout)["cases"]
+    val = next(c for c in cases if (c["variant"], c["dataset"], c["split"]) == (1, "lvvis", "val"))
+    assert {n["metric"]: n["published"] for n in val["numbers"]} == {"AP": 14.2, "APb": 17.2, "APn": 11.9}
+    assert "GLEE" in val["numbers"][1]["source"]
+    swin = next(c for c in cases if c["variant"] == 2)
+    assert swin["missing"][0] == {"what": "weights of variant 2", "reason": "were not released", "get": ""}
+    assert str(tmp_path) not in done.stdout
