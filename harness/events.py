@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from harness.types import LoadedWeights
+
 ATTEMPTS = 2
 """Number of attempts before a video counts as failed; a single one if the user has to fix something."""
 
@@ -26,8 +28,8 @@ class Event:
 
     ``error`` is one line, ``details`` the traceback; ``bad_input`` says that the user has to fix something, ``fault``
     what, in words that are the same for other videos (empty where it may be this video's own). ``attempts`` is how
-    often the video has been tried. ``stages`` is what the stages of the model's work took, where the model tells of
-    them.
+    often the video has been tried. ``stages`` is what the stages of the model's work took, and ``weights`` how its
+    weights were loaded, where the model tells of them.
     """
 
     kind: Literal["done", "retried", "failed", "lost"]
@@ -41,6 +43,7 @@ class Event:
     fault: str = ""
     attempts: int = 1
     stages: Mapping[str, StageUse] = field(default_factory=dict)
+    weights: LoadedWeights | None = None
 
 
 def merge_stage_usage(parts: Iterable[Mapping[str, StageUse]]) -> dict[str, StageUse]:

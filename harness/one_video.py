@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.engines.local import weights_of
 from harness.engines.seeding import seed_everything
 from harness.plugin_code import convert_plugin_errors
 from harness.run_folder.results import refuse_unscorable
@@ -66,7 +67,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     video, seconds = found["video"], found["seconds"]
     yield f"{found['model']} on {found['dataset']} {found['split']}, video {video['id']} ({video['name']})"
     yield f"  frames      {video['frames']} of {video['width']}x{video['height']}; every mask has this size"
-    yield f"  words       {found['words']} asked for"
+    yield f"  asked for   {found['words']} words"
     for name, text in found["facts"].items():
         yield f"  {name:<10}  {text}"
     scores = "" if found["scores"] is None else ", scores {:.3g} to {:.3g}".format(*found["scores"])
@@ -82,7 +83,9 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
 def _facts(run: Run, model: Model) -> dict[str, str]:
     with convert_plugin_errors(run.name, "its facts fails"):
         told = getattr(model, "facts", None)
-        return {str(name): str(text) for name, text in told().items()} if told is not None else {}
+        facts = {str(name): str(text) for name, text in told().items()} if told is not None else {}
+    told_weights = str(weights_of(model) or "the model does not tell how they were loaded")
+    return {"weights": told_weights, "words": "the model does not tell which it has seen", **facts}
 
 
 def _annotated(run: Run, video: Video) -> dict[str, int] | None:

@@ -38,7 +38,7 @@ from harness.run_folder.progress import RunProgress, write_progress
 from harness.run_folder.provenance import environment, weights_digest
 from harness.run_folder.results import TableMaker, no_truth, refuse_unscorable, score_predictions, write_results
 from harness.run_folder.resume import refuse_other_frames
-from harness.run_folder.schemas import FORMAT, Failure, Failures, Times, VideoIds
+from harness.run_folder.schemas import FORMAT, Failure, Failures, Times, VideoIds, Weights, WeightsRecord
 from harness.run_folder.store import DamagedShardError, PredictionStore
 from harness.scoring.dispatch import DEFAULTS, Settings
 from harness.standard_output import printed_to_log
@@ -378,6 +378,7 @@ def _predict(
     """Run videos; add those that fail to ``failed``."""
     seconds: dict[str, float] = {}
     stages: dict[str, StageUse] = {}
+    is_told = False
     log.info("%s of %s videos are done already", len(run.videos) - len(pending), len(run.videos))
     _write_failures(run, failed)
     progress.expect(pending)
@@ -388,6 +389,10 @@ def _predict(
                 log.info("video %s: %s tracks, %.3f s", event.video_id, event.tracks, event.seconds)
                 seconds[str(event.video_id)] = round(event.seconds, 6)
                 stages = merge_stage_usage([stages, event.stages])
+                if event.weights is not None and not is_told:
+                    is_told = True
+                    told = Weights(WeightsRecord.of(event.weights))
+                    write_json(run.folder / "weights.json", msgspec.to_builtins(told))
             elif event.kind == "failed":
                 failed.append(event)
                 log.error("video %s failed: %s\n%s", event.video_id, event.error, event.details)
@@ -439,6 +444,13 @@ def _write_timings(run: Run, seconds: dict[str, float], stages: Mapping[str, Sta
     write_json(path, msgspec.to_builtins(Times(before.videos | seconds, sessions, used)))
 
 
+def _loaded_weights(run: Run) -> WeightsRecord | None:
+    """How the weights were loaded that the predictions are from, maybe in an earlier session; ``None`` if unknown."""
+    with suppress(UserError):
+        return FinishedRun(run.folder).loaded_weights
+    return None
+
+
 def _scored_before(run: Run) -> list[dict[str, Any]]:
     """The scores of other protocols for the same predictions of the same videos, which are kept."""
     try:
@@ -475,6 +487,7 @@ def _conclude(
     head |= {key: run.content[key] for key in ("config", "precision", "seed")}
     weights = None if run.checkpoint is None else run.checkpoint.name
     head |= {"name": run.title, "weights": weights, "variant": _variant(run)}
+    head["loaded_weights"] = msgspec.to_builtins(_loaded_weights(run))
     whole = complete and run.limit is None
     scored = score_predictions(run.dataset, run.scored_by, run.store, done, whole, finish.strict, run.scoring)
     relative = _relative_scores(run)

@@ -143,11 +143,32 @@ class Dataset:
         return asked
 
 
+@dataclass(frozen=True)
+class LoadedWeights:
+    """How a model's weights were loaded, in numbers of tensors.
+
+    ``needed`` is how many it has, ``loaded`` how many of them came from a file; the others stay as the model makes
+    them. ``unused`` are the names of the checkpoint's tensors that the model has no use for.
+    """
+
+    needed: int
+    loaded: int
+    unused: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        share = f"{self.loaded} of {self.needed} tensors loaded ({100 * self.loaded / max(self.needed, 1):.4g} %)"
+        if not self.unused:
+            return share
+        shown = ", ".join(self.unused[:3]) + (", ..." if len(self.unused) > 3 else "")
+        return f"{share}; {len(self.unused)} of the checkpoint are unused ({shown})"
+
+
 class Model(Protocol):
     """Anything that finds the tracks of a video.
 
-    It may offer ``facts() -> Mapping[str, str]``: what it can tell of itself after a video, such as the share of its
-    weights that were loaded; ``harness run --try`` shows it.
+    It may offer two members more. ``loaded_weights: LoadedWeights | None`` says how its weights were loaded: ``harness
+    run --try`` shows it, and ``metrics.json`` records it. ``facts() -> Mapping[str, str]`` returns texts by name, which
+    ``--try`` shows, after a video: ``words`` for the words that it has seen.
     """
 
     def predict(self, video: Video, vocabulary: Vocabulary) -> Iterable[Track]:

@@ -36,7 +36,7 @@ class Detectron2Model:
     ) -> None:
         self.builder, self.checkpoint, self.precision = builder, checkpoint, precision
         self.cfg = builder.cfg
-        self.network, self.loaded = builder.load(vocabulary, checkpoint)
+        self.network, self.loaded_weights = builder.load(vocabulary, checkpoint)
         self._vocabulary, self._digest = vocabulary, vocabulary.digest
         config = builder.config
         self._outputs = function_of(config.outputs, "outputs") if config.outputs else None
@@ -89,7 +89,7 @@ class Detectron2Model:
         if self.builder.can_tell():
             self.builder.tell(self.network, entry_of(vocabulary))
         else:
-            self.network, self.loaded = self.builder.load(vocabulary, self.checkpoint)
+            self.network, self.loaded_weights = self.builder.load(vocabulary, self.checkpoint)
         self._vocabulary, self._digest = vocabulary, vocabulary.digest
 
     def facts(self) -> dict[str, str]:
@@ -100,7 +100,7 @@ class Detectron2Model:
         )
         if self.builder.config.words:
             read = f"given to {self.builder.config.words}"
-        return {"weights": str(self.loaded), "words": f"{count}, {read}"}
+        return {"words": f"{count}, {read}"}
 
     def _prepared(self, image: Image) -> torch.Tensor:
         """A frame resized and in the colour order of the config, ``(3, height, width)`` uint8."""

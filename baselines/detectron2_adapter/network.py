@@ -15,11 +15,11 @@ import yaml
 from harness.baselines.detectron2_adapter import deformable_attention, missing
 from harness.baselines.detectron2_adapter.config import Detectron2Config
 from harness.baselines.detectron2_adapter.user_code import function_of, imported
-from harness.baselines.detectron2_adapter.weights import Loaded, load_weights
+from harness.baselines.detectron2_adapter.weights import load_weights
 from harness.baselines.detectron2_adapter.words import WordsMetadata, entry_of
 from harness.errors import UserError
 from harness.run_folder.provenance import file_digest
-from harness.types import Vocabulary
+from harness.types import LoadedWeights, Vocabulary
 
 try:
     from detectron2.config import get_cfg
@@ -126,7 +126,7 @@ class NetworkBuilder:
             self.tell(network, entry)
         return network.eval()
 
-    def load(self, vocabulary: Vocabulary, checkpoint: Path) -> tuple[torch.nn.Module, Loaded]:
+    def load(self, vocabulary: Vocabulary, checkpoint: Path) -> tuple[torch.nn.Module, LoadedWeights]:
         """The model with the weights of a checkpoint, and how they were loaded."""
         network = self.build(vocabulary)
         return network, load_weights(network, checkpoint, self.config.allow_missing)

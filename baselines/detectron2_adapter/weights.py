@@ -6,12 +6,13 @@ import logging
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from harness.errors import UserError
 from harness.models.shared.checkpoint_files import State, read_tensors, refuse_not_finite
+from harness.types import LoadedWeights
 
 log = logging.getLogger(__name__)
 
@@ -24,20 +25,7 @@ _NO_WEIGHTS = ("anchor_generator.cell_anchors", *_FROM_CONFIG)
 """Weights in old checkpoints that newer models compute themselves."""
 
 
-class Loaded(NamedTuple):
-    """How a model's weights were loaded, in numbers of tensors."""
-
-    needed: int
-    found: int
-    left_over: int
-
-    def __str__(self) -> str:
-        share = 100 * self.found / max(self.needed, 1)
-        rest = f"; {self.left_over} of the checkpoint are unused" if self.left_over else ""
-        return f"{self.found} of {self.needed} tensors loaded ({share:.4g} %){rest}"
-
-
-def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[str] = ()) -> Loaded:
+def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[str] = ()) -> LoadedWeights:
     """Load a checkpoint into a model; `harness.models.shared.checkpoint_files.read_tensors` says which forms are read.
 
     Raises `UserError` where a weight that no pattern of ``allow_missing`` names is missing or has another shape, where
@@ -50,9 +38,10 @@ def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[s
     needed = [name for name in network.state_dict() if not name.endswith(_COUNTER) and name not in _FROM_CONFIG]
     _refuse_unknown(allow_missing, needed)
     own = network.state_dict()
-    for name in [name for name in state if name in own and state[name].shape != own[name].shape]:
-        if _is_named(name, allow_missing):  # as detectron2 does with all: a classifier of other words, for example
-            del state[name]
+    # As detectron2 does with all: a classifier of other words, for example.
+    reshaped = [n for n in state if n in own and state[n].shape != own[n].shape and _is_named(n, allow_missing)]
+    for name in reshaped:
+        del state[name]
     told = _loaded(network, state, path)
     missing, refused = _missing(told, needed, allow_missing)
     if missing and not hasattr(state, "_metadata"):
@@ -72,7 +61,7 @@ def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[s
     if left_over:
         log.warning("%s: %s weights are unused by the model, first: %s", path, len(left_over),
                     left_over[0])  # fmt: skip
-    return Loaded(len(needed), len(needed) - len(missing), len(left_over))
+    return LoadedWeights(len(needed), len(needed) - len(missing), (*reshaped, *left_over))
 
 
 def _loaded(network: torch.nn.Module, state: State, path: Path) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -20,12 +20,15 @@ from harness.input_files import RECORD_BYTES, decode_json, read_file
 from harness.masks import Rle
 from harness.rle import Ints
 from harness.run_folder.store import tabulate
-from harness.types import LoadContext, Track, Video, Vocabulary
+from harness.types import LoadContext, LoadedWeights, Track, Video, Vocabulary
 
 FORMAT = "harness-job-1"
 """Version of the job file; it changes with its keys or their meaning."""
 
-JOB, RESULTS, FRAMES, DONE = "job.json", "results.json", "frames", "done.json"
+JOB, RESULTS, FRAMES, DONE, FACTS = "job.json", "results.json", "frames", "done.json", "facts.json"
+
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -36,6 +39,38 @@ class Done(msgspec.Struct, frozen=True):
 
     videos: dict[int, list[str]]
     vocabulary: str
+
+
+class WeightsFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a command has loaded its weights, see `harness.types.LoadedWeights`."""
+
+    needed: Count
+    loaded: Count
+    unused: list[str] = []
+
+
+class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``facts.json``, which a command may write beside its results: what it can tell of itself."""
+
+    weights: WeightsFacts | None = None
+    words: str = ""
+
+    @property
+    def loaded_weights(self) -> LoadedWeights | None:
+        """As models of this process tell it."""
+        told = self.weights
+        return None if told is None else LoadedWeights(told.needed, told.loaded, tuple(told.unused))
+
+
+def read_facts(folder: Path) -> Facts:
+    """What the command of a job has told of itself, maybe nothing. Raises `UserError` for a file of another form."""
+    try:
+        return msgspec.json.decode((folder / FACTS).read_bytes(), type=Facts)
+    except FileNotFoundError:
+        return Facts()
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        hint = 'write {"weights": {"needed": 10, "loaded": 10, "unused": []}, "words": "text"}, or no such file'
+        raise UserError(FACTS, f"cannot be read: {error}", hint) from error
 
 
 def job_folder(scratch: Path, videos: Sequence[Video]) -> Path:

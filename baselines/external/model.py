@@ -17,18 +17,21 @@ from pathlib import Path
 
 from harness.baselines.external.config import ExternalConfig
 from harness.baselines.external.job import (
+    FACTS,
     JOB,
     RESULTS,
+    Facts,
     find_done,
     frames_of,
     job_folder,
     mark_done,
+    read_facts,
     read_tracks,
     write_job,
 )
 from harness.baselines.external.process import Ending, run_command
 from harness.errors import UserError
-from harness.types import LoadContext, Track, Video, Vocabulary
+from harness.types import LoadContext, LoadedWeights, Track, Video, Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,8 @@ class ExternalModel:
         """Finished jobs by folder, each with those of its videos that have not been asked for yet."""
         self._read: dict[int, list[Track]] = {}
         """Tracks of the finished job that was read last."""
+        self._facts = Facts()
+        self._asked = 0
         self._vocabulary = ""
         self._chunk = config.chunk
         self._failed: set[int] = set()
@@ -76,6 +81,7 @@ class ExternalModel:
         """
         if not vocabulary.categories:
             return []
+        self._asked = len(vocabulary.categories)
         if vocabulary.digest != self._vocabulary:
             self._waiting.clear()
             self._vocabulary = vocabulary.digest
@@ -86,6 +92,16 @@ class ExternalModel:
         assert tracks is not None  # a job that ends well has an entry for each of its videos
         return tracks
 
+    @property
+    def loaded_weights(self) -> LoadedWeights | None:
+        """What the command has told in ``facts.json``, ``None`` if nothing."""
+        return self._facts.loaded_weights
+
+    def facts(self) -> dict[str, str]:
+        """What the command has told of the words, see `harness.types.Model`."""
+        told = self._facts.words or f"the command does not tell in {FACTS} whether it has used them"
+        return {"words": f"{self._asked} in the job; {told}"}
+
     def _take(self, video: Video, vocabulary: Vocabulary) -> list[Track] | None:
         """Tracks of ``video`` from a finished job, if there is one that has them."""
         folder = next((f for f, videos in self._waiting.items() if videos.get(video.id) is video), None)
@@ -93,6 +109,7 @@ class ExternalModel:
             return None
         if video.id not in self._read:
             try:
+                self._facts = read_facts(folder)
                 self._read = read_tracks(folder, list(self._waiting[folder].values()), vocabulary)
             except UserError as error:
                 log.warning("%s: stored results cannot be used and are computed again: %s", self.name, error)
@@ -158,6 +175,7 @@ class ExternalModel:
             what = f"the command ended well but wrote no {RESULTS}; {_said(ending)}"
             raise UserError(where, what, 'write a list of tracks to the path that the job gives as "results"')
         try:
+            self._facts = read_facts(folder)
             return read_tracks(folder, videos, vocabulary)
         except UserError as error:
             raise UserError(where, f"the command's results are refused: {error}", _said(ending)) from error

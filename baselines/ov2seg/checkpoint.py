@@ -29,6 +29,7 @@ from harness.models.shared.checkpoint_files import (
     read_tensors,
     short_edge_of,
 )
+from harness.types import LoadedWeights
 
 BACKBONE = "backbone."
 PIXEL_DECODER = "sem_seg_head.pixel_decoder."
@@ -51,7 +52,8 @@ def load_network(path: Path) -> Ov2SegNetwork:
     Raises `UserError` for a file that cannot be read, holds code, is not a checkpoint of OV2Seg, or has missing,
     unexpected or misshapen tensors.
     """
-    state = used(read_tensors(path, HINT))
+    everything = read_tensors(path, HINT)
+    state = used(everything)
     architecture = architecture_of(state, path)
     try:
         network = Ov2SegNetwork(architecture)
@@ -60,6 +62,8 @@ def load_network(path: Path) -> Ov2SegNetwork:
     check_tensors(network.state_dict(), state, path, "OV2Seg", HINT)
     network.load_state_dict(state, strict=True, assign=True)
     network.short_edge = short_edge_of(path, HINT) or network.short_edge
+    unused = tuple(name for name in everything if IGNORED.match(name))
+    network.loaded_weights = LoadedWeights(len(state), len(state), unused)
     return network.eval()
 
 

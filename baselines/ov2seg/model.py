@@ -26,7 +26,7 @@ from harness.models.shared.mask_buffer import MaskBuffer
 from harness.models.shared.preprocess import Geometry, geometry, normalise, padding_maps, resize
 from harness.models.shared.text_classifier import TextClassifier, class_logits, frame_groups
 from harness.models.shared.windows import Stages, WindowedModel
-from harness.types import Track, Video, Vocabulary
+from harness.types import LoadedWeights, Track, Video, Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,18 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         self.short_edge = self.config.short_edge or network.short_edge
         self._vocabulary: tuple[str, SourcedClassifier] | None = None
         self._told: str | None = None  # digest of the vocabulary whose classifier's source is in the log
+
+    @property
+    def loaded_weights(self) -> LoadedWeights | None:
+        """How the weights were loaded, see `harness.types.Model`."""
+        return self.network.loaded_weights
+
+    def facts(self) -> dict[str, str]:
+        """What the model can tell of itself, see `harness.types.Model`."""
+        if self._vocabulary is None:
+            return {"words": "none"}
+        classifier, source, _ = self._vocabulary[1]
+        return {"words": f"{classifier.classes}, {source}"}
 
     @torch.inference_mode()
     def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:

@@ -10,6 +10,7 @@ from harness.baselines.ov2seg.decoder import OpenVocabularyDecoder, OpenVocabula
 from harness.models.backbones.resnet import ResNetSize
 from harness.models.backbones.swin import SwinSize
 from harness.models.mask2former.pixel_decoder import PixelDecoder
+from harness.types import LoadedWeights
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,12 @@ class Ov2SegNetwork(nn.Module):
     """Backbone and head, with the parameter names of the released checkpoint.
 
     The text matrix and the criterion's constants, which are weights of the official model, do not belong to it.
-    ``short_edge`` is the default shorter edge of resized frames in pixels.
+    ``short_edge`` is the default shorter edge of resized frames in pixels; ``loaded_weights`` says how its weights were
+    loaded, if they were.
     """
 
     short_edge = 480
+    loaded_weights: LoadedWeights | None = None
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()

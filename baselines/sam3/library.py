@@ -15,6 +15,7 @@ import msgspec
 from harness.errors import UserError
 from harness.input_files import NOTE_BYTES, decode_json, read_file, refuse_odd_file
 from harness.models.shared.checkpoint_files import first_line, refuse_not_finite
+from harness.types import LoadedWeights
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +66,8 @@ def check_folder(folder: Path) -> None:
         raise UserError(str(folder), "holds no weights in .safetensors", f"other formats are not read; {HINT}")
 
 
-def load(kind: Any, folder: Path) -> Any:
-    """Load a model of class ``kind``, in float32 whatever the file holds.
+def load(kind: Any, folder: Path) -> tuple[Any, LoadedWeights]:
+    """Load a model of class ``kind``, in float32 whatever the file holds; also returns how its weights were loaded.
 
     Tensors that the model does not know are counted in the log. Raises `UserError` for tensors that are missing or
     misshapen, and broken files.
@@ -92,9 +93,10 @@ def load(kind: Any, folder: Path) -> Any:
             raise UserError(str(folder), what, HINT)
     for name, parameter in model.named_parameters():
         refuse_not_finite(parameter, name, folder, HINT)
-    if told["unexpected_keys"]:
-        log.warning("%s: %s tensors are unused", folder, len(told["unexpected_keys"]))
-    return model
+    needed, unused = len(model.state_dict()), tuple(sorted(map(str, told["unexpected_keys"])))
+    if unused:
+        log.warning("%s: %s tensors are unused, first: %s", folder, len(unused), unused[0])
+    return model, LoadedWeights(needed, needed, unused)
 
 
 def load_processor(kind: Any, folder: Path) -> Any:

@@ -21,12 +21,16 @@ from harness.models.shared.numeric_policy import float32_policy
 from harness.models.shared.preprocess import Geometry
 from harness.models.shared.text_classifier import synonyms_of
 from harness.models.shared.windows import PRECISIONS, Stages
-from harness.types import Track, Video, Vocabulary
+from harness.types import LoadedWeights, Track, Video, Vocabulary
 
 log = logging.getLogger(__name__)
 
 TOKENS = 32
 """Length of a prompt for SAM 3's text encoder; longer ones are cut."""
+
+
+SHOWN = 8
+"""Prompts that `Sam3.facts` names."""
 
 
 class Prompts(NamedTuple):
@@ -58,6 +62,8 @@ class Sam3:
     entered around each stage of the work, for timing.
     """
 
+    loaded_weights: LoadedWeights | None = None
+
     def __init__(
         self,
         network: StreamedSam3,
@@ -74,6 +80,14 @@ class Sam3:
         _set(network, "score_threshold_detection", self.config.detection_threshold)
         _set(network, "new_det_thresh", self.config.new_object_threshold)
         _set(network, "max_num_objects", self.config.max_objects)
+
+    def facts(self) -> dict[str, str]:
+        """What the model can tell of itself, see `harness.types.Model`."""
+        if self._prompts is None:
+            return {"words": "none"}
+        words = self._prompts.words
+        shown = ", ".join(words[:SHOWN]) + (", ..." if len(words) > SHOWN else "")
+        return {"words": f"{len(words)}, each a text prompt: {shown}"}
 
     @torch.inference_mode()
     def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:

@@ -42,9 +42,11 @@ class Sam3Plugin:
         from harness.baselines.sam3.model import Sam3
         from harness.baselines.sam3.network import StreamedSam3
 
-        network = load(StreamedSam3, context.checkpoint)
+        network, loaded = load(StreamedSam3, context.checkpoint)
         processor = load_processor(transformers.Sam3VideoProcessor, context.checkpoint)
-        return Sam3(network, processor, config, context.device, context.precision)
+        model = Sam3(network, processor, config, context.device, context.precision)
+        model.loaded_weights = loaded
+        return model
 
     def doctor(self) -> dict[str, Any]:
         """Whether the library that it needs is installed."""

@@ -9,7 +9,7 @@ from harness.baselines.track_by_detection.detections import Segmenter, detection
 from harness.baselines.track_by_detection.tracks import VideoTracks
 from harness.models.shared.mask_encoding import encode_masks
 from harness.models.shared.windows import Stages
-from harness.types import Track, Video, Vocabulary
+from harness.types import LoadedWeights, Track, Video, Vocabulary
 
 
 class TrackByDetection:
@@ -26,6 +26,16 @@ class TrackByDetection:
     @stage.setter
     def stage(self, stage: Stages) -> None:
         self.segmenter.stage = stage
+
+    @property
+    def loaded_weights(self) -> LoadedWeights | None:
+        """How the segmenter's weights were loaded, if it tells, see `harness.types.Model`."""
+        return getattr(self.segmenter, "loaded_weights", None)
+
+    def facts(self) -> dict[str, str]:
+        """What the segmenter can tell of itself, see `harness.types.Model`."""
+        told = getattr(self.segmenter, "facts", None)
+        return {} if told is None else dict(told())
 
     @torch.inference_mode()
     def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:

@@ -20,7 +20,7 @@ from harness.models.shared.preprocess import Geometry, padding_maps
 from harness.models.shared.text_classifier import class_logits, frame_groups
 from harness.models.shared.track_selection import mask_score, mask_sums
 from harness.models.shared.windows import Stages
-from harness.types import Video, Vocabulary
+from harness.types import LoadedWeights, Video, Vocabulary
 
 
 class ClipVisSegmenter:
@@ -41,6 +41,15 @@ class ClipVisSegmenter:
     @stage.setter
     def stage(self, stage: Stages) -> None:
         self.model.stage = stage
+
+    @property
+    def loaded_weights(self) -> LoadedWeights | None:
+        """The model's."""
+        return self.model.loaded_weights
+
+    def facts(self) -> dict[str, str]:
+        """The model's."""
+        return self.model.facts()
 
     def geometry(self, height: int, width: int) -> Geometry:
         """Sizes of frames on their way through the model."""
@@ -80,6 +89,15 @@ class Ov2SegSegmenter:
     @stage.setter
     def stage(self, stage: Stages) -> None:
         self.model.stage = stage
+
+    @property
+    def loaded_weights(self) -> LoadedWeights | None:
+        """The model's."""
+        return self.model.loaded_weights
+
+    def facts(self) -> dict[str, str]:
+        """The model's."""
+        return self.model.facts()
 
     def geometry(self, height: int, width: int) -> Geometry:
         """Sizes of frames on their way through the model."""

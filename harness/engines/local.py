@@ -19,7 +19,7 @@ from harness.frame_digests import digests_of
 from harness.plugin_code import convert_plugin_errors, describe_error, describe_place, isolate_plugin
 from harness.run_folder.progress import RunProgress
 from harness.run_folder.store import PredictionStore, tabulate
-from harness.types import BatchModel, Model, Video
+from harness.types import BatchModel, LoadedWeights, Model, Video
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,12 @@ class InProcess:
             set_torch_threads(self._threads_before)
 
 
+def weights_of(model: Model) -> LoadedWeights | None:
+    """How the weights of a model were loaded, ``None`` where it does not tell, see `harness.types.Model`."""
+    told = getattr(model, "loaded_weights", None)
+    return told if isinstance(told, LoadedWeights) else None
+
+
 def attempt_video(spec: ModelSpec, model: Model, video: Video, store: PredictionStore) -> Event:
     """Run the model of a spec over one video and store its tracks; the event is ``done`` or ``failed``.
 
@@ -101,4 +107,5 @@ def attempt_video(spec: ModelSpec, model: Model, video: Video, store: Prediction
         seconds = time.perf_counter() - began
         return Event("failed", video.id, seconds, frames, 0, line, details, is_fault, fault_of(error))
     store.write_table(video, table, digests)
-    return Event("done", video.id, time.perf_counter() - began, frames, len(table), stages=stages)
+    seconds = time.perf_counter() - began
+    return Event("done", video.id, seconds, frames, len(table), stages=stages, weights=weights_of(model))

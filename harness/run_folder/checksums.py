@@ -30,6 +30,7 @@ SUMMED = (
     "per_pair.csv",
     "table.md",
     "videos.json",
+    "weights.json",
 )
 """Files that do not change after the run. Shards and match tables are not listed: each holds its own checksum."""
 

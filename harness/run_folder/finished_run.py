@@ -33,6 +33,8 @@ from harness.run_folder.schemas import (
     RunRecord,
     Times,
     VideoIds,
+    Weights,
+    WeightsRecord,
     protocol_key,
 )
 from harness.run_folder.store import PredictionStore
@@ -134,6 +136,12 @@ class FinishedRun:
         """``failures.json``: the videos that failed in the last session."""
         found = self._files.read_json("failures.json", Failures)
         return () if found is None else tuple(found.failed)
+
+    @cached_property
+    def loaded_weights(self) -> WeightsRecord | None:
+        """``weights.json``: how the model's weights were loaded; ``None`` if it is absent."""
+        found = self._files.read_json("weights.json", Weights)
+        return None if found is None else found.weights
 
     @cached_property
     def categories(self) -> tuple[CategoryRow, ...]:

@@ -29,6 +29,7 @@ FILES = (
     "experiment.yaml",
     "videos.json",
     "failures.json",
+    "weights.json",
     "metrics.json",
     PER_CATEGORY,
     PER_PAIR,

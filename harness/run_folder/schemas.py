@@ -11,9 +11,13 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from harness.events import StageUse
+from harness.types import LoadedWeights
 
 FORMAT: Literal[2] = 2
 """Version of the files in a run folder. 2: predictions do not depend on the protocol or the limit of a run."""
+
+MOST_NAMES = 10
+"""Names of unused tensors that a record has; their number is exact."""
 
 # An average of ones may come out one rounding step above 1.
 Fraction = Annotated[float, Meta(le=1 + 1e-9)]
@@ -119,6 +123,31 @@ class BenchRecord(Struct, frozen=True):
     config: dict[str, Any] = {}
     checkpoint: str | None = None
     harness: str = ""
+
+
+class WeightsRecord(Struct, frozen=True):
+    """How a model's weights were loaded, in numbers of tensors, see `harness.types.LoadedWeights`.
+
+    ``unused`` counts the checkpoint's tensors that the model has no use for; ``unused_names`` are the first of them, at
+    most `MOST_NAMES`.
+    """
+
+    needed: int
+    loaded: int
+    unused: int = 0
+    unused_names: list[str] = []
+
+    @classmethod
+    def of(cls, told: LoadedWeights) -> WeightsRecord:
+        """The record of what a model tells."""
+        return cls(told.needed, told.loaded, len(told.unused), list(told.unused[:MOST_NAMES]))
+
+
+class Weights(Struct, frozen=True):
+    """``weights.json``: how the weights were loaded that a run's predictions are from."""
+
+    weights: WeightsRecord
+    format: Literal[2] = 2
 
 
 class Failure(Struct, frozen=True):
@@ -234,7 +263,8 @@ class RunRecord(Struct, frozen=True):
     run's settings, ``name`` is what the user calls it, and ``weights`` the name of its checkpoint's file;
     ``variant`` is what the model's card says of that checkpoint (backbone, training data), if it knows its digest.
     ``comparable`` and ``not_comparable`` say whether it may be compared with published numbers (see
-    `harness.comparability`).
+    `harness.comparability`). ``loaded_weights`` says how the model's weights were loaded,
+    ``None`` where it does not tell.
     """
 
     format: Literal[2]
@@ -261,6 +291,7 @@ class RunRecord(Struct, frozen=True):
     slices: dict[str, Any] = {}
     comparable: bool | None = None
     not_comparable: list[str] = []
+    loaded_weights: WeightsRecord | None = None
 
     def __post_init__(self) -> None:
         check_metrics(self.metrics, self.corrected)

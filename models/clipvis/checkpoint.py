@@ -26,6 +26,7 @@ from harness.models.shared.checkpoint_files import (
     read_tensors,
     short_edge_of,
 )
+from harness.types import LoadedWeights
 
 PIXEL_DECODER = "sem_seg_head.pixel_decoder."
 PREDICTOR = "sem_seg_head.predictor."
@@ -48,6 +49,7 @@ def load_network(path: Path, config: ClipVisConfig | None = None) -> ClipVisNetw
         network = ClipVisNetwork(architecture, config.quick_gelu)
     check_tensors(network.state_dict(), state, path, "CLIP-VIS", HINT)
     network.short_edge = short_edge_of(path, HINT) or network.short_edge
+    network.loaded_weights = LoadedWeights(len(state), len(state))  # no other tensors are accepted
     return load_state(network, state)
 
 

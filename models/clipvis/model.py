@@ -34,7 +34,7 @@ from harness.models.shared.text_classifier import (
 )
 from harness.models.shared.track_selection import mask_score
 from harness.models.shared.windows import Stages, WindowedModel
-from harness.types import Track, Video, Vocabulary
+from harness.types import LoadedWeights, Track, Video, Vocabulary
 
 
 class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
@@ -69,6 +69,16 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
             self.config.zero_empty_logits,
             self.config.class_token_is_key,
         )
+
+    @property
+    def loaded_weights(self) -> LoadedWeights | None:
+        """How the weights were loaded, see `harness.types.Model`; CLIP's may be from another file."""
+        return self.network.loaded_weights
+
+    def facts(self) -> dict[str, str]:
+        """What the model can tell of itself, see `harness.types.Model`."""
+        count = 0 if self._vocabulary is None else self._vocabulary[1].classes
+        return {"words": f"{count}, encoded by the text tower of CLIP"}
 
     @torch.inference_mode()
     def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from harness.models.backbones.clip import ClipBackbone
 from harness.models.clipvis.mask_generator import MaskGenerator
 from harness.models.mask2former.transformer_decoder import DecoderOutput
+from harness.types import LoadedWeights
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,12 @@ class LossWeights(nn.Module):
 class ClipVisNetwork(nn.Module):
     """Backbone and mask generator, with the parameter names of the released checkpoints.
 
-    ``short_edge`` is the default shorter edge of resized frames in pixels.
+    ``short_edge`` is the default shorter edge of resized frames in pixels; ``loaded_weights`` says how its weights were
+    loaded, if they were.
     """
 
     short_edge = 480
+    loaded_weights: LoadedWeights | None = None
 
     def __init__(self, architecture: Architecture, quick_gelu: bool | None = None) -> None:
         super().__init__()

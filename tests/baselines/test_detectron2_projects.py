@@ -26,7 +26,7 @@ from harness.config import read_config
 from harness.errors import UserError
 from harness.runner import Run
 from harness.testing import check_model
-from harness.types import LoadContext, Vocabulary
+from harness.types import LoadContext, LoadedWeights, Vocabulary
 
 PLUGIN = plugins.model("detectron2")
 OPEN = {
@@ -95,7 +95,8 @@ def test_it_runs_as_it_is_with_checkpoints_of_every_form(
 ) -> None:
     model = load(saved(tmp_path, *CHECKPOINTS[form]))
     assert_balls(model.predict(VIDEO, WORDS))
-    assert model.facts() == {"weights": "9 of 9 tensors loaded (100 %)", "words": "3, read by the model"}
+    assert model.loaded_weights == LoadedWeights(9, 9)
+    assert model.facts() == {"words": "3, read by the model"}
     assert [r for r in caplog.records if r.levelname == "WARNING" and r.name.startswith("harness")] == []
 
 
@@ -119,7 +120,7 @@ def test_weights_that_would_stay_random_are_refused(tmp_path: Path, content: Any
 def test_weights_may_be_missing_where_the_user_names_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = saved(tmp_path, state(1) | {"criterion.empty_weight": torch.ones(2)})
     model = load(path, allow_missing="layers.1.*")
-    assert model.facts()["weights"] == "5 of 9 tensors loaded (55.56 %); 1 of the checkpoint are unused"
+    assert model.loaded_weights == LoadedWeights(9, 5, ("criterion.empty_weight",))
     assert "1 weights are unused by the model, first: criterion.empty_weight" in caplog.text
     with pytest.raises(UserError, match=r"lacks 1 of .*layers.1.bias"):
         load(path, allow_missing=["layers.1.weight", "layers.1.running_*"])
@@ -135,7 +136,7 @@ def test_weights_of_another_shape_may_be_left_out(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"does not fit the model: .*size mismatch for layers.1.bias"):
         load(path)
     model = load(path, allow_missing="layers.1.bias")
-    assert model.facts()["weights"] == "8 of 9 tensors loaded (88.89 %)"
+    assert model.loaded_weights == LoadedWeights(9, 8, ("layers.1.bias",))
     assert torch.equal(model.network.layers[1].bias, torch.zeros(3))
 
 
@@ -297,6 +298,7 @@ def test_the_command_line_runs_it_and_says_what_is_missing(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     (record,) = json.loads(done.stdout)["runs"]
     assert record["counts"]["tracks"] > 0
+    assert record["loaded_weights"] == {"needed": 9, "loaded": 9, "unused": 1, "unused_names": ["extra"]}
     line = "1 weights are unused by the model, first: extra"
     assert done.stderr.count(line) == 1
     assert line in (tmp_path / record["folder"] / "run.log").read_text()

@@ -25,6 +25,7 @@ from harness.baselines.external.plugin import PLUGIN, ExternalPlugin
 from harness.config import read_config
 from harness.errors import UserError
 from harness.image_files import ImageFrames
+from harness.one_video import try_video
 from harness.runner import SCRATCH, Run, RunOutcome, execute
 from harness.testing import check_model
 from harness.types import Category, Dataset, LoadContext, Video, Vocabulary
@@ -319,6 +320,28 @@ def test_a_crash_is_told_with_the_last_lines(tmp_path: Path, code: Path, flag: s
 
 
 @needs_proc
+def test_a_command_may_tell_of_its_weights_and_words(tmp_path: Path, code: Path) -> None:
+    run = run_of(tmp_path, code)
+    silent = execute(run)
+    assert silent.record["loaded_weights"] is None
+    (code / "edit.py").write_text(
+        "facts = {'weights': {'needed': 4, 'loaded': 3, 'unused': ['a%d' % i for i in range(12)]}}"
+        "\nfacts['words'] = '2 prompts'"
+        "\njson.dump(facts, open(os.path.join(os.path.dirname(job['results']), 'facts.json'), 'w'))"
+    )
+    told = try_video(run)["facts"]
+    assert told["weights"].startswith("3 of 4 tensors loaded (75 %); 12 of the checkpoint are unused (a0, a1, a2, ...)")
+    assert told["words"] == f"{len(run.dataset.categories)} in the job; 2 prompts"
+    recorded = execute(run, fresh=True).record["loaded_weights"]
+    assert (recorded["needed"], recorded["loaded"], recorded["unused"]) == (4, 3, 12)
+    assert recorded["unused_names"] == [f"a{i}" for i in range(10)]
+    again = execute(run)  # nothing is run
+    assert again.record["loaded_weights"] == recorded
+    (code / "edit.py").write_text("open(os.path.join(os.path.dirname(job['results']), 'facts.json'), 'w').write('[1]')")
+    with pytest.raises(UserError, match=r"facts.json: cannot be read: .*; write \{"):
+        try_video(run)
+
+
 def test_a_command_that_takes_too_long_is_stopped(tmp_path: Path, code: Path) -> None:
     (code / "hang-2").touch()
     outcome = execute(run_of(tmp_path, code, chunk=1, timeout_s=1))

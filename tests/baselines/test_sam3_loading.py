@@ -129,5 +129,9 @@ def test_tensors_that_are_of_no_use_are_counted(saved: Path, tmp_path: Path, cap
     state = load_file(folder / WEIGHTS)
     save_file({**state, "something.else": torch.zeros(1)}, folder / WEIGHTS, {"format": "pt"})
     with caplog.at_level(logging.WARNING, logger="harness"):
-        PLUGIN.load(PLUGIN.Config(), LoadContext(make_dataset(1), checkpoint=folder))
-    assert "1 tensors are unused" in caplog.text
+        model = PLUGIN.load(PLUGIN.Config(), LoadContext(make_dataset(1), checkpoint=folder))
+    assert "1 tensors are unused, first: something.else" in caplog.text
+    told = model.loaded_weights
+    assert told is not None
+    assert (told.needed, told.loaded, told.unused) == (len(model.network.state_dict()),) * 2 + (("something.else",),)
+    assert model.facts() == {"words": "none"}

@@ -16,7 +16,7 @@ from harness.cli.main import build
 from harness.errors import UserError
 from harness.one_video import lines, try_video
 from harness.runner import Run
-from harness.types import Track
+from harness.types import LoadedWeights, Track
 
 
 def test_the_command_line_tries_every_model_and_stores_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,13 +36,20 @@ def test_the_command_line_tries_every_model_and_stores_nothing(tmp_path: Path, m
 def test_what_a_model_tells_of_itself_is_shown(tmp_path: Path) -> None:
     class Telling(SmallModel):
         def facts(self) -> dict[str, str]:
-            return {"weights": "all"}
+            return {"words": "all of them"}
+
+        loaded_weights = LoadedWeights(4, 3, tuple(f"w{i}" for i in range(5)))
 
     model = Telling()
     found = try_video(make_run(tmp_path, model))
     assert model.seen == [1]
-    assert found["facts"] == {"weights": "all"}
-    assert "  weights     all" in list(lines(found))
+    weights = "3 of 4 tensors loaded (75 %); 5 of the checkpoint are unused (w0, w1, w2, ...)"
+    assert found["facts"] == {"weights": weights, "words": "all of them"}
+    assert f"  weights     {weights}" in list(lines(found))
+    assert "  words       all of them" in list(lines(found))
+    assert try_video(make_run(tmp_path))["facts"] == {
+        "weights": "the model does not tell how they were loaded", "words": "the model does not tell which it has seen"
+    }  # fmt: skip
     assert (found["found"], found["annotated"], found["visible"]) == ({"box": 1}, {"box": 1}, 1.0)
     assert found["video"] == {"id": 1, "name": "video 1", "frames": 3, "height": 12, "width": 16}
 

@@ -21,6 +21,7 @@ SCHEMAS: dict[str, tuple[type[Struct], ...]] = {
     "environment.json": (schemas.RunEnvironment, schemas.Cpu),
     "videos.json": (schemas.VideoIds,),
     "failures.json": (schemas.Failures, schemas.Failure),
+    "weights.json": (schemas.Weights, schemas.WeightsRecord),
     "metrics.json": (schemas.RunRecord, schemas.ScoreRecord, schemas.ProtocolRecord, schemas.VideosRecord),
     "per_category.csv": (schemas.CategoryRow,),
     "timings.json": (schemas.Times,),

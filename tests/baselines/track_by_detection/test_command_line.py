@@ -40,6 +40,13 @@ def test_segmenter_and_tracker_are_configuration(clipvis: Path, tmp_path: Path) 
         assert 0 <= told["metrics"]["AP"] <= 1
 
 
+def test_a_trial_tells_of_the_segmenter(clipvis: Path, tmp_path: Path) -> None:
+    (found,) = json.loads(run(tmp_path, clipvis, "--try", "--json").stdout)["tried"]
+    needed, rest = found["facts"]["weights"].split(" of ", 1)
+    assert rest == f"{needed} tensors loaded (100 %)"
+    assert found["facts"]["words"].endswith(", encoded by the text tower of CLIP")
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
