@@ -3,6 +3,7 @@ input."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from harness.baselines.detectron2_adapter import missing
 from harness.baselines.detectron2_adapter.config import Detectron2Config
 from harness.baselines.detectron2_adapter.network import NetworkBuilder
-from harness.baselines.detectron2_adapter.outputs import tracks_of
+from harness.baselines.detectron2_adapter.outputs import ImageObjects, objects_of_image, tracks_of
 from harness.baselines.detectron2_adapter.user_code import function_of
 from harness.baselines.detectron2_adapter.words import entry_of, were_read
 from harness.errors import UserError
@@ -54,9 +55,7 @@ class Detectron2Model:
         """
         if not vocabulary.categories:
             return []
-        if vocabulary.digest != self._digest:
-            self._take_words(vocabulary)
-        name = entry_of(vocabulary).name
+        name = self._entry(vocabulary)
         inputs = {
             "image": [self._prepared(image) for image in video.read()],
             "height": video.height,
@@ -67,22 +66,51 @@ class Detectron2Model:
             "dataset_name": name,
             "meta": {"dataset_name": name},
         }
+        outputs = self._run(inputs)
+        ids = [category.id for category in vocabulary.categories]
+
+        def category_of(label: int) -> int:
+            refuse_unknown_label(label, len(ids), f"detectron2, video {video.id}")
+            return ids[label]
+
+        return tracks_of(video.id, len(video.frames), outputs, category_of)
+
+    def images(self, video: Video, vocabulary: Vocabulary) -> Iterator[ImageObjects]:
+        """The objects of each frame of ``video``, from a model of images, which is given one frame at a time.
+
+        It gets what detectron2's data loaders give for an image, in the same way as `predict` does.
+        """
+        name = self._entry(vocabulary)
+        for index, image in enumerate(video.read()):
+            where = f"detectron2, video {video.id}, frame {index}"
+            inputs = {
+                "image": self._prepared(image),
+                "height": video.height,
+                "width": video.width,
+                "image_id": index,
+                "file_name": f"{video.name}/{index:05d}",
+                "dataset_name": name,
+                "meta": {"dataset_name": name},
+            }
+            found = objects_of_image(self._run(inputs), (video.height, video.width), where)
+            for label in found.labels:
+                refuse_unknown_label(label, len(vocabulary.categories), where)
+            yield found
+
+    def _entry(self, vocabulary: Vocabulary) -> str:
+        """Make the model know the words; returns the name of their entry in detectron2's catalog."""
+        if vocabulary.digest != self._digest:
+            self._take_words(vocabulary)
+        return str(entry_of(vocabulary).name)
+
+    @torch.inference_mode()
+    def _run(self, inputs: dict[str, Any]) -> Any:
+        """The model's outputs for one video or image, after the function ``outputs``."""
         mixed = PRECISIONS.get(self.precision)
         device = torch.device(self.builder.device).type
         with torch.autocast(device, dtype=mixed) if mixed else nullcontext():
             outputs = self.network([inputs])
-        if self._outputs is not None:
-            outputs = self._outputs(outputs, [inputs])
-        ids = [category.id for category in vocabulary.categories]
-
-        def category_of(label: int) -> int:
-            if not 0 <= label < len(ids):
-                what = f"label {label} for a vocabulary of {len(ids)} names"
-                hint = "run it on the dataset whose classes it knows, or name its counts of classes in class_counts"
-                raise UserError(f"detectron2, video {video.id}", what, hint)
-            return ids[label]
-
-        return tracks_of(video.id, len(video.frames), outputs, category_of)
+        return outputs if self._outputs is None else self._outputs(outputs, [inputs])
 
     def _take_words(self, vocabulary: Vocabulary) -> None:
         """Give the model other words if it supports that, else build it again."""
@@ -108,6 +136,13 @@ class Detectron2Model:
         ordered = np.ascontiguousarray(ordered)
         resized = self._resize.get_transform(ordered).apply_image(ordered)
         return torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1)))
+
+
+def refuse_unknown_label(label: int, words: int, where: str) -> None:
+    """Raise `UserError` for a label that is no position in a vocabulary of so many ``words``."""
+    if not 0 <= label < words:
+        hint = "run it on the dataset whose classes it knows, or name its counts of classes in class_counts"
+        raise UserError(where, f"label {label} for a vocabulary of {words} names", hint)
 
 
 def load_model(config: Detectron2Config, context: LoadContext) -> Detectron2Model:

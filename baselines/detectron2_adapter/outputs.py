@@ -35,6 +35,35 @@ class FoundObject(NamedTuple):
     masks: tuple[Rle | None, ...]
 
 
+class ImageObjects(NamedTuple):
+    """The objects of one image: positions of their classes, scores, and masks ``(n, height, width)`` of 0 and 1."""
+
+    labels: list[int]
+    scores: list[float]
+    masks: NDArray[np.uint8]
+
+
+def objects_of_image(outputs: Any, size: tuple[int, int], where: str) -> ImageObjects:
+    """The objects in an image model's outputs: `Instances`, a dictionary with them as ``instances``, or a list of one.
+
+    Raises `UserError` for another form, and for masks that are not of the ``size (height, width)`` of the video.
+    """
+    try:
+        if isinstance(outputs, (list, tuple)):
+            (outputs,) = outputs
+        found = _instances(outputs)
+        labels, scores = [int(label) for label in found.pred_classes], [float(score) for score in found.scores]
+        masks = _binary(found.pred_masks, where)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        what = f"the model's output for an image is not understood ({type(error).__name__}: {error})"
+        hint = "it needs instances with pred_masks, scores and pred_classes; outputs=MODULE:FUNCTION may make them"
+        raise UserError(where, what, hint) from error
+    if masks.shape != (len(labels), *size) or len(scores) != len(labels):
+        what = f"masks are {masks.shape}, with {len(scores)} scores and {len(labels)} labels"
+        raise UserError(where, what, f"the model must give one of each per object, of {size}")
+    return ImageObjects(labels, scores, masks)
+
+
 def tracks_of(video_id: int, frames: int, outputs: Any, category_of: Callable[[int], int]) -> list[Track]:
     """The tracks in a model's outputs for one video of ``frames`` frames.
 

@@ -28,3 +28,6 @@ def imported(module: str, name: str, key: str) -> Any:
     except (ImportError, ValueError) as error:
         hint = "name the project's folder as project, and the module as it is imported there"
         raise UserError(f"detectron2, {key} {name}", f"does not load: {' '.join(str(error).split())}", hint) from error
+    except OSError as error:  # FC-CLIP reads lists of classes while it is imported
+        hint = "start harness in the folder that the project's paths are relative to"
+        raise UserError(f"detectron2, {key} {name}", f"does not load: {error}", hint) from error

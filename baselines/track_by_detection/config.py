@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from harness.baselines.detectron2_adapter.config import Detectron2Config
 from harness.baselines.ov2seg.config import Ov2SegConfig
 from harness.models.clipvis.config import ClipVisConfig
 
@@ -40,10 +41,12 @@ class TrackingConfig(BaseModel):
 class TrackByDetectionConfig(TrackingConfig):
     """Settings of the plugin: those of tracking, and the segmenter with its own."""
 
-    segmenter: Literal["clipvis", "ov2seg"] = "clipvis"
+    segmenter: Literal["clipvis", "ov2seg", "detectron2"] = "clipvis"
     """Model whose outputs for single frames are tracked; the checkpoint is for it."""
     clipvis: ClipVisConfig = Field(default_factory=ClipVisConfig)
     """Keys of segmenter ``clipvis``, as `harness models show clipvis` explains them: ``--set clipvis.short_edge=360``;
     those about tracks play no role."""
     ov2seg: Ov2SegConfig = Field(default_factory=Ov2SegConfig)
     """Keys of segmenter ``ov2seg``, likewise."""
+    detectron2: Detectron2Config | None = None
+    """Keys of segmenter ``detectron2``, a model of images, as `harness models show detectron2` explains them."""

@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.baselines.detectron2_adapter.config import Detectron2Config
+from harness.baselines.detectron2_adapter.plugin import PLUGIN as DETECTRON2
 from harness.baselines.ov2seg.plugin import PLUGIN as OV2SEG
 from harness.baselines.track_by_detection.config import TrackByDetectionConfig
 from harness.errors import UserError
@@ -20,7 +22,7 @@ class TrackByDetectionPlugin:
     """The entry point ``track-by-detection``."""
 
     name = "track-by-detection"
-    summary = "Per-frame outputs of CLIP-VIS or OV2Seg, linked by mask IoU, SORT or query embeddings"
+    summary = "Objects of single frames, by CLIP-VIS, OV2Seg or detectron2, linked by mask IoU, SORT or embeddings"
     Config = TrackByDetectionConfig
 
     @property
@@ -38,21 +40,33 @@ class TrackByDetectionPlugin:
     def load(self, config: TrackByDetectionConfig, context: LoadContext) -> TrackByDetection:
         """Load the segmenter from ``context.checkpoint``; raises `UserError` as its own plugin does."""
         from harness.baselines.track_by_detection.model import TrackByDetection
-        from harness.baselines.track_by_detection.segmenters import ClipVisSegmenter, Ov2SegSegmenter
+        from harness.baselines.track_by_detection.segmenters import (
+            ClipVisSegmenter,
+            Detectron2Segmenter,
+            Ov2SegSegmenter,
+        )
 
         if config.segmenter == "clipvis":
             return TrackByDetection(ClipVisSegmenter(CLIPVIS.load(config.clipvis, context)), config)
         if context.checkpoint is not None and context.checkpoint == self.shipped_weights(context.dataset.name):
-            raise UserError(
-                "segmenter ov2seg", "has no weights", "give its checkpoint, a file (`harness models show ov2seg`)"
-            )
+            hint = f"give its checkpoint, a file (`harness models show {config.segmenter}`)"
+            raise UserError(f"segmenter {config.segmenter}", "has no weights", hint)
+        if config.segmenter == "detectron2":
+            chosen = _detectron2(config)
+            if config.tracker == "embedding":
+                what = "compares embeddings, which image models of detectron2 do not give"
+                raise UserError("tracker embedding", what, "set tracker=mask_iou or tracker=sort")
+            return TrackByDetection(Detectron2Segmenter(DETECTRON2.load(chosen, context)), config)
         return TrackByDetection(Ov2SegSegmenter(OV2SEG.load(config.ov2seg, context)), config)
 
-    def depends_on(self, config: TrackByDetectionConfig, checkpoint: Path | None) -> dict[str, str]:
+    def depends_on(self, config: TrackByDetectionConfig, checkpoint: Path | None) -> dict[str, Any]:
         """What the segmenter depends on."""
+        if config.segmenter == "detectron2":
+            adapter = {"adapter_version": DETECTRON2.version}
+            return {**adapter, **DETECTRON2.depends_on(_detectron2(config), checkpoint)}
         if config.segmenter == "clipvis":
-            return CLIPVIS.depends_on(config.clipvis, checkpoint)
-        return OV2SEG.depends_on(config.ov2seg, checkpoint)
+            return dict(CLIPVIS.depends_on(config.clipvis, checkpoint))
+        return dict(OV2SEG.depends_on(config.ov2seg, checkpoint))
 
     def scores_are_relative(self, config: TrackByDetectionConfig) -> bool:
         """As the segmenter's are."""
@@ -65,6 +79,13 @@ class TrackByDetectionPlugin:
     def doctor(self) -> dict[str, Any]:
         """The implementation of deformable attention on this machine, which decides the speed."""
         return CLIPVIS.doctor()
+
+
+def _detectron2(config: TrackByDetectionConfig) -> Detectron2Config:
+    if config.detectron2 is None:
+        hint = "give --set detectron2.config_file=FILE, and the project's other settings (docs/detectron2-projects.md)"
+        raise UserError("segmenter detectron2", "has no config", hint)
+    return config.detectron2
 
 
 PLUGIN = TrackByDetectionPlugin()

@@ -1,4 +1,4 @@
-"""The per-frame outputs of video models as segmenters: CLIP-VIS and OV2Seg without their own tracking.
+"""The per-frame outputs of video models as segmenters, CLIP-VIS and OV2Seg without their tracking; image models.
 
 A candidate's score as a category is the model's score of a still image, times the mean confidence of its mask.
 """
@@ -6,6 +6,8 @@ A candidate's score as a category is the model's score of a still image, times t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,6 +23,9 @@ from harness.models.shared.text_classifier import class_logits, frame_groups
 from harness.models.shared.track_selection import mask_score, mask_sums
 from harness.models.shared.windows import Stages
 from harness.types import LoadedWeights, Video, Vocabulary
+
+if TYPE_CHECKING:
+    from harness.baselines.detectron2_adapter.model import Detectron2Model
 
 
 class ClipVisSegmenter:
@@ -120,6 +125,37 @@ class Ov2SegSegmenter:
                         found = found * mask_quality(masks, inside)
                 for one in zip(found, masks, output.embeddings[part], strict=True):
                     yield SegmentedFrame(*one)
+
+
+class Detectron2Segmenter:
+    """A detectron2 model of images: its objects, with its own scores, as candidates of one class each."""
+
+    def __init__(self, model: Detectron2Model) -> None:
+        self.model = model
+        self.stage: Stages = lambda name: nullcontext()
+
+    @property
+    def loaded_weights(self) -> LoadedWeights | None:
+        """The model's."""
+        return self.model.loaded_weights
+
+    def facts(self) -> dict[str, str]:
+        """The model's."""
+        return self.model.facts()
+
+    def geometry(self, height: int, width: int) -> Geometry:
+        """The model resizes by itself: its masks have the size of the video."""
+        return Geometry((height, width), (height, width), (height, width))
+
+    def frames(self, video: Video, vocabulary: Vocabulary) -> Iterator[SegmentedFrame]:
+        """The objects of each frame; without words there are none."""
+        if not vocabulary.categories:
+            return
+        for found in self.model.images(video, vocabulary):
+            scores = torch.zeros(len(found.labels), len(vocabulary.categories))
+            for row, (label, score) in enumerate(zip(found.labels, found.scores, strict=True)):
+                scores[row, label] = score
+            yield SegmentedFrame(scores, torch.from_numpy(found.masks), torch.zeros(len(found.labels), 1))
 
 
 def mask_quality(mask_logits: Tensor, inside: Tensor | None) -> Tensor:

@@ -180,6 +180,60 @@ def test_outputs_of_a_form_of_its_own(tmp_path: Path) -> None:
     assert_balls(load(path, options=options, outputs="open_colour_project:of_my_own").predict(VIDEO, WORDS))
 
 
+IMAGES = OPEN | {"options": {**OPEN["options"], "MODEL": {"META_ARCHITECTURE": "ImageColourModel"}}}  # type: ignore[dict-item]
+
+
+def tracking(weights: Path, config: dict[str, Any] = IMAGES, **settings: Any) -> Any:
+    plugin = plugins.model("track-by-detection")
+    given = plugin.Config.model_validate({"segmenter": "detectron2", "detectron2": config, **settings})
+    return plugin.load(given, LoadContext(DATASET, checkpoint=weights))
+
+
+@pytest.mark.parametrize("tracker", ["mask_iou", "sort"])
+def test_objects_of_an_image_model_are_linked(tmp_path: Path, tracker: str) -> None:
+    model = tracking(saved(tmp_path, state() | {"extra": torch.ones(1)}), tracker=tracker)
+    assert_balls(model.predict(VIDEO, WORDS))
+    moved = Vocabulary(tuple(replace(c, id=c.id + 100) for c in reversed(WORDS.categories)))
+    assert sorted(t.category_id for t in model.predict(VIDEO, moved)) == [104, 109]
+    assert model.predict(VIDEO, Vocabulary(())) == []
+    assert model.loaded_weights == LoadedWeights(9, 9, ("extra",))
+    assert model.facts() == {"words": "3, read by the model"}
+
+
+def test_masks_of_an_image_model_are_kept_as_they_are(tmp_path: Path) -> None:
+    model = tracking(saved(tmp_path, state()))
+    for index, found in enumerate(model.segmenter.model.images(VIDEO, WORDS)):
+        of_frame = [pixels(replace(track, masks=(track.masks[index],)))[0] for track in model.predict(VIDEO, WORDS)]
+        assert np.array_equal(found.masks.astype(bool), np.stack(of_frame))
+
+
+def test_an_image_model_that_cannot_be_tracked_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, state())
+    with pytest.raises(UserError, match=r"tracker embedding: compares embeddings, .*; set tracker=mask_iou"):
+        tracking(path, tracker="embedding")
+    model = tracking(path)
+    model.segmenter.model._outputs = lambda outputs, inputs: [{"panoptic_seg": outputs}]
+    with pytest.raises(UserError, match=r"frame 0: the model's output for an image is not understood \(.*instances"):
+        model.predict(VIDEO, WORDS)
+    plugin = plugins.model("track-by-detection")
+    config = plugin.Config.model_validate({"segmenter": "detectron2"})
+    with pytest.raises(UserError, match=r"segmenter detectron2: has no config; give --set detectron2.config_file="):
+        plugin.load(config, LoadContext(DATASET, checkpoint=path))
+
+
+def test_a_tracked_image_model_is_known_by_its_config_and_code(tmp_path: Path) -> None:
+    plugin = plugins.model("track-by-detection")
+    folder = tmp_path / "project"
+    shutil.copytree(PROJECT, folder)
+    own = IMAGES | {"config_file": str(folder / "open_colour.yaml"), "project": str(folder)}
+    config = plugin.Config.model_validate({"segmenter": "detectron2", "detectron2": own})
+    before = plugin.depends_on(config, None)
+    base = folder / "colour_base.yaml"
+    base.write_text(base.read_text().replace("128", "129"))
+    assert plugin.depends_on(config, None)["merged_config_sha256"] != before["merged_config_sha256"]
+    assert str(tmp_path) not in json.dumps([before, config.model_dump(mode="json")])
+
+
 @pytest.mark.parametrize(
     ("config", "says"),
     [

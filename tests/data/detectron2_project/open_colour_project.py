@@ -96,3 +96,19 @@ class OwnFormModel(OpenColourModel):
     def forward(self, batched_inputs):
         (found,) = super().forward(batched_inputs)
         return [{"instances": found["instances"], "my_sizes": found["interpolate_meta"]}]
+
+
+@META_ARCH_REGISTRY.register()
+class ImageColourModel(OpenColourModel):
+    """The same as a model of images, as FC-CLIP is: one image at a time, masks of its size as floats."""
+
+    def forward(self, batched_inputs):
+        (given,) = batched_inputs
+        assert given["image"].shape[0] == 3
+        (found,) = super().forward([given | {"image": [given["image"]], "length": 1}])
+        logits, size = found["instances"].pred_masks, (given["height"], given["width"])
+        padded = found["interpolate_meta"][3]
+        whole = torch.nn.functional.interpolate(logits, padded, mode="bilinear")[:, 0, : size[0], : size[1]]
+        kept = (whole > 0).flatten(1).any(1)
+        fields = {name: getattr(found["instances"], name)[kept] for name in ("pred_classes", "scores")}
+        return [{"instances": Instances(size, pred_masks=(whole[kept] > 0).float(), **fields)}]
