@@ -22,9 +22,10 @@ from harness.reports.history import Point, history
 from harness.reports.pages import assets, percent, render
 from harness.reports.run_files import marked
 from harness.reports.settings import called, varying_settings
-from harness.reports.table_rows import COLUMNS, Row, rows
+from harness.reports.table_rows import COLUMNS, PRESENCE_COLUMNS, Row, presence_notes, rows
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.layout import content_digest
+from harness.scoring.presence import presence_metrics
 
 METRIC_COLUMNS = {"AP": "AP", "APb": "APb", "APn": "APn", "AP50": "AP50", "AP75": "AP75", "AR": "AR100"}
 """Columns and the metrics they show."""
@@ -120,7 +121,7 @@ def _lines(runs: Mapping[str, FinishedRun]) -> list[Line]:
     paths = sorted(runs)
     records = [runs[path].record for path in paths]
     settings = [", ".join(f"{key}={value}" for key, value in one.items()) for one in varying_settings(records)]
-    made = rows(records, COLUMNS, published=True)
+    made = rows(records, _columns(records), published=True)
     for row, path in zip(made, paths, strict=False):
         row.method = runs[path].label  # the path tells runs apart
     ours = [Line(row, path, runs[path], text) for row, path, text in zip(made, paths, settings, strict=False)]
@@ -133,6 +134,11 @@ def _place(line: Line) -> tuple[bool, bool, Decimal, bool]:
     return bool(line.row.dagger), ap is None, -(ap or Decimal()), line.run is None
 
 
+def _columns(records: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The columns of a page: with those of presence where a run has such numbers."""
+    return (*COLUMNS, *PRESENCE_COLUMNS) if any(presence_metrics(record) for record in records) else COLUMNS
+
+
 def _best(lines: Sequence[Line]) -> Line | None:
     """The comparable run with the highest AP."""
     found = [line for line in lines if line.run is not None and not line.row.dagger and line.row.percents["AP"]]
@@ -141,6 +147,7 @@ def _best(lines: Sequence[Line]) -> Line | None:
 
 def _page(data: tuple[str, str], lines: Sequence[Line], reports: Mapping[str, str]) -> str:
     runs = [line.run for line in lines if line.run is not None]
+    columns = _columns([run.record for run in runs])
     series = _series(lines)
     charts = {
         name: history([(label, _points(members, key)) for label, members in series], f"{name} over time")
@@ -151,7 +158,8 @@ def _page(data: tuple[str, str], lines: Sequence[Line], reports: Mapping[str, st
         title=f"{' '.join(data)}: leaderboard",
         data=" ".join(data),
         policy=POLICY,
-        columns=COLUMNS,
+        columns=columns,
+        notes=presence_notes(columns),
         lines=lines,
         reports=reports,
         models=sorted({run.record["model"] for run in runs}),

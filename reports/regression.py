@@ -17,6 +17,7 @@ from harness.run_folder.finished_run import RECORD, FinishedRun
 from harness.run_folder.identity import Difference, differences, settings_of
 from harness.run_folder.records import WITH_NUMBERS, effective_metrics, no_numbers
 from harness.run_folder.schemas import Fraction, ProtocolRecord
+from harness.scoring.presence import PRESENCE, THRESHOLD, is_lower_better, presence_metrics
 from harness.versions import other_version
 
 FORMAT: Final = 2
@@ -71,10 +72,11 @@ class Change(NamedTuple):
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the metric fell or rose by more than its tolerance."""
+        """Whether the metric fell or rose by more than its tolerance; for one that is better when it is lower, a rise
+        counts as a fall."""
         if abs(self.points) <= self.tolerance:
             return SAME
-        return FELL if self.points < 0 else ROSE
+        return FELL if (self.points < 0) != is_lower_better(self.metric) else ROSE
 
 
 def baseline_of(place: Location) -> Baseline:
@@ -87,6 +89,8 @@ def baseline_of(place: Location) -> Baseline:
         raise no_numbers(place, record)
     content = run.content
     metrics = effective_metrics(record) | _corrected(record["corrected"])
+    at_threshold = f"{PRESENCE}@{THRESHOLD}/"
+    metrics |= {name: rate for name, rate in presence_metrics(record).items() if name.startswith(at_threshold)}
     reasons = record.get("undefined", {})
     undefined = reasons.get("metrics", {}) | _corrected(reasons.get("corrected"))
     return Baseline(
@@ -237,6 +241,8 @@ def rendered(changes: Sequence[Change], format: Literal["terminal", "markdown"],
 
 
 def _sign(change: Change) -> str:
+    if change.verdict != SAME and is_lower_better(change.metric):
+        return "▲ rose, lower is better" if change.points > 0 else "▼ fell, lower is better"
     if change.verdict == FELL:
         return "▼ fell to 0" if change.after == 0 else "▼ fell"
     return "▲ rose" if change.verdict == ROSE else "within tolerance"

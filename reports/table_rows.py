@@ -18,10 +18,13 @@ from harness.reports.settings import called, varying_settings
 from harness.reports.styles import DAGGER
 from harness.reports.table_layout import Layout
 from harness.run_folder.schemas import protocol_key
+from harness.scoring.presence import THRESHOLD, is_lower_better, presence_metrics
 
 COLUMNS = ("AP", "APb", "APn", "AP50", "AP75", "AR")
 PHRASE_COLUMNS = ("cgF1", "pmF1", "IL_MCC", "pHOTA", "pAP")
 """Columns where every run is scored over phrases."""
+PRESENCE_COLUMNS = (f"IL_MCC@{THRESHOLD}", f"IL_FPR@{THRESHOLD}")
+"""Columns of pages on data that says which words are absent from which videos."""
 CORRECTED = ("AP", "APb", "APn", "cgF1", "pHOTA")
 """Columns that are shown under the corrected protocol too, where that is asked for."""
 
@@ -183,6 +186,17 @@ def _names(row: Row) -> tuple[str, ...]:
     return (row.method,) if row.is_published else (row.method, PurePath(row.sources[0]).name)
 
 
+def presence_notes(columns: Sequence[str]) -> list[str]:
+    """The condition of the columns on presence among ``columns``, a sentence; none where there are none."""
+    names = [column_name(column) for column in columns]
+    shown = [name for name in names if "@" in name and name.startswith(("IL_MCC", "IL_FPR", "IL_recall"))]
+    if not shown:
+        return []
+    found = "a word counts as found in a video by a track with at least the score behind @"
+    return [f"{', '.join(shown)}: over videos and words that are known to be there or absent; {found}; IL_FPR is the"
+            " share of absent ones that are found (lower is better)"]  # fmt: skip
+
+
 def percent_of(fraction: float) -> Decimal:
     """Return a fraction in percent: the shortest text of the number, shifted, without binary noise."""
     return Decimal(repr(float(fraction))).scaleb(2)
@@ -243,14 +257,16 @@ def _fraction(record: Mapping[str, Any], column: str) -> float | None:
 
 
 def _of_other_protocols(record: Mapping[str, Any], side: str) -> dict[str, float | None]:
-    """The metrics of the protocols that scored the run besides its own: as ``hota@0.5/HOTA``, and as published tables
-    name them, ``HOTA@0.5``."""
+    """The metrics of the protocols that scored the run besides its own, and rates of presence: as ``hota@0.5/HOTA``,
+    and as published tables name them, ``HOTA@0.5``."""
     found: dict[str, float | None] = {}
     for scored in record.get("protocols", ())[1:]:
         for metric, value in (scored.get(side) or {}).items():
             key = f"{protocol_key(scored['protocol'])}/{metric}"
             found[key] = value
             found.setdefault(column_name(key), value)
+    for key, rate in (presence_metrics(record) if side == "metrics" else {}).items():
+        found[key] = found[column_name(key)] = rate
     return found
 
 
@@ -285,7 +301,7 @@ def _mark(group: Sequence[Row], decimals: int) -> None:
         ]
         if len(numbers) < 2:
             continue
-        best, *others = sorted({number for _, number in numbers}, reverse=True)
+        best, *others = sorted({number for _, number in numbers}, reverse=not is_lower_better(column))
         for row, number in numbers:
             if number == best:
                 row.marks[column] = "best"

@@ -8,7 +8,15 @@ from typing import Any
 from harness.reports.layouts import Format
 from harness.reports.published import PublishedResult
 from harness.reports.table_layout import ColumnLayout, Layout
-from harness.reports.table_rows import COLUMNS, CORRECTED, CORRECTED_PREFIX, PHRASE_COLUMNS, Intervals, rows
+from harness.reports.table_rows import (
+    COLUMNS,
+    CORRECTED,
+    CORRECTED_PREFIX,
+    PHRASE_COLUMNS,
+    Intervals,
+    presence_notes,
+    rows,
+)
 from harness.reports.table_sheets import csv_of, printed
 from harness.run_folder.schemas import protocol_key
 from harness.scoring import VEVAL
@@ -54,10 +62,11 @@ def table(
         columns = [*columns, *_headlines(records)]
     common = _common_columns(layout, columns, corrected)
     shown = {one.key: one for one in (*common, *_columns_of_datasets(layout))}
+    table_notes = presence_notes(list(shown))
     made = rows(records, list(shown), published=published, layout=layout, intervals=intervals, given=given)
     if format == "csv":
         return csv_of(made, list(shown.values()), layout)
-    return printed(made, common, layout, format, color, notes, provenance)
+    return printed(made, common, layout, format, color, [*notes, *table_notes], provenance)
 
 
 def _headlines(records: Sequence[Mapping[str, Any]]) -> list[str]:

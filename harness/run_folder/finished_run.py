@@ -40,6 +40,7 @@ from harness.run_folder.schemas import (
 from harness.run_folder.store import PredictionStore
 from harness.scoring.match_table import FILE as MATCHES
 from harness.scoring.match_table import MatchTable, read_table
+from harness.scoring.presence import presence_metrics
 from harness.versions import other_version
 
 if TYPE_CHECKING:
@@ -274,7 +275,8 @@ class RunMetrics(dict[str, float | None]):
     """The official metrics of a run's own protocol: fractions, ``None`` if undefined.
 
     The metrics of any protocol that scored the run have the key ``PROTOCOL/METRIC``, as in ``metrics["hota/HOTA"]``;
-    with a score threshold ``metrics["hota@0.5/HOTA"]`` is the same number.
+    with a score threshold ``metrics["hota@0.5/HOTA"]`` is the same number. ``metrics["presence@0.5/IL_FPR"]`` is the
+    rate of false alarms on words that are known to be absent, where the annotations say which are (docs/phrases.md).
     """
 
     def __init__(self, record: dict[str, Any]) -> None:
@@ -284,7 +286,7 @@ class RunMetrics(dict[str, float | None]):
             for one in record["protocols"]
             for protocol in (one["protocol"]["name"], protocol_key(one["protocol"]))
             for key, value in one["metrics"].items()
-        }
+        } | presence_metrics(record)
 
     def __missing__(self, key: str) -> float | None:
         if key in self._others:

@@ -20,6 +20,12 @@ THRESHOLD = 0.5
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
+PRESENCE = "presence"
+"""The part of ``slices`` with these rates; in the names of metrics it stands where a protocol does."""
+LOWER_IS_BETTER = "IL_FPR"
+"""The rate that is better when it is lower; all other metrics are better when they are higher."""
+
+
 @dataclass(frozen=True)
 class Presence:
     """Pairs of a video and a word: the word is there and found, not there but found, neither, there but not found."""
@@ -95,6 +101,25 @@ def presence_of(
         "by_threshold": {str(t): rates(counted(t)) for t in THRESHOLDS},
         "by_group": {name: counted(THRESHOLD, positions).record() for name, positions in groups.items()},
     }
+
+
+def presence_metrics(record: Mapping[str, Any]) -> dict[str, float]:
+    """Rates of presence of a run's record, ``presence@0.5/IL_FPR`` and so on, for each score threshold.
+
+    They are the same for all AP protocols of the run; none where its annotations do not say what is absent.
+    """
+    for scored in record.get("protocols", ()):
+        by_threshold = scored.get("slices", {}).get(PRESENCE, {}).get("by_threshold", {})
+        if by_threshold:
+            return {
+                f"{PRESENCE}@{t}/{name}": value for t, rates in by_threshold.items() for name, value in rates.items()
+            }
+    return {}
+
+
+def is_lower_better(metric: str) -> bool:
+    """Whether a metric, by any of its names (``presence@0.5/IL_FPR``, ``IL_FPR@0.5``), is better when it is lower."""
+    return metric.rpartition("/")[2].partition("@")[0] == LOWER_IS_BETTER
 
 
 def _keys(truths: GroundTruthArrays, pairs: Pairs) -> Ints:

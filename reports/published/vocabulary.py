@@ -78,6 +78,8 @@ def column_name(key: str) -> str:
     if family == "burst-class-guided":
         name = _of_hota(metric.removesuffix("_all"))
         return f"m{name}" if name.partition("_")[0] == "AP" else name
+    if family == "presence":  # of whole vocabularies: IL_MCC alone is that of SA-Co's phrases
+        return f"{metric}@{threshold}"
     if family.endswith("-fixed"):
         return f"{metric}_fixed"
     return metric if family.startswith(("teta", "veval")) else key

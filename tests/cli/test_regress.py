@@ -262,3 +262,22 @@ def test_a_folder_as_the_baseline_is_named_as_such(tmp_path: Path) -> None:
         f"{tmp_path}: is a folder and no baseline; name the JSON file that --update wrote"
     )
     assert f"use `harness compare {run} RUN`" in error_of(run, "--baseline", run)
+
+
+def test_a_rise_of_false_alarms_fails(tmp_path: Path) -> None:
+    def with_rate(folder: Path, rate: float) -> Path:
+        rates = {"IL_MCC": 0.5, "IL_FPR": rate, "IL_recall": 0.5}
+        protocols = make_record("clipvis", **METRICS)["protocols"]
+        slices = {"presence": {"by_threshold": {"0.3": rates, "0.5": rates}}}
+        return run_with(folder, protocols=[{**protocols[0], "slices": slices}])
+
+    path = tmp_path / "gate.json"
+    assert gate(with_rate(tmp_path / "good", 0.125), "--baseline", path, "--update").exit_code == 0
+    worse = gate(with_rate(tmp_path / "worse", 0.25), "--baseline", path)
+    assert worse.exit_code == 1
+    assert "presence@0.5/IL_FPR" in worse.stdout
+    assert "▲ rose, lower is better" in worse.stdout
+    assert "presence@0.3" not in path.read_text()
+    better = gate(with_rate(tmp_path / "better", 0.0625), "--baseline", path)
+    assert better.exit_code == 0
+    assert "▼ fell, lower is better" in better.stdout

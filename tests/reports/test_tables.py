@@ -250,6 +250,29 @@ def test_hota_without_a_threshold_is_not_that_with_one() -> None:
     assert "30.0" in table([record], columns=("hota@0.5/HOTA",))
 
 
+def with_presence(name: str, mcc: float, fpr: float) -> dict[str, Any]:
+    record = make_record(name, AP=0.05)
+    rates = {"IL_MCC": mcc, "IL_FPR": fpr, "IL_recall": 0.5}
+    record["protocols"] = [{**record["protocols"][0], "slices": {"presence": {"by_threshold": {"0.5": rates}}}}]
+    return record
+
+
+def test_false_alarms_are_columns_with_their_condition_and_the_lower_rate_is_best() -> None:
+    records = [with_presence("eager", 0.5, 0.25), with_presence("careful", 0.75, 0.125)]
+    text = table(records, "markdown", columns=("IL_MCC@0.5", "presence@0.5/IL_FPR"))
+    header, _, eager, careful = text.splitlines()[:4]
+    assert header.replace("\\", "").split()[1::2] == ["Method", "IL_MCC@0.5", "IL_FPR@0.5"]
+    assert eager.split()[3::2] == ["<u>50.0</u>", "<u>25.0</u>"]
+    assert careful.split()[3::2] == ["**75.0**", "**12.5**"]
+    assert "IL_MCC@0.5, IL_FPR@0.5: over videos and words that are known to be there or absent" in text.replace(
+        "\\", ""
+    )
+    assert "(lower is better)" in text
+    assert "lower is better" not in table(records, "markdown")
+    with pytest.raises(UserError, match=r'"IL_FPR@0.55" is no metric of these runs; did you mean "IL_FPR@0.5"'):
+        table(records, columns=("IL_FPR@0.55",))
+
+
 def test_no_runs_make_no_table() -> None:
     assert table([]) == ""
 

@@ -13,7 +13,7 @@ from vis_documents import document, perfect
 from harness.cli.main import build
 from harness.formats.youtube_vis import annotations_from_document, read_annotations
 from harness.plugins import opened
-from harness.scoring.presence import THRESHOLDS, Presence
+from harness.scoring.presence import THRESHOLDS, Presence, is_lower_better, presence_metrics
 from harness.scoring.score import Score, score_results
 
 GOLDEN = Path(__file__).parents[1] / "data" / "protocols"
@@ -139,3 +139,16 @@ def test_the_command_line_says_how_often_a_word_is_seen_that_is_not_there(tmp_pa
     assert "is a word there" not in CliRunner().invoke(build(), arguments).stdout
     shown = CliRunner().invoke(build(), [*arguments, "--exhaustive"]).stdout
     assert "found in 50.0 % of 2 pairs without it" in shown
+
+
+def test_rates_are_metrics_by_name() -> None:
+    rates = {"IL_MCC": 0.5, "IL_FPR": 0.25, "IL_recall": 1.0}
+    scored = {"slices": {"presence": {**rates, "threshold": 0.5, "by_threshold": {"0.5": rates, "0.9": rates}}}}
+    of_phrases = {"slices": {"presence": rates}}  # veval has IL_MCC among its metrics
+    found = presence_metrics({"protocols": [of_phrases, {"slices": {}}, scored]})
+    assert found["presence@0.9/IL_FPR"] == 0.25
+    assert set(found) == {f"presence@{t}/{name}" for t in ("0.5", "0.9") for name in rates}
+    assert presence_metrics({"protocols": [of_phrases]}) == {}
+    assert [is_lower_better(name) for name in ("presence@0.5/IL_FPR", "IL_FPR@0.5", "IL_MCC@0.5", "AP")] == [
+        True, True, False, False
+    ]  # fmt: skip
