@@ -1,0 +1,1 @@
+"""A stand-in for SAM 2: what examples/wrap_grounded_sam2.py calls."""
