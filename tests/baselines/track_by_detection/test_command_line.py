@@ -51,7 +51,7 @@ def test_a_trial_tells_of_the_segmenter(clipvis: Path, tmp_path: Path) -> None:
     ("setting", "message"),
     [
         ("tracker=xmem", "'mask_iou', 'sort' or 'embedding'"),
-        ("segmenter=detic", "'clipvis' or 'ov2seg'"),
+        ("segmenter=detic", "'clipvis', 'ov2seg' or 'detectron2'"),
         ("iou_treshold=0.5", 'did you mean "iou_threshold"?'),
         ("clipvis.short_egde=64", 'did you mean "short_edge"?'),
         ("iou_threshold=1.5", "less than or equal to 1"),
