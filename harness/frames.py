@@ -53,7 +53,7 @@ class MissingFrames:
         return self._count
 
     def __getitem__(self, frame_index: int, /) -> Image:
-        raise UserError(f"frame {frame_index}", "is not at hand", "name the folder of the frames with --frames")
+        raise UserError(f"frame {frame_index}", "is not at hand", "name the folder of the frames as frames")
 
     def digests(self, whole: bool) -> Sequence[str]:
         """One text for all: there is nothing to tell apart."""

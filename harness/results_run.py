@@ -95,7 +95,7 @@ def run_of_results(
     refused: tracks of unknown videos, masks in another size than the video's, more masks than frames.
     """
     if not name.strip() or len(name) > _LONGEST or any(ord(c) < 32 for c in name):
-        raise UserError("--name", "is not a name", f"write 1 to {_LONGEST} printable characters")
+        raise UserError("name", "is not a name", f"write 1 to {_LONGEST} printable characters")
     plugin = ResultsPlugin(name.strip(), path)
     digest = file_digest(path)
     run = Run(plugin, ResultsConfig(results_sha256=digest), dataset, runs_dir, protocols=protocols, scoring=settings)

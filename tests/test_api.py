@@ -67,7 +67,7 @@ def test_a_dataset_by_name_and_of_ones_own(dataset: Dataset, tmp_path: Path) -> 
     file.write_text(json.dumps(document))
     mine = harness.load_dataset("pets", annotations=str(file), frames=str(tmp_path), protocol="ytvis")
     assert (mine.name, mine.protocol, len(mine.videos)) == ("pets", "ytvis", 1)
-    for wrong, told in (({}, "needs data"), ({"annotations": file}, "--frames is missing")):
+    for wrong, told in (({}, "needs data"), ({"annotations": file}, "frames is missing")):
         with pytest.raises(UserError, match=told):
             harness.load_dataset(**wrong)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="is unknown"):

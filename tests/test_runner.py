@@ -469,7 +469,7 @@ def test_a_run_is_logged_to_the_embedded_store(tmp_path: Path, monkeypatch: pyte
         (["--model", "oracle"], "needs data"),
         (["--model", ",", "--dataset", "shapes"], "--model: names nothing"),
         (["--model", "oracle", "--dataset", "shapes", "--set", "drop=1"], "setting drop: is not a configuration key"),
-        (["--model", "oracle", "--annotations", "a.json"], "--frames is missing"),
+        (["--model", "oracle", "--annotations", "a.json"], "frames is missing"),
         (["--model", "oracle", "--dataset", "shapes", "--frames", "."], "go with --annotations"),
         (["--model", "oracle", "--dataset", "shapes", "--annotations", "a.json"], "takes the place of --dataset"),
         (["--model", "oracle", "--dataset", "shapes", "--checkpoint", "no.pt"], "no.pt: No such file"),

@@ -325,9 +325,9 @@ def _runs(
                 for variation in varied
             ]
         except UserError as error:
-            if file is None or not error.where.startswith("--set "):
+            if file is None or not error.where.startswith("setting "):
                 raise
-            where = f"{file}, settings of {one.label}, {error.where.removeprefix('--set ')}"
+            where = f"{file}, settings of {one.label}, {error.where.removeprefix('setting ')}"
             raise UserError(where, error.what, error.hint) from error
         for opened in datasets:
             scored_by = {"protocols": protocols_of_run(given["protocols"], opened, given["scoring"])}
