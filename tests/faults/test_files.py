@@ -28,7 +28,7 @@ from harness.runner import Run, execute
 
 UNEQUAL = ("environment.json", "timings.json", "progress.json", "run.log", "run.lock")
 """Files that say when and where; all others are the same in every run."""
-OF_EVERY_RUN = tuple(name for name in SUMMED if name != PER_PAIR)
+OF_EVERY_RUN = tuple(name for name in SUMMED if name not in (PER_PAIR, "weights.json"))
 
 
 def contents(run: Run) -> dict[str, bytes]:
