@@ -119,7 +119,7 @@ def read_yaml(file: Path, loader: type[_Loader] | None = None) -> dict[str, Any]
     """Return the mapping in a YAML file; raises `UserError` for any other content."""
     try:
         with open_file(file, UNBOUNDED, is_text=True) as opened:
-            value = _loaded(opened.read(_LONGEST_FILE + 1), loader)
+            value = loaded_yaml(opened.read(_LONGEST_FILE + 1), loader)
     except OSError as error:
         raise UserError(str(file), error.strerror or "cannot be read", "check the path") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -148,7 +148,7 @@ class _TextLoader(_Loader):
 _TextLoader.yaml_implicit_resolvers = {}  # they convert scalars to numbers, dates and booleans
 
 
-def _loaded(text: bytes, loader: type[_Loader] | None = None) -> Any:
+def loaded_yaml(text: bytes, loader: type[_Loader] | None = None) -> Any:
     """The value of a YAML document. Raises `yaml.YAMLError`, and `ValueError` for a document over the limits."""
     if len(text) > _LONGEST_FILE:
         raise ValueError(f"it is longer than {_LONGEST_FILE >> 20} MiB")
@@ -182,7 +182,7 @@ def _setting(text: str, loader: type[_Loader] | None = None) -> dict[str, Any]:
     if not equals or not all(parts):
         raise UserError(f"setting {text}", "is not key=value", "for example drop_tracks=0.2")
     try:
-        tree: Any = _loaded(value.encode(), loader)
+        tree: Any = loaded_yaml(value.encode(), loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"setting {text}", f"value is not YAML: {_one_line(error)}", "quote it") from error
     for part in reversed(parts):

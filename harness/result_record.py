@@ -24,6 +24,7 @@ from harness.atomic_write import write_json
 from harness.errors import UnreadableFileError, UserError
 from harness.formats.results import read_blocks
 from harness.formats.segmentations import mask_of
+from harness.input_files import RECORD_BYTES, decode_json, read_file
 from harness.paths import Location, local_copy
 from harness.plugin_code import convert_plugin_errors
 from harness.run_folder.finished_run import FinishedRun
@@ -190,7 +191,7 @@ def signed(content: Mapping[str, Any]) -> dict[str, Any]:
     """A record of this content: checked, with the format, the version of the harness, and the digest of it all."""
     whole = {"format": FORMAT, "harness": __version__, **content}
     msgspec.convert({**whole, "sha256": ""}, SignedRecord)
-    whole = msgspec.json.decode(msgspec.json.encode(whole))
+    whole = decode_json(msgspec.json.encode(whole))
     return {"format": whole.pop("format"), "sha256": content_digest({"format": FORMAT, **whole}), **whole}
 
 
@@ -370,8 +371,8 @@ def read_record(path: Path) -> tuple[SignedRecord, str]:
     Raises `UserError` for what is no record.
     """
     try:
-        data = path.read_bytes()
-        raw = msgspec.json.decode(data)
+        data = read_file(path, RECORD_BYTES, is_text=True)
+        raw = decode_json(data)
         record = msgspec.convert(raw, SignedRecord)
     except OSError as error:
         raise UnreadableFileError(str(path), error.strerror or "cannot be read", "check the path") from error

@@ -173,7 +173,7 @@ def test_eval_judges_by_the_dataset_that_is_named(truncated: Truncated, tmp_path
     assert f"† not comparable: {REASON}" in shown
     for arguments, words in (
         (("--dataset", "shapes", "--annotations", gt), "does not say what its files hold"),
-        (("--dataset", "burst", "--annotations", gt, "--protocol", "burst-open-world"), "does not go with"),
+        (("--dataset", "burst", "--annotations", gt, "--protocol", "burst-open-world"), "do not go together"),
     ):
         assert words in str(cli("eval", *arguments, "--predictions", predictions).exception)
 

@@ -162,7 +162,7 @@ def test_plugins_that_print_do_not_disturb_the_json(
         ),
         (
             "run --model noisy --dataset dots --set threshold=1",
-            "model noisy on cpu: does not load: SystemExit: 0; repeat",
+            "model noisy on cpu: does not load: SystemExit: 0; see the traceback",
         ),
         ("run --model corners --dataset wrong", "dataset wrong: its open gives a dict, not a harness.types.Dataset"),
     ],

@@ -51,7 +51,6 @@ def changed(path: Path) -> bytes:
         ("videos.json", lambda folder: FinishedRun(folder).video_ids),
         ("metrics.json", FinishedRun.open),
         ("config.json", lambda folder: FinishedRun(folder).content),
-        ("failures.json", read_status),
         ("timings.json", lambda folder: FinishedRun(folder).times),
     ],
 )
@@ -65,6 +64,14 @@ def test_files_of_a_run_folder(run: Run, name: str, read: Callable[[Any], object
             read(run.folder)
     finally:
         path.write_bytes(before)
+
+
+def test_status_lists_a_file_of_another_version(run: Run) -> None:
+    before = changed(run.folder / "failures.json")  # type: ignore[arg-type]
+    try:
+        assert any(WORDS in str(fault) for fault in read_status(run.folder).damaged)
+    finally:
+        (run.folder / "failures.json").write_bytes(before)
 
 
 def test_a_baseline(run: Run, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from harness.formats.segmentations import find_masks, mask_of
 from harness.formats.youtube_vis import decode_records
 from harness.frame_digests import digests_of
 from harness.image_files import ImageFrames, inside
-from harness.input_files import RECORD_BYTES, decode_json, read_file
+from harness.input_files import NOTE_BYTES, RECORD_BYTES, decode_json, read_file
 from harness.masks import Rle
 from harness.rle import Ints
 from harness.run_folder.store import tabulate
@@ -65,7 +65,7 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_facts(folder: Path) -> Facts:
     """What the command of a job has told of itself, maybe nothing. Raises `UserError` for a file of another form."""
     try:
-        return msgspec.json.decode((folder / FACTS).read_bytes(), type=Facts)
+        return decode_json(read_file(folder / FACTS, NOTE_BYTES, is_text=True), Facts)
     except FileNotFoundError:
         return Facts()
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -83,7 +83,7 @@ class TrackByDetectionPlugin:
 
 def _detectron2(config: TrackByDetectionConfig) -> Detectron2Config:
     if config.detectron2 is None:
-        hint = "give --set detectron2.config_file=FILE, and the project's other settings (docs/detectron2-projects.md)"
+        hint = "set detectron2.config_file=FILE, and the project's other settings (docs/detectron2-projects.md)"
         raise UserError("segmenter detectron2", "has no config", hint)
     return config.detectron2
 

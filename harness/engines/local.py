@@ -105,7 +105,10 @@ def attempt_video(spec: ModelSpec, model: Model, video: Video, store: Prediction
     except Exception as error:
         line, details, is_fault = describe_error(error), describe_place(), isinstance(error, UserError)
         seconds = time.perf_counter() - began
-        return Event("failed", video.id, seconds, frames, 0, line, details, is_fault, fault_of(error))
+        return Event(
+            "failed", video.id, seconds, frames, 0, line, details, is_fault, fault_of(error),
+            out_of_memory=isinstance(error, MemoryError),
+        )  # fmt: skip
     store.write_table(video, table, digests)
     seconds = time.perf_counter() - began
     return Event("done", video.id, seconds, frames, len(table), stages=stages, weights=weights_of(model))

@@ -41,7 +41,7 @@ class Worker:
     def __init__(self, device: str) -> None:
         self._device = device
         self._model: Model | None = None
-        self._has_failed = False
+        self._has_failed = self._out_of_memory = False
 
     def load(self, payload: bytes) -> WorkerReady | LoadFailed:
         """Load the model from the bytes of `serialize`."""
@@ -65,15 +65,19 @@ class Worker:
             event = attempt_video(self._spec, self._model, self._videos[video_id], store or self._store)
         except UserError as error:
             return WriteFailed(error)
-        self._has_failed = event.kind != "done"
+        self._has_failed, self._out_of_memory = event.kind != "done", event.out_of_memory
         return event
 
     def is_usable(self) -> bool:
         """Whether the device still works after a failed video.
 
         After an illegal access or a failed assertion on a GPU every later call of the process fails, and the process
-        has to be replaced. Also frees the memory that the failed video left in the cache.
+        has to be replaced; and so it is where the process ran out of memory, because libraries may wait for ever for
+        memory that is not there. Also frees the memory that the failed video left in the cache.
         """
+        if self._out_of_memory:
+            log.warning("the process ran out of memory; another one takes its place")
+            return False
         torch = sys.modules.get("torch")
         on_gpu = self._device.startswith("cuda")
         if not self._has_failed or torch is None or not on_gpu or not torch.cuda.is_initialized():

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.config import loaded_yaml
 from harness.errors import UserError, near
 from harness.input_files import NOTE_BYTES, TABLE_BYTES, read_file
 from harness.reports.published.vocabulary import (
@@ -163,10 +164,10 @@ def _yaml_rows(path: Path) -> list[Any]:
     import yaml
 
     try:
-        found = yaml.safe_load(read_file(path, NOTE_BYTES).decode())
+        found = loaded_yaml(read_file(path, NOTE_BYTES))
     except OSError as error:
         raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
         raise UserError(str(path), f"is no YAML ({' '.join(str(error).split())})", "write it again") from error
     if not isinstance(found, list):
         raise UserError(str(path), "is not a list of rows", "begin each row with a dash")

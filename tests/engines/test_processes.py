@@ -70,6 +70,15 @@ def test_a_video_that_hangs_is_ended_at_its_limit(tmp_path: Path) -> None:
     assert run.store.done() == {1, 3, 4}
 
 
+def test_a_worker_that_fills_its_memory_costs_one_video(tmp_path: Path) -> None:
+    run = moody_run(tmp_path / "a", 4, hogs=[2])
+    assert execute(run, engine=TWO).exit_code == 1
+    (failure,) = json.loads((run.folder / "failures.json").read_text())["failed"]
+    assert (failure["video_id"], failure["attempts"]) == (2, 2)
+    assert failure["error"].startswith("MemoryError")
+    assert run.store.done() == {1, 3, 4}
+
+
 def test_what_failed_once_is_done_at_the_second_attempt(tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()

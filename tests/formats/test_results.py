@@ -51,7 +51,7 @@ def test_perfect_results_score_one(truth: Annotations, tmp_path: Path) -> None:
         ("[1, 2]", ["record 0", "not a JSON object"]),
         ('[{"video_id": 1,]', ["record 0"]),
         (json.dumps(perfect(document()))[:-40], ["record 1", "ends inside"]),
-        (json.dumps(perfect(document())) + "x", ["behind the list"]),
+        (json.dumps(perfect(document())) + "x", ["after the list"]),
         (json.dumps(perfect(document()))[:-1] + ",]", ["record 2"]),
         (with_first(video_id=9), ["record 0", "unknown video 9"]),
         (with_first(score=float("nan")), ["record 0", "score is nan"]),

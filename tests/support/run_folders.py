@@ -42,4 +42,5 @@ def make_run(runs: Path, record: dict[str, Any], name: str) -> Path:
     config = {key: record[key] for key in ("model", "dataset", "split")}
     (folder / "config.json").write_text(json.dumps({"format": 2, **config, "digest": "d" * 64}))
     (folder / "metrics.json").write_text(json.dumps(record))
+    (folder / "videos.json").write_text(json.dumps({"format": 2, "split": [1], "run": [1]}))
     return folder
