@@ -53,7 +53,6 @@ ALLOWED: dict[str, dict[str, int]] = {
     "harness.atomic_write": {"open": 3},
     "harness.cli.eval": {"open": 1},
     "harness.cli.datasets": {"open": 1},
-    "harness.cli.main": {"open": 1},
     "harness.export": {"ZipFile": 1, "archive.open": 1},
     "harness.notebook": {"open": 1},
     "harness.tracking.mlflow": {"open": 1},

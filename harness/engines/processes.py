@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.engines.model_spec import ModelSpec
 from harness.engines.pool import Message, Pool, WorkerDied
@@ -25,6 +25,13 @@ from harness.types import Video
 from harness.warnings import tolerate_warnings_of_libraries
 
 log = logging.getLogger(__name__)
+
+
+class _Last(NamedTuple):
+    """The last message of a process that can run no other video, so that it is given none."""
+
+    message: Message
+
 
 GRACE_SECONDS = 3.0
 """Time that a process has to end by itself before it is killed."""
@@ -114,6 +121,13 @@ class Processes:
                 elif isinstance(message, logging.LogRecord):
                     message.msg = f"worker {worker}: {message.msg}"
                     logging.getLogger(message.name).handle(message)
+                elif isinstance(message, _Last):
+                    yield message.message
+                    self._pipes.pop(worker).close()
+                    self._busy.discard(worker)
+                    _ended(self._processes.pop(worker))
+                    yield WorkerDied("cannot run another video and is replaced")
+                    return
                 else:
                     self._busy.discard(worker)
                     yield message
@@ -176,8 +190,9 @@ def _work(pipe: Connection[Any, Any], device: str) -> None:
         sender.put_nowait(worker.load(pipe.recv_bytes()))
         while True:
             outcome = worker.run(pipe.recv())
-            sender.put_nowait(outcome)
-            if not worker.is_usable():
+            usable = worker.is_usable()
+            sender.put_nowait(outcome if usable else _Last(outcome))
+            if not usable:
                 return
 
 

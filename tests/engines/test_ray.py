@@ -193,7 +193,7 @@ def test_gpus_that_this_machine_lacks_are_not_waited_for(tmp_path: Path, monkeyp
     ended: list[object] = []
     own = SimpleNamespace(end=ended.append, lost=lambda: "")
     monkeypatch.setattr(engine, "connect", lambda address: (started, own))
-    told = r"^GPUs: 64 requested for each worker, Ray finds 1 on this machine; name --device cpu, fewer --gpus"
+    told = r"^GPUs: 64 requested for each worker, Ray finds 1 on this machine; name device cpu, fewer gpus"
     with pytest.raises(UserError, match=told):
         execute(moody_run(tmp_path), engine=partial(engine.pool, device="cuda", gpus_per_worker=64))
     assert ended == [started]

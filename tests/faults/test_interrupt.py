@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -39,6 +39,17 @@ def state(folder: Path) -> str:
 def workers(folder: Path) -> list[int]:
     (file,) = folder.glob("runs/*/progress.json")
     return [worker["pid"] for worker in json.loads(file.read_bytes())["workers"] if worker["pid"]]
+
+
+@pytest.fixture(autouse=True)
+def signals_as_in_a_terminal() -> Iterator[None]:
+    """Commands inherit ignored signals: those of tests that run in the background, or under nohup."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_a_video_of_absurd_length_costs_nothing(tmp_path: Path) -> None:
 def test_outlines_of_absurd_length(tmp_path: Path) -> None:
     truth = document()
     truth["annotations"][1]["segmentations"][1] = [[0, 0, 999999, 0] * 3000]
-    assert "annotation 2, frame 1: an outline is longer" in refusal(tmp_path / "gt.json", truth)
+    assert "annotation 2, frame 1: a polygon's outline is longer" in refusal(tmp_path / "gt.json", truth)
 
 
 @pytest.mark.parametrize("counts", [[2**31 - 1, 1], [2**32, 1], "l" * 6 + "1"])
