@@ -217,7 +217,7 @@ def test_an_image_model_that_cannot_be_tracked_is_refused(tmp_path: Path) -> Non
         model.predict(VIDEO, WORDS)
     plugin = plugins.model("track-by-detection")
     config = plugin.Config.model_validate({"segmenter": "detectron2"})
-    with pytest.raises(UserError, match=r"segmenter detectron2: has no config; give --set detectron2.config_file="):
+    with pytest.raises(UserError, match=r"segmenter detectron2: has no config; set detectron2.config_file="):
         plugin.load(config, LoadContext(DATASET, checkpoint=path))
 
 
