@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from first_runs import first_run
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
@@ -178,17 +179,6 @@ def test_a_call_returns_or_raises_what_its_action_does() -> None:
     assert call_with_deadline(lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
         call_with_deadline(lambda: 1 / 0)
-
-
-def first_run(folder: str, number: int) -> None:
-    tracker = MlflowTracker(Path(folder), tags={"number": str(number)})
-    place = Path(folder, f"oracle-shapes-val-{number:08d}")
-    place.mkdir()
-    record = {"model": "oracle", "dataset": "shapes", "split": "val", "folder": str(place), "complete": True}
-    tracker.start(record)
-    tracker.log_result(place, {**record, "metrics": {"AP": 0.5}, "corrected": {}, "warnings": []}, [])
-    warnings = tracker.finish()
-    (place / "warnings").write_text("\n".join(warnings))
 
 
 def test_three_first_runs_at_once_are_all_logged(tmp_path: Path) -> None:
