@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,25 +27,15 @@ from harness.types import LoadedWeights, Video, Vocabulary
 if TYPE_CHECKING:
     from harness.baselines.detectron2_adapter.model import Detectron2Model
 
+V = TypeVar("V", bound=ClipVis | Ov2Seg)
+M = TypeVar("M", bound="ClipVis | Ov2Seg | Detectron2Model")
 
-class ClipVisSegmenter:
-    """CLIP-VIS on single frames, with the embeddings of its queries."""
 
-    def __init__(self, model: ClipVis) -> None:
+class _OfModel(Generic[M]):
+    """What a segmenter tells of its weights and words is its model's."""
+
+    def __init__(self, model: M) -> None:
         self.model = model
-        config = model.config
-        self._classify = QueryClassifier(
-            model.network.backbone, config.project_empty_masks, config.zero_empty_logits, config.class_token_is_key
-        )
-
-    @property
-    def stage(self) -> Stages:
-        """The model's."""
-        return self.model.stage
-
-    @stage.setter
-    def stage(self, stage: Stages) -> None:
-        self.model.stage = stage
 
     @property
     def loaded_weights(self) -> LoadedWeights | None:
@@ -56,9 +46,33 @@ class ClipVisSegmenter:
         """The model's."""
         return self.model.facts()
 
+
+class _OfVideoModel(_OfModel[V]):
+    """A segmenter whose stages and sizes are those of a video model."""
+
+    @property
+    def stage(self) -> Stages:
+        """The model's."""
+        return self.model.stage
+
+    @stage.setter
+    def stage(self, stage: Stages) -> None:
+        self.model.stage = stage
+
     def geometry(self, height: int, width: int) -> Geometry:
         """Sizes of frames on their way through the model."""
         return self.model.geometry(height, width)
+
+
+class ClipVisSegmenter(_OfVideoModel[ClipVis]):
+    """CLIP-VIS on single frames, with the embeddings of its queries."""
+
+    def __init__(self, model: ClipVis) -> None:
+        super().__init__(model)
+        config = model.config
+        self._classify = QueryClassifier(
+            model.network.backbone, config.project_empty_masks, config.zero_empty_logits, config.class_token_is_key
+        )
 
     def frames(self, video: Video, vocabulary: Vocabulary) -> Iterator[SegmentedFrame]:
         """The queries of each frame (docs/clipvis.md, *Scores*, of an image)."""
@@ -80,33 +94,11 @@ class ClipVisSegmenter:
                     yield SegmentedFrame(found * quality[i], masks[i], embeddings[i])
 
 
-class Ov2SegSegmenter:
+class Ov2SegSegmenter(_OfVideoModel[Ov2Seg]):
     """OV2Seg on single frames, with the embeddings of its queries."""
 
     def __init__(self, model: Ov2Seg) -> None:
         self.model = model
-
-    @property
-    def stage(self) -> Stages:
-        """The model's."""
-        return self.model.stage
-
-    @stage.setter
-    def stage(self, stage: Stages) -> None:
-        self.model.stage = stage
-
-    @property
-    def loaded_weights(self) -> LoadedWeights | None:
-        """The model's."""
-        return self.model.loaded_weights
-
-    def facts(self) -> dict[str, str]:
-        """The model's."""
-        return self.model.facts()
-
-    def geometry(self, height: int, width: int) -> Geometry:
-        """Sizes of frames on their way through the model."""
-        return self.model.geometry(height, width)
 
     def frames(self, video: Video, vocabulary: Vocabulary) -> Iterator[SegmentedFrame]:
         """The queries of each frame (docs/ov2seg.md, *Images*)."""
@@ -127,21 +119,12 @@ class Ov2SegSegmenter:
                     yield SegmentedFrame(*one)
 
 
-class Detectron2Segmenter:
+class Detectron2Segmenter(_OfModel["Detectron2Model"]):
     """A detectron2 model of images: its objects, with its own scores, as candidates of one class each."""
 
     def __init__(self, model: Detectron2Model) -> None:
-        self.model = model
+        super().__init__(model)
         self.stage: Stages = lambda name: nullcontext()
-
-    @property
-    def loaded_weights(self) -> LoadedWeights | None:
-        """The model's."""
-        return self.model.loaded_weights
-
-    def facts(self) -> dict[str, str]:
-        """The model's."""
-        return self.model.facts()
 
     def geometry(self, height: int, width: int) -> Geometry:
         """The model resizes by itself: its masks have the size of the video."""

@@ -89,7 +89,7 @@ def analyse(
                 raise UserError(option, "goes with --ceilings", "add --ceilings, or leave it out")
     if bool(runs) == (predictions is not None):
         hint = "name one of them" if predictions is not None else "name run folders"
-        what = "stands beside runs" if predictions is not None else "is missing"
+        what = "does not go with run folders" if predictions is not None else "is missing"
         raise UserError("--predictions" if predictions is not None else "RUN", what, hint)
     to_json = as_json or format == "json"
     if with_ceilings:

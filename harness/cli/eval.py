@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from harness.cli.options import DATA_ROOT, RUNS, DataRoot, ScoreThreshold, TracksPerCategory
+from harness.cli.options import DATA_ROOT, RUNS, DataRoot, Predictions, ScoreThreshold, TracksPerCategory
 from harness.comparability import Comparability, comparability
 from harness.errors import EXIT_BAD_INPUT, UserError
 from harness.paths import Location, local_copy, location
@@ -37,14 +37,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    predictions: Annotated[
-        Location,
-        typer.Option(
-            metavar="PATH",
-            parser=location,
-            help="results.json (also zipped or gzipped), a run folder or its predictions; or a URL.",
-        ),
-    ],
+    predictions: Predictions,
     protocol: Annotated[
         str | None,
         typer.Option(

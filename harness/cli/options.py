@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from harness.paths import Location, location
+
 DATA_ROOT = Path("data")
 """Where the datasets are, unless told otherwise."""
 RUNS = Path("runs")
@@ -28,6 +30,14 @@ OwnFrames = Annotated[Path | None, typer.Option(help="Folder of the frames of --
 OwnProtocol = Annotated[str | None, typer.Option(help="Scoring of --annotations: lvvis, ytvis, ovis, burst.")]
 OwnName = Annotated[str | None, typer.Option(help="Name of the --annotations data; default: the file's name.")]
 
+Predictions = Annotated[
+    Location,
+    typer.Option(
+        metavar="PATH",
+        parser=location,
+        help="results.json (also zipped or gzipped), a run folder or its predictions; or a URL.",
+    ),
+]
 VideoTimeout = Annotated[
     float | None,
     typer.Option(

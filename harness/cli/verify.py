@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import DATA_ROOT, DataRoot
+from harness.cli.options import DATA_ROOT, DataRoot, Predictions
 from harness.errors import EXIT_FAILED, UserError
-from harness.paths import Location, location
 
 if TYPE_CHECKING:
     from harness.formats.youtube_vis import Annotations
@@ -19,14 +18,7 @@ if TYPE_CHECKING:
 
 def verify(
     record: Annotated[Path, typer.Argument(metavar="RECORD", help="File that `harness record` wrote.")],
-    predictions: Annotated[
-        Location,
-        typer.Option(
-            metavar="PATH",
-            parser=location,
-            help="results.json (also zipped or gzipped), a run folder or its predictions; or a URL.",
-        ),
-    ],
+    predictions: Predictions,
     annotations: Annotated[
         Path | None, typer.Option(help="Annotation file; default: that of the record's dataset below --data-root.")
     ] = None,

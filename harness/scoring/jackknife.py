@@ -233,14 +233,21 @@ def leave_videos_out(table: MatchTable) -> LeftOut:
 
 
 @numba.njit(cache=True, nogil=True)
+def _longest(first):
+    """The number of tracks of the category that has most, at least 1; ``first`` as in `_weigh`."""
+    longest = 1
+    for k in range(len(first) - 1):
+        longest = max(longest, first[k + 1] - first[k])
+    return longest
+
+
+@numba.njit(cache=True, nogil=True)
 def _weigh(
     weights, first, video, score, hits, misses, pair_first, pair_video, pair_positives, recall_points, epsilon,
     join_ties, values, defined,
 ):  # fmt: skip
     """Fill ``values (metrics, weighings, categories)`` and ``defined (weighings, categories)``; see `replicate`."""
-    longest = 1
-    for k in range(len(first) - 1):
-        longest = max(longest, first[k + 1] - first[k])
+    longest = _longest(first)
     weight, value = np.empty(longest, np.int64), np.empty(longest)
     hit, miss = np.empty(longest, np.int64), np.empty(longest, np.int64)
     found, precision = np.empty(longest, np.int64), np.empty(longest)
@@ -270,9 +277,7 @@ def _leave_out(
     join_ties, values,
 ):  # fmt: skip
     """Fill ``values (metrics, entries)`` from ``begin`` to ``end``: an entry's category without its video."""
-    longest = 1
-    for k in range(len(first) - 1):
-        longest = max(longest, first[k + 1] - first[k])
+    longest = _longest(first)
     weight, value = np.ones(longest, np.int64), np.empty(longest)
     hit, miss = np.empty(longest, np.int64), np.empty(longest, np.int64)
     found, precision = np.empty(longest, np.int64), np.empty(longest)

@@ -135,7 +135,7 @@ def test_predictions_that_cannot_be_scored_have_no_ceilings(golden: Path) -> Non
     [
         (["--figure", "x.svg"], "--figure: goes with --ceilings"),
         (["--protocol", "hota"], "--protocol: goes with --ceilings"),
-        (["--ceilings", "--predictions", "x"], "--predictions: stands beside runs"),
+        (["--ceilings", "--predictions", "x"], "--predictions: does not go with run folders"),
         (["--ceilings", "--protocol", "teta"], "--protocol teta: has no ceilings"),
         (["--ceilings", "--figure", "x.png"], "is not the name of a figure"),
         (["--ceilings", "--split", "val"], "--split: is that of each run"),
