@@ -36,8 +36,8 @@ SECONDS_EACH = 60.0
 """Default of ``--patience``."""
 MEMORY = (8 << 30) + (os.cpu_count() or 1) * (192 << 20)
 """Address space of a command; PyTorch alone reserves some gigabytes, and each thread some that it does not use."""
-READERS = 10
-"""Tests in tests/security/test_fuzz.py, parameters apart."""
+FUZZ = ("tests/security/test_fuzz.py", "tests/security/test_fuzz_other_readers.py", "-k", "not valid_files")
+"""Pytest's arguments for the tests of readers; each test, parameters apart, is one reader."""
 _CODES = {0: "worked", 1: "failed in words", 2: "refused", 130: "interrupted"}
 _RAW = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 _EVIL = "\x1b[31mred\x1b]0;title\x07\nharness: all is well"
@@ -405,8 +405,10 @@ def _bound() -> None:
 
 def fuzzed(inputs: int, seconds: float) -> tuple[Counter[str], list[str]]:
     """Fuzz all readers with ``inputs`` inputs in all; by outcome, how many, and what is wrong."""
-    each = max(1, -(-inputs // READERS))
-    test = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/security/test_fuzz.py"]
+    test = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *FUZZ]
+    listed = subprocess.run([*test, "--collect-only"], cwd=ROOT, capture_output=True, text=True, check=True)
+    readers = listed.stdout.count("::")
+    each = max(1, -(-inputs // readers))
     began = time.monotonic()
     try:
         done = subprocess.run(

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import importlib
 import os
+import resource
 import signal
 import sys
 import traceback
@@ -26,6 +27,11 @@ from harness.standard_output import (
     tell,
 )
 from harness.warnings import tolerate_warnings_of_libraries
+
+LEAST_ADDRESS_SPACE = 3 << 29
+"""Bytes; with less, compilers and linear algebra libraries end the process or wait for ever when they are loaded."""
+NO_THREAD = "can't start new thread"
+"""Python's text of the `RuntimeError` for a limit on threads or on memory."""
 
 
 def _version(value: bool) -> None:
@@ -119,6 +125,7 @@ def _run() -> int:
         sys.argv.remove("--debug")
     try:
         _refuse_lost_directory()
+        _refuse_little_memory()
         build()()
     except SystemExit as leaving:
         cause = getattr(leaving.__context__, "__cause__", None)
@@ -135,17 +142,31 @@ def _run() -> int:
             traceback.print_exc()
         tell(f"harness: {_of_machine(error)} (--debug shows where)")
         return EXIT_FAILED
+    except RuntimeError as error:
+        if str(error) != NO_THREAD or debug:
+            raise
+        tell(f"harness: {_of_machine(error)} (--debug shows where)")
+        return EXIT_FAILED
     except KeyboardInterrupt as stop:
         tell(f"harness: interrupted{stop}")
         return EXIT_INTERRUPTED
     return 0
 
 
-def _of_machine(error: OSError | MemoryError) -> str:
+def _of_machine(error: OSError | MemoryError | RuntimeError) -> str:
+    if isinstance(error, RuntimeError):
+        return "the machine starts no more threads; raise the limits that `ulimit -u` and `ulimit -v` show"
     if isinstance(error, MemoryError):
         return "the memory is full; use a smaller part of the data, or a machine with more"
     where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
     return f"{where}{error.strerror or error or type(error).__name__}"
+
+
+def _refuse_little_memory() -> None:
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < LEAST_ADDRESS_SPACE:
+        what = f"has {limit >> 20} MiB of address space, and needs {LEAST_ADDRESS_SPACE >> 20} MiB to start"
+        raise UserError("this process", what, "raise the limit that `ulimit -v` shows")
 
 
 def _refuse_lost_directory() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from harness.convert.tracks import CategoryIds, ObjectTrack, TrackSet, VideoTracks, boxed, drawn, encoded, frames_of
 from harness.errors import UserError
+from harness.formats.containers import DAMAGED_ARCHIVE, UNSUPPORTED_ARCHIVE
 from harness.input_files import ANNOTATION_BYTES, read_file
 from harness.masks import Rle
 from harness.warnings import Warnings
@@ -83,7 +84,7 @@ def _parsed(file: Path) -> ElementTree.Element:
         root = ElementTree.fromstring(data)
     except OSError as error:
         raise UserError(str(file), error.strerror or "cannot be read", "check the path") from error
-    except (ElementTree.ParseError, zipfile.BadZipFile, ValueError) as error:
+    except (ElementTree.ParseError, *DAMAGED_ARCHIVE, *UNSUPPORTED_ARCHIVE) as error:
         raise UserError(str(file), f"is not XML that can be read: {error}", "export the task again") from error
     if root.tag != "annotations":
         raise UserError(str(file), f"is XML of <{root.tag}>, not CVAT's <annotations>", "name CVAT's export")

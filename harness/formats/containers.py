@@ -9,6 +9,8 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -26,6 +28,10 @@ FREE_BYTES, MOST_TIMES = 256 << 20, 100
 """An archive may unpack to this much, or to this many times its own size. Masks shrink to about a fifth."""
 LONGEST_LINE = 64 << 20
 """Longer than any track in a file of JSON lines, in bytes."""
+DAMAGED_ARCHIVE = (EOFError, OSError, zlib.error, lzma.LZMAError, struct.error, ValueError, zipfile.BadZipFile)
+"""What `gzip` and `zipfile` raise for archives that are damaged or cut short."""
+UNSUPPORTED_ARCHIVE = (RuntimeError, NotImplementedError)
+"""What `zipfile` raises for a password, or a method that Python lacks."""
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -116,9 +122,9 @@ def _archive(file: BinaryIO, head: bytes, path: Path) -> Iterator[bytes]:
             return
         with zipfile.ZipFile(file) as archive, archive.open(_member(archive, path)) as member:
             yield from _chunks(member)
-    except (EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
+    except DAMAGED_ARCHIVE as error:
         raise UserError(str(path), f"the archive is damaged or cut short ({error})", "copy or pack it again") from error
-    except (RuntimeError, NotImplementedError) as error:  # a password, or a method that Python lacks
+    except UNSUPPORTED_ARCHIVE as error:
         raise UserError(str(path), f"the zip cannot be unpacked ({error})", "unpack it by hand") from error
 
 

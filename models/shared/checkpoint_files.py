@@ -96,7 +96,7 @@ def _read(path: Path, hint: str) -> Any:
     kind = foreign_file(head)
     if kind is not None:
         raise UserError(str(path), f"is {kind.what}", kind.hint)
-    if head.startswith(b"PK\3\4") and not zipfile.is_zipfile(path):
+    if head.startswith(b"PK\3\4") and not _is_zip(path):
         raise UserError(str(path), "is cut short: the end of a PyTorch checkpoint is missing", _AGAIN)
     if pickle_file(head) and _OLD_FORMAT not in head[:64]:
         return _read_pickle(path)
@@ -207,7 +207,7 @@ def _read_safetensors(path: Path, hint: str) -> Any:
 
 def _read_torch(path: Path, hint: str) -> Any:
     try:
-        is_zip = zipfile.is_zipfile(path)
+        is_zip = _is_zip(path)
         if is_zip and _is_compressed(path):
             raise UserError(str(path), "is a compressed archive, which PyTorch does not write", hint)
         _refuse_long_pickles(path, is_zip)
@@ -240,6 +240,14 @@ def _refuse_long_pickles(path: Path, is_zip: bool) -> None:
         for entry in archive.infolist():
             if entry.filename.endswith("/data.pkl"):
                 refuse_long_pickle(opened.enter_context(archive.open(entry)))
+
+
+def _is_zip(path: Path) -> bool:
+    """Whether the file ends as a ZIP archive does. Python's own function raises for some that are damaged."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return False
 
 
 def _is_compressed(path: Path) -> bool:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,32 @@ def test_a_worker_that_fills_its_memory_costs_one_video(tmp_path: Path) -> None:
     (failure,) = json.loads((run.folder / "failures.json").read_text())["failed"]
     assert (failure["video_id"], failure["attempts"]) == (2, 2)
     assert failure["error"].startswith("MemoryError")
+    assert run.store.done() == {1, 3, 4}
+
+
+@pytest.fixture
+def small_group() -> Iterator[Path]:
+    """A cgroup (of either version) whose processes may have 128 MB of memory more together."""
+    root = Path("/sys/fs/cgroup")
+    parent, limit = (root / "memory", "limit_in_bytes") if (root / "memory").is_dir() else (root, "max")
+    group = parent / f"harness-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / f"memory.{limit}").write_text(f"{128 << 20}")
+    except OSError as error:
+        if group.is_dir():
+            group.rmdir()
+        pytest.skip(f"no cgroup with a memory limit can be made here: {error}")
+    yield group
+    group.rmdir()
+
+
+def test_a_worker_that_the_kernel_kills_for_memory_costs_one_video(tmp_path: Path, small_group: Path) -> None:
+    run = moody_run(tmp_path / "a", 4, hogs=[2], group=small_group)
+    assert execute(run, engine=TWO).exit_code == 1
+    (failure,) = json.loads((run.folder / "failures.json").read_text())["failed"]
+    assert (failure["video_id"], failure["attempts"]) == (2, 2)
+    assert failure["error"].endswith("was killed by SIGKILL (out of memory?)")
     assert run.store.done() == {1, 3, 4}
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from fault_count import FAULTS
+
+from harness.cli import main
 
 COMMAND = [
     *(sys.executable, "-c", "from harness.cli.main import main; main()"),
@@ -73,3 +77,34 @@ def test_of_commands_that_race_for_a_folder_one_has_it_and_the_others_say_so(tmp
                 assert "is being run by process" in errors.splitlines()[-1]
                 assert said == ""
         assert len({said for said, _, code in ends if code == 0}) == 1
+
+
+def test_little_address_space_is_refused_before_libraries_wait_for_ever(tmp_path: Path) -> None:
+    """With 550 MB OpenBLAS never ends being loaded."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (550 << 20, resource.RLIM_INFINITY))
+
+    done = subprocess.run(
+        COMMAND, cwd=tmp_path, preexec_fn=limit, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "harness: this process: has 550 MiB of address space, and needs 1536 MiB to start; raise the limit that "
+        "`ulimit -v` shows\n"
+    )
+
+
+def test_a_thread_that_cannot_start_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(main, "build", lambda: fail)
+    monkeypatch.setattr("sys.argv", ["harness", "run"])
+    assert main._run() == 1
+    assert capsys.readouterr().err == (
+        "harness: the machine starts no more threads; raise the limits that `ulimit -u` and `ulimit -v` show "
+        "(--debug shows where)\n"
+    )

@@ -22,7 +22,8 @@ from harness.types import LoadContext, Track, Video, Vocabulary
 class MoodyConfig(BaseModel):
     """By video: the signal it sends to its own process, whether it raises, which exception, how long it takes.
 
-    With ``hogs`` it fills the memory that its process may have, which is then little.
+    With ``hogs`` it fills the memory that its process may have, which is then little; with ``group`` that is what this
+    cgroup may have, which the process joins.
 
     ``prints`` is what it prints in three ways with every video: Python's, the system's and C's.
     With ``folder`` a mood lasts for one attempt: what was done is marked by a file there.
@@ -33,6 +34,7 @@ class MoodyConfig(BaseModel):
     signals: dict[int, int] = {}
     errors: list[int] = []
     hogs: list[int] = []
+    group: Path | None = None
     seconds: float = 0
     raises: dict[int, str] = {}
     prints: str = ""
@@ -54,7 +56,9 @@ class Moody:
             print_everywhere(self.config.prints)
         if video.id in self.config.raises:
             raise getattr(builtins, self.config.raises[video.id])(0)
-        if video.id in self.config.hogs:
+        if video.id in self.config.hogs and self.config.group is not None:
+            fill_memory_of(self.config.group)
+        elif video.id in self.config.hogs:
             fill_memory()
         if self._is_in_a_mood(video):
             if video.id in self.config.signals:
@@ -83,6 +87,13 @@ def fill_memory(megabytes: int = 64) -> None:
     taken = []
     while True:
         taken.append(bytearray(1 << 20))
+
+
+def fill_memory_of(group: Path, most: int = 1024) -> None:
+    """Join a cgroup and take memory, at most ``most`` megabytes: the kernel ends the process before that."""
+    (group / "cgroup.procs").write_text(f"{os.getpid()}")
+    taken = [b"1" * (1 << 20) for _ in range(most)]
+    raise AssertionError(f"{len(taken)} MB were there to be had")
 
 
 def print_everywhere(text: str) -> None:
