@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
+from harness.errors import UserError
 from harness.reports.comparison import Comparison, Interval, compare_runs, corrected
+from harness.reports.matches import readable
 from harness.reports.run_files import label_runs
 from harness.reports.table_rows import Intervals
 from harness.run_folder.finished_run import FinishedRun
@@ -24,13 +26,15 @@ def intervals_of(
     with_intervals: bool = True,
     data_root: Path = Path("data"),
     annotations: Path | None = None,
+    faults: list[UserError] | None = None,
 ) -> list[Intervals | None]:
     """Return the confidence intervals of each row's numbers, ``None`` where a run is incomplete or has none.
 
     A row is a run, or several that differ in nothing but their seed (`groups_of_seeds`).
     ``against`` selects the reference of runs on the same data: the first of them, or for each metric the one with the
     highest value. What is significant is corrected (Holm) over the runs: AP by itself, the other metrics ``shown``
-    together. The rest is as in `compare_runs`, and it raises `UserError` as that does.
+    together. The rest is as in `compare_runs`, and it raises `UserError` as that does; with a list of ``faults`` the
+    unreadable predictions of a run are added there instead, and its row has ``None``.
     """
     made: list[Intervals | None] = [None] * len(rows)
     groups: dict[tuple[str, str], list[int]] = {}
@@ -38,13 +42,16 @@ def intervals_of(
         records = [run.record for run in row]
         if all(record["complete"] and record["limit"] is None and has_numbers(record) for record in records):
             groups.setdefault((records[0]["dataset"], records[0]["split"]), []).append(place)
-    for places in groups.values():
+    for found in groups.values():
+        places = [p for p in found if len(readable(rows[p], data_root, annotations, faults)) == len(rows[p])]
+        if not places:
+            continue
         runs = label_runs([run for place in places for run in rows[place]])
         joined = any(len(rows[place]) > 1 for place in places)
         comparison = compare_runs(runs, data_root, annotations, joined)
         significant = {} if against is None else _significant(comparison, _references(comparison, against, shown))
         for place, run in zip(places, comparison.runs, strict=True):
-            halves = {key: half for key, found in run.metrics.items() if (half := _half(found)) is not None}
+            halves = {key: half for key, one in run.metrics.items() if (half := _half(one)) is not None}
             made[place] = Intervals(halves if with_intervals else {}, significant.get(run.label, frozenset()))
     return made
 

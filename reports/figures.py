@@ -18,7 +18,7 @@ import numpy as np
 from harness.errors import UserError
 from harness.plain_text import plain
 from harness.reports.comparison import Comparison, Measured, Pair, compare_runs
-from harness.reports.matches import matches_of_run
+from harness.reports.matches import matches_of_run, readable
 from harness.reports.settings import varying_settings
 from harness.reports.styles import dagger_notes
 from harness.run_folder.finished_run import FinishedRun
@@ -76,8 +76,17 @@ class FigureData:
         return dagger_notes((run.label, run.reasons) for run in self.runs)
 
 
-def figure_data(runs: Sequence[FinishedRun], data_root: Path, annotations: Path | None = None) -> FigureData:
-    """Compare runs for figures; raises `UserError` as `compare_runs` does."""
+def figure_data(
+    runs: Sequence[FinishedRun],
+    data_root: Path,
+    annotations: Path | None = None,
+    faults: list[UserError] | None = None,
+) -> FigureData:
+    """Compare runs for figures; raises `UserError` as `compare_runs` does.
+
+    With a list of ``faults`` runs with unreadable predictions are left out and added there.
+    """
+    runs = readable(runs, data_root, annotations, faults) or runs
     comparison = compare_runs(runs, data_root, annotations)
     tables = [matches_of_run(run, data_root, annotations) for run in runs]
     return FigureData(runs, tables, comparison)

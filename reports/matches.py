@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.errors import UserError
+from harness.errors import UnreadableFileError, UserError
 from harness.reports.run_data import dataset_of_run
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import found_nothing, has_numbers, no_numbers, numbers_disagree, values_agree
@@ -36,6 +36,25 @@ def matches_of_run(run: FinishedRun, data_root: Path, annotations: Path | None =
     if run.matches is not None and _fits(run.matches, record, run.content.digest):
         return run.matches
     return _made_again(run, data_root, annotations)
+
+
+def readable(
+    runs: Sequence[FinishedRun], data_root: Path, annotations: Path | None, faults: list[UserError] | None
+) -> list[FinishedRun]:
+    """The runs whose predictions can be read, if what is matched has to be made again.
+
+    The others' faults are added to ``faults``; without that list all runs are returned, and nothing is read.
+    """
+    if faults is None:
+        return list(runs)
+    found = []
+    for run in runs:
+        try:
+            matches_of_run(run, data_root, annotations)
+            found.append(run)
+        except UnreadableFileError as error:
+            faults.append(error)
+    return found
 
 
 def _fits(table: MatchTable, record: Mapping[str, Any], digest: str) -> bool:

@@ -53,7 +53,7 @@ def figures(
     runs = runs_among(runs)
     faults: list[UserError] = []
     read = read_runs(runs, faults, ("record", "config"))
-    data = drawn.figure_data(read, data_root, annotations)
+    data = drawn.figure_data(read, data_root, annotations, faults)
     told = provenance([run.record for run in data.runs], command())
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -133,8 +133,13 @@ def table(
     notes = speeds
     if intervals or significance is not None:
         shown = [one.key for one in chosen.columns] or table_rows.COLUMNS
-        sure = confidence_intervals.intervals_of(grouped, shown, significance, intervals, data_root, annotations)
+        known = len(faults)
+        sure = confidence_intervals.intervals_of(
+            grouped, shown, significance, intervals, data_root, annotations, faults
+        )
         notes = notes + confidence_intervals.notes_on(significance, intervals)
+        if len(faults) > known:
+            notes = [*notes, "A run whose predictions cannot be read has no interval and no mark"]
     if as_json:
         made = table_rows.rows(
             records, [one.key for one in chosen.columns] or table_rows.COLUMNS,

@@ -272,3 +272,22 @@ def test_a_run_that_cannot_be_read_is_left_out_and_listed_at_the_end(two: list[P
     assert line.startswith(f"harness: left out: {bad / 'metrics.json'}: ")
     assert str(bad) in error_of(bad)
     assert "is not there" in error_of(two[0], tmp_path / "mistyped")
+
+
+def test_a_run_whose_predictions_are_damaged_has_no_interval(compared: Runs, tmp_path: Path) -> None:
+    data = compared.copy(tmp_path)
+    (data.noisy / "matches.msgpack").unlink()
+    shard = sorted((data.noisy / "predictions").iterdir())[0]
+    shard.write_bytes(shard.read_bytes()[:-1])
+    options = ("--annotations", data.annotations)
+    alone = run(data.good, "--intervals", *options)
+    result = run(data.good, data.noisy, "--intervals", *options)
+    assert (alone.exit_code, result.exit_code) == (0, 1)
+    assert result.stderr.startswith(f"harness: left out: {shard}: ")
+    assert alone.stdout.count("\u00b1") == result.stdout.count("\u00b1") > 1
+    assert "A run whose predictions cannot be read has no interval" in result.stdout
+    drawn = CliRunner().invoke(
+        build(), ["figures", *map(str, (data.good, data.noisy, *options, "--out", tmp_path / "drawn"))]
+    )
+    assert (drawn.exit_code, drawn.stderr) == (1, result.stderr)
+    assert list((tmp_path / "drawn").iterdir())
