@@ -70,6 +70,18 @@ def read_cvat(file: Path, frames: Path | None = None) -> TrackSet:
     return TrackSet([video], categories.by_id(), warnings)
 
 
+class _DocumentTypeError(Exception):
+    """The XML declares a document type."""
+
+
+class _Plain(ElementTree.TreeBuilder):
+    """A tree of XML without a document type, whose entities may grow without bound."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        """Refuse what comes before any entity is declared, in any encoding."""
+        raise _DocumentTypeError
+
+
 def _parsed(file: Path) -> ElementTree.Element:
     try:
         data = read_file(file, ANNOTATION_BYTES)
@@ -79,12 +91,13 @@ def _parsed(file: Path) -> ElementTree.Element:
                 if len(inner) != 1 or inner[0].file_size > _LARGEST:
                     raise UserError(str(file), "has no single annotations.xml", "name CVAT's export itself")
                 data = archive.read(inner[0])
-        if b"<!DOCTYPE" in data[:4096] or b"<!ENTITY" in data:
-            raise UserError(str(file), "declares a document type, which CVAT's exports do not", "export the task again")
-        root = ElementTree.fromstring(data)
+        root = ElementTree.fromstring(data, ElementTree.XMLParser(target=_Plain()))
     except OSError as error:
         raise UserError(str(file), error.strerror or "cannot be read", "check the path") from error
-    except (ElementTree.ParseError, *DAMAGED_ARCHIVE, *UNSUPPORTED_ARCHIVE) as error:
+    except _DocumentTypeError as error:
+        what = "declares a document type, which CVAT's exports do not"
+        raise UserError(str(file), what, "export the task again") from error
+    except (ElementTree.ParseError, LookupError, *DAMAGED_ARCHIVE, *UNSUPPORTED_ARCHIVE) as error:
         raise UserError(str(file), f"is not XML that can be read: {error}", "export the task again") from error
     if root.tag != "annotations":
         raise UserError(str(file), f"is XML of <{root.tag}>, not CVAT's <annotations>", "name CVAT's export")

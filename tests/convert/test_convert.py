@@ -203,6 +203,7 @@ def test_cvat_for_video(tmp_path: Path) -> None:
         ("<original_size>", "<x></x><original_sizes>", "is not XML"),
         ("<annotations>", '<!DOCTYPE a [<!ENTITY b "c">]><annotations>', "declares a document type"),
         ("track", "image", "has no tracks of one video"),
+        ('encoding="utf-8"', 'encoding="utf-9"', "is not XML that can be read: unknown encoding: utf-9"),
     ],
 )
 def test_faulty_cvat_files_are_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
@@ -210,6 +211,15 @@ def test_faulty_cvat_files_are_refused(tmp_path: Path, old: str, new: str, words
     with pytest.raises(UserError) as error:
         read_cvat(tmp_path / "a.xml")
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_document_type_is_refused_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    bomb = '<!DOCTYPE a [<!ENTITY b "c"><!ENTITY d "&b;&b;&b;&b;">]><annotations>&d;'
+    text = CVAT.replace("<annotations>", bomb).replace('encoding="utf-8"', f'encoding="{encoding}"')
+    (tmp_path / "a.xml").write_bytes(text.encode(encoding))
+    with pytest.raises(UserError, match="declares a document type"):
+        read_cvat(tmp_path / "a.xml")
 
 
 def test_label_studio_boxes_on_a_video(tmp_path: Path) -> None:
