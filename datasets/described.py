@@ -32,15 +32,16 @@ from harness.datasets.youtube_vis_format import VisDataset, open_custom
 from harness.errors import UserError, near
 from harness.formats.youtube_vis import Annotations, read_annotations
 from harness.frames import MissingFrames
-from harness.input_files import TABLE_BYTES, decode_json, read_file
+from harness.input_files import ANNOTATION_BYTES, TABLE_BYTES, decode_json, read_file
 from harness.paths import in_unicode
 from harness.scoring.dispatch import protocol_name
 from harness.types import Dataset, Video
 
 
 class SplitFiles(BaseModel):
-    """Where a split lies. ``of`` is the split of the dataset that it is like; ``videos`` a file with the ids or names
-    of the videos that are taken, and ``videos_sha256`` the digest of that file when it was added."""
+    """Where a split lies. ``of`` is the split of the dataset that it is like; ``videos`` a file that names the videos
+    that are taken, ``without`` one that names those that are not, and ``videos_sha256`` and ``without_sha256`` the
+    digests of these files when they were added. Such a file lists ids or names, or is an annotation file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     annotations: str | None = None
@@ -48,6 +49,13 @@ class SplitFiles(BaseModel):
     of: str | None = None
     videos: str | None = None
     videos_sha256: str | None = None
+    without: str | None = None
+    without_sha256: str | None = None
+
+    @property
+    def is_part(self) -> bool:
+        """Whether only some of the videos are taken."""
+        return self.videos is not None or self.without is not None
 
 
 class Description(BaseModel):
@@ -100,7 +108,7 @@ class DescribedDataset:
             annotations = with_groups(opened.annotations, self._groups(), opened.protocol)
             categories = in_groups(annotations.categories, opened.protocol)
             opened = replace(opened, annotations=annotations, categories=categories)
-        if files.videos is not None:
+        if files.is_part:
             opened = self._held_out(opened, files)
         data = {**opened.data, "data_root": str(Path(data_root).absolute()), "file": str(self.file.absolute())}
         return replace(opened, name=self.name, split=split, data=data)
@@ -119,7 +127,7 @@ class DescribedDataset:
 
     def _check(self, data_root: Path, split: str) -> SplitReport:
         files = self._files(split)
-        is_plain = self.description.like is None and not self.description.groups and files.videos is None
+        is_plain = self.description.like is None and not self.description.groups and not files.is_part
         if is_plain and files.annotations is not None and files.frames is not None:
             own = check_own(self._path(files.annotations), self._path(files.frames), self.protocol, self.name)
             return replace(own.splits[0], split=split)
@@ -158,29 +166,52 @@ class DescribedDataset:
         return replace(opened, protocol=self.protocol)
 
     def _held_out(self, opened: Dataset, files: SplitFiles) -> Dataset:
-        """The listed videos only. Their numbers are not comparable with those on another list."""
-        path = self._path(str(files.videos))
-        text = _bytes(path)
-        digest = hashlib.sha256(text).hexdigest()
-        if files.videos_sha256 not in (None, digest):
-            what = f"has changed since the dataset was added: its SHA-256 is {digest[:12]}, not {files.videos_sha256}"
-            raise UserError(str(path), what, "restore it, or add the dataset under another name")
-        listed = _lines(text, path)
-        by_id = {str(opened.annotations.stated_video(v.id)): v.id for v in opened.annotations.videos}
-        by_name = {v.name: v.id for v in opened.annotations.videos}
-        unknown = [one for one in listed if one not in by_id and one not in by_name]
-        if unknown:
-            what = f'{len(unknown)} of {len(listed)} videos are not in {opened.annotations.path}, first: "{unknown[0]}"'
-            raise UserError(str(path), what, "list ids or names of its videos, one on each line")
-        keep = {by_id.get(one, by_name.get(one, 0)) for one in listed}
+        """The named videos only. Their numbers are not comparable with those on another list."""
+        keep, lists = {v.id for v in opened.annotations.videos}, []
+        if files.videos is not None:
+            named, told = self._named(opened.annotations, files.videos, files.videos_sha256)
+            keep &= named
+            lists.append(told)
+        if files.without is not None:
+            named, told = self._named(opened.annotations, files.without, files.without_sha256, may_lack=True)
+            keep -= named
+            lists.append(f"without {told}")
+        if not keep:
+            raise UserError(str(self.file), "takes no video", "give other lists")
         whole = len(opened.annotations.videos)
         chosen = opened.annotations.restrict(keep)
         chosen = replace(chosen, digest=hashlib.sha256(f"{chosen.digest}\n{sorted(keep)}".encode()).hexdigest())
         of = f"{self.description.like or self.name} {files.of or ''}".strip()
-        said = f"a hold-out: {len(keep)} of {whole} videos of {of} ({path.name}, SHA-256 {digest[:12]})"
+        said = f"a hold-out: {len(keep)} of {whole} videos of {of} ({'; '.join(lists)})"
         videos = tuple(video for video in opened.videos if video.id in keep)
         reasons = (f"{said}, which no server scores",)
         return replace(opened, annotations=chosen, videos=videos, differences=reasons, server=None)
+
+    def _named(
+        self, annotations: Annotations, file: str, sha256: str | None, may_lack: bool = False
+    ) -> tuple[set[int], str]:
+        """The ids of the videos that a file names, and what the file is called, with its digest.
+
+        A list must name videos of the split; with ``may_lack`` it may name others too.
+        """
+        path = self._path(file)
+        text = _bytes(path, ANNOTATION_BYTES)
+        digest = hashlib.sha256(text).hexdigest()
+        if sha256 not in (None, digest):
+            what = f"has changed since the dataset was added: its SHA-256 is {digest[:12]}, not {sha256}"
+            raise UserError(str(path), what, "restore it, or add the dataset under another name")
+        by_name = {v.name: v.id for v in annotations.videos}
+        by_id = {str(annotations.stated_video(v.id)): v.id for v in annotations.videos}
+        if text.lstrip()[:1] == b"{":  # another file may number the same videos otherwise
+            listed, by_id = [v.name for v in read_annotations(path).videos], {}
+        else:
+            listed = _lines(text, path)
+        unknown = [one for one in listed if one not in by_id and one not in by_name]
+        if unknown and not may_lack:
+            what = f'{len(unknown)} of {len(listed)} videos are not in {annotations.path}, first: "{unknown[0]}"'
+            raise UserError(str(path), what, "list ids or names of its videos, one on each line")
+        named = {by_id.get(one, by_name.get(one, 0)) for one in listed if one in by_id or one in by_name}
+        return named, f"{path.name}, SHA-256 {digest[:12]}"
 
     def _groups(self) -> dict[str, list[str | int]]:
         def listed(value: list[str | int] | str) -> list[str | int]:
@@ -279,13 +310,13 @@ def add_split(
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a list of videos."""
-    return hashlib.sha256(_bytes(path)).hexdigest()
+    """SHA-256 of a file that names videos."""
+    return hashlib.sha256(_bytes(path, ANNOTATION_BYTES)).hexdigest()
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: Path, most: int = TABLE_BYTES) -> bytes:
     try:
-        return read_file(path, TABLE_BYTES)
+        return read_file(path, most)
     except OSError as error:
         raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
 

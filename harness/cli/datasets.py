@@ -100,8 +100,10 @@ def add_dataset(
     annotations: Annotated[Path | None, typer.Option(help="Annotation file; with --like it may be left out.")] = None,
     frames: Annotated[Path | None, typer.Option(help="Folder of the frames; with --like it may be left out.")] = None,
     videos: Annotated[
-        Path | None, typer.Option(help="Take these videos only: a file with an id or name on each line.")
+        Path | None,
+        typer.Option(help="Take these videos only: a file with an id or name on each line, or an annotation file."),
     ] = None,
+    without: Annotated[Path | None, typer.Option(help="Leave these videos out: a file as for --videos.")] = None,
     base: Annotated[Path | None, typer.Option(help="Base categories: a file with a name or id on each line.")] = None,
     novel: Annotated[Path | None, typer.Option(help="Novel categories: a file with a name or id on each line.")] = None,
     data_root: DataRoot = DATA_ROOT,
@@ -117,6 +119,8 @@ def add_dataset(
         harness datasets add mine --annotations instances.json --frames DIR --protocol lvvis --novel novel.txt
 
         harness datasets add holdout19 --like ytvis2019 --of train --videos ids.txt --data-root DIR
+
+        harness datasets add long22 --like ytvis2022 --of val --without DIR/ytvis2021/valid.json --data-root DIR
     """
     from harness import plugins
     from harness.datasets.described import add_split, file_digest
@@ -129,10 +133,10 @@ def add_dataset(
     if like is None and (annotations is None or frames is None or of is not None):
         raise UserError("--protocol", "goes with --annotations and --frames, without --of", "name both files")
     file = data_root / f"{name}.yaml"
-    paths = {"annotations": annotations, "frames": frames, "videos": videos}
+    paths = {"annotations": annotations, "frames": frames, "videos": videos, "without": without}
     given: dict[str, Any] = {key: _near_file(path, data_root) for key, path in paths.items() if path is not None}
     given |= {} if of is None else {"of": of}
-    given |= {} if videos is None else {"videos_sha256": file_digest(videos)}
+    given |= {f"{key}_sha256": file_digest(paths[key]) for key in ("videos", "without") if paths[key] is not None}
     groups = {"base": base, "novel": novel}
     named = {group: _near_file(path, data_root) for group, path in groups.items() if path is not None}
     general: dict[str, Any] = {"like": like} if like is not None else {"protocol": protocol}

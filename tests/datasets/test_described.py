@@ -107,6 +107,32 @@ def test_a_hold_out_takes_the_listed_videos_and_is_not_comparable(holdout: Path)
     assert json.loads((run / "metrics.json").read_text())["not_comparable"] == list(dataset.differences)
 
 
+def test_an_annotation_file_names_the_videos_that_are_taken_or_left_out(holdout: Path) -> None:
+    """As YouTube-VIS 2021's validation file tells the short videos of 2022 from the long ones: by name, not by id."""
+    made = json.loads((holdout / "ytvis2019" / "train.json").read_text())
+    first, second = made["videos"]
+    other = {"videos": [{**first, "id": 70}, {**second, "id": 71, "file_names": ["zz/0.jpg"]}], "categories": []}
+    (holdout / "other.json").write_text(json.dumps(other))
+    arguments = ("--like", "ytvis2019", "--of", "train")
+    assert "1 of 2 videos are not in" in str(
+        add(holdout, "odd", *arguments, "--videos", holdout / "other.json").exception
+    )
+    assert add(holdout, "long", *arguments, "--without", holdout / "other.json").exit_code == 0
+    (left,) = plugins.opened("long", holdout).videos
+    assert left.id == second["id"]
+    digest = hashlib.sha256((holdout / "other.json").read_bytes()).hexdigest()
+    (told,) = plugins.opened("long", holdout).differences or ()
+    assert told.startswith(f"a hold-out: 1 of 2 videos of ytvis2019 train (without other.json, SHA-256 {digest[:12]})")
+    (holdout / "other.json").write_text(json.dumps({**other, "videos": other["videos"][:1]}))
+    with pytest.raises(UserError, match=r"other\.json: has changed since the dataset was added"):
+        plugins.opened("long", holdout)
+    assert add(holdout, "short", *arguments, "--videos", holdout / "other.json").exit_code == 0
+    (left,) = plugins.opened("short", holdout).videos
+    assert left.id == first["id"]
+    (holdout / "all.txt").write_text("1\n2\n")
+    assert "takes no video" in str(add(holdout, "none", *arguments, "--without", holdout / "all.txt").exception)
+
+
 def test_a_changed_or_foreign_list_is_refused(holdout: Path) -> None:
     arguments = ("--like", "ytvis2019", "--of", "train", "--videos", holdout / "ids.txt")
     add(holdout, "held", *arguments)
