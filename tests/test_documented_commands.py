@@ -102,7 +102,7 @@ def own_environment() -> Iterator[None]:
 
 
 def write_data(folder: Path) -> None:
-    """LV-VIS, BURST and YouTube-VIS 2019 below ``DIR``; the first as own data, too; lists of names and of videos."""
+    """LV-VIS, BURST and YouTube-VIS below ``DIR``; the first as own data, too; lists of names and of videos."""
     from harness.datasets import shapes
 
     document = shapes.document("val")
@@ -123,6 +123,12 @@ def write_data(folder: Path) -> None:
     (folder / "DIR/ytvis2019").mkdir()
     (folder / "DIR/ytvis2019/train.json").write_text(json.dumps(annotation_document("ytvis2019")))
     write_frames(folder / "DIR/ytvis2019/train/JPEGImages")
+    for year, videos in (("2021", 1), ("2022", 2)):  # 2022 adds videos to those of 2021
+        listed = annotation_document("ytvis2021", truth=year == "2022")
+        listed["videos"] = listed["videos"][:videos]
+        (folder / f"DIR/ytvis{year}").mkdir()
+        (folder / f"DIR/ytvis{year}/valid.json").write_text(json.dumps(listed))
+        write_frames(folder / f"DIR/ytvis{year}/valid/JPEGImages")
     (folder / "novel.txt").write_text(document["categories"][0]["name"])
     (folder / "ids.txt").write_text("2\n")
     write_frames(folder / "JPEGImages")
