@@ -55,7 +55,7 @@ def _errors(runs: Sequence[RunAnalysis]) -> Sheet:
         *(f"{name}: {_standing(one)}" for name, one in zip(_named(runs), runs, strict=True)),
         *dagger_notes((one.label, one.not_comparable) for one in runs),
         "dAP50: points of AP50 that repairing all errors of a kind is worth; dAP: the same over IoU 0.5 to 0.95",
-        "Truths: objects not found that the kind answers for, at IoU 0.5; docs/error-analysis.md defines the kinds",
+        "Truths: objects not found because of this kind, at IoU 0.5; docs/error-analysis.md defines the kinds",
     ]
     return Sheet([Column("Error"), *_columns(runs, ("dAP50", "dAP", "Errors", "Truths"))], lines, notes)
 
@@ -96,7 +96,7 @@ def _calibration(runs: Sequence[RunAnalysis]) -> Sheet:
         bins = [one.analysis.calibration["all"].bins[place] for one in runs]
         numbers = [cell for b in bins for cell in (str(b.tracks), _percent(b.mean_score), _percent(b.hits))]
         lines.append([f"{found.low:.1f} to {found.high:.1f}", *numbers])
-    notes = ["Right: share of tracks that are hits at IoU 0.5, which calibrated scores tell"]
+    notes = ["Right: share of tracks that are hits at IoU 0.5, which calibrated scores equal"]
     for name, one in zip(_named(runs), runs, strict=True):
         errors = [f"{_percent(c.error)} ({group})" for group, c in one.analysis.calibration.items()]
         notes.append(f"{name}: expected calibration error {', '.join(errors)}")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 AS_GIVEN = "nothing"
 SHOWN = {HOTA: ("HOTA", "DetA", "AssA"), VEVAL: ("cgF1", "pmF1", "IL_MCC", "pHOTA", "pAP")}
 """Numbers in tables and figures; of AP protocols AP, that of their groups, and AP50. JSON and CSV have all."""
-NOTE = "nothing is invented: missed objects stay missed; docs/ceilings.md defines what is perfect and how"
+NOTE = "no track is added: missed objects stay missed; docs/ceilings.md defines what is perfect and how"
 
 
 @dataclass(frozen=True)
@@ -147,9 +147,9 @@ def _percent(fraction: float | None) -> str:
 
 
 def ceilings_figure(one: NamedCeilings) -> Figure:
-    """A panel for the first number of each protocol: each respect alone above the line, together below it.
+    """A panel for the first number of each protocol: each ceiling alone above the line, combinations below it.
 
-    The number itself is the dark part of each bar, what perfection would add the light one. Raises `UserError` where
+    The dark part of each bar is the number itself, the light part is what the ceiling adds. Raises `UserError` where
     no number is defined.
     """
     from harness.reports import figures

@@ -34,10 +34,11 @@ GAP = "APb-APn"
 
 @dataclass(frozen=True)
 class Interval:
-    """A number with its 95 % interval, which holds it, and its standard error: chance in the choice of videos.
+    """A number with its 95 % interval, which contains it, and its standard error: chance in the choice of videos.
 
-    Without interval where fewer than `jackknife.FEWEST_VIDEOS` videos hold truth for the metric. Of several seeds it is
-    their mean; ``between_seeds`` is the standard deviation between them, and the interval holds both chances.
+    Without interval where fewer than `jackknife.FEWEST_VIDEOS` videos have truth for the metric. Of several seeds it is
+    their mean; ``between_seeds`` is the standard deviation between them, and the interval includes both sources of
+    chance.
     """
 
     value: float | None
@@ -49,7 +50,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Measured:
-    """One run by itself. ``metrics`` has the keys of ``metrics.json`` that rest on all areas and 100 tracks:
+    """One run by itself. ``metrics`` has the keys of ``metrics.json`` that are over all areas and 100 tracks:
     ``AP``, ``AP50``, ``AP75``, ``AR100``, each also with the suffix of a group (``APb``, ``AP50n``); and
     `GAP` where there are base and novel categories.
 
@@ -70,7 +71,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Difference:
-    """A run minus the reference: value with 95 % interval, which holds it, and two-sided p-value in ``(0, 1]``.
+    """A run minus the reference: value with 95 % interval, which contains it, and two-sided p-value in ``(0, 1]``.
 
     ``detectable`` is the smallest true difference that would be significant (p < 0.05) with a power of 80 % on such
     videos. ``videos`` is the number of videos with truth for the metric; with fewer than `jackknife.FEWEST_VIDEOS`
@@ -98,7 +99,7 @@ class Difference:
 class CategoryDifference:
     """One category with truth: its AP in both runs and their difference.
 
-    ``videos`` hold its truth; with fewer than `jackknife.FEWEST_VIDEOS` there is no interval and no test. ``q_value``
+    ``videos`` have its truth; with fewer than `jackknife.FEWEST_VIDEOS` there is no interval and no test. ``q_value``
     is the p-value corrected for the number of categories that are tested (Benjamini and Hochberg). ``share`` is what
     the category adds to the difference of AP over all categories: they add up to it.
     """
@@ -181,7 +182,7 @@ class Comparison:
     def ranks(self) -> dict[str, tuple[int, int]]:
         """The best and the worst place by AP that each run may have, by label.
 
-        Places that no significant difference of AP excludes: all hold together in 95 % of datasets.
+        Places that no significant difference of AP excludes: all are right together in 95 % of datasets.
         """
         wins, losses = Counter[str](), Counter[str]()
         for one in self.contrasts:
@@ -195,7 +196,7 @@ class Comparison:
     def difference(self) -> dict[str, Difference]:
         """The second run minus the first, by metric; raises `UserError` unless there are exactly two runs."""
         if len(self.pairs) != 1:
-            raise UserError("difference", f"is of two runs, and these are {len(self.runs)}", "take one of pairs")
+            raise UserError("difference", f"needs two runs, and these are {len(self.runs)}", "take one of pairs")
         return self.pairs[0].metrics
 
     def __repr__(self) -> str:
@@ -299,7 +300,7 @@ def _top(contrasts: Sequence[Contrast], runs: Sequence[FinishedRun], samples: Se
 
 
 def turned(difference: Difference) -> Difference:
-    """The difference seen from the other side."""
+    """The same difference with its sign reversed."""
     value, low, high = (
         None if one is None else 0.0 - one for one in (difference.value, difference.high, difference.low)
     )
@@ -353,7 +354,7 @@ def _measured(run: FinishedRun, sample: _Sample) -> Measured:
 
 
 def _error(contributions: Floats, videos: int, seeds: Sequence[Chance] = ()) -> tuple[float | None, float]:
-    """Standard error and degrees of freedom of what so many videos hold truth for; ``None`` for too few.
+    """Standard error and degrees of freedom of a metric for which so many videos have truth; ``None`` for too few.
 
     ``seeds`` are the further sources of chance.
     """

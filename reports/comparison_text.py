@@ -79,7 +79,7 @@ def _runs(comparison: Comparison, provenance: Sequence[str]) -> Sheet:
         for line, run in zip(lines, comparison.runs, strict=True):
             line.insert(1, _percent(run.metrics["AP"].between_seeds, 2) if run.seeds else "")
         notes.append(
-            "Several seeds of a model: their mean; SD of seeds: standard deviation of AP between them; intervals hold"
+            "Several seeds of a model: their mean; SD of seeds: standard deviation of AP between them; intervals cover"
             " the chance in seeds and in videos"
         )
     return Sheet(columns, lines, notes, provenance)
@@ -158,7 +158,7 @@ def _untested(pair: Pair) -> list[str]:
         key: pair.metrics[key] for key in ("AP", *(f"AP{suffix}" for suffix in GROUP_NAMES), GAP) if key in pair.metrics
     }
     return [
-        f"{key}: only {one.videos} videos hold its truth: no interval and no test below {FEWEST_VIDEOS}"
+        f"{key}: only {one.videos} videos have its truth: no interval and no test below {FEWEST_VIDEOS}"
         for key, one in found.items()
         if one.value is not None and one.videos < FEWEST_VIDEOS
     ]
@@ -185,7 +185,7 @@ def _categories(pair: Pair) -> Sheet:
     notes = [
         f"{_ahead(pair.categories)} of {len(pair.categories)} categories are better in {pair.run},"
         f" {_ahead(pair.categories, -1)} worse; {_MARK} q < 0.05 after Benjamini and Hochberg's correction:"
-        f" {len(found)} of the {len(tested)} that at least {FEWEST_VIDEOS} videos hold",
+        f" {len(found)} of the {len(tested)} that are in at least {FEWEST_VIDEOS} videos",
         "Share: points that the category adds to the difference of AP",
     ]
     return Sheet([Column(name, place > 1) for place, name in enumerate(columns)], lines, notes)

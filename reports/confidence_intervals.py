@@ -57,7 +57,7 @@ def intervals_of(
 
 
 def _half(found: Interval) -> float | None:
-    """Half the interval, or the longer side of one that is cut at the end of what a metric can be."""
+    """Half the interval, or the longer side of one that is cut at the end of the metric's range."""
     if found.value is None or found.low is None or found.high is None:
         return None
     return max(found.value - found.low, found.high - found.value)

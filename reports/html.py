@@ -95,13 +95,13 @@ def gather(runs: Sequence[FinishedRun], options: Options) -> ReportData:
         if found_nothing(run.record):
             material.notes.append(f"{run.label} {FOUND_NOTHING}.")
     for number, run in enumerate(runs):
-        with suppress(UserError):  # without numbers there is no table; why there are none is said elsewhere
+        with suppress(UserError):  # without numbers there is no table; the page says elsewhere why there are none
             material.curves[number] = curves(_matches(run, options))
     try:
         material.dataset = dataset_of_run(runs[0], options.data_root, options.annotations, options.frames)
     except UserError as error:
         what = _without_paths(error, runs)
-        material.notes.append(f"The data is not at hand, so errors, slices and videos are left out: {what}.")
+        material.notes.append(f"The data was not found, so errors, slices and videos are left out: {what}.")
     _compare(material, options)
     if material.dataset is not None and material.dataset.truth is None:
         where = f" ({material.dataset.server})" if material.dataset.server else ""
@@ -166,7 +166,7 @@ def _examine(material: ReportData, dataset: Dataset, number: int, run: FinishedR
     except UnreadableFileError:
         raise
     except UserError as error:
-        material.notes.append(f"{run.label} could not be examined: {_without_paths(error, [run])}.")
+        material.notes.append(f"{run.label} could not be analysed: {_without_paths(error, [run])}.")
 
 
 def _content(material: ReportData, options: Options) -> dict[str, Any]:

@@ -20,7 +20,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 @dataclass(frozen=True)
 class Column:
-    """A column's header, plain text. Neighbours of one ``group`` stand under its name; numbers go to the right."""
+    """A column's header, plain text. Neighbours of one ``group`` are under its name; numbers are right-aligned."""
 
     name: str
     is_number: bool = False
@@ -77,7 +77,7 @@ def _latex_line(cells: Sequence[str]) -> str:
 
 
 def _latex_groups(sheet: Sheet) -> list[str]:
-    """The line of group names and the rules under them; nothing where there are no groups."""
+    """The line of group names and the rules under them; nothing without groups."""
     groups = _groups(sheet)
     if not any(name for name, _ in groups):
         return []
@@ -100,7 +100,7 @@ def _as_html(sheet: Sheet) -> str:
         columns = pd.MultiIndex.from_tuples(
             [(text(column.group), name) for column, name in zip(sheet.columns, names, strict=True)]
         )
-    with pd.option_context("display.max_colwidth", None):  # otherwise pandas cuts long names
+    with pd.option_context("display.max_colwidth", None):  # else pandas cuts long names
         frame = pd.DataFrame(_lines_with_headings(sheet, "html"), columns=columns)
         body = frame.to_html(index=False, escape=False, border=0)
     return _comment(sheet) + body + "\n" + _lines("{}", [f"<p>{line}</p>" for line in _notes(sheet, "html")])
@@ -130,7 +130,7 @@ def _tabulated(sheet: Sheet, style: str, kind: str) -> str:
 
 
 def _lines_with_headings(sheet: Sheet, style: str) -> list[Sequence[str]]:
-    """The lines, a heading as a line of its own whose other cells are empty."""
+    """The lines; a heading is a separate line whose other cells are empty."""
     lines: list[Sequence[str]] = []
     for number, line in enumerate(sheet.lines):
         if number in sheet.blocks:

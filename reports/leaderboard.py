@@ -74,7 +74,7 @@ def find_runs(folder: Location) -> FoundRuns:
             faults.append(f"{below}: {error.what}")
     if not runs:
         what = f"holds no run that can be read; first: {faults[0]}" if faults else "holds no finished run"
-        raise UserError(str(folder), what, "run something first, or name another folder")
+        raise UserError(str(folder), what, "run a model first, or name another folder")
     return FoundRuns(runs, tuple(faults))
 
 
@@ -117,7 +117,7 @@ def _file_names(data: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
 
 
 def _lines(runs: Mapping[str, FinishedRun]) -> list[Line]:
-    """Runs and published results by descending AP; what is not comparable, or has no AP, comes behind them."""
+    """Runs and published results by descending AP; what is not comparable, or has no AP, comes last."""
     paths = sorted(runs)
     records = [runs[path].record for path in paths]
     settings = [", ".join(f"{key}={value}" for key, value in one.items()) for one in varying_settings(records)]

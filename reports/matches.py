@@ -30,7 +30,7 @@ def matches_of_run(run: FinishedRun, data_root: Path, annotations: Path | None =
     if not record["complete"]:
         done, total = record["videos"]["done"], record["videos"]["total"]
         what = f"is incomplete: {done} of {total} videos have predictions"
-        raise UserError(str(run.folder), what, "repeat its harness run to finish it")
+        raise UserError(str(run.folder), what, "repeat its `harness run` to finish it")
     if not has_numbers(record):
         raise no_numbers(run.folder, record)
     if run.matches is not None and _fits(run.matches, record, run.content.digest):
@@ -78,13 +78,13 @@ def _made_again(run: FinishedRun, data_root: Path, annotations: Path | None) -> 
     chosen = get_protocol(name)
     if chosen.version != version:
         what = f"was scored by version {version} of the protocol {name}; this harness has version {chosen.version}"
-        raise UserError(str(run.folder), what, "repeat its harness run, which scores it again")
+        raise UserError(str(run.folder), what, "repeat its `harness run`, which scores it again")
     dataset = dataset_of_run(run, data_root, annotations)
     videos = None if record["limit"] is None else run.video_ids.run
     table = score_store(chosen, dataset.annotations, run.store, videos=videos).matches
     if table is None or not _fits(table, record, dataset.digest):
         raise numbers_disagree(run.folder)
-    with suppress(UserError):  # a folder that is not ours to write in
+    with suppress(UserError):  # a folder without permission to write
         write_table(run.folder / FILE, table)
     run.matches = table
     return table

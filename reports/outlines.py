@@ -30,7 +30,7 @@ def outline(rle: Rle, width: int, height: int) -> str:
 
 
 def rough_outline(rle: Rle, width: int, height: int) -> str:
-    """As `outline`, of every n-th pixel: many times as fast where the mask is larger than the picture.
+    """As `outline`, of every n-th pixel: many times faster where the mask is larger than the picture.
 
     Parts that are thinner than a pixel of the picture may be lost.
     """
@@ -39,7 +39,7 @@ def rough_outline(rle: Rle, width: int, height: int) -> str:
         np.minimum(((np.arange(n) + 0.5) * of / n).astype(np.int64), of - 1)
         for n, of in ((height, pixels.shape[0]), (width, pixels.shape[1]))
     )
-    return _traced(pixels.T[columns][:, rows].T)  # decoded masks lie column by column
+    return _traced(pixels.T[columns][:, rows].T)  # decoded masks are stored column by column
 
 
 def _traced(pixels: NDArray[np.uint8]) -> str:
@@ -64,7 +64,7 @@ def _path(line: Points) -> str:
 
 
 def _simplified(line: Points, tolerance: float) -> Points:
-    """Douglas and Peucker's choice of points of a closed line ``(n, 2)``: none left out strays by more than that."""
+    """Douglas and Peucker's choice of points of a closed line ``(n, 2)``: none left out is farther away than that."""
     keep = np.zeros(len(line), np.bool_)
     opposite = int(np.argmax(((line - line[0]) ** 2).sum(1)))
     keep[[0, opposite, -1]] = True

@@ -1,7 +1,7 @@
 """HTML pages that are safe for untrusted files: escaping templates, embedded data, a content security policy.
 
 A page makes no network requests. Text enters it in three ways only: through a template, which escapes it; as `embedded`
-JSON, which cannot end its element; and by our own scripts, which set text and never markup.
+JSON, which cannot end its element; and by the scripts of this package, which set text and never markup.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _environment() -> Environment:
 
 
 def _in_one_line(value: Any) -> Any:
-    return plain(value) if type(value) is str else value  # Markup is ours and stays as it is
+    return plain(value) if type(value) is str else value  # Markup from this package stays as it is
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
@@ -73,7 +73,7 @@ def number(value: float | None, digits: int = 1) -> str:
 
 
 def embedded(data: Any) -> Markup:
-    """JSON for a ``<script type="application/json">``: no character in it has a meaning to an HTML parser.
+    """JSON for a ``<script type="application/json">``: no character in it is special to an HTML parser.
 
     Escaped are ``<``, ``>``, ``&``, ``'`` and all that is not ASCII, so neither ``</script>`` nor ``<!--`` nor U+2028
     can occur.

@@ -31,7 +31,7 @@ def write_prediction(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(str(out), f"cannot be made: {error.strerror}", "name another folder") from error
+        raise UserError(str(out), f"cannot be created: {error.strerror}", "name another folder") from error
     results = [
         {
             "video_id": t.video_id,

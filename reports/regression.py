@@ -84,7 +84,7 @@ def baseline_of(place: Location) -> Baseline:
     run = FinishedRun.open(place)
     record = run.record
     if not record["complete"]:
-        raise UserError(str(place), "is incomplete, its numbers cannot be compared", "repeat its harness run")
+        raise UserError(str(place), "is incomplete, so its numbers cannot be compared", "repeat its `harness run`")
     if record["protocol"] is None:
         raise no_numbers(place, record)
     content = run.content
@@ -120,9 +120,9 @@ def read_baseline(path: Path) -> Baseline:
         hint = "name the JSON file that --update wrote"
         if (path / RECORD).is_file():
             hint = f"to compare two runs, use `harness compare {path} RUN`; for a gate, {hint}"
-        raise UserError(str(path), "is a folder and no baseline", hint) from error
+        raise UserError(str(path), "is a folder, not a baseline", hint) from error
     except FileNotFoundError as error:
-        raise UserError(str(path), "is not there", "write it from a good run with --update") from error
+        raise UserError(str(path), "does not exist", "write it from a good run with --update") from error
     except OSError as error:
         raise UserError(str(path), f"cannot be read: {error.strerror}", f"run `chmod u+rw {path}`") from error
     try:
@@ -161,7 +161,7 @@ def compare(
         raise UserError(where, _gone(gone, run.undefined), "write a new baseline with --update if that is right")
     unknown = sorted(set(tolerances or {}) - set(known))
     if unknown:
-        raise UserError("--tolerance", f'"{unknown[0]}" is no metric of the baseline', f"known: {', '.join(known)}")
+        raise UserError("--tolerance", f'"{unknown[0]}" is not a metric of the baseline', f"known: {', '.join(known)}")
     allowed = {name: (tolerances or {}).get(name, tolerance) for name in known}
     return [
         Change(name, 100 * before, 100 * (run.metrics[name] or 0.0), allowed[name], run.undefined.get(name, ""))
@@ -211,7 +211,7 @@ def refuse_other_settings(baseline: Baseline, run: Baseline) -> None:
     found = other_settings(baseline, run)
     if found is None:
         what = "cannot be compared strictly: the baseline does not state its settings, an earlier version wrote it"
-        raise UserError(where, what, "write it again with --update, from a run with the settings that it stands for")
+        raise UserError(where, what, "write it again with --update, from a run with the right settings")
     if found:
         told = ", ".join(one.describe("in the baseline", "in the run") for one in found)
         raise UserError(

@@ -1,6 +1,6 @@
-"""Reproduction of published numbers: what can be run of a model's released weights, and how near the numbers come.
+"""Reproduction of published numbers: which released weights can be run, and how close the numbers are.
 
-A number lies inside rounding if it rounds to the published one: 19.5 is anything from 19.45 to 19.55.
+A number is inside rounding if it rounds to the published one: 19.5 is anything from 19.45 to 19.55.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _EPSILON = 1e-9
 
 
 class Gap(NamedTuple):
-    """What is not at hand, why, and where to get it; ``detail`` may name paths and is shown on this machine only."""
+    """What is missing, why, and where to get it; ``detail`` may name paths and is shown on this machine only."""
 
     what: str
     reason: str
@@ -54,7 +54,7 @@ class Case:
 
 
 class Number(NamedTuple):
-    """A published number beside the obtained one, in percent.
+    """A published number and the obtained one, in percent.
 
     ``low`` and ``high`` are the expected range. ``inside`` is ``None`` if there is no number, or none that may be
     compared. ``also`` names other published numbers that the obtained one rounds to.
@@ -73,7 +73,7 @@ class Number(NamedTuple):
 
 @dataclass(frozen=True)
 class CaseOutcome:
-    """What came of a case: the record of its run (``metrics.json``) with its environment, or an error."""
+    """The result of a case: the record of its run (``metrics.json``) with its environment, or an error."""
 
     case: Case
     record: Mapping[str, Any] | None = None
@@ -90,12 +90,12 @@ class CaseOutcome:
 
     @property
     def numbers(self) -> tuple[Number, ...]:
-        """Every published number beside the obtained one."""
+        """Every published number and the obtained one."""
         return tuple(number_of(result, self.record) for result in self.case.published)
 
 
 def number_of(result: PublishedResult, record: Mapping[str, Any] | None) -> Number:
-    """A published number beside that of a run's record, if there is one."""
+    """A published number and that of a run's record, if there is one."""
     half = _half_step(result.value)
     low, high = round(result.value - half, 6), round(result.value + half, 6)
     expected = Number(result.metric, result.value, low, high, result.citation)
@@ -143,9 +143,9 @@ def variants_of(plugin: ModelPlugin) -> Sequence[Mapping[str, Any]]:
 
 
 def find_checkpoints(plugin: ModelPlugin, folder: Path) -> tuple[dict[int, Path], list[str]]:
-    """The files of released variants below a folder, by the number of the variant; and why others are none.
+    """The files of released variants below a folder, by the number of the variant; and why other files are not.
 
-    Files are known by their content. Raises `UserError` for a folder that is not there, and for two files of one
+    Files are known by their content. Raises `UserError` for a folder that does not exist, and for two files of one
     variant.
     """
     if not folder.is_dir():
@@ -163,7 +163,7 @@ def find_checkpoints(plugin: ModelPlugin, folder: Path) -> tuple[dict[int, Path]
             others.append(f"{path}: has the sizes of no released variant; name it with --checkpoint VARIANT=FILE")
         elif index + 1 in found:
             what = f"and {path} are both variant {index + 1} of {plugin.name}"
-            raise UserError(str(found[index + 1]), what, "leave one of them, or name it with --checkpoint")
+            raise UserError(str(found[index + 1]), what, "remove one of them, or name it with --checkpoint")
         else:
             found[index + 1] = path
     return found, others
@@ -194,7 +194,9 @@ def plan(
             cases.append(Case(number, label, dataset, split, found, weights, at_hand, tuple(gaps)))
     if not cases:
         known = sorted({name for one in variants_of(plugin) for name, _ in _published(one["published_as"])})
-        raise UserError("--dataset", "has no published numbers of this model", f"name some of {', '.join(known)}")
+        raise UserError(
+            "--dataset", "has no published numbers of this model", f"name one or more of {', '.join(known)}"
+        )
     return cases
 
 
@@ -217,17 +219,17 @@ def _published(labels: Sequence[str]) -> dict[tuple[str, str], tuple[PublishedRe
 def _no_weights(number: int, variant: Mapping[str, Any], where: str) -> Gap:
     if variant.get("weights_released") == "no":
         return Gap(f"weights of variant {number}", "were not released")
-    return Gap(f"weights of variant {number}", "are not at hand", where)
+    return Gap(f"weights of variant {number}", "were not found", where)
 
 
 def _open(dataset: str, split: str, data_root: Path) -> Dataset | Gap:
-    """A split with truth, or what is missing of it."""
+    """A split with truth, or what it lacks."""
     what = f"{dataset} {split}"
     try:
         home = str(getattr(plugins.dataset(dataset, data_root), "home", ""))
         opened = plugins.opened(dataset, data_root, split)
     except UserError as error:
-        reason = f"is not at hand or not whole (`harness datasets check {dataset}` tells)"
+        reason = f"is missing or incomplete (run `harness datasets check {dataset}`)"
         return Gap(what, reason, home, str(error))
     if opened.truth is None:
         get = f"run it with `harness run` and submit the zip to {opened.server}" if opened.server else ""
@@ -236,7 +238,7 @@ def _open(dataset: str, split: str, data_root: Path) -> Dataset | Gap:
 
 
 def summary(outcomes: Iterable[CaseOutcome]) -> dict[str, int]:
-    """How many numbers lie inside rounding, outside and beyond comparison; how many cases failed and were not run."""
+    """How many numbers are inside rounding, outside, and not comparable; how many cases failed or were not run."""
     listed = list(outcomes)
     numbers = [number for one in listed for number in one.numbers if number.obtained is not None]
     return {
@@ -314,7 +316,7 @@ def table_rows(outcomes: Iterable[CaseOutcome]) -> list[tuple[str, ...]]:
 
 
 def gaps_of(outcomes: Iterable[CaseOutcome]) -> list[Gap]:
-    """What is not at hand for any case, each once."""
+    """What is missing for any case, each once."""
     return list(dict.fromkeys(gap for one in outcomes for gap in one.case.gaps))
 
 

@@ -57,7 +57,7 @@ def opened_runs(
         if run.data not in opened:
             opened[run.data] = dataset_of_run(run, data_root, annotations)
         if opened[run.data].truth is None:
-            hint = "take a split whose truth is public"
+            hint = "use a split whose truth is public"
             raise UserError(str(run.folder), "cannot be analysed: the truth is withheld", hint)
         yield run, opened[run.data]
 

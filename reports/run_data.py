@@ -20,7 +20,7 @@ def dataset_of_run(
 ) -> Dataset:
     """Open the dataset of a run.
 
-    It is looked for below ``data_root`` and then at its path during the run, unless ``annotations`` names the file;
+    It is searched below ``data_root`` and then at its path during the run, unless ``annotations`` names the file;
     ``frames`` is then the folder to which its file names are relative, and without it frames cannot be read. Raises
     `UserError` if the data is not found, or if its annotations differ from those of the run.
     """
@@ -67,7 +67,7 @@ def _where_it_lay(run: FinishedRun, frames: Path | None) -> Dataset:
     annotations, folder = run.environment.data.get("annotations"), run.environment.data.get("frames")
     what = f"was run on a user's own data ({run.content.dataset})"
     if annotations is None or not Path(annotations).is_file():
-        gone = f", which is not at {annotations} any more" if annotations else ""
+        gone = f", which is not at {annotations} now" if annotations else ""
         raise UserError(str(run.folder), f"{what}{gone}", "name the annotation file as annotations")
     if frames is None and folder is not None and Path(folder).is_dir():
         frames = Path(folder)

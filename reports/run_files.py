@@ -33,7 +33,7 @@ def read_runs(
         try:
             runs.append(FinishedRun.open(path).checked(*files))
         except UserError as error:
-            if faults is None or not path.exists():  # a name that is not there is mistyped
+            if faults is None or not path.exists():  # a name that does not exist is mistyped
                 raise
             wrong.append(error)
     if wrong and not runs:
@@ -50,9 +50,9 @@ def label_runs(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
 
 
 def groups_of_seeds(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
-    """The runs in their order, those that differ in nothing but their seed together.
+    """The runs in their order; those that differ only in their seed are in one group.
 
-    Runs that the user gave one name (``--name``) may also have checkpoints of their own: several trainings.
+    Runs with one name (``--name``) may also differ in their checkpoints: several trainings.
     """
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
@@ -98,12 +98,12 @@ def _means(several: Sequence[Mapping[str, float | None] | None]) -> dict[str, fl
 
 
 def _scored(record: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-    """What the same protocol gave another record."""
+    """The scores of another record by the same protocol."""
     return next((one for one in record["protocols"] if one["protocol"] == like["protocol"]), {})
 
 
 def _apart_from_seed(record: Mapping[str, Any]) -> str:
-    """All that is known of a run but its seed and its results."""
+    """Everything recorded about a run except its seed and its results."""
     keys = ("name", "model", "dataset", "split", "limit", "config", "precision", "protocol")
     known = {key: record.get(key) for key in keys}
     if not record.get("name"):
@@ -129,7 +129,7 @@ def _labels(records: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _telling(settings: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
-    """The fewest settings that tell runs apart as well as all that differ do; all, if they are few."""
+    """The smallest set of settings that distinguishes the runs as well as all that differ; all, if they are few."""
     keys = [
         key for key in dict.fromkeys(key for one in settings for key in one) if len({s.get(key) for s in settings}) > 1
     ]
@@ -144,7 +144,7 @@ def _telling(settings: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
 
 
 def numbered(labels: Sequence[str]) -> list[str]:
-    """Labels with a number, in the order given, where several are alike."""
+    """Labels, numbered in the order given where several are equal."""
     seen = Counter[str]()
     made = []
     for label in labels:

@@ -30,14 +30,14 @@ from harness.scoring.errors_breakdown import (
 )
 
 ABOUT = {
-    CLASSIFICATION: "the right object under another category's name",
+    CLASSIFICATION: "the right object in the wrong category",
     LOCALISATION: "the right object, its masks fit too badly",
     IDENTITY: "a track that changes from one object to another, or one of several pieces of an object",
     TEMPORAL: "the right object, in the wrong frames",
-    BOTH: "another category's name and badly fitting masks",
-    DUPLICATE: "a further track of an object that is found already",
-    BACKGROUND: "a track where no object is",
-    MISSED: "an object that no track is about",
+    BOTH: "the wrong category and badly fitting masks",
+    DUPLICATE: "another track of an object that is already found",
+    BACKGROUND: "a track where there is no object",
+    MISSED: "an object without a track",
 }
 """Kinds of errors as text for readers of a report; `harness.scoring.errors_breakdown` defines them."""
 METRIC_TITLES = {

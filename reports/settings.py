@@ -27,7 +27,7 @@ def varying_settings(records: Sequence[Mapping[str, Any]]) -> list[dict[str, str
 
 
 def called(record: Mapping[str, Any]) -> str:
-    """What the user calls the model of a run, else the model's own name and its variant, if that is known."""
+    """The user's name for the run's model, else the model's name and its variant, if that is known."""
     return str(record.get("name") or ", ".join(filter(None, (record["model"], record.get("variant")))))
 
 

@@ -23,7 +23,7 @@ class Style(NamedTuple):
 
 
 def dagger_notes(found: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
-    """The notes on daggers after names: ``found`` has each name with its reasons, which are empty without a dagger.
+    """The footnotes for daggers: ``found`` has each name with its reasons, which are empty without a dagger.
 
     Names with the same reasons share a line.
     """
@@ -55,7 +55,7 @@ def _csv(text: str) -> str:
 
 
 def csv_line(line: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of a CSV file whose texts are each in one line and no formulas."""
+    """A line of a CSV file; every text in it is on one line and cannot be a formula."""
     return {_csv(key): _csv(value) if isinstance(value, str) else value for key, value in line.items()}
 
 

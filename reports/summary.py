@@ -1,7 +1,7 @@
 """The summary of a report in sentences: which run is better, by how much, whether that may be chance, where, and which
 errors go with it.
 
-Every sentence has a condition on the numbers. Differences are told as "ahead by" and "behind by", without signs.
+Every sentence has a condition on the numbers. Differences are written as "ahead by" and "behind by", without signs.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from harness.scoring.jackknife import FEWEST_VIDEOS, LEVEL, ROUNDING
 NOTABLE = 0.005
 """Smaller differences in the cost of errors, in fractions, are not mentioned."""
 MOST = 0.5
-"""What categories give at least this part of all gains is said to come mostly from them."""
+"""If a few categories have at least this share of all gains, the summary says that most gains come from them."""
 NAMED = 4
-"""Most categories that are named."""
+"""Largest number of categories named."""
 _GROUPS = {"APb": "base", "APn": "novel", "APc": "common", "APu": "uncommon"}
 
 
@@ -39,7 +39,7 @@ def summary(
 ) -> Summary:
     """Summarise the runs; ``reason`` says why there is no comparison, keys of ``analyses`` are the numbers of runs."""
     if all(run.metrics.get("AP") is None for run in runs):
-        return Summary("There are no numbers to judge by.", tuple(filter(None, [_no_numbers(runs), reason])))
+        return Summary("There are no numbers to compare.", tuple(filter(None, [_no_numbers(runs), reason])))
     if comparison is None:
         return Summary(_plain_answer(runs), (reason,) if reason else ())
     by_label = {run.label: analyses[n] for n, run in enumerate(comparison.runs) if n in analyses}
@@ -136,7 +136,7 @@ def _gap(run: Measured) -> list[str]:
 
 
 def _scatter(file: FinishedRun) -> list[str]:
-    """How many categories are not found at all, and how many well."""
+    """How many categories are not found at all, and how many have an AP of at least 50."""
     known = [row.AP for row in file.categories if row.AP is not None]
     nothing, half = sum(ap == 0 for ap in known), sum(ap >= 0.5 for ap in known)
     if len(known) < 2:
@@ -176,7 +176,7 @@ def _grounds(pair: Pair, analyses: Mapping[str, Analysis]) -> list[str]:
         if (found := pair.metrics.get(key)) is not None and found.value is not None
     ]
     if groups:
-        lines.append(f"Where {pair.run} stands: {', '.join(groups)}.")
+        lines.append(f"{pair.run} by group: {', '.join(groups)}.")
     return lines + _categories(pair) + _errors(pair, analyses)
 
 
@@ -226,7 +226,7 @@ def _largest(pair: Pair) -> list[str]:
 
 
 def _errors(pair: Pair, analyses: Mapping[str, Analysis]) -> list[str]:
-    """The kinds of error whose cost to the worse run exceeds that to the better one most."""
+    """The kinds of error that cost the worse run more than the better one, largest difference first."""
     if not {pair.run, pair.reference} <= analyses.keys():
         return []
     few, many = analyses[pair.run].errors.kinds, analyses[pair.reference].errors.kinds

@@ -18,7 +18,7 @@ _FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 class Dot(NamedTuple):
-    """A point of a scatter: its name, its place, and text for the reader."""
+    """A point of a scatter plot: its name, its position, and its tooltip."""
 
     key: str
     values: tuple[float, ...]

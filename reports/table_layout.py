@@ -17,7 +17,7 @@ class _Part(BaseModel):
 
 
 class _Shown(_Part):
-    """One thing that is shown; text alone in the file stands for the key."""
+    """One item that is shown; in the file, a plain string is its key."""
 
     key: str
     name: str | None = None
@@ -72,10 +72,10 @@ class RowLayout(_Part):
 
 
 class Layout(_Part):
-    """What a table shows; what is left out is as without a layout. Lists show nothing but what they name, in order."""
+    """What a table shows; keys that are left out have their defaults. Lists show only what they name, in order."""
 
     side_by_side: bool = False
-    """Datasets beside each other, one row per method, in place of one row per run."""
+    """Datasets side by side, one row per method, in place of one row per run."""
     decimals: int = Field(default=1, ge=0, le=4)
     columns: tuple[ColumnLayout, ...] = ()
     datasets: tuple[DatasetLayout, ...] = ()
@@ -98,7 +98,7 @@ def read_layout(file: Path) -> Layout:
 
 
 def _keys(place: list[str]) -> list[str]:
-    """The keys known where an unknown one stands: its path has list positions between names."""
+    """The keys allowed at the place of an unknown one, whose path has list positions between names."""
     parts: dict[str, type[BaseModel]] = {
         "columns": ColumnLayout, "datasets": DatasetLayout, "rows": RowLayout, "settings": SettingLayout
     }  # fmt: skip

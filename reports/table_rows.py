@@ -26,10 +26,10 @@ PHRASE_COLUMNS = ("cgF1", "pmF1", "IL_MCC", "pHOTA", "pAP")
 PRESENCE_COLUMNS = (f"IL_MCC@{THRESHOLD}", f"IL_FPR@{THRESHOLD}")
 """Columns of pages on data that says which words are absent from which videos."""
 CORRECTED = ("AP", "APb", "APn", "cgF1", "pHOTA")
-"""Columns that are shown under the corrected protocol too, where that is asked for."""
+"""Columns that are also shown by the corrected protocol, if asked for."""
 
 FPS = "FPS"
-"""Frames per second: of published rows as stated, of runs what `harness.run_folder.bench` says; records have it as a
+"""Frames per second: of published rows as stated, of runs from `harness.run_folder.bench`; records have it as a
 key where it is asked for."""
 _METRIC = {"AR": "AR100"}
 CORRECTED_PREFIX = "corrected."
@@ -38,7 +38,7 @@ UNSTATED_SPLIT = "split not stated by the source"
 
 
 class Intervals(NamedTuple):
-    """What the jackknife says of a run's metrics: half the 95 % interval by key (fractions), and which differ
+    """A run's intervals from the jackknife: half the 95 % interval by key (fractions), and which metrics differ
     significantly from the reference's."""
 
     halves: Mapping[str, float]
@@ -50,7 +50,7 @@ class Row:
     """One line of a table: ``percents`` by column, exact, ``None`` where undefined.
 
     ``sources`` are the citations of a published row, or the folder of a run; ``comparable`` says whether it may stand
-    beside published rows (``None``: unknown), and ``reasons`` why not; ``settings`` are those that differ between the
+    next to published rows (``None``: unknown), and ``reasons`` why not; ``settings`` are those that differ between the
     runs of a table. ``halves`` are half the 95 % intervals, in percent, and ``significant`` the columns that differ
     from the reference's, where they were asked for. Rows are compared with those of the same ``dataset`` and ``split``;
     a published row whose source states no split is never ranked.
@@ -75,7 +75,7 @@ class Row:
 
     @property
     def block(self) -> str:
-        """The heading of the block that it is in: `UNSTATED_SPLIT`, or none."""
+        """The heading of its block: `UNSTATED_SPLIT`, or none."""
         return UNSTATED_SPLIT if self.is_published and self.split == NOT_STATED else ""
 
     @property
@@ -90,9 +90,9 @@ class Row:
 
 
 def ranked(group: Sequence[Row]) -> list[Row]:
-    """The rows of a dataset and split that may be marked as best or second: this rule holds for all tables and pages.
+    """The rows of a dataset and split that may be marked as best or second: all tables and pages use this rule.
 
-    What is not comparable never is. What is not known to be comparable is, unless published rows are among them.
+    Rows that are not comparable never are. Rows not known to be comparable are, unless there are published rows.
     """
     published = any(row.is_published for row in group)
     return [row for row in group if row.comparable or (row.comparable is None and not published)]
@@ -111,7 +111,7 @@ def rows(
     """Return the rows of the table, marked: per dataset and split the runs in the order given, then published rows.
 
     A published row appears if it has a number in one of the columns. Those whose source states no split come last.
-    ``given`` are results of a user's file, which stand as published rows do.
+    ``given`` are results of a user's file, which appear as published rows do.
     """
     layout = layout or Layout()
     if corrected:
@@ -149,14 +149,14 @@ def _datasets(layout: Layout, runs: Sequence[Row]) -> list[tuple[str, str]]:
 
 
 def _refuse_unknown(columns: Sequence[str], records: Sequence[Mapping[str, Any]], made: Sequence[Row]) -> None:
-    """Raise `UserError` for a column that no record and no protocol knows, where the records have numbers at all."""
+    """Raise `UserError` for a column that no record and no protocol has, if the records have any numbers."""
     known = {*COLUMNS, FPS, *(CORRECTED_PREFIX + key for key in CORRECTED)}
     for record in records:
         known |= {*(record["metrics"] or {}), *(CORRECTED_PREFIX + key for key in record["corrected"] or {})}
         known |= {key for key in _of_other_protocols(record, "metrics") if "/" not in key}
     for column in columns:
         if column not in known and not any(row.percents.get(column) is not None for row in made):
-            raise UserError("layout, columns", f'"{column}" is no metric of these runs', near(column, known))
+            raise UserError("layout, columns", f'"{column}" is not a metric of these runs', near(column, known))
 
 
 def _chosen_rows(layout: Layout, made: Sequence[Row]) -> list[Row]:
@@ -192,8 +192,8 @@ def presence_notes(columns: Sequence[str]) -> list[str]:
     shown = [name for name in names if "@" in name and name.startswith(("IL_MCC", "IL_FPR", "IL_recall"))]
     if not shown:
         return []
-    found = "a word counts as found in a video by a track with at least the score behind @"
-    return [f"{', '.join(shown)}: over videos and words that are known to be there or absent; {found}; IL_FPR is the"
+    found = "a category counts as found in a video if a track of it has at least the score after @"
+    return [f"{', '.join(shown)}: over videos and categories known to be present or absent; {found}; IL_FPR is the"
             " share of absent ones that are found (lower is better)"]  # fmt: skip
 
 
@@ -203,12 +203,12 @@ def percent_of(fraction: float) -> Decimal:
 
 
 def in_print(percent: Decimal, decimals: int = 1) -> Decimal:
-    """Return a percentage as print shows it: one decimal unless told otherwise, halves away from zero."""
+    """Return a percentage as printed tables show it: with one decimal by default, halves away from zero."""
     return percent.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
 
 
 def _name_apart(runs: Sequence[Row]) -> None:
-    """Number runs that differ neither in name nor in a setting that is shown, in their order."""
+    """Number the runs, in their order, whose names and shown settings are equal."""
     shown = [(row.method, tuple(row.settings.items())) for row in runs]
     count, seen = Counter(shown), Counter[Any]()
     for row, key in zip(runs, shown, strict=True):
@@ -242,7 +242,7 @@ def _percent(fraction: float | None) -> Decimal | None:
 
 
 def _speed(record: Mapping[str, Any]) -> Decimal | None:
-    """Frames per second, where the record has been given them."""
+    """Frames per second, if the record has them."""
     value = record.get(FPS)
     return None if value is None else Decimal(repr(float(value)))
 
@@ -293,7 +293,7 @@ def _in_percent(name: str, value: float) -> Decimal:
 
 
 def _mark(group: Sequence[Row], decimals: int) -> None:
-    """Mark best and second of every column as they are printed, so that equal print gets an equal mark."""
+    """Mark best and second of every column by their printed numbers, so that equal numbers get equal marks."""
     chosen = ranked(group)
     for column in {column for row in chosen for column in row.percents}:
         numbers = [

@@ -38,7 +38,7 @@ def printed(
     notes: Sequence[str] = (),
     provenance: Sequence[str] = (),
 ) -> str:
-    """Return rows as text in a format other than CSV; ``notes`` stand under the table before the sources."""
+    """Return rows as text in a format other than CSV; ``notes`` are below the table, before the sources."""
     style = STYLES["color" if format == "terminal" and color else format]
     names = {f"{one.dataset} {one.split}": one.header for one in layout.datasets}
     several = not layout.side_by_side and _are_of_several(made)
@@ -115,7 +115,7 @@ def _joined(rows: dict[str, Row]) -> _Line:
 
 
 def _numbers(made: Sequence[Row], columns: Sequence[ColumnLayout], layout: Layout) -> list[tuple[str, ColumnLayout]]:
-    """The columns of numbers, each with its dataset; with none where every line is of a dataset of its own."""
+    """The columns of numbers, each with its dataset, or without one if every line has a different dataset."""
     if not layout.side_by_side:
         return [("", one) for one in columns]
     own = {(one.dataset, one.split): one.columns for one in layout.datasets if one.columns is not None}
@@ -156,7 +156,7 @@ def _footnotes(made: Sequence[Row], columns: Sequence[ColumnLayout]) -> list[str
 
 
 def _are_of_several(made: Sequence[Row]) -> bool:
-    """Whether rows are of several datasets or splits; those in a block of their own follow the others."""
+    """Whether rows are of several datasets or splits; those in a separate block are not counted."""
     return len({row.data for row in made if not row.block}) > 1
 
 

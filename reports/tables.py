@@ -1,4 +1,4 @@
-"""Comparison tables of runs, with published results beside them: for the terminal, Markdown, LaTeX, CSV and HTML."""
+"""Comparison tables of runs and published results: for the terminal, Markdown, LaTeX, CSV and HTML."""
 
 from __future__ import annotations
 

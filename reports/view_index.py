@@ -1,6 +1,6 @@
 """The index of `harness view`: every track and every object of some runs as columns, so that any filter is a mask.
 
-It has no masks: those of one video are read when it is looked at (`harness.reports.view_video`).
+It has no masks: those of a video are read when the user opens it (`harness.reports.view_video`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harness.scoring.overlap import Floats
 from harness.types import Dataset
 
 CODES = (*KINDS, HIT, IGNORED, "unjudged")
-"""What a track may be; the position is its code. Tracks beyond the protocol's cap, and all without truth, are unjudged.
+"""The kinds of tracks; the position is the code. Tracks beyond the protocol's cap, and all without truth, are unjudged.
 """
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}
 """Mean area in pixels over the frames in which an object is seen."""
@@ -36,7 +36,7 @@ _COLUMNS = ("category_id", "score", "area_sum", "area_frames")
 
 @dataclass(frozen=True)
 class Filters:
-    """What is shown; empty or ``None`` is everything. ``said`` is the category of tracks, ``category`` that of the
+    """The filters; empty or ``None`` is everything. ``said`` is the category of tracks, ``category`` that of the
     object (or of the track, if it is about none)."""
 
     category: int | None = None
@@ -53,7 +53,7 @@ class Filters:
 @dataclass(frozen=True)
 class TrackColumns:
     """The tracks of a run, by video and row, arrays ``(tracks,)``: positions of video and category, row in the shard,
-    code in `CODES`, position of the truth (-1: none), mean area, number of frames."""
+    code in `CODES`, position of the annotation (-1: none), mean area, number of frames."""
 
     video: Ints
     row: Ints
@@ -91,11 +91,11 @@ class RunColumns:
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     note: str = ""
     costs: Mapping[int, float] = field(default_factory=dict)
-    """What giving all tracks of a pair of a wrong name the right one is worth in AP50, by `Index.pair_keys`."""
+    """Gain in AP50 from giving all tracks of a pair of categories the right one, by `Index.pair_keys`."""
 
 
 class Index:
-    """Runs on one dataset as columns; ``version`` changes when what they hold does."""
+    """Runs on one dataset as columns; ``version`` changes with their content."""
 
     def __init__(self, dataset: Dataset, runs: Sequence[FinishedRun], version: str) -> None:
         self.version = version
@@ -161,7 +161,7 @@ class Index:
         return replace(made, costs=self._costs(made))
 
     def pair_keys(self, run: RunColumns, keep: Flags) -> tuple[Ints, Ints]:
-        """Of the tracks of a wrong name that pass: their positions, and a number for the pair of categories."""
+        """Of the tracks in a wrong category that pass: their positions, and a number for the pair of categories."""
         tracks = run.tracks
         wrong = np.flatnonzero(keep & (tracks.code == CODES.index(CLASSIFICATION)) & (tracks.truth >= 0))
         if not len(wrong):
@@ -193,13 +193,13 @@ class Index:
     def category(self, category_id: int) -> int:
         """The position of a category; raises `UserError` for an unknown id."""
         if category_id not in self._category_at:
-            raise UserError(f"category {category_id}", "is not in the dataset", "name one that is")
+            raise UserError(f"category {category_id}", "is not in the dataset", "name one of them")
         return self._category_at[category_id]
 
     def video(self, video_id: int) -> int:
         """The position of a video; raises `UserError` for an unknown id."""
         if video_id not in self._video_at:
-            raise UserError(f"video {video_id}", "is not in the dataset", "name one that is")
+            raise UserError(f"video {video_id}", "is not in the dataset", "name one of them")
         return self._video_at[video_id]
 
     def chosen(self, run: RunColumns, filters: Filters) -> Flags:
@@ -289,10 +289,10 @@ class Index:
         }
 
     def confusions(self, run: RunColumns, keep: Flags) -> list[list[Any]]:
-        """Pairs of a wrong name: id of the object's category, id of the track's, tracks, cost in AP50, frames; most
+        """Confusion pairs: id of the object's category, id of the track's, tracks, cost in AP50, frames; most
         costly first.
 
-        The cost is AP50 after all tracks of the pair are given the right name minus AP50 now, duplicates left out,
+        The cost is AP50 after all tracks of the pair get the right category minus AP50 now, duplicates left out,
         whatever is filtered; tracks and frames are of those that pass.
         """
         wrong, key = self.pair_keys(run, keep)
@@ -325,7 +325,7 @@ class Index:
 
 
 class _Average50:
-    """AP50 of a run by its verdicts, with single pairs of categories repaired."""
+    """AP50 of a run from its matches, with single pairs of categories corrected."""
 
     def __init__(self, truths: TruthColumns, run: RunColumns) -> None:
         self._truth, self._score, self._found = run.tracks.truth, run.tracks.score, run.found
@@ -339,7 +339,7 @@ class _Average50:
         self._now: dict[int, float] = {}
 
     def gain(self, true: int, said: int, wrong: Ints) -> float:
-        """What giving ``wrong`` tracks the name ``true`` in place of ``said`` is worth."""
+        """Gain in AP50 from giving ``wrong`` tracks the category ``true`` in place of ``said``."""
         open_ = wrong[~self._found[self._truth[wrong]]]
         open_ = open_[np.argsort(-self._score[open_], kind="stable")]
         added = open_[np.unique(self._truth[open_], return_index=True)[1]]

@@ -1,6 +1,6 @@
 """The server of `harness view`: pages and data of some runs for one user, on the loopback address only.
 
-Every address begins with a token that only the user is told. Requests under another name of this machine are refused
+Every address begins with a token that is printed for the user only. Requests under another host name are refused
 (no other site can then reach the server by DNS), nothing may be read by other origins, and the page may load nothing
 from elsewhere.
 """
@@ -47,17 +47,17 @@ POLICY = (
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 OUTLINE_WIDTH = 480
-"""Outlines are traced on pictures this wide: the time of tracing grows with the pixels."""
+"""Outlines are traced on pictures this wide, because the time grows with the number of pixels."""
 PAIRS = 500
 """Confusion pairs that are sent unless all are asked for."""
 REFRESH_S = 3.0
-"""Seconds between two looks at the run folders."""
+"""Seconds between two checks of the run folders."""
 _ASSETS = {"view.js": "text/javascript", "view.css": "text/css", "page.css": "text/css"}
 _MOST_FRAMES = 600
 
 
 class Library:
-    """Runs on one dataset, with the index of what they hold now; it is made anew when their folders change."""
+    """Runs on one dataset, with the index of their content; it is rebuilt when their folders change."""
 
     def __init__(self, dataset: Dataset, folders: Sequence[Any]) -> None:
         self.dataset, self.folders = dataset, list(folders)
@@ -67,7 +67,7 @@ class Library:
         self.runs, self.index = self._made(self.state())
 
     def state(self) -> str:
-        """A text that changes when a run has further videos, or is scored."""
+        """A text that changes when a run has more videos, or is scored."""
         parts = []
         for folder in self.folders:
             run = FinishedRun(folder)
@@ -85,7 +85,7 @@ class Library:
         return runs, Index(self.dataset, runs, version)
 
     def refresh(self) -> bool:
-        """Look at the folders again; whether anything changed."""
+        """Check the folders again; return whether anything changed."""
         version = self.state()
         if version == self.index.version:
             return False
@@ -100,7 +100,7 @@ class Library:
             while not self._stop.wait(seconds):
                 try:
                     self.refresh()
-                except UserError as error:  # a file that is being written; the next look finds it whole
+                except UserError as error:  # a file that is being written; the next check finds it complete
                     log.warning("%s", error)
 
         threading.Thread(target=work, name="view-refresh", daemon=True).start()
@@ -199,7 +199,7 @@ def make_app(library: Library, token: str) -> Flask:
 
 
 class _BadRequestError(ValueError):
-    """A value in an address that is none of those that there are."""
+    """An invalid value in an address."""
 
 
 def _title(library: Library) -> str:
@@ -282,7 +282,7 @@ def _one(library: Library, video_id: int) -> Video:
 
 @lru_cache(maxsize=8)
 def _video_data(library: Library, video_id: int, version: str) -> tuple[list[Any], list[list[Judged]]]:
-    """The annotated objects of a video, and every run's tracks: kept for the videos looked at last."""
+    """The annotated objects of a video, and every run's tracks; the most recent videos are kept."""
     del version  # another version has other tracks
     truth = library.dataset.truth.tracks_of(video_id) if library.dataset.truth is not None else []
     tracks = [

@@ -25,11 +25,11 @@ from harness.scoring.analysis import HIT
 from harness.types import Track, Video
 
 IOU = 0.5
-"""From this IoU in a frame on, a track is on the object there."""
+"""A track with at least this IoU in a frame is on the object there."""
 WIDTH = 960
 """Width of pictures in pixels; smaller ones stay as they are."""
 HIT_STATE, WRONG_NAME, SWITCHED, MISSED_STATE, ABSENT = "h", "w", "s", "m", "-"
-"""The states of an object in a frame: found by its track, under another name only, by another track of its name, by
+"""The states of an object in a frame: found by its track, in another category only, by another track of it, by
 none, and not annotated."""
 FORMATS = {"mp4": "video/mp4", "gif": "image/gif", "png": "image/png", "pdf": "application/pdf"}
 _STRIP = 6
@@ -40,7 +40,7 @@ Masks = Sequence[Rle | None]
 
 @dataclass(frozen=True)
 class Judged:
-    """A track with its row, its verdict and the id of the object that it is about."""
+    """A track with its row, its kind (hit or error) and the id of its object."""
 
     row: int
     track: Track
@@ -49,9 +49,9 @@ class Judged:
 
 
 def states(truth: TruthTrack, tracks: Sequence[Judged], frames: int) -> tuple[str, list[int | None]]:
-    """The state of an object in every frame, and the row of the track that it is due to.
+    """The state of an object in every frame, and the row of the track that gives it.
 
-    The object's own track is the one that hits it, else the one of its name that is on it in most frames.
+    The object's own track is the one that hits it, else the one of its category that is on it in most frames.
     """
     masks = truth.masks
     at = [f for f in range(min(frames, len(masks))) if masks[f] is not None and coco.area(_entry(masks[f]))]
@@ -126,7 +126,9 @@ def picture(video: Video, frame: int) -> bytes:
 
 def _scaled(video: Video, frame: int) -> Pillow.Image:
     if not 0 <= frame < len(video.frames):
-        raise UserError(f"frame {frame}", f"is not in the video, which has {len(video.frames)}", "name one that is")
+        raise UserError(
+            f"frame {frame}", f"is not in the video, which has {len(video.frames)}", "name one of its frames"
+        )
     found = Pillow.fromarray(video.frames[frame])
     size = size_of(video)
     return found if found.size == size else found.resize(size, Pillow.Resampling.BOX)
@@ -250,7 +252,7 @@ def _drawn_on(picture: Pillow.Image, drawn: Sequence[Drawn], frame: int) -> Pill
 
 
 def _lines(path: str) -> list[list[tuple[float, float]]]:
-    """The closed lines of a path of `outline`, in pixels."""
+    """The closed lines of a path from `outline`, in pixels."""
     found = []
     for part in path.split("M")[1:]:
         head, _, moves = part.rstrip("z").partition("l")

@@ -39,7 +39,7 @@ FRAMES = 24
 TRACKS = 20
 """Largest number of tracks per run and video: those with the highest scores."""
 SHOWN = 5
-"""Tracks that are switched on at first: this many, or as many as there are annotated objects."""
+"""Number of tracks shown at first: this many, or as many as there are annotated objects."""
 HIT = "hit"
 VERDICTS = {
     HIT: "right",
@@ -49,7 +49,7 @@ VERDICTS = {
     IDENTITY: "changes between objects, mostly {}",
     TEMPORAL: "right object {}, wrong frames",
     BOTH: "wrong category and poor mask, nearest {}",
-    DUPLICATE: "duplicate: {} is found already",
+    DUPLICATE: "duplicate: {} is already found",
     BACKGROUND: "no object there",
 }
 """The assessment of a track, see `harness.scoring.analysis.Verdicts`."""
@@ -57,7 +57,7 @@ VERDICTS = {
 
 @dataclass(frozen=True)
 class Shown:
-    """A run in the viewer; without ``verdicts`` nothing is said about its tracks."""
+    """A run in the viewer; without ``verdicts`` its tracks are not assessed."""
 
     label: str
     store: PredictionStore
@@ -66,7 +66,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Choice:
-    """A video to show, and why it was selected: the kind of selection, its measure in a word, and a sentence."""
+    """A video to show, and why it was selected: the kind of selection, a short measure, and a sentence."""
 
     video_id: int
     group: str
@@ -109,12 +109,12 @@ def chosen(
 
 def _different(video_id: int, influence: float, labels: Sequence[str]) -> Choice:
     favoured = labels[1] if influence > 0 else labels[0]
-    reason = f"it favours {favoured} by {percent(abs(influence))} points of AP, which go when it is left out"
+    reason = f"it favours {favoured} by {percent(abs(influence))} points of AP, which are lost without it"
     return Choice(video_id, "Most different", points(influence), reason)
 
 
 def _by_quality(video_id: int, group: str, mean: float) -> Choice:
-    reason = f"its objects are met by tracks of their category with a mean IoU of {mean:.2f}"
+    reason = f"the mean IoU of its objects with the best tracks of their category is {mean:.2f}"
     return Choice(video_id, group, f"IoU {mean:.2f}", reason)
 
 
@@ -166,7 +166,7 @@ def _frames(video: Video, indices: Sequence[int], share: int) -> tuple[dict[int,
     for index in indices:
         try:
             pictures[index] = Pillow.fromarray(video.frames[index])
-        except UserError as error:  # the message names a path of this machine, which is nobody else's business
+        except UserError as error:  # the message names a path of this machine, and the page may be published
             pictures[index] = None
             faults.append(error.what)
     missing = f"{len(faults)} of {len(indices)} frames could not be read: {plain(faults[0])}" if faults else ""
@@ -220,7 +220,7 @@ def _pane(
         drawn.append(_drawn(names.get(track.category_id, "?"), track.masks, number, indices, size, **more))
     note = _count(len(everything), "track")
     if len(everything) > len(drawn):
-        note += f", the {len(drawn)} with the highest scores are here"
+        note += f", the {len(drawn)} with the highest scores are shown"
     return {"title": one.label, "note": note, "tracks": drawn}
 
 

@@ -171,7 +171,7 @@ def test_comparisons_and_tables(runs: list[api.OpenedRun]) -> None:
     assert b is not None
     assert found.value == pytest.approx(b - a)
     assert harness.compare(str(runs[0].folder), runs[1]).difference["AP"] == found
-    with pytest.raises(UserError, match="is of two runs"):
+    with pytest.raises(UserError, match="needs two runs"):
         harness.compare(runs[0]).difference  # noqa: B018
     made = harness.table(runs)
     assert "| oracle" in str(made)

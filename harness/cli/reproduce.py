@@ -44,13 +44,13 @@ def reproduce(
     runs_dir: Annotated[
         Location, typer.Option(metavar="PATH", parser=location, help="Folder of the run folders: a path or a URL.")
     ] = RUNS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run and what is not at hand.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run and what is missing.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write a Markdown page to send to others.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Run the released weights of a model over every dataset at hand, and compare with the published numbers.
 
-    What is not at hand (weights, a dataset, a withheld truth) is listed with the reason and where to get it. The same
+    What is missing (weights, a dataset, a withheld truth) is listed with the reason and where to get it. The same
     command resumes. Exit code 0: every number that was obtained rounds to the published one; 1: some do not, or a run
     failed; 2: bad input.
 
@@ -148,7 +148,7 @@ def _show(outcomes: Sequence[CaseOutcome]) -> None:
             if number.also:
                 print(f"variant {one.case.variant}, {one.case.dataset} {one.case.split}: equals {number.also}")
     if gaps:
-        print("not at hand:")
+        print("missing:")
     for gap in gaps:
         print(f"  {gap.what} {gap.reason}" + (f"; {gap.get}" if gap.get else ""))
         if gap.detail:

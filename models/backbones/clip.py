@@ -165,7 +165,7 @@ class ClipBackbone(nn.Module):
             linear(x).view(batch, x.shape[1], pool.num_heads, -1).transpose(1, 2)
             for linear, x in ((pool.q_proj, query), (pool.k_proj, keys), (pool.v_proj, keys))
         )
-        # one query serves all masks, so its similarities are computed once and masked per query
+        # all masks have the same query, so its similarities are computed once and masked per query
         similarity = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, heads, 1, S)
         weights = similarity.masked_fill(~allowed, float("-inf")).softmax(-1)
         pooled: Tensor = pool.c_proj((weights @ v).transpose(1, 2).flatten(2))

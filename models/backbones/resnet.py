@@ -1,6 +1,6 @@
 """ResNet with bottleneck blocks and frozen norms (He et al., 2016), stride on the 3x3 convolution.
 
-Parameter names are those of the released checkpoint under ``backbone.base``. Its feature maps go by their stride: what
+Parameter names are those of the released checkpoint under ``backbone.base``. Feature maps are named by stride: what
 the official code calls layer2 to layer5 are strides 4 to 32 (QUIRK, docs/ov2seg.md, *Backbone*).
 """
 

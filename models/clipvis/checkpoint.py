@@ -154,7 +154,11 @@ def pretrained_clip(where: Path | str, state: Mapping[str, Tensor], config: Clip
         return held
     library = open_clip()
     if source is None or name not in library.list_models():
-        what = f'"{name}" is no open_clip model' if source else f"holds no CLIP weights, and {name} has no usual ones"
+        what = (
+            f'"{name}" is not an open_clip model'
+            if source
+            else f"holds no CLIP weights, and {name} has none by default"
+        )
         raise UserError(str(where), what, "set clip_model and clip_pretrained (an open_clip tag or a file)")
     try:
         clip = create_clip(name, source, device="cpu")

@@ -45,9 +45,9 @@ class ClipVisConfig(BaseModel):
     matching: Literal["topk", "previous_frame"] = "topk"
     """Ablation: ``previous_frame`` matches with the previous frame only."""
     object_score: bool = True
-    """Ablation: without it a track's score leaves the object score out."""
+    """Ablation: off, a track's score has no object score."""
     mask_iou_score: bool = True
-    """Ablation: without it a track's score leaves the predicted mask IoU out."""
+    """Ablation: off, a track's score has no predicted mask IoU."""
 
     clip_model: str | None = None
     """open_clip name of the backbone, for checkpoints without CLIP weights whose shapes fit several."""

@@ -76,7 +76,7 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         return self.network.loaded_weights
 
     def facts(self) -> dict[str, str]:
-        """What the model can tell of itself, see `harness.types.Model`."""
+        """Facts for the run's record, see `harness.types.Model`."""
         count = 0 if self._vocabulary is None else self._vocabulary[1].classes
         return {"words": f"{count}, encoded by the text tower of CLIP"}
 

@@ -61,9 +61,9 @@ class ClipVisPlugin:
         return miniatures.weights("clipvis", dataset)
 
     def released_variant(self, checkpoint: Path) -> int | None:
-        """The index in ``card["variants"]`` of the released model that has a checkpoint's sizes; ``None``: none has.
+        """The index in ``card["variants"]`` of the released model with a checkpoint's sizes, or ``None``.
 
-        Raises `UserError` for a file that is no checkpoint of CLIP-VIS.
+        Raises `UserError` for a file that is not a checkpoint of CLIP-VIS.
         """
         from harness.models.clipvis.checkpoint import released_variant
 

@@ -1,6 +1,6 @@
-"""Scores of a video's tracks, their selection, and what is suppressed (docs/clipvis.md, *Scores*).
+"""Scores of a video's tracks, their selection, and suppressed frames (docs/clipvis.md, *Scores*).
 
-Windows are processed one by one. Each frame leaves an object score and two sums per query; its class distribution, or
+Windows are processed one by one. Each frame gives an object score and two sums per query; its class distribution, or
 the input to compute it again, is kept in `DeferredScores`; masks are kept elsewhere.
 """
 

@@ -13,7 +13,7 @@ from harness.models.shared.assignment import Costs, Permutation, minimum_cost_as
 
 
 class QueryMatcher:
-    """Matches the queries of one video frame by frame, remembering the last ``memory_length`` (T) frames.
+    """Matches the queries of one video frame by frame, keeping the last ``memory_length`` (T) frames.
 
     ``topk`` (K) frames of the memory decide; the three flags are the quirks of the same name in `ClipVisConfig`.
     """
@@ -42,7 +42,7 @@ class QueryMatcher:
         return torch.stack([self._match_frame(current) for current in rows])
 
     def _match_frame(self, current: Tensor) -> Tensor:
-        """Order one frame's normalised embeddings ``(queries, dim)`` and remember them."""
+        """Order one frame's normalised embeddings ``(queries, dim)`` and keep them."""
         if self._memory:
             memory = torch.stack(tuple(self._memory))
             costs = 1 - torch.einsum("nbc,ac->nba", memory, current)  # (frames, slots, current)

@@ -27,7 +27,7 @@ class ClipVisTrainee(nn.Module):
         self.criterion = MaskCriterion(config)
 
     def forward(self, samples: Sequence[TrainingSample]) -> dict[str, Tensor]:
-        """Losses of a batch, each by its name, and ``total``."""
+        """Losses of a batch by name, and ``total``."""
         device = self.network.criterion.empty_object_weight.device
         images, masks = batch_of(samples, device)
         output, _ = self.network(images, auxiliary=True)

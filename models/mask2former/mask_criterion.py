@@ -1,7 +1,7 @@
 """Losses of class-agnostic masks: object, mask, dice and mask IoU, after every layer (CLIP-VIS, section 3.2).
 
-Formulas and quirks: docs/clipvis.md, *Training*. Targets have no class: whether a query is matched is all that its
-object score learns.
+Formulas and quirks: docs/clipvis.md, *Training*. Targets have no class: the object score
+learns only whether a query is matched.
 """
 
 from __future__ import annotations

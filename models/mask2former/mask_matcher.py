@@ -32,7 +32,7 @@ MASK_COST, DICE_COST = 5.0, 5.0
 def match_image(mask_logits: Tensor, masks: Tensor, label_cost: Tensor, points: int, uniform: Uniform) -> Matched:
     """Assign the objects of one image, ``masks`` ``(N, H, W)``, to queries of ``mask_logits`` ``(Q, h, w)``.
 
-    Predictions and targets are compared at ``points`` points that they share, each at its own resolution.
+    Predictions and targets are compared at the same ``points`` points, each at its own resolution.
     ``label_cost`` ``(Q, N or 1)`` is added: all terms of the cost other than the mask's.
     """
     at = uniform(1, points)

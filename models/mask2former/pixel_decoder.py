@@ -217,7 +217,7 @@ def pixel_centres(height: int, width: int, device: torch.device | str | None = N
 
 
 def _offsets_by_head(heads: int, levels: int, points: int) -> Tensor:
-    """First offsets, flat ``(heads * levels * points * 2,)``: head h looks along its angle, point p lies p + 1 away."""
+    """First offsets, flat ``(heads * levels * points * 2,)``: point p is p + 1 away, in the direction of its head."""
     angle = torch.arange(heads, dtype=torch.float32) * (2 * math.pi / heads)
     direction = torch.stack((angle.cos(), angle.sin()), dim=-1)
     direction = direction / direction.abs().amax(-1, keepdim=True)

@@ -20,7 +20,7 @@ def uniform_on(device: torch.device) -> Uniform:
 def sample(maps: Tensor, points: Tensor) -> Tensor:
     """Values of maps ``(N, C, h, w)`` at ``points`` ``(N or 1, P, 2)`` as ``(x, y)`` in [0, 1]: ``(N, C, P)``.
 
-    Bilinear between the centres of pixels, zero outside. One row of points serves all maps.
+    Bilinear between the centres of pixels, zero outside. One row of points is used for all maps.
     """
     grid = (2 * points - 1).unsqueeze(2).expand(maps.shape[0], -1, 1, 2)
     sampled: Tensor = functional.grid_sample(maps, grid.to(maps.dtype), align_corners=False).squeeze(3)

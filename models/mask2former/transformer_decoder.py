@@ -77,7 +77,7 @@ class MLP(nn.Module):
 class Attention(nn.Module):
     """Multi-head attention with one packed input projection, as ``in_proj_*`` and ``out_proj.*``.
 
-    The same parameters as ``nn.MultiheadAttention``; one mask serves all heads without being copied for each.
+    The same parameters as ``nn.MultiheadAttention``; all heads use one mask, without copies.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -206,7 +206,7 @@ class QueryDecoder(nn.Module, Generic[Predicted]):
         return torch.einsum("bqc,bchw->bqhw", self.mask_embed(z), mask_features)
 
     def _memory(self, levels: tuple[Tensor, Tensor, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Flatten the levels to ``(B, h * w, dim)`` with their embedding, beside their position ``(1, h * w, dim)``."""
+        """Flatten the levels to ``(B, h * w, dim)`` with their embedding, and their position ``(1, h * w, dim)``."""
         memory = [
             level.flatten(2).transpose(1, 2) + embed
             for level, embed in zip(levels, self.level_embed.weight, strict=True)
@@ -220,7 +220,7 @@ class QueryDecoder(nn.Module, Generic[Predicted]):
         return memory, position
 
     def _initialise(self) -> None:
-        """Xavier for the matrices of attention and feed-forward layers; the rest keeps PyTorch's own."""
+        """Xavier for the matrices of attention and feed-forward layers, PyTorch's defaults for the rest."""
         for layers in (
             self.transformer_self_attention_layers,
             self.transformer_cross_attention_layers,

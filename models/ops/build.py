@@ -23,7 +23,7 @@ from harness.errors import UserError
 
 SOURCE = Path(__file__).with_name("deform_attn.cu")
 INSTALL = f'pip install cuda-core "cuda-bindings=={(torch.version.cuda or "13").split(".")[0]}.*"'
-"""cuda-bindings finds the NVRTC of its own major version, which is the one that torch's CUDA wheel brings."""
+"""cuda-bindings finds the NVRTC of its major version, which torch's CUDA wheel installs."""
 
 SHARED_BYTES = 40 * 1024
 """Shared memory that a block may use for its samples; every architecture has 48 KiB by default."""
@@ -131,9 +131,9 @@ def compiler_version() -> tuple[int, int]:
     try:
         status, major, minor = nvrtc.nvrtcVersion()
     except (DynamicLibNotFoundError, RuntimeError) as fault:
-        raise UserError("NVRTC", "its library was not found beside cuda-bindings", _library_hint()) from fault
+        raise UserError("NVRTC", "its library was not found next to cuda-bindings", _library_hint()) from fault
     if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
-        raise UserError("NVRTC", f"it does not answer ({status.name})", f"reinstall: {INSTALL}")
+        raise UserError("NVRTC", f"its version call failed ({status.name})", f"reinstall: {INSTALL}")
     return int(major), int(minor)
 
 
@@ -145,7 +145,7 @@ def architectures() -> frozenset[int]:
     compiler_version()
     status, known = nvrtc.nvrtcGetSupportedArchs()
     if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
-        raise UserError("NVRTC", f"it does not list its architectures ({status.name})", f"reinstall: {INSTALL}")
+        raise UserError("NVRTC", f"its list of architectures failed ({status.name})", f"reinstall: {INSTALL}")
     return frozenset(int(each) for each in known)
 
 

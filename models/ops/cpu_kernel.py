@@ -5,7 +5,7 @@ weight; sums run over the channels of a row, which are adjacent in memory, in ve
 reference points of the fused operator are part of the pass. Results are those of ``reference`` up to the order of sums
 and the last bits of the exponential function. float16 and bfloat16 are converted to float32 first.
 
-Threads: as many as ``torch.get_num_threads()`` allows. Each writes rows of its own (queries in the forward pass, heads
+Threads: as many as ``torch.get_num_threads()`` allows. Each writes different rows (queries in the forward pass, heads
 of an image in the backward pass), so the number of threads changes no bit of the result.
 """
 
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 SAMPLES_PER_THREAD = 1 << 14
-"""With fewer samples than this a thread costs more than it saves."""
+"""With fewer samples than this, another thread costs more time than it saves."""
 WIDE, NARROW = 32, 16
 """Channels summed at a time in vector registers: those of a head in the released models, and in the miniatures."""
 
@@ -35,7 +35,7 @@ Floats = NDArray[np.floating]
 
 
 class Places(NamedTuple):
-    """Where the samples of a query lie; arrays ``(M*L*P,)`` in the order head, level, point."""
+    """Positions of the samples of a query; arrays ``(M*L*P,)`` in the order head, level, point."""
 
     height: NDArray[np.int32]
     """Lines of the sample's level."""
@@ -117,7 +117,7 @@ def backward(
 
 
 def _array(tensor: Tensor, dtype: torch.dtype) -> Floats:
-    """The tensor in memory order, as float64 beside a float64 ``value`` and as float32 otherwise."""
+    """The tensor in memory order, as float64 with a float64 ``value`` and as float32 otherwise."""
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     array: Floats = tensor.detach().to(wide).contiguous().numpy()
     return array
@@ -143,7 +143,7 @@ def _threads(samples: int) -> int:
 
 
 def _run(tasks: list[Callable[[], None]], threads: int) -> None:
-    """Run the tasks. The threads end with the call: a pool that stays would be lost in a forked process."""
+    """Run the tasks. The threads end with the call: a permanent pool would be lost in a forked process."""
     if threads == 1:
         for task in tasks:
             task()
@@ -255,7 +255,7 @@ _wide_backward, _narrow_backward = _differentiating(WIDE), _differentiating(NARR
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _softmax(logits, heads):
-    """Put in place of each head's part of ``logits`` ``(samples,)`` its softmax."""
+    """Replace each head's part of ``logits`` ``(samples,)`` with its softmax."""
     each = logits.shape[0] // heads
     for begin in range(0, logits.shape[0], each):
         most = logits[begin]
@@ -271,10 +271,10 @@ def _softmax(logits, heads):
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
 def _corners(height, width, start, scale, centre_x, centre_y, points, row_step, corners, fractions):
-    """The four pixels beside each sample of a query, and where the sample lies between them.
+    """The four pixels around each sample of a query, and the sample's position between them.
 
     Fills for each sample ``corners`` ``(6, samples)``: offsets into the flat table of the pixels at left and right of
-    the top line, then of the bottom line, moved into the map; then which of left (1) and right (2) lie on the map, and
+    the top line, then of the bottom line, moved into the map; then which of left (1) and right (2) are on the map, and
     which of top (1) and bottom (2). And ``fractions`` ``(2, samples)``, the distance from left and top in [0, 1).
     No branch and eight outputs, since with more the compiler gives up vector code.
     """
@@ -301,7 +301,7 @@ def _corners(height, width, start, scale, centre_x, centre_y, points, row_step, 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
 def _shares(attention, corners, fractions, shares):
-    """By what each corner's row is multiplied, ``(4, samples)``: attention times bilinear weight, zero off the map."""
+    """The factor of each corner's row, ``(4, samples)``: attention times bilinear weight, zero off the map."""
     real = attention.dtype.type
     one = real(1)
     for k in range(attention.shape[0]):

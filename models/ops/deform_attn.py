@@ -5,7 +5,7 @@ autograd, so ``torch.compile`` with ``fullgraph`` and training work. On CUDA dev
 compiled at first use (build.py), compared with the reference (kernel.py) and launched on the current stream; CUDA
 graphs can capture it after that. On a CPU, cpu_kernel.py does the same in one pass, compiled by numba at first use. The
 reference (reference.py) is used for float64 on CUDA devices, on other devices, and if the CUDA kernel is not
-available, of which a warning tells once; HARNESS_DEFORM_ATTN=reference asks for it everywhere.
+available, which is warned of once; HARNESS_DEFORM_ATTN=reference selects it everywhere.
 
 The fused operator, which the models use, takes offsets and logits and does softmax and reference points in the kernel.
 Outside it they read and write 40 bytes per point in float32 (24 where ``torch.compile`` makes them one pass), while the
@@ -61,7 +61,7 @@ def fused_deformable_attention(
 
     - ``value``, ``spatial_shapes``: as there.
     - ``sampling_offsets`` ``(N, Lq, M, L, P, 2)``: ``(x, y)`` in pixels of each level, from the query's own point.
-    - ``attention_logits`` ``(N, Lq, M, L, P)``: their softmax over all L * P samples of a query and head weighs.
+    - ``attention_logits`` ``(N, Lq, M, L, P)``: the weights are their softmax over a query and head.
     - ``reference_points`` ``(Lq, 2)``: ``(x, y)`` in [0, 1], for every image and level; constants, without gradient.
 
     Types, result and errors are those of `deformable_attention`.
@@ -232,7 +232,7 @@ _fused_operator.register_autograd(_differentiate_fused, setup_context=_remember_
 
 
 def _on_cpu(value: Tensor, points: Tensor) -> bool:
-    """Whether the CPU kernel takes these arguments; the reference answers where nothing is asked."""
+    """Whether the CPU kernel takes these arguments; the reference handles empty ones."""
     path = os.environ.get(kernel.OVERRIDE)
     return value.device.type == "cpu" and path != "reference" and value.numel() > 0 and points.numel() > 0
 

@@ -79,8 +79,8 @@ def load(variant: Variant, device: int) -> Loaded:
         except Exception as fault:
             if not build.from_cuda(fault):
                 raise
-            hint = f"{build.INSTALL}, or {OVERRIDE}=reference to go on without the kernel"
-            raise UserError("deformable attention", f"the driver refused its kernel: {fault}", hint) from fault
+            hint = f"{build.INSTALL}, or {OVERRIDE}=reference to run without the kernel"
+            raise UserError("deformable attention", f"the driver rejected its kernel: {fault}", hint) from fault
         check(loaded, torch.device("cuda", device))
     return loaded
 
@@ -170,7 +170,7 @@ def check(loaded: Loaded, device: torch.device) -> None:
             raise UserError(
                 f"deformable attention on {device}",
                 f"the kernel's {name} differs from the reference by {difference:.1e} of its norm ({loaded.variant})",
-                f"delete {build.cache_folder()} and try again; {OVERRIDE}=reference goes on without the kernel",
+                f"delete {build.cache_folder()} and try again; {OVERRIDE}=reference runs without the kernel",
             )
 
 

@@ -22,12 +22,12 @@ device as many as memory lets, since there each step is a launch."""
 
 
 class Neighbours(NamedTuple):
-    """The two pixels beside each position along one axis, all tensors of the positions' shape."""
+    """The two pixels next to each position along one axis, all tensors of the positions' shape."""
 
     near: Tensor
     """int32, the pixel at or before the position, moved into the map."""
     far: Tensor
-    """int32, the pixel behind that, moved into the map."""
+    """int32, the pixel after that, moved into the map."""
     near_inside: Tensor
     """bool, false where ``near`` had to be moved: nothing is sampled there."""
     far_inside: Tensor
@@ -37,7 +37,7 @@ class Neighbours(NamedTuple):
 
 
 class Levels(NamedTuple):
-    """What the arithmetic needs of each level, repeated for its points: tensors ``(levels * points,)``."""
+    """Sizes and offset of each level, repeated for its points: tensors ``(levels * points,)``."""
 
     height: Tensor
     width: Tensor
@@ -180,7 +180,7 @@ def _chunks(locations: Tensor, weights: Tensor) -> Iterator[tuple[slice, Tensor,
 
 
 def _neighbours(coordinate: Tensor, size: Tensor) -> Neighbours:
-    """Pixels beside ``coordinate`` in [0, 1] times ``size``; pixel k has its centre at ``(k + 0.5) / size``."""
+    """Pixels next to ``coordinate`` in [0, 1] times ``size``; pixel k has its centre at ``(k + 0.5) / size``."""
     position = coordinate.clamp(-2, 3) * size - 0.5  # still outside, but no infinity, whose fraction is not a number
     low = position.floor()
     fraction = position - low

@@ -43,7 +43,7 @@ _OLD_FORMAT = bytes.fromhex("6cfc9c46f9206aa850192e")
 _PICKLES_OF_OLD_FORMAT = 4
 """Pickles before the weights in such a file: magic number, version, machine, tensors."""
 _SHARED_TIMES = 2
-"""A file may hold a tensor and parts of it, such as queries, keys and values, under names of their own."""
+"""A file may hold a tensor and parts of it, such as queries, keys and values, under different names."""
 MOST_NAMES = 100_000
 """Most tensors of a checkpoint."""
 _AGAIN = "download or copy it again, and compare its size"
@@ -59,12 +59,12 @@ def read_tensors(path: Path, hint: str) -> State:
     broken, of another kind, or would run code; its hint is ``hint`` or a more specific one.
     """
     if not path.is_file():
-        raise UserError(str(path), "there is no such checkpoint", "give the path of a file as checkpoint")
+        raise UserError(str(path), "does not exist", "give the path of a file as checkpoint")
     document = _read(path, hint)
     document = document if isinstance(document, dict) else {}
     inner = next((document[key] for key in _INSIDE if key in document), document)
     if not isinstance(inner, dict) or not inner or not all(isinstance(v, Tensor) for v in inner.values()):
-        raise UserError(str(path), "is no dictionary of tensors, plain or under `model` or `state_dict`", hint)
+        raise UserError(str(path), "is not a dictionary of tensors, plain or under `model` or `state_dict`", hint)
     _refuse_claims(inner, path, hint)
     prefixes = _LIGHTNING_PREFIXES if _LIGHTNING in document else _PREFIXES
     floats: dict[Any, Tensor] = {}
@@ -97,7 +97,7 @@ def _read(path: Path, hint: str) -> Any:
     if kind is not None:
         raise UserError(str(path), f"is {kind.what}", kind.hint)
     if head.startswith(b"PK\3\4") and not _is_zip(path):
-        raise UserError(str(path), "is cut short: the end of a PyTorch checkpoint is missing", _AGAIN)
+        raise UserError(str(path), "is truncated: the end of a PyTorch checkpoint is missing", _AGAIN)
     if pickle_file(head) and _OLD_FORMAT not in head[:64]:
         return _read_pickle(path)
     return _read_safetensors(path, hint) if path.suffix == ".safetensors" else _read_torch(path, hint)
@@ -105,7 +105,7 @@ def _read(path: Path, hint: str) -> Any:
 
 def _read_pickle(path: Path) -> Any:
     """The content of a plain Python pickle, as detectron2's model zoo has them."""
-    hint = "where you trust it, write its weights with torch.save({'model': tensors}, FILE)"
+    hint = "if you trust it, save its weights with torch.save({'model': tensors}, FILE)"
     try:
         return read_pickle(path)
     except LongPickleError as error:
@@ -115,7 +115,8 @@ def _read_pickle(path: Path) -> Any:
         raise UserError(str(path), what, hint) from error
     # As with PyTorch's files: a damaged pickle may raise any exception.
     except Exception as error:
-        raise UserError(str(path), f"is a broken Python pickle, or cut short ({first_line(error)})", _AGAIN) from error
+        what = f"is a broken Python pickle, or is truncated ({first_line(error)})"
+        raise UserError(str(path), what, _AGAIN) from error
 
 
 def clip_inside(source: str | None) -> State:
@@ -131,7 +132,7 @@ def short_edge_of(path: Path, hint: str) -> int | None:
     if stated is None:
         return None
     if not stated.isdecimal() or not 32 <= int(stated) <= 8192:
-        raise UserError(str(path), f"its metadata say {SHORT_EDGE} {stated!r}, which is no size in pixels", hint)
+        raise UserError(str(path), f"its metadata say {SHORT_EDGE} {stated!r}, which is not a size in pixels", hint)
     return int(stated)
 
 
@@ -145,7 +146,7 @@ def metadata_of(path: Path) -> dict[str, str]:
             return dict(file.metadata() or {})
     except (SafetensorError, ValueError, OSError) as error:
         hint = "give another checkpoint"
-        raise UserError(str(path), f"is no safetensors file, or a broken one ({first_line(error)})", hint) from error
+        raise UserError(str(path), f"is not a safetensors file, or a broken one ({first_line(error)})", hint) from error
 
 
 def check_tensors(
@@ -200,9 +201,9 @@ def _read_safetensors(path: Path, hint: str) -> Any:
         return load_file(path)
     except (SafetensorError, ValueError, OSError) as error:
         if "incomplete metadata" in str(error) or "invalid header length" in str(error):
-            what = f"is no safetensors file, or is cut short ({first_line(error)})"
+            what = f"is not a safetensors file, or is truncated ({first_line(error)})"
             raise UserError(str(path), what, _AGAIN) from error
-        raise UserError(str(path), f"is no safetensors file, or a broken one ({first_line(error)})", hint) from error
+        raise UserError(str(path), f"is not a safetensors file, or a broken one ({first_line(error)})", hint) from error
 
 
 def _read_torch(path: Path, hint: str) -> Any:
@@ -218,12 +219,12 @@ def _read_torch(path: Path, hint: str) -> Any:
     except LongPickleError as error:
         raise UserError(str(path), str(error), hint) from error
     except pickle.UnpicklingError as error:
-        what = "is no file of plain tensors: it is broken or would run code when read"
+        what = "is not a file of plain tensors: it is broken or would run code when read"
         raise UserError(str(path), what, hint) from error
     except Exception as error:
         # a damaged file may raise any exception; the text of those from pickle's own tables is only a number
         if isinstance(error, EOFError) or "unexpected EOF" in str(error):
-            raise UserError(str(path), "is cut short", _AGAIN) from error
+            raise UserError(str(path), "is truncated", _AGAIN) from error
         told = "it is another file, or a broken one" if isinstance(error, LookupError) else first_line(error)
         raise UserError(str(path), f"cannot be read as a PyTorch checkpoint ({told})", hint) from error
 
@@ -263,7 +264,7 @@ def _refuse_claims(state: Mapping[Any, Tensor], path: Path, hint: str) -> None:
     views: dict[Any, int] = {}
     for name, tensor in state.items():
         if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized:
-            raise UserError(str(path), f"{str(name)[:200]} is no plain tensor", hint)
+            raise UserError(str(path), f"{str(name)[:200]} is not a plain tensor", hint)
         if tensor.numel() * tensor.element_size() > room:
             raise UserError(str(path), f"{str(name)[:200]} claims to be larger than the file", hint)
         views[_view(tensor)] = tensor.numel() * tensor.element_size()

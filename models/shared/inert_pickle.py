@@ -37,7 +37,7 @@ class InertDtype:
 
     def __init__(self, name: str, *rest: object) -> None:
         if name not in KINDS:
-            raise pickle.UnpicklingError(f"numpy's type {str(name)[:20]!r} is none of numbers")
+            raise pickle.UnpicklingError(f"numpy's type {str(name)[:20]!r} is not a number type")
         self.name, self.order = name, "="
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -68,7 +68,7 @@ class _ArrayType:
     """Replaces `numpy.ndarray`, which pickles name but never call."""
 
     def __init__(self, *arguments: object) -> None:
-        raise pickle.UnpicklingError("an array is made by calling its class")
+        raise pickle.UnpicklingError("an array is created by calling its class")
 
 
 def _empty_array(kind: object, shape: object, code: object) -> InertArray:
@@ -135,10 +135,10 @@ class _Unpickler(pickle.Unpickler):
         try:
             return (GLOBALS | _TENSORS)[f"{module}.{name}"]
         except KeyError:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is no array and no tensor") from None
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is neither an array nor a tensor") from None
 
     def persistent_load(self, pid: Any) -> Any:
-        raise pickle.UnpicklingError("it refers to what is not in the file")
+        raise pickle.UnpicklingError("it refers to data outside the file")
 
 
 def read_pickle(path: Path) -> Any:
@@ -153,23 +153,23 @@ def read_pickle(path: Path) -> Any:
 
 
 def _refuse_claims(file: BinaryIO) -> None:
-    """Refuse a pickle that claims more than it holds: Python makes room for it before it looks.
+    """Refuse a pickle that claims more than it holds: Python allocates the memory before it checks.
 
-    Those are lengths beyond the end of the file, and numbers of remembered objects that cannot be there yet.
+    Such claims are lengths beyond the end of the file, and memo numbers that cannot exist yet.
     """
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         refuse_long_pickle(mapped)
 
 
 def refuse_long_pickle(file: Any) -> None:
-    """Read over one pickle of a file without doing what it says; refuse it if that would take long.
+    """Scan one pickle of a file without executing it; refuse it if loading would take long.
 
-    ``file`` has ``read`` and ``readline``, and stands behind the pickle afterwards.
+    ``file`` has ``read`` and ``readline``, and is positioned after the pickle on return.
     """
     made = 0
     for count, (operation, argument, _) in enumerate(pickletools.genops(file)):
         if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and cast(int, argument) > count:
-            raise pickle.UnpicklingError("it remembers more objects than it has")
+            raise pickle.UnpicklingError("its memo has more objects than it can")
         made += operation.name in ("REDUCE", "NEWOBJ", "BUILD", "OBJ", "INST")
         if made > MOST_OBJECTS or count > MOST_STEPS:
             raise LongPickleError(f"holds more than {MOST_OBJECTS} objects, or takes more than {MOST_STEPS} steps")

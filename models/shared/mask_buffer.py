@@ -46,7 +46,7 @@ class MaskBuffer:
     def __init__(self, sizes: Geometry, budget_bytes: int, confidence: bool = False) -> None:
         self.sizes, self.budget_bytes, self.confidence = sizes, budget_bytes, confidence
         self._encoded = SpillBuffer()  # the oldest windows, as `_arrays` gives them
-        self._windows: list[_Window] = []  # those behind them
+        self._windows: list[_Window] = []  # those after them
 
     def add(self, logits: Tensor, order: Tensor) -> None:
         """Add a window: the network's logits ``(frames, Q, h, w)``, ``order`` ``(frames, Q)``."""

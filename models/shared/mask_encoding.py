@@ -71,7 +71,7 @@ def column_major(logits: Tensor, sizes: Geometry) -> Tensor:
 def compress(counts: Ints, starts: Ints) -> list[bytes]:
     """Write run lengths as COCO's compressed strings; mask i has ``counts[starts[i]:starts[i + 1]]``.
 
-    From the fourth on, a count is written as its difference to the one two before; numbers are little-endian groups
+    From the fourth on, a count is written as its difference from the one two before; numbers are little-endian groups
     of five bits, sign-extended, a sixth bit says that more follow (pycocotools, rleToString).
     """
     index = np.arange(len(counts)) - np.repeat(starts[:-1], np.diff(starts))
@@ -109,7 +109,7 @@ def _to_rles(owner: Ints, end: Ints, masks: int, size: tuple[int, int], confiden
     """Turn the ends of runs, ordered by mask, into encodings."""
     per_mask = np.bincount(owner, minlength=masks)
     starts = np.concatenate(([0], np.cumsum(per_mask + 1)))
-    # each mask's ends with 0 before and the number of pixels behind them; the runs lie between
+    # each mask's ends, with 0 before and the number of pixels after them; runs are the differences
     bounds = np.full(starts[-1], size[0] * size[1], dtype=np.int64)
     bounds[np.arange(len(end)) + owner] = end
     counts = np.diff(bounds, prepend=0)

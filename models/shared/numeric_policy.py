@@ -1,4 +1,4 @@
-"""Whether float32 arithmetic on a GPU is exact or may be TF32, whatever global switches say, for the time of a block.
+"""Whether float32 arithmetic on a GPU is exact or may be TF32, whatever global switches say, within a block.
 
 PyTorch has two sets of switches: ``allow_tf32`` and ``set_float32_matmul_precision``, and since 2.9 ``fp32_precision``.
 Reading one set after the other was written is a RuntimeError in PyTorch, so a block sets both, and puts both back.
@@ -19,9 +19,9 @@ Value = TypeVar("Value")
 def float32_policy(exact: bool) -> Iterator[None]:
     """Compute float32 convolutions and matrix products exactly, or allow TF32 where the GPU has it.
 
-    With ``exact`` results on a GPU agree with those on a CPU to float32's digits; TF32 keeps three. Every switch is as
-    before after the block (an old one that could not be read may be readable). ``cudnn.benchmark`` and other settings
-    are left alone.
+    With ``exact`` results on a GPU agree with those on a CPU to float32's digits; TF32 keeps three. After the
+    block every switch is as before (an old one that could not be read may be readable). ``cudnn.benchmark`` and other
+    settings do not change.
     """
     new, backends = _new_switches(), torch.backends
     before = [getattr(owner, name) for owner, name in new]
@@ -34,7 +34,7 @@ def float32_policy(exact: bool) -> Iterator[None]:
             setattr(owner, name, "ieee" if exact else "tf32")
         yield
     finally:
-        # an old switch that could not be read says nothing beside the new one
+        # an old switch that could not be read has the state of the new one
         if conv is not None:
             backends.cudnn.allow_tf32 = conv
         if products is not None:
@@ -59,7 +59,7 @@ def _readable(read: Callable[[], Value]) -> Value | None:
 
 
 def _put_back(owner: Any, name: str, value: str) -> None:
-    """Give the switch its value, and none of its own where the value is inherited from a more general switch."""
+    """Set the switch, or clear it where the value is inherited from a more general switch."""
     setattr(owner, name, "none")
     if getattr(owner, name) != value:
         setattr(owner, name, value)

@@ -85,8 +85,8 @@ class DeferredScores:
     def __init__(self, again: Callable[..., Tensor] | None = None) -> None:
         self._again = again
         self._spool = SpillBuffer()
-        self._is_source: list[bool] = []  # by group of the spool
-        self._freed = 0  # bytes of scores that were made and let go since memory was returned
+        self._is_source: list[bool] = []  # by group of the buffer
+        self._freed = 0  # bytes of scores computed and freed since memory was returned
 
     @property
     def nbytes(self) -> int:

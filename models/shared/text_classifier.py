@@ -20,7 +20,7 @@ from harness.paths import cache_folder
 
 BATCH = 128
 SYNONYMS_AT_ONCE = 512
-"""So many synonyms' prompts are held in memory: 29 MB at 1,024 numbers each. They are whole batches, so that every
+"""Number of synonyms whose prompts are in memory: 29 MB at 1,024 numbers each. They are whole batches, so that every
 prompt is in the same batch as without this."""
 TEMPLATES = (
     "a photo of a {}.",
@@ -96,7 +96,7 @@ def prompts_of(synonym: str) -> list[str]:
 
 
 def tokenize(texts: Sequence[str]) -> Tensor:
-    """CLIP's tokens ``(texts, 77)`` int64: lower-cased byte pairs, start 49406, end 49407, zeros behind."""
+    """CLIP's tokens ``(texts, 77)`` int64: lower-cased byte pairs, start 49406, end 49407, then zeros."""
     tokens: Tensor = open_clip().SimpleTokenizer()(list(texts))
     return tokens
 
@@ -140,7 +140,7 @@ def check_names(names: Sequence[str]) -> None:
     seen: set[str] = set()
     for position, name in enumerate(names, 1):
         if not all(part.strip() for part in name.split(",")):
-            raise UserError(f"vocabulary, name {position}", f"{name!r} holds an empty name", "remove it")
+            raise UserError(f"vocabulary, name {position}", f"{name!r} has an empty name", "remove it")
         if name in seen:
             raise UserError(f"vocabulary, name {position}", f'"{name}" is there twice', "remove one of them")
         seen.add(name)

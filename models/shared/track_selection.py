@@ -20,7 +20,7 @@ class TrackSelection(NamedTuple):
     scores: Tensor
     """``(k,)``: S, before the mask score."""
     suppressed: Tensor
-    """``(k, F)`` boolean: frames whose mask is taken away."""
+    """``(k, F)`` boolean: frames whose mask is removed."""
 
 
 def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:

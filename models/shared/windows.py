@@ -87,7 +87,7 @@ class WindowedModel(Generic[Output]):
         try:
             return self.forward(frames, sizes)
         except torch.OutOfMemoryError:
-            pass  # the memory of the failed attempt is released with the exception, before the next attempt
+            pass  # the exception releases the memory of the failed attempt before the next attempt
         self._shrink(len(frames), sizes)
         return None
 
@@ -101,7 +101,7 @@ class WindowedModel(Generic[Output]):
         warnings.warn(f"device {self.device} ran out of memory; window shrunk to {self._window} frames", stacklevel=3)
 
     def _too_little_memory(self, frames: int, sizes: Geometry) -> UserError:
-        what = f"has not enough memory for {frames} frames of {sizes.padded[0]}x{sizes.padded[1]}"
+        what = f"does not have enough memory for {frames} frames of {sizes.padded[0]}x{sizes.padded[1]}"
         return UserError(f"device {self.device}", what, "lower window or short_edge (window=1), or use the CPU")
 
     def _windows(self, video: Video, sizes: Geometry) -> Iterator[list[Image]]:

@@ -70,7 +70,7 @@
       list.append(item);
       return { track, path, label, box };
     });
-    for (const one of [...tracks].reverse()) svg.append(one.path); // later tracks lie below earlier ones
+    for (const one of [...tracks].reverse()) svg.append(one.path); // later tracks are below earlier ones
     for (const one of tracks) svg.append(one.label);
     box.append(head, stage, reading);
     if (tracks.length) {

@@ -1,4 +1,4 @@
-"""Published results as data: every number with the source it was read in. What a source weighs is in the .md beside."""
+"""Published results as data: every number with its source. ``published_results.md`` rates the sources."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _KINDS = {
     "secondary": "second-hand, verify before quoting",
 }
 GIVEN = "given by the user, not a run of this harness"
-"""What is said of rows of a user's file, whatever their kind."""
+"""The remark on rows of a user's file, whatever their kind."""
 _NEEDED = ("method", "dataset", "split", "metric", "value", "source")
 _OPTIONAL = {"backbone": "see paper", "training_data": "see paper", "source_kind": "paper", "year": "0"}
-"""Columns that a user's file may leave out, and what they are then."""
+"""Columns that a user's file may leave out, and their defaults."""
 
 
 class PublishedResult(NamedTuple):
@@ -65,7 +65,7 @@ class PublishedResult(NamedTuple):
 
     @property
     def citation(self) -> str:
-        """The source, and what a reader has to know about it: its weight, a split stated with a remark."""
+        """The source with its remarks: how far to trust it, a split stated with a remark."""
         return _citation(self.cited, self._remarks)
 
     @property
@@ -89,7 +89,7 @@ def _citation(cited: str, remarks: Iterable[str]) -> str:
 class PublishedRow:
     """The results of one method on one dataset and split: ``values`` by metric, and where they were read.
 
-    ``remarks`` are what has to be known about the numbers, by source.
+    ``remarks`` on the numbers are by source.
     """
 
     label: str
@@ -119,7 +119,7 @@ def parse(text: str, name: str) -> tuple[PublishedResult, ...]:
         result = _result(f"{name}, line {number}", row)
         key = (*result[:6], result.source)
         if key in found:
-            raise UserError(f"{name}, line {number}", "repeats an earlier line", "leave one of the two")
+            raise UserError(f"{name}, line {number}", "repeats an earlier line", "delete one of the two")
         found[key] = result
     return tuple(found.values())
 
@@ -127,7 +127,7 @@ def parse(text: str, name: str) -> tuple[PublishedResult, ...]:
 def read_given(path: Path) -> tuple[PublishedResult, ...]:
     """Return the rows of a user's CSV or YAML file (a list of mappings), in the columns of the published table.
 
-    Datasets are called as in that table, or as runs call them. Their sources say that they were given. Raises
+    Datasets have their names in that table, or in runs. Their sources say that the user gave them. Raises
     `UserError` for a file that cannot be read, unknown or missing columns, and words and values as `parse` does.
     """
     given: list[Any] = _yaml_rows(path) if path.suffix in (".yaml", ".yml") else _csv_rows(path)
@@ -157,7 +157,7 @@ def _csv_rows(path: Path) -> list[Any]:
     except OSError as error:
         raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(str(path), f"is no CSV file in UTF-8 ({error})", "write it again") from error
+        raise UserError(str(path), f"is not a CSV file in UTF-8 ({error})", "write it again") from error
 
 
 def _yaml_rows(path: Path) -> list[Any]:
@@ -168,24 +168,24 @@ def _yaml_rows(path: Path) -> list[Any]:
     except OSError as error:
         raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
     except (UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
-        raise UserError(str(path), f"is no YAML ({' '.join(str(error).split())})", "write it again") from error
+        raise UserError(str(path), f"is not YAML ({' '.join(str(error).split())})", "write it again") from error
     if not isinstance(found, list):
         raise UserError(str(path), "is not a list of rows", "begin each row with a dash")
     return found
 
 
 def among(given: Iterable[PublishedResult], dataset: str, split: str) -> list[PublishedResult]:
-    """Those of a user's rows that are on a dataset and split, by our names or those of the published table."""
+    """Those of a user's rows that are on a dataset and split, by names of this package or of the published table."""
     name, part = place_in_table(dataset, split)
     places = {(dataset, split), (name, part)}
     return [row for row in given if (row.dataset, row.split.partition(" (")[0]) in places]
 
 
 def published(dataset: str, split: str) -> list[PublishedResult]:
-    """Return the results on ``dataset`` (our name, such as ``ytvis2019``) whose source states ``split``.
+    """Return the results on ``dataset`` (named as in runs: ``ytvis2019``) whose source states ``split``.
 
     ``val (with a remark)`` is val and keeps its remark, which `PublishedResult.citation` shows. Results whose source
-    states no split may be of any: they are those of the split ``not stated``. A dataset without results gives none.
+    states no split are those of the split ``not stated``. A dataset without results gives none.
     """
     name, part = place_in_table(dataset, split)
     return [row for row in results() if row.dataset == name and row.split.partition(" (")[0] == part]
@@ -195,7 +195,7 @@ def rows(results: Iterable[PublishedResult]) -> list[PublishedRow]:
     """Put results of one dataset and split together into table rows, in the order of their first appearance.
 
     Two sources of a method share a row where they agree on a metric that both state and differ on none; a source that
-    states another number for the same metric keeps a row of its own.
+    states another number for the same metric gets a separate row.
     """
     by_source: dict[tuple[str, str], list[PublishedRow]] = {}
     for result in results:
@@ -240,7 +240,7 @@ def _result(where: str, row: Mapping[str, str], any_dataset: bool = False) -> Pu
     for column, words in known.items():
         word = row[column].partition(" (")[0] if column == "split" else row[column]
         if word not in words:
-            raise UserError(where, f'"{row[column]}" is no {column} of the vocabulary', near(row[column], words))
+            raise UserError(where, f'"{row[column]}" is not a known {column}', near(row[column], words))
     try:
         value, year = float(row["value"]), int(row["year"])
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The words of the published table: metrics with their ranges, datasets, splits; and our metrics under these names."""
+"""Names in the published table: metrics with ranges, datasets, splits; and names of the harness's metrics in it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ DATASETS = {
     "tao": "TAO",
     "ovtb": "OVT-B",
 }
-"""Our datasets and their names in the table."""
+"""Datasets of the harness and their names in the table."""
 
 VEVAL_DOMAINS = {
     "sav": "SA-Co/VEval SA-V",
     "yt1b": "SA-Co/VEval YT-Temporal-1B",
     "smartglasses": "SA-Co/VEval SmartGlasses",
 }
-"""Domains of our dataset ``saco-veval``, whose splits are ``sav-val`` and so on, and their names in the table."""
+"""Domains of the dataset ``saco-veval``, whose splits are ``sav-val`` and so on, and their names in the table."""
 
 OTHER_DATASETS = (
     "BDD100K",
@@ -52,11 +52,11 @@ RANGES = {
     "cgF1": (-100.0, 100.0),
     **dict.fromkeys(SPEEDS, _SPEED),
 }
-"""The least and the greatest value of each metric. What is like AP or an accuracy is in percent."""
+"""The least and the greatest value of each metric. AP and accuracies are in percent."""
 
 
 def place_in_table(dataset: str, split: str) -> tuple[str | None, str]:
-    """Return a dataset and split of ours as the table names them; ``None`` for a dataset that it does not have."""
+    """Return a dataset and split of the harness as the table names them; ``None`` for a dataset that is not in it."""
     domain, _, part = split.partition("-")
     if dataset == "saco-veval":
         return VEVAL_DOMAINS.get(domain), part
@@ -66,7 +66,7 @@ def place_in_table(dataset: str, split: str) -> tuple[str | None, str]:
 def column_name(key: str) -> str:
     """Return the table's name of a key of a run's metrics, which is ``protocol/metric`` for another protocol.
 
-    Only what is measured alike gets the same name: HOTA of masks names its score threshold (``hota@0.5/HOTA`` is
+    Metrics share a name only if measured the same way: HOTA of masks names its score threshold (``hota@0.5/HOTA`` is
     ``HOTA@0.5``), HOTA of BURST's official task is ``HOTA``, its track AP ``mAP``. Other keys stay as they are.
     """
     protocol, slash, metric = key.rpartition("/")
@@ -78,7 +78,7 @@ def column_name(key: str) -> str:
     if family == "burst-class-guided":
         name = _of_hota(metric.removesuffix("_all"))
         return f"m{name}" if name.partition("_")[0] == "AP" else name
-    if family == "presence":  # of whole vocabularies: IL_MCC alone is that of SA-Co's phrases
+    if family == "presence":  # over whole vocabularies: IL_MCC without a suffix is that of SA-Co's phrases
         return f"{metric}@{threshold}"
     if family.endswith("-fixed"):
         return f"{metric}_fixed"
@@ -86,5 +86,5 @@ def column_name(key: str) -> str:
 
 
 def _of_hota(metric: str) -> str:
-    """``LocA`` alone is that of TETA."""
+    """``LocA`` without a suffix is that of TETA."""
     return metric.replace("LocA", "LocA_HOTA")

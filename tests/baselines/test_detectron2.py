@@ -104,8 +104,8 @@ class Harmful:
     [
         ({"model": {"other": torch.zeros(1)}}, "has no weight of the model"),
         ({"model": {"score": torch.zeros(3)}}, "does not fit the model: .*size mismatch"),
-        ({"model": {}, "trainer": Harmful()}, "is no file of plain tensors: .*; save it again as"),
-        ([1, 2], "is no dictionary of tensors"),
+        ({"model": {}, "trainer": Harmful()}, "is not a file of plain tensors: .*; save it again as"),
+        ([1, 2], "is not a dictionary of tensors"),
     ],
 )
 def test_weights_of_something_else_are_refused(tmp_path: Path, content: Any, says: str) -> None:

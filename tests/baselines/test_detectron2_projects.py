@@ -103,7 +103,7 @@ def test_it_runs_as_it_is_with_checkpoints_of_every_form(
 @pytest.mark.parametrize(
     ("content", "options", "says"),
     [
-        ({"teacher": state()}, {}, "is no dictionary of tensors"),
+        ({"teacher": state()}, {}, "is not a dictionary of tensors"),
         (under("student.", state()), {}, r"has no weight of the model; it has 11 others \(student.layers.0.weight, "),
         (state(1), {}, r"lacks 4 of the model's 9 weights \(layers.1.bias, .*\), which would stay random; give the we.*"
          r"name in allow_missing what may stay as the model makes it"),

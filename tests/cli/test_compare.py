@@ -56,7 +56,7 @@ def test_a_group_in_few_videos_has_no_interval_and_no_test(compared: Runs, tmp_p
     assert found["value"] is not None
     assert (found["low"], found["p_value"], found["adjusted_p"]) == (None, None, None)
     text = run(*folders).stdout
-    assert f"APn: only {found['videos']} videos hold its truth: no interval and no test below 6" in text
+    assert f"APn: only {found['videos']} videos have its truth: no interval and no test below 6" in text
     assert "AP: only" not in text
 
 

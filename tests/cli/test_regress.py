@@ -170,7 +170,7 @@ def test_tolerances_that_are_none(tmp_path: Path, baseline: Path, text: str) -> 
 
 
 def test_a_tolerance_of_no_metric_is_refused(tmp_path: Path, baseline: Path) -> None:
-    assert '"APx" is no metric' in error_of(run_with(tmp_path), "--baseline", baseline, "--tolerance", "APx=1")
+    assert '"APx" is not a metric' in error_of(run_with(tmp_path), "--baseline", baseline, "--tolerance", "APx=1")
 
 
 def test_a_baseline_is_the_same_bytes_for_the_same_run(tmp_path: Path, baseline: Path) -> None:
@@ -259,7 +259,7 @@ def test_a_real_run_passes_against_itself_and_fails_when_it_is_worse(tmp_path: P
 def test_a_folder_as_the_baseline_is_named_as_such(tmp_path: Path) -> None:
     run = run_with(tmp_path)
     assert error_of(run, "--baseline", tmp_path) == (
-        f"{tmp_path}: is a folder and no baseline; name the JSON file that --update wrote"
+        f"{tmp_path}: is a folder, not a baseline; name the JSON file that --update wrote"
     )
     assert f"use `harness compare {run} RUN`" in error_of(run, "--baseline", run)
 

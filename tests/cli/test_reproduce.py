@@ -1,4 +1,4 @@
-"""``harness reproduce``: stand-in weights on small copies of datasets, and everything else listed as not at hand."""
+"""``harness reproduce``: stand-in weights on small copies of datasets, and everything else listed as missing."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_plan_lists_every_variant_and_what_is_missing(place: Path) -> None:
     convnext = next(c for c in record["cases"] if c["variant"] == 2)
     assert convnext["missing"][0] == {
         "what": "weights of variant 2",
-        "reason": "are not at hand",
+        "reason": "were not found",
         "get": convnext["missing"][0]["get"],
     }
     assert "github.com/zwq456/CLIP-VIS" in convnext["missing"][0]["get"]
@@ -129,7 +129,7 @@ def test_an_error_ends_one_case_only(place: Path, tmp_path: Path) -> None:
         (("--checkpoint", "5=x.pth"), "is not VARIANT=FILE; name a variant from 1 to 4"),
         (("--checkpoint", "1=nothing.pth"), "there is no file nothing.pth"),
         (("--checkpoints", "nowhere"), "is not a folder"),
-        (("--dataset", "tao"), "has no published numbers of this model; name some of burst, lvvis"),
+        (("--dataset", "tao"), "has no published numbers of this model; name one or more of burst, lvvis"),
     ],
 )
 def test_bad_input_is_named(arguments: tuple[str, ...], message: str) -> None:

@@ -113,7 +113,7 @@ def test_rows_of_a_file_enter_a_table(files: dict[str, Path], tmp_path: Path) ->
     [
         ("", "has no rows"),
         ("method,dataset\na,b\n", "row 1: lacks split, metric, value, source"),
-        ("method,dataset,split,metric,value,source\na,b,c,APx,1,s\n", '"APx" is no metric'),
+        ("method,dataset,split,metric,value,source\na,b,c,APx,1,s\n", '"APx" is not a known metric'),
         ("method,dataset,split,metric,value,source\na,b,c,AP,one,s\n", "is not a number"),
         ("method,dataset,split,metric,value,source\na,b,c,AP,101,s\n", "is not within"),
         ("methods,dataset\na,b\n", '"methods" is not a column'),

@@ -91,7 +91,7 @@ def test_published_metrics_that_no_column_shows_are_named_and_can_be_shown(tmp_p
     rows = json.loads(run(folder, "--published", "--columns", "HOTA", "--json").stdout)["rows"]
     glee = [row for row in rows if row["method"].startswith("GLEE-Lite")]
     assert [(row["split"], row["metrics"]) for row in glee] == [("not stated", {"HOTA": 0.226})]
-    assert '"HOTB" is no metric' in error_of(folder, "--published", "--columns", "HOTB")
+    assert '"HOTB" is not a metric' in error_of(folder, "--published", "--columns", "HOTB")
     assert "names no metric" in error_of(folder, "--columns", " ,")
 
 

@@ -223,7 +223,7 @@ def test_withheld_truth_leaves_predictions_to_look_at(tmp_path: Path, monkeypatc
     execute(run)
     monkeypatch.setattr("harness.reports.html.dataset_of_run", lambda *arguments: run.dataset)
     page = report([run.folder], Options(videos=2))
-    assert answer(page) == "There are no numbers to judge by."
+    assert answer(page) == "There are no numbers to compare."
     assert (
         "The truth of this split is withheld; only its server can score it (https://server.invalid/submit)."
         in text_of(page)
@@ -234,7 +234,7 @@ def test_withheld_truth_leaves_predictions_to_look_at(tmp_path: Path, monkeypatc
 def test_without_the_data_the_page_has_what_the_folder_has(tmp_path: Path) -> None:
     folder = make_run(tmp_path, make_record("m", "nowhere", AP=0.5, APb=0.25), "m-nowhere-val-0123abcd")
     text = text_of(report([folder]))
-    assert "The data is not at hand, so errors, slices and videos are left out" in text
+    assert "The data was not found, so errors, slices and videos are left out" in text
     assert "50.0" in text
 
 

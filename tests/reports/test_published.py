@@ -106,10 +106,10 @@ LINE = "M,R50,LVIS,LV-VIS,val,AP,20,a paper,paper,2024"
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (",AP,", ",mAP_all,", '"mAP_all" is no metric of the vocabulary; did you mean "mAP"?'),
-        ("LV-VIS", "LVVIS", '"LVVIS" is no dataset of the vocabulary; did you mean "LV-VIS"?'),
-        (",val,", ",phone,", '"phone" is no split of the vocabulary'),
-        (",paper,2024", ",blog,2024", '"blog" is no source_kind of the vocabulary'),
+        (",AP,", ",mAP_all,", '"mAP_all" is not a known metric; did you mean "mAP"?'),
+        ("LV-VIS", "LVVIS", '"LVVIS" is not a known dataset; did you mean "LV-VIS"?'),
+        (",val,", ",phone,", '"phone" is not a known split'),
+        (",paper,2024", ",blog,2024", '"blog" is not a known source_kind'),
         (",20,", ",100.1,", "AP 100.1 is not within 0 to 100"),
         (",20,", ",nan,", "AP nan is not within 0 to 100"),
         (",AP,20,", ",IL_MCC,44.1,", "IL_MCC 44.1 is not within -1 to 1"),

@@ -100,7 +100,7 @@ def test_columns_settings_and_decimals(tmp_path: Path) -> None:
         ("datasets: [{dataset: lvvis, nam: x}]", 'did you mean "name"'),
         ("datasets: [{dataset: lvvis, columns: [{key: AP, nane: x}]}]", 'did you mean "name"'),
         ("decimals: 9", "decimals"),
-        ("columns: [APP]", '"APP" is no metric of these runs; did you mean "AP"'),
+        ("columns: [APP]", '"APP" is not a metric of these runs; did you mean "AP"'),
         ("rows: [{run: zzz}]", 'no row is named "zzz"'),
         ("datasets: [{dataset: burst}]", "no run is on burst val; runs are on lvvis val, ovis val"),
         ("- a", "is not a mapping"),

@@ -245,7 +245,7 @@ def test_metrics_of_other_protocols_join_published_columns_under_their_name() ->
 def test_hota_without_a_threshold_is_not_that_with_one() -> None:
     record = make_record("mine", AP=0.05)
     record["protocols"] = [*record["protocols"], scored_by("hota", 0.5, HOTA=0.3)]
-    with pytest.raises(UserError, match='"hota/HOTA" is no metric of these runs'):
+    with pytest.raises(UserError, match='"hota/HOTA" is not a metric of these runs'):
         table([record], columns=("hota/HOTA",))
     assert "30.0" in table([record], columns=("hota@0.5/HOTA",))
 
@@ -264,12 +264,10 @@ def test_false_alarms_are_columns_with_their_condition_and_the_lower_rate_is_bes
     assert header.replace("\\", "").split()[1::2] == ["Method", "IL_MCC@0.5", "IL_FPR@0.5"]
     assert eager.split()[3::2] == ["<u>50.0</u>", "<u>25.0</u>"]
     assert careful.split()[3::2] == ["**75.0**", "**12.5**"]
-    assert "IL_MCC@0.5, IL_FPR@0.5: over videos and words that are known to be there or absent" in text.replace(
-        "\\", ""
-    )
+    assert "IL_MCC@0.5, IL_FPR@0.5: over videos and categories known to be present or absent" in text.replace("\\", "")
     assert "(lower is better)" in text
     assert "lower is better" not in table(records, "markdown")
-    with pytest.raises(UserError, match=r'"IL_FPR@0.55" is no metric of these runs; did you mean "IL_FPR@0.5"'):
+    with pytest.raises(UserError, match=r'"IL_FPR@0.55" is not a metric of these runs; did you mean "IL_FPR@0.5"'):
         table(records, columns=("IL_FPR@0.55",))
 
 

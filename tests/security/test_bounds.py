@@ -136,7 +136,7 @@ def test_a_safetensors_header_that_lies(tmp_path: Path) -> None:
     header = json.dumps({"a": tensor}).encode()
     for length in (len(header), 1 << 40, (1 << 64) - 1):
         path.write_bytes(struct.pack("<Q", length) + header)
-        assert "no safetensors file" in told(lambda: read_tensors(path, "give another"))
+        assert "not a safetensors file" in told(lambda: read_tensors(path, "give another"))
 
 
 def test_a_checkpoint_that_is_larger_unpacked(tmp_path: Path) -> None:
@@ -153,8 +153,8 @@ def test_a_checkpoint_that_is_larger_unpacked(tmp_path: Path) -> None:
     ("tensor", "what"),
     [
         (torch.zeros(1, dtype=torch.float16).expand(1 << 40), "larger than the file"),
-        (torch.empty(1 << 40, device="meta"), "no plain tensor"),
-        (torch.eye(3).to_sparse(), "no plain tensor"),
+        (torch.empty(1 << 40, device="meta"), "not a plain tensor"),
+        (torch.eye(3).to_sparse(), "not a plain tensor"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")  # PyTorch's, of sparse tensors

@@ -133,12 +133,12 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path: Path) -> None:
 def test_other_documents(tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
     torch.save({"epoch": 3}, path)
-    with pytest.raises(UserError, match=r"no dictionary of tensors.*OV2Seg"):
+    with pytest.raises(UserError, match=r"not a dictionary of tensors.*OV2Seg"):
         load_network(path)
     torch.save({"backbone.stem.weight": torch.zeros(3)}, path)
     with pytest.raises(UserError, match="is not a checkpoint of OV2Seg: it lacks"):
         load_network(path)
-    with pytest.raises(UserError, match="there is no such checkpoint"):
+    with pytest.raises(UserError, match="does not exist"):
         load_network(tmp_path / "absent.pth")
 
 

@@ -149,12 +149,12 @@ def test_other_documents(tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
     for document in ([1, 2], {"model": [1]}, {"epoch": 3}, {}, torch.zeros(3)):
         torch.save(document, path)
-        with pytest.raises(UserError, match="no dictionary of tensors"):
+        with pytest.raises(UserError, match="not a dictionary of tensors"):
             load_network(path)
     torch.save({"backbone.stem.weight": torch.zeros(3)}, path)
     with pytest.raises(UserError, match="is not a checkpoint of CLIP-VIS: it lacks"):
         load_network(path)
-    with pytest.raises(UserError, match="there is no such checkpoint"):
+    with pytest.raises(UserError, match="does not exist"):
         load_network(tmp_path / "absent.pth")
 
 

@@ -89,5 +89,5 @@ def test_a_kernel_with_other_results_is_refused(told: Any) -> None:
 
 
 def test_a_binary_that_the_driver_does_not_take_is_one_error(told: Any) -> None:
-    assert "the driver refused its kernel" in told["refused"]
+    assert "the driver rejected its kernel" in told["refused"]
     assert "HARNESS_DEFORM_ATTN=reference" in told["refused"]
