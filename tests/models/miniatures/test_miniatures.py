@@ -14,7 +14,7 @@ from harness.models import miniatures
 from harness.run_folder.provenance import file_digest
 
 MODELS = ("clipvis", "ov2seg")
-GATE = Path(__file__).parent.parent / "data" / "gate"
+GATE = Path(__file__).parents[2] / "data" / "gate"
 
 
 @pytest.mark.parametrize("model", MODELS)

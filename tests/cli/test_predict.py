@@ -74,7 +74,7 @@ def test_a_folder_of_frames_gives_frames(folder: Path, saved: Path, tmp_path: Pa
 
 def test_a_phone_video_gives_masks_and_overlay_of_the_turned_frames(saved: Path, tmp_path: Path) -> None:
     out = tmp_path / "seen"
-    video = Path(__file__).parents[2] / "data/video/rot90.mp4"
+    video = Path(__file__).parents[1] / "data/video/rot90.mp4"
     done = invoke("--model", "clipvis", "--checkpoint", saved, "--video", video, "--words", "red box", "--out", out,
                   "--device", "cpu", "--set", "short_edge=64", "--set", "detections_per_video=1")  # fmt: skip
     assert done.exit_code == 0, done.output

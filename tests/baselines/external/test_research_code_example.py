@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "wrap_research_code.py"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "wrap_research_code.py"
 THEIR_CODE = """
 import numpy as np
 

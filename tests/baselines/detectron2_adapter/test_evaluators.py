@@ -20,7 +20,7 @@ from harness.errors import UserError
 from harness.formats.youtube_vis import read_annotations
 from harness.scoring.score import score_results
 
-CASES = Path(__file__).parents[1] / "data" / "protocols"
+CASES = Path(__file__).parents[2] / "data" / "protocols"
 NAMES = {"lvvis": "LVVISEvaluator", "ytvis": "YTVISEvaluator", "ovis": "OVISEvaluator", "burst": "BURSTEvaluator"}
 
 

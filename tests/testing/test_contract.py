@@ -25,7 +25,7 @@ from harness.masks import Rle
 from harness.testing import ContractError, check_model
 from harness.types import Dataset, Track, Video, Vocabulary
 
-PACKAGE = Path(__file__).parent / "data" / "plugin_package"
+PACKAGE = Path(__file__).parents[1] / "data" / "plugin_package"
 
 
 HEIGHT, WIDTH, LENGTH = 48, 64, 7
@@ -305,7 +305,7 @@ def load_network(checkpoint, device):
 
 
 def test_the_guides_model_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    guide = (Path(__file__).parents[1] / "docs" / "adding-a-model.md").read_text()
+    guide = (Path(__file__).parents[2] / "docs" / "adding-a-model.md").read_text()
     code = guide.partition("    # my_method.py\n")[2].partition("    # pyproject.toml\n")[0]
     (tmp_path / "my_method.py").write_text(textwrap.dedent(code))
     (tmp_path / "my_network.py").write_text(NETWORK)

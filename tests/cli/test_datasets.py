@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_copies import Write
+from dataset_copies import write_copy
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -36,8 +36,8 @@ def test_check_of_a_complete_dataset_succeeds() -> None:
     assert "shapes in generated: complete" in invoke("check", "shapes").stdout
 
 
-def test_check_of_an_incomplete_copy_fails_and_says_what_is_missing(tmp_path: Path, write: Write) -> None:
-    write("lvvis/val_instances_.json", "lvvis/val/JPEGImages", "lvvis")
+def test_check_of_an_incomplete_copy_fails_and_says_what_is_missing(tmp_path: Path) -> None:
+    write_copy(tmp_path, "lvvis/val_instances_.json", "lvvis/val/JPEGImages", "lvvis")
     (tmp_path / "lvvis/val/JPEGImages/v2/1.jpg").unlink()
     result = invoke("check", "lvvis", "--data-root", tmp_path, "--split", "val")
     assert result.exit_code == 1
@@ -70,8 +70,8 @@ def test_show_draws_frames_and_their_truth(tmp_path: Path) -> None:
     assert 0.01 < (plain != drawn).any(-1).mean() < 0.7
 
 
-def test_show_of_a_split_without_truth_says_so(tmp_path: Path, write: Write) -> None:
-    write("lvvis/test_instances.json", "lvvis/test/JPEGImages", "lvvis", truth=False)
+def test_show_of_a_split_without_truth_says_so(tmp_path: Path) -> None:
+    write_copy(tmp_path, "lvvis/test_instances.json", "lvvis/test/JPEGImages", "lvvis", truth=False)
     result = invoke("show", "lvvis", "--split", "test", "--data-root", tmp_path)
     assert isinstance(result.exception, UserError)
     assert "truth is withheld" in str(result.exception)

@@ -18,8 +18,8 @@ from harness.baselines.external.config import ExternalConfig
 from harness.baselines.external.model import ExternalModel
 from harness.types import LoadContext
 
-SCRIPT = Path(__file__).parents[2] / "examples/wrap_grounded_sam2.py"
-STAND_INS = Path(__file__).parents[1] / "data/grounded_sam2_stand_in"
+SCRIPT = Path(__file__).parents[3] / "examples/wrap_grounded_sam2.py"
+STAND_INS = Path(__file__).parents[2] / "data/grounded_sam2_stand_in"
 
 
 def test_words_become_tracks(tmp_path: Path) -> None:
