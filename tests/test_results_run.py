@@ -1,4 +1,7 @@
-"""Results files as runs: `eval --name`, results files among the runs of `compare`, and rows that are nobody's run."""
+"""Results files as runs: `eval --name`, results files among the runs of `compare`, and rows that are nobody's run.
+
+Tests of `harness/cli/results_files.py`.
+"""
 
 from __future__ import annotations
 

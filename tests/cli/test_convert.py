@@ -1,4 +1,7 @@
-"""Masks and tracks from and to the forms of other tools."""
+"""Masks and tracks from and to the forms of other tools.
+
+Tests of `harness/convert/fiftyone_samples.py`, `harness/convert/tracks.py` and `harness/convert/youtube_vis.py`.
+"""
 
 from __future__ import annotations
 

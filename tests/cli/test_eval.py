@@ -1,4 +1,7 @@
-"""``harness eval`` as others call it: one JSON object, the same numbers as the golden ones, one line per refusal."""
+"""``harness eval`` as others call it: one JSON object, the same numbers as the golden ones, one line per refusal.
+
+Tests of `harness/cli/options.py`.
+"""
 
 from __future__ import annotations
 

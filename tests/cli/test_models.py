@@ -1,4 +1,7 @@
-"""``harness models``: which models there are, and what is told of one."""
+"""``harness models``: which models there are, and what is told of one.
+
+Tests of `models/clipvis/card.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""``harness train`` as a user calls it: a real model in small on shapes, resumed, refused, validated."""
+"""``harness train`` as a user calls it: a real model in small on shapes, resumed, refused, validated.
+
+Tests of `baselines/ov2seg/training.py`, `harness/training/config.py`, `harness/training/progress.py`,
+`harness/training/report.py`, `harness/training/setup.py` and `models/clipvis/training.py`.
+"""
 
 from __future__ import annotations
 

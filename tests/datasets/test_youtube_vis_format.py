@@ -1,4 +1,7 @@
-"""Opening datasets of the YouTube-VIS form: where files may lie, which list they must have, what is refused."""
+"""Opening datasets of the YouTube-VIS form: where files may lie, which list they must have, what is refused.
+
+Tests of `datasets/lvvis.py`, `datasets/ovis.py`, `datasets/uvo.py` and `datasets/ytvis.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""BURST's official tasks: every number of the benchmark's own tools, each quirk, and what faulty files get."""
+"""BURST's official tasks: every number of the benchmark's own tools, each quirk, and what faulty files get.
+
+Tests of `harness/scoring/burst_comparison.py` and `harness/scoring/burst_tracks.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""TETA: every number of the official code, what it aborts on, and a plain reference on generated scenes."""
+"""TETA: every number of the official code, what it aborts on, and a plain reference on generated scenes.
+
+Tests of `harness/scoring/frame_objects.py`, `harness/scoring/teta_inputs.py` and `harness/scoring/teta_score.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The contract test kit: sound models pass, and each kind of broken model is caught by the rule that is for it."""
+"""The contract test kit: sound models pass, and each kind of broken model is caught by the rule that is for it.
+
+Tests of `harness/testing/rules.py` and `harness/testing/trials.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Our scoring inside of detectron2, and our datasets in its catalogs."""
+"""Our scoring inside of detectron2, and our datasets in its catalogs.
+
+Tests of `baselines/detectron2_adapter/catalog.py`.
+"""
 
 from __future__ import annotations
 

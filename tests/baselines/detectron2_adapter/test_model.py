@@ -1,4 +1,7 @@
-"""detectron2's video models as models of the harness: built from a config, fed with our words, and what is refused."""
+"""detectron2's video models as models of the harness: built from a config, fed with our words, and what is refused.
+
+Tests of `baselines/detectron2_adapter/network.py` and `baselines/detectron2_adapter/plugin.py`.
+"""
 
 from __future__ import annotations
 

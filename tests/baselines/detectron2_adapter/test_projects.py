@@ -1,6 +1,10 @@
 """Projects as they are published: words in the constructor, logits, configs on configs, checkpoints in their wrappings.
 
 With ``HARNESS_DETECTRON2`` the same runs with the real library.
+
+Tests of `baselines/detectron2_adapter/config.py`, `baselines/detectron2_adapter/deformable_attention.py`,
+`baselines/detectron2_adapter/user_code.py`, `baselines/detectron2_adapter/weights.py` and
+`baselines/detectron2_adapter/words.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Any command as a model: jobs, chunks, resuming, and what is said when the command does not do its part."""
+"""Any command as a model: jobs, chunks, resuming, and what is said when the command does not do its part.
+
+Tests of `baselines/external/config.py`, `baselines/external/plugin.py` and `baselines/external/watch.py`.
+"""
 
 from __future__ import annotations
 

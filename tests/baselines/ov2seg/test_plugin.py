@@ -1,4 +1,7 @@
-"""The golden clip through ``harness run`` and ``harness export``: the official tracks; what a run records; refusals."""
+"""The golden clip through ``harness run`` and ``harness export``: the official tracks; what a run records; refusals.
+
+Tests of `models/backbones/resnet.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""SAM 3's library and its checkpoints: what is missing, too old, broken or foreign is told in one line."""
+"""SAM 3's library and its checkpoints: what is missing, too old, broken or foreign is told in one line.
+
+Tests of `baselines/sam3/card.py`, `baselines/sam3/config.py` and `baselines/sam3/plugin.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""SAM 3 with random weights: as the library tracks a word, whatever the other words; flat memory; the contract."""
+"""SAM 3 with random weights: as the library tracks a word, whatever the other words; flat memory; the contract.
+
+Tests of `baselines/sam3/network.py` and `baselines/sam3/sessions.py`.
+"""
 
 from __future__ import annotations
 

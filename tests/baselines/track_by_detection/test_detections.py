@@ -1,4 +1,7 @@
-"""Which objects of a frame are tracked, and what is known of them."""
+"""Which objects of a frame are tracked, and what is known of them.
+
+Tests of `baselines/track_by_detection/mask_iou.py`.
+"""
 
 from __future__ import annotations
 

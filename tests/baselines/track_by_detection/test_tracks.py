@@ -1,4 +1,7 @@
-"""Identities in videos of moving rectangles: each tracker does what it is for, and fails where it must."""
+"""Identities in videos of moving rectangles: each tracker does what it is for, and fails where it must.
+
+Tests of `baselines/track_by_detection/config.py` and `baselines/track_by_detection/embedding.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The shipped miniatures: what is in the package is what the card says, and a run takes it without being told."""
+"""The shipped miniatures: what is in the package is what the card says, and a run takes it without being told.
+
+Tests of `models/miniatures/clip.py`.
+"""
 
 from __future__ import annotations
 
