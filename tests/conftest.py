@@ -1,4 +1,4 @@
-"""What many tests share: where the golden cases lie, and servers of object stores."""
+"""What many tests share: where the golden cases lie, a tiny CLIP-VIS, and servers of object stores."""
 
 from __future__ import annotations
 
@@ -31,6 +31,30 @@ def golden() -> Path:
     """Folder of the golden protocol cases: those in the tree, or all of them where HARNESS_GOLDEN names a folder."""
     named = os.environ.get("HARNESS_GOLDEN")
     return Path(named) / "protocols" if named else GOLDEN
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A tiny CLIP-VIS with recipe weights."""
+    from tiny_clipvis import tiny_with_weights
+
+    return tiny_with_weights(tmp_path_factory.mktemp("open_clip"))
+
+
+@pytest.fixture(scope="session")
+def tiny_state(tiny: Any) -> Any:
+    """Its complete checkpoint; a few MB."""
+    return tiny.state_dict()
+
+
+@pytest.fixture
+def saved(tiny_state: Any, tmp_path: Path) -> Path:
+    """The tiny checkpoint as the official ones are written: under ``model``, with a counter beside it."""
+    import torch
+
+    path = tmp_path / "tiny.pth"
+    torch.save({"model": tiny_state, "iteration": 7}, path)
+    return path
 
 
 @pytest.fixture(scope="session")

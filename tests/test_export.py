@@ -1,4 +1,7 @@
-"""Exports: the official results list and the zip for a server, whole or not at all."""
+"""Exports: the official results list and the zip for a server, whole or not at all.
+
+Tests of `harness/cli/export.py`.
+"""
 
 from __future__ import annotations
 

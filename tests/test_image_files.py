@@ -1,4 +1,7 @@
-"""Frames from files: what is read, what is refused, and how far ahead is read."""
+"""Frames from files: what is read, what is refused, and how far ahead is read.
+
+Tests of `harness/frames.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Runs over phrases: each pair's phrase is asked by itself, and what is found is scored, written and exported."""
+"""Runs over phrases: each pair's phrase is asked by itself, and what is found is scored, written and exported.
+
+Tests of `harness/types.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A run from the model to the files in its folder: what is written, what fails, and what is said about it."""
+"""A run from the model to the files in its folder: what is written, what fails, and what is said about it.
+
+Tests of `harness/run_folder/provenance.py`.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ training that was stopped and resumed gives the same weights as one without inte
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import math
 import shutil
@@ -230,7 +231,11 @@ def _shared(trainee: nn.Module, processes: Processes) -> nn.Module:
     if processes.count == 1:
         return trainee
     devices = [processes.device] if processes.device.startswith("cuda") else None
-    return nn.parallel.DistributedDataParallel(trainee, device_ids=devices, broadcast_buffers=False)
+    parallel = nn.parallel.DistributedDataParallel
+    # one option with two names: PyTorch warns of the old one where it has the new one
+    is_new = "forward_sync_buffers" in inspect.signature(parallel).parameters
+    without_buffers: dict[str, Any] = {"forward_sync_buffers" if is_new else "broadcast_buffers": False}
+    return parallel(trainee, device_ids=devices, **without_buffers)
 
 
 def _unshared(model: nn.Module, is_partial: bool) -> AbstractContextManager[None]:

@@ -1,4 +1,7 @@
-"""``harness analyse`` as others call it, on runs of the oracle on shapes."""
+"""``harness analyse`` as others call it, on runs of the oracle on shapes.
+
+Tests of `reports/run_analysis.py`.
+"""
 
 from __future__ import annotations
 

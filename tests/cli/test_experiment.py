@@ -1,4 +1,7 @@
-"""``harness run experiment.yaml``: its runs, its reports and what the folders keep; what is refused before that."""
+"""``harness run experiment.yaml``: its runs, its reports and what the folders keep; what is refused before that.
+
+Tests of `harness/cli/run.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``harness record`` and ``harness verify``: numbers of a run that others score again."""
+"""``harness record`` and ``harness verify``: numbers of a run that others score again.
+
+Tests of `harness/cli/verify.py` and `harness/result_record.py`.
+"""
 
 from __future__ import annotations
 

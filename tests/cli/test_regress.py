@@ -1,4 +1,7 @@
-"""``harness regress``: what passes, what fails, and what cannot be compared."""
+"""``harness regress``: what passes, what fails, and what cannot be compared.
+
+Tests of `reports/regression.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``harness reproduce``: stand-in weights on small copies of datasets, and everything else listed as missing."""
+"""``harness reproduce``: stand-in weights on small copies of datasets, and everything else listed as missing.
+
+Tests of `reports/reproduction.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""LVIS and COCO: where their files may lie, what is said of a copy, and that they are there to train on."""
+"""LVIS and COCO: where their files may lie, what is said of a copy, and that they are there to train on.
+
+Tests of `datasets/coco.py` and `datasets/lvis.py`.
+"""
 
 from __future__ import annotations
 

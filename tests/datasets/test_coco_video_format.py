@@ -1,4 +1,7 @@
-"""TAO and OVT-B: where their files may lie, what a run sees of them, how results per frame are scored on them."""
+"""TAO and OVT-B: where their files may lie, what a run sees of them, how results per frame are scored on them.
+
+Tests of `datasets/ovtb.py` and `datasets/tao.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The generated dataset: exact truth, novel categories kept out of training, hard in every way it means to be."""
+"""The generated dataset: exact truth, novel categories kept out of training, hard in every way it means to be.
+
+Tests of `datasets/shapes_captions.py`, `datasets/shapes_pictures.py` and `datasets/shapes_scenes.py`.
+"""
 
 from __future__ import annotations
 

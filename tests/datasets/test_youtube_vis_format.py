@@ -1,4 +1,7 @@
-"""Opening datasets of the YouTube-VIS form: where files may lie, which list they must have, what is refused."""
+"""Opening datasets of the YouTube-VIS form: where files may lie, which list they must have, what is refused.
+
+Tests of `datasets/lvvis.py`, `datasets/ovis.py`, `datasets/uvo.py` and `datasets/ytvis.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_copies import Write, write_frames
-from PIL import Image
-from vis_documents import document
+from dataset_copies import Write
 
 from harness import plugins
-from harness.datasets.categories import difference, packaged
 from harness.datasets.lvvis import PLUGIN as LVVIS
 from harness.datasets.ovis import PLUGIN as OVIS
-from harness.datasets.youtube_vis_format import open_custom
 from harness.datasets.ytvis import YTVIS2019, YTVIS2021
 from harness.errors import UserError
-from harness.formats.youtube_vis import CategoryRecord
 from harness.types import Dataset
 
 VAL = "lvvis/val_instances_.json", "lvvis/val/JPEGImages", "lvvis"
@@ -130,33 +128,6 @@ def test_a_list_of_nobody_is_used_with_a_warning(
     assert "not LV-VIS's category list" in caplog.text
 
 
-def test_other_spellings_of_the_same_names_are_not_a_difference() -> None:
-    ours = (CategoryRecord(1, "giant_panda"), CategoryRecord(25, "Vehical"))
-    assert difference([CategoryRecord(1, "Giant panda"), CategoryRecord(25, "vehical")], ours) is None
-    assert difference([ours[0], CategoryRecord(25, "Vehicle")], ours, {"Vehical": "Vehicle"}) is None
-
-
-@pytest.mark.parametrize(
-    ("found", "words"),
-    [
-        ([CategoryRecord(0, "cat", 0), CategoryRecord(1, "cat", 0)], "unknown category 0"),
-        ([], "lacks category 1"),
-        ([CategoryRecord(1, "dog", 0)], '"dog", "cat" expected'),
-        ([CategoryRecord(1, "cat", 3)], "partition 3, 0 expected"),
-    ],
-)
-def test_a_difference_is_named(found: list[CategoryRecord], words: str) -> None:
-    assert words in str(difference(found, [CategoryRecord(1, "cat", 0)]))
-
-
-def test_packaged_lists_have_the_published_sizes() -> None:
-    sizes = {name: len(packaged(name)) for name in ("lvvis", "ytvis2019", "ytvis2021", "ovis", "burst")}
-    assert sizes == {"lvvis": 1196, "ytvis2019": 40, "ytvis2021": 40, "ovis": 25, "burst": 482}
-    frequencies = [c.frequency for c in packaged("burst")]
-    assert {f: frequencies.count(f) for f in "fcr"} == {"f": 195, "c": 191, "r": 96}
-    assert next(c for c in packaged("burst") if c.name == "airplane").synonyms == ("aeroplane",)
-
-
 def test_videos_without_file_names_are_refused(tmp_path: Path, write: Write) -> None:
     written = write(*VAL)
     del written["videos"][1]["file_names"]
@@ -169,47 +140,6 @@ def test_frames_that_leave_their_folder_are_refused(tmp_path: Path, write: Write
     write("ovis/annotations_train.json", "ovis/train", "ovis", file_name="../{video}/{frame}.jpg")
     with pytest.raises(UserError, match="not a path below its folder"):
         OVIS.open(tmp_path, "train")
-
-
-def test_own_data_opens_by_files(tmp_path: Path) -> None:
-    (tmp_path / "mine.json").write_text(json.dumps(document()))
-    write_frames(tmp_path / "frames")
-    dataset = open_custom(tmp_path / "mine.json", tmp_path / "frames", "lvvis")
-    assert (dataset.name, dataset.split, dataset.protocol) == ("mine", "custom", "lvvis")
-    assert [c.groups for c in dataset.categories] == [("base",), ("novel",)]
-    assert [int(frame[0, 0, 0]) for video in dataset.videos for frame in video.read()] == [40, 41, 80, 81]
-
-
-def test_frames_of_own_data_are_turned_and_have_8_bits(tmp_path: Path) -> None:
-    (tmp_path / "mine.json").write_text(json.dumps(document()))
-    write_frames(tmp_path / "frames")
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    deep = np.arange(600, dtype=np.uint16).reshape(30, 20) * 109
-    Image.fromarray(deep).save(tmp_path / "frames/v1/1.jpg", format="PNG", exif=exif)
-    frame = open_custom(tmp_path / "mine.json", tmp_path / "frames", "lvvis").videos[0].frames[1]
-    np.testing.assert_array_equal(frame, np.rot90(deep >> 8, -1)[..., None].repeat(3, 2))
-
-
-def test_own_data_may_have_lvvis_file_names(tmp_path: Path) -> None:
-    text = json.dumps(document()).replace('"v1/', r'"data\\JPEGImages\\v1/')
-    (tmp_path / "mine.json").write_text(text)
-    write_frames(tmp_path / "frames")
-    dataset = open_custom(tmp_path / "mine.json", tmp_path / "frames", "ytvis")
-    assert dataset.videos[0].frames[0].shape == (20, 30, 3)
-
-
-def test_own_data_is_refused_in_words(tmp_path: Path) -> None:
-    own = document()
-    own["categories"] = [{"id": c["id"], "name": c["name"]} for c in own["categories"]]
-    (tmp_path / "mine.json").write_text(json.dumps(own))
-    with pytest.raises(UserError, match="is not a folder"):
-        open_custom(tmp_path / "mine.json", tmp_path / "frames", "ytvis")
-    with pytest.raises(UserError, match="has no partition"):
-        open_custom(tmp_path / "mine.json", tmp_path, "lvvis")
-    with pytest.raises(UserError, match="lvvis"):
-        open_custom(tmp_path / "mine.json", tmp_path, "lvviz")
-    assert [c.groups for c in open_custom(tmp_path / "mine.json", tmp_path, "ytvis").categories] == [(), ()]
 
 
 def test_a_split_with_truth_can_be_trained_on(tmp_path: Path, write: Write) -> None:

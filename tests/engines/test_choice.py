@@ -1,4 +1,7 @@
-"""The engine and the devices of a run, from the arguments that a user gives."""
+"""The engine and the devices of a run, from the arguments that a user gives.
+
+Tests of `harness/engines/local.py`.
+"""
 
 from __future__ import annotations
 

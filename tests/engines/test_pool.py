@@ -1,4 +1,7 @@
-"""The rules of a pool, with a backend that only exists on paper: every order of events, deaths and failures."""
+"""The rules of a pool, with a backend that only exists on paper: every order of events, deaths and failures.
+
+Tests of `harness/engines/first_faults.py` and `harness/engines/model_spec.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """The Ray engine, with real Ray on this machine where it is installed: the same bytes, whichever actors are killed.
 
 Commands that are killed over Ray are in `tests/faults/test_kill.py`.
+
+Tests of `harness/engines/ray_connection.py` and `harness/engines/ray_guard.py`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from small_runs import SmallConfig, SmallModel, make_dataset
 from harness.engines.local import attempt_video
 from harness.engines.model_spec import ModelSpec
 from harness.engines.stages import time_stages
-from harness.events import StageUse, merge_stage_usage
 from harness.frames import Image
 from harness.run_folder.store import PredictionStore
 from harness.types import LoadContext, Track, Video, Vocabulary
@@ -73,9 +72,3 @@ def test_a_model_that_fails_in_a_stage_is_reported_as_ever(tmp_path: Path) -> No
 def test_a_model_without_stages_is_let_be() -> None:
     with time_stages(object()) as stages:
         assert stages == {}
-
-
-def test_seconds_add_up_and_memory_is_the_most() -> None:
-    parts = [{"a": StageUse(1.0, 10), "b": StageUse(2.0, 5)}, {"a": StageUse(0.5, 30)}]
-    assert merge_stage_usage(parts) == {"a": StageUse(1.5, 30), "b": StageUse(2.0, 5)}
-    assert merge_stage_usage([]) == {}

@@ -1,4 +1,7 @@
-"""Servers that never end an answer, or ask for an hour: the run goes on, gives up, and is logged later."""
+"""Servers that never end an answer, or ask for an hour: the run goes on, gives up, and is logged later.
+
+Tests of `harness/tracking/calls.py`.
+"""
 
 from __future__ import annotations
 

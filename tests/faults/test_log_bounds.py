@@ -1,4 +1,7 @@
-"""Logs and failure records have bounds, whatever models, commands and libraries say."""
+"""Logs and failure records have bounds, whatever models, commands and libraries say.
+
+Tests of `harness/run_folder/log.py`.
+"""
 
 from __future__ import annotations
 

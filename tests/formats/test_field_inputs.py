@@ -2,6 +2,8 @@
 
 ``expected.csv`` has, per case and protocol, what the official tool gave when it was run on the case, and what is right
 here. Cases on which it aborts and that are unambiguous score too: they are named below.
+
+Tests of `harness/formats/foreign.py`.
 """
 
 from __future__ import annotations

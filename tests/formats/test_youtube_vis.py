@@ -1,4 +1,7 @@
-"""Annotation files: every encoding of masks, and what is refused."""
+"""Annotation files: every encoding of masks, and what is refused.
+
+Tests of `harness/formats/segmentations.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,30 +1,15 @@
-"""Networks of the tests: a tiny one of a CLIP made up here, and the released architectures with recipe weights."""
+"""The released architectures with recipe weights."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 import weight_recipe
-from tiny_clipvis import tiny_with_weights
 
 from harness.models.backbones.clip import ClipBackbone
-from harness.models.clipvis.network import ClipVisNetwork
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> ClipVisNetwork:
-    """A tiny CLIP-VIS with recipe weights."""
-    return tiny_with_weights(tmp_path_factory.mktemp("open_clip"))
-
-
-@pytest.fixture(scope="session")
-def tiny_state(tiny: ClipVisNetwork) -> dict[str, torch.Tensor]:
-    """Its complete checkpoint; a few MB."""
-    return tiny.state_dict()
 
 
 @pytest.fixture(scope="session")
@@ -40,11 +25,3 @@ def backbone() -> Callable[[str], ClipBackbone]:
         return clip
 
     return build
-
-
-@pytest.fixture
-def saved(tiny_state: dict[str, torch.Tensor], tmp_path: Path) -> Path:
-    """The tiny checkpoint as the official ones are written: under ``model``, with a counter beside it."""
-    path = tmp_path / "tiny.pth"
-    torch.save({"model": tiny_state, "iteration": 7}, path)
-    return path

@@ -1,4 +1,8 @@
-"""Comparing runs: what the numbers are, where match tables come from, and which runs are refused."""
+"""Comparing runs: what the numbers are, where match tables come from, and which runs are refused.
+
+Tests of `harness/run_folder/records.py`, `reports/comparison_text.py`, `reports/confidence_intervals.py` and
+`reports/matches.py`.
+"""
 
 from __future__ import annotations
 

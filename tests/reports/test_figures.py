@@ -1,4 +1,7 @@
-"""Figures: which there are, the same bytes each time, and text that does no harm."""
+"""Figures: which there are, the same bytes each time, and text that does no harm.
+
+Tests of `harness/cli/figures.py`.
+"""
 
 from __future__ import annotations
 

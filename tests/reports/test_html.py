@@ -1,4 +1,8 @@
-"""The report's content: what it says of one and several runs, what it leaves out and why, and that text is text."""
+"""The report's content: what it says of one and several runs, what it leaves out and why, and that text is text.
+
+Tests of `harness/cli/report.py`, `reports/analysis_text.py`, `reports/pages.py`, `reports/sections.py` and
+`reports/svg.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Writing sheets: grouped headers in every format, comments that nothing ends, LaTeX that compiles."""
+"""Writing sheets: grouped headers in every format, comments that nothing ends, LaTeX that compiles.
+
+Tests of `reports/styles.py` and `reports/table_sheets.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The leaderboard: one page per dataset and split, a ranking, a history, and what could not be read."""
+"""The leaderboard: one page per dataset and split, a ranking, a history, and what could not be read.
+
+Tests of `harness/cli/leaderboard.py` and `reports/history.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Published results: typed, matched by what their source states, and never lost on the way into a table."""
+"""Published results: typed, matched by what their source states, and never lost on the way into a table.
+
+Tests of `reports/published/vocabulary.py`.
+"""
 
 from __future__ import annotations
 

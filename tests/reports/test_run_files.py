@@ -1,4 +1,7 @@
-"""Labels of runs: names, then the settings that tell runs apart, and never a digest."""
+"""Labels of runs: names, then the settings that tell runs apart, and never a digest.
+
+Tests of `reports/settings.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tables: exact text of small ones in every format, marks, escapes, published rows."""
+"""Tables: exact text of small ones in every format, marks, escapes, published rows.
+
+Tests of `reports/table_rows.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`harness view`: the index, the states of objects, and the server by the framework's test client."""
+"""`harness view`: the index, the states of objects, and the server by the framework's test client.
+
+Tests of `harness/cli/view.py`, `reports/view_index.py`, `reports/view_server.py` and `reports/view_video.py`.
+"""
 
 from __future__ import annotations
 

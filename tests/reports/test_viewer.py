@@ -1,4 +1,7 @@
-"""Which videos the viewer shows, and how many of their frames fit."""
+"""Which videos the viewer shows, and how many of their frames fit.
+
+Tests of `reports/prediction_files.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How time and memory grow: lines through points, and what may be read from them."""
+"""How time and memory grow: lines through points, and what may be read from them.
+
+Tests of `reports/cost.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""docs/run-folder.md names every file that a run writes, and every field that its schemas have."""
+"""docs/run-folder.md names every file that a run writes, and every field that its schemas have.
+
+Tests of `harness/run_folder/layout.py` and `harness/run_folder/schemas.py`.
+"""
 
 from __future__ import annotations
 

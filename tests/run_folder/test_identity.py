@@ -1,4 +1,7 @@
-"""What a run is known by: all that its predictions depend on, wherever that lies; and what is said of other runs."""
+"""What a run is known by: all that its predictions depend on, wherever that lies; and what is said of other runs.
+
+Tests of `models/shared/identity.py`.
+"""
 
 from __future__ import annotations
 

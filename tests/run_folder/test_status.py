@@ -1,4 +1,7 @@
-"""What `harness status` says of runs that run, have ended, were stopped or killed; from their files alone."""
+"""What `harness status` says of runs that run, have ended, were stopped or killed; from their files alone.
+
+Tests of `harness/cli/status.py` and `harness/run_folder/progress.py`.
+"""
 
 from __future__ import annotations
 

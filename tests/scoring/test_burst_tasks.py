@@ -1,4 +1,7 @@
-"""BURST's official tasks: every number of the benchmark's own tools, each quirk, and what faulty files get."""
+"""BURST's official tasks: every number of the benchmark's own tools, each quirk, and what faulty files get.
+
+Tests of `harness/scoring/burst_comparison.py` and `harness/scoring/burst_tracks.py`.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,6 @@ from vis_documents import box
 from harness.errors import UserError
 from harness.scoring.burst_tasks import BURST_TASKS, CORRECTED, OFFICIAL, score_task
 from harness.scoring.coverage import TWIN
-from harness.scoring.hota import ALPHAS, Step, combine, hota
-from harness.scoring.track_map import Tracks, VideoPairs, track_map
 
 GOLDEN = Path(__file__).parents[1] / "data" / "protocols"
 TOGETHER = {"cls_comb_cls_av": "class averaged", "cls_comb_det_av": "detection averaged"}
@@ -82,31 +83,6 @@ def test_a_predicted_track_zero_blocks_when_corrected(golden: Path) -> None:
     score = score_task("burst-class-guided", folder / "gt", folder / "predictions.json")
     assert score.metrics["AP_all"] == pytest.approx(0.03850, abs=1e-5)
     assert score.corrected["AP_all"] == pytest.approx(0.03388, abs=1e-5)
-
-
-def test_hota_of_a_perfect_and_of_a_switched_track() -> None:
-    one, two = np.array([1]), np.array([2])
-    same = np.ones((1, 1))
-    perfect = hota([Step(one, one, same)] * 2).values()
-    assert all((perfect[k] == 1).all() for k in ("HOTA", "DetA", "AssA", "LocA", "OWTA"))
-    switched = hota([Step(one, one, same), Step(one, two, same)]).values()
-    assert (switched["DetA"] == 1).all()
-    assert (switched["AssA"] == 0.5).all()  # each half agrees with half of the truth
-    nothing = hota([Step(one, np.empty(0, np.int64), np.zeros((1, 0)))])
-    assert (nothing.fn == 1).all()
-    assert (combine([nothing, nothing]).values()["LocA"] == 1).all()
-    assert len(ALPHAS) == 19
-
-
-def test_track_map_counts_what_is_not_exhaustively_annotated_as_neither() -> None:
-    truth = Tracks(np.array([1]), np.array([100.0]), np.array([5.0]))
-    found = Tracks(np.array([1, 2]), np.array([100.0, 90.0]), np.array([5.0, 5.0]))
-    iou, scores = np.array([[0.0], [0.97]]), np.array([0.9, 0.8])
-    strict = track_map([VideoPairs(truth, found, scores, iou, True)], True)
-    lenient = track_map([VideoPairs(truth, found, scores, iou, False)], True)
-    assert strict["AP_all"] == pytest.approx(np.full(10, 0.5))
-    assert lenient["AP_all"] == pytest.approx(np.ones(10))
-    assert strict["AP_area_l"] is None
 
 
 def sequence(**changes: Any) -> dict[str, Any]:

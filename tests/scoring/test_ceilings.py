@@ -1,4 +1,7 @@
-"""Ceilings: scenes to check by hand, the oracle's settings, and the numbers of the predictions as they are."""
+"""Ceilings: scenes to check by hand, the oracle's settings, and the numbers of the predictions as they are.
+
+Tests of `harness/scoring/perfect.py` and `reports/ceilings.py`.
+"""
 
 from __future__ import annotations
 

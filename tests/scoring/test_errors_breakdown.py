@@ -1,4 +1,7 @@
-"""Errors by kind: cases to check by hand, the oracle's dials, and AP before any repair."""
+"""Errors by kind: cases to check by hand, the oracle's dials, and AP before any repair.
+
+Tests of `harness/scoring/analysis.py`, `harness/scoring/error_kinds.py` and `harness/scoring/matched_tracks.py`.
+"""
 
 from __future__ import annotations
 

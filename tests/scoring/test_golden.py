@@ -1,4 +1,8 @@
-"""Every number of the official evaluators: arrays bit for bit, means within 1e-12, aborts as errors or undefined."""
+"""Every number of the official evaluators: arrays bit for bit, means within 1e-12, aborts as errors or undefined.
+
+Tests of `harness/scoring/average_precision.py`, `harness/scoring/match.py`, `harness/scoring/metrics.py`,
+`harness/scoring/overlap.py`, `harness/scoring/protocols.py` and `harness/scoring/score.py`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from golden_files import golden_arrays, golden_names
 
 from harness.errors import UserError
 from harness.formats.results import read_blocks
@@ -39,7 +44,7 @@ def cases() -> list[Any]:
 
 
 def arrays(prefix: str) -> list[str]:
-    return sorted(str(p.relative_to(GOLDEN)) for p in GOLDEN.glob(f"*/{prefix}*.npz"))
+    return golden_names(GOLDEN, f"*/{prefix}*.npz")
 
 
 def evaluate(folder: Path, one: ApProtocol) -> Score:
@@ -95,7 +100,7 @@ def test_official_numbers(golden: Path, case: str, name: str) -> None:
 @pytest.mark.parametrize("file", arrays("arrays_"))
 def test_official_arrays_bit_for_bit(golden: Path, file: str) -> None:
     path = golden / file
-    expected = np.load(path)
+    expected = golden_arrays(path)
     one = VARIANTS[path.stem.removeprefix("arrays_")]
     truths, overlaps = overlaps_of(path.parent)
     curves = curves_of(one, truths, overlaps, 0, precision_caps=(1, 10, 100), with_scores=True)
@@ -123,11 +128,11 @@ def dense_defined(curves: Curves, categories: int) -> np.ndarray:
 @pytest.mark.parametrize("file", arrays("iou_match_"))
 def test_official_ious_and_matches(golden: Path, file: str) -> None:
     path = golden / file
-    expected = np.load(path)
+    expected = golden_arrays(path)
     truths, overlaps = overlaps_of(path.parent, floor=0.0)
     selection = select(VARIANTS["lvvis"], truths)
     checked = 0
-    for key in expected.files:
+    for key in expected:
         if not key.startswith("iou_"):
             continue
         video, category = (int(part[1:]) for part in key.split("_")[1:])
@@ -150,7 +155,7 @@ def test_official_ious_and_matches(golden: Path, file: str) -> None:
         np.testing.assert_array_equal(iou, official.reshape(iou.shape), err_msg=key)
         checked += iou.size
         name = key.removeprefix("iou_")
-        if f"dtm_{name}" not in expected.files or not len(mine) or not len(entries):
+        if f"dtm_{name}" not in expected or not len(mine) or not len(entries):
             continue
         found = np.empty((10, len(mine)), np.int64)
         taken = np.empty((10, len(entries)), np.int64)

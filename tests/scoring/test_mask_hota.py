@@ -1,4 +1,7 @@
-"""Mask HOTA and Fixed AP: the official numbers, what is corrected, and what odd input gets."""
+"""Mask HOTA and Fixed AP: the official numbers, what is corrected, and what odd input gets.
+
+Tests of `harness/scoring/clear.py` and `harness/scoring/frame_use.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""TETA: every number of the official code, what it aborts on, and a plain reference on generated scenes."""
+"""TETA: every number of the official code, what it aborts on, and a plain reference on generated scenes.
+
+Tests of `harness/scoring/frame_objects.py`, `harness/scoring/teta_inputs.py` and `harness/scoring/teta_score.py`.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import teta_reference as reference
-from scipy.optimize import linear_sum_assignment
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import annotations_from_document
-from harness.scoring.assignment import assign
 from harness.scoring.frame_objects import concatenate
 from harness.scoring.teta import METRICS, Steps, count
 from harness.scoring.teta_score import TetaScore, read_truth, score_teta
@@ -340,19 +341,6 @@ def test_against_the_reference(seed: int) -> None:
             assert np.array_equal(getattr(found, name), wanted[name]), name
         for at, name in enumerate(("assoc_a", "assoc_re", "assoc_pr")):
             assert np.allclose(found.assoc[at], wanted[name], rtol=0, atol=1e-12), name
-
-
-def test_assignment_is_scipys() -> None:
-    """Among assignments of equal cost, too."""
-    rng = np.random.default_rng(0)
-    for trial in range(60):
-        rows, columns = rng.integers(0, 9, 2)
-        values = (rng.random((rows, columns)), rng.integers(0, 3, (rows, columns)) / 7, np.zeros((rows, columns)))
-        cost = -values[trial % 3]
-        wanted = np.full(rows, -1)
-        chosen = linear_sum_assignment(cost)
-        wanted[chosen[0]] = chosen[1]
-        assert np.array_equal(assign(cost), wanted)
 
 
 def test_nothing_met() -> None:

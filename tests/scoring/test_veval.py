@@ -1,4 +1,8 @@
-"""SA-Co/VEval: every number of the official evaluators, what they abort on, and an independent reference."""
+"""SA-Co/VEval: every number of the official evaluators, what they abort on, and an independent reference.
+
+Tests of `harness/scoring/phrase_overlap.py`, `harness/scoring/phrase_tracks.py`, `harness/scoring/phrase_units.py` and
+`harness/scoring/veval_aborts.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import veval_reference as reference
-from scipy.optimize import linear_sum_assignment
 from vis_documents import box
 
 from harness.errors import OfficialAbortError, UserError
 from harness.formats.youtube_vis import read_annotations
-from harness.scoring.assignment import assign
-from harness.scoring.hota import Step, hota
-from harness.scoring.phrase_hota import LIMITS, Frames, Sequences, hota_of_sequences
 from harness.scoring.veval import HOTA_NAMES, UNASKED, UNASKED_LOW, VevalScore, score_veval
 
 NAMED = os.environ.get("HARNESS_GOLDEN")
@@ -337,34 +336,3 @@ def test_bad_input_is_refused_with_its_place(name: str, tmp_path: Path) -> None:
     change(truth, predictions)
     with pytest.raises(UserError, match=message):
         scored(tmp_path, truth, predictions)
-
-
-def test_assignment_equals_scipys_ties_included() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(300):
-        shape = tuple(rng.integers(1, 7, 2))
-        cost = -rng.integers(0, 4, shape) / 4.0 if rng.random() < 0.7 else rng.normal(size=shape)
-        rows, columns = linear_sum_assignment(cost)
-        found = assign(cost)
-        assert [(i, c) for i, c in enumerate(found.tolist()) if c >= 0] == list(zip(rows, columns, strict=True))
-
-
-def test_hota_of_many_sequences_equals_that_of_time_steps() -> None:
-    rng = np.random.default_rng(1)
-    for _ in range(40):
-        steps, n_g, n_p = int(rng.integers(1, 6)), int(rng.integers(1, 4)), int(rng.integers(1, 4))
-        similarity = np.round(rng.random((steps, n_g, n_p)), 1) * (rng.random((steps, n_g, n_p)) < 0.7)
-        g, p = rng.random((steps, n_g)) < 0.8, rng.random((steps, n_p)) < 0.8
-        wanted = hota([
-            Step(np.flatnonzero(g[f]), np.flatnonzero(p[f]), similarity[f][g[f]][:, p[f]]) for f in range(steps)
-        ])  # fmt: skip
-        by_track = np.ascontiguousarray(similarity.transpose(2, 0, 1)).reshape(-1)
-        truths = Frames(np.arange(n_g + 1) * steps, g.T.reshape(-1))
-        tracks = Frames(np.arange(n_p + 1) * steps, p.T.reshape(-1))
-        one = Sequences(
-            np.array([steps]), np.array([0, n_g]), np.arange(n_g), np.arange(n_g), np.arange(n_g), np.array([0, n_p]),
-            np.arange(n_p), np.full(n_p, n_g), np.arange(n_p + 1) * steps * n_g, by_track,
-        )  # fmt: skip
-        found = hota_of_sequences(one, truths, tracks, LIMITS).values()
-        for key, values in wanted.values().items():
-            np.testing.assert_allclose(found[key][0], values, rtol=0, atol=1e-12, err_msg=key)

@@ -11,14 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from oracle_runs import oracle_run
 
 from harness.atomic_write import write_json
 from harness.datasets.shapes import PLUGIN as SHAPES
 from harness.errors import UserError
-from harness.plain_text import csv_text, indented, one_line, utf8, without_guard
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.log import logged_to
 from harness.run_folder.results import _csv
@@ -49,29 +46,6 @@ def test_a_record_of_the_log_cannot_forge_another(tmp_path: Path) -> None:
     assert first.endswith(r"ERROR harness.x: video failed: a\x1b[31mb\x1b]0;t\x07")
     assert others
     assert all(line.startswith("    ") and line.isprintable() for line in others)
-
-
-@given(st.text())
-def test_text_is_printable_and_a_cell_comes_back(text: str) -> None:
-    assert one_line(text).isprintable()
-    assert all(line.isprintable() for line in indented(text).split("\n"))
-    assert utf8(text) or not text
-    cell = csv_text(text)
-    assert cell.isprintable()
-    assert cell[:1] not in ("=", "@")
-    assert cell[:1] not in ("+", "-") or isinstance(float(cell), float)
-    if text.isprintable():
-        assert without_guard(cell) == text
-
-
-@pytest.mark.parametrize("text", ["=1+1", "@x", "+49 1", "-a", "'=1", "-1-2"])
-def test_formulas_get_a_guard(text: str) -> None:
-    assert csv_text(text) == f"'{text}"
-
-
-@pytest.mark.parametrize("text", ["-1", "+0.5e-3", "person", "'quoted'", ""])
-def test_numbers_and_names_have_none(text: str) -> None:
-    assert csv_text(text) == text
 
 
 def test_a_category_that_is_a_formula_keeps_its_name_for_readers(tmp_path: Path) -> None:

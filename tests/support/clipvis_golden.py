@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from golden_files import golden_names, golden_tensors
 from torch import Tensor
 
 NAMED = os.environ.get("HARNESS_GOLDEN")
@@ -18,12 +18,12 @@ MANIFEST: dict[str, dict[str, Any]] = json.loads((FOLDER / "manifest.json").read
 
 def cases(prefix: str) -> list[str]:
     """Names of the vectors at hand that start with ``prefix``."""
-    return sorted(path.stem for path in FOLDER.glob(f"{prefix}*.safetensors"))
+    return [name.removesuffix(".safetensors") for name in golden_names(FOLDER, f"{prefix}*.safetensors")]
 
 
 def tensors(name: str) -> dict[str, Tensor]:
     """Inputs and outputs of one vector."""
-    return load_file(FOLDER / f"{name}.safetensors")
+    return golden_tensors(FOLDER / f"{name}.safetensors")
 
 
 def facts(name: str) -> dict[str, Any]:

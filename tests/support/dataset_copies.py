@@ -81,3 +81,14 @@ def write_burst(data_root: Path) -> None:
         folder.mkdir(parents=True)
         for f in (1, 2):
             Image.fromarray(np.full((HEIGHT, WIDTH, 3), number + f, np.uint8)).save(folder / f"frame{30 * f:04d}.jpg")
+
+
+def write_copy(folder: Path, annotations: str, frames: str, category_list: str, **options: Any) -> dict[str, Any]:
+    """Write ``annotation_document(category_list, **options)`` and its frames below ``folder``; the document."""
+    document = annotation_document(category_list, **options)
+    path = folder / annotations
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document))
+    if not (folder / frames).exists():
+        write_frames(folder / frames)
+    return document

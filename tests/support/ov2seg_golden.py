@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import weight_recipe
-from safetensors.torch import load_file
+from golden_files import golden_names, golden_tensors
 from torch import Tensor
 
 from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
@@ -32,12 +32,12 @@ OBJECT_GAIN = 6.0
 
 def cases(prefix: str) -> list[str]:
     """Names of the vectors at hand that start with ``prefix``."""
-    return sorted(path.stem for path in FOLDER.glob(f"{prefix}*.safetensors"))
+    return [name.removesuffix(".safetensors") for name in golden_names(FOLDER, f"{prefix}*.safetensors")]
 
 
 def tensors(name: str) -> dict[str, Tensor]:
     """Inputs and outputs of one vector."""
-    return load_file(FOLDER / f"{name}.safetensors")
+    return golden_tensors(FOLDER / f"{name}.safetensors")
 
 
 def results() -> list[dict[str, Any]]:

@@ -1,4 +1,7 @@
-"""What a run leaves in MLflow: in the embedded store, on a real server, and when there is none."""
+"""What a run leaves in MLflow: in the embedded store, on a real server, and when there is none.
+
+Tests of `harness/tracking/fields.py` and `harness/tracking/system_metrics.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Annotated images as a training set: what is left out, where images lie, and the objects of a draw."""
+"""Annotated images as a training set: what is left out, where images lie, and the objects of a draw.
+
+Tests of `harness/training/outlines.py` and `harness/training/types.py`.
+"""
 
 from __future__ import annotations
 

@@ -48,6 +48,7 @@ def run(folder: Path, processes: int) -> str:
         [*start, str(script), str(folder)], capture_output=True, text=True, env=environment, timeout=240
     )
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     return done.stdout
 
 

@@ -1,4 +1,7 @@
-"""The order of a training: repeat factors, and a stream that is the same from any position."""
+"""The order of a training: repeat factors, and a stream that is the same from any position.
+
+Tests of `harness/training/loader.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""OV2Seg on whole videos: the golden clip from frames to tracks; a tiny one with windows, memory, flags, odd input."""
+"""OV2Seg on whole videos: the golden clip from frames to tracks; a tiny one with windows, memory, flags, odd input.
+
+Tests of `baselines/ov2seg/card.py` and `baselines/ov2seg/config.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""OV2Seg's network against golden values: backbone, pixel decoder, every layer's heads, attention masks."""
+"""OV2Seg's network against golden values: backbone, pixel decoder, every layer's heads, attention masks.
+
+Tests of `baselines/ov2seg/decoder.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Text classifiers: released files, computed ones, and what is refused."""
+"""Text classifiers: released files, computed ones, and what is refused.
+
+Tests of `baselines/ov2seg/released_classifiers.py`.
+"""
 
 from __future__ import annotations
 

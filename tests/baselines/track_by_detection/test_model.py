@@ -1,4 +1,7 @@
-"""Labels, scores and ranks of tracks; CLIP-VIS and OV2Seg as segmenters; the contract of models; the card."""
+"""Labels, scores and ranks of tracks; CLIP-VIS and OV2Seg as segmenters; the contract of models; the card.
+
+Tests of `baselines/track_by_detection/card.py` and `baselines/track_by_detection/segmenters.py`.
+"""
 
 from __future__ import annotations
 

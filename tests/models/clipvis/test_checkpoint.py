@@ -1,4 +1,7 @@
-"""Checkpoints: the released names and shapes, strict loading, sizes read off the tensors, bad files."""
+"""Checkpoints: the released names and shapes, strict loading, sizes read off the tensors, bad files.
+
+Tests of `models/clipvis/network.py`.
+"""
 
 from __future__ import annotations
 

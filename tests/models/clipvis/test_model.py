@@ -1,4 +1,8 @@
-"""A tiny CLIP-VIS on whole videos: windows, memory, flags, odd videos and vocabularies, a GPU that is too small."""
+"""A tiny CLIP-VIS on whole videos: windows, memory, flags, odd videos and vocabularies, a GPU that is too small.
+
+Tests of `models/clipvis/config.py`, `models/clipvis/plugin.py`, `models/shared/detections.py`,
+`models/shared/mask_buffer.py` and `models/shared/windows.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Everything behind the heads against golden values; scores by hand; what the flags change."""
+"""Everything behind the heads against golden values; scores by hand; what the flags change.
+
+Tests of `models/shared/track_selection.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Temporal matching: golden permutations, a small case by hand, the rules that flags change."""
+"""Temporal matching: golden permutations, a small case by hand, the rules that flags change.
+
+Tests of `models/shared/assignment.py`.
+"""
 
 from __future__ import annotations
 

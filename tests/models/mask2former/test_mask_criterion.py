@@ -1,4 +1,8 @@
-"""Matcher and losses: the golden vectors with their recorded draws, and what the formulas promise."""
+"""Matcher and losses: the golden vectors with their recorded draws, and what the formulas promise.
+
+Tests of `models/mask2former/criterion_config.py`, `models/mask2former/mask_matcher.py`,
+`models/mask2former/point_sampling.py` and `models/shared/training_batch.py`.
+"""
 
 from __future__ import annotations
 

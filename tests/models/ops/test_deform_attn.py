@@ -1,4 +1,7 @@
-"""The door of deformable attention: values, gradients, torch.compile, errors, and which path was taken."""
+"""The door of deformable attention: values, gradients, torch.compile, errors, and which path was taken.
+
+Tests of `models/ops/kernel.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,128 @@
+"""Results files as runs: `eval --name`, results files among the runs of `compare`, and rows that are nobody's run.
+
+Tests of `harness/cli/results_files.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+from vis_documents import document, perfect
+
+import harness
+from harness.cli.main import build
+from harness.errors import UserError
+from harness.reports.published import read_given
+from harness.run_folder.finished_run import FinishedRun
+
+
+def command(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(build(), [str(one) for one in arguments])
+
+
+def refusal(*arguments: str | Path) -> str:
+    found = command(*arguments).exception
+    assert isinstance(found, UserError), found
+    return str(found)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """The truth, results that equal it, and results with one wrong name."""
+    paths = {name: tmp_path / f"{name}.json" for name in ("gt", "good", "bad")}
+    results = perfect(document())
+    paths["gt"].write_text(json.dumps(document()))
+    paths["good"].write_text(json.dumps(results))
+    results[1]["category_id"] = 1
+    paths["bad"].write_text(json.dumps(results))
+    return paths
+
+
+def named(files: dict[str, Path], name: str, runs: Path) -> FinishedRun:
+    return harness.run_of_results(name, files[name], annotations=files["gt"], protocols=["lvvis"], runs_dir=runs)
+
+
+def test_eval_with_a_name_leaves_a_run(files: dict[str, Path], tmp_path: Path) -> None:
+    common = ("eval", "--protocol", "lvvis", "--annotations", files["gt"], "--predictions", files["bad"], "--json")
+    plain = command(*common).stdout
+    told = command(*common, "--name", "mine", "--runs-dir", tmp_path / "runs")
+    assert told.stdout == plain
+    run = FinishedRun.open(Path(told.stderr.strip().splitlines()[-1]))
+    assert run.record["model"] == run.label == "mine"
+    assert run.metrics["AP"] == json.loads(plain)["metrics"]["AP"]
+    assert run.matches is not None
+    assert len(run.predictions) == 2
+    for reader in ("compare", "analyse", "table"):
+        assert command(reader, run.folder).exit_code == 0
+    assert command("report", run.folder, "--out", tmp_path / "report.html").exit_code == 0
+
+
+def test_results_with_text_ids_and_escaped_counts_are_the_same_run(files: dict[str, Path], tmp_path: Path) -> None:
+    truth = document()
+    results = perfect(truth)
+    first = named(files, "good", tmp_path / "runs")
+    for one in results:
+        one["video_id"] = str(one["video_id"])
+        one["segmentations"] = [*one["segmentations"][:1], None]
+    files["good"].write_text(json.dumps(results))
+    second = named(files, "good", tmp_path / "runs")
+    assert first.id != second.id
+    assert second.predictions["masks"][0][0] == first.predictions["masks"][0][0]
+    assert second.predictions["masks"][0][1] is None
+
+
+def test_compare_takes_results_files(files: dict[str, Path], tmp_path: Path) -> None:
+    common = ("compare", files["good"], files["bad"])
+    truth = ("--annotations", files["gt"], "--protocol", "lvvis")
+    found = json.loads(command(*common, *truth, "--json").stdout)
+    assert [one["label"] for one in found["runs"]] == ["good", "bad"]
+    run = named(files, "good", tmp_path / "runs")
+    assert command("compare", run.folder, files["bad"], *truth).exit_code == 0
+    assert "name its truth with --annotations or --dataset" in refusal(*common)
+    assert "--protocol" in refusal(*common, *truth[:2])
+    assert "are for results files" in refusal("compare", run.folder, *truth)
+
+
+def test_a_name_refuses_what_is_no_results_file(files: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a name"):
+        harness.run_of_results(" ", files["good"], annotations=files["gt"], protocols=["lvvis"], runs_dir=tmp_path)
+    run = named(files, "good", tmp_path / "runs")
+    common = ("eval", "--protocol", "lvvis", "--annotations", files["gt"], "--name", "x")
+    assert "is a run folder already" in refusal(*common, "--predictions", run.folder)
+    assert "--exhaustive" in refusal(*common, "--predictions", files["good"], "--exhaustive")
+
+
+def test_rows_of_a_file_enter_a_table(files: dict[str, Path], tmp_path: Path) -> None:
+    run = named(files, "good", tmp_path / "runs")
+    rows = tmp_path / "rows.csv"
+    head = "method,dataset,split,metric,value,source"
+    rows.write_text(f"{head}\nServer A,gt,custom,AP,55.5,its page\nB,ytvis2019,val,AP,3,p\n")
+    told = command("table", run.folder, "--rows", rows)
+    assert "Server A" in told.stdout
+    assert "[1] its page (given by the user, not a run of this harness)" in told.stdout
+    assert "1 of 2 rows are on other data, first: ytvis2019 val" in told.stderr
+    (tmp_path / "rows.yaml").write_text(
+        "- {method: Server A, dataset: LV-VIS, split: val, metric: AP, value: 30, source: s, year: 2025}"
+    )
+    [row] = read_given(tmp_path / "rows.yaml")
+    assert (row.label, row.value, row.cited) == ("Server A", 30.0, "s, 2025")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "has no rows"),
+        ("method,dataset\na,b\n", "row 1: lacks split, metric, value, source"),
+        ("method,dataset,split,metric,value,source\na,b,c,APx,1,s\n", '"APx" is not a known metric'),
+        ("method,dataset,split,metric,value,source\na,b,c,AP,one,s\n", "is not a number"),
+        ("method,dataset,split,metric,value,source\na,b,c,AP,101,s\n", "is not within"),
+        ("methods,dataset\na,b\n", '"methods" is not a column'),
+    ],
+)
+def test_faulty_rows_are_refused(text: str, fault: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(text)
+    with pytest.raises(UserError, match=fault):
+        read_given(tmp_path / "rows.csv")
