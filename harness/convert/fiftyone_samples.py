@@ -13,17 +13,23 @@ def add_samples(tracks: TrackSet, name: str, frames: Path) -> int:
     """Make a persistent FiftyOne dataset ``name``; return its number of samples.
 
     Masks of a file are the field ``ground_truth``, those with scores ``predictions``; ``index`` is the track. Raises
-    `UserError` where FiftyOne is not installed, or has a dataset of that name.
+    `UserError` where FiftyOne is not installed, cannot open its database, or has a dataset of that name.
     """
     try:
         import fiftyone as fo
     except ImportError as error:
         hint = "pip install fiftyone"
         raise UserError("--to fiftyone", f"needs a package that is not installed ({error})", hint) from error
-    if fo.dataset_exists(name):
+    try:
+        exists = fo.dataset_exists(name)
+    except Exception as error:  # of its own kinds, of MongoDB's, of starting a server
+        what = f"FiftyOne cannot open its database: {error}"
+        raise UserError("--to fiftyone", what, "name a MongoDB in FIFTYONE_DATABASE_URI") from error
+    if exists:
         raise UserError(f"FiftyOne dataset {name}", "already exists", "choose another --out")
-    samples: list[Any] = []
+    dataset, count = fo.Dataset(name, persistent=True), 0
     for video in tracks.videos:
+        samples: list[Any] = []
         for index, file_name in enumerate(video.file_names):
             sample = fo.Sample(filepath=str((frames / file_name).absolute()))
             sample["video"], sample["frame_number"] = video.name, index + 1
@@ -43,6 +49,6 @@ def add_samples(tracks: TrackSet, name: str, frames: Path) -> int:
             for field, detections in found.items():
                 sample[field] = fo.Detections(detections=detections)
             samples.append(sample)
-    dataset = fo.Dataset(name, persistent=True)
-    dataset.add_samples(samples)
-    return len(samples)
+        dataset.add_samples(samples, progress=False)
+        count += len(samples)
+    return count

@@ -146,13 +146,17 @@ def test_fiftyone_samples(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def __init__(self, name: str, persistent: bool) -> None:
             self.samples = added.setdefault(name, [])
 
-        def add_samples(self, samples: list[Any]) -> None:
+        def add_samples(self, samples: list[Any], progress: bool) -> None:
             self.samples += samples
 
     stand_in = types.ModuleType("fiftyone")
     stand_in.__dict__.update(Sample=Sample, Dataset=Dataset, Detection=dict, Detections=dict,
                              dataset_exists=lambda name: name in added)  # fmt: skip
     monkeypatch.setitem(sys.modules, "fiftyone", stand_in)
+    with monkeypatch.context() as broken:
+        broken.setitem(stand_in.__dict__, "dataset_exists", lambda name: 1 / 0)
+        said = str(command(*arguments).exception)
+        assert said.startswith("--to fiftyone: FiftyOne cannot open its database: division by zero; name a MongoDB")
     assert command(*arguments).exit_code == 0
     assert [sample["video"] for sample in added["seen"]] == ["v1", "v1", "v2", "v2"]
     first = added["seen"][0]
