@@ -12,7 +12,8 @@ ARG EXTRAS=cuda
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 WORKDIR /source
 COPY . .
-# hadolint ignore=DL3013  the bounds are those of pyproject.toml
+# The bounds on versions are those of pyproject.toml.
+# hadolint ignore=DL3013
 RUN if [ -n "$TORCH_INDEX" ]; then pip install torch torchvision --index-url "$TORCH_INDEX"; fi \
     && pip install ".[$EXTRAS]" \
     && rm -rf /source

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import typer
 from typer.cli import get_docs_for_click
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the code of this checkout, installed or not
 
 import harness
 from harness.cli.main import build
