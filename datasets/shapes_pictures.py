@@ -29,6 +29,9 @@ class Pictures(Frames):
 
     scene: Scene
 
+    def __repr__(self) -> str:
+        return f"Pictures({len(self)} frames of video {self.scene.video_id})"
+
     def __len__(self) -> int:
         return self.scene.length
 

@@ -30,8 +30,8 @@ from harness.notebook import (
     Table,
     VideoPrediction,
     Words,
+    dataset_of,
     dataset_of_words,
-    named_dataset,
     results_file,
     score_by,
     truth_of,
@@ -42,10 +42,10 @@ from harness.plugin_code import convert_plugin_errors
 from harness.progress_display import progress as shown_progress
 from harness.progress_display import shown_warnings
 from harness.run_folder.finished_run import FinishedRun
-from harness.run_folder.store import PredictionStore
+from harness.run_folder.store import store_in
 from harness.runner import Run, RunOutcome, Tracker, execute
 from harness.scoring import BURST_TASKS
-from harness.scoring.dispatch import DEFAULTS, Settings, check_settings, expand_names, protocol_name
+from harness.scoring.dispatch import DEFAULTS, Settings, check_settings, listed_names, protocol_name, track_protocols
 from harness.types import Dataset, LoadContext, ModelPlugin, Track
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ def load_dataset(
     if annotations is None:
         if name is None:
             raise UserError("load_dataset", "needs data", "name a dataset, or annotations with frames and protocol")
+        if not isinstance(name, str):
+            raise UserError("name", f"is of type {type(name).__name__}", "give the name of a dataset")
         opened = plugins.opened(name, Path(root), split)
         return opened if chosen is None else replace(opened, protocol=chosen)
     from harness.datasets.own_data import open_own
@@ -113,7 +115,7 @@ def load_model(
     device: str | None = None,
     precision: str = "fp32",
     seed: int = 0,
-    dataset: Dataset | None = None,
+    dataset: Dataset | str | None = None,
     config: str | Path | BaseModel | None = None,
     **settings: Any,
 ) -> LoadedModel:
@@ -125,21 +127,44 @@ def load_model(
     """
     from harness.engines.devices import default_device
 
-    plugin = plugins.model(name) if isinstance(name, str) else name
+    plugin = _plugin(name)
     chosen = _config(plugin, config, settings)
-    known = dataset or dataset_of_words(None, ())
+    known = dataset_of_words(None, ()) if dataset is None else dataset_of(dataset)
     context = LoadContext(
         known, device or default_device(), _precision(precision), _weights(plugin, checkpoint, known), seed
     )
     return LoadedModel(plugin, chosen, context, loaded(plugin, chosen, context))
 
 
+def _plugin(model: Any) -> ModelPlugin:
+    if isinstance(model, str):
+        return plugins.model(model)
+    if not (hasattr(model, "Config") and hasattr(model, "load")):
+        raise UserError("model", f"is of type {type(model).__name__}", "give the name of a model")
+    return cast(ModelPlugin, model)
+
+
 def _config(plugin: ModelPlugin, given: str | Path | BaseModel | None, settings: Mapping[str, Any]) -> BaseModel:
     """The settings of a model: a whole configuration or those of a file, overridden by ``settings``."""
-    texts = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    texts = [f"{key}={_text_of(key, value)}" for key, value in settings.items()]
     if given is None or isinstance(given, (str, Path)):
         return read_config(plugin.Config, None if given is None else Path(given), texts, plugin.name)
     return given if not texts else read_config(plugin.Config, None, texts, plugin.name, defaults=given.model_dump())
+
+
+def _text_of(key: str, value: Any) -> str:
+    """A setting as JSON; paths are text, and numbers of numpy numbers."""
+
+    def plain(one: Any) -> Any:
+        if isinstance(one, Path):
+            return str(one)
+        if hasattr(one, "tolist"):
+            return one.tolist()
+        raise UserError(
+            f"setting {key}", f"is of type {type(one).__name__}", "give a number, a text, a list or a mapping"
+        )
+
+    return json.dumps(value, default=plain)
 
 
 def _precision(name: str) -> str:
@@ -204,7 +229,7 @@ def run(
     precision: str = "fp32",
     seed: int = 0,
     limit: int | None = None,
-    protocols: Sequence[str] = (),
+    protocols: str | Sequence[str] = (),
     config: str | Path | BaseModel | None = None,
     engine: str = "local",
     workers: int | None = None,
@@ -219,14 +244,15 @@ def run(
     """Run a model over a dataset, score it and return the run; the same call resumes an interrupted run.
 
     ``model`` is a name with its settings as keywords, or a loaded model, which keeps its settings. ``dataset`` is a
-    `Dataset` or a name. ``protocols`` score it, by default the dataset's own. ``video_timeout`` is the limit of a video
+    `Dataset` or a name. ``protocols`` score it, by default the dataset's own: a list, or a text with commas, with the
+    names of ``harness run --protocol``. ``video_timeout`` is the limit of a video
     in seconds, which several workers and Ray keep to. ``mlflow`` logs it as ``harness run`` does; ``progress`` shows a
     progress bar on standard error; ``on_event`` is called for every video. A run with failed videos is returned with a
     warning: ``run.record["complete"]`` is false.
     """
-    opened = load_dataset(dataset) if isinstance(dataset, str) else dataset
-    if limit is not None and limit < 1:
-        raise UserError("limit", f"is {limit}", "give 1 or more, or None for the whole split")
+    opened = dataset_of(dataset)
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise UserError("limit", f"is {limit!r}", "give a whole number from 1 on, or None for the whole split")
     place = location(str(runs_dir))
     if isinstance(model, LoadedModel):
         if settings or config is not None or checkpoint is not None:
@@ -234,7 +260,7 @@ def run(
         plugin, chosen, context = model.plugin, model.config, model.context
         device, precision, seed, checkpoint = context.device, context.precision, context.seed, context.checkpoint
     else:
-        plugin = plugins.model(model) if isinstance(model, str) else model
+        plugin = _plugin(model)
         chosen = _config(plugin, config, settings)
     devices, make = choose_engine(engine, device, workers, video_timeout=video_timeout)
     if isinstance(model, LoadedModel) and make is InProcess and model.context.dataset is opened:
@@ -253,21 +279,16 @@ def run(
     return open_run(one.folder, opened)
 
 
-def protocols_of_run(names: Sequence[str], dataset: Dataset, settings: Settings = DEFAULTS) -> tuple[str, ...]:
-    """The protocols that score a run on a dataset, its own first; ``fixed-ap`` and ``all`` are names for several.
+def protocols_of_run(names: str | Sequence[str], dataset: Dataset, settings: Settings = DEFAULTS) -> tuple[str, ...]:
+    """The protocols that score a run on a dataset, its own first, see `track_protocols`; none if none are named.
 
     Raises `UserError` for unknown names, for settings that none of them has, and for BURST's own tasks.
     """
-    if not names:
+    if not isinstance(names, str) and not names:
         return ()
-    found = expand_names(names, dataset.protocol, dataset.annotations.pairs is not None)
+    found = track_protocols(names, dataset.protocol, dataset.annotations.pairs is not None)
     check_settings(found, settings)
-    for name in found:
-        if name in BURST_TASKS:
-            hint = "export the predictions and score them with harness eval"
-            raise UserError(f'protocol "{name}"', "takes files in BURST's own form", hint)
-    own = [dataset.protocol] if dataset.protocol in found else []
-    return tuple(dict.fromkeys([*own, *found]))
+    return found
 
 
 def _reusing(model: LoadedModel) -> EngineMaker:
@@ -314,27 +335,27 @@ def evaluate(
     predictions: str | Path | Location | FinishedRun | Iterable[Track] | Iterable[Mapping[str, Any]] | pd.DataFrame,
     dataset: Dataset | str | Path,
     *,
-    protocol: str | None = None,
+    protocol: str | Sequence[str] | None = None,
     strict: bool = False,
 ) -> Evaluation:
-    """Score predictions by a protocol, by default the dataset's own.
+    """Score predictions by a protocol, by default the dataset's own, or by several in one pass.
 
     ``predictions`` are a results file, a run folder or its predictions (path or URL), a run, tracks, or records (a list
     of dicts or a DataFrame) with the keys of a results file: video_id, category_id, score, segmentations. ``dataset``
-    is a `Dataset`, its name, or an annotation file with ``protocol``. Raises `UserError` for invalid input;
-    with ``strict`` also for every warning.
+    is a `Dataset`, its name, or an annotation file with ``protocol``. ``protocol`` has the names of ``harness eval``,
+    ``fixed-ap`` and ``all`` included: one, a list, or a text with commas. Raises `UserError` for invalid input; with
+    ``strict`` also for every warning.
     """
     from harness.scoring.from_store import ShardReader
 
-    truth, chosen = truth_of(named_dataset(dataset), protocol)
+    truth, chosen = truth_of(dataset, protocol)
     if isinstance(predictions, FinishedRun):
         store = predictions.store
         return score_by(chosen, truth, lambda: ShardReader(store), strict)
     if isinstance(predictions, (str, Path, ObjectPath)):
         place = location(str(predictions))
         if place.is_dir():
-            inner = place / "predictions"
-            found = PredictionStore(inner if inner.is_dir() else place)
+            found = store_in(place)
             return score_by(chosen, truth, lambda: ShardReader(found), strict)
         with local_copy(place) as file:
             return score_by(chosen, truth, lambda: file, strict)
@@ -350,7 +371,7 @@ def run_of_results(
     dataset: str | None = None,
     split: str | None = None,
     root: str | Path = "data",
-    protocols: Sequence[str] = (),
+    protocols: str | Sequence[str] = (),
     settings: Settings = DEFAULTS,
     runs_dir: str | Path | Location = "runs",
     strict: bool = False,
@@ -364,9 +385,10 @@ def run_of_results(
     from harness.reports.tables import table_of_run
     from harness.results_run import run_of_results as made
 
-    opened = _truth_alone(annotations, dataset, split, Path(root), protocols)
+    names = [name for name in listed_names(protocols) if name not in BURST_TASKS] if protocols else []
+    opened = _truth_alone(annotations, dataset, split, Path(root), names)
     place = location(runs_dir) if isinstance(runs_dir, str) else runs_dir
-    chosen = tuple(name for name in protocols if name not in BURST_TASKS)
+    chosen = protocols_of_run(names, opened, settings)
     run, _ = made(name, Path(predictions), opened, place, chosen, settings, strict, table_of_run)
     return open_run(run.folder, opened)
 
@@ -381,7 +403,7 @@ def _truth_alone(
     if dataset is None:
         if not protocols:
             raise UserError("a results file", "needs a protocol", "name one, as lvvis, or a dataset")
-        return plugins.own_data(Path(annotations), None, protocol_name(protocols[0]))
+        return plugins.own_data(Path(annotations), None, track_protocols(protocols, None)[0])
     plugin = plugins.dataset(dataset, root)
     own, differences = getattr(plugin, "protocol", None), getattr(plugin, "differences", None)
     if own is None or differences is None:
@@ -412,9 +434,15 @@ def compare(
 def _labelled(runs: Runs) -> list[FinishedRun]:
     from harness.reports.run_files import label_runs
 
-    given = [runs] if isinstance(runs, (str, Path, ObjectPath, FinishedRun)) else list(cast("Iterable[Any]", runs))
+    one = (str, Path, ObjectPath, FinishedRun)
+    given: list[Any] = [runs] if isinstance(runs, one) else list(cast("Iterable[Any]", runs))
+    if len(given) == 1 and isinstance(given[0], (list, tuple)):
+        given = list(given[0])
     if not given:
-        raise UserError("runs", "are none", "name at least one run")
+        raise UserError("runs", "is empty", "name at least one run")
+    for other in given:
+        if not isinstance(other, one):
+            raise UserError("runs", f"has one of type {type(other).__name__}", "give runs or their folders")
     opened = [run if isinstance(run, FinishedRun) else open_run(run) for run in given]
     return label_runs(list({str(run.folder): run for run in opened}.values()))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 from harness.plain_text import one_line
 
+V = TypeVar("V")
 EXIT_FAILED = 1
 """The command has run but failed: an incomplete run, a failed gate."""
 EXIT_BAD_INPUT = 2
@@ -45,6 +47,28 @@ class OfficialFaultError(OfficialAbortError):
 
 class UnreadableFileError(UserError):
     """A file of the harness is damaged, missing or unreadable."""
+
+
+class Named(dict[str, V]):
+    """Values by name. Names that are in neither of the two mappings raise a `UserError` with near names.
+
+    ``others`` can be looked up too, but are not among the items. ``kind`` and ``owner`` are words for the message:
+    "metric" and "this run".
+    """
+
+    def __init__(self, values: Mapping[str, V], others: Mapping[str, V], kind: str, owner: str) -> None:
+        super().__init__(values)
+        self._others, self._kind, self._owner = dict(others), kind, owner
+
+    def __missing__(self, key: str) -> V:
+        if key in self._others:
+            return self._others[key]
+        what = f"is not a {self._kind} of {self._owner}"
+        raise UserError(f'{self._kind} "{key}"', what, near(str(key), self._others if "/" in str(key) else self))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a name, or ``default``."""
+        return self[key] if key in self or key in self._others else default
 
 
 def shortened(text: str, most: int) -> str:

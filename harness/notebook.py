@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from harness import plugins
-from harness.errors import UserError
+from harness.errors import Named, UserError, near
 from harness.formats.youtube_vis import annotations_from_document, read_annotations
+from harness.masks import Rle
 from harness.plugin_code import convert_plugin_errors
-from harness.run_folder.finished_run import FinishedRun
+from harness.run_folder.finished_run import FinishedRun, by_protocol
 from harness.run_folder.store import PredictionStore, tabulate, tracks_of
 from harness.types import Category, Dataset, LoadContext, Model, ModelPlugin, Track, Video, Vocabulary
 
@@ -37,6 +39,8 @@ def vocabulary_of(words: Words) -> Vocabulary:
     """
     if isinstance(words, Vocabulary):
         return words
+    if not isinstance(words, Iterable):
+        raise UserError("words", f"is of type {type(words).__name__}", "give a list of names")
     given = words.split(",") if isinstance(words, str) else list(words)
     if given and all(isinstance(one, Category) for one in given):
         return Vocabulary(tuple(cast("Sequence[Category]", given)))
@@ -78,6 +82,9 @@ class LoadedModel:
         Raises `UserError` if the model returns anything but tracks of this video and vocabulary.
         """
         words = vocabulary_of(vocabulary)
+        if not isinstance(video, Video):
+            hint = "give a video of a dataset; harness.predict takes files"
+            raise UserError("video", f"is of type {type(video).__name__}", hint)
         with convert_plugin_errors(f"model {self.plugin.name}", "its predict fails"):
             return list(tracks_of(tabulate(video, list(self.network.predict(video, words)), words)))
 
@@ -158,62 +165,99 @@ class OpenedRun(FinishedRun):
         return Pillow.fromarray(side_by_side(known, found, tracks, frame))
 
 
+_HEADLINES = ("AP", "APb", "APn", "cgF1", "pHOTA", "HOTA", "TETA")
+
+
 class Evaluation:
     """The scores of predictions: ``metrics`` and ``corrected`` by name, fractions, ``None`` if undefined.
 
-    ``undefined`` has the reasons, ``warnings`` the oddities of the input; ``score`` is the whole result.
+    They are those of the first protocol; of several protocols ``metrics["PROTOCOL/METRIC"]`` has the others, and
+    ``refused`` the reasons of those without numbers. ``undefined`` has reasons by metric, ``warnings`` the oddities of
+    the input; ``scores`` are the whole results by protocol, and ``score`` is the first. Raises the first `UserError` if
+    there is no result.
     """
 
-    def __init__(self, score: Result) -> None:
-        self.score = score
-        record = score.record()
-        self.metrics: dict[str, float | None] = record["metrics"]
+    def __init__(self, results: Mapping[str, Result | UserError]) -> None:
+        self.scores = {name: one for name, one in results.items() if not isinstance(one, UserError)}
+        faults = {name: one for name, one in results.items() if isinstance(one, UserError)}
+        if not self.scores:
+            raise next(iter(faults.values()))
+        self.refused = {name: str(fault) for name, fault in faults.items()}
+        self.score = next(iter(self.scores.values()))
+        self._records = {name: one.record() for name, one in self.scores.items()}
+        record = self.record()
+        others = by_protocol(self._records.values())
+        self.metrics: Named[float | None] = Named(record["metrics"], others, "metric", "these scores")
         self.corrected: dict[str, float | None] = record["corrected"]
         self.undefined: dict[str, dict[str, str]] = record["undefined"]
-        self.warnings: list[dict[str, Any]] = record["warnings"]
+        self.warnings: list[dict[str, Any]] = [one for each in self._records.values() for one in each["warnings"]]
 
     def __getitem__(self, name: str) -> float | None:
         return self.metrics[name]
 
     def __repr__(self) -> str:
-        names = ("AP", "APb", "APn", "cgF1", "pHOTA", "HOTA", "TETA")
-        text = ", ".join(f"{k} {100 * v:.1f}" for k in names if (v := self.metrics.get(k)) is not None)
-        odd = f"; {len(self.warnings)} warnings" if self.warnings else ""
-        return f"Evaluation({self.record()['protocol']['name']}: {text or 'no AP'}{odd})"
+        parts = [f"{name}: {_headline(record['metrics'])}" for name, record in self._records.items()]
+        parts += [f"{name}: refused" for name in self.refused]
+        if self.warnings:
+            parts.append(f"{len(self.warnings)} warning{'s' if len(self.warnings) > 1 else ''}")
+        return f"Evaluation({'; '.join(parts)})"
 
     def _repr_html_(self) -> str:
         return str(self.frame.to_html(float_format=lambda v: f"{100 * v:.2f}", na_rep="–"))
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A row per metric: the official and the corrected value."""
+        """A row per metric: the official and the corrected value; of further protocols as ``PROTOCOL/METRIC``."""
         import pandas as pd
 
-        return pd.DataFrame({"official": self.metrics, "corrected": self.corrected}, dtype=float)
+        official, corrected = dict(self.metrics), dict(self.corrected)
+        for name, record in list(self._records.items())[1:]:
+            official |= {f"{name}/{key}": value for key, value in record["metrics"].items()}
+            corrected |= {f"{name}/{key}": value for key, value in record["corrected"].items()}
+        return pd.DataFrame({"official": official, "corrected": corrected}, dtype=float)
 
     @property
     def per_category(self) -> pd.DataFrame:
-        """A row per category (for phrases: per video and phrase): name, groups, number of tracks and metrics."""
+        """A row per category, by the first protocol (of phrases: per video and phrase): name, groups, number of
+        tracks and metrics."""
         import pandas as pd
 
         rows = pd.DataFrame(self.score.per_category)
         return rows.set_index("id") if "id" in rows else rows.set_index(["video_id", "category_id"])
 
-    def record(self) -> dict[str, Any]:
-        """The scores as data for JSON, as ``harness eval --json`` prints them."""
-        return self.score.record()
+    def record(self, protocol: str | None = None) -> dict[str, Any]:
+        """The scores of a protocol, by default the first, as data for JSON: as ``harness eval --json`` prints them."""
+        if protocol is not None and protocol not in self._records:
+            raise UserError(f'protocol "{protocol}"', "has no scores here", near(protocol, self._records))
+        return self._records[protocol or next(iter(self._records))]
+
+
+def _headline(metrics: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{k} {100 * v:.1f}" for k in _HEADLINES if (v := metrics.get(k)) is not None) or "undefined"
 
 
 class Table:
     """A table of runs: Markdown as ``str``, HTML in a notebook."""
 
     def __init__(self, records: Sequence[Mapping[str, Any]], **options: Any) -> None:
+        from harness.reports.tables import table as made
+
+        known = inspect.signature(made).parameters
+        for name in options:
+            if name not in known:
+                raise UserError(f"option {name}", "is unknown", near(name, list(known)[2:]))
+        if isinstance(options.get("columns"), str):
+            options["columns"] = [part.strip() for part in options["columns"].split(",") if part.strip()]
         self._records, self._options = list(records), options
+        self.to("csv")  # faulty options are an error here, not when a notebook shows the table
 
     def to(self, format: str) -> str:
         """The table as ``terminal``, ``markdown``, ``latex``, ``csv`` or ``html``."""
+        from harness.reports.layouts import FORMATS
         from harness.reports.tables import table as made
 
+        if format not in FORMATS:
+            raise UserError("format", f'"{format}" is unknown', near(str(format), FORMATS))
         return made(self._records, cast(Any, format), **self._options)
 
     def to_latex(self) -> str:
@@ -242,22 +286,19 @@ class Metric:
     """Scores predictions incrementally, for training loops: ``update`` with tracks, ``compute``, ``reset``.
 
     Tracks are stored on disk, a file per video, in a temporary folder that is deleted with the object. Videos without
-    an update count as videos without tracks, unless ``seen_only`` is set.
+    an update count as videos without tracks, unless ``seen_only`` is set. ``protocol`` is as for `evaluate`.
     """
 
-    def __init__(self, protocol: str, dataset: Dataset | str, seen_only: bool = False) -> None:
-        from harness.scoring.dispatch import protocol_name
-
-        dataset = named_dataset(dataset)
-        if not isinstance(dataset, Dataset):
-            raise UserError(str(dataset), "is no dataset", "give one that harness.load_dataset opened")
-        self._truth, self.protocol = truth_of(dataset, protocol_name(protocol))
+    def __init__(self, protocol: str | Sequence[str], dataset: Dataset | str, seen_only: bool = False) -> None:
+        dataset = dataset_of(dataset)
+        self._truth, self.protocols = truth_of(dataset, protocol)
         self.dataset, self.seen_only = dataset, seen_only
         self._videos = {video.id: video for video in dataset.videos}
         self.reset()
 
     def __repr__(self) -> str:
-        return f"Metric({self.protocol} on {self.dataset.name} {self.dataset.split}, {len(self._seen)} videos seen)"
+        where = f"{self.dataset.name} {self.dataset.split}"
+        return f"Metric({', '.join(self.protocols)} on {where}, {len(self._seen)} videos seen)"
 
     def reset(self) -> None:
         """Remove all tracks."""
@@ -289,13 +330,13 @@ class Metric:
         from harness.scoring.from_store import ShardReader
 
         videos = self._seen if self.seen_only else None
-        return score_by(self.protocol, self._truth, lambda: ShardReader(self._store), videos=videos)
+        return score_by(self.protocols, self._truth, lambda: ShardReader(self._store), videos=videos)
 
 
 def _video_id(video: Any) -> int:
     if isinstance(video, (Video, int)):
         return video if isinstance(video, int) else video.id
-    raise UserError("video", f"is a {type(video).__name__}", "give a video of the dataset, or its id")
+    raise UserError("video", f"is of type {type(video).__name__}", "give a video of the dataset, or its id")
 
 
 def _iterable(given: Any) -> Iterable[Any]:
@@ -305,38 +346,61 @@ def _iterable(given: Any) -> Iterable[Any]:
     return given
 
 
-def named_dataset(dataset: Any) -> Any:
-    """The dataset of a name, if the text is one and no file; anything else as it is."""
-    if isinstance(dataset, str) and not Path(dataset).exists() and dataset in plugins.names(plugins.DATASETS):
+def dataset_of(dataset: Any) -> Dataset:
+    """The dataset, or the one of a name; raises `UserError` for anything else."""
+    if isinstance(dataset, str):
         return plugins.opened(dataset, Path("data"))
+    if not isinstance(dataset, Dataset):
+        raise UserError(
+            "dataset", f"is of type {type(dataset).__name__}", "give a name, or what harness.load_dataset opened"
+        )
     return dataset
 
 
 def score_by(
-    protocol: str,
+    protocols: Sequence[str],
     truth: Annotations,
     source: Callable[[], Any],
     strict: bool = False,
     videos: Iterable[int] | None = None,
 ) -> Evaluation:
-    """Score what ``source`` gives by a protocol; raises the `UserError` by which it refuses."""
-    from harness.scoring.dispatch import protocol_name, score_all
+    """Score what ``source`` gives by protocols; raises the `UserError` of the first one if all refuse."""
+    from harness.scoring.dispatch import score_all
 
-    outcome = score_all([protocol_name(protocol)], truth, source, strict, videos)[protocol]
-    if isinstance(outcome, UserError):
-        raise outcome
-    return Evaluation(outcome)
+    return Evaluation(score_all(protocols, truth, source, strict, videos))
 
 
-def truth_of(dataset: Dataset | str | Path, protocol: str | None) -> tuple[Annotations, str]:
-    if not isinstance(dataset, Dataset):
+def truth_of(
+    dataset: Dataset | str | Path, protocol: str | Sequence[str] | None
+) -> tuple[Annotations, tuple[str, ...]]:
+    """The truth of a dataset, a name or an annotation file, and the protocols that ``protocol`` names.
+
+    A text without a folder and without a suffix is a name unless there is such a file.
+    """
+    from harness.scoring.dispatch import track_protocols
+
+    if isinstance(dataset, (str, Path)) and not _is_name(dataset):
         if protocol is None:
             raise UserError("protocol", "is needed with an annotation file", "one of lvvis, ytvis, ovis, burst")
-        return read_annotations(Path(dataset)), protocol
+        read = read_annotations(Path(dataset))
+        return read, track_protocols(protocol, None, read.pairs is not None)
+    dataset = dataset_of(dataset)
     if dataset.truth is None:
         hint = f"submit the predictions to {dataset.server}" if dataset.server else "score on a split that has it"
         raise UserError(f"{dataset.name} {dataset.split}", "has no public truth", hint)
-    return dataset.annotations, protocol or dataset.protocol
+    own = dataset.protocol
+    return dataset.annotations, track_protocols(
+        own if protocol is None else protocol, own, dataset.annotations.pairs is not None
+    )
+
+
+def _is_name(dataset: str | Path) -> bool:
+    return (
+        isinstance(dataset, str)
+        and Path(dataset).name == dataset
+        and not Path(dataset).suffix
+        and not Path(dataset).exists()
+    )
 
 
 @contextmanager
@@ -354,19 +418,25 @@ def results_file(predictions: Any) -> Iterator[Path]:
             yield path
         except UserError as error:  # the user knows of no file
             error.where = error.where.replace(str(path), "predictions")
+            error.hint = error.hint.replace("correct the file", "correct the record")
             raise
 
 
 def _record(row: Any) -> Any:
     if isinstance(row, Track):
-        masks = [m and {"size": list(m.size), "counts": m.counts.decode("ascii")} for m in row.masks]
         track = {"video_id": row.video_id, "category_id": row.category_id, "score": row.score}
-        return {**track, "segmentations": masks}
+        return {**track, "segmentations": _segmentations(row.masks)}
     if isinstance(row, Mapping):
-        return dict(row)
+        found = dict(row)
+        masks = found.pop("masks", None) if "segmentations" not in found else None  # a row of `OpenedRun.predictions`
+        return found if masks is None else {**found, "segmentations": _segmentations(masks)}
     raise UserError(
         "predictions", f"hold a {type(row).__name__}", "give tracks, or dicts with the keys of a results file"
     )
+
+
+def _segmentations(masks: Iterable[Rle | None]) -> list[Any]:
+    return [m and {"size": list(m.size), "counts": m.counts.decode("ascii")} for m in masks]
 
 
 def _plain(value: Any) -> Any:

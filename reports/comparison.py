@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from harness.comparability import comparability_of
-from harness.errors import UserError
+from harness.errors import Named, UserError
 from harness.reports.matches import matches_of_run
 from harness.reports.run_files import groups_of_seeds, label_runs
 from harness.run_folder.finished_run import FinishedRun
@@ -197,7 +197,7 @@ class Comparison:
         """The second run minus the first, by metric; raises `UserError` unless there are exactly two runs."""
         if len(self.pairs) != 1:
             raise UserError("difference", f"needs two runs, and these are {len(self.runs)}", "take one of pairs")
-        return self.pairs[0].metrics
+        return Named(self.pairs[0].metrics, {}, "metric", "this comparison")
 
     def __repr__(self) -> str:
         runs = ", ".join(run.label for run in self.runs)

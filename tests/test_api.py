@@ -7,6 +7,7 @@ import json
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -142,10 +143,53 @@ def test_predictions_in_every_form_give_the_same_numbers(
     assert all(one.metrics == found[0].metrics for one in found)
     assert {"AP", "APb"} <= set(found[0].frame.index)
     assert len(found[0].per_category) == 54
-    assert "warnings" in repr(found[0])  # 42 videos have no predictions
+    assert "; 1 warning)" in repr(found[0])  # 42 videos have no predictions
     assert harness.evaluate([], dataset)["AP"] is None
     with pytest.raises(UserError, match="is needed with an annotation file"):
         harness.evaluate(tracks, "truth.json")
+    with pytest.raises(UserError, match='did you mean "shapes"'):
+        harness.evaluate(tracks, "shapess")
+    kept = runs[0].predictions[runs[0].predictions.score > 0.5]
+    assert harness.evaluate(kept, dataset).metrics == harness.evaluate(
+        [track for track in tracks if track.score > 0.5], dataset
+    ).metrics  # fmt: skip
+    with pytest.raises(UserError, match=r"record 0: .*`segmentations`; correct the record"):
+        harness.evaluate([{"video_id": 1, "category_id": 1, "score": 1.0}], dataset)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty: has no predictions; name a run folder"):
+        harness.evaluate(tmp_path / "empty", dataset)
+
+
+def test_several_protocols_in_one_call(runs: list[api.OpenedRun], dataset: Dataset) -> None:
+    alone = {name: harness.evaluate(runs[0], dataset, protocol=name) for name in ("lvvis", "hota", "lvvis-fixed")}
+    assert harness.evaluate(runs[0], dataset, protocol="fixed-ap").metrics == alone["lvvis-fixed"].metrics
+    for given in ("hota, lvvis,fixed-ap", ["hota", "lvvis", "fixed-ap"]):
+        found = harness.evaluate(runs[0], dataset, protocol=given)
+        assert list(found.scores) == ["lvvis", "hota", "lvvis-fixed"]  # the dataset's own first
+        assert found["AP"] == found["lvvis/AP"] == alone["lvvis"]["AP"]
+        assert found["hota/HOTA"] == alone["hota"]["HOTA"]
+        assert found.frame.official["hota/HOTA"] == alone["hota"]["HOTA"]
+        assert found.record("hota") == alone["hota"].record()
+        assert repr(found).startswith("Evaluation(lvvis: AP ")
+    assert set(harness.evaluate(runs[0], dataset, protocol="all").scores) == {"lvvis", "lvvis-fixed", "hota", "teta"}
+    for wrong, told in (
+        ("", "names nothing"), ([], "names nothing"), (5, "of type int"), ("lvviss", "did you mean"),
+        ("burst-class-guided", "BURST's own form"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=told):
+            harness.evaluate(runs[0], dataset, protocol=wrong)  # type: ignore[arg-type]
+        with pytest.raises(UserError, match=told):
+            harness.Metric(wrong, dataset)  # type: ignore[arg-type]
+    with pytest.raises(
+        UserError, match='metric "hota/HOTB": is not a metric of these scores; did you mean "hota/HOTA"'
+    ):
+        found["hota/HOTB"]
+    with pytest.raises(UserError, match='metric "APx": is not a metric of this comparison'):
+        harness.compare(*runs).difference["APx"]
+    meter = harness.Metric("lvvis,hota", dataset)
+    for video in dataset.videos[:12]:
+        meter.update(runs[0].store.read_video(video.id), video)
+    assert meter.compute()["hota/HOTA"] == alone["hota"]["HOTA"]
 
 
 def test_a_metric_in_a_loop(runs: list[api.OpenedRun], dataset: Dataset) -> None:
@@ -230,14 +274,57 @@ def test_wrong_arguments_are_refused_at_once(dataset: Dataset, tmp_path: Path) -
     for wrong in (lambda: harness.Metric("nope", dataset), lambda: harness.table([]), lambda: harness.table("nope")):
         with pytest.raises(UserError):
             wrong()
-    with pytest.raises(UserError, match="give 1 or more"):
-        harness.run("oracle", dataset, limit=0, runs_dir=tmp_path)
+    for limit in (0, "2", 2.5):
+        with pytest.raises(UserError, match="give a whole number from 1 on"):
+            harness.run("oracle", dataset, limit=limit, runs_dir=tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda d: harness.load_dataset(3), "name: is of type int"),
+        (lambda d: harness.load_model(3), "model: is of type int"),
+        (lambda d: harness.load_model("oracle", dataset=3), "dataset: is of type int"),
+        (lambda d: harness.load_model("oracle", dataset=d, erode_px=object()), "setting erode_px: is of type object"),
+        (lambda d: harness.load_model("oracle", dataset=d).predict("clip.mp4", "cat"), "harness.predict takes files"),
+        (lambda d: harness.load_model("oracle", dataset=d).predict(d.videos[0], 5), "words: is of type int"),
+        (lambda d: harness.run("oracle", 5), "dataset: is of type int"),
+        (lambda d: harness.compare(5), "runs: has one of type int"),
+        (lambda d: harness.compare(), "runs: is empty"),
+        (lambda d: harness.Metric("lvvis", "shapess"), 'did you mean "shapes"'),
+    ],
+)
+def test_wrong_types_are_refused_in_words(call: Callable[[Dataset], object], told: str, dataset: Dataset) -> None:
+    with pytest.raises(UserError, match=told):
+        call(dataset)
+
+
+def test_values_of_numpy_and_names_of_datasets_are_taken(dataset: Dataset) -> None:
+    model = harness.load_model("oracle", dataset="shapes", erode_px=np.int64(2), score_noise=np.float32(0.5))
+    assert (model.config.erode_px, model.config.score_noise) == (2, 0.5)  # type: ignore[attr-defined]
+    assert repr(dataset.videos[0].frames) == "Pictures(9 frames of video 1)"
+
+
+def test_faulty_options_of_a_table_are_errors_at_once(runs: list[api.OpenedRun]) -> None:
+    assert "APb" not in str(harness.table(runs, columns="AP, AP50"))
+    assert str(harness.compare(runs)) == str(harness.compare(*runs))
+    for options, told in (({"columns": ["APx"]}, "is not a metric"), ({"column": ["AP"]}, 'did you mean "columns"')):
+        with pytest.raises(UserError, match=told):
+            harness.table(runs, **options)
+    with pytest.raises(UserError, match='did you mean "latex"'):
+        harness.table(runs).to("latexx")
 
 
 def test_protocols_of_a_run_are_those_of_the_command_line(dataset: Dataset, tmp_path: Path) -> None:
     more = {"limit": 2, "runs_dir": tmp_path, "progress": False}
-    run = harness.run("oracle", dataset, **more, protocols=["hota", "fixed-ap", "lvvis"])
-    assert [one["protocol"]["name"] for one in run.record["protocols"]] == ["lvvis", "hota", "lvvis-fixed"]
+    for given in (["hota", "fixed-ap", "lvvis"], "hota,fixed-ap,lvvis"):
+        run = harness.run("oracle", dataset, **more, protocols=given)
+        assert [one["protocol"]["name"] for one in run.record["protocols"]] == ["lvvis", "hota", "lvvis-fixed"]
+    write_results_file(run.store, tmp_path / "results.json")
+    made = harness.run_of_results(
+        "mine", tmp_path / "results.json", dataset="shapes", protocols="lvvis,fixed-ap", runs_dir=tmp_path
+    )
+    assert [one["protocol"]["name"] for one in made.record["protocols"]] == ["lvvis", "lvvis-fixed"]
     with pytest.raises(UserError, match="takes files in BURST's own form"):
         harness.run("oracle", dataset, **more, protocols=["burst-class-guided"])
 

@@ -105,8 +105,9 @@ def evaluate(
         harness eval --dataset lvvis --data-root DIR --protocol lvvis,hota --ceilings --predictions results.json
     """
     gc.disable()  # scoring makes no cycles, and this process ends with it
-    asked = None if protocol is None else _names(protocol)
-    from harness.scoring.dispatch import Settings
+    from harness.scoring.dispatch import Settings, listed_names
+
+    asked = None if protocol is None else listed_names(protocol)
 
     settings = Settings(score_threshold, tracks_per_category)
     given = Given(annotations, dataset, split, data_root, strict, exhaustive, settings)
@@ -186,13 +187,6 @@ class _Result(NamedTuple):
     name: str
     outcome: Outcome
     judged: Comparability
-
-
-def _names(text: str) -> list[str]:
-    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    if not names:
-        raise UserError("--protocol", "names nothing", "one of lvvis, ytvis, ovis, burst, hota")
-    return names
 
 
 def _record(result: _Result) -> dict[str, Any]:
@@ -460,11 +454,10 @@ def shards_of(predictions: Location) -> ShardReader | None:
     """The shards of a run folder or a prediction store; ``None`` for a file."""
     if not predictions.is_dir():
         return None
-    from harness.run_folder.store import PredictionStore
+    from harness.run_folder.store import store_in
     from harness.scoring.from_store import ShardReader
 
-    inner = predictions / "predictions"
-    return ShardReader(PredictionStore(inner if inner.is_dir() else predictions))
+    return ShardReader(store_in(predictions))
 
 
 def _score(

@@ -177,7 +177,7 @@ def run(
     from harness.engines.choice import choose_engine
     from harness.progress_display import shown_warnings
     from harness.reports.layouts import FORMATS
-    from harness.scoring.dispatch import Settings
+    from harness.scoring.dispatch import Settings, listed_names
     from harness.sweeps import variations
 
     if format not in FORMATS:
@@ -206,7 +206,7 @@ def run(
         if name is not None and (len(models) > 1 or not name.strip()):
             raise UserError("--name", "names one model", "run each model by itself, or name them in an experiment file")
         data = _data_of(dataset, split, annotations, frames, dataset_name)
-        protocols = [] if protocol is None else _names(protocol, "--protocol")
+        protocols = [] if protocol is None else listed_names(protocol)
         varied = variations(sweep or [], ablate or [])
         place = (engine.value, device, workers, gpus_per_worker, ray_address, video_timeout)
         given |= {"precision": precision.value, "seed": seed, "limit": limit, "checkpoint": checkpoint}

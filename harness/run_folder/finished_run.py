@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness.comparability import comparability_of
-from harness.errors import UserError, near
+from harness.errors import Named, UserError
 from harness.input_files import decode_json
 from harness.paths import Location, location
 from harness.plain_text import without_guard
@@ -271,7 +272,7 @@ class FinishedRun:
         return {**known, **found} if kind is RunRecord else dict(found)
 
 
-class RunMetrics(dict[str, float | None]):
+class RunMetrics(Named[float | None]):
     """The official metrics of a run's own protocol: fractions, ``None`` if undefined.
 
     The metrics of any protocol that scored the run have the key ``PROTOCOL/METRIC``, as in ``metrics["hota/HOTA"]``;
@@ -280,25 +281,18 @@ class RunMetrics(dict[str, float | None]):
     """
 
     def __init__(self, record: dict[str, Any]) -> None:
-        super().__init__(record["metrics"] or {})
-        self._others = {
-            f"{protocol}/{key}": value
-            for one in record["protocols"]
-            for protocol in (one["protocol"]["name"], protocol_key(one["protocol"]))
-            for key, value in one["metrics"].items()
-        } | presence_metrics(record)
+        others = by_protocol(record["protocols"]) | presence_metrics(record)
+        super().__init__(record["metrics"] or {}, others, "metric", "this run")
 
-    def __missing__(self, key: str) -> float | None:
-        if key in self._others:
-            found: float | None = self._others[key]
-            return found
-        raise UserError(
-            f'metric "{key}"', "is not a metric of this run", near(key, self._others if "/" in key else self)
-        )
 
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value of a metric, or ``default``."""
-        return self[key] if key in self or key in self._others else default
+def by_protocol(records: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
+    """The metrics of several protocols' records as ``PROTOCOL/METRIC``; with a score threshold under both names."""
+    return {
+        f"{protocol}/{key}": value
+        for one in records
+        for protocol in (one["protocol"]["name"], protocol_key(one["protocol"]))
+        for key, value in one["metrics"].items()
+    }
 
 
 def _matched(table: MatchTable) -> pd.DataFrame:

@@ -62,6 +62,17 @@ class DamagedShardError(UnreadableFileError):
     """A shard is missing or damaged: its video has to be computed again."""
 
 
+def store_in(folder: Location) -> PredictionStore:
+    """The predictions of a run folder, or those in the folder itself; raises `UserError` if it has neither."""
+    inner = folder / "predictions"
+    if inner.is_dir():
+        return PredictionStore(inner)
+    store = PredictionStore(folder)
+    if not store.done():
+        raise UserError(str(folder), "has no predictions", "name a run folder, its predictions, or a results file")
+    return store
+
+
 class PredictionStore:
     """The shards ``<video id>.parquet`` of a folder, which is created with the first shard."""
 

@@ -47,6 +47,32 @@ def protocol_name(name: str) -> str:
     return name
 
 
+def listed_names(given: str | Iterable[str]) -> list[str]:
+    """The names of protocols in a list or in a text with commas, each once; raises `UserError` if there is none."""
+    parts: Any = given.split(",") if isinstance(given, str) else given
+    parts = list(parts) if isinstance(parts, Iterable) else [parts]
+    if not all(isinstance(one, str) for one in parts):
+        raise UserError("protocol", f"is of type {type(given).__name__}", "give a name, or a list of names")
+    names = list(dict.fromkeys(name.strip() for name in parts if name.strip()))
+    if not names:
+        raise UserError("protocol", "names nothing", "name one: lvvis, ytvis, ovis, burst, hota")
+    return names
+
+
+def track_protocols(given: str | Iterable[str], own: str | None, has_phrases: bool = False) -> tuple[str, ...]:
+    """The protocols that ``given`` names, ``own`` first if it is one of them; arguments as of `expand_names`.
+
+    ``given`` is a list of names, or a text with commas. Raises `UserError` also for BURST's own tasks, which do not
+    score tracks.
+    """
+    found = expand_names(listed_names(given), own, has_phrases)
+    for name in found:
+        if name in BURST_TASKS:
+            hint = "export the predictions and score them with `harness eval`"
+            raise UserError(f'protocol "{name}"', "takes files in BURST's own form", hint)
+    return tuple(dict.fromkeys([*(one for one in (own,) if one in found and one is not None), *found]))
+
+
 def expand_names(names: Sequence[str], own: str | None, has_phrases: bool = False) -> list[str]:
     """The protocols that ``names`` are, each once; ``fixed-ap`` and ``all`` are those of a dataset whose own is given.
 

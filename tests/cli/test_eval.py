@@ -143,7 +143,7 @@ def test_a_protocol_that_refuses_leaves_the_others_their_numbers(tmp_path: Path)
         ),
         (("all",), "protocol all: needs a dataset; name a dataset, or the protocols"),
         (("hotas",), 'protocol "hotas": is unknown; did you mean "hota"?'),
-        ((" , ",), "--protocol: names nothing"),
+        ((" , ",), "protocol: names nothing"),
         (("lvvis", "--score-threshold", "0.5"), "score_threshold: is a setting of hota; add hota to the protocols"),
         (("hota", "--score-threshold", "nan"), "score_threshold: is nan; write a finite number"),
         (("hota", "--tracks-per-category", "5"), "tracks_per_category: is a setting of Fixed AP; add fixed-ap"),
