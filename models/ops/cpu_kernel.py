@@ -55,7 +55,7 @@ def forward(
 
     ``points`` ``(N, Lq, M, L, P, 2)`` are locations in [0, 1] and ``weights`` ``(N, Lq, M, L, P)`` weights; with
     ``reference_points`` ``(Lq, 2)`` they are offsets from these in pixels of each level, and logits. The result has
-    ``value``'s type.
+    the points' type.
     """
     batch, _, heads, dim = value.shape
     queries = points.shape[1]
@@ -72,7 +72,7 @@ def forward(
         ],
         threads,
     )
-    return torch.from_numpy(output.reshape(batch, queries, heads * dim)).to(value.dtype)
+    return torch.from_numpy(output.reshape(batch, queries, heads * dim)).to(points.dtype)
 
 
 def backward(
