@@ -390,7 +390,6 @@ __device__ __forceinline__ void sum_over_lanes(float4 sums, int lane, float4* to
 
 // Add weight * grad to one corner of the float32 gradient of value.
 __device__ __forceinline__ void add(float* to, float weight, const float (&grad)[VECTOR]) {
-  if (weight == 0.0f) return;
 #if __CUDA_ARCH__ >= 900 && VECTOR % 4 == 0  // four sums in one transaction
 #pragma unroll
   for (int c = 0; c < VECTOR; c += 4)
@@ -442,6 +441,8 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32) deform_attn_backward(
       int i = mine * SAMPLES + sample;
       Corners corners = samples.corners[i];
       float4 weight = samples.weight[i];
+      // all samples outside a level would add their zeros to the same few pixels
+      bool used = weight.x != 0.0f || weight.y != 0.0f || weight.z != 0.0f || weight.w != 0.0f;
       float4 dot = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll
       for (int step = 0; step < STEPS; ++step) {
@@ -452,10 +453,12 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32) deform_attn_backward(
         Vector near_near = read(near), near_far = read(near + corners.right);
         Vector far_near = read(far), far_far = read(far + corners.right);
         float *to = grad_value + image + channel + corners.first, *below = to + corners.down;
-        add(to, weight.x, grad[step]);
-        add(to + corners.right, weight.y, grad[step]);
-        add(below, weight.z, grad[step]);
-        add(below + corners.right, weight.w, grad[step]);
+        if (used) {
+          add(to, weight.x, grad[step]);
+          add(to + corners.right, weight.y, grad[step]);
+          add(below, weight.z, grad[step]);
+          add(below + corners.right, weight.w, grad[step]);
+        }
 #pragma unroll
         for (int c = 0; c < VECTOR; ++c) {
           dot.x += grad[step][c] * channel_of(near_near, c);
