@@ -220,7 +220,7 @@ SOURCE_FAULTS = {
     ),
     "a loop without end": SourceFault(
         "for (int i = threadIdx.x % 32; i < QUERIES * SAMPLES; i += 32) {\n    int64 wanted",
-        "for (volatile int k = 0; k < 1;) {}\n"
+        'for (int k = 0; k < 1;) asm volatile("" : "+r"(k));\n'
         "  for (int i = threadIdx.x % 32; i < QUERIES * SAMPLES; i += 32) {\n    int64 wanted",
         "endless loop",
     ),
