@@ -41,7 +41,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
     """Finds the tracks of a video for any vocabulary (`harness.types.Model`).
 
     ``classifier_of`` returns the text classifier of a vocabulary; it is called when the vocabulary changes, and its
-    source is logged. ``precision`` is ``fp32``, ``bf16`` or ``fp16`` (autocast; the pixel decoder stays in float32).
+    source is logged. ``precision`` is ``fp32``, ``bf16`` or ``fp16`` (autocast; for the pixel decoder see there).
     ``stage(name)`` is entered around each stage of the work, for timing.
     """
 

@@ -40,7 +40,7 @@ from harness.types import LoadedWeights, Track, Video, Vocabulary
 class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
     """Finds the tracks of a video for any vocabulary (`harness.types.Model`).
 
-    ``precision`` is ``fp32``, ``bf16`` or ``fp16`` (autocast; the pixel decoder stays in float32). ``text_cache`` is
+    ``precision`` is ``fp32``, ``bf16`` or ``fp16`` (autocast; for the pixel decoder see there). ``text_cache`` is
     the folder of cached text embeddings. ``stage(name)`` is entered around each stage of the work, for timing.
     """
 

@@ -64,19 +64,26 @@ class MultiScaleDeformableAttention(nn.Module):
         self.output_proj = nn.Linear(dim, dim)
 
     def forward(
-        self, query: Tensor, reference_points: Tensor, source: Tensor, spatial_shapes: Tensor, padding: Tensor | None
+        self,
+        query: Tensor,
+        reference_points: Tensor,
+        source: Tensor,
+        spatial_shapes: Tensor,
+        padding: Tensor | None,
+        value_type: torch.dtype = torch.float32,
     ) -> Tensor:
         """Attend from ``query`` ``(N, Lq, dim)`` to ``source`` ``(N, S, dim)``; returns ``(N, Lq, dim)``.
 
         ``reference_points`` is ``(Lq, 2)`` as ``(x, y)`` in [0, 1], ``spatial_shapes`` ``(levels, 2)`` as
-        ``(height, width)``. Where ``padding`` ``(S,)`` is true the value is zero.
+        ``(height, width)``. Where ``padding`` ``(S,)`` is true the value is zero. ``value_type`` is that of the values
+        that samples are read from; everything else is in float32.
         """
         batch, queries, dim = query.shape
         head_shape = (batch, queries, self.heads, self.levels, self.points)
         value = self.value_proj(source)
         if padding is not None:
             value = value.masked_fill(padding[:, None], 0.0)
-        value = value.view(batch, -1, self.heads, dim // self.heads)
+        value = value.view(batch, -1, self.heads, dim // self.heads).to(value_type)
         offsets = self.sampling_offsets(query).view(*head_shape, 2)
         logits = self.attention_weights(query).view(head_shape)
         sampled = fused_deformable_attention(value, spatial_shapes, offsets, logits, reference_points)
@@ -104,10 +111,16 @@ class EncoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
 
     def forward(
-        self, x: Tensor, position: Tensor, reference_points: Tensor, spatial_shapes: Tensor, padding: Tensor | None
+        self,
+        x: Tensor,
+        position: Tensor,
+        reference_points: Tensor,
+        spatial_shapes: Tensor,
+        padding: Tensor | None,
+        value_type: torch.dtype = torch.float32,
     ) -> Tensor:
-        """``(N, S, dim)`` to ``(N, S, dim)``."""
-        x = self.norm1(x + self.self_attn(x + position, reference_points, x, spatial_shapes, padding))
+        """``(N, S, dim)`` to ``(N, S, dim)``; arguments as in `MultiScaleDeformableAttention`."""
+        x = self.norm1(x + self.self_attn(x + position, reference_points, x, spatial_shapes, padding, value_type))
         y: Tensor = self.norm2(x + self.linear2(functional.relu(self.linear1(x))))
         return y
 
@@ -128,7 +141,9 @@ class EncoderTransformer(nn.Module):
         self.level_embed = nn.Parameter(torch.empty(levels, dim))
         self.encoder = Encoder([EncoderLayer(dim, heads, levels, points, feedforward) for _ in range(layers)])
 
-    def forward(self, levels: list[Tensor], paddings: list[Tensor] | None) -> list[Tensor]:
+    def forward(
+        self, levels: list[Tensor], paddings: list[Tensor] | None, value_type: torch.dtype = torch.float32
+    ) -> list[Tensor]:
         """Encode the levels ``(N, dim, h, w)``, coarse first; returns the same shapes."""
         sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
         device = levels[0].device
@@ -147,7 +162,7 @@ class EncoderTransformer(nn.Module):
         )
         padding = torch.cat([p.flatten() for p in paddings]) if paddings is not None else None
         for layer in self.encoder.layers:
-            x = layer(x, position, reference, spatial_shapes, padding)
+            x = layer(x, position, reference, spatial_shapes, padding, value_type)
         parts = torch.split(x, [h * w for h, w in sizes], dim=1)
         return [part.transpose(1, 2).reshape(-1, x.shape[-1], *size) for part, size in zip(parts, sizes, strict=True)]
 
@@ -156,7 +171,8 @@ class PixelDecoder(nn.Module):
     """Computes mask features and multi-scale memory from a backbone's maps.
 
     ``channels`` are those of res2, res3, res4, res5. It computes in float32 even under autocast, as the released models
-    were trained and evaluated.
+    were trained and evaluated. The one exception, which halves what deformable attention reads: under autocast to
+    bfloat16 without gradients the values that it samples from are rounded to bfloat16.
     """
 
     def __init__(
@@ -184,10 +200,12 @@ class PixelDecoder(nn.Module):
 
         Without ``paddings`` the padded border counts as image, as in the released models (QUIRK).
         """
-        with torch.autocast(features.res5.device.type, enabled=False):
+        device = features.res5.device.type
+        value_type = _value_type(device)
+        with torch.autocast(device, enabled=False):
             coarse_first = (features.res5.float(), features.res4.float(), features.res3.float())
             levels = [project(level) for project, level in zip(self.input_proj, coarse_first, strict=True)]
-            encoded = self.transformer(levels, paddings)
+            encoded = self.transformer(levels, paddings, value_type)
             lateral = self.adapter_1(features.res2.float())
             raised = functional.interpolate(encoded[2], size=lateral.shape[-2:], mode="bilinear", align_corners=False)
             mask_features = self.mask_features(functional.relu(self.layer_1(lateral + raised)))
@@ -207,6 +225,13 @@ class PixelDecoder(nn.Module):
         for module in self.modules():
             if isinstance(module, MultiScaleDeformableAttention):
                 module.look_around()
+
+
+def _value_type(device: str) -> torch.dtype:
+    """The type of the values that deformable attention samples from, by what autocast says outside the decoder."""
+    # not float16, whose largest number a layer of somebody's checkpoint may exceed
+    rounded = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+    return torch.bfloat16 if rounded and not torch.is_grad_enabled() else torch.float32
 
 
 def pixel_centres(height: int, width: int, device: torch.device | str | None = None) -> Tensor:

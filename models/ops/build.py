@@ -27,11 +27,13 @@ INSTALL = f'pip install cuda-core "cuda-bindings=={(torch.version.cuda or "13").
 
 SHARED_BYTES = 40 * 1024
 """Shared memory that a block may use for its samples; every architecture has 48 KiB by default."""
-SAMPLE_BYTES = 20
-"""Shared memory per sampled point: four weights and a position."""
-FUSED_SAMPLE_BYTES = SAMPLE_BYTES + 4
-"""Shared memory per point of the fused kernel, which also computes the attention weight."""
+SAMPLE_BYTES = 32
+"""Shared memory per sampled point: four weights, the place of the corners, and the attention weight."""
+QUERY_BYTES = 8
+"""Shared memory per query that a warp serves at a time: its number."""
 MOST_WARPS = 8
+LINES = 8
+"""Lines of a level that a block's queries lie in, where they are its pixels."""
 
 STORED = {torch.float32: "float", torch.float16: "half_bits", torch.bfloat16: "bfloat_bits"}
 """Element types the kernel stores, and their names in the source."""
@@ -41,9 +43,10 @@ class Variant(NamedTuple):
     """The parameters of one compiled kernel, which are the lengths of its loops."""
 
     value: torch.dtype
-    """Type of value, output and their gradients."""
+    """Type of value and its gradient."""
     point: torch.dtype
-    """Type of sampling paths, attention weights and their gradients; of offsets and logits in the fused kernel."""
+    """Type of locations and attention weights (of offsets and logits in the fused kernel), of the output, and of the
+    gradients of all three."""
     channels: int
     """Per head."""
     levels: int
@@ -96,14 +99,14 @@ class Variant(NamedTuple):
             "VECTOR": self.vector,
             "LANES": self.lanes,
             "WARPS": self.warps,
+            "LINES": LINES,
             "FUSED": int(self.fused),
         }
         types = [("VALUE_TYPE", STORED[self.value]), ("POINT_TYPE", STORED[self.point])]
         return types + [(name, str(number)) for name, number in numbers.items()]
 
     def _warp_bytes(self, lanes: int) -> int:
-        sample_bytes = FUSED_SAMPLE_BYTES if self.fused else SAMPLE_BYTES
-        return 32 // lanes * self.levels * self.points * sample_bytes
+        return 32 // lanes * (self.levels * self.points * SAMPLE_BYTES + QUERY_BYTES)
 
 
 def missing() -> str | None:

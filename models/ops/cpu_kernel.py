@@ -55,7 +55,7 @@ def forward(
 
     ``points`` ``(N, Lq, M, L, P, 2)`` are locations in [0, 1] and ``weights`` ``(N, Lq, M, L, P)`` weights; with
     ``reference_points`` ``(Lq, 2)`` they are offsets from these in pixels of each level, and logits. The result has
-    ``value``'s type.
+    the points' type.
     """
     batch, _, heads, dim = value.shape
     queries = points.shape[1]
@@ -66,13 +66,23 @@ def forward(
     cuts = [queries * part // threads for part in range(threads + 1)]
     _run(
         [
-            partial(_sample, table[n], *places, at[n], weigh[n], output[n], begin, end, reference_points is not None)
+            partial(
+                _sample,
+                table[n].reshape(-1),
+                *places,
+                at[n].reshape(queries, -1),
+                weigh[n].reshape(queries, -1),
+                output[n],
+                begin,
+                end,
+                reference_points is not None,
+            )
             for n in range(batch)
             for begin, end in pairwise(cuts)
         ],
         threads,
     )
-    return torch.from_numpy(output.reshape(batch, queries, heads * dim)).to(value.dtype)
+    return torch.from_numpy(output.reshape(batch, queries, heads * dim)).to(points.dtype)
 
 
 def backward(
@@ -90,17 +100,18 @@ def backward(
     grads = grads.reshape(batch, queries, heads, dim)
     places = _places(spatial_shapes, points, reference_points, table.dtype)
     grad_table, grad_at, grad_weigh = np.zeros_like(table), np.empty_like(at), np.empty_like(weigh)
-    found = (grad_table, grad_at, grad_weigh)
     _run(
         [
             partial(
                 _sample_backward,
                 grads[n],
-                table[n],
+                table[n].reshape(-1),
                 *places,
-                at[n],
-                weigh[n],
-                *(each[n] for each in found),
+                at[n].reshape(queries, heads, -1),
+                weigh[n].reshape(queries, heads, -1),
+                grad_table[n].reshape(-1),
+                grad_at[n].reshape(queries, heads, -1, 2),
+                grad_weigh[n].reshape(queries, heads, -1),
                 head,
                 reference_points is not None,
             )
@@ -314,24 +325,29 @@ def _shares(attention, corners, fractions, shares):
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
 def _sample(table, height, width, start, scale, reference_points, points, weights, output, begin, end, softmax):
-    """Fill queries ``begin`` to ``end`` of ``output`` ``(Lq, M, D)``, one image; arrays as in `forward`, without N."""
-    queries, heads, dim = output.shape
+    """Fill queries ``begin`` to ``end`` of ``output`` ``(Lq, M, D)``, one image.
+
+    Other arrays as in `forward`, without N; ``table`` is flat, ``points`` and ``weights`` have two dimensions.
+    """
+    _, heads, dim = output.shape
     of_query, of_head = height.shape[0], height.shape[0] // heads
-    flat, at, weigh = table.reshape(-1), points.reshape(queries, -1), weights.reshape(queries, -1)
+    zero = table.dtype.type(0)
     corners = np.empty((6, of_query), np.int64)
     fractions = np.empty((2, of_query), table.dtype)
     shares = np.empty((4, of_query), table.dtype)
     attention = np.empty(of_query, table.dtype)
     wide, narrow = dim - dim % WIDE, dim - dim % NARROW
+    # no slice is assigned to and no array reshaped or unpacked: compiling their checks takes longer than all the rest
     for query in range(begin, end):
-        attention[:] = weigh[query]
+        for k in range(of_query):
+            attention[k] = weights[query, k]
         if softmax:
             _softmax(attention, heads)
-        centre_x, centre_y = reference_points[query]
-        _corners(height, width, start, scale, centre_x, centre_y, at[query], heads * dim, corners, fractions)
+        centre_x, centre_y = reference_points[query, 0], reference_points[query, 1]
+        _corners(height, width, start, scale, centre_x, centre_y, points[query], heads * dim, corners, fractions)
         _shares(attention, corners, fractions, shares)
         for head in range(heads):
-            first, of_table, sums = head * of_head, flat[head * dim :], output[query, head]
+            first, of_table, sums = head * of_head, table[head * dim :], output[query, head]
             for begin_at in range(0, wide, WIDE):
                 _sum_wide(
                     sums[begin_at:], of_table[begin_at:], corners[:, first:], shares[:, first:], of_head, of_query
@@ -340,7 +356,8 @@ def _sample(table, height, width, start, scale, reference_points, points, weight
                 _sum_narrow(
                     sums[begin_at:], of_table[begin_at:], corners[:, first:], shares[:, first:], of_head, of_query
                 )
-            sums[narrow:] = 0
+            for channel in range(narrow, dim):
+                sums[channel] = zero
             for k in range(first, first + of_head):
                 for corner in range(4):
                     row, share = corners[corner, k], shares[corner, k]
@@ -353,7 +370,10 @@ def _sample_backward(
     grads, table, height, width, start, scale, reference_points, points, weights,
     grad_table, grad_points, grad_weights, head, softmax,
 ):  # fmt: skip
-    """Gradients of one image and head: adds to ``grad_table``, fills the head's part of the others."""
+    """Gradients of one image and head: adds to ``grad_table``, fills the head's part of the others.
+
+    Arrays of one image; tables are flat, samples of a head are one dimension.
+    """
     queries, heads, dim = grads.shape
     of_head = height.shape[0] // heads
     begin = head * of_head
@@ -364,17 +384,16 @@ def _sample_backward(
     fractions = np.empty((2, of_head), table.dtype)
     shares = np.empty((4, of_head), table.dtype)
     attention = np.empty(of_head, table.dtype)
-    of_table, grad_of_table = table.reshape(-1)[head * dim :], grad_table.reshape(-1)[head * dim :]
-    at, weigh = points.reshape(queries, heads, -1), weights.reshape(queries, heads, -1)
-    grad_at, grad_weigh = grad_points.reshape(queries, heads, of_head, 2), grad_weights.reshape(queries, heads, of_head)
+    of_table, grad_of_table = table[head * dim :], grad_table[head * dim :]
     for query in range(queries):
-        attention[:] = weigh[query, head]
+        for k in range(of_head):
+            attention[k] = weights[query, head, k]
         if softmax:
             _softmax(attention, 1)
-        centre_x, centre_y = reference_points[query]
+        centre_x, centre_y = reference_points[query, 0], reference_points[query, 1]
         _corners(
             height[begin:last], width[begin:last], start[begin:last], scale[2 * begin : 2 * last],
-            centre_x, centre_y, at[query, head], heads * dim, corners, fractions,
+            centre_x, centre_y, points[query, head], heads * dim, corners, fractions,
         )  # fmt: skip
         _shares(attention, corners, fractions, shares)
         grad = grads[query, head]
@@ -402,14 +421,14 @@ def _sample_backward(
             of_top, of_bottom = left_top * left + right_top * right, left_bottom * left + right_bottom * right
             of_left, of_right = left_top * top + left_bottom * bottom, right_top * top + right_bottom * bottom
             sample = begin + k
-            grad_at[query, head, k, 0] = (
+            grad_points[query, head, k, 0] = (
                 attention[k] * real(width[sample]) * (of_right * right_in - of_left * left_in) / scale[2 * sample]
             )
-            grad_at[query, head, k, 1] = (
+            grad_points[query, head, k, 1] = (
                 attention[k] * real(height[sample]) * (of_bottom * bottom_in - of_top * top_in) / scale[2 * sample + 1]
             )
-            grad_weigh[query, head, k] = of_top * top + of_bottom * bottom
-            mean += attention[k] * grad_weigh[query, head, k]
+            grad_weights[query, head, k] = of_top * top + of_bottom * bottom
+            mean += attention[k] * grad_weights[query, head, k]
         if softmax:
             for k in range(of_head):
-                grad_weigh[query, head, k] = attention[k] * (grad_weigh[query, head, k] - mean)
+                grad_weights[query, head, k] = attention[k] * (grad_weights[query, head, k] - mean)

@@ -3,17 +3,18 @@
 // Compiled by NVRTC for one shape at a time: element types, channels, levels, points and the thread layout are macros
 // that build.py defines, so every loop below has a length known to the compiler and no header is included.
 //
-// A block works for one head of one image, on a run of neighbouring queries, whose samples share cache lines. A warp
-// serves 32 / LANES queries. It first works out, once per sampled point, which pixel the point's four corners start at
-// and how much each corner weighs, and leaves that in shared memory; then LANES threads per query read VECTOR channels
-// each (16 bytes where the channels allow) from the four corners and add them up in float32.
+// A block works for one head of one image, on neighbouring queries, whose samples share cache lines: where the queries are
+// the pixels of the levels, as in an encoder, they are taken in strips of LINES lines, column by column, so that a block's
+// queries lie in a rectangle. A warp serves 32 / LANES queries at a time. It first works out, once per sampled point, where
+// the point's four corners lie and how much each weighs, and leaves that in shared memory; then LANES threads per query
+// read VECTOR channels each (16 bytes where the channels allow) from the four corners and add them up in float32.
 //
 // With FUSED the softmax over a query's samples and the arithmetic of reference points are done here too, so that
 // neither weights nor locations are ever written to memory: `locations` are then offsets in pixels of their level from
 // the query's own point in `centres`, and `weights` are logits. Without it `centres` is not read.
 //
-// Corners: the 2x2 block of pixels that is read always lies inside its level. Where a point is beside the border the
-// block is moved inwards and the weights move with it, so all four addresses are valid and no load needs a branch.
+// Corners: as in the PyTorch reference, a corner outside its level is moved to the nearest pixel and weighs zero. So all
+// four addresses are valid, no load needs a branch, and a pixel that is not a number shows in the same results.
 
 using int64 = long long;
 
@@ -42,8 +43,8 @@ template <> __device__ __forceinline__ bfloat_bits narrow<bfloat_bits>(float x) 
   return bfloat_bits{(unsigned short)(rounded >> 16)};
 }
 
-typedef VALUE_TYPE value_t;  // stored type of value, output and their gradients
-typedef POINT_TYPE point_t;  // stored type of locations, weights and their gradients
+typedef VALUE_TYPE value_t;  // stored type of value
+typedef POINT_TYPE point_t;  // stored type of locations, weights, output, and of the gradients of all three
 
 constexpr int SAMPLES = LEVELS * POINTS;               // per query and head
 constexpr int QUERIES = 32 / LANES;                    // per warp
@@ -58,51 +59,48 @@ static_assert(sizeof(Vector) <= 16 && CHANNELS % VECTOR == 0 && 32 % LANES == 0,
 
 struct Level { int height, width, start; };
 
-// What a warp remembers of its samples.
+// Where a sample's corners lie, in elements of its image and head, and its attention weight.
+struct alignas(16) Corners { int first, right, down; float attention; };
+
+// What a warp remembers of the samples of its queries.
 struct Samples {
   float4 weight[QUERIES * SAMPLES];  // corners (line, column): near near, near far, far near, far far
-  int first[QUERIES * SAMPLES];      // element where the near near corner starts, or -1 where nothing is sampled
-#if FUSED
-  float attention[QUERIES * SAMPLES];  // softmax of the logits
-#endif
+  Corners corners[QUERIES * SAMPLES];
+  int64 query[QUERIES];  // the number of queries or more where there is none
 };
 
-// Two neighbouring pixels along one axis, the weights of both, and the weights' derivatives by the position.
+// The two pixels beside a position along one axis, moved into the map; the weights of both, zero for one that had to be
+// moved, and the weights' derivatives by the position.
 struct Axis {
-  int near;
+  int near, far;
   float near_weight, far_weight, near_slope, far_slope;
-  bool inside;
 };
 
 __device__ __forceinline__ Axis place(float location, int size) {
   Axis axis;
+  float bounded = location < -2.0f ? -2.0f : location > 3.0f ? 3.0f : location;  // still outside, but no infinity
   // rounded after each step, as PyTorch does, so that a point on a pixel's centre falls to the same side here
-  float position = __fsub_rn(__fmul_rn(location, float(size)), 0.5f);
-  axis.inside = size > 0 && !(position < -1.0f || position >= float(size));  // true for not-a-number, which must show
+  float position = __fsub_rn(__fmul_rn(bounded, float(size)), 0.5f);
   float low = floorf(position), fraction = position - low;
-  int wanted = int(low);
-  axis.near = max(0, min(wanted, size - 2));
-  bool before = wanted < axis.near, behind = wanted > axis.near;  // the 2x2 block had to move
-  axis.near_weight = behind ? 0.0f : before ? fraction : 1.0f - fraction;
-  axis.near_slope = behind ? 0.0f : before ? 1.0f : -1.0f;
-  axis.far_weight = before ? 0.0f : behind ? 1.0f - fraction : fraction;
-  axis.far_slope = before ? 0.0f : behind ? -1.0f : 1.0f;
-  if (size == 1) {  // the only pixel is near, or beyond the position
-    axis.near_weight = wanted < 0 ? fraction : 1.0f - fraction;
-    axis.near_slope = wanted < 0 ? 1.0f : -1.0f;
-    axis.far_weight = axis.far_slope = 0.0f;
-  }
+  int wanted = position == position ? int(low) : -2;  // not-a-number lies outside, and its weights show it
+  axis.near = max(0, min(wanted, size - 1));
+  axis.far = max(0, min(wanted + 1, size - 1));
+  float near_inside = axis.near == wanted ? 1.0f : 0.0f, far_inside = axis.far == wanted + 1 ? 1.0f : 0.0f;
+  axis.near_weight = (1.0f - fraction) * near_inside;
+  axis.far_weight = fraction * far_inside;
+  axis.near_slope = -near_inside;
+  axis.far_slope = far_inside;
   return axis;
 }
 
-// Read the levels' sizes; false where they do not add up to the pixels of value, and then nothing may be read.
+// Read the levels' sizes; false where one is empty or they do not add up to the pixels of value: nothing may be read then.
 __device__ __forceinline__ bool read_levels(const int64* shapes, int64 pixels, Level* levels) {
   int64 start = 0;
   bool sound = true;
 #pragma unroll
   for (int level = 0; level < LEVELS; ++level) {
     int64 height = shapes[2 * level], width = shapes[2 * level + 1];
-    sound = sound && height >= 0 && width >= 0 && height <= pixels && width <= pixels;
+    sound = sound && height >= 1 && width >= 1 && height <= pixels && width <= pixels;
     if (threadIdx.x == level) levels[level] = Level{int(height), int(width), int(start)};
     start += height * width;
   }
@@ -112,19 +110,49 @@ __device__ __forceinline__ bool read_levels(const int64* shapes, int64 pixels, L
 
 // Which queries of which head of which image this warp serves.
 struct Place {
-  int64 image, query;  // the warp's first query
+  int64 image, first;  // first: the place of the block's first query in the order of `query_at`
+  int rounds;          // how often the block takes WARPS * QUERIES queries
   int head;
 };
 
-__device__ __forceinline__ Place locate(int64 heads, int64 tiles) {
-  int64 block = blockIdx.x;
-  int64 tile = block % tiles, rest = block / tiles;
-  return Place{rest / heads, (tile * WARPS + threadIdx.x / 32) * QUERIES, int(rest % heads)};
+__device__ __forceinline__ Place locate(int64 queries, int64 heads, int64 tiles) {
+  constexpr int64 TAKEN = WARPS * QUERIES;
+  int64 block = blockIdx.x, tile = block % tiles, rest = block / tiles;
+  int rounds = int((queries + tiles * TAKEN - 1) / (tiles * TAKEN));
+  return Place{rest / heads, tile * rounds * TAKEN, rounds, int(rest % heads)};
+}
+
+// The query at a place of the order in which blocks take them.
+__device__ __forceinline__ int64 query_at(int64 place, const Level* levels, bool in_strips) {
+  if (!in_strips) return place;
+  int level = 0;
+#pragma unroll
+  for (int k = 1; k < LEVELS; ++k) level += place >= levels[k].start;
+  int height = levels[level].height, width = levels[level].width, start = levels[level].start;
+  int within = int(place) - start, strip = within / (LINES * width), rest = within - strip * (LINES * width);
+  int lines = min(LINES, height - strip * LINES), column = rest / lines;
+  return start + (strip * LINES + rest - column * lines) * width + column;
+}
+
+// Leave in shared memory which queries the warp serves in this round; the caller's own.
+__device__ __forceinline__ int64 take_queries(
+    const Place& at, int round, const Level* levels, int64 queries, bool in_strips, Samples& samples) {
+  int warp = threadIdx.x / 32, mine = threadIdx.x % 32 / LANES;
+  int64 place = at.first + (round * WARPS + warp) * QUERIES + mine;
+  int64 query = place < queries ? query_at(place, levels, in_strips) : queries;
+  if (threadIdx.x % LANES == 0) samples.query[mine] = query;
+  __syncwarp();  // every lane has read the samples of the round before, too
+  return query;
 }
 
 // Index of the first sample of a query among all samples.
 __device__ __forceinline__ int64 first_sample(const Place& at, int64 query, int64 queries, int64 heads) {
   return ((at.image * queries + query) * heads + at.head) * SAMPLES;
+}
+
+// Index of the first channel of a query among all elements of the output.
+__device__ __forceinline__ int64 first_channel(const Place& at, int64 query, int64 queries, int64 heads) {
+  return ((at.image * queries + query) * heads + at.head) * CHANNELS;
 }
 
 #if FUSED
@@ -145,9 +173,9 @@ __device__ __forceinline__ float sum_of_lanes(float x) {
 
 // Softmax over the samples of each query of this warp; the lanes of a query share them.
 __device__ __forceinline__ void soften(
-    const Place& at, const point_t* __restrict__ logits, int64 queries, int64 heads, Samples& samples) {
+    const Place& at, const point_t* __restrict__ logits, int64 query, int64 queries, int64 heads, Samples& samples) {
   int lane = threadIdx.x % LANES, mine = threadIdx.x % 32 / LANES;
-  int64 query = at.query + mine, index = first_sample(at, query, queries, heads);
+  int64 index = first_sample(at, query, queries, heads);
   float power[SHARE], largest = MINUS_INFINITY, sum = 0.0f;
 #pragma unroll
   for (int k = 0; k < SHARE; ++k) {
@@ -165,41 +193,32 @@ __device__ __forceinline__ void soften(
 #pragma unroll
   for (int k = 0; k < SHARE; ++k) {
     int sample = k * LANES + lane;
-    if (sample < SAMPLES) samples.attention[mine * SAMPLES + sample] = power[k] / sum;
+    if (sample < SAMPLES) samples.corners[mine * SAMPLES + sample].attention = power[k] / sum;
   }
   __syncwarp();
 }
 
 // From gradients of the softmax's results, left in weight[i].x, to those of the logits.
 __device__ __forceinline__ void soften_backward(
-    const Place& at, point_t* __restrict__ grad_logits, int64 queries, int64 heads, const Samples& samples) {
+    const Place& at, point_t* __restrict__ grad_logits, int64 query, int64 queries, int64 heads,
+    const Samples& samples) {
   int lane = threadIdx.x % LANES, mine = threadIdx.x % 32 / LANES;
-  int64 query = at.query + mine, index = first_sample(at, query, queries, heads);
+  int64 index = first_sample(at, query, queries, heads);
   float sum = 0.0f;
 #pragma unroll
   for (int k = 0; k < SHARE; ++k) {
     int sample = k * LANES + lane, i = mine * SAMPLES + sample;
-    if (sample < SAMPLES) sum = fmaf(samples.attention[i], samples.weight[i].x, sum);
+    if (sample < SAMPLES) sum = fmaf(samples.corners[i].attention, samples.weight[i].x, sum);
   }
   sum = sum_of_lanes(sum);
 #pragma unroll
   for (int k = 0; k < SHARE; ++k) {
     int sample = k * LANES + lane, i = mine * SAMPLES + sample;
     if (sample < SAMPLES && query < queries)
-      grad_logits[index + sample] = narrow<point_t>(samples.attention[i] * (samples.weight[i].x - sum));
+      grad_logits[index + sample] = narrow<point_t>(samples.corners[i].attention * (samples.weight[i].x - sum));
   }
 }
 #endif
-
-// Attention weight of sample i of the warp, sample `index` of all.
-__device__ __forceinline__ float attention(
-    const point_t* __restrict__ weights, int64 index, const Samples& samples, int i) {
-#if FUSED
-  return samples.attention[i];
-#else
-  return widen(weights[index]);
-#endif
-}
 
 // A coordinate of a sample in [0, 1], rounded after each step, as PyTorch does.
 __device__ __forceinline__ float coordinate(point_t stored, float centre, int size) {
@@ -220,105 +239,124 @@ __device__ __forceinline__ void place_sample(
   *y = place(coordinate(stored.y, centre.y, level.height), level.height);
 }
 
+// Work out the samples of the warp's queries. Where there is no query they read the image's first pixel and weigh zero.
 __device__ __forceinline__ void prepare(
-    const Place& at, const Level* levels, bool sound, const Centre* __restrict__ centres,
-    const point_t* __restrict__ locations, const point_t* __restrict__ weights, int64 queries, int64 heads,
-    Samples& samples) {
+    const Place& at, const Level* levels, bool sound, const Centre* __restrict__ centres, const point_t* __restrict__ locations,
+    const point_t* __restrict__ weights, int64 query, int64 queries, int64 heads, Samples& samples) {
 #if FUSED
-  soften(at, weights, queries, heads, samples);
+  soften(at, weights, query, queries, heads, samples);
 #endif
   for (int i = threadIdx.x % 32; i < QUERIES * SAMPLES; i += 32) {
-    int64 query = at.query + i / SAMPLES;
+    int64 wanted = samples.query[i / SAMPLES];
     int sample = i % SAMPLES;
-    int first = -1;
-    float4 corner = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    if (sound && query < queries) {
-      int64 index = first_sample(at, query, queries, heads) + sample;
+#if FUSED
+    Corners corners{0, 0, 0, samples.corners[i].attention};
+#else
+    Corners corners{0, 0, 0, 0.0f};
+#endif
+    float4 weight = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (sound && wanted < queries) {
+      int64 index = first_sample(at, wanted, queries, heads) + sample;
       Level level = levels[sample / POINTS];
       Axis x, y;
-      place_sample(level, locations, centres, index, query, &x, &y);
-      if (x.inside && y.inside) {
-        float weight = attention(weights, index, samples, i);
-        float near = weight * y.near_weight, far = weight * y.far_weight;
-        corner = make_float4(near * x.near_weight, near * x.far_weight, far * x.near_weight, far * x.far_weight);
-        first = (level.start + y.near * level.width + x.near) * int(heads) * CHANNELS;
-      }
+      place_sample(level, locations, centres, index, wanted, &x, &y);
+      int column = int(heads) * CHANNELS, line = level.width * column;
+      corners.first = level.start * column + y.near * line + x.near * column;
+      corners.right = (x.far - x.near) * column;
+      corners.down = (y.far - y.near) * line;
+#if !FUSED
+      corners.attention = widen(weights[index]);
+#endif
+      float near = corners.attention * y.near_weight, far = corners.attention * y.far_weight;
+      weight = make_float4(near * x.near_weight, near * x.far_weight, far * x.near_weight, far * x.far_weight);
     }
-    samples.weight[i] = corner;
-    samples.first[i] = first;
+    samples.weight[i] = weight;
+    samples.corners[i] = corners;
   }
   __syncwarp();
 }
 
-// Kept as stored until used: half as many registers for 16-bit types.
-__device__ __forceinline__ Vector read(const value_t* __restrict__ from, bool wanted) {
-  Vector stored;
-#pragma unroll
-  for (int i = 0; i < VECTOR; ++i) stored.item[i] = value_t{};
-  if (wanted) stored = *reinterpret_cast<const Vector*>(from);
-  return stored;
+// VECTOR channels as stored, so that 16-bit types take half as many registers until they are used.
+__device__ __forceinline__ Vector read(const value_t* __restrict__ from) {
+  return *reinterpret_cast<const Vector*>(from);
 }
 
-__device__ __forceinline__ void write(value_t* __restrict__ to, const float (&from)[VECTOR]) {
-  Vector stored;
+// Channel c of a vector, c known to the compiler.
+template <typename T> __device__ __forceinline__ float channel_of(const Vector& stored, const T*, int c) {
+  return widen(stored.item[c]);
+}
+// bfloat16 from the word that two channels share, one instruction each
+__device__ __forceinline__ float channel_of(const Vector& stored, const bfloat_bits*, int c) {
+  if constexpr (VECTOR % 2 == 0) {
+    unsigned word = reinterpret_cast<const unsigned*>(&stored)[c / 2];
+    return __uint_as_float(c % 2 ? word & 0xffff0000u : word << 16);
+  } else {
+    return widen(stored.item[c]);
+  }
+}
+__device__ __forceinline__ float channel_of(const Vector& stored, int c) {
+  return channel_of(stored, stored.item, c);
+}
+
+constexpr int CHUNK = VECTOR * sizeof(point_t) <= 16 ? VECTOR : 16 / sizeof(point_t);  // of an output, moved at once
+struct alignas(sizeof(point_t) * CHUNK) Chunk { point_t item[CHUNK]; };
+
+__device__ __forceinline__ void write(point_t* __restrict__ to, const float (&from)[VECTOR]) {
 #pragma unroll
-  for (int i = 0; i < VECTOR; ++i) stored.item[i] = narrow<value_t>(from[i]);
-  // said outright, since the compiler splits the store of a struct; streaming, since nothing here reads it again
-  if constexpr (sizeof(Vector) == 16)
-    __stcs(reinterpret_cast<uint4*>(to), *reinterpret_cast<const uint4*>(&stored));
-  else
-    *reinterpret_cast<Vector*>(to) = stored;
+  for (int first = 0; first < VECTOR; first += CHUNK) {
+    Chunk stored;
+#pragma unroll
+    for (int i = 0; i < CHUNK; ++i) stored.item[i] = narrow<point_t>(from[first + i]);
+    // said outright, since the compiler splits the store of a struct; streaming, since nothing here reads it again
+    if constexpr (sizeof(Chunk) == 16)
+      __stcs(reinterpret_cast<uint4*>(to + first), *reinterpret_cast<const uint4*>(&stored));
+    else
+      *reinterpret_cast<Chunk*>(to + first) = stored;
+  }
 }
 
 // value (N, S, M, D), centres (Lq, 2), locations (N, Lq, M, L, P, 2), weights (N, Lq, M, L, P), output (N, Lq, M * D).
-// tiles: blocks per head and image. S * M * D must be less than 2^31.
+// tiles: blocks per head and image, any number from 1 on. S * M * D must be less than 2^31.
 extern "C" __global__ void __launch_bounds__(WARPS * 32) deform_attn_forward(
     const value_t* __restrict__ value, const int64* __restrict__ shapes, const Centre* __restrict__ centres,
-    const point_t* __restrict__ locations, const point_t* __restrict__ weights, value_t* __restrict__ output,
+    const point_t* __restrict__ locations, const point_t* __restrict__ weights, point_t* __restrict__ output,
     int64 pixels, int64 queries, int64 heads, int64 tiles) {
   __shared__ Samples shared[WARPS];
   __shared__ Level levels[LEVELS];
-  Place at = locate(heads, tiles);
+  Place at = locate(queries, heads, tiles);
   Samples& samples = shared[threadIdx.x / 32];
   bool sound = read_levels(shapes, pixels, levels);
-  prepare(at, levels, sound, centres, locations, weights, queries, heads, samples);
-
   int lane = threadIdx.x % LANES, mine = threadIdx.x % 32 / LANES;
-  int64 query = at.query + mine;
-  if (query >= queries) return;
   const value_t* image = value + (at.image * pixels * heads + at.head) * CHANNELS;
-  int column = int(heads) * CHANNELS;
-#pragma unroll
-  for (int step = 0; step < STEPS; ++step) {
-    int channel = step * STEP + lane * VECTOR;
-    if (channel >= CHANNELS) break;
-    const value_t* from = image + channel;
-    float sum[VECTOR];
-#pragma unroll
-    for (int i = 0; i < VECTOR; ++i) sum[i] = sound ? 0.0f : NOT_A_NUMBER;
 #pragma unroll 1
-    for (int level = 0; level < LEVELS; ++level) {
-      // a level one pixel wide or high has no second column or line; its far weights are zero
-      int right = levels[level].width > 1 ? column : 0;
-      int down = levels[level].height > 1 ? levels[level].width * column : 0;
+  for (int round = 0; round < at.rounds; ++round) {
+    int64 query = take_queries(at, round, levels, queries, sound && queries == pixels, samples);
+    prepare(at, levels, sound, centres, locations, weights, query, queries, heads, samples);
+#pragma unroll
+    for (int step = 0; step < STEPS; ++step) {
+      int channel = step * STEP + lane * VECTOR;
+      if (query >= queries || channel >= CHANNELS) break;
+      const value_t* from = image + channel;
+      float sum[VECTOR];
+#pragma unroll
+      for (int c = 0; c < VECTOR; ++c) sum[c] = sound ? 0.0f : NOT_A_NUMBER;
 #pragma unroll 2
-      for (int point = 0; point < POINTS; ++point) {
-        int i = mine * SAMPLES + level * POINTS + point;
-        int first = samples.first[i];
-        float4 weight = samples.weight[i];
-        Vector near_near = read(from + first, first >= 0), near_far = read(from + first + right, first >= 0);
-        const value_t* below = from + first + down;
-        Vector far_near = read(below, first >= 0), far_far = read(below + right, first >= 0);
+      for (int sample = 0; sample < (sound ? SAMPLES : 0); ++sample) {
+        Corners corners = samples.corners[mine * SAMPLES + sample];
+        float4 weight = samples.weight[mine * SAMPLES + sample];
+        const value_t *near = from + corners.first, *far = near + corners.down;
+        Vector near_near = read(near), near_far = read(near + corners.right);
+        Vector far_near = read(far), far_far = read(far + corners.right);
 #pragma unroll
         for (int c = 0; c < VECTOR; ++c) {
-          sum[c] = fmaf(weight.x, widen(near_near.item[c]), sum[c]);
-          sum[c] = fmaf(weight.y, widen(near_far.item[c]), sum[c]);
-          sum[c] = fmaf(weight.z, widen(far_near.item[c]), sum[c]);
-          sum[c] = fmaf(weight.w, widen(far_far.item[c]), sum[c]);
+          sum[c] = fmaf(weight.x, channel_of(near_near, c), sum[c]);
+          sum[c] = fmaf(weight.y, channel_of(near_far, c), sum[c]);
+          sum[c] = fmaf(weight.z, channel_of(far_near, c), sum[c]);
+          sum[c] = fmaf(weight.w, channel_of(far_far, c), sum[c]);
         }
       }
+      write(output + first_channel(at, query, queries, heads) + channel, sum);
     }
-    write(output + ((at.image * queries + query) * heads + at.head) * CHANNELS + channel, sum);
   }
 }
 
@@ -352,7 +390,6 @@ __device__ __forceinline__ void sum_over_lanes(float4 sums, int lane, float4* to
 
 // Add weight * grad to one corner of the float32 gradient of value.
 __device__ __forceinline__ void add(float* to, float weight, const float (&grad)[VECTOR]) {
-  if (weight == 0.0f) return;
 #if __CUDA_ARCH__ >= 900 && VECTOR % 4 == 0  // four sums in one transaction
 #pragma unroll
   for (int c = 0; c < VECTOR; c += 4)
@@ -370,96 +407,100 @@ __device__ __forceinline__ void add(float* to, float weight, const float (&grad)
 // location and weight follow from the four dot products, once per sample. With FUSED those of offset and logit follow, and
 // centres are constants.
 extern "C" __global__ void __launch_bounds__(WARPS * 32) deform_attn_backward(
-    const value_t* __restrict__ grad_output, const value_t* __restrict__ value, const int64* __restrict__ shapes,
+    const point_t* __restrict__ grad_output, const value_t* __restrict__ value, const int64* __restrict__ shapes,
     const Centre* __restrict__ centres, const point_t* __restrict__ locations, const point_t* __restrict__ weights,
     float* __restrict__ grad_value, point_t* __restrict__ grad_locations, point_t* __restrict__ grad_weights,
     int64 pixels, int64 queries, int64 heads, int64 tiles) {
   __shared__ Samples shared[WARPS];
   __shared__ Level levels[LEVELS];
-  Place at = locate(heads, tiles);
+  Place at = locate(queries, heads, tiles);
   Samples& samples = shared[threadIdx.x / 32];
   bool sound = read_levels(shapes, pixels, levels);
-  prepare(at, levels, sound, centres, locations, weights, queries, heads, samples);
-
   int lane = threadIdx.x % LANES, mine = threadIdx.x % 32 / LANES;
-  int64 query = at.query + mine;
   int64 image = (at.image * pixels * heads + at.head) * CHANNELS;
-  int column = int(heads) * CHANNELS;
-  float grad[STEPS][VECTOR];
-#pragma unroll
-  for (int step = 0; step < STEPS; ++step) {
-    int channel = step * STEP + lane * VECTOR;
-    int64 index = ((at.image * queries + query) * heads + at.head) * CHANNELS + channel;
-    Vector stored = read(grad_output + index, query < queries && channel < CHANNELS);
-#pragma unroll
-    for (int i = 0; i < VECTOR; ++i) grad[step][i] = widen(stored.item[i]);
-  }
 #pragma unroll 1
-  for (int level = 0; level < LEVELS; ++level) {
-    int right = levels[level].width > 1 ? column : 0;
-    int down = levels[level].height > 1 ? levels[level].width * column : 0;
+  for (int round = 0; round < at.rounds; ++round) {
+    int64 query = take_queries(at, round, levels, queries, sound && queries == pixels, samples);
+    prepare(at, levels, sound, centres, locations, weights, query, queries, heads, samples);
+    float grad[STEPS][VECTOR];
+#pragma unroll
+    for (int step = 0; step < STEPS; ++step) {
+      int channel = step * STEP + lane * VECTOR;
+      bool wanted = query < queries && channel < CHANNELS;
+      const point_t* from = grad_output + first_channel(at, query, queries, heads) + channel;
+#pragma unroll
+      for (int c = 0; c < VECTOR; c += CHUNK) {
+        Chunk stored{};
+        if (wanted) stored = *reinterpret_cast<const Chunk*>(from + c);
+#pragma unroll
+        for (int i = 0; i < CHUNK; ++i) grad[step][c + i] = widen(stored.item[i]);
+      }
+    }
 #pragma unroll 1
-    for (int point = 0; point < POINTS; ++point) {
-      int i = mine * SAMPLES + level * POINTS + point;
-      int first = samples.first[i];
+    for (int sample = 0; sample < (sound ? SAMPLES : 0); ++sample) {
+      int i = mine * SAMPLES + sample;
+      Corners corners = samples.corners[i];
       float4 weight = samples.weight[i];
+      // all samples outside a level would add their zeros to the same few pixels
+      bool used = weight.x != 0.0f || weight.y != 0.0f || weight.z != 0.0f || weight.w != 0.0f;
       float4 dot = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll
       for (int step = 0; step < STEPS; ++step) {
         int channel = step * STEP + lane * VECTOR;
-        bool wanted = first >= 0 && channel < CHANNELS;
-        const value_t* from = value + image + channel + first;
-        Vector near_near = read(from, wanted), near_far = read(from + right, wanted);
-        Vector far_near = read(from + down, wanted), far_far = read(from + down + right, wanted);
-        if (wanted) {
-          float* to = grad_value + image + channel + first;
+        if (channel >= CHANNELS) break;
+        const value_t* near = value + image + channel + corners.first;
+        const value_t* far = near + corners.down;
+        Vector near_near = read(near), near_far = read(near + corners.right);
+        Vector far_near = read(far), far_far = read(far + corners.right);
+        float *to = grad_value + image + channel + corners.first, *below = to + corners.down;
+        if (used) {
           add(to, weight.x, grad[step]);
-          add(to + right, weight.y, grad[step]);
-          add(to + down, weight.z, grad[step]);
-          add(to + down + right, weight.w, grad[step]);
+          add(to + corners.right, weight.y, grad[step]);
+          add(below, weight.z, grad[step]);
+          add(below + corners.right, weight.w, grad[step]);
         }
 #pragma unroll
         for (int c = 0; c < VECTOR; ++c) {
-          dot.x += grad[step][c] * widen(near_near.item[c]);
-          dot.y += grad[step][c] * widen(near_far.item[c]);
-          dot.z += grad[step][c] * widen(far_near.item[c]);
-          dot.w += grad[step][c] * widen(far_far.item[c]);
+          dot.x += grad[step][c] * channel_of(near_near, c);
+          dot.y += grad[step][c] * channel_of(near_far, c);
+          dot.z += grad[step][c] * channel_of(far_near, c);
+          dot.w += grad[step][c] * channel_of(far_far, c);
         }
       }
       sum_over_lanes(dot, lane, &samples.weight[i]);
     }
-  }
-  __syncwarp();
-  for (int i = threadIdx.x % 32; i < QUERIES * SAMPLES; i += 32) {
-    int64 wanted = at.query + i / SAMPLES;
-    int sample = i % SAMPLES;
-    if (wanted >= queries) break;
-    int64 index = first_sample(at, wanted, queries, heads) + sample;
-    Level level = levels[sample / POINTS];
-    Axis x, y;
-    place_sample(level, locations, centres, index, wanted, &x, &y);
-    float weight = attention(weights, index, samples, i);
-    float4 dot = samples.weight[i];
-    bool used = samples.first[i] >= 0;
-    float near_line = dot.x * x.near_weight + dot.y * x.far_weight;
-    float far_line = dot.z * x.near_weight + dot.w * x.far_weight;
-    float near_column = dot.x * y.near_weight + dot.z * y.far_weight;
-    float far_column = dot.y * y.near_weight + dot.w * y.far_weight;
-    float across = FUSED ? 1.0f : float(level.width), down = FUSED ? 1.0f : float(level.height);  // pixels per unit
-    float by_x = weight * across * (near_column * x.near_slope + far_column * x.far_slope);
-    float by_y = weight * down * (near_line * y.near_slope + far_line * y.far_slope);
-    float by_weight = near_line * y.near_weight + far_line * y.far_weight;
-    float otherwise = sound ? 0.0f : NOT_A_NUMBER;
-    Location slope{narrow<point_t>(used ? by_x : otherwise), narrow<point_t>(used ? by_y : otherwise)};
-    reinterpret_cast<Location*>(grad_locations)[index] = slope;
+    __syncwarp();
+    for (int i = threadIdx.x % 32; i < QUERIES * SAMPLES; i += 32) {
+      int64 wanted = samples.query[i / SAMPLES];
+      int sample = i % SAMPLES;
+      if (wanted >= queries) continue;
+      int64 index = first_sample(at, wanted, queries, heads) + sample;
+      float by_x = NOT_A_NUMBER, by_y = NOT_A_NUMBER, by_weight = NOT_A_NUMBER;
+      if (sound) {
+        Level level = levels[sample / POINTS];
+        Axis x, y;
+        place_sample(level, locations, centres, index, wanted, &x, &y);
+        float4 dot = samples.weight[i];
+        float near_line = dot.x * x.near_weight + dot.y * x.far_weight;
+        float far_line = dot.z * x.near_weight + dot.w * x.far_weight;
+        float near_column = dot.x * y.near_weight + dot.z * y.far_weight;
+        float far_column = dot.y * y.near_weight + dot.w * y.far_weight;
+        float across = FUSED ? 1.0f : float(level.width), down = FUSED ? 1.0f : float(level.height);  // pixels per unit
+        float weight = samples.corners[i].attention;
+        by_x = weight * across * (near_column * x.near_slope + far_column * x.far_slope);
+        by_y = weight * down * (near_line * y.near_slope + far_line * y.far_slope);
+        by_weight = near_line * y.near_weight + far_line * y.far_weight;
+      }
+      reinterpret_cast<Location*>(grad_locations)[index] = Location{narrow<point_t>(by_x), narrow<point_t>(by_y)};
 #if FUSED
-    samples.weight[i].x = used ? by_weight : otherwise;
+      samples.weight[i].x = by_weight;
 #else
-    grad_weights[index] = narrow<point_t>(used ? by_weight : otherwise);
+      grad_weights[index] = narrow<point_t>(by_weight);
+#endif
+    }
+    __syncwarp();
+#if FUSED
+    soften_backward(at, grad_weights, query, queries, heads, samples);
 #endif
   }
-#if FUSED
-  __syncwarp();
-  soften_backward(at, grad_weights, queries, heads, samples);
-#endif
 }

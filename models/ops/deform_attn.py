@@ -43,8 +43,9 @@ def deformable_attention(
     - ``attention_weights`` ``(N, Lq, M, L, P)``.
 
     Floating arguments are float16, bfloat16, float32 or float64; locations and weights are taken in ``value``'s type
-    where both have it and in float32 otherwise (float64 with a float64 ``value``). Returns ``(N, Lq, M * D)`` in
-    ``value``'s type; sums are made in float32 or wider. Raises ``ValueError`` for shapes that do not fit together.
+    where both have it and in float32 otherwise (float64 with a float64 ``value``). Returns ``(N, Lq, M * D)`` in the
+    type in which the locations are taken, so a 16-bit ``value`` at float32 locations gives float32; sums are made in
+    float32 or wider. Raises ``ValueError`` for shapes that do not fit together.
     """
     _check_shapes(value, spatial_shapes, sampling_locations, attention_weights)
     point = _point_type(value, sampling_locations, attention_weights)
@@ -152,7 +153,7 @@ def _backward_operator(
 
 @_operator.register_fake
 def _(value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor) -> Tensor:
-    return value.new_empty(value.shape[0], sampling_locations.shape[1], value.shape[2] * value.shape[3])
+    return sampling_locations.new_empty(value.shape[0], sampling_locations.shape[1], value.shape[2] * value.shape[3])
 
 
 @_backward_operator.register_fake
@@ -209,7 +210,7 @@ def _fused_backward_operator(
 
 @_fused_operator.register_fake
 def _(value: Tensor, shapes: Tensor, offsets: Tensor, logits: Tensor, centres: Tensor) -> Tensor:
-    return value.new_empty(value.shape[0], offsets.shape[1], value.shape[2] * value.shape[3])
+    return offsets.new_empty(value.shape[0], offsets.shape[1], value.shape[2] * value.shape[3])
 
 
 @_fused_backward_operator.register_fake

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 OVERRIDE = "HARNESS_DEFORM_ATTN"
 """Environment variable; ``reference`` turns the kernel off."""
 
+TILE = 128
+"""Queries of one head that a block takes, a few at a time, if there are blocks enough: neighbours share cache lines."""
+BLOCKS_PER_PROCESSOR = 16
+"""Blocks that there should be for each of the device's multiprocessors before one of them takes more queries."""
+
 MOST_ELEMENTS = 1 << 31
 """The kernel indexes the elements of one image's value with 32 bits."""
 
@@ -98,7 +103,7 @@ def forward(
     For a fused kernel the third and fourth are offsets and logits; only then there are reference points.
     """
     batch, _, heads, dim = value.shape
-    output = value.new_empty(batch, sampling_locations.shape[1], heads * dim)
+    output = sampling_locations.new_empty(batch, sampling_locations.shape[1], heads * dim)
     tensors = _inputs(value, spatial_shapes, reference_points, sampling_locations, attention_weights)
     if output.numel():
         _launch(loaded.variant, loaded.forward, [*tensors, output], value, sampling_locations)
@@ -157,7 +162,7 @@ def check(loaded: Loaded, device: torch.device) -> None:
         reference.fused_deformable_attention_backward if fused else reference.deformable_attention_backward
     )
     draw = torch.Generator().manual_seed(1)
-    grad = torch.randn(*locations.shape[:2], value.shape[2] * value.shape[3], generator=draw).to(value.dtype)
+    grad = torch.randn(*locations.shape[:2], value.shape[2] * value.shape[3], generator=draw).to(locations.dtype)
     expected = {"output": plainly(*arguments)}
     names = ("gradient of value", "gradient of locations", "gradient of weights")
     expected |= dict(zip(names, plainly_backward(grad, *arguments), strict=True))
@@ -172,6 +177,13 @@ def check(loaded: Loaded, device: torch.device) -> None:
                 f"the kernel's {name} differs from the reference by {difference:.1e} of its norm ({loaded.variant})",
                 f"delete {build.cache_folder()} and try again; {OVERRIDE}=reference runs without the kernel",
             )
+
+
+def tiles(variant: Variant, batch: int, queries: int, heads: int, processors: int) -> int:
+    """Blocks per image and head, on a device with this many multiprocessors."""
+    rounds = -(-queries // variant.queries_per_block)
+    each = max(1, min(TILE // variant.queries_per_block, rounds * heads * batch // (BLOCKS_PER_PROCESSOR * processors)))
+    return -(-rounds // each)
 
 
 def relative_difference(actual: Tensor, expected: Tensor) -> float:
@@ -222,14 +234,14 @@ def _launch(
 
     batch, pixels, heads, _ = value.shape
     queries = sampling_locations.shape[1]
-    tiles = -(-queries // variant.queries_per_block)
-    config = LaunchConfig(grid=tiles * heads * batch, block=variant.warps * 32)
+    blocks = tiles(variant, batch, queries, heads, _processors(value.device))
+    config = LaunchConfig(grid=blocks * heads * batch, block=variant.warps * 32)
     pointers = [0 if each is None else each.data_ptr() for each in tensors]
     with torch.cuda.device(value.device):
         # the driver needs the context on this thread, which may be a new thread of autograd
         Device(value.device.index).set_current()
         stream = Stream.from_handle(torch.cuda.current_stream().cuda_stream)
-        launch(stream, config, kernel, *pointers, pixels, queries, heads, tiles)
+        launch(stream, config, kernel, *pointers, pixels, queries, heads, blocks)
 
 
 def _shapes_on(spatial_shapes: Tensor, device: torch.device) -> Tensor:
@@ -249,6 +261,11 @@ def _ready(tensor: Tensor) -> Tensor:
     """``tensor``, contiguous and aligned for 16-byte loads."""
     dense = tensor.contiguous()
     return dense if dense.data_ptr() % 16 == 0 else dense.clone()
+
+
+@lru_cache(maxsize=64)
+def _processors(device: torch.device) -> int:
+    return int(torch.cuda.get_device_properties(device).multi_processor_count)
 
 
 def _architecture(device: int) -> int:

@@ -50,12 +50,12 @@ def deformable_attention(
 ) -> Tensor:
     """Sum ``value`` sampled at ``sampling_locations``, weighted by ``attention_weights``.
 
-    Arguments are those of ``harness.models.ops.deformable_attention``. Returns ``(N, Lq, M * D)`` in ``value``'s type;
-    sums are in float32, or in float64 where ``value`` is. Differentiable by autograd.
+    Arguments are those of ``harness.models.ops.deformable_attention``. Returns ``(N, Lq, M * D)`` in the locations'
+    type; sums are in float32, or in float64 where ``value`` is. Differentiable by autograd.
     """
     batch, rows_per_head, heads, dim = value.shape
     if not (value.numel() and attention_weights.numel()):
-        return value.new_zeros(batch, sampling_locations.shape[1], heads * dim)
+        return sampling_locations.new_zeros(batch, sampling_locations.shape[1], heads * dim)
     wide = _wide(value)
     levels = _levels(spatial_shapes, sampling_locations.shape[4], value.device)
     images = []
@@ -66,7 +66,7 @@ def deformable_attention(
             rows, weights = _rows_and_weights(locations.to(wide), attention.to(wide), levels, heads)
             sums.append(functional.embedding_bag(rows, table, mode="sum", per_sample_weights=weights))
         images.append(torch.cat(sums).view(-1, heads * dim))
-    return torch.stack(images).to(value.dtype)
+    return torch.stack(images).to(sampling_locations.dtype)
 
 
 def deformable_attention_backward(
@@ -110,7 +110,8 @@ def fused_deformable_attention(
     Arguments are those of ``harness.models.ops.fused_deformable_attention``. Differentiable by autograd.
     """
     locations = _locations(spatial_shapes, sampling_offsets, reference_points)
-    return deformable_attention(value, spatial_shapes, locations, _softmax(attention_logits))
+    output = deformable_attention(value, spatial_shapes, locations, _softmax(attention_logits))
+    return output.to(sampling_offsets.dtype)
 
 
 def fused_deformable_attention_backward(

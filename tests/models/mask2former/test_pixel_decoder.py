@@ -9,6 +9,7 @@ import weight_recipe
 from torch import Tensor
 
 from harness.models.mask2former.pixel_decoder import FeatureMaps, PixelDecoder
+from harness.models.ops.kernel import relative_difference
 
 PREFIX = "sem_seg_head.pixel_decoder."
 SMALL = (8, 16, 32, 64)
@@ -38,13 +39,32 @@ def test_golden(name: str) -> None:
         clipvis_golden.close(memory, golden[f"ms{level}"], atol=1e-4, rtol=1e-3)
 
 
-@torch.no_grad()
-def test_computes_in_float32_under_autocast() -> None:
+@pytest.mark.parametrize(("stored", "learns"), [(torch.float16, False), (torch.float16, True), (torch.bfloat16, True)])
+def test_computes_in_float32_under_autocast(stored: torch.dtype, learns: bool) -> None:
     decoder, features = small(), maps(64, 96)
-    plain = decoder(features)
+    with torch.set_grad_enabled(learns):
+        plain = decoder(features)
+        with torch.autocast("cpu", dtype=stored):
+            mixed = decoder(features)
+    assert torch.equal(plain.mask_features, mixed.mask_features)
+
+
+@torch.no_grad()
+def test_rounds_only_what_is_sampled_under_autocast_to_bfloat16() -> None:
+    """Which changes less than bfloat16 features do: those that the backbone hands over under the same autocast."""
+    decoder, features = small(), maps(64, 96)
+    plain, rounded = decoder(features), decoder(FeatureMaps(*(each.bfloat16().float() for each in features)))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = decoder(features)
-    assert torch.equal(plain.mask_features, mixed.mask_features)
+    for exact, stored, input_rounded in zip(
+        (plain.mask_features, *plain.multi_scale),
+        (mixed.mask_features, *mixed.multi_scale),
+        (rounded.mask_features, *rounded.multi_scale),
+        strict=True,
+    ):
+        assert stored.dtype == torch.float32
+        difference = relative_difference(stored, exact)
+        assert 0 < difference < min(1.5e-3, relative_difference(input_rounded, exact))
 
 
 @torch.no_grad()

@@ -158,9 +158,9 @@ def test_the_thread_layout_fits_any_variant(variant: Variant) -> None:
     assert 1 <= variant.vector * variant.value.itemsize <= 16
     assert 32 % variant.lanes == 0
     assert 1 <= variant.warps <= build.MOST_WARPS
-    samples = 32 // variant.lanes * variant.levels * variant.points
-    sample_bytes = build.FUSED_SAMPLE_BYTES if variant.fused else build.SAMPLE_BYTES
-    assert variant.warps * samples * sample_bytes <= build.SHARED_BYTES
+    queries = 32 // variant.lanes
+    used = queries * (variant.levels * variant.points * build.SAMPLE_BYTES + build.QUERY_BYTES)
+    assert variant.warps * used <= build.SHARED_BYTES
 
 
 def test_the_models_heads_are_read_sixteen_bytes_at_a_time() -> None:

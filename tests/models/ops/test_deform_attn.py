@@ -112,8 +112,8 @@ def test_wide_locations_go_with_a_narrow_value(stored: torch.dtype) -> None:
     expected = grid_sample_loop(
         value.to(stored).double(), shapes, locations.double(), weights.to(stored).float().double()
     )
-    assert output.dtype == stored
-    assert kernel.relative_difference(output, expected) < 5e-3  # narrow locations would be pixels off
+    assert output.dtype == torch.float32
+    assert kernel.relative_difference(output, expected) < 1e-5  # narrow locations would be pixels off
 
 
 def test_views_are_taken_as_they_are() -> None:

@@ -24,12 +24,12 @@ pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not 
 
 LAUNCHERS = """
 extern "C" void run_forward(long long grid, const value_t* value, const int64* shapes, const Centre* centres,
-    const point_t* locations, const point_t* weights, value_t* output, int64 pixels, int64 queries, int64 heads,
+    const point_t* locations, const point_t* weights, point_t* output, int64 pixels, int64 queries, int64 heads,
     int64 tiles) {
   run_blocks(grid, WARPS * 32, [=] {
     deform_attn_forward(value, shapes, centres, locations, weights, output, pixels, queries, heads, tiles); });
 }
-extern "C" void run_backward(long long grid, const value_t* grad_output, const value_t* value, const int64* shapes,
+extern "C" void run_backward(long long grid, const point_t* grad_output, const value_t* value, const int64* shapes,
     const Centre* centres, const point_t* locations, const point_t* weights, float* grad_value,
     point_t* grad_locations, point_t* grad_weights, int64 pixels, int64 queries, int64 heads, int64 tiles) {
   run_blocks(grid, WARPS * 32, [=] {
@@ -108,9 +108,9 @@ def test_equals_reference(case: Case, tmp_path: Path, headers: Path) -> None:
         pointers = (ctypes.c_void_p(None if each is None else each.data_ptr()) for each in tensors)
         getattr(library, function)(grid, *pointers, *numbers)
 
-    output = torch.full((batch, case.queries, heads * variant.channels), 777.0, dtype=variant.value)
+    output = torch.full((batch, case.queries, heads * variant.channels), 777.0, dtype=variant.point)
     run("run_forward", *inputs, output)
-    grad = torch.randn(output.shape, generator=torch.Generator().manual_seed(2)).to(variant.value)
+    grad = torch.randn(output.shape, generator=torch.Generator().manual_seed(2)).to(variant.point)
     grad_value = torch.zeros(value.shape)
     grad_locations, grad_weights = torch.full_like(locations, 777.0), torch.full_like(weights, 777.0)
     run("run_backward", grad, *inputs, grad_value, grad_locations, grad_weights)

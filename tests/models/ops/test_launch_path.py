@@ -14,9 +14,11 @@ from typing import Any
 
 import ptx_emulator
 import pytest
+import torch
 from pretended_cuda import compile_driver
 
-from harness.models.ops import build
+from harness.models.ops import build, kernel
+from harness.models.ops.build import Variant
 
 MISSING = build.missing() or ptx_emulator.missing()
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
@@ -59,6 +61,19 @@ def test_loading_compares_forward_and_backward_with_the_reference(told: Any) -> 
 def test_arguments_arrive_in_the_kernels_order(told: Any) -> None:
     both(told["stream"], numbers=NUMBERS, grid=[2 * 3 * 2, 1, 1])
     assert told["stream"]["difference"] < 1e-6
+
+
+def test_blocks_take_more_queries_where_there_are_blocks_enough() -> None:
+    variant = Variant(torch.float32, torch.float32, channels=32, levels=3, points=4, fused=True)
+    assert variant.queries_per_block == 32
+    assert kernel.tiles(variant, batch=10, queries=8505, heads=8, processors=132) == 67  # 128 queries each
+    assert kernel.tiles(variant, batch=1, queries=8505, heads=8, processors=132) == 266  # 32 each
+    assert kernel.tiles(variant, batch=1, queries=1, heads=1, processors=132) == 1
+    wide = variant._replace(value=torch.bfloat16)
+    assert kernel.tiles(wide, batch=10, queries=8505, heads=8, processors=132) == 67
+    most = variant._replace(channels=1, levels=1)
+    assert most.queries_per_block == 256
+    assert kernel.tiles(most, batch=10, queries=8505, heads=8, processors=132) == 34  # more than wanted at once
 
 
 def test_a_launch_goes_to_torchs_current_stream(told: Any) -> None:

@@ -19,7 +19,7 @@ from deform_attn_cases import from_offsets, make
 from deform_attn_ptx import EmulatedKernel, Inputs, aligned, expected, stored, within_tolerance
 from torch import Tensor
 
-from harness.models.ops import build, kernel
+from harness.models.ops import build, kernel, reference
 from harness.models.ops.build import Variant
 
 MISSING = build.missing() or ptx_emulator.missing()
@@ -76,12 +76,12 @@ def random_inputs(
     return stored(variant, *offsets, centres)
 
 
-def check(emulated: EmulatedKernel, inputs: Inputs, seed: int = 0) -> None:
+def check(emulated: EmulatedKernel, inputs: Inputs, seed: int = 0, rounds: int = 1) -> None:
     """Forward and backward are the reference's, without a fault."""
-    output, report = emulated.forward(inputs, seed)
+    output, report = emulated.forward(inputs, seed, rounds)
     assert report.faults == []
     grad = aligned(torch.randn(output.shape, generator=torch.Generator().manual_seed(2)).to(output.dtype))
-    gradients, report = emulated.backward(grad, inputs, seed)
+    gradients, report = emulated.backward(grad, inputs, seed, rounds)
     assert report.faults == []
     wanted_output, wanted = expected(inputs, grad)
     for got, each in zip((output, *gradients), (wanted_output, *wanted), strict=True):
@@ -113,6 +113,46 @@ def test_each_pixel_is_a_query_as_in_the_encoder(kernels: Kernels) -> None:
 
 
 @needs_emulator
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("name", ["as the models", "bfloat16 at float32 points", "locations and weights"])
+def test_blocks_that_take_queries_several_times(name: str, architecture: int, kernels: Kernels) -> None:
+    """Queries that are the pixels, in strips of eight lines and fewer, and queries that are not."""
+    sizes = [(3, 5), (9, 4), (17, 11)]
+    pixels = sum(height * width for height, width in sizes)
+    for rounds, queries in ((1, pixels), (2, pixels), (4, pixels), (4, pixels + 1), (100, 45)):
+        check(kernels(VARIANTS[name], architecture), random_inputs(VARIANTS[name], sizes, 2, queries), rounds, rounds)
+
+
+@needs_emulator
+def test_how_often_a_block_takes_queries_changes_no_bit(kernels: Kernels) -> None:
+    sizes = [(3, 5), (9, 4), (17, 11)]
+    inputs = random_inputs(MODEL, sizes, queries=sum(height * width for height, width in sizes))
+    outputs = [kernels(MODEL, 90).forward(inputs, seed, rounds)[0] for seed, rounds in enumerate((1, 3, 8))]
+    assert torch.equal(outputs[0], outputs[1])
+    assert torch.equal(outputs[0], outputs[2])
+
+
+@needs_emulator
+@pytest.mark.parametrize("name", VARIANTS.keys() - {"one channel"})
+def test_error_against_float64(name: str, kernels: Kernels) -> None:
+    """The kernel adds no more than rounding in float32, and in the output's type, to what its stored inputs give."""
+    variant = VARIANTS[name]
+    sizes = {1: [(6, 5)], 2: [(5, 7), (1, 3)], 3: SIZES}[variant.levels]
+    inputs = random_inputs(variant, sizes, 1, 45)
+    output, _ = kernels(variant, 90).forward(inputs)
+    value, shapes, centres, locations, weights = (
+        each.double() if each is not None and each.is_floating_point() else each for each in inputs
+    )
+    exactly: Tensor
+    if centres is None:
+        exactly = reference.deformable_attention(value, shapes, locations, weights)
+    else:
+        exactly = reference.fused_deformable_attention(value, shapes, locations, weights, centres)
+    rounding = {FLOAT: 2.0**-20, HALF: 2.0**-11, BFLOAT: 2.0**-8}[output.dtype]
+    assert kernel.relative_difference(output, exactly) < rounding
+
+
+@needs_emulator
 def test_four_sums_are_one_transaction_from_sm_90_on(kernels: Kernels) -> None:
     inputs = random_inputs(MODEL, SIZES)
     grad = aligned(torch.ones(1, 7, 2 * MODEL.channels))
@@ -128,6 +168,7 @@ class SourceFault(NamedTuple):
     report: str
     backward: bool = False
     """Whether the backward kernel shows it, not the forward one."""
+    fused: bool = True
 
 
 def without_barrier(behind: str, report: str, backward: bool = False) -> SourceFault:
@@ -136,26 +177,34 @@ def without_barrier(behind: str, report: str, backward: bool = False) -> SourceF
     return SourceFault(behind, after, f"shared {report}", backward)
 
 
+NUMBERED = "__syncwarp();  // every lane has read the samples"
 EARLY, RACE = "memory read before it is written", "race, read after write"
 SOURCE_FAULTS = {
     "no barrier behind the sizes": without_barrier("__syncthreads();\n  return sound", EARLY),
     "no barrier behind the softmax": without_barrier(
         "__syncwarp();\n}\n\n// From gradients of the softmax's results", EARLY
     ),
-    "no barrier behind the samples": without_barrier("__syncwarp();\n}\n\n// Kept as stored", EARLY),
+    "no barrier behind the samples": without_barrier("__syncwarp();\n}\n\n// VECTOR channels as stored", EARLY),
     "no barrier before the dot products": without_barrier(
         "__syncwarp();  // every lane has read the weights", "race, write after read", backward=True
     ),
     "no barrier behind the dot products": without_barrier(
-        "__syncwarp();\n  for (int i = threadIdx.x % 32", RACE, backward=True
+        "__syncwarp();\n    for (int i = threadIdx.x % 32", RACE, backward=True
     ),
-    "no barrier behind the slopes": without_barrier("__syncwarp();\n  soften_backward", RACE, backward=True),
+    "no barrier behind the slopes": without_barrier(
+        "__syncwarp();\n#if FUSED\n    soften_backward", RACE, backward=True
+    ),
+    "no barrier between two rounds": without_barrier(NUMBERED, "race, write after read"),
+    "no barrier behind the numbers of queries": without_barrier(NUMBERED, EARLY)._replace(fused=False),
+    "no barrier before other numbers of queries": without_barrier(
+        "__syncwarp();\n#if FUSED\n    soften_backward", "race, write after read", backward=True
+    )._replace(fused=False),
     "a mask without a thread": SourceFault(
         "ALL = 0xffffffffu;", "ALL = 0x7fffffffu;", "the mask leaves threads out", backward=True
     ),
     "threads that end before a shuffle": SourceFault(
         "float grad[STEPS][VECTOR];",
-        "if (query >= queries) return;\n  float grad[STEPS][VECTOR];",
+        "if (query >= queries) return;\n    float grad[STEPS][VECTOR];",
         "synchronises with threads that have ended",
         backward=True,
     ),
@@ -170,21 +219,21 @@ SOURCE_FAULTS = {
         "threads of a warp meet at different synchronisations",
     ),
     "a loop without end": SourceFault(
-        "for (int i = threadIdx.x % 32; i < QUERIES * SAMPLES; i += 32) {\n    int64 query",
-        "for (volatile int k = 0; k < 1;) {}\n"
-        "  for (int i = threadIdx.x % 32; i < QUERIES * SAMPLES; i += 32) {\n    int64 query",
+        "for (int i = threadIdx.x % 32; i < QUERIES * SAMPLES; i += 32) {\n    int64 wanted",
+        'for (int k = 0; k < 1;) asm volatile("" : "+r"(k));\n'
+        "  for (int i = threadIdx.x % 32; i < QUERIES * SAMPLES; i += 32) {\n    int64 wanted",
         "endless loop",
     ),
     "a corner beyond the map": SourceFault(
-        "min(wanted, size - 2)", "min(wanted, size - 1)", "global load out of bounds"
+        "min(wanted + 1, size - 1)", "min(wanted + 1, size)", "global load out of bounds"
     ),
     "an output beyond the end": SourceFault(
-        "if (query >= queries) return;\n  const value_t* image", "const value_t* image", "global store out of bounds"
+        "query >= queries || channel >= CHANNELS", "channel >= CHANNELS", "global store out of bounds"
     ),
     "an address between two vectors": SourceFault("from = image + channel;", "from = image + 1;", "misaligned"),
-    "an output that two threads store": SourceFault("* CHANNELS + channel, sum);", "* CHANNELS, sum);", "global race"),
+    "an output that two threads store": SourceFault("heads) + channel, sum);", "heads), sum);", "global race"),
     "an output where an input lies": SourceFault(
-        "write(output + ((at.image", "write(const_cast<value_t*>(value) + ((at.image", "store to an input"
+        "write(output + first", "write(const_cast<value_t*>(value) + first", "store to an input"
     ),
     "sums that overwrite each other": SourceFault(
         "atomicAdd(to + c, weight * grad[c]);", "to[c] += weight * grad[c];", "load from an output", backward=True
@@ -198,11 +247,11 @@ SOURCE_FAULTS = {
 def test_a_fault_in_the_source_is_found(fault: SourceFault, folder: Path) -> None:
     source = build.SOURCE.read_text()
     assert fault.before in source
-    variant = Variant(FLOAT, FLOAT, channels=16, levels=2, points=3, fused=True)
+    variant = Variant(FLOAT, FLOAT, channels=16, levels=2, points=3, fused=fault.fused)
     emulated = EmulatedKernel(variant, 80, folder, source.replace(fault.before, fault.after))
-    inputs = random_inputs(variant, SIZES[:2], queries=37)
-    grad = aligned(torch.randn(1, 37, 2 * variant.channels))
-    _, report = emulated.backward(grad, inputs) if fault.backward else emulated.forward(inputs)
+    inputs = random_inputs(variant, SIZES[:2], queries=70)
+    grad = aligned(torch.randn(1, 70, 2 * variant.channels))
+    _, report = emulated.backward(grad, inputs, rounds=2) if fault.backward else emulated.forward(inputs, rounds=2)
     assert any(fault.report in line for line in report.faults), report.faults
 
 
@@ -238,10 +287,37 @@ def same_output(emulated: EmulatedKernel, inputs: Inputs) -> None:
     assert emulated.backward(grad, inputs)[1].faults == []
 
 
+@needs_emulator
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+@pytest.mark.parametrize("fused", [True, False])
+def test_pixels_at_borders_that_are_no_numbers_show_where_they_do_in_the_reference(
+    fused: bool, number: float, kernels: Kernels
+) -> None:
+    """Corners outside a level are moved to its nearest pixels and weigh zero, which not-a-number outlives."""
+    variant = MODEL._replace(fused=fused)
+    inputs = random_inputs(variant, SIZES, queries=120, spread=1.5)
+    corners = [0, 3, 8, 11, 12, 12 + 7, 12 + 40, 12 + 47, 60, -1]
+    inputs.value[:, corners[::2], 0, 3] = number
+    inputs.value[:, corners[1::2], 1, 30] = -number
+    output, report = kernels(variant, 90).forward(inputs)
+    assert report.faults == []
+    grad = aligned(torch.randn(output.shape, generator=torch.Generator().manual_seed(3)))
+    gradients, report = kernels(variant, 90).backward(grad, inputs)
+    assert report.faults == []
+    wanted_output, wanted = expected(inputs, grad)
+    assert wanted_output.isnan().any()
+    assert not wanted_output.isnan().all()
+    for got, each in zip((output, *gradients), (wanted_output, *wanted), strict=True):
+        assert torch.equal(got.isnan(), each.isnan())
+        assert within_tolerance(got.nan_to_num(0, 0, 0), each.nan_to_num(0, 0, 0))
+
+
 WRONG_SIZES = {
     "larger": [[600, 800], [6, 8], [12, 16]],
     "negative": [[-3, -4], [6, 8], [12, 16]],
     "zero": [[0, 0], [6, 8], [12, 16]],
+    "zero at the end, the right sum": [[6, 8], [12, 17], [0, 5]],
+    "zero at the beginning, the right sum": [[5, 0], [6, 8], [12, 17]],
     "beyond 64 bits together": [[3, 4], [2**62, 4], [12, 16]],
     "beyond 32 bits": [[2**32 + 3, 4], [6, 8], [12, 16]],
 }
