@@ -136,7 +136,8 @@ def add_dataset(
     paths = {"annotations": annotations, "frames": frames, "videos": videos, "without": without}
     given: dict[str, Any] = {key: _near_file(path, data_root) for key, path in paths.items() if path is not None}
     given |= {} if of is None else {"of": of}
-    given |= {f"{key}_sha256": file_digest(paths[key]) for key in ("videos", "without") if paths[key] is not None}
+    lists = {"videos": videos, "without": without}
+    given |= {f"{key}_sha256": file_digest(path) for key, path in lists.items() if path is not None}
     groups = {"base": base, "novel": novel}
     named = {group: _near_file(path, data_root) for group, path in groups.items() if path is not None}
     general: dict[str, Any] = {"like": like} if like is not None else {"protocol": protocol}
