@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from burst_reference import numbers, scene
+from hota_reference import Step, hota
 from hypothesis import given
 from hypothesis import strategies as st
 from vis_documents import box
@@ -18,8 +19,8 @@ from vis_documents import box
 from harness.errors import UserError
 from harness.scoring.burst_tasks import BURST_TASKS, CORRECTED, OFFICIAL, score_task
 from harness.scoring.coverage import TWIN
-from harness.scoring.hota import ALPHAS, Step, combine, hota
-from harness.scoring.track_map import Tracks, VideoPairs, track_map
+from harness.scoring.hota import ALPHAS, combine
+from harness.scoring.track_map import TrackPairs, Tracks, track_map
 
 GOLDEN = Path(__file__).parents[1] / "data" / "protocols"
 TOGETHER = {"cls_comb_cls_av": "class averaged", "cls_comb_det_av": "detection averaged"}
@@ -99,11 +100,14 @@ def test_hota_of_a_perfect_and_of_a_switched_track() -> None:
 
 
 def test_track_map_counts_what_is_not_exhaustively_annotated_as_neither() -> None:
-    truth = Tracks(np.array([1]), np.array([100.0]), np.array([5.0]))
-    found = Tracks(np.array([1, 2]), np.array([100.0, 90.0]), np.array([5.0, 5.0]))
-    iou, scores = np.array([[0.0], [0.97]]), np.array([0.9, 0.8])
-    strict = track_map([VideoPairs(truth, found, scores, iou, True)], True)
-    lenient = track_map([VideoPairs(truth, found, scores, iou, False)], True)
+    one, two = np.array([0, 1]), np.array([0, 2])
+    truth = Tracks(one, np.array([100.0]), np.array([5.0]))
+    found = Tracks(two, np.array([100.0, 90.0]), np.array([5.0, 5.0]))
+    iou, scores = np.array([0.0, 0.97]), np.array([0.9, 0.8])
+    strict, lenient = (
+        track_map(TrackPairs(one, truth, found, scores, np.zeros(2, np.bool_), two, iou, np.array([whole])), True)[0]
+        for whole in (True, False)
+    )
     assert strict["AP_all"] == pytest.approx(np.full(10, 0.5))
     assert lenient["AP_all"] == pytest.approx(np.ones(10))
     assert strict["AP_area_l"] is None

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import veval_reference as reference
+from hota_reference import Step, hota
 from scipy.optimize import linear_sum_assignment
 from vis_documents import box
 
 from harness.errors import OfficialAbortError, UserError
 from harness.formats.youtube_vis import read_annotations
 from harness.scoring.assignment import assign
-from harness.scoring.hota import Step, hota
 from harness.scoring.phrase_hota import LIMITS, Frames, Sequences, hota_of_sequences
 from harness.scoring.veval import HOTA_NAMES, UNASKED, UNASKED_LOW, VevalScore, score_veval
 
