@@ -184,9 +184,10 @@ def _columns(sequence: Sequence, classes: ClassNumbers) -> _Columns:
     owner = np.array([at[key] for key in keys], np.int64)
     of_track = [classes.position(sequence.track_category_ids.get(key)) for key in at]
     category = np.array(of_track, np.int64)[owner]
-    for m, mask in enumerate(masks):
-        if mask.category_id is not None:
-            category[m] = classes.position(mask.category_id)
+    own = [mask.category_id for mask in masks]
+    if own.count(None) < len(own):
+        stated = np.array([classes.position(number) for number in own], np.int64)
+        category = np.where(stated == NO_CLASS, category, stated)
     score = [1.0 if mask.score is None else mask.score for mask in masks]
     counts = [len(frame) for frame in sequence.segmentations]
     texts = texts_of([mask.rle for mask in masks])
@@ -303,7 +304,7 @@ def read_predictions(path: Path, truths: List[Truth]) -> BurstPredictions:
     """
     reader, found = SequenceReader(path, truths[0].split), _Reading(path, truths)
     cores = os.cpu_count() or 1
-    waiting: deque[tuple[Sequence, _Columns, list[Ints], Future[Measured]]] = deque()
+    waiting: deque[tuple[Sequence, _Columns, list[str], list[Ints], Future[Measured]]] = deque()
     with ThreadPoolExecutor(cores) as pool:
         for sequence in reader:
             columns = _columns(sequence, truths[0].classes)
@@ -312,7 +313,7 @@ def read_predictions(path: Path, truths: List[Truth]) -> BurstPredictions:
             height = _height(sequence, columns, frames, truths, str(path))
             rows, first = found.truth_rows(frames)
             work = (columns.texts, sequence.height * sequence.width, height, found.truth, offsets(columns.counts))
-            waiting.append((sequence, columns, frames, pool.submit(measure, *work, first, rows)))
+            waiting.append((sequence, columns, images, frames, pool.submit(measure, *work, first, rows)))
             if len(waiting) > WAITING * cores:
                 found.add(*waiting.popleft())
         while waiting:
@@ -333,7 +334,7 @@ def _height(sequence: Sequence, columns: _Columns, frames: list[Ints], truths: L
     height = sequence.height
     for numbers, truth in zip(reversed(frames), reversed(truths), strict=True):
         there = numbers[(numbers >= 0) & (counts > 0)]
-        for at in np.unique(truth.video_of[there]).tolist():
+        for at in set(truth.video_of[there].tolist()):
             size = truth.videos[at].size
             if size[0] * size[1] != own[0] * own[1]:
                 what = f"has frames of {own[0]}x{own[1]} pixels, the truth of {size[0]}x{size[1]}"
@@ -380,13 +381,14 @@ class _Reading:
                     counts[i] += end - begin
         return _joined(rows), offsets(counts)
 
-    def add(self, sequence: Sequence, columns: _Columns, frames: list[Ints], future: Future[Measured]) -> None:
+    def add(
+        self, sequence: Sequence, columns: _Columns, images: list[str], frames: list[Ints], future: Future[Measured]
+    ) -> None:
         """Take over the masks of a sequence, once they are measured. Raises `UserError` for faulty ones."""
         measured, name = future.result(), _name(sequence)
         _refuse_faults(measured.area, sequence, f"{self._path}, sequence {sequence.id} ({sequence.seq_name})")
         known = np.empty(len(columns.counts), np.int64)
-        for f in range(len(columns.counts)):
-            image = sequence.frame(f)
+        for f, image in enumerate(images):
             known[f] = self._images.setdefault(image, len(self._images))
             if known[f] == len(self._frames[0]):
                 for numbers, listed in zip(frames, self._frames, strict=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from harness.scoring.pairwise import means, pairwise_sum
@@ -15,5 +17,5 @@ def test_sums_and_means_are_numpys_to_the_last_bit() -> None:
     sizes = rng.integers(1, 400, 50)
     first = np.concatenate([[0], np.cumsum(sizes)])
     values = rng.random(first[-1])
-    expected = [np.mean(values[a:b].tolist()) for a, b in zip(first, first[1:], strict=False)]
+    expected = [np.mean(values[a:b].tolist()) for a, b in itertools.pairwise(first)]
     assert means(values, first).tolist() == expected
