@@ -66,7 +66,7 @@ def frame_units(
         order = np.lexsort((place[row], key))
         rows.append(row[order])
         keys.append(key[order])
-    cells = np.unique(np.concatenate(keys))
+    cells = _distinct(np.sort(np.concatenate(keys), kind="stable"))  # of two ascending parts
     unit_of, first = np.unique(cells // n_frames * n_videos + truth.video_of[cells % n_frames], return_index=True)
     rank, video = unit_of // n_videos, unit_of % n_videos
     sides = []
@@ -86,6 +86,11 @@ def frame_units(
 def _bounds(values: Ints, keys: Ints) -> Ints:
     """Where the values of each key begin among ascending ``values``, and the end of the last."""
     return np.append(np.searchsorted(values, keys), len(values))
+
+
+def _distinct(values: Ints) -> Ints:
+    """Ascending values, each once."""
+    return values[np.diff(values, prepend=values[:1] - 1) != 0]
 
 
 def _numbered(unit: Ints, track: Ints, units: int) -> tuple[Ints, Ints]:
