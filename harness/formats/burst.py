@@ -7,7 +7,9 @@ of LVIS 0.5, track ids are unique within a sequence only (Athar et al., WACV 202
 from __future__ import annotations
 
 import csv
+import io
 import re
+from collections.abc import Generator, Iterator
 from functools import cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
@@ -18,8 +20,10 @@ import numpy as np
 
 from harness import rle
 from harness.errors import UserError
-from harness.formats.containers import read_json
-from harness.formats.segmentations import decode
+from harness.formats import scan
+from harness.formats.containers import open_json, read_json
+from harness.formats.segmentations import SEGMENTATIONS, decode
+from harness.input_files import decode_json
 from harness.rle import Ints
 
 COMMON = frozenset(
@@ -34,6 +38,7 @@ UNLISTED = "neither"
 """The split of a category that is neither common nor uncommon."""
 
 NUMBER = re.compile("0|[1-9][0-9]{0,17}")
+BLOCK_BYTES = 8 << 20
 
 
 class Mask(msgspec.Struct):
@@ -69,6 +74,96 @@ class File(msgspec.Struct):
     sequences: list[Sequence]
     split: str = ""
     categories: list[dict[str, Any]] = []
+
+
+class _IrregularError(Exception):
+    """A file that has to be read as a whole, to find out what is wrong with it or because it is written oddly."""
+
+
+class SequenceReader:
+    """The sequences of a file in BURST's form, one after the other: memory follows the longest, not the file.
+
+    Iterating raises `UserError` as `read` does; afterwards ``split`` is the file's.
+    """
+
+    def __init__(self, path: Path, default_split: str = "", block_bytes: int = BLOCK_BYTES) -> None:
+        self.path, self.split, self._default, self._block_bytes = path, "", default_split, block_bytes
+
+    def __iter__(self) -> Iterator[Sequence]:
+        seen: set[int] = set()
+        try:
+            for sequence in self._in_turn():
+                _check_new(sequence, seen, self.path)
+                yield sequence
+        except _IrregularError:
+            file = read(self.path, self._default)
+            self.split = file.split
+            yield from file.sequences[len(seen) :]
+
+    def _in_turn(self) -> Iterator[Sequence]:
+        """The sequences of a file that is written as most are; raises `_IrregularError` for any other."""
+        with open_json(self.path) as file:
+            try:
+                rest = yield from self._decoded(file)
+                about = decode_json(rest, File)
+            except msgspec.MsgspecError as error:
+                raise _IrregularError from error
+        self.split = about.split or self._default
+        if not self.split or about.sequences:
+            raise _IrregularError
+
+    def _decoded(self, file: io.BufferedReader) -> Generator[Sequence, None, bytes]:
+        """Every sequence of an open file; returns the file's text without them."""
+        pieces = _pieces(file, self._block_bytes)
+        while True:
+            try:
+                piece = next(pieces)
+            except StopIteration as end:
+                return bytes(end.value)
+            yield decode_json(piece, Sequence)
+
+
+def _pieces(file: io.BufferedReader, block_bytes: int) -> Generator[bytes, None, bytes]:
+    """The text of every sequence of an open file; returns the text around them. Raises `_IrregularError`."""
+    text = np.empty(block_bytes, np.uint8)
+    stop = file.readinto(text.data)
+    head = _list_head(text[:stop].tobytes())
+    begin, fresh = len(head), True
+    spans = np.empty((4096, 4), np.int64)
+    while True:
+        n, place, status = scan.scan_records(text, begin, stop, SEGMENTATIONS, fresh, spans)
+        for a, b in spans[:n, :2].tolist():
+            yield text[a:b].tobytes()
+        begin, fresh = place, fresh and not n
+        if status == scan.DONE:
+            return head + b"]" + text[place:stop].tobytes() + file.read()
+        if status == scan.MALFORMED:
+            raise _IrregularError
+        if status == scan.FULL:
+            continue
+        kept = text[place:stop]
+        text = np.empty(max(block_bytes, 2 * len(kept)), np.uint8)
+        text[: len(kept)] = kept
+        added = file.readinto(text[len(kept) :].data)
+        if not added:
+            raise _IrregularError
+        begin, stop = 0, len(kept) + added
+
+
+def _list_head(text: bytes) -> bytes:
+    """The beginning of a file up to the bracket that opens its list of sequences. Raises `_IrregularError`."""
+    key = text.find(b'"sequences"')
+    bracket = text.find(b"[", key)
+    head = text[: bracket + 1]
+    if key < 0 or bracket < 0:
+        raise _IrregularError
+    try:
+        keys = list(decode_json(head + b"]}", dict[str, msgspec.Raw]))
+    except msgspec.MsgspecError as error:
+        raise _IrregularError from error
+    if keys[-1] != "sequences":
+        raise _IrregularError
+    return head
 
 
 class ClassSplit(msgspec.Struct):
@@ -108,12 +203,17 @@ def read(path: Path, default_split: str = "") -> File:
         raise UserError(str(path), "names no split", 'state it: "split": "val"')
     seen: set[int] = set()
     for sequence in file.sequences:
-        where = f"{path}, sequence {sequence.id} ({sequence.seq_name})"
-        if sequence.id in seen:
-            raise UserError(where, "occurs twice", "give each sequence its own id")
-        seen.add(sequence.id)
-        _check(sequence, where)
+        _check_new(sequence, seen, path)
     return file
+
+
+def _check_new(sequence: Sequence, seen: set[int], path: Path) -> None:
+    """Refuse an invalid sequence, and one whose id is among those ``seen``, to which it is added."""
+    where = f"{path}, sequence {sequence.id} ({sequence.seq_name})"
+    if sequence.id in seen:
+        raise UserError(where, "occurs twice", "give each sequence its own id")
+    seen.add(sequence.id)
+    _check(sequence, where)
 
 
 def _check(sequence: Sequence, where: str) -> None:
@@ -235,10 +335,17 @@ def frame_number(path: str, name: str) -> int:
 
     ``name`` is that of the file that lists it, for the `UserError` where there is no number.
     """
-    text = PurePosixPath(path).stem.replace("frame", "").rpartition("_")[2]
+    text = _stem(path).replace("frame", "").rpartition("_")[2]
     if not NUMBER.fullmatch(text.lstrip("0") or text[:1]):
         raise UserError(f"{name}, {path}", "has no frame number", "names end in a number, like frame0030.jpg")
     return int(text)
+
+
+def _stem(path: str) -> str:
+    """`PurePosixPath.stem`, faster for usual paths."""
+    name = path.rpartition("/")[2]
+    dot = name.rfind(".")
+    return name[:dot] if 0 < dot < len(name) - 1 else PurePosixPath(path).stem
 
 
 def _number(category: dict[str, Any], where: str) -> int:

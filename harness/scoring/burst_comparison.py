@@ -1,188 +1,211 @@
-"""The input of BURST's metrics: per class and video, similarities per frame and overlaps of whole tracks."""
+"""What BURST's metrics compare: the objects of one class in single frames, and whole tracks of a class in a video."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from pycocotools import mask as coco
-from scipy.optimize import linear_sum_assignment
 
-from harness.scoring.burst_tracks import BurstVideo, Images, Item, Truth
-from harness.scoring.hota import EPSILON, Floats, Step
-from harness.scoring.track_map import Tracks, VideoPairs
+from harness.rle import Ints
+from harness.scoring.burst_masks import Floats
+from harness.scoring.burst_tracks import BurstPredictions, Flags, Placed, Truth, Video, offsets
+from harness.scoring.frame_hota import FrameUnits, Sides, Similarities
+from harness.scoring.pairwise import means
+from harness.scoring.track_map import TrackPairs, Tracks
 
-T = TypeVar("T")
-
-BurstTrack = dict[str, Item]
-"""A track's masks by image."""
+OfVideo = Callable[[int, Video], bool]
+"""Whether something holds for a class, by its number among those chosen, in a video."""
 
 
-class ClassVideo(NamedTuple):
-    """One class in one video: masks by image, and whole tracks by id.
+class Chosen(NamedTuple):
+    """The classes to compare: ``rank`` has the number among them of each class by its position in the truth's list,
+    -1 for the others, and behind the last that of masks without a class. There are ``classes``."""
 
-    The two differ for predictions: a track belongs to the class of its first mask, with all its masks.
+    rank: Ints
+    classes: int
+
+    def of(self, category: Ints) -> Ints:
+        return self.rank[category]
+
+
+class Orders(NamedTuple):
+    """Masks of both sides in the order in which tracks are numbered: by video, then as the rules list frames."""
+
+    truths: Ints
+    predictions: Ints
+
+
+def similarities(found: BurstPredictions, truths: list[Truth], boxes: bool) -> Similarities:
+    """IoUs of the boxes of predicted and annotated masks, cut to whole pixels, or of the masks."""
+    masks = found.masks
+    if boxes:
+        return Similarities(masks.first, masks.truth, masks.box_iou)
+    area = np.concatenate([truth.masks.area for truth in truths])
+    union = np.repeat(masks.area, np.diff(masks.first)) + area[masks.truth] - masks.shared
+    iou = np.divide(masks.shared, union, out=np.zeros(len(union)), where=union > 0)
+    return Similarities(masks.first, masks.truth, np.asarray(iou, np.float64))
+
+
+def frame_units(
+    truth: Truth, first_mask: int, placed: Placed, chosen: Chosen, known: OfVideo, exhaustive: OfVideo
+) -> tuple[FrameUnits, Ints]:
+    """The chosen classes in the frames that have an annotated object, by class and video, and the class of each unit.
+
+    ``first_mask`` is the number of the truth's first mask in the overlaps.
     """
+    n_frames, n_videos = max(len(truth.images), 1), max(len(truth.videos), 1)
+    annotated = np.zeros(n_frames, np.bool_)
+    annotated[truth.frame] = True
+    numbers = np.arange(len(truth.frame))
+    places = (truth.frame, chosen.of(truth.category), numbers), (placed.frame, chosen.of(placed.category), placed.place)
+    rows, keys = [], []
+    for frame, rank, place in places:
+        row = np.flatnonzero((rank >= 0) & annotated[frame])
+        key = rank[row] * n_frames + frame[row]
+        order = np.lexsort((place[row], key))
+        rows.append(row[order])
+        keys.append(key[order])
+    cells = _distinct(np.sort(np.concatenate(keys), kind="stable"))  # of two ascending parts
+    unit_of, first = np.unique(cells // n_frames * n_videos + truth.video_of[cells % n_frames], return_index=True)
+    rank, video = unit_of // n_videos, unit_of % n_videos
+    sides = []
+    for key, track, mask in zip(
+        keys, (truth.track[rows[0]], placed.track[rows[1]]), (rows[0] + first_mask, placed.row[rows[1]]), strict=True
+    ):
+        unit = np.searchsorted(unit_of, key // n_frames * n_videos + truth.video_of[key % n_frames])
+        sides.append(Sides(_bounds(key, cells), mask, *_numbered(unit, track, len(unit_of))))
+    return FrameUnits(
+        np.append(first, len(cells)),
+        _flags(known, rank, truth.videos, video),
+        _flags(exhaustive, rank, truth.videos, video),
+        *sides,
+    ), rank
 
-    video: BurstVideo
-    truths: Images
-    predictions: Images
-    found: dict[int, BurstTrack]
+
+def _bounds(values: Ints, keys: Ints) -> Ints:
+    """Where the values of each key begin among ascending ``values``, and the end of the last."""
+    return np.append(np.searchsorted(values, keys), len(values))
 
 
-def by_class(truth: Truth, placed: dict[str, Images], file_order: bool) -> dict[int, list[ClassVideo]]:
-    """Videos by ascending name for each class that has any mask there.
+def _distinct(values: Ints) -> Ints:
+    """Ascending values, each once."""
+    kept: Ints = values[np.diff(values, prepend=values[:1] - 1) != 0]
+    return kept
 
-    A predicted track has the class of its first mask. Frames, and with them tracks and their first masks, are ordered
-    by number, or with ``file_order`` as each file lists its frames. Masks without a class take no part.
+
+def _numbered(unit: Ints, track: Ints, units: int) -> tuple[Ints, Ints]:
+    """Number the tracks of every unit from 0; returns the numbers, and how many tracks each unit has."""
+    most = int(track.max(initial=0)) + 1
+    known, position = np.unique(unit * most + track, return_inverse=True)
+    count = np.bincount(known // most, minlength=units)
+    return position - (np.cumsum(count) - count)[unit], count
+
+
+def _flags(holds: OfVideo, rank: Ints, videos: list[Video], video: Ints) -> Flags:
+    return np.array([holds(r, videos[v]) for r, v in zip(rank.tolist(), video.tolist(), strict=True)], np.bool_)
+
+
+def orders_of(truth: Truth, placed: Placed, file_order: bool) -> Orders:
+    """Frames, and with them tracks and their first masks, go by number, or with ``file_order`` as each file lists
+    its frames."""
+    if file_order:
+        return Orders(
+            np.argsort(truth.video_of[truth.frame], kind="stable"),
+            np.lexsort((placed.place, placed.listed, truth.video_of[placed.frame])),
+        )
+    return Orders(np.argsort(truth.frame, kind="stable"), np.lexsort((placed.place, placed.frame)))
+
+
+def track_pairs(
+    truth: Truth,
+    found: BurstPredictions,
+    placed: Placed,
+    orders: Orders,
+    chosen: Chosen,
+    negative: OfVideo,
+    exhaustive: OfVideo,
+) -> TrackPairs:
+    """Whole tracks of the chosen classes; predictions only where the class is known to be present or absent.
+
+    A predicted track has the class of its first mask, with all its masks.
     """
-    out: dict[int, list[ClassVideo]] = defaultdict(list)
-    for name, video in sorted(truth.videos.items()):
-        wanted, given = video.truths, placed[name]
-        if not file_order:
-            wanted, given = _by_number(wanted, video.frames), _by_number(given, video.frames)
-        truths, predictions = _split(wanted), _split(given)
-        found: dict[int, dict[int, BurstTrack]] = defaultdict(dict)
-        for number, track in _tracks(given).items():
-            category = next(iter(track.values())).category
-            if category is not None:
-                found[category][number] = _by_number(track, video.frames)  # in this order scores are averaged
-        for number in sorted(truths.keys() | predictions.keys()):
-            part = ClassVideo(video, truths.get(number, {}), predictions.get(number, {}), found.get(number, {}))
-            out[number].append(part)
-    return out
-
-
-def _split(images: Images) -> dict[int, Images]:
-    out: dict[int, Images] = defaultdict(dict)
-    for image, items in images.items():
-        for item in items:
-            if item.category is not None:
-                out[item.category].setdefault(image, []).append(item)
-    return out
-
-
-def _tracks(images: Images) -> dict[int, BurstTrack]:
-    out: dict[int, BurstTrack] = {}
-    for image, items in images.items():
-        for item in items:
-            out.setdefault(item.track, {})[image] = item
-    return out
-
-
-def _by_number(images: Mapping[str, T], frames: list[str]) -> dict[str, T]:
-    return {image: images[image] for image in frames if image in images}
-
-
-def steps(
-    video: BurstVideo, truths: Images, predictions: Images, number: int | None, boxes: bool, exemplar: bool
-) -> list[Step]:
-    """The time steps of a video for the class ``number``: frames with any annotated object, in order.
-
-    Predictions that the video's flags for ``number`` leave undecided are removed (``None``: no flags apply), except
-    with ``exemplar``.
-    """
-    out, nothing = [], np.empty(0, np.int64)
-    for image in video.frames:
-        if not video.truths.get(image):
-            continue
-        g, p = truths.get(image, []), predictions.get(image, [])
-        known = exemplar or (number in video.negative and number not in video.not_exhaustive)
-        if not g and not (p and known):
-            continue  # no objects, or none known to be right or wrong
-        ids = np.array([i.track for i in p], np.int64)
-        if not g:
-            out.append(Step(nothing, ids, np.zeros((0, len(p)))))
-            continue
-        similarity = _similarity(g, p, video.size, boxes)
-        keep = np.ones(len(p), np.bool_) if exemplar else _decided(video, similarity, number)
-        out.append(Step(np.array([i.track for i in g], np.int64), ids[keep], similarity[:, keep]))
-    return out
-
-
-def _decided(video: BurstVideo, similarity: Floats, number: int | None) -> NDArray[np.bool_]:
-    """Which predictions of a frame are known to be right or wrong."""
-    truths, predictions = similarity.shape
-    if not truths and number not in video.negative:
-        return np.zeros(predictions, np.bool_)
-    if number not in video.not_exhaustive:
-        return np.ones(predictions, np.bool_)
-    keep = np.zeros(predictions, np.bool_)
-    if truths and predictions:
-        sure = np.where(similarity < 0.5 - EPSILON, 0.0, similarity)
-        rows, columns = linear_sum_assignment(-sure)
-        keep[columns[sure[rows, columns] > EPSILON]] = True
-    return keep
-
-
-def _similarity(g: list[Item], p: list[Item], size: tuple[int, int], boxes: bool) -> Floats:
-    """IoU of masks, or of their boxes cut to whole pixels, ``(truths, predictions)``."""
-    if not g or not p:
-        return np.zeros((len(g), len(p)))
-    if not boxes:
-        return _mask_iou(g, p, size)
-    a, b = (np.trunc(np.asarray(coco.toBbox(_encoded(side, size)), np.float64)) for side in (g, p))
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, :2] + a[:, None, 2:], b[None, :, :2] + b[None, :, 2:])
-    shared = np.maximum(high - low, 0).prod(-1)
-    union = a[:, None, 2:].prod(-1) + b[None, :, 2:].prod(-1) - shared
-    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > EPSILON))
-
-
-def _encoded(items: list[Item], size: tuple[int, int]) -> list[dict[str, object]]:
-    return [{"size": list(size), "counts": i.counts} for i in items]
-
-
-def _mask_iou(g: list[Item], p: list[Item], size: tuple[int, int]) -> Floats:
-    iou = coco.iou(_encoded(g, size), _encoded(p, size), [0] * len(p))
-    return np.asarray(iou, np.float64).reshape(len(g), len(p))
-
-
-def video_pairs(part: ClassVideo, number: int) -> VideoPairs | None:
-    """Whole tracks of a class in a video; predictions only where the class is known to be present or absent."""
-    video = part.video
-    wanted = _tracks(part.truths)
-    found = part.found if wanted or number in video.negative else {}
-    if not wanted and not found:
-        return None
-    scores = np.array([np.mean([i.score for i in track.values()]) for track in found.values()])
-    iou = _track_iou(list(found.values()), list(wanted.values()), video.size)
-    return VideoPairs(_describe(wanted), _describe(found), scores, iou, number not in video.not_exhaustive)
-
-
-def _describe(tracks: dict[int, BurstTrack]) -> Tracks:
-    return Tracks(
-        np.array(list(tracks), np.int64),
-        np.array([np.mean([i.area for i in track.values()]) for track in tracks.values()]),
-        np.array([float(len(track)) for track in tracks.values()]),
+    n_videos = max(len(truth.videos), 1)
+    g = _whole_tracks(truth.track, orders.truths, chosen.of(truth.category), truth.video_of[truth.frame])
+    p = _whole_tracks(placed.track, orders.predictions, chosen.of(placed.category), truth.video_of[placed.frame])
+    keys = [side.rank * n_videos + side.video for side in (g, p)]
+    units = np.unique(keys[0][g.rank >= 0])
+    alone = np.setdiff1d(keys[1][p.rank >= 0], units)
+    allowed = alone[_flags(negative, alone // n_videos, truth.videos, alone % n_videos)]
+    units = np.union1d(units, allowed)
+    rows = [np.flatnonzero(np.isin(key, units) & (side.rank >= 0)) for key, side in zip(keys, (g, p), strict=True)]
+    rows = [row[np.lexsort((side.first[row], key[row]))] for row, side, key in zip(rows, (g, p), keys, strict=True)]
+    firsts = [_bounds(key[row], units) for key, row in zip(keys, rows, strict=True)]
+    by_frame = np.lexsort((placed.frame, placed.track))
+    in_order = placed.row[by_frame]
+    begin = offsets(np.bincount(placed.track, minlength=len(p.rank)))
+    score = means(found.score[in_order], begin)
+    areas = [
+        np.bincount(track, weights=area, minlength=len(side.rank))
+        for track, area, side in ((truth.track, truth.masks.area, g), (placed.track, found.masks.area[placed.row], p))
+    ]
+    counts = [np.bincount(track, minlength=len(side.rank)) for track, side in ((truth.track, g), (placed.track, p))]
+    of_truth, of_predictions = (
+        Tracks(first, total[row] / count[row], count[row].astype(np.float64))
+        for first, total, count, row in zip(firsts, areas, counts, rows, strict=True)
     )
-
-
-def _track_iou(predictions: list[BurstTrack], truths: list[BurstTrack], size: tuple[int, int]) -> Floats:
-    """IoU of whole tracks ``(predictions, truths)``: shared pixels of all frames over those of either."""
-    shared = np.zeros((len(predictions), len(truths)), np.int64)
-    for p, g, ps, gs in _overlapping_pairs(predictions, truths):
-        iou = _mask_iou(ps, gs, size)
-        areas = np.array([[i.area] for i in ps]) + np.array([i.area for i in gs])
-        # the intersection is an integer, which the IoU and the union determine
-        shared[np.ix_(p, g)] += np.rint(iou * areas / (1 + iou)).astype(np.int64)
-    total = np.add.outer(
-        np.array([sum(i.area for i in t.values()) for t in predictions], np.int64),
-        np.array([sum(i.area for i in t.values()) for t in truths], np.int64),
-    )
+    offset = offsets(np.diff(firsts[0]) * np.diff(firsts[1]))
+    shared = _shared(truth, found, placed, rows, firsts, offset)
+    unit = np.repeat(np.arange(len(units)), np.diff(offset))
+    at, columns = np.arange(len(unit)) - offset[unit], np.diff(firsts[0])[unit]
+    total = areas[0][rows[0]][firsts[0][unit] + at % columns] + areas[1][rows[1]][firsts[1][unit] + at // columns]
     union = total - shared
-    return np.asarray(np.divide(shared, union, out=np.zeros(shared.shape), where=union > 0))
+    return TrackPairs(
+        _bounds(units // n_videos, np.arange(chosen.classes)),
+        of_truth,
+        of_predictions,
+        score[rows[1]],
+        placed.zero[rows[1]],
+        offset,
+        np.divide(shared, union, out=np.zeros(len(shared)), where=union > 0),
+        _flags(exhaustive, units // n_videos, truth.videos, units % n_videos),
+    )
 
 
-def _overlapping_pairs(
-    predictions: list[BurstTrack], truths: list[BurstTrack]
-) -> Iterator[tuple[list[int], list[int], list[Item], list[Item]]]:
-    """Per image that both sides have: positions of the tracks present and their masks."""
-    for image in {image for track in truths for image in track}:
-        g = [i for i, track in enumerate(truths) if image in track]
-        p = [i for i, track in enumerate(predictions) if image in track]
-        if p:
-            yield p, g, [predictions[i][image] for i in p], [truths[i][image] for i in g]
+class _Whole(NamedTuple):
+    """Tracks by number: the class and the video of each one, and the place of its first mask."""
+
+    rank: Ints
+    video: Ints
+    first: Ints
+
+
+def _whole_tracks(track: Ints, order: Ints, rank: Ints, video: Ints) -> _Whole:
+    n = int(track.max(initial=-1)) + 1
+    first = np.full(n, len(track), np.int64)
+    first[track[order][::-1]] = np.arange(len(order))[::-1]  # the first mask, which is written last
+    there = first < len(track)
+    out = _Whole(np.full(n, -1, np.int64), np.zeros(n, np.int64), first)
+    out.rank[there], out.video[there] = rank[order[first[there]]], video[order[first[there]]]
+    return out
+
+
+def _shared(
+    truth: Truth, found: BurstPredictions, placed: Placed, rows: list[Ints], firsts: list[Ints], offset: Ints
+) -> Floats:
+    """Pixels that the tracks of each unit share in all frames, as whole numbers, at the places of the IoUs."""
+    at_g = np.full(int(truth.track.max(initial=0)) + 1, -1, np.int64)
+    at_g[rows[0]] = np.arange(len(rows[0]))
+    at_p = np.full(len(placed.zero), -1, np.int64)
+    at_p[rows[1]] = np.arange(len(rows[1]))
+    of_mask = np.full(len(found.image), -1, np.int64)
+    of_mask[placed.row] = at_p[placed.track]
+    p, g = np.repeat(of_mask, np.diff(found.masks.first)), at_g[truth.track[found.masks.truth]]
+    units = [np.repeat(np.arange(len(first) - 1), np.diff(first)) for first in firsts]
+    both = np.flatnonzero((p >= 0) & (g >= 0))
+    both = both[units[1][p[both]] == units[0][g[both]]]
+    p, g = p[both], g[both]
+    unit = units[1][p]
+    place = offset[unit] + (p - firsts[1][unit]) * np.diff(firsts[0])[unit] + g - firsts[0][unit]
+    shared = found.masks.shared[both].astype(np.float64)
+    return np.asarray(np.bincount(place, weights=shared, minlength=int(offset[-1])), np.float64)

@@ -6,6 +6,7 @@ numbers come with them.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,21 +17,26 @@ import numpy as np
 
 from harness.errors import OfficialAbortError, UserError, near
 from harness.formats.burst import COMMON
+from harness.rle import Ints
 from harness.scoring import BURST_TASKS
-from harness.scoring.burst_comparison import ClassVideo, by_class, steps, video_pairs
+from harness.scoring.burst_comparison import Chosen, frame_units, orders_of, similarities, track_pairs
 from harness.scoring.burst_tracks import (
     DISTRACTORS,
+    NO_CLASS,
     BurstPredictions,
+    ClassNumbers,
     Exemplars,
-    Images,
+    Placed,
     Truth,
+    Video,
     assign_tracks,
     class_table,
     read_predictions,
     read_truth,
 )
 from harness.scoring.coverage import warn_of_burst_coverage
-from harness.scoring.hota import Floats, Hota, Step, combine, hota
+from harness.scoring.frame_hota import UnitScores, hota_of_units
+from harness.scoring.hota import Floats, Hota, combine, combine_rows
 from harness.scoring.track_map import track_map
 from harness.warnings import Warnings
 
@@ -38,7 +44,7 @@ VERSION = "2"
 GROUPS = ("all", "common", "uncommon")
 GUIDED_METRICS = ("HOTA", "DetA", "AssA", "AP")
 OPEN_WORLD_METRICS = ("OWTA", "DetRe", "AssA")
-NO_CLASS = {
+NO_TRUTH = {
     "all": "no class is annotated",
     "common": "no common class is annotated",
     "uncommon": "no uncommon class is annotated",
@@ -118,8 +124,9 @@ def score_task(
     if task not in BURST_TASKS:
         raise UserError(f'protocol "{task}"', "is unknown", near(task, BURST_TASKS))
     groups = GROUPS if task == "burst-open-world" else GROUPS[:1]
-    truths = {group: read_truth(annotations / f"{group}_classes.json") for group in groups}
-    found = read_predictions(predictions, truths["all"].split)
+    classes = ClassNumbers()
+    truths = {group: read_truth(annotations / f"{group}_classes.json", classes) for group in groups}
+    found = read_predictions(predictions, list(truths.values()))
     warnings = Warnings(strict)
     warn_of_burst_coverage(truths["all"], found, task == "burst-exemplar-guided", warnings)
     try:
@@ -158,14 +165,14 @@ def _numbers(
 ) -> Numbers:
     """The numbers by ``rules``; raises `OfficialAbortError` where the tool of these rules aborts."""
     by_name = task == "burst-exemplar-guided" and not rules.exemplar_ids_of_predictions
-    unnamed = found.first_unnamed(truths["all"])
+    unnamed = found.first_unnamed()
     if rules.aborts and unnamed is not None and not by_name:
         raise OfficialAbortError(unnamed, "has no category", "list it in track_category_ids")
     if task == "burst-open-world":
         values, classes = _open_world(truths, found, rules, warnings)
     else:
         values, classes = _guided(truths["all"], found, rules, task == "burst-exemplar-guided", warnings)
-    undefined = {key: NO_CLASS[key.rpartition("_")[2]] for key, value in values.items() if value is None}
+    undefined = {key: NO_TRUTH[key.rpartition("_")[2]] for key, value in values.items() if value is None}
     return Numbers(values, classes, undefined)
 
 
@@ -180,30 +187,39 @@ def _guided(
 ) -> tuple[dict[str, float | None], dict[str, dict[str, Any]]]:
     by_name = exemplar and not rules.exemplar_ids_of_predictions
     exemplars: Exemplars = "refuse unknown" if rules.aborts else "keep unknown"
-    placed = assign_tracks(truth, found, exemplars if by_name else None, rules.empty_masks_count, warnings)
-    classless = sum(i.category is None for images in placed.values() for items in images.values() for i in items)
-    warnings.add("mask without a category, left out", found.first_unnamed(truth) or found.path, classless)
-    parts = by_class(truth, placed, rules.frames_in_file_order)
-    names = class_table()[0]
-    for number in sorted(parts.keys() - names.keys()):
-        masks = sum(len(items) for p in parts[number] for side in (p.truths, p.predictions) for items in side.values())
-        warnings.add("mask of a class that LVIS 0.5 does not have, left out", f"{found.path}, class {number}", masks)
-    classes: dict[str, dict[str, Any]] = {}
-    scores: list[Hota] = []
-    ids: dict[str, int] = {}
-    for number, name in names.items():
-        videos = parts.get(number, [])
-        if number in DISTRACTORS or not any(part.truths for part in videos):
-            continue
-        ids[name] = number
-        score, counts = _hota(videos, number, rules.boxes_for_masks, exemplar)
-        scores.append(score)
-        pairs = [pair for part in videos if (pair := video_pairs(part, number)) is not None]
-        classes[name] = {
-            "HOTA": score.values(),
-            "TrackMAP": track_map(pairs, rules.track_zero_reusable),
-            "Count": counts,
-        }
+    placed = assign_tracks(truth, 0, found, exemplars if by_name else None, rules.empty_masks_count, warnings)
+    names, listed = class_table()[0], truth.classes.listed()
+    _warn_of_classes(truth, found, placed, warnings)
+    annotated = {listed[at] for at in np.unique(truth.category).tolist()}
+    ids = {name: number for number, name in names.items() if number in annotated - DISTRACTORS}
+    numbers = list(ids.values())
+    rank = np.full(len(listed) + 1, -1, np.int64)
+    rank[[truth.classes.position(number) for number in numbers]] = np.arange(len(numbers))
+    chosen = Chosen(rank, len(numbers))
+
+    def negative(number: int, video: Video) -> bool:
+        return numbers[number] in video.negative
+
+    def exhaustive(number: int, video: Video) -> bool:
+        return numbers[number] not in video.not_exhaustive
+
+    def known(number: int, video: Video) -> bool:
+        return exemplar or (negative(number, video) and exhaustive(number, video))
+
+    def all_count(number: int, video: Video) -> bool:
+        return exemplar or exhaustive(number, video)
+
+    units, of_unit = frame_units(truth, 0, placed, chosen, known, all_count)
+    scores = hota_of_units(units, similarities(found, [truth], rules.boxes_for_masks), len(truth.frame))
+    orders = orders_of(truth, placed, rules.frames_in_file_order)
+    pairs = track_pairs(truth, found, placed, orders, chosen, negative, exhaustive)
+    of_tracks = track_map(pairs, rules.track_zero_reusable)
+    first = np.searchsorted(of_unit, np.arange(len(numbers) + 1))
+    by_class = [_combined(scores, np.arange(a, b)) for a, b in itertools.pairwise(first.tolist())]
+    classes: dict[str, dict[str, Any]] = {
+        name: {"HOTA": score.values(), "TrackMAP": of_tracks[at], "Count": counts}
+        for at, (name, (score, counts)) in enumerate(zip(ids, by_class, strict=True))
+    }
     members = {
         "all": list(ids),
         "common": [n for n, i in ids.items() if i in COMMON],
@@ -214,7 +230,21 @@ def _guided(
         for key in GUIDED_METRICS[:3]:
             metrics[f"{key}_{group}"] = _mean(classes[n]["HOTA"][key].mean() for n in members[group])
         metrics[f"AP_{group}"] = _mean(classes[n]["TrackMAP"]["AP_all"].mean() for n in members[group])
-    return metrics, classes | (_together(list(classes.values()), scores) if classes else {})
+    pooled = [score for score, _ in by_class]
+    return metrics, classes | (_together(list(classes.values()), pooled) if classes else {})
+
+
+def _warn_of_classes(truth: Truth, found: BurstPredictions, placed: Placed, warnings: Warnings) -> None:
+    """Count the masks that have no class, and those of classes that no table knows."""
+    classless = int((placed.category == NO_CLASS).sum())
+    warnings.add("mask without a category, left out", found.first_unnamed() or found.path, classless)
+    names, listed = class_table()[0], truth.classes.listed()
+    present = np.concatenate([truth.category, placed.category[placed.category != NO_CLASS]])
+    counts = np.bincount(present, minlength=len(listed)).tolist()
+    for number, count in sorted(zip(listed, counts, strict=True)):
+        if count and number not in names:
+            where = f"{found.path}, class {number}"
+            warnings.add("mask of a class that LVIS 0.5 does not have, left out", where, count)
 
 
 def _together(classes: list[dict[str, Any]], scores: list[Hota]) -> dict[str, dict[str, Any]]:
@@ -239,19 +269,26 @@ def _open_world(
     metrics: dict[str, float | None] = {}
     classes: dict[str, dict[str, Any]] = {}
     number = OBJECT if rules.open_world_is_class_one else None
-    placed: dict[str, Images] = {}
-    for group, truth in truths.items():
+    similar = similarities(found, list(truths.values()), rules.boxes_for_masks)
+    placed: Placed | None = None
+
+    def exhaustive(_: int, video: Video) -> bool:
+        return number not in video.not_exhaustive
+
+    for at, (group, truth) in enumerate(truths.items()):
         # the three files list the same frames, so predictions are usually assigned once
-        if group == "all" or truth.image_video != truths["all"].image_video:
+        if placed is None or truth.frame_of != truths["all"].frame_of:
             quiet = warnings if group == "all" else Warnings()
-            placed = assign_tracks(truth, found, None, rules.empty_masks_count, quiet)
-        videos = [ClassVideo(v, v.truths, placed[name], {}) for name, v in sorted(truth.videos.items())]
-        score, _ = _hota(videos, number, rules.boxes_for_masks, exemplar=False)
-        values = score.values()
+            placed = assign_tracks(truth, at, found, None, rules.empty_masks_count, quiet)
+        every = Chosen(np.zeros(len(truth.classes.listed()) + 1, np.int64), 1)
+        first_mask = int(found.truth_first[at])
+        # every frame that takes part has an annotated object
+        units, _ = frame_units(truth, first_mask, placed, every, exhaustive, exhaustive)
+        scores = hota_of_units(units, similar, int(found.truth_first[-1]))
+        values = _combined(scores, np.arange(len(scores.counts)))[0].values()
         classes[group] = {"object": {"HOTA": values, "Count": {}}}
-        defined = any(part.truths for part in videos)
         for key in OPEN_WORLD_METRICS:
-            metrics[f"{key}_{group}"] = float(values[key].mean()) if defined else None
+            metrics[f"{key}_{group}"] = float(values[key].mean()) if len(truth.frame) else None
     return metrics, classes
 
 
@@ -260,18 +297,7 @@ def _mean(values: Iterable[Any]) -> float | None:
     return math.fsum(listed) / len(listed) if listed else None
 
 
-def _hota(videos: list[ClassVideo], number: int | None, boxes: bool, exemplar: bool) -> tuple[Hota, dict[str, int]]:
-    """HOTA over videos, and how many masks and tracks counted."""
-    parts = []
-    counts = dict.fromkeys(("Dets", "GT_Dets", "IDs", "GT_IDs"), 0)
-    for video, truths, predictions, _ in videos:
-        listed = steps(video, truths, predictions, number, boxes, exemplar)
-        parts.append(hota(listed))
-        for key, ids in (("", _ids(listed, "predictions")), ("GT_", _ids(listed, "truths"))):
-            counts[f"{key}Dets"] += len(ids)
-            counts[f"{key}IDs"] += len(set(ids))
-    return combine(parts), counts
-
-
-def _ids(listed: list[Step], side: str) -> list[int]:
-    return [number for step in listed for number in getattr(step, side).tolist()]
+def _combined(scores: UnitScores, units: Ints) -> tuple[Hota, dict[str, int]]:
+    """HOTA over some units, and how many masks and tracks counted."""
+    counts = scores.counts[units].sum(0).tolist()
+    return combine_rows(scores.hota, units), dict(zip(("Dets", "GT_Dets", "IDs", "GT_IDs"), counts, strict=True))

@@ -1,20 +1,43 @@
-"""The data that BURST's official tasks compare: masks by image, with global track ids and the classes that take
-part."""
+"""The data that BURST's official tasks compare: masks by image, with their tracks, and the classes that take part.
+
+Files are read sequence by sequence; of a predicted mask only its numbers are kept, so memory follows the truth.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import itertools
+import os
+from collections import Counter, deque
+from collections.abc import Sequence as List
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import rle
 from harness.errors import OfficialAbortError, UserError
-from harness.formats.burst import Sequence, areas_of, frame_number, read
+from harness.formats.burst import Sequence, SequenceReader, frame_number
+from harness.rle import Ints
+from harness.scoring.burst_masks import (
+    Floats,
+    Measured,
+    Texts,
+    TruthMasks,
+    join,
+    join_truths,
+    measure,
+    no_truth,
+    texts_of,
+)
 from harness.warnings import Warnings
+
+Flags = NDArray[np.bool_]
 
 DISTRACTORS = frozenset(
     (20, 63, 108, 180, 188, 204, 212, 247, 303, 403, 407, 415, 490, 504, 507, 513, 529, 567, 569, 588, 672, 691, 702,
@@ -30,59 +53,104 @@ NO_MASKS = "mask of an exemplar that has no annotated mask, left out in correcte
 BEYOND_CAP = f"mask beyond the best {MOST_PER_IMAGE} of its image, left out"
 
 
-class Item(NamedTuple):
-    """One mask in one image; ``counts`` is its compressed RLE, ``area`` in pixels. An unstated category is ``None``."""
-
-    track: int
-    category: int | None
-    score: float
-    counts: bytes
-    area: int
+NO_CLASS = -1
+"""The class of a mask that states none."""
+WAITING = 8
+"""Sequences per core that wait until their masks are measured."""
 
 
-Images = dict[str, list[Item]]
-"""Masks by image, in the order in which they were read."""
+class ClassNumbers:
+    """Positions of class numbers, which may be any integer, in the order in which they occur."""
+
+    def __init__(self) -> None:
+        self._position: dict[int | None, int] = {None: NO_CLASS}
+
+    def position(self, number: int | None) -> int:
+        return self._position.setdefault(number, len(self._position) - 1)
+
+    def listed(self) -> list[int]:
+        """The numbers by position."""
+        return [number for number in self._position if number is not None]
+
+    def merged(self) -> Ints:
+        """By position, that of the class into which each one is merged; `NO_CLASS` behind the last."""
+        into = class_table()[1]
+        return np.array([self.position(into.get(n, n)) for n in self.listed()] + [NO_CLASS], np.int64)
 
 
-@dataclass
-class BurstVideo:
-    """A sequence: size in pixels, its annotated frames by frame number, and the truths in them."""
+@dataclass(frozen=True)
+class Video:
+    """A sequence: size in pixels, and the class numbers that are known to be absent or not annotated everywhere."""
 
     name: str
     size: tuple[int, int]
     negative: frozenset[int]
     not_exhaustive: frozenset[int]
-    frames: list[str]
-    truths: Images = field(default_factory=lambda: defaultdict(list))
 
 
-class Truth(NamedTuple):
-    """The annotations of a task: videos by name, the video of every image, and global track ids by sequence.
+class TruthTracks(NamedTuple):
+    """The objects of a task: by sequence id and local track id their id over all sequences, which counts from 1, and
+    their class number; ``seen`` are the ids of those that have masks."""
 
-    ``tracks`` has the global id and the class of each local track id; ``seen`` the global ids that have masks.
-    """
-
-    split: str
-    videos: dict[str, BurstVideo]
-    image_video: dict[str, str]
-    tracks: dict[int, dict[int, tuple[int, int]]]
+    known: dict[int, dict[int, tuple[int, int]]]
     seen: frozenset[int]
 
 
-class BurstPredictions(NamedTuple):
-    """A prediction file: per sequence its id, its name, and its masks with their images and local track ids.
+@dataclass(frozen=True)
+class Truth:
+    """The annotations of a task.
 
-    ``unnamed`` are the image and the track of every mask whose category is not stated.
+    ``videos`` are in order of their names; frames are numbered over all of them, within one in the order of the
+    numbers in their names. ``frame_of`` has the frame of each image, ``video_of (frames,)`` the video. The masks, in
+    the order of the file, have ``frame``, ``track`` and ``category (masks,)``, a position in ``classes``.
+    """
+
+    split: str
+    videos: list[Video]
+    images: list[str]
+    frame_of: dict[str, int]
+    video_of: Ints
+    frame: Ints
+    track: Ints
+    category: Ints
+    masks: TruthMasks
+    tracks: TruthTracks
+    classes: ClassNumbers
+
+
+@dataclass(frozen=True)
+class BurstPredictions:
+    """A prediction file. Masks have ``image``, ``owner``, ``category`` and ``score (masks,)``, and their overlaps
+    ``masks`` with the truths, whose masks are numbered on over all of them, from ``truth_first[t]`` on.
+
+    ``images`` are paths, and ``frames[t] (images,)`` their frames in truth ``t``, -1 where they are not annotated.
+    ``owner`` is a track of a sequence: ``sequence (owners,)`` and the local id ``track (owners,)``. ``sequences`` has
+    id, name and number of masks. ``twins`` name the tracks that repeat another one.
     """
 
     path: str
     split: str
-    sequences: list[tuple[int, str, list[tuple[str, Item]]]]
-    unnamed: list[tuple[str, int]]
+    sequences: list[tuple[int, str, int]]
+    images: list[str]
+    frames: list[Ints]
+    image: Ints
+    owner: Ints
+    category: Ints
+    score: Floats
+    masks: Measured
+    sequence: Ints
+    track: Ints
+    truth_first: Ints
+    twins: list[str]
 
-    def first_unnamed(self, truth: Truth) -> str | None:
-        """Where the first mask without a category is among those in annotated frames; ``None`` if there is none."""
-        return next((f"{self.path}, {i}, track {t}" for i, t in self.unnamed if i in truth.image_video), None)
+    def place(self, mask: int) -> str:
+        """The file, the image and the track of a mask, for messages."""
+        return f"{self.path}, {self.split}/{self.images[self.image[mask]]}, track {self.track[self.owner[mask]]}"
+
+    def first_unnamed(self) -> str | None:
+        """The first mask without a category among those in annotated frames; ``None`` if there is none."""
+        unnamed = np.flatnonzero((self.category == NO_CLASS) & (self.frames[0][self.image] >= 0))
+        return self.place(int(unnamed[0])) if len(unnamed) else None
 
 
 @cache
@@ -97,154 +165,395 @@ def class_table() -> tuple[dict[int, str], dict[int, int]]:
     return names, merged
 
 
-def read_truth(path: Path) -> Truth:
-    """Read annotations: masks of distractors are removed, then classes are merged; track ids count from 1."""
-    file, merged = read(path), class_table()[1]
-    videos: dict[str, BurstVideo] = {}
-    image_video: dict[str, str] = {}
-    tracks: dict[int, dict[int, tuple[int, int]]] = {}
+class _Columns(NamedTuple):
+    """The masks of a sequence in file order: their number by frame, the local ids of tracks by first use, and of each
+    mask its track, its score, its class (a position, see `ClassNumbers`) and its text."""
+
+    counts: list[int]
+    tracks: list[int]
+    owner: Ints
+    score: Floats
+    category: Ints
+    texts: Texts
+
+
+def _columns(sequence: Sequence, classes: ClassNumbers) -> _Columns:
+    keys = list(itertools.chain.from_iterable(sequence.segmentations))
+    masks = [mask for frame in sequence.segmentations for mask in frame.values()]
+    at = {key: position for position, key in enumerate(dict.fromkeys(keys))}
+    owner = np.array([at[key] for key in keys], np.int64)
+    of_track = [classes.position(sequence.track_category_ids.get(key)) for key in at]
+    category = np.array(of_track, np.int64)[owner]
+    own = [mask.category_id for mask in masks]
+    if own.count(None) < len(own):
+        stated = np.array([classes.position(number) for number in own], np.int64)
+        category = np.where(stated == NO_CLASS, category, stated)
+    score = [1.0 if mask.score is None else mask.score for mask in masks]
+    counts = [len(frame) for frame in sequence.segmentations]
+    texts = texts_of([mask.rle for mask in masks])
+    return _Columns(counts, [int(key) for key in at], owner, np.array(score, np.float64), category, texts)
+
+
+def _refuse_faults(area: Ints, sequence: Sequence, where: str) -> None:
+    faulty = np.flatnonzero(area < 0)
+    if len(faulty):
+        listed = [(f, track) for f, frame in enumerate(sequence.segmentations) for track in frame]
+        f, track = listed[int(faulty[0])]
+        path = sequence.annotated_image_paths[f]
+        raise UserError(f"{where}, frame {path}, track {track}", rle.FAULTS[int(area[faulty[0]])], "encode it again")
+
+
+def offsets(counts: List[int] | Ints) -> Ints:
+    """Where each of some groups begins, and the end of the last; ``counts`` are their sizes."""
+    return np.append(np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64))
+
+
+def _joined(parts: List[Ints]) -> Ints:
+    return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+def _name(sequence: Sequence) -> str:
+    """The name of a sequence in its split."""
+    return f"{sequence.dataset}-{sequence.seq_name}"
+
+
+def read_truth(path: Path, classes: ClassNumbers) -> Truth:
+    """Read annotations: masks of distractors are removed, then classes are merged; track ids count from 1.
+
+    Raises `UserError` for a faulty file.
+    """
+    reader, merged = SequenceReader(path), class_table()[1]
+    videos: dict[str, Video] = {}
+    images: list[list[str]] = []
+    known: dict[int, dict[int, tuple[int, int]]] = {}
+    frames, tracks, categories = [], [], []
+    masks: list[TruthMasks] = []
     counter = 0
-    for sequence in file.sequences:
-        name = _name(file.split, sequence)
+    for sequence in reader:
+        name, where = _name(sequence), f"{path}, sequence {sequence.id}"
         if name in videos:
-            raise UserError(f"{path}, sequence {sequence.id}", f"{name} occurs twice", "name each sequence once")
-        images = [f"{file.split}/{sequence.frame(f)}" for f in range(len(sequence.segmentations))]
-        known: dict[int, tuple[int, int]] = {}
+            raise UserError(where, f"{name} occurs twice", "name each sequence once")
+        mine = known[sequence.id] = {}
         for local, category in sequence.track_category_ids.items():
             counter += 1
-            known[int(local)] = (counter, category)
-        video = BurstVideo(
-            name, (sequence.height, sequence.width), frozenset(sequence.neg_category_ids),
-            frozenset(sequence.not_exhaustive_category_ids), sorted(images, key=lambda i: frame_number(i, str(path))),
-        )  # fmt: skip
-        for image, item in _items(sequence, file.split, str(path)):
-            if item.track not in known:
-                hint = "list it in track_category_ids"
-                raise UserError(f"{path}, {image}, track {item.track}", "has no category", hint)
-            track, category = known[item.track]  # a mask's own category counts in predictions only
-            if category not in DISTRACTORS:
-                video.truths[image].append(item._replace(track=track, category=merged.get(category, category)))
-        videos[name], tracks[sequence.id] = video, known
-        image_video |= dict.fromkeys(images, name)
-    seen = frozenset(i.track for v in videos.values() for items in v.truths.values() for i in items)
-    return Truth(file.split, videos, image_video, tracks, seen)
+            mine[int(local)] = (counter, category)
+        columns, size = _columns(sequence, ClassNumbers()), (sequence.height, sequence.width)
+        found = measure(columns.texts, size[0] * size[1], size[0], *no_truth(len(columns.owner)))
+        _refuse_faults(found.area, sequence, f"{where} ({sequence.seq_name})")
+        frame = np.repeat(np.arange(len(columns.counts)), columns.counts)
+        for at, track in enumerate(columns.tracks):
+            if track not in mine:
+                image = sequence.frame(int(frame[np.argmax(columns.owner == at)]))
+                raise UserError(f"{path}, {image}, track {track}", "has no category", "list it in track_category_ids")
+        of_track = [mine[track] for track in columns.tracks]  # a mask's own category counts in predictions only
+        wanted = np.array([category not in DISTRACTORS for _, category in of_track], np.bool_)
+        position = np.array([classes.position(merged.get(c, c)) for _, c in of_track], np.int64)
+        kept = np.flatnonzero(wanted[columns.owner])
+        owner = columns.owner[kept]
+        frames.append(frame[kept])
+        tracks.append(np.array([track for track, _ in of_track], np.int64)[owner])
+        categories.append(position[owner])
+        texts = Texts(columns.texts.data, columns.texts.start[kept], columns.texts.stop[kept])
+        masks.append(TruthMasks(texts, found.area[kept], found.box[kept]))
+        negative, partly = frozenset(sequence.neg_category_ids), frozenset(sequence.not_exhaustive_category_ids)
+        videos[name] = Video(name, size, negative, partly)
+        images.append([sequence.frame(f) for f in range(len(columns.counts))])
+    ordered = sorted(videos)
+    numbers, names = _numbered(dict(zip(videos, images, strict=True)), str(path))
+    lengths = dict(zip(videos, map(len, images), strict=True))
+    frame_of: dict[str, int] = {}
+    for name, paths in zip(videos, images, strict=True):
+        frame_of |= zip(paths, numbers[name].tolist(), strict=True)
+    ids = _joined(tracks)
+    return Truth(
+        reader.split,
+        [videos[name] for name in ordered],
+        names,
+        frame_of,
+        np.repeat(np.arange(len(ordered)), [lengths[name] for name in ordered]),
+        _joined([numbers[name][frame] for name, frame in zip(videos, frames, strict=True)]),
+        ids,
+        _joined(categories),
+        join_truths(masks),
+        TruthTracks(known, frozenset(ids.tolist())),
+        classes,
+    )
 
 
-def read_predictions(path: Path, default_split: str) -> BurstPredictions:
-    """Read predictions; every mask is checked, nothing is left out yet. Split and categories are optional.
+def _numbered(images: dict[str, list[str]], path: str) -> tuple[dict[str, Ints], list[str]]:
+    """Number the frames of all videos, ascending by name, within one by the number of the frame.
 
-    Raises `UserError` for a faulty file and for a track with two masks in one frame.
+    Returns the numbers of the listed ``images`` of each video, and their paths by number.
     """
-    file = read(path, default_split)
-    sequences = []
-    file.sequences.reverse()
-    while file.sequences:  # each is released once read: these files are large
-        sequence = file.sequences.pop()
-        masks = list(_items(sequence, file.split, str(path)))
-        sequences.append((sequence.id, _name(file.split, sequence), masks))
-    unnamed = [(image, i.track) for _, _, masks in sequences for image, i in masks if i.category is None]
-    found = BurstPredictions(str(path), file.split, sequences, unnamed)
-    _refuse_repeated(found)
-    return found
+    found: dict[str, Ints] = {}
+    names: list[str] = []
+    for video in sorted(images):
+        stated = [frame_number(image, path) for image in images[video]]
+        order = sorted(range(len(stated)), key=stated.__getitem__)
+        found[video] = np.empty(len(order), np.int64)
+        found[video][order] = len(names) + np.arange(len(order))
+        names += [images[video][f] for f in order]
+    return found, names
 
 
-def _refuse_repeated(found: BurstPredictions) -> None:
-    """Refuse a track that two sequences of one name have in the same frame."""
-    times = Counter(name for _, name, _ in found.sequences)
-    seen: set[tuple[str, int]] = set()
-    for _, name, masks in found.sequences:
-        for image, item in masks if times[name] > 1 else ():
-            if (image, item.track) in seen:
-                raise UserError(f"{found.path}, {image}, track {item.track}", "occurs twice", "give one mask")
-            seen.add((image, item.track))
+def read_predictions(path: Path, truths: List[Truth]) -> BurstPredictions:
+    """Read predictions and overlap every mask with the annotated ones of its image, in all ``truths``, on all cores.
+
+    Every mask is checked, nothing is left out yet. Split and categories are optional. Raises `UserError` for a faulty
+    file, one of another split, and a track with two masks in one frame.
+    """
+    reader, found = SequenceReader(path, truths[0].split), _Reading(path, truths)
+    cores = os.cpu_count() or 1
+    waiting: deque[tuple[Sequence, _Columns, list[str], list[Ints], Future[Measured]]] = deque()
+    with ThreadPoolExecutor(cores) as pool:
+        for sequence in reader:
+            columns = _columns(sequence, truths[0].classes)
+            images = [sequence.frame(f) for f in range(len(columns.counts))]
+            frames = [np.array([t.frame_of.get(i, -1) for i in images], np.int64) for t in truths]
+            height = _height(sequence, columns, frames, truths, str(path))
+            rows, first = found.truth_rows(frames)
+            work = (columns.texts, sequence.height * sequence.width, height, found.truth, offsets(columns.counts))
+            waiting.append((sequence, columns, images, frames, pool.submit(measure, *work, first, rows)))
+            if len(waiting) > WAITING * cores:
+                found.add(*waiting.popleft())
+        while waiting:
+            found.add(*waiting.popleft())
+    if reader.split != truths[0].split:
+        raise UserError(
+            str(path), f'is of split "{reader.split}", the truth of "{truths[0].split}"', "give the same split"
+        )
+    return found.predictions(reader.split)
+
+
+def _height(sequence: Sequence, columns: _Columns, frames: list[Ints], truths: List[Truth], path: str) -> int:
+    """The height of a sequence's images: the truth's, where it has any of those with masks.
+
+    Raises `UserError` where the truth has other sizes.
+    """
+    own, counts = (sequence.height, sequence.width), np.array(columns.counts, np.int64)
+    height = sequence.height
+    for numbers, truth in zip(reversed(frames), reversed(truths), strict=True):
+        there = numbers[(numbers >= 0) & (counts > 0)]
+        for at in set(truth.video_of[there].tolist()):
+            size = truth.videos[at].size
+            if size[0] * size[1] != own[0] * own[1]:
+                what = f"has frames of {own[0]}x{own[1]} pixels, the truth of {size[0]}x{size[1]}"
+                where = f"{path}, sequence {sequence.id} ({sequence.seq_name})"
+                raise UserError(where, what, "encode the masks at the truth's size")
+            height = size[0]
+    return height
+
+
+class _Reading:
+    """What has been read of a prediction file."""
+
+    def __init__(self, path: Path, truths: List[Truth]) -> None:
+        self._path, self._truths = str(path), truths
+        self.truth = join_truths([truth.masks for truth in truths])
+        self._truth_first = offsets([len(truth.frame) for truth in truths])
+        self._order = [np.argsort(truth.frame, kind="stable") for truth in truths]
+        self._first = [
+            np.searchsorted(truth.frame[order], np.arange(len(truth.images) + 1))
+            for truth, order in zip(truths, self._order, strict=True)
+        ]
+        self._sequences: list[tuple[int, str, int]] = []
+        self._images: dict[str, int] = {}
+        self._frames: list[list[int]] = [[] for _ in truths]
+        self._image: list[Ints] = []
+        self._owner: list[Ints] = []
+        self._category: list[Ints] = []
+        self._score: list[Floats] = []
+        self._masks: list[Measured] = []
+        self._owners: list[tuple[int, int]] = []
+        self._digests: set[tuple[str, int]] = set()
+        self._twins: list[tuple[str, int]] = []
+
+    def truth_rows(self, frames: list[Ints]) -> tuple[Ints, Ints]:
+        """The annotated masks of all truths in some images, ``frames[t]`` of truth ``t``: rows, and those of image
+        ``i`` are ``first[i]:first[i + 1]`` of them."""
+        rows = []
+        counts = np.zeros(len(frames[0]), np.int64)
+        for i in range(len(frames[0])):
+            for t, numbers in enumerate(frames):
+                if numbers[i] >= 0:
+                    begin, end = self._first[t][numbers[i]], self._first[t][numbers[i] + 1]
+                    rows.append(self._order[t][begin:end] + self._truth_first[t])
+                    counts[i] += end - begin
+        return _joined(rows), offsets(counts)
+
+    def add(
+        self, sequence: Sequence, columns: _Columns, images: list[str], frames: list[Ints], future: Future[Measured]
+    ) -> None:
+        """Take over the masks of a sequence, once they are measured. Raises `UserError` for faulty ones."""
+        measured, name = future.result(), _name(sequence)
+        _refuse_faults(measured.area, sequence, f"{self._path}, sequence {sequence.id} ({sequence.seq_name})")
+        known = np.empty(len(columns.counts), np.int64)
+        for f, image in enumerate(images):
+            known[f] = self._images.setdefault(image, len(self._images))
+            if known[f] == len(self._frames[0]):
+                for numbers, listed in zip(frames, self._frames, strict=True):
+                    listed.append(int(numbers[f]))
+        image_of = np.repeat(known, columns.counts)
+        self._note_twins(name, columns, image_of, measured)
+        self._image.append(image_of)
+        self._owner.append(columns.owner + len(self._owners))
+        self._category.append(columns.category)
+        self._score.append(columns.score)
+        self._masks.append(measured.without_boxes())
+        self._owners += [(len(self._sequences), local) for local in columns.tracks]
+        self._sequences.append((sequence.id, name, len(columns.owner)))
+
+    def _note_twins(self, name: str, columns: _Columns, image: Ints, measured: Measured) -> None:
+        """Note tracks whose classes, scores and masks are those of another one of the same video."""
+        n = len(columns.tracks)
+        mixed = np.zeros(len(image), np.uint64)
+        for column in (image, columns.category, (columns.score + 0.0).view(np.int64), measured.area, measured.digest):
+            mixed = (mixed ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+            mixed ^= mixed >> np.uint64(29)
+        digests, shown = np.zeros(n, np.uint64), np.zeros(n, np.bool_)
+        np.add.at(digests, columns.owner, mixed)
+        shown[columns.owner[measured.area > 0]] = True
+        for local, digest, is_shown in zip(columns.tracks, digests.tolist(), shown.tolist(), strict=True):
+            if is_shown and (name, digest) in self._digests:
+                self._twins.append((name, local))
+            self._digests.add((name, digest))
+
+    def predictions(self, split: str) -> BurstPredictions:
+        """All of it. Raises `UserError` for a track that two sequences of one name have in the same frame."""
+        sequence, track = np.array(self._owners, np.int64).reshape(-1, 2).T
+        found = BurstPredictions(
+            self._path,
+            split,
+            self._sequences,
+            list(self._images),
+            [np.array(listed, np.int64) for listed in self._frames],
+            _joined(self._image),
+            _joined(self._owner),
+            _joined(self._category),
+            np.concatenate([np.empty(0), *self._score]),
+            join(self._masks),
+            sequence,
+            track,
+            self._truth_first,
+            [f"{self._path}, {split}-{name}, track {local}" for name, local in self._twins],
+        )
+        times = Counter(name for _, name, _ in self._sequences)
+        again = np.array([times[name] > 1 for _, name, _ in self._sequences], np.bool_)
+        if again.any():
+            chosen = np.flatnonzero(again[found.sequence[found.owner]])
+            key = np.stack([found.image[chosen], found.track[found.owner[chosen]]])
+            order = np.lexsort(key)
+            same = (np.diff(key[:, order]) == 0).all(0)
+            if same.any():
+                raise UserError(found.place(int(chosen[order[1:][same]].min())), "occurs twice", "give one mask")
+        return found
+
+
+def _video_names(truth: Truth) -> set[str]:
+    return {video.name for video in truth.videos}
 
 
 Exemplars = Literal["refuse unknown", "keep unknown"]
 
 
+@dataclass(frozen=True)
+class Placed:
+    """The masks of predictions that count, arrays ``(masks,)``: ``row`` in the file's, ``frame`` of the truth, and a
+    ``category``, which is a position as in the truth.
+
+    ``place`` orders the masks of a frame, and ``listed`` the frames as the file does. A ``track`` is a track of one
+    video; ``zero (tracks,)`` tells which one has the id 0.
+    """
+
+    row: Ints
+    frame: Ints
+    category: Ints
+    place: Ints
+    listed: Ints
+    track: Ints
+    zero: Flags
+
+
 def assign_tracks(
-    truth: Truth, found: BurstPredictions, exemplars: Exemplars | None, empty_masks_count: bool, warnings: Warnings
-) -> dict[str, Images]:
-    """Predictions by video of ``truth``: masks per image are capped, shared track ids renamed, classes merged.
+    truth: Truth,
+    number: int,
+    found: BurstPredictions,
+    exemplars: Exemplars | None,
+    empty_masks_count: bool,
+    warnings: Warnings,
+) -> Placed:
+    """The predictions for ``truth``, which is that of this ``number`` of those with which they were read: masks per
+    image are capped, classes merged, and tracks told apart by video.
 
     With ``exemplars`` a prediction has the track and the class of the truth with its id; one without is
-    refused (`OfficialAbortError`), or kept as a track of its own. Raises `UserError` for another split.
+    refused (`OfficialAbortError`), or kept as a track of its own.
     """
-    if found.split != truth.split:
-        hint = "give the same split"
-        raise UserError(found.path, f'is of split "{found.split}", the truth of "{truth.split}"', hint)
-    images: Images = {}
-    exemplar_count = sum(len(known) for known in truth.tracks.values())
-    for number, name, masks in found.sequences:
-        odd = UNKNOWN_FRAME if name in truth.videos else UNKNOWN_SEQUENCE
-        for image, item in masks:
-            if image not in truth.image_video:
-                warnings.add(odd, f"{found.path}, {image}, track {item.track}")
-                continue
-            if item.area == 0 and not empty_masks_count:
-                continue
-            if exemplars is not None:
-                known = truth.tracks.get(number, {}).get(item.track)
-                where = f"{found.path}, {image}, track {item.track}"
-                if known is None and exemplars == "refuse unknown":
-                    raise OfficialAbortError(where, "is not a track of the truth", "name an exemplar")
-                if known is None:
-                    warnings.add(NO_EXEMPLAR, where)
-                    item = item._replace(track=exemplar_count + 1 + item.track)
-                elif known[0] not in truth.seen:
-                    warnings.add(NO_MASKS, where)
-                    continue
-                else:
-                    item = item._replace(track=known[0], category=known[1])
-            images.setdefault(image, []).append(item)
-    for image, items in images.items():
-        if len(items) > MOST_PER_IMAGE:
-            warnings.add(BEYOND_CAP, f"{found.path}, {image}", len(items) - MOST_PER_IMAGE)
-            images[image] = sorted(items, key=lambda i: -i.score)[:MOST_PER_IMAGE]
-    return _final(truth, images)
-
-
-def _final(truth: Truth, images: Images) -> dict[str, Images]:
-    """Images by video, with track ids that are unique over videos, and merged classes."""
-    merged, names = class_table()[1], _renamed(truth, images)
-    placed: dict[str, Images] = {name: {} for name in truth.videos}
-    for image, items in images.items():
-        video = truth.image_video[image]
-        placed[video][image] = [
-            item._replace(
-                track=names.get((item.track, video), item.track),
-                category=None if item.category is None else merged.get(item.category, item.category),
-            )
-            for item in items
+    frame = found.frames[number][found.image]
+    kept = frame >= 0
+    names = _video_names(truth)
+    in_known = np.array([name in names for _, name, _ in found.sequences], np.bool_)[found.sequence][found.owner]
+    events: list[tuple[Flags, str]] = [(~kept & in_known, UNKNOWN_FRAME), (~kept & ~in_known, UNKNOWN_SEQUENCE)]
+    if not empty_masks_count:
+        kept &= found.masks.area > 0
+    ids, category, abort = found.track, found.category, None
+    if exemplars is not None:
+        known = [
+            truth.tracks.known.get(found.sequences[at][0], {}).get(local)
+            for at, local in zip(found.sequence.tolist(), found.track.tolist(), strict=True)
         ]
-    return placed
+        count = sum(len(mine) for mine in truth.tracks.known.values())
+        ids = np.array(
+            [count + 1 + t if k is None else k[0] for k, t in zip(known, found.track, strict=True)], np.int64
+        )
+        named = np.array([k is not None for k in known], np.bool_)[found.owner]
+        seen = np.array([k is None or k[0] in truth.tracks.seen for k in known], np.bool_)[found.owner]
+        of_truth = np.array([NO_CLASS if k is None else truth.classes.position(k[1]) for k in known], np.int64)
+        category = np.where(named, of_truth[found.owner], category)
+        unknown = kept & ~named
+        if exemplars == "refuse unknown" and unknown.any():
+            abort = int(np.argmax(unknown))
+        events += [(unknown, NO_EXEMPLAR), (kept & ~seen, NO_MASKS)]
+        kept &= seen
+    _warn(events, abort, found, warnings)
+    row = np.flatnonzero(kept)
+    frame, place = frame[row], row
+    listed = np.full(len(truth.images), len(found.image), np.int64)
+    listed[frame[::-1]] = row[::-1]  # the first mask of each frame, which is written last
+    row, place = _capped(row, frame, found, truth, listed, warnings)
+    frame = found.frames[number][found.image[row]]
+    distinct, of_id = np.unique(ids, return_inverse=True)
+    key, track = np.unique(truth.video_of[frame] * max(len(distinct), 1) + of_id[found.owner[row]], return_inverse=True)
+    zero = distinct[key % max(len(distinct), 1)] == 0
+    if zero.sum() > 1:  # an id of several videos is given up
+        zero[:] = False
+    category = truth.classes.merged()[category[row]]
+    return Placed(row, frame, category, place, listed[frame], track, zero)
 
 
-def _renamed(truth: Truth, images: Images) -> dict[tuple[int, str], int]:
-    """New ids for track ids that occur in several videos, above all others, in order of first use."""
-    owners: dict[int, set[str]] = defaultdict(set)
-    used: dict[tuple[int, str], None] = {}
-    for image, items in images.items():
-        video = truth.image_video[image]
-        for item in items:
-            owners[item.track].add(video)
-            used[item.track, video] = None
-    following = max(owners, default=0) + 1
-    shared = [key for key in used if len(owners[key[0]]) > 1]
-    return {key: following + i for i, key in enumerate(shared)}
+def _warn(events: list[tuple[Flags, str]], abort: int | None, found: BurstPredictions, warnings: Warnings) -> None:
+    """Count what was found at masks, in their order; raise `OfficialAbortError` for the one where the tool aborts."""
+    firsts = sorted((int(np.argmax(flags)), kind, int(flags.sum())) for flags, kind in events if flags.any())
+    for first, kind, count in firsts:
+        if first == abort:
+            raise OfficialAbortError(found.place(first), "is not a track of the truth", "name an exemplar")
+        if abort is None or warnings.strict:
+            warnings.add(kind, found.place(first), count)
 
 
-def _name(split: str, sequence: Sequence) -> str:
-    return f"{split}-{sequence.dataset}-{sequence.seq_name}"
-
-
-def _items(sequence: Sequence, split: str, name: str) -> Iterator[tuple[str, Item]]:
-    """Every mask of a sequence: its image, and the mask with the local id as its track."""
-    where = f"{name}, sequence {sequence.id} ({sequence.seq_name})"
-    areas = areas_of(sequence, where)
-    for f, frame in enumerate(sequence.segmentations):
-        image = f"{split}/{sequence.frame(f)}"
-        for (local, mask), area in zip(frame.items(), areas[f].tolist(), strict=True):
-            category = mask.category_id if mask.category_id is not None else sequence.track_category_ids.get(local)
-            score = 1.0 if mask.score is None else mask.score
-            yield image, Item(int(local), category, score, mask.rle.encode(), area)
+def _capped(
+    row: Ints, frame: Ints, found: BurstPredictions, truth: Truth, listed: Ints, warnings: Warnings
+) -> tuple[Ints, Ints]:
+    """The masks ``row`` without those beyond the cap of their image, and the order of those of one image."""
+    counts = np.bincount(frame, minlength=len(truth.images))
+    full = np.flatnonzero(counts > MOST_PER_IMAGE)
+    if not len(full):
+        return row, row
+    place, keep = row.copy(), np.ones(len(row), np.bool_)
+    for f in full[np.argsort(listed[full], kind="stable")].tolist():
+        where = f"{found.path}, {found.split}/{truth.images[f]}"
+        warnings.add(BEYOND_CAP, where, int(counts[f]) - MOST_PER_IMAGE)
+        mine = np.flatnonzero(frame == f)
+        order = mine[np.argsort(-found.score[row[mine]], kind="stable")]
+        place[order] = np.arange(len(order))
+        keep[order[MOST_PER_IMAGE:]] = False
+    return row[keep], place[keep]

@@ -125,26 +125,13 @@ def warn_of_burst_coverage(truth: BurstTruth, found: BurstFound, exemplar: bool,
     objects need predictions, and tracks, each of which is named by an exemplar, are not compared.
     """
     named = {name for _, name, masks in found.sequences if masks}
-    missing = sorted(
-        name for name, video in truth.videos.items() if name not in named and (video.truths or not exemplar)
-    )
+    with_truth = set(truth.video_of[truth.frame].tolist())
+    missing = [
+        video.name
+        for at, video in enumerate(truth.videos)
+        if video.name not in named and (at in with_truth or not exemplar)
+    ]
     if missing:
-        warnings.add(NO_PREDICTION, f"{found.path}, {missing[0]}", len(missing))
-    if not exemplar:
-        _warn_of_burst_twins(found, warnings)
-
-
-def _warn_of_burst_twins(found: BurstFound, warnings: Warnings) -> None:
-    seen: set[tuple[object, ...]] = set()
-    twins = []
-    for _, name, masks in found.sequences:
-        tracks: dict[int, list[object]] = {}
-        shown = {item.track for _, item in masks if item.area}
-        for image, (track, category, score, counts, _) in masks:
-            tracks.setdefault(track, [name]).append((image, category, score, counts))
-        for track, parts in tracks.items():
-            if track in shown and tuple(parts) in seen:
-                twins.append(f"{found.path}, {name}, track {track}")
-            seen.add(tuple(parts))
-    if twins:
-        warnings.add(TWIN, twins[0], len(twins))
+        warnings.add(NO_PREDICTION, f"{found.path}, {truth.split}-{missing[0]}", len(missing))
+    if not exemplar and found.twins:
+        warnings.add(TWIN, found.twins[0], len(found.twins))

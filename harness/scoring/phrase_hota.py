@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numba
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from harness.rle import Ints
 from harness.scoring.assignment import assign
-from harness.scoring.hota import ALPHAS, EPSILON, Floats, Hota, combine
+from harness.scoring.hota import ALPHAS, EPSILON, Floats, Hota
 
 LIMITS = ALPHAS - EPSILON
 """The least IoU at which two objects of a frame match."""
@@ -73,12 +73,6 @@ def hota_of_sequences(sequences: Sequences, truths: Frames, tracks: Frames, limi
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(work, [np.arange(i, n, workers) for i in range(workers)]))
     return Hota(*(out[:, k] for k in range(7)))
-
-
-def combine_rows(scores: Hota, rows: Ints) -> Hota:
-    """HOTA over some sequences of `hota_of_sequences`, see `harness.scoring.hota.combine`."""
-    columns = [getattr(scores, field.name) for field in fields(Hota)]
-    return combine([Hota(*(column[row] for column in columns)) for row in rows.tolist()])
 
 
 @numba.njit(cache=True, nogil=True)

@@ -1,8 +1,9 @@
-"""BURST's track mAP of one class: matching of whole tracks by mask IoU at ten thresholds, in seven sets of tracks."""
+"""BURST's track mAP of each class: matching of whole tracks by mask IoU at ten thresholds, in seven sets of tracks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,8 +11,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.scoring.pairwise import pairwise_sum
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 EPSILON = float(np.finfo("float").eps)
 THRESHOLDS = np.arange(0.5, 0.96, 0.05)
@@ -41,105 +45,159 @@ SETS = (
 
 @dataclass(frozen=True)
 class Tracks:
-    """Tracks of one class in one video: ids, mean areas in square pixels, numbers of masks, each ``(n,)``."""
+    """Tracks of units: those of unit ``u`` are ``first[u]:first[u + 1]`` of ``area``, the mean of a track's masks in
+    square pixels, and of ``length``, their number."""
 
-    ids: Ints
+    first: Ints
     area: Floats
     length: Floats
 
 
 @dataclass(frozen=True)
-class VideoPairs:
-    """One video: its truths, its predictions with scores ``(p,)``, their IoUs ``(p, g)``.
+class TrackPairs:
+    """Units, each of them a class in a video, those of class ``c`` in ``classes[c]:classes[c + 1]``.
 
-    ``exhaustive``: all objects of the class are annotated; if not, an unmatched prediction costs nothing.
+    Predictions have a ``score``; ``zero`` marks the track with the id 0. Those of unit ``u`` meet its truths in
+    ``iou[offset[u]:offset[u + 1]]``, ``(predictions, truths)``. ``exhaustive[u]``: all objects of the class are
+    annotated; if not, an unmatched prediction costs nothing.
     """
 
+    classes: Ints
     truths: Tracks
     predictions: Tracks
-    scores: Floats
+    score: Floats
+    zero: Flags
+    offset: Ints
     iou: Floats
-    exhaustive: bool
+    exhaustive: Flags
 
 
-def track_map(videos: Sequence[VideoPairs], id_zero_free: bool) -> dict[str, Floats | None]:
-    """``AP_<set>`` and ``AR_<set>`` per threshold ``(10,)``, ``None`` for sets without truth.
+def track_map(pairs: TrackPairs, id_zero_free: bool) -> list[dict[str, Floats | None]]:
+    """By class ``AP_<set>`` and ``AR_<set>`` per threshold ``(10,)``, ``None`` for sets without truth.
 
     With ``id_zero_free`` a truth taken by the predicted track 0 can be taken again, as officially.
     """
-    out: dict[str, Floats | None] = {}
-    for bounds in SETS:
-        positives = 0
-        parts = []
-        for video in videos:
-            ignored = _outside(video.truths, bounds)
-            positives += int((~ignored).sum())
-            parts.append(_match(video, ignored, bounds, id_zero_free))
-        if not positives:
-            out[f"AP_{bounds.name}"] = out[f"AR_{bounds.name}"] = None
-            continue
-        scores = np.concatenate([p[0] for p in parts])
-        order = np.argsort(-scores, kind="mergesort")
-        hit = np.concatenate([p[1] for p in parts], 1)[:, order]
-        dropped = np.concatenate([p[2] for p in parts], 1)[:, order]
-        curves = [_precision(hit[t] & ~dropped[t], ~hit[t] & ~dropped[t], positives) for t in range(len(THRESHOLDS))]
-        out[f"AP_{bounds.name}"] = np.array([c[0] for c in curves])
-        out[f"AR_{bounds.name}"] = np.array([c[1] for c in curves])
+    n, p = len(pairs.classes) - 1, pairs.predictions
+    unit = np.repeat(np.arange(len(p.first) - 1), np.diff(p.first))
+    order = np.lexsort((-pairs.score, unit))
+    category = np.searchsorted(pairs.classes, unit, side="right") - 1
+    ranked = np.empty(len(order), np.int64)
+    ranked[order[np.lexsort((-pairs.score[order], category[order]))]] = np.arange(len(order))
+    ignored, outside = _outside(pairs.truths), _outside(p)
+    precision, recall = np.zeros((n, len(SETS), len(THRESHOLDS))), np.zeros((n, len(SETS), len(THRESHOLDS)))
+    positives = np.zeros((n, len(SETS)), np.int64)
+
+    def work(part: Ints) -> None:
+        _average(
+            part, pairs.classes, pairs.truths.first, ignored, p.first, outside, order, ranked, pairs.zero, pairs.offset,
+            pairs.iou, pairs.exhaustive, id_zero_free, THRESHOLDS, RECALLS, precision, recall, positives,
+        )  # fmt: skip
+
+    workers = min(os.cpu_count() or 1, max(n, 1))
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, [np.arange(i, n, workers) for i in range(workers)]))
+    out: list[dict[str, Floats | None]] = []
+    for c in range(n):
+        out.append({})
+        for b, bounds in enumerate(SETS):
+            has_truth = positives[c, b] > 0
+            out[c][f"AP_{bounds.name}"] = precision[c, b] if has_truth else None
+            out[c][f"AR_{bounds.name}"] = recall[c, b] if has_truth else None
     return out
 
 
-def _outside(tracks: Tracks, bounds: Bounds) -> NDArray[np.bool_]:
-    value = getattr(tracks, bounds.quantity)
-    return np.asarray((value < bounds.low - EPSILON) | (value > bounds.high + EPSILON))
-
-
-def _match(
-    video: VideoPairs, ignored: NDArray[np.bool_], bounds: Bounds, id_zero_free: bool
-) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
-    """Scores in descending order, and per threshold which predictions hit and which are ignored."""
-    order = np.argsort(-video.scores, kind="mergesort")
-    truth_order = np.argsort(ignored, kind="mergesort")
-    iou, ignored = video.iou[order][:, truth_order], ignored[truth_order]
-    ids, n = video.predictions.ids[order], len(order)
-    hit, dropped = np.zeros((len(THRESHOLDS), n), np.bool_), np.zeros((len(THRESHOLDS), n), np.bool_)
-    _match_tracks(np.ascontiguousarray(iou, np.float64), ignored, ids, THRESHOLDS, id_zero_free, hit, dropped)
-    free = _outside(video.predictions, bounds)[order] | (not video.exhaustive)
-    return video.scores[order], hit, dropped | (~hit & free)
+def _outside(tracks: Tracks) -> Flags:
+    """Which tracks are outside each set, ``(sets, tracks)``."""
+    rows = []
+    for bounds in SETS:
+        value = tracks.area if bounds.quantity == "area" else tracks.length
+        rows.append((value < bounds.low - EPSILON) | (value > bounds.high + EPSILON))
+    return np.array(rows, np.bool_)
 
 
 @numba.njit(cache=True, nogil=True)
-def _match_tracks(iou, ignored, ids, thresholds, id_zero_free, hit, dropped):
-    """Fill ``hit`` and ``dropped (thresholds, predictions)``; ``iou (predictions, truths)`` has those ignored last."""
-    for t in range(len(thresholds)):
-        taken = np.full(len(ignored), -1, np.int64)
-        for p in range(len(ids)):
-            best = min(thresholds[t], 1 - 1e-10)
-            found = -1
-            for g in range(len(ignored)):
-                if taken[g] > 0 or (taken[g] == 0 and not id_zero_free):
-                    continue
-                if found >= 0 and not ignored[found] and ignored[g]:
-                    break
-                if iou[p, g] < best - EPSILON:
-                    continue
-                best = iou[p, g]
-                found = g
-            if found >= 0:
-                hit[t, p] = True
-                dropped[t, p] = ignored[found]
-                taken[found] = ids[p]
+def _match(iou, truths, ignored, order, zero, threshold, id_zero_free, taken, found):
+    """Write to ``found`` the truth that each prediction takes, or -1; ``iou (predictions, truths)`` is that of a unit.
+
+    ``order`` has the predictions by descending score, and ``truths`` the truths, those ``ignored`` last.
+    """
+    taken[:] = False
+    for p in order:
+        best = min(threshold, 1 - 1e-10)
+        at = np.int64(-1)
+        for g in truths:
+            if taken[g]:
+                continue
+            if at >= 0 and not ignored[at] and ignored[g]:
+                break
+            if iou[p, g] < best - EPSILON:
+                continue
+            best = iou[p, g]
+            at = g
+        found[p] = at
+        if at >= 0:
+            taken[at] = not (id_zero_free and zero[p])
 
 
-def _precision(tp: NDArray[np.bool_], fp: NDArray[np.bool_], positives: int) -> tuple[float, float]:
+@numba.njit(cache=True, nogil=True)
+def _average(classes, unit, first_g, ignored, first_p, outside, order, ranked, zero, offset, iou, exhaustive,
+             id_zero_free, thresholds, recalls, precision, recall, positives):  # fmt: skip
+    n_sets, n_thresholds = len(ignored), len(thresholds)
+    for c in classes:
+        base = first_p[unit[c]]
+        n = first_p[unit[c + 1]] - base
+        hit, dropped = np.zeros((n_thresholds, n), np.bool_), np.zeros((n_thresholds, n), np.bool_)
+        for b in range(n_sets):
+            for u in range(unit[c], unit[c + 1]):
+                n_g, n_p = first_g[u + 1] - first_g[u], first_p[u + 1] - first_p[u]
+                mine = ignored[b, first_g[u] : first_g[u + 1]]
+                truths = np.empty(n_g, np.int64)
+                at = 0
+                for last in (False, True):
+                    for g in range(n_g):
+                        if mine[g] == last:
+                            truths[at] = g
+                            at += 1
+                    if not last:
+                        positives[c, b] += at
+                block = iou[offset[u] : offset[u + 1]].reshape((n_p, n_g))
+                rows = order[first_p[u] : first_p[u + 1]] - first_p[u]
+                taken, found = np.empty(n_g, np.bool_), np.empty(n_p, np.int64)
+                for t in range(n_thresholds):
+                    _match(block, truths, mine, rows, zero[first_p[u] : first_p[u + 1]], thresholds[t], id_zero_free,
+                           taken, found)  # fmt: skip
+                    for p in range(n_p):
+                        row = first_p[u] + p
+                        hit[t, ranked[row] - base] = found[p] >= 0
+                        dropped[t, ranked[row] - base] = (
+                            mine[found[p]] if found[p] >= 0 else outside[b, row] or not exhaustive[u]
+                        )
+            if positives[c, b] > 0 and n > 0:
+                for t in range(n_thresholds):
+                    average = _precision(hit[t], dropped[t], positives[c, b], recalls)
+                    precision[c, b, t], recall[c, b, t] = average
+
+
+@numba.njit(cache=True, nogil=True)
+def _precision(hit, dropped, positives, recalls):
     """Mean precision over the recall points, and the last recall."""
-    if not len(tp):
-        return 0.0, 0.0
-    hits, misses = np.cumsum(tp, dtype=np.float64), np.cumsum(fp, dtype=np.float64)
-    recall = hits / positives
-    precision = hits / (misses + hits + np.spacing(1))
-    precision = np.maximum.accumulate(precision[::-1])[::-1]
-    at = np.searchsorted(recall, RECALLS, side="left")
-    inside = at < len(precision)
-    points = np.zeros(len(RECALLS))
-    points[inside] = precision[at[inside]]
-    return float(points.mean()), float(recall[-1])
+    n = len(hit)
+    precision, recall = np.empty(n), np.empty(n)
+    hits, misses = 0.0, 0.0
+    for i in range(n):
+        if not dropped[i]:
+            hits += hit[i]
+            misses += not hit[i]
+        recall[i] = hits / positives
+        precision[i] = hits / (misses + hits + 2.220446049250313e-16)
+    for i in range(n - 2, -1, -1):
+        precision[i] = max(precision[i], precision[i + 1])
+    points = np.zeros(len(recalls))
+    at = 0
+    for k in range(len(recalls)):
+        while at < n and recall[at] < recalls[k]:
+            at += 1
+        if at == n:
+            break
+        points[k] = precision[at]
+    return pairwise_sum(points, 0, len(points)) / len(points), recall[n - 1]

@@ -18,9 +18,10 @@ from harness.errors import OfficialAbortError
 from harness.formats.youtube_vis import Annotations
 from harness.rle import Ints
 from harness.scoring import VEVAL
+from harness.scoring.hota import combine_rows
 from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, score_categories
 from harness.scoring.overlap import Floats
-from harness.scoring.phrase_hota import LIMITS, SINGLE_LIMITS, Sequences, combine_rows, hota_of_sequences
+from harness.scoring.phrase_hota import LIMITS, SINGLE_LIMITS, Sequences, hota_of_sequences
 from harness.scoring.phrase_overlap import OTHER_SIZE, match_units
 from harness.scoring.phrase_tracks import (
     KEPT_FROM,

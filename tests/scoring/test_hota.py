@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from hota_reference import Step, hota
 
-from harness.scoring.hota import ALPHAS, Step, combine, hota
+from harness.scoring.hota import ALPHAS, combine
 
 
 def test_hota_of_a_perfect_and_of_a_switched_track() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from hota_reference import Step, hota
 
-from harness.scoring.hota import Step, hota
 from harness.scoring.phrase_hota import LIMITS, Frames, Sequences, hota_of_sequences
 
 

@@ -1,0 +1,301 @@
+"""Masks of one sequence in BURST's form: areas, boxes, and overlaps with the annotated masks of the same images.
+
+Every mask is decoded once, for all tasks and classes; pairs whose boxes do not overlap are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import rle
+from harness.rle import Ints
+
+Floats = NDArray[np.float64]
+
+
+class Texts(NamedTuple):
+    """Compressed masks: the text of mask ``m`` is ``data[start[m]:stop[m]]``."""
+
+    data: NDArray[np.uint8]
+    start: Ints
+    stop: Ints
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Masks of a sequence, in pixels: ``area (masks,)``, ``box (masks, 4)`` as x, y, width and height, and a
+    ``digest (masks,)`` that is the same for equal masks.
+
+    ``area`` is a fault code of `rle` for a mask that is not a run-length encoding. Mask ``m`` and the annotated masks
+    ``truth[first[m]:first[m + 1]]`` have overlapping boxes, of IoU ``box_iou``, and share ``shared`` pixels.
+    """
+
+    area: Ints
+    box: Ints
+    digest: Ints
+    first: Ints
+    truth: Ints
+    shared: Ints
+    box_iou: Floats
+
+    def without_boxes(self) -> Measured:
+        """The same without boxes and digests, which are used by sequence only."""
+        return replace(self, box=self.box[:0].copy(), digest=self.digest[:0].copy())
+
+
+@dataclass(frozen=True)
+class TruthMasks:
+    """Annotated masks: their texts, and ``area`` and ``box`` as in `Measured`."""
+
+    texts: Texts
+    area: Ints
+    box: Ints
+
+
+def join_truths(parts: list[TruthMasks]) -> TruthMasks:
+    """The annotated masks of several sequences or files, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    bytes_before = np.cumsum([0] + [len(part.texts.data) for part in parts])
+    none = np.empty(0, np.int64)
+    texts = Texts(
+        np.concatenate([np.empty(0, np.uint8), *(part.texts.data for part in parts)]),
+        np.concatenate([none, *(p.texts.start + before for p, before in zip(parts, bytes_before, strict=False))]),
+        np.concatenate([none, *(p.texts.stop + before for p, before in zip(parts, bytes_before, strict=False))]),
+    )
+    area = np.concatenate([none, *(part.area for part in parts)])
+    return TruthMasks(texts, area, np.concatenate([none.reshape(0, 4), *(part.box for part in parts)]))
+
+
+def texts_of(masks: list[str]) -> Texts:
+    """Masks as one array of bytes. A character outside ASCII becomes one that no mask has."""
+    stop = np.cumsum(np.fromiter(map(len, masks), np.int64, len(masks)))
+    data = np.frombuffer("".join(masks).encode("ascii", "replace"), np.uint8)
+    return Texts(data, np.append(np.zeros(1, np.int64), stop)[:-1], stop)
+
+
+def no_truth(masks: int) -> tuple[TruthMasks, Ints, Ints, Ints]:
+    """Arguments of `measure` for masks that are compared with nothing: all in one image, without annotated masks."""
+    none = np.empty(0, np.int64)
+    truth = TruthMasks(Texts(np.empty(0, np.uint8), none, none), none, np.empty((0, 4), np.int64))
+    return truth, np.array([0, masks], np.int64), np.zeros(2, np.int64), none
+
+
+def measure(
+    texts: Texts, pixels: int, height: int, truth: TruthMasks, image: Ints, truth_first: Ints, truth_rows: Ints
+) -> Measured:
+    """Measure masks of ``pixels`` each, in images of this ``height``.
+
+    Those of image ``i`` are ``image[i]:image[i + 1]``, and the annotated ones there
+    ``truth_rows[truth_first[i]:truth_first[i + 1]]`` of ``truth``.
+    """
+    n = len(texts.start)
+    area, digest, box = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros((n, 4), np.int64)
+    room = int((np.diff(image) * np.diff(truth_first)).sum())
+    first, rows = np.zeros(n + 1, np.int64), np.empty(room, np.int64)
+    shared, box_iou = np.empty(room, np.int64), np.empty(room)
+    _measure(*texts, pixels, height, *truth.texts, truth.area, truth.box, image, truth_first, truth_rows,
+             area, box, digest, first, rows, shared, box_iou)  # fmt: skip
+    used = int(first[-1])
+    return Measured(area, box, digest, first, rows[:used].copy(), shared[:used].copy(), box_iou[:used].copy())
+
+
+def join(parts: list[Measured]) -> Measured:
+    """The masks of several sequences, in order, without boxes and digests."""
+    joined: dict[str, Any] = {
+        name: np.concatenate([np.empty(0, kind), *(getattr(p, name) for p in parts)])
+        for name, kind in (("area", np.int64), ("truth", np.int64), ("shared", np.int64), ("box_iou", np.float64))
+    }
+    counts = np.concatenate([np.zeros(1, np.int64), *(np.diff(p.first) for p in parts)])
+    none = np.empty(0, np.int64)
+    return Measured(box=none.reshape(0, 4), digest=none, first=np.cumsum(counts), **joined)
+
+
+@numba.njit(cache=True, nogil=True)
+def _counts(data, start, stop, pixels, counts):
+    """Write the counts of a compressed mask; return (their number, or -1 for a fault; area; digest; whether a count
+    after the first is 0)."""
+    n, total, ones, position = np.int64(0), np.int64(0), np.int64(0), start
+    digest, gaps = np.int64(1), False
+    while position < stop:
+        value, shift = np.int64(0), np.int64(0)
+        while True:
+            if position >= stop or shift > 30:
+                return np.int64(-1), ones, digest, gaps
+            c = np.int64(data[position]) - 48
+            position += 1
+            if c < 0 or c > 63:
+                return np.int64(-1), ones, digest, gaps
+            value |= (c & 31) << shift
+            shift += 5
+            if c < 32:
+                break
+        value -= (c & 16) << (shift - 4)  # the sign bit of the last character
+        if n > 2:
+            value += counts[n - 2]
+        if value < 0:
+            return np.int64(-1), ones, digest, gaps
+        total += value
+        if total > pixels:
+            return np.int64(-1), ones, digest, gaps
+        ones += value * (n & 1)
+        digest = (digest + value) * np.int64(0x5851F42D4C957F2D)
+        gaps |= (value == 0) & (n > 0)
+        counts[n] = value
+        n += 1
+    return (n if total == pixels else np.int64(-1)), ones, digest, gaps
+
+
+@numba.njit(cache=True, nogil=True)
+def _write_box(counts, n, height, box):
+    """The box of a mask whose runs all have pixels."""
+    if n < 2:
+        box[:] = 0
+        return
+    x, y = counts[0] // height, counts[0] % height  # where a run begins
+    left, top, right, bottom = x, height, x, np.int64(0)
+    for k in range(1, n, 2):
+        top = min(top, y)
+        y += counts[k]
+        if y <= height:
+            bottom = max(bottom, y - 1)
+        else:
+            top, bottom = np.int64(0), height - 1
+        right = x + (y - 1) // height if y > height else x
+        if k + 1 < n:
+            y += counts[k + 1]
+            if y >= 2 * height:
+                x += y // height
+                y %= height
+            elif y >= height:
+                x += 1
+                y -= height
+    box[0], box[1], box[2], box[3] = left, top, right - left + 1, bottom - top + 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _write_odd_box(counts, n, height, width, box):
+    """The box of any mask as pycocotools gives it, in its unsigned numbers: runs without a pixel count, too."""
+    bits = np.int64(0xFFFFFFFF)
+    n = n // 2 * 2
+    if n == 0:
+        box[:] = 0
+        return
+    left, top, right, bottom = width, height, np.int64(0), np.int64(0)
+    at, before = np.int64(0), np.int64(0)
+    for k in range(n):
+        at += counts[k]
+        place = (at - (k & 1)) & bits
+        x = place // height
+        y = place - x * height
+        if k & 1 == 0:
+            before = x
+        elif before < x:
+            top = np.int64(0)
+            bottom = height - 1
+        left, right = min(left, x), max(right, x)
+        top, bottom = min(top, y), max(bottom, y)
+    box[0], box[1] = left, top
+    box[2], box[3] = (right - left + 1) & bits, (bottom - top + 1) & bits
+
+
+@numba.njit(cache=True, nogil=True)
+def _runs(counts, n, begin, end, offset):
+    """Write the runs of ones with a pixel; return the next position."""
+    at = np.int64(0)
+    for k in range(1, n, 2):
+        at += counts[k - 1]
+        if counts[k] > 0:
+            begin[offset] = at
+            end[offset] = at + counts[k]
+            offset += 1
+        at += counts[k]
+    return offset
+
+
+@numba.njit(cache=True, nogil=True)
+def _shared_pixels(begin_a, end_a, a, stop_a, begin_b, end_b, b, stop_b):
+    """Pixels common to two masks; runs that lie before the other mask begins are skipped by halves."""
+    if a == stop_a or b == stop_b:
+        return np.int64(0)
+    low, high = a, stop_a
+    while low < high:
+        middle = (low + high) // 2
+        if end_a[middle] <= begin_b[b]:
+            low = middle + 1
+        else:
+            high = middle
+    a = low
+    if a == stop_a:
+        return np.int64(0)
+    low, high = b, stop_b
+    while low < high:
+        middle = (low + high) // 2
+        if end_b[middle] <= begin_a[a]:
+            low = middle + 1
+        else:
+            high = middle
+    return rle.intersection_of(begin_a, end_a, a, stop_a, begin_b, end_b, low, stop_b)
+
+
+@numba.njit(cache=True, nogil=True)
+def _measure(data, start, stop, pixels, height, data_g, start_g, stop_g, area_g, box_g, image, truth_first, truth_rows,
+             area, box, digest, first, rows, shared, box_iou):  # fmt: skip
+    width = pixels // height
+    longest = np.int64(1)
+    for m in range(len(start)):
+        longest = max(longest, stop[m] - start[m])
+    for t in truth_rows:
+        longest = max(longest, stop_g[t] - start_g[t])
+    counts = np.empty(longest, np.int64)
+    begin, end = np.empty(longest // 2 + 1, np.int64), np.empty(longest // 2 + 1, np.int64)
+    begin_g, end_g = np.empty(1024, np.int64), np.empty(1024, np.int64)
+    n_pairs = np.int64(0)
+    for i in range(len(image) - 1):
+        mine = truth_rows[truth_first[i] : truth_first[i + 1]]
+        run_g = np.zeros(len(mine) + 1, np.int64)
+        if image[i + 1] > image[i]:
+            room = np.int64(0)
+            for t in mine:
+                room += (stop_g[t] - start_g[t]) // 2 + 1
+            if room > len(begin_g):
+                begin_g, end_g = np.empty(2 * room, np.int64), np.empty(2 * room, np.int64)
+            for j in range(len(mine)):
+                t = mine[j]
+                n = _counts(data_g, start_g[t], stop_g[t], pixels, counts)[0]
+                run_g[j + 1] = _runs(counts, n, begin_g, end_g, run_g[j])
+        for m in range(image[i], image[i + 1]):
+            n, area[m], digest[m], gaps = _counts(data, start[m], stop[m], pixels, counts)
+            if n < 0:
+                nothing = np.empty(0, np.int32)
+                area[m] = rle.decode(data, start[m], stop[m], np.int8(0), pixels, nothing, nothing, 0, False)[0]
+                first[m + 1] = n_pairs
+                continue
+            if gaps:
+                _write_odd_box(counts, n, height, width, box[m])
+            else:
+                _write_box(counts, n, height, box[m])
+            stop_runs = np.int64(-1)
+            for j in range(len(mine)):
+                t = mine[j]
+                wide = min(box[m, 0] + box[m, 2], box_g[t, 0] + box_g[t, 2]) - max(box[m, 0], box_g[t, 0])
+                high = min(box[m, 1] + box[m, 3], box_g[t, 1] + box_g[t, 3]) - max(box[m, 1], box_g[t, 1])
+                if wide <= 0 or high <= 0:
+                    continue
+                common = np.float64(wide) * np.float64(high)
+                union = np.float64(box[m, 2]) * np.float64(box[m, 3])
+                union = union + np.float64(box_g[t, 2]) * np.float64(box_g[t, 3]) - common
+                if stop_runs < 0:
+                    stop_runs = _runs(counts, n, begin, end, np.int64(0))
+                rows[n_pairs] = t
+                box_iou[n_pairs] = common / union
+                shared[n_pairs] = _shared_pixels(
+                    begin, end, np.int64(0), stop_runs, begin_g, end_g, run_g[j], run_g[j + 1]
+                )
+                n_pairs += 1
+            first[m + 1] = n_pairs
