@@ -13,6 +13,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.rle_lanes import CHARACTERS, LANES, MOST_PIXELS, areas_of_lanes
+
 COMPRESSED, ESCAPED, LISTED = 0, 1, 2
 """The encoding of a mask's counts: a plain compressed string, one inside JSON text, a JSON list of integers."""
 
@@ -24,6 +26,11 @@ FAULTS = {
     OVERRUN: "counts run past the end of the mask",
     UNDERRUN: "counts end before the mask does",
 }
+
+_LONGEST = 1 << 13
+"""Masks of more bytes are taken together in any order."""
+_FEWEST = 3
+"""So few masks are faster one by one."""
 
 Ints = NDArray[np.int64]
 
@@ -214,14 +221,55 @@ def _area(data, start, stop, kind, pixels):
 
 
 @numba.njit(cache=True, nogil=True)
+def _by_length(start, stop, kind, height, width, wanted, end):
+    """The ``wanted`` masks that fit `areas_of_lanes` in ``end`` bytes of text, the shortest first.
+
+    The longest of them are in no order: they have a length of `_LONGEST` in common.
+    """
+    places = np.zeros(_LONGEST + 2, np.int64)
+    length = np.full(len(start), -1, np.int64)
+    for m in range(len(start)):
+        pixels = np.int64(height[m]) * np.int64(width[m])
+        size = stop[m] - start[m]
+        fits = 0 <= pixels < MOST_PIXELS and 0 <= size < MOST_PIXELS and stop[m] + CHARACTERS <= end
+        if wanted[m] and kind[m] != LISTED and fits:
+            length[m] = min(size, _LONGEST)
+            places[length[m] + 1] += 1
+    places = np.cumsum(places)
+    order = np.empty(places[-1], np.int64)
+    for m in range(len(start)):
+        if length[m] >= 0:
+            order[places[length[m]]] = m
+            places[length[m]] += 1
+    return order
+
+
+@numba.njit(cache=True, nogil=True)
 def areas(data, start, stop, kind, height, width, wanted):
     """Areas in pixels of the ``wanted`` masks ``(masks,)``; a fault code for invalid masks; 0 for the others."""
     out = np.zeros(len(start), np.int64)
+    known = np.zeros(len(start), np.bool_)
+    order = _by_length(start, stop, kind, height, width, wanted, len(data))
+    begin, found = np.zeros(LANES, np.int64), np.zeros(LANES, np.int32)
+    size, pixels, is_escaped = np.zeros(LANES, np.int32), np.zeros(LANES, np.int32), np.zeros(LANES, np.int32)
+    for first in range(0, len(order) - _FEWEST, LANES):
+        masks = order[first : first + LANES]
+        size[:] = 0  # of lanes without a mask
+        longest = np.int64(0)
+        for lane in range(len(masks)):
+            m = masks[lane]
+            begin[lane], size[lane], is_escaped[lane] = start[m], stop[m] - start[m], kind[m] == ESCAPED
+            pixels[lane] = np.int64(height[m]) * np.int64(width[m])
+            longest = max(longest, stop[m] - start[m])
+        areas_of_lanes(data, begin, size, pixels, is_escaped, longest, found)
+        for lane in range(len(masks)):
+            out[masks[lane]] = found[lane]
+            known[masks[lane]] = found[lane] >= 0
     nothing = np.empty(0, np.int32)
     for m in range(len(start)):
-        if wanted[m]:
-            pixels = np.int64(height[m]) * np.int64(width[m])
-            out[m] = -1 if kind[m] == LISTED else _area(data, start[m], stop[m], kind[m], pixels)
+        if wanted[m] and not known[m]:
+            whole = np.int64(height[m]) * np.int64(width[m])
+            out[m] = -1 if kind[m] == LISTED else _area(data, start[m], stop[m], kind[m], whole)
             if out[m] < 0:
-                out[m] = decode(data, start[m], stop[m], kind[m], pixels, nothing, nothing, 0, False)[0]
+                out[m] = decode(data, start[m], stop[m], kind[m], whole, nothing, nothing, 0, False)[0]
     return out

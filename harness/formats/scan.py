@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 ABSENT, OTHER = -1, 3
 """Entries without a mask, and entries that are no run-length encoding (polygons, or a fault); see `rle` for 0 to 2."""
@@ -27,28 +30,46 @@ def _skip_space(text, i, stop):
     return i
 
 
-_ONES = np.uint64(0x0101010101010101)
-_HIGH = np.uint64(0x8080808080808080)
-_QUOTES, _BACKSLASHES = np.uint64(34) * _ONES, np.uint64(92) * _ONES
+_WIDTH = 32
+
+
+@intrinsic
+def _specials(typing_context, text, place):
+    """Which of the 32 characters from ``place`` on are quotes or backslashes; bit ``k`` is that at ``place + k``."""
+
+    def generate(context, builder, signature, values):
+        array = context.make_array(signature.args[0])(context, builder, values[0])
+        kind = ir.VectorType(ir.IntType(8), _WIDTH)
+        pointer = builder.bitcast(builder.gep(array.data, [values[1]]), kind.as_pointer())
+        characters = builder.load(pointer, align=1)
+        found = [builder.icmp_unsigned("==", characters, ir.Constant(kind, [ord(c)] * _WIDTH)) for c in '"\\']
+        return builder.zext(builder.bitcast(builder.or_(*found), ir.IntType(_WIDTH)), ir.IntType(64))
+
+    return types.uint64(text, types.int64), generate
+
+
+@intrinsic
+def _lowest(typing_context, bits):
+    """The place of the lowest bit that is set."""
+
+    def generate(context, builder, signature, values):
+        return builder.cttz(values[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), generate
 
 
 @numba.njit(cache=True, nogil=True)
 def _skip_string(text, i, stop):
     """``i`` is the position after an opening quote; return that after the closing one, ``stop + 1`` if cut off."""
-    head = -text.ctypes.data & 7  # a text may begin anywhere in memory
-    words = text[head : head + (len(text) - head) // 8 * 8].view(np.uint64)
     while i < stop:
-        if i >= head and (i - head) & 7 == 0:
-            # most of a file is mask strings: compare eight characters at once while none is special
-            word = (i - head) >> 3
-            while word < len(words):
-                quotes, backslashes = words[word] ^ _QUOTES, words[word] ^ _BACKSLASHES
-                if ((quotes - _ONES) & ~quotes | (backslashes - _ONES) & ~backslashes) & _HIGH:
-                    break
-                word += 1
-            i = head + (word << 3)
+        if i + _WIDTH <= len(text):  # most of a file is mask strings
+            bits = _specials(text, i)
+            if not bits:
+                i += _WIDTH
+                continue
+            i += _lowest(bits)
             if i >= stop:
-                return stop + 1
+                break
         c = text[i]
         i += 1
         if c == 34:
