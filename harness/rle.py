@@ -163,22 +163,81 @@ def runs_of(data, start, stop, kind, begin, end, offset):
 
     A mask of ``n`` bytes has at most ``(n + 1) // 2`` runs of ones.
     """
-    return decode(data, start, stop, kind, np.int64(1) << 62, begin, end, offset, True)[1]
+    written = np.int64(-1)
+    if kind != LISTED:
+        written = _runs(data, start, stop, kind, begin, end, offset)
+    if written < 0:
+        written = decode(data, start, stop, kind, np.int64(1) << 62, begin, end, offset, True)[1]
+    return written
+
+
+@numba.njit(cache=True, nogil=True)
+def _number(data, position, stop, kind):
+    """Read one number, or difference of numbers, of a valid compressed mask; return it and the next position.
+
+    The position is beyond ``stop`` where an escape other than a doubled backslash stands for a character. Positions are
+    unsigned: numba checks an index with a sign for being negative.
+    """
+    one = np.uint64(1)
+    c = np.int64(data[position]) - 48
+    position += one
+    if c < 32:  # most numbers
+        return c - ((c & 16) << 1), position
+    value, shift = np.int64(0), np.int64(0)
+    while True:
+        if c == 44 and kind == ESCAPED:  # a backslash, which stands for itself behind another one
+            if position >= stop or data[position] != 92:
+                return value, stop + one
+            position += one
+        value |= (c & 31) << shift
+        shift += 5
+        if c < 32 or position >= stop:
+            break
+        c = np.int64(data[position]) - 48
+        position += one
+    return value - ((c & 16) << (shift - 4)), position
+
+
+@numba.njit(cache=True, nogil=True)
+def _runs(data, start, stop, kind, begin, end, offset):
+    """`runs_of` a compressed mask; -1 where an escape other than a doubled backslash stands for a character."""
+    position, last, place = np.uint64(start), np.uint64(stop), np.uint64(offset)
+    total, zeros, ones = np.int64(0), np.int64(0), np.int64(0)
+    is_first = True
+    while position < last:
+        value, position = _number(data, position, last, kind)
+        zeros += value
+        total += zeros
+        if is_first:  # the third number is no difference to it
+            zeros = np.int64(0)
+            is_first = False
+        if position >= last:
+            break
+        value, position = _number(data, position, last, kind)
+        ones += value
+        begin[place] = total
+        total += ones
+        end[place] = total
+        place += np.uint64(ones > 0)
+    return np.int64(-1) if position > last else np.int64(place)
 
 
 @numba.njit(cache=True, nogil=True)
 def intersection_of(begin_a, end_a, a, stop_a, begin_b, end_b, b, stop_b):
     """Pixels common to runs ``a..stop_a`` of one array pair and ``b..stop_b`` of another."""
     total = np.int64(0)
-    while a < stop_a and b < stop_b:
-        low = max(begin_a[a], begin_b[b])
-        high = min(end_a[a], end_b[b])
-        if high > low:
-            total += high - low
-        if end_a[a] < end_b[b]:
-            a += 1
-        else:
+    while a < stop_a:
+        low, high = begin_a[a], end_a[a]
+        while b < stop_b and end_b[b] <= low:
             b += 1
+        if b >= stop_b:
+            break
+        if begin_b[b] < high:
+            total += min(high, end_b[b]) - max(low, begin_b[b])
+            while b + 1 < stop_b and end_b[b] < high and begin_b[b + 1] < high:
+                b += 1
+                total += min(high, end_b[b]) - begin_b[b]
+        a += 1
     return total
 
 
