@@ -13,6 +13,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.rle_lanes import CHARACTERS, LANES, MOST_PIXELS, areas_of_lanes
+
 COMPRESSED, ESCAPED, LISTED = 0, 1, 2
 """The encoding of a mask's counts: a plain compressed string, one inside JSON text, a JSON list of integers."""
 
@@ -24,6 +26,11 @@ FAULTS = {
     OVERRUN: "counts run past the end of the mask",
     UNDERRUN: "counts end before the mask does",
 }
+
+_LONGEST = 1 << 13
+"""Masks of more bytes are taken together in any order."""
+_FEWEST = 3
+"""So few masks are faster one by one."""
 
 Ints = NDArray[np.int64]
 
@@ -156,22 +163,81 @@ def runs_of(data, start, stop, kind, begin, end, offset):
 
     A mask of ``n`` bytes has at most ``(n + 1) // 2`` runs of ones.
     """
-    return decode(data, start, stop, kind, np.int64(1) << 62, begin, end, offset, True)[1]
+    written = np.int64(-1)
+    if kind != LISTED:
+        written = _runs(data, start, stop, kind, begin, end, offset)
+    if written < 0:
+        written = decode(data, start, stop, kind, np.int64(1) << 62, begin, end, offset, True)[1]
+    return written
+
+
+@numba.njit(cache=True, nogil=True)
+def _number(data, position, stop, kind):
+    """Read one number, or difference of numbers, of a valid compressed mask; return it and the next position.
+
+    The position is beyond ``stop`` where an escape other than a doubled backslash stands for a character. Positions are
+    unsigned: numba checks an index with a sign for being negative.
+    """
+    one = np.uint64(1)
+    c = np.int64(data[position]) - 48
+    position += one
+    if c < 32:  # most numbers
+        return c - ((c & 16) << 1), position
+    value, shift = np.int64(0), np.int64(0)
+    while True:
+        if c == 44 and kind == ESCAPED:  # a backslash, which stands for itself behind another one
+            if position >= stop or data[position] != 92:
+                return value, stop + one
+            position += one
+        value |= (c & 31) << shift
+        shift += 5
+        if c < 32 or position >= stop:
+            break
+        c = np.int64(data[position]) - 48
+        position += one
+    return value - ((c & 16) << (shift - 4)), position
+
+
+@numba.njit(cache=True, nogil=True)
+def _runs(data, start, stop, kind, begin, end, offset):
+    """`runs_of` a compressed mask; -1 where an escape other than a doubled backslash stands for a character."""
+    position, last, place = np.uint64(start), np.uint64(stop), np.uint64(offset)
+    total, zeros, ones = np.int64(0), np.int64(0), np.int64(0)
+    is_first = True
+    while position < last:
+        value, position = _number(data, position, last, kind)
+        zeros += value
+        total += zeros
+        if is_first:  # the third number is no difference to it
+            zeros = np.int64(0)
+            is_first = False
+        if position >= last:
+            break
+        value, position = _number(data, position, last, kind)
+        ones += value
+        begin[place] = total
+        total += ones
+        end[place] = total
+        place += np.uint64(ones > 0)
+    return np.int64(-1) if position > last else np.int64(place)
 
 
 @numba.njit(cache=True, nogil=True)
 def intersection_of(begin_a, end_a, a, stop_a, begin_b, end_b, b, stop_b):
     """Pixels common to runs ``a..stop_a`` of one array pair and ``b..stop_b`` of another."""
     total = np.int64(0)
-    while a < stop_a and b < stop_b:
-        low = max(begin_a[a], begin_b[b])
-        high = min(end_a[a], end_b[b])
-        if high > low:
-            total += high - low
-        if end_a[a] < end_b[b]:
-            a += 1
-        else:
+    while a < stop_a:
+        low, high = begin_a[a], end_a[a]
+        while b < stop_b and end_b[b] <= low:
             b += 1
+        if b >= stop_b:
+            break
+        if begin_b[b] < high:
+            total += min(high, end_b[b]) - max(low, begin_b[b])
+            while b + 1 < stop_b and end_b[b] < high and begin_b[b + 1] < high:
+                b += 1
+                total += min(high, end_b[b]) - begin_b[b]
+        a += 1
     return total
 
 
@@ -214,14 +280,55 @@ def _area(data, start, stop, kind, pixels):
 
 
 @numba.njit(cache=True, nogil=True)
+def _by_length(start, stop, kind, height, width, wanted, end):
+    """The ``wanted`` masks that fit `areas_of_lanes` in ``end`` bytes of text, the shortest first.
+
+    The longest of them are in no order: they have a length of `_LONGEST` in common.
+    """
+    places = np.zeros(_LONGEST + 2, np.int64)
+    length = np.full(len(start), -1, np.int64)
+    for m in range(len(start)):
+        pixels = np.int64(height[m]) * np.int64(width[m])
+        size = stop[m] - start[m]
+        fits = 0 <= pixels < MOST_PIXELS and 0 <= size < MOST_PIXELS and stop[m] + CHARACTERS <= end
+        if wanted[m] and kind[m] != LISTED and fits:
+            length[m] = min(size, _LONGEST)
+            places[length[m] + 1] += 1
+    places = np.cumsum(places)
+    order = np.empty(places[-1], np.int64)
+    for m in range(len(start)):
+        if length[m] >= 0:
+            order[places[length[m]]] = m
+            places[length[m]] += 1
+    return order
+
+
+@numba.njit(cache=True, nogil=True)
 def areas(data, start, stop, kind, height, width, wanted):
     """Areas in pixels of the ``wanted`` masks ``(masks,)``; a fault code for invalid masks; 0 for the others."""
     out = np.zeros(len(start), np.int64)
+    known = np.zeros(len(start), np.bool_)
+    order = _by_length(start, stop, kind, height, width, wanted, len(data))
+    begin, found = np.zeros(LANES, np.int64), np.zeros(LANES, np.int32)
+    size, pixels, is_escaped = np.zeros(LANES, np.int32), np.zeros(LANES, np.int32), np.zeros(LANES, np.int32)
+    for first in range(0, len(order) - _FEWEST, LANES):
+        masks = order[first : first + LANES]
+        size[:] = 0  # of lanes without a mask
+        longest = np.int64(0)
+        for lane in range(len(masks)):
+            m = masks[lane]
+            begin[lane], size[lane], is_escaped[lane] = start[m], stop[m] - start[m], kind[m] == ESCAPED
+            pixels[lane] = np.int64(height[m]) * np.int64(width[m])
+            longest = max(longest, stop[m] - start[m])
+        areas_of_lanes(data, begin, size, pixels, is_escaped, longest, found)
+        for lane in range(len(masks)):
+            out[masks[lane]] = found[lane]
+            known[masks[lane]] = found[lane] >= 0
     nothing = np.empty(0, np.int32)
     for m in range(len(start)):
-        if wanted[m]:
-            pixels = np.int64(height[m]) * np.int64(width[m])
-            out[m] = -1 if kind[m] == LISTED else _area(data, start[m], stop[m], kind[m], pixels)
+        if wanted[m] and not known[m]:
+            whole = np.int64(height[m]) * np.int64(width[m])
+            out[m] = -1 if kind[m] == LISTED else _area(data, start[m], stop[m], kind[m], whole)
             if out[m] < 0:
-                out[m] = decode(data, start[m], stop[m], kind[m], pixels, nothing, nothing, 0, False)[0]
+                out[m] = decode(data, start[m], stop[m], kind[m], whole, nothing, nothing, 0, False)[0]
     return out

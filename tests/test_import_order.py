@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ORDER = (
     ("plain_text",),
-    ("errors", "harness", "standard_output", "versions"),
+    ("errors", "harness", "standard_output", "versions", "rle_lanes"),
     ("plugin_code", "warnings", "masks", "rle", "frames", "paths", "sweeps", "comparability", "first_bytes"),
     ("input_files",),
     ("config", "frame_digests", "atomic_write"),

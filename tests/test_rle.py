@@ -1,4 +1,7 @@
-"""Run-length arithmetic against pycocotools, on any masks and in every way counts are written."""
+"""Run-length arithmetic against pycocotools, on any masks and in every way counts are written.
+
+Tests of `harness/rle_lanes.py`.
+"""
 
 from __future__ import annotations
 
@@ -133,3 +136,35 @@ def test_areas_are_those_of_decoding_sound_or_not(seed: int) -> None:
         )
         [area] = rle.areas(data, *columns, np.ones(1, np.bool_))
         assert area == rle.decode(data, 0, len(data), kind, height * width, none, none, 0, False)[0]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_areas_of_many_masks_are_those_of_decoding_each(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    texts, kinds, sizes = [], [], []
+    for _ in range(int(rng.integers(1, 150))):
+        shape = rng.integers(0, 60, 2) if rng.random() < 0.9 else np.array([1 << 14, 1 << 14])
+        flat = np.repeat(rng.integers(0, 2, 400), rng.integers(1, 40, 400))[: shape.prod()]
+        mask = np.zeros(shape.prod() if shape.prod() < 4000 else 1, np.uint8)
+        mask[: len(flat)] = flat[: len(mask)]
+        mask = mask.reshape(shape, order="F") if shape.prod() < 4000 else mask.reshape(1, 1)
+        text, kind = written(mask)[rng.integers(4)] if mask.size else (b"", rle.COMPRESSED)
+        if rng.random() < 0.3 and text:
+            damaged = bytearray(text)
+            damaged[rng.integers(len(text))] = rng.choice([*range(30, 130), *b"\\\\oOP0"])
+            text = bytes(damaged)
+        texts.append(text + rng.choice([b"", b"\\", b"P"]))
+        kinds.append(kind)
+        sizes.append(shape)
+    texts += [encoded(np.ones((3000, 4000), np.uint8)), b"oooooo0", b"ooooo0", b"P" * 9000]
+    kinds += [rle.COMPRESSED] * 4
+    sizes += [np.array([3000, 4000])] * 4
+    data, ends = np.frombuffer(b"".join(texts), np.uint8), np.cumsum([0, *map(len, texts)])
+    height, width = np.array(sizes, np.int32).T
+    wanted = rng.random(len(texts)) < 0.9
+    found = rle.areas(data, ends[:-1], ends[1:], np.array(kinds, np.int8), height, width, wanted)
+    none = np.empty(0, np.int32)
+    for m, area in enumerate(found.tolist()):
+        pixels = int(height[m]) * int(width[m])
+        each = rle.decode(data, ends[m], ends[m + 1], kinds[m], pixels, none, none, 0, False)[0]
+        assert area == (each if wanted[m] else 0)

@@ -105,6 +105,7 @@ def evaluate(
         harness eval --dataset lvvis --data-root DIR --protocol lvvis,hota --ceilings --predictions results.json
     """
     gc.disable()  # scoring makes no cycles, and this process ends with it
+    _import_numba()
     from harness.scoring.dispatch import Settings, listed_names
 
     asked = None if protocol is None else listed_names(protocol)
@@ -144,6 +145,21 @@ def evaluate(
                                "terminal"), end="")  # fmt: skip
     if any(isinstance(one.outcome, UserError) for one in results):
         raise typer.Exit(EXIT_BAD_INPUT)
+
+
+def _import_numba() -> None:
+    """Import numba without ``scipy.linalg``, which takes longer than the rest together.
+
+    Only numba's covariance looks at once whether it is there; other functions import it when they are used.
+    """
+    if {"scipy.linalg", "numba.np.arraymath"} & sys.modules.keys():
+        return
+    modules: dict[str, Any] = sys.modules
+    modules["scipy.linalg"] = None  # importing it now raises an ImportError
+    try:
+        import numba.np.arraymath  # noqa: F401
+    finally:
+        del modules["scipy.linalg"]
 
 
 def _leave_run(name: str, scored: list[str], predictions: Location, given: Given, runs_dir: Location) -> Location:

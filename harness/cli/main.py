@@ -40,8 +40,16 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-def build() -> typer.Typer:
-    """Put the command line together."""
+COMMANDS = (
+    "run", "eval", "table", "compare", "figures", "analyse", "export", "record", "verify", "reproduce", "convert",
+    "predict", "bench", "doctor", "train", "regress", "status", "log", "report", "view", "leaderboard",
+)  # fmt: skip
+GROUPS = ("datasets", "models")
+"""Commands that have commands of their own."""
+
+
+def build(only: str = "") -> typer.Typer:
+    """Put the command line together, or for speed the part of it with the one command that was asked for."""
     app = typer.Typer(
         name="harness",
         help="Run, score and compare models for open-vocabulary video instance segmentation.",
@@ -57,32 +65,12 @@ def build() -> typer.Typer:
     ) -> None:
         """Run, score and compare models for open-vocabulary video instance segmentation."""
 
-    for name in (
-        "run",
-        "eval",
-        "table",
-        "compare",
-        "figures",
-        "analyse",
-        "export",
-        "record",
-        "verify",
-        "reproduce",
-        "convert",
-        "predict",
-        "bench",
-        "doctor",
-        "train",
-        "regress",
-        "status",
-        "log",
-        "report",
-        "view",
-        "leaderboard",
-    ):
-        app.command(name)(getattr(importlib.import_module(f"harness.cli.{name}"), name.replace("eval", "evaluate")))
-    for name in ("datasets", "models"):
-        app.add_typer(importlib.import_module(f"harness.cli.{name}").app, name=name)
+    for name in COMMANDS:
+        if only in ("", name):
+            app.command(name)(getattr(importlib.import_module(f"harness.cli.{name}"), name.replace("eval", "evaluate")))
+    for name in GROUPS:
+        if only in ("", name):
+            app.add_typer(importlib.import_module(f"harness.cli.{name}").app, name=name)
     return app
 
 
@@ -126,7 +114,7 @@ def _run() -> int:
     try:
         _refuse_lost_directory()
         _refuse_little_memory()
-        build()()
+        build(_asked())()
     except SystemExit as leaving:
         cause = getattr(leaving.__context__, "__cause__", None)
         if isinstance(cause, KeyboardInterrupt):  # of a command that says nothing of it itself
@@ -151,6 +139,12 @@ def _run() -> int:
         tell(f"harness: interrupted{stop}")
         return EXIT_INTERRUPTED
     return 0
+
+
+def _asked() -> str:
+    """The command that comes first on the command line; empty if that is none."""
+    first = "".join(sys.argv[1:2])
+    return first if first in (*COMMANDS, *GROUPS) else ""
 
 
 def _of_machine(error: OSError | MemoryError | RuntimeError) -> str:

@@ -1,6 +1,6 @@
 """Results files (a list of predicted tracks), read in blocks: masks stay text, and only those that score are found.
 
-Memory follows the block, not the file: an LV-VIS results file of 450 MB is read within a few blocks of 16 MB.
+Memory follows the block, not the file: an LV-VIS results file of 450 MB is read within a few blocks of 8 MB.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.formats.segmentations import SEGMENTATIONS
 from harness.input_files import refuse_null_bytes
 from harness.rle import Ints
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 8 << 20
 FIRST_TEXT = 1 << 16
 """A file with only white space in this many first bytes is refused."""
 _NO_ID = -scan.LARGEST - 1

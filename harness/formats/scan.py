@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 ABSENT, OTHER = -1, 3
 """Entries without a mask, and entries that are no run-length encoding (polygons, or a fault); see `rle` for 0 to 2."""
@@ -27,28 +30,46 @@ def _skip_space(text, i, stop):
     return i
 
 
-_ONES = np.uint64(0x0101010101010101)
-_HIGH = np.uint64(0x8080808080808080)
-_QUOTES, _BACKSLASHES = np.uint64(34) * _ONES, np.uint64(92) * _ONES
+_WIDTH, _SAMPLES = 32, 16
+
+
+@intrinsic
+def _specials(typing_context, text, place):
+    """Which of the 32 characters from ``place`` on are quotes or backslashes; bit ``k`` is that at ``place + k``."""
+
+    def generate(context, builder, signature, values):
+        array = context.make_array(signature.args[0])(context, builder, values[0])
+        kind = ir.VectorType(ir.IntType(8), _WIDTH)
+        pointer = builder.bitcast(builder.gep(array.data, [values[1]]), kind.as_pointer())
+        characters = builder.load(pointer, align=1)
+        found = [builder.icmp_unsigned("==", characters, ir.Constant(kind, [ord(c)] * _WIDTH)) for c in '"\\']
+        return builder.zext(builder.bitcast(builder.or_(*found), ir.IntType(_WIDTH)), ir.IntType(64))
+
+    return types.uint64(text, types.int64), generate
+
+
+@intrinsic
+def _lowest(typing_context, bits):
+    """The place of the lowest bit that is set."""
+
+    def generate(context, builder, signature, values):
+        return builder.cttz(values[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), generate
 
 
 @numba.njit(cache=True, nogil=True)
 def _skip_string(text, i, stop):
     """``i`` is the position after an opening quote; return that after the closing one, ``stop + 1`` if cut off."""
-    head = -text.ctypes.data & 7  # a text may begin anywhere in memory
-    words = text[head : head + (len(text) - head) // 8 * 8].view(np.uint64)
     while i < stop:
-        if i >= head and (i - head) & 7 == 0:
-            # most of a file is mask strings: compare eight characters at once while none is special
-            word = (i - head) >> 3
-            while word < len(words):
-                quotes, backslashes = words[word] ^ _QUOTES, words[word] ^ _BACKSLASHES
-                if ((quotes - _ONES) & ~quotes | (backslashes - _ONES) & ~backslashes) & _HIGH:
-                    break
-                word += 1
-            i = head + (word << 3)
+        if i + _WIDTH <= len(text):  # most of a file is mask strings
+            bits = _specials(text, i)
+            if not bits:
+                i += _WIDTH
+                continue
+            i += _lowest(bits)
             if i >= stop:
-                return stop + 1
+                break
         c = text[i]
         i += 1
         if c == 34:
@@ -166,24 +187,23 @@ def scan_records(text, begin, stop, key, fresh, spans):
 @numba.njit(cache=True, nogil=True)
 def _read_size(text, i, stop):
     """Read ``[height, width]`` at ``i``; (-1, -1) if it is not that."""
-    size = np.full(2, -1, np.int64)
-    if i >= stop or text[i] != 91:
-        return size[0], size[1]
-    i += 1
-    for k in range(2):
-        i = _skip_space(text, i, stop)
-        value = np.int64(0)
-        digits = 0
-        while i < stop and 48 <= text[i] <= 57 and digits < 9:
-            value = value * 10 + (text[i] - 48)
-            digits += 1
-            i += 1
-        i = _skip_space(text, i, stop)
-        if digits == 0 or i >= stop or text[i] != (44 if k == 0 else 93):
-            return np.int64(-1), np.int64(-1)
+    height, place = _read_side(text, i + 1, stop, 44) if i < stop and text[i] == 91 else (np.int64(-1), i)
+    width, place = _read_side(text, place, stop, 93) if height >= 0 else (np.int64(-1), place)
+    return (height, width) if width >= 0 else (np.int64(-1), np.int64(-1))
+
+
+@numba.njit(cache=True, nogil=True)
+def _read_side(text, i, stop, end):
+    """Read a whole number and the character ``end``; return it and the place behind it, or -1 if it is not that."""
+    i = _skip_space(text, i, stop)
+    value = np.int64(0)
+    digits = 0
+    while i < stop and 48 <= text[i] <= 57 and digits < 9:
+        value = value * 10 + (text[i] - 48)
+        digits += 1
         i += 1
-        size[k] = value
-    return size[0], size[1]
+    i = _skip_space(text, i, stop)
+    return (np.int64(-1) if digits == 0 or i >= stop or text[i] != end else value), i + 1
 
 
 @numba.njit(cache=True, nogil=True)
@@ -271,3 +291,79 @@ def scan_masks(text, start, stop, track, mask_start, mask_stop, kind, height, wi
             return MALFORMED, t
     track[len(start)] = n
     return DONE, 0
+
+
+@numba.njit(cache=True, nogil=True)
+def without_masks(text, spans, out):
+    """Write the records ``spans (n, 4)`` of `scan_records` to ``out`` as a JSON list, their masks replaced by 0.
+
+    Returns the number of bytes: those of the records, and at most two for each of them and two more.
+    """
+    out[0] = 91
+    n = 1
+    for record in range(len(spans)):
+        start, stop, mask_start, mask_stop = spans[record]
+        if record:
+            out[n] = 44
+            n += 1
+        if mask_stop:
+            out[n : n + mask_start - start] = text[start:mask_start]
+            n += mask_start - start
+            out[n] = 48
+            n += 1
+            start = mask_stop
+        out[n : n + stop - start] = text[start:stop]
+        n += stop - start
+    out[n] = 93
+    return n + 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _is_same(text, a, b, size):
+    """Whether two parts of a text of this size are equal."""
+    i, other, rest = np.uint64(a), np.uint64(b), np.uint64(size)
+    width, one = np.uint64(_WIDTH), np.uint64(1)
+    while rest >= width:  # no branch inside: LLVM compares them together
+        difference = np.uint8(0)
+        for k in range(width):
+            difference |= text[i + np.uint64(k)] ^ text[other + np.uint64(k)]
+        if difference:
+            return False
+        i, other, rest = i + width, other + width, rest - width
+    while rest:
+        if text[i] != text[other]:
+            return False
+        i, other, rest = i + one, other + one, rest - one
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def share_texts(text, start, stop, group, shared, distinct):
+    """Find parts ``text[start[i]:stop[i]]`` that are equal within their ``group (n,)``; return how many are distinct.
+
+    Fills ``distinct`` with the first of each in order, and ``shared (n,)`` with the place of each one's equal there.
+    """
+    room = 1
+    while room < 2 * len(start):
+        room *= 2
+    table = np.full(room, -1, np.int64)
+    found = 0
+    for i in range(len(start)):
+        size = stop[i] - start[i]
+        key = np.uint64(size) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(group[i])
+        for k in range(_SAMPLES):
+            key = (key ^ np.uint64(text[start[i] + size * k // _SAMPLES] if size else 0)) * np.uint64(0x100000001B3)
+        place = np.int64((key ^ (key >> np.uint64(32))) & np.uint64(room - 1))
+        while True:
+            j = table[place]
+            if j < 0:
+                table[place], distinct[found], shared[i] = found, i, found
+                found += 1
+                break
+            first = distinct[j]
+            is_alike = group[first] == group[i] and stop[first] - start[first] == size
+            if is_alike and _is_same(text, start[first], start[i], size):
+                shared[i] = j
+                break
+            place = (place + 1) & (room - 1)
+    return found

@@ -556,7 +556,10 @@ def record_spans(text: Any, name: str, key: Any = SEGMENTATIONS) -> Ints:
 
 def decode_records(raw: bytes | memoryview, spans: Ints, kind: Any, name: str) -> Any:
     """Decode the records of an array without their masks, through msgspec: typed and checked."""
-    return decode(b"[" + b",".join(_without_masks(raw, spans)) + b"]", kind, name)
+    text = np.frombuffer(raw, np.uint8)
+    room = int(spans[:, 1].sum() - spans[:, 0].sum() - spans[:, 3].sum() + spans[:, 2].sum()) + 2 * len(spans) + 2
+    found = np.empty(room, np.uint8)
+    return decode(found[: scan.without_masks(text, spans, found)].tobytes(), kind, name)
 
 
 def _without_masks(raw: bytes | memoryview, spans: Ints) -> list[bytes]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -227,18 +228,15 @@ def masks_of(
     warnings: Warnings,
 ) -> MaskTable:
     """Find the masks of tracks; tracks with equal masks share them."""
-    names = [f"{path}, record {n}" for n in number]
     shared, distinct = _share(text, spans, video)
-    chosen = spans[distinct]
-    found = find_masks(
-        text, chosen[:, 2].copy(), chosen[:, 3].copy(), int(truths.lengths[video[distinct]].sum()) + 16,
-        [names[i] for i in distinct.tolist()],
-    )  # fmt: skip
-    table = _with_read_sizes(found.table, found.other, [names[i] for i in distinct.tolist()], warnings)
+    chosen, names = spans[distinct], _Names(path, number[distinct])
+    frames = int(truths.lengths[video[distinct]].sum()) + 16
+    found = find_masks(text, chosen[:, 2].copy(), chosen[:, 3].copy(), frames, names)
+    table = _with_read_sizes(found.table, found.other, names, warnings)
     bad = np.flatnonzero((table.kind == rle.LISTED) | (table.kind == scan.OTHER))
     if len(bad):
         track = int(np.searchsorted(table.track, bad[0], side="right")) - 1
-        where = f"{names[int(distinct[track])]}, frame {int(bad[0]) - int(table.track[track])}"
+        where = f"{names[track]}, frame {int(bad[0]) - int(table.track[track])}"
         raise UserError(where, "mask is not a compressed RLE", 'write {"size": [h, w], "counts": "..."} or null')
     lengths = np.diff(table.track)[shared]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -247,7 +245,7 @@ def masks_of(
                      table.frame_mask[rows])  # fmt: skip
 
 
-def _with_read_sizes(table: MaskTable, other: Ints, names: list[str], warnings: Warnings) -> MaskTable:
+def _with_read_sizes(table: MaskTable, other: Ints, names: Sequence[str], warnings: Warnings) -> MaskTable:
     """The table, including masks whose sizes are written in another way; these are counted."""
     new = []
     owners = np.searchsorted(table.track, other, side="right") - 1
@@ -263,19 +261,25 @@ def _with_read_sizes(table: MaskTable, other: Ints, names: list[str], warnings: 
 
 def _share(text: NDArray[np.uint8], spans: Ints, video: Ints) -> tuple[Ints, Ints]:
     """For each track the index of the first with the same masks text in its video, and those first tracks' numbers."""
-    first: dict[tuple[int, int, bytes], list[int]] = {}
-    shared = np.empty(len(spans), np.int64)
-    distinct: list[int] = []
-    for i, (start, stop) in enumerate(spans[:, 2:].tolist()):
-        middle = (start + stop) // 2
-        key = (int(video[i]), stop - start, text[middle : middle + 48].tobytes())
-        for j in first.setdefault(key, []):
-            other = int(spans[distinct[j], 2])
-            if np.array_equal(text[start:stop], text[other : other + stop - start]):
-                shared[i] = j
-                break
-        else:
-            first[key].append(len(distinct))
-            shared[i] = len(distinct)
-            distinct.append(i)
-    return shared, np.array(distinct, np.int64)
+    shared, distinct = np.empty(len(spans), np.int64), np.empty(len(spans), np.int64)
+    found = scan.share_texts(text, spans[:, 2].copy(), spans[:, 3].copy(), video, shared, distinct)
+    return shared, distinct[:found]
+
+
+class _Names(Sequence[str]):
+    """Names of records of a file in errors, each made when it is read."""
+
+    def __init__(self, path: str, number: Ints) -> None:
+        self.path, self.number = path, number
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> _Names: ...
+    def __getitem__(self, at: int | slice) -> str | _Names:
+        if isinstance(at, slice):
+            return _Names(self.path, self.number[at])
+        return f"{self.path}, record {self.number[at]}"

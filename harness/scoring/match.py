@@ -51,9 +51,11 @@ def precision_at(hit, miss, score, positives, recall_points, epsilon, join_ties,
     """Fill the precision at every recall point, and the score there; return the recall reached.
 
     ``hit``, ``miss`` and ``score (tracks,)`` are of tracks by descending score. ``precision`` and ``scores (recall
-    points,)`` hold zeros before; each may be empty, and is then not filled.
+    points,)`` hold zeros before; each may be empty, and is then not filled. The recall points ascend.
     """
     m = len(hit)
+    if scores.size == 0 and not hit.any():
+        return 0.0
     rc, pr = np.zeros(m), np.zeros(m)
     tp, fp = 0.0, 0.0
     for i in range(m):
@@ -71,13 +73,15 @@ def precision_at(hit, miss, score, positives, recall_points, epsilon, join_ties,
         return reached
     for i in range(m - 2, -1, -1):
         pr[i] = max(pr[i], pr[i + 1])
-    points = np.searchsorted(rc, recall_points, side="left")
+    i = 0
     for q in range(len(recall_points)):
-        if points[q] >= m:
+        while i < m and rc[i] < recall_points[q]:
+            i += 1
+        if i >= m:
             break
-        precision[q] = pr[points[q]]
+        precision[q] = pr[i]
         if scores.size:
-            scores[q] = score[points[q]]
+            scores[q] = score[i]
     return reached
 
 
@@ -140,11 +144,16 @@ def score_categories(
                 for i in range(len(precision_caps)):
                     if precision_caps[i] == caps[c]:
                         at = i
+                if at < 0:
+                    for t in range(n_thresholds):
+                        hits_within = 0
+                        for d in range(n):
+                            hits_within += hit[t, d] and rank[base + d] < caps[c]
+                        recall[t, k, r, c] = hits_within / positives[k, r]
+                    continue
                 kept = order[rank[base + order] < caps[c]]
                 value = score[base + kept]
                 for t in range(n_thresholds):
-                    cells = precision[t, :, k, r, at] if at >= 0 else nothing
-                    cut = scores[t, :, k, r, at] if at >= 0 and scores.size else nothing
                     recall[t, k, r, c] = precision_at(
                         hit[t][kept],
                         miss[t][kept],
@@ -153,6 +162,6 @@ def score_categories(
                         recall_points,
                         epsilon,
                         join_ties,
-                        cells,
-                        cut,
+                        precision[t, :, k, r, at],
+                        scores[t, :, k, r, at] if scores.size else nothing,
                     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 OCCLUSION_VALUES = {"no_occlusion": 0.0, "slight_occlusion": 0.25, "severe_occlusion": 0.75}
 LOWEST_THRESHOLD = 0.5
+_EXACT = 1 << 53
+"""Sums of whole numbers up to here are exact in any order."""
 THREADS = 16
 """The largest number of threads that score: each holds the masks of some videos."""
 
@@ -536,6 +539,9 @@ def _areas(
     out, odd = np.zeros(len(records)), truths.annotations.read_leniently
     if zero:
         return out
+    stated = None if odd else _exact_means(records, cut)
+    if stated is not None:
+        return stated
     for i, record in enumerate(records):
         entries: Any = record.areas
         if not isinstance(entries, list) or (
@@ -548,6 +554,24 @@ def _areas(
         values = [a for a in values if a]
         out[i] = np.mean(values) if values else 0.0
     return out
+
+
+def _exact_means(records: list[AnnotationRecord], cut: bool) -> Floats | None:
+    """Average areas of annotations that all state them, zeros left out; `None` where sums depend on their order."""
+    stated = [record.areas for record in records]
+    if not all(isinstance(entries, list) for entries in stated):
+        return None
+    lists: list[list[float | None]] = stated  # type: ignore[assignment]
+    owner = np.repeat(np.arange(len(lists)), np.array([len(entries) for entries in lists], np.int64))
+    values = np.array(list(itertools.chain.from_iterable(lists)), np.float64)  # None becomes NaN
+    owner, values = owner[~np.isnan(values)], values[~np.isnan(values)]
+    if cut and np.isfinite(values).all():
+        values = np.trunc(values)
+    if not (np.abs(values).sum() < _EXACT and (values == np.trunc(values)).all()):
+        return None
+    owner, values = owner[values != 0], values[values != 0]
+    number = np.bincount(owner, minlength=len(lists))
+    return np.bincount(owner, values, len(lists)) / np.maximum(number, 1)
 
 
 def _occlusion(record: AnnotationRecord, path: str) -> float:
