@@ -277,7 +277,7 @@ def measure(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) 
         list(model.predict(video, vocabulary))
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
-    with time_stages(model) as stages:
+    with time_stages(model, synchronise=True) as stages:
         walls = _passes(model, video, vocabulary, repeats, device)
     peak = torch.cuda.max_memory_allocated(device) if on_gpu else _peak_of_process()
     return {
