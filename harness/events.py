@@ -15,7 +15,8 @@ ATTEMPTS = 2
 class StageUse(NamedTuple):
     """Time and memory of a stage: total wall time in ``seconds``, and the largest memory in bytes.
 
-    On a GPU memory is the peak that torch allocated during the stage; on a CPU the resident memory at its end.
+    On a GPU a stage takes what it takes the GPU or the host, whichever is more, and stages overlap; memory is the peak
+    that torch allocated during the stage. On a CPU it is the resident memory at its end.
     """
 
     seconds: float

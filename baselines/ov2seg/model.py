@@ -7,10 +7,9 @@ only their masks are encoded. Masks of a whole video never exist at full size.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,11 +17,12 @@ from harness.baselines.ov2seg.config import Ov2SegConfig
 from harness.baselines.ov2seg.decoder import OpenVocabularyOutput
 from harness.baselines.ov2seg.memory_tracking import MemoryMatcher
 from harness.baselines.ov2seg.network import Ov2SegNetwork
-from harness.baselines.ov2seg.scoring import VideoScores, scores, video_mask_score
+from harness.baselines.ov2seg.scoring import FrameEvidence, VideoScores, frame_evidence, scores, video_mask_score
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier
 from harness.frames import Image
 from harness.models.shared.detections import ImageDetection, choose_masks, image_detections, tracks_of
 from harness.models.shared.mask_buffer import MaskBuffer
+from harness.models.shared.overlap import on_device
 from harness.models.shared.preprocess import Geometry, geometry, normalise, padding_maps, resize
 from harness.models.shared.text_classifier import TextClassifier, class_logits, frame_groups
 from harness.models.shared.windows import Stages, WindowedModel
@@ -89,30 +89,36 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         matcher = self.matcher()
         inside = self._inside(sizes)
 
-        def classify(embeddings: Tensor) -> Tensor:
+        def classify_again(embeddings: Tensor) -> Tensor:
             return class_logits(embeddings.to(self.device), classifier, TEMPERATURE)
 
         with (
             self.float32_policy(),
-            closing(VideoScores(config, classify)) as evidence,
+            closing(VideoScores(config, classify_again)) as evidence,
             closing(MaskBuffer(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)) as masks,
+            closing(self.consumer(matcher.match, evidence.add, masks.add)) as consumer,
         ):
             for output in self.outputs(video, sizes):
-                with self.stage("matching"):
-                    present = None if config.remember_absent_frames else (output.mask_logits > 0).any((2, 3))
-                    order = matcher.match(output.embeddings, present)
-                with self.stage("classification"):
-                    # a big vocabulary takes a few frames each
-                    for part in frame_groups(order.shape[0], order.shape[1], classifier.weights.shape[0]):
-                        embeddings, mask_logits = output.class_embeddings[part], output.mask_logits[part]
-                        logits, objects = classify(embeddings), output.object_logits[part]
-                        evidence.add(order[part], logits, objects, mask_logits, inside, embeddings)
-                with self.stage("encoding"):
-                    masks.add(output.mask_logits, order)
+                present = () if config.remember_absent_frames else ((output.mask_logits > 0).any((2, 3)),)
+                found = self._classified(output, classifier, inside)
+                consumer.take(output.mask_logits, (output.embeddings, *present), found)
+            consumer.finish()
             if not evidence.frames:
                 return []
             remembered = self._classes_of_memory(matcher, classifier) if config.classify_memory else None
             return self._tracks(video, vocabulary, evidence, masks, remembered)
+
+    def _classified(
+        self, output: OpenVocabularyOutput, classifier: TextClassifier, inside: Tensor | None
+    ) -> Iterator[tuple[slice, FrameEvidence]]:
+        """Yield the evidence of a window's frames, on the device; large vocabularies take a few frames at a time."""
+        frames, queries = output.embeddings.shape[:2]
+        for part in frame_groups(frames, queries, classifier.weights.shape[0]):
+            with self.stage("classification"):
+                embeddings, objects = output.class_embeddings[part], output.object_logits[part]
+                logits = class_logits(embeddings, classifier, TEMPERATURE)
+                found = frame_evidence(logits, objects, output.mask_logits[part], inside, (embeddings,))
+            yield part, found
 
     @torch.inference_mode()
     def predict_image(self, image: Image, vocabulary: Vocabulary, detections: int = 100) -> list[ImageDetection]:
@@ -160,8 +166,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
 
     def forward(self, frames: list[Image], sizes: Geometry) -> OpenVocabularyOutput:
         """Run the network on resized frames ``(h, w, 3)``: output per frame in float32."""
-        stacked = torch.from_numpy(np.stack(frames)).to(self.device, non_blocking=True)
-        images = normalise(stacked, sizes.padded, PIXEL_MEAN, PIXEL_STD)
+        images = normalise(on_device(frames, self.device), sizes.padded, PIXEL_MEAN, PIXEL_STD)
         paddings = None if self.config.padding_counts else padding_maps(sizes, (32, 16, 8), self.device)
         network = self.network
         mixed = self.dtype != torch.float32

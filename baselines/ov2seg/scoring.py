@@ -7,6 +7,7 @@ only selected tracks need are kept in `DeferredScores`; masks are kept elsewhere
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,10 +17,39 @@ from harness.models.shared.spill_buffer import DeferredScores
 from harness.models.shared.track_selection import SUPPRESSION_RATIO, TrackSelection, best, mask_score, mask_sums
 
 
+class FrameEvidence(NamedTuple):
+    """What the network's outputs of f frames say of their queries, in the network's order."""
+
+    class_logits: Tensor
+    """``(f, Q, C)``."""
+    object_logits: Tensor
+    """``(f, Q, 2)``: object, no object."""
+    confidence: Tensor
+    """``(f, Q)``: sum of sigmoid(logit) over the positive cells of the mask."""
+    area: Tensor
+    """``(f, Q)``: their number."""
+    source: tuple[Tensor, ...]
+    """The input of the class logits, embeddings ``(f, Q, embed_dim)``; or nothing."""
+
+
+def frame_evidence(
+    class_logits: Tensor,
+    object_logits: Tensor,
+    mask_logits: Tensor,
+    inside: Tensor | None = None,
+    source: tuple[Tensor, ...] = (),
+) -> FrameEvidence:
+    """Evidence from ``(f, Q, C)``, ``(f, Q, 2)`` and ``(f, Q, h, w)``, on their device.
+
+    Mask scores count cells where ``inside`` ``(h, w)`` is true.
+    """
+    return FrameEvidence(class_logits.float(), object_logits.float(), *mask_sums(mask_logits, inside), source)
+
+
 class VideoScores:
     """Accumulates the scores of each frame on the CPU, with queries in the order of their slots.
 
-    ``again`` recomputes the class logits of frames from the class embeddings that `add` gets; without it they are
+    ``again`` recomputes the class logits of frames from the ``source`` of their evidence; without it they are
     stored. Close it after use.
     """
 
@@ -41,28 +71,15 @@ class VideoScores:
         """Delete the scores of frames, also those on disk."""
         self._scores.close()
 
-    def add(
-        self,
-        order: Tensor,
-        class_logits: Tensor,
-        object_logits: Tensor,
-        mask_logits: Tensor,
-        inside: Tensor | None = None,
-        embeddings: Tensor | None = None,
-    ) -> None:
-        """Add the network's outputs of a window: ``(f, Q, C)``, ``(f, Q, 2)``, ``(f, Q, h, w)``.
-
-        ``order`` ``(f, Q)`` is the query of each slot. Mask scores count cells where ``inside`` ``(h, w)`` is true.
-        ``embeddings`` ``(f, Q, embed_dim)`` are the inputs of the class logits.
-        """
-        logits, objects = _by_slot(class_logits, order), _by_slot(object_logits, order)
+    def add(self, order: Tensor, evidence: FrameEvidence) -> None:
+        """Add the evidence of a window, on the CPU; ``order`` ``(f, Q)`` is the query of each slot."""
+        logits, objects = _by_slot(evidence.class_logits, order), _by_slot(evidence.object_logits, order)
         for one, its_objects in zip(logits, objects, strict=True):
             self._logits = one if self._logits is None else self._logits + one
             self._object_logits = its_objects if self._object_logits is None else self._object_logits + its_objects
-        confidence, area = mask_sums(mask_logits, inside)
-        self._confidence.append(_by_slot(confidence, order))
-        self._area.append(_by_slot(area, order))
-        source = () if embeddings is None else (order, objects, embeddings)
+        self._confidence.append(_by_slot(evidence.confidence, order))
+        self._area.append(_by_slot(evidence.area, order))
+        source = (order, objects, *evidence.source) if evidence.source else ()
         self._scores.add(scores(logits, objects, self.config), *source)
         self.frames += len(order)
 

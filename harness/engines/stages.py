@@ -3,38 +3,86 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
 from harness.events import StageUse, merge_stage_usage
 
 
-class StageClock:
-    """The ``stage`` hook of a model: a context manager around each stage, by name. It synchronises a GPU.
+class _Passed(NamedTuple):
+    """A stage that was entered once on a GPU, whose work may still be going on."""
 
-    Stages are entered once per window or frame, so reading the clock and the memory costs next to nothing.
+    name: str
+    begin: Any
+    end: Any
+    """Events of torch on the stream of the work."""
+    host_seconds: float
+    memory_bytes: int
+
+
+class StageClock:
+    """The ``stage`` hook of a model: a context manager around each stage, by name, for any number of threads.
+
+    Stages are entered once per window or frame, so reading the clock and the memory costs next to nothing. On a GPU
+    events in its stream give the times: call `finish` after the last stage. A stage then takes what it takes the GPU or
+    the host, whichever is more; stages overlap, so their sum may be more than the whole. With ``synchronise`` the host
+    waits for the GPU at the end of each stage instead, which slows the model and puts its stages one behind the other.
     """
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = "cpu", synchronise: bool = False) -> None:
         self.uses: dict[str, StageUse] = {}
-        self._device = device
+        self._device, self._synchronise = device, synchronise
         self._cuda: Any = sys.modules["torch"].cuda if device.startswith("cuda") else None
         self._process = psutil.Process()
+        self._lock = threading.Lock()
+        self._open = 0
+        self._passed: list[_Passed] = []
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Add the time and memory of the block to the stage ``name``."""
-        if self._cuda is not None:
-            self._cuda.reset_peak_memory_stats(self._device)
+        with self._lock:
+            if self._cuda is not None and self._open == 0:  # else it would cut the peak of a stage beside this one
+                self._cuda.reset_peak_memory_stats(self._device)
+            self._open += 1
+        begin = None if self._cuda is None or self._synchronise else self._event()
         began = time.perf_counter()
-        yield
-        if self._cuda is not None:
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open -= 1
+        if self._cuda is not None and self._synchronise:
             self._cuda.synchronize(self._device)
-        self.uses |= merge_stage_usage([self.uses, {name: StageUse(time.perf_counter() - began, self._memory())}])
+        seconds = time.perf_counter() - began
+        if begin is not None:
+            self._passed.append(_Passed(name, begin, self._event(), seconds, self._memory()))
+        else:
+            self._add(name, StageUse(seconds, self._memory()))
+
+    def finish(self) -> None:
+        """Wait for the GPU, once, and add the times that its events tell."""
+        if not self._passed:
+            return
+        self._cuda.synchronize(self._device)
+        for name, begin, end, host_seconds, memory_bytes in self._passed:
+            self._add(name, StageUse(max(host_seconds, begin.elapsed_time(end) / 1000), memory_bytes))
+        self._passed.clear()
+
+    def _event(self) -> Any:
+        """An event at this place of the stream, with a time."""
+        event = self._cuda.Event(enable_timing=True)
+        event.record(self._cuda.current_stream(self._device))
+        return event
+
+    def _add(self, name: str, use: StageUse) -> None:
+        with self._lock:
+            self.uses |= merge_stage_usage([self.uses, {name: use}])
 
     def _memory(self) -> int:
         if self._cuda is not None:
@@ -43,14 +91,15 @@ class StageClock:
 
 
 @contextmanager
-def time_stages(model: object) -> Iterator[dict[str, StageUse]]:
-    """Time the stages of a model that has the hook ``stage``; the result stays empty for others."""
+def time_stages(model: object, synchronise: bool = False) -> Iterator[dict[str, StageUse]]:
+    """Time the stages of a model that has the hook ``stage``, see `StageClock`; the result stays empty for others."""
     if not hasattr(model, "stage"):
         yield {}
         return
-    before, clock = model.stage, StageClock(str(getattr(model, "device", "cpu")))
+    before, clock = model.stage, StageClock(str(getattr(model, "device", "cpu")), synchronise)
     model.stage = clock
     try:
         yield clock.uses
+        clock.finish()
     finally:
         model.stage = before

@@ -6,12 +6,11 @@ only their masks are encoded. Masks of a whole video never exist at full size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,11 +18,12 @@ from harness.frames import Image
 from harness.models.clipvis.classifier import QueryClassifier
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.network import ClipVisNetwork
-from harness.models.clipvis.postprocess import TrackScoreAccumulator, image_scores
+from harness.models.clipvis.postprocess import FrameEvidence, TrackScoreAccumulator, frame_evidence, image_scores
 from harness.models.clipvis.query_matching import QueryMatcher
 from harness.models.mask2former.transformer_decoder import DecoderOutput
 from harness.models.shared.detections import ImageDetection, choose_masks, image_detections, tracks_of
 from harness.models.shared.mask_buffer import MaskBuffer
+from harness.models.shared.overlap import on_device
 from harness.models.shared.preprocess import Geometry, geometry, normalise, padding_maps, resize
 from harness.models.shared.text_classifier import (
     TextClassifier,
@@ -101,32 +101,28 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
             self.float32_policy(),
             closing(TrackScoreAccumulator(config, classify_again)) as evidence,
             closing(MaskBuffer(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)) as masks,
+            closing(self.consumer(matcher.match, evidence.add, masks.add)) as consumer,
         ):
             for output, dense in self.outputs(video, sizes):
-                with self.stage("matching"):
-                    order = matcher.match(output.embeddings)
-                with self.stage("classification"):
-                    self._gather(evidence, order, output, dense, classifier, inside)
-                with self.stage("encoding"):
-                    masks.add(output.mask_logits, order)
+                found = self._classified(output, dense, classifier, inside)
+                consumer.take(output.mask_logits, (output.embeddings,), found)
+            consumer.finish()
             return self._tracks(video, vocabulary, evidence, masks) if evidence.frames else []
 
-    def _gather(
-        self,
-        evidence: TrackScoreAccumulator,
-        order: Tensor,
-        output: DecoderOutput,
-        dense: Tensor,
-        classifier: TextClassifier,
-        inside: tuple[Tensor, Tensor] | None,
-    ) -> None:
-        """Classify a window's queries and add to the tracks' scores; large vocabularies take a few frames at a time."""
+    def _classified(
+        self, output: DecoderOutput, dense: Tensor, classifier: TextClassifier, inside: tuple[Tensor, Tensor] | None
+    ) -> Iterator[tuple[slice, FrameEvidence]]:
+        """Yield the evidence of a window's frames, on the device; large vocabularies take a few frames at a time."""
         stride32, stride4 = inside or (None, None)
-        for part in frame_groups(order.shape[0], order.shape[1], classifier.weights.shape[0]):
-            masks = output.mask_logits[part]
-            source = self._classify.features(dense[part], masks, stride32)
-            logits = self._classify.logits(*source, classifier)
-            evidence.add(order[part], logits, output.object_logits[part], output.ious[part], masks, stride4, source)
+        frames, queries = output.embeddings.shape[:2]
+        for part in frame_groups(frames, queries, classifier.weights.shape[0]):
+            with self.stage("classification"):
+                masks = output.mask_logits[part]
+                source = self._classify.features(dense[part], masks, stride32)
+                logits = self._classify.logits(*source, classifier)
+                objects, ious = output.object_logits[part], output.ious[part]
+                found = frame_evidence(logits, objects, ious, masks, stride4, source)
+            yield part, found
 
     @torch.inference_mode()
     def predict_image(self, image: Image, vocabulary: Vocabulary, detections: int = 100) -> list[ImageDetection]:
@@ -173,7 +169,7 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
 
     def forward(self, frames: list[Image], sizes: Geometry) -> tuple[DecoderOutput, Tensor]:
         """Run the network on resized frames ``(h, w, 3)``: output per frame in float32, and the dense CLIP feature."""
-        images = normalise(torch.from_numpy(np.stack(frames)).to(self.device, non_blocking=True), sizes.padded)
+        images = normalise(on_device(frames, self.device), sizes.padded)
         paddings = None if self.config.padding_counts else padding_maps(sizes, (32, 16, 8), self.device)
         backbone, pixel_decoder, decoder = self._parts
         mixed = self.dtype != torch.float32

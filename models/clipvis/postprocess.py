@@ -7,6 +7,7 @@ the input to compute it again, is kept in `DeferredScores`; masks are kept elsew
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,11 +17,45 @@ from harness.models.shared.spill_buffer import DeferredScores
 from harness.models.shared.track_selection import SUPPRESSION_RATIO, TrackSelection, best, mask_score, mask_sums
 
 
+class FrameEvidence(NamedTuple):
+    """What the network's outputs of f frames say of their queries, in the network's order."""
+
+    distributions: Tensor
+    """``(f, Q, C)``: probability of each class."""
+    object_logits: Tensor
+    """``(f, Q, 2)``: object, no object."""
+    ious: Tensor
+    """``(f, Q)``: predicted mask IoU in [0, 1]."""
+    confidence: Tensor
+    """``(f, Q)``: sum of sigmoid(logit) over the positive cells of the mask."""
+    area: Tensor
+    """``(f, Q)``: their number."""
+    source: tuple[Tensor, ...]
+    """The input of class logits, features ``(f, Q, embed_dim)`` and whether masks are empty ``(f, Q)``; or nothing."""
+
+
+def frame_evidence(
+    class_logits: Tensor,
+    object_logits: Tensor,
+    ious: Tensor,
+    mask_logits: Tensor,
+    inside: Tensor | None = None,
+    source: tuple[Tensor, ...] = (),
+) -> FrameEvidence:
+    """Evidence from ``(f, Q, C)``, ``(f, Q, 2)``, ``(f, Q, 1)`` and ``(f, Q, h, w)``, on their device.
+
+    Mask scores count cells where ``inside`` ``(h, w)`` is true.
+    """
+    confidence, area = mask_sums(mask_logits, inside)
+    objects = object_logits.float()
+    return FrameEvidence(_distributions(class_logits), objects, ious[..., 0].float(), confidence, area, source)
+
+
 class TrackScoreAccumulator:
     """Accumulates the scores of each frame on the CPU, with queries in the order of their slots.
 
     Scores are summed frame by frame; class distributions are kept until tracks are selected. ``again`` recomputes the
-    class logits of frames from the features and empty flags that `add` gets; without it they are stored. Close it after
+    class logits of frames from the ``source`` of their evidence; without it they are stored. Close it after
     use.
     """
 
@@ -29,7 +64,7 @@ class TrackScoreAccumulator:
         self.frames = 0
         self._scores = ScoreSums(config)
         self._distributions = DeferredScores(
-            None if again is None else lambda order, *source: _distributions(again(*source), order)
+            None if again is None else lambda order, *source: _by_slot(_distributions(again(*source)), order)
         )
         self._object_logits: list[Tensor] = []  # (frames, Q, 2)
         self._confidence: list[Tensor] = []  # (frames, Q)
@@ -39,29 +74,14 @@ class TrackScoreAccumulator:
         """Delete the distributions, also those on disk."""
         self._distributions.close()
 
-    def add(
-        self,
-        order: Tensor,
-        class_logits: Tensor,
-        object_logits: Tensor,
-        ious: Tensor,
-        mask_logits: Tensor,
-        inside: Tensor | None = None,
-        source: tuple[Tensor, ...] = (),
-    ) -> None:
-        """Add the network's outputs of a window: ``(f, Q, C)``, ``(f, Q, 2)``, ``(f, Q, 1)``, ``(f, Q, h, w)``.
-
-        ``order`` ``(f, Q)`` is the query of each slot. Mask scores count cells where ``inside`` ``(h, w)`` is true.
-        ``source`` is the input of the logits: features ``(f, Q, embed_dim)``, and which masks are empty ``(f, Q)``.
-        """
-        frames = torch.arange(len(order))[:, None]
-        confidence, area = mask_sums(mask_logits, inside)
-        p = _distributions(class_logits, order)
-        self._object_logits.append(object_logits.float().cpu()[frames, order])
-        self._confidence.append(confidence.cpu()[frames, order])
-        self._area.append(area.cpu()[frames, order])
-        self._scores.add(p, ious[..., 0].float().cpu()[frames, order], self._area[-1] > 0)
-        self._distributions.add(p, *((order, *source) if source else ()))
+    def add(self, order: Tensor, evidence: FrameEvidence) -> None:
+        """Add the evidence of a window, on the CPU; ``order`` ``(f, Q)`` is the query of each slot."""
+        p = _by_slot(evidence.distributions, order)
+        self._object_logits.append(_by_slot(evidence.object_logits, order))
+        self._confidence.append(_by_slot(evidence.confidence, order))
+        self._area.append(_by_slot(evidence.area, order))
+        self._scores.add(p, _by_slot(evidence.ious, order), self._area[-1] > 0)
+        self._distributions.add(p, *((order, *evidence.source) if evidence.source else ()))
         self.frames += len(order)
 
     def select(self) -> TrackSelection:
@@ -79,9 +99,13 @@ class TrackScoreAccumulator:
         return mask_score((confidence * kept).sum(1), (area * kept).sum(1))
 
 
-def _distributions(class_logits: Tensor, order: Tensor) -> Tensor:
-    """Class distributions ``(f, Q, C)`` on the CPU, queries in the order of their slots."""
-    return class_logits.float().softmax(-1).cpu()[torch.arange(len(order))[:, None], order]
+def _distributions(class_logits: Tensor) -> Tensor:
+    return class_logits.float().softmax(-1)
+
+
+def _by_slot(values: Tensor, order: Tensor) -> Tensor:
+    """Values of queries ``(f, Q, ...)`` on the CPU in the order of their slots."""
+    return values.cpu()[torch.arange(len(order))[:, None], order]
 
 
 class ScoreSums:

@@ -6,10 +6,16 @@ from collections import deque
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from harness.models.shared.assignment import Costs, Permutation, minimum_cost_assignment
+from harness.models.shared.assignment import (
+    Costs,
+    Permutation,
+    minimum_cost_assignment,
+    minimum_cost_assignments,
+)
 
 
 class QueryMatcher:
@@ -56,16 +62,19 @@ class QueryMatcher:
         """Choose the permutation from the costs with each frame in memory, ``(frames, slots, current)``."""
         frames = costs.shape[0]
         factor = np.arange(1, frames + 1, dtype=np.float32)
-        weighted = costs * factor[:, None, None] if self.recency_weights else costs
-        permutations = [minimum_cost_assignment(cost) for cost in costs]
-        totals = np.array([_total(cost, p) for cost, p in zip(costs, permutations, strict=True)])
+        permutations, prices = minimum_cost_assignments(costs)
+        totals = _totals(costs, permutations)
         if self.recency_weights_select:
             totals = totals * factor
         if frames < self.topk and self.full_topk_required:
-            return permutations[int(totals.argmin())]
+            return np.asarray(permutations[int(totals.argmin())])
         chosen = np.sort(np.argsort(totals, kind="stable")[: self.topk])
-        return minimum_cost_assignment(weighted[chosen].mean(0))
+        factors = factor[chosen] if self.recency_weights else np.ones(len(chosen), np.float32)
+        weighted = (costs[chosen] * factors[:, None, None]).mean(0)
+        return minimum_cost_assignment(weighted, (prices[chosen] * factors[:, None]).mean(0))
 
 
-def _total(cost: Costs, permutation: Permutation) -> float:
-    return float(cost[np.arange(len(permutation)), permutation].sum(dtype=np.float64))
+def _totals(costs: Costs, permutations: Permutation) -> NDArray[np.float64]:
+    """Cost of each frame's assignment, ``(frames,)``."""
+    taken = np.take_along_axis(costs, permutations[..., None], axis=2)[..., 0]
+    return np.asarray(taken.astype(np.float64).sum(1))

@@ -51,8 +51,11 @@ def normalise(
 
     The border at the right and at the bottom is zero after normalisation.
     """
-    mean = torch.tensor(pixel_mean, device=frames.device).view(3, 1, 1)
-    std = torch.tensor(pixel_std, device=frames.device).view(3, 1, 1)
+    # filled on the device: a copy from the host would wait for it
+    mean, std = (
+        torch.cat([torch.full((1, 1, 1), value, device=frames.device) for value in values])
+        for values in (pixel_mean, pixel_std)
+    )
     images = (frames.permute(0, 3, 1, 2).float() - mean) / std
     height, width = images.shape[-2:]
     return functional.pad(images, (0, padded[1] - width, 0, padded[0] - height))

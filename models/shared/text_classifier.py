@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -45,7 +47,8 @@ LOGITS_AT_ONCE = 4 << 20
 with what follows from them. A window of 10 frames with 100 queries has more from 4,195 classes on."""
 
 
-class TextClassifier(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class TextClassifier:
     """Unit text embeddings of a vocabulary; a class scores as the best of its synonyms."""
 
     weights: Tensor
@@ -53,9 +56,9 @@ class TextClassifier(NamedTuple):
     class_of: Tensor
     """``(synonyms,)`` int64: the class of each row, ascending from 0."""
 
-    @property
+    @cached_property
     def classes(self) -> int:
-        """Number of classes."""
+        """Number of classes. The first time that it is asked for the host waits for the device."""
         return int(self.class_of[-1]) + 1
 
 
@@ -192,7 +195,7 @@ def _keep(path: Path, classifier: TextClassifier) -> None:
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
         temporary = Path(file.name)
     try:
-        save_file({key: value.cpu() for key, value in classifier._asdict().items()}, temporary)
+        save_file({"weights": classifier.weights.cpu(), "class_of": classifier.class_of.cpu()}, temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

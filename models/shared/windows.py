@@ -9,10 +9,12 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 import torch
+from torch import Tensor
 
 from harness.errors import UserError
 from harness.frames import Image, read_ahead
 from harness.models.shared.numeric_policy import float32_policy
+from harness.models.shared.overlap import Group, OwnThread, WindowConsumer
 from harness.models.shared.preprocess import Geometry, resize
 from harness.models.shared.spill_buffer import return_freed_memory
 from harness.types import Video
@@ -33,8 +35,11 @@ class WindowedModel(Generic[Output]):
     """A model whose network processes frames independently, at most ``window`` at once.
 
     ``precision`` is ``fp32``, ``bf16`` or ``fp16``. ``stage(name)`` is entered around each stage of the work, for
-    timing. A subclass runs its network in `forward`.
+    timing, on several threads. A subclass runs its network in `forward`.
     """
+
+    overlap = True
+    """Whether matching, scores and early encoding of a window run beside the network of the next one."""
 
     def __init__(
         self, window: int, device: str = "cpu", precision: str = "fp32", stage: Stages = lambda name: nullcontext()
@@ -49,6 +54,15 @@ class WindowedModel(Generic[Output]):
     def forward(self, frames: list[Image], sizes: Geometry) -> Output:
         """Run the network on resized frames ``(h, w, 3)``."""
         raise NotImplementedError
+
+    def consumer(
+        self,
+        match: Callable[..., Tensor],
+        add: Callable[[Tensor, Group], None],
+        keep: Callable[[Tensor, Tensor], None],
+    ) -> WindowConsumer[Group]:
+        """What does the host's work on the windows of a video, see `WindowConsumer`. Close it after use."""
+        return WindowConsumer(OwnThread(self.device, self.overlap), self.stage, match, add, keep)
 
     def outputs(self, video: Video, sizes: Geometry) -> Iterator[Output]:
         """Yield the result of `forward` for each window; the window is halved once if the GPU runs out of memory.

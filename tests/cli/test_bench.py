@@ -45,7 +45,7 @@ def test_bench_times_every_stage(saved: Path) -> None:
     assert record["frames_per_second"] > 0
     assert record["threads"] >= 1
     assert record["flops_per_frame"] > 1e6
-    assert sum(record["stage_ms_per_frame"].values()) <= 1000 / record["frames_per_second"] * 1.05
+    assert sum(record["stage_ms_per_frame"].values()) <= 1000 * record["stage_pass_seconds"] / 4 * 1.05
 
 
 def test_bench_counts_the_same_flops_in_half_precision_and_without_cached_words(

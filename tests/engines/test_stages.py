@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
+import pytest
+import torch
 from small_runs import SmallConfig, SmallModel, make_dataset
 
 from harness.engines.local import attempt_video
 from harness.engines.model_spec import ModelSpec
-from harness.engines.stages import time_stages
+from harness.engines.stages import StageClock, time_stages
 from harness.frames import Image
 from harness.run_folder.store import PredictionStore
 from harness.types import LoadContext, Track, Video, Vocabulary
@@ -72,3 +75,90 @@ def test_a_model_that_fails_in_a_stage_is_reported_as_ever(tmp_path: Path) -> No
 def test_a_model_without_stages_is_let_be() -> None:
     with time_stages(object()) as stages:
         assert stages == {}
+
+
+class PretendedGpu:
+    """Stands in for ``torch.cuda``: a stage of the work takes it 2 s, and it counts how often the host waits."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = self.waits = self.resets = 0
+        gpu = self
+
+        class Event:
+            def __init__(self, enable_timing: bool = False) -> None:
+                assert enable_timing
+                self.at = 0
+
+            def record(self, stream: object) -> None:
+                assert stream == "stream of cuda:1"
+                self.at = gpu.now
+
+            def elapsed_time(self, other: Event) -> float:
+                assert gpu.waits, "before the GPU is there"
+                return 1000.0 * (other.at - self.at)
+
+        def waited(device: str) -> None:
+            assert device == "cuda:1"
+            self.waits += 1
+
+        def reset(device: str) -> None:
+            self.resets += 1
+
+        monkeypatch.setattr(torch.cuda, "Event", Event)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+        monkeypatch.setattr(torch.cuda, "synchronize", waited)
+        monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 7)
+
+
+class StagedOnGpu(Staged):
+    """Two stages per frame, of which the GPU does one."""
+
+    device = torch.device("cuda:1")
+
+    def __init__(self, gpu: PretendedGpu, fails: bool = False) -> None:
+        super().__init__(fails)
+        self.gpu = gpu
+
+    def predict(self, video: Video, vocabulary: Vocabulary) -> Iterator[Track]:
+        for _ in video.read():
+            with self.stage("decode"):
+                np.ones(1000).sum()
+            with self.stage("backbone"):
+                self.gpu.now += 2
+        yield from super().predict(video, vocabulary)
+
+
+def test_the_host_waits_for_a_gpu_once_in_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = PretendedGpu(monkeypatch)
+    event = attempt_video(spec(), StagedOnGpu(gpu), VIDEO, PredictionStore(tmp_path))
+    assert (event.kind, gpu.waits) == ("done", 1)
+    assert event.stages["backbone"].seconds == pytest.approx(4.0, abs=0.5)
+    assert 0 < event.stages["decode"].seconds < 1
+    assert event.stages["matching"].memory_bytes == 7
+
+
+def test_nothing_waits_for_a_gpu_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = PretendedGpu(monkeypatch)
+    event = attempt_video(spec(), StagedOnGpu(gpu, fails=True), VIDEO, PredictionStore(tmp_path))
+    assert (event.error, gpu.waits) == ("ValueError: no", 0)
+
+
+def test_a_measurement_stage_by_stage_waits_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = PretendedGpu(monkeypatch)
+    model = StagedOnGpu(gpu)
+    with time_stages(model, synchronise=True) as stages:
+        list(model.predict(VIDEO, Vocabulary(())))
+    assert gpu.waits == 2 + 2 + 2 + 1
+    assert stages["backbone"].seconds < 1  # the host's: this GPU takes it no time
+
+
+def test_stages_of_two_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peaks of memory are not forgotten within a stage that another thread is in."""
+    gpu = PretendedGpu(monkeypatch)
+    clock = StageClock("cuda:1")
+    with clock("backbone"):
+        thread = Thread(target=lambda: clock("matching").__enter__())
+        thread.start()
+        thread.join()
+    assert gpu.resets == 1

@@ -41,7 +41,9 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """``number`` is what the host gets when it asks the device for one."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.waits: Counter[str] = Counter()
-        """Copies between host and device, and reads, by the project's function that made them."""
+        """Copies between host and device that are waited for, and reads, by the project's function that made them."""
+        self.copies = 0
+        """Copies that are not waited for, if the host's memory is pinned."""
         self.types: dict[str, set[torch.dtype]] = {}
         """Types of the first argument of each operator."""
         self.calls: dict[str, list[tuple[Any, ...]]] = {}
@@ -63,6 +65,9 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if on_device and name == "_local_scalar_dense":
             return self._number
         result = func(*args, **(kwargs or {}))
+        if name == "_to_copy" and (kwargs or {}).get("non_blocking"):
+            self.copies += on_device or result.device.type == "cuda"
+            return result
         copied = [each for each in tree_leaves(result) if isinstance(each, Tensor)]
         # a tensor without dimensions may come from the host as a kernel's parameter
         if len({each.device.type for each in [*tensors, *copied] if each.dim()}) > 1:

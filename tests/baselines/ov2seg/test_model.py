@@ -22,7 +22,7 @@ from harness.baselines.ov2seg.config import Ov2SegConfig
 from harness.baselines.ov2seg.decoder import OpenVocabularyOutput
 from harness.baselines.ov2seg.model import TEMPERATURE, Ov2Seg
 from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
-from harness.baselines.ov2seg.scoring import VideoScores, scores
+from harness.baselines.ov2seg.scoring import VideoScores, frame_evidence, scores
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier
 from harness.errors import UserError
 from harness.frames import Image
@@ -103,7 +103,7 @@ def test_golden_clip_between_network_and_tracks() -> None:
     ov2seg_golden.close(objects, golden["out.object_logits"], atol=1e-4)
     ov2seg_golden.close(scores(of_video, objects, config), golden["score.class_score_matrix"], atol=2e-5)
     with closing(VideoScores(config)) as evidence:
-        evidence.add(order, logits, output.object_logits, output.mask_logits)
+        evidence.add(order, frame_evidence(logits, output.object_logits, output.mask_logits))
         selection = evidence.select()
         final = selection.scores * evidence.mask_scores(selection)
     assert torch.equal(selection.slots, golden["score.pick_query"])
@@ -191,6 +191,15 @@ def test_windows_do_not_change_results(window: int, tiny: Ov2SegNetwork) -> None
 @pytest.mark.parametrize("window", [2, 10])
 def test_memory_does_not_change_results(window: int, tiny: Ov2SegNetwork) -> None:
     assert predict(tiny, window=window, mask_memory_mb=0) == predict(tiny, window=window)
+
+
+@pytest.mark.parametrize("settings", [{}, {"mask_memory_mb": 0}, {"remember_absent_frames": False}])
+def test_work_beside_the_network_changes_no_byte(
+    settings: dict[str, Any], tiny: Ov2SegNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = predict(tiny, frames=23, window=3, **settings)
+    monkeypatch.setattr(Ov2Seg, "overlap", False)
+    assert predict(tiny, frames=23, window=3, **settings) == beside
 
 
 def test_one_frame_and_none(tiny: Ov2SegNetwork) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.baselines.ov2seg.config import Ov2SegConfig
-from harness.baselines.ov2seg.scoring import VideoScores, scores, video_mask_score
+from harness.baselines.ov2seg.scoring import VideoScores, frame_evidence, scores, video_mask_score
 from harness.models.shared.track_selection import TrackSelection
 
 CASES = ov2seg_golden.cases("tracking_")
@@ -73,7 +73,7 @@ def evidence_of(golden: dict[str, Tensor], window: int, config: Ov2SegConfig) ->
     order = torch.cat((torch.arange(golden["assignment"].shape[1])[None], golden["assignment"]))
     parts = [order, golden["in.pred_logits"][..., :-1], golden["in.pred_object_logits"], golden["in.pred_masks"]]
     for some in zip(*(torch.split(part, window) for part in parts), strict=True):
-        evidence.add(*some)
+        evidence.add(some[0], frame_evidence(*some[1:]))
     return evidence
 
 

@@ -6,6 +6,7 @@ Tests of `models/clipvis/config.py`, `models/clipvis/plugin.py`, `models/shared/
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +99,28 @@ def test_windows_do_not_change_results(window: int, tiny: ClipVisNetwork) -> Non
 @pytest.mark.parametrize("window", [2, 10])
 def test_memory_does_not_change_results(window: int, tiny: ClipVisNetwork) -> None:
     assert predict(tiny, window=window, mask_memory_mb=0) == predict(tiny, window=window)
+
+
+@pytest.mark.parametrize("settings", [{}, {"mask_memory_mb": 0}, {"window": 1, "mask_score_at_output": True}])
+def test_work_beside_the_network_changes_no_byte(
+    settings: dict[str, Any], tiny: ClipVisNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = predict(tiny, frames=23, **{"window": 3} | settings)
+    monkeypatch.setattr(ClipVis, "overlap", False)
+    assert predict(tiny, frames=23, **{"window": 3} | settings) == beside
+
+
+def test_an_error_beside_the_network_is_raised_as_it_is(tiny: ClipVisNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no thread stays."""
+    before = threading.active_count()
+
+    def broken(self: mask_buffer.MaskBuffer, logits: Tensor, order: Tensor) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(mask_buffer.MaskBuffer, "add", broken)
+    with pytest.raises(OSError, match="No space left"):
+        predict(tiny, frames=23, window=2)
+    assert threading.active_count() == before
 
 
 def test_one_frame(tiny: ClipVisNetwork) -> None:

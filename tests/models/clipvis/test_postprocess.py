@@ -15,7 +15,13 @@ from torch import Tensor
 
 from harness.models.clipvis.classifier import mask_pool, pooling_masks
 from harness.models.clipvis.config import ClipVisConfig
-from harness.models.clipvis.postprocess import ScoreSums, TrackScoreAccumulator, image_scores, suppression
+from harness.models.clipvis.postprocess import (
+    ScoreSums,
+    TrackScoreAccumulator,
+    frame_evidence,
+    image_scores,
+    suppression,
+)
 from harness.models.clipvis.query_matching import QueryMatcher
 from harness.models.shared import spill_buffer
 from harness.models.shared.mask_buffer import MaskBuffer
@@ -44,7 +50,8 @@ def test_golden(name: str, window: int, monkeypatch: pytest.MonkeyPatch) -> None
         dense = heads["dense"]
         masks = pooling_masks(heads["pred_masks"], (dense.shape[-2], dense.shape[-1]))
         logits = class_logits(mask_pool(dense, masks), classifier, math.exp(facts["logit_scale_param"]))
-        evidence.add(orders[-1], logits, heads["pred_object_logits"], heads["pred_ious"], heads["pred_masks"])
+        told = frame_evidence(logits, heads["pred_object_logits"], heads["pred_ious"], heads["pred_masks"])
+        evidence.add(orders[-1], told)
         kept.add(heads["pred_masks"], orders[-1])
     assert torch.equal(torch.cat(orders), golden["indices"])
     selection = evidence.select()

@@ -1,7 +1,4 @@
-"""Temporal matching: golden permutations, a small case by hand, the rules that flags change.
-
-Tests of `models/shared/assignment.py`.
-"""
+"""Temporal matching: golden permutations, a small case by hand, the rules that flags change."""
 
 from __future__ import annotations
 

@@ -1,0 +1,166 @@
+"""What lets the host work beside the network: copies that nobody waits for at once, and a thread that does the rest.
+
+On a GPU the host gives it the next window before it reads the results of this one. On a CPU the same code runs, and a
+second core takes a part of the work. Order and arithmetic are the same either way.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.frames import Image
+
+Group = TypeVar("Group", bound=tuple[Any, ...])
+
+MOST_UNFINISHED = 2
+"""Jobs that are waiting or being done when another is given: the results of so many windows are held."""
+
+
+def on_device(frames: Sequence[Image], device: torch.device) -> Tensor:
+    """Frames of one size, stacked: uint8 ``(frames, height, width, 3)`` on ``device``. The host does not wait for it.
+
+    For a GPU they are stacked in pinned memory, from which it copies by itself.
+    """
+    if not _is_gpu(device):
+        return torch.from_numpy(np.stack(frames)).to(device, non_blocking=True)
+    stacked = torch.empty((len(frames), *frames[0].shape), dtype=torch.uint8, pin_memory=True)
+    np.stack(frames, out=stacked.numpy())
+    return stacked.to(device, non_blocking=True)
+
+
+class HostCopy(Generic[Group]):
+    """A tuple of tensors, named or nested too, on its way to the host. On a CPU they are the tensors themselves."""
+
+    def __init__(self, tensors: Group, device: torch.device) -> None:
+        self._tensors: Group = _copied(tensors)
+        self._arrived = None
+        if _is_gpu(device):
+            self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._arrived.record(torch.cuda.current_stream(device))
+
+    def wait(self) -> Group:
+        """The tensors, as soon as they are there; waits for nothing that the GPU was given later."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return self._tensors
+
+
+def _copied(tensors: Any) -> Any:
+    if isinstance(tensors, Tensor):
+        return tensors.to("cpu", non_blocking=True)  # into pinned memory, which torch takes for it
+    copies = [_copied(each) for each in tensors]
+    return tensors._make(copies) if hasattr(tensors, "_make") else tuple(copies)
+
+
+class OwnThread:
+    """Does jobs in the order given, on a thread of its own, or at once if it is not to be ``beside`` the caller.
+
+    It works on the caller's stream of ``device``, in inference mode, with the caller's number of threads. After a job
+    that fails the others are left out. Close it after use.
+    """
+
+    def __init__(self, device: torch.device, beside: bool = True) -> None:
+        self._stream = torch.cuda.current_stream(device) if _is_gpu(device) else None
+        self._unfinished: deque[Future[None]] = deque()
+        self._failed = False
+        self._pool: ThreadPoolExecutor | None = None
+        if beside:  # the number of threads is a thread's own in OpenMP
+            threads = (torch.get_num_threads(),)
+            self._pool = ThreadPoolExecutor(1, "windows", initializer=torch.set_num_threads, initargs=threads)
+
+    def do(self, job: Callable[[], None]) -> None:
+        """Have a job done; waits while there are `MOST_UNFINISHED`. Raises the error of an earlier one."""
+        if self._pool is None:
+            job()
+            return
+        while len(self._unfinished) >= MOST_UNFINISHED:
+            self._unfinished.popleft().result()
+        self._unfinished.append(self._pool.submit(self._do, job))
+
+    def finish(self) -> None:
+        """Wait until all is done. Raises the first error."""
+        while self._unfinished:
+            self._unfinished.popleft().result()
+
+    def close(self) -> None:
+        """Wait for the job that is being done, and leave out the others."""
+        if self._pool is not None:
+            self._failed = True
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _do(self, job: Callable[[], None]) -> None:
+        if self._failed:
+            return
+        on_stream: AbstractContextManager[object] = nullcontext()
+        if self._stream is not None:
+            on_stream = torch.cuda.stream(self._stream)
+        try:
+            with torch.inference_mode(), on_stream:
+                job()
+        except BaseException:
+            self._failed = True
+            raise
+
+
+class WindowConsumer(Generic[Group]):
+    """Does what the host has to do with the windows of a video, on a thread of its own: matching, scores, masks.
+
+    ``match`` returns the order ``(f, Q)`` of a window's queries, ``add`` takes it with the evidence of its frames,
+    ``keep`` the window's mask logits with it. Close it after use.
+    """
+
+    def __init__(
+        self,
+        thread: OwnThread,
+        stage: Callable[[str], AbstractContextManager[object]],
+        match: Callable[..., Tensor],
+        add: Callable[[Tensor, Group], None],
+        keep: Callable[[Tensor, Tensor], None],
+    ) -> None:
+        self._thread, self._stage, self._match, self._add, self._keep = thread, stage, match, add, keep
+
+    def take(self, mask_logits: Tensor, matched: tuple[Tensor, ...], evidence: Iterable[tuple[slice, Group]]) -> None:
+        """Take a window: its mask logits ``(f, Q, h, w)``, what ``match`` gets, and the evidence of groups of frames.
+
+        Returns before it is done. Raises the error of an earlier window.
+        """
+        device = mask_logits.device
+        for_matching = HostCopy(matched, device)
+        orders: list[Tensor] = []
+
+        def consume(part: slice, copy: HostCopy[Group]) -> None:
+            if part.start == 0:
+                tensors = for_matching.wait()
+                with self._stage("matching"):
+                    orders.append(self._match(*tensors))
+            order, own = orders[0], copy.wait()
+            with self._stage("classification"):
+                self._add(order[part], own)
+            if part.stop == len(order):
+                with self._stage("encoding"):
+                    self._keep(mask_logits, order)
+
+        for part, told in evidence:
+            self._thread.do(partial(consume, part, HostCopy(told, device)))
+
+    def finish(self) -> None:
+        """Wait until all is done. Raises the first error."""
+        self._thread.finish()
+
+    def close(self) -> None:
+        """Wait for the window that is being consumed, and leave out the others."""
+        self._thread.close()
+
+
+def _is_gpu(device: torch.device) -> bool:
+    """Whether it is a GPU that can be waited for: tests trace networks on one that is not there."""
+    return device.type == "cuda" and torch.cuda.is_available()
