@@ -213,7 +213,8 @@ class _Sample:
     """A run's numbers by metric (nan: undefined), and what each video contributes to them by chance ``(videos,)``.
 
     ``videos`` counts by metric those with truth. ``without`` is AP without each video. Of several seeds everything is
-    the mean, and ``by_seed`` has their numbers by metric ``(seeds,)``.
+    the mean, ``by_seed`` has their numbers by metric ``(seeds,)``, and ``seed_contributions`` what each video adds to
+    them ``(seeds, videos)``.
     """
 
     table: MatchTable
@@ -223,11 +224,12 @@ class _Sample:
     videos: dict[str, int]
     without: Floats
     by_seed: dict[str, Floats]
+    seed_contributions: dict[str, Floats]
 
     def chances(self, key: str) -> list[Chance]:
         """The chance between seeds in a metric, if there are several."""
         values = self.by_seed[key]
-        return [Chance(float(values.var(ddof=1)) / len(values), len(values) - 1)] if len(values) > 1 else []
+        return [jackknife.of_seeds(values, self.seed_contributions[key])] if len(values) > 1 else []
 
 
 def compare_runs(
@@ -326,7 +328,7 @@ def _refuse_others(first: FinishedRun, expected: MatchTable, run: FinishedRun, t
 def _sample(tables: Sequence[MatchTable]) -> _Sample:
     several, first = [jackknife.leave_videos_out(table) for table in tables], tables[0]
     left_out = jackknife.mean_of(several)
-    values, contributions, videos, by_seed = {}, {}, {}, {}
+    values, contributions, videos, by_seed, each = {}, {}, {}, {}, {}
     for suffix, rows in {"": None, **first.groups}.items():
         for metric in METRICS:
             key = metric + suffix
@@ -334,12 +336,14 @@ def _sample(tables: Sequence[MatchTable]) -> _Sample:
             contributions[key] = left_out.contributions(metric, rows)
             videos[key] = left_out.videos_with_truth(rows)
             by_seed[key] = np.array([one.number(metric, rows) for one in several])
+            each[key] = np.array([one.contributions(metric, rows) for one in several])
     if {"b", "n"} <= first.groups.keys():
         values[GAP] = values["APb"] - values["APn"]
         contributions[GAP] = contributions["APb"] - contributions["APn"]
         videos[GAP] = min(videos["APb"], videos["APn"])
         by_seed[GAP] = by_seed["APb"] - by_seed["APn"]
-    return _Sample(first, left_out, values, contributions, videos, left_out.without("AP"), by_seed)
+        each[GAP] = each["APb"] - each["APn"]
+    return _Sample(first, left_out, values, contributions, videos, left_out.without("AP"), by_seed, each)
 
 
 def _measured(run: FinishedRun, sample: _Sample) -> Measured:
@@ -360,7 +364,7 @@ def _error(contributions: Floats, videos: int, seeds: Sequence[Chance] = ()) -> 
     """
     if videos < FEWEST_VIDEOS:
         return None, videos - 1
-    return jackknife.together([Chance(jackknife.standard_error(contributions) ** 2, videos - 1), *seeds])
+    return jackknife.together(Chance(jackknife.standard_error(contributions) ** 2, videos - 1), seeds)
 
 
 def _difference(
