@@ -21,7 +21,7 @@ from flask import Flask, Response, abort, jsonify, request
 
 from harness.errors import UserError
 from harness.frames import MissingFrames
-from harness.paths import Location
+from harness.paths import Location, ObjectPath
 from harness.plain_text import plain
 from harness.reports.overlay import colour
 from harness.reports.pages import assets, render
@@ -112,7 +112,7 @@ class Library:
 def _written(file: Location) -> float:
     """When a file was written, 0 if it is not there."""
     try:
-        return file.stat().st_mtime_ns if isinstance(file, Path) else file.modified()
+        return file.modified() if isinstance(file, ObjectPath) else Path(str(file)).stat().st_mtime_ns
     except FileNotFoundError:
         return 0
 

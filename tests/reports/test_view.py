@@ -326,7 +326,7 @@ def test_what_is_not_there_is_told_on_the_page(browser: Any, address: str) -> No
     page.get_by_label("Category").press("Enter")
     assert page.locator("#fault").inner_text() == "No category is called no such word."
     page.locator("#clear").click()
-    page.wait_for_function("document.querySelectorAll('#table tbody tr').length > 1")
+    page.wait_for_selector("#table tbody tr:nth-child(2)")
     page.route("**/api/**", lambda route: route.abort())
     page.locator("[data-kind=hit]").click()
     page.wait_for_selector("#fault:not([hidden])")
