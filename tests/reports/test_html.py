@@ -70,8 +70,10 @@ def test_the_answer_says_who_is_better_by_how_much_and_whether_that_is_chance(tw
     assert said.startswith("oracle wrong_label=0.0 is better than oracle wrong_label=0.5 by ")
     assert f"by {ap[0] - ap[1]:.1f} points of AP, {ap[0]:.1f} against {ap[1]:.1f}." in said
     assert "The difference is significant, p " in said
-    told = "Errors that cost oracle wrong_label=0.5 more than oracle wrong_label=0.0, in points of AP50: classification"
+    told = "Errors that cost oracle wrong_label=0.5 more than oracle wrong_label=0.0, in points of AP50: "
     assert told in text_of(page)
+    links = [(attributes["href"], text) for attributes, text in Elements(page).named("a")]
+    assert any(href.startswith("#video-") and text.startswith("classification") for href, text in links)
 
 
 def test_numbers_can_be_traced_to_the_runs(two: list[Path], page: str) -> None:
@@ -100,9 +102,12 @@ def test_the_same_runs_give_the_same_bytes(two: list[Path], page: str) -> None:
     assert report(two, Options(videos=4)) == page
 
 
-def test_the_viewer_has_the_videos_that_differ_most_and_says_what_became_of_tracks(page: str) -> None:
+def test_the_viewer_has_the_videos_that_the_summary_names_and_says_what_became_of_tracks(page: str) -> None:
     videos = viewer(page)["videos"]
-    assert [video["group"] for video in videos] == ["Most different", "Most different", "Worst", "Best"]
+    assert [video["group"] for video in videos] == ["Named above"] * 4
+    named = [text for attributes, text in Elements(page).named("a") if attributes["href"].startswith("#video-")]
+    marks = [mark for video in videos for mark in video["mark"].split(", ")]
+    assert all(any(text.startswith(mark) for text in named) for mark in marks)
     assert [pane["title"] for pane in videos[0]["panes"]] == [
         "Truth",
         "oracle wrong_label=0.0",
