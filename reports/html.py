@@ -18,6 +18,7 @@ from harness.errors import UnreadableFileError, UserError
 from harness.formats.youtube_vis import AnnotationRecord
 from harness.paths import Location
 from harness.reports import sections
+from harness.reports.ceilings import ceilings_of_run
 from harness.reports.comparison import Comparison, Pair, compare_runs
 from harness.reports.curves import Curve, curves, video_quality
 from harness.reports.evidence import Examined, evidence, videos_of_kinds
@@ -32,6 +33,7 @@ from harness.reports.viewer import Choice, Shown, chosen, viewer_data
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import FOUND_NOTHING, found_nothing
 from harness.scoring.analysis import Analysis, analyse
+from harness.scoring.ceilings import Ceilings
 from harness.scoring.errors_breakdown import KINDS
 from harness.scoring.match_table import MatchTable
 from harness.tracking.fields import flat
@@ -43,7 +45,8 @@ class Options:
     """The location of the data and the size of the page.
 
     ``annotations`` and ``frames`` are for a user's own data, see `harness.reports.run_data.dataset_of_run`. ``videos``
-    is the number of videos in the viewer, ``max_mb`` the largest total size of their frames in megabytes.
+    is the number of videos in the viewer, ``max_mb`` the largest total size of their frames in megabytes. With
+    ``ceilings`` the page has the numbers with perfect classes, masks, links and presence.
     """
 
     data_root: Path = Path("data")
@@ -51,6 +54,7 @@ class Options:
     frames: Path | None = None
     videos: int = 9
     max_mb: float = 3.0
+    ceilings: bool = False
 
 
 @dataclass
@@ -64,6 +68,7 @@ class ReportData:
     curves: dict[int, list[Curve]] = field(default_factory=dict)
     qualities: dict[int, dict[int, float]] = field(default_factory=dict)
     analyses: dict[int, Analysis] = field(default_factory=dict)
+    ceilings: dict[int, Ceilings] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @cached_property
@@ -113,7 +118,7 @@ def gather(runs: Sequence[FinishedRun], options: Options) -> ReportData:
         material.notes.append(f"{said[:1].upper()}{said[1:]}.")
     elif material.dataset is not None:
         for number, run in enumerate(runs):
-            _examine(material, material.dataset, number, run)
+            _examine(material, material.dataset, number, run, options.ceilings)
     return material
 
 
@@ -160,12 +165,14 @@ def _compare(material: ReportData, options: Options) -> None:
         material.no_comparison = f"No intervals and no test of significance: {_without_paths(error, material.runs)}."
 
 
-def _examine(material: ReportData, dataset: Dataset, number: int, run: FinishedRun) -> None:
-    """Errors and quality per video of a run, over the videos that its numbers cover."""
+def _examine(material: ReportData, dataset: Dataset, number: int, run: FinishedRun, with_ceilings: bool) -> None:
+    """Errors, ceilings and quality per video of a run, over the videos that its numbers cover."""
     try:
         videos = run.scored_videos
         material.qualities[number] = video_quality(dataset, run.store, videos)
         material.analyses[number] = analyse(dataset.protocol, dataset.annotations, run.store, videos)
+        if with_ceilings:
+            material.ceilings[number] = ceilings_of_run(run, dataset)
     except UnreadableFileError:
         raise
     except UserError as error:
@@ -199,6 +206,7 @@ def _content(material: ReportData, options: Options) -> dict[str, Any]:
         "groups": sorted({group for line in lines for group in line["groups"]}),
         "scatter": sections.category_scatter(runs, lines),
         "errors": sections.error_lines(material.analyses),
+        "ceilings": sections.ceiling_tables(material.ceilings),
         "slices": sections.slice_tables(material.analyses),
         "calibration": sections.calibration_charts(runs, material.analyses),
         "viewer": _viewer(material, choices, options),

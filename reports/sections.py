@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from harness.reports import svg
+from harness.reports.ceilings import named
 from harness.reports.comparison import Comparison, Interval, Pair
 from harness.reports.comparison_text import written_rank
 from harness.reports.curves import Curve
@@ -17,6 +18,7 @@ from harness.reports.pages import percent
 from harness.reports.table_rows import COLUMNS, Row, rows
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.analysis import Analysis
+from harness.scoring.ceilings import Ceilings
 from harness.scoring.errors_breakdown import (
     BACKGROUND,
     BOTH,
@@ -186,6 +188,27 @@ def error_lines(analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:
 def _by_number(values: Mapping[int, float | None]) -> list[float | None]:
     """Values at the positions of their runs, so that each has its run's colour."""
     return [values.get(number) for number in range(max(values, default=-1) + 1)]
+
+
+def ceiling_tables(found: Mapping[int, Ceilings]) -> list[dict[str, Any]]:
+    """One table per protocol: its first number of every run, as it is and with what is perfect."""
+    if not found:
+        return []
+    first = next(iter(found.values()))
+    out = []
+    for protocol, values in first.rows[0].metrics.items():
+        key = next(iter(values))
+        lines = []
+        for place, row in enumerate(first.rows):
+            numbers = {n: one.rows[place].metrics[protocol][key] for n, one in found.items()}
+            gains = {
+                n: None if value is None or (base := one.rows[0].metrics[protocol][key]) is None else value - base
+                for (n, one), value in zip(found.items(), numbers.values(), strict=True)
+            }
+            cells = [(number, numbers[number], gains[number]) for number in found]
+            lines.append({"perfect": named(row), "cells": cells, "bars": svg.bars(_by_number(numbers))})
+        out.append({"protocol": protocol, "metric": key, "lines": lines})
+    return out
 
 
 def slice_tables(analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:

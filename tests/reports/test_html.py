@@ -27,8 +27,9 @@ from typer.testing import CliRunner
 from harness.cli.main import build
 from harness.datasets.shapes import PLUGIN as SHAPES
 from harness.errors import UserError
+from harness.reports.ceilings import ceilings_of_runs
 from harness.reports.html import Options, report
-from harness.reports.pages import embedded, points
+from harness.reports.pages import embedded, percent, points
 from harness.reports.published.vocabulary import DATASETS
 from harness.runner import execute
 
@@ -120,6 +121,18 @@ def test_the_viewer_has_the_videos_that_the_summary_names_and_says_what_became_o
         assert len(video["frames"]) == len(video["indices"]) > 1
         assert all(uri.startswith("data:image/webp;base64,") for uri in video["frames"])
         assert all(len(t["paths"]) == len(video["frames"]) for pane in video["panes"] for t in pane["tracks"])
+
+
+def test_ceilings_are_those_of_the_analysis(two: list[Path], page: str) -> None:
+    assert 'id="ceilings"' not in page
+    found = ceilings_of_runs(two, Path("data"))
+    cells = [text for _, text in Elements(report(two, Options(videos=0, ceilings=True))).named("td")]
+    for row in range(8):
+        for protocol, key in (("lvvis", "AP"), ("hota", "HOTA")):
+            values = [percent(one.found.rows[row].metrics[protocol][key]) for one in found]
+            assert any(
+                [cell.split("<")[0].strip() for cell in cells[at : at + 2]] == values for at in range(len(cells))
+            )
 
 
 def test_tracks_about_an_object_have_its_colour(page: str) -> None:
