@@ -23,7 +23,7 @@ from harness.scoring.jackknife import Chance, LeftOut
 Floats = NDArray[np.float64]
 TRIALS, COMPARED_TRIALS, RESAMPLES = 1000, 300, 200
 SEEDS, SPREADS = (2, 3, 5), (0.05, 0.15)
-"""Seeds of a model, and standard deviations of their luck: those of AP are then one to three, and three to six points.
+"""Seeds of a model, and standard deviations of their luck: those of AP are then one to three, and four to five points.
 """
 
 

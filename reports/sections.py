@@ -30,6 +30,7 @@ from harness.scoring.errors_breakdown import (
     MISSED,
     TEMPORAL,
 )
+from harness.scoring.presence import PRESENCE, THRESHOLD
 
 ABOUT = {
     CLASSIFICATION: "the right object in the wrong category",
@@ -51,6 +52,8 @@ METRIC_TITLES = {
     "AP50": "AP50",
     "AP75": "AP75",
     "AR100": "AR",
+    f"{PRESENCE}@{THRESHOLD}/IL_MCC": f"IL_MCC@{THRESHOLD}",
+    f"{PRESENCE}@{THRESHOLD}/IL_FPR": f"IL_FPR@{THRESHOLD} (lower is better)",
 }
 """Metrics of the comparison, in the order shown, with their titles."""
 _KEYS = {"AR": "AR100"}
