@@ -1,9 +1,10 @@
-"""How far intervals can be trusted: ``PYTHONPATH=tests/support python benchmarks/interval_coverage.py [--compare]``.
+"""How far intervals can be trusted: ``PYTHONPATH=tests/support python benchmarks/interval_coverage.py``.
 
 Samples of videos are drawn again and again from made worlds of videos. The truth is the mean over all samples: what AP,
 or its difference, is on so many videos. Printed is how often the 95 % intervals hold it, of a run and of a difference,
 how often a difference is called significant where there is none, how often one category is, and how the mean standard
-error compares with the true one. ``--compare`` does the same for estimators that were not chosen.
+error compares with the true one. ``--compare`` does the same for estimators that were not chosen, ``--seeds`` for
+models of several seeds, whose rows are means: the truth is then the mean over samples of videos and of seeds.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from match_populations import Population, World
 from numpy.typing import NDArray
 
 from harness.scoring import jackknife
-from harness.scoring.jackknife import LeftOut
+from harness.scoring.jackknife import Chance, LeftOut
 
 Floats = NDArray[np.float64]
 TRIALS, COMPARED_TRIALS, RESAMPLES = 1000, 300, 200
+SEEDS, SPREADS = (2, 3, 5), (0.05, 0.15)
+"""Seeds of a model, and standard deviations of their luck: those of AP are then one to three, and four to five points.
+"""
 
 
 class Case(NamedTuple):
@@ -48,6 +52,10 @@ class Found(NamedTuple):
     low: float
     high: float
     error: float
+
+
+Estimator = Callable[[Population, int], tuple[Found, Found]]
+"""From a sample and the number of the trial: the first run, and the difference."""
 
 
 def chosen(sample: Population, _: int) -> tuple[Found, Found]:
@@ -84,7 +92,7 @@ def pooled(sample: Population, _: int) -> tuple[Found, Found]:
     return _found(first.number("AP"), error(drop[0])), _found(apart, error(drop[1] - drop[0]))
 
 
-def resampled(draw: Callable[[np.random.Generator, int], Floats], both_ways: bool = False) -> Callable[..., object]:
+def resampled(draw: Callable[[np.random.Generator, int], Floats], both_ways: bool = False) -> Estimator:
     """A bootstrap: ``draw`` gives the weights of the videos; ``both_ways`` draws the categories, too."""
 
     def estimate(sample: Population, seed: int) -> tuple[Found, Found]:
@@ -128,7 +136,7 @@ def _dirichlet(chance: np.random.Generator, videos: int) -> Floats:
     return np.round(1000 * chance.exponential(size=(RESAMPLES, videos)))
 
 
-ESTIMATORS: dict[str, Callable[..., object]] = {
+ESTIMATORS: dict[str, Estimator] = {
     "chosen": chosen,
     "bootstrap": resampled(_poisson),
     "Bayesian bootstrap": resampled(_dirichlet),
@@ -158,15 +166,16 @@ def _found(value: float, error: float, freedom: float = np.inf) -> Found:
 
 
 def measure(
-    world: World, videos: int, trials: int = TRIALS, estimator: Callable[..., object] = chosen, seed: int = 0
+    world: World, videos: int, trials: int = TRIALS, estimator: Estimator = chosen, seed: int = 0
 ) -> dict[str, float]:
     """Rates over ``trials`` samples of ``videos`` videos."""
     chance = np.random.default_rng(seed)
-    ones, differences = [], []
-    for trial in range(trials):
-        one, difference = estimator(world.sample(chance, videos), trial)  # type: ignore[misc]
-        ones.append(one)
-        differences.append(difference)
+    return _rates([estimator(world.sample(chance, videos), trial) for trial in range(trials)])
+
+
+def _rates(found: list[tuple[Found, Found]]) -> dict[str, float]:
+    """Rates of estimates of a run and of a difference; their truth is the mean over all."""
+    ones, differences = zip(*found, strict=True)
     rates = {}
     for name, found in (("difference", np.array(differences)), ("one run", np.array(ones))):
         truth = found[:, 0].mean()
@@ -175,6 +184,38 @@ def measure(
         if name == "difference":
             rates["significant"] = float(np.mean((found[:, 1] > 0) | (found[:, 2] < 0)))
     return rates
+
+
+def of_seeds(seeds: int, spread: float) -> Callable[[World, np.random.Generator, int], tuple[Found, Found]]:
+    """The estimate of `chosen` for two models of so many seeds each."""
+
+    def estimate(world: World, chance: np.random.Generator, videos: int) -> tuple[Found, Found]:
+        sample = world.sample_seeds(chance, videos, seeds, spread)
+        found = [jackknife.leave_videos_out(sample.table(run)) for run in range(2 * seeds)]
+        models = found[:seeds], found[seeds:]
+        means = [jackknife.mean_of(one) for one in models]
+        numbers = [np.array([seed.number("AP") for seed in one]) for one in models]
+        each = [np.array([seed.contributions("AP") for seed in one]) for one in models]
+        chances = [jackknife.of_seeds(*model) for model in zip(numbers, each, strict=True)]
+        freedom = means[0].videos_with_truth() - 1
+
+        def error(contributions: Floats, more: list[Chance]) -> tuple[float, float]:
+            return jackknife.together(Chance(jackknife.standard_error(contributions) ** 2, freedom), more)
+
+        before, after = (one.contributions("AP") for one in means)
+        values = [one.number("AP") for one in means]
+        return (
+            _found(values[0], *error(before, chances[:1])),
+            _found(values[1] - values[0], *error(after - before, chances)),
+        )
+
+    return estimate
+
+
+def measure_seeds(world: World, videos: int, seeds: int, spread: float, trials: int, seed: int = 0) -> dict[str, float]:
+    """Rates over ``trials`` samples of ``videos`` videos and of so many seeds of each model."""
+    chance, estimate = np.random.default_rng(seed), of_seeds(seeds, spread)
+    return _rates([estimate(world, chance, videos) for _ in range(trials)])
 
 
 def category_alarms(world: World, videos: int, trials: int, seed: int = 0) -> float:
@@ -193,6 +234,8 @@ def category_alarms(world: World, videos: int, trials: int, seed: int = 0) -> fl
 
 def main() -> None:
     compare = "--compare" in sys.argv
+    if "--seeds" in sys.argv:
+        return _print_seeds()
     names = list(ESTIMATORS) if compare else ["chosen"]
     for case in CASES:
         for preference in PREFERENCES:
@@ -203,6 +246,16 @@ def main() -> None:
                     rates["category significant"] = category_alarms(world, case.videos, 30)
                 told = ", ".join(f"{key} {rate:.3f}" for key, rate in rates.items())
                 print(f"{case.name}, {preference or 'neither better'}, {name}: {told}", flush=True)
+
+
+def _print_seeds() -> None:
+    for case in (CASES[0], CASES[1], CASES[4]):
+        trials = TRIALS if case.videos < 100 else COMPARED_TRIALS // 3
+        for spread in SPREADS:
+            for seeds in SEEDS:
+                rates = measure_seeds(case.world, case.videos, seeds, spread, trials)
+                told = ", ".join(f"{key} {rate:.3f}" for key, rate in rates.items())
+                print(f"{case.name}, neither better, {seeds} seeds, luck {spread}: {told}", flush=True)
 
 
 if __name__ == "__main__":

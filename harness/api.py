@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from harness.reports.comparison import Comparison
+    from harness.scoring.dispatch import Result
 
 __all__ = [
     "Evaluation",
@@ -375,12 +376,13 @@ def run_of_results(
     settings: Settings = DEFAULTS,
     runs_dir: str | Path | Location = "runs",
     strict: bool = False,
+    scores: Mapping[str, Result | UserError] | None = None,
 ) -> OpenedRun:
-    """Make a run folder called ``name`` of a results file, and open it; no frame is read.
+    """Make a run folder of a results file, which tables call ``name``, and open it; no frame is read.
 
     The truth is a ``dataset`` by name, or an annotation file with ``protocols``; with both the file is taken for the
-    dataset's split. The same file gives the same folder. Raises `UserError` for records that are refused, and for
-    truths that are not in YouTube-VIS form.
+    dataset's split. The same file gives the same folder. ``scores`` are the results of the protocols where they are
+    known. Raises `UserError` for records that are refused, and for truths that are not in YouTube-VIS form.
     """
     from harness.reports.tables import table_of_run
     from harness.results_run import run_of_results as made
@@ -389,7 +391,7 @@ def run_of_results(
     opened = _truth_alone(annotations, dataset, split, Path(root), names)
     place = location(runs_dir) if isinstance(runs_dir, str) else runs_dir
     chosen = protocols_of_run(names, opened, settings)
-    run, _ = made(name, Path(predictions), opened, place, chosen, settings, strict, table_of_run)
+    run, _ = made(name, Path(predictions), opened, place, chosen, settings, strict, table_of_run, scores)
     return open_run(run.folder, opened)
 
 

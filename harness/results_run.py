@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,6 +29,11 @@ from harness.scoring.overlap import GroundTruthArrays
 from harness.types import Dataset, LoadContext, Model, Track, Video, Vocabulary
 from harness.warnings import Warnings
 
+if TYPE_CHECKING:
+    from harness.scoring.dispatch import Result
+
+MODEL = "results"
+"""What stands for the model in the run of a results file, of which only the user's name is known."""
 _SUMMARY = "tracks of a results file"
 _LONGEST = 100
 
@@ -66,10 +71,10 @@ class ResultsModel:
 
 @dataclass
 class ResultsPlugin:
-    """The plugin of a results file: ``name`` is what tables call the run."""
+    """The plugin of a results file."""
 
-    name: str
     path: Path
+    name: str = MODEL
     version: str = "1"
     summary: str = _SUMMARY
     Config: type[BaseModel] = ResultsConfig
@@ -88,18 +93,19 @@ def run_of_results(
     settings: Settings = DEFAULTS,
     strict: bool = False,
     table: TableMaker | None = None,
+    scores: Mapping[str, Result | UserError] | None = None,
 ) -> tuple[Run, RunOutcome]:
     """Write the run folder of a results file and return the run and its outcome; the same file gives the same folder.
 
-    ``protocols`` score it as in `harness.runner.Run`. Raises `UserError` for an empty name, and for records that are
+    ``name`` is what tables call the run. ``protocols`` score it as in `harness.runner.Run`; ``scores`` are what they
+    give, if that is known. Raises `UserError` for an empty name, and for records that are
     refused: tracks of unknown videos, masks in another size than the video's, more masks than frames.
     """
     if not name.strip() or len(name) > _LONGEST or any(ord(c) < 32 for c in name):
         raise UserError("name", "is not a name", f"write 1 to {_LONGEST} printable characters")
-    plugin = ResultsPlugin(name.strip(), path)
-    digest = file_digest(path)
-    run = Run(plugin, ResultsConfig(results_sha256=digest), dataset, runs_dir, protocols=protocols, scoring=settings)
-    return run, execute(run, strict=strict, table=table)
+    config = ResultsConfig(results_sha256=file_digest(path))
+    run = Run(ResultsPlugin(path), config, dataset, runs_dir, protocols=protocols, scoring=settings, title=name.strip())
+    return run, execute(run, strict=strict, table=table, scores=scores)
 
 
 def _read(path: Path, annotations: Annotations) -> Mapping[int, list[_Found]]:

@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 from pydantic import BaseModel
@@ -44,6 +44,9 @@ from harness.scoring.dispatch import DEFAULTS, Settings
 from harness.standard_output import printed_to_log
 from harness.types import Dataset, LoadContext, ModelPlugin, Video
 from harness.versions import other_version
+
+if TYPE_CHECKING:
+    from harness.scoring.dispatch import Result
 
 log = logging.getLogger(__name__)
 
@@ -219,11 +222,12 @@ class RunOutcome:
 
 
 class Finish(NamedTuple):
-    """Settings of the last steps of a run: tracking, strictness of scoring, and ``table.md``."""
+    """Settings of the last steps of a run: tracking, strictness of scoring, ``table.md``, and scores that are known."""
 
     tracker: Tracker
     strict: bool
     table: TableMaker | None
+    scores: Mapping[str, Result | UserError] | None = None
 
 
 def execute(
@@ -234,11 +238,13 @@ def execute(
     strict: bool = False,
     engine: EngineMaker = InProcess,
     table: TableMaker | None = None,
+    scores: Mapping[str, Result | UserError] | None = None,
 ) -> RunOutcome:
     """Run the videos that are not done yet, score all of them, and write the run folder.
 
     ``fresh`` first removes earlier results; ``strict`` makes scoring warnings errors; ``engine`` creates the engine;
-    ``table`` returns the text of ``table.md``, which is not written without it. Videos of damaged shards are computed
+    ``table`` returns the text of ``table.md``, which is not written without it. ``scores`` are what the protocols give
+    for the predictions, if that is known; they are not computed again then. Videos of damaged shards are computed
     again. Meanwhile standard output goes to the run's log, so that prints of plugins and libraries do not mix with the
     caller's.
 
@@ -275,7 +281,9 @@ def execute(
                 warnings: list[str] = []
                 try:
                     with write_progress(progress, run.folder):
-                        outcome = _predict_and_conclude(run, made, progress, notice, Finish(tracker, strict, table))
+                        outcome = _predict_and_conclude(
+                            run, made, progress, notice, Finish(tracker, strict, table, scores)
+                        )
                 finally:
                     warnings = tracker.finish()
                     log_printed()
@@ -300,6 +308,8 @@ def _predict_and_conclude(
     pending = _pending(run)
     _predict(run, engine, progress, on_event, pending, failed)
     try:
+        if finish.scores is not None and len(pending) < len(run.videos):
+            _check_shards(run)  # as scoring does
         return _conclude(run, failed, finish, [] if pending else _scored_before(run))
     except DamagedShardError as error:
         log.info("%s", error)
@@ -489,7 +499,9 @@ def _conclude(
     head |= {"name": run.title, "weights": weights, "variant": _variant(run)}
     head["loaded_weights"] = msgspec.to_builtins(_loaded_weights(run))
     whole = complete and run.limit is None
-    scored = score_predictions(run.dataset, run.scored_by, run.store, done, whole, finish.strict, run.scoring)
+    scored = score_predictions(
+        run.dataset, run.scored_by, run.store, done, whole, finish.strict, run.scoring, finish.scores
+    )
     relative = _relative_scores(run)
     for one in scored if relative else ():
         one.values["warnings"] = [*one.values["warnings"], {"kind": relative, "count": 1, "first": run.name}]
@@ -558,6 +570,12 @@ def _incomplete(videos: Mapping[str, Any]) -> str:
     return f"incomplete: {total - done} of {total} videos failed, {numbers}{first}; {hint}"
 
 
+def _check_shards(run: Run) -> None:
+    """Raise `DamagedShardError` if a shard is damaged."""
+    for video in run.store.done():
+        run.store.read_table(video)
+
+
 def _submission(run: Run, complete: bool) -> str:
     """For a split without truth: write the file for its server, and return a text on where to submit it."""
     path = run.folder / SUBMISSION
@@ -566,8 +584,7 @@ def _submission(run: Run, complete: bool) -> str:
     path.unlink(missing_ok=True)
     head, server = f"{no_truth(run.dataset)}, so there are no numbers", run.dataset.server
     if not complete or run.limit is not None:
-        for video in run.store.done():
-            run.store.read_table(video)  # checks for damage, which scoring does otherwise
+        _check_shards(run)  # as scoring does
         return f"{head}; run all videos to get the file to submit{f' to {server}' if server else ''}"
     write_submission(run.folder, path)
     return f"{head}; submit {path} to {server}" if server else f"{head}; the predictions are in {path}"

@@ -14,10 +14,12 @@ from harness.reports.layouts import Column, Format, Sheet, render
 from harness.reports.run_analysis import opened_runs
 from harness.reports.styles import DAGGER, STYLES, UNDEFINED, dagger_notes
 from harness.reports.table_rows import in_print, percent_of
+from harness.run_folder.finished_run import FinishedRun
 from harness.scoring import HOTA, VEVAL
 from harness.scoring.ceilings import Ceiling, Ceilings, ceilings
 from harness.scoring.dispatch import DEFAULTS, Settings, expand_names
 from harness.scoring.metrics import GROUP_NAMES
+from harness.types import Dataset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,18 +59,23 @@ def ceilings_of_runs(
     ``protocols`` are by default that of the dataset, and ``hota`` for masks with categories. Raises `UserError` as
     `harness.reports.run_analysis.analyse_runs` does.
     """
-    from harness.scoring.from_store import ShardReader
-
     out = []
     for run, dataset in opened_runs(folders, data_root, annotations):
-        own = dataset.protocol
-        has_phrases = dataset.annotations.pairs is not None
-        names = expand_names(protocols or ([own] if own == VEVAL else [own, HOTA]), own, has_phrases)
-        videos = run.scored_videos
-        found = ceilings(names, dataset.annotations, lambda run=run: ShardReader(run.store), videos, settings)  # type: ignore[misc]
+        found = ceilings_of_run(run, dataset, protocols, settings)
         label = run.label.removesuffix(DAGGER)
         out.append(NamedCeilings(label, str(run.folder), dataset.name, dataset.split, found, tuple(run.reasons)))
     return out
+
+
+def ceilings_of_run(
+    run: FinishedRun, dataset: Dataset, protocols: Sequence[str] | None = None, settings: Settings = DEFAULTS
+) -> Ceilings:
+    """The ceilings of one run on its data, see `ceilings_of_runs`."""
+    from harness.scoring.from_store import ShardReader
+
+    own, has_phrases = dataset.protocol, dataset.annotations.pairs is not None
+    names = expand_names(protocols or ([own] if own == VEVAL else [own, HOTA]), own, has_phrases)
+    return ceilings(names, dataset.annotations, lambda: ShardReader(run.store), run.scored_videos, settings)
 
 
 def written_ceilings(found: Sequence[NamedCeilings], format: Format, provenance: Sequence[str] = ()) -> str:

@@ -25,6 +25,7 @@ from harness.scoring.jackknife import FEWEST_VIDEOS, LEVEL, METRICS, Chance, Lef
 from harness.scoring.match_table import MatchTable
 from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.overlap import Floats
+from harness.scoring.presence import LOWER_IS_BETTER, PRESENCE, RATES, THRESHOLD, is_lower_better, rates_of
 
 T = TypeVar("T")
 
@@ -52,7 +53,8 @@ class Interval:
 class Measured:
     """One run by itself. ``metrics`` has the keys of ``metrics.json`` that are over all areas and 100 tracks:
     ``AP``, ``AP50``, ``AP75``, ``AR100``, each also with the suffix of a group (``APb``, ``AP50n``); and
-    `GAP` where there are base and novel categories.
+    `GAP` where there are base and novel categories; and where the data says which words are absent from which videos,
+    ``presence@0.5/IL_MCC`` and ``presence@0.5/IL_FPR``.
 
     ``label`` is unique in a comparison, and ends in a dagger where ``comparable`` (with published numbers) is false;
     ``not_comparable`` says why. ``folder`` is the run's, of several ``seeds`` that of the first. A run that
@@ -71,7 +73,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Difference:
-    """A run minus the reference: value with 95 % interval, which contains it, and two-sided p-value in ``(0, 1]``.
+    """A run minus the reference, with 95 % interval, which contains it, and two-sided p-value in ``(0, 1]``.
+
+    Of a rate that is better when it is lower it is the reference minus the run: what is better is positive.
 
     ``detectable`` is the smallest true difference that would be significant (p < 0.05) with a power of 80 % on such
     videos. ``videos`` is the number of videos with truth for the metric; with fewer than `jackknife.FEWEST_VIDEOS`
@@ -213,7 +217,8 @@ class _Sample:
     """A run's numbers by metric (nan: undefined), and what each video contributes to them by chance ``(videos,)``.
 
     ``videos`` counts by metric those with truth. ``without`` is AP without each video. Of several seeds everything is
-    the mean, and ``by_seed`` has their numbers by metric ``(seeds,)``.
+    the mean, ``by_seed`` has their numbers by metric ``(seeds,)``, and ``seed_contributions`` what each video adds to
+    them ``(seeds, videos)``.
     """
 
     table: MatchTable
@@ -223,11 +228,12 @@ class _Sample:
     videos: dict[str, int]
     without: Floats
     by_seed: dict[str, Floats]
+    seed_contributions: dict[str, Floats]
 
     def chances(self, key: str) -> list[Chance]:
         """The chance between seeds in a metric, if there are several."""
         values = self.by_seed[key]
-        return [Chance(float(values.var(ddof=1)) / len(values), len(values) - 1)] if len(values) > 1 else []
+        return [jackknife.of_seeds(values, self.seed_contributions[key])] if len(values) > 1 else []
 
 
 def compare_runs(
@@ -326,7 +332,7 @@ def _refuse_others(first: FinishedRun, expected: MatchTable, run: FinishedRun, t
 def _sample(tables: Sequence[MatchTable]) -> _Sample:
     several, first = [jackknife.leave_videos_out(table) for table in tables], tables[0]
     left_out = jackknife.mean_of(several)
-    values, contributions, videos, by_seed = {}, {}, {}, {}
+    values, contributions, videos, by_seed, each = {}, {}, {}, {}, {}
     for suffix, rows in {"": None, **first.groups}.items():
         for metric in METRICS:
             key = metric + suffix
@@ -334,19 +340,29 @@ def _sample(tables: Sequence[MatchTable]) -> _Sample:
             contributions[key] = left_out.contributions(metric, rows)
             videos[key] = left_out.videos_with_truth(rows)
             by_seed[key] = np.array([one.number(metric, rows) for one in several])
+            each[key] = np.array([one.contributions(metric, rows) for one in several])
     if {"b", "n"} <= first.groups.keys():
         values[GAP] = values["APb"] - values["APn"]
         contributions[GAP] = contributions["APb"] - contributions["APn"]
         videos[GAP] = min(videos["APb"], videos["APn"])
         by_seed[GAP] = by_seed["APb"] - by_seed["APn"]
-    return _Sample(first, left_out, values, contributions, videos, left_out.without("AP"), by_seed)
+        each[GAP] = each["APb"] - each["APn"]
+    counts = [table.presence for table in tables if table.presence is not None]
+    for place, rate in enumerate(RATES if len(counts) == len(tables) else ()):
+        key = f"{PRESENCE}@{THRESHOLD}/{rate}"
+        videos[key] = int(counts[0].any(1).sum()) if rate != LOWER_IS_BETTER else int(counts[0][:, 1:3].any(1).sum())
+        by_seed[key] = np.array([rates_of(one.sum(0))[place] for one in counts])
+        without = np.array([rates_of(one.sum(0) - one)[:, place] for one in counts])
+        each[key] = (by_seed[key][:, None] - without) * np.sqrt(max(videos[key] - 1, 0) / max(videos[key], 1))
+        values[key], contributions[key] = float(by_seed[key].mean()), each[key].mean(0)
+    return _Sample(first, left_out, values, contributions, videos, left_out.without("AP"), by_seed, each)
 
 
 def _measured(run: FinishedRun, sample: _Sample) -> Measured:
     metrics = {}
     for key, value in sample.values.items():
         error, freedom = _error(sample.contributions[key], sample.videos[key], sample.chances(key))
-        found = jackknife.estimate(value, error, freedom, lowest=-1.0 if key == GAP else 0.0)
+        found = jackknife.estimate(value, error, freedom, lowest=-1.0 if _is_signed(key) else 0.0)
         spread = float(sample.by_seed[key].std(ddof=1)) if len(sample.by_seed[key]) > 1 else None
         metrics[key] = Interval(_number(value), *found, spread)
     judged = comparability_of(run.record)
@@ -360,7 +376,7 @@ def _error(contributions: Floats, videos: int, seeds: Sequence[Chance] = ()) -> 
     """
     if videos < FEWEST_VIDEOS:
         return None, videos - 1
-    return jackknife.together([Chance(jackknife.standard_error(contributions) ** 2, videos - 1), *seeds])
+    return jackknife.together(Chance(jackknife.standard_error(contributions) ** 2, videos - 1), seeds)
 
 
 def _difference(
@@ -380,18 +396,23 @@ def _difference(
 
 def _contrast(first: tuple[FinishedRun, _Sample], second: tuple[FinishedRun, _Sample]) -> Contrast:
     (reference, before), (run, after) = first, second
-    metrics = {
-        key: _difference(
-            after.values[key] - before.values[key],
-            after.contributions[key] - before.contributions[key],
-            count,
-            2.0 if key == GAP else 1.0,
+    metrics = {}
+    for key in (key for key in after.videos if key in before.videos):
+        sign = -1 if is_lower_better(key) else 1
+        metrics[key] = _difference(
+            sign * (after.values[key] - before.values[key]),
+            sign * (after.contributions[key] - before.contributions[key]),
+            after.videos[key],
+            2.0 if _is_signed(key) else 1.0,
             before.chances(key) + after.chances(key),
         )
-        for key, count in after.videos.items()
-    }
     single = len(before.by_seed["AP"]) == len(after.by_seed["AP"]) == 1
     return Contrast(reference.label, run.label, metrics, single and before.table.same_tracks(after.table))
+
+
+def _is_signed(key: str) -> bool:
+    """Whether a metric may be as low as -1."""
+    return key == GAP or key.endswith(f"/{RATES[0]}")
 
 
 def corrected(p_values: Mapping[tuple[T, str], float | None]) -> dict[tuple[T, str], float | None]:

@@ -7,16 +7,19 @@ from typing import Any
 
 from harness.reports.comparison import GAP, CategoryDifference, Comparison, Interval, Measured, Pair
 from harness.reports.layouts import Column, Format, Sheet, render
+from harness.reports.published.vocabulary import column_name
 from harness.reports.styles import STYLES, UNDEFINED, csv_line, dagger_notes
-from harness.reports.table_rows import in_print, percent_of
+from harness.reports.table_rows import in_print, percent_of, presence_notes
 from harness.run_folder.records import FOUND_NOTHING
 from harness.scoring.jackknife import FEWEST_VIDEOS, LEVEL
 from harness.scoring.metrics import GROUP_NAMES
+from harness.scoring.presence import PRESENCE, RATES, THRESHOLD, is_lower_better
 
 SHOWN = 8
 """Number of categories and of videos that are listed as causes of a difference."""
 
-_RUNS = ("AP", "APb", "APn", "APc", "APu", "AP50", "AP75", "AR100")
+_PRESENCE = tuple(f"{PRESENCE}@{THRESHOLD}/{rate}" for rate in RATES)
+_RUNS = ("AP", "APb", "APn", "APc", "APu", "AP50", "AP75", "AR100", *_PRESENCE)
 _MARK = "*"
 
 
@@ -67,7 +70,8 @@ def _runs(comparison: Comparison, provenance: Sequence[str]) -> Sheet:
     notes += [f"{run.label} {FOUND_NOTHING}" for run in comparison.runs if run.found_nothing]
     notes += dagger_notes((run.label, run.not_comparable) for run in comparison.runs)
     lines = [[run.label, *(_with_interval(run.metrics[key]) for key in keys)] for run in comparison.runs]
-    columns = [Column("Run"), *(Column(key, True) for key in keys)]
+    notes += presence_notes(keys)
+    columns = [Column("Run"), *(Column(column_name(key), True) for key in keys)]
     if len(comparison.runs) > 1:
         columns.insert(1, Column("Rank", True))
         ranks = comparison.ranks()
@@ -129,7 +133,7 @@ def _differences(comparison: Comparison, pair: Pair) -> Sheet:
     columns = ["", pair.reference, pair.run, "Difference", "95 % interval", "p", "corrected", "Detectable"]
     lines = [
         [
-            key,
+            column_name(key),
             _percent(sides[pair.reference].metrics[key].value),
             _percent(sides[pair.run].metrics[key].value),
             _points(found.value) + (_MARK if found.is_significant else ""),
@@ -141,11 +145,13 @@ def _differences(comparison: Comparison, pair: Pair) -> Sheet:
         for key, found in pair.metrics.items()
     ]
     groups = [f"{key[2:]}: {name}" for suffix, name in GROUP_NAMES.items() if (key := f"AP{suffix}") in pair.metrics]
+    lower = [key for key in pair.metrics if is_lower_better(key)]
     notes = [
         f"{_MARK} corrected p < 0.05, paired jackknife over videos; corrected (Holm) for the number of pairs of runs,"
         " and of the metrics other than AP",
         "Detectable: smallest true difference that videos like these would show in four of five cases",
         *([f"groups of categories: {', '.join(groups)}"] if groups else []),
+        *([f"{column_name(lower[0])}: a positive difference is a lower rate"] if lower else []),
         *(["the two runs are identical: every scored track is the same"] if pair.is_identical else []),
         *_untested(pair),
     ]

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from harness.errors import UserError
-from harness.reports.comparison import Comparison, Interval, compare_runs, corrected
+from harness.reports.comparison import Comparison, Interval, Measured, compare_runs, corrected
 from harness.reports.matches import readable
 from harness.reports.run_files import label_runs
 from harness.reports.table_rows import Intervals
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import has_numbers
 from harness.scoring.jackknife import LEVEL
+from harness.scoring.presence import is_lower_better
 
 Reference = Literal["first", "best"]
 REFERENCES: tuple[Reference, ...] = get_args(Reference)
@@ -84,7 +85,12 @@ def _references(comparison: Comparison, against: Reference, shown: Sequence[str]
     keys = [key for column in shown if (key := "AR100" if column == "AR" else column) in known]
     if against == "first":
         return dict.fromkeys(keys, comparison.runs[0].label)
-    return {key: max(comparison.runs, key=lambda run: run.metrics[key].value or 0.0).label for key in keys}
+
+    def worth(run: Measured, key: str) -> float:
+        value = run.metrics[key].value or 0.0
+        return -value if is_lower_better(key) else value
+
+    return {key: max(comparison.runs, key=lambda run: worth(run, key)).label for key in keys}
 
 
 def notes_on(against: Reference | None, with_intervals: bool) -> list[str]:

@@ -15,21 +15,26 @@ from typing import Any
 
 from harness import __version__
 from harness.errors import UnreadableFileError, UserError
+from harness.formats.youtube_vis import AnnotationRecord
 from harness.paths import Location
 from harness.reports import sections
+from harness.reports.ceilings import ceilings_of_run
 from harness.reports.comparison import Comparison, Pair, compare_runs
 from harness.reports.curves import Curve, curves, video_quality
+from harness.reports.evidence import Examined, evidence, videos_of_kinds
 from harness.reports.matches import matches_of_run
 from harness.reports.pages import assets, embedded, policy, render
 from harness.reports.run_data import dataset_of_run
 from harness.reports.run_files import read_runs
 from harness.reports.styles import dagger_notes
-from harness.reports.summary import p_value, summary
+from harness.reports.summary import Summary, p_value, summary
 from harness.reports.table_rows import COLUMNS
-from harness.reports.viewer import Shown, chosen, viewer_data
+from harness.reports.viewer import Choice, Shown, chosen, viewer_data
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import FOUND_NOTHING, found_nothing
 from harness.scoring.analysis import Analysis, analyse
+from harness.scoring.ceilings import Ceilings
+from harness.scoring.errors_breakdown import KINDS
 from harness.scoring.match_table import MatchTable
 from harness.tracking.fields import flat
 from harness.types import Dataset
@@ -40,7 +45,8 @@ class Options:
     """The location of the data and the size of the page.
 
     ``annotations`` and ``frames`` are for a user's own data, see `harness.reports.run_data.dataset_of_run`. ``videos``
-    is the number of videos in the viewer, ``max_mb`` the largest total size of their frames in megabytes.
+    is the number of videos in the viewer, ``max_mb`` the largest total size of their frames in megabytes. With
+    ``ceilings`` the page has the numbers with perfect classes, masks, links and presence.
     """
 
     data_root: Path = Path("data")
@@ -48,6 +54,7 @@ class Options:
     frames: Path | None = None
     videos: int = 9
     max_mb: float = 3.0
+    ceilings: bool = False
 
 
 @dataclass
@@ -61,6 +68,7 @@ class ReportData:
     curves: dict[int, list[Curve]] = field(default_factory=dict)
     qualities: dict[int, dict[int, float]] = field(default_factory=dict)
     analyses: dict[int, Analysis] = field(default_factory=dict)
+    ceilings: dict[int, Ceilings] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @cached_property
@@ -110,7 +118,7 @@ def gather(runs: Sequence[FinishedRun], options: Options) -> ReportData:
         material.notes.append(f"{said[:1].upper()}{said[1:]}.")
     elif material.dataset is not None:
         for number, run in enumerate(runs):
-            _examine(material, material.dataset, number, run)
+            _examine(material, material.dataset, number, run, options.ceilings)
     return material
 
 
@@ -157,12 +165,14 @@ def _compare(material: ReportData, options: Options) -> None:
         material.no_comparison = f"No intervals and no test of significance: {_without_paths(error, material.runs)}."
 
 
-def _examine(material: ReportData, dataset: Dataset, number: int, run: FinishedRun) -> None:
-    """Errors and quality per video of a run, over the videos that its numbers cover."""
+def _examine(material: ReportData, dataset: Dataset, number: int, run: FinishedRun, with_ceilings: bool) -> None:
+    """Errors, ceilings and quality per video of a run, over the videos that its numbers cover."""
     try:
         videos = run.scored_videos
         material.qualities[number] = video_quality(dataset, run.store, videos)
         material.analyses[number] = analyse(dataset.protocol, dataset.annotations, run.store, videos)
+        if with_ceilings:
+            material.ceilings[number] = ceilings_of_run(run, dataset)
     except UnreadableFileError:
         raise
     except UserError as error:
@@ -173,6 +183,9 @@ def _content(material: ReportData, options: Options) -> dict[str, Any]:
     """The values of the template ``report.html.j2``."""
     runs, comparison = material.runs, material.comparison
     lines = sections.category_rows(runs, comparison)
+    made = summary(runs, comparison, material.no_comparison, material.analyses)
+    choices = _choices(material, made, options)
+    ids = [choice.video_id for choice in choices]
     frames = {video.id: len(video.frames) for video in material.dataset.videos} if material.dataset else {}
     first = runs[0].record
     return {
@@ -180,7 +193,9 @@ def _content(material: ReportData, options: Options) -> dict[str, Any]:
         "runs": runs,
         "notes": material.notes + ([material.no_comparison] if material.no_comparison and len(runs) > 1 else []),
         "daggers": dagger_notes((run.label, run.reasons) for run in runs),
-        "summary": summary(runs, comparison, material.no_comparison, material.analyses),
+        "summary": made,
+        "category_videos": _category_videos(material, ids),
+        "kind_videos": _kind_videos(material, ids),
         "comparison": comparison,
         "results": sections.results_table(runs, comparison),
         "columns": COLUMNS,
@@ -191,9 +206,10 @@ def _content(material: ReportData, options: Options) -> dict[str, Any]:
         "groups": sorted({group for line in lines for group in line["groups"]}),
         "scatter": sections.category_scatter(runs, lines),
         "errors": sections.error_lines(material.analyses),
+        "ceilings": sections.ceiling_tables(material.ceilings),
         "slices": sections.slice_tables(material.analyses),
         "calibration": sections.calibration_charts(runs, material.analyses),
-        "viewer": _viewer(material, options),
+        "viewer": _viewer(material, choices, options),
         "speed": sections.speed_rows(runs, frames),
         "stages": sections.stage_rows(runs, frames),
         "provenance": sections.provenance(runs),
@@ -204,23 +220,66 @@ def _content(material: ReportData, options: Options) -> dict[str, Any]:
     }
 
 
-def _viewer(material: ReportData, options: Options) -> Any:
+def _choices(material: ReportData, made: Summary, options: Options) -> list[Choice]:
+    """The videos of the viewer: first those that show what the summary names."""
+    if material.dataset is None or not options.videos or not material.common_videos:
+        return []
+    qualities = [material.qualities[n] for n in sorted(material.qualities)]
+    pair, found = _headline(material.comparison), material.comparison
+    labels = [pair.reference, pair.run] if pair is not None else [run.label for run in material.runs]
+    influence = {one.video_id: one.influence for one in pair.videos if one.influence is not None} if pair else {}
+    examined = {
+        run.label: Examined(run.label, material.analyses[n].verdicts)
+        for n, run in enumerate(material.runs)
+        if n in material.analyses
+    }
+    top = found.top if found is not None else None
+    best, other = (top.run, top.reference) if top is not None else (material.runs[0].label, None)
+    shows = []
+    if best in examined and (other is None or other in examined):
+        worse = None if other is None else examined[other]
+        shows = evidence(made.named, _truths(material), examined[best], worse, material.common_videos)
+    return chosen(labels, qualities, influence, material.common_videos, options.videos, shows)
+
+
+def _headline(comparison: Comparison | None) -> Pair | None:
+    """The pair whose videos are shown as most different: of several runs the two best ones."""
+    if comparison is None:
+        return None
+    return comparison.top if len(comparison.runs) > 2 else next(iter(comparison.pairs), None)
+
+
+def _truths(material: ReportData) -> tuple[AnnotationRecord, ...]:
+    truth = material.dataset.truth if material.dataset is not None else None
+    return truth.records if truth is not None else ()
+
+
+def _category_videos(material: ReportData, videos: Sequence[int]) -> dict[int, int]:
+    """For each category that is annotated in one of the viewer's videos the first of these."""
+    place = {video: n for n, video in enumerate(videos)}
+    found: dict[int, int] = {}
+    for one in _truths(material):
+        if one.video_id in place and place[one.video_id] < place.get(found.get(one.category_id, -1), len(place)):
+            found[one.category_id] = one.video_id
+    return found
+
+
+def _kind_videos(material: ReportData, videos: Sequence[int]) -> dict[str, int]:
+    """For each kind of error the video of the viewer that has most of it."""
+    verdicts = [material.analyses[n].verdicts for n in sorted(material.analyses)]
+    return videos_of_kinds(KINDS, _truths(material), verdicts, videos)
+
+
+def _viewer(material: ReportData, choices: Sequence[Choice], options: Options) -> Any:
     """The viewer's data as JSON; ``None`` where there are no videos to show."""
     dataset = material.dataset
-    if dataset is None or not options.videos or not material.common_videos:
+    if dataset is None or not choices:
         return None
-    qualities = [material.qualities[n] for n in sorted(material.qualities)]
-    influence = _influence(material.comparison.pairs) if material.comparison is not None else {}
-    choices = chosen([run.label for run in material.runs], qualities, influence, material.common_videos, options.videos)
     shown = [
         Shown(run.label, run.store, material.analyses[n].verdicts if n in material.analyses else None)
         for n, run in enumerate(material.runs)
     ]
     return embedded(viewer_data(dataset, shown, choices, options.max_mb))
-
-
-def _influence(pairs: Sequence[Pair]) -> dict[int, float]:
-    return {one.video_id: one.influence for pair in pairs[:1] for one in pair.videos if one.influence is not None}
 
 
 def _settings(runs: Sequence[FinishedRun]) -> list[tuple[str, list[str], bool]]:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from harness.plain_text import plain
+from harness.plain_text import escaped, plain
 from harness.reports.table_rows import in_print
 
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&'"}
@@ -42,11 +43,17 @@ def _environment() -> Environment:
     environment.filters["points"] = points
     environment.filters["number"] = number
     environment.filters["printed"] = printed
+    environment.filters["piece"] = piece
     return environment
 
 
 def _in_one_line(value: Any) -> Any:
     return plain(value) if type(value) is str else value  # Markup from this package stays as it is
+
+
+def piece(text: str) -> Markup:
+    """A piece of a sentence in one line, which keeps the blanks at its ends."""
+    return escape(escaped(re.sub(r"\s+", " ", text)))
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:

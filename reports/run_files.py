@@ -44,8 +44,8 @@ def read_runs(
 
 
 def label_runs(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
-    """Give runs distinct labels: the name or model, then the settings that tell them apart, else their number."""
-    labels = _labels([run.record for run in runs])
+    """Give runs distinct labels: see `labels_of_records`."""
+    labels = labels_of_records([run.record for run in runs])
     return [run.labelled(label) for run, label in zip(runs, labels, strict=True)]
 
 
@@ -115,7 +115,8 @@ def _folder(path: Location) -> Location:
     return path.parent if path.name == RECORD else path
 
 
-def _labels(records: Sequence[dict[str, Any]]) -> list[str]:
+def labels_of_records(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Distinct labels: the name or model, then the settings that tell runs apart, else their number."""
     names = [called(record) for record in records]
     labels = list(names)
     varying = varying_settings(records)

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from harness.reports import svg
+from harness.reports.ceilings import named
 from harness.reports.comparison import Comparison, Interval, Pair
 from harness.reports.comparison_text import written_rank
 from harness.reports.curves import Curve
@@ -17,6 +18,7 @@ from harness.reports.pages import percent
 from harness.reports.table_rows import COLUMNS, Row, rows
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.analysis import Analysis
+from harness.scoring.ceilings import Ceilings
 from harness.scoring.errors_breakdown import (
     BACKGROUND,
     BOTH,
@@ -28,6 +30,7 @@ from harness.scoring.errors_breakdown import (
     MISSED,
     TEMPORAL,
 )
+from harness.scoring.presence import PRESENCE, THRESHOLD
 
 ABOUT = {
     CLASSIFICATION: "the right object in the wrong category",
@@ -49,6 +52,8 @@ METRIC_TITLES = {
     "AP50": "AP50",
     "AP75": "AP75",
     "AR100": "AR",
+    f"{PRESENCE}@{THRESHOLD}/IL_MCC": f"IL_MCC@{THRESHOLD}",
+    f"{PRESENCE}@{THRESHOLD}/IL_FPR": f"IL_FPR@{THRESHOLD} (lower is better)",
 }
 """Metrics of the comparison, in the order shown, with their titles."""
 _KEYS = {"AR": "AR100"}
@@ -186,6 +191,27 @@ def error_lines(analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:
 def _by_number(values: Mapping[int, float | None]) -> list[float | None]:
     """Values at the positions of their runs, so that each has its run's colour."""
     return [values.get(number) for number in range(max(values, default=-1) + 1)]
+
+
+def ceiling_tables(found: Mapping[int, Ceilings]) -> list[dict[str, Any]]:
+    """One table per protocol: its first number of every run, as it is and with what is perfect."""
+    if not found:
+        return []
+    first = next(iter(found.values()))
+    out = []
+    for protocol, values in first.rows[0].metrics.items():
+        key = next(iter(values))
+        lines = []
+        for place, row in enumerate(first.rows):
+            numbers = {n: one.rows[place].metrics[protocol][key] for n, one in found.items()}
+            gains = {
+                n: None if value is None or (base := one.rows[0].metrics[protocol][key]) is None else value - base
+                for (n, one), value in zip(found.items(), numbers.values(), strict=True)
+            }
+            cells = [(number, numbers[number], gains[number]) for number in found]
+            lines.append({"perfect": named(row), "cells": cells, "bars": svg.bars(_by_number(numbers))})
+        out.append({"protocol": protocol, "metric": key, "lines": lines})
+    return out
 
 
 def slice_tables(analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:

@@ -9,6 +9,8 @@ from harness.tracking.fields import flat
 
 RUN_SETTINGS = ("weights", "precision", "seed")
 """Settings of a run besides its model's configuration and its data."""
+_DIGESTS = ("results_sha256",)
+"""Settings that identify a file, and tell a reader nothing."""
 
 
 def varying_settings(records: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -21,7 +23,7 @@ def varying_settings(records: Sequence[Mapping[str, Any]]) -> list[dict[str, str
     chosen: dict[str, None] = {}
     for model in dict.fromkeys(record["model"] for record in records):
         own = [found for record, found in zip(records, known, strict=True) if record["model"] == model and found]
-        keys = dict.fromkeys(key for settings in own for key in settings)
+        keys = dict.fromkeys(key for settings in own for key in settings if key not in _DIGESTS)
         chosen |= dict.fromkeys(key for key in keys if len({settings.get(key) for settings in own}) > 1)
     return [{key: settings[key] for key in chosen if key in settings} for settings in known]
 

@@ -27,11 +27,34 @@ _GROUPS = {"APb": "base", "APn": "novel", "APc": "common", "APu": "uncommon"}
 
 
 @dataclass(frozen=True)
+class Named:
+    """Words of a sentence that stand for a category (its id) or for a kind of error."""
+
+    text: str
+    category: int | None = None
+    kind: str = ""
+
+
+Sentence = tuple[str | Named, ...]
+
+
+@dataclass(frozen=True)
 class Summary:
     """One sentence with the result, and sentences that support it."""
 
     answer: str
-    grounds: tuple[str, ...]
+    grounds: tuple[Sentence, ...]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The supporting sentences as text."""
+        return tuple("".join(part if isinstance(part, str) else part.text for part in one) for one in self.grounds)
+
+    @property
+    def named(self) -> tuple[Named, ...]:
+        """The categories and kinds of error that the sentences name, in their order."""
+        found = (part for one in self.grounds for part in one if isinstance(part, Named))
+        return tuple(dict.fromkeys(found))
 
 
 def summary(
@@ -39,9 +62,9 @@ def summary(
 ) -> Summary:
     """Summarise the runs; ``reason`` says why there is no comparison, keys of ``analyses`` are the numbers of runs."""
     if all(run.metrics.get("AP") is None for run in runs):
-        return Summary("There are no numbers to compare.", tuple(filter(None, [_no_numbers(runs), reason])))
+        return Summary("There are no numbers to compare.", _texts(_no_numbers(runs), reason))
     if comparison is None:
-        return Summary(_plain_answer(runs), (reason,) if reason else ())
+        return Summary(_plain_answer(runs), _texts(reason))
     by_label = {run.label: analyses[n] for n, run in enumerate(comparison.runs) if n in analyses}
     if len(comparison.runs) == 1:
         return _of_one(comparison, runs[0], analyses.get(0))
@@ -50,6 +73,16 @@ def summary(
     if len(comparison.runs) == 2:
         return Summary(_answer(comparison, comparison.top), tuple(_grounds(comparison.top, by_label)))
     return _of_several(comparison, comparison.top, by_label)
+
+
+def _texts(*texts: str) -> tuple[Sentence, ...]:
+    """Sentences that name nothing; empty ones are left out."""
+    return tuple((text,) for text in texts if text)
+
+
+def _listed(parts: Sequence[Sentence], separator: str) -> Sentence:
+    """Parts of a sentence, with a separator between them."""
+    return tuple(piece for n, part in enumerate(parts) for piece in (*([separator] if n else []), *part))
 
 
 def _no_numbers(runs: Sequence[FinishedRun]) -> str:
@@ -107,19 +140,23 @@ def _of_one(comparison: Comparison, file: FinishedRun, analysis: Analysis | None
     ap = run.metrics["AP"]
     answer = f"{run.label} reaches {percent(ap.value)} AP on {comparison.dataset} {comparison.split}"
     answer += f" ({told(ap)})." if told(ap) else "."
-    grounds = []
+    grounds: list[Sentence] = []
     groups = [
         f"{name} {percent(found.value)}" + (f" ({told(found)})" if told(found) else "")
         for key, name in _GROUPS.items()
         if (found := run.metrics.get(key)) is not None and found.value is not None
     ]
     if groups:
-        grounds.append(f"Categories: {', '.join(groups)}.")
-    grounds += _gap(run) + _scatter(file)
+        grounds.append((f"Categories: {', '.join(groups)}.",))
+    grounds += _texts(*_gap(run), *_scatter(file))
     if analysis is not None:
         worst = sorted(analysis.errors.kinds.values(), key=lambda kind: -(kind.dap50 or 0))[:3]
-        costs = [f"{kind.kind} {percent(kind.dap50)}" for kind in worst if (kind.dap50 or 0) >= NOTABLE]
-        grounds += [f"What costs most, in points of AP50: {', '.join(costs)}."] if costs else []
+        costs: list[Sentence] = [
+            (Named(kind.kind, kind=kind.kind), f" {percent(kind.dap50)}")
+            for kind in worst
+            if (kind.dap50 or 0) >= NOTABLE
+        ]
+        grounds += [("What costs most, in points of AP50: ", *_listed(costs, ", "), ".")] if costs else []
     return Summary(answer, tuple(grounds))
 
 
@@ -160,7 +197,7 @@ def _answer(comparison: Comparison, pair: Contrast) -> str:
     return f"{winner} is ahead of {loser} {numbers}. The difference is {judged}."
 
 
-def _grounds(pair: Pair, analyses: Mapping[str, Analysis]) -> list[str]:
+def _grounds(pair: Pair, analyses: Mapping[str, Analysis]) -> list[Sentence]:
     """The evidence for the result and where it holds, ``pair`` being the better run minus the other."""
     if pair.is_identical:
         return []
@@ -177,14 +214,14 @@ def _grounds(pair: Pair, analyses: Mapping[str, Analysis]) -> list[str]:
     ]
     if groups:
         lines.append(f"{pair.run} by group: {', '.join(groups)}.")
-    return lines + _categories(pair) + _errors(pair, analyses)
+    return [*_texts(*lines), *_categories(pair), *_errors(pair, analyses)]
 
 
 def _side(value: float) -> str:
     return f"ahead by {amount(value)}" if value > 0 else f"behind by {amount(value)}" if value < 0 else "level"
 
 
-def _categories(pair: Pair) -> list[str]:
+def _categories(pair: Pair) -> list[Sentence]:
     """The numbers of categories ahead and behind, and the ones with the largest part of the gains."""
     gains = [one.difference.value or 0.0 for one in pair.categories]
     ahead, behind = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
@@ -199,10 +236,10 @@ def _categories(pair: Pair) -> list[str]:
             f" {len(tested)} are in at least {FEWEST_VIDEOS} videos and tested; corrected for their number,"
             f" {better} of them {'is' if better == 1 else 'are'} better and {len(sure) - better} worse."
         )
-    return [line, *_largest(pair)]
+    return [(line,), *_largest(pair)]
 
 
-def _largest(pair: Pair) -> list[str]:
+def _largest(pair: Pair) -> list[Sentence]:
     """The categories of the largest gains, and what part of all gains they make."""
     if (pair.metrics["AP"].value or 0.0) <= 0:
         return []
@@ -210,22 +247,20 @@ def _largest(pair: Pair) -> list[str]:
     total = sum(one.share for one in gains)
     named = gains[:NAMED]
     part = sum(one.share for one in named) / total
-    names = ", ".join(f"{one.name} {percent(one.share, 2)}" for one in named)
+    names = _listed([(Named(one.name, one.id), f" {percent(one.share, 2)}") for one in named], ", ")
     if len(gains) <= NAMED:
-        return [f"All gains, in points of AP: {names}."]
+        return [("All gains, in points of AP: ", *names, ".")]
     if part >= MOST:
-        return [f"Most of the gains, {percent(part, 0)} %, come from {names} (points of AP)."]
+        return [(f"Most of the gains, {percent(part, 0)} %, come from ", *names, " (points of AP).")]
     needed, reached = 0, 0.0
     while reached < MOST * total * (1 - ROUNDING):
         reached += gains[needed].share
         needed += 1
-    return [
-        f"The gains are spread: half of them come from {needed} categories,"
-        f" {percent(part)} % from {names} (points of AP)."
-    ]
+    head = f"The gains are spread: half of them come from {needed} categories, {percent(part)} % from "
+    return [(head, *names, " (points of AP).")]
 
 
-def _errors(pair: Pair, analyses: Mapping[str, Analysis]) -> list[str]:
+def _errors(pair: Pair, analyses: Mapping[str, Analysis]) -> list[Sentence]:
     """The kinds of error that cost the worse run more than the better one, largest difference first."""
     if not {pair.run, pair.reference} <= analyses.keys():
         return []
@@ -235,13 +270,13 @@ def _errors(pair: Pair, analyses: Mapping[str, Analysis]) -> list[str]:
         for kind in KINDS
         if (more := many[kind].dap50) is not None and (less := few[kind].dap50) is not None
     }
-    costs = [
-        f"{kind} {percent(many[kind].dap50)} against {percent(few[kind].dap50)}"
+    costs: list[Sentence] = [
+        (Named(kind, kind=kind), f" {percent(many[kind].dap50)} against {percent(few[kind].dap50)}")
         for kind in sorted(apart, key=lambda kind: -apart[kind])[:2]
         if apart[kind] >= NOTABLE
     ]
     head = f"Errors that cost {pair.reference} more than {pair.run}, in points of AP50"
-    return [f"{head}: {'; '.join(costs)}."] if costs else []
+    return [(f"{head}: ", *_listed(costs, "; "), ".")] if costs else []
 
 
 def _of_several(comparison: Comparison, top: Pair, analyses: Mapping[str, Analysis]) -> Summary:
@@ -262,7 +297,7 @@ def _of_several(comparison: Comparison, top: Pair, analyses: Mapping[str, Analys
     same = [f"{one.reference} and {one.run}" for one in comparison.contrasts if one.is_identical]
     if same:
         grounds.append(f"Identical, every scored track the same: {'; '.join(same)}.")
-    return Summary(answer, (*grounds, *_grounds(top, analyses)))
+    return Summary(answer, (*_texts(*grounds), *_grounds(top, analyses)))
 
 
 def _level(run: Measured, best: Interval) -> bool:

@@ -157,7 +157,7 @@ class Index:
         area = columns["area_sum"] / np.maximum(frames, 1)
         tracks = TrackColumns(video, row, category, columns["score"], code, truth, area, frames)
         missed = here & ~found & ~claimed if not note else np.zeros_like(found)
-        made = RunColumns(plain(_label(run)), str(run.folder), tracks, judged, found, missed, _metrics(run), note)
+        made = RunColumns(plain(run.label), str(run.folder), tracks, judged, found, missed, _metrics(run), note)
         return replace(made, costs=self._costs(made))
 
     def pair_keys(self, run: RunColumns, keep: Flags) -> tuple[Ints, Ints]:
@@ -392,13 +392,6 @@ def _areas(dataset: Dataset, wanted: set[int]) -> tuple[Floats, Ints]:
     total, seen = total[masks.track[1:]] - total[masks.track[:-1]], seen[masks.track[1:]] - seen[masks.track[:-1]]
     mine = np.array([record.id in wanted for record in dataset.truth.records], np.bool_)
     return (total / np.maximum(seen, 1))[mine], seen[mine].astype(np.int64)
-
-
-def _label(run: FinishedRun) -> str:
-    try:
-        return run.label
-    except UserError:  # not finished
-        return str(run.content.model)
 
 
 def _metrics(run: FinishedRun) -> dict[str, float | None]:

@@ -16,10 +16,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from flask import Flask, Response, abort, jsonify, request
 
 from harness.errors import UserError
 from harness.frames import MissingFrames
+from harness.paths import Location, ObjectPath
 from harness.plain_text import plain
 from harness.reports.overlay import colour
 from harness.reports.pages import assets, render
@@ -35,7 +37,7 @@ from harness.reports.view_video import (
     size_of,
     states,
 )
-from harness.run_folder.finished_run import FinishedRun
+from harness.run_folder.finished_run import RECORD, FinishedRun
 from harness.scoring.analysis import HIT
 from harness.types import Dataset, Video
 
@@ -59,7 +61,7 @@ _MOST_FRAMES = 600
 class Library:
     """Runs on one dataset, with the index of their content; it is rebuilt when their folders change."""
 
-    def __init__(self, dataset: Dataset, folders: Sequence[Any]) -> None:
+    def __init__(self, dataset: Dataset, folders: Sequence[Location]) -> None:
         self.dataset, self.folders = dataset, list(folders)
         self.videos: dict[int, Video] = {video.id: video for video in dataset.videos}
         self.categories = {category.id: plain(category.name) for category in dataset.categories}
@@ -70,18 +72,15 @@ class Library:
         """A text that changes when a run has more videos, or is scored."""
         parts = []
         for folder in self.folders:
-            run = FinishedRun(folder)
-            record = folder / "metrics.json"
-            scored = record.stat().st_mtime_ns if isinstance(record, Path) and record.exists() else 0
-            parts.append(f"{len(run.store.done())}.{scored}")
+            parts.append(f"{len(FinishedRun(folder).store.done())}.{_written(folder / RECORD)}")
         return "-".join(parts)
 
     def _made(self, version: str) -> tuple[list[FinishedRun], Index]:
-        from harness.reports.run_files import label_runs
+        from harness.reports.run_files import labels_of_records
 
         runs = [FinishedRun(folder) for folder in self.folders]
-        if all((folder / "metrics.json").exists() for folder in self.folders):
-            label_runs(runs)
+        for run, label in zip(runs, labels_of_records([_record(run) for run in runs]), strict=True):
+            run.labelled(label)
         return runs, Index(self.dataset, runs, version)
 
     def refresh(self) -> bool:
@@ -100,7 +99,7 @@ class Library:
             while not self._stop.wait(seconds):
                 try:
                     self.refresh()
-                except UserError as error:  # a file that is being written; the next check finds it complete
+                except (UserError, OSError) as error:  # a file that is being written; the next check finds it complete
                     log.warning("%s", error)
 
         threading.Thread(target=work, name="view-refresh", daemon=True).start()
@@ -108,6 +107,21 @@ class Library:
     def close(self) -> None:
         """Stop watching."""
         self._stop.set()
+
+
+def _written(file: Location) -> float:
+    """When a file was written, 0 if it is not there."""
+    try:
+        return file.modified() if isinstance(file, ObjectPath) else Path(str(file)).stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _record(run: FinishedRun) -> Mapping[str, Any]:
+    """The record of a run, or of one that is not finished what is known of it."""
+    if (run.folder / RECORD).exists():
+        return run.record
+    return {**msgspec.to_builtins(run.content), "comparable": None}
 
 
 def new_token() -> str:

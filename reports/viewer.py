@@ -15,6 +15,7 @@ from harness.errors import UserError
 from harness.formats.youtube_vis import TruthTrack
 from harness.masks import Rle
 from harness.plain_text import plain
+from harness.reports.evidence import Shows
 from harness.reports.outlines import UNIT, outline
 from harness.reports.overlay import colour
 from harness.reports.pages import percent, points
@@ -80,8 +81,10 @@ def chosen(
     influence: Mapping[int, float],
     videos: Sequence[int],
     count: int,
+    named: Sequence[Shows] = (),
 ) -> list[Choice]:
-    """Choose about ``count`` videos: the most different ones where two runs are compared, the worst and the best.
+    """Choose about ``count`` videos: those that show what is ``named`` in the summary, then the most different ones
+    where two runs are compared, the worst and the best.
 
     ``quality`` has one mapping from video id to `[0, 1]` per run, ``influence`` is what a video contributes to the
     difference of the second run from the first, both of ``labels``. Without qualities the first ``videos`` by id are
@@ -91,20 +94,34 @@ def chosen(
     if not known:
         return [Choice(v, "First", "", "one of the first by id") for v in sorted(videos)[:count]]
     mean = {v: sum(run[v] for run in quality) / len(quality) for v in known}
-    made: dict[int, Choice] = {}
+    made = _named(named[:count])
 
     def take(ranked: Sequence[int], number: int, choice: Callable[[int], Choice]) -> None:
         free = [v for v in ranked if v not in made]
         made.update({v: choice(v) for v in free[:number]})
 
-    share = count // 3
+    left = count - len(made)
+    share = left // 3
     if influence:
         ranked = sorted((v for v in known if influence.get(v)), key=lambda v: (-abs(influence[v]), v))
-        take(ranked, count - 2 * share, lambda v: _different(v, influence[v], labels))
+        take(ranked, left - 2 * share, lambda v: _different(v, influence[v], labels))
     by_quality = sorted(known, key=lambda v: (mean[v], v))
     take(by_quality, share, lambda v: _by_quality(v, "Worst", mean[v]))
     take(by_quality[::-1], count - len(made), lambda v: _by_quality(v, "Best", mean[v]))
     return list(made.values())
+
+
+def _named(named: Sequence[Shows]) -> dict[int, Choice]:
+    """The videos that show what the summary names, each once."""
+    by_video: dict[int, list[Shows]] = {}
+    for one in named:
+        by_video.setdefault(one.video_id, []).append(one)
+    return {
+        video: Choice(
+            video, "Named above", ", ".join(s.named.text for s in several), "; ".join(s.reason for s in several)
+        )
+        for video, several in by_video.items()
+    }
 
 
 def _different(video_id: int, influence: float, labels: Sequence[str]) -> Choice:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from worker_runs import moody_run
 
 from harness import plugins
+from harness.atomic_write import write_atomically
 from harness.cli.main import build
 from harness.engines import processes
 from harness.errors import UserError
@@ -125,6 +126,30 @@ def two(s3: str) -> list[Location]:
     """Folders in S3 of two finished runs of the oracle."""
     shapes, folder = plugins.dataset("shapes").open(Path(), "val"), location("s3://bucket/two")
     return [oracle_run(folder, shapes, score_noise=noise) for noise in (0.1, 1.0)]  # type: ignore[arg-type, list-item]
+
+
+def test_the_viewer_reads_and_follows_it(two: list[Location]) -> None:
+    from harness.reports.view_server import Library, make_app
+
+    shapes, run = plugins.dataset("shapes").open(Path(), "val"), two[0]
+    record = (run / "metrics.json").read_bytes()
+    (run / "metrics.json").unlink()
+    try:
+        library = Library(shapes, two)
+        assert [(one.label, int(one.done.sum())) for one in library.index.runs] == [
+            ("oracle score_noise=0.1", 54),
+            ("oracle score_noise=1.0", 54),
+        ]
+        assert library.index.runs[0].metrics == {}
+        assert not library.refresh()
+    finally:
+        write_atomically(run / "metrics.json", record)
+    assert library.refresh()
+    assert library.index.runs[0].metrics["AP"] == library.runs[0].metrics["AP"]
+    client = make_app(library, "token").test_client()
+    shown = client.get(f"/token/api/video/{shapes.videos[0].id}").json
+    assert shown is not None
+    assert shown["runs"][0]["tracks"]
 
 
 @pytest.mark.parametrize(

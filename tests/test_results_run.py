@@ -16,6 +16,7 @@ import harness
 from harness.cli.main import build
 from harness.errors import UserError
 from harness.reports.published import read_given
+from harness.run_folder import results
 from harness.run_folder.finished_run import FinishedRun
 
 
@@ -33,11 +34,11 @@ def refusal(*arguments: str | Path) -> str:
 def files(tmp_path: Path) -> dict[str, Path]:
     """The truth, results that equal it, and results with one wrong name."""
     paths = {name: tmp_path / f"{name}.json" for name in ("gt", "good", "bad")}
-    results = perfect(document())
+    tracks = perfect(document())
     paths["gt"].write_text(json.dumps(document()))
-    paths["good"].write_text(json.dumps(results))
-    results[1]["category_id"] = 1
-    paths["bad"].write_text(json.dumps(results))
+    paths["good"].write_text(json.dumps(tracks))
+    tracks[1]["category_id"] = 1
+    paths["bad"].write_text(json.dumps(tracks))
     return paths
 
 
@@ -51,7 +52,8 @@ def test_eval_with_a_name_leaves_a_run(files: dict[str, Path], tmp_path: Path) -
     told = command(*common, "--name", "mine", "--runs-dir", tmp_path / "runs")
     assert told.stdout == plain
     run = FinishedRun.open(Path(told.stderr.strip().splitlines()[-1]))
-    assert run.record["model"] == run.label == "mine"
+    assert run.record["name"] == run.label == "mine"
+    assert run.record["model"] == "results"
     assert run.metrics["AP"] == json.loads(plain)["metrics"]["AP"]
     assert run.matches is not None
     assert len(run.predictions) == 2
@@ -60,14 +62,41 @@ def test_eval_with_a_name_leaves_a_run(files: dict[str, Path], tmp_path: Path) -
     assert command("report", run.folder, "--out", tmp_path / "report.html").exit_code == 0
 
 
+def test_eval_with_a_name_scores_once_what_the_store_gives(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = ("eval", "--protocol", "lvvis,hota,lvvis-fixed", "--annotations", files["gt"], "--json")
+    bad = (*common, "--predictions", files["bad"], "--runs-dir", tmp_path / "runs")
+    scored = []
+    once = results.score_all
+    monkeypatch.setattr(results, "score_all", lambda names, *more: scored.append(names) or once(names, *more))
+    told = command(*bad, "--name", "mine")
+    folder = Path(told.stderr.strip().splitlines()[-1])
+    names = ("metrics.json", "per_category.csv", "matches.msgpack", "scores/hota/per_category.csv")
+    before = [(folder / name).read_bytes() for name in names]
+    (folder / "predictions" / "1.parquet").write_bytes(b"damaged")
+    assert command(*bad, "--name", "renamed").stdout == told.stdout
+    again = [(folder / name).read_bytes() for name in names]
+    assert again[1:] == before[1:]
+    assert json.loads(again[0]) == {**json.loads(before[0]), "name": "renamed"}
+    assert scored == []
+    protocols = ["lvvis", "hota", "lvvis-fixed"]  # scored from the store
+    harness.run_of_results("x", files["bad"], annotations=files["gt"], protocols=protocols, runs_dir=tmp_path / "runs")
+    assert scored == [tuple(protocols)]
+    assert [(folder / name).read_bytes() for name in names[1:]] == before[1:]
+    labels = command("table", folder, named(files, "good", tmp_path / "runs").folder, "--format", "csv").stdout
+    assert "\nx," in labels
+    assert "sha256" not in labels
+
+
 def test_results_with_text_ids_and_escaped_counts_are_the_same_run(files: dict[str, Path], tmp_path: Path) -> None:
     truth = document()
-    results = perfect(truth)
+    tracks = perfect(truth)
     first = named(files, "good", tmp_path / "runs")
-    for one in results:
+    for one in tracks:
         one["video_id"] = str(one["video_id"])
         one["segmentations"] = [*one["segmentations"][:1], None]
-    files["good"].write_text(json.dumps(results))
+    files["good"].write_text(json.dumps(tracks))
     second = named(files, "good", tmp_path / "runs")
     assert first.id != second.id
     assert second.predictions["masks"][0][0] == first.predictions["masks"][0][0]

@@ -66,7 +66,7 @@ def evaluate(
     ] = False,
     name: Annotated[
         str | None,
-        typer.Option(help="Name of the model: leave a run folder that compare, report, table and view take."),
+        typer.Option(help="What tables call the model: leave a run folder that compare, report, table and view take."),
     ] = None,
     runs_dir: Annotated[
         Location, typer.Option(metavar="DIR", parser=location, help="Where the run folder of --name goes.")
@@ -132,8 +132,7 @@ def evaluate(
         elif not as_json:
             _show(told)
     if name is not None:
-        scored = [one.name for one in results if not isinstance(one.outcome, UserError)]
-        folder = _leave_run(name, scored, predictions, given, runs_dir)
+        folder = _leave_run(name, results, predictions, given, runs_dir)
         print(escaped(str(folder)), file=sys.stderr if as_json else sys.stdout)
     if isinstance(best, UserError):
         tell(f"harness: ceilings: {best}")
@@ -162,14 +161,16 @@ def _import_numba() -> None:
         del modules["scipy.linalg"]
 
 
-def _leave_run(name: str, scored: list[str], predictions: Location, given: Given, runs_dir: Location) -> Location:
+def _leave_run(name: str, results: list[_Result], predictions: Location, given: Given, runs_dir: Location) -> Location:
     """Make a run folder of a results file; return it. Raises `UserError` for what no run can be made of."""
     from harness.api import run_of_results
+    from harness.scoring.burst_tasks import BurstScore
 
     if predictions.is_dir():
         raise UserError("--name", f"is for a results file; {predictions} is a run folder already", "leave it out")
     if given.exhaustive:
         raise UserError("--name", "does not go with --exhaustive, which changes the truth", "leave one of them out")
+    scores = {one.name: one.outcome for one in results if not isinstance(one.outcome, (UserError, BurstScore))}
     with local_copy(predictions) as file:
         return run_of_results(
             name,
@@ -178,10 +179,11 @@ def _leave_run(name: str, scored: list[str], predictions: Location, given: Given
             dataset=given.dataset,
             split=given.split,
             root=given.data_root,
-            protocols=scored,
+            protocols=list(scores),
             settings=given.settings,
             runs_dir=runs_dir,
             strict=given.strict,
+            scores=scores,
         ).folder
 
 

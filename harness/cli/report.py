@@ -26,6 +26,12 @@ def report(
     frames: Annotated[Path | None, typer.Option(help="Folder of the frames of --annotations.")] = None,
     videos: Annotated[int, typer.Option(min=0, help="Videos in the viewer.")] = 9,
     max_mb: Annotated[float, typer.Option(min=0.1, help="Megabytes that their frames may take.")] = 3.0,
+    with_ceilings: Annotated[
+        bool,
+        typer.Option(
+            "--ceilings", help="Add the numbers with perfect classes, masks, links and presence; takes longer."
+        ),
+    ] = False,
     mlflow: Annotated[
         bool, typer.Option("--mlflow", help="Put the report into the MLflow run of each RUN as well.")
     ] = False,
@@ -47,7 +53,7 @@ def report(
     from harness.reports.html import report as page
 
     refuse_other_than_file(out)  # before the work, not behind it
-    options = Options(data_root, annotations, frames, videos, max_mb)
+    options = Options(data_root, annotations, frames, videos, max_mb, with_ceilings)
     runs = runs_among(runs)
     faults: list[UserError] = []
     write(out, page(runs, options, faults))

@@ -83,8 +83,8 @@ class FinishedRun:
 
     @property
     def label(self) -> str:
-        """The display name: by default the model's name."""
-        return self._label or str(self.record["model"])
+        """The display name: by default what the user calls the run, else the model's name."""
+        return self._label or str(self.record.get("name") or self.record["model"])
 
     def labelled(self, label: str) -> FinishedRun:
         """Set the display name and return this run."""

@@ -69,12 +69,13 @@ def score_predictions(
     whole: bool,
     strict: bool,
     settings: Settings = DEFAULTS,
+    known: Mapping[str, Result | UserError] | None = None,
 ) -> list[Scored]:
     """Score the shards of ``videos`` by protocols, over the ``whole`` dataset or over these videos only.
 
-    Without truth, or if a protocol refuses the input, all numbers of the protocol are ``None`` with that reason. With
-    ``strict`` every warning is a refusal. Raises `UnreadableFileError` for a shard that is missing, damaged or
-    unreadable.
+    Results that are ``known`` of all protocols are taken as they are. Without truth, or if a protocol refuses the
+    input, all numbers of the protocol are ``None`` with that reason. With ``strict`` every warning is a refusal. Raises
+    `UnreadableFileError` for a shard that is missing, damaged or unreadable.
     """
     reason = ""
     if dataset.truth is None:
@@ -84,6 +85,8 @@ def score_predictions(
         reason = "no video has predictions"
     if reason:
         return [Scored(undefined_record(name, reason, settings)) for name in protocols]
+    if known and set(protocols) <= known.keys():
+        return [_scored(name, known[name], settings) for name in protocols]
 
     def source() -> ShardReader:
         return ShardReader(store, videos)

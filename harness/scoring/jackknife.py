@@ -160,11 +160,33 @@ class Chance(NamedTuple):
     freedom: float
 
 
-def together(parts: Sequence[Chance]) -> tuple[float, float]:
-    """Standard error and degrees of freedom of independent chances together (Satterthwaite)."""
-    total = sum(part.variance for part in parts)
+def of_seeds(values: Floats, contributions: Floats) -> Chance:
+    """What the choice of seeds adds to the variance of their mean; ``values (seeds,)``, ``contributions (seeds,
+    videos)``.
+
+    The variance between seeds also holds how single videos turn out under each seed. The contributions of the mean hold
+    that already, so it is taken off, as in errors clustered two ways (Cameron, Gelbach and Miller 2011). The estimate
+    may be negative where seeds differ in nothing else.
+    """
+    seeds = len(values)
+    apart = contributions - contributions.mean(0)
+    of_videos = sum(standard_error(one) ** 2 for one in apart) / (seeds - 1)
+    whole = float(values.var(ddof=1))
+    if whole == of_videos:
+        return Chance(0.0, seeds - 1)
+    # the part is known as little as the whole that it is a difference of
+    return Chance((whole - of_videos) / seeds, (seeds - 1) * (1 - of_videos / whole) ** 2 if whole else seeds - 1)
+
+
+def together(videos: Chance, seeds: Sequence[Chance] = ()) -> tuple[float, float]:
+    """Standard error and degrees of freedom of independent chances together (Satterthwaite).
+
+    Seeds add nothing where their estimates are together negative.
+    """
+    of_seeds = sum(part.variance for part in seeds)
+    total, parts = (videos.variance + of_seeds, (videos, *seeds)) if of_seeds > 0 else (videos.variance, (videos,))
     if total <= 0:
-        return 0.0, parts[0].freedom
+        return 0.0, videos.freedom
     least = sum(part.variance**2 / part.freedom for part in parts)
     return float(np.sqrt(total)), float(total**2 / least)
 

@@ -44,7 +44,8 @@ class MatchTable:
 
     ``annotations`` is the digest of the annotation file; ``video_ids (videos,)`` and ``category_ids (categories,)``
     are what ``matches`` indexes, the categories being those with truth. ``groups`` maps a group's suffix (``b``,
-    ``n``, ...) to its rows among the categories, as the protocol reads it.
+    ``n``, ...) to its rows among the categories, as the protocol reads it. ``presence (videos, 4)`` counts words that
+    are found or not, see `harness.scoring.presence.presence_by_video`; ``None`` where it is not known what is absent.
     """
 
     protocol: str
@@ -55,6 +56,7 @@ class MatchTable:
     category_names: tuple[str, ...]
     groups: dict[str, Ints]
     matches: Matches
+    presence: Ints | None = None
 
     def same_tracks(self, other: MatchTable) -> bool:
         """Whether two tables over the same truth have the same tracks with the same scores, hits and misses."""
@@ -73,6 +75,7 @@ class _File(msgspec.Struct, frozen=True):
     category_names: list[str]
     groups: dict[str, list[int]]
     arrays: dict[str, bytes]
+    presence: bytes = b""
 
 
 def match_table(
@@ -133,6 +136,7 @@ def write_table(path: Location, table: MatchTable) -> None:
         list(table.category_names),
         {suffix: rows.tolist() for suffix, rows in table.groups.items()},
         arrays,
+        b"" if table.presence is None else table.presence.astype("<i8").tobytes(),
     )
     data = msgspec.msgpack.encode(content)
     write_atomically(path, _MARK + hashlib.sha256(data).digest() + data)
@@ -187,6 +191,9 @@ def _table_of(content: _File) -> MatchTable:
     )
     if not sound:
         raise ValueError("its arrays do not fit each other, or its protocol is unknown")
+    presence = np.frombuffer(content.presence, "<i8").astype(np.int64)
+    if len(presence) not in (0, 4 * videos) or bool((presence < 0).any()):
+        raise ValueError("its counts of words do not fit its videos")
     return MatchTable(
         content.protocol,
         content.version,
@@ -196,6 +203,7 @@ def _table_of(content: _File) -> MatchTable:
         tuple(content.category_names),
         groups,
         matches,
+        presence.reshape(videos, 4) if content.presence else None,
     )
 
 

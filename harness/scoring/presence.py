@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from harness.formats.absence import Absence, Pairs
 from harness.rle import Ints
+from harness.scoring.average_precision import Flags
 from harness.scoring.overlap import Floats, GroundTruthArrays, positions
 
 EPSILON = 1e-6
@@ -68,29 +69,14 @@ def presence_of(
     ``groups`` are positions of categories by name. Unknown pairs are left out.
     """
     n = len(truths.category_ids)
-    found, of = np.unique(video * n + category, return_inverse=True)
-    best = np.full(len(found), -np.inf)
-    np.maximum.at(best, of.reshape(-1), score)
-    present = np.isin(found, truths.keys)
-    unknown = _keys(truths, absence.unknown)
-    if absence.exhaustive:
-        known = present | ~np.isin(found, unknown)
-        left_out = np.setdiff1d(unknown, truths.keys)
-        absent = np.ones((len(truths.video_ids), n), np.bool_)
-        absent.reshape(-1)[truths.keys] = False
-        absent.reshape(-1)[left_out] = False
-        absent_by_category = absent.sum(0)
-    else:
-        listed = np.setdiff1d(_keys(truths, absence.listed), truths.keys)
-        known = present | np.isin(found, listed)
-        absent_by_category = np.bincount(listed % n, minlength=n)
-    present_by_category = np.bincount(truths.keys % n, minlength=n)
+    pairs = _pairs(truths, absence, video, category, score)
 
     def counted(threshold: float, positions: Ints | None = None) -> Presence:
         inside = np.ones(n, np.bool_) if positions is None else np.isin(np.arange(n), positions)
-        seen = known & (best >= threshold) & inside[found % n]
-        tp, fp = int((seen & present).sum()), int((seen & ~present).sum())
-        return Presence(tp, fp, int(absent_by_category[inside].sum()) - fp, int(present_by_category[inside].sum()) - tp)
+        seen = pairs.known & (pairs.best >= threshold) & inside[pairs.found % n]
+        tp, fp = int((seen & pairs.present).sum()), int((seen & ~pairs.present).sum())
+        absent, present = int(pairs.absent_by_category[inside].sum()), int(pairs.present_by_category[inside].sum())
+        return Presence(tp, fp, absent - fp, present - tp)
 
     def rates(one: Presence) -> dict[str, float]:
         return {"IL_MCC": one.mcc, "IL_FPR": one.false_positive_rate, "IL_recall": one.tp / (one.tp + one.fn + EPSILON)}
@@ -101,6 +87,61 @@ def presence_of(
         "by_threshold": {str(t): rates(counted(t)) for t in THRESHOLDS},
         "by_group": {name: counted(THRESHOLD, positions).record() for name, positions in groups.items()},
     }
+
+
+def presence_by_video(truths: GroundTruthArrays, absence: Absence, video: Ints, category: Ints, score: Floats) -> Ints:
+    """The counts of `Presence` at `THRESHOLD` in each video: ``tp, fp, tn, fn`` as ``(videos, 4)``."""
+    n, videos = len(truths.category_ids), len(truths.video_ids)
+    pairs = _pairs(truths, absence, video, category, score)
+    seen = pairs.known & (pairs.best >= THRESHOLD)
+    tp, fp = (np.bincount(pairs.found[seen & side] // n, minlength=videos) for side in (pairs.present, ~pairs.present))
+    present = np.bincount(truths.keys // n, minlength=videos)
+    return np.stack([tp, fp, pairs.absent_by_video - fp, present - tp], 1)
+
+
+RATES = ("IL_MCC", LOWER_IS_BETTER)
+"""Rates that `rates_of` gives, for comparisons of runs."""
+
+
+def rates_of(counts: Floats) -> Floats:
+    """`RATES` of counts ``tp, fp, tn, fn (..., 4)``, as ``(..., 2)``."""
+    tp, fp, tn, fn = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
+    product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    return np.stack([(tp * tn - fp * fn) / (np.sqrt(product) + EPSILON), fp / (fp + tn + EPSILON)], -1)
+
+
+class _Pairs(NamedTuple):
+    """Pairs of a video and a word in which the word has tracks: their keys ``found``, the ``best`` score, whether it is
+    ``present``, and whether that is ``known (pairs,)``; and how many pairs are known to be absent, or are present."""
+
+    found: Ints
+    best: Floats
+    present: Flags
+    known: Flags
+    absent_by_category: Ints
+    absent_by_video: Ints
+    present_by_category: Ints
+
+
+def _pairs(truths: GroundTruthArrays, absence: Absence, video: Ints, category: Ints, score: Floats) -> _Pairs:
+    n, videos = len(truths.category_ids), len(truths.video_ids)
+    found, of = np.unique(video * n + category, return_inverse=True)
+    best = np.full(len(found), -np.inf)
+    np.maximum.at(best, of.reshape(-1), score)
+    present = np.isin(found, truths.keys)
+    unknown = _keys(truths, absence.unknown)
+    if absence.exhaustive:
+        known = present | ~np.isin(found, unknown)
+        absent = np.ones((videos, n), np.bool_)
+        absent.reshape(-1)[truths.keys] = False
+        absent.reshape(-1)[np.setdiff1d(unknown, truths.keys)] = False
+        by_category, by_video = absent.sum(0), absent.sum(1)
+    else:
+        listed = np.setdiff1d(_keys(truths, absence.listed), truths.keys)
+        known = present | np.isin(found, listed)
+        by_category, by_video = np.bincount(listed % n, minlength=n), np.bincount(listed // n, minlength=videos)
+    present_by_category = np.bincount(truths.keys % n, minlength=n)
+    return _Pairs(found, best, present, known, by_category, by_video, present_by_category)
 
 
 def presence_metrics(record: Mapping[str, Any]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -34,7 +34,7 @@ from harness.scoring.frame_use import frames_of
 from harness.scoring.match_table import MatchTable, match_table
 from harness.scoring.metrics import GROUP_NAMES, Metrics, positions_of, summarise, without_numbers
 from harness.scoring.overlap import Floats, GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
-from harness.scoring.presence import presence_of
+from harness.scoring.presence import presence_by_video, presence_of
 from harness.scoring.protocols import (
     LENGTHS,
     AnyProtocol,
@@ -408,6 +408,9 @@ def _score(
     if chosen.tracks_per_category is not None:
         counts |= _count_cut(chosen.tracks_per_category, overlaps, source, warnings)
     presence = _presence(truths, overlaps, groups)
+    if matches is not None and (absence := truths.annotations.absence) is not None:
+        counts_by_video = presence_by_video(truths, absence, overlaps.video, overlaps.category, overlaps.score)
+        matches = replace(matches, presence=counts_by_video)
     return Score(chosen, metrics, repaired, warnings.record(), counts, matches, aborts, presence)
 
 

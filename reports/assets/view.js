@@ -15,6 +15,12 @@ const make = (tag, attributes = {}, ...children) => {
   element.append(...children);
   return element;
 };
+const tint = (run) => `var(${TINTS[run % 6]})`;
+const swatch = (colour) => {
+  const key = make("i", { class: "key" });
+  key.style.background = colour;
+  return key;
+};
 const draw = (tag, attributes) => {
   const element = document.createElementNS(SVG, tag);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -45,13 +51,23 @@ function query(more = {}) {
   for (const [key, value] of Object.entries(more)) found.set(key, value);
   return found.toString();
 }
+class Refused extends Error {}
+function tell(text) {
+  byId("fault").textContent = text;
+  byId("fault").hidden = !text;
+}
 async function ask(path, parameters) {
-  const response = await fetch(`api/${path}?${parameters ?? ""}`);
+  let response;
+  try { response = await fetch(`api/${path}?${parameters ?? ""}`); } catch {
+    tell("The server does not answer: start harness view again.");
+    throw new Refused();
+  }
   const data = await response.json().catch(() => ({ error: `the server answers ${response.status}` }));
-  byId("fault").hidden = response.ok;
-  if (!response.ok) { byId("fault").textContent = data.error; throw new Error(data.error); }
+  if (!response.ok) { tell(data.error); throw new Refused(data.error); }
   return data;
 }
+// What the server refuses is told on the page, and the rest of the page stays as it is.
+addEventListener("unhandledrejection", (event) => { if (event.reason instanceof Refused) event.preventDefault(); });
 
 // ---- filters and overview
 
@@ -71,11 +87,9 @@ function fillControls() {
       set({ runs: on.length === about.runs.length || !on.length ? "" : on.join(",") });
       refresh();
     });
-    const swatch = make("i", { class: "key" });
-    swatch.style.background = `var(${TINTS[i % 6]})`;
     const ap = run.metrics.AP === null || run.metrics.AP === undefined ? "" : ` · AP ${(100 * run.metrics.AP).toFixed(1)}`;
     const done = run.done < about.videos ? ` · ${run.done} of ${about.videos} videos` : "";
-    return make("label", {}, box, " ", swatch, `${run.label}${ap}${done}${run.note ? ` · ${run.note}` : ""}`);
+    return make("label", {}, box, " ", swatch(tint(i)), `${run.label}${ap}${done}${run.note ? ` · ${run.note}` : ""}`);
   }));
 }
 function showControls() {
@@ -93,7 +107,7 @@ function readFilter(event) {
   if (!FILTERS.includes(name)) return;
   if (["category", "said"].includes(name) && value) {
     const found = about.categories.find(([id, text]) => text === value || String(id) === value);
-    if (!found) { byId("fault").hidden = false; byId("fault").textContent = `no category is called ${value}`; return; }
+    if (!found) { tell(`No category is called ${value}.`); return; }
     set({ [name]: found[0] });
   } else set({ [name]: value });
   refresh();
@@ -106,7 +120,7 @@ function showKinds() {
     const bars = make("span", {}, ...chosenRuns().map((run, i) => {
       const bar = make("span", { class: "bar" });
       bar.style.width = `${75 * overview.kinds[i][kind] / most}%`;
-      bar.style.background = `var(${TINTS[run % 6]})`;
+      bar.style.background = tint(run);
       return make("span", { class: "barline" }, bar, String(overview.kinds[i][kind]));
     }));
     const row = make("button", { type: "button", class: "kindrow", "aria-pressed": get("kind") === kind, "data-kind": kind }, make("span", {}, kind), bars);
@@ -114,6 +128,9 @@ function showKinds() {
     return row;
   }));
 }
+const SHOWN_BY = { hits: "h", errors: "e", missed: "m" };
+const classOf = (key, text) => text ? "text" : ["frames", "objects"].includes(key) ? "wide" : "";
+const signed = (n) => n > 0 ? `+${n}` : String(n).replace("-", "−");
 const count = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
 const sum = (values) => values.reduce((a, b) => a + b, 0);
 function videoRows() {
@@ -121,7 +138,8 @@ function videoRows() {
   return id.map((one, i) => ({
     id: one, name: name[i], frames: frames[i], objects: objects[i],
     hits: sum(runs.map((r) => r.hits[i])), errors: sum(runs.map((r) => r.errors[i])), missed: sum(runs.map((r) => r.missed[i])),
-    each: runs.map((r) => `${r.hits[i]} / ${r.errors[i]} / ${r.missed[i]}`),
+    each: runs.length > 2 ? {} : Object.fromEntries(["hits", "errors", "missed"].map((key) => [key, runs.map((r) => r[key][i])])),
+    gain: runs.length === 2 ? runs[1].hits[i] - runs[0].hits[i] : 0,
   }));
 }
 function pairRows() {
@@ -140,7 +158,7 @@ function showTable() {
   document.querySelector("#tab-videos span").textContent = overview.videos.id.length;
   document.querySelector("#tab-pairs span").textContent = overview.pairs_total.join(" + ");
   const columns = tab === "videos"
-    ? [["name", "Video", true], ["frames", "Frames"], ["objects", "Objects"], ["hits", "Hits"], ["errors", "Errors"], ["missed", "Missed"]]
+    ? [["name", "Video", true], ["frames", "Frames"], ["objects", "Objects"], ["hits", "Hits"], ["errors", "Errors"], ["missed", "Missed"], ...(overview.videos.runs.length === 2 ? [["gain", "2 − 1"]] : [])]
     : [["truth", "Truth", true], ["said", "Said", true], ["count", "Tracks"], ["cost", "Cost (AP50)"], ["frames", "Frames"]];
   const rows = tab === "videos" ? videoRows() : pairRows();
   const [by, down] = order[tab];
@@ -148,23 +166,29 @@ function showTable() {
   const head = make("tr", {}, ...columns.map(([key, title, text]) => {
     const button = make("button", { type: "button" }, title);
     button.addEventListener("click", () => { order[tab] = [key, by === key ? !down : !text]; showTable(); });
-    return make("th", { class: text ? "text" : "", ...(by === key ? { "aria-sort": down ? "descending" : "ascending" } : {}) }, button);
+    if (key === "gain") button.title = "hits of the second run minus hits of the first";
+    return make("th", { class: classOf(key, text), ...(by === key ? { "aria-sort": down ? "descending" : "ascending" } : {}) }, button);
   }));
   const body = rows.slice(0, mostRows).map((row) => {
     const cells = columns.map(([key, , text], i) => {
-      const value = key === "cost" ? (100 * row.cost).toFixed(2) : String(row[key]);
-      if (i || !text) return make("td", { class: text ? "text" : "" }, value);
+      const value = key === "cost" ? (100 * row.cost).toFixed(2) : key === "gain" ? signed(row.gain) : row.each?.[key]?.join(" · ") ?? String(row[key]);
+      if (SHOWN_BY[key]) {
+        const number = make("button", { type: "button", title: `show ${key} only` }, value);
+        number.addEventListener("click", (event) => { event.stopPropagation(); open(row.id, { show: SHOWN_BY[key] }); });
+        return make("td", {}, number);
+      }
+      if (i || !text) return make("td", { class: classOf(key, text) }, value);
       const button = make("button", { type: "button" }, value || String(row.id));
       return make("td", { class: "text" }, button);
     });
     const line = make("tr", tab === "videos" ? { "data-video": row.id, "aria-current": number("video") === row.id } : {}, ...cells);
-    if (tab === "videos" && row.each.length > 1) line.title = `hits / errors / missed of each run: ${row.each.join("; ")}`;
     line.addEventListener("click", () => {
       if (tab === "videos") open(row.id);
       else { set({ category: row.t, said: row.s, kind: "classification", tab: "videos" }); refresh(); }
     });
     return line;
   });
+  if (!rows.length) body.push(make("tr", {}, make("td", { class: "none", colspan: columns.length }, tab === "videos" ? "No video passes the filters." : "No wrong name passes the filters.")));
   const table = make("table", {}, make("thead", {}, head), make("tbody", {}, ...body));
   const more = make("button", { type: "button", class: "button" }, `show all ${rows.length}`);
   more.addEventListener("click", () => { mostRows = Infinity; showTable(); });
@@ -176,25 +200,35 @@ function showTable() {
 
 // ---- the video
 
-async function open(id) {
+async function open(id, more = {}) {
   stop();
-  set({ video: id, frame: "", object: "" });
+  set({ video: id, frame: "", object: "", ...more });
   zoom = { k: 1, x: 0, y: 0 };
   await showVideo();
   // the first error is what one comes for
   if (video && !stripsAt(0).some((s) => ERRORS.includes(s))) step(1, true);
+  showControls();
   showTable();
+  if (byId("viewer").getBoundingClientRect().top > innerHeight / 2) byId("viewer").scrollIntoView();
 }
 async function showVideo() {
   const id = number("video");
   if (id === undefined) return;
-  video = await ask(`video/${id}`, query());
+  try { video = await ask(`video/${id}`, query()); } catch (error) { closeVideo(); throw error; }
+  byId("hint").hidden = true;
   for (const one of ["player", "strips-title", "states"]) byId(one).hidden = false;
   byId("video-title").textContent = `${video.name || "video"} (id ${video.id})`;
   byId("frame").max = Math.max(0, video.frames - 1);
   buildPanes();
   buildStrips();
   await showFrame();
+}
+function closeVideo() {
+  video = outlines = null;
+  for (const one of ["player", "strips-title", "states"]) byId(one).hidden = true;
+  for (const one of ["panes", "strips"]) byId(one).replaceChildren();
+  byId("video-title").textContent = "Choose a video";
+  byId("hint").hidden = false;
 }
 function onTracks(i) {
   const run = video.runs[i], hits = run.tracks.filter((t) => t.passes && t.kind === "hit");
@@ -219,12 +253,12 @@ function buildPanes() {
     if (!video.has_pictures) { image.hidden = true; gone.hidden = false; gone.textContent = "no pictures: name their folder with --frames"; }
     image.addEventListener("error", () => { image.hidden = true; gone.hidden = false; });
     image.addEventListener("load", () => { image.hidden = false; gone.hidden = true; });
-    stage.append(inner, gone);
+    stage.append(inner);
     const reading = make("p", { class: "reading soft" });
     const list = make("ul", { class: "objects" });
     movable(stage);
     panes.push({ run, image, svg, inner, reading, list });
-    return make("div", { class: "pane", "data-run": run }, make("h3", {}, title, " ", make("span", { class: "soft" }, note)), stage, reading, list);
+    return make("div", { class: "pane", "data-run": run }, make("h3", {}, title, " ", make("span", { class: "soft" }, note)), stage, gone, reading, list);
   };
   const elements = about.has_truth ? [add("Truth", count(video.objects.length, "object"), -1)] : [];
   video.runs.forEach((run, i) => elements.push(add(run.label, run.done ? count(run.tracks.length, "track") : "no predictions", i)));
@@ -239,9 +273,7 @@ function buildList(pane) {
   const objectName = (o) => {
     const button = make("button", { type: "button", class: "objectname" }, `${o.name} (${o.id})`);
     button.addEventListener("click", () => select(o.id));
-    const key = make("i", { class: "key" });
-    key.style.background = o.colour;
-    return make("li", {}, key, button);
+    return make("li", {}, swatch(o.colour), button);
   };
   if (pane.run < 0) { pane.list.replaceChildren(...video.objects.map(objectName)); return; }
   const tracks = onTracks(pane.run), rows = [];
@@ -317,6 +349,7 @@ function buildStrips() {
   const rows = video.objects.map((o) => {
     const name = make("button", { type: "button", class: "objectname" }, `${o.name} (${o.id})`);
     name.addEventListener("click", () => select(o.id));
+    name.prepend(swatch(o.colour));
     const box = make("div", { class: "object", "data-object": o.id });
     const add = (label, text, i) => {
       const svg = draw("svg", { class: "strip", viewBox: `0 0 ${video.frames} 10`, preserveAspectRatio: "none", role: "img", tabindex: 0, "data-run": i });
@@ -343,7 +376,7 @@ function buildStrips() {
         for (const pane of buildPanes.made) buildList(pane);
         showFrame();
       });
-      box.append(make("div", { class: "striprow" }, label === "truth" ? name : make("span", { class: "soft", title: label }, label), svg));
+      box.append(make("div", { class: "striprow" }, i < 0 ? name : make("span", { class: "soft", title: label }, swatch(tint(chosenRuns()[i])), label), svg));
     };
     add("truth", o.present, -1);
     o.strips.forEach((strip, i) => add(video.runs[i].label, strip.states, i));
@@ -422,23 +455,25 @@ function save(kind) {
 // ---- all of it
 
 async function refresh() {
+  tell("");
   showControls();
   overview = await ask("overview", query());
   showKinds();
   showTable();
   await showVideo();
 }
+const GONE = "the server does not answer";
 async function live() {
   try {
-    const { version } = await ask("version");
-    if (version !== about.version) {
+    const { version } = await ask("version"), was = byId("live").textContent;
+    if (version !== about.version || was === GONE) {
       about = await ask("about");
       fillControls();
       await refresh();
     }
     const open = about.runs.some((run) => run.done < about.videos);
     byId("live").textContent = open ? "live" : "";
-  } catch { byId("live").textContent = "the server does not answer"; }
+  } catch { byId("live").textContent = GONE; }
   setTimeout(live, 3000);
 }
 async function start() {
@@ -476,7 +511,7 @@ async function start() {
     };
     if (keys[event.key] && keys[event.key]() !== false) event.preventDefault();
   });
-  await refresh();
+  try { await refresh(); } catch (error) { if (!(error instanceof Refused)) throw error; }
   document.body.dataset.ready = "yes";
   setTimeout(live, 3000);
 }

@@ -187,6 +187,14 @@
     else return;
     event.preventDefault();
   });
+  // links lead to a video as #video-ID
+  const linked = () => data.videos.find((one) => location.hash === `#video-${one.id}`);
+  addEventListener("hashchange", () => {
+    if (!linked()) return;
+    show(linked());
+    document.getElementById("videos").scrollIntoView();
+  });
   root.hidden = false;
-  show(data.videos[0]);
+  show(linked() ?? data.videos[0]);
+  if (linked()) document.getElementById("videos").scrollIntoView();
 })();

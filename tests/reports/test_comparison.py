@@ -7,22 +7,28 @@ Tests of `harness/run_folder/records.py`, `reports/comparison_text.py`, `reports
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from compared_runs import Runs, run_oracle
+from match_populations import make_population
 from scipy import stats
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import read_annotations
-from harness.reports.comparison import GAP, Comparison, compare_runs
+from harness.reports.comparison import GAP, Comparison, compare_runs, compare_tables
+from harness.reports.comparison_text import written_comparison
 from harness.reports.run_files import read_runs
 from harness.run_folder.checksums import write_sums
 from harness.run_folder.store import PredictionStore
 from harness.scoring import jackknife
-from harness.scoring.match_table import FILE, read_table
+from harness.scoring.match_table import FILE, MatchTable, read_table
+from harness.scoring.presence import rates_of
 from harness.scoring.score import score_store
 
 
@@ -157,19 +163,61 @@ def test_seeds_of_a_model_are_one_row_with_both_sources_of_chance(tmp_path: Path
     assert found.between_seeds == pytest.approx(np.std(single, ddof=1))
     left_out = [jackknife.leave_videos_out(read_table(folder / FILE)) for folder in seeds]
     videos = jackknife.standard_error(np.mean([one.contributions("AP") for one in left_out], 0)) ** 2
-    between = float(np.var(single, ddof=1)) / 3
+    each = np.array([one.contributions("AP") for one in left_out])
+    own = each - each.mean(0)
+    in_videos = np.square(own - own.mean(1, keepdims=True)).sum() / 2  # what the videos' chance has of it already
+    whole = float(np.var(single, ddof=1))
+    between = max(whole - in_videos, 0) / 3
     assert found.standard_error == pytest.approx(np.sqrt(videos + between))
-    freedom = (videos + between) ** 2 / (videos**2 / 9 + between**2 / 2)
+    freedom = (videos + between) ** 2 / (videos**2 / 9 + ((whole / 3) ** 2 / 2 if between else 0))
     assert found.high is not None
     assert found.high - (found.value or 0) == pytest.approx(
         stats.t.ppf(0.975, freedom) * np.sqrt(videos + between), rel=1e-6
     ) or found.high == 1  # fmt: skip
     (pair,) = joined.pairs
     assert pair.metrics["AP"].value == pytest.approx((joined.runs[1].metrics["AP"].value or 0) - np.mean(single))
-    assert (pair.metrics["AP"].standard_error or 0) ** 2 > between
+    assert (pair.metrics["AP"].standard_error or 0) ** 2 >= between
     assert sum(one.share for one in pair.categories) == pytest.approx(pair.metrics["AP"].value)
     again = read_runs([seeds[0], seeds[0].parent / seeds[1].name, data.good])
     assert len(compare_runs(again, join_seeds=True).runs) == 2
+
+
+def compared_tables(tables: Sequence[MatchTable]) -> Comparison:
+    """A comparison of runs of which only the match tables are there."""
+    record = {
+        "model": "m", "dataset": "made", "split": "val", "comparable": None, "counts": {"tracks": 1, "truths": 1},
+    }  # fmt: skip
+    runs: Any = [SimpleNamespace(label=f"run {n}", folder=str(n), record=record) for n in range(len(tables))]
+    return compare_tables(runs, [[table] for table in tables])
+
+
+def test_rates_on_absent_words_are_compared_where_they_are_known() -> None:
+    population = make_population(3, 30, 8)
+    counts = np.random.default_rng(0).integers(1, 9, (2, 30, 4))
+    counts[:, ::5, 1:3] = 0  # a video of which nothing is known to be absent
+    before, after = (replace(population.table(run), presence=table) for run, table in zip((0, 1), counts, strict=True))
+    comparison = compared_tables([before, after])
+    keys = ("presence@0.5/IL_MCC", "presence@0.5/IL_FPR")
+    rates = [rates_of(table.sum(0)) for table in counts]
+    for place, (key, sign) in enumerate(zip(keys, (1, -1), strict=True)):
+        found = comparison.pairs[0].metrics[key]
+        assert found.value == pytest.approx(sign * (rates[1][place] - rates[0][place]))  # positive is better
+        assert [run.metrics[key].value for run in comparison.runs] == pytest.approx([one[place] for one in rates])
+        assert found.low is not None
+        assert found.high is not None
+        assert found.low <= (found.value or 0) <= found.high
+        left = [
+            rates_of(counts[1].sum(0) - counts[1][v])[place] - rates_of(counts[0].sum(0) - counts[0][v])[place]
+            for v in range(30)
+        ]
+        videos = 30 if place == 0 else 24
+        assert found.videos == videos
+        error = np.sqrt((videos - 1) / videos * np.square(left - np.mean(left)).sum())
+        assert found.standard_error == pytest.approx(error)
+    text = written_comparison(comparison, "terminal")
+    assert "IL_FPR@0.5: a positive difference is a lower rate" in text
+    assert "IL_MCC@0.5" in text
+    assert keys[0] not in compared_tables([before, population.table(1)]).pairs[0].metrics
 
 
 @pytest.mark.parametrize("damage", ["absent", "damaged", "of another run"])

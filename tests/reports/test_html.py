@@ -27,8 +27,9 @@ from typer.testing import CliRunner
 from harness.cli.main import build
 from harness.datasets.shapes import PLUGIN as SHAPES
 from harness.errors import UserError
+from harness.reports.ceilings import ceilings_of_runs
 from harness.reports.html import Options, report
-from harness.reports.pages import embedded, points
+from harness.reports.pages import embedded, percent, points
 from harness.reports.published.vocabulary import DATASETS
 from harness.runner import execute
 
@@ -70,8 +71,10 @@ def test_the_answer_says_who_is_better_by_how_much_and_whether_that_is_chance(tw
     assert said.startswith("oracle wrong_label=0.0 is better than oracle wrong_label=0.5 by ")
     assert f"by {ap[0] - ap[1]:.1f} points of AP, {ap[0]:.1f} against {ap[1]:.1f}." in said
     assert "The difference is significant, p " in said
-    told = "Errors that cost oracle wrong_label=0.5 more than oracle wrong_label=0.0, in points of AP50: classification"
+    told = "Errors that cost oracle wrong_label=0.5 more than oracle wrong_label=0.0, in points of AP50: "
     assert told in text_of(page)
+    links = [(attributes["href"], text) for attributes, text in Elements(page).named("a")]
+    assert any(href.startswith("#video-") and text.startswith("classification") for href, text in links)
 
 
 def test_numbers_can_be_traced_to_the_runs(two: list[Path], page: str) -> None:
@@ -100,9 +103,12 @@ def test_the_same_runs_give_the_same_bytes(two: list[Path], page: str) -> None:
     assert report(two, Options(videos=4)) == page
 
 
-def test_the_viewer_has_the_videos_that_differ_most_and_says_what_became_of_tracks(page: str) -> None:
+def test_the_viewer_has_the_videos_that_the_summary_names_and_says_what_became_of_tracks(page: str) -> None:
     videos = viewer(page)["videos"]
-    assert [video["group"] for video in videos] == ["Most different", "Most different", "Worst", "Best"]
+    assert [video["group"] for video in videos] == ["Named above"] * 4
+    named = [text for attributes, text in Elements(page).named("a") if attributes["href"].startswith("#video-")]
+    marks = [mark for video in videos for mark in video["mark"].split(", ")]
+    assert all(any(text.startswith(mark) for text in named) for mark in marks)
     assert [pane["title"] for pane in videos[0]["panes"]] == [
         "Truth",
         "oracle wrong_label=0.0",
@@ -115,6 +121,18 @@ def test_the_viewer_has_the_videos_that_differ_most_and_says_what_became_of_trac
         assert len(video["frames"]) == len(video["indices"]) > 1
         assert all(uri.startswith("data:image/webp;base64,") for uri in video["frames"])
         assert all(len(t["paths"]) == len(video["frames"]) for pane in video["panes"] for t in pane["tracks"])
+
+
+def test_ceilings_are_those_of_the_analysis(two: list[Path], page: str) -> None:
+    assert 'id="ceilings"' not in page
+    found = ceilings_of_runs(two, Path("data"))
+    cells = [text for _, text in Elements(report(two, Options(videos=0, ceilings=True))).named("td")]
+    for row in range(8):
+        for protocol, key in (("lvvis", "AP"), ("hota", "HOTA")):
+            values = [percent(one.found.rows[row].metrics[protocol][key]) for one in found]
+            assert any(
+                [cell.split("<")[0].strip() for cell in cells[at : at + 2]] == values for at in range(len(cells))
+            )
 
 
 def test_tracks_about_an_object_have_its_colour(page: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from harness.reports.html import Options, report
 from harness.reports.leaderboard import find_runs, site
+from harness.scoring.errors_breakdown import KINDS
 
 Visits = Callable[..., Any]
 
@@ -123,6 +124,24 @@ def test_other_videos_are_shown(visit: Visits, file: Path) -> None:
     page.locator("#viewer-choices button").last.click()
     assert page.locator("#viewer-about").inner_text() != before
     assert page.locator("#viewer-choices [aria-current=true]").count() == 1
+
+
+def test_what_the_summary_names_leads_to_its_video(visit: Visits, file: Path) -> None:
+    page = visit(file).page
+    links = page.locator("#answer a[href^='#video-']")
+    assert links.count() > 1
+    for link in links.all():
+        name, video = link.inner_text(), str(link.get_attribute("href")).removeprefix("#video-")
+        link.click()
+        page.wait_for_selector(f"#viewer-choices [data-video='{video}'][aria-current=true]")
+        assert name in KINDS or name in page.locator("#viewer-about").inner_text()
+    page.reload()
+    assert page.locator(f"#viewer-choices [data-video='{video}'][aria-current=true]").count() == 1
+    row = page.locator("#categories tbody tr", has=page.locator("a")).first
+    row.locator("a").click()
+    video = str(row.locator("a").get_attribute("href")).removeprefix("#video-")
+    page.wait_for_selector(f"#viewer-choices [data-video='{video}'][aria-current=true]")
+    assert row.locator("a").inner_text() in page.locator(".pane").first.inner_text()
 
 
 def test_tracks_are_switched_and_told(visit: Visits, file: Path) -> None:

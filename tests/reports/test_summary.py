@@ -16,7 +16,7 @@ from match_populations import World
 
 from harness.reports.comparison import Comparison, Difference, Pair, compare_tables, turned
 from harness.reports.pages import percent
-from harness.reports.summary import NAMED, Summary, p_value, summary
+from harness.reports.summary import NAMED, NOTABLE, Summary, p_value, summary
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.errors_breakdown import KINDS
 from harness.scoring.jackknife import ROUNDING
@@ -136,7 +136,7 @@ def check_grounds(lines: tuple[str, ...], comparison: Comparison, analyses: dict
             )
             assert low <= 100 * (ap.value or 0) + 0.051
             assert high >= 100 * (ap.value or 0) - 0.051
-        elif line.startswith("Where"):
+        elif line.startswith(f"{pair.run} by group: "):
             seen.add("where")
             for name, key in (("base", "APb"), ("novel", "APn")):
                 one = pair.metrics[key]
@@ -175,6 +175,17 @@ def check_grounds(lines: tuple[str, ...], comparison: Comparison, analyses: dict
                 if told := re.search(rf"[:;] {kind} (\d+\.\d|–) against (\d+\.\d|–)", line):
                     assert (told[1], told[2]) == (percent(many[kind].dap50), percent(few[kind].dap50))
                     assert (many[kind].dap50 or 0) > (few[kind].dap50 or 0)
+            apart = {
+                kind: cast(float, many[kind].dap50) - cast(float, few[kind].dap50)
+                for kind in KINDS
+                if many[kind].dap50 is not None and few[kind].dap50 is not None
+            }
+            told_kinds = [kind for kind in KINDS if f" {kind} " in line.replace(";", "; ").replace(":", ": ")]
+            assert 1 <= len(told_kinds) <= 2
+            least = min(apart[kind] for kind in told_kinds)
+            assert least >= NOTABLE
+            others = [value for kind, value in apart.items() if kind not in told_kinds]
+            assert max(others, default=0) <= (least if len(told_kinds) == 2 else NOTABLE)
         else:
             check_several(line, comparison)
             seen.add("several")
@@ -231,7 +242,8 @@ def test_no_sentence_says_what_the_numbers_do_not_hold(
     runs, comparison, analyses = drawn
     check_intervals(comparison)
     made = summary(runs, comparison, "", analyses)
-    assert not re.search("nan|None|inf", " ".join((made.answer, *made.grounds)))
+    assert not re.search("nan|None|inf", " ".join((made.answer, *made.lines)))
+    check_named(made, comparison)
     if len(runs) == 1:
         check_one(made, comparison, analyses)
     elif "share the highest AP" in made.answer:
@@ -239,7 +251,7 @@ def test_no_sentence_says_what_the_numbers_do_not_hold(
         aps = {run.label: run.metrics["AP"].value or 0.0 for run in comparison.runs}
         assert len(named) > 1
         assert named == {label for label, ap in aps.items() if ap >= max(aps.values()) - ROUNDING}
-        check_grounds(made.grounds, comparison, analyses)
+        check_grounds(made.lines, comparison, analyses)
     else:
         if len(runs) > 2:
             first = re.match(rf"{NAME} has the highest AP of {len(runs)} runs\. (.*)", made.answer)
@@ -248,7 +260,16 @@ def test_no_sentence_says_what_the_numbers_do_not_hold(
             assert sorted(aps, key=lambda label: -aps[label])[0] == first[1]
             assert list(aps.values()).count(aps[first[1]]) == 1
         check_verdict(made.answer, comparison)
-        check_grounds(made.grounds, comparison, analyses)
+        check_grounds(made.lines, comparison, analyses)
+
+
+def check_named(made: Summary, comparison: Comparison) -> None:
+    """What a page leads from has the name of its category or kind."""
+    names = {one.id: one.name for one in comparison.top.categories} if comparison.top else {}
+    for one in made.named:
+        assert one.text == (one.kind if one.category is None else names[one.category])
+        assert any(one.text in line for line in made.lines)
+        assert (one.category is None) == (one.kind in KINDS)
 
 
 def check_intervals(comparison: Comparison) -> None:
@@ -268,7 +289,7 @@ def check_one(made: Summary, comparison: Comparison, analyses: dict[int, Any]) -
     metrics = comparison.runs[0].metrics
     assert f"reaches {percent(metrics['AP'].value)} AP" in made.answer
     assert ("interval" in made.answer) == (metrics["AP"].low is not None)
-    for line in made.grounds:
+    for line in made.lines:
         if found := re.match(
             rf"(Base|Novel) categories are ahead of (?:base|novel) ones by {SIZE} .*?(may be chance)?\.$", line
         ):
@@ -303,21 +324,21 @@ def test_the_better_run_is_named_whichever_comes_first() -> None:
     assert told_of(weak, strong).answer.startswith("beta is better than alpha by ")
     assert told_of(strong, weak).answer.startswith("alpha is better than beta by ")
     assert told_of(strong, weak).answer.endswith("The difference is significant, p < 0.001.")
-    grounds = told_of(weak, strong).grounds
-    assert [line.replace("beta", "alpha") for line in grounds] == list(told_of(strong, weak).grounds)
+    grounds = told_of(weak, strong).lines
+    assert [line.replace("beta", "alpha") for line in grounds] == list(told_of(strong, weak).lines)
 
 
 def test_identical_predictions_and_ties_are_called_so() -> None:
     table = sample(0.0)
     assert "are identical: every scored track is the same" in told_of(table, table).answer
-    assert told_of(table, table).grounds == ()
+    assert told_of(table, table).lines == ()
     assert "tie at" in told_of(table, with_other_scores(table)).answer
     several = told_of(table, sample(1.5, run=0), table)
-    assert "Identical, every scored track the same: alpha and gamma." in several.grounds
+    assert "Identical, every scored track the same: alpha and gamma." in several.lines
 
 
 def test_many_small_gains_are_called_spread() -> None:
-    grounds = " ".join(told_of(sample(1.5, 400, 400, 0), sample(1.5, 400, 400)).grounds)
+    grounds = " ".join(told_of(sample(1.5, 400, 400, 0), sample(1.5, 400, 400)).lines)
     assert "The gains are spread: half of them come from" in grounds
     assert "Most of" not in grounds
 
@@ -325,7 +346,7 @@ def test_many_small_gains_are_called_spread() -> None:
 def test_costs_are_told_at_one_threshold() -> None:
     costs = dict.fromkeys(KINDS, 0.0)
     analyses = {0: analysis({**costs, KINDS[0]: 0.2}), 1: analysis({**costs, KINDS[0]: 0.05})}
-    grounds = told_of(sample(1.5, run=0), sample(1.5), analyses=analyses).grounds
+    grounds = told_of(sample(1.5, run=0), sample(1.5), analyses=analyses).lines
     assert grounds[-1] == f"Errors that cost alpha more than beta, in points of AP50: {KINDS[0]} 20.0 against 5.0."
 
 

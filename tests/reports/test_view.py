@@ -196,6 +196,15 @@ def test_a_run_that_goes_on_is_shown_and_followed(two: list[Path], tmp_path: Pat
     assert library.index.runs[0].done.sum() == 3
 
 
+def test_unfinished_runs_of_one_model_are_told_apart_by_their_settings(two: list[Path], tmp_path: Path) -> None:
+    folders = [tmp_path / one.name for one in two]
+    for one, folder in zip(two, folders, strict=True):
+        shutil.copytree(one, folder)
+    (folders[0] / "metrics.json").unlink()
+    labels = [run.label for run in Library(SHAPES.open(Path(), "test"), folders).index.runs]
+    assert labels == ["oracle wrong_label=0.0", "oracle wrong_label=0.5"]
+
+
 def test_text_of_files_is_never_markup(hostile: tuple[Path, Options]) -> None:
     folder, options = hostile
     run = FinishedRun.open(folder)
@@ -249,7 +258,7 @@ def test_filter_strip_frame_permalink_reload(browser: Any, address: str, width: 
     page.locator("[data-kind=classification]").click()
     page.wait_for_selector("[data-kind=classification][aria-pressed=true]")
     assert 0 < page.locator("#table tbody tr").count() <= every
-    page.locator("#table tbody tr").first.click()
+    page.locator("#table tbody td.text button").first.click()
     page.wait_for_selector(".mask", state="attached")
     strip = page.locator(".strip[data-run='1']").first
     area = strip.bounding_box()
@@ -269,6 +278,60 @@ def test_filter_strip_frame_permalink_reload(browser: Any, address: str, width: 
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert said == []
     context.close()
+
+
+def opened(browser: Any, address: str) -> Any:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(address)
+    page.wait_for_selector("body[data-ready]")
+    return page
+
+
+def test_a_number_of_a_video_shows_its_tracks_and_keys_go_to_errors(browser: Any, address: str) -> None:
+    page = opened(browser, address)
+    assert page.locator("#hint").is_visible()
+    page.locator("#table th button", has_text="Missed").click()
+    row = page.locator("#table tbody tr").first
+    row.locator("td button").nth(1).click()  # hits, of both runs
+    page.wait_for_selector(".mask", state="attached")
+    assert "show=h" in page.url
+    assert [box.is_checked() for box in page.locator("#shown input").all()] == [True, False, False]
+    assert page.locator(".mask.error, .mask.miss").count() == 0
+    assert not page.locator("#hint").is_visible()
+    errors = ".strip .state-w, .strip .state-s, .strip .state-m"
+    place = page.locator("#place").inner_text()
+    while True:  # every press stands on a frame where a strip turns into an error
+        page.keyboard.press("n")
+        page.wait_for_load_state("networkidle")
+        if page.locator("#place").inner_text() == place:
+            break
+        place = page.locator("#place").inner_text()
+        frame = int(place.split()[1]) - 1
+        assert frame in [int(one.get_attribute("x")) for one in page.locator(errors).all()]
+    with page.expect_download() as download:
+        page.get_by_label("Export").select_option("gif")
+    assert Path(download.value.path()).read_bytes().startswith(b"GIF89a")
+    page.close()
+
+
+def test_what_is_not_there_is_told_on_the_page(browser: Any, address: str) -> None:
+    page = opened(browser, f"{address}?video=99999")
+    assert "99999" in page.locator("#fault").inner_text()
+    assert page.locator("#table tbody tr").count() > 1  # the rest of the page is there
+    page.get_by_role("searchbox", name="Video").fill("no such video")
+    page.get_by_role("searchbox", name="Video").press("Enter")
+    page.wait_for_selector("td.none")
+    assert page.locator("td.none").inner_text() == "No video passes the filters."
+    page.get_by_label("Category").fill("no such word")
+    page.get_by_label("Category").press("Enter")
+    assert page.locator("#fault").inner_text() == "No category is called no such word."
+    page.locator("#clear").click()
+    page.wait_for_selector("#table tbody tr:nth-child(2)")
+    page.route("**/api/**", lambda route: route.abort())
+    page.locator("[data-kind=hit]").click()
+    page.wait_for_selector("#fault:not([hidden])")
+    assert "start harness view again" in page.locator("#fault").inner_text()
+    page.close()
 
 
 def test_the_command_refuses_runs_on_other_data(two: list[Path], tmp_path: Path) -> None:

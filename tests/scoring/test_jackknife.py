@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interval_coverage import category_alarms, measure
+from interval_coverage import category_alarms, measure, measure_seeds
 from match_populations import Tracks, World, make_population, make_table
 from scipy import stats
 from workload import Workload, make
@@ -214,3 +214,25 @@ def test_runs_that_do_not_differ_are_seldom_called_different() -> None:
     assert category_alarms(world, 60, trials=20) <= 0.08
     better = World(60, labels=2.5, copies=0.3, better=0.6)
     assert measure(better, 60, trials=20)["significant"] >= 0.9
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.15])
+def test_intervals_of_several_seeds_hold_the_truth(spread: float) -> None:
+    """Also where seeds differ in luck: the truth is the mean over seeds and videos."""
+    rates = measure_seeds(World(40, labels=2.5), 40, seeds=3, spread=spread, trials=120)
+    assert min(rates["difference within"], rates["one run within"]) >= 0.89
+    assert rates["significant"] <= 0.1
+    assert 0.8 <= rates["difference error / true"] <= 1.4
+
+
+def test_what_seeds_add_to_chance() -> None:
+    values = np.array([0.3, 0.5])
+    same = np.zeros((2, 4))
+    assert jackknife.of_seeds(values, same) == pytest.approx((0.01, 1.0))
+    apart = np.array([[0.1, -0.1, 0.0, 0.0], [-0.1, 0.1, 0.0, 0.0]])  # the videos alone make seeds differ by more
+    found = jackknife.of_seeds(values, apart)
+    assert found.variance < 0
+    assert jackknife.together(jackknife.Chance(0.04, 3.0), [found]) == (0.2, 3.0)
+    assert jackknife.together(jackknife.Chance(0.04, 3.0), [jackknife.Chance(0.05, 1.0)]) == pytest.approx(
+        (0.3, 0.09**2 / (0.04**2 / 3 + 0.05**2))
+    )

@@ -13,7 +13,8 @@ from vis_documents import document, perfect
 from harness.cli.main import build
 from harness.formats.youtube_vis import annotations_from_document, read_annotations
 from harness.plugins import opened
-from harness.scoring.presence import THRESHOLDS, Presence, is_lower_better, presence_metrics
+from harness.scoring.match_table import read_table, write_table
+from harness.scoring.presence import THRESHOLDS, Presence, is_lower_better, presence_metrics, rates_of
 from harness.scoring.score import Score, score_results
 
 GOLDEN = Path(__file__).parents[1] / "data" / "protocols"
@@ -64,7 +65,19 @@ def test_counts_are_those_by_hand(form: str, seed: int, tmp_path: Path) -> None:
     else:
         absent = {(v, c) for v, c in everything if (v + c) % 2}
         truth["video_np_pairs"] = [{"video_id": v, "category_id": c} for v, c in sorted(absent)]
-    presence = scored(tmp_path, truth, tracks, "lvvis").record()["slices"]["presence"]
+    score = scored(tmp_path, truth, tracks, "lvvis")
+    presence = score.record()["slices"]["presence"]
+    assert score.matches is not None
+    write_table(tmp_path / "table", score.matches)
+    by_video = read_table(tmp_path / "table").presence
+    assert by_video is not None
+    for place, video in enumerate(score.matches.video_ids.tolist()):
+        kept = [one for one in tracks if one["video_id"] == video]
+        own = {**truth, "annotations": [one for one in truth["annotations"] if one["video_id"] == video]}
+        one = by_hand({pair for pair in absent if pair[0] == video}, own, kept, 0.5)
+        assert by_video[place].tolist() == [one.tp, one.fp, one.tn, one.fn]
+    total = by_hand(absent, truth, tracks, 0.5)
+    assert rates_of(by_video.sum(0)).tolist() == pytest.approx([total.mcc, total.false_positive_rate])
     wanted = by_hand(absent, truth, tracks, 0.5)
     assert {key: presence[key] for key in wanted.record()} == wanted.record()
     for threshold in THRESHOLDS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ class Tracks(NamedTuple):
 
 @dataclass(frozen=True)
 class Population:
-    """Annotated objects by video and category, and what each of two runs found."""
+    """Annotated objects by video and category, and what each run found."""
 
     videos: int
     categories: int
@@ -87,6 +88,18 @@ class World:
 
     def sample(self, chance: np.random.Generator, videos: int) -> Population:
         """So many videos, drawn independently."""
+        return self._sample(chance, videos, [(0.0, -0.5), (self.better, 0.5)])
+
+    def sample_seeds(self, chance: np.random.Generator, videos: int, seeds: int, spread: float) -> Population:
+        """So many videos, and so many seeds of each model: those of the first are the first half of the runs.
+
+        The luck of a seed differs from that of its model with a standard deviation of ``spread``.
+        """
+        lucks = [(0.0, -0.5)] * seeds + [(self.better, 0.5)] * seeds
+        return self._sample(chance, videos, [(luck + spread * chance.normal(), sign) for luck, sign in lucks])
+
+    def _sample(self, chance: np.random.Generator, videos: int, lucks: Sequence[tuple[float, float]]) -> Population:
+        """A run for each luck, with the sign of what categories favour it."""
         fixed = np.random.default_rng(self.seed)
         hard, taste = fixed.normal(0, 0.7, self.categories), fixed.normal(0, 1, self.categories) * self.taste
         frequency = np.arange(1, self.categories + 1) ** -self.rarity
@@ -98,7 +111,7 @@ class World:
         hardness = hard[category] + chance.normal(0, 0.7, videos)[video]
         elsewhere = np.repeat(np.arange(videos), chance.poisson(self.wrong, videos))
         runs = []
-        for luck, sign in ((0.0, -0.5), (self.better, 0.5)):
+        for luck, sign in lucks:
             level = luck + 0.3 + sign * taste[category] - hardness + chance.normal(0, 0.6, len(video))
             hits = (1 << np.clip(np.round(5 + 3 * level), 0, 10).astype(np.int64)) - 1
             certainty = np.concatenate([level, np.full(len(elsewhere), -1.0)])

@@ -1,0 +1,106 @@
+"""Which videos show best what the summary of a report names: categories, and kinds of error."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.formats.youtube_vis import AnnotationRecord
+from harness.reports.summary import Named
+from harness.scoring.analysis import HIT, Verdicts
+from harness.scoring.error_kinds import CLAIMING, MISSED
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A run and the verdicts on its tracks."""
+
+    label: str
+    verdicts: Verdicts
+
+
+@dataclass(frozen=True)
+class Shows:
+    """A video that shows a named category or kind of error best, and why."""
+
+    named: Named
+    video_id: int
+    reason: str
+
+
+def evidence(
+    named: Iterable[Named],
+    truths: Sequence[AnnotationRecord],
+    better: Examined,
+    worse: Examined | None,
+    videos: Iterable[int],
+) -> list[Shows]:
+    """For each named category or kind of error the one of ``videos`` that shows it best, if one does.
+
+    Of a category, the video in which ``better`` finds most objects more than ``worse``; of a kind, the one in which
+    ``worse`` has most errors more than ``better``. A single run is ``better``, and the video is the one with most of
+    its objects found, or errors. Of equal ones the first is taken.
+    """
+    known = set(videos)
+    records = [one for one in truths if one.video_id in known and not one.iscrowd]
+    runs = [better] if worse is None else [better, worse]
+    found = []
+    for one in named:
+        counts = [
+            _objects(one.category, records, run.verdicts)
+            if one.category is not None
+            else _errors(one.kind, records, run.verdicts, known)
+            for run in runs
+        ]
+        sign = 1 if one.category is not None or worse is None else -1
+        apart = {v: sign * (counts[0][v] - (counts[1][v] if worse else 0)) for v in set().union(*counts)}
+        best = min(apart, key=lambda video: (-apart[video], video), default=None)
+        if best is not None and apart[best] > 0:
+            found.append(Shows(one, best, _reason(one, best, counts, runs, records)))
+    return found
+
+
+def videos_of_kinds(
+    kinds: Iterable[str], truths: Sequence[AnnotationRecord], verdicts: Sequence[Verdicts], videos: Sequence[int]
+) -> dict[str, int]:
+    """The one of ``videos`` with most errors of each kind, all runs together; kinds without any are left out."""
+    records = [one for one in truths if one.video_id in set(videos) and not one.iscrowd]
+    found = {}
+    for kind in kinds:
+        counts = sum((_errors(kind, records, one, set(videos)) for one in verdicts), Counter[int]())
+        if counts:
+            found[kind] = min(counts, key=lambda video: (-counts[video], video))
+    return found
+
+
+def _objects(category: int, records: Iterable[AnnotationRecord], verdicts: Verdicts) -> Counter[int]:
+    """The objects of a category that are found, by video."""
+    hit = {t for kind, t in zip(verdicts.kind, verdicts.truth_id, strict=True) if kind == HIT}
+    return Counter(one.video_id for one in records if one.category_id == category and one.id in hit)
+
+
+def _errors(kind: str, records: Iterable[AnnotationRecord], verdicts: Verdicts, videos: set[int]) -> Counter[int]:
+    """The errors of a kind by video."""
+    pairs = zip(verdicts.kind, verdicts.truth_id, strict=True)
+    if kind == MISSED:
+        claimed = {t for found, t in pairs if found in (HIT, *CLAIMING)}
+        return Counter(one.video_id for one in records if one.id not in claimed)
+    return Counter(
+        v for v, found in zip(verdicts.video_id, verdicts.kind, strict=True) if found == kind and v in videos
+    )
+
+
+def _reason(
+    named: Named,
+    video: int,
+    counts: Sequence[Mapping[int, int]],
+    runs: Sequence[Examined],
+    records: Iterable[AnnotationRecord],
+) -> str:
+    """A sentence with the counts of the runs."""
+    told = [f"{run.label} {count[video]}" for run, count in zip(runs, counts, strict=True)]
+    if named.category is None:
+        return f"errors of the kind {named.text}: {', '.join(told[::-1])}"
+    total = sum(one.video_id == video and one.category_id == named.category for one in records)
+    return f"objects of {named.text} found, of {total}: {', '.join(told)}"
