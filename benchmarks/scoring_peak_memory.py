@@ -22,6 +22,7 @@ from workload import Workload, make
 from harness.formats.youtube_vis import read_annotations
 from harness.masks import Rle
 from harness.run_folder.results import score_predictions, write_results
+from harness.run_folder.schemas import FORMAT
 from harness.run_folder.store import PredictionStore, tabulate
 from harness.types import Dataset, Track, Video
 
@@ -81,9 +82,11 @@ def score_as_a_run_does(folder: Path) -> None:
     """Score the folder's store and write the files of results, among them the table of matches."""
     dataset = Dataset("lvvis", "val", (), (), "lvvis", read_annotations(folder / "gt.json"))
     store = PredictionStore(folder / "predictions")
-    scored = score_predictions(dataset, dataset.protocol, store, store.done(), True, False)
-    head = {"model": "made", "dataset": "lvvis", "split": "val", "folder": str(folder), "complete": True}
-    write_results(folder, {**head, **scored.values, "protocols": [scored.values]}, [scored])
+    [scored] = score_predictions(dataset, [dataset.protocol], store, store.done(), True, False)
+    head = {"format": FORMAT, "model": "made", "dataset": "lvvis", "split": "val", "folder": str(folder)}
+    videos = {"total": len(store.done()), "done": len(store.done()), "failed": []}
+    record = {**head, "complete": True, **scored.values, "videos": videos, "protocols": [scored.values]}
+    write_results(folder, record, [scored])
 
 
 def measured(arguments: list[str]) -> dict[str, float]:

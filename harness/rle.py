@@ -294,7 +294,8 @@ def _by_length(start, stop, kind, height, width, wanted, end):
         if wanted[m] and kind[m] != LISTED and fits:
             length[m] = min(size, _LONGEST)
             places[length[m] + 1] += 1
-    places = np.cumsum(places)
+    for k in range(_LONGEST + 1):
+        places[k + 1] += places[k]
     order = np.empty(places[-1], np.int64)
     for m in range(len(start)):
         if length[m] >= 0:
@@ -312,18 +313,19 @@ def areas(data, start, stop, kind, height, width, wanted):
     begin, found = np.zeros(LANES, np.int64), np.zeros(LANES, np.int32)
     size, pixels, is_escaped = np.zeros(LANES, np.int32), np.zeros(LANES, np.int32), np.zeros(LANES, np.int32)
     for first in range(0, len(order) - _FEWEST, LANES):
-        masks = order[first : first + LANES]
-        size[:] = 0  # of lanes without a mask
+        last = min(first + LANES, len(order))
         longest = np.int64(0)
-        for lane in range(len(masks)):
-            m = masks[lane]
+        for lane in range(LANES):
+            size[lane] = 0  # of lanes without a mask
+        for lane in range(last - first):
+            m = order[first + lane]
             begin[lane], size[lane], is_escaped[lane] = start[m], stop[m] - start[m], kind[m] == ESCAPED
             pixels[lane] = np.int64(height[m]) * np.int64(width[m])
             longest = max(longest, stop[m] - start[m])
         areas_of_lanes(data, begin, size, pixels, is_escaped, longest, found)
-        for lane in range(len(masks)):
-            out[masks[lane]] = found[lane]
-            known[masks[lane]] = found[lane] >= 0
+        for lane in range(last - first):
+            out[order[first + lane]] = found[lane]
+            known[order[first + lane]] = found[lane] >= 0
     nothing = np.empty(0, np.int32)
     for m in range(len(start)):
         if wanted[m] and not known[m]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -472,6 +473,8 @@ def shards_of(predictions: Location) -> ShardReader | None:
     """The shards of a run folder or a prediction store; ``None`` for a file."""
     if not predictions.is_dir():
         return None
+    # Arrow's own allocator keeps a hundred megabytes that are no longer used
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from harness.run_folder.store import store_in
     from harness.scoring.from_store import ShardReader
 

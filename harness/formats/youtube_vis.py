@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -288,16 +289,24 @@ def read_annotations(path: Path) -> Annotations:
     that is missing, malformed, inconsistent or of another form.
     """
     raw, file = read_json(Path(path))
-    digest, name = hashlib.sha256(file).hexdigest(), in_unicode(path)
+    with ThreadPoolExecutor(1) as pool:  # hashing and parsing take about the same time
+        digest = pool.submit(lambda: hashlib.sha256(file).hexdigest())
+        annotations = _read(raw, Path(path))
+    return replace(annotations, digest=digest.result())
+
+
+def _read(raw: bytes, path: Path) -> Annotations:
+    """Read the text of an annotation file in either form, without its digest."""
+    name = in_unicode(path)
     try:
-        return _parse_strictly(raw, name, digest)
+        return _parse_strictly(raw, name, "")
     except (UserError, _OddIdsError):
         if not _is_burst(raw):
-            return _parse_leniently(raw, name, digest)
+            return _parse_leniently(raw, name, "")
     from harness.formats import burst
 
-    converted = burst.convert_file(Path(path))
-    annotations = _parse(msgspec.json.encode(converted.document), name, digest)
+    converted = burst.convert_file(path)
+    annotations = _parse(msgspec.json.encode(converted.document), name, "")
     notes = Notes({note.kind: note for note in annotations.notes})
     for unlisted in converted.unlisted:
         notes.add(UNLISTED, f"{name}, category {unlisted}", field="split")

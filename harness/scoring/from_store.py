@@ -23,9 +23,9 @@ from harness.warnings import Warnings
 
 READERS = 8
 """The largest number of threads that read shards."""
-GROUP_SHARDS, GROUP_BYTES = 16, 8 << 20
+GROUP_SHARDS, GROUP_BYTES = 16, 4 << 20
 """A group ends with the shard that makes it this many or this large: long videos form groups of one."""
-AHEAD_BYTES = 128 << 20
+AHEAD_BYTES = 64 << 20
 """Shards are read ahead until those that wait to be scored take this much memory."""
 _ROW_BITS = 20
 KINDS = {

@@ -367,3 +367,25 @@ def test_no_predictions_have_numbers_or_reasons_but_no_ceilings(golden: Path) ->
     record = json.loads(done.stdout)
     assert record["metrics"]["AP"] is None
     assert "holds no predictions" in record["ceilings"]["error"]
+
+
+def test_scoring_starts_without_what_it_does_not_need(files: tuple[Path, Path]) -> None:
+    gt, results = files
+    code = (
+        "import sys; from harness.cli import main; main._leave = lambda code: None\n"
+        f"sys.argv[1:] = ['eval', '--protocol', 'lvvis', '--annotations', {str(gt)!r},"
+        f" '--predictions', {str(results)!r}, '--json']\n"
+        "main.main()\n"
+        "print(sorted(sys.modules.keys() & {'scipy.linalg', 'pyarrow', 'torch', 'pandas', 'harness.cli.run'}))\n"
+        "import scipy.linalg; print(scipy.linalg.det([[2.0]]))"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[1:] == ["[]", "2.0"], done.stderr
+
+
+@pytest.mark.parametrize("name", ["eval", "datasets"])
+def test_the_command_that_is_asked_for_is_all_that_is_built(name: str) -> None:
+    whole, part = build(), build(name)
+    shown = [CliRunner().invoke(app, [name, "--help"]).output for app in (whole, part)]
+    assert shown[0] == shown[1] != ""
+    assert len(part.registered_commands) + len(part.registered_groups) == 1
