@@ -407,7 +407,7 @@ def _truth_alone(
     plugin = plugins.dataset(dataset, root)
     own, differences = getattr(plugin, "protocol", None), getattr(plugin, "differences", None)
     if own is None or differences is None:
-        raise UserError(f"dataset {dataset}", "does not say what its files hold", "leave out the dataset")
+        raise UserError(f"dataset {dataset}", "does not describe its files", "leave out the dataset")
     chosen = split or plugin.default_split
     opened = plugins.own_data(Path(annotations), None, own)
     return replace(opened, name=plugin.name, split=chosen, differences=differences(opened.annotations, chosen))

@@ -337,5 +337,5 @@ def local_copy(path: Location) -> Iterator[Path]:
         try:
             path.download(file)
         except FileNotFoundError as error:
-            raise UserError(str(path), "is not there", "check its name") from error
+            raise UserError(str(path), "does not exist", "check its name") from error
         yield file

@@ -259,7 +259,7 @@ def opened_predictions(place: Location) -> Iterator[Path | PredictionStore]:
         yield store
         return
     if not place.exists():
-        raise UserError(str(place), "is not there", "name a results file or a run folder")
+        raise UserError(str(place), "does not exist", "name a results file or a run folder")
     with local_copy(place) as file:
         yield file
 

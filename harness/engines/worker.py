@@ -78,7 +78,7 @@ class Worker:
         memory that is not there. Also frees the memory that the failed video left in the cache.
         """
         if self._out_of_memory:
-            log.warning("the process ran out of memory; another one takes its place")
+            log.warning("the process ran out of memory and is replaced")
             return False
         torch = sys.modules.get("torch")
         on_gpu = self._device.startswith("cuda")

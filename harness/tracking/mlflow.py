@@ -428,5 +428,5 @@ def tracker_in(folder: Path, hint: str, **options: Any) -> MlflowTracker:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(str(folder), f"cannot be made: {error.strerror}", hint) from error
+        raise UserError(str(folder), f"cannot be created: {error.strerror}", hint) from error
     return MlflowTracker(folder, **options)

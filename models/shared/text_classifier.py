@@ -145,7 +145,7 @@ def check_names(names: Sequence[str]) -> None:
         if not all(part.strip() for part in name.split(",")):
             raise UserError(f"vocabulary, name {position}", f"{name!r} has an empty name", "remove it")
         if name in seen:
-            raise UserError(f"vocabulary, name {position}", f'"{name}" is there twice', "remove one of them")
+            raise UserError(f"vocabulary, name {position}", f'"{name}" is repeated', "remove one of them")
         seen.add(name)
 
 

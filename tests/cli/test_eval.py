@@ -147,7 +147,10 @@ def test_a_protocol_that_refuses_leaves_the_others_their_numbers(tmp_path: Path)
         (("lvvis", "--score-threshold", "0.5"), "score_threshold: is a setting of hota; add hota to the protocols"),
         (("hota", "--score-threshold", "nan"), "score_threshold: is nan; write a finite number"),
         (("hota", "--tracks-per-category", "5"), "tracks_per_category: is a setting of Fixed AP; add fixed-ap"),
-        (("lvvis,hota", "--per-category", "rows.csv"), "--per-category: is of one protocol; name one with --protocol"),
+        (
+            ("lvvis,hota", "--per-category", "rows.csv"),
+            "--per-category: needs a single protocol; name one with --protocol",
+        ),
     ],
 )
 def test_protocols_that_are_refused(files: tuple[Path, Path], arguments: tuple[str, ...], message: str) -> None:

@@ -305,7 +305,7 @@ def test_the_last_line_says_that_nothing_was_logged(tmp_path: Path, monkeypatch:
 
 def test_tags_without_mlflow_are_refused(tmp_path: Path) -> None:
     done = command("--runs-dir", str(tmp_path / "runs"), "--no-mlflow", "--tag", "a=b")
-    assert str(done.exception) == "--no-mlflow: leaves no run to tag; leave out --tag or --no-mlflow"
+    assert str(done.exception) == "--no-mlflow: cannot be combined with --tag; leave out --tag or --no-mlflow"
 
 
 def test_many_odd_and_long_parameters_and_keys_are_taken(runs: Path) -> None:

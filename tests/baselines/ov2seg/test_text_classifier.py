@@ -156,7 +156,7 @@ def test_the_tower_is_that_of_open_clip(clip: Path, tmp_path: Path) -> None:
 
 def test_towers_that_cannot_be_had(clip: Path, tmp_path: Path) -> None:
     for settings, message in (
-        ({"clip_model": "no-such"}, "no open_clip model"),
+        ({"clip_model": "no-such"}, "not an open_clip model"),
         ({"clip_model": "tiny-vit", "clip_pretrained": str(tmp_path / "absent.pt")}, "cannot be loaded.*released file"),
     ):
         with pytest.raises(UserError, match=message):
