@@ -29,7 +29,7 @@ class SourcedClassifier(NamedTuple):
     classifier: TextClassifier
     source: str
     is_published: bool
-    """Whether published numbers were made with it, or none were made for the dataset."""
+    """Whether published numbers use it, or none exist for the dataset."""
 
 
 class TextTower(nn.Module):

@@ -393,7 +393,7 @@ def test_a_command_that_always_fails_is_soon_left_alone(tmp_path: Path, code: Pa
     assert len(started(code)) == 2 * GIVE_UP_AFTER
     errors = [f["error"] for f in outcome.record["videos"]["failed"]]
     assert len(errors) == 12
-    assert "failed on 3 videos in a row and is not started any more" in errors[-1]
+    assert "failed on 3 videos in a row and is not started again" in errors[-1]
     assert "no GPU" in errors[-1]
 
 
