@@ -54,7 +54,7 @@ PACKAGES = (
 """Packages whose versions a record has: those that decide on numbers."""
 _HINT = "use a record that `harness record` or `harness eval --record` wrote"
 _PATH = re.compile(r"(?:^|[\s=:'\",\[(])(?:/|~|\.\.[/\\]|[A-Za-z]:[/\\]|\\\\)")
-"""A path that tells where something lies on a machine."""
+"""An absolute path of a machine."""
 
 
 class RecordedModel(Struct, frozen=True):

@@ -87,7 +87,7 @@ class TextTower(TextEncoder, Protocol):
 def synonyms_of(name: str, clean: bool = False) -> list[str]:
     """Split a class name at its commas, as the official code does.
 
-    Underscores and parentheses stay as they are (QUIRK) unless ``clean``.
+    Underscores and parentheses stay unchanged (QUIRK) unless ``clean``.
     """
     parts = name.replace(", ", ",").split(",")
     return [" ".join(part.translate(_BLANKS).split()) for part in parts] if clean else parts

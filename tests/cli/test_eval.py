@@ -359,7 +359,7 @@ def test_ceilings_stand_beside_the_numbers(golden: Path) -> None:
     assert "classes + masks + links + presence" in text.stdout
     refused = CliRunner().invoke(build(), ["eval", "--protocol", "teta", *given])
     assert refused.exit_code == 2
-    assert "harness: ceilings: --ceilings: are not there for teta" in refused.stderr
+    assert "harness: ceilings: --ceilings: do not exist for teta" in refused.stderr
 
 
 def test_no_predictions_have_numbers_or_reasons_but_no_ceilings(golden: Path) -> None:

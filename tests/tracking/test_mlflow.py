@@ -384,7 +384,7 @@ def test_a_real_server_holds_everything_then_dies_during_a_run(
     record = make_run(runs, "oracle-shapes-val-ffffffff")
     tracker = MlflowTracker(runs, uri.replace("//", "//me:secret@"))
     tracker.start(record)
-    assert tracker._beside.wait(60)
+    assert tracker._thread.wait(60)
     kill(process)
     tracker.log_result(Path(record["folder"]), record, PER_CATEGORY)
     (warning,) = tracker.finish()
@@ -463,7 +463,7 @@ def test_system_metrics_are_sampled_while_the_run_goes_on(runs: Path, monkeypatc
     record = make_run(runs)
     tracker = MlflowTracker(runs)
     tracker.start(record)
-    assert tracker._beside.wait(60)
+    assert tracker._thread.wait(60)
     client = MlflowClient(f"sqlite:///{runs / '.mlflow' / 'mlflow.db'}")
     run_id = json.loads((Path(record["folder"]) / "mlflow.json").read_text())["run_id"]
     end = time.monotonic() + 30
