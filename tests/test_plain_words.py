@@ -1,4 +1,4 @@
-"""Text of the package and its pages has modern words only: the list of words that an editor has replaced before."""
+"""Words that plain modern English or the field replaces do not return to the text of the package and its pages."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ def bench(
 ) -> None:
     """Measure frames per second, time per stage, peak memory and FLOPs of a model on one video.
 
-    Two passes before warm up (text embeddings, kernels) and count FLOPs. A last pass times the stages: in it nothing
-    overlaps, and a GPU is waited for at the end of each, so their sum may be more than a frame takes.
+    Two passes first warm up (text embeddings, kernels) and count FLOPs. A last pass times the stages: nothing overlaps
+    in it, and it waits for the GPU after each stage, so their sum may be more than the time of a frame.
 
     With --sweep: how time and memory grow with words, objects and frames, one at a time while the others keep their
     value, with the straight line through the points and its largest residual. docs/cost.md says what it means.
@@ -276,7 +276,7 @@ def measure(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) 
     n = len(video.frames)
     counter = FlopCounterMode(display=False)
     counter.mod_tracker = _NoModules()  # type: ignore[assignment]
-    list(model.predict(video, vocabulary))  # text embeddings, which are no work of a frame, and kernels
+    list(model.predict(video, vocabulary))  # text embeddings, which do not depend on frames, and kernels
     with _nothing_overlaps(model), counter, _casting_einsum(device.partition(":")[0]):
         list(model.predict(video, vocabulary))
     if on_gpu:

@@ -102,7 +102,7 @@ def evaluate(
 
         harness eval --dataset lvvis --data-root DIR --protocol lvvis,hota --ceilings --predictions results.json
     """
-    gc.disable()  # scoring makes no cycles, and this process ends with it
+    gc.disable()  # scoring creates no cycles, and this process ends after it
     _import_numba()
     from harness.scoring.dispatch import Settings, listed_names
 
@@ -148,7 +148,7 @@ def evaluate(
 def _import_numba() -> None:
     """Import numba without ``scipy.linalg``, which takes longer than the rest together.
 
-    Only numba's covariance looks at once whether it is there; other functions import it when they are used.
+    Only numba's covariance checks for it on import; other functions import it on use.
     """
     if {"scipy.linalg", "numba.np.arraymath"} & sys.modules.keys():
         return

@@ -45,11 +45,11 @@ COMMANDS = (
     "predict", "bench", "doctor", "train", "regress", "status", "log", "report", "view", "leaderboard",
 )  # fmt: skip
 GROUPS = ("datasets", "models")
-"""Commands that have commands of their own."""
+"""Commands with subcommands."""
 
 
 def build(only: str = "") -> typer.Typer:
-    """Put the command line together, or for speed the part of it with the one command that was asked for."""
+    """Build the command line, or for speed only the part with the one command that is used."""
     app = typer.Typer(
         name="harness",
         help="Run, score and compare models for open-vocabulary video instance segmentation.",

@@ -444,8 +444,8 @@ def test_what_the_command_leaves_running_is_ended(code: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"command": "no-such-program --fast"}, '"no-such-program" is no program'),
-        ({"command": "./segment.py"}, "segment.py\" is no program"),
+        ({"command": "no-such-program --fast"}, '"no-such-program" is not an executable program'),
+        ({"command": "./segment.py"}, "segment.py\" is not an executable program"),
         ({"working_directory": "/no/such/folder"}, "/no/such/folder is not a folder"),
     ],
 )  # fmt: skip
