@@ -17,7 +17,7 @@ COPY . .
 RUN if [ -n "$TORCH_INDEX" ]; then pip install torch torchvision --index-url "$TORCH_INDEX"; fi \
     && pip install ".[$EXTRAS]" \
     && rm -rf /source
-# Caches of compiled kernels and of text embeddings lie in the home folder. Whoever starts the container, under any user id
+# Caches of compiled kernels and of text embeddings are in the home folder. Whoever starts the container, under any user id
 # (--user), can write there and in /data, where the runs go.
 RUN useradd --uid 1000 --create-home user && mkdir /data && chmod 1777 /data
 USER 1000

@@ -46,7 +46,7 @@ class OracleConfig(BaseModel):
         0.1, ge=0, le=1, description="Probability that a track is reported twice: a false positive at half the score."
     )
     score_noise: float = Field(
-        0.3, ge=0, le=1, description="Share of chance in the score: 0 ranks right before wrong, 1 ranks at random."
+        0.3, ge=0, le=1, description="Share of randomness in the score: 0 ranks right before wrong, 1 ranks at random."
     )
 
 
@@ -105,7 +105,7 @@ class Oracle:
 
 
 def _fit(masks: Masks, frames: int) -> Masks:
-    """One entry per frame of the video, whatever the annotation has."""
+    """One entry per frame of the video, for annotations of any length."""
     return masks[:frames] + (None,) * (frames - len(masks))
 
 
@@ -143,7 +143,7 @@ class OraclePlugin:
     summary = "The truth degraded by stated, seeded amounts; needs no weights"
     Config = OracleConfig
     card: ClassVar[dict[str, str]] = {
-        "paper": "none: it is no method, but a check of everything behind one",
+        "paper": "none: it is not a method but a test of the harness",
         "weights": "none; it reads the truth of the dataset",
         "licence": "Apache-2.0",
     }

@@ -3,7 +3,7 @@
 OURS and OFFICIAL are command lines that score the same files, which take turns on the same machine. Prints one line of
 JSON: the least seconds and processor seconds and the most memory of each, and the ratios: where other processes keep
 the machine busy, those of processor seconds are the ones to go by. The first run of each does not count: it compiles,
-and fills the file cache. For example, with a checkout of TrackEval beside a workload of `burst_workload`:
+and fills the file cache. For example, with a checkout of TrackEval next to a workload of `burst_workload`:
 
     python -m official_ratio
         -- harness eval --protocol burst-class-guided --annotations W/gt --predictions W/predictions.json

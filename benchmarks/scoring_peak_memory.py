@@ -1,8 +1,8 @@
-"""Peak memory of scoring, beside the sizes of what is scored: ``python -m scoring_peak_memory FOLDER TIMES``.
+"""Peak memory of scoring, with the sizes of the input: ``python -m scoring_peak_memory FOLDER TIMES``.
 
 Makes in FOLDER a run of TIMES the size of LV-VIS val (837 videos, 1,196 categories, 50 tracks per video), as a store
-and as results.json. A few videos are drawn; the others are copies with ids, categories and scores of their own. Then it
-is scored in processes of their own: by ``harness eval`` from both, and with all files that a run writes. Each
+and as results.json. A few videos are drawn; the others are copies with different ids, categories and scores. Then it
+is scored in separate processes: by ``harness eval`` from both, and with all files that a run writes. Each
 prints a line of JSON. Without TIMES, what FOLDER has (``gt.json``, ``results.json``, ``predictions``) is scored.
 """
 

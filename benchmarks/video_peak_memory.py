@@ -1,4 +1,4 @@
-"""Peak memory and temporary files of tiny models by frames, queries and words; a process of its own, as peaks stay.
+"""Peak memory and temporary files of tiny models by frames, queries and words; a separate process each, as peaks stay.
 
 ``python -m video_peak_memory MODEL FOLDER FRAMES,QUERIES,WORDS ...`` puts a video through ``clipvis``, ``ov2seg``,
 ``track-by-detection`` or ``sam3`` for each triple in turn and prints a JSON list: ``peak``, the largest resident size
@@ -105,7 +105,7 @@ def tiny_ov2seg_model(folder: Path, queries: int, **settings: Any) -> Ov2Seg:
 
 
 def tiny_tracking_model(folder: Path, queries: int) -> TrackByDetection:
-    """Every query with a mask of its own is an object of its frame, and most objects begin a track."""
+    """Every query with a separate mask is an object of its frame, and most objects begin a track."""
     segmenter = ClipVisSegmenter(tiny_clipvis_model(folder, queries))
     return TrackByDetection(segmenter, TrackingConfig(score_threshold=0, tracks_per_video=10))
 

@@ -1,4 +1,4 @@
-"""Peak memory of text embeddings and of a video by the size of the vocabulary; a process of its own, as peaks stay.
+"""Peak memory of text embeddings and of a video by the size of the vocabulary; a separate process each, as peaks stay.
 
 ``python -m vocabulary_peak_memory FOLDER FRAMES FEW MANY`` prints, in bytes, the peaks after: embedding FEW words,
 embedding MANY, a video of FRAMES frames with FEW, the same with MANY. FOLDER is for scratch files. Embeddings have
@@ -21,7 +21,7 @@ WIDE, QUERIES = 1024, 100
 
 
 class Encoder:
-    """Gives every text an embedding of its own, as wide as CLIP's."""
+    """Gives every text a different embedding, as wide as CLIP's."""
 
     def __init__(self) -> None:
         self.table = torch.randn(512, WIDE, generator=torch.Generator().manual_seed(0))

@@ -22,7 +22,7 @@ TAO = Source("TAO's test videos, on which it is built; not verified", "2026-11-2
 def _split(
     name: str, videos: int, source: Source, other: int | None = None, other_source: Source | None = None
 ) -> Split:
-    """Where a split lies; ``other`` is another number of videos in circulation."""
+    """The place of a split; ``other`` is another number of videos in circulation."""
     file = "train.json" if name == "train" else "all_classes.json"  # of annotations.zip: BURST-benchmark #12
     files = tuple(f"{folder}{name}/{f}" for f in dict.fromkeys((file, "all_classes.json")) for folder in _FOLDERS)
     converted = tuple(f"{folder}{inner}b2y_{name}.json" for folder in _FOLDERS for inner in ("", f"{name}/"))

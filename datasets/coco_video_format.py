@@ -205,7 +205,7 @@ def as_tracks(file: CocoVideo, federated: bool) -> Annotations:
 
 
 def _stated(image: ImageEntry) -> str | StatedFrame:
-    """A frame as it should lie on disk."""
+    """A frame as it should be on disk."""
     name = image.file_name or ""
     return name if image.width is None or image.height is None else StatedFrame(name, image.height, image.width)
 

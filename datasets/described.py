@@ -39,7 +39,7 @@ from harness.types import Dataset, Video
 
 
 class SplitFiles(BaseModel):
-    """Where a split lies. ``of`` is the split of the dataset that it is like; ``videos`` a file that names the videos
+    """The place of a split. ``of`` is the split of the dataset that it is like; ``videos`` a file that names the videos
     that are taken, ``without`` one that names those that are not, and ``videos_sha256`` and ``without_sha256`` the
     digests of these files when they were added. Such a file lists ids or names, or is an annotation file."""
 

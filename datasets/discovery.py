@@ -68,7 +68,7 @@ class FileContent:
 
 @dataclass(frozen=True)
 class Match:
-    """A split that a file is taken for, and why; ``split`` is ``None`` if it is unknown."""
+    """The split of a file, and why; ``split`` is ``None`` if it is unknown."""
 
     dataset: str
     split: str | None
@@ -89,7 +89,7 @@ class FoundFile:
 
     @property
     def taken(self) -> Match | None:
-        """The one split that it is taken for."""
+        """The split that it is recognised as."""
         return self.matches[0] if len(self.matches) == 1 and self.matches[0].split is not None else None
 
     @property
@@ -170,7 +170,7 @@ def tree(root: Path) -> Tree:
 
 
 def survey(root: Path, datasets: Iterable[Recogniser]) -> tuple[FoundFile, ...]:
-    """Every JSON file below ``root``, with what it is taken for."""
+    """Every JSON file below ``root``, with its split."""
     known = tuple(datasets)
     lying = tree(root)
     found = []
@@ -303,7 +303,7 @@ def split_named(words: Sequence[str], splits: Sequence[str]) -> tuple[str, str] 
 
 
 def holds(folder: Path, names: Iterable[str], depth: int | None = None) -> bool:
-    """Whether one of the named frames lies below a folder, by all or by the last components of its name."""
+    """Whether one of the named frames is below a folder, by all or by the last components of its name."""
     for name in names:
         parts = components(name)
         ends = (tail(name, depth),) if depth is not None else ("/".join(parts), "/".join(parts[-2:]))
@@ -315,7 +315,7 @@ def holds(folder: Path, names: Iterable[str], depth: int | None = None) -> bool:
 def frames_below(
     lying: Tree, annotations: Path, names: Sequence[str], split: str | None, depth: int | None = None
 ) -> Path | None:
-    """The folder below which the named frames lie; of several, the one named like the split, then the nearest.
+    """The folder of the named frames; of several, the one named like the split, then the nearest.
 
     One that is named like another split is not taken.
     """

@@ -1,4 +1,4 @@
-"""Where the frames that an annotation file names lie below a folder: one rule for all forms of names."""
+"""Where the frames that an annotation file names are below a folder: one rule for all forms of names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tail(file_name: str, depth: int | None) -> str:
 class FramePaths:
     """Paths below ``root`` of the frames that names stand for, with slashes.
 
-    A name stands for the longest end of it that lies below ``root``. So folders that lead there from elsewhere are left
+    A name stands for the longest end of it that is below ``root``. So folders that lead there from elsewhere are left
     out: those of an absolute path, ``JPEGImages/``, ``../frames/``. The first frame of each folder is searched for; the
     others of the folder use the same rule.
     """
@@ -61,6 +61,6 @@ class FramePaths:
                 raise UserError(where, f"{what}, {self.root.joinpath(*end[:-1])}", hint)
             return dropped
         if not parts or "\0" in name or ".." in parts or tail(name, None).startswith("/"):
-            what = f"file name {name!r} is not a path below its folder, and no end of it lies below {self.root}"
+            what = f"file name {name!r} is not a path below its folder, and no end of it is below {self.root}"
             raise UserError(where, what, "correct file_names, or name the folder of the frames as frames")
         return 0

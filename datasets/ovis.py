@@ -3,7 +3,7 @@
 {data root}/ovis/annotations_train.json   annotations_valid.json   annotations_test.json   validGT.json
 {data root}/ovis/{train,valid,test}/{video}/img_{frame}.jpg          (or with JPEGImages between)
 
-The truth of the validation videos has been public since 2026, in a file of its own that users name ``validGT.json``.
+The truth of the validation videos has been public since 2026, in a separate file that users name ``validGT.json``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PUBLIC = Source("qjy981010/CMaskTrack-RCNN #9", "2026-02-22")
 SERVER = f"the dataset's CodaLab server, linked from {HOME}"
 TRUTHS = {
     "train": Truth("public", ""),
-    "val": Truth("public", "get validGT.json, in the dataset's download, and put it beside the other files", PUBLIC),
+    "val": Truth("public", "get validGT.json, in the dataset's download, and put it next to the other files", PUBLIC),
     "test": Truth("closed server", SERVER, Source("qjy981010/CMaskTrack-RCNN #9", "2026-02-02")),
 }
 

@@ -68,7 +68,7 @@ def faults(annotations: Path, frames: Path | None, protocol: str | None) -> list
         return [*found, f"{error.what}{f' ({error.hint})' if error.hint else ''}"]
     if not isinstance(document, dict):
         return [*found, "the file is not an object with videos, categories and annotations"]
-    if isinstance(document.get("sequences"), list):  # BURST's form has checks of its own
+    if isinstance(document.get("sequences"), list):  # BURST's form has separate checks
         return found
     for key, fields in _RECORDS.items():
         if not isinstance(document.get(key), list):

@@ -8,7 +8,7 @@
 The annotations and the frames of SmartGlasses are on Hugging Face; those of SA-V come from the SA-V dataset
 (sav_val.tar and sav_test.tar, their JPEGImages_24fps merged), those of YT-Temporal-1B from YouTube. Videos that are
 gone there are taken out of the annotations by the authors' script, which writes files whose names end in ``_updated``;
-frames that are extracted anew may be shifted against the masks.
+frames that are extracted again may be shifted against the masks.
 """
 
 from __future__ import annotations

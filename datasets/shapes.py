@@ -1,6 +1,6 @@
 """Shapes: a generated open-vocabulary dataset of coloured and textured forms that cross, hide, leave and return.
 
-Nothing is downloaded and nothing lies on disk: videos follow from the split's name, and frames are painted when they
+Nothing is downloaded and nothing is on disk: videos follow from the split's name, and frames are painted when they
 are read. Categories are pairs of a look and a form; the novel ones never occur in the train split.
 """
 

@@ -39,7 +39,7 @@ _SHOWN = 4
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A revision of an annotation file: the places where it may lie below the dataset's folder, best first.
+    """A revision of an annotation file: the places where it may be below the dataset's folder, best first.
 
     ``tracks`` are how many it holds, by ``source``. Numbers on a ``superseded`` revision are not comparable.
     """
@@ -83,7 +83,7 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A split: its releases in order of preference, the folders where its frames may lie, and what it holds.
+    """A split: its releases in order of preference, the folders where its frames may be, and what it holds.
 
     ``public`` says whether its annotation file has the truth; else ``truth`` says where that is, by default with the
     dataset's server. ``videos`` and ``frame_count`` are by ``source``; ``stated_videos`` is another number of videos in
@@ -331,7 +331,7 @@ class VisDataset:
         return place
 
     def _find(self, data_root: Path, split: Split) -> _Place | None:
-        """Where a split lies: at a declared place, else in the one file whose content is the split's.
+        """The place of a split: at a declared place, else in the one file whose content is the split's.
 
         Raises `UserError` where several files are.
         """
@@ -370,7 +370,7 @@ class VisDataset:
         return _Place(path, release, best[0].frames or data_root / self.folders[0] / split.frames[0])
 
     def _with_frames(self, place: _Place, data_root: Path, split: Split, annotations: Annotations) -> _Place:
-        """The place with the folder in which the annotations' first frames lie, if there is one below the data root."""
+        """The place with the folder of the annotations' first frames, if there is one below the data root."""
         names = [v.file_names[0] for v in annotations.videos if v.file_names][: discovery.PROBED]
         if not names or discovery.holds(place.frames, names, self.frame_depth):
             return place
@@ -384,7 +384,7 @@ class VisDataset:
         return place if found is None else place._replace(frames=found)
 
     def _lying(self, data_root: Path) -> str:
-        """The annotation files that lie below a data root in place of a split's, in words."""
+        """The annotation files that are below a data root in place of a split's, in words."""
         found = [one for one in discovery.survey(data_root, [self]) if one.content is not None]
         if not found:
             return ""
@@ -395,7 +395,7 @@ class VisDataset:
             for one in found[:_SHOWN]
         ]
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        return f", where {', '.join(described)}{more} lie; `harness datasets check --data-root` says what they are"
+        return f", where {', '.join(described)}{more} are; `harness datasets check --data-root` identifies them"
 
     def _categories(self, annotations: Annotations) -> tuple[Category, ...]:
         if self.file_categories or self.category_list is None:
@@ -519,7 +519,7 @@ def refusals(annotations: Annotations, protocol: str) -> tuple[str, ...]:
 def open_custom(annotations: Path, frames: Path, protocol: str, name: str | None = None) -> Dataset:
     """Open a user's own data in YouTube-VIS form; its name is ``name``, else the file's; its split is ``custom``.
 
-    Frames lie below ``frames``, where `harness.datasets.frame_paths.FramePaths` says. Raises `UserError` for missing or
+    Frames are below ``frames``, where `harness.datasets.frame_paths.FramePaths` says. Raises `UserError` for missing or
     malformed input.
     """
     read = read_annotations(Path(annotations))

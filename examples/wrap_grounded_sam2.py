@@ -24,7 +24,7 @@ TEXT_THRESHOLD = 0.3
 
 
 def boxes_of(image, word):
-    """Boxes of a word in an image and their scores; each word is a prompt of its own, so that its id is known."""
+    """Boxes of a word in an image and their scores; each word is a separate prompt, so that its id is known."""
     inputs = processor(images=image, text=f"{word.lower()}.", return_tensors="pt").to(device)
     outputs = detector(**inputs)
     (found,) = processor.post_process_grounded_object_detection(

@@ -247,7 +247,7 @@ def run(
     ``model`` is a name with its settings as keywords, or a loaded model, which keeps its settings. ``dataset`` is a
     `Dataset` or a name. ``protocols`` score it, by default the dataset's own: a list, or a text with commas, with the
     names of ``harness run --protocol``. ``video_timeout`` is the limit of a video
-    in seconds, which several workers and Ray keep to. ``mlflow`` logs it as ``harness run`` does; ``progress`` shows a
+    in seconds, enforced by several workers and by Ray. ``mlflow`` logs it as ``harness run`` does; ``progress`` shows a
     progress bar on standard error; ``on_event`` is called for every video. A run with failed videos is returned with a
     warning: ``run.record["complete"]`` is false.
     """
@@ -380,7 +380,7 @@ def run_of_results(
 ) -> OpenedRun:
     """Make a run folder of a results file, which tables call ``name``, and open it; no frame is read.
 
-    The truth is a ``dataset`` by name, or an annotation file with ``protocols``; with both the file is taken for the
+    The truth is a ``dataset`` by name, or an annotation file with ``protocols``; with both the file is used as the
     dataset's split. The same file gives the same folder. ``scores`` are the results of the protocols where they are
     known. Raises `UserError` for records that are refused, and for truths that are not in YouTube-VIS form.
     """
@@ -409,7 +409,7 @@ def _truth_alone(
     plugin = plugins.dataset(dataset, root)
     own, differences = getattr(plugin, "protocol", None), getattr(plugin, "differences", None)
     if own is None or differences is None:
-        raise UserError(f"dataset {dataset}", "does not say what its files hold", "leave out the dataset")
+        raise UserError(f"dataset {dataset}", "does not describe its files", "leave out the dataset")
     chosen = split or plugin.default_split
     opened = plugins.own_data(Path(annotations), None, own)
     return replace(opened, name=plugin.name, split=chosen, differences=differences(opened.annotations, chosen))

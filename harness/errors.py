@@ -72,7 +72,7 @@ class Named(dict[str, V]):
 
 
 def shortened(text: str, most: int) -> str:
-    """``text``, without its middle if it is longer than ``most`` characters; the number of those left out is told."""
+    """``text``, without its middle if it is longer than ``most`` characters; with the number of those left out."""
     if len(text) <= most:
         return text
     head = most // 4

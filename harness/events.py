@@ -30,7 +30,7 @@ class Event:
     ``error`` is one line, ``details`` the traceback; ``bad_input`` says that the user has to fix something, ``fault``
     what, in words that are the same for other videos (empty where it may be this video's own). ``attempts`` is how
     often the video has been tried. ``stages`` is what the stages of the model's work took, and ``weights`` how its
-    weights were loaded, where the model tells of them. ``out_of_memory`` says that a video failed for want of memory.
+    weights were loaded, where the model reports it. ``out_of_memory`` says that a video failed because memory ran out.
     """
 
     kind: Literal["done", "retried", "failed", "lost"]

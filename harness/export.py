@@ -69,7 +69,7 @@ def _refuse_missing(run: FinishedRun, videos: Sequence[int]) -> None:
     if missing:
         first = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
         what = f"{len(missing)} of {len(videos)} videos have no predictions: {first}"
-        raise UserError(str(run.folder), what, "repeat its harness run (without --limit) to finish it")
+        raise UserError(str(run.folder), what, "repeat its `harness run` (without --limit) to finish it")
 
 
 def _tracks(store: PredictionStore, videos: Iterable[int], with_boxes: bool = False) -> Iterator[bytes]:

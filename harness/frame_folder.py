@@ -32,7 +32,7 @@ class FolderFrames(ImageFrames):
 def frame_names(folder: Path) -> list[str]:
     """Return the names of the frames in ``folder``, in order; hidden files are left out. docs/frames.md has the rules.
 
-    Raises `UserError` if there is no frame, if two files may be the same frame (a mask beside its frame, ``1.jpg`` and
+    Raises `UserError` if there is no frame, if two files may be the same frame (a mask next to its frame, ``1.jpg`` and
     ``01.jpg``), if a frame has an unsupported format, and if the order is ambiguous.
     """
     try:

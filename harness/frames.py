@@ -44,7 +44,7 @@ class DigestedFrames(Frames, Protocol):
 
 
 class MissingFrames:
-    """The frames of a video whose pictures are not at hand: any access raises `UserError`."""
+    """The frames of a video whose pictures are not available: any access raises `UserError`."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -53,7 +53,7 @@ class MissingFrames:
         return self._count
 
     def __getitem__(self, frame_index: int, /) -> Image:
-        raise UserError(f"frame {frame_index}", "is not at hand", "name the folder of the frames as frames")
+        raise UserError(f"frame {frame_index}", "is not available", "name the folder of the frames as frames")
 
     def digests(self, whole: bool) -> Sequence[str]:
         """One text for all: there is nothing to tell apart."""

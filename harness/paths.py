@@ -25,7 +25,7 @@ SILENT_SECONDS = 30.0
 REQUEST_SECONDS, LIST_SECONDS, READ_SECONDS = 300.0, 1800.0, 3600.0
 """Wall-clock limits of a small request, of listing a folder, and of reading an object.
 
-The limits of the clients are for silence only: a store that sends a byte now and then would be waited for for ever."""
+The limits of the clients are for silence only: a store that sends a byte now and then would be waited for forever."""
 _IN_ONE_REQUEST: dict[str, dict[str, int]] = {"s3": {"max_concurrency": 1}, "gs": {}}
 
 
@@ -337,5 +337,5 @@ def local_copy(path: Location) -> Iterator[Path]:
         try:
             path.download(file)
         except FileNotFoundError as error:
-            raise UserError(str(path), "is not there", "check its name") from error
+            raise UserError(str(path), "does not exist", "check its name") from error
         yield file

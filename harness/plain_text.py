@@ -30,7 +30,7 @@ def one_line(text: str) -> str:
 
 
 def indented(text: str) -> str:
-    """Return text of several lines, each `escaped`, and all but the first indented: none is taken for a new record."""
+    """Return text of several lines, each `escaped`, and all but the first indented: none looks like a new record."""
     return text if text.isprintable() else "\n    ".join(map(escaped, text.replace("\t", "    ").splitlines()))
 
 
@@ -42,7 +42,7 @@ def utf8(text: str) -> bytes:
 def csv_text(text: str) -> str:
     """Return ``text`` for a cell of a CSV file: `escaped`, and with ``'`` before what a spreadsheet runs as a formula.
 
-    Numbers stay as they are. `without_guard` takes the ``'`` away.
+    Numbers stay unchanged. `without_guard` takes the ``'`` away.
     """
     if _FORMULA.match(text) and not _NUMBER.fullmatch(text):
         text = f"'{text}"

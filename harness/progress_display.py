@@ -55,7 +55,7 @@ def shown_warnings() -> Iterator[None]:
     """Show warnings of the harness's log on standard error."""
     handler, logger = _Warnings(logging.WARNING), logging.getLogger("harness")
     logger.addHandler(handler)
-    propagates, logger.propagate = logger.propagate, False  # libraries give the root logger a handler of their own
+    propagates, logger.propagate = logger.propagate, False  # libraries add a handler to the root logger
     try:
         yield
     finally:

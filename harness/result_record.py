@@ -54,7 +54,7 @@ PACKAGES = (
 """Packages whose versions a record has: those that decide on numbers."""
 _HINT = "use a record that `harness record` or `harness eval --record` wrote"
 _PATH = re.compile(r"(?:^|[\s=:'\",\[(])(?:/|~|\.\.[/\\]|[A-Za-z]:[/\\]|\\\\)")
-"""A path that tells where something lies on a machine."""
+"""An absolute path of a machine."""
 
 
 class RecordedModel(Struct, frozen=True):
@@ -259,7 +259,7 @@ def opened_predictions(place: Location) -> Iterator[Path | PredictionStore]:
         yield store
         return
     if not place.exists():
-        raise UserError(str(place), "is not there", "name a results file or a run folder")
+        raise UserError(str(place), "does not exist", "name a results file or a run folder")
     with local_copy(place) as file:
         yield file
 

@@ -1,7 +1,7 @@
 """Areas of sixteen compressed masks at once, in the lanes of a vector: the inner loop of `harness.rle.areas`.
 
 A character of COCO's string depends on those before it, so one mask after another leaves most of a processor idle.
-Here each lane of a vector walks through a mask of its own, one character per step and without branches. LLVM turns it
+Here each lane of a vector walks through a different mask, one character per step and without branches. LLVM turns it
 into what the processor has: one instruction for all lanes, or several.
 """
 

@@ -484,7 +484,7 @@ def _conclude(
     lost = len(run.videos) - len(done.union(event.video_id for event in failed))
     if lost or not (run.folder / "config.json").exists():
         what = f"files have vanished, among them the predictions of {lost} videos"
-        raise DamagedShardError(str(run.folder), what, "repeat the command to compute them anew")
+        raise DamagedShardError(str(run.folder), what, "repeat the command to compute them again")
     complete = len(done) == len(run.videos)
     videos = {
         "total": len(run.videos),

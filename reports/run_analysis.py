@@ -51,7 +51,7 @@ def analyse_runs(folders: Sequence[Location], data_root: Path, annotations: Path
 def opened_runs(
     folders: Sequence[Location], data_root: Path, annotations: Path | None = None
 ) -> Iterator[tuple[FinishedRun, Dataset]]:
-    """Runs with their data, which is opened once; raises `UserError` where data or truth are not there."""
+    """Runs with their data, which is opened once; raises `UserError` if data or truth are missing."""
     opened: dict[tuple[str, str, str | None], Dataset] = {}
     for run in read_runs(folders):
         if run.data not in opened:

@@ -80,7 +80,7 @@ class Row:
 
     @property
     def dagger(self) -> str:
-        """The mark behind its name: `DAGGER` where it is not comparable."""
+        """The mark after its name: `DAGGER` where it is not comparable."""
         return DAGGER if self.comparable is False else ""
 
     @property

@@ -161,7 +161,7 @@ def _are_of_several(made: Sequence[Row]) -> bool:
 
 
 def _in_note(row: Row, several: bool) -> str:
-    """A row's name where its line is not at hand: with its settings, and with its data where there are several."""
+    """A row's name outside of its line: with its settings, and with its data where there are several."""
     settings = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in row.settings.items())
     return " ".join(filter(None, [row.method, settings, f"on {row.data}" if several else ""]))
 

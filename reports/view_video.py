@@ -27,7 +27,7 @@ from harness.types import Track, Video
 IOU = 0.5
 """A track with at least this IoU in a frame is on the object there."""
 WIDTH = 960
-"""Width of pictures in pixels; smaller ones stay as they are."""
+"""Width of pictures in pixels; smaller ones stay unchanged."""
 HIT_STATE, WRONG_NAME, SWITCHED, MISSED_STATE, ABSENT = "h", "w", "s", "m", "-"
 """The states of an object in a frame: found by its track, in another category only, by another track of it, by
 none, and not annotated."""

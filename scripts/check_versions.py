@@ -9,7 +9,7 @@ before the next one. In it every module of the harness is imported, the CUDA ker
 that the row's NVRTC knows, and ``tests/models/ops`` run on the CPU. A row whose interpreter or packages cannot be had
 is listed as not run, with the reason. With PyTorch's CUDA builds, the default on Linux, a row downloads some 3 GB and
 needs 8 GB of disk; ``--torch-backend cpu`` takes the CPU builds where PyTorch's own index can be reached. Prints a
-table, and writes it to ``--out`` as JSON and beside that as Markdown. Exit code 1 if a row that ran has a fault.
+table, and writes it to ``--out`` as JSON, and next to it as Markdown. Exit code 1 if a row that ran has a fault.
 
 The public workflow (``.github/workflows/tests.yml``) runs the whole test suite on the same rows.
 """
@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 TESTS = ("pytest>=8", "pytest-benchmark>=5", "hypothesis>=6.100")
-"""What the tests of ``models/ops`` need beside the package and its extra ``cuda``."""
+"""What the tests of ``models/ops`` need besides the package and its extra ``cuda``."""
 SECONDS = 1800
 """For the installation of a row, and for its tests."""
 SHOWN = ("python", "torch", "numpy", "pandas", "numba", "nvrtc", "cuda-core", "cuda-bindings")
@@ -50,7 +50,7 @@ class Row(NamedTuple):
     resolution: str
     """uv's: ``lowest-direct`` is the oldest version of each direct dependency that ``pyproject.toml`` allows."""
     pins: tuple[str, ...] = ()
-    """Requirements beside those of the package."""
+    """Requirements in addition to the package's."""
 
 
 NVRTC_12 = ("cuda-bindings==12.9.*", "nvidia-cuda-nvrtc-cu12==12.8.*")
@@ -167,7 +167,7 @@ def last_line(text: str) -> str:
 
 
 def write(outcomes: list[Outcome], path: Path) -> None:
-    """Keep the outcomes as JSON, and the table as Markdown beside it."""
+    """Keep the outcomes as JSON, and the table as Markdown next to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [
         each.__dict__ | {"row": each.row._asdict(), "versions": dict(each.versions), "seconds": round(each.seconds)}

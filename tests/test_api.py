@@ -110,7 +110,7 @@ def test_a_run_holds_its_numbers_and_predictions(runs: list[api.OpenedRun], data
     assert repr(run) == f"FinishedRun({str(run.folder)!r})"
     again = harness.open_run(str(run.folder))
     assert (again.metrics, again.id) == (run.metrics, run.id)
-    with pytest.raises(UserError, match="is not there"):
+    with pytest.raises(UserError, match="does not exist"):
         harness.open_run("nowhere/at-all")
 
 

@@ -172,8 +172,8 @@ def test_eval_judges_by_the_dataset_that_is_named(truncated: Truncated, tmp_path
     assert "percent†" in shown
     assert f"† not comparable: {REASON}" in shown
     for arguments, words in (
-        (("--dataset", "shapes", "--annotations", gt), "does not say what its files hold"),
-        (("--dataset", "burst", "--annotations", gt, "--protocol", "burst-open-world"), "do not go together"),
+        (("--dataset", "shapes", "--annotations", gt), "does not describe its files"),
+        (("--dataset", "burst", "--annotations", gt, "--protocol", "burst-open-world"), "cannot be combined"),
     ):
         assert words in str(cli("eval", *arguments, "--predictions", predictions).exception)
 

@@ -238,7 +238,7 @@ def test_no_command_is_overlooked_and_those_in_sentences_exist(path: Path) -> No
 
 
 def test_a_command_that_fails_or_is_unknown_fails_here(shell: Shell, tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="nothing: is not there"):
+    with pytest.raises(AssertionError, match="nothing: does not exist"):
         shell.run("harness datasets list >list.txt\nharness table nothing", tmp_path)
     assert "shapes" in (tmp_path / "list.txt").read_text()
     with pytest.raises(AssertionError, match="not known"):

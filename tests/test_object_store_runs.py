@@ -190,10 +190,10 @@ def test_exported_results_are_scored_where_they_lie(two: list[Location]) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["table", "s3://bucket/nothing"], "s3://bucket/nothing: is not there"),
+        (["table", "s3://bucket/nothing"], "s3://bucket/nothing: does not exist"),
         (["status", "s3://bucket/nothing"], "s3://bucket/nothing: is not a run folder"),
-        (["compare", "s3://bucket/nothing", "s3://bucket/none"], "s3://bucket/nothing: is not there"),
-        (["eval", "--dataset", "shapes", "--predictions", "s3://bucket/no.json"], "s3://bucket/no.json: is not there"),
+        (["compare", "s3://bucket/nothing", "s3://bucket/none"], "s3://bucket/nothing: does not exist"),
+        (["eval", "--dataset", "shapes", "--predictions", "s3://bucket/no.json"], "no.json: does not exist"),
         (["leaderboard", "s3://bucket/nothing"], "s3://bucket/nothing: is not a folder"),
         (["run", "--model", "oracle", "--dataset", "shapes", "--runs-dir", "s4://b"], '"s4" is no object store'),
         (["run", "--model", "oracle", "--dataset", "shapes", "--no-mlflow", "--runs-dir", "s3://nobody-has-this/runs"],

@@ -98,7 +98,7 @@ def test_an_unfinished_file_never_has_the_name(store_folder: ObjectPath) -> None
     with local_copy(path) as copy:
         assert copy.read_bytes() == data
     assert not copy.exists()
-    with pytest.raises(UserError, match="is not there"), local_copy(store_folder / "no"):
+    with pytest.raises(UserError, match="does not exist"), local_copy(store_folder / "no"):
         pass
 
 

@@ -473,10 +473,10 @@ def test_a_run_is_logged_to_the_embedded_store(tmp_path: Path, monkeypatch: pyte
         (["--model", ",", "--dataset", "shapes"], "--model: names nothing"),
         (["--model", "oracle", "--dataset", "shapes", "--set", "drop=1"], "setting drop: is not a configuration key"),
         (["--model", "oracle", "--annotations", "a.json"], "frames is missing"),
-        (["--model", "oracle", "--dataset", "shapes", "--frames", "."], "go with --annotations"),
-        (["--model", "oracle", "--dataset", "shapes", "--annotations", "a.json"], "takes the place of --dataset"),
+        (["--model", "oracle", "--dataset", "shapes", "--frames", "."], "need --annotations"),
+        (["--model", "oracle", "--dataset", "shapes", "--annotations", "a.json"], "replaces --dataset"),
         (["--model", "oracle", "--dataset", "shapes", "--checkpoint", "no.pt"], "no.pt: No such file"),
-        (["--model", "oracle", "--dataset", "shapes", "--gpus-per-worker", "1"], "goes with engine ray"),
+        (["--model", "oracle", "--dataset", "shapes", "--gpus-per-worker", "1"], "needs engine ray"),
     ],
 )
 def test_bad_arguments_get_one_line_and_leave_nothing(tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -204,7 +204,7 @@ def test_the_command_opens_the_dataset_below_the_data_root(split: Path, tmp_path
         ((), "needs a run, or a results file"),
         (("run", "--predictions", "r.json"), "takes a run or --predictions, not both"),
         (("--predictions", "r.json"), "needs the dataset that it is for"),
-        (("run", "--dataset", "lvvis"), "go with --predictions"),
+        (("run", "--dataset", "lvvis"), "need --predictions"),
         (("--predictions", "r.json", "--dataset", "lvviss"), 'did you mean "lvvis"'),
     ],
 )

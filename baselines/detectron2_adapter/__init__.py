@@ -2,9 +2,9 @@
 
 - `plugin`: any config and weights of a video model, ``harness run --model detectron2``
 - `evaluators`: `LVVISEvaluator`, `YTVISEvaluator`, `OVISEvaluator`, `BURSTEvaluator` for training scripts
-- `catalog`: our datasets in its catalogs
+- `catalog`: the harness's datasets in its catalogs
 
-detectron2 is never required; what needs it raises `missing`.
+detectron2 is never required; code that needs it raises `missing`.
 """
 
 from harness.errors import UserError
@@ -15,4 +15,4 @@ def missing(error: ImportError) -> UserError:
     if error.name is not None and error.name.partition(".")[0] == "detectron2":
         hint = "it is not on the package index; with torch installed: pip install --no-build-isolation"
         return UserError("detectron2", "is not installed", f"{hint} git+https://github.com/facebookresearch/detectron2")
-    return UserError("detectron2", f"does not load: {error}", "install what is missing, or build detectron2 again")
+    return UserError("detectron2", f"does not load: {error}", "install the missing parts, or build detectron2 again")

@@ -1,4 +1,4 @@
-"""Our datasets in detectron2's catalogs, in the form that VIS projects' data mappers read; on request only."""
+"""The harness's datasets in detectron2's catalogs, in the format of VIS projects' data mappers; on request only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def register(dataset: str, data_root: str | Path, split: str | None = None) -> s
     """Register a split of a dataset plugin as ``harness_{dataset}_{split}`` and return that name.
 
     The annotations are read now, frames when they are used. Classes are in order of category ids; paths are absolute.
-    Raises `UserError` for a dataset that is missing or has no frame files, and for one that is registered already.
+    Raises `UserError` for a dataset that is missing or has no frame files, and for one that is already registered.
     """
     opened = plugins.opened(dataset, Path(data_root).absolute(), split)
     return _register(opened, f"harness_{opened.name}_{opened.split}")
@@ -43,7 +43,7 @@ def register_annotations(name: str, annotations: str | Path, frames: str | Path,
 
 def _register(opened: Dataset, name: str) -> str:
     if name in DatasetCatalog:
-        raise UserError(f"detectron2 dataset {name}", "is registered already", "register it once")
+        raise UserError(f"detectron2 dataset {name}", "is already registered", "register it once")
     without = next((v for v in opened.videos if not isinstance(v.frames, ImageFrames)), None)
     if without is not None:
         where = f"{opened.name} {opened.split}"

@@ -1,4 +1,4 @@
-"""Which detectron2 model is run, and how it is built."""
+"""The detectron2 model of a run, and how it is built."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Detectron2Config(BaseModel):
     )
     setup: Texts = Field(
         (),
-        description="What the project needs first, in order: MODULE is imported (it registers its models),"
+        description="Setup of the project, in order: MODULE is imported (it registers its models),"
         " MODULE:FUNCTION is called with the config (it adds the project's keys).",
     )
     options: dict[str, JsonValue] = Field(
@@ -48,13 +48,13 @@ class Detectron2Config(BaseModel):
     )
     outputs: str | None = Field(
         None,
-        description="MODULE:FUNCTION(outputs, inputs) for models whose outputs have a form of their own; it gives one"
+        description="MODULE:FUNCTION(outputs, inputs) for models with another form of output; it returns one"
         " of the forms that docs/external-models.md lists.",
     )
     allow_missing: Texts = Field(
         (),
         description="Weights that the checkpoint may lack or have in another shape, by name or pattern"
-        " (backbone.clip_model.*): they stay as the model makes them. All others are needed.",
+        " (backbone.clip_model.*): they keep the model's initial values. All others are required.",
     )
     revision: str = Field("", description="Any text; change it when the same settings may give other tracks.")
 

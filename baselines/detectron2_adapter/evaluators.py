@@ -1,9 +1,9 @@
-"""Our scoring as detectron2 evaluators: a training script gets exact, fast numbers by changing an import.
+"""The harness's scoring as detectron2 evaluators: a training script gets exact, fast numbers by changing an import.
 
 They take the arguments of the evaluators in VIS projects, and give percent under ``segm``, as detectron2
 prints and checks them (``TEST.EXPECTED_RESULTS``), each class's own as ``AP-<class>``; ``segm_corrected`` has the same
-predictions without the official tool's faults. Faults are reported early: those of annotations when an evaluator is
-made, those of tracks in `process`.
+predictions without the official tool's faults. Faults are reported early: in annotations when an evaluator is
+created, in tracks by `process`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class VideoEvaluator(DatasetEvaluator):  # type: ignore[misc]
     ``dataset_name`` is registered with a ``json_file`` (and with ``thing_dataset_id_to_contiguous_id``, without which
     labels are positions in the file's categories by ascending id). With ``distributed`` the processes' predictions are
     merged on the first one. ``output_dir`` gets ``results.json`` before anything is scored. ``outputs`` is a
-    function (outputs, inputs), or MODULE:FUNCTION, for models whose outputs have a form of their own, as for ``harness
+    function (outputs, inputs), or MODULE:FUNCTION, for models with another form of output, as for ``harness
     run``. ``tasks`` and ``use_fast_impl`` are accepted for existing calls and have no effect. Raises
     `UserError` for a file that is missing or malformed, or that the protocol cannot score.
     """
@@ -95,7 +95,7 @@ class VideoEvaluator(DatasetEvaluator):  # type: ignore[misc]
         self._tracks[video_id] = tracks
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Score what was predicted since `reset`: percent by metric, nan where a metric is undefined.
+        """Score the predictions since `reset`: percent by metric, nan where a metric is undefined.
 
         Empty on other processes than the first, where the truth is withheld, and where nothing was predicted.
         """

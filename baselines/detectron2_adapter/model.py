@@ -1,5 +1,5 @@
-"""A detectron2 video model as a model of the harness: built from its config, with resized frames and our words as
-input."""
+"""A detectron2 video model as a model of the harness: built from its config, with resized frames and the vocabulary
+as input."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class Detectron2Model:
     def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:
         """The tracks of ``video``. Labels are positions in the vocabulary, or in the model's own list of classes.
 
-        The model is given what detectron2's video data loaders give: all frames ``(3, height, width)`` uint8 as
+        The model's input is that of detectron2's video data loaders: all frames ``(3, height, width)`` uint8 as
         ``image``, resized as the config's INPUT says, and the size, length and id of the video; open-vocabulary models
         find the words as ``thing_classes`` of the dataset that DATASETS.TEST, ``dataset_name`` and ``meta`` name. For
-        other words than the last ones it is given them, or built again.
+        another vocabulary the model gets it, or is built again.
         """
         if not vocabulary.categories:
             return []
@@ -78,7 +78,7 @@ class Detectron2Model:
     def images(self, video: Video, vocabulary: Vocabulary) -> Iterator[ImageObjects]:
         """The objects of each frame of ``video``, from a model of images, which is given one frame at a time.
 
-        It gets what detectron2's data loaders give for an image, in the same way as `predict` does.
+        Its input is that of detectron2's data loaders for an image, as in `predict`.
         """
         name = self._entry(vocabulary)
         for index, image in enumerate(video.read()):
@@ -98,7 +98,7 @@ class Detectron2Model:
             yield found
 
     def _entry(self, vocabulary: Vocabulary) -> str:
-        """Make the model know the words; returns the name of their entry in detectron2's catalog."""
+        """Give the model the vocabulary; returns the name of its entry in detectron2's catalog."""
         if vocabulary.digest != self._digest:
             self._take_words(vocabulary)
         return str(entry_of(vocabulary).name)
@@ -139,9 +139,9 @@ class Detectron2Model:
 
 
 def refuse_unknown_label(label: int, words: int, where: str) -> None:
-    """Raise `UserError` for a label that is no position in a vocabulary of so many ``words``."""
+    """Raise `UserError` for a label that is not a position in a vocabulary of ``words`` names."""
     if not 0 <= label < words:
-        hint = "run it on the dataset whose classes it knows, or name its counts of classes in class_counts"
+        hint = "run it on the dataset that it was trained for, or name its counts of classes in class_counts"
         raise UserError(where, f"label {label} for a vocabulary of {words} names", hint)
 
 

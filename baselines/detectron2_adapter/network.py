@@ -1,4 +1,4 @@
-"""Building a detectron2 model: its config put together, the words where it looks for them, its weights."""
+"""Builds a detectron2 model: merged config, vocabulary in the catalog, weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ except ImportError as error:
 
 _NOT_OF_THE_MODEL = ("MODEL.DEVICE", "MODEL.WEIGHTS", "DATASETS.TEST", "OUTPUT_DIR")
 """Keys that the run sets or no code reads: they do not define the model."""
-_HINT = "name in setup what adds the project's keys and models (MODULE, MODULE:FUNCTION)"
+_HINT = "name the modules and functions that add the project's keys and models in setup (MODULE, MODULE:FUNCTION)"
 
 
 def import_project(config: Detectron2Config) -> None:
@@ -93,7 +93,7 @@ def _content(value: Any, key: str) -> Any:
 def _is_file(text: str) -> bool:
     try:
         return Path(text).is_file()
-    except (OSError, ValueError):  # too long a text, or no name
+    except (OSError, ValueError):  # a text that is too long, or not a name
         return False
 
 
@@ -106,7 +106,7 @@ class NetworkBuilder:
         self._tell = function_of(config.words, "words") if config.words else None
 
     def build(self, vocabulary: Vocabulary) -> torch.nn.Module:
-        """The model, weights as it makes them itself, with the vocabulary where it looks for the names of classes.
+        """The model with its initial weights, and the vocabulary as the names of its classes.
 
         Without words it is the config's own. Raises `UserError` where the config does not fit the project.
         """
@@ -145,5 +145,5 @@ def _cannot_be_built(config: Detectron2Config, error: Exception) -> UserError:
     what = f"the model cannot be built: {' '.join(str(error).split())}"
     hint = _HINT
     if isinstance(error, FileNotFoundError):
-        hint = "start harness in the folder that the project's paths are relative to, or set absolute ones in options"
+        hint = "run harness in the folder that the project's paths are relative to, or set absolute ones in options"
     return UserError(str(config.config_file), what, hint)

@@ -67,7 +67,7 @@ def objects_of_image(outputs: Any, size: tuple[int, int], where: str) -> ImageOb
 def tracks_of(video_id: int, frames: int, outputs: Any, category_of: Callable[[int], int]) -> list[Track]:
     """The tracks in a model's outputs for one video of ``frames`` frames.
 
-    ``outputs`` is one of these, or a list that holds it alone:
+    ``outputs`` is one of these, or a list of one of them:
 
     - a dictionary with ``pred_scores (n,)``, ``pred_labels (n,)`` and ``pred_masks``, ``(frames, height, width)`` each
     - `Instances`, or a dictionary with them as ``instances``, with ``scores``, ``pred_classes`` and ``pred_masks (n,
@@ -75,7 +75,7 @@ def tracks_of(video_id: int, frames: int, outputs: Any, category_of: Callable[[i
     - a list of one `Instances` per frame, with ``pred_masks (n, height, width)`` and `ID_FIELDS`: a track has the mean
       of its scores and the class with the largest sum of them
 
-    Masks are booleans, or numbers that are 0 and 1. With `LOGITS` beside them in the dictionary, those of a whole video
+    Masks are booleans, or numbers that are 0 and 1. With the key `LOGITS` in the dictionary, those of a whole video
     are logits of any size ``(frames, h, w)``: they are resized as the official evaluators of OV2Seg and CLIP-VIS do,
     and positive ones are the mask. ``category_of`` turns a label into a category id. Raises `UserError` for others.
     """
@@ -145,7 +145,7 @@ def _of_frames(instances: list[Any], frames: int, where: str) -> Iterator[FoundO
 
 @dataclass
 class _Linked:
-    """One object, built up from frames."""
+    """One object, collected from frames."""
 
     scores: list[float] = field(default_factory=list)
     by_label: dict[int, float] = field(default_factory=lambda: defaultdict(float))
@@ -174,7 +174,7 @@ def _binary(mask: Any, where: str) -> NDArray[np.uint8]:
 
 
 def encode_logits(logits: Any, sizes: Sequence[Any]) -> tuple[Rle, ...]:
-    """Encode mask logits ``(frames, h, w)``; ``sizes`` is what stands under `LOGITS`.
+    """Encode mask logits ``(frames, h, w)``; ``sizes`` is the value of `LOGITS`.
 
     They are resized to the padded image, cut to the image and resized to the video, bilinearly, in this order.
     """

@@ -22,13 +22,13 @@ class Detectron2Plugin:
     card: ClassVar[dict[str, str]] = {
         "library": "https://github.com/facebookresearch/detectron2",
         "documentation": "docs/external-models.md",
-        "paper": "that of the project whose config is given, as are training data, published numbers and weights",
+        "paper": "see the project of the config, also for training data, published numbers and weights",
         "licence": "detectron2: Apache-2.0; project and weights: their own; this adapter: Apache-2.0",
         "speed": "not measured; `harness bench --model detectron2 --checkpoint FILE --set config_file=FILE`",
     }
 
     def load(self, config: Detectron2Config, context: LoadContext) -> Detectron2Model:
-        """Build the model and load ``context.checkpoint``; raises `UserError` where either cannot be done."""
+        """Build the model and load ``context.checkpoint``; raises `UserError` if either fails."""
         from harness.baselines.detectron2_adapter.model import load_model
 
         return load_model(config, context)

@@ -10,7 +10,7 @@ from harness.errors import UserError
 
 
 def function_of(name: str, key: str) -> Callable[..., Any]:
-    """The function called ``name``; ``key`` is where it was given. Raises `UserError` where it is none."""
+    """The function ``name``, from the setting ``key``. Raises `UserError` if it does not exist or load."""
     module, colon, function = name.partition(":")
     if not colon:
         raise UserError(f"detectron2, {key} {name}", "is not MODULE:FUNCTION", f"for example {name}:{key}")
@@ -26,8 +26,8 @@ def imported(module: str, name: str, key: str) -> Any:
     try:
         return importlib.import_module(module)
     except (ImportError, ValueError) as error:
-        hint = "name the project's folder as project, and the module as it is imported there"
+        hint = "name the project's folder as project, and the module by its import name there"
         raise UserError(f"detectron2, {key} {name}", f"does not load: {' '.join(str(error).split())}", hint) from error
     except OSError as error:  # FC-CLIP reads lists of classes while it is imported
-        hint = "start harness in the folder that the project's paths are relative to"
+        hint = "run harness in the folder that the project's paths are relative to"
         raise UserError(f"detectron2, {key} {name}", f"does not load: {error}", hint) from error

@@ -1,4 +1,4 @@
-"""Weights of a checkpoint in a detectron2 model: all that it needs, or an error."""
+"""Loads a checkpoint into a detectron2 model: all required weights, or an error."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[s
     if refused:
         _refuse(path, refused, len(needed), told.unexpected_keys)
     if missing:
-        what = "weights are missing or of another shape, as allow_missing permits: the model's own stay"
+        what = "weights are missing or of another shape, as allow_missing permits: the model's initial values are kept"
         log.info("%s: %s %s", path, len(missing), what)
     left_over = [n for n in told.unexpected_keys if not n.endswith(_COUNTER) and not any(k in n for k in _NO_WEIGHTS)]
     if left_over:
@@ -65,10 +65,10 @@ def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[s
 
 
 def _loaded(network: torch.nn.Module, state: State, path: Path) -> Any:
-    """Load what fits by name; returns the names of what is missing and unexpected, as PyTorch does."""
+    """Load tensors that fit by name; returns the missing and unexpected names, as PyTorch does."""
     try:
         return network.load_state_dict(state, strict=False)
-    # A module may read its weights by code of its own, which may raise anything for weights of another model.
+    # A module may read its weights with custom code, which may raise anything for weights of another model.
     except Exception as error:
         what = f"does not fit the model: {' '.join(str(error).split())[:300]}"
         raise UserError(str(path), what, HINT) from error
@@ -85,14 +85,16 @@ def _is_named(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _refuse(path: Path, missing: Sequence[str], needed: int, unexpected: Sequence[str]) -> None:
-    """Say which weights are missing, and what the checkpoint has in their place."""
+    """The error for missing weights, with the checkpoint's other names."""
     if len(missing) == needed:
         what = "has no weight of the model"
     else:
         what = f"lacks {len(missing)} of the model's {needed} weights ({_some(missing)}), which would stay random"
     if unexpected:
         what += f"; it has {len(unexpected)} others ({_some(unexpected)})"
-    raise UserError(str(path), what, f"{HINT}, or name in allow_missing what may stay as the model makes it")
+    raise UserError(
+        str(path), what, f"{HINT}, or name in allow_missing the weights that may keep the model's initial values"
+    )
 
 
 def _refuse_unknown(patterns: Sequence[str], names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The words of a vocabulary in detectron2's catalog, where models look for the names of classes."""
+"""The vocabulary in detectron2's catalog, from which models read the names of classes."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ def entry_of(vocabulary: Vocabulary) -> WordsMetadata:
 
 
 def were_read(entry: WordsMetadata) -> bool:
-    """Whether the words of an entry were read, that is, by the model."""
+    """Whether the model has read the vocabulary of an entry."""
     return entry.name in _read

@@ -35,14 +35,14 @@ class ExternalConfig(BaseModel):
         description="Program and arguments, run without a shell; a string is split at blanks, quotes hold. {job}"
         " becomes the job file, {folder} its folder; without {job} the job file is the last argument.",
     )
-    working_directory: Path | None = Field(None, description="Where it runs; default: where the harness does.")
+    working_directory: Path | None = Field(None, description="Its working directory; default: that of the harness.")
     environment: dict[str, str | None] = Field(
-        {}, description="Variables added to the environment it inherits; null takes one away."
+        {}, description="Variables added to the inherited environment; null removes one."
     )
     revision: str = Field(
         "",
-        description="Any text; change it when the same command may give other tracks. Commit and changes of a"
-        " working_directory in git count by themselves.",
+        description="Any text; change it when the same command may give other tracks. The commit and changes of a"
+        " working_directory in git are already included.",
     )
     chunk: int = Field(10, ge=1, exclude=True, description="Videos per start of the command, at most.")
     timeout_s: float | None = Field(

@@ -50,26 +50,28 @@ class WeightsFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``facts.json``, which a command may write beside its results: what it can tell of itself."""
+    """``facts.json``, which a command may write next to its results: facts for the run's record."""
 
     weights: WeightsFacts | None = None
     words: str = ""
 
     @property
     def loaded_weights(self) -> LoadedWeights | None:
-        """As models of this process tell it."""
+        """In the form of models in this process."""
         told = self.weights
         return None if told is None else LoadedWeights(told.needed, told.loaded, tuple(told.unused))
 
 
 def read_facts(folder: Path) -> Facts:
-    """What the command of a job has told of itself, maybe nothing. Raises `UserError` for a file of another form."""
+    """The facts that a job's command has written, if any. Raises `UserError` for a malformed file."""
     try:
         return decode_json(read_file(folder / FACTS, NOTE_BYTES, is_text=True), Facts)
     except FileNotFoundError:
         return Facts()
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        hint = 'write {"weights": {"needed": 10, "loaded": 10, "unused": []}, "words": "text"}, or no such file'
+        hint = (
+            'write {"weights": {"needed": 10, "loaded": 10, "unused": []}, "words": "text"}, or do not write the file'
+        )
         raise UserError(FACTS, f"cannot be read: {error}", hint) from error
 
 
@@ -133,7 +135,7 @@ def _frame_files(video: Video, folder: Path) -> list[str]:
 
 
 def read_tracks(folder: Path, videos: Sequence[Video], vocabulary: Vocabulary) -> dict[int, list[Track]]:
-    """Read the results of a job: the tracks of ``videos`` in file order, checked as a store would check them.
+    """Read the results of a job: the tracks of ``videos`` in file order, checked as by a store.
 
     In a job that is marked done, tracks of other videos are skipped. Raises `UserError` for a file that is missing or
     not a results list, and for records of videos that are not in the job, of categories that are not in the vocabulary,

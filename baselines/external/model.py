@@ -75,7 +75,7 @@ class ExternalModel:
             log.info("%s: results of %s videos exist from an earlier session", self.name, count)
 
     def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:
-        """Return the tracks of ``video`` from the command's results; with an empty vocabulary it is not started.
+        """Return the tracks of ``video`` from the command's results; not started for an empty vocabulary.
 
         Raises `UserError` with the command's last lines if it fails, takes too long, or writes invalid results.
         """
@@ -94,12 +94,12 @@ class ExternalModel:
 
     @property
     def loaded_weights(self) -> LoadedWeights | None:
-        """What the command has told in ``facts.json``, ``None`` if nothing."""
+        """The loaded weights in ``facts.json``, ``None`` if there are none."""
         return self._facts.loaded_weights
 
     def facts(self) -> dict[str, str]:
-        """What the command has told of the words, see `harness.types.Model`."""
-        told = self._facts.words or f"the command does not tell in {FACTS} whether it has used them"
+        """The facts on the vocabulary in ``facts.json``, see `harness.types.Model`."""
+        told = self._facts.words or f"{FACTS} of the command does not say whether it has used them"
         return {"words": f"{self._asked} in the job; {told}"}
 
     def _take(self, video: Video, vocabulary: Vocabulary) -> list[Track] | None:
@@ -132,7 +132,7 @@ class ExternalModel:
         """Run the command on ``videos`` and read its results."""
         failed = self._failed_in_a_row
         if len(failed) >= GIVE_UP_AFTER and videos[0].id not in failed:
-            what = f"the command failed on {len(failed)} videos in a row and is not started any more"
+            what = f"the command failed on {len(failed)} videos in a row and is not started again"
             raise UserError(self.name, f"{what}; last: {list(failed.values())[-1]}")
         self._forget_delivered()
         folder = job_folder(self._folder(), videos)
@@ -172,7 +172,7 @@ class ExternalModel:
             what = f"the command ended with {_how(ending)} after {ending.seconds:.1f} s; {_said(ending)}"
             raise UserError(where, what, f"the run's log has all of it, the job is {job}")
         if not (folder / RESULTS).is_file():
-            what = f"the command ended well but wrote no {RESULTS}; {_said(ending)}"
+            what = f"the command succeeded but wrote no {RESULTS}; {_said(ending)}"
             raise UserError(where, what, 'write a list of tracks to the path that the job gives as "results"')
         try:
             self._facts = read_facts(folder)
@@ -195,7 +195,7 @@ class ExternalModel:
 
 
 def _environment(config: ExternalConfig) -> dict[str, str]:
-    """The environment of the command: ours with the configured changes, and unbuffered output of Python."""
+    """The environment of the command: the harness's with the configured changes, and unbuffered output of Python."""
     changed = {"PYTHONUNBUFFERED": "1", **os.environ, **config.environment}
     return {name: value for name, value in changed.items() if value is not None}
 
@@ -207,8 +207,8 @@ def _refuse_missing(config: ExternalConfig, directory: Path | None, environment:
     program = config.command[0]
     place = str((directory or Path.cwd()) / program) if "/" in program else program
     if "{" not in program and shutil.which(place, path=environment.get("PATH")) is None:
-        what = f'"{place}" is no program that can be run'
-        raise UserError(f"{name}, command", what, "name it by its whole path, and make it executable")
+        what = f'"{place}" is not an executable program'
+        raise UserError(f"{name}, command", what, "give its full path, and make it executable")
 
 
 def _named(videos: list[Video]) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CARD = {
     "documentation": "docs/external-models.md",
-    "paper": "that of the method behind the command, as are training data, published numbers and weights",
+    "paper": "see the method of the command, also for training data, published numbers and weights",
     "licence": "that of the command and its weights; this adapter: Apache-2.0",
     "speed": "of each start of the command: in the run's log",
 }
@@ -37,9 +37,9 @@ class ExternalPlugin:
     card: dict[str, Any] = field(default_factory=lambda: dict(CARD))
 
     def depends_on(self, config: ExternalConfig, checkpoint: Path | None) -> dict[str, Any]:
-        """Commit and changes of the working directory where that is in git: other code behind a command, other tracks.
+        """Commit and changes of the working directory if it is in git, because other code may give other tracks.
 
-        Elsewhere the code is known by the files that the command names, and by ``revision``.
+        Otherwise the files that the command names, and ``revision``, identify the code.
         """
         commit, changes = (None, None) if config.working_directory is None else git_state(config.working_directory)
         return {} if commit is None else {"code": {"commit": commit, "changes": changes}}

@@ -54,7 +54,7 @@ def run_command(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C is ours: we end the command, and say so
+        start_new_session=True,  # Ctrl-C goes to the harness, which ends the command
     )
     assert process.stdin is not None  # for the type checker: they are pipes
     assert process.stdout is not None
@@ -71,7 +71,7 @@ def run_command(
             process.wait(grace_s + 5)
         process.kill()
         process.wait()
-        reader.join(2)  # something that left the command's group may hold its output open for ever
+        reader.join(2)  # a process that left the command's group may hold its output open forever
     return Ending(code, time.perf_counter() - began, tuple(last))
 
 

@@ -23,7 +23,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 def main(grace_s: float, command: list[str]) -> int:
     """Run ``command`` and return its exit code; all processes of its group have ended by then."""
-    with suppress(AttributeError, OSError):  # Linux only: what the command leaves is ours to collect, not init's
+    with suppress(
+        AttributeError, OSError
+    ):  # Linux only: this process, not init, reaps the processes that the command leaves
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -42,7 +44,7 @@ def main(grace_s: float, command: list[str]) -> int:
     signal.signal(signal.SIGTERM, asked_to_end)
     threading.Thread(target=end_with_input, daemon=True).start()
     code = child.wait()
-    end(child.pid, grace_s, collect=True)  # what the command started and did not wait for
+    end(child.pid, grace_s, collect=True)  # processes that the command started and did not wait for
     return code if code >= 0 else 128 - code
 
 
@@ -68,7 +70,7 @@ def signal_group(group: int, number: int) -> bool:
     """Send a signal (0: none) to a group; return whether the group exists."""
     try:
         os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):  # on macOS the latter says that only dead processes are in it
+    except (ProcessLookupError, PermissionError):  # on macOS the latter means that only dead processes are in it
         return False
     return True
 

@@ -21,10 +21,10 @@ def card() -> dict[str, Any]:
         "weights": "https://github.com/haochenheheda/LVVIS (Baseline.md); give the file to --checkpoint",
         "text classifiers": "in the same repository, under its dataset metadata: fg_bg_5_10_*_ens.npy for LV-VIS, LVIS,"
         " COCO, YouTube-VIS 2019 and 2021 and OVIS, none for BURST; --set text_classifier=FILE_OR_FOLDER",
-        "licence": "weights and classifiers: that of their repository, read it there; this implementation: Apache-2.0",
+        "licence": "weights and classifiers: see their repository; this implementation: Apache-2.0",
         "published_ap_source": "Baseline.md of haochenheheda/LVVIS; APb and APn: GLEE paper, Table 2; percent",
-        "note": "the published numbers need the released text classifiers; backbone, decoder depth and sizes are read"
-        " off the checkpoint; for Swin-B neither weights nor a configuration were released",
+        "note": "the published numbers need the released text classifiers; backbone, depth and sizes are inferred"
+        " from the checkpoint; for Swin-B neither weights nor a configuration were released",
         "speed": "not measured with released weights; `harness bench --model ov2seg --checkpoint FILE`",
         "variants": [_variant("R50", "ResNet-50 (ImageNet-21k)", "yes"), _variant("Swin-B", "Swin-B (22k)", "no")],
     }

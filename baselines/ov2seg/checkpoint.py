@@ -1,6 +1,6 @@
 """Checkpoints of OV2Seg: read without running code, sizes inferred from shapes, loaded strictly.
 
-What is left out of a checkpoint, because inference has no use for it (docs/ov2seg.md, *Weights*):
+Parts of a checkpoint that inference does not need and that are left out (docs/ov2seg.md, *Weights*):
 
 - ``sem_seg_head.predictor.class_embed.zs_weight``, the text matrix of the vocabulary it was trained with;
 - ``criterion.*``, constants of the losses;
@@ -91,7 +91,7 @@ def architecture_of(state: Mapping[str, Tensor], path: Path) -> Architecture:
     except KeyError as error:
         raise UserError(str(path), f"is not a checkpoint of OV2Seg: it lacks {error.args[0]}", HINT) from error
     except (IndexError, ValueError) as error:
-        what = "is not a checkpoint of OV2Seg: a tensor that tells its sizes has too few or too many dimensions"
+        what = "is not a checkpoint of OV2Seg: a tensor that defines its sizes has too few or too many dimensions"
         raise UserError(str(path), what, HINT) from error
 
 

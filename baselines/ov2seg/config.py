@@ -25,7 +25,7 @@ class Ov2SegConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     short_edge: int | None = Field(default=None, ge=32)
-    """Frames are resized so that their shorter edge has this many pixels (default: what the checkpoint says, else
+    """Frames are resized so that their shorter edge has this many pixels (default: the checkpoint's, else
     480), ..."""
     long_edge: int = Field(default=1333, ge=32)
     """... and then so that the longer has at most this many."""
@@ -48,21 +48,21 @@ class Ov2SegConfig(BaseModel):
     memory_weight: float = Field(default=0.7, gt=0, le=1)
     """Share of the current frame in the memory. 1 matches with the previous frame only."""
     object_score: bool = True
-    """Ablation: without it a track's score leaves the object score out."""
+    """Ablation: off, a track's score has no object score."""
     mask_score: bool = True
-    """Ablation: without it a track's score leaves the mean confidence of its masks out."""
+    """Ablation: off, a track's score has no mean confidence of its masks."""
 
     padding_counts: bool = True
     """QUIRK: the padded border takes part in attention and mask scores. Off: it is left out."""
     normalise_memory: bool = False
-    """QUIRK: the memory is a mean of embeddings of any length. On: of unit ones, and unit itself."""
+    """QUIRK: the memory is a mean of unnormalised embeddings. On: of unit ones, and itself normalised."""
     remember_absent_frames: bool = True
-    """QUIRK: the memory takes in frames where a query's mask is empty. Off: it stays as it is there."""
+    """QUIRK: the memory is also updated in frames where a query's mask is empty. Off: it is not."""
     classify_memory: bool = False
-    """QUIRK: a video's classes come from logits averaged over its frames. On: from the memory behind its last frame,
-    as the paper is quoted to say."""
+    """QUIRK: a video's classes come from logits averaged over its frames. On: from the memory after its last frame,
+    as the paper says."""
     sigmoid_of_classes: bool = True
-    """QUIRK: each class has a probability of its own. Off: a softmax over the classes and the zero column."""
+    """QUIRK: each class has a separate (sigmoid) probability. Off: a softmax over the classes and the zero column."""
     suppress_frames: bool = True
     """QUIRK: frames whose score is below a tenth of the track's lose their mask."""
     mask_score_over_video: bool = True
@@ -86,7 +86,7 @@ class Ov2SegTrainingConfig(CriterionConfig):
     backbone_width: int = Field(default=64, ge=4)
     """Channels of its stem."""
     backbone_weights: Path | None = None
-    """File of its weights, named as in the released checkpoint; without it the ResNet learns from nothing."""
+    """File of its weights, named as in the released checkpoint; without it the ResNet is trained from scratch."""
     text_classifier: Literal["clip"] | Path = CLIP
     """Embeddings of the training set's categories; as at inference."""
     clip_model: str = "ViT-B-32-quickgelu"

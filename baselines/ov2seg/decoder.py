@@ -20,7 +20,7 @@ class OpenVocabularyPrediction(NamedTuple):
     object_logits: Tensor
     """``(B, Q, 2)``: object, no object."""
     class_embeddings: Tensor
-    """``(B, Q, embed_dim)``: to be compared with text embeddings by cosine; of any length."""
+    """``(B, Q, embed_dim)``: to be compared with text embeddings by cosine; not normalised."""
     mask_logits: Tensor
     """``(B, Q, height / 4, width / 4)``."""
 

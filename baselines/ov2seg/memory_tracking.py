@@ -1,6 +1,6 @@
-"""Memory-induced tracking: each slot remembers a running mean of the queries that filled it (OV2Seg, section 3.3).
+"""Memory-induced tracking: each slot keeps a running mean of the queries that filled it (OV2Seg, section 3.3).
 
-QUIRK: every query of the first frame is a slot until the end of the video; none is born, none ends (docs/ov2seg.md).
+QUIRK: every query of the first frame is a slot until the end of the video; no slot begins or ends (docs/ov2seg.md).
 """
 
 from __future__ import annotations

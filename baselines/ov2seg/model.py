@@ -68,7 +68,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         return self.network.loaded_weights
 
     def facts(self) -> dict[str, str]:
-        """What the model can tell of itself, see `harness.types.Model`."""
+        """Facts for the run's record, see `harness.types.Model`."""
         if self._vocabulary is None:
             return {"words": "none"}
         classifier, source, _ = self._vocabulary[1]

@@ -77,9 +77,9 @@ class Ov2SegPlugin:
         return miniatures.weights("ov2seg", dataset)
 
     def released_variant(self, checkpoint: Path) -> int | None:
-        """The index in ``card["variants"]`` of the model that has a checkpoint's backbone; ``None``: none has.
+        """The index in ``card["variants"]`` of the model with a checkpoint's backbone, or ``None``.
 
-        Raises `UserError` for a file that is no checkpoint of OV2Seg.
+        Raises `UserError` for a file that is not a checkpoint of OV2Seg.
         """
         from harness.baselines.ov2seg.checkpoint import released_variant
 

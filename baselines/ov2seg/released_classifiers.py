@@ -1,6 +1,6 @@
 """The released text classifiers of OV2Seg: one ``.npy`` file per dataset, a row per category, made with DetPro.
 
-They lie in the LV-VIS repository (https://github.com/haochenheheda/LVVIS) under its dataset metadata; users download
+They are in the LV-VIS repository (https://github.com/haochenheheda/LVVIS) under its dataset metadata; users download
 them with the weights. Row i is category id i + 1 of the dataset (docs/ov2seg.md, *Text classifiers*).
 """
 
@@ -44,7 +44,7 @@ def released_file(place: Path, dataset: str) -> Path:
         released = ", ".join(FILES)
         raise UserError(str(place), f"none of the released files is for {dataset}, they are for {released}", HINT)
     if not path.is_file():
-        raise UserError(str(path), "there is no such text classifier", HINT)
+        raise UserError(str(path), "does not exist", HINT)
     return path
 
 
@@ -86,6 +86,6 @@ def _read(path: Path) -> NDArray[np.float32]:
             raise UserError(str(path), "holds no array of floating-point numbers", HINT)
         return np.array(found, dtype=np.float32)
     except (OSError, ValueError, EOFError, SyntaxError, TokenError, TypeError, OverflowError) as error:
-        # numpy reports damaged headers and pickles in disguise by all of these
+        # numpy raises any of these for damaged headers and for pickles
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise UserError(str(path), f"is no .npy file, or a broken one ({reason})", HINT) from error
+        raise UserError(str(path), f"is not a .npy file, or a broken one ({reason})", HINT) from error

@@ -1,4 +1,4 @@
-"""Scores of a video's tracks, their selection, and what is suppressed (docs/ov2seg.md, *Scores*).
+"""Scores of a video's tracks, their selection, and suppressed frames (docs/ov2seg.md, *Scores*).
 
 Windows are processed one by one. Sums per slot and class are kept, and a few numbers per frame and slot; scores that
 only selected tracks need are kept in `DeferredScores`; masks are kept elsewhere.
@@ -119,7 +119,7 @@ def scores(class_logits: Tensor, object_logits: Tensor, config: Ov2SegConfig) ->
     """
     if config.sigmoid_of_classes:
         p = class_logits.sigmoid()
-    else:  # the zero column is the class of nothing
+    else:  # the zero column is the class without an object
         p = torch.nn.functional.pad(class_logits, (0, 1)).softmax(-1)[..., :-1]
     return (p * object_logits.softmax(-1)[..., :1]).sqrt() if config.object_score else p.sqrt()
 

@@ -29,7 +29,7 @@ class SourcedClassifier(NamedTuple):
     classifier: TextClassifier
     source: str
     is_published: bool
-    """Whether published numbers were made with it, or none were made for the dataset."""
+    """Whether published numbers use it, or none exist for the dataset."""
 
 
 class TextTower(nn.Module):
@@ -41,7 +41,7 @@ class TextTower(nn.Module):
     def __init__(self, name: str, pretrained: str) -> None:
         super().__init__()
         if name not in open_clip().list_models():
-            raise UserError("clip_model", f'"{name}" is no open_clip model', "for example ViT-B-32-quickgelu")
+            raise UserError("clip_model", f'"{name}" is not an open_clip model', "for example ViT-B-32-quickgelu")
         try:
             held = clip_inside(pretrained)
             self.clip_model: Any = create_clip(name, None if held else pretrained, device="cpu")

@@ -38,7 +38,7 @@ class Ov2SegTrainee(nn.Module):
         self.criterion = Ov2SegCriterion(text, frequency, config)
 
     def forward(self, samples: Sequence[TrainingSample]) -> dict[str, Tensor]:
-        """Losses of a batch, each by its name, and ``total``."""
+        """Losses of a batch by name, and ``total``."""
         device = self.criterion.text.device
         images, masks = batch_of(samples, device, PIXEL_MEAN, PIXEL_STD)
         categories = [torch.from_numpy(sample.categories).to(device) for sample in samples]
@@ -75,7 +75,7 @@ def build_trainee(
     vocabulary, place = Vocabulary(training_set.categories), torch.device(device)
     found = text_classifier(source, vocabulary, training_set.name, network.embed_dim, place, text_cache())
     if len(found.classifier.weights) != len(training_set.categories):
-        what = "has categories with several names, which the losses cannot tell apart"
+        what = "has categories with several names, which the losses cannot distinguish"
         raise UserError(training_set.name, what, "set text_classifier to a file with one row per category")
     return Ov2SegTrainee(network.to(device), config, found.classifier.weights, frequencies(training_set))
 
@@ -102,7 +102,7 @@ def new_network(config: Ov2SegTrainingConfig) -> Ov2SegNetwork:
         )
     )
     if config.backbone_weights is not None:
-        hint = "name weights of this ResNet, called as in the released checkpoint (base.conv1.weight, ...)"
+        hint = "name weights of this ResNet, with names as in the released checkpoint (base.conv1.weight, ...)"
         read = {n.removeprefix(BACKBONE): t for n, t in read_tensors(config.backbone_weights, hint).items()}
         state = {n: t for n, t in read.items() if not n.endswith("num_batches_tracked")}
         check_tensors(network.backbone.state_dict(), state, config.backbone_weights, "the backbone", hint)

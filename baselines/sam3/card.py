@@ -19,12 +19,12 @@ def card() -> dict[str, Any]:
         "trained_on": own[0].training_data,
         "weights": "https://huggingface.co/facebook/sam3 (after agreeing to its licence), the files of the transformers"
         " format: *.json, *.txt, model.safetensors; give their folder to --checkpoint",
-        "licence": "weights: SAM License, read it there; the library transformers and this adapter: Apache-2.0",
+        "licence": "weights: SAM License, see there; the library transformers and this adapter: Apache-2.0",
         "published": "; ".join(f"{row.dataset} {row.split} {row.metric} {row.value}" for row in own),
         "published_source": own[0].citation,
         "published of SAM 3.1": "; ".join(f"{row.dataset} {row.split} {row.metric} {row.value}" for row in later)
         + f" ({later[0].citation}); this adapter does not run SAM 3.1",
         "note": "the paper's settings for these datasets are not known here: thresholds are the checkpoint's unless set"
-        " (detection_threshold, new_object_threshold); LV-VIS is reported on test, whose truth only the server has",
-        "speed": "not measured with released weights; docs/sam3.md counts what a vocabulary costs",
+        " (detection_threshold, new_object_threshold); LV-VIS is reported on test, whose truth is on the server only",
+        "speed": "not measured with released weights; docs/sam3.md has the cost of a vocabulary",
     }

@@ -25,7 +25,7 @@ HINT = "give the folder of facebook/sam3 as checkpoint (`harness models show sam
 
 
 def library() -> Any:
-    """The module `transformers`; raises `UserError` where it is missing, broken, or knows no SAM 3 for videos."""
+    """The module `transformers`; raises `UserError` if it is missing, broken, or has no SAM 3 for videos."""
     try:
         transformers = importlib.import_module("transformers")
         # Classes are imported when they are first asked for, with all that they need.
@@ -34,7 +34,7 @@ def library() -> Any:
         if error.name == "transformers":
             raise UserError("sam3", "needs the library transformers, which is not installed", INSTALL) from error
         raise UserError("sam3", f"transformers cannot be imported: {error}", INSTALL) from error
-    except (ImportError, RuntimeError) as error:  # the library reports a failed import of a part of it by either
+    except (ImportError, RuntimeError) as error:  # the library raises either if a part of it cannot be imported
         raise UserError("sam3", f"transformers cannot be imported: {first_line(error)}", INSTALL) from error
     if not known:
         what = f"transformers {transformers.__version__} is too old, it has no SAM 3 for videos"
@@ -45,7 +45,7 @@ def library() -> Any:
 def check_folder(folder: Path) -> None:
     """Raise `UserError` for a folder without a SAM 3 video model in the format of `transformers`."""
     if not folder.is_dir():
-        raise UserError(str(folder), "is not a folder" if folder.exists() else "there is no such folder", HINT)
+        raise UserError(str(folder), "is not a folder" if folder.exists() else "does not exist", HINT)
     if later := sorted(file.name for file in folder.glob("sam3.1*")):
         what = f"holds weights of SAM 3.1 ({later[0]}), for which transformers {library().__version__} has no model"
         raise UserError(str(folder), what, f"{HINT}, or run the authors' code with the model external")
@@ -67,7 +67,7 @@ def check_folder(folder: Path) -> None:
 
 
 def load(kind: Any, folder: Path) -> tuple[Any, LoadedWeights]:
-    """Load a model of class ``kind``, in float32 whatever the file holds; also returns how its weights were loaded.
+    """Load a model of class ``kind``, in float32 whatever the file's type; also returns how its weights were loaded.
 
     Tensors that the model does not know are counted in the log. Raises `UserError` for tensors that are missing or
     misshapen, and broken files.
@@ -103,14 +103,14 @@ def load_processor(kind: Any, folder: Path) -> Any:
     """Load the processor saved with the weights; raises `UserError` where it cannot be read."""
     try:
         return kind.from_pretrained(str(folder), local_files_only=True)
-    # As above: what is raised for a missing or damaged file depends on the file.
+    # As above: the exception for a missing or damaged file depends on the file.
     except Exception as error:
         raise UserError(str(folder), f"its processor cannot be loaded: {first_line(error)}", HINT) from error
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the library's progress bars and its report of tensors from the terminal."""
+    """Hide the library's progress bars and its report of tensors."""
     told = importlib.import_module("transformers.utils.logging")
     level, has_bars = told.get_verbosity(), told.is_progress_bar_enabled()
     told.set_verbosity_error()

@@ -82,7 +82,7 @@ class Sam3:
         _set(network, "max_num_objects", self.config.max_objects)
 
     def facts(self) -> dict[str, str]:
-        """What the model can tell of itself, see `harness.types.Model`."""
+        """Facts for the run's record, see `harness.types.Model`."""
         if self._prompts is None:
             return {"words": "none"}
         words = self._prompts.words
@@ -110,8 +110,8 @@ class Sam3:
                 for number, (session, objects) in enumerate(zip(sessions, seen, strict=True)):
                     self._follow(session, index, number * self.config.words_at_once, objects)
             except torch.OutOfMemoryError as error:
-                what = f"has not enough memory for {self.config.words_at_once} words at once"
-                hint = "lower words_at_once or max_objects (words_at_once=2), or take precision bf16"
+                what = f"does not have enough memory for {self.config.words_at_once} words at once"
+                hint = "lower words_at_once or max_objects (words_at_once=2), or use precision bf16"
                 raise UserError(f"device {self.device}", what, hint) from error
         return self._tracks(video, vocabulary, seen)
 
@@ -135,13 +135,13 @@ class Sam3:
             yield
 
     def _sessions(self, video: Video, prompts: Prompts) -> list[WordsSession]:
-        """One for every ``words_at_once`` words, in order."""
+        """One session for every ``words_at_once`` words, in order."""
         size, tracker = self.config.words_at_once, self.network.config.tracker_config
         starts = [slice(start, start + size) for start in range(0, len(prompts.words), size)]
         return [WordsSession(video, prompts.words[s], prompts.text[s], prompts.text_mask[s], tracker) for s in starts]
 
     def _prepared(self, video: Video, index: int, frame: Image) -> Tensor:
-        """A frame as the network takes it: ``(1, 3, size, size)``."""
+        """A frame as the network's input: ``(1, 3, size, size)``."""
         if frame.shape[:2] != (video.height, video.width):
             raise UserError(
                 f"video {video.id} ({video.name}), frame {index}",
@@ -153,7 +153,7 @@ class Sam3:
         return prepared.to(self.device, torch.float32)
 
     def _follow(self, session: WordsSession, index: int, first_label: int, objects: dict[int, Seen]) -> None:
-        """Find and track the objects of a session in the latest encoded frame, and note their masks."""
+        """Find and track the objects of a session in the latest encoded frame, and store their masks."""
         with self.stage("tracking"):
             with self._mixed():
                 output = self.network(inference_session=session, frame_idx=index)

@@ -1,7 +1,7 @@
 """SAM 3's video model, adapted to large vocabularies: a frame is encoded once, words are detected together.
 
 Detector, tracker and their rules are the library's, except that words do not affect each other: each word's
-objects are those of a session of its own, as the official code tracks one prompt at a time. Written against
+objects are those of a separate session, as the official code tracks one prompt at a time. Written against
 `transformers` 5.24, whose private methods it replaces in part.
 """
 
@@ -50,7 +50,7 @@ class StreamedSam3(Sam3VideoModel):  # type: ignore[misc]
         for start in range(0, len(tokens), TEXTS_AT_ONCE):
             part = slice(start, start + TEXTS_AT_ONCE)
             encoded = self.detector_model.get_text_features(input_ids=tokens[part], attention_mask=text_mask[part])
-            if start == 0:  # joining them at the end would need twice the memory
+            if start == 0:  # concatenating them at the end would need twice the memory
                 text = torch.empty((len(tokens), *encoded.pooler_output.shape[1:]), device=tokens.device)
             text[part] = encoded.pooler_output
         return text
@@ -81,7 +81,7 @@ class StreamedSam3(Sam3VideoModel):  # type: ignore[misc]
     def _associate_det_trk(self, *, det_prompt_ids: Tensor, trk_prompt_ids: Tensor, **others: Any) -> Any:
         """Which detections are new objects, and which match a tracked one.
 
-        The library's rule for a session without objects, that all detections are new, is each word's own here.
+        The library's rule for a session without objects, that all detections are new, applies to each word here.
         """
         new, *rest = super()._associate_det_trk(det_prompt_ids=det_prompt_ids, trk_prompt_ids=trk_prompt_ids, **others)
         first = torch.nonzero(~torch.isin(det_prompt_ids, trk_prompt_ids))[:, 0].tolist()
@@ -103,7 +103,7 @@ class StreamedSam3(Sam3VideoModel):  # type: ignore[misc]
             outputs["non_cond_frame_outputs"][frame_idx] = outputs["cond_frame_outputs"].pop(frame_idx)
 
     def run_tracker_propagation(self, inference_session: WordsSession, frame_idx: int, reverse: bool) -> Any:
-        """The masks of the session's objects in the next frame; notes which objects these are."""
+        """The masks of the session's objects in the next frame; stores the ids of these objects."""
         self._tracked = list(inference_session.obj_ids)
         return super().run_tracker_propagation(inference_session, frame_idx, reverse)
 

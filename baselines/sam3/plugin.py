@@ -31,7 +31,7 @@ class Sam3Plugin:
     def load(self, config: Sam3Config, context: LoadContext) -> Sam3:
         """Load the folder ``context.checkpoint`` onto ``context.device``.
 
-        Raises `UserError` where `transformers` is missing or too old, and for a folder that holds no SAM 3.
+        Raises `UserError` where `transformers` is missing or too old, and for a folder without SAM 3.
         """
         from harness.baselines.sam3.library import check_folder, library, load, load_processor
 

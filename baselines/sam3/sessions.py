@@ -1,4 +1,4 @@
-"""The state of SAM 3's tracker for some words of a vocabulary, kept small: a video may have any number of frames."""
+"""The state of SAM 3's tracker for some words of a vocabulary, limited in size for videos of any length."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class WordsSession(Sam3VideoInferenceSession):  # type: ignore[misc]
         self.processed_frames = FrameCount(len(video.frames))
 
     def forget(self, frame_index: int) -> None:
-        """Drop what no frame after ``frame_index`` needs; the library keeps everything of every frame.
+        """Drop state that no frame after ``frame_index`` needs; the library keeps everything of every frame.
 
         Later frames attend to the memory of ``num_maskmem - 1`` frames before them and of the latest
         ``max_cond_frame_num`` at which an object was set, and at the object pointers of

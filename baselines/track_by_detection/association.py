@@ -64,13 +64,13 @@ class LastSeen:
         raise NotImplementedError
 
     def follow(self, tracks: Ints, found: Detections, objects: Ints) -> None:
-        """Remember the newest."""
+        """Store the latest ones."""
         if self.rows is not None and len(tracks):
             place, chosen = self._on_device(tracks), self._on_device(objects)
             self.rows[place] = self.look(found)[chosen]
 
     def start(self, found: Detections, objects: Ints) -> None:
-        """Remember new ones."""
+        """Store new ones."""
         if self.rows is None:
             self.rows = self.look(found)[:0].clone()
         self.rows = torch.cat((self.rows, self.look(found)[self._on_device(objects)]))

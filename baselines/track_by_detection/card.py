@@ -17,7 +17,7 @@ def card() -> dict[str, Any]:
         " to --checkpoint",
         "licence": "this implementation: Apache-2.0; weights: that of the segmenter's repository",
         "published": "; ".join(_published()),
-        "note": "the published rows have another segmenter and are no target for these; a track's label is the category"
+        "note": "the published rows use another segmenter, so do not compare with them; a track's label is the category"
         " with the highest mean score over its frames, its score is that mean",
         "speed": "not measured with released weights; `harness bench --model track-by-detection --checkpoint FILE`",
     }

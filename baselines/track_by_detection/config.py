@@ -20,16 +20,16 @@ class TrackingConfig(BaseModel):
     """How objects are linked: by the overlap of their masks, by that of predicted boxes, or by query embeddings."""
 
     score_threshold: float = Field(default=0.1, ge=0, le=1)
-    """Objects of a frame whose best class scores less are left out."""
+    """Objects of a frame with a lower best class score are left out."""
     detections_per_frame: int = Field(default=50, ge=1)
     """Objects taken from a frame, the best ones."""
     duplicate_iou: float = Field(default=0.7, ge=0, le=1)
     """An object is left out whose mask overlaps a better one of its frame by more than this IoU; 1 keeps all."""
 
     iou_threshold: float = Field(default=0.3, ge=0, le=1)
-    """``mask_iou`` and ``sort``: a track goes on only with an object of at least this IoU."""
+    """``mask_iou`` and ``sort``: a track continues only with an object of at least this IoU."""
     embedding_cost: float = Field(default=0.5, ge=0, le=2)
-    """``embedding``: a track goes on only with an object of at most this 1 - cosine; 2 is MinVIS's, no limit."""
+    """``embedding``: a track continues only with an object of at most this 1 - cosine; 2, as in MinVIS, is no limit."""
     max_age: int = Field(default=5, ge=0)
     """A track that was not found in more frames in a row than this has ended."""
     min_frames: int = Field(default=1, ge=1)
@@ -45,7 +45,7 @@ class TrackByDetectionConfig(TrackingConfig):
     """Model whose outputs for single frames are tracked; the checkpoint is for it."""
     clipvis: ClipVisConfig = Field(default_factory=ClipVisConfig)
     """Keys of segmenter ``clipvis``, as `harness models show clipvis` explains them: ``--set clipvis.short_edge=360``;
-    those about tracks play no role."""
+    those about tracks have no effect."""
     ov2seg: Ov2SegConfig = Field(default_factory=Ov2SegConfig)
     """Keys of segmenter ``ov2seg``, likewise."""
     detectron2: Detectron2Config | None = None

@@ -27,11 +27,11 @@ class SegmentedFrame(NamedTuple):
     """The candidates of one frame from a segmenter: n candidates, C categories."""
 
     scores: Tensor
-    """``(n, C)`` in [0, 1]: of each candidate as each category of the vocabulary."""
+    """``(n, C)`` in [0, 1]: score of each candidate for each category of the vocabulary."""
     mask_logits: Tensor
     """``(n, h, w)`` at stride 4 of the padded image, or of its size; positive is object."""
     embeddings: Tensor
-    """``(n, dim)``: what the ``embedding`` tracker compares, of any length."""
+    """``(n, dim)``: for the ``embedding`` tracker, not normalised."""
 
 
 class Segmenter(Protocol):
@@ -69,9 +69,9 @@ class Detections(NamedTuple):
 
 def detections(frame: SegmentedFrame, sizes: Geometry, config: TrackingConfig) -> Detections:
     """The best candidates of a frame that have a mask and are no duplicates of better ones."""
-    rows, columns = (max(1, (edge + 1) // STRIDE) for edge in sizes.resized)  # cells whose centre is no padding
+    rows, columns = (max(1, (edge + 1) // STRIDE) for edge in sizes.resized)  # cells whose centre is not padding
     masks = frame.mask_logits > 0
-    if masks.shape[1:] == sizes.padded:  # a cell is part of an object that has one of its pixels
+    if masks.shape[1:] == sizes.padded:  # a cell belongs to an object with one of its pixels
         masks = functional.pad(masks, (0, -masks.shape[2] % STRIDE, 0, -masks.shape[1] % STRIDE))
         masks = masks.view(len(masks), masks.shape[1] // STRIDE, STRIDE, -1, STRIDE).any(4).any(2)
     masks = masks[:, :rows, :columns]

@@ -29,11 +29,11 @@ class TrackByDetection:
 
     @property
     def loaded_weights(self) -> LoadedWeights | None:
-        """How the segmenter's weights were loaded, if it tells, see `harness.types.Model`."""
+        """How the segmenter's weights were loaded, if known, see `harness.types.Model`."""
         return getattr(self.segmenter, "loaded_weights", None)
 
     def facts(self) -> dict[str, str]:
-        """What the segmenter can tell of itself, see `harness.types.Model`."""
+        """The segmenter's facts for the run's record, see `harness.types.Model`."""
         told = getattr(self.segmenter, "facts", None)
         return {} if told is None else dict(told())
 

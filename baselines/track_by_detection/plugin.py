@@ -27,7 +27,7 @@ class TrackByDetectionPlugin:
 
     @property
     def version(self) -> str:
-        """Changes with the segmenters, too: they may then find something else."""
+        """Also changes with the segmenters, which may then find other objects."""
         return f"1 (clipvis {CLIPVIS.version}, ov2seg {OV2SEG.version})"
 
     @cached_property
@@ -60,7 +60,7 @@ class TrackByDetectionPlugin:
         return TrackByDetection(Ov2SegSegmenter(OV2SEG.load(config.ov2seg, context)), config)
 
     def depends_on(self, config: TrackByDetectionConfig, checkpoint: Path | None) -> dict[str, Any]:
-        """What the segmenter depends on."""
+        """The segmenter's dependencies."""
         if config.segmenter == "detectron2":
             adapter = {"adapter_version": DETECTRON2.version}
             return {**adapter, **DETECTRON2.depends_on(_detectron2(config), checkpoint)}
@@ -69,7 +69,7 @@ class TrackByDetectionPlugin:
         return dict(OV2SEG.depends_on(config.ov2seg, checkpoint))
 
     def scores_are_relative(self, config: TrackByDetectionConfig) -> bool:
-        """As the segmenter's are."""
+        """As for the segmenter."""
         return config.segmenter == "clipvis" and CLIPVIS.scores_are_relative(config.clipvis)
 
     def shipped_weights(self, dataset: str) -> Path | None:

@@ -1,6 +1,6 @@
 """The per-frame outputs of video models as segmenters, CLIP-VIS and OV2Seg without their tracking; image models.
 
-A candidate's score as a category is the model's score of a still image, times the mean confidence of its mask.
+A candidate's score for a category is the model's score of a still image, times the mean confidence of its mask.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ M = TypeVar("M", bound="ClipVis | Ov2Seg | Detectron2Model")
 
 
 class _OfModel(Generic[M]):
-    """What a segmenter tells of its weights and words is its model's."""
+    """Facts on a segmenter's weights and vocabulary are its model's."""
 
     def __init__(self, model: M) -> None:
         self.model = model
@@ -60,7 +60,7 @@ class _OfVideoModel(_OfModel[V]):
         self.model.stage = stage
 
     def geometry(self, height: int, width: int) -> Geometry:
-        """Sizes of frames on their way through the model."""
+        """Sizes of frames at each step of the model."""
         return self.model.geometry(height, width)
 
 

@@ -1,4 +1,4 @@
-"""``harness analyse``: why the numbers of runs are what they are, and what they could be."""
+"""``harness analyse``: errors of runs by kind, slices, calibration, and ceilings."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def analyse(
 ) -> None:
     """Break the errors of runs down by kind, and show AP by slices of the data and the calibration of scores.
 
-    For each kind, the gain of AP50 if all its errors were repaired: wrong categories, poor masks, switched
+    For each kind, the gain of AP50 if all its errors were corrected: wrong categories, poor masks, switched
     identities, wrong frames, duplicates, tracks on nothing, missed objects.
     docs/error-analysis.md defines every kind and number.
 
@@ -86,10 +86,10 @@ def analyse(
         }  # fmt: skip
         for option, value in only.items():
             if value is not None:
-                raise UserError(option, "goes with --ceilings", "add --ceilings, or leave it out")
+                raise UserError(option, "needs --ceilings", "add --ceilings, or leave it out")
     if bool(runs) == (predictions is not None):
         hint = "name one of them" if predictions is not None else "name run folders"
-        what = "does not go with run folders" if predictions is not None else "is missing"
+        what = "cannot be combined with run folders" if predictions is not None else "is missing"
         raise UserError("--predictions" if predictions is not None else "RUN", what, hint)
     to_json = as_json or format == "json"
     if with_ceilings:
@@ -109,11 +109,11 @@ def analyse(
             found = [_of_predictions(predictions, names, annotations, dataset, split, data_root, settings)]
         else:
             if dataset is not None or split is not None:
-                raise UserError("--dataset" if dataset else "--split", "is that of each run", "leave it out")
+                raise UserError("--dataset" if dataset else "--split", "comes from each run", "leave it out")
             found = ceilings_of_runs(runs_among(runs or []), data_root, annotations, names, settings)
         if figure is not None:
             if len(found) > 1:
-                raise UserError("--figure", f"is of one run, and these are {len(found)}", "name one run")
+                raise UserError("--figure", f"shows one run, not {len(found)}", "name one run")
             refuse_other_than_file(figure)
             write_atomically(figure, figure_file(found[0], figure, [command()]))
         text = json.dumps({"runs": [one.record() for one in found]}, allow_nan=False) + "\n" if to_json else ""
@@ -157,7 +157,7 @@ def _of_predictions(
             return read
 
         for outcome in score_all(asked, chosen.annotations, source, settings=settings).values():
-            if isinstance(outcome, UserError):  # it names the record
+            if isinstance(outcome, UserError):  # the error names the record
                 raise outcome
         found = ceilings_of(asked, chosen.annotations, source, given)
     return NamedCeilings(str(predictions), str(predictions), dataset or "", split or "", found)

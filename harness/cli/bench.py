@@ -47,15 +47,17 @@ def bench(
     ] = None,
     run: Annotated[
         Location | None,
-        typer.Option(parser=location, help="--sweep: keep it with this run, and take its model, settings, precision."),
+        typer.Option(
+            parser=location, help="--sweep: store it with this run, and use the run's model, settings, precision."
+        ),
     ] = None,
     figure: Annotated[Path | None, typer.Option(help="--sweep: draw it to this .pdf or .svg file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure frames per second, time per stage, peak memory and FLOPs of a model on one video.
 
-    Two passes before warm up (text embeddings, kernels) and count FLOPs. A last pass times the stages: in it nothing
-    overlaps, and a GPU is waited for at the end of each, so their sum may be more than a frame takes.
+    Two passes first warm up (text embeddings, kernels) and count FLOPs. A last pass times the stages: nothing overlaps
+    in it, and it waits for the GPU after each stage, so their sum may be more than the time of a frame.
 
     With --sweep: how time and memory grow with words, objects and frames, one at a time while the others keep their
     value, with the straight line through the points and its largest residual. docs/cost.md says what it means.
@@ -78,7 +80,7 @@ def bench(
     base = {"words": words, "objects": objects, "frames": frames}
     axes = _axes([*(sweep or []), *(further or [])], video)
     if further and not sweep:
-        raise UserError(further[0], "is no option", "write --sweep before it")
+        raise UserError(further[0], "is not an option", "write --sweep before it")
     kept = _kept(run, model, precision, set_, axes)
     if figure is not None:
         _refuse_other_figure(figure, axes)
@@ -139,7 +141,7 @@ def _axes(texts: list[str], video: Path | None) -> dict[str, list[int]]:
         axis, equals, values = text.partition("=")
         where, hint = f"--sweep {text}", "for example --sweep words=1,10,100"
         if axis not in AXES:
-            raise UserError(where, f'"{axis}" is no axis', near(axis, AXES))
+            raise UserError(where, f'"{axis}" is not an axis', near(axis, AXES))
         if axis in found:
             raise UserError(where, f"{axis} is swept twice", "write its values in one list")
         numbers = [part.strip() for part in values.split(",")]
@@ -149,25 +151,25 @@ def _axes(texts: list[str], video: Path | None) -> dict[str, list[int]]:
         if found[axis][0] < (0 if axis == "objects" else 1):
             raise UserError(where, f"{axis} begin at 1", hint)
         if len(found[axis]) < 2:
-            raise UserError(where, "has one value, through which there is no line", hint)
+            raise UserError(where, "has one value, and a line needs two", hint)
         if video is not None and axis != WORDS:
-            raise UserError(where, "is of generated frames", "leave out --video")
+            raise UserError(where, "needs generated frames", "leave out --video")
     return found
 
 
 def _kept(
     run: Location | None, model: str | None, precision: str | None, set_: list[str] | None, axes: dict[str, list[int]]
 ) -> FinishedRun | None:
-    """The run that a sweep is kept with. Raises `UserError` for options that it decides on."""
+    """The run that a sweep is stored with. Raises `UserError` for options that the run sets."""
     if run is None:
         return None
     from harness.run_folder.finished_run import FinishedRun
 
     if not axes:
-        raise UserError("--run", "goes with --sweep", "add --sweep words=1,10,100")
+        raise UserError("--run", "needs --sweep", "add --sweep words=1,10,100")
     for option, value in (("--model", model), ("--precision", precision), ("--set", set_)):
         if value:
-            raise UserError(option, "is that of the run", "leave it out")
+            raise UserError(option, "comes from the run", "leave it out")
     return FinishedRun.open(run)
 
 
@@ -188,7 +190,7 @@ def _refuse_other_figure(figure: Path, axes: dict[str, list[int]]) -> None:
     from harness.reports.figures import figure_format
 
     if not axes:
-        raise UserError("--figure", "goes with --sweep", "add --sweep words=1,10,100")
+        raise UserError("--figure", "needs --sweep", "add --sweep words=1,10,100")
     figure_format(figure)
 
 
@@ -231,7 +233,7 @@ def _tell_sweep(
     figure: Path | None,
     as_json: bool,
 ) -> None:
-    """Print a sweep, draw it, and keep it with its run."""
+    """Print a sweep, draw it, and store it with its run."""
     import msgspec
     import torch
 
@@ -274,7 +276,7 @@ def measure(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) 
     n = len(video.frames)
     counter = FlopCounterMode(display=False)
     counter.mod_tracker = _NoModules()  # type: ignore[assignment]
-    list(model.predict(video, vocabulary))  # text embeddings, which are no work of a frame, and kernels
+    list(model.predict(video, vocabulary))  # text embeddings, which do not depend on frames, and kernels
     with _nothing_overlaps(model), counter, _casting_einsum(device.partition(":")[0]):
         list(model.predict(video, vocabulary))
     if on_gpu:
@@ -329,7 +331,7 @@ _PEAK_RESET, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 def _forget_peak(device: str) -> None:
-    """Begin to measure peak memory anew: of the GPU, or of the process, where Linux lets it forget its peak."""
+    """Reset the peak memory: of the GPU, or of the process, where Linux can reset it."""
     if device.startswith("cuda"):
         import torch
 
@@ -340,7 +342,7 @@ def _forget_peak(device: str) -> None:
 
 
 def _peak(device: str) -> int:
-    """Peak memory in bytes since `_forget_peak`; of the process since its start, where it cannot forget."""
+    """Peak memory in bytes since `_forget_peak`; of the process since its start, where the peak cannot be reset."""
     if device.startswith("cuda"):
         import torch
 
@@ -352,12 +354,12 @@ def _peak(device: str) -> int:
 
 
 def _peak_of_process() -> int:
-    """Bytes of memory that the process has had at most."""
+    """Peak memory of the process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _casting_einsum(device_type: str) -> Any:
-    """Have factors of einsum cast as autocast does: the counter of FLOPs takes einsum apart out of autocast's sight."""
+    """Cast the factors of einsum as autocast does: the counter of FLOPs decomposes einsum outside of autocast."""
     import torch
     from torch.overrides import TorchFunctionMode
 
@@ -372,7 +374,7 @@ def _casting_einsum(device_type: str) -> Any:
 
 
 class _NoModules:
-    """Stands in for torch's module tracker, which needs autograd; all FLOPs belong to the whole model."""
+    """Replaces torch's module tracker, which needs autograd; all FLOPs belong to the whole model."""
 
     parents = frozenset({"Global"})
 
@@ -386,7 +388,7 @@ class _NoModules:
 class Generated:
     """Frames of coloured noise with ``objects`` moving squares, the same every time.
 
-    Four pictures are made before they are asked for, so decoding costs nothing; they follow each other again and again.
+    Four pictures are created in advance, so decoding costs nothing; they are repeated.
     """
 
     def __init__(self, length: int, height: int, width: int, objects: int = 0) -> None:

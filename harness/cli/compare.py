@@ -39,13 +39,13 @@ def compare(
     out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: fractions, all numbers.")] = False,
 ) -> None:
-    """Compare runs by a paired jackknife over videos: intervals, p-values, what could be detected, what drives it.
+    """Compare runs by a paired jackknife over videos: intervals, p-values, detectable differences, causes.
 
     Every run is compared with the first in detail, and every pair by AP; one run alone gets its intervals. Runs that
-    differ in nothing but the seed are one row: their mean. All must be scored on the same videos by
+    differ only in the seed are one row: their mean. All must be scored on the same videos by
     the same version of the same protocol. docs/comparison.md defines every number.
 
-    A results file stands for a run of its tracks: its truth is that of --annotations and --protocol, or of --dataset.
+    A results file counts as a run: its truth is that of --annotations and --protocol, or of --dataset.
 
     Examples:
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Source(StrEnum):
-    """What is converted."""
+    """The input formats."""
 
     VIS = "vis"
     RUN = "run"
@@ -29,7 +29,7 @@ class Source(StrEnum):
 
 
 class Target(StrEnum):
-    """What it is converted to."""
+    """The output formats."""
 
     VIS = "vis"
     RESULTS = "results"
@@ -67,9 +67,9 @@ def convert(
         Path | None, typer.Option(help="Annotation file of results; of a run, where it is not found.")
     ] = None,
     data_root: DataRoot = DATA_ROOT,
-    strict: Annotated[bool, typer.Option("--strict", help="Make it an error where anything is left out.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail if anything is left out.")] = False,
 ) -> None:
-    """Convert masks and tracks; what is left out or made up is counted.
+    """Convert masks and tracks; data that is left out or assumed is counted.
 
     docs/converting.md describes every form.
 
@@ -120,7 +120,9 @@ def _write_folder(tracks: TrackSet, to: Target, out: Path) -> list[str]:
         raise UserError(str(out), "already exists and is not an empty folder", "name a new folder with --out")
     for video in tracks.videos:
         if ".." in Path(video.name).parts or Path(video.name).is_absolute() or "\0" in video.name:
-            raise UserError(f"video {video.name}", "has a name that leads out of the folder", "rename it in the file")
+            raise UserError(
+                f"video {video.name}", "has a name with a path outside of the folder", "rename it in the file"
+            )
     return write_mots(tracks, out) if to is Target.MOTS else write_palette(tracks, out)
 
 
@@ -130,7 +132,7 @@ def _read(
     from harness.convert import coco_frames, cvat, label_studio, palette, youtube_vis
 
     if names is not None and form is not Source.MASKS:
-        raise UserError("--names", "goes with --from masks", "leave it out")
+        raise UserError("--names", "needs --from masks", "leave it out")
     if form is Source.MASKS:
         return palette.read_palette(source, frames, names)
     if form is Source.CVAT:

@@ -1,4 +1,4 @@
-"""``harness datasets``: which datasets are known, whether a copy of one is complete, and how one looks."""
+"""``harness datasets``: list the known datasets, check a copy, show frames, add a dataset."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def list_datasets(data_root: DataRoot = DATA_ROOT, as_json: AsJson = False) -> N
 @app.command("check")
 def check_dataset(
     name: Annotated[
-        str | None, typer.Argument(help="Name of a dataset; without: list what the data root holds.")
+        str | None, typer.Argument(help="Name of a dataset; default: list the content of the data root.")
     ] = None,
     data_root: DataRoot = DATA_ROOT,
     split: Annotated[str | None, typer.Option(help="Check this split only; default: all.")] = None,
@@ -56,10 +56,10 @@ def check_dataset(
     dataset_name: OwnName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check what a copy of a dataset holds and what it lacks; exit code 1 if it is incomplete.
+    """Check whether a copy of a dataset is complete; exit code 1 if it is not.
 
-    Without a name: list the annotation files below the data root, what each is taken for and why, and which have to be
-    named by hand; exit code 1 if none is taken for a split.
+    Without a name: list the annotation files below the data root, the split of each and why, and the files to
+    name by hand; exit code 1 if none is recognised as a split.
 
     Examples:
 
@@ -80,7 +80,7 @@ def check_dataset(
         return
     if name is None:
         if split is not None:
-            raise UserError("--split", "goes with the name of a dataset", "name one, or leave out --split")
+            raise UserError("--split", "needs the name of a dataset", "name one, or leave out --split")
         if not _show_survey(data_root, as_json):
             raise typer.Exit(EXIT_FAILED)
         return
@@ -101,7 +101,7 @@ def add_dataset(
     frames: Annotated[Path | None, typer.Option(help="Folder of the frames; with --like it may be left out.")] = None,
     videos: Annotated[
         Path | None,
-        typer.Option(help="Take these videos only: a file with an id or name on each line, or an annotation file."),
+        typer.Option(help="Use these videos only: a file with an id or name on each line, or an annotation file."),
     ] = None,
     without: Annotated[Path | None, typer.Option(help="Leave these videos out: a file as for --videos.")] = None,
     base: Annotated[Path | None, typer.Option(help="Base categories: a file with a name or id on each line.")] = None,
@@ -127,11 +127,11 @@ def add_dataset(
     from harness.input_files import NOTE_BYTES, read_file
 
     if name in plugins.names(plugins.DATASETS) or Path(name).name != name or name.endswith((".yaml", ".yml")):
-        raise UserError(f'"{name}"', "is no new name", "take one that `harness datasets list` does not show")
+        raise UserError(f'"{name}"', "is already a dataset", "choose a name that `harness datasets list` does not show")
     if (like is None) == (protocol is None):
         raise UserError("harness datasets add", "needs one of --like and --protocol", "name one of them")
     if like is None and (annotations is None or frames is None or of is not None):
-        raise UserError("--protocol", "goes with --annotations and --frames, without --of", "name both files")
+        raise UserError("--protocol", "needs --annotations and --frames, without --of", "name both files")
     file = data_root / f"{name}.yaml"
     paths = {"annotations": annotations, "frames": frames, "videos": videos, "without": without}
     given: dict[str, Any] = {key: _near_file(path, data_root) for key, path in paths.items() if path is not None}
@@ -159,9 +159,9 @@ def add_dataset(
 
 
 def _near_file(path: Path, folder: Path) -> str:
-    """A path as the YAML file in ``folder`` has it: relative where it lies below."""
+    """A path as in the YAML file in ``folder``: relative if it is below the folder."""
     if not path.exists():
-        raise UserError(str(path), "is not there", "check the path")
+        raise UserError(str(path), "does not exist", "check the path")
     whole = path.resolve()
     base = folder.resolve()
     return whole.relative_to(base).as_posix() if whole.is_relative_to(base) else str(whole)
@@ -169,9 +169,9 @@ def _near_file(path: Path, folder: Path) -> str:
 
 def _refuse_two(name: str | None, annotations: Path | None, others: tuple[Path | str | None, ...]) -> None:
     if name is not None and annotations is not None:
-        raise UserError("--annotations", "takes the place of a dataset's name", "leave one of them out")
+        raise UserError("--annotations", "replaces a dataset's name", "leave one of them out")
     if annotations is None and any(other is not None for other in others):
-        raise UserError("--frames, --protocol and --dataset-name", "go with --annotations", "name the file")
+        raise UserError("--frames, --protocol and --dataset-name", "need --annotations", "name the file")
 
 
 def _report(record: dict[str, Any], as_json: bool) -> None:
@@ -228,7 +228,7 @@ def show_dataset(
 
 
 def _show_survey(data_root: Path, as_json: bool) -> bool:
-    """Print what lies below the data root; return whether any file is taken for a split."""
+    """Print the annotation files below the data root; return whether any is recognised as a split."""
     from harness import plugins
     from harness.datasets.discovery import Recogniser, survey
 

@@ -1,4 +1,4 @@
-"""``harness doctor``: what this machine offers, what the harness makes of it, and what does not work."""
+"""``harness doctor``: what this machine offers, what the harness uses, and what does not work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACKAGES = (
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Check this installation; exit code 1 if something is broken.
 
-    A missing GPU is no error: everything also runs on a CPU, models slowly.
+    A missing GPU is not an error: everything also runs on a CPU; models are slow there.
     """
     record = examine()
     if as_json:

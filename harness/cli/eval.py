@@ -51,7 +51,7 @@ def evaluate(
         Path | None, typer.Option(help="Annotation file; for BURST's official tasks the folder of all_classes.json.")
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="A dataset; with --annotations that file is taken for its split.")
+        str | None, typer.Option(help="A dataset; with --annotations that file is used as its split.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split of the dataset.")] = None,
     data_root: DataRoot = DATA_ROOT,
@@ -67,16 +67,14 @@ def evaluate(
     ] = False,
     name: Annotated[
         str | None,
-        typer.Option(help="What tables call the model: leave a run folder that compare, report, table and view take."),
+        typer.Option(help="Name of the model: write a run folder for compare, report, table and view."),
     ] = None,
     runs_dir: Annotated[
-        Location, typer.Option(metavar="DIR", parser=location, help="Where the run folder of --name goes.")
+        Location, typer.Option(metavar="DIR", parser=location, help="The folder for the run folder of --name.")
     ] = RUNS,
     with_ceilings: Annotated[
         bool,
-        typer.Option(
-            "--ceilings", help="Say too what the numbers would be with perfect classes, masks, links and presence."
-        ),
+        typer.Option("--ceilings", help="Also print the numbers with perfect classes, masks, links and presence."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     per_category: Annotated[
@@ -105,7 +103,7 @@ def evaluate(
 
         harness eval --dataset lvvis --data-root DIR --protocol lvvis,hota --ceilings --predictions results.json
     """
-    gc.disable()  # scoring makes no cycles, and this process ends with it
+    gc.disable()  # scoring creates no cycles, and this process ends after it
     _import_numba()
     from harness.scoring.dispatch import Settings, listed_names
 
@@ -150,7 +148,7 @@ def evaluate(
 def _import_numba() -> None:
     """Import numba without ``scipy.linalg``, which takes longer than the rest together.
 
-    Only numba's covariance looks at once whether it is there; other functions import it when they are used.
+    Only numba's covariance checks for it on import; other functions import it on use.
     """
     if {"scipy.linalg", "numba.np.arraymath"} & sys.modules.keys():
         return
@@ -163,14 +161,16 @@ def _import_numba() -> None:
 
 
 def _leave_run(name: str, results: list[_Result], predictions: Location, given: Given, runs_dir: Location) -> Location:
-    """Make a run folder of a results file; return it. Raises `UserError` for what no run can be made of."""
+    """Make a run folder of a results file; return it. Raises `UserError` for predictions that cannot become a run."""
     from harness.api import run_of_results
     from harness.scoring.burst_tasks import BurstScore
 
     if predictions.is_dir():
         raise UserError("--name", f"is for a results file; {predictions} is a run folder already", "leave it out")
     if given.exhaustive:
-        raise UserError("--name", "does not go with --exhaustive, which changes the truth", "leave one of them out")
+        raise UserError(
+            "--name", "cannot be combined with --exhaustive, which changes the truth", "leave one of them out"
+        )
     scores = {one.name: one.outcome for one in results if not isinstance(one.outcome, (UserError, BurstScore))}
     with local_copy(predictions) as file:
         return run_of_results(
@@ -189,7 +189,7 @@ def _leave_run(name: str, results: list[_Result], predictions: Location, given: 
 
 
 class Given(NamedTuple):
-    """What the command line says on truth and settings."""
+    """The options for truth and settings."""
 
     annotations: Path | None
     dataset: str | None
@@ -201,7 +201,7 @@ class Given(NamedTuple):
 
 
 class _Result(NamedTuple):
-    """What a protocol gave, or why it refuses; and whether its numbers are comparable with published ones."""
+    """The result of a protocol, or why it refuses; and whether its numbers are comparable with published ones."""
 
     name: str
     outcome: Outcome
@@ -216,7 +216,7 @@ def _record(result: _Result) -> dict[str, Any]:
 
 def _write_rows(path: Path, results: list[_Result]) -> None:
     if len(results) > 1:
-        raise UserError("--per-category", "is of one protocol", "name one with --protocol")
+        raise UserError("--per-category", "needs a single protocol", "name one with --protocol")
     [result] = results
     if isinstance(result.outcome, UserError):
         raise result.outcome
@@ -233,13 +233,13 @@ def _write_record(path: Path, results: list[_Result], predictions: Location, giv
 
     names = [one.name for one in results]
     if set(names) & set(BURST_TASKS):
-        raise UserError("--record", "does not go with BURST's own files", "leave it out")
+        raise UserError("--record", "cannot be combined with BURST's own files", "leave it out")
     scores = [one.outcome.record() for one in results if not isinstance(one.outcome, UserError)]
     if not scores:
-        raise UserError("--record", "needs numbers, and no protocol gave any", "leave it out")
+        raise UserError("--record", "needs numbers, but no protocol has any", "leave it out")
     truth = truth_of(names, given, False).annotations
     if isinstance(truth, CocoVideo):
-        raise UserError("--record", "goes with masks of tracks", "leave it out")
+        raise UserError("--record", "needs masks of tracks", "leave it out")
     with opened_predictions(predictions) as found:
         told = record_of_scores(scores, truth, found, given.dataset, given.split)
     write_record(path, {**told, **results[0].judged.record()})
@@ -248,9 +248,9 @@ def _write_record(path: Path, results: list[_Result], predictions: Location, giv
 def _results(
     asked: list[str] | None, predictions: Location, given: Given, with_ceilings: bool
 ) -> tuple[list[_Result], Ceilings | UserError | None]:
-    """What every protocol gives, and the ceilings where they are asked for, or why there are none.
+    """The result of every protocol, and the ceilings if asked for, or why there are none.
 
-    Raises `UserError` where none can give anything.
+    Raises `UserError` if none has a result.
     ``all`` is BURST's own tasks where the predictions are in BURST's own form, which no other protocol reads.
     """
     from harness.scoring.dispatch import check_settings
@@ -271,7 +271,7 @@ def _results(
     elif asked is not None:
         check_settings(asked, given.settings)
     if with_ceilings and others == []:
-        raise UserError("--ceilings", f"are not there for {tasks[0]}", "name an AP protocol, hota or veval")
+        raise UserError("--ceilings", f"do not exist for {tasks[0]}", "name an AP protocol, hota or veval")
     by_name = {one.name: one for one in (*found, *(_burst_task(name, predictions, given) for name in tasks))}
     place = {name: i for i, name in enumerate(asked or ())}
     return (sorted(by_name.values(), key=lambda one: place.get(one.name, -1)) if tasks else found), best
@@ -280,7 +280,7 @@ def _results(
 def _of_tracks(
     asked: list[str] | None, predictions: Location, given: Given, with_ceilings: bool
 ) -> tuple[list[_Result], Ceilings | UserError | None]:
-    """What the protocols of tracks of a dataset give; all but BURST's own tasks. Returns as `_results`."""
+    """The results of the protocols for tracks: all but BURST's own tasks. Returns as `_results`."""
     from harness.scoring.dispatch import check_settings
 
     shards = shards_of(predictions)  # read in the background while the truth is
@@ -296,7 +296,7 @@ def _of_tracks(
             scored = [name for name in names if not isinstance(outcomes[name], UserError)]
             try:
                 best = ceilings_of(scored, truth, lambda: shards_of(predictions) or file, given)
-            except UserError as error:  # which keeps no protocol from its numbers
+            except UserError as error:  # the protocols still have their numbers
                 best = error
     return [_Result(name, outcomes[name], judged_by(differences, name, own)) for name in names], best
 
@@ -316,13 +316,13 @@ def _in_burst_form(predictions: Location) -> bool:
 
 
 def ceilings_of(names: Sequence[str], truth: Annotations | CocoVideo, source: Source, given: Given) -> Ceilings:
-    """The ceilings of predictions by the protocols that have some; the others are named on standard error."""
+    """The ceilings of predictions by the protocols that have ceilings; the others are named on standard error."""
     from harness.formats.coco_video import CocoVideo
     from harness.scoring.ceilings import ceilings, has_ceilings
 
     without = [name for name in names if not has_ceilings(name)]
     if isinstance(truth, CocoVideo) or len(without) == len(names):
-        raise UserError("--ceilings", f"are not there for {', '.join(names) or 'nothing that has numbers'}",
+        raise UserError("--ceilings", f"do not exist for {', '.join(names) or 'protocols without numbers'}",
                         "name an AP protocol, hota or veval")  # fmt: skip
     for name in without:
         tell(f"harness: no ceilings: {name}")
@@ -343,10 +343,10 @@ def _burst_task(name: str, predictions: Location, given: Given) -> _Result:
 
 
 def _burst_folder(name: str, given: Given) -> tuple[Path, Sequence[str] | None]:
-    """The folder of BURST's own files, and what is known to differ from the published data."""
+    """The folder of BURST's own files, and its known differences from the published data."""
     if given.annotations is not None:
         if given.dataset is not None:
-            raise UserError("--dataset", f"and --annotations do not go together with {name}", "leave out one of them")
+            raise UserError("--dataset", f"and --annotations cannot be combined with {name}", "leave out one of them")
         return given.annotations.parent if given.annotations.name == _BURST_FILE else given.annotations, None
     hint = f"name the folder that holds {_BURST_FILE}"
     if given.dataset is None:
@@ -356,23 +356,23 @@ def _burst_folder(name: str, given: Given) -> tuple[Path, Sequence[str] | None]:
     opened = plugins.opened(given.dataset, given.data_root, given.split)
     path = Path(opened.annotations.path)
     if path.name != _BURST_FILE:
-        raise UserError(str(path), f"is no file that {name} reads", f"{hint} with --annotations")
+        raise UserError(str(path), f"is not a file that {name} reads", f"{hint} with --annotations")
     return path.parent, opened.differences
 
 
 def _exhaustive(truth: Annotations | CocoVideo) -> Annotations:
-    """The truth, with every category absent where it is not annotated, unless the file says that it does not know."""
+    """The truth, with every category absent where it is not annotated, unless the file says that this is unknown."""
     from harness.formats.absence import Absence
     from harness.formats.coco_video import CocoVideo
 
     if isinstance(truth, CocoVideo):
-        raise UserError("--exhaustive", "goes with masks of tracks", "leave it out")
+        raise UserError("--exhaustive", "needs masks of tracks", "leave it out")
     absence = truth.absence or Absence(exhaustive=True)
     return replace(truth, absence=replace(absence, exhaustive=True))
 
 
 class TruthChoice(NamedTuple):
-    """The protocols to score by, the truth, what is known to differ from the published data, and the own protocol."""
+    """The protocols to score by, the truth, its known differences from the published data, and the own protocol."""
 
     names: list[str]
     annotations: Annotations | CocoVideo
@@ -381,7 +381,7 @@ class TruthChoice(NamedTuple):
 
 
 def truth_of(asked: list[str] | None, given: Given, per_frame: bool) -> TruthChoice:
-    """The truth, and what is to be scored by.
+    """The truth, and the protocols to score by.
 
     ``per_frame``: the predictions are those of a file, which on a dataset in COCO-video form are in that form, too.
     """
@@ -445,14 +445,14 @@ def _of_frames(plugin: Any, given: Given, asked: list[str] | None) -> TruthChoic
 
 
 def _as_split(plugin: DatasetPlugin, split: str, annotations: Path, asked: list[str] | None) -> TruthChoice:
-    """A file that the user takes for a split of a dataset, wherever it lies."""
+    """A file that the user names as a split of a dataset."""
     from harness.formats.coco_video import CocoVideo
     from harness.scoring.dispatch import expand_names
 
     differences, own = getattr(plugin, "differences", None), getattr(plugin, "protocol", None)
     if differences is None or own is None:
         hint = "leave out --dataset and name --protocol, or leave out --annotations"
-        raise UserError(f"--dataset {plugin.name}", "does not say what its files hold", hint)
+        raise UserError(f"--dataset {plugin.name}", "does not describe its files", hint)
     read = _read(annotations, asked or [own])
     if isinstance(read, CocoVideo) != hasattr(plugin, "frame_truth"):
         form = "COCO-video" if isinstance(read, CocoVideo) else "YouTube-VIS"
@@ -484,7 +484,7 @@ def shards_of(predictions: Location) -> ShardReader | None:
 def _score(
     names: list[str], truth: Annotations | CocoVideo, first: ShardReader | Path, predictions: Location, given: Given
 ) -> dict[str, Outcome]:
-    """What every protocol gives; ``first`` is what predictions are read from, by whoever is the first to."""
+    """The result of every protocol; the first reader of predictions uses ``first``."""
     from harness.scoring.dispatch import score_all
 
     waiting = [first]
@@ -540,7 +540,7 @@ def _show(record: dict[str, Any]) -> None:
     if dagger:
         print(f"{dagger} not comparable: {'; '.join(record['not_comparable'])}")
     reasons = record["undefined"]["metrics"]
-    note = undefined_note(record["metrics"], reasons)  # without AP, why the others are undefined is no news
+    note = undefined_note(record["metrics"], reasons)  # without AP, the reasons of the other metrics are the same
     for line in [note] if note else [f"undefined: {reason}" for reason in dict.fromkeys(reasons.values())]:
         tell(line)
     for reason in dict.fromkeys(record["undefined"].get("trackeval", {}).values()):

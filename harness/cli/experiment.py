@@ -1,4 +1,4 @@
-"""An experiment in one YAML file: what `harness run` takes as options, and the reports that are made of its runs."""
+"""An experiment in one YAML file: the options of `harness run`, and reports on its runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REPORTS = ("table", "compare", "analyse", "figures", "report", "leaderboard")
 """Commands that an experiment may end with."""
 _DATASET = "{dataset}"
 _USAGE_ERRORS: tuple[type[Exception], ...] = (typer.BadParameter.__bases__[0],)
-"""What typer raises for a command line that does not fit: it holds a copy of click, and names the subclass only."""
+"""Typer's exception for a wrong command line: typer includes a copy of click, and exports the subclass only."""
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -30,7 +30,7 @@ class _Part(BaseModel):
 
 
 class ModelPart(_Part):
-    """One entry of ``models``: its key names it in sweeps; ``model`` is the key itself unless told otherwise."""
+    """One entry of ``models``: its key names it in sweeps; ``model`` is by default the key itself."""
 
     model: str | None = None
     checkpoint: Path | None = None
@@ -40,7 +40,7 @@ class ModelPart(_Part):
 
 
 class DatasetPart(_Part):
-    """One entry of ``datasets``: a name, or data of one's own by ``annotations`` and ``frames``."""
+    """One entry of ``datasets``: a name, or your own data by ``annotations`` and ``frames``."""
 
     name: str | None = None
     split: str | None = None
@@ -63,7 +63,7 @@ class TrackingPart(_Part):
 
 
 class Experiment(_Part):
-    """The keys of the file; they mean what the options of `harness run` with these names mean."""
+    """The keys of the file, with the meaning of the options of `harness run` with these names."""
 
     models: dict[str, ModelPart] = Field(min_length=1)
     datasets: tuple[DatasetPart, ...] = Field(min_length=1)
@@ -89,14 +89,14 @@ class Experiment(_Part):
     @field_validator("models", "reports", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
-        """Names alone, as a list or without a value, are entries without settings."""
+        """Plain names, in a list or as keys without a value, are entries without settings."""
         if isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value):
             return {name: {} for name in value}
         return {k: {} if v is None else v for k, v in value.items()} if isinstance(value, dict) else value
 
     @property
     def text(self) -> str:
-        """The file again, with what ``--set`` changed and all defaults: what a run folder keeps."""
+        """The file with the changes of ``--set`` and all defaults, for the run folder."""
         content = self.model_dump(mode="json", exclude_none=True)
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
@@ -104,12 +104,12 @@ class Experiment(_Part):
 def read_experiment(file: Path, settings: Sequence[str]) -> Experiment:
     """Read an experiment with ``settings`` (``key=value``, dotted keys) over it.
 
-    Raises `UserError` for unknown keys, values that do not fit, and reports that are none.
+    Raises `UserError` for unknown keys, values that do not fit, and unknown reports.
     """
     found = read_config(Experiment, file, settings, explained="docs/experiments.md explains the keys")
     for command in found.reports:
         if command not in REPORTS:
-            raise UserError(f"{file}, reports", f'"{command}" is no report', near(command, REPORTS))
+            raise UserError(f"{file}, reports", f'"{command}" is not a report', near(command, REPORTS))
     return found
 
 

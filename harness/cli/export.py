@@ -1,4 +1,4 @@
-"""``harness export``: predictions as files that others take."""
+"""``harness export``: predictions as files for servers and other tools."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """What predictions are exported to."""
+    """The output formats."""
 
     ZIP = "zip"
     RESULTS = "results"
@@ -30,7 +30,7 @@ def export(
         Location | None, typer.Argument(metavar="[RUN]", parser=location, help="Run folder or its URL.")
     ] = None,
     format: Annotated[
-        Format, typer.Option(help="zip: what an evaluation server takes; results: the official results.json.")
+        Format, typer.Option(help="zip: for an evaluation server; results: the official results.json.")
     ] = Format.ZIP,
     out: Annotated[
         Location | None,
@@ -55,7 +55,7 @@ def export(
     """Write predictions as a results file or as the zip for a server.
 
     A run is refused where videos are missing. A results file made elsewhere is checked against the videos and
-    categories of a split, whose truth may be withheld: faulty records are refused, and what is odd is counted.
+    categories of a split, whose truth may be withheld: faulty records are refused, and oddities are counted.
 
     Examples:
 
@@ -70,7 +70,7 @@ def export(
         raise UserError("harness export", what, "name a run folder, or --predictions FILE with --dataset")
     if run is not None:
         if dataset or split or annotations or strict:
-            raise UserError("--dataset, --split, --annotations, --strict", "go with --predictions", "leave them out")
+            raise UserError("--dataset, --split, --annotations, --strict", "need --predictions", "leave them out")
         _export_run(run, format, out)
     elif predictions is not None:
         if dataset is None:
@@ -114,7 +114,7 @@ def _export_results(
 
 
 def _split_of(name: str, split: str | None, data_root: Path, annotations: Path | None) -> tuple[Annotations, str, str]:
-    """The videos and categories of a split, the name of its protocol, and what can be done with results on it."""
+    """The videos and categories of a split, the name of its protocol, and the next step for results on it."""
     from harness import plugins
 
     if annotations is None:

@@ -58,7 +58,7 @@ def figures(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(str(out), f"cannot be made: {error.strerror}", "name another --out") from error
+        raise UserError(str(out), f"cannot be created: {error.strerror}", "name another --out") from error
     paths = []
     for drawing in drawn.figures(data):
         paths.append(out / f"{drawing.name}.{format}")

@@ -53,7 +53,7 @@ def leaderboard(
     try:
         (out / "assets").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(str(out), f"cannot be made: {error.strerror}", "name another folder with --out") from error
+        raise UserError(str(out), f"cannot be created: {error.strerror}", "name another folder with --out") from error
     links = _write_reports(found, out, data_root) if reports else _known_reports(found, out)
     for name, text in site(found, links).items():
         write_atomically(out / name, utf8(text))
@@ -72,7 +72,7 @@ def _known_reports(found: FoundRuns, out: Path) -> dict[str, str]:
 
 
 def _write_reports(found: FoundRuns, out: Path, data_root: Path) -> dict[str, str]:
-    """Write the report of every run; return relative links. What cannot be reported gets a line on standard error."""
+    """Write the report of every run; return relative links. A run without a report gets a line on standard error."""
     from harness.atomic_write import write_atomically
     from harness.reports.html import Options, report
 

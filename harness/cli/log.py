@@ -1,4 +1,4 @@
-"""``harness log``: finished runs to MLflow, where that failed when they ran."""
+"""``harness log``: log finished runs to MLflow afterwards."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def log(
 ) -> None:
     """Log finished runs to MLflow: those that could not be logged when they ran, or to another store.
 
-    The store is that of MLFLOW_TRACKING_URI, else the embedded one beside the run folder. A run that is there already
+    The store is that of MLFLOW_TRACKING_URI, else the embedded one next to the run folder. A run that is already there
     is logged to the same MLflow run again.
 
-    Exit code 0: all are logged; 1: some are not, because MLflow does not answer; 2: bad input, which is
+    Exit code 0: all are logged; 1: some are not, because MLflow does not respond; 2: bad input, which is
     listed; the other runs are logged.
 
     Examples:

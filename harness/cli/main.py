@@ -1,4 +1,4 @@
-"""The ``harness`` command: commands are loaded when they are used, so that help answers at once."""
+"""The ``harness`` command: commands are loaded on use, so that help is fast."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from harness.standard_output import (
 from harness.warnings import tolerate_warnings_of_libraries
 
 LEAST_ADDRESS_SPACE = 3 << 29
-"""Bytes; with less, compilers and linear algebra libraries end the process or wait for ever when they are loaded."""
+"""Bytes; with less, compilers and linear algebra libraries crash or hang while they load."""
 NO_THREAD = "can't start new thread"
 """Python's text of the `RuntimeError` for a limit on threads or on memory."""
 
@@ -45,11 +45,11 @@ COMMANDS = (
     "predict", "bench", "doctor", "train", "regress", "status", "log", "report", "view", "leaderboard",
 )  # fmt: skip
 GROUPS = ("datasets", "models")
-"""Commands that have commands of their own."""
+"""Commands with subcommands."""
 
 
 def build(only: str = "") -> typer.Typer:
-    """Put the command line together, or for speed the part of it with the one command that was asked for."""
+    """Build the command line, or for speed only the part with the one command that is used."""
     app = typer.Typer(
         name="harness",
         help="Run, score and compare models for open-vocabulary video instance segmentation.",
@@ -85,18 +85,18 @@ def main() -> None:
 
 
 def _with_its_output(code: int) -> int:
-    """The exit code of a command whose output may have been lost: that nobody reads it further changes nothing."""
+    """The exit code of a command whose output may have been lost: a closed pipe does not change it."""
     lost = lost_output()
     if lost is None or isinstance(lost, BrokenPipeError):
         return code
-    tell(f"harness: standard output cannot be written: {lost.strerror}; what it should have shown is lost")
+    tell(f"harness: standard output cannot be written: {lost.strerror}; the output is lost")
     return code or EXIT_FAILED
 
 
 def end_by_signals_as_by_ctrl_c() -> None:
-    """Let SIGTERM (of a cluster's scheduler) and SIGHUP (of a terminal that closes) end a command as Ctrl-C does.
+    """Let SIGTERM (from a scheduler) and SIGHUP (from a closing terminal) end a command as Ctrl-C does.
 
-    Those that are ignored, as with ``nohup``, stay so.
+    Signals that are ignored, as with ``nohup``, stay ignored.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:
@@ -117,7 +117,7 @@ def _run() -> int:
         build(_asked())()
     except SystemExit as leaving:
         cause = getattr(leaving.__context__, "__cause__", None)
-        if isinstance(cause, KeyboardInterrupt):  # of a command that says nothing of it itself
+        if isinstance(cause, KeyboardInterrupt):  # for commands without their own message
             tell(f"harness: interrupted{cause}")
         return leaving.code if isinstance(leaving.code, int) else 0
     except (UserError, PluginExitError) as error:
@@ -125,7 +125,7 @@ def _run() -> int:
             traceback.print_exc()
         tell(f"harness: {error}")
         return EXIT_BAD_INPUT if isinstance(error, UserError) else EXIT_FAILED
-    except (OSError, MemoryError) as error:  # of the machine: the place where it happened helps nobody
+    except (OSError, MemoryError) as error:  # a limit of the machine: the place in the code does not matter
         if debug:
             traceback.print_exc()
         tell(f"harness: {_of_machine(error)} (--debug shows where)")
@@ -172,7 +172,7 @@ def _refuse_lost_directory() -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """End the process after what is registered for its end, without taking the interpreter apart.
+    """Run the exit handlers and end the process, without finalising the interpreter.
 
     Freeing LLVM and some thousand modules one by one takes a fifth of a second, as long as scoring a small dataset.
     """

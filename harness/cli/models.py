@@ -1,4 +1,4 @@
-"""``harness models``: which models are installed, and what they are configured by."""
+"""``harness models``: the installed models and their configuration keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that several commands share: the same name means the same everywhere."""
+"""Options that several commands share, with the same meaning everywhere."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import typer
 from harness.paths import Location, location
 
 DATA_ROOT = Path("data")
-"""Where the datasets are, unless told otherwise."""
+"""The default folder of datasets."""
 RUNS = Path("runs")
-"""Where runs are, unless told otherwise; and their MLflow store, where they are in an object store."""
+"""The default folder of runs; also of the MLflow store of runs in an object store."""
 
 DataRoot = Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")]
 Out = Annotated[Path | None, typer.Option(help="Write to this file in place of standard output.")]
 
 MatchAnnotations = Annotated[
-    Path | None, typer.Option(help="Annotation file of runs on your own data, where a folder lacks its matches.")
+    Path | None, typer.Option(help="Annotation file of runs on your own data, if a folder lacks its match table.")
 ]
 RunAnnotations = Annotated[
-    Path | None, typer.Option(help="The annotation file of the runs, where it is not below --data-root.")
+    Path | None, typer.Option(help="The annotation file of the runs, if it is not below --data-root.")
 ]
 OwnAnnotations = Annotated[
     Path | None, typer.Option(help="Data of your own in YouTube-VIS form, in place of a dataset's name.")
@@ -43,14 +43,14 @@ VideoTimeout = Annotated[
     typer.Option(
         min=1,
         metavar="SECONDS",
-        help="End a worker whose video takes longer; default: 20 times what the run's videos took per pixel, at least"
+        help="Stop a worker whose video takes longer; default: 20 times the run's time per pixel, at least"
         " 10 minutes. Needs several workers or Ray.",
     ),
 ]
 EachSeed = Annotated[
     bool,
     typer.Option(
-        "--each-seed", help="A row for each seed; default: one row, the mean, for runs that differ in no more."
+        "--each-seed", help="A row for each seed; default: runs that differ only in the seed are one row, their mean."
     ),
 ]
 
@@ -65,8 +65,8 @@ Tags = Annotated[
     list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="A tag of the MLflow run; may be repeated.")
 ]
 ScoreThreshold = Annotated[
-    float | None, typer.Option(help="hota: leave out tracks of a lower score; by default none is left out.")
+    float | None, typer.Option(help="hota: leave out tracks with a lower score; default: keep all.")
 ]
 TracksPerCategory = Annotated[
-    int | None, typer.Option(min=1, help="NAME-fixed: tracks of a category that count; by default 10000.")
+    int | None, typer.Option(min=1, help="NAME-fixed: number of tracks per category that count; default: 10000.")
 ]

@@ -1,4 +1,4 @@
-"""What commands that make reports share: the command as it was given, and where what they make goes."""
+"""Shared by commands that write reports: the command as given, and the output files."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 
 def command() -> str:
-    """The command line as it was given, quoted for a shell."""
+    """The command line as given, quoted for a shell."""
     return shlex.join(["harness", *sys.argv[1:]])
 
 
 def runs_among(named: Sequence[Location]) -> list[Location]:
     """The runs among several names, which may come from ``runs/*``: plain files there, such as a report, are left out.
 
-    Each of them gets a line on standard error. A ``.json`` file stays, as it may be a run's record, and so does
-    everything else: what reads runs refuses it. Where nothing would be left, all stay.
+    Each of them gets a line on standard error. ``.json`` files are kept, because they may be records of runs, and so is
+    everything else: the reader of runs refuses them. If nothing would be left, all are kept.
     """
     others = [one for one in named if isinstance(one, Path) and one.is_file() and one.suffix != ".json"]
     if len(others) == len(named):
         return list(named)
     for one in others:
-        tell(f"harness: left out: {one} is a file and no run folder")
+        tell(f"harness: left out: {one} is a file, not a run folder")
     return [one for one in named if one not in others]
 
 
@@ -48,13 +48,13 @@ def end_with_faults(faults: Sequence[UserError | str]) -> None:
 
 
 def refuse_other_than_file(path: Path) -> None:
-    """Raise `UserError` for what is there and no plain file: renaming a file onto a device or a pipe replaces it."""
+    """Raise `UserError` if a path exists and is not a plain file: renaming onto a device or a pipe replaces it."""
     if path.exists() and not path.is_file():
         raise UserError(str(path), "is not a file", "name another file with --out")
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file named on the command line; raises `UserError` where it cannot be or is no plain file."""
+    """Write a file named on the command line; raises `UserError` if it cannot be written or is not a plain file."""
     refuse_other_than_file(path)
     write_atomically(path, utf8(text))
 
@@ -75,10 +75,10 @@ def mlflow_tracker(
     tags: Sequence[str] | None,
     later: str = "",
 ) -> MlflowTracker | None:
-    """What logs the runs of a command; ``None`` with ``--no-mlflow``.
+    """The tracker for the runs of a command; ``None`` with ``--no-mlflow``.
 
     ``folder``, which ``option`` named, is that of the embedded store; ``later`` as in `MlflowTracker`. Raises
-    `UserError` where it cannot be made, and for tags of another form.
+    `UserError` if it cannot be created, and for malformed tags.
     """
     from harness.tracking.fields import read_tags
     from harness.tracking.mlflow import tracker_in
@@ -86,13 +86,13 @@ def mlflow_tracker(
     found = read_tags(tags or [])
     if no_mlflow:
         if found:
-            raise UserError("--no-mlflow", "leaves no run to tag", "leave out --tag or --no-mlflow")
+            raise UserError("--no-mlflow", "cannot be combined with --tag", "leave out --tag or --no-mlflow")
         return None
     return tracker_in(folder, f"name another {option}", experiment=experiment, tags=found, later=later)
 
 
 def log_to_mlflow(runs: Iterable[Location], files: Sequence[Path]) -> None:
-    """Put files into the MLflow run of each run folder, and say where that failed."""
+    """Put files into the MLflow run of each run folder, and report failures."""
     from harness.tracking.artifacts import log_files
 
     for line in log_files(runs, files):

@@ -1,4 +1,4 @@
-"""``harness predict``: your own words on your own video."""
+"""``harness predict``: your own categories in your own video."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def predict(
     model: Annotated[str, typer.Option(help="Model.")],
     video: Annotated[Path, typer.Option(help="Video file, or folder of frames in order of their numbers.")],
-    words: Annotated[str, typer.Option(help='What to look for: "cat, skateboard, red umbrella".')],
+    words: Annotated[str, typer.Option(help='The categories to find: "cat, skateboard, red umbrella".')],
     out: Annotated[Path, typer.Option(help="Folder for results.json and the overlay.")],
     checkpoint: Annotated[Path | None, typer.Option(help="Weights of the model.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda; default: cuda where there is a GPU.")] = None,
@@ -29,7 +29,7 @@ def predict(
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Find, track and name objects of a video by words; writes results.json and the video with masks drawn on it.
+    """Find, segment and track objects of a video by category names; write results.json and the video with masks.
 
     Example:
 

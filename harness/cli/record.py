@@ -31,12 +31,12 @@ def record(
         str | None, typer.Option(metavar="URL", help="Where you publish the record, for the Hub's source.")
     ] = None,
     private: Annotated[
-        bool, typer.Option("--private", help="Keep paths, names of users and the list of all installed packages.")
+        bool, typer.Option("--private", help="Include paths, user names and the list of all installed packages.")
     ] = False,
 ) -> None:
     """Write a record of a run: numbers, digests of predictions and data, model card, versions and hardware.
 
-    It has no paths and no user names. Others score the predictions again with `harness verify`. Beside it, in
+    It has no paths and no user names. Others verify it with `harness verify`. Next to it, in
     .eval_results, the same numbers are written in the form of model repositories on the Hugging Face Hub.
 
     Examples:
@@ -62,7 +62,7 @@ def record(
     print(f"{path}: {', '.join(one['protocol']['name'] for one in written['protocols'])}, {tracks} tracks")
     print(entries)
     if hub_dataset is None:
-        what = "has the dataset's name here as its id; the Hub needs that of a benchmark"
+        what = "has the harness's name of the dataset as its id; the Hub needs the id of a benchmark"
         tell(f"harness: {entries}: {what}; name it with --hub-dataset ORG/NAME")
 
 

@@ -34,8 +34,8 @@ def regress(
 ) -> None:
     """Compare a run with a baseline; exit code 1 when a metric fell beyond its tolerance (or rose, with --both-ways).
 
-    Settings that differ are named first. Exit code 2 when the two cannot be compared: other data, other protocol or
-    version, an incomplete run; with --strict any other setting, too.
+    Settings that differ are listed first. Exit code 2 when the two cannot be compared: other data, other protocol or
+    version, an incomplete run; with --strict also any other setting.
 
     Examples:
 

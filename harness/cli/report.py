@@ -1,4 +1,4 @@
-"""``harness report``: runs in one HTML file to look at, offline."""
+"""``harness report``: runs in one offline HTML file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def report(
     annotations: RunAnnotations = None,
     frames: Annotated[Path | None, typer.Option(help="Folder of the frames of --annotations.")] = None,
     videos: Annotated[int, typer.Option(min=0, help="Videos in the viewer.")] = 9,
-    max_mb: Annotated[float, typer.Option(min=0.1, help="Megabytes that their frames may take.")] = 3.0,
+    max_mb: Annotated[float, typer.Option(min=0.1, help="Largest size of their frames in megabytes.")] = 3.0,
     with_ceilings: Annotated[
         bool,
         typer.Option(
@@ -52,7 +52,7 @@ def report(
     from harness.reports.html import Options
     from harness.reports.html import report as page
 
-    refuse_other_than_file(out)  # before the work, not behind it
+    refuse_other_than_file(out)  # before the work, not after it
     options = Options(data_root, annotations, frames, videos, max_mb, with_ceilings)
     runs = runs_among(runs)
     faults: list[UserError] = []

@@ -44,11 +44,11 @@ def reproduce(
     runs_dir: Annotated[
         Location, typer.Option(metavar="PATH", parser=location, help="Folder of the run folders: a path or a URL.")
     ] = RUNS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run and what is missing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run and what is missing.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write a Markdown page to send to others.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Run the released weights of a model over every dataset at hand, and compare with the published numbers.
+    """Run the released weights of a model over every available dataset, and compare with the published numbers.
 
     What is missing (weights, a dataset, a withheld truth) is listed with the reason and where to get it. The same
     command resumes. Exit code 0: every number that was obtained rounds to the published one; 1: some do not, or a run
@@ -112,7 +112,7 @@ def _named(given: Sequence[str], variants: int) -> dict[int, Path]:
         if not equals or not number.strip().isdecimal() or not 1 <= int(number) <= variants:
             raise UserError(f"--checkpoint {text}", "is not VARIANT=FILE", f"name a variant from 1 to {variants}")
         if not Path(path).is_file():
-            raise UserError(f"--checkpoint {text}", f"there is no file {path}", "name a file of weights")
+            raise UserError(f"--checkpoint {text}", f"{path} does not exist", "name a file of weights")
         found[int(number)] = Path(path)
     return found
 
@@ -133,7 +133,7 @@ def _executed(case: Case, run: Run, engine: EngineMaker) -> CaseOutcome:
         tell(f"harness: variant {case.variant} on {case.dataset} {case.split}: {error}")
         return CaseOutcome(case, error=str(error))
     except KeyboardInterrupt:
-        tell("harness: interrupted; what is done is kept, repeat the command to resume")
+        tell("harness: interrupted; finished videos are kept, repeat the command to resume")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 

@@ -1,4 +1,4 @@
-"""Results files among the runs that a command names: each is made a run folder for as long as the command needs it."""
+"""Results files among the runs that a command names: each becomes a temporary run folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SUFFIXES = (".json", ".jsonl", ".zip", ".gz")
 
 
 class TruthOfResults(NamedTuple):
-    """What the command line says on the truth of results files."""
+    """The options for the truth of results files."""
 
     annotations: Path | None
     dataset: str | None
@@ -26,9 +26,9 @@ class TruthOfResults(NamedTuple):
 
 @contextmanager
 def with_results_files(named: Sequence[Location], truth: TruthOfResults) -> Iterator[list[Location]]:
-    """Yield the named runs, with a run folder in place of each results file, called like the file.
+    """Yield the named runs, with a run folder in place of each results file, named after the file.
 
-    The folders are temporary. Raises `UserError` where the truth of results files is not named, or a file is refused.
+    The folders are temporary. Raises `UserError` if the truth of results files is not named, or a file is refused.
     """
     files = [one for one in named if _is_results(one)]
     if not files:
@@ -54,7 +54,7 @@ def _is_results(place: Location) -> bool:
 
 
 def _names(files: Sequence[Location]) -> dict[Location, str]:
-    """The files' names without suffixes; the folder's too where these are alike."""
+    """The files' names without suffixes; with the folder's name if these are equal."""
     stems = {one: one.name.partition(".")[0] or one.name for one in files}
     alike = len(set(stems.values())) < len(stems)
     return {one: f"{one.parent.name}/{stem}" if alike else stem for one, stem in stems.items()}

@@ -1,4 +1,4 @@
-"""``harness run``: models over datasets, resumed where they were."""
+"""``harness run``: run models over datasets, with resume."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Precision(StrEnum):
 
 
 class EngineName(StrEnum):
-    """Who runs the model."""
+    """The engines."""
 
     LOCAL = "local"
     RAY = "ray"
@@ -59,8 +59,8 @@ class EngineName(StrEnum):
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """A model of the matrix under the name by which settings of several models are told apart; ``given`` are fields of
-    its runs that are its own."""
+    """A model of the matrix; its name is the prefix of its settings among several models. ``given`` are fields of
+    its runs only."""
 
     label: str
     name: str
@@ -77,7 +77,7 @@ def run(
     model: Annotated[str | None, typer.Option(help="Models, separated by commas.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Datasets, separated by commas.")] = None,
     name: Annotated[
-        str | None, typer.Option(help="What tables and reports call the model; default: the model's own name.")
+        str | None, typer.Option(help="The model's name in tables and reports; default: the model's own name.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split; default: the dataset's own.")] = None,
     data_root: DataRoot = DATA_ROOT,
@@ -99,9 +99,7 @@ def run(
         int | None,
         typer.Option(min=1, help="Processes that run the model, with one thread each; default: one per device."),
     ] = None,
-    engine: Annotated[
-        EngineName, typer.Option(help="Where they run: on this machine, or in a Ray cluster.")
-    ] = EngineName.LOCAL,
+    engine: Annotated[EngineName, typer.Option(help="On this machine, or in a Ray cluster.")] = EngineName.LOCAL,
     gpus_per_worker: Annotated[
         float | None, typer.Option(min=0, help="With --engine ray: GPUs of each worker, 0.5 for two on one.")
     ] = None,
@@ -133,11 +131,9 @@ def run(
         Location,
         typer.Option(metavar="PATH", parser=location, help="Folder of the run folders: a path, s3://... or gs://..."),
     ] = RUNS,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start over: remove the results of earlier starts of this run.")
-    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Restart: remove this run's earlier results.")] = False,
     verify_frames: Annotated[
-        bool, typer.Option("--verify-frames", help="When resuming, compare all of the frames' content, not samples.")
+        bool, typer.Option("--verify-frames", help="When resuming, compare the whole content of frames, not samples.")
     ] = False,
     try_: Annotated[
         bool, typer.Option("--try", help="Run the first video only, print a summary of its tracks, and store nothing.")
@@ -149,12 +145,12 @@ def run(
     strict: Annotated[bool, typer.Option("--strict", help="Make every warning of scoring an error.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")] = False,
 ) -> None:
-    """Run models over datasets and score them. The same command resumes a run that was cut short.
+    """Run models over datasets and score them. The same command resumes an interrupted run.
 
     Before a long run, --try shows what the model finds in one video.
 
-    With --sweep and --ablate every variation of the configuration is a run, and the table shows what differs. A file
-    may hold all of it, and the reports to make: docs/experiments.md.
+    With --sweep and --ablate every variation of the configuration is a run, and the table shows the differences. A file
+    can hold all options, and reports: docs/experiments.md.
 
     Exit code 0: complete; 1: incomplete, videos failed; 2: bad input, including unreadable frames; 130: interrupted.
 
@@ -226,7 +222,7 @@ def run(
             outcomes, exit_code = _execute_all(runs, tracker, fresh, strict, make_engine)
         except KeyboardInterrupt as stop:
             with suppress(OSError):  # the terminal is gone
-                tell(f"harness: interrupted{stop}; what is done is kept, resume with: {_command()}")
+                tell(f"harness: interrupted{stop}; finished videos are kept, resume with: {_command()}")
             raise typer.Exit(EXIT_INTERRUPTED) from None
     _report(outcomes, format, as_json)
     if whole is not None and outcomes:
@@ -241,7 +237,7 @@ def run(
 _BESIDES_A_FILE = (
     "file", "set_", "data_root", "fresh", "verify_frames", "try_", "no_mlflow", "format", "strict", "as_json"
 )  # fmt: skip
-"""Parameters that go with an experiment file; what the others say is in it."""
+"""Parameters that can be combined with an experiment file; the file has keys for the others."""
 
 
 def _refuse_options(context: typer.Context, file: Path) -> None:
@@ -249,7 +245,7 @@ def _refuse_options(context: typer.Context, file: Path) -> None:
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
         if source is not None and source.name == "COMMANDLINE" and parameter.name not in _BESIDES_A_FILE:
-            what = f"does not go with the experiment {file}"
+            what = f"cannot be combined with the experiment {file}"
             raise UserError(parameter.opts[0], what, "write it into the file, or use --set KEY=VALUE")
 
 
@@ -268,20 +264,22 @@ def _models_of(whole: ExperimentFile) -> list[ModelChoice]:
 def _names(text: str, option: str) -> list[str]:
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if not names:
-        raise UserError(option, "names nothing", "`harness models list` and `harness datasets list` show what there is")
+        raise UserError(
+            option, "names nothing", "`harness models list` and `harness datasets list` show the known names"
+        )
     return names
 
 
 def _data_of(
     dataset: str | None, split: str | None, annotations: Path | None, frames: Path | None, own_name: str | None
 ) -> list[dict[str, Any]]:
-    """What the options name: datasets, or the user's own data."""
+    """The data that the options name: datasets, or the user's own data."""
     if annotations is not None:
         if dataset is not None or split is not None:
-            raise UserError("--annotations", "takes the place of --dataset and --split", "leave those out")
+            raise UserError("--annotations", "replaces --dataset and --split", "leave those out")
         return [{"annotations": annotations, "frames": frames, "name": own_name}]
     if frames is not None or own_name is not None:
-        raise UserError("--frames and --dataset-name", "go with --annotations", "a dataset has its own")
+        raise UserError("--frames and --dataset-name", "need --annotations", "a dataset has its own")
     if dataset is None:
         raise UserError("harness run", "needs data", "name --dataset, or --annotations with --frames and --protocol")
     return [{"name": name, "split": split} for name in _names(dataset, "--dataset")]
@@ -307,9 +305,9 @@ def _runs(
     given: Mapping[str, Any],
     file: Path | None = None,
 ) -> Iterator[Run]:
-    """The matrix of models, settings and datasets: what can be refused is refused before the first one runs.
+    """The matrix of models, settings and datasets. Errors are raised before the first one runs, where possible.
 
-    Settings that come to the same for a model are one run. ``file`` is the experiment that names the settings.
+    Settings that are equal for a model are one run. ``file`` is the experiment that names the settings.
     """
     from harness import plugins
     from harness.api import protocols_of_run
@@ -338,7 +336,7 @@ def _runs(
 def _execute_all(
     runs: list[Run], tracker: Tracker | None, fresh: bool, strict: bool, engine: EngineMaker
 ) -> tuple[list[RunOutcome], int]:
-    """Execute runs one after the other. One that cannot go on does not keep the others from it."""
+    """Execute runs one after the other. One that fails does not stop the others."""
     from harness.api import execute_run
     from harness.run_folder.identity import other_runs
 

@@ -1,4 +1,4 @@
-"""``harness status``: how far a run is, from any machine that sees its folder."""
+"""``harness status``: the progress of a run, from any machine with access to its folder."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _ADVICE = {
     "running": "running",
     "complete": "complete",
     "incomplete": "incomplete; repeat its command to try the failed videos again",
-    "interrupted": "interrupted; repeat its command to go on",
-    "stopped": "stopped by an error before its end; repeat its command to go on",
-    "dead": "not running: its process has ended without a word (killed?); repeat its command to go on",
+    "interrupted": "interrupted; repeat its command to resume",
+    "stopped": "stopped by an error; repeat its command to resume",
+    "dead": "not running: its process has ended without a message (killed?); repeat its command to resume",
 }
 
 

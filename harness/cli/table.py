@@ -33,7 +33,7 @@ def table(
     ] = False,
     rows: Annotated[
         Path | None,
-        typer.Option(help="CSV or YAML file of rows that are nobody's run, in the columns of the published table."),
+        typer.Option(help="CSV or YAML file of rows without a run, in the columns of the published table."),
     ] = None,
     columns: Annotated[
         str | None,
@@ -66,7 +66,7 @@ def table(
 ) -> None:
     """Compare runs in one table: the best number of a column is bold, the second underlined.
 
-    A run on a part of a dataset, or otherwise not comparable with published numbers, has a dagger and no rank.
+    A run that is not comparable with published numbers, such as one on part of a dataset, has a dagger and no rank.
 
     A run that cannot be read is left out and listed at the end; the exit code is then 1, and 2 if none is left.
 
@@ -96,7 +96,9 @@ def table(
         raise UserError("--format", f'"{format}" is not a format', near(format, FORMATS))
     if significance is not None and significance not in confidence_intervals.REFERENCES:
         raise UserError(
-            "--significance", f'"{significance}" is no reference', near(significance, confidence_intervals.REFERENCES)
+            "--significance",
+            f'"{significance}" is not a reference',
+            near(significance, confidence_intervals.REFERENCES),
         )
     chosen = Layout() if layout is None else read_layout(layout)
     if side_by_side:
@@ -113,7 +115,7 @@ def table(
     if from_mlflow is not None:
         if found or intervals or significance:
             raise UserError(
-                "--from-mlflow", "goes without run folders, --intervals and --significance", "leave them out"
+                "--from-mlflow", "cannot be combined with run folders, --intervals and --significance", "leave them out"
             )
         from harness.tracking.experiment import records_of
 
@@ -157,7 +159,7 @@ def table(
 
 
 def _tell_unused(path: Path, given: Sequence[PublishedResult], records: Sequence[Mapping[str, Any]]) -> None:
-    """Say how many of a user's rows are on other data than the runs."""
+    """Print how many of a user's rows are on other data than the runs."""
     from harness.reports.published import among
 
     data = dict.fromkeys((record["dataset"], record["split"]) for record in records)
@@ -173,7 +175,7 @@ def _with_speeds(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The records with frames per second at their own vocabulary, and under which conditions, or why there are none.
 
-    Of runs that differ in the seed alone it is that of the first one that was measured.
+    Of runs that differ only in the seed, the first one with a measurement counts.
     """
     from harness.reports.table_rows import FPS
     from harness.run_folder.bench import speed_of_run
@@ -187,7 +189,7 @@ def _with_speeds(
 
 
 def _tell_unpublished(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Say where nothing is published, and which published metrics the columns do not show."""
+    """Print the datasets without published results, and the published metrics that no column shows."""
     from harness.reports.published import published
     from harness.reports.published.vocabulary import NOT_STATED, column_name
 

@@ -37,7 +37,7 @@ def train(
     precision: Annotated[Precision, typer.Option(help="Number format of the forward pass.")] = Precision.FP32,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random choice.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read and augment images.")] = 2,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over: remove what the folder has.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Restart: remove the content of the folder.")] = False,
     no_mlflow: NoMlflow = False,
     experiment: MlflowExperiment = None,
     tag: Tags = None,
@@ -73,7 +73,7 @@ def train(
         opener = getattr(source, "training_set", None)
         training_set = None if opener is None else opener(data_root, split)
     if training_set is None:
-        raise UserError(f"--dataset {dataset}", "is not one to train on", "take lvis, coco, ytvis2019 or shapes")
+        raise UserError(f"--dataset {dataset}", "cannot be trained on", "use lvis, coco, ytvis2019 or shapes")
     validation = _validation(validate, data_root)
     plan = Plan(plugin, settings, schedule, training_set, out, checkpoint, precision.value, seed, workers)
     try:
@@ -82,7 +82,7 @@ def train(
     except KeyboardInterrupt as stop:
         command = shlex.join(["harness", *(a for a in sys.argv[1:] if a != "--fresh")])
         with suppress(OSError):  # the terminal is gone
-            tell(f"harness: interrupted{stop}; go on from the last checkpoint with: {command}")
+            tell(f"harness: interrupted{stop}; resume from the last checkpoint with: {command}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if weights is None:
         return

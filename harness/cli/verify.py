@@ -1,4 +1,4 @@
-"""``harness verify``: are the numbers of a record those of these predictions?"""
+"""``harness verify``: check the numbers of a record against predictions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def verify(
     """Score predictions again, on a CPU, and compare every number with a record.
 
     Exit code 0: all is equal; 1: something differs, named with the recorded and the obtained value; 2: a file cannot be
-    read. A record that was changed after it was written is named, as is other data or other predictions.
+    read. Changed records, other data and other predictions are reported.
 
     Examples:
 
@@ -53,7 +53,7 @@ def verify(
 
 
 def _truth(path: Path, record: SignedRecord, annotations: Path | None, data_root: Path) -> Annotations:
-    """The annotations to score by; raises `UserError` where they are not there or have no truth."""
+    """The annotations to score by; raises `UserError` if they do not exist or have no truth."""
     if annotations is not None:
         from harness.formats.youtube_vis import read_annotations
 
@@ -65,7 +65,7 @@ def _truth(path: Path, record: SignedRecord, annotations: Path | None, data_root
 
     name = record.dataset.name
     if name is None or (name not in plugins.names(plugins.DATASETS) and not (data_root / f"{name}.yaml").is_file()):
-        what = "names no dataset" if name is None else f'is of data that is no dataset here, "{name}"'
+        what = "names no dataset" if name is None else f'is on data that is not a dataset here, "{name}"'
         raise UserError(str(path), what, "name the annotation file with --annotations")
     opened = plugins.opened(name, data_root, record.dataset.split)
     if opened.truth is None:
@@ -75,8 +75,8 @@ def _truth(path: Path, record: SignedRecord, annotations: Path | None, data_root
 
 _MEANING = {
     "record": "the record was changed after it was written: its own digest does not match",
-    "annotations": "other annotations than those of the record",
-    "predictions": "other predictions than those of the record",
+    "annotations": "the annotations differ from those of the record",
+    "predictions": "the predictions differ from those of the record",
 }
 
 

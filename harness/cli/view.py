@@ -27,7 +27,7 @@ def view(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any that is free.")] = 0,
     browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
 ) -> None:
-    """Look at every video and every track of runs in the browser, with filters; also while a run goes on.
+    """Show every video and every track of runs in the browser, with filters; also during a run.
 
     The server listens on this machine only, and its address has a token. It ends with Ctrl-C.
 

@@ -22,7 +22,7 @@ def add_samples(tracks: TrackSet, name: str, frames: Path) -> int:
         raise UserError("--to fiftyone", f"needs a package that is not installed ({error})", hint) from error
     try:
         exists = fo.dataset_exists(name)
-    except Exception as error:  # of its own kinds, of MongoDB's, of starting a server
+    except Exception as error:  # FiftyOne's, MongoDB's, or from starting a server
         what = f"FiftyOne cannot open its database: {error}"
         raise UserError("--to fiftyone", what, "name a MongoDB in FIFTYONE_DATABASE_URI") from error
     if exists:

@@ -1,6 +1,6 @@
 """Folders of PNG masks in which a pixel's value is the number of its object: DAVIS, YouTube-VOS, MOSE and similar.
 
-{folder}/{video}/{frame}.png           meta.json beside the folder or in it: names of categories (YouTube-VOS)
+{folder}/{video}/{frame}.png           meta.json next to the folder or in it: names of categories (YouTube-VOS)
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MOST = 254
 def read_palette(folder: Path, frames: Path | None = None, names: Path | None = None) -> TrackSet:
     """The tracks of a folder of masks; every folder below it that holds PNG files is a video.
 
-    ``names`` is a file in the form of YouTube-VOS's ``meta.json``; by default the one beside the folder or in it.
+    ``names`` is a file in the form of YouTube-VOS's ``meta.json``; by default the one next to the folder or in it.
     Frames are those that have a mask; with ``frames`` their names are those below that folder. Raises `UserError` for
     masks of other modes or sizes, and where there are none.
     """
@@ -161,7 +161,7 @@ def write_palette(tracks: TrackSet, out: Path) -> list[str]:
         objects = {str(i + 1): {"category": tracks.categories[t.category_id]} for i, t in enumerate(video.tracks)}
         meta[video.name] = {"objects": objects}
     (out / "meta.json").write_bytes(json_text({"videos": meta}))
-    return [f"{hidden} masks lie over others, which lose those pixels"] if hidden else []
+    return [f"{hidden} masks overlap others, which lose those pixels"] if hidden else []
 
 
 def _palette() -> bytes:

@@ -28,7 +28,7 @@ def choose_engine(
 
     ``device`` is ``cpu``, ``cuda`` (every GPU), ``cuda:1``, or several separated by commas; by default a GPU if there
     is one. ``workers`` is the number of processes, by default one per device. ``video_timeout`` is the limit of each
-    video in seconds, see `harness.engines.video_timeout`; one process alone cannot keep to it. Raises `UserError` for
+    video in seconds, see `harness.engines.video_timeout`; a single process cannot enforce it. Raises `UserError` for
     missing devices and for less than one worker.
     """
     if name not in ENGINES:
@@ -42,7 +42,7 @@ def choose_engine(
                          video_timeout=video_timeout)  # fmt: skip
         return device or "ray", actors
     if gpus_per_worker is not None:
-        raise UserError("gpus_per_worker", "goes with engine ray", "several workers share the GPUs of device")
+        raise UserError("gpus_per_worker", "needs engine ray", "several workers share the GPUs of device")
     devices = chosen_devices(device or default_device(), workers)
     refuse_missing(dict.fromkeys(devices))
     if len(devices) == 1:

@@ -1,4 +1,4 @@
-"""The devices of a run: those of ``--device``, with one worker each or ``--workers`` in all."""
+"""The devices of a run: those of ``--device``, with one worker each or ``--workers`` in total."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Early end of a run that cannot succeed: its first videos all fail for the same reason, which the user has to fix."""
+"""Stops a run that cannot succeed: its first videos all fail for the same reason, which the user has to fix."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class InProcess:
 
 
 def weights_of(model: Model) -> LoadedWeights | None:
-    """How the weights of a model were loaded, ``None`` where it does not tell, see `harness.types.Model`."""
+    """How the weights of a model were loaded, ``None`` if it does not report it, see `harness.types.Model`."""
     told = getattr(model, "loaded_weights", None)
     return told if isinstance(told, LoadedWeights) else None
 

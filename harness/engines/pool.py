@@ -89,7 +89,7 @@ class WorkerBackend(Protocol):
         ...
 
     def end(self, worker: int) -> None:
-        """End a worker in the middle of its video; nothing more is heard of it."""
+        """Stop a worker in the middle of its video; it sends no more messages."""
         ...
 
     def close(self) -> None:
@@ -303,7 +303,7 @@ class Pool:
             raise self._refusal
 
     def _run_in_process(self) -> None:
-        log.warning("%s works on several videos itself: one worker", self._spec.plugin.name)
+        log.warning("%s processes several videos itself: one worker", self._spec.plugin.name)
         self.close()
         first = self._backend.devices[0]
         self._in_process = InProcess(self._spec.on(first), self._store, self._progress)

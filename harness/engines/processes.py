@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class _Last(NamedTuple):
-    """The last message of a process that can run no other video, so that it is given none."""
+    """The last message of a process that cannot run another video."""
 
     message: Message
 
@@ -148,7 +148,7 @@ def _ended(process: SpawnProcess) -> int:
         process.kill()
         process.join(GRACE_SECONDS)
     code = process.exitcode
-    if code is not None:  # else it waits for a disk or a device that does not answer; it ends when that does
+    if code is not None:  # else it waits for a disk or a device that does not respond, and ends after that
         process.close()
     return code or 0
 

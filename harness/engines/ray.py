@@ -223,7 +223,7 @@ class Actors:
 
 @dataclass(frozen=True, slots=True)
 class SharedFilesystemProbe:
-    """A file with a random word, written by the driver: a process that can read it shares the driver's file system."""
+    """A file with a random text, written by the driver: a process that can read it shares the driver's file system."""
 
     path: Location
     word: str
@@ -234,7 +234,7 @@ class SharedFilesystemProbe:
         write_atomically(self.path, self.word.encode())
 
     def is_found(self) -> bool:
-        """Whether the file exists and holds the word."""
+        """Whether the file exists and holds the text."""
         try:
             return self.path.read_bytes() == self.word.encode()
         except OSError:

@@ -22,7 +22,7 @@ from harness.errors import UserError
 DAEMONS = ("gcs_server", "raylet")
 """Ray needs all of these."""
 GUARD_SECONDS = 60.0
-"""How long the end of a run waits for Ray's processes to be killed; the guard goes on by itself."""
+"""How long the end of a run waits for Ray's processes to be killed; the guard continues by itself."""
 INLINE_BYTES = 100 << 20
 """A Ray that is started here passes smaller objects inline, not through its object store."""
 
@@ -36,14 +36,16 @@ def connect(address: str | None) -> tuple[Any, OwnRay | None]:
     is_here = address in (None, "local")
     # Ray reads these from the environment only, some of them when it is imported
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # workers without GPUs of their own: no warning
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning for workers without GPUs
     if is_here:
         os.environ["RAY_AUTH_MODE"] = "token"  # keeps out other users of this machine
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # Ray keeps the first one that it reads
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # keeps out other machines: only loopback addresses
         for limit in ("RAY_max_direct_call_object_size", "RAY_task_rpc_inlined_bytes_limit"):
             os.environ.setdefault(limit, str(INLINE_BYTES))
-        os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: workers would yield to all other processes
+        os.environ.setdefault(
+            "RAY_worker_niceness", "0"
+        )  # 15 by default: workers would have a lower priority than all other processes
     try:
         import ray
     except ImportError as error:
@@ -68,7 +70,7 @@ def connect(address: str | None) -> tuple[Any, OwnRay | None]:
 
 @contextmanager
 def _handler_of_sigterm_kept() -> Iterator[None]:
-    """Keep what SIGTERM does to this process: Ray would let it end without a word."""
+    """Keep this process's handler of SIGTERM: with Ray's it would end without a message."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -121,7 +123,7 @@ class OwnRay:
 
     def _wait_for_guard(self, word: bytes | None = None) -> None:
         """Close the guard's input, and wait until it has done its work."""
-        with suppress(subprocess.TimeoutExpired):  # a process that no signal ends waits for a disk or a device
+        with suppress(subprocess.TimeoutExpired):  # a process that ignores all signals waits for a disk or a device
             self._guard.communicate(word, GUARD_SECONDS)
 
 

@@ -21,7 +21,7 @@ CALM_SECONDS = 1.0
 
 
 def main() -> None:
-    """Wait for the starter's word that Ray has ended; if the pipe closes without it, kill Ray's processes.
+    """Wait for the starter's message that Ray has ended; if the pipe closes without it, kill Ray's processes.
 
     The arguments are the starter's process id and the names of older sessions, which are left alone.
     """

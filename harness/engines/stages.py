@@ -15,7 +15,7 @@ from harness.events import StageUse, merge_stage_usage
 
 
 class _Passed(NamedTuple):
-    """A stage that was entered once on a GPU, whose work may still be going on."""
+    """One pass through a stage on a GPU; its work may still be running."""
 
     name: str
     begin: Any
@@ -28,10 +28,10 @@ class _Passed(NamedTuple):
 class StageClock:
     """The ``stage`` hook of a model: a context manager around each stage, by name, for any number of threads.
 
-    Stages are entered once per window or frame, so reading the clock and the memory costs next to nothing. On a GPU
-    events in its stream give the times: call `finish` after the last stage. A stage then takes what it takes the GPU or
+    Stages are entered once per window or frame, so the cost of reading the clock and the memory is negligible. On a GPU
+    events in its stream give the times: call `finish` after the last stage. A stage then takes as long as the GPU or
     the host, whichever is more; stages overlap, so their sum may be more than the whole. With ``synchronise`` the host
-    waits for the GPU at the end of each stage instead, which slows the model and puts its stages one behind the other.
+    waits for the GPU at the end of each stage instead, which slows the model and runs its stages one after the other.
     """
 
     def __init__(self, device: str = "cpu", synchronise: bool = False) -> None:
@@ -47,7 +47,7 @@ class StageClock:
     def __call__(self, name: str) -> Iterator[None]:
         """Add the time and memory of the block to the stage ``name``."""
         with self._lock:
-            if self._cuda is not None and self._open == 0:  # else it would cut the peak of a stage beside this one
+            if self._cuda is not None and self._open == 0:  # else it would cut the peak of a parallel stage
                 self._cuda.reset_peak_memory_stats(self._device)
             self._open += 1
         begin = None if self._cuda is None or self._synchronise else self._event()

@@ -14,7 +14,7 @@ VARIABLE = "OMP_NUM_THREADS"
 
 
 def configured_threads() -> int:
-    """The value of ``OMP_NUM_THREADS``; by default 1, which every worker on every machine can have.
+    """The value of ``OMP_NUM_THREADS``; by default 1, which works on every machine.
 
     It matters on a GPU too: tracks are matched on the CPU. Raises `UserError` if the variable is not a number.
     """
@@ -44,7 +44,7 @@ def use_threads(threads: int) -> Iterator[None]:
 
     The environment is restored afterwards: commands that a model starts later get the user's.
     """
-    # PyTorch asks MKL when it is imported; MKL has its own variables, and may use fewer threads than it is told to
+    # PyTorch asks MKL when it is imported; MKL has its own variables, and may use fewer threads than requested
     read = {VARIABLE: str(threads), "MKL_NUM_THREADS": str(threads), "MKL_DYNAMIC": "FALSE"}
     before = {name: os.environ.get(name) for name in read}
     os.environ.update(read)

@@ -74,11 +74,11 @@ class Worker:
         """Whether the device still works after a failed video.
 
         After an illegal access or a failed assertion on a GPU every later call of the process fails, and the process
-        has to be replaced; and so it is where the process ran out of memory, because libraries may wait for ever for
+        has to be replaced; and so it is where the process ran out of memory, because libraries may wait forever for
         memory that is not there. Also frees the memory that the failed video left in the cache.
         """
         if self._out_of_memory:
-            log.warning("the process ran out of memory; another one takes its place")
+            log.warning("the process ran out of memory and is replaced")
             return False
         torch = sys.modules.get("torch")
         on_gpu = self._device.startswith("cuda")

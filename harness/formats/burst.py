@@ -257,7 +257,7 @@ def areas_of(sequence: Sequence, where: str) -> list[Ints]:
 def convert_file(path: Path) -> Converted:
     """Convert a BURST file to YouTube-VIS form.
 
-    The class split is that of ``info/class_split.json`` beside the file or beside its folder, if one is there.
+    The class split is that of ``info/class_split.json`` next to the file or next to its folder, if one exists.
     """
     file = read(path)
     official = f"the official script lists {len(COMMON)}"

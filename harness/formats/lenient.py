@@ -109,7 +109,7 @@ def key_of(value: Any, where: str, what: str) -> tuple[Key, str]:
 class Ids:
     """Ids of videos or of categories as a file states them, and the ascending integers used for them here.
 
-    64-bit integers stay as they are. If any id of the file is something else, all are numbered from 1 in ascending
+    64-bit integers stay unchanged. If any id of the file is something else, all are numbered from 1 in ascending
     order, as the official tools order them: text by its characters.
     """
 
@@ -193,7 +193,7 @@ def coerce_category(category: dict[str, Any], where: str, notes: Notes) -> dict[
 
 def coerce_annotation(record: dict[str, Any], videos: Ids, categories: Ids, where: str, notes: Notes) -> dict[str, Any]:
     """An annotation with ids as integers of ``videos`` and ``categories`` and flags and areas as numbers, where
-    possible; other forms stay as they are, and the protocols that read them refuse them."""
+    possible; other forms stay unchanged, and the protocols that read them refuse them."""
     out = dict(record)
     own = record.get("id")
     found = whole(own)

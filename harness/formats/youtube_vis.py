@@ -156,7 +156,7 @@ class GroundTruth:
     records: tuple[AnnotationRecord, ...]
     masks: MaskTable
     spans: Ints
-    """Where each record lies in ``masks.data``, see `harness.formats.scan.scan_records`."""
+    """Where each record is in ``masks.data``, see `harness.formats.scan.scan_records`."""
 
     def further(self, kind: type[T]) -> list[T]:
         """Further fields of every record, as ``kind`` names them; numbers that are not finite are read as such."""

@@ -38,7 +38,7 @@ def axis_of(axis: str, points: Sequence[BenchPoint]) -> BenchAxis:
 def speed_at(record: BenchRecord, words: int) -> float:
     """Frames per second with a vocabulary of ``words``: as measured, or by the line between measured ones.
 
-    Raises `UserError` where that many words lie outside of what was measured: nothing is extrapolated.
+    Raises `UserError` where that many words are outside of what was measured: nothing is extrapolated.
     """
     hint = f"measure with harness bench --sweep words=1,{words}"
     found = next((axis for axis in record.axes if axis.axis == WORDS), None)

@@ -34,7 +34,7 @@ SUMMED = (
 )
 """Files that do not change after the run. Shards and match tables are not listed: each holds its own checksum."""
 
-_HINT = "repeat its harness run"
+_HINT = "repeat its `harness run`"
 _LINE = re.compile(rb"([0-9a-f]{64})  ([\w.-]+)\n")
 _MOST_BYTES = 1 << 16
 

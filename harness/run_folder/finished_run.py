@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RECORD = "metrics.json"
-_HINT = "repeat its harness run"
+_HINT = "repeat its `harness run`"
 
 
 class FinishedRun:
@@ -317,13 +317,13 @@ def _find(run: Location) -> Location:
         return run
     hint = "name a run folder, or the metrics.json in it"
     if not run.is_dir():
-        raise UserError(str(run), "is not a run folder" if run.exists() else "is not there", hint)
+        raise UserError(str(run), "is not a run folder" if run.exists() else "does not exist", hint)
     path = run / RECORD
     if path.exists():
         return path
     if (run / "config.json").exists():
         raise UserError(
-            str(run), "has no metrics.json: the run was not finished", "repeat its harness run to finish it"
+            str(run), "has no metrics.json: the run was not finished", "repeat its `harness run` to finish it"
         )
     if isinstance(run, Path) and next(run.glob("*/metrics.json"), None) is not None:
         hint = f"name the run folders in it, for example {run / '*'}"

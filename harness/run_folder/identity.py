@@ -33,7 +33,7 @@ NUMBER_FORMATS = (
 SOURCES = (".py", ".pyx", ".cu", ".cuh", ".cpp", ".c", ".h", ".json", ".yaml", ".yml", ".toml")
 """Suffixes of files that count as code."""
 _CODE = (".py", ".pyx", ".cu", ".cuh", ".cpp", ".c", ".h")
-"""Suffixes of code that is never data: a program may write results and settings beside its code."""
+"""Suffixes of code that is never data: a program may write results and settings next to its code."""
 _SAME_BY_NAME = ("format", "model", "dataset", "split")
 _READERS = 8
 _DIGITS, _SHOWN = 12, 60
@@ -194,7 +194,7 @@ def _shown(value: Any) -> str:
 
 
 def other_runs(folder: Location, content: Mapping[str, Any], besides: Iterable[Location] = ()) -> str:
-    """Describe the other runs of the same model and data beside a new run's ``folder``, and how the nearest differs.
+    """Describe the other runs of the same model and data next to a new run's ``folder``, and how the nearest differs.
 
     Empty if there are none. Folders of ``besides`` do not count.
     """

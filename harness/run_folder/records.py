@@ -60,7 +60,7 @@ def values_agree(recorded: float | None, computed: float | None) -> bool:
 def numbers_disagree(folder: Location) -> UserError:
     """Return the error for a run whose predictions do not give the numbers of its record."""
     what = "its predictions do not give the numbers of its metrics.json"
-    return UserError(str(folder), what, "repeat its harness run, which scores it again")
+    return UserError(str(folder), what, "repeat its `harness run`, which scores it again")
 
 
 def provenance(records: Sequence[Mapping[str, Any]], command: str) -> list[str]:

@@ -55,7 +55,7 @@ _NO_DIGEST = b"0" * _DIGITS
 _UNLIMITED = 1 << 30
 _MOST_TRACKS, _MOST_BYTES = 1 << 20, 1 << 32
 """Largest rows and bytes that a shard may declare, far above those of any video: a tiny file can declare anything."""
-_HINT = "repeat its harness run, which computes this video again"
+_HINT = "repeat its `harness run`, which computes this video again"
 
 
 class DamagedShardError(UnreadableFileError):
@@ -139,7 +139,7 @@ class PredictionStore:
         try:
             data = read_file(path, SHARD_BYTES)
         except FileNotFoundError as error:
-            raise DamagedShardError(str(path), "is not there: the video has no predictions", _HINT) from error
+            raise DamagedShardError(str(path), "does not exist: the video has no predictions", _HINT) from error
         except OSError as error:
             what = f"cannot be read: {error.strerror or error}"
             raise UnreadableFileError(str(path), what, f"run `chmod u+rw {path}`") from error

@@ -37,7 +37,7 @@ class Range:
     within: Range | None = None
 
     def excludes(self, value: Floats) -> NDArray[np.bool_]:
-        """Which values of the quantity lie outside."""
+        """Which values of the quantity are outside."""
         return np.asarray((value < self.low) | (value > self.high))
 
 

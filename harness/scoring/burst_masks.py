@@ -220,7 +220,7 @@ def _runs(counts, n, begin, end, offset):
 
 @numba.njit(cache=True, nogil=True)
 def _shared_pixels(begin_a, end_a, a, stop_a, begin_b, end_b, b, stop_b):
-    """Pixels common to two masks; runs that lie before the other mask begins are skipped by halves."""
+    """Pixels common to two masks; runs that are before the other mask begins are skipped by halves."""
     if a == stop_a or b == stop_b:
         return np.int64(0)
     low, high = a, stop_a

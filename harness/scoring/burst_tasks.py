@@ -115,7 +115,7 @@ class BurstScore:
 def score_task(
     task: str, annotations: Path, predictions: Path, rules: BurstRules = OFFICIAL, strict: bool = False
 ) -> BurstScore:
-    """Evaluate predictions in BURST's form against the folder of ``all_classes.json`` and the two files beside it.
+    """Evaluate predictions in BURST's form against the folder of ``all_classes.json`` and the two files next to it.
 
     ``metrics`` follow ``rules``, ``corrected`` follows `CORRECTED`. Where a tool aborts on the content of the
     predictions its numbers are ``None`` with that reason. Raises `UserError` for an unknown task and faulty files, with

@@ -486,7 +486,7 @@ def assign_tracks(
     image are capped, classes merged, and tracks told apart by video.
 
     With ``exemplars`` a prediction has the track and the class of the truth with its id; one without is
-    refused (`OfficialAbortError`), or kept as a track of its own.
+    refused (`OfficialAbortError`), or kept as a separate track.
     """
     frame = found.frames[number][found.image]
     kept = frame >= 0

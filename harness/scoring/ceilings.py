@@ -82,7 +82,7 @@ def ceilings(
     """
     names = [name for name in names if has_ceilings(name)]
     if not names:
-        raise UserError("ceilings", "are not there for these protocols", f"name AP protocols, {HOTA} or {VEVAL}")
+        raise UserError("ceilings", "do not exist for these protocols", f"name AP protocols, {HOTA} or {VEVAL}")
     annotations = annotations if videos is None else annotations.restrict(videos)
     of_tracks = [
         choose_protocol(name, settings.score_threshold, settings.tracks_per_category) for name in names if name != VEVAL

@@ -119,7 +119,7 @@ def _keep_decided(s, keep):
 
 @numba.njit(cache=True, nogil=True)
 def _kept_columns(s, keep):
-    """The columns of ``s`` that are kept, as an array of their own."""
+    """The columns of ``s`` that are kept, as a separate array."""
     n = 0
     out = np.empty(s.shape)
     for i in range(s.shape[1]):

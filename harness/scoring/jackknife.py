@@ -107,7 +107,7 @@ class LeftOut:
         """What each video adds to `number` by chance ``(videos,)``: the sum of their squares is its variance.
 
         Of a category in several videos, a video adds the drop, times the root of (n - 1) / n with n the videos that
-        hold its truth. Of a category in one video only, that video adds how far the category lies from the mean: the
+        hold its truth. Of a category in one video only, that video adds how far the category is from the mean: the
         scatter of such categories has all their chance in it, so that the drops by other videos are not counted again.
         """
         m, chosen = METRICS.index(metric), self._chosen(rows)

@@ -119,7 +119,7 @@ class Overlaps:
 
 
 class GroundTruthArrays:
-    """The annotated tracks by (video, category): where each pair's lie, and their areas."""
+    """The annotated tracks by (video, category): the range of each pair, and their areas."""
 
     def __init__(self, annotations: Annotations) -> None:
         truth = annotations.scored_truth

@@ -1,7 +1,7 @@
-"""Predictions made perfect in one respect: classes, masks, links or presence, from nothing but the tracks there are.
+"""Predictions made perfect in one respect: classes, masks, links or presence, from the tracks alone.
 
-What each means is defined in ``docs/ceilings.md``. Tracks meet the truths of their video once, frame by frame; after
-that only lists of masks change, so that no mask is decoded again here.
+What each means is defined in ``docs/ceilings.md``. Overlaps of tracks and truths are computed once, frame by frame;
+after that only lists of masks change, so that no mask is decoded again here.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Flags = NDArray[np.bool_]
 class _Scene:
     """The tracks of one video: ``rows`` of the batch, and what may change.
 
-    ``mask (tracks, frames)`` has rows of the mask table (those of the truth lie behind them), -1 for none. ``iou
+    ``mask (tracks, frames)`` has rows of the mask table (those of the truth follow them), -1 for none. ``iou
     (tracks, frames, truths)`` and ``tube (tracks, truths)`` are those of the masks as predicted. ``length (tracks,)``
     are the lengths of the lists.
     """
@@ -69,7 +69,7 @@ def perfected(
     """A batch with the masks of all its tracks, and all tracks of its videos, by `VARIANTS`; the first is itself.
 
     ``within_category``: tracks are never on objects of other categories unless classes are perfect, because what is
-    asked for one category is a task of its own. ``name`` is the file's name in errors.
+    asked for one category is a separate task. ``name`` is the file's name in errors.
     """
     everything = np.ones(len(batch.video), np.bool_)
     used = np.zeros(len(batch.masks.start), np.bool_)
@@ -254,7 +254,7 @@ def _behind(masks: Ints, first: int) -> Ints:
 
 
 def _padded(iou: Floats, frames: int) -> Floats:
-    """Frames behind the last of the video have no truth."""
+    """Frames after the last of the video have no truth."""
     return np.pad(iou, ((0, 0), (0, frames - iou.shape[1]), (0, 0)))
 
 
@@ -287,7 +287,7 @@ def _batch_of(truths: GroundTruthArrays, batch: TrackBatch, scenes: list[_Scene]
 
 
 def _with_truth(batch: TrackBatch, truths: GroundTruthArrays, frame_mask: Ints, track: Ints) -> tuple[MaskTable, Ints]:
-    """A table whose lists are ``frame_mask``, and areas; masks of the truth are copied to it from behind its own."""
+    """A table whose lists are ``frame_mask``, and areas; masks of the truth, which follow its own, are copied to it."""
     table, truth, area = batch.masks, truths.masks, batch.mask_area
     assert area is not None
     behind = len(table.start)

@@ -1,6 +1,6 @@
 """The input of phrase metrics: annotated masklets, and the pairs of a video and a phrase that any file names.
 
-Each pair is a unit: a video of its own with one class. Official evaluators find annotations through their ids, boxes
+Each pair is a unit: a separate video with one class. Official evaluators find annotations through their ids, boxes
 are in single precision, and two tracks without a pixel overlap perfectly; see ``docs/protocols.md``.
 """
 

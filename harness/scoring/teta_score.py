@@ -39,7 +39,7 @@ from harness.warnings import Warnings
 VERSION = "1"
 BOX = "_box"
 ALL_METRICS = tuple(f"{name}{suffix}" for suffix in ("", BOX) for name in METRICS)
-SAME_FOLDER = "video whose frames lie in the folder of a later video, left out"
+SAME_FOLDER = "video whose frames are in the folder of a later video, left out"
 SAME_NAME = "category name repeated: the official tool takes them for one"
 TWICE = "track with two objects in a frame, the later one left out in corrected"
 NO_OBJECT = "no annotated object"

@@ -1,6 +1,6 @@
 """SA-Co/VEval: cgF1, pmF1, IL_MCC, phrase HOTA and phrase AP over pairs of a video and a phrase (Carion et al., SAM 3).
 
-Each pair is a video of its own with one class, so masklets of different phrases are never compared. The numbers are
+Each pair is a separate video with one class, so masklets of different phrases are never compared. The numbers are
 those of the benchmark's own evaluators, which run one after the other: where one of them aborts, its numbers are
 undefined for that reason and the others keep theirs. Their quirks are listed in ``docs/protocols.md``.
 """
@@ -310,7 +310,7 @@ def _hits_per_unit(tp: Ints, fp: Ints, fn: Ints, known: Flags) -> dict[str, list
 
 
 def _phrase_ap(given: PhraseInput, corrected: bool) -> _Part:
-    """COCO's average precision over tracks, with every pair a video of its own and one class for all."""
+    """COCO's average precision over tracks, with every pair a separate video and one class for all."""
     truth, tracks, units = given.truth, given.tracks, given.units
     order = np.lexsort((np.arange(len(tracks.score)), -tracks.score, units.of_track))
     starts = np.searchsorted(units.of_track[order], np.arange(len(units) + 1))

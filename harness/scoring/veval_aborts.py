@@ -175,7 +175,7 @@ def aborts_of_hota(given: PhraseInput, kept: Flags) -> Aborts:
 
 
 def _unequal(given: PhraseInput, kept: Flags) -> Flags:
-    """Which kept tracks are there in a frame in which a mask of another size lies over theirs."""
+    """Which kept tracks are there in a frame in which a mask of another size overlaps theirs."""
     overlaps, n = given.tracks.overlaps, len(given.tracks.score)
     at = np.flatnonzero(overlaps.similarity == UNEQUAL)
     owner = np.searchsorted(overlaps.step_offset, at, side="right") - 1

@@ -1,4 +1,4 @@
-"""Calls to MLflow: in a thread of their own with a deadline, without its log messages, and with one-line errors."""
+"""Calls to MLflow: in a separate thread with a deadline, without its log messages, and with one-line errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 CALL_SECONDS = 60.0
 """Wall-clock limit of one piece of work with MLflow. The limits of its requests are for silence only: a server that
-sends a byte now and then, or asks to wait, holds a request for ever."""
+sends a byte now and then, or asks to wait, holds a request forever."""
 
 # MLflow reads these at every request, from the environment only. The user's own values are kept.
 _REQUEST_ENVIRONMENT = {
@@ -34,8 +34,8 @@ _LOGGERS = ("mlflow", "alembic", "urllib3")
 ONE_AT_A_TIME = threading.RLock()
 
 
-class Beside:
-    """Does actions one after another in a thread of its own, which ends with the process whatever it waits for.
+class BackgroundThread:
+    """Runs actions one after another in a background thread, which ends with the process even while it waits.
 
     Actions must not raise.
     """

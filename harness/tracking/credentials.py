@@ -32,6 +32,6 @@ def _secrets(uri: str) -> list[str]:
     address, _, query = uri.partition("://")[2].partition("?")
     user_info = address.rpartition("@")[0]
     password = user_info.partition(":")[2]
-    # Longest first, so that no part of a secret remains beside a replaced one.
+    # Longest first, so that no part of a secret remains next to a replaced one.
     found = {user_info, password, unquote(user_info), unquote(password), query, unquote(query)}
     return sorted((text for text in found if text), key=len, reverse=True)

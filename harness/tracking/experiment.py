@@ -39,7 +39,7 @@ def records_of(experiment: str, runs_dir: Path) -> list[dict[str, Any]]:
     where = f"MLflow at {safe_uri(uri)}"
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         raise UserError(
-            where, "is not there", "name the folder of the runs with --runs-dir, or set MLFLOW_TRACKING_URI"
+            where, "does not exist", "name the folder of the runs with --runs-dir, or set MLFLOW_TRACKING_URI"
         )
     try:
         known, runs = call_with_deadline(lambda: _search(experiment, uri), SEARCH_SECONDS)

@@ -1,7 +1,7 @@
 """MLflow tracking: an embedded SQLite store by default, or the server of ``MLFLOW_TRACKING_URI``.
 
-A run never depends on it. It is logged by a thread beside it, and waited for at its end up to a deadline; the first
-failure ends tracking with one warning. `log_finished` catches up later.
+A run never depends on it. A background thread logs it, and the end of the run waits for the thread up to a deadline;
+the first failure ends tracking with one warning. `log_finished` catches up later.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harness.paths import Location, location
 from harness.tracking.calls import (
     CALL_SECONDS,
     ONE_AT_A_TIME,
-    Beside,
+    BackgroundThread,
     cause_of,
     no_answer,
     quiet_with_time_limits,
@@ -90,9 +90,9 @@ def embedded_uri(runs_dir: Path) -> str:
 class MlflowTracker:
     """Logs one run after another: `start`, `log_result`, `finish`.
 
-    ``uri`` defaults to ``MLFLOW_TRACKING_URI``, then to ``.mlflow/mlflow.db`` in ``runs_dir`` with ``artifacts`` beside
-    it; ``experiment`` to ``MLFLOW_EXPERIMENT_NAME``, then to the name of each run's dataset. ``tags`` are set on every
-    run. All is done by a thread of its own, and only `finish` waits for it. Nothing here raises for a store that
+    ``uri`` defaults to ``MLFLOW_TRACKING_URI``, then to ``.mlflow/mlflow.db`` in ``runs_dir`` with ``artifacts`` next
+    to it; ``experiment`` to ``MLFLOW_EXPERIMENT_NAME``, then to the name of each run's dataset. ``tags`` are for every
+    run. A background thread does the work, and only `finish` waits for it. Nothing here raises for a store that
     cannot be reached: `finish` returns what could not be logged. A server has 5 seconds to answer and one more try;
     ``MLFLOW_HTTP_REQUEST_TIMEOUT`` and ``MLFLOW_HTTP_REQUEST_MAX_RETRIES`` set other limits. ``later`` is how to log a
     run later on, by default with ``harness log``.
@@ -106,7 +106,7 @@ class MlflowTracker:
         tags: Mapping[str, str] | None = None,
         later: str = "",
     ) -> None:
-        self._later, self._beside = later, Beside("mlflow")
+        self._later, self._thread = later, BackgroundThread("mlflow")
         self._embedded = embedded_uri(runs_dir)
         self._store = runs_dir.resolve() / _STORE
         self._uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or self._embedded
@@ -171,7 +171,7 @@ class MlflowTracker:
 
     def log_step(self, values: Mapping[str, float], step: int) -> None:
         """Log the metrics of a training step, in one batch."""
-        if self._beside.waiting < _MOST_WAITING:
+        if self._thread.waiting < _MOST_WAITING:
             self._do(lambda: self._log_step(values, step))
 
     def finish(self, seconds: float | None = None) -> list[str]:
@@ -181,8 +181,8 @@ class MlflowTracker:
         """
         limit = seconds or (STOPPED_SECONDS if self._status == "KILLED" else FINISH_SECONDS)
         if not self._is_lost:
-            self._beside.do(self._end)
-            if not self._beside.wait(limit, max(limit, CALL_SECONDS)):
+            self._thread.do(self._end)
+            if not self._thread.wait(limit, max(limit, CALL_SECONDS)):
                 self._give_up(TimeoutError(no_answer(limit)))
         if self._system_metrics is not None:
             self._system_metrics.abandon()
@@ -194,7 +194,7 @@ class MlflowTracker:
 
     def _do(self, action: Callable[[], None]) -> None:
         if not self._is_lost:
-            self._beside.do(lambda: self._attempt(action))
+            self._thread.do(lambda: self._attempt(action))
 
     def _attempt(self, action: Callable[[], None]) -> None:
         with ONE_AT_A_TIME:
@@ -346,7 +346,7 @@ class MlflowTracker:
                 step = (time.time_ns() // 1_000_000 - self._logged.started_ms) // 1000
                 self._logged.client.log_batch(self._logged.run_id, metrics=_metrics(take_sample(), step))
 
-        if not self._beside.waiting:
+        if not self._thread.waiting:
             self._do(log)
 
     def _log_result(
@@ -428,5 +428,5 @@ def tracker_in(folder: Path, hint: str, **options: Any) -> MlflowTracker:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(str(folder), f"cannot be made: {error.strerror}", hint) from error
+        raise UserError(str(folder), f"cannot be created: {error.strerror}", hint) from error
     return MlflowTracker(folder, **options)

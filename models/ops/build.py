@@ -33,7 +33,7 @@ QUERY_BYTES = 8
 """Shared memory per query that a warp serves at a time: its number."""
 MOST_WARPS = 8
 LINES = 8
-"""Lines of a level that a block's queries lie in, where they are its pixels."""
+"""Lines of a level that a block's queries are in, where they are its pixels."""
 
 STORED = {torch.float32: "float", torch.float16: "half_bits", torch.bfloat16: "bfloat_bits"}
 """Element types the kernel stores, and their names in the source."""

@@ -1,6 +1,6 @@
-"""What lets the host work beside the network: copies that nobody waits for at once, and a thread that does the rest.
+"""Host work in parallel with the network: copies without an immediate wait, and a thread for the rest.
 
-On a GPU the host gives it the next window before it reads the results of this one. On a CPU the same code runs, and a
+On a GPU the host queues the next window before it reads the results of this one. On a CPU the same code runs, and a
 second core takes a part of the work. Order and arithmetic are the same either way.
 """
 
@@ -62,23 +62,23 @@ def _copied(tensors: Any) -> Any:
 
 
 class OwnThread:
-    """Does jobs in the order given, on a thread of its own, or at once if it is not to be ``beside`` the caller.
+    """Runs jobs in the order given, on a separate thread if ``parallel``, else at once.
 
     It works on the caller's stream of ``device``, in inference mode, with the caller's number of threads. After a job
     that fails the others are left out. Close it after use.
     """
 
-    def __init__(self, device: torch.device, beside: bool = True) -> None:
+    def __init__(self, device: torch.device, parallel: bool = True) -> None:
         self._stream = torch.cuda.current_stream(device) if _is_gpu(device) else None
         self._unfinished: deque[Future[None]] = deque()
         self._failed = False
         self._pool: ThreadPoolExecutor | None = None
-        if beside:  # the number of threads is a thread's own in OpenMP
+        if parallel:  # in OpenMP each thread has its own number of threads
             threads = (torch.get_num_threads(),)
             self._pool = ThreadPoolExecutor(1, "windows", initializer=torch.set_num_threads, initargs=threads)
 
     def do(self, job: Callable[[], None]) -> None:
-        """Have a job done; waits while there are `MOST_UNFINISHED`. Raises the error of an earlier one."""
+        """Queue a job; waits while there are `MOST_UNFINISHED`. Raises the error of an earlier one."""
         if self._pool is None:
             job()
             return
@@ -92,7 +92,7 @@ class OwnThread:
             self._unfinished.popleft().result()
 
     def close(self) -> None:
-        """Wait for the job that is being done, and leave out the others."""
+        """Wait for the running job, and drop the others."""
         if self._pool is not None:
             self._failed = True
             self._pool.shutdown(wait=True, cancel_futures=True)
@@ -112,7 +112,7 @@ class OwnThread:
 
 
 class WindowConsumer(Generic[Group]):
-    """Does what the host has to do with the windows of a video, on a thread of its own: matching, scores, masks.
+    """The host's work on the windows of a video, on a separate thread: matching, scores, masks.
 
     ``match`` returns the order ``(f, Q)`` of a window's queries, ``add`` takes it with the evidence of its frames,
     ``keep`` the window's mask logits with it. Close it after use.

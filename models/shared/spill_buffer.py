@@ -77,7 +77,7 @@ class SpillBuffer:
 class DeferredScores:
     """Scores per frame, slot and class, kept until tracks are selected.
 
-    The first 128 MB are kept as they are, 4 Q C bytes per frame. For later frames the inputs of the scores are kept
+    The first 128 MB are kept unchanged, 4 Q C bytes per frame. For later frames the inputs of the scores are kept
     instead if that takes less than half the memory; ``again`` then recomputes them with the same calls on arrays of the
     same shapes, so that they are bit-identical. Close it after use.
     """

@@ -87,7 +87,7 @@ class TextTower(TextEncoder, Protocol):
 def synonyms_of(name: str, clean: bool = False) -> list[str]:
     """Split a class name at its commas, as the official code does.
 
-    Underscores and parentheses stay as they are (QUIRK) unless ``clean``.
+    Underscores and parentheses stay unchanged (QUIRK) unless ``clean``.
     """
     parts = name.replace(", ", ",").split(",")
     return [" ".join(part.translate(_BLANKS).split()) for part in parts] if clean else parts
@@ -145,7 +145,7 @@ def check_names(names: Sequence[str]) -> None:
         if not all(part.strip() for part in name.split(",")):
             raise UserError(f"vocabulary, name {position}", f"{name!r} has an empty name", "remove it")
         if name in seen:
-            raise UserError(f"vocabulary, name {position}", f'"{name}" is there twice', "remove one of them")
+            raise UserError(f"vocabulary, name {position}", f'"{name}" is repeated', "remove one of them")
         seen.add(name)
 
 

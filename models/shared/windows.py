@@ -39,7 +39,7 @@ class WindowedModel(Generic[Output]):
     """
 
     overlap = True
-    """Whether matching, scores and early encoding of a window run beside the network of the next one."""
+    """Whether matching, scores and early encoding of a window run in parallel with the network of the next one."""
 
     def __init__(
         self, window: int, device: str = "cpu", precision: str = "fp32", stage: Stages = lambda name: nullcontext()

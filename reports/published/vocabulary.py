@@ -67,7 +67,7 @@ def column_name(key: str) -> str:
     """Return the table's name of a key of a run's metrics, which is ``protocol/metric`` for another protocol.
 
     Metrics share a name only if measured the same way: HOTA of masks names its score threshold (``hota@0.5/HOTA`` is
-    ``HOTA@0.5``), HOTA of BURST's official task is ``HOTA``, its track AP ``mAP``. Other keys stay as they are.
+    ``HOTA@0.5``), HOTA of BURST's official task is ``HOTA``, its track AP ``mAP``. Other keys stay unchanged.
     """
     protocol, slash, metric = key.rpartition("/")
     family, _, threshold = protocol.partition("@")

@@ -67,7 +67,7 @@ def _train(model: str, target: Path, seed: int, device: str) -> None:
 
 
 def _once(path: Path, make: Callable[[], object]) -> None:
-    """Make a file that is not there, and note how long it took in a file beside it."""
+    """Create a missing file, and write the time it took into a file next to it."""
     if path.exists():
         return
     began = time.monotonic()

@@ -136,12 +136,12 @@ def test_predictions_that_cannot_be_scored_have_no_ceilings(golden: Path) -> Non
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (["--figure", "x.svg"], "--figure: goes with --ceilings"),
-        (["--protocol", "hota"], "--protocol: goes with --ceilings"),
-        (["--ceilings", "--predictions", "x"], "--predictions: does not go with run folders"),
+        (["--figure", "x.svg"], "--figure: needs --ceilings"),
+        (["--protocol", "hota"], "--protocol: needs --ceilings"),
+        (["--ceilings", "--predictions", "x"], "--predictions: cannot be combined with run folders"),
         (["--ceilings", "--protocol", "teta"], "--protocol teta: has no ceilings"),
         (["--ceilings", "--figure", "x.png"], "is not the name of a figure"),
-        (["--ceilings", "--split", "val"], "--split: is that of each run"),
+        (["--ceilings", "--split", "val"], "--split: comes from each run"),
     ],
 )
 def test_options_of_ceilings_are_refused_where_they_mean_nothing(runs: list[Path], given: list[str], told: str) -> None:
@@ -149,9 +149,7 @@ def test_options_of_ceilings_are_refused_where_they_mean_nothing(runs: list[Path
     assert isinstance(done.exception, UserError)
     assert told in str(done.exception)
     assert "RUN: is missing" in str(harness("analyse").exception)
-    assert "is of one run, and these are 2" in str(
-        harness("analyse", *runs, "--ceilings", "--figure", "x.svg").exception
-    )
+    assert "shows one run, not 2" in str(harness("analyse", *runs, "--ceilings", "--figure", "x.svg").exception)
 
 
 def test_an_unknown_format_is_refused(runs: list[Path]) -> None:

@@ -152,7 +152,7 @@ def test_identical_runs_are_called_identical(compared: Runs, tmp_path: Path) -> 
 
 
 def test_what_is_refused(compared: Runs, tmp_path: Path) -> None:
-    assert "is not there" in error_of(tmp_path / "nothing")
+    assert "does not exist" in error_of(tmp_path / "nothing")
     assert "is not a run folder" in error_of(tmp_path)
     assert 'did you mean "latex"' in error_of(compared.good, "--format", "latx")
     assert "is not a file" in error_of(compared.good, "--out", tmp_path)

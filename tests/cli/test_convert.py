@@ -173,7 +173,7 @@ def test_names_that_lead_out_of_the_folder_are_refused(mine: Path) -> None:
     (mine / "mine.json").write_text(json.dumps(made))
     for form in ("masks", "mots"):
         result = command(mine / "mine.json", "--from", "vis", "--to", form, "--out", mine / form)
-        assert "has a name that leads out of the folder" in str(result.exception)
+        assert "has a name with a path outside of the folder" in str(result.exception)
 
 
 def test_what_is_written_has_all_fields_that_protocols_read(mine: Path) -> None:

@@ -147,7 +147,10 @@ def test_a_protocol_that_refuses_leaves_the_others_their_numbers(tmp_path: Path)
         (("lvvis", "--score-threshold", "0.5"), "score_threshold: is a setting of hota; add hota to the protocols"),
         (("hota", "--score-threshold", "nan"), "score_threshold: is nan; write a finite number"),
         (("hota", "--tracks-per-category", "5"), "tracks_per_category: is a setting of Fixed AP; add fixed-ap"),
-        (("lvvis,hota", "--per-category", "rows.csv"), "--per-category: is of one protocol; name one with --protocol"),
+        (
+            ("lvvis,hota", "--per-category", "rows.csv"),
+            "--per-category: needs a single protocol; name one with --protocol",
+        ),
     ],
 )
 def test_protocols_that_are_refused(files: tuple[Path, Path], arguments: tuple[str, ...], message: str) -> None:
@@ -356,7 +359,7 @@ def test_ceilings_stand_beside_the_numbers(golden: Path) -> None:
     assert "classes + masks + links + presence" in text.stdout
     refused = CliRunner().invoke(build(), ["eval", "--protocol", "teta", *given])
     assert refused.exit_code == 2
-    assert "harness: ceilings: --ceilings: are not there for teta" in refused.stderr
+    assert "harness: ceilings: --ceilings: do not exist for teta" in refused.stderr
 
 
 def test_no_predictions_have_numbers_or_reasons_but_no_ceilings(golden: Path) -> None:

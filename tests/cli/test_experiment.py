@@ -140,11 +140,15 @@ def test_data_of_your_own(tmp_path: Path) -> None:
         ({"models": ["oracl"]}, (), 'did you mean "oracle"?'),
         ({"datasets": ["shape"]}, (), 'did you mean "shapes"?'),
         ({"protocols": ["lvvi"]}, (), 'did you mean "lvvis"?'),
-        ({"reports": {"tabel": {}}}, (), 'e.yaml, reports: "tabel" is no report; did you mean "table"?'),
+        ({"reports": {"tabel": {}}}, (), 'e.yaml, reports: "tabel" is not a report; did you mean "table"?'),
         ({"reports": {"table": {"formt": "csv"}}}, (), "e.yaml, reports, table: No such option: --formt"),
         ({"reports": {"report": {"videos": "x"}}}, (), "e.yaml, reports, report: Invalid value for '--videos'"),
-        ({}, ("--limit", "2"), "--limit: does not go with the experiment e.yaml; write it into the file, or use --set"),
-        ({}, ("--model", "oracle"), "--model: does not go with the experiment e.yaml"),
+        (
+            {},
+            ("--limit", "2"),
+            "--limit: cannot be combined with the experiment e.yaml; write it into the file, or use --set",
+        ),
+        ({}, ("--model", "oracle"), "--model: cannot be combined with the experiment e.yaml"),
         ({"tracking": {"tags": {"dataset": "x"}, "mlflow": True}}, (), '"dataset" is a tag that every run has'),
     ],
 )

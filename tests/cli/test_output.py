@@ -24,7 +24,7 @@ def test_plain_files_among_runs_are_left_out_and_told(tmp_path: Path, capsys: py
     report.touch()
     record.touch()
     assert runs_among([run, report, record, absent]) == [run, record, absent]
-    assert capsys.readouterr().err == f"harness: left out: {report} is a file and no run folder\n"
+    assert capsys.readouterr().err == f"harness: left out: {report} is a file, not a run folder\n"
     assert runs_among([report]) == [report]  # what reads runs refuses it
 
 

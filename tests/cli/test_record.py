@@ -183,7 +183,7 @@ def test_other_predictions_are_named_before_the_numbers(
     assert wrong["lvvis/AP"]["difference"] == wrong["lvvis/AP"]["obtained"] - wrong["lvvis/AP"]["recorded"]
     assert "hota/HOTA" in wrong
     shown = command(*given).stdout
-    assert shown.index("other predictions than those of the record") < shown.index("numbers differ")
+    assert shown.index("the predictions differ from those of the record") < shown.index("numbers differ")
 
 
 def test_a_changed_record_is_named(record: Path, run: FinishedRun, truth: Path) -> None:
@@ -269,7 +269,7 @@ def test_what_cannot_be_read_is_an_error(record: Path, run: FinishedRun, truth: 
         ((tmp_path / "nothing.json", run.folder, truth), "No such file"),
         ((tmp_path / "list.json", run.folder, truth), "is no record"),
         ((tmp_path / "future.json", run.folder, truth), "another version of the harness"),
-        ((record, tmp_path / "nothing", truth), "is not there"),
+        ((record, tmp_path / "nothing", truth), "does not exist"),
         ((record, tmp_path / "empty", truth), "holds no predictions"),
         ((record, run.folder, tmp_path / "nothing.json"), "No such file"),
     ):

@@ -130,7 +130,7 @@ def test_an_error_ends_one_case_only(place: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("--checkpoint", "5=x.pth"), "is not VARIANT=FILE; name a variant from 1 to 4"),
-        (("--checkpoint", "1=nothing.pth"), "there is no file nothing.pth"),
+        (("--checkpoint", "1=nothing.pth"), "nothing.pth does not exist"),
         (("--checkpoints", "nowhere"), "is not a folder"),
         (("--dataset", "tao"), "has no published numbers of this model; name one or more of burst, lvvis"),
     ],

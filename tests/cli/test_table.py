@@ -108,7 +108,7 @@ def test_a_run_that_only_a_server_can_score_is_all_dashes(tmp_path: Path) -> Non
 
 
 def test_what_is_not_a_finished_run(tmp_path: Path) -> None:
-    assert "is not there" in error_of(tmp_path / "nothing")
+    assert "does not exist" in error_of(tmp_path / "nothing")
     assert "is not a run folder" in error_of(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     assert "was not finished" in error_of(tmp_path)
@@ -121,9 +121,9 @@ def test_files_beside_the_runs_are_left_out_with_a_line_each(two: list[Path], tm
     (tmp_path / ".mlflow").mkdir()
     result = run(*sorted(tmp_path.glob("[!.]*")))  # what a shell makes of runs/*
     assert result.stdout == run(*two).stdout
-    assert result.stderr == f"harness: left out: {tmp_path / 'report.html'} is a file and no run folder\n"
+    assert result.stderr == f"harness: left out: {tmp_path / 'report.html'} is a file, not a run folder\n"
     assert "is not a run folder" in error_of(tmp_path / "report.html")
-    assert "is not there" in error_of(*two, tmp_path / "report.txt")
+    assert "does not exist" in error_of(*two, tmp_path / "report.txt")
 
 
 @pytest.mark.parametrize("command", ["table", "compare", "analyse", "report", "figures --out drawn"])
@@ -257,9 +257,9 @@ def test_layout_and_side_by_side(two: list[Path], tmp_path: Path) -> None:
 
 def test_runs_come_from_folders_or_from_mlflow(two: list[Path], tmp_path: Path) -> None:
     assert "needs runs" in error_of()
-    assert "goes without run folders" in error_of(*two, "--from-mlflow", "lvvis")
-    assert "goes without run folders" in error_of("--intervals", "--from-mlflow", "lvvis")
-    assert "is not there" in error_of("--from-mlflow", "lvvis", "--runs-dir", tmp_path)
+    assert "cannot be combined with run folders" in error_of(*two, "--from-mlflow", "lvvis")
+    assert "cannot be combined with run folders" in error_of("--intervals", "--from-mlflow", "lvvis")
+    assert "does not exist" in error_of("--from-mlflow", "lvvis", "--runs-dir", tmp_path)
 
 
 def test_a_run_that_cannot_be_read_is_left_out_and_listed_at_the_end(two: list[Path], tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_a_run_that_cannot_be_read_is_left_out_and_listed_at_the_end(two: list[P
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"harness: left out: {bad / 'metrics.json'}: ")
     assert str(bad) in error_of(bad)
-    assert "is not there" in error_of(two[0], tmp_path / "mistyped")
+    assert "does not exist" in error_of(two[0], tmp_path / "mistyped")
 
 
 def test_a_run_whose_predictions_are_damaged_has_no_interval(compared: Runs, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_masks_that_are_none_are_refused(tmp_path: Path) -> None:
 
 
 def test_palette_masks_show_the_higher_score(tmp_path: Path) -> None:
-    assert write_palette(two_on_top((0.9, 0.2)), tmp_path) == ["1 masks lie over others, which lose those pixels"]
+    assert write_palette(two_on_top((0.9, 0.2)), tmp_path) == ["1 masks overlap others, which lose those pixels"]
     with Image.open(tmp_path / "a/b/0.png") as image:
         assert image.mode == "P"
         assert image.getpalette()[:9] == [0, 0, 0, 128, 0, 0, 0, 128, 0]  # type: ignore[index]

@@ -166,13 +166,13 @@ def test_a_file_that_may_be_several_splits_is_named_by_hand(tmp_path: Path, writ
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("lvvis", "--like", "ovis"), "is no new name"),
+        (("lvvis", "--like", "ovis"), "is already a dataset"),
         (("mine",), "needs one of --like and --protocol"),
         (("mine", "--like", "ovis", "--protocol", "ovis"), "needs one of --like and --protocol"),
-        (("mine", "--protocol", "ovis"), "goes with --annotations and --frames"),
+        (("mine", "--protocol", "ovis"), "needs --annotations and --frames"),
         (("mine", "--like", "oviss"), 'dataset "oviss": is not installed; did you mean "ovis"'),
         (("mine", "--like", "ovis", "--of", "vale"), "ovis has no split vale"),
-        (("mine", "--like", "ovis", "--annotations", "no.json"), "no.json: is not there"),
+        (("mine", "--like", "ovis", "--annotations", "no.json"), "no.json: does not exist"),
     ],
 )
 def test_what_cannot_be_added(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
@@ -254,8 +254,8 @@ def test_own_data_is_checked_and_shown_by_its_files(own: Path) -> None:
     (own / "frames/v1/0.jpg").unlink()
     report = check_own(own / "mine.json", own / "frames", "ytvis").splits[0]
     assert (report.complete, report.missing_frames.first) == (False, ("v1/0.jpg",))
-    assert "takes the place" in str(invoke("check", "ovis", *arguments, "ytvis").exception)
-    assert "go with --annotations" in str(invoke("check", "--protocol", "ytvis").exception)
+    assert "replaces a dataset" in str(invoke("check", "ovis", *arguments, "ytvis").exception)
+    assert "need --annotations" in str(invoke("check", "--protocol", "ytvis").exception)
 
 
 @pytest.mark.parametrize(("protocol", "fault"), [("hota", ""), ("ytvis-fixed", ""), ("lvviz", 'no protocol "lvviz"')])
@@ -276,7 +276,7 @@ def test_a_run_folder_remembers_where_its_data_lay(own: Path, tmp_path: Path) ->
     dataset = dataset_of_run(FinishedRun(run), Path("nowhere"))
     assert (dataset.name, len(dataset.videos)) == ("zoo", 2)
     (own / "mine.json").rename(own / "moved.json")
-    with pytest.raises(UserError, match=r"mine\.json any more; name the annotation file as annotations"):
+    with pytest.raises(UserError, match=r"mine\.json now; name the annotation file as annotations"):
         dataset_of_run(FinishedRun(run), Path("nowhere"))
     assert dataset_of_run(FinishedRun(run), Path("nowhere"), own / "moved.json").digest == dataset.digest
 

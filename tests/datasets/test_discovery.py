@@ -143,7 +143,7 @@ def test_a_missing_split_says_what_lies_there(tmp_path: Path, write: Write) -> N
     write("stuff/ovis_valid.json", "stuff/valid", "ovis")
     with pytest.raises(UserError) as error:
         YTVIS2019.open(tmp_path, "val")
-    assert "where stuff/ovis_valid.json (another dataset's), stuff/train.json (train) lie" in str(error.value)
+    assert "where stuff/ovis_valid.json (another dataset's), stuff/train.json (train) are" in str(error.value)
 
 
 def test_check_of_a_data_root_without_anything(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_ray_gets_all_arguments() -> None:
         ({"name": "rey"}, 'engine: "rey" is unknown; did you mean "ray"'),
         ({"name": "local", "workers": 0}, "workers: is 0; give 1 or more"),
         ({"name": "ray", "workers": -1}, "workers: is -1; give 1 or more"),
-        ({"name": "local", "gpus_per_worker": 0.5}, "gpus_per_worker: goes with engine ray"),
+        ({"name": "local", "gpus_per_worker": 0.5}, "gpus_per_worker: needs engine ray"),
         ({"name": "local", "device": "tpu"}, "device tpu: is not a device; name cpu, cuda, or one GPU: cuda:0"),
     ],
 )

@@ -24,7 +24,7 @@ from harness.cli.main import build
 from harness.errors import UserError
 from harness.paths import ObjectPath, StoreError
 from harness.tracking import calls
-from harness.tracking.calls import Beside, call_with_deadline
+from harness.tracking.calls import BackgroundThread, call_with_deadline
 from harness.tracking.mlflow import MlflowTracker
 
 BUSY = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3600\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -163,7 +163,7 @@ def test_an_object_store_that_sends_a_byte_now_and_then_is_given_up(monkeypatch:
 
 
 def test_actions_beside_are_done_in_order_and_waited_for() -> None:
-    beside, done, gate = Beside("test"), list[int](), threading.Event()
+    beside, done, gate = BackgroundThread("test"), list[int](), threading.Event()
     beside.do(lambda: (beside.do(lambda: done.append(0)), done.append(1))[1])  # within an action at once
     beside.do(lambda: bool(gate.wait(10)) and None)
     beside.do(lambda: done.append(2))

@@ -78,7 +78,7 @@ def test_an_interrupted_run_says_how_to_go_on(
     assert process.returncode == 130, said
     expected = " ".join(["harness run --model oracle", *ARGUMENTS, *options])
     by = "" if number == signal.SIGINT else f" by {number.name}"
-    assert said.splitlines()[-1] == f"harness: interrupted{by}; what is done is kept, resume with: {expected}"
+    assert said.splitlines()[-1] == f"harness: interrupted{by}; finished videos are kept, resume with: {expected}"
     assert "Traceback" not in said
     assert state(tmp_path) == "interrupted"
     assert not any(is_alive(pid) for pid in workers(tmp_path))

@@ -132,7 +132,7 @@ def test_what_is_no_file_is_refused_at_once(made: Path, command: str) -> None:
 def test_a_damaged_shard_is_refused(made: Path, command: str, arguments: str) -> None:
     (run,) = (made / "runs").iterdir()
     with damaged(min(run.glob("predictions/*")), random.Random(7)):
-        assert "; repeat its harness run, which computes this video again" in str(said(made, command, arguments))
+        assert "; repeat its `harness run`, which computes this video again" in str(said(made, command, arguments))
 
 
 def test_the_command_says_it_in_one_line(made: Path) -> None:
@@ -142,4 +142,4 @@ def test_the_command_says_it_in_one_line(made: Path) -> None:
         done = subprocess.run([*start, "table", str(run)], cwd=made, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
-    assert line.endswith("does not match the checksum of metrics.json in SHA256SUMS; repeat its harness run")
+    assert line.endswith("does not match the checksum of metrics.json in SHA256SUMS; repeat its `harness run`")

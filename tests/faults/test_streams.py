@@ -39,7 +39,7 @@ def test_a_full_disk_behind_the_output_is_told_and_the_work_is_kept(tmp_path: Pa
     done = shell(tmp_path, f"{HARNESS} {RUN} > /dev/full")
     assert done.returncode == EXIT_FAILED
     assert done.stderr.splitlines()[-1] == (
-        "harness: standard output cannot be written: No space left on device; what it should have shown is lost"
+        "harness: standard output cannot be written: No space left on device; the output is lost"
     )
     assert "Traceback" not in done.stderr
     assert len(list(tmp_path.glob("new/*/SHA256SUMS"))) == 1

@@ -262,7 +262,7 @@ def test_incomplete_runs_and_runs_without_numbers_are_refused(copy: Runs, tmp_pa
     assert f"has no numbers: {reasons['AP']}; take a run whose AP is defined" in error_of([runs.blurred])
     change_record(runs.noisy, metrics={**metrics_of(runs.noisy), "AP": 0.999})
     assert "do not give the numbers" in error_of([runs.noisy], annotations=runs.annotations)
-    assert "is not there" in error_of([tmp_path / "nothing"])
+    assert "does not exist" in error_of([tmp_path / "nothing"])
 
 
 def change_record(folder: Path, **changes: Any) -> None:

@@ -97,4 +97,4 @@ def test_what_is_refused(compared: Runs, tmp_path: Path) -> None:
     result = run(compared.good, "--out", tmp_path, "--format", "png")
     assert "is not a format" in str(result.exception)
     (tmp_path / "file").touch()
-    assert "cannot be made" in str(run(compared.good, "--out", tmp_path / "file" / "x").exception)
+    assert "cannot be created" in str(run(compared.good, "--out", tmp_path / "file" / "x").exception)

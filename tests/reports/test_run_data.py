@@ -44,7 +44,7 @@ def test_a_file_takes_the_name_and_the_protocol_of_the_run(tmp_path: Path, annot
     found = dataset_of_run(FinishedRun(folder), tmp_path, annotations)
     assert (found.name, found.split, found.protocol) == ("mine", "custom", "lvvis")
     assert [len(video.frames) for video in found.videos] == [2, 2]
-    with pytest.raises(UserError, match="is not at hand"):
+    with pytest.raises(UserError, match="is not available"):
         found.videos[0].frames[0]
     assert [c.groups for c in found.categories] == [("base",), ("novel",)]
 

@@ -42,7 +42,7 @@ def test_a_changed_file_is_refused_in_one_line(folder: Path) -> None:
         lambda: CheckedFiles(folder).read("metrics.json"),
         lambda: CheckedFiles(folder).read_json("metrics.json", dict),
     ):
-        with pytest.raises(UnreadableFileError, match=r"metrics\.json: is damaged: .*; repeat its harness run$"):
+        with pytest.raises(UnreadableFileError, match=r"metrics\.json: is damaged: .*; repeat its `harness run`$"):
             read()
     (folder / FILE).unlink()  # as in the folders of earlier versions
     assert CheckedFiles(folder).read("metrics.json") == b'{"AP": 0.6}'

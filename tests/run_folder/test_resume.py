@@ -151,7 +151,7 @@ def test_a_disk_that_damages_every_shard_is_given_up(tmp_path: Path) -> None:
     execute(run)
     for video in (1, 2):
         cut(run.store.path(video))
-    with pytest.raises(UserError, match=r"1\.parquet: is truncated .*; repeat its harness run"):
+    with pytest.raises(UserError, match=r"1\.parquet: is truncated .*; repeat its `harness run`"):
         execute(make_run(tmp_path, model))
     assert model.seen == [1, 2]
 

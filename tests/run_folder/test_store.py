@@ -176,7 +176,7 @@ def test_any_damage_is_noticed(tmp_path_factory: pytest.TempPathFactory, data: s
         flip = data.draw(st.integers(1, 255), label="bits")
         damaged = whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1 :]
     store.path(1).write_bytes(damaged)
-    with pytest.raises(UserError, match=r"1\.parquet.*repeat its harness run"):
+    with pytest.raises(UserError, match=r"1\.parquet.*repeat its `harness run`"):
         store.read_table(1)
 
 
@@ -204,7 +204,7 @@ def test_a_foreign_parquet_file_is_refused(store: PredictionStore) -> None:
 
 
 def test_a_missing_shard_says_what_to_do(store: PredictionStore) -> None:
-    with pytest.raises(UserError, match=r"9\.parquet: is not there"):
+    with pytest.raises(UserError, match=r"9\.parquet: does not exist"):
         store.read_video(9)
 
 

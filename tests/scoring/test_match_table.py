@@ -74,7 +74,7 @@ def test_a_table_is_read_as_it_was_written(table: MatchTable, tmp_path: Path) ->
 
 
 def test_no_table(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is not there"):
+    with pytest.raises(UserError, match="does not exist"):
         read_table(tmp_path / "none")
     with pytest.raises(UserError, match="cannot be read"):
         read_table(tmp_path)

@@ -109,7 +109,7 @@ def test_federated_lists_are_never_read(score_documents: Callable[..., TetaScore
 def test_videos_of_one_folder(score_documents: Callable[..., TetaScore]) -> None:
     truth, predictions = read_case("same_folder")
     score = score_documents(truth, predictions)
-    assert [w["kind"] for w in score.warnings] == ["video whose frames lie in the folder of a later video, left out"]
+    assert [w["kind"] for w in score.warnings] == ["video whose frames are in the folder of a later video, left out"]
     for video in truth["videos"]:
         video["file_names"] = [f"{video['id']}/{name}" for name in video["file_names"]]
     apart = score_documents(truth, predictions)

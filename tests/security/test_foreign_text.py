@@ -28,7 +28,7 @@ def test_an_error_is_one_line_without_control_characters() -> None:
     assert str(UserError(EVIL, "is\todd", "fix\nit")) == (
         r"a\x1b[31mb\x1b]0;t\x07 ERROR forged\u202e\r\udcff: is\todd; fix it".replace(r"\r\udcff", r" \udcff")
     )
-    assert str(UserError("two  blanks.json", "is not there")) == "two  blanks.json: is not there"
+    assert str(UserError("two  blanks.json", "does not exist")) == "two  blanks.json: does not exist"
 
 
 def test_what_is_told_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

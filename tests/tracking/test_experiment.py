@@ -88,7 +88,7 @@ def test_what_is_not_there_is_told(runs: Path, tmp_path: Path, monkeypatch: pyte
     for experiment, what in (("lvis", 'did you mean "lvvis"'), ("empty", "no scored run"), ("faulty", "<= 1.0")):
         with pytest.raises(UserError, match=what):
             records_of(experiment, runs)
-    with pytest.raises(UserError, match="is not there"):
+    with pytest.raises(UserError, match="does not exist"):
         records_of("lvvis", tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://name:secret@127.0.0.1:9")
     with pytest.raises(UserError, match="cannot be read") as error:

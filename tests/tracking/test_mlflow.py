@@ -305,7 +305,7 @@ def test_the_last_line_says_that_nothing_was_logged(tmp_path: Path, monkeypatch:
 
 def test_tags_without_mlflow_are_refused(tmp_path: Path) -> None:
     done = command("--runs-dir", str(tmp_path / "runs"), "--no-mlflow", "--tag", "a=b")
-    assert str(done.exception) == "--no-mlflow: leaves no run to tag; leave out --tag or --no-mlflow"
+    assert str(done.exception) == "--no-mlflow: cannot be combined with --tag; leave out --tag or --no-mlflow"
 
 
 def test_many_odd_and_long_parameters_and_keys_are_taken(runs: Path) -> None:
@@ -384,7 +384,7 @@ def test_a_real_server_holds_everything_then_dies_during_a_run(
     record = make_run(runs, "oracle-shapes-val-ffffffff")
     tracker = MlflowTracker(runs, uri.replace("//", "//me:secret@"))
     tracker.start(record)
-    assert tracker._beside.wait(60)
+    assert tracker._thread.wait(60)
     kill(process)
     tracker.log_result(Path(record["folder"]), record, PER_CATEGORY)
     (warning,) = tracker.finish()
@@ -463,7 +463,7 @@ def test_system_metrics_are_sampled_while_the_run_goes_on(runs: Path, monkeypatc
     record = make_run(runs)
     tracker = MlflowTracker(runs)
     tracker.start(record)
-    assert tracker._beside.wait(60)
+    assert tracker._thread.wait(60)
     client = MlflowClient(f"sqlite:///{runs / '.mlflow' / 'mlflow.db'}")
     run_id = json.loads((Path(record["folder"]) / "mlflow.json").read_text())["run_id"]
     end = time.monotonic() + 30

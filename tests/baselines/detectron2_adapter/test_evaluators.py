@@ -175,7 +175,7 @@ def test_faults_are_told(evaluators: Any, catalog: Any, lvvis: str, data_root: P
         evaluator.process([{"video_id": 1}], outputs | {"pred_labels": [5000]})
     with pytest.raises(UserError, match="has no json_file"):
         evaluators.LVVISEvaluator(registered(f"empty_{tmp_path.name}"))
-    with pytest.raises(UserError, match="is registered already"):
+    with pytest.raises(UserError, match="is already registered"):
         catalog.register("lvvis", data_root)
     with pytest.raises(UserError, match="has no frame files"):
         catalog.register("shapes", data_root)

@@ -129,7 +129,7 @@ def test_weights_that_are_left_over_are_told(tmp_path: Path, caplog: pytest.LogC
         ({"setup": ["no_such_project"]}, "setup no_such_project: does not load"),
         ({"setup": ["colour_project:no_such"]}, "setup colour_project:no_such: does not load"),
         ({"options": {"MODEL": {"COLOR": {"MARGIN": 1}}}}, "cannot be built: .*MODEL.COLOR.MARGIN"),
-        ({"options": {"MODEL": {"META_ARCHITECTURE": "Unheard"}}}, "cannot be built: .*Unheard.*; name in setup"),
+        ({"options": {"MODEL": {"META_ARCHITECTURE": "Unheard"}}}, "cannot be built: .*Unheard.*; name the modules"),
     ],
 )
 def test_what_cannot_be_built_is_told(weights: Path, config: dict[str, Any], says: str) -> None:

@@ -110,7 +110,7 @@ def test_it_runs_as_it_is_with_checkpoints_of_every_form(
         ({"teacher": state()}, {}, "is not a dictionary of tensors"),
         (under("student.", state()), {}, r"has no weight of the model; it has 11 others \(student.layers.0.weight, "),
         (state(1), {}, r"lacks 4 of the model's 9 weights \(layers.1.bias, .*\), which would stay random; give the we.*"
-         r"name in allow_missing what may stay as the model makes it"),
+         r"name in allow_missing the weights that may keep the model"),
         (state(), {"COLOUR": {"LAYERS": 3}}, "lacks 4 of the model's 13 weights"),
         ({n: t for n, t in state().items() if n.endswith("num_batches_tracked")}, {}, "has no weight of the model"),
         ({n: t[:1] if t.dim() else t for n, t in state().items()}, {}, "does not fit the model: .*size mismatch"),

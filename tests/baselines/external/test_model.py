@@ -393,7 +393,7 @@ def test_a_command_that_always_fails_is_soon_left_alone(tmp_path: Path, code: Pa
     assert len(started(code)) == 2 * GIVE_UP_AFTER
     errors = [f["error"] for f in outcome.record["videos"]["failed"]]
     assert len(errors) == 12
-    assert "failed on 3 videos in a row and is not started any more" in errors[-1]
+    assert "failed on 3 videos in a row and is not started again" in errors[-1]
     assert "no GPU" in errors[-1]
 
 
@@ -444,8 +444,8 @@ def test_what_the_command_leaves_running_is_ended(code: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"command": "no-such-program --fast"}, '"no-such-program" is no program'),
-        ({"command": "./segment.py"}, "segment.py\" is no program"),
+        ({"command": "no-such-program --fast"}, '"no-such-program" is not an executable program'),
+        ({"command": "./segment.py"}, "segment.py\" is not an executable program"),
         ({"working_directory": "/no/such/folder"}, "/no/such/folder is not a folder"),
     ],
 )  # fmt: skip

@@ -326,7 +326,7 @@ def test_plugin(saved: Path, tmp_path: Path) -> None:
     assert model.predict(video(3), dataset.vocabulary) == model.predict(video(3), dataset.vocabulary)
     with pytest.raises(UserError, match="give its checkpoint"):
         PLUGIN.load(config, LoadContext(dataset))
-    with pytest.raises(UserError, match="there is no such text classifier"):
+    with pytest.raises(UserError, match="does not exist"):
         PLUGIN.load(PLUGIN.Config(text_classifier=tmp_path / "no.npy"), LoadContext(dataset, checkpoint=saved))
 
 

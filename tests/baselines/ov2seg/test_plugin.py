@@ -75,11 +75,11 @@ def test_the_official_tracks(golden: dict[str, Tensor], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("text_classifier=absent.npy", "absent.npy: there is no such text classifier"),
+        ("text_classifier=absent.npy", "absent.npy: does not exist"),
         ("text_classifier=other.npy", "other.npy: has 5 rows, for ids 1 to 5, and the vocabulary has 11 categories"),
         ("text_classifier=.", "none of the released files is for"),
         ("text_clasifier=text.npy", 'did you mean "text_classifier"?'),
-        ("clip_model=none", '"none" is no open_clip model'),
+        ("clip_model=none", '"none" is not an open_clip model'),
         ("clip_pretrained=absent.pt", "cannot be loaded"),
     ],
 )

@@ -70,8 +70,8 @@ def test_files_of_another_dataset_are_refused(file: Path, tmp_path: Path) -> Non
     refused(file, "has 3 rows.*vocabulary has 2 categories, ids 1 to 2", categories=THREE[::2])
     refused(file, "has 3 rows.*ids 1 to 7", categories=(*THREE[:2], Category(7, "x"), Category(1, "y")))
     refused(tmp_path, "none of the released files is for burst", dataset="burst")
-    refused(tmp_path, "there is no such text classifier", dataset="ovis")
-    refused(tmp_path / "absent.npy", "there is no such text classifier")
+    refused(tmp_path, "does not exist", dataset="ovis")
+    refused(tmp_path / "absent.npy", "does not exist")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_files_of_another_dataset_are_refused(file: Path, tmp_path: Path) -> Non
         (np.full((3, 16), np.nan, np.float32), "row 0: is not a finite direction"),
         (np.ones((3, 16), np.int64), "no array of floating-point numbers"),
         (np.array([["a"] * 16] * 3), "no array of floating-point numbers"),
-        (np.array([[{}] * 16] * 3, dtype=object), "is no .npy file"),
+        (np.array([[{}] * 16] * 3, dtype=object), "is not a .npy file"),
     ],
 )
 def test_arrays_that_are_no_classifier(array: np.ndarray, message: str, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_arrays_that_are_no_classifier(array: np.ndarray, message: str, tmp_path
 
 def test_archives_are_no_classifier(rows: np.ndarray, tmp_path: Path) -> None:
     np.savez(tmp_path / "archive.npz", rows=rows)
-    refused(tmp_path / "archive.npz", "is no .npy file")
+    refused(tmp_path / "archive.npz", "is not a .npy file")
 
 
 def npy(header: str) -> bytes:
@@ -125,7 +125,7 @@ def test_truncated_files(kept: float, rows: np.ndarray, tmp_path: Path) -> None:
     np.save(buffer, rows)
     path = tmp_path / "short.npy"
     path.write_bytes(buffer.getvalue()[: int(len(buffer.getvalue()) * kept)])
-    refused(path, "is no .npy file, or a broken one")
+    refused(path, "is not a .npy file, or a broken one")
 
 
 def test_computed_with_a_text_tower(clip: Path, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_the_tower_is_that_of_open_clip(clip: Path, tmp_path: Path) -> None:
 
 def test_towers_that_cannot_be_had(clip: Path, tmp_path: Path) -> None:
     for settings, message in (
-        ({"clip_model": "no-such"}, "no open_clip model"),
+        ({"clip_model": "no-such"}, "not an open_clip model"),
         ({"clip_model": "tiny-vit", "clip_pretrained": str(tmp_path / "absent.pt")}, "cannot be loaded.*released file"),
     ):
         with pytest.raises(UserError, match=message):

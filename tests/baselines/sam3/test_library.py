@@ -96,7 +96,7 @@ def of_another_model(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: shutil.rmtree(folder), "there is no such folder"),
+        (lambda folder: shutil.rmtree(folder), "does not exist"),
         (lambda folder: (folder / "config.json").unlink(), "config.json: is missing"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json: cannot be read"),
         (lambda folder: (folder / "sam3.1_multiplex.pt").write_bytes(b""), "holds weights of SAM 3.1 (sam3.1_multi"),

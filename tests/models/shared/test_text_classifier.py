@@ -68,7 +68,7 @@ def test_templates_are_fourteen() -> None:
     ("names", "said"),
     [
         ([], "is empty"),
-        (["cat", "dog", "cat"], '"cat" is there twice'),
+        (["cat", "dog", "cat"], '"cat" is repeated'),
         (["cat", " "], "empty name"),
         (["a,,b"], "empty"),
     ],
