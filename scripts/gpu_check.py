@@ -636,8 +636,10 @@ def busy_fraction(setting: Setting, call: Callable[[], Any]) -> float | None:
     """The fraction of time in which a kernel or a copy runs on the GPU; None without one, or without CUPTI."""
     if not setting.on_gpu:
         return None
-    from torch.profiler import ProfilerActivity, profile
+    from torch.profiler import ProfilerActivity, profile, supported_activities
 
+    if ProfilerActivity.CUDA not in supported_activities():
+        return None
     setting.wait()
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         began = time.perf_counter()

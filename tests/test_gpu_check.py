@@ -100,6 +100,38 @@ def test_a_wrong_kernel_is_a_fault(script: Any, monkeypatch: pytest.MonkeyPatch,
     assert len(found["faults"]) == 16
 
 
+class Event:
+    """A CUDA event that says six milliseconds."""
+
+    def __init__(self, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self) -> None:
+        """Nothing to record."""
+
+    def synchronize(self) -> None:
+        """Nothing to wait for."""
+
+    def elapsed_time(self, end: Event) -> float:
+        return 6.0
+
+
+def test_times_on_a_gpu_are_those_of_events(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[int] = []
+    monkeypatch.setattr(script.torch.cuda, "Event", Event)
+    monkeypatch.setattr(script.torch.cuda, "_sleep", slept.append)
+    monkeypatch.setattr(script.torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(script.Setting, "on_gpu", True)
+    setting = script.Setting(script.torch.device("cpu"), script.OFFICIAL, ends=0.0)
+    calls: list[int] = []
+    assert script.milliseconds(setting, calls.append, [(1,), (2,), (3,)], rounds=2) == 2.0
+    assert calls == [1, 2, 3] * 3  # once to warm up
+    assert len(slept) == 2
+    assert script.copy_speed(setting, 1 << 10) == pytest.approx(2 * 1024 / 0.6e-3)
+    assert script.busy_fraction(setting, lambda: None) is None  # nothing can be seen
+    assert setting.shapes == script.SHAPES
+
+
 def test_busy_time_counts_overlapping_kernels_once(script: Any) -> None:
     assert script.covered([(0, 2), (1, 3), (5, 6), (5.5, 5.7)]) == 4
     assert script.covered([]) == 0
