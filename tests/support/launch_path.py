@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -28,12 +29,15 @@ from harness.models.ops.build import Variant
 
 VARIANT = Variant(torch.float32, torch.float32, channels=32, levels=3, points=4, fused=True)
 STREAM = 0x5EED
+ROOT = Path(__file__).parents[2]
+SOURCE_2020 = ROOT / "benchmarks" / "deform_attn_2020.cu"
 
 
 def main(folder: Path) -> None:
     """Run all scenarios; each result is what its test looks at."""
-    code = deform_attn_ptx.ptx(VARIANT, CAPABILITY[0] * 10 + CAPABILITY[1])
-    machine = Machine(cache(lambda name: Emulator(code, name, folder)))
+    capability = CAPABILITY[0] * 10 + CAPABILITY[1]
+    ours, of_2020 = (deform_attn_ptx.ptx(VARIANT, capability, each.read_text()) for each in (build.SOURCE, SOURCE_2020))
+    machine = Machine(cache(lambda name: Emulator(of_2020 if "2020" in name else ours, name, folder)))
     found = {
         "fault": kernel.device_fault(0),
         "load": load(machine),
@@ -43,6 +47,7 @@ def main(folder: Path) -> None:
         "devices": devices(machine),
         "wrong": refusal(machine),
         "refused": refused_by_the_driver(machine),
+        "algorithm of 2020": algorithm_of_2020(machine),
     }
     print(json.dumps(found))
 
@@ -115,6 +120,26 @@ def refused_by_the_driver(machine: Machine) -> str:
         return error_of(machine)
     finally:
         build.cubin = original
+
+
+def algorithm_of_2020(machine: Machine) -> dict[str, Any]:
+    """Forward and backward of what ``scripts/gpu_check.py`` compares with, as the script calls it."""
+    spec = importlib.util.spec_from_file_location("gpu_check", ROOT / "scripts" / "gpu_check.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = sys.modules["gpu_check"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    taken(machine)
+    given = make([(3, 4), (6, 8), (12, 16)], 2, 37, 3, VARIANT.channels, VARIANT.points)
+    grad = torch.randn(2, 37, 3 * VARIANT.channels)
+    expected = [reference.deformable_attention(*given), *reference.deformable_attention_backward(grad, *given)]
+    with machine:
+        algorithm = script.Algorithm2020(SOURCE_2020, torch.device("cuda", 0))
+        there = [each.to(torch.device("cuda", 0)) for each in given]
+        got = [algorithm.forward(*there), *algorithm.backward(grad.to(torch.device("cuda", 0)), *there)]
+        got = [each.cpu() for each in got]
+    difference = max(kernel.relative_difference(each, wanted) for each, wanted in zip(got, expected, strict=True))
+    return {"launches": taken(machine), "difference": difference}
 
 
 def error_of(machine: Machine) -> str:

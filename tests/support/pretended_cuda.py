@@ -26,9 +26,13 @@ CAPABILITY = (9, 0)
 PROCESSORS = 132
 """Multiprocessors of each device."""
 
-INPUTS = {"deform_attn_forward": 5, "deform_attn_backward": 6}
-OUTPUTS = {"deform_attn_forward": 1, "deform_attn_backward": 3}
-"""Pointers among each entry's first parameters, in this order; four numbers follow."""
+PARAMETERS = {
+    "deform_attn_forward": (5, 1, 4),
+    "deform_attn_backward": (6, 3, 4),
+    "deform_attn_2020_forward": (5, 1, 7),
+    "deform_attn_2020_backward": (6, 3, 7),
+}
+"""Of each entry: pointers to inputs, pointers to outputs and numbers, in this order."""
 
 _ON_LAUNCH = ctypes.CFUNCTYPE(
     None,
@@ -57,7 +61,7 @@ class Launch(NamedTuple):
     device: int
     """Whose context was current."""
     numbers: list[int]
-    """Parameters behind the pointers: pixels, queries, heads, tiles."""
+    """Parameters behind the pointers: pixels, queries, heads, tiles; the algorithm of 2020 has others."""
     faults: list[str]
     """What the emulator found; pointers to no tensor of this device."""
 
@@ -101,8 +105,8 @@ class Machine(TorchFunctionMode):
 
     def _launch(self, name: bytes, grid: Any, block: Any, stream: int, device: int, parameters: Any) -> None:
         entry = name.decode()
-        inputs, outputs = INPUTS[entry], OUTPUTS[entry]
-        values = [parameters[i][0] for i in range(inputs + outputs + 4)]
+        inputs, outputs, numbers = PARAMETERS[entry]
+        values = [parameters[i][0] for i in range(inputs + outputs + numbers)]
         faults, memory = [], []
         for i, pointer in enumerate(values[: inputs + outputs]):
             tensor = self._at(pointer, device)

@@ -106,3 +106,12 @@ def test_a_kernel_with_other_results_is_refused(told: Any) -> None:
 def test_a_binary_that_the_driver_does_not_take_is_one_error(told: Any) -> None:
     assert "the driver rejected its kernel" in told["refused"]
     assert "HARNESS_DEFORM_ATTN=reference" in told["refused"]
+
+
+def test_the_algorithm_of_2020_gets_its_arguments(told: Any) -> None:
+    result = told["algorithm of 2020"]
+    assert [each["name"] for each in result["launches"]] == ["deform_attn_2020_forward", "deform_attn_2020_backward"]
+    for launch in result["launches"]:
+        assert launch["faults"] == []
+        assert launch["numbers"] == [2 * 37 * 3 * 32, 252, 3, 32, 3, 37, 4]
+    assert result["difference"] < 1e-5

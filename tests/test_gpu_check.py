@@ -1,0 +1,147 @@
+"""`scripts/gpu_check.py` on a CPU: every part, the page, what it says without a GPU, out of time and of faults."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location("gpu_check", ROOT / "scripts" / "gpu_check.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "gpu_check", module)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(script: ModuleType, monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> tuple[int, Any, str]:
+    """Exit code, the JSON file and the page."""
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--device", "cpu", "--out", str(folder), *arguments])
+    code = script.main()
+    return code, json.loads((folder / "gpu_check.json").read_text()), (folder / "gpu_check.md").read_text()
+
+
+def test_every_part_on_a_cpu(script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(script, "PRECISIONS", ("fp32",))
+    monkeypatch.setattr(script, "WORDS", (1, 2))
+    monkeypatch.setattr(script, "OBJECTS", (2,))
+    monkeypatch.setattr(script.Networks, "names", lambda _: ["clipvis"])
+    code, found, page = run(script, monkeypatch, tmp_path)
+    assert (code, found["faults"], found["left_out"]) == (0, [], [])
+    assert list(found["parts"]) == list(script.PARTS)
+    errors = found["parts"]["correctness"]["errors"]
+    assert len(errors) == 16
+    assert max(row["output"] for row in errors if row["value"] == "float32") < 1e-6
+    times = found["parts"]["kernel-times"]["rows"]
+    assert {row["direction"] for row in times} == {"forward", "backward"}
+    (window,) = found["parts"]["networks"]["rows"]
+    assert (window["mask logits"], window["embeddings"]) == (0, 0)
+    assert [row["words"] for row in found["parts"]["videos"]["rows"]] == [1, 2]
+    assert "## Times of the kernel" in page
+    assert "a try of the script on a CPU" in page
+
+
+def test_a_machine_without_a_gpu_is_one_line(
+    script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(script.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--out", str(tmp_path)])
+    assert script.main() == 2
+    assert capsys.readouterr().err == ("gpu_check: torch sees no CUDA device; --device cpu tries the script on a CPU\n")
+
+
+def test_a_missing_source_is_named(
+    script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", "--device", "cpu", "--out", str(tmp_path), "--official", "absent.cu"])
+    assert script.main() == 2
+    assert "absent.cu: there is no such file; name it with --official" in capsys.readouterr().err
+
+
+def test_out_of_time_leaves_out_the_rest(script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    code, found, page = run(
+        script, monkeypatch, tmp_path, "--seconds", "0", "--part", "kernel-times", "--part", "networks"
+    )
+    assert code == 0
+    assert found["parts"]["networks"]["rows"] == []
+    assert "- left out: network clipvis" in page
+
+
+def test_a_part_that_fails_stops_no_other(script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(setting: Any) -> dict[str, Any]:
+        raise RuntimeError("no luck\nmore")
+
+    monkeypatch.setitem(script.PARTS, "build", fail)
+    code, found, page = run(script, monkeypatch, tmp_path, "--part", "build", "--part", "gpu-tests")
+    assert code == 1
+    assert found["faults"] == ["build: RuntimeError: no luck"]
+    assert "- build: RuntimeError: no luck" in page
+    assert found["parts"]["gpu-tests"]["result"] == "not run: there is no GPU"
+
+
+def test_a_wrong_kernel_is_a_fault(script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    exactly = script.exact
+    monkeypatch.setattr(script, "exact", lambda case: 1.1 * exactly(case))
+    code, found, _ = run(script, monkeypatch, tmp_path, "--part", "correctness")
+    assert code == 1
+    assert len(found["faults"]) == 16
+
+
+class Event:
+    """A CUDA event that says six milliseconds."""
+
+    def __init__(self, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self) -> None:
+        """Nothing to record."""
+
+    def synchronize(self) -> None:
+        """Nothing to wait for."""
+
+    def elapsed_time(self, end: Event) -> float:
+        return 6.0
+
+
+def test_times_on_a_gpu_are_those_of_events(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[int] = []
+    monkeypatch.setattr(script.torch.cuda, "Event", Event)
+    monkeypatch.setattr(script.torch.cuda, "_sleep", slept.append)
+    monkeypatch.setattr(script.torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(script.Setting, "on_gpu", True)
+    setting = script.Setting(script.torch.device("cpu"), script.OFFICIAL, ends=0.0)
+    calls: list[int] = []
+    assert script.milliseconds(setting, calls.append, [(1,), (2,), (3,)], rounds=2) == 2.0
+    assert calls == [1, 2, 3] * 3  # once to warm up
+    assert len(slept) == 2
+    assert script.copy_speed(setting, 1 << 10) == pytest.approx(2 * 1024 / 0.6e-3)
+    assert script.busy_fraction(setting, lambda: None) is None  # nothing can be seen
+    assert setting.shapes == script.SHAPES
+
+
+def test_busy_time_counts_overlapping_kernels_once(script: Any) -> None:
+    assert script.covered([(0, 2), (1, 3), (5, 6), (5.5, 5.7)]) == 4
+    assert script.covered([]) == 0
+
+
+def test_the_algorithm_of_2020_is_compared_with_its_steps_outside(script: Any) -> None:
+    rows = [
+        {"shape": "s", "implementation": "ours, float32", "direction": "forward", "ms": 2.0},
+        {"shape": "s", "implementation": "algorithm of 2020, float32", "direction": "forward", "ms": 6.0},
+        {"shape": "s", "implementation": "softmax and locations, which", "direction": "forward", "ms": 1.0},
+        {"shape": "s", "implementation": "ours, float32", "direction": "backward", "ms": 2.0},
+    ]
+    assert [row["2020 by this"] for row in script.with_ratio(rows)] == [3.5, 7 / 6, 7.0, None]
