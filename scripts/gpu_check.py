@@ -9,7 +9,7 @@ Without a GPU it says so and ends with exit code 2. Parts, each on its own, so t
 - ``build``: versions, the GPU, how long the first use of the kernel takes.
 - ``correctness``: forward and backward against float64 `grid_sample`, per type and shape; the algorithm of 2020; side
   stream, CUDA graph, Inductor, threads, unaligned arguments, wrong sizes.
-- ``kernel-times``: both directions beside the algorithm of 2020 (``benchmarks/deform_attn_2020.cu``, or ``--official``
+- ``kernel-times``: both directions against the algorithm of 2020 (``benchmarks/deform_attn_2020.cu``, or ``--official``
   with the same entries), the PyTorch reference, and the time that copying the arguments and results would take.
 - ``networks``: a window per model and precision: difference from float32 on the CPU, milliseconds, busy fraction of
   the GPU (the time in which a kernel runs, of all), peak memory, milliseconds by stage.
@@ -17,7 +17,7 @@ Without a GPU it says so and ends with exit code 2. Parts, each on its own, so t
   and without the clock of stages. Weights are random, so results mean nothing; their number of words and sizes do.
 - ``gpu-tests``: the tests that need a GPU, if pytest is there.
 
-On a machine without a package index these are to be carried, beside Python 3.12 and PyTorch 2.11 with its CUDA
+On a machine without a package index bring these, in addition to Python 3.12 and PyTorch 2.11 with its CUDA
 libraries (NVRTC and CUPTI are among them). Unpacked, in MB: this checkout without ``tests/data`` 16, llvmlite 180,
 pyarrow 162, scipy 143, numpy 71, numba 33, cuda-bindings 31, torchvision 23, pillow 22, cuda-core 17, timm 17,
 pydantic with pydantic_core 10, huggingface_hub with httpx and what it needs 12, wcwidth 6, regex 4, pyyaml 3,
@@ -307,7 +307,7 @@ def ways_of_calling(setting: Setting, case: Sampling) -> dict[str, float]:
     arguments = case.arguments()
     wanted = attend(*arguments)
     shifted = torch.empty(case.value.numel() + 1, device=setting.device)[1:].view_as(case.value).copy_(case.value)
-    found = {"4 bytes beside 16": difference(attend(shifted, *arguments[1:]), wanted)}
+    found = {"offset by 4 bytes": difference(attend(shifted, *arguments[1:]), wanted)}
     results: list[Tensor] = []
     threads = [threading.Thread(target=lambda: results.append(attend(*arguments))) for _ in range(4)]
     for thread in threads:
@@ -524,7 +524,7 @@ class Networks:
         return ClipVis(network, device=str(device), precision=precision)
 
     def _words(self, vocabulary: Any) -> Any:
-        """Made-up text embeddings for OV2Seg, whose text tower is a file of its own."""
+        """Made-up text embeddings for OV2Seg, whose text tower is a separate file."""
         from harness.baselines.ov2seg.text_classifier import SourcedClassifier
         from harness.models.shared.text_classifier import TextClassifier
 

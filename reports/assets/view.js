@@ -66,7 +66,7 @@ async function ask(path, parameters) {
   if (!response.ok) { tell(data.error); throw new Refused(data.error); }
   return data;
 }
-// What the server refuses is told on the page, and the rest of the page stays as it is.
+// An error of the server is shown on the page, and the rest stays unchanged.
 addEventListener("unhandledrejection", (event) => { if (event.reason instanceof Refused) event.preventDefault(); });
 
 // ---- filters and overview
