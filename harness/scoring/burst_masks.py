@@ -118,19 +118,18 @@ def join(parts: list[Measured]) -> Measured:
 
 @numba.njit(cache=True, nogil=True)
 def _counts(data, start, stop, pixels, counts):
-    """Write the counts of a compressed mask; return (their number, or -1 for a fault; area; digest; whether a count
-    after the first is 0)."""
+    """Write the counts of a compressed mask; return (their number, area, digest), or a number of -1 for a fault."""
     n, total, ones, position = np.int64(0), np.int64(0), np.int64(0), start
-    digest, gaps = np.int64(1), False
+    digest = np.int64(1)
     while position < stop:
         value, shift = np.int64(0), np.int64(0)
         while True:
             if position >= stop or shift > 30:
-                return np.int64(-1), ones, digest, gaps
+                return np.int64(-1), ones, digest
             c = np.int64(data[position]) - 48
             position += 1
             if c < 0 or c > 63:
-                return np.int64(-1), ones, digest, gaps
+                return np.int64(-1), ones, digest
             value |= (c & 31) << shift
             shift += 5
             if c < 32:
@@ -139,34 +138,30 @@ def _counts(data, start, stop, pixels, counts):
         if n > 2:
             value += counts[n - 2]
         if value < 0:
-            return np.int64(-1), ones, digest, gaps
+            return np.int64(-1), ones, digest
         total += value
         if total > pixels:
-            return np.int64(-1), ones, digest, gaps
+            return np.int64(-1), ones, digest
         ones += value * (n & 1)
         digest = (digest + value) * np.int64(0x5851F42D4C957F2D)
-        gaps |= (value == 0) & (n > 0)
         counts[n] = value
         n += 1
-    return (n if total == pixels else np.int64(-1)), ones, digest, gaps
+    return (n if total == pixels else np.int64(-1)), ones, digest
 
 
 @numba.njit(cache=True, nogil=True)
-def _write_box(counts, n, height, box):
-    """The box of a mask whose runs all have pixels."""
-    if n < 2:
-        box[:] = 0
-        return
+def _write_box(counts, n, height, width, box):
+    """The box of a mask, as pycocotools gives it: huge for a mask without a pixel that lists runs of no length."""
+    left, top, right, bottom = width, height, np.int64(0), np.int64(0)
     x, y = counts[0] // height, counts[0] % height  # where a run begins
-    left, top, right, bottom = x, height, x, np.int64(0)
     for k in range(1, n, 2):
-        top = min(top, y)
-        y += counts[k]
-        if y <= height:
-            bottom = max(bottom, y - 1)
-        else:
-            top, bottom = np.int64(0), height - 1
-        right = x + (y - 1) // height if y > height else x
+        if counts[k] > 0:
+            left, top = min(left, x), min(top, y)
+            y += counts[k]
+            if y <= height:
+                right, bottom = x, max(bottom, y - 1)
+            else:
+                right, top, bottom = x + (y - 1) // height, np.int64(0), height - 1
         if k + 1 < n:
             y += counts[k + 1]
             if y >= 2 * height:
@@ -175,31 +170,10 @@ def _write_box(counts, n, height, box):
             elif y >= height:
                 x += 1
                 y -= height
-    box[0], box[1], box[2], box[3] = left, top, right - left + 1, bottom - top + 1
-
-
-@numba.njit(cache=True, nogil=True)
-def _write_odd_box(counts, n, height, width, box):
-    """The box of any mask as pycocotools gives it, in its unsigned numbers: runs without a pixel count, too."""
-    bits = np.int64(0xFFFFFFFF)
-    n = n // 2 * 2
-    if n == 0:
+    if n < 2:
         box[:] = 0
         return
-    left, top, right, bottom = width, height, np.int64(0), np.int64(0)
-    at, before = np.int64(0), np.int64(0)
-    for k in range(n):
-        at += counts[k]
-        place = (at - (k & 1)) & bits
-        x = place // height
-        y = place - x * height
-        if k & 1 == 0:
-            before = x
-        elif before < x:
-            top = np.int64(0)
-            bottom = height - 1
-        left, right = min(left, x), max(right, x)
-        top, bottom = min(top, y), max(bottom, y)
+    bits = np.int64(0xFFFFFFFF)
     box[0], box[1] = left, top
     box[2], box[3] = (right - left + 1) & bits, (bottom - top + 1) & bits
 
@@ -270,16 +244,13 @@ def _measure(data, start, stop, pixels, height, data_g, start_g, stop_g, area_g,
                 n = _counts(data_g, start_g[t], stop_g[t], pixels, counts)[0]
                 run_g[j + 1] = _runs(counts, n, begin_g, end_g, run_g[j])
         for m in range(image[i], image[i + 1]):
-            n, area[m], digest[m], gaps = _counts(data, start[m], stop[m], pixels, counts)
+            n, area[m], digest[m] = _counts(data, start[m], stop[m], pixels, counts)
             if n < 0:
                 nothing = np.empty(0, np.int32)
                 area[m] = rle.decode(data, start[m], stop[m], np.int8(0), pixels, nothing, nothing, 0, False)[0]
                 first[m + 1] = n_pairs
                 continue
-            if gaps:
-                _write_odd_box(counts, n, height, width, box[m])
-            else:
-                _write_box(counts, n, height, box[m])
+            _write_box(counts, n, height, width, box[m])
             stop_runs = np.int64(-1)
             for j in range(len(mine)):
                 t = mine[j]
