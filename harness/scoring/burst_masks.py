@@ -16,6 +16,8 @@ from harness import rle
 from harness.rle import Ints
 
 Floats = NDArray[np.float64]
+Ints32 = NDArray[np.int32]
+"""Columns with an element for every mask or pair of masks of a file, which are kept small."""
 
 
 class Texts(NamedTuple):
@@ -35,12 +37,12 @@ class Measured:
     ``truth[first[m]:first[m + 1]]`` have overlapping boxes, of IoU ``box_iou``, and share ``shared`` pixels.
     """
 
-    area: Ints
+    area: Ints32
     box: Ints
     digest: Ints
     first: Ints
-    truth: Ints
-    shared: Ints
+    truth: Ints32
+    shared: Ints32
     box_iou: Floats
 
     def without_boxes(self) -> Measured:
@@ -48,12 +50,11 @@ class Measured:
         return replace(self, box=self.box[:0].copy(), digest=self.digest[:0].copy())
 
 
-@dataclass(frozen=True)
-class TruthMasks:
+class TruthMasks(NamedTuple):
     """Annotated masks: their texts, and ``area`` and ``box`` as in `Measured`."""
 
     texts: Texts
-    area: Ints
+    area: Ints32
     box: Ints
 
 
@@ -68,7 +69,7 @@ def join_truths(parts: list[TruthMasks]) -> TruthMasks:
         np.concatenate([none, *(p.texts.start + before for p, before in zip(parts, bytes_before, strict=False))]),
         np.concatenate([none, *(p.texts.stop + before for p, before in zip(parts, bytes_before, strict=False))]),
     )
-    area = np.concatenate([none, *(part.area for part in parts)])
+    area = np.concatenate([np.empty(0, np.int32), *(part.area for part in parts)])
     return TruthMasks(texts, area, np.concatenate([none.reshape(0, 4), *(part.box for part in parts)]))
 
 
@@ -79,10 +80,16 @@ def texts_of(masks: list[str]) -> Texts:
     return Texts(data, np.append(np.zeros(1, np.int64), stop)[:-1], stop)
 
 
+def no_texts() -> Texts:
+    """The texts of no masks."""
+    none = np.empty(0, np.int64)
+    return Texts(np.empty(0, np.uint8), none, none)
+
+
 def no_truth(masks: int) -> tuple[TruthMasks, Ints, Ints, Ints]:
     """Arguments of `measure` for masks that are compared with nothing: all in one image, without annotated masks."""
     none = np.empty(0, np.int64)
-    truth = TruthMasks(Texts(np.empty(0, np.uint8), none, none), none, np.empty((0, 4), np.int64))
+    truth = TruthMasks(no_texts(), np.empty(0, np.int32), np.empty((0, 4), np.int64))
     return truth, np.array([0, masks], np.int64), np.zeros(2, np.int64), none
 
 
@@ -95,10 +102,10 @@ def measure(
     ``truth_rows[truth_first[i]:truth_first[i + 1]]`` of ``truth``.
     """
     n = len(texts.start)
-    area, digest, box = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros((n, 4), np.int64)
+    area, digest, box = np.zeros(n, np.int32), np.zeros(n, np.int64), np.zeros((n, 4), np.int64)
     room = int((np.diff(image) * np.diff(truth_first)).sum())
-    first, rows = np.zeros(n + 1, np.int64), np.empty(room, np.int64)
-    shared, box_iou = np.empty(room, np.int64), np.empty(room)
+    first, rows = np.zeros(n + 1, np.int64), np.empty(room, np.int32)
+    shared, box_iou = np.empty(room, np.int32), np.empty(room)
     _measure(*texts, pixels, height, *truth.texts, truth.area, truth.box, image, truth_first, truth_rows,
              area, box, digest, first, rows, shared, box_iou)  # fmt: skip
     used = int(first[-1])
@@ -109,7 +116,7 @@ def join(parts: list[Measured]) -> Measured:
     """The masks of several sequences, in order, without boxes and digests."""
     joined: dict[str, Any] = {
         name: np.concatenate([np.empty(0, kind), *(getattr(p, name) for p in parts)])
-        for name, kind in (("area", np.int64), ("truth", np.int64), ("shared", np.int64), ("box_iou", np.float64))
+        for name, kind in (("area", np.int32), ("truth", np.int32), ("shared", np.int32), ("box_iou", np.float64))
     }
     counts = np.concatenate([np.zeros(1, np.int64), *(np.diff(p.first) for p in parts)])
     none = np.empty(0, np.int64)
