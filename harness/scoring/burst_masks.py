@@ -5,6 +5,7 @@ Every mask is decoded once, for all tasks and classes; pairs whose boxes do not 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -76,7 +77,10 @@ def join_truths(parts: list[TruthMasks]) -> TruthMasks:
 def texts_of(masks: list[str]) -> Texts:
     """Masks as one array of bytes. A character outside ASCII becomes one that no mask has."""
     stop = np.cumsum(np.fromiter(map(len, masks), np.int64, len(masks)))
-    data = np.frombuffer("".join(masks).encode("ascii", "replace"), np.uint8)
+    text = "".join(masks)
+    if not text.isascii():
+        text = re.sub(r"[^\x00-\x7f]", "!", text)
+    data = np.frombuffer(text.encode(), np.uint8)
     return Texts(data, np.append(np.zeros(1, np.int64), stop)[:-1], stop)
 
 
