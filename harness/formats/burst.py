@@ -38,7 +38,7 @@ UNLISTED = "neither"
 """The split of a category that is neither common nor uncommon."""
 
 NUMBER = re.compile("0|[1-9][0-9]{0,17}")
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 4 << 20
 
 
 class Mask(msgspec.Struct):

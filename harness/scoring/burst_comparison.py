@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.rle import Ints
 from harness.scoring.burst_masks import Floats
@@ -25,8 +26,8 @@ class Chosen(NamedTuple):
     rank: Ints
     classes: int
 
-    def of(self, category: Ints) -> Ints:
-        return self.rank[category]
+    def of(self, category: NDArray[Any]) -> Ints:
+        return np.asarray(self.rank[category])
 
 
 class Orders(NamedTuple):
@@ -57,10 +58,13 @@ def frame_units(
     n_frames, n_videos = max(len(truth.images), 1), max(len(truth.videos), 1)
     annotated = np.zeros(n_frames, np.bool_)
     annotated[truth.frame] = True
-    numbers = np.arange(len(truth.frame))
-    places = (truth.frame, chosen.of(truth.category), numbers), (placed.frame, chosen.of(placed.category), placed.place)
     rows, keys = [], []
-    for frame, rank, place in places:
+    numbers = np.arange(len(truth.frame), dtype=np.int32)
+    for frame, category, place in (
+        (truth.frame, truth.category, numbers),
+        (placed.frame, placed.category, placed.place),
+    ):
+        rank = chosen.of(category)
         row = np.flatnonzero((rank >= 0) & annotated[frame])
         key = rank[row] * n_frames + frame[row]
         order = np.lexsort((place[row], key))
@@ -69,12 +73,12 @@ def frame_units(
     cells = _distinct(np.sort(np.concatenate(keys), kind="stable"))  # of two ascending parts
     unit_of, first = np.unique(cells // n_frames * n_videos + truth.video_of[cells % n_frames], return_index=True)
     rank, video = unit_of // n_videos, unit_of % n_videos
+    tracks: tuple[NDArray[Any], NDArray[Any]] = truth.track[rows[0]], placed.track[rows[1]]
+    masks: tuple[NDArray[Any], NDArray[Any]] = rows[0] + first_mask, placed.row[rows[1]]
     sides = []
-    for key, track, mask in zip(
-        keys, (truth.track[rows[0]], placed.track[rows[1]]), (rows[0] + first_mask, placed.row[rows[1]]), strict=True
-    ):
+    for key, track, mask in zip(keys, tracks, masks, strict=True):
         unit = np.searchsorted(unit_of, key // n_frames * n_videos + truth.video_of[key % n_frames])
-        sides.append(Sides(_bounds(key, cells), mask, *_numbered(unit, track, len(unit_of))))
+        sides.append(Sides(_bounds(key, cells), mask.astype(np.int64), *_numbered(unit, track, len(unit_of))))
     return FrameUnits(
         np.append(first, len(cells)),
         _flags(known, rank, truth.videos, video),
@@ -94,12 +98,12 @@ def _distinct(values: Ints) -> Ints:
     return kept
 
 
-def _numbered(unit: Ints, track: Ints, units: int) -> tuple[Ints, Ints]:
+def _numbered(unit: Ints, track: NDArray[Any], units: int) -> tuple[Ints, Ints]:
     """Number the tracks of every unit from 0; returns the numbers, and how many tracks each unit has."""
     most = int(track.max(initial=0)) + 1
     known, position = np.unique(unit * most + track, return_inverse=True)
     count = np.bincount(known // most, minlength=units)
-    return position - (np.cumsum(count) - count)[unit], count
+    return np.asarray(position - (np.cumsum(count) - count)[unit]), count
 
 
 def _flags(holds: OfVideo, rank: Ints, videos: list[Video], video: Ints) -> Flags:
@@ -180,7 +184,7 @@ class _Whole(NamedTuple):
     first: Ints
 
 
-def _whole_tracks(track: Ints, order: Ints, rank: Ints, video: Ints) -> _Whole:
+def _whole_tracks(track: NDArray[Any], order: Ints, rank: Ints, video: Ints) -> _Whole:
     n = int(track.max(initial=-1)) + 1
     first = np.full(n, len(track), np.int64)
     first[track[order][::-1]] = np.arange(len(order))[::-1]  # the first mask, which is written last

@@ -5,6 +5,7 @@ Every mask is decoded once, for all tasks and classes; pairs whose boxes do not 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ from harness import rle
 from harness.rle import Ints
 
 Floats = NDArray[np.float64]
+Ints32 = NDArray[np.int32]
+"""Columns with an element for every mask or pair of masks of a file, which are kept small."""
 
 
 class Texts(NamedTuple):
@@ -35,12 +38,12 @@ class Measured:
     ``truth[first[m]:first[m + 1]]`` have overlapping boxes, of IoU ``box_iou``, and share ``shared`` pixels.
     """
 
-    area: Ints
+    area: Ints32
     box: Ints
     digest: Ints
     first: Ints
-    truth: Ints
-    shared: Ints
+    truth: Ints32
+    shared: Ints32
     box_iou: Floats
 
     def without_boxes(self) -> Measured:
@@ -48,12 +51,11 @@ class Measured:
         return replace(self, box=self.box[:0].copy(), digest=self.digest[:0].copy())
 
 
-@dataclass(frozen=True)
-class TruthMasks:
+class TruthMasks(NamedTuple):
     """Annotated masks: their texts, and ``area`` and ``box`` as in `Measured`."""
 
     texts: Texts
-    area: Ints
+    area: Ints32
     box: Ints
 
 
@@ -68,21 +70,30 @@ def join_truths(parts: list[TruthMasks]) -> TruthMasks:
         np.concatenate([none, *(p.texts.start + before for p, before in zip(parts, bytes_before, strict=False))]),
         np.concatenate([none, *(p.texts.stop + before for p, before in zip(parts, bytes_before, strict=False))]),
     )
-    area = np.concatenate([none, *(part.area for part in parts)])
+    area = np.concatenate([np.empty(0, np.int32), *(part.area for part in parts)])
     return TruthMasks(texts, area, np.concatenate([none.reshape(0, 4), *(part.box for part in parts)]))
 
 
 def texts_of(masks: list[str]) -> Texts:
     """Masks as one array of bytes. A character outside ASCII becomes one that no mask has."""
     stop = np.cumsum(np.fromiter(map(len, masks), np.int64, len(masks)))
-    data = np.frombuffer("".join(masks).encode("ascii", "replace"), np.uint8)
+    text = "".join(masks)
+    if not text.isascii():
+        text = re.sub(r"[^\x00-\x7f]", "!", text)
+    data = np.frombuffer(text.encode(), np.uint8)
     return Texts(data, np.append(np.zeros(1, np.int64), stop)[:-1], stop)
+
+
+def no_texts() -> Texts:
+    """The texts of no masks."""
+    none = np.empty(0, np.int64)
+    return Texts(np.empty(0, np.uint8), none, none)
 
 
 def no_truth(masks: int) -> tuple[TruthMasks, Ints, Ints, Ints]:
     """Arguments of `measure` for masks that are compared with nothing: all in one image, without annotated masks."""
     none = np.empty(0, np.int64)
-    truth = TruthMasks(Texts(np.empty(0, np.uint8), none, none), none, np.empty((0, 4), np.int64))
+    truth = TruthMasks(no_texts(), np.empty(0, np.int32), np.empty((0, 4), np.int64))
     return truth, np.array([0, masks], np.int64), np.zeros(2, np.int64), none
 
 
@@ -95,10 +106,10 @@ def measure(
     ``truth_rows[truth_first[i]:truth_first[i + 1]]`` of ``truth``.
     """
     n = len(texts.start)
-    area, digest, box = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros((n, 4), np.int64)
+    area, digest, box = np.zeros(n, np.int32), np.zeros(n, np.int64), np.zeros((n, 4), np.int64)
     room = int((np.diff(image) * np.diff(truth_first)).sum())
-    first, rows = np.zeros(n + 1, np.int64), np.empty(room, np.int64)
-    shared, box_iou = np.empty(room, np.int64), np.empty(room)
+    first, rows = np.zeros(n + 1, np.int64), np.empty(room, np.int32)
+    shared, box_iou = np.empty(room, np.int32), np.empty(room)
     _measure(*texts, pixels, height, *truth.texts, truth.area, truth.box, image, truth_first, truth_rows,
              area, box, digest, first, rows, shared, box_iou)  # fmt: skip
     used = int(first[-1])
@@ -109,7 +120,7 @@ def join(parts: list[Measured]) -> Measured:
     """The masks of several sequences, in order, without boxes and digests."""
     joined: dict[str, Any] = {
         name: np.concatenate([np.empty(0, kind), *(getattr(p, name) for p in parts)])
-        for name, kind in (("area", np.int64), ("truth", np.int64), ("shared", np.int64), ("box_iou", np.float64))
+        for name, kind in (("area", np.int32), ("truth", np.int32), ("shared", np.int32), ("box_iou", np.float64))
     }
     counts = np.concatenate([np.zeros(1, np.int64), *(np.diff(p.first) for p in parts)])
     none = np.empty(0, np.int64)
@@ -118,19 +129,18 @@ def join(parts: list[Measured]) -> Measured:
 
 @numba.njit(cache=True, nogil=True)
 def _counts(data, start, stop, pixels, counts):
-    """Write the counts of a compressed mask; return (their number, or -1 for a fault; area; digest; whether a count
-    after the first is 0)."""
+    """Write the counts of a compressed mask; return (their number, area, digest), or a number of -1 for a fault."""
     n, total, ones, position = np.int64(0), np.int64(0), np.int64(0), start
-    digest, gaps = np.int64(1), False
+    digest = np.int64(1)
     while position < stop:
         value, shift = np.int64(0), np.int64(0)
         while True:
             if position >= stop or shift > 30:
-                return np.int64(-1), ones, digest, gaps
+                return np.int64(-1), ones, digest
             c = np.int64(data[position]) - 48
             position += 1
             if c < 0 or c > 63:
-                return np.int64(-1), ones, digest, gaps
+                return np.int64(-1), ones, digest
             value |= (c & 31) << shift
             shift += 5
             if c < 32:
@@ -139,34 +149,30 @@ def _counts(data, start, stop, pixels, counts):
         if n > 2:
             value += counts[n - 2]
         if value < 0:
-            return np.int64(-1), ones, digest, gaps
+            return np.int64(-1), ones, digest
         total += value
         if total > pixels:
-            return np.int64(-1), ones, digest, gaps
+            return np.int64(-1), ones, digest
         ones += value * (n & 1)
         digest = (digest + value) * np.int64(0x5851F42D4C957F2D)
-        gaps |= (value == 0) & (n > 0)
         counts[n] = value
         n += 1
-    return (n if total == pixels else np.int64(-1)), ones, digest, gaps
+    return (n if total == pixels else np.int64(-1)), ones, digest
 
 
 @numba.njit(cache=True, nogil=True)
-def _write_box(counts, n, height, box):
-    """The box of a mask whose runs all have pixels."""
-    if n < 2:
-        box[:] = 0
-        return
+def _write_box(counts, n, height, width, box):
+    """The box of a mask, as pycocotools gives it: huge for a mask without a pixel that lists runs of no length."""
+    left, top, right, bottom = width, height, np.int64(0), np.int64(0)
     x, y = counts[0] // height, counts[0] % height  # where a run begins
-    left, top, right, bottom = x, height, x, np.int64(0)
     for k in range(1, n, 2):
-        top = min(top, y)
-        y += counts[k]
-        if y <= height:
-            bottom = max(bottom, y - 1)
-        else:
-            top, bottom = np.int64(0), height - 1
-        right = x + (y - 1) // height if y > height else x
+        if counts[k] > 0:
+            left, top = min(left, x), min(top, y)
+            y += counts[k]
+            if y <= height:
+                right, bottom = x, max(bottom, y - 1)
+            else:
+                right, top, bottom = x + (y - 1) // height, np.int64(0), height - 1
         if k + 1 < n:
             y += counts[k + 1]
             if y >= 2 * height:
@@ -175,31 +181,10 @@ def _write_box(counts, n, height, box):
             elif y >= height:
                 x += 1
                 y -= height
-    box[0], box[1], box[2], box[3] = left, top, right - left + 1, bottom - top + 1
-
-
-@numba.njit(cache=True, nogil=True)
-def _write_odd_box(counts, n, height, width, box):
-    """The box of any mask as pycocotools gives it, in its unsigned numbers: runs without a pixel count, too."""
-    bits = np.int64(0xFFFFFFFF)
-    n = n // 2 * 2
-    if n == 0:
+    if n < 2:
         box[:] = 0
         return
-    left, top, right, bottom = width, height, np.int64(0), np.int64(0)
-    at, before = np.int64(0), np.int64(0)
-    for k in range(n):
-        at += counts[k]
-        place = (at - (k & 1)) & bits
-        x = place // height
-        y = place - x * height
-        if k & 1 == 0:
-            before = x
-        elif before < x:
-            top = np.int64(0)
-            bottom = height - 1
-        left, right = min(left, x), max(right, x)
-        top, bottom = min(top, y), max(bottom, y)
+    bits = np.int64(0xFFFFFFFF)
     box[0], box[1] = left, top
     box[2], box[3] = (right - left + 1) & bits, (bottom - top + 1) & bits
 
@@ -270,16 +255,13 @@ def _measure(data, start, stop, pixels, height, data_g, start_g, stop_g, area_g,
                 n = _counts(data_g, start_g[t], stop_g[t], pixels, counts)[0]
                 run_g[j + 1] = _runs(counts, n, begin_g, end_g, run_g[j])
         for m in range(image[i], image[i + 1]):
-            n, area[m], digest[m], gaps = _counts(data, start[m], stop[m], pixels, counts)
+            n, area[m], digest[m] = _counts(data, start[m], stop[m], pixels, counts)
             if n < 0:
                 nothing = np.empty(0, np.int32)
                 area[m] = rle.decode(data, start[m], stop[m], np.int8(0), pixels, nothing, nothing, 0, False)[0]
                 first[m + 1] = n_pairs
                 continue
-            if gaps:
-                _write_odd_box(counts, n, height, width, box[m])
-            else:
-                _write_box(counts, n, height, box[m])
+            _write_box(counts, n, height, width, box[m])
             stop_runs = np.int64(-1)
             for j in range(len(mine)):
                 t = mine[j]

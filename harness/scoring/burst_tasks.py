@@ -127,6 +127,7 @@ def score_task(
     classes = ClassNumbers()
     truths = {group: read_truth(annotations / f"{group}_classes.json", classes) for group in groups}
     found = read_predictions(predictions, list(truths.values()))
+    truths = {group: truth.without_texts() for group, truth in truths.items()}
     warnings = Warnings(strict)
     warn_of_burst_coverage(truths["all"], found, task == "burst-exemplar-guided", warnings)
     try:

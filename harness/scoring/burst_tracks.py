@@ -11,7 +11,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Sequence as List
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -26,12 +26,14 @@ from harness.formats.burst import Sequence, SequenceReader, frame_number
 from harness.rle import Ints
 from harness.scoring.burst_masks import (
     Floats,
+    Ints32,
     Measured,
     Texts,
     TruthMasks,
     join,
     join_truths,
     measure,
+    no_texts,
     no_truth,
     texts_of,
 )
@@ -55,7 +57,7 @@ BEYOND_CAP = f"mask beyond the best {MOST_PER_IMAGE} of its image, left out"
 
 NO_CLASS = -1
 """The class of a mask that states none."""
-WAITING = 8
+WAITING = 2
 """Sequences per core that wait until their masks are measured."""
 
 
@@ -117,6 +119,10 @@ class Truth:
     tracks: TruthTracks
     classes: ClassNumbers
 
+    def without_texts(self) -> Truth:
+        """The same for the time when all overlaps are known."""
+        return replace(self, masks=self.masks._replace(texts=no_texts()))
+
 
 @dataclass(frozen=True)
 class BurstPredictions:
@@ -133,9 +139,9 @@ class BurstPredictions:
     sequences: list[tuple[int, str, int]]
     images: list[str]
     frames: list[Ints]
-    image: Ints
-    owner: Ints
-    category: Ints
+    image: Ints32
+    owner: Ints32
+    category: Ints32
     score: Floats
     masks: Measured
     sequence: Ints
@@ -171,9 +177,9 @@ class _Columns(NamedTuple):
 
     counts: list[int]
     tracks: list[int]
-    owner: Ints
+    owner: Ints32
     score: Floats
-    category: Ints
+    category: Ints32
     texts: Texts
 
 
@@ -181,12 +187,12 @@ def _columns(sequence: Sequence, classes: ClassNumbers) -> _Columns:
     keys = list(itertools.chain.from_iterable(sequence.segmentations))
     masks = [mask for frame in sequence.segmentations for mask in frame.values()]
     at = {key: position for position, key in enumerate(dict.fromkeys(keys))}
-    owner = np.array([at[key] for key in keys], np.int64)
+    owner = np.array([at[key] for key in keys], np.int32)
     of_track = [classes.position(sequence.track_category_ids.get(key)) for key in at]
-    category = np.array(of_track, np.int64)[owner]
+    category = np.array(of_track, np.int32)[owner]
     own = [mask.category_id for mask in masks]
     if own.count(None) < len(own):
-        stated = np.array([classes.position(number) for number in own], np.int64)
+        stated = np.array([classes.position(number) for number in own], np.int32)
         category = np.where(stated == NO_CLASS, category, stated)
     score = [1.0 if mask.score is None else mask.score for mask in masks]
     counts = [len(frame) for frame in sequence.segmentations]
@@ -194,7 +200,7 @@ def _columns(sequence: Sequence, classes: ClassNumbers) -> _Columns:
     return _Columns(counts, [int(key) for key in at], owner, np.array(score, np.float64), category, texts)
 
 
-def _refuse_faults(area: Ints, sequence: Sequence, where: str) -> None:
+def _refuse_faults(area: Ints32, sequence: Sequence, where: str) -> None:
     faulty = np.flatnonzero(area < 0)
     if len(faulty):
         listed = [(f, track) for f, frame in enumerate(sequence.segmentations) for track in frame]
@@ -210,6 +216,13 @@ def offsets(counts: List[int] | Ints) -> Ints:
 
 def _joined(parts: List[Ints]) -> Ints:
     return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+def _moved(parts: list[Ints32]) -> Ints32:
+    """The parts as one array; the list is emptied."""
+    joined = np.concatenate([np.empty(0, np.int32), *parts])
+    parts.clear()
+    return joined
 
 
 def _name(sequence: Sequence) -> str:
@@ -228,7 +241,7 @@ def read_truth(path: Path, classes: ClassNumbers) -> Truth:
     known: dict[int, dict[int, tuple[int, int]]] = {}
     frames, tracks, categories = [], [], []
     masks: list[TruthMasks] = []
-    counter = 0
+    data, counter = bytearray(), 0
     for sequence in reader:
         name, where = _name(sequence), f"{path}, sequence {sequence.id}"
         if name in videos:
@@ -253,8 +266,9 @@ def read_truth(path: Path, classes: ClassNumbers) -> Truth:
         frames.append(frame[kept])
         tracks.append(np.array([track for track, _ in of_track], np.int64)[owner])
         categories.append(position[owner])
-        texts = Texts(columns.texts.data, columns.texts.start[kept], columns.texts.stop[kept])
-        masks.append(TruthMasks(texts, found.area[kept], found.box[kept]))
+        start, stop = columns.texts.start[kept] + len(data), columns.texts.stop[kept] + len(data)
+        data += columns.texts.data.tobytes()
+        masks.append(TruthMasks(no_texts()._replace(start=start, stop=stop), found.area[kept], found.box[kept]))
         negative, partly = frozenset(sequence.neg_category_ids), frozenset(sequence.not_exhaustive_category_ids)
         videos[name] = Video(name, size, negative, partly)
         images.append([sequence.frame(f) for f in range(len(columns.counts))])
@@ -264,7 +278,7 @@ def read_truth(path: Path, classes: ClassNumbers) -> Truth:
     frame_of: dict[str, int] = {}
     for name, paths in zip(videos, images, strict=True):
         frame_of |= zip(paths, numbers[name].tolist(), strict=True)
-    ids = _joined(tracks)
+    ids, joined = _joined(tracks), join_truths(masks)
     return Truth(
         reader.split,
         [videos[name] for name in ordered],
@@ -274,7 +288,7 @@ def read_truth(path: Path, classes: ClassNumbers) -> Truth:
         _joined([numbers[name][frame] for name, frame in zip(videos, frames, strict=True)]),
         ids,
         _joined(categories),
-        join_truths(masks),
+        joined._replace(texts=joined.texts._replace(data=np.frombuffer(data, np.uint8))),
         TruthTracks(known, frozenset(ids.tolist())),
         classes,
     )
@@ -359,9 +373,9 @@ class _Reading:
         self._sequences: list[tuple[int, str, int]] = []
         self._images: dict[str, int] = {}
         self._frames: list[list[int]] = [[] for _ in truths]
-        self._image: list[Ints] = []
-        self._owner: list[Ints] = []
-        self._category: list[Ints] = []
+        self._image: list[Ints32] = []
+        self._owner: list[Ints32] = []
+        self._category: list[Ints32] = []
         self._score: list[Floats] = []
         self._masks: list[Measured] = []
         self._owners: list[tuple[int, int]] = []
@@ -387,7 +401,7 @@ class _Reading:
         """Take over the masks of a sequence, once they are measured. Raises `UserError` for faulty ones."""
         measured, name = future.result(), _name(sequence)
         _refuse_faults(measured.area, sequence, f"{self._path}, sequence {sequence.id} ({sequence.seq_name})")
-        known = np.empty(len(columns.counts), np.int64)
+        known = np.empty(len(columns.counts), np.int32)
         for f, image in enumerate(images):
             known[f] = self._images.setdefault(image, len(self._images))
             if known[f] == len(self._frames[0]):
@@ -396,14 +410,14 @@ class _Reading:
         image_of = np.repeat(known, columns.counts)
         self._note_twins(name, columns, image_of, measured)
         self._image.append(image_of)
-        self._owner.append(columns.owner + len(self._owners))
+        self._owner.append(columns.owner + np.int32(len(self._owners)))
         self._category.append(columns.category)
         self._score.append(columns.score)
         self._masks.append(measured.without_boxes())
         self._owners += [(len(self._sequences), local) for local in columns.tracks]
         self._sequences.append((sequence.id, name, len(columns.owner)))
 
-    def _note_twins(self, name: str, columns: _Columns, image: Ints, measured: Measured) -> None:
+    def _note_twins(self, name: str, columns: _Columns, image: Ints32, measured: Measured) -> None:
         """Note tracks whose classes, scores and masks are those of another one of the same video."""
         n = len(columns.tracks)
         mixed = np.zeros(len(image), np.uint64)
@@ -427,9 +441,9 @@ class _Reading:
             self._sequences,
             list(self._images),
             [np.array(listed, np.int64) for listed in self._frames],
-            _joined(self._image),
-            _joined(self._owner),
-            _joined(self._category),
+            _moved(self._image),
+            _moved(self._owner),
+            _moved(self._category),
             np.concatenate([np.empty(0), *self._score]),
             join(self._masks),
             sequence,
@@ -465,12 +479,12 @@ class Placed:
     video; ``zero (tracks,)`` tells which one has the id 0.
     """
 
-    row: Ints
-    frame: Ints
-    category: Ints
-    place: Ints
-    listed: Ints
-    track: Ints
+    row: Ints32
+    frame: Ints32
+    category: Ints32
+    place: Ints32
+    listed: Ints32
+    track: Ints32
     zero: Flags
 
 
@@ -516,7 +530,7 @@ def assign_tracks(
         kept &= seen
     _warn(events, abort, found, warnings)
     row = np.flatnonzero(kept)
-    frame, place = frame[row], row
+    frame = frame[row]
     listed = np.full(len(truth.images), len(found.image), np.int64)
     listed[frame[::-1]] = row[::-1]  # the first mask of each frame, which is written last
     row, place = _capped(row, frame, found, truth, listed, warnings)
@@ -526,8 +540,10 @@ def assign_tracks(
     zero = distinct[key % max(len(distinct), 1)] == 0
     if zero.sum() > 1:  # an id of several videos is given up
         zero[:] = False
-    category = truth.classes.merged()[category[row]]
-    return Placed(row, frame, category, place, listed[frame], track, zero)
+    merged = truth.classes.merged()[category[row]]
+    wide = (row, frame, merged, place, listed[frame], track)
+    row32, frame32, category32, place32, listed32, track32 = (column.astype(np.int32) for column in wide)
+    return Placed(row32, frame32, category32, place32, listed32, track32, zero)
 
 
 def _warn(events: list[tuple[Flags, str]], abort: int | None, found: BurstPredictions, warnings: Warnings) -> None:

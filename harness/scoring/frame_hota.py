@@ -20,6 +20,7 @@ from harness.scoring.hota import ALPHAS, EPSILON, Floats, Hota
 from harness.scoring.pairwise import pairwise_sum
 
 Flags = NDArray[np.bool_]
+Ints32 = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Similarities:
     other pairs have 0."""
 
     first: Ints
-    truth: Ints
+    truth: Ints32
     value: Floats
 
 

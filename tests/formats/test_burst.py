@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from vis_documents import box
 
 from harness.errors import UserError
-from harness.formats.burst import ClassSplit, areas_of, convert, convert_file, frame_number, read
+from harness.formats.burst import ClassSplit, SequenceReader, areas_of, convert, convert_file, frame_number, read
 from harness.formats.segmentations import decode
 from harness.formats.youtube_vis import NO_FREQUENCY, UNLISTED, read_annotations
 from harness.scoring.protocols import get_protocol
@@ -172,3 +173,48 @@ def test_any_other_value_is_converted_or_refused(key: str, value: Any) -> None:
 def test_a_truncated_file_is_refused(length: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.raises(UserError, match=r"all_classes\.json: malformed"):
         converted(Path(folder), json.dumps(document()).encode()[:length])
+
+
+def in_turn(path: Path, block: int) -> list[Any]:
+    reader = SequenceReader(path, block_bytes=block)
+    found: list[Any] = list(reader)
+    return [*found, reader.split]
+
+
+@pytest.mark.parametrize("block", [40, 300, 1 << 20])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"split": "val", "sequences": [%s]}',
+        ' { "sequences" : [ %s ] , "categories": [{"id": 1}], "split":"val"}\n',
+        '{"about": "\\"sequences\\": [", "split": "val", "more": {"sequences": [1]}, "sequences": [%s]}',
+        '{"kind": "sequences", "list": [%s], "split": "val", "sequences": [%s]}',
+        '{"split": "val", "sequences": [%s], "sequences": [%s]}',
+    ],
+)
+def test_sequences_in_turn_are_those_of_the_whole_file(tmp_path: Path, text: str, block: int) -> None:
+    sequences = [document()["sequences"][0] | {"id": i, "seq_name": f"s{i}"} for i in range(4)]
+    listed = ", ".join(json.dumps(one) for one in sequences)
+    path = tmp_path / "all_classes.json"
+    path.write_text(text.replace("%s", listed))
+    whole = read(path)
+    assert in_turn(path, block) == [*whole.sequences, whole.split]
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    assert in_turn(path, block) == [*whole.sequences, whole.split]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{", '{"sequences": [', '{"sequences": [{}]}', '{"sequences": []}', '{"sequences": [5], "split": "val"}',
+     '{"sequences": {}, "split": "val"}', '{"split": "val"}', '{"split": 5, "sequences": []}', '{"sequences": []} x',
+     '{"split": "val", "sequences": [\0]}'],
+)  # fmt: skip
+def test_sequences_in_turn_are_refused_as_in_the_whole_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "all_classes.json"
+    path.write_text(text)
+    refusals = []
+    for reading in (lambda: read(path), lambda: list(SequenceReader(path))):
+        with pytest.raises(UserError) as refusal:
+            reading()
+        refusals.append(str(refusal.value))
+    assert refusals[0] == refusals[1]

@@ -7,6 +7,7 @@ Tests of `harness/scoring/burst_comparison.py`, `harness/scoring/burst_masks.py`
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
@@ -358,6 +359,29 @@ def test_random_scenes_agree_with_a_slow_evaluator(tmp_path: Path, seed: int) ->
         (exemplar.trackeval, True, True),
     ):
         assert found == pytest.approx(numbers(truth, predicted, by_exemplar, ids_of_truth), abs=1e-9)
+
+
+def test_numbers_do_not_depend_on_the_number_of_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, document in zip(("all_classes", "predictions"), scene(5), strict=True):
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
+    records = []
+    for cores in (1, 3):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        score = score_task("burst-class-guided", tmp_path, tmp_path / "predictions.json")
+        classes = {k: {f: str(v) for f, v in families.items()} for k, families in score.classes.items()}
+        records.append(json.dumps([score.record(), classes]))
+    assert records[0] == records[1]
+
+
+def test_masks_of_another_size_than_the_truths_are_refused(tmp_path: Path) -> None:
+    """They have no overlap: pycocotools never returns from comparing them."""
+    masks = [{"7": {"rle": box(21, 30, 2, 2, 9, 9)["counts"]}}]
+    paths = written(tmp_path, sequence(), sequence(height=21, segmentations=masks))
+    for task in BURST_TASKS:
+        with pytest.raises(UserError, match=r"sequence 1 \(s\): has frames of 21x30 pixels, the truth of 20x30"):
+            score_task(task, *paths)
+    paths = written(tmp_path, sequence(), sequence(height=30, width=20))  # as many pixels: the truth's size counts
+    assert score_task("burst-class-guided", *paths).metrics["HOTA_all"] == pytest.approx(1)
 
 
 def test_the_order_of_frames_in_a_file_changes_official_numbers_only(golden: Path, tmp_path: Path) -> None:
