@@ -214,7 +214,7 @@ def test_nothing_is_invented(tmp_path: Path) -> None:
 
 def test_protocols_without_ceilings_and_no_predictions_are_refused(tmp_path: Path) -> None:
     annotations = annotated(TRUTH, 1, FRAMES)
-    with pytest.raises(UserError, match="are not there for these protocols"):
+    with pytest.raises(UserError, match="do not exist for these protocols"):
         ceilings(("teta",), annotations, lambda: tmp_path)
     empty = tmp_path / "empty.json"
     empty.write_text("[]")
