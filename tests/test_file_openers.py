@@ -32,7 +32,7 @@ ALLOWED: dict[str, dict[str, int]] = {
     "harness.training.loop": {"torch.load": 1, "json.loads": 1},
     "harness.run_folder.store": {"ParquetFile": 1, "read_metadata": 1},
     "harness.models.shared.checkpoint_files": {
-        "safe_open": 1, "load_file": 1, "torch.load": 1, "is_zipfile": 2, "ZipFile": 2, "archive.open": 1,
+        "safe_open": 1, "load_file": 1, "torch.load": 1, "is_zipfile": 1, "ZipFile": 2, "archive.open": 1,
     },
     "harness.models.shared.inert_pickle": {"torch.load": 1},
     "harness.baselines.ov2seg.released_classifiers": {"open_memmap": 1},
