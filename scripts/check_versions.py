@@ -173,7 +173,10 @@ def write(outcomes: list[Outcome], path: Path) -> None:
         each.__dict__ | {"row": each.row._asdict(), "versions": dict(each.versions), "seconds": round(each.seconds)}
         for each in outcomes
     ]
-    path.write_text(json.dumps({"machine": platform.platform(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({"machine": f"{platform.system()} {platform.machine()}", "rows": rows}, indent=1) + "\n",
+        encoding="utf-8",
+    )
     path.with_suffix(".md").write_text(table(outcomes) + "\n", encoding="utf-8")
 
 
