@@ -96,11 +96,15 @@ class Library:
         """Refresh in the background until `close`."""
 
         def work() -> None:
+            told = ""
             while not self._stop.wait(seconds):
                 try:
                     self.refresh()
+                    told = ""
                 except (UserError, OSError) as error:  # a file that is being written; the next check finds it complete
-                    log.warning("%s", error)
+                    if str(error) != told:
+                        log.warning("%s", error)
+                    told = str(error)
 
         threading.Thread(target=work, name="view-refresh", daemon=True).start()
 

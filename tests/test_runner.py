@@ -432,7 +432,7 @@ def test_the_command_says_what_it_computed_anew(tmp_path: Path) -> None:
     again = CliRunner().invoke(build(), ["run", *arguments])
     assert (again.exit_code, again.stdout) == (0, whole.stdout)
     assert shard.read_bytes() == intact
-    assert f"warning: {shard} is damaged: its checksum does not match; it is removed" in again.stderr
+    assert f"warning: 1 shard removed, first: {shard} is damaged: its checksum does not match" in again.stderr
     assert "oracle on shapes val: 2 of 2 videos, 0 s left" in again.stderr
     assert ": the predictions of 1 of 2 videos were damaged or lost: computed again" in again.stderr
 

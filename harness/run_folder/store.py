@@ -151,14 +151,17 @@ class PredictionStore:
 
         Raises `UserError` if one cannot be read or removed.
         """
-        removed = []
+        removed, first = [], ""
         for video in sorted(self.done()):
             try:
                 self.read_table(video)
             except DamagedShardError as error:
-                log.warning("%s %s; it is removed", error.where, error.what)
+                log.info("%s %s; it is removed", error.where, error.what)
+                first = first or f"{error.where} {error.what}"
                 self._remove(video)
                 removed.append(video)
+        if removed:
+            log.warning("%s removed, first: %s", "1 shard" if len(removed) == 1 else f"{len(removed)} shards", first)
         return removed
 
     def _remove(self, video_id: int) -> None:

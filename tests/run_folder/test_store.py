@@ -187,11 +187,16 @@ def test_a_shard_of_another_video_is_refused(store: PredictionStore) -> None:
         store.read_table(2)
 
 
-def test_damaged_shards_are_told_and_removed(store: PredictionStore) -> None:
-    for video in (1, 2, 3):
+def test_damaged_shards_are_told_in_one_line_and_removed(
+    store: PredictionStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    for video in (1, 2, 3, 4):
         store.write_video(make_video(video), [])
-    store.path(2).write_bytes(store.path(2).read_bytes()[:-1])
-    assert store.remove_damaged() == [2]
+    for video in (2, 4):
+        store.path(video).write_bytes(store.path(video).read_bytes()[:-1])
+    assert store.remove_damaged() == [2, 4]
+    [line] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line == f"2 shards removed, first: {store.path(2)} is damaged: its checksum does not match"
     assert store.done() == {1, 3}
     assert store.remove_damaged() == []
 
