@@ -116,7 +116,8 @@ class WindowedModel(Generic[Output]):
 
     def _too_little_memory(self, frames: int, sizes: Geometry) -> UserError:
         what = f"does not have enough memory for {frames} frames of {sizes.padded[0]}x{sizes.padded[1]}"
-        return UserError(f"device {self.device}", what, "lower window or short_edge (window=1), or use the CPU")
+        hint = "lower window or short_edge (`harness bench --fit` says what fits), or use the CPU"
+        return UserError(f"device {self.device}", what, hint)
 
     def _windows(self, video: Video, sizes: Geometry) -> Iterator[list[Image]]:
         """Yield the resized frames of the video, a window at a time."""
