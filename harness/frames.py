@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,8 @@ from harness.errors import UserError
 Image = NDArray[np.uint8]
 """RGB pixels, ``(height, width, 3)``."""
 
-DECODING_THREADS = 4
+FEWEST_THREADS, MOST_THREADS = 4, 16
+"""Threads that decode the frames of a video: half as many as there are cores, within these bounds."""
 
 
 class Frames(Protocol):
@@ -60,6 +62,12 @@ class MissingFrames:
         return ["missing"]
 
 
+def decoding_threads() -> int:
+    """The number of threads that decode, by the cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(cores // 2, FEWEST_THREADS), MOST_THREADS)
+
+
 def read_ahead(frames: Frames, ahead: int = 4) -> Iterator[Image]:
     """Yield the frames in order, decoding at most ``ahead`` frames in advance in the background.
 
@@ -74,7 +82,7 @@ def read_ahead(frames: Frames, ahead: int = 4) -> Iterator[Image]:
         return
     waiting: deque[Future[Image]] = deque()
     indices = iter(range(len(frames)))
-    pool = ThreadPoolExecutor(min(ahead, DECODING_THREADS), thread_name_prefix="frames")
+    pool = ThreadPoolExecutor(min(ahead, decoding_threads()), thread_name_prefix="frames")
     try:
         for frame_index in indices:
             waiting.append(pool.submit(frames.__getitem__, frame_index))

@@ -5,6 +5,7 @@ Tests of `harness/frames.py`.
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
 import time
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from harness.errors import UserError
-from harness.frames import read_ahead
+from harness.frames import decoding_threads, read_ahead
 from harness.image_files import ImageFrames, inside
 from harness.image_files import pixels as pixels_of
 
@@ -264,3 +265,9 @@ def test_no_frames_give_nothing() -> None:
 def test_a_negative_bound_is_refused() -> None:
     with pytest.raises(ValueError, match="negative"):
         next(read_ahead(Counted(1), -1))
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 4), (8, 4), (16, 8), (96, 16)])
+def test_more_cores_decode_more_frames_at_once(cores: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    assert decoding_threads() == threads

@@ -21,6 +21,7 @@ from harness.baselines.ov2seg.scoring import FrameEvidence, VideoScores, frame_e
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier
 from harness.frames import Image
 from harness.models.shared.detections import ImageDetection, choose_masks, image_detections, tracks_of
+from harness.models.shared.half_weights import with_half_weights
 from harness.models.shared.mask_buffer import MaskBuffer
 from harness.models.shared.overlap import on_device
 from harness.models.shared.preprocess import Geometry, geometry, normalise, padding_maps, resize
@@ -57,6 +58,8 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         self.config = config or Ov2SegConfig()
         super().__init__(self.config.window, device, precision, stage)
         self.network = network.to(device).eval()
+        self._backbone = with_half_weights(network.backbone, self.dtype)
+        self._predictor = with_half_weights(network.sem_seg_head.predictor, self.dtype)
         self.classifier_of = classifier_of
         self.short_edge = self.config.short_edge or network.short_edge
         self._vocabulary: tuple[str, SourcedClassifier] | None = None
@@ -168,15 +171,14 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         """Run the network on resized frames ``(h, w, 3)``: output per frame in float32."""
         images = normalise(on_device(frames, self.device), sizes.padded, PIXEL_MEAN, PIXEL_STD)
         paddings = None if self.config.padding_counts else padding_maps(sizes, (32, 16, 8), self.device)
-        network = self.network
         mixed = self.dtype != torch.float32
         with self.float32_policy(), torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
             with self.stage("backbone"):
-                features = network.backbone(images)
+                features = self._backbone(images)
             with self.stage("pixel_decoder"):
-                pixels = network.sem_seg_head.pixel_decoder(features, paddings)
+                pixels = self.network.sem_seg_head.pixel_decoder(features, paddings)
             with self.stage("decoder"):
-                output = network.sem_seg_head.predictor(pixels, paddings)
+                output = self._predictor(pixels, paddings)
         return OpenVocabularyOutput(
             output.object_logits.float(),
             output.class_embeddings.float(),

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import resource
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.bench_fit import WINDOW, WINDOWS, forget_peak, measure_fit, peak, peak_of_process, table_of_fit
 from harness.errors import UserError, near
 from harness.paths import Location, location
 from harness.standard_output import tell
@@ -51,6 +50,9 @@ def bench(
             parser=location, help="--sweep: store it with this run, and use the run's model, settings, precision."
         ),
     ] = None,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Say which window, words and frames fit into the memory of this device.")
+    ] = False,
     figure: Annotated[Path | None, typer.Option(help="--sweep: draw it to this .pdf or .svg file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -62,9 +64,14 @@ def bench(
     With --sweep: how time and memory grow with words, objects and frames, one at a time while the others keep their
     value, with the straight line through the points and its largest residual. docs/cost.md says what it means.
 
+    With --fit: peak memory at two sizes of window, words and frames, and the largest that the lines through them say
+    will fit.
+
     Examples:
 
         harness bench --model clipvis --checkpoint clipvis.pth --size 720x1280 --precision bf16
+
+        harness bench --model clipvis --checkpoint clipvis.pth --size 720x1280 --fit
 
         harness bench --run runs/clipvis-lvvis-val-1a2b3c4d --sweep words=1,10,100,1196 frames=10,20,40
     """
@@ -77,6 +84,8 @@ def bench(
     from harness.types import LoadContext, Video
     from harness.video_file import open_video
 
+    if fit:
+        _refuse_beside_fit(sweep, run, video)
     base = {"words": words, "objects": objects, "frames": frames}
     axes = _axes([*(sweep or []), *(further or [])], video)
     if further and not sweep:
@@ -102,6 +111,10 @@ def bench(
         made = Generated(values["frames"], height, width, values["objects"])
         return open_video(video)[0] if video else Video(1, "generated", height, width, made)
 
+    if fit:
+        told = {"model": name, "device": place, "precision": number}
+        _tell_fit(plugin, chosen, checkpoint, opened, base, told, as_json)
+        return
     shown = opened(base)
     dataset = dataset_of_words(shown, _words(words))
     ready = loaded(plugin, chosen, LoadContext(dataset, place, number, checkpoint))
@@ -155,6 +168,53 @@ def _axes(texts: list[str], video: Path | None) -> dict[str, list[int]]:
         if video is not None and axis != WORDS:
             raise UserError(where, "needs generated frames", "leave out --video")
     return found
+
+
+def _refuse_beside_fit(sweep: list[str] | None, run: Location | None, video: Path | None) -> None:
+    for option, value in (("--sweep", sweep), ("--run", run), ("--video", video)):
+        if value is not None:
+            raise UserError(option, "does not go with --fit", "leave one of them out")
+
+
+def _tell_fit(
+    plugin: Any,
+    config: Any,
+    checkpoint: Path | None,
+    opened: Callable[[dict[str, int]], Any],
+    base: dict[str, int],
+    conditions: dict[str, str],
+    as_json: bool,
+) -> None:
+    """Measure and print what fits into the memory of the device."""
+    from harness.engines.model_spec import loaded
+    from harness.notebook import dataset_of_words, vocabulary_of
+    from harness.plugin_code import convert_plugin_errors
+    from harness.types import LoadContext
+
+    chosen = {"words": base["words"], "frames": base["frames"]}
+    if WINDOW in type(config).model_fields:  # measured at small windows: whoever asks may have run out of memory
+        window = max(2, getattr(config, WINDOW) // 2)
+        chosen = {WINDOW: window, "words": base["words"], "frames": max(base["frames"], WINDOWS * window)}
+    ready: dict[int | None, Any] = {}
+
+    def load(values: dict[str, int]) -> Any:
+        window = values.get(WINDOW)
+        if window not in ready:
+            ready.clear()  # before the next one is loaded
+            changed = config if window is None else config.model_copy(update={WINDOW: window})
+            dataset = dataset_of_words(opened({**base, **values}), _words(values["words"]))
+            context = LoadContext(dataset, conditions["device"], conditions["precision"], checkpoint)
+            ready[window] = loaded(plugin, changed, context)
+        return ready[window]
+
+    def words_of(count: int) -> Any:
+        return vocabulary_of([f"thing {i}" for i in range(count)])
+
+    with convert_plugin_errors(f"model {plugin.name}", "its predict fails"):
+        found = measure_fit(load, lambda n: opened({**base, "frames": n}), words_of, chosen, conditions["device"])
+    shown = opened(base)
+    record = {**conditions, "size": [shown.height, shown.width], **found}
+    print(json.dumps(record) if as_json else table_of_fit(record), end="\n" if as_json else "")
 
 
 def _kept(
@@ -214,9 +274,9 @@ def _sweep(
             at = {**base, axis: value}
             video, vocabulary = opened(at), vocabulary_of([f"thing {i}" for i in range(at["words"])])
             list(model.predict(video, vocabulary))  # text embeddings and kernels
-            _forget_peak(device)
+            forget_peak(device)
             seconds = min(_passes(model, video, vocabulary, repeats, device))
-            points.append(BenchPoint(value, seconds, len(video.frames) / seconds, _peak(device)))
+            points.append(BenchPoint(value, seconds, len(video.frames) / seconds, peak(device)))
             tell(f"{axis} {value}: {points[-1].frames_per_second:.2f} frames/s")
         found.append(axis_of(axis, points))
     return found
@@ -282,7 +342,7 @@ def measure(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) 
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
     walls = _passes(model, video, vocabulary, repeats, device)
-    peak = torch.cuda.max_memory_allocated(device) if on_gpu else _peak_of_process()
+    peak = torch.cuda.max_memory_allocated(device) if on_gpu else peak_of_process()
     with _nothing_overlaps(model), time_stages(model, synchronise=True) as stages:
         (stage_pass_seconds,) = _passes(model, video, vocabulary, 1, device)
     return {
@@ -325,37 +385,6 @@ def _passes(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) 
             torch.cuda.synchronize(device)
         walls.append(time.perf_counter() - began)
     return walls
-
-
-_PEAK_RESET, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-
-
-def _forget_peak(device: str) -> None:
-    """Reset the peak memory: of the GPU, or of the process, where Linux can reset it."""
-    if device.startswith("cuda"):
-        import torch
-
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    with suppress(OSError):
-        _PEAK_RESET.write_text("5")
-
-
-def _peak(device: str) -> int:
-    """Peak memory in bytes since `_forget_peak`; of the process since its start, where the peak cannot be reset."""
-    if device.startswith("cuda"):
-        import torch
-
-        return int(torch.cuda.max_memory_allocated(device))
-    with suppress(OSError, StopIteration):
-        line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    return _peak_of_process()
-
-
-def _peak_of_process() -> int:
-    """Peak memory of the process in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _casting_einsum(device_type: str) -> Any:

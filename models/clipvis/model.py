@@ -22,6 +22,7 @@ from harness.models.clipvis.postprocess import FrameEvidence, TrackScoreAccumula
 from harness.models.clipvis.query_matching import QueryMatcher
 from harness.models.mask2former.transformer_decoder import DecoderOutput
 from harness.models.shared.detections import ImageDetection, choose_masks, image_detections, tracks_of
+from harness.models.shared.half_weights import with_half_weights
 from harness.models.shared.mask_buffer import MaskBuffer
 from harness.models.shared.overlap import on_device
 from harness.models.shared.preprocess import Geometry, geometry, normalise, padding_maps, resize
@@ -58,7 +59,11 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         self.network = network.to(device).eval()
         if self.config.channels_last:
             self.network.backbone.to(memory_format=torch.channels_last)
-        parts = (network.backbone, network.sem_seg_head.pixel_decoder, network.sem_seg_head.predictor)
+        parts = (
+            with_half_weights(network.backbone, self.dtype, "clip_model.visual."),
+            network.sem_seg_head.pixel_decoder,  # stays in float32
+            with_half_weights(network.sem_seg_head.predictor, self.dtype),
+        )
         self._parts: list[Callable[..., Any]] = [torch.compile(p) if self.config.compile else p for p in parts]
         self.short_edge = self.config.short_edge or network.short_edge
         self.text_cache = text_cache

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.models.mask2former.position_encoding import sine_position_encoding
+from harness.models.mask2former.position_encoding import kept_by_size, sine_position_encoding
 from harness.models.ops.deform_attn import fused_deformable_attention
 
 
@@ -145,7 +145,7 @@ class EncoderTransformer(nn.Module):
         self, levels: list[Tensor], paddings: list[Tensor] | None, value_type: torch.dtype = torch.float32
     ) -> list[Tensor]:
         """Encode the levels ``(N, dim, h, w)``, coarse first; returns the same shapes."""
-        sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
+        sizes = tuple((level.shape[-2], level.shape[-1]) for level in levels)
         device = levels[0].device
         x = torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)  # (N, S, dim)
         position = torch.cat(
@@ -155,11 +155,7 @@ class EncoderTransformer(nn.Module):
             ],
             dim=1,
         )
-        reference = torch.cat([pixel_centres(h, w, device) for h, w in sizes])
-        # filled on the device: a copy from the host would synchronise, and a CUDA graph could not capture it
-        spatial_shapes = torch.cat([torch.full((1,), side, device=device) for size in sizes for side in size]).view(
-            -1, 2
-        )
+        reference, spatial_shapes = centres_of_levels(sizes, device), shapes_of_levels(sizes, device)
         padding = torch.cat([p.flatten() for p in paddings]) if paddings is not None else None
         for layer in self.encoder.layers:
             x = layer(x, position, reference, spatial_shapes, padding, value_type)
@@ -232,6 +228,19 @@ def _value_type(device: str) -> torch.dtype:
     # not float16, whose largest number a layer of somebody's checkpoint may exceed
     rounded = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
     return torch.bfloat16 if rounded and not torch.is_grad_enabled() else torch.float32
+
+
+@kept_by_size
+def centres_of_levels(sizes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
+    """Centres of the pixels of all levels, as `pixel_centres` gives them: ``(S, 2)``."""
+    return torch.cat([pixel_centres(height, width, device) for height, width in sizes])
+
+
+@kept_by_size
+def shapes_of_levels(sizes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
+    """The sizes as an int64 tensor ``(levels, 2)``."""
+    # filled on the device: a copy from the host would synchronise, and a CUDA graph could not capture it
+    return torch.cat([torch.full((1,), side, device=device) for size in sizes for side in size]).view(-1, 2)
 
 
 def pixel_centres(height: int, width: int, device: torch.device | str | None = None) -> Tensor:

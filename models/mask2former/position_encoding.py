@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import wraps
+from threading import Lock
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +15,40 @@ TEMPERATURE = 10000.0
 EPSILON = 1e-6
 
 
+SIZES_KEPT = 8
+"""Sizes of maps whose encodings are kept: those of two sizes of frames, and two more."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def kept_by_size(function: Function) -> Function:
+    """Have a function of sizes and a device return the tensors that it made for them before; do not write to these.
+
+    Every window of a video has the same sizes. Nothing is kept of tensors without numbers, nor while a compiler traces.
+    """
+    kept: dict[tuple[Any, ...], Any] = {}
+    lock = Lock()
+
+    @wraps(function)
+    def call(*sizes: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return function(*sizes)
+        with lock:
+            if sizes not in kept:
+                with torch.inference_mode(False), torch.no_grad():  # training may use them too
+                    made = function(*sizes)
+                if type(made) is not Tensor:
+                    return made
+                kept[sizes] = made
+            kept[sizes] = found = kept.pop(sizes)  # the last one used goes last
+            if len(kept) > SIZES_KEPT:
+                kept.pop(next(iter(kept)))
+        return found
+
+    return cast(Function, call)
+
+
+@kept_by_size
 def sine_position_encoding(
     height: int, width: int, features_per_axis: int = 128, device: torch.device | str | None = None
 ) -> Tensor:

@@ -20,8 +20,12 @@ from harness.models.shared.spill_buffer import return_freed_memory
 from harness.types import Video
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-AHEAD = 4
-"""Frames that are decoded and resized before they are needed."""
+WINDOWS_AHEAD = 2
+"""Windows of frames that are decoded and resized before they are needed, ..."""
+AHEAD_BYTES = 256 << 20
+"""... if they take no more than this. A window at 480x853 takes 12 MB, at 1080x1920 62 MB."""
+LEAST_AHEAD = 4
+"""Frames that are decoded ahead whatever they take."""
 
 WINDOWS_PER_RETURN = 100
 """Number of windows after which freed memory is returned to the system."""
@@ -116,17 +120,23 @@ class WindowedModel(Generic[Output]):
 
     def _too_little_memory(self, frames: int, sizes: Geometry) -> UserError:
         what = f"does not have enough memory for {frames} frames of {sizes.padded[0]}x{sizes.padded[1]}"
-        return UserError(f"device {self.device}", what, "lower window or short_edge (window=1), or use the CPU")
+        hint = "lower window or short_edge (`harness bench --fit` says what fits), or use the CPU"
+        return UserError(f"device {self.device}", what, hint)
 
     def _windows(self, video: Video, sizes: Geometry) -> Iterator[list[Image]]:
         """Yield the resized frames of the video, a window at a time."""
-        frames = read_ahead(_ResizedFrames(video, sizes.resized), AHEAD)
+        frames = read_ahead(_ResizedFrames(video, sizes.resized), frames_ahead(self._window, sizes.resized))
         while True:
             with self.stage("decode"):
                 window = list(islice(frames, self._window))
             if not window:
                 return
             yield window
+
+
+def frames_ahead(window: int, size: tuple[int, int]) -> int:
+    """How many frames of ``size`` are decoded ahead with a window of so many."""
+    return min(WINDOWS_AHEAD * window, max(AHEAD_BYTES // (3 * size[0] * size[1]), LEAST_AHEAD))
 
 
 class _ResizedFrames:

@@ -258,7 +258,7 @@ def test_a_full_gpu_halves_the_window_once(tiny: ClipVisNetwork, monkeypatch: py
     assert near(tracks, FrameByFrame(tiny, config).predict(video(7), WORDS))
     with (
         pytest.warns(UserWarning, match="window shrunk"),
-        pytest.raises(UserError, match=r"not enough memory for 3 frames of 64x96.*lower window"),
+        pytest.raises(UserError, match=r"enough memory for 3 frames of 64x96.*lower window"),
     ):
         limited(ClipVis(tiny, config), 2).predict(video(7), WORDS)
 
@@ -282,7 +282,7 @@ def test_a_gpu_full_in_a_later_stage_halves_the_window_once(tiny: ClipVisNetwork
     failures, entered[0] = 2, 0
     with (
         pytest.warns(UserWarning, match="window shrunk"),
-        pytest.raises(UserError, match=r"not enough memory for 3 frames of 64x96.*lower window"),
+        pytest.raises(UserError, match=r"enough memory for 3 frames of 64x96.*lower window"),
     ):
         ClipVis(tiny, config, stage=full).predict(video(7), WORDS)
 
