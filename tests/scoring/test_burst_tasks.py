@@ -1,7 +1,6 @@
 """BURST's official tasks: every number of the benchmark's own tools, each quirk, and what faulty files get.
 
-Tests of `harness/scoring/burst_comparison.py`, `harness/scoring/burst_masks.py`, `harness/scoring/burst_tracks.py` and
-`harness/scoring/frame_hota.py`.
+Tests of `harness/scoring/burst_comparison.py` and `harness/scoring/burst_tracks.py`.
 """
 
 from __future__ import annotations
