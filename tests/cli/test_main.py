@@ -44,7 +44,7 @@ def test_an_error_is_one_line(
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(main, "build", lambda: fail)
+    monkeypatch.setattr(main, "build", lambda only="": fail)
     assert run(monkeypatch, "run") == code
     told = capsys.readouterr().err
     assert told.startswith(line)
