@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.baselines.ov2seg.decoder import OpenVocabularyOutput, OpenVocabularyPrediction
+from harness.baselines.ov2seg.scoring import TEMPERATURE
 from harness.models.mask2former.criterion_config import CriterionConfig
 from harness.models.mask2former.mask_criterion import (
     dice_loss,
@@ -20,8 +21,6 @@ from harness.models.mask2former.mask_criterion import (
 from harness.models.mask2former.mask_matcher import Matched, match_image
 from harness.models.mask2former.point_sampling import Uniform, uniform_on
 
-TEMPERATURE = 50.0
-"""Constant factor of the cosine similarity between an embedding and a text."""
 CLASS_COST, CLASS_SCALE = 2.0, 1.7
 CLASS_WEIGHTS = (1.0, 0.4)
 """Weights of object and no object. QUIRK: the configured no-object weight 0.1 is never used."""

@@ -17,7 +17,14 @@ from harness.baselines.ov2seg.config import Ov2SegConfig
 from harness.baselines.ov2seg.decoder import OpenVocabularyOutput
 from harness.baselines.ov2seg.memory_tracking import MemoryMatcher
 from harness.baselines.ov2seg.network import Ov2SegNetwork
-from harness.baselines.ov2seg.scoring import FrameEvidence, VideoScores, frame_evidence, scores, video_mask_score
+from harness.baselines.ov2seg.scoring import (
+    TEMPERATURE,
+    FrameEvidence,
+    VideoScores,
+    frame_evidence,
+    scores,
+    video_mask_score,
+)
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier
 from harness.frames import Image
 from harness.models.shared.detections import ImageDetection, choose_masks, image_detections, tracks_of
@@ -34,8 +41,6 @@ log = logging.getLogger(__name__)
 PIXEL_MEAN = (123.675, 116.280, 103.530)
 PIXEL_STD = (58.395, 57.120, 57.375)
 """ImageNet's constants on the 0..255 scale, RGB."""
-TEMPERATURE = 50.0
-"""Factor of cosine similarities (docs/ov2seg.md, *Classes*)."""
 
 
 class Ov2Seg(WindowedModel[OpenVocabularyOutput]):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from harness.baselines.ov2seg import scoring as ov2seg_scoring
-from harness.baselines.ov2seg.model import TEMPERATURE, Ov2Seg
+from harness.baselines.ov2seg.model import Ov2Seg
 from harness.baselines.track_by_detection.detections import SegmentedFrame
 from harness.models.clipvis.classifier import QueryClassifier
 from harness.models.clipvis.model import ClipVis
@@ -111,7 +111,7 @@ class Ov2SegSegmenter(_OfVideoModel[Ov2Seg]):
             for part in frame_groups(frames, queries, classifier.weights.shape[0]):
                 masks = output.mask_logits[part]
                 with model.stage("classification"):
-                    logits = class_logits(output.class_embeddings[part], classifier, TEMPERATURE)
+                    logits = class_logits(output.class_embeddings[part], classifier, ov2seg_scoring.TEMPERATURE)
                     found = ov2seg_scoring.scores(logits, output.object_logits[part], model.config)
                     if model.config.mask_score:
                         found = found * mask_quality(masks, inside)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from harness.atomic_write import write_json
+from harness.progress_display import SECONDS_BETWEEN_LINES
 from harness.run_folder.log import logged_to
 from harness.run_folder.provenance import environment
 from harness.runner import Run, execute
@@ -15,8 +16,6 @@ from harness.standard_output import tell
 from harness.tracking.mlflow import MlflowTracker
 from harness.training.progress import VALIDATION, Step, append_log
 from harness.types import Dataset, ModelPlugin
-
-SECONDS_BETWEEN_LINES = 30.0
 
 
 class Reporter:

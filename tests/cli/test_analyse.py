@@ -1,6 +1,6 @@
 """``harness analyse`` as others call it, on runs of the oracle on shapes.
 
-Tests of `reports/run_analysis.py`.
+Tests of `reports/ceilings.py` and `reports/run_analysis.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""``harness compare``: what it prints in each format, and what it refuses."""
+"""``harness compare``: what it prints in each format, and what it refuses.
+
+Tests of `reports/comparison_text.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``harness table`` from run folders on disk, and what it says when they are not usable."""
+"""``harness table`` from run folders on disk, and what it says when they are not usable.
+
+Tests of `reports/confidence_intervals.py`.
+"""
 
 from __future__ import annotations
 

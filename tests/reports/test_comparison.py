@@ -1,7 +1,6 @@
 """Comparing runs: what the numbers are, where match tables come from, and which runs are refused.
 
-Tests of `harness/run_folder/records.py`, `reports/comparison_text.py`, `reports/confidence_intervals.py` and
-`reports/matches.py`.
+Tests of `harness/run_folder/records.py` and `reports/matches.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Ceilings: scenes to check by hand, the oracle's settings, and the numbers of the predictions as they are.
 
-Tests of `harness/scoring/perfect.py` and `reports/ceilings.py`.
+Tests of `harness/scoring/perfect.py`.
 """
 
 from __future__ import annotations

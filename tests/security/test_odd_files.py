@@ -1,6 +1,6 @@
 """What is no file, or far too large, or not text, is refused before it is read: it would not end, or not fit.
 
-Tests of `harness/input_files.py` and `models/shared/inert_pickle.py`.
+Tests of `harness/input_files.py`.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ from torch import Tensor
 from harness.baselines.ov2seg.checkpoint import used
 from harness.baselines.ov2seg.config import Ov2SegConfig
 from harness.baselines.ov2seg.decoder import OpenVocabularyOutput
-from harness.baselines.ov2seg.model import TEMPERATURE, Ov2Seg
+from harness.baselines.ov2seg.model import Ov2Seg
 from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
-from harness.baselines.ov2seg.scoring import VideoScores, frame_evidence, scores
+from harness.baselines.ov2seg.scoring import TEMPERATURE, VideoScores, frame_evidence, scores
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier
 from harness.errors import UserError
 from harness.frames import Image

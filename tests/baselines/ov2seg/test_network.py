@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from harness.baselines.ov2seg.decoder import OpenVocabularyPrediction
-from harness.baselines.ov2seg.model import TEMPERATURE
 from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
+from harness.baselines.ov2seg.scoring import TEMPERATURE
 from harness.models.mask2former.transformer_decoder import attention_mask
 from harness.models.shared.text_classifier import TextClassifier, class_logits
 

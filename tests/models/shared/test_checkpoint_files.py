@@ -1,4 +1,7 @@
-"""Checkpoint files as people have them: what loads, and what each other file is called."""
+"""Checkpoint files as people have them: what loads, and what each other file is called.
+
+Tests of `models/shared/inert_pickle.py`.
+"""
 
 from __future__ import annotations
 
