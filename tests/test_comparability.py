@@ -94,10 +94,10 @@ def test_tables_of_the_command_line_and_of_the_folder(truncated: Truncated) -> N
     text = (truncated.runs[0] / "table.md").read_text()
     assert "| oracle† " in text
     assert f"- † oracle: not comparable: {REASON}" in text
-    done = cli("table", *truncated.runs, "--published", "--json")
+    done = cli("table", *truncated.runs, "--published", "all", "--json")
     mine = [row for row in json.loads(done.stdout)["rows"] if not row["published"]]
     assert [(row["comparable"], row["not_comparable"]) for row in mine] == 2 * [(False, [REASON])]
-    latex = cli("table", *truncated.runs, "--published", "--format", "latex").stdout
+    latex = cli("table", *truncated.runs, "--published", "all", "--format", "latex").stdout
     ours = [line for line in latex.splitlines() if "oracle" in line and "&" in line]
     assert len(ours) == 2
     assert not any("textbf" in line for line in ours)
@@ -226,8 +226,8 @@ def test_a_whole_split_is_ranked_among_published_rows(truncated: Truncated, tmp_
     run = oracle_run(tmp_path, whole(truncated.root), **BEST)
     record = json.loads((run / "metrics.json").read_text())
     assert (record["comparable"], record["not_comparable"]) == (True, [])
-    assert rows([record], published=True)[0].marks["AP"] == "best"
-    assert "†" not in table([record], published=True)
+    assert rows([record], published="all")[0].marks["AP"] == "best"
+    assert "†" not in table([record], published="all")
 
 
 def test_limits_and_failures_are_reasons_whatever_the_data(truncated: Truncated, tmp_path: Path) -> None:
