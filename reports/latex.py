@@ -204,6 +204,7 @@ def _widths(columns: Columns, body: Body) -> list[float]:
 
 
 def _width(cell: str) -> float:
-    seen = re.sub(r"\\text[a-z]+\{\}", "o", cell)
+    seen = re.sub(r"\\text[a-z]+\{\}|\\[&%$#_{}]|\\pm", "M", cell)
     seen = re.sub(r"\\[A-Za-z]+|[{}$\\]", "", seen)
-    return sum(1.45 if c.isupper() else 0.6 if c in " .,;:'|ilt()[]" else 1.0 for c in seen) + 0.3
+    wide = sum(1.5 if c.isupper() else 0.65 if c in " .,;:'|ilt()[]" else 1.06 for c in seen)
+    return wide * (1.15 if "\\textbf" in cell else 1.0) + 0.3

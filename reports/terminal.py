@@ -29,7 +29,7 @@ def fitted(
 ) -> str:
     """Return a table in lines of at most ``width``: headers and texts are wrapped, then columns go below each other.
 
-    ``numbers`` says of each column whether it goes to the right. Every part begins with the first column. ``blocks``
+    ``numbers`` says of each column whether it goes to the right. Every part begins with the same texts. ``blocks``
     are headings above the line of that number. No word is cut, so that a part with long ones may still be wider.
     """
     columns = [[line[place] for line in lines] for place in range(len(headers))]
@@ -40,7 +40,7 @@ def fitted(
         for own, column, header, is_number in zip(inner, columns, headers, numbers, strict=True)
     ]
     wide = _narrowed(wide, least, width)
-    parts = [_part(headers, lines, numbers, wide, chosen, blocks or {}) for chosen in _parts(wide, width)]
+    parts = [_part(headers, lines, numbers, wide, chosen, blocks or {}) for chosen in _parts(wide, numbers, width)]
     return "\n\n".join(parts)
 
 
@@ -60,13 +60,19 @@ def _narrowed(wide: Sequence[int], least: Sequence[int], width: int) -> list[int
     return made
 
 
-def _parts(wide: Sequence[int], width: int) -> list[list[int]]:
-    """The columns of each table, none wider than ``width`` where that can be; all begin with the first column."""
-    parts: list[list[int]] = [[0]]
-    for place in range(1, len(wide)):
+def _parts(wide: Sequence[int], numbers: Sequence[bool], width: int) -> list[list[int]]:
+    """The columns of each table, none wider than ``width`` where that can be.
+
+    All begin with the texts before the first number, or with the first column where these take more than half of it.
+    """
+    head = list(range([*numbers, True].index(True))) or [0]
+    if sum(wide[place] + len(_GAP) for place in head) > width / 2:
+        head = [0]
+    parts = [head[:]]
+    for place in range(len(head), len(wide)):
         used = sum(wide[one] + len(_GAP) for one in parts[-1])
-        if used + wide[place] > width and len(parts[-1]) > 1:
-            parts.append([0])
+        if used + wide[place] > width and len(parts[-1]) > len(head):
+            parts.append(head[:])
         parts[-1].append(place)
     return parts
 
