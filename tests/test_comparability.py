@@ -132,7 +132,7 @@ def test_reports_leaderboard_comparison_figures_and_analysis_say_it(truncated: T
     assert [(run["comparable"], run["not_comparable"]) for run in found] == 2 * [(False, [REASON])]
 
     subject = drawn.figure_data(read_runs(truncated.runs), truncated.root)
-    for drawing in drawn.figures(subject):
+    for drawing in drawn.figures(subject)[0]:
         svg = drawn.rendered(drawing.figure, "svg").decode()
         told = html.unescape(" ".join(re.findall(r"<!-- (.*?) -->", svg)))
         assert "not comparable" in told, drawing.name
