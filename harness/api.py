@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from harness.reports.comparison import Comparison
-    from harness.scoring.dispatch import Result
     from harness.reports.table_rows import Published
+    from harness.scoring.dispatch import Result
 
 __all__ = [
     "Evaluation",
