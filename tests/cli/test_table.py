@@ -293,5 +293,6 @@ def test_a_run_whose_predictions_are_damaged_has_no_interval(compared: Runs, tmp
     drawn = CliRunner().invoke(
         build(), ["figures", *map(str, (data.good, data.noisy, *options, "--out", tmp_path / "drawn"))]
     )
-    assert (drawn.exit_code, drawn.stderr) == (1, result.stderr)
+    told = [line for line in drawn.stderr.splitlines() if "not drawn" not in line]
+    assert (drawn.exit_code, told) == (1, result.stderr.splitlines())
     assert list((tmp_path / "drawn").iterdir())
