@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from harness.reports.comparison import Comparison
+    from harness.reports.table_rows import Published
     from harness.scoring.dispatch import Result
 
 __all__ = [
@@ -449,8 +450,8 @@ def _labelled(runs: Runs) -> list[FinishedRun]:
     return label_runs(list({str(run.folder): run for run in opened}.values()))
 
 
-def table(runs: Runs, *, published: bool = False, **options: Any) -> Table:
-    """A table of runs, with ``published`` results on the same data if that is true.
+def table(runs: Runs, *, published: Published = "", **options: Any) -> Table:
+    """A table of runs, with ``published`` results on the same data: ``main`` ones, or ``all``.
 
     ``options`` are those of `harness.reports.tables.table`: ``columns``, ``corrected``, ``layout``, ...
     """

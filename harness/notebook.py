@@ -261,7 +261,7 @@ class Table:
         return made(self._records, cast(Any, format), **self._options)
 
     def to_latex(self) -> str:
-        """The table in LaTeX; it needs the package booktabs."""
+        """The table in LaTeX; its first lines name the packages that it needs."""
         return self.to("latex")
 
     def to_markdown(self) -> str:

@@ -7,11 +7,12 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import shortened
+from harness.plain_text import one_line
 from harness.standard_output import tell
 
 if TYPE_CHECKING:
@@ -116,3 +117,24 @@ class _Lines:
 
     def _say(self, text: str) -> None:
         tell(f"{self.title}: {text}")
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str], None]]:
+    """Show what a command is at, on standard error: a line that moves on a terminal, else a line every half minute."""
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        from rich.console import Console
+        from rich.markup import escape
+
+        with Console(stderr=True).status("") as status:
+            yield lambda doing: status.update(escape(one_line(f"{doing} ...")))
+        return
+    last = time.monotonic()
+
+    def line(doing: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            tell(f"{doing} ...")
+
+    yield line

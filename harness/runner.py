@@ -35,7 +35,7 @@ from harness.run_folder.layout import SUBMISSION, content_digest, remove_content
 from harness.run_folder.lock import locked
 from harness.run_folder.log import held_log, logged_to
 from harness.run_folder.progress import RunProgress, write_progress
-from harness.run_folder.provenance import environment, weights_digest
+from harness.run_folder.provenance import environment, trained_on_in, weights_digest
 from harness.run_folder.results import TableMaker, no_truth, refuse_unscorable, score_predictions, write_results
 from harness.run_folder.resume import refuse_other_frames
 from harness.run_folder.schemas import FORMAT, Failure, Failures, Times, VideoIds, Weights, WeightsRecord
@@ -496,7 +496,7 @@ def _conclude(
     head |= {**_names(run), "folder": str(run.folder), "complete": complete, "limit": run.limit}
     head |= {key: run.content[key] for key in ("config", "precision", "seed")}
     weights = None if run.checkpoint is None else run.checkpoint.name
-    head |= {"name": run.title, "weights": weights, "variant": _variant(run)}
+    head |= {"name": run.title, "weights": weights, **_variant(run)}
     head["loaded_weights"] = msgspec.to_builtins(_loaded_weights(run))
     whole = complete and run.limit is None
     scored = score_predictions(
@@ -522,16 +522,37 @@ def _conclude(
     return RunOutcome(record, exit_code, tuple(f"{run.folder}: {text}" for text in messages if text))
 
 
-def _variant(run: Run) -> str | None:
-    """Backbone and training data of the variant in the model's card whose SHA-256 is the checkpoint's."""
-    digest = run.content["checkpoint"]
-    if digest is None:
-        return None
-    known: Mapping[str, Any] = {}
-    with suppress(UserError), convert_plugin_errors(run.name, "its card cannot be read"):  # no reason to lose a run
-        variants = getattr(run.plugin, "card", {}).get("variants", ())
-        known = next((one for one in variants if one.get("sha256") == digest), {})
-    return ", ".join(str(known[key]) for key in ("backbone", "trained_on") if key in known) or None
+def _variant(run: Run) -> dict[str, str | None]:
+    """Backbone and training data of a run's weights, as far as they are known; no reason to lose a run.
+
+    The model's card knows files by their SHA-256. Of others the plugin may tell the backbone by the sizes of the
+    tensors, and `harness train` writes the training data into the file; sizes say nothing of those.
+    """
+    unknown: dict[str, str | None] = {"backbone": None, "trained_on": None}
+    if run.weights is None:
+        return unknown
+    with suppress(UserError), convert_plugin_errors(run.name, "its card cannot be read"):
+        card = getattr(run.plugin, "card", {})
+        variants = card.get("variants") or ()
+        known = [*variants, card.get("shipped_miniature") or {}]
+        found = next((one for one in known if one.get("sha256") == run.content["checkpoint"]), None)
+        if found is not None:
+            return unknown | _in_tables(found)
+        trained_on = trained_on_in(run.weights)
+        number = None
+        if any("in_tables" in one for one in variants) and hasattr(run.plugin, "released_variant"):
+            number = run.plugin.released_variant(run.weights)
+        backbone = None if number is None else _in_tables(variants[number])["backbone"]
+        return {"backbone": backbone, "trained_on": trained_on}
+    return unknown
+
+
+def _in_tables(variant: Mapping[str, Any]) -> dict[str, str | None]:
+    """What tables call a variant's backbone and training data: ``in_tables``, else the card's own words."""
+    names = variant.get("in_tables") or [variant.get("backbone"), variant.get("trained_on")]
+    return {
+        key: None if name is None else str(name) for key, name in zip(("backbone", "trained_on"), names, strict=True)
+    }
 
 
 def _relative_scores(run: Run) -> str:

@@ -1,4 +1,4 @@
-"""Figures for a paper as vector graphics: precision over recall, gains by category, ablations, speed against accuracy.
+"""Figures for a paper as vector graphics: curves, gains by category, errors, ablations, speed, frames side by side.
 
 The same runs give the same bytes. Text from files is plain text: ``$`` does not start a formula.
 """
@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+from PIL import Image as Pillow
 
-from harness.errors import UserError
+from harness.errors import UserError, near
 from harness.plain_text import plain
-from harness.reports.comparison import Comparison, Measured, Pair, compare_runs
+from harness.reports.comparison import CategoryDifference, Comparison, Measured, Pair, compare_runs
+from harness.reports.curves import video_quality
 from harness.reports.matches import matches_of_run, readable
+from harness.reports.overlay import colour, draw_tracks
+from harness.reports.run_analysis import RunAnalysis, analyse_runs
+from harness.reports.run_data import dataset_of_run
 from harness.reports.settings import varying_settings
-from harness.reports.styles import dagger_notes
+from harness.reports.styles import DAGGER, dagger_notes
 from harness.run_folder.finished_run import FinishedRun
+from harness.scoring.jackknife import FEWEST_VIDEOS
 from harness.scoring.match_table import MatchTable, precision_over_recall
+from harness.types import Dataset, Track
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,11 +41,26 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 """Okabe and Ito's colours, which are distinguishable for colour-blind readers."""
+COLUMN_WIDTH, GUTTER = 3.25, 0.3125
+"""Inches of a column of the usual conference styles, and between two."""
 NAMED = 12
 """Number of categories with the largest gains, and with the largest losses, that are named."""
 
-_CHARACTERS = 18
+_CHARACTERS = 15
 """Characters of a heading in an inch."""
+_SMALL_CHARACTERS = 22
+"""Characters of a legend in an inch."""
+_LEGEND_LINE = 0.13
+"""Inches of a line of a legend."""
+_FRAMES, _SHOWN_RUNS, _LOWEST_SCORE = 4, 4, 0.2
+"""Of a strip of frames: how many there are, of how many runs, and the scores of tracks that are left out."""
+_PIXELS = 360
+"""Longest edge of a frame in a strip."""
+_KINDS = {"": COLORS[0], "base": COLORS[0], "novel": COLORS[1], "other": COLORS[7]}
+"""Colours of categories."""
+_LONGEST_NAME = 28
+"""Characters of a category's name beside an axis."""
+_FEW = f"hollow: fewer than {FEWEST_VIDEOS} videos, no interval"
 _GROUPS = ("AP", "APb", "APn", "APc", "APu")
 STYLE: dict[Any, Any] = {
     "text.parse_math": False,
@@ -51,6 +74,36 @@ STYLE: dict[Any, Any] = {
 
 
 @dataclass(frozen=True)
+class Look:
+    """How figures look: the width of a column in inches, and the family of letters (``None``: matplotlib's own)."""
+
+    column_width: float = COLUMN_WIDTH
+    font: str | None = None
+
+    @property
+    def page_width(self) -> float:
+        """Inches of two columns and what is between them."""
+        return 2 * self.column_width + GUTTER
+
+    @property
+    def style(self) -> dict[Any, Any]:
+        """Matplotlib's settings."""
+        return STYLE if self.font is None else {**STYLE, "font.family": [self.font]}
+
+
+def checked_look(column_width: float, font: str | None) -> Look:
+    """A look; raises `UserError` for a family of letters that is not installed."""
+    from matplotlib import font_manager
+
+    generic = ("serif", "sans-serif", "monospace")
+    if font is not None and font not in generic:
+        installed = sorted({one.name for one in font_manager.fontManager.ttflist})
+        if font not in installed:
+            raise UserError("--font", f'"{font}" is not installed', near(font, (*generic, *installed)))
+    return Look(column_width, font)
+
+
+@dataclass(frozen=True)
 class Drawing:
     """A figure, with the name of its file without suffix."""
 
@@ -60,11 +113,18 @@ class Drawing:
 
 @dataclass(frozen=True)
 class FigureData:
-    """The data of figures: runs on the same data, their match tables and comparison."""
+    """The data of figures: runs on the same data, their match tables and comparison; analyses and data, if at hand.
+
+    ``left_out`` are the figures that cannot be drawn, each with the reason.
+    """
 
     runs: Sequence[FinishedRun]
     tables: Sequence[MatchTable]
     comparison: Comparison
+    analyses: Sequence[RunAnalysis] = ()
+    dataset: Dataset | None = None
+    look: Look = Look()
+    left_out: Sequence[str] = ()
 
     @property
     def data(self) -> str:
@@ -73,6 +133,9 @@ class FigureData:
     @property
     def notes(self) -> list[str]:
         """The notes for the daggers after names of runs."""
+        reasons = {run.reasons for run in self.runs}
+        if len(reasons) == 1 and len(self.runs) > 1:
+            return [f"{DAGGER} not comparable: {'; '.join(one)}" for one in reasons if one]
         return dagger_notes((run.label, run.reasons) for run in self.runs)
 
 
@@ -80,41 +143,60 @@ def figure_data(
     runs: Sequence[FinishedRun],
     data_root: Path,
     annotations: Path | None = None,
+    look: Look | None = None,
     faults: list[UserError] | None = None,
 ) -> FigureData:
     """Compare runs for figures; raises `UserError` as `compare_runs` does.
 
-    With a list of ``faults`` runs with unreadable predictions are left out and added there.
+    With a list of ``faults`` runs with unreadable predictions are left out and added there. Without the data itself
+    there are neither errors by kind nor frames.
     """
     runs = readable(runs, data_root, annotations, faults) or runs
     comparison = compare_runs(runs, data_root, annotations)
     tables = [matches_of_run(run, data_root, annotations) for run in runs]
-    return FigureData(runs, tables, comparison)
+    found = FigureData(runs, tables, comparison, look=look or Look())
+    try:
+        dataset = dataset_of_run(runs[0], data_root, annotations)
+        analyses = analyse_runs([run.folder for run in runs], data_root, annotations)
+    except UserError as error:
+        return replace(found, left_out=[f"errors, frames: {error}"])
+    return replace(found, analyses=analyses, dataset=dataset)
 
 
-def figures(subject: FigureData) -> list[Drawing]:
-    """Draw all figures that the runs have data for.
+def figures(subject: FigureData, video: int | None = None) -> tuple[list[Drawing], list[str]]:
+    """Draw all figures that the runs have data for; return them, and which could not be drawn, each with the reason.
 
-    Precision over recall always; gains of each run against the first; a curve over each numeric setting in which runs
-    of one model differ; speed against accuracy where at least two runs have times.
+    Precision over recall always; gains of each run against the first; errors by kind; frames of ``video`` (by default
+    of the one that moves the difference most, of one run a typical one); a curve over each numeric setting in which
+    runs of one model differ; speed against accuracy where at least two runs have times.
     """
     import matplotlib as mpl
 
-    with mpl.rc_context(STYLE):
+    left_out = list(subject.left_out)
+    with mpl.rc_context(subject.look.style):
         made = [Drawing("precision_recall", precision_recall(subject))]
         for number, pair in enumerate(subject.comparison.pairs, start=1):
             several = f"_{number}" if len(subject.comparison.pairs) > 1 else ""
-            made.append(Drawing(f"category_gains{several}", category_gains(pair, subject.data, subject.notes)))
+            made.append(Drawing(f"category_gains{several}", category_gains(pair, subject)))
+        if subject.analyses:
+            made.append(Drawing("errors", errors(subject)))
+        if subject.dataset is not None:
+            try:
+                made.append(Drawing("frames", frames(subject, subject.dataset, video)))
+            except UserError as error:
+                if video is not None:
+                    raise
+                left_out.append(f"frames: {error}")
         for key in numeric_settings(subject.runs):
             safe = "".join(c if c.isalnum() and c.isascii() else "_" for c in key)
             made.append(Drawing(f"ablation_{safe}", ablation(subject, key)))
         if sum(_seconds(run) is not None for run in subject.runs) > 1:
             made.append(Drawing("speed_accuracy", speed_accuracy(subject)))
-    return made
+    return made, left_out
 
 
-def rendered(figure: Figure, format: Format, provenance: Iterable[str] = ()) -> bytes:
-    """Return a figure's file, without date; ``provenance`` is kept in its metadata."""
+def rendered(figure: Figure, format: Format, provenance: Iterable[str] = (), look: Look | None = None) -> bytes:
+    """Return a figure's file, as wide as the figure, without date; ``provenance`` is kept in its metadata."""
     import matplotlib as mpl
 
     told = "\n".join(plain(line) for line in provenance)
@@ -122,14 +204,14 @@ def rendered(figure: Figure, format: Format, provenance: Iterable[str] = ()) -> 
         {"CreationDate": None, "Subject": told} if format == "pdf" else {"Date": None, "Description": told}
     )
     data = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(data, format=format, metadata=metadata, bbox_inches="tight")
+    with mpl.rc_context((look or Look()).style):
+        figure.savefig(data, format=format, metadata=metadata)
     return data.getvalue()
 
 
 def precision_recall(subject: FigureData) -> Figure:
     """Precision averaged over the categories at 101 recall points: at IoU 0.50, 0.75 and over all thresholds."""
-    figure, axes = axes_of(3, (6.8, 2.3 + 0.14 * len(subject.runs)))
+    figure, axes = axes_of(3, (subject.look.page_width, 2.2))
     recall = np.linspace(0, 1, 101)
     curves = [precision_over_recall(table) for table in subject.tables]
     panels = (("IoU 0.50", slice(0, 1)), ("IoU 0.75", slice(5, 6)), ("IoU 0.50 to 0.95", slice(None)))
@@ -147,35 +229,161 @@ def precision_recall(subject: FigureData) -> Figure:
     return figure
 
 
-def category_gains(pair: Pair, data: str, notes: Sequence[str] = ()) -> Figure:
-    """AP of a run minus the reference's for every category, sorted; the largest are named if there are too many."""
-    from matplotlib.patches import Patch
+def category_gains(pair: Pair, subject: FigureData) -> Figure:
+    """AP of a run minus the reference's for every category with its 95 % interval, sorted; of many the largest.
 
+    Each has the number of its videos; with too few for an interval it is a hollow dot.
+    """
     ranked = sorted(pair.categories, key=lambda one: (one.difference.value or 0.0, one.name, one.id))
-    gains = np.array([100 * (one.difference.value or 0.0) for one in ranked])
-    shown = list(range(len(ranked)))
+    places = list(range(len(ranked)))
     if len(ranked) > 4 * NAMED:
-        shown = [*range(NAMED), *range(len(ranked) - NAMED, len(ranked))]
-    figure, (ax,) = axes_of(1, (3.4, 0.6 + 0.13 * max(len(shown), 8)))
-    colors = [COLORS[0] if "novel" not in one.groups else COLORS[1] for one in ranked]
-    ax.barh(range(len(shown)), gains[shown], color=[colors[place] for place in shown], height=0.8)
-    ax.set_yticks(range(len(shown)), [_label(ranked[place].name) for place in shown], fontsize=6)
+        places = [*range(NAMED), *range(len(ranked) - NAMED, len(ranked))]
+    shown = [ranked[place] for place in places]
+    figure, (ax,) = axes_of(1, (subject.look.column_width, 1.1 + 0.13 * max(len(shown), 8)))
+    labels = _kinds_of_categories(ranked)
+    for height, one in enumerate(shown):
+        color = _KINDS[labels[one.id]]
+        value, low, high = one.difference.value or 0.0, one.difference.low, one.difference.high
+        if low is None or high is None:
+            ax.plot(100 * value, height, "o", markersize=3, markerfacecolor="#ffffff", color=color, alpha=0.6)
+        else:
+            ax.plot([100 * low, 100 * high], [height, height], color=color, linewidth=0.8)
+            ax.plot(100 * value, height, "o", markersize=3, color=color)
+    ax.set_yticks(range(len(shown)), [_label(f"{_cut(one.name)} ({one.videos})") for one in shown], fontsize=6)
     if len(shown) < len(ranked):
         ax.axhline(NAMED - 0.5, color="#999999", linewidth=0.6, linestyle=":")
     ax.axvline(0, color="#000000", linewidth=0.6)
     ax.set_ylim(-0.6, len(shown) - 0.4)
-    ax.set_xlabel("Gain in AP (points)")
-    better, worse = int((gains > 0).sum()), int((gains < 0).sum())
+    ax.set_xlabel("Gain in AP, points (number of videos)", fontsize=7, loc="right")
+    better = sum((one.difference.value or 0.0) > 0 for one in ranked)
+    worse = sum((one.difference.value or 0.0) < 0 for one in ranked)
     lines = (
         f"{pair.run} −",
-        f"{pair.reference}, {data}",
+        f"{pair.reference}, {subject.data}",
         f"{better} of {len(ranked)} categories better, {worse} worse",
     )
-    head_of(figure, lines, notes, 7)
-    if any("novel" in one.groups for one in ranked):
-        handles = [Patch(color=color) for color in COLORS[:2]]
-        _legend_below(figure, handles, ["other", "novel"])
+    head_of(figure, lines, subject.notes, 7)
+    _legend_below(figure, *_legend_of_gains(shown, labels))
     return figure
+
+
+def _kinds_of_categories(ranked: Sequence[CategoryDifference]) -> dict[int, str]:
+    """What the colour of each category says: base or novel where there are such, else nothing."""
+    if not any({"base", "novel"} & set(one.groups) for one in ranked):
+        return dict.fromkeys((one.id for one in ranked), "")
+    return {one.id: next((group for group in ("base", "novel") if group in one.groups), "other") for one in ranked}
+
+
+def _legend_of_gains(shown: Sequence[CategoryDifference], labels: dict[int, str]) -> tuple[list[Any], list[str]]:
+    """What the colours are, with the number of categories, and what a hollow dot is."""
+    from matplotlib.lines import Line2D
+
+    counts = Counter(labels.values())
+    made: list[tuple[Any, str]] = [
+        (Line2D([], [], marker="o", markersize=3, linewidth=0.8, color=_KINDS[kind]), f"{kind} ({counts[kind]})")
+        for kind in _KINDS
+        if kind and counts[kind]
+    ]
+    made.append((Line2D([], [], linewidth=0.8, color="#000000"), "95 % interval"))
+    if any(one.difference.low is None for one in shown):
+        hollow = Line2D([], [], marker="o", markersize=3, linewidth=0, markerfacecolor="#ffffff", color="#000000")
+        made.append((hollow, _FEW))
+    return [handle for handle, _ in made], [label for _, label in made]
+
+
+def errors(subject: FigureData) -> Figure:
+    """What repairing all errors of each kind is worth in AP50, for each run, with the number of errors."""
+    kinds = list(subject.analyses[0].analysis.errors.kinds)
+    count = len(subject.analyses)
+    figure, (ax,) = axes_of(1, (subject.look.column_width, 1.0 + len(kinds) * (0.14 + 0.12 * count)))
+    height = 0.8 / count
+    most = 0.0
+    for number, one in enumerate(subject.analyses):
+        found = [one.analysis.errors.kinds[kind] for kind in kinds]
+        places = [place + (number - (count - 1) / 2) * height for place in range(len(kinds))]
+        worth = [100 * (kind.dap50 or 0.0) for kind in found]
+        most = max(most, *worth)
+        ax.barh(places, worth, height=0.9 * height, color=_color(number), label=_label(subject.runs[number].label))
+        for place, value, kind in zip(places, worth, found, strict=True):
+            text = f"{value:.1f} ({kind.count:,})" if kind.dap50 is not None else f"– ({kind.count:,})"
+            ax.annotate(text, (max(value, 0.0), place), (2, 0), textcoords="offset points", va="center", fontsize=5)
+    ax.set_yticks(range(len(kinds)), kinds, fontsize=7)
+    ax.invert_yaxis()
+    ax.set_xlim(min(0.0, *ax.get_xlim()), 1.25 * most or 1.0)
+    ax.set_xlabel("AP50 by repair, points (number of errors)", fontsize=7, loc="right")
+    head_of(figure, [subject.data], subject.notes)
+    _legend_below(figure, *ax.get_legend_handles_labels())
+    return figure
+
+
+def frames(subject: FigureData, dataset: Dataset, video: int | None = None) -> Figure:
+    """Frames of one video: the truth in the first row, a run in each further one; a colour for each category.
+
+    Tracks of low scores are left out, and where tracks overlap the one of the higher score is seen. Raises `UserError`
+    for a video that is not there, and frames that cannot be read.
+    """
+    chosen = _typical_video(subject, dataset) if video is None else video
+    found = next((one for one in dataset.videos if one.id == chosen), None)
+    if found is None:
+        raise UserError(f"--video {chosen}", f"is not in {subject.data}", "give the id of a video in it")
+    runs = subject.runs[:_SHOWN_RUNS]
+    rows: list[tuple[str, Sequence[Track]]] = [
+        (
+            _label(run.label),
+            sorted(
+                (track for track in run.store.read_video(chosen) if track.score >= _LOWEST_SCORE),
+                key=lambda t: -t.score,
+            ),
+        )
+        for run in runs
+    ]
+    if dataset.truth is not None:
+        rows.insert(0, ("truth", [Track(chosen, t.category_id, 1.0, t.masks) for t in dataset.truth.tracks_of(chosen)]))
+    columns = np.unique(np.linspace(0, len(found.frames) - 1, _FRAMES).round().astype(int)).tolist()
+    named = dict.fromkeys(track.category_id for _, tracks in rows for track in tracks)
+    numbers = {category: number for number, category in enumerate(named)}
+    width = subject.look.page_width
+    cell = width / len(columns) * found.height / found.width
+    figure, axes = axes_of(len(columns), (width, len(rows) * cell + 0.35), len(rows))
+    names = {category.id: category.name for category in dataset.categories}
+    for row, (label, tracks) in enumerate(rows):
+        tints = [numbers[track.category_id] for track in tracks]
+        for column, index in enumerate(columns):
+            ax = axes[row * len(columns) + column]
+            picture = Pillow.fromarray(draw_tracks(found.frames[index], tracks, index, tints=tints))
+            picture.thumbnail((_PIXELS, _PIXELS))
+            ax.imshow(np.asarray(picture), interpolation="none")
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.spines[:].set_visible(False)
+            if column == 0:
+                ax.set_ylabel("\n".join(textwrap.wrap(label, 22)), fontsize=6)
+            if row == 0:
+                ax.set_title(f"frame {index + 1}", fontsize=6, pad=2)
+    head_of(figure, [f"{subject.data}, video {chosen}"], subject.notes, 7)
+    _legend_below(figure, *_patches([(names[c], _tint(numbers[c])) for c in named]))
+    return figure
+
+
+def _typical_video(subject: FigureData, dataset: Dataset) -> int:
+    """The video that moves the difference of the first pair most; of one run the one of median quality."""
+    for pair in subject.comparison.pairs[:1]:
+        for one in pair.videos:
+            return one.video_id
+    run = subject.runs[0]
+    quality = video_quality(dataset, run.store, run.scored_videos)
+    order = sorted(quality, key=lambda video: (quality[video], video))
+    return order[len(order) // 2] if order else dataset.videos[0].id
+
+
+def _tint(number: int) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour(number))
+
+
+def _patches(named: Sequence[tuple[str, str]]) -> tuple[list[Any], list[str]]:
+    from matplotlib.patches import Patch
+
+    return [Patch(color=color) for _, color in named], [_label(name) for name, _ in named]
 
 
 def numeric_settings(runs: Sequence[FinishedRun]) -> list[str]:
@@ -200,17 +408,40 @@ def ablation(subject: FigureData, key: str) -> Figure:
             series.setdefault((run.record["model"], *rest), []).append((value, measured[run.label]))
     if not series:
         raise UserError(f'setting "{key}"', "is no number that differs between these runs", "name another")
-    figure, (ax,) = axes_of(1, (3.4, 2.4))
+    figure, (ax,) = axes_of(1, (subject.look.column_width, 2.1))
     groups = [group for group in _GROUPS if group in subject.comparison.runs[0].metrics]
-    for number, (names, points) in enumerate(series.items()):
+    lines = ("-", "--", ":", "-.", "-.")
+    for number, (_, points) in enumerate(series.items()):
         points.sort(key=lambda point: point[0])
-        for group, line in zip(groups, ("-", "--", ":", "-.", "-."), strict=False):
-            label = _label(f"{group}, {', '.join(names)}" if len(series) > 1 else group)
-            _interval_line(ax, points, group, line, _color(number if len(series) > 1 else groups.index(group)), label)
+        for group, line in zip(groups, lines, strict=False):
+            _interval_line(ax, points, group, line, _color(number if len(series) > 1 else groups.index(group)), "")
     ax.set(xlabel=_label(key), ylabel="AP (%)")
     head_of(figure, [f"{next(iter(series))[0]}, {subject.data}" if len(series) == 1 else subject.data], subject.notes)
-    _legend_below(figure, *ax.get_legend_handles_labels(), columns=len(groups))
+    _legend_below(figure, *_legend_of_ablation(ax, groups, lines, list(series)))
     return figure
+
+
+def _legend_of_ablation(
+    ax: Axes, groups: Sequence[str], lines: Sequence[str], series: Sequence[tuple[Any, ...]]
+) -> tuple[list[Any], list[str]]:
+    """The groups by their lines, and, if there are several, the other settings by their colours."""
+    from matplotlib.lines import Line2D
+
+    several = len(series) > 1
+    made: list[tuple[Any, str]] = [
+        (Line2D([], [], linewidth=1.2, ls=line, color="#000000" if several else _color(number)), group)
+        for number, (group, line) in enumerate(zip(groups, lines, strict=False))
+    ]
+    if several:
+        made += [
+            (Line2D([], [], linewidth=0, marker="o", markersize=3, color=_color(number)), _label(", ".join(names)))
+            for number, names in enumerate(series)
+        ]
+    few = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True)).get(_FEW)
+    if few is not None:
+        hollow = Line2D([], [], linewidth=0, marker="o", markersize=3, markerfacecolor="#ffffff", color="#000000")
+        made.append((hollow, _FEW))
+    return [handle for handle, _ in made], [label for _, label in made]
 
 
 def _interval_line(
@@ -219,17 +450,32 @@ def _interval_line(
     found = [(value, run.metrics[group]) for value, run in points if run.metrics[group].value is not None]
     at = [value for value, _ in found]
     middle = [100 * (one.value or 0.0) for _, one in found]
-    below = [0.0 if one.low is None else 100 * ((one.value or 0.0) - one.low) for _, one in found]
-    above = [0.0 if one.high is None else 100 * (one.high - (one.value or 0.0)) for _, one in found]
+    ax.plot(at, middle, color=color, linestyle=line, linewidth=1.2)
+    sure = [(value, one) for value, one in found if one.low is not None and one.high is not None]
+    middle = [100 * (one.value or 0.0) for _, one in sure]
+    below = [100 * ((one.value or 0.0) - (one.low or 0.0)) for _, one in sure]
+    above = [100 * ((one.high or 0.0) - (one.value or 0.0)) for _, one in sure]
     ax.errorbar(
-        at, middle, [below, above], color=color, linestyle=line, linewidth=1.2, marker="o", markersize=3,
-        elinewidth=0.6, capsize=2, label=label,
+        [value for value, _ in sure], middle, [below, above], color=color, linestyle=line if line != "none" else "none",
+        linewidth=0 if line != "none" else 1, marker="o", markersize=3, elinewidth=0.6, capsize=2, label=label,
     )  # fmt: skip
+    few = [(value, 100 * (one.value or 0.0)) for value, one in found if one.low is None or one.high is None]
+    if few:
+        x, y = zip(*few, strict=True)
+        ax.plot(x, y, "o", markersize=3, markerfacecolor="#ffffff", color=color, label=_FEW)
+
+
+def _with_few(ax: Axes) -> tuple[list[Any], list[str]]:
+    """The handles and labels of a legend, what a hollow dot is once."""
+    named = {label: handle for handle, label in reversed(list(zip(*ax.get_legend_handles_labels(), strict=True)))}
+    few = named.pop(_FEW, None)
+    labels = list(named)[::-1] + ([_FEW] if few is not None else [])
+    return [named.get(label, few) for label in labels], labels
 
 
 def speed_accuracy(subject: FigureData) -> Figure:
     """AP with its 95 % interval over the mean seconds per video, for runs that have times."""
-    figure, (ax,) = axes_of(1, (3.4, 2.4))
+    figure, (ax,) = axes_of(1, (subject.look.column_width, 2.1))
     measured = {run.label: run for run in subject.comparison.runs}
     for number, run in enumerate(subject.runs):
         seconds = _seconds(run)
@@ -240,7 +486,7 @@ def speed_accuracy(subject: FigureData) -> Figure:
         _interval_line(ax, point, "AP", "none", _color(number), _label(f"{run.label}, {device}"))
     ax.set(xlabel="Seconds per video (mean)", ylabel="AP (%)", xlim=(0, None))
     head_of(figure, [subject.data], subject.notes)
-    _legend_below(figure, *ax.get_legend_handles_labels())
+    _legend_below(figure, *_with_few(ax))
     return figure
 
 
@@ -267,14 +513,31 @@ def figure_format(path: Path) -> Format:
 
 
 def head_of(figure: Figure, lines: Sequence[str], notes: Sequence[str], size: int = 8) -> None:
-    """Add the title of a figure, and the notes below it, wrapped to its width."""
-    wrapped = [part for note in notes for part in textwrap.wrap(plain(note), int(_CHARACTERS * figure.get_figwidth()))]
-    figure.suptitle("\n".join(_label(line) for line in (*lines, *wrapped)), fontsize=size)
+    """Add the title of a figure, and the notes below it, wrapped to its width; it becomes higher by their lines."""
+    characters = int(_CHARACTERS * figure.get_figwidth() * 8 / size)
+    wrapped = [part for text in (*lines, *map(plain, notes)) for part in textwrap.wrap(_label(text), characters)]
+    figure.suptitle("\n".join(map(_label, wrapped)), fontsize=size)
+    figure.set_figheight(figure.get_figheight() + (len(wrapped) - 1) * 1.25 * size / 72)
 
 
-def _legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int = 1) -> None:
-    """Add a legend below the axes, where long labels fit."""
-    figure.legend(handles, labels, loc="outside lower center", fontsize=6, ncols=columns)
+def _legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Add a legend below the axes, in as many columns as fit; the figure becomes higher by its lines."""
+    if not labels:
+        return
+    characters = int(_SMALL_CHARACTERS * figure.get_figwidth())
+    wrapped = ["\n".join(textwrap.wrap(label, characters - 6)) for label in labels]
+    widest = max(len(line) for label in wrapped for line in label.split("\n")) + 6
+    columns = max(1, min(len(labels), characters // widest))
+    lines = sum(
+        max(label.count("\n") + 1 for label in wrapped[first : first + columns])
+        for first in range(0, len(wrapped), columns)
+    )
+    figure.set_figheight(figure.get_figheight() + _LEGEND_LINE * lines)
+    figure.legend(handles, wrapped, loc="outside lower center", fontsize=6, ncols=columns, columnspacing=1.0)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def _color(number: int) -> str:

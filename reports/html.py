@@ -6,7 +6,7 @@ The same run folders, data and versions give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -78,24 +78,32 @@ class ReportData:
         return sorted(video.id for video in self.dataset.videos if video.id in shared) if self.dataset else []
 
 
-def report(paths: Sequence[Location], options: Options | None = None, faults: list[UserError] | None = None) -> str:
+def report(
+    paths: Sequence[Location],
+    options: Options | None = None,
+    faults: list[UserError] | None = None,
+    step: Callable[[str], None] = lambda doing: None,
+) -> str:
     """Return the page about run folders.
 
     Raises `UserError` for folders that are not finished runs, for damaged files, and for runs on different data. If
     parts are left out for another reason (missing data, withheld truth, incomplete runs), the page says so. With a list
-    of ``faults`` unreadable runs are added there and left out.
+    of ``faults`` unreadable runs are added there and left out. ``step`` is told what is done next.
     """
     options = options or Options()
     files = ("record", "config", "environment", "times", "categories", "video_ids")
-    material = gather(read_runs(paths, faults, files), options)
+    material = gather(read_runs(paths, faults, files), options, step)
+    step("frames and the page")
     style, script = assets("page.css"), assets("page.js", "tables.js", "scatter.js", "viewer.js")
     return render(
         "report.html.j2", style=style, script=script, policy=policy(style, script), **_content(material, options)
     )
 
 
-def gather(runs: Sequence[FinishedRun], options: Options) -> ReportData:
-    """Read and compute the data of a report on ``runs``; the first one is the reference."""
+def gather(
+    runs: Sequence[FinishedRun], options: Options, step: Callable[[str], None] = lambda doing: None
+) -> ReportData:
+    """Read and compute the data of a report on ``runs``; the first one is the reference. ``step`` as in `report`."""
     _refuse_mixed(runs)
     material = ReportData(list(runs))
     for run in runs:
@@ -103,6 +111,7 @@ def gather(runs: Sequence[FinishedRun], options: Options) -> ReportData:
         if found_nothing(run.record):
             material.notes.append(f"{run.label} {FOUND_NOTHING}.")
     for number, run in enumerate(runs):
+        step(f"matches of {run.label}")
         with suppress(UserError):  # without numbers there is no table; the page says elsewhere why there are none
             material.curves[number] = curves(_matches(run, options))
     try:
@@ -110,6 +119,7 @@ def gather(runs: Sequence[FinishedRun], options: Options) -> ReportData:
     except UserError as error:
         what = _without_paths(error, runs)
         material.notes.append(f"The data was not found, so errors, slices and videos are left out: {what}.")
+    step("intervals and differences")
     _compare(material, options)
     if material.dataset is not None and material.dataset.truth is None:
         where = f" ({material.dataset.server})" if material.dataset.server else ""
@@ -118,6 +128,7 @@ def gather(runs: Sequence[FinishedRun], options: Options) -> ReportData:
         material.notes.append(f"{said[:1].upper()}{said[1:]}.")
     elif material.dataset is not None:
         for number, run in enumerate(runs):
+            step(f"errors of {run.label}")
             _examine(material, material.dataset, number, run, options.ceilings)
     return material
 

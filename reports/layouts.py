@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Literal, get_args
 
 from harness.plain_text import plain
+from harness.reports import latex, terminal
 from harness.reports.styles import STYLES
 
 if TYPE_CHECKING:
@@ -48,46 +49,29 @@ def render(sheet: Sheet, format: Format) -> str:
 
 
 def _as_terminal(sheet: Sheet) -> str:
-    return _tabulated(sheet, "terminal", "simple") + "\n" + _lines("\n{}", _notes(sheet, "terminal"))
+    width, text = terminal.terminal_width(), STYLES["terminal"].text
+    numbers = [column.is_number for column in sheet.columns]
+    blocks = {number: text(heading) for number, heading in sheet.blocks.items()}
+    table = terminal.fitted(_headers(sheet, "terminal"), sheet.lines, numbers, width, blocks)
+    return table + "\n" + _lines("\n{}", [terminal.folded(line, width) for line in _notes(sheet, "terminal")])
 
 
 def _as_markdown(sheet: Sheet) -> str:
-    notes = [f"- {line}" for line in _notes(sheet, "markdown")]
-    return _comment(sheet) + _tabulated(sheet, "markdown", "pipe") + "\n" + _lines("\n{}", notes)
+    from tabulate import tabulate
+
+    aligned = ["right" if column.is_number else "left" for column in sheet.columns]
+    lines, headers = _lines_with_headings(sheet, "markdown"), _headers(sheet, "markdown")
+    table = tabulate(lines, headers, tablefmt="pipe", disable_numparse=True, colalign=aligned, headersalign=aligned)
+    return _comment(sheet) + table + "\n" + _lines("\n{}", [f"- {line}" for line in _notes(sheet, "markdown")])
 
 
 def _as_latex(sheet: Sheet) -> str:
-    text = STYLES["latex"].text
-    head = [f"% {plain(line)}" for line in sheet.provenance] + ["% needs \\usepackage{booktabs}"]
-    form = "".join("r" if column.is_number else "l" for column in sheet.columns)
-    body = [f"\\begin{{tabular}}{{{form}}}", "\\toprule", *_latex_groups(sheet)]
-    body += [_latex_line([text(column.name) for column in sheet.columns]), "\\midrule"]
-    for number, line in enumerate(sheet.lines):
-        if number in sheet.blocks:
-            heading = rf"\multicolumn{{{len(sheet.columns)}}}{{l}}{{{text(sheet.blocks[number])}}} \\"
-            body += [*(["\\midrule"] if number else []), heading]
-        body.append(_latex_line(line))
-    body += ["\\bottomrule", "\\end{tabular}"]
-    below = _lines("\n{{\\footnotesize\n{}}}\n", [rf"{line}\par" for line in _notes(sheet, "latex")])
-    return "\n".join([*head, *body]) + "\n" + below
-
-
-def _latex_line(cells: Sequence[str]) -> str:
-    return " & ".join(cells) + r" \\"
-
-
-def _latex_groups(sheet: Sheet) -> list[str]:
-    """The line of group names and the rules under them; nothing without groups."""
-    groups = _groups(sheet)
-    if not any(name for name, _ in groups):
-        return []
-    cells, rules, first = [], [], 1
-    for name, width in groups:
-        cells.append(rf"\multicolumn{{{width}}}{{c}}{{{STYLES['latex'].text(name)}}}")
-        if name:
-            rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
-        first += width
-    return [_latex_line(cells), " ".join(rules)]
+    columns = latex.Columns(
+        [column.name for column in sheet.columns],
+        [column.group for column in sheet.columns],
+        [column.is_number for column in sheet.columns],
+    )
+    return latex.environment(columns, latex.Body(sheet.lines, sheet.blocks), sheet.notes, sheet.provenance)
 
 
 def _as_html(sheet: Sheet) -> str:
@@ -119,14 +103,9 @@ def _groups(sheet: Sheet) -> list[tuple[str, int]]:
     return [(name, len(list(columns))) for name, columns in groupby(column.group for column in sheet.columns)]
 
 
-def _tabulated(sheet: Sheet, style: str, kind: str) -> str:
-    """Formats without header groups name the group in each column."""
-    from tabulate import tabulate
-
-    headers = [STYLES[style].text(f"{column.group} {column.name}".strip()) for column in sheet.columns]
-    aligned = ["right" if column.is_number else "left" for column in sheet.columns]
-    lines = _lines_with_headings(sheet, style)
-    return tabulate(lines, headers, tablefmt=kind, disable_numparse=True, colalign=aligned, headersalign=aligned)
+def _headers(sheet: Sheet, style: str) -> list[str]:
+    """Headers of formats without header groups: each names its group."""
+    return [STYLES[style].text(f"{column.group} {column.name}".strip()) for column in sheet.columns]
 
 
 def _lines_with_headings(sheet: Sheet, style: str) -> list[Sequence[str]]:

@@ -121,9 +121,9 @@ def _lines(runs: Mapping[str, FinishedRun]) -> list[Line]:
     paths = sorted(runs)
     records = [runs[path].record for path in paths]
     settings = [", ".join(f"{key}={value}" for key, value in one.items()) for one in varying_settings(records)]
-    made = rows(records, _columns(records), published=True)
+    made = rows(records, _columns(records), published="all")
     for row, path in zip(made, paths, strict=False):
-        row.method = runs[path].label  # the path tells runs apart
+        row.method, row.backbone, row.training_data = runs[path].label, "", ""  # the path tells runs apart
     ours = [Line(row, path, runs[path], text) for row, path, text in zip(made, paths, settings, strict=False)]
     lines = ours + [Line(row, "", None, "") for row in made[len(paths) :]]
     return sorted(lines, key=_place)
@@ -186,7 +186,7 @@ def _series(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
 
 
 def _series_name(line: Line) -> str:
-    return f"{line.row.method} {line.settings}" if line.settings else f"{line.row.method} ({_tail(line.path)})"
+    return f"{line.row.label} {line.settings}" if line.settings else f"{line.row.label} ({_tail(line.path)})"
 
 
 def _tail(path: str) -> str:

@@ -14,6 +14,10 @@ from harness.frames import Image
 from harness.types import Dataset, Track, Video
 
 OPACITY = 0.45
+Mask = np.ndarray
+"""Booleans in rows and columns."""
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels, the latter two outside."""
 GAP = 4
 """White pixels between the pictures of a sheet."""
 
@@ -36,32 +40,83 @@ def overlay(
 
 
 def draw_tracks(
-    frame: Image, tracks: Sequence[Track], index: int, names: Mapping[int, str], with_scores: bool = True
+    frame: Image,
+    tracks: Sequence[Track],
+    index: int,
+    names: Mapping[int, str] | None = None,
+    with_scores: bool = True,
+    tints: Sequence[int] | None = None,
 ) -> Image:
-    """The frame of number ``index`` with tracks drawn on it; see `overlay`."""
+    """The frame of number ``index`` with tracks drawn on it; see `overlay`. Without ``names`` there are no labels.
+
+    ``tints`` are numbers of the tracks' colours, by default their places; with them no two colours mix: where tracks
+    overlap the first one is seen.
+    """
     size = max(12, len(frame) // 40)
     font = ImageFont.load_default(size)
     picture = frame.astype(np.float32)
-    labels = []
+    masks = [None if (rle := track.masks[index]) is None else rle.decode() for track in tracks]
+    if tints is not None:
+        masks = _apart(masks)
+    labels: list[tuple[tuple[int, int], str, tuple[int, int, int]]] = []
     for number in reversed(range(len(tracks))):
-        rle = tracks[number].masks[index]
-        mask = None if rle is None else rle.decode()
+        mask = masks[number]
         if mask is None or not mask.any():
             continue
-        tint = np.array(colour(number), np.float32)
+        own = colour(number if tints is None else tints[number])
+        tint = np.array(own, np.float32)
         picture[mask] += OPACITY * (tint - picture[mask])
         picture[_outline(mask)] = tint
-        top, left = int(np.argmax(mask.any(1))), int(np.argmax(mask.any(0)))
-        score = f" {tracks[number].score:.2f}" if with_scores else ""
-        text = names[tracks[number].category_id] + score
-        labels.append((left, max(0, top - size - 4), text, colour(number)))
+        if names is not None:
+            top, left = int(np.argmax(mask.any(1))), int(np.argmax(mask.any(0)))
+            score = f" {tracks[number].score:.2f}" if with_scores else ""
+            labels.append(((left, max(0, top - size - 4)), names[tracks[number].category_id] + score, own))
     drawn = Pillow.fromarray(picture.round().astype(np.uint8))
     pen = ImageDraw.Draw(drawn)
-    for left, top, text, tint_of in labels:
-        box = pen.textbbox((left + 2, top), text, font=font)
-        pen.rectangle((box[0] - 2, box[1] - 1, box[2] + 2, box[3] + 1), fill=tint_of)
-        pen.text((left + 2, top), text, fill=(0, 0, 0), font=font)
+    taken: list[Box] = []
+    for (left, top), text, own in reversed(labels):  # the first tracks, which have the highest scores, first
+        ink = pen.textbbox((0, 0), text, font=font)
+        box = free_place((left, top), (int(ink[2]) + 4, size + 4), drawn.size, taken)
+        if box is None:
+            continue
+        taken.append(box)
+        pen.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill=own)
+        pen.text((box[0] + 2, box[1]), text, fill=(0, 0, 0), font=font)
     return np.asarray(drawn)
+
+
+def _apart(masks: Sequence[Mask | None]) -> list[Mask | None]:
+    """The masks without the pixels of earlier ones."""
+    made: list[Mask | None] = []
+    covered: Mask | None = None
+    for mask in masks:
+        made.append(mask if mask is None or covered is None else mask & ~covered)
+        if mask is not None:
+            covered = mask if covered is None else covered | mask
+    return made
+
+
+def free_place(
+    wanted: tuple[int, int], size: tuple[int, int], inside: tuple[int, int], taken: Sequence[Box]
+) -> Box | None:
+    """The place nearest to ``wanted`` (left, top) where a label of a size (width, height) covers no other one.
+
+    It stays ``inside`` the picture (width, height) where it fits into it. ``None`` where no place is free.
+    """
+    width, height = size
+    right, bottom = max(0, inside[0] - width), max(0, inside[1] - height)
+    first_left, first_top = min(max(0, wanted[0]), right), min(max(0, wanted[1]), bottom)
+    lefts = {first_left, *(min(right, box[2]) for box in taken), *(max(0, box[0] - width) for box in taken)}
+    tops = {first_top, *(min(bottom, box[3]) for box in taken), *(max(0, box[1] - height) for box in taken)}
+    places = sorted(
+        ((left, top) for left in lefts for top in tops),
+        key=lambda place: (abs(place[0] - wanted[0]) + 2 * abs(place[1] - wanted[1]), place),
+    )
+    for left, top in places:
+        box = (left, top, left + width, top + height)
+        if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
+            return box
+    return None
 
 
 def side_by_side(dataset: Dataset, video: Video, tracks: Sequence[Track], frame: int | None = None) -> Image:

@@ -72,11 +72,11 @@ class TableRow:
 
 def results_table(runs: Sequence[FinishedRun], comparison: Comparison | None) -> list[TableRow]:
     """The runs, then published results on the same dataset and split."""
-    made = rows([run.record for run in runs], COLUMNS, published=True)
+    made = rows([run.record for run in runs], COLUMNS, published="all")
     out = []
     for number, row in enumerate(made):
         if number < len(runs):
-            row.method = runs[number].label
+            row.method, row.backbone, row.training_data = runs[number].label, "", ""
             found = comparison.runs[number].metrics if comparison is not None else {}
             keys = {c: _KEYS.get(c, c) for c in COLUMNS if row.percents[c] is not None}
             intervals = {c: found[key] for c, key in keys.items() if key in found}

@@ -29,8 +29,13 @@ def varying_settings(records: Sequence[Mapping[str, Any]]) -> list[dict[str, str
 
 
 def called(record: Mapping[str, Any]) -> str:
-    """The user's name for the run's model, else the model's name and its variant, if that is known."""
-    return str(record.get("name") or ", ".join(filter(None, (record["model"], record.get("variant")))))
+    """The user's name for the run's model, else the model's name with backbone and training data, if known."""
+    return str(record.get("name") or ", ".join(filter(None, (record["model"], *variant_of(record)))))
+
+
+def variant_of(record: Mapping[str, Any]) -> tuple[str, str]:
+    """Backbone and training data of a run's weights, empty where they are not known."""
+    return record.get("backbone") or "", record.get("trained_on") or ""
 
 
 def _run_settings(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasci
 _LATEX |= {character: "\\" + character for character in "&%$#_{}"}
 # Braces keep "[" and "*" at the start of a row from being taken as arguments of the line break before it.
 _LATEX |= {"[": "{[}", "]": "{]}", "*": "{*}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
-_LATEX |= {UNDEFINED: "--", DAGGER: r"\textdagger{}", "±": r"$\pm$"}
+_LATEX |= {UNDEFINED: "--", DAGGER: r"\textdagger{}", "±": r"$\pm$", "−": "$-$"}
 
 
 def _latex(text: str) -> str:

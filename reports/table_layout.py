@@ -65,10 +65,15 @@ class DatasetLayout(_Part):
 
 
 class RowLayout(_Part):
-    """Rows by a pattern (``*``, ``?``) of the run folder's name or of the method's name, and what to call them."""
+    """Rows by a pattern (``*``, ``?``) of the run folder's name or of the method's name, and what to call them.
+
+    ``backbone`` and ``training_data`` take the place of what is known of these.
+    """
 
     run: str
     name: str | None = None
+    backbone: str | None = None
+    training_data: str | None = None
 
 
 class Layout(_Part):

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 from fnmatch import fnmatchcase
 from pathlib import PurePath
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from harness.comparability import comparability_of
 from harness.errors import UserError, near
 from harness.reports import published as results
 from harness.reports.published.vocabulary import FRACTIONS, NOT_STATED, column_name
-from harness.reports.settings import called, varying_settings
+from harness.reports.settings import variant_of, varying_settings
 from harness.reports.styles import DAGGER
 from harness.reports.table_layout import Layout
 from harness.run_folder.schemas import protocol_key
@@ -27,6 +27,10 @@ PRESENCE_COLUMNS = (f"IL_MCC@{THRESHOLD}", f"IL_FPR@{THRESHOLD}")
 """Columns of pages on data that says which words are absent from which videos."""
 CORRECTED = ("AP", "APb", "APn", "cgF1", "pHOTA")
 """Columns that are also shown by the corrected protocol, if asked for."""
+
+Published = Literal["", "main", "all"]
+"""Which published rows stand beside runs: none, those of `harness.reports.published.MAIN`, all."""
+CHOICES: tuple[Published, ...] = get_args(Published)
 
 FPS = "FPS"
 """Frames per second: of published rows as stated, of runs from `harness.run_folder.bench`; records have it as a
@@ -49,6 +53,7 @@ class Intervals(NamedTuple):
 class Row:
     """One line of a table: ``percents`` by column, exact, ``None`` where undefined.
 
+    ``backbone`` and ``training_data`` are empty where they are not known.
     ``sources`` are the citations of a published row, or the folder of a run; ``comparable`` says whether it may stand
     next to published rows (``None``: unknown), and ``reasons`` why not; ``settings`` are those that differ between the
     runs of a table. ``halves`` are half the 95 % intervals, in percent, and ``significant`` the columns that differ
@@ -62,12 +67,19 @@ class Row:
     percents: dict[str, Decimal | None]
     sources: list[str]
     is_published: bool = False
+    backbone: str = ""
+    training_data: str = ""
     comparable: bool | None = True
     reasons: tuple[str, ...] = ()
     settings: dict[str, str] = field(default_factory=dict)
     marks: dict[str, Literal["best", "second"]] = field(default_factory=dict)
     halves: dict[str, Decimal] = field(default_factory=dict)
     significant: frozenset[str] = frozenset()
+
+    @property
+    def label(self) -> str:
+        """Method, backbone and training data, for tables that have no columns for these."""
+        return ", ".join(filter(None, (self.method, self.backbone, self.training_data)))
 
     @property
     def data(self) -> str:
@@ -102,7 +114,7 @@ def rows(
     records: Sequence[Mapping[str, Any]],
     columns: Sequence[str] = COLUMNS,
     *,
-    published: bool = False,
+    published: Published = "",
     corrected: bool = False,
     layout: Layout | None = None,
     intervals: Sequence[Intervals | None] = (),
@@ -110,7 +122,8 @@ def rows(
 ) -> list[Row]:
     """Return the rows of the table, marked: per dataset and split the runs in the order given, then published rows.
 
-    A published row appears if it has a number in one of the columns. Those whose source states no split come last.
+    ``published`` rows are all, or the ``main`` ones, one for each model. A published row appears if it has a number in
+    one of the columns. Those whose source states no split come last.
     ``given`` are results of a user's file, which appear as published rows do.
     """
     layout = layout or Layout()
@@ -126,9 +139,9 @@ def rows(
         _name_apart(here)
         here += _in_rows(results.among(given, dataset, split), dataset, split, columns)
         if published:
-            here += _published_rows(dataset, split, columns)
+            here += _published_rows(dataset, split, columns, published)
             known = {row.dataset for row in unstated}
-            unstated += _published_rows(dataset, NOT_STATED, columns) if dataset not in known else []
+            unstated += _published_rows(dataset, NOT_STATED, columns, published) if dataset not in known else []
         made += here
     made += unstated
     _refuse_unknown(columns, records, made)
@@ -175,6 +188,8 @@ def _chosen_rows(layout: Layout, made: Sequence[Row]) -> list[Row]:
                 used.add(wanted.run)
             for row in found:
                 row.method = row.method if wanted.name is None else wanted.name
+                row.backbone = row.backbone if wanted.backbone is None else wanted.backbone
+                row.training_data = row.training_data if wanted.training_data is None else wanted.training_data
     for wanted in layout.rows:
         if wanted.run not in used:
             names = [name for row in made for name in _names(row)]
@@ -183,7 +198,7 @@ def _chosen_rows(layout: Layout, made: Sequence[Row]) -> list[Row]:
 
 
 def _names(row: Row) -> tuple[str, ...]:
-    return (row.method,) if row.is_published else (row.method, PurePath(row.sources[0]).name)
+    return row.method, row.label, *(() if row.is_published else (PurePath(row.sources[0]).name,))
 
 
 def presence_notes(columns: Sequence[str]) -> list[str]:
@@ -209,7 +224,7 @@ def in_print(percent: Decimal, decimals: int = 1) -> Decimal:
 
 def _name_apart(runs: Sequence[Row]) -> None:
     """Number the runs, in their order, whose names and shown settings are equal."""
-    shown = [(row.method, tuple(row.settings.items())) for row in runs]
+    shown = [(row.label, tuple(row.settings.items())) for row in runs]
     count, seen = Counter(shown), Counter[Any]()
     for row, key in zip(runs, shown, strict=True):
         seen[key] += 1
@@ -220,12 +235,15 @@ def _name_apart(runs: Sequence[Row]) -> None:
 def _run_row(record: Mapping[str, Any], chosen: dict[str, str], sure: Intervals | None, columns: Sequence[str]) -> Row:
     numbers = {column: _fraction(record, column) for column in columns if column != FPS}
     judged = comparability_of(record)
+    backbone, trained_on = variant_of(record)
     row = Row(
-        called(record),
+        str(record.get("name") or record["model"]),
         record["dataset"],
         record["split"],
         {column: _speed(record) if column == FPS else _percent(numbers[column]) for column in columns},
         [record["folder"]],
+        backbone=backbone,
+        training_data=trained_on,
         comparable=judged.comparable,
         reasons=judged.reasons,
         settings=chosen,
@@ -270,8 +288,12 @@ def _of_other_protocols(record: Mapping[str, Any], side: str) -> dict[str, float
     return found
 
 
-def _published_rows(dataset: str, split: str, columns: Sequence[str]) -> list[Row]:
-    return _in_rows(results.published(dataset, split), dataset, split, columns)
+def _published_rows(dataset: str, split: str, columns: Sequence[str], which: Published) -> list[Row]:
+    stated = results.published(dataset, split)
+    if which != "main":
+        return _in_rows(stated, dataset, split, columns)
+    made = _in_rows(results.main_results(stated), dataset, split, columns)
+    return list({row.label: row for row in reversed(made)}.values())[::-1]  # one row of each, that of the first source
 
 
 def _in_rows(stated: Sequence[results.PublishedResult], dataset: str, split: str, columns: Sequence[str]) -> list[Row]:
@@ -284,7 +306,10 @@ def _in_rows(stated: Sequence[results.PublishedResult], dataset: str, split: str
         }
         if any(percent is not None for percent in percents.values()):
             comparable = None if split == NOT_STATED else True
-            found.append(Row(row.label, dataset, split, percents, row.citations, True, comparable))
+            method, backbone, training_data = row.parts
+            found.append(
+                Row(method, dataset, split, percents, row.citations, True, backbone, training_data, comparable)
+            )
     return found
 
 

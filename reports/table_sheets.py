@@ -11,7 +11,7 @@ from harness.reports.styles import STYLES, UNDEFINED, Style, csv_line, dagger_no
 from harness.reports.table_layout import ColumnLayout, Layout
 from harness.reports.table_rows import Row, in_print
 
-_METHOD = "Method"
+_METHOD, _BACKBONE, _TRAINING = "Method", "Backbone", "Training data"
 _ANSWERS = {True: "yes", False: "no", None: "unknown"}
 
 
@@ -20,6 +20,8 @@ class _Line:
     """One line of the printed table: a method, and its row for each dataset of the table."""
 
     method: str
+    backbone: str
+    training_data: str
     data: str
     settings: Mapping[str, str]
     rows: Mapping[str, Row]
@@ -46,6 +48,10 @@ def printed(
     cited = list(dict.fromkeys(source for row in made if row.is_published for source in row.sources))
     settings = _settings(made, layout)
     head = [Column(_METHOD)]
+    variants = [_BACKBONE] * any(line.backbone for line in lines) + [_TRAINING] * any(
+        line.training_data for line in lines
+    )
+    head += [Column(name) for name in variants]
     if several:
         head.append(Column("Dataset"))
     head += [Column(name) for name in settings.values()]
@@ -60,6 +66,8 @@ def printed(
         if block and not blocks:
             blocks[len(cells)] = block
         row = [style.text(line.method + line.dagger)]
+        told = {_BACKBONE: line.backbone, _TRAINING: line.training_data}
+        row += [style.text(told[name] or UNDEFINED) for name in variants]
         if several:
             data = line.rows[line.data].dataset if block else names.get(line.data, line.data)
             row.append(style.text(data))
@@ -80,7 +88,8 @@ def csv_of(made: Sequence[Row], columns: Sequence[ColumnLayout], layout: Layout)
     sure = any(row.halves or row.significant for row in made)
     lines = []
     for row in made:
-        line = {_METHOD: row.method, "Dataset": row.dataset, "Split": row.split}
+        line = {_METHOD: row.method, _BACKBONE: row.backbone, _TRAINING: row.training_data}
+        line |= {"Dataset": row.dataset, "Split": row.split}
         line |= {name: row.settings.get(key, "") for key, name in settings.items()}
         for one in columns:
             line[one.header] = _exact(row.percents.get(one.key))
@@ -101,7 +110,7 @@ def _side_by_side(made: Sequence[Row]) -> list[_Line]:
     """Rows of the same method and settings as one line; runs come before published results."""
     lines: dict[tuple[object, ...], dict[str, Row]] = {}
     for row in sorted(made, key=lambda row: row.is_published):
-        key = (row.method, row.is_published, tuple(row.settings.items()))
+        key = (row.label, row.is_published, tuple(row.settings.items()))
         place = 0
         while row.data in lines.get((*key, place), ()):  # another source of the same method
             place += 1
@@ -111,7 +120,7 @@ def _side_by_side(made: Sequence[Row]) -> list[_Line]:
 
 def _joined(rows: dict[str, Row]) -> _Line:
     first = next(iter(rows.values()))
-    return _Line(first.method, first.data, first.settings, rows)
+    return _Line(first.method, first.backbone, first.training_data, first.data, first.settings, rows)
 
 
 def _numbers(made: Sequence[Row], columns: Sequence[ColumnLayout], layout: Layout) -> list[tuple[str, ColumnLayout]]:
@@ -163,7 +172,7 @@ def _are_of_several(made: Sequence[Row]) -> bool:
 def _in_note(row: Row, several: bool) -> str:
     """A row's name outside of its line: with its settings, and with its data where there are several."""
     settings = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in row.settings.items())
-    return " ".join(filter(None, [row.method, settings, f"on {row.data}" if several else ""]))
+    return " ".join(filter(None, [row.label, settings, f"on {row.data}" if several else ""]))
 
 
 def _exact(percent: Decimal | None) -> str:

@@ -14,6 +14,7 @@ from harness.reports.table_rows import (
     CORRECTED_PREFIX,
     PHRASE_COLUMNS,
     Intervals,
+    Published,
     presence_notes,
     rows,
 )
@@ -31,7 +32,7 @@ def table(
     records: Sequence[Mapping[str, Any]],
     format: Format = "terminal",
     *,
-    published: bool = False,
+    published: Published = "",
     columns: Sequence[str] = COLUMNS,
     corrected: bool = False,
     color: bool = False,
@@ -43,15 +44,15 @@ def table(
 ) -> str:
     """Return a table of ``records`` (see `harness.run_folder.records`), in percent, ending in a newline.
 
-    Runs keep the order given, by dataset; settings in which runs of one model differ are columns. ``published`` adds
-    the published results on the same dataset and split with their sources. Numbers have one decimal; the best of a
-    column and dataset is bold and the second underlined (of the rows that are `ranked`; ties share the mark, a single
-    number gets none). Rows that are not comparable have a dagger, with the reasons below; undefined numbers are an en
-    dash. In the terminal the marks need ``color``. CSV has percent in full precision, empty if undefined, the reasons
-    as a column, and no marks. ``columns`` are metric keys (``AR`` is AR100); ``corrected`` adds those of `CORRECTED`
-    by the corrected protocol. ``layout`` overrides all of this. ``intervals`` of each record adds intervals and marks
-    of significance, which ``notes`` explain; ``provenance`` becomes a comment.
-    ``given`` are rows of a user's file.
+    Runs keep the order given, by dataset; settings in which runs of one model differ are columns. ``published``
+    adds the published results on the same dataset and split with their sources, all or the main ones. Numbers have
+    one decimal; the best of a column and dataset is bold and the second underlined (of the rows that are `ranked`;
+    ties share the mark, a single number gets none). Rows that are not comparable have a dagger, with the reasons
+    below; undefined numbers are an en dash. In the terminal the marks need ``color``. CSV has percent in full
+    precision, empty if undefined, the reasons as a column, and no marks. ``columns`` are metric keys (``AR`` is
+    AR100); ``corrected`` adds those of `CORRECTED` by the corrected protocol. ``layout`` overrides all of this.
+    ``intervals`` of each record adds intervals and marks of significance, which ``notes`` explain; ``provenance``
+    becomes a comment. ``given`` are rows of a user's file.
     """
     if not records:
         return ""

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from harness import progress_display
 from harness.events import Event
 from harness.progress_display import progress, shown_warnings
 
@@ -76,3 +77,15 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, no_color: str) -
     assert "3/3" in text
     assert "left" in text
     assert ("\x1b[32m" in text) is not bool(no_color)
+
+
+def test_steps_without_a_terminal_are_a_line_every_half_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 1.0, 31.0, 31.0, 32.0])
+    monkeypatch.setattr(progress_display.time, "monotonic", lambda: next(clock))
+    with progress_display.steps() as step:
+        step("one")
+        step("two\x1b[1m")
+        step("three")
+    assert capsys.readouterr().err == "two\\x1b[1m ...\n"

@@ -135,28 +135,48 @@ def test_the_checkpoints_bytes_count_and_not_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("card", "variant"),
+    ("card", "backbone", "trained_on"),
     [
         (
             {"variants": [{"backbone": "R50", "trained_on": "LVIS", "sha256": DIGEST}, {"backbone": "R101"}]},
-            "R50, LVIS",
+            "R50",
+            "LVIS",
         ),
-        ({"variants": [{"backbone": "R50", "sha256": DIGEST}]}, "R50"),
-        ({"variants": [{"backbone": "R50", "sha256": "0"}]}, None),
-        ({"variants": [{"backbone": "R50"}]}, None),
-        ({}, None),
-        ({"variants": 7}, None),
-        ("free text", None),
+        ({"variants": [{"backbone": "ResNet-50", "in_tables": ["R50", "LVIS"], "sha256": DIGEST}]}, "R50", "LVIS"),
+        ({"shipped_miniature": {"backbone": "small", "trained_on": "shapes", "sha256": DIGEST}}, "small", "shapes"),
+        ({"variants": [{"backbone": "R50", "sha256": DIGEST}]}, "R50", None),
+        ({"variants": [{"backbone": "R50", "sha256": "0"}]}, None, None),
+        ({"variants": [{"backbone": "R50"}]}, None, None),
+        ({}, None, None),
+        ({"variants": 7}, None, None),
+        ("free text", None, None),
     ],
 )
 def test_the_variant_of_the_card_with_the_checkpoints_digest_is_recorded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, card: Any, variant: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, card: Any, backbone: str | None, trained_on: str | None
 ) -> None:
     (tmp_path / "mine.pt").write_bytes(b"1")
     run = make_run(tmp_path, checkpoint=tmp_path / "mine.pt")
     monkeypatch.setattr(run.plugin, "card", card, raising=False)
     record = execute(run).record
-    assert (record["variant"], record["weights"], record["name"]) == (variant, "mine.pt", None)
+    assert (record["backbone"], record["trained_on"]) == (backbone, trained_on)
+    assert (record["weights"], record["name"]) == ("mine.pt", None)
+
+
+def test_a_variant_is_known_by_its_sizes_and_its_training_data_by_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sizes tell the backbone, not what it was trained on; weights of `harness train` tell that themselves."""
+    names = {"variants": [{"in_tables": ["R50", "LVIS"]}, {"in_tables": ["Swin-B", "LVIS"]}]}
+    for name, trained_on in (("other.pt", None), ("own.safetensors", "coco")):
+        path = tmp_path / name
+        header = json.dumps({"__metadata__": {"harness": json.dumps({"dataset": "coco"})}}).encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header)
+        run = make_run(tmp_path, checkpoint=path)
+        monkeypatch.setattr(run.plugin, "card", names, raising=False)
+        monkeypatch.setattr(run.plugin, "released_variant", lambda path: 1, raising=False)
+        record = execute(run).record
+        assert (record["backbone"], record["trained_on"]) == ("Swin-B", trained_on)
 
 
 def test_a_missing_checkpoint_is_a_users_error(tmp_path: Path) -> None:

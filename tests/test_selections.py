@@ -211,7 +211,7 @@ def judge(folders: list[Path], records: list[Record], truth: Path, here: Path) -
         json.dumps(comparison.record(), allow_nan=False)
         categories_csv(comparison)
         subject = figures.figure_data(read_runs(folders), Path("data"), truth)
-        for drawing in figures.figures(subject):
+        for drawing in figures.figures(subject)[0]:
             plt.close(drawing.figure)
     with suppress(UserError):
         analyses = analyse_runs(folders, Path("data"), truth)

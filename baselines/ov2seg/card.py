@@ -39,6 +39,7 @@ def _variant(backbone: str, described: str, released: str) -> dict[str, Any]:
     return {
         "backbone": described,
         "trained_on": "LVIS without its rare classes",
+        "in_tables": [backbone, "LVIS (no rare)"],
         "weights_released": released,
         "decoder_layers": 7,
         "published_as": [f"OV2Seg, {backbone}, {training}" for training in ("LVIS (no rare)", "images only (LVIS)")],

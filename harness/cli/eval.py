@@ -76,6 +76,9 @@ def evaluate(
         bool,
         typer.Option("--ceilings", help="Also print the numbers with perfect classes, masks, links and presence."),
     ] = False,
+    with_all: Annotated[
+        bool, typer.Option("--all", help="Show every metric; otherwise those that are compared, and nothing undefined.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     per_category: Annotated[
         Path | None,
@@ -129,7 +132,7 @@ def evaluate(
         if isinstance(one.outcome, UserError):
             tell(f"harness: {one.name}: {one.outcome}")
         elif not as_json:
-            _show(told)
+            _show(told, with_all)
     if name is not None:
         folder = _leave_run(name, results, predictions, given, runs_dir)
         print(escaped(str(folder)), file=sys.stderr if as_json else sys.stdout)
@@ -508,12 +511,26 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
         writer.writerows({k: csv_text(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows)
 
 
-def _show(record: dict[str, Any]) -> None:
+_MAIN = ("AP", "APb", "APn", "APc", "APu", "AP50", "AP75", "AR100", "HOTA", "DetA", "AssA", "IDF1", "MOTA",
+         "TETA", "LocA", "AssocA", "ClsA", "OWTA")  # fmt: skip
+_MAIN_PHRASES = ("cgF1", "pmF1", "IL_MCC", "pHOTA", "pAP")
+_MOST_SHORT = 10
+"""Metrics of a protocol that needs no choice of them."""
+
+
+def _chosen(metrics: Sequence[str]) -> list[str]:
+    """The metrics that are compared: all of a protocol that has few, and of one where none is known to be."""
+    main = [key for key in metrics if key.removesuffix("_all") in (*_MAIN, *_MAIN_PHRASES)]
+    return main if main and len(metrics) > _MOST_SHORT else list(metrics)
+
+
+def _show(record: dict[str, Any], with_all: bool) -> None:
     """Print the numbers as a table: official and corrected, in percent."""
     from rich.console import Console
     from rich.table import Table
 
     from harness.reports.styles import DAGGER
+    from harness.reports.terminal import folded, terminal_width
     from harness.scoring.metrics import undefined_note
 
     console = Console()
@@ -528,15 +545,19 @@ def _show(record: dict[str, Any]) -> None:
     tools = ("metrics", "corrected", *(("trackeval",) if "trackeval" in record else ()))
     if "trackeval" in record:
         table.add_column("TrackEval", justify="right")
-    for key in record["metrics"]:
+    shown = list(record["metrics"]) if with_all else _chosen(list(record["metrics"]))
+    for key in shown:
         cells = [record[tool].get(key) for tool in tools]
         table.add_row(key, *("–" if c is None else f"{100 * c:.2f}" for c in cells))
     console.print(table)
+    more = len(record["metrics"]) - len(shown)
+    if more:
+        print(f"{more} more with --all")
     presence = record.get("slices", {}).get("presence")
     if presence:
         absent, percent = presence["IL_FP"] + presence["IL_TN"], 100 * presence["IL_FPR"]
         told = f"IL_MCC {presence['IL_MCC']:.3f}; found in {percent:.1f} % of {absent:,} pairs without it"
-        print(f"is a word there (score >= 0.5): {told}")
+        print(folded(f"is a word there (score >= 0.5): {told}", terminal_width()))
     if dagger:
         print(f"{dagger} not comparable: {'; '.join(record['not_comparable'])}")
     reasons = record["undefined"]["metrics"]

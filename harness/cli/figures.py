@@ -12,6 +12,7 @@ from harness.cli.options import DATA_ROOT, DataRoot, MatchAnnotations
 from harness.errors import UserError, near
 from harness.paths import Location, location
 from harness.plain_text import escaped
+from harness.standard_output import tell
 
 
 def figures(
@@ -23,6 +24,14 @@ def figures(
     ],
     out: Annotated[Path, typer.Option(help="Folder to write the figures to.")],
     format: Annotated[str, typer.Option(help="pdf or svg.")] = "pdf",
+    column_width: Annotated[
+        float, typer.Option(min=1.5, max=12, metavar="INCHES", help="Width of a column; some figures take two.")
+    ] = 3.25,
+    font: Annotated[str | None, typer.Option(help="Family of the letters, such as serif or Times New Roman.")] = None,
+    video: Annotated[
+        int | None,
+        typer.Option(metavar="ID", help="Video whose frames are shown; default: what moves the difference most."),
+    ] = None,
     data_root: DataRoot = DATA_ROOT,
     annotations: MatchAnnotations = None,
     mlflow: Annotated[
@@ -30,9 +39,10 @@ def figures(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with the files.")] = False,
 ) -> None:
-    """Draw runs on the same videos: precision over recall, gains by category, ablations, speed against accuracy.
+    """Draw runs on the same videos: curves, gains by category, errors, frames, ablations, speed against accuracy.
 
     Gains compare each run with the first. Every numeric setting in which runs of one model differ gives a curve.
+    Errors by kind and frames need the data.
 
     A run that cannot be read is left out and listed at the end; the exit code is then 1, and 2 if none is left.
 
@@ -41,6 +51,8 @@ def figures(
         harness figures runs/ov2seg-lvvis-val-1a2b3c4d runs/clipvis-lvvis-val-5e6f7a8b --out figures
 
         harness figures runs/clipvis-shapes-val-* --out figures --format svg
+
+        harness figures runs/clipvis-shapes-val-* --out figures --column-width 3.5 --font serif
     """
     from harness.atomic_write import write_atomically
     from harness.cli.output import command, end_with_faults, log_to_mlflow, runs_among
@@ -53,16 +65,20 @@ def figures(
     runs = runs_among(runs)
     faults: list[UserError] = []
     read = read_runs(runs, faults, ("record", "config"))
-    data = drawn.figure_data(read, data_root, annotations, faults)
+    look = drawn.checked_look(column_width, font)
+    data = drawn.figure_data(read, data_root, annotations, look, faults)
     told = provenance([run.record for run in data.runs], command())
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(str(out), f"cannot be created: {error.strerror}", "name another --out") from error
     paths = []
-    for drawing in drawn.figures(data):
+    drawings, left_out = drawn.figures(data, video)
+    for drawing in drawings:
         paths.append(out / f"{drawing.name}.{format}")
-        write_atomically(paths[-1], drawn.rendered(drawing.figure, format, told))
+        write_atomically(paths[-1], drawn.rendered(drawing.figure, format, told, look))
+    for line in left_out:
+        tell(f"harness: not drawn: {line}")
     if as_json:
         print(json.dumps({"figures": [str(path) for path in paths]}))
     else:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from harness import __version__
+from harness.cli.completion import completed
 from harness.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, UserError
 from harness.plugin_code import PluginExitError
 from harness.standard_output import (
@@ -67,7 +68,8 @@ def build(only: str = "") -> typer.Typer:
 
     for name in COMMANDS:
         if only in ("", name):
-            app.command(name)(getattr(importlib.import_module(f"harness.cli.{name}"), name.replace("eval", "evaluate")))
+            module = importlib.import_module(f"harness.cli.{name}")
+            app.command(name)(completed(getattr(module, name.replace("eval", "evaluate"))))
     for name in GROUPS:
         if only in ("", name):
             app.add_typer(importlib.import_module(f"harness.cli.{name}").app, name=name)

@@ -53,7 +53,9 @@ def show_model(name: Annotated[str, typer.Argument(help="Name of a model.")], as
 
 
 def _print_facts(facts: dict[str, Any], indent: str = "") -> None:
-    """One line per fact; facts about one thing are indented below it."""
+    """One line per fact, long ones folded; facts about one thing are indented below it."""
+    from harness.reports.terminal import folded, terminal_width
+
     for key, value in facts.items():
         label = f"{indent}{key.replace('_', ' ')}:"
         if isinstance(value, dict):
@@ -62,7 +64,7 @@ def _print_facts(facts: dict[str, Any], indent: str = "") -> None:
         elif isinstance(value, list):
             print("\n".join([label, *(f"{indent}  {item}" for item in value)]))
         else:
-            print(f"{label} {value:.4f}" if isinstance(value, float) else f"{label} {value}")
+            print(folded(f"{label} {value:.4f}" if isinstance(value, float) else f"{label} {value}", terminal_width()))
 
 
 def _print_variants(variants: list[dict[str, Any]]) -> None:

@@ -49,6 +49,7 @@ def report(
         harness report runs/ov2seg-lvvis-* runs/clipvis-lvvis-* --data-root DIR --out report.html
     """
     from harness.cli.output import end_with_faults, log_to_mlflow, refuse_other_than_file, runs_among, write
+    from harness.progress_display import steps
     from harness.reports.html import Options
     from harness.reports.html import report as page
 
@@ -56,7 +57,9 @@ def report(
     options = Options(data_root, annotations, frames, videos, max_mb, with_ceilings)
     runs = runs_among(runs)
     faults: list[UserError] = []
-    write(out, page(runs, options, faults))
+    with steps() as step:
+        written = page(runs, options, faults, step)
+    write(out, written)
     print(escaped(str(out)))
     if mlflow:
         log_to_mlflow(runs, [out])

@@ -89,25 +89,26 @@ def _text(now: Status) -> str:
 
 
 def _workers(workers: list[WorkerProgress]) -> str:
-    from tabulate import tabulate
+    from harness.reports.terminal import fitted, terminal_width
 
-    rows = []
+    rows: list[list[str]] = []
     for number, worker in enumerate(workers):
         place = one_line(f"{worker.host} {worker.pid}") if worker.pid else ""
         video = "" if worker.video is None else f"video {worker.video} for {worker.video_seconds:.0f} s"
         speed = f"{worker.frames / worker.seconds:.1f}" if worker.seconds else ""
         rows.append(
             [
-                number,
+                str(number),
                 one_line(worker.device),
                 place,
                 worker.state,
                 video,
-                worker.done,
-                worker.failed,
+                str(worker.done),
+                str(worker.failed),
                 speed,
-                worker.losses,
+                str(worker.losses),
             ]
         )
     heads = ["worker", "device", "process", "state", "at", "done", "failed", "frames/s", "lost"]
-    return tabulate(rows, heads, disable_numparse=True)
+    numbers = [head in ("done", "failed", "frames/s", "lost") for head in heads]
+    return fitted(heads, rows, numbers, terminal_width())

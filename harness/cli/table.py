@@ -29,8 +29,8 @@ def table(
     ] = None,
     format: Annotated[str, typer.Option(help="terminal, markdown, latex, csv or html.")] = "terminal",
     published: Annotated[
-        bool, typer.Option("--published", help="Add published results on the same dataset and split.")
-    ] = False,
+        str, typer.Option(metavar="main|all", help="Add published results on the same dataset and split.")
+    ] = "",
     rows: Annotated[
         Path | None,
         typer.Option(help="CSV or YAML file of rows without a run, in the columns of the published table."),
@@ -74,13 +74,13 @@ def table(
 
     Examples:
 
-        harness table runs/oracle-lvvis-val-1a2b3c4d --published
+        harness table runs/oracle-lvvis-val-1a2b3c4d --published main
 
         harness table runs/*-lvvis-val-* runs/*-burst-val-* --side-by-side --intervals --format latex --out table.tex
 
-        harness table runs/*-burst-val-* --published --columns AP,HOTA,mAP
+        harness table runs/*-burst-val-* --published all --columns AP,HOTA,mAP
 
-        harness table runs/*-lvvis-val-* --published --columns AP,APn,FPS
+        harness table runs/*-lvvis-val-* --published all --columns AP,APn,FPS
 
         harness table --from-mlflow lvvis --format markdown
     """
@@ -100,6 +100,9 @@ def table(
             f'"{significance}" is not a reference',
             near(significance, confidence_intervals.REFERENCES),
         )
+    if published not in table_rows.CHOICES:
+        hint = "write --published main (the methods of a paper's table) or --published all"
+        raise UserError("--published", f'"{published}" is neither main nor all', hint)
     chosen = Layout() if layout is None else read_layout(layout)
     if side_by_side:
         chosen = chosen.model_copy(update={"side_by_side": True})
@@ -212,6 +215,8 @@ def _row(row: Row) -> dict[str, Any]:
     }
     return {
         "method": row.method,
+        "backbone": row.backbone or None,
+        "training_data": row.training_data or None,
         "dataset": row.dataset,
         "split": row.split,
         "settings": row.settings,

@@ -14,11 +14,15 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 import harness
 from harness.errors import UserError
-from harness.input_files import UNBOUNDED, open_file
+from harness.input_files import UNBOUNDED, decode_json, open_file
 
 _COMMAND_SECONDS = 5
+_HEADER_BYTES = 100_000_000
+"""The largest header of a safetensors file, by its specification."""
 
 
 def environment(inputs: dict[str, str] | None = None) -> dict[str, Any]:
@@ -148,3 +152,16 @@ def _output(command: str, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout
+
+
+def trained_on_in(weights: Path) -> str | None:
+    """The name of the training data that `harness train` wrote into a file of weights; ``None`` for other files."""
+    if weights.suffix != ".safetensors" or not weights.is_file():
+        return None
+    try:
+        with open_file(weights, UNBOUNDED) as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = decode_json(file.read(length)) if length <= _HEADER_BYTES else {}
+        return str(decode_json(header["__metadata__"]["harness"].encode())["dataset"])
+    except (OSError, msgspec.MsgspecError, KeyError, TypeError, AttributeError):
+        return None

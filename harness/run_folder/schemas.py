@@ -260,8 +260,8 @@ class RunRecord(Struct, frozen=True):
     ``protocols`` has the numbers of every protocol that scored the predictions. Those of the first, the run's own
     protocol, are also at the top level; there are none if only a server has the truth. ``limit`` is the number of first
     videos that the run was restricted to, ``None`` for the whole split. ``config``, ``precision`` and ``seed`` are the
-    run's settings, ``name`` is what the user calls it, and ``weights`` the name of its checkpoint's file;
-    ``variant`` is what the model's card says of that checkpoint (backbone, training data), if it knows its digest.
+    run's settings, ``name`` is what the user calls it, and ``weights`` the name of its checkpoint's file; ``backbone``
+    and ``trained_on`` are its network and its training data, as the model's card or the checkpoint itself says.
     ``comparable`` and ``not_comparable`` say whether it may be compared with published numbers (see
     `harness.comparability`). ``loaded_weights`` says how the model's weights were loaded,
     ``None`` where it does not tell.
@@ -284,7 +284,8 @@ class RunRecord(Struct, frozen=True):
     seed: int | None = None
     name: str | None = None
     weights: str | None = None
-    variant: str | None = None
+    backbone: str | None = None
+    trained_on: str | None = None
     undefined: dict[str, dict[str, str]] = {}
     warnings: list[dict[str, Any]] = []
     counts: dict[str, int] = {}

@@ -11,6 +11,7 @@ def _variant(backbone: str, training: str, layers: int, *published: float) -> di
     return {
         "backbone": backbone,
         "trained_on": training,
+        "in_tables": [_AS[backbone], _AS[training]],
         "decoder_layers": layers,
         "published_as": [f"CLIP-VIS, {_AS[backbone]}, {_AS[training]}"],
         "published_ap": dict(zip(DATASETS, published, strict=True)),

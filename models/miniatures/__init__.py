@@ -10,6 +10,8 @@ DATASET = "shapes"
 """The dataset that the miniatures were trained on."""
 CARD = "card.json"
 """File with the provenance and the metrics of the shipped weights."""
+BACKBONES = {"clipvis": "miniature ConvNeXt", "ov2seg": "miniature ResNet"}
+"""What tables call the miniatures' backbones."""
 
 
 def weights(model: str, dataset: str) -> Path | None:
@@ -27,7 +29,7 @@ def settings(model: str, dataset: str) -> dict[str, Any]:
 
 
 def card(model: str) -> dict[str, Any]:
-    """The miniature in a model's card: training data, seed, machine, time, commands, metrics as fractions."""
+    """The miniature in a model's card: backbone, training data, seed, machine, time, commands, metrics as fractions."""
     path = Path(__file__).parent / CARD
     if not path.is_file():
         return {}
@@ -36,4 +38,5 @@ def card(model: str) -> dict[str, Any]:
     if one is None:
         return {}
     shared = {key: read[key] for key in ("dataset", "seed", "made_on", "command")}
-    return {**shared, **{key: one[key] for key in ("seconds", "sha256", "commands", "metrics")}}
+    named = {"backbone": BACKBONES[model], "trained_on": DATASET}
+    return {**named, **shared, **{key: one[key] for key in ("seconds", "sha256", "commands", "metrics")}}

@@ -6,6 +6,7 @@
   const [left, right, top, bottom] = chart.dataset.frame.split(" ").map(Number);
   const { width, height } = chart.viewBox.baseVal;
   const dots = [...chart.querySelectorAll(".dot")];
+  chart.setAttribute("role", "group"); // an image has no parts that a screen reader reaches
   const selects = ["scatter-x", "scatter-y"].map((id) => document.getElementById(id));
   const titles = chart.querySelectorAll("text.axis");
   const place = () => {
@@ -26,7 +27,22 @@
     for (const dot of dots) dot.classList.toggle("out", !shown.has(dot.dataset.key));
   });
   const search = document.querySelector('[data-filters="categories"] input[type=search]');
-  for (const dot of dots) {
+  // One dot is in the tab order; the arrow keys go from dot to dot, Enter and the space bar are a click.
+  for (const [i, dot] of dots.entries()) {
+    dot.setAttribute("tabindex", i ? "-1" : "0");
+    dot.setAttribute("role", "button");
+    dot.setAttribute("aria-label", dot.querySelector("title").textContent);
+    dot.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      if (step) {
+        const next = dots[(i + step + dots.length) % dots.length];
+        dot.setAttribute("tabindex", "-1");
+        next.setAttribute("tabindex", "0");
+        next.focus();
+      } else if (event.key === "Enter" || event.key === " ") dot.dispatchEvent(new Event("click"));
+      else return;
+      event.preventDefault();
+    });
     dot.addEventListener("click", () => {
       search.value = document.querySelector(`#categories tr[data-id="${CSS.escape(dot.dataset.key)}"]`).cells[0].textContent.trim();
       search.dispatchEvent(new Event("input", { bubbles: true }));

@@ -26,7 +26,7 @@
 
   function buildPane(pane) {
     const box = make("div", "pane");
-    const head = make("h4", "", pane.title);
+    const head = make("h3", "", pane.title);
     head.append(make("span", "soft", ` ${pane.note}`));
     const stage = make("div", "stage");
     stage.style.aspectRatio = `${video.width} / ${video.height}`;

@@ -33,7 +33,24 @@ _KINDS = {
     "secondary": "second-hand, verify before quoting",
 }
 GIVEN = "given by the user, not a run of this harness"
-"""The remark on rows of a user's file, whatever their kind."""
+"""What is said of rows of a user's file, whatever their kind."""
+_GLEE = {"GLEE stage-2 image mixture": "GLEE images"}
+MAIN: Mapping[str, Mapping[str, str]] = {
+    "Detic + SORT": {"images only": "images"},
+    "Detic + XMem": {"images only": "images"},
+    "STCN tracker": {"images only": "images"},
+    "Box tracker": {"images only": "images"},
+    "OV2Seg": {"LVIS (no rare)": "LVIS (no rare)", "images only (LVIS)": "LVIS (no rare)"},
+    "CLIP-VIS": {"LVIS": "LVIS"},
+    "OVFormer": {"LVIS": "LVIS", "LVIS then LV-VIS train (video)": "LVIS, LV-VIS"},
+    "OV-DVIS++ online": {"COCO": "COCO"},
+    "OV-DVIS++ offline": {"COCO": "COCO"},
+    "GLEE-Lite": _GLEE,
+    "GLEE-Plus": _GLEE,
+    "GLEE-Pro": _GLEE,
+    "SAM 3": {"SA-Co and external data": "SA-Co, external"},
+}
+"""Open-vocabulary methods of the main table of a paper: what they were trained on, and what a table calls that."""
 _NEEDED = ("method", "dataset", "split", "metric", "value", "source")
 _OPTIONAL = {"backbone": "see paper", "training_data": "see paper", "source_kind": "paper", "year": "0"}
 """Columns that a user's file may leave out, and their defaults."""
@@ -61,7 +78,13 @@ class PublishedResult(NamedTuple):
     @property
     def label(self) -> str:
         """Method with backbone and training data, as a table names it."""
-        return ", ".join(text for text in (self.method, self.backbone, self.training_data) if text != "see paper")
+        return ", ".join(filter(None, self.parts))
+
+    @property
+    def parts(self) -> tuple[str, str, str]:
+        """Method, backbone and training data, the latter two empty where the source does not state them."""
+        backbone, training_data = ("" if t == "see paper" else t for t in (self.backbone, self.training_data))
+        return self.method, backbone, training_data
 
     @property
     def citation(self) -> str:
@@ -89,12 +112,25 @@ def _citation(cited: str, remarks: Iterable[str]) -> str:
 class PublishedRow:
     """The results of one method on one dataset and split: ``values`` by metric, and where they were read.
 
-    ``remarks`` on the numbers are by source.
+    ``remarks`` are what has to be known about the numbers, by source. Backbone and training data are empty where they
+    are not known here.
     """
 
-    label: str
+    method: str
+    backbone: str
+    training_data: str
     values: dict[str, float] = field(default_factory=dict)
     remarks: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> tuple[str, str, str]:
+        """Method, backbone and training data."""
+        return self.method, self.backbone, self.training_data
+
+    @property
+    def label(self) -> str:
+        """The parts in one text."""
+        return ", ".join(filter(None, self.parts))
 
     @property
     def citations(self) -> list[str]:
@@ -191,6 +227,19 @@ def published(dataset: str, split: str) -> list[PublishedResult]:
     return [row for row in results() if row.dataset == name and row.split.partition(" (")[0] == part]
 
 
+def main_results(results: Iterable[PublishedResult]) -> list[PublishedResult]:
+    """The results of the methods that a paper compares with (`MAIN`), by their authors' papers and repositories.
+
+    Those of earlier revisions are left out. One model has one name for its training data, so that its rows join.
+    """
+    found = []
+    for result in results:
+        trained_on = MAIN.get(result.method, {}).get(result.training_data)
+        if trained_on is not None and result.source_kind in ("paper", "repo") and "earlier rev" not in result.source:
+            found.append(result._replace(training_data=trained_on))
+    return found
+
+
 def rows(results: Iterable[PublishedResult]) -> list[PublishedRow]:
     """Put results of one dataset and split together into table rows, in the order of their first appearance.
 
@@ -202,13 +251,13 @@ def rows(results: Iterable[PublishedResult]) -> list[PublishedRow]:
         of_source = by_source.setdefault((result.label, result.cited), [])
         row = next((r for r in of_source if r.values.get(result.metric, result.value) == result.value), None)
         if row is None:
-            row = PublishedRow(result.label)
+            row = PublishedRow(*result.parts)
             of_source.append(row)
         row.values[result.metric] = result.value
         _remark(row, result.cited, result._remarks)
     merged: list[PublishedRow] = []
     for row in (row for rows in by_source.values() for row in rows):
-        same = next((m for m in merged if m.label == row.label and _agree(m.values, row.values)), None)
+        same = next((m for m in merged if m.parts == row.parts and _agree(m.values, row.values)), None)
         if same is None:
             merged.append(row)
         else:

@@ -24,6 +24,12 @@ from harness.run_folder.checksums import write_sums
 from harness.runner import Run, execute
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is wrapped; tests/cli/test_widths.py looks at narrow ones."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+
 def harness(*arguments: str | Path) -> Result:
     return CliRunner().invoke(build(), [str(a) for a in arguments])
 

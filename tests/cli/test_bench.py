@@ -72,7 +72,7 @@ def test_sizes_that_are_none_are_refused(size: str) -> None:
 SMALL = ("--size", "48x64", "--frames", 2, "--repeats", 1, "--device", "cpu")
 
 
-def test_a_sweep_is_kept_with_its_run_and_stands_in_tables(tmp_path: Path) -> None:
+def test_a_sweep_is_kept_with_its_run_and_stands_in_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(CLIPVIS, CLIPVIS.Config(), SHAPES.open(Path(), "val"), tmp_path, limit=1)
     assert execute(run).exit_code == 0
     file = tmp_path / "cost.svg"
@@ -90,6 +90,7 @@ def test_a_sweep_is_kept_with_its_run_and_stands_in_tables(tmp_path: Path) -> No
     shown = invoke(table, run.folder, "--columns", "AP,FPS", "--json")
     (row,) = json.loads(shown.stdout)["rows"]
     assert row["metrics"]["FPS"] == kept["axes"][0]["points"][1]["frames_per_second"]
+    monkeypatch.setenv("COLUMNS", "200")
     assert "54 words, measured; clipvis, fp32, 48x64, " in invoke(table, run.folder, "--columns", "AP,FPS").stdout
     other = invoke(bench, *SMALL, "--run", run.folder, "--sweep", "words=1,2", "--checkpoint", file)
     assert "are not the weights of the run" in str(other.exception)

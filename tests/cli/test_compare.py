@@ -22,6 +22,12 @@ from harness.errors import UserError
 from harness.reports.layouts import FORMATS
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is wrapped; tests/cli/test_widths.py looks at narrow ones."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+
 def run(*arguments: str | Path) -> Result:
     app = typer.Typer()
     app.command()(compare)

@@ -342,7 +342,8 @@ def test_veval_refuses_an_unknown_video() -> None:
     assert "record 12: unknown video 77" in done.stderr
 
 
-def test_ceilings_stand_beside_the_numbers(golden: Path) -> None:
+def test_ceilings_stand_beside_the_numbers(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     folder = golden / "ordinary"
     given = ["--annotations", str(folder / "gt.json"), "--predictions", str(folder / "results.json"), "--ceilings"]
     done = CliRunner().invoke(build(), ["eval", "--protocol", "lvvis,hota,fixed-ap", *given, "--json"])

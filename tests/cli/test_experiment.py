@@ -95,7 +95,7 @@ def test_the_same_run_from_the_command_line_is_the_same_run() -> None:
 
 
 def test_reports_of_each_dataset_and_standard_output_that_stays_json() -> None:
-    reports = {"table": {"out": "{dataset}.txt", "published": True, "columns": "AP,APn"}, "analyse": {}}
+    reports = {"table": {"out": "{dataset}.txt", "published": "all", "columns": "AP,APn"}, "analyse": {}}
     done = run({**SMALL, "reports": reports}, "--json")
     assert len(json.loads(done.stdout)["runs"]) == 1
     assert Path("shapes.txt").read_text().split()[:3] == ["Method", "AP", "APn"]

@@ -48,7 +48,7 @@ def test_nothing_ends_the_comment_or_leaves_its_line(text: str, format: Format) 
     made = render(Sheet([Column("a")], [["1"]], [], [text]), format)
     if format == "latex":
         assert made.splitlines()[0].startswith("%")
-        assert made.splitlines()[1] == "% needs \\usepackage{booktabs}"
+        assert made.splitlines()[1] == "% needs \\usepackage{booktabs, siunitx}"
     else:
         comment, _, rest = made.partition("-->")
         assert len(comment.splitlines()) == 2
@@ -67,4 +67,4 @@ def test_any_text_in_latex_compiles(name: str, cell: str, note: str) -> None:
 @pytest.mark.parametrize("bad", ["a & b", "50%", "x_1", "$x", "{", r"\input{x}", "a#b", r"\end{tabular}"])
 def test_the_reader_of_latex_sees_what_does_not_compile(bad: str) -> None:
     with pytest.raises((AssertionError, IndexError)):
-        latex.check(f"\\begin{{tabular}}{{l}}\n{bad} \\\\\n\\end{{tabular}}")
+        latex.check(f"\\begin{{tabular}}{{@{{}}l@{{}}}}\n{bad} \\\\\n\\end{{tabular}}")

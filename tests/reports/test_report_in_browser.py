@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +211,36 @@ def test_the_leaderboard_works_from_disk(
     assert seen.page.locator("figure:visible").count() == 1
     assert seen.page.locator("figure:visible").get_attribute("data-metric") == "AP50"
     assert (seen.said, seen.foreign) == ([], [])
+
+
+def test_the_skip_link_comes_first_and_headings_are_in_order(visit: Any, page: str, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(page)
+    opened = visit(tmp_path / "report.html").page
+    opened.keyboard.press("Tab")
+    assert opened.evaluate("document.activeElement.className") == "skip"
+    opened.keyboard.press("Enter")
+    assert opened.evaluate("document.activeElement.id") == "content"
+    levels = opened.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(h => Number(h.tagName[1]))")
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_every_dot_is_reached_by_the_keyboard(visit: Any, page: str, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(page)
+    opened = visit(tmp_path / "report.html").page
+    dots = opened.locator("svg.scatter .dot")
+    assert opened.locator("svg.scatter .dot[tabindex='0']").count() == 1
+    dots.first.focus()
+    seen = set()
+    for _ in range(dots.count()):
+        seen.add(opened.evaluate("document.activeElement.dataset.key"))
+        opened.keyboard.press("ArrowRight")
+    assert len(seen) == dots.count() > 1
+    opened.keyboard.press("Enter")
+    assert opened.locator("[data-filters='categories'] input[type=search]").input_value()
+
+
+def test_a_report_prints_on_at_most_four_pages(visit: Any, page: str, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(page)
+    pdf = visit(tmp_path / "report.html").page.pdf(format="A4")
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf)) <= 4

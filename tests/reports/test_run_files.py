@@ -27,7 +27,7 @@ def test_the_name_that_the_user_gave_is_the_label(tmp_path: Path) -> None:
 
 
 def test_a_variant_that_the_card_knows_is_part_of_the_label(tmp_path: Path) -> None:
-    assert labels(tmp_path, run(variant="R50, LVIS"), run(), run("mine", variant="R50, LVIS")) == [
+    assert labels(tmp_path, run(backbone="R50", trained_on="LVIS"), run(), run("mine", backbone="R50")) == [
         "a, R50, LVIS",
         "a",
         "mine",

@@ -8,24 +8,28 @@ _TOKEN = re.compile(r"\\(?:[A-Za-z]+|.)|[{}$&#%^_~]|[^\\{}$&#%^_~]+", re.DOTALL)
 _KNOWN = {
     "\\begin", "\\end", "\\toprule", "\\midrule", "\\bottomrule", "\\cmidrule", "\\multicolumn", "\\textbf",
     "\\underline", "\\textbackslash", "\\textasciitilde", "\\textasciicircum", "\\textless", "\\textgreater",
-    "\\textbar", "\\textdagger", "\\footnotesize", "\\par", "\\pm", "\\\\", "\\&", "\\%", "\\$", "\\#", "\\_", "\\{",
-    "\\}",
+    "\\textbar", "\\textdagger", "\\small", "\\footnotesize", "\\scriptsize", "\\raggedright", "\\arraybackslash",
+    "\\centering", "\\setlength", "\\tabcolsep", "\\smallskip", "\\linewidth", "\\textwidth", "\\resizebox",
+    "\\phantom", "\\rlap", "\\par", "\\pm", "\\\\", "\\&", "\\%", "\\$", "\\#", "\\_", "\\{", "\\}",
 }  # fmt: skip
+_COLUMN = r"[lr]|S\[(?:[^\[\]{}]|\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})*\]|>\{\\raggedright\\arraybackslash\}p\{[\d.]+em\}"
+_FORM = rf"\{{@\{{\}}((?:{_COLUMN})+)@\{{\}}\}}"
 
 
 def check(text: str) -> list[list[list[str]]]:
     """The tables in ``text`` as rows of cells; fails where LaTeX would, and where a row has another number of cells."""
-    text = "\n".join(line for line in text.split("\n") if not line.startswith("%"))
+    text = "\n".join(line.removesuffix("%") for line in text.split("\n") if not line.startswith("%"))
     _check_tokens(text)
     tables = []
     for body in re.findall(r"\\begin\{tabular\}(.*?)\\end\{tabular\}", text, re.DOTALL):
-        form = re.match(r"\{([lrc]+)\}", body)
+        form = re.match(_FORM, body)
         assert form, "no column format"
+        columns = len(re.findall(_COLUMN, form[1]))
         lines = body[form.end() :].strip().split("\\\\\n")
         rows = [[cell.strip() for cell in re.split(r"(?<!\\)&", _content(line))] for line in lines if _content(line)]
         for row in rows:
             width = sum(int(found[1]) if (found := re.match(r"\\multicolumn\{(\d+)\}", c)) else 1 for c in row)
-            assert width == len(form[1]), row
+            assert width == columns, row
         tables.append(rows)
     return tables
 
@@ -49,8 +53,7 @@ def _check_tokens(text: str) -> None:
         elif token in ("^", "_", "\\pm"):
             assert is_math, f"{token} outside of a formula"
         elif token == "&":
-            assert environments, "& outside of a table"
-            assert depth == 0
+            assert environments[-1:] == [("{tabular}", depth)], "& outside of a table"
         elif token in ("#", "%", "~"):
             raise AssertionError(f"{token} is not escaped")
         elif token.startswith("\\"):
@@ -58,7 +61,7 @@ def _check_tokens(text: str) -> None:
             if token in ("\\begin", "\\end"):
                 name = "".join(tokens[place + 1 : place + 4])
                 if token == "\\begin":
-                    environments.append(name)
+                    environments.append((name, depth))
                 else:
-                    assert environments.pop() == name
+                    assert environments.pop() == (name, depth)
     assert (depth, is_math, environments) == (0, False, [])

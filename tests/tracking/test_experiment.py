@@ -56,7 +56,7 @@ def test_what_is_not_comparable_stays_so(tmp_path: Path) -> None:
         (True, []),
         (False, ["5 of 12 videos failed"]),
     ]
-    text = table(found, "markdown", columns=("AP",), published=True)
+    text = table(found, "markdown", columns=("AP",), published="all")
     assert "| b†" in text
     assert "**90.0**" not in text
     assert "- † b: not comparable: 5 of 12 videos failed" in text
