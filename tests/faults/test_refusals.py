@@ -101,7 +101,7 @@ def test_a_thread_that_cannot_start_is_told_in_one_line(
     def fail() -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(main, "build", lambda: fail)
+    monkeypatch.setattr(main, "build", lambda only: fail)
     monkeypatch.setattr("sys.argv", ["harness", "run"])
     assert main._run() == 1
     assert capsys.readouterr().err == (
