@@ -59,7 +59,7 @@ _PIXELS = 360
 _KINDS = {"": COLORS[0], "base": COLORS[0], "novel": COLORS[1], "other": COLORS[7]}
 """Colours of categories."""
 _LONGEST_NAME = 28
-"""Characters of a category's name beside an axis."""
+"""Characters of a category's name next to an axis."""
 _FEW = f"hollow: fewer than {FEWEST_VIDEOS} videos, no interval"
 _GROUPS = ("AP", "APb", "APn", "APc", "APu")
 STYLE: dict[Any, Any] = {
@@ -99,7 +99,7 @@ def checked_look(column_width: float, font: str | None) -> Look:
     if font is not None and font not in generic:
         installed = sorted({one.name for one in font_manager.fontManager.ttflist})
         if font not in installed:
-            raise UserError("--font", f'"{font}" is not installed', near(font, (*generic, *installed)))
+            raise UserError("font", f'"{font}" is not installed', near(font, (*generic, *installed)))
     return Look(column_width, font)
 
 
@@ -113,7 +113,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class FigureData:
-    """The data of figures: runs on the same data, their match tables and comparison; analyses and data, if at hand.
+    """The data of figures: runs on the same data, their match tables and comparison; analyses and data, if available.
 
     ``left_out`` are the figures that cannot be drawn, each with the reason.
     """
@@ -325,7 +325,7 @@ def frames(subject: FigureData, dataset: Dataset, video: int | None = None) -> F
     chosen = _typical_video(subject, dataset) if video is None else video
     found = next((one for one in dataset.videos if one.id == chosen), None)
     if found is None:
-        raise UserError(f"--video {chosen}", f"is not in {subject.data}", "give the id of a video in it")
+        raise UserError(f"video {chosen}", f"is not in {subject.data}", "give the id of a video in it")
     runs = subject.runs[:_SHOWN_RUNS]
     rows: list[tuple[str, Sequence[Track]]] = [
         (

@@ -88,7 +88,7 @@ def report(
 
     Raises `UserError` for folders that are not finished runs, for damaged files, and for runs on different data. If
     parts are left out for another reason (missing data, withheld truth, incomplete runs), the page says so. With a list
-    of ``faults`` unreadable runs are added there and left out. ``step`` is told what is done next.
+    of ``faults`` unreadable runs are added there and left out. ``step`` gets what is done next.
     """
     options = options or Options()
     files = ("record", "config", "environment", "times", "categories", "video_ids")

@@ -51,7 +51,7 @@ class _Number(NamedTuple):
 
 
 def environment(columns: Columns, body: Body, notes: Sequence[str], provenance: Sequence[str]) -> str:
-    """Return a table in an environment of its own, ending in a newline.
+    """Return a table in a separate environment, ending in a newline.
 
     It is ``table``, or ``table*`` where one column is too narrow; the letters become smaller, then texts are wrapped,
     until it fits. What no size makes fit is scaled. ``notes`` are plain text and stand below.

@@ -29,7 +29,7 @@ CORRECTED = ("AP", "APb", "APn", "cgF1", "pHOTA")
 """Columns that are also shown by the corrected protocol, if asked for."""
 
 Published = Literal["", "main", "all"]
-"""Which published rows stand beside runs: none, those of `harness.reports.published.MAIN`, all."""
+"""Which published rows are shown with runs: none, those of `harness.reports.published.MAIN`, all."""
 CHOICES: tuple[Published, ...] = get_args(Published)
 
 FPS = "FPS"

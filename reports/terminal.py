@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 _GAP = "  "
 _PADDING = 2
-"""Blanks beside a header, where there is room."""
+"""Blanks next to a header, where there is room."""
 _NARROWEST = 10
 """Characters that a column of texts keeps where it is wrapped."""
 _MARKS = re.compile(r"\x1b\[\d*m")

@@ -26,7 +26,7 @@ def completed(command: Callable[..., Any]) -> Callable[..., Any]:
         for info in getattr(hint, "__metadata__", ()):
             if isinstance(info, ParameterInfo) and name in _BY_NAME:
                 info.autocompletion = _BY_NAME[name]
-    command.__annotations__ = hints  # as text they would be read anew
+    command.__annotations__ = hints  # as text they would be read again
     return command
 
 

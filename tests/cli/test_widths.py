@@ -1,4 +1,7 @@
-"""Everything that is read on a terminal fits into 80 columns; words that nobody should cut may be longer."""
+"""Everything that is read on a terminal fits into 80 columns; words that nobody should cut may be longer.
+
+Tests of `reports/terminal.py`.
+"""
 
 from __future__ import annotations
 
