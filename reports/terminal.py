@@ -7,7 +7,8 @@ import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 
-_GAP = "  "
+_GAPS = ("  ", " ")
+"""Blanks between columns; fewer where all columns fit into the width only so."""
 _PADDING = 2
 """Blanks next to a header, where there is room."""
 _NARROWEST = 10
@@ -39,8 +40,10 @@ def fitted(
         max(own if is_number else min(own, max(_NARROWEST, _longest_word(column))), _longest_word([header]))
         for own, column, header, is_number in zip(inner, columns, headers, numbers, strict=True)
     ]
-    wide = _narrowed(wide, least, width)
-    parts = [_part(headers, lines, numbers, wide, chosen, blocks or {}) for chosen in _parts(wide, numbers, width)]
+    gap = next((gap for gap in _GAPS if sum(least) + len(gap) * (len(least) - 1) <= width), _GAPS[0])
+    wide = _narrowed(wide, least, width, len(gap))
+    chosen = _parts(wide, numbers, width, len(gap))
+    parts = [_part(headers, lines, numbers, wide, places, gap, blocks or {}) for places in chosen]
     return "\n\n".join(parts)
 
 
@@ -49,10 +52,10 @@ def folded(text: str, width: int) -> str:
     return "\n".join(_wrapped(text, width, "    "))
 
 
-def _narrowed(wide: Sequence[int], least: Sequence[int], width: int) -> list[int]:
+def _narrowed(wide: Sequence[int], least: Sequence[int], width: int, gap: int) -> list[int]:
     """The widths of columns, the widest made narrower one by one until they fit, none below its least."""
     made = list(wide)
-    while sum(made) + len(_GAP) * (len(made) - 1) > width:
+    while sum(made) + gap * (len(made) - 1) > width:
         places = [place for place in range(len(made)) if made[place] > least[place]]
         if not places:
             break
@@ -60,17 +63,17 @@ def _narrowed(wide: Sequence[int], least: Sequence[int], width: int) -> list[int
     return made
 
 
-def _parts(wide: Sequence[int], numbers: Sequence[bool], width: int) -> list[list[int]]:
+def _parts(wide: Sequence[int], numbers: Sequence[bool], width: int, gap: int) -> list[list[int]]:
     """The columns of each table, none wider than ``width`` where that can be.
 
     All begin with the texts before the first number, or with the first column where these take more than half of it.
     """
     head = list(range([*numbers, True].index(True))) or [0]
-    if sum(wide[place] + len(_GAP) for place in head) > width / 2:
+    if sum(wide[place] + gap for place in head) > width / 2:
         head = [0]
     parts = [head[:]]
     for place in range(len(head), len(wide)):
-        used = sum(wide[one] + len(_GAP) for one in parts[-1])
+        used = sum(wide[one] + gap for one in parts[-1])
         if used + wide[place] > width and len(parts[-1]) > len(head):
             parts.append(head[:])
         parts[-1].append(place)
@@ -83,6 +86,7 @@ def _part(
     numbers: Sequence[bool],
     wide: Sequence[int],
     chosen: Sequence[int],
+    gap: str,
     blocks: Mapping[int, str],
 ) -> str:
     """A table of the chosen columns, with a rule below the headers."""
@@ -92,13 +96,13 @@ def _part(
         height = max(map(len, cells))
         filled = [[""] * (height - len(c)) + c if from_below else c + [""] * (height - len(c)) for c in cells]
         return [
-            _GAP.join(
+            gap.join(
                 _placed(cell, wide[place], numbers[place]) for cell, place in zip(row, chosen, strict=True)
             ).rstrip()
             for row in zip(*filled, strict=True)
         ]
 
-    made = [*rows(headers, True), _GAP.join("-" * wide[place] for place in chosen)]
+    made = [*rows(headers, True), gap.join("-" * wide[place] for place in chosen)]
     for number, line in enumerate(lines):
         made += [*([blocks[number]] if number in blocks else []), *rows(line, False)]
     return "\n".join(made)
