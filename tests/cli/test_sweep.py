@@ -65,8 +65,8 @@ def test_a_variation_that_was_run_is_not_run_again(tmp_path: Path) -> None:
 def test_the_table_shows_what_differs_and_so_does_harness_table(tmp_path: Path) -> None:
     result = oracle(tmp_path, "--ablate", "erode_px=4", "--ablate", "drop_frames=0.5", "--format", "csv")
     lines = result.stdout.splitlines()
-    assert lines[0].startswith("Method,Dataset,Split,erode_px,drop_frames,AP,")
-    assert [line.split(",")[3:5] for line in lines[1:]] == [["1", "0.05"], ["4", "0.05"], ["1", "0.5"]]
+    assert lines[0].startswith("Method,Backbone,Training data,Dataset,Split,erode_px,drop_frames,AP,")
+    assert [line.split(",")[5:7] for line in lines[1:]] == [["1", "0.05"], ["4", "0.05"], ["1", "0.5"]]
     assert lines[1:] == [line for line in lines[1:] if line.startswith("oracle,")]  # folders are not in the way
     again = invoke(table, *tmp_path.glob("oracle-*"), "--json")
     settings = [row["settings"] for row in json.loads(again.stdout)["rows"]]
