@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from project_scripts import load_script
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,13 +18,8 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("check_versions", ROOT / "scripts" / "check_versions.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "check_versions", module)
-    spec.loader.exec_module(module)
-    return module
+    monkeypatch.setitem(sys.modules, "check_versions", ModuleType("check_versions"))  # and away at the end
+    return load_script("check_versions")
 
 
 def test_the_workflow_has_the_same_rows(script: Any) -> None:

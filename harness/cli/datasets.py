@@ -133,10 +133,10 @@ def add_dataset(
     if like is None and (annotations is None or frames is None or of is not None):
         raise UserError("--protocol", "needs --annotations and --frames, without --of", "name both files")
     file = data_root / f"{name}.yaml"
-    paths = {"annotations": annotations, "frames": frames, "videos": videos, "without": without}
+    lists = {"videos": videos, "without": without}
+    paths = {"annotations": annotations, "frames": frames, **lists}
     given: dict[str, Any] = {key: _near_file(path, data_root) for key, path in paths.items() if path is not None}
     given |= {} if of is None else {"of": of}
-    lists = {"videos": videos, "without": without}
     given |= {f"{key}_sha256": file_digest(path) for key, path in lists.items() if path is not None}
     groups = {"base": base, "novel": novel}
     named = {group: _near_file(path, data_root) for group, path in groups.items() if path is not None}

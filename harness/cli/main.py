@@ -127,14 +127,11 @@ def _run() -> int:
             traceback.print_exc()
         tell(f"harness: {error}")
         return EXIT_BAD_INPUT if isinstance(error, UserError) else EXIT_FAILED
-    except (OSError, MemoryError) as error:  # a limit of the machine: the place in the code does not matter
+    except (OSError, MemoryError, RuntimeError) as error:  # a limit of the machine: the place does not matter
+        if isinstance(error, RuntimeError) and (debug or str(error) != NO_THREAD):
+            raise
         if debug:
             traceback.print_exc()
-        tell(f"harness: {_of_machine(error)} (--debug shows where)")
-        return EXIT_FAILED
-    except RuntimeError as error:
-        if str(error) != NO_THREAD or debug:
-            raise
         tell(f"harness: {_of_machine(error)} (--debug shows where)")
         return EXIT_FAILED
     except KeyboardInterrupt as stop:

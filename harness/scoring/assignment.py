@@ -27,6 +27,17 @@ def assign(cost):
 
 
 @numba.njit(cache=True, nogil=True)
+def flip_path(path, row_of, column_of, j, current):
+    """Give each column on the path that ends in column ``j`` to the row before it, back to the row ``current``."""
+    while True:
+        i = path[j]
+        row_of[j] = i
+        j, column_of[i] = column_of[i], j
+        if i == current:
+            break
+
+
+@numba.njit(cache=True, nogil=True)
 def _solve(cost):
     """The column of each row, where there are at least as many columns."""
     rows, columns = cost.shape
@@ -75,11 +86,5 @@ def _solve(cost):
         for j in range(columns):
             if seen_column[j]:
                 v[j] -= least - shortest[j]
-        j = sink
-        while True:
-            i = path[j]
-            row_of[j] = i
-            j, column_of[i] = column_of[i], j
-            if i == current:
-                break
+        flip_path(path, row_of, column_of, sink, current)
     return column_of

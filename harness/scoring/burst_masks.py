@@ -204,28 +204,27 @@ def _runs(counts, n, begin, end, offset):
 
 
 @numba.njit(cache=True, nogil=True)
+def _first_run_behind(end, low, high, pixel):
+    """The first run of ``low`` to ``high`` that ends behind a pixel, found by halves."""
+    while low < high:
+        middle = (low + high) // 2
+        if end[middle] <= pixel:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@numba.njit(cache=True, nogil=True)
 def _shared_pixels(begin_a, end_a, a, stop_a, begin_b, end_b, b, stop_b):
-    """Pixels common to two masks; runs that are before the other mask begins are skipped by halves."""
+    """Pixels common to two masks; runs that are before the other mask begins are skipped."""
     if a == stop_a or b == stop_b:
         return np.int64(0)
-    low, high = a, stop_a
-    while low < high:
-        middle = (low + high) // 2
-        if end_a[middle] <= begin_b[b]:
-            low = middle + 1
-        else:
-            high = middle
-    a = low
+    a = _first_run_behind(end_a, a, stop_a, begin_b[b])
     if a == stop_a:
         return np.int64(0)
-    low, high = b, stop_b
-    while low < high:
-        middle = (low + high) // 2
-        if end_b[middle] <= begin_a[a]:
-            low = middle + 1
-        else:
-            high = middle
-    return rle.intersection_of(begin_a, end_a, a, stop_a, begin_b, end_b, low, stop_b)
+    b = _first_run_behind(end_b, b, stop_b, begin_a[a])
+    return rle.intersection_of(begin_a, end_a, a, stop_a, begin_b, end_b, b, stop_b)
 
 
 @numba.njit(cache=True, nogil=True)

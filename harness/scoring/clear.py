@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numba
 import numpy as np
 
 from harness.rle import Ints
+from harness.scoring.all_cores import on_all_cores
 from harness.scoring.assignment import assign
 from harness.scoring.hota import EPSILON, Floats
 from harness.scoring.phrase_hota import Frames, Sequences, present_in_frame
@@ -58,9 +57,7 @@ def clear_of_sequences(sequences: Sequences, truths: Frames, tracks: Frames) -> 
             s.similarity, truths.first, truths.there, tracks.first, tracks.there, out,
         )  # fmt: skip
 
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, [np.arange(i, n, workers) for i in range(workers)]))
+    on_all_cores(work, n)
     return Clear(*out.T)
 
 

@@ -6,8 +6,6 @@ assignments of equal weight, and the official numbers depend on that choice.
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numba
@@ -15,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.rle import Ints
+from harness.scoring.all_cores import on_all_cores
 from harness.scoring.assignment import assign
 from harness.scoring.hota import ALPHAS, EPSILON, Floats, Hota
 from harness.scoring.pairwise import pairwise_sum
+from harness.scoring.phrase_hota import write_hota
 
 Flags = NDArray[np.bool_]
 Ints32 = NDArray[np.int32]
@@ -87,9 +87,7 @@ def hota_of_units(units: FrameUnits, similarities: Similarities, masks: int) -> 
             counts,
         )  # fmt: skip
 
-    workers = min(os.cpu_count() or 1, max(n, 1))
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, [np.arange(i, n, workers) for i in range(workers)]))
+    on_all_cores(work, n)
     return UnitScores(Hota(*(out[:, k] for k in range(7))), counts)
 
 
@@ -224,16 +222,4 @@ def _hota_of(units, unit, known, exhaustive, first_g, track_g, tracks_g, place, 
                         tp[a] += 1
                         loc[a] += similarity
                         matches[a, track_g[g + j], tracks[chosen[j]]] += 1
-        for a in range(n_limits):
-            ass_a, ass_re, ass_pr = 0.0, 0.0, 0.0
-            for j in range(n_g):
-                for i in range(n_p):
-                    m = matches[a, j, i]
-                    if m > 0:
-                        ass_a += m * (m / max(1.0, seen_g[j] + seen_p[i] - m))
-                        ass_re += m * (m / max(1.0, seen_g[j]))
-                        ass_pr += m * (m / max(1.0, seen_p[i]))
-            hits = max(1.0, tp[a])
-            out[u, 0, a], out[u, 1, a], out[u, 2, a] = tp[a], found_g - tp[a], found_p - tp[a]
-            out[u, 3, a], out[u, 4, a], out[u, 5, a] = ass_a / hits, ass_re / hits, ass_pr / hits
-            out[u, 6, a] = max(1e-10, loc[a]) / max(1e-10, tp[a])
+        write_hota(matches, tp, loc, seen_g, seen_p, found_g, found_p, out[u])

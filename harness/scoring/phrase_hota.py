@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numba
@@ -11,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.rle import Ints
+from harness.scoring.all_cores import on_all_cores
 from harness.scoring.assignment import assign
 from harness.scoring.hota import ALPHAS, EPSILON, Floats, Hota
 
@@ -58,7 +57,7 @@ class Sequences:
 
 
 def hota_of_sequences(sequences: Sequences, truths: Frames, tracks: Frames, limits: Floats) -> Hota:
-    """HOTA of every sequence, arrays ``(sequences, 19)``, equal to `harness.scoring.hota.hota` of its time steps."""
+    """HOTA of every sequence, arrays ``(sequences, 19)``, equal to TrackEval's HOTA of its time steps."""
     n = len(sequences.steps)
     out = np.zeros((n, 7, len(ALPHAS)))
 
@@ -69,9 +68,7 @@ def hota_of_sequences(sequences: Sequences, truths: Frames, tracks: Frames, limi
             s.similarity, truths.first, truths.there, tracks.first, tracks.there, limits, out,
         )  # fmt: skip
 
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, [np.arange(i, n, workers) for i in range(workers)]))
+    on_all_cores(work, n)
     return Hota(*(out[:, k] for k in range(7)))
 
 
@@ -141,19 +138,30 @@ def _hota_of(sequences, steps, truth_first, truth, identity, place, track_first,
                         tp[a] += 1
                         loc[a] += value
                         matches[a, identity[mine[rows[j]]], i] += 1
-        for a in range(n_limits):
-            ass_a, ass_re, ass_pr = 0.0, 0.0, 0.0
-            for g in range(n_g):
-                for i in range(n_p):
-                    m = matches[a, g, i]
-                    if m > 0:
-                        ass_a += m * (m / max(1.0, seen_g[g] + seen_p[i] - m))
-                        ass_re += m * (m / max(1.0, seen_g[g]))
-                        ass_pr += m * (m / max(1.0, seen_p[i]))
-            hits = max(1.0, tp[a])
-            out[s, 0, a], out[s, 1, a], out[s, 2, a] = tp[a], found_g - tp[a], found_p - tp[a]
-            out[s, 3, a], out[s, 4, a], out[s, 5, a] = ass_a / hits, ass_re / hits, ass_pr / hits
-            out[s, 6, a] = max(1e-10, loc[a]) / max(1e-10, tp[a])
+        write_hota(matches, tp, loc, seen_g, seen_p, found_g, found_p, out[s])
+
+
+@numba.njit(cache=True, nogil=True)
+def write_hota(matches, tp, loc, seen_g, seen_p, found_g, found_p, out):
+    """Write the fields of `Hota`, in their order, into ``out (7, limits)``.
+
+    By limit: ``matches (limits, truths, tracks)`` counts frames in which the two are matched, ``tp`` all of them, and
+    ``loc`` sums their similarities. ``seen_g`` and ``seen_p`` count the frames of each truth and track, ``found_g`` and
+    ``found_p`` those of all.
+    """
+    for a in range(len(tp)):
+        ass_a, ass_re, ass_pr = 0.0, 0.0, 0.0
+        for g in range(len(seen_g)):
+            for p in range(len(seen_p)):
+                m = matches[a, g, p]
+                if m > 0:
+                    ass_a += m * (m / max(1.0, seen_g[g] + seen_p[p] - m))
+                    ass_re += m * (m / max(1.0, seen_g[g]))
+                    ass_pr += m * (m / max(1.0, seen_p[p]))
+        hits = max(1.0, tp[a])
+        out[0, a], out[1, a], out[2, a] = tp[a], found_g - tp[a], found_p - tp[a]
+        out[3, a], out[4, a], out[5, a] = ass_a / hits, ass_re / hits, ass_pr / hits
+        out[6, a] = max(1e-10, loc[a]) / max(1e-10, tp[a])
 
 
 @numba.njit(cache=True, nogil=True)

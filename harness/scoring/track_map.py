@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.scoring.all_cores import on_all_cores
 from harness.scoring.pairwise import pairwise_sum
 
 Floats = NDArray[np.float64]
@@ -93,9 +92,7 @@ def track_map(pairs: TrackPairs, id_zero_free: bool) -> list[dict[str, Floats | 
             pairs.iou, pairs.exhaustive, id_zero_free, THRESHOLDS, RECALLS, precision, recall, positives,
         )  # fmt: skip
 
-    workers = min(os.cpu_count() or 1, max(n, 1))
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, [np.arange(i, n, workers) for i in range(workers)]))
+    on_all_cores(work, n)
     out: list[dict[str, Floats | None]] = []
     for c in range(n):
         out.append({})

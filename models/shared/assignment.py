@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.scoring.assignment import assign
+from harness.scoring.assignment import assign, flip_path
 
 Costs = NDArray[np.float32]
 Permutation = NDArray[np.int64]
@@ -97,12 +97,7 @@ def _solve(cost, v):
         for k in range(seen):
             u[row_of[visited[k]]] += least - distance[k]
             v[visited[k]] -= least - distance[k]
-        while True:
-            i = path[j]
-            row_of[j] = i
-            j, column_of[i] = column_of[i], j
-            if i == current:
-                break
+        flip_path(path, row_of, column_of, j, current)
     return column_of, _is_unique(cost, u, v, row_of)
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -20,6 +19,7 @@ import deform_attn_ptx
 import torch
 from deform_attn_cases import from_offsets, make
 from pretended_cuda import CAPABILITY, Machine
+from project_scripts import load_script
 from ptx_emulator import Emulator
 from torch import Tensor
 
@@ -124,11 +124,7 @@ def refused_by_the_driver(machine: Machine) -> str:
 
 def algorithm_of_2020(machine: Machine) -> dict[str, Any]:
     """Forward and backward of what ``scripts/gpu_check.py`` compares with, as the script calls it."""
-    spec = importlib.util.spec_from_file_location("gpu_check", ROOT / "scripts" / "gpu_check.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = sys.modules["gpu_check"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script("gpu_check")
     taken(machine)
     given = make([(3, 4), (6, 8), (12, 16)], 2, 37, 3, VARIANT.channels, VARIANT.points)
     grad = torch.randn(2, 37, 3 * VARIANT.channels)
