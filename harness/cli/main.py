@@ -31,8 +31,13 @@ from harness.warnings import tolerate_warnings_of_libraries
 
 LEAST_ADDRESS_SPACE = 3 << 29
 """Bytes; with less, compilers and linear algebra libraries crash or hang while they load."""
-NO_THREAD = "can't start new thread"
-"""Python's text of the `RuntimeError` for a limit on threads or on memory."""
+OF_MACHINE = {
+    "can't start new thread": "the machine starts no more threads; raise the limits that `ulimit -u` and `ulimit -v`"
+    " show",
+    "cannot cache function": "compiled code can be kept neither in the package's folder nor in the home folder; set"
+    " NUMBA_CACHE_DIR to a folder that can be written to",
+}
+"""How a `RuntimeError` begins that Python or numba raises for a limit of the machine, and what is printed for it."""
 
 
 def _version(value: bool) -> None:
@@ -128,7 +133,7 @@ def _run() -> int:
         tell(f"harness: {error}")
         return EXIT_BAD_INPUT if isinstance(error, UserError) else EXIT_FAILED
     except (OSError, MemoryError, RuntimeError) as error:  # a limit of the machine: the place does not matter
-        if isinstance(error, RuntimeError) and (debug or str(error) != NO_THREAD):
+        if isinstance(error, RuntimeError) and (debug or not str(error).startswith(tuple(OF_MACHINE))):
             raise
         if debug:
             traceback.print_exc()
@@ -148,7 +153,7 @@ def _asked() -> str:
 
 def _of_machine(error: OSError | MemoryError | RuntimeError) -> str:
     if isinstance(error, RuntimeError):
-        return "the machine starts no more threads; raise the limits that `ulimit -u` and `ulimit -v` show"
+        return next(told for begins, told in OF_MACHINE.items() if str(error).startswith(begins))
     if isinstance(error, MemoryError):
         return "the memory is full; use a smaller part of the data, or a machine with more"
     where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -155,20 +156,20 @@ def cached_text_classifier(
     """Read the classifier of ``names`` from the cache ``folder``, or build it and store it there.
 
     The file's name is a digest of the model, ``weights_digest``, the vocabulary, the templates, ``clean``, and the
-    hardware and versions. An unreadable file is rebuilt.
+    hardware and versions. An unreadable file is rebuilt; where nothing can be written, nothing is kept.
     """
     device = next(tower.parameters()).device
     chosen = (tower.name, weights_digest, repr(tuple(names)), repr(TEMPLATES), repr(clean))
     key = "\n".join((*chosen, _computed_by(device)))
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
-    if path.is_file():
-        try:
+    # a cache entry that is broken, or a folder that is not ours, must not stop a run
+    with suppress(SafetensorError, KeyError, OSError):
+        if path.is_file():
             kept = load_file(path, device=str(device))
             return TextClassifier(kept["weights"], kept["class_of"])
-        except (SafetensorError, KeyError, OSError):
-            pass  # a broken cache entry must not stop a run
     classifier = build_text_classifier(tower, names, clean=clean, device=device)
-    _keep(path, classifier)
+    with suppress(SafetensorError, OSError):
+        _keep(path, classifier)
     return classifier
 
 

@@ -95,16 +95,37 @@ def test_little_address_space_is_refused_before_libraries_wait_for_ever(tmp_path
     )
 
 
-def test_a_thread_that_cannot_start_is_told_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (
+            "can't start new thread",
+            "the machine starts no more threads; raise the limits that `ulimit -u` and `ulimit -v` show",
+        ),
+        (
+            "cannot cache function 'f': no locator available for file 'rle.py'",
+            "compiled code can be kept neither in the package's folder nor in the home folder; set NUMBA_CACHE_DIR to a"
+            " folder that can be written to",
+        ),
+    ],
+)
+def test_a_limit_of_the_machine_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], raised: str, told: str
 ) -> None:
     def fail() -> None:
-        raise RuntimeError("can't start new thread")
+        raise RuntimeError(raised)
 
     monkeypatch.setattr(main, "build", lambda only: fail)
     monkeypatch.setattr("sys.argv", ["harness", "run"])
     assert main._run() == 1
-    assert capsys.readouterr().err == (
-        "harness: the machine starts no more threads; raise the limits that `ulimit -u` and `ulimit -v` show "
-        "(--debug shows where)\n"
-    )
+    assert capsys.readouterr().err == f"harness: {told} (--debug shows where)\n"
+
+
+def test_other_errors_of_that_kind_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise RuntimeError("another one")
+
+    monkeypatch.setattr(main, "build", lambda only: fail)
+    monkeypatch.setattr("sys.argv", ["harness", "run"])
+    with pytest.raises(RuntimeError, match="another one"):
+        main._run()

@@ -111,3 +111,18 @@ def test_a_broken_cache_entry_is_built_anew(tiny: ClipVisNetwork, tmp_path: Path
     (path,) = tmp_path.iterdir()
     path.write_bytes(b"not safetensors")
     assert torch.equal(cached_text_classifier(tmp_path, "d", tiny.backbone, ["cat"]).weights, first.weights)
+
+
+def test_a_cache_that_cannot_be_read_or_written_changes_nothing(
+    tiny: ClipVisNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = cached_text_classifier(tmp_path / "cache", "d", tiny.backbone, ["cat"])
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "cache"):  # no folder can be made there
+        assert torch.equal(cached_text_classifier(folder, "d", tiny.backbone, ["cat"]).weights, first.weights)
+
+    def closed(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", closed)  # as in a home of another user
+    assert torch.equal(cached_text_classifier(tmp_path / "cache", "d", tiny.backbone, ["cat"]).weights, first.weights)
