@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from harness.baselines.ov2seg.text_classifier import SourcedClassifier
 from harness.baselines.track_by_detection.config import TrackingConfig
 from harness.baselines.track_by_detection.model import TrackByDetection
 from harness.baselines.track_by_detection.segmenters import ClipVisSegmenter
+from harness.cli.bench_fit import peak as peak_of
 from harness.frames import Image
 from harness.models.backbones.resnet import ResNetSize
 from harness.models.clipvis.checkpoint import load_state
@@ -142,8 +142,11 @@ class Scratch:
 
 
 def peak() -> int:
-    """Largest resident size of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    """Largest resident size of this process so far, in bytes.
+
+    That of `resource` would be the size of the process that started this one, where that is larger.
+    """
+    return peak_of("cpu")
 
 
 def measure(name: str, folder: Path, cases: list[tuple[int, int, int]]) -> list[dict[str, float]]:
