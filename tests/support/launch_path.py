@@ -104,7 +104,7 @@ def devices(machine: Machine) -> dict[str, Any]:
 
 
 def refusal(machine: Machine) -> str:
-    """What is said of a kernel that leaves its outputs as they are."""
+    """What is said of a kernel that gives zeros."""
     machine.computes = False
     try:
         return error_of(machine)

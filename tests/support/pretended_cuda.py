@@ -74,7 +74,7 @@ class Machine(TorchFunctionMode):
         super().__init__()
         self.launches: list[Launch] = []
         self.computes = True
-        """Whether launches do anything."""
+        """Whether launches compute; if not, they set what they write to zero, since new memory may hold old results."""
         self.stream = 0
         """Handle of torch's current stream."""
         self.driver = ctypes.CDLL("libcuda.so.1")
@@ -112,6 +112,8 @@ class Machine(TorchFunctionMode):
             tensor = self._at(pointer, device)
             if tensor is not None:
                 memory.append(memory_of(tensor, written=i >= inputs))
+                if i >= inputs and not self.computes:
+                    ctypes.memset(pointer, 0, tensor.numel() * tensor.element_size())
             elif pointer:
                 faults.append(f"parameter {i} points to no tensor of device {device}")
         if self.computes and not faults:
