@@ -29,9 +29,9 @@ from harness.reports.view_index import CODES, LENGTHS, SIZES, Filters, Index
 from harness.reports.view_video import (
     FORMATS,
     Drawn,
-    Judged,
+    AssignedTrack,
     export,
-    judged_tracks,
+    assigned_tracks,
     outlines,
     picture,
     size_of,
@@ -299,12 +299,12 @@ def _one(library: Library, video_id: int) -> Video:
 
 
 @lru_cache(maxsize=8)
-def _video_data(library: Library, video_id: int, version: str) -> tuple[list[Any], list[list[Judged]]]:
+def _video_data(library: Library, video_id: int, version: str) -> tuple[list[Any], list[list[AssignedTrack]]]:
     """The annotated objects of a video, and every run's tracks; the most recent videos are kept."""
     del version  # another version has other tracks
     truth = library.dataset.truth.tracks_of(video_id) if library.dataset.truth is not None else []
     tracks = [
-        judged_tracks(run.store, video_id, library.index.tracks_of(n, video_id, Filters())) if done else []
+        assigned_tracks(run.store, video_id, library.index.tracks_of(n, video_id, Filters())) if done else []
         for n, run in enumerate(library.runs)
         for done in [bool(library.index.runs[n].done[library.index.video(video_id)])]
     ]
@@ -345,7 +345,7 @@ def _video(library: Library, video_id: int, filters: Filters) -> dict[str, Any]:
             "outline": list(_outline_size(video)), "objects": objects, "runs": runs}  # fmt: skip
 
 
-def _first_frame(one: Judged) -> int:
+def _first_frame(one: AssignedTrack) -> int:
     return next((f for f, mask in enumerate(one.track.masks) if mask is not None), 0)
 
 

@@ -39,7 +39,7 @@ Masks = Sequence[Rle | None]
 
 
 @dataclass(frozen=True)
-class Judged:
+class AssignedTrack:
     """A track with its row, its kind (hit or error) and the id of its object."""
 
     row: int
@@ -48,7 +48,7 @@ class Judged:
     truth_id: int | None
 
 
-def states(truth: TruthTrack, tracks: Sequence[Judged], frames: int) -> tuple[str, list[int | None]]:
+def states(truth: TruthTrack, tracks: Sequence[AssignedTrack], frames: int) -> tuple[str, list[int | None]]:
     """The state of an object in every frame, and the row of the track that gives it.
 
     The object's own track is the one that hits it, else the one of its category that is on it in most frames.
@@ -61,12 +61,12 @@ def states(truth: TruthTrack, tracks: Sequence[Judged], frames: int) -> tuple[st
         if here:
             entries = [_entry(tracks[i].track.masks[f]) for i in here]
             on[here, f] = coco.iou(entries, [_entry(masks[f])], [0])[:, 0]
-    meets = on >= IOU
+    overlapping = on >= IOU
     named = np.array([one.track.category_id == truth.category_id for one in tracks], np.bool_)
-    own = _own_track(truth, tracks, meets, named)
+    own = _own_track(truth, tracks, overlapping, named)
     found, rows = [ABSENT] * frames, [None] * frames
     for f in at:
-        candidates = np.flatnonzero(meets[:, f])
+        candidates = np.flatnonzero(overlapping[:, f])
         right = candidates[named[candidates]]
         if own is not None and own in right:
             found[f], chosen = HIT_STATE, own
@@ -81,11 +81,11 @@ def states(truth: TruthTrack, tracks: Sequence[Judged], frames: int) -> tuple[st
     return "".join(found), rows  # type: ignore[return-value]
 
 
-def _own_track(truth: TruthTrack, tracks: Sequence[Judged], meets: Any, named: Any) -> int | None:
+def _own_track(truth: TruthTrack, tracks: Sequence[AssignedTrack], overlapping: Any, named: Any) -> int | None:
     for i, one in enumerate(tracks):
         if one.kind == HIT and one.truth_id == truth.id:
             return i
-    counts = np.where(named, meets.sum(1), 0) if len(tracks) else np.zeros(0)
+    counts = np.where(named, overlapping.sum(1), 0) if len(tracks) else np.zeros(0)
     return int(np.argmax(counts)) if len(counts) and counts.max() > 0 else None
 
 
@@ -94,10 +94,10 @@ def _entry(mask: Rle | None) -> dict[str, Any]:
     return {"size": list(mask.size), "counts": mask.counts}
 
 
-def judged_tracks(store: PredictionStore, video_id: int, listed: Sequence[dict[str, Any]]) -> list[Judged]:
+def assigned_tracks(store: PredictionStore, video_id: int, listed: Sequence[dict[str, Any]]) -> list[AssignedTrack]:
     """The tracks of a video that an index ``listed``, in its order."""
     tracks = store.read_video(video_id)
-    return [Judged(one["row"], tracks[one["row"]], one["kind"], one["object"]) for one in listed]
+    return [AssignedTrack(one["row"], tracks[one["row"]], one["kind"], one["object"]) for one in listed]
 
 
 def size_of(video: Video) -> tuple[int, int]:

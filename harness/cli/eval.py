@@ -208,13 +208,13 @@ class _Result(NamedTuple):
 
     name: str
     outcome: Outcome
-    judged: Comparability
+    comparability: Comparability
 
 
 def _record(result: _Result) -> dict[str, Any]:
     if isinstance(result.outcome, UserError):
         return {"protocol": {"name": result.name}, "error": str(result.outcome)}
-    return {**result.judged.record(), **result.outcome.record()}
+    return {**result.comparability.record(), **result.outcome.record()}
 
 
 def _write_rows(path: Path, results: list[_Result]) -> None:
@@ -245,7 +245,7 @@ def _write_record(path: Path, results: list[_Result], predictions: Location, giv
         raise UserError("--record", "needs masks of tracks", "leave it out")
     with opened_predictions(predictions) as found:
         told = record_of_scores(scores, truth, found, given.dataset, given.split)
-    write_record(path, {**told, **results[0].judged.record()})
+    write_record(path, {**told, **results[0].comparability.record()})
 
 
 def _results(
@@ -301,7 +301,7 @@ def _of_tracks(
                 best = ceilings_of(scored, truth, lambda: shards_of(predictions) or file, given)
             except UserError as error:  # the protocols still have their numbers
                 best = error
-    return [_Result(name, outcomes[name], judged_by(differences, name, own)) for name in names], best
+    return [_Result(name, outcomes[name], comparability_of_truth(differences, name, own)) for name in names], best
 
 
 _BURST_FILE = "all_classes.json"
@@ -466,7 +466,7 @@ def _as_split(plugin: DatasetPlugin, split: str, annotations: Path, asked: list[
     return TruthChoice(names, read, differences(read, split), own)
 
 
-def judged_by(differences: Sequence[str] | None, protocol: str, own: str | None) -> Comparability:
+def comparability_of_truth(differences: Sequence[str] | None, protocol: str, own: str | None) -> Comparability:
     """Fixed AP and mask HOTA are published for the data of each protocol."""
     same = own is None or protocol in (own, f"{own}-fixed", HOTA)
     return comparability(differences, [] if same else [f"scored by {protocol}, published numbers by {own}"])

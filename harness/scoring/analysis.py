@@ -85,14 +85,14 @@ def analyse(
     overlaps, track_overlaps, motion = _read(chosen, truths, np.unique(selection.row[~selection.ignored]), store)
     matched = matched_tracks(truths, selection, overlaps, 0, chosen.quirks, chosen.ranges[0])
     evidence = collect(truths, matched, overlaps, track_overlaps)
-    breakdown, judged = break_down(truths, matched, overlaps, evidence, chosen.quirks)
+    breakdown, assignment = break_down(truths, matched, overlaps, evidence, chosen.quirks)
     return Analysis(
         chosen.name,
         chosen.version,
         breakdown,
         slice_truth(chosen, truths, overlaps, motion),
         _calibrations(chosen, truths, matched, overlaps),
-        _verdicts(truths, matched, overlaps, judged),
+        _verdicts(truths, matched, overlaps, assignment),
     )
 
 
@@ -131,14 +131,14 @@ def _calibrations(
 
 
 def _verdicts(
-    truths: GroundTruthArrays, matched: MatchedTracks, overlaps: Overlaps, judged: ErrorAssignment
+    truths: GroundTruthArrays, matched: MatchedTracks, overlaps: Overlaps, assignment: ErrorAssignment
 ) -> Verdicts:
     record = overlaps.record[matched.track]
     names = (*KINDS, HIT, IGNORED)
     taken = matched.taken[0]
-    code = np.where(judged.kinds.code >= 0, judged.kinds.code, names.index(IGNORED))
+    code = np.where(assignment.kinds.code >= 0, assignment.kinds.code, names.index(IGNORED))
     code = np.where(matched.hit[0], names.index(HIT), code)
-    row = np.where(judged.kinds.code >= 0, judged.kinds.truth, matched.row[taken] if len(matched.row) else -1)
+    row = np.where(assignment.kinds.code >= 0, assignment.kinds.truth, matched.row[taken] if len(matched.row) else -1)
     order = np.argsort(record, kind="stable")
     ids = [r.id for r in truths.truth.records]
     return Verdicts(

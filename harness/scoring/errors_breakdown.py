@@ -148,13 +148,13 @@ def break_down(
     base, first = [], None
     gains: dict[str, list[float | None]] = {name: [] for name in (*KINDS, *SUMMARIES)}
     for threshold in range(len(IOU_THRESHOLDS)):
-        judged = assign_errors(evidence, matched, average.score, threshold)
-        first = first or judged
+        assignment = assign_errors(evidence, matched, average.score, threshold)
+        first = first or assignment
         state = average.state(threshold)
         base.append(average.precision(state))
         before = average.of(base[-1], state.positives)
         for name, gain in gains.items():
-            after = average.repaired(state, judged, name)
+            after = average.repaired(state, assignment, name)
             value = average.of(average.precision(after), after.positives)
             gain.append(None if value is None or before is None else value - before)
     assert first is not None
@@ -204,21 +204,21 @@ class _Average:
         positives = self._count(self._matched.positive)
         return State(self._of_track, self._matched.hit[threshold], self._matched.miss[threshold], positives)
 
-    def repaired(self, state: State, judged: ErrorAssignment, name: str) -> State:
+    def repaired(self, state: State, assignment: ErrorAssignment, name: str) -> State:
         """All errors of a kind, or of a summary, repaired."""
         if name == FALSE_POSITIVES:
             return replace(state, miss=np.zeros_like(state.miss))
         if name == FALSE_NEGATIVES:
-            return replace(state, positives=self._count(self._matched.positive & judged.found))
+            return replace(state, positives=self._count(self._matched.positive & assignment.found))
         if name == MISSED:
-            missed = self._matched.positive & ~judged.found & (judged.claimed < 0)
+            missed = self._matched.positive & ~assignment.found & (assignment.claimed < 0)
             return replace(state, positives=state.positives - self._count(missed))
-        repaired = judged.kinds.code == CODE[name]
+        repaired = assignment.kinds.code == CODE[name]
         hit, category = state.hit.copy(), state.category.copy()
-        entry = np.flatnonzero(judged.claimed >= 0)
-        entry = entry[repaired[judged.claimed[entry]]]
-        hit[judged.claimed[entry]] = True
-        category[judged.claimed[entry]] = self._of_truth[entry]
+        entry = np.flatnonzero(assignment.claimed >= 0)
+        entry = entry[repaired[assignment.claimed[entry]]]
+        hit[assignment.claimed[entry]] = True
+        category[assignment.claimed[entry]] = self._of_truth[entry]
         return State(category, hit, state.miss & ~repaired, state.positives)
 
     def precision(self, state: State) -> Floats:
@@ -254,17 +254,17 @@ class _Told:
     """Counts and examples of the errors at IoU 0.5: count, free ones, truths, examples."""
 
     def __init__(
-        self, truths: GroundTruthArrays, matched: MatchedTracks, overlaps: Overlaps, judged: ErrorAssignment
+        self, truths: GroundTruthArrays, matched: MatchedTracks, overlaps: Overlaps, assignment: ErrorAssignment
     ) -> None:
-        self._truths, self._matched, self._judged = truths, matched, judged
+        self._truths, self._matched, self._assignment = truths, matched, assignment
         self._overlaps = overlaps
-        self._not_found = matched.positive & ~judged.found
+        self._not_found = matched.positive & ~assignment.found
 
     def kind(self, kind: str) -> tuple[int, int, int, tuple[Example, ...]]:
-        matched, code = self._matched, self._judged.kinds.code
-        claimed = self._judged.claimed[self._not_found]
+        matched, code = self._matched, self._assignment.kinds.code
+        claimed = self._assignment.claimed[self._not_found]
         if kind == MISSED:
-            missed = np.flatnonzero(self._not_found & (self._judged.claimed < 0))
+            missed = np.flatnonzero(self._not_found & (self._assignment.claimed < 0))
             rows = sorted(matched.row[missed].tolist())
             return len(rows), 0, len(rows), tuple(self._missed(row) for row in rows[:EXAMPLES])
         mine = np.flatnonzero(code == CODE[kind])
@@ -278,14 +278,14 @@ class _Told:
         missing = int(self._not_found.sum())
         if name == FALSE_NEGATIVES:
             return missing, 0, missing, ()
-        return int((self._judged.kinds.code >= 0).sum()), int(self._matched.free.sum()), 0, ()
+        return int((self._assignment.kinds.code >= 0).sum()), int(self._matched.free.sum()), 0, ()
 
     def _missed(self, row: int) -> Example:
         record = self._truths.truth.records[row]
         return Example(record.video_id, None, record.id, None)
 
     def _example(self, i: int) -> Example:
-        track, truth = int(self._matched.track[i]), int(self._judged.kinds.truth[i])
+        track, truth = int(self._matched.track[i]), int(self._assignment.kinds.truth[i])
         return Example(
             int(self._truths.video_ids[self._overlaps.video[track]]),
             int(row_of_record(self._overlaps.record[track : track + 1])[0]),

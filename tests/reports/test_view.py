@@ -25,7 +25,7 @@ from harness.reports.html import Options
 from harness.reports.run_data import dataset_of_run
 from harness.reports.view_index import CODES, Filters
 from harness.reports.view_server import Library, make_app
-from harness.reports.view_video import Judged, states
+from harness.reports.view_video import AssignedTrack, states
 from harness.run_folder.finished_run import FinishedRun
 from harness.types import Track
 
@@ -136,7 +136,11 @@ def test_states_of_an_object() -> None:
     own = Track(1, 3, 0.9, (here, None, None, None, here, here))
     second = Track(1, 3, 0.5, (None, here, None, there, None, None))
     renamed = Track(1, 4, 0.8, (here, here, here, None, None, None))
-    tracks = [Judged(0, own, "hit", 7), Judged(1, renamed, "classification", 7), Judged(2, second, "duplicate", 7)]
+    tracks = [
+        AssignedTrack(0, own, "hit", 7),
+        AssignedTrack(1, renamed, "classification", 7),
+        AssignedTrack(2, second, "duplicate", 7),
+    ]
     found, rows = states(truth, tracks, 6)
     assert found == "hswm-h"
     assert rows == [0, 2, 1, None, None, 0]
