@@ -28,10 +28,10 @@ from harness.reports.pages import assets, render
 from harness.reports.view_index import CODES, LENGTHS, SIZES, Filters, Index
 from harness.reports.view_video import (
     FORMATS,
-    Drawn,
     AssignedTrack,
-    export,
+    Drawn,
     assigned_tracks,
+    export,
     outlines,
     picture,
     size_of,

@@ -107,8 +107,8 @@ def _read(
 
     def work(group: ShardGroup) -> tuple[Overlaps, TrackTruthOverlaps, Floats]:
         batch = read_shards(group, truths, shards.folder, Warnings(False), every_mask=True)
-        met = compute_overlaps(truths, rows, batch, rules, folder)
-        return overlap(truths, batch, (rules,), LOWEST_THRESHOLD, folder), met, consistency(batch.masks)
+        of_any = compute_overlaps(truths, rows, batch, rules, folder)
+        return overlap(truths, batch, (rules,), LOWEST_THRESHOLD, folder), of_any, consistency(batch.masks)
 
     parts = list(in_parallel(work, shards))
     if not parts:

@@ -66,7 +66,7 @@ class TruthSteps:
 
 
 @dataclass(frozen=True)
-class Met:
+class ObjectOverlaps:
     """Predicted objects in steps, arrays ``(objects,)``, as `FrameObjects` has them, with their ``step``.
 
     ``overlap (pairs,)`` and ``box_overlap (pairs,)`` are the IoUs of each one in turn with the truths of its step.
@@ -117,7 +117,7 @@ def pairs_of(first: Ints, step: Ints) -> Pairs:
     return Pairs(row, first[step][row] + np.arange(len(row)) - start[row])
 
 
-def meet(truth: TruthSteps, found: FrameObjects) -> Met:
+def overlap_objects(truth: TruthSteps, found: FrameObjects) -> ObjectOverlaps:
     """Overlap predicted objects with the annotated ones of their frame; those in no step are left out."""
     found = found.take(np.flatnonzero(truth.step_of[found.frame] >= 0))
     step = truth.step_of[found.frame]
@@ -132,22 +132,26 @@ def meet(truth: TruthSteps, found: FrameObjects) -> Met:
     for at in np.flatnonzero(other_size).tolist():
         row, other = int(pairs.row[at]), int(pairs.truth[at])
         if not unequal[row]:
-            unequal[row] = _boxes_meet(found, row, truth.objects, other)
+            unequal[row] = _boxes_overlap(found, row, truth.objects, other)
     boxes = _box_overlap(truth.objects.box[pairs.truth], found.box[pairs.row])
     listed = np.append(found.masks.kind, rle.ESCAPED)[found.mask] == rle.LISTED
-    return Met(step, found.track, found.category, found.record, found.mask >= 0, listed, unequal, overlap, boxes)
+    return ObjectOverlaps(
+        step, found.track, found.category, found.record, found.mask >= 0, listed, unequal, overlap, boxes
+    )
 
 
-def concatenate(parts: Sequence[Met]) -> Met:
+def concatenate(parts: Sequence[ObjectOverlaps]) -> ObjectOverlaps:
     """The overlaps of several batches, in order."""
     if not parts:
         none, flags = np.empty(0, np.int64), np.empty(0, np.bool_)
-        return Met(none, none, none, none, flags, flags, flags, np.empty(0), np.empty(0))
-    joined: dict[str, Any] = {f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Met)}
-    return Met(**joined)
+        return ObjectOverlaps(none, none, none, none, flags, flags, flags, np.empty(0), np.empty(0))
+    joined: dict[str, Any] = {
+        f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(ObjectOverlaps)
+    }
+    return ObjectOverlaps(**joined)
 
 
-def _boxes_meet(found: FrameObjects, row: int, truths: FrameObjects, other: int) -> bool:
+def _boxes_overlap(found: FrameObjects, row: int, truths: FrameObjects, other: int) -> bool:
     """Whether the boxes of two masks of unequal size overlap."""
     p, g = (mask_of(o.masks, int(o.mask[at])) for o, at in ((found, row), (truths, other)))
     entries = [[{"size": list(mask.size), "counts": mask.counts}] for mask in (p, g)]

@@ -95,11 +95,11 @@ class FrameOverlaps:
 class Overlaps:
     """Predicted tracks with their areas, and their overlaps with the truth of their video and category.
 
-    ``area_sum`` and ``area_frames`` are ``(rules, tracks)``. Track ``t`` meets the truths of its pair, in the order of
-    `Truths.rows`, at ``offset[t]:offset[t + 1]`` of ``intersection (pairs,)`` and ``union (rules, pairs)``, in pixels
-    over the whole video. ``frames`` is the length of the track's list of masks (-1 where it was not read);
-    ``text`` is the size of its masks' text in bytes (0 where there is none), which begins ``at`` this place of the
-    file. ``by_frame`` is set on request.
+    ``area_sum`` and ``area_frames`` are ``(rules, tracks)``. The overlaps of track ``t`` with the truths of its pair,
+    in the order of `GroundTruthArrays.rows`, are at ``offset[t]:offset[t + 1]`` of ``intersection (pairs,)`` and
+    ``union (rules, pairs)``, in pixels over the whole video. ``frames`` is the length of the track's list of masks (-1
+    where it was not read); ``text`` is the size of its masks' text in bytes (0 where there is none), which begins
+    ``at`` this place of the file. ``by_frame`` is set on request.
     """
 
     video: Ints
@@ -207,9 +207,9 @@ def overlap(
     row_of = np.full(n, -1, np.int64)
     row_of[owners] = np.arange(len(owners))
     wanted = np.zeros(len(masks.start), np.bool_)
-    meets = pair[owners] >= 0
+    has_truth = pair[owners] >= 0
     known = batch.area_sum is not None
-    used = masks.frame_mask[np.repeat(meets, np.diff(masks.track))] if known else masks.frame_mask
+    used = masks.frame_mask[np.repeat(has_truth, np.diff(masks.track))] if known else masks.frame_mask
     wanted[used[used >= 0]] = True
     area = rle.areas(*masks.arrays()[:6], wanted) if batch.mask_area is None else batch.mask_area
     if (area < 0).any():
@@ -383,7 +383,7 @@ def _overlap_pairs(masks, area_d, truths, area_g, rows, first_truth, paired, fir
         mine = rows[first_truth[here] : first_truth[here + 1]]
         h, w = sizes[video[tracks[0]], 0], sizes[video[tracks[0]], 1]
         walk = np.zeros((len(tracks), len(mine)), np.bool_)
-        meet = np.zeros((len(tracks), len(mine)), np.bool_)
+        overlapping = np.zeros((len(tracks), len(mine)), np.bool_)
         wanted = np.zeros(len(mine), np.bool_)
         frames = 0
         for i in range(len(tracks)):
@@ -400,8 +400,8 @@ def _overlap_pairs(masks, area_d, truths, area_g, rows, first_truth, paired, fir
                     union[v, at] = sums[v]
                     least = min(least, sums[v])
                 walk[i, j] = most > 0 and most >= floor * (least - most)
-                meet[i, j] = walk[i, j] or (by_frame and most > 0)
-                if meet[i, j]:
+                overlapping[i, j] = walk[i, j] or (by_frame and most > 0)
+                if overlapping[i, j]:
                     wanted[j] = True
                     frames = max(frames, min(len(rows_d), len(rows_g)))
         run_g = np.zeros(len(mine) + 1, np.int64)
@@ -410,7 +410,7 @@ def _overlap_pairs(masks, area_d, truths, area_g, rows, first_truth, paired, fir
             for i in range(len(tracks)):
                 r = row_of[tracks[i]]
                 at = track_d[r] + f
-                if at >= track_d[r + 1] or frame_d[at] < 0 or area_d[frame_d[at]] == 0 or not meet[i].any():
+                if at >= track_d[r + 1] or frame_d[at] < 0 or area_d[frame_d[at]] == 0 or not overlapping[i].any():
                     continue
                 d = frame_d[at]
                 room = (stop_d[d] - start_d[d] + 1) // 2
@@ -418,7 +418,7 @@ def _overlap_pairs(masks, area_d, truths, area_g, rows, first_truth, paired, fir
                     begin_d, end_d = np.empty(2 * room, np.int32), np.empty(2 * room, np.int32)
                 runs = np.int64(-1)
                 for j in range(len(mine)):
-                    if not meet[i, j] or run_g[j + 1] == run_g[j]:
+                    if not overlapping[i, j] or run_g[j + 1] == run_g[j]:
                         continue
                     g = frame_g[track_g[mine[j]] + f]
                     if height_d[d] != height_g[g] or width_d[d] != width_g[g]:

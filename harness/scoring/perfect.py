@@ -174,8 +174,8 @@ def _targets(scene: _Scene, times: Ints) -> Ints:
         if len(tracks) > 1 and len(truths) > 1:
             shared = of_own[np.ix_(tracks, truths)]
             one, other = linear_sum_assignment(shared + (shared > 0) * (int(shared.sum()) + 1), maximize=True)
-            met = shared[one, other] > 0
-            target[tracks[one[met]]] = truths[other[met]]
+            is_on = shared[one, other] > 0
+            target[tracks[one[is_on]]] = truths[other[is_on]]
     return np.asarray(target)
 
 
@@ -200,17 +200,18 @@ def _joined(scene: _Scene, follows: Ints, target: Ints) -> Flags:
 
 
 def _scenes(truths: GroundTruthArrays, batch: TrackBatch, name: str) -> list[_Scene]:
-    """The videos of a batch, met by the truths of any category."""
+    """The videos of a batch, overlapped with the truths of any category."""
     n = len(batch.video)
     every = _of_one_category(truths)
     nowhere = FrameUse(np.zeros(n, np.int64), {})
     probe = replace(batch, category=np.zeros(n, np.int64), area_sum=None, area_frames=None, frames=nowhere)
-    met = overlap(every, probe, (MaskRules(False, False),), 0.0, name)
-    assert met.by_frame is not None
+    found = overlap(every, probe, (MaskRules(False, False),), 0.0, name)
+    assert found.by_frame is not None
     table, behind = batch.masks, len(batch.masks.start)
     order = np.argsort(batch.video, kind="stable")
     starts = np.append(np.flatnonzero(np.diff(batch.video[order], prepend=-1)), n)
-    tube = np.divide(met.intersection, met.union[0], out=np.zeros(len(met.intersection)), where=met.union[0] > 0)
+    union = found.union[0]
+    tube = np.divide(found.intersection, union, out=np.zeros(len(union)), where=union > 0)
     out = []
     for a, b in itertools.pairwise(starts.tolist()):
         rows = order[a:b]
@@ -221,8 +222,9 @@ def _scenes(truths: GroundTruthArrays, batch: TrackBatch, name: str) -> list[_Sc
         shape = (len(rows), frames, len(mine))
         iou = np.zeros(shape)
         if pair >= 0:
-            iou = met.by_frame.iou[met.by_frame.offset[rows][:, None] + np.arange(shape[1] * shape[2])].reshape(shape)
-        at = met.offset[rows][:, None] + np.arange(len(mine))
+            at = found.by_frame.offset[rows][:, None] + np.arange(shape[1] * shape[2])
+            iou = found.by_frame.iou[at].reshape(shape)
+        at = found.offset[rows][:, None] + np.arange(len(mine))
         length = table.track[rows + 1] - table.track[rows]
         mask = _lists(table, rows, max(frames, int(length.max(initial=0))))
         truth_mask = _behind(_lists(truths.masks, mine, mask.shape[1]), behind)
@@ -233,7 +235,7 @@ def _scenes(truths: GroundTruthArrays, batch: TrackBatch, name: str) -> list[_Sc
 
 
 def _of_one_category(truths: GroundTruthArrays) -> GroundTruthArrays:
-    """The truths as if all were of one category, so that every track of a video meets all of them."""
+    """The truths as if all were of one category, so that every track of a video is compared with all of them."""
     one = copy.copy(truths)
     one.category_ids, one.category = np.zeros(1, np.int64), np.zeros_like(truths.category)
     one.rows = np.argsort(truths.video, kind="stable")

@@ -130,11 +130,11 @@ def _offsets(counts: Ints) -> Ints:
 def _by_pair(pair: Ints, measured: NDArray[np.bool_]) -> tuple[Ints, Ints]:
     """Tracks by pair, and where each pair's begin; the measured ones without a pair come first, one by one."""
     alone = np.flatnonzero((pair < 0) & measured)
-    met = np.flatnonzero(pair >= 0)
-    met = met[np.argsort(pair[met], kind="stable")]
-    starts = len(alone) + np.flatnonzero(np.diff(pair[met], prepend=-1))
-    first = np.concatenate([np.arange(len(alone)), starts, [len(alone) + len(met)]]).astype(np.int64)
-    return np.concatenate([alone, met]), first
+    paired = np.flatnonzero(pair >= 0)
+    paired = paired[np.argsort(pair[paired], kind="stable")]
+    starts = len(alone) + np.flatnonzero(np.diff(pair[paired], prepend=-1))
+    first = np.concatenate([np.arange(len(alone)), starts, [len(alone) + len(paired)]]).astype(np.int64)
+    return np.concatenate([alone, paired]), first
 
 
 def _are_whole(xywh: Floats) -> bool:
@@ -176,14 +176,14 @@ def _overlap_masks(masks, truths, area_g, rows, first_truth, order, first, pair,
                         fault[d] = area
                         area, runs = np.int64(0), np.int64(0)
                     bits[frame_offset[t] + f] = HAS_MASK | (HAS_PIXELS if area > 0 else 0)
-                met, fits = False, False
+                both, fits = False, False
                 for j in range(len(mine)):
                     at = track_g[mine[j]] + f
                     if at >= track_g[mine[j] + 1]:
                         continue
                     g, pairing = frame_g[at], offset[t] + j
                     if d >= 0 and g >= 0:
-                        met = True
+                        both = True
                         if height_d[d] == height_g[g] and width_d[d] == width_g[g]:
                             fits = True
                             common = rle.intersection_of(begin_d, end_d, np.int64(0), runs, begin_g, end_g, run_g[j],
@@ -192,14 +192,14 @@ def _overlap_masks(masks, truths, area_g, rows, first_truth, order, first, pair,
                             union[pairing] += area + area_g[g] - common
                             if f < steps[t] and common > 0:
                                 similarity[step_offset[t] + f * len(mine) + j] = common / (area + area_g[g] - common)
-                        elif f < steps[t] and _boxes_meet(begin_d, end_d, np.int64(0), runs, height_d[d], begin_g,
+                        elif f < steps[t] and _boxes_overlap(begin_d, end_d, np.int64(0), runs, height_d[d], begin_g,
                                                           end_g, run_g[j], run_g[j + 1], height_g[g]):  # fmt: skip
                             similarity[step_offset[t] + f * len(mine) + j] = UNEQUAL
                     elif d >= 0:
                         union[pairing] += area
                     elif g >= 0:
                         union[pairing] += area_g[g]
-                if met and not fits:
+                if both and not fits:
                     bits[frame_offset[t] + f] |= OTHER_SIZE
 
 
@@ -216,7 +216,7 @@ def _box_of(begin, end, first, stop, height):
 
 
 @numba.njit(cache=True, nogil=True)
-def _boxes_meet(begin_a, end_a, a, stop_a, height_a, begin_b, end_b, b, stop_b, height_b):
+def _boxes_overlap(begin_a, end_a, a, stop_a, height_a, begin_b, end_b, b, stop_b, height_b):
     """Whether the boxes of two masks share a pixel."""
     if a == stop_a or b == stop_b:
         return False

@@ -26,7 +26,16 @@ from harness.formats.results import Block, read_blocks
 from harness.formats.segmentations import convert
 from harness.formats.youtube_vis import Annotations, VideoRecord, decode_records, take_tracks
 from harness.rle import Ints, MaskTable
-from harness.scoring.frame_objects import Flags, Floats, FrameObjects, Met, TruthSteps, grouped, meet, steps_of
+from harness.scoring.frame_objects import (
+    Flags,
+    Floats,
+    FrameObjects,
+    ObjectOverlaps,
+    TruthSteps,
+    grouped,
+    overlap_objects,
+    steps_of,
+)
 from harness.scoring.from_results import Columns, lenient_columns, masks_of, unknown_video
 from harness.scoring.from_store import ShardGroup, ShardReader, place_of_record, read_shards
 from harness.scoring.overlap import GroundTruthArrays, positions, refuse_faults
@@ -103,7 +112,7 @@ class Predictions(NamedTuple):
     the truth's.
     """
 
-    met: list[Met]
+    overlaps: list[ObjectOverlaps]
     tracks: int
     objects: int
     place: Callable[[int], str]
@@ -111,7 +120,7 @@ class Predictions(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    met: Met
+    overlaps: ObjectOverlaps
     tracks: int
     objects: int
     warnings: Warnings
@@ -241,7 +250,7 @@ def youtube_vis_predictions(
         for r in np.flatnonzero(lists.areas < 0).tolist():
             noted.always.append(f"{where[r]}: areas is null (TypeError)")
         tracks = _Tracks(video, columns.category_id[keep], number, masks, lists)
-        return _met_tracks(tracks, truths, scene, where, found, noted)
+        return _overlap_tracks(tracks, truths, scene, where, found, noted)
 
     batches = in_parallel(work, read_blocks(path))
     return _joined(batches, lambda r: f"{name}, record {r}", predicted, warnings, aborts)
@@ -264,7 +273,7 @@ def store_predictions(
         number = batch.record[keep]
         where = [place_of_record(shards.folder, n) for n in number.tolist()]
         tracks = _Tracks(batch.video[keep], truths.category_ids[batch.category[keep]], number, masks, lists)
-        return _met_tracks(tracks, truths, scene, where, found, noted)
+        return _overlap_tracks(tracks, truths, scene, where, found, noted)
 
     place = partial(place_of_record, shards.folder)
     return _joined(in_parallel(work, shards), place, predicted, warnings, aborts)
@@ -305,7 +314,7 @@ def coco_video_predictions(
             keep.append(at)
         objects = _objects([records[at] for at in keep], frames, [where[at] for at in keep])
         objects = replace(_with_boxes_of_masks(objects), record=first + np.array(keep, np.int64))
-        return _met(objects, 0, scene, lambda r: f"{name}, record {r}", found, noted)
+        return _overlap_batch(objects, 0, scene, lambda r: f"{name}, record {r}", found, noted)
 
     batches = in_parallel(work, coco_video.read_detections(path))
     joined = _joined(batches, lambda r: f"{name}, record {r}", predicted, warnings, aborts)
@@ -379,7 +388,7 @@ def _rare(frequency: dict[int, str | None]) -> frozenset[int] | None:
     return frozenset(c for c, f in frequency.items() if f == "r") if any(frequency.values()) else None
 
 
-def _met_tracks(
+def _overlap_tracks(
     tracks: _Tracks, truths: GroundTruthArrays, scene: Scene, where: list[str], warnings: Warnings, aborts: Aborts
 ) -> _Batch:
     """Overlap tracks in YouTube-VIS form with the truth."""
@@ -407,41 +416,41 @@ def _met_tracks(
         rows.mask[keep], tracks.record[owner], masks, area,
     )  # fmt: skip
     place_of = dict(zip(tracks.record.tolist(), where, strict=True))
-    return _met(objects, len(tracks.record), scene, lambda r: place_of[r], warnings, aborts)
+    return _overlap_batch(objects, len(tracks.record), scene, lambda r: place_of[r], warnings, aborts)
 
 
-def _met(
+def _overlap_batch(
     objects: FrameObjects, tracks: int, scene: Scene, place: Callable[[int], str], warnings: Warnings, aborts: Aborts
 ) -> _Batch:
     """Overlap objects with the truth; their categories become numbers of classes."""
     unlisted = np.flatnonzero(~np.isin(objects.category, list(scene.categories)))
     if len(unlisted):
         warnings.add(UNLISTED, place(int(objects.record[unlisted[0]])), len(np.unique(objects.record[unlisted])))
-    met = meet(scene.steps, replace(objects, category=scene.class_of(objects.category)))
-    read = scene.evaluated[scene.video_of_frame[scene.steps.frame_of[met.step]]]
-    for row in np.flatnonzero(read & ~met.has_mask)[:1].tolist():
-        aborts.on_masks.append(f"{place(int(met.record[row]))}: has a box and no mask (TypeError)")
-    for row in np.flatnonzero(read & met.unequal)[:1].tolist():
+    overlaps = overlap_objects(scene.steps, replace(objects, category=scene.class_of(objects.category)))
+    read = scene.evaluated[scene.video_of_frame[scene.steps.frame_of[overlaps.step]]]
+    for row in np.flatnonzero(read & ~overlaps.has_mask)[:1].tolist():
+        aborts.on_masks.append(f"{place(int(overlaps.record[row]))}: has a box and no mask (TypeError)")
+    for row in np.flatnonzero(read & overlaps.unequal)[:1].tolist():
         what = "a mask differs in size from an annotated one whose box it overlaps (AssertionError)"
-        aborts.on_masks.append(f"{place(int(met.record[row]))}: {what}")
-    for row in np.flatnonzero(read & met.listed)[:1].tolist():
-        aborts.on_masks.append(f"{place(int(met.record[row]))}: its mask is not a compressed one (TypeError)")
-    return _Batch(met, tracks, len(objects.frame), warnings, aborts)
+        aborts.on_masks.append(f"{place(int(overlaps.record[row]))}: {what}")
+    for row in np.flatnonzero(read & overlaps.listed)[:1].tolist():
+        aborts.on_masks.append(f"{place(int(overlaps.record[row]))}: its mask is not a compressed one (TypeError)")
+    return _Batch(overlaps, tracks, len(objects.frame), warnings, aborts)
 
 
 def _joined(
     batches: Iterable[_Batch], place: Callable[[int], str], videos: Flags, warnings: Warnings, aborts: Aborts
 ) -> Predictions:
-    met, tracks, objects = [], 0, 0
+    overlaps, tracks, objects = [], 0, 0
     for batch in batches:
-        met.append(batch.met)
+        overlaps.append(batch.overlaps)
         tracks += batch.tracks
         objects += batch.objects
         aborts.always.extend(batch.aborts.always)
         aborts.on_masks.extend(batch.aborts.on_masks)
         for kind, (count, first) in batch.warnings.found.items():
             warnings.add(kind, first, count)
-    return Predictions(met, tracks, objects, place, videos)
+    return Predictions(overlaps, tracks, objects, place, videos)
 
 
 def _frames(annotations: Annotations) -> Ints:

@@ -20,7 +20,7 @@ from harness.formats.youtube_vis import Annotations, read_annotations
 from harness.rle import Ints
 from harness.scoring import TETA_TASKS
 from harness.scoring.coverage import NO_PREDICTION, warn_of_empty_videos
-from harness.scoring.frame_objects import Flags, Floats, Met, concatenate, grouped, pairs_of
+from harness.scoring.frame_objects import Flags, Floats, ObjectOverlaps, concatenate, grouped, pairs_of
 from harness.scoring.from_store import ShardReader
 from harness.scoring.overlap import GroundTruthArrays
 from harness.scoring.teta import METRICS, Counts, Steps, average, class_values, count
@@ -144,8 +144,8 @@ def _score(
     protocol: str, scene: Scene, found: Predictions, tracks: int, aborts: Aborts, warnings: Warnings, name: str
 ) -> TetaScore:
     exhaustive = protocol == "teta"
-    met, objects = concatenate(found.met), scene.steps.objects
-    once = _warn_of_twice(scene, found, met, aborts, warnings)
+    overlaps, objects = concatenate(found.overlaps), scene.steps.objects
+    once = _warn_of_twice(scene, found, overlaps, aborts, warnings)
     _warn_of_names(scene, warnings)
     evaluated = scene.evaluated
     always = [*scene.aborts.always, *aborts.always]
@@ -156,10 +156,12 @@ def _score(
         always.append(f"there are no predictions{kept} (IndexError)")
     on_masks = [*always, *scene.aborts.on_masks, *aborts.on_masks]
     nothing = "" if scene.classes else NO_OBJECT
-    bare = (len(objects.frame) > 0 and (objects.mask < 0).all()) or (len(met.step) > 0 and not met.has_mask.any())
+    bare = (len(objects.frame) > 0 and (objects.mask < 0).all()) or (
+        len(overlaps.step) > 0 and not overlaps.has_mask.any()
+    )
     kinds = (
-        _Kind("", met.overlap, on_masks[0] if on_masks else "", nothing or (NO_MASKS if bare else "")),
-        _Kind(BOX, met.box_overlap, always[0] if always else "", nothing),
+        _Kind("", overlaps.overlap, on_masks[0] if on_masks else "", nothing or (NO_MASKS if bare else "")),
+        _Kind(BOX, overlaps.box_overlap, always[0] if always else "", nothing),
     )
     for kind in kinds:
         if warnings.strict and kind.aborts and kind.nothing != NO_MASKS:
@@ -168,9 +170,9 @@ def _score(
     corrected: dict[str, float | None] = {}
     undefined: dict[str, dict[str, str]] = {"metrics": {}, "corrected": {}}
     slices: dict[str, Any] = {}
-    rows = _rows_of(scene, met)
+    rows = _rows_of(scene, overlaps)
     for kind in kinds:
-        steps = _steps(scene, met, kind.overlap, evaluated, once)
+        steps = _steps(scene, overlaps, kind.overlap, evaluated, once)
         counts = count(steps, len(scene.classes), exhaustive)
         by_name = _counts_by_name(scene, steps, exhaustive) if scene.shares_names else counts
         official, repaired = class_values(by_name), class_values(counts, repaired=True)
@@ -191,7 +193,7 @@ def _score(
                 of_group = slices.setdefault("groups", {}).setdefault(group, {})
                 of_group |= {f"{key}{kind.suffix}": number for key, number in numbers.items()}
         if not evaluated.all() and not kind.nothing:
-            every = _steps(scene, met, kind.overlap, np.ones_like(evaluated), once)
+            every = _steps(scene, overlaps, kind.overlap, np.ones_like(evaluated), once)
             counts = count(every, len(scene.classes), exhaustive)
             numbers = average(class_values(counts, repaired=True), _with_truth(counts))
             told_apart = slices.setdefault("videos", {}).setdefault("told apart by id", {})
@@ -199,7 +201,7 @@ def _score(
     sizes = {
         "tracks": found.tracks,
         "objects": found.objects,
-        "objects_in_annotated_frames": len(met.step),
+        "objects_in_annotated_frames": len(overlaps.step),
         "truths": tracks,
         "truth_objects": len(objects.frame),
         "videos": len(scene.sequence),
@@ -229,15 +231,15 @@ def _with_truth(counts: Counts) -> Ints:
 
 
 def _warn_of_twice(
-    scene: Scene, found: Predictions, met: Met, aborts: Aborts, warnings: Warnings
+    scene: Scene, found: Predictions, overlaps: ObjectOverlaps, aborts: Aborts, warnings: Warnings
 ) -> tuple[Flags, Flags]:
     """Which objects, annotated and predicted, are the first of their track in their frame."""
     objects = scene.steps.objects
     steps = np.repeat(np.arange(len(scene.steps.frame_of)), np.diff(scene.steps.first))
-    sides = _first_of_track(steps, objects.track), _first_of_track(met.step, met.track)
+    sides = _first_of_track(steps, objects.track), _first_of_track(overlaps.step, overlaps.track)
     read = scene.evaluated[scene.video_of_frame[scene.steps.frame_of]]
     for once, step, record, place in (
-        (sides[0], steps, objects.record, scene.place), (sides[1], met.step, met.record, found.place)
+        (sides[0], steps, objects.record, scene.place), (sides[1], overlaps.step, overlaps.record, found.place)
     ):  # fmt: skip
         for row in np.flatnonzero(~once).tolist():
             where = place(int(record[row]))
@@ -263,7 +265,9 @@ def _warn_of_names(scene: Scene, warnings: Warnings) -> None:
             warnings.add(SAME_NAME, f'{scene.path}, "{name}"', times - 1)
 
 
-def _steps(scene: Scene, met: Met, overlap: Floats, evaluated: Flags, once: tuple[Flags, Flags]) -> Steps:
+def _steps(
+    scene: Scene, overlaps: ObjectOverlaps, overlap: Floats, evaluated: Flags, once: tuple[Flags, Flags]
+) -> Steps:
     """The steps of the evaluated videos, for objects that are the first of their track."""
     truth, first = scene.steps.objects, scene.steps.first
     video = scene.video_of_frame[scene.steps.frame_of]
@@ -271,12 +275,12 @@ def _steps(scene: Scene, met: Met, overlap: Floats, evaluated: Flags, once: tupl
     number = np.cumsum(kept_step) - 1
     step_g = np.repeat(np.arange(len(video)), np.diff(first))
     keep_g = np.flatnonzero(once[0] & kept_step[step_g])
-    keep_p = np.flatnonzero(once[1] & kept_step[met.step])
-    keep_p = keep_p[np.argsort(met.step[keep_p], kind="stable")]
-    pairs = np.cumsum(np.diff(first)[met.step]) - np.diff(first)[met.step]
+    keep_p = np.flatnonzero(once[1] & kept_step[overlaps.step])
+    keep_p = keep_p[np.argsort(overlaps.step[keep_p], kind="stable")]
+    pairs = np.cumsum(np.diff(first)[overlaps.step]) - np.diff(first)[overlaps.step]
     similarity, pair = overlap, pairs[keep_p]
     if not once[0].all():  # leave out the pairs of truths that are
-        rows = pairs_of(first, met.step)
+        rows = pairs_of(first, overlaps.step)
         wanted = once[0][rows.truth]
         similarity, pair = overlap[wanted], (np.cumsum(wanted) - wanted)[pair]
     n = int(kept_step.sum())
@@ -285,9 +289,9 @@ def _steps(scene: Scene, met: Met, overlap: Floats, evaluated: Flags, once: tupl
         _offsets(np.bincount(number[step_g[keep_g]], minlength=n)),
         _numbered(video[step_g[keep_g]], truth.track[keep_g]),
         truth.category[keep_g],
-        _offsets(np.bincount(number[met.step[keep_p]], minlength=n)),
-        _numbered(video[met.step[keep_p]], met.track[keep_p]),
-        met.category[keep_p],
+        _offsets(np.bincount(number[overlaps.step[keep_p]], minlength=n)),
+        _numbered(video[overlaps.step[keep_p]], overlaps.track[keep_p]),
+        overlaps.category[keep_p],
         pair,
         similarity,
     )
@@ -307,10 +311,10 @@ def _numbered(video: Ints, track: Ints) -> Ints:
     return number
 
 
-def _rows_of(scene: Scene, met: Met) -> list[dict[str, Any]]:
+def _rows_of(scene: Scene, overlaps: ObjectOverlaps) -> list[dict[str, Any]]:
     """One row per category: its id and name, and how many objects are annotated and predicted in annotated frames."""
     truths = np.bincount(scene.steps.objects.category[scene.steps.objects.category >= 0], minlength=len(scene.classes))
-    found = np.bincount(met.category[met.category >= 0], minlength=len(scene.classes))
+    found = np.bincount(overlaps.category[overlaps.category >= 0], minlength=len(scene.classes))
     number = {c: at for at, c in enumerate(scene.classes)}
     return [
         {

@@ -56,9 +56,9 @@ class Tracks:
 class TrackPairs:
     """Units, each of them a class in a video, those of class ``c`` in ``classes[c]:classes[c + 1]``.
 
-    Predictions have a ``score``; ``zero`` marks the track with the id 0. Those of unit ``u`` meet its truths in
-    ``iou[offset[u]:offset[u + 1]]``, ``(predictions, truths)``. ``exhaustive[u]``: all objects of the class are
-    annotated; if not, an unmatched prediction costs nothing.
+    Predictions have a ``score``; ``zero`` marks the track with the id 0. The IoUs of those of unit ``u`` with its
+    truths are ``iou[offset[u]:offset[u + 1]]``, ``(predictions, truths)``. ``exhaustive[u]``: all objects of the class
+    are annotated; if not, an unmatched prediction costs nothing.
     """
 
     classes: Ints

@@ -60,8 +60,8 @@ def aborts_of_loading(given: PhraseInput) -> Aborts:
 def aborts_of_boxes(given: PhraseInput, counted: Flags) -> Aborts:
     """Why the same evaluators abort while they compare the boxes of ``counted (tracks,)`` ones."""
     truth, tracks, found = given.truth, given.tracks, Aborts()
-    met = np.diff(given.chosen.first) > 0
-    used = counted & met[given.units.of_track]
+    has_phrase = np.diff(given.chosen.first) > 0
+    used = counted & has_phrase[given.units.of_track]
     compared = np.zeros(len(truth.ids), np.bool_)
     has_tracks = np.bincount(given.units.of_track[used], minlength=len(given.units)) > 0
     compared[given.chosen.row] = has_tracks[given.units.of_truth[given.chosen.row]]
@@ -97,9 +97,9 @@ def _uneven_units(given: PhraseInput, used: Flags, compared: Flags) -> Flags:
         np.maximum.at(most, unit, length)
         sides.append((least, most))
     (least_d, most_d), (least_g, most_g) = sides
-    met = (most_d >= 0) & (most_g >= 0)
+    both = (most_d >= 0) & (most_g >= 0)
     even = (least_d == most_d) & (least_g == most_g) & ((most_d == most_g) | (most_d == 1) | (most_g == 1))
-    uneven: Flags = met & ~even
+    uneven: Flags = both & ~even
     return uneven
 
 

@@ -68,17 +68,17 @@ def test_the_same_as_plain_pixels(tmp_path: Path, seed: int) -> None:
     tracks.append(tracks[0]._replace(category=DOG))  # identical masks under another category
     annotations = annotated(things, VIDEOS, FRAMES)
     truths, batch = batches(annotations, stored(tmp_path, annotations, tracks))
-    met = compute_overlaps(truths, np.arange(len(things)), batch, RULES, "store")
+    overlaps = compute_overlaps(truths, np.arange(len(things)), batch, RULES, "store")
     in_order = sorted(tracks, key=lambda t: t.video)
     for i, track in enumerate(in_order):
         here = [t for t in things if t.video == track.video]
-        pairs = range(met.offset[i], met.offset[i + 1])
-        assert [things[row] for row in met.truth[pairs.start : pairs.stop]] == here
+        pairs = range(overlaps.offset[i], overlaps.offset[i + 1])
+        assert [things[row] for row in overlaps.truth[pairs.start : pairs.stop]] == here
         for pair, main in zip(pairs, here, strict=True):
             expected = by_pixels(track, here, main)
-            assert met.best_match[i] == expected.pop("best_match")
-            assert {name: int(getattr(met, name)[pair]) for name in expected} == expected
-        seen = met.seen[met.frame[i] : met.frame[i + 1]]
+            assert overlaps.best_match[i] == expected.pop("best_match")
+            assert {name: int(getattr(overlaps, name)[pair]) for name in expected} == expected
+        seen = overlaps.seen[overlaps.frame[i] : overlaps.frame[i + 1]]
         assert seen.tolist() == [bool(pixels(box).any()) for box in track.boxes]
 
 
@@ -95,11 +95,11 @@ def test_batches_are_joined_in_order(tmp_path: Path) -> None:
     annotations = annotated([Thing(CAT, some_boxes(rng)), Thing(DOG, some_boxes(rng))], 1, FRAMES)
     tracks = [Thing(CAT, some_boxes(rng)) for _ in range(3)]
     truths, batch = batches(annotations, stored(tmp_path, annotations, tracks))
-    met = compute_overlaps(truths, np.arange(2), batch, RULES, "store")
-    twice: TrackTruthOverlaps = concatenate([met, met])
+    overlaps = compute_overlaps(truths, np.arange(2), batch, RULES, "store")
+    twice: TrackTruthOverlaps = concatenate([overlaps, overlaps])
     assert twice.offset.tolist() == [0, 2, 4, 6, 8, 10, 12]
     assert twice.frame.tolist() == list(range(0, 6 * FRAMES + 1, FRAMES))
-    assert twice.union.tolist() == met.union.tolist() * 2
+    assert twice.union.tolist() == overlaps.union.tolist() * 2
 
 
 def test_faulty_masks_are_named(tmp_path: Path) -> None:
