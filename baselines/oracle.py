@@ -68,7 +68,7 @@ class Oracle:
                 yield from self._reported(video, index, track, masks, asked)
 
     def _reported(self, video: Video, index: int, track: TruthTrack, masks: Masks, asked: list[int]) -> Iterator[Track]:
-        drawn = self._chance("drop_frames", video, index)
+        drawn = self._rng("drop_frames", video, index)
         kept = tuple(m if drawn.random() >= self.config.drop_frames else None for m in masks)
         shrunk = tuple(None if m is None else erode(m, self.config.erode_px) for m in kept)
         if not any(shrunk):
@@ -76,7 +76,7 @@ class Oracle:
         category_id, certainty = track.category_id, 1.0
         others = [c for c in asked if c != category_id]
         if others and self._happens("wrong_label", video, index):
-            category_id, certainty = self._chance("other_label", video, index).choice(others), 0.5
+            category_id, certainty = self._rng("other_label", video, index).choice(others), 0.5
         yield Track(video.id, category_id, self._score("score", certainty, video, index), shrunk)
         if self._happens("duplicate", video, index):
             yield Track(video.id, category_id, self._score("second_score", certainty / 2, video, index), shrunk)
@@ -86,21 +86,21 @@ class Oracle:
         for index in range(len(tracks)):
             if len(tracks) < 2 or len(tracks[index]) < 2 or not self._happens("switch_identity", video, index):
                 continue
-            chance = self._chance("switch_with", video, index)
-            other = chance.choice([i for i in range(len(tracks)) if i != index])
-            begin = chance.randrange(1, len(tracks[index]))
+            rng = self._rng("switch_with", video, index)
+            other = rng.choice([i for i in range(len(tracks)) if i != index])
+            begin = rng.randrange(1, len(tracks[index]))
             one, two = tracks[index], tracks[other]
             tracks[index], tracks[other] = one[:begin] + two[begin:], two[:begin] + one[begin:]
         return tracks
 
     def _score(self, purpose: str, certainty: float, video: Video, index: int) -> float:
         noise = self.config.score_noise
-        return (1 - noise) * certainty + noise * self._chance(purpose, video, index).random()
+        return (1 - noise) * certainty + noise * self._rng(purpose, video, index).random()
 
-    def _happens(self, dial: str, video: Video, index: int) -> bool:
-        return bool(self._chance(dial, video, index).random() < getattr(self.config, dial))
+    def _happens(self, setting: str, video: Video, index: int) -> bool:
+        return bool(self._rng(setting, video, index).random() < getattr(self.config, setting))
 
-    def _chance(self, purpose: str, video: Video, index: int) -> random.Random:
+    def _rng(self, purpose: str, video: Video, index: int) -> random.Random:
         return random.Random(f"{self.seed}/{video.id}/{index}/{purpose}")
 
 

@@ -18,7 +18,7 @@ from match_populations import Population, World
 from numpy.typing import NDArray
 
 from harness.scoring import jackknife
-from harness.scoring.jackknife import Chance, LeftOut
+from harness.scoring.jackknife import LeftOut, VarianceComponent
 
 Floats = NDArray[np.float64]
 TRIALS, COMPARED_TRIALS, RESAMPLES = 1000, 300, 200
@@ -96,10 +96,10 @@ def resampled(draw: Callable[[np.random.Generator, int], Floats], both_ways: boo
     """A bootstrap: ``draw`` gives the weights of the videos; ``both_ways`` draws the categories, too."""
 
     def estimate(sample: Population, seed: int) -> tuple[Found, Found]:
-        chance = np.random.default_rng(seed)
-        weights = np.concatenate([np.ones((1, sample.videos)), draw(chance, sample.videos)]).astype(np.int64)
+        rng = np.random.default_rng(seed)
+        weights = np.concatenate([np.ones((1, sample.videos)), draw(rng, sample.videos)]).astype(np.int64)
         if both_ways:
-            times = chance.multinomial(sample.categories, np.full(sample.categories, 1 / sample.categories), RESAMPLES)
+            times = rng.multinomial(sample.categories, np.full(sample.categories, 1 / sample.categories), RESAMPLES)
             times = np.concatenate([np.ones((1, sample.categories), np.int64), times])
         series = []
         for run in (0, 1):
@@ -116,8 +116,8 @@ def resampled(draw: Callable[[np.random.Generator, int], Floats], both_ways: boo
 
 def half_samples(sample: Population, seed: int) -> tuple[Found, Found]:
     """Half the mean squared difference between halves of the videos, split at random again and again."""
-    chance = np.random.default_rng(seed)
-    halves = np.array([chance.permutation(sample.videos) < sample.videos // 2 for _ in range(RESAMPLES // 2)])
+    rng = np.random.default_rng(seed)
+    halves = np.array([rng.permutation(sample.videos) < sample.videos // 2 for _ in range(RESAMPLES // 2)])
     weights = np.concatenate([np.ones((1, sample.videos)), halves, ~halves]).astype(np.int64)
     first, second = (jackknife.replicate(sample.table(run), weights).mean("AP") for run in (0, 1))
     made = []
@@ -127,13 +127,13 @@ def half_samples(sample: Population, seed: int) -> tuple[Found, Found]:
     return made[0], made[1]
 
 
-def _poisson(chance: np.random.Generator, videos: int) -> Floats:
-    return chance.multinomial(videos, np.full(videos, 1 / videos), RESAMPLES).astype(np.float64)
+def _poisson(rng: np.random.Generator, videos: int) -> Floats:
+    return rng.multinomial(videos, np.full(videos, 1 / videos), RESAMPLES).astype(np.float64)
 
 
-def _dirichlet(chance: np.random.Generator, videos: int) -> Floats:
+def _dirichlet(rng: np.random.Generator, videos: int) -> Floats:
     """Exponential weights, in thousandths."""
-    return np.round(1000 * chance.exponential(size=(RESAMPLES, videos)))
+    return np.round(1000 * rng.exponential(size=(RESAMPLES, videos)))
 
 
 ESTIMATORS: dict[str, Estimator] = {
@@ -169,8 +169,8 @@ def measure(
     world: World, videos: int, trials: int = TRIALS, estimator: Estimator = chosen, seed: int = 0
 ) -> dict[str, float]:
     """Rates over ``trials`` samples of ``videos`` videos."""
-    chance = np.random.default_rng(seed)
-    return _rates([estimator(world.sample(chance, videos), trial) for trial in range(trials)])
+    rng = np.random.default_rng(seed)
+    return _rates([estimator(world.sample(rng, videos), trial) for trial in range(trials)])
 
 
 def _rates(found: list[tuple[Found, Found]]) -> dict[str, float]:
@@ -189,24 +189,26 @@ def _rates(found: list[tuple[Found, Found]]) -> dict[str, float]:
 def of_seeds(seeds: int, spread: float) -> Callable[[World, np.random.Generator, int], tuple[Found, Found]]:
     """The estimate of `chosen` for two models of so many seeds each."""
 
-    def estimate(world: World, chance: np.random.Generator, videos: int) -> tuple[Found, Found]:
-        sample = world.sample_seeds(chance, videos, seeds, spread)
+    def estimate(world: World, rng: np.random.Generator, videos: int) -> tuple[Found, Found]:
+        sample = world.sample_seeds(rng, videos, seeds, spread)
         found = [jackknife.leave_videos_out(sample.table(run)) for run in range(2 * seeds)]
         models = found[:seeds], found[seeds:]
         means = [jackknife.mean_of(one) for one in models]
         numbers = [np.array([seed.number("AP") for seed in one]) for one in models]
         each = [np.array([seed.contributions("AP") for seed in one]) for one in models]
-        chances = [jackknife.of_seeds(*model) for model in zip(numbers, each, strict=True)]
+        seed_variances = [jackknife.of_seeds(*model) for model in zip(numbers, each, strict=True)]
         freedom = means[0].videos_with_truth() - 1
 
-        def error(contributions: Floats, more: list[Chance]) -> tuple[float, float]:
-            return jackknife.together(Chance(jackknife.standard_error(contributions) ** 2, freedom), more)
+        def error(contributions: Floats, more: list[VarianceComponent]) -> tuple[float, float]:
+            return jackknife.combine_variances(
+                VarianceComponent(jackknife.standard_error(contributions) ** 2, freedom), more
+            )
 
         before, after = (one.contributions("AP") for one in means)
         values = [one.number("AP") for one in means]
         return (
-            _found(values[0], *error(before, chances[:1])),
-            _found(values[1] - values[0], *error(after - before, chances)),
+            _found(values[0], *error(before, seed_variances[:1])),
+            _found(values[1] - values[0], *error(after - before, seed_variances)),
         )
 
     return estimate
@@ -214,16 +216,16 @@ def of_seeds(seeds: int, spread: float) -> Callable[[World, np.random.Generator,
 
 def measure_seeds(world: World, videos: int, seeds: int, spread: float, trials: int, seed: int = 0) -> dict[str, float]:
     """Rates over ``trials`` samples of ``videos`` videos and of so many seeds of each model."""
-    chance, estimate = np.random.default_rng(seed), of_seeds(seeds, spread)
-    return _rates([estimate(world, chance, videos) for _ in range(trials)])
+    rng, estimate = np.random.default_rng(seed), of_seeds(seeds, spread)
+    return _rates([estimate(world, rng, videos) for _ in range(trials)])
 
 
 def category_alarms(world: World, videos: int, trials: int, seed: int = 0) -> float:
     """How often one testable category by itself is called significant."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     found = []
     for _ in range(trials):
-        sample = world.sample(chance, videos)
+        sample = world.sample(rng, videos)
         first, second = (jackknife.leave_videos_out(sample.table(run)) for run in (0, 1))
         for row in np.flatnonzero(first.truths >= jackknife.FEWEST_VIDEOS).tolist():
             error = jackknife.standard_error(second.of_category("AP", row) - first.of_category("AP", row))

@@ -174,29 +174,27 @@ def scenes(split: str) -> Iterator[Scene]:
     names = [name for name in NAMES if split != "train" or name not in NOVEL]
     weights = _long_tail(names)
     for video_id in range(1, VIDEOS[split] + 1):
-        chance = random.Random(f"{SEED}/{split}/{video_id}")
-        length = 8 + int(5 * chance.random())
+        rng = random.Random(f"{SEED}/{split}/{video_id}")
+        length = 8 + int(5 * rng.random())
         bodies = [names[video_id % len(names)]]  # one object cycles through the categories, so that each of them occurs
-        for _ in range(1 + int(4 * chance.random())):
-            bodies.append(
-                _look_alike(chance, bodies, names) if chance.random() < 0.35 else _pick(chance, names, weights)
-            )
-        order = sorted(bodies, key=lambda _: chance.random())
-        left = int(20 + (WIDTH - 60) * chance.random())
-        pole = Pole(left, left + 8 + int(16 * chance.random())) if chance.random() < 0.35 else None
-        seed = int(chance.random() * 2**32)
-        yield Scene(video_id, seed, length, tuple(_body(chance, name) for name in order), pole)
+        for _ in range(1 + int(4 * rng.random())):
+            bodies.append(_look_alike(rng, bodies, names) if rng.random() < 0.35 else _pick(rng, names, weights))
+        order = sorted(bodies, key=lambda _: rng.random())
+        left = int(20 + (WIDTH - 60) * rng.random())
+        pole = Pole(left, left + 8 + int(16 * rng.random())) if rng.random() < 0.35 else None
+        seed = int(rng.random() * 2**32)
+        yield Scene(video_id, seed, length, tuple(_body(rng, name) for name in order), pole)
 
 
 def _long_tail(names: list[str]) -> list[float]:
     """How often each category is drawn: a few often, most of them seldom."""
-    chance = random.Random(f"{SEED}/frequency")
-    rank = {name: i for i, name in enumerate(sorted(NAMES, key=lambda _: chance.random()))}
+    rng = random.Random(f"{SEED}/frequency")
+    rank = {name: i for i, name in enumerate(sorted(NAMES, key=lambda _: rng.random()))}
     return [1 / (rank[name] + 2) for name in names]
 
 
-def _pick(chance: random.Random, names: list[str], weights: list[float]) -> str:
-    threshold = chance.random() * sum(weights)
+def _pick(rng: random.Random, names: list[str], weights: list[float]) -> str:
+    threshold = rng.random() * sum(weights)
     for name, weight in zip(names, weights, strict=True):
         threshold -= weight
         if threshold < 0:
@@ -204,23 +202,23 @@ def _pick(chance: random.Random, names: list[str], weights: list[float]) -> str:
     return names[-1]
 
 
-def _look_alike(chance: random.Random, bodies: list[str], names: list[str]) -> str:
+def _look_alike(rng: random.Random, bodies: list[str], names: list[str]) -> str:
     """Another object like one that is there: the same category, or one that shares its look or its form."""
-    look, form = bodies[int(len(bodies) * chance.random())].split()
-    if chance.random() < 0.5:
+    look, form = bodies[int(len(bodies) * rng.random())].split()
+    if rng.random() < 0.5:
         return f"{look} {form}"
     alike = [name for name in names if name.startswith(f"{look} ") or name.endswith(f" {form}")]
-    return alike[int(len(alike) * chance.random())]
+    return alike[int(len(alike) * rng.random())]
 
 
-def _body(chance: random.Random, name: str) -> Body:
+def _body(rng: random.Random, name: str) -> Body:
     def between(low: float, high: float) -> float:
-        return low + (high - low) * chance.random()
+        return low + (high - low) * rng.random()
 
     speed, heading = between(2, 13), between(0, 2 * math.pi)
     return Body(
         name=name,
-        seed=int(chance.random() * 2**32),
+        seed=int(rng.random() * 2**32),
         radius=between(14, 36),
         start=(between(10, WIDTH - 10), between(10, HEIGHT - 10)),
         velocity=(speed * math.cos(heading), 0.8 * speed * math.sin(heading)),

@@ -21,7 +21,7 @@ from harness.reports.run_files import groups_of_seeds, label_runs
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import found_nothing
 from harness.scoring import jackknife
-from harness.scoring.jackknife import FEWEST_VIDEOS, LEVEL, METRICS, Chance, LeftOut
+from harness.scoring.jackknife import FEWEST_VIDEOS, LEVEL, METRICS, LeftOut, VarianceComponent
 from harness.scoring.match_table import MatchTable
 from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.overlap import Floats
@@ -35,11 +35,11 @@ GAP = "APb-APn"
 
 @dataclass(frozen=True)
 class Interval:
-    """A number with its 95 % interval, which contains it, and its standard error: chance in the choice of videos.
+    """A number with its 95 % interval, which contains it, and its standard error: the sampling error of the videos.
 
     Without interval where fewer than `jackknife.FEWEST_VIDEOS` videos have truth for the metric. Of several seeds it is
-    their mean; ``between_seeds`` is the standard deviation between them, and the interval includes both sources of
-    chance.
+    their mean; ``between_seeds`` is the standard deviation between them, and the interval includes both
+    components.
     """
 
     value: float | None
@@ -214,7 +214,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Sample:
-    """A run's numbers by metric (nan: undefined), and what each video contributes to them by chance ``(videos,)``.
+    """A run's numbers by metric (nan: undefined), and what each video contributes to their error ``(videos,)``.
 
     ``videos`` counts by metric those with truth. ``without`` is AP without each video. Of several seeds everything is
     the mean, ``by_seed`` has their numbers by metric ``(seeds,)``, and ``seed_contributions`` what each video adds to
@@ -230,8 +230,8 @@ class _Sample:
     by_seed: dict[str, Floats]
     seed_contributions: dict[str, Floats]
 
-    def chances(self, key: str) -> list[Chance]:
-        """The chance between seeds in a metric, if there are several."""
+    def seed_variances(self, key: str) -> list[VarianceComponent]:
+        """The variance between seeds of a metric, if there are several."""
         values = self.by_seed[key]
         return [jackknife.of_seeds(values, self.seed_contributions[key])] if len(values) > 1 else []
 
@@ -361,7 +361,7 @@ def _sample(tables: Sequence[MatchTable]) -> _Sample:
 def _measured(run: FinishedRun, sample: _Sample) -> Measured:
     metrics = {}
     for key, value in sample.values.items():
-        error, freedom = _error(sample.contributions[key], sample.videos[key], sample.chances(key))
+        error, freedom = _error(sample.contributions[key], sample.videos[key], sample.seed_variances(key))
         found = jackknife.estimate(value, error, freedom, lowest=-1.0 if _is_signed(key) else 0.0)
         spread = float(sample.by_seed[key].std(ddof=1)) if len(sample.by_seed[key]) > 1 else None
         metrics[key] = Interval(_number(value), *found, spread)
@@ -369,18 +369,19 @@ def _measured(run: FinishedRun, sample: _Sample) -> Measured:
     return Measured(run.label, str(run.folder), run.record["model"], metrics, found_nothing(run.record), *judged)
 
 
-def _error(contributions: Floats, videos: int, seeds: Sequence[Chance] = ()) -> tuple[float | None, float]:
+def _error(contributions: Floats, videos: int, seeds: Sequence[VarianceComponent] = ()) -> tuple[float | None, float]:
     """Standard error and degrees of freedom of a metric for which so many videos have truth; ``None`` for too few.
 
-    ``seeds`` are the further sources of chance.
+    ``seeds`` are the further components of the variance.
     """
     if videos < FEWEST_VIDEOS:
         return None, videos - 1
-    return jackknife.together(Chance(jackknife.standard_error(contributions) ** 2, videos - 1), seeds)
+    of_videos = VarianceComponent(jackknife.standard_error(contributions) ** 2, videos - 1)
+    return jackknife.combine_variances(of_videos, seeds)
 
 
 def _difference(
-    value: float, contributions: Floats, videos: int, bound: float = 1.0, seeds: Sequence[Chance] = ()
+    value: float, contributions: Floats, videos: int, bound: float = 1.0, seeds: Sequence[VarianceComponent] = ()
 ) -> Difference:
     """A paired difference with what each video contributes to it."""
     apart = float(jackknife.without_rounding(np.array(value)))
@@ -404,7 +405,7 @@ def _contrast(first: tuple[FinishedRun, _Sample], second: tuple[FinishedRun, _Sa
             sign * (after.contributions[key] - before.contributions[key]),
             after.videos[key],
             2.0 if _is_signed(key) else 1.0,
-            before.chances(key) + after.chances(key),
+            before.seed_variances(key) + after.seed_variances(key),
         )
     single = len(before.by_seed["AP"]) == len(after.by_seed["AP"]) == 1
     return Contrast(reference.label, run.label, metrics, single and before.table.same_tracks(after.table))

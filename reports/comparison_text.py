@@ -65,7 +65,7 @@ def _runs(comparison: Comparison, provenance: Sequence[str]) -> Sheet:
     head = f"{comparison.dataset} {comparison.split}, {comparison.videos} videos"
     notes = [
         f"{head}, protocol {comparison.protocol} version {comparison.protocol_version}, percent",
-        "[95 % interval]: chance in the choice of videos, by a jackknife over them",
+        "[95 % interval]: sampling error of the choice of videos, by a jackknife over them",
     ]
     notes += [f"{run.label} {FOUND_NOTHING}" for run in comparison.runs if run.found_nothing]
     notes += dagger_notes((run.label, run.not_comparable) for run in comparison.runs)
@@ -84,7 +84,7 @@ def _runs(comparison: Comparison, provenance: Sequence[str]) -> Sheet:
             line.insert(1, _percent(run.metrics["AP"].between_seeds, 2) if run.seeds else "")
         notes.append(
             "Several seeds of a model: their mean; SD of seeds: standard deviation of AP between them; intervals cover"
-            " the chance in seeds and in videos"
+            " the sampling error of seeds and of videos"
         )
     return Sheet(columns, lines, notes, provenance)
 

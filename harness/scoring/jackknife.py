@@ -1,4 +1,4 @@
-"""What chance in the choice of videos does to AP and AR: a jackknife over videos, made for categories of few videos.
+"""Sampling variance of AP and AR over the choice of videos: a jackknife, adapted to categories of few videos.
 
 Each video is left out once. Videos are the unit because tracks of one video are not independent; what a video
 contributes to two runs is paired. Formulas, sources and how far they hold: ``docs/comparison.md``.
@@ -104,11 +104,11 @@ class LeftOut:
         return np.asarray(np.divide(total, left, out=np.full(self.videos, np.nan), where=left > 0))
 
     def contributions(self, metric: str, rows: Ints | None = None) -> Floats:
-        """What each video adds to `number` by chance ``(videos,)``: the sum of their squares is its variance.
+        """What each video contributes to the error of `number` ``(videos,)``: the sum of squares is its variance.
 
         Of a category in several videos, a video adds the drop, times the root of (n - 1) / n with n the videos that
         hold its truth. Of a category in one video only, that video adds how far the category is from the mean: the
-        scatter of such categories has all their chance in it, so that the drops by other videos are not counted again.
+        scatter of such categories contains all their variance, so that the drops by other videos are not counted again.
         """
         m, chosen = METRICS.index(metric), self._chosen(rows)
         inside = chosen[self.category]
@@ -153,14 +153,14 @@ def mean_of(several: Sequence[LeftOut]) -> LeftOut:
     return LeftOut(first.videos, full, first.defined, category, video, has_truth, drop)
 
 
-class Chance(NamedTuple):
-    """The variance of a number by one source of chance, and the degrees of freedom that it is known by."""
+class VarianceComponent(NamedTuple):
+    """The variance of a number from one source (videos or seeds), and the degrees of freedom of its estimate."""
 
     variance: float
     freedom: float
 
 
-def of_seeds(values: Floats, contributions: Floats) -> Chance:
+def of_seeds(values: Floats, contributions: Floats) -> VarianceComponent:
     """What the choice of seeds adds to the variance of their mean; ``values (seeds,)``, ``contributions (seeds,
     videos)``.
 
@@ -173,15 +173,16 @@ def of_seeds(values: Floats, contributions: Floats) -> Chance:
     of_videos = sum(standard_error(one) ** 2 for one in apart) / (seeds - 1)
     whole = float(values.var(ddof=1))
     if whole == of_videos:
-        return Chance(0.0, seeds - 1)
+        return VarianceComponent(0.0, seeds - 1)
     # the part is known as little as the whole that it is a difference of
-    return Chance((whole - of_videos) / seeds, (seeds - 1) * (1 - of_videos / whole) ** 2 if whole else seeds - 1)
+    freedom = (seeds - 1) * (1 - of_videos / whole) ** 2 if whole else seeds - 1
+    return VarianceComponent((whole - of_videos) / seeds, freedom)
 
 
-def together(videos: Chance, seeds: Sequence[Chance] = ()) -> tuple[float, float]:
-    """Standard error and degrees of freedom of independent chances together (Satterthwaite).
+def combine_variances(videos: VarianceComponent, seeds: Sequence[VarianceComponent] = ()) -> tuple[float, float]:
+    """Standard error and degrees of freedom of the sum of independent components (Satterthwaite).
 
-    Seeds add nothing where their estimates are together negative.
+    Seeds add nothing where the sum of their estimates is negative.
     """
     of_seeds = sum(part.variance for part in seeds)
     total, parts = (videos.variance + of_seeds, (videos, *seeds)) if of_seeds > 0 else (videos.variance, (videos,))
@@ -409,7 +410,7 @@ def detectable(standard_error: float | None) -> float | None:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's correction over the p-values that there are: the chance of any false alarm stays below the level."""
+    """Holm's correction over the p-values that there are: the probability of any false alarm stays below the level."""
     known = np.array([p for p in p_values if p is not None])
     order = np.argsort(known, kind="stable")
     adjusted = np.empty(len(known))

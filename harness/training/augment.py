@@ -1,6 +1,6 @@
 """The augmentation of CLIP-VIS and OV2Seg: large-scale jitter for images, one size for videos.
 
-See docs/clipvis.md, *Training*. What is left to chance is taken from a numpy generator, in a fixed order.
+See docs/clipvis.md, *Training*. Random values are taken from a numpy generator, in a fixed order.
 """
 
 from __future__ import annotations

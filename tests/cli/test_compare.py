@@ -44,7 +44,7 @@ def test_terminal(compared: Runs) -> None:
     result = run(compared.noisy, compared.good)
     assert result.exit_code == 0, result.output
     assert "gt custom, 10 videos, protocol lvvis version 1, percent" in result.stdout
-    assert "[95 % interval]: chance in the choice of videos, by a jackknife over them" in result.stdout
+    assert "[95 % interval]: sampling error of the choice of videos, by a jackknife over them" in result.stdout
     line = next(line for line in result.stdout.splitlines() if line.startswith("AP "))
     assert line.split()[2] == "100.0"
     assert "*" in line

@@ -64,15 +64,15 @@ def test_the_same_input_gives_the_same_bytes(mine: Path) -> None:
 ODD = (None, -1, 0, 1.5, "x", [], {}, True, 1e300, 2**70, [None], [[1, 2]], {"a": 1}, float("nan"))
 
 
-def broken(document: Any, chance: random.Random) -> Any:
+def broken(document: Any, rng: random.Random) -> Any:
     """A document with one value in another form, or without it."""
     made = copy.deepcopy(document)
     places = list(_places(made))
-    holder, key = chance.choice(places)
-    if chance.random() < 0.25:
+    holder, key = rng.choice(places)
+    if rng.random() < 0.25:
         del holder[key]
     else:
-        holder[key] = chance.choice(ODD)
+        holder[key] = rng.choice(ODD)
     return made
 
 
@@ -87,11 +87,11 @@ def test_broken_documents_are_refused_in_words(mine: Path) -> None:
     """Whatever a file holds, it is read or refused by a `UserError`."""
     coco = coco_document(read_truth(mine / "mine.json"))
     studio = label_studio_images(tracks=True)
-    chance, refused = random.Random(3), 0
+    rng, refused = random.Random(3), 0
     file = mine / "broken.json"
     for made, reader in ((coco, read_coco), (studio, read_label_studio)):
         for _ in range(60):
-            file.write_text(json.dumps(broken(made, chance)))
+            file.write_text(json.dumps(broken(made, rng)))
             try:
                 youtube_vis_document(reader(file))
             except UserError:

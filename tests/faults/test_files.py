@@ -55,41 +55,41 @@ def assert_goes_on(run: Run, whole: dict[str, bytes]) -> None:
 
 
 def test_damage_to_any_file_is_repaired(tmp_path: Path, whole: dict[str, bytes]) -> None:
-    chance = random.Random(0)
+    rng = random.Random(0)
     run = make_run(tmp_path / "damaged")
     execute(run, table=table_of_run)
     files = sorted(p for p in run.folder.rglob("*") if p.is_file())
     assert {path.name for path in files} > {*OF_EVERY_RUN, SUMS, "1.parquet", "matches.msgpack", "run.lock"}
     for number in range(4 * FAULTS):
         path, damage = files[number % len(files)], DAMAGES[number % len(DAMAGES)]
-        path.write_bytes(damage(path.read_bytes() or b"nothing", chance))
+        path.write_bytes(damage(path.read_bytes() or b"nothing", rng))
         assert_goes_on(run, whole)
 
 
 def test_a_damaged_shard_is_never_read(tmp_path: Path) -> None:
-    chance = random.Random(1)
+    rng = random.Random(1)
     run = make_run(tmp_path)
     execute(run, table=table_of_run)
     path = run.store.path(2)
     intact = path.read_bytes()
     for _ in range(50 * FAULTS):
         for damage in DAMAGES:
-            path.write_bytes(damage(intact, chance))
+            path.write_bytes(damage(intact, rng))
             with pytest.raises(UserError, match=r"2\.parquet: is (damaged|truncated)"):
                 run.store.read_table(2)
 
 
 def test_shards_that_are_damaged_during_a_run_are_computed_anew(tmp_path: Path, whole: dict[str, bytes]) -> None:
-    chance = random.Random(5)
+    rng = random.Random(5)
     for number in range(FAULTS):
-        at = chance.randrange(2, 5)
-        damage, victim, model = DAMAGES[number % len(DAMAGES)], chance.randrange(1, at), SmallModel()
+        at = rng.randrange(2, 5)
+        damage, victim, model = DAMAGES[number % len(DAMAGES)], rng.randrange(1, at), SmallModel()
         run = make_run(tmp_path / f"{number}", model)
         shard = run.folder / "predictions" / f"{victim}.parquet"
 
         def harm(video_id: int, at: int = at, damage: Any = damage, shard: Path = shard) -> None:
             if video_id == at:
-                shard.write_bytes(damage(shard.read_bytes(), chance))
+                shard.write_bytes(damage(shard.read_bytes(), rng))
 
         model.before = harm
         outcome = execute(run, table=table_of_run)
@@ -102,9 +102,9 @@ def test_shards_that_are_damaged_during_a_run_are_computed_anew(tmp_path: Path, 
 def test_a_folder_that_vanishes_during_a_run_costs_its_videos_only(
     tmp_path: Path, whole: dict[str, bytes], lost: str
 ) -> None:
-    chance = random.Random(lost)
+    rng = random.Random(lost)
     for number in range(FAULTS):
-        at = chance.randrange(1, 5)
+        at = rng.randrange(1, 5)
 
         def vanish(video_id: int, at: int = at, folder: Path = tmp_path / f"{number}") -> None:
             if video_id == at:
@@ -144,9 +144,9 @@ def test_a_shard_that_is_gone_for_a_moment_is_not_scored_as_absent(
 def test_a_file_system_that_fails_at_any_moment_is_said_in_one_line(
     tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chance, flush = random.Random(3), os.fsync
+    rng, flush = random.Random(3), os.fsync
     for number in range(FAULTS):
-        calls, at, code = 0, chance.randrange(20), chance.choice((errno.EIO, errno.ENOSPC, errno.ESTALE, errno.EROFS))
+        calls, at, code = 0, rng.randrange(20), rng.choice((errno.EIO, errno.ENOSPC, errno.ESTALE, errno.EROFS))
 
         def fail(descriptor: int, at: int = at, code: int = code) -> None:
             nonlocal calls
@@ -166,13 +166,13 @@ def test_a_file_system_that_fails_at_any_moment_is_said_in_one_line(
 def test_a_slow_file_system_costs_time_only_and_the_run_is_seen_to_live(
     tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chance, states, calls = random.Random(5), set[str](), 0
+    rng, states, calls = random.Random(5), set[str](), 0
 
     def slow(action: Callable[..., Any]) -> Callable[..., Any]:
         def after_a_while(*given: Any, **named: Any) -> Any:
             nonlocal calls
             calls += 1
-            time.sleep(chance.uniform(0, 0.02))
+            time.sleep(rng.uniform(0, 0.02))
             return action(*given, **named)
 
         return after_a_while
@@ -191,18 +191,18 @@ def test_a_slow_file_system_costs_time_only_and_the_run_is_seen_to_live(
 def test_clocks_and_file_times_that_jump_change_nothing(
     tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chance, now = random.Random(4), time.time
+    rng, now = random.Random(4), time.time
 
     def stop(video_id: int) -> None:
         if video_id == 3:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(time, "time", lambda: now() + chance.choice((-1e9, -5.0, 0.0, 1e9)))
+        patched.setattr(time, "time", lambda: now() + rng.choice((-1e9, -5.0, 0.0, 1e9)))
         for number in range(FAULTS):
             with pytest.raises(KeyboardInterrupt):
                 execute(make_run(tmp_path / f"{number}", SmallModel(stop)))
             run = make_run(tmp_path / f"{number}")
             for path in run.folder.rglob("*"):
-                os.utime(path, (0, chance.uniform(0, 2e9)))
+                os.utime(path, (0, rng.uniform(0, 2e9)))
             assert_goes_on(run, whole)

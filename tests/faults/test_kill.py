@@ -56,7 +56,7 @@ class Storm:
     engine: Engine
     environment: dict[str, str]
     killed: list[str] = field(default_factory=list)
-    chance: random.Random = field(default_factory=lambda: random.Random(20))
+    rng: random.Random = field(default_factory=lambda: random.Random(20))
 
     @property
     def left(self) -> int:
@@ -95,17 +95,17 @@ class Storm:
         kinds = {"command": [command]}
         for pid in others:
             kinds.setdefault(kind_of(pid), []).append(pid)
-        kind = self.chance.choice(sorted(kinds.keys() - {"guard", "ended"}))
-        return kind, self.chance.choice(kinds[kind])
+        kind = self.rng.choice(sorted(kinds.keys() - {"guard", "ended"}))
+        return kind, self.rng.choice(kinds[kind])
 
     def _wait(self, process: subprocess.Popen[bytes], cwd: Path) -> None:
         """Until some more videos are done or some time later."""
-        more = self.chance.choice((0, 1, 3, 6, 9))
+        more = self.rng.choice((0, 1, 3, 6, 9))
         wanted = len(shards(cwd)) + more
-        deadline = time.monotonic() + self.chance.choice(self.engine.patience)
+        deadline = time.monotonic() + self.rng.choice(self.engine.patience)
         while process.poll() is None and len(shards(cwd)) < wanted and time.monotonic() < deadline:
             time.sleep(0.002)
-        time.sleep(self.chance.uniform(0, 0.01 if more else min(self.engine.patience)))
+        time.sleep(self.rng.uniform(0, 0.01 if more else min(self.engine.patience)))
 
 
 def descendants(pid: int) -> list[int]:

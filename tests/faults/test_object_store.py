@@ -40,11 +40,11 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return contents(cwd / "runs")
 
 
-def killed_at_random(command: Sequence[str], cwd: Path, given: dict[str, str], chance: random.Random) -> int | None:
+def killed_at_random(command: Sequence[str], cwd: Path, given: dict[str, str], rng: random.Random) -> int | None:
     """Start a command and kill it before long; return its exit code if it was quicker."""
     with subprocess.Popen(command, cwd=cwd, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            return process.wait(chance.uniform(0.5, 6))
+            return process.wait(rng.uniform(0.5, 6))
         except subprocess.TimeoutExpired:
             process.kill()
     return None
@@ -53,11 +53,11 @@ def killed_at_random(command: Sequence[str], cwd: Path, given: dict[str, str], c
 def test_runs_killed_at_random_moments_go_on(
     s3: str, s3_folder: ObjectPath, quiet: dict[str, bytes], tmp_path: Path
 ) -> None:
-    chance, left = random.Random(0), FAULTS
+    rng, left = random.Random(0), FAULTS
     while left:
         runs = s3_folder / f"{left}"
         for _ in range(LAUNCHES + left):
-            code = killed_at_random([*COMMAND, str(runs)], tmp_path, environment(s3), chance) if left else None
+            code = killed_at_random([*COMMAND, str(runs)], tmp_path, environment(s3), rng) if left else None
             left -= left > 0 and code is None
             if code is None and not left:
                 code = subprocess.run([*COMMAND, str(runs)], env=environment(s3), cwd=tmp_path, check=False).returncode

@@ -75,10 +75,10 @@ def said(folder: Path, command: str, arguments: str) -> dict[str, bytes] | str:
 
 
 @contextmanager
-def damaged(path: Path, chance: random.Random) -> Iterator[None]:
+def damaged(path: Path, rng: random.Random) -> Iterator[None]:
     """Damage a file for a while."""
     intact = path.read_bytes()
-    path.write_bytes(chance.choice(DAMAGES)(intact, chance))
+    path.write_bytes(rng.choice(DAMAGES)(intact, rng))
     try:
         yield
     finally:
@@ -87,13 +87,13 @@ def damaged(path: Path, chance: random.Random) -> Iterator[None]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_damage_is_refused_where_it_is_read_and_changes_nothing_elsewhere(made: Path, command: str) -> None:
-    chance, names = random.Random(command), (*(n for n in SUMMED if n not in (PER_PAIR, "weights.json")), FILE)
+    rng, names = random.Random(command), (*(n for n in SUMMED if n not in (PER_PAIR, "weights.json")), FILE)
     (run,) = (made / "runs").iterdir()
     whole = said(made, command, COMMANDS[command])
     assert isinstance(whole, dict)
     for number in range(len(names) * max(FAULTS // 4, 1)):
         name = names[number % len(names)]
-        with damaged(run / name, chance):
+        with damaged(run / name, rng):
             found = said(made, command, COMMANDS[command])
         if isinstance(found, str):
             assert name in {*READ[command], FILE}

@@ -164,7 +164,7 @@ def test_seeds_of_a_model_are_one_row_with_both_sources_of_chance(tmp_path: Path
     videos = jackknife.standard_error(np.mean([one.contributions("AP") for one in left_out], 0)) ** 2
     each = np.array([one.contributions("AP") for one in left_out])
     own = each - each.mean(0)
-    in_videos = np.square(own - own.mean(1, keepdims=True)).sum() / 2  # what the videos' chance has of it already
+    in_videos = np.square(own - own.mean(1, keepdims=True)).sum() / 2  # what the videos already explain
     whole = float(np.var(single, ddof=1))
     between = max(whole - in_videos, 0) / 3
     assert found.standard_error == pytest.approx(np.sqrt(videos + between))

@@ -102,8 +102,8 @@ def test_a_shard_has_the_promised_columns(store: PredictionStore) -> None:
 
 def test_identical_masks_are_stored_once(store: PredictionStore) -> None:
     # A mask with many runs, so that its bytes outweigh everything else in the file.
-    chance = np.random.default_rng(0)
-    counts = coco.encode(np.asfortranarray(chance.integers(0, 2, (400, 400), np.uint8)))["counts"]
+    rng = np.random.default_rng(0)
+    counts = coco.encode(np.asfortranarray(rng.integers(0, 2, (400, 400), np.uint8)))["counts"]
     mask = Rle((400, 400), counts)
     video = make_video(1, 400, 400)
     store.write_video(video, [Track(1, 1, 0.5, (mask,) * 3)] * 40)

@@ -18,6 +18,7 @@ from workload import Workload, make
 
 from harness.formats.youtube_vis import read_annotations
 from harness.scoring import jackknife
+from harness.scoring.jackknife import VarianceComponent
 from harness.scoring.score import score_results
 
 WEIGHTS = (2, 0, 1, 3, 0, 1)
@@ -225,14 +226,14 @@ def test_intervals_of_several_seeds_hold_the_truth(spread: float) -> None:
     assert 0.8 <= rates["difference error / true"] <= 1.4
 
 
-def test_what_seeds_add_to_chance() -> None:
+def test_what_seeds_add_to_the_variance() -> None:
     values = np.array([0.3, 0.5])
     same = np.zeros((2, 4))
     assert jackknife.of_seeds(values, same) == pytest.approx((0.01, 1.0))
     apart = np.array([[0.1, -0.1, 0.0, 0.0], [-0.1, 0.1, 0.0, 0.0]])  # the videos alone make seeds differ by more
     found = jackknife.of_seeds(values, apart)
     assert found.variance < 0
-    assert jackknife.together(jackknife.Chance(0.04, 3.0), [found]) == (0.2, 3.0)
-    assert jackknife.together(jackknife.Chance(0.04, 3.0), [jackknife.Chance(0.05, 1.0)]) == pytest.approx(
+    assert jackknife.combine_variances(VarianceComponent(0.04, 3.0), [found]) == (0.2, 3.0)
+    assert jackknife.combine_variances(VarianceComponent(0.04, 3.0), [VarianceComponent(0.05, 1.0)]) == pytest.approx(
         (0.3, 0.09**2 / (0.04**2 / 3 + 0.05**2))
     )

@@ -31,7 +31,7 @@ class Runs(NamedTuple):
 
 
 def make_runs(folder: Path, videos: int = 10) -> Runs:
-    """Run the oracle as it is best, with eroded masks, and with chance in its labels and scores."""
+    """Run the oracle as it is best, with eroded masks, and with random labels and scores."""
     small = Workload(videos=videos, frames=4, categories=5, truths=3, tracks=1, height=90, width=160)
     annotations, _ = make(folder, small, seed=2)
     annotations.write_text(annotations.read_text().replace('"c3"', '"' + ODD.replace("\\", "\\\\") + '"'))

@@ -86,40 +86,40 @@ class World:
     taste: float = 0.0
     seed: int = 0
 
-    def sample(self, chance: np.random.Generator, videos: int) -> Population:
+    def sample(self, rng: np.random.Generator, videos: int) -> Population:
         """So many videos, drawn independently."""
-        return self._sample(chance, videos, [(0.0, -0.5), (self.better, 0.5)])
+        return self._sample(rng, videos, [(0.0, -0.5), (self.better, 0.5)])
 
-    def sample_seeds(self, chance: np.random.Generator, videos: int, seeds: int, spread: float) -> Population:
+    def sample_seeds(self, rng: np.random.Generator, videos: int, seeds: int, spread: float) -> Population:
         """So many videos, and so many seeds of each model: those of the first are the first half of the runs.
 
         The luck of a seed differs from that of its model with a standard deviation of ``spread``.
         """
         lucks = [(0.0, -0.5)] * seeds + [(self.better, 0.5)] * seeds
-        return self._sample(chance, videos, [(luck + spread * chance.normal(), sign) for luck, sign in lucks])
+        return self._sample(rng, videos, [(luck + spread * rng.normal(), sign) for luck, sign in lucks])
 
-    def _sample(self, chance: np.random.Generator, videos: int, lucks: Sequence[tuple[float, float]]) -> Population:
+    def _sample(self, rng: np.random.Generator, videos: int, lucks: Sequence[tuple[float, float]]) -> Population:
         """A run for each luck, with the sign of what categories favour it."""
         fixed = np.random.default_rng(self.seed)
         hard, taste = fixed.normal(0, 0.7, self.categories), fixed.normal(0, 1, self.categories) * self.taste
         frequency = np.arange(1, self.categories + 1) ** -self.rarity
         frequency /= frequency.sum()
-        shown = np.repeat(np.arange(videos), 1 + chance.poisson(self.labels - 1, videos))
-        labels = chance.choice(self.categories, len(shown), p=frequency)
-        times = 1 + chance.poisson(self.copies, len(shown))
+        shown = np.repeat(np.arange(videos), 1 + rng.poisson(self.labels - 1, videos))
+        labels = rng.choice(self.categories, len(shown), p=frequency)
+        times = 1 + rng.poisson(self.copies, len(shown))
         video, category = np.repeat(shown, times), np.repeat(labels, times)
-        hardness = hard[category] + chance.normal(0, 0.7, videos)[video]
-        elsewhere = np.repeat(np.arange(videos), chance.poisson(self.wrong, videos))
+        hardness = hard[category] + rng.normal(0, 0.7, videos)[video]
+        elsewhere = np.repeat(np.arange(videos), rng.poisson(self.wrong, videos))
         runs = []
         for luck, sign in lucks:
-            level = luck + 0.3 + sign * taste[category] - hardness + chance.normal(0, 0.6, len(video))
+            level = luck + 0.3 + sign * taste[category] - hardness + rng.normal(0, 0.6, len(video))
             hits = (1 << np.clip(np.round(5 + 3 * level), 0, 10).astype(np.int64)) - 1
             certainty = np.concatenate([level, np.full(len(elsewhere), -1.0)])
             runs.append(
                 Tracks(
                     np.concatenate([video, elsewhere]),
-                    np.concatenate([category, chance.choice(self.categories, len(elsewhere), p=frequency)]),
-                    1 / (1 + np.exp(-certainty - chance.normal(0, 1, len(certainty)))),
+                    np.concatenate([category, rng.choice(self.categories, len(elsewhere), p=frequency)]),
+                    1 / (1 + np.exp(-certainty - rng.normal(0, 1, len(certainty)))),
                     np.concatenate([hits, np.zeros(len(elsewhere), np.int64)]),
                     np.concatenate([1023 & ~hits, np.full(len(elsewhere), 1023)]),
                 )

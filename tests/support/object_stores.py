@@ -87,7 +87,7 @@ class Throttle:
 
     def __init__(self, address: str, share: float, seed: int = 0) -> None:
         host, port = address.removeprefix("http://").split(":")
-        chance, lock = random.Random(seed), threading.Lock()
+        rng, lock = random.Random(seed), threading.Lock()
         throttle = self
         self.refused = 0
 
@@ -97,7 +97,7 @@ class Throttle:
             def handle_any(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 with lock:
-                    is_refused = chance.random() < share
+                    is_refused = rng.random() < share
                     throttle.refused += is_refused
                 if is_refused:
                     self.answer(503, {"Content-Type": "application/xml"}, _SLOW_DOWN)
@@ -138,7 +138,7 @@ class Throttle:
 
 
 class BadLine:
-    """A line to a server that waits, is cut and is dead, at random; ``badness`` is the chance of it per parcel.
+    """A line to a server that waits, is cut and is dead, at random; ``badness`` is the probability per parcel.
 
     While it is ``down`` nobody gets through.
     """

@@ -44,7 +44,7 @@ class SimulatedBackend:
     load_seconds: float = 0.0
     seconds_to_loss: float = float("inf")
     fatal: set[int] = field(default_factory=set)
-    chance: random.Random = field(default_factory=lambda: random.Random(0))
+    rng: random.Random = field(default_factory=lambda: random.Random(0))
     now: float = 0.0
     losses: int = 0
     busy_seconds: float = 0.0
@@ -59,7 +59,7 @@ class SimulatedBackend:
         """Nothing is to be opened."""
 
     def start(self, worker: int) -> None:
-        life = self.chance.expovariate(1.0) * self.seconds_to_loss
+        life = self.rng.expovariate(1.0) * self.seconds_to_loss
         self._lost_at[worker] = self.now + self.load_seconds + life
         self._say(worker, self.load_seconds, WorkerReady("simulated", worker))
 
@@ -117,16 +117,14 @@ def simulate(videos: Sequence[Video], backend: SimulatedBackend) -> Simulated:
 
 def made_videos(count: int, seed: int = 0) -> list[Video]:
     """Videos of 25 frames in the middle, and now and then of many more (log-normal, sigma 0.6)."""
-    chance = random.Random(seed)
-    return [
-        make_video(number, length=max(round(25 * chance.lognormvariate(0, 0.6)), 1)) for number in range(1, count + 1)
-    ]
+    rng = random.Random(seed)
+    return [make_video(number, length=max(round(25 * rng.lognormvariate(0, 0.6)), 1)) for number in range(1, count + 1)]
 
 
 def by_frames(seconds_per_frame: float, spread: float = 0.2, seed: int = 1) -> Callable[[Video], float]:
-    """Seconds of a video: by its frames, times a log-normal chance."""
-    chance = random.Random(seed)
-    return lambda video: seconds_per_frame * len(video.frames) * chance.lognormvariate(0, spread)
+    """Seconds of a video: by its frames, times a log-normal rng."""
+    rng = random.Random(seed)
+    return lambda video: seconds_per_frame * len(video.frames) * rng.lognormvariate(0, spread)
 
 
 def at_scale() -> list[dict[str, float]]:

@@ -149,7 +149,7 @@ BROKEN: dict[str, tuple[str, str, Callable[[Track, Video, Vocabulary, Edited], A
     "landscape only": ("sizes", "rows and columns swapped", lambda t, v, w, m: refuse(v.height > v.width, t)),
     "needs many words": ("other vocabularies", "one word", lambda t, v, w, m: refuse(len(w.categories) == 1, t)),
     "counter": ("determinism", "score of track 0 differs", lambda t, v, w, m: replace(t, score=0.5 + m.count / 1000)),
-    "own chance": (
+    "own rng": (
         "determinism",
         "score of track 0 differs",
         lambda t, v, w, m: replace(t, score=random.SystemRandom().random()),
