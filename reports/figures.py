@@ -27,10 +27,11 @@ from harness.reports.run_analysis import RunAnalysis, analyse_runs
 from harness.reports.run_data import dataset_of_run
 from harness.reports.settings import varying_settings
 from harness.reports.styles import DAGGER, dagger_notes
+from harness.reports.view_video import Drawn, export
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.jackknife import FEWEST_VIDEOS
 from harness.scoring.match_table import MatchTable, precision_over_recall
-from harness.types import Dataset, Track
+from harness.types import Dataset, Track, Video
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,6 +55,8 @@ _LEGEND_LINE = 0.13
 """Inches of a line of a legend."""
 _FRAMES, _SHOWN_RUNS, _LOWEST_SCORE = 4, 4, 0.2
 """Of a strip of frames: how many there are, of how many runs, and the scores of tracks that are left out."""
+_RATE = 6.0
+"""Frames per second of a video."""
 _PIXELS = 360
 """Longest edge of a frame in a strip."""
 _KINDS = {"": COLORS[0], "base": COLORS[0], "novel": COLORS[1], "other": COLORS[7]}
@@ -322,23 +325,7 @@ def frames(subject: FigureData, dataset: Dataset, video: int | None = None) -> F
     Tracks of low scores are left out, and where tracks overlap the one of the higher score is seen. Raises `UserError`
     for a video that is not there, and frames that cannot be read.
     """
-    chosen = _typical_video(subject, dataset) if video is None else video
-    found = next((one for one in dataset.videos if one.id == chosen), None)
-    if found is None:
-        raise UserError(f"video {chosen}", f"is not in {subject.data}", "give the id of a video in it")
-    runs = subject.runs[:_SHOWN_RUNS]
-    rows: list[tuple[str, Sequence[Track]]] = [
-        (
-            _label(run.label),
-            sorted(
-                (track for track in run.store.read_video(chosen) if track.score >= _LOWEST_SCORE),
-                key=lambda t: -t.score,
-            ),
-        )
-        for run in runs
-    ]
-    if dataset.truth is not None:
-        rows.insert(0, ("truth", [Track(chosen, t.category_id, 1.0, t.masks) for t in dataset.truth.tracks_of(chosen)]))
+    found, rows = _tracks_of_frames(subject, dataset, video)
     columns = np.unique(np.linspace(0, len(found.frames) - 1, _FRAMES).round().astype(int)).tolist()
     named = dict.fromkeys(track.category_id for _, tracks in rows for track in tracks)
     numbers = {category: number for number, category in enumerate(named)}
@@ -360,9 +347,53 @@ def frames(subject: FigureData, dataset: Dataset, video: int | None = None) -> F
                 ax.set_ylabel("\n".join(textwrap.wrap(label, 22)), fontsize=6)
             if row == 0:
                 ax.set_title(f"frame {index + 1}", fontsize=6, pad=2)
-    head_of(figure, [f"{subject.data}, video {chosen}"], subject.notes, 7)
+    head_of(figure, [f"{subject.data}, video {found.id}"], subject.notes, 7)
     _legend_below(figure, *_patches([(names[c], _tint(numbers[c])) for c in named]))
     return figure
+
+
+def clip(subject: FigureData, dataset: Dataset, video: int | None = None) -> bytes:
+    """The video of `frames` as MP4: all of its frames, the truth and the runs side by side; raises as `frames` does.
+
+    Frames that cannot be read are grey.
+    """
+    found, rows = _tracks_of_frames(subject, dataset, video)
+    names = {category.id: category.name for category in dataset.categories}
+    numbers = {c: n for n, c in enumerate(dict.fromkeys(track.category_id for _, tracks in rows for track in tracks))}
+    has_truth = dataset.truth is not None
+    panes = []
+    for row, (label, tracks) in enumerate(rows):
+        drawn = []
+        for track in tracks:
+            score = "" if has_truth and row == 0 else f" {track.score:.2f}"
+            text = plain(names.get(track.category_id, "?")) + score
+            drawn.append(Drawn(track.masks, numbers[track.category_id], text, True))
+        panes.append((label, drawn))
+    return export(found, panes, range(len(found.frames)), "mp4", _RATE)
+
+
+def _tracks_of_frames(
+    subject: FigureData, dataset: Dataset, video: int | None
+) -> tuple[Video, list[tuple[str, Sequence[Track]]]]:
+    """The video that is shown, and the truth and each run with its tracks, those of higher scores first."""
+    chosen = _typical_video(subject, dataset) if video is None else video
+    found = next((one for one in dataset.videos if one.id == chosen), None)
+    if found is None:
+        raise UserError(f"video {chosen}", f"is not in {subject.data}", "give the id of a video in it")
+    runs = subject.runs[:_SHOWN_RUNS]
+    rows: list[tuple[str, Sequence[Track]]] = [
+        (
+            _label(run.label),
+            sorted(
+                (track for track in run.store.read_video(chosen) if track.score >= _LOWEST_SCORE),
+                key=lambda t: -t.score,
+            ),
+        )
+        for run in runs
+    ]
+    if dataset.truth is not None:
+        rows.insert(0, ("truth", [Track(chosen, t.category_id, 1.0, t.masks) for t in dataset.truth.tracks_of(chosen)]))
+    return found, rows
 
 
 def _typical_video(subject: FigureData, dataset: Dataset) -> int:

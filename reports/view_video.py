@@ -32,6 +32,8 @@ HIT_STATE, WRONG_NAME, SWITCHED, MISSED_STATE, ABSENT = "h", "w", "s", "m", "-"
 """The states of an object in a frame: found by its track, in another category only, by another track of it, by
 none, and not annotated."""
 FORMATS = {"mp4": "video/mp4", "gif": "image/gif", "png": "image/png", "pdf": "application/pdf"}
+_WIDEST = 3840
+"""Pixels across of an MP4: browsers and players refuse wider ones."""
 _STRIP = 6
 """Frames in a strip of pictures."""
 
@@ -168,8 +170,14 @@ def export(
 
     with tempfile.TemporaryDirectory(prefix="harness-view-") as folder:
         path = Path(folder) / "clip.mp4"
-        write_video(path, (np.asarray(one) for one in pictures), rate)
+        write_video(path, (np.asarray(_narrowed(one)) for one in pictures), rate)
         return path.read_bytes()
+
+
+def _narrowed(picture: Pillow.Image) -> Pillow.Image:
+    if picture.width <= _WIDEST:
+        return picture
+    return picture.resize((_WIDEST, max(2, round(picture.height * _WIDEST / picture.width))), Pillow.Resampling.BOX)
 
 
 def _side_by_side(video: Video, panes: Sequence[tuple[str, Sequence[Drawn]]], frame: int) -> Pillow.Image:

@@ -32,6 +32,9 @@ def figures(
         int | None,
         typer.Option(metavar="ID", help="Video whose frames are shown; default: what moves the difference most."),
     ] = None,
+    clip: Annotated[
+        bool, typer.Option("--clip", help="Also write the video of the frames, all of it, as frames.mp4.")
+    ] = False,
     data_root: DataRoot = DATA_ROOT,
     annotations: MatchAnnotations = None,
     mlflow: Annotated[
@@ -77,6 +80,9 @@ def figures(
     for drawing in drawings:
         paths.append(out / f"{drawing.name}.{format}")
         write_atomically(paths[-1], drawn.rendered(drawing.figure, format, told, look))
+    if clip and data.dataset is not None:
+        paths.append(out / "frames.mp4")
+        write_atomically(paths[-1], drawn.clip(data, data.dataset, video))
     for line in left_out:
         tell(f"harness: not drawn: {line}")
     if as_json:

@@ -31,7 +31,17 @@ from harness.tracking.calls import (
     reach_database,
 )
 from harness.tracking.credentials import redact, safe_uri
-from harness.tracking.fields import flat, legal, result_metrics, result_tags, tags_of, user_name
+from harness.tracking.fields import (
+    RUN_LIST,
+    flat,
+    key_metrics,
+    legal,
+    result_metrics,
+    result_tags,
+    run_list_view,
+    tags_of,
+    user_name,
+)
 from harness.tracking.system_metrics import Sample, SystemMetrics
 
 ARTIFACTS = (
@@ -78,6 +88,7 @@ class _Logged(NamedTuple):
 
     client: Any
     run_id: str
+    experiment_id: str
     started_ms: int
     is_resumed: bool
 
@@ -107,6 +118,7 @@ class MlflowTracker:
         later: str = "",
     ) -> None:
         self._later, self._thread = later, BackgroundThread("mlflow")
+        self._run_list = ""
         self._embedded = embedded_uri(runs_dir)
         self._store = runs_dir.resolve() / _STORE
         self._uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or self._embedded
@@ -132,12 +144,12 @@ class MlflowTracker:
     @property
     def outcome(self) -> str:
         """Text on whether and where the runs so far were logged, for the last line of a command."""
-        missing = self.missing
+        missing, where = self.missing, self._run_list or self.uri
         if not missing:
-            return self.uri
+            return where
         if not self._runs_logged:
             return f"not logged ({self.uri} could not be used)"
-        return f"{self.uri}, {missing} of {self._runs} runs not logged"
+        return f"{where}, {missing} of {self._runs} runs not logged"
 
     def start(self, record: Mapping[str, Any]) -> None:
         """Create the MLflow run of ``record["folder"]``, or resume the one that earlier sessions were logged to.
@@ -279,7 +291,7 @@ class MlflowTracker:
         if self._experiment_name and run.info.experiment_id != self._experiment(client, self._experiment_name):
             return None  # the user has named another experiment
         client.update_run(link.run_id, status="RUNNING")
-        return _Logged(client, link.run_id, run.info.start_time, is_resumed=True)
+        return _Logged(client, link.run_id, run.info.experiment_id, run.info.start_time, is_resumed=True)
 
     def _read_link(self, folder: Location) -> Link | None:
         path = folder / LINK
@@ -300,7 +312,7 @@ class MlflowTracker:
         if self._is_lost:  # meanwhile: the folder may be another's by now
             raise TimeoutError(no_answer(FINISH_SECONDS))
         write_json(folder / LINK, msgspec.to_builtins(link))
-        return _Logged(client, run.info.run_id, run.info.start_time, is_resumed=False)
+        return _Logged(client, run.info.run_id, experiment_id, run.info.start_time, is_resumed=False)
 
     def _experiment(self, client: Any, name: str) -> str:
         from mlflow.exceptions import MlflowException
@@ -356,6 +368,7 @@ class MlflowTracker:
             return
         client, run_id = self._logged.client, self._logged.run_id
         client.log_batch(run_id, metrics=_metrics(result_metrics(record), step=0))
+        self._save_view(self._logged, key_metrics(record))
         self._log_tags(self._logged, result_tags(record) | _description(run_folder))
         for name in ARTIFACTS:
             if (run_folder / name).is_file():
@@ -366,6 +379,16 @@ class MlflowTracker:
             rows = [[row.get(column) for column in columns] for row in per_category]
             client.log_dict(run_id, {"columns": columns, "data": rows}, _TABLE)
             client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": _TABLE, "type": "table"}]))
+
+    def _save_view(self, logged: _Logged, metrics: Sequence[str]) -> None:
+        """Save the view of the experiment's runs, unless one of this name is there."""
+        experiment = logged.client.get_experiment(logged.experiment_id)
+        for key, value in run_list_view(metrics, time.time_ns() // 1_000_000).items() if metrics else ():
+            if key not in experiment.tags:
+                logged.client.set_experiment_tag(logged.experiment_id, key, value)
+            if self.uri.startswith("http"):
+                page = f"#/experiments/{logged.experiment_id}/runs?viewStateShareKey={RUN_LIST}"
+                self._run_list = f"{self.uri.rstrip('/')}/{page}"
 
     def _log_step(self, values: Mapping[str, float], step: int) -> None:
         if self._logged is not None:

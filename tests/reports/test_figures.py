@@ -24,6 +24,7 @@ from harness.cli.figures import figures
 from harness.errors import UserError
 from harness.reports import figures as drawn
 from harness.reports.run_files import read_runs
+from harness.video_file import open_video
 
 TEXT = "{http://www.w3.org/2000/svg}text"
 
@@ -152,6 +153,18 @@ def test_frames_of_a_video_show_the_truth_and_every_run(two: list[Path], tmp_pat
     assert [ax.get_ylabel().split()[0] for ax in figure.axes if ax.get_ylabel()] == ["truth", "oracle", "oracle"]
     assert len(figure.axes) == 12
     assert "is not in shapes test" in str(run(*two, "--out", tmp_path, "--video", "999").exception)
+
+
+def test_the_clip_is_the_whole_video_of_the_frames(two: list[Path], tmp_path: Path) -> None:
+    result = run(*two, "--out", tmp_path, "--video", "2", "--clip", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["figures"][-1] == str(tmp_path / "frames.mp4")
+    source, _ = open_video(tmp_path / "frames.mp4")
+    data = drawn.figure_data(read_runs(two), Path())
+    assert data.dataset is not None
+    video = next(one for one in data.dataset.videos if one.id == 2)
+    assert len(source.frames) == len(video.frames)
+    assert source.width >= 3 * video.width  # the truth and two runs
 
 
 def test_what_is_refused(compared: Runs, tmp_path: Path) -> None:

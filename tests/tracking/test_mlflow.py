@@ -5,6 +5,7 @@ Tests of `harness/tracking/fields.py` and `harness/tracking/system_metrics.py`.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ import textwrap
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,7 +77,7 @@ def make_run(runs: Path, name: str = "oracle-shapes-val-0123abcd", **config: Any
 def log(tracker: MlflowTracker, record: dict[str, Any]) -> list[str]:
     tracker.start(record)
     tracker.log_result(Path(record["folder"]), record, PER_CATEGORY)
-    return tracker.finish()
+    return tracker.finish(300)
 
 
 def table_names(uri: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -131,6 +133,18 @@ def check_everything_is_there(uri: str) -> None:
     }
     local = client.download_artifacts(run.info.run_id, "per_category.csv")
     assert "dog" in Path(local).read_text()
+    assert run_list(uri)["selectedColumns"] == ["metrics.`AP`", "metrics.`APb`", "metrics.`APn`"]
+
+
+def run_list(uri: str, experiment: str = "shapes") -> dict[str, Any]:
+    """The saved view of an experiment's runs, as MLflow's page reads it."""
+    found = MlflowClient(uri).get_experiment_by_name(experiment)
+    assert found is not None
+    view = json.loads(found.tags["mlflow.sharedViewState.harness"])
+    packed = view["state"].removeprefix("deflate;")
+    state: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(packed)))
+    assert view["name"] == ", ".join(column[9:-1] for column in state["selectedColumns"])
+    return state
 
 
 def test_the_embedded_store_holds_everything(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +169,7 @@ def test_a_resumed_run_continues_its_mlflow_run(runs: Path, monkeypatch: pytest.
     record = make_run(runs)
     tracker = MlflowTracker(runs)
     tracker.start(record)
-    assert tracker.finish() == []
+    assert tracker.finish(300) == []
     uri = f"sqlite:///{runs / '.mlflow' / 'mlflow.db'}"
     assert only_run(uri).info.status == "KILLED"
 
@@ -173,6 +187,17 @@ def test_a_resumed_run_continues_its_mlflow_run(runs: Path, monkeypatch: pytest.
     assert (run.info.status, run.data.metrics["AP"], run.data.tags["complete"]) == ("FINISHED", 0.875, "true")
     assert len(run.inputs.dataset_inputs) == 1
     assert table_names(uri, monkeypatch) == ["cat", "dog"]
+
+
+def test_a_view_of_runs_that_a_user_has_changed_is_kept(runs: Path) -> None:
+    record = make_run(runs)
+    assert log(MlflowTracker(runs), {**record, "metrics": {"HOTA": 0.5, "DetA": 0.5, "AssA": 0.5, "LocA": 0.5}}) == []
+    client = MlflowClient(uri := f"sqlite:///{runs / '.mlflow' / 'mlflow.db'}")
+    assert run_list(uri)["columnOrder"][1:4] == ["metrics.`HOTA`", "metrics.`DetA`", "metrics.`AssA`"]
+    assert run_list(uri)["orderByKey"] == "metrics.`HOTA`"
+    client.set_experiment_tag("1", "mlflow.sharedViewState.harness", "mine")
+    assert log(MlflowTracker(runs), record) == []
+    assert client.get_experiment("1").tags["mlflow.sharedViewState.harness"] == "mine"
 
 
 def test_another_store_or_a_vanished_run_starts_a_new_mlflow_run(runs: Path, tmp_path: Path) -> None:
