@@ -57,7 +57,18 @@ def _errors(runs: Sequence[RunAnalysis]) -> Sheet:
         "dAP50: points of AP50 that repairing all errors of a kind is worth; dAP: the same over IoU 0.5 to 0.95",
         "Truths: objects not found because of this kind, at IoU 0.5; docs/error-analysis.md defines the kinds",
     ]
-    return Sheet([Column("Error"), *_columns(runs, ("dAP50", "dAP", "Errors", "Truths"))], lines, notes)
+    head = [Column("Error"), *_columns(runs, ("dAP50", "dAP", "Errors", "Truths"))]
+    return Sheet(head, lines, notes, **_titled(runs, "errors by kind, and the points that repairing them is worth"))
+
+
+def _titled(runs: Sequence[RunAnalysis], what: str) -> dict[str, str]:
+    """The caption and the label of a table about runs on the same data."""
+    one = runs[0]
+    data = f"{one.dataset} {one.split}, {one.videos} videos"
+    caption = f"{data}, {one.analysis.protocol} protocol (version {one.analysis.protocol_version}): {what}."
+    if any(run.not_comparable for run in runs):
+        caption += f" {DAGGER} is not comparable, for the reasons below the first table."
+    return {"caption": caption, "label": f"{one.dataset} {one.split} {what.partition(' ')[0].rstrip(',')}"}
 
 
 def _error(one: RunAnalysis, name: str) -> ErrorKind:
@@ -87,7 +98,8 @@ def _slices(runs: Sequence[RunAnalysis]) -> Sheet:
         none = f"; {slicing.outside} objects have none" if slicing.outside else ""
         notes.append(f"{name}: {slicing.about}{none}")
     head = [Column("By"), Column("Slice"), Column("Objects", True)]
-    return Sheet([*head, *_columns(runs, ("AP", "AP50", "AR"))], lines, notes)
+    head += _columns(runs, ("AP", "AP50", "AR"))
+    return Sheet(head, lines, notes, **_titled(runs, "slices of the truth, in percent"))
 
 
 def _calibration(runs: Sequence[RunAnalysis]) -> Sheet:
@@ -100,7 +112,8 @@ def _calibration(runs: Sequence[RunAnalysis]) -> Sheet:
     for name, one in zip(_named(runs), runs, strict=True):
         errors = [f"{_percent(c.error)} ({group})" for group, c in one.analysis.calibration.items()]
         notes.append(f"{name}: expected calibration error {', '.join(errors)}")
-    return Sheet([Column("Score"), *_columns(runs, ("Tracks", "Mean score", "Right"))], lines, notes)
+    head = [Column("Score"), *_columns(runs, ("Tracks", "Mean score", "Right"))]
+    return Sheet(head, lines, notes, **_titled(runs, "calibration of scores, in percent"))
 
 
 def _styled(sheet: Sheet, format: Format) -> Sheet:

@@ -112,7 +112,13 @@ def _sheet(one: NamedCeilings) -> Sheet:
         *dagger_notes([(one.label, one.not_comparable)]),
         NOTE,
     ]
-    return Sheet([Column("Perfect"), *(Column(key, True, name) for name, key in numbers)], lines, notes)
+    head = [Column("Perfect"), *(Column(key, True, name) for name, key in numbers)]
+    caption = (
+        f"What {one.label} would reach if its predictions were perfect in one respect or in several, percent{data}."
+    )
+    if one.not_comparable:
+        caption += f" {DAGGER} is not comparable, for the reason below."
+    return Sheet(head, lines, notes, caption=caption, label=f"{one.dataset} {one.split} ceilings {one.label}")
 
 
 def _told(found: Ceilings) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from harness.reports.comparison import GAP, CategoryDifference, Comparison, Interval, Measured, Pair
 from harness.reports.layouts import Column, Format, Sheet, render
 from harness.reports.published.vocabulary import column_name
-from harness.reports.styles import STYLES, UNDEFINED, csv_line, dagger_notes
+from harness.reports.styles import DAGGER, STYLES, UNDEFINED, csv_line, dagger_notes
 from harness.reports.table_rows import in_print, percent_of, presence_notes
 from harness.run_folder.records import FOUND_NOTHING
 from harness.scoring.jackknife import FEWEST_VIDEOS, LEVEL
@@ -31,7 +32,7 @@ def written_comparison(comparison: Comparison, format: Format, provenance: Seque
     if len(comparison.runs) > 2:
         sheets.append(_every_pair(comparison))
     for pair in comparison.pairs:
-        sheets += [_differences(comparison, pair), _categories(pair), _videos(pair)]
+        sheets += [_differences(comparison, pair), _categories(comparison, pair), _videos(comparison, pair)]
     return "\n".join(render(_styled(sheet, format), format) for sheet in sheets)
 
 
@@ -86,7 +87,20 @@ def _runs(comparison: Comparison, provenance: Sequence[str]) -> Sheet:
             "Several seeds of a model: their mean; SD of seeds: standard deviation of AP between them; intervals cover"
             " the sampling error of seeds and of videos"
         )
-    return Sheet(columns, lines, notes, provenance)
+    caption = f"{_on(comparison)}: percent with 95 % intervals in brackets."
+    if any(run.not_comparable for run in comparison.runs):
+        caption += f" {DAGGER} is not comparable, for the reasons below."
+    return Sheet(columns, lines, notes, provenance, caption=caption, label=_label(comparison, "runs"))
+
+
+def _on(comparison: Comparison) -> str:
+    """The data and the rules, as the start of a caption."""
+    data = f"{comparison.dataset} {comparison.split}, {comparison.videos} videos"
+    return f"{data}, {comparison.protocol} protocol (version {comparison.protocol_version})"
+
+
+def _label(comparison: Comparison, *what: str) -> str:
+    return " ".join([comparison.dataset, comparison.split, *what])
 
 
 def written_rank(rank: tuple[int, int]) -> str:
@@ -119,7 +133,9 @@ def _every_pair(comparison: Comparison) -> Sheet:
             if one.is_identical
         ),
     ]
-    return Sheet([Column("AP"), *(Column(label, True) for label in labels)], lines, notes)
+    head = [Column("AP"), *(Column(label, True) for label in labels)]
+    caption = f"{_on(comparison)}: differences of AP in points, the row's run minus the column's."
+    return Sheet(head, lines, notes, caption=caption, label=_label(comparison, "pairs"))
 
 
 def _with_interval(found: Interval) -> str:
@@ -155,7 +171,9 @@ def _differences(comparison: Comparison, pair: Pair) -> Sheet:
         *(["the two runs are identical: every scored track is the same"] if pair.is_identical else []),
         *_untested(pair),
     ]
-    return Sheet([Column(name, bool(place)) for place, name in enumerate(columns)], lines, notes)
+    head = [Column(name, bool(place)) for place, name in enumerate(columns)]
+    caption = f"{_on(comparison)}: {pair.run} minus {pair.reference}, in points of percent."
+    return Sheet(head, lines, notes, caption=caption, label=_label(comparison, pair.run, pair.reference))
 
 
 def _untested(pair: Pair) -> list[str]:
@@ -170,7 +188,7 @@ def _untested(pair: Pair) -> list[str]:
     ]
 
 
-def _categories(pair: Pair) -> Sheet:
+def _categories(comparison: Comparison, pair: Pair) -> Sheet:
     tested = [one for one in pair.categories if one.q_value is not None]
     found = [one for one in tested if one.q_value is not None and one.q_value < 1 - LEVEL]
     columns = ["Category", "Groups", "Videos", "Reference AP", "AP", "Difference", "95 % interval", "q", "Share"]
@@ -194,22 +212,28 @@ def _categories(pair: Pair) -> Sheet:
         f" {len(found)} of the {len(tested)} that are in at least {FEWEST_VIDEOS} videos",
         "Share: points that the category adds to the difference of AP",
     ]
-    return Sheet([Column(name, place > 1) for place, name in enumerate(columns)], lines, notes)
+    head = [Column(name, place > 1) for place, name in enumerate(columns)]
+    caption = f"{_on(comparison)}: the categories that move AP of {pair.run} minus {pair.reference} most, in percent."
+    label = _label(comparison, pair.run, pair.reference, "categories")
+    return Sheet(head, lines, notes, caption=caption, label=label)
 
 
 def _ahead(categories: Sequence[CategoryDifference], sign: int = 1) -> int:
     return sum((one.difference.value or 0) * sign > 0 for one in categories)
 
 
-def _videos(pair: Pair) -> Sheet:
+def _videos(comparison: Comparison, pair: Pair) -> Sheet:
     lines = [[str(one.video_id), _points(one.influence)] for one in pair.videos[:SHOWN]]
     notes = [f"Influence: how far the difference of AP falls when the video is left out; + favours {pair.run}"]
-    return Sheet([Column("Video"), Column("Influence", True)], lines, notes)
+    head = [Column("Video"), Column("Influence", True)]
+    caption = f"{_on(comparison)}: the videos that move AP of {pair.run} minus {pair.reference} most, in points."
+    label = _label(comparison, pair.run, pair.reference, "videos")
+    return Sheet(head, lines, notes, caption=caption, label=label)
 
 
 def _styled(sheet: Sheet, format: Format) -> Sheet:
     text = STYLES[format].text
-    return Sheet(sheet.columns, [[text(cell) for cell in line] for line in sheet.lines], sheet.notes, sheet.provenance)
+    return replace(sheet, lines=[[text(cell) for cell in line] for line in sheet.lines])
 
 
 def _numbers(comparison: Comparison) -> Iterator[dict[str, Any]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.formats.youtube_vis import AnnotationRecord
 from harness.reports.summary import Named
-from harness.scoring.analysis import HIT, Verdicts
+from harness.run_folder.store import PredictionStore
+from harness.scoring.analysis import HIT, IGNORED, Verdicts
+from harness.scoring.calibration import Bin
 from harness.scoring.error_kinds import CLAIMING, MISSED
 
 
@@ -72,6 +74,33 @@ def videos_of_kinds(
         if counts:
             found[kind] = min(counts, key=lambda video: (-counts[video], video))
     return found
+
+
+def videos_of_members(
+    members: Mapping[str, Iterable[int]], truths: Sequence[AnnotationRecord], videos: Sequence[int]
+) -> dict[str, int]:
+    """The one of ``videos`` with most annotations of each name in ``members``, which has their ids."""
+    video_of = {one.id: one.video_id for one in truths if one.video_id in set(videos)}
+    found = {}
+    for name, ids in members.items():
+        counts = Counter(video_of[one] for one in ids if one in video_of)
+        if counts:
+            found[name] = min(counts, key=lambda video: (-counts[video], video))
+    return found
+
+
+def videos_of_bins(
+    bins: Sequence[Bin], store: PredictionStore, verdicts: Verdicts, categories: Container[int], videos: Sequence[int]
+) -> list[int | None]:
+    """For each bin of scores the one of ``videos`` with most tracks of ``categories`` in it; those that count."""
+    counts = [Counter[int]() for _ in bins]
+    for video in videos:
+        known = verdicts.of_video(video)
+        for row, track in enumerate(store.read_video(video)):
+            if known.get(row, (IGNORED, None))[0] != IGNORED and track.category_id in categories:
+                place = sum(track.score >= one.low for one in bins[1:])
+                counts[place][video] += 1
+    return [min(one, key=lambda video: (-one[video], video)) if one else None for one in counts]
 
 
 def _objects(category: int, records: Iterable[AnnotationRecord], verdicts: Verdicts) -> Counter[int]:

@@ -19,6 +19,7 @@ from PIL import Image as Pillow
 
 from harness.errors import UserError, near
 from harness.plain_text import plain
+from harness.reports import latex
 from harness.reports.comparison import CategoryDifference, Comparison, Measured, Pair, compare_runs
 from harness.reports.curves import video_quality
 from harness.reports.matches import matches_of_run, readable
@@ -108,10 +109,11 @@ def checked_look(column_width: float, font: str | None) -> Look:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, with the name of its file without suffix."""
+    """A figure, with the name of its file without suffix, and what it shows."""
 
     name: str
     figure: Figure
+    shows: str
 
 
 @dataclass(frozen=True)
@@ -177,25 +179,42 @@ def figures(subject: FigureData, video: int | None = None) -> tuple[list[Drawing
 
     left_out = list(subject.left_out)
     with mpl.rc_context(subject.look.style):
-        made = [Drawing("precision_recall", precision_recall(subject))]
+        shows = "precision over recall, mean over categories, at IoU 0.50, 0.75 and over ten thresholds"
+        made = [Drawing("precision_recall", precision_recall(subject), shows)]
         for number, pair in enumerate(subject.comparison.pairs, start=1):
             several = f"_{number}" if len(subject.comparison.pairs) > 1 else ""
-            made.append(Drawing(f"category_gains{several}", category_gains(pair, subject)))
+            shows = f"AP by category, {pair.run} minus {pair.reference}, with 95 % intervals and numbers of videos"
+            made.append(Drawing(f"category_gains{several}", category_gains(pair, subject), shows))
         if subject.analyses:
-            made.append(Drawing("errors", errors(subject)))
+            shows = "errors by kind: points of AP50 that repairing them is worth, and how many there are"
+            made.append(Drawing("errors", errors(subject), shows))
         if subject.dataset is not None:
             try:
-                made.append(Drawing("frames", frames(subject, subject.dataset, video)))
+                shows = f"frames of one video, tracks with a score of at least {_LOWEST_SCORE}"
+                made.append(Drawing("frames", frames(subject, subject.dataset, video), shows))
             except UserError as error:
                 if video is not None:
                     raise
                 left_out.append(f"frames: {error}")
         for key in numeric_settings(subject.runs):
             safe = "".join(c if c.isalnum() and c.isascii() else "_" for c in key)
-            made.append(Drawing(f"ablation_{safe}", ablation(subject, key)))
+            made.append(Drawing(f"ablation_{safe}", ablation(subject, key), f"AP over {key}, with 95 % intervals"))
         if sum(_seconds(run) is not None for run in subject.runs) > 1:
-            made.append(Drawing("speed_accuracy", speed_accuracy(subject)))
+            shows = "AP over seconds per video, with 95 % intervals"
+            made.append(Drawing("speed_accuracy", speed_accuracy(subject), shows))
     return made, left_out
+
+
+def in_latex(subject: FigureData, drawings: Sequence[Drawing], provenance: Sequence[str] = ()) -> str:
+    """LaTeX that shows the PDF files of drawings, with labels and captions: what, data, rules, what is partial."""
+    found = subject.comparison
+    where = f"{subject.data}, {found.videos} videos, {found.protocol} protocol (version {found.protocol_version})"
+    parts = ["".join(f"% {plain(line)}\n" for line in provenance) + "% needs \\usepackage{graphicx}\n"]
+    for one in drawings:
+        caption = ". ".join([f"{one.shows[:1].upper()}{one.shows[1:]}: {where}", *subject.notes]) + "."
+        wide = one.figure.get_figwidth() > subject.look.column_width
+        parts.append(latex.figure(f"{one.name}.pdf", wide, latex.Title(caption, f"{subject.data} {one.name}")))
+    return "\n".join(parts)
 
 
 def rendered(figure: Figure, format: Format, provenance: Iterable[str] = (), look: Look | None = None) -> bytes:

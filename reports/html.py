@@ -6,6 +6,7 @@ The same run folders, data and versions give the same bytes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from harness.reports import sections
 from harness.reports.ceilings import ceilings_of_run
 from harness.reports.comparison import Comparison, Pair, compare_runs
 from harness.reports.curves import Curve, curves, video_quality
-from harness.reports.evidence import Examined, evidence, videos_of_kinds
+from harness.reports.evidence import Examined, evidence, videos_of_bins, videos_of_kinds, videos_of_members
 from harness.reports.matches import matches_of_run
 from harness.reports.pages import assets, embedded, policy, render
 from harness.reports.run_data import dataset_of_run
@@ -35,7 +36,10 @@ from harness.run_folder.records import FOUND_NOTHING, found_nothing
 from harness.scoring.analysis import Analysis, analyse
 from harness.scoring.ceilings import Ceilings
 from harness.scoring.errors_breakdown import KINDS
+from harness.scoring.jackknife import FEWEST_VIDEOS
 from harness.scoring.match_table import MatchTable
+from harness.scoring.metrics import GROUP_NAMES
+from harness.scoring.protocols import get_protocol
 from harness.tracking.fields import flat
 from harness.types import Dataset
 
@@ -193,7 +197,7 @@ def _examine(material: ReportData, dataset: Dataset, number: int, run: FinishedR
 def _content(material: ReportData, options: Options) -> dict[str, Any]:
     """The values of the template ``report.html.j2``."""
     runs, comparison = material.runs, material.comparison
-    lines = sections.category_rows(runs, comparison)
+    lines = sections.category_rows(runs, comparison, _videos_of_categories(material))
     made = summary(runs, comparison, material.no_comparison, material.analyses)
     choices = _choices(material, made, options)
     ids = [choice.video_id for choice in choices]
@@ -218,14 +222,20 @@ def _content(material: ReportData, options: Options) -> dict[str, Any]:
         "scatter": sections.category_scatter(runs, lines),
         "errors": sections.error_lines(material.analyses),
         "ceilings": sections.ceiling_tables(material.ceilings),
-        "slices": sections.slice_tables(material.analyses),
-        "calibration": sections.calibration_charts(runs, material.analyses),
+        "slices": sections.slice_tables(material.analyses, _slice_videos(material, ids)),
+        "calibration": sections.calibration_charts(runs, material.analyses, _bin_videos(material, ids)),
         "viewer": _viewer(material, choices, options),
         "speed": sections.speed_rows(runs, frames),
         "stages": sections.stage_rows(runs, frames),
         "provenance": sections.provenance(runs),
         "settings": _settings(runs),
         "p_value": p_value,
+        "fewest": FEWEST_VIDEOS,
+        "group_of": {f"AP{suffix}": name for suffix, name in GROUP_NAMES.items()},
+        "shown_videos": {str(video) for video in ids},
+        "error_reach": max(
+            (one.dap50 or 0 for a in material.analyses.values() for one in a.errors.kinds.values()), default=0
+        ),
         "options": options,
         "version": __version__,
     }
@@ -279,6 +289,37 @@ def _kind_videos(material: ReportData, videos: Sequence[int]) -> dict[str, int]:
     """For each kind of error the video of the viewer that has most of it."""
     verdicts = [material.analyses[n].verdicts for n in sorted(material.analyses)]
     return videos_of_kinds(KINDS, _truths(material), verdicts, videos)
+
+
+def _videos_of_categories(material: ReportData) -> dict[int, int]:
+    """The number of videos with truth of each category."""
+    common = set(material.common_videos)
+    pairs = {(r.category_id, r.video_id) for r in _truths(material) if r.video_id in common and not r.iscrowd}
+    return Counter(category for category, _ in pairs)
+
+
+def _slice_videos(material: ReportData, videos: Sequence[int]) -> dict[str, dict[str, int]]:
+    """For each slice the video of the viewer that has most of its objects."""
+    first = next(iter(material.analyses.values()), None)
+    if first is None:
+        return {}
+    return {key: videos_of_members(one.members, _truths(material), videos) for key, one in first.slices.items()}
+
+
+def _bin_videos(material: ReportData, videos: Sequence[int]) -> dict[tuple[int, str], list[int | None]]:
+    """For each run and group, and each bin of scores, the video of the viewer that has most of its tracks."""
+    found: dict[tuple[int, str], list[int | None]] = {}
+    if material.dataset is None:
+        return found
+    categories = material.dataset.annotations.categories
+    groups = {"all": frozenset(one.id for one in categories)}
+    for suffix, ids in get_protocol(material.dataset.protocol).groups(categories).items():
+        groups[GROUP_NAMES[suffix]] = frozenset(ids)
+    for number, analysis in material.analyses.items():
+        for group, one in analysis.calibration.items():
+            store = material.runs[number].store
+            found[number, group] = videos_of_bins(one.bins, store, analysis.verdicts, groups[group], videos)
+    return found
 
 
 def _viewer(material: ReportData, choices: Sequence[Choice], options: Options) -> Any:

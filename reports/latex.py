@@ -19,6 +19,10 @@ _GAP = 3.0
 _NARROWEST = 9
 """Characters that a column of texts keeps where it is wrapped."""
 
+_LATIN, _PUNCTUATION, _MAPPED = 0x17F, "–—‘’“”„…•", "–†±−"
+"""The last letter that pdfLaTeX's T1 fonts have, other characters that they have, and those that become commands."""
+_NAMED = 20
+"""Characters that a comment names."""
 _NUMBER = re.compile(r"(?:\\(textbf|underline)\{)?([+-]?)(\d+)(\.\d+)?(\})?((?:\$.*\$)*)")
 _MINUS = re.compile(r"(?<![\w.])-(?=\d)")
 
@@ -40,6 +44,13 @@ class Body:
     blocks: Mapping[int, str] = field(default_factory=dict)
 
 
+class Title(NamedTuple):
+    """The caption, plain text, and the label of a table; an empty one is left out."""
+
+    caption: str = ""
+    label: str = ""
+
+
 class _Number(NamedTuple):
     """A cell with a number: its mark, its parts, and what stands behind it."""
 
@@ -50,8 +61,10 @@ class _Number(NamedTuple):
     behind: str
 
 
-def environment(columns: Columns, body: Body, notes: Sequence[str], provenance: Sequence[str]) -> str:
-    """Return a table in a separate environment, ending in a newline.
+def environment(
+    columns: Columns, body: Body, notes: Sequence[str], provenance: Sequence[str], title: Title | None = None
+) -> str:
+    """Return a table in a separate environment, ending in a newline; comments say what it needs to compile.
 
     It is ``table``, or ``table*`` where one column is too narrow; the letters become smaller, then texts are wrapped,
     until it fits. What no size makes fit is scaled. ``notes`` are plain text and stand below.
@@ -60,8 +73,14 @@ def environment(columns: Columns, body: Body, notes: Sequence[str], provenance: 
     fitted = _fitted(columns, body)
     forms, cells = _formed(columns, body, fitted.wrapped)
     packages = "booktabs, siunitx" + (", array" if fitted.wrapped else "") + (", graphicx" if fitted.scaled else "")
-    top = [*(f"% {plain(line)}" for line in provenance), f"% needs \\usepackage{{{packages}}}"]
-    top += [f"\\begin{{{fitted.name}}}", "\\centering", f"\\{fitted.size}", f"\\setlength{{\\tabcolsep}}{{{_GAP:g}pt}}"]
+    title = title or Title()
+    written = "".join([*columns.names, *columns.groups, *(c for line in body.lines for c in line), title.caption,
+                       *body.blocks.values(), *notes])  # fmt: skip
+    top = [*(f"% {plain(line)}" for line in provenance), f"% needs \\usepackage{{{packages}}}", *_letters(written)]
+    top += [f"\\begin{{{fitted.name}}}"]
+    top += [f"\\caption{{{text(title.caption)}}}"] if title.caption else []
+    top += [f"\\label{{tab:{_slug(title.label)}}}"] if title.caption and title.label else []
+    top += ["\\centering", f"\\{fitted.size}", f"\\setlength{{\\tabcolsep}}{{{_GAP:g}pt}}"]
     inner = [f"\\begin{{tabular}}{{@{{}}{''.join(forms)}@{{}}}}", "\\toprule", *_group_lines(columns)]
     inner += [_line([_header(text(name), is_s) for name, is_s in zip(columns.names, _are_aligned(forms), strict=True)])]
     inner.append("\\midrule")
@@ -77,6 +96,37 @@ def environment(columns: Columns, body: Body, notes: Sequence[str], provenance: 
     below += [rf"{text(note)}\par" for note in notes]
     below += [r"\end{minipage}"] if notes else []
     return "\n".join([*top, *inner, *below, f"\\end{{{fitted.name}}}"]) + "\n"
+
+
+def figure(file: str, wide: bool, title: Title) -> str:
+    """Return an environment that shows a file of a figure, over one column or ``wide``, with caption and label."""
+    name, width = ("figure*", "\\textwidth") if wide else ("figure", "\\columnwidth")
+    return "\n".join([
+        *_letters(title.caption),
+        f"\\begin{{{name}}}",
+        "\\centering",
+        f"\\includegraphics[width={width}]{{{file}}}",
+        f"\\caption{{{STYLES['latex'].text(title.caption)}}}",
+        f"\\label{{fig:{_slug(title.label)}}}",
+        f"\\end{{{name}}}",
+    ]) + "\n"  # fmt: skip
+
+
+def _letters(written: str) -> list[str]:
+    """Comments on what the letters need that are in no standard font of pdfLaTeX."""
+    found = dict.fromkeys(c for c in written if ord(c) > 0x7F and c not in _MAPPED)
+    lines = []
+    if any(ord(c) <= _LATIN or c in _PUNCTUATION for c in found):
+        lines.append("% needs \\usepackage[T1]{fontenc}")
+    other = [c for c in found if ord(c) > _LATIN and c not in _PUNCTUATION]
+    if other:
+        shown = "".join(other[:_NAMED]) + (f" and {len(other) - _NAMED} more" if len(other) > _NAMED else "")
+        lines.append(f"% needs LuaLaTeX or XeLaTeX, not pdfLaTeX, with a font (fontspec) that has {shown}")
+    return lines
+
+
+def _slug(label: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
 
 
 def _line(cells: Sequence[str]) -> str:

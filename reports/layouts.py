@@ -33,7 +33,8 @@ class Sheet:
     """A table ready to be written: cells in the style of the format, headers and the rest as plain text.
 
     ``provenance`` becomes a comment where the format has such: what the table was made from, and how. ``blocks`` are
-    headings, plain text, each above the line of that number (from 0).
+    headings, plain text, each above the line of that number (from 0). ``caption`` says what the table shows, ``label``
+    is a name for references to it; both are for LaTeX.
     """
 
     columns: Sequence[Column]
@@ -41,6 +42,8 @@ class Sheet:
     notes: Sequence[str] = ()
     provenance: Sequence[str] = ()
     blocks: Mapping[int, str] = field(default_factory=dict)
+    caption: str = ""
+    label: str = ""
 
 
 def render(sheet: Sheet, format: Format) -> str:
@@ -71,7 +74,8 @@ def _as_latex(sheet: Sheet) -> str:
         [column.group for column in sheet.columns],
         [column.is_number for column in sheet.columns],
     )
-    return latex.environment(columns, latex.Body(sheet.lines, sheet.blocks), sheet.notes, sheet.provenance)
+    title = latex.Title(sheet.caption, sheet.label)
+    return latex.environment(columns, latex.Body(sheet.lines, sheet.blocks), sheet.notes, sheet.provenance, title)
 
 
 def _as_html(sheet: Sheet) -> str:

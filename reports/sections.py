@@ -30,6 +30,7 @@ from harness.scoring.errors_breakdown import (
     MISSED,
     TEMPORAL,
 )
+from harness.scoring.jackknife import FEWEST_VIDEOS
 from harness.scoring.presence import PRESENCE, THRESHOLD
 
 ABOUT = {
@@ -57,6 +58,7 @@ METRIC_TITLES = {
 }
 """Metrics of the comparison, in the order shown, with their titles."""
 _KEYS = {"AR": "AR100"}
+FEW_TOLD = f", in fewer than {FEWEST_VIDEOS} videos"
 _DIGITS = 12
 """Of digests."""
 
@@ -99,18 +101,35 @@ def differences(comparison: Comparison, pair: Pair) -> list[dict[str, Any]]:
         ends = (found.value or 0, found.low or 0, found.high or 0)
         chart = svg.whisker(*ends, reach, found.is_significant) if known else Markup("")
         reference, run = by_label[pair.reference].metrics[key], by_label[pair.run].metrics[key]
-        lines.append({"title": METRIC_TITLES[key], "reference": reference, "run": run, "found": found, "chart": chart})
+        lines.append(
+            {
+                "key": key,
+                "title": METRIC_TITLES[key],
+                "reference": reference,
+                "run": run,
+                "found": found,
+                "chart": chart,
+                "axis": svg.whisker_axis(reach),
+            }
+        )
     return lines
 
 
 def matrix(comparison: Comparison) -> list[dict[str, Any]]:
-    """One line per run: its place by AP, and its difference of AP from every run (``None`` from itself)."""
+    """One line per run: its place by AP, and its difference of AP from every run (``None`` from itself), each with the
+    address of the pair's section, which pairs with the first run have."""
     labels, ranks = [run.label for run in comparison.runs], comparison.ranks()
+    sections = {frozenset((p.reference, p.run)): f"#difference-{n}" for n, p in enumerate(comparison.pairs, start=1)}
     return [
         {
             "label": row,
             "rank": written_rank(ranks[row]),
-            "cells": [None if row == column else comparison.between(column, row) for column in labels],
+            "cells": [
+                (None, "")
+                if row == column
+                else (comparison.between(column, row), sections.get(frozenset((row, column)), ""))
+                for column in labels
+            ],
         }
         for row in labels
     ]
@@ -130,11 +149,18 @@ def curve_charts(runs: Sequence[FinishedRun], curves: Mapping[int, Sequence[Curv
     return out
 
 
-def category_rows(runs: Sequence[FinishedRun], comparison: Comparison | None) -> list[dict[str, Any]]:
-    """One line per category with truth: AP of every run, and the second run's difference from the first."""
+def category_rows(
+    runs: Sequence[FinishedRun], comparison: Comparison | None, videos: Mapping[int, int]
+) -> list[dict[str, Any]]:
+    """One line per category with truth: AP of every run, and the second run's difference from the first.
+
+    ``videos`` is the number of videos with truth of each category, as far as it is known. A line is ``few`` if they are
+    fewer than `FEWEST_VIDEOS`.
+    """
     by_id = [{row.id: row for row in run.categories} for run in runs]
     pairs = comparison.pairs[:1] if comparison is not None else ()
     corrected = {one.id: one.q_value for pair in pairs for one in pair.categories}
+    videos = {**videos, **{one.id: one.videos for pair in pairs for one in pair.categories}}
     lines = []
     for key in sorted({key for one in by_id for key in one}):
         here = [one.get(key) for one in by_id]
@@ -142,6 +168,7 @@ def category_rows(runs: Sequence[FinishedRun], comparison: Comparison | None) ->
         values = [row.AP if row is not None else None for row in here]
         if all(value is None for value in values):
             continue
+        few = videos.get(key, min(first.truths, FEWEST_VIDEOS)) < FEWEST_VIDEOS
         apart = None if len(values) < 2 or values[0] is None or values[1] is None else values[1] - values[0]
         lines.append(
             {
@@ -150,7 +177,8 @@ def category_rows(runs: Sequence[FinishedRun], comparison: Comparison | None) ->
                 "groups": first.groups.split(),
                 "truths": first.truths,
                 "values": values,
-                "bars": svg.bars(values),
+                "few": few,
+                "bars": svg.bars(values, not few),
                 "difference": apart,
                 "q_value": corrected.get(key),
             }
@@ -163,7 +191,12 @@ def category_scatter(runs: Sequence[FinishedRun], lines: Sequence[Mapping[str, A
     if len(runs) < 2:
         return None
     dots = [
-        svg.Dot(str(line["id"]), tuple(line["values"]), f"{line['name']}: {' and '.join(map(percent, line['values']))}")
+        svg.Dot(
+            str(line["id"]),
+            tuple(line["values"]),
+            f"{line['name']}: {' and '.join(map(percent, line['values']))}{FEW_TOLD if line['few'] else ''}",
+            not line["few"],
+        )
         for line in lines
         if all(value is not None for value in line["values"])
     ]
@@ -214,8 +247,12 @@ def ceiling_tables(found: Mapping[int, Ceilings]) -> list[dict[str, Any]]:
     return out
 
 
-def slice_tables(analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:
-    """One table per slicing: AP of every run in each slice."""
+def slice_tables(
+    analyses: Mapping[int, Analysis], videos: Mapping[str, Mapping[str, int]] | None = None
+) -> list[dict[str, Any]]:
+    """One table per slicing: AP of every run in each slice, and the video that shows most of it, if one is in
+    ``videos``, by names of slicings and of slices."""
+    videos = videos or {}
     if not analyses:
         return []
     first = next(iter(analyses.values()))
@@ -227,27 +264,40 @@ def slice_tables(analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:
             if not one.truths:
                 continue
             values = {number: part.ap for number, part in found.items()}
-            lines.append({"name": one.name, "truths": one.truths, "found": found, "bars": svg.bars(_by_number(values))})
+            video = videos.get(key, {}).get(one.name)
+            bars = svg.bars(_by_number(values))
+            lines.append({"name": one.name, "truths": one.truths, "found": found, "bars": bars, "video": video})
         if lines:
             out.append({"title": key, "about": slicing.about, "outside": slicing.outside, "lines": lines})
     return out
 
 
-def calibration_charts(runs: Sequence[FinishedRun], analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:
-    """Fraction of right tracks over score by group of categories, with the expected calibration error of each run."""
+def calibration_charts(
+    runs: Sequence[FinishedRun],
+    analyses: Mapping[int, Analysis],
+    videos: Mapping[tuple[int, str], Sequence[int | None]] | None = None,
+) -> list[dict[str, Any]]:
+    """Fraction of right tracks over score by group of categories, with the expected calibration error of each run.
+
+    A point is a link to the video with most tracks of its bin, if ``videos``, by run and group, has one.
+    """
+    videos = videos or {}
     groups = dict.fromkeys(group for analysis in analyses.values() for group in analysis.calibration)
     out = []
     for group in groups:
         series, errors = [], []
         for number, run in enumerate(runs):
             found = analyses[number].calibration.get(group) if number in analyses else None
+            bins = found.bins if found is not None else ()
+            shown = videos.get((number, group)) or [None] * len(bins)
             points = [
                 (
                     bin.mean_score,
                     bin.hits,
                     f"{bin.tracks} tracks, score {bin.mean_score:.2f}, {percent(bin.hits)} % right",
+                    "" if video is None else f"#video-{video}",
                 )
-                for bin in (found.bins if found else ())
+                for bin, video in zip(bins, shown, strict=True)
                 if bin.mean_score is not None and bin.hits is not None and 0 <= bin.mean_score <= 1
             ]
             series.append((run.label, points))

@@ -6,6 +6,7 @@ stated otherwise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ class Dot(NamedTuple):
     key: str
     values: tuple[float, ...]
     title: str
+    is_sure: bool = True
+    """Whether it is of enough videos; others are hollow."""
 
 
 def _number(value: float) -> str:
@@ -37,8 +40,8 @@ def _y(fraction: float) -> float:
     return HEIGHT - _BOTTOM - fraction * (HEIGHT - _TOP - _BOTTOM)
 
 
-def _chart(body: str, label: str, more: str = "") -> Markup:
-    opening = f'<svg class="chart{more}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">'
+def _chart(body: str, label: str, more: str = "", role: str = "img") -> Markup:
+    opening = f'<svg class="chart{more}" viewBox="0 0 {WIDTH} {HEIGHT}" role="{role}" aria-label="{escape(label)}">'
     return Markup(f"{opening}{body}</svg>")
 
 
@@ -76,18 +79,23 @@ def curves(
 
 
 def reliability(
-    series: Sequence[tuple[str, Sequence[tuple[float, float, str]]]], x_title: str, y_title: str, label: str
+    series: Sequence[tuple[str, Sequence[tuple[float, float, str, str]]]], x_title: str, y_title: str, label: str
 ) -> Markup:
-    """Lines with marked points ``(x, y, title)`` over the diagonal of perfect calibration."""
+    """Lines with marked points ``(x, y, title, target)`` over the diagonal of perfect calibration.
+
+    A point is a link to its ``target``, an address in the page, if it has one.
+    """
     parts = [_axes(x_title, y_title), f'<path class="diagonal" d="{_line([(0, 0), (1, 1)])}"/>']
     for i, (name, points) in enumerate(series):
         if points:
-            parts.append(f'<path class="line thin s{i % COLOURS}" d="{_line([(x, y) for x, y, _ in points])}"/>')
-        for x, y, title in points:
+            parts.append(f'<path class="line thin s{i % COLOURS}" d="{_line([(x, y) for x, y, *_ in points])}"/>')
+        for x, y, title, target in points:
             place = f'cx="{_number(_x(x))}" cy="{_number(_y(y))}"'
             text = escape(f"{name}: {title}")
-            parts.append(f'<circle class="mark s{i % COLOURS}" {place} r="3.5"><title>{text}</title></circle>')
-    return _chart("".join(parts), label)
+            dot = f'<circle class="mark s{i % COLOURS}" {place} r="3.5"><title>{text}</title></circle>'
+            parts.append(f'<a href="{escape(target)}" aria-label="{text}">{dot}</a>' if target else dot)
+    # an image has no parts that a screen reader reaches
+    return _chart("".join(parts), label, role="group" if any(p[3] for _, ps in series for p in ps) else "img")
 
 
 def scatter(dots: Sequence[Dot], x_title: str, y_title: str, label: str) -> Markup:
@@ -96,6 +104,7 @@ def scatter(dots: Sequence[Dot], x_title: str, y_title: str, label: str) -> Mark
     for dot in dots:
         x, y = dot.values[:2]
         side = "win" if y > x else "loss" if y < x else "tie"
+        side += "" if dot.is_sure else " few"
         values = " ".join(f"{value:.4f}" for value in dot.values)
         parts.append(
             f'<circle class="dot {side}" cx="{_number(_x(x))}" cy="{_number(_y(y))}" r="4" data-key="{escape(dot.key)}"'
@@ -105,30 +114,58 @@ def scatter(dots: Sequence[Dot], x_title: str, y_title: str, label: str) -> Mark
     return _chart("".join(parts), label, f" scatter{frame}")
 
 
-def bars(values: Sequence[float | None]) -> Markup:
-    """Thin horizontal bars from 0 to 1, one per run, for a cell of a table."""
+def bars(values: Sequence[float | None], is_sure: bool = True) -> Markup:
+    """Thin horizontal bars from 0 to 1, one per run, for a cell of a table; pale ones if they are not ``is_sure``."""
     height = max(6 * len(values) - 1, 5)
     parts = [f'<rect class="back" width="100" height="{height}"/>']
     for i, value in enumerate(values):
         if value is not None:
             size = f'y="{6 * i}" width="{_number(100 * min(value, 1))}" height="5"'
             parts.append(f'<rect class="s{i % COLOURS}" {size}/>')
-    opening = f'<svg class="bars" viewBox="0 0 100 {height}" preserveAspectRatio="none" aria-hidden="true">'
+    more = "" if is_sure else " few"
+    opening = f'<svg class="bars{more}" viewBox="0 0 100 {height}" preserveAspectRatio="none" aria-hidden="true">'
     return Markup(opening + "".join(parts) + "</svg>")
 
 
 def whisker(value: float, low: float, high: float, reach: float, significant: bool) -> Markup:
     """A difference with its interval on a line from ``-reach`` to ``reach``, for a cell of a table.
 
-    It has the class ``win`` or ``loss`` if it is ``significant``, else ``tie``.
+    It has the class ``win`` or ``loss`` if it is ``significant``, else ``tie``. `whisker_axis` draws its numbers.
     """
-
-    def place(number: float) -> str:
-        share = (number / reach + 1) / 2 if reach else 0.5
-        return _number(4 + 152 * min(max(share, 0.0), 1.0))
-
     side = "tie" if not significant else "win" if value > 0 else "loss"
-    zero = f'<path class="zero" d="M{place(0)} 1V19"/>'
-    span = f'<path class="span {side}" d="M{place(low)} 10H{place(high)}"/>'
-    dot = f'<circle class="mark {side}" cx="{place(value)}" cy="10" r="4"/>'
-    return Markup(f'<svg class="whisker" viewBox="0 0 160 20" aria-hidden="true">{zero}{span}{dot}</svg>')
+    ticks = "".join(f"M{_along(at, reach)} 1V19" for at in _ticks(reach) if at)
+    grid = f'<path class="grid" d="{ticks}"/>' if ticks else ""
+    zero = f'<path class="zero" d="M{_along(0, reach)} 1V19"/>'
+    span = f'<path class="span {side}" d="M{_along(low, reach)} 10H{_along(high, reach)}"/>'
+    dot = f'<circle class="mark {side}" cx="{_along(value, reach)}" cy="10" r="4"/>'
+    return Markup(f'<svg class="whisker" viewBox="0 0 160 20" aria-hidden="true">{grid}{zero}{span}{dot}</svg>')
+
+
+def whisker_axis(reach: float) -> Markup:
+    """The axis of whiskers with the same ``reach``, with numbers in percent, for the head of their column."""
+    marks = "".join(
+        f'<path class="grid" d="M{_along(at, reach)} 15V20"/>'
+        f'<text class="tick" x="{_along(at, reach)}" y="11" text-anchor="middle">{_signed(100 * at)}</text>'
+        for at in _ticks(reach)
+    )
+    label = f"axis from {_signed(-100 * reach)} to {_signed(100 * reach)} points"
+    return Markup(f'<svg class="whisker axis" viewBox="0 0 160 20" role="img" aria-label="{label}">{marks}</svg>')
+
+
+def _along(number: float, reach: float) -> str:
+    share = (number / reach + 1) / 2 if reach else 0.5
+    return _number(4 + 152 * min(max(share, 0.0), 1.0))
+
+
+def _ticks(reach: float) -> list[float]:
+    """0, and on either side a round number that is at least two fifths of the reach and at most nine tenths of it."""
+    if reach <= 0:
+        return [0.0]
+    power = 10.0 ** math.floor(math.log10(0.9 * reach))
+    at = max(step * power for step in (1, 2, 5) if step * power <= 0.9 * reach)
+    return [-at, 0.0, at]
+
+
+def _signed(percent: float) -> str:
+    """A number of an axis, with a minus sign."""
+    return f"{percent:.3g}".replace("-", "−")

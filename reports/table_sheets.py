@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from harness.reports.layouts import Column, Format, Sheet, render
-from harness.reports.styles import STYLES, UNDEFINED, Style, csv_line, dagger_notes
+from harness.reports.styles import DAGGER, STYLES, UNDEFINED, Style, csv_line, dagger_notes
 from harness.reports.table_layout import ColumnLayout, Layout
 from harness.reports.table_rows import Row, in_print
 
@@ -39,8 +39,12 @@ def printed(
     color: bool = False,
     notes: Sequence[str] = (),
     provenance: Sequence[str] = (),
+    rules: str = "",
 ) -> str:
-    """Return rows as text in a format other than CSV; ``notes`` are below the table, before the sources."""
+    """Return rows as text in a format other than CSV; ``notes`` are below the table, before the sources.
+
+    ``rules`` names the protocols, for the caption.
+    """
     style = STYLES["color" if format == "terminal" and color else format]
     names = {f"{one.dataset} {one.split}": one.header for one in layout.datasets}
     several = not layout.side_by_side and _are_of_several(made)
@@ -77,7 +81,20 @@ def printed(
             row.append(style.text(_source(line, cited)))
         cells.append(row)
     below = [*_footnotes(made, columns), *notes, *(f"[{number}] {note}" for number, note in enumerate(cited, start=1))]
-    return render(Sheet(head, cells, below, provenance, blocks), format)
+    caption, label = _titled(made, names, rules)
+    return render(Sheet(head, cells, below, provenance, blocks, caption, label), format)
+
+
+def _titled(made: Sequence[Row], names: Mapping[str, str], rules: str) -> tuple[str, str]:
+    """The caption, which says on what and by which rules the numbers are and what the marks mean, and the label."""
+    data = list(dict.fromkeys(row.data for row in made if not row.block))
+    caption = f"Results on {', '.join(names.get(one, one) for one in data)} in percent"
+    caption += f", by the {rules}." if rules else "."
+    marks = {mark for row in made for mark in row.marks.values()}
+    caption += " The best is bold, the second underlined." if marks else ""
+    if any(row.dagger for row in made):
+        caption += f" {DAGGER} is not comparable with the others, for the reasons below."
+    return caption, " ".join(data)
 
 
 def csv_of(made: Sequence[Row], columns: Sequence[ColumnLayout], layout: Layout) -> str:

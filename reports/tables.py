@@ -67,7 +67,14 @@ def table(
     made = rows(records, list(shown), published=published, layout=layout, intervals=intervals, given=given)
     if format == "csv":
         return csv_of(made, list(shown.values()), layout)
-    return printed(made, common, layout, format, color, [*notes, *table_notes], provenance)
+    return printed(made, common, layout, format, color, [*notes, *table_notes], provenance, _rules(records))
+
+
+def _rules(records: Sequence[Mapping[str, Any]]) -> str:
+    """The protocols of the records with their versions, as a text; empty where none is known."""
+    known = (record.get("protocol") for record in records)
+    found = dict.fromkeys(f"{one['name']} protocol (version {one['version']})" for one in known if one)
+    return ", ".join(found)
 
 
 def _headlines(records: Sequence[Mapping[str, Any]]) -> list[str]:

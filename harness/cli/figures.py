@@ -80,6 +80,8 @@ def figures(
     for drawing in drawings:
         paths.append(out / f"{drawing.name}.{format}")
         write_atomically(paths[-1], drawn.rendered(drawing.figure, format, told, look))
+    if format == "pdf":
+        write_atomically(out / "figures.tex", drawn.in_latex(data, drawings, told).encode())
     if clip and data.dataset is not None:
         paths.append(out / "frames.mp4")
         write_atomically(paths[-1], drawn.clip(data, data.dataset, video))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,9 +65,12 @@ class Analysis:
     verdicts: Verdicts
 
     def record(self) -> dict[str, Any]:
-        """As data, ready for JSON; without the outcomes of single tracks."""
-        data = asdict(self)
+        """As data, ready for JSON; without the outcomes of single tracks and the members of slices."""
+        slices = {name: replace(one, members={}) for name, one in self.slices.items()}
+        data = asdict(replace(self, slices=slices))
         del data["verdicts"]
+        for one in data["slices"].values():
+            del one["members"]
         return data
 
 

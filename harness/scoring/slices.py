@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from harness.rle import Ints
-from harness.scoring.average_precision import Range, compute_average_precision
+from harness.scoring.average_precision import Range, TruthSelection, compute_average_precision
 from harness.scoring.metrics import GROUP_NAMES, Cells, Number, positions_of
 from harness.scoring.overlap import Floats, GroundTruthArrays, Overlaps
 from harness.scoring.protocols import AREAS, LENGTHS, ApProtocol
@@ -64,12 +64,13 @@ class Slice:
 @dataclass(frozen=True)
 class Slicing:
     """The truth cut along one quantity: ``about`` defines it in a sentence, ``outside`` counts the truths without
-    it (which are in no slice)."""
+    it (which are in no slice). ``members`` are the annotation ids of each slice, by its name."""
 
     name: str
     about: str
     slices: tuple[Slice, ...]
     outside: int
+    members: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def slice_truth(
@@ -98,12 +99,32 @@ def slice_truth(
     )  # fmt: skip
     cells = Cells(chosen, truths, curves, overlaps)
     unmoved = int((~selection.ignored & (of_truths["motion"] == UNKNOWN)).sum())
+    members = _Members(truths, selection)
     slicings = [
-        *(_by_range(cells, part, unmoved if part is MOTION else 0) for part in parts),
-        _by_frequency(cells, truths),
-        _by_group(cells, chosen, truths),
+        *(_by_range(cells, part, unmoved if part is MOTION else 0, members) for part in parts),
+        _by_frequency(cells, truths, members),
+        _by_group(cells, chosen, truths, members),
     ]
     return {slicing.name: slicing for slicing in slicings if slicing.slices}
+
+
+class _Members:
+    """The annotations that count, and which of them a slice has."""
+
+    def __init__(self, truths: GroundTruthArrays, selection: TruthSelection) -> None:
+        self._category, self._quantities = truths.category[selection.row], selection.quantities
+        self._counts = ~selection.ignored
+        self._ids = np.array([one.id for one in truths.truth.records], np.int64)[selection.row]
+
+    def within(self, bounds: Range) -> tuple[int, ...]:
+        keep = self._counts.copy()
+        for part in (bounds, bounds.within):
+            if part is not None:
+                keep &= ~part.excludes(self._quantities[part.quantity])
+        return tuple(self._ids[keep].tolist())
+
+    def of_categories(self, positions: Ints) -> tuple[int, ...]:
+        return tuple(self._ids[self._counts & np.isin(self._category, positions)].tolist())
 
 
 def density(truths: GroundTruthArrays) -> Floats:
@@ -143,13 +164,13 @@ def _numbers(cells: Cells, range_name: str, positions: Ints | None) -> tuple[flo
     )
 
 
-def _by_range(cells: Cells, ranges: Sequence[Range], outside: int) -> Slicing:
+def _by_range(cells: Cells, ranges: Sequence[Range], outside: int, members: _Members) -> Slicing:
     slices = []
     for bounds in ranges:
         truths = int(cells.curves.positives[:, cells.range[bounds.name]].sum())
         slices.append(Slice(bounds.name, truths, *_numbers(cells, bounds.name, None)))
     name = "track length" if ranges is LENGTHS else ranges[0].quantity
-    return Slicing(name, ABOUT[name], tuple(slices), outside)
+    return Slicing(name, ABOUT[name], tuple(slices), outside, {one.name: members.within(one) for one in ranges})
 
 
 def _of_categories(cells: Cells, name: str, positions: Ints) -> Slice:
@@ -158,11 +179,11 @@ def _of_categories(cells: Cells, name: str, positions: Ints) -> Slice:
     return Slice(name, truths, *_numbers(cells, _ALL.name, positions))
 
 
-def _by_frequency(cells: Cells, truths: GroundTruthArrays) -> Slicing:
+def _by_frequency(cells: Cells, truths: GroundTruthArrays, members: _Members) -> Slicing:
     categories = truths.annotations.categories
     if any(c.frequency for c in categories):
         about = "categories by the frequency that the annotations give them"
-        members = {
+        found = {
             name: np.array([i for i, c in enumerate(categories) if c.frequency == letter], np.int64)
             for letter, name in FREQUENCIES.items()
         }
@@ -170,15 +191,15 @@ def _by_frequency(cells: Cells, truths: GroundTruthArrays) -> Slicing:
         about = "categories by the number of their annotated tracks in this split"
         row, per_row = cells.row, cells.curves.positives[:, cells.range[_ALL.name]]
         count = np.where(row >= 0, per_row[row] if len(per_row) else 0, 0)
-        members = {name: np.flatnonzero((count >= a) & (count <= b)) for name, (a, b) in PER_CATEGORY.items()}
-    slices = tuple(_of_categories(cells, name, positions) for name, positions in members.items())
-    return Slicing("category frequency", about, slices, 0)
+        found = {name: np.flatnonzero((count >= a) & (count <= b)) for name, (a, b) in PER_CATEGORY.items()}
+    slices = tuple(_of_categories(cells, name, positions) for name, positions in found.items())
+    inside = {name: members.of_categories(positions) for name, positions in found.items()}
+    return Slicing("category frequency", about, slices, 0, inside)
 
 
-def _by_group(cells: Cells, chosen: ApProtocol, truths: GroundTruthArrays) -> Slicing:
+def _by_group(cells: Cells, chosen: ApProtocol, truths: GroundTruthArrays, members: _Members) -> Slicing:
     groups = chosen.groups(truths.annotations.categories)
-    slices = [
-        _of_categories(cells, GROUP_NAMES[suffix], positions_of(chosen, suffix, ids, truths))
-        for suffix, ids in groups.items()
-    ]
-    return Slicing("groups", ABOUT["groups"], tuple(slices), 0)
+    found = {GROUP_NAMES[suffix]: positions_of(chosen, suffix, ids, truths) for suffix, ids in groups.items()}
+    slices = tuple(_of_categories(cells, name, positions) for name, positions in found.items())
+    inside = {name: members.of_categories(positions) for name, positions in found.items()}
+    return Slicing("groups", ABOUT["groups"], slices, 0, inside)

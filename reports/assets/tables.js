@@ -43,5 +43,14 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
     shownRows.dispatchEvent(new CustomEvent(table.id));
   };
   controls.addEventListener("input", filter);
+  // a link to the table may name a group
+  for (const link of document.querySelectorAll(`a[data-group][href="#per-category"]`)) {
+    link.addEventListener("click", () => {
+      const select = controls.querySelector('select[data-key="groups"]');
+      if (select) select.value = link.dataset.group;
+      controls.querySelector("input[type=search]").value = "";
+      filter();
+    });
+  }
   filter();
 }

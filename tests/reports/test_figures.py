@@ -23,6 +23,7 @@ from typer.testing import CliRunner, Result
 from harness.cli.figures import figures
 from harness.errors import UserError
 from harness.reports import figures as drawn
+from harness.reports.figures import COLUMN_WIDTH
 from harness.reports.run_files import read_runs
 from harness.video_file import open_video
 
@@ -153,6 +154,19 @@ def test_frames_of_a_video_show_the_truth_and_every_run(two: list[Path], tmp_pat
     assert [ax.get_ylabel().split()[0] for ax in figure.axes if ax.get_ylabel()] == ["truth", "oracle", "oracle"]
     assert len(figure.axes) == 12
     assert "is not in shapes test" in str(run(*two, "--out", tmp_path, "--video", "999").exception)
+
+
+def test_latex_shows_every_figure_with_caption_and_label(subject: drawn.FigureData) -> None:
+    drawings, _ = drawn.figures(subject)
+    text = drawn.in_latex(subject, drawings)
+    assert re.findall(r"\\includegraphics\[[^]]*\]\{(.*)\.pdf\}", text) == [one.name for one in drawings]
+    captions = re.findall(r"\\caption\{(.*)\}", text)
+    found = subject.comparison
+    where = f"{found.dataset} {found.split}, {found.videos} videos, {found.protocol} protocol"
+    assert all(where in caption for caption in captions)
+    labels = re.findall(r"\\label\{(.*)\}", text)
+    assert len(set(labels)) == len(labels) == len(captions) == len(drawings)
+    assert text.count("\\begin{figure*}") == sum(one.figure.get_figwidth() > COLUMN_WIDTH for one in drawings) > 0
 
 
 def test_the_clip_is_the_whole_video_of_the_frames(two: list[Path], tmp_path: Path) -> None:

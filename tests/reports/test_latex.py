@@ -94,6 +94,32 @@ def test_texts_of_any_length_give_one_table(texts: list[str]) -> None:
     assert len(rows[-1]) == 1 + len(texts)
 
 
+def test_a_caption_says_data_rules_and_marks_and_a_label_is_given() -> None:
+    part = {**make_record("partial", AP=0.3), "comparable": False, "not_comparable": ["2 of 12 videos"]}
+    text = table([*RECORDS, part], "latex")
+    latex.check(text)
+    (caption,) = re.findall(r"^\\caption\{(.*)\}$", text, re.MULTILINE)
+    data = f"{RECORDS[0]['dataset']} {RECORDS[0]['split']}"
+    version = RECORDS[0]["protocol"]["version"]
+    assert caption.startswith(f"Results on {data} in percent, by the lvvis protocol (version {version}).")
+    assert "not comparable" in caption
+    assert "not comparable" not in table(RECORDS, "latex")
+    assert f"\\label{{tab:{data.replace(' ', '-')}}}" in text
+    assert "\\caption" not in render(sheet_of("1.0"), "latex")
+
+
+def test_letters_that_pdflatex_lacks_are_named_with_what_has_them() -> None:
+    def needs(name: str) -> list[str]:
+        text = table([make_record(name, AP=0.3)], "latex")
+        latex.check(text)
+        return [line for line in text.splitlines() if line.startswith("% needs")][1:]
+
+    assert needs("plain – †") == []
+    assert needs("Wałęsa") == ["% needs \\usepackage[T1]{fontenc}"]
+    assert needs("猫 and 犬") == ["% needs LuaLaTeX or XeLaTeX, not pdfLaTeX, with a font (fontspec) that has 猫犬"]
+    assert needs("".join(map(chr, range(0x4E00, 0x4E00 + 30))))[0].endswith(" and 10 more")
+
+
 def test_tables_compile_and_fit(tmp_path: Path) -> None:
     """By the TeX of this machine; CI installs one."""
     if shutil.which("pdflatex") is None:

@@ -9,6 +9,7 @@ _KNOWN = {
     "\\begin", "\\end", "\\toprule", "\\midrule", "\\bottomrule", "\\cmidrule", "\\multicolumn", "\\textbf",
     "\\underline", "\\textbackslash", "\\textasciitilde", "\\textasciicircum", "\\textless", "\\textgreater",
     "\\textbar", "\\textdagger", "\\small", "\\footnotesize", "\\scriptsize", "\\raggedright", "\\arraybackslash",
+    "\\caption", "\\label",
     "\\centering", "\\setlength", "\\tabcolsep", "\\smallskip", "\\linewidth", "\\textwidth", "\\resizebox",
     "\\phantom", "\\rlap", "\\par", "\\pm", "\\\\", "\\&", "\\%", "\\$", "\\#", "\\_", "\\{", "\\}",
 }  # fmt: skip
