@@ -58,17 +58,18 @@ def _errors(runs: Sequence[RunAnalysis]) -> Sheet:
         "Truths: objects not found because of this kind, at IoU 0.5; docs/error-analysis.md defines the kinds",
     ]
     head = [Column("Error"), *_columns(runs, ("dAP50", "dAP", "Errors", "Truths"))]
-    return Sheet(head, lines, notes, **_titled(runs, "errors by kind, and the points that repairing them is worth"))
+    return _titled(Sheet(head, lines, notes), runs, "errors by kind, and the points that repairing them is worth")
 
 
-def _titled(runs: Sequence[RunAnalysis], what: str) -> dict[str, str]:
-    """The caption and the label of a table about runs on the same data."""
+def _titled(sheet: Sheet, runs: Sequence[RunAnalysis], what: str) -> Sheet:
+    """A table about runs on the same data with its caption and label."""
     one = runs[0]
     data = f"{one.dataset} {one.split}, {one.videos} videos"
     caption = f"{data}, {one.analysis.protocol} protocol (version {one.analysis.protocol_version}): {what}."
     if any(run.not_comparable for run in runs):
         caption += f" {DAGGER} is not comparable, for the reasons below the first table."
-    return {"caption": caption, "label": f"{one.dataset} {one.split} {what.partition(' ')[0].rstrip(',')}"}
+    label = f"{one.dataset} {one.split} {what.partition(' ')[0]}"
+    return replace(sheet, caption=caption, label=label)
 
 
 def _error(one: RunAnalysis, name: str) -> ErrorKind:
@@ -99,7 +100,7 @@ def _slices(runs: Sequence[RunAnalysis]) -> Sheet:
         notes.append(f"{name}: {slicing.about}{none}")
     head = [Column("By"), Column("Slice"), Column("Objects", True)]
     head += _columns(runs, ("AP", "AP50", "AR"))
-    return Sheet(head, lines, notes, **_titled(runs, "slices of the truth, in percent"))
+    return _titled(Sheet(head, lines, notes), runs, "slices of the truth, in percent")
 
 
 def _calibration(runs: Sequence[RunAnalysis]) -> Sheet:
@@ -113,7 +114,7 @@ def _calibration(runs: Sequence[RunAnalysis]) -> Sheet:
         errors = [f"{_percent(c.error)} ({group})" for group, c in one.analysis.calibration.items()]
         notes.append(f"{name}: expected calibration error {', '.join(errors)}")
     head = [Column("Score"), *_columns(runs, ("Tracks", "Mean score", "Right"))]
-    return Sheet(head, lines, notes, **_titled(runs, "calibration of scores, in percent"))
+    return _titled(Sheet(head, lines, notes), runs, "calibration of scores, in percent")
 
 
 def _styled(sheet: Sheet, format: Format) -> Sheet:

@@ -15,6 +15,8 @@ from markupsafe import Markup, escape
 WIDTH, HEIGHT = 340, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 14, 10, 38
 COLOURS = 6
+_LONGEST = 30
+"""Characters of the title of a vertical axis; more would leave the chart."""
 _FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
@@ -58,6 +60,7 @@ def _axes(x_title: str, y_title: str) -> str:
         f'<text class="axis" x="{_number(_x(0.5))}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_title)}</text>'
     )
     turned = f'transform="rotate(-90 11 {middle})"'
+    y_title = y_title if len(y_title) <= _LONGEST else y_title[: _LONGEST - 1] + "…"
     parts.append(f'<text class="axis" x="11" y="{middle}" text-anchor="middle" {turned}>{escape(y_title)}</text>')
     return "".join(parts)
 
@@ -158,7 +161,7 @@ def _along(number: float, reach: float) -> str:
 
 
 def _ticks(reach: float) -> list[float]:
-    """0, and on either side a round number that is at least two fifths of the reach and at most nine tenths of it."""
+    """0, and on either side a round number between a third and nine tenths of the reach."""
     if reach <= 0:
         return [0.0]
     power = 10.0 ** math.floor(math.log10(0.9 * reach))

@@ -6,7 +6,7 @@
   const show = (theme) => {
     if (theme === "auto") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
-    button.textContent = { auto: "◐ auto", light: "☀ light", dark: "☾ dark" }[theme];
+    button.textContent = { auto: "◐ theme: auto", light: "☀ theme: light", dark: "☾ theme: dark" }[theme];
     button.dataset.theme = theme;
   };
   let kept = null;

@@ -19,7 +19,10 @@
       dot.classList.remove("win", "loss", "tie");
       dot.classList.add(y > x ? "win" : y < x ? "loss" : "tie");
     }
-    selects.forEach((select, i) => { titles[i].textContent = `AP of ${select.selectedOptions[0].textContent}`; });
+    selects.forEach((select, i) => {
+      const title = `AP of ${select.selectedOptions[0].textContent}`;
+      titles[i].textContent = i && title.length > 30 ? `${title.slice(0, 29)}…` : title; // as svg.py has it
+    });
   };
   for (const select of selects) if (select) select.addEventListener("change", place);
   shownRows.addEventListener("categories", () => {

@@ -352,7 +352,7 @@ function buildStrips() {
     name.prepend(swatch(o.colour));
     const box = make("div", { class: "object", "data-object": o.id });
     const add = (label, text, i) => {
-      const svg = draw("svg", { class: "strip", viewBox: `0 0 ${video.frames} 10`, preserveAspectRatio: "none", role: "img", tabindex: 0, "data-run": i });
+      const svg = draw("svg", { class: "strip", viewBox: `0 0 ${video.frames} 10`, preserveAspectRatio: "none", role: "button", tabindex: 0, "data-run": i });
       const counts = {};
       for (let from = 0; from < text.length;) {
         let to = from;
@@ -375,6 +375,12 @@ function buildStrips() {
         set({ frame: Math.min(video.frames - 1, Math.floor((event.clientX - area.left) / area.width * video.frames)), object: o.id });
         for (const pane of buildPanes.made) buildList(pane);
         showFrame();
+      });
+      svg.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        event.stopPropagation();
+        select(o.id);
       });
       box.append(make("div", { class: "striprow" }, i < 0 ? name : make("span", { class: "soft", title: label }, swatch(tint(chosenRuns()[i])), label), svg));
     };

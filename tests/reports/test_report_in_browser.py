@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from harness.reports.comparison import compare_runs
 from harness.reports.html import Options, report
 from harness.reports.leaderboard import find_runs, site
+from harness.reports.run_files import read_runs
 from harness.scoring.errors_breakdown import KINDS
+from harness.scoring.jackknife import FEWEST_VIDEOS
 
 Visits = Callable[..., Any]
 
@@ -244,3 +247,74 @@ def test_a_report_prints_on_at_most_four_pages(visit: Any, page: str, tmp_path: 
     (tmp_path / "report.html").write_text(page)
     pdf = visit(tmp_path / "report.html").page.pdf(format="A4")
     assert 1 <= len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf)) <= 4
+
+
+FOCUSABLE = """[...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")]
+    .filter((one) => one.checkVisibility())"""
+FOCUSED = """() => {
+    const one = document.activeElement;
+    if (one === document.body) return -1;
+    one.dataset.seen = "yes";
+    return 0;
+}"""
+
+
+def never_reached(page: Any) -> list[str]:
+    """What a user can see and use, but not reach with the tab key."""
+    page.evaluate("document.activeElement.blur()")
+    for _ in range(page.evaluate(f"{FOCUSABLE}.length") + 20):
+        page.keyboard.press("Tab")
+        page.evaluate(FOCUSED)
+    return list(
+        page.evaluate(f"{FOCUSABLE}.filter((one) => !one.dataset.seen).map((one) => one.outerHTML.slice(0, 99))")
+    )
+
+
+def test_the_tab_key_reaches_every_link_and_control(visit: Visits, file: Path, two: list[Path], tmp_path: Path) -> None:
+    assert never_reached(visit(file).page) == []
+    for name, text in site(find_runs(two[0].parent)).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for name in ("index.html", "shapes-test.html"):
+        page = visit(tmp_path / name).page
+        assert never_reached(page) == []
+        levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(h => Number(h.tagName[1]))")
+        assert levels[0] == 1
+        assert all(after <= before + 1 for before, after in pairwise(levels))
+        assert page.locator("a.skip").count() == 1
+
+
+def test_slices_and_dots_of_calibration_lead_to_their_videos(visit: Visits, file: Path) -> None:
+    page = visit(file).page
+    for links in ("#slices a", "#calibration svg a"):
+        found = page.locator(links)
+        assert found.count() > 3
+        for link in (found.first, found.last):
+            video = str(link.get_attribute("href")).removeprefix("#video-")
+            link.focus()
+            page.keyboard.press("Enter")
+            page.wait_for_selector(f"#viewer-choices [data-video='{video}'][aria-current=true]")
+
+
+def test_metrics_and_curves_lead_to_their_categories(visit: Visits, file: Path) -> None:
+    page = visit(file).page
+    total = page.locator("#categories tbody tr").count()
+    novel = page.locator("#categories tbody tr[data-groups*='novel']").count()
+    for part in ("#difference-1", "#results", "#curves"):
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        page.locator(f"{part} a[data-group='novel']").first.press("Enter")
+        assert page.get_by_label("Group").input_value() == "novel"
+        assert len(column(page, "categories", 1)) == novel < total
+        page.locator(f"{part} a[data-group='']").first.press("Enter")
+        assert len(column(page, "categories", 1)) == total
+
+
+def test_categories_in_few_videos_look_uncertain(visit: Visits, file: Path, two: list[Path]) -> None:
+    page = visit(file).page
+    (pair,) = compare_runs(read_runs(two)).pairs
+    few = {str(one.id) for one in pair.categories if one.videos < FEWEST_VIDEOS}
+    assert few
+    assert (
+        set(page.evaluate("[...document.querySelectorAll('#categories tr.few')].map((one) => one.dataset.id)")) == few
+    )
+    assert set(page.evaluate("[...document.querySelectorAll('.dot.few')].map((one) => one.dataset.key)")) == few

@@ -318,6 +318,32 @@ def test_a_number_of_a_video_shows_its_tracks_and_keys_go_to_errors(browser: Any
     page.close()
 
 
+def test_the_keyboard_reaches_rows_pairs_tracks_and_strips(browser: Any, address: str) -> None:
+    page = opened(browser, address)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    first = page.locator("#table tbody tr td.text button").first
+    first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".mask", state="attached")
+    strip = page.locator(".strip").last
+    strip.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".object[aria-current=true]")
+    assert "object=" in page.url
+    seen = "[...document.querySelectorAll('.strip, .objectname, #table button')].filter((one) => one.checkVisibility())"
+    count = page.evaluate("document.querySelectorAll('a[href], button, input, select, [tabindex=\"0\"]').length")
+    page.locator("#filters input").first.focus()
+    for _ in range(count):
+        page.keyboard.press("Tab")
+        page.evaluate("document.activeElement.dataset.seen = 'yes'")
+    assert page.evaluate(f"{seen}.filter((one) => !one.dataset.seen).length") == 0
+    page.locator("#tab-pairs").press("Enter")
+    page.locator("#table tbody tr td.text button").first.press("Enter")
+    page.wait_for_function("location.search.includes('said=')")
+    page.close()
+
+
 def test_what_is_not_there_is_told_on_the_page(browser: Any, address: str) -> None:
     page = opened(browser, f"{address}?video=99999")
     assert "99999" in page.locator("#fault").inner_text()

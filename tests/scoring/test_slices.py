@@ -34,7 +34,11 @@ def analysed(folder: Path, truth: list[Thing], tracks: list[Thing], protocol: st
 
 
 def numbers(found: Analysis, name: str) -> dict[str, tuple[int, float | None]]:
-    """Truths and AP50 of every slice that has truths."""
+    """Truths and AP50 of every slice that has truths; each slice names its truths."""
+    assert {s.name: len(found.slices[name].members[s.name]) for s in found.slices[name].slices} == {
+        s.name: s.truths for s in found.slices[name].slices
+    }
+    assert "members" not in found.record()["slices"][name]
     return {s.name: (s.truths, s.ap50) for s in found.slices[name].slices if s.truths}
 
 
