@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from harness.formats.youtube_vis import AnnotationRecord
 from harness.reports.summary import Named
@@ -89,17 +90,31 @@ def videos_of_members(
     return found
 
 
-def videos_of_bins(
-    bins: Sequence[Bin], store: PredictionStore, verdicts: Verdicts, categories: Container[int], videos: Sequence[int]
-) -> list[int | None]:
-    """For each bin of scores the one of ``videos`` with most tracks of ``categories`` in it; those that count."""
-    counts = [Counter[int]() for _ in bins]
+class Scored(NamedTuple):
+    """A track that the protocol counts."""
+
+    video_id: int
+    category_id: int
+    score: float
+
+
+def scored_tracks(store: PredictionStore, verdicts: Verdicts, videos: Iterable[int]) -> list[Scored]:
+    """The tracks of ``videos`` that count."""
+    found = []
     for video in videos:
         known = verdicts.of_video(video)
         for row, track in enumerate(store.read_video(video)):
-            if known.get(row, (IGNORED, None))[0] != IGNORED and track.category_id in categories:
-                place = sum(track.score >= one.low for one in bins[1:])
-                counts[place][video] += 1
+            if known.get(row, (IGNORED, None))[0] != IGNORED:
+                found.append(Scored(video, track.category_id, track.score))
+    return found
+
+
+def videos_of_bins(bins: Sequence[Bin], tracks: Iterable[Scored], categories: Container[int]) -> list[int | None]:
+    """For each bin of scores the video with most of the tracks of ``categories`` in it."""
+    counts = [Counter[int]() for _ in bins]
+    for one in tracks:
+        if one.category_id in categories:
+            counts[sum(one.score >= bin.low for bin in bins[1:])][one.video_id] += 1
     return [min(one, key=lambda video: (-one[video], video)) if one else None for one in counts]
 
 

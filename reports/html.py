@@ -22,7 +22,14 @@ from harness.reports import sections
 from harness.reports.ceilings import ceilings_of_run
 from harness.reports.comparison import Comparison, Pair, compare_runs
 from harness.reports.curves import Curve, curves, video_quality
-from harness.reports.evidence import Examined, evidence, videos_of_bins, videos_of_kinds, videos_of_members
+from harness.reports.evidence import (
+    Examined,
+    evidence,
+    scored_tracks,
+    videos_of_bins,
+    videos_of_kinds,
+    videos_of_members,
+)
 from harness.reports.matches import matches_of_run
 from harness.reports.pages import assets, embedded, policy, render
 from harness.reports.run_data import dataset_of_run
@@ -316,9 +323,9 @@ def _bin_videos(material: ReportData, videos: Sequence[int]) -> dict[tuple[int, 
     for suffix, ids in get_protocol(material.dataset.protocol).groups(categories).items():
         groups[GROUP_NAMES[suffix]] = frozenset(ids)
     for number, analysis in material.analyses.items():
+        tracks = scored_tracks(material.runs[number].store, analysis.verdicts, videos)
         for group, one in analysis.calibration.items():
-            store = material.runs[number].store
-            found[number, group] = videos_of_bins(one.bins, store, analysis.verdicts, groups[group], videos)
+            found[number, group] = videos_of_bins(one.bins, tracks, groups[group])
     return found
 
 

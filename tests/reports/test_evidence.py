@@ -5,10 +5,18 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from harness.reports.evidence import Examined, evidence, videos_of_kinds
+from harness.reports.evidence import (
+    Examined,
+    Scored,
+    evidence,
+    videos_of_bins,
+    videos_of_kinds,
+    videos_of_members,
+)
 from harness.reports.summary import Named
 from harness.reports.viewer import chosen
 from harness.scoring.analysis import Verdicts
+from harness.scoring.calibration import Bin
 
 RED, STAR = Named("red", 1), Named("star", 2)
 WRONG, MISSED = Named("classification", kind="classification"), Named("missed", kind="missed")
@@ -69,3 +77,13 @@ def test_the_viewer_is_filled_with_what_the_summary_names_first() -> None:
     ]
     assert [one.video_id for one in made[3:]] == [5, 4, 9]
     assert [one.video_id for one in chosen(["bad", "good"], quality, {}, range(1, 10), 2, shows)] == [1, 3]
+
+
+def test_a_bin_of_scores_and_a_slice_lead_to_the_video_with_most_of_them() -> None:
+    bins = [Bin(low / 10, (low + 1) / 10, 0, None, None) for low in range(10)]
+    tracks = [Scored(1, 5, 0.05), Scored(2, 5, 0.31), Scored(2, 5, 0.39), Scored(1, 5, 0.35), Scored(3, 6, 1.0)]
+    found = videos_of_bins(bins, tracks, {5, 6})
+    assert {place: video for place, video in enumerate(found) if video is not None} == {0: 1, 3: 2, 9: 3}
+    assert videos_of_bins(bins, tracks, {6})[0] is None
+    records = [truth(1, 7, 5), truth(2, 8, 5), truth(3, 8, 5), truth(4, 9, 5)]
+    assert videos_of_members({"small": [1, 2, 3], "large": [4]}, records, [7, 8]) == {"small": 8}

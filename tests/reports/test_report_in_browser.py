@@ -54,6 +54,17 @@ def test_the_page_fits_a_phone_and_a_desk(visit: Visits, file: Path, width: int)
     assert not is_wider_than_the_screen(visit(file, width=width).page)
 
 
+def test_long_names_and_hidden_texts_do_not_widen_a_phone(visit: Visits, file: Path) -> None:
+    page = visit(file, width=375).page
+    page.evaluate(
+        "document.querySelectorAll('option').forEach((one) => { one.textContent = 'a long name '.repeat(9); })"
+    )
+    assert not is_wider_than_the_screen(page)
+    hidden = "[...document.querySelectorAll('.scroll .visually-hidden')]"
+    assert page.evaluate(f"{hidden}.length") > 0
+    assert page.evaluate(f"{hidden}.every((one) => one.closest('.scroll').contains(one.offsetParent))")
+
+
 def test_categories_sort_by_a_column_and_back(visit: Visits, file: Path) -> None:
     page = visit(file).page
     header = page.locator("#categories thead th").nth(2)
