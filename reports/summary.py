@@ -20,7 +20,7 @@ from harness.scoring.jackknife import FEWEST_VIDEOS, LEVEL, ROUNDING
 NOTABLE = 0.005
 """Smaller differences in the cost of errors, in fractions, are not mentioned."""
 MOST = 0.5
-"""If a few categories have at least this share of all gains, the summary says that most gains come from them."""
+"""If a few categories have more than this share of all gains, the summary says that most gains come from them."""
 NAMED = 4
 """Largest number of categories named."""
 _GROUPS = {"APb": "base", "APn": "novel", "APc": "common", "APu": "uncommon"}
@@ -250,8 +250,8 @@ def _largest(pair: Pair) -> list[Sentence]:
     names = _listed([(Named(one.name, one.id), f" {percent(one.share, 2)}") for one in named], ", ")
     if len(gains) <= NAMED:
         return [("All gains, in points of AP: ", *names, ".")]
-    if part >= MOST:
-        return [(f"Most of the gains, {percent(part, 0)} %, come from ", *names, " (points of AP).")]
+    if part > MOST * (1 + ROUNDING) and percent(part) != percent(MOST):
+        return [(f"Most of the gains, {percent(part)} %, come from ", *names, " (points of AP).")]
     needed, reached = 0, 0.0
     while reached < MOST * total * (1 - ROUNDING):
         reached += gains[needed].share
