@@ -307,14 +307,14 @@ def test_embedded_data_cannot_end_its_element_and_comes_back(data: Any) -> None:
     assert json.loads(text) == data
 
 
-@given(st.floats(1e-6, 1e6))
+@given(st.floats(1e-4, 1.0))
 def test_whiskers_have_an_axis_with_round_numbers(reach: float) -> None:
     axis = svg.whisker_axis(reach)
     left, zero, right = re.findall(r">([^<>]+)</text>", axis)
     assert (left, zero) == (f"−{right}", "0")
     assert 100 * reach / 3 <= float(right) * 1.001
     assert float(right) <= 90.1 * reach
-    assert float(right) == 0 or f"{float(right):e}"[0] in "125"
+    assert f"{float(right):e}"[0] in "125"
     places = re.findall(r"<text [^>]*x=\"([\d.]+)\"", axis)
     drawn = svg.whisker(0, 0, 0, reach, False)
     assert [f"M{places[0]} ", f"M{places[2]} "] == re.findall(r"M[\d.]+ ", drawn.partition("zero")[0])
