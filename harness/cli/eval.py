@@ -275,7 +275,7 @@ def _results(
         check_settings(asked, given.settings)
     if with_ceilings and others == []:
         raise UserError("--ceilings", f"do not exist for {tasks[0]}", "name an AP protocol, hota or veval")
-    by_name = {one.name: one for one in (*found, *(_burst_task(name, predictions, given) for name in tasks))}
+    by_name = {one.name: one for one in (*found, *_burst_tasks(tasks, predictions, given))}
     place = {name: i for i, name in enumerate(asked or ())}
     return (sorted(by_name.values(), key=lambda one: place.get(one.name, -1)) if tasks else found), best
 
@@ -332,17 +332,23 @@ def ceilings_of(names: Sequence[str], truth: Annotations | CocoVideo, source: So
     return ceilings(names, truth, source, settings=given.settings)
 
 
-def _burst_task(name: str, predictions: Location, given: Given) -> _Result:
-    """One of BURST's own tasks, on its own files."""
-    from harness.scoring.burst_tasks import score_task
+def _burst_tasks(tasks: list[str], predictions: Location, given: Given) -> list[_Result]:
+    """BURST's own tasks, on its own files."""
+    from harness.scoring.burst_tasks import score_tasks
 
+    if not tasks:
+        return []
     try:
-        folder, differences = _burst_folder(name, given)
+        folder, differences = _burst_folder(tasks[0], given)
         with local_copy(predictions) as file:
-            outcome = score_task(name, folder, file, strict=given.strict)
-        return _Result(name, outcome, comparability(differences))
+            outcomes = score_tasks(tasks, folder, file, given.strict)
     except UserError as error:
-        return _Result(name, error, comparability(None))
+        return [_Result(name, error, comparability(None)) for name in tasks]
+    failed = comparability(None)
+    return [
+        _Result(name, one, failed if isinstance(one, UserError) else comparability(differences))
+        for name, one in outcomes.items()
+    ]
 
 
 def _burst_folder(name: str, given: Given) -> tuple[Path, Sequence[str] | None]:
