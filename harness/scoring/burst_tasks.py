@@ -154,14 +154,19 @@ class _Data(NamedTuple):
     found: BurstPredictions
 
 
-def _read(tasks: Iterable[str], annotations: Path, predictions: Path) -> _Data:
+def annotation_files(tasks: Iterable[str], folder: Path) -> list[Path]:
+    """The files of a folder of BURST's annotations that these tasks read, the one of all classes first."""
+    return [folder / f"{group}_classes.json" for group in (GROUPS if OPEN_WORLD in tasks else GROUPS[:1])]
+
+
+def _read(tasks: Sequence[str], annotations: Path, predictions: Path) -> _Data:
     """What the tasks compare. Raises `UserError` for an unknown task and faulty files."""
     for task in tasks:
         if task not in BURST_TASKS:
             raise UserError(f'protocol "{task}"', "is unknown", near(task, BURST_TASKS))
     classes = ClassNumbers()
-    groups = GROUPS if OPEN_WORLD in tasks else GROUPS[:1]
-    truths = {group: read_truth(annotations / f"{group}_classes.json", classes) for group in groups}
+    files = annotation_files(tasks, annotations)
+    truths = {group: read_truth(file, classes) for group, file in zip(GROUPS, files, strict=False)}
     shared = shared_masks(list(truths.values()))
     truths = {group: truth.without_texts() for group, truth in truths.items()}
     return _Data(truths, read_predictions(predictions, list(truths.values()), shared))

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Any, NamedTuple, Protocol
 
-import numba
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -265,14 +264,14 @@ def _join(parts: list[_Shard], has_masks: NDArray[np.bool_], with_text: NDArray[
     first_mask = np.cumsum([0] + [len(p.begin) for p in parts])
     first_row = np.cumsum([0] + [p.rows for p in parts])
     needed = [
-        _needed(p.offsets, p.index, p.begin, p.end, with_text[a : a + p.rows])
+        rle.used_masks(p.offsets, p.index, p.begin, p.end, with_text[a : a + p.rows])
         for p, a in zip(parts, first_row, strict=False)
     ]
     first_byte = np.cumsum([0] + [size for _, size in needed])
     data = np.empty(first_byte[-1], np.uint8)
     begin, end = np.zeros(first_mask[-1], np.int64), np.zeros(first_mask[-1], np.int64)
     for p, (chosen, _), m, b in zip(parts, needed, first_mask, first_byte, strict=False):
-        _copy(p.data, p.begin, p.end, chosen, data, b, begin[m:], end[m:])
+        rle.copy_texts(p.data, p.begin, p.end, chosen, data, b, begin[m:], end[m:])
     lengths = np.concatenate([np.diff(p.offsets) for p in parts])
     frames = np.concatenate(
         [np.where(p.index < 0, -1, p.index + np.int32(m)) for p, m in zip(parts, first_mask, strict=False)]
@@ -282,28 +281,3 @@ def _join(parts: list[_Shard], has_masks: NDArray[np.bool_], with_text: NDArray[
     frames = frames[np.repeat(has_masks, lengths)]
     track = np.concatenate([[0], np.cumsum(lengths[has_masks])]).astype(np.int64)
     return MaskTable(data, begin, end, kind, size[0], size[1], track, frames)
-
-
-@numba.njit(cache=True, nogil=True)
-def _needed(offsets, index, begin, end, with_text):
-    """Which masks of a shard the tracks ``with_text`` have, and the bytes of their text."""
-    chosen, size = np.zeros(len(begin), np.bool_), np.int64(0)
-    for track in range(len(with_text)):
-        if with_text[track]:
-            for frame in range(offsets[track], offsets[track + 1]):
-                m = index[frame]
-                if m >= 0 and not chosen[m]:
-                    chosen[m] = True
-                    size += end[m] - begin[m]
-    return chosen, size
-
-
-@numba.njit(cache=True, nogil=True)
-def _copy(data, begin, end, chosen, out, at, new_begin, new_end):
-    """Copy the text of the ``chosen`` masks to ``out`` from ``at`` on, and write where it begins and ends there."""
-    for m in range(len(begin)):
-        if chosen[m]:
-            size = end[m] - begin[m]
-            out[at : at + size] = data[begin[m] : end[m]]
-            new_begin[m], new_end[m] = at, at + size
-            at += size
