@@ -22,6 +22,8 @@ from msgspec import Struct
 from harness import __version__, plugins
 from harness.atomic_write import write_json
 from harness.errors import UnreadableFileError, UserError
+from harness.formats.burst import BLOCK_BYTES, SequenceReader
+from harness.formats.containers import open_json
 from harness.formats.results import read_blocks
 from harness.formats.segmentations import mask_of
 from harness.input_files import RECORD_BYTES, decode_json, read_file
@@ -33,6 +35,7 @@ from harness.run_folder.provenance import environment
 from harness.run_folder.schemas import Fraction, ProtocolRecord, protocol_key
 from harness.run_folder.store import PredictionStore
 from harness.scoring import BURST_TASKS, HOTA
+from harness.scoring.burst_tasks import annotation_files, score_tasks
 from harness.scoring.dispatch import Settings, score_all
 from harness.scoring.from_results import read_batch
 from harness.scoring.from_store import ShardReader
@@ -175,6 +178,52 @@ def record_of_scores(
         "environment": public_environment(environment()),
         "complete": None,
     }
+
+
+def record_of_burst(
+    scores: Iterable[Mapping[str, Any]],
+    annotations: Path,
+    predictions: Path,
+    dataset: str | None = None,
+    split: str | None = None,
+) -> dict[str, Any]:
+    """The same for BURST's own tasks: ``annotations`` is the folder of its files, ``predictions`` are in its form."""
+    protocols = [recorded_scores(one) for one in scores]
+    names = [one["protocol"]["name"] for one in protocols]
+    return {
+        "model": None,
+        "dataset": {"name": dataset, "split": split, "scored": None, **_burst_truth(names, annotations)},
+        "predictions": digest_of_burst(predictions),
+        "protocols": protocols,
+        "environment": public_environment(environment()),
+        "complete": None,
+    }
+
+
+def _burst_truth(tasks: Iterable[str], folder: Path) -> dict[str, Any]:
+    """The digest of the annotation files that the tasks read, one after the other, and the number of sequences."""
+    digest = hashlib.sha256()
+    files = annotation_files(tasks, folder)
+    for path in files:
+        with open_json(path) as file:
+            while data := file.read(BLOCK_BYTES):
+                digest.update(data)
+    return {"digest": digest.hexdigest(), "videos": sum(1 for _ in SequenceReader(files[0]))}
+
+
+def digest_of_burst(path: Path) -> dict[str, Any]:
+    """The predictions of a file in BURST's own form, whatever its spaces; raises `UserError` for a faulty one.
+
+    The digest of a sequence is SHA-256 of it as JSON without spaces, with all fields of
+    `harness.formats.burst.Sequence` in their order; that of all is SHA-256 of those in the order of the file.
+    """
+    digest, tracks, videos = hashlib.sha256(), 0, 0
+    for sequence in SequenceReader(path, "any"):
+        digest.update(hashlib.sha256(msgspec.json.encode(sequence)).digest())
+        found = {track for frame in sequence.segmentations for track in frame}
+        tracks += len(found)
+        videos += bool(found)
+    return {"digest": digest.hexdigest(), "tracks": tracks, "videos": videos}
 
 
 def write_record(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -417,16 +466,7 @@ def verify_record(
     Raises `UserError` for predictions that cannot be read, and for protocols that this version does not have.
     """
     data = record.dataset
-    found = digest_of_predictions(predictions, truth, data.scored)
-    inputs = [
-        Deviation("record", record.sha256, own_digest),
-        Deviation("annotations", data.digest, truth.digest),
-        Deviation("predictions", record.predictions.digest, found["digest"]),
-        Deviation("number of tracks", record.predictions.tracks, found["tracks"]),
-    ]
-    names = [one.protocol.name for one in record.protocols]
-    if any(name in BURST_TASKS for name in names):
-        raise UserError("record", "is of a task on BURST's own files", "score it with harness eval")
+    inputs = _other_inputs(record, own_digest, truth.digest, digest_of_predictions(predictions, truth, data.scored))
     stated = [one.protocol for one in record.protocols]
     settings = Settings(  # one of each at most, as given to a command; the threshold of TETA is no setting
         next((p.score_threshold for p in stated if p.name == HOTA), None),
@@ -436,15 +476,47 @@ def verify_record(
     def source() -> ShardReader | Path:
         return predictions if isinstance(predictions, Path) else ShardReader(predictions, data.scored)
 
-    outcomes = score_all(names, truth, source, videos=data.scored, settings=settings)
+    outcomes = score_all([one.name for one in stated], truth, source, videos=data.scored, settings=settings)
+    return _compared(record, inputs, outcomes)
+
+
+def is_of_burst(record: SignedRecord) -> bool:
+    """Whether a record is of BURST's own tasks; raises `UserError` where only a part of its protocols are."""
+    are = [one.protocol.name in BURST_TASKS for one in record.protocols]
+    if any(are) and not all(are):
+        raise UserError("record", "has tasks on BURST's own files and other protocols", _HINT)
+    return any(are)
+
+
+def verify_burst_record(record: SignedRecord, own_digest: str, predictions: Path, annotations: Path) -> Verification:
+    """The same for a record of BURST's own tasks: predictions in its form, and the folder of its annotation files."""
+    names = [one.protocol.name for one in record.protocols]
+    truth = _burst_truth(names, annotations)
+    inputs = _other_inputs(record, own_digest, truth["digest"], digest_of_burst(predictions))
+    return _compared(record, inputs, score_tasks(names, annotations, predictions))
+
+
+def _other_inputs(
+    record: SignedRecord, own_digest: str, annotations: str, predictions: Mapping[str, Any]
+) -> list[Deviation]:
+    return [
+        Deviation("record", record.sha256, own_digest),
+        Deviation("annotations", record.dataset.digest, annotations),
+        Deviation("predictions", record.predictions.digest, predictions["digest"]),
+        Deviation("number of tracks", record.predictions.tracks, predictions["tracks"]),
+    ]
+
+
+def _compared(record: SignedRecord, inputs: list[Deviation], outcomes: Mapping[str, Any]) -> Verification:
+    """The numbers of a record and those obtained now, by protocol; raises the `UserError` of one that refuses."""
     metrics: list[Deviation] = []
     compared = 0
     for one in record.protocols:
-        outcome = outcomes[one.protocol.name]
+        name = one.protocol.name
+        outcome = outcomes[name]
         if isinstance(outcome, UserError):
             raise outcome
         again = outcome.record()
-        name = one.protocol.name
         inputs.append(Deviation(f"version of {name}", str(one.protocol.version), str(again["protocol"]["version"])))
         for tool, recorded in (("metrics", one.metrics), ("corrected", one.corrected)):
             compared += len(recorded)

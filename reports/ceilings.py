@@ -56,8 +56,8 @@ def ceilings_of_runs(
 ) -> list[NamedCeilings]:
     """The ceilings of run folders over the videos that their numbers cover.
 
-    ``protocols`` are by default that of the dataset, and ``hota`` for masks with categories. Raises `UserError` as
-    `harness.reports.run_analysis.analyse_runs` does.
+    ``protocols`` are by default that of the dataset, and ``hota`` for masks with categories; ``settings`` that are not
+    given are those by which the run was scored. Raises `UserError` as `harness.reports.run_analysis.analyse_runs` does.
     """
     out = []
     for run, dataset in opened_runs(folders, data_root, annotations):
@@ -75,7 +75,20 @@ def ceilings_of_run(
 
     own, has_phrases = dataset.protocol, dataset.annotations.pairs is not None
     names = expand_names(protocols or ([own] if own == VEVAL else [own, HOTA]), own, has_phrases)
-    return ceilings(names, dataset.annotations, lambda: ShardReader(run.store), run.scored_videos, settings)
+    chosen = _with_own_settings(names, settings, run)
+    return ceilings(names, dataset.annotations, lambda: ShardReader(run.store), run.scored_videos, chosen)
+
+
+def _with_own_settings(names: Sequence[str], settings: Settings, run: FinishedRun) -> Settings:
+    """The settings, and for the protocols among ``names`` those of the run's own scores where none are given."""
+    threshold, most = settings
+    for scored in run.record["protocols"]:
+        own = scored["protocol"]
+        if own["name"] == HOTA and HOTA in names and threshold is None:
+            threshold = own.get("score_threshold")
+        if own["name"] in names and most is None:
+            most = own.get("tracks_per_category")
+    return Settings(threshold, most)
 
 
 def written_ceilings(found: Sequence[NamedCeilings], format: Format, provenance: Sequence[str] = ()) -> str:

@@ -10,7 +10,7 @@ from harness.errors import UserError
 from harness.reports.comparison import Comparison, Interval, Measured, compare_runs, corrected
 from harness.reports.matches import readable
 from harness.reports.run_files import label_runs
-from harness.reports.table_rows import Intervals
+from harness.reports.table_rows import Intervals, keys_of_columns
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import has_numbers
 from harness.scoring.jackknife import LEVEL
@@ -82,7 +82,7 @@ def _significant(comparison: Comparison, references: Mapping[str, str]) -> dict[
 def _references(comparison: Comparison, against: Reference, shown: Sequence[str]) -> dict[str, str]:
     """The label of the reference by metric."""
     known = comparison.runs[0].metrics
-    keys = [key for column in shown if (key := "AR100" if column == "AR" else column) in known]
+    keys = list(keys_of_columns(shown, known).values())
     if against == "first":
         return dict.fromkeys(keys, comparison.runs[0].label)
 

@@ -16,7 +16,7 @@ from harness.paths import Location
 from harness.run_folder.finished_run import RECORD, FinishedRun
 from harness.run_folder.identity import Difference, differences, settings_of
 from harness.run_folder.records import WITH_NUMBERS, effective_metrics, no_numbers
-from harness.run_folder.schemas import Fraction, ProtocolRecord
+from harness.run_folder.schemas import Fraction, ProtocolRecord, protocol_key
 from harness.scoring.presence import PRESENCE, THRESHOLD, is_lower_better, presence_metrics
 from harness.versions import other_version
 
@@ -37,7 +37,8 @@ Verdict = Literal["fell", "rose", "same"]
 class Baseline(Struct, frozen=True):
     """A stored baseline. ``digest`` is that of the annotations, ``content`` that of the run's ``config.json``.
 
-    ``metrics`` are fractions, ``None`` if undefined; those of the corrected protocol are ``corrected.AP`` and so on.
+    ``metrics`` are fractions, ``None`` if undefined; those of the corrected protocol are ``corrected.AP`` and so on,
+    the official ones of every other protocol ``hota@0.5/HOTA`` and so on.
     ``undefined`` says why a metric has no number, or no official one: a run that found nothing is compared as 0.
     ``settings`` are `harness.run_folder.identity.settings_of` the run, without the fields of `SAME_DATA`; format 1 has
     none.
@@ -89,10 +90,18 @@ def baseline_of(place: Location) -> Baseline:
         raise no_numbers(place, record)
     content = run.content
     metrics = effective_metrics(record) | _corrected(record["corrected"])
+    undefined: dict[str, str] = {}
+    for scored in record["protocols"][1:]:
+        key = protocol_key(scored["protocol"])
+        metrics |= {
+            f"{key}/{name}": value for name, value in effective_metrics({**record, "corrected": None, **scored}).items()
+        }
+        reasons = scored.get("undefined", {}).get("metrics", {})
+        undefined |= {f"{key}/{name}": reason for name, reason in reasons.items()}
     at_threshold = f"{PRESENCE}@{THRESHOLD}/"
     metrics |= {name: rate for name, rate in presence_metrics(record).items() if name.startswith(at_threshold)}
     reasons = record.get("undefined", {})
-    undefined = reasons.get("metrics", {}) | _corrected(reasons.get("corrected"))
+    undefined |= reasons.get("metrics", {}) | _corrected(reasons.get("corrected"))
     return Baseline(
         FORMAT,
         record["model"],

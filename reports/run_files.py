@@ -15,6 +15,7 @@ from harness.paths import Location
 from harness.reports.settings import called, varying_settings
 from harness.reports.styles import DAGGER
 from harness.run_folder.finished_run import RECORD, FinishedRun
+from harness.scoring.presence import PRESENCE
 
 _SETTINGS_IN_LABEL, _MOST_TRIED = 2, 3
 
@@ -81,12 +82,27 @@ def mean_record(group: Sequence[FinishedRun]) -> dict[str, Any]:
     spread = f", SD of AP {100 * statistics.stdev(known):.2f}" if len(known) == len(group) else ""
     sides = {side: _means([record[side] for record in records]) for side in ("metrics", "corrected")}
     others = [
-        {**one, **{side: _means([_scored(record, one)[side] for record in records]) for side in sides}}
+        _mean_scores([_scored(record, one) for record in records])
         for one in first["protocols"]
         if all(_scored(record, one) for record in records)
     ]
     name = f"{called(first)} ({len(group)} seeds{spread})"
     return {**first, **sides, "protocols": others, "name": name, "seed": None, "weights": None}
+
+
+def _mean_scores(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean numbers of several runs by one protocol, and of their rates of presence where all have them."""
+    first, *others = (one.get("slices", {}).get(PRESENCE, {}).get("by_threshold", {}) for one in several)
+    rates = {
+        threshold: _means([mine, *(other[threshold] for other in others)])
+        for threshold, mine in first.items()
+        if all(threshold in other for other in others)
+    }
+    slices = {key: value for key, value in several[0].get("slices", {}).items() if key != PRESENCE}
+    if rates:
+        slices[PRESENCE] = {"by_threshold": rates}
+    sides = {side: _means([one[side] for one in several]) for side in ("metrics", "corrected")}
+    return {**several[0], **sides, "slices": slices}
 
 
 def _means(several: Sequence[Mapping[str, float | None] | None]) -> dict[str, float | None] | None:

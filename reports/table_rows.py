@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 from fnmatch import fnmatchcase
@@ -42,8 +42,8 @@ UNSTATED_SPLIT = "split not stated by the source"
 
 
 class Intervals(NamedTuple):
-    """A run's intervals from the jackknife: half the 95 % interval by key (fractions), and which metrics differ
-    significantly from the reference's."""
+    """A run's intervals from the jackknife: half the 95 % interval by key of `harness.reports.comparison` (fractions),
+    and the keys that differ significantly from the reference's."""
 
     halves: Mapping[str, float]
     significant: frozenset[str] = frozenset()
@@ -249,10 +249,18 @@ def _run_row(record: Mapping[str, Any], chosen: dict[str, str], sure: Intervals 
         settings=chosen,
     )
     if sure is not None:
-        keys = {column: _METRIC.get(column, column) for column in columns}
+        keys = keys_of_columns(columns, {*sure.halves, *sure.significant})
         row.halves = {column: percent_of(sure.halves[key]) for column, key in keys.items() if key in sure.halves}
         row.significant = frozenset(column for column, key in keys.items() if key in sure.significant)
     return row
+
+
+def keys_of_columns(columns: Sequence[str], known: Iterable[str]) -> dict[str, str]:
+    """The ``known`` keys of metrics that columns show, by column, which has the key or its name in tables as its own:
+    ``IL_MCC@0.5`` is ``presence@0.5/IL_MCC``."""
+    named = {column_name(key): key for key in known}
+    wanted = {column: column_name(_METRIC.get(column, column)) for column in columns}
+    return {column: named[name] for column, name in wanted.items() if name in named}
 
 
 def _percent(fraction: float | None) -> Decimal | None:

@@ -13,6 +13,7 @@ from harness.reports.table_rows import (
     CORRECTED,
     CORRECTED_PREFIX,
     PHRASE_COLUMNS,
+    PRESENCE_COLUMNS,
     Intervals,
     Published,
     presence_notes,
@@ -21,6 +22,7 @@ from harness.reports.table_rows import (
 from harness.reports.table_sheets import csv_of, printed
 from harness.run_folder.schemas import protocol_key
 from harness.scoring import VEVAL
+from harness.scoring.presence import presence_metrics
 
 
 def table_of_run(record: Mapping[str, Any]) -> str:
@@ -52,15 +54,13 @@ def table(
     precision, empty if undefined, the reasons as a column, and no marks. ``columns`` are metric keys (``AR`` is
     AR100); ``corrected`` adds those of `CORRECTED` by the corrected protocol. ``layout`` overrides all of this.
     ``intervals`` of each record adds intervals and marks of significance, which ``notes`` explain; ``provenance``
-    becomes a comment. ``given`` are rows of a user's file.
+    becomes a comment. ``given`` are rows of a user's file. Default ``columns`` are those of `default_columns`.
     """
     if not records:
         return ""
     layout = layout or Layout()
-    if tuple(columns) == COLUMNS and all((record.get("protocol") or {}).get("name") == VEVAL for record in records):
-        columns = PHRASE_COLUMNS
-    elif tuple(columns) == COLUMNS:
-        columns = [*columns, *_headlines(records)]
+    if tuple(columns) == COLUMNS:
+        columns = default_columns(records, any(one is not None for one in intervals))
     common = _common_columns(layout, columns, corrected)
     shown = {one.key: one for one in (*common, *_columns_of_datasets(layout))}
     table_notes = presence_notes(list(shown))
@@ -75,6 +75,18 @@ def _rules(records: Sequence[Mapping[str, Any]]) -> str:
     known = (record.get("protocol") for record in records)
     found = dict.fromkeys(f"{one['name']} protocol (version {one['version']})" for one in known if one)
     return ", ".join(found)
+
+
+def default_columns(records: Sequence[Mapping[str, Any]], with_tests: bool = False) -> list[str]:
+    """The columns where none are chosen: of average precision or of phrases, and the first one of every other protocol.
+
+    A table ``with_tests`` (intervals, marks of significance) also has the rates of presence that are tested, where a
+    run has them.
+    """
+    if all((record.get("protocol") or {}).get("name") == VEVAL for record in records):
+        return list(PHRASE_COLUMNS)
+    has_rates = with_tests and any(presence_metrics(record) for record in records)
+    return [*COLUMNS, *(PRESENCE_COLUMNS if has_rates else ()), *_headlines(records)]
 
 
 def _headlines(records: Sequence[Mapping[str, Any]]) -> list[str]:

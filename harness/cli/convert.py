@@ -33,6 +33,7 @@ class Target(StrEnum):
 
     VIS = "vis"
     RESULTS = "results"
+    BURST = "burst"
     COCO = "coco"
     MASKS = "masks"
     MOTS = "mots"
@@ -51,11 +52,14 @@ def convert(
         ),
     ],
     out: Annotated[
-        str, typer.Option(help="File to write (vis, results, coco), folder (masks, mots), or name (fiftyone).")
+        str, typer.Option(help="File to write (vis, results, burst, coco), folder (masks, mots), or name (fiftyone).")
     ],
     to: Annotated[
         Target,
-        typer.Option(help="vis: annotations; results: a results list; coco; masks; mots: TrackEval's text; fiftyone."),
+        typer.Option(
+            help="vis: annotations; results: a results list; burst: predictions in BURST's own form; coco; masks; mots:"
+            " TrackEval's text; fiftyone."
+        ),
     ] = Target.VIS,
     frames: Annotated[
         Path | None, typer.Option(help="Folder of the frames, where the input does not name them.")
@@ -80,7 +84,10 @@ def convert(
         harness convert instances.json --from vis --to coco --out frames.json
 
         harness convert results.json --from vis --annotations instances.json --to mots --out tracks
+
+        harness convert runs/oracle-burst-val-1a2b3c4d --from run --data-root DIR --to burst --out predictions.json
     """
+    from harness.convert.burst import burst_document
     from harness.convert.coco_frames import coco_document
     from harness.convert.tracks import json_text, results_list, youtube_vis_document
 
@@ -103,7 +110,10 @@ def convert(
     else:
         from harness.atomic_write import write_atomically
 
-        documents = {Target.VIS: youtube_vis_document, Target.COCO: coco_document, Target.RESULTS: results_list}
+        documents = {
+            Target.VIS: youtube_vis_document, Target.COCO: coco_document, Target.RESULTS: results_list,
+            Target.BURST: burst_document,
+        }  # fmt: skip
         write_atomically(Path(out), json_text(documents[to](tracks)))
     for line in told:
         if strict:

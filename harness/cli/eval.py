@@ -232,20 +232,29 @@ def _write_rows(path: Path, results: list[_Result]) -> None:
 def _write_record(path: Path, results: list[_Result], predictions: Location, given: Given) -> None:
     """Write what `harness verify` compares with: the numbers of every protocol that has some."""
     from harness.formats.coco_video import CocoVideo
-    from harness.result_record import opened_predictions, record_of_scores, write_record
+    from harness.result_record import opened_predictions, record_of_burst, record_of_scores, write_record
 
     names = [one.name for one in results]
-    if set(names) & set(BURST_TASKS):
-        raise UserError("--record", "cannot be combined with BURST's own files", "leave it out")
+    tasks = [name for name in names if name in BURST_TASKS]
+    if tasks and len(tasks) < len(names):
+        what = f"cannot hold {tasks[0]}, which reads BURST's own files, and other protocols"
+        raise UserError("--record", what, "score them one after the other")
     scores = [one.outcome.record() for one in results if not isinstance(one.outcome, UserError)]
     if not scores:
         raise UserError("--record", "needs numbers, but no protocol has any", "leave it out")
+    comparable = next(one for one in results if not isinstance(one.outcome, UserError)).comparability.record()
+    if tasks:
+        folder, _ = burst_folder(tasks[0], given.annotations, given.dataset, given.split, given.data_root)
+        with local_copy(predictions) as file:
+            told = record_of_burst(scores, folder, file, given.dataset, given.split)
+        write_record(path, {**told, **comparable})
+        return
     truth = truth_of(names, given, False).annotations
     if isinstance(truth, CocoVideo):
         raise UserError("--record", "needs masks of tracks", "leave it out")
     with opened_predictions(predictions) as found:
         told = record_of_scores(scores, truth, found, given.dataset, given.split)
-    write_record(path, {**told, **results[0].comparability.record()})
+    write_record(path, {**told, **comparable})
 
 
 def _results(
@@ -275,7 +284,7 @@ def _results(
         check_settings(asked, given.settings)
     if with_ceilings and others == []:
         raise UserError("--ceilings", f"do not exist for {tasks[0]}", "name an AP protocol, hota or veval")
-    by_name = {one.name: one for one in (*found, *(_burst_task(name, predictions, given) for name in tasks))}
+    by_name = {one.name: one for one in (*found, *_burst_tasks(tasks, predictions, given))}
     place = {name: i for i, name in enumerate(asked or ())}
     return (sorted(by_name.values(), key=lambda one: place.get(one.name, -1)) if tasks else found), best
 
@@ -332,31 +341,40 @@ def ceilings_of(names: Sequence[str], truth: Annotations | CocoVideo, source: So
     return ceilings(names, truth, source, settings=given.settings)
 
 
-def _burst_task(name: str, predictions: Location, given: Given) -> _Result:
-    """One of BURST's own tasks, on its own files."""
-    from harness.scoring.burst_tasks import score_task
+def _burst_tasks(tasks: list[str], predictions: Location, given: Given) -> list[_Result]:
+    """BURST's own tasks, on its own files."""
+    from harness.scoring.burst_tasks import score_tasks
 
+    if not tasks:
+        return []
     try:
-        folder, differences = _burst_folder(name, given)
+        chosen = given.annotations, given.dataset, given.split, given.data_root
+        folder, differences = burst_folder(tasks[0], *chosen)
         with local_copy(predictions) as file:
-            outcome = score_task(name, folder, file, strict=given.strict)
-        return _Result(name, outcome, comparability(differences))
+            outcomes = score_tasks(tasks, folder, file, given.strict)
     except UserError as error:
-        return _Result(name, error, comparability(None))
+        return [_Result(name, error, comparability(None)) for name in tasks]
+    failed = comparability(None)
+    return [
+        _Result(name, one, failed if isinstance(one, UserError) else comparability(differences))
+        for name, one in outcomes.items()
+    ]
 
 
-def _burst_folder(name: str, given: Given) -> tuple[Path, Sequence[str] | None]:
-    """The folder of BURST's own files, and its known differences from the published data."""
-    if given.annotations is not None:
-        if given.dataset is not None:
+def burst_folder(
+    name: str, annotations: Path | None, dataset: str | None, split: str | None, data_root: Path
+) -> tuple[Path, Sequence[str] | None]:
+    """The folder of BURST's own files for a task, and its known differences from the published data."""
+    if annotations is not None:
+        if dataset is not None:
             raise UserError("--dataset", f"and --annotations cannot be combined with {name}", "leave out one of them")
-        return given.annotations.parent if given.annotations.name == _BURST_FILE else given.annotations, None
+        return annotations.parent if annotations.name == _BURST_FILE else annotations, None
     hint = f"name the folder that holds {_BURST_FILE}"
-    if given.dataset is None:
+    if dataset is None:
         raise UserError("--annotations", f"is needed by {name}", hint)
     from harness import plugins
 
-    opened = plugins.opened(given.dataset, given.data_root, given.split)
+    opened = plugins.opened(dataset, data_root, split)
     path = Path(opened.annotations.path)
     if path.name != _BURST_FILE:
         raise UserError(str(path), f"is not a file that {name} reads", f"{hint} with --annotations")

@@ -136,8 +136,9 @@ def table(
         _tell_unused(rows, given, records)
     sure: list[table_rows.Intervals | None] = []
     notes = speeds
-    if intervals or significance is not None:
-        shown = [one.key for one in chosen.columns] or table_rows.COLUMNS
+    with_tests = intervals or significance is not None
+    shown = [one.key for one in chosen.columns] or tables.default_columns(records, with_tests)
+    if with_tests:
         known = len(faults)
         sure = confidence_intervals.intervals_of(
             grouped, shown, significance, intervals, data_root, annotations, faults
@@ -147,15 +148,14 @@ def table(
             notes = [*notes, "A run whose predictions cannot be read has no interval and no mark"]
     if as_json:
         made = table_rows.rows(
-            records, [one.key for one in chosen.columns] or table_rows.COLUMNS,
-            published=published, corrected=corrected, layout=chosen, intervals=sure, given=given,
-        )  # fmt: skip
+            records, shown, published=published, corrected=corrected, layout=chosen, intervals=sure, given=given
+        )
         text = json.dumps({"rows": [_row(row) for row in made]}, allow_nan=False) + "\n"
     else:
         color = out is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         text = tables.table(
-            records, format, published=published, corrected=corrected, color=color, layout=chosen, intervals=sure,
-            notes=notes, provenance=provenance(records, command()), given=given,
+            records, format, published=published, columns=shown, corrected=corrected, color=color, layout=chosen,
+            intervals=sure, notes=notes, provenance=provenance(records, command()), given=given,
         )  # fmt: skip
     show(text, out)
     end_with_faults(faults)

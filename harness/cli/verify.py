@@ -20,7 +20,11 @@ def verify(
     record: Annotated[Path, typer.Argument(metavar="RECORD", help="File that `harness record` wrote.")],
     predictions: Predictions,
     annotations: Annotated[
-        Path | None, typer.Option(help="Annotation file; default: that of the record's dataset below --data-root.")
+        Path | None,
+        typer.Option(
+            help="Annotation file (for BURST's official tasks the folder of all_classes.json); default: that of the"
+            " record's dataset below --data-root."
+        ),
     ] = None,
     data_root: DataRoot = DATA_ROOT,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -38,18 +42,38 @@ def verify(
 
         harness verify record.json --predictions runs/oracle-lvvis-val-1a2b3c4d --data-root DIR
     """
-    from harness.result_record import opened_predictions, read_record, verify_record
+    from harness.paths import local_copy
+    from harness.result_record import (
+        is_of_burst,
+        opened_predictions,
+        read_record,
+        verify_burst_record,
+        verify_record,
+    )
 
     found, own_digest = read_record(record)
-    truth = _truth(record, found, annotations, data_root)
-    with opened_predictions(predictions) as place:
-        outcome = verify_record(found, own_digest, place, truth)
+    if is_of_burst(found):
+        folder = _burst_truth(found, annotations, data_root)
+        with local_copy(predictions) as file:
+            outcome = verify_burst_record(found, own_digest, file, folder)
+    else:
+        truth = _truth(record, found, annotations, data_root)
+        with opened_predictions(predictions) as place:
+            outcome = verify_record(found, own_digest, place, truth)
     if as_json:
         print(json.dumps({"record": record.name, **outcome.record()}, allow_nan=False))
     else:
         _show(record, outcome)
     if not outcome.equal:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _burst_truth(record: SignedRecord, annotations: Path | None, data_root: Path) -> Path:
+    """The folder of BURST's own annotation files."""
+    from harness.cli.eval import burst_folder
+
+    dataset = record.dataset.name if annotations is None else None
+    return burst_folder(record.protocols[0].protocol.name, annotations, dataset, record.dataset.split, data_root)[0]
 
 
 def _truth(path: Path, record: SignedRecord, annotations: Path | None, data_root: Path) -> Annotations:

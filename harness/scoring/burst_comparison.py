@@ -37,23 +37,22 @@ class Orders(NamedTuple):
     predictions: Ints
 
 
-def similarities(found: BurstPredictions, truths: list[Truth], boxes: bool) -> Similarities:
+def similarities(found: BurstPredictions, boxes: bool) -> Similarities:
     """IoUs of the boxes of predicted and annotated masks, cut to whole pixels, or of the masks."""
     masks = found.masks
     if boxes:
         return Similarities(masks.first, masks.truth, masks.box_iou)
-    area = np.concatenate([truth.masks.area for truth in truths])
-    union = np.repeat(masks.area, np.diff(masks.first)) + area[masks.truth] - masks.shared
+    union = np.repeat(masks.area, np.diff(masks.first)) + found.truths.masks.area[masks.truth] - masks.shared
     iou = np.divide(masks.shared, union, out=np.zeros(len(union)), where=union > 0)
     return Similarities(masks.first, masks.truth, np.asarray(iou, np.float64))
 
 
 def frame_units(
-    truth: Truth, first_mask: int, placed: Placed, chosen: Chosen, known: OfVideo, exhaustive: OfVideo
+    truth: Truth, number: Ints, placed: Placed, chosen: Chosen, known: OfVideo, exhaustive: OfVideo
 ) -> tuple[FrameUnits, Ints]:
     """The chosen classes in the frames that have an annotated object, by class and video, and the class of each unit.
 
-    ``first_mask`` is the number of the truth's first mask in the overlaps.
+    ``number (masks,)`` are the numbers of the truth's masks in the overlaps.
     """
     n_frames, n_videos = max(len(truth.images), 1), max(len(truth.videos), 1)
     annotated = np.zeros(n_frames, np.bool_)
@@ -74,7 +73,7 @@ def frame_units(
     unit_of, first = np.unique(cells // n_frames * n_videos + truth.video_of[cells % n_frames], return_index=True)
     rank, video = unit_of // n_videos, unit_of % n_videos
     tracks: tuple[NDArray[Any], NDArray[Any]] = truth.track[rows[0]], placed.track[rows[1]]
-    masks: tuple[NDArray[Any], NDArray[Any]] = rows[0] + first_mask, placed.row[rows[1]]
+    masks: tuple[NDArray[Any], NDArray[Any]] = number[rows[0]], placed.row[rows[1]]
     sides = []
     for key, track, mask in zip(keys, tracks, masks, strict=True):
         unit = np.searchsorted(unit_of, key // n_frames * n_videos + truth.video_of[key % n_frames])
@@ -132,6 +131,7 @@ def track_pairs(
 ) -> TrackPairs:
     """Whole tracks of the chosen classes; predictions only where the class is known to be present or absent.
 
+    ``truth`` is the first of those with which the predictions were read.
     A predicted track has the class of its first mask, with all its masks.
     """
     n_videos = max(len(truth.videos), 1)
@@ -204,7 +204,9 @@ def _shared(
     at_p[rows[1]] = np.arange(len(rows[1]))
     of_mask = np.full(len(found.image), -1, np.int64)
     of_mask[placed.row] = at_p[placed.track]
-    p, g = np.repeat(of_mask, np.diff(found.masks.first)), at_g[truth.track[found.masks.truth]]
+    of_truth = np.full(len(found.truths.masks.area), -1, np.int64)
+    of_truth[found.truths.number[0]] = at_g[truth.track]
+    p, g = np.repeat(of_mask, np.diff(found.masks.first)), of_truth[found.masks.truth]
     units = [np.repeat(np.arange(len(first) - 1), np.diff(first)) for first in firsts]
     both = np.flatnonzero((p >= 0) & (g >= 0))
     both = both[units[1][p[both]] == units[0][g[both]]]

@@ -59,6 +59,62 @@ class TruthMasks(NamedTuple):
     box: Ints
 
 
+class SharedTruths(NamedTuple):
+    """The annotated masks of several truths, each once: mask ``m`` of truth ``t`` is ``masks`` number
+    ``number[t][m]``. Different masks of a truth have different numbers."""
+
+    masks: TruthMasks
+    number: list[Ints]
+
+
+class PlacedMasks(NamedTuple):
+    """The annotated masks of a truth, and the image of each: a number that all truths share, -1 for other images."""
+
+    masks: TruthMasks
+    image: Ints
+
+
+def share_masks(first: PlacedMasks, others: list[PlacedMasks], images: int) -> SharedTruths:
+    """The masks of several truths; of the ``others`` those that the ``first`` has in the same image are not repeated.
+
+    All masks of the ``first`` have one of the ``images``.
+    """
+    order = np.argsort(first.image, kind="stable")
+    begin = np.searchsorted(first.image[order], np.arange(images + 1))
+    parts, numbers, total = [first.masks], [np.arange(len(first.image))], len(first.image)
+    for one in others:
+        number = np.full(len(one.image), -1, np.int64)
+        _find_equal(
+            order, begin, *first.masks.texts, first.masks.box, one.image, *one.masks.texts, one.masks.box, number
+        )
+        own = np.flatnonzero(number < 0)
+        number[own] = total + np.arange(len(own))
+        total += len(own)
+        numbers.append(number)
+        if len(own):
+            texts = one.masks.texts
+            texts = texts._replace(start=texts.start[own], stop=texts.stop[own])
+            parts.append(TruthMasks(texts, one.masks.area[own], one.masks.box[own]))
+    return SharedTruths(join_truths(parts), numbers)
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_equal(order, begin, data_a, start_a, stop_a, box_a, image, data_b, start_b, stop_b, box_b, number):
+    """Write to ``number`` which mask of the same image, text and box is that of ``b`` in ``a``, each at most once."""
+    used = np.zeros(len(start_a), np.bool_)
+    for m in range(len(image)):
+        if image[m] < 0:
+            continue
+        for k in range(begin[image[m]], begin[image[m] + 1]):
+            t = order[k]
+            size = stop_a[t] - start_a[t]
+            is_equal = not used[t] and size == stop_b[m] - start_b[m] and (box_a[t] == box_b[m]).all()
+            if is_equal and (data_a[start_a[t] : stop_a[t]] == data_b[start_b[m] : stop_b[m]]).all():
+                number[m] = t
+                used[t] = True
+                break
+
+
 def join_truths(parts: list[TruthMasks]) -> TruthMasks:
     """The annotated masks of several sequences or files, in order."""
     if len(parts) == 1:

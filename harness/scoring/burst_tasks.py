@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +33,7 @@ from harness.scoring.burst_tracks import (
     class_table,
     read_predictions,
     read_truth,
+    shared_masks,
 )
 from harness.scoring.coverage import warn_of_burst_coverage
 from harness.scoring.frame_hota import UnitScores, hota_of_units
@@ -41,6 +42,7 @@ from harness.scoring.track_map import track_map
 from harness.warnings import Warnings
 
 VERSION = "2"
+OPEN_WORLD, EXEMPLAR_GUIDED = "burst-open-world", "burst-exemplar-guided"
 GROUPS = ("all", "common", "uncommon")
 GUIDED_METRICS = ("HOTA", "DetA", "AssA", "AP")
 OPEN_WORLD_METRICS = ("OWTA", "DetRe", "AssA")
@@ -121,15 +123,60 @@ def score_task(
     predictions its numbers are ``None`` with that reason. Raises `UserError` for an unknown task and faulty files, with
     ``strict`` also for what would be a warning and where the official tool aborts.
     """
-    if task not in BURST_TASKS:
-        raise UserError(f'protocol "{task}"', "is unknown", near(task, BURST_TASKS))
-    groups = GROUPS if task == "burst-open-world" else GROUPS[:1]
+    return _score(task, _read([task], annotations, predictions), rules, strict)
+
+
+def score_tasks(
+    tasks: Sequence[str], annotations: Path, predictions: Path, strict: bool = False
+) -> dict[str, BurstScore | UserError]:
+    """Evaluate several tasks, each as by itself, or the `UserError` with which it refuses; predictions are read once.
+
+    They are read for every task where the files that only one task needs cannot be used.
+    """
+    data: _Data | None = None
+    try:
+        data = _read(tasks, annotations, predictions) if len(tasks) > 1 else None
+    except UserError:
+        data = None
+    outcomes: dict[str, BurstScore | UserError] = {}
+    for task in tasks:
+        try:
+            outcomes[task] = _score(task, data or _read([task], annotations, predictions), OFFICIAL, strict)
+        except UserError as error:
+            outcomes[task] = error
+    return outcomes
+
+
+class _Data(NamedTuple):
+    """The annotations by group, and the predictions, which are overlapped with all of them."""
+
+    truths: dict[str, Truth]
+    found: BurstPredictions
+
+
+def annotation_files(tasks: Iterable[str], folder: Path) -> list[Path]:
+    """The files of a folder of BURST's annotations that these tasks read, the one of all classes first."""
+    return [folder / f"{group}_classes.json" for group in (GROUPS if OPEN_WORLD in tasks else GROUPS[:1])]
+
+
+def _read(tasks: Sequence[str], annotations: Path, predictions: Path) -> _Data:
+    """What the tasks compare. Raises `UserError` for an unknown task and faulty files."""
+    for task in tasks:
+        if task not in BURST_TASKS:
+            raise UserError(f'protocol "{task}"', "is unknown", near(task, BURST_TASKS))
     classes = ClassNumbers()
-    truths = {group: read_truth(annotations / f"{group}_classes.json", classes) for group in groups}
-    found = read_predictions(predictions, list(truths.values()))
+    files = annotation_files(tasks, annotations)
+    truths = {group: read_truth(file, classes) for group, file in zip(GROUPS, files, strict=False)}
+    shared = shared_masks(list(truths.values()))
     truths = {group: truth.without_texts() for group, truth in truths.items()}
+    return _Data(truths, read_predictions(predictions, list(truths.values()), shared))
+
+
+def _score(task: str, data: _Data, rules: BurstRules, strict: bool) -> BurstScore:
+    """The numbers of a task; raises `UserError` as `score_task`."""
+    truths, found = data
     warnings = Warnings(strict)
-    warn_of_burst_coverage(truths["all"], found, task == "burst-exemplar-guided", warnings)
+    warn_of_burst_coverage(truths["all"], found, task == EXEMPLAR_GUIDED, warnings)
     try:
         metrics = _numbers(task, truths, found, rules, warnings)
     except OfficialAbortError as error:
@@ -143,7 +190,7 @@ def score_task(
             warnings.add(kind, first, count)
     undefined = {"metrics": metrics.undefined, "corrected": corrected.undefined}
     trackeval = None
-    if task == "burst-exemplar-guided":
+    if task == EXEMPLAR_GUIDED:
         try:
             trackeval = _numbers(task, truths, found, TRACKEVAL, Warnings())
         except OfficialAbortError as error:
@@ -165,20 +212,20 @@ def _numbers(
     task: str, truths: dict[str, Truth], found: BurstPredictions, rules: BurstRules, warnings: Warnings
 ) -> Numbers:
     """The numbers by ``rules``; raises `OfficialAbortError` where the tool of these rules aborts."""
-    by_name = task == "burst-exemplar-guided" and not rules.exemplar_ids_of_predictions
+    by_name = task == EXEMPLAR_GUIDED and not rules.exemplar_ids_of_predictions
     unnamed = found.first_unnamed()
     if rules.aborts and unnamed is not None and not by_name:
         raise OfficialAbortError(unnamed, "has no category", "list it in track_category_ids")
-    if task == "burst-open-world":
+    if task == OPEN_WORLD:
         values, classes = _open_world(truths, found, rules, warnings)
     else:
-        values, classes = _guided(truths["all"], found, rules, task == "burst-exemplar-guided", warnings)
+        values, classes = _guided(truths["all"], found, rules, task == EXEMPLAR_GUIDED, warnings)
     undefined = {key: NO_TRUTH[key.rpartition("_")[2]] for key, value in values.items() if value is None}
     return Numbers(values, classes, undefined)
 
 
 def _aborted(task: str, error: OfficialAbortError) -> Numbers:
-    names = OPEN_WORLD_METRICS if task == "burst-open-world" else GUIDED_METRICS
+    names = OPEN_WORLD_METRICS if task == OPEN_WORLD else GUIDED_METRICS
     keys = [f"{name}_{group}" for group in GROUPS for name in names]
     return Numbers(dict.fromkeys(keys), {}, dict.fromkeys(keys, f"the tool aborts: {error}"))
 
@@ -210,8 +257,8 @@ def _guided(
     def all_count(number: int, video: Video) -> bool:
         return exemplar or exhaustive(number, video)
 
-    units, of_unit = frame_units(truth, 0, placed, chosen, known, all_count)
-    scores = hota_of_units(units, similarities(found, [truth], rules.boxes_for_masks), len(truth.frame))
+    units, of_unit = frame_units(truth, found.truths.number[0], placed, chosen, known, all_count)
+    scores = hota_of_units(units, similarities(found, rules.boxes_for_masks), len(found.truths.masks.area))
     orders = orders_of(truth, placed, rules.frames_in_file_order)
     pairs = track_pairs(truth, found, placed, orders, chosen, negative, exhaustive)
     of_tracks = track_map(pairs, rules.track_zero_reusable)
@@ -270,7 +317,7 @@ def _open_world(
     metrics: dict[str, float | None] = {}
     classes: dict[str, dict[str, Any]] = {}
     number = OBJECT if rules.open_world_is_class_one else None
-    similar = similarities(found, list(truths.values()), rules.boxes_for_masks)
+    similar = similarities(found, rules.boxes_for_masks)
     placed: Placed | None = None
 
     def exhaustive(_: int, video: Video) -> bool:
@@ -282,10 +329,9 @@ def _open_world(
             quiet = warnings if group == "all" else Warnings()
             placed = assign_tracks(truth, at, found, None, rules.empty_masks_count, quiet)
         every = Chosen(np.zeros(len(truth.classes.listed()) + 1, np.int64), 1)
-        first_mask = int(found.truth_first[at])
         # every frame that takes part has an annotated object
-        units, _ = frame_units(truth, first_mask, placed, every, exhaustive, exhaustive)
-        scores = hota_of_units(units, similar, int(found.truth_first[-1]))
+        units, _ = frame_units(truth, found.truths.number[at], placed, every, exhaustive, exhaustive)
+        scores = hota_of_units(units, similar, len(found.truths.masks.area))
         values = _combined(scores, np.arange(len(scores.counts)))[0].values()
         classes[group] = {"object": {"HOTA": values, "Count": {}}}
         for key in OPEN_WORLD_METRICS:

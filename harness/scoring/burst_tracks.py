@@ -28,6 +28,8 @@ from harness.scoring.burst_masks import (
     Floats,
     Ints32,
     Measured,
+    PlacedMasks,
+    SharedTruths,
     Texts,
     TruthMasks,
     join,
@@ -35,6 +37,7 @@ from harness.scoring.burst_masks import (
     measure,
     no_texts,
     no_truth,
+    share_masks,
     texts_of,
 )
 from harness.warnings import Warnings
@@ -127,7 +130,7 @@ class Truth:
 @dataclass(frozen=True)
 class BurstPredictions:
     """A prediction file. Masks have ``image``, ``owner``, ``category`` and ``score (masks,)``, and their overlaps
-    ``masks`` with the truths, whose masks are numbered on over all of them, from ``truth_first[t]`` on.
+    ``masks`` with the masks that the ``truths`` share, which here have no texts.
 
     ``images`` are paths, and ``frames[t] (images,)`` their frames in truth ``t``, -1 where they are not annotated.
     ``owner`` is a track of a sequence: ``sequence (owners,)`` and the local id ``track (owners,)``. ``sequences`` has
@@ -146,7 +149,7 @@ class BurstPredictions:
     masks: Measured
     sequence: Ints
     track: Ints
-    truth_first: Ints
+    truths: SharedTruths
     twins: list[str]
 
     def place(self, mask: int) -> str:
@@ -310,13 +313,24 @@ def _numbered(images: dict[str, list[str]], path: str) -> tuple[dict[str, Ints],
     return found, names
 
 
-def read_predictions(path: Path, truths: List[Truth]) -> BurstPredictions:
+def shared_masks(truths: List[Truth]) -> SharedTruths:
+    """The annotated masks of several truths, each once: BURST's other files repeat those of all classes."""
+    first, *others = truths
+    placed = []
+    for truth in others:
+        image = np.array([first.frame_of.get(name, -1) for name in truth.images], np.int64)
+        placed.append(PlacedMasks(truth.masks, image[truth.frame]))
+    return share_masks(PlacedMasks(first.masks, first.frame), placed, len(first.images))
+
+
+def read_predictions(path: Path, truths: List[Truth], shared: SharedTruths) -> BurstPredictions:
     """Read predictions and overlap every mask with the annotated ones of its image, in all ``truths``, on all cores.
 
+    ``shared`` are the masks of the truths, which themselves need no texts.
     Every mask is checked, nothing is left out yet. Split and categories are optional. Raises `UserError` for a faulty
     file, one of another split, and a track with two masks in one frame.
     """
-    reader, found = SequenceReader(path, truths[0].split), _Reading(path, truths)
+    reader, found = SequenceReader(path, truths[0].split), _Reading(path, truths, shared)
     cores = os.cpu_count() or 1
     waiting: deque[tuple[Sequence, _Columns, list[str], list[Ints], Future[Measured]]] = deque()
     with ThreadPoolExecutor(cores) as pool:
@@ -326,7 +340,7 @@ def read_predictions(path: Path, truths: List[Truth]) -> BurstPredictions:
             frames = [np.array([t.frame_of.get(i, -1) for i in images], np.int64) for t in truths]
             height = _height(sequence, columns, frames, truths, str(path))
             rows, first = found.truth_rows(frames)
-            work = (columns.texts, sequence.height * sequence.width, height, found.truth, offsets(columns.counts))
+            work = (columns.texts, sequence.height * sequence.width, height, shared.masks, offsets(columns.counts))
             waiting.append((sequence, columns, images, frames, pool.submit(measure, *work, first, rows)))
             if len(waiting) > WAITING * cores:
                 found.add(*waiting.popleft())
@@ -361,10 +375,8 @@ def _height(sequence: Sequence, columns: _Columns, frames: list[Ints], truths: L
 class _Reading:
     """What has been read of a prediction file."""
 
-    def __init__(self, path: Path, truths: List[Truth]) -> None:
-        self._path, self._truths = str(path), truths
-        self.truth = join_truths([truth.masks for truth in truths])
-        self._truth_first = offsets([len(truth.frame) for truth in truths])
+    def __init__(self, path: Path, truths: List[Truth], shared: SharedTruths) -> None:
+        self._path, self._shared = str(path), shared
         self._order = [np.argsort(truth.frame, kind="stable") for truth in truths]
         self._first = [
             np.searchsorted(truth.frame[order], np.arange(len(truth.images) + 1))
@@ -388,11 +400,16 @@ class _Reading:
         rows = []
         counts = np.zeros(len(frames[0]), np.int64)
         for i in range(len(frames[0])):
-            for t, numbers in enumerate(frames):
-                if numbers[i] >= 0:
-                    begin, end = self._first[t][numbers[i]], self._first[t][numbers[i] + 1]
-                    rows.append(self._order[t][begin:end] + self._truth_first[t])
-                    counts[i] += end - begin
+            mine = [
+                number[order[first[numbers[i]] : first[numbers[i] + 1]]]
+                for numbers, number, order, first in zip(
+                    frames, self._shared.number, self._order, self._first, strict=True
+                )
+                if numbers[i] >= 0
+            ]
+            here = mine[0] if len(mine) == 1 else np.unique(_joined(mine))
+            rows.append(here)
+            counts[i] = len(here)
         return _joined(rows), offsets(counts)
 
     def add(
@@ -448,7 +465,7 @@ class _Reading:
             join(self._masks),
             sequence,
             track,
-            self._truth_first,
+            self._shared._replace(masks=self._shared.masks._replace(texts=no_texts())),
             [f"{self._path}, {split}-{name}, track {local}" for name, local in self._twins],
         )
         times = Counter(name for _, name, _ in self._sequences)

@@ -68,7 +68,7 @@ def track_protocols(given: str | Iterable[str], own: str | None, has_phrases: bo
     found = expand_names(listed_names(given), own, has_phrases)
     for name in found:
         if name in BURST_TASKS:
-            hint = "export the predictions and score them with `harness eval`"
+            hint = "write them with `harness convert RUN --from run --to burst`, then score them with `harness eval`"
             raise UserError(f'protocol "{name}"', "takes files in BURST's own form", hint)
     return tuple(dict.fromkeys([*(one for one in (own,) if one in found and one is not None), *found]))
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from harness import rle
 from harness.errors import UserError
@@ -135,8 +136,9 @@ def read_shards(
     """Turn some videos' shards into a `TrackBatch`. Records are numbered by video and row, see `row_of_record`.
 
     With ``every_mask`` it has the masks of categories without truth too; ``with_frames`` finds the frames in which
-    tracks of any category are. Videos that the annotations do not have are left out. Raises `UserError` for categories
-    that they do not have.
+    tracks of any category are. Without ``every_mask`` masks have text only where their video has truth of the track's
+    category: no others are decoded. Videos that the annotations do not have are left out. Raises `UserError` for
+    categories that they do not have.
     """
     _, listed = positions(truths.video_ids, np.array(group.videos, np.int64))
     videos = [video for video, is_listed in zip(group.videos, listed, strict=True) if is_listed]
@@ -156,11 +158,15 @@ def read_shards(
         where = place_of_record(folder, int(row[odd[0]] + (video_ids[odd[0]] << _ROW_BITS)))
         warnings.add("score outside [0, 1]", where, len(odd))
     has_masks = truths.owned[category] | every_mask
-    masks = _join(parts, has_masks)
     video, record = np.searchsorted(truths.video_ids, video_ids), row + (video_ids << _ROW_BITS)
+    masks = _join(parts, has_masks, has_masks & (every_mask | (truths.pair_of(video, category) >= 0)))
     use = None
     if with_frames:
-        every = _join(parts, np.ones(len(row), np.bool_))
+        height, width = truths.sizes[video].T
+        is_odd = truths.odd_sizes[video]
+        is_odd |= np.concatenate([p.column("height") for p in parts]) != height
+        is_odd |= np.concatenate([p.column("width") for p in parts]) != width
+        every = _join(parts, np.ones(len(row), np.bool_), is_odd)  # only masks of odd sizes are looked at
         use = frames_of(every, video, truths, [place_of_record(folder, r) for r in record.tolist()])
     return TrackBatch(
         video,
@@ -250,18 +256,28 @@ def _numbers(array: Any, kind: Any, absent: int | None = None) -> Any:
     return np.where(bits[array.offset : array.offset + len(array)] > 0, numbers, numbers.dtype.type(absent))
 
 
-def _join(parts: list[_Shard], has_masks: Any) -> MaskTable:
-    """Join the shards' masks; tracks without ``has_masks`` are left out."""
+def _join(parts: list[_Shard], has_masks: NDArray[np.bool_], with_text: NDArray[np.bool_]) -> MaskTable:
+    """Join the shards' masks; tracks without ``has_masks`` are left out.
+
+    Only the masks of tracks ``with_text`` have their text, the others none: most of a store is never decoded.
+    """
     first_mask = np.cumsum([0] + [len(p.begin) for p in parts])
-    first_byte = np.cumsum([0] + [len(p.data) for p in parts])
+    first_row = np.cumsum([0] + [p.rows for p in parts])
+    needed = [
+        rle.used_masks(p.offsets, p.index, p.begin, p.end, with_text[a : a + p.rows])
+        for p, a in zip(parts, first_row, strict=False)
+    ]
+    first_byte = np.cumsum([0] + [size for _, size in needed])
+    data = np.empty(first_byte[-1], np.uint8)
+    begin, end = np.zeros(first_mask[-1], np.int64), np.zeros(first_mask[-1], np.int64)
+    for p, (chosen, _), m, b in zip(parts, needed, first_mask, first_byte, strict=False):
+        rle.copy_texts(p.data, p.begin, p.end, chosen, data, b, begin[m:], end[m:])
     lengths = np.concatenate([np.diff(p.offsets) for p in parts])
     frames = np.concatenate(
         [np.where(p.index < 0, -1, p.index + np.int32(m)) for p, m in zip(parts, first_mask, strict=False)]
     ).astype(np.int32)
-    begin = np.concatenate([p.begin + b for p, b in zip(parts, first_byte, strict=False)])
-    end = np.concatenate([p.end + b for p, b in zip(parts, first_byte, strict=False)])
     size = np.concatenate([p.size for p in parts], 1)
     kind = np.full(len(begin), rle.COMPRESSED, np.int8)
     frames = frames[np.repeat(has_masks, lengths)]
     track = np.concatenate([[0], np.cumsum(lengths[has_masks])]).astype(np.int64)
-    return MaskTable(np.concatenate([p.data for p in parts]), begin, end, kind, size[0], size[1], track, frames)
+    return MaskTable(data, begin, end, kind, size[0], size[1], track, frames)

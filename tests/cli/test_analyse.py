@@ -132,6 +132,31 @@ def test_ceilings_of_runs_and_of_files_agree(runs: list[Path], tmp_path: Path) -
     assert {key for row in of_file["ceilings"]["rows"] for key in row["metrics"]} == {"hota"}
 
 
+def test_ceilings_of_a_run_take_the_settings_of_its_scores(tmp_path: Path) -> None:
+    case = Path(__file__).parents[1] / "data" / "hota_masks" / "ordinary"
+    truth = ("--annotations", case / "gt.json")
+    scored = harness(
+        "eval", *truth, "--predictions", case / "predictions.json", "--protocol", "ytvis,hota,ytvis-fixed", "--json",
+        "--score-threshold", "0.3", "--tracks-per-category", "2", "--name", "mine", "--runs-dir", tmp_path,
+    )  # fmt: skip
+    assert scored.exit_code == 0, scored.output
+    (run,) = tmp_path.iterdir()
+    recorded = {
+        one["protocol"]["name"]: one["metrics"] for one in json.loads((run / "metrics.json").read_text())["protocols"]
+    }
+
+    def first_row(*options: str) -> dict[str, dict[str, float | None]]:
+        done = harness("analyse", run, *truth, "--ceilings", "--json", *options)
+        assert done.exit_code == 0, done.output
+        found: dict[str, dict[str, float | None]] = json.loads(done.output)["runs"][0]["ceilings"]["rows"][0]["metrics"]
+        return found
+
+    assert first_row()["hota"]["HOTA"] == recorded["hota"]["HOTA"]
+    both = first_row("--protocol", "hota,ytvis-fixed")
+    assert both["ytvis-fixed"] == recorded["ytvis-fixed"]
+    assert first_row("--score-threshold", "0")["hota"]["HOTA"] != recorded["hota"]["HOTA"]
+
+
 def test_predictions_that_cannot_be_scored_have_no_ceilings(golden: Path) -> None:
     folder = golden / "foreign_video"
     given = ["--predictions", folder / "results.json", "--annotations", folder / "gt.json", "--protocol", "lvvis"]

@@ -245,6 +245,39 @@ def test_eval_writes_a_record(tmp_path: Path) -> None:
     assert "names no dataset; name the annotation file with --annotations" in str(done.exception)
 
 
+def test_tasks_on_bursts_own_files_have_records(golden: Path, tmp_path: Path) -> None:
+    case, path = golden / "burst_merged_distractors", tmp_path / "record.json"
+    files = ("--annotations", case / "gt", "--predictions", case / "predictions.json")
+    done = command("eval", "--protocol", "burst-class-guided,burst-open-world", *files, "--json", "--record", path)
+    assert done.exit_code == 0, done.output
+    record, digest = read(path)
+    assert record.sha256 == digest
+    assert [one.protocol.name for one in record.protocols] == ["burst-class-guided", "burst-open-world"]
+    assert [one.metrics for one in record.protocols] == [one["metrics"] for one in json.loads(done.stdout)["protocols"]]
+    assert str(tmp_path) not in path.read_text()
+    predictions = json.loads((case / "predictions.json").read_text())
+    named = [{track for frame in one["segmentations"] for track in frame} for one in predictions["sequences"]]
+    assert record.predictions.tracks == sum(map(len, named))
+    again = tmp_path / "again.json"
+    again.write_text(json.dumps(predictions, indent=1))
+    whole = ("--annotations", case / "gt" / "all_classes.json", "--predictions", again)
+    assert command("verify", path, *whole).exit_code == 0
+
+    for one in predictions["sequences"]:
+        one["segmentations"] = [{} for _ in one["segmentations"]]
+    again.write_text(json.dumps(predictions))
+    done = command("verify", path, *whole, "--json")
+    told = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert [one["what"] for one in told["inputs"]] == ["predictions", "number of tracks"]
+    assert "burst-class-guided/HOTA_all" in [one["what"] for one in told["metrics"]]
+    done = command("verify", path, "--predictions", again)
+    assert "burst-class-guided is needed" not in str(done.exception)
+    assert "--annotations" in str(done.exception)
+    done = command("eval", "--protocol", "burst-class-guided,teta", *files, "--record", path)
+    assert "score them one after the other" in str(done.exception)
+
+
 def test_masks_count_and_not_how_they_are_written(tmp_path: Path) -> None:
     gt = tmp_path / "gt.json"
     gt.write_text(json.dumps(document()))

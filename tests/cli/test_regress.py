@@ -267,6 +267,28 @@ def test_a_folder_as_the_baseline_is_named_as_such(tmp_path: Path) -> None:
     assert f"use `harness compare {run} RUN`" in error_of(run, "--baseline", run)
 
 
+def test_metrics_of_every_protocol_are_gated(tmp_path: Path) -> None:
+    def scored(folder: Path, hota: float | None) -> Path:
+        own = make_record("clipvis", **METRICS)["protocols"]
+        protocol = {"name": "hota", "version": "1", "score_threshold": 0.5}
+        undefined = {} if hota is not None else {"HOTA": "the official tool aborts"}
+        further = {"protocol": protocol, "metrics": {"HOTA": hota}, "undefined": {"metrics": undefined}}
+        return run_with(folder, protocols=[own[0], further])
+
+    path = tmp_path / "gate.json"
+    assert gate(scored(tmp_path / "good", 0.5), "--baseline", path, "--update").exit_code == 0
+    assert msgspec.json.decode(path.read_bytes(), type=Baseline).metrics["hota@0.5/HOTA"] == 0.5
+    bad = scored(tmp_path / "worse", 0.25)
+    worse = gate(bad, "--baseline", path)
+    assert worse.exit_code == 1
+    assert "hota@0.5/HOTA" in worse.stdout
+    assert gate(bad, "--baseline", path, "--tolerance", "hota@0.5/HOTA=30").exit_code == 0
+    gone = error_of(scored(tmp_path / "gone", None), "--baseline", path)
+    assert "hota@0.5/HOTA is undefined now" in gone
+    assert "the official tool aborts" in gone
+    assert "its metrics.json does not have it" in error_of(run_with(tmp_path / "alone"), "--baseline", path)
+
+
 def test_a_rise_of_false_alarms_fails(tmp_path: Path) -> None:
     def with_rate(folder: Path, rate: float) -> Path:
         rates = {"IL_MCC": 0.5, "IL_FPR": rate, "IL_recall": 0.5}

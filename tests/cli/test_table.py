@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import make_record, make_run
 from typer.testing import CliRunner, Result
+from workload import Workload, make
 
 from harness.cli.main import build
 from harness.cli.table import table
@@ -223,6 +224,28 @@ def test_seeds_of_a_model_are_one_row(compared: Runs, tmp_path: Path) -> None:
     joined = compare_runs(read_runs([*seeds, data.good]), join_seeds=True).runs[0].metrics["AP"]
     assert rows[0]["half_intervals"]["AP"] == pytest.approx((joined.value or 0) - (joined.low or 0), abs=1e-6)
     assert len(json.loads(run(*seeds, data.good, "--each-seed", "--json").stdout)["rows"]) == 3
+
+
+def test_tested_rates_of_presence_are_columns(tmp_path: Path) -> None:
+    small = Workload(videos=8, frames=2, categories=5, truths=2, tracks=1, height=48, width=64)
+    annotations, _ = make(tmp_path, small, seed=2)
+    annotations.write_text(json.dumps({**json.loads(annotations.read_text()), "exhaustive": True}))
+    right = run_oracle(tmp_path, annotations, wrong_label=0)
+    seeds = [run_oracle(tmp_path, annotations, seed=seed, wrong_label=0.8, score_noise=0) for seed in (0, 1)]
+    rows = json.loads(run(right, *seeds, "--intervals", "--significance", "best", "--json").stdout)["rows"]
+    comparison = compare_runs(read_runs([right, *seeds]), join_seeds=True)
+    for row, measured in zip(rows, comparison.runs, strict=True):
+        for rate in ("IL_MCC", "IL_FPR"):
+            found = measured.metrics[f"presence@0.5/{rate}"]
+            assert row["metrics"][f"{rate}@0.5"] == pytest.approx(found.value, abs=1e-6)
+            half = max(found.value - found.low, found.high - found.value)  # type: ignore[operator]
+            assert row["half_intervals"][f"{rate}@0.5"] == pytest.approx(half, abs=1e-6)
+    assert "IL_MCC@0.5" in rows[1]["significant"]
+    assert "significant" not in rows[0]
+    text = run(right, *seeds, "--intervals").stdout
+    assert "IL_FPR@0.5" in text
+    assert "lower is better" in " ".join(text.split())
+    assert "IL_FPR" not in run(right, *seeds).stdout
 
 
 def test_seeds_without_numbers_are_one_row(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,10 +18,12 @@ import pytest
 from burst_reference import numbers, scene
 from hypothesis import given
 from hypothesis import strategies as st
+from pycocotools import mask as coco
 from vis_documents import box
 
 from harness.errors import UserError
-from harness.scoring.burst_tasks import BURST_TASKS, CORRECTED, OFFICIAL, score_task
+from harness.scoring import burst_tasks
+from harness.scoring.burst_tasks import BURST_TASKS, CORRECTED, OFFICIAL, BurstScore, score_task, score_tasks
 from harness.scoring.coverage import TWIN
 
 GOLDEN = Path(__file__).parents[1] / "data" / "protocols"
@@ -138,6 +141,53 @@ def test_the_open_world_obeys_the_flags_of_class_one_unless_corrected(golden: Pa
         "open_world_is_class_one": False,
     }))  # fmt: skip
     assert repaired.metrics["OWTA_all"] == pytest.approx(0.7492, abs=1e-4)
+
+
+def test_several_tasks_read_the_predictions_once(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = golden / "burst_merged_distractors"
+    files = folder / "gt", folder / "predictions.json"
+    alone = {task: score_task(task, *files).record() for task in BURST_TASKS}
+    read: list[Path] = []
+    original = burst_tasks.read_predictions
+
+    def counted(path: Path, *others: Any) -> Any:
+        read.append(path)
+        return original(path, *others)
+
+    monkeypatch.setattr(burst_tasks, "read_predictions", counted)
+    together = score_tasks(BURST_TASKS, *files)
+    assert {task: one.record() for task, one in together.items() if isinstance(one, BurstScore)} == alone
+    assert read == [files[1]]
+
+
+def test_a_task_that_fails_leaves_the_others(golden: Path, tmp_path: Path) -> None:
+    folder = golden / "burst_merged_distractors"
+    shutil.copy(folder / "gt" / "all_classes.json", tmp_path)
+    outcomes = score_tasks(BURST_TASKS, tmp_path, folder / "predictions.json")
+    assert "common_classes.json" in str(outcomes["burst-open-world"])
+    alone = score_task("burst-class-guided", tmp_path, folder / "predictions.json")
+    guided = outcomes["burst-class-guided"]
+    assert isinstance(guided, BurstScore)
+    assert guided.record() == alone.record()
+
+
+def test_a_mask_that_another_truth_changes_is_compared_for_itself(golden: Path, tmp_path: Path) -> None:
+    folder = golden / "burst_merged_distractors"
+    for name in ("all", "common", "uncommon"):
+        shutil.copy(folder / "gt" / f"{name}_classes.json", tmp_path)
+    before = score_task("burst-open-world", tmp_path, folder / "predictions.json")
+    path = tmp_path / "uncommon_classes.json"
+    truth = json.loads(path.read_text())
+    first = next(one for one in truth["sequences"] if any(one["segmentations"]))
+    every_pixel = coco.encode(np.ones((first["height"], first["width"]), np.uint8, order="F"))["counts"].decode()
+    for frame in first["segmentations"]:
+        for mask in frame.values():
+            mask["rle"] = every_pixel
+    path.write_text(json.dumps(truth))
+    after = score_task("burst-open-world", tmp_path, folder / "predictions.json")
+    changed = {key for key in before.metrics if before.metrics[key] != after.metrics[key]}
+    assert changed
+    assert all(key.endswith("_uncommon") for key in changed)
 
 
 def test_rules_may_be_the_corrected_ones(golden: Path) -> None:
