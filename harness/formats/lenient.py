@@ -23,6 +23,8 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?")
 TEXT, DECIMAL, TRUTH_VALUE, LARGE = "text", "a decimal number", "true or false", "beyond 64 bits"
 """Other ways to write a number."""
 
+NO_ID = -LARGEST - 1
+"""No id of a video or a category."""
 Key = int | str
 """An id as a file states it: a number, or text."""
 
@@ -192,8 +194,8 @@ def coerce_category(category: dict[str, Any], where: str, notes: Notes) -> dict[
 
 
 def coerce_annotation(record: dict[str, Any], videos: Ids, categories: Ids, where: str, notes: Notes) -> dict[str, Any]:
-    """An annotation with ids as integers of ``videos`` and ``categories`` and flags and areas as numbers, where
-    possible; other forms stay unchanged, and the protocols that read them refuse them."""
+    """An annotation with ids as integers of ``videos`` and ``categories``, `NO_ID` for those they lack, and flags and
+    areas as numbers, where possible; other forms stay unchanged, and the protocols that read them refuse them."""
     out = dict(record)
     own = record.get("id")
     found = whole(own)
@@ -205,12 +207,8 @@ def coerce_annotation(record: dict[str, Any], videos: Ids, categories: Ids, wher
         notes.add(f"id is {found[1]}", where)
     for key, ids in (("video_id", videos), ("category_id", categories)):
         position, form = ids.find(record.get(key), where, key)
-        if position is None:
-            what = key.removesuffix("_id")
-            hint = "add the video or remove the annotation" if what == "video" else "add it to categories"
-            raise UserError(where, f"unknown {what} {record.get(key)}", hint)
-        out[key] = position
-        if form:
+        out[key] = NO_ID if position is None else position
+        if form and position is not None:
             notes.add(f"id is {form}", where)
     crowd = record.get("iscrowd")
     flag = None if isinstance(crowd, str) else whole(crowd)

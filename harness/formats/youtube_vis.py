@@ -36,6 +36,9 @@ _MOST_PIXELS = 1 << 31
 _MOST_FRAMES = 1 << 50
 _ANNOTATIONS = np.frombuffer(b'annotations"', np.uint8)
 _NO_SPANS = np.empty(0, np.int64)
+UNKNOWN_VIDEO = "annotation of a video that the file does not list, left out"
+UNKNOWN_CATEGORY = "annotation of a category that the file does not list, left out"
+"""The notes on annotations that the official tools do not see."""
 UNLISTED = "category is in neither list of class_split.json, and in neither group"
 """The note on BURST's categories that are neither common nor uncommon."""
 NO_FREQUENCY = "category has no LVIS frequency, and is neither base nor novel"
@@ -136,6 +139,11 @@ class AnnotationRecord(msgspec.Struct):
     areas: list[float | None] | msgspec.UnsetType | None = msgspec.UNSET
     occlusion: list[str | None] | msgspec.UnsetType | None = msgspec.UNSET
 
+    @property
+    def is_crowd(self) -> bool:
+        """Whether it is a crowd: in the official tools, any number but 0."""
+        return isinstance(self.iscrowd, int) and self.iscrowd != 0
+
 
 class _OddRecord(msgspec.Struct):
     """An annotation whose fields that only some protocols read may have any form."""
@@ -190,7 +198,7 @@ class GroundTruth:
         rows = table.frame_mask[table.track[t] : table.track[t + 1]]
         _refuse_faults(table, rows, f"{self.path}, annotation {record.id}")
         masks = tuple(None if m < 0 else mask_of(table, int(m)) for m in rows)
-        return TruthTrack(record.id, record.video_id, record.category_id, record.iscrowd == 1, masks)
+        return TruthTrack(record.id, record.video_id, record.category_id, record.is_crowd, masks)
 
 
 @dataclass(frozen=True)
@@ -347,7 +355,7 @@ def _parse_strictly(raw: bytes, name: str, digest: str) -> Annotations:
     if _is_given(text):
         spans = record_spans(text, name)
         records = decode_records(text.data, spans, list[AnnotationRecord], name)
-        truth = _ground_truth(text, spans, records, name, videos, categories, notes)
+        truth = _ground_truth(text, spans, records, name, videos, categories, notes, file.video_np_pairs is not None)
     pairs = None if file.video_np_pairs is None else [(p.video_id, p.category_id) for p in file.video_np_pairs]
     asked = _pairs(pairs, videos, name)
     sources, known = source_numbers(file.cate_ori), {category.id for category in categories}
@@ -406,7 +414,8 @@ def _parse_leniently(raw: bytes, name: str, digest: str) -> Annotations:
                 lenient.coerce_annotation(record, ids["videos"], ids["categories"], where, notes), _OddRecord, where
             )
             found.append(AnnotationRecord(odd.id, odd.video_id, odd.category_id, odd.iscrowd, odd.areas, odd.occlusion))
-        truth = _ground_truth(text, spans, found, name, videos, categories, notes)
+        asks_pairs = lists.video_np_pairs is not None
+        truth = _ground_truth(text, spans, found, name, videos, categories, notes, asks_pairs)
     stated = None if lists.video_np_pairs is None else _stated_pairs(lists.video_np_pairs, ids, name, notes)
     asked = _pairs(stated, videos, name)
     checked.exhaustive = document.get("exhaustive")
@@ -529,14 +538,22 @@ def _ground_truth(
     videos: tuple[VideoRecord, ...],
     categories: tuple[CategoryRecord, ...],
     notes: Notes,
+    asks_pairs: bool,
 ) -> GroundTruth:
-    names = [f"{name}, annotation {r.id}" for r in records]
+    """The truth of a file's records. Those of videos or categories that the file does not list are left out and
+    counted; they are refused with ``asks_pairs``, where a phrase counts by its id alone."""
     known_videos, known_categories = {v.id: v for v in videos}, {c.id for c in categories}
-    for record, where, span in zip(records, names, spans, strict=True):
-        if record.video_id not in known_videos:
-            raise UserError(where, f"unknown video {record.video_id}", "add the video or remove the annotation")
-        if record.category_id not in known_categories:
-            raise UserError(where, f"unknown category {record.category_id}", "add it to categories")
+    listed = np.array([r.video_id in known_videos and r.category_id in known_categories for r in records], np.bool_)
+    for at in np.flatnonzero(~listed).tolist():
+        of_category = records[at].video_id in known_videos
+        where = f"{name}, annotation {records[at].id}"
+        if asks_pairs:
+            what = f"unknown {'category' if of_category else 'video'}"
+            raise UserError(where, what, "add it to categories" if of_category else "add the video")
+        notes.add(UNKNOWN_CATEGORY if of_category else UNKNOWN_VIDEO, where)
+    records, spans = [records[at] for at in np.flatnonzero(listed).tolist()], spans[listed]
+    names = [f"{name}, annotation {r.id}" for r in records]
+    for where, span in zip(names, spans, strict=True):
         if not span[3]:
             raise UserError(where, "has no segmentations", "write one mask or null per frame")
     frames = sum(known_videos[r.video_id].length for r in records)
@@ -630,16 +647,13 @@ def draw_polygons(polygons: Any, size: tuple[int, int], where: str) -> bytes:
 
 
 def _are_polygons(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(part, list)
-        and len(part) >= 6
-        and len(part) % 2 == 0
-        and all(isinstance(x, (int, float)) and abs(x) < 1e6 for x in part)
-        for part in value
-    )
+    """Whether pycocotools draws a value as polygons: the first part decides, a last number without its pair is cut."""
+    if not isinstance(value, list) or not all(isinstance(part, list) for part in value) or len(value[0]) < 5:
+        return False
+    return all(isinstance(x, (int, float)) and abs(x) < 1e6 for part in value for x in part)
 
 
 def _outline(polygon: list[float]) -> float:
     """Length of a polygon ``[x, y, x, y, ...]`` in steps of one pixel, as it is drawn."""
-    corners = np.array(polygon, np.float64).reshape(-1, 2)
-    return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())
+    corners = np.array(polygon[: len(polygon) // 2 * 2], np.float64).reshape(-1, 2)
+    return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1, initial=0).sum())
