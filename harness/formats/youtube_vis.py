@@ -44,7 +44,11 @@ UNLISTED = "category is in neither list of class_split.json, and in neither grou
 NO_FREQUENCY = "category has no LVIS frequency, and is neither base nor novel"
 """The note on BURST's categories that are not in its list."""
 _LONGEST_OUTLINE = 1 << 21
-"""Pixels along a polygon. COCO's rule stores five places per pixel, so that a few numbers could fill the memory."""
+"""Pixels along the polygons of a mask. COCO's rule stores five places per pixel, so that a few numbers could fill the
+memory."""
+_ALL_OUTLINES, _OUTLINE_PER_BYTE = 1 << 28, 256
+"""Pixels along all polygons of a file, and further ones for each byte of their text: a rectangle of half a 4K frame has
+some 150 per byte. Drawn, they take about as many bytes."""
 
 T = TypeVar("T")
 
@@ -618,7 +622,7 @@ def with_polygons(
 
     So are encodings whose size is written in another way, which is noted.
     """
-    new = []
+    new, room = [], _ALL_OUTLINES + _OUTLINE_PER_BYTE * int((table.stop[other] - table.start[other]).sum())
     owners = np.searchsorted(table.track, other, side="right") - 1
     for row, owner in zip(other.tolist(), owners.tolist(), strict=True):
         where = f"{names[owner]}, frame {row - int(table.track[owner])}"
@@ -626,7 +630,12 @@ def with_polygons(
         mask = lenient.mask_entry(value)
         if mask is None:
             height, width = sizes[owner]
-            new.append(NewMask(row, height, width, rle.COMPRESSED, draw_polygons(value, (height, width), where)))
+            drawn = draw_polygons(value, (height, width), where)
+            room -= sum(map(_outline, value))
+            if room < 0:
+                what = "the outlines of the polygons so far are too long to be drawn together"
+                raise UserError(where, what, "draw them inside the frames, or write run-length encodings")
+            new.append(NewMask(row, height, width, rle.COMPRESSED, drawn))
         else:
             new.append(NewMask(row, mask.height, mask.width, mask.kind, mask.counts))
             notes.add(f"size of a mask is {mask.form}", where)
@@ -634,13 +643,16 @@ def with_polygons(
 
 
 def draw_polygons(polygons: Any, size: tuple[int, int], where: str) -> bytes:
-    """The compressed encoding of polygons ``[[x, y, x, y, ...], ...]`` in pixels; raises `UserError` for others."""
+    """The compressed encoding of polygons ``[[x, y, x, y, ...], ...]`` in pixels, united.
+
+    Raises `UserError` for others.
+    """
     from pycocotools import mask as coco
 
     if not _are_polygons(polygons):
         raise UserError(where, "mask is neither RLE nor polygons nor null", "write {size, counts} or polygons")
-    if max((_outline(part) for part in polygons), default=0.0) > _LONGEST_OUTLINE:
-        what = f"a polygon's outline is longer than {_LONGEST_OUTLINE} pixels"
+    if sum(map(_outline, polygons)) > _LONGEST_OUTLINE:
+        what = f"the outline of its polygons is longer than {_LONGEST_OUTLINE} pixels"
         raise UserError(where, what, "draw it inside the frame")
     counts: bytes = coco.merge(coco.frPyObjects(polygons, *size))["counts"]
     return counts
