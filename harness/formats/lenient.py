@@ -23,6 +23,7 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?")
 TEXT, DECIMAL, TRUTH_VALUE, LARGE = "text", "a decimal number", "true or false", "beyond 64 bits"
 """Other ways to write a number."""
 
+MOST_FRAMES = 1 << 50
 NO_ID = -LARGEST - 1
 """No id of a video or a category."""
 Key = int | str
@@ -157,11 +158,23 @@ def number_ids(keys: Iterable[Key], name: str, what: str) -> Ids:
 
 
 def coerce_video(video: dict[str, Any], where: str, notes: Notes) -> dict[str, Any]:
-    """A video of an annotation file with sizes and length as integers and a name as text, where possible."""
+    """A video of an annotation file with sizes and length as integers and a name as text, where possible.
+
+    A height or width that cannot be read is 0, and such a length is ``None``: the official tools read neither.
+    """
     out = dict(video)
     for key in ("width", "height", "length"):
-        if key in out and out[key] is not None:
-            out[key] = _whole_or_same(out[key], "size or length of a video", where, notes)
+        found = whole(out.get(key))
+        if found is not None and found[0] >= (key != "length") and found[0] < MOST_FRAMES:
+            out[key] = found[0]
+            if found[1]:
+                notes.add(f"size or length of a video is {found[1]}", where)
+        elif key != "length":
+            out[key] = 0
+            notes.add("height or width of a video cannot be read, those of its masks count", f"{where}.{key}")
+        elif out.get(key) is not None:
+            out[key] = None
+            notes.add("length of a video cannot be read, its file names count", f"{where}.{key}")
     names = out.get("file_names")
     if not (isinstance(names, list) and all(isinstance(one, str) for one in names)):
         # only runs read frames; they report missing names
@@ -257,15 +270,6 @@ def mask_entry(value: Any) -> Mask | None:
     if isinstance(counts, list) and all(type(count) is int for count in counts):
         return Mask(height, width, rle.LISTED, ",".join(map(str, counts)).encode(), form)
     return None
-
-
-def _whole_or_same(value: Any, what: str, where: str, notes: Notes) -> Any:
-    found = whole(value)
-    if found is None:
-        return value
-    if found[1]:
-        notes.add(f"{what} is {found[1]}", where)
-    return found[0]
 
 
 def _name(value: Any, what: str, where: str, notes: Notes) -> str | None:

@@ -33,7 +33,6 @@ from harness.rle import Ints, MaskTable
 
 _MOST_PIXELS = 1 << 31
 """Frames have fewer pixels: COCO's run-length encoding counts them in 32 bits."""
-_MOST_FRAMES = 1 << 50
 _ANNOTATIONS = np.frombuffer(b'annotations"', np.uint8)
 _NO_SPANS = np.empty(0, np.int64)
 UNKNOWN_VIDEO = "annotation of a video that the file does not list, left out"
@@ -420,6 +419,7 @@ def _parse_leniently(raw: bytes, name: str, digest: str) -> Annotations:
             found.append(AnnotationRecord(odd.id, odd.video_id, odd.category_id, odd.iscrowd, odd.areas, odd.occlusion))
         asks_pairs = lists.video_np_pairs is not None
         truth = _ground_truth(text, spans, found, name, videos, categories, notes, asks_pairs)
+        videos = _measured(videos, truth)
     stated = None if lists.video_np_pairs is None else _stated_pairs(lists.video_np_pairs, ids, name, notes)
     asked = _pairs(stated, videos, name)
     checked.exhaustive = document.get("exhaustive")
@@ -496,7 +496,10 @@ def _is_given(annotations: NDArray[np.uint8]) -> bool:
 def _videos(videos: list[_Video], name: str, stated: Mapping[int, Key] | None = None) -> tuple[VideoRecord, ...]:
     """The videos by ascending id; ``stated`` has their ids as the file states them, if those are others."""
     _refuse_repeated((v.id for v in videos), "video id", name)
-    return tuple(_video(v, name, stated[v.id] if stated else v.id) for v in sorted(videos, key=lambda v: v.id))
+    return tuple(
+        _video(v, name, v.id if stated is None else stated[v.id], stated is not None)
+        for v in sorted(videos, key=lambda v: v.id)
+    )
 
 
 def _categories(categories: list[_Category], name: str) -> tuple[CategoryRecord, ...]:
@@ -512,13 +515,15 @@ def number_ids_of(records: Iterable[VideoRecord | CategoryRecord], name: str, wh
     return lenient.number_ids((record.id for record in records), name, what)
 
 
-def _video(video: _Video, name: str, shown: Key) -> VideoRecord:
+def _video(video: _Video, name: str, shown: Key, read_leniently: bool) -> VideoRecord:
+    """A video as a record; only one that was read leniently may have no height or width."""
     files = tuple(video.file_names or ())
     length = video.length if video.length is not None else len(files)
     where = f"{name}, video {shown}"
-    if not 0 <= length < _MOST_FRAMES:
+    if not 0 <= length < lenient.MOST_FRAMES:
         raise UserError(where, f"length is {length}", "write the number of frames")
-    if video.height <= 0 or video.width <= 0 or video.height * video.width >= _MOST_PIXELS:
+    least = 0 if read_leniently else 1
+    if min(video.height, video.width) < least or video.height * video.width >= _MOST_PIXELS:
         raise UserError(where, f"size {video.height}x{video.width} is not a frame's", "correct height and width")
     title = (
         video.name
@@ -567,6 +572,23 @@ def _ground_truth(
         sizes = [(known_videos[r.video_id].height, known_videos[r.video_id].width) for r in records]
         table = with_polygons(table, found.other, sizes, names, notes)
     return GroundTruth(name, tuple(records), table, spans)
+
+
+def _measured(videos: tuple[VideoRecord, ...], truth: GroundTruth) -> tuple[VideoRecord, ...]:
+    """The videos; those without height or width get the size of the first of their masks, if there is one."""
+    if all(video.height and video.width for video in videos):
+        return videos
+    sizes: dict[int, tuple[int, int]] = {}
+    table = truth.masks
+    for t, record in enumerate(truth.records):
+        used = [m for m in table.frame_mask[table.track[t] : table.track[t + 1]].tolist() if m >= 0]
+        if used:
+            sizes.setdefault(record.video_id, (int(table.height[used[0]]), int(table.width[used[0]])))
+    measured = []
+    for video in videos:
+        height, width = (video.height, video.width) if video.height and video.width else sizes.get(video.id, (0, 0))
+        measured.append(replace(video, height=height, width=width))
+    return tuple(measured)
 
 
 def record_spans(text: Any, name: str, key: Any = SEGMENTATIONS) -> Ints:
@@ -630,6 +652,9 @@ def with_polygons(
         mask = lenient.mask_entry(value)
         if mask is None:
             height, width = sizes[owner]
+            if not height or not width:
+                what = "is a polygon, and the height or width of its video cannot be read"
+                raise UserError(where, what, "write both with the video")
             drawn = draw_polygons(value, (height, width), where)
             room -= sum(map(_outline, value))
             if room < 0:

@@ -65,7 +65,7 @@ class InertArray:
 
 
 class InertNote:
-    """Replaces objects that training writes beside the weights; it holds nothing."""
+    """Replaces objects that training writes next to the weights; it holds nothing."""
 
     def __new__(cls, *arguments: object) -> InertNote:
         """An object without content, whatever the arguments."""
@@ -128,7 +128,7 @@ GLOBALS: dict[str, Any] = {
     "torch.torch_version.TorchVersion": InertNote,
     **{f"pathlib.{name}": InertNote for name in ("PosixPath", "WindowsPath", "_local.PosixPath", "_local.WindowsPath")},
 }
-"""The replacement of each name in pickles of numpy arrays and numbers, and of settings beside weights."""
+"""The replacement of each name in pickles of numpy arrays and numbers, and of settings next to weights."""
 _STATES = {"harness.InertArray": InertArray}
 """Classes whose state PyTorch's reader must be allowed to set; no file names them."""
 _TENSORS: dict[str, Any] = {

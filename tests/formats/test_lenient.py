@@ -183,7 +183,6 @@ def test_areas_that_are_not_finite(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("what", "at", "change", "words"), [
     ("videos", 0, {"id": "one"}, "some ids of videos are text and some are numbers"),
     ("videos", 0, {"id": None}, "videos[0]: id is null"),
-    ("videos", 0, {"height": "tall"}, "videos[0].height"),
     ("videos", 0, {"id": 2.0}, "video id 2 occurs 2 times"),
     ("annotations", 1, {"id": "x"}, 'annotations[1]: id is "x"'),
     ("annotations", 1, {"areas": ["large", 2]}, "annotation 2: areas is not a list of numbers"),
@@ -364,3 +363,25 @@ def test_annotations_of_unlisted_videos_and_categories_are_left_out(
     with pytest.raises(UserError, match=kind):
         score(tmp_path, truth, results, strict=True)
     assert read_truth(tmp_path / "gt.json").warnings.record()[0]["kind"] == kind
+
+
+@pytest.mark.parametrize("value", [None, 0, -5, "tall", 20.5, [20], 1 << 60])
+@pytest.mark.parametrize("key", ["height", "width", "length"])
+def test_sizes_and_lengths_of_videos_that_cannot_be_read(tmp_path: Path, key: str, value: Any) -> None:
+    """The official tools read none of them: masks have their own size."""
+    truth, results = odd_results()
+    plain = score(tmp_path, truth, results)
+    for video in truth["videos"]:
+        video[key] = value
+    odd = score(tmp_path, truth, results)
+    assert (odd.metrics.values, odd.corrected.values) == (plain.metrics.values, plain.corrected.values)
+    told = [w["kind"] for w in odd.warnings if "cannot be read" in w["kind"]]
+    if key != "length":
+        assert told == ["height or width of a video cannot be read, those of its masks count"]
+        assert [(v.height, v.width) for v in read_annotations(tmp_path / "gt.json").videos] == [(20, 30)] * 2
+    else:
+        assert len(told) == (value not in (None, 0))
+    truth["annotations"][1]["segmentations"][0] = [[1, 1, 9, 1, 9, 9]]
+    if key != "length":
+        with pytest.raises(UserError, match="annotation 2, frame 0: is a polygon, and the height or width"):
+            score(tmp_path, truth, results)

@@ -97,8 +97,7 @@ def test_parts_of_a_polygon_are_drawn_as_pycocotools_draws_them(other: list[int]
     [
         ("videos.0.id", 2, "video id 2 occurs 2 times"),
         ("categories.0.id", 2, "category id 2 occurs 2 times"),
-        ("videos.0.height", 0, "video 1"),
-        ("videos.0.height", "tall", "videos[0].height"),
+        ("videos.0.height", 1 << 31, "video 1: size"),
         ("videos", KeyError, "videos"),
         ("annotations", {}, "not a list"),
         ("annotations.0.segmentations", KeyError, "annotation 1: has no segmentations"),
