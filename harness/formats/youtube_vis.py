@@ -644,7 +644,8 @@ def with_polygons(
 
     So are encodings whose size is written in another way, which is noted.
     """
-    new, room = [], _ALL_OUTLINES + _OUTLINE_PER_BYTE * int((table.stop[other] - table.start[other]).sum())
+    new = []
+    room: float = _ALL_OUTLINES + _OUTLINE_PER_BYTE * int((table.stop[other] - table.start[other]).sum())
     owners = np.searchsorted(table.track, other, side="right") - 1
     for row, owner in zip(other.tolist(), owners.tolist(), strict=True):
         where = f"{names[owner]}, frame {row - int(table.track[owner])}"

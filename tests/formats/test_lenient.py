@@ -203,8 +203,8 @@ def test_messages_show_ids_as_the_file_has_them(tmp_path: Path) -> None:
     ids(lambda i: f"sav_{i:06d}", *VIDEO)(truth, results)
     (warning,) = [w for w in score(tmp_path, truth, results[:1]).warnings if "without" in w["kind"]]
     assert warning["first"].endswith("gt.json, video sav_000002")
-    truth["videos"][1]["height"] = 0
-    with pytest.raises(UserError, match="video sav_000002: size 0x30"):
+    truth["videos"][1]["height"] = 1 << 31
+    with pytest.raises(UserError, match="video sav_000002: size 2147483648x30"):
         score(tmp_path, truth, results)
 
 
