@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -52,7 +53,7 @@ class FramePaths:
         """How many leading components of a name to leave out."""
         for dropped in range(len(parts)):
             end = parts[dropped:]
-            if ".." in end or "\0" in name or not self.root.joinpath(*end).is_file():
+            if ".." in end or "\0" in name or not os.path.isfile(self.root.joinpath(*end)):  # noqa: PTH113 (long names)
                 continue
             owner = self._owners.setdefault(end[:-1], parts[:-1])
             if owner != parts[:-1]:

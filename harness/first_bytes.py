@@ -22,6 +22,7 @@ _KINDS = (
     (b"7z\xbc\xaf", Kind("a 7-zip archive", "unpack it")),
     (b"Rar!", Kind("a RAR archive", "unpack it")),
     (b"PAR1", Kind("a Parquet file", "name another file")),
+    (b"GGUF", Kind("a GGUF file", "name another file")),
     (b"\x89HDF", Kind("an HDF5 file", "name another file")),
     (b"\x93NUMPY", Kind("a numpy file", "name another file")),
     (b"version https://git-lfs", Kind("a Git LFS pointer, not the file itself", "run `git lfs pull`")),

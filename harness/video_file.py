@@ -67,7 +67,7 @@ class VideoFileFrames(Frames):
     def __init__(self, path: Path) -> None:
         self.path = path
         with _opened(path) as container:
-            stream = container.streams.video[0]
+            stream = _stream(container)
             self.rate = float(stream.average_rate or 25)
             frames = _decoded(container, path)
             first = next(frames, None)
@@ -165,7 +165,7 @@ def _opened(path: Path) -> Any:
         refuse_odd_file(path)
         container = av.open(f"file:{path}", options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"})
         if container.streams.video:
-            context = container.streams.video[0].codec_context
+            context = _stream(container).codec_context
             _refuse_size(context.width, context.height, path)
             context.options = {**context.options, "max_pixels": str(MOST_PIXELS)}  # a later frame may be larger
             return container
@@ -173,6 +173,11 @@ def _opened(path: Path) -> Any:
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UserError(str(path), f"is not a video that can be read ({error})", "give a video file") from error
     raise UserError(str(path), "has no video stream", "give a video file")
+
+
+def _stream(container: Any) -> Any:
+    """The video stream that players show: cover pictures and previews may come before it."""
+    return container.streams.best("video")
 
 
 def _refuse_size(width: int, height: int, path: Path) -> None:
@@ -185,7 +190,7 @@ def _refuse_size(width: int, height: int, path: Path) -> None:
 def _decoded(container: Any, path: Path) -> Iterator[Any]:
     """The frames of a container's video stream; raises `UserError` if they cannot be decoded."""
     try:
-        yield from container.decode(container.streams.video[0])
+        yield from container.decode(_stream(container))
     except (av.FFmpegError, ValueError) as error:
         raise UserError(str(path), f"cannot be decoded ({error})", "repair the video") from error
 

@@ -189,3 +189,21 @@ def test_a_phone_video(tmp_path: Path) -> None:
 def test_a_video_that_changes_its_size_is_refused() -> None:
     what = "frame is 96x128 (height x width), the first frame is 64x96; write the video in one size"
     assert refused(DATA / "change.h264") == f"{DATA / 'change.h264'}, frame 4: {what}"
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_preview_before_the_video_is_not_read(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"two.{suffix}"
+    with av.open(str(path), "w") as container:
+        preview, video = container.add_stream("mpeg4", rate=5), container.add_stream("mpeg4", rate=5)
+        for stream, size, frames in ((preview, (24, 32), 1), (video, (HEIGHT, WIDTH), FRAMES)):
+            stream.height, stream.width = size
+            stream.pix_fmt = "yuv420p"
+            stream.disposition = av.stream.Disposition.default if frames > 1 else av.stream.Disposition(0)
+        for stream, size, frames in ((preview, (24, 32), 1), (video, (HEIGHT, WIDTH), FRAMES)):
+            for _ in range(frames):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(*size), format="rgb24")))
+            container.mux(stream.encode())
+    found = VideoFileFrames(path)
+    assert (len(found), found.height, found.width) == (FRAMES, HEIGHT, WIDTH)
+    assert found[FRAMES - 1].shape == (HEIGHT, WIDTH, 3)

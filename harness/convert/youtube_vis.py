@@ -12,6 +12,7 @@ from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations, read_annotations
 from harness.masks import Rle
 from harness.run_folder.store import PredictionStore
+from harness.warnings import Warnings
 
 
 def read_truth(file: Path) -> TrackSet:
@@ -75,7 +76,10 @@ def _without_tracks(annotations: Annotations) -> TrackSet:
         name = one.name if names[one.name] == 1 else f"{one.name}_{names[one.name]}"
         files = one.file_names or tuple(f"{name}/{index:05d}.jpg" for index in range(one.length))
         videos.append(VideoTracks(one.id, name, one.height, one.width, files))
-    return TrackSet(videos, {c.id: c.name for c in annotations.categories})
+    warnings = Warnings()
+    for note in annotations.notes:
+        warnings.add(note.kind, note.first, note.count)
+    return TrackSet(videos, {c.id: c.name for c in annotations.categories}, warnings)
 
 
 def _of_length(masks: Iterable[Rle | None], length: int) -> list[Rle | None]:

@@ -23,6 +23,9 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?")
 TEXT, DECIMAL, TRUTH_VALUE, LARGE = "text", "a decimal number", "true or false", "beyond 64 bits"
 """Other ways to write a number."""
 
+MOST_FRAMES = 1 << 50
+NO_ID = -LARGEST - 1
+"""No id of a video or a category."""
 Key = int | str
 """An id as a file states it: a number, or text."""
 
@@ -155,11 +158,23 @@ def number_ids(keys: Iterable[Key], name: str, what: str) -> Ids:
 
 
 def coerce_video(video: dict[str, Any], where: str, notes: Notes) -> dict[str, Any]:
-    """A video of an annotation file with sizes and length as integers and a name as text, where possible."""
+    """A video of an annotation file with sizes and length as integers and a name as text, where possible.
+
+    A height or width that cannot be read is 0, and such a length is ``None``: the official tools read neither.
+    """
     out = dict(video)
     for key in ("width", "height", "length"):
-        if key in out and out[key] is not None:
-            out[key] = _whole_or_same(out[key], "size or length of a video", where, notes)
+        found = whole(out.get(key))
+        if found is not None and found[0] >= (key != "length") and found[0] < MOST_FRAMES:
+            out[key] = found[0]
+            if found[1]:
+                notes.add(f"size or length of a video is {found[1]}", where)
+        elif key != "length":
+            out[key] = 0
+            notes.add("height or width of a video cannot be read, those of its masks count", f"{where}.{key}")
+        elif out.get(key) is not None:
+            out[key] = None
+            notes.add("length of a video cannot be read, its file names count", f"{where}.{key}")
     names = out.get("file_names")
     if not (isinstance(names, list) and all(isinstance(one, str) for one in names)):
         # only runs read frames; they report missing names
@@ -192,8 +207,8 @@ def coerce_category(category: dict[str, Any], where: str, notes: Notes) -> dict[
 
 
 def coerce_annotation(record: dict[str, Any], videos: Ids, categories: Ids, where: str, notes: Notes) -> dict[str, Any]:
-    """An annotation with ids as integers of ``videos`` and ``categories`` and flags and areas as numbers, where
-    possible; other forms stay unchanged, and the protocols that read them refuse them."""
+    """An annotation with ids as integers of ``videos`` and ``categories``, `NO_ID` for those they lack, and flags and
+    areas as numbers, where possible; other forms stay unchanged, and the protocols that read them refuse them."""
     out = dict(record)
     own = record.get("id")
     found = whole(own)
@@ -205,12 +220,8 @@ def coerce_annotation(record: dict[str, Any], videos: Ids, categories: Ids, wher
         notes.add(f"id is {found[1]}", where)
     for key, ids in (("video_id", videos), ("category_id", categories)):
         position, form = ids.find(record.get(key), where, key)
-        if position is None:
-            what = key.removesuffix("_id")
-            hint = "add the video or remove the annotation" if what == "video" else "add it to categories"
-            raise UserError(where, f"unknown {what} {record.get(key)}", hint)
-        out[key] = position
-        if form:
+        out[key] = NO_ID if position is None else position
+        if form and position is not None:
             notes.add(f"id is {form}", where)
     crowd = record.get("iscrowd")
     flag = None if isinstance(crowd, str) else whole(crowd)
@@ -259,15 +270,6 @@ def mask_entry(value: Any) -> Mask | None:
     if isinstance(counts, list) and all(type(count) is int for count in counts):
         return Mask(height, width, rle.LISTED, ",".join(map(str, counts)).encode(), form)
     return None
-
-
-def _whole_or_same(value: Any, what: str, where: str, notes: Notes) -> Any:
-    found = whole(value)
-    if found is None:
-        return value
-    if found[1]:
-        notes.add(f"{what} is {found[1]}", where)
-    return found[0]
 
 
 def _name(value: Any, what: str, where: str, notes: Notes) -> str | None:

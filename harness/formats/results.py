@@ -24,8 +24,6 @@ from harness.rle import Ints
 BLOCK_BYTES = 8 << 20
 FIRST_TEXT = 1 << 16
 """A file with only white space in this many first bytes is refused."""
-_NO_ID = -scan.LARGEST - 1
-_LARGEST_SCORE = 1e300
 
 
 class ResultRecord(msgspec.Struct):

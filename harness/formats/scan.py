@@ -31,6 +31,7 @@ def _skip_space(text, i, stop):
 
 
 _WIDTH, _SAMPLES = 32, 16
+_COUNTS, _SIZE = np.frombuffer(b'counts"', np.uint8), np.frombuffer(b'size"', np.uint8)
 
 
 @intrinsic
@@ -207,9 +208,30 @@ def _read_side(text, i, stop, end):
 
 
 @numba.njit(cache=True, nogil=True)
+def _is_empty(text, i, stop):
+    """Whether the value at ``i`` is an empty text or an empty object."""
+    if text[i] == 34:
+        return i + 1 < stop and text[i + 1] == 34
+    if text[i] == 123:
+        i = _skip_space(text, i + 1, stop)
+        return i < stop and text[i] == 125
+    return False
+
+
+@numba.njit(cache=True, nogil=True)
+def _is_nothing(text, start, stop):
+    """Whether a value is 0, 0.0, an empty text or false: to the official tools, which are in Python, no mask."""
+    size, first = stop - start, text[start]
+    if first == 48:
+        return size == 1 or (size == 3 and text[start + 1] == 46 and text[start + 2] == 48)
+    return (first == 34 and size == 2) or (first == 102 and size == 5)
+
+
+@numba.njit(cache=True, nogil=True)
 def scan_masks(text, start, stop, track, mask_start, mask_stop, kind, height, width):
     """Find the masks of many tracks; the value of track ``t``'s ``segmentations`` is ``text[start[t]:stop[t]]``.
 
+    An empty object or text is a list without frames. Entries that are false in Python are `ABSENT`.
     Fills ``track (tracks + 1,)`` with offsets of its frames and, per frame, ``kind`` (`ABSENT`, `rle.ESCAPED`,
     `rle.LISTED`, `OTHER`), the span of the counts (of the whole entry for `OTHER`) and the size. Returns (`DONE`, 0),
     (`FULL`, 0) or (`MALFORMED`, the track whose value is no list).
@@ -219,6 +241,8 @@ def scan_masks(text, start, stop, track, mask_start, mask_stop, kind, height, wi
         track[t] = n
         i = _skip_space(text, start[t], stop[t])
         end = stop[t]
+        if i < end and _is_empty(text, i, end):
+            continue
         if i >= end or text[i] != 91:
             return MALFORMED, t
         i = _skip_space(text, i + 1, end)
@@ -250,14 +274,14 @@ def scan_masks(text, start, stop, track, mask_start, mask_stop, kind, height, wi
                         i = _skip_value(text, i, end)
                         if i > end or i == value:
                             return MALFORMED, t
-                        if i - value >= 2 and text[name] == 99 and text[name + 6] == 34:  # c......" is counts"
+                        if i - value >= 2 and _is_key(text, name, _COUNTS):
                             if text[value] == 34:
                                 form = 1
                             elif text[value] == 91:
                                 form = 2
                             mask_start[n] = value + 1
                             mask_stop[n] = i - 1
-                        elif text[name] == 115 and text[name + 4] == 34:  # s...." is size"
+                        elif _is_key(text, name, _SIZE):
                             h, w = _read_size(text, value, end)
                         i = _skip_space(text, i, end)
                         if i < end and text[i] == 44:
@@ -276,6 +300,8 @@ def scan_masks(text, start, stop, track, mask_start, mask_stop, kind, height, wi
                     kind[n] = ABSENT
             else:
                 i = _skip_value(text, i, end)
+                if _is_nothing(text, begin, i):
+                    kind[n] = ABSENT
             if i > end or i == begin:
                 return MALFORMED, t
             if kind[n] == OTHER:

@@ -33,15 +33,21 @@ from harness.rle import Ints, MaskTable
 
 _MOST_PIXELS = 1 << 31
 """Frames have fewer pixels: COCO's run-length encoding counts them in 32 bits."""
-_MOST_FRAMES = 1 << 50
 _ANNOTATIONS = np.frombuffer(b'annotations"', np.uint8)
 _NO_SPANS = np.empty(0, np.int64)
+UNKNOWN_VIDEO = "annotation of a video that the file does not list, left out"
+UNKNOWN_CATEGORY = "annotation of a category that the file does not list, left out"
+"""The notes on annotations that the official tools do not see."""
 UNLISTED = "category is in neither list of class_split.json, and in neither group"
 """The note on BURST's categories that are neither common nor uncommon."""
 NO_FREQUENCY = "category has no LVIS frequency, and is neither base nor novel"
 """The note on BURST's categories that are not in its list."""
 _LONGEST_OUTLINE = 1 << 21
-"""Pixels along a polygon. COCO's rule stores five places per pixel, so that a few numbers could fill the memory."""
+"""Pixels along the polygons of a mask. COCO's rule stores five places per pixel, so that a few numbers could fill the
+memory."""
+_ALL_OUTLINES, _OUTLINE_PER_BYTE = 1 << 28, 256
+"""Pixels along all polygons of a file, and further ones for each byte of their text: a rectangle of half a 4K frame has
+some 150 per byte. Drawn, they take about as many bytes."""
 
 T = TypeVar("T")
 
@@ -136,6 +142,11 @@ class AnnotationRecord(msgspec.Struct):
     areas: list[float | None] | msgspec.UnsetType | None = msgspec.UNSET
     occlusion: list[str | None] | msgspec.UnsetType | None = msgspec.UNSET
 
+    @property
+    def is_crowd(self) -> bool:
+        """Whether it is a crowd: in the official tools, any number but 0."""
+        return isinstance(self.iscrowd, int) and self.iscrowd != 0
+
 
 class _OddRecord(msgspec.Struct):
     """An annotation whose fields that only some protocols read may have any form."""
@@ -190,7 +201,7 @@ class GroundTruth:
         rows = table.frame_mask[table.track[t] : table.track[t + 1]]
         _refuse_faults(table, rows, f"{self.path}, annotation {record.id}")
         masks = tuple(None if m < 0 else mask_of(table, int(m)) for m in rows)
-        return TruthTrack(record.id, record.video_id, record.category_id, record.iscrowd == 1, masks)
+        return TruthTrack(record.id, record.video_id, record.category_id, record.is_crowd, masks)
 
 
 @dataclass(frozen=True)
@@ -347,7 +358,7 @@ def _parse_strictly(raw: bytes, name: str, digest: str) -> Annotations:
     if _is_given(text):
         spans = record_spans(text, name)
         records = decode_records(text.data, spans, list[AnnotationRecord], name)
-        truth = _ground_truth(text, spans, records, name, videos, categories, notes)
+        truth = _ground_truth(text, spans, records, name, videos, categories, notes, file.video_np_pairs is not None)
     pairs = None if file.video_np_pairs is None else [(p.video_id, p.category_id) for p in file.video_np_pairs]
     asked = _pairs(pairs, videos, name)
     sources, known = source_numbers(file.cate_ori), {category.id for category in categories}
@@ -406,7 +417,9 @@ def _parse_leniently(raw: bytes, name: str, digest: str) -> Annotations:
                 lenient.coerce_annotation(record, ids["videos"], ids["categories"], where, notes), _OddRecord, where
             )
             found.append(AnnotationRecord(odd.id, odd.video_id, odd.category_id, odd.iscrowd, odd.areas, odd.occlusion))
-        truth = _ground_truth(text, spans, found, name, videos, categories, notes)
+        asks_pairs = lists.video_np_pairs is not None
+        truth = _ground_truth(text, spans, found, name, videos, categories, notes, asks_pairs)
+        videos = _measured(videos, truth)
     stated = None if lists.video_np_pairs is None else _stated_pairs(lists.video_np_pairs, ids, name, notes)
     asked = _pairs(stated, videos, name)
     checked.exhaustive = document.get("exhaustive")
@@ -483,7 +496,10 @@ def _is_given(annotations: NDArray[np.uint8]) -> bool:
 def _videos(videos: list[_Video], name: str, stated: Mapping[int, Key] | None = None) -> tuple[VideoRecord, ...]:
     """The videos by ascending id; ``stated`` has their ids as the file states them, if those are others."""
     _refuse_repeated((v.id for v in videos), "video id", name)
-    return tuple(_video(v, name, stated[v.id] if stated else v.id) for v in sorted(videos, key=lambda v: v.id))
+    return tuple(
+        _video(v, name, v.id if stated is None else stated[v.id], stated is not None)
+        for v in sorted(videos, key=lambda v: v.id)
+    )
 
 
 def _categories(categories: list[_Category], name: str) -> tuple[CategoryRecord, ...]:
@@ -499,13 +515,15 @@ def number_ids_of(records: Iterable[VideoRecord | CategoryRecord], name: str, wh
     return lenient.number_ids((record.id for record in records), name, what)
 
 
-def _video(video: _Video, name: str, shown: Key) -> VideoRecord:
+def _video(video: _Video, name: str, shown: Key, read_leniently: bool) -> VideoRecord:
+    """A video as a record; only one that was read leniently may have no height or width."""
     files = tuple(video.file_names or ())
     length = video.length if video.length is not None else len(files)
     where = f"{name}, video {shown}"
-    if not 0 <= length < _MOST_FRAMES:
+    if not 0 <= length < lenient.MOST_FRAMES:
         raise UserError(where, f"length is {length}", "write the number of frames")
-    if video.height <= 0 or video.width <= 0 or video.height * video.width >= _MOST_PIXELS:
+    least = 0 if read_leniently else 1
+    if min(video.height, video.width) < least or video.height * video.width >= _MOST_PIXELS:
         raise UserError(where, f"size {video.height}x{video.width} is not a frame's", "correct height and width")
     title = (
         video.name
@@ -529,14 +547,22 @@ def _ground_truth(
     videos: tuple[VideoRecord, ...],
     categories: tuple[CategoryRecord, ...],
     notes: Notes,
+    asks_pairs: bool,
 ) -> GroundTruth:
-    names = [f"{name}, annotation {r.id}" for r in records]
+    """The truth of a file's records. Those of videos or categories that the file does not list are left out and
+    counted; they are refused with ``asks_pairs``, where a phrase counts by its id alone."""
     known_videos, known_categories = {v.id: v for v in videos}, {c.id for c in categories}
-    for record, where, span in zip(records, names, spans, strict=True):
-        if record.video_id not in known_videos:
-            raise UserError(where, f"unknown video {record.video_id}", "add the video or remove the annotation")
-        if record.category_id not in known_categories:
-            raise UserError(where, f"unknown category {record.category_id}", "add it to categories")
+    listed = np.array([r.video_id in known_videos and r.category_id in known_categories for r in records], np.bool_)
+    for at in np.flatnonzero(~listed).tolist():
+        of_category = records[at].video_id in known_videos
+        where = f"{name}, annotation {records[at].id}"
+        if asks_pairs:
+            what = f"unknown {'category' if of_category else 'video'}"
+            raise UserError(where, what, "add it to categories" if of_category else "add the video")
+        notes.add(UNKNOWN_CATEGORY if of_category else UNKNOWN_VIDEO, where)
+    records, spans = [records[at] for at in np.flatnonzero(listed).tolist()], spans[listed]
+    names = [f"{name}, annotation {r.id}" for r in records]
+    for where, span in zip(names, spans, strict=True):
         if not span[3]:
             raise UserError(where, "has no segmentations", "write one mask or null per frame")
     frames = sum(known_videos[r.video_id].length for r in records)
@@ -546,6 +572,23 @@ def _ground_truth(
         sizes = [(known_videos[r.video_id].height, known_videos[r.video_id].width) for r in records]
         table = with_polygons(table, found.other, sizes, names, notes)
     return GroundTruth(name, tuple(records), table, spans)
+
+
+def _measured(videos: tuple[VideoRecord, ...], truth: GroundTruth) -> tuple[VideoRecord, ...]:
+    """The videos; those without height or width get the size of the first of their masks, if there is one."""
+    if all(video.height and video.width for video in videos):
+        return videos
+    sizes: dict[int, tuple[int, int]] = {}
+    table = truth.masks
+    for t, record in enumerate(truth.records):
+        used = [m for m in table.frame_mask[table.track[t] : table.track[t + 1]].tolist() if m >= 0]
+        if used:
+            sizes.setdefault(record.video_id, (int(table.height[used[0]]), int(table.width[used[0]])))
+    measured = []
+    for video in videos:
+        height, width = (video.height, video.width) if video.height and video.width else sizes.get(video.id, (0, 0))
+        measured.append(replace(video, height=height, width=width))
+    return tuple(measured)
 
 
 def record_spans(text: Any, name: str, key: Any = SEGMENTATIONS) -> Ints:
@@ -602,6 +645,7 @@ def with_polygons(
     So are encodings whose size is written in another way, which is noted.
     """
     new = []
+    room: float = _ALL_OUTLINES + _OUTLINE_PER_BYTE * int((table.stop[other] - table.start[other]).sum())
     owners = np.searchsorted(table.track, other, side="right") - 1
     for row, owner in zip(other.tolist(), owners.tolist(), strict=True):
         where = f"{names[owner]}, frame {row - int(table.track[owner])}"
@@ -609,7 +653,15 @@ def with_polygons(
         mask = lenient.mask_entry(value)
         if mask is None:
             height, width = sizes[owner]
-            new.append(NewMask(row, height, width, rle.COMPRESSED, draw_polygons(value, (height, width), where)))
+            if not height or not width:
+                what = "is a polygon, and the height or width of its video cannot be read"
+                raise UserError(where, what, "write both with the video")
+            drawn = draw_polygons(value, (height, width), where)
+            room -= sum(map(_outline, value))
+            if room < 0:
+                what = "the outlines of the polygons so far are too long to be drawn together"
+                raise UserError(where, what, "draw them inside the frames, or write run-length encodings")
+            new.append(NewMask(row, height, width, rle.COMPRESSED, drawn))
         else:
             new.append(NewMask(row, mask.height, mask.width, mask.kind, mask.counts))
             notes.add(f"size of a mask is {mask.form}", where)
@@ -617,29 +669,29 @@ def with_polygons(
 
 
 def draw_polygons(polygons: Any, size: tuple[int, int], where: str) -> bytes:
-    """The compressed encoding of polygons ``[[x, y, x, y, ...], ...]`` in pixels; raises `UserError` for others."""
+    """The compressed encoding of polygons ``[[x, y, x, y, ...], ...]`` in pixels, united.
+
+    Raises `UserError` for others.
+    """
     from pycocotools import mask as coco
 
     if not _are_polygons(polygons):
         raise UserError(where, "mask is neither RLE nor polygons nor null", "write {size, counts} or polygons")
-    if max((_outline(part) for part in polygons), default=0.0) > _LONGEST_OUTLINE:
-        what = f"a polygon's outline is longer than {_LONGEST_OUTLINE} pixels"
+    if sum(map(_outline, polygons)) > _LONGEST_OUTLINE:
+        what = f"the outline of its polygons is longer than {_LONGEST_OUTLINE} pixels"
         raise UserError(where, what, "draw it inside the frame")
     counts: bytes = coco.merge(coco.frPyObjects(polygons, *size))["counts"]
     return counts
 
 
 def _are_polygons(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(part, list)
-        and len(part) >= 6
-        and len(part) % 2 == 0
-        and all(isinstance(x, (int, float)) and abs(x) < 1e6 for x in part)
-        for part in value
-    )
+    """Whether pycocotools draws a value as polygons: the first part decides, a last number without its pair is cut."""
+    if not isinstance(value, list) or not all(isinstance(part, list) for part in value) or len(value[0]) < 5:
+        return False
+    return all(isinstance(x, (int, float)) and abs(x) < 1e6 for part in value for x in part)
 
 
 def _outline(polygon: list[float]) -> float:
     """Length of a polygon ``[x, y, x, y, ...]`` in steps of one pixel, as it is drawn."""
-    corners = np.array(polygon, np.float64).reshape(-1, 2)
-    return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())
+    corners = np.array(polygon[: len(polygon) // 2 * 2], np.float64).reshape(-1, 2)
+    return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1, initial=0).sum())

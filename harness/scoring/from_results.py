@@ -23,7 +23,6 @@ from harness.rle import Ints, MaskTable
 from harness.scoring.overlap import FramesOf, FrameUse, GroundTruthArrays, Overlaps, TrackBatch, positions
 from harness.warnings import Warnings
 
-_NO_ID = -scan.LARGEST - 1
 _LARGEST_SCORE = 1e300
 
 
@@ -172,8 +171,8 @@ def lenient_columns(
 ) -> Columns:
     """Columns of records read leniently; such values are counted.
 
-    A category that the annotations do not have is `_NO_ID`, and so is a video, with ``any_video``. Raises `UserError`
-    that names the record.
+    A category that the annotations do not have is `lenient.NO_ID`, and so is a video, with ``any_video``. Raises
+    `UserError` that names the record.
     """
     videos, categories = truths.annotations.ids
     n = len(block.spans)
@@ -192,8 +191,8 @@ def lenient_columns(
         if video is None and not any_video:
             raise unknown_video(checked.video_id, videos, where)
         category, other = categories.find(checked.category_id, where, "category_id")
-        columns.video_id[at] = _NO_ID if video is None else video
-        columns.category_id[at] = _NO_ID if category is None else category
+        columns.video_id[at] = lenient.NO_ID if video is None else video
+        columns.category_id[at] = lenient.NO_ID if category is None else category
         for one in (form, other):
             if one:
                 warnings.add(f"id is {one}", where)

@@ -514,7 +514,7 @@ def select(one: ApProtocol, truths: GroundTruthArrays) -> TruthSelection:
     """The truths a protocol counts, with their average areas, lengths and occlusions."""
     quirks, row = one.quirks, select_truths(truths, one.quirks)
     records = [truths.truth.records[r] for r in row.tolist()]
-    crowd = np.array([one.reads_crowd and r.iscrowd == 1 for r in records], np.bool_)
+    crowd = np.array([one.reads_crowd and r.is_crowd for r in records], np.bool_)
     blocks_nothing = np.full(len(row), quirks.truth_reusable)
     quantities: dict[str, Floats] = {
         "area": _areas(records, row, truths, quirks.areas_are_zero, quirks.areas_cut_to_int, "areas" in one.needs),

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from harness.errors import UserError
 from harness.first_bytes import FIRST_BYTES, foreign_file, pickle_file
-from harness.input_files import UNBOUNDED, open_file, refuse_odd_file
+from harness.input_files import UNBOUNDED, open_file
 from harness.models.shared.inert_pickle import (
     LongPickleError,
     as_tensors,
@@ -37,7 +37,8 @@ _CLIPVIS_HINT = "use a checkpoint of CLIP-VIS from its authors or from `harness 
 _INSIDE = ("model", "state_dict", "model_state_dict", "model_state")
 """Keys of the weights in training checkpoints; the first one that exists is used."""
 _LIGHTNING = "pytorch-lightning_version"
-_PREFIXES, _LIGHTNING_PREFIXES = ("module.",), ("model.", "module.")
+_PREFIXES, _LIGHTNING_PREFIXES = ("_orig_mod.", "module."), ("_orig_mod.", "module.", "model.")
+"""Those of torch.compile, of several GPUs, and of Lightning."""
 _OLD_FORMAT = bytes.fromhex("6cfc9c46f9206aa850192e")
 """The magic number of PyTorch's files before version 1.6, as pickled."""
 _PICKLES_OF_OLD_FORMAT = 4
@@ -46,6 +47,8 @@ _SHARED_TIMES = 2
 """A file may hold a tensor and parts of it, such as queries, keys and values, under different names."""
 MOST_NAMES = 100_000
 """Most tensors of a checkpoint."""
+_LARGEST_HEADER = 100_000_000
+"""Most bytes of the header of a ``.safetensors`` file, as its library has it."""
 _AGAIN = "download or copy it again, and compare its size"
 
 State = dict[str, Tensor]
@@ -59,12 +62,15 @@ def read_tensors(path: Path, hint: str) -> State:
     broken, of another kind, or would run code; its hint is ``hint`` or a more specific one.
     """
     if not path.is_file():
-        raise UserError(str(path), "does not exist", "give the path of a file as checkpoint")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(str(path), what, "give the path of a file as checkpoint")
     document = _read(path, hint)
     document = document if isinstance(document, dict) else {}
     inner = next((document[key] for key in _INSIDE if key in document), document)
     if not isinstance(inner, dict) or not inner or not all(isinstance(v, Tensor) for v in inner.values()):
-        raise UserError(str(path), "is not a dictionary of tensors, plain or under `model` or `state_dict`", hint)
+        what = "is not a dictionary of tensors, plain or under `model` or `state_dict`"
+        keys = [str(key)[:40] for key in list(document)[:4]]
+        raise UserError(str(path), f"{what}{f'; its keys are {_some(keys)}' if keys else ''}", hint)
     _refuse_claims(inner, path, hint)
     prefixes = _LIGHTNING_PREFIXES if _LIGHTNING in document else _PREFIXES
     floats: dict[Any, Tensor] = {}
@@ -75,10 +81,10 @@ def read_tensors(path: Path, hint: str) -> State:
 
 def _without_prefixes(state: State, metadata: Mapping[Any, Any], prefixes: tuple[str, ...]) -> State:
     """The tensors, without the prefixes that all names have, and with the ``metadata`` of their modules, if any."""
-    for prefix in prefixes:
-        if all(name.startswith(prefix) for name in state):
-            state = OrderedDict((name.removeprefix(prefix), tensor) for name, tensor in state.items())
-            metadata = {str(name).removeprefix(prefix): told for name, told in metadata.items() if name}
+    while prefix := next((one for one in prefixes if all(name.startswith(one) for name in state)), None):
+        state = OrderedDict((name.removeprefix(prefix), tensor) for name, tensor in state.items())
+        metadata = {str(name).removeprefix(prefix): told for name, told in metadata.items() if name}
+        prefixes = tuple(one for one in prefixes if one != prefix)  # the model may have a part of that name
     if metadata:
         state._metadata = OrderedDict(metadata)  # type: ignore[attr-defined]  # where PyTorch looks for it
     return state
@@ -96,11 +102,28 @@ def _read(path: Path, hint: str) -> Any:
     kind = foreign_file(head)
     if kind is not None:
         raise UserError(str(path), f"is {kind.what}", kind.hint)
-    if head.startswith(b"PK\3\4") and not _is_zip(path):
-        raise UserError(str(path), "is truncated: the end of a PyTorch checkpoint is missing", _AGAIN)
-    if pickle_file(head) and _OLD_FORMAT not in head[:64]:
+    if not head.strip(b"\0"):
+        raise UserError(str(path), "begins with zeros only: it is damaged, or its download has not ended", _AGAIN)
+    if head.startswith(b"PK\3\4"):
+        if not _is_zip(path):
+            raise UserError(str(path), "is truncated: the end of a PyTorch checkpoint is missing", _AGAIN)
+        return _read_torch(path, hint)
+    if _is_safetensors(head):
+        return _read_safetensors(path, hint)
+    if pickle_file(head):
+        return _read_torch(path, hint) if _OLD_FORMAT in head[:64] else _read_pickle(path)
+    if head.startswith(b"\x1f\x8b"):
+        raise UserError(str(path), "is a gzip file", "unpack it")
+    if head.startswith((b"(dp", b"(lp")):  # a pickle of protocol 0
         return _read_pickle(path)
+    if head.isascii() and not any(byte < 32 and byte not in b"\t\n\r" for byte in head):
+        raise UserError(str(path), "is a text file, not weights", hint)
     return _read_safetensors(path, hint) if path.suffix == ".safetensors" else _read_torch(path, hint)
+
+
+def _is_safetensors(head: bytes) -> bool:
+    """Whether a file begins as ``.safetensors`` files do: with the size of a header, and its JSON."""
+    return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= _LARGEST_HEADER
 
 
 def _read_pickle(path: Path) -> Any:
@@ -138,10 +161,10 @@ def short_edge_of(path: Path, hint: str) -> int | None:
 
 def metadata_of(path: Path) -> dict[str, str]:
     """The metadata of a ``.safetensors`` file, empty for other files; raises `UserError` if the file is broken."""
-    if path.suffix != ".safetensors":
-        return {}
     try:
-        refuse_odd_file(path)
+        with open_file(path, UNBOUNDED) as opened:
+            if not _is_safetensors(opened.read(FIRST_BYTES)) and path.suffix != ".safetensors":
+                return {}
         with safe_open(path, "pt") as file:
             return dict(file.metadata() or {})
     except (SafetensorError, ValueError, OSError) as error:
@@ -209,18 +232,22 @@ def _read_safetensors(path: Path, hint: str) -> Any:
 def _read_torch(path: Path, hint: str) -> Any:
     try:
         is_zip = _is_zip(path)
-        if is_zip and _is_compressed(path):
-            raise UserError(str(path), "is a compressed archive, which PyTorch does not write", hint)
+        if is_zip:
+            _refuse_other_archive(path, hint)
         _refuse_long_pickles(path, is_zip)
-        with torch.serialization.safe_globals(torch_globals()):
-            return as_tensors(torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip))
+        with torch.serialization.safe_globals(torch_globals()), ExitStack() as opened:
+            source: Any = path
+            if path.suffix == ".safetensors":  # PyTorch goes by this suffix, and the file is no such one
+                source, is_zip = opened.enter_context(open_file(path, UNBOUNDED)), False
+            return as_tensors(torch.load(source, map_location="cpu", weights_only=True, mmap=is_zip))
     except UserError:
         raise
     except LongPickleError as error:
         raise UserError(str(path), str(error), hint) from error
     except pickle.UnpicklingError as error:
-        what = "is not a file of plain tensors: it is broken or would run code when read"
-        raise UserError(str(path), what, hint) from error
+        named = re.search(r"GLOBAL (\S{1,80}) w", str(error))
+        what = f"names {named[1]} and would run code when read" if named else "is broken, or of another kind"
+        raise UserError(str(path), f"is not a file of plain tensors: it {what}", hint) from error
     except Exception as error:
         # a damaged file may raise any exception; the text of those from pickle's own tables is only a number
         if isinstance(error, EOFError) or "unexpected EOF" in str(error):
@@ -251,9 +278,18 @@ def _is_zip(path: Path) -> bool:
         return False
 
 
-def _is_compressed(path: Path) -> bool:
+def _refuse_other_archive(path: Path, hint: str) -> None:
+    """Raise `UserError` for a ZIP that is not a checkpoint of PyTorch."""
     with zipfile.ZipFile(path) as archive:
-        return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+        entries = archive.infolist()
+    names = [entry.filename for entry in entries]
+    if any(name.endswith("/constants.pkl") for name in names):
+        what = "is a TorchScript program, not weights alone"
+        raise UserError(str(path), what, "save its weights with torch.save(torch.jit.load(FILE).state_dict(), NEW)")
+    if names and not any(name.endswith("/data.pkl") for name in names):
+        raise UserError(str(path), f"is a zip with other files ({_some([n[:40] for n in names])})", "unpack it")
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise UserError(str(path), "is a compressed archive, which PyTorch does not write", hint)
 
 
 def _refuse_claims(state: Mapping[Any, Tensor], path: Path, hint: str) -> None:

@@ -64,6 +64,17 @@ class InertArray:
         self.value = np.reshape(dtype.values(raw), shape, order="F" if is_fortran else "C")
 
 
+class InertNote:
+    """Replaces objects that training writes next to the weights; it holds nothing."""
+
+    def __new__(cls, *arguments: object) -> InertNote:
+        """An object without content, whatever the arguments."""
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        """Leave out the state."""
+
+
 class _ArrayType:
     """Replaces `numpy.ndarray`, which pickles name but never call."""
 
@@ -112,8 +123,12 @@ GLOBALS: dict[str, Any] = {
     "__builtin__.bytes": _no_bytes,
     "builtins.bytes": _no_bytes,
     "bytes": _no_bytes,
+    "argparse.Namespace": InertNote,
+    "datetime.datetime": InertNote,
+    "torch.torch_version.TorchVersion": InertNote,
+    **{f"pathlib.{name}": InertNote for name in ("PosixPath", "WindowsPath", "_local.PosixPath", "_local.WindowsPath")},
 }
-"""The replacement of each name in pickles of numpy arrays and numbers."""
+"""The replacement of each name in pickles of numpy arrays and numbers, and of settings next to weights."""
 _STATES = {"harness.InertArray": InertArray}
 """Classes whose state PyTorch's reader must be allowed to set; no file names them."""
 _TENSORS: dict[str, Any] = {

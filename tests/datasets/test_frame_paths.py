@@ -97,6 +97,11 @@ def test_names_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
         FramePaths(tmp_path).of_video([name], "v")
 
 
+def test_names_longer_than_a_file_system_allows_are_missing_frames(tmp_path: Path) -> None:
+    long = "v" * 5000
+    assert FramePaths(tmp_path).of_video([f"{long}/0.jpg"], "v") == [f"{long}/0.jpg"]
+
+
 def test_tails() -> None:
     assert tail(r".\data\JPEGImages\v1\0.jpg", 2) == "v1/0.jpg"
     assert tail("./v1//0.jpg", None) == "v1/0.jpg"

@@ -77,21 +77,35 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return truth  # type: ignore[no-any-return]
 
 
+@pytest.mark.parametrize("other", [[], [1], [3, 4], [3, 2, 9, 8], [3, 2, 20, 2, 20, 9, 4]])
+def test_parts_of_a_polygon_are_drawn_as_pycocotools_draws_them(other: list[int]) -> None:
+    """The first part decides what they are; a number without its pair is cut, and short parts are points or lines."""
+    first = [5, 4, 15, 4, 15, 9, 5, 9]
+    for polygon in ([first, other], [[*first, 7], other]):
+        truth = document()
+        truth["annotations"][0]["segmentations"] = [polygon, None]
+        read = annotations_from_document(truth, "gt")
+        assert read.truth is not None
+        mask = read.truth.tracks_of(1)[0].masks[0]
+        drawn = coco.merge(coco.frPyObjects(polygon, 20, 30))
+        assert mask is not None
+        assert mask.counts == drawn["counts"]
+
+
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
         ("videos.0.id", 2, "video id 2 occurs 2 times"),
         ("categories.0.id", 2, "category id 2 occurs 2 times"),
-        ("videos.0.height", 0, "video 1"),
-        ("videos.0.height", "tall", "videos[0].height"),
+        ("videos.0.height", 1 << 31, "video 1: size"),
         ("videos", KeyError, "videos"),
         ("annotations", {}, "not a list"),
-        ("annotations.0.video_id", 7, "annotation 1: unknown video 7"),
-        ("annotations.0.category_id", 7, "annotation 1: unknown category 7"),
         ("annotations.0.segmentations", KeyError, "annotation 1: has no segmentations"),
         ("annotations.0.segmentations", "text", "annotation 1"),
         ("annotations.0.segmentations.1", "text", "annotation 1, frame 1"),
         ("annotations.0.segmentations.1", [[1, 2, 3]], "annotation 1, frame 1"),
+        ("annotations.0.segmentations.1", [[], [1, 2, 3, 4, 5, 6]], "annotation 1, frame 1"),
+        ("annotations.0.segmentations.1", [[1, 2, 3, 4, 5, 6], ["7"]], "annotation 1, frame 1"),
     ],
 )
 def test_faulty_files_are_refused_by_name(tmp_path: Path, path: str, value: Any, words: str) -> None:

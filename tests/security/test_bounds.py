@@ -20,6 +20,7 @@ from small_runs import make_video
 from vis_documents import document, perfect
 
 from harness.config import read_config
+from harness.formats import youtube_vis
 from harness.formats.youtube_vis import annotations_from_document, read_annotations
 from harness.image_files import ImageFrames
 from harness.models.shared.checkpoint_files import read_tensors
@@ -54,7 +55,24 @@ def test_a_video_of_absurd_length_costs_nothing(tmp_path: Path) -> None:
 def test_outlines_of_absurd_length(tmp_path: Path) -> None:
     truth = document()
     truth["annotations"][1]["segmentations"][1] = [[0, 0, 999999, 0] * 3000]
-    assert "annotation 2, frame 1: a polygon's outline is longer" in refusal(tmp_path / "gt.json", truth)
+    assert "annotation 2, frame 1: the outline of its polygons is longer" in refusal(tmp_path / "gt.json", truth)
+
+
+def test_many_polygons_that_fill_large_frames_are_refused_together(tmp_path: Path, monkeypatch: Any) -> None:
+    """Each fits its bound, as one in a frame of 46,000 pixels that takes 2 MB when it is drawn."""
+    monkeypatch.setattr(youtube_vis, "_ALL_OUTLINES", 10_000)
+    truth = document(frames=6, size=(2000, 2000))
+    line = [[0, 0, 1999, 0, 1999, 3, 0, 3]]
+    for part, words in (
+        (line, ""),
+        ([[x * (1 if x < 1999 else 100) for x in line[0]]], "frame 0: the outlines of the"),
+    ):
+        truth["annotations"][0]["segmentations"] = [part, *[None] * 5]
+        truth["annotations"][1]["segmentations"] = [None] * 6
+        if words:
+            assert words in refusal(tmp_path / "gt.json", truth)
+        else:
+            annotations_from_document(truth, "gt")
 
 
 @pytest.mark.parametrize("counts", [[2**31 - 1, 1], [2**32, 1], "l" * 6 + "1"])

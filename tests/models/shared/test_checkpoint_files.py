@@ -5,9 +5,14 @@ Tests of `models/shared/inert_pickle.py`.
 
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
+import zipfile
+from argparse import Namespace
 from contextlib import suppress
+from datetime import datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +24,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 
 from harness.errors import UserError
-from harness.models.shared.checkpoint_files import read_tensors
+from harness.models.shared.checkpoint_files import read_tensors, short_edge_of
 
 WEIGHTS = {"a.weight": torch.ones(3000), "b": torch.zeros(2, dtype=torch.int64)}
 ARRAYS = {name: tensor.numpy() for name, tensor in WEIGHTS.items()}
@@ -40,6 +45,9 @@ def under(prefix: str) -> dict[str, torch.Tensor]:
         {"state_dict": WEIGHTS},
         under("module."),
         {"model": under("module.")},
+        under("_orig_mod."),
+        {"model": under("module._orig_mod.")},
+        {"model": WEIGHTS, "args": Namespace(out=Path("x"), at=datetime(2026, 1, 1)), "torch": torch.__version__},
         {"state_dict": under("model."), "pytorch-lightning_version": "2.0.0"},
         {"state_dict": under("model.module."), "pytorch-lightning_version": "2.0.0"},
     ],
@@ -51,6 +59,9 @@ def under(prefix: str) -> dict[str, torch.Tensor]:
         "state_dict",
         "module",
         "model, module",
+        "compiled",
+        "module, compiled",
+        "settings",
         "lightning",
         "lightning, module",
     ],
@@ -123,6 +134,35 @@ def torch_file(zipped: bool = True) -> bytes:
     return out.getvalue()
 
 
+def saved(document: Any) -> bytes:
+    out = io.BytesIO()
+    torch.save(document, out)
+    return out.getvalue()
+
+
+def zipped_up(*names: str) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"content")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("made", [saved(WEIGHTS), torch_file(zipped=False), save(WEIGHTS), pickle.dumps(ARRAYS, 0)],
+                         ids=["torch", "old torch", "safetensors", "pickle of protocol 0"])  # fmt: skip
+@pytest.mark.parametrize("suffix", ["pth", "safetensors", "bin"])
+def test_the_content_decides_not_the_suffix(tmp_path: Path, made: bytes, suffix: str) -> None:
+    path = tmp_path / f"weights.{suffix}"
+    path.write_bytes(made)
+    found = read_tensors(path, "give another")
+    assert all(torch.equal(found[name], tensor) for name, tensor in WEIGHTS.items())
+
+
+def test_the_metadata_are_read_under_any_suffix(tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_bytes(save(WEIGHTS, {"short_edge": "64"}))
+    assert short_edge_of(tmp_path / "w.pth", "") == 64
+
+
 @pytest.mark.parametrize(("name", "content", "words"), [
     ("w.pth", b"", "is empty; download"),
     ("w.pth", b"<!DOCTYPE html><html><title>Virus scan warning</title></html>", "is a web page, not the file itself"),
@@ -133,7 +173,17 @@ def torch_file(zipped: bool = True) -> bytes:
     ("w.pkl", b"\x80\x02}r\xff\xff\xff\x7f.", "its memo has more objects than it can"),
     ("w.pkl", b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\x00\x00.", "or is truncated (expected"),
     ("w.pkl", pickle.dumps({"model": {"a": np.array([{}])}}), "is not a number type); if you trust it, save its"),
-    ("w.pkl", pickle.dumps({"model": Path("x")}), "would run code when read (it names pathlib.PosixPath"),
+    ("w.pkl", pickle.dumps({"model": Fraction(1, 2)}), "would run code when read (it names fractions.Fraction"),
+    ("w.pth", saved({"model": Fraction(1, 2)}), "it names fractions.Fraction and would run code when read"),
+    ("w.pth", saved({"model_ema": WEIGHTS, "epoch": 3}), "`state_dict`; its keys are model_ema, epoch; give"),
+    ("w.pth", zipped_up("x/data.pkl", "x/constants.pkl"), "is a TorchScript program, not weights alone"),
+    ("w.pth", zipped_up("model.pth"), "is a zip with other files (model.pth); unpack it"),
+    ("w.npz", zipped_up("a.npy", "b.npy"), "is a zip with other files (a.npy, b.npy)"),
+    ("w.pth", gzip.compress(b"x"), "is a gzip file; unpack it"),
+    ("w.pth", bytes(2000), "begins with zeros only"),
+    ("w.safetensors", bytes(2000), "begins with zeros only"),
+    ("w.safetensors", b'{"error": "Repository not found"}', "is a text file, not weights"),
+    ("w.pth", b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "is a text file, not weights"),
     ("w.pth", torch_file()[:6000], "is truncated: the end of a PyTorch checkpoint is missing"),
     ("w.pth", torch_file(zipped=False)[:6000], "is truncated; download"),
     ("w.pth", torch_file(zipped=False)[:100], "is truncated; download"),
