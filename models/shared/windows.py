@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from itertools import islice
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from harness.errors import UserError
 from harness.frames import AheadReader, Image
+from harness.models.shared.cuda_graphs import GraphedCalls, Graphs
 from harness.models.shared.numeric_policy import float32_policy
 from harness.models.shared.overlap import Group, OwnThread, WindowConsumer
 from harness.models.shared.preprocess import Geometry, resize
@@ -59,6 +60,7 @@ class WindowedModel(Generic[Output]):
         self.device, self.dtype, self.stage = torch.device(device), PRECISIONS[precision], stage
         self._largest_window = self._window = window
         self._expected: list[_Expected] = []
+        self._graphed: list[GraphedCalls[Any]] = []
 
     def float32_policy(self) -> AbstractContextManager[None]:
         """Exact float32 with ``precision`` fp32; TF32 where the GPU has it in what bf16 and fp16 leave in float32."""
@@ -71,6 +73,17 @@ class WindowedModel(Generic[Output]):
     def geometry(self, height: int, width: int) -> Geometry:
         """Sizes of frames of ``height`` and ``width`` pixels at each step of the model."""
         raise NotImplementedError
+
+    def graphed(self, function: Callable[..., Result], graphs: Graphs) -> GraphedCalls[Result] | None:
+        """The function through CUDA graphs, see `GraphedCalls`; ``None`` without a GPU, and if they are off.
+
+        If memory runs out there are no graphs any more: the sizes change, and the graphs hold memory.
+        """
+        if graphs == "off" or self.device.type != "cuda":
+            return None
+        made = GraphedCalls(function, self.device, graphs)
+        self._graphed.append(made)
+        return made
 
     def expect(self, videos: Sequence[Video]) -> None:
         """Be told which videos come next, see `harness.types.Model`.
@@ -145,6 +158,8 @@ class WindowedModel(Generic[Output]):
         if self._window < self._largest_window or frames == 1:
             raise self._too_little_memory(frames, sizes)
         self._window = -(-frames // 2)
+        for calls in self._graphed:
+            calls.stop()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         warnings.warn(f"device {self.device} ran out of memory; window shrunk to {self._window} frames", stacklevel=3)
