@@ -27,7 +27,8 @@ _noting = local()
 @contextmanager
 def tensors_in_use() -> Iterator[list[Tensor]]:
     """Note which kept tensors this thread gets in the block: a CUDA graph reads them after they are no longer kept."""
-    _noting.tensors = noted = []
+    noted: list[Tensor] = []
+    _noting.tensors = noted
     try:
         yield noted
     finally:

@@ -103,7 +103,7 @@ class GraphedCalls(Generic[Output]):
         times = size.times[size.graph is not None]
         if not self._auto or size.is_plain or size.calls == 1 or len(times) >= TIMED_CALLS:
             return call()
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin, end = _event(), _event()
         stream = torch.cuda.current_stream(self._device)
         begin.record(stream)
         output = call()
@@ -145,7 +145,7 @@ class GraphedCalls(Generic[Output]):
         copied = tree_unflatten(inputs, form)
         before = torch.cuda.memory_reserved(self._device)
         kind = self._device.type
-        current, side = torch.cuda.current_stream(self._device), torch.cuda.Stream(self._device)
+        current, side = torch.cuda.current_stream(self._device), torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         graph = torch.cuda.CUDAGraph()
         # weights that autocast converted and kept would belong to the graph's memory
         mixed = torch.autocast(
@@ -160,6 +160,10 @@ class GraphedCalls(Generic[Output]):
             with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
                 outputs = self._function(*copied)
         return _Graph(graph, inputs, outputs, held, torch.cuda.memory_reserved(self._device) - before)
+
+
+def _event() -> Any:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
 
 def _replayed(captured: _Graph, leaves: list[Any]) -> Any:

@@ -86,7 +86,7 @@ class WindowedModel(Generic[Output]):
         return made
 
     def expect(self, videos: Sequence[Video]) -> None:
-        """Be told which videos come next, see `harness.types.Model`.
+        """Note which videos come next, see `harness.types.Model`.
 
         Where frames of one could be decoded ahead and it has none left, frames of the next one are. What was decoded of
         a video that is no longer expected is dropped.
