@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -68,6 +69,46 @@ def decoding_threads() -> int:
     return min(max(cores // 2, FEWEST_THREADS), MOST_THREADS)
 
 
+class AheadReader:
+    """Decodes the frames of a video on threads, before they are asked for. Close it after use.
+
+    At most ``ahead`` frames, at least 1, are decoded and not yet delivered; none before `begin` or `read`.
+    """
+
+    def __init__(self, frames: Frames, ahead: int) -> None:
+        self._frames, self._ahead = frames, ahead
+        self._indices = iter(range(len(frames)))
+        self._waiting: deque[Future[Image]] = deque()
+        self._pool = ThreadPoolExecutor(min(ahead, decoding_threads()), thread_name_prefix="frames")
+
+    def begin(self) -> bool:
+        """Begin to decode one more frame; ``False`` where none is left, or ``ahead`` frames wait."""
+        if len(self._waiting) < self._ahead:
+            for frame_index in self._indices:
+                self._waiting.append(self._pool.submit(self._frames.__getitem__, frame_index))
+                return True
+        return False
+
+    def read(self, then: Callable[[], object] = lambda: None) -> Iterator[Image]:
+        """Yield the frames in order. An exception of a frame is raised after the frames before it.
+
+        ``then`` is called wherever one more frame could be begun and none is left, so that others are begun instead.
+        """
+        for _ in range(self._ahead - len(self._waiting)):
+            if not self.begin():
+                then()
+        while self._waiting:
+            frame = self._waiting.popleft().result()
+            if not self.begin():
+                then()
+            yield frame
+            del frame  # only the caller keeps a delivered frame alive
+
+    def close(self) -> None:
+        """Stop the threads, after the frames that they are decoding."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
 def read_ahead(frames: Frames, ahead: int = 4) -> Iterator[Image]:
     """Yield the frames in order, decoding at most ``ahead`` frames in advance in the background.
 
@@ -80,20 +121,5 @@ def read_ahead(frames: Frames, ahead: int = 4) -> Iterator[Image]:
         for frame_index in range(len(frames)):
             yield frames[frame_index]
         return
-    waiting: deque[Future[Image]] = deque()
-    indices = iter(range(len(frames)))
-    pool = ThreadPoolExecutor(min(ahead, decoding_threads()), thread_name_prefix="frames")
-    try:
-        for frame_index in indices:
-            waiting.append(pool.submit(frames.__getitem__, frame_index))
-            if len(waiting) == ahead:
-                break
-        while waiting:
-            frame = waiting.popleft().result()
-            for frame_index in indices:
-                waiting.append(pool.submit(frames.__getitem__, frame_index))
-                break
-            yield frame
-            del frame  # only the caller keeps a delivered frame alive
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    with closing(AheadReader(frames, ahead)) as reader:
+        yield from reader.read()

@@ -166,9 +166,12 @@ class LoadedWeights:
 class Model(Protocol):
     """Anything that finds the tracks of a video.
 
-    It may offer two members more. ``loaded_weights: LoadedWeights | None`` says how its weights were loaded: ``harness
-    run --try`` shows it, and ``metrics.json`` records it. ``facts() -> Mapping[str, str]`` returns texts by name, which
-    ``--try`` shows, after a video: ``words`` for the words that it has seen.
+    It may offer three members more. ``loaded_weights: LoadedWeights | None`` says how its weights were loaded:
+    ``harness run --try`` shows it, and ``metrics.json`` records it. ``facts() -> Mapping[str, str]`` returns texts by
+    name, which ``--try`` shows, after a video: ``words`` for the words that it has seen.
+    ``expect(videos: Sequence[Video])`` is called before each attempt at a video, with that video and the one that
+    probably follows it: their frames may be decoded in the background from then on. What is not in the list is not
+    expected any more; at the end of a run the list is empty.
     """
 
     def predict(self, video: Video, vocabulary: Vocabulary) -> Iterable[Track]:

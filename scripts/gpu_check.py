@@ -11,8 +11,9 @@ Without a GPU it says so and ends with exit code 2. Parts, each on its own, so t
   stream, CUDA graph, Inductor, threads, unaligned arguments, wrong sizes.
 - ``kernel-times``: both directions against the algorithm of 2020 (``benchmarks/deform_attn_2020.cu``, or ``--official``
   with the same entries), the PyTorch reference, and the time that copying the arguments and results would take.
-- ``networks``: a window per model and precision: difference from float32 on the CPU, milliseconds, busy fraction of
-  the GPU (the time in which a kernel runs, of all), peak memory, milliseconds by stage.
+- ``networks``: a window per model and precision, without and with CUDA graphs (``--set graphs=on``): difference from
+  float32 on the CPU, milliseconds, busy fraction of the GPU (the time in which a kernel runs, of all), peak memory,
+  milliseconds by stage (with graphs the pixel decoder is in ``decoder``).
 - ``videos``: frames per second of ``predict`` for 1, 40 and 1,196 words, without objects and with 20 moving ones, with
   and without the clock of stages. Weights are random, so results mean nothing; their number of words and sizes do.
 - ``gpu-tests``: the tests that need a GPU, if pytest is there.
@@ -37,9 +38,11 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,7 @@ SHAPES = {"480x853": [(15, 27), (30, 54), (60, 108)], "720x1280": [(23, 40), (45
 """Levels of the pixel decoder, coarse first."""
 TINY_SHAPES = {"24x36": [(1, 2), (2, 3), (3, 5)]}
 PRECISIONS = ("fp32", "bf16", "fp16")
+GRAPHS = ("off", "on")
 WORDS = (1, 40, 1196)
 OBJECTS = (0, 20)
 Sizes = list[tuple[int, int]]
@@ -511,17 +515,20 @@ class Networks:
         clip = "RN50" if name.endswith("RN50") else "convnext_base_w_320"
         return ClipVisNetwork(Architecture(clip_model=clip)).eval()
 
-    def model(self, name: str, network: Any, device: torch.device, precision: str) -> Any:
+    def model(self, name: str, network: Any, device: torch.device, precision: str, graphs: str = "off") -> Any:
         """The model around its network; the weights stay on their device until then."""
         if not self.setting.on_gpu:
-            return self._miniature(name, str(device), precision)
+            return self._miniature(name, str(device), precision, graphs)
         if name.startswith("ov2seg"):
+            from harness.baselines.ov2seg.config import Ov2SegConfig
             from harness.baselines.ov2seg.model import Ov2Seg
 
-            return Ov2Seg(network, self._words, device=str(device), precision=precision)
+            settings = Ov2SegConfig.model_validate({"graphs": graphs})
+            return Ov2Seg(network, self._words, settings, str(device), precision)
+        from harness.models.clipvis.config import ClipVisConfig
         from harness.models.clipvis.model import ClipVis
 
-        return ClipVis(network, device=str(device), precision=precision)
+        return ClipVis(network, ClipVisConfig.model_validate({"graphs": graphs}), str(device), precision)
 
     def _words(self, vocabulary: Any) -> Any:
         """Made-up text embeddings for OV2Seg, whose text tower is a separate file."""
@@ -533,7 +540,7 @@ class Networks:
         device = self.setting.device
         return SourcedClassifier(TextClassifier(rows.to(device), torch.arange(count, device=device)), "made up", False)
 
-    def _miniature(self, name: str, device: str, precision: str) -> Any:
+    def _miniature(self, name: str, device: str, precision: str, graphs: str = "off") -> Any:
         from harness import plugins
         from harness.engines.model_spec import loaded
         from harness.types import LoadContext
@@ -541,7 +548,7 @@ class Networks:
         dataset = plugins.dataset("shapes").open(Path(), "val")
         plugin = plugins.model(name)
         weights = plugin.shipped_weights(dataset.name)
-        return loaded(plugin, plugin.Config(), LoadContext(dataset, device, precision, weights))
+        return loaded(plugin, plugin.Config(graphs=graphs), LoadContext(dataset, device, precision, weights))
 
 
 class Pictures:
@@ -568,7 +575,9 @@ class Pictures:
 
 
 def part_networks(setting: Setting) -> dict[str, Any]:
-    """A row for each model and precision."""
+    """A row for each model and precision, without and with CUDA graphs."""
+    from harness.models.shared.cuda_graphs import PLAIN_CALLS
+
     height, width = (480, 853) if setting.on_gpu else (48, 72)
     networks, rows, faults = Networks(setting), [], []
     for name in networks.names():
@@ -585,17 +594,21 @@ def part_networks(setting: Setting) -> dict[str, Any]:
         with torch.inference_mode():
             expected = output_of(alone.forward(resized[:1], sizes))
         wanted = expected.mask_logits.clone(), expected.embeddings.clone()
-        for precision in PRECISIONS:
-            model = networks.model(name, network, setting.device, precision)
-            with torch.inference_mode():
-                got = output_of(model.forward(resized[:1], sizes))
+        for precision, graphs in product(PRECISIONS, GRAPHS):
+            model = networks.model(name, network, setting.device, precision, graphs)
+            row = {"model": name, "precision": precision, "graphs": graphs}
+            with torch.inference_mode(), warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                for _ in range(PLAIN_CALLS + 1):  # the last one is a graph's, if there are graphs
+                    got = output_of(model.forward(resized[:1], sizes))
                 errors = [
                     difference(a.cpu(), b) for a, b in zip((got.mask_logits, got.embeddings), wanted, strict=True)
                 ]
-                row = {"model": name, "precision": precision, "mask logits": errors[0], "embeddings": errors[1]}
+                row |= {"mask logits": errors[0], "embeddings": errors[1]}
                 rows.append(row | timed_window(setting, model, resized, sizes))
+            faults += [f"{name} {precision}: {each.message}" for each in told if "CUDA graphs" in str(each.message)]
             if precision == "fp32" and not max(errors) < 0.05:
-                faults.append(f"{name} in float32 differs from the CPU by {max(errors):.1e}")
+                faults.append(f"{name} in float32, graphs {graphs}, differs from the CPU by {max(errors):.1e}")
     return {"frame": f"{height}x{width}", "window": setting.window, "rows": rows, "faults": faults}
 
 
@@ -607,11 +620,13 @@ def output_of(found: Any) -> Any:
 def timed_window(setting: Setting, model: Any, frames: list[Any], sizes: Any) -> dict[str, Any]:
     """Milliseconds of a window, of the host alone and by stage, peak memory, busy fraction."""
     from harness.engines.stages import time_stages
+    from harness.models.shared.cuda_graphs import PLAIN_CALLS
 
     if setting.on_gpu:
         torch.cuda.reset_peak_memory_stats(setting.device)
     passes = 3
-    model.forward(frames, sizes)
+    for _ in range(PLAIN_CALLS + 1):
+        model.forward(frames, sizes)
     setting.wait()
     began = time.perf_counter()
     for _ in range(passes):

@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 import zlib
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from harness.errors import UserError
-from harness.frames import decoding_threads, read_ahead
+from harness.frames import AheadReader, decoding_threads, read_ahead
 from harness.image_files import ImageFrames, inside
 from harness.image_files import pixels as pixels_of
 
@@ -256,6 +257,23 @@ def test_closing_stops_the_threads() -> None:
     reader.close()
     assert not reading_threads()
     assert frames.started < 10
+
+
+@pytest.mark.parametrize("length", [2, 9])
+def test_other_frames_are_begun_where_none_is_left(length: int) -> None:
+    """At most four frames wait in all, and each of the other reader's errors comes from it alone."""
+    other = Counted(9, broken=1)
+    with closing(AheadReader(Counted(length), 4)) as first, closing(AheadReader(other, 3)) as then:
+        begun: list[bool] = []
+        delivered = [int(frame[0, 0, 0]) for frame in first.read(lambda: begun.append(then.begin()))]
+        assert delivered == list(range(length))
+        assert begun == [True, True, True, False]
+        reader = then.read()
+        assert int(next(reader)[0, 0, 0]) == 0
+        with pytest.raises(UserError, match="frame 1"):
+            next(reader)
+        assert other.started <= 4
+    assert not reading_threads()
 
 
 def test_no_frames_give_nothing() -> None:

@@ -34,6 +34,9 @@ class Ov2SegConfig(BaseModel):
     cell's mask logit is 0 within rounding; the same holds where a window is halved because memory runs out."""
     mask_memory_mb: int = Field(default=1024, ge=0)
     """Mask logits kept until tracks are chosen; what exceeds it is encoded early, for all queries. Same results."""
+    graphs: Literal["off", "on", "auto"] = Field(default="off", exclude=True)
+    """Replay pixel decoder and decoder as a CUDA graph per size; ``auto``: where that is faster in the first windows.
+    No effect on a CPU. Not yet run on a GPU."""
     detections_per_video: int = Field(default=50, ge=1)
     """Tracks reported per video (top k over queries and classes)."""
 

@@ -27,7 +27,9 @@ from harness.baselines.ov2seg.scoring import (
 )
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier
 from harness.frames import Image
+from harness.models.mask2former.pixel_decoder import FeatureMaps
 from harness.models.shared.detections import ImageDetection, choose_masks, image_detections, tracks_of
+from harness.models.shared.folded_norms import with_folded_norms
 from harness.models.shared.half_weights import with_half_weights
 from harness.models.shared.mask_buffer import MaskBuffer
 from harness.models.shared.overlap import on_device
@@ -63,8 +65,9 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         self.config = config or Ov2SegConfig()
         super().__init__(self.config.window, device, precision, stage)
         self.network = network.to(device).eval()
-        self._backbone = with_half_weights(network.backbone, self.dtype)
+        self._backbone = with_half_weights(with_folded_norms(network.backbone), self.dtype)
         self._predictor = with_half_weights(network.sem_seg_head.predictor, self.dtype)
+        self._graphed_decoders = self.graphed(self._decoders, self.config.graphs)
         self.classifier_of = classifier_of
         self.short_edge = self.config.short_edge or network.short_edge
         self._vocabulary: tuple[str, SourcedClassifier] | None = None
@@ -180,10 +183,14 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         with self.float32_policy(), torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
             with self.stage("backbone"):
                 features = self._backbone(images)
-            with self.stage("pixel_decoder"):
-                pixels = self.network.sem_seg_head.pixel_decoder(features, paddings)
-            with self.stage("decoder"):
-                output = self._predictor(pixels, paddings)
+            if self._graphed_decoders is not None:
+                with self.stage("decoder"):
+                    output = self._graphed_decoders(features, paddings)
+            else:
+                with self.stage("pixel_decoder"):
+                    pixels = self.network.sem_seg_head.pixel_decoder(features, paddings)
+                with self.stage("decoder"):
+                    output = self._predictor(pixels, paddings)
         return OpenVocabularyOutput(
             output.object_logits.float(),
             output.class_embeddings.float(),
@@ -191,6 +198,12 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
             output.embeddings.float(),
             output.auxiliary,
         )
+
+    def _decoders(self, features: FeatureMaps, paddings: list[Tensor] | None) -> OpenVocabularyOutput:
+        """The network behind the backbone, as one function."""
+        pixels = self.network.sem_seg_head.pixel_decoder(features, paddings)
+        output: OpenVocabularyOutput = self._predictor(pixels, paddings)
+        return output
 
     def _classes_of_memory(self, matcher: MemoryMatcher, classifier: TextClassifier) -> Tensor:
         """Class logits ``(Q, C)`` of the slots' memory after the last frame."""

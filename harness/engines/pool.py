@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +26,10 @@ from harness.run_folder.store import PredictionStore
 from harness.types import Video
 
 log = logging.getLogger(__name__)
+
+MOST_COSTLIER = 1.5
+"""A video that a worker was promised, or that nobody was, is passed over for one that costs more than so many times as
+much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +82,8 @@ class WorkerBackend(Protocol):
         """Start a worker, or the replacement of one that died."""
         ...
 
-    def give(self, worker: int, video: Video) -> None:
-        """Send a video to a worker that is ready."""
+    def give(self, worker: int, video: Video, then: Video | None = None) -> None:
+        """Send a video to a worker that is ready; ``then`` is the one that it probably gets next."""
         ...
 
     def messages(self, seconds: float | None = None) -> Iterable[tuple[int, Message]]:
@@ -98,24 +103,53 @@ class WorkerBackend(Protocol):
 
 
 class Queue:
-    """Videos by descending expected cost, so that no long one runs alone at the end; failed ones come last."""
+    """Videos by descending expected cost, so that no long one runs alone at the end; failed ones come last.
+
+    A worker may be promised its next video. It gets that one, unless one that costs much more is waiting.
+    """
 
     def __init__(self, videos: Iterable[Video]) -> None:
-        self._waiting = deque(sorted(videos, key=lambda v: (-expected_cost(v), v.id)))
+        self._waiting = _in_order(sorted(videos, key=lambda v: (-expected_cost(v), v.id)))
+        self._promised = _in_order(())
+        self._promises: dict[int, int] = {}  # by worker: id of a video in `_promised`, unless another worker took it
         self._given: dict[int, Video] = {}
         self._failures = Counter[int]()
 
     def __bool__(self) -> bool:
         """Whether a video is waiting or running."""
-        return bool(self._waiting or self._given)
+        return bool(self._waiting or self._promised or self._given)
 
-    def take(self) -> Video | None:
-        """Return the next video, or ``None`` if none is waiting."""
-        if not self._waiting:
+    def take(self, worker: int = 0) -> Video | None:
+        """Return the next video of a worker, or ``None`` if none is waiting."""
+        number = self._promises.pop(worker, None)
+        promised = None if number is None else self._promised.pop(number, None)
+        if promised is not None:
+            self._waiting[promised.id] = promised
+            self._waiting.move_to_end(promised.id, last=False)
+        candidates = [each for each in (promised, _first(self._waiting), _first(self._promised)) if each is not None]
+        if not candidates:
             return None
-        video = self._waiting.popleft()
-        self._given[video.id] = video
+        first = max(candidates, key=self._cost)
+        if self._cost(first) <= MOST_COSTLIER * self._cost(candidates[0]):
+            first = candidates[0]
+        for videos in (self._waiting, self._promised):
+            videos.pop(first.id, None)
+        self._given[first.id] = first
+        return first
+
+    def promise(self, worker: int, others: int = 0) -> Video | None:
+        """Choose the video that a worker probably gets next, ``None`` if none is left.
+
+        ``others`` is the number of workers that have no video yet, and take the first ones.
+        """
+        video = next(islice(self._waiting.values(), others, None), None)
+        if video is not None:
+            self._promised[video.id] = self._waiting.pop(video.id)
+            self._promises[worker] = video.id
         return video
+
+    def _cost(self, video: Video) -> float:
+        return 0.0 if self._failures[video.id] else float(expected_cost(video))
 
     def done(self, video_id: int) -> None:
         """Record that a video that was taken is done."""
@@ -131,8 +165,16 @@ class Queue:
         self._failures[video_id] += 1
         if bad_input or self._failures[video_id] >= ATTEMPTS:
             return False
-        self._waiting.append(video)
+        self._waiting[video_id] = video
         return True
+
+
+def _in_order(videos: Iterable[Video]) -> OrderedDict[int, Video]:
+    return OrderedDict((video.id, video) for video in videos)
+
+
+def _first(videos: OrderedDict[int, Video]) -> Video | None:
+    return next(iter(videos.values()), None)
 
 
 class Pool:
@@ -218,12 +260,13 @@ class Pool:
 
     def _hand_out(self, queue: Queue) -> None:
         for worker in [w for w, doing in self._doing.items() if doing == "idle"]:
-            video = queue.take()
+            video = queue.take(worker)
             if video is None:
                 return
             self._doing[worker], self._work[worker] = "working", (video, time.perf_counter())
             self._progress.began(worker, video)
-            self._backend.give(worker, video)
+            without = sum(doing in ("idle", "loading") for doing in self._doing.values())
+            self._backend.give(worker, video, queue.promise(worker, without))
 
     def _handle_message(self, worker: int, message: Message) -> Event | None:
         """Process a message; return the outcome of the worker's video, if the message has it."""

@@ -80,11 +80,11 @@ class Processes:
         self._processes[worker], self._pipes[worker] = process, ours
         self._busy.add(worker)
 
-    def give(self, worker: int, video: Video) -> None:
-        """Send a video's id; `messages` reports a process that has ended."""
+    def give(self, worker: int, video: Video, then: Video | None = None) -> None:
+        """Send the videos' ids; `messages` reports a process that has ended."""
         self._busy.add(worker)
         with suppress(OSError):
-            self._pipes[worker].send(video.id)
+            self._pipes[worker].send((video.id, then.id if then is not None else None))
 
     def messages(self, seconds: float | None = None) -> Iterator[tuple[int, Message]]:
         """Wait for at least one message, at most ``seconds``; a process that has ended is reported after its last."""
@@ -189,7 +189,7 @@ def _work(pipe: Connection[Any, Any], device: str) -> None:
         worker = Worker(device)
         sender.put_nowait(worker.load(pipe.recv_bytes()))
         while True:
-            outcome = worker.run(pipe.recv())
+            outcome = worker.run(*pipe.recv())
             usable = worker.is_usable()
             sender.put_nowait(outcome if usable else _Last(outcome))
             if not usable:

@@ -147,12 +147,13 @@ class Actors:
         self._actors[worker] = self._kind.remote(self.devices[worker], str(Path.cwd()), sys.path)
         self._workers[self._actors[worker].load.remote(self._payload)] = worker
 
-    def give(self, worker: int, video: Video) -> None:
-        """Send a video to an actor."""
+    def give(self, worker: int, video: Video, then: Video | None = None) -> None:
+        """Send a video to an actor, and tell it which one probably follows."""
         if not self._probe.is_found():
             self._probe.write()
         self._videos[worker] = video
-        self._workers[self._actors[worker].run.remote(video.id, self._probe)] = worker
+        following = then.id if then is not None else None
+        self._workers[self._actors[worker].run.remote(video.id, following, self._probe)] = worker
 
     def messages(self, seconds: float | None = None) -> Iterator[tuple[int, Message]]:
         """Wait for at least one reply, at most ``seconds``."""
@@ -270,11 +271,11 @@ class _Actor:
         message = self._worker.load(payload)  # its prints are sent with the first video: the log is not open yet
         return Reply(message, logged=self._records.take())
 
-    def run(self, video_id: int, probe: SharedFilesystemProbe) -> Reply:
+    def run(self, video_id: int, then: int | None, probe: SharedFilesystemProbe) -> Reply:
         if self._is_shared is None:
             self._is_shared = probe.is_found()
         store = None if self._is_shared else _InMemoryStore()
-        message = self._worker.run(video_id, store)
+        message = self._worker.run(video_id, then, store)
         self._log_printed()
         usable = not isinstance(message, Event) or self._worker.is_usable()
         tracks, frames = (store.table, store.frames) if store else (None, None)

@@ -10,14 +10,14 @@ import sys
 import traceback
 
 from harness.engines.devices import refuse_missing
-from harness.engines.local import attempt_video
+from harness.engines.local import VideoRunner
 from harness.engines.model_spec import ModelSpec
 from harness.engines.pool import LoadFailed, WorkerReady, WriteFailed
 from harness.errors import UserError
 from harness.events import Event
 from harness.plugin_code import convert_plugin_errors, describe_error, isolate_plugin
 from harness.run_folder.store import PredictionStore
-from harness.types import BatchModel, Model, Video
+from harness.types import BatchModel, Video
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Worker:
 
     def __init__(self, device: str) -> None:
         self._device = device
-        self._model: Model | None = None
+        self._runner: VideoRunner | None = None
         self._has_failed = self._out_of_memory = False
 
     def load(self, payload: bytes) -> WorkerReady | LoadFailed:
@@ -53,18 +53,20 @@ class Worker:
             self._videos: dict[int, Video] = {video.id: video for video in self._spec.context.dataset.videos}
             refuse_missing([self._device])
             _choose_gpu(self._device)
-            self._model = self._spec.load(host)
+            model = self._spec.load(host)
         except UserError as error:
             if error.__cause__ is not None:  # it is not pickled with the error
                 error.add_note(traceback.format_exc())
             return LoadFailed(error)
-        return WorkerReady(host, os.getpid(), isinstance(self._model, BatchModel))
+        self._runner = VideoRunner(self._spec, model)
+        return WorkerReady(host, os.getpid(), isinstance(model, BatchModel))
 
-    def run(self, video_id: int, store: PredictionStore | None = None) -> Event | WriteFailed:
-        """Run a video and store its tracks, by default in the store of the run."""
-        assert self._model is not None
+    def run(self, video_id: int, then: int | None = None, store: PredictionStore | None = None) -> Event | WriteFailed:
+        """Run a video and store its tracks, by default in the store of the run; ``then`` probably follows it."""
+        assert self._runner is not None
+        following = self._videos[then] if then is not None else None
         try:
-            event = attempt_video(self._spec, self._model, self._videos[video_id], store or self._store)
+            event = self._runner.attempt(self._videos[video_id], store or self._store, following)
         except UserError as error:
             return WriteFailed(error)
         self._has_failed, self._out_of_memory = event.kind != "done", event.out_of_memory

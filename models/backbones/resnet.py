@@ -42,7 +42,7 @@ class FrozenBatchNorm(nn.Module):
     bias: Tensor
     running_mean: Tensor
     running_var: Tensor
-    EPSILON = 1e-5
+    eps = 1e-5
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class FrozenBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(batch, channels, h, w)`` to the same shape."""
-        scale = self.weight * (self.running_var + self.EPSILON).rsqrt()
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
         shift = self.bias - self.running_mean * scale
         return x * scale[:, None, None].to(x.dtype) + shift[:, None, None].to(x.dtype)
 

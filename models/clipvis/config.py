@@ -37,6 +37,9 @@ class ClipVisConfig(BaseModel):
     compile: bool = False
     """Compile the network with torch.compile, for minutes at each new size. No faster on CPU; see `harness bench`.
     Both change the last digits of results."""
+    graphs: Literal["off", "on", "auto"] = Field(default="off", exclude=True)
+    """Replay pixel decoder and decoder as a CUDA graph per size; ``auto``: where that is faster in the first windows.
+    No effect on a CPU. Not yet run on a GPU."""
 
     memory_length: int = Field(default=9, ge=1)
     """T: earlier frames that queries are matched with (paper, section 3.3)."""

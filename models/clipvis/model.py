@@ -20,8 +20,10 @@ from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.network import ClipVisNetwork
 from harness.models.clipvis.postprocess import FrameEvidence, TrackScoreAccumulator, frame_evidence, image_scores
 from harness.models.clipvis.query_matching import QueryMatcher
+from harness.models.mask2former.pixel_decoder import FeatureMaps
 from harness.models.mask2former.transformer_decoder import DecoderOutput
 from harness.models.shared.detections import ImageDetection, choose_masks, image_detections, tracks_of
+from harness.models.shared.folded_norms import with_folded_norms
 from harness.models.shared.half_weights import with_half_weights
 from harness.models.shared.mask_buffer import MaskBuffer
 from harness.models.shared.overlap import on_device
@@ -36,6 +38,9 @@ from harness.models.shared.text_classifier import (
 from harness.models.shared.track_selection import mask_score
 from harness.models.shared.windows import Stages, WindowedModel
 from harness.types import LoadedWeights, Track, Video, Vocabulary
+
+TOWER = "clip_model.visual."
+"""CLIP's image tower in the backbone; the text tower runs once per vocabulary."""
 
 
 class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
@@ -60,11 +65,12 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         if self.config.channels_last:
             self.network.backbone.to(memory_format=torch.channels_last)
         parts = (
-            with_half_weights(network.backbone, self.dtype, "clip_model.visual."),
+            with_half_weights(with_folded_norms(network.backbone, TOWER), self.dtype, TOWER),
             network.sem_seg_head.pixel_decoder,  # stays in float32
             with_half_weights(network.sem_seg_head.predictor, self.dtype),
         )
         self._parts: list[Callable[..., Any]] = [torch.compile(p) if self.config.compile else p for p in parts]
+        self._graphed_decoders = self.graphed(self._decoders, self.config.graphs)
         self.short_edge = self.config.short_edge or network.short_edge
         self.text_cache = text_cache
         self._vocabulary: tuple[str, TextClassifier] | None = None
@@ -181,10 +187,14 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         with self.float32_policy(), torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
             with self.stage("backbone"):
                 features = backbone(images)
-            with self.stage("pixel_decoder"):
-                pixels = pixel_decoder(features, paddings)
-            with self.stage("decoder"):
-                output = decoder(pixels, paddings)
+            if self._graphed_decoders is not None:
+                with self.stage("decoder"):
+                    output = self._graphed_decoders(features, paddings)
+            else:
+                with self.stage("pixel_decoder"):
+                    pixels = pixel_decoder(features, paddings)
+                with self.stage("decoder"):
+                    output = decoder(pixels, paddings)
         whole = DecoderOutput(
             output.object_logits.float(),
             output.ious.float(),
@@ -193,6 +203,12 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
             output.auxiliary,
         )
         return whole, features.res5.float()
+
+    def _decoders(self, features: FeatureMaps, paddings: list[Tensor] | None) -> DecoderOutput:
+        """The network behind the backbone, as one function."""
+        _, pixel_decoder, decoder = self._parts
+        output: DecoderOutput = decoder(pixel_decoder(features, paddings), paddings)
+        return output
 
     @torch.inference_mode()
     def classify(self, frames: list[Image], classifier: TextClassifier, sizes: Geometry) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
-from threading import Lock
+from threading import Lock, local
 from typing import Any, TypeVar, cast
 
 import torch
@@ -19,6 +20,19 @@ SIZES_KEPT = 8
 """Sizes of maps whose encodings are kept: those of two sizes of frames, and two more."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_noting = local()
+
+
+@contextmanager
+def tensors_in_use() -> Iterator[list[Tensor]]:
+    """Note which kept tensors this thread gets in the block: a CUDA graph reads them after they are no longer kept."""
+    noted: list[Tensor] = []
+    _noting.tensors = noted
+    try:
+        yield noted
+    finally:
+        _noting.tensors = None
 
 
 def kept_by_size(function: Function) -> Function:
@@ -43,6 +57,8 @@ def kept_by_size(function: Function) -> Function:
             kept[sizes] = found = kept.pop(sizes)  # the last one used goes last
             if len(kept) > SIZES_KEPT:
                 kept.pop(next(iter(kept)))
+        if (noted := getattr(_noting, "tensors", None)) is not None:
+            noted.append(found)
         return found
 
     return cast(Function, call)

@@ -24,10 +24,15 @@ def with_half_weights(network: Network, dtype: torch.dtype, within: str = "") ->
     """
     if dtype == torch.float32:
         return network
-    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-    copied = copy.deepcopy(network, shared)
+    copied = copy_of_modules(network)
     for name, module in copied.named_modules():
         if isinstance(module, HALF) and name.startswith(within):
             for key, parameter in list(module.named_parameters(recurse=False)):
                 setattr(module, key, nn.Parameter(parameter.detach().to(dtype), requires_grad=False))
     return copied
+
+
+def copy_of_modules(network: Network) -> Network:
+    """A copy whose modules are new and whose parameters and buffers are those of the network."""
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    return copy.deepcopy(network, shared)

@@ -1,18 +1,19 @@
-"""Runs a network over the frames of a video in windows: reads ahead, and halves the window if memory runs out."""
+"""Runs a network over a video in windows: reads ahead, halves the window if memory runs out."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from harness.errors import UserError
-from harness.frames import Image, read_ahead
+from harness.frames import AheadReader, Image
+from harness.models.shared.cuda_graphs import GraphedCalls, Graphs
 from harness.models.shared.numeric_policy import float32_policy
 from harness.models.shared.overlap import Group, OwnThread, WindowConsumer
 from harness.models.shared.preprocess import Geometry, resize
@@ -35,6 +36,13 @@ Output = TypeVar("Output")
 Result = TypeVar("Result")
 
 
+class _Expected(NamedTuple):
+    """A video that will probably be asked for, and the reader of its frames."""
+
+    video: Video
+    reader: AheadReader
+
+
 class WindowedModel(Generic[Output]):
     """A model whose network processes frames independently, at most ``window`` at once.
 
@@ -43,13 +51,16 @@ class WindowedModel(Generic[Output]):
     """
 
     overlap = True
-    """Whether matching, scores and early encoding of a window run in parallel with the network of the next one."""
+    """Whether matching, scores and early encoding of a window run in parallel with the network of the next one, and
+    frames of the next video are decoded at the end of this one."""
 
     def __init__(
         self, window: int, device: str = "cpu", precision: str = "fp32", stage: Stages = lambda name: nullcontext()
     ) -> None:
         self.device, self.dtype, self.stage = torch.device(device), PRECISIONS[precision], stage
         self._largest_window = self._window = window
+        self._expected: list[_Expected] = []
+        self._graphed: list[GraphedCalls[Any]] = []
 
     def float32_policy(self) -> AbstractContextManager[None]:
         """Exact float32 with ``precision`` fp32; TF32 where the GPU has it in what bf16 and fp16 leave in float32."""
@@ -58,6 +69,39 @@ class WindowedModel(Generic[Output]):
     def forward(self, frames: list[Image], sizes: Geometry) -> Output:
         """Run the network on resized frames ``(h, w, 3)``."""
         raise NotImplementedError
+
+    def geometry(self, height: int, width: int) -> Geometry:
+        """Sizes of frames of ``height`` and ``width`` pixels at each step of the model."""
+        raise NotImplementedError
+
+    def graphed(self, function: Callable[..., Result], graphs: Graphs) -> GraphedCalls[Result] | None:
+        """The function through CUDA graphs, see `GraphedCalls`; ``None`` without a GPU, and if they are off.
+
+        If memory runs out there are no graphs any more: the sizes change, and the graphs hold memory.
+        """
+        if graphs == "off" or self.device.type != "cuda":
+            return None
+        made = GraphedCalls(function, self.device, graphs)
+        self._graphed.append(made)
+        return made
+
+    def expect(self, videos: Sequence[Video]) -> None:
+        """Note which videos come next, see `harness.types.Model`.
+
+        Where frames of one could be decoded ahead and it has none left, frames of the next one are. What was decoded of
+        a video that is no longer expected is dropped.
+        """
+        before, self._expected = self._expected, []
+        for each in before:
+            if any(each.video is video for video in videos):
+                self._expected.append(each)
+            else:
+                each.reader.close()
+        for video in videos if self.overlap else ():
+            if not any(each.video is video for each in before):
+                with suppress(Exception):  # it is raised again when the video's turn comes
+                    sizes = self.geometry(video.height, video.width)
+                    self._expected.append(_Expected(video, self._reader(video, sizes)))
 
     def consumer(
         self,
@@ -114,6 +158,8 @@ class WindowedModel(Generic[Output]):
         if self._window < self._largest_window or frames == 1:
             raise self._too_little_memory(frames, sizes)
         self._window = -(-frames // 2)
+        for calls in self._graphed:
+            calls.stop()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         warnings.warn(f"device {self.device} ran out of memory; window shrunk to {self._window} frames", stacklevel=3)
@@ -125,13 +171,24 @@ class WindowedModel(Generic[Output]):
 
     def _windows(self, video: Video, sizes: Geometry) -> Iterator[list[Image]]:
         """Yield the resized frames of the video, a window at a time."""
-        frames = read_ahead(_ResizedFrames(video, sizes.resized), frames_ahead(self._window, sizes.resized))
-        while True:
-            with self.stage("decode"):
-                window = list(islice(frames, self._window))
-            if not window:
-                return
-            yield window
+        begun = [each.reader for each in self._expected if each.video is video]
+        self._expected = [each for each in self._expected if each.video is not video]
+        with closing(begun[0] if begun else self._reader(video, sizes)) as reader:
+            frames = reader.read(self._begin_next)
+            while True:
+                with self.stage("decode"):
+                    window = list(islice(frames, self._window))
+                if not window:
+                    return
+                yield window
+
+    def _reader(self, video: Video, sizes: Geometry) -> AheadReader:
+        return AheadReader(_ResizedFrames(video, sizes.resized), frames_ahead(self._window, sizes.resized))
+
+    def _begin_next(self) -> None:
+        """Begin to decode one more frame of the next video, if one is expected."""
+        if self._expected:
+            self._expected[0].reader.begin()
 
 
 def frames_ahead(window: int, size: tuple[int, int]) -> int:

@@ -52,7 +52,7 @@ def with_batch_norms(module: nn.Module) -> nn.Module:
     """Put norms that learn in the place of frozen ones; their names stay."""
     for name, child in module.named_children():
         if isinstance(child, FrozenBatchNorm):
-            setattr(module, name, nn.BatchNorm2d(len(child.weight), eps=child.EPSILON))
+            setattr(module, name, nn.BatchNorm2d(len(child.weight), eps=child.eps))
         else:
             with_batch_norms(child)
     return module

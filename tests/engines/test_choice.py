@@ -1,7 +1,4 @@
-"""The engine and the devices of a run, from the arguments that a user gives.
-
-Tests of `harness/engines/local.py`.
-"""
+"""The engine and the devices of a run, from the arguments that a user gives."""
 
 from __future__ import annotations
 

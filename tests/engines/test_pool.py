@@ -43,6 +43,7 @@ class PaperBackend:
     runs: list[str] = field(default_factory=list)
     picks: list[int] = field(default_factory=list)
     given: list[int] = field(default_factory=list)
+    next_ones: list[Video | None] = field(default_factory=list)
     busy: dict[int, Video | None] = field(default_factory=dict)
     attempts: Counter[int] = field(default_factory=Counter)
     hung: set[int] = field(default_factory=set)
@@ -60,9 +61,10 @@ class PaperBackend:
         assert worker not in self.busy
         self.busy[worker] = None
 
-    def give(self, worker: int, video: Video) -> None:
+    def give(self, worker: int, video: Video, then: Video | None = None) -> None:
         assert worker not in self.busy
         self.given.append(video.id)
+        self.next_ones.append(then)
         self.attempts[video.id] += 1
         self.busy[worker] = video
 
@@ -202,7 +204,7 @@ def test_what_the_user_has_to_fix_is_not_tried_again(tmp_path: Path) -> None:
 
 def test_the_same_fault_on_the_first_videos_ends_the_run(tmp_path: Path) -> None:
     pool, backend = make_pool(tmp_path, size=2, runs=["bad input"] * 9)
-    with pytest.raises(UserError, match=r"model small: the first 3 videos have failed .*: 3: cannot"):
+    with pytest.raises(UserError, match=r"model small: the first 3 videos have failed .*: 4: cannot"):
         run(pool, 9)
     assert len(backend.given) <= 4
 
@@ -243,6 +245,41 @@ def test_large_videos_come_first() -> None:
         queue.done(video.id)
     assert order == [3, 2, 1, 4]
     assert not queue
+
+
+def ids(*videos: Video | None) -> list[int | None]:
+    return [None if video is None else video.id for video in videos]
+
+
+def test_a_worker_gets_the_video_that_it_was_promised() -> None:
+    queue = Queue([make_video(number) for number in range(1, 8)])
+    assert ids(queue.take(0), queue.promise(0, others=1)) == [1, 3], "2 is for the worker that has none yet"
+    assert ids(queue.take(1), queue.promise(1)) == [2, 4]
+    assert ids(queue.take(1), queue.promise(1)) == [4, 5]
+    assert ids(queue.take(0), queue.promise(0)) == [3, 6]
+    assert ids(queue.take(2), queue.promise(2)) == [7, None]
+    assert ids(queue.take(2), queue.take(1), queue.take(0)) == [5, 6, None], "what is promised is not left lying"
+
+
+def test_a_costlier_video_comes_before_a_promised_one() -> None:
+    queue = Queue([make_video(1, length=90), make_video(2, length=80), make_video(3, length=70), make_video(4)])
+    assert ids(queue.take(0), queue.promise(0)) == [1, 2]
+    assert ids(queue.take(1), queue.promise(1)) == [3, 4]
+    assert ids(queue.take(1), queue.take(0), queue.take(0)) == [2, 4, None]
+
+
+def test_a_failed_video_does_not_come_before_a_promised_one() -> None:
+    queue = Queue([make_video(1, length=90), make_video(2), make_video(3)])
+    assert ids(queue.take(0), queue.promise(0)) == [1, 2]
+    assert queue.failed(1)
+    assert ids(queue.take(0), queue.take(0), queue.take(0)) == [2, 3, 1]
+
+
+def test_backends_are_told_what_comes_next(tmp_path: Path) -> None:
+    pool, backend = make_pool(tmp_path, size=1)
+    run(pool, 3)
+    assert backend.given == [1, 2, 3]
+    assert ids(*backend.next_ones) == [2, 3, None]
 
 
 def test_loading_twice_loads_once_and_closing_closes(tmp_path: Path) -> None:

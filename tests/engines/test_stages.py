@@ -12,7 +12,7 @@ import pytest
 import torch
 from small_runs import SmallConfig, SmallModel, make_dataset
 
-from harness.engines.local import attempt_video
+from harness.engines.local import VideoRunner
 from harness.engines.model_spec import ModelSpec
 from harness.engines.stages import StageClock, time_stages
 from harness.frames import Image
@@ -56,7 +56,7 @@ class Staged:
 def test_a_video_tells_its_stages_and_the_hook_is_given_back(tmp_path: Path) -> None:
     model = Staged()
     before = model.stage
-    event = attempt_video(spec(), model, VIDEO, PredictionStore(tmp_path))
+    event = VideoRunner(spec(), model).attempt(VIDEO, PredictionStore(tmp_path))
     assert event.kind == "done"
     assert list(event.stages) == ["backbone", "matching"]
     assert all(use.seconds >= 0 and use.memory_bytes > 1 << 20 for use in event.stages.values())
@@ -67,7 +67,7 @@ def test_a_video_tells_its_stages_and_the_hook_is_given_back(tmp_path: Path) -> 
 def test_a_model_that_fails_in_a_stage_is_reported_as_ever(tmp_path: Path) -> None:
     model = Staged(fails=True)
     before = model.stage
-    event = attempt_video(spec(), model, VIDEO, PredictionStore(tmp_path))
+    event = VideoRunner(spec(), model).attempt(VIDEO, PredictionStore(tmp_path))
     assert (event.kind, event.error) == ("failed", "ValueError: no")
     assert model.stage is before
 
@@ -131,7 +131,7 @@ class StagedOnGpu(Staged):
 
 def test_the_host_waits_for_a_gpu_once_in_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = PretendedGpu(monkeypatch)
-    event = attempt_video(spec(), StagedOnGpu(gpu), VIDEO, PredictionStore(tmp_path))
+    event = VideoRunner(spec(), StagedOnGpu(gpu)).attempt(VIDEO, PredictionStore(tmp_path))
     assert (event.kind, gpu.waits) == ("done", 1)
     assert event.stages["backbone"].seconds == pytest.approx(4.0, abs=0.5)
     assert 0 < event.stages["decode"].seconds < 1
@@ -140,7 +140,7 @@ def test_the_host_waits_for_a_gpu_once_in_a_video(tmp_path: Path, monkeypatch: p
 
 def test_nothing_waits_for_a_gpu_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = PretendedGpu(monkeypatch)
-    event = attempt_video(spec(), StagedOnGpu(gpu, fails=True), VIDEO, PredictionStore(tmp_path))
+    event = VideoRunner(spec(), StagedOnGpu(gpu, fails=True)).attempt(VIDEO, PredictionStore(tmp_path))
     assert (event.error, gpu.waits) == ("ValueError: no", 0)
 
 

@@ -63,7 +63,7 @@ class SimulatedBackend:
         self._lost_at[worker] = self.now + self.load_seconds + life
         self._say(worker, self.load_seconds, WorkerReady("simulated", worker))
 
-    def give(self, worker: int, video: Video) -> None:
+    def give(self, worker: int, video: Video, then: Video | None = None) -> None:
         seconds = self.seconds(video)
         left = self._lost_at[worker] - self.now
         if video.id in self.fatal:

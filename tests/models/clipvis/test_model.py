@@ -110,6 +110,17 @@ def test_work_beside_the_network_changes_no_byte(
     assert predict(tiny, frames=23, **{"window": 3} | settings) == beside
 
 
+def test_decoding_into_the_next_video_changes_no_byte(tiny: ClipVisNetwork) -> None:
+    """Also where its frames have another size, and where there are fewer of them than are decoded ahead."""
+    model, videos = ClipVis(tiny, ClipVisConfig(**SMALL, window=3)), [video(11), video(2), video(9)]
+    found = []
+    for number, each in enumerate(videos):
+        model.expect(videos[number : number + 2])
+        found.append(model.predict(each, WORDS))
+    model.expect(())
+    assert found == [ClipVis(tiny, ClipVisConfig(**SMALL, window=3)).predict(each, WORDS) for each in videos]
+
+
 def test_an_error_beside_the_network_is_raised_as_it_is(tiny: ClipVisNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     """And no thread stays."""
     before = threading.active_count()

@@ -1,12 +1,15 @@
-"""How far ahead frames are decoded: by windows, within a bound of bytes."""
+"""How far ahead frames are decoded: by windows, within a bound of bytes, and into the next video."""
 
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
+from harness.errors import UserError
 from harness.frames import Image
 from harness.models.shared import windows
 from harness.models.shared.preprocess import Geometry
@@ -63,3 +66,123 @@ def test_the_next_two_windows_are_decoded_beside_the_network() -> None:
     assert next(found) == 3
     assert frames.last < 3 + 3 * windows.WINDOWS_AHEAD
     assert sum(found) == 27
+
+
+SIZES = Geometry((32, 64), (32, 64), (32, 64))
+
+
+class Loud:
+    """Frames whose numbers are noted when they are decoded; frame ``broken`` cannot be."""
+
+    def __init__(self, length: int, broken: int | None = None) -> None:
+        self.length, self.broken, self.decoded = length, broken, set[int]()
+        self.has_begun = threading.Event()
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, frame_index: int, /) -> Image:
+        self.decoded.add(frame_index)
+        self.has_begun.set()
+        if frame_index == self.broken:
+            raise UserError(f"frame {frame_index}", "is broken")
+        return np.full((32, 64, 3), frame_index, np.uint8)
+
+
+class First(WindowedModel[list[int]]):
+    """Its network gives the first number of each frame."""
+
+    def geometry(self, height: int, width: int) -> Geometry:
+        return Geometry((height, width), (height, width), (height // 32 * 32, width // 32 * 32))
+
+    def forward(self, frames: list[Image], sizes: Geometry) -> list[int]:
+        return [int(frame[0, 0, 0]) for frame in frames]
+
+
+def video_of(number: int, frames: Loud) -> Video:
+    return Video(number, f"video {number}", 32, 64, frames)
+
+
+def frames_found(model: First, video: Video) -> list[int]:
+    return [number for window in model.outputs(video, SIZES) for number in window]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    yield
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("frames")]
+
+
+def test_frames_of_the_next_video_are_decoded_at_the_end_of_this_one() -> None:
+    model, first, second = First(2), Loud(9), Loud(30)
+    model.expect([video_of(1, first), then := video_of(2, second)])
+    assert not first.decoded | second.decoded
+    outputs = model.outputs(video_of(1, first), SIZES)  # another object: read as if it had not been expected
+    assert next(outputs) == [0, 1]
+    outputs.close()
+    model.expect([one := video_of(1, first), then])
+    outputs = model.outputs(one, SIZES)
+    assert next(outputs) == [0, 1]
+    assert not second.decoded
+    assert [number for window in outputs for number in window] == [2, 3, 4, 5, 6, 7, 8]
+    assert second.has_begun.wait(10)
+    assert second.decoded <= set(range(frames_ahead(2, (32, 64))))
+    model.expect([then])
+    assert frames_found(model, then) == list(range(30))
+    model.expect(())
+
+
+def test_what_is_no_longer_expected_is_dropped() -> None:
+    model, second, third = First(2), Loud(5), Loud(5)
+    one, two, three = video_of(1, Loud(3)), video_of(2, second), video_of(3, third)
+    model.expect([one, two])
+    assert frames_found(model, one) == [0, 1, 2]
+    model.expect([three])
+    assert frames_found(model, three) == [0, 1, 2, 3, 4]
+    assert len(second.decoded) <= 4
+    assert frames_found(model, two) == [0, 1, 2, 3, 4]
+
+
+def test_an_error_of_the_next_video_waits_for_its_turn() -> None:
+    model, one = First(2), video_of(1, Loud(3))
+    two = video_of(2, Loud(5, broken=0))
+    model.expect([one, two])
+    assert frames_found(model, one) == [0, 1, 2]
+    model.expect([two])
+    with pytest.raises(UserError, match="frame 0: is broken"):
+        frames_found(model, two)
+    model.expect([two])  # another attempt
+    with pytest.raises(UserError, match="frame 0: is broken"):
+        frames_found(model, two)
+
+
+def test_a_next_video_without_a_size_does_no_harm() -> None:
+    class Refusing(First):
+        def geometry(self, height: int, width: int) -> Geometry:
+            raise ZeroDivisionError
+
+    model = Refusing(2)
+    model.expect([video_of(1, Loud(3))])
+    assert frames_found(model, video_of(1, Loud(3))) == [0, 1, 2]
+
+
+def test_without_overlap_nothing_of_the_next_video_is_decoded() -> None:
+    model, second = First(2), Loud(5)
+    model.overlap = False
+    model.expect([one := video_of(1, Loud(3)), video_of(2, second)])
+    assert frames_found(model, one) == [0, 1, 2]
+    assert not second.decoded
+
+
+def test_frames_of_the_next_video_are_read_once_when_a_video_is_asked_for_several_times() -> None:
+    """As phrases are: one call each."""
+    model, second = First(2), Loud(5)
+    model.expect([one := video_of(1, Loud(3)), two := video_of(2, second)])
+    assert frames_found(model, one) == frames_found(model, one) == [0, 1, 2]
+    model.expect([two])
+    assert second.has_begun.wait(10)
+    while len(second.decoded) < 4:  # what was begun is done soon
+        time.sleep(0.001)
+    second.decoded.clear()
+    assert frames_found(model, two) == [0, 1, 2, 3, 4]
+    assert second.decoded == {4}
