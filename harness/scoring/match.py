@@ -25,7 +25,7 @@ def match_tracks(iou, ignored, reusable, thresholds, track_match, truth_match):
 
     Among truths of equal IoU the later one is taken (COCO's rule, ``cocoeval``'s ``evaluateImg``).
     """
-    order, n = np.empty(len(ignored), np.int64), 0  # numba's sorts take a second and more to compile
+    order, n = np.empty(len(ignored), np.int64), np.int64(0)  # numba's sorts take a second and more to compile
     for later in range(2):
         for g in range(len(ignored)):
             if ignored[g] == (later == 1):
