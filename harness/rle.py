@@ -13,6 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.compiled import INNER
 from harness.rle_lanes import CHARACTERS, LANES, MOST_PIXELS, areas_of_lanes
 
 COMPRESSED, ESCAPED, LISTED = 0, 1, 2
@@ -55,10 +56,26 @@ class MaskTable:
 
     def arrays(self) -> tuple[Any, ...]:
         """The arrays in the order in which kernels take them."""
-        return (self.data, self.start, self.stop, self.kind, self.height, self.width, self.track, self.frame_mask)
+        return (
+            read_only(self.data),
+            self.start,
+            self.stop,
+            self.kind,
+            self.height,
+            self.width,
+            self.track,
+            self.frame_mask,
+        )
 
 
-@numba.njit(cache=True, nogil=True)
+def read_only(text: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The same bytes; kernels are compiled for text that cannot be written, and for other text once more."""
+    view = text.view()
+    view.flags.writeable = False
+    return view
+
+
+@numba.njit(**INNER)
 def _next_listed(data, position, stop):
     """Read one integer of a JSON list and the comma after it; return it and the next position (negative: fault)."""
     value = np.int64(0)
@@ -80,7 +97,7 @@ def _next_listed(data, position, stop):
     return value, np.int64(position)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def _unescape(data, position, stop):
     """Read the character of a JSON escape after its backslash; return it (0: not COCO's) and the next position."""
     if position < stop and data[position] == 92:
@@ -171,7 +188,7 @@ def runs_of(data, start, stop, kind, begin, end, offset):
     return written
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def _number(data, position, stop, kind):
     """Read one number, or difference of numbers, of a valid compressed mask; return it and the next position.
 
@@ -198,7 +215,7 @@ def _number(data, position, stop, kind):
     return value - ((c & 16) << (shift - 4)), position
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def _runs(data, start, stop, kind, begin, end, offset):
     """`runs_of` a compressed mask; -1 where an escape other than a doubled backslash stands for a character."""
     position, last, place = np.uint64(start), np.uint64(stop), np.uint64(offset)
@@ -241,7 +258,7 @@ def intersection_of(begin_a, end_a, a, stop_a, begin_b, end_b, b, stop_b):
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def _area(data, start, stop, kind, pixels):
     """The area of a sound compressed mask, as `decode` gives it; -1 where `decode` has to look."""
     total, ones = np.int64(0), np.int64(0)
@@ -279,7 +296,7 @@ def _area(data, start, stop, kind, pixels):
     return ones if total == pixels else np.int64(-1)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def _by_length(start, stop, kind, height, width, wanted, end):
     """The ``wanted`` masks that fit `areas_of_lanes` in ``end`` bytes of text, the shortest first.
 

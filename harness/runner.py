@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from harness.atomic_write import discard_unfinished, write_atomically, write_json
 from harness.comparability import comparability, parts_missing
+from harness.compile_ahead import compiling_ahead
 from harness.engines.local import InProcess
 from harness.engines.model_spec import Engine, EngineMaker, ModelSpec
 from harness.engines.threads import configured_threads
@@ -222,12 +223,16 @@ class RunOutcome:
 
 
 class Finish(NamedTuple):
-    """Settings of the last steps of a run: tracking, strictness of scoring, ``table.md``, and scores that are known."""
+    """Settings of the last steps of a run: tracking, strictness of scoring, ``table.md``, and scores that are known.
+
+    ``compiled`` waits until scoring is compiled.
+    """
 
     tracker: Tracker
     strict: bool
     table: TableMaker | None
-    scores: Mapping[str, Result | UserError] | None = None
+    scores: Mapping[str, Result | UserError] | None
+    compiled: Callable[[], None]
 
 
 def execute(
@@ -255,7 +260,11 @@ def execute(
     if not fresh:
         run = _with_all_done(run)
     refuse_unscorable(run.dataset, run.scored_by, run.videos if run.limit is not None else None)
-    with printed_to_log() as log_printed, closing(engine(run.spec, run.store, progress)) as made:
+    with (
+        printed_to_log() as log_printed,
+        closing(engine(run.spec, run.store, progress)) as made,
+        compiling_ahead(run.dataset.truth is not None) as compiled,
+    ):
         compared = set[int]() if fresh else _refuse_other_frames(run, set())
         with held_log() as of_loading:  # there may be no folder yet
             if fresh or _pending(run):
@@ -282,7 +291,7 @@ def execute(
                 try:
                     with write_progress(progress, run.folder):
                         outcome = _predict_and_conclude(
-                            run, made, progress, notice, Finish(tracker, strict, table, scores)
+                            run, made, progress, notice, Finish(tracker, strict, table, scores, compiled)
                         )
                 finally:
                     warnings = tracker.finish()
@@ -499,6 +508,7 @@ def _conclude(
     head |= {"name": run.title, "weights": weights, **_variant(run)}
     head["loaded_weights"] = msgspec.to_builtins(_loaded_weights(run))
     whole = complete and run.limit is None
+    finish.compiled()
     scored = score_predictions(
         run.dataset, run.scored_by, run.store, done, whole, finish.strict, run.scoring, finish.scores
     )

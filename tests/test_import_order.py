@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ORDER = (
     ("plain_text",),
-    ("errors", "harness", "standard_output", "versions", "rle_lanes"),
+    ("errors", "harness", "standard_output", "versions", "rle_lanes", "compiled"),
     ("plugin_code", "warnings", "masks", "rle", "frames", "paths", "sweeps", "comparability", "first_bytes"),
     ("input_files",),
     ("config", "frame_digests", "atomic_write"),
@@ -19,7 +19,7 @@ ORDER = (
     ("scoring",),
     ("run_folder",),
     ("tracking", "engines", "export", "convert"),
-    ("submission", "result_record"),
+    ("submission", "result_record", "compile_ahead"),
     ("runner", "progress_display"),
     ("training", "one_video", "results_run"),
     ("testing",),

@@ -13,6 +13,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from harness.compiled import INNER
+
 ABSENT, OTHER = -1, 3
 """Entries without a mask, and entries that are no run-length encoding (polygons, or a fault); see `rle` for 0 to 2."""
 
@@ -23,7 +25,7 @@ MORE, MALFORMED, FULL, DONE = -1, -2, -3, 0
 """How a scan ended: more text needed, text that is not JSON records, output arrays too small, end of the array."""
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def _skip_space(text, i, stop):
     while i < stop and 0 < text[i] <= 32:  # NUL bytes are no space: a damaged file has millions of them
         i += 1
@@ -80,7 +82,7 @@ def _skip_string(text, i, stop):
     return stop + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def _skip_value(text, i, stop):
     """Return the position after the JSON value at ``i``, or ``stop + 1`` if cut off (brackets are only counted)."""
     depth = 0
@@ -109,7 +111,7 @@ def _skip_value(text, i, stop):
     return stop + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def _is_key(text, i, key):
     """Whether the string after the quote at ``i`` is ``key`` (which ends in its closing quote)."""
     if i + len(key) > len(text):
@@ -185,7 +187,7 @@ def scan_records(text, begin, stop, key, fresh, spans):
         begin = i
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def _read_size(text, i, stop):
     """Read ``[height, width]`` at ``i``; (-1, -1) if it is not that."""
     height, place = _read_side(text, i + 1, stop, 44) if i < stop and text[i] == 91 else (np.int64(-1), i)
@@ -193,7 +195,7 @@ def _read_size(text, i, stop):
     return (height, width) if width >= 0 else (np.int64(-1), np.int64(-1))
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def _read_side(text, i, stop, end):
     """Read a whole number and the character ``end``; return it and the place behind it, or -1 if it is not that."""
     i = _skip_space(text, i, stop)
@@ -342,7 +344,7 @@ def without_masks(text, spans, out):
     return n + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def _copy(text, start, stop, out, n):
     """Write ``text[start:stop]`` from ``out[n]`` on; return where it ends. Slices take a second more to compile."""
     for i in range(start, stop):
@@ -351,7 +353,7 @@ def _copy(text, start, stop, out, n):
     return n
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def _is_same(text, a, b, size):
     """Whether two parts of a text of this size are equal."""
     i, other, rest = np.uint64(a), np.uint64(b), np.uint64(size)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from harness.compiled import INNER
+
 
 @numba.njit(cache=True, nogil=True)
 def assign(cost):
@@ -26,7 +28,7 @@ def assign(cost):
     return _solve(cost)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def flip_path(path, row_of, column_of, j, current):
     """Give each column on the path that ends in column ``j`` to the row before it, back to the row ``current``."""
     while True:

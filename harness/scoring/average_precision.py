@@ -182,18 +182,19 @@ def compute_average_precision(
     recall = np.zeros((T, n, len(ranges), len(CAPS)))
     hits, misses = np.zeros(len(track), np.int64), np.zeros(len(track), np.int64)
 
+    # stable: tracks of equal score stay in their order
+    order = np.lexsort((-overlaps.score[track], overlaps.category[track]))
+
     def work(part: Ints) -> None:
         score_categories(
             part, first, pair_tracks, pair_truths, overlaps.offset[track], iou, truths.local[row], ignored,
-            selection.reusable[entry], selection.unseen[entry], overlaps.score[track], rank, outside,
+            selection.reusable[entry], selection.unseen[entry], overlaps.score[track], order, rank, outside,
             limits, limits[[CAPS.index(cap) for cap in precision_caps]], IOU_THRESHOLDS, RECALL_POINTS,
             EPSILON if quirks.epsilon_in_precision else 0.0, not quirks.ties_by_file_order,
             positives, precision, scores, recall, hits, misses,
         )  # fmt: skip
 
     on_all_cores(work, n)
-    # stable: tracks of equal score keep the kernel's order
-    order = np.lexsort((-overlaps.score[track], overlaps.category[track]))
     told = track[order]
     pairs, pair_positives = np.unique(truth_key[~ignored[0]], return_counts=True)
     matches = Matches(

@@ -25,7 +25,12 @@ def match_tracks(iou, ignored, reusable, thresholds, track_match, truth_match):
 
     Among truths of equal IoU the later one is taken (COCO's rule, ``cocoeval``'s ``evaluateImg``).
     """
-    order = np.argsort(ignored, kind="mergesort")
+    order, n = np.empty(len(ignored), np.int64), np.int64(0)  # numba's sorts take a second and more to compile
+    for later in range(2):
+        for g in range(len(ignored)):
+            if ignored[g] == (later == 1):
+                order[n] = g
+                n += 1
     track_match[:] = -1
     truth_match[:] = -1
     for t in range(len(thresholds)):
@@ -88,7 +93,7 @@ def precision_at(hit, miss, score, positives, recall_points, epsilon, join_ties,
 @numba.njit(cache=True, nogil=True)
 def score_categories(
     categories, pair_first, pair_tracks, pair_truths, iou_offset, iou, truth_local, truth_ignored, truth_reusable,
-    truth_unseen, score, rank, outside, caps, precision_caps, thresholds, recall_points, epsilon, join_ties,
+    truth_unseen, score, order, rank, outside, caps, precision_caps, thresholds, recall_points, epsilon, join_ties,
     positives, precision, scores, recall, hits, misses,
 ):  # fmt: skip
     """Match and accumulate the categories ``categories (n,)``; results go to their rows.
@@ -96,7 +101,8 @@ def score_categories(
     Pairs of category ``k`` are ``pair_first[k]:pair_first[k + 1]``, by ascending video; pair ``p`` has the tracks
     ``pair_tracks[p]:pair_tracks[p + 1]`` and the truths ``pair_truths[p]:pair_truths[p + 1]``. Ranges (of area,
     occlusion, length) are the first axis of ``truth_ignored`` and ``outside``: an unmatched track outside is ignored.
-    ``rank`` is a track's place for the caps. A match with a ``truth_unseen`` truth does not count as one.
+    ``order (tracks,)`` has the tracks of each category by descending score; ``rank`` is a track's place for the caps.
+    A match with a ``truth_unseen`` truth does not count as one.
 
     Fills ``positives (categories, ranges)``, ``precision`` and ``scores (thresholds, recall points, categories,
     ranges, precision caps)`` and ``recall (thresholds, categories, ranges, caps)``; and for the first range the bit
@@ -110,7 +116,8 @@ def score_categories(
         n = pair_tracks[last] - base
         hit = np.zeros((n_thresholds, n), np.bool_)
         miss = np.zeros((n_thresholds, n), np.bool_)
-        order = np.argsort(-score[base : base + n], kind="mergesort")
+        kept, value = np.empty(n, np.int64), np.empty(n)
+        hit_of, miss_of = np.empty(n, np.bool_), np.empty(n, np.bool_)
         for r in range(truth_ignored.shape[0]):
             for p in range(first, last):
                 d0, d1 = pair_tracks[p], pair_tracks[p + 1]
@@ -151,13 +158,18 @@ def score_categories(
                             hits_within += hit[t, d] and rank[base + d] < caps[c]
                         recall[t, k, r, c] = hits_within / positives[k, r]
                     continue
-                kept = order[rank[base + order] < caps[c]]
-                value = score[base + kept]
+                m = 0
+                for i in range(base, base + n):
+                    if rank[order[i]] < caps[c]:
+                        kept[m], value[m] = order[i] - base, score[order[i]]
+                        m += 1
                 for t in range(n_thresholds):
+                    for i in range(m):
+                        hit_of[i], miss_of[i] = hit[t, kept[i]], miss[t, kept[i]]
                     recall[t, k, r, c] = precision_at(
-                        hit[t][kept],
-                        miss[t][kept],
-                        value,
+                        hit_of[:m],
+                        miss_of[:m],
+                        value[:m],
                         positives[k, r],
                         recall_points,
                         epsilon,

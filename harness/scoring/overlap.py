@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import rle
+from harness.compiled import INNER
 from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations
 from harness.rle import Ints, MaskTable
@@ -320,7 +321,7 @@ def _track_areas(owners, video, sizes, track, frame_mask, height, width, area, v
                         frames[v, t] += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def sum_areas(rows_d, rows_g, h, w, height_d, width_d, area_d, height_g, width_g, area_g, variants, sums):
     """Add the areas that enter the union of two tracks to ``sums (rules,)``; return the most they can share."""
     most = np.int64(0)
@@ -345,7 +346,7 @@ def sum_areas(rows_d, rows_g, h, w, height_d, width_d, area_d, height_g, width_g
     return most
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def runs_in_frame(truths, mine, wanted, f, begin_g, end_g, run_g):
     """Write the runs of the ``wanted`` of some truths in frame ``f``; return the arrays, enlarged if necessary.
 

@@ -336,7 +336,7 @@ def _phrase_ap(given: PhraseInput, corrected: bool) -> _Part:
         np.zeros(1, np.int64), np.array([0, len(units)]),
         np.searchsorted(units.of_track[order], np.arange(len(units) + 1)), chosen.first,
         tracks.overlaps.offset[order], given.iou, truth.arrays.local[row], ignored, crowd, truth.ids[row] == 0,
-        tracks.score[order], rank, outside, np.array([MOST_TRACKS]),
+        tracks.score[order], np.argsort(-tracks.score[order], kind="stable"), rank, outside, np.array([MOST_TRACKS]),
         np.array([MOST_TRACKS]), IOU_THRESHOLDS, RECALL_POINTS, EPSILON, False,
         positives, precision, np.zeros((0,) * 5), np.zeros((n_t, 1, 1, 1)), hits, misses,
     )  # fmt: skip

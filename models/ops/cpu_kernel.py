@@ -26,6 +26,8 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
+from harness.compiled import INNER
+
 SAMPLES_PER_THREAD = 1 << 14
 """With fewer samples than this, another thread costs more time than it saves."""
 WIDE, NARROW = 32, 16
@@ -264,7 +266,7 @@ _sum_wide, _sum_narrow = _summing(WIDE), _summing(NARROW)
 _wide_backward, _narrow_backward = _differentiating(WIDE), _differentiating(NARROW)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(**INNER, error_model="numpy")
 def _softmax(logits, heads):
     """Replace each head's part of ``logits`` ``(samples,)`` with its softmax."""
     each = logits.shape[0] // heads
@@ -280,7 +282,7 @@ def _softmax(logits, heads):
             logits[k] /= total
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
+@numba.njit(**INNER, fastmath={"contract"}, error_model="numpy")
 def _corners(height, width, start, scale, centre_x, centre_y, points, row_step, corners, fractions):
     """The four pixels around each sample of a query, and the sample's position between them.
 
@@ -310,7 +312,7 @@ def _corners(height, width, start, scale, centre_x, centre_y, points, row_step, 
         corners[5, k] = np.int64(top_at == top) + 2 * np.int64(bottom_at == bottom)
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
+@numba.njit(**INNER, fastmath={"contract"}, error_model="numpy")
 def _shares(attention, corners, fractions, shares):
     """The factor of each corner's row, ``(4, samples)``: attention times bilinear weight, zero off the map."""
     real = attention.dtype.type

@@ -13,6 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.compiled import INNER
 from harness.scoring.assignment import assign, flip_path
 
 Costs = NDArray[np.float32]
@@ -101,7 +102,7 @@ def _solve(cost, v):
     return column_of, _is_unique(cost, u, v, row_of)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def _bid(cost, v, column_of, row_of, free):
     """Let rows take their cheapest column, from another row too; returns how many then are left in ``free``.
 
@@ -137,7 +138,7 @@ def _bid(cost, v, column_of, row_of, free):
     return left
 
 
-@numba.njit(cache=True, nogil=True, fastmath=VECTOR)
+@numba.njit(**INNER, fastmath=VECTOR)
 def _reduce(cost, v, out):
     """Write costs less prices to ``out``; returns the least."""
     least = np.inf
@@ -147,7 +148,7 @@ def _reduce(cost, v, out):
     return least
 
 
-@numba.njit(cache=True, nogil=True, fastmath=VECTOR)
+@numba.njit(**INNER, fastmath=VECTOR)
 def _relax(cost, v, base, row, frontier, path):
     """Shorten the paths to columns that lead over a row at distance ``base``; returns the shortest."""
     least = np.inf
@@ -160,7 +161,7 @@ def _relax(cost, v, base, row, frontier, path):
     return least
 
 
-@numba.njit(cache=True, nogil=True, fastmath=VECTOR)
+@numba.njit(**INNER, fastmath=VECTOR)
 def _least(values):
     least = np.inf
     for j in range(len(values)):
@@ -168,7 +169,7 @@ def _least(values):
     return least
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def _where(values, value):
     """The first place of a value that is there."""
     j = 0
@@ -177,7 +178,7 @@ def _where(values, value):
     return j
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def _is_unique(cost, u, v, row_of):
     """Whether rows cannot pass their columns on in a circle at no cost.
 
@@ -217,7 +218,7 @@ def _is_unique(cost, u, v, row_of):
     return gone == size
 
 
-@numba.njit(cache=True, nogil=True, fastmath=VECTOR)
+@numba.njit(**INNER, fastmath=VECTOR)
 def _count_below(cost, v, bound):
     below = 0
     for j in range(len(cost)):

@@ -120,7 +120,11 @@ def test_a_wait_that_is_added_is_seen() -> None:
         tensor.cpu()
         tensor.to("cpu", non_blocking=True)
         torch.empty(2).to("cuda")
-        _ = tensor + 1
-    assert (sum(watch.waits.values()), watch.copies) == (3, 1)
+        _ = tensor + 1 + torch.tensor(1.0)  # a parameter of the kernel
+        assert (sum(watch.waits.values()), watch.copies) == (3, 1)
+        torch.tensor(1.0, device="cuda")
+        torch.tensor([1, 2], device="cuda")
+        tensor[0].copy_(torch.tensor(1.0))
+    assert (sum(watch.waits.values()), watch.copies) == (6, 1)
     with FakeTensorMode(), watch, pytest.raises(RuntimeError, match="device"):
         _ = torch.empty(3, device="cuda") + torch.empty(3)

@@ -18,6 +18,9 @@ from torch.utils._pytree import tree_leaves
 READS = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim"}
 """Operators behind which the host knows a number of the device, or a size that depends on numbers."""
 
+COPIES = {"_to_copy", "copy_"}
+"""Operators that copy one tensor to another place, ``torch.tensor(1.0, device="cuda")`` among them."""
+
 
 def put_on_fake_cuda(network: nn.Module) -> None:
     """Replace parameters and buffers by fake ones on ``cuda``; a fake tensor mode must be active."""
@@ -69,8 +72,9 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.copies += on_device or result.device.type == "cuda"
             return result
         copied = [each for each in tree_leaves(result) if isinstance(each, Tensor)]
-        # a tensor without dimensions may come from the host as a kernel's parameter
-        if len({each.device.type for each in [*tensors, *copied] if each.dim()}) > 1:
+        # a tensor without dimensions may come from the host as a kernel's parameter, but not where it is copied
+        is_copy = name in COPIES
+        if len({each.device.type for each in [*tensors, *copied] if each.dim() or is_copy}) > 1:
             self.waits[_caller()] += 1
         return result
 

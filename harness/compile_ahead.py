@@ -1,0 +1,93 @@
+"""Compiles the scoring in a process of its own while a model runs, where it is not compiled yet.
+
+numba keeps what it has compiled for all later processes. On a new machine the first run would otherwise compile after
+its last video, for several seconds, while another core had nothing to do.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.formats.youtube_vis import annotations_from_document
+from harness.frames import MissingFrames
+from harness.masks import Rle
+from harness.run_folder.store import PredictionStore, tabulate
+from harness.scoring.dispatch import score_all
+from harness.scoring.from_store import ShardReader
+from harness.scoring.match import score_categories
+from harness.types import Track, Video
+
+SECONDS = 60.0
+"""How long a run waits for the process before it compiles by itself."""
+_PROGRAM = """
+import sys
+sys.path.append(sys.argv[1])
+from harness.compile_ahead import compile_scoring
+compile_scoring()
+"""
+
+
+@contextmanager
+def compiling_ahead(is_scored: bool) -> Iterator[Callable[[], None]]:
+    """Start the process if the run ``is_scored``, anything is to compile, and there is a second core.
+
+    Yields a function that waits until it has ended.
+
+    No result depends on it: what it has not compiled is compiled when it is called.
+    """
+    if not is_scored or is_compiled() or _cores() < 2:
+        yield lambda: None
+        return
+    root = str(Path(__file__).parents[1])
+    program = [sys.executable, "-P", "-c", _PROGRAM, root]  # -P: the working directory may hold any modules
+    quiet = subprocess.DEVNULL
+    try:
+        process = subprocess.Popen(program, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
+    except OSError:  # no room for another process
+        yield lambda: None
+        return
+
+    def wait() -> None:
+        try:
+            process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+    try:
+        yield wait
+    finally:
+        process.kill()
+        process.wait()
+
+
+def is_compiled() -> bool:
+    """Whether numba's cache has the last function that scoring compiles."""
+    kept = score_categories.stats.cache_path
+    return kept is None or any(Path(kept).glob(f"*.{score_categories.__name__}-*.nbi"))
+
+
+def compile_scoring() -> None:
+    """Score one track of one pixel as a run does, so that all that takes part is compiled and kept."""
+    category, place = {"id": 1, "name": "pixel", "partition": 0}, {"height": 1, "width": 1, "length": 1}
+    truth = {"id": 1, "video_id": 1, "category_id": 1, "segmentations": [{"size": [1, 1], "counts": "01"}]}
+    document = {
+        "videos": [{"id": 1, "file_names": ["1.jpg"], **place}],
+        "categories": [category],
+        "annotations": [{**truth, "iscrowd": 0, "areas": [1], **place}],
+    }
+    annotations = annotations_from_document(document, "one pixel")
+    video = Video(1, "1", 1, 1, MissingFrames(1))
+    with tempfile.TemporaryDirectory() as folder:
+        store = PredictionStore(Path(folder))
+        store.write_table(video, tabulate(video, [Track(1, 1, 1.0, [Rle((1, 1), b"01")])]))
+        score_all(["lvvis"], annotations, lambda: ShardReader(store, {1}), False, None)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
