@@ -56,6 +56,9 @@ def test_latex() -> None:
     assert table(TWO, "latex", columns=("AP", "APb", "APn")) == (
         "% needs \\usepackage{booktabs, siunitx}\n"
         "\\begin{table}\n"
+        "\\caption{Results on lvvis val in percent, by the lvvis protocol (version 1). The best is bold, the"
+        " second underlined.}\n"
+        "\\label{tab:lvvis-val}\n"
         "\\centering\n"
         "\\small\n"
         "\\setlength{\\tabcolsep}{3pt}\n"
