@@ -1,4 +1,4 @@
-"""Compiles the scoring in a process of its own while a model runs, where it is not compiled yet.
+"""Compiles the scoring in a separate process while a model runs, where it is not compiled yet.
 
 numba keeps what it has compiled for all later processes. On a new machine the first run would otherwise compile after
 its last video, for several seconds, while another core had nothing to do.
@@ -85,7 +85,7 @@ def compile_scoring() -> None:
     video = Video(1, "1", 1, 1, MissingFrames(1))
     with tempfile.TemporaryDirectory() as folder:
         store = PredictionStore(Path(folder))
-        store.write_table(video, tabulate(video, [Track(1, 1, 1.0, [Rle((1, 1), b"01")])]))
+        store.write_table(video, tabulate(video, [Track(1, 1, 1.0, (Rle((1, 1), b"01"),))]))
         score_all(["lvvis"], annotations, lambda: ShardReader(store, {1}), False, None)
 
 

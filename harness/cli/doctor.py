@@ -96,6 +96,10 @@ def _show(record: dict[str, Any]) -> None:
           f" {record['free_disk_bytes'] / 2**30:.0f} GiB free here")  # fmt: skip
     gpus = ", ".join(devices["gpus"]) or "none; models run on the CPU"
     print(f"devices  {gpus} (torch {devices['torch']}, built for CUDA {devices['cuda'] or 'none'})")
+    if devices["gpus"]:
+        print(
+            "         a checkout checks and times its kernel and the models: python scripts/gpu_check.py --out FOLDER"
+        )
     for name, told in record["models"].items():
         for what, state in told.items():
             shown = f"{state['path']} ({state['why']})" if isinstance(state, dict) else state

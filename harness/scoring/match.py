@@ -25,18 +25,18 @@ def match_tracks(iou, ignored, reusable, thresholds, track_match, truth_match):
 
     Among truths of equal IoU the later one is taken (COCO's rule, ``cocoeval``'s ``evaluateImg``).
     """
-    order, n = np.empty(len(ignored), np.int64), np.int64(0)  # numba's sorts take a second and more to compile
+    order, n = np.empty(len(ignored), np.int64), 0  # numba's sorts take a second and more to compile
     for later in range(2):
-        for g in range(len(ignored)):
-            if ignored[g] == (later == 1):
-                order[n] = g
+        for truth in range(len(ignored)):
+            if ignored[truth] == (later == 1):
+                order[n] = truth
                 n += 1
     track_match[:] = -1
     truth_match[:] = -1
     for t in range(len(thresholds)):
         for d in range(iou.shape[0]):
             best = min(thresholds[t], 1 - 1e-10)
-            found = -1
+            found = np.int64(-1)
             for g in order:
                 if truth_match[t, g] >= 0 and not reusable[g]:
                     continue
