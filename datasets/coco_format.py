@@ -145,5 +145,5 @@ class ImageDataset:
 
 
 def _notes(crowds: int, flat: int) -> tuple[str, ...]:
-    told = ((crowds, "crowds"), (flat, "outlines of fewer than three points"))
-    return tuple(f"{count} {what}, which are not trained on" for count, what in told if count)
+    counts = ((crowds, "crowds"), (flat, "outlines of fewer than three points"))
+    return tuple(f"{count} {what}, which are not trained on" for count, what in counts if count)

@@ -169,13 +169,13 @@ class DescribedDataset:
         """The named videos only. Their numbers are not comparable with those on another list."""
         keep, lists = {v.id for v in opened.annotations.videos}, []
         if files.videos is not None:
-            named, told = self._named(opened.annotations, files.videos, files.videos_sha256)
+            named, description = self._named(opened.annotations, files.videos, files.videos_sha256)
             keep &= named
-            lists.append(told)
+            lists.append(description)
         if files.without is not None:
-            named, told = self._named(opened.annotations, files.without, files.without_sha256, may_lack=True)
+            named, description = self._named(opened.annotations, files.without, files.without_sha256, may_lack=True)
             keep -= named
-            lists.append(f"without {told}")
+            lists.append(f"without {description}")
         if not keep:
             raise UserError(str(self.file), "takes no video", "give other lists")
         whole = len(opened.annotations.videos)

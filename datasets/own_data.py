@@ -118,12 +118,12 @@ def check_own(annotations: Path, frames: Path | None, protocol: str | None, name
 
 def checked(report: SplitReport, read: Annotations, frames: Path | None, protocol: str | None) -> SplitReport:
     """A report with what annotations and their frames hold, and what a run would refuse."""
-    told = list(report.faults)
+    faults = list(report.faults)
     if protocol in (*OFFICIAL, HOTA, *TETA_TASKS, VEVAL):
-        told += [fault for fault in refusals(read, str(protocol)) if not (told and "lack" in " ".join(told))]
+        faults += [fault for fault in refusals(read, str(protocol)) if not (faults and "lack" in " ".join(faults))]
     truth = "not in the file" if read.truth is None else f"in the file: {len(read.truth.records)} tracks"
     report = replace(
-        report, truth=truth, found=found_counts(read), expected=Counts(), faults=tuple(dict.fromkeys(told))
+        report, truth=truth, found=found_counts(read), expected=Counts(), faults=tuple(dict.fromkeys(faults))
     )
     if frames is None or not frames.is_dir():
         return report

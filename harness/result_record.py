@@ -454,8 +454,8 @@ class Verification(NamedTuple):
     def record(self) -> dict[str, Any]:
         """As data for JSON."""
         parts = {"inputs": self.inputs, "metrics": self.metrics}
-        told = {key: [one._asdict() for one in found] for key, found in parts.items()}
-        return {"equal": self.equal, "compared": self.compared, **told}
+        lists = {key: [one._asdict() for one in found] for key, found in parts.items()}
+        return {"equal": self.equal, "compared": self.compared, **lists}
 
 
 def verify_record(

@@ -410,8 +410,8 @@ def _predict(
                 stages = merge_stage_usage([stages, event.stages])
                 if event.weights is not None and not is_told:
                     is_told = True
-                    told = Weights(WeightsRecord.of(event.weights))
-                    write_json(run.folder / "weights.json", msgspec.to_builtins(told))
+                    weights = Weights(WeightsRecord.of(event.weights))
+                    write_json(run.folder / "weights.json", msgspec.to_builtins(weights))
             elif event.kind == "failed":
                 failed.append(event)
                 log.error("video %s failed: %s\n%s", event.video_id, event.error, event.details)

@@ -54,7 +54,7 @@ def _errors(runs: Sequence[RunAnalysis]) -> Sheet:
         f"{data}, protocol {first.protocol} version {first.protocol_version}",
         *(f"{name}: {_standing(one)}" for name, one in zip(_named(runs), runs, strict=True)),
         *dagger_notes((one.label, one.not_comparable) for one in runs),
-        "dAP50: points of AP50 that repairing all errors of a kind is worth; dAP: the same over IoU 0.5 to 0.95",
+        "dAP50: points of AP50 that repairing all errors of a kind gains; dAP: the same over IoU 0.5 to 0.95",
         "Truths: objects not found because of this kind, at IoU 0.5; docs/error-analysis.md defines the kinds",
     ]
     head = [Column("Error"), *_columns(runs, ("dAP50", "dAP", "Errors", "Truths"))]

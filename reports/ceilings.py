@@ -121,7 +121,7 @@ def _sheet(one: NamedCeilings) -> Sheet:
     lines = [[named(row), *(_percent(row.metrics[name][key]) for name, key in numbers)] for row in one.found.rows]
     data = f", {one.dataset} {one.split}" if one.dataset else ""
     notes = [
-        f"{one.label}{DAGGER if one.not_comparable else ''}{data}; {_told(one.found)}",
+        f"{one.label}{DAGGER if one.not_comparable else ''}{data}; {_protocol_texts(one.found)}",
         *dagger_notes([(one.label, one.not_comparable)]),
         NOTE,
     ]
@@ -134,17 +134,17 @@ def _sheet(one: NamedCeilings) -> Sheet:
     return Sheet(head, lines, notes, caption=caption, label=f"{one.dataset} {one.split} ceilings {one.label}")
 
 
-def _told(found: Ceilings) -> str:
+def _protocol_texts(found: Ceilings) -> str:
     """The protocols with their versions and settings."""
-    told = []
+    lines = []
     for record in found.protocols.values():
         settings = [
             f"{k.replace('_', ' ')} {'none' if v is None else v}"
             for k, v in record.items()
             if k not in ("name", "version")
         ]
-        told.append(", ".join([f"{record['name']} version {record['version']}", *settings]))
-    return "; ".join(told)
+        lines.append(", ".join([f"{record['name']} version {record['version']}", *settings]))
+    return "; ".join(lines)
 
 
 def _styled(sheet: Sheet, format: Format) -> Sheet:

@@ -323,8 +323,8 @@ def _refuse_others(first: FinishedRun, expected: MatchTable, run: FinishedRun, t
     )
     for name, mine, other in kinds:
         if mine != other:
-            told = "" if name == "videos" else f" ({mine}, not {other})"
-            what = f"cannot be compared with {first.id}: another {name}{told}"
+            values = "" if name == "videos" else f" ({mine}, not {other})"
+            what = f"cannot be compared with {first.id}: another {name}{values}"
             hint = "compare runs of the same dataset, split and limit, scored by the same version of the harness"
             raise UserError(str(run.folder), what, hint)
 

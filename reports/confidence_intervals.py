@@ -86,11 +86,11 @@ def _references(comparison: Comparison, against: Reference, shown: Sequence[str]
     if against == "first":
         return dict.fromkeys(keys, comparison.runs[0].label)
 
-    def worth(run: Measured, key: str) -> float:
+    def quality(run: Measured, key: str) -> float:
         value = run.metrics[key].value or 0.0
         return -value if is_lower_better(key) else value
 
-    return {key: max(comparison.runs, key=lambda run: worth(run, key)).label for key in keys}
+    return {key: max(comparison.runs, key=lambda run: quality(run, key)).label for key in keys}
 
 
 def notes_on(against: Reference | None, with_intervals: bool) -> list[str]:

@@ -143,8 +143,8 @@ def _reason(
     records: Iterable[AnnotationRecord],
 ) -> str:
     """A sentence with the counts of the runs."""
-    told = [f"{run.label} {count[video]}" for run, count in zip(runs, counts, strict=True)]
+    counts_by_run = [f"{run.label} {count[video]}" for run, count in zip(runs, counts, strict=True)]
     if named.category is None:
-        return f"errors of the kind {named.text}: {', '.join(told[::-1])}"
+        return f"errors of the kind {named.text}: {', '.join(counts_by_run[::-1])}"
     total = sum(one.video_id == video and one.category_id == named.category for one in records)
-    return f"objects of {named.text} found, of {total}: {', '.join(told)}"
+    return f"objects of {named.text} found, of {total}: {', '.join(counts_by_run)}"

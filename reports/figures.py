@@ -221,9 +221,9 @@ def rendered(figure: Figure, format: Format, provenance: Iterable[str] = (), loo
     """Return a figure's file, as wide as the figure, without date; ``provenance`` is kept in its metadata."""
     import matplotlib as mpl
 
-    told = "\n".join(plain(line) for line in provenance)
+    text = "\n".join(plain(line) for line in provenance)
     metadata: dict[str, Any] = (
-        {"CreationDate": None, "Subject": told} if format == "pdf" else {"Date": None, "Description": told}
+        {"CreationDate": None, "Subject": text} if format == "pdf" else {"Date": None, "Description": text}
     )
     data = io.BytesIO()
     with mpl.rc_context((look or Look()).style):
@@ -314,7 +314,7 @@ def _legend_of_gains(shown: Sequence[CategoryDifference], labels: dict[int, str]
 
 
 def errors(subject: FigureData) -> Figure:
-    """What repairing all errors of each kind is worth in AP50, for each run, with the number of errors."""
+    """What repairing all errors of each kind gains in AP50, for each run, with the number of errors."""
     kinds = list(subject.analyses[0].analysis.errors.kinds)
     count = len(subject.analyses)
     figure, (ax,) = axes_of(1, (subject.look.column_width, 1.0 + len(kinds) * (0.14 + 0.12 * count)))
@@ -323,10 +323,10 @@ def errors(subject: FigureData) -> Figure:
     for number, one in enumerate(subject.analyses):
         found = [one.analysis.errors.kinds[kind] for kind in kinds]
         places = [place + (number - (count - 1) / 2) * height for place in range(len(kinds))]
-        worth = [100 * (kind.dap50 or 0.0) for kind in found]
-        most = max(most, *worth)
-        ax.barh(places, worth, height=0.9 * height, color=_color(number), label=_label(subject.runs[number].label))
-        for place, value, kind in zip(places, worth, found, strict=True):
+        gains = [100 * (kind.dap50 or 0.0) for kind in found]
+        most = max(most, *gains)
+        ax.barh(places, gains, height=0.9 * height, color=_color(number), label=_label(subject.runs[number].label))
+        for place, value, kind in zip(places, gains, found, strict=True):
             text = f"{value:.1f} ({kind.count:,})" if kind.dap50 is not None else f"– ({kind.count:,})"
             ax.annotate(text, (max(value, 0.0), place), (2, 0), textcoords="offset points", va="center", fontsize=5)
     ax.set_yticks(range(len(kinds)), kinds, fontsize=7)

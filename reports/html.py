@@ -147,9 +147,9 @@ def gather(
 def _refuse_mixed(runs: Sequence[FinishedRun]) -> None:
     for run in runs[1:]:
         if run.data != runs[0].data:
-            told = [f"{one.id} is on {one.record['dataset']} {one.record['split']}" for one in (runs[0], run)]
+            places = [f"{one.id} is on {one.record['dataset']} {one.record['split']}" for one in (runs[0], run)]
             same = run.data[:2] == runs[0].data[:2]
-            what = f"the annotations of {runs[0].id} and {run.id} differ" if same else " and ".join(told)
+            what = f"the annotations of {runs[0].id} and {run.id} differ" if same else " and ".join(places)
             raise UserError("harness report", what, "make one report for each dataset and split")
 
 

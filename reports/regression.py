@@ -161,7 +161,7 @@ def compare(
     for name in SAME_DATA:
         before, after = getattr(baseline, name), getattr(run, name)
         if before != after:
-            here = f"{_named(name)} is {_told(after)} here, and {_told(before)} in the baseline"
+            here = f"{_named(name)} is {_value_text(after)} here, and {_value_text(before)} in the baseline"
             what = f"cannot be compared with the baseline: {here}"
             raise UserError(where, what, "run what the baseline ran, or write a new baseline with --update")
     known = {name: value for name, value in baseline.metrics.items() if value is not None}
@@ -189,7 +189,7 @@ def _named(field: str) -> str:
     return {"digest": "the digest of the annotations", "protocol": "the protocol"}.get(field, f"the {field}")
 
 
-def _told(value: object) -> str:
+def _value_text(value: object) -> str:
     if value is None:
         return "not set"
     if isinstance(value, ProtocolRecord):
@@ -204,13 +204,13 @@ def other_settings(baseline: Baseline, run: Baseline) -> list[Difference] | None
     return differences(baseline.settings, run.settings)
 
 
-def told_settings(found: Sequence[Difference] | None, format: Literal["terminal", "markdown"] = "terminal") -> str:
+def settings_text(found: Sequence[Difference] | None, format: Literal["terminal", "markdown"] = "terminal") -> str:
     """The result of `other_settings` as lines of text; empty if the settings are equal."""
     if found is None:
-        told = ["the baseline does not state its settings, an earlier version wrote it: write it again with --update"]
+        texts = ["the baseline does not state its settings, an earlier version wrote it: write it again with --update"]
     else:
-        told = [f"other settings: {one.describe('in the baseline', 'in the run')}" for one in found]
-    lines = "".join(f"- {line}\n" if format == "markdown" else f"{line}\n" for line in told)
+        texts = [f"other settings: {one.describe('in the baseline', 'in the run')}" for one in found]
+    lines = "".join(f"- {line}\n" if format == "markdown" else f"{line}\n" for line in texts)
     return f"{lines}\n" if lines else ""
 
 
@@ -222,9 +222,9 @@ def refuse_other_settings(baseline: Baseline, run: Baseline) -> None:
         what = "cannot be compared strictly: the baseline does not state its settings, an earlier version wrote it"
         raise UserError(where, what, "write it again with --update, from a run with the right settings")
     if found:
-        told = ", ".join(one.describe("in the baseline", "in the run") for one in found)
+        texts = ", ".join(one.describe("in the baseline", "in the run") for one in found)
         raise UserError(
-            where, f"has other settings: {told}", "run with the baseline's, or write a new baseline with --update"
+            where, f"has other settings: {texts}", "run with the baseline's, or write a new baseline with --update"
         )
 
 
@@ -262,9 +262,9 @@ def summary(changes: Sequence[Change], both_ways: bool = False) -> str:
     counts = {verdict: sum(c.verdict == verdict for c in changes) for verdict in (FELL, ROSE, SAME)}
     if failures(changes, both_ways):
         moves = {FELL: counts[FELL], ROSE: counts[ROSE] if both_ways else 0}
-        told = " and ".join(f"{count} {verdict}" for verdict, count in moves.items() if count)
+        texts = " and ".join(f"{count} {verdict}" for verdict, count in moves.items() if count)
         is_zero = any(c.metric == "AP" and c.verdict == FELL and c.after == 0 for c in changes)
-        return f"FAILED: {'AP fell to 0; ' if is_zero else ''}of {len(changes)} metrics {told} beyond their tolerance"
+        return f"FAILED: {'AP fell to 0; ' if is_zero else ''}of {len(changes)} metrics {texts} beyond their tolerance"
     rose = f", {counts[ROSE]} rose beyond it: consider --update" if counts[ROSE] else ""
     verb = "moved" if both_ways else "fell"
     return f"passed: no metric of {len(changes)} {verb} beyond its tolerance{rose}"

@@ -377,7 +377,7 @@ def _environment_rows(outcomes: Iterable[CaseOutcome]) -> list[tuple[str, str]]:
         known = public_environment(one.environment or {})
         packages = known.pop("packages")
         cpu = known.pop("cpu", None) or {}
-        told = {
+        texts = {
             "device": known.get("device"),
             "GPUs": ", ".join(known.get("gpus") or []) or "none",
             "processor": cpu.get("model"),
@@ -385,7 +385,7 @@ def _environment_rows(outcomes: Iterable[CaseOutcome]) -> list[tuple[str, str]]:
             **{key: known.get(key) for key in ("harness", "git_commit", "git_changed", "python", "platform", "time")},
             **packages,
         }
-        for key, value in told.items():
+        for key, value in texts.items():
             if value is not None:
                 found.setdefault(key, {})[str(value)] = None
     return [(key, "; ".join(values)) for key, values in found.items()]

@@ -214,7 +214,7 @@ def error_lines(analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:
         {
             "kind": kind,
             "about": ABOUT[kind],
-            "worth": [(number, errors.kinds[kind]) for number, errors in kinds.items()],
+            "gains": [(number, errors.kinds[kind]) for number, errors in kinds.items()],
             "bars": svg.bars(_by_number({n: max(e.kinds[kind].dap50 or 0, 0) / reach for n, e in kinds.items()})),
         }
         for kind in KINDS

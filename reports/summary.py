@@ -95,7 +95,7 @@ def _plain_answer(runs: Sequence[FinishedRun]) -> str:
     return "AP: " + ", ".join(f"{run.label} {percent(run.metrics['AP'])}" for run in ranked) + "."
 
 
-def told(interval: Interval) -> str:
+def interval_text(interval: Interval) -> str:
     """The 95 % interval as text; empty if it is unknown."""
     if interval.low is None or interval.high is None:
         return ""
@@ -139,10 +139,10 @@ def _of_one(comparison: Comparison, file: FinishedRun, analysis: Analysis | None
     run = comparison.runs[0]
     ap = run.metrics["AP"]
     answer = f"{run.label} reaches {percent(ap.value)} AP on {comparison.dataset} {comparison.split}"
-    answer += f" ({told(ap)})." if told(ap) else "."
+    answer += f" ({interval_text(ap)})." if interval_text(ap) else "."
     grounds: list[Sentence] = []
     groups = [
-        f"{name} {percent(found.value)}" + (f" ({told(found)})" if told(found) else "")
+        f"{name} {percent(found.value)}" + (f" ({interval_text(found)})" if interval_text(found) else "")
         for key, name in _GROUPS.items()
         if (found := run.metrics.get(key)) is not None and found.value is not None
     ]

@@ -70,8 +70,8 @@ def printed(
         if block and not blocks:
             blocks[len(cells)] = block
         row = [style.text(line.method + line.dagger)]
-        told = {_BACKBONE: line.backbone, _TRAINING: line.training_data}
-        row += [style.text(told[name] or UNDEFINED) for name in variants]
+        texts = {_BACKBONE: line.backbone, _TRAINING: line.training_data}
+        row += [style.text(texts[name] or UNDEFINED) for name in variants]
         if several:
             data = line.rows[line.data].dataset if block else names.get(line.data, line.data)
             row.append(style.text(data))

@@ -144,7 +144,7 @@ class Index:
         truth = np.full(len(row), -1, np.int64)
         note = ""
         try:
-            self._judge(_verdicts(dataset, run, done), video, row, code, truth)
+            self._assign_errors(_verdicts(dataset, run, done), video, row, code, truth)
         except UserError as error:
             note = plain(error.what)
         judged = np.zeros(len(self.video_ids), np.bool_)
@@ -179,7 +179,7 @@ class Index:
         width = len(self.category_ids)
         return {int(k): average.gain(*divmod(int(k), width), mine) for k, mine in zip(keys, parts, strict=True)}
 
-    def _judge(self, verdicts: Verdicts, video: Ints, row: Ints, code: Ints, truth: Ints) -> None:
+    def _assign_errors(self, verdicts: Verdicts, video: Ints, row: Ints, code: Ints, truth: Ints) -> None:
         """Write codes and truths of tracks, which are sorted by video and row."""
         width = int(row.max(initial=0)) + 1
         order = np.argsort(video * width + row)

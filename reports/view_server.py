@@ -96,15 +96,15 @@ class Library:
         """Refresh in the background until `close`."""
 
         def work() -> None:
-            told = ""
+            reported = ""
             while not self._stop.wait(seconds):
                 try:
                     self.refresh()
-                    told = ""
+                    reported = ""
                 except (UserError, OSError) as error:  # a file that is being written; the next check finds it complete
-                    if str(error) != told:
+                    if str(error) != reported:
                         log.warning("%s", error)
-                    told = str(error)
+                    reported = str(error)
 
         threading.Thread(target=work, name="view-refresh", daemon=True).start()
 

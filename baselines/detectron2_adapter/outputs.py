@@ -128,7 +128,7 @@ def _objects(labels: Any, scores: Any, masks: Any, sizes: Any, where: str) -> It
 def _of_frames(instances: list[Any], frames: int, where: str) -> Iterator[FoundObject]:
     if len(instances) != frames:
         raise UserError(where, f"Instances of {len(instances)} frames for {frames} frames", "give one per frame")
-    objects: dict[Any, _Linked] = defaultdict(_Linked)
+    objects: dict[Any, _ObjectOverFrames] = defaultdict(_ObjectOverFrames)
     for frame_index, found in enumerate(instances):
         ids = _ids(found, where)
         for row, identity in enumerate(ids):
@@ -144,7 +144,7 @@ def _of_frames(instances: list[Any], frames: int, where: str) -> Iterator[FoundO
 
 
 @dataclass
-class _Linked:
+class _ObjectOverFrames:
     """One object, collected from frames."""
 
     scores: list[float] = field(default_factory=list)

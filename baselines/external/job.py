@@ -58,8 +58,8 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def loaded_weights(self) -> LoadedWeights | None:
         """In the form of models in this process."""
-        told = self.weights
-        return None if told is None else LoadedWeights(told.needed, told.loaded, tuple(told.unused))
+        weights = self.weights
+        return None if weights is None else LoadedWeights(weights.needed, weights.loaded, tuple(weights.unused))
 
 
 def read_facts(folder: Path) -> Facts:
@@ -89,20 +89,20 @@ def write_job(folder: Path, videos: Sequence[Video], vocabulary: Vocabulary, con
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    told: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for video in videos:
         try:
             files = _frame_files(video, folder / FRAMES / str(video.id))
         except UserError:
-            if not told:
+            if not entries:
                 raise
             break
         size = {"height": video.height, "width": video.width}
-        told.append({"id": video.id, "name": video.name, **size, "frames": files})
+        entries.append({"id": video.id, "name": video.name, **size, "frames": files})
     categories = [{"id": c.id, "name": c.name, "synonyms": list(c.synonyms)} for c in vocabulary.categories]
     job = {
         "format": FORMAT,
-        "videos": told,
+        "videos": entries,
         "vocabulary": categories,
         "results": str((folder / RESULTS).resolve()),
         "checkpoint": None if context.checkpoint is None else str(context.checkpoint.resolve()),
@@ -111,7 +111,7 @@ def write_job(folder: Path, videos: Sequence[Video], vocabulary: Vocabulary, con
         "seed": context.seed,
     }
     write_json(folder / JOB, job)
-    return list(videos[: len(told)])
+    return list(videos[: len(entries)])
 
 
 def _frame_files(video: Video, folder: Path) -> list[str]:

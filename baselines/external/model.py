@@ -99,8 +99,8 @@ class ExternalModel:
 
     def facts(self) -> dict[str, str]:
         """The facts on the vocabulary in ``facts.json``, see `harness.types.Model`."""
-        told = self._facts.words or f"{FACTS} of the command does not say whether it has used them"
-        return {"words": f"{self._asked} in the job; {told}"}
+        note = self._facts.words or f"{FACTS} of the command does not say whether it has used them"
+        return {"words": f"{self._asked} in the job; {note}"}
 
     def _take(self, video: Video, vocabulary: Vocabulary) -> list[Track] | None:
         """Tracks of ``video`` from a finished job, if there is one that has them."""

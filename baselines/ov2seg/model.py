@@ -71,7 +71,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         self.classifier_of = classifier_of
         self.short_edge = self.config.short_edge or network.short_edge
         self._vocabulary: tuple[str, SourcedClassifier] | None = None
-        self._told: str | None = None  # digest of the vocabulary whose classifier's source is in the log
+        self._logged_digest: str | None = None  # digest of the vocabulary whose classifier's source is in the log
 
     @property
     def loaded_weights(self) -> LoadedWeights | None:
@@ -153,9 +153,9 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         """Log once which text classifier is used."""
         assert self._vocabulary is not None
         digest, (classifier, source, is_published) = self._vocabulary
-        if self._told == digest:
+        if self._logged_digest == digest:
             return
-        self._told = digest
+        self._logged_digest = digest
         log.info("text classifier of %s categories: %s", classifier.classes, source)
         if not is_published:
             log.warning(

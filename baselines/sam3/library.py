@@ -74,7 +74,7 @@ def load(kind: Any, folder: Path) -> tuple[Any, LoadedWeights]:
     """
     try:
         with _quiet():
-            model, told = kind.from_pretrained(
+            model, info = kind.from_pretrained(
                 str(folder),
                 local_files_only=True,
                 use_safetensors=True,
@@ -87,13 +87,13 @@ def load(kind: Any, folder: Path) -> tuple[Any, LoadedWeights]:
     except Exception as error:
         raise UserError(str(folder), f"cannot be loaded: {first_line(error)}", HINT) from error
     for fault in ("missing_keys", "mismatched_keys"):
-        names = sorted(str(name[0] if isinstance(name, tuple) else name) for name in told[fault])
+        names = sorted(str(name[0] if isinstance(name, tuple) else name) for name in info[fault])
         if names:
             what = f"{len(names)} tensors are {fault.removesuffix('_keys')} ({', '.join(names[:3])})"
             raise UserError(str(folder), what, HINT)
     for name, parameter in model.named_parameters():
         refuse_not_finite(parameter, name, folder, HINT)
-    needed, unused = len(model.state_dict()), tuple(sorted(map(str, told["unexpected_keys"])))
+    needed, unused = len(model.state_dict()), tuple(sorted(map(str, info["unexpected_keys"])))
     if unused:
         log.warning("%s: %s tensors are unused, first: %s", folder, len(unused), unused[0])
     return model, LoadedWeights(needed, needed, unused)
@@ -111,13 +111,13 @@ def load_processor(kind: Any, folder: Path) -> Any:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Hide the library's progress bars and its report of tensors."""
-    told = importlib.import_module("transformers.utils.logging")
-    level, has_bars = told.get_verbosity(), told.is_progress_bar_enabled()
-    told.set_verbosity_error()
-    told.disable_progress_bar()
+    library_log = importlib.import_module("transformers.utils.logging")
+    level, has_bars = library_log.get_verbosity(), library_log.is_progress_bar_enabled()
+    library_log.set_verbosity_error()
+    library_log.disable_progress_bar()
     try:
         yield
     finally:
-        told.set_verbosity(level)
+        library_log.set_verbosity(level)
         if has_bars:
-            told.enable_progress_bar()
+            library_log.enable_progress_bar()

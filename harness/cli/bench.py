@@ -112,8 +112,8 @@ def bench(
         return open_video(video)[0] if video else Video(1, "generated", height, width, made)
 
     if fit:
-        told = {"model": name, "device": place, "precision": number}
-        _tell_fit(plugin, chosen, checkpoint, opened, base, told, as_json)
+        setting = {"model": name, "device": place, "precision": number}
+        _tell_fit(plugin, chosen, checkpoint, opened, base, setting, as_json)
         return
     shown = opened(base)
     dataset = dataset_of_words(shown, _words(words))

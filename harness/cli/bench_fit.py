@@ -56,8 +56,8 @@ def measure_fit(
     def peak_at(values: dict[str, int]) -> int:
         model = load(values)
         measured = _peak_of(model, video_of(values[FRAMES]), words_of(values[WORDS]), device)
-        told = ", ".join(f"{axis} {value}" for axis, value in values.items())
-        tell(f"{told}: {measured / 2**20:.0f} MiB")
+        point = ", ".join(f"{axis} {value}" for axis, value in values.items())
+        tell(f"{point}: {measured / 2**20:.0f} MiB")
         return measured
 
     # small before large: on a CPU the process keeps some of what it had

@@ -98,7 +98,7 @@ def convert(
             raise UserError(warning["first"], warning["kind"], "correct it, or leave out --strict")
         tell(f"warning: {line}")
     count = sum(len(video.tracks) for video in tracks.videos)
-    told: list[str] = []
+    remarks: list[str] = []
     if to is Target.FIFTYONE:
         from harness.convert.fiftyone_samples import add_samples
 
@@ -106,7 +106,7 @@ def convert(
             raise UserError("--to fiftyone", "needs --frames", "name the folder to which file names are relative")
         add_samples(tracks, out, frames)
     elif to in (Target.MASKS, Target.MOTS):
-        told = _write_folder(tracks, to, Path(out))
+        remarks = _write_folder(tracks, to, Path(out))
     else:
         from harness.atomic_write import write_atomically
 
@@ -115,7 +115,7 @@ def convert(
             Target.BURST: burst_document,
         }  # fmt: skip
         write_atomically(Path(out), json_text(documents[to](tracks)))
-    for line in told:
+    for line in remarks:
         if strict:
             raise UserError(out, line, "leave out --strict to accept it")
         tell(f"warning: {line}")

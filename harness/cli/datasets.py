@@ -237,14 +237,15 @@ def _show_survey(data_root: Path, as_json: bool) -> bool:
     known = (plugins.dataset(name) for name in plugins.names(plugins.DATASETS))
     found = survey(data_root, [plugin for plugin in known if isinstance(plugin, Recogniser)])
     record = {"folder": str(data_root), "files": [one.record(data_root) for one in found]}
-    taken = [one for one in found if one.taken is not None]
+    recognised = [one for one in found if one.recognised is not None]
     if as_json:
         print(json.dumps(record))
-        return bool(taken)
-    print(f"{data_root}: {len(taken)} annotation files of known splits, {len(found) - len(taken)} other JSON files")
+        return bool(recognised)
+    others = len(found) - len(recognised)
+    print(f"{data_root}: {len(recognised)} annotation files of known splits, {others} other JSON files")
     for one in found:
         row = one.record(data_root)
-        print(f"\n{row['file']}: {row['taken_for']}")
+        print(f"\n{row['file']}: {row['recognised_as']}")
         for text in row["why"]:
             print(f"  why: {text}")
         if one.content is not None:
@@ -253,7 +254,7 @@ def _show_survey(data_root: Path, as_json: bool) -> bool:
             print(f"  frames: {row['frames'] or 'not found below the data root'}")
         if row["name_by_hand"]:
             print(f"  to do: {row['name_by_hand']}")
-    return bool(taken)
+    return bool(recognised)
 
 
 def _show(record: dict[str, Any]) -> None:

@@ -62,8 +62,8 @@ def examine() -> dict[str, Any]:
             plugins.dataset(name)
         except UserError as error:
             faults.append(str(error))
-    for name, told in models.items():
-        paths = {what: state for what, state in told.items() if isinstance(state, dict)}
+    for name, facts in models.items():
+        paths = {what: state for what, state in facts.items() if isinstance(state, dict)}
         faults += [f"{name}: {what}: {s['why']}" for what, s in paths.items() if s.get("path") == "none"]
     return {
         "harness": __version__,
@@ -96,8 +96,8 @@ def _show(record: dict[str, Any]) -> None:
           f" {record['free_disk_bytes'] / 2**30:.0f} GiB free here")  # fmt: skip
     gpus = ", ".join(devices["gpus"]) or "none; models run on the CPU"
     print(f"devices  {gpus} (torch {devices['torch']}, built for CUDA {devices['cuda'] or 'none'})")
-    for name, told in record["models"].items():
-        for what, state in told.items():
+    for name, facts in record["models"].items():
+        for what, state in facts.items():
             shown = f"{state['path']} ({state['why']})" if isinstance(state, dict) else state
             print(f"{name}: {what}: {shown}")
     print(f"mlflow   {record['mlflow']}")

@@ -157,7 +157,7 @@ def _asked() -> str:
 
 def _of_machine(error: OSError | MemoryError | RuntimeError) -> str:
     if isinstance(error, RuntimeError):
-        return next(told for begins, told in OF_MACHINE.items() if str(error).startswith(begins))
+        return next(text for begins, text in OF_MACHINE.items() if str(error).startswith(begins))
     if isinstance(error, MemoryError):
         return "the memory is full; use a smaller part of the data, or a machine with more"
     where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""

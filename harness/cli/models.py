@@ -41,8 +41,8 @@ def show_model(name: Annotated[str, typer.Argument(help="Name of a model.")], as
         card: dict[str, Any] = getattr(plugin, "card", {})
     keys = schema.get("properties", {})
     if as_json:
-        told = {"name": name, "version": plugin.version, "summary": plugin.summary}
-        print(json.dumps({**told, "card": card, "config": keys}))
+        head = {"name": name, "version": plugin.version, "summary": plugin.summary}
+        print(json.dumps({**head, "card": card, "config": keys}))
         return
     print(f"{name} (version {plugin.version}): {plugin.summary}")
     _print_facts({key: value for key, value in card.items() if key != "variants"})

@@ -63,11 +63,11 @@ def regress(
     if chosen == "json":
         rows = [{**change._asdict(), "points": change.points, "verdict": change.verdict} for change in changes]
         named = None if settings is None else [difference._asdict() for difference in settings]
-        told = {"passed": not failed, "summary": regression.summary(changes, both_ways), "settings": named}
-        print(json.dumps({**told, "metrics": rows}))
+        head = {"passed": not failed, "summary": regression.summary(changes, both_ways), "settings": named}
+        print(json.dumps({**head, "metrics": rows}))
     else:
         style: Literal["terminal", "markdown"] = "markdown" if chosen == "markdown" else "terminal"
-        print(regression.told_settings(settings, style), end="")
+        print(regression.settings_text(settings, style), end="")
         print(regression.rendered(changes, style, both_ways), end="")
     if failed:
         raise typer.Exit(EXIT_FAILED)

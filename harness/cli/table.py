@@ -186,9 +186,9 @@ def _with_speeds(
     if not grouped:
         return list(records), ["FPS: runs of MLflow have none"]
     found = [next((run for run in group if run.bench is not None), group[0]) for group in grouped]
-    told = [speed_of_run(run.record, run.bench) for run in found]
-    made = [{**record, FPS: speed} for record, (speed, _) in zip(records, told, strict=True)]
-    return made, [f"FPS of {run.label}: {how}" for run, (_, how) in zip(found, told, strict=True)]
+    speeds = [speed_of_run(run.record, run.bench) for run in found]
+    made = [{**record, FPS: speed} for record, (speed, _) in zip(records, speeds, strict=True)]
+    return made, [f"FPS of {run.label}: {how}" for run, (_, how) in zip(found, speeds, strict=True)]
 
 
 def _tell_unpublished(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -110,8 +110,8 @@ def _show(path: Path, outcome: Verification) -> None:
         return
     print(f"{path}: different")
     for one in outcome.inputs:
-        told = _MEANING.get(one.what, one.what)
-        print(f"  {told}: recorded {_short(one.recorded)}, obtained {_short(one.obtained)}")
+        meaning = _MEANING.get(one.what, one.what)
+        print(f"  {meaning}: recorded {_short(one.recorded)}, obtained {_short(one.obtained)}")
     if not outcome.metrics:
         print(f"  all {outcome.compared} numbers are equal")
         return

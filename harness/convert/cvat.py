@@ -74,7 +74,7 @@ class _DocumentTypeError(Exception):
     """The XML declares a document type."""
 
 
-class _Plain(ElementTree.TreeBuilder):
+class _NoDoctypeBuilder(ElementTree.TreeBuilder):
     """A tree of XML without a document type, whose entities may grow without bound."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
@@ -91,7 +91,7 @@ def _parsed(file: Path) -> ElementTree.Element:
                 if len(inner) != 1 or inner[0].file_size > _LARGEST:
                     raise UserError(str(file), "has no single annotations.xml", "name CVAT's export itself")
                 data = archive.read(inner[0])
-        root = ElementTree.fromstring(data, ElementTree.XMLParser(target=_Plain()))
+        root = ElementTree.fromstring(data, ElementTree.XMLParser(target=_NoDoctypeBuilder()))
     except OSError as error:
         raise UserError(str(file), error.strerror or "cannot be read", "check the path") from error
     except _DocumentTypeError as error:

@@ -138,9 +138,9 @@ class WeightsRecord(Struct, frozen=True):
     unused_names: list[str] = []
 
     @classmethod
-    def of(cls, told: LoadedWeights) -> WeightsRecord:
+    def of(cls, weights: LoadedWeights) -> WeightsRecord:
         """The record of what a model tells."""
-        return cls(told.needed, told.loaded, len(told.unused), list(told.unused[:MOST_NAMES]))
+        return cls(weights.needed, weights.loaded, len(weights.unused), list(weights.unused[:MOST_NAMES]))
 
 
 class Weights(Struct, frozen=True):

@@ -196,8 +196,10 @@ def _score(task: str, data: _Data, rules: BurstRules, strict: bool) -> BurstScor
         except OfficialAbortError as error:
             trackeval = _aborted(task, error)
         undefined["trackeval"] = trackeval.undefined
-    told = trackeval.values if trackeval is not None else None
-    return BurstScore(task, metrics.values, corrected.values, metrics.classes, undefined, told, warnings.record())
+    official_values = trackeval.values if trackeval is not None else None
+    return BurstScore(
+        task, metrics.values, corrected.values, metrics.classes, undefined, official_values, warnings.record()
+    )
 
 
 class Numbers(NamedTuple):

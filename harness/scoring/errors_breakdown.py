@@ -61,7 +61,7 @@ class Example:
 
 @dataclass(frozen=True)
 class ErrorKind:
-    """One kind of error at IoU 0.5, and what repairing all errors of the kind is worth.
+    """One kind of error at IoU 0.5, and what repairing all errors of the kind gains.
 
     ``dap50`` is AP50 after the repair minus AP50 before, ``dap`` the mean of such differences over the ten IoU
     thresholds, each with its own kinds; ``None`` where AP is undefined. ``count`` is their number at IoU 0.5,
@@ -159,7 +159,7 @@ def break_down(
             gain.append(None if value is None or before is None else value - before)
     assert first is not None
     positives = average.state(0).positives
-    told = _Told(truths, matched, overlaps, first)
+    found = _ErrorExamples(truths, matched, overlaps, first)
     means = {name: (gain[0], _mean(gain)) for name, gain in gains.items()}
     breakdown = Breakdown(
         ap50=average.of(base[0], positives),
@@ -168,8 +168,8 @@ def break_down(
         found=int((first.found & matched.positive).sum()),
         tracks=len(matched.track),
         hits=int(matched.hit[0].sum()),
-        kinds={kind: _kind(kind, means[kind], told.kind(kind)) for kind in KINDS},
-        summaries={name: _kind(name, means[name], told.summary(name)) for name in SUMMARIES},
+        kinds={kind: _kind(kind, means[kind], found.kind(kind)) for kind in KINDS},
+        summaries={name: _kind(name, means[name], found.summary(name)) for name in SUMMARIES},
     )
     return breakdown, first
 
@@ -180,10 +180,10 @@ def _mean(gains: Sequence[float | None]) -> float | None:
 
 
 def _kind(
-    name: str, gains: tuple[float | None, float | None], told: tuple[int, int, int, tuple[Example, ...]]
+    name: str, gains: tuple[float | None, float | None], found: tuple[int, int, int, tuple[Example, ...]]
 ) -> ErrorKind:
     dap50, dap = gains
-    count, free, truths, examples = told
+    count, free, truths, examples = found
     return ErrorKind(name, dap50, dap, count, free, truths, examples)
 
 
@@ -250,7 +250,7 @@ def _curves(first, hit, miss, score, positives, recall_points, epsilon, join_tie
                          out[:, k], score[:0])  # fmt: skip
 
 
-class _Told:
+class _ErrorExamples:
     """Counts and examples of the errors at IoU 0.5: count, free ones, truths, examples."""
 
     def __init__(

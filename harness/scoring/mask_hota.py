@@ -136,24 +136,24 @@ def _warn(
 
 def _abort(truths: GroundTruthArrays, frames: FrameOverlaps, official: Sides) -> str:
     """Why the official tool aborts on these contents; empty where it does not."""
-    path, told = truths.annotations.path, "the official tool aborts: "
+    path, begin = truths.annotations.path, "the official tool aborts: "
     if not len(truths.video_ids):
-        return f"{told}{path} lists no video"
+        return f"{begin}{path} lists no video"
     if not len(truths.category_ids):
-        return f"{told}{path} lists no category"
+        return f"{begin}{path} lists no category"
     masks = truths.masks
     short = np.flatnonzero(np.diff(masks.track) < truths.frames[truths.video])
     for row in short.tolist():
         if official.videos[truths.video[row]]:
             found, frame_count = int(masks.track[row + 1] - masks.track[row]), int(truths.frames[truths.video[row]])
             where = f"{path}, annotation {truths.truth.records[row].id}"
-            return f"{told}{where} has {found} masks for the {frame_count} frames of its video"
+            return f"{begin}{where} has {found} masks for the {frame_count} frames of its video"
     repeated = _repeated_id(truths, official)
     if repeated:
-        return f"{told}{path}, annotation {repeated}"
+        return f"{begin}{path}, annotation {repeated}"
     for video in sorted(frames.aborts):
         if official.videos[video]:
-            return f"{told}{frames.aborts[video]}"
+            return f"{begin}{frames.aborts[video]}"
     return ""
 
 

@@ -81,7 +81,7 @@ class PhraseTracks:
 
 
 @dataclass(frozen=True)
-class _Stated:
+class _RecordFields:
     """The fields of records besides masks: ``boxed`` tells which have boxes, ``complete`` which have areas
     too; those of track ``t`` are ``areas[area_first[t]:area_first[t + 1]]``, nan for null."""
 
@@ -137,7 +137,7 @@ def read_store_tracks(
     phrase = truths.category_ids[batch.category]
     boxes, areas = _of_masks(batch.masks, names)
     every = np.ones(n, np.bool_)
-    stated = _Stated(batch.video, phrase, batch.score, {}, every, every, boxes, boxes.first, areas)
+    stated = _RecordFields(batch.video, phrase, batch.score, {}, every, every, boxes, boxes.first, areas)
     return _overlapped(stated, batch.masks, batch.record, truths, steps, side, names, lambda track: [])
 
 
@@ -195,7 +195,7 @@ def _is_box(value: Any) -> bool:
     )
 
 
-def _strictly(block: Block, truths: GroundTruthArrays, path: str) -> _Stated:
+def _strictly(block: Block, truths: GroundTruthArrays, path: str) -> _RecordFields:
     """The fields of records in the specified form, for annotations whose ids are too."""
     if truths.annotations.renumbered:
         raise OverflowError
@@ -208,10 +208,10 @@ def _strictly(block: Block, truths: GroundTruthArrays, path: str) -> _Stated:
         raise unknown_video(int(video_id[at]), truths.annotations.ids[0], where)
     phrase = np.array([r.category_id for r in records], np.int64)
     score = np.array([r.score for r in records], np.float64)
-    return _stated(block, video, phrase, score, {}, records, path)
+    return _record_fields(block, video, phrase, score, {}, records, path)
 
 
-def _leniently(block: Block, truths: GroundTruthArrays, path: str, warnings: Warnings) -> _Stated:
+def _leniently(block: Block, truths: GroundTruthArrays, path: str, warnings: Warnings) -> _RecordFields:
     """The fields of records, read leniently; such values are counted."""
     videos, categories = truths.annotations.ids
     n = len(block.spans)
@@ -239,7 +239,7 @@ def _leniently(block: Block, truths: GroundTruthArrays, path: str, warnings: War
             if one:
                 warnings.add(f"id is {one}", where)
         records.append(checked)
-    return _stated(block, np.searchsorted(truths.video_ids, video), phrase, score, names, records, path)
+    return _record_fields(block, np.searchsorted(truths.video_ids, video), phrase, score, names, records, path)
 
 
 def _unlisted(track: int, stated: Any, are_numbers: bool, names: dict[int, str]) -> int:
@@ -251,20 +251,20 @@ def _unlisted(track: int, stated: Any, are_numbers: bool, names: dict[int, str])
     return 0
 
 
-def _stated(
+def _record_fields(
     block: Block, video: Ints, phrase: Ints, score: Floats, names: dict[int, str], records: list[Any], path: str
-) -> _Stated:
+) -> _RecordFields:
     where = [f"{path}, record {block.first + at}" for at in range(len(records))]
     lists, areas = [r.bboxes for r in records], [r.areas if isinstance(r.areas, list) else [] for r in records]
     boxed = np.array([isinstance(one, list) for one in lists], np.bool_)
     complete = boxed & np.array([isinstance(r.areas, list) for r in records], np.bool_)
     first = np.concatenate([[0], np.cumsum([len(one) for one in areas])]).astype(np.int64)
     values = np.array([np.nan if area is None else area for one in areas for area in one], np.float64)
-    return _Stated(video, phrase, score, names, boxed, complete, boxes_from(lists, where), first, values)
+    return _RecordFields(video, phrase, score, names, boxed, complete, boxes_from(lists, where), first, values)
 
 
 def _overlapped(
-    stated: _Stated, masks: MaskTable, record: Ints, truths: GroundTruthArrays, steps: Ints, side: TruthSide,
+    stated: _RecordFields, masks: MaskTable, record: Ints, truths: GroundTruthArrays, steps: Ints, side: TruthSide,
     names: list[str], entries: Callable[[int], list[Any]],
 ) -> PhraseTracks:  # fmt: skip
     """Overlap tracks; ``entries`` gives the list of masks of one as it is written."""
@@ -294,7 +294,11 @@ def _overlapped(
 
 
 def _shown(
-    stated: _Stated, masks: MaskTable, owner: Ints, has_mask: NDArray[np.bool_], entries: Callable[[int], list[Any]]
+    stated: _RecordFields,
+    masks: MaskTable,
+    owner: Ints,
+    has_mask: NDArray[np.bool_],
+    entries: Callable[[int], list[Any]],
 ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
     """What is wrong with the boxes and areas of each track, and in which frames they say that the object is there.
 
@@ -319,7 +323,7 @@ def _shown(
     return fault.astype(np.int8), shown
 
 
-def _with_boxes_of_masks(stated: _Stated, masks: MaskTable, names: list[str]) -> Boxes:
+def _with_boxes_of_masks(stated: _RecordFields, masks: MaskTable, names: list[str]) -> Boxes:
     """The boxes of tracks; where a track states none, those of its masks."""
     without = np.flatnonzero(~stated.boxed).tolist()
     made, _ = _of_masks(take_tracks(masks, without), [names[t] for t in without])

@@ -27,7 +27,7 @@ Flags = NDArray[np.bool_]
 CHALLENGING = "tracking_challenging_pair"
 
 
-class _Further(msgspec.Struct):
+class _PhraseFields(msgspec.Struct):
     """Fields of an annotation that only these evaluators read."""
 
     bboxes: Any = msgspec.UNSET
@@ -69,7 +69,7 @@ def read_truth(annotations: Annotations) -> PhraseTruth:
     arrays = GroundTruthArrays(annotations)
     records, path = arrays.truth.records, annotations.path
     names = [f"{path}, annotation {record.id}" for record in records]
-    further = arrays.truth.further(_Further)
+    further = arrays.truth.further(_PhraseFields)
     lists = [one.bboxes for one in further]
     boxed = np.array([isinstance(one, list) for one in lists], np.bool_)
     missing: dict[str, str] = {}

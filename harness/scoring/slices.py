@@ -26,7 +26,7 @@ MOTION = (
     Range("fast", "motion", 0, 0.7),
 )
 """Bounds as in ImageNet VID's slow, medium and fast objects (Zhu et al., ICCV 2017)."""
-CROWDING = (
+DENSITY = (
     Range("apart", "density", 0, 0.25, bounds_tracks=False),
     Range("near others", "density", 0.25, 0.5, bounds_tracks=False),
     Range("among others", "density", 0.5, 1, bounds_tracks=False),
@@ -91,7 +91,7 @@ def slice_truth(
     if not occlusions:
         of_truths["density"] = density(truths)[selection.row]
     selection = replace(selection, quantities=selection.quantities | of_truths)
-    parts = (AREAS[1:], LENGTHS, OBJECTS, MOTION, occlusions or CROWDING)
+    parts = (AREAS[1:], LENGTHS, OBJECTS, MOTION, occlusions or DENSITY)
     of_tracks = {"objects": objects[overlaps.video].astype(np.float64), "motion": motion}
     curves = compute_average_precision(
         truths, selection, overlaps, 0, chosen.quirks, (_ALL, *(r for part in parts for r in part)),

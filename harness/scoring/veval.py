@@ -209,7 +209,7 @@ def score_tracks(
     undefined: dict[str, dict[str, str]] = {"metrics": {}, "corrected": {}}
     slices: dict[str, Any] = {}
     columns: dict[str, list[Any]] = {}
-    told: dict[str, tuple[int, str]] = {}
+    repairs: dict[str, tuple[int, str]] = {}
     for suffix, given in inputs.items():
         for evaluator in (_cgf1, _phrase_hota, _phrase_ap):
             official = evaluator(given, False)
@@ -217,14 +217,14 @@ def score_tracks(
                 raise OfficialAbortError(source, official.abort, "correct it or turn off strict")
             repaired = evaluator(given, True)
             for kind, abort in repaired.repairs.items():
-                told.setdefault(kind, (abort.count, abort.first or source))
+                repairs.setdefault(kind, (abort.count, abort.first or source))
             for name, part in (("metrics", official), ("corrected", repaired)):
                 numbers[name] |= {key + suffix: value for key, value in part.values.items()}
                 undefined[name] |= {key + suffix: reason for key, reason in part.undefined.items()}
             if not suffix:
                 slices |= official.slices
             columns |= {key + suffix: value for key, value in official.per_unit.items()}
-    for kind, (count, first) in told.items():
+    for kind, (count, first) in repairs.items():
         warnings.tell(f"corrected: {kind}", first, count)
     counts = {
         "tracks": len(tracks.score),

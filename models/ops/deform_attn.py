@@ -71,8 +71,8 @@ def fused_deformable_attention(
         value, spatial_shapes, sampling_offsets, attention_logits, names=("sampling_offsets", "attention_logits")
     )
     if reference_points.shape != (sampling_offsets.shape[1], 2) or reference_points.requires_grad:
-        told = f"{tuple(reference_points.shape)}{', requires grad' if reference_points.requires_grad else ''}"
-        raise ValueError(f"reference_points are constants of shape {(sampling_offsets.shape[1], 2)}, got {told}")
+        got = f"{tuple(reference_points.shape)}{', requires grad' if reference_points.requires_grad else ''}"
+        raise ValueError(f"reference_points are constants of shape {(sampling_offsets.shape[1], 2)}, got {got}")
     point = _point_type(value, sampling_offsets, attention_logits)
     output: Tensor = torch.ops.harness.fused_deformable_attention(
         value, spatial_shapes, sampling_offsets.to(point), attention_logits.to(point), reference_points

@@ -143,13 +143,13 @@ def alert_not_deterministic() -> None:
     """
     if not torch.are_deterministic_algorithms_enabled():
         return
-    told = (
+    message = (
         "the backward pass of deformable attention adds by atomics, in no fixed order: set"
         f" {OVERRIDE}=reference for PyTorch's operators, or torch.use_deterministic_algorithms(True, warn_only=True)"
     )
     if not torch.is_deterministic_algorithms_warn_only_enabled():
-        raise RuntimeError(told)
-    warnings.warn(told, UserWarning, stacklevel=2)
+        raise RuntimeError(message)
+    warnings.warn(message, UserWarning, stacklevel=2)
 
 
 def check(loaded: Loaded, device: torch.device) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mutations import fuzzed, mutated, told
+from mutations import error_text, fuzzed, mutated
 from oracle_runs import oracle_run
 from PIL import Image
 from small_runs import make_dataset
@@ -199,7 +199,7 @@ def test_files(tmp_path: Path, reader: Reader, data: st.DataObject) -> None:
     path = tmp_path / reader.name
     path.unlink(missing_ok=True)
     path.write_bytes(data.draw(mutated(reader.whole())))
-    told(lambda: reader.read(path))
+    error_text(lambda: reader.read(path))
 
 
 @pytest.mark.parametrize("reader", READERS, ids=[one.name for one in READERS])
@@ -207,7 +207,7 @@ def test_valid_files_are_read(tmp_path: Path, reader: Reader) -> None:
     """What is mutated is read as it is; otherwise mutations of it would show little."""
     path = tmp_path / reader.name
     path.write_bytes(reader.whole())
-    assert told(lambda: reader.read(path)) == ""
+    assert error_text(lambda: reader.read(path)) == ""
 
 
 @pytest.mark.parametrize("read", [read_coco, _detections])
@@ -216,7 +216,7 @@ def test_valid_files_are_read(tmp_path: Path, reader: Reader) -> None:
 def test_frames_with_tracks(tmp_path: Path, read: Callable[[Path], object], data: st.DataObject) -> None:
     path = tmp_path / "frames.json"
     path.write_bytes(data.draw(mutated(_coco(tmp_path))))
-    told(lambda: read(path))
+    error_text(lambda: read(path))
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +236,7 @@ def _whole_run(folder: Path) -> None:
         ),
         lambda: record_of_run(FinishedRun(folder)),
     ):  # fmt: skip
-        told(read)
+        error_text(read)
 
 
 RUN_FILES = ("config.json", "metrics.json", "environment.json", "videos.json", "per_category.csv", "progress")
@@ -265,4 +265,4 @@ def test_records(tmp_path: Path, run: Path, data: st.DataObject) -> None:
     path = tmp_path / "record.json"
     write_record(path, record_of_run(FinishedRun(run)))
     path.write_bytes(data.draw(mutated(path.read_bytes())))
-    told(lambda: read_record(path))
+    error_text(lambda: read_record(path))
