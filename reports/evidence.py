@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from harness.formats.youtube_vis import AnnotationRecord
-from harness.reports.summary import Named
+from harness.reports.summary import Mention
 from harness.run_folder.store import PredictionStore
 from harness.scoring.analysis import HIT, IGNORED, Verdicts
 from harness.scoring.calibration import Bin
@@ -27,13 +27,13 @@ class Examined:
 class Shows:
     """A video that shows a named category or kind of error best, and why."""
 
-    named: Named
+    named: Mention
     video_id: int
     reason: str
 
 
 def evidence(
-    named: Iterable[Named],
+    named: Iterable[Mention],
     truths: Sequence[AnnotationRecord],
     better: Examined,
     worse: Examined | None,
@@ -136,7 +136,7 @@ def _errors(kind: str, records: Iterable[AnnotationRecord], verdicts: Verdicts, 
 
 
 def _reason(
-    named: Named,
+    named: Mention,
     video: int,
     counts: Sequence[Mapping[int, int]],
     runs: Sequence[Examined],

@@ -14,7 +14,7 @@ from harness.errors import UserError
 from harness.input_files import RECORD_BYTES, decode_json, read_file
 from harness.paths import Location
 from harness.run_folder.finished_run import RECORD, FinishedRun
-from harness.run_folder.identity import Difference, differences, settings_of
+from harness.run_folder.identity import SettingDifference, setting_differences, settings_of
 from harness.run_folder.records import WITH_NUMBERS, effective_metrics, no_numbers
 from harness.run_folder.schemas import Fraction, ProtocolRecord, protocol_key
 from harness.scoring.presence import PRESENCE, THRESHOLD, is_lower_better, presence_metrics
@@ -149,7 +149,7 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
     write_json(path, msgspec.to_builtins(baseline))
 
 
-def compare(
+def compare_with_baseline(
     baseline: Baseline, run: Baseline, tolerance: float = TOLERANCE, tolerances: Mapping[str, float] | None = None
 ) -> list[Change]:
     """Compare all metrics that the baseline defines, in its order; ``tolerances`` are for single metrics, in points.
@@ -197,14 +197,16 @@ def _value_text(value: object) -> str:
     return str(value)[:12] if isinstance(value, str) else str(value)
 
 
-def other_settings(baseline: Baseline, run: Baseline) -> list[Difference] | None:
+def other_settings(baseline: Baseline, run: Baseline) -> list[SettingDifference] | None:
     """The differences between the settings of run and baseline; ``None`` if one of them does not have settings."""
     if baseline.settings is None or run.settings is None:
         return None
-    return differences(baseline.settings, run.settings)
+    return setting_differences(baseline.settings, run.settings)
 
 
-def settings_text(found: Sequence[Difference] | None, format: Literal["terminal", "markdown"] = "terminal") -> str:
+def settings_text(
+    found: Sequence[SettingDifference] | None, format: Literal["terminal", "markdown"] = "terminal"
+) -> str:
     """The result of `other_settings` as lines of text; empty if the settings are equal."""
     if found is None:
         texts = ["the baseline does not state its settings, an earlier version wrote it: write it again with --update"]
@@ -233,7 +235,7 @@ def failures(changes: Sequence[Change], both_ways: bool = False) -> list[Change]
     return [c for c in changes if c.verdict == FELL or (both_ways and c.verdict == ROSE)]
 
 
-def rendered(changes: Sequence[Change], format: Literal["terminal", "markdown"], both_ways: bool = False) -> str:
+def changes_text(changes: Sequence[Change], format: Literal["terminal", "markdown"], both_ways: bool = False) -> str:
     """A table of the metrics that changed, and one sentence; Markdown for a comment on a pull request."""
     from tabulate import tabulate
 
@@ -245,7 +247,7 @@ def rendered(changes: Sequence[Change], format: Literal["terminal", "markdown"],
     style = "github" if format == "markdown" else "simple"
     shown = tabulate(rows, headers, tablefmt=style, disable_numparse=True, colalign=("left", *["right"] * 4, "left"))
     counted = [f"counted as 0: {reason}" for reason in dict.fromkeys(c.reason for c in changes) if reason]
-    parts = [*([shown] if rows else []), *counted, summary(changes, both_ways)]
+    parts = [*([shown] if rows else []), *counted, change_summary(changes, both_ways)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -257,7 +259,7 @@ def _sign(change: Change) -> str:
     return "▲ rose" if change.verdict == ROSE else "within tolerance"
 
 
-def summary(changes: Sequence[Change], both_ways: bool = False) -> str:
+def change_summary(changes: Sequence[Change], both_ways: bool = False) -> str:
     """One sentence: whether the gate is passed, and how many metrics fell and rose."""
     counts = {verdict: sum(c.verdict == verdict for c in changes) for verdict in (FELL, ROSE, SAME)}
     if failures(changes, both_ways):

@@ -25,9 +25,9 @@ from harness.types import Dataset
 CODES = (*KINDS, HIT, IGNORED, "unjudged")
 """The kinds of tracks; the position is the code. Tracks beyond the protocol's cap, and all without truth, are unjudged.
 """
-SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}
+SIZE_FILTERS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}
 """Mean area in pixels over the frames in which an object is seen."""
-LENGTHS = {"short": (0.0, 1 / 3), "medium": (1 / 3, 2 / 3), "long": (2 / 3, np.inf)}
+LENGTH_FILTERS = {"short": (0.0, 1 / 3), "medium": (1 / 3, 2 / 3), "long": (2 / 3, np.inf)}
 """Share of the video's frames in which an object is seen."""
 _ERRORS = tuple(KINDS.index(kind) for kind in KINDS if kind != MISSED)
 _CLAIMING = tuple(KINDS.index(kind) for kind in CLAIMING)
@@ -239,10 +239,10 @@ class Index:
             members = self.groups.get(filters.group)
             keep &= False if members is None else members[category] & (category >= 0)
         if filters.size:
-            low, high = SIZES[filters.size]
+            low, high = SIZE_FILTERS[filters.size]
             keep &= (area >= low) & (area < high)
         if filters.length:
-            low, high = LENGTHS[filters.length]
+            low, high = LENGTH_FILTERS[filters.length]
             share = frames / np.maximum(self.video_frames[video], 1)
             keep &= (share >= low) & (share < high)
         if filters.video:

@@ -244,7 +244,7 @@ def compile_all() -> tuple[int, list[int], list[str]]:
     from harness.models.ops import build
     from harness.models.ops.deform_attn import FLOAT32
 
-    fault = build.missing()
+    fault = build.missing_packages()
     if fault is not None:
         return 0, [], [fault]
     types = (torch.float32, torch.float16, torch.bfloat16)

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from harness.errors import UserError
-from harness.models.shared.checkpoint_files import State, read_tensors, refuse_not_finite
+from harness.models.shared.checkpoint_files import StateDict, read_tensors, refuse_not_finite
 from harness.types import LoadedWeights
 
 log = logging.getLogger(__name__)
 
-HINT = "give the weights of this config"
+_HINT = "give the weights of this config"
 _COUNTER = "num_batches_tracked"
 """BatchNorm's counter of training steps, which inference ignores and old checkpoints lack."""
 _FROM_CONFIG = ("pixel_mean", "pixel_std")
@@ -64,14 +64,14 @@ def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[s
     return LoadedWeights(len(needed), len(needed) - len(missing), (*reshaped, *left_over))
 
 
-def _loaded(network: torch.nn.Module, state: State, path: Path) -> Any:
+def _loaded(network: torch.nn.Module, state: StateDict, path: Path) -> Any:
     """Load tensors that fit by name; returns the missing and unexpected names, as PyTorch does."""
     try:
         return network.load_state_dict(state, strict=False)
     # A module may read its weights with custom code, which may raise anything for weights of another model.
     except Exception as error:
         what = f"does not fit the model: {' '.join(str(error).split())[:300]}"
-        raise UserError(str(path), what, HINT) from error
+        raise UserError(str(path), what, _HINT) from error
 
 
 def _missing(keys: Any, needed: Sequence[str], allowed: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -93,7 +93,7 @@ def _refuse(path: Path, missing: Sequence[str], needed: int, unexpected: Sequenc
     if unexpected:
         what += f"; it has {len(unexpected)} others ({_some(unexpected)})"
     raise UserError(
-        str(path), what, f"{HINT}, or name in allow_missing the weights that may keep the model's initial values"
+        str(path), what, f"{_HINT}, or name in allow_missing the weights that may keep the model's initial values"
     )
 
 

@@ -23,7 +23,7 @@ def list_datasets(data_root: DataRoot = DATA_ROOT, as_json: AsJson = False) -> N
     from harness.datasets.described import described_below
 
     rows: list[dict[str, Any]] = []
-    for name, package in plugins.names(plugins.DATASETS).items():
+    for name, package in plugins.names(plugins.DATASET_ENTRY_POINTS).items():
         plugin = plugins.dataset(name)
         splits = {"splits": list(plugin.splits), "default_split": plugin.default_split}
         rows.append({"name": name, "package": package, "summary": plugin.summary, **splits})
@@ -126,7 +126,11 @@ def add_dataset(
     from harness.datasets.described import add_split, file_digest
     from harness.input_files import NOTE_BYTES, read_file
 
-    if name in plugins.names(plugins.DATASETS) or Path(name).name != name or name.endswith((".yaml", ".yml")):
+    if (
+        name in plugins.names(plugins.DATASET_ENTRY_POINTS)
+        or Path(name).name != name
+        or name.endswith((".yaml", ".yml"))
+    ):
         raise UserError(f'"{name}"', "is already a dataset", "choose a name that `harness datasets list` does not show")
     if (like is None) == (protocol is None):
         raise UserError("harness datasets add", "needs one of --like and --protocol", "name one of them")
@@ -234,7 +238,7 @@ def _show_survey(data_root: Path, as_json: bool) -> bool:
 
     if not data_root.is_dir():
         raise UserError(str(data_root), "is not a folder", "name the folder that holds the datasets with --data-root")
-    known = (plugins.dataset(name) for name in plugins.names(plugins.DATASETS))
+    known = (plugins.dataset(name) for name in plugins.names(plugins.DATASET_ENTRY_POINTS))
     found = survey(data_root, [plugin for plugin in known if isinstance(plugin, Recogniser)])
     record = {"folder": str(data_root), "files": [one.record(data_root) for one in found]}
     recognised = [one for one in found if one.recognised is not None]

@@ -12,7 +12,7 @@ import typer
 
 from harness.errors import EXIT_FAILED, UserError
 
-PACKAGES = (
+_PACKAGES = (
     "torch", "open_clip_torch", "timm", "numpy", "numba", "pyarrow", "pandas", "pycocotools", "mlflow", "av",
     "cuda-core",
 )  # fmt: skip
@@ -44,20 +44,20 @@ def examine() -> dict[str, Any]:
     faults: list[str] = []
     machine = environment()
     packages: dict[str, str | None] = {}
-    for name in PACKAGES:
+    for name in _PACKAGES:
         try:
             packages[name] = version(name)
         except PackageNotFoundError:
             packages[name] = None
     models: dict[str, Any] = {}
-    for name in plugins.names(plugins.MODELS):
+    for name in plugins.names(plugins.MODEL_ENTRY_POINTS):
         try:
             plugin = plugins.model(name)
             with convert_plugin_errors(f"model {name}", "its doctor fails"):
                 models[name] = plugin.doctor() if hasattr(plugin, "doctor") else {}
         except UserError as error:
             faults.append(str(error))
-    for name in plugins.names(plugins.DATASETS):
+    for name in plugins.names(plugins.DATASET_ENTRY_POINTS):
         try:
             plugins.dataset(name)
         except UserError as error:

@@ -113,12 +113,12 @@ def read_experiment(file: Path, settings: Sequence[str]) -> Experiment:
     return found
 
 
-def settings_of(values: Mapping[str, Any]) -> list[str]:
+def setting_list(values: Mapping[str, Any]) -> list[str]:
     """Mappings of the file as ``key=value``."""
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
-def listed(values: Mapping[str, Sequence[Any]]) -> list[str]:
+def value_list(values: Mapping[str, Sequence[Any]]) -> list[str]:
     """``sweep`` and ``ablate`` of the file as ``key=value,value``."""
     return [f"{key}={','.join(map(json.dumps, several))}" for key, several in values.items()]
 

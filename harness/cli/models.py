@@ -17,7 +17,7 @@ def list_models(as_json: AsJson = False) -> None:
     """List the installed models."""
     from harness import plugins
 
-    rows = [{"name": n, "package": package} for n, package in plugins.names(plugins.MODELS).items()]
+    rows = [{"name": n, "package": package} for n, package in plugins.names(plugins.MODEL_ENTRY_POINTS).items()]
     for row in rows:
         row["summary"] = plugins.model(row["name"]).summary
     if as_json:

@@ -86,14 +86,14 @@ def table(
     """
     from harness.cli.output import command, end_with_faults, runs_among, show
     from harness.reports import confidence_intervals, table_rows, tables
-    from harness.reports.layouts import FORMATS
+    from harness.reports.layouts import TABLE_FORMATS
     from harness.reports.published import read_given
     from harness.reports.run_files import groups_of_seeds, mean_record, read_runs
     from harness.reports.table_layout import ColumnLayout, Layout, read_layout
     from harness.run_folder.records import provenance
 
-    if format not in FORMATS:
-        raise UserError("--format", f'"{format}" is not a format', near(format, FORMATS))
+    if format not in TABLE_FORMATS:
+        raise UserError("--format", f'"{format}" is not a format', near(format, TABLE_FORMATS))
     if significance is not None and significance not in confidence_intervals.REFERENCES:
         raise UserError(
             "--significance",
@@ -147,7 +147,7 @@ def table(
         if len(faults) > known:
             notes = [*notes, "A run whose predictions cannot be read has no interval and no mark"]
     if as_json:
-        made = table_rows.rows(
+        made = table_rows.table_rows(
             records, shown, published=published, corrected=corrected, layout=chosen, intervals=sure, given=given
         )
         text = json.dumps({"rows": [_row(row) for row in made]}, allow_nan=False) + "\n"

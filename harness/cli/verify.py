@@ -88,7 +88,9 @@ def _truth(path: Path, record: SignedRecord, annotations: Path | None, data_root
     from harness import plugins
 
     name = record.dataset.name
-    if name is None or (name not in plugins.names(plugins.DATASETS) and not (data_root / f"{name}.yaml").is_file()):
+    if name is None or (
+        name not in plugins.names(plugins.DATASET_ENTRY_POINTS) and not (data_root / f"{name}.yaml").is_file()
+    ):
         what = "names no dataset" if name is None else f'is on data that is not a dataset here, "{name}"'
         raise UserError(str(path), what, "name the annotation file with --annotations")
     opened = plugins.opened(name, data_root, record.dataset.split)

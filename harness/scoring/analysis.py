@@ -117,7 +117,11 @@ def _read(
     if not parts:
         raise UserError(folder, "holds no predictions", "run again")
     overlaps, track_overlaps, motion = zip(*parts, strict=True)
-    return concatenate(overlaps), class_agnostic_overlap.concatenate(track_overlaps), np.concatenate(motion)
+    return (
+        concatenate(overlaps),
+        class_agnostic_overlap.concatenate_track_overlaps(track_overlaps),
+        np.concatenate(motion),
+    )
 
 
 def _calibrations(

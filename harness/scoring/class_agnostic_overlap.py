@@ -82,7 +82,7 @@ def compute_overlaps(
     )
 
 
-def concatenate(parts: Sequence[TrackTruthOverlaps]) -> TrackTruthOverlaps:
+def concatenate_track_overlaps(parts: Sequence[TrackTruthOverlaps]) -> TrackTruthOverlaps:
     """Join the overlaps of several batches, in order."""
     joined: dict[str, Any] = {
         f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(TrackTruthOverlaps)

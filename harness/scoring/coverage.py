@@ -19,7 +19,7 @@ from harness.warnings import Warnings
 
 if TYPE_CHECKING:
     from harness.scoring.burst_tracks import BurstPredictions as BurstFound
-    from harness.scoring.burst_tracks import Truth as BurstTruth
+    from harness.scoring.burst_tracks import BurstTruth as BurstTruth
 
 NO_PREDICTION = "video without any prediction"
 NOTHING_FOUND = "video in which the model found nothing"

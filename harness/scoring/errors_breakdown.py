@@ -36,15 +36,30 @@ from harness.scoring.overlap import Floats, GroundTruthArrays, Overlaps
 from harness.scoring.quirks import Quirks
 
 __all__ = [
-    "BACKGROUND", "BOTH", "CLASSIFICATION", "DUPLICATE", "EXAMPLES", "FALSE_NEGATIVES", "FALSE_POSITIVES", "IDENTITY",
-    "KINDS", "LOCALISATION", "MISSED", "SUMMARIES", "TEMPORAL", "Breakdown", "ErrorKind", "Example", "break_down",
+    "BACKGROUND",
+    "BOTH",
+    "CLASSIFICATION",
+    "DUPLICATE",
+    "FALSE_NEGATIVES",
+    "FALSE_POSITIVES",
+    "IDENTITY",
+    "KINDS",
+    "LOCALISATION",
+    "MISSED",
+    "MOST_EXAMPLES",
+    "SUMMARIES",
+    "TEMPORAL",
+    "Breakdown",
+    "ErrorKind",
+    "Example",
+    "break_down",
 ]  # fmt: skip
 
 FALSE_POSITIVES = "false positives"
 FALSE_NEGATIVES = "false negatives"
 SUMMARIES = (FALSE_POSITIVES, FALSE_NEGATIVES)
 """TIDE's two repairs of everything."""
-EXAMPLES = 20
+MOST_EXAMPLES = 20
 """Most examples given of a kind."""
 
 
@@ -98,7 +113,7 @@ class Breakdown:
 
 
 @dataclass(frozen=True)
-class State:
+class ApInput:
     """The input of AP at one threshold: tracks by category, and how many truths each category has.
 
     ``category (tracks,)`` is -1 for tracks that do not count.
@@ -199,12 +214,12 @@ class _Average:
         self._video = overlaps.video[matched.track]
         self.score = overlaps.score[matched.track]
 
-    def state(self, threshold: int) -> State:
+    def state(self, threshold: int) -> ApInput:
         """The tracks without any repair."""
         positives = self._count(self._matched.positive)
-        return State(self._of_track, self._matched.hit[threshold], self._matched.miss[threshold], positives)
+        return ApInput(self._of_track, self._matched.hit[threshold], self._matched.miss[threshold], positives)
 
-    def repaired(self, state: State, assignment: ErrorAssignment, name: str) -> State:
+    def repaired(self, state: ApInput, assignment: ErrorAssignment, name: str) -> ApInput:
         """All errors of a kind, or of a summary, repaired."""
         if name == FALSE_POSITIVES:
             return replace(state, miss=np.zeros_like(state.miss))
@@ -219,9 +234,9 @@ class _Average:
         entry = entry[repaired[assignment.claimed[entry]]]
         hit[assignment.claimed[entry]] = True
         category[assignment.claimed[entry]] = self._of_truth[entry]
-        return State(category, hit, state.miss & ~repaired, state.positives)
+        return ApInput(category, hit, state.miss & ~repaired, state.positives)
 
-    def precision(self, state: State) -> Floats:
+    def precision(self, state: ApInput) -> Floats:
         """Precision ``(recall points, categories)``."""
         track = np.flatnonzero(state.category >= 0)
         order = track[np.lexsort((track, self._video[track], -self.score[track], state.category[track]))]
@@ -266,12 +281,12 @@ class _ErrorExamples:
         if kind == MISSED:
             missed = np.flatnonzero(self._not_found & (self._assignment.claimed < 0))
             rows = sorted(matched.row[missed].tolist())
-            return len(rows), 0, len(rows), tuple(self._missed(row) for row in rows[:EXAMPLES])
+            return len(rows), 0, len(rows), tuple(self._missed(row) for row in rows[:MOST_EXAMPLES])
         mine = np.flatnonzero(code == CODE[kind])
         answered = int((code[claimed[claimed >= 0]] == CODE[kind]).sum())
         score = self._overlaps.score[matched.track[mine]]
         record = self._overlaps.record[matched.track[mine]]
-        best = mine[np.lexsort((record, -score))][:EXAMPLES].tolist()
+        best = mine[np.lexsort((record, -score))][:MOST_EXAMPLES].tolist()
         return len(mine), int(matched.free[mine].sum()), answered, tuple(self._example(i) for i in best)
 
     def summary(self, name: str) -> tuple[int, int, int, tuple[Example, ...]]:

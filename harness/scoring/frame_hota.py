@@ -24,7 +24,7 @@ Ints32 = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Sides:
+class ObjectsByCell:
     """The objects of all cells, of the truth or of predictions: those of cell ``c`` are ``first[c]:first[c + 1]``.
 
     ``mask`` is the mask of an object, and ``track`` numbers the tracks of a unit from 0, of which it has
@@ -48,8 +48,8 @@ class FrameUnits:
     first: Ints
     known: Flags
     exhaustive: Flags
-    truths: Sides
-    predictions: Sides
+    truths: ObjectsByCell
+    predictions: ObjectsByCell
 
 
 @dataclass(frozen=True)

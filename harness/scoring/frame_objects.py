@@ -85,7 +85,7 @@ class ObjectOverlaps:
     box_overlap: Floats
 
 
-class Pairs(NamedTuple):
+class StepPairs(NamedTuple):
     """For each predicted object in turn the truths of its step: ``row`` of the one and ``truth`` of the other."""
 
     row: Ints
@@ -109,12 +109,12 @@ def grouped(first: Ints, second: Ints) -> tuple[Ints, Flags]:
     return order, new
 
 
-def pairs_of(first: Ints, step: Ints) -> Pairs:
+def pairs_of(first: Ints, step: Ints) -> StepPairs:
     """All pairs of predicted objects of some steps with the truths there."""
     counts = np.diff(first)[step]
     row = np.repeat(np.arange(len(step)), counts)
     start = np.cumsum(counts) - counts
-    return Pairs(row, first[step][row] + np.arange(len(row)) - start[row])
+    return StepPairs(row, first[step][row] + np.arange(len(row)) - start[row])
 
 
 def overlap_objects(truth: TruthSteps, found: FrameObjects) -> ObjectOverlaps:
@@ -140,7 +140,7 @@ def overlap_objects(truth: TruthSteps, found: FrameObjects) -> ObjectOverlaps:
     )
 
 
-def concatenate(parts: Sequence[ObjectOverlaps]) -> ObjectOverlaps:
+def concatenate_objects(parts: Sequence[ObjectOverlaps]) -> ObjectOverlaps:
     """The overlaps of several batches, in order."""
     if not parts:
         none, flags = np.empty(0, np.int64), np.empty(0, np.bool_)

@@ -25,7 +25,7 @@ from harness.scoring.overlap import Floats, GroundTruthArrays
 from harness.scoring.protocols import PROTOCOLS, ApProtocol, get_protocol
 from harness.versions import other_version
 
-FILE = "matches.msgpack"
+MATCHES_FILE = "matches.msgpack"
 """Name of the table in a run folder."""
 
 FORMAT: Literal[1] = 1

@@ -183,7 +183,7 @@ def refuse_faults(area: Ints, masks: MaskTable, names: Sequence[str]) -> None:
     if len(faulty):
         row = int(faulty[0])
         track = int(np.searchsorted(masks.track, row, side="right")) - 1
-        fault = rle.FAULTS[int(area[used[row]])]
+        fault = rle.RLE_FAULTS[int(area[used[row]])]
         where = f"{names[track]}, frame {row - int(masks.track[track])}"
         hint = "encode the mask again at its stated size"
         begin = int(masks.start[used[row]])

@@ -24,17 +24,25 @@ from harness.formats.youtube_vis import decode_records, take_tracks
 from harness.rle import Ints, MaskTable
 from harness.scoring.from_results import finite_score, masks_of, unknown_video
 from harness.scoring.overlap import Floats, GroundTruthArrays, TrackBatch, positions, refuse_faults
-from harness.scoring.phrase_overlap import HAS_MASK, Boxes, PhraseOverlaps, TrackSide, TruthSide, join, overlap_phrases
+from harness.scoring.phrase_overlap import (
+    HAS_MASK,
+    Boxes,
+    PhraseOverlaps,
+    TrackSide,
+    TruthSide,
+    join_overlaps,
+    overlap_phrases,
+)
 from harness.scoring.track_shape import boxes as boxes_of
 from harness.warnings import Warnings
 
-KEPT_FROM = 0.5
+HARD_DECISION_SCORE = 0.5
 """Tracks of at least this score are hard decisions."""
-SHOWN = 8
+RECORDS_SHOWN = 8
 """Bit of a frame of a hard track, besides those of `phrase_overlap`: by boxes and areas the object is there."""
 NOTHING_ODD, NO_BOXES, UNEQUAL_LISTS, CONTRADICTION = 0, 1, 2, 3
 """Fault codes of the boxes and areas of a track, with their text."""
-FAULTS = {
+RECORD_FAULTS = {
     NO_BOXES: "has no bboxes or no areas (KeyError)",
     UNEQUAL_LISTS: "has lists of unequal length for bboxes, areas and segmentations (AssertionError)",
     CONTRADICTION: "has a box in a frame without a mask, or a mask in a frame without a box (AssertionError)",
@@ -63,7 +71,7 @@ class PhraseTracks:
     phrases that are text which the annotations do not list. ``boxed`` tells which tracks state boxes, ``fault`` what is
     wrong with them, ``no_null`` which ones have a mask in every frame, ``negative`` which ones have a box of negative
     area, ``box_length`` how many boxes, of ``mean_area``. ``overlaps`` are those with the truth; its frames have the
-    bit `SHOWN` too.
+    bit `RECORDS_SHOWN` too.
     """
 
     video: Ints
@@ -150,7 +158,7 @@ def join_tracks(parts: list[PhraseTracks]) -> PhraseTracks:
         if field.name not in ("names", "overlaps")
     }
     names = {at + row: name for at, part in zip(first, parts, strict=False) for row, name in part.names.items()}
-    return PhraseTracks(**joined, names=names, overlaps=join([part.overlaps for part in parts]))
+    return PhraseTracks(**joined, names=names, overlaps=join_overlaps([part.overlaps for part in parts]))
 
 
 def no_tracks() -> PhraseTracks:
@@ -268,7 +276,7 @@ def _overlapped(
     names: list[str], entries: Callable[[int], list[Any]],
 ) -> PhraseTracks:  # fmt: skip
     """Overlap tracks; ``entries`` gives the list of masks of one as it is written."""
-    n, hard = len(stated.score), stated.score >= KEPT_FROM
+    n, hard = len(stated.score), stated.score >= HARD_DECISION_SCORE
     owner = np.repeat(np.arange(n), np.diff(masks.track))
     has_mask = masks.frame_mask >= 0
     fault, shown = _shown(stated, masks, owner, has_mask, entries)
@@ -279,7 +287,7 @@ def _overlapped(
     pair[listed] = truths.pair_of(stated.video[listed], category[listed])
     tracks = TrackSide(pair, steps[stated.video], hard, hard & (fault != NOTHING_ODD), masks, boxes)
     overlaps = overlap_phrases(side, tracks, names)
-    bits = overlaps.frames | (has_mask * np.int8(HAS_MASK)) | (shown * np.int8(SHOWN))
+    bits = overlaps.frames | (has_mask * np.int8(HAS_MASK)) | (shown * np.int8(RECORDS_SHOWN))
     of_box, area = np.repeat(np.arange(n), np.diff(boxes.first)), boxes.xywh[:, 2] * boxes.xywh[:, 3]
     box_length = np.diff(boxes.first)
     return PhraseTracks(

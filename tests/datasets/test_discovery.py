@@ -21,7 +21,7 @@ from harness.datasets.ytvis import YTVIS2019, YTVIS2021, YTVIS2022
 from harness.errors import UserError
 from harness.formats import burst as burst_form
 
-KNOWN: list[Any] = [p for p in map(plugins.dataset, plugins.names(plugins.DATASETS)) if hasattr(p, "takes")]
+KNOWN: list[Any] = [p for p in map(plugins.dataset, plugins.names(plugins.DATASET_ENTRY_POINTS)) if hasattr(p, "takes")]
 
 
 def found(root: Path) -> dict[str, FoundFile]:

@@ -99,7 +99,7 @@ def test_rle(counts: bytes, kind: int, height: int, width: int) -> None:
     sizes = np.array([[height], [width]], np.int32)
     text = np.frombuffer(counts, np.uint8)
     found = int(rle.areas(text, one, one + len(counts), np.array([kind], np.int8), *sizes, np.ones(1, np.bool_))[0])
-    assert found in rle.FAULTS or 0 <= found <= height * width
+    assert found in rle.RLE_FAULTS or 0 <= found <= height * width
     begin, end = (np.zeros(len(counts) // 2 + 1, np.int32) for _ in range(2))
     assert rle.runs_of(text, 0, len(counts), kind, begin, end, 0) <= (len(counts) + 1) // 2
 

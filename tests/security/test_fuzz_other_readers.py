@@ -31,14 +31,14 @@ from harness.convert.cvat import read_cvat
 from harness.convert.label_studio import read_label_studio
 from harness.convert.palette import read_palette
 from harness.convert.youtube_vis import read_truth
-from harness.datasets.described import read as read_description
+from harness.datasets.described import read_description as read_description
 from harness.formats.coco_video import read_coco_video, read_detections
 from harness.formats.youtube_vis import annotations_from_document, read_annotations
 from harness.image_files import opened_image, pixels
 from harness.reports.published import read_given
 from harness.reports.regression import read_baseline
 from harness.result_record import read_record, record_of_run, write_record
-from harness.run_folder.checksums import FILE
+from harness.run_folder.checksums import SUMS_FILE
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.status import read_status
 from harness.scoring.score import score_results
@@ -204,7 +204,7 @@ def test_files(tmp_path: Path, reader: Reader, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("reader", READERS, ids=[one.name for one in READERS])
 def test_valid_files_are_read(tmp_path: Path, reader: Reader) -> None:
-    """What is mutated is read as it is; otherwise mutations of it would show little."""
+    """What is mutated is read_description as it is; otherwise mutations of it would show little."""
     path = tmp_path / reader.name
     path.write_bytes(reader.whole())
     assert error_text(lambda: reader.read(path)) == ""
@@ -255,7 +255,7 @@ def test_files_of_a_run(tmp_path: Path, run: Path, name: str, data: st.DataObjec
             break
     else:
         pytest.fail(f"the run has no {name}")
-    (folder / FILE).unlink(missing_ok=True)  # an attacker writes new sums
+    (folder / SUMS_FILE).unlink(missing_ok=True)  # an attacker writes new sums
     _whole_run(folder)
 
 
