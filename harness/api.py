@@ -95,18 +95,19 @@ def load_dataset(
 
     ``root`` is the folder that holds the datasets; ``split`` is by default the dataset's default split. Data of your
     own needs ``annotations`` (the file), ``frames`` (the folder to which its file names are relative) and ``protocol``.
-    With a name, ``protocol`` replaces the dataset's own. Raises `UserError` if something is not found.
+    With a name, ``protocol`` replaces the dataset's own; ``fixed-ap`` is the Fixed AP of the own one. Raises
+    `UserError` if something is not found.
     """
-    chosen = None if protocol is None else protocol_name(protocol)
     if annotations is None:
         if name is None:
             raise UserError("load_dataset", "needs data", "name a dataset, or annotations with frames and protocol")
         if not isinstance(name, str):
             raise UserError("name", f"is of type {type(name).__name__}", "give the name of a dataset")
         opened = plugins.opened(name, Path(root), split)
-        return opened if chosen is None else replace(opened, protocol=chosen)
+        return opened if protocol is None else replace(opened, protocol=protocol_name(protocol, opened.protocol))
     from harness.datasets.own_data import open_own
 
+    chosen = None if protocol is None else protocol_name(protocol)
     return open_own(Path(annotations), None if frames is None else Path(frames), chosen, name)
 
 

@@ -40,8 +40,15 @@ DEFAULTS = Settings()
 """The defaults of every protocol."""
 
 
-def protocol_name(name: str) -> str:
-    """Return the name if it is a protocol that scores tracks; raises `UserError` with near names."""
+def protocol_name(name: str, own: str | None = None) -> str:
+    """Return the name of the one protocol that ``name`` is; raises `UserError` with near names.
+
+    ``own`` is the dataset's protocol, if it is known: ``fixed-ap`` is then its Fixed AP.
+    """
+    if name == FIXED_AP:
+        return expand_protocols([name], own)[0]
+    if name == EVERY or (isinstance(name, str) and "," in name):
+        raise UserError(f'protocol "{name}"', "is more than one", "name one protocol")
     if name not in PROTOCOL_NAMES:
         raise UserError(f'protocol "{name}"', "is unknown", near(name, PROTOCOL_NAMES))
     return name
