@@ -15,12 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 from match_populations import Population, World
-from numpy.typing import NDArray
 
+from harness.arrays import Floats
 from harness.scoring import jackknife
 from harness.scoring.jackknife import LeftOut, VarianceComponent
 
-Floats = NDArray[np.float64]
 TRIALS, COMPARED_TRIALS, RESAMPLES = 1000, 300, 200
 SEEDS, SPREADS = (2, 3, 5), (0.05, 0.15)
 """Seeds of a model, and standard deviations of their luck: those of AP are then one to three, and four to five points.

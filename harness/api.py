@@ -39,6 +39,7 @@ from harness.notebook import (
 )
 from harness.paths import Location, ObjectPath, local_copy, location
 from harness.plugin_code import convert_plugin_errors
+from harness.precision import PRECISIONS
 from harness.progress_display import progress as shown_progress
 from harness.progress_display import shown_warnings
 from harness.run_folder.finished_run import FinishedRun
@@ -79,7 +80,6 @@ log = logging.getLogger(__name__)
 
 Runs = FinishedRun | str | Path | Location | Iterable[FinishedRun | str | Path | Location]
 """Runs or their folders, or one of them."""
-PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 def load_dataset(

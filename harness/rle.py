@@ -13,6 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.arrays import Ints
 from harness.compiled import INNER
 from harness.rle_lanes import CHARACTERS, LANES, MOST_LANE_PIXELS, areas_of_lanes
 
@@ -32,8 +33,6 @@ _LONGEST = 1 << 13
 """Masks of more bytes are taken together in any order."""
 _FEWEST = 3
 """So few masks are faster one by one."""
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

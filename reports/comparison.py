@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from harness.arrays import Floats
 from harness.comparability import comparability_of
 from harness.errors import NamedValues, UserError
 from harness.reports.matches import matches_of_run
@@ -24,7 +25,6 @@ from harness.scoring import jackknife
 from harness.scoring.jackknife import FEWEST_VIDEOS, JACKKNIFE_METRICS, LEVEL, LeftOut, VarianceComponent
 from harness.scoring.match_table import MatchTable
 from harness.scoring.metrics import GROUP_NAMES
-from harness.scoring.overlap import Floats
 from harness.scoring.presence import LOWER_IS_BETTER, PRESENCE, RATES, THRESHOLD, is_lower_better, rates_of
 
 T = TypeVar("T")

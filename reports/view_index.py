@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from harness.arrays import Flags, Floats, Ints
 from harness.errors import UserError
 from harness.plain_text import plain
-from harness.rle import Ints
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.analysis import HIT, IGNORED, Verdicts, analyse
-from harness.scoring.average_precision import Flags
 from harness.scoring.error_kinds import CLAIMING, CLASSIFICATION, KINDS, MISSED
-from harness.scoring.match import EPSILON, RECALL_POINTS, precision_at
-from harness.scoring.overlap import Floats
+from harness.scoring.hota import EPSILON
+from harness.scoring.match import RECALL_POINTS, precision_at
 from harness.types import Dataset
 
 CODES = (*KINDS, HIT, IGNORED, "unjudged")

@@ -20,7 +20,7 @@ from harness.reports.outlines import OUTLINE_UNIT, outline
 from harness.reports.overlay import colour
 from harness.reports.pages import percent, points
 from harness.run_folder.store import PredictionStore
-from harness.scoring.analysis import Verdicts
+from harness.scoring.analysis import HIT, Verdicts
 from harness.scoring.errors_breakdown import (
     BACKGROUND,
     BOTH,
@@ -41,7 +41,6 @@ MOST_TRACKS = 20
 """Largest number of tracks per run and video: those with the highest scores."""
 TRACKS_SHOWN = 5
 """Number of tracks shown at first: this many, or as many as there are annotated objects."""
-HIT = "hit"
 VERDICT_TEXTS = {
     HIT: "right",
     "ignored": "not counted by the protocol",

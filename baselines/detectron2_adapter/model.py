@@ -19,14 +19,13 @@ from harness.baselines.detectron2_adapter.user_code import function_of
 from harness.baselines.detectron2_adapter.words import entry_of, were_read
 from harness.errors import UserError
 from harness.frames import Image
+from harness.precision import dtype_of
 from harness.types import LoadContext, Track, Video, Vocabulary
 
 try:
     from detectron2.data.transforms import ResizeShortestEdge
 except ImportError as error:
     raise missing_package_error(error) from error
-
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Detectron2Model:
@@ -106,7 +105,7 @@ class Detectron2Model:
     @torch.inference_mode()
     def _run(self, inputs: dict[str, Any]) -> Any:
         """The model's outputs for one video or image, after the function ``outputs``."""
-        mixed = PRECISIONS.get(self.precision)
+        mixed = None if self.precision == "fp32" else dtype_of(self.precision)
         device = torch.device(self.builder.device).type
         with torch.autocast(device, dtype=mixed) if mixed else nullcontext():
             outputs = self.network([inputs])

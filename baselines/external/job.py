@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from harness.arrays import Ints
 from harness.atomic_write import write_json
 from harness.errors import UnreadableFileError, UserError
 from harness.formats.results import Block, ResultRecord, read_blocks
@@ -18,7 +19,6 @@ from harness.frame_digests import digests_of
 from harness.image_files import ImageFrames, inside
 from harness.input_files import NOTE_BYTES, RECORD_BYTES, decode_json, read_file
 from harness.masks import Rle
-from harness.rle import Ints
 from harness.run_folder.store import tabulate
 from harness.types import LoadContext, LoadedWeights, Track, Video, Vocabulary
 

@@ -20,7 +20,8 @@ from harness.models.shared.mask_encoding import encode_masks
 from harness.models.shared.numeric_policy import float32_policy
 from harness.models.shared.preprocess import Geometry
 from harness.models.shared.text_classifier import synonyms_of
-from harness.models.shared.windows import PRECISIONS, Stages
+from harness.models.shared.windows import Stages
+from harness.precision import dtype_of
 from harness.types import LoadedWeights, Track, Video, Vocabulary
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class Sam3:
         stage: Stages = lambda name: nullcontext(),
     ) -> None:
         self.config, self.stage = config or Sam3Config(), stage
-        self.device, self.dtype = torch.device(device), PRECISIONS[precision]
+        self.device, self.dtype = torch.device(device), dtype_of(precision)
         self.network, self.processor = network.to(self.device, torch.float32).eval(), processor
         self._prompts: Prompts | None = None
         _set(network, "score_threshold_detection", self.config.detection_threshold)

@@ -9,7 +9,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from harness.baselines.track_by_detection.detections import Detections, Floats, Ints
+from harness.arrays import Floats, Ints
+from harness.baselines.track_by_detection.detections import Detections
 
 _FORBIDDEN = 1e6
 """Cost of a forbidden pair, so large that one more allowed pair is always better."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.baselines.track_by_detection.detections import Detections, Floats, Ints
+from harness.arrays import Floats, Ints
+from harness.baselines.track_by_detection.detections import Detections
 
 TRANSITION = np.eye(7) + np.eye(7, k=4)
 """State (x, y, area, aspect, vx, vy, v_area) one frame on: each of the first three gains its velocity."""

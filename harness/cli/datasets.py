@@ -8,12 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.options import DATA_ROOT, DataRoot, OwnAnnotations, OwnFrames, OwnName, OwnProtocol
+from harness.cli.options import DATA_ROOT, AsJson, DataRoot, OwnAnnotations, OwnFrames, OwnName, OwnProtocol
 from harness.errors import EXIT_FAILED, UserError
 
 app = typer.Typer(help="Datasets: list, check, show and add them.", no_args_is_help=True)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command("list")

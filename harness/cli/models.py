@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="Models: list and show those that are installed.", no_args_is_help=True)
+from harness.cli.options import AsJson
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+app = typer.Typer(help="Models: list and show those that are installed.", no_args_is_help=True)
 
 
 @app.command("list")

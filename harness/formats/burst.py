@@ -19,12 +19,12 @@ import msgspec
 import numpy as np
 
 from harness import rle
+from harness.arrays import Ints
 from harness.errors import UserError
 from harness.formats import scan
 from harness.formats.containers import open_json, read_json
 from harness.formats.segmentations import SEGMENTATIONS, decode_record
 from harness.input_files import decode_json
-from harness.rle import Ints
 
 COMMON = frozenset(
     (4, 13, 34, 35, 36, 41, 45, 58, 60, 78, 79, 81, 91, 95, 99, 118, 126, 133, 139, 154, 174, 185, 211, 221, 229, 235,

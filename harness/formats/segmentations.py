@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import rle
+from harness.arrays import Ints
 from harness.errors import UserError
 from harness.formats import scan
 from harness.input_files import decode_json
 from harness.masks import Rle
-from harness.rle import Ints, MaskTable
+from harness.rle import MaskTable
 
 SEGMENTATIONS = np.frombuffer(b'segmentations"', np.uint8)
 

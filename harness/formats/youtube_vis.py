@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import rle
+from harness.arrays import Ints
 from harness.errors import UserError
 from harness.formats import lenient, scan
 from harness.formats.absence import Absence, absence_of, source_numbers
@@ -37,7 +38,7 @@ from harness.formats.segmentations import (
 from harness.input_files import decode_json
 from harness.masks import Rle
 from harness.paths import in_unicode
-from harness.rle import Ints, MaskTable
+from harness.rle import MaskTable
 
 _MOST_PIXELS = 1 << 31
 """Frames have fewer pixels: COCO's run-length encoding counts them in 32 bits."""

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.rle import Ints
-from harness.scoring.burst_masks import Floats
-from harness.scoring.burst_tracks import BurstPredictions, BurstTruth, BurstVideo, CountedMasks, Flags, offsets
+from harness.arrays import Flags, Floats, Ints
+from harness.scoring.burst_tracks import BurstPredictions, BurstTruth, BurstVideo, CountedMasks, offsets
 from harness.scoring.frame_hota import FrameUnits, ObjectsByCell, Similarities
 from harness.scoring.pairwise import means
 from harness.scoring.track_map import TrackPairs, Tracks

@@ -14,11 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import rle
-from harness.rle import Ints
-
-Floats = NDArray[np.float64]
-Ints32 = NDArray[np.int32]
-"""Columns with an element for every mask or pair of masks of a file, which are kept small."""
+from harness.arrays import Floats, Ints, Ints32
 
 
 class MaskTexts(NamedTuple):

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from harness.arrays import Floats, Ints
 from harness.errors import OfficialAbortError, UserError, near
 from harness.formats.burst import COMMON
-from harness.rle import Ints
 from harness.scoring import BURST_TASKS
 from harness.scoring.burst_comparison import ChosenClasses, frame_units, orders_of, similarities, track_pairs
 from harness.scoring.burst_tracks import (
@@ -37,7 +37,7 @@ from harness.scoring.burst_tracks import (
 )
 from harness.scoring.coverage import warn_of_burst_coverage
 from harness.scoring.frame_hota import UnitScores, hota_of_units
-from harness.scoring.hota import Floats, Hota, combine, combine_rows
+from harness.scoring.hota import Hota, combine, combine_rows
 from harness.scoring.track_map import track_map
 from harness.warnings import Warnings
 

@@ -18,15 +18,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness import rle
+from harness.arrays import Flags, Floats, Ints, Ints32
 from harness.errors import OfficialAbortError, UserError
 from harness.formats.burst import Sequence, SequenceReader, frame_number
-from harness.rle import Ints
 from harness.scoring.burst_masks import (
-    Floats,
-    Ints32,
     MaskTexts,
     MeasuredMasks,
     PlacedMasks,
@@ -41,8 +38,6 @@ from harness.scoring.burst_masks import (
     texts_of,
 )
 from harness.warnings import Warnings
-
-Flags = NDArray[np.bool_]
 
 DISTRACTORS = frozenset(
     (20, 63, 108, 180, 188, 204, 212, 247, 303, 403, 407, 415, 490, 504, 507, 513, 529, 567, 569, 588, 672, 691, 702,

@@ -21,7 +21,8 @@ from harness.scoring import BURST_TASKS, HOTA, TETA_TASKS, VEVAL
 from harness.scoring.dispatch import DEFAULTS, Settings
 from harness.scoring.frame_use import frames_of
 from harness.scoring.overlap import GroundTruthArrays, Overlaps, TrackBatch, concatenate, overlap
-from harness.scoring.perfect import PRESENCE, VARIANTS, perfected
+from harness.scoring.perfect import VARIANTS, perfected
+from harness.scoring.presence import PRESENCE
 from harness.scoring.protocols import AnyProtocol, choose_protocol
 from harness.scoring.score import LOWEST_THRESHOLD, in_parallel, mask_rules, metrics_of, rules_row
 from harness.warnings import Warnings

@@ -12,13 +12,10 @@ from typing import Any
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from harness import rle
-from harness.rle import Ints
+from harness.arrays import Flags, Ints
 from harness.scoring.overlap import GroundTruthArrays, MaskRules, TrackBatch, refuse_faults, sum_areas
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

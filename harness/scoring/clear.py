@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from harness.rle import Ints
+from harness.arrays import Floats, Ints
 from harness.scoring.all_cores import on_all_cores
 from harness.scoring.assignment import assign
-from harness.scoring.hota import EPSILON, Floats
+from harness.scoring.hota import EPSILON
 from harness.scoring.phrase_hota import PresentFrames, Sequences, present_in_frame
 
 CLEAR_THRESHOLD = 0.5

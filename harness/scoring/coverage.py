@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.rle import Ints
+from harness.arrays import Ints
 from harness.scoring.average_precision import CAPS
 from harness.scoring.overlap import GroundTruthArrays, Overlaps
 from harness.scoring.protocols import ApProtocol

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 import numba
 import numpy as np
 
-from harness.rle import Ints
-from harness.scoring.average_precision import Flags
+from harness.arrays import Flags, Floats, Ints
 from harness.scoring.error_kinds import (
     BACKGROUND,
     BOTH,
@@ -30,9 +29,10 @@ from harness.scoring.error_kinds import (
     kinds_at,
 )
 from harness.scoring.from_store import row_of_record
-from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, precision_at
+from harness.scoring.hota import EPSILON
+from harness.scoring.match import IOU_THRESHOLDS, RECALL_POINTS, precision_at
 from harness.scoring.matched_tracks import MatchedTracks
-from harness.scoring.overlap import Floats, GroundTruthArrays, Overlaps
+from harness.scoring.overlap import GroundTruthArrays, Overlaps
 from harness.scoring.quirks import Quirks
 
 __all__ = [

@@ -12,18 +12,14 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from harness import rle
+from harness.arrays import Flags, Floats, Ints
 from harness.formats.segmentations import mask_of
-from harness.rle import Ints, MaskTable
+from harness.rle import MaskTable
 from harness.scoring.class_agnostic_overlap import intersect
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-
-_EPSILON = float(np.finfo("float").eps)
+from harness.scoring.hota import EPSILON
 
 
 @dataclass(frozen=True)
@@ -165,7 +161,7 @@ def _box_overlap(truth: Floats, found: Floats) -> Floats:
     common = np.maximum(np.minimum(high_g, high_p) - np.maximum(low_g, low_p), 0).prod(1)
     area_g, area_p = (high_g - low_g).prod(1), (high_p - low_p).prod(1)
     union = area_g + area_p - common
-    sound = (area_g > _EPSILON) & (area_p > _EPSILON) & (union > _EPSILON)
+    sound = (area_g > EPSILON) & (area_p > EPSILON) & (union > EPSILON)
     return np.asarray(np.divide(common, union, out=np.zeros(len(truth)), where=sound))
 
 

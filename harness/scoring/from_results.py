@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import rle
+from harness.arrays import Ints
 from harness.errors import UserError
 from harness.formats import lenient, scan
 from harness.formats.containers import open_records
@@ -19,7 +20,7 @@ from harness.formats.lenient import Ids
 from harness.formats.results import BLOCK_BYTES, Block, OddRecord, ResultRecord
 from harness.formats.segmentations import NewMask, convert, find_masks, masks_digest, with_masks
 from harness.formats.youtube_vis import decode_records
-from harness.rle import Ints, MaskTable
+from harness.rle import MaskTable
 from harness.scoring.overlap import FramesOf, FrameUse, GroundTruthArrays, Overlaps, TrackBatch, positions
 from harness.warnings import Warnings
 

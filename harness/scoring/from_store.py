@@ -14,10 +14,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from harness import rle
+from harness.arrays import Ints
 from harness.errors import UserError
 from harness.formats.segmentations import masks_digest
 from harness.paths import Location, ObjectPath
-from harness.rle import Ints, MaskTable
+from harness.rle import MaskTable
 from harness.scoring.frame_use import frames_of
 from harness.scoring.overlap import GroundTruthArrays, Overlaps, TrackBatch, positions
 from harness.warnings import Warnings

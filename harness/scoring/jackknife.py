@@ -15,17 +15,13 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri, stdtr, stdtrit
 
-from harness.rle import Ints
-from harness.scoring.match import EPSILON, RECALL_POINTS
+from harness.arrays import Flags, Floats, Ints, Ints32
+from harness.scoring.hota import EPSILON
+from harness.scoring.match import RECALL_POINTS
 from harness.scoring.match_table import MatchTable
-from harness.scoring.overlap import Floats
 from harness.scoring.protocols import get_protocol
-
-Flags = NDArray[np.bool_]
-Counts = NDArray[np.int32]
 
 JACKKNIFE_METRICS = ("AP", "AP50", "AP75", "AR100")
 """Numbers of a category, in the order of `Replicates.values` and `LeftOut.full`."""
@@ -203,7 +199,7 @@ class Estimate(NamedTuple):
 NOTHING = Estimate(None, None, None)
 
 
-def replicate(table: MatchTable, weights: Counts) -> Replicates:
+def replicate(table: MatchTable, weights: Ints32) -> Replicates:
     """The numbers of a run under each weighing of its videos, ``weights (weighings, videos)``, on all cores.
 
     A video of weight ``w`` counts as ``w`` copies of it would; with weights of 1 the numbers are the official ones.

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.arrays import Floats, Ints
 from harness.errors import OfficialAbortError
 from harness.formats.youtube_vis import Annotations
-from harness.rle import Ints
 from harness.scoring.clear import Clear, clear_of_sequences
-from harness.scoring.hota import Floats, Hota
+from harness.scoring.hota import Hota
 from harness.scoring.metrics import GROUP_NAMES, Metrics
 from harness.scoring.overlap import FrameOverlaps, GroundTruthArrays, Overlaps
 from harness.scoring.phrase_hota import LIMITS, PresentFrames, Sequences, hota_of_sequences

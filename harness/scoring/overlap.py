@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import rle
+from harness.arrays import Floats, Ints
 from harness.compiled import INNER
 from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations
-from harness.rle import Ints, MaskTable
-
-Floats = NDArray[np.float64]
+from harness.rle import MaskTable
 
 
 class MaskRules(NamedTuple):

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from harness import rle
-from harness.rle import Ints, MaskTable
-from harness.scoring.overlap import Floats, FrameUse, GroundTruthArrays, MaskRules, TrackBatch, overlap
+from harness.arrays import Flags, Floats, Ints
+from harness.rle import MaskTable
+from harness.scoring.overlap import FrameUse, GroundTruthArrays, MaskRules, TrackBatch, overlap
+from harness.scoring.presence import PRESENCE
 
-CLASSES, MASKS, LINKS, PRESENCE = "classes", "masks", "links", "presence"
+CLASSES, MASKS, LINKS = "classes", "masks", "links"
 RESPECTS = (CLASSES, MASKS, LINKS, PRESENCE)
 VARIANTS: tuple[tuple[str, ...], ...] = ((), *((r,) for r in RESPECTS), *(RESPECTS[:n] for n in (2, 3, 4)))
 """What is perfect: nothing, each respect alone, and the first two, three and all four together."""
@@ -29,8 +31,6 @@ RIGHT = 0.5
 """A track with this IoU with an object of its category keeps it."""
 _TIE = 1e-9
 """Of objects with one IoU, that of the track's own category is taken."""
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass

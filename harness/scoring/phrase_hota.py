@@ -8,10 +8,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.rle import Ints
+from harness.arrays import Floats, Ints
 from harness.scoring.all_cores import on_all_cores
 from harness.scoring.assignment import assign
-from harness.scoring.hota import ALPHAS, EPSILON, Floats, Hota
+from harness.scoring.hota import ALPHAS, EPSILON, Hota
 
 LIMITS = ALPHAS - EPSILON
 """The least IoU at which two objects of a frame match."""

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import rle
-from harness.rle import Ints, MaskTable
+from harness.arrays import Floats, Ints
+from harness.rle import MaskTable
 from harness.scoring.assignment import assign
-from harness.scoring.overlap import Floats, refuse_faults, runs_in_frame
+from harness.scoring.overlap import refuse_faults, runs_in_frame
 
 HAS_MASK, HAS_PIXELS, HAS_OTHER_SIZE = 1, 2, 4
 """Bits of a frame of a predicted track: it lists a mask, which has a pixel, whose size is that of no annotated mask of

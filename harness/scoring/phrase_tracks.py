@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import rle
+from harness.arrays import Floats, Ints
 from harness.errors import UserError
 from harness.formats import lenient, scan
 from harness.formats.foreign import refuse_foreign_record
 from harness.formats.results import Block, OddRecord, ResultRecord
 from harness.formats.segmentations import convert
 from harness.formats.youtube_vis import decode_records, take_tracks
-from harness.rle import Ints, MaskTable
+from harness.rle import MaskTable
 from harness.scoring.from_results import finite_score, masks_of, unknown_video
-from harness.scoring.overlap import Floats, GroundTruthArrays, TrackBatch, positions, refuse_faults
+from harness.scoring.overlap import GroundTruthArrays, TrackBatch, positions, refuse_faults
 from harness.scoring.phrase_overlap import (
     HAS_MASK,
     Boxes,

@@ -12,17 +12,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import Flags, Floats, Ints
 from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations
-from harness.rle import Ints
 from harness.scoring.match import IOU_THRESHOLDS
-from harness.scoring.overlap import Floats, GroundTruthArrays
+from harness.scoring.overlap import GroundTruthArrays
 from harness.scoring.phrase_overlap import Boxes, TruthSide
 from harness.scoring.phrase_tracks import PhraseTracks, boxes_from
-
-Flags = NDArray[np.bool_]
 
 CHALLENGING = "tracking_challenging_pair"
 

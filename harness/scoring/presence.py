@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from harness.arrays import Flags, Floats, Ints
 from harness.formats.absence import Absence, VideoPhrases
-from harness.rle import Ints
-from harness.scoring.average_precision import Flags
-from harness.scoring.overlap import Floats, GroundTruthArrays, positions
+from harness.scoring.overlap import GroundTruthArrays, positions
 
 _EPSILON = 1e-6
 """What SA-Co's evaluators add to every denominator."""

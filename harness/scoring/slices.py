@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from harness.rle import Ints
+from harness.arrays import Floats, Ints
 from harness.scoring.average_precision import Range, TruthSelection, compute_average_precision
 from harness.scoring.metrics import GROUP_NAMES, Cells, Number, positions_of
-from harness.scoring.overlap import Floats, GroundTruthArrays, Overlaps
+from harness.scoring.overlap import GroundTruthArrays, Overlaps
 from harness.scoring.protocols import AREAS, LENGTHS, ApProtocol
 from harness.scoring.score import select
 from harness.scoring.track_shape import UNKNOWN, boxes, consistency

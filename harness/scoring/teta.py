@@ -10,18 +10,15 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.rle import Ints
+from harness.arrays import Floats, Ints
 from harness.scoring.assignment import assign
-
-Floats = NDArray[np.float64]
+from harness.scoring.hota import EPSILON
 
 TETA_ALPHAS = np.arange(0, 0.99, 0.05)
 """The 20 localisation thresholds."""
 FIRST_CLASS_ALPHA = 10
 """Labels are compared from this threshold, one half, on: at 10 thresholds."""
-EPSILON = float(np.finfo("float").eps)
 NEAR = 0.5 - EPSILON
 NOBODY = -2
 """The code of a prediction without a truth; -1 is a truth of a class that is not evaluated."""

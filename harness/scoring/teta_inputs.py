@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from harness import rle
+from harness.arrays import Flags, Floats, Ints
 from harness.errors import UserError
 from harness.formats import coco_video, lenient
 from harness.formats.coco_video import Box, CocoVideo, Detection
@@ -25,17 +26,8 @@ from harness.formats.foreign import refuse_foreign_record
 from harness.formats.results import Block, read_blocks
 from harness.formats.segmentations import convert
 from harness.formats.youtube_vis import Annotations, VideoRecord, decode_records, take_tracks
-from harness.rle import Ints, MaskTable
-from harness.scoring.frame_objects import (
-    Flags,
-    Floats,
-    FrameObjects,
-    ObjectOverlaps,
-    TruthSteps,
-    grouped,
-    overlap_objects,
-    steps_of,
-)
+from harness.rle import MaskTable
+from harness.scoring.frame_objects import FrameObjects, ObjectOverlaps, TruthSteps, grouped, overlap_objects, steps_of
 from harness.scoring.from_results import ResultColumns, lenient_columns, masks_of, unknown_video
 from harness.scoring.from_store import ShardGroup, ShardReader, place_of_record, read_shards
 from harness.scoring.overlap import GroundTruthArrays, positions, refuse_faults

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from harness.arrays import Flags, Floats, Ints
 from harness.errors import OfficialAbortError, UserError, near
 from harness.formats.coco_video import CocoVideo, read_coco_video
 from harness.formats.youtube_vis import Annotations, read_annotations
-from harness.rle import Ints
 from harness.scoring import TETA_TASKS
 from harness.scoring.coverage import NO_PREDICTION, warn_of_empty_videos
-from harness.scoring.frame_objects import Flags, Floats, ObjectOverlaps, concatenate_objects, grouped, pairs_of
+from harness.scoring.frame_objects import ObjectOverlaps, concatenate_objects, grouped, pairs_of
 from harness.scoring.from_store import ShardReader
 from harness.scoring.overlap import GroundTruthArrays
 from harness.scoring.teta import TETA_METRICS, Steps, TetaCounts, average, class_values, count_steps

@@ -7,16 +7,12 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import Flags, Floats, Ints
 from harness.scoring.all_cores import on_all_cores
+from harness.scoring.hota import EPSILON
 from harness.scoring.pairwise import pairwise_sum
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
-
-EPSILON = float(np.finfo("float").eps)
 TRACK_MAP_THRESHOLDS = np.arange(0.5, 0.96, 0.05)
 """0.5 to 0.95 as a running sum gives them: the third is 0.6000000000000001."""
 RECALLS = np.linspace(0.0, 1.0, 101)

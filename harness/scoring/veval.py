@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.arrays import Flags, Floats, Ints
 from harness.errors import OfficialAbortError
 from harness.formats.youtube_vis import Annotations
-from harness.rle import Ints
 from harness.scoring import VEVAL
-from harness.scoring.hota import combine_rows
-from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, score_categories
-from harness.scoring.overlap import Floats
+from harness.scoring.hota import EPSILON, combine_rows
+from harness.scoring.match import IOU_THRESHOLDS, RECALL_POINTS, score_categories
 from harness.scoring.phrase_hota import LIMITS, SINGLE_LIMITS, Sequences, hota_of_sequences
 from harness.scoring.phrase_overlap import HAS_OTHER_SIZE, match_units
 from harness.scoring.phrase_tracks import (
@@ -32,7 +31,6 @@ from harness.scoring.phrase_tracks import (
     read_store_tracks,
 )
 from harness.scoring.phrase_units import (
-    Flags,
     PhraseInput,
     PhraseTruth,
     by_unit,

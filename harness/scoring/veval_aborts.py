@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.rle import Ints
+from harness.arrays import Flags, Ints
 from harness.scoring.phrase_hota import PresentFrames
 from harness.scoring.phrase_overlap import HAS_MASK, HAS_OTHER_SIZE, HAS_PIXELS, UNEQUAL
 from harness.scoring.phrase_tracks import NOTHING_ODD, RECORD_FAULTS, RECORDS_SHOWN, PhraseTracks
-from harness.scoring.phrase_units import ChosenTruths, Flags, PhraseInput, PhraseTruth
+from harness.scoring.phrase_units import ChosenTruths, PhraseInput, PhraseTruth
 
 NOTHING_PREDICTED = "nothing is predicted, the formulas still hold"
 NOTHING_ANNOTATED = "nothing is annotated, the formulas still hold"

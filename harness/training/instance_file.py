@@ -16,11 +16,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.arrays import Ints
 from harness.errors import UserError
 from harness.formats.segmentations import decode_record
 from harness.formats.youtube_vis import record_spans
 from harness.input_files import ANNOTATION_BYTES, open_file
-from harness.rle import Ints
 from harness.training.outlines import Encoded, Written, compressed, has_area
 
 SEGMENTATION = np.frombuffer(b'segmentation"', np.uint8)

@@ -25,6 +25,7 @@ from torch import nn
 from harness.atomic_write import atomic_write, discard_unfinished, write_json
 from harness.errors import UserError
 from harness.input_files import RECORD_BYTES, decode_json, read_file, refuse_odd_file
+from harness.precision import dtype_of
 from harness.training.config import TrainingConfig
 from harness.training.optimiser import build_optimiser, set_rate
 from harness.training.processes import TrainingProcesses
@@ -33,7 +34,6 @@ from harness.training.types import TrainingSample
 from harness.versions import other_version
 
 STATE, WEIGHTS = "state.pt", "model.safetensors"
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Batches = Callable[[int], Iterator[Sequence[TrainingSample]]]
 """Yields the batches of this process from the given step on, without drawing the earlier ones."""
@@ -139,7 +139,7 @@ def _step(
     for part in range(parts):
         with ExitStack() as stack:
             stack.enter_context(_unshared(model, part < parts - 1))
-            stack.enter_context(torch.autocast(device, dtype=PRECISIONS[training.precision], enabled=mixed))
+            stack.enter_context(torch.autocast(device, dtype=dtype_of(training.precision), enabled=mixed))
             losses = model(next(batches))
             means.add(processes.mean(losses))
             scaler.scale(losses["total"] / parts).backward()
