@@ -1,4 +1,4 @@
-"""Compiles the scoring in a process of its own while a model runs, where it is not compiled yet.
+"""Compiles the scoring in a separate process while a model runs, where it is not compiled yet.
 
 numba keeps what it has compiled for all later processes. On a new machine the first run would otherwise compile after
 its last video, for several seconds, while another core had nothing to do.
