@@ -19,7 +19,7 @@ from harness.formats.youtube_vis import GroundTruth, TruthTrack
 from harness.masks import Rle
 from harness.types import LoadContext, Track, Video, Vocabulary
 
-Masks = tuple[Rle | None, ...]
+_Masks = tuple[Rle | None, ...]
 
 
 class OracleConfig(BaseModel):
@@ -67,7 +67,9 @@ class Oracle:
             if track.category_id in asked and not self._happens("drop_tracks", video, index):
                 yield from self._reported(video, index, track, masks, asked)
 
-    def _reported(self, video: Video, index: int, track: TruthTrack, masks: Masks, asked: list[int]) -> Iterator[Track]:
+    def _reported(
+        self, video: Video, index: int, track: TruthTrack, masks: _Masks, asked: list[int]
+    ) -> Iterator[Track]:
         drawn = self._rng("drop_frames", video, index)
         kept = tuple(m if drawn.random() >= self.config.drop_frames else None for m in masks)
         shrunk = tuple(None if m is None else erode(m, self.config.erode_px) for m in kept)
@@ -81,7 +83,7 @@ class Oracle:
         if self._happens("duplicate", video, index):
             yield Track(video.id, category_id, self._score("second_score", certainty / 2, video, index), shrunk)
 
-    def _switch(self, video: Video, tracks: list[Masks]) -> list[Masks]:
+    def _switch(self, video: Video, tracks: list[_Masks]) -> list[_Masks]:
         """Let tracks swap their masks with another track's from a random frame after the first one on."""
         for index in range(len(tracks)):
             if len(tracks) < 2 or len(tracks[index]) < 2 or not self._happens("switch_identity", video, index):
@@ -104,7 +106,7 @@ class Oracle:
         return random.Random(f"{self.seed}/{video.id}/{index}/{purpose}")
 
 
-def _fit(masks: Masks, frames: int) -> Masks:
+def _fit(masks: _Masks, frames: int) -> _Masks:
     """One entry per frame of the video, for annotations of any length."""
     return masks[:frames] + (None,) * (frames - len(masks))
 

@@ -15,12 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 from match_populations import Population, World
-from numpy.typing import NDArray
 
+from harness.arrays import Floats
 from harness.scoring import jackknife
 from harness.scoring.jackknife import LeftOut, VarianceComponent
 
-Floats = NDArray[np.float64]
 TRIALS, COMPARED_TRIALS, RESAMPLES = 1000, 300, 200
 SEEDS, SPREADS = (2, 3, 5), (0.05, 0.15)
 """Seeds of a model, and standard deviations of their luck: those of AP are then one to three, and four to five points.
@@ -246,8 +245,8 @@ def main() -> None:
                 rates = measure(world, case.videos, COMPARED_TRIALS if compare else TRIALS, ESTIMATORS[name])
                 if not compare:
                     rates["category significant"] = category_alarms(world, case.videos, 30)
-                told = ", ".join(f"{key} {rate:.3f}" for key, rate in rates.items())
-                print(f"{case.name}, {preference or 'neither better'}, {name}: {told}", flush=True)
+                text = ", ".join(f"{key} {rate:.3f}" for key, rate in rates.items())
+                print(f"{case.name}, {preference or 'neither better'}, {name}: {text}", flush=True)
 
 
 def _print_seeds() -> None:
@@ -256,8 +255,8 @@ def _print_seeds() -> None:
         for spread in SPREADS:
             for seeds in SEEDS:
                 rates = measure_seeds(case.world, case.videos, seeds, spread, trials)
-                told = ", ".join(f"{key} {rate:.3f}" for key, rate in rates.items())
-                print(f"{case.name}, neither better, {seeds} seeds, luck {spread}: {told}", flush=True)
+                text = ", ".join(f"{key} {rate:.3f}" for key, rate in rates.items())
+                print(f"{case.name}, neither better, {seeds} seeds, luck {spread}: {text}", flush=True)
 
 
 if __name__ == "__main__":

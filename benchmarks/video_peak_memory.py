@@ -97,7 +97,7 @@ def tiny_ov2seg_model(folder: Path, queries: int, **settings: Any) -> Ov2Seg:
     sizes = {"decoder_layers": 2, "dim": 32, "heads": 4, "feedforward": 64, "encoder_layers": 1}
     backbone = ResNetSize((1, 1, 1, 1), 8)
     network = ov2seg.Ov2SegNetwork(
-        ov2seg.Architecture(backbone, queries=queries, encoder_feedforward=48, embed_dim=NARROW, **sizes)
+        ov2seg.Ov2SegArchitecture(backbone, queries=queries, encoder_feedforward=48, embed_dim=NARROW, **sizes)
     )
     network.load_state_dict(weight_recipe.state(network.state_dict()))
     config = Ov2SegConfig.model_validate(SETTINGS | settings)

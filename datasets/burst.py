@@ -9,18 +9,18 @@ The truth of all splits is public. BURST's own form is converted in memory; fram
 
 from __future__ import annotations
 
-from harness.datasets.completeness import Source
-from harness.datasets.youtube_vis_format import Release, Split, Truth, VisDataset
+from harness.datasets.completeness import CountSource
+from harness.datasets.youtube_vis_format import Release, Split, TruthPlace, VisDataset
 
 HOME = "https://github.com/Ali2500/BURST-benchmark"
-PAPER = Source("Athar et al., WACV 2023", "2023-01-03")
-AUTHOR = Source("its author on the released file, Ali2500/BURST-benchmark #8", "2023-07-19", of_release=True)
+PAPER = CountSource("Athar et al., WACV 2023", "2023-01-03")
+AUTHOR = CountSource("its author on the released file, Ali2500/BURST-benchmark #8", "2023-07-19", of_release=True)
 _FOLDERS = ("annotations/", "")
-TAO = Source("TAO's test videos, on which it is built; not verified", "2026-11-28")
+TAO = CountSource("TAO's test videos, on which it is built; not verified", "2026-11-28")
 
 
 def _split(
-    name: str, videos: int, source: Source, other: int | None = None, other_source: Source | None = None
+    name: str, videos: int, source: CountSource, other: int | None = None, other_source: CountSource | None = None
 ) -> Split:
     """The place of a split; ``other`` is another number of videos in circulation."""
     file = "train.json" if name == "train" else "all_classes.json"  # of annotations.zip: BURST-benchmark #12
@@ -31,7 +31,7 @@ def _split(
         Release("converted to YouTube-VIS form", converted),
     )
     frames = (f"frames/{name}", f"images/{name}", name)
-    truth = Truth("public", "", Source(f"the annotations of {HOME}", "2026-11-28"))
+    truth = TruthPlace("public", "", CountSource(f"the annotations of {HOME}", "2026-11-28"))
     return Split(name, releases, frames, True, videos, None, other, source, other_source, truth)
 
 

@@ -15,7 +15,7 @@ from harness.datasets.completeness import (
     SplitReport,
     check_frames,
     declared_split,
-    refuse_missing,
+    refuse_missing_files,
 )
 from harness.errors import UserError
 
@@ -89,7 +89,7 @@ class ImageDataset:
         if not (place.images / declared.folder).is_dir():
             raise UserError(self.name, f"no images of the {split} split under {data_root}", hint)
         found = ImageSet(self.name, read_instances(place.annotations), place.images, declared.folder, self.left_out)
-        refuse_missing(place.images, found.names, f"get them from {self.home}")
+        refuse_missing_files(place.images, found.names, f"get them from {self.home}")
         return found
 
     def check(self, data_root: Path, split: str | None = None) -> CopyReport:
@@ -145,5 +145,5 @@ class ImageDataset:
 
 
 def _notes(crowds: int, flat: int) -> tuple[str, ...]:
-    told = ((crowds, "crowds"), (flat, "outlines of fewer than three points"))
-    return tuple(f"{count} {what}, which are not trained on" for count, what in told if count)
+    counts = ((crowds, "crowds"), (flat, "outlines of fewer than three points"))
+    return tuple(f"{count} {what}, which are not trained on" for count, what in counts if count)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.datasets.completeness import (
+    CopyCounts,
     CopyReport,
-    Counts,
-    Source,
+    CountSource,
     SplitReport,
     StatedFrame,
     check_frames,
@@ -65,7 +65,7 @@ class CocoVideoDataset:
     frames: tuple[str, ...]
     home: str
     categories: int | None = None
-    source: Source | None = None
+    source: CountSource | None = None
     protocol: str = "teta-tao"
 
     @property
@@ -138,7 +138,7 @@ class CocoVideoDataset:
         )
 
     def _check(self, data_root: Path, split: BoxSplit) -> SplitReport:
-        expected = Counts(split.videos, None, None, self.categories)
+        expected = CopyCounts(split.videos, None, None, self.categories)
         sources = {} if self.source is None else dict.fromkeys(("videos", "categories"), self.source)
         place = self._find(data_root, split)
         if place is None:
@@ -156,7 +156,7 @@ class CocoVideoDataset:
             faults.append(f"{len(file.annotations)} annotated boxes, {split.boxes} expected")
         return replace(
             report,
-            found=Counts(len(file.videos), len(file.images), _track_count(file), len(file.categories)),
+            found=CopyCounts(len(file.videos), len(file.images), _track_count(file), len(file.categories)),
             missing_frames=missing,
             truncated_frames=truncated,
             resized_frames=resized,

@@ -12,7 +12,7 @@ from harness.errors import UserError, near
 from harness.image_files import header_size, inside, other_format
 from harness.input_files import UNBOUNDED, open_file
 
-EXAMPLES = 5
+_EXAMPLES = 5
 """How many missing or truncated files a report names."""
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 PNG_START, PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
@@ -24,7 +24,7 @@ _TAIL_BYTES = 64
 """Some writers leave a few bytes after the end marker."""
 
 
-class Source(NamedTuple):
+class CountSource(NamedTuple):
     """A source for a statement on a dataset, and the date of the statement or of reading it (year, month, day).
 
     ``of_release`` tells that it is of the released files: a copy that holds less lacks something. What a paper states
@@ -40,7 +40,7 @@ class Source(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class CopyCounts:
     """The counts of a split; ``None`` where no source states them."""
 
     videos: int | None = None
@@ -53,7 +53,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageCounts(Counts):
+class ImageCounts(CopyCounts):
     """What a set of images holds: an image is a frame, an object in it a track."""
 
     def items(self) -> list[tuple[str, int | None]]:
@@ -90,15 +90,15 @@ class SplitReport:
     annotations: str | None
     release: str | None
     truth: str
-    found: Counts = Counts()
-    expected: Counts = Counts()
+    found: CopyCounts = CopyCounts()
+    expected: CopyCounts = CopyCounts()
     missing_frames: Fault = Fault()
     truncated_frames: Fault = Fault()
     resized_frames: Fault = Fault()
     faults: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     frames: str | None = None
-    sources: Mapping[str, Source] = field(default_factory=dict)
+    sources: Mapping[str, CountSource] = field(default_factory=dict)
 
     @property
     def shortfall(self) -> tuple[str, ...]:
@@ -235,14 +235,14 @@ class _Tally:
 
     def add(self, name: str) -> None:
         self.count += 1
-        if len(self.first) < EXAMPLES:
+        if len(self.first) < _EXAMPLES:
             self.first.append(name)
 
     def fault(self) -> Fault:
         return Fault(self.count, tuple(self.first))
 
 
-def refuse_missing(root: Path, names: Iterable[str], hint: str) -> None:
+def refuse_missing_files(root: Path, names: Iterable[str], hint: str) -> None:
     """Raise `UserError` if files below ``root`` are missing; folders are listed once, no file is opened."""
     listed: dict[str, set[str]] = {}
     missing = []

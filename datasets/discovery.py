@@ -88,17 +88,17 @@ class FoundFile:
     frames: Path | None = None
 
     @property
-    def taken(self) -> Match | None:
+    def recognised(self) -> Match | None:
         """The split that it is recognised as."""
         return self.matches[0] if len(self.matches) == 1 and self.matches[0].split is not None else None
 
     @property
-    def taken_for(self) -> str:
+    def recognised_as(self) -> str:
         """What it is, in words."""
         if self.content is None:
             return self.what
-        if self.taken is not None:
-            return f"{self.taken.dataset} {self.taken.split}{', a part of it' if self.taken.is_part else ''}"
+        if (match := self.recognised) is not None:
+            return f"{match.dataset} {match.split}{', a part of it' if match.is_part else ''}"
         if not self.matches:
             return "annotations of no known dataset"
         return " or ".join(f"{m.dataset} {m.split or '(split unknown)'}" for m in self.matches)
@@ -106,13 +106,13 @@ class FoundFile:
     def record(self, root: Path) -> dict[str, Any]:
         """As JSON-ready data; paths are relative to the data root."""
         name = str(self.path.relative_to(root))
-        taken, content = self.taken, self.content
+        recognised, content = self.recognised, self.content
         found: dict[str, Any] = {
             "file": name,
-            "taken_for": self.taken_for,
-            "dataset": taken.dataset if taken else None,
-            "split": taken.split if taken else None,
-            "is_part": taken.is_part if taken else None,
+            "recognised_as": self.recognised_as,
+            "dataset": recognised.dataset if recognised else None,
+            "split": recognised.split if recognised else None,
+            "is_part": recognised.is_part if recognised else None,
             "why": [f"{m.dataset}: {reason}" for m in self.matches for reason in m.reasons],
             "name_by_hand": self._to_do(name),
         }
@@ -123,7 +123,7 @@ class FoundFile:
 
     def _to_do(self, name: str) -> str:
         """The command by which the user names it; empty where it is recognised."""
-        if self.content is None or self.taken is not None:
+        if self.content is None or self.recognised is not None:
             return ""
         frames = "" if self.frames is not None else " --frames DIR"
         if not self.matches:
@@ -317,7 +317,7 @@ def frames_below(
 ) -> Path | None:
     """The folder of the named frames; of several, the one named like the split, then the nearest.
 
-    One that is named like another split is not taken.
+    One that is named like another split is not recognised.
     """
     if not names:
         return None

@@ -8,11 +8,11 @@ Files with a trailing underscore are the corrected release, which published numb
 
 from __future__ import annotations
 
-from harness.datasets.completeness import Source
-from harness.datasets.youtube_vis_format import Release, Split, Truth, VisDataset
+from harness.datasets.completeness import CountSource
+from harness.datasets.youtube_vis_format import Release, Split, TruthPlace, VisDataset
 
-PAPER = Source("Wang et al., ICCV 2023", "2023-10-01")
-FILES = Source("the corrected release's files", "2026-09-01", of_release=True)
+PAPER = CountSource("Wang et al., ICCV 2023", "2023-10-01")
+FILES = CountSource("the corrected release's files", "2026-09-01", of_release=True)
 SERVER = "Codabench competition 1748, https://www.codabench.org/competitions/1748"
 
 
@@ -63,7 +63,7 @@ PLUGIN = VisDataset(
             public=False,
             videos=908,
             source=PAPER,
-            truth=Truth("server", SERVER, Source("haochenheheda/LVVIS, README", "2026-11-28")),
+            truth=TruthPlace("server", SERVER, CountSource("haochenheheda/LVVIS, README", "2026-11-28")),
         ),
     ),
     default_split="val",

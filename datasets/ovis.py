@@ -8,17 +8,19 @@ The truth of the validation videos has been public since 2026, in a separate fil
 
 from __future__ import annotations
 
-from harness.datasets.completeness import Source
-from harness.datasets.youtube_vis_format import Release, Split, Truth, VisDataset
+from harness.datasets.completeness import CountSource
+from harness.datasets.youtube_vis_format import Release, Split, TruthPlace, VisDataset
 
 HOME = "https://songbai.site/ovis/"
-STATED = Source("stated in Liu et al., InstMove, CVPR 2023", "2026-11-28")
-PUBLIC = Source("qjy981010/CMaskTrack-RCNN #9", "2026-02-22")
+STATED = CountSource("stated in Liu et al., InstMove, CVPR 2023", "2026-11-28")
+PUBLIC = CountSource("qjy981010/CMaskTrack-RCNN #9", "2026-02-22")
 SERVER = f"the dataset's CodaLab server, linked from {HOME}"
 TRUTHS = {
-    "train": Truth("public", ""),
-    "val": Truth("public", "get validGT.json, in the dataset's download, and put it next to the other files", PUBLIC),
-    "test": Truth("closed server", SERVER, Source("qjy981010/CMaskTrack-RCNN #9", "2026-02-02")),
+    "train": TruthPlace("public", ""),
+    "val": TruthPlace(
+        "public", "get validGT.json, in the dataset's download, and put it next to the other files", PUBLIC
+    ),
+    "test": TruthPlace("closed server", SERVER, CountSource("qjy981010/CMaskTrack-RCNN #9", "2026-02-02")),
 }
 
 

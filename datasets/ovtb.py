@@ -9,7 +9,7 @@ Its authors score it with TETA's federated variant on boxes.
 from __future__ import annotations
 
 from harness.datasets.coco_video_format import BoxSplit, CocoVideoDataset
-from harness.datasets.completeness import Source
+from harness.datasets.completeness import CountSource
 
 PLUGIN = CocoVideoDataset(
     name="ovtb",
@@ -21,5 +21,5 @@ PLUGIN = CocoVideoDataset(
     frames=("OVT-B",),
     home="https://github.com/Coo1Sea/OVT-B-Dataset",
     categories=1048,
-    source=Source("Liang and Han, NeurIPS 2024 (arXiv 2410.17534), abstract", "2026-11-28"),
+    source=CountSource("Liang and Han, NeurIPS 2024 (arXiv 2410.17534), abstract", "2026-11-28"),
 )

@@ -8,21 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.datasets.completeness import CopyReport, Counts, SplitReport, StatedFrame, check_frames
+from harness.datasets.completeness import CopyCounts, CopyReport, SplitReport, StatedFrame, check_frames
 from harness.datasets.frame_paths import FramePaths
 from harness.datasets.youtube_vis_format import found_counts, open_custom, refusals
 from harness.errors import UserError
 from harness.formats import lenient
-from harness.formats.burst import UNLISTED
+from harness.formats.burst import NEITHER_SPLIT
 from harness.formats.containers import read_json
 from harness.formats.youtube_vis import Annotations, CategoryRecord, read_annotations
 from harness.scoring import HOTA, TETA_TASKS, VEVAL
-from harness.scoring.dispatch import NAMES, protocol_name
+from harness.scoring.dispatch import PROTOCOL_NAMES, protocol_name
 from harness.scoring.protocols import OFFICIAL, PROTOCOLS, get_protocol
 from harness.types import Dataset
 
 FORM = "docs/adding-a-dataset.md describes the form"
-GROUPS = ("base", "novel", "common", "uncommon")
+OWN_GROUPS = ("base", "novel", "common", "uncommon")
 _RECORDS = {
     "videos": ("id", "width", "height", "file_names"),
     "categories": ("id", "name"),
@@ -75,7 +75,7 @@ def faults(annotations: Path, frames: Path | None, protocol: str | None) -> list
             found += [] if key == "annotations" else [f"the file has no list of {key}"]
             continue
         found += _lacking(document[key], (*fields, *_needed(protocol, key)), key)
-    if protocol is not None and protocol not in NAMES:
+    if protocol is not None and protocol not in PROTOCOL_NAMES:
         found.append(f'there is no protocol "{protocol}": {", ".join((*OFFICIAL, HOTA, *TETA_TASKS, VEVAL))} are')
     return found
 
@@ -118,12 +118,12 @@ def check_own(annotations: Path, frames: Path | None, protocol: str | None, name
 
 def checked(report: SplitReport, read: Annotations, frames: Path | None, protocol: str | None) -> SplitReport:
     """A report with what annotations and their frames hold, and what a run would refuse."""
-    told = list(report.faults)
+    faults = list(report.faults)
     if protocol in (*OFFICIAL, HOTA, *TETA_TASKS, VEVAL):
-        told += [fault for fault in refusals(read, str(protocol)) if not (told and "lack" in " ".join(told))]
+        faults += [fault for fault in refusals(read, str(protocol)) if not (faults and "lack" in " ".join(faults))]
     truth = "not in the file" if read.truth is None else f"in the file: {len(read.truth.records)} tracks"
     report = replace(
-        report, truth=truth, found=found_counts(read), expected=Counts(), faults=tuple(dict.fromkeys(told))
+        report, truth=truth, found=found_counts(read), expected=CopyCounts(), faults=tuple(dict.fromkeys(faults))
     )
     if frames is None or not frames.is_dir():
         return report
@@ -179,7 +179,7 @@ def _in_groups(category: CategoryRecord, ids: Mapping[str, set[int]], by_partiti
         partition = first(("base", 0), ("novel", 3))
         return replace(category, partition=-1 if partition is None else partition)
     frequency = first(("base", "f"), ("novel", "r")) or category.frequency or ""
-    split = first(("common", "common"), ("uncommon", "uncommon")) or category.split or UNLISTED
+    split = first(("common", "common"), ("uncommon", "uncommon")) or category.split or NEITHER_SPLIT
     return replace(category, frequency=frequency, split=split)
 
 

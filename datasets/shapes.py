@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.datasets.categories import in_groups
-from harness.datasets.completeness import CopyReport, Counts, SplitReport
+from harness.datasets.completeness import CopyCounts, CopyReport, SplitReport
 from harness.datasets.shapes_scenes import HEIGHT, NAMES, NOVEL, VIDEOS, WIDTH, Pixels, scenes
 from harness.errors import UserError, near
 from harness.formats.absence import Absence
@@ -92,7 +92,7 @@ class Shapes:
     def _count(self, split: str) -> SplitReport:
         dataset = self.open(Path(), split)
         tracks = len(dataset.truth.records) if dataset.truth else None
-        counts = Counts(len(dataset.videos), sum(len(v.frames) for v in dataset.videos), tracks, len(NAMES))
+        counts = CopyCounts(len(dataset.videos), sum(len(v.frames) for v in dataset.videos), tracks, len(NAMES))
         return SplitReport(split, dataset.annotations.path, "generated", "public", counts, counts)
 
 

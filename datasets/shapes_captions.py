@@ -17,7 +17,7 @@ SIZE = 96
 SMALL, LARGE = 19.0, 28.0
 """Radii in pixels where objects begin to be called medium and large."""
 
-TEMPLATES = (
+CAPTION_TEMPLATES = (
     "a {}",
     "a photo of a {}.",
     "This is a photo of a {}",
@@ -61,6 +61,6 @@ def _caption(random: np.random.Generator, shown: list[tuple[str, Pose]]) -> str:
         return PAIRED[int(random.integers(len(PAIRED)))].format(first, second)
     [(name, pose)] = shown
     if random.random() < 0.5:
-        return TEMPLATES[int(random.integers(len(TEMPLATES)))].format(name)
+        return CAPTION_TEMPLATES[int(random.integers(len(CAPTION_TEMPLATES)))].format(name)
     size = "small" if pose.radius < SMALL else "medium" if pose.radius < LARGE else "large"
     return SIZED[int(random.integers(len(SIZED)))].format(name, size=size)

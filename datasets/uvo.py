@@ -8,11 +8,11 @@ Files with labels have the 80 categories of COCO and "other"; those without have
 
 from __future__ import annotations
 
-from harness.datasets.completeness import Source
-from harness.datasets.youtube_vis_format import Release, Split, Truth, VisDataset
+from harness.datasets.completeness import CountSource
+from harness.datasets.youtube_vis_format import Release, Split, TruthPlace, VisDataset
 
 HOME = "https://sites.google.com/view/unidentified-video-object"
-KIT = Source("the README of the UVO 1.0 release", "2026-11-28", of_release=True)
+KIT = CountSource("the README of the UVO 1.0 release", "2026-11-28", of_release=True)
 
 
 def _split(name: str, videos: int) -> Split:
@@ -24,7 +24,7 @@ def _split(name: str, videos: int) -> Split:
         Release("annotations without labels", places(f"UVO_video_{name}_dense.json"), superseded=True),
     )
     frames = ("uvo_videos_dense_frames", "uvo_videos_dense_frames_jpg")
-    return Split(name, releases, frames, public=True, videos=videos, source=KIT, truth=Truth("public", "", KIT))
+    return Split(name, releases, frames, public=True, videos=videos, source=KIT, truth=TruthPlace("public", "", KIT))
 
 
 PLUGIN = VisDataset(

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from harness.datasets import discovery
 from harness.datasets.categories import LISTS, difference, in_groups, packaged
 from harness.datasets.completeness import (
+    CopyCounts,
     CopyReport,
-    Counts,
-    Source,
+    CountSource,
     SplitReport,
     StatedFrame,
     check_frames,
     declared_split,
-    refuse_missing,
+    refuse_missing_files,
 )
 from harness.datasets.discovery import FileContent, Match
 from harness.datasets.frame_paths import FramePaths, tail
@@ -48,17 +48,17 @@ class Release:
     files: tuple[str, ...]
     tracks: int | None = None
     superseded: bool = False
-    source: Source | None = None
+    source: CountSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class TruthPlace:
     """Where the truth of a split is, with the source: in public files, with a server that scores (it may be closed),
     or nowhere. ``place`` is the file, or the server in words that can follow "submit it to"."""
 
     state: Literal["public", "server", "closed server", "withheld"]
     place: str
-    source: Source | None = None
+    source: CountSource | None = None
 
     def __str__(self) -> str:
         said = f" ({self.source})" if self.source else ""
@@ -98,9 +98,9 @@ class Split:
     videos: int | None = None
     frame_count: int | None = None
     stated_videos: int | None = None
-    source: Source | None = None
-    stated_source: Source | None = None
-    truth: Truth | None = None
+    source: CountSource | None = None
+    stated_source: CountSource | None = None
+    truth: TruthPlace | None = None
     terms: str = ""
 
 
@@ -196,13 +196,13 @@ class VisDataset:
         truth = self.truth_of(self._split(split))
         return (truth.place, "") if truth.state == "server" else (None, truth.reason)
 
-    def truth_of(self, split: Split) -> Truth:
+    def truth_of(self, split: Split) -> TruthPlace:
         """Where the truth of a split is, if not in its file."""
         if split.truth is not None:
             return split.truth
         if split.public:
-            return Truth("public", "")
-        return Truth("server", self.server) if self.server else Truth("withheld", "")
+            return TruthPlace("public", "")
+        return TruthPlace("server", self.server) if self.server else TruthPlace("withheld", "")
 
     def takes(self, content: FileContent, words: Sequence[str]) -> Match | None:
         """The split of this dataset that a file is, by what it contains; see `harness.datasets.discovery`."""
@@ -304,7 +304,7 @@ class VisDataset:
         place = self._place(Path(data_root), declared)
         frames = self._with_frames(place, Path(data_root), declared, dataset.annotations).frames
         names = (tail(f, self.frame_depth) for v in dataset.annotations.videos for f in v.file_names)
-        refuse_missing(frames, names, f"expected {self.tree(Path(data_root), split)}; get them from {self.home}")
+        refuse_missing_files(frames, names, f"expected {self.tree(Path(data_root), split)}; get them from {self.home}")
         return VideoFrames(dataset)
 
     def check(self, data_root: Path, split: str | None = None) -> CopyReport:
@@ -458,9 +458,9 @@ class VisDataset:
             notes=self._notes(annotations, split, place),
         )
 
-    def _expected(self, split: Split, release: Release) -> tuple[Counts, dict[str, Source]]:
+    def _expected(self, split: Split, release: Release) -> tuple[CopyCounts, dict[str, CountSource]]:
         categories = None if self.category_list is None else len(packaged(self.category_list))
-        counts = Counts(split.videos, split.frame_count, release.tracks, categories)
+        counts = CopyCounts(split.videos, split.frame_count, release.tracks, categories)
         stated = {"videos": split.source, "frames": split.source, "tracks": release.source or split.source}
         known = dict(counts.items())
         sources = {what: source for what, source in stated.items() if source is not None and known[what] is not None}
@@ -579,14 +579,14 @@ def _video(record: VideoRecord, frames: Path, names: list[str]) -> Video:
     return Video(record.id, record.name, record.height, record.width, read)
 
 
-def found_counts(annotations: Annotations) -> Counts:
+def found_counts(annotations: Annotations) -> CopyCounts:
     """The counts of annotations."""
     tracks = None if annotations.truth is None else len(annotations.truth.records)
     frames = sum(video.length for video in annotations.videos)
-    return Counts(len(annotations.videos), frames, tracks, len(annotations.categories))
+    return CopyCounts(len(annotations.videos), frames, tracks, len(annotations.categories))
 
 
-def _truth_found(annotations: Annotations, truth: Truth) -> str:
+def _truth_found(annotations: Annotations, truth: TruthPlace) -> str:
     """What the file says about the truth, then what is known about it."""
     if annotations.truth is None:
         return f"not in the file; {truth}"
@@ -594,7 +594,7 @@ def _truth_found(annotations: Annotations, truth: Truth) -> str:
 
 
 def _two_counts(split: Split, found: int) -> str:
-    def said(source: Source | None, otherwise: str) -> str:
+    def said(source: CountSource | None, otherwise: str) -> str:
         return str(source) if source else otherwise
 
     first = f"{split.videos} videos by {said(split.source, 'the released file')}"

@@ -9,14 +9,16 @@ and test videos. Base and novel follow the id lists that OVFormer uses (7 novel 
 
 from __future__ import annotations
 
-from harness.datasets.completeness import Source
-from harness.datasets.youtube_vis_format import Release, Split, Truth, VisDataset
+from harness.datasets.completeness import CountSource
+from harness.datasets.youtube_vis_format import Release, Split, TruthPlace, VisDataset
 
 HOME = "https://youtube-vos.org/dataset/vis/"
-SITE = Source(f"the dataset's page, {HOME}", "2026-11-28", of_release=True)
+SITE = CountSource(f"the dataset's page, {HOME}", "2026-11-28", of_release=True)
 SERVER = "the dataset's CodaLab server, linked from https://youtube-vos.org/dataset/vis/"
-CLOSED = Source("submissions ended on 31 December 2025: codalab/codalab-competitions #3625 and #3627", "2026-01-22")
-_CLOSED_SERVER = Truth("closed server", SERVER, CLOSED)
+CLOSED = CountSource(
+    "submissions ended on 31 December 2025: codalab/codalab-competitions #3625 and #3627", "2026-01-22"
+)
+_CLOSED_SERVER = TruthPlace("closed server", SERVER, CLOSED)
 
 
 def _split(name: str, folder: str, videos: int, year: int) -> Split:
@@ -24,7 +26,7 @@ def _split(name: str, folder: str, videos: int, year: int) -> Split:
     names = (own, renamed) if year == 2019 else (renamed, own)
     release = Release(f"{year} release", (*names, f"annotations/{own}", f"{folder}/{own}"))
     public = name == "train"
-    truth = Truth("public", "", SITE) if public else _CLOSED_SERVER
+    truth = TruthPlace("public", "", SITE) if public else _CLOSED_SERVER
     frames = (f"{folder}/JPEGImages", folder)
     return Split(name, (release,), frames, public, videos=videos, source=SITE, truth=truth)
 
@@ -55,7 +57,7 @@ YTVIS2021 = _dataset(2021, train=2985, val=421, test=453, groups="34 base and 6 
 def _long_split(name: str, folder: str) -> Split:
     files = (f"{folder}.json", f"{folder}/instances.json", "instances.json", f"annotations/{folder}.json")
     frames = (f"{folder}/JPEGImages", folder, f"{name}/JPEGImages", name)
-    truth = Truth("withheld", "", Source("no source says where it is if the file lacks it", "2026-11-28"))
+    truth = TruthPlace("withheld", "", CountSource("no source says where it is if the file lacks it", "2026-11-28"))
     release = Release("2022 release", files if name == "val" else (*files[:2], files[3]))
     return Split(name, (release,), frames, public=False, truth=truth)
 

@@ -72,7 +72,7 @@ job = json.loads(Path(sys.argv[1]).read_text())
 device = job["device"]
 tracker = build_sam2_video_predictor(SAM2_CONFIG, job["checkpoint"], device=device)
 processor = AutoProcessor.from_pretrained(DETECTOR)
-detector, told = AutoModelForZeroShotObjectDetection.from_pretrained(DETECTOR, output_loading_info=True)
+detector, info = AutoModelForZeroShotObjectDetection.from_pretrained(DETECTOR, output_loading_info=True)
 detector.to(device).eval()
 results = []
 with (
@@ -84,6 +84,6 @@ with (
         print(f"video {number} of {len(job['videos'])}: {video['name']}", flush=True)
 Path(job["results"]).write_text(json.dumps(results))
 needed = len(tracker.state_dict()) + len(detector.state_dict())  # SAM 2's loader refuses what does not fit
-weights = {"needed": needed, "loaded": needed - len(told["missing_keys"]), "unused": sorted(told["unexpected_keys"])}
+weights = {"needed": needed, "loaded": needed - len(info["missing_keys"]), "unused": sorted(info["unexpected_keys"])}
 facts = {"weights": weights, "words": f"{len(job['vocabulary'])}, each a prompt of Grounding DINO"}
 Path(job["results"]).with_name("facts.json").write_text(json.dumps(facts))

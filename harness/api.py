@@ -39,6 +39,7 @@ from harness.notebook import (
 )
 from harness.paths import Location, ObjectPath, local_copy, location
 from harness.plugin_code import convert_plugin_errors
+from harness.precision import PRECISIONS
 from harness.progress_display import progress as shown_progress
 from harness.progress_display import shown_warnings
 from harness.run_folder.finished_run import FinishedRun
@@ -79,7 +80,6 @@ log = logging.getLogger(__name__)
 
 Runs = FinishedRun | str | Path | Location | Iterable[FinishedRun | str | Path | Location]
 """Runs or their folders, or one of them."""
-PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 def load_dataset(
@@ -95,18 +95,19 @@ def load_dataset(
 
     ``root`` is the folder that holds the datasets; ``split`` is by default the dataset's default split. Data of your
     own needs ``annotations`` (the file), ``frames`` (the folder to which its file names are relative) and ``protocol``.
-    With a name, ``protocol`` replaces the dataset's own. Raises `UserError` if something is not found.
+    With a name, ``protocol`` replaces the dataset's own; ``fixed-ap`` is the Fixed AP of the own one. Raises
+    `UserError` if something is not found.
     """
-    chosen = None if protocol is None else protocol_name(protocol)
     if annotations is None:
         if name is None:
             raise UserError("load_dataset", "needs data", "name a dataset, or annotations with frames and protocol")
         if not isinstance(name, str):
             raise UserError("name", f"is of type {type(name).__name__}", "give the name of a dataset")
         opened = plugins.opened(name, Path(root), split)
-        return opened if chosen is None else replace(opened, protocol=chosen)
+        return opened if protocol is None else replace(opened, protocol=protocol_name(protocol, opened.protocol))
     from harness.datasets.own_data import open_own
 
+    chosen = None if protocol is None else protocol_name(protocol)
     return open_own(Path(annotations), None if frames is None else Path(frames), chosen, name)
 
 

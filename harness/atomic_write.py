@@ -32,7 +32,7 @@ def atomic_write(path: Location) -> Iterator[IO[bytes]]:
     Raises `UserError` if the file cannot be written (disk full, not permitted).
     """
     if isinstance(path, ObjectPath):
-        with _told(path), TemporaryDirectory(prefix="harness-") as folder:
+        with _user_errors(path), TemporaryDirectory(prefix="harness-") as folder:
             whole = Path(folder) / path.name
             with whole.open("wb") as file:
                 yield file
@@ -42,7 +42,7 @@ def atomic_write(path: Location) -> Iterator[IO[bytes]]:
     # processes on two machines of a cluster may have the same id
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        with _told(path):
+        with _user_errors(path):
             with temporary.open("wb") as file:
                 yield file
                 file.flush()
@@ -54,7 +54,7 @@ def atomic_write(path: Location) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _told(path: Location) -> Iterator[None]:
+def _user_errors(path: Location) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -65,7 +65,7 @@ def _told(path: Location) -> Iterator[None]:
 def write_atomically(path: Location, data: bytes) -> None:
     """Write a whole file; see `atomic_write`."""
     if isinstance(path, ObjectPath):
-        with _told(path):
+        with _user_errors(path):
             path.write(data)
         return
     with atomic_write(path) as file:

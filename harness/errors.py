@@ -49,7 +49,7 @@ class UnreadableFileError(UserError):
     """A file of the harness is damaged, missing or unreadable."""
 
 
-class Named(dict[str, V]):
+class NamedValues(dict[str, V]):
     """Values by name. Names that are in neither of the two mappings raise a `UserError` with near names.
 
     ``others`` can be looked up too, but are not among the items. ``kind`` and ``owner`` are words for the message:

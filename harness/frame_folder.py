@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from harness.errors import UserError
 from harness.image_files import ImageFrames
 
-FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+IMAGE_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 """Suffixes of frames, in any case."""
 OTHER_IMAGES = frozenset((
     ".avif", ".bmp", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".pgm", ".ppm", ".tif",
@@ -41,7 +41,7 @@ def frame_names(folder: Path) -> list[str]:
     except OSError as error:
         raise UserError(str(folder), f"cannot be listed: {error.strerror}", "check its permissions") from error
     files = sorted(name for name, is_folder in visible if not is_folder)
-    names = [name for name in files if _suffix(name) in FORMATS]
+    names = [name for name in files if _suffix(name) in IMAGE_FORMATS]
     if not names:
         raise _no_frames(folder, files, sorted(name for name, is_folder in visible if is_folder))
     _refuse_two_of_one_frame(folder, names)
@@ -57,7 +57,7 @@ def _ordered(folder: Path, names: list[str]) -> list[str]:
         # A dot between two numbers may be a decimal point: 0.5 comes before 0.25 as two numbers, after it as a decimal.
         if "." not in next(iter(wordings))[1:-1]:
             return by_number
-    elif len({FORMATS[_suffix(name)] for name in names}) > 1:
+    elif len({IMAGE_FORMATS[_suffix(name)] for name in names}) > 1:
         first = names[0]
         other = next(n for n in names if _words(n) != _words(first))
         what = f"holds images in several formats, and names differ by more than a number: {first}, {other}"
@@ -92,7 +92,7 @@ def _refuse_frames_not_read(folder: Path, names: Sequence[str], others: Sequence
 
 def _no_frames(folder: Path, files: Sequence[str], folders: Sequence[str]) -> UserError:
     """The error that says what the folder holds instead."""
-    what = f"has no frames ({', '.join(FORMATS)})"
+    what = f"has no frames ({', '.join(IMAGE_FORMATS)})"
     suffixes = Counter(_suffix(name) for name in files)
     held = [f"{suffix or 'no suffix'}: {count}" for suffix, count in sorted(suffixes.items())]
     held += [f"folders: {len(folders)}"] if folders else []

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from harness import plugins
-from harness.errors import Named, UserError, near
+from harness.errors import NamedValues, UserError, near
 from harness.formats.youtube_vis import annotations_from_document, read_annotations
 from harness.masks import Rle
 from harness.plugin_code import convert_plugin_errors
@@ -187,7 +187,7 @@ class Evaluation:
         self._records = {name: one.record() for name, one in self.scores.items()}
         record = self.record()
         others = by_protocol(self._records.values())
-        self.metrics: Named[float | None] = Named(record["metrics"], others, "metric", "these scores")
+        self.metrics: NamedValues[float | None] = NamedValues(record["metrics"], others, "metric", "these scores")
         self.corrected: dict[str, float | None] = record["corrected"]
         self.undefined: dict[str, dict[str, str]] = record["undefined"]
         self.warnings: list[dict[str, Any]] = [one for each in self._records.values() for one in each["warnings"]]
@@ -253,11 +253,11 @@ class Table:
 
     def to(self, format: str) -> str:
         """The table as ``terminal``, ``markdown``, ``latex``, ``csv`` or ``html``."""
-        from harness.reports.layouts import FORMATS
+        from harness.reports.layouts import TABLE_FORMATS
         from harness.reports.tables import table as made
 
-        if format not in FORMATS:
-            raise UserError("format", f'"{format}" is unknown', near(str(format), FORMATS))
+        if format not in TABLE_FORMATS:
+            raise UserError("format", f'"{format}" is unknown', near(str(format), TABLE_FORMATS))
         return made(self._records, cast(Any, format), **self._options)
 
     def to_latex(self) -> str:

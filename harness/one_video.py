@@ -82,10 +82,10 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _facts(run: Run, model: Model) -> dict[str, str]:
     with convert_plugin_errors(run.name, "its facts fails"):
-        told = getattr(model, "facts", None)
-        facts = {str(name): str(text) for name, text in told().items()} if told is not None else {}
-    told_weights = str(weights_of(model) or "the model does not tell how they were loaded")
-    return {"weights": told_weights, "words": "the model does not tell which it has seen", **facts}
+        facts_of = getattr(model, "facts", None)
+        facts = {str(name): str(text) for name, text in facts_of().items()} if facts_of is not None else {}
+    weights = str(weights_of(model) or "the model does not report how they were loaded")
+    return {"weights": weights, "words": "the model does not report which it has seen", **facts}
 
 
 def _annotated(run: Run, video: Video) -> dict[str, int] | None:

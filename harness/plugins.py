@@ -13,8 +13,8 @@ from harness.errors import UserError, near
 from harness.plugin_code import convert_plugin_errors
 from harness.types import Dataset, DatasetPlugin, ModelPlugin
 
-MODELS = "harness.models"
-DATASETS = "harness.datasets"
+MODEL_ENTRY_POINTS = "harness.models"
+DATASET_ENTRY_POINTS = "harness.datasets"
 DATASET_FILES = "harness.dataset_files"
 """Entry points of what reads data by its files: ``read(file)`` one that describes a dataset, ``open_file(annotations,
 frames, protocol)`` a user's own annotations."""
@@ -22,7 +22,9 @@ frames, protocol)`` a user's own annotations."""
 
 def model(name: str) -> ModelPlugin:
     """Load the model plugin ``name``; raises `UserError` if there is none or it does not load."""
-    return cast(ModelPlugin, _load(MODELS, "model", name, ("name", "version", "summary"), ("Config", "load")))
+    return cast(
+        ModelPlugin, _load(MODEL_ENTRY_POINTS, "model", name, ("name", "version", "summary"), ("Config", "load"))
+    )
 
 
 def dataset(name: str, data_root: Path | None = None) -> DatasetPlugin:
@@ -35,7 +37,9 @@ def dataset(name: str, data_root: Path | None = None) -> DatasetPlugin:
     file = _description(name, data_root)
     if file is not None:
         return cast(DatasetPlugin, _reader().read(file))
-    return cast(DatasetPlugin, _load(DATASETS, "dataset", name, ("name", "summary", "default_split"), needs))
+    return cast(
+        DatasetPlugin, _load(DATASET_ENTRY_POINTS, "dataset", name, ("name", "summary", "default_split"), needs)
+    )
 
 
 def opened(name: str, data_root: Path, split: str | None = None) -> Dataset:
@@ -62,7 +66,7 @@ def _description(name: str, data_root: Path | None) -> Path | None:
     """The YAML file that describes a dataset, if one does."""
     if name.endswith((".yaml", ".yml")):
         return Path(name)
-    if data_root is None or Path(name).name != name or name in names(DATASETS):
+    if data_root is None or Path(name).name != name or name in names(DATASET_ENTRY_POINTS):
         return None
     file = data_root / f"{name}.yaml"
     return file if file.is_file() else None
@@ -73,7 +77,7 @@ def names(group: str) -> dict[str, str]:
     return {p.name: p.dist.name if p.dist else "" for p in sorted(_points(group), key=lambda p: p.name)}
 
 
-class Source(NamedTuple):
+class PluginSource(NamedTuple):
     """The origin of a plugin's code; a plugin that is not an entry point has no distribution."""
 
     module: str
@@ -81,7 +85,7 @@ class Source(NamedTuple):
     version: str | None = None
 
 
-def source_of(plugin: ModelPlugin) -> Source | None:
+def source_of(plugin: ModelPlugin) -> PluginSource | None:
     """The origin of a model plugin's code; ``None`` for plugins of the harness."""
     for source in _sources(plugin):
         if source.module.partition(".")[0] != harness.__name__:
@@ -89,12 +93,12 @@ def source_of(plugin: ModelPlugin) -> Source | None:
     return None
 
 
-def _sources(plugin: ModelPlugin) -> Iterator[Source]:
-    for point in _points(MODELS):
+def _sources(plugin: ModelPlugin) -> Iterator[PluginSource]:
+    for point in _points(MODEL_ENTRY_POINTS):
         if point.name == plugin.name and _is(point, plugin):
-            yield Source(point.module, *((point.dist.name, point.dist.version) if point.dist else ()))
+            yield PluginSource(point.module, *((point.dist.name, point.dist.version) if point.dist else ()))
     # a plugin that is given as an object; it may combine classes of the harness with its own configuration
-    yield from (Source(kind.__module__) for kind in (type(plugin), plugin.Config))
+    yield from (PluginSource(kind.__module__) for kind in (type(plugin), plugin.Config))
 
 
 def _is(point: EntryPoint, plugin: ModelPlugin) -> bool:

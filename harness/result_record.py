@@ -22,7 +22,7 @@ from msgspec import Struct
 from harness import __version__, plugins
 from harness.atomic_write import write_json
 from harness.errors import UnreadableFileError, UserError
-from harness.formats.burst import BLOCK_BYTES, SequenceReader
+from harness.formats.burst import _BLOCK_BYTES, SequenceReader
 from harness.formats.containers import open_json
 from harness.formats.results import read_blocks
 from harness.formats.segmentations import mask_of
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 
 FORMAT: Literal[1] = 1
 """Version of the file; it changes with the fields or their meaning."""
-TOLERANCE = 1e-12
+RECORD_TOLERANCE = 1e-12
 """Numbers that differ by no more are equal."""
-PACKAGES = (
+_PACKAGES = (
     "torch", "torchvision", "numpy", "numba", "scipy", "pyarrow", "pycocotools", "pillow", "av", "open_clip_torch",
     "timm", "transformers", "safetensors", "msgspec",
 )  # fmt: skip
@@ -206,7 +206,7 @@ def _burst_truth(tasks: Iterable[str], folder: Path) -> dict[str, Any]:
     files = annotation_files(tasks, folder)
     for path in files:
         with open_json(path) as file:
-            while data := file.read(BLOCK_BYTES):
+            while data := file.read(_BLOCK_BYTES):
                 digest.update(data)
     return {"digest": digest.hexdigest(), "videos": sum(1 for _ in SequenceReader(files[0]))}
 
@@ -265,7 +265,7 @@ def public_environment(whole: Mapping[str, Any]) -> dict[str, Any]:
     """An environment (``environment.json``) without paths and without packages that do not decide on numbers."""
     left_out = ("data", "working_directory_commit", "packages")
     packages = {str(name).lower(): version for name, version in (whole.get("packages") or {}).items()}
-    kept = {name: packages[name] for name in PACKAGES if name in packages}
+    kept = {name: packages[name] for name in _PACKAGES if name in packages}
     found = {key: value for key, value in whole.items() if key not in left_out}
     return {**_public(found), "packages": kept}
 
@@ -318,7 +318,7 @@ def digest_of_predictions(
 ) -> dict[str, Any]:
     """The predictions of a results file, or those of a store for ``videos``; see `digest_of_tracks`."""
     if isinstance(predictions, Path):
-        return digest_of_file(predictions, annotations)
+        return digest_of_results(predictions, annotations)
     return digest_of_store(predictions, videos)
 
 
@@ -335,7 +335,7 @@ def digest_of_store(store: PredictionStore, videos: Iterable[int] | None = None)
     return digest_of_tracks(tracks())
 
 
-def digest_of_file(path: Path, annotations: Annotations) -> dict[str, Any]:
+def digest_of_results(path: Path, annotations: Annotations) -> dict[str, Any]:
     """The predictions of a results file; see `digest_of_tracks`.
 
     Tracks of categories that ``annotations`` do not list do not count, as in scoring. Raises `UserError` for faulty
@@ -454,8 +454,8 @@ class Verification(NamedTuple):
     def record(self) -> dict[str, Any]:
         """As data for JSON."""
         parts = {"inputs": self.inputs, "metrics": self.metrics}
-        told = {key: [one._asdict() for one in found] for key, found in parts.items()}
-        return {"equal": self.equal, "compared": self.compared, **told}
+        lists = {key: [one._asdict() for one in found] for key, found in parts.items()}
+        return {"equal": self.equal, "compared": self.compared, **lists}
 
 
 def verify_record(
@@ -531,5 +531,5 @@ def _deviations(
     for name in dict.fromkeys([*recorded, *obtained]):
         before, after = recorded.get(name), obtained.get(name)
         difference = None if before is None or after is None else after - before
-        if before != after and not (difference is not None and abs(difference) <= TOLERANCE):
+        if before != after and not (difference is not None and abs(difference) <= RECORD_TOLERANCE):
             yield Deviation(f"{protocol}/{name}{suffix}", before, after, difference)

@@ -13,8 +13,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.arrays import Ints
 from harness.compiled import INNER
-from harness.rle_lanes import CHARACTERS, LANES, MOST_PIXELS, areas_of_lanes
+from harness.rle_lanes import CHARACTERS, LANES, MOST_LANE_PIXELS, areas_of_lanes
 
 COMPRESSED, ESCAPED, LISTED = 0, 1, 2
 """The encoding of a mask's counts: a plain compressed string, one inside JSON text, a JSON list of integers."""
@@ -22,7 +23,7 @@ COMPRESSED, ESCAPED, LISTED = 0, 1, 2
 NOT_RLE, OVERRUN, UNDERRUN = -1, -2, -3
 """Faults that `areas` and the kernels return in place of a number."""
 
-FAULTS = {
+RLE_FAULTS = {
     NOT_RLE: "counts are not a COCO run-length encoding",
     OVERRUN: "counts run past the end of the mask",
     UNDERRUN: "counts end before the mask does",
@@ -32,8 +33,6 @@ _LONGEST = 1 << 13
 """Masks of more bytes are taken together in any order."""
 _FEWEST = 3
 """So few masks are faster one by one."""
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,7 @@ def _unescape(data, position, stop):
 
 
 @numba.njit(cache=True, nogil=True)
-def decode(data, start, stop, kind, pixels, begin, end, offset, keep):
+def decode_rles(data, start, stop, kind, pixels, begin, end, offset, keep):
     """Decode a mask's counts; return (area or a fault, next free position in ``begin`` and ``end``).
 
     COCO's string has six-bit characters with five bits of a number each; from the fourth count on, a number is the
@@ -184,7 +183,7 @@ def runs_of(data, start, stop, kind, begin, end, offset):
     if kind != LISTED:
         written = _runs(data, start, stop, kind, begin, end, offset)
     if written < 0:
-        written = decode(data, start, stop, kind, np.int64(1) << 62, begin, end, offset, True)[1]
+        written = decode_rles(data, start, stop, kind, np.int64(1) << 62, begin, end, offset, True)[1]
     return written
 
 
@@ -260,7 +259,7 @@ def intersection_of(begin_a, end_a, a, stop_a, begin_b, end_b, b, stop_b):
 
 @numba.njit(**INNER)
 def _area(data, start, stop, kind, pixels):
-    """The area of a sound compressed mask, as `decode` gives it; -1 where `decode` has to look."""
+    """The area of a sound compressed mask, as `decode_rles` gives it; -1 where `decode_rles` has to look."""
     total, ones = np.int64(0), np.int64(0)
     before, last = np.int64(0), np.int64(0)
     index = 0
@@ -307,7 +306,7 @@ def _by_length(start, stop, kind, height, width, wanted, end):
     for m in range(len(start)):
         pixels = np.int64(height[m]) * np.int64(width[m])
         size = stop[m] - start[m]
-        fits = 0 <= pixels < MOST_PIXELS and 0 <= size < MOST_PIXELS and stop[m] + CHARACTERS <= end
+        fits = 0 <= pixels < MOST_LANE_PIXELS and 0 <= size < MOST_LANE_PIXELS and stop[m] + CHARACTERS <= end
         if wanted[m] and kind[m] != LISTED and fits:
             length[m] = min(size, _LONGEST)
             places[length[m] + 1] += 1
@@ -349,7 +348,7 @@ def areas(data, start, stop, kind, height, width, wanted):
             whole = np.int64(height[m]) * np.int64(width[m])
             out[m] = -1 if kind[m] == LISTED else _area(data, start[m], stop[m], kind[m], whole)
             if out[m] < 0:
-                out[m] = decode(data, start[m], stop[m], kind[m], whole, nothing, nothing, 0, False)[0]
+                out[m] = decode_rles(data, start[m], stop[m], kind[m], whole, nothing, nothing, 0, False)[0]
     return out
 
 

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 LANES = 16
 CHARACTERS = 8
 """Characters that are loaded at once: the text has to be at least this long."""
-MOST_PIXELS = 1 << 28
+MOST_LANE_PIXELS = 1 << 28
 """Masks of fewer pixels fit the lanes: no sum in them can overflow."""
 
 _BIT, _INT, _LONG = ir.IntType(1), ir.IntType(32), ir.IntType(64)
@@ -29,7 +29,7 @@ def areas_of_lanes(
 ) -> Any:
     """Write the areas in pixels of `LANES` masks to ``out (LANES,)``, or -1 where `harness.rle.decode` has to look.
 
-    Mask ``l`` is ``data[start[l]:start[l] + size[l]]`` and of ``pixels[l]`` pixels, fewer than `MOST_PIXELS`; with
+    Mask ``l`` is ``data[start[l]:start[l] + size[l]]`` and of ``pixels[l]`` pixels, fewer than `MOST_LANE_PIXELS`; with
     ``is_escaped[l]`` a backslash in it stands behind another one, as in JSON text. ``longest`` is the largest ``size``.
     ``start (LANES,)`` is int64, the other arrays int32.
     """

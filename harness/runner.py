@@ -37,7 +37,7 @@ from harness.run_folder.lock import locked
 from harness.run_folder.log import held_log, logged_to
 from harness.run_folder.progress import RunProgress, write_progress
 from harness.run_folder.provenance import environment, trained_on_in, weights_digest
-from harness.run_folder.results import TableMaker, no_truth, refuse_unscorable, score_predictions, write_results
+from harness.run_folder.results import TableMaker, no_truth_reason, refuse_unscorable, score_predictions, write_results
 from harness.run_folder.resume import refuse_other_frames
 from harness.run_folder.schemas import FORMAT, Failure, Failures, Times, VideoIds, Weights, WeightsRecord
 from harness.run_folder.store import DamagedShardError, PredictionStore
@@ -410,8 +410,8 @@ def _predict(
                 stages = merge_stage_usage([stages, event.stages])
                 if event.weights is not None and not is_told:
                     is_told = True
-                    told = Weights(WeightsRecord.of(event.weights))
-                    write_json(run.folder / "weights.json", msgspec.to_builtins(told))
+                    weights = Weights(WeightsRecord.of(event.weights))
+                    write_json(run.folder / "weights.json", msgspec.to_builtins(weights))
             elif event.kind == "failed":
                 failed.append(event)
                 log.error("video %s failed: %s\n%s", event.video_id, event.error, event.details)
@@ -613,7 +613,7 @@ def _submission(run: Run, complete: bool) -> str:
     if run.dataset.truth is not None:
         return ""
     path.unlink(missing_ok=True)
-    head, server = f"{no_truth(run.dataset)}, so there are no numbers", run.dataset.server
+    head, server = f"{no_truth_reason(run.dataset)}, so there are no numbers", run.dataset.server
     if not complete or run.limit is not None:
         _check_shards(run)  # as scoring does
         return f"{head}; run all videos to get the file to submit{f' to {server}' if server else ''}"

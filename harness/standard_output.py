@@ -71,7 +71,7 @@ def printed_to_log() -> Iterator[Callable[[], None]]:
             yield lambda: None
         return
     with opened as file:
-        taker, logged = _Taker(file.fileno()), -1
+        taker, logged = _RedirectedOutput(file.fileno()), -1
 
         def log_printed() -> None:
             nonlocal logged
@@ -205,7 +205,7 @@ class _Surviving(io.RawIOBase):
         return len(memoryview(data).cast("B"))
 
 
-class _Taker(io.RawIOBase):
+class _RedirectedOutput(io.RawIOBase):
     """A raw stream that writes prints to a file; on a full disk they are lost, without an error."""
 
     def __init__(self, descriptor: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from harness.frames import Frames, Image, read_ahead
 from harness.masks import Rle
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from harness.formats.youtube_vis import Annotations, GroundTruth
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,17 @@ class Vocabulary:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+class _ShortTuple(tuple[Item, ...]):
+    """A tuple whose repr has the number of its items and the first three."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        if len(self) <= 3:
+            return super().__repr__()
+        return f"<{len(self)} items: {', '.join(map(repr, self[:3]))}, ...>"
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A split of a dataset, ready to run.
@@ -103,6 +116,10 @@ class Dataset:
     differences: tuple[str, ...] | None = None
     no_truth: str = ""
     data: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "categories", _ShortTuple(self.categories))
+        object.__setattr__(self, "videos", _ShortTuple(self.videos))
 
     def __repr__(self) -> str:
         size = f"{len(self.videos)} videos, {len(self.categories)} categories"

@@ -32,7 +32,7 @@ QUARTER_TURN = 57
 """Least ratio of the matrix's main elements to the others, for an error of one degree."""
 
 
-class Shown(NamedTuple):
+class DisplayTransform(NamedTuple):
     """The transform with which a player shows frames: resize to ``width``, then swap the axes, then mirror."""
 
     width: int | None
@@ -123,7 +123,7 @@ class VideoFileFrames(Frames):
                 yield self._shown.pixels(frame)
 
 
-def _shown(frame: Any, aspect: Fraction | None, path: Path) -> Shown:
+def _shown(frame: Any, aspect: Fraction | None, path: Path) -> DisplayTransform:
     """The transform of a frame from its display matrix and the aspect ratio of its pixels (width over height).
 
     Raises `UserError` for rotations other than quarter turns, and for aspect ratios over `WIDEST_PIXEL`.
@@ -138,11 +138,11 @@ def _shown(frame: Any, aspect: Fraction | None, path: Path) -> Shown:
     a, b, c, d = _matrix(frame)
     straight, crossed = (abs(a), abs(d)), (abs(b), abs(c))
     if max(straight) > 0 and min(straight) >= QUARTER_TURN * max(crossed):
-        return Shown(resized, False, (d < 0, a < 0))
+        return DisplayTransform(resized, False, (d < 0, a < 0))
     if max(crossed) > 0 and min(crossed) >= QUARTER_TURN * max(straight):
-        return Shown(resized, True, (b < 0, c < 0))
+        return DisplayTransform(resized, True, (b < 0, c < 0))
     if not any((a, b, c, d)):  # players ignore such a matrix
-        return Shown(resized, False, (False, False))
+        return DisplayTransform(resized, False, (False, False))
     what = "is to be shown turned by an angle that is no quarter turn"
     raise UserError(str(path), what, "write the video turned, without a display matrix")
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.reports.layouts import Column, Format, Sheet, render
+from harness.reports.layouts import Column, Sheet, TableFormat, render_table
 from harness.reports.run_analysis import RunAnalysis
 from harness.reports.styles import DAGGER, STYLES, UNDEFINED, csv_line, dagger_notes
 from harness.reports.table_rows import in_print, percent_of
 from harness.scoring.errors_breakdown import ErrorKind
 
 
-def written_analyses(found: Sequence[RunAnalysis], format: Format, provenance: Sequence[str] = ()) -> str:
+def written_analyses(found: Sequence[RunAnalysis], format: TableFormat, provenance: Sequence[str] = ()) -> str:
     """Return analyses as text, with runs on the same data side by side.
 
     Numbers are percent; the gain from repairing an error is in points. CSV has one line per number.
@@ -23,7 +23,7 @@ def written_analyses(found: Sequence[RunAnalysis], format: Format, provenance: S
     by_data = {_data(one): [other for other in found if _data(other) == _data(one)] for one in found}
     sheets = [part(runs) for runs in by_data.values() for part in (_errors, _slices, _calibration)]
     sheets[0] = replace(sheets[0], provenance=provenance)
-    return "\n".join(render(_styled(sheet, format), format) for sheet in sheets)
+    return "\n".join(render_table(_styled(sheet, format), format) for sheet in sheets)
 
 
 def _data(one: RunAnalysis) -> tuple[str, str, int]:
@@ -54,7 +54,7 @@ def _errors(runs: Sequence[RunAnalysis]) -> Sheet:
         f"{data}, protocol {first.protocol} version {first.protocol_version}",
         *(f"{name}: {_standing(one)}" for name, one in zip(_named(runs), runs, strict=True)),
         *dagger_notes((one.label, one.not_comparable) for one in runs),
-        "dAP50: points of AP50 that repairing all errors of a kind is worth; dAP: the same over IoU 0.5 to 0.95",
+        "dAP50: points of AP50 that repairing all errors of a kind gains; dAP: the same over IoU 0.5 to 0.95",
         "Truths: objects not found because of this kind, at IoU 0.5; docs/error-analysis.md defines the kinds",
     ]
     head = [Column("Error"), *_columns(runs, ("dAP50", "dAP", "Errors", "Truths"))]
@@ -117,7 +117,7 @@ def _calibration(runs: Sequence[RunAnalysis]) -> Sheet:
     return _titled(Sheet(head, lines, notes), runs, "calibration of scores, in percent")
 
 
-def _styled(sheet: Sheet, format: Format) -> Sheet:
+def _styled(sheet: Sheet, format: TableFormat) -> Sheet:
     text = STYLES[format].text
     return replace(sheet, lines=[[text(cell) for cell in line] for line in sheet.lines])
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import UserError
 from harness.paths import Location
 from harness.plain_text import plain
-from harness.reports.layouts import Column, Format, Sheet, render
+from harness.reports.layouts import Column, Sheet, TableFormat, render_table
 from harness.reports.run_analysis import opened_runs
 from harness.reports.styles import DAGGER, STYLES, UNDEFINED, dagger_notes
 from harness.reports.table_rows import in_print, percent_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 AS_GIVEN = "nothing"
-SHOWN = {HOTA: ("HOTA", "DetA", "AssA"), VEVAL: ("cgF1", "pmF1", "IL_MCC", "pHOTA", "pAP")}
+SHOWN_METRICS = {HOTA: ("HOTA", "DetA", "AssA"), VEVAL: ("cgF1", "pmF1", "IL_MCC", "pHOTA", "pAP")}
 """Numbers in tables and figures; of AP protocols AP, that of their groups, and AP50. JSON and CSV have all."""
 NOTE = "no track is added: missed objects stay missed; docs/ceilings.md defines what is perfect and how"
 
@@ -91,13 +91,13 @@ def _with_own_settings(names: Sequence[str], settings: Settings, run: FinishedRu
     return Settings(threshold, most)
 
 
-def written_ceilings(found: Sequence[NamedCeilings], format: Format, provenance: Sequence[str] = ()) -> str:
+def written_ceilings(found: Sequence[NamedCeilings], format: TableFormat, provenance: Sequence[str] = ()) -> str:
     """Return ceilings as text, one table for each run, in percent; CSV has one line per number."""
     if format == "csv":
         return _csv(found)
     sheets = [_sheet(one) for one in found]
     sheets[0] = replace(sheets[0], provenance=provenance)
-    return "\n".join(render(_styled(sheet, format), format) for sheet in sheets)
+    return "\n".join(render_table(_styled(sheet, format), format) for sheet in sheets)
 
 
 def named(row: Ceiling) -> str:
@@ -113,7 +113,7 @@ def shown_numbers(one: Ceilings) -> list[tuple[str, str]]:
 
 def _keys(name: str, values: dict[str, float | None]) -> list[str]:
     ap = ("AP", *(f"AP{suffix}" for suffix in GROUP_NAMES), *(() if name.endswith("-fixed") else ("AP50",)))
-    return [key for key in SHOWN.get(name, ap) if key in values]
+    return [key for key in SHOWN_METRICS.get(name, ap) if key in values]
 
 
 def _sheet(one: NamedCeilings) -> Sheet:
@@ -121,7 +121,7 @@ def _sheet(one: NamedCeilings) -> Sheet:
     lines = [[named(row), *(_percent(row.metrics[name][key]) for name, key in numbers)] for row in one.found.rows]
     data = f", {one.dataset} {one.split}" if one.dataset else ""
     notes = [
-        f"{one.label}{DAGGER if one.not_comparable else ''}{data}; {_told(one.found)}",
+        f"{one.label}{DAGGER if one.not_comparable else ''}{data}; {_protocol_texts(one.found)}",
         *dagger_notes([(one.label, one.not_comparable)]),
         NOTE,
     ]
@@ -134,20 +134,20 @@ def _sheet(one: NamedCeilings) -> Sheet:
     return Sheet(head, lines, notes, caption=caption, label=f"{one.dataset} {one.split} ceilings {one.label}")
 
 
-def _told(found: Ceilings) -> str:
+def _protocol_texts(found: Ceilings) -> str:
     """The protocols with their versions and settings."""
-    told = []
+    lines = []
     for record in found.protocols.values():
         settings = [
             f"{k.replace('_', ' ')} {'none' if v is None else v}"
             for k, v in record.items()
             if k not in ("name", "version")
         ]
-        told.append(", ".join([f"{record['name']} version {record['version']}", *settings]))
-    return "; ".join(told)
+        lines.append(", ".join([f"{record['name']} version {record['version']}", *settings]))
+    return "; ".join(lines)
 
 
-def _styled(sheet: Sheet, format: Format) -> Sheet:
+def _styled(sheet: Sheet, format: TableFormat) -> Sheet:
     text = STYLES[format].text
     return replace(sheet, lines=[[text(cell) for cell in line] for line in sheet.lines])
 
@@ -210,11 +210,11 @@ def ceilings_figure(one: NamedCeilings) -> Figure:
     return figure
 
 
-def figure_file(one: NamedCeilings, path: Path, provenance: Sequence[str]) -> bytes:
+def ceilings_figure_file(one: NamedCeilings, path: Path, provenance: Sequence[str]) -> bytes:
     """The figure in the format that the suffix of ``path`` names. Raises `UserError` for another one."""
     import matplotlib as mpl
 
     from harness.reports import figures
 
     with mpl.rc_context(figures.STYLE):
-        return figures.rendered(ceilings_figure(one), figures.figure_format(path), provenance)
+        return figures.figure_bytes(ceilings_figure(one), figures.figure_format(path), provenance)

@@ -14,17 +14,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from harness.arrays import Floats
 from harness.comparability import comparability_of
-from harness.errors import Named, UserError
+from harness.errors import NamedValues, UserError
 from harness.reports.matches import matches_of_run
 from harness.reports.run_files import groups_of_seeds, label_runs
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import found_nothing
 from harness.scoring import jackknife
-from harness.scoring.jackknife import FEWEST_VIDEOS, LEVEL, METRICS, LeftOut, VarianceComponent
+from harness.scoring.jackknife import FEWEST_VIDEOS, JACKKNIFE_METRICS, LEVEL, LeftOut, VarianceComponent
 from harness.scoring.match_table import MatchTable
 from harness.scoring.metrics import GROUP_NAMES
-from harness.scoring.overlap import Floats
 from harness.scoring.presence import LOWER_IS_BETTER, PRESENCE, RATES, THRESHOLD, is_lower_better, rates_of
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRun:
     """One run by itself. ``metrics`` has the keys of ``metrics.json`` that are over all areas and 100 tracks:
     ``AP``, ``AP50``, ``AP75``, ``AR100``, each also with the suffix of a group (``APb``, ``AP50n``); and
     `GAP` where there are base and novel categories; and where the data says which words are absent from which videos,
@@ -166,13 +166,13 @@ class Comparison:
     protocol_version: str
     annotations: str
     videos: int
-    runs: tuple[Measured, ...]
+    runs: tuple[MeasuredRun, ...]
     pairs: tuple[Pair, ...]
     contrasts: tuple[Contrast, ...]
     top: Pair | None = None
 
     @property
-    def runs_by_label(self) -> dict[str, Measured]:
+    def runs_by_label(self) -> dict[str, MeasuredRun]:
         """The runs by their labels."""
         return {run.label: run for run in self.runs}
 
@@ -201,7 +201,7 @@ class Comparison:
         """The second run minus the first, by metric; raises `UserError` unless there are exactly two runs."""
         if len(self.pairs) != 1:
             raise UserError("difference", f"needs two runs, and these are {len(self.runs)}", "take one of pairs")
-        return Named(self.pairs[0].metrics, {}, "metric", "this comparison")
+        return NamedValues(self.pairs[0].metrics, {}, "metric", "this comparison")
 
     def __repr__(self) -> str:
         runs = ", ".join(run.label for run in self.runs)
@@ -323,8 +323,8 @@ def _refuse_others(first: FinishedRun, expected: MatchTable, run: FinishedRun, t
     )
     for name, mine, other in kinds:
         if mine != other:
-            told = "" if name == "videos" else f" ({mine}, not {other})"
-            what = f"cannot be compared with {first.id}: another {name}{told}"
+            values = "" if name == "videos" else f" ({mine}, not {other})"
+            what = f"cannot be compared with {first.id}: another {name}{values}"
             hint = "compare runs of the same dataset, split and limit, scored by the same version of the harness"
             raise UserError(str(run.folder), what, hint)
 
@@ -334,7 +334,7 @@ def _sample(tables: Sequence[MatchTable]) -> _Sample:
     left_out = jackknife.mean_of(several)
     values, contributions, videos, by_seed, each = {}, {}, {}, {}, {}
     for suffix, rows in {"": None, **first.groups}.items():
-        for metric in METRICS:
+        for metric in JACKKNIFE_METRICS:
             key = metric + suffix
             values[key] = left_out.number(metric, rows)
             contributions[key] = left_out.contributions(metric, rows)
@@ -358,7 +358,7 @@ def _sample(tables: Sequence[MatchTable]) -> _Sample:
     return _Sample(first, left_out, values, contributions, videos, left_out.without("AP"), by_seed, each)
 
 
-def _measured(run: FinishedRun, sample: _Sample) -> Measured:
+def _measured(run: FinishedRun, sample: _Sample) -> MeasuredRun:
     metrics = {}
     for key, value in sample.values.items():
         error, freedom = _error(sample.contributions[key], sample.videos[key], sample.seed_variances(key))
@@ -366,7 +366,7 @@ def _measured(run: FinishedRun, sample: _Sample) -> Measured:
         spread = float(sample.by_seed[key].std(ddof=1)) if len(sample.by_seed[key]) > 1 else None
         metrics[key] = Interval(_number(value), *found, spread)
     judged = comparability_of(run.record)
-    return Measured(run.label, str(run.folder), run.record["model"], metrics, found_nothing(run.record), *judged)
+    return MeasuredRun(run.label, str(run.folder), run.record["model"], metrics, found_nothing(run.record), *judged)
 
 
 def _error(contributions: Floats, videos: int, seeds: Sequence[VarianceComponent] = ()) -> tuple[float | None, float]:
@@ -452,7 +452,7 @@ def _pair(contrast: Contrast, reference: _Sample, run: _Sample) -> Pair:
 
 def _categories(reference: _Sample, run: _Sample) -> list[CategoryDifference]:
     """The categories with truth, in the order of the annotations."""
-    table, ap = run.table, METRICS.index("AP")
+    table, ap = run.table, JACKKNIFE_METRICS.index("AP")
     rows = np.flatnonzero(run.left_out.defined)
     groups: dict[int, list[str]] = {}
     for suffix, members in table.groups.items():

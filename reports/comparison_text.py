@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.reports.comparison import GAP, CategoryDifference, Comparison, Interval, Measured, Pair
-from harness.reports.layouts import Column, Format, Sheet, render
+from harness.reports.comparison import GAP, CategoryDifference, Comparison, Interval, MeasuredRun, Pair
+from harness.reports.layouts import Column, Sheet, TableFormat, render_table
 from harness.reports.published.vocabulary import column_name
 from harness.reports.styles import DAGGER, STYLES, UNDEFINED, csv_line, dagger_notes
 from harness.reports.table_rows import in_print, percent_of, presence_notes
@@ -16,7 +16,7 @@ from harness.scoring.jackknife import FEWEST_VIDEOS, LEVEL
 from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.presence import PRESENCE, RATES, THRESHOLD, is_lower_better
 
-SHOWN = 8
+MOST_SHOWN = 8
 """Number of categories and of videos that are listed as causes of a difference."""
 
 _PRESENCE = tuple(f"{PRESENCE}@{THRESHOLD}/{rate}" for rate in RATES)
@@ -24,7 +24,7 @@ _RUNS = ("AP", "APb", "APn", "APc", "APu", "AP50", "AP75", "AR100", *_PRESENCE)
 _MARK = "*"
 
 
-def written_comparison(comparison: Comparison, format: Format, provenance: Sequence[str] = ()) -> str:
+def written_comparison(comparison: Comparison, format: TableFormat, provenance: Sequence[str] = ()) -> str:
     """Return a comparison as text; numbers are percent, differences points of percent. CSV has one line per number."""
     if format == "csv":
         return _csv(_numbers(comparison))
@@ -33,7 +33,7 @@ def written_comparison(comparison: Comparison, format: Format, provenance: Seque
         sheets.append(_every_pair(comparison))
     for pair in comparison.pairs:
         sheets += [_differences(comparison, pair), _categories(comparison, pair), _videos(comparison, pair)]
-    return "\n".join(render(_styled(sheet, format), format) for sheet in sheets)
+    return "\n".join(render_table(_styled(sheet, format), format) for sheet in sheets)
 
 
 def categories_csv(comparison: Comparison) -> str:
@@ -145,7 +145,7 @@ def _with_interval(found: Interval) -> str:
 
 
 def _differences(comparison: Comparison, pair: Pair) -> Sheet:
-    sides: dict[str, Measured] = {run.label: run for run in comparison.runs}
+    sides: dict[str, MeasuredRun] = {run.label: run for run in comparison.runs}
     columns = ["", pair.reference, pair.run, "Difference", "95 % interval", "p", "corrected", "Detectable"]
     lines = [
         [
@@ -204,7 +204,7 @@ def _categories(comparison: Comparison, pair: Pair) -> Sheet:
             _probability(one.q_value),
             _points(one.share),
         ]
-        for one in pair.categories[:SHOWN]
+        for one in pair.categories[:MOST_SHOWN]
     ]
     notes = [
         f"{_ahead(pair.categories)} of {len(pair.categories)} categories are better in {pair.run},"
@@ -223,7 +223,7 @@ def _ahead(categories: Sequence[CategoryDifference], sign: int = 1) -> int:
 
 
 def _videos(comparison: Comparison, pair: Pair) -> Sheet:
-    lines = [[str(one.video_id), _points(one.influence)] for one in pair.videos[:SHOWN]]
+    lines = [[str(one.video_id), _points(one.influence)] for one in pair.videos[:MOST_SHOWN]]
     notes = [f"Influence: how far the difference of AP falls when the video is left out; + favours {pair.run}"]
     head = [Column("Video"), Column("Influence", True)]
     caption = f"{_on(comparison)}: the videos that move AP of {pair.run} minus {pair.reference} most, in points."
@@ -231,7 +231,7 @@ def _videos(comparison: Comparison, pair: Pair) -> Sheet:
     return Sheet(head, lines, notes, caption=caption, label=label)
 
 
-def _styled(sheet: Sheet, format: Format) -> Sheet:
+def _styled(sheet: Sheet, format: TableFormat) -> Sheet:
     text = STYLES[format].text
     return replace(sheet, lines=[[text(cell) for cell in line] for line in sheet.lines])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from harness.errors import UserError
-from harness.reports.comparison import Comparison, Interval, Measured, compare_runs, corrected
+from harness.reports.comparison import Comparison, Interval, MeasuredRun, compare_runs, corrected
 from harness.reports.matches import readable
 from harness.reports.run_files import label_runs
 from harness.reports.table_rows import Intervals, keys_of_columns
@@ -86,11 +86,11 @@ def _references(comparison: Comparison, against: Reference, shown: Sequence[str]
     if against == "first":
         return dict.fromkeys(keys, comparison.runs[0].label)
 
-    def worth(run: Measured, key: str) -> float:
+    def quality(run: MeasuredRun, key: str) -> float:
         value = run.metrics[key].value or 0.0
         return -value if is_lower_better(key) else value
 
-    return {key: max(comparison.runs, key=lambda run: worth(run, key)).label for key in keys}
+    return {key: max(comparison.runs, key=lambda run: quality(run, key)).label for key in keys}
 
 
 def notes_on(against: Reference | None, with_intervals: bool) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.reports.layouts import Column, Sheet, render
+from harness.reports.layouts import Column, Sheet, render_table
 from harness.run_folder.bench import FRAMES, conditions
 from harness.run_folder.schemas import BenchAxis, BenchRecord
 
@@ -31,7 +31,7 @@ def written(record: BenchRecord) -> str:
         *(line for axis in record.axes for line in _lines(axis)),
         "lines hold between the least and the greatest value measured; nothing is extrapolated",
     ]
-    return render(Sheet(head, lines, notes), "terminal")
+    return render_table(Sheet(head, lines, notes), "terminal")
 
 
 def _lines(axis: BenchAxis) -> list[str]:
@@ -75,11 +75,11 @@ def cost_figure(record: BenchRecord) -> Figure:
     return figure
 
 
-def figure_file(record: BenchRecord, path: Path, provenance: Sequence[str]) -> bytes:
+def cost_figure_file(record: BenchRecord, path: Path, provenance: Sequence[str]) -> bytes:
     """The figure in the format that the suffix of ``path`` names. Raises `UserError` for another one."""
     import matplotlib as mpl
 
     from harness.reports import figures
 
     with mpl.rc_context(figures.STYLE):
-        return figures.rendered(cost_figure(record), figures.figure_format(path), provenance)
+        return figures.figure_bytes(cost_figure(record), figures.figure_format(path), provenance)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from harness.formats.youtube_vis import AnnotationRecord
-from harness.reports.summary import Named
+from harness.reports.summary import Mention
 from harness.run_folder.store import PredictionStore
 from harness.scoring.analysis import HIT, IGNORED, Verdicts
 from harness.scoring.calibration import Bin
@@ -27,13 +27,13 @@ class Examined:
 class Shows:
     """A video that shows a named category or kind of error best, and why."""
 
-    named: Named
+    named: Mention
     video_id: int
     reason: str
 
 
 def evidence(
-    named: Iterable[Named],
+    named: Iterable[Mention],
     truths: Sequence[AnnotationRecord],
     better: Examined,
     worse: Examined | None,
@@ -136,15 +136,15 @@ def _errors(kind: str, records: Iterable[AnnotationRecord], verdicts: Verdicts, 
 
 
 def _reason(
-    named: Named,
+    named: Mention,
     video: int,
     counts: Sequence[Mapping[int, int]],
     runs: Sequence[Examined],
     records: Iterable[AnnotationRecord],
 ) -> str:
     """A sentence with the counts of the runs."""
-    told = [f"{run.label} {count[video]}" for run, count in zip(runs, counts, strict=True)]
+    counts_by_run = [f"{run.label} {count[video]}" for run, count in zip(runs, counts, strict=True)]
     if named.category is None:
-        return f"errors of the kind {named.text}: {', '.join(told[::-1])}"
+        return f"errors of the kind {named.text}: {', '.join(counts_by_run[::-1])}"
     total = sum(one.video_id == video and one.category_id == named.category for one in records)
-    return f"objects of {named.text} found, of {total}: {', '.join(told)}"
+    return f"objects of {named.text} found, of {total}: {', '.join(counts_by_run)}"

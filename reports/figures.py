@@ -20,7 +20,7 @@ from PIL import Image as Pillow
 from harness.errors import UserError, near
 from harness.plain_text import plain
 from harness.reports import latex
-from harness.reports.comparison import CategoryDifference, Comparison, Measured, Pair, compare_runs
+from harness.reports.comparison import CategoryDifference, Comparison, MeasuredRun, Pair, compare_runs
 from harness.reports.curves import video_quality
 from harness.reports.matches import matches_of_run, readable
 from harness.reports.overlay import colour, draw_tracks
@@ -28,7 +28,7 @@ from harness.reports.run_analysis import RunAnalysis, analyse_runs
 from harness.reports.run_data import dataset_of_run
 from harness.reports.settings import varying_settings
 from harness.reports.styles import DAGGER, dagger_notes
-from harness.reports.view_video import Drawn, export
+from harness.reports.view_video import Drawn, export_video
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.jackknife import FEWEST_VIDEOS
 from harness.scoring.match_table import MatchTable, precision_over_recall
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Format = Literal["pdf", "svg"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+FigureFormat = Literal["pdf", "svg"]
+FIGURE_FORMATS: tuple[FigureFormat, ...] = get_args(FigureFormat)
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 """Okabe and Ito's colours, which are distinguishable for colour-blind readers."""
 COLUMN_WIDTH, GUTTER = 3.25, 0.3125
 """Inches of a column of the usual conference styles, and between two."""
-NAMED = 12
+_NAMED = 12
 """Number of categories with the largest gains, and with the largest losses, that are named."""
 
 _CHARACTERS = 15
@@ -217,13 +217,15 @@ def in_latex(subject: FigureData, drawings: Sequence[Drawing], provenance: Seque
     return "\n".join(parts)
 
 
-def rendered(figure: Figure, format: Format, provenance: Iterable[str] = (), look: Look | None = None) -> bytes:
+def figure_bytes(
+    figure: Figure, format: FigureFormat, provenance: Iterable[str] = (), look: Look | None = None
+) -> bytes:
     """Return a figure's file, as wide as the figure, without date; ``provenance`` is kept in its metadata."""
     import matplotlib as mpl
 
-    told = "\n".join(plain(line) for line in provenance)
+    text = "\n".join(plain(line) for line in provenance)
     metadata: dict[str, Any] = (
-        {"CreationDate": None, "Subject": told} if format == "pdf" else {"Date": None, "Description": told}
+        {"CreationDate": None, "Subject": text} if format == "pdf" else {"Date": None, "Description": text}
     )
     data = io.BytesIO()
     with mpl.rc_context((look or Look()).style):
@@ -258,8 +260,8 @@ def category_gains(pair: Pair, subject: FigureData) -> Figure:
     """
     ranked = sorted(pair.categories, key=lambda one: (one.difference.value or 0.0, one.name, one.id))
     places = list(range(len(ranked)))
-    if len(ranked) > 4 * NAMED:
-        places = [*range(NAMED), *range(len(ranked) - NAMED, len(ranked))]
+    if len(ranked) > 4 * _NAMED:
+        places = [*range(_NAMED), *range(len(ranked) - _NAMED, len(ranked))]
     shown = [ranked[place] for place in places]
     figure, (ax,) = axes_of(1, (subject.look.column_width, 1.1 + 0.13 * max(len(shown), 8)))
     labels = _kinds_of_categories(ranked)
@@ -273,7 +275,7 @@ def category_gains(pair: Pair, subject: FigureData) -> Figure:
             ax.plot(100 * value, height, "o", markersize=3, color=color)
     ax.set_yticks(range(len(shown)), [_label(f"{_cut(one.name)} ({one.videos})") for one in shown], fontsize=6)
     if len(shown) < len(ranked):
-        ax.axhline(NAMED - 0.5, color="#999999", linewidth=0.6, linestyle=":")
+        ax.axhline(_NAMED - 0.5, color="#999999", linewidth=0.6, linestyle=":")
     ax.axvline(0, color="#000000", linewidth=0.6)
     ax.set_ylim(-0.6, len(shown) - 0.4)
     ax.set_xlabel("Gain in AP, points (number of videos)", fontsize=7, loc="right")
@@ -314,7 +316,7 @@ def _legend_of_gains(shown: Sequence[CategoryDifference], labels: dict[int, str]
 
 
 def errors(subject: FigureData) -> Figure:
-    """What repairing all errors of each kind is worth in AP50, for each run, with the number of errors."""
+    """What repairing all errors of each kind gains in AP50, for each run, with the number of errors."""
     kinds = list(subject.analyses[0].analysis.errors.kinds)
     count = len(subject.analyses)
     figure, (ax,) = axes_of(1, (subject.look.column_width, 1.0 + len(kinds) * (0.14 + 0.12 * count)))
@@ -323,10 +325,10 @@ def errors(subject: FigureData) -> Figure:
     for number, one in enumerate(subject.analyses):
         found = [one.analysis.errors.kinds[kind] for kind in kinds]
         places = [place + (number - (count - 1) / 2) * height for place in range(len(kinds))]
-        worth = [100 * (kind.dap50 or 0.0) for kind in found]
-        most = max(most, *worth)
-        ax.barh(places, worth, height=0.9 * height, color=_color(number), label=_label(subject.runs[number].label))
-        for place, value, kind in zip(places, worth, found, strict=True):
+        gains = [100 * (kind.dap50 or 0.0) for kind in found]
+        most = max(most, *gains)
+        ax.barh(places, gains, height=0.9 * height, color=_color(number), label=_label(subject.runs[number].label))
+        for place, value, kind in zip(places, gains, found, strict=True):
             text = f"{value:.1f} ({kind.count:,})" if kind.dap50 is not None else f"– ({kind.count:,})"
             ax.annotate(text, (max(value, 0.0), place), (2, 0), textcoords="offset points", va="center", fontsize=5)
     ax.set_yticks(range(len(kinds)), kinds, fontsize=7)
@@ -388,7 +390,7 @@ def clip(subject: FigureData, dataset: Dataset, video: int | None = None) -> byt
             text = plain(names.get(track.category_id, "?")) + score
             drawn.append(Drawn(track.masks, numbers[track.category_id], text, True))
         panes.append((label, drawn))
-    return export(found, panes, range(len(found.frames)), "mp4", _RATE)
+    return export_video(found, panes, range(len(found.frames)), "mp4", _RATE)
 
 
 def _tracks_of_frames(
@@ -450,7 +452,7 @@ def ablation(subject: FigureData, key: str) -> Figure:
     """
     settings = varying_settings([run.record for run in subject.runs])
     measured = {run.label: run for run in subject.comparison.runs}
-    series: dict[tuple[Any, ...], list[tuple[float, Measured]]] = {}
+    series: dict[tuple[Any, ...], list[tuple[float, MeasuredRun]]] = {}
     for run, found in zip(subject.runs, settings, strict=True):
         value = _number(found.get(key, ""))
         if value is not None:
@@ -495,7 +497,7 @@ def _legend_of_ablation(
 
 
 def _interval_line(
-    ax: Axes, points: Sequence[tuple[float, Measured]], group: str, line: str, color: str, label: str
+    ax: Axes, points: Sequence[tuple[float, MeasuredRun]], group: str, line: str, color: str, label: str
 ) -> None:
     found = [(value, run.metrics[group]) for value, run in points if run.metrics[group].value is not None]
     at = [value for value, _ in found]
@@ -554,9 +556,9 @@ def axes_of(count: int, size: tuple[float, float], rows: int = 1) -> tuple[Figur
     return figure, list(figure.subplots(rows, count, squeeze=False).flat)
 
 
-def figure_format(path: Path) -> Format:
+def figure_format(path: Path) -> FigureFormat:
     """The format that the suffix of a file's name is. Raises `UserError` for another one."""
-    for format in FORMATS:
+    for format in FIGURE_FORMATS:
         if path.suffix == f".{format}":
             return format
     raise UserError(str(path), "is not the name of a figure", "end it with .pdf or .svg")

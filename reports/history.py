@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-from harness.reports.svg import COLOURS
+from harness.reports.svg import COLOUR_COUNT
 
-WIDTH, HEIGHT = 480, 260
+_WIDTH, _HEIGHT = 480, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 16, 12, 34
 _LINES = 5
 
@@ -35,8 +35,8 @@ def history(series: Sequence[tuple[str, Sequence[Point]]], label: str) -> Markup
         span = (last - first).total_seconds()
         across = (point.time - first).total_seconds() / span if span else 0.5
         return (
-            round(_LEFT + across * (WIDTH - _LEFT - _RIGHT), 1),
-            round(HEIGHT - _BOTTOM - (point.value - low) / (high - low) * (HEIGHT - _TOP - _BOTTOM), 1),
+            round(_LEFT + across * (_WIDTH - _LEFT - _RIGHT), 1),
+            round(_HEIGHT - _BOTTOM - (point.value - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM), 1),
         )
 
     parts = [_grid(low, high), _dates(first, last)]
@@ -44,12 +44,14 @@ def history(series: Sequence[tuple[str, Sequence[Point]]], label: str) -> Markup
         ordered = sorted(points)
         if len(ordered) > 1:
             way = "L".join("{} {}".format(*place(point)) for point in ordered)
-            parts.append(f'<path class="line s{i % COLOURS}" d="M{way}"/>')
+            parts.append(f'<path class="line s{i % COLOUR_COUNT}" d="M{way}"/>')
         for point in ordered:
             x, y = place(point)
             title = escape(f"{name}: {point.title}")
-            parts.append(f'<circle class="mark s{i % COLOURS}" cx="{x}" cy="{y}" r="4"><title>{title}</title></circle>')
-    opening = f'<svg class="chart history" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">'
+            parts.append(
+                f'<circle class="mark s{i % COLOUR_COUNT}" cx="{x}" cy="{y}" r="4"><title>{title}</title></circle>'
+            )
+    opening = f'<svg class="chart history" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">'
     return Markup(opening + "".join(parts) + "</svg>")
 
 
@@ -63,16 +65,18 @@ def _grid(low: float, high: float) -> str:
     parts = []
     for i in range(_LINES):
         share = i / (_LINES - 1)
-        y = round(HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM), 1)
-        parts.append(f'<path class="grid" d="M{_LEFT} {y}H{WIDTH - _RIGHT}"/>')
+        y = round(_HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM), 1)
+        parts.append(f'<path class="grid" d="M{_LEFT} {y}H{_WIDTH - _RIGHT}"/>')
         text = f"{100 * (low + share * (high - low)):.1f}"
         parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y}" dy="4" text-anchor="end">{text}</text>')
     return "".join(parts)
 
 
 def _dates(first: datetime, last: datetime) -> str:
-    ends = [(WIDTH / 2, "middle", first)] if first == last else [(_LEFT, "start", first), (WIDTH - _RIGHT, "end", last)]
+    ends = (
+        [(_WIDTH / 2, "middle", first)] if first == last else [(_LEFT, "start", first), (_WIDTH - _RIGHT, "end", last)]
+    )
     return "".join(
-        f'<text class="tick" x="{x}" y="{HEIGHT - 12}" text-anchor="{anchor}">{time:%Y-%m-%d %H:%M}</text>'
+        f'<text class="tick" x="{x}" y="{_HEIGHT - 12}" text-anchor="{anchor}">{time:%Y-%m-%d %H:%M}</text>'
         for x, anchor, time in ends
     )

@@ -31,13 +31,13 @@ from harness.reports.evidence import (
     videos_of_members,
 )
 from harness.reports.matches import matches_of_run
-from harness.reports.pages import assets, embedded, policy, render
+from harness.reports.pages import assets, embedded, policy, render_page
 from harness.reports.run_data import dataset_of_run
 from harness.reports.run_files import read_runs
 from harness.reports.styles import dagger_notes
 from harness.reports.summary import Summary, p_value, summary
 from harness.reports.table_rows import COLUMNS
-from harness.reports.viewer import Choice, Shown, chosen, viewer_data
+from harness.reports.viewer import Choice, ViewedRun, chosen, viewer_data
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import FOUND_NOTHING, found_nothing
 from harness.scoring.analysis import Analysis, analyse
@@ -106,7 +106,7 @@ def report(
     material = gather(read_runs(paths, faults, files), options, step)
     step("frames and the page")
     style, script = assets("page.css"), assets("page.js", "tables.js", "scatter.js", "viewer.js")
-    return render(
+    return render_page(
         "report.html.j2", style=style, script=script, policy=policy(style, script), **_content(material, options)
     )
 
@@ -147,9 +147,9 @@ def gather(
 def _refuse_mixed(runs: Sequence[FinishedRun]) -> None:
     for run in runs[1:]:
         if run.data != runs[0].data:
-            told = [f"{one.id} is on {one.record['dataset']} {one.record['split']}" for one in (runs[0], run)]
+            places = [f"{one.id} is on {one.record['dataset']} {one.record['split']}" for one in (runs[0], run)]
             same = run.data[:2] == runs[0].data[:2]
-            what = f"the annotations of {runs[0].id} and {run.id} differ" if same else " and ".join(told)
+            what = f"the annotations of {runs[0].id} and {run.id} differ" if same else " and ".join(places)
             raise UserError("harness report", what, "make one report for each dataset and split")
 
 
@@ -222,7 +222,9 @@ def _content(material: ReportData, options: Options) -> dict[str, Any]:
         "results": sections.results_table(runs, comparison),
         "columns": COLUMNS,
         "matrix": sections.matrix(comparison) if comparison and len(runs) > 2 else [],
-        "pairs": [(pair, sections.differences(comparison, pair)) for pair in comparison.pairs] if comparison else [],
+        "pairs": [(pair, sections.difference_rows(comparison, pair)) for pair in comparison.pairs]
+        if comparison
+        else [],
         "curves": sections.curve_charts(runs, material.curves),
         "categories": lines,
         "groups": sorted({group for line in lines for group in line["groups"]}),
@@ -234,7 +236,7 @@ def _content(material: ReportData, options: Options) -> dict[str, Any]:
         "viewer": _viewer(material, choices, options),
         "speed": sections.speed_rows(runs, frames),
         "stages": sections.stage_rows(runs, frames),
-        "provenance": sections.provenance(runs),
+        "provenance": sections.provenance_rows(runs),
         "settings": _settings(runs),
         "p_value": p_value,
         "fewest": FEWEST_VIDEOS,
@@ -335,7 +337,7 @@ def _viewer(material: ReportData, choices: Sequence[Choice], options: Options) -
     if dataset is None or not choices:
         return None
     shown = [
-        Shown(run.label, run.store, material.analyses[n].verdicts if n in material.analyses else None)
+        ViewedRun(run.label, run.store, material.analyses[n].verdicts if n in material.analyses else None)
         for n, run in enumerate(material.runs)
     ]
     return embedded(viewer_data(dataset, shown, choices, options.max_mb))

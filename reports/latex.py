@@ -28,7 +28,7 @@ _MINUS = re.compile(r"(?<![\w.])-(?=\d)")
 
 
 @dataclass(frozen=True)
-class Columns:
+class TableColumns:
     """The columns of a table: headers and groups as plain text, and which ones hold numbers."""
 
     names: Sequence[str]
@@ -37,7 +37,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Body:
+class TableBody:
     """The lines of a table, cells in LaTeX; ``blocks`` are headings, plain text, each above the line of that number."""
 
     lines: Sequence[Sequence[str]]
@@ -61,8 +61,8 @@ class _Number(NamedTuple):
     behind: str
 
 
-def environment(
-    columns: Columns, body: Body, notes: Sequence[str], provenance: Sequence[str], title: Title | None = None
+def table_environment(
+    columns: TableColumns, body: TableBody, notes: Sequence[str], provenance: Sequence[str], title: Title | None = None
 ) -> str:
     """Return a table in a separate environment, ending in a newline; comments say what it needs to compile.
 
@@ -141,7 +141,7 @@ def _are_aligned(forms: Sequence[str]) -> list[bool]:
     return [form.startswith("S") for form in forms]
 
 
-def _group_lines(columns: Columns) -> list[str]:
+def _group_lines(columns: TableColumns) -> list[str]:
     """The line of group names and the rules under them; nothing where there are no groups."""
     groups = [(name, len(list(found))) for name, found in groupby(columns.groups)]
     if not any(name for name, _ in groups):
@@ -155,7 +155,7 @@ def _group_lines(columns: Columns) -> list[str]:
     return [_line(cells), " ".join(rules)]
 
 
-def _formed(columns: Columns, body: Body, wrapped: Mapping[int, int]) -> tuple[list[str], list[list[str]]]:
+def _formed(columns: TableColumns, body: TableBody, wrapped: Mapping[int, int]) -> tuple[list[str], list[list[str]]]:
     """The column specification of each column, and the cells in its form."""
     forms: list[str] = []
     cells: list[list[str]] = [[] for _ in body.lines]
@@ -222,7 +222,7 @@ class _Fit(NamedTuple):
     scaled: bool = False
 
 
-def _fitted(columns: Columns, body: Body) -> _Fit:
+def _fitted(columns: TableColumns, body: TableBody) -> _Fit:
     widths = _widths(columns, body)
     for name, limit, sizes in (("table", ONE_COLUMN, _SIZES[:2]), ("table*", TWO_COLUMNS, _SIZES)):
         for size, points in sizes:
@@ -245,7 +245,7 @@ def _total(widths: Iterable[float], points: float) -> float:
     return sum(columns) * points / 2 + 2 * _GAP * (len(columns) - 1)
 
 
-def _widths(columns: Columns, body: Body) -> list[float]:
+def _widths(columns: TableColumns, body: TableBody) -> list[float]:
     """The widest cell of each column, in characters of half an em."""
     return [
         max((_width(cell) for cell in (name, *(line[place] for line in body.lines))), default=0.0)

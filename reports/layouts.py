@@ -15,8 +15,8 @@ from harness.reports.styles import STYLES
 if TYPE_CHECKING:
     import pandas as pd
 
-Format = Literal["terminal", "markdown", "latex", "csv", "html"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+TableFormat = Literal["terminal", "markdown", "latex", "csv", "html"]
+TABLE_FORMATS: tuple[TableFormat, ...] = get_args(TableFormat)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Sheet:
     label: str = ""
 
 
-def render(sheet: Sheet, format: Format) -> str:
+def render_table(sheet: Sheet, format: TableFormat) -> str:
     """Return a sheet as text, ending in a newline; not for CSV, whose cells are exact."""
     return _WRITERS[format](sheet)
 
@@ -69,13 +69,15 @@ def _as_markdown(sheet: Sheet) -> str:
 
 
 def _as_latex(sheet: Sheet) -> str:
-    columns = latex.Columns(
+    columns = latex.TableColumns(
         [column.name for column in sheet.columns],
         [column.group for column in sheet.columns],
         [column.is_number for column in sheet.columns],
     )
     title = latex.Title(sheet.caption, sheet.label)
-    return latex.environment(columns, latex.Body(sheet.lines, sheet.blocks), sheet.notes, sheet.provenance, title)
+    return latex.table_environment(
+        columns, latex.TableBody(sheet.lines, sheet.blocks), sheet.notes, sheet.provenance, title
+    )
 
 
 def _as_html(sheet: Sheet) -> str:

@@ -19,17 +19,17 @@ from harness import __version__
 from harness.errors import UserError
 from harness.paths import Location
 from harness.reports.history import Point, history
-from harness.reports.pages import assets, percent, render
+from harness.reports.pages import assets, percent, render_page
 from harness.reports.run_files import marked
 from harness.reports.settings import called, varying_settings
-from harness.reports.table_rows import COLUMNS, PRESENCE_COLUMNS, Row, presence_notes, rows
+from harness.reports.table_rows import COLUMNS, PRESENCE_COLUMNS, Row, presence_notes, table_rows
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.layout import content_digest
 from harness.scoring.presence import presence_metrics
 
 METRIC_COLUMNS = {"AP": "AP", "APb": "APb", "APn": "APn", "AP50": "AP50", "AP75": "AP75", "AR": "AR100"}
 """Columns and the metrics they show."""
-POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
+_POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
 _ASSETS = ("page.css", "page.js", "tables.js", "history.js")
 _COMMIT_DIGITS = 10
 
@@ -97,12 +97,12 @@ def site(found: FoundRuns, reports: Mapping[str, str] | None = None) -> dict[str
         summaries.append({"data": data, "file": name, "lines": lines, "best": _best(lines)})
     content = {
         "title": "Leaderboard",
-        "policy": POLICY,
+        "policy": _POLICY,
         "summaries": summaries,
         "reports": reports,
         "faults": found.faults,
     }
-    files["index.html"] = render("leaderboard.html.j2", columns=COLUMNS, version=__version__, **content)
+    files["index.html"] = render_page("leaderboard.html.j2", columns=COLUMNS, version=__version__, **content)
     return files
 
 
@@ -121,7 +121,7 @@ def _lines(runs: Mapping[str, FinishedRun]) -> list[Line]:
     paths = sorted(runs)
     records = [runs[path].record for path in paths]
     settings = [", ".join(f"{key}={value}" for key, value in one.items()) for one in varying_settings(records)]
-    made = rows(records, _columns(records), published="all")
+    made = table_rows(records, _columns(records), published="all")
     for row, path in zip(made, paths, strict=False):
         row.method, row.backbone, row.training_data = runs[path].label, "", ""  # the path tells runs apart
     ours = [Line(row, path, runs[path], text) for row, path, text in zip(made, paths, settings, strict=False)]
@@ -153,11 +153,11 @@ def _page(data: tuple[str, str], lines: Sequence[Line], reports: Mapping[str, st
         name: history([(label, _points(members, key)) for label, members in series], f"{name} over time")
         for name, key in METRIC_COLUMNS.items()
     }
-    return render(
+    return render_page(
         "leaderboard_data.html.j2",
         title=f"{' '.join(data)}: leaderboard",
         data=" ".join(data),
-        policy=POLICY,
+        policy=_POLICY,
         columns=columns,
         notes=presence_notes(columns),
         lines=lines,
@@ -168,7 +168,7 @@ def _page(data: tuple[str, str], lines: Sequence[Line], reports: Mapping[str, st
         charts={name: chart for name, chart in charts.items() if chart is not None},
         series=[label for label, _ in series],
         timeless=sum(time_of(run) is None for run in runs),
-        commit=commit_of,
+        commit=run_commit,
         time=_written,
         version=__version__,
     )
@@ -199,7 +199,7 @@ def _points(members: Sequence[Line], metric: str) -> list[Point]:
         assert line.run is not None
         time, value = time_of(line.run), line.run.metrics.get(metric)
         if time is not None and value is not None:
-            title = f"{percent(value)}, {time:%Y-%m-%d %H:%M}, {commit_of(line.run) or 'no commit'}, {line.path}"
+            title = f"{percent(value)}, {time:%Y-%m-%d %H:%M}, {run_commit(line.run) or 'no commit'}, {line.path}"
             points.append(Point(time, value, title))
     return points
 
@@ -218,7 +218,7 @@ def _written(run: FinishedRun) -> str | None:
     return None if time is None else f"{time:%Y-%m-%d %H:%M}"
 
 
-def commit_of(run: FinishedRun) -> str | None:
+def run_commit(run: FinishedRun) -> str | None:
     """The git commit of a run: of the folder that it was started in if that is under git, else of the harness."""
     commit: Any = run.environment.working_directory_commit or run.environment.git_commit
     return None if commit is None else str(commit)[:_COMMIT_DIGITS]

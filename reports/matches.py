@@ -13,8 +13,8 @@ from harness.errors import UnreadableFileError, UserError
 from harness.reports.run_data import dataset_of_run
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import found_nothing, has_numbers, no_numbers, numbers_disagree, values_agree
-from harness.scoring.jackknife import METRICS, replicate
-from harness.scoring.match_table import FILE, MatchTable, write_table
+from harness.scoring.jackknife import JACKKNIFE_METRICS, replicate
+from harness.scoring.match_table import MATCHES_FILE, MatchTable, write_table
 from harness.scoring.protocols import get_protocol
 from harness.scoring.score import score_store
 
@@ -65,7 +65,7 @@ def _fits(table: MatchTable, record: Mapping[str, Any], digest: str) -> bool:
         return not len(table.matches.video)
     replicates = replicate(table, np.ones((1, len(table.video_ids)), np.int32))
     for suffix, rows in {"": None, **table.groups}.items():
-        for metric in METRICS:
+        for metric in JACKKNIFE_METRICS:
             value = replicates.mean(metric, rows)[0]
             if not values_agree(record["metrics"].get(metric + suffix), None if np.isnan(value) else value):
                 return False
@@ -85,6 +85,6 @@ def _made_again(run: FinishedRun, data_root: Path, annotations: Path | None) -> 
     if table is None or not _fits(table, record, dataset.digest):
         raise numbers_disagree(run.folder)
     with suppress(UserError):  # a folder without permission to write
-        write_table(run.folder / FILE, table)
+        write_table(run.folder / MATCHES_FILE, table)
     run.matches = table
     return table

@@ -10,9 +10,9 @@ from pycocotools import mask as coco
 
 from harness.masks import Rle
 
-UNIT = 2
+OUTLINE_UNIT = 2
 """Path units per picture pixel: outlines run between pixels, at half-pixel positions."""
-TOLERANCE = 0.75
+OUTLINE_TOLERANCE = 0.75
 """Largest distance of an outline from the mask's border, in picture pixels."""
 
 Points = NDArray[np.float64]
@@ -21,7 +21,8 @@ Points = NDArray[np.float64]
 def outline(rle: Rle, width: int, height: int) -> str:
     """The outline of a mask on a picture ``width`` x ``height`` pixels large; empty for an empty mask.
 
-    The path is to be filled by the even-odd rule, so that holes stay open. Its numbers are integers, `UNIT` per pixel.
+    The path is to be filled by the even-odd rule, so that holes stay open. Its numbers are integers,
+    `OUTLINE_UNIT` per pixel.
     """
     pixels = coco.decode({"size": list(rle.size), "counts": rle.counts})
     if pixels.shape != (height, width):
@@ -55,7 +56,7 @@ def _traced(pixels: NDArray[np.uint8]) -> str:
 
 def _path(line: Points) -> str:
     """One closed line as a path of relative moves; corners and pixel borders are at integers of path units."""
-    places = np.rint(_simplified(line, TOLERANCE) * UNIT).astype(int)[:-1]
+    places = np.rint(_simplified(line, OUTLINE_TOLERANCE) * OUTLINE_UNIT).astype(int)[:-1]
     places = places[np.append(True, (np.diff(places, axis=0) != 0).any(1))]
     if len(places) < 3:
         return ""

@@ -16,9 +16,9 @@ from harness.types import Dataset, Track, Video
 OPACITY = 0.45
 Mask = np.ndarray
 """Booleans in rows and columns."""
-Box = tuple[int, int, int, int]
+PixelBox = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels, the latter two outside."""
-GAP = 4
+_GAP = 4
 """White pixels between the pictures of a sheet."""
 
 
@@ -73,7 +73,7 @@ def draw_tracks(
             labels.append(((left, max(0, top - size - 4)), names[tracks[number].category_id] + score, own))
     drawn = Pillow.fromarray(picture.round().astype(np.uint8))
     pen = ImageDraw.Draw(drawn)
-    taken: list[Box] = []
+    taken: list[PixelBox] = []
     for (left, top), text, own in reversed(labels):  # the first tracks, which have the highest scores, first
         ink = pen.textbbox((0, 0), text, font=font)
         box = free_place((left, top), (int(ink[2]) + 4, size + 4), drawn.size, taken)
@@ -97,8 +97,8 @@ def _apart(masks: Sequence[Mask | None]) -> list[Mask | None]:
 
 
 def free_place(
-    wanted: tuple[int, int], size: tuple[int, int], inside: tuple[int, int], taken: Sequence[Box]
-) -> Box | None:
+    wanted: tuple[int, int], size: tuple[int, int], inside: tuple[int, int], taken: Sequence[PixelBox]
+) -> PixelBox | None:
     """The place nearest to ``wanted`` (left, top) where a label of a size (width, height) covers no other one.
 
     It stays ``inside`` the picture (width, height) where it fits into it. ``None`` where no place is free.
@@ -134,7 +134,7 @@ def side_by_side(dataset: Dataset, video: Video, tracks: Sequence[Track], frame:
         truth = [Track(video.id, t.category_id, 1.0, t.masks) for t in dataset.truth.tracks_of(video.id)]
         pictures.append(draw_tracks(pixels, truth, index, names, with_scores=False))
     pictures.append(draw_tracks(pixels, tracks, index, names))
-    gap = np.full((len(pixels), GAP, 3), 255, np.uint8)
+    gap = np.full((len(pixels), _GAP, 3), 255, np.uint8)
     return np.concatenate([part for picture in pictures for part in (picture, gap)][:-1], 1)
 
 
@@ -148,13 +148,13 @@ def contact_sheet(dataset: Dataset, videos: int, frames: int) -> Image:
     chosen = dataset.videos[:videos]
     height, width = max(v.height for v in chosen), max(v.width for v in chosen)
     names = {category.id: category.name for category in dataset.categories}
-    sheet = np.full((2 * len(chosen) * (height + GAP), frames * (width + GAP), 3), 255, np.uint8)
+    sheet = np.full((2 * len(chosen) * (height + _GAP), frames * (width + _GAP), 3), 255, np.uint8)
     for row, video in enumerate(chosen):
         tracks = [Track(video.id, t.category_id, 1.0, t.masks) for t in dataset.truth.tracks_of(video.id)]
         drawn = list(overlay(video, tracks, names, with_scores=False))
         for column, index in enumerate(np.linspace(0, len(drawn) - 1, frames).round().astype(int)):
             for line, picture in ((2 * row, video.frames[int(index)]), (2 * row + 1, drawn[index])):
-                top, left = line * (height + GAP), column * (width + GAP)
+                top, left = line * (height + _GAP), column * (width + _GAP)
                 sheet[top : top + video.height, left : left + video.width] = picture
     return sheet
 

@@ -24,7 +24,7 @@ from harness.reports.table_rows import in_print
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&'"}
 
 
-def render(template: str, **values: Any) -> str:
+def render_page(template: str, **values: Any) -> str:
     """Fill a template of ``reports/templates``: every text is put on one line, without control characters, escaped."""
     return _environment().get_template(template).render(**values)
 
@@ -41,8 +41,8 @@ def _environment() -> Environment:
     )
     environment.filters["percent"] = percent
     environment.filters["points"] = points
-    environment.filters["number"] = number
-    environment.filters["printed"] = printed
+    environment.filters["number"] = number_text
+    environment.filters["printed"] = percentage_text
     environment.filters["piece"] = piece
     return environment
 
@@ -69,12 +69,12 @@ def points(fraction: float | None, digits: int = 1) -> str:
     return (text if float(text) else text[1:]).replace("-", "−")
 
 
-def printed(percentage: Decimal | None) -> str:
+def percentage_text(percentage: Decimal | None) -> str:
     """An exact percentage as tables print it; an en dash where undefined."""
     return "–" if percentage is None else str(in_print(percentage))
 
 
-def number(value: float | None, digits: int = 1) -> str:
+def number_text(value: float | None, digits: int = 1) -> str:
     """A number with decimals; an en dash where undefined."""
     return "–" if value is None else f"{value:,.{digits}f}"
 

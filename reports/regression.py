@@ -14,7 +14,7 @@ from harness.errors import UserError
 from harness.input_files import RECORD_BYTES, decode_json, read_file
 from harness.paths import Location
 from harness.run_folder.finished_run import RECORD, FinishedRun
-from harness.run_folder.identity import Difference, differences, settings_of
+from harness.run_folder.identity import SettingDifference, setting_differences, settings_of
 from harness.run_folder.records import WITH_NUMBERS, effective_metrics, no_numbers
 from harness.run_folder.schemas import Fraction, ProtocolRecord, protocol_key
 from harness.scoring.presence import PRESENCE, THRESHOLD, is_lower_better, presence_metrics
@@ -149,7 +149,7 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
     write_json(path, msgspec.to_builtins(baseline))
 
 
-def compare(
+def compare_with_baseline(
     baseline: Baseline, run: Baseline, tolerance: float = TOLERANCE, tolerances: Mapping[str, float] | None = None
 ) -> list[Change]:
     """Compare all metrics that the baseline defines, in its order; ``tolerances`` are for single metrics, in points.
@@ -161,7 +161,7 @@ def compare(
     for name in SAME_DATA:
         before, after = getattr(baseline, name), getattr(run, name)
         if before != after:
-            here = f"{_named(name)} is {_told(after)} here, and {_told(before)} in the baseline"
+            here = f"{_named(name)} is {_value_text(after)} here, and {_value_text(before)} in the baseline"
             what = f"cannot be compared with the baseline: {here}"
             raise UserError(where, what, "run what the baseline ran, or write a new baseline with --update")
     known = {name: value for name, value in baseline.metrics.items() if value is not None}
@@ -189,7 +189,7 @@ def _named(field: str) -> str:
     return {"digest": "the digest of the annotations", "protocol": "the protocol"}.get(field, f"the {field}")
 
 
-def _told(value: object) -> str:
+def _value_text(value: object) -> str:
     if value is None:
         return "not set"
     if isinstance(value, ProtocolRecord):
@@ -197,20 +197,22 @@ def _told(value: object) -> str:
     return str(value)[:12] if isinstance(value, str) else str(value)
 
 
-def other_settings(baseline: Baseline, run: Baseline) -> list[Difference] | None:
+def other_settings(baseline: Baseline, run: Baseline) -> list[SettingDifference] | None:
     """The differences between the settings of run and baseline; ``None`` if one of them does not have settings."""
     if baseline.settings is None or run.settings is None:
         return None
-    return differences(baseline.settings, run.settings)
+    return setting_differences(baseline.settings, run.settings)
 
 
-def told_settings(found: Sequence[Difference] | None, format: Literal["terminal", "markdown"] = "terminal") -> str:
+def settings_text(
+    found: Sequence[SettingDifference] | None, format: Literal["terminal", "markdown"] = "terminal"
+) -> str:
     """The result of `other_settings` as lines of text; empty if the settings are equal."""
     if found is None:
-        told = ["the baseline does not state its settings, an earlier version wrote it: write it again with --update"]
+        texts = ["the baseline does not state its settings, an earlier version wrote it: write it again with --update"]
     else:
-        told = [f"other settings: {one.describe('in the baseline', 'in the run')}" for one in found]
-    lines = "".join(f"- {line}\n" if format == "markdown" else f"{line}\n" for line in told)
+        texts = [f"other settings: {one.describe('in the baseline', 'in the run')}" for one in found]
+    lines = "".join(f"- {line}\n" if format == "markdown" else f"{line}\n" for line in texts)
     return f"{lines}\n" if lines else ""
 
 
@@ -222,9 +224,9 @@ def refuse_other_settings(baseline: Baseline, run: Baseline) -> None:
         what = "cannot be compared strictly: the baseline does not state its settings, an earlier version wrote it"
         raise UserError(where, what, "write it again with --update, from a run with the right settings")
     if found:
-        told = ", ".join(one.describe("in the baseline", "in the run") for one in found)
+        texts = ", ".join(one.describe("in the baseline", "in the run") for one in found)
         raise UserError(
-            where, f"has other settings: {told}", "run with the baseline's, or write a new baseline with --update"
+            where, f"has other settings: {texts}", "run with the baseline's, or write a new baseline with --update"
         )
 
 
@@ -233,7 +235,7 @@ def failures(changes: Sequence[Change], both_ways: bool = False) -> list[Change]
     return [c for c in changes if c.verdict == FELL or (both_ways and c.verdict == ROSE)]
 
 
-def rendered(changes: Sequence[Change], format: Literal["terminal", "markdown"], both_ways: bool = False) -> str:
+def changes_text(changes: Sequence[Change], format: Literal["terminal", "markdown"], both_ways: bool = False) -> str:
     """A table of the metrics that changed, and one sentence; Markdown for a comment on a pull request."""
     from tabulate import tabulate
 
@@ -245,7 +247,7 @@ def rendered(changes: Sequence[Change], format: Literal["terminal", "markdown"],
     style = "github" if format == "markdown" else "simple"
     shown = tabulate(rows, headers, tablefmt=style, disable_numparse=True, colalign=("left", *["right"] * 4, "left"))
     counted = [f"counted as 0: {reason}" for reason in dict.fromkeys(c.reason for c in changes) if reason]
-    parts = [*([shown] if rows else []), *counted, summary(changes, both_ways)]
+    parts = [*([shown] if rows else []), *counted, change_summary(changes, both_ways)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -257,14 +259,14 @@ def _sign(change: Change) -> str:
     return "▲ rose" if change.verdict == ROSE else "within tolerance"
 
 
-def summary(changes: Sequence[Change], both_ways: bool = False) -> str:
+def change_summary(changes: Sequence[Change], both_ways: bool = False) -> str:
     """One sentence: whether the gate is passed, and how many metrics fell and rose."""
     counts = {verdict: sum(c.verdict == verdict for c in changes) for verdict in (FELL, ROSE, SAME)}
     if failures(changes, both_ways):
         moves = {FELL: counts[FELL], ROSE: counts[ROSE] if both_ways else 0}
-        told = " and ".join(f"{count} {verdict}" for verdict, count in moves.items() if count)
+        texts = " and ".join(f"{count} {verdict}" for verdict, count in moves.items() if count)
         is_zero = any(c.metric == "AP" and c.verdict == FELL and c.after == 0 for c in changes)
-        return f"FAILED: {'AP fell to 0; ' if is_zero else ''}of {len(changes)} metrics {told} beyond their tolerance"
+        return f"FAILED: {'AP fell to 0; ' if is_zero else ''}of {len(changes)} metrics {texts} beyond their tolerance"
     rose = f", {counts[ROSE]} rose beyond it: consider --update" if counts[ROSE] else ""
     verb = "moved" if both_ways else "fell"
     return f"passed: no metric of {len(changes)} {verb} beyond its tolerance{rose}"

@@ -14,11 +14,11 @@ from harness import __version__, plugins
 from harness.errors import UserError
 from harness.plugin_code import convert_plugin_errors
 from harness.reports.published import PublishedResult, results
-from harness.reports.published.vocabulary import DATASETS
+from harness.reports.published.vocabulary import DATASET_NAMES
 from harness.result_record import public_environment, without_paths
 from harness.types import Dataset, ModelPlugin
 
-METRICS = ("AP", "AP50", "AP75", "APb", "APn", "AR1", "AR10")
+REPRODUCED_METRICS = ("AP", "AP50", "AP75", "APb", "APn", "AR1", "AR10")
 """Metrics of the published table that a dataset's own protocol gives under the same name."""
 SUFFIXES = (".pth", ".pt", ".bin", ".pkl", ".safetensors")
 """Files that may be checkpoints."""
@@ -53,7 +53,7 @@ class Case:
     gaps: tuple[Gap, ...] = ()
 
 
-class Number(NamedTuple):
+class ComparedNumber(NamedTuple):
     """A published number and the obtained one, in percent.
 
     ``low`` and ``high`` are the expected range. ``inside`` is ``None`` if there is no number, or none that may be
@@ -89,16 +89,16 @@ class CaseOutcome:
         return "failed" if self.error else "to run" if self.record is None else "ran"
 
     @property
-    def numbers(self) -> tuple[Number, ...]:
+    def numbers(self) -> tuple[ComparedNumber, ...]:
         """Every published number and the obtained one."""
         return tuple(number_of(result, self.record) for result in self.case.published)
 
 
-def number_of(result: PublishedResult, record: Mapping[str, Any] | None) -> Number:
+def number_of(result: PublishedResult, record: Mapping[str, Any] | None) -> ComparedNumber:
     """A published number and that of a run's record, if there is one."""
     half = _half_step(result.value)
     low, high = round(result.value - half, 6), round(result.value + half, 6)
-    expected = Number(result.metric, result.value, low, high, result.citation)
+    expected = ComparedNumber(result.metric, result.value, low, high, result.citation)
     value = (record["metrics"] or {}).get(result.metric) if record is not None else None
     if record is None or value is None:
         return expected
@@ -202,16 +202,16 @@ def plan(
 
 def _published(labels: Sequence[str]) -> dict[tuple[str, str], tuple[PublishedResult, ...]]:
     """The published numbers of some labels by dataset and split: of each metric that of the best kind of source."""
-    names = {there: here for here, there in DATASETS.items()}
+    names = {there: here for here, there in DATASET_NAMES.items()}
     found: dict[tuple[str, str], dict[str, PublishedResult]] = {}
     for kind in _BEST_FIRST:
         for one in results():
             split = one.split.partition(" (")[0]
-            is_ours = one.dataset in names and split in ("val", "test") and one.metric in METRICS
+            is_ours = one.dataset in names and split in ("val", "test") and one.metric in REPRODUCED_METRICS
             if is_ours and one.label in labels and one.source_kind == kind:
                 found.setdefault((names[one.dataset], split), {}).setdefault(one.metric, one)
     return {
-        place: tuple(sorted(by_metric.values(), key=lambda one: METRICS.index(one.metric)))
+        place: tuple(sorted(by_metric.values(), key=lambda one: REPRODUCED_METRICS.index(one.metric)))
         for place, by_metric in sorted(found.items(), key=lambda item: list(names.values()).index(item[0][0]))
     }
 
@@ -237,7 +237,7 @@ def _open(dataset: str, split: str, data_root: Path) -> Dataset | Gap:
     return opened
 
 
-def summary(outcomes: Iterable[CaseOutcome]) -> dict[str, int]:
+def verdict_counts(outcomes: Iterable[CaseOutcome]) -> dict[str, int]:
     """How many numbers are inside rounding, outside, and not comparable; how many cases failed or were not run."""
     listed = list(outcomes)
     numbers = [number for one in listed for number in one.numbers if number.obtained is not None]
@@ -256,7 +256,7 @@ def record_of(model: str, outcomes: Sequence[CaseOutcome]) -> dict[str, Any]:
         "format": 1,
         "model": model,
         "harness": __version__,
-        "summary": summary(outcomes),
+        "summary": verdict_counts(outcomes),
         "cases": [_case_record(one) for one in outcomes],
     }
 
@@ -288,16 +288,25 @@ def _plain(value: Any) -> Any:
     return without_paths(value) if isinstance(value, str) else value
 
 
-VERDICTS = {True: "yes", False: "no", None: "–"}
-COLUMNS = ("variant", "dataset", "metric", "published", "expected", "obtained", "difference", "inside rounding")
+_VERDICTS = {True: "yes", False: "no", None: "–"}
+REPRODUCTION_COLUMNS = (
+    "variant",
+    "dataset",
+    "metric",
+    "published",
+    "expected",
+    "obtained",
+    "difference",
+    "inside rounding",
+)
 
 
 def table_rows(outcomes: Iterable[CaseOutcome]) -> list[tuple[str, ...]]:
-    """The cells of every published number, with `COLUMNS`."""
+    """The cells of every published number, with `REPRODUCTION_COLUMNS`."""
     rows: list[tuple[str, ...]] = []
     for one in outcomes:
         for number in one.numbers:
-            verdict = VERDICTS[number.inside]
+            verdict = _VERDICTS[number.inside]
             if one.record is None:
                 verdict = one.status
             elif number.obtained is not None and number.inside is None:
@@ -320,9 +329,9 @@ def gaps_of(outcomes: Iterable[CaseOutcome]) -> list[Gap]:
     return list(dict.fromkeys(gap for one in outcomes for gap in one.case.gaps))
 
 
-def in_words(outcomes: Sequence[CaseOutcome]) -> str:
+def summary_text(outcomes: Sequence[CaseOutcome]) -> str:
     """The summary as a sentence."""
-    found = summary(outcomes)
+    found = verdict_counts(outcomes)
     compared = found["inside"] + found["outside"]
     text = f"{found['inside']} of {compared} numbers inside rounding"
     if found["not_comparable"]:
@@ -334,10 +343,10 @@ def in_words(outcomes: Sequence[CaseOutcome]) -> str:
 
 def page(model: str, outcomes: Sequence[CaseOutcome]) -> str:
     """A reproduction as a Markdown page to send to others: numbers, sources, checkpoints, environment, what is open."""
-    parts = [f"# {model}: published numbers reproduced with ovvis-harness {__version__}", in_words(outcomes) + "."]
+    parts = [f"# {model}: published numbers reproduced with ovvis-harness {__version__}", summary_text(outcomes) + "."]
     rows = table_rows(outcomes)
     if rows:
-        parts += ["## Numbers", _markdown(COLUMNS, rows)]
+        parts += ["## Numbers", _markdown(REPRODUCTION_COLUMNS, rows)]
         parts.append("In percent. Expected is what rounds to the published number; obtained is the official metric.")
     notes = [f"- {text}" for one in outcomes for text in _notes(one)]
     if notes:
@@ -377,7 +386,7 @@ def _environment_rows(outcomes: Iterable[CaseOutcome]) -> list[tuple[str, str]]:
         known = public_environment(one.environment or {})
         packages = known.pop("packages")
         cpu = known.pop("cpu", None) or {}
-        told = {
+        texts = {
             "device": known.get("device"),
             "GPUs": ", ".join(known.get("gpus") or []) or "none",
             "processor": cpu.get("model"),
@@ -385,7 +394,7 @@ def _environment_rows(outcomes: Iterable[CaseOutcome]) -> list[tuple[str, str]]:
             **{key: known.get(key) for key in ("harness", "git_commit", "git_changed", "python", "platform", "time")},
             **packages,
         }
-        for key, value in told.items():
+        for key, value in texts.items():
             if value is not None:
                 found.setdefault(key, {})[str(value)] = None
     return [(key, "; ".join(values)) for key, values in found.items()]

@@ -15,7 +15,7 @@ from harness.reports.comparison import Comparison, Interval, Pair
 from harness.reports.comparison_text import written_rank
 from harness.reports.curves import Curve
 from harness.reports.pages import percent
-from harness.reports.table_rows import COLUMNS, Row, rows
+from harness.reports.table_rows import COLUMNS, Row, table_rows
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.analysis import Analysis
 from harness.scoring.ceilings import Ceilings
@@ -33,7 +33,7 @@ from harness.scoring.errors_breakdown import (
 from harness.scoring.jackknife import FEWEST_VIDEOS
 from harness.scoring.presence import PRESENCE, THRESHOLD
 
-ABOUT = {
+KIND_DESCRIPTIONS = {
     CLASSIFICATION: "the right object in the wrong category",
     LOCALISATION: "the right object, its masks fit too badly",
     IDENTITY: "a track that changes from one object to another, or one of several pieces of an object",
@@ -74,7 +74,7 @@ class TableRow:
 
 def results_table(runs: Sequence[FinishedRun], comparison: Comparison | None) -> list[TableRow]:
     """The runs, then published results on the same dataset and split."""
-    made = rows([run.record for run in runs], COLUMNS, published="all")
+    made = table_rows([run.record for run in runs], COLUMNS, published="all")
     out = []
     for number, row in enumerate(made):
         if number < len(runs):
@@ -88,7 +88,7 @@ def results_table(runs: Sequence[FinishedRun], comparison: Comparison | None) ->
     return out
 
 
-def differences(comparison: Comparison, pair: Pair) -> list[dict[str, Any]]:
+def difference_rows(comparison: Comparison, pair: Pair) -> list[dict[str, Any]]:
     """One line per metric of a pair: both values, the difference, its interval as a chart."""
     by_label = {run.label: run for run in comparison.runs}
     keys = [key for key in METRIC_TITLES if key in pair.metrics and pair.metrics[key].value is not None]
@@ -144,7 +144,7 @@ def curve_charts(runs: Sequence[FinishedRun], curves: Mapping[int, Sequence[Curv
             found = [c.points for c in curves.get(number, ()) if (c.group, c.panel) == (group, panel)]
             series.append((run.label, found[0] if found else ()))
         label = f"Precision over recall, {group} categories, {panel}"
-        chart = svg.curves(series, "recall, %", "precision, %", label)
+        chart = svg.curve_chart(series, "recall, %", "precision, %", label)
         out.setdefault(group, []).append({"title": panel, "chart": chart})
     return out
 
@@ -213,8 +213,8 @@ def error_lines(analyses: Mapping[int, Analysis]) -> list[dict[str, Any]]:
     return [
         {
             "kind": kind,
-            "about": ABOUT[kind],
-            "worth": [(number, errors.kinds[kind]) for number, errors in kinds.items()],
+            "about": KIND_DESCRIPTIONS[kind],
+            "gains": [(number, errors.kinds[kind]) for number, errors in kinds.items()],
             "bars": svg.bars(_by_number({n: max(e.kinds[kind].dap50 or 0, 0) / reach for n, e in kinds.items()})),
         }
         for kind in KINDS
@@ -337,7 +337,7 @@ def speed_rows(runs: Sequence[FinishedRun], frames: Mapping[int, int]) -> list[d
     return lines
 
 
-def provenance(runs: Sequence[FinishedRun]) -> list[tuple[str, list[str]]]:
+def provenance_rows(runs: Sequence[FinishedRun]) -> list[tuple[str, list[str]]]:
     """The provenance of each run, from its folder; an en dash for values that are not recorded."""
     columns = [_provenance(run) for run in runs]
     return [(key, [column[key] for column in columns]) for key in columns[0]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.reports.comparison import GAP, Comparison, Contrast, Difference, Interval, Measured, Pair
+from harness.reports.comparison import GAP, Comparison, Contrast, Difference, Interval, MeasuredRun, Pair
 from harness.reports.comparison_text import written_rank
 from harness.reports.pages import percent
 from harness.run_folder.finished_run import FinishedRun
@@ -21,13 +21,13 @@ NOTABLE = 0.005
 """Smaller differences in the cost of errors, in fractions, are not mentioned."""
 MOST = 0.5
 """If a few categories have more than this share of all gains, the summary says that most gains come from them."""
-NAMED = 4
+MOST_NAMED = 4
 """Largest number of categories named."""
 _GROUPS = {"APb": "base", "APn": "novel", "APc": "common", "APu": "uncommon"}
 
 
 @dataclass(frozen=True)
-class Named:
+class Mention:
     """Words of a sentence that stand for a category (its id) or for a kind of error."""
 
     text: str
@@ -35,7 +35,7 @@ class Named:
     kind: str = ""
 
 
-Sentence = tuple[str | Named, ...]
+Sentence = tuple[str | Mention, ...]
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Summary:
         return tuple("".join(part if isinstance(part, str) else part.text for part in one) for one in self.grounds)
 
     @property
-    def named(self) -> tuple[Named, ...]:
+    def named(self) -> tuple[Mention, ...]:
         """The categories and kinds of error that the sentences name, in their order."""
-        found = (part for one in self.grounds for part in one if isinstance(part, Named))
+        found = (part for one in self.grounds for part in one if isinstance(part, Mention))
         return tuple(dict.fromkeys(found))
 
 
@@ -95,7 +95,7 @@ def _plain_answer(runs: Sequence[FinishedRun]) -> str:
     return "AP: " + ", ".join(f"{run.label} {percent(run.metrics['AP'])}" for run in ranked) + "."
 
 
-def told(interval: Interval) -> str:
+def interval_text(interval: Interval) -> str:
     """The 95 % interval as text; empty if it is unknown."""
     if interval.low is None or interval.high is None:
         return ""
@@ -139,10 +139,10 @@ def _of_one(comparison: Comparison, file: FinishedRun, analysis: Analysis | None
     run = comparison.runs[0]
     ap = run.metrics["AP"]
     answer = f"{run.label} reaches {percent(ap.value)} AP on {comparison.dataset} {comparison.split}"
-    answer += f" ({told(ap)})." if told(ap) else "."
+    answer += f" ({interval_text(ap)})." if interval_text(ap) else "."
     grounds: list[Sentence] = []
     groups = [
-        f"{name} {percent(found.value)}" + (f" ({told(found)})" if told(found) else "")
+        f"{name} {percent(found.value)}" + (f" ({interval_text(found)})" if interval_text(found) else "")
         for key, name in _GROUPS.items()
         if (found := run.metrics.get(key)) is not None and found.value is not None
     ]
@@ -152,7 +152,7 @@ def _of_one(comparison: Comparison, file: FinishedRun, analysis: Analysis | None
     if analysis is not None:
         worst = sorted(analysis.errors.kinds.values(), key=lambda kind: -(kind.dap50 or 0))[:3]
         costs: list[Sentence] = [
-            (Named(kind.kind, kind=kind.kind), f" {percent(kind.dap50)}")
+            (Mention(kind.kind, kind=kind.kind), f" {percent(kind.dap50)}")
             for kind in worst
             if (kind.dap50 or 0) >= NOTABLE
         ]
@@ -160,7 +160,7 @@ def _of_one(comparison: Comparison, file: FinishedRun, analysis: Analysis | None
     return Summary(answer, tuple(grounds))
 
 
-def _gap(run: Measured) -> list[str]:
+def _gap(run: MeasuredRun) -> list[str]:
     """Whether base categories are ahead of novel ones."""
     gap = run.metrics.get(GAP)
     if gap is None or gap.value is None or gap.low is None or gap.high is None or abs(gap.value) <= ROUNDING:
@@ -245,10 +245,10 @@ def _largest(pair: Pair) -> list[Sentence]:
         return []
     gains = sorted((one for one in pair.categories if one.share > 0), key=lambda one: (-one.share, one.name))
     total = sum(one.share for one in gains)
-    named = gains[:NAMED]
+    named = gains[:MOST_NAMED]
     part = sum(one.share for one in named) / total
-    names = _listed([(Named(one.name, one.id), f" {percent(one.share, 2)}") for one in named], ", ")
-    if len(gains) <= NAMED:
+    names = _listed([(Mention(one.name, one.id), f" {percent(one.share, 2)}") for one in named], ", ")
+    if len(gains) <= MOST_NAMED:
         return [("All gains, in points of AP: ", *names, ".")]
     if part > MOST * (1 + ROUNDING) and percent(part) != percent(MOST):
         return [(f"Most of the gains, {percent(part)} %, come from ", *names, " (points of AP).")]
@@ -271,7 +271,7 @@ def _errors(pair: Pair, analyses: Mapping[str, Analysis]) -> list[Sentence]:
         if (more := many[kind].dap50) is not None and (less := few[kind].dap50) is not None
     }
     costs: list[Sentence] = [
-        (Named(kind, kind=kind), f" {percent(many[kind].dap50)} against {percent(few[kind].dap50)}")
+        (Mention(kind, kind=kind), f" {percent(many[kind].dap50)} against {percent(few[kind].dap50)}")
         for kind in sorted(apart, key=lambda kind: -apart[kind])[:2]
         if apart[kind] >= NOTABLE
     ]
@@ -300,5 +300,5 @@ def _of_several(comparison: Comparison, top: Pair, analyses: Mapping[str, Analys
     return Summary(answer, (*_texts(*grounds), *_grounds(top, analyses)))
 
 
-def _level(run: Measured, best: Interval) -> bool:
+def _level(run: MeasuredRun, best: Interval) -> bool:
     return abs((run.metrics["AP"].value or 0.0) - (best.value or 0.0)) <= ROUNDING

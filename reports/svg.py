@@ -1,7 +1,7 @@
 """Small charts as SVG, readable on a phone; colours come from the page's style by class.
 
-Series ``i`` has the class ``s<i>``, modulo `COLOURS`. Units are pixels of a chart 340 wide; values are fractions unless
-stated otherwise.
+Series ``i`` has the class ``s<i>``, modulo `COLOUR_COUNT`. Units are pixels of a chart 340 wide; values are fractions
+unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT = 340, 250
+CHART_WIDTH, CHART_HEIGHT = 340, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 14, 10, 38
-COLOURS = 6
+COLOUR_COUNT = 6
 _LONGEST = 30
 """Characters of the title of a vertical axis; more would leave the chart."""
 _FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -35,15 +35,16 @@ def _number(value: float) -> str:
 
 
 def _x(fraction: float) -> float:
-    return _LEFT + fraction * (WIDTH - _LEFT - _RIGHT)
+    return _LEFT + fraction * (CHART_WIDTH - _LEFT - _RIGHT)
 
 
 def _y(fraction: float) -> float:
-    return HEIGHT - _BOTTOM - fraction * (HEIGHT - _TOP - _BOTTOM)
+    return CHART_HEIGHT - _BOTTOM - fraction * (CHART_HEIGHT - _TOP - _BOTTOM)
 
 
 def _chart(body: str, label: str, more: str = "", role: str = "img") -> Markup:
-    opening = f'<svg class="chart{more}" viewBox="0 0 {WIDTH} {HEIGHT}" role="{role}" aria-label="{escape(label)}">'
+    box = f'viewBox="0 0 {CHART_WIDTH} {CHART_HEIGHT}"'
+    opening = f'<svg class="chart{more}" {box} role="{role}" aria-label="{escape(label)}">'
     return Markup(f"{opening}{body}</svg>")
 
 
@@ -52,13 +53,12 @@ def _axes(x_title: str, y_title: str) -> str:
     parts = []
     for at in _FIFTHS:
         x, y, text = _number(_x(at)), _number(_y(at)), f"{100 * at:.0f}"
-        parts.append(f'<path class="grid" d="M{x} {_number(_y(0))}V{_TOP}M{_LEFT} {y}H{WIDTH - _RIGHT}"/>')
+        parts.append(f'<path class="grid" d="M{x} {_number(_y(0))}V{_TOP}M{_LEFT} {y}H{CHART_WIDTH - _RIGHT}"/>')
         parts.append(f'<text class="tick" x="{x}" y="{_number(_y(0) + 14)}" text-anchor="middle">{text}</text>')
         parts.append(f'<text class="tick" x="{_LEFT - 5}" y="{y}" dy="4" text-anchor="end">{text}</text>')
     middle = _number((_y(0) + _y(1)) / 2)
-    parts.append(
-        f'<text class="axis" x="{_number(_x(0.5))}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_title)}</text>'
-    )
+    below = f'x="{_number(_x(0.5))}" y="{CHART_HEIGHT - 6}"'
+    parts.append(f'<text class="axis" {below} text-anchor="middle">{escape(x_title)}</text>')
     turned = f'transform="rotate(-90 11 {middle})"'
     y_title = y_title if len(y_title) <= _LONGEST else y_title[: _LONGEST - 1] + "…"
     parts.append(f'<text class="axis" x="11" y="{middle}" text-anchor="middle" {turned}>{escape(y_title)}</text>')
@@ -69,12 +69,12 @@ def _line(points: Iterable[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{_number(_x(x))} {_number(_y(y))}" for x, y in points)
 
 
-def curves(
+def curve_chart(
     series: Sequence[tuple[str, Sequence[tuple[float, float]]]], x_title: str, y_title: str, label: str
 ) -> Markup:
     """One line per series of ``(x, y)``; a series without points has no line."""
     lines = "".join(
-        f'<path class="line s{i % COLOURS}" d="{_line(points)}"><title>{escape(name)}</title></path>'
+        f'<path class="line s{i % COLOUR_COUNT}" d="{_line(points)}"><title>{escape(name)}</title></path>'
         for i, (name, points) in enumerate(series)
         if points
     )
@@ -91,11 +91,11 @@ def reliability(
     parts = [_axes(x_title, y_title), f'<path class="diagonal" d="{_line([(0, 0), (1, 1)])}"/>']
     for i, (name, points) in enumerate(series):
         if points:
-            parts.append(f'<path class="line thin s{i % COLOURS}" d="{_line([(x, y) for x, y, *_ in points])}"/>')
+            parts.append(f'<path class="line thin s{i % COLOUR_COUNT}" d="{_line([(x, y) for x, y, *_ in points])}"/>')
         for x, y, title, target in points:
             place = f'cx="{_number(_x(x))}" cy="{_number(_y(y))}"'
             text = escape(f"{name}: {title}")
-            dot = f'<circle class="mark s{i % COLOURS}" {place} r="3.5"><title>{text}</title></circle>'
+            dot = f'<circle class="mark s{i % COLOUR_COUNT}" {place} r="3.5"><title>{text}</title></circle>'
             parts.append(f'<a href="{escape(target)}" aria-label="{text}">{dot}</a>' if target else dot)
     # an image has no parts that a screen reader reaches
     return _chart("".join(parts), label, role="group" if any(p[3] for _, ps in series for p in ps) else "img")
@@ -124,7 +124,7 @@ def bars(values: Sequence[float | None], is_sure: bool = True) -> Markup:
     for i, value in enumerate(values):
         if value is not None:
             size = f'y="{6 * i}" width="{_number(100 * min(value, 1))}" height="5"'
-            parts.append(f'<rect class="s{i % COLOURS}" {size}/>')
+            parts.append(f'<rect class="s{i % COLOUR_COUNT}" {size}/>')
     more = "" if is_sure else " few"
     opening = f'<svg class="bars{more}" viewBox="0 0 100 {height}" preserveAspectRatio="none" aria-hidden="true">'
     return Markup(opening + "".join(parts) + "</svg>")

@@ -25,7 +25,7 @@ PHRASE_COLUMNS = ("cgF1", "pmF1", "IL_MCC", "pHOTA", "pAP")
 """Columns where every run is scored over phrases."""
 PRESENCE_COLUMNS = (f"IL_MCC@{THRESHOLD}", f"IL_FPR@{THRESHOLD}")
 """Columns of pages on data that says which words are absent from which videos."""
-CORRECTED = ("AP", "APb", "APn", "cgF1", "pHOTA")
+CORRECTED_COLUMNS = ("AP", "APb", "APn", "cgF1", "pHOTA")
 """Columns that are also shown by the corrected protocol, if asked for."""
 
 Published = Literal["", "main", "all"]
@@ -110,7 +110,7 @@ def ranked(group: Sequence[Row]) -> list[Row]:
     return [row for row in group if row.comparable or (row.comparable is None and not published)]
 
 
-def rows(
+def table_rows(
     records: Sequence[Mapping[str, Any]],
     columns: Sequence[str] = COLUMNS,
     *,
@@ -128,7 +128,7 @@ def rows(
     """
     layout = layout or Layout()
     if corrected:
-        columns = [*columns, *(CORRECTED_PREFIX + key for key in columns if key in CORRECTED)]
+        columns = [*columns, *(CORRECTED_PREFIX + key for key in columns if key in CORRECTED_COLUMNS)]
     made: list[Row] = []
     unstated: list[Row] = []
     settings = varying_settings(records)
@@ -163,7 +163,7 @@ def _datasets(layout: Layout, runs: Sequence[Row]) -> list[tuple[str, str]]:
 
 def _refuse_unknown(columns: Sequence[str], records: Sequence[Mapping[str, Any]], made: Sequence[Row]) -> None:
     """Raise `UserError` for a column that no record and no protocol has, if the records have any numbers."""
-    known = {*COLUMNS, FPS, *(CORRECTED_PREFIX + key for key in CORRECTED)}
+    known = {*COLUMNS, FPS, *(CORRECTED_PREFIX + key for key in CORRECTED_COLUMNS)}
     for record in records:
         known |= {*(record["metrics"] or {}), *(CORRECTED_PREFIX + key for key in record["corrected"] or {})}
         known |= {key for key in _of_other_protocols(record, "metrics") if "/" not in key}
@@ -306,7 +306,7 @@ def _published_rows(dataset: str, split: str, columns: Sequence[str], which: Pub
 
 def _in_rows(stated: Sequence[results.PublishedResult], dataset: str, split: str, columns: Sequence[str]) -> list[Row]:
     found = []
-    for row in results.rows(stated):
+    for row in results.published_rows(stated):
         names = {column: column_name(_METRIC.get(column, column)) for column in columns}
         percents = {
             column: _in_percent(name, row.values[name]) if name in row.values else None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from harness.reports.layouts import Column, Format, Sheet, render
+from harness.reports.layouts import Column, Sheet, TableFormat, render_table
 from harness.reports.styles import DAGGER, STYLES, UNDEFINED, Style, csv_line, dagger_notes
 from harness.reports.table_layout import ColumnLayout, Layout
 from harness.reports.table_rows import Row, in_print
@@ -31,11 +31,11 @@ class _Line:
         return max(row.dagger for row in self.rows.values())
 
 
-def printed(
+def cell_text(
     made: Sequence[Row],
     columns: Sequence[ColumnLayout],
     layout: Layout,
-    format: Format,
+    format: TableFormat,
     color: bool = False,
     notes: Sequence[str] = (),
     provenance: Sequence[str] = (),
@@ -70,8 +70,8 @@ def printed(
         if block and not blocks:
             blocks[len(cells)] = block
         row = [style.text(line.method + line.dagger)]
-        told = {_BACKBONE: line.backbone, _TRAINING: line.training_data}
-        row += [style.text(told[name] or UNDEFINED) for name in variants]
+        texts = {_BACKBONE: line.backbone, _TRAINING: line.training_data}
+        row += [style.text(texts[name] or UNDEFINED) for name in variants]
         if several:
             data = line.rows[line.data].dataset if block else names.get(line.data, line.data)
             row.append(style.text(data))
@@ -82,7 +82,7 @@ def printed(
         cells.append(row)
     below = [*_footnotes(made, columns), *notes, *(f"[{number}] {note}" for number, note in enumerate(cited, start=1))]
     caption, label = _titled(made, names, rules)
-    return render(Sheet(head, cells, below, provenance, blocks, caption, label), format)
+    return render_table(Sheet(head, cells, below, provenance, blocks, caption, label), format)
 
 
 def _titled(made: Sequence[Row], names: Mapping[str, str], rules: str) -> tuple[str, str]:

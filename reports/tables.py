@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.reports.layouts import Format
+from harness.reports.layouts import TableFormat
 from harness.reports.published import PublishedResult
 from harness.reports.table_layout import ColumnLayout, Layout
 from harness.reports.table_rows import (
     COLUMNS,
-    CORRECTED,
+    CORRECTED_COLUMNS,
     CORRECTED_PREFIX,
     PHRASE_COLUMNS,
     PRESENCE_COLUMNS,
     Intervals,
     Published,
     presence_notes,
-    rows,
+    table_rows,
 )
-from harness.reports.table_sheets import csv_of, printed
+from harness.reports.table_sheets import cell_text, csv_of
 from harness.run_folder.schemas import protocol_key
 from harness.scoring import VEVAL
 from harness.scoring.presence import presence_metrics
@@ -32,7 +32,7 @@ def table_of_run(record: Mapping[str, Any]) -> str:
 
 def table(
     records: Sequence[Mapping[str, Any]],
-    format: Format = "terminal",
+    format: TableFormat = "terminal",
     *,
     published: Published = "",
     columns: Sequence[str] = COLUMNS,
@@ -52,7 +52,7 @@ def table(
     ties share the mark, a single number gets none). Rows that are not comparable have a dagger, with the reasons
     below; undefined numbers are an en dash. In the terminal the marks need ``color``. CSV has percent in full
     precision, empty if undefined, the reasons as a column, and no marks. ``columns`` are metric keys (``AR`` is
-    AR100); ``corrected`` adds those of `CORRECTED` by the corrected protocol. ``layout`` overrides all of this.
+    AR100); ``corrected`` adds those of `CORRECTED_COLUMNS` by the corrected protocol. ``layout`` overrides all of this.
     ``intervals`` of each record adds intervals and marks of significance, which ``notes`` explain; ``provenance``
     becomes a comment. ``given`` are rows of a user's file. Default ``columns`` are those of `default_columns`.
     """
@@ -64,10 +64,10 @@ def table(
     common = _common_columns(layout, columns, corrected)
     shown = {one.key: one for one in (*common, *_columns_of_datasets(layout))}
     table_notes = presence_notes(list(shown))
-    made = rows(records, list(shown), published=published, layout=layout, intervals=intervals, given=given)
+    made = table_rows(records, list(shown), published=published, layout=layout, intervals=intervals, given=given)
     if format == "csv":
         return csv_of(made, list(shown.values()), layout)
-    return printed(made, common, layout, format, color, [*notes, *table_notes], provenance, _rules(records))
+    return cell_text(made, common, layout, format, color, [*notes, *table_notes], provenance, _rules(records))
 
 
 def _rules(records: Sequence[Mapping[str, Any]]) -> str:
@@ -107,7 +107,7 @@ def _common_columns(layout: Layout, columns: Sequence[str], corrected: bool) -> 
         chosen += [
             ColumnLayout(key=CORRECTED_PREFIX + one.key, name=f"{one.header} corr.")
             for one in chosen
-            if one.key in CORRECTED
+            if one.key in CORRECTED_COLUMNS
         ]
     return list({one.key: one for one in chosen}.values())
 

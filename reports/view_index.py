@@ -11,23 +11,22 @@ from typing import Any
 
 import numpy as np
 
+from harness.arrays import Flags, Floats, Ints
 from harness.errors import UserError
 from harness.plain_text import plain
-from harness.rle import Ints
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.analysis import HIT, IGNORED, Verdicts, analyse
-from harness.scoring.average_precision import Flags
 from harness.scoring.error_kinds import CLAIMING, CLASSIFICATION, KINDS, MISSED
-from harness.scoring.match import EPSILON, RECALL_POINTS, precision_at
-from harness.scoring.overlap import Floats
+from harness.scoring.hota import EPSILON
+from harness.scoring.match import RECALL_POINTS, precision_at
 from harness.types import Dataset
 
 CODES = (*KINDS, HIT, IGNORED, "unjudged")
 """The kinds of tracks; the position is the code. Tracks beyond the protocol's cap, and all without truth, are unjudged.
 """
-SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}
+SIZE_FILTERS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}
 """Mean area in pixels over the frames in which an object is seen."""
-LENGTHS = {"short": (0.0, 1 / 3), "medium": (1 / 3, 2 / 3), "long": (2 / 3, np.inf)}
+LENGTH_FILTERS = {"short": (0.0, 1 / 3), "medium": (1 / 3, 2 / 3), "long": (2 / 3, np.inf)}
 """Share of the video's frames in which an object is seen."""
 _ERRORS = tuple(KINDS.index(kind) for kind in KINDS if kind != MISSED)
 _CLAIMING = tuple(KINDS.index(kind) for kind in CLAIMING)
@@ -144,7 +143,7 @@ class Index:
         truth = np.full(len(row), -1, np.int64)
         note = ""
         try:
-            self._judge(_verdicts(dataset, run, done), video, row, code, truth)
+            self._assign_errors(_verdicts(dataset, run, done), video, row, code, truth)
         except UserError as error:
             note = plain(error.what)
         judged = np.zeros(len(self.video_ids), np.bool_)
@@ -179,7 +178,7 @@ class Index:
         width = len(self.category_ids)
         return {int(k): average.gain(*divmod(int(k), width), mine) for k, mine in zip(keys, parts, strict=True)}
 
-    def _judge(self, verdicts: Verdicts, video: Ints, row: Ints, code: Ints, truth: Ints) -> None:
+    def _assign_errors(self, verdicts: Verdicts, video: Ints, row: Ints, code: Ints, truth: Ints) -> None:
         """Write codes and truths of tracks, which are sorted by video and row."""
         width = int(row.max(initial=0)) + 1
         order = np.argsort(video * width + row)
@@ -239,10 +238,10 @@ class Index:
             members = self.groups.get(filters.group)
             keep &= False if members is None else members[category] & (category >= 0)
         if filters.size:
-            low, high = SIZES[filters.size]
+            low, high = SIZE_FILTERS[filters.size]
             keep &= (area >= low) & (area < high)
         if filters.length:
-            low, high = LENGTHS[filters.length]
+            low, high = LENGTH_FILTERS[filters.length]
             share = frames / np.maximum(self.video_frames[video], 1)
             keep &= (share >= low) & (share < high)
         if filters.video:

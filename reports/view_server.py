@@ -24,14 +24,14 @@ from harness.frames import MissingFrames
 from harness.paths import Location, ObjectPath
 from harness.plain_text import plain
 from harness.reports.overlay import colour
-from harness.reports.pages import assets, render
-from harness.reports.view_index import CODES, LENGTHS, SIZES, Filters, Index
+from harness.reports.pages import assets, render_page
+from harness.reports.view_index import CODES, LENGTH_FILTERS, SIZE_FILTERS, Filters, Index
 from harness.reports.view_video import (
-    FORMATS,
+    DOWNLOAD_FORMATS,
     AssignedTrack,
     Drawn,
     assigned_tracks,
-    export,
+    export_video,
     outlines,
     picture,
     size_of,
@@ -44,7 +44,7 @@ from harness.types import Dataset, Video
 log = logging.getLogger(__name__)
 
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
-POLICY = (
+_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
@@ -96,15 +96,15 @@ class Library:
         """Refresh in the background until `close`."""
 
         def work() -> None:
-            told = ""
+            reported = ""
             while not self._stop.wait(seconds):
                 try:
                     self.refresh()
-                    told = ""
+                    reported = ""
                 except (UserError, OSError) as error:  # a file that is being written; the next check finds it complete
-                    if str(error) != told:
+                    if str(error) != reported:
                         log.warning("%s", error)
-                    told = str(error)
+                    reported = str(error)
 
         threading.Thread(target=work, name="view-refresh", daemon=True).start()
 
@@ -150,7 +150,7 @@ def make_app(library: Library, token: str) -> Flask:
 
     @app.after_request
     def harden(response: Response) -> Response:
-        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["Content-Security-Policy"] = _POLICY
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
@@ -168,7 +168,7 @@ def make_app(library: Library, token: str) -> Flask:
 
     @app.get(f"/{token}/")
     def page() -> str:
-        return render("view.html.j2", title=_title(library), data=_title(library))
+        return render_page("view.html.j2", title=_title(library), data=_title(library))
 
     @app.get(f"/{token}/assets/<name>")
     def asset(name: str) -> Response:
@@ -209,7 +209,7 @@ def make_app(library: Library, token: str) -> Flask:
     @app.get(f"/{token}/api/video/<int(signed=True):video_id>/export.<kind>")
     def exported(video_id: int, kind: str) -> Response:
         data = _export(library, video_id, kind)
-        response = Response(data, mimetype=FORMATS[kind])
+        response = Response(data, mimetype=DOWNLOAD_FORMATS[kind])
         response.headers["Content-Disposition"] = f'attachment; filename="video-{video_id}.{kind}"'
         return response
 
@@ -239,8 +239,8 @@ def _about(library: Library) -> dict[str, Any]:
         "categories": [[c, name] for c, name in zip(index.category_ids.tolist(), index.category_names, strict=True)],
         "groups": list(index.groups),
         "kinds": list(CODES),
-        "sizes": list(SIZES),
-        "lengths": list(LENGTHS),
+        "sizes": list(SIZE_FILTERS),
+        "lengths": list(LENGTH_FILTERS),
     }  # fmt: skip
 
 
@@ -287,8 +287,8 @@ def _filters() -> Filters:
         among("kind", CODES),
         number("low", 0.0),
         number("high", float("inf")),
-        among("size", tuple(SIZES)),
-        among("length", tuple(LENGTHS)),
+        among("size", tuple(SIZE_FILTERS)),
+        among("length", tuple(LENGTH_FILTERS)),
         args.get("name", "")[:200],
     )
 
@@ -378,8 +378,8 @@ def _export(library: Library, video_id: int, kind: str) -> bytes:
     truth, tracks = _video_data(library, video_id, index.version)
     begin = _whole("from", request.args.get("from", "0"))
     end = min(_whole("to", request.args.get("to", str(len(video.frames) - 1))), len(video.frames) - 1)
-    if kind not in FORMATS:
-        raise _BadRequestError(f"format: one of {', '.join(FORMATS)}")
+    if kind not in DOWNLOAD_FORMATS:
+        raise _BadRequestError(f"format: one of {', '.join(DOWNLOAD_FORMATS)}")
     if not 0 <= begin <= end or end - begin >= _MOST_FRAMES:
         raise _BadRequestError(f"frames {begin} to {end}: give at most {_MOST_FRAMES} of {len(video.frames)}")
     rate = float(_whole("rate", request.args.get("rate", "6")))
@@ -401,4 +401,4 @@ def _export(library: Library, video_id: int, kind: str) -> bytes:
             for t in tracks[n] if t.row in passing and (only is None or t.truth_id in only)
         ]  # fmt: skip
         panes.append((index.runs[n].label, drawn))
-    return export(video, panes, list(range(begin, end + 1)), kind, max(1.0, min(rate, 60.0)))
+    return export_video(video, panes, list(range(begin, end + 1)), kind, max(1.0, min(rate, 60.0)))

@@ -18,7 +18,7 @@ from pycocotools import mask as coco
 from harness.errors import UserError
 from harness.formats.youtube_vis import TruthTrack
 from harness.masks import Rle
-from harness.reports.outlines import UNIT, outline, rough_outline
+from harness.reports.outlines import OUTLINE_UNIT, outline, rough_outline
 from harness.reports.overlay import colour
 from harness.run_folder.store import PredictionStore
 from harness.scoring.analysis import HIT
@@ -26,18 +26,18 @@ from harness.types import Track, Video
 
 IOU = 0.5
 """A track with at least this IoU in a frame is on the object there."""
-WIDTH = 960
+PICTURE_WIDTH = 960
 """Width of pictures in pixels; smaller ones stay unchanged."""
-HIT_STATE, WRONG_NAME, SWITCHED, MISSED_STATE, ABSENT = "h", "w", "s", "m", "-"
+HIT_STATE, WRONG_NAME, SWITCHED, MISSED_STATE, ABSENT_STATE = "h", "w", "s", "m", "-"
 """The states of an object in a frame: found by its track, in another category only, by another track of it, by
 none, and not annotated."""
-FORMATS = {"mp4": "video/mp4", "gif": "image/gif", "png": "image/png", "pdf": "application/pdf"}
+DOWNLOAD_FORMATS = {"mp4": "video/mp4", "gif": "image/gif", "png": "image/png", "pdf": "application/pdf"}
 _WIDEST = 3840
 """Pixels across of an MP4: browsers and players refuse wider ones."""
 _STRIP = 6
 """Frames in a strip of pictures."""
 
-Masks = Sequence[Rle | None]
+_Masks = Sequence[Rle | None]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def states(truth: TruthTrack, tracks: Sequence[AssignedTrack], frames: int) -> t
     overlapping = on >= IOU
     named = np.array([one.track.category_id == truth.category_id for one in tracks], np.bool_)
     own = _own_track(truth, tracks, overlapping, named)
-    found, rows = [ABSENT] * frames, [None] * frames
+    found, rows = [ABSENT_STATE] * frames, [None] * frames
     for f in at:
         candidates = np.flatnonzero(overlapping[:, f])
         right = candidates[named[candidates]]
@@ -104,11 +104,11 @@ def assigned_tracks(store: PredictionStore, video_id: int, listed: Sequence[dict
 
 def size_of(video: Video) -> tuple[int, int]:
     """Width and height of the pictures of a video."""
-    width = min(video.width, WIDTH)
+    width = min(video.width, PICTURE_WIDTH)
     return width, max(1, round(video.height * width / video.width))
 
 
-def outlines(masks: Mapping[str, Masks], frame: int, size: tuple[int, int]) -> dict[str, str]:
+def outlines(masks: Mapping[str, _Masks], frame: int, size: tuple[int, int]) -> dict[str, str]:
     """Paths of masks in a frame by key, as `rough_outline` gives them; none for an empty mask."""
     found = {}
     for key, one in masks.items():
@@ -140,21 +140,21 @@ def _scaled(video: Video, frame: int) -> Pillow.Image:
 class Drawn:
     """A mask to draw in a pane: colour number, name, and whether it is a hit (a full line) or not (a dashed one)."""
 
-    masks: Masks
+    masks: _Masks
     number: int
     text: str
     is_hit: bool
 
 
-def export(
+def export_video(
     video: Video, panes: Sequence[tuple[str, Sequence[Drawn]]], frames: Sequence[int], kind: str, rate: float
 ) -> bytes:
-    """The panes side by side (a strip: below each other) over ``frames``, in one of `FORMATS`.
+    """The panes side by side (a strip: below each other) over ``frames``, in one of `DOWNLOAD_FORMATS`.
 
     Raises `UserError` for an unknown format and frames that do not exist; frames that cannot be read are grey.
     """
-    if kind not in FORMATS:
-        raise UserError(f"format {kind}", "is unknown", f"one of {', '.join(FORMATS)}")
+    if kind not in DOWNLOAD_FORMATS:
+        raise UserError(f"format {kind}", "is unknown", f"one of {', '.join(DOWNLOAD_FORMATS)}")
     if not frames:
         raise UserError("frames", "are none", "name at least one frame")
     if kind in ("png", "pdf"):
@@ -265,11 +265,11 @@ def _lines(path: str) -> list[list[tuple[float, float]]]:
     for part in path.split("M")[1:]:
         head, _, moves = part.rstrip("z").partition("l")
         x, y = (int(v) for v in head.split())
-        line = [(x / UNIT, y / UNIT)]
+        line = [(x / OUTLINE_UNIT, y / OUTLINE_UNIT)]
         numbers = [int(v) for v in moves.split()]
         for dx, dy in zip(numbers[::2], numbers[1::2], strict=True):
             x, y = x + dx, y + dy
-            line.append((x / UNIT, y / UNIT))
+            line.append((x / OUTLINE_UNIT, y / OUTLINE_UNIT))
         found.append(line)
     return found
 

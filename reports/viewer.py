@@ -16,11 +16,11 @@ from harness.formats.youtube_vis import TruthTrack
 from harness.masks import Rle
 from harness.plain_text import plain
 from harness.reports.evidence import Shows
-from harness.reports.outlines import UNIT, outline
+from harness.reports.outlines import OUTLINE_UNIT, outline
 from harness.reports.overlay import colour
 from harness.reports.pages import percent, points
 from harness.run_folder.store import PredictionStore
-from harness.scoring.analysis import Verdicts
+from harness.scoring.analysis import HIT, Verdicts
 from harness.scoring.errors_breakdown import (
     BACKGROUND,
     BOTH,
@@ -32,17 +32,16 @@ from harness.scoring.errors_breakdown import (
 )
 from harness.types import Dataset, Video
 
-WIDTHS = (480, 360, 240)
+FRAME_WIDTHS = (480, 360, 240)
 """Widths of frames in pixels, tried in this order until a video fits into its share of the page."""
 QUALITY = 60
-FRAMES = 24
+MOST_FRAMES = 24
 """Largest number of frames per video; a longer one is subsampled evenly."""
-TRACKS = 20
+MOST_TRACKS = 20
 """Largest number of tracks per run and video: those with the highest scores."""
-SHOWN = 5
+TRACKS_SHOWN = 5
 """Number of tracks shown at first: this many, or as many as there are annotated objects."""
-HIT = "hit"
-VERDICTS = {
+VERDICT_TEXTS = {
     HIT: "right",
     "ignored": "not counted by the protocol",
     CLASSIFICATION: "wrong category: it is {}",
@@ -57,7 +56,7 @@ VERDICTS = {
 
 
 @dataclass(frozen=True)
-class Shown:
+class ViewedRun:
     """A run in the viewer; without ``verdicts`` its tracks are not assessed."""
 
     label: str
@@ -135,17 +134,19 @@ def _by_quality(video_id: int, group: str, mean: float) -> Choice:
     return Choice(video_id, group, f"IoU {mean:.2f}", reason)
 
 
-def viewer_data(dataset: Dataset, shown: Sequence[Shown], choices: Sequence[Choice], max_mb: float) -> dict[str, Any]:
+def viewer_data(
+    dataset: Dataset, shown: Sequence[ViewedRun], choices: Sequence[Choice], max_mb: float
+) -> dict[str, Any]:
     """Return the data for the page's script; frames take at most ``max_mb`` megabytes of the page in total."""
     videos = {video.id: video for video in dataset.videos}
     share = int(max_mb * 1e6 / max(len(choices), 1))
     made = [_video(dataset, videos[choice.video_id], shown, choice, share) for choice in choices]
-    return {"unit": UNIT, "videos": made}
+    return {"unit": OUTLINE_UNIT, "videos": made}
 
 
-def _video(dataset: Dataset, video: Video, shown: Sequence[Shown], choice: Choice, share: int) -> dict[str, Any]:
+def _video(dataset: Dataset, video: Video, shown: Sequence[ViewedRun], choice: Choice, share: int) -> dict[str, Any]:
     total = len(video.frames)
-    spread = np.unique(np.linspace(0, total - 1, min(total, FRAMES)).round().astype(int)).tolist() if total else []
+    spread = np.unique(np.linspace(0, total - 1, min(total, MOST_FRAMES)).round().astype(int)).tolist() if total else []
     frames, width, missing = _frames(video, spread, share)
     indices = list(frames)
     size = width, max(1, round(video.height * width / video.width))
@@ -187,7 +188,7 @@ def _frames(video: Video, indices: Sequence[int], share: int) -> tuple[dict[int,
             pictures[index] = None
             faults.append(error.what)
     missing = f"{len(faults)} of {len(indices)} frames could not be read: {plain(faults[0])}" if faults else ""
-    for width in dict.fromkeys(min(video.width, w) for w in WIDTHS):
+    for width in dict.fromkeys(min(video.width, w) for w in FRAME_WIDTHS):
         made = {index: _data_uri(picture, width) for index, picture in pictures.items()}
         if _bytes(made) <= share:
             return made, width, missing
@@ -212,7 +213,7 @@ def _data_uri(picture: Pillow.Image | None, width: int) -> str | None:
 
 
 def _pane(
-    one: Shown,
+    one: ViewedRun,
     video: Video,
     truth: Sequence[TruthTrack] | None,
     names: Mapping[int, str],
@@ -228,12 +229,12 @@ def _pane(
     known = one.verdicts.of_video(video.id) if one.verdicts is not None else {}
     own = len(objects)
     drawn: list[dict[str, Any]] = []
-    for row, track in everything[:TRACKS]:
+    for row, track in everything[:MOST_TRACKS]:
         kind, truth_id = known.get(row, ("", None))
         number = objects.get(truth_id, own) if truth_id is not None else own
         own += number == own
-        note = VERDICTS.get(kind, kind).format(called.get(truth_id, "?") if truth_id is not None else "")
-        more = {"score": round(track.score, 4), "note": note, "on": len(drawn) < max(SHOWN, len(objects))}
+        note = VERDICT_TEXTS.get(kind, kind).format(called.get(truth_id, "?") if truth_id is not None else "")
+        more = {"score": round(track.score, 4), "note": note, "on": len(drawn) < max(TRACKS_SHOWN, len(objects))}
         drawn.append(_drawn(names.get(track.category_id, "?"), track.masks, number, indices, size, **more))
     note = _count(len(everything), "track")
     if len(everything) > len(drawn):
@@ -243,7 +244,7 @@ def _pane(
 
 def _truth_pane(
     truth: Sequence[TruthTrack],
-    shown: Sequence[Shown],
+    shown: Sequence[ViewedRun],
     video: Video,
     names: Mapping[int, str],
     indices: Sequence[int],

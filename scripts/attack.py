@@ -380,7 +380,7 @@ def outcome(attack: Attack, folder: Path, seconds: float) -> tuple[str, str]:
         started.communicate()
         return "hung", f"no end after {seconds:.0f} s"
     code = started.returncode
-    told = _CODES.get(code, f"code {code}")
+    result = _CODES.get(code, f"code {code}")
     faults = []
     if code not in attack.codes:
         faults.append(f"exit code {code}")
@@ -395,7 +395,7 @@ def outcome(attack: Attack, folder: Path, seconds: float) -> tuple[str, str]:
     if (folder / "pwned").exists():
         faults.append("code was run")
     last = (err.strip().splitlines() or [b""])[-1].decode(errors="replace")
-    return told, f"{', '.join(faults)}: {last}" if faults else ""
+    return result, f"{', '.join(faults)}: {last}" if faults else ""
 
 
 def _bound() -> None:
@@ -440,8 +440,8 @@ def table(found: dict[str, Counter[str]], markdown: bool) -> str:
     """The kinds with their tries and outcomes."""
     rows = [("Kind", "Tries", "Outcomes", "Not held off")]
     for kind, counts in found.items():
-        told = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()) if name != "FAILED")
-        rows.append((kind, f"{counts.total():,}", told, str(counts["FAILED"])))
+        results = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()) if name != "FAILED")
+        rows.append((kind, f"{counts.total():,}", results, str(counts["FAILED"])))
     if markdown:
         lines = ["| " + " | ".join(row) + " |" for row in rows]
         return "\n".join([lines[0], "|---|---:|---|---:|", *lines[1:]])
@@ -483,8 +483,8 @@ def main() -> int:
                 continue
             folder = Path(scratch) / str(number)
             shutil.copytree(made, folder)
-            told, fault = outcome(attack, folder, min(given.patience, left))
-            counts["FAILED" if fault else told] += 1
+            result, fault = outcome(attack, folder, min(given.patience, left))
+            counts["FAILED" if fault else result] += 1
             if fault:
                 faults.append(f"{attack.kind}: {attack.name}: {fault}")
                 print(faults[-1], file=sys.stderr, flush=True)

@@ -223,8 +223,8 @@ def inside() -> None:
 
 def is_optional(fault: Exception) -> bool:
     """Whether a package of `OPTIONAL` is not installed, in Python's words or in the harness's."""
-    told = [package for package in OPTIONAL if str(fault).startswith(f"{package}: is not installed")]
-    return bool(told) or (isinstance(fault, ModuleNotFoundError) and (fault.name or "").split(".")[0] in OPTIONAL)
+    missing = [package for package in OPTIONAL if str(fault).startswith(f"{package}: is not installed")]
+    return bool(missing) or (isinstance(fault, ModuleNotFoundError) and (fault.name or "").split(".")[0] in OPTIONAL)
 
 
 def modules() -> Iterator[str]:
@@ -244,7 +244,7 @@ def compile_all() -> tuple[int, list[int], list[str]]:
     from harness.models.ops import build
     from harness.models.ops.deform_attn import FLOAT32
 
-    fault = build.missing()
+    fault = build.missing_packages()
     if fault is not None:
         return 0, [], [fault]
     types = (torch.float32, torch.float16, torch.bfloat16)

@@ -176,7 +176,7 @@ def part_build(setting: Setting) -> dict[str, Any]:
             "memory_gib": round(properties.total_memory / 2**30, 1),
         }
     began = time.monotonic()
-    status = deform_attn.status()
+    status = deform_attn.kernel_status()
     found |= {"first_use_seconds": round(time.monotonic() - began, 2), "path": status["path"], "why": status["why"]}
     expected = "cuda kernel" if setting.on_gpu else "cpu kernel"
     faults = [] if status["path"] == expected else [f"deformable attention runs by {status['path']}: {status['why']}"]
@@ -506,14 +506,14 @@ class Networks:
         if not self.setting.on_gpu:
             return self._miniature(name, "cpu", "fp32").network
         if name.startswith("ov2seg"):
-            from harness.baselines.ov2seg.network import Architecture as OfOv2Seg
+            from harness.baselines.ov2seg.network import Ov2SegArchitecture as OfOv2Seg
             from harness.baselines.ov2seg.network import Ov2SegNetwork
 
             return Ov2SegNetwork(OfOv2Seg()).eval()
-        from harness.models.clipvis.network import Architecture, ClipVisNetwork
+        from harness.models.clipvis.network import ClipVisArchitecture, ClipVisNetwork
 
         clip = "RN50" if name.endswith("RN50") else "convnext_base_w_320"
-        return ClipVisNetwork(Architecture(clip_model=clip)).eval()
+        return ClipVisNetwork(ClipVisArchitecture(clip_model=clip)).eval()
 
     def model(self, name: str, network: Any, device: torch.device, precision: str, graphs: str = "off") -> Any:
         """The model around its network; the weights stay on their device until then."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import pickle
 import pkgutil
 import subprocess
 import sys
@@ -58,7 +59,14 @@ def test_importing_it_imports_nothing_heavy() -> None:
 
 def test_a_dataset_by_name_and_of_ones_own(dataset: Dataset, tmp_path: Path) -> None:
     assert repr(dataset) == "Dataset(shapes val: 54 videos, 54 categories, 180 annotated tracks, protocol lvvis)"
+    assert repr(dataset.videos).startswith("<54 items: Video(1, '001', 256x192, 9 frames), Video(2, ")
+    assert len(repr(dataset.categories)) < 400
+    assert pickle.loads(pickle.dumps(dataset.categories)) == tuple(dataset.categories)
     assert harness.load_dataset("shapes", split="test", protocol="ytvis").protocol == "ytvis"
+    assert harness.load_dataset("shapes", protocol="fixed-ap").protocol == "lvvis-fixed"
+    for several in ("all", "lvvis,hota"):
+        with pytest.raises(UserError, match="is more than one"):
+            harness.load_dataset("shapes", protocol=several)
     document = {
         "videos": [{"id": 1, "height": 4, "width": 5, "length": 1, "file_names": ["a/0.png"]}],
         "categories": [{"id": 3, "name": "cat"}],

@@ -30,10 +30,10 @@ from harness.datasets.youtube_vis_format import Release, open_custom
 from harness.formats.youtube_vis import Annotations, annotations_from_document
 from harness.reports import figures as drawn
 from harness.reports.html import Options, report
-from harness.reports.layouts import FORMATS, Format
+from harness.reports.layouts import TABLE_FORMATS, TableFormat
 from harness.reports.leaderboard import find_runs, site
 from harness.reports.run_files import read_runs
-from harness.reports.table_rows import Published, Row, ranked, rows
+from harness.reports.table_rows import Published, Row, ranked, table_rows
 from harness.reports.tables import table
 from harness.runner import execute
 from harness.tracking.fields import result_tags
@@ -74,8 +74,8 @@ def test_the_record_begins_with_it(truncated: Truncated) -> None:
     assert truncated.records[0]["metrics"]["AP"] > 0.99
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_no_table_ranks_it(truncated: Truncated, format: Format, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("format", TABLE_FORMATS)
+def test_no_table_ranks_it(truncated: Truncated, format: TableFormat, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")  # a row in the terminal is a line
     choices: tuple[Published, ...] = ("all", "")
     for published in choices:
@@ -133,7 +133,7 @@ def test_reports_leaderboard_comparison_figures_and_analysis_say_it(truncated: T
 
     subject = drawn.figure_data(read_runs(truncated.runs), truncated.root)
     for drawing in drawn.figures(subject)[0]:
-        svg = drawn.rendered(drawing.figure, "svg").decode()
+        svg = drawn.figure_bytes(drawing.figure, "svg").decode()
         told = html.unescape(" ".join(re.findall(r"<!-- (.*?) -->", svg)))
         assert "not comparable" in told, drawing.name
         assert re.sub(r"\s", "", REASON) in re.sub(r"\s", "", told), drawing.name
@@ -228,7 +228,7 @@ def test_a_whole_split_is_ranked_among_published_rows(truncated: Truncated, tmp_
     run = oracle_run(tmp_path, whole(truncated.root), **BEST)
     record = json.loads((run / "metrics.json").read_text())
     assert (record["comparable"], record["not_comparable"]) == (True, [])
-    assert rows([record], published="all")[0].marks["AP"] == "best"
+    assert table_rows([record], published="all")[0].marks["AP"] == "best"
     assert "†" not in table([record], published="all")
 
 
@@ -314,7 +314,7 @@ def test_only_false_has_a_dagger_and_only_true_a_mark_beside_published_rows(
         {**make_record(f"m{n}", AP=ap), "comparable": told, "not_comparable": [REASON] if told is False else []}
         for n, (told, ap) in enumerate(found)
     ]
-    made = rows(records, ("AP",), published=published)
+    made = table_rows(records, ("AP",), published=published)
     for (told, _), row in zip(found, made, strict=False):
         assert bool(row.dagger) == (told is False)
         if told is False or (told is None and published):

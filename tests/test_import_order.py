@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
-    ("plain_text",),
+    ("plain_text", "arrays", "precision"),
     ("errors", "harness", "standard_output", "versions", "rle_lanes", "compiled"),
     ("plugin_code", "warnings", "masks", "rle", "frames", "paths", "sweeps", "comparability", "first_bytes"),
     ("input_files",),

@@ -22,7 +22,7 @@ CLOSED = ("ovis", "ytvis2019", "ytvis2021")
 
 def with_servers() -> dict[str, VisDataset]:
     """The datasets of which a server scores a split."""
-    found = {name: plugins.dataset(name) for name in plugins.names(plugins.DATASETS)}
+    found = {name: plugins.dataset(name) for name in plugins.names(plugins.DATASET_ENTRY_POINTS)}
     return {name: plugin for name, plugin in found.items() if isinstance(plugin, VisDataset) and plugin.server}
 
 

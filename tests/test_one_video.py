@@ -48,7 +48,8 @@ def test_what_a_model_tells_of_itself_is_shown(tmp_path: Path) -> None:
     assert f"  weights     {weights}" in list(lines(found))
     assert "  words       all of them" in list(lines(found))
     assert try_video(make_run(tmp_path))["facts"] == {
-        "weights": "the model does not tell how they were loaded", "words": "the model does not tell which it has seen"
+        "weights": "the model does not report how they were loaded",
+        "words": "the model does not report which it has seen"
     }  # fmt: skip
     assert (found["found"], found["annotated"], found["visible"]) == ({"box": 1}, {"box": 1}, 1.0)
     assert found["video"] == {"id": 1, "name": "video 1", "frames": 3, "height": 12, "width": 16}

@@ -106,14 +106,14 @@ def test_large_counts() -> None:
 )
 def test_faulty_counts_are_named(text: bytes, kind: int, fault: int) -> None:
     assert area(text, kind, 3, 3) == fault
-    assert fault in rle.FAULTS
+    assert fault in rle.RLE_FAULTS
 
 
 @settings(max_examples=300)
 @given(st.binary(max_size=40), st.sampled_from([rle.COMPRESSED, rle.ESCAPED, rle.LISTED]))
 def test_any_bytes_give_an_area_within_the_mask_or_a_fault(text: bytes, kind: int) -> None:
     found = area(text, kind, 7, 5)
-    assert found in rle.FAULTS or 0 <= found <= 35
+    assert found in rle.RLE_FAULTS or 0 <= found <= 35
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -135,7 +135,7 @@ def test_areas_are_those_of_decoding_sound_or_not(seed: int) -> None:
             np.array([v], t) for v, t in ((0, int), (len(data), int), (kind, np.int8), (height, int), (width, int))
         )
         [area] = rle.areas(data, *columns, np.ones(1, np.bool_))
-        assert area == rle.decode(data, 0, len(data), kind, height * width, none, none, 0, False)[0]
+        assert area == rle.decode_rles(data, 0, len(data), kind, height * width, none, none, 0, False)[0]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -166,5 +166,5 @@ def test_areas_of_many_masks_are_those_of_decoding_each(seed: int) -> None:
     none = np.empty(0, np.int32)
     for m, area in enumerate(found.tolist()):
         pixels = int(height[m]) * int(width[m])
-        each = rle.decode(data, ends[m], ends[m + 1], kinds[m], pixels, none, none, 0, False)[0]
+        each = rle.decode_rles(data, ends[m], ends[m + 1], kinds[m], pixels, none, none, 0, False)[0]
         assert area == (each if wanted[m] else 0)

@@ -29,7 +29,7 @@ from harness.reports.comparison import compare_runs
 from harness.reports.comparison_text import categories_csv, written_comparison
 from harness.reports.html import Options, report
 from harness.reports.leaderboard import find_runs, site
-from harness.reports.regression import baseline_of, rendered
+from harness.reports.regression import baseline_of, changes_text
 from harness.reports.run_analysis import analyse_runs
 from harness.reports.run_files import read_runs
 from harness.reports.tables import table
@@ -202,7 +202,7 @@ def judge(folders: list[Path], records: list[Record], truth: Path, here: Path) -
     assert not re.search(r"\bnan\b", page)
     first, second = (baseline_of(folder) for folder in folders)
     with suppress(UserError):
-        rendered(regression.compare(first, second), "markdown")
+        changes_text(regression.compare_with_baseline(first, second), "markdown")
     if judged[0].get("AP") is not None and judged[1].get("AP") is not None:
         comparison = compare_runs(read_runs(folders))
         for run, metrics in zip(comparison.runs, judged, strict=True):

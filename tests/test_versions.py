@@ -85,10 +85,10 @@ def test_a_baseline(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_match_table(run: Run, tmp_path: Path) -> None:
-    data = (run.folder / match_table.FILE).read_bytes()
+    data = (run.folder / match_table.MATCHES_FILE).read_bytes()
     begin = len(b"harness-matches\n") + 32
     content = msgspec.msgpack.encode({**msgspec.msgpack.decode(data[begin:]), "format": 2})
-    path = tmp_path / match_table.FILE
+    path = tmp_path / match_table.MATCHES_FILE
     path.write_bytes(data[: begin - 32] + hashlib.sha256(content).digest() + content)
     with pytest.raises(UserError) as refused:
         match_table.read_table(path)

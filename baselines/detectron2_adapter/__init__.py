@@ -4,13 +4,13 @@
 - `evaluators`: `LVVISEvaluator`, `YTVISEvaluator`, `OVISEvaluator`, `BURSTEvaluator` for training scripts
 - `catalog`: the harness's datasets in its catalogs
 
-detectron2 is never required; code that needs it raises `missing`.
+detectron2 is never required; code that needs it raises `missing_package_error`.
 """
 
 from harness.errors import UserError
 
 
-def missing(error: ImportError) -> UserError:
+def missing_package_error(error: ImportError) -> UserError:
     """The error where detectron2 cannot be imported; it has no wheel on the package index."""
     if error.name is not None and error.name.partition(".")[0] == "detectron2":
         hint = "it is not on the package index; with torch installed: pip install --no-build-isolation"

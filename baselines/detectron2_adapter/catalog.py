@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import plugins
-from harness.baselines.detectron2_adapter import missing
+from harness.baselines.detectron2_adapter import missing_package_error
 from harness.datasets.youtube_vis_format import open_custom
 from harness.errors import UserError
 from harness.image_files import ImageFrames
@@ -18,7 +18,7 @@ try:
     from detectron2.data import DatasetCatalog, MetadataCatalog
     from detectron2.structures import BoxMode
 except ImportError as error:
-    raise missing(error) from error
+    raise missing_package_error(error) from error
 
 
 def register(dataset: str, data_root: str | Path, split: str | None = None) -> str:

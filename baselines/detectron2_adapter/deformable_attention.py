@@ -17,19 +17,19 @@ from harness.models.ops.deform_attn import deformable_attention
 
 log = logging.getLogger(__name__)
 
-NAME = "MultiScaleDeformableAttention"
+_NAME = "MultiScaleDeformableAttention"
 
 
 def provide() -> None:
     """Make the module importable, unless it is installed."""
-    if NAME in sys.modules or importlib.util.find_spec(NAME) is not None:
+    if _NAME in sys.modules or importlib.util.find_spec(_NAME) is not None:
         return
-    module = ModuleType(NAME, __doc__)
+    module = ModuleType(_NAME, __doc__)
     module.ms_deform_attn_forward = _forward  # type: ignore[attr-defined]
     module.ms_deform_attn_backward = _backward  # type: ignore[attr-defined]
-    module.__spec__ = importlib.util.spec_from_loader(NAME, None)
-    sys.modules[NAME] = module
-    log.info("%s is not installed: the harness's own operator replaces it", NAME)
+    module.__spec__ = importlib.util.spec_from_loader(_NAME, None)
+    sys.modules[_NAME] = module
+    log.info("%s is not installed: the harness's own operator replaces it", _NAME)
 
 
 def _forward(
@@ -40,4 +40,4 @@ def _forward(
 
 
 def _backward(*arguments: object) -> None:
-    raise NotImplementedError(f"{NAME} is not installed; the harness's replacement supports inference only")
+    raise NotImplementedError(f"{_NAME} is not installed; the harness's replacement supports inference only")

@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from harness.baselines.detectron2_adapter import missing
-from harness.baselines.detectron2_adapter.outputs import tracks_of
+from harness.baselines.detectron2_adapter import missing_package_error
+from harness.baselines.detectron2_adapter.outputs import tracks_of_outputs
 from harness.baselines.detectron2_adapter.user_code import function_of
 from harness.errors import UserError
 from harness.export import RESULTS, write_results_file
@@ -32,7 +32,7 @@ try:
     from detectron2.evaluation import DatasetEvaluator
     from detectron2.utils import comm
 except ImportError as error:
-    raise missing(error) from error
+    raise missing_package_error(error) from error
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class VideoEvaluator(DatasetEvaluator):  # type: ignore[misc]
         length = self._videos[video_id].length
         if self._outputs is not None:
             outputs = self._outputs(outputs, inputs)
-        tracks = tracks_of(video_id, length, outputs, self._category_of)
+        tracks = tracks_of_outputs(video_id, length, outputs, self._category_of)
         tabulate(self._video(video_id), tracks)
         self._tracks[video_id] = tracks
 

@@ -11,22 +11,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.baselines.detectron2_adapter import missing
+from harness.baselines.detectron2_adapter import missing_package_error
 from harness.baselines.detectron2_adapter.config import Detectron2Config
 from harness.baselines.detectron2_adapter.network import NetworkBuilder
-from harness.baselines.detectron2_adapter.outputs import ImageObjects, objects_of_image, tracks_of
+from harness.baselines.detectron2_adapter.outputs import ImageObjects, objects_of_image, tracks_of_outputs
 from harness.baselines.detectron2_adapter.user_code import function_of
 from harness.baselines.detectron2_adapter.words import entry_of, were_read
 from harness.errors import UserError
 from harness.frames import Image
+from harness.precision import dtype_of
 from harness.types import LoadContext, Track, Video, Vocabulary
 
 try:
     from detectron2.data.transforms import ResizeShortestEdge
 except ImportError as error:
-    raise missing(error) from error
-
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    raise missing_package_error(error) from error
 
 
 class Detectron2Model:
@@ -73,7 +72,7 @@ class Detectron2Model:
             refuse_unknown_label(label, len(ids), f"detectron2, video {video.id}")
             return ids[label]
 
-        return tracks_of(video.id, len(video.frames), outputs, category_of)
+        return tracks_of_outputs(video.id, len(video.frames), outputs, category_of)
 
     def images(self, video: Video, vocabulary: Vocabulary) -> Iterator[ImageObjects]:
         """The objects of each frame of ``video``, from a model of images, which is given one frame at a time.
@@ -106,7 +105,7 @@ class Detectron2Model:
     @torch.inference_mode()
     def _run(self, inputs: dict[str, Any]) -> Any:
         """The model's outputs for one video or image, after the function ``outputs``."""
-        mixed = PRECISIONS.get(self.precision)
+        mixed = None if self.precision == "fp32" else dtype_of(self.precision)
         device = torch.device(self.builder.device).type
         with torch.autocast(device, dtype=mixed) if mixed else nullcontext():
             outputs = self.network([inputs])
@@ -145,7 +144,7 @@ def refuse_unknown_label(label: int, words: int, where: str) -> None:
         raise UserError(where, f"label {label} for a vocabulary of {words} names", hint)
 
 
-def load_model(config: Detectron2Config, context: LoadContext) -> Detectron2Model:
+def load_detectron2_model(config: Detectron2Config, context: LoadContext) -> Detectron2Model:
     """Build the model that ``config`` describes with the weights of ``context.checkpoint``.
 
     Raises `UserError` where there are no weights, a module of ``setup`` does not load, a key of the config is unknown,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import yaml
 
-from harness.baselines.detectron2_adapter import deformable_attention, missing
+from harness.baselines.detectron2_adapter import deformable_attention, missing_package_error
 from harness.baselines.detectron2_adapter.config import Detectron2Config
 from harness.baselines.detectron2_adapter.user_code import function_of, imported
 from harness.baselines.detectron2_adapter.weights import load_weights
@@ -25,7 +25,7 @@ try:
     from detectron2.config import get_cfg
     from detectron2.modeling import build_model
 except ImportError as error:
-    raise missing(error) from error
+    raise missing_package_error(error) from error
 
 _NOT_OF_THE_MODEL = ("MODEL.DEVICE", "MODEL.WEIGHTS", "DATASETS.TEST", "OUTPUT_DIR")
 """Keys that the run sets or no code reads: they do not define the model."""

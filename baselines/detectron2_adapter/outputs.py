@@ -24,7 +24,7 @@ LOGITS = "interpolate_meta"
 """Key of the sizes by which logits become masks: of the image, height and width of the video, of the padded image."""
 FRAMES_AT_ONCE = 20
 """Number of frames whose masks are at full size at once, as in the official evaluators."""
-HINT = "threshold them in the model, or give outputs=MODULE:FUNCTION, which makes masks of them"
+_HINT = "threshold them in the model, or give outputs=MODULE:FUNCTION, which makes masks of them"
 
 
 class FoundObject(NamedTuple):
@@ -64,7 +64,7 @@ def objects_of_image(outputs: Any, size: tuple[int, int], where: str) -> ImageOb
     return ImageObjects(labels, scores, masks)
 
 
-def tracks_of(video_id: int, frames: int, outputs: Any, category_of: Callable[[int], int]) -> list[Track]:
+def tracks_of_outputs(video_id: int, frames: int, outputs: Any, category_of: Callable[[int], int]) -> list[Track]:
     """The tracks in a model's outputs for one video of ``frames`` frames.
 
     ``outputs`` is one of these, or a list of one of them:
@@ -128,7 +128,7 @@ def _objects(labels: Any, scores: Any, masks: Any, sizes: Any, where: str) -> It
 def _of_frames(instances: list[Any], frames: int, where: str) -> Iterator[FoundObject]:
     if len(instances) != frames:
         raise UserError(where, f"Instances of {len(instances)} frames for {frames} frames", "give one per frame")
-    objects: dict[Any, _Linked] = defaultdict(_Linked)
+    objects: dict[Any, _ObjectOverFrames] = defaultdict(_ObjectOverFrames)
     for frame_index, found in enumerate(instances):
         ids = _ids(found, where)
         for row, identity in enumerate(ids):
@@ -144,7 +144,7 @@ def _of_frames(instances: list[Any], frames: int, where: str) -> Iterator[FoundO
 
 
 @dataclass
-class _Linked:
+class _ObjectOverFrames:
     """One object, collected from frames."""
 
     scores: list[float] = field(default_factory=list)
@@ -167,9 +167,9 @@ def _binary(mask: Any, where: str) -> NDArray[np.uint8]:
     array = np.asarray(mask.detach().cpu() if hasattr(mask, "detach") else mask)
     if array.dtype.kind == "f" and ((array != 0) & (array != 1)).any():
         what = f"masks are {array.dtype} from {array.min():.3g} to {array.max():.3g}, not 0 and 1"
-        raise UserError(where, what, HINT)
+        raise UserError(where, what, _HINT)
     if array.dtype.kind not in "biuf":
-        raise UserError(where, f"masks are {array.dtype}, not 0 and 1", HINT)
+        raise UserError(where, f"masks are {array.dtype}, not 0 and 1", _HINT)
     return np.asarray(array != 0, np.uint8)
 
 

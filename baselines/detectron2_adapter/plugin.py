@@ -29,9 +29,9 @@ class Detectron2Plugin:
 
     def load(self, config: Detectron2Config, context: LoadContext) -> Detectron2Model:
         """Build the model and load ``context.checkpoint``; raises `UserError` if either fails."""
-        from harness.baselines.detectron2_adapter.model import load_model
+        from harness.baselines.detectron2_adapter.model import load_detectron2_model
 
-        return load_model(config, context)
+        return load_detectron2_model(config, context)
 
     def depends_on(self, config: Detectron2Config, checkpoint: Path | None) -> dict[str, Any]:
         """The merged config and the code behind it; a change of either makes another run."""

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from harness.errors import UserError
-from harness.models.shared.checkpoint_files import State, read_tensors, refuse_not_finite
+from harness.models.shared.checkpoint_files import StateDict, read_tensors, refuse_not_finite
 from harness.types import LoadedWeights
 
 log = logging.getLogger(__name__)
 
-HINT = "give the weights of this config"
+_HINT = "give the weights of this config"
 _COUNTER = "num_batches_tracked"
 """BatchNorm's counter of training steps, which inference ignores and old checkpoints lack."""
 _FROM_CONFIG = ("pixel_mean", "pixel_std")
@@ -42,41 +42,41 @@ def load_weights(network: torch.nn.Module, path: Path, allow_missing: Sequence[s
     reshaped = [n for n in state if n in own and state[n].shape != own[n].shape and _is_named(n, allow_missing)]
     for name in reshaped:
         del state[name]
-    told = _loaded(network, state, path)
-    missing, refused = _missing(told, needed, allow_missing)
+    keys = _loaded(network, state, path)
+    missing, refused = _missing(keys, needed, allow_missing)
     if missing and not hasattr(state, "_metadata"):
         # Without the versions of its modules, as in pickles of the model zoo, Mask2Former takes a state for an old one
         # and renames what is in it.
         state._metadata = own._metadata  # type: ignore[attr-defined]
         again = _loaded(network, state, path)
         if len(_missing(again, needed, allow_missing)[0]) < len(missing):
-            told = again
-            missing, refused = _missing(told, needed, allow_missing)
+            keys = again
+            missing, refused = _missing(keys, needed, allow_missing)
     if refused:
-        _refuse(path, refused, len(needed), told.unexpected_keys)
+        _refuse(path, refused, len(needed), keys.unexpected_keys)
     if missing:
         what = "weights are missing or of another shape, as allow_missing permits: the model's initial values are kept"
         log.info("%s: %s %s", path, len(missing), what)
-    left_over = [n for n in told.unexpected_keys if not n.endswith(_COUNTER) and not any(k in n for k in _NO_WEIGHTS)]
+    left_over = [n for n in keys.unexpected_keys if not n.endswith(_COUNTER) and not any(k in n for k in _NO_WEIGHTS)]
     if left_over:
         log.warning("%s: %s weights are unused by the model, first: %s", path, len(left_over),
                     left_over[0])  # fmt: skip
     return LoadedWeights(len(needed), len(needed) - len(missing), (*reshaped, *left_over))
 
 
-def _loaded(network: torch.nn.Module, state: State, path: Path) -> Any:
+def _loaded(network: torch.nn.Module, state: StateDict, path: Path) -> Any:
     """Load tensors that fit by name; returns the missing and unexpected names, as PyTorch does."""
     try:
         return network.load_state_dict(state, strict=False)
     # A module may read its weights with custom code, which may raise anything for weights of another model.
     except Exception as error:
         what = f"does not fit the model: {' '.join(str(error).split())[:300]}"
-        raise UserError(str(path), what, HINT) from error
+        raise UserError(str(path), what, _HINT) from error
 
 
-def _missing(told: Any, needed: Sequence[str], allowed: Sequence[str]) -> tuple[list[str], list[str]]:
+def _missing(keys: Any, needed: Sequence[str], allowed: Sequence[str]) -> tuple[list[str], list[str]]:
     """The weights that are missing, and those of them that must not be."""
-    missing = sorted(set(told.missing_keys).intersection(needed))
+    missing = sorted(set(keys.missing_keys).intersection(needed))
     return missing, [name for name in missing if not _is_named(name, allowed)]
 
 
@@ -93,7 +93,7 @@ def _refuse(path: Path, missing: Sequence[str], needed: int, unexpected: Sequenc
     if unexpected:
         what += f"; it has {len(unexpected)} others ({_some(unexpected)})"
     raise UserError(
-        str(path), what, f"{HINT}, or name in allow_missing the weights that may keep the model's initial values"
+        str(path), what, f"{_HINT}, or name in allow_missing the weights that may keep the model's initial values"
     )
 
 

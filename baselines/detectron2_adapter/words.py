@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.baselines.detectron2_adapter import missing
+from harness.baselines.detectron2_adapter import missing_package_error
 from harness.types import Vocabulary
 
 try:
     from detectron2.data import Metadata, MetadataCatalog
 except ImportError as error:
-    raise missing(error) from error
+    raise missing_package_error(error) from error
 
 _read: set[str] = set()
 """Names of the entries whose words were read."""

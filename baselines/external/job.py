@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from harness.arrays import Ints
 from harness.atomic_write import write_json
 from harness.errors import UnreadableFileError, UserError
 from harness.formats.results import Block, ResultRecord, read_blocks
@@ -18,14 +19,19 @@ from harness.frame_digests import digests_of
 from harness.image_files import ImageFrames, inside
 from harness.input_files import NOTE_BYTES, RECORD_BYTES, decode_json, read_file
 from harness.masks import Rle
-from harness.rle import Ints
 from harness.run_folder.store import tabulate
 from harness.types import LoadContext, LoadedWeights, Track, Video, Vocabulary
 
 FORMAT = "harness-job-1"
 """Version of the job file; it changes with its keys or their meaning."""
 
-JOB, RESULTS, FRAMES, DONE, FACTS = "job.json", "results.json", "frames", "done.json", "facts.json"
+JOB_FILE, RESULTS_FILE, FRAMES_FOLDER, DONE_FILE, FACTS_FILE = (
+    "job.json",
+    "results.json",
+    "frames",
+    "done.json",
+    "facts.json",
+)
 
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -58,21 +64,21 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def loaded_weights(self) -> LoadedWeights | None:
         """In the form of models in this process."""
-        told = self.weights
-        return None if told is None else LoadedWeights(told.needed, told.loaded, tuple(told.unused))
+        weights = self.weights
+        return None if weights is None else LoadedWeights(weights.needed, weights.loaded, tuple(weights.unused))
 
 
 def read_facts(folder: Path) -> Facts:
     """The facts that a job's command has written, if any. Raises `UserError` for a malformed file."""
     try:
-        return decode_json(read_file(folder / FACTS, NOTE_BYTES, is_text=True), Facts)
+        return decode_json(read_file(folder / FACTS_FILE, NOTE_BYTES, is_text=True), Facts)
     except FileNotFoundError:
         return Facts()
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         hint = (
             'write {"weights": {"needed": 10, "loaded": 10, "unused": []}, "words": "text"}, or do not write the file'
         )
-        raise UserError(FACTS, f"cannot be read: {error}", hint) from error
+        raise UserError(FACTS_FILE, f"cannot be read: {error}", hint) from error
 
 
 def job_folder(scratch: Path, videos: Sequence[Video]) -> Path:
@@ -89,29 +95,29 @@ def write_job(folder: Path, videos: Sequence[Video], vocabulary: Vocabulary, con
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    told: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for video in videos:
         try:
-            files = _frame_files(video, folder / FRAMES / str(video.id))
+            files = _frame_files(video, folder / FRAMES_FOLDER / str(video.id))
         except UserError:
-            if not told:
+            if not entries:
                 raise
             break
         size = {"height": video.height, "width": video.width}
-        told.append({"id": video.id, "name": video.name, **size, "frames": files})
+        entries.append({"id": video.id, "name": video.name, **size, "frames": files})
     categories = [{"id": c.id, "name": c.name, "synonyms": list(c.synonyms)} for c in vocabulary.categories]
     job = {
         "format": FORMAT,
-        "videos": told,
+        "videos": entries,
         "vocabulary": categories,
-        "results": str((folder / RESULTS).resolve()),
+        "results": str((folder / RESULTS_FILE).resolve()),
         "checkpoint": None if context.checkpoint is None else str(context.checkpoint.resolve()),
         "device": context.device,
         "precision": context.precision,
         "seed": context.seed,
     }
-    write_json(folder / JOB, job)
-    return list(videos[: len(told)])
+    write_json(folder / JOB_FILE, job)
+    return list(videos[: len(entries)])
 
 
 def _frame_files(video: Video, folder: Path) -> list[str]:
@@ -145,9 +151,9 @@ def read_tracks(folder: Path, videos: Sequence[Video], vocabulary: Vocabulary) -
     tracks: dict[int, list[Track]] = {video.id: [] for video in videos}
     done = _read_done(folder)
     others = set(done.videos) - tracks.keys() if done else set()
-    for block in read_blocks(folder / RESULTS):
+    for block in read_blocks(folder / RESULTS_FILE):
         for row in range(len(block.spans)):
-            where, span = f"{RESULTS}, record {block.first + row}", block.spans[row : row + 1]
+            where, span = f"{RESULTS_FILE}, record {block.first + row}", block.spans[row : row + 1]
             (record,) = decode_records(block.text.data, span, list[ResultRecord], where)
             if record.video_id in others:
                 continue
@@ -180,12 +186,12 @@ def _masks(block: Block, span: Ints, where: str) -> tuple[Rle | None, ...]:
 
 def mark_done(folder: Path, videos: Sequence[Video], vocabulary: Vocabulary) -> None:
     """Mark a job as done and delete its frames."""
-    shutil.rmtree(folder / FRAMES, ignore_errors=True)
-    done = Done({v.id: frames_of(v) for v in videos}, vocabulary.digest)
-    write_json(folder / DONE, msgspec.to_builtins(done, str_keys=True))
+    shutil.rmtree(folder / FRAMES_FOLDER, ignore_errors=True)
+    done = Done({v.id: frame_files(v) for v in videos}, vocabulary.digest)
+    write_json(folder / DONE_FILE, msgspec.to_builtins(done, str_keys=True))
 
 
-def frames_of(video: Video) -> list[str]:
+def frame_files(video: Video) -> list[str]:
     """The digests of the frames of a video: of all content if they are files."""
     digests = digests_of(video.frames, whole=isinstance(video.frames, ImageFrames))
     return list(digests.whole or digests.sampled)
@@ -193,13 +199,13 @@ def frames_of(video: Video) -> list[str]:
 
 def find_done(scratch: Path) -> dict[Path, Done]:
     """The finished jobs of an earlier session, by folder."""
-    found = {path.parent: _read_done(path.parent) for path in sorted(scratch.glob(f"*/{DONE}"))}
+    found = {path.parent: _read_done(path.parent) for path in sorted(scratch.glob(f"*/{DONE_FILE}"))}
     return {folder: done for folder, done in found.items() if done is not None}
 
 
 def _read_done(folder: Path) -> Done | None:
     """The content of ``done.json``; ``None`` if it is missing or damaged: the job then counts as unfinished."""
     try:
-        return decode_json(read_file(folder / DONE, RECORD_BYTES, is_text=True), Done)
+        return decode_json(read_file(folder / DONE_FILE, RECORD_BYTES, is_text=True), Done)
     except (OSError, UnreadableFileError, msgspec.MsgspecError):
         return None

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from harness.baselines.external.config import ExternalConfig
 from harness.baselines.external.job import (
-    FACTS,
-    JOB,
-    RESULTS,
+    FACTS_FILE,
+    JOB_FILE,
+    RESULTS_FILE,
     Facts,
     find_done,
-    frames_of,
+    frame_files,
     job_folder,
     mark_done,
     read_facts,
@@ -65,7 +65,7 @@ class ExternalModel:
         self._expected = {video.id: video for video in videos}
         for folder, done in find_done(scratch).items():
             wanted = {v: self._expected[v] for v in done.videos if v in self._expected}
-            if any(frames_of(video) != done.videos[v] for v, video in wanted.items()):
+            if any(frame_files(video) != done.videos[v] for v, video in wanted.items()):
                 log.info("%s: results of %s are from other frames and are computed again", self.name, folder.name)
                 continue
             self._vocabulary = done.vocabulary
@@ -99,8 +99,8 @@ class ExternalModel:
 
     def facts(self) -> dict[str, str]:
         """The facts on the vocabulary in ``facts.json``, see `harness.types.Model`."""
-        told = self._facts.words or f"{FACTS} of the command does not say whether it has used them"
-        return {"words": f"{self._asked} in the job; {told}"}
+        note = self._facts.words or f"{FACTS_FILE} of the command does not say whether it has used them"
+        return {"words": f"{self._asked} in the job; {note}"}
 
     def _take(self, video: Video, vocabulary: Vocabulary) -> list[Track] | None:
         """Tracks of ``video`` from a finished job, if there is one that has them."""
@@ -155,7 +155,7 @@ class ExternalModel:
     def _results(self, folder: Path, videos: list[Video], vocabulary: Vocabulary) -> dict[int, list[Track]]:
         """Start the command on a written job and read its results."""
         where = f"{self.name}, {_named(videos)}"
-        job = folder.resolve() / JOB
+        job = folder.resolve() / JOB_FILE
         command = [word.replace("{job}", str(job)).replace("{folder}", str(job.parent)) for word in self.config.command]
         if not any("{job}" in word for word in self.config.command):
             command.append(str(job))
@@ -171,8 +171,8 @@ class ExternalModel:
         if ending.code:
             what = f"the command ended with {_how(ending)} after {ending.seconds:.1f} s; {_said(ending)}"
             raise UserError(where, what, f"the run's log has all of it, the job is {job}")
-        if not (folder / RESULTS).is_file():
-            what = f"the command succeeded but wrote no {RESULTS}; {_said(ending)}"
+        if not (folder / RESULTS_FILE).is_file():
+            what = f"the command succeeded but wrote no {RESULTS_FILE}; {_said(ending)}"
             raise UserError(where, what, 'write a list of tracks to the path that the job gives as "results"')
         try:
             self._facts = read_facts(folder)

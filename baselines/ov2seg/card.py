@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-DATASETS = {
+_DATASETS = {
     ("LV-VIS", "val"): "LV-VIS val",
     ("LV-VIS", "test"): "LV-VIS test",
     ("OVIS", "val"): "OVIS val",
@@ -44,5 +44,5 @@ def _variant(backbone: str, described: str, released: str) -> dict[str, Any]:
         "decoder_layers": 7,
         "published_as": [f"OV2Seg, {backbone}, {training}" for training in ("LVIS (no rare)", "images only (LVIS)")],
         "lvvis_val_APb_APn": f"{groups['APb']}, {groups['APn']}",
-        "published_ap": {name: ap[key] for key, name in DATASETS.items()},
+        "published_ap": {name: ap[key] for key, name in _DATASETS.items()},
     }

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.baselines.ov2seg.decoder import OpenVocabularyOutput, OpenVocabularyPrediction
-from harness.baselines.ov2seg.scoring import TEMPERATURE
+from harness.baselines.ov2seg.scoring import CLASS_TEMPERATURE
 from harness.models.mask2former.criterion_config import CriterionConfig
 from harness.models.mask2former.mask_criterion import (
     dice_loss,
@@ -79,7 +79,7 @@ class Ov2SegCriterion:
 
     def class_logits(self, embeddings: Tensor) -> Tensor:
         """Logits ``(B, Q, C)`` of class embeddings ``(B, Q, embed_dim)``."""
-        return TEMPERATURE * functional.normalize(embeddings.float(), dim=-1) @ self.text.T
+        return CLASS_TEMPERATURE * functional.normalize(embeddings.float(), dim=-1) @ self.text.T
 
     def match(
         self,

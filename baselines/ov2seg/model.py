@@ -18,7 +18,7 @@ from harness.baselines.ov2seg.decoder import OpenVocabularyOutput
 from harness.baselines.ov2seg.memory_tracking import MemoryMatcher
 from harness.baselines.ov2seg.network import Ov2SegNetwork
 from harness.baselines.ov2seg.scoring import (
-    TEMPERATURE,
+    CLASS_TEMPERATURE,
     FrameEvidence,
     VideoScores,
     frame_evidence,
@@ -28,7 +28,7 @@ from harness.baselines.ov2seg.scoring import (
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier
 from harness.frames import Image
 from harness.models.mask2former.pixel_decoder import FeatureMaps
-from harness.models.shared.detections import ImageDetection, choose_masks, image_detections, tracks_of
+from harness.models.shared.detections import ImageDetection, choose_masks, image_detections, tracks_of_detections
 from harness.models.shared.folded_norms import with_folded_norms
 from harness.models.shared.half_weights import with_half_weights
 from harness.models.shared.mask_buffer import MaskBuffer
@@ -40,8 +40,8 @@ from harness.types import LoadedWeights, Track, Video, Vocabulary
 
 log = logging.getLogger(__name__)
 
-PIXEL_MEAN = (123.675, 116.280, 103.530)
-PIXEL_STD = (58.395, 57.120, 57.375)
+IMAGENET_MEAN = (123.675, 116.280, 103.530)
+IMAGENET_STD = (58.395, 57.120, 57.375)
 """ImageNet's constants on the 0..255 scale, RGB."""
 
 
@@ -71,7 +71,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         self.classifier_of = classifier_of
         self.short_edge = self.config.short_edge or network.short_edge
         self._vocabulary: tuple[str, SourcedClassifier] | None = None
-        self._told: str | None = None  # digest of the vocabulary whose classifier's source is in the log
+        self._logged_digest: str | None = None  # digest of the vocabulary whose classifier's source is in the log
 
     @property
     def loaded_weights(self) -> LoadedWeights | None:
@@ -101,7 +101,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         inside = self._inside(sizes)
 
         def classify_again(embeddings: Tensor) -> Tensor:
-            return class_logits(embeddings.to(self.device), classifier, TEMPERATURE)
+            return class_logits(embeddings.to(self.device), classifier, CLASS_TEMPERATURE)
 
         with (
             self.float32_policy(),
@@ -127,7 +127,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         for part in frame_groups(frames, queries, classifier.weights.shape[0]):
             with self.stage("classification"):
                 embeddings, objects = output.class_embeddings[part], output.object_logits[part]
-                logits = class_logits(embeddings, classifier, TEMPERATURE)
+                logits = class_logits(embeddings, classifier, CLASS_TEMPERATURE)
                 found = frame_evidence(logits, objects, output.mask_logits[part], inside, (embeddings,))
             yield part, found
 
@@ -138,7 +138,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         sizes = self.geometry(image.shape[0], image.shape[1])
         output = self.forward([resize(image, sizes.resized)], sizes)
         with self.float32_policy():
-            logits = class_logits(output.class_embeddings[0], classifier, TEMPERATURE)
+            logits = class_logits(output.class_embeddings[0], classifier, CLASS_TEMPERATURE)
         found = scores(logits, output.object_logits[0], self.config)
         return image_detections(found, output.mask_logits[0], sizes, detections)
 
@@ -153,9 +153,9 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         """Log once which text classifier is used."""
         assert self._vocabulary is not None
         digest, (classifier, source, is_published) = self._vocabulary
-        if self._told == digest:
+        if self._logged_digest == digest:
             return
-        self._told = digest
+        self._logged_digest = digest
         log.info("text classifier of %s categories: %s", classifier.classes, source)
         if not is_published:
             log.warning(
@@ -177,7 +177,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
 
     def forward(self, frames: list[Image], sizes: Geometry) -> OpenVocabularyOutput:
         """Run the network on resized frames ``(h, w, 3)``: output per frame in float32."""
-        images = normalise(on_device(frames, self.device), sizes.padded, PIXEL_MEAN, PIXEL_STD)
+        images = normalise(on_device(frames, self.device), sizes.padded, IMAGENET_MEAN, IMAGENET_STD)
         paddings = None if self.config.padding_counts else padding_maps(sizes, (32, 16, 8), self.device)
         mixed = self.dtype != torch.float32
         with self.float32_policy(), torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
@@ -209,7 +209,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         """Class logits ``(Q, C)`` of the slots' memory after the last frame."""
         assert matcher.memory is not None
         embeddings = self.network.sem_seg_head.predictor.class_embed(matcher.memory.to(self.device))
-        return class_logits(embeddings, classifier, TEMPERATURE)
+        return class_logits(embeddings, classifier, CLASS_TEMPERATURE)
 
     def _inside(self, sizes: Geometry) -> Tensor | None:
         """Map of the image without padding at stride 4; ``None`` if padding counts."""
@@ -230,4 +230,4 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
             final = final * video_mask_score(found.confidence[own], found.area[own], kept, self.config)
         elif self.config.mask_score:
             final = final * evidence.mask_scores(selection)
-        return tracks_of(video.id, vocabulary.categories, selection, chosen, final)
+        return tracks_of_detections(video.id, vocabulary.categories, selection, chosen, final)

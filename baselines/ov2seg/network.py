@@ -14,7 +14,7 @@ from harness.types import LoadedWeights
 
 
 @dataclass(frozen=True)
-class Architecture:
+class Ov2SegArchitecture:
     """The sizes of a checkpoint. Defaults are those of the released model."""
 
     backbone: ResNetSize | SwinSize = field(default_factory=ResNetSize)
@@ -41,7 +41,7 @@ class Ov2SegNetwork(nn.Module):
     short_edge = 480
     loaded_weights: LoadedWeights | None = None
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Ov2SegArchitecture) -> None:
         super().__init__()
         sizes = architecture
         self.embed_dim = sizes.embed_dim

@@ -101,9 +101,9 @@ class Ov2SegPlugin:
 
     def doctor(self) -> dict[str, Any]:
         """The implementation of deformable attention on this machine, which decides the speed."""
-        from harness.models.ops.deform_attn import status
+        from harness.models.ops.deform_attn import kernel_status
 
-        return {"deformable attention": status()}
+        return {"deformable attention": kernel_status()}
 
 
 def with_text_tower(config: Ov2SegConfig, checkpoint: Path) -> Ov2SegConfig:
@@ -119,9 +119,9 @@ def with_text_tower(config: Ov2SegConfig, checkpoint: Path) -> Ov2SegConfig:
 def default_weights(text_tower: str) -> str:
     """The source of a text tower's weights: the package for the miniature, else OpenAI."""
     from harness.models import miniatures
-    from harness.models.miniatures.clip import NAME
+    from harness.models.miniatures.clip import CLIP_NAME
 
-    shipped = miniatures.weights("clipvis", miniatures.DATASET) if text_tower == NAME else None
+    shipped = miniatures.weights("clipvis", miniatures.DATASET) if text_tower == CLIP_NAME else None
     return str(shipped) if shipped else "openai"
 
 

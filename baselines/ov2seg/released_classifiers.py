@@ -18,7 +18,7 @@ from harness.input_files import refuse_odd_file
 from harness.run_folder.provenance import file_digest
 from harness.types import Category
 
-FILES = {
+RELEASED_FILES = {
     "lvvis": "fg_bg_5_10_lvvis_ens.npy",
     "lvis": "fg_bg_5_10_lvis_ens.npy",
     "coco": "fg_bg_5_10_coco_ens.npy",
@@ -28,7 +28,7 @@ FILES = {
 }
 """File by the harness's name of the dataset. There is none for BURST."""
 MAX_BYTES = 1 << 30
-HINT = "name a released file or their folder (`harness models show ov2seg`), or set text_classifier=clip"
+_HINT = "name a released file or their folder (`harness models show ov2seg`), or set text_classifier=clip"
 
 
 def released_file(place: Path, dataset: str) -> Path:
@@ -38,13 +38,13 @@ def released_file(place: Path, dataset: str) -> Path:
     """
     if not place.is_dir():
         path = place
-    elif dataset in FILES:
-        path = place / FILES[dataset]
+    elif dataset in RELEASED_FILES:
+        path = place / RELEASED_FILES[dataset]
     else:
-        released = ", ".join(FILES)
-        raise UserError(str(place), f"none of the released files is for {dataset}, they are for {released}", HINT)
+        released = ", ".join(RELEASED_FILES)
+        raise UserError(str(place), f"none of the released files is for {dataset}, they are for {released}", _HINT)
     if not path.is_file():
-        raise UserError(str(path), "does not exist", HINT)
+        raise UserError(str(path), "does not exist", _HINT)
     return path
 
 
@@ -57,7 +57,7 @@ def read_rows(path: Path, categories: Sequence[Category], embed_dim: int) -> NDA
     rows = _read(path)
     if rows.ndim != 2 or rows.shape[1] != embed_dim:
         what = f"holds an array {rows.shape} where (categories, {embed_dim}) is needed"
-        raise UserError(str(path), what, HINT)
+        raise UserError(str(path), what, _HINT)
     ids = [category.id for category in categories]
     if sorted(ids) != list(range(1, len(rows) + 1)):
         known = f"{len(ids)} categories, ids {min(ids)} to {max(ids)}" if ids else "no category"
@@ -66,14 +66,14 @@ def read_rows(path: Path, categories: Sequence[Category], embed_dim: int) -> NDA
     lengths = np.linalg.norm(rows, axis=1)
     bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
     if len(bad):
-        raise UserError(f"{path}, row {bad[0]}", "is not a finite direction", HINT)
+        raise UserError(f"{path}, row {bad[0]}", "is not a finite direction", _HINT)
     ordered: NDArray[np.float32] = rows[np.array(ids) - 1]
     return ordered
 
 
 def digests(place: Path) -> dict[str, str]:
     """SHA-256 by name of the file ``place``, or of the released files in the folder ``place``; those that exist."""
-    paths = sorted(place / name for name in FILES.values()) if place.is_dir() else [place]
+    paths = sorted(place / name for name in RELEASED_FILES.values()) if place.is_dir() else [place]
     return {path.name: file_digest(path) for path in paths if path.is_file()}
 
 
@@ -83,9 +83,9 @@ def _read(path: Path) -> NDArray[np.float32]:
         refuse_odd_file(path, MAX_BYTES)
         found = np.lib.format.open_memmap(path, mode="r")  # refuses archives and pickles
         if found.dtype.kind != "f":
-            raise UserError(str(path), "holds no array of floating-point numbers", HINT)
+            raise UserError(str(path), "holds no array of floating-point numbers", _HINT)
         return np.array(found, dtype=np.float32)
     except (OSError, ValueError, EOFError, SyntaxError, TokenError, TypeError, OverflowError) as error:
         # numpy raises any of these for damaged headers and for pickles
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise UserError(str(path), f"is not a .npy file, or a broken one ({reason})", HINT) from error
+        raise UserError(str(path), f"is not a .npy file, or a broken one ({reason})", _HINT) from error

@@ -16,7 +16,7 @@ from harness.baselines.ov2seg.config import Ov2SegConfig
 from harness.models.shared.spill_buffer import DeferredScores
 from harness.models.shared.track_selection import SUPPRESSION_RATIO, TrackSelection, best, mask_score, mask_sums
 
-TEMPERATURE = 50.0
+CLASS_TEMPERATURE = 50.0
 """Factor of the cosine similarity of an embedding and a text (docs/ov2seg.md, *Classes*)."""
 
 

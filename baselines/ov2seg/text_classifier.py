@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.baselines.ov2seg.config import Ov2SegConfig
-from harness.baselines.ov2seg.released_classifiers import FILES, read_rows, released_file
+from harness.baselines.ov2seg.released_classifiers import RELEASED_FILES, read_rows, released_file
 from harness.errors import UserError
 from harness.models.backbones.clip import create_clip, open_clip
-from harness.models.shared.checkpoint_files import CLIP, clip_inside, first_line
-from harness.models.shared.text_classifier import TextClassifier, cached_text_classifier, weights_digest
+from harness.models.shared.checkpoint_files import CLIP_PREFIX, clip_inside, first_line
+from harness.models.shared.text_classifier import TextClassifier, cached_text_classifier, tower_digest
 from harness.types import Vocabulary
 
 
@@ -32,7 +32,7 @@ class SourcedClassifier(NamedTuple):
     """Whether published numbers use it, or none exist for the dataset."""
 
 
-class TextTower(nn.Module):
+class ClipTextTower(nn.Module):
     """The text half of a CLIP model of open_clip, as ``clip_model``, for evaluation.
 
     Raises `UserError` if open_clip does not know ``name`` or cannot load the weights ``pretrained``.
@@ -46,7 +46,7 @@ class TextTower(nn.Module):
             held = clip_inside(pretrained)
             self.clip_model: Any = create_clip(name, None if held else pretrained, device="cpu")
             if held:
-                self.clip_model.load_state_dict({key.removeprefix(CLIP): t for key, t in held.items()})
+                self.clip_model.load_state_dict({key.removeprefix(CLIP_PREFIX): t for key, t in held.items()})
         except (RuntimeError, OSError, ValueError) as error:  # open_clip reports a failed download as RuntimeError
             raise UserError(
                 "text classifier",
@@ -87,10 +87,10 @@ def text_classifier(
         rows = torch.from_numpy(read_rows(path, vocabulary.categories, embed_dim)).to(device)
         classifier = TextClassifier(functional.normalize(rows, dim=-1), torch.arange(len(names), device=device))
         return SourcedClassifier(classifier, f"read from {path}", True)
-    tower = TextTower(config.clip_model, config.clip_pretrained).to(device)
+    tower = ClipTextTower(config.clip_model, config.clip_pretrained).to(device)
     if tower.embed_dim != embed_dim:
         what = f'"{tower.name}" embeds in {tower.embed_dim} dimensions, the checkpoint needs {embed_dim}'
         raise UserError("clip_model", what, "choose a text tower of that size")
-    found = cached_text_classifier(cache, weights_digest(tower), tower, names, clean=True)
+    found = cached_text_classifier(cache, tower_digest(tower), tower, names, clean=True)
     source = f"computed with the text tower of {tower.name} ({config.clip_pretrained})"
-    return SourcedClassifier(found, source, dataset not in FILES)
+    return SourcedClassifier(found, source, dataset not in RELEASED_FILES)

@@ -14,8 +14,8 @@ from harness.atomic_write import write_atomically
 from harness.baselines.ov2seg.checkpoint import BACKBONE, load_network
 from harness.baselines.ov2seg.config import Ov2SegConfig, Ov2SegTrainingConfig
 from harness.baselines.ov2seg.criterion import Ov2SegCriterion
-from harness.baselines.ov2seg.model import PIXEL_MEAN, PIXEL_STD
-from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
+from harness.baselines.ov2seg.model import IMAGENET_MEAN, IMAGENET_STD
+from harness.baselines.ov2seg.network import Ov2SegArchitecture, Ov2SegNetwork
 from harness.baselines.ov2seg.text_classifier import text_classifier
 from harness.errors import UserError
 from harness.models.backbones.resnet import ResNetSize
@@ -40,7 +40,7 @@ class Ov2SegTrainee(nn.Module):
     def forward(self, samples: Sequence[TrainingSample]) -> dict[str, Tensor]:
         """Losses of a batch by name, and ``total``."""
         device = self.criterion.text.device
-        images, masks = batch_of(samples, device, PIXEL_MEAN, PIXEL_STD)
+        images, masks = batch_of(samples, device, IMAGENET_MEAN, IMAGENET_STD)
         categories = [torch.from_numpy(sample.categories).to(device) for sample in samples]
         losses = self.criterion(self.network(images, auxiliary=True), masks, categories)
         return {**losses, "total": self.criterion.total(losses)}
@@ -77,10 +77,10 @@ def build_trainee(
     if len(found.classifier.weights) != len(training_set.categories):
         what = "has categories with several names, which the losses cannot distinguish"
         raise UserError(training_set.name, what, "set text_classifier to a file with one row per category")
-    return Ov2SegTrainee(network.to(device), config, found.classifier.weights, frequencies(training_set))
+    return Ov2SegTrainee(network.to(device), config, found.classifier.weights, class_frequencies(training_set))
 
 
-def frequencies(training_set: TrainingSet) -> Tensor:
+def class_frequencies(training_set: TrainingSet) -> Tensor:
     """Number of images of the set with each category, ``(C,)``."""
     counts = Counter(c for item in range(len(training_set)) for c in training_set.categories_of(item))
     return torch.tensor([float(counts[i]) for i in range(len(training_set.categories))])
@@ -89,7 +89,7 @@ def frequencies(training_set: TrainingSet) -> Tensor:
 def new_network(config: Ov2SegTrainingConfig) -> Ov2SegNetwork:
     """Untrained heads on a ResNet, with ``backbone_weights`` if they are given."""
     network = Ov2SegNetwork(
-        Architecture(
+        Ov2SegArchitecture(
             backbone=ResNetSize(config.backbone_blocks, config.backbone_width),
             decoder_layers=config.decoder_layers,
             queries=config.queries,

@@ -20,7 +20,8 @@ from harness.models.shared.mask_encoding import encode_masks
 from harness.models.shared.numeric_policy import float32_policy
 from harness.models.shared.preprocess import Geometry
 from harness.models.shared.text_classifier import synonyms_of
-from harness.models.shared.windows import PRECISIONS, Stages
+from harness.models.shared.windows import Stages
+from harness.precision import dtype_of
 from harness.types import LoadedWeights, Track, Video, Vocabulary
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ TOKENS = 32
 """Length of a prompt for SAM 3's text encoder; longer ones are cut."""
 
 
-SHOWN = 8
+_SHOWN = 8
 """Prompts that `Sam3.facts` names."""
 
 
@@ -44,7 +45,7 @@ class Prompts(NamedTuple):
     """``(words, tokens)``: which tokens are in use."""
 
 
-class Seen(NamedTuple):
+class SegmentedObject(NamedTuple):
     """One object and its masks so far."""
 
     label: int
@@ -74,7 +75,7 @@ class Sam3:
         stage: Stages = lambda name: nullcontext(),
     ) -> None:
         self.config, self.stage = config or Sam3Config(), stage
-        self.device, self.dtype = torch.device(device), PRECISIONS[precision]
+        self.device, self.dtype = torch.device(device), dtype_of(precision)
         self.network, self.processor = network.to(self.device, torch.float32).eval(), processor
         self._prompts: Prompts | None = None
         _set(network, "score_threshold_detection", self.config.detection_threshold)
@@ -86,7 +87,7 @@ class Sam3:
         if self._prompts is None:
             return {"words": "none"}
         words = self._prompts.words
-        shown = ", ".join(words[:SHOWN]) + (", ..." if len(words) > SHOWN else "")
+        shown = ", ".join(words[:_SHOWN]) + (", ..." if len(words) > _SHOWN else "")
         return {"words": f"{len(words)}, each a text prompt: {shown}"}
 
     @torch.inference_mode()
@@ -99,7 +100,7 @@ class Sam3:
         if not vocabulary.categories or not len(video.frames):
             return []
         sessions = self._sessions(video, self.prompts(vocabulary))
-        seen: list[dict[int, Seen]] = [{} for _ in sessions]
+        seen: list[dict[int, SegmentedObject]] = [{} for _ in sessions]
         frames = video.read()
         for index in range(len(video.frames)):
             with self.stage("decode"):
@@ -152,7 +153,7 @@ class Sam3:
         prepared: Tensor = self.processor(images=image, return_tensors="pt").pixel_values
         return prepared.to(self.device, torch.float32)
 
-    def _follow(self, session: WordsSession, index: int, first_label: int, objects: dict[int, Seen]) -> None:
+    def _follow(self, session: WordsSession, index: int, first_label: int, objects: dict[int, SegmentedObject]) -> None:
         """Find and track the objects of a session in the latest encoded frame, and store their masks."""
         with self.stage("tracking"):
             with self._mixed():
@@ -164,12 +165,12 @@ class Sam3:
             rles = encode_masks(found["masks"].float(), Geometry(size, size, size)).rles
         for number, score, rle in zip(found["object_ids"].tolist(), found["scores"].tolist(), rles, strict=True):
             label = first_label + session.obj_id_to_prompt_id[number]
-            objects.setdefault(number, Seen(label, score, {})).masks[index] = rle
+            objects.setdefault(number, SegmentedObject(label, score, {})).masks[index] = rle
         for removed in output.removed_obj_ids & objects.keys():
             del objects[removed]
         session.forget(index)
 
-    def _tracks(self, video: Video, vocabulary: Vocabulary, seen: list[dict[int, Seen]]) -> list[Track]:
+    def _tracks(self, video: Video, vocabulary: Vocabulary, seen: list[dict[int, SegmentedObject]]) -> list[Track]:
         """The best objects; equal ones in the order of the vocabulary, then of their discovery."""
         objects = [found for session in seen for found in session.values()]
         objects.sort(key=lambda found: (-found.score, found.label))

@@ -28,12 +28,12 @@ class Sam3Plugin:
 
         return card()
 
-    def load(self, config: Sam3Config, context: LoadContext) -> Sam3:
+    def load_part(self, config: Sam3Config, context: LoadContext) -> Sam3:
         """Load the folder ``context.checkpoint`` onto ``context.device``.
 
         Raises `UserError` where `transformers` is missing or too old, and for a folder without SAM 3.
         """
-        from harness.baselines.sam3.library import check_folder, library, load, load_processor
+        from harness.baselines.sam3.library import check_folder, library, load_part, load_processor
 
         transformers = library()
         if context.checkpoint is None:
@@ -42,7 +42,7 @@ class Sam3Plugin:
         from harness.baselines.sam3.model import Sam3
         from harness.baselines.sam3.network import StreamedSam3
 
-        network, loaded = load(StreamedSam3, context.checkpoint)
+        network, loaded = load_part(StreamedSam3, context.checkpoint)
         processor = load_processor(transformers.Sam3VideoProcessor, context.checkpoint)
         model = Sam3(network, processor, config, context.device, context.precision)
         model.loaded_weights = loaded
@@ -52,12 +52,12 @@ class Sam3Plugin:
         """Whether the library that it needs is installed."""
         from importlib.metadata import PackageNotFoundError, version
 
-        from harness.baselines.sam3.library import INSTALL
+        from harness.baselines.sam3.library import SAM3_INSTALL
 
         try:
             return {"transformers": version("transformers")}
         except PackageNotFoundError:
-            return {"transformers": f"not installed ({INSTALL})"}
+            return {"transformers": f"not installed ({SAM3_INSTALL})"}
 
 
 PLUGIN = Sam3Plugin()

@@ -9,9 +9,10 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from harness.baselines.track_by_detection.detections import Detections, Floats, Ints
+from harness.arrays import Floats, Ints
+from harness.baselines.track_by_detection.detections import Detections
 
-FORBIDDEN = 1e6
+_FORBIDDEN = 1e6
 """Cost of a forbidden pair, so large that one more allowed pair is always better."""
 
 
@@ -38,19 +39,19 @@ class Association(Protocol):
         ...
 
 
-class Pairs(NamedTuple):
+class Links(NamedTuple):
     """Linked rows and columns of a matrix of costs."""
 
     tracks: Ints
     objects: Ints
 
 
-def match_boxes(costs: Floats, max_cost: float) -> Pairs:
+def match_boxes(costs: Floats, max_cost: float) -> Links:
     """Link as many tracks to objects as ``max_cost`` allows, at the lowest total cost (Hungarian method)."""
     allowed = costs <= max_cost
-    tracks, objects = linear_sum_assignment(np.where(allowed, costs, FORBIDDEN))
+    tracks, objects = linear_sum_assignment(np.where(allowed, costs, _FORBIDDEN))
     real = allowed[tracks, objects]
-    return Pairs(tracks[real], objects[real])
+    return Links(tracks[real], objects[real])
 
 
 class LastSeen:

@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from harness.arrays import Floats, Ints
 from harness.baselines.track_by_detection.config import TrackingConfig
 from harness.models.shared.preprocess import Geometry
 from harness.models.shared.windows import Stages
 from harness.types import Video, Vocabulary
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 STRIDE = 4
 """Pixels of the network's input per cell of a mask."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from harness.arrays import Floats
 from harness.baselines.track_by_detection.association import LastSeen
-from harness.baselines.track_by_detection.detections import Detections, Floats
+from harness.baselines.track_by_detection.detections import Detections
 
 
 class EmbeddingDistance(LastSeen):

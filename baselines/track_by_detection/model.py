@@ -34,8 +34,8 @@ class TrackByDetection:
 
     def facts(self) -> dict[str, str]:
         """The segmenter's facts for the run's record, see `harness.types.Model`."""
-        told = getattr(self.segmenter, "facts", None)
-        return {} if told is None else dict(told())
+        facts = getattr(self.segmenter, "facts", None)
+        return {} if facts is None else dict(facts())
 
     @torch.inference_mode()
     def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:

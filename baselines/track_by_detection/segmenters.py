@@ -111,7 +111,7 @@ class Ov2SegSegmenter(_OfVideoModel[Ov2Seg]):
             for part in frame_groups(frames, queries, classifier.weights.shape[0]):
                 masks = output.mask_logits[part]
                 with model.stage("classification"):
-                    logits = class_logits(output.class_embeddings[part], classifier, ov2seg_scoring.TEMPERATURE)
+                    logits = class_logits(output.class_embeddings[part], classifier, ov2seg_scoring.CLASS_TEMPERATURE)
                     found = ov2seg_scoring.scores(logits, output.object_logits[part], model.config)
                     if model.config.mask_score:
                         found = found * mask_quality(masks, inside)

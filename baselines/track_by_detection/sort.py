@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.baselines.track_by_detection.detections import Detections, Floats, Ints
+from harness.arrays import Floats, Ints
+from harness.baselines.track_by_detection.detections import Detections
 
-MOTION = np.eye(7) + np.eye(7, k=4)
+TRANSITION = np.eye(7) + np.eye(7, k=4)
 """State (x, y, area, aspect, vx, vy, v_area) one frame on: each of the first three gains its velocity."""
 OBSERVED = np.eye(4, 7)
 START_NOISE = np.diag([10.0, 10, 10, 10, 1e4, 1e4, 1e4])
@@ -37,8 +38,8 @@ class BoxMotion:
         """Move one frame on; returns the boxes that are expected, ``(tracks, 4)``. An area never shrinks to nothing."""
         shrinks_away = self.mean[:, 2] + self.mean[:, 6] <= 0
         self.mean[shrinks_away, 6] = 0
-        self.mean = self.mean @ MOTION.T
-        self.covariance = MOTION @ self.covariance @ MOTION.T + MOTION_NOISE
+        self.mean = self.mean @ TRANSITION.T
+        self.covariance = TRANSITION @ self.covariance @ TRANSITION.T + MOTION_NOISE
         return boxes_at(self.mean)
 
     def correct(self, tracks: Ints, boxes: Floats) -> None:

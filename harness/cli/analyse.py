@@ -74,9 +74,9 @@ def analyse(
     """
     from harness.atomic_write import write_atomically
     from harness.cli.output import command, refuse_other_than_file, runs_among, show
-    from harness.reports.layouts import FORMATS
+    from harness.reports.layouts import TABLE_FORMATS
 
-    known = (*FORMATS, "json")
+    known = (*TABLE_FORMATS, "json")
     if format not in known:
         raise UserError("--format", f'"{format}" is not a format', near(format, known))
     if not with_ceilings:
@@ -93,7 +93,7 @@ def analyse(
         raise UserError("--predictions" if predictions is not None else "RUN", what, hint)
     to_json = as_json or format == "json"
     if with_ceilings:
-        from harness.reports.ceilings import ceilings_of_runs, figure_file, written_ceilings
+        from harness.reports.ceilings import ceilings_figure_file, ceilings_of_runs, written_ceilings
         from harness.reports.figures import figure_format
         from harness.scoring.ceilings import has_ceilings
         from harness.scoring.dispatch import Settings
@@ -115,7 +115,7 @@ def analyse(
             if len(found) > 1:
                 raise UserError("--figure", f"shows one run, not {len(found)}", "name one run")
             refuse_other_than_file(figure)
-            write_atomically(figure, figure_file(found[0], figure, [command()]))
+            write_atomically(figure, ceilings_figure_file(found[0], figure, [command()]))
         text = json.dumps({"runs": [one.record() for one in found]}, allow_nan=False) + "\n" if to_json else ""
         show(text or written_ceilings(found, format, [command()]), out)  # type: ignore[arg-type]
         return
@@ -137,13 +137,13 @@ def _of_predictions(
     settings: Settings,
 ) -> NamedCeilings:
     """The ceilings of a results file or a folder of predictions, on the truth that `harness eval` would take."""
-    from harness.cli.eval import Given, ceilings_of, shards_of, truth_of
+    from harness.cli.eval import Given, ceilings_of, shards_of, truth_choice
     from harness.reports.ceilings import NamedCeilings
     from harness.scoring import HOTA, VEVAL
     from harness.scoring.dispatch import check_settings, score_all
 
     given = Given(annotations, dataset, split, data_root, False, False, settings)
-    chosen = truth_of(None if names is None else list(names), given, not predictions.is_dir())
+    chosen = truth_choice(None if names is None else list(names), given, not predictions.is_dir())
     asked = chosen.names
     if names is None and HOTA not in asked and VEVAL not in asked:
         asked = [*asked, HOTA]

@@ -77,7 +77,7 @@ def bench(
     """
     from harness import plugins
     from harness.config import read_config
-    from harness.engines.devices import default_device, refuse_missing
+    from harness.engines.devices import default_device, refuse_missing_devices
     from harness.engines.model_spec import loaded
     from harness.notebook import dataset_of_words
     from harness.plugin_code import convert_plugin_errors
@@ -96,7 +96,7 @@ def bench(
     if kept is None and model is None:
         raise UserError("--model", "is missing", "name a model, or a run with --run and --sweep")
     place = device or default_device()
-    refuse_missing([place])
+    refuse_missing_devices([place])
     name = str(model) if kept is None else str(kept.record["model"])
     number = precision or "fp32" if kept is None else kept.content.precision or "fp32"
     plugin = plugins.model(name)
@@ -112,8 +112,8 @@ def bench(
         return open_video(video)[0] if video else Video(1, "generated", height, width, made)
 
     if fit:
-        told = {"model": name, "device": place, "precision": number}
-        _tell_fit(plugin, chosen, checkpoint, opened, base, told, as_json)
+        setting = {"model": name, "device": place, "precision": number}
+        _tell_fit(plugin, chosen, checkpoint, opened, base, setting, as_json)
         return
     shown = opened(base)
     dataset = dataset_of_words(shown, _words(words))
@@ -122,7 +122,7 @@ def bench(
         if axes:
             measured = _sweep(ready, opened, axes, base, repeats, place)
         else:
-            record = measure(ready, shown, dataset.vocabulary, repeats, place)
+            record = measure_model(ready, shown, dataset.vocabulary, repeats, place)
     if axes:
         conditions = {"model": name, "device": place, "precision": number, "size": [shown.height, shown.width]}
         _tell_sweep(conditions, measured, base, repeats, chosen, checkpoint, kept, figure, as_json)
@@ -300,7 +300,7 @@ def _tell_sweep(
     from harness import __version__
     from harness.atomic_write import write_atomically, write_json
     from harness.cli.output import command, refuse_other_than_file
-    from harness.reports.cost import figure_file, written
+    from harness.reports.cost import cost_figure_file, written
     from harness.run_folder.layout import BENCH
     from harness.run_folder.provenance import cpu_model, weights_digest
     from harness.run_folder.schemas import FORMAT, BenchRecord
@@ -317,11 +317,11 @@ def _tell_sweep(
         write_json(run.folder / BENCH, data)
     if figure is not None:
         refuse_other_than_file(figure)
-        write_atomically(figure, figure_file(record, figure, [command()]))
+        write_atomically(figure, cost_figure_file(record, figure, [command()]))
     print(json.dumps(data) if as_json else written(record), end="\n" if as_json else "")
 
 
-def measure(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) -> dict[str, Any]:
+def measure_model(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) -> dict[str, Any]:
     """Time ``repeats`` passes of ``model`` over ``video`` after a warm-up and one that counts the FLOPs.
 
     Where the model has a ``stage`` hook (a context manager by name) one more pass of ``stage_pass_seconds`` times the

@@ -56,8 +56,8 @@ def measure_fit(
     def peak_at(values: dict[str, int]) -> int:
         model = load(values)
         measured = _peak_of(model, video_of(values[FRAMES]), words_of(values[WORDS]), device)
-        told = ", ".join(f"{axis} {value}" for axis, value in values.items())
-        tell(f"{told}: {measured / 2**20:.0f} MiB")
+        point = ", ".join(f"{axis} {value}" for axis, value in values.items())
+        tell(f"{point}: {measured / 2**20:.0f} MiB")
         return measured
 
     # small before large: on a CPU the process keeps some of what it had
@@ -150,7 +150,7 @@ def peak_of_process() -> int:
 
 def table_of_fit(record: dict[str, Any]) -> str:
     """What fits, as a table for the terminal."""
-    from harness.reports.layouts import Column, Sheet, render
+    from harness.reports.layouts import Column, Sheet, render_table
 
     rows = []
     for axis in record["axes"]:
@@ -166,4 +166,4 @@ def table_of_fit(record: dict[str, Any]) -> str:
         f"largest: what fits into {100 * SHARE:.0f} % of {record['usable_bytes'] / 2**30:.1f} GiB by a line through the"
         " two peaks; a forecast, not a measurement",
     ]
-    return render(Sheet(head, rows, notes), "terminal")
+    return render_table(Sheet(head, rows, notes), "terminal")

@@ -56,10 +56,10 @@ def compare(
     from harness.cli.results_files import TruthOfResults, with_results_files
     from harness.reports.comparison import compare_runs
     from harness.reports.comparison_text import categories_csv, written_comparison
-    from harness.reports.layouts import FORMATS
+    from harness.reports.layouts import TABLE_FORMATS
     from harness.reports.run_files import read_runs
 
-    known = (*FORMATS, "json")
+    known = (*TABLE_FORMATS, "json")
     if format not in known:
         raise UserError("--format", f'"{format}" is not a format', near(format, known))
     truth = TruthOfResults(annotations, dataset, split, data_root, protocol)

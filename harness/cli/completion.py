@@ -34,22 +34,22 @@ def models(incomplete: str) -> list[str]:
     """Names of installed models, after a comma too."""
     from harness import plugins
 
-    return _after_comma(incomplete, plugins.names(plugins.MODELS))
+    return _after_comma(incomplete, plugins.names(plugins.MODEL_ENTRY_POINTS))
 
 
 def datasets(incomplete: str) -> list[str]:
     """Names of known datasets, after a comma too."""
     from harness import plugins
 
-    return _after_comma(incomplete, plugins.names(plugins.DATASETS))
+    return _after_comma(incomplete, plugins.names(plugins.DATASET_ENTRY_POINTS))
 
 
 def protocols(incomplete: str) -> list[str]:
     """Names of protocols, after a comma too."""
     from harness.scoring import BURST_TASKS, EVERY, FIXED_AP
-    from harness.scoring.dispatch import NAMES
+    from harness.scoring.dispatch import PROTOCOL_NAMES
 
-    return _after_comma(incomplete, (*NAMES, FIXED_AP, *BURST_TASKS, EVERY))
+    return _after_comma(incomplete, (*PROTOCOL_NAMES, FIXED_AP, *BURST_TASKS, EVERY))
 
 
 def runs(incomplete: str) -> list[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.convert.tracks import TrackSet
 
 
-class Source(StrEnum):
+class SourceFormat(StrEnum):
     """The input formats."""
 
     VIS = "vis"
@@ -28,7 +28,7 @@ class Source(StrEnum):
     COCO = "coco"
 
 
-class Target(StrEnum):
+class TargetFormat(StrEnum):
     """The output formats."""
 
     VIS = "vis"
@@ -43,7 +43,7 @@ class Target(StrEnum):
 def convert(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="File or folder to convert.")],
     from_: Annotated[
-        Source,
+        SourceFormat,
         typer.Option(
             "--from",
             help="vis: annotations or results in YouTube-VIS form; run: a run folder's predictions; burst: BURST's own"
@@ -55,12 +55,12 @@ def convert(
         str, typer.Option(help="File to write (vis, results, burst, coco), folder (masks, mots), or name (fiftyone).")
     ],
     to: Annotated[
-        Target,
+        TargetFormat,
         typer.Option(
             help="vis: annotations; results: a results list; burst: predictions in BURST's own form; coco; masks; mots:"
             " TrackEval's text; fiftyone."
         ),
-    ] = Target.VIS,
+    ] = TargetFormat.VIS,
     frames: Annotated[
         Path | None, typer.Option(help="Folder of the frames, where the input does not name them.")
     ] = None,
@@ -98,31 +98,33 @@ def convert(
             raise UserError(warning["first"], warning["kind"], "correct it, or leave out --strict")
         tell(f"warning: {line}")
     count = sum(len(video.tracks) for video in tracks.videos)
-    told: list[str] = []
-    if to is Target.FIFTYONE:
+    remarks: list[str] = []
+    if to is TargetFormat.FIFTYONE:
         from harness.convert.fiftyone_samples import add_samples
 
         if frames is None:
             raise UserError("--to fiftyone", "needs --frames", "name the folder to which file names are relative")
         add_samples(tracks, out, frames)
-    elif to in (Target.MASKS, Target.MOTS):
-        told = _write_folder(tracks, to, Path(out))
+    elif to in (TargetFormat.MASKS, TargetFormat.MOTS):
+        remarks = _write_folder(tracks, to, Path(out))
     else:
         from harness.atomic_write import write_atomically
 
         documents = {
-            Target.VIS: youtube_vis_document, Target.COCO: coco_document, Target.RESULTS: results_list,
-            Target.BURST: burst_document,
+            TargetFormat.VIS: youtube_vis_document,
+            TargetFormat.COCO: coco_document,
+            TargetFormat.RESULTS: results_list,
+            TargetFormat.BURST: burst_document,
         }  # fmt: skip
         write_atomically(Path(out), json_text(documents[to](tracks)))
-    for line in told:
+    for line in remarks:
         if strict:
             raise UserError(out, line, "leave out --strict to accept it")
         tell(f"warning: {line}")
     print(f"{out}: {len(tracks.videos)} videos, {count} tracks, {len(tracks.categories)} categories")
 
 
-def _write_folder(tracks: TrackSet, to: Target, out: Path) -> list[str]:
+def _write_folder(tracks: TrackSet, to: TargetFormat, out: Path) -> list[str]:
     from harness.convert.mots import write_mots
     from harness.convert.palette import write_palette
 
@@ -133,31 +135,31 @@ def _write_folder(tracks: TrackSet, to: Target, out: Path) -> list[str]:
             raise UserError(
                 f"video {video.name}", "has a name with a path outside of the folder", "rename it in the file"
             )
-    return write_mots(tracks, out) if to is Target.MOTS else write_palette(tracks, out)
+    return write_mots(tracks, out) if to is TargetFormat.MOTS else write_palette(tracks, out)
 
 
 def _read(
-    source: Path, form: Source, frames: Path | None, names: Path | None, annotations: Path | None, data_root: Path
+    source: Path, form: SourceFormat, frames: Path | None, names: Path | None, annotations: Path | None, data_root: Path
 ) -> TrackSet:
     from harness.convert import coco_frames, cvat, label_studio, palette, youtube_vis
 
-    if names is not None and form is not Source.MASKS:
+    if names is not None and form is not SourceFormat.MASKS:
         raise UserError("--names", "needs --from masks", "leave it out")
-    if form is Source.MASKS:
+    if form is SourceFormat.MASKS:
         return palette.read_palette(source, frames, names)
-    if form is Source.CVAT:
+    if form is SourceFormat.CVAT:
         return cvat.read_cvat(source, frames)
-    if form is Source.LABEL_STUDIO:
+    if form is SourceFormat.LABEL_STUDIO:
         return label_studio.read_label_studio(source, frames)
-    if form is Source.COCO:
+    if form is SourceFormat.COCO:
         return coco_frames.read_coco(source)
-    if form is Source.RUN:
+    if form is SourceFormat.RUN:
         from harness.reports.run_data import dataset_of_run
         from harness.run_folder.finished_run import FinishedRun
 
         run = FinishedRun(source)
         return youtube_vis.read_predictions(run.store, dataset_of_run(run, data_root, annotations).annotations)
-    if form is Source.VIS and youtube_vis.is_results(source):
+    if form is SourceFormat.VIS and youtube_vis.is_results(source):
         if annotations is None:
             raise UserError(str(source), "is a results file", "name the annotation file with --annotations")
         return youtube_vis.read_results(source, annotations)

@@ -8,12 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.options import DATA_ROOT, DataRoot, OwnAnnotations, OwnFrames, OwnName, OwnProtocol
+from harness.cli.options import DATA_ROOT, AsJson, DataRoot, OwnAnnotations, OwnFrames, OwnName, OwnProtocol
 from harness.errors import EXIT_FAILED, UserError
 
 app = typer.Typer(help="Datasets: list, check, show and add them.", no_args_is_help=True)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command("list")
@@ -23,7 +21,7 @@ def list_datasets(data_root: DataRoot = DATA_ROOT, as_json: AsJson = False) -> N
     from harness.datasets.described import described_below
 
     rows: list[dict[str, Any]] = []
-    for name, package in plugins.names(plugins.DATASETS).items():
+    for name, package in plugins.names(plugins.DATASET_ENTRY_POINTS).items():
         plugin = plugins.dataset(name)
         splits = {"splits": list(plugin.splits), "default_split": plugin.default_split}
         rows.append({"name": name, "package": package, "summary": plugin.summary, **splits})
@@ -126,7 +124,11 @@ def add_dataset(
     from harness.datasets.described import add_split, file_digest
     from harness.input_files import NOTE_BYTES, read_file
 
-    if name in plugins.names(plugins.DATASETS) or Path(name).name != name or name.endswith((".yaml", ".yml")):
+    if (
+        name in plugins.names(plugins.DATASET_ENTRY_POINTS)
+        or Path(name).name != name
+        or name.endswith((".yaml", ".yml"))
+    ):
         raise UserError(f'"{name}"', "is already a dataset", "choose a name that `harness datasets list` does not show")
     if (like is None) == (protocol is None):
         raise UserError("harness datasets add", "needs one of --like and --protocol", "name one of them")
@@ -234,17 +236,18 @@ def _show_survey(data_root: Path, as_json: bool) -> bool:
 
     if not data_root.is_dir():
         raise UserError(str(data_root), "is not a folder", "name the folder that holds the datasets with --data-root")
-    known = (plugins.dataset(name) for name in plugins.names(plugins.DATASETS))
+    known = (plugins.dataset(name) for name in plugins.names(plugins.DATASET_ENTRY_POINTS))
     found = survey(data_root, [plugin for plugin in known if isinstance(plugin, Recogniser)])
     record = {"folder": str(data_root), "files": [one.record(data_root) for one in found]}
-    taken = [one for one in found if one.taken is not None]
+    recognised = [one for one in found if one.recognised is not None]
     if as_json:
         print(json.dumps(record))
-        return bool(taken)
-    print(f"{data_root}: {len(taken)} annotation files of known splits, {len(found) - len(taken)} other JSON files")
+        return bool(recognised)
+    others = len(found) - len(recognised)
+    print(f"{data_root}: {len(recognised)} annotation files of known splits, {others} other JSON files")
     for one in found:
         row = one.record(data_root)
-        print(f"\n{row['file']}: {row['taken_for']}")
+        print(f"\n{row['file']}: {row['recognised_as']}")
         for text in row["why"]:
             print(f"  why: {text}")
         if one.content is not None:
@@ -253,7 +256,7 @@ def _show_survey(data_root: Path, as_json: bool) -> bool:
             print(f"  frames: {row['frames'] or 'not found below the data root'}")
         if row["name_by_hand"]:
             print(f"  to do: {row['name_by_hand']}")
-    return bool(taken)
+    return bool(recognised)
 
 
 def _show(record: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from harness.errors import EXIT_FAILED, UserError
 
-PACKAGES = (
+_PACKAGES = (
     "torch", "open_clip_torch", "timm", "numpy", "numba", "pyarrow", "pandas", "pycocotools", "mlflow", "av",
     "cuda-core",
 )  # fmt: skip
@@ -44,26 +44,26 @@ def examine() -> dict[str, Any]:
     faults: list[str] = []
     machine = environment()
     packages: dict[str, str | None] = {}
-    for name in PACKAGES:
+    for name in _PACKAGES:
         try:
             packages[name] = version(name)
         except PackageNotFoundError:
             packages[name] = None
     models: dict[str, Any] = {}
-    for name in plugins.names(plugins.MODELS):
+    for name in plugins.names(plugins.MODEL_ENTRY_POINTS):
         try:
             plugin = plugins.model(name)
             with convert_plugin_errors(f"model {name}", "its doctor fails"):
                 models[name] = plugin.doctor() if hasattr(plugin, "doctor") else {}
         except UserError as error:
             faults.append(str(error))
-    for name in plugins.names(plugins.DATASETS):
+    for name in plugins.names(plugins.DATASET_ENTRY_POINTS):
         try:
             plugins.dataset(name)
         except UserError as error:
             faults.append(str(error))
-    for name, told in models.items():
-        paths = {what: state for what, state in told.items() if isinstance(state, dict)}
+    for name, facts in models.items():
+        paths = {what: state for what, state in facts.items() if isinstance(state, dict)}
         faults += [f"{name}: {what}: {s['why']}" for what, s in paths.items() if s.get("path") == "none"]
     return {
         "harness": __version__,
@@ -100,8 +100,8 @@ def _show(record: dict[str, Any]) -> None:
         print(
             "         a checkout checks and times its kernel and the models: python scripts/gpu_check.py --out FOLDER"
         )
-    for name, told in record["models"].items():
-        for what, state in told.items():
+    for name, facts in record["models"].items():
+        for what, state in facts.items():
             shown = f"{state['path']} ({state['why']})" if isinstance(state, dict) else state
             print(f"{name}: {what}: {shown}")
     print(f"mlflow   {record['mlflow']}")

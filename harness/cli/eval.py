@@ -249,7 +249,7 @@ def _write_record(path: Path, results: list[_Result], predictions: Location, giv
             told = record_of_burst(scores, folder, file, given.dataset, given.split)
         write_record(path, {**told, **comparable})
         return
-    truth = truth_of(names, given, False).annotations
+    truth = truth_choice(names, given, False).annotations
     if isinstance(truth, CocoVideo):
         raise UserError("--record", "needs masks of tracks", "leave it out")
     with opened_predictions(predictions) as found:
@@ -296,7 +296,7 @@ def _of_tracks(
     from harness.scoring.dispatch import check_settings
 
     shards = shards_of(predictions)  # read in the background while the truth is
-    names, truth, differences, own = truth_of(asked, given, shards is None)
+    names, truth, differences, own = truth_choice(asked, given, shards is None)
     check_settings(names, given.settings)
     if given.exhaustive:
         truth = _exhaustive(truth)
@@ -401,7 +401,7 @@ class TruthChoice(NamedTuple):
     own: str | None
 
 
-def truth_of(asked: list[str] | None, given: Given, per_frame: bool) -> TruthChoice:
+def truth_choice(asked: list[str] | None, given: Given, per_frame: bool) -> TruthChoice:
     """The truth, and the protocols to score by.
 
     ``per_frame``: the predictions are those of a file, which on a dataset in COCO-video form are in that form, too.
@@ -451,9 +451,9 @@ def _read(path: Path, asked: list[str]) -> Annotations | CocoVideo:
         from harness.formats.youtube_vis import read_annotations
 
         return read_annotations(path)
-    from harness.scoring.teta_score import read_truth
+    from harness.scoring.teta_score import read_teta_truth
 
-    return read_truth(path)
+    return read_teta_truth(path)
 
 
 def _of_frames(plugin: Any, given: Given, asked: list[str] | None) -> TruthChoice:

@@ -15,14 +15,13 @@ from harness.cli.options import RUNS
 from harness.config import read_config
 from harness.errors import UserError, near
 from harness.paths import Location
+from harness.precision import Precision
 
 REPORTS = ("table", "compare", "analyse", "figures", "report", "leaderboard")
 """Commands that an experiment may end with."""
 _DATASET = "{dataset}"
 _USAGE_ERRORS: tuple[type[Exception], ...] = (typer.BadParameter.__bases__[0],)
 """Typer's exception for a wrong command line: typer includes a copy of click, and exports the subclass only."""
-
-Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class _Part(BaseModel):
@@ -113,12 +112,12 @@ def read_experiment(file: Path, settings: Sequence[str]) -> Experiment:
     return found
 
 
-def settings_of(values: Mapping[str, Any]) -> list[str]:
+def setting_list(values: Mapping[str, Any]) -> list[str]:
     """Mappings of the file as ``key=value``."""
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
-def listed(values: Mapping[str, Sequence[Any]]) -> list[str]:
+def value_list(values: Mapping[str, Sequence[Any]]) -> list[str]:
     """``sweep`` and ``ablate`` of the file as ``key=value,value``."""
     return [f"{key}={','.join(map(json.dumps, several))}" for key, several in values.items()]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.formats.youtube_vis import Annotations
 
 
-class Format(StrEnum):
+class ExportFormat(StrEnum):
     """The output formats."""
 
     ZIP = "zip"
@@ -30,8 +30,8 @@ def export(
         Location | None, typer.Argument(metavar="[RUN]", parser=location, help="Run folder or its URL.")
     ] = None,
     format: Annotated[
-        Format, typer.Option(help="zip: for an evaluation server; results: the official results.json.")
-    ] = Format.ZIP,
+        ExportFormat, typer.Option(help="zip: for an evaluation server; results: the official results.json.")
+    ] = ExportFormat.ZIP,
     out: Annotated[
         Location | None,
         typer.Option(
@@ -78,11 +78,11 @@ def export(
         _export_results(predictions, format, out, dataset, split, data_root, annotations, strict)
 
 
-def _export_run(run: Location, format: Format, out: Location | None) -> None:
+def _export_run(run: Location, format: ExportFormat, out: Location | None) -> None:
     from harness.export import RESULTS, export_results, write_submission
     from harness.run_folder.layout import SUBMISSION
 
-    if format is Format.ZIP:
+    if format is ExportFormat.ZIP:
         path = out or run / SUBMISSION
         tracks = write_submission(run, path)
     else:
@@ -93,7 +93,7 @@ def _export_run(run: Location, format: Format, out: Location | None) -> None:
 
 def _export_results(
     predictions: Location,
-    format: Format,
+    format: ExportFormat,
     out: Location | None,
     dataset: str,
     split: str | None,
@@ -104,10 +104,10 @@ def _export_results(
     from harness.submission import write_checked
 
     truth, protocol, next_step = _split_of(dataset, split, data_root, annotations)
-    suffix = "zip" if format is Format.ZIP else "json"
+    suffix = "zip" if format is ExportFormat.ZIP else "json"
     path = out or predictions.parent / f"{predictions.name.partition('.')[0]}-checked.{suffix}"
     with local_copy(predictions) as file:
-        written = write_checked(truth, protocol, file, path, zipped=format is Format.ZIP, strict=strict)
+        written = write_checked(truth, protocol, file, path, zipped=format is ExportFormat.ZIP, strict=strict)
     for warning in written.warnings:
         tell(f"warning: {warning['kind']}: {warning['count']}, first: {warning['first']}")
     print(escaped(f"{path}: {written.tracks} tracks, {written.videos} videos; {next_step}"))

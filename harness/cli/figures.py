@@ -63,8 +63,8 @@ def figures(
     from harness.reports.run_files import read_runs
     from harness.run_folder.records import provenance
 
-    if format not in drawn.FORMATS:
-        raise UserError("--format", f'"{format}" is not a format', near(format, drawn.FORMATS))
+    if format not in drawn.FIGURE_FORMATS:
+        raise UserError("--format", f'"{format}" is not a format', near(format, drawn.FIGURE_FORMATS))
     runs = runs_among(runs)
     faults: list[UserError] = []
     read = read_runs(runs, faults, ("record", "config"))
@@ -79,7 +79,7 @@ def figures(
     drawings, left_out = drawn.figures(data, video)
     for drawing in drawings:
         paths.append(out / f"{drawing.name}.{format}")
-        write_atomically(paths[-1], drawn.rendered(drawing.figure, format, told, look))
+        write_atomically(paths[-1], drawn.figure_bytes(drawing.figure, format, told, look))
     if format == "pdf":
         write_atomically(out / "figures.tex", drawn.in_latex(data, drawings, told).encode())
     if clip and data.dataset is not None:

@@ -53,7 +53,7 @@ COMMANDS = (
     "run", "eval", "table", "compare", "figures", "analyse", "export", "record", "verify", "reproduce", "convert",
     "predict", "bench", "doctor", "train", "regress", "status", "log", "report", "view", "leaderboard",
 )  # fmt: skip
-GROUPS = ("datasets", "models")
+_GROUPS = ("datasets", "models")
 """Commands with subcommands."""
 
 
@@ -78,7 +78,7 @@ def build(only: str = "") -> typer.Typer:
         if only in ("", name):
             module = importlib.import_module(f"harness.cli.{name}")
             app.command(name)(completed(getattr(module, name.replace("eval", "evaluate"))))
-    for name in GROUPS:
+    for name in _GROUPS:
         if only in ("", name):
             app.add_typer(importlib.import_module(f"harness.cli.{name}").app, name=name)
     return app
@@ -152,12 +152,12 @@ def _run() -> int:
 def _asked() -> str:
     """The command that comes first on the command line; empty if that is none."""
     first = "".join(sys.argv[1:2])
-    return first if first in (*COMMANDS, *GROUPS) else ""
+    return first if first in (*COMMANDS, *_GROUPS) else ""
 
 
 def _of_machine(error: OSError | MemoryError | RuntimeError) -> str:
     if isinstance(error, RuntimeError):
-        return next(told for begins, told in OF_MACHINE.items() if str(error).startswith(begins))
+        return next(text for begins, text in OF_MACHINE.items() if str(error).startswith(begins))
     if isinstance(error, MemoryError):
         return "the memory is full; use a smaller part of the data, or a machine with more"
     where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="Models: list and show those that are installed.", no_args_is_help=True)
+from harness.cli.options import AsJson
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+app = typer.Typer(help="Models: list and show those that are installed.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -17,7 +17,7 @@ def list_models(as_json: AsJson = False) -> None:
     """List the installed models."""
     from harness import plugins
 
-    rows = [{"name": n, "package": package} for n, package in plugins.names(plugins.MODELS).items()]
+    rows = [{"name": n, "package": package} for n, package in plugins.names(plugins.MODEL_ENTRY_POINTS).items()]
     for row in rows:
         row["summary"] = plugins.model(row["name"]).summary
     if as_json:
@@ -41,8 +41,8 @@ def show_model(name: Annotated[str, typer.Argument(help="Name of a model.")], as
         card: dict[str, Any] = getattr(plugin, "card", {})
     keys = schema.get("properties", {})
     if as_json:
-        told = {"name": name, "version": plugin.version, "summary": plugin.summary}
-        print(json.dumps({**told, "card": card, "config": keys}))
+        head = {"name": name, "version": plugin.version, "summary": plugin.summary}
+        print(json.dumps({**head, "card": card, "config": keys}))
         return
     print(f"{name} (version {plugin.version}): {plugin.summary}")
     _print_facts({key: value for key, value in card.items() if key != "variants"})

@@ -15,6 +15,7 @@ RUNS = Path("runs")
 """The default folder of runs; also of the MLflow store of runs in an object store."""
 
 DataRoot = Annotated[Path, typer.Option(envvar="HARNESS_DATA_ROOT", help="Folder that holds the datasets.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Out = Annotated[Path | None, typer.Option(help="Write to this file in place of standard output.")]
 
 MatchAnnotations = Annotated[

@@ -37,10 +37,10 @@ def predict(
     """
     from harness import api, plugins
     from harness.config import read_config
-    from harness.engines.devices import default_device, refuse_missing
+    from harness.engines.devices import default_device, refuse_missing_devices
 
     place = device or default_device()
-    refuse_missing([place])
+    refuse_missing_devices([place])
     chosen = read_config(plugins.model(model).Config, config, set_ or [], model)
     found = api.predict(
         video, words, model=model, checkpoint=checkpoint, device=place, precision=precision, seed=seed, config=chosen

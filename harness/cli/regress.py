@@ -12,7 +12,7 @@ import typer
 from harness.errors import EXIT_FAILED, UserError, near
 from harness.paths import Location, location
 
-FORMATS = ("terminal", "markdown", "json")
+_FORMATS = ("terminal", "markdown", "json")
 
 
 def regress(
@@ -46,8 +46,8 @@ def regress(
     from harness.reports import regression
 
     chosen = "json" if as_json else format
-    if chosen not in FORMATS:
-        raise UserError("--format", f'"{format}" is not a format', near(format, FORMATS))
+    if chosen not in _FORMATS:
+        raise UserError("--format", f'"{format}" is not a format', near(format, _FORMATS))
     everywhere, single = _tolerances(tolerance or [], regression.TOLERANCE)
     current = regression.baseline_of(run)
     if update:
@@ -55,7 +55,7 @@ def regress(
         print(json.dumps({"baseline": str(baseline)}) if chosen == "json" else baseline)
         return
     stored = regression.read_baseline(baseline)
-    changes = regression.compare(stored, current, everywhere, single)
+    changes = regression.compare_with_baseline(stored, current, everywhere, single)
     if strict:
         regression.refuse_other_settings(stored, current)
     settings = regression.other_settings(stored, current)
@@ -63,12 +63,12 @@ def regress(
     if chosen == "json":
         rows = [{**change._asdict(), "points": change.points, "verdict": change.verdict} for change in changes]
         named = None if settings is None else [difference._asdict() for difference in settings]
-        told = {"passed": not failed, "summary": regression.summary(changes, both_ways), "settings": named}
-        print(json.dumps({**told, "metrics": rows}))
+        head = {"passed": not failed, "summary": regression.change_summary(changes, both_ways), "settings": named}
+        print(json.dumps({**head, "metrics": rows}))
     else:
         style: Literal["terminal", "markdown"] = "markdown" if chosen == "markdown" else "terminal"
-        print(regression.told_settings(settings, style), end="")
-        print(regression.rendered(changes, style, both_ways), end="")
+        print(regression.settings_text(settings, style), end="")
+        print(regression.changes_text(changes, style, both_ways), end="")
     if failed:
         raise typer.Exit(EXIT_FAILED)
 

@@ -65,7 +65,15 @@ def reproduce(
     from harness.config import read_config
     from harness.engines.choice import choose_engine
     from harness.progress_display import shown_warnings
-    from harness.reports.reproduction import CaseOutcome, find_checkpoints, page, plan, record_of, summary, variants_of
+    from harness.reports.reproduction import (
+        CaseOutcome,
+        find_checkpoints,
+        page,
+        plan,
+        record_of,
+        variants_of,
+        verdict_counts,
+    )
 
     plugin = plugins.model(model)
     found: dict[int, Path] = {}
@@ -100,7 +108,7 @@ def reproduce(
         _show(outcomes)
         if out is not None:
             print(out)
-    counts = summary(outcomes)
+    counts = verdict_counts(outcomes)
     if counts["outside"] or counts["failed"]:
         raise typer.Exit(EXIT_FAILED)
 
@@ -138,11 +146,11 @@ def _executed(case: Case, run: Run, engine: EngineMaker) -> CaseOutcome:
 
 
 def _show(outcomes: Sequence[CaseOutcome]) -> None:
-    from harness.reports.reproduction import COLUMNS, gaps_of, in_words, table_rows
+    from harness.reports.reproduction import REPRODUCTION_COLUMNS, gaps_of, summary_text, table_rows
 
     rows, gaps = table_rows(outcomes), gaps_of(outcomes)
     if rows:
-        _print("numbers, percent", COLUMNS, rows)
+        _print("numbers, percent", REPRODUCTION_COLUMNS, rows)
     for one in outcomes:
         for number in one.numbers:
             if number.also:
@@ -153,7 +161,7 @@ def _show(outcomes: Sequence[CaseOutcome]) -> None:
         print(f"  {gap.what} {gap.reason}" + (f"; {gap.get}" if gap.get else ""))
         if gap.detail:
             print(f"    {gap.detail}")
-    print(in_words(outcomes))
+    print(summary_text(outcomes))
 
 
 def _print(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -37,7 +37,7 @@ from harness.standard_output import tell
 if TYPE_CHECKING:
     from harness.cli.experiment import Experiment as ExperimentFile
     from harness.engines.model_spec import EngineMaker
-    from harness.reports.layouts import Format
+    from harness.reports.layouts import TableFormat
     from harness.runner import Run, RunOutcome, Tracker
     from harness.types import Dataset
 
@@ -172,12 +172,12 @@ def run(
     from harness.cli.output import mlflow_tracker
     from harness.engines.choice import choose_engine
     from harness.progress_display import shown_warnings
-    from harness.reports.layouts import FORMATS
+    from harness.reports.layouts import TABLE_FORMATS
     from harness.scoring.dispatch import Settings, listed_names
     from harness.sweeps import variations
 
-    if format not in FORMATS:
-        raise UserError("--format", f'"{format}" is not a format', near(format, FORMATS))
+    if format not in TABLE_FORMATS:
+        raise UserError("--format", f'"{format}" is not a format', near(format, TABLE_FORMATS))
     whole = None
     given: dict[str, Any] = {"verify_frames": verify_frames}
     if file is not None:
@@ -186,7 +186,7 @@ def run(
         experiments.check_reports(file, whole)
         models, data = _models_of(whole), [part.model_dump() for part in whole.datasets]
         protocols = list(whole.protocols)
-        varied = variations(experiments.listed(whole.sweep), experiments.listed(whole.ablate))
+        varied = variations(experiments.value_list(whole.sweep), experiments.value_list(whole.ablate))
         place = (whole.engine, whole.device, whole.workers, whole.gpus_per_worker, whole.ray_address or ray_address,
                  whole.video_timeout)  # fmt: skip
         runs_dir, data_root = location(whole.runs_dir), whole.data_root or data_root
@@ -250,14 +250,14 @@ def _refuse_options(context: typer.Context, file: Path) -> None:
 
 
 def _models_of(whole: ExperimentFile) -> list[ModelChoice]:
-    from harness.cli.experiment import settings_of
+    from harness.cli.experiment import setting_list
 
     found = []
     for label, part in whole.models.items():
         title = label if part.model is not None and part.model != label else None
         own = {"checkpoint": part.checkpoint, "precision": part.precision, "title": title}
         own = {key: value for key, value in own.items() if value is not None}
-        found.append(ModelChoice(label, part.model or label, part.config, settings_of(part.settings), own))
+        found.append(ModelChoice(label, part.model or label, part.config, setting_list(part.settings), own))
     return found
 
 
@@ -377,7 +377,7 @@ def _try_all(runs: list[Run], as_json: bool) -> None:
         print(json.dumps({"tried": tried}, allow_nan=False))
 
 
-def _report(outcomes: list[RunOutcome], format: Format, as_json: bool) -> None:
+def _report(outcomes: list[RunOutcome], format: TableFormat, as_json: bool) -> None:
     """Records as JSON or a table to standard output; folders too, unless the table is of a format for files."""
     for message in (m for outcome in outcomes for m in outcome.messages):
         tell(f"harness: {message}")

@@ -86,14 +86,14 @@ def table(
     """
     from harness.cli.output import command, end_with_faults, runs_among, show
     from harness.reports import confidence_intervals, table_rows, tables
-    from harness.reports.layouts import FORMATS
+    from harness.reports.layouts import TABLE_FORMATS
     from harness.reports.published import read_given
     from harness.reports.run_files import groups_of_seeds, mean_record, read_runs
     from harness.reports.table_layout import ColumnLayout, Layout, read_layout
     from harness.run_folder.records import provenance
 
-    if format not in FORMATS:
-        raise UserError("--format", f'"{format}" is not a format', near(format, FORMATS))
+    if format not in TABLE_FORMATS:
+        raise UserError("--format", f'"{format}" is not a format', near(format, TABLE_FORMATS))
     if significance is not None and significance not in confidence_intervals.REFERENCES:
         raise UserError(
             "--significance",
@@ -147,7 +147,7 @@ def table(
         if len(faults) > known:
             notes = [*notes, "A run whose predictions cannot be read has no interval and no mark"]
     if as_json:
-        made = table_rows.rows(
+        made = table_rows.table_rows(
             records, shown, published=published, corrected=corrected, layout=chosen, intervals=sure, given=given
         )
         text = json.dumps({"rows": [_row(row) for row in made]}, allow_nan=False) + "\n"
@@ -186,9 +186,9 @@ def _with_speeds(
     if not grouped:
         return list(records), ["FPS: runs of MLflow have none"]
     found = [next((run for run in group if run.bench is not None), group[0]) for group in grouped]
-    told = [speed_of_run(run.record, run.bench) for run in found]
-    made = [{**record, FPS: speed} for record, (speed, _) in zip(records, told, strict=True)]
-    return made, [f"FPS of {run.label}: {how}" for run, (_, how) in zip(found, told, strict=True)]
+    speeds = [speed_of_run(run.record, run.bench) for run in found]
+    made = [{**record, FPS: speed} for record, (speed, _) in zip(records, speeds, strict=True)]
+    return made, [f"FPS of {run.label}: {how}" for run, (_, how) in zip(found, speeds, strict=True)]
 
 
 def _tell_unpublished(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -56,13 +56,13 @@ def train(
         harness train --model clipvis --dataset ytvis2019 --checkpoint trained/model.safetensors --out tuned
     """
     from harness import plugins
-    from harness.engines.devices import default_device, refuse_missing
+    from harness.engines.devices import default_device, refuse_missing_devices
     from harness.plugin_code import convert_plugin_errors
     from harness.training.setup import Plan, read_settings
     from harness.training.types import TrainablePlugin
 
     place = device or default_device()
-    refuse_missing([place])
+    refuse_missing_devices([place])
     plugin = plugins.model(model)
     if not isinstance(plugin, TrainablePlugin):
         raise UserError(f"--model {model}", "cannot be trained here", near(model, _trainable()))
@@ -95,7 +95,9 @@ def _trainable() -> list[str]:
     from harness import plugins
     from harness.training.types import TrainablePlugin
 
-    return [name for name in plugins.names(plugins.MODELS) if isinstance(plugins.model(name), TrainablePlugin)]
+    return [
+        name for name in plugins.names(plugins.MODEL_ENTRY_POINTS) if isinstance(plugins.model(name), TrainablePlugin)
+    ]
 
 
 def _validation(name: str | None, data_root: Path) -> Dataset | None:

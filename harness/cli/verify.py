@@ -88,7 +88,9 @@ def _truth(path: Path, record: SignedRecord, annotations: Path | None, data_root
     from harness import plugins
 
     name = record.dataset.name
-    if name is None or (name not in plugins.names(plugins.DATASETS) and not (data_root / f"{name}.yaml").is_file()):
+    if name is None or (
+        name not in plugins.names(plugins.DATASET_ENTRY_POINTS) and not (data_root / f"{name}.yaml").is_file()
+    ):
         what = "names no dataset" if name is None else f'is on data that is not a dataset here, "{name}"'
         raise UserError(str(path), what, "name the annotation file with --annotations")
     opened = plugins.opened(name, data_root, record.dataset.split)
@@ -110,8 +112,8 @@ def _show(path: Path, outcome: Verification) -> None:
         return
     print(f"{path}: different")
     for one in outcome.inputs:
-        told = _MEANING.get(one.what, one.what)
-        print(f"  {told}: recorded {_short(one.recorded)}, obtained {_short(one.obtained)}")
+        meaning = _MEANING.get(one.what, one.what)
+        print(f"  {meaning}: recorded {_short(one.recorded)}, obtained {_short(one.obtained)}")
     if not outcome.metrics:
         print(f"  all {outcome.compared} numbers are equal")
         return

@@ -49,8 +49,8 @@ def view(
     first = opened[0].content
     for run in opened[1:]:
         if (run.content.dataset, run.content.split, run.content.digest) != (first.dataset, first.split, first.digest):
-            told = f"{opened[0].id} is on {first.dataset} {first.split}, {run.id} on other data"
-            raise UserError("harness view", told, "name runs on the same data")
+            what = f"{opened[0].id} is on {first.dataset} {first.split}, {run.id} on other data"
+            raise UserError("harness view", what, "name runs on the same data")
     dataset = dataset_of_run(opened[0], data_root, annotations, frames)
     print("harness: reading the runs", file=sys.stderr)
     library, token = Library(dataset, [run.folder for run in opened]), new_token()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.convert.tracks import TrackSet, VideoTracks
+from harness.convert.tracks import ConvertedVideo, TrackSet
 from harness.errors import UserError
 from harness.scoring.burst_tracks import class_table
 
@@ -19,7 +19,7 @@ def burst_document(tracks: TrackSet) -> dict[str, Any]:
     return {"sequences": [_sequence(video, tracks.categories, ids) for video in tracks.videos]}
 
 
-def _sequence(video: VideoTracks, categories: dict[int, str], ids: dict[str, int]) -> dict[str, Any]:
+def _sequence(video: ConvertedVideo, categories: dict[int, str], ids: dict[str, int]) -> dict[str, Any]:
     parts = [name.rsplit("/", 1) for name in video.file_names]
     folders = {folder for folder, *_ in parts}
     dataset, slash, sequence = min(folders, default="").partition("/")

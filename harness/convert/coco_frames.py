@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from harness.convert.tracks import (
-    MOST_PIXELS,
+    MOST_TRACK_PIXELS,
+    ConvertedVideo,
     ObjectTrack,
     TrackSet,
-    VideoTracks,
     area,
     box,
     boxed,
     drawn,
-    fault_of,
-    listed,
     mask_record,
-    number,
     read_document,
+    record_list,
+    rle_fault,
+    whole_number,
 )
 from harness.errors import UserError
 from harness.formats import lenient
@@ -44,12 +44,12 @@ def read_coco(file: Path) -> TrackSet:
     if not isinstance(document, dict):
         raise UserError(str(file), "is not an object with images and annotations", "name a COCO file of frames")
     where, warnings = str(file), Warnings()
-    images, annotations = listed(document, "images", where), listed(document, "annotations", where)
+    images, annotations = record_list(document, "images", where), record_list(document, "annotations", where)
     categories = {
-        number(one.get("id"), f"{where}, categories[{i}]", "id"): str(one.get("name"))
-        for i, one in enumerate(listed(document, "categories", where))
+        whole_number(one.get("id"), f"{where}, categories[{i}]", "id"): str(one.get("name"))
+        for i, one in enumerate(record_list(document, "categories", where))
     }
-    named = listed(document, "videos", where) if document.get("videos") else []
+    named = record_list(document, "videos", where) if document.get("videos") else []
     names = {str(one.get("id")): one.get("name") for one in named}
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for i, image in enumerate(images):
@@ -59,19 +59,19 @@ def read_coco(file: Path) -> TrackSet:
         groups[str(image["video_id"]) if image.get("video_id") is not None else folder].append(image)
     numbers = [lenient.whole(int(key) if key.lstrip("-").isdigit() else None) for key in groups]
     are_numbers = all(found is not None for found in numbers)
-    frame_of: dict[str, tuple[VideoTracks, int]] = {}
-    videos: list[VideoTracks] = []
+    frame_of: dict[str, tuple[ConvertedVideo, int]] = {}
+    videos: list[ConvertedVideo] = []
     for key in sorted(groups, key=int if are_numbers else str):
         ordered = _ordered(groups[key])
         place = f"{where}, video {key}"
-        sizes = {tuple(number(one.get(side), place, side) for side in ("height", "width")) for one in ordered}
+        sizes = {tuple(whole_number(one.get(side), place, side) for side in ("height", "width")) for one in ordered}
         if len(sizes) != 1:
             raise UserError(f"{where}, video {key}", "has images of several sizes", "give frames of one size")
         height, width = sizes.pop()
-        if height <= 0 or width <= 0 or height * width >= MOST_PIXELS:
+        if height <= 0 or width <= 0 or height * width >= MOST_TRACK_PIXELS:
             raise UserError(place, f"size {height}x{width} is not a frame's", "correct it")
         files = tuple(str(one["file_name"]) for one in ordered)
-        video = VideoTracks(
+        video = ConvertedVideo(
             int(key) if are_numbers else len(videos) + 1, str(names.get(key) or key), height, width, files
         )
         videos.append(video)
@@ -90,7 +90,7 @@ def _ordered(images: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _add_tracks(
     annotations: list[dict[str, Any]],
-    frame_of: dict[str, tuple[VideoTracks, int]],
+    frame_of: dict[str, tuple[ConvertedVideo, int]],
     categories: dict[int, str],
     where: str,
     warnings: Warnings,
@@ -101,7 +101,7 @@ def _add_tracks(
         if str(one.get("image_id")) not in frame_of:
             raise UserError(place, f"unknown image {one.get('image_id')}", "add the image or remove the annotation")
         video, index = frame_of[str(one.get("image_id"))]
-        category = number(one.get("category_id"), place, "category_id")
+        category = whole_number(one.get("category_id"), place, "category_id")
         if category not in categories:
             raise UserError(place, f"unknown category {category}", "add it to categories")
         key = (video.id, str(_track_id(one, place)))
@@ -154,13 +154,13 @@ def _compressed(segmentation: dict[str, Any], height: int, width: int, place: st
 
     counts = segmentation.get("counts")
     if isinstance(counts, list):
-        runs = [number(run, place, "counts") for run in counts]
+        runs = [whole_number(run, place, "counts") for run in counts]
         if min(runs, default=0) < 0 or sum(runs) != height * width:
             raise UserError(place, "its counts do not fill the image", "encode it again")
         found = coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)["counts"]
     else:
         found = str(counts).encode()
-        fault = fault_of(found, height, width)
+        fault = rle_fault(found, height, width)
         if fault:
             raise UserError(place, fault, "encode it again")
     mask = Rle((height, width), bytes(found))

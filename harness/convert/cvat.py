@@ -14,7 +14,16 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from harness.convert.tracks import CategoryIds, ObjectTrack, TrackSet, VideoTracks, boxed, drawn, encoded, frames_of
+from harness.convert.tracks import (
+    CategoryIds,
+    ConvertedVideo,
+    ObjectTrack,
+    TrackSet,
+    boxed,
+    drawn,
+    encoded,
+    frames_below,
+)
 from harness.errors import UserError
 from harness.formats.containers import DAMAGED_ARCHIVE, UNSUPPORTED_ARCHIVE
 from harness.input_files import ANNOTATION_BYTES, read_file
@@ -52,7 +61,7 @@ def read_cvat(file: Path, frames: Path | None = None) -> TrackSet:
     if length > _MOST_FRAMES:
         raise UserError(str(file), f"has {length} frames, more than {_MOST_FRAMES}", "export the task in parts")
     names = _file_names(file, name, length, frames, first, step)
-    video = VideoTracks(1, name, height, width, names)
+    video = ConvertedVideo(1, name, height, width, names)
     labels = [label.findtext("name") or "" for label in root.iter("label")]
     categories, warnings = CategoryIds(label for label in labels if label), Warnings()
     for track in root.findall("track"):
@@ -74,7 +83,7 @@ class _DocumentTypeError(Exception):
     """The XML declares a document type."""
 
 
-class _Plain(ElementTree.TreeBuilder):
+class _NoDoctypeBuilder(ElementTree.TreeBuilder):
     """A tree of XML without a document type, whose entities may grow without bound."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
@@ -91,7 +100,7 @@ def _parsed(file: Path) -> ElementTree.Element:
                 if len(inner) != 1 or inner[0].file_size > _LARGEST:
                     raise UserError(str(file), "has no single annotations.xml", "name CVAT's export itself")
                 data = archive.read(inner[0])
-        root = ElementTree.fromstring(data, ElementTree.XMLParser(target=_Plain()))
+        root = ElementTree.fromstring(data, ElementTree.XMLParser(target=_NoDoctypeBuilder()))
     except OSError as error:
         raise UserError(str(file), error.strerror or "cannot be read", "check the path") from error
     except _DocumentTypeError as error:
@@ -107,7 +116,7 @@ def _parsed(file: Path) -> ElementTree.Element:
 def _file_names(file: Path, name: str, length: int, frames: Path | None, first: int, step: int) -> tuple[str, ...]:
     if frames is None:
         return tuple(f"{name}/{_FRAME_NAME.format(first + step * index)}" for index in range(length))
-    found = frames_of(frames, name)
+    found = frames_below(frames, name)
     if len(found) > first + step * (length - 1):  # the frames of the whole video
         return tuple(found[first : first + step * length : step])
     if len(found) < length:

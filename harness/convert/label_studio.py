@@ -17,18 +17,18 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from harness.convert.tracks import (
-    MOST_PIXELS,
+    MOST_TRACK_PIXELS,
     CategoryIds,
+    ConvertedVideo,
     ObjectTrack,
     TrackSet,
-    VideoTracks,
     boxed,
     drawn,
     encoded,
     frame_size,
-    frames_of,
-    number,
+    frames_below,
     read_document,
+    whole_number,
 )
 from harness.errors import UserError
 from harness.frame_folder import natural_key
@@ -50,7 +50,7 @@ def read_label_studio(file: Path, frames: Path | None = None) -> TrackSet:
     if not isinstance(tasks, list) or not all(isinstance(one, dict) and "annotations" in one for one in tasks):
         raise UserError(str(file), "is not a list of tasks with annotations", hint)
     categories, warnings = CategoryIds(), Warnings()
-    videos: list[VideoTracks] = []
+    videos: list[ConvertedVideo] = []
     images: dict[str, list[tuple[str, str, list[dict[str, Any]]]]] = defaultdict(list)
     for i, task in enumerate(tasks):
         where = f"{file}, tasks[{i}]"
@@ -112,13 +112,13 @@ def _video(
     frames: Path | None,
     categories: CategoryIds,
     warnings: Warnings,
-) -> VideoTracks:
+) -> ConvertedVideo:
     name = PurePosixPath(source).stem
     if frames is None:
         raise UserError(where, "does not state the size of its video", "name the folder of its frames with --frames")
-    files = frames_of(frames, name)
+    files = frames_below(frames, name)
     height, width = frame_size(frames / files[0])
-    video = VideoTracks(number_of_video, name, height, width, tuple(files))
+    video = ConvertedVideo(number_of_video, name, height, width, tuple(files))
     for one in results:
         if str(one.get("type")).lower() != "videorectangle":
             continue
@@ -138,11 +138,11 @@ def _video(
 def _boxes(value: dict[str, Any], length: int, where: str) -> Iterator[tuple[int, tuple[float, float, float, float]]]:
     """Frame index and box in percent, at key frames and evenly between; none after a key frame that is not enabled."""
     given = [key for key in _list(value.get("sequence")) if isinstance(key, dict)]
-    keys = sorted(given, key=lambda key: number(key.get("frame"), where, "frame"))
+    keys = sorted(given, key=lambda key: whole_number(key.get("frame"), where, "frame"))
     if any(key.get("rotation") for key in keys):
         raise UserError(where, "is rotated", "draw it upright, or export masks")
     for i, key in enumerate(keys):
-        start = number(key.get("frame"), where, "frame") - 1
+        start = whole_number(key.get("frame"), where, "frame") - 1
         here = _four(key, where)
         if 0 <= start < length:
             yield start, here
@@ -152,7 +152,7 @@ def _boxes(value: dict[str, Any], length: int, where: str) -> Iterator[tuple[int
             for index in range(max(start + 1, 0), length):
                 yield index, here
             continue
-        stop, there = number(keys[i + 1].get("frame"), where, "frame") - 1, _four(keys[i + 1], where)
+        stop, there = whole_number(keys[i + 1].get("frame"), where, "frame") - 1, _four(keys[i + 1], where)
         for index in range(max(start + 1, 0), min(stop, length)):
             part = (index - start) / (stop - start)
             a, b, c, d = (old + part * (new - old) for old, new in zip(here, there, strict=True))
@@ -173,14 +173,14 @@ def _video_of_images(
     number_of_video: int,
     categories: CategoryIds,
     warnings: Warnings,
-) -> VideoTracks:
+) -> ConvertedVideo:
     sizes = {_size(one, where) for _, where, results in ordered for one in results if "original_width" in one}
     if len(sizes) != 1:
         what = "has no region that states its size" if not sizes else "has images of several sizes"
         raise UserError(f"{ordered[0][1]} ({folder})", what, "give frames of one size, with at least one region")
     height, width = sizes.pop()
     files = tuple(f"{folder}/{PurePosixPath(source).name}" for source, _, _ in ordered)
-    video = VideoTracks(number_of_video, folder, height, width, files)
+    video = ConvertedVideo(number_of_video, folder, height, width, files)
     tracks: dict[str, ObjectTrack] = {}
     for index, (_, where, results) in enumerate(ordered):
         named = {str(one.get("id")): name for one in results if (name := _track_of(one)) is not None}
@@ -201,9 +201,9 @@ def _video_of_images(
 
 
 def _size(one: dict[str, Any], where: str) -> tuple[int, int]:
-    height = number(one.get("original_height"), where, "original_height")
-    width = number(one.get("original_width"), where, "original_width")
-    if height <= 0 or width <= 0 or height * width >= MOST_PIXELS:
+    height = whole_number(one.get("original_height"), where, "original_height")
+    width = whole_number(one.get("original_width"), where, "original_width")
+    if height <= 0 or width <= 0 or height * width >= MOST_TRACK_PIXELS:
         raise UserError(where, f"size {height}x{width} is not a frame's", "export the project again")
     return height, width
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.convert.tracks import Mask, TrackSet, VideoTracks, decoded, encoded
+from harness.convert.tracks import ConvertedVideo, Mask, TrackSet, decoded, encoded
 from harness.errors import UserError
 
 
@@ -32,7 +32,7 @@ def write_mots(tracks: TrackSet, out: Path) -> list[str]:
     return [f"{cut} masks overlapped others and were cut"] if cut else []
 
 
-def _lines(video: VideoTracks) -> tuple[str, int]:
+def _lines(video: ConvertedVideo) -> tuple[str, int]:
     order = sorted(range(len(video.tracks)), key=lambda i: (-(video.tracks[i].score or 0), i))
     lines, cut = [], 0
     for index in range(len(video.file_names)):

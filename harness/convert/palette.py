@@ -15,12 +15,12 @@ from PIL import Image as Pillow
 
 from harness.convert.tracks import (
     CategoryIds,
+    ConvertedVideo,
     ObjectTrack,
     TrackSet,
-    VideoTracks,
     decoded,
     encoded,
-    frames_of,
+    frames_below,
     json_text,
     read_document,
 )
@@ -45,7 +45,7 @@ def read_palette(folder: Path, frames: Path | None = None, names: Path | None = 
     """
     named = _names(folder, names)
     categories, warnings = CategoryIds(), Warnings()
-    videos: list[VideoTracks] = []
+    videos: list[ConvertedVideo] = []
     for place in _video_folders(folder):
         name = place.relative_to(folder).as_posix() if place != folder else folder.name
         video = _read_video(place, name, len(videos) + 1, named.get(name, {}), categories, warnings)
@@ -67,7 +67,7 @@ def _video_folders(folder: Path) -> Iterator[Path]:
 
 def _read_video(
     place: Path, name: str, number: int, named: dict[int, str], categories: CategoryIds, warnings: Warnings
-) -> VideoTracks:
+) -> ConvertedVideo:
     files = frame_names(place)
     size: tuple[int, int] | None = None
     found: dict[int, dict[int, Any]] = {}
@@ -86,7 +86,7 @@ def _read_video(
     assert size is not None
     if VOID in found and not is_binary:
         warnings.add(f"pixels of value {VOID} (void) are left out", f"{place}", len(found.pop(VOID)))
-    video = VideoTracks(number, name, *size, tuple(f"{name}/{Path(f).with_suffix('.jpg').name}" for f in files))
+    video = ConvertedVideo(number, name, *size, tuple(f"{name}/{Path(f).with_suffix('.jpg').name}" for f in files))
     for value in sorted(found):
         category = categories.of(named.get(value, UNNAMED))
         masks = [found[value].get(index) for index in range(len(files))]
@@ -122,9 +122,9 @@ def _names(folder: Path, names: Path | None) -> dict[str, dict[int, str]]:
         raise UserError(str(file), "does not name the objects of videos", hint) from error
 
 
-def _with_frames(video: VideoTracks, frames: Path) -> tuple[str, ...]:
+def _with_frames(video: ConvertedVideo, frames: Path) -> tuple[str, ...]:
     """The names of the frames that have the stems of the masks."""
-    by_stem = {Path(name).stem: name for name in frames_of(frames, video.name)}
+    by_stem = {Path(name).stem: name for name in frames_below(frames, video.name)}
     stems = [Path(name).stem for name in video.file_names]
     missing = [stem for stem in stems if stem not in by_stem]
     if missing:

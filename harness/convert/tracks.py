@@ -17,7 +17,7 @@ from harness.frame_folder import frame_names
 from harness.masks import Rle
 from harness.warnings import Warnings
 
-MOST_PIXELS = 1 << 31
+MOST_TRACK_PIXELS = 1 << 31
 """Frames have fewer pixels: COCO's run-length encoding counts them in 32 bits."""
 _LARGEST = 1e6
 Mask = NDArray[np.bool_]
@@ -37,7 +37,7 @@ class ObjectTrack:
 
 
 @dataclass
-class VideoTracks:
+class ConvertedVideo:
     """A video: ``file_names`` are its frames in order; sizes in pixels."""
 
     id: int
@@ -52,7 +52,7 @@ class VideoTracks:
 class TrackSet:
     """Videos with their tracks, categories by id, and what reading left out or filled in."""
 
-    videos: list[VideoTracks]
+    videos: list[ConvertedVideo]
     categories: dict[int, str]
     warnings: Warnings = field(default_factory=Warnings)
 
@@ -184,7 +184,7 @@ def read_document(path: Path) -> Any:
     return lenient.loads(read_json(path)[0], str(path))
 
 
-def number(value: Any, where: str, what: str) -> int:
+def whole_number(value: Any, where: str, what: str) -> int:
     """A whole number of a document; raises `UserError` where it is none."""
     from harness.formats import lenient
 
@@ -194,7 +194,7 @@ def number(value: Any, where: str, what: str) -> int:
     return found[0]
 
 
-def listed(document: Mapping[str, Any], key: str, where: str) -> list[dict[str, Any]]:
+def record_list(document: Mapping[str, Any], key: str, where: str) -> list[dict[str, Any]]:
     """A list of objects of a document; raises `UserError` where it is none."""
     found = document.get(key)
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
@@ -202,7 +202,7 @@ def listed(document: Mapping[str, Any], key: str, where: str) -> list[dict[str, 
     return found
 
 
-def frames_of(folder: Path, name: str) -> list[str]:
+def frames_below(folder: Path, name: str) -> list[str]:
     """Names of a video's frames below the folder of all frames (or in it, where there is no folder of its name), in
     their order; see `harness.frame_folder.frame_names`."""
     inner = (folder / name).is_dir()
@@ -217,7 +217,7 @@ def frame_size(file: Path) -> tuple[int, int]:
     return header_size(file, (0, 0))
 
 
-def fault_of(counts: bytes, height: int, width: int) -> str:
+def rle_fault(counts: bytes, height: int, width: int) -> str:
     """What is wrong with a compressed run-length encoding of a frame; empty where nothing is."""
     from harness import rle
 
@@ -225,4 +225,4 @@ def fault_of(counts: bytes, height: int, width: int) -> str:
     size = (one * height).astype(np.int32), (one * width).astype(np.int32)
     kind = np.full(1, rle.COMPRESSED, np.int8)
     found = rle.areas(np.frombuffer(counts, np.uint8), 0 * one, one * len(counts), kind, *size, np.ones(1, np.bool_))
-    return rle.FAULTS[int(found[0])] if found[0] < 0 else ""
+    return rle.RLE_FAULTS[int(found[0])] if found[0] < 0 else ""

@@ -7,7 +7,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.convert.tracks import ObjectTrack, TrackSet, VideoTracks, fault_of, listed, number, read_document
+from harness.convert.tracks import (
+    ConvertedVideo,
+    ObjectTrack,
+    TrackSet,
+    read_document,
+    record_list,
+    rle_fault,
+    whole_number,
+)
 from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations, read_annotations
 from harness.masks import Rle
@@ -33,9 +41,9 @@ def read_results(file: Path, annotations: Path) -> TrackSet:
     tracks = _without_tracks(read_annotations(annotations))
     videos = {video.id: video for video in tracks.videos}
     document = read_document(file)
-    for i, one in enumerate(listed({"results": document}, "results", str(file))):
+    for i, one in enumerate(record_list({"results": document}, "results", str(file))):
         where = f"{file}, record {i}"
-        video_id, category = (number(one.get(key), where, key) for key in ("video_id", "category_id"))
+        video_id, category = (whole_number(one.get(key), where, key) for key in ("video_id", "category_id"))
         if video_id not in videos or category not in tracks.categories:
             what = f"video {video_id} or category {category} is not in {annotations}"
             raise UserError(where, what, "name the annotation file that the results are for")
@@ -75,7 +83,7 @@ def _without_tracks(annotations: Annotations) -> TrackSet:
         names[one.name] += 1
         name = one.name if names[one.name] == 1 else f"{one.name}_{names[one.name]}"
         files = one.file_names or tuple(f"{name}/{index:05d}.jpg" for index in range(one.length))
-        videos.append(VideoTracks(one.id, name, one.height, one.width, files))
+        videos.append(ConvertedVideo(one.id, name, one.height, one.width, files))
     warnings = Warnings()
     for note in annotations.notes:
         warnings.add(note.kind, note.first, note.count)
@@ -87,7 +95,7 @@ def _of_length(masks: Iterable[Rle | None], length: int) -> list[Rle | None]:
     return found + [None] * (length - len(found))
 
 
-def _masks(segmentations: Any, video: VideoTracks, where: str) -> Iterator[Rle | None]:
+def _masks(segmentations: Any, video: ConvertedVideo, where: str) -> Iterator[Rle | None]:
     if not isinstance(segmentations, list):
         raise UserError(where, "has no segmentations", "write one mask or null per frame")
     for index, one in enumerate(segmentations):
@@ -99,7 +107,7 @@ def _masks(segmentations: Any, video: VideoTracks, where: str) -> Iterator[Rle |
             raise UserError(
                 f"{where}, frame {index}", "its mask is not a compressed run-length encoding", "encode it again"
             )
-        fault = fault_of(counts.encode(), video.height, video.width)
+        fault = rle_fault(counts.encode(), video.height, video.width)
         if fault:
             raise UserError(f"{where}, frame {index}", fault, "encode it at the video's size")
         yield Rle((video.height, video.width), counts.encode())

@@ -6,7 +6,7 @@ import logging
 from functools import partial
 
 from harness.engines import processes
-from harness.engines.devices import chosen_devices, default_device, refuse_missing
+from harness.engines.devices import chosen_devices, default_device, refuse_missing_devices
 from harness.engines.local import NO_LIMIT, InProcess
 from harness.engines.model_spec import EngineMaker
 from harness.errors import UserError, near
@@ -44,7 +44,7 @@ def choose_engine(
     if gpus_per_worker is not None:
         raise UserError("gpus_per_worker", "needs engine ray", "several workers share the GPUs of device")
     devices = chosen_devices(device or default_device(), workers)
-    refuse_missing(dict.fromkeys(devices))
+    refuse_missing_devices(dict.fromkeys(devices))
     if len(devices) == 1:
         if video_timeout is not None:
             log.warning("--video-timeout has no effect: %s; use several --workers", NO_LIMIT)

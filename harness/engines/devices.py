@@ -33,7 +33,7 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def refuse_missing(devices: Iterable[str]) -> None:
+def refuse_missing_devices(devices: Iterable[str]) -> None:
     """Raise `UserError` for the first device that PyTorch does not know, or that this process does not have.
 
     PyTorch is imported only if a device other than ``cpu`` is named.

@@ -84,8 +84,8 @@ class InProcess:
 
 def weights_of(model: Model) -> LoadedWeights | None:
     """How the weights of a model were loaded, ``None`` if it does not report it, see `harness.types.Model`."""
-    told = getattr(model, "loaded_weights", None)
-    return told if isinstance(told, LoadedWeights) else None
+    weights = getattr(model, "loaded_weights", None)
+    return weights if isinstance(weights, LoadedWeights) else None
 
 
 class VideoRunner:

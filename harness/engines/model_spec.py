@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from harness.engines.devices import refuse_missing
+from harness.engines.devices import refuse_missing_devices
 from harness.engines.seeding import seed_everything
 from harness.engines.threads import use_threads
 from harness.errors import UserError
@@ -25,7 +25,7 @@ def loaded(plugin: ModelPlugin, config: Any, context: LoadContext, host: str = "
 
     ``host`` is named in messages. Raises `UserError` if the model does not load or its device is missing.
     """
-    refuse_missing([context.device])
+    refuse_missing_devices([context.device])
     where = f"model {plugin.name} on {context.device}" + (f" of {host}" if host else "")
     with convert_plugin_errors(where, "does not load"):
         seed_everything(context.seed)

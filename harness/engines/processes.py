@@ -50,10 +50,10 @@ def pool(
 
     ``video_timeout`` is the limit of each video in seconds, see `VideoTimeout`.
     """
-    return Pool(spec, store, progress, Processes(spec, store, devices), VideoTimeout(video_timeout))
+    return Pool(spec, store, progress, WorkerProcesses(spec, store, devices), VideoTimeout(video_timeout))
 
 
-class Processes:
+class WorkerProcesses:
     """A backend of processes on this machine; see `harness.engines.pool.WorkerBackend`."""
 
     def __init__(self, spec: ModelSpec, store: PredictionStore, devices: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ import psutil
 from harness.events import StageUse, merge_stage_usage
 
 
-class _Passed(NamedTuple):
+class _StagePass(NamedTuple):
     """One pass through a stage on a GPU; its work may still be running."""
 
     name: str
@@ -41,7 +41,7 @@ class StageClock:
         self._process = psutil.Process()
         self._lock = threading.Lock()
         self._open = 0
-        self._passed: list[_Passed] = []
+        self._passed: list[_StagePass] = []
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
@@ -61,7 +61,7 @@ class StageClock:
             self._cuda.synchronize(self._device)
         seconds = time.perf_counter() - began
         if begin is not None:
-            self._passed.append(_Passed(name, begin, self._event(), seconds, self._memory()))
+            self._passed.append(_StagePass(name, begin, self._event(), seconds, self._memory()))
         else:
             self._add(name, StageUse(seconds, self._memory()))
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-Pairs = frozenset[tuple[int, int]]
+VideoPhrases = frozenset[tuple[int, int]]
 """Ids of a video and of a category."""
 
 
@@ -21,8 +21,8 @@ class Absence:
     as a whole (``exhaustive``), else in the ``listed`` pairs alone."""
 
     exhaustive: bool
-    listed: Pairs = frozenset()
-    unknown: Pairs = frozenset()
+    listed: VideoPhrases = frozenset()
+    unknown: VideoPhrases = frozenset()
 
 
 def absence_of(

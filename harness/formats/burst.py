@@ -19,12 +19,12 @@ import msgspec
 import numpy as np
 
 from harness import rle
+from harness.arrays import Ints
 from harness.errors import UserError
 from harness.formats import scan
 from harness.formats.containers import open_json, read_json
-from harness.formats.segmentations import SEGMENTATIONS, decode
+from harness.formats.segmentations import SEGMENTATIONS, decode_record
 from harness.input_files import decode_json
-from harness.rle import Ints
 
 COMMON = frozenset(
     (4, 13, 34, 35, 36, 41, 45, 58, 60, 78, 79, 81, 91, 95, 99, 118, 126, 133, 139, 154, 174, 185, 211, 221, 229, 235,
@@ -34,14 +34,14 @@ COMMON = frozenset(
 )  # fmt: skip
 """LVIS 0.5 ids of the challenge's common classes; all others are uncommon."""
 
-UNLISTED = "neither"
+NEITHER_SPLIT = "neither"
 """The split of a category that is neither common nor uncommon."""
 
 NUMBER = re.compile("0|[1-9][0-9]{0,17}")
-BLOCK_BYTES = 4 << 20
+_BLOCK_BYTES = 4 << 20
 
 
-class Mask(msgspec.Struct):
+class BurstMask(msgspec.Struct):
     """One object in one frame; the size is the sequence's. ``score`` and ``category_id`` occur in predictions only."""
 
     rle: str
@@ -58,7 +58,7 @@ class Sequence(msgspec.Struct):
     width: int
     height: int
     annotated_image_paths: list[str]
-    segmentations: list[dict[str, Mask]]
+    segmentations: list[dict[str, BurstMask]]
     track_category_ids: dict[str, int] = {}
     neg_category_ids: list[int] = []
     not_exhaustive_category_ids: list[int] = []
@@ -83,10 +83,10 @@ class _IrregularError(Exception):
 class SequenceReader:
     """The sequences of a file in BURST's form, one after the other: memory follows the longest, not the file.
 
-    Iterating raises `UserError` as `read` does; afterwards ``split`` is the file's.
+    Iterating raises `UserError` as `read_burst` does; afterwards ``split`` is the file's.
     """
 
-    def __init__(self, path: Path, default_split: str = "", block_bytes: int = BLOCK_BYTES) -> None:
+    def __init__(self, path: Path, default_split: str = "", block_bytes: int = _BLOCK_BYTES) -> None:
         self.path, self.split, self._default, self._block_bytes = path, "", default_split, block_bytes
 
     def __iter__(self) -> Iterator[Sequence]:
@@ -96,7 +96,7 @@ class SequenceReader:
                 _check_new(sequence, seen, self.path)
                 yield sequence
         except _IrregularError:
-            file = read(self.path, self._default)
+            file = read_burst(self.path, self._default)
             self.split = file.split
             yield from file.sequences[len(seen) :]
 
@@ -187,7 +187,7 @@ class Converted(NamedTuple):
         return tuple(str(c.get("name")) for c in self.document["categories"] if not c.get("frequency"))
 
 
-def read(path: Path, default_split: str = "") -> File:
+def read_burst(path: Path, default_split: str = "") -> File:
     """Read a file in BURST's form. Raises `UserError` for a file that is missing, malformed or inconsistent.
 
     Predictions need not state their split: they have the ``default_split``. The masks are still text; `areas_of`
@@ -197,7 +197,7 @@ def read(path: Path, default_split: str = "") -> File:
     if raw.lstrip()[:1] == b"[":
         hint = "results in YouTube-VIS form are scored by protocol burst"
         raise UserError(str(path), "is a list, not a file in BURST's own form", hint)
-    file = decode(raw, File, str(path))
+    file = decode_record(raw, File, str(path))
     file.split = file.split or default_split
     if not file.split:
         raise UserError(str(path), "names no split", 'state it: "split": "val"')
@@ -248,7 +248,7 @@ def areas_of(sequence: Sequence, where: str) -> list[Ints]:
     if (areas < 0).any():
         listed = [(f, track) for f, frame in enumerate(sequence.segmentations) for track in frame]
         f, track = listed[int(np.argmax(areas < 0))]
-        fault = rle.FAULTS[int(areas[areas < 0][0])]
+        fault = rle.RLE_FAULTS[int(areas[areas < 0][0])]
         raise UserError(f"{where}, frame {sequence.annotated_image_paths[f]}, track {track}", fault, "encode it again")
     ends = np.cumsum([len(frame) for frame in sequence.segmentations], dtype=np.int64)
     return np.split(areas, ends[:-1])
@@ -259,22 +259,22 @@ def convert_file(path: Path) -> Converted:
 
     The class split is that of ``info/class_split.json`` next to the file or next to its folder, if one exists.
     """
-    file = read(path)
+    file = read_burst(path)
     official = f"the official script lists {len(COMMON)}"
     for folder in (path.parent, path.parent.parent):
         listed = folder / "info" / "class_split.json"
         if listed.is_file():
-            split = decode(read_json(listed)[0], ClassSplit, str(listed))
-            document = convert(file, split, str(path))
-            unlisted = tuple(str(c.get("name")) for c in document["categories"] if c["split"] == UNLISTED)
+            split = decode_record(read_json(listed)[0], ClassSplit, str(listed))
+            document = as_youtube_vis(file, split, str(path))
+            unlisted = tuple(str(c.get("name")) for c in document["categories"] if c["split"] == NEITHER_SPLIT)
             same = set(split.common) == COMMON
             words = f"common classes are the {len(set(split.common))} of {listed}"
             return Converted(document, words if same else f"{words}; {official}", unlisted)
     words = f"common classes are the {len(COMMON)} of the official script, as there is no info/class_split.json"
-    return Converted(convert(file, None, str(path)), words, ())
+    return Converted(as_youtube_vis(file, None, str(path)), words, ())
 
 
-def convert(file: File, split: ClassSplit | None, name: str) -> dict[str, Any]:
+def as_youtube_vis(file: File, split: ClassSplit | None, name: str) -> dict[str, Any]:
     """Convert to YouTube-VIS form like the converter of CLIP-VIS and OVFormer.
 
     Categories are renumbered by position, annotations are numbered from 0 over the whole file, and have neither areas
@@ -359,7 +359,7 @@ def _category(source: dict[str, Any], position: dict[int, int], split: ClassSpli
     number: int = source["id"]
     out = {**source, "id": position[number]}
     if "frequency" not in out:
-        out["frequency"] = frequencies().get(str(source.get("name")), "")
+        out["frequency"] = category_frequencies().get(str(source.get("name")), "")
     if split is None:
         out["split"] = "common" if number in COMMON else "uncommon"
     elif number in split.uncommon:
@@ -367,12 +367,12 @@ def _category(source: dict[str, Any], position: dict[int, int], split: ClassSpli
     elif number in split.common:
         out["split"] = "common"
     else:
-        out["split"] = UNLISTED
+        out["split"] = NEITHER_SPLIT
     return out
 
 
 @cache
-def frequencies() -> dict[str, str]:
+def category_frequencies() -> dict[str, str]:
     """LVIS frequency (f, c or r) of BURST's classes by name."""
     with files("harness.datasets.data").joinpath("burst.csv").open(encoding="utf-8") as file:
         return {row["name"]: row["frequency"] for row in csv.DictReader(file)}

@@ -19,7 +19,7 @@ from harness.errors import UserError
 from harness.formats import lenient
 from harness.formats.containers import read_json
 from harness.formats.results import Block, read_blocks
-from harness.formats.segmentations import convert, decode, find_masks
+from harness.formats.segmentations import convert, decode_record, find_masks
 from harness.formats.youtube_vis import decode_records, with_polygons
 from harness.input_files import decode_json
 from harness.rle import MaskTable
@@ -127,7 +127,7 @@ def read_coco_video(path: Path) -> CocoVideo | None:
     if not is_coco_video(raw):
         return None
     name = str(path)
-    lists = decode(raw, _Lists, name)
+    lists = decode_record(raw, _Lists, name)
     empty = msgspec.Raw(b"[]")
     videos = _decode(lists.videos, VideoEntry, f"{name}, videos")
     images = _decode(lists.images, ImageEntry, f"{name}, images")
@@ -179,7 +179,9 @@ def _of_block(block: Block, path: str) -> list[Detection]:
         return out
 
 
-def masks_of(detections: Sequence[Detection], names: Sequence[str], sizes: Sequence[tuple[int, int]]) -> MaskTable:
+def masks_of_detections(
+    detections: Sequence[Detection], names: Sequence[str], sizes: Sequence[tuple[int, int]]
+) -> MaskTable:
     """The masks of objects, each as a track of one frame; polygons are drawn in frames of ``sizes``.
 
     Raises `UserError` for masks that cannot be read.
@@ -213,7 +215,7 @@ def _coerced(record: Any) -> Any:
 def _decode(raw: msgspec.Raw, kind: Any, name: str) -> list[Any]:
     """Decode a list; values in another form are read leniently."""
     try:
-        found: list[Any] = decode(raw, list[kind], name)
+        found: list[Any] = decode_record(raw, list[kind], name)
         return found
     except UserError:
         records = lenient.loads(bytes(raw), name)

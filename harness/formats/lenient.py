@@ -85,7 +85,7 @@ def whole(value: Any) -> tuple[int, str] | None:
     return None
 
 
-def number(value: Any) -> tuple[float, str] | None:
+def decimal_number(value: Any) -> tuple[float, str] | None:
     """A value as a number, and how it is written (empty: as a number); ``None`` if it is none."""
     if isinstance(value, str):
         return (float(value), TEXT) if _NUMBER.fullmatch(value) else None
@@ -235,7 +235,7 @@ def coerce_annotation(record: dict[str, Any], videos: Ids, categories: Ids, wher
 
 
 def _areas(areas: list[Any], where: str, notes: Notes) -> list[Any]:
-    found = [(entry, "") if entry is None else number(entry) or (entry, "") for entry in areas]
+    found = [(entry, "") if entry is None else decimal_number(entry) or (entry, "") for entry in areas]
     for form in {form for _, form in found if form}:
         notes.add(f"areas hold {form}", where, sum(form == other for _, other in found), "areas")
     values = [value for value, _ in found]
@@ -245,7 +245,7 @@ def _areas(areas: list[Any], where: str, notes: Notes) -> list[Any]:
     return values
 
 
-class Mask(NamedTuple):
+class SizedMask(NamedTuple):
     """A mask whose size is written as ``form`` says; ``kind`` is the kind of ``counts``, see `harness.rle`."""
 
     height: int
@@ -255,7 +255,7 @@ class Mask(NamedTuple):
     form: str
 
 
-def mask_entry(value: Any) -> Mask | None:
+def mask_entry(value: Any) -> SizedMask | None:
     """The mask of an entry whose size is written in another way; else ``None``."""
     if not isinstance(value, dict) or not isinstance(value.get("size"), list) or len(value["size"]) != 2:
         return None
@@ -266,9 +266,9 @@ def mask_entry(value: Any) -> Mask | None:
         return None
     height, width = sides[0][0], sides[1][0]
     if isinstance(counts, str):
-        return Mask(height, width, rle.COMPRESSED, counts.encode("utf-8", "replace"), form)
+        return SizedMask(height, width, rle.COMPRESSED, counts.encode("utf-8", "replace"), form)
     if isinstance(counts, list) and all(type(count) is int for count in counts):
-        return Mask(height, width, rle.LISTED, ",".join(map(str, counts)).encode(), form)
+        return SizedMask(height, width, rle.LISTED, ",".join(map(str, counts)).encode(), form)
     return None
 
 

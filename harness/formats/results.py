@@ -13,13 +13,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.arrays import Ints
 from harness.errors import UserError
 from harness.formats import scan
 from harness.formats.containers import open_records
 from harness.formats.foreign import PER_TRACK, foreign_results
 from harness.formats.segmentations import SEGMENTATIONS
 from harness.input_files import refuse_null_bytes
-from harness.rle import Ints
 
 BLOCK_BYTES = 8 << 20
 FIRST_TEXT = 1 << 16

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import rle
+from harness.arrays import Ints
 from harness.errors import UserError
 from harness.formats import scan
 from harness.input_files import decode_json
 from harness.masks import Rle
-from harness.rle import Ints, MaskTable
+from harness.rle import MaskTable
 
 SEGMENTATIONS = np.frombuffer(b'segmentations"', np.uint8)
 
@@ -104,7 +105,7 @@ def mask_of(table: MaskTable, mask: int) -> Rle:
     return Rle(size, text)
 
 
-def decode(raw: bytes | msgspec.Raw, kind: type[T], name: str) -> T:
+def decode_record(raw: bytes | msgspec.Raw, kind: type[T], name: str) -> T:
     """Decode JSON into ``kind``; faults become a `UserError` that names the file ``name`` and the place in it."""
     try:
         return decode_json(raw, kind)
@@ -115,7 +116,7 @@ def decode(raw: bytes | msgspec.Raw, kind: type[T], name: str) -> T:
 
 
 def convert(value: Any, kind: type[T], name: str) -> T:
-    """Check a value of plain Python types like `decode` checks JSON."""
+    """Check a value of plain Python types like `decode_record` checks JSON."""
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:

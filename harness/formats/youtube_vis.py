@@ -19,17 +19,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import rle
+from harness.arrays import Ints
 from harness.errors import UserError
 from harness.formats import lenient, scan
 from harness.formats.absence import Absence, absence_of, source_numbers
 from harness.formats.containers import read_json
 from harness.formats.foreign import refuse_foreign_annotations
 from harness.formats.lenient import Ids, Key, Note, Notes
-from harness.formats.segmentations import SEGMENTATIONS, NewMask, convert, decode, find_masks, mask_of, with_masks
+from harness.formats.segmentations import (
+    SEGMENTATIONS,
+    NewMask,
+    convert,
+    decode_record,
+    find_masks,
+    mask_of,
+    with_masks,
+)
 from harness.input_files import decode_json
 from harness.masks import Rle
 from harness.paths import in_unicode
-from harness.rle import Ints, MaskTable
+from harness.rle import MaskTable
 
 _MOST_PIXELS = 1 << 31
 """Frames have fewer pixels: COCO's run-length encoding counts them in 32 bits."""
@@ -348,7 +357,7 @@ def _parse(raw: bytes, name: str, digest: str) -> Annotations:
 
 def _parse_strictly(raw: bytes, name: str, digest: str) -> Annotations:
     """Annotations whose every field is as specified."""
-    file = decode(raw, _File, name)
+    file = decode_record(raw, _File, name)
     videos, categories = _videos(file.videos, name), _categories(file.categories, name)
     for listed in (videos, categories):
         if listed and not -scan.LARGEST <= listed[0].id <= listed[-1].id <= scan.LARGEST:
@@ -611,7 +620,7 @@ def decode_records(raw: bytes | memoryview, spans: Ints, kind: Any, name: str) -
     text = np.frombuffer(raw, np.uint8)
     room = int(spans[:, 1].sum() - spans[:, 0].sum() - spans[:, 3].sum() + spans[:, 2].sum()) + 2 * len(spans) + 2
     found = np.empty(room, np.uint8)
-    return decode(found[: scan.without_masks(text, spans, found)].tobytes(), kind, name)
+    return decode_record(found[: scan.without_masks(text, spans, found)].tobytes(), kind, name)
 
 
 def _without_masks(raw: bytes | memoryview, spans: Ints) -> list[bytes]:
@@ -634,7 +643,7 @@ def _refuse_faults(table: MaskTable, rows: NDArray[np.int32], where: str) -> Non
     if (area < 0).any():
         first = int(np.argmax(area < 0))
         place = f"{where}, frame {int(np.flatnonzero(rows >= 0)[first])}"
-        raise UserError(place, rle.FAULTS[int(area[first])], "encode the mask again at its stated size")
+        raise UserError(place, rle.RLE_FAULTS[int(area[first])], "encode the mask again at its stated size")
 
 
 def with_polygons(

@@ -20,7 +20,7 @@ from harness.paths import Location
 from harness.run_folder.schemas import FORMAT
 from harness.versions import other_version
 
-FILE = "SHA256SUMS"
+SUMS_FILE = "SHA256SUMS"
 SUMMED = (
     "config.json",
     "environment.json",
@@ -45,12 +45,12 @@ def write_sums(folder: Location) -> None:
     """Write the sums of the files of `SUMMED` that exist; raises `UserError` if they cannot be written."""
     found = {name: _bytes(folder / name) for name in SUMMED}
     lines = [f"{_sum(data)}  {name}\n" for name, data in found.items() if data is not None]
-    write_atomically(folder / FILE, "".join(lines).encode())
+    write_atomically(folder / SUMS_FILE, "".join(lines).encode())
 
 
 def remove_sums(folder: Location) -> None:
     """Remove the sums before the files change; raises `UserError` if that is not permitted."""
-    path = folder / FILE
+    path = folder / SUMS_FILE
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -80,15 +80,15 @@ class CheckedFiles:
             self._sums = None
             if self._fits(name, data):
                 return data
-        what = f"is damaged: it does not match the checksum of {name} in {FILE}"
+        what = f"is damaged: it does not match the checksum of {name} in {SUMS_FILE}"
         raise UnreadableFileError(str(self.folder / name), what, _HINT)
 
     def _fits(self, name: str, data: bytes) -> bool:
         if self._sums is None:
-            sums = _bytes(self.folder / FILE)
+            sums = _bytes(self.folder / SUMS_FILE)
             if sums is None:
                 return True
-            self._sums = parse(sums, str(self.folder / FILE))
+            self._sums = parse_sums(sums, str(self.folder / SUMS_FILE))
         return self._sums.get(name) == _sum(data)
 
     def read_json(self, name: str, kind: type[T]) -> T | None:
@@ -107,7 +107,7 @@ class CheckedFiles:
             raise UnreadableFileError(str(self.folder / name), what, _HINT) from error
 
 
-def parse(data: bytes, where: str) -> dict[str, str]:
+def parse_sums(data: bytes, where: str) -> dict[str, str]:
     """Return hexadecimal sums by file name (without folders).
 
     Raises `UnreadableFileError` for anything that `write_sums` never writes.

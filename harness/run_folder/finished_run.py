@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness.comparability import comparability_of
-from harness.errors import Named, UserError
+from harness.errors import NamedValues, UserError
 from harness.input_files import decode_json
 from harness.paths import Location, location
 from harness.plain_text import without_guard
@@ -39,7 +39,7 @@ from harness.run_folder.schemas import (
     protocol_key,
 )
 from harness.run_folder.store import PredictionStore
-from harness.scoring.match_table import FILE as MATCHES
+from harness.scoring.match_table import MATCHES_FILE as MATCHES
 from harness.scoring.match_table import MatchTable, read_table
 from harness.scoring.presence import presence_metrics
 from harness.versions import other_version
@@ -272,7 +272,7 @@ class FinishedRun:
         return {**known, **found} if kind is RunRecord else dict(found)
 
 
-class RunMetrics(Named[float | None]):
+class RunMetrics(NamedValues[float | None]):
     """The official metrics of a run's own protocol: fractions, ``None`` if undefined.
 
     The metrics of any protocol that scored the run have the key ``PROTOCOL/METRIC``, as in ``metrics["hota/HOTA"]``;

@@ -146,7 +146,7 @@ def _code_files(place: Path) -> Iterator[Path]:
         yield from (path for path in paths if path.is_file())
 
 
-class Difference(NamedTuple):
+class SettingDifference(NamedTuple):
     """A setting in which two runs differ; ``None`` if it is not set."""
 
     name: str
@@ -177,10 +177,10 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
+def setting_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[SettingDifference]:
     """Return the differences of two runs' `settings_of`: in the order of ``after``, then those only in ``before``."""
     names = dict.fromkeys([*after, *before])
-    return [Difference(n, before.get(n), after.get(n)) for n in names if before.get(n) != after.get(n)]
+    return [SettingDifference(n, before.get(n), after.get(n)) for n in names if before.get(n) != after.get(n)]
 
 
 def _shown(value: Any) -> str:
@@ -206,7 +206,7 @@ def other_runs(folder: Location, content: Mapping[str, Any], besides: Iterable[L
     if not contents:
         return ""
     here = settings_of(content)
-    nearest = min((differences(settings_of(one), here) for one in contents), key=len)
+    nearest = min((setting_differences(settings_of(one), here) for one in contents), key=len)
     listed = ", ".join(d.describe("there", "here") for d in nearest) or "nothing but the harness's version"
     what = f"of {content['model']} on {content['dataset']} {content['split']} in {folder.parent}"
     if len(contents) == 1:

@@ -23,7 +23,7 @@ SCORES = "scores"
 SUBMISSION = "submission.zip"
 BENCH = "bench.json"
 """What ``harness bench --run`` has measured, see `harness.run_folder.bench`."""
-FILES = (
+RUN_FILES = (
     "config.json",
     "environment.json",
     "experiment.yaml",
@@ -41,7 +41,7 @@ FILES = (
     SUBMISSION,
     "run.log",
     "mlflow.json",
-    checksums.FILE,
+    checksums.SUMS_FILE,
 )
 """Files that ``--fresh`` removes besides the predictions. Other files in the folder stay."""
 
@@ -57,7 +57,7 @@ def remove_content(folder: Location) -> None:
     try:
         remove_tree(folder / PREDICTIONS)
         remove_tree(folder / SCORES)
-        for name in FILES:
+        for name in RUN_FILES:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         hint = f"run `chmod -R u+rwX {folder}`"

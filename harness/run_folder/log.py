@@ -25,12 +25,12 @@ an earlier log of more than that is kept."""
 _MOST_HELD = 10_000
 
 
-class _Room:
+class _SizeLimit:
     """What may still be written to the log of a session."""
 
     def __init__(self) -> None:
         self._written = 0
-        self._is_told = False
+        self._is_reported = False
 
     def admitted(self, line: str, level: int) -> str:
         """The line as it may be written; empty for one that is left out. The first of those is replaced by a note."""
@@ -39,9 +39,9 @@ class _Room:
         if written <= (2 * SESSION_BYTES if level >= logging.WARNING else SESSION_BYTES):
             self._written = written
             return line
-        if self._is_told:
+        if self._is_reported:
             return ""
-        self._is_told = True
+        self._is_reported = True
         return f"the log of this session has {SESSION_BYTES >> 20} MiB: further lines are left out"
 
 
@@ -58,12 +58,12 @@ class _FileLog(logging.FileHandler):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8", errors="replace")
-        self._room = _Room()
+        self._limit = _SizeLimit()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line, if there is room for it."""
         try:
-            line = self._room.admitted(self.format(record), record.levelno)
+            line = self._limit.admitted(self.format(record), record.levelno)
             if line and self.stream is not None:
                 self.stream.write(line + self.terminator)
                 self.flush()
@@ -87,14 +87,14 @@ class _ObjectLog(logging.Handler):
     def __init__(self, path: ObjectPath) -> None:
         super().__init__()
         self._path, self._written = path, time.monotonic()
-        self._room = _Room()
+        self._limit = _SizeLimit()
         self._lines: list[bytes] = []
         with suppress(FileNotFoundError):
             self._lines.append(_end_of(path.read_bytes()))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line."""
-        line = self._room.admitted(self.format(record), record.levelno)
+        line = self._limit.admitted(self.format(record), record.levelno)
         if line:
             self._lines.append(line.encode(errors="replace") + b"\n")
         if time.monotonic() - self._written > _LOG_SECONDS:

@@ -19,7 +19,7 @@ from harness.types import Video
 if TYPE_CHECKING:
     from harness.events import Event
 
-FILE = "progress.json"
+PROGRESS_FILE = "progress.json"
 BEAT_SECONDS = 5.0
 """The file is written at least this often, to show that the run is alive."""
 _LOOK_SECONDS = 1.0
@@ -170,8 +170,8 @@ def write_progress(progress: RunProgress, folder: Location) -> Iterator[None]:
     It is for monitoring only: if it cannot be written, the run continues without it.
     """
     over = threading.Event()
-    _write(folder / FILE, progress.snapshot())
-    thread = threading.Thread(target=_keep, args=(progress, folder / FILE, over), name="progress", daemon=True)
+    _write(folder / PROGRESS_FILE, progress.snapshot())
+    thread = threading.Thread(target=_keep, args=(progress, folder / PROGRESS_FILE, over), name="progress", daemon=True)
     thread.start()
     state: Literal["ended", "interrupted", "stopped"] = "stopped"
     try:
@@ -185,7 +185,7 @@ def write_progress(progress: RunProgress, folder: Location) -> Iterator[None]:
         thread.join(BEAT_SECONDS)
         progress.end(state)
         if not thread.is_alive():  # else it hangs on a file system that does not answer
-            _write(folder / FILE, progress.snapshot())
+            _write(folder / PROGRESS_FILE, progress.snapshot())
 
 
 def _keep(progress: RunProgress, path: Location, over: threading.Event) -> None:

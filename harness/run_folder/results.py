@@ -25,7 +25,7 @@ from harness.run_folder.store import PredictionStore
 from harness.scoring import VEVAL
 from harness.scoring.dispatch import DEFAULTS, Settings, check_truth_for, note_of, score_all, undefined_record
 from harness.scoring.from_store import ShardReader
-from harness.scoring.match_table import FILE as MATCHES
+from harness.scoring.match_table import MATCHES_FILE as MATCHES
 from harness.scoring.match_table import MatchTable, write_table
 from harness.types import Dataset, Video
 
@@ -80,7 +80,7 @@ def score_predictions(
     reason = ""
     if dataset.truth is None:
         submit = f"; submit the predictions to {dataset.server}" if dataset.server else ""
-        reason = f"{no_truth(dataset)}{submit}"
+        reason = f"{no_truth_reason(dataset)}{submit}"
     elif not whole and not videos:
         reason = "no video has predictions"
     if reason:
@@ -115,7 +115,7 @@ def _log(warnings: list[dict[str, Any]]) -> None:
         log.warning("%s: %s, first: %s", warning["kind"], warning["count"], warning["first"])
 
 
-def no_truth(dataset: Dataset) -> str:
+def no_truth_reason(dataset: Dataset) -> str:
     """The reason why a dataset has no truth."""
     return dataset.no_truth or ("the truth is withheld" if dataset.server else "the annotations have no truth")
 

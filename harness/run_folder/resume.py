@@ -14,9 +14,9 @@ from harness.types import Video
 
 log = logging.getLogger(__name__)
 
-READERS = 8
+_READERS = 8
 """Number of threads that read shards and frames: they mostly wait for a disk or a network."""
-HINT = "restore the earlier frames, start over (fresh), or name another runs_dir"
+_HINT = "restore the earlier frames, start over (fresh), or name another runs_dir"
 
 
 def refuse_other_frames(store: PredictionStore, videos: Iterable[Video], whole: bool = False) -> None:
@@ -36,7 +36,7 @@ def refuse_other_frames(store: PredictionStore, videos: Iterable[Video], whole: 
         except DamagedShardError:
             return None
 
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(_READERS) as pool:
         found = [one for one in pool.map(compared_if_intact, videos) if one is not None]
     for video, before, _ in found:
         if before is None:
@@ -48,7 +48,7 @@ def refuse_other_frames(store: PredictionStore, videos: Iterable[Video], whole: 
         what = f"not what its predictions in {store.folder.parent} were made from"
         if len(different) > 1:
             what += f"; the same holds for {len(different)} of the {len(found)} videos that are done"
-        raise UserError(_named(video, _first_difference(before, now)), what, HINT)
+        raise UserError(_named(video, _first_difference(before, now)), what, _HINT)
     sampled = sum(before is not None and not before.whole for _, before, _ in found) if whole else 0
     if sampled:
         log.warning("the predictions of %s of %s videos were made without --verify-frames: "

@@ -16,7 +16,7 @@ from harness.types import LoadedWeights
 FORMAT: Literal[2] = 2
 """Version of the files in a run folder. 2: predictions do not depend on the protocol or the limit of a run."""
 
-MOST_NAMES = 10
+MOST_UNUSED_NAMES = 10
 """Names of unused tensors that a record has; their number is exact."""
 
 # An average of ones may come out one rounding step above 1.
@@ -129,7 +129,7 @@ class WeightsRecord(Struct, frozen=True):
     """How a model's weights were loaded, in numbers of tensors, see `harness.types.LoadedWeights`.
 
     ``unused`` counts the checkpoint's tensors that the model has no use for; ``unused_names`` are the first of them, at
-    most `MOST_NAMES`.
+    most `MOST_UNUSED_NAMES`.
     """
 
     needed: int
@@ -138,9 +138,9 @@ class WeightsRecord(Struct, frozen=True):
     unused_names: list[str] = []
 
     @classmethod
-    def of(cls, told: LoadedWeights) -> WeightsRecord:
+    def of(cls, weights: LoadedWeights) -> WeightsRecord:
         """The record of what a model tells."""
-        return cls(told.needed, told.loaded, len(told.unused), list(told.unused[:MOST_NAMES]))
+        return cls(weights.needed, weights.loaded, len(weights.unused), list(weights.unused[:MOST_UNUSED_NAMES]))
 
 
 class Weights(Struct, frozen=True):

@@ -14,11 +14,11 @@ from harness.paths import Location
 from harness.run_folder.checksums import SUMMED, CheckedFiles
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.lock import is_locked
-from harness.run_folder.progress import BEAT_SECONDS, FILE, Snapshot
+from harness.run_folder.progress import BEAT_SECONDS, PROGRESS_FILE, Snapshot
 from harness.run_folder.schemas import FORMAT, Failure
 from harness.versions import other_version
 
-State = Literal["running", "complete", "incomplete", "interrupted", "stopped", "dead"]
+RunState = Literal["running", "complete", "incomplete", "interrupted", "stopped", "dead"]
 
 _LONGEST_LEFT = 1e9
 SILENCE_SECONDS = 3 * BEAT_SECONDS
@@ -36,7 +36,7 @@ class Status:
     """
 
     folder: str
-    state: State
+    state: RunState
     total: int
     done: int
     failed: tuple[Failure, ...]
@@ -90,7 +90,7 @@ def read_status(folder: Location) -> Status:
     run = FinishedRun(folder)
     ids = run.video_ids
     damaged = _damaged(folder)
-    session = _read(folder / FILE, damaged)
+    session = _read(folder / PROGRESS_FILE, damaged)
     failures: tuple[Failure, ...] = ()
     try:
         failures = run.failures
@@ -102,7 +102,7 @@ def read_status(folder: Location) -> Status:
                   None if silent is None else max(0.0, silent), tuple(dict.fromkeys(damaged)))  # fmt: skip
 
 
-def _state(folder: Location, session: Snapshot | None, silent: float | None, is_done: bool) -> State:
+def _state(folder: Location, session: Snapshot | None, silent: float | None, is_done: bool) -> RunState:
     if session is not None and session.state == "running":
         # the clocks of two machines may differ a little
         if silent is not None and abs(silent) < SILENCE_SECONDS:

@@ -196,7 +196,7 @@ def tabulate(video: Video, tracks: Sequence[Track], vocabulary: Vocabulary | Non
     faulty = np.argwhere(areas[rows] < 0)
     if len(faulty):
         number, frame = faulty[0].tolist()
-        what = rle.FAULTS[int(areas[rows[number, frame]])]
+        what = rle.RLE_FAULTS[int(areas[rows[number, frame]])]
         raise UserError(f"video {video.id}, track {number}, frame {frame}", what, "give the mask in COCO's encoding")
     columns: list[Any] = [
         [video.id] * len(tracks),
@@ -225,10 +225,10 @@ def _read_track(
     """Check a model's track, which may be of any type with any attributes."""
     if not isinstance(track, Track):
         raise UserError(where, f"is a {type(track).__name__}", "give a harness.types.Track")
-    found = whole(track.video_id)
+    found = whole_number(track.video_id)
     if found != video_id:
         raise UserError(where, f"is of video {track.video_id!r}", "return tracks of the given video only")
-    category_id = whole(given := track.category_id)
+    category_id = whole_number(given := track.category_id)
     if category_id is None:
         raise UserError(where, f"category_id is {given!r}, a {type(given).__name__}", "give a category's id, an int")
     if allowed is not None and category_id not in allowed:
@@ -266,7 +266,7 @@ def _counts(masks: object, shape: tuple[int, int], frames: int, where: str) -> l
     return counts
 
 
-def whole(value: Any) -> int | None:
+def whole_number(value: Any) -> int | None:
     """Return an integer of any type (Python, numpy, torch; 1.0 is 1) as an ``int``; ``None`` for anything else."""
     if isinstance(value, (bool, np.bool_)):
         return None
@@ -289,7 +289,7 @@ def real(value: Any) -> float | None:
 
 
 def _areas(masks: list[bytes], shape: tuple[int, int]) -> Any:
-    """Areas in pixels ``(masks,)``, or a code of `rle.FAULTS` for an invalid mask."""
+    """Areas in pixels ``(masks,)``, or a code of `rle.RLE_FAULTS` for an invalid mask."""
     n = len(masks)
     ends = np.cumsum([0, *(len(m) for m in masks)]).astype(np.int64)
     data = np.frombuffer(b"".join(masks), np.uint8)

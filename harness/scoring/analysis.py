@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.arrays import Floats, Ints
 from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations
-from harness.rle import Ints
 from harness.scoring import class_agnostic_overlap
 from harness.scoring.calibration import Calibration, calibration
 from harness.scoring.class_agnostic_overlap import TrackTruthOverlaps, compute_overlaps
@@ -19,7 +19,7 @@ from harness.scoring.errors_breakdown import Breakdown, ErrorAssignment, break_d
 from harness.scoring.from_store import ShardGroup, ShardReader, ShardStore, read_shards, row_of_record
 from harness.scoring.matched_tracks import MatchedTracks, matched_tracks
 from harness.scoring.metrics import GROUP_NAMES
-from harness.scoring.overlap import Floats, GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
+from harness.scoring.overlap import GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
 from harness.scoring.protocols import ApProtocol, get_protocol
 from harness.scoring.score import LOWEST_THRESHOLD, in_parallel, refuse_unusable_fields, select
 from harness.scoring.slices import Slicing, slice_truth
@@ -117,7 +117,11 @@ def _read(
     if not parts:
         raise UserError(folder, "holds no predictions", "run again")
     overlaps, track_overlaps, motion = zip(*parts, strict=True)
-    return concatenate(overlaps), class_agnostic_overlap.concatenate(track_overlaps), np.concatenate(motion)
+    return (
+        concatenate(overlaps),
+        class_agnostic_overlap.concatenate_track_overlaps(track_overlaps),
+        np.concatenate(motion),
+    )
 
 
 def _calibrations(

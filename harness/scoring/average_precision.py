@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.arrays import Flags, Floats, Ints
 from harness.errors import OfficialFaultError
-from harness.rle import Ints
 from harness.scoring.all_cores import on_all_cores
-from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, score_categories
-from harness.scoring.overlap import Floats, GroundTruthArrays, Overlaps
+from harness.scoring.hota import EPSILON
+from harness.scoring.match import IOU_THRESHOLDS, RECALL_POINTS, score_categories
+from harness.scoring.overlap import GroundTruthArrays, Overlaps
 from harness.scoring.quirks import Quirks
-
-Flags = NDArray[np.bool_]
 
 CAPS = (1, 10, 100)
 """Most tracks counted per video (and category, see `Quirks.cap_per_category`); the last is none with

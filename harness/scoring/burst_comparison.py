@@ -8,18 +8,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.rle import Ints
-from harness.scoring.burst_masks import Floats
-from harness.scoring.burst_tracks import BurstPredictions, Flags, Placed, Truth, Video, offsets
-from harness.scoring.frame_hota import FrameUnits, Sides, Similarities
+from harness.arrays import Flags, Floats, Ints
+from harness.scoring.burst_tracks import BurstPredictions, BurstTruth, BurstVideo, CountedMasks, offsets
+from harness.scoring.frame_hota import FrameUnits, ObjectsByCell, Similarities
 from harness.scoring.pairwise import means
 from harness.scoring.track_map import TrackPairs, Tracks
 
-OfVideo = Callable[[int, Video], bool]
+OfVideo = Callable[[int, BurstVideo], bool]
 """Whether something holds for a class, by its number among those chosen, in a video."""
 
 
-class Chosen(NamedTuple):
+class ChosenClasses(NamedTuple):
     """The classes to compare: ``rank`` has the number among them of each class by its position in the truth's list,
     -1 for the others, and behind the last that of masks without a class. There are ``classes``."""
 
@@ -48,7 +47,7 @@ def similarities(found: BurstPredictions, boxes: bool) -> Similarities:
 
 
 def frame_units(
-    truth: Truth, number: Ints, placed: Placed, chosen: Chosen, known: OfVideo, exhaustive: OfVideo
+    truth: BurstTruth, number: Ints, placed: CountedMasks, chosen: ChosenClasses, known: OfVideo, exhaustive: OfVideo
 ) -> tuple[FrameUnits, Ints]:
     """The chosen classes in the frames that have an annotated object, by class and video, and the class of each unit.
 
@@ -77,7 +76,7 @@ def frame_units(
     sides = []
     for key, track, mask in zip(keys, tracks, masks, strict=True):
         unit = np.searchsorted(unit_of, key // n_frames * n_videos + truth.video_of[key % n_frames])
-        sides.append(Sides(_bounds(key, cells), mask.astype(np.int64), *_numbered(unit, track, len(unit_of))))
+        sides.append(ObjectsByCell(_bounds(key, cells), mask.astype(np.int64), *_numbered(unit, track, len(unit_of))))
     return FrameUnits(
         np.append(first, len(cells)),
         _flags(known, rank, truth.videos, video),
@@ -105,11 +104,11 @@ def _numbered(unit: Ints, track: NDArray[Any], units: int) -> tuple[Ints, Ints]:
     return np.asarray(position - (np.cumsum(count) - count)[unit]), count
 
 
-def _flags(holds: OfVideo, rank: Ints, videos: list[Video], video: Ints) -> Flags:
+def _flags(holds: OfVideo, rank: Ints, videos: list[BurstVideo], video: Ints) -> Flags:
     return np.array([holds(r, videos[v]) for r, v in zip(rank.tolist(), video.tolist(), strict=True)], np.bool_)
 
 
-def orders_of(truth: Truth, placed: Placed, file_order: bool) -> Orders:
+def orders_of(truth: BurstTruth, placed: CountedMasks, file_order: bool) -> Orders:
     """Frames, and with them tracks and their first masks, go by number, or with ``file_order`` as each file lists
     its frames."""
     if file_order:
@@ -121,11 +120,11 @@ def orders_of(truth: Truth, placed: Placed, file_order: bool) -> Orders:
 
 
 def track_pairs(
-    truth: Truth,
+    truth: BurstTruth,
     found: BurstPredictions,
-    placed: Placed,
+    placed: CountedMasks,
     orders: Orders,
-    chosen: Chosen,
+    chosen: ChosenClasses,
     negative: OfVideo,
     exhaustive: OfVideo,
 ) -> TrackPairs:
@@ -195,7 +194,7 @@ def _whole_tracks(track: NDArray[Any], order: Ints, rank: Ints, video: Ints) -> 
 
 
 def _shared(
-    truth: Truth, found: BurstPredictions, placed: Placed, rows: list[Ints], firsts: list[Ints], offset: Ints
+    truth: BurstTruth, found: BurstPredictions, placed: CountedMasks, rows: list[Ints], firsts: list[Ints], offset: Ints
 ) -> Floats:
     """Pixels that the tracks of each unit share in all frames, as whole numbers, at the places of the IoUs."""
     at_g = np.full(int(truth.track.max(initial=0)) + 1, -1, np.int64)

@@ -14,14 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import rle
-from harness.rle import Ints
-
-Floats = NDArray[np.float64]
-Ints32 = NDArray[np.int32]
-"""Columns with an element for every mask or pair of masks of a file, which are kept small."""
+from harness.arrays import Floats, Ints, Ints32
 
 
-class Texts(NamedTuple):
+class MaskTexts(NamedTuple):
     """Compressed masks: the text of mask ``m`` is ``data[start[m]:stop[m]]``."""
 
     data: NDArray[np.uint8]
@@ -30,7 +26,7 @@ class Texts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredMasks:
     """Masks of a sequence, in pixels: ``area (masks,)``, ``box (masks, 4)`` as x, y, width and height, and a
     ``digest (masks,)`` that is the same for equal masks.
 
@@ -46,15 +42,15 @@ class Measured:
     shared: Ints32
     box_iou: Floats
 
-    def without_boxes(self) -> Measured:
+    def without_boxes(self) -> MeasuredMasks:
         """The same without boxes and digests, which are used by sequence only."""
         return replace(self, box=self.box[:0].copy(), digest=self.digest[:0].copy())
 
 
 class TruthMasks(NamedTuple):
-    """Annotated masks: their texts, and ``area`` and ``box`` as in `Measured`."""
+    """Annotated masks: their texts, and ``area`` and ``box`` as in `MeasuredMasks`."""
 
-    texts: Texts
+    texts: MaskTexts
     area: Ints32
     box: Ints
 
@@ -121,7 +117,7 @@ def join_truths(parts: list[TruthMasks]) -> TruthMasks:
         return parts[0]
     bytes_before = np.cumsum([0] + [len(part.texts.data) for part in parts])
     none = np.empty(0, np.int64)
-    texts = Texts(
+    texts = MaskTexts(
         np.concatenate([np.empty(0, np.uint8), *(part.texts.data for part in parts)]),
         np.concatenate([none, *(p.texts.start + before for p, before in zip(parts, bytes_before, strict=False))]),
         np.concatenate([none, *(p.texts.stop + before for p, before in zip(parts, bytes_before, strict=False))]),
@@ -130,32 +126,32 @@ def join_truths(parts: list[TruthMasks]) -> TruthMasks:
     return TruthMasks(texts, area, np.concatenate([none.reshape(0, 4), *(part.box for part in parts)]))
 
 
-def texts_of(masks: list[str]) -> Texts:
+def texts_of(masks: list[str]) -> MaskTexts:
     """Masks as one array of bytes. A character outside ASCII becomes one that no mask has."""
     stop = np.cumsum(np.fromiter(map(len, masks), np.int64, len(masks)))
     text = "".join(masks)
     if not text.isascii():
         text = re.sub(r"[^\x00-\x7f]", "!", text)
     data = np.frombuffer(text.encode(), np.uint8)
-    return Texts(data, np.append(np.zeros(1, np.int64), stop)[:-1], stop)
+    return MaskTexts(data, np.append(np.zeros(1, np.int64), stop)[:-1], stop)
 
 
-def no_texts() -> Texts:
+def no_texts() -> MaskTexts:
     """The texts of no masks."""
     none = np.empty(0, np.int64)
-    return Texts(np.empty(0, np.uint8), none, none)
+    return MaskTexts(np.empty(0, np.uint8), none, none)
 
 
-def no_truth(masks: int) -> tuple[TruthMasks, Ints, Ints, Ints]:
-    """Arguments of `measure` for masks that are compared with nothing: all in one image, without annotated masks."""
+def empty_truth(masks: int) -> tuple[TruthMasks, Ints, Ints, Ints]:
+    """Arguments of `measure_masks` for masks of one image without annotated masks."""
     none = np.empty(0, np.int64)
     truth = TruthMasks(no_texts(), np.empty(0, np.int32), np.empty((0, 4), np.int64))
     return truth, np.array([0, masks], np.int64), np.zeros(2, np.int64), none
 
 
-def measure(
-    texts: Texts, pixels: int, height: int, truth: TruthMasks, image: Ints, truth_first: Ints, truth_rows: Ints
-) -> Measured:
+def measure_masks(
+    texts: MaskTexts, pixels: int, height: int, truth: TruthMasks, image: Ints, truth_first: Ints, truth_rows: Ints
+) -> MeasuredMasks:
     """Measure masks of ``pixels`` each, in images of this ``height``.
 
     Those of image ``i`` are ``image[i]:image[i + 1]``, and the annotated ones there
@@ -169,10 +165,10 @@ def measure(
     _measure(*texts, pixels, height, *truth.texts, truth.area, truth.box, image, truth_first, truth_rows,
              area, box, digest, first, rows, shared, box_iou)  # fmt: skip
     used = int(first[-1])
-    return Measured(area, box, digest, first, rows[:used].copy(), shared[:used].copy(), box_iou[:used].copy())
+    return MeasuredMasks(area, box, digest, first, rows[:used].copy(), shared[:used].copy(), box_iou[:used].copy())
 
 
-def join(parts: list[Measured]) -> Measured:
+def join_masks(parts: list[MeasuredMasks]) -> MeasuredMasks:
     """The masks of several sequences, in order, without boxes and digests."""
     joined: dict[str, Any] = {
         name: np.concatenate([np.empty(0, kind), *(getattr(p, name) for p in parts)])
@@ -180,7 +176,7 @@ def join(parts: list[Measured]) -> Measured:
     }
     counts = np.concatenate([np.zeros(1, np.int64), *(np.diff(p.first) for p in parts)])
     none = np.empty(0, np.int64)
-    return Measured(box=none.reshape(0, 4), digest=none, first=np.cumsum(counts), **joined)
+    return MeasuredMasks(box=none.reshape(0, 4), digest=none, first=np.cumsum(counts), **joined)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -313,7 +309,7 @@ def _measure(data, start, stop, pixels, height, data_g, start_g, stop_g, area_g,
             n, area[m], digest[m] = _counts(data, start[m], stop[m], pixels, counts)
             if n < 0:
                 nothing = np.empty(0, np.int32)
-                area[m] = rle.decode(data, start[m], stop[m], np.int8(0), pixels, nothing, nothing, 0, False)[0]
+                area[m] = rle.decode_rles(data, start[m], stop[m], np.int8(0), pixels, nothing, nothing, 0, False)[0]
                 first[m + 1] = n_pairs
                 continue
             _write_box(counts, n, height, width, box[m])

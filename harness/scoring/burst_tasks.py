@@ -15,35 +15,35 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from harness.arrays import Floats, Ints
 from harness.errors import OfficialAbortError, UserError, near
 from harness.formats.burst import COMMON
-from harness.rle import Ints
 from harness.scoring import BURST_TASKS
-from harness.scoring.burst_comparison import Chosen, frame_units, orders_of, similarities, track_pairs
+from harness.scoring.burst_comparison import ChosenClasses, frame_units, orders_of, similarities, track_pairs
 from harness.scoring.burst_tracks import (
     DISTRACTORS,
     NO_CLASS,
     BurstPredictions,
+    BurstTruth,
+    BurstVideo,
     ClassNumbers,
+    CountedMasks,
     Exemplars,
-    Placed,
-    Truth,
-    Video,
     assign_tracks,
     class_table,
-    read_predictions,
-    read_truth,
+    read_burst_predictions,
+    read_burst_truth,
     shared_masks,
 )
 from harness.scoring.coverage import warn_of_burst_coverage
 from harness.scoring.frame_hota import UnitScores, hota_of_units
-from harness.scoring.hota import Floats, Hota, combine, combine_rows
+from harness.scoring.hota import Hota, combine, combine_rows
 from harness.scoring.track_map import track_map
 from harness.warnings import Warnings
 
-VERSION = "2"
+BURST_VERSION = "2"
 OPEN_WORLD, EXEMPLAR_GUIDED = "burst-open-world", "burst-exemplar-guided"
-GROUPS = ("all", "common", "uncommon")
+BURST_GROUPS = ("all", "common", "uncommon")
 GUIDED_METRICS = ("HOTA", "DetA", "AssA", "AP")
 OPEN_WORLD_METRICS = ("OWTA", "DetRe", "AssA")
 NO_TRUTH = {
@@ -51,7 +51,7 @@ NO_TRUTH = {
     "common": "no common class is annotated",
     "uncommon": "no uncommon class is annotated",
 }
-OBJECT = 1
+OPEN_WORLD_CLASS = 1
 """The number of the only class of the open world, which is also that of the class acorn."""
 
 
@@ -77,11 +77,11 @@ class BurstRules:
     left out, or counted in the open world, the second keeps its own id and class."""
 
 
-OFFICIAL = BurstRules()
+OFFICIAL_RULES = BurstRules()
 """The benchmark's own tool, ``burstapi/eval/run.py``."""
 TRACKEVAL = BurstRules(exemplar_ids_of_predictions=False)
 """TrackEval's ``scripts/run_burst.py``: differs for exemplar-guided tracks, by up to 100 points."""
-CORRECTED = BurstRules(False, False, False, False, False, False, False)
+CORRECTED_RULES = BurstRules(False, False, False, False, False, False, False)
 
 
 @dataclass
@@ -105,7 +105,7 @@ class BurstScore:
     def record(self) -> dict[str, Any]:
         """As data, ready for JSON."""
         return {
-            "protocol": {"name": self.task, "version": VERSION},
+            "protocol": {"name": self.task, "version": BURST_VERSION},
             "metrics": self.metrics,
             "corrected": self.corrected,
             **({"trackeval": self.trackeval} if self.trackeval is not None else {}),
@@ -115,11 +115,11 @@ class BurstScore:
 
 
 def score_task(
-    task: str, annotations: Path, predictions: Path, rules: BurstRules = OFFICIAL, strict: bool = False
+    task: str, annotations: Path, predictions: Path, rules: BurstRules = OFFICIAL_RULES, strict: bool = False
 ) -> BurstScore:
     """Evaluate predictions in BURST's form against the folder of ``all_classes.json`` and the two files next to it.
 
-    ``metrics`` follow ``rules``, ``corrected`` follows `CORRECTED`. Where a tool aborts on the content of the
+    ``metrics`` follow ``rules``, ``corrected`` follows `CORRECTED_RULES`. Where a tool aborts on the content of the
     predictions its numbers are ``None`` with that reason. Raises `UserError` for an unknown task and faulty files, with
     ``strict`` also for what would be a warning and where the official tool aborts.
     """
@@ -141,7 +141,7 @@ def score_tasks(
     outcomes: dict[str, BurstScore | UserError] = {}
     for task in tasks:
         try:
-            outcomes[task] = _score(task, data or _read([task], annotations, predictions), OFFICIAL, strict)
+            outcomes[task] = _score(task, data or _read([task], annotations, predictions), OFFICIAL_RULES, strict)
         except UserError as error:
             outcomes[task] = error
     return outcomes
@@ -150,13 +150,13 @@ def score_tasks(
 class _Data(NamedTuple):
     """The annotations by group, and the predictions, which are overlapped with all of them."""
 
-    truths: dict[str, Truth]
+    truths: dict[str, BurstTruth]
     found: BurstPredictions
 
 
 def annotation_files(tasks: Iterable[str], folder: Path) -> list[Path]:
     """The files of a folder of BURST's annotations that these tasks read, the one of all classes first."""
-    return [folder / f"{group}_classes.json" for group in (GROUPS if OPEN_WORLD in tasks else GROUPS[:1])]
+    return [folder / f"{group}_classes.json" for group in (BURST_GROUPS if OPEN_WORLD in tasks else BURST_GROUPS[:1])]
 
 
 def _read(tasks: Sequence[str], annotations: Path, predictions: Path) -> _Data:
@@ -166,10 +166,10 @@ def _read(tasks: Sequence[str], annotations: Path, predictions: Path) -> _Data:
             raise UserError(f'protocol "{task}"', "is unknown", near(task, BURST_TASKS))
     classes = ClassNumbers()
     files = annotation_files(tasks, annotations)
-    truths = {group: read_truth(file, classes) for group, file in zip(GROUPS, files, strict=False)}
+    truths = {group: read_burst_truth(file, classes) for group, file in zip(BURST_GROUPS, files, strict=False)}
     shared = shared_masks(list(truths.values()))
     truths = {group: truth.without_texts() for group, truth in truths.items()}
-    return _Data(truths, read_predictions(predictions, list(truths.values()), shared))
+    return _Data(truths, read_burst_predictions(predictions, list(truths.values()), shared))
 
 
 def _score(task: str, data: _Data, rules: BurstRules, strict: bool) -> BurstScore:
@@ -184,7 +184,7 @@ def _score(task: str, data: _Data, rules: BurstRules, strict: bool) -> BurstScor
             raise
         metrics = _aborted(task, error)
     of_corrected = Warnings()
-    corrected = _numbers(task, truths, found, CORRECTED, of_corrected)
+    corrected = _numbers(task, truths, found, CORRECTED_RULES, of_corrected)
     for kind, (count, first) in of_corrected.found.items():
         if kind not in warnings.found:
             warnings.add(kind, first, count)
@@ -196,8 +196,10 @@ def _score(task: str, data: _Data, rules: BurstRules, strict: bool) -> BurstScor
         except OfficialAbortError as error:
             trackeval = _aborted(task, error)
         undefined["trackeval"] = trackeval.undefined
-    told = trackeval.values if trackeval is not None else None
-    return BurstScore(task, metrics.values, corrected.values, metrics.classes, undefined, told, warnings.record())
+    official_values = trackeval.values if trackeval is not None else None
+    return BurstScore(
+        task, metrics.values, corrected.values, metrics.classes, undefined, official_values, warnings.record()
+    )
 
 
 class Numbers(NamedTuple):
@@ -209,7 +211,7 @@ class Numbers(NamedTuple):
 
 
 def _numbers(
-    task: str, truths: dict[str, Truth], found: BurstPredictions, rules: BurstRules, warnings: Warnings
+    task: str, truths: dict[str, BurstTruth], found: BurstPredictions, rules: BurstRules, warnings: Warnings
 ) -> Numbers:
     """The numbers by ``rules``; raises `OfficialAbortError` where the tool of these rules aborts."""
     by_name = task == EXEMPLAR_GUIDED and not rules.exemplar_ids_of_predictions
@@ -226,12 +228,12 @@ def _numbers(
 
 def _aborted(task: str, error: OfficialAbortError) -> Numbers:
     names = OPEN_WORLD_METRICS if task == OPEN_WORLD else GUIDED_METRICS
-    keys = [f"{name}_{group}" for group in GROUPS for name in names]
+    keys = [f"{name}_{group}" for group in BURST_GROUPS for name in names]
     return Numbers(dict.fromkeys(keys), {}, dict.fromkeys(keys, f"the tool aborts: {error}"))
 
 
 def _guided(
-    truth: Truth, found: BurstPredictions, rules: BurstRules, exemplar: bool, warnings: Warnings
+    truth: BurstTruth, found: BurstPredictions, rules: BurstRules, exemplar: bool, warnings: Warnings
 ) -> tuple[dict[str, float | None], dict[str, dict[str, Any]]]:
     by_name = exemplar and not rules.exemplar_ids_of_predictions
     exemplars: Exemplars = "refuse unknown" if rules.aborts else "keep unknown"
@@ -243,18 +245,18 @@ def _guided(
     numbers = list(ids.values())
     rank = np.full(len(listed) + 1, -1, np.int64)
     rank[[truth.classes.position(number) for number in numbers]] = np.arange(len(numbers))
-    chosen = Chosen(rank, len(numbers))
+    chosen = ChosenClasses(rank, len(numbers))
 
-    def negative(number: int, video: Video) -> bool:
+    def negative(number: int, video: BurstVideo) -> bool:
         return numbers[number] in video.negative
 
-    def exhaustive(number: int, video: Video) -> bool:
+    def exhaustive(number: int, video: BurstVideo) -> bool:
         return numbers[number] not in video.not_exhaustive
 
-    def known(number: int, video: Video) -> bool:
+    def known(number: int, video: BurstVideo) -> bool:
         return exemplar or (negative(number, video) and exhaustive(number, video))
 
-    def all_count(number: int, video: Video) -> bool:
+    def all_count(number: int, video: BurstVideo) -> bool:
         return exemplar or exhaustive(number, video)
 
     units, of_unit = frame_units(truth, found.truths.number[0], placed, chosen, known, all_count)
@@ -274,7 +276,7 @@ def _guided(
         "uncommon": [n for n, i in ids.items() if i not in COMMON],
     }
     metrics: dict[str, float | None] = {}
-    for group in GROUPS:
+    for group in BURST_GROUPS:
         for key in GUIDED_METRICS[:3]:
             metrics[f"{key}_{group}"] = _mean(classes[n]["HOTA"][key].mean() for n in members[group])
         metrics[f"AP_{group}"] = _mean(classes[n]["TrackMAP"]["AP_all"].mean() for n in members[group])
@@ -282,7 +284,7 @@ def _guided(
     return metrics, classes | (_together(list(classes.values()), pooled) if classes else {})
 
 
-def _warn_of_classes(truth: Truth, found: BurstPredictions, placed: Placed, warnings: Warnings) -> None:
+def _warn_of_classes(truth: BurstTruth, found: BurstPredictions, placed: CountedMasks, warnings: Warnings) -> None:
     """Count the masks that have no class, and those of classes that no table knows."""
     classless = int((placed.category == NO_CLASS).sum())
     warnings.add("mask without a category, left out", found.first_unnamed() or found.path, classless)
@@ -312,15 +314,15 @@ def _together(classes: list[dict[str, Any]], scores: list[Hota]) -> dict[str, di
 
 
 def _open_world(
-    truths: dict[str, Truth], found: BurstPredictions, rules: BurstRules, warnings: Warnings
+    truths: dict[str, BurstTruth], found: BurstPredictions, rules: BurstRules, warnings: Warnings
 ) -> tuple[dict[str, float | None], dict[str, dict[str, Any]]]:
     metrics: dict[str, float | None] = {}
     classes: dict[str, dict[str, Any]] = {}
-    number = OBJECT if rules.open_world_is_class_one else None
+    number = OPEN_WORLD_CLASS if rules.open_world_is_class_one else None
     similar = similarities(found, rules.boxes_for_masks)
-    placed: Placed | None = None
+    placed: CountedMasks | None = None
 
-    def exhaustive(_: int, video: Video) -> bool:
+    def exhaustive(_: int, video: BurstVideo) -> bool:
         return number not in video.not_exhaustive
 
     for at, (group, truth) in enumerate(truths.items()):
@@ -328,7 +330,7 @@ def _open_world(
         if placed is None or truth.frame_of != truths["all"].frame_of:
             quiet = warnings if group == "all" else Warnings()
             placed = assign_tracks(truth, at, found, None, rules.empty_masks_count, quiet)
-        every = Chosen(np.zeros(len(truth.classes.listed()) + 1, np.int64), 1)
+        every = ChosenClasses(np.zeros(len(truth.classes.listed()) + 1, np.int64), 1)
         # every frame that takes part has an annotated object
         units, _ = frame_units(truth, found.truths.number[at], placed, every, exhaustive, exhaustive)
         scores = hota_of_units(units, similar, len(found.truths.masks.area))

@@ -18,31 +18,26 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness import rle
+from harness.arrays import Flags, Floats, Ints, Ints32
 from harness.errors import OfficialAbortError, UserError
 from harness.formats.burst import Sequence, SequenceReader, frame_number
-from harness.rle import Ints
 from harness.scoring.burst_masks import (
-    Floats,
-    Ints32,
-    Measured,
+    MaskTexts,
+    MeasuredMasks,
     PlacedMasks,
     SharedTruths,
-    Texts,
     TruthMasks,
-    join,
+    empty_truth,
+    join_masks,
     join_truths,
-    measure,
+    measure_masks,
     no_texts,
-    no_truth,
     share_masks,
     texts_of,
 )
 from harness.warnings import Warnings
-
-Flags = NDArray[np.bool_]
 
 DISTRACTORS = frozenset(
     (20, 63, 108, 180, 188, 204, 212, 247, 303, 403, 407, 415, 490, 504, 507, 513, 529, 567, 569, 588, 672, 691, 702,
@@ -53,9 +48,9 @@ MOST_PER_IMAGE = 300
 UNKNOWN_FRAME = "mask in a frame that is not annotated, left out"
 UNKNOWN_SEQUENCE = "mask in a sequence that the truth does not have, left out"
 NO_EXEMPLAR = "mask of a track that the truth does not have, kept with its own id and class in corrected"
-NO_MASKS = "mask of an exemplar that has no annotated mask, left out in corrected and trackeval"
+EXEMPLAR_WITHOUT_MASK = "mask of an exemplar that has no annotated mask, left out in corrected and trackeval"
 
-BEYOND_CAP = f"mask beyond the best {MOST_PER_IMAGE} of its image, left out"
+BEYOND_IMAGE_CAP = f"mask beyond the best {MOST_PER_IMAGE} of its image, left out"
 
 
 NO_CLASS = -1
@@ -84,7 +79,7 @@ class ClassNumbers:
 
 
 @dataclass(frozen=True)
-class Video:
+class BurstVideo:
     """A sequence: size in pixels, and the class numbers that are known to be absent or not annotated everywhere."""
 
     name: str
@@ -102,7 +97,7 @@ class TruthTracks(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Truth:
+class BurstTruth:
     """The annotations of a task.
 
     ``videos`` are in order of their names; frames are numbered over all of them, within one in the order of the
@@ -111,7 +106,7 @@ class Truth:
     """
 
     split: str
-    videos: list[Video]
+    videos: list[BurstVideo]
     images: list[str]
     frame_of: dict[str, int]
     video_of: Ints
@@ -122,7 +117,7 @@ class Truth:
     tracks: TruthTracks
     classes: ClassNumbers
 
-    def without_texts(self) -> Truth:
+    def without_texts(self) -> BurstTruth:
         """The same for the time when all overlaps are known."""
         return replace(self, masks=self.masks._replace(texts=no_texts()))
 
@@ -146,7 +141,7 @@ class BurstPredictions:
     owner: Ints32
     category: Ints32
     score: Floats
-    masks: Measured
+    masks: MeasuredMasks
     sequence: Ints
     track: Ints
     truths: SharedTruths
@@ -183,7 +178,7 @@ class _Columns(NamedTuple):
     owner: Ints32
     score: Floats
     category: Ints32
-    texts: Texts
+    texts: MaskTexts
 
 
 def _columns(sequence: Sequence, classes: ClassNumbers) -> _Columns:
@@ -209,7 +204,9 @@ def _refuse_faults(area: Ints32, sequence: Sequence, where: str) -> None:
         listed = [(f, track) for f, frame in enumerate(sequence.segmentations) for track in frame]
         f, track = listed[int(faulty[0])]
         path = sequence.annotated_image_paths[f]
-        raise UserError(f"{where}, frame {path}, track {track}", rle.FAULTS[int(area[faulty[0]])], "encode it again")
+        raise UserError(
+            f"{where}, frame {path}, track {track}", rle.RLE_FAULTS[int(area[faulty[0]])], "encode it again"
+        )
 
 
 def offsets(counts: List[int] | Ints) -> Ints:
@@ -233,13 +230,13 @@ def _name(sequence: Sequence) -> str:
     return f"{sequence.dataset}-{sequence.seq_name}"
 
 
-def read_truth(path: Path, classes: ClassNumbers) -> Truth:
+def read_burst_truth(path: Path, classes: ClassNumbers) -> BurstTruth:
     """Read annotations: masks of distractors are removed, then classes are merged; track ids count from 1.
 
     Raises `UserError` for a faulty file.
     """
     reader, merged = SequenceReader(path), class_table()[1]
-    videos: dict[str, Video] = {}
+    videos: dict[str, BurstVideo] = {}
     images: list[list[str]] = []
     known: dict[int, dict[int, tuple[int, int]]] = {}
     frames, tracks, categories = [], [], []
@@ -254,7 +251,7 @@ def read_truth(path: Path, classes: ClassNumbers) -> Truth:
             counter += 1
             mine[int(local)] = (counter, category)
         columns, size = _columns(sequence, ClassNumbers()), (sequence.height, sequence.width)
-        found = measure(columns.texts, size[0] * size[1], size[0], *no_truth(len(columns.owner)))
+        found = measure_masks(columns.texts, size[0] * size[1], size[0], *empty_truth(len(columns.owner)))
         _refuse_faults(found.area, sequence, f"{where} ({sequence.seq_name})")
         frame = np.repeat(np.arange(len(columns.counts)), columns.counts)
         for at, track in enumerate(columns.tracks):
@@ -273,7 +270,7 @@ def read_truth(path: Path, classes: ClassNumbers) -> Truth:
         data += columns.texts.data.tobytes()
         masks.append(TruthMasks(no_texts()._replace(start=start, stop=stop), found.area[kept], found.box[kept]))
         negative, partly = frozenset(sequence.neg_category_ids), frozenset(sequence.not_exhaustive_category_ids)
-        videos[name] = Video(name, size, negative, partly)
+        videos[name] = BurstVideo(name, size, negative, partly)
         images.append([sequence.frame(f) for f in range(len(columns.counts))])
     ordered = sorted(videos)
     numbers, names = _numbered(dict(zip(videos, images, strict=True)), str(path))
@@ -282,7 +279,7 @@ def read_truth(path: Path, classes: ClassNumbers) -> Truth:
     for name, paths in zip(videos, images, strict=True):
         frame_of |= zip(paths, numbers[name].tolist(), strict=True)
     ids, joined = _joined(tracks), join_truths(masks)
-    return Truth(
+    return BurstTruth(
         reader.split,
         [videos[name] for name in ordered],
         names,
@@ -313,7 +310,7 @@ def _numbered(images: dict[str, list[str]], path: str) -> tuple[dict[str, Ints],
     return found, names
 
 
-def shared_masks(truths: List[Truth]) -> SharedTruths:
+def shared_masks(truths: List[BurstTruth]) -> SharedTruths:
     """The annotated masks of several truths, each once: BURST's other files repeat those of all classes."""
     first, *others = truths
     placed = []
@@ -323,7 +320,7 @@ def shared_masks(truths: List[Truth]) -> SharedTruths:
     return share_masks(PlacedMasks(first.masks, first.frame), placed, len(first.images))
 
 
-def read_predictions(path: Path, truths: List[Truth], shared: SharedTruths) -> BurstPredictions:
+def read_burst_predictions(path: Path, truths: List[BurstTruth], shared: SharedTruths) -> BurstPredictions:
     """Read predictions and overlap every mask with the annotated ones of its image, in all ``truths``, on all cores.
 
     ``shared`` are the masks of the truths, which themselves need no texts.
@@ -332,7 +329,7 @@ def read_predictions(path: Path, truths: List[Truth], shared: SharedTruths) -> B
     """
     reader, found = SequenceReader(path, truths[0].split), _Reading(path, truths, shared)
     cores = os.cpu_count() or 1
-    waiting: deque[tuple[Sequence, _Columns, list[str], list[Ints], Future[Measured]]] = deque()
+    waiting: deque[tuple[Sequence, _Columns, list[str], list[Ints], Future[MeasuredMasks]]] = deque()
     with ThreadPoolExecutor(cores) as pool:
         for sequence in reader:
             columns = _columns(sequence, truths[0].classes)
@@ -341,7 +338,7 @@ def read_predictions(path: Path, truths: List[Truth], shared: SharedTruths) -> B
             height = _height(sequence, columns, frames, truths, str(path))
             rows, first = found.truth_rows(frames)
             work = (columns.texts, sequence.height * sequence.width, height, shared.masks, offsets(columns.counts))
-            waiting.append((sequence, columns, images, frames, pool.submit(measure, *work, first, rows)))
+            waiting.append((sequence, columns, images, frames, pool.submit(measure_masks, *work, first, rows)))
             if len(waiting) > WAITING * cores:
                 found.add(*waiting.popleft())
         while waiting:
@@ -353,7 +350,7 @@ def read_predictions(path: Path, truths: List[Truth], shared: SharedTruths) -> B
     return found.predictions(reader.split)
 
 
-def _height(sequence: Sequence, columns: _Columns, frames: list[Ints], truths: List[Truth], path: str) -> int:
+def _height(sequence: Sequence, columns: _Columns, frames: list[Ints], truths: List[BurstTruth], path: str) -> int:
     """The height of a sequence's images: the truth's, where it has any of those with masks.
 
     Raises `UserError` where the truth has other sizes.
@@ -375,7 +372,7 @@ def _height(sequence: Sequence, columns: _Columns, frames: list[Ints], truths: L
 class _Reading:
     """What has been read of a prediction file."""
 
-    def __init__(self, path: Path, truths: List[Truth], shared: SharedTruths) -> None:
+    def __init__(self, path: Path, truths: List[BurstTruth], shared: SharedTruths) -> None:
         self._path, self._shared = str(path), shared
         self._order = [np.argsort(truth.frame, kind="stable") for truth in truths]
         self._first = [
@@ -389,7 +386,7 @@ class _Reading:
         self._owner: list[Ints32] = []
         self._category: list[Ints32] = []
         self._score: list[Floats] = []
-        self._masks: list[Measured] = []
+        self._masks: list[MeasuredMasks] = []
         self._owners: list[tuple[int, int]] = []
         self._digests: set[tuple[str, int]] = set()
         self._twins: list[tuple[str, int]] = []
@@ -413,7 +410,12 @@ class _Reading:
         return _joined(rows), offsets(counts)
 
     def add(
-        self, sequence: Sequence, columns: _Columns, images: list[str], frames: list[Ints], future: Future[Measured]
+        self,
+        sequence: Sequence,
+        columns: _Columns,
+        images: list[str],
+        frames: list[Ints],
+        future: Future[MeasuredMasks],
     ) -> None:
         """Take over the masks of a sequence, once they are measured. Raises `UserError` for faulty ones."""
         measured, name = future.result(), _name(sequence)
@@ -434,7 +436,7 @@ class _Reading:
         self._owners += [(len(self._sequences), local) for local in columns.tracks]
         self._sequences.append((sequence.id, name, len(columns.owner)))
 
-    def _note_twins(self, name: str, columns: _Columns, image: Ints32, measured: Measured) -> None:
+    def _note_twins(self, name: str, columns: _Columns, image: Ints32, measured: MeasuredMasks) -> None:
         """Note tracks whose classes, scores and masks are those of another one of the same video."""
         n = len(columns.tracks)
         mixed = np.zeros(len(image), np.uint64)
@@ -462,7 +464,7 @@ class _Reading:
             _moved(self._owner),
             _moved(self._category),
             np.concatenate([np.empty(0), *self._score]),
-            join(self._masks),
+            join_masks(self._masks),
             sequence,
             track,
             self._shared._replace(masks=self._shared.masks._replace(texts=no_texts())),
@@ -480,7 +482,7 @@ class _Reading:
         return found
 
 
-def _video_names(truth: Truth) -> set[str]:
+def _video_names(truth: BurstTruth) -> set[str]:
     return {video.name for video in truth.videos}
 
 
@@ -488,7 +490,7 @@ Exemplars = Literal["refuse unknown", "keep unknown"]
 
 
 @dataclass(frozen=True)
-class Placed:
+class CountedMasks:
     """The masks of predictions that count, arrays ``(masks,)``: ``row`` in the file's, ``frame`` of the truth, and a
     ``category``, which is a position as in the truth.
 
@@ -506,13 +508,13 @@ class Placed:
 
 
 def assign_tracks(
-    truth: Truth,
+    truth: BurstTruth,
     number: int,
     found: BurstPredictions,
     exemplars: Exemplars | None,
     empty_masks_count: bool,
     warnings: Warnings,
-) -> Placed:
+) -> CountedMasks:
     """The predictions for ``truth``, which is that of this ``number`` of those with which they were read: masks per
     image are capped, classes merged, and tracks told apart by video.
 
@@ -543,7 +545,7 @@ def assign_tracks(
         unknown = kept & ~named
         if exemplars == "refuse unknown" and unknown.any():
             abort = int(np.argmax(unknown))
-        events += [(unknown, NO_EXEMPLAR), (kept & ~seen, NO_MASKS)]
+        events += [(unknown, NO_EXEMPLAR), (kept & ~seen, EXEMPLAR_WITHOUT_MASK)]
         kept &= seen
     _warn(events, abort, found, warnings)
     row = np.flatnonzero(kept)
@@ -560,7 +562,7 @@ def assign_tracks(
     merged = truth.classes.merged()[category[row]]
     wide = (row, frame, merged, place, listed[frame], track)
     row32, frame32, category32, place32, listed32, track32 = (column.astype(np.int32) for column in wide)
-    return Placed(row32, frame32, category32, place32, listed32, track32, zero)
+    return CountedMasks(row32, frame32, category32, place32, listed32, track32, zero)
 
 
 def _warn(events: list[tuple[Flags, str]], abort: int | None, found: BurstPredictions, warnings: Warnings) -> None:
@@ -574,7 +576,7 @@ def _warn(events: list[tuple[Flags, str]], abort: int | None, found: BurstPredic
 
 
 def _capped(
-    row: Ints, frame: Ints, found: BurstPredictions, truth: Truth, listed: Ints, warnings: Warnings
+    row: Ints, frame: Ints, found: BurstPredictions, truth: BurstTruth, listed: Ints, warnings: Warnings
 ) -> tuple[Ints, Ints]:
     """The masks ``row`` without those beyond the cap of their image, and the order of those of one image."""
     counts = np.bincount(frame, minlength=len(truth.images))
@@ -584,7 +586,7 @@ def _capped(
     place, keep = row.copy(), np.ones(len(row), np.bool_)
     for f in full[np.argsort(listed[full], kind="stable")].tolist():
         where = f"{found.path}, {found.split}/{truth.images[f]}"
-        warnings.add(BEYOND_CAP, where, int(counts[f]) - MOST_PER_IMAGE)
+        warnings.add(BEYOND_IMAGE_CAP, where, int(counts[f]) - MOST_PER_IMAGE)
         mine = np.flatnonzero(frame == f)
         order = mine[np.argsort(-found.score[row[mine]], kind="stable")]
         place[order] = np.arange(len(order))

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.scoring.average_precision import Flags
-from harness.scoring.overlap import Floats
+from harness.arrays import Flags, Floats
 
 BINS = 10
 

@@ -21,7 +21,8 @@ from harness.scoring import BURST_TASKS, HOTA, TETA_TASKS, VEVAL
 from harness.scoring.dispatch import DEFAULTS, Settings
 from harness.scoring.frame_use import frames_of
 from harness.scoring.overlap import GroundTruthArrays, Overlaps, TrackBatch, concatenate, overlap
-from harness.scoring.perfect import PRESENCE, VARIANTS, perfected
+from harness.scoring.perfect import VARIANTS, perfected
+from harness.scoring.presence import PRESENCE
 from harness.scoring.protocols import AnyProtocol, choose_protocol
 from harness.scoring.score import LOWEST_THRESHOLD, in_parallel, mask_rules, metrics_of, rules_row
 from harness.warnings import Warnings
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from harness.scoring.from_store import ShardReader
     from harness.scoring.phrase_tracks import PhraseTracks
 
-GROUP_BYTES = 8 << 20
+_GROUP_BYTES = 8 << 20
 """Videos of a results file are looked at together until their text takes this much."""
 
 Values = dict[str, float | None]
@@ -120,10 +121,10 @@ def _of_tracks(
 def _of_phrases(annotations: Annotations, predictions: Path | ShardReader) -> tuple[dict[str, Any], list[Values]]:
     """VEval's numbers. Perfect presence decides every pair rightly: IL_MCC is 1, and cgF1 what pmF1 is."""
     from harness.scoring.phrase_tracks import join_tracks, read_store_tracks
-    from harness.scoring.phrase_units import read_truth
+    from harness.scoring.phrase_units import read_phrase_truth
     from harness.scoring.veval import score_tracks
 
-    truth = read_truth(annotations)
+    truth = read_phrase_truth(annotations)
     side, name = truth.side, _name(predictions)
 
     def work(read: _Read) -> list[PhraseTracks]:
@@ -202,7 +203,7 @@ def _blocks_by_video(path: Path, truths: GroundTruthArrays) -> Iterator[Block]:
             left[video] -= b - a
             if not left[video]:
                 ready += waiting.pop(video)
-                if sum(len(text) for text, _ in ready) >= GROUP_BYTES:
+                if sum(len(text) for text, _ in ready) >= _GROUP_BYTES:
                     yield _merged(ready)
                     ready = []
     if ready:

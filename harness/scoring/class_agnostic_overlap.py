@@ -12,13 +12,10 @@ from typing import Any
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from harness import rle
-from harness.rle import Ints
+from harness.arrays import Flags, Ints
 from harness.scoring.overlap import GroundTruthArrays, MaskRules, TrackBatch, refuse_faults, sum_areas
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def compute_overlaps(
     )
 
 
-def concatenate(parts: Sequence[TrackTruthOverlaps]) -> TrackTruthOverlaps:
+def concatenate_track_overlaps(parts: Sequence[TrackTruthOverlaps]) -> TrackTruthOverlaps:
     """Join the overlaps of several batches, in order."""
     joined: dict[str, Any] = {
         f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(TrackTruthOverlaps)

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from harness.rle import Ints
+from harness.arrays import Floats, Ints
 from harness.scoring.all_cores import on_all_cores
 from harness.scoring.assignment import assign
-from harness.scoring.hota import EPSILON, Floats
-from harness.scoring.phrase_hota import Frames, Sequences, present_in_frame
+from harness.scoring.hota import EPSILON
+from harness.scoring.phrase_hota import PresentFrames, Sequences, present_in_frame
 
-THRESHOLD = 0.5
+CLEAR_THRESHOLD = 0.5
 """The least IoU at which two objects of a frame may match."""
 
 
@@ -45,7 +45,7 @@ class Clear(NamedTuple):
         }
 
 
-def clear_of_sequences(sequences: Sequences, truths: Frames, tracks: Frames) -> Clear:
+def clear_of_sequences(sequences: Sequences, truths: PresentFrames, tracks: PresentFrames) -> Clear:
     """The counts of every sequence."""
     n = len(sequences.steps)
     out = np.zeros((n, len(Clear._fields)))
@@ -64,7 +64,7 @@ def clear_of_sequences(sequences: Sequences, truths: Frames, tracks: Frames) -> 
 @numba.njit(cache=True, nogil=True)
 def _clear_of(sequences, steps, truth_first, truth, identity, place, track_first, track, columns, offset, similarity,
               first_g, there_g, first_p, there_p, out):  # fmt: skip
-    limit = THRESHOLD - EPSILON
+    limit = CLEAR_THRESHOLD - EPSILON
     for s in sequences:
         mine, tracks = truth[truth_first[s] : truth_first[s + 1]], track[track_first[s] : track_first[s + 1]]
         n_g = np.int64(0)
@@ -87,7 +87,7 @@ def _clear_of(sequences, steps, truth_first, truth, identity, place, track_first
                 for i in range(n_cols):
                     t = tracks[cols[i]]
                     value = similarity[offset[t] + f * columns[t] + place[mine[rows[j]]]]
-                    if value >= THRESHOLD:
+                    if value >= CLEAR_THRESHOLD:
                         together[g, cols[i]] += 1
                     if value >= limit:
                         cost[j, i] = -(1000.0 * (before[g] == cols[i]) + value)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.rle import Ints
+from harness.arrays import Ints
 from harness.scoring.average_precision import CAPS
 from harness.scoring.overlap import GroundTruthArrays, Overlaps
 from harness.scoring.protocols import ApProtocol
@@ -19,7 +19,7 @@ from harness.warnings import Warnings
 
 if TYPE_CHECKING:
     from harness.scoring.burst_tracks import BurstPredictions as BurstFound
-    from harness.scoring.burst_tracks import Truth as BurstTruth
+    from harness.scoring.burst_tracks import BurstTruth as BurstTruth
 
 NO_PREDICTION = "video without any prediction"
 NOTHING_FOUND = "video in which the model found nothing"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Result = Score | TetaScore | VevalScore
     Source = Callable[[], ShardReader | Path]
 
-NAMES = (*PROTOCOLS, HOTA, *TETA_TASKS, VEVAL)
+PROTOCOL_NAMES = (*PROTOCOLS, HOTA, *TETA_TASKS, VEVAL)
 """Every protocol that scores tracks of a dataset; BURST's own tasks take BURST's own files."""
 _AP_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 _FIXED_METRICS = ("AP", "AP50", "AP75", "AR")
@@ -40,10 +40,17 @@ DEFAULTS = Settings()
 """The defaults of every protocol."""
 
 
-def protocol_name(name: str) -> str:
-    """Return the name if it is a protocol that scores tracks; raises `UserError` with near names."""
-    if name not in NAMES:
-        raise UserError(f'protocol "{name}"', "is unknown", near(name, NAMES))
+def protocol_name(name: str, own: str | None = None) -> str:
+    """Return the name of the one protocol that ``name`` is; raises `UserError` with near names.
+
+    ``own`` is the dataset's protocol, if it is known: ``fixed-ap`` is then its Fixed AP.
+    """
+    if name == FIXED_AP:
+        return expand_protocols([name], own)[0]
+    if name == EVERY or (isinstance(name, str) and "," in name):
+        raise UserError(f'protocol "{name}"', "is more than one", "name one protocol")
+    if name not in PROTOCOL_NAMES:
+        raise UserError(f'protocol "{name}"', "is unknown", near(name, PROTOCOL_NAMES))
     return name
 
 
@@ -79,7 +86,7 @@ def expand_names(names: Sequence[str], own: str | None, has_phrases: bool = Fals
     ``has_phrases``: the truth lists phrases of videos. Raises `UserError` for unknown names and where the dataset lacks
     a protocol.
     """
-    known = (*NAMES, *BURST_TASKS, FIXED_AP, EVERY)
+    known = (*PROTOCOL_NAMES, *BURST_TASKS, FIXED_AP, EVERY)
     for name in names:
         if name not in known:
             raise UserError(f'protocol "{name}"', "is unknown", near(name, known))
@@ -108,9 +115,9 @@ def check_truth_for(names: Iterable[str], annotations: Annotations, videos: Sequ
 
             check_frames_of(restricted)
         elif name == VEVAL:
-            from harness.scoring.phrase_units import read_truth
+            from harness.scoring.phrase_units import read_phrase_truth
 
-            read_truth(restricted)
+            read_phrase_truth(restricted)
         else:
             check_truth(choose_protocol(name), annotations, videos)
 
@@ -197,14 +204,14 @@ def _described(name: str, settings: Settings) -> tuple[dict[str, Any], Sequence[
     if name == VEVAL:
         from harness.scoring import veval
 
-        return {"name": name, "version": veval.VERSION}, veval.METRICS
+        return {"name": name, "version": veval.VEVAL_VERSION}, veval.VEVAL_METRICS
     if name in TETA_TASKS:
         from harness.scoring import teta_score
 
-        return {"name": name, "version": teta_score.VERSION}, teta_score.ALL_METRICS
+        return {"name": name, "version": teta_score.TETA_VERSION}, teta_score.ALL_METRICS
     chosen = choose_protocol(name, settings.score_threshold, settings.tracks_per_category)
     if name == HOTA:
-        from harness.scoring.mask_hota import METRICS
+        from harness.scoring.mask_hota import MASK_HOTA_METRICS
 
-        return chosen.record(), METRICS
+        return chosen.record(), MASK_HOTA_METRICS
     return chosen.record(), _FIXED_METRICS if "-fixed" in name else _AP_METRICS

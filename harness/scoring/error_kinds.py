@@ -11,11 +11,10 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from harness.rle import Ints
-from harness.scoring.average_precision import Flags
+from harness.arrays import Flags, Floats, Ints
 from harness.scoring.class_agnostic_overlap import TrackTruthOverlaps
 from harness.scoring.matched_tracks import MatchedTracks
-from harness.scoring.overlap import Floats, GroundTruthArrays, Overlaps
+from harness.scoring.overlap import GroundTruthArrays, Overlaps
 
 CLASSIFICATION = "classification"
 LOCALISATION = "localisation"

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 import numba
 import numpy as np
 
-from harness.rle import Ints
-from harness.scoring.average_precision import Flags
+from harness.arrays import Flags, Floats, Ints
 from harness.scoring.error_kinds import (
     BACKGROUND,
     BOTH,
@@ -30,21 +29,37 @@ from harness.scoring.error_kinds import (
     kinds_at,
 )
 from harness.scoring.from_store import row_of_record
-from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, precision_at
+from harness.scoring.hota import EPSILON
+from harness.scoring.match import IOU_THRESHOLDS, RECALL_POINTS, precision_at
 from harness.scoring.matched_tracks import MatchedTracks
-from harness.scoring.overlap import Floats, GroundTruthArrays, Overlaps
+from harness.scoring.overlap import GroundTruthArrays, Overlaps
 from harness.scoring.quirks import Quirks
 
 __all__ = [
-    "BACKGROUND", "BOTH", "CLASSIFICATION", "DUPLICATE", "EXAMPLES", "FALSE_NEGATIVES", "FALSE_POSITIVES", "IDENTITY",
-    "KINDS", "LOCALISATION", "MISSED", "SUMMARIES", "TEMPORAL", "Breakdown", "ErrorKind", "Example", "break_down",
+    "BACKGROUND",
+    "BOTH",
+    "CLASSIFICATION",
+    "DUPLICATE",
+    "FALSE_NEGATIVES",
+    "FALSE_POSITIVES",
+    "IDENTITY",
+    "KINDS",
+    "LOCALISATION",
+    "MISSED",
+    "MOST_EXAMPLES",
+    "SUMMARIES",
+    "TEMPORAL",
+    "Breakdown",
+    "ErrorKind",
+    "Example",
+    "break_down",
 ]  # fmt: skip
 
 FALSE_POSITIVES = "false positives"
 FALSE_NEGATIVES = "false negatives"
 SUMMARIES = (FALSE_POSITIVES, FALSE_NEGATIVES)
 """TIDE's two repairs of everything."""
-EXAMPLES = 20
+MOST_EXAMPLES = 20
 """Most examples given of a kind."""
 
 
@@ -61,7 +76,7 @@ class Example:
 
 @dataclass(frozen=True)
 class ErrorKind:
-    """One kind of error at IoU 0.5, and what repairing all errors of the kind is worth.
+    """One kind of error at IoU 0.5, and what repairing all errors of the kind gains.
 
     ``dap50`` is AP50 after the repair minus AP50 before, ``dap`` the mean of such differences over the ten IoU
     thresholds, each with its own kinds; ``None`` where AP is undefined. ``count`` is their number at IoU 0.5,
@@ -98,7 +113,7 @@ class Breakdown:
 
 
 @dataclass(frozen=True)
-class State:
+class ApInput:
     """The input of AP at one threshold: tracks by category, and how many truths each category has.
 
     ``category (tracks,)`` is -1 for tracks that do not count.
@@ -159,7 +174,7 @@ def break_down(
             gain.append(None if value is None or before is None else value - before)
     assert first is not None
     positives = average.state(0).positives
-    told = _Told(truths, matched, overlaps, first)
+    found = _ErrorExamples(truths, matched, overlaps, first)
     means = {name: (gain[0], _mean(gain)) for name, gain in gains.items()}
     breakdown = Breakdown(
         ap50=average.of(base[0], positives),
@@ -168,8 +183,8 @@ def break_down(
         found=int((first.found & matched.positive).sum()),
         tracks=len(matched.track),
         hits=int(matched.hit[0].sum()),
-        kinds={kind: _kind(kind, means[kind], told.kind(kind)) for kind in KINDS},
-        summaries={name: _kind(name, means[name], told.summary(name)) for name in SUMMARIES},
+        kinds={kind: _kind(kind, means[kind], found.kind(kind)) for kind in KINDS},
+        summaries={name: _kind(name, means[name], found.summary(name)) for name in SUMMARIES},
     )
     return breakdown, first
 
@@ -180,10 +195,10 @@ def _mean(gains: Sequence[float | None]) -> float | None:
 
 
 def _kind(
-    name: str, gains: tuple[float | None, float | None], told: tuple[int, int, int, tuple[Example, ...]]
+    name: str, gains: tuple[float | None, float | None], found: tuple[int, int, int, tuple[Example, ...]]
 ) -> ErrorKind:
     dap50, dap = gains
-    count, free, truths, examples = told
+    count, free, truths, examples = found
     return ErrorKind(name, dap50, dap, count, free, truths, examples)
 
 
@@ -199,12 +214,12 @@ class _Average:
         self._video = overlaps.video[matched.track]
         self.score = overlaps.score[matched.track]
 
-    def state(self, threshold: int) -> State:
+    def state(self, threshold: int) -> ApInput:
         """The tracks without any repair."""
         positives = self._count(self._matched.positive)
-        return State(self._of_track, self._matched.hit[threshold], self._matched.miss[threshold], positives)
+        return ApInput(self._of_track, self._matched.hit[threshold], self._matched.miss[threshold], positives)
 
-    def repaired(self, state: State, assignment: ErrorAssignment, name: str) -> State:
+    def repaired(self, state: ApInput, assignment: ErrorAssignment, name: str) -> ApInput:
         """All errors of a kind, or of a summary, repaired."""
         if name == FALSE_POSITIVES:
             return replace(state, miss=np.zeros_like(state.miss))
@@ -219,9 +234,9 @@ class _Average:
         entry = entry[repaired[assignment.claimed[entry]]]
         hit[assignment.claimed[entry]] = True
         category[assignment.claimed[entry]] = self._of_truth[entry]
-        return State(category, hit, state.miss & ~repaired, state.positives)
+        return ApInput(category, hit, state.miss & ~repaired, state.positives)
 
-    def precision(self, state: State) -> Floats:
+    def precision(self, state: ApInput) -> Floats:
         """Precision ``(recall points, categories)``."""
         track = np.flatnonzero(state.category >= 0)
         order = track[np.lexsort((track, self._video[track], -self.score[track], state.category[track]))]
@@ -250,7 +265,7 @@ def _curves(first, hit, miss, score, positives, recall_points, epsilon, join_tie
                          out[:, k], score[:0])  # fmt: skip
 
 
-class _Told:
+class _ErrorExamples:
     """Counts and examples of the errors at IoU 0.5: count, free ones, truths, examples."""
 
     def __init__(
@@ -266,12 +281,12 @@ class _Told:
         if kind == MISSED:
             missed = np.flatnonzero(self._not_found & (self._assignment.claimed < 0))
             rows = sorted(matched.row[missed].tolist())
-            return len(rows), 0, len(rows), tuple(self._missed(row) for row in rows[:EXAMPLES])
+            return len(rows), 0, len(rows), tuple(self._missed(row) for row in rows[:MOST_EXAMPLES])
         mine = np.flatnonzero(code == CODE[kind])
         answered = int((code[claimed[claimed >= 0]] == CODE[kind]).sum())
         score = self._overlaps.score[matched.track[mine]]
         record = self._overlaps.record[matched.track[mine]]
-        best = mine[np.lexsort((record, -score))][:EXAMPLES].tolist()
+        best = mine[np.lexsort((record, -score))][:MOST_EXAMPLES].tolist()
         return len(mine), int(matched.free[mine].sum()), answered, tuple(self._example(i) for i in best)
 
     def summary(self, name: str) -> tuple[int, int, int, tuple[Example, ...]]:

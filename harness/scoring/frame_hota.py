@@ -10,21 +10,17 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.rle import Ints
+from harness.arrays import Flags, Floats, Ints, Ints32
 from harness.scoring.all_cores import on_all_cores
 from harness.scoring.assignment import assign
-from harness.scoring.hota import ALPHAS, EPSILON, Floats, Hota
+from harness.scoring.hota import ALPHAS, EPSILON, Hota
 from harness.scoring.pairwise import pairwise_sum
 from harness.scoring.phrase_hota import write_hota
 
-Flags = NDArray[np.bool_]
-Ints32 = NDArray[np.int32]
-
 
 @dataclass(frozen=True)
-class Sides:
+class ObjectsByCell:
     """The objects of all cells, of the truth or of predictions: those of cell ``c`` are ``first[c]:first[c + 1]``.
 
     ``mask`` is the mask of an object, and ``track`` numbers the tracks of a unit from 0, of which it has
@@ -48,8 +44,8 @@ class FrameUnits:
     first: Ints
     known: Flags
     exhaustive: Flags
-    truths: Sides
-    predictions: Sides
+    truths: ObjectsByCell
+    predictions: ObjectsByCell
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,14 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from harness import rle
+from harness.arrays import Flags, Floats, Ints
 from harness.formats.segmentations import mask_of
-from harness.rle import Ints, MaskTable
+from harness.rle import MaskTable
 from harness.scoring.class_agnostic_overlap import intersect
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-
-_EPSILON = float(np.finfo("float").eps)
+from harness.scoring.hota import EPSILON
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,7 @@ class ObjectOverlaps:
     box_overlap: Floats
 
 
-class Pairs(NamedTuple):
+class StepPairs(NamedTuple):
     """For each predicted object in turn the truths of its step: ``row`` of the one and ``truth`` of the other."""
 
     row: Ints
@@ -109,12 +105,12 @@ def grouped(first: Ints, second: Ints) -> tuple[Ints, Flags]:
     return order, new
 
 
-def pairs_of(first: Ints, step: Ints) -> Pairs:
+def pairs_of(first: Ints, step: Ints) -> StepPairs:
     """All pairs of predicted objects of some steps with the truths there."""
     counts = np.diff(first)[step]
     row = np.repeat(np.arange(len(step)), counts)
     start = np.cumsum(counts) - counts
-    return Pairs(row, first[step][row] + np.arange(len(row)) - start[row])
+    return StepPairs(row, first[step][row] + np.arange(len(row)) - start[row])
 
 
 def overlap_objects(truth: TruthSteps, found: FrameObjects) -> ObjectOverlaps:
@@ -140,7 +136,7 @@ def overlap_objects(truth: TruthSteps, found: FrameObjects) -> ObjectOverlaps:
     )
 
 
-def concatenate(parts: Sequence[ObjectOverlaps]) -> ObjectOverlaps:
+def concatenate_objects(parts: Sequence[ObjectOverlaps]) -> ObjectOverlaps:
     """The overlaps of several batches, in order."""
     if not parts:
         none, flags = np.empty(0, np.int64), np.empty(0, np.bool_)
@@ -165,7 +161,7 @@ def _box_overlap(truth: Floats, found: Floats) -> Floats:
     common = np.maximum(np.minimum(high_g, high_p) - np.maximum(low_g, low_p), 0).prod(1)
     area_g, area_p = (high_g - low_g).prod(1), (high_p - low_p).prod(1)
     union = area_g + area_p - common
-    sound = (area_g > _EPSILON) & (area_p > _EPSILON) & (union > _EPSILON)
+    sound = (area_g > EPSILON) & (area_p > EPSILON) & (union > EPSILON)
     return np.asarray(np.divide(common, union, out=np.zeros(len(truth)), where=sound))
 
 

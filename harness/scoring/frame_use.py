@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness import rle
+from harness.arrays import Ints
 from harness.formats.segmentations import mask_of
-from harness.rle import Ints, MaskTable
+from harness.rle import MaskTable
 from harness.scoring.overlap import FrameUse, GroundTruthArrays
 
 TOO_SHORT = "has {} masks for the {} frames of its video"

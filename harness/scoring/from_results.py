@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import rle
+from harness.arrays import Ints
 from harness.errors import UserError
 from harness.formats import lenient, scan
 from harness.formats.containers import open_records
@@ -19,7 +20,7 @@ from harness.formats.lenient import Ids
 from harness.formats.results import BLOCK_BYTES, Block, OddRecord, ResultRecord
 from harness.formats.segmentations import NewMask, convert, find_masks, masks_digest, with_masks
 from harness.formats.youtube_vis import decode_records
-from harness.rle import Ints, MaskTable
+from harness.rle import MaskTable
 from harness.scoring.overlap import FramesOf, FrameUse, GroundTruthArrays, Overlaps, TrackBatch, positions
 from harness.warnings import Warnings
 
@@ -138,7 +139,7 @@ def mask_digests(path: Path, overlaps: Overlaps, tracks: Ints) -> list[bytes]:
     return found
 
 
-class Columns(NamedTuple):
+class ResultColumns(NamedTuple):
     """Columns of some records, each ``(records,)``: the ids as integers of the annotations, and the scores."""
 
     video_id: Ints
@@ -146,12 +147,12 @@ class Columns(NamedTuple):
     score: NDArray[np.float64]
 
 
-def _strict_columns(block: Block, truths: GroundTruthArrays, path: str) -> Columns:
+def _strict_columns(block: Block, truths: GroundTruthArrays, path: str) -> ResultColumns:
     """Columns of records whose fields are all as specified, for annotations whose ids are too."""
     if truths.annotations.renumbered:
         raise OverflowError
     records = decode_records(block.text.data, block.spans, list[ResultRecord], path)
-    return Columns(
+    return ResultColumns(
         np.array([r.video_id for r in records], np.int64),
         np.array([r.category_id for r in records], np.int64),
         np.array([r.score for r in records], np.float64),
@@ -168,7 +169,7 @@ def video_ids(block: Block, truths: GroundTruthArrays, path: str) -> Ints:
 
 def lenient_columns(
     block: Block, truths: GroundTruthArrays, path: str, warnings: Warnings, any_video: bool = False
-) -> Columns:
+) -> ResultColumns:
     """Columns of records read leniently; such values are counted.
 
     A category that the annotations do not have is `lenient.NO_ID`, and so is a video, with ``any_video``. Raises
@@ -176,7 +177,7 @@ def lenient_columns(
     """
     videos, categories = truths.annotations.ids
     n = len(block.spans)
-    columns = Columns(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float64))
+    columns = ResultColumns(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float64))
     for at, (start, stop, mask_start, mask_stop) in enumerate(block.spans.tolist()):
         where = f"{path}, record {block.first + at}"
         if mask_stop:

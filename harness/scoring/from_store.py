@@ -14,22 +14,23 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from harness import rle
+from harness.arrays import Ints
 from harness.errors import UserError
 from harness.formats.segmentations import masks_digest
 from harness.paths import Location, ObjectPath
-from harness.rle import Ints, MaskTable
+from harness.rle import MaskTable
 from harness.scoring.frame_use import frames_of
 from harness.scoring.overlap import GroundTruthArrays, Overlaps, TrackBatch, positions
 from harness.warnings import Warnings
 
-READERS = 8
+_READERS = 8
 """The largest number of threads that read shards."""
 GROUP_SHARDS, GROUP_BYTES = 16, 4 << 20
 """A group ends with the shard that makes it this many or this large: long videos form groups of one."""
 AHEAD_BYTES = 64 << 20
 """Shards are read ahead until those that wait to be scored take this much memory."""
 _ROW_BITS = 20
-KINDS = {
+_KINDS = {
     "category_id": np.int64, "score": np.float64, "height": np.int32, "width": np.int32, "area_sum": np.int64,
     "area_frames": np.int32,
 }  # fmt: skip
@@ -63,14 +64,14 @@ class ShardReader:
     With ``videos`` only theirs are read: if one is missing, reading ends with `DamagedShardError`.
 
     Reading begins at once, so that it can go on while annotations are read. Beyond those bytes memory holds only the
-    shards in use: at most `READERS` in reading and `GROUP_BYTES`, or one shard, in every group that was taken.
+    shards in use: at most `_READERS` in reading and `GROUP_BYTES`, or one shard, in every group that was taken.
     """
 
     def __init__(self, store: ShardStore, videos: Iterable[int] | None = None) -> None:
         self.folder = store.folder
         self.store = store
         # reading from a disk is bound by the cores, from an object store by waiting
-        readers = READERS if isinstance(store.folder, ObjectPath) else min(os.cpu_count() or 1, READERS)
+        readers = _READERS if isinstance(store.folder, ObjectPath) else min(os.cpu_count() or 1, _READERS)
         self._pool = ThreadPoolExecutor(readers)
         self.videos = sorted(store.done() if videos is None else videos)
         self._todo = iter(self.videos)
@@ -233,7 +234,7 @@ class _Shard:
 
     def column(self, name: str) -> Any:
         """A column without nulls ``(rows,)``."""
-        return _numbers(_one(self.table.column(name)), KINDS[name])
+        return _numbers(_one(self.table.column(name)), _KINDS[name])
 
 
 def _one(column: Any) -> Any:

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from harness.arrays import Floats, Ints
 
 ALPHAS = np.arange(0.05, 0.99, 0.05)
 """The 19 localisation thresholds."""

@@ -15,19 +15,15 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri, stdtr, stdtrit
 
-from harness.rle import Ints
-from harness.scoring.match import EPSILON, RECALL_POINTS
+from harness.arrays import Flags, Floats, Ints, Ints32
+from harness.scoring.hota import EPSILON
+from harness.scoring.match import RECALL_POINTS
 from harness.scoring.match_table import MatchTable
-from harness.scoring.overlap import Floats
 from harness.scoring.protocols import get_protocol
 
-Flags = NDArray[np.bool_]
-Counts = NDArray[np.int32]
-
-METRICS = ("AP", "AP50", "AP75", "AR100")
+JACKKNIFE_METRICS = ("AP", "AP50", "AP75", "AR100")
 """Numbers of a category, in the order of `Replicates.values` and `LeftOut.full`."""
 LEVEL = 0.95
 """Coverage of intervals; differences with a p-value below its complement are called significant."""
@@ -54,7 +50,7 @@ class Replicates:
 
     def mean(self, metric: str, rows: Ints | None = None) -> Floats:
         """The mean over the defined categories among ``rows`` (all: ``None``) ``(weighings,)``; nan without any."""
-        values, defined = self.values[METRICS.index(metric)], self.defined
+        values, defined = self.values[JACKKNIFE_METRICS.index(metric)], self.defined
         if rows is not None:
             values, defined = values[:, rows], defined[:, rows]
         count = defined.sum(1)
@@ -92,11 +88,11 @@ class LeftOut:
     def number(self, metric: str, rows: Ints | None = None) -> float:
         """The mean over the defined categories among ``rows`` (all: ``None``); nan without any."""
         chosen = self._chosen(rows)
-        return float(self.full[METRICS.index(metric), chosen].mean()) if chosen.any() else float("nan")
+        return float(self.full[JACKKNIFE_METRICS.index(metric), chosen].mean()) if chosen.any() else float("nan")
 
     def without(self, metric: str, rows: Ints | None = None) -> Floats:
         """`number` without each video ``(videos,)``; nan where it leaves no category."""
-        m, chosen = METRICS.index(metric), self._chosen(rows)
+        m, chosen = JACKKNIFE_METRICS.index(metric), self._chosen(rows)
         inside = chosen[self.category]
         falls = np.bincount(self.video[inside], self.drop[m, inside], self.videos)
         left = chosen.sum() - np.bincount(self.video[inside & self.is_last], minlength=self.videos)
@@ -110,7 +106,7 @@ class LeftOut:
         hold its truth. Of a category in one video only, that video adds how far the category is from the mean: the
         scatter of such categories contains all their variance, so that the drops by other videos are not counted again.
         """
-        m, chosen = METRICS.index(metric), self._chosen(rows)
+        m, chosen = JACKKNIFE_METRICS.index(metric), self._chosen(rows)
         inside = chosen[self.category]
         category, truths = self.category[inside], self.truths[self.category[inside]]
         several = self.drop[m, inside] * np.sqrt((truths - 1) / truths)
@@ -120,7 +116,7 @@ class LeftOut:
 
     def of_category(self, metric: str, row: int) -> Floats:
         """As `contributions`, of one category by itself: zero if only one video holds its truth."""
-        m, n = METRICS.index(metric), int(self.truths[row])
+        m, n = JACKKNIFE_METRICS.index(metric), int(self.truths[row])
         inside = slice(*np.searchsorted(self.category, [row, row + 1]).tolist())
         falls = np.bincount(self.video[inside], self.drop[m, inside], self.videos)
         return np.asarray(falls * np.sqrt(max(n - 1, 0) / max(n, 1)))
@@ -203,13 +199,13 @@ class Estimate(NamedTuple):
 NOTHING = Estimate(None, None, None)
 
 
-def replicate(table: MatchTable, weights: Counts) -> Replicates:
+def replicate(table: MatchTable, weights: Ints32) -> Replicates:
     """The numbers of a run under each weighing of its videos, ``weights (weighings, videos)``, on all cores.
 
     A video of weight ``w`` counts as ``w`` copies of it would; with weights of 1 the numbers are the official ones.
     """
     quirks, m, categories = get_protocol(table.protocol).quirks, table.matches, len(table.category_ids)
-    values = np.zeros((len(METRICS), len(weights), categories))
+    values = np.zeros((len(JACKKNIFE_METRICS), len(weights), categories))
     defined = np.zeros((len(weights), categories), np.bool_)
     epsilon = EPSILON if quirks.epsilon_in_precision else 0.0
 
@@ -241,7 +237,7 @@ def leave_videos_out(table: MatchTable) -> LeftOut:
     np.add.at(positives_in, np.searchsorted(places, of_pairs), m.pair_positives)
     used = whole.defined[0][category]
     category, video, positives_in = category[used], video[used], positives_in[used]
-    values = np.zeros((len(METRICS), len(category)))
+    values = np.zeros((len(JACKKNIFE_METRICS), len(category)))
 
     def work(begin: int) -> None:
         _leave_out(

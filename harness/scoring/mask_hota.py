@@ -12,18 +12,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.arrays import Floats, Ints
 from harness.errors import OfficialAbortError
 from harness.formats.youtube_vis import Annotations
-from harness.rle import Ints
 from harness.scoring.clear import Clear, clear_of_sequences
-from harness.scoring.hota import Floats, Hota
+from harness.scoring.hota import Hota
 from harness.scoring.metrics import GROUP_NAMES, Metrics
 from harness.scoring.overlap import FrameOverlaps, GroundTruthArrays, Overlaps
-from harness.scoring.phrase_hota import LIMITS, Frames, Sequences, hota_of_sequences
+from harness.scoring.phrase_hota import LIMITS, PresentFrames, Sequences, hota_of_sequences
 from harness.scoring.protocols import HotaProtocol, groups_by_fields
 from harness.warnings import Warnings
 
-METRICS = ("HOTA", "DetA", "AssA", "DetRe", "DetPr", "AssRe", "AssPr", "LocA", "OWTA")
+MASK_HOTA_METRICS = ("HOTA", "DetA", "AssA", "DetRe", "DetPr", "AssRe", "AssPr", "LocA", "OWTA")
 CLEAR_METRICS = ("MOTA", "MOTP", "IDF1", "IDR", "IDP")
 DETECTION_AVERAGED = "_det"
 
@@ -33,7 +33,7 @@ SAME_FOLDER = "video left out, since a later one has frames in the same folder"
 SAME_NAME = "category left out, since a later one has the same name"
 
 
-class Sides(NamedTuple):
+class EvaluatedParts(NamedTuple):
     """What the official and the corrected evaluator count: videos and categories ``(videos,)``, ``(ids,)``."""
 
     videos: NDArray[np.bool_]
@@ -50,13 +50,13 @@ class ClassScores:
     counts: dict[str, Ints]
 
 
-def official_side(annotations: Annotations) -> Sides:
+def official_side(annotations: Annotations) -> EvaluatedParts:
     """Of several videos in one folder, and of several categories of one name, the last of the file is evaluated."""
     folders = {video.id: video.file_names[0].split("/")[0] for video in annotations.videos if len(video.file_names) > 0}
     last = {folders[i]: i for i in annotations.listed_videos if i in folders}
     names = {category.id: category.name for category in annotations.categories}
     of_name = {names[i]: i for i in annotations.listed_categories}
-    return Sides(
+    return EvaluatedParts(
         np.array([v.id not in folders or last[folders[v.id]] == v.id for v in annotations.videos], np.bool_),
         np.array([of_name[c.name] == c.id for c in annotations.categories], np.bool_),
     )
@@ -74,7 +74,7 @@ def score_hota(
     if chosen.score_threshold is not None:
         keep = overlaps.score >= chosen.score_threshold
     official = official_side(annotations)
-    corrected = Sides(np.ones(len(truths.video_ids), np.bool_), truths.owned)
+    corrected = EvaluatedParts(np.ones(len(truths.video_ids), np.bool_), truths.owned)
     _warn(chosen, truths, overlaps, frames, official, warnings, source)
     aborts = _abort(truths, frames, official)
     if aborts and warnings.strict:
@@ -115,7 +115,7 @@ def _warn(
     truths: GroundTruthArrays,
     overlaps: Overlaps,
     frames: FrameOverlaps,
-    official: Sides,
+    official: EvaluatedParts,
     warnings: Warnings,
     source: str,
 ) -> None:
@@ -134,30 +134,30 @@ def _warn(
         warnings.tell(SAME_NAME, f"{annotations.path}, category {stated}", len(unnamed))
 
 
-def _abort(truths: GroundTruthArrays, frames: FrameOverlaps, official: Sides) -> str:
+def _abort(truths: GroundTruthArrays, frames: FrameOverlaps, official: EvaluatedParts) -> str:
     """Why the official tool aborts on these contents; empty where it does not."""
-    path, told = truths.annotations.path, "the official tool aborts: "
+    path, begin = truths.annotations.path, "the official tool aborts: "
     if not len(truths.video_ids):
-        return f"{told}{path} lists no video"
+        return f"{begin}{path} lists no video"
     if not len(truths.category_ids):
-        return f"{told}{path} lists no category"
+        return f"{begin}{path} lists no category"
     masks = truths.masks
     short = np.flatnonzero(np.diff(masks.track) < truths.frames[truths.video])
     for row in short.tolist():
         if official.videos[truths.video[row]]:
             found, frame_count = int(masks.track[row + 1] - masks.track[row]), int(truths.frames[truths.video[row]])
             where = f"{path}, annotation {truths.truth.records[row].id}"
-            return f"{told}{where} has {found} masks for the {frame_count} frames of its video"
+            return f"{begin}{where} has {found} masks for the {frame_count} frames of its video"
     repeated = _repeated_id(truths, official)
     if repeated:
-        return f"{told}{path}, annotation {repeated}"
+        return f"{begin}{path}, annotation {repeated}"
     for video in sorted(frames.aborts):
         if official.videos[video]:
-            return f"{told}{frames.aborts[video]}"
+            return f"{begin}{frames.aborts[video]}"
     return ""
 
 
-def _repeated_id(truths: GroundTruthArrays, official: Sides) -> str:
+def _repeated_id(truths: GroundTruthArrays, official: EvaluatedParts) -> str:
     """The first annotation id that two objects of a video and category have in one frame."""
     seen: dict[tuple[int, int, int], list[int]] = {}
     for row, record in enumerate(truths.truth.records):
@@ -213,7 +213,7 @@ def _units(truths: GroundTruthArrays, overlaps: Overlaps, frames: FrameOverlaps,
         frames.offset,
         frames.iou,
     )
-    seen, found = Frames(first, there), Frames(frames.first, frames.there)
+    seen, found = PresentFrames(first, there), PresentFrames(frames.first, frames.there)
     scores = hota_of_sequences(sequences, seen, found, LIMITS)
     clear = clear_of_sequences(sequences, seen, found)
     of_truth = seen.count(truths.frames[truths.video])
@@ -299,10 +299,10 @@ def _summarise(
     for suffix, flags in members.items():
         rows = np.flatnonzero(flags)
         clear = Clear(*(part[rows] for part in scores.clear))
-        averaged = {name: by_class[name][rows] for name in METRICS} | clear.values()
+        averaged = {name: by_class[name][rows] for name in MASK_HOTA_METRICS} | clear.values()
         pooled = _pooled(scores.hota, rows).values()
         pooled |= Clear(*(part.sum(keepdims=True) for part in clear)).values()
-        for name in (*METRICS, *CLEAR_METRICS):
+        for name in (*MASK_HOTA_METRICS, *CLEAR_METRICS):
             for key, array in ((f"{name}{suffix}", averaged), (f"{name}{suffix}{DETECTION_AVERAGED}", pooled)):
                 values[key] = float(array[name].mean(0).mean()) if len(rows) else None
                 if array is pooled and len(rows):
@@ -328,7 +328,7 @@ def _per_category(
     scores: ClassScores, by_class: dict[str, Floats], truths: GroundTruthArrays, groups: dict[str, tuple[int, ...]]
 ) -> list[dict[str, Any]]:
     """One row per category; without truth its numbers are ``None``."""
-    means = {name: by_class[name].mean(1) for name in METRICS} | scores.clear.values()
+    means = {name: by_class[name].mean(1) for name in MASK_HOTA_METRICS} | scores.clear.values()
     members = {GROUP_NAMES[suffix]: frozenset(ids) for suffix, ids in groups.items()}
     rows = []
     for position, category in enumerate(truths.annotations.categories):

@@ -12,7 +12,6 @@ IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """0.5 to 0.95 as the official tools compute them: start + i * step, so the ninth is 0.8999999999999999."""
 RECALL_POINTS = 0.01 * np.arange(101)
 """0 to 1 as i * 0.01, which at ten points is one floating-point step above i / 100."""
-EPSILON = 2.220446049250313e-16
 
 
 @numba.njit(cache=True, nogil=True)

@@ -13,19 +13,20 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from harness.arrays import Floats, Ints
 from harness.atomic_write import write_atomically
 from harness.errors import UserError
 from harness.input_files import SHARD_BYTES, read_file
 from harness.paths import Location
-from harness.rle import Ints
 from harness.scoring.average_precision import Curves, Matches
-from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, precision_at
+from harness.scoring.hota import EPSILON
+from harness.scoring.match import IOU_THRESHOLDS, RECALL_POINTS, precision_at
 from harness.scoring.metrics import positions_of
-from harness.scoring.overlap import Floats, GroundTruthArrays
+from harness.scoring.overlap import GroundTruthArrays
 from harness.scoring.protocols import PROTOCOLS, ApProtocol, get_protocol
 from harness.versions import other_version
 
-FILE = "matches.msgpack"
+MATCHES_FILE = "matches.msgpack"
 """Name of the table in a run folder."""
 
 FORMAT: Literal[1] = 1

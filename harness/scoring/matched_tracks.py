@@ -8,8 +8,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.rle import Ints
-from harness.scoring.average_precision import CAPS, Flags, Range, TruthSelection, rank_tracks
+from harness.arrays import Flags, Ints
+from harness.scoring.average_precision import CAPS, Range, TruthSelection, rank_tracks
 from harness.scoring.match import IOU_THRESHOLDS, match_tracks
 from harness.scoring.overlap import GroundTruthArrays, Overlaps
 from harness.scoring.quirks import Quirks

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from harness.arrays import Floats, Ints
 from harness.errors import OfficialAbortError, OfficialFaultError
 from harness.formats.youtube_vis import CategoryRecord
-from harness.rle import Ints
 from harness.scoring.average_precision import CAPS, Curves
-from harness.scoring.overlap import Floats, GroundTruthArrays, Overlaps
+from harness.scoring.overlap import GroundTruthArrays, Overlaps
 from harness.scoring.protocols import LENGTHS, ApProtocol, novel_lists
 
 

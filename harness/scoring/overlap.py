@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import rle
+from harness.arrays import Floats, Ints
 from harness.compiled import INNER
 from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations
-from harness.rle import Ints, MaskTable
-
-Floats = NDArray[np.float64]
+from harness.rle import MaskTable
 
 
 class MaskRules(NamedTuple):
@@ -183,7 +182,7 @@ def refuse_faults(area: Ints, masks: MaskTable, names: Sequence[str]) -> None:
     if len(faulty):
         row = int(faulty[0])
         track = int(np.searchsorted(masks.track, row, side="right")) - 1
-        fault = rle.FAULTS[int(area[used[row]])]
+        fault = rle.RLE_FAULTS[int(area[used[row]])]
         where = f"{names[track]}, frame {row - int(masks.track[track])}"
         hint = "encode the mask again at its stated size"
         begin = int(masks.start[used[row]])

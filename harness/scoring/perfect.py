@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from harness import rle
-from harness.rle import Ints, MaskTable
-from harness.scoring.overlap import Floats, FrameUse, GroundTruthArrays, MaskRules, TrackBatch, overlap
+from harness.arrays import Flags, Floats, Ints
+from harness.rle import MaskTable
+from harness.scoring.overlap import FrameUse, GroundTruthArrays, MaskRules, TrackBatch, overlap
+from harness.scoring.presence import PRESENCE
 
-CLASSES, MASKS, LINKS, PRESENCE = "classes", "masks", "links", "presence"
+CLASSES, MASKS, LINKS = "classes", "masks", "links"
 RESPECTS = (CLASSES, MASKS, LINKS, PRESENCE)
 VARIANTS: tuple[tuple[str, ...], ...] = ((), *((r,) for r in RESPECTS), *(RESPECTS[:n] for n in (2, 3, 4)))
 """What is perfect: nothing, each respect alone, and the first two, three and all four together."""
 
-ABOUT = 0.1
+_ABOUT = 0.1
 """From this IoU on a track, or its mask in one frame, is about an object: TIDE's background threshold."""
 RIGHT = 0.5
 """A track with this IoU with an object of its category keeps it."""
 _TIE = 1e-9
 """Of objects with one IoU, that of the track's own category is taken."""
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass
@@ -111,7 +111,7 @@ def _with_classes(scene: _Scene) -> _Scene:
     own = scene.own()
     right = np.where(own, scene.tube, 0).max(1) >= RIGHT
     best = (scene.tube + _TIE * own).argmax(1)
-    moved = ~right & (scene.tube.max(1) >= ABOUT)
+    moved = ~right & (scene.tube.max(1) >= _ABOUT)
     category = np.where(moved, scene.truth_category[best], scene.category)
     moved &= category != scene.category
     kept, score = np.ones(len(category), np.bool_), scene.score.copy()
@@ -134,7 +134,7 @@ def _follows(scene: _Scene, within_category: bool) -> Ints:
     """The truth that each mask is about, ``(tracks, frames)``: that of the largest IoU, -1 for none."""
     own = scene.own()[:, None, :]
     iou = np.where(own, scene.iou, 0) if within_category else scene.iou + _TIE * own
-    return np.where(iou.max(2) >= ABOUT, iou.argmax(2), -1)
+    return np.where(iou.max(2) >= _ABOUT, iou.argmax(2), -1)
 
 
 def _with_links(scene: _Scene, follows: Ints, within_category: bool) -> tuple[_Scene, Ints]:

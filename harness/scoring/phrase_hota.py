@@ -8,10 +8,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.rle import Ints
+from harness.arrays import Floats, Ints
 from harness.scoring.all_cores import on_all_cores
 from harness.scoring.assignment import assign
-from harness.scoring.hota import ALPHAS, EPSILON, Floats, Hota
+from harness.scoring.hota import ALPHAS, EPSILON, Hota
 
 LIMITS = ALPHAS - EPSILON
 """The least IoU at which two objects of a frame match."""
@@ -20,7 +20,7 @@ SINGLE_LIMITS = LIMITS.astype(np.float32).astype(np.float64)
 
 
 @dataclass(frozen=True)
-class Frames:
+class PresentFrames:
     """The frames in which tracks are present: track ``t`` in those that ``there[first[t]:first[t + 1]]`` lists."""
 
     first: Ints
@@ -56,7 +56,7 @@ class Sequences:
     similarity: Floats | NDArray[np.float32]
 
 
-def hota_of_sequences(sequences: Sequences, truths: Frames, tracks: Frames, limits: Floats) -> Hota:
+def hota_of_sequences(sequences: Sequences, truths: PresentFrames, tracks: PresentFrames, limits: Floats) -> Hota:
     """HOTA of every sequence, arrays ``(sequences, 19)``, equal to TrackEval's HOTA of its time steps."""
     n = len(sequences.steps)
     out = np.zeros((n, 7, len(ALPHAS)))

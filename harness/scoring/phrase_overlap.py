@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import rle
-from harness.rle import Ints, MaskTable
+from harness.arrays import Floats, Ints
+from harness.rle import MaskTable
 from harness.scoring.assignment import assign
-from harness.scoring.overlap import Floats, refuse_faults, runs_in_frame
+from harness.scoring.overlap import refuse_faults, runs_in_frame
 
-HAS_MASK, HAS_PIXELS, OTHER_SIZE = 1, 2, 4
+HAS_MASK, HAS_PIXELS, HAS_OTHER_SIZE = 1, 2, 4
 """Bits of a frame of a predicted track: it lists a mask, which has a pixel, whose size is that of no annotated mask of
 the frame though there is one."""
 UNEQUAL = -1.0
@@ -111,7 +112,7 @@ def overlap_phrases(truth: TruthSide, tracks: TrackSide, names: list[str]) -> Ph
                           frame_offset, bits)  # fmt: skip
 
 
-def join(parts: list[PhraseOverlaps]) -> PhraseOverlaps:
+def join_overlaps(parts: list[PhraseOverlaps]) -> PhraseOverlaps:
     """The overlaps of several batches of tracks, in order."""
     joined: dict[str, Any] = {}
     for field in fields(PhraseOverlaps):
@@ -170,7 +171,7 @@ def _overlap_masks(masks, truths, area_g, rows, first_truth, order, first, pair,
                     if room > len(begin_d):
                         begin_d, end_d = np.empty(2 * room, np.int32), np.empty(2 * room, np.int32)
                     pixels = np.int64(height_d[d]) * np.int64(width_d[d])
-                    area, runs = rle.decode(data_d, start_d[d], stop_d[d], kind_d[d], pixels, begin_d, end_d,
+                    area, runs = rle.decode_rles(data_d, start_d[d], stop_d[d], kind_d[d], pixels, begin_d, end_d,
                                             np.int64(0), True)  # fmt: skip
                     if area < 0:
                         fault[d] = area
@@ -200,7 +201,7 @@ def _overlap_masks(masks, truths, area_g, rows, first_truth, order, first, pair,
                     elif g >= 0:
                         union[pairing] += area_g[g]
                 if both and not fits:
-                    bits[frame_offset[t] + f] |= OTHER_SIZE
+                    bits[frame_offset[t] + f] |= HAS_OTHER_SIZE
 
 
 @numba.njit(cache=True, nogil=True)

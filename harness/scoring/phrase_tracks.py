@@ -15,26 +15,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import rle
+from harness.arrays import Floats, Ints
 from harness.errors import UserError
 from harness.formats import lenient, scan
 from harness.formats.foreign import refuse_foreign_record
 from harness.formats.results import Block, OddRecord, ResultRecord
 from harness.formats.segmentations import convert
 from harness.formats.youtube_vis import decode_records, take_tracks
-from harness.rle import Ints, MaskTable
+from harness.rle import MaskTable
 from harness.scoring.from_results import finite_score, masks_of, unknown_video
-from harness.scoring.overlap import Floats, GroundTruthArrays, TrackBatch, positions, refuse_faults
-from harness.scoring.phrase_overlap import HAS_MASK, Boxes, PhraseOverlaps, TrackSide, TruthSide, join, overlap_phrases
+from harness.scoring.overlap import GroundTruthArrays, TrackBatch, positions, refuse_faults
+from harness.scoring.phrase_overlap import (
+    HAS_MASK,
+    Boxes,
+    PhraseOverlaps,
+    TrackSide,
+    TruthSide,
+    join_overlaps,
+    overlap_phrases,
+)
 from harness.scoring.track_shape import boxes as boxes_of
 from harness.warnings import Warnings
 
-KEPT_FROM = 0.5
+HARD_DECISION_SCORE = 0.5
 """Tracks of at least this score are hard decisions."""
-SHOWN = 8
+RECORDS_SHOWN = 8
 """Bit of a frame of a hard track, besides those of `phrase_overlap`: by boxes and areas the object is there."""
 NOTHING_ODD, NO_BOXES, UNEQUAL_LISTS, CONTRADICTION = 0, 1, 2, 3
 """Fault codes of the boxes and areas of a track, with their text."""
-FAULTS = {
+RECORD_FAULTS = {
     NO_BOXES: "has no bboxes or no areas (KeyError)",
     UNEQUAL_LISTS: "has lists of unequal length for bboxes, areas and segmentations (AssertionError)",
     CONTRADICTION: "has a box in a frame without a mask, or a mask in a frame without a box (AssertionError)",
@@ -63,7 +72,7 @@ class PhraseTracks:
     phrases that are text which the annotations do not list. ``boxed`` tells which tracks state boxes, ``fault`` what is
     wrong with them, ``no_null`` which ones have a mask in every frame, ``negative`` which ones have a box of negative
     area, ``box_length`` how many boxes, of ``mean_area``. ``overlaps`` are those with the truth; its frames have the
-    bit `SHOWN` too.
+    bit `RECORDS_SHOWN` too.
     """
 
     video: Ints
@@ -81,7 +90,7 @@ class PhraseTracks:
 
 
 @dataclass(frozen=True)
-class _Stated:
+class _RecordFields:
     """The fields of records besides masks: ``boxed`` tells which have boxes, ``complete`` which have areas
     too; those of track ``t`` are ``areas[area_first[t]:area_first[t + 1]]``, nan for null."""
 
@@ -137,7 +146,7 @@ def read_store_tracks(
     phrase = truths.category_ids[batch.category]
     boxes, areas = _of_masks(batch.masks, names)
     every = np.ones(n, np.bool_)
-    stated = _Stated(batch.video, phrase, batch.score, {}, every, every, boxes, boxes.first, areas)
+    stated = _RecordFields(batch.video, phrase, batch.score, {}, every, every, boxes, boxes.first, areas)
     return _overlapped(stated, batch.masks, batch.record, truths, steps, side, names, lambda track: [])
 
 
@@ -150,7 +159,7 @@ def join_tracks(parts: list[PhraseTracks]) -> PhraseTracks:
         if field.name not in ("names", "overlaps")
     }
     names = {at + row: name for at, part in zip(first, parts, strict=False) for row, name in part.names.items()}
-    return PhraseTracks(**joined, names=names, overlaps=join([part.overlaps for part in parts]))
+    return PhraseTracks(**joined, names=names, overlaps=join_overlaps([part.overlaps for part in parts]))
 
 
 def no_tracks() -> PhraseTracks:
@@ -195,7 +204,7 @@ def _is_box(value: Any) -> bool:
     )
 
 
-def _strictly(block: Block, truths: GroundTruthArrays, path: str) -> _Stated:
+def _strictly(block: Block, truths: GroundTruthArrays, path: str) -> _RecordFields:
     """The fields of records in the specified form, for annotations whose ids are too."""
     if truths.annotations.renumbered:
         raise OverflowError
@@ -208,10 +217,10 @@ def _strictly(block: Block, truths: GroundTruthArrays, path: str) -> _Stated:
         raise unknown_video(int(video_id[at]), truths.annotations.ids[0], where)
     phrase = np.array([r.category_id for r in records], np.int64)
     score = np.array([r.score for r in records], np.float64)
-    return _stated(block, video, phrase, score, {}, records, path)
+    return _record_fields(block, video, phrase, score, {}, records, path)
 
 
-def _leniently(block: Block, truths: GroundTruthArrays, path: str, warnings: Warnings) -> _Stated:
+def _leniently(block: Block, truths: GroundTruthArrays, path: str, warnings: Warnings) -> _RecordFields:
     """The fields of records, read leniently; such values are counted."""
     videos, categories = truths.annotations.ids
     n = len(block.spans)
@@ -239,7 +248,7 @@ def _leniently(block: Block, truths: GroundTruthArrays, path: str, warnings: War
             if one:
                 warnings.add(f"id is {one}", where)
         records.append(checked)
-    return _stated(block, np.searchsorted(truths.video_ids, video), phrase, score, names, records, path)
+    return _record_fields(block, np.searchsorted(truths.video_ids, video), phrase, score, names, records, path)
 
 
 def _unlisted(track: int, stated: Any, are_numbers: bool, names: dict[int, str]) -> int:
@@ -251,24 +260,24 @@ def _unlisted(track: int, stated: Any, are_numbers: bool, names: dict[int, str])
     return 0
 
 
-def _stated(
+def _record_fields(
     block: Block, video: Ints, phrase: Ints, score: Floats, names: dict[int, str], records: list[Any], path: str
-) -> _Stated:
+) -> _RecordFields:
     where = [f"{path}, record {block.first + at}" for at in range(len(records))]
     lists, areas = [r.bboxes for r in records], [r.areas if isinstance(r.areas, list) else [] for r in records]
     boxed = np.array([isinstance(one, list) for one in lists], np.bool_)
     complete = boxed & np.array([isinstance(r.areas, list) for r in records], np.bool_)
     first = np.concatenate([[0], np.cumsum([len(one) for one in areas])]).astype(np.int64)
     values = np.array([np.nan if area is None else area for one in areas for area in one], np.float64)
-    return _Stated(video, phrase, score, names, boxed, complete, boxes_from(lists, where), first, values)
+    return _RecordFields(video, phrase, score, names, boxed, complete, boxes_from(lists, where), first, values)
 
 
 def _overlapped(
-    stated: _Stated, masks: MaskTable, record: Ints, truths: GroundTruthArrays, steps: Ints, side: TruthSide,
+    stated: _RecordFields, masks: MaskTable, record: Ints, truths: GroundTruthArrays, steps: Ints, side: TruthSide,
     names: list[str], entries: Callable[[int], list[Any]],
 ) -> PhraseTracks:  # fmt: skip
     """Overlap tracks; ``entries`` gives the list of masks of one as it is written."""
-    n, hard = len(stated.score), stated.score >= KEPT_FROM
+    n, hard = len(stated.score), stated.score >= HARD_DECISION_SCORE
     owner = np.repeat(np.arange(n), np.diff(masks.track))
     has_mask = masks.frame_mask >= 0
     fault, shown = _shown(stated, masks, owner, has_mask, entries)
@@ -279,7 +288,7 @@ def _overlapped(
     pair[listed] = truths.pair_of(stated.video[listed], category[listed])
     tracks = TrackSide(pair, steps[stated.video], hard, hard & (fault != NOTHING_ODD), masks, boxes)
     overlaps = overlap_phrases(side, tracks, names)
-    bits = overlaps.frames | (has_mask * np.int8(HAS_MASK)) | (shown * np.int8(SHOWN))
+    bits = overlaps.frames | (has_mask * np.int8(HAS_MASK)) | (shown * np.int8(RECORDS_SHOWN))
     of_box, area = np.repeat(np.arange(n), np.diff(boxes.first)), boxes.xywh[:, 2] * boxes.xywh[:, 3]
     box_length = np.diff(boxes.first)
     return PhraseTracks(
@@ -294,7 +303,11 @@ def _overlapped(
 
 
 def _shown(
-    stated: _Stated, masks: MaskTable, owner: Ints, has_mask: NDArray[np.bool_], entries: Callable[[int], list[Any]]
+    stated: _RecordFields,
+    masks: MaskTable,
+    owner: Ints,
+    has_mask: NDArray[np.bool_],
+    entries: Callable[[int], list[Any]],
 ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
     """What is wrong with the boxes and areas of each track, and in which frames they say that the object is there.
 
@@ -319,7 +332,7 @@ def _shown(
     return fault.astype(np.int8), shown
 
 
-def _with_boxes_of_masks(stated: _Stated, masks: MaskTable, names: list[str]) -> Boxes:
+def _with_boxes_of_masks(stated: _RecordFields, masks: MaskTable, names: list[str]) -> Boxes:
     """The boxes of tracks; where a track states none, those of its masks."""
     without = np.flatnonzero(~stated.boxed).tolist()
     made, _ = _of_masks(take_tracks(masks, without), [names[t] for t in without])

@@ -12,22 +12,19 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import Flags, Floats, Ints
 from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations
-from harness.rle import Ints
 from harness.scoring.match import IOU_THRESHOLDS
-from harness.scoring.overlap import Floats, GroundTruthArrays
+from harness.scoring.overlap import GroundTruthArrays
 from harness.scoring.phrase_overlap import Boxes, TruthSide
 from harness.scoring.phrase_tracks import PhraseTracks, boxes_from
-
-Flags = NDArray[np.bool_]
 
 CHALLENGING = "tracking_challenging_pair"
 
 
-class _Further(msgspec.Struct):
+class _PhraseFields(msgspec.Struct):
     """Fields of an annotation that only these evaluators read."""
 
     bboxes: Any = msgspec.UNSET
@@ -64,12 +61,12 @@ class PhraseTruth:
         return self.arrays.annotations.path
 
 
-def read_truth(annotations: Annotations) -> PhraseTruth:
+def read_phrase_truth(annotations: Annotations) -> PhraseTruth:
     """The truth of an annotation file. Raises `UserError` where it is withheld, and for fields of another form."""
     arrays = GroundTruthArrays(annotations)
     records, path = arrays.truth.records, annotations.path
     names = [f"{path}, annotation {record.id}" for record in records]
-    further = arrays.truth.further(_Further)
+    further = arrays.truth.further(_PhraseFields)
     lists = [one.bboxes for one in further]
     boxed = np.array([isinstance(one, list) for one in lists], np.bool_)
     missing: dict[str, str] = {}
@@ -168,7 +165,7 @@ def units_of(truth: PhraseTruth, tracks: PhraseTracks) -> Units:
     )  # fmt: skip
 
 
-class Chosen(NamedTuple):
+class ChosenTruths(NamedTuple):
     """Truths as the official code finds them through their ids: those of unit ``u`` are
     ``row[first[u]:first[u + 1]]``, rows of the annotations, which may repeat."""
 
@@ -176,13 +173,13 @@ class Chosen(NamedTuple):
     first: Ints
 
 
-def chosen_truths(truth: PhraseTruth, units: Units) -> Chosen:
+def chosen_truths(truth: PhraseTruth, units: Units) -> ChosenTruths:
     """By unit, then in file order; of truths with one id the last replaces all."""
     last = {number: row for row, number in enumerate(truth.ids.tolist())}
     order = np.argsort(units.of_truth, kind="stable")
     row = np.array([last[number] for number in truth.ids[order].tolist()], np.int64).reshape(-1)
     row = row[np.argsort(units.of_truth[row], kind="stable")]
-    return Chosen(row, np.searchsorted(units.of_truth[row], np.arange(len(units) + 1)))
+    return ChosenTruths(row, np.searchsorted(units.of_truth[row], np.arange(len(units) + 1)))
 
 
 def by_unit(units: Units, kept: Flags) -> tuple[Ints, Ints]:
@@ -199,7 +196,7 @@ class PhraseInput:
     truth: PhraseTruth
     tracks: PhraseTracks
     units: Units
-    chosen: Chosen
+    chosen: ChosenTruths
     place: Callable[[int], str]
     iou: Floats
     """By track and truth of its pair, in the order of `PhraseOverlaps.offset`."""

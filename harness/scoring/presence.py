@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.formats.absence import Absence, Pairs
-from harness.rle import Ints
-from harness.scoring.average_precision import Flags
-from harness.scoring.overlap import Floats, GroundTruthArrays, positions
+from harness.arrays import Flags, Floats, Ints
+from harness.formats.absence import Absence, VideoPhrases
+from harness.scoring.overlap import GroundTruthArrays, positions
 
-EPSILON = 1e-6
+_EPSILON = 1e-6
 """What SA-Co's evaluators add to every denominator."""
 THRESHOLD = 0.5
 """SA-Co's evaluators count a track of at least this score as a decision."""
@@ -42,20 +41,20 @@ class Presence:
         none are found."""
         tp, fp, tn, fn = self.tp, self.fp, self.tn, self.fn
         product = float(tp + fp) * float(tp + fn) * float(tn + fp) * float(tn + fn)
-        return float(float(tp * tn - fp * fn) / (product**0.5 + EPSILON))
+        return float(float(tp * tn - fp * fn) / (product**0.5 + _EPSILON))
 
     @property
     def false_positive_rate(self) -> float:
         """The fraction of pairs without the word in which it is found."""
-        return self.fp / (self.fp + self.tn + EPSILON)
+        return self.fp / (self.fp + self.tn + _EPSILON)
 
     def record(self) -> dict[str, float]:
         """As data: the counts and rates, by SA-Co's names."""
-        precision, recall = self.tp / (self.tp + self.fp + EPSILON), self.tp / (self.tp + self.fn + EPSILON)
+        precision, recall = self.tp / (self.tp + self.fp + _EPSILON), self.tp / (self.tp + self.fn + _EPSILON)
         return {
             "IL_TP": self.tp, "IL_FP": self.fp, "IL_TN": self.tn, "IL_FN": self.fn,
             "IL_precision": precision, "IL_recall": recall,
-            "IL_F1": 2 * precision * recall / (precision + recall + EPSILON),
+            "IL_F1": 2 * precision * recall / (precision + recall + _EPSILON),
             "IL_FPR": self.false_positive_rate, "IL_MCC": self.mcc,
         }  # fmt: skip
 
@@ -79,7 +78,11 @@ def presence_of(
         return Presence(tp, fp, absent - fp, present - tp)
 
     def rates(one: Presence) -> dict[str, float]:
-        return {"IL_MCC": one.mcc, "IL_FPR": one.false_positive_rate, "IL_recall": one.tp / (one.tp + one.fn + EPSILON)}
+        return {
+            "IL_MCC": one.mcc,
+            "IL_FPR": one.false_positive_rate,
+            "IL_recall": one.tp / (one.tp + one.fn + _EPSILON),
+        }
 
     return {
         "threshold": THRESHOLD,
@@ -107,7 +110,7 @@ def rates_of(counts: Floats) -> Floats:
     """`RATES` of counts ``tp, fp, tn, fn (..., 4)``, as ``(..., 2)``."""
     tp, fp, tn, fn = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
     product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
-    return np.stack([(tp * tn - fp * fn) / (np.sqrt(product) + EPSILON), fp / (fp + tn + EPSILON)], -1)
+    return np.stack([(tp * tn - fp * fn) / (np.sqrt(product) + _EPSILON), fp / (fp + tn + _EPSILON)], -1)
 
 
 class _Pairs(NamedTuple):
@@ -163,7 +166,7 @@ def is_lower_better(metric: str) -> bool:
     return metric.rpartition("/")[2].partition("@")[0] == LOWER_IS_BETTER
 
 
-def _keys(truths: GroundTruthArrays, pairs: Pairs) -> Ints:
+def _keys(truths: GroundTruthArrays, pairs: VideoPhrases) -> Ints:
     """Pairs of ids as `GroundTruthArrays.keys` has them, ascending; those of other videos and categories are left
     out."""
     listed = np.array(sorted(pairs), np.int64).reshape(-1, 2)

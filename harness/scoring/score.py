@@ -19,9 +19,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.arrays import Floats, Ints
 from harness.errors import OfficialAbortError, OfficialFaultError, UserError
 from harness.formats.youtube_vis import AnnotationRecord, Annotations
-from harness.rle import Ints
 from harness.scoring.average_precision import (
     Curves,
     TruthSelection,
@@ -33,7 +33,7 @@ from harness.scoring.coverage import MaskDigests, Place, warn_of_cap, warn_of_em
 from harness.scoring.frame_use import frames_of
 from harness.scoring.match_table import MatchTable, match_table
 from harness.scoring.metrics import GROUP_NAMES, Metrics, positions_of, summarise, without_numbers
-from harness.scoring.overlap import Floats, GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
+from harness.scoring.overlap import GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
 from harness.scoring.presence import presence_by_video, presence_of
 from harness.scoring.protocols import (
     LENGTHS,

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from harness.rle import Ints
+from harness.arrays import Floats, Ints
 from harness.scoring.average_precision import Range, TruthSelection, compute_average_precision
 from harness.scoring.metrics import GROUP_NAMES, Cells, Number, positions_of
-from harness.scoring.overlap import Floats, GroundTruthArrays, Overlaps
+from harness.scoring.overlap import GroundTruthArrays, Overlaps
 from harness.scoring.protocols import AREAS, LENGTHS, ApProtocol
 from harness.scoring.score import select
 from harness.scoring.track_shape import UNKNOWN, boxes, consistency
 
-OBJECTS = (
+OBJECT_COUNTS = (
     Range("1 object", "objects", 1, 1),
     Range("2 to 4 objects", "objects", 2, 4),
     Range("5 or more", "objects", 5, 1e10),
@@ -26,15 +26,15 @@ MOTION = (
     Range("fast", "motion", 0, 0.7),
 )
 """Bounds as in ImageNet VID's slow, medium and fast objects (Zhu et al., ICCV 2017)."""
-CROWDING = (
+DENSITY = (
     Range("apart", "density", 0, 0.25, bounds_tracks=False),
     Range("near others", "density", 0.25, 0.5, bounds_tracks=False),
     Range("among others", "density", 0.5, 1, bounds_tracks=False),
 )
 FREQUENCIES = {"f": "frequent", "c": "common", "r": "rare"}
-PER_CATEGORY = {"1 track": (1, 1), "2 to 5 tracks": (2, 5), "6 tracks or more": (6, 1 << 62)}
+TRACKS_PER_CATEGORY = {"1 track": (1, 1), "2 to 5 tracks": (2, 5), "6 tracks or more": (6, 1 << 62)}
 
-ABOUT = {
+DESCRIPTIONS = {
     "area": "mean area of an object in square pixels: bounds at 128² and 256²",
     "track length": "frames in which an object is seen: to 3, 3 to 10, from 10, as BURST has them",
     "objects": "annotated objects in the video",
@@ -91,7 +91,7 @@ def slice_truth(
     if not occlusions:
         of_truths["density"] = density(truths)[selection.row]
     selection = replace(selection, quantities=selection.quantities | of_truths)
-    parts = (AREAS[1:], LENGTHS, OBJECTS, MOTION, occlusions or CROWDING)
+    parts = (AREAS[1:], LENGTHS, OBJECT_COUNTS, MOTION, occlusions or DENSITY)
     of_tracks = {"objects": objects[overlaps.video].astype(np.float64), "motion": motion}
     curves = compute_average_precision(
         truths, selection, overlaps, 0, chosen.quirks, (_ALL, *(r for part in parts for r in part)),
@@ -170,7 +170,7 @@ def _by_range(cells: Cells, ranges: Sequence[Range], outside: int, members: _Mem
         truths = int(cells.curves.positives[:, cells.range[bounds.name]].sum())
         slices.append(Slice(bounds.name, truths, *_numbers(cells, bounds.name, None)))
     name = "track length" if ranges is LENGTHS else ranges[0].quantity
-    return Slicing(name, ABOUT[name], tuple(slices), outside, {one.name: members.within(one) for one in ranges})
+    return Slicing(name, DESCRIPTIONS[name], tuple(slices), outside, {one.name: members.within(one) for one in ranges})
 
 
 def _of_categories(cells: Cells, name: str, positions: Ints) -> Slice:
@@ -191,7 +191,7 @@ def _by_frequency(cells: Cells, truths: GroundTruthArrays, members: _Members) ->
         about = "categories by the number of their annotated tracks in this split"
         row, per_row = cells.row, cells.curves.positives[:, cells.range[_ALL.name]]
         count = np.where(row >= 0, per_row[row] if len(per_row) else 0, 0)
-        found = {name: np.flatnonzero((count >= a) & (count <= b)) for name, (a, b) in PER_CATEGORY.items()}
+        found = {name: np.flatnonzero((count >= a) & (count <= b)) for name, (a, b) in TRACKS_PER_CATEGORY.items()}
     slices = tuple(_of_categories(cells, name, positions) for name, positions in found.items())
     inside = {name: members.of_categories(positions) for name, positions in found.items()}
     return Slicing("category frequency", about, slices, 0, inside)
@@ -202,4 +202,4 @@ def _by_group(cells: Cells, chosen: ApProtocol, truths: GroundTruthArrays, membe
     found = {GROUP_NAMES[suffix]: positions_of(chosen, suffix, ids, truths) for suffix, ids in groups.items()}
     slices = tuple(_of_categories(cells, name, positions) for name, positions in found.items())
     inside = {name: members.of_categories(positions) for name, positions in found.items()}
-    return Slicing("groups", ABOUT["groups"], slices, 0, inside)
+    return Slicing("groups", DESCRIPTIONS["groups"], slices, 0, inside)

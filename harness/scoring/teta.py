@@ -10,24 +10,21 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.rle import Ints
+from harness.arrays import Floats, Ints
 from harness.scoring.assignment import assign
+from harness.scoring.hota import EPSILON
 
-Floats = NDArray[np.float64]
-
-ALPHAS = np.arange(0, 0.99, 0.05)
+TETA_ALPHAS = np.arange(0, 0.99, 0.05)
 """The 20 localisation thresholds."""
 FIRST_CLASS_ALPHA = 10
 """Labels are compared from this threshold, one half, on: at 10 thresholds."""
-EPSILON = float(np.finfo("float").eps)
 NEAR = 0.5 - EPSILON
 NOBODY = -2
 """The code of a prediction without a truth; -1 is a truth of a class that is not evaluated."""
-METRICS = ("TETA", "LocA", "AssocA", "ClsA", "LocRe", "LocPr", "AssocRe", "AssocPr", "ClsRe", "ClsPr")
+TETA_METRICS = ("TETA", "LocA", "AssocA", "ClsA", "LocRe", "LocPr", "AssocRe", "AssocPr", "ClsRe", "ClsPr")
 
-_N = len(ALPHAS)
+_N = len(TETA_ALPHAS)
 _M = _N - FIRST_CLASS_ALPHA
 
 
@@ -53,7 +50,7 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class Counts:
+class TetaCounts:
     """Counts over videos by class and threshold: ``(classes, 20)`` for localisation, ``(classes, 10)`` for labels.
 
     ``assoc (3, classes, 20)`` are AssocA, AssocRe and AssocPr, weighted by ``loc_tp``. ``cls_fp`` are the wrong labels
@@ -70,7 +67,7 @@ class Counts:
     cls_fp_repaired: Ints
 
 
-def count(steps: Steps, classes: int, exhaustive: bool, turns: Ints | None = None) -> Counts:
+def count_steps(steps: Steps, classes: int, exhaustive: bool, turns: Ints | None = None) -> TetaCounts:
     """Count, for classes that are numbered in the order in which the official tool takes them.
 
     ``exhaustive``: every object of these classes is annotated, so that a prediction of a class that is near none of its
@@ -85,10 +82,10 @@ def count(steps: Steps, classes: int, exhaustive: bool, turns: Ints | None = Non
         steps.found_class, steps.pair, steps.similarity, exhaustive, np.arange(classes) if turns is None else turns,
         loc, assoc, cls,
     )  # fmt: skip
-    return Counts(loc[0], loc[1], loc[2], assoc, cls[0], cls[1], cls[2], cls[3])
+    return TetaCounts(loc[0], loc[1], loc[2], assoc, cls[0], cls[1], cls[2], cls[3])
 
 
-def class_values(counts: Counts, repaired: bool = False) -> dict[str, Floats]:
+def class_values(counts: TetaCounts, repaired: bool = False) -> dict[str, Floats]:
     """The ten metrics of each class, ``(classes,)``: fractions, averaged over thresholds."""
     loc_a, loc_re, loc_pr = _ratios(counts.loc_tp, counts.loc_fn, counts.loc_fp)
     assoc_a, assoc_re, assoc_pr = counts.assoc / np.maximum(1, counts.loc_tp)
@@ -217,7 +214,7 @@ def _count_class(
                 continue
             value, label = similarity[pair[p] + g - truth[s]], found_class[p]
             for k in range(_N):
-                if value < ALPHAS[k] - EPSILON:
+                if value < TETA_ALPHAS[k] - EPSILON:
                     break
                 hits[k] += 1
                 loc[1, c, k] -= 1

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from harness import rle
+from harness.arrays import Flags, Floats, Ints
 from harness.errors import UserError
 from harness.formats import coco_video, lenient
 from harness.formats.coco_video import Box, CocoVideo, Detection
@@ -25,30 +26,21 @@ from harness.formats.foreign import refuse_foreign_record
 from harness.formats.results import Block, read_blocks
 from harness.formats.segmentations import convert
 from harness.formats.youtube_vis import Annotations, VideoRecord, decode_records, take_tracks
-from harness.rle import Ints, MaskTable
-from harness.scoring.frame_objects import (
-    Flags,
-    Floats,
-    FrameObjects,
-    ObjectOverlaps,
-    TruthSteps,
-    grouped,
-    overlap_objects,
-    steps_of,
-)
-from harness.scoring.from_results import Columns, lenient_columns, masks_of, unknown_video
+from harness.rle import MaskTable
+from harness.scoring.frame_objects import FrameObjects, ObjectOverlaps, TruthSteps, grouped, overlap_objects, steps_of
+from harness.scoring.from_results import ResultColumns, lenient_columns, masks_of, unknown_video
 from harness.scoring.from_store import ShardGroup, ShardReader, place_of_record, read_shards
 from harness.scoring.overlap import GroundTruthArrays, positions, refuse_faults
 from harness.scoring.score import in_parallel
 from harness.scoring.track_shape import boxes as boxes_of
 from harness.warnings import Warnings
 
-KEPT_FROM = 0.5
+LEAST_SCORE = 0.5
 """In YouTube-VIS form predictions of this score and more count; in COCO-video form all do."""
-NO_BOXES = "track without bboxes, those of its masks taken"
+BOXES_OF_MASKS = "track without bboxes, those of its masks taken"
 BEYOND = "object after the last frame of its video, left out"
 ELSEWHERE = "object whose video is not that of its image, left out"
-UNLISTED = "category not in the annotations: counts for localisation and association, as a wrong label"
+UNLISTED_CATEGORY = "category not in the annotations: counts for localisation and association, as a wrong label"
 
 
 @dataclass
@@ -60,7 +52,7 @@ class Aborts:
 
 
 @dataclass(frozen=True)
-class Scene:
+class TetaScene:
     """The truth: its objects by step, its classes and its videos.
 
     ``classes`` are the ids of the categories with truth, in the order of the file; ``categories`` all of them with
@@ -105,7 +97,7 @@ class Scene:
         return any(names[self.categories[c]] > 1 for c in self.classes)
 
 
-class Predictions(NamedTuple):
+class TetaPredictions(NamedTuple):
     """Predicted objects overlapped with the truth; how many ``tracks`` count and how many ``objects`` they have.
 
     ``place`` names a record of the file. ``videos (videos,)`` are those of which there is any record, in the order of
@@ -153,7 +145,7 @@ class _Lists(NamedTuple):
     areas: Ints
 
 
-def youtube_vis_scene(truths: GroundTruthArrays) -> Scene:
+def youtube_vis_scene(truths: GroundTruthArrays) -> TetaScene:
     """The truth of a file in YouTube-VIS form."""
     annotations, records = truths.annotations, truths.truth.records
     path, aborts = annotations.path, Aborts()
@@ -199,14 +191,14 @@ def youtube_vis_scene(truths: GroundTruthArrays) -> Scene:
     listed = [int(truths.category_ids[c]) for c in _file_order(annotations.listed_categories, truths.category_ids)]
     sequence = [_sequence(annotations, annotations.videos[v]) for v in order.tolist()]
     video_of_frame = np.repeat(np.arange(len(order)), frames[order])
-    kept_from = None if annotations.per_frame else KEPT_FROM
+    kept_from = None if annotations.per_frame else LEAST_SCORE
     scene = _scene(path, {c: names[c] for c in listed}, objects, video_of_frame, sequence, kept_from, aborts, place)
     if any(c.partition is not None for c in annotations.categories):
         return replace(scene, novel=frozenset(c.id for c in annotations.categories if c.partition in (2, 3)))
     return replace(scene, novel=_rare({c.id: c.frequency for c in annotations.categories}))
 
 
-def coco_video_scene(file: CocoVideo, federated: bool) -> Scene:
+def coco_video_scene(file: CocoVideo, federated: bool) -> TetaScene:
     """The truth of a file in COCO-video form. Categories are merged only in the ``federated`` variant."""
     aborts = Aborts()
     _note_missing_keys(file, federated, aborts)
@@ -223,8 +215,8 @@ def coco_video_scene(file: CocoVideo, federated: bool) -> Scene:
 
 
 def youtube_vis_predictions(
-    truths: GroundTruthArrays, scene: Scene, path: Path, warnings: Warnings, aborts: Aborts
-) -> Predictions:
+    truths: GroundTruthArrays, scene: TetaScene, path: Path, warnings: Warnings, aborts: Aborts
+) -> TetaPredictions:
     """Read a results file in YouTube-VIS form; what is odd is added to ``warnings`` and ``aborts``."""
     name, predicted = str(path), np.zeros(len(truths.video_ids), np.bool_)
 
@@ -246,7 +238,7 @@ def youtube_vis_predictions(
         where = [f"{name}, record {n}" for n in number.tolist()]
         for r in np.flatnonzero(~lists.stated).tolist():
             noted.always.append(f"{where[r]}: has no bboxes (KeyError)")
-            found.add(NO_BOXES, where[r])
+            found.add(BOXES_OF_MASKS, where[r])
         for r in np.flatnonzero(lists.areas < 0).tolist():
             noted.always.append(f"{where[r]}: areas is null (TypeError)")
         tracks = _Tracks(video, columns.category_id[keep], number, masks, lists)
@@ -257,8 +249,8 @@ def youtube_vis_predictions(
 
 
 def store_predictions(
-    truths: GroundTruthArrays, scene: Scene, shards: ShardReader, warnings: Warnings, aborts: Aborts
-) -> Predictions:
+    truths: GroundTruthArrays, scene: TetaScene, shards: ShardReader, warnings: Warnings, aborts: Aborts
+) -> TetaPredictions:
     """Read a prediction store; boxes are those of the masks."""
     predicted = np.zeros(len(truths.video_ids), np.bool_)
 
@@ -280,8 +272,8 @@ def store_predictions(
 
 
 def coco_video_predictions(
-    file: CocoVideo, scene: Scene, path: Path, federated: bool, warnings: Warnings, aborts: Aborts
-) -> Predictions:
+    file: CocoVideo, scene: TetaScene, path: Path, federated: bool, warnings: Warnings, aborts: Aborts
+) -> TetaPredictions:
     """Read a results file in COCO-video form; what is odd is added to ``warnings`` and ``aborts``."""
     name, frames = str(path), _frame_table(file, federated)
     video_ids = [video.id for video in file.videos]
@@ -370,12 +362,12 @@ class _Rows(NamedTuple):
 def _scene(
     path: str, categories: dict[int, str], objects: FrameObjects, video_of_frame: Ints, sequence: list[str],
     kept_from: float | None, aborts: Aborts, place: Callable[[int], str],
-) -> Scene:  # fmt: skip
+) -> TetaScene:  # fmt: skip
     # the official tool takes the class of a track from its first object
     order, new = grouped(video_of_frame[objects.frame], objects.track)
     owned = set(objects.category[order[new]].tolist())
     classes = tuple(c for c in categories if c in owned)
-    scene = Scene(path, categories, classes, steps_of(objects, len(video_of_frame)), video_of_frame, sequence,
+    scene = TetaScene(path, categories, classes, steps_of(objects, len(video_of_frame)), video_of_frame, sequence,
                   kept_from, aborts, place)  # fmt: skip
     evaluated = objects.take(np.flatnonzero(scene.evaluated[video_of_frame[objects.frame]]))
     _note_unreadable(evaluated, aborts, place)
@@ -389,7 +381,7 @@ def _rare(frequency: dict[int, str | None]) -> frozenset[int] | None:
 
 
 def _overlap_tracks(
-    tracks: _Tracks, truths: GroundTruthArrays, scene: Scene, where: list[str], warnings: Warnings, aborts: Aborts
+    tracks: _Tracks, truths: GroundTruthArrays, scene: TetaScene, where: list[str], warnings: Warnings, aborts: Aborts
 ) -> _Batch:
     """Overlap tracks in YouTube-VIS form with the truth."""
     masks, lists = tracks.masks, tracks.lists
@@ -420,12 +412,19 @@ def _overlap_tracks(
 
 
 def _overlap_batch(
-    objects: FrameObjects, tracks: int, scene: Scene, place: Callable[[int], str], warnings: Warnings, aborts: Aborts
+    objects: FrameObjects,
+    tracks: int,
+    scene: TetaScene,
+    place: Callable[[int], str],
+    warnings: Warnings,
+    aborts: Aborts,
 ) -> _Batch:
     """Overlap objects with the truth; their categories become numbers of classes."""
     unlisted = np.flatnonzero(~np.isin(objects.category, list(scene.categories)))
     if len(unlisted):
-        warnings.add(UNLISTED, place(int(objects.record[unlisted[0]])), len(np.unique(objects.record[unlisted])))
+        warnings.add(
+            UNLISTED_CATEGORY, place(int(objects.record[unlisted[0]])), len(np.unique(objects.record[unlisted]))
+        )
     overlaps = overlap_objects(scene.steps, replace(objects, category=scene.class_of(objects.category)))
     read = scene.evaluated[scene.video_of_frame[scene.steps.frame_of[overlaps.step]]]
     for row in np.flatnonzero(read & ~overlaps.has_mask)[:1].tolist():
@@ -440,7 +439,7 @@ def _overlap_batch(
 
 def _joined(
     batches: Iterable[_Batch], place: Callable[[int], str], videos: Flags, warnings: Warnings, aborts: Aborts
-) -> Predictions:
+) -> TetaPredictions:
     overlaps, tracks, objects = [], 0, 0
     for batch in batches:
         overlaps.append(batch.overlaps)
@@ -450,7 +449,7 @@ def _joined(
         aborts.on_masks.extend(batch.aborts.on_masks)
         for kind, (count, first) in batch.warnings.found.items():
             warnings.add(kind, first, count)
-    return Predictions(overlaps, tracks, objects, place, videos)
+    return TetaPredictions(overlaps, tracks, objects, place, videos)
 
 
 def _frames(annotations: Annotations) -> Ints:
@@ -506,7 +505,7 @@ def _areas(masks: MaskTable, names: Sequence[str]) -> Ints:
     return np.asarray(area, np.int64)
 
 
-def _columns(block: Block, truths: GroundTruthArrays, path: str, warnings: Warnings) -> Columns:
+def _columns(block: Block, truths: GroundTruthArrays, path: str, warnings: Warnings) -> ResultColumns:
     """Ids and scores of all records of a block; a record may be without masks if it has boxes."""
     for at in np.flatnonzero(block.spans[:, 3] == 0)[:1].tolist():
         where = f"{path}, record {block.first + at}"
@@ -516,7 +515,7 @@ def _columns(block: Block, truths: GroundTruthArrays, path: str, warnings: Warni
         if truths.annotations.renumbered:
             raise OverflowError
         records = decode_records(block.text.data, block.spans, list[_Head], path)
-        columns = Columns(
+        columns = ResultColumns(
             np.array([r.video_id for r in records], np.int64), np.array([r.category_id for r in records], np.int64),
             np.array([r.score for r in records], np.float64),
         )  # fmt: skip
@@ -566,7 +565,7 @@ def _flat(records: Sequence[tuple[object, object]]) -> _Lists:
 def _objects(detections: Sequence[Detection], frames: _FrameTable, names: Sequence[str]) -> FrameObjects:
     """Objects of a file in COCO-video form; boxes that are missing are nan."""
     frame = np.array([frames.frame_of[one.image_id] for one in detections], np.int64)
-    masks = coco_video.masks_of(detections, names, [frames.size[f] for f in frame.tolist()])
+    masks = coco_video.masks_of_detections(detections, names, [frames.size[f] for f in frame.tolist()])
     category = np.array([frames.merged.get(one.category_id, one.category_id) for one in detections], np.int64)
     box = np.array([(np.nan,) * 4 if one.bbox is None else one.bbox for one in detections], np.float64).reshape(-1, 4)
     return FrameObjects(

@@ -14,20 +14,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from harness.arrays import Flags, Floats, Ints
 from harness.errors import OfficialAbortError, UserError, near
 from harness.formats.coco_video import CocoVideo, read_coco_video
 from harness.formats.youtube_vis import Annotations, read_annotations
-from harness.rle import Ints
 from harness.scoring import TETA_TASKS
 from harness.scoring.coverage import NO_PREDICTION, warn_of_empty_videos
-from harness.scoring.frame_objects import Flags, Floats, ObjectOverlaps, concatenate, grouped, pairs_of
+from harness.scoring.frame_objects import ObjectOverlaps, concatenate_objects, grouped, pairs_of
 from harness.scoring.from_store import ShardReader
 from harness.scoring.overlap import GroundTruthArrays
-from harness.scoring.teta import METRICS, Counts, Steps, average, class_values, count
+from harness.scoring.teta import TETA_METRICS, Steps, TetaCounts, average, class_values, count_steps
 from harness.scoring.teta_inputs import (
     Aborts,
-    Predictions,
-    Scene,
+    TetaPredictions,
+    TetaScene,
     coco_video_predictions,
     coco_video_scene,
     store_predictions,
@@ -36,14 +36,14 @@ from harness.scoring.teta_inputs import (
 )
 from harness.warnings import Warnings
 
-VERSION = "1"
+TETA_VERSION = "1"
 BOX = "_box"
-ALL_METRICS = tuple(f"{name}{suffix}" for suffix in ("", BOX) for name in METRICS)
-SAME_FOLDER = "video whose frames are in the folder of a later video, left out"
-SAME_NAME = "category name repeated: the official tool takes them for one"
+ALL_METRICS = tuple(f"{name}{suffix}" for suffix in ("", BOX) for name in TETA_METRICS)
+_SAME_FOLDER = "video whose frames are in the folder of a later video, left out"
+_SAME_NAME = "category name repeated: the official tool takes them for one"
 TWICE = "track with two objects in a frame, the later one left out in corrected"
-NO_OBJECT = "no annotated object"
-NO_MASKS = "there are no masks; see the numbers of boxes"
+_NO_OBJECT = "no annotated object"
+_NO_MASKS = "there are no masks; see the numbers of boxes"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class TetaScore:
     def record(self) -> dict[str, Any]:
         """As data, ready for JSON."""
         return {
-            "protocol": {"name": self.protocol, "version": VERSION, "score_threshold": self.score_threshold},
+            "protocol": {"name": self.protocol, "version": TETA_VERSION, "score_threshold": self.score_threshold},
             "metrics": self.metrics,
             "corrected": self.corrected,
             "undefined": self.undefined,
@@ -77,7 +77,7 @@ class TetaScore:
         }
 
 
-def read_truth(path: Path) -> Annotations | CocoVideo:
+def read_teta_truth(path: Path) -> Annotations | CocoVideo:
     """Read an annotation file in YouTube-VIS form, BURST's form or COCO-video form."""
     return read_coco_video(path) or read_annotations(path)
 
@@ -141,10 +141,10 @@ class _Kind(NamedTuple):
 
 
 def _score(
-    protocol: str, scene: Scene, found: Predictions, tracks: int, aborts: Aborts, warnings: Warnings, name: str
+    protocol: str, scene: TetaScene, found: TetaPredictions, tracks: int, aborts: Aborts, warnings: Warnings, name: str
 ) -> TetaScore:
     exhaustive = protocol == "teta"
-    overlaps, objects = concatenate(found.overlaps), scene.steps.objects
+    overlaps, objects = concatenate_objects(found.overlaps), scene.steps.objects
     once = _warn_of_twice(scene, found, overlaps, aborts, warnings)
     _warn_of_names(scene, warnings)
     evaluated = scene.evaluated
@@ -155,16 +155,16 @@ def _score(
         kept = "" if scene.kept_from is None else f" of a score of at least {scene.kept_from}"
         always.append(f"there are no predictions{kept} (IndexError)")
     on_masks = [*always, *scene.aborts.on_masks, *aborts.on_masks]
-    nothing = "" if scene.classes else NO_OBJECT
+    nothing = "" if scene.classes else _NO_OBJECT
     bare = (len(objects.frame) > 0 and (objects.mask < 0).all()) or (
         len(overlaps.step) > 0 and not overlaps.has_mask.any()
     )
     kinds = (
-        _Kind("", overlaps.overlap, on_masks[0] if on_masks else "", nothing or (NO_MASKS if bare else "")),
+        _Kind("", overlaps.overlap, on_masks[0] if on_masks else "", nothing or (_NO_MASKS if bare else "")),
         _Kind(BOX, overlaps.box_overlap, always[0] if always else "", nothing),
     )
     for kind in kinds:
-        if warnings.strict and kind.aborts and kind.nothing != NO_MASKS:
+        if warnings.strict and kind.aborts and kind.nothing != _NO_MASKS:
             raise OfficialAbortError(name, f"the official {protocol} tool aborts: {kind.aborts}")
     metrics: dict[str, float | None] = {}
     corrected: dict[str, float | None] = {}
@@ -173,18 +173,18 @@ def _score(
     rows = _rows_of(scene, overlaps)
     for kind in kinds:
         steps = _steps(scene, overlaps, kind.overlap, evaluated, once)
-        counts = count(steps, len(scene.classes), exhaustive)
+        counts = count_steps(steps, len(scene.classes), exhaustive)
         by_name = _counts_by_name(scene, steps, exhaustive) if scene.shares_names else counts
         official, repaired = class_values(by_name), class_values(counts, repaired=True)
         aborted = kind.nothing
-        if kind.aborts and kind.nothing != NO_MASKS:
+        if kind.aborts and kind.nothing != _NO_MASKS:
             aborted = f"the official tool aborts: {kind.aborts}"
         for out, values, counted, why, tool in (
             (metrics, official, by_name, aborted, "metrics"), (corrected, repaired, counts, kind.nothing, "corrected")
         ):  # fmt: skip
             numbers = average(values, _with_truth(counted))
             out |= {f"{key}{kind.suffix}": None if why else number for key, number in numbers.items()}
-            undefined[tool] |= {f"{key}{kind.suffix}": why for key in METRICS if why}
+            undefined[tool] |= {f"{key}{kind.suffix}": why for key in TETA_METRICS if why}
         _fill(rows, kind, official, repaired, aborted)
         if scene.novel is not None and not aborted:
             is_novel = np.isin(scene.classes, list(scene.novel))
@@ -194,7 +194,7 @@ def _score(
                 of_group |= {f"{key}{kind.suffix}": number for key, number in numbers.items()}
         if not evaluated.all() and not kind.nothing:
             every = _steps(scene, overlaps, kind.overlap, np.ones_like(evaluated), once)
-            counts = count(every, len(scene.classes), exhaustive)
+            counts = count_steps(every, len(scene.classes), exhaustive)
             numbers = average(class_values(counts, repaired=True), _with_truth(counts))
             told_apart = slices.setdefault("videos", {}).setdefault("told apart by id", {})
             told_apart |= {f"{key}{kind.suffix}": number for key, number in numbers.items()}
@@ -212,7 +212,7 @@ def _score(
     return TetaScore(protocol, scene.kept_from, metrics, corrected, undefined, warnings.record(), sizes, slices, rows)
 
 
-def _counts_by_name(scene: Scene, steps: Steps, exhaustive: bool) -> Counts:
+def _counts_by_name(scene: TetaScene, steps: Steps, exhaustive: bool) -> TetaCounts:
     """The counts of the official tool, for which a name means the last category with it.
 
     Other categories of that name are not classes; for each of them the last one is counted again.
@@ -222,16 +222,16 @@ def _counts_by_name(scene: Scene, steps: Steps, exhaustive: bool) -> Counts:
     class_of = np.array([at if last[scene.categories[c]] == c else -1 for at, c in enumerate(scene.classes)] + [-1])
     turns = [number[last[scene.categories[c]]] for c in scene.classes if last[scene.categories[c]] in number]
     renamed = replace(steps, truth_class=class_of[steps.truth_class], found_class=class_of[steps.found_class])
-    return count(renamed, len(scene.classes), exhaustive, np.array(turns, np.int64))
+    return count_steps(renamed, len(scene.classes), exhaustive, np.array(turns, np.int64))
 
 
-def _with_truth(counts: Counts) -> Ints:
+def _with_truth(counts: TetaCounts) -> Ints:
     """The classes that have truth in the videos that were counted."""
     return np.flatnonzero((counts.loc_tp + counts.loc_fn + counts.loc_fp > 0).any(1))
 
 
 def _warn_of_twice(
-    scene: Scene, found: Predictions, overlaps: ObjectOverlaps, aborts: Aborts, warnings: Warnings
+    scene: TetaScene, found: TetaPredictions, overlaps: ObjectOverlaps, aborts: Aborts, warnings: Warnings
 ) -> tuple[Flags, Flags]:
     """Which objects, annotated and predicted, are the first of their track in their frame."""
     objects = scene.steps.objects
@@ -256,17 +256,17 @@ def _first_of_track(step: Ints, track: Ints) -> Flags:
     return once
 
 
-def _warn_of_names(scene: Scene, warnings: Warnings) -> None:
+def _warn_of_names(scene: TetaScene, warnings: Warnings) -> None:
     """Count videos and categories that the official tool confuses with others of the same name."""
     for video in np.flatnonzero(~scene.evaluated).tolist():
-        warnings.add(SAME_FOLDER, f'{scene.path}, folder "{scene.sequence[video]}"')
+        warnings.add(_SAME_FOLDER, f'{scene.path}, folder "{scene.sequence[video]}"')
     for name, times in Counter(scene.categories[c] for c in scene.classes).items():
         if times > 1:
-            warnings.add(SAME_NAME, f'{scene.path}, "{name}"', times - 1)
+            warnings.add(_SAME_NAME, f'{scene.path}, "{name}"', times - 1)
 
 
 def _steps(
-    scene: Scene, overlaps: ObjectOverlaps, overlap: Floats, evaluated: Flags, once: tuple[Flags, Flags]
+    scene: TetaScene, overlaps: ObjectOverlaps, overlap: Floats, evaluated: Flags, once: tuple[Flags, Flags]
 ) -> Steps:
     """The steps of the evaluated videos, for objects that are the first of their track."""
     truth, first = scene.steps.objects, scene.steps.first
@@ -311,7 +311,7 @@ def _numbered(video: Ints, track: Ints) -> Ints:
     return number
 
 
-def _rows_of(scene: Scene, overlaps: ObjectOverlaps) -> list[dict[str, Any]]:
+def _rows_of(scene: TetaScene, overlaps: ObjectOverlaps) -> list[dict[str, Any]]:
     """One row per category: its id and name, and how many objects are annotated and predicted in annotated frames."""
     truths = np.bincount(scene.steps.objects.category[scene.steps.objects.category >= 0], minlength=len(scene.classes))
     found = np.bincount(overlaps.category[overlaps.category >= 0], minlength=len(scene.classes))
@@ -333,7 +333,7 @@ def _fill(
     at = 0
     for row in rows:
         has_truth = row["truth_objects"] > 0
-        for key in METRICS:
+        for key in TETA_METRICS:
             row[f"{key}{kind.suffix}"] = float(official[key][at]) if has_truth and not why else None
         for key in ("TETA", "ClsA"):
             shown = float(repaired[key][at]) if has_truth and not kind.nothing else None

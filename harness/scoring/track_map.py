@@ -7,17 +7,13 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import Flags, Floats, Ints
 from harness.scoring.all_cores import on_all_cores
+from harness.scoring.hota import EPSILON
 from harness.scoring.pairwise import pairwise_sum
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
-
-EPSILON = float(np.finfo("float").eps)
-THRESHOLDS = np.arange(0.5, 0.96, 0.05)
+TRACK_MAP_THRESHOLDS = np.arange(0.5, 0.96, 0.05)
 """0.5 to 0.95 as a running sum gives them: the third is 0.6000000000000001."""
 RECALLS = np.linspace(0.0, 1.0, 101)
 
@@ -83,13 +79,16 @@ def track_map(pairs: TrackPairs, id_zero_free: bool) -> list[dict[str, Floats | 
     ranked = np.empty(len(order), np.int64)
     ranked[order[np.lexsort((-pairs.score[order], category[order]))]] = np.arange(len(order))
     ignored, outside = _outside(pairs.truths), _outside(p)
-    precision, recall = np.zeros((n, len(SETS), len(THRESHOLDS))), np.zeros((n, len(SETS), len(THRESHOLDS)))
+    precision, recall = (
+        np.zeros((n, len(SETS), len(TRACK_MAP_THRESHOLDS))),
+        np.zeros((n, len(SETS), len(TRACK_MAP_THRESHOLDS))),
+    )
     positives = np.zeros((n, len(SETS)), np.int64)
 
     def work(part: Ints) -> None:
         _average(
             part, pairs.classes, pairs.truths.first, ignored, p.first, outside, order, ranked, pairs.zero, pairs.offset,
-            pairs.iou, pairs.exhaustive, id_zero_free, THRESHOLDS, RECALLS, precision, recall, positives,
+            pairs.iou, pairs.exhaustive, id_zero_free, TRACK_MAP_THRESHOLDS, RECALLS, precision, recall, positives,
         )  # fmt: skip
 
     on_all_cores(work, n)

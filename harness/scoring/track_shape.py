@@ -6,8 +6,8 @@ import numba
 import numpy as np
 
 from harness import rle
-from harness.rle import Ints, MaskTable
-from harness.scoring.overlap import Floats
+from harness.arrays import Floats, Ints
+from harness.rle import MaskTable
 
 UNKNOWN = -1.0
 """Marks a quantity that a track does not have: outside every range."""

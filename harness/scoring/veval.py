@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.arrays import Flags, Floats, Ints
 from harness.errors import OfficialAbortError
 from harness.formats.youtube_vis import Annotations
-from harness.rle import Ints
 from harness.scoring import VEVAL
-from harness.scoring.hota import combine_rows
-from harness.scoring.match import EPSILON, IOU_THRESHOLDS, RECALL_POINTS, score_categories
-from harness.scoring.overlap import Floats
+from harness.scoring.hota import EPSILON, combine_rows
+from harness.scoring.match import IOU_THRESHOLDS, RECALL_POINTS, score_categories
 from harness.scoring.phrase_hota import LIMITS, SINGLE_LIMITS, Sequences, hota_of_sequences
-from harness.scoring.phrase_overlap import OTHER_SIZE, match_units
+from harness.scoring.phrase_overlap import HAS_OTHER_SIZE, match_units
 from harness.scoring.phrase_tracks import (
-    KEPT_FROM,
+    HARD_DECISION_SCORE,
     PhraseTracks,
     join_tracks,
     no_tracks,
@@ -32,12 +31,11 @@ from harness.scoring.phrase_tracks import (
     read_store_tracks,
 )
 from harness.scoring.phrase_units import (
-    Flags,
     PhraseInput,
     PhraseTruth,
     by_unit,
     chosen_truths,
-    read_truth,
+    read_phrase_truth,
     track_ious,
     units_of,
 )
@@ -46,9 +44,9 @@ from harness.scoring.protocols import AREAS
 from harness.scoring.score import in_parallel
 from harness.scoring.veval_aborts import (
     NO_BOX,
-    OTHER,
+    OTHER_SIZES,
     SAME_ID,
-    Aborts,
+    AbortsByKind,
     aborts_of_boxes,
     aborts_of_hota,
     aborts_of_loading,
@@ -63,12 +61,12 @@ from harness.warnings import Warnings
 if TYPE_CHECKING:
     from harness.scoring.from_store import ShardReader
 
-VERSION = "1"
+VEVAL_VERSION = "1"
 HOTA_NAMES = ("HOTA", "DetA", "AssA", "DetRe", "DetPr", "AssRe", "AssPr", "LocA", "OWTA")
 CGF1_METRICS = ("cgF1", "cgF1_50", "cgF1_75", "pmF1", "pmF1_50", "pmF1_75", "IL_MCC")
 HOTA_METRICS = tuple(f"p{name}" for name in HOTA_NAMES)
 AP_METRICS = ("pAP", "pAP50", "pAP75")
-METRICS = (*CGF1_METRICS, *HOTA_METRICS, *AP_METRICS)
+VEVAL_METRICS = (*CGF1_METRICS, *HOTA_METRICS, *AP_METRICS)
 MOST_TRACKS = 100
 """Phrase AP counts at most this many tracks of each pair, the best ones."""
 EVERY_AREA = AREAS[0]
@@ -103,7 +101,7 @@ class VevalScore:
     def record(self) -> dict[str, Any]:
         """As data, ready for JSON."""
         return {
-            "protocol": {"name": VEVAL, "version": VERSION},
+            "protocol": {"name": VEVAL, "version": VEVAL_VERSION},
             "metrics": self.metrics,
             "corrected": self.corrected,
             "undefined": self.undefined,
@@ -125,7 +123,7 @@ def score_veval(
     predictions to these ids. Raises `UserError` for faulty input.
     """
     warnings = Warnings(strict)
-    truth = read_truth(annotations if videos is None else annotations.restrict(videos))
+    truth = read_phrase_truth(annotations if videos is None else annotations.restrict(videos))
     if isinstance(predictions, Path):
         path = str(predictions)
         parts = _of_file(truth, predictions, strict)
@@ -179,17 +177,17 @@ class _Part:
     values: dict[str, float | None]
     undefined: dict[str, str] = field(default_factory=dict)
     abort: str = ""
-    repairs: Aborts = field(default_factory=dict)
+    repairs: AbortsByKind = field(default_factory=dict)
     slices: dict[str, Any] = field(default_factory=dict)
     per_unit: dict[str, list[Any]] = field(default_factory=dict)
 
 
-def _nothing(names: tuple[str, ...], reason: str, repairs: Aborts | None = None) -> _Part:
+def _nothing(names: tuple[str, ...], reason: str, repairs: AbortsByKind | None = None) -> _Part:
     """No numbers, for one reason."""
     return _Part(dict.fromkeys(names), dict.fromkeys(names, reason), repairs=repairs or {})
 
 
-def _aborted(names: tuple[str, ...], aborts: Aborts) -> _Part:
+def _aborted(names: tuple[str, ...], aborts: AbortsByKind) -> _Part:
     """No numbers, because the official evaluator aborts."""
     reason = f"the official evaluator aborts: {next(iter(aborts.values())).reason}"
     return replace(_nothing(names, reason), abort=reason)
@@ -209,7 +207,7 @@ def score_tracks(
     undefined: dict[str, dict[str, str]] = {"metrics": {}, "corrected": {}}
     slices: dict[str, Any] = {}
     columns: dict[str, list[Any]] = {}
-    told: dict[str, tuple[int, str]] = {}
+    repairs: dict[str, tuple[int, str]] = {}
     for suffix, given in inputs.items():
         for evaluator in (_cgf1, _phrase_hota, _phrase_ap):
             official = evaluator(given, False)
@@ -217,18 +215,18 @@ def score_tracks(
                 raise OfficialAbortError(source, official.abort, "correct it or turn off strict")
             repaired = evaluator(given, True)
             for kind, abort in repaired.repairs.items():
-                told.setdefault(kind, (abort.count, abort.first or source))
+                repairs.setdefault(kind, (abort.count, abort.first or source))
             for name, part in (("metrics", official), ("corrected", repaired)):
                 numbers[name] |= {key + suffix: value for key, value in part.values.items()}
                 undefined[name] |= {key + suffix: reason for key, reason in part.undefined.items()}
             if not suffix:
                 slices |= official.slices
             columns |= {key + suffix: value for key, value in official.per_unit.items()}
-    for kind, (count, first) in told.items():
+    for kind, (count, first) in repairs.items():
         warnings.tell(f"corrected: {kind}", first, count)
     counts = {
         "tracks": len(tracks.score),
-        "tracks_from_half": int((tracks.score >= KEPT_FROM).sum()),
+        "tracks_from_half": int((tracks.score >= HARD_DECISION_SCORE).sum()),
         "truths": len(truth.ids),
         "videos": len(truth.arrays.video_ids),
         "pairs": len(units),
@@ -248,7 +246,7 @@ def _cgf1(given: PhraseInput, corrected: bool) -> _Part:
     """cgF1, pmF1 and IL_MCC; corrected, tracks below 0.5 are left out first, so that they add no pairs."""
     if given.truth.arrays.annotations.pairs is None:
         return _nothing(CGF1_METRICS, "the annotations list no video_np_pairs, without which no negatives are known")
-    counted = given.tracks.score >= KEPT_FROM if corrected else np.ones(len(given.tracks.score), np.bool_)
+    counted = given.tracks.score >= HARD_DECISION_SCORE if corrected else np.ones(len(given.tracks.score), np.bool_)
     aborts = aborts_of_loading(given)
     if given.box:
         aborts |= aborts_of_boxes(given, np.ones(len(counted), np.bool_))
@@ -258,7 +256,7 @@ def _cgf1(given: PhraseInput, corrected: bool) -> _Part:
     ordinary = ~given.truth.crowd[chosen.row]
     row = chosen.row[ordinary]
     first = np.concatenate([[0], np.cumsum(ordinary)])[chosen.first]
-    track, track_first = by_unit(given.units, given.tracks.score >= KEPT_FROM)
+    track, track_first = by_unit(given.units, given.tracks.score >= HARD_DECISION_SCORE)
     n_g, n_d = np.diff(first), np.diff(track_first)
     tp = np.zeros((len(given.units), len(IOU_THRESHOLDS)), np.int64)
     local, offset = given.truth.arrays.local[row], given.tracks.overlaps.offset
@@ -352,7 +350,7 @@ def _phrase_ap(given: PhraseInput, corrected: bool) -> _Part:
 def _phrase_hota(given: PhraseInput, corrected: bool) -> _Part:
     """HOTA with every pair a sequence; tracks above 0.5 count, corrected those from 0.5 on."""
     truth, tracks, units = given.truth, given.tracks, given.units
-    kept = tracks.score >= KEPT_FROM if corrected else tracks.score > KEPT_FROM
+    kept = tracks.score >= HARD_DECISION_SCORE if corrected else tracks.score > HARD_DECISION_SCORE
     aborts = aborts_of_hota(given, kept)
     if aborts and not corrected:
         return _aborted(HOTA_METRICS, aborts)
@@ -366,7 +364,7 @@ def _phrase_hota(given: PhraseInput, corrected: bool) -> _Part:
     n_g, n_d = np.diff(row_first), np.diff(track_first)
     columns = np.diff(tracks.overlaps.offset)
     similarity = tracks.overlaps.box_similarity if given.box else tracks.overlaps.similarity
-    if OTHER in aborts:
+    if OTHER_SIZES in aborts:
         similarity = np.maximum(similarity, 0)
     sequences = Sequences(
         np.where((n_g > 0) & (n_d > 0), steps, 0), row_first, row, identities(truth, units.of_truth, SAME_ID in aborts),
@@ -398,7 +396,7 @@ def _per_pair(given: PhraseInput, columns: dict[str, list[Any]]) -> list[dict[st
     units, annotations = given.units, given.truth.arrays.annotations
     names = {category.id: category.name for category in annotations.categories} | units.names
     n_g = np.bincount(units.of_truth, minlength=len(units)).tolist()
-    n_d = np.bincount(units.of_track[given.tracks.score >= KEPT_FROM], minlength=len(units)).tolist()
+    n_d = np.bincount(units.of_track[given.tracks.score >= HARD_DECISION_SCORE], minlength=len(units)).tolist()
     rows = []
     for u, (video, phrase) in enumerate(zip(units.video.tolist(), units.phrase.tolist(), strict=True)):
         listed = phrase in names and phrase not in units.names
@@ -445,16 +443,16 @@ def _warn(given: PhraseInput, warnings: Warnings) -> None:
     frames = np.diff(tracks.overlaps.frame_offset)
     count_tracks("number of frames differs from the video's", frames != truth.steps[tracks.video])
     owner = np.repeat(np.arange(len(frames)), frames)
-    other = np.bincount(owner[tracks.overlaps.frames & OTHER_SIZE > 0], minlength=len(frames)) > 0
+    other = np.bincount(owner[tracks.overlaps.frames & HAS_OTHER_SIZE > 0], minlength=len(frames)) > 0
     count_tracks("mask size differs from the annotated masks'", other)
-    half = tracks.score == KEPT_FROM
+    half = tracks.score == HARD_DECISION_SCORE
     if half.any():
         kind = "score of exactly 0.5: kept by cgF1, left out by phrase HOTA"
         warnings.tell(kind, given.where(half), int(half.sum()))
     if annotations.pairs is None:
         return
     known = units.asked | (np.bincount(units.of_truth, minlength=len(units)) > 0)
-    hard = tracks.score >= KEPT_FROM
+    hard = tracks.score >= HARD_DECISION_SCORE
     with_hard = np.bincount(units.of_track[hard], minlength=len(units)) > 0
     count_tracks(UNASKED, hard & ~known[units.of_track])
     count_tracks(UNASKED_LOW, ~hard & ~(known | with_hard)[units.of_track])

@@ -1,6 +1,6 @@
 """When SA-Co's evaluators abort, each by itself, and how corrected numbers avoid it.
 
-Every function gives the reasons for some input, as `Aborts`: the official numbers are undefined for the first
+Every function gives the reasons for some input, as `AbortsByKind`: the official numbers are undefined for the first
 of them; corrected ones are computed after the repairs, which are named in the warnings.
 """
 
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.rle import Ints
-from harness.scoring.phrase_hota import Frames
-from harness.scoring.phrase_overlap import HAS_MASK, HAS_PIXELS, OTHER_SIZE, UNEQUAL
-from harness.scoring.phrase_tracks import FAULTS, NOTHING_ODD, SHOWN, PhraseTracks
-from harness.scoring.phrase_units import Chosen, Flags, PhraseInput, PhraseTruth
+from harness.arrays import Flags, Ints
+from harness.scoring.phrase_hota import PresentFrames
+from harness.scoring.phrase_overlap import HAS_MASK, HAS_OTHER_SIZE, HAS_PIXELS, UNEQUAL
+from harness.scoring.phrase_tracks import NOTHING_ODD, RECORD_FAULTS, RECORDS_SHOWN, PhraseTracks
+from harness.scoring.phrase_units import ChosenTruths, PhraseInput, PhraseTruth
 
 NOTHING_PREDICTED = "nothing is predicted, the formulas still hold"
 NOTHING_ANNOTATED = "nothing is annotated, the formulas still hold"
 OF_MASKS = "boxes and areas are those of the masks"
 NO_BOX = "two tracks without a box have an IoU of 0, and annotated ones without any box are left out"
-OTHER = "masks of another size than the annotated ones count as absent"
+OTHER_SIZES = "masks of another size than the annotated ones count as absent"
 SHORT = "frames that a list leaves out at its end count as absent"
 SAME_ID = "each annotation of a repeated id stands for itself"
 UNREAD = "fields that annotations lack are not needed"
@@ -36,11 +36,11 @@ class Abort:
     first: str
 
 
-Aborts = dict[str, Abort]
+AbortsByKind = dict[str, Abort]
 """By repair."""
 
 
-def aborts_of_loading(given: PhraseInput) -> Aborts:
+def aborts_of_loading(given: PhraseInput) -> AbortsByKind:
     """Why the evaluators of cgF1 and of phrase AP abort while they read predictions."""
     tracks = given.tracks
     if not len(tracks.score):
@@ -57,9 +57,9 @@ def aborts_of_loading(given: PhraseInput) -> Aborts:
     return {OF_MASKS: Abort(reason, max(int(without.sum()), 1), given.where(without))}
 
 
-def aborts_of_boxes(given: PhraseInput, counted: Flags) -> Aborts:
+def aborts_of_boxes(given: PhraseInput, counted: Flags) -> AbortsByKind:
     """Why the same evaluators abort while they compare the boxes of ``counted (tracks,)`` ones."""
-    truth, tracks, found = given.truth, given.tracks, Aborts()
+    truth, tracks, found = given.truth, given.tracks, AbortsByKind()
     has_phrase = np.diff(given.chosen.first) > 0
     used = counted & has_phrase[given.units.of_track]
     compared = np.zeros(len(truth.ids), np.bool_)
@@ -118,17 +118,17 @@ def _nothing_in_common(given: PhraseInput) -> Ints:
     return np.bincount(owner[counts], minlength=n)
 
 
-def truths_with_boxes(given: PhraseInput) -> Chosen:
+def truths_with_boxes(given: PhraseInput) -> ChosenTruths:
     """The chosen truths that have a box of some area."""
     boxes = given.truth.boxes
     owner = np.repeat(np.arange(len(given.truth.ids)), np.diff(boxes.first))
     area = np.bincount(owner, boxes.xywh[:, 2] * boxes.xywh[:, 3], len(given.truth.ids))
     keep = (area > 0)[given.chosen.row]
     first = np.concatenate([[0], np.cumsum(keep)])[given.chosen.first]
-    return Chosen(given.chosen.row[keep], first)
+    return ChosenTruths(given.chosen.row[keep], first)
 
 
-def aborts_of_missing_fields(truth: PhraseTruth, fields: tuple[str, ...]) -> Aborts:
+def aborts_of_missing_fields(truth: PhraseTruth, fields: tuple[str, ...]) -> AbortsByKind:
     """Why an evaluator aborts that needs these fields in every annotation."""
     for name in fields:
         if name in truth.missing:
@@ -137,13 +137,13 @@ def aborts_of_missing_fields(truth: PhraseTruth, fields: tuple[str, ...]) -> Abo
     return {}
 
 
-def aborts_of_hota(given: PhraseInput, kept: Flags) -> Aborts:
+def aborts_of_hota(given: PhraseInput, kept: Flags) -> AbortsByKind:
     """Why the evaluator of phrase HOTA aborts; ``kept (tracks,)`` are the tracks that it counts."""
-    truth, tracks, found = given.truth, given.tracks, Aborts()
+    truth, tracks, found = given.truth, given.tracks, AbortsByKind()
     odd = kept & (tracks.fault != NOTHING_ODD)
     if odd.any():
         where = given.where(odd)
-        reason = f"{where} {FAULTS[int(tracks.fault[np.argmax(odd)])]}"
+        reason = f"{where} {RECORD_FAULTS[int(tracks.fault[np.argmax(odd)])]}"
         found[OF_MASKS] = Abort(reason, int(odd.sum()), where)
     if truth.challenging:
         found[TAGS if len(truth.ids) else NOTHING_ANNOTATED] = Abort(truth.challenging, 1, truth.path)
@@ -170,7 +170,7 @@ def aborts_of_hota(given: PhraseInput, kept: Flags) -> Aborts:
         unequal = _unequal(given, kept)
         if unequal.any():
             reason = f"{given.where(unequal)} has a mask of another size over an annotated one (AssertionError)"
-            found[OTHER] = Abort(reason, int(unequal.sum()), given.where(unequal))
+            found[OTHER_SIZES] = Abort(reason, int(unequal.sum()), given.where(unequal))
     return found
 
 
@@ -180,7 +180,7 @@ def _unequal(given: PhraseInput, kept: Flags) -> Flags:
     at = np.flatnonzero(overlaps.similarity == UNEQUAL)
     owner = np.searchsorted(overlaps.step_offset, at, side="right") - 1
     frame = (at - overlaps.step_offset[owner]) // np.maximum(np.diff(overlaps.offset)[owner], 1)
-    shown = overlaps.frames[overlaps.frame_offset[owner] + frame] & SHOWN > 0
+    shown = overlaps.frames[overlaps.frame_offset[owner] + frame] & RECORDS_SHOWN > 0
     return kept & (np.bincount(owner[shown], minlength=n) > 0)
 
 
@@ -203,23 +203,23 @@ def _twice_at_once(given: PhraseInput) -> str:
     return ""
 
 
-def frames_of_tracks(tracks: PhraseTracks, box: bool, found: Aborts) -> Frames:
+def frames_of_tracks(tracks: PhraseTracks, box: bool, found: AbortsByKind) -> PresentFrames:
     """In which frames tracks are there for HOTA, after the repairs of what was ``found``."""
     bits, first = tracks.overlaps.frames, tracks.overlaps.frame_offset
-    shown = (bits & SHOWN > 0) & (box | (bits & HAS_MASK > 0))
+    shown = (bits & RECORDS_SHOWN > 0) & (box | (bits & HAS_MASK > 0))
     if OF_MASKS in found:
         odd = np.repeat(tracks.fault != NOTHING_ODD, np.diff(first))
         shown = np.where(odd, bits & HAS_PIXELS > 0, shown)
-    if OTHER in found:
-        shown &= bits & OTHER_SIZE == 0
-    return Frames(first, shown)
+    if OTHER_SIZES in found:
+        shown &= bits & HAS_OTHER_SIZE == 0
+    return PresentFrames(first, shown)
 
 
-def frames_of_truths(truth: PhraseTruth, box: bool) -> Frames:
+def frames_of_truths(truth: PhraseTruth, box: bool) -> PresentFrames:
     """In which frames annotated tracks are there for HOTA: where a mask is listed, even an empty one, or a box."""
     if box:
-        return Frames(truth.boxes.first, truth.boxes.there)
-    return Frames(truth.arrays.masks.track, truth.arrays.masks.frame_mask >= 0)
+        return PresentFrames(truth.boxes.first, truth.boxes.there)
+    return PresentFrames(truth.arrays.masks.track, truth.arrays.masks.frame_mask >= 0)
 
 
 def identities(truth: PhraseTruth, of_truth: Ints, apart: bool) -> Ints:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from harness.errors import UserError
 from harness.masks import Rle
-from harness.run_folder.store import real, tabulate, whole
+from harness.run_folder.store import real, tabulate, whole_number
 from harness.testing.trials import Trial, TrialOutcome, attempt
 from harness.types import Model, Track
 
@@ -45,7 +45,7 @@ def finds_nothing(outcomes: Iterable[TrialOutcome]) -> str:
 def video_ids(outcomes: Iterable[TrialOutcome]) -> str:
     """Every track has the id of the given video."""
     for where, outcome, track in _tracks(outcomes):
-        if whole(track.video_id) != outcome.trial.video.id:
+        if whole_number(track.video_id) != outcome.trial.video.id:
             return f"{where}: video_id is {track.video_id!r}, the video's id is {outcome.trial.video.id}"
     return ""
 
@@ -105,7 +105,7 @@ def categories(outcomes: Iterable[TrialOutcome]) -> str:
     """Every category id is in the vocabulary; it is the id, not the position."""
     for where, outcome, track in _tracks(outcomes):
         allowed = [c.id for c in outcome.trial.vocabulary.categories]
-        category_id = whole(track.category_id)
+        category_id = whole_number(track.category_id)
         if category_id is None:
             return f"{where}: category_id is {track.category_id!r}, a {type(track.category_id).__name__}, not an int"
         if category_id not in allowed:

@@ -15,7 +15,7 @@ from harness.frames import Frames, Image
 from harness.plugin_code import describe_error, isolate_plugin
 from harness.types import Dataset, Model, Track, Video, Vocabulary
 
-FRAMES = 6
+FRAME_COUNT = 6
 """Largest number of frames of a video that are used."""
 RENUMBERED = 1000
 """Added to category ids, so that they differ from positions in any list."""
@@ -57,7 +57,7 @@ class TrialOutcome:
     refused: bool = False
 
 
-def _excerpt(video: Video, length: int = FRAMES) -> Video:
+def _excerpt(video: Video, length: int = FRAME_COUNT) -> Video:
     return replace(video, frames=Excerpt(video.frames, min(length, len(video.frames)), lambda image: image))
 
 

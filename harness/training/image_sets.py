@@ -19,7 +19,7 @@ from harness.types import Category
 
 log = logging.getLogger(__name__)
 
-GROUPS = {"f": ("base",), "c": ("base",), "r": ("novel",), None: ()}
+_GROUPS = {"f": ("base",), "c": ("base",), "r": ("novel",), None: ()}
 """Groups by frequency: as in open-vocabulary work on LVIS, rare categories are the novel ones."""
 
 
@@ -32,7 +32,7 @@ class ImageSet:
     def __init__(self, name: str, file: InstanceFile, root: Path, folder: str, left_out: Collection[str] = ()) -> None:
         self.name, self.path, self.stamp, self.root = name, file.path, file.stamp, root
         self.categories = tuple(
-            Category(c.id, c.name, tuple(s for s in c.synonyms if s != c.name), GROUPS[c.frequency])
+            Category(c.id, c.name, tuple(s for s in c.synonyms if s != c.name), _GROUPS[c.frequency])
             for c in file.categories
         )
         kept = _kept(file, left_out)

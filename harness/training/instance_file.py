@@ -16,11 +16,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.arrays import Ints
 from harness.errors import UserError
-from harness.formats.segmentations import decode
+from harness.formats.segmentations import decode_record
 from harness.formats.youtube_vis import record_spans
 from harness.input_files import ANNOTATION_BYTES, open_file
-from harness.rle import Ints
 from harness.training.outlines import Encoded, Written, compressed, has_area
 
 SEGMENTATION = np.frombuffer(b'segmentation"', np.uint8)
@@ -115,7 +115,7 @@ def read_instances(path: Path) -> InstanceFile:
         raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error
     name = str(path)
     digest = hashlib.sha256(text.data).hexdigest()
-    read = decode(msgspec.Raw(text.data), _File, name)
+    read = decode_record(msgspec.Raw(text.data), _File, name)
     images = tuple(sorted(read.images, key=lambda image: image.id))
     categories = tuple(sorted(read.categories, key=lambda category: category.id))
     _refuse_repeated(np.array([image.id for image in images], np.int64), "image", name)
@@ -160,11 +160,13 @@ class _Checked:
     def _records(self, text: NDArray[np.uint8], spans: Ints) -> list[_Annotation]:
         joined = b"[" + text[spans[0, 0] : spans[-1, 1]].tobytes() + b"]"
         try:
-            return decode(joined, list[_Annotation], self.name)
+            return decode_record(joined, list[_Annotation], self.name)
         except UserError:
             for start, stop in spans[:, :2].tolist():  # again, one by one, to name the record
                 record = text[start:stop].tobytes()
-                decode(record, _Annotation, f"{self.name}, annotation {decode(record, _Named, self.name).id}")
+                decode_record(
+                    record, _Annotation, f"{self.name}, annotation {decode_record(record, _Named, self.name).id}"
+                )
             raise
 
     def _owners(self, record: _Annotation) -> tuple[int, int]:

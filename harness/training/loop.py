@@ -25,15 +25,15 @@ from torch import nn
 from harness.atomic_write import atomic_write, discard_unfinished, write_json
 from harness.errors import UserError
 from harness.input_files import RECORD_BYTES, decode_json, read_file, refuse_odd_file
+from harness.precision import dtype_of
 from harness.training.config import TrainingConfig
 from harness.training.optimiser import build_optimiser, set_rate
-from harness.training.processes import Processes
+from harness.training.processes import TrainingProcesses
 from harness.training.progress import LOG, VALIDATION, Means, Step, append_log, cut_log
 from harness.training.types import TrainingSample
 from harness.versions import other_version
 
 STATE, WEIGHTS = "state.pt", "model.safetensors"
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Batches = Callable[[int], Iterator[Sequence[TrainingSample]]]
 """Yields the batches of this process from the given step on, without drawing the earlier ones."""
@@ -65,7 +65,7 @@ class Training:
 
 def train(
     training: Training,
-    processes: Processes,
+    processes: TrainingProcesses,
     on_step: Callable[[Step], None] = lambda step: None,
     validate: Callable[[int, Path], None] = lambda step, weights: None,
 ) -> Path:
@@ -128,7 +128,7 @@ def _step(
     batches: Iterator[Sequence[TrainingSample]],
     optimiser: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-    processes: Processes,
+    processes: TrainingProcesses,
 ) -> tuple[dict[str, float], float]:
     """Do one step of the optimiser; return the losses (means over parts and processes) and the gradient's norm."""
     parts, device = training.config.accumulate, _kind(processes)
@@ -139,7 +139,7 @@ def _step(
     for part in range(parts):
         with ExitStack() as stack:
             stack.enter_context(_unshared(model, part < parts - 1))
-            stack.enter_context(torch.autocast(device, dtype=PRECISIONS[training.precision], enabled=mixed))
+            stack.enter_context(torch.autocast(device, dtype=dtype_of(training.precision), enabled=mixed))
             losses = model(next(batches))
             means.add(processes.mean(losses))
             scaler.scale(losses["total"] / parts).backward()
@@ -161,7 +161,9 @@ def _check(losses: Mapping[str, float], step: int, training: Training) -> None:
         )
 
 
-def _validate(training: Training, step: int, processes: Processes, validate: Callable[[int, Path], None]) -> None:
+def _validate(
+    training: Training, step: int, processes: TrainingProcesses, validate: Callable[[int, Path], None]
+) -> None:
     """Write the weights and validate them in the first process, while the others wait."""
     if processes.is_first:
         path = training.folder / WEIGHTS
@@ -205,7 +207,7 @@ def _save(training: Training, step: int, optimiser: torch.optim.Optimizer, scale
 
 
 def _resume(
-    training: Training, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler, processes: Processes
+    training: Training, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler, processes: TrainingProcesses
 ) -> int:
     """Load the folder's checkpoint; return the number of steps done."""
     path = training.folder / STATE
@@ -226,7 +228,7 @@ def _resume(
         raise UserError(str(path), f"cannot be read: {error}", "delete it to start over") from error
 
 
-def _shared(trainee: nn.Module, processes: Processes) -> nn.Module:
+def _shared(trainee: nn.Module, processes: TrainingProcesses) -> nn.Module:
     """Return the model with gradients averaged over the processes."""
     if processes.count == 1:
         return trainee
@@ -245,7 +247,7 @@ def _unshared(model: nn.Module, is_partial: bool) -> AbstractContextManager[None
     return nullcontext()
 
 
-def _kind(processes: Processes) -> str:
+def _kind(processes: TrainingProcesses) -> str:
     return torch.device(processes.device).type
 
 

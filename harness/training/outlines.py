@@ -45,7 +45,7 @@ def outline_of(written: Written, size: tuple[int, int], where: str) -> Polygons 
     if not isinstance(written, Encoded):
         closed = [polygon for polygon in written if _is_closed(polygon)]
         return tuple(np.array(polygon, np.float64).reshape(-1, 2) for polygon in closed)
-    return pixels(compressed(written, size, where), where)
+    return pixels_of_rle(compressed(written, size, where), where)
 
 
 def compressed(written: Encoded, size: tuple[int, int], where: str) -> Rle:
@@ -63,7 +63,7 @@ def compressed(written: Encoded, size: tuple[int, int], where: str) -> Rle:
     return Rle(size, coco.frPyObjects({"size": list(size), "counts": written.counts}, *size)["counts"])
 
 
-def pixels(encoding: Rle, where: str) -> Mask:
+def pixels_of_rle(encoding: Rle, where: str) -> Mask:
     """Return the mask ``(height, width)`` of an encoding; raises `UserError` if it is malformed."""
     from pycocotools import mask as coco
 
@@ -82,4 +82,4 @@ def _refuse_fault(counts: bytes, kind: int, size: tuple[int, int], where: str) -
     kinds, wanted = np.array([kind], np.int8), np.ones(1, np.bool_)
     area = int(rle.areas(text, place[:1], place[1:], kinds, sizes[:1], sizes[1:], wanted)[0])
     if area < 0:
-        raise UserError(where, rle.FAULTS[area], "encode the mask again")
+        raise UserError(where, rle.RLE_FAULTS[area], "encode the mask again")

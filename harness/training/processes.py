@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import distributed
 
-from harness.engines.devices import refuse_missing
+from harness.engines.devices import refuse_missing_devices
 from harness.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
-class Processes:
+class TrainingProcesses:
     """This process: ``rank`` of ``count``, on ``device``."""
 
     rank: int
@@ -42,20 +42,20 @@ class Processes:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Processes]:
+def joined(device: str) -> Iterator[TrainingProcesses]:
     """Join the processes that ``torchrun`` started; with CUDA each takes the GPU of its local rank."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        yield Processes(0, 1, device)
+        yield TrainingProcesses(0, 1, device)
         return
     if "RANK" not in os.environ:
         raise UserError("WORLD_SIZE", "is set, but RANK is not", "start several processes with torchrun")
     if device.startswith("cuda"):
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-        refuse_missing([device])
+        refuse_missing_devices([device])
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
-        yield Processes(distributed.get_rank(), count, device)
+        yield TrainingProcesses(distributed.get_rank(), count, device)
     finally:
         distributed.destroy_process_group()

@@ -19,7 +19,7 @@ from harness.training.augment import LargeScaleJitter, ShortestEdge
 from harness.training.config import TrainingConfig
 from harness.training.loader import Share, Stream, batches
 from harness.training.loop import Batches, Training
-from harness.training.processes import Processes
+from harness.training.processes import TrainingProcesses
 from harness.training.sampling import Order, repeat_factors
 from harness.training.types import Augmentation, TrainablePlugin, TrainingSet
 from harness.training.video_sets import VideoFrames
@@ -66,7 +66,7 @@ class Plan:
         size = self.config.vocabulary_size
         return self.training_set if size is None else FrequentCategories(self.training_set, size)
 
-    def training(self, processes: Processes) -> Training:
+    def training(self, processes: TrainingProcesses) -> Training:
         """Build the model and its data stream, for this process."""
         images, parts = self.config.batch_size, processes.count * self.config.accumulate
         if images % parts:
@@ -79,7 +79,7 @@ class Plan:
             trainee, self._batches(processes), self.config, self.folder, self.content, self.precision, self.seed
         )
 
-    def _batches(self, processes: Processes) -> Batches:
+    def _batches(self, processes: TrainingProcesses) -> Batches:
         videos = isinstance(self.training_set, VideoFrames)
         order = Order(repeat_factors(self.vocabulary, self.config.repeat_threshold), self.seed)
         stream = Stream(self.vocabulary, augmentation(self.config, videos), order, self.seed)

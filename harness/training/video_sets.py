@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from harness.errors import UserError
-from harness.training.outlines import pixels
+from harness.training.outlines import pixels_of_rle
 from harness.training.types import Instance, TrainingImage
 from harness.types import Category, Dataset
 
@@ -52,5 +52,5 @@ class VideoFrames:
             if mask.size != image.shape[:2]:
                 what = f"its mask is {mask.size[0]}x{mask.size[1]} (height x width), its frame has another size"
                 raise UserError(where, what, "use the frames that belong to these annotations")
-            instances.append(Instance(self._position[track.category_id], pixels(mask, where)))
+            instances.append(Instance(self._position[track.category_id], pixels_of_rle(mask, where)))
         return TrainingImage(name, image, tuple(instances))

@@ -19,7 +19,7 @@ PATCH = 4
 MLP_RATIO = 4
 DROP_PATH = 0.3
 """Rate of the last block in training; the rates of the blocks increase linearly from 0."""
-FORBIDDEN = -100.0
+_FORBIDDEN = -100.0
 """Added to attention logits between pixels that are neighbours only because of the cyclic shift."""
 
 
@@ -218,7 +218,7 @@ def shift_mask(rows: int, columns: int, side: int, shift: int, device: torch.dev
     region = 3 * region_y[:, None] + region_x[None, :]
     windows = region.view(rows, side, columns, side).transpose(1, 2).reshape(rows * columns, side * side)
     apart = windows[:, :, None] != windows[:, None, :]
-    return torch.zeros(apart.shape, device=device).masked_fill(apart, FORBIDDEN)
+    return torch.zeros(apart.shape, device=device).masked_fill(apart, _FORBIDDEN)
 
 
 def _regions(size: int, side: int, shift: int, device: torch.device | str) -> Tensor:

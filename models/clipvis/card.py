@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-DATASETS = ("LV-VIS val", "LV-VIS test", "OVIS val", "YouTube-VIS 2019 val", "YouTube-VIS 2021 val", "BURST val")
+_DATASETS = ("LV-VIS val", "LV-VIS test", "OVIS val", "YouTube-VIS 2019 val", "YouTube-VIS 2021 val", "BURST val")
 
 
 def _variant(backbone: str, training: str, layers: int, *published: float) -> dict[str, Any]:
@@ -14,15 +14,15 @@ def _variant(backbone: str, training: str, layers: int, *published: float) -> di
         "in_tables": [_AS[backbone], _AS[training]],
         "decoder_layers": layers,
         "published_as": [f"CLIP-VIS, {_AS[backbone]}, {_AS[training]}"],
-        "published_ap": dict(zip(DATASETS, published, strict=True)),
+        "published_ap": dict(zip(_DATASETS, published, strict=True)),
     }
 
 
-RN50, CONVNEXT = "CLIP RN50 (OpenAI)", "CLIP ConvNeXt-B (convnext_base_w_320, laion_aesthetic_s13b_b82k)"
-LVIS, YTVIS = "LVIS, base classes", "COCO, then YouTube-VIS 2019"
-_AS = {RN50: "R50", CONVNEXT: "ConvNeXt-B", LVIS: "LVIS", YTVIS: "COCO+YTVIS19"}
+RN50, _CONVNEXT = "CLIP RN50 (OpenAI)", "CLIP ConvNeXt-B (convnext_base_w_320, laion_aesthetic_s13b_b82k)"
+LVIS, _YTVIS = "LVIS, base classes", "COCO, then YouTube-VIS 2019"
+_AS = {RN50: "R50", _CONVNEXT: "ConvNeXt-B", LVIS: "LVIS", _YTVIS: "COCO+YTVIS19"}
 """Backbones and training data as the published results name them."""
-SIZES = ((2048, 7), (1024, 7), (2048, 10), (1024, 10))
+VARIANT_SIZES = ((2048, 7), (1024, 7), (2048, 10), (1024, 10))
 """Of each variant: channels of the backbone's last feature, and ``decoder_layers``."""
 
 CARD: dict[str, Any] = {
@@ -34,9 +34,9 @@ CARD: dict[str, Any] = {
     "note": "backbone, decoder depth and embedding size are inferred from the checkpoint; there is no setting for them",
     "variants": [
         _variant(RN50, LVIS, 7, 19.5, 14.6, 14.1, 32.2, 30.1, 5.2),
-        _variant(CONVNEXT, LVIS, 7, 32.2, 25.3, 18.5, 42.1, 37.9, 8.3),
-        _variant(RN50, YTVIS, 10, 9.4, 6.7, 15.8, 39.7, 35.7, 4.2),
-        _variant(CONVNEXT, YTVIS, 10, 15.9, 12.0, 18.6, 50.0, 44.2, 5.0),
+        _variant(_CONVNEXT, LVIS, 7, 32.2, 25.3, 18.5, 42.1, 37.9, 8.3),
+        _variant(RN50, _YTVIS, 10, 9.4, 6.7, 15.8, 39.7, 35.7, 4.2),
+        _variant(_CONVNEXT, _YTVIS, 10, 15.9, 12.0, 18.6, 50.0, 44.2, 5.0),
     ],
 }
 """``decoder_layers`` counts predictions, as the official setting DEC_LAYERS does. ``published_as`` are the labels of

@@ -22,7 +22,7 @@ from harness.models.clipvis.postprocess import FrameEvidence, TrackScoreAccumula
 from harness.models.clipvis.query_matching import QueryMatcher
 from harness.models.mask2former.pixel_decoder import FeatureMaps
 from harness.models.mask2former.transformer_decoder import DecoderOutput
-from harness.models.shared.detections import ImageDetection, choose_masks, image_detections, tracks_of
+from harness.models.shared.detections import ImageDetection, choose_masks, image_detections, tracks_of_detections
 from harness.models.shared.folded_norms import with_folded_norms
 from harness.models.shared.half_weights import with_half_weights
 from harness.models.shared.mask_buffer import MaskBuffer
@@ -33,7 +33,7 @@ from harness.models.shared.text_classifier import (
     build_text_classifier,
     cached_text_classifier,
     frame_groups,
-    weights_digest,
+    tower_digest,
 )
 from harness.models.shared.track_selection import mask_score
 from harness.models.shared.windows import Stages, WindowedModel
@@ -157,7 +157,7 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
                 if self.text_cache is None:
                     built = build_text_classifier(backbone, names, clean=clean, device=self.device)
                 else:
-                    digest = weights_digest(backbone)
+                    digest = tower_digest(backbone)
                     built = cached_text_classifier(self.text_cache, digest, backbone, names, clean=clean)
             self._vocabulary = (vocabulary.digest, built)
         return self._vocabulary[1]
@@ -238,4 +238,4 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
             quality = mask_score((found.confidence[own] * kept).sum(1), (found.area[own] * kept).sum(1))
         else:
             quality = evidence.mask_scores(selection)
-        return tracks_of(video.id, vocabulary.categories, selection, chosen, selection.scores * quality)
+        return tracks_of_detections(video.id, vocabulary.categories, selection, chosen, selection.scores * quality)

@@ -14,7 +14,7 @@ from harness.types import LoadedWeights
 
 
 @dataclass(frozen=True)
-class Architecture:
+class ClipVisArchitecture:
     """The sizes of a checkpoint. Defaults are those of the released LVIS-trained models."""
 
     clip_model: str = "RN50"
@@ -49,7 +49,7 @@ class ClipVisNetwork(nn.Module):
     short_edge = 480
     loaded_weights: LoadedWeights | None = None
 
-    def __init__(self, architecture: Architecture, quick_gelu: bool | None = None) -> None:
+    def __init__(self, architecture: ClipVisArchitecture, quick_gelu: bool | None = None) -> None:
         super().__init__()
         self.backbone = ClipBackbone(architecture.clip_model, quick_gelu)
         self.sem_seg_head = MaskGenerator(

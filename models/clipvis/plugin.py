@@ -85,9 +85,9 @@ class ClipVisPlugin:
 
     def doctor(self) -> dict[str, Any]:
         """The implementation of deformable attention on this machine, which decides the speed."""
-        from harness.models.ops.deform_attn import status
+        from harness.models.ops.deform_attn import kernel_status
 
-        return {"deformable attention": status()}
+        return {"deformable attention": kernel_status()}
 
 
 PLUGIN = ClipVisPlugin()

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from harness.atomic_write import write_atomically
 from harness.models.clipvis.checkpoint import load_network, pretrained_clip
 from harness.models.clipvis.config import ClipVisConfig, ClipVisTrainingConfig
-from harness.models.clipvis.network import Architecture, ClipVisNetwork
+from harness.models.clipvis.network import ClipVisArchitecture, ClipVisNetwork
 from harness.models.mask2former.mask_criterion import MaskCriterion
-from harness.models.shared.checkpoint_files import CLIP, SHORT_EDGE
+from harness.models.shared.checkpoint_files import CLIP_PREFIX, SHORT_EDGE
 from harness.models.shared.training_batch import batch_of
 from harness.training.types import TrainingSample
 
@@ -55,7 +55,7 @@ def build_trainee(config: ClipVisTrainingConfig, device: str, checkpoint: Path |
 
 def new_network(config: ClipVisTrainingConfig) -> ClipVisNetwork:
     """An untrained mask generator on a trained CLIP; raises `UserError` if CLIP's weights cannot be loaded."""
-    architecture = Architecture(
+    architecture = ClipVisArchitecture(
         clip_model=config.clip_model,
         decoder_layers=config.decoder_layers,
         queries=config.queries,
@@ -68,5 +68,5 @@ def new_network(config: ClipVisTrainingConfig) -> ClipVisNetwork:
     clip = ClipVisConfig(clip_model=config.clip_model, clip_pretrained=config.clip_pretrained)
     weights = pretrained_clip("a new CLIP-VIS", {}, clip)
     network = ClipVisNetwork(architecture)
-    network.backbone.clip_model.load_state_dict({name.removeprefix(CLIP): t for name, t in weights.items()})
+    network.backbone.clip_model.load_state_dict({name.removeprefix(CLIP_PREFIX): t for name, t in weights.items()})
     return network

@@ -12,8 +12,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-TEMPERATURE = 10000.0
-EPSILON = 1e-6
+_TEMPERATURE = 10000.0
+_EPSILON = 1e-6
 
 
 SIZES_KEPT = 8
@@ -84,8 +84,8 @@ def sine_position_encoding(
 
 def _axis(size: int, features: int, device: torch.device | str | None) -> Tensor:
     """Encode the positions ``1..size`` of one axis, ``(size, features)``."""
-    angle = torch.arange(1, size + 1, dtype=torch.float32, device=device) / (size + EPSILON) * (2 * math.pi)
+    angle = torch.arange(1, size + 1, dtype=torch.float32, device=device) / (size + _EPSILON) * (2 * math.pi)
     index = torch.arange(features, dtype=torch.float32, device=device)
-    period = TEMPERATURE ** (2 * torch.div(index, 2, rounding_mode="floor") / features)
+    period = _TEMPERATURE ** (2 * torch.div(index, 2, rounding_mode="floor") / features)
     phase = angle[:, None] / period
     return torch.where(index.long() % 2 == 0, phase.sin(), phase.cos())

@@ -20,7 +20,7 @@ from harness.models.mask2former.position_encoding import sine_position_encoding
 LEVELS = 3
 
 
-class Masks(Protocol):
+class HasMasks(Protocol):
     """A prediction that has masks."""
 
     @property
@@ -29,7 +29,7 @@ class Masks(Protocol):
         ...
 
 
-Predicted = TypeVar("Predicted", bound=Masks)
+Predicted = TypeVar("Predicted", bound=HasMasks)
 
 
 class Prediction(NamedTuple):

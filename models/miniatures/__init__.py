@@ -8,7 +8,7 @@ from typing import Any
 
 DATASET = "shapes"
 """The dataset that the miniatures were trained on."""
-CARD = "card.json"
+CARD_FILE = "card.json"
 """File with the provenance and the metrics of the shipped weights."""
 BACKBONES = {"clipvis": "miniature ConvNeXt", "ov2seg": "miniature ResNet"}
 """What tables call the miniatures' backbones."""
@@ -30,7 +30,7 @@ def settings(model: str, dataset: str) -> dict[str, Any]:
 
 def card(model: str) -> dict[str, Any]:
     """The miniature in a model's card: backbone, training data, seed, machine, time, commands, metrics as fractions."""
-    path = Path(__file__).parent / CARD
+    path = Path(__file__).parent / CARD_FILE
     if not path.is_file():
         return {}
     read = json.loads(path.read_bytes())

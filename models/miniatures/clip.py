@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-NAME = "convnext_shapes"
+CLIP_NAME = "convnext_shapes"
 """The name of the model in open_clip, and of its image tower in timm."""
 DEPTHS, WIDTHS, KERNELS = (1, 2, 3, 2), (24, 48, 96, 192), (5, 5, 5, 3)
 IMAGE_SIZE = 96
@@ -26,13 +26,13 @@ def convnext_shapes(**settings: Any) -> Any:
     facts = {"num_classes": 1000, **size, "first_conv": "stem.0", "classifier": "head.fc"}
     shape = {"depths": DEPTHS, "dims": WIDTHS, "kernel_sizes": KERNELS, "ls_init_value": 0.5}
     kind = {"stem_type": "overlap_act", "norm_layer": "batchnorm2d", "conv_mlp": True}
-    return _create_convnext(NAME, **{**settings, "pretrained": False, "pretrained_cfg": facts}, **shape, **kind)
+    return _create_convnext(CLIP_NAME, **{**settings, "pretrained": False, "pretrained_cfg": facts}, **shape, **kind)
 
 
 def declare(open_clip: Any) -> None:
     """Register the miniature in timm and in ``open_clip`` (the imported package); may be repeated."""
     from timm.models import is_model, register_model
 
-    if not is_model(NAME):
+    if not is_model(CLIP_NAME):
         register_model(convnext_shapes)
-        open_clip.add_model_config(Path(__file__).parent / f"{NAME}.json")
+        open_clip.add_model_config(Path(__file__).parent / f"{CLIP_NAME}.json")

@@ -27,7 +27,7 @@ INSTALL = f'pip install cuda-core "cuda-bindings=={(torch.version.cuda or "13").
 
 SHARED_BYTES = 40 * 1024
 """Shared memory that a block may use for its samples; every architecture has 48 KiB by default."""
-SAMPLE_BYTES = 32
+_SAMPLE_BYTES = 32
 """Shared memory per sampled point: four weights, the place of the corners, and the attention weight."""
 QUERY_BYTES = 8
 """Shared memory per query that a warp serves at a time: its number."""
@@ -106,10 +106,10 @@ class Variant(NamedTuple):
         return types + [(name, str(number)) for name, number in numbers.items()]
 
     def _warp_bytes(self, lanes: int) -> int:
-        return 32 // lanes * (self.levels * self.points * SAMPLE_BYTES + QUERY_BYTES)
+        return 32 // lanes * (self.levels * self.points * _SAMPLE_BYTES + QUERY_BYTES)
 
 
-def missing() -> str | None:
+def missing_packages() -> str | None:
     """Why this environment cannot compile, in one line with the fix; None if it can."""
     for module, distribution in (
         ("cuda", "cuda-bindings"),
@@ -182,7 +182,7 @@ def compile_kernel(variant: Variant, architecture: int) -> Compiled:
 
 def cubin(variant: Variant, architecture: int) -> bytes:
     """The binary for ``variant``, from the cache, or compiled and then cached."""
-    path = cache_folder() / f"deform_attn-sm_{architecture}-{_digest(variant, architecture)}.cubin"
+    path = kernel_cache_folder() / f"deform_attn-sm_{architecture}-{_digest(variant, architecture)}.cubin"
     known = _read_cached(path)
     if known is not None:
         return known
@@ -195,7 +195,7 @@ def cubin(variant: Variant, architecture: int) -> bytes:
     return binary
 
 
-def cache_folder() -> Path:
+def kernel_cache_folder() -> Path:
     """The folder of compiled kernels."""
     return paths.cache_folder("kernels")
 
@@ -208,7 +208,7 @@ def versions() -> dict[str, str | None]:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             found[name] = None
-    found["nvrtc"] = None if missing() else ".".join(str(part) for part in compiler_version())
+    found["nvrtc"] = None if missing_packages() else ".".join(str(part) for part in compiler_version())
     return found
 
 

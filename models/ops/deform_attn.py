@@ -71,8 +71,8 @@ def fused_deformable_attention(
         value, spatial_shapes, sampling_offsets, attention_logits, names=("sampling_offsets", "attention_logits")
     )
     if reference_points.shape != (sampling_offsets.shape[1], 2) or reference_points.requires_grad:
-        told = f"{tuple(reference_points.shape)}{', requires grad' if reference_points.requires_grad else ''}"
-        raise ValueError(f"reference_points are constants of shape {(sampling_offsets.shape[1], 2)}, got {told}")
+        got = f"{tuple(reference_points.shape)}{', requires grad' if reference_points.requires_grad else ''}"
+        raise ValueError(f"reference_points are constants of shape {(sampling_offsets.shape[1], 2)}, got {got}")
     point = _point_type(value, sampling_offsets, attention_logits)
     output: Tensor = torch.ops.harness.fused_deformable_attention(
         value, spatial_shapes, sampling_offsets.to(point), attention_logits.to(point), reference_points
@@ -107,14 +107,14 @@ FLOAT32 = Variant(torch.float32, torch.float32, channels=32, levels=3, points=4,
 """The variant of the released models in float32."""
 
 
-def status() -> dict[str, Any]:
+def kernel_status() -> dict[str, Any]:
     """Which implementation the models use on this machine and why, for ``harness doctor``.
 
     Keys: ``path`` (that of `Path`, or ``none`` if the CUDA kernel is broken), ``why``, ``device``,
     ``versions`` of cuda-core, cuda-bindings and NVRTC (None if absent), ``cache``, the folder of compiled kernels. On a
     CUDA device the kernel is compiled, loaded and compared with the reference.
     """
-    found: dict[str, Any] = {"device": "cpu", "versions": build.versions(), "cache": str(build.cache_folder())}
+    found: dict[str, Any] = {"device": "cpu", "versions": build.versions(), "cache": str(build.kernel_cache_folder())}
     if not torch.cuda.is_available():
         return {**found, "path": path_for(torch.device("cpu"), FLOAT32).name, "why": "torch sees no CUDA device"}
     device = torch.device("cuda", torch.cuda.current_device())
@@ -242,7 +242,7 @@ def _kernel_for(value: Tensor, sampling_locations: Tensor, fused: bool = False) 
     """The loaded kernel for these arguments, or None if the reference is to be used."""
     if value.device.type != "cuda":
         return None
-    variant = kernel.variant_of(value, sampling_locations, fused)
+    variant = kernel.kernel_variant(value, sampling_locations, fused)
     path = path_for(value.device, variant)
     if path.name == "cuda kernel" and value[:1].numel() < kernel.MOST_ELEMENTS:
         return kernel.load(variant, _number(value.device))

@@ -31,7 +31,7 @@ BLOCKS_PER_PROCESSOR = 16
 MOST_ELEMENTS = 1 << 31
 """The kernel indexes the elements of one image's value with 32 bits."""
 
-TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
+KERNEL_TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 """Largest norm of the difference from the reference, as a fraction of the reference's norm."""
 
 
@@ -44,7 +44,7 @@ class Loaded(NamedTuple):
     backward: Kernel
 
 
-def variant_of(value: Tensor, sampling_locations: Tensor, fused: bool = False) -> Variant:
+def kernel_variant(value: Tensor, sampling_locations: Tensor, fused: bool = False) -> Variant:
     """The variant for these arguments; if ``fused``, ``locations`` are offsets."""
     _, _, _, levels, points, _ = sampling_locations.shape
     return Variant(value.dtype, sampling_locations.dtype, value.shape[-1], levels, points, fused)
@@ -55,7 +55,7 @@ def device_fault(device: int) -> str | None:
     """Why CUDA device number ``device`` has no kernel, or None."""
     if torch.version.cuda is None:
         return "torch is built for ROCm, the kernel is CUDA"
-    fault = build.missing()
+    fault = build.missing_packages()
     if fault is not None:
         return fault
     architecture = _architecture(device)
@@ -143,13 +143,13 @@ def alert_not_deterministic() -> None:
     """
     if not torch.are_deterministic_algorithms_enabled():
         return
-    told = (
+    message = (
         "the backward pass of deformable attention adds by atomics, in no fixed order: set"
         f" {OVERRIDE}=reference for PyTorch's operators, or torch.use_deterministic_algorithms(True, warn_only=True)"
     )
     if not torch.is_deterministic_algorithms_warn_only_enabled():
-        raise RuntimeError(told)
-    warnings.warn(told, UserWarning, stacklevel=2)
+        raise RuntimeError(message)
+    warnings.warn(message, UserWarning, stacklevel=2)
 
 
 def check(loaded: Loaded, device: torch.device) -> None:
@@ -171,11 +171,11 @@ def check(loaded: Loaded, device: torch.device) -> None:
     got |= dict(zip(names, backward(loaded, grad.to(device), *there), strict=True))
     for name, wanted in expected.items():
         difference = relative_difference(got[name].cpu(), wanted)
-        if not difference <= TOLERANCE[wanted.dtype]:  # not-a-number is a difference
+        if not difference <= KERNEL_TOLERANCE[wanted.dtype]:  # not-a-number is a difference
             raise UserError(
                 f"deformable attention on {device}",
                 f"the kernel's {name} differs from the reference by {difference:.1e} of its norm ({loaded.variant})",
-                f"delete {build.cache_folder()} and try again; {OVERRIDE}=reference runs without the kernel",
+                f"delete {build.kernel_cache_folder()} and try again; {OVERRIDE}=reference runs without the kernel",
             )
 
 

@@ -30,7 +30,7 @@ from harness.models.shared.inert_pickle import (
 SHORT_EDGE = "short_edge"
 """Metadata key of a ``.safetensors`` file for the shorter edge at inference, in pixels."""
 
-CLIP = "backbone.clip_model."
+CLIP_PREFIX = "backbone.clip_model."
 """Prefix of the CLIP weights in a checkpoint of CLIP-VIS."""
 _CLIPVIS_HINT = "use a checkpoint of CLIP-VIS from its authors or from `harness train`"
 
@@ -51,10 +51,10 @@ _LARGEST_HEADER = 100_000_000
 """Most bytes of the header of a ``.safetensors`` file, as its library has it."""
 _AGAIN = "download or copy it again, and compare its size"
 
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
 
 
-def read_tensors(path: Path, hint: str) -> State:
+def read_tensors(path: Path, hint: str) -> StateDict:
     """Read the tensors of a ``.safetensors``, ``.pth`` or ``.pkl`` file, as float32; plain, or under one of `_INSIDE`.
 
     Arrays of numpy become tensors. Prefixes that training adds to all names (``module.``, Lightning's ``model.``) are
@@ -79,7 +79,7 @@ def read_tensors(path: Path, hint: str) -> State:
     return _without_prefixes(state, told if isinstance(told, dict) else {}, prefixes)
 
 
-def _without_prefixes(state: State, metadata: Mapping[Any, Any], prefixes: tuple[str, ...]) -> State:
+def _without_prefixes(state: StateDict, metadata: Mapping[Any, Any], prefixes: tuple[str, ...]) -> StateDict:
     """The tensors, without the prefixes that all names have, and with the ``metadata`` of their modules, if any."""
     while prefix := next((one for one in prefixes if all(name.startswith(one) for name in state)), None):
         state = OrderedDict((name.removeprefix(prefix), tensor) for name, tensor in state.items())
@@ -142,11 +142,11 @@ def _read_pickle(path: Path) -> Any:
         raise UserError(str(path), what, _AGAIN) from error
 
 
-def clip_inside(source: str | None) -> State:
+def clip_inside(source: str | None) -> StateDict:
     """The CLIP weights in a checkpoint of CLIP-VIS (``.safetensors``), named as there; none for other sources."""
     if source is None or not source.endswith(".safetensors") or not Path(source).is_file():
         return {}
-    return {key: t for key, t in read_tensors(Path(source), _CLIPVIS_HINT).items() if key.startswith(CLIP)}
+    return {key: t for key, t in read_tensors(Path(source), _CLIPVIS_HINT).items() if key.startswith(CLIP_PREFIX)}
 
 
 def short_edge_of(path: Path, hint: str) -> int | None:
@@ -207,7 +207,7 @@ def refuse_not_finite(tensor: Tensor, name: str, path: Path, hint: str) -> None:
         raise UserError(str(path), f"tensor {name}: {wrong} of {tensor.numel()} values are not finite", hint)
 
 
-def count(names: Iterable[str], pattern: str) -> int:
+def count_distinct(names: Iterable[str], pattern: str) -> int:
     """Number of distinct values of the group of ``pattern`` in the names."""
     compiled = re.compile(pattern)
     return len({match.group(1) for name in names if (match := compiled.match(name))})

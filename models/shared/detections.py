@@ -41,7 +41,7 @@ def choose_masks(selection: TrackSelection, kept: MaskBuffer) -> ChosenMasks:
     return ChosenMasks(kept.of(slots), position, nothing)
 
 
-def tracks_of(
+def tracks_of_detections(
     video_id: int, categories: tuple[Category, ...], selection: TrackSelection, chosen: ChosenMasks, scores: Tensor
 ) -> list[Track]:
     """The selected tracks with their final ``scores`` ``(k,)``, best first; all-zero masks where suppressed."""

@@ -20,7 +20,7 @@ import torch
 
 from harness.input_files import UNBOUNDED, open_file
 
-KINDS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
+_KINDS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 """Supported numpy types: numbers and booleans."""
 
 MOST_OBJECTS, MOST_STEPS = 100_000, 10_000_000
@@ -36,7 +36,7 @@ class InertDtype:
     """A number type by its name, as in ``f4``; its byte order comes with its state."""
 
     def __init__(self, name: str, *rest: object) -> None:
-        if name not in KINDS:
+        if name not in _KINDS:
             raise pickle.UnpicklingError(f"numpy's type {str(name)[:20]!r} is not a number type")
         self.name, self.order = name, "="
 

@@ -11,14 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from harness.arrays import Ints
 from harness.masks import Rle
 from harness.models.shared.preprocess import Geometry
-
-Ints = NDArray[np.int64]
 
 PIXELS_AT_ONCE = {"cpu": 1 << 23, "cuda": 1 << 28}
 """Bound of the full-size pixels that are alive at once: about what the processor's caches serve, or 1 GiB."""

@@ -149,8 +149,8 @@ class WindowConsumer(Generic[Group]):
                 with self._stage("encoding"):
                     self._keep(mask_logits, order)
 
-        for part, told in evidence:
-            self._thread.do(partial(consume, part, HostCopy(told, device)))
+        for part, outputs in evidence:
+            self._thread.do(partial(consume, part, HostCopy(outputs, device)))
 
     def finish(self) -> None:
         """Wait until all is done. Raises the first error."""

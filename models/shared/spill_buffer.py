@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Arrays = tuple[NDArray[Any], ...]
-Layout = tuple[np.dtype[Any], tuple[int, ...]]
+ArrayLayout = tuple[np.dtype[Any], tuple[int, ...]]
 
 IN_MEMORY = 128 << 20
 """Bytes of a buffer, and of scores in it, that stay in memory."""
@@ -38,7 +38,7 @@ class SpillBuffer:
         """Of all arrays, wherever they are."""
         self._memory: mmap.mmap | None = None
         self._file: IO[bytes] | None = None
-        self._layouts: list[tuple[mmap.mmap | IO[bytes], list[Layout]]] = []
+        self._layouts: list[tuple[mmap.mmap | IO[bytes], list[ArrayLayout]]] = []
 
     def add(self, *arrays: NDArray[Any]) -> None:
         """Add a group of arrays."""

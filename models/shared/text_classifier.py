@@ -25,7 +25,7 @@ BATCH = 128
 SYNONYMS_AT_ONCE = 512
 """Number of synonyms whose prompts are in memory: 29 MB at 1,024 numbers each. They are whole batches, so that every
 prompt is in the same batch as without this."""
-TEMPLATES = (
+PROMPT_TEMPLATES = (
     "a photo of a {}.",
     "This is a photo of a {}",
     "There is a {} in the scene",
@@ -96,7 +96,7 @@ def synonyms_of(name: str, clean: bool = False) -> list[str]:
 
 def prompts_of(synonym: str) -> list[str]:
     """The prompts of one synonym."""
-    return [template.format(synonym) for template in TEMPLATES]
+    return [template.format(synonym) for template in PROMPT_TEMPLATES]
 
 
 def tokenize(texts: Sequence[str]) -> Tensor:
@@ -122,7 +122,7 @@ def _embed(encoder: TextEncoder, synonyms: Sequence[str], device: torch.device |
     """Unit embeddings ``(synonyms, embed_dim)``, each the mean over the templates."""
     prompts = [prompt for synonym in synonyms for prompt in prompts_of(synonym)]
     features = torch.cat(list(encode_prompts(encoder, prompts, device)))
-    unit = functional.normalize(features.float(), dim=-1).view(-1, len(TEMPLATES), features.shape[-1])
+    unit = functional.normalize(features.float(), dim=-1).view(-1, len(PROMPT_TEMPLATES), features.shape[-1])
     return functional.normalize(unit.mean(1), dim=-1)
 
 
@@ -151,7 +151,7 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def cached_text_classifier(
-    folder: Path, weights_digest: str, tower: TextTower, names: Sequence[str], *, clean: bool = False
+    folder: Path, tower_digest: str, tower: TextTower, names: Sequence[str], *, clean: bool = False
 ) -> TextClassifier:
     """Read the classifier of ``names`` from the cache ``folder``, or build it and store it there.
 
@@ -159,7 +159,7 @@ def cached_text_classifier(
     hardware and versions. An unreadable file is rebuilt; where nothing can be written, nothing is kept.
     """
     device = next(tower.parameters()).device
-    chosen = (tower.name, weights_digest, repr(tuple(names)), repr(TEMPLATES), repr(clean))
+    chosen = (tower.name, tower_digest, repr(tuple(names)), repr(PROMPT_TEMPLATES), repr(clean))
     key = "\n".join((*chosen, _computed_by(device)))
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
     # a cache entry that is broken, or a folder that is not ours, must not stop a run
@@ -173,7 +173,7 @@ def cached_text_classifier(
     return classifier
 
 
-def weights_digest(tower: TextTower) -> str:
+def tower_digest(tower: TextTower) -> str:
     """SHA-256 of the text tower's weights and activation, on which text embeddings depend."""
     digest = hashlib.sha256()
     for name, tensor in tower.clip_model.state_dict().items():

@@ -18,9 +18,9 @@ from harness.models.shared.numeric_policy import float32_policy
 from harness.models.shared.overlap import Group, OwnThread, WindowConsumer
 from harness.models.shared.preprocess import Geometry, resize
 from harness.models.shared.spill_buffer import return_freed_memory
+from harness.precision import dtype_of
 from harness.types import Video
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WINDOWS_AHEAD = 2
 """Windows of frames that are decoded and resized before they are needed, ..."""
 AHEAD_BYTES = 256 << 20
@@ -57,7 +57,7 @@ class WindowedModel(Generic[Output]):
     def __init__(
         self, window: int, device: str = "cpu", precision: str = "fp32", stage: Stages = lambda name: nullcontext()
     ) -> None:
-        self.device, self.dtype, self.stage = torch.device(device), PRECISIONS[precision], stage
+        self.device, self.dtype, self.stage = torch.device(device), dtype_of(precision), stage
         self._largest_window = self._window = window
         self._expected: list[_Expected] = []
         self._graphed: list[GraphedCalls[Any]] = []

@@ -15,7 +15,7 @@ from harness.config import loaded_yaml
 from harness.errors import UserError, near
 from harness.input_files import NOTE_BYTES, TABLE_BYTES, read_file
 from harness.reports.published.vocabulary import (
-    DATASETS,
+    DATASET_NAMES,
     NOT_STATED,
     OTHER_DATASETS,
     RANGES,
@@ -141,10 +141,10 @@ class PublishedRow:
 @cache
 def results() -> tuple[PublishedResult, ...]:
     """Every published result, in the order of the file."""
-    return parse(files(__name__).joinpath(_FILE).read_text(encoding="utf-8"), _FILE)
+    return parse_results(files(__name__).joinpath(_FILE).read_text(encoding="utf-8"), _FILE)
 
 
-def parse(text: str, name: str) -> tuple[PublishedResult, ...]:
+def parse_results(text: str, name: str) -> tuple[PublishedResult, ...]:
     """Return the results of a CSV file; raises `UserError` for the first line that breaks the vocabulary.
 
     That is an unknown metric, dataset, split or kind of source, a value out of the metric's range, or a number that is
@@ -164,7 +164,8 @@ def read_given(path: Path) -> tuple[PublishedResult, ...]:
     """Return the rows of a user's CSV or YAML file (a list of mappings), in the columns of the published table.
 
     Datasets have their names in that table, or in runs. Their sources say that the user gave them. Raises
-    `UserError` for a file that cannot be read, unknown or missing columns, and words and values as `parse` does.
+    `UserError` for a file that cannot be read, unknown or missing columns, and words and values as
+    `parse_results` does.
     """
     given: list[Any] = _yaml_rows(path) if path.suffix in (".yaml", ".yml") else _csv_rows(path)
     if not given:
@@ -240,7 +241,7 @@ def main_results(results: Iterable[PublishedResult]) -> list[PublishedResult]:
     return found
 
 
-def rows(results: Iterable[PublishedResult]) -> list[PublishedRow]:
+def published_rows(results: Iterable[PublishedResult]) -> list[PublishedRow]:
     """Put results of one dataset and split together into table rows, in the order of their first appearance.
 
     Two sources of a method share a row where they agree on a metric that both state and differ on none; a source that
@@ -280,7 +281,7 @@ def _agree(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
 def _result(where: str, row: Mapping[str, str], any_dataset: bool = False) -> PublishedResult:
     known = {
         "metric": tuple(RANGES),
-        "dataset": (*DATASETS.values(), *VEVAL_DOMAINS.values(), *OTHER_DATASETS, NOT_STATED),
+        "dataset": (*DATASET_NAMES.values(), *VEVAL_DOMAINS.values(), *OTHER_DATASETS, NOT_STATED),
         "split": (*SPLITS, NOT_STATED),
         "source_kind": tuple(_KINDS),
     }

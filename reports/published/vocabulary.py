@@ -7,7 +7,7 @@ NOT_STATED = "not stated"
 
 SPLITS = ("train", "val", "test")
 
-DATASETS = {
+DATASET_NAMES = {
     "lvvis": "LV-VIS",
     "ytvis2019": "YTVIS19",
     "ytvis2021": "YTVIS21",
@@ -60,7 +60,7 @@ def place_in_table(dataset: str, split: str) -> tuple[str | None, str]:
     domain, _, part = split.partition("-")
     if dataset == "saco-veval":
         return VEVAL_DOMAINS.get(domain), part
-    return DATASETS.get(dataset), split
+    return DATASET_NAMES.get(dataset), split
 
 
 def column_name(key: str) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.atomic_write import write_json
-from harness.models.miniatures import CARD, DATASET
+from harness.models.miniatures import CARD_FILE, DATASET
 from harness.run_folder.provenance import cpu_model, file_digest
 
 CLIP, RESNET = "clip.safetensors", "resnet.safetensors"
@@ -111,7 +111,7 @@ def _write_card(out: Path, seed: int, device: str) -> None:
             "settings": json.loads((out / model / "config.json").read_bytes()),
             "metrics": {name: record["metrics"].get(name) for name in REPORTED},
         }
-    write_json(out / CARD, {**facts, "models": models})
+    write_json(out / CARD_FILE, {**facts, "models": models})
 
 
 def _seconds(path: Path) -> int | None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from harness.datasets.shapes_captions import pair
 from harness.frames import Image
 from harness.models.backbones.clip import create_clip, open_clip
-from harness.models.miniatures.clip import IMAGE_SIZE, NAME
+from harness.models.miniatures.clip import CLIP_NAME, IMAGE_SIZE
 from harness.models.shared.preprocess import normalise
 from harness.models.shared.text_classifier import tokenize
 
@@ -34,7 +34,7 @@ def pretrain(out: Path, seed: int = 0, steps: int = STEPS, pairs: int = PAIRS, d
     torch.manual_seed(seed)
     images, captions = draw_pairs(seed, pairs)
     tokens = tokenize(captions)
-    clip = create_clip(NAME, None, device=device).train()
+    clip = create_clip(CLIP_NAME, None, device=device).train()
     _initialise(clip.visual)
     loss_of = open_clip().loss.ClipLoss()
     decayed = [p for p in clip.parameters() if p.ndim > 1]

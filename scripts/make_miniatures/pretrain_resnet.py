@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from harness.baselines.ov2seg.model import PIXEL_MEAN, PIXEL_STD
+from harness.baselines.ov2seg.model import IMAGENET_MEAN, IMAGENET_STD
 from harness.datasets.shapes_scenes import NAMES, NOVEL
 from harness.models.backbones.resnet import FrozenBatchNorm, ResNetSize
 from harness.models.shared.preprocess import normalise
@@ -35,7 +35,7 @@ def pretrain(out: Path, seed: int = 0, steps: int = STEPS, pairs: int = PAIRS, d
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_of(step, steps))
     for step, chosen in enumerate(batches(len(labels), steps, seed, BATCH), 1):
         pixels = torch.from_numpy(turned(images[chosen.numpy()], seed + step)).to(device)
-        features = backbone(normalise(pixels, images.shape[1:3], PIXEL_MEAN, PIXEL_STD)).res5.mean((2, 3))
+        features = backbone(normalise(pixels, images.shape[1:3], IMAGENET_MEAN, IMAGENET_STD)).res5.mean((2, 3))
         loss = functional.cross_entropy(head(features), labels[chosen].to(device))
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

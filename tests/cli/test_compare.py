@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 
 from harness.cli.compare import compare
 from harness.errors import UserError
-from harness.reports.layouts import FORMATS
+from harness.reports.layouts import TABLE_FORMATS
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +124,7 @@ def test_every_category_goes_to_a_file(compared: Runs, tmp_path: Path) -> None:
     assert total == pytest.approx(100 * made["metrics"]["AP"]["value"])
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", TABLE_FORMATS)
 def test_formats_are_the_same_bytes_each_time(compared: Runs, tmp_path: Path, format: str) -> None:
     result = run(compared.noisy, compared.good, "--format", format, "--out", tmp_path / "out")
     assert (result.exit_code, result.stdout) == (0, "")

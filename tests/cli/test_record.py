@@ -29,7 +29,7 @@ from harness.result_record import (
     RecordedScores,
     RecordedTracks,
     SignedRecord,
-    digest_of_file,
+    digest_of_results,
     digest_of_store,
     record_of_run,
     signed,
@@ -288,10 +288,10 @@ def test_masks_count_and_not_how_they_are_written(tmp_path: Path) -> None:
     escaped = "".join(f"\\u{ord(letter):04x}" for letter in counts)
     (tmp_path / "b.json").write_text(text.replace(json.dumps(counts), f'"{escaped}"'))
     truth = read_annotations(gt)
-    assert digest_of_file(tmp_path / "a.json", truth) == digest_of_file(tmp_path / "b.json", truth)
+    assert digest_of_results(tmp_path / "a.json", truth) == digest_of_results(tmp_path / "b.json", truth)
     rows[0]["score"] = 0.123
     (tmp_path / "b.json").write_text(json.dumps(rows))
-    assert digest_of_file(tmp_path / "a.json", truth) != digest_of_file(tmp_path / "b.json", truth)
+    assert digest_of_results(tmp_path / "a.json", truth) != digest_of_results(tmp_path / "b.json", truth)
 
 
 def test_what_cannot_be_read_is_an_error(record: Path, run: FinishedRun, truth: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from harness.cli.regress import regress
 from harness.errors import UserError
-from harness.reports.regression import Baseline, baseline_of, compare
+from harness.reports.regression import Baseline, baseline_of, compare_with_baseline
 from harness.runner import execute
 from harness.types import Track
 
@@ -189,7 +189,7 @@ def test_it_fails_if_and_only_if_the_fall_is_larger_than_the_tolerance(
     def made(value: float) -> Baseline:
         return Baseline(1, "m", "d", "s", "x", "y", None, {"name": "lvvis", "version": "1"}, {"AP": value})  # type: ignore[arg-type]
 
-    [change] = compare(made(before), made(after), tolerance)
+    [change] = compare_with_baseline(made(before), made(after), tolerance)
     fell = 100 * before - 100 * after > tolerance
     assert (change.verdict == "fell") == fell
 

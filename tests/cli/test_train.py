@@ -26,7 +26,7 @@ from harness import plugins
 from harness.cli.train import train
 from harness.errors import UserError
 from harness.models.backbones.clip import ClipBackbone
-from harness.models.miniatures.clip import NAME
+from harness.models.miniatures.clip import CLIP_NAME
 
 SMALL = ("iterations=4", "batch_size=2", "milestones=[]", "image_size=64", "dim=32", "queries=6", "points=32",
          "feedforward=16", "encoder_layers=1", "encoder_feedforward=16", "decoder_layers=1", "log_every=1",
@@ -39,7 +39,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of an untrained miniature CLIP."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("clip") / "clip.safetensors"
-    state = ClipBackbone(NAME).clip_model.state_dict()
+    state = ClipBackbone(CLIP_NAME).clip_model.state_dict()
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
     return path
 
@@ -106,7 +106,7 @@ def test_ov2seg_is_trained(clip: Path, tmp_path: Path) -> None:
     record = json.loads((tmp_path / "out" / "log.jsonl").read_text().splitlines()[-1])
     assert {"loss_class", "loss_mask", "loss_dice", "loss_object_ce", "loss_class_0"} <= set(record)
     with safe_open(tmp_path / "out" / "model.safetensors", "pt") as file:
-        assert file.metadata()["text_tower"] == NAME
+        assert file.metadata()["text_tower"] == CLIP_NAME
 
 
 def test_torchrun_starts_it_as_a_module(clip: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from vis_documents import document, perfect
 
 from harness.cli.main import build
-from harness.reports.layouts import Column, Sheet, render
+from harness.reports.layouts import Column, Sheet, render_table
 from harness.reports.terminal import fitted, folded
 
 COMMANDS = sorted(typer.main.get_command(build()).commands)  # type: ignore[attr-defined]
@@ -105,7 +105,7 @@ def test_columns_that_do_not_fit_follow_below_with_the_same_names() -> None:
 def test_headings_of_blocks_cross_the_columns() -> None:
     heading = "a heading that is longer than the first column"
     sheet = Sheet([Column("a"), Column("b", True)], [["x", "1"], ["y", "2"]], blocks={1: heading})
-    assert render(sheet, "terminal").splitlines()[2:] == ["x      1", heading, "y      2"]
+    assert render_table(sheet, "terminal").splitlines()[2:] == ["x      1", heading, "y      2"]
 
 
 def test_notes_are_folded_and_nothing_is_cut() -> None:

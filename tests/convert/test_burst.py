@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from harness.cli.main import build
 from harness.convert.burst import burst_document
-from harness.convert.tracks import TrackSet, VideoTracks
+from harness.convert.tracks import ConvertedVideo, TrackSet
 from harness.errors import UserError
 from harness.scoring.burst_tasks import score_task
 from harness.scoring.burst_tracks import class_table
@@ -51,7 +51,7 @@ def test_results_become_predictions_of_the_official_tasks(golden: Path, tmp_path
 
 
 def test_what_is_not_bursts_is_refused() -> None:
-    video = VideoTracks(1, "a", 4, 6, ("a/0.jpg",))
+    video = ConvertedVideo(1, "a", 4, 6, ("a/0.jpg",))
     with pytest.raises(UserError, match="frames that are not DATASET/SEQUENCE/FRAME; name BURST's own annotation file"):
         burst_document(TrackSet([video], {}))
 

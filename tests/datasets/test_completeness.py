@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness.datasets.completeness import CopyReport, Counts, SplitReport, check_frames
+from harness.datasets.completeness import CopyCounts, CopyReport, SplitReport, check_frames
 from harness.datasets.lvvis import PLUGIN as LVVIS
 from harness.datasets.youtube_vis_format import Release, Split, VisDataset
 from harness.errors import UserError
@@ -42,7 +42,7 @@ def copy(tmp_path: Path, write: Write) -> Path:
 def test_a_complete_copy(copy: Path) -> None:
     report = train_report(copy)
     assert report.complete
-    assert report.found == report.expected == Counts(2, 4, 2, 25)
+    assert report.found == report.expected == CopyCounts(2, 4, 2, 25)
     assert report.release == "only release"
     assert report.truth == "in the file: 2 tracks"
 
@@ -153,7 +153,7 @@ def test_the_release_in_use_is_named(tmp_path: Path, write: Write) -> None:
     report = LVVIS.check(tmp_path, "val").splits[0]
     assert report.release == "first release"
     assert "not comparable" in report.notes[0]
-    assert report.expected == Counts(837, 19_139, None, 1196)
+    assert report.expected == CopyCounts(837, 19_139, None, 1196)
     files = "the corrected release's files, 2026-09-01"
     assert report.shortfall == (f"2 videos, 837 expected ({files})", f"4 frames, 19139 expected ({files})")
 

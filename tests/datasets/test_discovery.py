@@ -21,7 +21,7 @@ from harness.datasets.ytvis import YTVIS2019, YTVIS2021, YTVIS2022
 from harness.errors import UserError
 from harness.formats import burst as burst_form
 
-KNOWN: list[Any] = [p for p in map(plugins.dataset, plugins.names(plugins.DATASETS)) if hasattr(p, "takes")]
+KNOWN: list[Any] = [p for p in map(plugins.dataset, plugins.names(plugins.DATASET_ENTRY_POINTS)) if hasattr(p, "takes")]
 
 
 def found(root: Path) -> dict[str, FoundFile]:
@@ -72,7 +72,7 @@ def test_names_do_not_matter_where_the_content_tells(tmp_path: Path, write: Writ
     (tmp_path / "a.json").write_text(json.dumps(document))
     one = found(tmp_path)["a.json"]
     assert one.taken is None
-    assert one.taken_for == "ytvis2019 (split unknown)"
+    assert one.recognised_as == "ytvis2019 (split unknown)"
     to_do = one.record(tmp_path)["name_by_hand"]
     assert to_do == "harness datasets add NAME --like ytvis2019 --split SPLIT --annotations a.json --frames DIR"
 
@@ -122,7 +122,7 @@ def test_other_json_files_are_named(tmp_path: Path, write: Write) -> None:
     (tmp_path / "cut.json").write_text('{"videos": [')
     (tmp_path / "nan.json").write_text(json.dumps(annotation_document("ovis") | {"info": float("nan")}))
     here = found(tmp_path)
-    assert {name: one.taken_for for name, one in here.items() if one.taken is None} == {
+    assert {name: one.recognised_as for name, one in here.items() if one.taken is None} == {
         "cocovid.json": "in CocoVID or TAO form, with one annotation per image",
         "coco.json": "a COCO file of images, without videos",
         "config.json": "not an annotation file: it has no videos",

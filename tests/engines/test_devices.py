@@ -13,7 +13,7 @@ from worker_runs import moody_run
 
 from harness.cli import main
 from harness.engines import devices, processes
-from harness.engines.devices import chosen_devices, default_device, refuse_missing, visible_gpus
+from harness.engines.devices import chosen_devices, default_device, refuse_missing_devices, visible_gpus
 from harness.engines.local import InProcess
 from harness.errors import UserError
 from harness.runner import execute
@@ -78,7 +78,7 @@ def test_a_device_that_is_not_there_is_refused(name: str, line: str, monkeypatch
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(UserError) as refused:
-        refuse_missing(["cpu", name])
+        refuse_missing_devices(["cpu", name])
     assert str(refused.value) == line
 
 
@@ -86,17 +86,17 @@ def test_a_gpu_is_looked_for_among_those_that_are_there(monkeypatch: pytest.Monk
     monkeypatch.setattr("torch.backends.cuda.is_built", lambda: True)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    refuse_missing(["cuda", "cuda:0", "cuda:1"])
+    refuse_missing_devices(["cuda", "cuda:0", "cuda:1"])
     with pytest.raises(UserError, match="device cuda:2: PyTorch finds 2 of these devices here; name cuda:0 to cuda:1"):
-        refuse_missing(["cuda:0", "cuda:2"])
+        refuse_missing_devices(["cuda:0", "cuda:2"])
 
 
 def test_a_build_without_cuda_leaves_the_gpus_of_the_machine_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.backends.cuda.is_built", lambda: False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    refuse_missing(["cuda", "cuda:1"])
+    refuse_missing_devices(["cuda", "cuda:1"])
     with pytest.raises(UserError, match="device cuda:2"):
-        refuse_missing(["cuda:2"])
+        refuse_missing_devices(["cuda:2"])
 
 
 def test_without_being_told_a_gpu_is_taken_that_pytorch_can_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,8 @@ from small_runs import SmallModel, make_run
 
 from harness.errors import UserError
 from harness.reports.tables import table_of_run
-from harness.run_folder.checksums import FILE as SUMS
-from harness.run_folder.checksums import SUMMED, parse
+from harness.run_folder.checksums import SUMMED, parse_sums
+from harness.run_folder.checksums import SUMS_FILE as SUMS
 from harness.run_folder.layout import PER_PAIR
 from harness.run_folder.status import read_status
 from harness.run_folder.store import PredictionStore
@@ -34,7 +34,7 @@ OF_EVERY_RUN = tuple(name for name in SUMMED if name not in (PER_PAIR, "weights.
 def contents(run: Run) -> dict[str, bytes]:
     """What must not depend on faults; folders of runs differ, and are left out. The sums must be those of the files."""
     files = {str(p.relative_to(run.folder)): p.read_bytes() for p in run.folder.rglob("*") if p.is_file()}
-    sums = parse(files.pop(SUMS), SUMS)
+    sums = parse_sums(files.pop(SUMS), SUMS)
     assert sums == {name: hashlib.sha256(files[name]).hexdigest() for name in OF_EVERY_RUN}
     named = str(run.folder).encode()
     return {name: data.replace(named, b"FOLDER") for name, data in files.items() if name not in UNEQUAL}

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from harness.cli.main import build
 from harness.datasets.shapes import PLUGIN as SHAPES
 from harness.errors import UserError
-from harness.run_folder.checksums import FILE, SUMMED
+from harness.run_folder.checksums import SUMMED, SUMS_FILE
 from harness.run_folder.layout import PER_PAIR
 
 COMMANDS = {
@@ -87,7 +87,7 @@ def damaged(path: Path, rng: random.Random) -> Iterator[None]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_damage_is_refused_where_it_is_read_and_changes_nothing_elsewhere(made: Path, command: str) -> None:
-    rng, names = random.Random(command), (*(n for n in SUMMED if n not in (PER_PAIR, "weights.json")), FILE)
+    rng, names = random.Random(command), (*(n for n in SUMMED if n not in (PER_PAIR, "weights.json")), SUMS_FILE)
     (run,) = (made / "runs").iterdir()
     whole = said(made, command, COMMANDS[command])
     assert isinstance(whole, dict)
@@ -96,7 +96,7 @@ def test_damage_is_refused_where_it_is_read_and_changes_nothing_elsewhere(made: 
         with damaged(run / name, rng):
             found = said(made, command, COMMANDS[command])
         if isinstance(found, str):
-            assert name in {*READ[command], FILE}
+            assert name in {*READ[command], SUMS_FILE}
             assert "is damaged: " in found
             assert "\n" not in found
         else:

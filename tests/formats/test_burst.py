@@ -15,8 +15,16 @@ from hypothesis import strategies as st
 from vis_documents import box
 
 from harness.errors import UserError
-from harness.formats.burst import ClassSplit, SequenceReader, areas_of, convert, convert_file, frame_number, read
-from harness.formats.segmentations import decode
+from harness.formats.burst import (
+    ClassSplit,
+    SequenceReader,
+    areas_of,
+    as_youtube_vis,
+    convert_file,
+    frame_number,
+    read_burst,
+)
+from harness.formats.segmentations import decode_record
 from harness.formats.youtube_vis import NO_FREQUENCY, UNLISTED, read_annotations
 from harness.scoring.protocols import get_protocol
 from harness.scoring.score import score_results
@@ -24,8 +32,8 @@ from harness.scoring.score import score_results
 
 def test_conversion_is_the_official_one(golden: Path) -> None:
     folder = golden / "burst_convert"
-    split = decode((folder / "class_split.json").read_bytes(), ClassSplit, "class_split.json")
-    converted = convert(read(folder / "all_classes.json"), split, "all_classes.json")
+    split = decode_record((folder / "class_split.json").read_bytes(), ClassSplit, "class_split.json")
+    converted = as_youtube_vis(read_burst(folder / "all_classes.json"), split, "all_classes.json")
     assert json.loads(json.dumps(converted)) == json.loads((folder / "gt.json").read_text())
 
 
@@ -115,7 +123,7 @@ def test_a_conversion_by_hand(tmp_path: Path) -> None:
 
 def test_areas_are_those_of_the_masks(tmp_path: Path) -> None:
     converted(tmp_path, document())
-    sequence = read(tmp_path / "all_classes.json").sequences[0]
+    sequence = read_burst(tmp_path / "all_classes.json").sequences[0]
     assert [a.tolist() for a in areas_of(sequence, "here")] == [[49], []]
 
 
@@ -197,7 +205,7 @@ def test_sequences_in_turn_are_those_of_the_whole_file(tmp_path: Path, text: str
     listed = ", ".join(json.dumps(one) for one in sequences)
     path = tmp_path / "all_classes.json"
     path.write_text(text.replace("%s", listed))
-    whole = read(path)
+    whole = read_burst(path)
     assert in_turn(path, block) == [*whole.sequences, whole.split]
     path.write_bytes(gzip.compress(path.read_bytes()))
     assert in_turn(path, block) == [*whole.sequences, whole.split]
@@ -213,7 +221,7 @@ def test_sequences_in_turn_are_refused_as_in_the_whole_file(tmp_path: Path, text
     path = tmp_path / "all_classes.json"
     path.write_text(text)
     refusals = []
-    for reading in (lambda: read(path), lambda: list(SequenceReader(path))):
+    for reading in (lambda: read_burst(path), lambda: list(SequenceReader(path))):
         with pytest.raises(UserError) as refusal:
             reading()
         refusals.append(str(refusal.value))

@@ -18,14 +18,12 @@ from torch.utils._pytree import tree_leaves
 
 from harness.baselines.ov2seg.config import Ov2SegConfig
 from harness.baselines.ov2seg.model import Ov2Seg
-from harness.baselines.ov2seg.network import Architecture as Ov2SegArchitecture
-from harness.baselines.ov2seg.network import Ov2SegNetwork
+from harness.baselines.ov2seg.network import Ov2SegArchitecture, Ov2SegNetwork
 from harness.frames import Image
 from harness.models.backbones.swin import SwinSize
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.model import ClipVis
-from harness.models.clipvis.network import Architecture as ClipVisArchitecture
-from harness.models.clipvis.network import ClipVisNetwork
+from harness.models.clipvis.network import ClipVisArchitecture, ClipVisNetwork
 from harness.models.shared.overlap import HostCopy
 from harness.models.shared.text_classifier import TextClassifier
 from harness.types import Video

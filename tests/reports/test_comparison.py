@@ -26,7 +26,7 @@ from harness.reports.run_files import read_runs
 from harness.run_folder.checksums import write_sums
 from harness.run_folder.store import PredictionStore
 from harness.scoring import jackknife
-from harness.scoring.match_table import FILE, MatchTable, read_table
+from harness.scoring.match_table import MATCHES_FILE, MatchTable, read_table
 from harness.scoring.presence import rates_of
 from harness.scoring.score import score_store
 
@@ -81,7 +81,7 @@ def test_the_gap_between_base_and_novel_is_compared_too(comparison: Comparison) 
 
 def test_differences_are_paired(runs: Runs, comparison: Comparison) -> None:
     (pair,) = comparison.pairs
-    tables = [read_table(folder / FILE) for folder in (runs.noisy, runs.good)]
+    tables = [read_table(folder / MATCHES_FILE) for folder in (runs.noisy, runs.good)]
     left_out = [jackknife.leave_videos_out(table) for table in tables]
     first, second = (one.contributions("AP", table.groups["n"]) for one, table in zip(left_out, tables, strict=True))
     found = pair.metrics["APn"]
@@ -160,7 +160,7 @@ def test_seeds_of_a_model_are_one_row_with_both_sources_of_chance(tmp_path: Path
     found = joined.runs[0].metrics["AP"]
     assert found.value == pytest.approx(np.mean(single))
     assert found.between_seeds == pytest.approx(np.std(single, ddof=1))
-    left_out = [jackknife.leave_videos_out(read_table(folder / FILE)) for folder in seeds]
+    left_out = [jackknife.leave_videos_out(read_table(folder / MATCHES_FILE)) for folder in seeds]
     videos = jackknife.standard_error(np.mean([one.contributions("AP") for one in left_out], 0)) ** 2
     each = np.array([one.contributions("AP") for one in left_out])
     own = each - each.mean(0)
@@ -222,12 +222,12 @@ def test_rates_on_absent_words_are_compared_where_they_are_known() -> None:
 @pytest.mark.parametrize("damage", ["absent", "damaged", "of another run"])
 def test_a_table_that_does_not_fit_is_made_again(copy: Runs, damage: str) -> None:
     runs = copy
-    path = runs.good / FILE
+    path = runs.good / MATCHES_FILE
     before = path.read_bytes()
     if damage == "absent":
         path.unlink()
     else:
-        path.write_bytes(b"?" if damage == "damaged" else (runs.noisy / FILE).read_bytes())
+        path.write_bytes(b"?" if damage == "damaged" else (runs.noisy / MATCHES_FILE).read_bytes())
     assert "is not the file" in error_of([runs.good], annotations=write_other(runs.annotations))
     compare_runs(read_runs([runs.good]), annotations=runs.annotations)
     assert path.read_bytes() == before

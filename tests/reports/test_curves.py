@@ -14,14 +14,16 @@ from harness.datasets.shapes import PLUGIN as SHAPES
 from harness.reports.curves import curves, video_quality
 from harness.run_folder.store import PredictionStore
 from harness.runner import execute
-from harness.scoring.match_table import FILE, read_table
+from harness.scoring.match_table import MATCHES_FILE, read_table
 from harness.types import Track
 
 
 def test_the_area_under_a_curve_is_the_metric(two: list[Path]) -> None:
     for run in two:
         metrics = json.loads((run / "metrics.json").read_bytes())["metrics"]
-        found = {(c.group, c.panel.partition(" (")[2].rstrip(")")): c.points for c in curves(read_table(run / FILE))}
+        found = {
+            (c.group, c.panel.partition(" (")[2].rstrip(")")): c.points for c in curves(read_table(run / MATCHES_FILE))
+        }
         assert found.keys() == {(g, m) for g in ("all", "base", "novel") for m in ("AP", "AP50", "AP75")}
         for (group, metric), points in found.items():
             suffix = {"all": "", "base": "b", "novel": "n"}[group]

@@ -13,13 +13,13 @@ from harness.reports.evidence import (
     videos_of_kinds,
     videos_of_members,
 )
-from harness.reports.summary import Named
+from harness.reports.summary import Mention
 from harness.reports.viewer import chosen
 from harness.scoring.analysis import Verdicts
 from harness.scoring.calibration import Bin
 
-RED, STAR = Named("red", 1), Named("star", 2)
-WRONG, MISSED = Named("classification", kind="classification"), Named("missed", kind="missed")
+RED, STAR = Mention("red", 1), Mention("star", 2)
+WRONG, MISSED = Mention("classification", kind="classification"), Mention("missed", kind="missed")
 
 
 def truth(id: int, video: int, category: int, iscrowd: int = 0) -> Any:

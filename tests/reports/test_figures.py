@@ -71,7 +71,7 @@ def test_the_figures_of_three_runs(subject: drawn.FigureData) -> None:
 def test_text_from_files_is_text_and_no_formula(subject: drawn.FigureData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(drawn.STYLE, "svg.fonttype", "none")  # text stays text, so that it can be read
     gains = drawn.figures(subject)[0][1]
-    found = ElementTree.fromstring(drawn.rendered(gains.figure, "svg", [f"harness figures '{ODD}'"]))
+    found = ElementTree.fromstring(drawn.figure_bytes(gains.figure, "svg", [f"harness figures '{ODD}'"]))
     assert any(text.startswith(ODD[:20]) for text in ("".join(one.itertext()) for one in found.iter(TEXT)))
 
 
@@ -87,9 +87,9 @@ def test_a_setting_that_does_not_differ_has_no_curve(subject: drawn.FigureData) 
         drawn.ablation(subject, "topk")
 
 
-@pytest.mark.parametrize("format", drawn.FORMATS)
-def test_a_figure_is_the_same_bytes_each_time(subject: drawn.FigureData, format: drawn.Format) -> None:
-    first, second = (drawn.rendered(drawn.figures(subject)[0][-1].figure, format, ["told"]) for _ in range(2))
+@pytest.mark.parametrize("format", drawn.FIGURE_FORMATS)
+def test_a_figure_is_the_same_bytes_each_time(subject: drawn.FigureData, format: drawn.FigureFormat) -> None:
+    first, second = (drawn.figure_bytes(drawn.figures(subject)[0][-1].figure, format, ["told"]) for _ in range(2))
     assert first == second
     assert b"CreationDate" not in first
     assert b"dc:date" not in first
@@ -110,7 +110,7 @@ def test_a_figure_is_as_wide_as_a_column_or_the_page(subject: drawn.FigureData) 
     made = {one.name: one.figure for one in drawn.figures(replace(subject, look=look))[0]}
     page = 2 * 3.5 + drawn.GUTTER
     for name, figure in made.items():
-        pdf = drawn.rendered(figure, "pdf", look=look)
+        pdf = drawn.figure_bytes(figure, "pdf", look=look)
         width = float(re.search(rb"/MediaBox \[ 0 0 ([\d.]+)", pdf)[1]) / 72  # type: ignore[index]
         assert width == pytest.approx(page if name == "precision_recall" else 3.5, abs=0.01), name
         assert b"DejaVuSerif" in pdf

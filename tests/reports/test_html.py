@@ -31,7 +31,7 @@ from harness.reports import svg
 from harness.reports.ceilings import ceilings_of_runs
 from harness.reports.html import Options, report
 from harness.reports.pages import embedded, percent, points
-from harness.reports.published.vocabulary import DATASETS
+from harness.reports.published.vocabulary import DATASET_NAMES
 from harness.runner import execute
 
 
@@ -196,7 +196,7 @@ def test_one_run_has_its_intervals_and_no_difference(two: list[Path]) -> None:
 
 
 def test_published_rows_of_an_unstated_split_have_a_heading(two: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DATASETS, "shapes", "BURST")
+    monkeypatch.setitem(DATASET_NAMES, "shapes", "BURST")
     text = text_of(report(two[:1], Options(videos=1)))
     assert text.count("split not stated by the source") == 1
     assert "SegFS" not in text  # HOTA is not a column

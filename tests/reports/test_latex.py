@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import make_record
 
-from harness.reports.layouts import Column, Sheet, render
+from harness.reports.layouts import Column, Sheet, render_table
 from harness.reports.styles import STYLES
 from harness.reports.table_layout import Layout
 from harness.reports.table_rows import Intervals
@@ -38,7 +38,7 @@ def sheet_of(*cells: str) -> Sheet:
 
 def column_of(*cells: str) -> tuple[str, list[str]]:
     """The specification of a column of numbers, and its cells."""
-    text = render(sheet_of(*cells), "latex")
+    text = render_table(sheet_of(*cells), "latex")
     (rows,) = latex.check(text)
     form = re.search(r"@\{\}l(.*)@\{\}\}", text)
     assert form
@@ -79,18 +79,18 @@ def test_a_table_takes_one_column_or_two(methods: list[str], environment: str) -
 
 def test_long_texts_are_wrapped_and_too_many_numbers_are_scaled() -> None:
     wide = Sheet([Column("a"), Column("b"), Column("AP", True)], [["some words " * 12, "other words " * 12, "1.0"]])
-    text = render(wide, "latex")
+    text = render_table(wide, "latex")
     assert text.count(r"\raggedright\arraybackslash}p{") == 2
     assert "siunitx, array" in text.splitlines()[0]
     many = Sheet([Column("a"), *(Column("AP50", True) for _ in range(40))], [["x", *["12.5"] * 40]])
-    assert r"\resizebox{\textwidth}{!}{%" in render(many, "latex")
+    assert r"\resizebox{\textwidth}{!}{%" in render_table(many, "latex")
 
 
 @given(st.lists(st.text(max_size=200), min_size=1, max_size=6))
 def test_texts_of_any_length_give_one_table(texts: list[str]) -> None:
     text = STYLES["latex"].text
     sheet = Sheet([Column("a"), *(Column(one) for one in texts)], [["x", *map(text, texts)]])
-    (rows,) = latex.check(render(sheet, "latex"))
+    (rows,) = latex.check(render_table(sheet, "latex"))
     assert len(rows[-1]) == 1 + len(texts)
 
 
@@ -105,7 +105,7 @@ def test_a_caption_says_data_rules_and_marks_and_a_label_is_given() -> None:
     assert "not comparable" in caption
     assert "not comparable" not in table(RECORDS, "latex")
     assert f"\\label{{tab:{data.replace(' ', '-')}}}" in text
-    assert "\\caption" not in render(sheet_of("1.0"), "latex")
+    assert "\\caption" not in render_table(sheet_of("1.0"), "latex")
 
 
 def test_letters_that_pdflatex_lacks_are_named_with_what_has_them() -> None:
@@ -134,7 +134,7 @@ def test_tables_compile_and_fit(tmp_path: Path) -> None:
         table(RECORDS, "latex", published="main", corrected=True),
         table(RECORDS, "latex", published="all"),
         table(on_three, "latex", published="main", layout=side_by_side),
-        render(sheet_of("-1.5", "+12.5", r"\textbf{-0.5}"), "latex"),
+        render_table(sheet_of("-1.5", "+12.5", r"\textbf{-0.5}"), "latex"),
     ]
     (tmp_path / "paper.tex").write_text(HEAD + "\n".join(f"{one}\\clearpage" for one in tables) + "\\end{document}\n")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "paper.tex"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.reports.layouts import Column, Format, Sheet, render
+from harness.reports.layouts import Column, Sheet, TableFormat, render_table
 from harness.reports.styles import STYLES
 
 GROUPED = Sheet(
@@ -22,14 +22,14 @@ GROUPED = Sheet(
 
 
 def test_terminal_and_markdown_name_the_group_in_each_column() -> None:
-    assert " ".join(render(GROUPED, "terminal").splitlines()[0].split()) == "Method A & B AP A & B APn C AP"
-    lines = render(GROUPED, "markdown").splitlines()
+    assert " ".join(render_table(GROUPED, "terminal").splitlines()[0].split()) == "Method A & B AP A & B APn C AP"
+    lines = render_table(GROUPED, "markdown").splitlines()
     assert lines[:4] == ["<!--", "harness table --out x", "run a: protocol lvvis version 1", "-->"]
     assert "A &amp; B AP" in lines[4]
 
 
 def test_latex_groups_have_a_rule_below() -> None:
-    text = render(GROUPED, "latex")
+    text = render_table(GROUPED, "latex")
     assert text.splitlines()[:2] == ["% harness table --out x", "% run a: protocol lvvis version 1"]
     assert r"\multicolumn{1}{c}{} & \multicolumn{2}{c}{A \& B} & \multicolumn{1}{c}{C} \\" in text
     assert r"\cmidrule(lr){2-3} \cmidrule(lr){4-4}" in text
@@ -38,14 +38,14 @@ def test_latex_groups_have_a_rule_below() -> None:
 
 
 def test_html_groups_span_their_columns() -> None:
-    text = render(GROUPED, "html")
+    text = render_table(GROUPED, "html")
     assert '<th colspan="2" halign="left">A &amp; B</th>' in text
     assert text.startswith("<!--\nharness table --out x\n")
 
 
 @given(st.text(max_size=40), st.sampled_from(["markdown", "html", "latex"]))
-def test_nothing_ends_the_comment_or_leaves_its_line(text: str, format: Format) -> None:
-    made = render(Sheet([Column("a")], [["1"]], [], [text]), format)
+def test_nothing_ends_the_comment_or_leaves_its_line(text: str, format: TableFormat) -> None:
+    made = render_table(Sheet([Column("a")], [["1"]], [], [text]), format)
     if format == "latex":
         assert made.splitlines()[0].startswith("%")
         assert made.splitlines()[1] == "% needs \\usepackage{booktabs, siunitx}"
@@ -60,7 +60,7 @@ def test_nothing_ends_the_comment_or_leaves_its_line(text: str, format: Format) 
 def test_any_text_in_latex_compiles(name: str, cell: str, note: str) -> None:
     text = STYLES["latex"].text
     sheet = Sheet([Column(name), Column(name, True, cell)], [[text(cell), text(note)]], [note], [note])
-    tables = latex.check(render(sheet, "latex"))
+    tables = latex.check(render_table(sheet, "latex"))
     assert len(tables) == 1
 
 

@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 from scipy import ndimage
 
 from harness.masks import Rle
-from harness.reports.outlines import TOLERANCE, UNIT, outline
+from harness.reports.outlines import OUTLINE_TOLERANCE, OUTLINE_UNIT, outline
 
 
 def encoded(pixels: np.ndarray) -> Rle:
@@ -25,7 +25,7 @@ def lines_of(path: str) -> list[np.ndarray]:
     lines = []
     for start, moves in re.findall(r"M(-?\d+ -?\d+)l([-\d ]+)z", path):
         steps = np.array([start.split(), *np.array(moves.split()).reshape(-1, 2)], int)
-        lines.append(steps.cumsum(0) / UNIT)
+        lines.append(steps.cumsum(0) / OUTLINE_UNIT)
     return lines
 
 
@@ -75,5 +75,5 @@ def test_the_area_is_kept_to_within_the_tolerance_times_the_border(seed: int, ro
     border = (np.diff(np.pad(pixels, 1).astype(int), axis=0) != 0).sum()
     border += (np.diff(np.pad(pixels, 1).astype(int), axis=1) != 0).sum()
     path = outline(encoded(pixels), 60, 40)
-    assert abs(enclosed(path) - pixels.sum()) <= (TOLERANCE + 1 / UNIT) * border
+    assert abs(enclosed(path) - pixels.sum()) <= (OUTLINE_TOLERANCE + 1 / OUTLINE_UNIT) * border
     assert len(path) < 12 * border + 20

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_runs import HEIGHT, WIDTH, box, make_video
 
-from harness.reports.overlay import Box, colour, draw_tracks, free_place
+from harness.reports.overlay import PixelBox, colour, draw_tracks, free_place
 from harness.types import Track
 
 
@@ -33,7 +33,7 @@ def test_colours_are_stable_and_differ() -> None:
     )
 )
 def test_no_label_covers_another(wanted: list[tuple[int, int, int, int]]) -> None:
-    taken: list[Box] = []
+    taken: list[PixelBox] = []
     for left, top, width, height in wanted:
         box = free_place((left, top), (width, height), (200, 100), taken)
         if box is None:

@@ -10,7 +10,7 @@ from importlib.resources import files
 import pytest
 
 from harness.errors import UserError
-from harness.reports.published import PublishedResult, parse, published, results, rows
+from harness.reports.published import PublishedResult, parse_results, published, published_rows, results
 from harness.reports.published.vocabulary import column_name
 
 
@@ -27,7 +27,7 @@ def test_every_dataset_has_results_of_the_main_method_on_val(dataset: str) -> No
 
 
 def test_known_rows() -> None:
-    found = {row.label: row for row in rows(published("lvvis", "val"))}
+    found = {row.label: row for row in published_rows(published("lvvis", "val"))}
     assert found["CLIP-VIS, ConvNeXt-B, LVIS"].values == {"AP": 32.2, "APn": 40.2}
     assert len(found["CLIP-VIS, ConvNeXt-B, LVIS"].citations) == 2
     assert found["GLEE-Plus, Swin-L, GLEE stage-2 image mixture"].values == {"AP": 30.3, "APb": 31.6, "APn": 29.3}
@@ -43,7 +43,7 @@ def test_a_split_is_matched_only_where_the_source_states_it() -> None:
 
 
 def test_a_remark_on_the_split_and_a_weak_source_show_in_the_citation() -> None:
-    citations = [citation for row in rows(published("lvvis", "val")) for citation in row.citations]
+    citations = [citation for row in published_rows(published("lvvis", "val")) for citation in row.citations]
     assert any("split: val (inferred" in citation for citation in citations)
     assert any("context only" in citation for citation in citations)
     assert {"second-hand" in result.citation for result in results() if result.source_kind == "secondary"} == {True}
@@ -52,7 +52,7 @@ def test_a_remark_on_the_split_and_a_weak_source_show_in_the_citation() -> None:
 def test_no_number_is_lost_in_rows() -> None:
     for dataset, split in {(result.dataset, result.split) for result in results()}:
         here = [result for result in results() if (result.dataset, result.split) == (dataset, split)]
-        made = rows(here)
+        made = published_rows(here)
         for result in here:
             same = [row for row in made if row.label == result.label and result.cited in row.remarks]
             assert any(row.values.get(result.metric) == result.value for row in same), result
@@ -64,7 +64,7 @@ def test_numbers_that_were_added_and_their_place() -> None:
     assert new["SAM 3.1", "LV-VIS", "test", "AP"] == 34.3
     assert new["SAM 3", "SA-Co/VEval SA-V", "test", "cgF1"] == 30.3
     assert new["VidEoMT (closed vocabulary)", "YTVIS22", "val", "AP_L"] in (42.6, 42.8)
-    (pair,) = [[row.values["TETA"] for row in rows(published("tao", "not stated")) if row.label == "TETer"]]
+    (pair,) = [[row.values["TETA"] for row in published_rows(published("tao", "not stated")) if row.label == "TETer"]]
     assert pair == [33.3, 34.6]  # both sources
 
 
@@ -121,14 +121,14 @@ LINE = "M,R50,LVIS,LV-VIS,val,AP,20,a paper,paper,2024"
 )
 def test_what_breaks_the_vocabulary_is_refused_with_its_line(old: str, new: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        parse(f"{HEAD}\n{LINE}\n{LINE.replace(old, new)}\n", "table.csv")
+        parse_results(f"{HEAD}\n{LINE}\n{LINE.replace(old, new)}\n", "table.csv")
     assert str(caught.value).startswith("table.csv, line 3: ")
     assert message in str(caught.value)
 
 
 def test_a_number_stated_twice_by_a_source_is_refused() -> None:
     with pytest.raises(UserError, match="line 3: repeats an earlier line"):
-        parse(f"{HEAD}\n{LINE}\n{LINE.replace(',20,', ',21,')}\n", "table.csv")
+        parse_results(f"{HEAD}\n{LINE}\n{LINE.replace(',20,', ',21,')}\n", "table.csv")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def one(source: str, metric: str, value: float, kind: str = "paper") -> Publishe
 
 
 def test_sources_that_disagree_or_share_nothing_keep_rows_of_their_own() -> None:
-    made = rows(
+    made = published_rows(
         [one("a", "AP", 20.0), one("b", "AP", 20.0), one("b", "APn", 9.0), one("c", "AP", 21.0), one("d", "APb", 1)]
     )
     assert [(row.values, len(row.citations)) for row in made] == [
@@ -168,8 +168,8 @@ def test_sources_that_disagree_or_share_nothing_keep_rows_of_their_own() -> None
 
 
 def test_one_source_that_states_two_numbers_keeps_both_and_remarks_stay_with_their_source() -> None:
-    first, second = rows([one("a; on x", "AP", 20.0), one("a; on y", "AP", 21.0)])
+    first, second = published_rows([one("a; on x", "AP", 20.0), one("a; on y", "AP", 21.0)])
     assert (first.values, first.citations) == ({"AP": 20.0}, ["a, 2024 (on x)"])
     assert (second.values, second.citations) == ({"AP": 21.0}, ["a, 2024 (on y)"])
-    (joined,) = rows([one("a", "AP", 20.0), one("a; printed as XYZ", "APn", 9.0), one("b; z", "AP", 20.0)])
+    (joined,) = published_rows([one("a", "AP", 20.0), one("a; printed as XYZ", "APn", 9.0), one("b; z", "AP", 20.0)])
     assert joined.citations == ["a, 2024 (printed as XYZ)", "b, 2024 (z)"]

@@ -16,7 +16,7 @@ from match_populations import World
 
 from harness.reports.comparison import Comparison, Difference, Pair, compare_tables, turned
 from harness.reports.pages import percent
-from harness.reports.summary import NAMED, NOTABLE, Summary, p_value, summary
+from harness.reports.summary import MOST_NAMED, NOTABLE, Summary, p_value, summary
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.errors_breakdown import KINDS
 from harness.scoring.jackknife import ROUNDING
@@ -196,7 +196,7 @@ def check_gains(line: str, pair: Pair) -> str:
     shares = sorted((one.share for one in pair.categories if one.share > 0), reverse=True)
     named = dict(re.findall(r"(c\d+) (\d+\.\d+)", line))
     by_name = {one.name: one.share for one in pair.categories}
-    assert len(named) == min(NAMED, len(shares))
+    assert len(named) == min(MOST_NAMED, len(shares))
     for name, text in named.items():
         assert text == percent(by_name[name], 2)
         assert by_name[name] >= shares[len(named) - 1]

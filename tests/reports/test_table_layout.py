@@ -12,7 +12,7 @@ from run_folders import make_record
 
 from harness.errors import UserError
 from harness.reports.table_layout import Layout, read_layout
-from harness.reports.table_rows import rows
+from harness.reports.table_rows import table_rows
 from harness.reports.tables import table
 
 RECORDS = [
@@ -74,7 +74,7 @@ def test_published_results_join_by_method(tmp_path: Path) -> None:
 
 def test_rows_are_chosen_ordered_and_renamed(tmp_path: Path) -> None:
     layout = layout_of(tmp_path, "rows: [{run: b, name: Ours}, {run: 'a-lvvis-*'}]\ndatasets: [{dataset: lvvis}]")
-    assert [row.method for row in rows(RECORDS, layout=layout)] == ["Ours", "a"]
+    assert [row.method for row in table_rows(RECORDS, layout=layout)] == ["Ours", "a"]
 
 
 def test_columns_settings_and_decimals(tmp_path: Path) -> None:

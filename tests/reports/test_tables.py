@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from run_folders import make_record
 
 from harness.errors import UserError
-from harness.reports.layouts import FORMATS, Format
+from harness.reports.layouts import TABLE_FORMATS, TableFormat
 from harness.reports.table_layout import Layout
-from harness.reports.table_rows import rows
+from harness.reports.table_rows import table_rows
 from harness.reports.tables import table
 
 ODD = "<script>&_%"
@@ -117,12 +117,12 @@ def test_records_of_earlier_versions_are_judged_by_what_they_say() -> None:
     assert "**50.0**" in text
     assert "| b†       |        90.0 |" in text
     assert "- † b: not comparable: first 5 videos only (--limit 5)" in text
-    assert rows(old[:1], published="all")[0].marks == {}  # nothing says that it saw the whole split
+    assert table_rows(old[:1], published="all")[0].marks == {}  # nothing says that it saw the whole split
 
 
 def test_datasets_are_named_when_there_are_several_and_ranked_apart() -> None:
     records = [make_record("a", AP=0.5), make_record("a", "ovis", AP=0.1), make_record("b", AP=0.4)]
-    made = rows(records)
+    made = table_rows(records)
     assert [(row.method, row.data, row.marks) for row in made] == [
         ("a", "lvvis val", {"AP": "best"}),
         ("b", "lvvis val", {"AP": "second"}),
@@ -134,7 +134,7 @@ def test_datasets_are_named_when_there_are_several_and_ranked_apart() -> None:
 
 def test_two_configurations_of_a_model_are_told_apart() -> None:
     second = {**make_record("a", AP=0.5), "folder": "runs/a-lvvis-val-ffff0000"}
-    assert [row.method for row in rows([make_record("a", AP=0.4), second])] == ["a (1)", "a (2)"]
+    assert [row.method for row in table_rows([make_record("a", AP=0.4), second])] == ["a (1)", "a (2)"]
 
 
 def run_of(model: str, folder: str = "0", **config: Any) -> dict[str, Any]:
@@ -167,11 +167,11 @@ def test_nested_settings_have_dots() -> None:
 
 def test_runs_that_differ_in_nothing_shown_are_numbered() -> None:
     records = [run_of("a", "f0", topk=1), run_of("a", "f1", topk=1), run_of("a", "f2", topk=2)]
-    assert [row.method for row in rows(records)] == ["a (1)", "a (2)", "a"]
+    assert [row.method for row in table_rows(records)] == ["a (1)", "a (2)", "a"]
 
 
 def test_records_of_earlier_versions_do_not_make_every_setting_a_column() -> None:
-    assert all(not row.settings for row in rows([make_record("a", AP=0.4), run_of("a", "f1", topk=1, window=10)]))
+    assert all(not row.settings for row in table_rows([make_record("a", AP=0.4), run_of("a", "f1", topk=1, window=10)]))
 
 
 def test_corrected_columns_stand_beside_the_official_ones() -> None:
@@ -184,8 +184,8 @@ def test_corrected_columns_stand_beside_the_official_ones() -> None:
     assert "corr.:" in table(TWO, corrected=True)
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_published_rows_come_with_their_sources(format: Format) -> None:
+@pytest.mark.parametrize("format", TABLE_FORMATS)
+def test_published_rows_come_with_their_sources(format: TableFormat) -> None:
     text = table([make_record("mine", AP=0.25, APn=0.24)], format, published="all")
     assert "ConvNeXt-B" in text
     assert "Training" in text
@@ -194,7 +194,7 @@ def test_published_rows_come_with_their_sources(format: Format) -> None:
 
 
 def test_published_rows_take_part_in_the_ranking() -> None:
-    made = rows([make_record("mine", AP=0.31, APn=0.5)], published="all")
+    made = table_rows([make_record("mine", AP=0.31, APn=0.5)], published="all")
     assert made[0].marks == {"APn": "best"}
     assert [row.label for row in made if row.marks.get("AP") == "best"] == ["CLIP-VIS, ConvNeXt-B, LVIS"]
     assert all(row.sources for row in made)
@@ -208,8 +208,8 @@ def test_a_dataset_without_published_results_has_only_its_runs() -> None:
 BLOCK = "split not stated by the source"
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_rows_of_an_unstated_split_are_a_block_of_their_own(format: Format) -> None:
+@pytest.mark.parametrize("format", TABLE_FORMATS)
+def test_rows_of_an_unstated_split_are_a_block_of_their_own(format: TableFormat) -> None:
     text = table([make_record("mine", AP=0.99)], format, published="all", columns=("AP",))
     stated, heading, unstated = text.partition("not stated" if format == "csv" else BLOCK)
     assert heading
@@ -222,7 +222,7 @@ def test_rows_of_an_unstated_split_are_a_block_of_their_own(format: Format) -> N
 
 
 def test_an_unstated_row_is_never_ranked_and_does_not_take_a_rank() -> None:
-    made = rows([make_record("mine", AP=0.4)], ("AP",), published="all")
+    made = table_rows([make_record("mine", AP=0.4)], ("AP",), published="all")
     assert made[0].marks == {"AP": "best"}  # 47.3 of a row without a split is not above it
     unstated = [row for row in made if row.block]
     assert unstated
@@ -301,8 +301,8 @@ def test_no_runs_make_no_table() -> None:
     assert table([]) == ""
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_a_name_cannot_break_out_of_its_cell(format: Format) -> None:
+@pytest.mark.parametrize("format", TABLE_FORMATS)
+def test_a_name_cannot_break_out_of_its_cell(format: TableFormat) -> None:
     name = "a|b\n\x1b[31mc\u202ed\t\\end{tabular}"
     text = table([make_record(name, AP=0.1), make_record("plain", AP=0.2)], format)
     assert "\x1b[31m" not in text
@@ -315,7 +315,7 @@ def test_a_name_cannot_break_out_of_its_cell(format: Format) -> None:
 
 
 def test_a_long_name_is_never_cut() -> None:
-    for format in FORMATS:
+    for format in TABLE_FORMATS:
         assert "x" * 300 in table([make_record("x" * 300, AP=0.1)], format)
 
 
@@ -334,7 +334,7 @@ def test_print_is_within_half_a_tenth_and_csv_is_exact(value: float) -> None:
 @given(st.lists(st.one_of(st.none(), FRACTION), min_size=1, max_size=8))
 def test_marks_follow_the_printed_numbers(values: list[float | None]) -> None:
     records: list[dict[str, Any]] = [make_record(f"m{number}", AP=value) for number, value in enumerate(values)]
-    made = rows(records, ("AP",))
+    made = table_rows(records, ("AP",))
     shown = {row.method: row for row in made}
     numbers = [
         (float(table([record], columns=("AP",)).split()[-1]), shown[record["model"]].marks.get("AP"))

@@ -81,5 +81,5 @@ def test_text_and_figure_state_the_conditions_and_the_lines() -> None:
     assert "ms per frame = 9.000 +1.00000 x words, largest residual 0.0 %, R² 1.000" in text
     assert "ms per video = 500.000 +200.00000 x frames" in text
     assert "two points are always on a line" in text
-    drawn = [figures.rendered(cost_figure(made), "svg") for _ in range(2)]
+    drawn = [figures.figure_bytes(cost_figure(made), "svg") for _ in range(2)]
     assert drawn[0] == drawn[1]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UnreadableFileError, UserError
-from harness.run_folder.checksums import FILE, SUMMED, CheckedFiles, parse, write_sums
+from harness.run_folder.checksums import SUMMED, SUMS_FILE, CheckedFiles, parse_sums, write_sums
 
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 NAMES = st.text("abcXYZ019._-", min_size=1, max_size=20)
@@ -44,7 +44,7 @@ def test_a_changed_file_is_refused_in_one_line(folder: Path) -> None:
     ):
         with pytest.raises(UnreadableFileError, match=r"metrics\.json: is damaged: .*; repeat its `harness run`$"):
             read()
-    (folder / FILE).unlink()  # as in the folders of earlier versions
+    (folder / SUMS_FILE).unlink()  # as in the folders of earlier versions
     assert CheckedFiles(folder).read("metrics.json") == b'{"AP": 0.6}'
 
 
@@ -68,7 +68,9 @@ def test_what_is_not_of_its_kind_is_refused_without_sums_too(tmp_path: Path) -> 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is not installed")
 def test_the_systems_tool_says_the_same(folder: Path) -> None:
     def check() -> int:
-        return subprocess.run(["sha256sum", "--check", "--strict", FILE], cwd=folder, capture_output=True).returncode
+        return subprocess.run(
+            ["sha256sum", "--check", "--strict", SUMS_FILE], cwd=folder, capture_output=True
+        ).returncode
 
     assert check() == 0
     (folder / "table.md").write_text("|")
@@ -78,13 +80,13 @@ def test_the_systems_tool_says_the_same(folder: Path) -> None:
 def known(data: bytes) -> dict[str, str]:
     """What a list says; nothing where it is refused."""
     with suppress(UnreadableFileError):
-        return parse(data, "here")
+        return parse_sums(data, "here")
     return {}
 
 
 @given(st.dictionaries(NAMES, DIGESTS))
 def test_lists_come_back(sums: dict[str, str]) -> None:
-    assert parse("".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode(), "here") == sums
+    assert parse_sums("".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode(), "here") == sums
 
 
 @given(st.dictionaries(NAMES, DIGESTS, min_size=1), st.data())
@@ -102,7 +104,7 @@ def test_any_bytes_are_a_list_or_refused(data: bytes) -> None:
 
 def test_a_list_without_end_is_refused() -> None:
     with pytest.raises(UnreadableFileError):
-        parse(b"".join(b"%064x  %d\n" % (n, n) for n in range(2000)), "here")
+        parse_sums(b"".join(b"%064x  %d\n" % (n, n) for n in range(2000)), "here")
 
 
 def test_only_plain_names_are_summed() -> None:

@@ -64,6 +64,6 @@ def test_columns_of_predictions_are_on_the_page() -> None:
     assert set(SCHEMA.names) <= set(re.findall(r"`(\w+)`", section("predictions/")))
 
 
-@pytest.mark.parametrize("name", [*layout.FILES, f"{layout.SCORES}/PROTOCOL/", f"{SCRATCH}/", lock._LOCK])
+@pytest.mark.parametrize("name", [*layout.RUN_FILES, f"{layout.SCORES}/PROTOCOL/", f"{SCRATCH}/", lock._LOCK])
 def test_every_file_is_listed(name: str) -> None:
     assert f"| `{name}` |" in PAGE

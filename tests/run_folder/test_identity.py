@@ -31,8 +31,8 @@ from harness.run_folder.identity import (
     NUMBER_FORMATS,
     code_of,
     commit_of,
-    differences,
     other_runs,
+    setting_differences,
     settings_of,
     variables,
 )
@@ -256,7 +256,7 @@ def test_settings_are_flat_and_keys_of_the_configuration_never_hide_others() -> 
     content = {"format": 1, "model": "m", "dataset": "d", "split": "s", "seed": 0, "limit": None, "plugin": {"a": "1"}}
     found = settings_of({**content, "config": {"topk": 5, "seed": 7, "inner": {"x": [1]}}})
     assert found == {"seed": 0, "plugin.a": "1", "topk": 5, "config.seed": 7, "inner.x": [1]}
-    assert differences({"a": 1, "b": 2}, {"b": 3, "c": 4}) == [("b", 2, 3), ("c", None, 4), ("a", 1, None)]
+    assert setting_differences({"a": 1, "b": 2}, {"b": 3, "c": 4}) == [("b", 2, 3), ("c", None, 4), ("a", 1, None)]
 
 
 def test_a_new_run_is_told_of_the_nearest_other_one(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from small_runs import SmallModel, interrupting, make_dataset, make_run
 from harness.errors import UserError
 from harness.events import Event
 from harness.reports.tables import table_of_run
-from harness.run_folder.checksums import FILE as SUMS
+from harness.run_folder.checksums import SUMS_FILE as SUMS
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.lock import locked
 from harness.run_folder.status import read_status

@@ -20,7 +20,7 @@ from small_runs import SmallModel, make_run, make_video
 from harness.errors import UserError
 from harness.events import Event
 from harness.run_folder.lock import locked
-from harness.run_folder.progress import FILE, RunProgress, Snapshot, write_progress
+from harness.run_folder.progress import PROGRESS_FILE, RunProgress, Snapshot, write_progress
 from harness.run_folder.status import read_status
 from harness.runner import Run, execute
 
@@ -34,7 +34,7 @@ def finished(tmp_path: Path, **options: Any) -> Run:
 def say(run: Run, **said: Any) -> None:
     """Let a run have said this of itself."""
     snapshot = Snapshot(**({"written": time.time()} | said))
-    (run.folder / FILE).write_bytes(msgspec.json.encode(snapshot))
+    (run.folder / PROGRESS_FILE).write_bytes(msgspec.json.encode(snapshot))
 
 
 def test_a_finished_run_is_complete(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_silent_run_is_running_while_its_folder_is_locked_and_dead_after(tmp_p
 @pytest.mark.parametrize("damage", [None, b"", b"{", b'{"format": 9}', b'{"workers": 3}'])
 def test_a_folder_without_a_readable_progress_still_has_numbers(tmp_path: Path, damage: bytes | None) -> None:
     run = finished(tmp_path)
-    path = run.folder / FILE
+    path = run.folder / PROGRESS_FILE
     path.unlink() if damage is None else path.write_bytes(damage)
     now = read_status(run.folder)
     assert (now.state, now.done, now.total, now.session) == ("complete", 4, 4, None)
@@ -124,10 +124,10 @@ def test_a_session_is_told_as_it_goes(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_takes_no_file_does_not_stop_a_run(tmp_path: Path) -> None:
-    (tmp_path / FILE).mkdir()
+    (tmp_path / PROGRESS_FILE).mkdir()
     with write_progress(RunProgress(), tmp_path):
         pass
-    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert [path.name for path in tmp_path.iterdir()] == [PROGRESS_FILE]
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -160,10 +160,10 @@ def test_files_that_were_changed_after_the_run_are_named(tmp_path: Path) -> None
     folder = finished(tmp_path).folder
     for name in ("metrics.json", "failures.json"):
         (folder / name).write_bytes((folder / name).read_bytes() + b" ")
-    (folder / FILE).write_text("{")
+    (folder / PROGRESS_FILE).write_text("{")
     now = read_status(folder)
     assert [line.partition(":")[0] for line in now.damaged] == [
-        str(folder / name) for name in ("failures.json", "metrics.json", FILE)
+        str(folder / name) for name in ("failures.json", "metrics.json", PROGRESS_FILE)
     ]
     assert "does not match the checksum of metrics.json in SHA256SUMS" in now.damaged[1]
     assert now.record()["damaged"] == list(now.damaged)

@@ -8,7 +8,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 from harness import rle
-from harness.scoring.burst_masks import TruthMasks, measure, no_truth, texts_of
+from harness.scoring.burst_masks import TruthMasks, empty_truth, measure_masks, texts_of
 
 
 def drawn(draw: random.Random, pixels: int, least: int) -> str:
@@ -26,14 +26,14 @@ def test_masks_are_measured_as_by_pycocotools() -> None:
         least = case % 2  # every other case has runs of no length
         masks = [[drawn(draw, height * width, least) for _ in range(6)] for _ in range(2)]
         sides = [[{"size": [height, width], "counts": text.encode()} for text in side] for side in masks]
-        truth = measure(texts_of(masks[0]), height * width, height, *no_truth(6))
+        truth = measure_masks(texts_of(masks[0]), height * width, height, *empty_truth(6))
         assert truth.area.tolist() == coco.area(sides[0]).tolist()
         assert truth.box.tolist() == coco.toBbox(sides[0]).tolist()
         assert (len(set(truth.digest.tolist())) == 6) == (len(set(masks[0])) == 6)
         here = TruthMasks(texts_of(masks[0]), truth.area, truth.box)
         # the first image has four of the predicted and two of the annotated masks, the second the others
-        found = measure(texts_of(masks[1]), height * width, height, here, np.array([0, 4, 6]), np.array([0, 2, 6]),
-                        np.arange(6))  # fmt: skip
+        found = measure_masks(texts_of(masks[1]), height * width, height, here, np.array([0, 4, 6]),
+                              np.array([0, 2, 6]), np.arange(6))  # fmt: skip
         pixels = [[coco.decode(mask).astype(bool) for mask in side] for side in sides]
         boxes = [np.asarray(coco.toBbox(side)) for side in sides]
         for m in range(6):
@@ -52,5 +52,5 @@ def test_masks_are_measured_as_by_pycocotools() -> None:
 
 
 def test_faults_have_their_codes() -> None:
-    found = measure(texts_of(["~~", "3", "0", "é"]), 2, 1, *no_truth(4))
+    found = measure_masks(texts_of(["~~", "3", "0", "é"]), 2, 1, *empty_truth(4))
     assert found.area.tolist() == [rle.NOT_RLE, rle.OVERRUN, rle.UNDERRUN, rle.NOT_RLE]

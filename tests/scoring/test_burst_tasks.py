@@ -23,7 +23,14 @@ from vis_documents import box
 
 from harness.errors import UserError
 from harness.scoring import burst_tasks
-from harness.scoring.burst_tasks import BURST_TASKS, CORRECTED, OFFICIAL, BurstScore, score_task, score_tasks
+from harness.scoring.burst_tasks import (
+    BURST_TASKS,
+    CORRECTED_RULES,
+    OFFICIAL_RULES,
+    BurstScore,
+    score_task,
+    score_tasks,
+)
 from harness.scoring.coverage import TWIN
 
 GOLDEN = Path(__file__).parents[1] / "data" / "protocols"
@@ -105,7 +112,7 @@ def written(folder: Path, truth: dict[str, Any], predicted: dict[str, Any], spli
     return folder, out
 
 
-@pytest.mark.parametrize("name", [f.name for f in fields(OFFICIAL)])
+@pytest.mark.parametrize("name", [f.name for f in fields(OFFICIAL_RULES)])
 def test_each_quirk_can_be_switched_off_alone(golden: Path, name: str) -> None:
     case, task, key = {
         "boxes_for_masks": ("burst_same_boxes_thin_masks", "burst-class-guided", "HOTA_all"),
@@ -117,8 +124,8 @@ def test_each_quirk_can_be_switched_off_alone(golden: Path, name: str) -> None:
         "aborts": ("burst_exemplar_no_track_category", "burst-exemplar-guided", "HOTA_all"),
     }[name]
     folder = golden / case
-    switched = replace(OFFICIAL, **{name: False})
-    scores = [score_task(task, folder / "gt", folder / "predictions.json", r) for r in (OFFICIAL, switched)]
+    switched = replace(OFFICIAL_RULES, **{name: False})
+    scores = [score_task(task, folder / "gt", folder / "predictions.json", r) for r in (OFFICIAL_RULES, switched)]
     changed = {k for k, v in scores[0].metrics.items() if v != scores[1].metrics[k]}
     if name == "open_world_is_class_one":
         assert not changed  # no video of the case has a flag for class 1; the next test sets one
@@ -137,7 +144,7 @@ def test_the_open_world_obeys_the_flags_of_class_one_unless_corrected(golden: Pa
         (tmp_path / path.name).write_text(json.dumps(document))
     score = score_task("burst-open-world", tmp_path, folder / "predictions.json")
     assert score.metrics["OWTA_all"] == pytest.approx(0.7668, abs=1e-4)
-    repaired = score_task("burst-open-world", tmp_path, folder / "predictions.json", replace(OFFICIAL, **{
+    repaired = score_task("burst-open-world", tmp_path, folder / "predictions.json", replace(OFFICIAL_RULES, **{
         "open_world_is_class_one": False,
     }))  # fmt: skip
     assert repaired.metrics["OWTA_all"] == pytest.approx(0.7492, abs=1e-4)
@@ -148,13 +155,13 @@ def test_several_tasks_read_the_predictions_once(golden: Path, monkeypatch: pyte
     files = folder / "gt", folder / "predictions.json"
     alone = {task: score_task(task, *files).record() for task in BURST_TASKS}
     read: list[Path] = []
-    original = burst_tasks.read_predictions
+    original = burst_tasks.read_burst_predictions
 
     def counted(path: Path, *others: Any) -> Any:
         read.append(path)
         return original(path, *others)
 
-    monkeypatch.setattr(burst_tasks, "read_predictions", counted)
+    monkeypatch.setattr(burst_tasks, "read_burst_predictions", counted)
     together = score_tasks(BURST_TASKS, *files)
     assert {task: one.record() for task, one in together.items() if isinstance(one, BurstScore)} == alone
     assert read == [files[1]]
@@ -193,7 +200,7 @@ def test_a_mask_that_another_truth_changes_is_compared_for_itself(golden: Path, 
 def test_rules_may_be_the_corrected_ones(golden: Path) -> None:
     folder = golden / "burst_tasks"
     for task in BURST_TASKS[::2]:
-        score = score_task(task, folder / "gt", folder / "predictions.json", CORRECTED)
+        score = score_task(task, folder / "gt", folder / "predictions.json", CORRECTED_RULES)
         assert score.metrics == score.corrected
 
 

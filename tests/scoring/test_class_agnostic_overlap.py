@@ -12,7 +12,7 @@ from analysis_scenes import CAT, DOG, HEIGHT, WIDTH, YAK, Box, Thing, annotated,
 from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations
 from harness.run_folder.store import PredictionStore
-from harness.scoring.class_agnostic_overlap import TrackTruthOverlaps, compute_overlaps, concatenate
+from harness.scoring.class_agnostic_overlap import TrackTruthOverlaps, compute_overlaps, concatenate_track_overlaps
 from harness.scoring.from_store import ShardReader, read_shards
 from harness.scoring.overlap import GroundTruthArrays, MaskRules, TrackBatch
 from harness.warnings import Warnings
@@ -96,7 +96,7 @@ def test_batches_are_joined_in_order(tmp_path: Path) -> None:
     tracks = [Thing(CAT, some_boxes(rng)) for _ in range(3)]
     truths, batch = batches(annotations, stored(tmp_path, annotations, tracks))
     overlaps = compute_overlaps(truths, np.arange(2), batch, RULES, "store")
-    twice: TrackTruthOverlaps = concatenate([overlaps, overlaps])
+    twice: TrackTruthOverlaps = concatenate_track_overlaps([overlaps, overlaps])
     assert twice.offset.tolist() == [0, 2, 4, 6, 8, 10, 12]
     assert twice.frame.tolist() == list(range(0, 6 * FRAMES + 1, FRAMES))
     assert twice.union.tolist() == overlaps.union.tolist() * 2

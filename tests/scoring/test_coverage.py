@@ -33,20 +33,20 @@ def scored(folder: Path, tracks: list[dict[str, Any]], protocol: str = "ytvis", 
     return score_results(protocol, TRUTH, path, strict)
 
 
-def told(score: Score) -> dict[str, tuple[int, str]]:
+def warnings_of(score: Score) -> dict[str, tuple[int, str]]:
     return {w["kind"]: (w["count"], w["first"].rpartition("/")[2]) for w in score.warnings}
 
 
 def test_videos_without_any_prediction(tmp_path: Path) -> None:
     half = perfect(document())[:1]
-    assert told(scored(tmp_path, half)) == {NO_PREDICTION: (1, "gt.json, video 2")}
+    assert warnings_of(scored(tmp_path, half)) == {NO_PREDICTION: (1, "gt.json, video 2")}
     with pytest.raises(UserError, match=r"gt\.json, video 2: video without any prediction"):
         scored(tmp_path, half, strict=True)
 
 
 def test_tracks_of_foreign_categories_are_predictions(tmp_path: Path) -> None:
     one, other = perfect(document())
-    assert told(scored(tmp_path, [one, other | {"category_id": 99}])).keys() == {
+    assert warnings_of(scored(tmp_path, [one, other | {"category_id": 99}])).keys() == {
         "category not in the annotations, track dropped"
     }
 
@@ -54,8 +54,8 @@ def test_tracks_of_foreign_categories_are_predictions(tmp_path: Path) -> None:
 def test_every_track_twice_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results.read_blocks, "__defaults__", (256,))
     whole = perfect(document())
-    assert told(scored(tmp_path, whole)) == {}
-    assert told(scored(tmp_path, whole * 3)) == {TWIN: (4, "results.json, record 2")}
+    assert warnings_of(scored(tmp_path, whole)) == {}
+    assert warnings_of(scored(tmp_path, whole * 3)) == {TWIN: (4, "results.json, record 2")}
     with pytest.raises(UserError, match=r"record 2: track repeated"):
         scored(tmp_path, whole * 2, strict=True)
 
@@ -71,7 +71,7 @@ def test_what_only_looks_like_a_twin_is_none(tmp_path: Path) -> None:
         one | {"segmentations": masks[::-1]},  # text of the same size, and the same area
         one | {"video_id": 2},
     ]
-    assert told(scored(tmp_path, tracks)) == {}
+    assert warnings_of(scored(tmp_path, tracks)) == {}
 
 
 def test_tracks_without_a_pixel_repeat_nothing(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_tracks_without_a_pixel_repeat_nothing(tmp_path: Path) -> None:
     one, other = perfect(document())
     empty = [{**mask, "counts": vis_box(20, 30, 0, 0, 0, 0)["counts"]} for mask in one["segmentations"]]
     tracks = [one | {"score": 0.0, "segmentations": masks} for masks in (empty, [None, None])] * 2
-    assert told(scored(tmp_path, [one, other, *tracks], strict=True)) == {}
+    assert warnings_of(scored(tmp_path, [one, other, *tracks], strict=True)) == {}
     run = make_run(
         tmp_path, SmallModel(tracks=lambda v: [track(v, 0.5)] + [Track(v, 1, 0.0, (box(0, 0, 0, 0),) * 3)] * 9)
     )
@@ -90,17 +90,17 @@ def test_twins_of_categories_without_truth_count_where_their_masks_are_known(tmp
     store = PredictionStore(tmp_path / "predictions")
     for video in range(1, 5):
         store.write_video(make_video(video), [Track(video, 2, 0.5, truth_of(video))] * 2)
-    assert told(score_store("ytvis", make_run(tmp_path).dataset.annotations, store))[TWIN][0] == 4
+    assert warnings_of(score_store("ytvis", make_run(tmp_path).dataset.annotations, store))[TWIN][0] == 4
 
 
 def test_tracks_beyond_the_cap(tmp_path: Path) -> None:
     one, other = perfect(document())
     many = [one | {"score": 0.9 - k / 1000} for k in range(103)]
-    assert told(scored(tmp_path, [*many[::-1], other])) == {OVER_PAIR: (3, "results.json, record 0")}
-    assert told(scored(tmp_path, [*many[:100], other])) == {}
+    assert warnings_of(scored(tmp_path, [*many[::-1], other])) == {OVER_PAIR: (3, "results.json, record 0")}
+    assert warnings_of(scored(tmp_path, [*many[:100], other])) == {}
     several = [*many[:60], *(track | {"category_id": 2} for track in many[:60]), other]
-    assert told(scored(tmp_path, several)) == {}
-    assert told(scored(tmp_path, several, "ytvis-corrected")) == {OVER_VIDEO: (20, "results.json, record 50")}
+    assert warnings_of(scored(tmp_path, several)) == {}
+    assert warnings_of(scored(tmp_path, several, "ytvis-corrected")) == {OVER_VIDEO: (20, "results.json, record 50")}
     with pytest.raises(UserError, match="not counted"):
         scored(tmp_path, [*many, other], strict=True)
 
@@ -115,7 +115,7 @@ def test_a_store_tells_what_a_model_has_not_found_from_what_was_not_run(tmp_path
     store.write_video(make_video(1), [])
     store.write_video(make_video(2), [track(2, 0.5), track(2, 0.5, 1), track(2, 0.5), track(2, 0.5)])
     score = score_store("ytvis", run.dataset.annotations, store)
-    assert told(score) == {
+    assert warnings_of(score) == {
         NOTHING_FOUND: (1, "small dataset, video 1"),
         NO_PREDICTION: (2, "small dataset, video 3"),
         TWIN: (2, "predictions, video 2, track 2"),
@@ -149,7 +149,7 @@ def test_twins_are_those_that_a_plain_count_finds(
         store.write_video(make_video(video), [track(*one) for one in [(4, 1.0, 0), *found] if one[0] == video])
     expected = sum(count - 1 for count in Counter(found).values())
     for score in (score_store("ytvis", annotations, store), from_results(folder, found, annotations)):
-        assert told(score).get(TWIN, (0,))[0] == expected
+        assert warnings_of(score).get(TWIN, (0,))[0] == expected
 
 
 def from_results(folder: Path, found: list[tuple[int, float, int]], annotations: Any) -> Score:

@@ -12,7 +12,7 @@ import pytest
 from harness.errors import UserError
 from harness.formats.youtube_vis import annotations_from_document
 from harness.scoring.dispatch import (
-    NAMES,
+    PROTOCOL_NAMES,
     Settings,
     check_settings,
     expand_names,
@@ -31,7 +31,7 @@ DOCUMENT: dict[str, Any] = {
 
 
 def test_a_name_of_tracks_is_returned() -> None:
-    assert [protocol_name(name) for name in NAMES] == list(NAMES)
+    assert [protocol_name(name) for name in PROTOCOL_NAMES] == list(PROTOCOL_NAMES)
     with pytest.raises(UserError, match='protocol "hotta": is unknown; did you mean "hota"'):
         protocol_name("hotta")
 

@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import read_annotations
-from harness.scoring.burst_tasks import OFFICIAL, BurstRules, score_task
+from harness.scoring.burst_tasks import OFFICIAL_RULES, BurstRules, score_task
 from harness.scoring.protocols import PROTOCOLS
 from harness.scoring.quirks import Quirks
 from harness.scoring.score import score_by_protocols
@@ -41,7 +41,7 @@ def test_an_effect_is_as_stated(
         found = [score_by_protocols([one], truth, folder / "results.json")[0] for one in (chosen, one_off)]
         values = [None if isinstance(one, UserError) else one.metrics.values[metric] for one in found]
     else:
-        rules = (OFFICIAL, replace(OFFICIAL, **{flag: False}))
+        rules = (OFFICIAL_RULES, replace(OFFICIAL_RULES, **{flag: False}))
         files = (folder / "gt", folder / "predictions.json")
         values = [score_task(protocol, *files, one).metrics[metric] for one in rules]
     assert [f"{value:.3f}" for value in values if value is not None] == [official, without]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from harness.formats.youtube_vis import AnnotationRecord
-from harness.scoring.match import EPSILON, RECALL_POINTS, precision_at
+from harness.scoring.hota import EPSILON
+from harness.scoring.match import RECALL_POINTS, precision_at
 from harness.scoring.score import _exact_means
 
 

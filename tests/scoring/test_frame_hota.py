@@ -7,7 +7,7 @@ import pytest
 from hota_reference import Step, hota
 from scipy.optimize import linear_sum_assignment
 
-from harness.scoring.frame_hota import FrameUnits, Sides, Similarities, hota_of_units
+from harness.scoring.frame_hota import FrameUnits, ObjectsByCell, Similarities, hota_of_units
 
 
 def offsets(counts: list[int]) -> np.ndarray:
@@ -48,8 +48,12 @@ def test_hota_of_units_is_that_of_their_frames(seed: int) -> None:
     units = FrameUnits(
         offsets(sizes),
         *np.array(flags).T.copy(),
-        Sides(first_g, np.arange(first_g[-1]), np.concatenate([c[0] for c in cells]), np.array(tracks)[:, 0].copy()),
-        Sides(first_p, np.arange(first_p[-1]), np.concatenate([c[1] for c in cells]), np.array(tracks)[:, 1].copy()),
+        ObjectsByCell(
+            first_g, np.arange(first_g[-1]), np.concatenate([c[0] for c in cells]), np.array(tracks)[:, 0].copy()
+        ),
+        ObjectsByCell(
+            first_p, np.arange(first_p[-1]), np.concatenate([c[1] for c in cells]), np.array(tracks)[:, 1].copy()
+        ),
     )
     similar = Similarities(
         offsets([len(row) for row, _ in near]),

@@ -51,7 +51,7 @@ def test_a_weight_counts_as_so_many_copies_of_the_video(tmp_path: Path, protocol
     gt, results = copied(tmp_path, WEIGHTS)
     expected = score_results(protocol, read_annotations(gt), results).metrics.values
     for suffix, rows in {"": None, **table.groups}.items():
-        for metric in jackknife.METRICS:
+        for metric in jackknife.JACKKNIFE_METRICS:
             assert replicates.mean(metric, rows)[0] == pytest.approx(expected[metric + suffix], abs=1e-12)
 
 
@@ -66,7 +66,7 @@ def test_leaving_a_video_out_is_scoring_the_others(tmp_path: Path) -> None:
         results.with_name("others.json").write_text(json.dumps([r for r in found if r["video_id"] != video]))
         expected = score_results("lvvis", annotations, results.with_name("others.json"), videos=others)
         for suffix, rows in {"": None, **table.groups}.items():
-            for metric in jackknife.METRICS:
+            for metric in jackknife.JACKKNIFE_METRICS:
                 value = expected.metrics.values[metric + suffix]
                 assert left_out.without(metric, rows)[place] == pytest.approx(
                     np.nan if value is None else value, abs=1e-12, nan_ok=True
@@ -78,7 +78,7 @@ def test_numbers_and_leaving_out_agree_with_weighing(seed: int, videos: int, cat
     table = make_population(seed, videos, categories).table(1)
     left_out = jackknife.leave_videos_out(table)
     all_in, ones = np.ones((1, videos), np.int32), np.ones((videos, videos), np.int32)
-    for metric in jackknife.METRICS:
+    for metric in jackknife.JACKKNIFE_METRICS:
         for rows in (None, *table.groups.values()):
             number = jackknife.replicate(table, all_in).mean(metric, rows)[0]
             assert left_out.number(metric, rows) == pytest.approx(number, abs=1e-12, nan_ok=True)

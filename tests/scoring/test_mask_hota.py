@@ -22,7 +22,7 @@ from harness.formats.youtube_vis import annotations_from_document, read_annotati
 from harness.masks import Rle
 from harness.run_folder.store import PredictionStore
 from harness.scoring.hota import combine
-from harness.scoring.mask_hota import EMPTY_MASKS, METRICS, SAME_FOLDER, SAME_NAME
+from harness.scoring.mask_hota import EMPTY_MASKS, MASK_HOTA_METRICS, SAME_FOLDER, SAME_NAME
 from harness.scoring.protocols import choose_protocol, expand_protocols
 from harness.scoring.score import UNKNOWN_VIDEO, Score, score_by_protocols, score_results, score_store
 from harness.types import Track, Video
@@ -51,7 +51,7 @@ def official(case: str, side: str) -> dict[str, Any]:
 
 
 def assert_equal(values: dict[str, float | None], given: dict[str, Any], end: str) -> None:
-    for name in METRICS:
+    for name in MASK_HOTA_METRICS:
         value = values[name + end]
         assert value is not None
         assert value == pytest.approx(given["values"][name], abs=1e-12), name + end
@@ -65,7 +65,7 @@ def test_official_numbers(case: str) -> None:
     assert score.metrics.undefined == {}
     rows = {str(row["id"]): row for row in score.per_category}
     for number, of_class in given["classes"].items():
-        for name in METRICS:
+        for name in MASK_HOTA_METRICS:
             if rows[number]["truths"]:
                 assert rows[number][name] == pytest.approx(of_class["values"][name], abs=1e-12)
 
@@ -120,7 +120,7 @@ def test_equal_to_a_plain_reference(tmp_path: Path, seed: int) -> None:
             assert metrics.undefined["HOTA"] == "no annotated track: the videos have no annotations"
             continue
         pooled = combine(parts).values()
-        for name in METRICS:
+        for name in MASK_HOTA_METRICS:
             mean = np.mean([part.values()[name].mean() for part in parts])
             assert metrics.values[name] == pytest.approx(mean, abs=1e-12), name
             assert metrics.values[f"{name}_det"] == pytest.approx(pooled[name].mean(), abs=1e-12), name

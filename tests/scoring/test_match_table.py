@@ -17,7 +17,7 @@ from match_populations import make_population
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import read_annotations
-from harness.scoring.jackknife import METRICS, replicate
+from harness.scoring.jackknife import JACKKNIFE_METRICS, replicate
 from harness.scoring.match_table import MatchTable, precision_over_recall, read_table, write_table
 from harness.scoring.protocols import OFFICIAL
 from harness.scoring.score import score_results
@@ -50,7 +50,7 @@ def test_weights_of_one_give_the_official_numbers(case: str, protocol: str) -> N
         table = score.matches
         replicates = replicate(table, np.ones((1, len(table.video_ids)), np.int32))
         for suffix, rows in {"": None, **table.groups}.items():
-            for metric in METRICS:
+            for metric in JACKKNIFE_METRICS:
                 value, expected = replicates.mean(metric, rows)[0], score.metrics.values[metric + suffix]
                 assert (None if np.isnan(value) else value) == (expected and pytest.approx(expected, abs=1e-12)), metric
         ap = score.metrics.values["AP"]

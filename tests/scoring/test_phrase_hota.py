@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hota_reference import Step, hota
 
-from harness.scoring.phrase_hota import LIMITS, Frames, Sequences, hota_of_sequences
+from harness.scoring.phrase_hota import LIMITS, PresentFrames, Sequences, hota_of_sequences
 
 
 def test_hota_of_many_sequences_equals_that_of_time_steps() -> None:
@@ -18,8 +18,8 @@ def test_hota_of_many_sequences_equals_that_of_time_steps() -> None:
             Step(np.flatnonzero(g[f]), np.flatnonzero(p[f]), similarity[f][g[f]][:, p[f]]) for f in range(steps)
         ])  # fmt: skip
         by_track = np.ascontiguousarray(similarity.transpose(2, 0, 1)).reshape(-1)
-        truths = Frames(np.arange(n_g + 1) * steps, g.T.reshape(-1))
-        tracks = Frames(np.arange(n_p + 1) * steps, p.T.reshape(-1))
+        truths = PresentFrames(np.arange(n_g + 1) * steps, g.T.reshape(-1))
+        tracks = PresentFrames(np.arange(n_p + 1) * steps, p.T.reshape(-1))
         one = Sequences(
             np.array([steps]), np.array([0, n_g]), np.arange(n_g), np.arange(n_g), np.arange(n_g), np.array([0, n_p]),
             np.arange(n_p), np.full(n_p, n_g), np.arange(n_p + 1) * steps * n_g, by_track,

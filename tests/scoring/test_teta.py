@@ -17,9 +17,9 @@ import teta_reference as reference
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import annotations_from_document
-from harness.scoring.frame_objects import concatenate
-from harness.scoring.teta import METRICS, Steps, count
-from harness.scoring.teta_score import TetaScore, read_truth, score_teta
+from harness.scoring.frame_objects import concatenate_objects
+from harness.scoring.teta import TETA_METRICS, Steps, count_steps
+from harness.scoring.teta_score import TetaScore, read_teta_truth, score_teta
 
 NAMED = os.environ.get("HARNESS_GOLDEN")
 GOLDEN = Path(NAMED) / "teta" if NAMED else Path(__file__).parents[1] / "data" / "teta"
@@ -31,7 +31,7 @@ ERRORS = ("IndexError", "KeyError", "TypeError", "AssertionError", "RuntimeError
 
 def score_case(case: str, protocol: str) -> TetaScore:
     folder = GOLDEN / case
-    return score_teta(protocol, read_truth(folder / "gt.json"), folder / "predictions.json")
+    return score_teta(protocol, read_teta_truth(folder / "gt.json"), folder / "predictions.json")
 
 
 @pytest.mark.parametrize("protocol", VARIANTS)
@@ -45,7 +45,7 @@ def test_official_and_repaired_numbers(case: str, protocol: str) -> None:
             wanted = expected[tool].get(f"{VARIANTS[protocol]}_{kind}")
             if wanted is None:
                 continue
-            for key in METRICS:
+            for key in TETA_METRICS:
                 if "error" not in wanted:
                     assert found[key + suffix] == pytest.approx(wanted["values"][key] / 100, rel=0, abs=1e-11), key
                 elif tool == "official":
@@ -82,7 +82,7 @@ def score_documents(tmp_path: Path) -> Callable[..., TetaScore]:
     def score(truth: Any, predictions: Any, protocol: str = "teta", strict: bool = False) -> TetaScore:
         for name, document in (("gt.json", truth), ("predictions.json", predictions)):
             (tmp_path / name).write_text(json.dumps(document))
-        return score_teta(protocol, read_truth(tmp_path / "gt.json"), tmp_path / "predictions.json", strict)
+        return score_teta(protocol, read_teta_truth(tmp_path / "gt.json"), tmp_path / "predictions.json", strict)
 
     return score
 
@@ -115,9 +115,9 @@ def test_videos_of_one_folder(score_documents: Callable[..., TetaScore]) -> None
     apart = score_documents(truth, predictions)
     assert score.slices["videos"]["told apart by id"] == pytest.approx(apart.corrected, abs=1e-14)
     assert not apart.warnings
+    truth, found = GOLDEN / "same_folder" / "gt.json", GOLDEN / "same_folder" / "predictions.json"
     with pytest.raises(UserError, match="folder"):
-        score_teta("teta", read_truth(GOLDEN / "same_folder" / "gt.json"), GOLDEN / "same_folder" / "predictions.json",
-                   strict=True)  # fmt: skip
+        score_teta("teta", read_teta_truth(truth), found, strict=True)
 
 
 def without(key: str) -> Callable[[Any, Any], None]:
@@ -336,7 +336,7 @@ def test_against_the_reference(seed: int) -> None:
     videos, classes = scene(seed)
     for exhaustive in (True, False):
         wanted = reference.counts(videos, classes, exhaustive)
-        found = count(as_steps(videos), classes, exhaustive)
+        found = count_steps(as_steps(videos), classes, exhaustive)
         for name in ("loc_tp", "loc_fn", "loc_fp", "cls_tp", "cls_fn", "cls_fp", "cls_fp_repaired"):
             assert np.array_equal(getattr(found, name), wanted[name]), name
         for at, name in enumerate(("assoc_a", "assoc_re", "assoc_pr")):
@@ -344,5 +344,5 @@ def test_against_the_reference(seed: int) -> None:
 
 
 def test_nothing_met() -> None:
-    met = concatenate([])
+    met = concatenate_objects([])
     assert len(met.step) == len(met.overlap) == 0

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from mutations import sealed, told
+from mutations import error_text, sealed
 from pydantic import BaseModel
 from small_runs import make_video
 from vis_documents import document, perfect
@@ -37,7 +37,7 @@ def changed(**video: Any) -> dict[str, Any]:
 
 def refusal(path: Path, content: Any) -> str:
     path.write_text(json.dumps(content))
-    return told(lambda: read_annotations(path))
+    return error_text(lambda: read_annotations(path))
 
 
 @pytest.mark.parametrize("size", [{"height": 10**9}, {"width": 2**31}, {"height": 2**16, "width": 2**15}])
@@ -49,7 +49,7 @@ def test_a_video_of_absurd_length_costs_nothing(tmp_path: Path) -> None:
     truth = changed(length=10**15)
     del truth["videos"][0]["file_names"]
     (tmp_path / "gt.json").write_text(json.dumps(truth))
-    assert told(lambda: read_annotations(tmp_path / "gt.json")) == ""
+    assert error_text(lambda: read_annotations(tmp_path / "gt.json")) == ""
 
 
 def test_outlines_of_absurd_length(tmp_path: Path) -> None:
@@ -81,13 +81,13 @@ def test_masks_of_absurd_size(tmp_path: Path, counts: Any) -> None:
     truth["annotations"][0]["segmentations"][0] = {"size": [2**16, 2**15], "counts": counts}
     path = tmp_path / "gt.json"
     path.write_text(json.dumps(truth))
-    assert "annotation 1, frame 0" in told(lambda: read_annotations(path).truth.tracks_of(1))  # type: ignore[union-attr]
+    assert "annotation 1, frame 0" in error_text(lambda: read_annotations(path).truth.tracks_of(1))  # type: ignore[union-attr]
 
 
 def test_results_that_are_one_long_string(tmp_path: Path) -> None:
     truth, path = annotations_from_document(document(), "gt"), tmp_path / "r.json"
     path.write_bytes(b'[{"a": "' + b"x" * (4 << 20))
-    assert "record 0: the file ends inside it" in told(lambda: score_results("lvvis", truth, path))
+    assert "record 0: the file ends inside it" in error_text(lambda: score_results("lvvis", truth, path))
 
 
 def test_results_with_masks_of_absurd_size(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_results_with_masks_of_absurd_size(tmp_path: Path) -> None:
     results = perfect(document())
     results[0]["segmentations"] = [{"size": [999999999, 999999999], "counts": "l" * 6 + "1"}] * 2
     path.write_text(json.dumps(results))
-    assert "record 0, frame 0: counts" in told(lambda: score_results("lvvis", truth, path))
+    assert "record 0, frame 0: counts" in error_text(lambda: score_results("lvvis", truth, path))
 
 
 def png(width: int, height: int) -> bytes:
@@ -112,12 +112,12 @@ def png(width: int, height: int) -> bytes:
 def test_an_image_bomb(tmp_path: Path, stated: tuple[int, int]) -> None:
     (tmp_path / "0.png").write_bytes(png(50_000, 40_000))
     frames = ImageFrames(tmp_path, ["0.png"], *stated, video="7")
-    assert "0.png (video 7, frame 0)" in told(lambda: frames[0])
+    assert "0.png (video 7, frame 0)" in error_text(lambda: frames[0])
 
 
 def test_an_image_bomb_as_the_first_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(png(50_000, 40_000))
-    assert "0.png: frame is truncated or broken (Image size" in told(lambda: open_video(tmp_path))
+    assert "0.png: frame is truncated or broken (Image size" in error_text(lambda: open_video(tmp_path))
 
 
 class Threshold(BaseModel):
@@ -132,20 +132,20 @@ def test_aliases_of_aliases(tmp_path: Path, inner: str) -> None:
     lines += [f"a{i}: &a{i} " + inner.format(", ".join([f"*a{i - 1}"] * 9)) for i in range(1, 12)]
     path = tmp_path / "c.yaml"
     path.write_text("\n".join([*lines, "threshold: *a11"]))
-    assert "with aliases expanded" in told(lambda: read_config(Threshold, path))
+    assert "with aliases expanded" in error_text(lambda: read_config(Threshold, path))
 
 
 @pytest.mark.parametrize("value", [":".join(["59"] * 50_000), "0x" + "f" * 900_000, "x" * (2 << 20)])
 def test_numbers_and_files_without_end(tmp_path: Path, value: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(f"threshold: {value}")
-    assert "is longer than" in told(lambda: read_config(Threshold, path))
+    assert "is longer than" in error_text(lambda: read_config(Threshold, path))
 
 
 def test_a_long_text_that_aliases_repeat(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(f"a: &a {'x' * 100_000}\nthreshold: [{', '.join(['*a'] * 50_000)}]")
-    assert "with aliases expanded" in told(lambda: read_config(Threshold, path))
+    assert "with aliases expanded" in error_text(lambda: read_config(Threshold, path))
 
 
 def test_a_safetensors_header_that_lies(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_safetensors_header_that_lies(tmp_path: Path) -> None:
     header = json.dumps({"a": tensor}).encode()
     for length in (len(header), 1 << 40, (1 << 64) - 1):
         path.write_bytes(struct.pack("<Q", length) + header)
-        assert "not a safetensors file" in told(lambda: read_tensors(path, "give another"))
+        assert "not a safetensors file" in error_text(lambda: read_tensors(path, "give another"))
 
 
 def test_a_checkpoint_that_is_larger_unpacked(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_checkpoint_that_is_larger_unpacked(tmp_path: Path) -> None:
         for name in source.namelist():
             target.writestr(name, source.read(name))
     assert packed.stat().st_size < 1 << 14
-    assert "compressed" in told(lambda: read_tensors(packed, "give another"))
+    assert "compressed" in error_text(lambda: read_tensors(packed, "give another"))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_checkpoint_that_is_larger_unpacked(tmp_path: Path) -> None:
 def test_tensors_that_claim_more_than_the_file_holds(tmp_path: Path, tensor: torch.Tensor, what: str) -> None:
     path = tmp_path / "w.pth"
     torch.save({"weight": tensor}, path)
-    assert f"w.pth: weight {'claims to be ' if what[0] == 'l' else 'is '}{what}" in told(
+    assert f"w.pth: weight {'claims to be ' if what[0] == 'l' else 'is '}{what}" in error_text(
         lambda: read_tensors(path, "give another")
     )
 
@@ -205,16 +205,16 @@ def rows(n: int, schema: pa.Schema = SCHEMA, **columns: Any) -> pa.Table:
 def test_a_shard_of_too_many_tracks(tmp_path: Path) -> None:
     store = forged(tmp_path, rows((1 << 20) + 1))
     assert store.path(1).stat().st_size < 1 << 16  # each would be some hundred times larger in memory
-    assert "declares more than a shard holds" in told(lambda: store.read_table(1))
+    assert "declares more than a shard holds" in error_text(lambda: store.read_table(1))
 
 
 @pytest.mark.parametrize("name", ["category_id", "height"])
 def test_a_shard_with_a_column_of_another_type(tmp_path: Path, name: str) -> None:
     schema = SCHEMA.set(SCHEMA.get_field_index(name), pa.field(name, pa.int16()))
     store = forged(tmp_path, rows(3, schema))
-    assert "is not a shard of predictions: it has other columns" in told(lambda: store.read_table(1))
+    assert "is not a shard of predictions: it has other columns" in error_text(lambda: store.read_table(1))
 
 
 def test_a_shard_with_a_track_without_score(tmp_path: Path) -> None:
     store = forged(tmp_path, rows(2, score=pa.array([0.5, None], pa.float64())))
-    assert "lack a value" in told(lambda: store.read_table(1))
+    assert "lack a value" in error_text(lambda: store.read_table(1))

@@ -19,7 +19,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from match_populations import make_population
-from mutations import fuzzed, mutated, sealed, told
+from mutations import error_text, fuzzed, mutated, sealed
 from safetensors.torch import save
 from small_runs import make_dataset, make_video, truth_of
 from vis_documents import box, document, perfect
@@ -74,7 +74,7 @@ def scored_against(path: Path) -> None:
 def test_annotations(tmp_path: Path, whole: bytes, data: st.DataObject) -> None:
     path = tmp_path / "gt.json"
     path.write_bytes(data.draw(mutated(whole)))
-    said = told(lambda: scored_against(path))  # a protocol that misses something does not know the file's name
+    said = error_text(lambda: scored_against(path))  # a protocol that misses something does not know the file's name
     assert "\n" not in said
 
 
@@ -83,7 +83,7 @@ def test_annotations(tmp_path: Path, whole: bytes, data: st.DataObject) -> None:
 def test_results(tmp_path: Path, data: bytes) -> None:
     truth, path = annotations_from_document(document(), "gt"), tmp_path / "r.json"
     path.write_bytes(data)
-    said = told(lambda: score_results("lvvis", truth, path))
+    said = error_text(lambda: score_results("lvvis", truth, path))
     assert said == "" or str(tmp_path) in said
 
 
@@ -99,7 +99,7 @@ def test_rle(counts: bytes, kind: int, height: int, width: int) -> None:
     sizes = np.array([[height], [width]], np.int32)
     text = np.frombuffer(counts, np.uint8)
     found = int(rle.areas(text, one, one + len(counts), np.array([kind], np.int8), *sizes, np.ones(1, np.bool_))[0])
-    assert found in rle.FAULTS or 0 <= found <= height * width
+    assert found in rle.RLE_FAULTS or 0 <= found <= height * width
     begin, end = (np.zeros(len(counts) // 2 + 1, np.int32) for _ in range(2))
     assert rle.runs_of(text, 0, len(counts), kind, begin, end, 0) <= (len(counts) + 1) // 2
 
@@ -129,7 +129,7 @@ def test_checkpoints(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
         for tensor in read_tensors(path, "give another").values():
             assert tensor.isfinite().sum() >= 0  # every number is touched
 
-    said = told(read)
+    said = error_text(read)
     assert said == "" or str(path) in said
 
 
@@ -150,7 +150,7 @@ clipvis: {<<: {window: 3}, compile: no}
 def test_yaml(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "config.yaml"
     path.write_bytes(data)
-    said = told(lambda: read_config(ClipVisConfig, path, model="clipvis", others=("clipvis",)))
+    said = error_text(lambda: read_config(ClipVisConfig, path, model="clipvis", others=("clipvis",)))
     assert said == "" or str(path) in said
 
 
@@ -174,7 +174,7 @@ def test_parquet_shards(tmp_path: Path, shard: bytes, data: st.DataObject) -> No
         store.read_video(1)
         score_store("lvvis", truth, store)
 
-    said = told(read)
+    said = error_text(read)
     assert said == "" or str(tmp_path) in said
 
 
@@ -196,5 +196,5 @@ def test_match_tables(tmp_path: Path, table: bytes, data: st.DataObject) -> None
         precision_over_recall(found)
         replicate(found, np.ones((2, len(found.video_ids)), np.int32))
 
-    said = told(read)
+    said = error_text(read)
     assert said == "" or str(path) in said

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mutations import fuzzed, mutated, told
+from mutations import error_text, fuzzed, mutated
 from oracle_runs import oracle_run
 from PIL import Image
 from small_runs import make_dataset
@@ -31,14 +31,14 @@ from harness.convert.cvat import read_cvat
 from harness.convert.label_studio import read_label_studio
 from harness.convert.palette import read_palette
 from harness.convert.youtube_vis import read_truth
-from harness.datasets.described import read as read_description
+from harness.datasets.described import read_description as read_description
 from harness.formats.coco_video import read_coco_video, read_detections
 from harness.formats.youtube_vis import annotations_from_document, read_annotations
 from harness.image_files import opened_image, pixels
 from harness.reports.published import read_given
 from harness.reports.regression import read_baseline
 from harness.result_record import read_record, record_of_run, write_record
-from harness.run_folder.checksums import FILE
+from harness.run_folder.checksums import SUMS_FILE
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.status import read_status
 from harness.scoring.score import score_results
@@ -199,15 +199,15 @@ def test_files(tmp_path: Path, reader: Reader, data: st.DataObject) -> None:
     path = tmp_path / reader.name
     path.unlink(missing_ok=True)
     path.write_bytes(data.draw(mutated(reader.whole())))
-    told(lambda: reader.read(path))
+    error_text(lambda: reader.read(path))
 
 
 @pytest.mark.parametrize("reader", READERS, ids=[one.name for one in READERS])
 def test_valid_files_are_read(tmp_path: Path, reader: Reader) -> None:
-    """What is mutated is read as it is; otherwise mutations of it would show little."""
+    """What is mutated is read_description as it is; otherwise mutations of it would show little."""
     path = tmp_path / reader.name
     path.write_bytes(reader.whole())
-    assert told(lambda: reader.read(path)) == ""
+    assert error_text(lambda: reader.read(path)) == ""
 
 
 @pytest.mark.parametrize("read", [read_coco, _detections])
@@ -216,7 +216,7 @@ def test_valid_files_are_read(tmp_path: Path, reader: Reader) -> None:
 def test_frames_with_tracks(tmp_path: Path, read: Callable[[Path], object], data: st.DataObject) -> None:
     path = tmp_path / "frames.json"
     path.write_bytes(data.draw(mutated(_coco(tmp_path))))
-    told(lambda: read(path))
+    error_text(lambda: read(path))
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +236,7 @@ def _whole_run(folder: Path) -> None:
         ),
         lambda: record_of_run(FinishedRun(folder)),
     ):  # fmt: skip
-        told(read)
+        error_text(read)
 
 
 RUN_FILES = ("config.json", "metrics.json", "environment.json", "videos.json", "per_category.csv", "progress")
@@ -255,7 +255,7 @@ def test_files_of_a_run(tmp_path: Path, run: Path, name: str, data: st.DataObjec
             break
     else:
         pytest.fail(f"the run has no {name}")
-    (folder / FILE).unlink(missing_ok=True)  # an attacker writes new sums
+    (folder / SUMS_FILE).unlink(missing_ok=True)  # an attacker writes new sums
     _whole_run(folder)
 
 
@@ -265,4 +265,4 @@ def test_records(tmp_path: Path, run: Path, data: st.DataObject) -> None:
     path = tmp_path / "record.json"
     write_record(path, record_of_run(FinishedRun(run)))
     path.write_bytes(data.draw(mutated(path.read_bytes())))
-    told(lambda: read_record(path))
+    error_text(lambda: read_record(path))

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 import torch
-from mutations import told
+from mutations import error_text
 from PIL import Image
 from pydantic import BaseModel
 from vis_documents import document
@@ -90,14 +90,14 @@ def test_what_is_no_file_is_refused(tmp_path: Path, name: str, make: Callable[[P
     said = make(tmp_path / name)
     if name == "0.png" and make is endless:
         said = "leads out of"
-    assert said in told(lambda: READERS[name](tmp_path / name))
+    assert said in error_text(lambda: READERS[name](tmp_path / name))
 
 
 def test_a_socket_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # its path has to be short
     with socket.socket(socket.AF_UNIX) as one:
         one.bind("s.json")
-        assert "is a socket" in told(lambda: read_annotations(Path("s.json")))
+        assert "is a socket" in error_text(lambda: read_annotations(Path("s.json")))
 
 
 @pytest.mark.parametrize("name", TEXT)
@@ -105,7 +105,7 @@ def test_a_sparse_file_is_refused_unread(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b'[{"a": [')
     os.truncate(path, 40 << 30)  # more than this machine's memory, and nothing on the disk
-    said = told(lambda: READERS[name](path))
+    said = error_text(lambda: READERS[name](path))
     assert "holds NUL bytes" in said or "files of its kind at most" in said
 
 
@@ -114,7 +114,7 @@ def test_a_file_is_too_large_for_its_kind(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"PAR1")
     os.truncate(path, 40 << 30)
-    assert f"has {40 << 30} bytes or more, and files of its kind at most" in told(lambda: READERS[name](path))
+    assert f"has {40 << 30} bytes or more, and files of its kind at most" in error_text(lambda: READERS[name](path))
 
 
 @pytest.mark.parametrize("text", [b'[{"a": ["%b', b'[{"video_id": 1}, %b', b'[{"a": 1} %b', b"[   %b"])
@@ -124,8 +124,8 @@ def test_nul_bytes_that_are_stored_are_refused_too(
     monkeypatch.setattr("harness.input_files._has_hole", lambda descriptor: False)
     path = tmp_path / "results.json"
     path.write_bytes(text % bytes(20 << 20))
-    assert "NUL bytes" in told(lambda: READERS["results.json"](path))
-    assert "NUL bytes" in told(lambda: read_annotations(path))
+    assert "NUL bytes" in error_text(lambda: READERS["results.json"](path))
+    assert "NUL bytes" in error_text(lambda: read_annotations(path))
 
 
 def test_files_without_holes_are_read_as_they_are(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
 def test_json_of_many_levels(tmp_path: Path, name: str, text: bytes) -> None:
     path = tmp_path / name
     path.write_bytes(text)
-    told(lambda: READERS[name](path))  # a value or a `UserError`
+    error_text(lambda: READERS[name](path))  # a value or a `UserError`
 
 
 def test_json_of_many_levels_is_named(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_json_of_many_levels_is_named(tmp_path: Path) -> None:
         with pytest.raises(msgspec.DecodeError, match="nested too deeply"):
             decode_json(b'{"a": %b}' % DEEP, kind)
     (tmp_path / "videos.json").write_bytes(b'{"format": 2, "of": %b}' % DEEP)
-    assert "nested too deeply" in told(lambda: read_status(tmp_path))
+    assert "nested too deeply" in error_text(lambda: read_status(tmp_path))
 
 
 @pytest.mark.parametrize("number", [b"9" * 1_000_000, b"0." + b"9" * 1_000_000, b"1e" + b"9" * 1_000_000])
@@ -182,7 +182,7 @@ def test_numbers_of_many_digits(tmp_path: Path, number: bytes) -> None:
     text = json.dumps(document()).replace('"id": 1', '"id": NUMBER', 1).encode().replace(b"NUMBER", number)
     for name in ("gt.json", "found.json", "baseline.json", "results.json"):
         (tmp_path / name).write_bytes(text)
-        told(lambda name=name: READERS[name](tmp_path / name))  # type: ignore[misc]
+        error_text(lambda name=name: READERS[name](tmp_path / name))  # type: ignore[misc]
 
 
 def test_a_frame_that_is_no_file_has_no_digest(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_frame_that_is_no_file_has_no_digest(tmp_path: Path) -> None:
 def test_a_video_of_absurd_frames(tmp_path: Path) -> None:
     Image.new("P", (14_000, 14_000)).save(tmp_path / "a.gif")
     assert (tmp_path / "a.gif").stat().st_size < 1 << 18
-    said = told(lambda: open_video(tmp_path / "a.gif"))
+    said = error_text(lambda: open_video(tmp_path / "a.gif"))
     assert f"a.gif: has frames of 14000x14000 (height x width), more than {MOST_PIXELS} pixels" in said
 
 
@@ -201,13 +201,13 @@ def test_a_video_whose_later_frames_are_absurd(tmp_path: Path, monkeypatch: pyte
     Image.new("P", (64, 64)).save(tmp_path / "a.gif")
     monkeypatch.setattr("harness.video_file._refuse_size", lambda *size: None)
     monkeypatch.setattr("harness.video_file.MOST_PIXELS", 1000)
-    assert "cannot be decoded" in told(lambda: open_video(tmp_path / "a.gif"))
+    assert "cannot be decoded" in error_text(lambda: open_video(tmp_path / "a.gif"))
 
 
 def test_many_tensors_of_one_storage(tmp_path: Path) -> None:
     storage, path = torch.arange(1 << 16, dtype=torch.float16), tmp_path / "w.pth"
     torch.save({f"w{i}": storage[i:-1] for i in range(400)}, path)
-    assert "its 400 tensors share values and together claim more than 2 times the file" in told(
+    assert "its 400 tensors share values and together claim more than 2 times the file" in error_text(
         lambda: read_tensors(path, "give another")
     )
 
@@ -233,14 +233,14 @@ def test_more_tensors_than_any_model_has(tmp_path: Path, form: str, monkeypatch:
         path.write_bytes(pickle.dumps({name: np.zeros(1, np.float32) for name in many}, protocol=2))
     else:
         torch.save(many, path, _use_new_zipfile_serialization=form == "zip")
-    assert "holds more than 500 objects" in told(lambda: read_tensors(path, "give another"))
+    assert "holds more than 500 objects" in error_text(lambda: read_tensors(path, "give another"))
 
 
 def test_more_names_than_any_model_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.models.shared.checkpoint_files.MOST_NAMES", 500)
     one = torch.zeros(1)
     torch.save({f"w{i}": one for i in range(501)}, tmp_path / "w.pth")
-    assert "holds 501 tensors, and checkpoints at most 500" in told(
+    assert "holds 501 tensors, and checkpoints at most 500" in error_text(
         lambda: read_tensors(tmp_path / "w.pth", "give another")
     )
 

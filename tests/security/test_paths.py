@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mutations import told
+from mutations import error_text
 from small_runs import make_run
 from vis_documents import box, document
 
@@ -28,7 +28,7 @@ def test_frames_of_annotations(tmp_path: Path, name: str) -> None:
     truth["videos"][0]["file_names"][1] = name
     (tmp_path / "gt.json").write_text(json.dumps(truth))
     (tmp_path / "frames").mkdir()
-    said = told(lambda: open_custom(tmp_path / "gt.json", tmp_path / "frames", "lvvis"))
+    said = error_text(lambda: open_custom(tmp_path / "gt.json", tmp_path / "frames", "lvvis"))
     assert "video 1" in said
     assert "is not a path below its folder" in said
 
@@ -44,13 +44,13 @@ def test_frames_of_a_burst_file(tmp_path: Path, part: str) -> None:
     file = {"split": "val", "categories": [{"id": 13, "name": "apple", "frequency": "c"}], "sequences": [sequence]}
     (tmp_path / "gt.json").write_text(json.dumps(file))
     (tmp_path / "frames").mkdir()
-    said = told(lambda: open_custom(tmp_path / "gt.json", tmp_path / "frames", "burst"))
+    said = error_text(lambda: open_custom(tmp_path / "gt.json", tmp_path / "frames", "burst"))
     assert "is not a path below its folder" in said
 
 
 def test_a_playlist_reads_no_other_file(tmp_path: Path) -> None:
     write_video(tmp_path / "secret.mp4", [np.zeros((32, 48, 3), np.uint8)] * 3, 5)
-    assert told(lambda: open_video(tmp_path / "secret.mp4")) == ""
+    assert error_text(lambda: open_video(tmp_path / "secret.mp4")) == ""
     playlists = (
         "ffconcat version 1.0\nfile secret.mp4\n",
         "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.mp4\n#EXT-X-ENDLIST\n",
@@ -60,7 +60,7 @@ def test_a_playlist_reads_no_other_file(tmp_path: Path) -> None:
         for suffix in ("mp4", "m3u8", "mpd", "txt"):
             path = tmp_path / f"{number}.{suffix}"
             path.write_text(text)
-            assert f"{path}: is not a video" in told(lambda path=path: open_video(path))  # type: ignore[misc]
+            assert f"{path}: is not a video" in error_text(lambda path=path: open_video(path))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("name", ["run.lock", "run.log"])
@@ -70,7 +70,7 @@ def test_a_link_in_a_run_folder_is_not_written_through(tmp_path: Path, name: str
     kept.write_text("mine")
     (run.folder / name).unlink()
     (run.folder / name).symlink_to(kept)
-    said = told(lambda: execute(make_run(tmp_path / "runs")))
+    said = error_text(lambda: execute(make_run(tmp_path / "runs")))
     assert str(run.folder) in said
     assert kept.read_text() == "mine"
 
@@ -84,5 +84,5 @@ def test_links_in_place_of_other_files_are_replaced(tmp_path: Path) -> None:
         (run.folder / name).unlink()
         (run.folder / name).symlink_to(kept)
     assert "metrics.json" in names
-    told(lambda: execute(make_run(tmp_path / "runs"), fresh=True))
+    error_text(lambda: execute(make_run(tmp_path / "runs"), fresh=True))
     assert kept.read_text() == "mine"

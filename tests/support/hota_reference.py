@@ -12,7 +12,8 @@ from pycocotools import mask as coco
 from scipy.optimize import linear_sum_assignment
 from vis_documents import rle
 
-from harness.scoring.hota import ALPHAS, EPSILON, Floats, Hota, Ints, combine
+from harness.arrays import Floats, Ints
+from harness.scoring.hota import ALPHAS, EPSILON, Hota, combine
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.arrays import Ints
 from harness.scoring.average_precision import Matches
 from harness.scoring.match_table import MatchTable
-
-Ints = NDArray[np.int64]
 
 
 class Tracks(NamedTuple):

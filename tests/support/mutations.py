@@ -72,7 +72,7 @@ def bounded_memory(more: int = MEMORY) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def told(read: Callable[[], object]) -> str:
+def error_text(read: Callable[[], object]) -> str:
     """What a reader says is wrong, in one line; empty where it gives a value. Any other exception goes through."""
     with bounded_memory():
         try:

@@ -17,7 +17,7 @@ import weight_recipe
 from golden_files import golden_names, golden_tensors
 from torch import Tensor
 
-from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
+from harness.baselines.ov2seg.network import Ov2SegArchitecture, Ov2SegNetwork
 
 NAMED = os.environ.get("HARNESS_GOLDEN")
 TREE = Path(__file__).parents[1] / "data" / "ov2seg"
@@ -61,6 +61,6 @@ def state(names: Mapping[str, Tensor]) -> dict[str, Tensor]:
 @functools.cache
 def released_network() -> Ov2SegNetwork:
     """The released architecture with recipe weights; 40 M parameters, built once."""
-    network = Ov2SegNetwork(Architecture())
+    network = Ov2SegNetwork(Ov2SegArchitecture())
     network.load_state_dict(state(network.state_dict()), assign=True)
     return network.eval()

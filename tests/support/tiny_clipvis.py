@@ -10,14 +10,14 @@ import weight_recipe
 
 from harness.models.backbones.clip import open_clip
 from harness.models.clipvis.checkpoint import load_state
-from harness.models.clipvis.network import Architecture, ClipVisNetwork
+from harness.models.clipvis.network import ClipVisArchitecture, ClipVisNetwork
 
 TINY_RESNET = {
     "embed_dim": 32,
     "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
 }
-TINY = Architecture(
+TINY = ClipVisArchitecture(
     "tiny-resnet",
     decoder_layers=2,
     queries=10,

@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness.training.config import TrainingConfig
-from harness.training.processes import Processes
+from harness.training.processes import TrainingProcesses
 from harness.training.types import TrainingSample
 
-ALONE = Processes(0, 1, "cpu")
+ALONE = TrainingProcesses(0, 1, "cpu")
 CONFIG = TrainingConfig(
     iterations=12, batch_size=2, learning_rate=0.01, milestones=(6,), log_every=1, checkpoint_every=4, clip_norm=1.0
 )

@@ -9,7 +9,7 @@ import numpy as np
 from typer.testing import CliRunner, Result
 
 from harness.cli.convert import convert
-from harness.convert.tracks import ObjectTrack, TrackSet, VideoTracks, decoded, encoded
+from harness.convert.tracks import ConvertedVideo, ObjectTrack, TrackSet, decoded, encoded
 
 HEIGHT, WIDTH = 20, 30
 
@@ -62,4 +62,4 @@ def two_on_top(scores: tuple[float, float]) -> TrackSet:
     masks = [np.zeros((HEIGHT, WIDTH), np.bool_) for _ in range(2)]
     masks[0][:, :3], masks[1][:, 2:5] = True, True
     tracks = [ObjectTrack(i + 1, 1, [encoded(masks[i])], scores[i]) for i in range(2)]
-    return TrackSet([VideoTracks(1, "a/b", HEIGHT, WIDTH, ("a/b/0.jpg",), tracks)], {1: "cat"})
+    return TrackSet([ConvertedVideo(1, "a/b", HEIGHT, WIDTH, ("a/b/0.jpg",), tracks)], {1: "cat"})

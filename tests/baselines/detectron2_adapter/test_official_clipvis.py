@@ -19,7 +19,7 @@ from detectron2_library import FOLDERS, NAMED, command
 from PIL import Image
 from pycocotools import mask as coco
 
-from harness.models.clipvis.network import Architecture, ClipVisNetwork
+from harness.models.clipvis.network import ClipVisArchitecture, ClipVisNetwork
 
 SOURCE = os.environ.get("HARNESS_CLIPVIS", "")
 WORDS = ("cat", "dog,puppy", "red car", "traffic_light", "elephant")
@@ -43,7 +43,7 @@ def clip(tmp_path: Path) -> Path:
     categories = [{"id": i, "name": name, "partition": 0} for i, name in enumerate(WORDS, 1)]
     (tmp_path / "gt.json").write_text(json.dumps({"videos": [video], "categories": categories, "annotations": None}))
     with torch.device("meta"):
-        network = ClipVisNetwork(Architecture("RN50"))
+        network = ClipVisNetwork(ClipVisArchitecture("RN50"))
     state = weight_recipe.state(network.state_dict())
     torch.save({"model": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "model.pth")
     return tmp_path

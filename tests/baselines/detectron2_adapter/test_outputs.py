@@ -11,7 +11,7 @@ import torch
 from pycocotools import mask as coco
 from torch.nn.functional import interpolate
 
-from harness.baselines.detectron2_adapter.outputs import tracks_of
+from harness.baselines.detectron2_adapter.outputs import tracks_of_outputs
 from harness.errors import UserError
 from harness.masks import Rle
 from harness.types import Track
@@ -26,7 +26,7 @@ def masks(objects: int = 2, frames: int = FRAMES) -> torch.Tensor:
 
 
 def read(outputs: Any, frames: int = FRAMES) -> list[Track]:
-    return tracks_of(7, frames, outputs, lambda label: 100 + label)
+    return tracks_of_outputs(7, frames, outputs, lambda label: 100 + label)
 
 
 def decoded(mask: Rle | None) -> np.ndarray:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import HEIGHT, LENGTH, WIDTH, make_dataset, make_video, truth_of
 
-from harness.baselines.external.job import RESULTS, read_tracks
+from harness.baselines.external.job import RESULTS_FILE, read_tracks
 from harness.errors import UserError
 from harness.types import Track
 
@@ -25,7 +25,7 @@ def record(video_id: int = 1, **changes: Any) -> dict[str, Any]:
 
 
 def read(folder: Path, text: bytes) -> dict[int, list[Track]]:
-    (folder / RESULTS).write_bytes(text)
+    (folder / RESULTS_FILE).write_bytes(text)
     return read_tracks(folder, VIDEOS, WORDS)
 
 

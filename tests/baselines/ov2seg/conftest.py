@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
+from harness.baselines.ov2seg.network import Ov2SegArchitecture, Ov2SegNetwork
 from harness.models.backbones.clip import open_clip
 from harness.models.backbones.resnet import ResNetSize
 from harness.models.backbones.swin import SwinSize
@@ -26,8 +26,8 @@ SMALL_HEAD = {
     "embed_dim": 16,
 }
 TINY = {
-    "resnet": Architecture(ResNetSize((1, 2, 1, 1), 8), **SMALL_HEAD),
-    "swin": Architecture(SwinSize(8, (2, 2, 2, 1), (1, 2, 4, 8), 4), **SMALL_HEAD),
+    "resnet": Ov2SegArchitecture(ResNetSize((1, 2, 1, 1), 8), **SMALL_HEAD),
+    "swin": Ov2SegArchitecture(SwinSize(8, (2, 2, 2, 1), (1, 2, 4, 8), 4), **SMALL_HEAD),
 }
 TINY_CLIP = {
     "embed_dim": 16,
@@ -43,13 +43,13 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def architecture(kind: str) -> Architecture:
+def architecture(kind: str) -> Ov2SegArchitecture:
     """A tiny architecture."""
     return TINY[kind]
 
 
 @pytest.fixture(scope="session")
-def tiny_state(architecture: Architecture) -> dict[str, Tensor]:
+def tiny_state(architecture: Ov2SegArchitecture) -> dict[str, Tensor]:
     """A complete checkpoint of a tiny OV2Seg, with the entries that only training needs, as official ones have them."""
     made = ov2seg_golden.state(Ov2SegNetwork(architecture).state_dict())
     made["sem_seg_head.predictor.class_embed.zs_weight"] = torch.zeros(16, 8)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from harness.baselines.ov2seg.checkpoint import architecture_of, load_network, used
-from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
+from harness.baselines.ov2seg.network import Ov2SegArchitecture, Ov2SegNetwork
 from harness.errors import UserError
 from harness.models.backbones.swin import SwinSize
 
@@ -23,7 +23,7 @@ State = dict[str, Tensor]
 
 def test_names_and_shapes_are_the_released_ones() -> None:
     with torch.device("meta"):
-        network = Ov2SegNetwork(Architecture())
+        network = Ov2SegNetwork(Ov2SegArchitecture())
         released = {name: torch.empty(shape) for name, shape in ov2seg_golden.RELEASED.items()}
     assert len(released) == 566
     needed = used(released)
@@ -35,19 +35,19 @@ def test_names_and_shapes_are_the_released_ones() -> None:
         "criterion.empty_object_weight",
         "criterion.freq_weight",
     }
-    assert architecture_of(needed, Path("released.pth")) == Architecture()
+    assert architecture_of(needed, Path("released.pth")) == Ov2SegArchitecture()
 
 
 def test_swin_b_is_read_off_its_shapes() -> None:
     with torch.device("meta"):
-        state = Ov2SegNetwork(Architecture(SwinSize(), decoder_layers=9, queries=300)).state_dict()
+        state = Ov2SegNetwork(Ov2SegArchitecture(SwinSize(), decoder_layers=9, queries=300)).state_dict()
     found = architecture_of(state, Path("swin.pth"))
-    assert found == Architecture(SwinSize(128, (2, 2, 18, 2), (4, 8, 16, 32), 7), decoder_layers=9, queries=300)
+    assert found == Ov2SegArchitecture(SwinSize(128, (2, 2, 18, 2), (4, 8, 16, 32), 7), decoder_layers=9, queries=300)
     assert sum(t.numel() for n, t in state.items() if n.startswith("backbone.layers.")) > 86_000_000
 
 
 @pytest.mark.parametrize("form", ["under model", "plain", "half precision", "old name", "safetensors"])
-def test_forms_of_a_checkpoint(form: str, tiny_state: State, architecture: Architecture, tmp_path: Path) -> None:
+def test_forms_of_a_checkpoint(form: str, tiny_state: State, architecture: Ov2SegArchitecture, tmp_path: Path) -> None:
     path = tmp_path / ("tiny.safetensors" if form == "safetensors" else "tiny.pth")
     written = dict(tiny_state)
     if form == "half precision":
@@ -68,7 +68,7 @@ def test_forms_of_a_checkpoint(form: str, tiny_state: State, architecture: Archi
     assert architecture_of(network.state_dict(), path) == architecture
 
 
-def test_a_loaded_network_runs(saved: Path, tiny_state: State, architecture: Architecture) -> None:
+def test_a_loaded_network_runs(saved: Path, tiny_state: State, architecture: Ov2SegArchitecture) -> None:
     network = Ov2SegNetwork(architecture)
     network.load_state_dict(used(tiny_state))
     images = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))

@@ -21,8 +21,8 @@ from harness.baselines.ov2seg.checkpoint import used
 from harness.baselines.ov2seg.config import Ov2SegConfig
 from harness.baselines.ov2seg.decoder import OpenVocabularyOutput
 from harness.baselines.ov2seg.model import Ov2Seg
-from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
-from harness.baselines.ov2seg.scoring import TEMPERATURE, VideoScores, frame_evidence, scores
+from harness.baselines.ov2seg.network import Ov2SegArchitecture, Ov2SegNetwork
+from harness.baselines.ov2seg.scoring import CLASS_TEMPERATURE, VideoScores, frame_evidence, scores
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier
 from harness.errors import UserError
 from harness.frames import Image
@@ -67,7 +67,7 @@ def test_golden_clip() -> None:
     assert np.array_equal(np.stack(resized[: len(golden["resized"])]), golden["resized"].numpy())
 
     output = model.forward(resized, sizes)
-    logits = class_logits(output.class_embeddings, model.text_classifier(words), TEMPERATURE)
+    logits = class_logits(output.class_embeddings, model.text_classifier(words), CLASS_TEMPERATURE)
     ov2seg_golden.close(logits, golden["raw.pred_logits"][..., :-1], atol=2e-4)
     assert not golden["raw.pred_logits"][..., -1].any()
     ov2seg_golden.close(output.object_logits, golden["raw.pred_object_logits"], atol=2e-4)
@@ -95,7 +95,7 @@ def test_golden_clip_between_network_and_tracks() -> None:
     sizes = model.geometry(*frames.shape[1:3])
     output = model.forward([resize(frame, sizes.resized) for frame in frames], sizes)
     classifier = sourced(golden["text_raw"]).classifier
-    logits = class_logits(output.class_embeddings, classifier, TEMPERATURE)
+    logits = class_logits(output.class_embeddings, classifier, CLASS_TEMPERATURE)
     order = model.matcher().match(output.embeddings)
     at = torch.arange(len(order))[:, None]
     of_video, objects = logits[at, order].mean(0), output.object_logits[at, order].mean(0)
@@ -121,10 +121,10 @@ def test_golden_clip_between_network_and_tracks() -> None:
 
 @torch.no_grad()
 def test_golden_input_of_the_network() -> None:
-    from harness.baselines.ov2seg.model import PIXEL_MEAN, PIXEL_STD
+    from harness.baselines.ov2seg.model import IMAGENET_MEAN, IMAGENET_STD
 
     golden = ov2seg_golden.tensors("e2e")
-    found = normalise(golden["resized"][:1], (64, 64), PIXEL_MEAN, PIXEL_STD)
+    found = normalise(golden["resized"][:1], (64, 64), IMAGENET_MEAN, IMAGENET_STD)
     ov2seg_golden.close(found, golden["network_input_0"], atol=1e-6)
 
 
@@ -149,7 +149,7 @@ def video(frames: int) -> Video:
 
 
 @pytest.fixture(scope="module")
-def tiny(tiny_state: dict[str, Tensor], architecture: Architecture) -> Ov2SegNetwork:
+def tiny(tiny_state: dict[str, Tensor], architecture: Ov2SegArchitecture) -> Ov2SegNetwork:
     network = Ov2SegNetwork(architecture)
     network.load_state_dict(used(tiny_state))
     return network.eval()

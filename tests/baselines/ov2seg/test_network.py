@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from harness.baselines.ov2seg.decoder import OpenVocabularyPrediction
-from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
-from harness.baselines.ov2seg.scoring import TEMPERATURE
+from harness.baselines.ov2seg.network import Ov2SegArchitecture, Ov2SegNetwork
+from harness.baselines.ov2seg.scoring import CLASS_TEMPERATURE
 from harness.models.mask2former.transformer_decoder import attention_mask
 from harness.models.shared.text_classifier import TextClassifier, class_logits
 
@@ -31,7 +31,7 @@ def with_zero_column(logits: Tensor) -> Tensor:
 
 def classify(embeddings: Tensor, text_raw: Tensor) -> Tensor:
     rows = torch.nn.functional.normalize(text_raw, dim=-1)
-    return with_zero_column(class_logits(embeddings, TextClassifier(rows, torch.arange(len(rows))), TEMPERATURE))
+    return with_zero_column(class_logits(embeddings, TextClassifier(rows, torch.arange(len(rows))), CLASS_TEMPERATURE))
 
 
 def test_the_recipe_gives_the_weights_of_the_golden_vectors(network: Ov2SegNetwork) -> None:
@@ -116,7 +116,7 @@ def test_heads_on_given_embeddings(network: Ov2SegNetwork) -> None:
     ov2seg_golden.close(predictor.mask_embed(embedding), golden["mask_embed"], atol=1e-4)
 
 
-def test_learns(architecture: Architecture) -> None:
+def test_learns(architecture: Ov2SegArchitecture) -> None:
     """In training every parameter has a gradient, from the last prediction and from each before it."""
     torch.manual_seed(0)
     network = Ov2SegNetwork(architecture).train()

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.baselines.ov2seg.config import Ov2SegConfig
-from harness.baselines.ov2seg.released_classifiers import FILES, digests, read_rows
+from harness.baselines.ov2seg.released_classifiers import RELEASED_FILES, digests, read_rows
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier, text_classifier
 from harness.config import read_config
 from harness.errors import UserError
@@ -34,8 +34,8 @@ def rows() -> np.ndarray:
 
 @pytest.fixture
 def file(rows: np.ndarray, tmp_path: Path) -> Path:
-    np.save(tmp_path / FILES["lvvis"], rows)
-    return tmp_path / FILES["lvvis"]
+    np.save(tmp_path / RELEASED_FILES["lvvis"], rows)
+    return tmp_path / RELEASED_FILES["lvvis"]
 
 
 def classifier(place: Any, dataset: str = "lvvis", categories: tuple[Category, ...] = THREE, cache: Any = None,
@@ -144,11 +144,11 @@ def test_computed_with_a_text_tower(clip: Path, tmp_path: Path) -> None:
 
 def test_the_tower_is_that_of_open_clip(clip: Path, tmp_path: Path) -> None:
     """One name by hand: fourteen templates, unit, mean, unit; underscores are blanks."""
-    from harness.models.shared.text_classifier import TEMPLATES, tokenize
+    from harness.models.shared.text_classifier import PROMPT_TEMPLATES, tokenize
 
     model = open_clip().create_model("tiny-vit", pretrained=str(clip))
     with torch.no_grad():
-        features = model.encode_text(tokenize([t.format("red car") for t in TEMPLATES]))
+        features = model.encode_text(tokenize([t.format("red car") for t in PROMPT_TEMPLATES]))
     expected = torch.nn.functional.normalize(torch.nn.functional.normalize(features, dim=-1).mean(0), dim=-1)
     found = classifier("clip", categories=THREE[2:], cache=tmp_path, clip_model="tiny-vit", clip_pretrained=str(clip))
     assert torch.allclose(found.classifier.weights[0], expected, atol=1e-6)

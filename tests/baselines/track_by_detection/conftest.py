@@ -9,10 +9,9 @@ import pytest
 import torch
 import weight_recipe
 
-from harness.baselines.ov2seg.network import Architecture as Ov2SegArchitecture
-from harness.baselines.ov2seg.network import Ov2SegNetwork
+from harness.baselines.ov2seg.network import Ov2SegArchitecture, Ov2SegNetwork
 from harness.models.backbones.resnet import ResNetSize
-from harness.models.clipvis.network import Architecture, ClipVisNetwork
+from harness.models.clipvis.network import ClipVisArchitecture, ClipVisNetwork
 from harness.models.miniatures import clip
 
 SMALL = {"decoder_layers": 2, "queries": 8, "dim": 32, "heads": 4, "feedforward": 64, "encoder_layers": 1}
@@ -29,7 +28,7 @@ def clipvis(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CLIP-VIS of the miniature's form."""
     torch.set_num_threads(1)
     path = tmp_path_factory.mktemp("clipvis") / "tiny.pth"
-    network = ClipVisNetwork(Architecture(clip.NAME, encoder_feedforward=48, **SMALL))
+    network = ClipVisNetwork(ClipVisArchitecture(clip.CLIP_NAME, encoder_feedforward=48, **SMALL))
     torch.save({"model": weight_recipe.state(network.state_dict())}, path)
     return path
 

@@ -7,10 +7,10 @@ import pytest
 
 from harness.baselines.track_by_detection.sort import (
     MEASUREMENT_NOISE,
-    MOTION,
     MOTION_NOISE,
     OBSERVED,
     START_NOISE,
+    TRANSITION,
     BoxMotion,
     box_iou,
     boxes_at,
@@ -38,7 +38,7 @@ def expected(seen: list[np.ndarray | None]) -> tuple[np.ndarray, np.ndarray]:
 
     add({0: np.eye(7)}, np.concatenate((measurements(seen[0][None])[0], np.zeros(3))), START_NOISE)
     for t in range(1, frames):
-        add({t: np.eye(7), t - 1: -MOTION}, np.zeros(7), MOTION_NOISE)
+        add({t: np.eye(7), t - 1: -TRANSITION}, np.zeros(7), MOTION_NOISE)
         box = seen[t]
         if box is not None:
             add({t: OBSERVED}, measurements(box[None])[0], MEASUREMENT_NOISE)

@@ -19,7 +19,7 @@ from torch import Tensor
 from harness.errors import UserError
 from harness.models.clipvis.checkpoint import architecture_of, load_network
 from harness.models.clipvis.config import ClipVisConfig
-from harness.models.clipvis.network import Architecture, ClipVisNetwork
+from harness.models.clipvis.network import ClipVisArchitecture, ClipVisNetwork
 
 RELEASED = {"rn50": "RN50", "convnext_b": "convnext_base_w_320"}
 State = dict[str, Tensor]
@@ -30,15 +30,15 @@ def test_names_and_shapes_are_the_released_ones(kind: str) -> None:
     document = Path(__file__).parents[2] / "data" / "clipvis" / f"state_dict_{kind}.json"
     expected = {name: tuple(shape) for name, shape in json.loads(document.read_text()).items()}
     with torch.device("meta"):
-        network = ClipVisNetwork(Architecture(RELEASED[kind]))
+        network = ClipVisNetwork(ClipVisArchitecture(RELEASED[kind]))
         empty = {name: torch.empty(shape) for name, shape in expected.items()}
     assert {name: tuple(t.shape) for name, t in network.state_dict().items()} == expected
-    assert architecture_of(empty, document) == Architecture(RELEASED[kind])
+    assert architecture_of(empty, document) == ClipVisArchitecture(RELEASED[kind])
 
 
 def test_decoder_depth_comes_from_the_checkpoint() -> None:
     with torch.device("meta"):
-        state = ClipVisNetwork(Architecture("RN50", decoder_layers=9)).state_dict()
+        state = ClipVisNetwork(ClipVisArchitecture("RN50", decoder_layers=9)).state_dict()
     assert architecture_of(state, Path("nine.pth")).decoder_layers == 9
 
 

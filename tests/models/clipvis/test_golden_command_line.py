@@ -17,7 +17,7 @@ import weight_recipe
 from PIL import Image
 from pycocotools import mask as coco
 
-from harness.models.clipvis.network import Architecture, ClipVisNetwork
+from harness.models.clipvis.network import ClipVisArchitecture, ClipVisNetwork
 
 
 def harness(*arguments: object, cwd: Path) -> None:
@@ -40,7 +40,7 @@ def test_command_line_reproduces_the_official_tracks(name: str, tmp_path: Path) 
     document = {"videos": [video], "categories": categories, "annotations": None}
     (tmp_path / "gt.json").write_text(json.dumps(document))
     with torch.device("meta"):
-        network = ClipVisNetwork(Architecture("RN50"))
+        network = ClipVisNetwork(ClipVisArchitecture("RN50"))
     torch.save({"model": weight_recipe.state(network.state_dict())}, tmp_path / "rn50.pth")
     settings = {
         "short_edge": facts["min_size_test"],

@@ -20,7 +20,7 @@ from harness.masks import Rle
 from harness.models.clipvis.checkpoint import load_state
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.model import ClipVis
-from harness.models.clipvis.network import Architecture, ClipVisNetwork
+from harness.models.clipvis.network import ClipVisArchitecture, ClipVisNetwork
 from harness.models.shared.preprocess import geometry, resize
 from harness.types import Category, Video, Vocabulary
 
@@ -32,7 +32,7 @@ def network() -> Iterator[Networks]:
     @functools.cache
     def build(kind: str) -> ClipVisNetwork:
         with torch.device("meta"):
-            empty = ClipVisNetwork(Architecture({"rn50": "RN50", "convnext_b": "convnext_base_w_320"}[kind]))
+            empty = ClipVisNetwork(ClipVisArchitecture({"rn50": "RN50", "convnext_b": "convnext_base_w_320"}[kind]))
         return load_state(empty, weight_recipe.state(empty.state_dict()))
 
     yield build

@@ -14,7 +14,7 @@ from harness.errors import UserError
 from harness.models.ops import build
 from harness.models.ops.build import Variant
 
-MISSING = build.missing()
+MISSING = build.missing_packages()
 needs_nvrtc = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
 ARCHITECTURES = [75, 80, 86, 89, 90, 100, 120]
@@ -114,7 +114,7 @@ def test_a_source_the_compiler_refuses_is_one_line(tmp_path: Path, monkeypatch: 
 def test_without_cuda_core_the_mend_is_an_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
     found = build.importlib.util.find_spec
     monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None if "cuda" in name else found(name))
-    assert "pip install cuda-core" in str(build.missing())
+    assert "pip install cuda-core" in str(build.missing_packages())
     assert build.versions()["nvrtc"] is None
 
 
@@ -159,7 +159,7 @@ def test_the_thread_layout_fits_any_variant(variant: Variant) -> None:
     assert 32 % variant.lanes == 0
     assert 1 <= variant.warps <= build.MOST_WARPS
     queries = 32 // variant.lanes
-    used = queries * (variant.levels * variant.points * build.SAMPLE_BYTES + build.QUERY_BYTES)
+    used = queries * (variant.levels * variant.points * build._SAMPLE_BYTES + build.QUERY_BYTES)
     assert variant.warps * used <= build.SHARED_BYTES
 
 

@@ -15,7 +15,7 @@ from deform_attn_cases import Arguments, from_offsets, grid_sample_loop, make
 from harness.errors import UserError
 from harness.models.ops import deformable_attention, fused_deformable_attention, kernel, reference
 from harness.models.ops.build import Variant
-from harness.models.ops.deform_attn import path_for, status
+from harness.models.ops.deform_attn import kernel_status, path_for
 
 FLOAT32 = Variant(torch.float32, torch.float32, channels=8, levels=2, points=2)
 FUSED = FLOAT32._replace(fused=True)
@@ -144,7 +144,7 @@ def test_shapes_that_do_not_fit(replaced: dict[str, torch.Tensor], complaint: st
 
 def test_status_on_a_machine_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    found = status()
+    found = kernel_status()
     assert (found["path"], found["device"]) == ("cpu kernel", "cpu")
     assert found["why"] == "torch sees no CUDA device"
     assert set(found["versions"]) == {"cuda-core", "cuda-bindings", "nvrtc"}
@@ -247,7 +247,7 @@ def test_kernel_equals_reference(case: dict[str, object], types: tuple[torch.dty
     arguments = Arguments(value.to(types[0]), shapes, locations.to(types[1]), weights.to(types[1]))
     for actual, expected in zip(gradients(arguments, "cuda"), gradients(arguments, "cpu"), strict=True):
         assert actual.shape == expected.shape
-        assert kernel.relative_difference(actual, expected) <= kernel.TOLERANCE[expected.dtype]
+        assert kernel.relative_difference(actual, expected) <= kernel.KERNEL_TOLERANCE[expected.dtype]
 
 
 @needs_gpu
@@ -263,7 +263,7 @@ def test_fused_kernel_equals_reference(name: str, stored: torch.dtype) -> None:
         grad = torch.randn(output.shape, generator=torch.Generator().manual_seed(5)).to(output)
         results.append([each.detach().cpu() for each in (output, *torch.autograd.grad(output, leaves, grad))])
     for actual, expected in zip(*results, strict=True):
-        assert kernel.relative_difference(actual, expected) <= kernel.TOLERANCE[stored]
+        assert kernel.relative_difference(actual, expected) <= kernel.KERNEL_TOLERANCE[stored]
 
 
 @needs_gpu
@@ -304,7 +304,7 @@ def test_sizes_on_the_device_that_do_not_fit_give_no_number() -> None:
 
 @needs_gpu
 def test_status_on_a_gpu() -> None:
-    found = status()
+    found = kernel_status()
     assert found["path"] == "cuda kernel", found["why"]
 
 

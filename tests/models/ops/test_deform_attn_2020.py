@@ -16,7 +16,7 @@ from torch import Tensor
 from harness.models.ops import build, kernel, reference
 from harness.models.ops.deform_attn import FLOAT32
 
-MISSING = build.missing() or ptx_emulator.missing()
+MISSING = build.missing_packages() or ptx_emulator.missing()
 SOURCE = Path(__file__).parents[3] / "benchmarks" / "deform_attn_2020.cu"
 
 

@@ -126,7 +126,7 @@ def test_equals_reference(case: Case, tmp_path: Path, headers: Path) -> None:
         ]
     actual = [output, grad_value.to(variant.value), grad_locations, grad_weights]
     for got, wanted in zip(actual, expected, strict=True):
-        assert kernel.relative_difference(got, wanted) <= kernel.TOLERANCE[wanted.dtype]
+        assert kernel.relative_difference(got, wanted) <= kernel.KERNEL_TOLERANCE[wanted.dtype]
 
 
 def test_sizes_that_do_not_fit_give_no_number(tmp_path: Path, headers: Path) -> None:

@@ -20,7 +20,7 @@ from pretended_cuda import compile_driver
 from harness.models.ops import build, kernel
 from harness.models.ops.build import Variant
 
-MISSING = build.missing() or ptx_emulator.missing()
+MISSING = build.missing_packages() or ptx_emulator.missing()
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
 TESTS = Path(__file__).parents[2] / "support"

@@ -22,7 +22,7 @@ from torch import Tensor
 from harness.models.ops import build, kernel, reference
 from harness.models.ops.build import Variant
 
-MISSING = build.missing() or ptx_emulator.missing()
+MISSING = build.missing_packages() or ptx_emulator.missing()
 needs_emulator = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
 FLOAT, HALF, BFLOAT = torch.float32, torch.float16, torch.bfloat16

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from harness.baselines.ov2seg.network import Architecture, Ov2SegNetwork
+from harness.baselines.ov2seg.network import Ov2SegArchitecture, Ov2SegNetwork
 from harness.models.backbones.resnet import ResNetSize
 from harness.models.backbones.swin import SwinSize
 from harness.models.clipvis.network import ClipVisNetwork
@@ -40,7 +40,7 @@ def parts_of(name: str, tiny: ClipVisNetwork) -> tuple[nn.Module, nn.Module, nn.
     network: Any = tiny
     if name != "CLIP-VIS":
         torch.manual_seed(0)
-        sizes = Architecture(BACKBONES[name], encoder_layers=1, encoder_feedforward=32, **SMALL)
+        sizes = Ov2SegArchitecture(BACKBONES[name], encoder_layers=1, encoder_feedforward=32, **SMALL)
         network = Ov2SegNetwork(sizes).eval().requires_grad_(False)
     return network.backbone, network.sem_seg_head.pixel_decoder, network.sem_seg_head.predictor
 

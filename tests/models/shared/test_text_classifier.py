@@ -14,14 +14,14 @@ from harness.errors import UserError
 from harness.models.backbones.clip import ClipBackbone
 from harness.models.clipvis.network import ClipVisNetwork
 from harness.models.shared.text_classifier import (
-    TEMPLATES,
+    PROMPT_TEMPLATES,
     build_text_classifier,
     cached_text_classifier,
     encode_prompts,
     prompts_of,
     synonyms_of,
     tokenize,
-    weights_digest,
+    tower_digest,
 )
 
 
@@ -60,8 +60,8 @@ def test_long_names_keep_the_end_token() -> None:
 
 
 def test_templates_are_fourteen() -> None:
-    assert len(set(TEMPLATES)) == 14
-    assert all(template.count("{}") == 1 for template in TEMPLATES)
+    assert len(set(PROMPT_TEMPLATES)) == 14
+    assert all(template.count("{}") == 1 for template in PROMPT_TEMPLATES)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_bad_vocabularies(names: list[str], said: str, tiny: ClipVisNetwork) -> 
 
 
 def test_cache_by_weights_names_and_flag(tiny: ClipVisNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clip, digest = tiny.backbone, weights_digest(tiny.backbone)
+    clip, digest = tiny.backbone, tower_digest(tiny.backbone)
     first = cached_text_classifier(tmp_path, digest, clip, ["cat", "red_car,van"])
     for other in (("x", ["cat", "red_car,van"], False), (digest, ["red_car,van", "cat"], False)):
         cached_text_classifier(tmp_path, other[0], clip, other[1], clean=other[2])
