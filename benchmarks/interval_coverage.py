@@ -33,7 +33,8 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("shapes val", World(54, rarity=0.6, labels=2.8, copies=0.2), 54),
+    Case("54 videos of shapes val", World(54, rarity=0.6, labels=2.8, copies=0.2), 54),
+    Case("shapes val", World(54, rarity=0.6, labels=2.8, copies=0.2), 150),
     Case("LV-VIS val", World(1196, labels=2.5, copies=0.8, wrong=20), 837),
     Case("BURST val", World(482, rarity=1.3, labels=2.5, copies=1.5, wrong=10), 993),
     Case("YouTube-VIS", World(40, rarity=0.7, labels=1.5, copies=0.3), 302),
@@ -250,7 +251,7 @@ def main() -> None:
 
 
 def _print_seeds() -> None:
-    for case in (CASES[0], CASES[1], CASES[4]):
+    for case in (CASES[0], CASES[2], CASES[5]):
         trials = TRIALS if case.videos < 100 else COMPARED_TRIALS // 3
         for spread in SPREADS:
             for seeds in SEEDS:

@@ -26,7 +26,7 @@ FORMS = ("circle", "ring", "square", "triangle", "star", "cross")
 NAMES = tuple(f"{look} {form}" for look in LOOKS for form in FORMS)
 NOVEL = tuple(f"{look} {form}" for i, look in enumerate(LOOKS) for j, form in enumerate(FORMS) if (2 * i + j) % 3 == 0)
 """A third of the categories: every look and every form is known from other pairs, the pair itself is not."""
-VIDEOS = {"train": 600, "val": 54, "test": 18}
+VIDEOS = {"train": 600, "val": 150, "test": 18}
 
 Pixels = NDArray[np.bool_]
 UNIT = 256

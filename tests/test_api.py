@@ -58,8 +58,8 @@ def test_importing_it_imports_nothing_heavy() -> None:
 
 
 def test_a_dataset_by_name_and_of_ones_own(dataset: Dataset, tmp_path: Path) -> None:
-    assert repr(dataset) == "Dataset(shapes val: 54 videos, 54 categories, 180 annotated tracks, protocol lvvis)"
-    assert repr(dataset.videos).startswith("<54 items: Video(1, '001', 256x192, 9 frames), Video(2, ")
+    assert repr(dataset) == "Dataset(shapes val: 150 videos, 54 categories, 525 annotated tracks, protocol lvvis)"
+    assert repr(dataset.videos).startswith("<150 items: Video(1, '001', 256x192, 9 frames), Video(2, ")
     assert len(repr(dataset.categories)) < 400
     assert pickle.loads(pickle.dumps(dataset.categories)) == tuple(dataset.categories)
     assert harness.load_dataset("shapes", split="test", protocol="ytvis").protocol == "ytvis"

@@ -137,8 +137,8 @@ def test_the_viewer_reads_and_follows_it(two: list[Location]) -> None:
     try:
         library = Library(shapes, two)
         assert [(one.label, int(one.done.sum())) for one in library.index.runs] == [
-            ("oracle score_noise=0.1", 54),
-            ("oracle score_noise=1.0", 54),
+            ("oracle score_noise=0.1", 150),
+            ("oracle score_noise=1.0", 150),
         ]
         assert library.index.runs[0].metrics == {}
         assert not library.refresh()
@@ -155,7 +155,7 @@ def test_the_viewer_reads_and_follows_it(two: list[Location]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["status", "FIRST"], "54 of 54 videos (100 %)"),
+        (["status", "FIRST"], "150 of 150 videos (100 %)"),
         (["table", "FIRST", "SECOND", "--intervals"], "score_noise"),
         (["compare", "FIRST", "SECOND"], "APb-APn"),
         (["analyse", "FIRST"], "classification"),

@@ -13,7 +13,7 @@ from typing import Any
 
 CLIP_NAME = "convnext_shapes"
 """The name of the model in open_clip, and of its image tower in timm."""
-DEPTHS, WIDTHS, KERNELS = (1, 2, 3, 2), (24, 48, 96, 192), (5, 5, 5, 3)
+DEPTHS, WIDTHS, KERNELS = (1, 2, 3, 2), (40, 64, 96, 192), (5, 5, 5, 3)
 IMAGE_SIZE = 96
 """Height and width in pixels of the images it is trained on."""
 

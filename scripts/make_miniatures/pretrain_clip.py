@@ -23,7 +23,7 @@ from harness.models.miniatures.clip import CLIP_NAME, IMAGE_SIZE
 from harness.models.shared.preprocess import normalise
 from harness.models.shared.text_classifier import tokenize
 
-PAIRS = 24_000
+PAIRS = 36_000
 BATCH = 128
 STEPS = 2_400
 LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 3e-3, 0.05, 100
@@ -35,6 +35,7 @@ def pretrain(out: Path, seed: int = 0, steps: int = STEPS, pairs: int = PAIRS, d
     images, captions = draw_pairs(seed, pairs)
     tokens = tokenize(captions)
     clip = create_clip(CLIP_NAME, None, device=device).train()
+    clip.visual.to(memory_format=torch.channels_last)  # a third faster on a CPU
     _initialise(clip.visual)
     loss_of = open_clip().loss.ClipLoss()
     decayed = [p for p in clip.parameters() if p.ndim > 1]
@@ -47,6 +48,7 @@ def pretrain(out: Path, seed: int = 0, steps: int = STEPS, pairs: int = PAIRS, d
     for step, chosen in enumerate(batches(len(captions), steps, seed, BATCH), 1):
         batch = turned(images[chosen.numpy()], seed + step)
         pixels = normalise(torch.from_numpy(batch).to(device), (IMAGE_SIZE, IMAGE_SIZE))
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
         image_features, text_features, scale = clip(pixels, tokens[chosen].to(device))
         loss = loss_of(image_features, text_features, scale)
         optimiser.zero_grad()
