@@ -237,7 +237,7 @@ class DescribedDataset:
         return f"{self.file}, split {split}"
 
 
-def open_described(annotations: Path, frames: Path | None, protocol: str) -> Dataset:
+def open_file(annotations: Path, frames: Path | None, protocol: str) -> Dataset:
     """Open a user's own annotations; without ``frames`` the pictures of its videos cannot be read."""
     if frames is not None:
         return open_custom(annotations, frames, protocol)
@@ -253,7 +253,7 @@ def without_frames(read: Annotations, protocol: str) -> Dataset:
     return Dataset(in_unicode(file.stem), "custom", categories, videos, protocol, read, data=data)
 
 
-def read_description(file: Path) -> DescribedDataset:
+def read(file: Path) -> DescribedDataset:
     """The dataset that a YAML file describes. Raises `UserError` for an unknown key, and what is incomplete."""
     try:
         description = Description.model_validate(read_yaml(file))
@@ -282,7 +282,7 @@ def described_below(data_root: Path) -> Iterator[DescribedDataset]:
         try:
             values = read_yaml(path)
             if "name" in values and "splits" in values:
-                yield read_description(path)
+                yield read(path)
         except UserError:
             continue
 
@@ -306,7 +306,7 @@ def add_split(
     Description.model_validate(values)
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     write_atomically(file, text.encode())
-    return read_description(file)
+    return read(file)
 
 
 def file_digest(path: Path) -> str:

@@ -27,7 +27,7 @@ _INTS, _FLAGS = ir.VectorType(_INT, LANES), ir.VectorType(_BIT, LANES)
 def areas_of_lanes(
     typing_context: Any, data: Any, start: Any, size: Any, pixels: Any, is_escaped: Any, longest: Any, out: Any
 ) -> Any:
-    """Write the areas in pixels of `LANES` masks to ``out (LANES,)``, or -1 where `harness.rle.decode` has to look.
+    """Write the areas in pixels of `LANES` masks to ``out (LANES,)``, or -1 where `decode_rles` has to look.
 
     Mask ``l`` is ``data[start[l]:start[l] + size[l]]`` and of ``pixels[l]`` pixels, fewer than `MOST_LANE_PIXELS`; with
     ``is_escaped[l]`` a backslash in it stands behind another one, as in JSON text. ``longest`` is the largest ``size``.
@@ -99,7 +99,7 @@ def _words(builder: Any, text: Any, begin: list[Any], last: Any, place: Any) -> 
 
 
 def _step(builder: Any, state: dict[str, Any], c: Any, is_inside: Any, most: Any, escaped: Any) -> dict[str, Any]:
-    """Generate one character ``c`` (less 48) of every lane, see `harness.rle.decode` for the encoding.
+    """Generate one character ``c`` (less 48) of every lane, see `harness.rle.decode_rles` for the encoding.
 
     A sum is negative in ``wrong`` if anything was not as it should be. ``before`` is the number two places back.
     """

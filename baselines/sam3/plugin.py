@@ -28,7 +28,7 @@ class Sam3Plugin:
 
         return card()
 
-    def load_part(self, config: Sam3Config, context: LoadContext) -> Sam3:
+    def load(self, config: Sam3Config, context: LoadContext) -> Sam3:
         """Load the folder ``context.checkpoint`` onto ``context.device``.
 
         Raises `UserError` where `transformers` is missing or too old, and for a folder without SAM 3.

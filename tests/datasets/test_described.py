@@ -16,7 +16,7 @@ from vis_documents import document
 
 from harness import plugins
 from harness.cli.datasets import app
-from harness.datasets.described import read_description
+from harness.datasets.described import read
 from harness.datasets.own_data import check_own, faults, open_own, with_groups
 from harness.errors import UserError
 from harness.formats.youtube_vis import read_annotations
@@ -196,7 +196,7 @@ def test_what_cannot_be_added(tmp_path: Path, arguments: tuple[str, ...], words:
 def test_a_faulty_description_is_refused_in_words(tmp_path: Path, content: dict[str, Any], words: str) -> None:
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(UserError, match=r"a\.yaml|protocol") as error:
-        read_description(tmp_path / "a.yaml")
+        read(tmp_path / "a.yaml")
     assert words in str(error.value)
 
 

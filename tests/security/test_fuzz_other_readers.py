@@ -31,7 +31,7 @@ from harness.convert.cvat import read_cvat
 from harness.convert.label_studio import read_label_studio
 from harness.convert.palette import read_palette
 from harness.convert.youtube_vis import read_truth
-from harness.datasets.described import read_description as read_description
+from harness.datasets.described import read as read_description
 from harness.formats.coco_video import read_coco_video, read_detections
 from harness.formats.youtube_vis import annotations_from_document, read_annotations
 from harness.image_files import opened_image, pixels
@@ -204,7 +204,7 @@ def test_files(tmp_path: Path, reader: Reader, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("reader", READERS, ids=[one.name for one in READERS])
 def test_valid_files_are_read(tmp_path: Path, reader: Reader) -> None:
-    """What is mutated is read_description as it is; otherwise mutations of it would show little."""
+    """What is mutated is read as it is; otherwise mutations of it would show little."""
     path = tmp_path / reader.name
     path.write_bytes(reader.whole())
     assert error_text(lambda: reader.read(path)) == ""
