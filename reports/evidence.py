@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from harness.formats.youtube_vis import AnnotationRecord
 from harness.reports.summary import Mention
-from harness.run_folder.store import PredictionStore
 from harness.scoring.analysis import HIT, IGNORED, Verdicts
 from harness.scoring.calibration import Bin
 from harness.scoring.error_kinds import CLAIMING, MISSED
@@ -98,15 +97,12 @@ class Scored(NamedTuple):
     score: float
 
 
-def scored_tracks(store: PredictionStore, verdicts: Verdicts, videos: Iterable[int]) -> list[Scored]:
+def scored_tracks(verdicts: Verdicts, videos: Container[int]) -> list[Scored]:
     """The tracks of ``videos`` that count."""
-    found = []
-    for video in videos:
-        known = verdicts.of_video(video)
-        for row, track in enumerate(store.read_video(video)):
-            if known.get(row, (IGNORED, None))[0] != IGNORED:
-                found.append(Scored(video, track.category_id, track.score))
-    return found
+    rows = zip(verdicts.video_id, verdicts.category_id, verdicts.score, verdicts.kind, strict=True)
+    return [
+        Scored(video, category, score) for video, category, score, kind in rows if video in videos and kind != IGNORED
+    ]
 
 
 def videos_of_bins(bins: Sequence[Bin], tracks: Iterable[Scored], categories: Container[int]) -> list[int | None]:

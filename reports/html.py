@@ -325,7 +325,7 @@ def _bin_videos(material: ReportData, videos: Sequence[int]) -> dict[tuple[int, 
     for suffix, ids in get_protocol(material.dataset.protocol).groups(categories).items():
         groups[GROUP_NAMES[suffix]] = frozenset(ids)
     for number, analysis in material.analyses.items():
-        tracks = scored_tracks(material.runs[number].store, analysis.verdicts, videos)
+        tracks = scored_tracks(analysis.verdicts, set(videos))
         for group, one in analysis.calibration.items():
             found[number, group] = videos_of_bins(one.bins, tracks, groups[group])
     return found

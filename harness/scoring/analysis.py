@@ -34,13 +34,16 @@ class Verdicts:
     """The outcome of every scored track at IoU 0.5, by ascending video id and row: arrays ``(tracks,)``.
 
     ``track`` is the row in the video's shard. ``kind`` is one of `errors_breakdown.KINDS`, ``"hit"``, or
-    ``"ignored"``; ``truth_id`` is the annotation it hit or is an error about, ``None`` for background.
+    ``"ignored"``; ``truth_id`` is the annotation it hit or is an error about, ``None`` for background. ``category_id``
+    and ``score`` are those of the track.
     """
 
     video_id: tuple[int, ...]
     track: tuple[int, ...]
     kind: tuple[str, ...]
     truth_id: tuple[int | None, ...]
+    category_id: tuple[int, ...]
+    score: tuple[float, ...]
 
     def of_video(self, video_id: int) -> dict[int, tuple[str, int | None]]:
         """Kind and truth by row of the video's shard; tracks beyond the protocol's cap are missing."""
@@ -153,4 +156,6 @@ def _verdicts(
         tuple(row_of_record(record[order]).tolist()),
         tuple(names[c] for c in code[order].tolist()),
         tuple(ids[r] if r >= 0 else None for r in row[order].tolist()),
+        tuple(truths.category_ids[overlaps.category[matched.track[order]]].tolist()),
+        tuple(overlaps.score[matched.track[order]].tolist()),
     )

@@ -50,8 +50,8 @@ def test_layouts_of_public_readmes(
 ) -> None:
     write(annotations, frames, categories)
     one = found(tmp_path)[annotations]
-    assert one.taken is not None
-    assert (one.taken.dataset, one.taken.split) == (dataset, split)
+    assert one.recognised is not None
+    assert (one.recognised.dataset, one.recognised.split) == (dataset, split)
     assert one.frames == tmp_path / frames
     opened = plugins.opened(dataset, tmp_path, split)
     assert opened.annotations.path == str(tmp_path / annotations)
@@ -64,14 +64,14 @@ def test_names_do_not_matter_where_the_content_tells(tmp_path: Path, write: Writ
     size = {"height": 20, "width": 30, "length": 1}
     document["videos"] = [{"id": v, **size, "file_names": [f"v{v}/0.jpg"]} for v in range(1, 303)]
     (tmp_path / "a.json").write_text(json.dumps(document))
-    taken = found(tmp_path)["a.json"].taken
+    taken = found(tmp_path)["a.json"].recognised
     assert taken is not None
     assert taken.split == "val"
     assert taken.reasons[1] == "it has that split's 302 videos"
     document["videos"] = document["videos"][:2]
     (tmp_path / "a.json").write_text(json.dumps(document))
     one = found(tmp_path)["a.json"]
-    assert one.taken is None
+    assert one.recognised is None
     assert one.recognised_as == "ytvis2019 (split unknown)"
     to_do = one.record(tmp_path)["name_by_hand"]
     assert to_do == "harness datasets add NAME --like ytvis2019 --split SPLIT --annotations a.json --frames DIR"
@@ -80,7 +80,7 @@ def test_names_do_not_matter_where_the_content_tells(tmp_path: Path, write: Writ
 def test_the_same_categories_are_told_apart_by_path(tmp_path: Path, write: Write) -> None:
     write("ytvis21/valid.json", "ytvis21/valid", "ytvis2021")
     write("ytvis22/valid.json", "ytvis22/valid", "ytvis2021")
-    taken = [one.taken for one in found(tmp_path).values()]
+    taken = [one.recognised for one in found(tmp_path).values()]
     assert [t and t.dataset for t in taken] == ["ytvis2021", "ytvis2022"]
     assert YTVIS2021.open(tmp_path, "val").annotations.path.endswith("ytvis21/valid.json")
     assert YTVIS2022.open(tmp_path, "val").annotations.path.endswith("ytvis22/valid.json")
@@ -122,7 +122,7 @@ def test_other_json_files_are_named(tmp_path: Path, write: Write) -> None:
     (tmp_path / "cut.json").write_text('{"videos": [')
     (tmp_path / "nan.json").write_text(json.dumps(annotation_document("ovis") | {"info": float("nan")}))
     here = found(tmp_path)
-    assert {name: one.recognised_as for name, one in here.items() if one.taken is None} == {
+    assert {name: one.recognised_as for name, one in here.items() if one.recognised is None} == {
         "cocovid.json": "in CocoVID or TAO form, with one annotation per image",
         "coco.json": "a COCO file of images, without videos",
         "config.json": "not an annotation file: it has no videos",
@@ -159,7 +159,7 @@ def test_burst_in_its_own_form_and_converted(tmp_path: Path) -> None:
     converted = burst_form.convert_file(own).document
     (tmp_path / "b").mkdir()
     (tmp_path / "b/b2y_val.json").write_text(json.dumps(converted))
-    taken = [one.taken for one in found(tmp_path).values()]
+    taken = [one.recognised for one in found(tmp_path).values()]
     assert [(t.dataset, t.split) for t in taken if t] == [("burst", "val"), ("burst", "val")]
     (tmp_path / "a/burst/frames").rename(tmp_path / "b/frames")
     dataset = BURST.open(tmp_path / "b", "val")

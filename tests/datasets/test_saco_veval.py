@@ -55,7 +55,7 @@ def test_a_domain_opens_and_says_its_terms(domain: str, tmp_path: Path) -> None:
     assert (dataset.protocol, dataset.videos[0].name) == ("veval", "v1")
     assert dataset.differences is None  # no count that somebody states
     assert [int(image[0, 0, 0]) for image in dataset.videos[1].read()] == [80, 81]
-    taken = [one.taken for one in survey(tmp_path, [PLUGIN])]
+    taken = [one.recognised for one in survey(tmp_path, [PLUGIN])]
     assert [(t.dataset, t.split) for t in taken if t] == [("saco-veval", f"{domain}-val")]
     report = PLUGIN.check(tmp_path, f"{domain}-val").splits[0]
     assert report.complete

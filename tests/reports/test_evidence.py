@@ -32,7 +32,8 @@ TRUTHS: Any = [truth(1, 1, 1), truth(2, 1, 1), truth(3, 2, 1), truth(4, 2, 2), t
 def examined(label: str, *tracks: tuple[int, str, int | None]) -> Examined:
     """A run by its tracks: video, kind, object."""
     videos, kinds, objects = zip(*tracks, strict=True) if tracks else ((), (), ())
-    return Examined(label, Verdicts(videos, tuple(range(len(tracks))), kinds, objects))
+    rows = len(tracks)
+    return Examined(label, Verdicts(videos, tuple(range(rows)), kinds, objects, (1,) * rows, (1.0,) * rows))
 
 
 GOOD = examined("good", (1, "hit", 1), (1, "hit", 2), (2, "hit", 3), (2, "classification", 4), (3, "hit", 5))
