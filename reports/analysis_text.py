@@ -58,7 +58,7 @@ def _errors(runs: Sequence[RunAnalysis]) -> Sheet:
         "Truths: objects not found because of this kind, at IoU 0.5; docs/error-analysis.md defines the kinds",
     ]
     head = [Column("Error"), *_columns(runs, ("dAP50", "dAP", "Errors", "Truths"))]
-    return _titled(Sheet(head, lines, notes), runs, "errors by kind, and the points that repairing them is worth")
+    return _titled(Sheet(head, lines, notes), runs, "errors by kind, and the points that repairing them adds")
 
 
 def _titled(sheet: Sheet, runs: Sequence[RunAnalysis], what: str) -> Sheet:

@@ -186,7 +186,7 @@ def figures(subject: FigureData, video: int | None = None) -> tuple[list[Drawing
             shows = f"AP by category, {pair.run} minus {pair.reference}, with 95 % intervals and numbers of videos"
             made.append(Drawing(f"category_gains{several}", category_gains(pair, subject), shows))
         if subject.analyses:
-            shows = "errors by kind: points of AP50 that repairing them is worth, and how many there are"
+            shows = "errors by kind: points of AP50 that repairing them adds, and how many there are"
             made.append(Drawing("errors", errors(subject), shows))
         if subject.dataset is not None:
             try:
