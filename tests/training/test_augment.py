@@ -43,7 +43,7 @@ def test_jitter_gives_squares_whose_masks_lie_on_their_objects(seed: int, height
     assert sample.masks.shape[1:] == (96, 96)
     bright = (sample.image > 150).all(-1)
     for mask in sample.masks:
-        if mask.sum() > 150:
+        if mask.sum() > 400:  # at the edges of smaller ones interpolation takes more than a quarter
             assert overlap(mask, bright) > 0.75
     assert all(mask.any() for mask in sample.masks)
 
