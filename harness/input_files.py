@@ -1,7 +1,7 @@
-"""Opens files that others made: regular files only, up to a size for their kind; and decodes JSON to a bounded depth.
+"""Opens untrusted files: regular files only, up to a size limit per kind of file. Decodes JSON of bounded depth.
 
-All readers of annotations, results, run folders, checkpoints, frames and settings come through here. A named pipe or a
-device would block or never end, and a sparse file of a few bytes on the disk may say that it has gigabytes.
+All readers of annotations, results, run folders, checkpoints, frames and settings use this module. Reading a named pipe
+or a device may block or never end, and a sparse file with few bytes on disk may have a size of gigabytes.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ TABLE_BYTES = 512 * MIB
 SHARD_BYTES = 2 * GIB
 """Most bytes of a shard of predictions or a match table, which are read whole."""
 ANNOTATION_BYTES = 16 * GIB
-"""Most bytes of an annotation file, which is read whole. Those of the largest benchmarks have some gigabytes."""
+"""Most bytes of an annotation file, which is read whole. Those of the largest benchmarks have several gigabytes."""
 FRAME_BYTES = 512 * MIB
 """Most bytes of the image file of one frame."""
 UNBOUNDED = 1 << 62
-"""For files that are read piece by piece (results, videos), and weights, of which nothing is read beyond the file."""
+"""No limit: for results and videos, which are read in pieces, and weights, which are not read beyond the file's end."""
 
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
@@ -48,10 +48,10 @@ _CHUNK = 1 << 20
 def open_file(path: Path | str, most: int, *, is_text: bool = False) -> io.BufferedReader:
     """Open a regular file of at most ``most`` bytes. With ``is_text`` a sparse file is refused: it holds NUL bytes.
 
-    Raises `UnreadableFileError` for anything else, without waiting, and `OSError` where the system does not open it.
+    Raises `UnreadableFileError` for any other file, without blocking, and `OSError` if the system cannot open it.
     """
     refuse_odd_file(path, most)
-    # Should a pipe have taken the file's place meanwhile, it does not block either.
+    # O_NONBLOCK: a pipe may have replaced the file since the check above; opening it must not block.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         _check(os.fstat(descriptor), path, most)
@@ -66,7 +66,7 @@ def open_file(path: Path | str, most: int, *, is_text: bool = False) -> io.Buffe
 def read_file(path: Location, most: int, *, is_text: bool = False) -> bytes:
     """Return the content of a file as `open_file` opens it; with ``is_text`` NUL bytes are refused.
 
-    Objects of a store have no kinds; their size is known when they are read.
+    Objects of a store are always plain data; their size is checked after reading.
     """
     if isinstance(path, ObjectPath):
         data = path.read_bytes()
@@ -84,7 +84,7 @@ def read_file(path: Location, most: int, *, is_text: bool = False) -> bytes:
 def read_all(file: io.BufferedReader, path: Path, most: int) -> bytes:
     """Return all of an opened file; raises `UnreadableFileError` if it has more than ``most`` bytes.
 
-    It may be longer than its size says: it grows, or its system does not know its size.
+    The file may be longer than its reported size: it grows, or its file system does not know the size.
     """
     size = os.fstat(file.fileno()).st_size
     data = file.read(size + 1) or b""
@@ -106,7 +106,7 @@ def refuse_null_bytes(data: bytes, path: Location) -> None:
 
 
 def refuse_odd_file(path: Path | str, most: int = UNBOUNDED) -> None:
-    """Refuse a file that `open_file` would refuse, for libraries that open files by their names.
+    """Refuse a file that `open_file` would refuse; for libraries that open files by path.
 
     Raises `UnreadableFileError`, and `OSError` if there is no such file.
     """
@@ -120,7 +120,7 @@ def decode_json(data: bytes | msgspec.Raw, kind: type[T]) -> T: ...
 @overload
 def decode_json(data: bytes | msgspec.Raw, kind: Any) -> Any: ...
 def decode_json(data: bytes | msgspec.Raw, kind: Any = Any) -> Any:
-    """Decode JSON as ``kind``. Raises `msgspec.MsgspecError` for other content, also if it is nested too deeply."""
+    """Decode JSON as ``kind``. Raises `msgspec.MsgspecError` for other content and for JSON nested too deeply."""
     try:
         return msgspec.json.decode(data, type=kind)
     except RecursionError as error:
@@ -140,14 +140,14 @@ def _check(status: os.stat_result, path: Path | str, most: int) -> None:
 
 
 def _has_hole(descriptor: int) -> bool:
-    """Whether a part of a file is not stored at all: it reads as NUL bytes, of which JSON and YAML have none."""
+    """Whether a file is sparse: its holes read as NUL bytes, which JSON and YAML do not contain."""
     size = os.fstat(descriptor).st_size
     if not size or not hasattr(os, "SEEK_HOLE"):
         return False
     try:
         hole = os.lseek(descriptor, 0, os.SEEK_HOLE)
         return hole < size and os.pread(descriptor, 1, hole) == b"\0"
-    except OSError:  # a file system that does not tell
+    except OSError:  # the file system does not report holes
         return False
     finally:
         os.lseek(descriptor, 0, os.SEEK_SET)

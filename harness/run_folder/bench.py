@@ -1,4 +1,4 @@
-"""How time and memory of a model grow with words, objects and frames: lines, and what may be read from them."""
+"""Fits of a model's time and memory against the number of words, objects or frames, and speeds read from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AXES = (WORDS, OBJECTS, FRAMES)
 
 
 def fit_line(values: Sequence[float], measured: Sequence[float]) -> BenchFit:
-    """The line of least squares through points, of which there are at least two values."""
+    """Return the least-squares line through the points; ``values`` must have at least two different values."""
     x, y = np.array(values, float), np.array(measured, float)
     per_unit, fixed = np.polyfit(x, y, 1)
     error = y - (fixed + per_unit * x)
@@ -27,7 +27,7 @@ def fit_line(values: Sequence[float], measured: Sequence[float]) -> BenchFit:
 
 
 def axis_of(axis: str, points: Sequence[BenchPoint]) -> BenchAxis:
-    """A swept axis with its lines; the points have distinct values, of which there are at least two."""
+    """Return a swept axis with its fitted lines; at least two points, all with different values."""
     ordered = sorted(points, key=lambda point: point.value)
     values = [point.value for point in ordered]
     seconds = [point.seconds if axis == FRAMES else 1 / point.frames_per_second for point in ordered]
@@ -36,9 +36,9 @@ def axis_of(axis: str, points: Sequence[BenchPoint]) -> BenchAxis:
 
 
 def speed_at(record: BenchRecord, words: int) -> float:
-    """Frames per second with a vocabulary of ``words``: as measured, or by the line between measured ones.
+    """Return frames per second with a vocabulary of ``words`` words: measured, or interpolated with the fitted line.
 
-    Raises `UserError` where that many words are outside of what was measured: nothing is extrapolated.
+    Raises `UserError` if ``words`` is outside the measured range: nothing is extrapolated.
     """
     hint = f"measure with harness bench --sweep words=1,{words}"
     found = next((axis for axis in record.axes if axis.axis == WORDS), None)
@@ -54,16 +54,17 @@ def speed_at(record: BenchRecord, words: int) -> float:
 
 
 def conditions(record: BenchRecord) -> str:
-    """The conditions of the numbers, in one line."""
+    """Return the conditions of the measurements in one line."""
     height, width = record.size
     threads = f", {record.threads} thread{'s' if record.threads > 1 else ''}" if record.device == "cpu" else ""
     return f"{record.model}, {record.precision}, {height}x{width}, {record.hardware} ({record.device}{threads})"
 
 
 def speed_of_run(record: Mapping[str, Any], bench: BenchRecord | None) -> tuple[float | None, str]:
-    """Frames per second at the vocabulary of a run, and under which conditions, or why there is no number.
+    """Return frames per second with a run's vocabulary and the conditions of the measurement.
 
-    ``record`` is that of the run; a protocol of phrases asks one word at a time.
+    Without a measurement: ``None`` and the reason. ``record`` is the content of the run's ``metrics.json``. A phrase
+    protocol counts as one word, because the model processes one phrase at a time.
     """
     if bench is None:
         return None, "not measured: harness bench --run RUN --sweep words=1,10,..."

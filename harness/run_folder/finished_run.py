@@ -122,7 +122,7 @@ class FinishedRun:
 
     @cached_property
     def bench(self) -> BenchRecord | None:
-        """``bench.json``: how time and memory of the model grow; ``None`` where nobody has measured it."""
+        """``bench.json``: how time and memory of the model grow; ``None`` if they were not measured."""
         return self._files.read_json(BENCH, BenchRecord)
 
     @cached_property
@@ -170,7 +170,7 @@ class FinishedRun:
 
     @property
     def store(self) -> PredictionStore:
-        """Its predictions, a shard per video."""
+        """The run's predictions, one shard per video."""
         return PredictionStore(self.folder / PREDICTIONS)
 
     @cached_property
@@ -185,7 +185,7 @@ class FinishedRun:
         return None if whole else self.done
 
     def checked(self, *names: str) -> FinishedRun:
-        """Read some of its properties, by default all small files, and return this run.
+        """Read the properties ``names``, by default all small files, and return this run.
 
         Raises `UserError` for a file that is absent, damaged, or of another format.
         """
@@ -277,7 +277,7 @@ class RunMetrics(NamedValues[float | None]):
 
     The metrics of any protocol that scored the run have the key ``PROTOCOL/METRIC``, as in ``metrics["hota/HOTA"]``;
     with a score threshold ``metrics["hota@0.5/HOTA"]`` is the same number. ``metrics["presence@0.5/IL_FPR"]`` is the
-    rate of false alarms on words that are known to be absent, where the annotations say which are (docs/phrases.md).
+    false positive rate on phrases that are annotated as absent (docs/phrases.md).
     """
 
     def __init__(self, record: dict[str, Any]) -> None:
@@ -286,7 +286,10 @@ class RunMetrics(NamedValues[float | None]):
 
 
 def by_protocol(records: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
-    """The metrics of several protocols' records as ``PROTOCOL/METRIC``; with a score threshold under both names."""
+    """Return the metrics of several protocols' records by ``PROTOCOL/METRIC``.
+
+    With a score threshold they are also under ``PROTOCOL@THRESHOLD/METRIC``.
+    """
     return {
         f"{protocol}/{key}": value
         for one in records

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 _LOCK = "run.lock"
 LEASE_SECONDS = 30.0
-"""A lease that is not renewed for this time has expired: its holder counts as dead."""
+"""A lease that is not renewed for this time has expired: its holder is assumed to have died."""
 _RENEW_SECONDS = LEASE_SECONDS / 4
 _PATIENCE_SECONDS = 5.0
 """The end of a run waits this long for the renewing thread, which may hang on a store that does not answer."""
@@ -52,9 +52,10 @@ def locked(folder: Location) -> Iterator[Callable[[], None]]:
 
 
 def is_locked(folder: Location) -> bool:
-    """Whether a process runs the folder. Some network file systems do not show the locks of other machines.
+    """Whether a process holds the lock. Some network file systems do not show the locks of other machines.
 
-    The check takes the lock for a moment, so a run that starts just then is refused: call it only when needed.
+    The check itself takes the lock for a moment, and a run that starts in that moment is refused: call it only when
+    needed.
     """
     if isinstance(folder, ObjectPath):
         with suppress(OSError):
@@ -121,8 +122,8 @@ def _leased(folder: ObjectPath) -> Iterator[Callable[[], None]]:
     """Hold the lease ``run.lock.<number>`` with the highest number.
 
     Once the last lease is released, or has expired by the clock of the store, a process may create the next number;
-    the store lets only one process succeed. A process that sees a number higher than its own has lost the folder. So
-    a lease is never taken over by writing to it.
+    the store lets only one process succeed. A process that sees a higher number than that of its lease has lost the
+    lock. So no process ever writes to the lease of another.
     """
     try:
         lease = _Lease(folder, _next_number(folder))
@@ -190,7 +191,7 @@ class _Lease:
                     self._put(held=False)
 
     def check(self) -> None:
-        """Raise `UserError` once another process has the folder."""
+        """Raise `UserError` once another process has taken over the folder."""
         if self._is_lost:
             what = "was taken over by another process while this one could not reach the store"
             raise UserError(str(self._folder), what, "run `harness status`; repeat the command if no process runs it")

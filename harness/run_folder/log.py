@@ -20,20 +20,23 @@ _LOG_SECONDS = 10.0
 LINE_CHARACTERS = 16_000
 """Longest message of a line in the log."""
 SESSION_BYTES, KEPT_BYTES = 32 << 20, 16 << 20
-"""Most bytes that one session adds to the log, warnings apart, which may add as much again; and how much of the end of
-an earlier log of more than that is kept."""
+"""Most bytes that one session adds to the log, and as many again for warnings. If the log of earlier sessions has more
+than ``SESSION_BYTES``, only its last ``KEPT_BYTES`` are kept."""
 _MOST_HELD = 10_000
 
 
 class _SizeLimit:
-    """What may still be written to the log of a session."""
+    """Limits the bytes that one session writes to the log."""
 
     def __init__(self) -> None:
         self._written = 0
         self._is_reported = False
 
     def admitted(self, line: str, level: int) -> str:
-        """The line as it may be written; empty for one that is left out. The first of those is replaced by a note."""
+        """Return the line to write, shortened if it is too long; empty if the log is full.
+
+        The first line that does not fit is replaced by a note.
+        """
         line = shortened(line, LINE_CHARACTERS)
         written = self._written + len(line.encode(errors="replace")) + 1
         if written <= (2 * SESSION_BYTES if level >= logging.WARNING else SESSION_BYTES):
@@ -46,15 +49,15 @@ class _SizeLimit:
 
 
 class _RecordFormatter(logging.Formatter):
-    """Formats records of which only the first line starts at the margin, without control characters."""
+    """Indents all lines of a record but the first, and escapes control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The lines of a record, without a line break at the end."""
+        """Return the lines of a record, without a line break at the end."""
         return indented(super().format(record))
 
 
 class _FileLog(logging.FileHandler):
-    """A log of bounded size that ignores a full disk: writing the results reports it, once and in one line."""
+    """A log of bounded size. It ignores a full disk, which writing the results reports once, in one line."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8", errors="replace")
@@ -93,7 +96,7 @@ class _ObjectLog(logging.Handler):
             self._lines.append(_end_of(path.read_bytes()))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line."""
+        """Add a line, if there is room for it."""
         line = self._limit.admitted(self.format(record), record.levelno)
         if line:
             self._lines.append(line.encode(errors="replace") + b"\n")
@@ -111,14 +114,14 @@ class _ObjectLog(logging.Handler):
 
 
 class _HeldLog(logging.Handler):
-    """Keeps lines until there is a file for them."""
+    """Holds records until the log file is open."""
 
     def __init__(self) -> None:
         super().__init__()
         self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line."""
+        """Hold a record; those beyond `_MOST_HELD` are dropped."""
         if len(self.records) < _MOST_HELD:
             self.records.append(record)
 
@@ -169,14 +172,14 @@ class SentLog(QueueHandler):
     """Sends records of bounded length to another process."""
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Put the arguments of a record into its message, which other processes can read."""
+        """Format the arguments into the message, because other processes may not be able to unpickle them."""
         found: logging.LogRecord = super().prepare(record)
         found.msg = found.message = shortened(str(found.msg), LINE_CHARACTERS)
         return found
 
 
 def _end_of(data: bytes) -> bytes:
-    """The last `KEPT_BYTES` of a log, from the beginning of a line; a shorter one as it is."""
+    """Return the last `KEPT_BYTES` of a log, from the start of a line; a shorter log unchanged."""
     return data if len(data) <= KEPT_BYTES else data[-KEPT_BYTES:].partition(b"\n")[2]
 
 

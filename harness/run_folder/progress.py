@@ -85,7 +85,7 @@ class RunProgress:
         self._last_ended: float | None = None
         self._video_began: dict[int, float] = {}
         self.changes = 0
-        """Grows with every change."""
+        """Number of changes so far."""
 
     def expect(self, videos: Sequence[Video]) -> None:
         """Add videos to this session."""

@@ -1,4 +1,4 @@
-"""Questions about the record of a run (``metrics.json``): whether it has numbers, and which ones are compared."""
+"""The metrics of a run's record (``metrics.json``): whether they are defined, and which ones are compared."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _ROUNDING = 1e-9
 
 
 def found_nothing(record: Mapping[str, Any]) -> bool:
-    """Whether a run was scored without a single track although there are annotated objects."""
+    """Whether a scored run has no track although objects are annotated."""
     counts = record.get("counts", {})
     return bool(counts.get("tracks") == 0 and counts.get("truths"))
 
 
 FOUND_NOTHING = "found nothing: official tools abort on an empty list and give no number; it is compared as 0"
-"""The note on such a run in comparisons."""
+"""The note in comparisons on a run for which `found_nothing` is true."""
 
 
 def effective_metrics(record: Mapping[str, Any]) -> dict[str, float | None]:
-    """The official metrics of a record, as they are compared.
+    """Return the official metrics of a record, as they are compared: fractions, ``None`` if undefined.
 
-    A run that found nothing has no official numbers, because the official tools abort on an empty list; its corrected
-    numbers (0) take their place.
+    A run that found nothing has no official metrics, because the official tools abort on an empty list. Its corrected
+    metrics (0) replace them.
     """
     metrics, corrected = record["metrics"] or {}, record["corrected"] or {}
     if found_nothing(record):
@@ -35,7 +35,7 @@ def effective_metrics(record: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def has_numbers(record: Mapping[str, Any]) -> bool:
-    """Whether any metric of a run is defined."""
+    """Whether a run was scored and any of its metrics is defined."""
     return record["protocol"] is not None and any(value is not None for value in effective_metrics(record).values())
 
 
@@ -51,7 +51,7 @@ def no_numbers(folder: Location, record: Mapping[str, Any]) -> UserError:
 
 
 def values_agree(recorded: float | None, computed: float | None) -> bool:
-    """Whether a number computed from a run's predictions equals that of its record, up to rounding."""
+    """Whether a metric computed from a run's predictions equals the recorded one, up to rounding."""
     if recorded is None or computed is None:
         return recorded is computed
     return abs(recorded - computed) <= _ROUNDING

@@ -1,4 +1,4 @@
-"""The numbers of a run, scored from its store or undefined with a reason; and their files."""
+"""Scores the stored predictions of a run and writes the files with the results."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ TableMaker = Callable[[Mapping[str, Any]], str]
 class Scored:
     """The scores by one protocol.
 
-    ``values`` are the keys of ``metrics.json`` that scoring fills. ``refusal`` says why the input was refused, ``note``
-    why there is no official AP without an error: nothing annotated, or nothing found. ``matches`` is the match table
-    that the numbers are computed from, ``None`` if there is none.
+    ``values`` are the keys of ``metrics.json`` that scoring fills. ``refusal`` says why the protocol refused the input.
+    ``note`` says why AP is undefined although there was no error: nothing annotated, or nothing found. ``matches`` is
+    the match table that the metrics are computed from, ``None`` if there is none.
     """
 
     values: dict[str, Any]
@@ -71,11 +71,11 @@ def score_predictions(
     settings: Settings = DEFAULTS,
     known: Mapping[str, Result | UserError] | None = None,
 ) -> list[Scored]:
-    """Score the shards of ``videos`` by protocols, over the ``whole`` dataset or over these videos only.
+    """Score the shards of ``videos`` by each protocol, over the ``whole`` dataset or over these videos only.
 
-    Results that are ``known`` of all protocols are taken as they are. Without truth, or if a protocol refuses the
-    input, all numbers of the protocol are ``None`` with that reason. With ``strict`` every warning is a refusal. Raises
-    `UnreadableFileError` for a shard that is missing, damaged or unreadable.
+    ``known`` results are used instead of scoring if they cover all protocols. Without truth, or if a protocol refuses
+    the input, all metrics of the protocol are ``None``, with the reason. With ``strict`` every warning is a refusal.
+    Raises `UnreadableFileError` for a shard that is missing, damaged or unreadable.
     """
     reason = ""
     if dataset.truth is None:
@@ -116,7 +116,7 @@ def _log(warnings: list[dict[str, Any]]) -> None:
 
 
 def no_truth_reason(dataset: Dataset) -> str:
-    """The reason why a dataset has no truth."""
+    """Return why a dataset has no truth."""
     return dataset.no_truth or ("the truth is withheld" if dataset.server else "the annotations have no truth")
 
 
@@ -126,8 +126,8 @@ def write_results(
     """Write the scores of every protocol, ``table.md`` with the text from ``table``, then ``metrics.json``.
 
     The first of ``scored`` is the run's own protocol: its match table, ``per_category.csv`` and ``per_pair.csv`` are in
-    the folder itself, those of others in ``scores/PROTOCOL``. Scores of protocols that ``record`` does not have are
-    removed.
+    the folder itself, those of other protocols in ``scores/PROTOCOL``. Scores of protocols that are not in ``record``
+    are removed.
 
     The checksums are written last; the caller must have removed the earlier ones.
     """

@@ -22,8 +22,8 @@ _HINT = "restore the earlier frames, start over (fresh), or name another runs_di
 def refuse_other_frames(store: PredictionStore, videos: Iterable[Video], whole: bool = False) -> None:
     """Raise `UserError` if the frames of ``videos`` differ from those that their predictions were made from.
 
-    With ``whole`` all content of the frames is compared where its digest was stored; a warning counts the other videos.
-    Damaged shards are skipped: their videos are computed again.
+    With ``whole`` the whole content of the frames is compared if its digest was stored; a warning counts the videos
+    without that digest. Damaged shards are skipped: their videos are computed again.
     """
 
     def compared(video: Video) -> tuple[Video, FrameDigests | None, FrameDigests]:

@@ -17,11 +17,11 @@ FORMAT: Literal[2] = 2
 """Version of the files in a run folder. 2: predictions do not depend on the protocol or the limit of a run."""
 
 MOST_UNUSED_NAMES = 10
-"""Names of unused tensors that a record has; their number is exact."""
+"""Most names of unused tensors in a record; their count is exact."""
 
-# An average of ones may come out one rounding step above 1.
+# A mean of ones may exceed 1 by one rounding step.
 Fraction = Annotated[float, Meta(le=1 + 1e-9)]
-"""A metric. Only MOTA has no lower bound; correlations, and cgF1 with them, begin at -1, all others at 0."""
+"""A metric, at most 1. The smallest value is -1 for correlations and cgF1 and 0 for others; MOTA has no lower bound."""
 
 
 def check_metrics(*groups: Mapping[str, float | None] | None) -> None:
@@ -73,8 +73,8 @@ class Times(Struct, frozen=True):
 class BenchFit(Struct, frozen=True):
     """A straight line through measured points: ``fixed`` + ``per_unit`` times the value of the axis.
 
-    ``residual`` is the largest distance of a point from the line, as a share of the point; ``r2`` the share of the
-    variance that the line explains, ``None`` where nothing varies.
+    ``residual`` is the largest distance of a point from the line, as a fraction of the point's value; ``r2`` the
+    fraction of the variance that the line explains, ``None`` if all points have the same value.
     """
 
     fixed: float
@@ -128,8 +128,8 @@ class BenchRecord(Struct, frozen=True):
 class WeightsRecord(Struct, frozen=True):
     """How a model's weights were loaded, in numbers of tensors, see `harness.types.LoadedWeights`.
 
-    ``unused`` counts the checkpoint's tensors that the model has no use for; ``unused_names`` are the first of them, at
-    most `MOST_UNUSED_NAMES`.
+    ``unused`` counts the checkpoint's tensors that the model does not use; ``unused_names`` are the names of the first
+    `MOST_UNUSED_NAMES`.
     """
 
     needed: int
@@ -139,12 +139,12 @@ class WeightsRecord(Struct, frozen=True):
 
     @classmethod
     def of(cls, weights: LoadedWeights) -> WeightsRecord:
-        """The record of what a model tells."""
+        """Return the record of the weights that a model loaded."""
         return cls(weights.needed, weights.loaded, len(weights.unused), list(weights.unused[:MOST_UNUSED_NAMES]))
 
 
 class Weights(Struct, frozen=True):
-    """``weights.json``: how the weights were loaded that a run's predictions are from."""
+    """``weights.json``: how the weights were loaded that made a run's predictions."""
 
     weights: WeightsRecord
     format: Literal[2] = 2
@@ -153,7 +153,8 @@ class Weights(Struct, frozen=True):
 class Failure(Struct, frozen=True):
     """A video that failed, with the reason in one line.
 
-    ``bad_input``: the user has to change something. ``attempts``: how often the video was tried.
+    ``bad_input``: the input has to change before another attempt can succeed. ``attempts``: how often the video was
+    tried.
     """
 
     video_id: int
@@ -178,9 +179,9 @@ class Cpu(Struct, frozen=True):
 
 
 class RunEnvironment(Struct, frozen=True):
-    """``environment.json``: what a run was made with; ``time`` is when it was begun, in UTC (ISO 8601).
+    """``environment.json``: software, hardware and inputs of a run; ``time`` is its start in UTC (ISO 8601).
 
-    ``data`` are the paths by which its data was opened, see `harness.types.Dataset`.
+    ``data`` are the paths from which its data was opened, see `harness.types.Dataset`.
     """
 
     harness: str | None = None
@@ -234,7 +235,7 @@ class VideosRecord(Struct, frozen=True):
 
 
 class ScoreRecord(Struct, frozen=True):
-    """The numbers of one protocol: fractions, ``None`` if undefined, with the reason in ``undefined``."""
+    """The metrics of one protocol: fractions, ``None`` if undefined, with the reason in ``undefined``."""
 
     protocol: ProtocolRecord
     metrics: dict[str, Fraction | None]
@@ -249,7 +250,7 @@ class ScoreRecord(Struct, frozen=True):
 
 
 def protocol_key(protocol: Mapping[str, Any]) -> str:
-    """A protocol's name with the score threshold that its numbers depend on: ``hota@0.5``."""
+    """Return a protocol's name with the score threshold that its metrics depend on: ``hota@0.5``."""
     threshold = protocol.get("score_threshold")
     return str(protocol["name"]) if threshold is None else f"{protocol['name']}@{threshold:g}"
 
@@ -257,14 +258,14 @@ def protocol_key(protocol: Mapping[str, Any]) -> str:
 class RunRecord(Struct, frozen=True):
     """``metrics.json``: the results of a run.
 
-    ``protocols`` has the numbers of every protocol that scored the predictions. Those of the first, the run's own
-    protocol, are also at the top level; there are none if only a server has the truth. ``limit`` is the number of first
-    videos that the run was restricted to, ``None`` for the whole split. ``config``, ``precision`` and ``seed`` are the
-    run's settings, ``name`` is what the user calls it, and ``weights`` the name of its checkpoint's file; ``backbone``
-    and ``trained_on`` are its network and its training data, as the model's card or the checkpoint itself says.
-    ``comparable`` and ``not_comparable`` say whether it may be compared with published numbers (see
-    `harness.comparability`). ``loaded_weights`` says how the model's weights were loaded,
-    ``None`` where it does not tell.
+    ``protocols`` has the metrics of every protocol that scored the predictions. Those of the first, the run's own
+    protocol, are also at the top level. There are none if only a server has the truth. ``limit``: the run was
+    restricted to so many videos, the first of the split; ``None`` for the whole split. ``config``, ``precision`` and
+    ``seed`` are the run's settings, ``name`` is the user's name for it, and ``weights`` the file name of its
+    checkpoint. ``backbone`` and ``trained_on`` are its network and its training data, from the model card or the
+    checkpoint. ``comparable`` and ``not_comparable`` say whether it may be compared with published numbers (see
+    `harness.comparability`). ``loaded_weights`` says how the model's weights were loaded, ``None`` if the model does
+    not report it.
     """
 
     format: Literal[2]

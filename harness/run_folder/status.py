@@ -1,4 +1,4 @@
-"""The status of a run, from the files in its folder alone, so on any machine that can read them."""
+"""The status of a run. It is read from the run folder only, so any machine that can read the folder can show it."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def read_status(folder: Location) -> Status:
 
 def _state(folder: Location, session: Snapshot | None, silent: float | None, is_done: bool) -> RunState:
     if session is not None and session.state == "running":
-        # the clocks of two machines may differ a little
+        # the clocks of two machines may differ slightly
         if silent is not None and abs(silent) < SILENCE_SECONDS:
             return "running"
     elif session is not None:
@@ -119,7 +119,7 @@ def _state(folder: Location, session: Snapshot | None, silent: float | None, is_
 
 
 def _damaged(folder: Location) -> list[str]:
-    """What is wrong with the files that have checksums; nothing while a run is going on, as it has none."""
+    """Return the errors of the files that have checksums; empty during a run, because it has removed the checksums."""
     files, found = CheckedFiles(folder), []
     for name in SUMMED:
         try:

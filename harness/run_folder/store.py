@@ -54,7 +54,7 @@ _MARK = b"sha256="
 _NO_DIGEST = b"0" * _DIGITS
 _UNLIMITED = 1 << 30
 _MOST_TRACKS, _MOST_BYTES = 1 << 20, 1 << 32
-"""Largest rows and bytes that a shard may declare, far above those of any video: a tiny file can declare anything."""
+"""Most rows and bytes that a shard may declare, far above those of any video. A tiny file can declare any number."""
 _HINT = "repeat its `harness run`, which computes this video again"
 
 
@@ -114,7 +114,7 @@ class PredictionStore:
         """Return the shard of a video with the columns of `SCHEMA`; masks are a dictionary of distinct counts.
 
         Raises `DamagedShardError` for a shard that is missing, damaged, or of another video or format, and
-        `UnreadableFileError` for one that the operating system does not let us read.
+        `UnreadableFileError` for one that the operating system does not allow to read.
         """
         return _checked(self._intact(video_id), int(video_id), str(self.path(video_id)))
 
@@ -212,7 +212,7 @@ def tabulate(video: Video, tracks: Sequence[Track], vocabulary: Vocabulary | Non
 
 
 class _Row(NamedTuple):
-    """A track in Python's own types."""
+    """A track in built-in Python types."""
 
     category_id: int
     score: float
@@ -274,7 +274,7 @@ def whole_number(value: Any) -> int | None:
         return int(value) if value == np.floor(value) and math.isfinite(value) else None
     try:
         return operator.index(value)
-    except Exception:  # a type of a plugin may raise anything
+    except Exception:  # a plugin's type may raise any exception
         return None
 
 
