@@ -1,7 +1,7 @@
-"""Compiles the scoring in a separate process while a model runs, where it is not compiled yet.
+"""Compiles the scoring functions in a separate process while a model runs, if numba's cache does not have them.
 
-numba keeps what it has compiled for all later processes. On a new machine the first run would otherwise compile after
-its last video, for several seconds, while another core had nothing to do.
+numba caches compiled functions on disk for later processes. Without this module, the first run on a new machine
+compiles them after its last video, which takes several seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harness.scoring.match import score_categories
 from harness.types import Track, Video
 
 SECONDS = 60.0
-"""How long a run waits for the process before it compiles by itself."""
+"""Longest time that a run waits for the process; after that it stops the process and compiles by itself."""
 _PROGRAM = """
 import sys
 sys.path.append(sys.argv[1])
@@ -35,21 +35,20 @@ compile_scoring()
 
 @contextmanager
 def compiling_ahead(is_scored: bool) -> Iterator[Callable[[], None]]:
-    """Start the process if the run ``is_scored``, anything is to compile, and there is a second core.
+    """Start the process if the run ``is_scored``, the functions are not compiled, and there is a second core.
 
-    Yields a function that waits until it has ended.
-
-    No result depends on it: what it has not compiled is compiled when it is called.
+    Yields a function that waits until the process has ended, at most `SECONDS`. Results do not depend on it: numba
+    compiles a function that is missing in the cache on its first call.
     """
     if not is_scored or is_compiled() or _cores() < 2:
         yield lambda: None
         return
     root = str(Path(__file__).parents[1])
-    program = [sys.executable, "-P", "-c", _PROGRAM, root]  # -P: the working directory may hold any modules
+    program = [sys.executable, "-P", "-c", _PROGRAM, root]  # -P: import nothing from the working directory
     quiet = subprocess.DEVNULL
     try:
         process = subprocess.Popen(program, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
-    except OSError:  # no room for another process
+    except OSError:  # for example no memory for another process
         yield lambda: None
         return
 
@@ -67,13 +66,13 @@ def compiling_ahead(is_scored: bool) -> Iterator[Callable[[], None]]:
 
 
 def is_compiled() -> bool:
-    """Whether numba's cache has the last function that scoring compiles."""
+    """Whether numba's cache has the last function that scoring compiles, or there is no cache."""
     kept = score_categories.stats.cache_path
     return kept is None or any(Path(kept).glob(f"*.{score_categories.__name__}-*.nbi"))
 
 
 def compile_scoring() -> None:
-    """Score one track of one pixel as a run does, so that all that takes part is compiled and kept."""
+    """Score one track of one pixel as a run does, so that all functions of scoring are compiled and cached."""
     category, place = {"id": 1, "name": "pixel", "partition": 0}, {"height": 1, "width": 1, "length": 1}
     truth = {"id": 1, "video_id": 1, "category_id": 1, "segmentations": [{"size": [1, 1], "counts": "01"}]}
     document = {

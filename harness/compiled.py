@@ -1,4 +1,4 @@
-"""How functions that numba compiles are declared."""
+"""Options of functions that numba compiles."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from typing import Any
 INNER: dict[str, Any] = {"cache": True, "nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Options of ``numba.njit`` for functions that only compiled functions call.
 
-They get no entry from Python, whose code takes as long to compile as a short function itself.
+They have no wrapper for calls from Python: compiling it takes as long as compiling a short function.
 """

@@ -1,6 +1,6 @@
-"""A results file as a run: its tracks become the predictions of a run folder, under a name that the user gives.
+"""Makes a run folder from a results file: its tracks become the run's predictions, under a name that the user gives.
 
-The folder has the same files as that of ``harness run``, so that whatever reads runs takes it. No frame is read.
+The folder has the same files as one of ``harness run``, so every command that reads runs accepts it. No frame is read.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from harness.scoring.dispatch import Result
 
 MODEL = "results"
-"""What stands for the model in the run of a results file, of which only the user's name is known."""
+"""The model's name in the run of a results file: the real model is unknown."""
 _SUMMARY = "tracks of a results file"
 _LONGEST = 100
 
@@ -46,7 +46,7 @@ class ResultsConfig(BaseModel):
 
 
 class _Found(NamedTuple):
-    """A track of the file: counts of a mask per frame, each with the mask's size."""
+    """A track of the file, with one encoded mask per frame, ``None`` where the object is absent."""
 
     category_id: int
     score: float
@@ -54,13 +54,13 @@ class _Found(NamedTuple):
 
 
 class ResultsModel:
-    """Gives the tracks that a file has of a video, in the file's order."""
+    """A model that returns the tracks of a results file, in the file's order."""
 
     def __init__(self, path: Path, annotations: Annotations) -> None:
         self._tracks = _read(path, annotations)
 
     def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:
-        """Return the tracks of a video; a list of masks that is shorter than the video is filled up with ``None``."""
+        """Return the tracks of a video; a list of masks that is shorter than the video is padded with ``None``."""
         asked, frames = {category.id for category in vocabulary.categories}, len(video.frames)
         return [
             Track(video.id, one.category_id, one.score, (*one.masks, *[None] * (frames - len(one.masks))))
@@ -97,9 +97,9 @@ def run_of_results(
 ) -> tuple[Run, RunOutcome]:
     """Write the run folder of a results file and return the run and its outcome; the same file gives the same folder.
 
-    ``name`` is what tables call the run. ``protocols`` score it as in `harness.runner.Run`; ``scores`` are what they
-    give, if that is known. Raises `UserError` for an empty name, and for records that are
-    refused: tracks of unknown videos, masks in another size than the video's, more masks than frames.
+    ``name`` is the run's name in tables. ``protocols`` score it as in `harness.runner.Run`; ``scores`` are their
+    results, if they are known. Raises `UserError` for a name that is empty, too long or has control characters, and for
+    invalid records: tracks of unknown videos, masks in another size than the video's, more masks than frames.
     """
     if not name.strip() or len(name) > _LONGEST or any(ord(c) < 32 for c in name):
         raise UserError("name", "is not a name", f"write 1 to {_LONGEST} printable characters")
@@ -109,9 +109,9 @@ def run_of_results(
 
 
 def _read(path: Path, annotations: Annotations) -> Mapping[int, list[_Found]]:
-    """The tracks of a results file by video; equal masks of a block are held once."""
+    """Return the tracks of a results file by video id; equal masks of a block share one object."""
     split = GroundTruthArrays(replace(annotations, truth=None, lists_truth=False))
-    split.owned[:] = True  # masks are read of every category, as if all had truth
+    split.owned[:] = True  # as if every category had truth: the reader skips masks of the others
     found: dict[int, list[_Found]] = {}
     for block in read_blocks(path):
         for video, track in _tracks(block, split, str(path)):

@@ -31,11 +31,11 @@ HIT, IGNORED = "hit", "ignored"
 
 @dataclass(frozen=True)
 class Verdicts:
-    """The outcome of every scored track at IoU 0.5, by ascending video id and row: arrays ``(tracks,)``.
+    """The outcome of every scored track at IoU 0.5, by ascending video id and row: one entry per track in each field.
 
     ``track`` is the row in the video's shard. ``kind`` is one of `errors_breakdown.KINDS`, ``"hit"``, or
-    ``"ignored"``; ``truth_id`` is the annotation it hit or is an error about, ``None`` for background. ``category_id``
-    and ``score`` are those of the track.
+    ``"ignored"``. ``truth_id`` is the annotation that the track matches or that its error concerns, ``None`` for
+    background. ``category_id`` and ``score`` are those of the track.
     """
 
     video_id: tuple[int, ...]
@@ -46,7 +46,7 @@ class Verdicts:
     score: tuple[float, ...]
 
     def of_video(self, video_id: int) -> dict[int, tuple[str, int | None]]:
-        """Kind and truth by row of the video's shard; tracks beyond the protocol's cap are missing."""
+        """Return kind and truth id by row of the video's shard; tracks beyond the protocol's limit are missing."""
         rows = [i for i, v in enumerate(self.video_id) if v == video_id]
         return {self.track[i]: (self.kind[i], self.truth_id[i]) for i in rows}
 
@@ -55,9 +55,9 @@ class Verdicts:
 class Analysis:
     """The analysis of a run: errors, slices and calibration.
 
-    ``slices`` are by name: ``area``, ``track length``, ``objects``, ``motion``, ``occlusion`` (where it is annotated)
-    or ``density``, ``category frequency``, ``groups`` (where there are any). ``calibration`` is by group of
-    categories: ``all``, ``base``, ``novel``, ...
+    ``slices`` are by name: ``area``, ``track length``, ``objects``, ``motion``, ``occlusion`` (if it is annotated) or
+    else ``density``, ``category frequency``, ``groups`` (if there are any). ``calibration`` is by group of categories:
+    ``all``, ``base``, ``novel``, ...
     """
 
     protocol: str
@@ -68,7 +68,7 @@ class Analysis:
     verdicts: Verdicts
 
     def record(self) -> dict[str, Any]:
-        """As data, ready for JSON; without the outcomes of single tracks and the members of slices."""
+        """Return the analysis as data for JSON, without the outcomes of single tracks and the members of slices."""
         slices = {name: replace(one, members={}) for name, one in self.slices.items()}
         data = asdict(replace(self, slices=slices))
         del data["verdicts"]
@@ -80,7 +80,7 @@ class Analysis:
 def analyse(
     protocol: str | ApProtocol, annotations: Annotations, store: ShardStore, videos: Iterable[int] | None = None
 ) -> Analysis:
-    """Analyse a store's predictions; ``videos`` restricts truth and predictions to these ids.
+    """Analyse the predictions in a store; ``videos`` restricts truth and predictions to these ids.
 
     Raises `UserError` as `harness.scoring.score.score_store` does.
     """
@@ -105,8 +105,8 @@ def analyse(
 def _read(
     chosen: ApProtocol, truths: GroundTruthArrays, rows: Ints, store: ShardStore
 ) -> tuple[Overlaps, TrackTruthOverlaps, Floats]:
-    """Overlaps with truth of the track's category, as scored; with ``rows``, truth of any category; and the consistency
-    of the tracks."""
+    """Return the overlaps of tracks with truth of their category, as scored; their overlaps with the truths ``rows`` of
+    any category; and the `consistency` of the tracks ``(tracks,)``."""
     rules = MaskRules(chosen.quirks.shorter_list_wins, chosen.quirks.wrong_size_vanishes)
     shards = ShardReader(store)
     folder = str(shards.folder)
@@ -130,7 +130,7 @@ def _read(
 def _calibrations(
     chosen: ApProtocol, truths: GroundTruthArrays, matched: MatchedTracks, overlaps: Overlaps
 ) -> dict[str, Calibration]:
-    """Calibration of all tracks that count, and of those of each group's categories."""
+    """Return the calibration of all tracks that count, and of those in each group of categories."""
     hit, counts = matched.hit[0], matched.hit[0] | matched.miss[0]
     score, category = overlaps.score[matched.track], truths.category_ids[overlaps.category[matched.track]]
     out = {"all": calibration(score[counts], hit[counts])}

@@ -13,8 +13,11 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Bin:
-    """Tracks with ``low <= score < high`` (the last one includes its end): their count, mean score and fraction of
-    hits; the last two are ``None`` for an empty bin."""
+    """Tracks with ``low <= score < high`` (the last bin includes ``high``).
+
+    ``tracks`` is their number, ``mean_score`` their mean score and ``hits`` the fraction that are hits; the last two
+    are ``None`` for an empty bin.
+    """
 
     low: float
     high: float
@@ -25,8 +28,10 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Reliability at IoU 0.5 of the tracks that the protocol counts. ``error`` is the expected calibration error: the
-    mean over tracks of the distance between their bin's mean score and its fraction of hits; ``None`` without tracks.
+    """Calibration at IoU 0.5 of the tracks that the protocol counts.
+
+    ``error`` is the expected calibration error: the mean over tracks of the distance between their bin's mean score and
+    its fraction of hits; ``None`` without tracks.
     """
 
     tracks: int
@@ -35,8 +40,10 @@ class Calibration:
 
 
 def calibration(score: Floats, hit: Flags) -> Calibration:
-    """Reliability in ten bins of equal width, of ``score`` and ``hit (tracks,)``; a score outside of 0 to 1 counts in
-    the bin at that end."""
+    """Return the calibration of ``score`` and ``hit``, both ``(tracks,)``, in ten bins of equal width over ``[0, 1]``.
+
+    A score outside of ``[0, 1]`` counts in the nearest bin.
+    """
     place = np.clip((score * BINS).astype(np.int64), 0, BINS - 1)
     bins, error = [], 0.0
     for b in range(BINS):

@@ -1,7 +1,7 @@
-"""What the numbers would be with perfect classes, masks, links or presence: ceilings, from a run's own predictions.
+"""Ceilings: the metrics that predictions would have with perfect classes, masks, links or presence.
 
-Each is the protocol's own arithmetic on tracks that `harness.scoring.perfect` has changed. Predictions are read by
-video, because links and names are chosen among the tracks of one; ``docs/ceilings.md`` defines everything.
+The protocol scores tracks that `harness.scoring.perfect` has changed. Predictions are read by video, because links and
+classes are chosen among the tracks of one video. ``docs/ceilings.md`` has the definitions.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
     from harness.scoring.phrase_tracks import PhraseTracks
 
 _GROUP_BYTES = 8 << 20
-"""Videos of a results file are looked at together until their text takes this much."""
+"""Videos of a results file are grouped until their JSON text has this many bytes."""
 
 Values = dict[str, float | None]
 
 
 @dataclass(frozen=True)
 class Ceiling:
-    """The numbers as fractions, by protocol, when the respects ``perfect`` are; none are: the predictions as given."""
+    """The metrics by protocol, as fractions, with perfect predictions in the aspects ``perfect`` (empty: unchanged)."""
 
     perfect: tuple[str, ...]
     metrics: dict[str, Values]
 
     def record(self) -> dict[str, Any]:
-        """As data, ready for JSON."""
+        """Return the ceiling as data for JSON."""
         return {"perfect": list(self.perfect), "metrics": self.metrics}
 
 
@@ -59,12 +59,12 @@ class Ceilings:
     rows: tuple[Ceiling, ...]
 
     def record(self) -> dict[str, Any]:
-        """As data, ready for JSON."""
+        """Return the ceilings as data for JSON."""
         return {"protocols": list(self.protocols.values()), "rows": [row.record() for row in self.rows]}
 
 
 def has_ceilings(name: str) -> bool:
-    """Whether a protocol has ceilings: those of AP, ``hota`` and ``veval``."""
+    """Whether a protocol has ceilings: AP protocols, ``hota`` and ``veval`` do."""
     return name not in TETA_TASKS and name not in BURST_TASKS
 
 
@@ -75,11 +75,11 @@ def ceilings(
     videos: Iterable[int] | None = None,
     settings: Settings = DEFAULTS,
 ) -> Ceilings:
-    """The ceilings of predictions by those of several protocols that have some, see `has_ceilings`.
+    """Return the ceilings of predictions by the protocols ``names``; those without ceilings are left out.
 
-    ``source`` gives the results file or a new reader of a prediction store, ``videos`` restricts truth and predictions
-    to these ids. Raises `UserError` as scoring does, and where there are no predictions. Tracks of unknown videos and
-    of categories that the annotations do not list are left out.
+    ``source`` returns the path of a results file or a new reader of a prediction store. ``videos`` restricts truth and
+    predictions to these ids. Tracks of unknown videos and of categories that the annotations do not list are left out.
+    Raises `UserError` as scoring does, if no protocol has ceilings (see `has_ceilings`), and without predictions.
     """
     names = [name for name in names if has_ceilings(name)]
     if not names:
@@ -119,7 +119,7 @@ def _of_tracks(
 
 
 def _of_phrases(annotations: Annotations, predictions: Path | ShardReader) -> tuple[dict[str, Any], list[Values]]:
-    """VEval's numbers. Perfect presence decides every pair rightly: IL_MCC is 1, and cgF1 what pmF1 is."""
+    """Return VEval's metrics. Perfect presence classifies every pair correctly: IL_MCC is 1, so cgF1 is pmF1."""
     from harness.scoring.phrase_tracks import join_tracks, read_store_tracks
     from harness.scoring.phrase_units import read_phrase_truth
     from harness.scoring.veval import score_tracks
@@ -180,10 +180,10 @@ def _read(group: Any, truths: GroundTruthArrays, predictions: Path | ShardReader
 
 
 def _blocks_by_video(path: Path, truths: GroundTruthArrays) -> Iterator[Block]:
-    """The records of a file in blocks that have all records of their videos, each video's in the order of the file.
+    """Yield the records of a file in blocks that have all records of their videos, in the file's order for each video.
 
-    The file is read twice, the first time for the videos alone. Records wait for the last one of their video: few in
-    a file that is ordered by video, at worst all.
+    The file is read twice, the first time only to count the records of each video. Records are kept in memory until the
+    last record of their video is read: few records if the file is ordered by video, all records in the worst case.
     """
     from harness.formats.results import read_blocks
     from harness.scoring.from_results import video_ids

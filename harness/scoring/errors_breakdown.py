@@ -1,6 +1,6 @@
-"""What average precision would be if each kind of error were repaired: TIDE (Bolya et al., ECCV 2020) for tracks.
+"""The gain in AP from repairing each kind of error: TIDE (Bolya et al., ECCV 2020) for tracks.
 
-Kinds, rules and repairs are defined in ``docs/error-analysis.md``.
+``docs/error-analysis.md`` defines kinds, rules and repairs.
 """
 
 from __future__ import annotations
@@ -58,15 +58,18 @@ __all__ = [
 FALSE_POSITIVES = "false positives"
 FALSE_NEGATIVES = "false negatives"
 SUMMARIES = (FALSE_POSITIVES, FALSE_NEGATIVES)
-"""TIDE's two repairs of everything."""
+"""TIDE's two special errors: all false positives, and all false negatives."""
 MOST_EXAMPLES = 20
-"""Most examples given of a kind."""
+"""Most examples of one kind."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One error: ``track`` is its row in the shard of the video (``None`` for a missed truth), ``truth_id`` the
-    annotation that it is about (``None`` for background); ``score`` is the track's."""
+    """One error.
+
+    ``track`` is the track's row in the shard of the video and ``score`` its score, both ``None`` for a missed truth.
+    ``truth_id`` is the annotation that the error concerns, ``None`` for background.
+    """
 
     video_id: int
     track: int | None
@@ -76,13 +79,13 @@ class Example:
 
 @dataclass(frozen=True)
 class ErrorKind:
-    """One kind of error at IoU 0.5, and what repairing all errors of the kind gains.
+    """One kind of error at IoU 0.5, and the gain in AP from repairing all errors of the kind.
 
-    ``dap50`` is AP50 after the repair minus AP50 before, ``dap`` the mean of such differences over the ten IoU
-    thresholds, each with its own kinds; ``None`` where AP is undefined. ``count`` is their number at IoU 0.5,
-    ``free`` the number of those that cost nothing (tracks of a category without truth). ``truths`` counts the missed
-    truths that the kind explains. ``examples`` are some errors, the highest scores first; a missed truth has none,
-    so the first in the file.
+    ``dap50`` is AP50 after the repair minus AP50 before. ``dap`` is the mean of such differences over the ten IoU
+    thresholds; errors get their kinds for each threshold separately. Both are fractions, ``None`` if AP is undefined.
+    ``count`` is the number of errors at IoU 0.5; ``free`` of them do not lower AP (tracks of a category without truth).
+    ``truths`` counts the missed truths that the kind explains. ``examples`` are the errors with the highest scores, or
+    the first missed truths in the file, which have no score.
     """
 
     kind: str
@@ -96,10 +99,10 @@ class ErrorKind:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """The errors of one run: ``ap50`` and ``ap`` before any repair are the protocol's own AP50 and AP.
+    """The errors of one run: ``ap50`` and ``ap`` are the protocol's AP50 and AP before any repair, as fractions.
 
     ``kinds`` has one entry for each of `KINDS`, ``summaries`` one for each of `SUMMARIES` (without examples). At IoU
-    0.5, ``found`` of the ``truths`` are found, and ``hits`` of the ``tracks`` are right.
+    0.5, ``found`` of the ``truths`` are found, and ``hits`` of the ``tracks`` are correct.
     """
 
     ap50: float | None
@@ -114,9 +117,10 @@ class Breakdown:
 
 @dataclass(frozen=True)
 class ApInput:
-    """The input of AP at one threshold: tracks by category, and how many truths each category has.
+    """The input of AP at one threshold.
 
-    ``category (tracks,)`` is -1 for tracks that do not count.
+    ``category``, ``hit`` and ``miss`` are ``(tracks,)``; ``category`` is -1 for tracks that do not count. ``positives
+    (categories,)`` is the number of truths of each category.
     """
 
     category: Ints
@@ -127,8 +131,11 @@ class ApInput:
 
 @dataclass(frozen=True)
 class ErrorAssignment:
-    """The errors at one threshold. ``found`` and ``claimed (truths,)``: which truths are found, and the track whose
-    repair would find it (-1: none)."""
+    """The errors at one threshold.
+
+    ``found (truths,)``: whether a truth is found. ``claimed (truths,)``: the track whose repair would find it, -1 for
+    none.
+    """
 
     kinds: Kinds
     found: Flags
@@ -136,7 +143,7 @@ class ErrorAssignment:
 
 
 def assign_errors(evidence: Evidence, matched: MatchedTracks, scores: Floats, threshold: int) -> ErrorAssignment:
-    """Assign every wrong track its kind, and every missed truth the track of largest score that claims it.
+    """Assign every wrong track its kind, and every missed truth the track of highest score whose repair would find it.
 
     ``scores (tracks,)``; ``threshold`` is the position in `IOU_THRESHOLDS`.
     """
@@ -151,14 +158,14 @@ def assign_errors(evidence: Evidence, matched: MatchedTracks, scores: Floats, th
     entry = entry_of[kinds.truth[claims]]
     open_ = matched.positive[entry] & ~found[entry]
     claimed = np.full(len(matched.row), -1, np.int64)
-    claimed[entry[open_][::-1]] = claims[open_][::-1]  # the last one written wins: the best
+    claimed[entry[open_][::-1]] = claims[open_][::-1]  # in ascending order of score: the highest overwrites the others
     return ErrorAssignment(kinds, found, claimed)
 
 
 def break_down(
     truths: GroundTruthArrays, matched: MatchedTracks, overlaps: Overlaps, evidence: Evidence, quirks: Quirks
 ) -> tuple[Breakdown, ErrorAssignment]:
-    """The breakdown, and the errors at IoU 0.5."""
+    """Return the breakdown, and the errors at IoU 0.5."""
     average = _Average(truths, matched, overlaps, quirks)
     base, first = [], None
     gains: dict[str, list[float | None]] = {name: [] for name in (*KINDS, *SUMMARIES)}
@@ -215,12 +222,12 @@ class _Average:
         self.score = overlaps.score[matched.track]
 
     def state(self, threshold: int) -> ApInput:
-        """The tracks without any repair."""
+        """Return the tracks without any repair."""
         positives = self._count(self._matched.positive)
         return ApInput(self._of_track, self._matched.hit[threshold], self._matched.miss[threshold], positives)
 
     def repaired(self, state: ApInput, assignment: ErrorAssignment, name: str) -> ApInput:
-        """All errors of a kind, or of a summary, repaired."""
+        """Return the tracks with all errors of a kind, or of a summary, repaired."""
         if name == FALSE_POSITIVES:
             return replace(state, miss=np.zeros_like(state.miss))
         if name == FALSE_NEGATIVES:
@@ -237,7 +244,7 @@ class _Average:
         return ApInput(category, hit, state.miss & ~repaired, state.positives)
 
     def precision(self, state: ApInput) -> Floats:
-        """Precision ``(recall points, categories)``."""
+        """Return precision ``(recall points, categories)``."""
         track = np.flatnonzero(state.category >= 0)
         order = track[np.lexsort((track, self._video[track], -self.score[track], state.category[track]))]
         first = np.searchsorted(state.category[order], np.arange(len(self._owned) + 1))
@@ -248,7 +255,7 @@ class _Average:
         return out
 
     def of(self, precision: Floats, positives: Ints) -> float | None:
-        """The mean over the categories that have positives: AP, of precision at one or several thresholds."""
+        """Return AP: the mean over categories with positives of precision at one or several thresholds."""
         rows = np.flatnonzero(positives > 0)
         return float(precision.mean(0)[rows].mean()) if len(rows) else None
 
@@ -266,7 +273,7 @@ def _curves(first, hit, miss, score, positives, recall_points, epsilon, join_tie
 
 
 class _ErrorExamples:
-    """Counts and examples of the errors at IoU 0.5: count, free ones, truths, examples."""
+    """Makes ``count``, ``free``, ``truths`` and ``examples`` of an `ErrorKind`, at IoU 0.5."""
 
     def __init__(
         self, truths: GroundTruthArrays, matched: MatchedTracks, overlaps: Overlaps, assignment: ErrorAssignment

@@ -1,7 +1,7 @@
-"""Sampling variance of AP and AR over the choice of videos: a jackknife, adapted to categories of few videos.
+"""Sampling variance of AP and AR over the choice of videos: a jackknife, adapted to categories with few videos.
 
-Each video is left out once. Videos are the unit because tracks of one video are not independent; what a video
-contributes to two runs is paired. Formulas, sources and how far they hold: ``docs/comparison.md``.
+Each video is left out once. Videos are the sampling unit because tracks of one video are not independent. Two runs are
+compared by the paired contributions of each video. ``docs/comparison.md`` has formulas, sources and limits.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from harness.scoring.match_table import MatchTable
 from harness.scoring.protocols import get_protocol
 
 JACKKNIFE_METRICS = ("AP", "AP50", "AP75", "AR100")
-"""Numbers of a category, in the order of `Replicates.values` and `LeftOut.full`."""
+"""Metrics of a category, in the order of `Replicates.values` and `LeftOut.full`."""
 LEVEL = 0.95
-"""Coverage of intervals; differences with a p-value below its complement are called significant."""
+"""Confidence level of intervals; a difference is significant if its p-value is below ``1 - LEVEL``."""
 POWER = 0.8
-"""Probability with which a detectable difference would be found."""
+"""Probability that a test finds a detectable difference, see `detectable`."""
 ROUNDING = 1e-12
-"""Differences of metrics up to this are rounding: means of the same cells in another order differ by about 1e-16."""
+"""Differences of metrics up to this are rounding errors: the same mean in another order differs by about 1e-16."""
 FEWEST_VIDEOS = 6
-"""An interval and a test need so many videos with truth: with fewer no test by signs reaches 0.05."""
+"""Fewest videos with truth for an interval and a test: with fewer, no sign test reaches a p-value of 0.05."""
 
 _CHUNK = 16
 _ENTRIES = 256
@@ -40,16 +40,16 @@ _ENTRIES = 256
 
 @dataclass(frozen=True)
 class Replicates:
-    """Numbers of every category under every weighing: ``values (metrics, weighings, categories)`` as fractions.
+    """Metrics of every category for every weighting of videos: ``values (metrics, weightings, categories)``, fractions.
 
-    A category without positives under a weighing is not ``defined (weighings, categories)``; its values are then 0.
+    A category without positives in a weighting is not ``defined (weightings, categories)``; its values are then 0.
     """
 
     values: Floats
     defined: Flags
 
     def mean(self, metric: str, rows: Ints | None = None) -> Floats:
-        """The mean over the defined categories among ``rows`` (all: ``None``) ``(weighings,)``; nan without any."""
+        """Return the mean over the defined categories among ``rows`` (``None``: all) ``(weightings,)``; nan if none."""
         values, defined = self.values[JACKKNIFE_METRICS.index(metric)], self.defined
         if rows is not None:
             values, defined = values[:, rows], defined[:, rows]
@@ -59,12 +59,13 @@ class Replicates:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A run's numbers by category, and those without each video that the category has tracks or positives in.
+    """A run's metrics by category, and how much they drop without each video.
 
-    ``full (metrics, categories)`` are the numbers over all videos, of the ``defined (categories,)``. One entry per
-    category and video: ``category``, ``video``, whether it holds the category's truth ``has_truth``, all
-    ``(entries,)``, and ``drop (metrics, entries)``: by how much the category's number falls without the video. An
-    entry whose video has the only truth leaves nothing behind (``is_last``); its drop is the number itself.
+    ``full (metrics, categories)`` are the metrics over all videos, as fractions; ``defined (categories,)`` whether they
+    are defined. There is one entry for each category and each video in which it has tracks or positives: ``category``
+    and ``video`` are their rows, ``has_truth`` whether the video has truth of the category, all ``(entries,)``.
+    ``drop (metrics, entries)`` is the category's metric minus its value without the video. If no other video has truth
+    of the category (``is_last``), the drop is the metric itself.
     """
 
     videos: int
@@ -77,21 +78,21 @@ class LeftOut:
 
     @cached_property
     def truths(self) -> Ints:
-        """How many videos hold a category's truth ``(categories,)``."""
+        """The number of videos with truth of each category ``(categories,)``."""
         return np.bincount(self.category[self.has_truth], minlength=len(self.defined))
 
     @cached_property
     def is_last(self) -> Flags:
-        """Whether an entry's video has all truth of its category ``(entries,)``."""
+        """Whether an entry's video is the only one with truth of its category ``(entries,)``."""
         return np.asarray(self.has_truth & (self.truths[self.category] == 1))
 
     def number(self, metric: str, rows: Ints | None = None) -> float:
-        """The mean over the defined categories among ``rows`` (all: ``None``); nan without any."""
+        """Return the mean over the defined categories among ``rows`` (``None``: all), a fraction; nan if none."""
         chosen = self._chosen(rows)
         return float(self.full[JACKKNIFE_METRICS.index(metric), chosen].mean()) if chosen.any() else float("nan")
 
     def without(self, metric: str, rows: Ints | None = None) -> Floats:
-        """`number` without each video ``(videos,)``; nan where it leaves no category."""
+        """Return `number` without each video ``(videos,)``; nan where no category is left."""
         m, chosen = JACKKNIFE_METRICS.index(metric), self._chosen(rows)
         inside = chosen[self.category]
         falls = np.bincount(self.video[inside], self.drop[m, inside], self.videos)
@@ -100,11 +101,11 @@ class LeftOut:
         return np.asarray(np.divide(total, left, out=np.full(self.videos, np.nan), where=left > 0))
 
     def contributions(self, metric: str, rows: Ints | None = None) -> Floats:
-        """What each video contributes to the error of `number` ``(videos,)``: the sum of squares is its variance.
+        """Return each video's contribution to the error of `number` ``(videos,)``: the sum of squares is its variance.
 
-        Of a category in several videos, a video adds the drop, times the root of (n - 1) / n with n the videos that
-        hold its truth. Of a category in one video only, that video adds how far the category is from the mean: the
-        scatter of such categories contains all their variance, so that the drops by other videos are not counted again.
+        For a category with truth in n > 1 videos, a video contributes its drop times sqrt((n - 1) / n). For a category
+        with truth in one video, that video contributes the distance of the category's metric from the mean. The spread
+        of such categories already contains all their variance, so drops by other videos are not added.
         """
         m, chosen = JACKKNIFE_METRICS.index(metric), self._chosen(rows)
         inside = chosen[self.category]
@@ -115,14 +116,14 @@ class LeftOut:
         return np.asarray(np.bincount(self.video[inside], added, self.videos) / max(int(chosen.sum()), 1))
 
     def of_category(self, metric: str, row: int) -> Floats:
-        """As `contributions`, of one category by itself: zero if only one video holds its truth."""
+        """As `contributions`, for one category alone ``(videos,)``; zeros if only one video has its truth."""
         m, n = JACKKNIFE_METRICS.index(metric), int(self.truths[row])
         inside = slice(*np.searchsorted(self.category, [row, row + 1]).tolist())
         falls = np.bincount(self.video[inside], self.drop[m, inside], self.videos)
         return np.asarray(falls * np.sqrt(max(n - 1, 0) / max(n, 1)))
 
     def videos_with_truth(self, rows: Ints | None = None) -> int:
-        """How many videos have a positive of the categories ``rows`` (all: ``None``)."""
+        """Return the number of videos that have a positive of the categories ``rows`` (``None``: all)."""
         return len(np.unique(self.video[self.has_truth & self._chosen(rows)[self.category]]))
 
     def _chosen(self, rows: Ints | None) -> Flags:
@@ -134,7 +135,7 @@ class LeftOut:
 
 
 def mean_of(several: Sequence[LeftOut]) -> LeftOut:
-    """The mean of runs over the same truth, category by category."""
+    """Return the mean of runs on the same truth, for each category."""
     if len(several) == 1:
         return several[0]
     first = several[0]
@@ -150,19 +151,18 @@ def mean_of(several: Sequence[LeftOut]) -> LeftOut:
 
 
 class VarianceComponent(NamedTuple):
-    """The variance of a number from one source (videos or seeds), and the degrees of freedom of its estimate."""
+    """The variance of a metric from one source (videos or seeds), and the degrees of freedom of its estimate."""
 
     variance: float
     freedom: float
 
 
 def of_seeds(values: Floats, contributions: Floats) -> VarianceComponent:
-    """What the choice of seeds adds to the variance of their mean; ``values (seeds,)``, ``contributions (seeds,
-    videos)``.
+    """Return the variance that the choice of seeds adds to the mean of ``values (seeds,)``.
 
-    The variance between seeds also holds how single videos turn out under each seed. The contributions of the mean hold
-    that already, so it is taken off, as in errors clustered two ways (Cameron, Gelbach and Miller 2011). The estimate
-    may be negative where seeds differ in nothing else.
+    ``contributions (seeds, videos)`` are those of each seed. The variance between seeds includes the variance of videos
+    within each seed. The contributions of the mean include it too, so it is subtracted, as in two-way clustered errors
+    (Cameron, Gelbach and Miller 2011). The estimate may be negative if seeds do not differ otherwise.
     """
     seeds = len(values)
     apart = contributions - contributions.mean(0)
@@ -170,15 +170,15 @@ def of_seeds(values: Floats, contributions: Floats) -> VarianceComponent:
     whole = float(values.var(ddof=1))
     if whole == of_videos:
         return VarianceComponent(0.0, seeds - 1)
-    # the part is known as little as the whole that it is a difference of
+    # the difference has the uncertainty of `whole`, so a smaller one has fewer degrees of freedom
     freedom = (seeds - 1) * (1 - of_videos / whole) ** 2 if whole else seeds - 1
     return VarianceComponent((whole - of_videos) / seeds, freedom)
 
 
 def combine_variances(videos: VarianceComponent, seeds: Sequence[VarianceComponent] = ()) -> tuple[float, float]:
-    """Standard error and degrees of freedom of the sum of independent components (Satterthwaite).
+    """Return standard error and degrees of freedom of the sum of independent components (Satterthwaite).
 
-    Seeds add nothing where the sum of their estimates is negative.
+    Seeds add nothing if the sum of their variances is negative.
     """
     of_seeds = sum(part.variance for part in seeds)
     total, parts = (videos.variance + of_seeds, (videos, *seeds)) if of_seeds > 0 else (videos.variance, (videos,))
@@ -189,7 +189,7 @@ def combine_variances(videos: VarianceComponent, seeds: Sequence[VarianceCompone
 
 
 class Estimate(NamedTuple):
-    """What is known of a number: 95 % interval and standard error, ``None`` where undefined."""
+    """The 95 % interval and the standard error of a metric, ``None`` where undefined."""
 
     low: float | None
     high: float | None
@@ -200,9 +200,9 @@ NOTHING = Estimate(None, None, None)
 
 
 def replicate(table: MatchTable, weights: Ints32) -> Replicates:
-    """The numbers of a run under each weighing of its videos, ``weights (weighings, videos)``, on all cores.
+    """Return the metrics of a run for each weighting of its videos, ``weights (weightings, videos)``; uses all cores.
 
-    A video of weight ``w`` counts as ``w`` copies of it would; with weights of 1 the numbers are the official ones.
+    A video of weight ``w`` counts as ``w`` copies of it; with weights of 1 the metrics are the official ones.
     """
     quirks, m, categories = get_protocol(table.protocol).quirks, table.matches, len(table.category_ids)
     values = np.zeros((len(JACKKNIFE_METRICS), len(weights), categories))
@@ -223,7 +223,7 @@ def replicate(table: MatchTable, weights: Ints32) -> Replicates:
 
 
 def leave_videos_out(table: MatchTable) -> LeftOut:
-    """Leave each video out of each category that has tracks or positives in it, on all cores."""
+    """Compute each category's metrics without each video in which it has tracks or positives; uses all cores."""
     quirks, m = get_protocol(table.protocol).quirks, table.matches
     videos, categories = len(table.video_ids), len(table.category_ids)
     epsilon = EPSILON if quirks.epsilon_in_precision else 0.0
@@ -253,7 +253,7 @@ def leave_videos_out(table: MatchTable) -> LeftOut:
 
 @numba.njit(cache=True, nogil=True)
 def _longest(first):
-    """The number of tracks of the category that has most, at least 1; ``first`` as in `_weigh`."""
+    """The largest number of tracks of any category, at least 1; ``first`` as in `_weigh`."""
     longest = 1
     for k in range(len(first) - 1):
         longest = max(longest, first[k + 1] - first[k])
@@ -265,7 +265,7 @@ def _weigh(
     weights, first, video, score, hits, misses, pair_first, pair_video, pair_positives, recall_points, epsilon,
     join_ties, values, defined,
 ):  # fmt: skip
-    """Fill ``values (metrics, weighings, categories)`` and ``defined (weighings, categories)``; see `replicate`."""
+    """Fill ``values (metrics, weightings, categories)`` and ``defined (weightings, categories)``; see `replicate`."""
     longest = _longest(first)
     weight, value = np.empty(longest, np.int64), np.empty(longest)
     hit, miss = np.empty(longest, np.int64), np.empty(longest, np.int64)
@@ -332,7 +332,7 @@ def _numbers(
             tp += weight[i] * ((hit[i] >> t) & 1)
             fp += weight[i] * ((miss[i] >> t) & 1)
             if tp == before or (join_ties and i + 1 < n and value[i] == value[i + 1]):
-                continue  # recall has not grown, or tracks of equal score are still to enter
+                continue  # recall has not grown, or the next track has the same score
             found[steps], precision[steps] = tp, tp / (fp + tp + epsilon)
             before = tp
             steps += 1
@@ -364,14 +364,15 @@ def _points_until(recall, recall_points):
 
 
 def standard_error(contributions: Floats) -> float:
-    """The root of the sum of squares of the contributions of videos about their mean."""
+    """Return the square root of the sum of squared deviations of the videos' contributions from their mean."""
     return float(np.sqrt(np.square(contributions - contributions.mean()).sum()))
 
 
 def estimate(value: float, error: float | None, freedom: float, lowest: float = 0.0, highest: float = 1.0) -> Estimate:
-    """The interval of level `LEVEL` by Student's t with ``freedom`` degrees of freedom, cut to what a metric can be.
+    """Return the interval at level `LEVEL` by Student's t with ``freedom`` degrees of freedom.
 
-    It always holds ``value``. Nothing where ``value`` or ``error`` is undefined.
+    It is clipped to ``lowest`` and ``highest`` and always contains ``value``. `NOTHING` if ``value`` or ``error`` is
+    undefined.
     """
     if error is None or np.isnan(value) or np.isnan(error):
         return NOTHING
@@ -380,14 +381,14 @@ def estimate(value: float, error: float | None, freedom: float, lowest: float = 
 
 
 def without_rounding(differences: Floats) -> Floats:
-    """Differences of numbers, with 0 for those that are mere `ROUNDING`; nan stays."""
+    """Return the differences, with 0 for those of at most `ROUNDING`; nan stays nan."""
     return np.where(np.abs(differences) <= ROUNDING, 0.0, differences)
 
 
 def t_test(difference: float, error: float | None, freedom: float) -> float | None:
-    """Two-sided p-value of Student's t, never below that of a test by signs, 2 ** -freedom.
+    """Return the two-sided p-value of Student's t, never below that of a sign test, 2 ** -freedom.
 
-    ``None`` where the standard error is undefined. A difference that is `ROUNDING` has a p-value of 1.
+    ``None`` if the difference or its standard error is undefined; 1 for a difference of at most `ROUNDING`.
     """
     if error is None or np.isnan(difference) or np.isnan(error):
         return None
@@ -399,14 +400,14 @@ def t_test(difference: float, error: float | None, freedom: float) -> float | No
 
 
 def detectable(standard_error: float | None) -> float | None:
-    """The smallest true difference that is found significant at level 0.05 with a probability of `POWER`."""
+    """Return the smallest true difference that is found significant at level 0.05 with probability `POWER`."""
     if standard_error is None:
         return None
     return float(ndtri((1 + LEVEL) / 2) + ndtri(POWER)) * standard_error
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's correction over the p-values that there are: the probability of any false alarm stays below the level."""
+    """Return the p-values with Holm's correction, which bounds the family-wise error rate; ``None`` stays ``None``."""
     known = np.array([p for p in p_values if p is not None])
     order = np.argsort(known, kind="stable")
     adjusted = np.empty(len(known))
@@ -416,7 +417,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def correct_for_many(p_values: Sequence[float | None]) -> list[float | None]:
-    """Benjamini and Hochberg's correction over the p-values that there are."""
+    """Return the p-values with Benjamini and Hochberg's correction (false discovery rate); ``None`` stays ``None``."""
     known = np.array([p for p in p_values if p is not None])
     order = np.argsort(known, kind="stable")
     scaled = known[order] * len(known) / np.arange(1, len(known) + 1)

@@ -1,7 +1,7 @@
-"""Predictions made perfect in one respect: classes, masks, links or presence, from the tracks alone.
+"""Changes predictions to be perfect in some aspects: classes, masks, links or presence.
 
-What each means is defined in ``docs/ceilings.md``. Overlaps of tracks and truths are computed once, frame by frame;
-after that only lists of masks change, so that no mask is decoded again here.
+``docs/ceilings.md`` defines these aspects. Overlaps of tracks and truths are computed once for each frame. After that
+only the lists of masks change, so no mask is decoded again.
 """
 
 from __future__ import annotations
@@ -23,23 +23,26 @@ from harness.scoring.presence import PRESENCE
 CLASSES, MASKS, LINKS = "classes", "masks", "links"
 RESPECTS = (CLASSES, MASKS, LINKS, PRESENCE)
 VARIANTS: tuple[tuple[str, ...], ...] = ((), *((r,) for r in RESPECTS), *(RESPECTS[:n] for n in (2, 3, 4)))
-"""What is perfect: nothing, each respect alone, and the first two, three and all four together."""
+"""The perfect aspects of each variant: none, each alone, and the first two, three and all four together."""
 
 _ABOUT = 0.1
-"""From this IoU on a track, or its mask in one frame, is about an object: TIDE's background threshold."""
+"""Smallest IoU at which a track, or its mask in one frame, is assigned to an object: TIDE's background threshold."""
 RIGHT = 0.5
-"""A track with this IoU with an object of its category keeps it."""
+"""Smallest IoU with an object of the track's category at which the track keeps its category."""
 _TIE = 1e-9
-"""Of objects with one IoU, that of the track's own category is taken."""
+"""Added to the IoU with objects of the track's category, so that they are preferred at equal IoU."""
 
 
 @dataclass
 class _Scene:
-    """The tracks of one video: ``rows`` of the batch, and what may change.
+    """The tracks of one video, and the truths of any category in it.
 
-    ``mask (tracks, frames)`` has rows of the mask table (those of the truth follow them), -1 for none. ``iou
-    (tracks, frames, truths)`` and ``tube (tracks, truths)`` are those of the masks as predicted. ``length (tracks,)``
-    are the lengths of the lists.
+    ``rows``, ``category``, ``score`` and ``length``, all ``(tracks,)``, are the rows of the batch, and the category,
+    score and length of the list of masks of each track. ``mask (tracks, frames)`` has rows of the mask table, -1 for
+    none; rows of the truth's masks come after those of the tracks. ``iou (tracks, frames, truths)`` are the IoUs of
+    single masks and ``tube (tracks, truths)`` those of whole tracks, both of the unchanged predictions. ``truth`` and
+    ``truth_category``, both ``(truths,)``, and ``truth_mask (truths, frames)`` are the truths' rows, categories and
+    masks.
     """
 
     rows: Ints
@@ -54,11 +57,11 @@ class _Scene:
     truth_mask: Ints
 
     def own(self) -> Flags:
-        """Which truths have a track's category, ``(tracks, truths)``."""
+        """Return whether a truth has the track's category, ``(tracks, truths)``."""
         return np.asarray(self.category[:, None] == self.truth_category[None])
 
     def take(self, kept: Flags) -> _Scene:
-        """Some of the tracks."""
+        """Return the scene with the tracks ``kept (tracks,)`` only."""
         names = ("rows", "category", "score", "mask", "length", "iou", "tube")
         return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
@@ -66,10 +69,11 @@ class _Scene:
 def perfected(
     truths: GroundTruthArrays, batch: TrackBatch, name: str, within_category: bool = False
 ) -> list[TrackBatch]:
-    """A batch with the masks of all its tracks, and all tracks of its videos, by `VARIANTS`; the first is itself.
+    """Return a batch changed by each of `VARIANTS`; the first is unchanged.
 
-    ``within_category``: tracks are never on objects of other categories unless classes are perfect, because what is
-    asked for one category is a separate task. ``name`` is the file's name in errors.
+    The batch must have all tracks of its videos, and the masks of all tracks. With ``within_category`` tracks are never
+    assigned to objects of other categories unless classes are perfect, because each category is a separate query.
+    ``name`` is the file's name in errors.
     """
     everything = np.ones(len(batch.video), np.bool_)
     used = np.zeros(len(batch.masks.start), np.bool_)
@@ -85,7 +89,7 @@ def perfected(
 
 
 def _changed(scene: _Scene, variant: tuple[str, ...], within_category: bool) -> _Scene:
-    """Classes first, since links look at them; masks after links, which choose between those that were predicted."""
+    """Change classes before links, which depend on them, and masks after links, which select predicted masks."""
     scene = copy.copy(scene)
     if CLASSES in variant and len(scene.truth):
         scene = _with_classes(scene)
@@ -103,10 +107,11 @@ def _changed(scene: _Scene, variant: tuple[str, ...], within_category: bool) -> 
 
 
 def _with_classes(scene: _Scene) -> _Scene:
-    """Every track gets the category of the object it is about; one object is named once by one list of masks.
+    """Give every track the category of the object with the largest IoU, and merge tracks that become equal.
 
-    Models give a list of masks several names, as several tracks. Of those that now have one name, the one that had it
-    stays, or else those with the name of the best score; the best score is theirs.
+    Models predict the same list of masks with several categories, as several tracks. If some of them now have the same
+    category, the tracks that had it before stay, or else those of the category with the highest score. One of them gets
+    the highest score of all.
     """
     own = scene.own()
     right = np.where(own, scene.tube, 0).max(1) >= RIGHT
@@ -131,14 +136,17 @@ def _with_classes(scene: _Scene) -> _Scene:
 
 
 def _follows(scene: _Scene, within_category: bool) -> Ints:
-    """The truth that each mask is about, ``(tracks, frames)``: that of the largest IoU, -1 for none."""
+    """Return the truth that each mask is assigned to, ``(tracks, frames)``: that of the largest IoU, -1 for none."""
     own = scene.own()[:, None, :]
     iou = np.where(own, scene.iou, 0) if within_category else scene.iou + _TIE * own
     return np.where(iou.max(2) >= _ABOUT, iou.argmax(2), -1)
 
 
 def _with_links(scene: _Scene, follows: Ints, within_category: bool) -> tuple[_Scene, Ints]:
-    """Every track stays on one object, with all masks that any track has of it; pieces of one track are joined."""
+    """Make every track follow one object, with all masks that any track has of it, and join fragments of tracks.
+
+    Returns the scene, and the truth of each mask, ``(tracks, frames)`` as from `_follows`.
+    """
     n_frames = follows.shape[1]
     on = follows[:, :, None] == np.arange(len(scene.truth))
     target = _targets(scene, on.sum(1))
@@ -161,10 +169,11 @@ def _with_links(scene: _Scene, follows: Ints, within_category: bool) -> tuple[_S
 
 
 def _targets(scene: _Scene, times: Ints) -> Ints:
-    """The object that each track is to stay on, -1 where it is on none; ``times (tracks, truths)`` are frames on each.
+    """Return the object that each track has to follow ``(tracks,)``, -1 for none.
 
-    Tracks and objects of one category are paired so that most objects have a track, and of such ways by most frames.
-    A track without a partner takes the object of its category that it is on in most frames, or else of any.
+    ``times (tracks, truths)`` are the numbers of frames in which a track follows an object. Tracks and objects of one
+    category are matched so that as many objects as possible have a track, and then by the total number of frames. An
+    unmatched track takes the object of its category that it follows in most frames, or else of any category.
     """
     of_own = np.where(scene.own(), times, 0)
     target = np.where(of_own.any(1), of_own.argmax(1), np.where(times.any(1), times.argmax(1), -1))
@@ -180,7 +189,10 @@ def _targets(scene: _Scene, times: Ints) -> Ints:
 
 
 def _joined(scene: _Scene, follows: Ints, target: Ints) -> Flags:
-    """Which tracks stay when pieces, tracks of one category on one object in frames apart, become one track."""
+    """Return which tracks stay ``(tracks,)`` when fragments are joined.
+
+    Fragments are tracks of one category on one object that have no frame in common.
+    """
     kept = np.ones(len(target), np.bool_)
     groups: dict[tuple[int, int], list[int]] = {}
     for t in np.flatnonzero(target >= 0).tolist():
@@ -200,7 +212,7 @@ def _joined(scene: _Scene, follows: Ints, target: Ints) -> Flags:
 
 
 def _scenes(truths: GroundTruthArrays, batch: TrackBatch, name: str) -> list[_Scene]:
-    """The videos of a batch, overlapped with the truths of any category."""
+    """Return the videos of a batch, with overlaps with the truths of any category."""
     n = len(batch.video)
     every = _of_one_category(truths)
     nowhere = FrameUse(np.zeros(n, np.int64), {})
@@ -235,7 +247,7 @@ def _scenes(truths: GroundTruthArrays, batch: TrackBatch, name: str) -> list[_Sc
 
 
 def _of_one_category(truths: GroundTruthArrays) -> GroundTruthArrays:
-    """The truths as if all were of one category, so that every track of a video is compared with all of them."""
+    """Return the truths with one category for all, so that every track is compared with all truths of its video."""
     one = copy.copy(truths)
     one.category_ids, one.category = np.zeros(1, np.int64), np.zeros_like(truths.category)
     one.rows = np.argsort(truths.video, kind="stable")
@@ -245,7 +257,7 @@ def _of_one_category(truths: GroundTruthArrays) -> GroundTruthArrays:
 
 
 def _lists(table: MaskTable, rows: Ints, frames: int) -> NDArray[np.int64]:
-    """The masks of some tracks, ``(tracks, frames)``, -1 where there is none."""
+    """Return the masks of some tracks as rows of the table, ``(tracks, frames)``, -1 where there is none."""
     at = table.track[rows][:, None] + np.arange(frames)
     inside = at < table.track[rows + 1][:, None]
     return np.where(inside, np.append(table.frame_mask, -1)[np.where(inside, at, -1)], -1).astype(np.int64)
@@ -256,12 +268,12 @@ def _behind(masks: Ints, first: int) -> Ints:
 
 
 def _padded(iou: Floats, frames: int) -> Floats:
-    """Frames after the last of the video have no truth."""
+    """Pad ``iou`` with zeros to ``frames`` frames: frames after the end of the video have no truth."""
     return np.pad(iou, ((0, 0), (0, frames - iou.shape[1]), (0, 0)))
 
 
 def _batch_of(truths: GroundTruthArrays, batch: TrackBatch, scenes: list[_Scene]) -> TrackBatch:
-    """The tracks of all scenes in their old order."""
+    """Return the tracks of all scenes as a batch, in the order of the original batch."""
     rows = np.concatenate([np.empty(0, np.int64), *(scene.rows for scene in scenes)])
     order = np.argsort(rows, kind="stable")
     length = np.concatenate([np.empty(0, np.int64), *(scene.length for scene in scenes)])
@@ -289,7 +301,10 @@ def _batch_of(truths: GroundTruthArrays, batch: TrackBatch, scenes: list[_Scene]
 
 
 def _with_truth(batch: TrackBatch, truths: GroundTruthArrays, frame_mask: Ints, track: Ints) -> tuple[MaskTable, Ints]:
-    """A table whose lists are ``frame_mask``, and areas; masks of the truth, which follow its own, are copied to it."""
+    """Return a mask table with the lists ``frame_mask``, and the areas of its masks.
+
+    Rows beyond the batch's table are masks of the truth; those in use are copied into the table.
+    """
     table, truth, area = batch.masks, truths.masks, batch.mask_area
     assert area is not None
     behind = len(table.start)

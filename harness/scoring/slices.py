@@ -25,7 +25,7 @@ MOTION = (
     Range("medium motion", "motion", 0.7, 0.9),
     Range("fast", "motion", 0, 0.7),
 )
-"""Bounds as in ImageNet VID's slow, medium and fast objects (Zhu et al., ICCV 2017)."""
+"""Bounds of slow, medium and fast objects on ImageNet VID (Zhu et al., ICCV 2017)."""
 DENSITY = (
     Range("apart", "density", 0, 0.25, bounds_tracks=False),
     Range("near others", "density", 0.25, 0.5, bounds_tracks=False),
@@ -45,14 +45,15 @@ DESCRIPTIONS = {
     " mean over frames: bounds at 0.25 and 0.5; every false positive counts in each slice",
     "groups": "groups of categories, as the protocol has them",
 }
-"""What each quantity is."""
+"""The definition of each quantity."""
 
 _ALL = AREAS[0]
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice; ``ap`` and ``recall`` (AR100) are over IoU thresholds and fractions, ``None`` without truths."""
+    """One slice with its number of ``truths``; ``ap``, ``ap50`` and ``recall`` (AR100) are fractions, ``None`` without
+    truths."""
 
     name: str
     truths: int
@@ -63,8 +64,11 @@ class Slice:
 
 @dataclass(frozen=True)
 class Slicing:
-    """The truth cut along one quantity: ``about`` defines it in a sentence, ``outside`` counts the truths without
-    it (which are in no slice). ``members`` are the annotation ids of each slice, by its name."""
+    """The truth divided by one quantity.
+
+    ``about`` defines the quantity. ``outside`` counts the truths without a value, which are in no slice. ``members``
+    are the annotation ids of each slice by the slice's name.
+    """
 
     name: str
     about: str
@@ -76,9 +80,9 @@ class Slicing:
 def slice_truth(
     chosen: ApProtocol, truths: GroundTruthArrays, overlaps: Overlaps, motion: Floats
 ) -> dict[str, Slicing]:
-    """AP over every slice, by name of the quantity; ``motion (tracks,)`` is the tracks' `consistency`.
+    """Return the slices by name of the quantity; ``motion (tracks,)`` is the tracks' `consistency`.
 
-    Areas are the real ones, even if the protocol sets all of them to 0.
+    Slices by area use the real areas, even if the protocol sets all of them to 0.
     """
     chosen = replace(chosen, quirks=replace(chosen.quirks, areas_are_zero=False))
     selection = select(chosen, truths)
@@ -109,7 +113,7 @@ def slice_truth(
 
 
 class _Members:
-    """The annotations that count, and which of them a slice has."""
+    """The annotations that count, to find those in a slice."""
 
     def __init__(self, truths: GroundTruthArrays, selection: TruthSelection) -> None:
         self._category, self._quantities = truths.category[selection.row], selection.quantities
@@ -128,9 +132,10 @@ class _Members:
 
 
 def density(truths: GroundTruthArrays) -> Floats:
-    """How much of each annotated track's box the box of another one of its video covers ``(annotations,)``, 0 to 1.
+    """Return how much of each annotated track's box another track's box covers, ``(annotations,)`` in ``[0, 1]``.
 
-    Per frame in which it is seen the largest covered share, by any one other; the mean over these frames.
+    In each frame in which the track is visible, this is the largest fraction that a single other track of the video
+    covers; the result is the mean over these frames.
     """
     box, masks = boxes(truths.masks), truths.masks
     out = np.zeros(len(truths.video))
@@ -156,7 +161,7 @@ def _by_video(video: Ints) -> list[Ints]:
 
 
 def _numbers(cells: Cells, range_name: str, positions: Ints | None) -> tuple[float | None, float | None, float | None]:
-    """AP, AP50 and AR100."""
+    """Return AP, AP50 and AR100."""
     return (
         cells.mean(Number("AP", True, None, range_name, 100), positions),
         cells.mean(Number("AP50", True, 0, range_name, 100), positions),
