@@ -1,8 +1,8 @@
-"""A workload in YouTube-VIS form as BURST's class-guided task has it: ``python -m burst_workload GT RESULTS FOLDER``.
+"""Converts a YouTube-VIS workload to BURST's class-guided task: ``python -m burst_workload GT RESULTS FOLDER``.
 
-Videos become sequences, categories the first LVIS 0.5 ids that are no distractors. Writes the three annotation files of
-a split to FOLDER/gt and the predictions to FOLDER/predictions.json, for ``harness eval --protocol burst-class-guided``
-and for the official tools. Masks are read compressed, as the workload generators write them.
+Videos become sequences; categories become the first LVIS 0.5 ids that are not distractors. It writes the three
+annotation files of a split to FOLDER/gt and the predictions to FOLDER/predictions.json, for ``harness eval --protocol
+burst-class-guided`` and for the official tools. Masks must be compressed, as the workload generators write them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ SPLIT = "val"
 
 
 def classes(categories: list[dict[str, Any]]) -> dict[int, int]:
-    """The LVIS id of each category, in the order of the file."""
+    """Return the LVIS id of each category id, in the order of the file."""
     ids = [number for number in class_table()[0] if number not in DISTRACTORS]
     return {category["id"]: number for category, number in zip(categories, ids, strict=False)}
 
 
 def sequences(document: dict[str, Any], tracks: list[dict[str, Any]], numbers: dict[int, int]) -> list[dict[str, Any]]:
-    """One sequence per video, with the masks of ``tracks`` by frame; a mask without a pixel stays one."""
+    """Return one sequence per video, with the masks of ``tracks`` by frame; empty masks are kept."""
     by_video: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for track in tracks:
         by_video[track["video_id"]].append(track)
@@ -52,7 +52,7 @@ def sequences(document: dict[str, Any], tracks: list[dict[str, Any]], numbers: d
 
 
 def main(gt: Path, results: Path, folder: Path) -> None:
-    """Write the workload."""
+    """Read the ground truth ``gt`` and ``results``, and write the BURST files to ``folder``."""
     document, predictions = json.loads(gt.read_text()), json.loads(results.read_text())
     numbers = classes(document["categories"])
     (folder / "gt").mkdir(parents=True, exist_ok=True)

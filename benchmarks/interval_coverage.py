@@ -1,10 +1,11 @@
-"""How far intervals can be trusted: ``PYTHONPATH=tests/support python benchmarks/interval_coverage.py``.
+"""Coverage of confidence intervals: ``PYTHONPATH=tests/support python benchmarks/interval_coverage.py``.
 
-Samples of videos are drawn again and again from made worlds of videos. The truth is the mean over all samples: what AP,
-or its difference, is on so many videos. Printed is how often the 95 % intervals hold it, of a run and of a difference,
-how often a difference is called significant where there is none, how often one category is, and how the mean standard
-error compares with the true one. ``--compare`` does the same for estimators that were not chosen, ``--seeds`` for
-models of several seeds, whose rows are means: the truth is then the mean over samples of videos and of seeds.
+Many samples of videos are drawn from simulated populations of videos. The true value of AP, or of a difference of AP,
+is the mean over all samples of the same size. The script prints how often the 95 % intervals of a run and of a
+difference contain the true value, how often a difference is significant although there is none, how often that of one
+category is, and the mean standard error as a fraction of the true one. ``--compare`` adds estimators that the harness
+does not use. ``--seeds`` measures models with several seeds: the true value is then the mean over samples of videos and
+seeds.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from harness.scoring.jackknife import LeftOut, VarianceComponent
 
 TRIALS, COMPARED_TRIALS, RESAMPLES = 1000, 300, 200
 SEEDS, SPREADS = (2, 3, 5), (0.05, 0.15)
-"""Seeds of a model, and standard deviations of their luck: those of AP are then one to three, and four to five points.
-"""
+"""Numbers of seeds of a model, and standard deviations of the seeds' effect on the simulated tracks: AP then has a
+standard deviation of one to three, and of four to five points."""
 
 
 class Case(NamedTuple):
@@ -40,13 +41,13 @@ CASES = (
     Case("YouTube-VIS", World(40, rarity=0.7, labels=1.5, copies=0.3), 302),
     Case("few videos", World(10, rarity=0.7, labels=2, copies=0.3), 30),
 )
-"""Sizes and scarcity of categories as in the datasets of these names; no pixel of theirs is in it."""
+"""Sizes and frequencies of categories are like those of the named datasets; their data is not used."""
 PREFERENCES = ({}, {"better": 0.3, "taste": 0.5})
-"""Neither run is better; and one is, in some categories more than in others."""
+"""Two equally good runs; and one that is better, in some categories more than in others."""
 
 
 class Found(NamedTuple):
-    """A number with the ends of its interval and its standard error."""
+    """An estimate with its interval and its standard error."""
 
     value: float
     low: float
@@ -55,24 +56,24 @@ class Found(NamedTuple):
 
 
 Estimator = Callable[[Population, int], tuple[Found, Found]]
-"""From a sample and the number of the trial: the first run, and the difference."""
+"""From a sample and the number of the trial: the estimates of the first run and of the difference."""
 
 
 def chosen(sample: Population, _: int) -> tuple[Found, Found]:
-    """The first run and the difference, as the harness estimates them."""
+    """Estimate the first run and the difference as the harness does."""
     first, second = (jackknife.leave_videos_out(sample.table(run)) for run in (0, 1))
     return _by_contributions(sample, first, second, lambda one: one.contributions("AP"))
 
 
 def plain(sample: Population, _: int) -> tuple[Found, Found]:
-    """The delete-one jackknife as it is in textbooks."""
+    """The standard delete-one jackknife."""
     first, second = (jackknife.leave_videos_out(sample.table(run)) for run in (0, 1))
     shrink = np.sqrt((sample.videos - 1) / sample.videos)
     return _by_contributions(sample, first, second, lambda one: (one.number("AP") - one.without("AP")) * shrink)
 
 
 def pooled(sample: Population, _: int) -> tuple[Found, Found]:
-    """Categories as they are; those in one video have the mean variance of a video within the others."""
+    """The jackknife within categories; those in one video get the mean variance per video of the others."""
     first, second = (jackknife.leave_videos_out(sample.table(run)) for run in (0, 1))
     size = sample.videos
     place = first.category * size + first.video
@@ -93,7 +94,7 @@ def pooled(sample: Population, _: int) -> tuple[Found, Found]:
 
 
 def resampled(draw: Callable[[np.random.Generator, int], Floats], both_ways: bool = False) -> Estimator:
-    """A bootstrap: ``draw`` gives the weights of the videos; ``both_ways`` draws the categories, too."""
+    """Return a bootstrap: ``draw`` returns the weights of the videos; ``both_ways`` also resamples the categories."""
 
     def estimate(sample: Population, seed: int) -> tuple[Found, Found]:
         rng = np.random.default_rng(seed)
@@ -115,7 +116,7 @@ def resampled(draw: Callable[[np.random.Generator, int], Floats], both_ways: boo
 
 
 def half_samples(sample: Population, seed: int) -> tuple[Found, Found]:
-    """Half the mean squared difference between halves of the videos, split at random again and again."""
+    """Repeated random halves of the videos: the standard error is half the root mean square of their differences."""
     rng = np.random.default_rng(seed)
     halves = np.array([rng.permutation(sample.videos) < sample.videos // 2 for _ in range(RESAMPLES // 2)])
     weights = np.concatenate([np.ones((1, sample.videos)), halves, ~halves]).astype(np.int64)
@@ -132,7 +133,7 @@ def _poisson(rng: np.random.Generator, videos: int) -> Floats:
 
 
 def _dirichlet(rng: np.random.Generator, videos: int) -> Floats:
-    """Exponential weights, in thousandths."""
+    """Return exponential weights ``(RESAMPLES, videos)``, in thousandths."""
     return np.round(1000 * rng.exponential(size=(RESAMPLES, videos)))
 
 
@@ -168,13 +169,13 @@ def _found(value: float, error: float, freedom: float = np.inf) -> Found:
 def measure(
     world: World, videos: int, trials: int = TRIALS, estimator: Estimator = chosen, seed: int = 0
 ) -> dict[str, float]:
-    """Rates over ``trials`` samples of ``videos`` videos."""
+    """Return the rates over ``trials`` samples of ``videos`` videos."""
     rng = np.random.default_rng(seed)
     return _rates([estimator(world.sample(rng, videos), trial) for trial in range(trials)])
 
 
 def _rates(found: list[tuple[Found, Found]]) -> dict[str, float]:
-    """Rates of estimates of a run and of a difference; their truth is the mean over all."""
+    """Return the rates of estimates of a run and of a difference; the true values are the means over all trials."""
     ones, differences = zip(*found, strict=True)
     rates = {}
     for name, found in (("difference", np.array(differences)), ("one run", np.array(ones))):
@@ -187,7 +188,7 @@ def _rates(found: list[tuple[Found, Found]]) -> dict[str, float]:
 
 
 def of_seeds(seeds: int, spread: float) -> Callable[[World, np.random.Generator, int], tuple[Found, Found]]:
-    """The estimate of `chosen` for two models of so many seeds each."""
+    """Return the estimator of the harness for two models with ``seeds`` seeds each."""
 
     def estimate(world: World, rng: np.random.Generator, videos: int) -> tuple[Found, Found]:
         sample = world.sample_seeds(rng, videos, seeds, spread)
@@ -215,13 +216,13 @@ def of_seeds(seeds: int, spread: float) -> Callable[[World, np.random.Generator,
 
 
 def measure_seeds(world: World, videos: int, seeds: int, spread: float, trials: int, seed: int = 0) -> dict[str, float]:
-    """Rates over ``trials`` samples of ``videos`` videos and of so many seeds of each model."""
+    """Return the rates over ``trials`` samples of ``videos`` videos and of ``seeds`` seeds of each model."""
     rng, estimate = np.random.default_rng(seed), of_seeds(seeds, spread)
     return _rates([estimate(world, rng, videos) for _ in range(trials)])
 
 
 def category_alarms(world: World, videos: int, trials: int, seed: int = 0) -> float:
-    """How often one testable category by itself is called significant."""
+    """Return the fraction of tests of single categories that are significant."""
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(trials):

@@ -1,12 +1,12 @@
-"""Counts of the CUDA kernel's work, made without a GPU: instructions of its inner loops, and cache lines of its blocks.
+"""Counts the CUDA kernel's work without a GPU: instructions of its inner loops, and cache lines of its blocks.
 
     python benchmarks/kernel_counts.py --nvdisasm FILE --out benchmarks/results/kernel_counts.json
 
 ``nvdisasm`` comes with ``pip install nvidia-cuda-nvdisasm`` (``nvidia/cu13/bin/nvdisasm`` in the site-packages). The
-kernel is compiled as for a GPU, and the instructions (SASS) of each innermost loop that reads ``value`` are counted,
-for one sample of one thread: the loop's length over the samples that one pass of it takes. Cache lines: samples around
-each pixel of the levels, as the pixel decoder makes them, in the order in which blocks take queries; the distinct
-pixels that a block reads as a fraction of its reads. These are counts, not times.
+kernel is compiled as for a GPU. The script counts the instructions (SASS) of each innermost loop that reads ``value``,
+for one sample of one thread: the loop's length divided by the samples of one iteration. For cache lines, it draws
+samples around each pixel of the levels, as the pixel decoder makes them, in the order in which blocks process queries,
+and counts the distinct pixels that a block reads, as a fraction of its reads. These are counts, not times.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ SIZES = {
     "720x1280": [(23, 40), (45, 80), (90, 160)],
 }
 NOISE = (1.0, 3.0)
-"""Standard deviation of offsets in pixels, around those with which training starts."""
+"""Standard deviations of offsets in pixels, around the offsets at the start of training."""
 _BRANCH = re.compile(r"\bBRA(?:\.\w+)*\s.*\((\.L_x_\d+)\)")
 
 
 def main() -> int:
-    """Count, print and keep."""
+    """Count, print the counts as JSON and write them to the given file; return the exit code."""
     asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     asked.add_argument("--nvdisasm", default="nvdisasm", help="the program, if it is not on the path")
     asked.add_argument("--out", type=Path, help="JSON file")
@@ -69,7 +69,7 @@ def main() -> int:
 
 
 def inner_loops(name: str, variant: Variant, architecture: int, nvdisasm: str) -> list[dict[str, Any]]:
-    """One row for each direction: instructions and loads of the innermost loop over samples, for one sample."""
+    """Return a row for each direction: instructions and loads of the innermost loop over samples, for one sample."""
     compiled = build.compile_kernel(variant, architecture)
     with tempfile.NamedTemporaryFile(suffix=".cubin") as binary:
         Path(binary.name).write_bytes(compiled.cubin)
@@ -78,7 +78,7 @@ def inner_loops(name: str, variant: Variant, architecture: int, nvdisasm: str) -
     rows = []
     for function, code in functions(listing).items():
         body = max((loop for loop in innermost(code) if loads(loop)), key=loads)
-        samples = loads(body) // 4  # a load for each corner; all steps of a sample's channels are in one pass
+        samples = loads(body) // 4  # one load per corner; an iteration has all channel steps of a sample
         rows.append(
             {
                 "variant": name,
@@ -95,7 +95,7 @@ def inner_loops(name: str, variant: Variant, architecture: int, nvdisasm: str) -
 
 
 def functions(listing: str) -> dict[str, list[str]]:
-    """Instructions and labels of each function of nvdisasm's listing, in order."""
+    """Return the instructions and labels of each function in nvdisasm's listing, in order."""
     found: dict[str, list[str]] = {}
     code: list[str] = []
     for line in listing.splitlines():
@@ -109,7 +109,7 @@ def functions(listing: str) -> dict[str, list[str]]:
 
 
 def innermost(code: list[str]) -> list[list[str]]:
-    """Instructions of every loop that has no other loop in it."""
+    """Return the instructions of every loop that contains no other loop."""
     spans = []
     for end, line in enumerate(code):
         branch = _BRANCH.search(line)
@@ -124,12 +124,15 @@ def innermost(code: list[str]) -> list[list[str]]:
 
 
 def loads(body: list[str]) -> int:
-    """Loads from global memory."""
+    """Return the number of loads from global memory."""
     return sum("LDG" in line for line in body)
 
 
 def cache_lines(size: str, noise: float) -> dict[str, Any]:
-    """Distinct pixels that a block's queries read of one head, as a fraction of reads; in float32 a pixel is a line."""
+    """Return the distinct pixels of one head that a block's queries read, as a fraction of the reads.
+
+    In float32 the channels of one pixel and head are one cache line.
+    """
     sizes = SIZES[size]
     read = pixels_read(sizes, noise)
     total = int((read >= 0).sum())
@@ -142,7 +145,7 @@ def cache_lines(size: str, noise: float) -> dict[str, Any]:
 
 
 def pixels_read(sizes: list[tuple[int, int]], noise: float) -> NDArray[np.int64]:
-    """Pixels of each query's corners, ``(pixels, levels * points * 4)``, for the first head."""
+    """Return the pixels of each query's corners, ``(pixels, levels * points * 4)``, for the first head."""
     draw = np.random.default_rng(0)
     starts = np.cumsum([0, *(height * width for height, width in sizes)])
     centre_x = np.concatenate([np.tile((np.arange(w) + 0.5) / w, h) for h, w in sizes])
@@ -162,7 +165,7 @@ def pixels_read(sizes: list[tuple[int, int]], noise: float) -> NDArray[np.int64]
 
 
 def strips(sizes: list[tuple[int, int]]) -> NDArray[np.int64]:
-    """Pixels in the order in which the kernel's blocks take them: `query_at` of the source."""
+    """Return the pixels in the order in which the kernel's blocks process them: `query_at` of the source."""
     order, start = [], 0
     for height, width in sizes:
         numbers = start + np.arange(height * width).reshape(height, width)

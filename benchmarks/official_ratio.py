@@ -1,9 +1,9 @@
 """How much faster than an official tool: ``python -m official_ratio [--runs N] -- OURS -- OFFICIAL``.
 
-OURS and OFFICIAL are command lines that score the same files, which take turns on the same machine. Prints one line of
-JSON: the least seconds and processor seconds and the most memory of each, and the ratios: where other processes keep
-the machine busy, those of processor seconds are the ones to go by. The first run of each does not count: it compiles,
-and fills the file cache. For example, with a checkout of TrackEval next to a workload of `burst_workload`:
+OURS and OFFICIAL are command lines that score the same files; they run alternately on the same machine. Prints one line
+of JSON: the smallest seconds and processor seconds and the largest memory of each, and the ratios. On a busy machine
+use the ratio of processor seconds. The first run of each does not count: it compiles, and fills the file cache. For
+example, with a checkout of TrackEval next to a workload of `burst_workload`:
 
     python -m official_ratio
         -- harness eval --protocol burst-class-guided --annotations W/gt --predictions W/predictions.json
@@ -30,7 +30,7 @@ class Cost(NamedTuple):
 
 
 def measured(command: list[str]) -> Cost:
-    """The cost of a command; raises `SystemExit` with what it printed where it fails."""
+    """Run a command and return its cost; raises `SystemExit` with its output if it fails."""
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output = process.stdout.read() if process.stdout is not None else b""
@@ -42,7 +42,7 @@ def measured(command: list[str]) -> Cost:
 
 
 def main(arguments: list[str]) -> None:
-    """Measure both in turn and print the ratio."""
+    """Measure both commands alternately, and print their costs and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3, help="runs of each that count")
     places = [i for i, one in enumerate(arguments) if one == "--"]

@@ -1,7 +1,7 @@
-"""What runs cost here: ``python -m scaling_costs`` measures, fits and prints the figures of docs/scaling.md as JSON.
+"""Measures the costs of runs: ``python -m scaling_costs`` prints the numbers of docs/scaling.md as JSON.
 
-Seconds of scoring and bytes of shards are fitted as ``fixed + per_track * tracks`` over made workloads of growing size;
-seconds of models are means per frame over the videos of runs of `shapes` on one core.
+Seconds of scoring and bytes of shards are fitted as ``fixed + per_track * tracks`` over generated workloads of growing
+size. Seconds of models are means per frame over runs on `shapes`, on one core.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ VIDEOS = (20, 40, 80)
 
 
 def fitted(sizes: Sequence[float], values: Sequence[float]) -> tuple[float, float]:
-    """Least squares of ``value = fixed + per_one * size``: both."""
+    """Return ``fixed`` and ``per_one`` of the least-squares line ``value = fixed + per_one * size``."""
     per_one, fixed = np.polyfit(np.asarray(sizes, float), np.asarray(values, float), 1)
     return float(fixed), float(per_one)
 
 
 def model_seconds(name: str, folder: Path, videos: int = 12) -> dict[str, float]:
-    """Seconds of a model by frame, from the second video on: the first one warms up."""
+    """Return a model's seconds per frame without the first video, which is the warm-up."""
     plugin, dataset = plugins.model(name), plugins.dataset("shapes").open(Path(), "val")
     run = Run(plugin, plugin.Config(), dataset, folder, limit=videos)
     execute(run)
@@ -47,7 +47,7 @@ def model_seconds(name: str, folder: Path, videos: int = 12) -> dict[str, float]
 
 
 def store_and_scoring(folder: Path) -> dict[str, float]:
-    """Bytes of shards and seconds of scoring, by track (640x360, 20 frames, 300 categories)."""
+    """Return bytes of shards and seconds of scoring per track (640x360, 20 frames, 300 categories)."""
     tracks, sizes, seconds = [], [], []
     for videos in VIDEOS:
         place = folder / str(videos)
@@ -70,14 +70,14 @@ def store_and_scoring(folder: Path) -> dict[str, float]:
 
 
 def timed(annotations: object, store: PredictionStore) -> float:
-    """Seconds of one scoring."""
+    """Return the seconds of scoring once."""
     began = time.perf_counter()
     score_store("lvvis", annotations, store, False, None)  # type: ignore[arg-type]
     return time.perf_counter() - began
 
 
 def fill(store: PredictionStore, results: Sequence[dict[str, object]]) -> int:
-    """Store results by video; return their number."""
+    """Store results by video; return the number of tracks."""
     by_video: dict[int, list[Track]] = {}
     for row in results:
         masks = tuple(None if m is None else Rle((m["size"][0], m["size"][1]), m["counts"].encode())

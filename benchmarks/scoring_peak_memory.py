@@ -1,9 +1,10 @@
-"""Peak memory of scoring, with the sizes of the input: ``python -m scoring_peak_memory FOLDER TIMES``.
+"""Measures the peak memory of scoring: ``python -m scoring_peak_memory FOLDER TIMES``.
 
-Makes in FOLDER a run of TIMES the size of LV-VIS val (837 videos, 1,196 categories, 50 tracks per video), as a store
-and as results.json. A few videos are drawn; the others are copies with different ids, categories and scores. Then it
-is scored in separate processes: by ``harness eval`` from both, and with all files that a run writes. Each
-prints a line of JSON. Without TIMES, what FOLDER has (``gt.json``, ``results.json``, ``predictions``) is scored.
+Generates in FOLDER a run of TIMES the size of LV-VIS val (837 videos, 1,196 categories, 50 tracks per video), as a
+store and as results.json. A few videos are drawn; the others are copies with different ids, categories and scores. Then
+separate processes score it: ``harness eval`` from both, and a process that also writes all result files of a run. Each
+prints a line of JSON. Without TIMES, the existing files of FOLDER (``gt.json``, ``results.json``, ``predictions``) are
+scored.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ EVAL = "from harness.cli.main import main; main()"
 
 
 def multiply(folder: Path, videos: int, drawn: Workload = DRAWN, seed: int = 0) -> None:
-    """Write a run of ``videos`` videos, copies of the ``drawn`` ones in turn."""
+    """Write a run of ``videos`` videos, which are copies of the ``drawn`` ones in rotation."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     gt, results = (json.loads(path.read_text()) for path in make(folder, drawn, seed))
@@ -61,7 +62,7 @@ def multiply(folder: Path, videos: int, drawn: Workload = DRAWN, seed: int = 0) 
 
 
 def _copy(row: dict[str, Any], video: int, shift: int, drawn: Workload) -> dict[str, Any]:
-    """An annotation or a prediction in another video; ``shift`` spreads the copies over the categories."""
+    """Return a copy of an annotation or prediction for another video; ``shift`` changes its category."""
     return {**row, "video_id": video, "category_id": (row["category_id"] + shift) % drawn.categories + 1}
 
 
@@ -79,7 +80,7 @@ def _track(row: dict[str, Any]) -> Track:
 
 
 def score_as_a_run_does(folder: Path) -> None:
-    """Score the folder's store and write the files of results, among them the table of matches."""
+    """Score the folder's store and write the result files, including the match table."""
     dataset = Dataset("lvvis", "val", (), (), "lvvis", read_annotations(folder / "gt.json"))
     store = PredictionStore(folder / "predictions")
     [scored] = score_predictions(dataset, [dataset.protocol], store, store.done(), True, False)
@@ -90,7 +91,7 @@ def score_as_a_run_does(folder: Path) -> None:
 
 
 def measured(arguments: list[str]) -> dict[str, float]:
-    """Seconds and the largest resident size in MB of Python with these arguments, its output thrown away."""
+    """Run Python with these arguments, without its output; return seconds and peak resident memory in MB."""
     began = time.perf_counter()
     nothing = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)
     child = os.posix_spawn(sys.executable, [sys.executable, *arguments], os.environ, file_actions=[nothing])
@@ -102,7 +103,7 @@ def measured(arguments: list[str]) -> dict[str, float]:
 
 
 def measure(folder: Path) -> None:
-    """Score what the folder has in each way, twice: the first time warms the page cache."""
+    """Score the folder's predictions in each way twice (the first time fills the page cache), and print the costs."""
     store = folder / "predictions"
     shards = [path.stat().st_size for path in store.iterdir()]
     sizes = {"videos": len(shards), "store_mb": round(sum(shards) / 1e6)}

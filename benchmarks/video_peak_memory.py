@@ -1,9 +1,10 @@
-"""Peak memory and temporary files of tiny models by frames, queries and words; a separate process each, as peaks stay.
+"""Measures peak memory and temporary files of tiny models by number of frames, queries and words.
 
-``python -m video_peak_memory MODEL FOLDER FRAMES,QUERIES,WORDS ...`` puts a video through ``clipvis``, ``ov2seg``,
-``track-by-detection`` or ``sam3`` for each triple in turn and prints a JSON list: ``peak``, the largest resident size
-of the process so far, and ``scratch``, the temporary files of the video, both in bytes, and ``seconds``. FOLDER is for
-scratch files. Text embeddings are random, those of ``sam3`` its own; it has five queries whatever is asked for.
+``python -m video_peak_memory MODEL FOLDER FRAMES,QUERIES,WORDS ...`` runs ``clipvis``, ``ov2seg``,
+``track-by-detection`` or ``sam3`` on a video for each triple in turn, and prints a JSON list: ``peak``, the peak
+resident memory of the process so far, and ``scratch``, the temporary files of the video, both in bytes, and
+``seconds``. A peak never falls, so cases that are compared need separate processes. FOLDER is for scratch files. Text
+embeddings are random, except for ``sam3``, which always has five queries.
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ from harness.types import Category, LoadContext, Model, Video, Vocabulary
 HEIGHT, WIDTH = 120, 160
 SETTINGS = {"short_edge": 64, "window": 10, "mask_memory_mb": 1, "detections_per_video": 10}
 NARROW = 32
-"""Numbers of the tiny models' text embeddings."""
+"""Dimension of the tiny models' text embeddings."""
 
 
 class Moving:
-    """Frames with a bright block that moves, drawn when they are asked for."""
+    """Frames with a moving bright block, drawn on access."""
 
     def __init__(self, frames: int) -> None:
         self.frames = frames
@@ -72,21 +73,21 @@ def words(count: int) -> Vocabulary:
 
 
 def embedded(vocabulary: Vocabulary) -> TextClassifier:
-    """Random unit embeddings, one per category."""
+    """Return random unit embeddings, one per category, ``(categories, NARROW)``."""
     count = len(vocabulary.categories)
     made = torch.randn(count, NARROW, generator=torch.Generator().manual_seed(0))
     return TextClassifier(torch.nn.functional.normalize(made, dim=-1), classes_of([1] * count))
 
 
 class Embedded(ClipVis):
-    """Takes random text embeddings: those of its tiny CLIP would take most of the time."""
+    """CLIP-VIS with random text embeddings: computing them with its tiny CLIP would take most of the time."""
 
     def text_classifier(self, vocabulary: Vocabulary) -> TextClassifier:
         return embedded(vocabulary)
 
 
 def tiny_clipvis_model(folder: Path, queries: int, **settings: Any) -> ClipVis:
-    tiny_clipvis.tiny_network(folder)  # makes its CLIP known
+    tiny_clipvis.tiny_network(folder)  # registers the tiny CLIP with open_clip
     with torch.device("meta"):
         network = ClipVisNetwork(replace(tiny_clipvis.TINY, queries=queries))
     config = ClipVisConfig.model_validate(SETTINGS | settings)
@@ -105,7 +106,7 @@ def tiny_ov2seg_model(folder: Path, queries: int, **settings: Any) -> Ov2Seg:
 
 
 def tiny_tracking_model(folder: Path, queries: int) -> TrackByDetection:
-    """Every query with a separate mask is an object of its frame, and most objects begin a track."""
+    """Return a model in which each query with a separate mask is an object, and most objects start a track."""
     segmenter = ClipVisSegmenter(tiny_clipvis_model(folder, queries))
     return TrackByDetection(segmenter, TrackingConfig(score_threshold=0, tracks_per_video=10))
 
@@ -127,7 +128,7 @@ BUILT: dict[str, Callable[[Path, int], Model]] = {
 
 
 class Scratch:
-    """Adds up the temporary files of all spools."""
+    """Adds up the bytes of the temporary files of all `SpillBuffer` objects."""
 
     def __init__(self) -> None:
         self.nbytes = 0
@@ -142,15 +143,15 @@ class Scratch:
 
 
 def peak() -> int:
-    """Largest resident size of this process so far, in bytes.
+    """Return the peak resident memory of this process so far, in bytes.
 
-    That of `resource` would be the size of the process that started this one, where that is larger.
+    `resource` is not used: it reports the size of the parent process if that is larger.
     """
     return peak_of("cpu")
 
 
 def measure(name: str, folder: Path, cases: list[tuple[int, int, int]]) -> list[dict[str, float]]:
-    """What each case takes, in turn."""
+    """Return the cost of each case ``(frames, queries, words)``, measured in order."""
     scratch, found = Scratch(), []
     for frames, queries, count in cases:
         model = BUILT[name](folder, queries)

@@ -1,8 +1,8 @@
-"""Peak memory of text embeddings and of a video by the size of the vocabulary; a separate process each, as peaks stay.
+"""Measures the peak memory of text embeddings and of a video by vocabulary size.
 
 ``python -m vocabulary_peak_memory FOLDER FRAMES FEW MANY`` prints, in bytes, the peaks after: embedding FEW words,
-embedding MANY, a video of FRAMES frames with FEW, the same with MANY. FOLDER is for scratch files. Embeddings have
-CLIP's 1,024 numbers but come from a stand-in; the video goes through a tiny CLIP-VIS with the usual 100 queries.
+embedding MANY, a video of FRAMES frames with FEW, the same with MANY. FOLDER is for scratch files. Embeddings have the
+1,024 dimensions of CLIP but are random; the video is processed by a tiny CLIP-VIS with the usual 100 queries.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WIDE, QUERIES = 1024, 100
 
 
 class Encoder:
-    """Gives every text a different embedding, as wide as CLIP's."""
+    """Returns random text embeddings ``(texts, WIDE)``, chosen by the sum of the tokens."""
 
     def __init__(self) -> None:
         self.table = torch.randn(512, WIDE, generator=torch.Generator().manual_seed(0))
@@ -32,9 +32,9 @@ class Encoder:
 
 
 def peaks(folder: Path, frames: int, sizes: list[int]) -> list[int]:
-    """Peaks after each size of vocabulary, first of embedding its words, then of a video."""
+    """Return the peaks in bytes for each vocabulary size: first of embedding its words, then of a video."""
     model = tiny_clipvis_model(folder, QUERIES)
-    model.predict(moving_video(frames), words(sizes[0]))  # what is loaded at first use is not measured
+    model.predict(moving_video(frames), words(sizes[0]))  # warm-up: memory allocated at first use does not count
     found = []
     for count in sizes:
         forget_peak("cpu")

@@ -4,9 +4,10 @@
     python scripts/attack.py --fuzz 100000       # then the readers' fuzzing, with this many inputs in all
     python scripts/attack.py --markdown          # the table of docs/security.md
 
-Everything happens in a scratch folder, in the same order and with the same inputs each time. An attack is held off if
-the command ends within its time and memory, with one of its exit codes, without a traceback, without control characters
-on the terminal, and, where it refuses, in one line. ``--seconds`` bounds all of them together.
+Everything happens in a scratch folder, in the same order and with the same inputs each time. An attack fails if the
+command ends within its limits of time and memory, with one of the expected exit codes, without a traceback, without
+control characters on the terminal, and with exactly one error line if it refuses the input. ``--seconds`` limits the
+time of all attacks together.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ HARNESS = (sys.executable, "-m", "harness")
 SECONDS_EACH = 60.0
 """Default of ``--patience``."""
 MEMORY = (8 << 30) + (os.cpu_count() or 1) * (192 << 20)
-"""Address space of a command; PyTorch alone reserves some gigabytes, and each thread some that it does not use."""
+"""Limit of a command's address space; PyTorch reserves several gigabytes, and each thread reserves unused space."""
 FUZZ = ("tests/security/test_fuzz.py", "tests/security/test_fuzz_other_readers.py", "-k", "not valid_files")
-"""Pytest's arguments for the tests of readers; each test, parameters apart, is one reader."""
+"""Pytest's arguments for the fuzz tests; each test case is one reader."""
 _CODES = {0: "worked", 1: "failed in words", 2: "refused", 130: "interrupted"}
 _RAW = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 _EVIL = "\x1b[31mred\x1b]0;title\x07\nharness: all is well"
@@ -45,9 +46,10 @@ _EVIL = "\x1b[31mred\x1b]0;title\x07\nharness: all is well"
 
 @dataclass(frozen=True)
 class Attack:
-    """One try: prepare the folder, which has copies of two finished runs in ``runs``, then start the command.
+    """One attack: prepare the folder, which has copies of two finished runs in ``runs``, then start the command.
 
-    ``prepare`` returns the command's arguments; those that start with ``!`` are a shell command line with ``HARNESS``.
+    ``prepare`` returns the command's arguments. If the first one starts with ``!``, it is a shell command line, with
+    ``HARNESS`` for the command.
     """
 
     kind: str
@@ -73,7 +75,7 @@ class Attacks:
         codes: Sequence[int] = (1, 2),
         **environment: str,
     ) -> None:
-        """Add an attack; ``RUN`` and ``OTHER`` in a text of arguments are the two runs."""
+        """Add an attack; ``RUN`` and ``OTHER`` in ``arguments`` stand for the two runs, if it is a string."""
 
         def prepared(folder: Path) -> Sequence[str | bytes]:
             prepare(folder)
@@ -97,7 +99,7 @@ READS = {
 
 
 def odd_files(attacks: Attacks) -> None:
-    """Pipes, devices, sockets, folders and endless or sparse files in place of files."""
+    """Pipes, devices, folders, loops of links and endless or sparse files in place of files."""
 
     def pipe(path: Path) -> None:
         path.unlink(missing_ok=True)
@@ -147,7 +149,7 @@ def odd_files(attacks: Attacks) -> None:
 
 
 def bombs(attacks: Attacks) -> None:
-    """Small files that claim or become large ones."""
+    """Small files that declare large sizes or expand to large content."""
 
     def write(name: str, data: bytes) -> Callable[[Path], object]:
         return lambda folder: (folder / name).write_bytes(data)
@@ -191,7 +193,7 @@ def bombs(attacks: Attacks) -> None:
 
 
 def tampering(attacks: Attacks) -> None:
-    """Run folders that were changed, with checksums made to fit and without."""
+    """Run folders with changed files, with and without their checksums."""
     changes: dict[str, Callable[[Any], Any]] = {
         "text from nowhere": lambda record: {**record, "model": _EVIL, "dataset": _EVIL},
         "a formula": lambda record: {**record, "model": "=cmd|' /C calc'!A0"},
@@ -273,7 +275,7 @@ def names(attacks: Attacks) -> None:
 
 
 def streams(attacks: Attacks) -> None:
-    """Standard streams that are closed, full, or in a poor encoding; a working directory that is gone."""
+    """Standard streams that are closed, full, or in a limited encoding; a working directory that was removed."""
     run = "run --model oracle --dataset shapes --limit 1 --no-mlflow --runs-dir new"
     for what, command in (("table", READS["table"]), ("a run", run), ("help", "--help")):
         attacks.add("streams", f"output full: {what}", f"!HARNESS {command} > /dev/full", codes=(1,))
@@ -302,7 +304,7 @@ def streams(attacks: Attacks) -> None:
 
 
 def surroundings(attacks: Attacks) -> None:
-    """Python's switches, little memory, signals, and an MLflow server that does not answer."""
+    """Options of the interpreter, little memory, signals, and servers and stores that do not answer."""
     run = "run --model oracle --dataset shapes --limit 1 --runs-dir new"
     for switch in ("-O", "-OO", "-W error", "-X dev"):
         attacks.add(
@@ -354,7 +356,7 @@ def _flip(path: Path) -> None:
 
 
 def outcome(attack: Attack, folder: Path, seconds: float) -> tuple[str, str]:
-    """Start one attack; what it came to, and what is wrong with that (empty where it was held off)."""
+    """Run one attack; return its result, and what is wrong with it (empty if the attack failed)."""
     arguments = attack.prepare(folder)
     given = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "200", **dict(attack.environment)}
     first = arguments[0]
@@ -404,7 +406,7 @@ def _bound() -> None:
 
 
 def fuzzed(inputs: int, seconds: float) -> tuple[Counter[str], list[str]]:
-    """Fuzz all readers with ``inputs`` inputs in all; by outcome, how many, and what is wrong."""
+    """Fuzz all readers with ``inputs`` inputs in total; return the number of inputs by outcome, and the errors."""
     test = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *FUZZ]
     listed = subprocess.run([*test, "--collect-only"], cwd=ROOT, capture_output=True, text=True, check=True)
     readers = listed.stdout.count("::")
@@ -437,7 +439,7 @@ def fuzzed(inputs: int, seconds: float) -> tuple[Counter[str], list[str]]:
 
 
 def table(found: dict[str, Counter[str]], markdown: bool) -> str:
-    """The kinds with their tries and outcomes."""
+    """Return a table of the kinds with the number of attacks and their outcomes."""
     rows = [("Kind", "Tries", "Outcomes", "Not held off")]
     for kind, counts in found.items():
         results = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()) if name != "FAILED")
@@ -452,7 +454,7 @@ def table(found: dict[str, Counter[str]], markdown: bool) -> str:
 
 
 def main() -> int:
-    """Run the attacks that are asked for."""
+    """Run the attacks that the command line names; return the exit code."""
     asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     known = [kind.__name__.replace("_", " ") for kind in KINDS]
     asked.add_argument("--kind", action="append", choices=known, help="only this kind; may be repeated")

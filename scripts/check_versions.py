@@ -5,11 +5,12 @@
     python scripts/check_versions.py --out benchmarks/results/versions.json --torch-backend cpu
 
 Each row of `ROWS` is a new virtual environment in a scratch folder, made by ``uv`` (``pip install uv``) and deleted
-before the next one. In it every module of the harness is imported, the CUDA kernel is compiled for every architecture
-that the row's NVRTC knows, and ``tests/models/ops`` run on the CPU. A row whose interpreter or packages cannot be had
-is listed as not run, with the reason. With PyTorch's CUDA builds, the default on Linux, a row downloads some 3 GB and
-needs 8 GB of disk; ``--torch-backend cpu`` takes the CPU builds where PyTorch's own index can be reached. Prints a
-table, and writes it to ``--out`` as JSON, and next to it as Markdown. Exit code 1 if a row that ran has a fault.
+before the next one. The script imports every module of the harness in it, compiles the CUDA kernel for every
+architecture that the row's NVRTC supports, and runs ``tests/models/ops`` on the CPU. A row whose interpreter or
+packages cannot be installed is listed as not run, with the reason. With PyTorch's CUDA builds, the default on Linux, a
+row downloads about 3 GB and needs 8 GB of disk; ``--torch-backend cpu`` installs the CPU builds, if PyTorch's package
+index can be reached. The script prints a table and writes it to ``--out`` as JSON, and next to it as Markdown. Exit
+code 1 if a row that ran has an error.
 
 The public workflow (``.github/workflows/tests.yml``) runs the whole test suite on the same rows.
 """
@@ -35,10 +36,10 @@ ROOT = Path(__file__).parents[1]
 TESTS = ("pytest>=8", "pytest-benchmark>=5", "hypothesis>=6.100")
 """What the tests of ``models/ops`` need besides the package and its extra ``cuda``."""
 SECONDS = 1800
-"""For the installation of a row, and for its tests."""
+"""Time limit for the installation of a row, and for its tests."""
 SHOWN = ("python", "torch", "numpy", "pandas", "numba", "nvrtc", "cuda-core", "cuda-bindings")
 OPTIONAL = frozenset({"ray", "transformers", "detectron2", "label_studio_sdk", "fiftyone", "fsspec", "playwright"})
-"""Packages without which a module of the harness may refuse to be imported."""
+"""Optional packages: importing a module of the harness may fail without them."""
 
 
 class Row(NamedTuple):
@@ -46,9 +47,9 @@ class Row(NamedTuple):
 
     name: str
     python: str
-    """``3.11``."""
+    """Version of Python, for example ``3.11``."""
     resolution: str
-    """uv's: ``lowest-direct`` is the oldest version of each direct dependency that ``pyproject.toml`` allows."""
+    """uv's ``--resolution``; ``lowest-direct``: the oldest direct dependencies that ``pyproject.toml`` allows."""
     pins: tuple[str, ...] = ()
     """Requirements in addition to the package's."""
 
@@ -65,18 +66,18 @@ ROWS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a row gave."""
+    """The results of a row."""
 
     row: Row
     not_run: str = ""
     """Why it was not run."""
     versions: tuple[tuple[str, str], ...] = ()
     imported: int = 0
-    """Modules of the harness."""
+    """Number of modules of the harness that were imported."""
     absent: tuple[str, ...] = ()
     """Modules that were not imported because a package of `OPTIONAL` is not installed."""
     compiled: int = 0
-    """Variants of the kernel times architectures."""
+    """Number of compiled kernels: variants times architectures."""
     architectures: tuple[int, ...] = ()
     tests: str = ""
     """pytest's last line."""
@@ -85,7 +86,7 @@ class Outcome:
 
 
 def main() -> int:
-    """Run the rows that are asked for."""
+    """Run the rows that the command line names; return the exit code."""
     asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     asked.add_argument("--row", action="append", choices=[row.name for row in ROWS], help="only this; may be repeated")
     asked.add_argument("--out", type=Path, metavar="FILE.json", help="where the table is kept, also as FILE.md")
@@ -108,7 +109,7 @@ def main() -> int:
 
 
 def outcome_of(row: Row, folder: Path, torch_backend: str | None) -> Outcome:
-    """Make the row's environment in ``folder`` and try it; uv's downloads go there, too, since they are as large."""
+    """Make the row's environment in ``folder`` and test it; uv's downloads are there too, because they are as large."""
     began = time.monotonic()
     python, surroundings = folder / "env/bin/python", os.environ | {"UV_CACHE_DIR": str(folder / "uv")}
     backend = ["--torch-backend", torch_backend] if torch_backend else []
@@ -145,7 +146,7 @@ def outcome_of(row: Row, folder: Path, torch_backend: str | None) -> Outcome:
 def run(
     command: list[Any], environment: dict[str, str], folder: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The command's outcome; one that takes longer than `SECONDS` has failed."""
+    """Return the completed process; a command that takes longer than `SECONDS` has exit code 124."""
     words = [str(each) for each in command]
     try:
         return subprocess.run(
@@ -156,18 +157,18 @@ def run(
 
 
 def fault_of(command: list[Any], environment: dict[str, str]) -> str:
-    """The last words of a command that failed; nothing of one that did not."""
+    """Run a command and return the last line of its errors, or its exit code; empty if it succeeded."""
     done = run(command, environment)
     return last_line(done.stderr) or f"exit code {done.returncode}" if done.returncode else ""
 
 
 def last_line(text: str) -> str:
-    """The last line with anything in it."""
+    """Return the last line that is not blank; empty if there is none."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def write(outcomes: list[Outcome], path: Path) -> None:
-    """Keep the outcomes as JSON, and the table as Markdown next to it."""
+    """Write the outcomes as JSON to ``path``, and the table as Markdown next to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [
         each.__dict__ | {"row": each.row._asdict(), "versions": dict(each.versions), "seconds": round(each.seconds)}
@@ -181,7 +182,7 @@ def write(outcomes: list[Outcome], path: Path) -> None:
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """The outcomes as a Markdown table, with reasons and faults below."""
+    """Return the outcomes as a Markdown table, with reasons and errors below it."""
     columns = ["row", *SHOWN, "modules", "kernels compiled", "tests of models/ops"]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     notes = []
@@ -196,7 +197,7 @@ def table(outcomes: list[Outcome]) -> str:
 
 
 def inside() -> None:
-    """In a row's environment: import everything, compile the kernel, and print what was found as JSON."""
+    """Runs in a row's environment: import every module, compile the kernel, and print the results as JSON."""
     faults: list[str] = []
     absent: list[str] = []
     imported = 0
@@ -204,7 +205,7 @@ def inside() -> None:
         try:
             __import__(name)
             imported += 1
-        except Exception as fault:  # whatever a module does at its import is what is looked for
+        except Exception as fault:  # an import may raise anything; every error is a result
             if is_optional(fault):
                 absent.append(name)
             else:
@@ -222,13 +223,13 @@ def inside() -> None:
 
 
 def is_optional(fault: Exception) -> bool:
-    """Whether a package of `OPTIONAL` is not installed, in Python's words or in the harness's."""
+    """Whether an error, of Python or of the harness, says that a package of `OPTIONAL` is not installed."""
     missing = [package for package in OPTIONAL if str(fault).startswith(f"{package}: is not installed")]
     return bool(missing) or (isinstance(fault, ModuleNotFoundError) and (fault.name or "").split(".")[0] in OPTIONAL)
 
 
 def modules() -> Iterator[str]:
-    """Names of all modules of the harness, itself first; programs (``__main__``) are left out."""
+    """Yield the names of ``harness`` and all its modules, without programs (``__main__``)."""
     import harness
 
     yield "harness"
@@ -238,7 +239,10 @@ def modules() -> Iterator[str]:
 
 
 def compile_all() -> tuple[int, list[int], list[str]]:
-    """Compile the models' variants: how many, for which architectures from 7.5 on, and what was refused."""
+    """Compile the models' variants of the kernel for all architectures from sm_75.
+
+    Returns the number of compiled kernels, the architectures, and an error for each kernel that failed.
+    """
     import torch
 
     from harness.models.ops import build
@@ -256,13 +260,13 @@ def compile_all() -> tuple[int, list[int], list[str]]:
         for variant in variants:
             try:
                 build.compile_kernel(variant, architecture)
-            except Exception as error:  # each is a line of the table
+            except Exception as error:  # every failure is a line below the table
                 refused.append(f"sm_{architecture}: {error}")
     return len(variants) * len(architectures) - len(refused), architectures, refused
 
 
 def versions() -> dict[str, str]:
-    """Versions of what `SHOWN` names."""
+    """Return the versions of the packages in `SHOWN`."""
     from importlib import metadata
 
     from harness.models.ops import build

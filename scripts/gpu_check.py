@@ -2,24 +2,24 @@
 
     python scripts/gpu_check.py --out FOLDER                       # under 8 minutes; exit code 1 if a check fails
     python scripts/gpu_check.py --out FOLDER --part kernel-times   # some parts; may be repeated
-    python scripts/gpu_check.py --out FOLDER --device cpu          # every line of it on tiny sizes, without a GPU
+    python scripts/gpu_check.py --out FOLDER --device cpu          # tests the script itself: tiny sizes, no GPU
 
-Without a GPU it says so and ends with exit code 2. Parts, each on its own, so that one that fails stops no other:
+Without a GPU it prints an error and ends with exit code 2. The parts are independent: if one fails, the others run.
 
 - ``build``: versions, the GPU, how long the first use of the kernel takes.
 - ``correctness``: forward and backward against float64 `grid_sample`, per type and shape; the algorithm of 2020; side
   stream, CUDA graph, Inductor, threads, unaligned arguments, wrong sizes.
 - ``kernel-times``: both directions against the algorithm of 2020 (``benchmarks/deform_attn_2020.cu``, or ``--official``
-  with the same entries), the PyTorch reference, and the time that copying the arguments and results would take.
+  with the same entry points), the PyTorch reference, and the time that copying the arguments and results would take.
 - ``networks``: a window per model and precision, without and with CUDA graphs (``--set graphs=on``): difference from
-  float32 on the CPU, milliseconds, busy fraction of the GPU (the time in which a kernel runs, of all), peak memory,
+  float32 on the CPU, milliseconds, busy fraction of the GPU (the fraction of time in which a kernel runs), peak memory,
   milliseconds by stage (with graphs the pixel decoder is in ``decoder``).
 - ``videos``: frames per second of ``predict`` for 1, 40 and 1,196 words, without objects and with 20 moving ones, with
-  and without the clock of stages. Weights are random, so results mean nothing; their number of words and sizes do.
-- ``gpu-tests``: the tests that need a GPU, if pytest is there.
+  and without the timing of stages. Weights are random, so predictions have no meaning; sizes and costs are real.
+- ``gpu-tests``: the tests that need a GPU, if pytest is installed.
 
-On a machine without a package index bring these, in addition to Python 3.12 and PyTorch 2.11 with its CUDA
-libraries (NVRTC and CUPTI are among them). Unpacked, in MB: this checkout without ``tests/data`` 16, llvmlite 180,
+On a machine without a package index provide these, in addition to Python 3.12 and PyTorch 2.11 with its CUDA
+libraries (which include NVRTC and CUPTI). Unpacked, in MB: this checkout without ``tests/data`` 16, llvmlite 180,
 pyarrow 162, scipy 143, numpy 71, numba 33, cuda-bindings 31, torchvision 23, pillow 22, cuda-core 17, timm 17,
 pydantic with pydantic_core 10, huggingface_hub with httpx and what it needs 12, wcwidth 6, regex 4, pyyaml 3,
 open_clip_torch 3, pycocotools 2, safetensors 2, packaging, psutil, msgspec, tqdm, ftfy, cuda-pathfinder 1 each or less.
@@ -53,16 +53,17 @@ from torch import Tensor
 from torch.nn import functional
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # as a checkout, where nothing can be installed
+sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
 
 OFFICIAL = ROOT / "benchmarks" / "deform_attn_2020.cu"
 SECONDS = 460.0
-"""For all parts together, before a part leaves out what is left of it."""
+"""Time for all parts together; after it, parts skip the rest of their work."""
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOLERANCE = {torch.float32: 2e-4, torch.float16: 1e-2, torch.bfloat16: 6e-2}
-"""Of an error's norm, as a fraction of the exact result's; a gradient at float32 locations jumps between pixels."""
+"""Largest norm of an error, as a fraction of the exact result's norm. float32 locations round across pixel borders,
+where gradients jump."""
 SHAPES = {"480x853": [(15, 27), (30, 54), (60, 108)], "720x1280": [(23, 40), (45, 80), (90, 160)]}
-"""Levels of the pixel decoder, coarse first."""
+"""Heights and widths of the pixel decoder's levels by frame size, coarse first."""
 TINY_SHAPES = {"24x36": [(1, 2), (2, 3), (3, 5)]}
 PRECISIONS = ("fp32", "bf16", "fp16")
 GRAPHS = ("off", "on")
@@ -73,44 +74,44 @@ Sizes = list[tuple[int, int]]
 
 @dataclass
 class Setting:
-    """Where and how large everything runs."""
+    """The device, and the sizes that depend on it."""
 
     device: torch.device
     official: Path
     ends: float
-    """`time.monotonic` at which parts leave out the rest."""
+    """`time.monotonic` after which parts skip the rest of their work."""
     left_out: list[str] = field(default_factory=list)
 
     @property
     def on_gpu(self) -> bool:
-        """Whether this is more than a try of the script."""
+        """Whether the device is a GPU; on a CPU the script only tests itself."""
         return self.device.type == "cuda"
 
     @property
     def shapes(self) -> dict[str, Sizes]:
-        """Levels by the size of frames."""
+        """Heights and widths of the levels by frame size."""
         return SHAPES if self.on_gpu else TINY_SHAPES
 
     @property
     def window(self) -> int:
-        """Frames that a network takes at once."""
+        """Number of frames in one pass of a network."""
         return 10 if self.on_gpu else 2
 
     def in_time(self, what: str) -> bool:
-        """Whether there is time for ``what``; the page lists what was left out."""
+        """Whether there is time for ``what``; otherwise the report lists it as left out."""
         if time.monotonic() < self.ends:
             return True
         self.left_out.append(what)
         return False
 
     def wait(self) -> None:
-        """Until the device has done all that it was asked."""
+        """Wait until the device has finished all its work."""
         if self.on_gpu:
             torch.cuda.synchronize(self.device)
 
 
 def main() -> int:
-    """Run the parts that are asked for, and write both files after each."""
+    """Run the parts that the command line names, and write both files after each; return the exit code."""
     asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     asked.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for gpu_check.json and gpu_check.md")
     asked.add_argument("--part", action="append", choices=list(PARTS), help="only this; may be repeated")
@@ -149,7 +150,7 @@ def main() -> int:
 
 
 def first_line(fault: Exception) -> str:
-    """What an error says, without the rest."""
+    """Return the first line of an error's message."""
     return (str(fault).splitlines() or [""])[0]
 
 
@@ -188,7 +189,7 @@ def part_build(setting: Setting) -> dict[str, Any]:
 
 @dataclass
 class Sampling:
-    """Arguments of the fused operator."""
+    """Arguments of the fused operator, in the shapes of `harness.models.ops.fused_deformable_attention`."""
 
     value: Tensor
     shapes: Tensor
@@ -197,17 +198,17 @@ class Sampling:
     centres: Tensor
 
     def arguments(self) -> tuple[Tensor, ...]:
-        """In the operator's order."""
+        """Return the arguments in the operator's order."""
         return self.value, self.shapes, self.offsets, self.logits, self.centres
 
     def typed(self, value: torch.dtype, points: torch.dtype) -> Sampling:
-        """The same numbers in other types."""
+        """Return the same arguments in other types."""
         return Sampling(
             self.value.to(value), self.shapes, self.offsets.to(points), self.logits.to(points), self.centres
         )
 
     def plain(self) -> tuple[Tensor, Tensor]:
-        """Locations and weights in float32 or wider, as PyTorch works them out."""
+        """Return locations and weights in float32 or wider, computed by PyTorch."""
         wide = torch.promote_types(self.offsets.dtype, torch.float32)
         pixels = self.offsets.to(wide) / self.shapes.flip(-1).to(wide)[:, None]
         weights = self.logits.to(wide).flatten(3).softmax(-1).view(self.logits.shape)
@@ -224,14 +225,14 @@ def sampling(
     noise: float = 2.0,
     seed: int = 0,
 ) -> Sampling:
-    """As the encoder makes them: each pixel looks along a direction for each head, with noise in pixels."""
+    """Return arguments like the encoder's: each head samples in one direction, with ``noise`` pixels of deviation."""
     from harness.models.mask2former.pixel_decoder import _offsets_by_head, pixel_centres
 
     draw = torch.Generator().manual_seed(seed)
     pixels, levels = sum(height * width for height, width in sizes), len(sizes)
     directions = _offsets_by_head(heads, levels, points).view(heads, levels, points, 2)
     offsets = directions + noise * torch.randn(batch, pixels, heads, levels, points, 2, generator=draw)
-    # off the grid: on a pixel's centre the gradient of a location jumps
+    # away from pixel centres, where the gradient of a location jumps
     centres = torch.cat([pixel_centres(h, w) for h, w in sizes]) + 0.004 * torch.rand(pixels, 2, generator=draw)
     made = (
         torch.randn(batch, pixels, heads, channels, generator=draw),
@@ -244,7 +245,7 @@ def sampling(
 
 
 def exact(case: Sampling) -> Tensor:
-    """The operator in float64 by a loop of `grid_sample`, which shares nothing with the project's code."""
+    """Compute the operator in float64 with `grid_sample`, independently of the project's code."""
     value = case.value.double()
     locations, weights = Sampling(
         value, case.shapes, case.offsets.double(), case.logits.double(), case.centres.double()
@@ -261,13 +262,13 @@ def exact(case: Sampling) -> Tensor:
 
 
 def difference(actual: Tensor, expected: Tensor) -> float:
-    """Norm of the difference as a fraction of ``expected``'s."""
+    """Return the norm of the difference as a fraction of the norm of ``expected``."""
     wide = expected.detach().double()
     return float((actual.detach().double() - wide).norm() / wide.norm().clamp_min(1e-12))
 
 
 def part_correctness(setting: Setting) -> dict[str, Any]:
-    """Errors against float64 by case, type and result; further ways of calling the operator."""
+    """Return errors against float64 by case, type and result, and errors of other ways to call the operator."""
     name, sizes = next(iter(setting.shapes.items()))
     cases = {
         f"{name}, 8 heads of 32": sampling(sizes, 2, setting.device),
@@ -290,7 +291,7 @@ def part_correctness(setting: Setting) -> dict[str, Any]:
 
 
 def errors_of(case: Sampling) -> dict[str, float]:
-    """Relative errors of output and gradients against float64."""
+    """Return the relative errors of output and gradients against float64."""
     from harness.models.ops import fused_deformable_attention
 
     leaves = [each.detach().requires_grad_() for each in (case.value, case.offsets, case.logits)]
@@ -305,7 +306,8 @@ def errors_of(case: Sampling) -> dict[str, float]:
 
 
 def ways_of_calling(setting: Setting, case: Sampling) -> dict[str, float]:
-    """Differences from the plain call: threads, unaligned; on a GPU streams, a graph, Inductor, the 2020 algorithm."""
+    """Return relative differences from the plain call: threads, unaligned arguments; on a GPU also streams, a CUDA
+    graph, Inductor, the algorithm of 2020."""
     from harness.models.ops import fused_deformable_attention as attend
 
     arguments = case.arguments()
@@ -354,7 +356,7 @@ def ways_of_calling(setting: Setting, case: Sampling) -> dict[str, float]:
 
 
 class Algorithm2020:
-    """The operator of 2020 as a kernel, float32, for a number of channels that is a power of two."""
+    """The algorithm of 2020 as a CUDA kernel, in float32, for channels per head that are a power of two."""
 
     def __init__(self, source: Path, device: torch.device) -> None:
         from cuda.core import Device, Program, ProgramOptions
@@ -367,7 +369,7 @@ class Algorithm2020:
         self._backward = code.get_kernel("deform_attn_2020_backward")
 
     def forward(self, value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
-        """Output ``(N, Lq, M * D)``."""
+        """Return the output ``(N, Lq, M * D)``."""
         batch, _, heads, channels = value.shape
         output = value.new_empty(batch, locations.shape[1], heads * channels)
         self._launch(self._forward, -(-output.numel() // 1024), 1024, [], [value, shapes, locations, weights], [output])
@@ -376,7 +378,7 @@ class Algorithm2020:
     def backward(
         self, grad: Tensor, value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of value, locations and weights."""
+        """Return the gradients of value, locations and weights."""
         _, queries, heads = locations.shape[:3]
         found = torch.zeros_like(value), torch.empty_like(locations), torch.empty_like(weights)
         blocks = value.shape[0] * queries * heads
@@ -404,7 +406,10 @@ class Algorithm2020:
 
 
 def milliseconds(setting: Setting, call: Callable[..., Any], sets: Sequence[tuple[Any, ...]], rounds: int = 5) -> float:
-    """Median time of a call over argument sets that follow each other; on a GPU by events, the host running ahead."""
+    """Return the median time of a call over successive sets of arguments, in milliseconds.
+
+    On a GPU it is measured with events, behind a pause that lets the host queue all calls.
+    """
     for arguments in sets:
         call(*arguments)
     spent = []
@@ -427,14 +432,14 @@ def milliseconds(setting: Setting, call: Callable[..., Any], sets: Sequence[tupl
 
 
 def copy_speed(setting: Setting, bytes_copied: int) -> float:
-    """Bytes per second read and written by a copy, over and over, of this many bytes."""
+    """Return the bytes per second, read and written, of repeated copies of ``bytes_copied`` bytes."""
     source = torch.ones(bytes_copied // 4, device=setting.device)
     target = torch.empty_like(source)
     return 2 * bytes_copied / milliseconds(setting, target.copy_, [(source,)] * 10) * 1e3
 
 
 def part_kernel_times(setting: Setting) -> dict[str, Any]:
-    """Milliseconds of each implementation by shape, type and direction, and floors from copying."""
+    """Return milliseconds of each implementation by shape, type and direction, and lower bounds from copying."""
     memory = copy_speed(setting, 1 << 30 if setting.on_gpu else 1 << 20)
     cache = copy_speed(setting, 8 << 20 if setting.on_gpu else 1 << 18)
     official = Algorithm2020(setting.official, setting.device) if setting.on_gpu else None
@@ -449,7 +454,7 @@ def part_kernel_times(setting: Setting) -> dict[str, Any]:
 def kernel_rows(
     setting: Setting, name: str, sizes: Sizes, noise: float, official: Algorithm2020 | None, copied: float
 ) -> list[dict[str, Any]]:
-    """Times for one shape: a row for each implementation and direction."""
+    """Return the times for one shape, in a row for each implementation and direction."""
     from harness.models.ops import reference
 
     made = [sampling(sizes, setting.window, setting.device, noise=noise, seed=seed) for seed in range(2)]
@@ -492,16 +497,16 @@ def kernel_rows(
 
 @dataclass
 class Networks:
-    """Models with random weights by name and precision; the network of each is made once."""
+    """Makes networks with random weights by name, and models from them by precision."""
 
     setting: Setting
 
     def names(self) -> list[str]:
-        """Full-size models, or on a CPU the miniatures that come with the package."""
+        """Return the names of the full-size models, or on a CPU of the miniatures in the package."""
         return ["clipvis RN50", "clipvis ConvNeXt-B", "ov2seg R50"] if self.setting.on_gpu else ["clipvis", "ov2seg"]
 
     def network(self, name: str) -> Any:
-        """The network on the CPU."""
+        """Return the network, on the CPU."""
         torch.manual_seed(0)
         if not self.setting.on_gpu:
             return self._miniature(name, "cpu", "fp32").network
@@ -516,7 +521,7 @@ class Networks:
         return ClipVisNetwork(ClipVisArchitecture(clip_model=clip)).eval()
 
     def model(self, name: str, network: Any, device: torch.device, precision: str, graphs: str = "off") -> Any:
-        """The model around its network; the weights stay on their device until then."""
+        """Return the model of a network; it moves the weights to ``device``."""
         if not self.setting.on_gpu:
             return self._miniature(name, str(device), precision, graphs)
         if name.startswith("ov2seg"):
@@ -531,7 +536,7 @@ class Networks:
         return ClipVis(network, ClipVisConfig.model_validate({"graphs": graphs}), str(device), precision)
 
     def _words(self, vocabulary: Any) -> Any:
-        """Made-up text embeddings for OV2Seg, whose text tower is a separate file."""
+        """Return random text embeddings for OV2Seg, whose text encoder is a separate file."""
         from harness.baselines.ov2seg.text_classifier import SourcedClassifier
         from harness.models.shared.text_classifier import TextClassifier
 
@@ -552,7 +557,7 @@ class Networks:
 
 
 class Pictures:
-    """Frames of random brightness, with squares that move over them; decoding costs nothing."""
+    """Frames of random colours with moving squares, held in memory: no time is spent on decoding."""
 
     def __init__(self, count: int, height: int, width: int, objects: int = 0) -> None:
         draw = np.random.default_rng(0)
@@ -575,7 +580,7 @@ class Pictures:
 
 
 def part_networks(setting: Setting) -> dict[str, Any]:
-    """A row for each model and precision, without and with CUDA graphs."""
+    """Return a row for each model and precision, without and with CUDA graphs."""
     from harness.models.shared.cuda_graphs import PLAIN_CALLS
 
     height, width = (480, 853) if setting.on_gpu else (48, 72)
@@ -599,7 +604,7 @@ def part_networks(setting: Setting) -> dict[str, Any]:
             row = {"model": name, "precision": precision, "graphs": graphs}
             with torch.inference_mode(), warnings.catch_warnings(record=True) as told:
                 warnings.simplefilter("always")
-                for _ in range(PLAIN_CALLS + 1):  # the last one is a graph's, if there are graphs
+                for _ in range(PLAIN_CALLS + 1):  # with graphs on, the last call replays a graph
                     got = output_of(model.forward(resized[:1], sizes))
                 errors = [
                     difference(a.cpu(), b) for a, b in zip((got.mask_logits, got.embeddings), wanted, strict=True)
@@ -613,12 +618,12 @@ def part_networks(setting: Setting) -> dict[str, Any]:
 
 
 def output_of(found: Any) -> Any:
-    """The decoder's output; CLIP-VIS also returns the features of its backbone."""
+    """Return the decoder's output; CLIP-VIS also returns the features of its backbone."""
     return found if hasattr(found, "mask_logits") else found[0]
 
 
 def timed_window(setting: Setting, model: Any, frames: list[Any], sizes: Any) -> dict[str, Any]:
-    """Milliseconds of a window, of the host alone and by stage, peak memory, busy fraction."""
+    """Return the milliseconds of a window in total, of the host and by stage, peak memory in GiB, busy fraction."""
     from harness.engines.stages import time_stages
     from harness.models.shared.cuda_graphs import PLAIN_CALLS
 
@@ -648,7 +653,7 @@ def timed_window(setting: Setting, model: Any, frames: list[Any], sizes: Any) ->
 
 
 def busy_fraction(setting: Setting, call: Callable[[], Any]) -> float | None:
-    """The fraction of time in which a kernel or a copy runs on the GPU; None without one, or without CUPTI."""
+    """Return the fraction of time in which a kernel or a copy runs on the GPU; ``None`` without a GPU or CUPTI."""
     if not setting.on_gpu:
         return None
     from torch.profiler import ProfilerActivity, profile, supported_activities
@@ -666,7 +671,7 @@ def busy_fraction(setting: Setting, call: Callable[[], Any]) -> float | None:
 
 
 def covered(spans: list[tuple[float, float]]) -> float:
-    """Length of the union of spans."""
+    """Return the length of the union of intervals ``(begin, end)``."""
     total, reached = 0.0, float("-inf")
     for begin, end in sorted(spans):
         total += max(0.0, end - max(begin, reached))
@@ -675,7 +680,7 @@ def covered(spans: list[tuple[float, float]]) -> float:
 
 
 def part_videos(setting: Setting) -> dict[str, Any]:
-    """Frames per second by model, precision, words and objects."""
+    """Return frames per second by model, precision, number of words and number of objects."""
     from harness.notebook import vocabulary_of
     from harness.types import Video
 
@@ -698,10 +703,10 @@ def part_videos(setting: Setting) -> dict[str, Any]:
 
 
 def frames_per_second(setting: Setting, model: Any, video: Any, vocabulary: Any) -> dict[str, Any]:
-    """Of ``predict`` with and without the clock of stages, busy fraction, peak memory."""
+    """Return frames per second of ``predict`` with and without timing stages, busy fraction, peak memory in GiB."""
     from harness.engines.stages import time_stages
 
-    list(model.predict(video, vocabulary))  # text embeddings, kernels
+    list(model.predict(video, vocabulary))  # warm-up: computes text embeddings, compiles kernels
     found: dict[str, Any] = {}
     if setting.on_gpu:
         torch.cuda.reset_peak_memory_stats(setting.device)
@@ -722,7 +727,7 @@ def frames_per_second(setting: Setting, model: Any, video: Any, vocabulary: Any)
 
 
 def part_gpu_tests(setting: Setting) -> dict[str, Any]:
-    """What pytest says of the tests that need a GPU."""
+    """Run the tests that need a GPU; return pytest's last line and the failures."""
     path = "tests/models/ops/test_deform_attn.py"
     if not setting.on_gpu:
         return {"result": "not run: there is no GPU"}
@@ -753,7 +758,7 @@ PARTS: dict[str, Callable[[Setting], dict[str, Any]]] = {
 
 
 def page(found: dict[str, Any]) -> str:
-    """Everything as Markdown."""
+    """Return all results as a Markdown page."""
     parts = found["parts"]
     build = parts.get("build", {})
     lines = [f"# {build.get('gpu', 'No GPU: a try of the script on a CPU, whose times say nothing')}", ""]
@@ -782,7 +787,7 @@ def page(found: dict[str, Any]) -> str:
 
 
 def with_ratio(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows, each with how often it fits into the time of the algorithm of 2020 and its steps outside."""
+    """Return the rows, each with the time of the algorithm of 2020 with its softmax, divided by the row's time."""
     slow: dict[tuple[str, str], float] = {}
     for row in rows:
         if row["implementation"].startswith(("algorithm of 2020", "softmax")):
@@ -797,7 +802,7 @@ def with_ratio(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
-    """Rows as a Markdown table."""
+    """Return rows as a Markdown table."""
     if not rows:
         return ["(nothing)"]
     columns = list(rows[0])
@@ -806,7 +811,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def cell(value: Any) -> str:
-    """A number with three digits, text as it is, a breakdown as a list."""
+    """Return a value as text: numbers with three significant digits, dictionaries as lists."""
     if value is None:
         return ""
     if isinstance(value, float):

@@ -1,8 +1,8 @@
-"""``python scripts/make_miniatures --out DIR``: from nothing to the shipped weights.
+"""``python scripts/make_miniatures --out DIR``: trains the shipped weights of the miniature models.
 
 It pretrains the miniature CLIP and OV2Seg's miniature ResNet, trains the miniature CLIP-VIS and OV2Seg with
-`harness train`, and runs both on `shapes`. What is there already is not made again, and a training that was cut short
-goes on. Copy ``DIR/*_shapes.safetensors`` and ``DIR/card.json`` to ``models/miniatures`` to ship them.
+`harness train`, and runs both on `shapes`. Existing files are kept, and an interrupted training continues. Copy
+``DIR/*_shapes.safetensors`` and ``DIR/card.json`` to ``models/miniatures`` to ship them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from harness.run_folder.provenance import cpu_model, file_digest
 
 CLIP, RESNET = "clip.safetensors", "resnet.safetensors"
 STARTS_FROM = {"clipvis": {"clip_pretrained": CLIP}, "ov2seg": {"clip_pretrained": CLIP, "backbone_weights": RESNET}}
-"""The settings of each model's training that name what was pretrained."""
+"""The settings of each model's training that name pretrained weights."""
 REPORTED = ("AP", "APb", "APn", "AP50", "AP75", "AR100")
 
 
 def main() -> None:
-    """Make all miniatures in the folder that the command line names."""
+    """Make the miniatures that the command line names."""
     parser = argparse.ArgumentParser(prog="python scripts/make_miniatures", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, logs and the card")
     parser.add_argument("--model", action="append", choices=tuple(STARTS_FROM), help="make this one only")
@@ -54,7 +54,7 @@ def _pretrain(name: str, out: Path, seed: int, device: str) -> None:
 
 
 def _make(model: str, out: Path, seed: int, device: str) -> None:
-    """Pretrain what the model starts from, then train it."""
+    """Make the pretrained weights that the model starts from, then train it."""
     for name in STARTS_FROM[model].values():
         _once(out / name, partial(_pretrain, name, out, seed, device))
     target = out / f"{model}_{DATASET}.safetensors"
@@ -67,7 +67,7 @@ def _train(model: str, target: Path, seed: int, device: str) -> None:
 
 
 def _once(path: Path, make: Callable[[], object]) -> None:
-    """Create a missing file, and write the time it took into a file next to it."""
+    """Create a missing file, and write the seconds it took into a file next to it."""
     if path.exists():
         return
     began = time.monotonic()
@@ -90,7 +90,7 @@ def _common(model: str, seed: int, device: str) -> list[str]:
 
 
 def _write_card(out: Path, seed: int, device: str) -> None:
-    """Run what was made, and write down how it was made and what it reaches."""
+    """Evaluate the trained models, and write the card: how they were trained, and their metrics."""
     facts = {
         "dataset": f"{DATASET} train (no object of a novel category)",
         "made_on": {"python": platform.python_version(), "cpu": cpu_model(), "cores": os.cpu_count(), "device": device},
@@ -115,14 +115,14 @@ def _write_card(out: Path, seed: int, device: str) -> None:
 
 
 def _seconds(path: Path) -> int | None:
-    """How long the file took to make; ``None`` where that was not seen."""
+    """Return the seconds that it took to make the file; ``None`` if they are unknown."""
     with suppress(OSError, ValueError, KeyError):
         return int(json.loads(path.with_suffix(".seconds.json").read_bytes())["seconds"])
     return None
 
 
 def _harness(arguments: list[str]) -> dict[str, Any]:
-    """Run a command of the harness; its progress is shown, its JSON returned."""
+    """Run a command of the harness, show its progress, and return its JSON output."""
     command = [sys.executable, "-c", "from harness.cli.main import main; main()", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     result: dict[str, Any] = json.loads(done.stdout)

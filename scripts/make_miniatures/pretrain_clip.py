@@ -30,7 +30,7 @@ LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 3e-3, 0.05, 100
 
 
 def pretrain(out: Path, seed: int = 0, steps: int = STEPS, pairs: int = PAIRS, device: str = "cpu") -> None:
-    """Train from nothing and write the weights to ``out`` (safetensors, float16, open_clip's names)."""
+    """Train from random weights and write the result to ``out`` (safetensors, float16, open_clip's names)."""
     torch.manual_seed(seed)
     images, captions = draw_pairs(seed, pairs)
     tokens = tokenize(captions)
@@ -67,14 +67,14 @@ def pretrain(out: Path, seed: int = 0, steps: int = STEPS, pairs: int = PAIRS, d
 
 
 def _initialise(image_tower: nn.Module) -> None:
-    """Weights that keep the variance of what they see: timm's are meant for layers ten times as wide."""
+    """Initialise weights to keep the variance of their input: timm's initialisation is for layers ten times as wide."""
     for module in image_tower.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
 
 
 def save(path: Path, clip: Any, tokens: Tensor) -> None:
-    """Write weights in float16. Words that no caption holds keep no embedding: zeros, which packages compress away."""
+    """Write weights in float16. Tokens that are in no caption get zero embeddings, which compress well in a package."""
     state = {
         name: t.detach().cpu().half() if t.is_floating_point() else t.cpu() for name, t in clip.state_dict().items()
     }
@@ -87,7 +87,7 @@ def save(path: Path, clip: Any, tokens: Tensor) -> None:
 
 
 def draw_pairs(seed: int, count: int) -> tuple[Image, list[str]]:
-    """The first ``count`` pairs of the stream ``seed``: images ``(count, 96, 96, 3)`` uint8 and their captions."""
+    """Return the first ``count`` pairs of ``seed``: images ``(count, 96, 96, 3)`` uint8, and their captions."""
     images = np.empty((count, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     captions = []
     with ProcessPoolExecutor() as pool:
@@ -98,7 +98,7 @@ def draw_pairs(seed: int, count: int) -> tuple[Image, list[str]]:
 
 
 def batches(count: int, steps: int, seed: int, size: int) -> Iterator[Tensor]:
-    """Yield ``steps`` batches of indices: each pair once before any comes again."""
+    """Yield ``steps`` batches of ``size`` indices below ``count``; each epoch is a new permutation of the indices."""
     random = torch.Generator().manual_seed(seed)
     order = chain.from_iterable(
         torch.split(torch.randperm(count, generator=random), size)[: count // size] for _ in repeat(0)
@@ -108,7 +108,7 @@ def batches(count: int, steps: int, seed: int, size: int) -> Iterator[Tensor]:
 
 
 def turned(images: Image, seed: int) -> Image:
-    """Turn and mirror the batch: what a caption says does not depend on it."""
+    """Rotate by a multiple of 90 degrees and mirror the whole batch at random; captions stay true."""
     random = np.random.default_rng(seed)
     turned = np.rot90(images, int(random.integers(4)), axes=(1, 2))
     if random.random() < 0.5:
@@ -117,7 +117,7 @@ def turned(images: Image, seed: int) -> Image:
 
 
 def rate_of(step: int, steps: int) -> float:
-    """Linear warm-up, then a half cosine to zero; a fraction of the learning rate."""
+    """Return the fraction of the learning rate, in ``[0, 1]``: linear warm-up, then a half cosine to zero."""
     if step < WARM_UP:
         return (step + 1) / WARM_UP
     return 0.5 * (1 + math.cos(math.pi * (step - WARM_UP) / max(1, steps - WARM_UP)))

@@ -22,7 +22,7 @@ LEARNING_RATE = 3e-3
 
 
 def pretrain(out: Path, seed: int = 0, steps: int = STEPS, pairs: int = PAIRS, device: str = "cpu") -> None:
-    """Train a classifier of the base categories from nothing, write its ResNet to ``out`` (safetensors)."""
+    """Train a classifier of the base categories from random weights; write its ResNet to ``out`` (safetensors)."""
     torch.manual_seed(seed)
     images, captions = draw_pairs(seed + 1, pairs)
     shown = [[name for name in NAMES if name in caption] for caption in captions]
@@ -49,7 +49,7 @@ def pretrain(out: Path, seed: int = 0, steps: int = STEPS, pairs: int = PAIRS, d
 
 
 def with_batch_norms(module: nn.Module) -> nn.Module:
-    """Put norms that learn in the place of frozen ones; their names stay."""
+    """Replace frozen batch norms by trainable ones with the same names."""
     for name, child in module.named_children():
         if isinstance(child, FrozenBatchNorm):
             setattr(module, name, nn.BatchNorm2d(len(child.weight), eps=child.eps))
