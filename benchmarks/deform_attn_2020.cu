@@ -1,16 +1,17 @@
-// The baseline of scripts/gpu_check.py: deformable attention as Deformable DETR's operator computed it in 2020, written
-// anew from the paper's equation 3. Everything is float32. One thread computes one channel of one head of one query: it
-// works out the corners of every sample itself and reads four numbers of 4 bytes for each. In the backward pass the
-// threads of a head's channels are a block, and add up the gradients of a sample's location and weight between them.
+// The baseline of scripts/gpu_check.py: deformable attention with the algorithm of Deformable DETR's operator of 2020,
+// reimplemented from the paper's equation 3. Everything is float32. One thread computes one channel of one head of one
+// query: it computes the corners of every sample itself and reads four values of 4 bytes for each sample. In the
+// backward pass a block has one thread per channel of a head; they sum the gradients of a sample's location and weight
+// in shared memory.
 //
 // value (N, S, M, D), shapes (L, 2) as (height, width), starts (L), locations (N, Lq, M, L, P, 2) as (x, y) in [0, 1],
 // weights (N, Lq, M, L, P), output and grad_output (N, Lq, M * D); grad_value is zeroed by the caller.
 
 using int64 = long long;
 
-// A sample's place in its level, and its four corners; one that lies outside is -1.
+// The interpolation weights of a sample and its four corners; a corner outside the level is -1.
 struct Sample {
-  float low_y, low_x, high_y, high_x;  // weights of the upper and lower line, of the left and right column
+  float low_y, low_x, high_y, high_x;  // weights of the upper row, left column, lower row and right column
   int64 corner[4];                     // pixel of the image: upper left, upper right, lower left, lower right
 };
 
@@ -56,7 +57,7 @@ extern "C" __global__ void deform_attn_2020_forward(
   output[index] = sum;
 }
 
-// One block for each place, with one thread for each channel: at most 1,024, a power of two.
+// One block for each image, query and head, with one thread for each channel: a power of two, at most 1,024.
 extern "C" __global__ void deform_attn_2020_backward(
     const float* __restrict__ grad_output, const float* __restrict__ value, const int64* __restrict__ shapes,
     const int64* __restrict__ starts, const float* __restrict__ locations, const float* __restrict__ weights,

@@ -1,20 +1,21 @@
 // Multi-scale deformable attention, forward and backward (Deformable DETR, equation 3).
 //
-// Compiled by NVRTC for one shape at a time: element types, channels, levels, points and the thread layout are macros
-// that build.py defines, so every loop below has a length known to the compiler and no header is included.
+// NVRTC compiles this file for one configuration at a time: element types, channels, levels, points and the thread
+// layout are macros that build.py defines. So the compiler knows the length of every loop, and no header is included.
 //
-// A block works for one head of one image, on neighbouring queries, whose samples share cache lines: where the queries are
-// the pixels of the levels, as in an encoder, they are taken in strips of LINES lines, column by column, so that a block's
-// queries lie in a rectangle. A warp serves 32 / LANES queries at a time. It first works out, once per sampled point, where
-// the point's four corners lie and how much each weighs, and leaves that in shared memory; then LANES threads per query
-// read VECTOR channels each (16 bytes where the channels allow) from the four corners and add them up in float32.
+// A block processes neighbouring queries of one head of one image, because their samples share cache lines. If the
+// queries are the pixels of the levels, as in an encoder, blocks process them in strips of LINES rows, column by
+// column, so that a block's queries lie in a rectangle. A warp processes 32 / LANES queries at a time. First it
+// computes the positions and weights of the four corners of each sampled point, once per point, and stores them in
+// shared memory. Then LANES threads per query read VECTOR channels each (16 bytes if the number of channels allows it)
+// from the four corners and accumulate them in float32.
 //
-// With FUSED the softmax over a query's samples and the arithmetic of reference points are done here too, so that
-// neither weights nor locations are ever written to memory: `locations` are then offsets in pixels of their level from
-// the query's own point in `centres`, and `weights` are logits. Without it `centres` is not read.
+// With FUSED the kernel also computes the softmax over a query's samples and adds the reference points, so neither
+// weights nor locations are written to global memory: `locations` are then offsets, in pixels of their level, from the
+// query's point in `centres`, and `weights` are logits. Without FUSED `centres` is not read.
 //
-// Corners: as in the PyTorch reference, a corner outside its level is moved to the nearest pixel and weighs zero. So all
-// four addresses are valid, no load needs a branch, and a pixel that is not a number shows in the same results.
+// Corners: as in the PyTorch reference, a corner outside its level is moved to the nearest pixel and has weight zero.
+// So all four addresses are valid, no load needs a branch, and a NaN pixel affects the same results.
 
 using int64 = long long;
 
@@ -37,7 +38,7 @@ template <> __device__ __forceinline__ half_bits narrow<half_bits>(float x) {
   return y;
 }
 template <> __device__ __forceinline__ bfloat_bits narrow<bfloat_bits>(float x) {
-  // round to nearest even by hand: sm_75 has no instruction for it
+  // round to nearest even in integers: sm_75 has no instruction for it
   unsigned bits = __float_as_uint(x);
   unsigned rounded = x != x ? 0x7fffu << 16 : bits + 0x7fffu + ((bits >> 16) & 1u);
   return bfloat_bits{(unsigned short)(rounded >> 16)};
@@ -48,7 +49,7 @@ typedef POINT_TYPE point_t;  // stored type of locations, weights, output, and o
 
 constexpr int SAMPLES = LEVELS * POINTS;               // per query and head
 constexpr int QUERIES = 32 / LANES;                    // per warp
-constexpr int STEP = LANES * VECTOR;                   // channels that the lanes of a query cover at once
+constexpr int STEP = LANES * VECTOR;                   // channels that the lanes of a query process at once
 constexpr int STEPS = (CHANNELS + STEP - 1) / STEP;
 #define NOT_A_NUMBER __int_as_float(0x7fffffff)
 
@@ -59,18 +60,18 @@ static_assert(sizeof(Vector) <= 16 && CHANNELS % VECTOR == 0 && 32 % LANES == 0,
 
 struct Level { int height, width, start; };
 
-// Where a sample's corners lie, in elements of its image and head, and its attention weight.
+// Offsets of a sample's corners, in elements from the start of its image and head, and its attention weight.
 struct alignas(16) Corners { int first, right, down; float attention; };
 
-// What a warp remembers of the samples of its queries.
+// The samples of a warp's queries, in shared memory.
 struct Samples {
   float4 weight[QUERIES * SAMPLES];  // corners (line, column): near near, near far, far near, far far
   Corners corners[QUERIES * SAMPLES];
-  int64 query[QUERIES];  // the number of queries or more where there is none
+  int64 query[QUERIES];  // at least the number of queries if there is none
 };
 
-// The two pixels beside a position along one axis, moved into the map; the weights of both, zero for one that had to be
-// moved, and the weights' derivatives by the position.
+// The two pixels around a position along one axis, clamped to the level; their weights, zero for a pixel outside the
+// level; and the derivatives of the weights with respect to the position.
 struct Axis {
   int near, far;
   float near_weight, far_weight, near_slope, far_slope;
@@ -78,11 +79,11 @@ struct Axis {
 
 __device__ __forceinline__ Axis place(float location, int size) {
   Axis axis;
-  float bounded = location < -2.0f ? -2.0f : location > 3.0f ? 3.0f : location;  // still outside, but no infinity
-  // rounded after each step, as PyTorch does, so that a point on a pixel's centre falls to the same side here
+  float bounded = location < -2.0f ? -2.0f : location > 3.0f ? 3.0f : location;  // finite, and still outside the level
+  // rounded after each step as in PyTorch, so that a point on a pixel's centre gets the same two pixels
   float position = __fsub_rn(__fmul_rn(bounded, float(size)), 0.5f);
   float low = floorf(position), fraction = position - low;
-  int wanted = position == position ? int(low) : -2;  // not-a-number lies outside, and its weights show it
+  int wanted = position == position ? int(low) : -2;  // NaN counts as outside; its weights stay NaN
   axis.near = max(0, min(wanted, size - 1));
   axis.far = max(0, min(wanted + 1, size - 1));
   float near_inside = axis.near == wanted ? 1.0f : 0.0f, far_inside = axis.far == wanted + 1 ? 1.0f : 0.0f;
@@ -93,7 +94,8 @@ __device__ __forceinline__ Axis place(float location, int size) {
   return axis;
 }
 
-// Read the levels' sizes; false where one is empty or they do not add up to the pixels of value: nothing may be read then.
+// Read the sizes of the levels. Returns false if one is empty or they do not add up to the pixels of `value`; then
+// `value` must not be read.
 __device__ __forceinline__ bool read_levels(const int64* shapes, int64 pixels, Level* levels) {
   int64 start = 0;
   bool sound = true;
@@ -108,10 +110,10 @@ __device__ __forceinline__ bool read_levels(const int64* shapes, int64 pixels, L
   return sound && start == pixels;
 }
 
-// Which queries of which head of which image this warp serves.
+// The image, the head and the queries that this block processes.
 struct Place {
-  int64 image, first;  // first: the place of the block's first query in the order of `query_at`
-  int rounds;          // how often the block takes WARPS * QUERIES queries
+  int64 image, first;  // first: the index of the block's first query in the order of `query_at`
+  int rounds;          // number of rounds; the block processes WARPS * QUERIES queries in each
   int head;
 };
 
@@ -122,7 +124,7 @@ __device__ __forceinline__ Place locate(int64 queries, int64 heads, int64 tiles)
   return Place{rest / heads, tile * rounds * TAKEN, rounds, int(rest % heads)};
 }
 
-// The query at a place of the order in which blocks take them.
+// The query at an index of the order in which blocks process them.
 __device__ __forceinline__ int64 query_at(int64 place, const Level* levels, bool in_strips) {
   if (!in_strips) return place;
   int level = 0;
@@ -134,29 +136,29 @@ __device__ __forceinline__ int64 query_at(int64 place, const Level* levels, bool
   return start + (strip * LINES + rest - column * lines) * width + column;
 }
 
-// Leave in shared memory which queries the warp serves in this round; the caller's own.
+// Store the warp's queries of this round in shared memory; returns the query of the calling thread.
 __device__ __forceinline__ int64 take_queries(
     const Place& at, int round, const Level* levels, int64 queries, bool in_strips, Samples& samples) {
   int warp = threadIdx.x / 32, mine = threadIdx.x % 32 / LANES;
   int64 place = at.first + (round * WARPS + warp) * QUERIES + mine;
   int64 query = place < queries ? query_at(place, levels, in_strips) : queries;
   if (threadIdx.x % LANES == 0) samples.query[mine] = query;
-  __syncwarp();  // every lane has read the samples of the round before, too
+  __syncwarp();  // also: every lane has read the samples of the previous round
   return query;
 }
 
-// Index of the first sample of a query among all samples.
+// Index of the first sample of a query and head among all samples.
 __device__ __forceinline__ int64 first_sample(const Place& at, int64 query, int64 queries, int64 heads) {
   return ((at.image * queries + query) * heads + at.head) * SAMPLES;
 }
 
-// Index of the first channel of a query among all elements of the output.
+// Index of the first channel of a query and head among all elements of the output.
 __device__ __forceinline__ int64 first_channel(const Place& at, int64 query, int64 queries, int64 heads) {
   return ((at.image * queries + query) * heads + at.head) * CHANNELS;
 }
 
 #if FUSED
-constexpr int SHARE = (SAMPLES + LANES - 1) / LANES;  // samples that each lane of a query takes
+constexpr int SHARE = (SAMPLES + LANES - 1) / LANES;  // samples per lane of a query
 #define MINUS_INFINITY __int_as_float(0xff800000)
 
 __device__ __forceinline__ float largest_of_lanes(float x) {
@@ -171,7 +173,7 @@ __device__ __forceinline__ float sum_of_lanes(float x) {
   return x;
 }
 
-// Softmax over the samples of each query of this warp; the lanes of a query share them.
+// Softmax over the samples of each query of this warp, divided among the lanes of the query.
 __device__ __forceinline__ void soften(
     const Place& at, const point_t* __restrict__ logits, int64 query, int64 queries, int64 heads, Samples& samples) {
   int lane = threadIdx.x % LANES, mine = threadIdx.x % 32 / LANES;
@@ -198,7 +200,7 @@ __device__ __forceinline__ void soften(
   __syncwarp();
 }
 
-// From gradients of the softmax's results, left in weight[i].x, to those of the logits.
+// Compute the gradients of the logits from those of the softmax's results, which are in weight[i].x.
 __device__ __forceinline__ void soften_backward(
     const Place& at, point_t* __restrict__ grad_logits, int64 query, int64 queries, int64 heads,
     const Samples& samples) {
@@ -220,7 +222,7 @@ __device__ __forceinline__ void soften_backward(
 }
 #endif
 
-// A coordinate of a sample in [0, 1], rounded after each step, as PyTorch does.
+// A coordinate of a sample, in [0, 1] inside the level, rounded after each step as in PyTorch.
 __device__ __forceinline__ float coordinate(point_t stored, float centre, int size) {
 #if FUSED
   return __fadd_rn(centre, __fdiv_rn(widen(stored), float(size)));
@@ -229,7 +231,7 @@ __device__ __forceinline__ float coordinate(point_t stored, float centre, int si
 #endif
 }
 
-// Both coordinates of sample `index`, which belongs to `query`.
+// The pixels and weights along both axes of sample `index`, which belongs to `query`.
 __device__ __forceinline__ void place_sample(
     const Level& level, const point_t* __restrict__ locations, const Centre* __restrict__ centres, int64 index,
     int64 query, Axis* x, Axis* y) {
@@ -239,7 +241,8 @@ __device__ __forceinline__ void place_sample(
   *y = place(coordinate(stored.y, centre.y, level.height), level.height);
 }
 
-// Work out the samples of the warp's queries. Where there is no query they read the image's first pixel and weigh zero.
+// Compute the corners and weights of the samples of the warp's queries. Without a query the corners are the image's
+// first pixel, with weight zero.
 __device__ __forceinline__ void prepare(
     const Place& at, const Level* levels, bool sound, const Centre* __restrict__ centres, const point_t* __restrict__ locations,
     const point_t* __restrict__ weights, int64 query, int64 queries, int64 heads, Samples& samples) {
@@ -276,16 +279,16 @@ __device__ __forceinline__ void prepare(
   __syncwarp();
 }
 
-// VECTOR channels as stored, so that 16-bit types take half as many registers until they are used.
+// VECTOR channels in the stored type: 16-bit types take half as many registers until they are used.
 __device__ __forceinline__ Vector read(const value_t* __restrict__ from) {
   return *reinterpret_cast<const Vector*>(from);
 }
 
-// Channel c of a vector, c known to the compiler.
+// Channel c of a vector; c is known to the compiler.
 template <typename T> __device__ __forceinline__ float channel_of(const Vector& stored, const T*, int c) {
   return widen(stored.item[c]);
 }
-// bfloat16 from the word that two channels share, one instruction each
+// bfloat16: one instruction per channel, from the 32-bit word of two channels
 __device__ __forceinline__ float channel_of(const Vector& stored, const bfloat_bits*, int c) {
   if constexpr (VECTOR % 2 == 0) {
     unsigned word = reinterpret_cast<const unsigned*>(&stored)[c / 2];
@@ -298,7 +301,7 @@ __device__ __forceinline__ float channel_of(const Vector& stored, int c) {
   return channel_of(stored, stored.item, c);
 }
 
-constexpr int CHUNK = VECTOR * sizeof(point_t) <= 16 ? VECTOR : 16 / sizeof(point_t);  // of an output, moved at once
+constexpr int CHUNK = VECTOR * sizeof(point_t) <= 16 ? VECTOR : 16 / sizeof(point_t);  // elements per store
 struct alignas(sizeof(point_t) * CHUNK) Chunk { point_t item[CHUNK]; };
 
 __device__ __forceinline__ void write(point_t* __restrict__ to, const float (&from)[VECTOR]) {
@@ -307,7 +310,8 @@ __device__ __forceinline__ void write(point_t* __restrict__ to, const float (&fr
     Chunk stored;
 #pragma unroll
     for (int i = 0; i < CHUNK; ++i) stored.item[i] = narrow<point_t>(from[first + i]);
-    // said outright, since the compiler splits the store of a struct; streaming, since nothing here reads it again
+    // explicit 16-byte store, because the compiler splits the store of a struct; streaming, because the kernel does not
+    // read it again
     if constexpr (sizeof(Chunk) == 16)
       __stcs(reinterpret_cast<uint4*>(to + first), *reinterpret_cast<const uint4*>(&stored));
     else
@@ -316,7 +320,7 @@ __device__ __forceinline__ void write(point_t* __restrict__ to, const float (&fr
 }
 
 // value (N, S, M, D), centres (Lq, 2), locations (N, Lq, M, L, P, 2), weights (N, Lq, M, L, P), output (N, Lq, M * D).
-// tiles: blocks per head and image, any number from 1 on. S * M * D must be less than 2^31.
+// tiles: blocks per head and image, at least 1. S * M * D must be less than 2^31.
 extern "C" __global__ void __launch_bounds__(WARPS * 32) deform_attn_forward(
     const value_t* __restrict__ value, const int64* __restrict__ shapes, const Centre* __restrict__ centres,
     const point_t* __restrict__ locations, const point_t* __restrict__ weights, point_t* __restrict__ output,
@@ -360,8 +364,8 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32) deform_attn_forward(
   }
 }
 
-// Sum each of the four over the LANES threads of a query and store them at `to`. Threads hand over half of what they
-// hold at each step, so four sums over eight lanes take four shuffles instead of twelve.
+// Sum each of the four values over the LANES threads of a query and store the sums at `to`. In each of the first two
+// steps a thread sends half of its values and keeps the others, so eight lanes need four shuffles instead of twelve.
 __device__ __forceinline__ void sum_over_lanes(float4 sums, int lane, float4* to) {
   constexpr unsigned ALL = 0xffffffffu;
   if constexpr (LANES >= 4) {
@@ -373,7 +377,7 @@ __device__ __forceinline__ void sum_over_lanes(float4 sums, int lane, float4* to
     sum += __shfl_xor_sync(ALL, odd ? first : second, LANES / 4);
 #pragma unroll
     for (int offset = LANES / 8; offset > 0; offset /= 2) sum += __shfl_xor_sync(ALL, sum, offset);
-    __syncwarp();  // every lane has read the weights that are overwritten here
+    __syncwarp();  // every lane has read the weights that the next line overwrites
     if (lane % (LANES / 4) == 0) reinterpret_cast<float*>(to)[2 * upper + odd] = sum;
   } else {
 #pragma unroll
@@ -388,9 +392,9 @@ __device__ __forceinline__ void sum_over_lanes(float4 sums, int lane, float4* to
   }
 }
 
-// Add weight * grad to one corner of the float32 gradient of value.
+// Add weight * grad to one corner in the float32 gradient of `value`.
 __device__ __forceinline__ void add(float* to, float weight, const float (&grad)[VECTOR]) {
-#if __CUDA_ARCH__ >= 900 && VECTOR % 4 == 0  // four sums in one transaction
+#if __CUDA_ARCH__ >= 900 && VECTOR % 4 == 0  // four additions in one transaction
 #pragma unroll
   for (int c = 0; c < VECTOR; c += 4)
     atomicAdd(
@@ -402,10 +406,10 @@ __device__ __forceinline__ void add(float* to, float weight, const float (&grad)
 #endif
 }
 
-// grad_output as output; grad_value (N, S, M, D) is float32, zeroed by the caller, and is added to by atomics, so its
-// last bits depend on their order. Each corner's dot product with grad_output is found first; the gradients of
-// location and weight follow from the four dot products, once per sample. With FUSED those of offset and logit follow, and
-// centres are constants.
+// grad_output has the shape of output. grad_value (N, S, M, D) is float32 and zeroed by the caller; the kernel adds to
+// it with atomics, so its last bits depend on their order. First the dot product of each corner with grad_output is
+// computed; the gradients of location and weight follow from the four dot products, once per sample. With FUSED they
+// are the gradients of offset and logit, and centres are constants.
 extern "C" __global__ void __launch_bounds__(WARPS * 32) deform_attn_backward(
     const point_t* __restrict__ grad_output, const value_t* __restrict__ value, const int64* __restrict__ shapes,
     const Centre* __restrict__ centres, const point_t* __restrict__ locations, const point_t* __restrict__ weights,
@@ -441,7 +445,7 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32) deform_attn_backward(
       int i = mine * SAMPLES + sample;
       Corners corners = samples.corners[i];
       float4 weight = samples.weight[i];
-      // all samples outside a level would add their zeros to the same few pixels
+      // skip zero weights: all samples outside a level would add zeros to the same few pixels
       bool used = weight.x != 0.0f || weight.y != 0.0f || weight.z != 0.0f || weight.w != 0.0f;
       float4 dot = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll
