@@ -1,7 +1,7 @@
 """Attacks the command line with hostile files, folders and surroundings, and prints a table of kinds and outcomes.
 
     python scripts/attack.py                     # a few minutes; exit code 1 if an attack succeeds
-    python scripts/attack.py --fuzz 100000       # then the readers' fuzzing, with this many inputs in all
+    python scripts/attack.py --fuzz 100000       # also fuzzes the readers, with this many inputs in total
     python scripts/attack.py --markdown          # the table of docs/security.md
 
 Everything happens in a scratch folder, in the same order and with the same inputs each time. An attack fails if the
@@ -132,7 +132,7 @@ def odd_files(attacks: Attacks) -> None:
             file = "videos.json" if command == "status" else "metrics.json"
             place = Path(attacks.run) / file
             change = lambda folder, make=make, place=place: make(folder / place)  # noqa: E731
-            codes = (0, 1, 2) if what in ("a folder", "a loop of links") else (1, 2)  # 0: it is no run
+            codes = (0, 1, 2) if what in ("a folder", "a loop of links") else (1, 2)  # 0: it is not a run
             attacks.add("odd files", f"{file} is {what}: {command}", READS[command], change, codes)
         for option in (
             "eval --protocol lvvis --annotations X --predictions X",

@@ -194,9 +194,10 @@ def _shown(value: Any) -> str:
 
 
 def other_runs(folder: Location, content: Mapping[str, Any], besides: Iterable[Location] = ()) -> str:
-    """Describe the other runs of the same model and data next to a new run's ``folder``, and how the nearest differs.
+    """Describe the other runs of the same model and data in the parent folder of a new run's ``folder``.
 
-    Empty if there are none. Folders of ``besides`` do not count.
+    The description lists the settings in which the most similar of them differs. Empty if there are none. Folders in
+    ``besides`` do not count.
     """
     names = {folder.name, *(other.name for other in besides)}
     alike = folder.name.rpartition("-")[0]

@@ -1,4 +1,4 @@
-"""The lock of a run folder: one process at a time runs it.
+"""The lock of a run folder: only one process at a time can write a run to it.
 
 On a disk it is a lock of the operating system, which ends with the process that holds it. Object stores have no locks:
 there a process holds a lease, which it renews while it runs.
@@ -187,7 +187,7 @@ class _Lease:
             self._over.set()
             thread.join(_PATIENCE_SECONDS)
             if not self._is_lost and not thread.is_alive():
-                with suppress(OSError):  # it expires by itself
+                with suppress(OSError):  # if this fails, the lease expires
                     self._put(held=False)
 
     def check(self) -> None:
@@ -240,7 +240,7 @@ def _age(lease: ObjectPath) -> float:
     probe.write(b"")
     try:
         now = probe.modified()
-    except FileNotFoundError:  # a run that begins removes temporary files, this one too
+    except FileNotFoundError:  # a starting run removes temporary files, including this one
         return 0.0
     finally:
         probe.unlink(missing_ok=True)

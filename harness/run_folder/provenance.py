@@ -48,7 +48,7 @@ def environment(inputs: dict[str, str] | None = None) -> dict[str, Any]:
     }
 
 
-@cache  # reading the metadata of some 200 distributions takes half a second
+@cache  # reading the metadata of about 200 distributions takes half a second
 def packages() -> dict[str, str]:
     """Versions of all installed distributions by name, as needed to recreate the environment."""
     metadata = [d.metadata for d in distributions()]

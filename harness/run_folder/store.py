@@ -367,7 +367,7 @@ def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
         if any(table.column(name).null_count for name in SCHEMA.names):
             raise DamagedShardError(path, "has tracks that lack a value", _HINT)
         return table
-    except MemoryError as error:  # Arrow's, too: the shard may be intact
+    except MemoryError as error:  # Arrow's too, which is also an ArrowException: the shard may be intact
         hint = "read it on a machine with more memory"
         raise UnreadableFileError(path, "needs more memory than is available", hint) from error
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
