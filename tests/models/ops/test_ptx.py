@@ -179,14 +179,16 @@ def without_barrier(behind: str, report: str, backward: bool = False) -> SourceF
     return SourceFault(behind, after, f"shared {report}", backward)
 
 
-NUMBERED = "__syncwarp();  // every lane has read the samples"
+NUMBERED = "__syncwarp();  // also: every lane has read the samples"
 EARLY, RACE = "memory read before it is written", "race, read after write"
 SOURCE_FAULTS = {
     "no barrier behind the sizes": without_barrier("__syncthreads();\n  return sound", EARLY),
     "no barrier behind the softmax": without_barrier(
-        "__syncwarp();\n}\n\n// From gradients of the softmax's results", EARLY
+        "__syncwarp();\n}\n\n// Compute the gradients of the logits", EARLY
     ),
-    "no barrier behind the samples": without_barrier("__syncwarp();\n}\n\n// VECTOR channels as stored", EARLY),
+    "no barrier behind the samples": without_barrier(
+        "__syncwarp();\n}\n\n// VECTOR channels in the stored type", EARLY
+    ),
     "no barrier before the dot products": without_barrier(
         "__syncwarp();  // every lane has read the weights", "race, write after read", backward=True
     ),
