@@ -6,7 +6,6 @@ compiles them after its last video, which takes several seconds.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.formats.youtube_vis import annotations_from_document
-from harness.frames import MissingFrames
+from harness.frames import MissingFrames, usable_cores
 from harness.masks import Rle
 from harness.run_folder.store import PredictionStore, tabulate
 from harness.scoring.dispatch import score_all
@@ -40,7 +39,7 @@ def compiling_ahead(is_scored: bool) -> Iterator[Callable[[], None]]:
     Yields a function that waits until the process has ended, at most `SECONDS`. Results do not depend on it: numba
     compiles a function that is missing in the cache on its first call.
     """
-    if not is_scored or is_compiled() or _cores() < 2:
+    if not is_scored or is_compiled() or usable_cores() < 2:
         yield lambda: None
         return
     root = str(Path(__file__).parents[1])
@@ -86,7 +85,3 @@ def compile_scoring() -> None:
         store = PredictionStore(Path(folder))
         store.write_table(video, tabulate(video, [Track(1, 1, 1.0, (Rle((1, 1), b"01"),))]))
         score_all(["lvvis"], annotations, lambda: ShardReader(store, {1}), False, None)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -63,10 +63,14 @@ class MissingFrames:
         return ["missing"]
 
 
+def usable_cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def decoding_threads() -> int:
     """The number of threads that decode, by the cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(max(cores // 2, FEWEST_THREADS), MOST_THREADS)
+    return min(max(usable_cores() // 2, FEWEST_THREADS), MOST_THREADS)
 
 
 class AheadReader:

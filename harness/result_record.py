@@ -22,7 +22,7 @@ from msgspec import Struct
 from harness import __version__, plugins
 from harness.atomic_write import write_json
 from harness.errors import UnreadableFileError, UserError
-from harness.formats.burst import _BLOCK_BYTES, SequenceReader
+from harness.formats.burst import BURST_BLOCK_BYTES, SequenceReader
 from harness.formats.containers import open_json
 from harness.formats.results import read_blocks
 from harness.formats.segmentations import mask_of
@@ -206,7 +206,7 @@ def _burst_truth(tasks: Iterable[str], folder: Path) -> dict[str, Any]:
     files = annotation_files(tasks, folder)
     for path in files:
         with open_json(path) as file:
-            while data := file.read(_BLOCK_BYTES):
+            while data := file.read(BURST_BLOCK_BYTES):
                 digest.update(data)
     return {"digest": digest.hexdigest(), "videos": sum(1 for _ in SequenceReader(files[0]))}
 

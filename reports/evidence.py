@@ -45,7 +45,7 @@ def evidence(
     its objects found, or errors. Of equal ones the first is taken.
     """
     known = set(videos)
-    records = [one for one in truths if one.video_id in known and not one.iscrowd]
+    records = [one for one in truths if one.video_id in known and not one.is_crowd]
     runs = [better] if worse is None else [better, worse]
     found = []
     for one in named:
@@ -67,7 +67,8 @@ def videos_of_kinds(
     kinds: Iterable[str], truths: Sequence[AnnotationRecord], verdicts: Sequence[Verdicts], videos: Sequence[int]
 ) -> dict[str, int]:
     """The one of ``videos`` with most errors of each kind, all runs together; kinds without any are left out."""
-    records = [one for one in truths if one.video_id in set(videos) and not one.iscrowd]
+    known = set(videos)
+    records = [one for one in truths if one.video_id in known and not one.is_crowd]
     found = {}
     for kind in kinds:
         counts = sum((_errors(kind, records, one, set(videos)) for one in verdicts), Counter[int]())
@@ -80,7 +81,8 @@ def videos_of_members(
     members: Mapping[str, Iterable[int]], truths: Sequence[AnnotationRecord], videos: Sequence[int]
 ) -> dict[str, int]:
     """The one of ``videos`` with most annotations of each name in ``members``, which has their ids."""
-    video_of = {one.id: one.video_id for one in truths if one.video_id in set(videos)}
+    known = set(videos)
+    video_of = {one.id: one.video_id for one in truths if one.video_id in known}
     found = {}
     for name, ids in members.items():
         counts = Counter(video_of[one] for one in ids if one in video_of)

@@ -303,7 +303,7 @@ def _kind_videos(material: ReportData, videos: Sequence[int]) -> dict[str, int]:
 def _videos_of_categories(material: ReportData) -> dict[int, int]:
     """The number of videos with truth of each category."""
     common = set(material.common_videos)
-    pairs = {(r.category_id, r.video_id) for r in _truths(material) if r.video_id in common and not r.iscrowd}
+    pairs = {(r.category_id, r.video_id) for r in _truths(material) if r.video_id in common and not r.is_crowd}
     return Counter(category for category, _ in pairs)
 
 

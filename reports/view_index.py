@@ -124,7 +124,7 @@ class Index:
             np.array([self._category_at[r.category_id] for r in records], np.int64),
             area,
             frames,
-            np.array([not r.iscrowd for r in records], np.bool_),
+            np.array([not r.is_crowd for r in records], np.bool_),
         )
 
     def _run(self, dataset: Dataset, run: FinishedRun) -> RunColumns:

@@ -45,7 +45,7 @@ def test_a_run_compiles_nothing_else(tmp_path: Path) -> None:
 @pytest.fixture
 def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compile_ahead, "is_compiled", lambda: False)
-    monkeypatch.setattr(compile_ahead, "_cores", lambda: 2)
+    monkeypatch.setattr(compile_ahead, "usable_cores", lambda: 2)
 
 
 def program(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -97,7 +97,7 @@ def test_no_process_is_started_where_it_has_nothing_to_do(monkeypatch: pytest.Mo
     monkeypatch.setattr(subprocess, "Popen", refuse)
     for compiled, cores, is_scored in ((True, 2, True), (False, 1, True), (False, 2, False)):
         monkeypatch.setattr(compile_ahead, "is_compiled", lambda it=compiled: it)
-        monkeypatch.setattr(compile_ahead, "_cores", lambda it=cores: it)
+        monkeypatch.setattr(compile_ahead, "usable_cores", lambda it=cores: it)
         with compiling_ahead(is_scored) as wait:
             wait()
 

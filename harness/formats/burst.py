@@ -38,7 +38,7 @@ NEITHER_SPLIT = "neither"
 """The split of a category that is neither common nor uncommon."""
 
 NUMBER = re.compile("0|[1-9][0-9]{0,17}")
-_BLOCK_BYTES = 4 << 20
+BURST_BLOCK_BYTES = 4 << 20
 
 
 class BurstMask(msgspec.Struct):
@@ -86,7 +86,7 @@ class SequenceReader:
     Iterating raises `UserError` as `read_burst` does; afterwards ``split`` is the file's.
     """
 
-    def __init__(self, path: Path, default_split: str = "", block_bytes: int = _BLOCK_BYTES) -> None:
+    def __init__(self, path: Path, default_split: str = "", block_bytes: int = BURST_BLOCK_BYTES) -> None:
         self.path, self.split, self._default, self._block_bytes = path, "", default_split, block_bytes
 
     def __iter__(self) -> Iterator[Sequence]:

@@ -209,7 +209,7 @@ def _read_side(text, i, stop, end):
     return (np.int64(-1) if digits == 0 or i >= stop or text[i] != end else value), i + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def _is_empty(text, i, stop):
     """Whether the value at ``i`` is an empty text or an empty object."""
     if text[i] == 34:
@@ -220,7 +220,7 @@ def _is_empty(text, i, stop):
     return False
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(**INNER)
 def _is_nothing(text, start, stop):
     """Whether a value is 0, 0.0, an empty text or false: to the official tools, which are in Python, no mask."""
     size, first = stop - start, text[start]

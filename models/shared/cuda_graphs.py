@@ -70,11 +70,12 @@ class GraphedCalls(Generic[Output]):
     def __init__(self, function: Callable[..., Output], device: torch.device, graphs: Graphs) -> None:
         self._function, self._device, self._auto = function, device, graphs == "auto"
         self._sizes: OrderedDict[Key, _Size] = OrderedDict()
-        self._is_off = graphs == "off" or device.type != "cuda"
+        self.is_off = graphs == "off" or device.type != "cuda"
+        """Whether the function is called as it is."""
 
     def __call__(self, *arguments: Any) -> Output:
         """The result of the function for these arguments."""
-        if self._is_off:
+        if self.is_off:
             return self._function(*arguments)
         leaves = tree_leaves(arguments)
         size = self._size(leaves)
@@ -88,7 +89,7 @@ class GraphedCalls(Generic[Output]):
 
     def stop(self) -> None:
         """Call the function as it is from now on, and free the memory of the graphs."""
-        self._is_off = True
+        self.is_off = True
         self._sizes.clear()
 
     def _size(self, leaves: list[Any]) -> _Size:

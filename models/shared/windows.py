@@ -79,9 +79,9 @@ class WindowedModel(Generic[Output]):
 
         If memory runs out there are no graphs any more: the sizes change, and the graphs hold memory.
         """
-        if graphs == "off" or self.device.type != "cuda":
-            return None
         made = GraphedCalls(function, self.device, graphs)
+        if made.is_off:
+            return None
         self._graphed.append(made)
         return made
 

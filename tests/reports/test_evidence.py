@@ -23,7 +23,7 @@ WRONG, MISSED = Mention("classification", kind="classification"), Mention("misse
 
 
 def truth(id: int, video: int, category: int, iscrowd: int = 0) -> Any:
-    return SimpleNamespace(id=id, video_id=video, category_id=category, iscrowd=iscrowd)
+    return SimpleNamespace(id=id, video_id=video, category_id=category, is_crowd=bool(iscrowd))
 
 
 TRUTHS: Any = [truth(1, 1, 1), truth(2, 1, 1), truth(3, 2, 1), truth(4, 2, 2), truth(5, 3, 2), truth(6, 3, 2, 1)]
