@@ -237,7 +237,7 @@ class DescribedDataset:
         return f"{self.file}, split {split}"
 
 
-def open_file(annotations: Path, frames: Path | None, protocol: str) -> Dataset:
+def open_annotations(annotations: Path, frames: Path | None, protocol: str) -> Dataset:
     """Open a user's own annotations; without ``frames`` the pictures of its videos cannot be read."""
     if frames is not None:
         return open_custom(annotations, frames, protocol)
@@ -307,11 +307,6 @@ def add_split(
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     write_atomically(file, text.encode())
     return read(file)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file that names videos."""
-    return hashlib.sha256(_bytes(path, ANNOTATION_BYTES)).hexdigest()
 
 
 def _bytes(path: Path, most: int = TABLE_BYTES) -> bytes:

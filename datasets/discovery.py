@@ -186,7 +186,7 @@ def survey(root: Path, datasets: Iterable[Recogniser]) -> tuple[FoundFile, ...]:
         words = words_of(path, root)
         matches = tuple(m for m in (one.takes(content, words) for one in known) if m is not None)
         split = matches[0].split if len({m.split for m in matches}) == 1 else None
-        found.append(FoundFile(path, content, "", matches, frames_below(lying, path, content.first_frames, split)))
+        found.append(FoundFile(path, content, "", matches, folder_of_frames(lying, path, content.first_frames, split)))
     return tuple(found)
 
 
@@ -312,7 +312,7 @@ def holds(folder: Path, names: Iterable[str], depth: int | None = None) -> bool:
     return False
 
 
-def frames_below(
+def folder_of_frames(
     lying: Tree, annotations: Path, names: Sequence[str], split: str | None, depth: int | None = None
 ) -> Path | None:
     """The folder of the named frames; of several, the one named like the split, then the nearest.

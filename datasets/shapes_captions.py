@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.datasets.shapes_pictures import background, developed, mood, paint
+from harness.datasets.shapes_pictures import background, developed, draw_conditions, paint
 from harness.datasets.shapes_scenes import NAMES, Pose, filled
 from harness.frames import Image
 
@@ -45,7 +45,7 @@ def pair(seed: int, index: int) -> tuple[Image, str]:
         pose = _pose(random)
         paint(canvas, filled(form, pose, SIZE, SIZE), look, pose, int(random.integers(2**32)))
         shown.append((name, pose))
-    image = developed(canvas, mood(random, SIZE, SIZE), int(random.integers(16)))
+    image = developed(canvas, draw_conditions(random, SIZE, SIZE), int(random.integers(16)))
     return image, _caption(random, shown)
 
 

@@ -39,16 +39,16 @@ class Pictures(Frames):
         scene = self.scene
         if not 0 <= frame_index < scene.length:
             raise IndexError(frame_index)
-        wide, mood = _setting(scene.seed)
-        down, right = mood.offset(frame_index, scene.length)
+        wide, conditions = _setting(scene.seed)
+        down, right = conditions.offset(frame_index, scene.length)
         canvas = wide[down : down + HEIGHT, right : right + WIDTH].copy()
         for body in scene.bodies:
             look, form = body.name.split()
             pose = body.pose(frame_index)
             paint(canvas, filled(form, pose, HEIGHT, WIDTH), look, pose, body.seed)
         if scene.pole:
-            canvas[:, scene.pole.left : scene.pole.right] = mood.pole
-        return developed(canvas, mood, frame_index)
+            canvas[:, scene.pole.left : scene.pole.right] = conditions.pole
+        return developed(canvas, conditions, frame_index)
 
     def digests(self, whole: bool) -> list[str]:
         """A single one, of what they are drawn from; with ``whole`` one of the pixels of each, painted here."""
@@ -59,8 +59,8 @@ class Pictures(Frames):
 
 
 @dataclass(frozen=True, slots=True)
-class Mood:
-    """What all frames of a video share: the camera's path, light, blur and noise."""
+class Conditions:
+    """Recording conditions that all frames of a video share: the camera's path, light, blur and noise."""
 
     start: tuple[float, float]
     end: tuple[float, float]
@@ -83,9 +83,9 @@ class Mood:
         return int(down), int(right)
 
 
-def mood(random: np.random.Generator, height: int = HEIGHT, width: int = WIDTH) -> Mood:
+def draw_conditions(random: np.random.Generator, height: int = HEIGHT, width: int = WIDTH) -> Conditions:
     """Draw what the frames of a video share."""
-    return Mood(
+    return Conditions(
         start=(random.random(), random.random()),
         end=(random.random(), random.random()),
         light=_light(random, height, width),
@@ -99,10 +99,10 @@ def mood(random: np.random.Generator, height: int = HEIGHT, width: int = WIDTH) 
 
 
 @lru_cache(maxsize=4)
-def _setting(seed: int) -> tuple[Canvas, Mood]:
-    """A video's background, wider than a frame, and its mood."""
+def _setting(seed: int) -> tuple[Canvas, Conditions]:
+    """A video's background, wider than a frame, and its conditions of recording."""
     random = np.random.default_rng(seed)
-    return background(random, HEIGHT + PAN, WIDTH + PAN), mood(random)
+    return background(random, HEIGHT + PAN, WIDTH + PAN), draw_conditions(random)
 
 
 def background(random: np.random.Generator, height: int, width: int) -> Canvas:
@@ -177,12 +177,12 @@ def _pair(random: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.
     return bright, dark
 
 
-def developed(canvas: Canvas, mood: Mood, frame_index: int) -> Image:
+def developed(canvas: Canvas, conditions: Conditions, frame_index: int) -> Image:
     """Light, blur and noise; to 8 bits."""
     from scipy.ndimage import gaussian_filter
 
-    flicker = 1 + mood.flicker * np.sin(2 * np.pi * frame_index / mood.period)
-    lit = gaussian_filter(canvas * (mood.light * flicker), (mood.blur, mood.blur, 0), truncate=2.5)
-    random = np.random.default_rng((mood.seed, frame_index))
-    lit += mood.noise * random.standard_normal(lit.shape, dtype=np.float32)
+    flicker = 1 + conditions.flicker * np.sin(2 * np.pi * frame_index / conditions.period)
+    lit = gaussian_filter(canvas * (conditions.light * flicker), (conditions.blur, conditions.blur, 0), truncate=2.5)
+    random = np.random.default_rng((conditions.seed, frame_index))
+    lit += conditions.noise * random.standard_normal(lit.shape, dtype=np.float32)
     return np.asarray((lit * 255 + 0.5).clip(0, 255).astype(np.uint8))

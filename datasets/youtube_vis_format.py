@@ -378,7 +378,7 @@ class VisDataset:
             for frames in split.frames:
                 if discovery.holds(folder / frames, names, self.frame_depth):
                     return place._replace(frames=folder / frames)
-        found = discovery.frames_below(
+        found = discovery.folder_of_frames(
             discovery.tree(data_root), place.annotations, names, split.name, self.frame_depth
         )
         return place if found is None else place._replace(frames=found)

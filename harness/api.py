@@ -387,13 +387,13 @@ def run_of_results(
     known. Raises `UserError` for records that are refused, and for truths that are not in YouTube-VIS form.
     """
     from harness.reports.tables import table_of_run
-    from harness.results_run import run_of_results as made
+    from harness.results_run import make_results_run
 
     names = [name for name in listed_names(protocols) if name not in BURST_TASKS] if protocols else []
     opened = _truth_alone(annotations, dataset, split, Path(root), names)
     place = location(runs_dir) if isinstance(runs_dir, str) else runs_dir
     chosen = protocols_of_run(names, opened, settings)
-    run, _ = made(name, Path(predictions), opened, place, chosen, settings, strict, table_of_run, scores)
+    run, _ = make_results_run(name, Path(predictions), opened, place, chosen, settings, strict, table_of_run, scores)
     return open_run(run.folder, opened)
 
 
@@ -454,6 +454,6 @@ def _labelled(runs: Runs) -> list[FinishedRun]:
 def table(runs: Runs, *, published: Published = "", **options: Any) -> Table:
     """A table of runs, with ``published`` results on the same data: ``main`` ones, or ``all``.
 
-    ``options`` are those of `harness.reports.tables.table`: ``columns``, ``corrected``, ``layout``, ...
+    ``options`` are those of `harness.reports.tables.comparison_table`: ``columns``, ``corrected``, ``layout``, ...
     """
     return Table([run.record for run in _labelled(runs)], published=published, **options)

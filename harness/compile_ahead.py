@@ -22,7 +22,7 @@ from harness.scoring.from_store import ShardReader
 from harness.scoring.match import score_categories
 from harness.types import Track, Video
 
-SECONDS = 60.0
+COMPILE_SECONDS = 60.0
 """Longest time that a run waits for the process; after that it stops the process and compiles by itself."""
 _PROGRAM = """
 import sys
@@ -36,8 +36,8 @@ compile_scoring()
 def compiling_ahead(is_scored: bool) -> Iterator[Callable[[], None]]:
     """Start the process if the run ``is_scored``, the functions are not compiled, and there is a second core.
 
-    Yields a function that waits until the process has ended, at most `SECONDS`. Results do not depend on it: numba
-    compiles a function that is missing in the cache on its first call.
+    Yields a function that waits until the process has ended, at most `COMPILE_SECONDS`. Results do not depend on it:
+    numba compiles a function that is missing in the cache on its first call.
     """
     if not is_scored or is_compiled() or usable_cores() < 2:
         yield lambda: None
@@ -53,7 +53,7 @@ def compiling_ahead(is_scored: bool) -> Iterator[Callable[[], None]]:
 
     def wait() -> None:
         try:
-            process.wait(SECONDS)
+            process.wait(COMPILE_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
 

@@ -79,6 +79,12 @@ def shortened(text: str, most: int) -> str:
     return f"{text[:head]} ... ({len(text) - most} characters left out) ... {text[head - most :]}"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, at most 200 characters; its type if the text is empty."""
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean "x"?`` or the list of known names, for use as a hint."""
     known = sorted(known)

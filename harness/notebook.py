@@ -240,9 +240,9 @@ class Table:
     """A table of runs: Markdown as ``str``, HTML in a notebook."""
 
     def __init__(self, records: Sequence[Mapping[str, Any]], **options: Any) -> None:
-        from harness.reports.tables import table as made
+        from harness.reports.tables import comparison_table
 
-        known = inspect.signature(made).parameters
+        known = inspect.signature(comparison_table).parameters
         for name in options:
             if name not in known:
                 raise UserError(f"option {name}", "is unknown", near(name, list(known)[2:]))
@@ -254,11 +254,11 @@ class Table:
     def to(self, format: str) -> str:
         """The table as ``terminal``, ``markdown``, ``latex``, ``csv`` or ``html``."""
         from harness.reports.layouts import TABLE_FORMATS
-        from harness.reports.tables import table as made
+        from harness.reports.tables import comparison_table
 
         if format not in TABLE_FORMATS:
             raise UserError("format", f'"{format}" is unknown', near(str(format), TABLE_FORMATS))
-        return made(self._records, cast(Any, format), **self._options)
+        return comparison_table(self._records, cast(Any, format), **self._options)
 
     def to_latex(self) -> str:
         """The table in LaTeX; its first lines name the packages that it needs."""

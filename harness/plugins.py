@@ -16,8 +16,8 @@ from harness.types import Dataset, DatasetPlugin, ModelPlugin
 MODEL_ENTRY_POINTS = "harness.models"
 DATASET_ENTRY_POINTS = "harness.datasets"
 DATASET_FILES = "harness.dataset_files"
-"""Entry points of what reads data by its files: ``read(file)`` one that describes a dataset, ``open_file(annotations,
-frames, protocol)`` a user's own annotations."""
+"""Entry points of what reads data by its files: ``read(file)`` one that describes a dataset,
+``open_annotations(annotations, frames, protocol)`` a user's own annotations."""
 
 
 def model(name: str) -> ModelPlugin:
@@ -55,11 +55,11 @@ def opened(name: str, data_root: Path, split: str | None = None) -> Dataset:
 
 def own_data(annotations: Path, frames: Path | None, protocol: str) -> Dataset:
     """Open a user's own annotations; without ``frames`` the frames of its videos cannot be read."""
-    return cast(Dataset, _reader().open_file(annotations, frames, protocol))
+    return cast(Dataset, _reader().open_annotations(annotations, frames, protocol))
 
 
 def _reader() -> Any:
-    return _load(DATASET_FILES, "reader of dataset files", "yaml", (), ("read", "open_file"))
+    return _load(DATASET_FILES, "reader of dataset files", "yaml", (), ("read", "open_annotations"))
 
 
 def _description(name: str, data_root: Path | None) -> Path | None:

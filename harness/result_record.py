@@ -46,7 +46,7 @@ from harness.warnings import Warnings
 if TYPE_CHECKING:
     from harness.formats.youtube_vis import Annotations
 
-FORMAT: Literal[1] = 1
+RECORD_FORMAT: Literal[1] = 1
 """Version of the file; it changes with the fields or their meaning."""
 RECORD_TOLERANCE = 1e-12
 """Numbers that differ by no more are equal."""
@@ -238,10 +238,10 @@ def write_record(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
 
 def signed(content: Mapping[str, Any]) -> dict[str, Any]:
     """A record of this content: checked, with the format, the version of the harness, and the digest of it all."""
-    whole = {"format": FORMAT, "harness": __version__, **content}
+    whole = {"format": RECORD_FORMAT, "harness": __version__, **content}
     msgspec.convert({**whole, "sha256": ""}, SignedRecord)
     whole = decode_json(msgspec.json.encode(whole))
-    return {"format": whole.pop("format"), "sha256": content_digest({"format": FORMAT, **whole}), **whole}
+    return {"format": whole.pop("format"), "sha256": content_digest({"format": RECORD_FORMAT, **whole}), **whole}
 
 
 def recorded_scores(score: Mapping[str, Any]) -> dict[str, Any]:
@@ -426,7 +426,7 @@ def read_record(path: Path) -> tuple[SignedRecord, str]:
     except OSError as error:
         raise UnreadableFileError(str(path), error.strerror or "cannot be read", "check the path") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(str(path), other_version(data, (FORMAT,)) or f"is no record: {error}", _HINT) from error
+        raise UserError(str(path), other_version(data, (RECORD_FORMAT,)) or f"is no record: {error}", _HINT) from error
     return record, content_digest({key: value for key, value in raw.items() if key != "sha256"})
 
 

@@ -84,7 +84,7 @@ class ResultsPlugin:
         return ResultsModel(self.path, context.dataset.annotations)
 
 
-def run_of_results(
+def make_results_run(
     name: str,
     path: Path,
     dataset: Dataset,

@@ -24,7 +24,7 @@ from harness.formats.youtube_vis import Annotations
 from harness.paths import Location
 from harness.rle import MaskTable
 from harness.scoring.coverage import warn_of_cap, warn_of_empty_videos, warn_of_twins
-from harness.scoring.from_results import mask_digests, read_batch
+from harness.scoring.from_results import digests_in_results, read_batch
 from harness.scoring.overlap import GroundTruthArrays, MaskRules, Overlaps, TrackBatch, concatenate, overlap
 from harness.scoring.protocols import ApProtocol, get_protocol
 from harness.scoring.score import in_parallel, warn_of_sizes
@@ -112,7 +112,7 @@ def _look_at_all(
     warn_of_sizes(overlaps, place, warnings)
     warn_of_empty_videos(split, named, (), warnings)
     warn_of_cap(chosen, split, overlaps, place, warnings)
-    warn_of_twins(overlaps, place, partial(mask_digests, path), warnings)
+    warn_of_twins(overlaps, place, partial(digests_in_results, path), warnings)
 
 
 def _lines(split: GroundTruthArrays, batch: TrackBatch) -> Iterator[bytes]:

@@ -91,7 +91,7 @@ def videos_of_members(
     return found
 
 
-class Scored(NamedTuple):
+class ScoredTrack(NamedTuple):
     """A track that the protocol counts."""
 
     video_id: int
@@ -99,15 +99,17 @@ class Scored(NamedTuple):
     score: float
 
 
-def scored_tracks(verdicts: Verdicts, videos: Container[int]) -> list[Scored]:
+def scored_tracks(verdicts: Verdicts, videos: Container[int]) -> list[ScoredTrack]:
     """The tracks of ``videos`` that count."""
     rows = zip(verdicts.video_id, verdicts.category_id, verdicts.score, verdicts.kind, strict=True)
     return [
-        Scored(video, category, score) for video, category, score, kind in rows if video in videos and kind != IGNORED
+        ScoredTrack(video, category, score)
+        for video, category, score, kind in rows
+        if video in videos and kind != IGNORED
     ]
 
 
-def videos_of_bins(bins: Sequence[Bin], tracks: Iterable[Scored], categories: Container[int]) -> list[int | None]:
+def videos_of_bins(bins: Sequence[Bin], tracks: Iterable[ScoredTrack], categories: Container[int]) -> list[int | None]:
     """For each bin of scores the video with most of the tracks of ``categories`` in it."""
     counts = [Counter[int]() for _ in bins]
     for one in tracks:

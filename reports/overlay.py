@@ -9,13 +9,12 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
+from harness.arrays import Mask
 from harness.errors import UserError
 from harness.frames import Image
 from harness.types import Dataset, Track, Video
 
 OPACITY = 0.45
-Mask = np.ndarray
-"""Booleans in rows and columns."""
 PixelBox = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels, the latter two outside."""
 _GAP = 4

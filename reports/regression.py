@@ -20,7 +20,7 @@ from harness.run_folder.schemas import Fraction, ProtocolRecord, protocol_key
 from harness.scoring.presence import PRESENCE, THRESHOLD, is_lower_better, presence_metrics
 from harness.versions import other_version
 
-FORMAT: Final = 2
+BASELINE_FORMAT: Final = 2
 TOLERANCE = 0.5
 """Default tolerance: points (hundredths of a fraction) that a metric may fall."""
 
@@ -103,7 +103,7 @@ def baseline_of(place: Location) -> Baseline:
     reasons = record.get("undefined", {})
     undefined |= reasons.get("metrics", {}) | _corrected(reasons.get("corrected"))
     return Baseline(
-        FORMAT,
+        BASELINE_FORMAT,
         record["model"],
         record["dataset"],
         record["split"],
@@ -137,7 +137,7 @@ def read_baseline(path: Path) -> Baseline:
     try:
         return decode_json(data, Baseline)
     except msgspec.MsgspecError as error:
-        what = other_version(data, (1, FORMAT)) or f"is not a baseline: {error}"
+        what = other_version(data, (1, BASELINE_FORMAT)) or f"is not a baseline: {error}"
         raise UserError(str(path), what, "write it again with --update") from error
 
 

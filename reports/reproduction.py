@@ -301,7 +301,7 @@ REPRODUCTION_COLUMNS = (
 )
 
 
-def table_rows(outcomes: Iterable[CaseOutcome]) -> list[tuple[str, ...]]:
+def reproduction_rows(outcomes: Iterable[CaseOutcome]) -> list[tuple[str, ...]]:
     """The cells of every published number, with `REPRODUCTION_COLUMNS`."""
     rows: list[tuple[str, ...]] = []
     for one in outcomes:
@@ -344,7 +344,7 @@ def summary_text(outcomes: Sequence[CaseOutcome]) -> str:
 def page(model: str, outcomes: Sequence[CaseOutcome]) -> str:
     """A reproduction as a Markdown page to send to others: numbers, sources, checkpoints, environment, what is open."""
     parts = [f"# {model}: published numbers reproduced with ovvis-harness {__version__}", summary_text(outcomes) + "."]
-    rows = table_rows(outcomes)
+    rows = reproduction_rows(outcomes)
     if rows:
         parts += ["## Numbers", _markdown(REPRODUCTION_COLUMNS, rows)]
         parts.append("In percent. Expected is what rounds to the published number; obtained is the official metric.")

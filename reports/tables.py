@@ -27,10 +27,10 @@ from harness.scoring.presence import presence_metrics
 
 def table_of_run(record: Mapping[str, Any]) -> str:
     """The text of ``table.md`` in a run folder."""
-    return table([record], "markdown")
+    return comparison_table([record], "markdown")
 
 
-def table(
+def comparison_table(
     records: Sequence[Mapping[str, Any]],
     format: TableFormat = "terminal",
     *,

@@ -35,9 +35,9 @@ from harness.types import Dataset, Video
 FRAME_WIDTHS = (480, 360, 240)
 """Widths of frames in pixels, tried in this order until a video fits into its share of the page."""
 QUALITY = 60
-MOST_FRAMES = 24
+VIEWED_FRAMES = 24
 """Largest number of frames per video; a longer one is subsampled evenly."""
-MOST_TRACKS = 20
+VIEWED_TRACKS = 20
 """Largest number of tracks per run and video: those with the highest scores."""
 TRACKS_SHOWN = 5
 """Number of tracks shown at first: this many, or as many as there are annotated objects."""
@@ -146,7 +146,9 @@ def viewer_data(
 
 def _video(dataset: Dataset, video: Video, shown: Sequence[ViewedRun], choice: Choice, share: int) -> dict[str, Any]:
     total = len(video.frames)
-    spread = np.unique(np.linspace(0, total - 1, min(total, MOST_FRAMES)).round().astype(int)).tolist() if total else []
+    spread = (
+        np.unique(np.linspace(0, total - 1, min(total, VIEWED_FRAMES)).round().astype(int)).tolist() if total else []
+    )
     frames, width, missing = _frames(video, spread, share)
     indices = list(frames)
     size = width, max(1, round(video.height * width / video.width))
@@ -229,7 +231,7 @@ def _pane(
     known = one.verdicts.of_video(video.id) if one.verdicts is not None else {}
     own = len(objects)
     drawn: list[dict[str, Any]] = []
-    for row, track in everything[:MOST_TRACKS]:
+    for row, track in everything[:VIEWED_TRACKS]:
         kind, truth_id = known.get(row, ("", None))
         number = objects.get(truth_id, own) if truth_id is not None else own
         own += number == own

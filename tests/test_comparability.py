@@ -34,7 +34,7 @@ from harness.reports.layouts import TABLE_FORMATS, TableFormat
 from harness.reports.leaderboard import find_runs, site
 from harness.reports.run_files import read_runs
 from harness.reports.table_rows import Published, Row, ranked, table_rows
-from harness.reports.tables import table
+from harness.reports.tables import comparison_table
 from harness.runner import execute
 from harness.tracking.fields import result_tags
 from harness.types import Dataset
@@ -79,7 +79,7 @@ def test_no_table_ranks_it(truncated: Truncated, format: TableFormat, monkeypatc
     monkeypatch.setenv("COLUMNS", "300")  # a row in the terminal is a line
     choices: tuple[Published, ...] = ("all", "")
     for published in choices:
-        text = table(truncated.records, format, published=published, color=True)
+        text = comparison_table(truncated.records, format, published=published, color=True)
         if format == "csv":
             for line in [one for one in csv.DictReader(io.StringIO(text)) if one["Method"].startswith("oracle")]:
                 assert (line["Comparable"], line["Not comparable"]) == ("no", REASON)
@@ -229,7 +229,7 @@ def test_a_whole_split_is_ranked_among_published_rows(truncated: Truncated, tmp_
     record = json.loads((run / "metrics.json").read_text())
     assert (record["comparable"], record["not_comparable"]) == (True, [])
     assert table_rows([record], published="all")[0].marks["AP"] == "best"
-    assert "†" not in table([record], published="all")
+    assert "†" not in comparison_table([record], published="all")
 
 
 def test_limits_and_failures_are_reasons_whatever_the_data(truncated: Truncated, tmp_path: Path) -> None:

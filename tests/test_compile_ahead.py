@@ -81,7 +81,7 @@ def test_a_process_that_fails_or_hangs_costs_nothing_else(monkeypatch: pytest.Mo
     program(monkeypatch, "raise SystemExit(3)")
     with compiling_ahead(True) as wait:
         wait()
-    monkeypatch.setattr(compile_ahead, "SECONDS", 0.01)
+    monkeypatch.setattr(compile_ahead, "COMPILE_SECONDS", 0.01)
     program(monkeypatch, "import time; time.sleep(600)")
     with compiling_ahead(True) as wait:
         wait()

@@ -12,7 +12,7 @@ from object_stores import CREDENTIALS
 from oracle_runs import oracle_run
 from small_runs import SmallModel, make_run
 from typer.testing import CliRunner
-from worker_runs import moody_run
+from worker_runs import faulty_run
 
 from harness import plugins
 from harness.atomic_write import write_atomically
@@ -69,8 +69,8 @@ def test_an_interrupted_run_goes_on_and_has_the_bytes_of_one_on_a_disk(
 
 
 def test_workers_write_to_the_store_themselves(s3_folder: ObjectPath, tmp_path: Path) -> None:
-    far, near = moody_run(s3_folder), moody_run(tmp_path)  # type: ignore[arg-type]
-    assert execute(far, engine=partial(processes.pool, devices=["cpu", "cpu"])).exit_code == 0
+    far, near = faulty_run(s3_folder), faulty_run(tmp_path)  # type: ignore[arg-type]
+    assert execute(far, engine=partial(processes.process_pool, devices=["cpu", "cpu"])).exit_code == 0
     execute(near)
     assert contents(far) == contents(near)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.cli.run import Precision as PrecisionOption
+from harness.cli.run import PrecisionOption
 from harness.precision import PRECISIONS, dtype_of
 
 

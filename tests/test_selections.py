@@ -32,7 +32,7 @@ from harness.reports.leaderboard import find_runs, site
 from harness.reports.regression import baseline_of, changes_text
 from harness.reports.run_analysis import analyse_runs
 from harness.reports.run_files import read_runs
-from harness.reports.tables import table
+from harness.reports.tables import comparison_table
 from harness.run_folder.records import effective_metrics
 from harness.runner import Run, RunOutcome, execute
 from harness.scoring.score import Score, score_results
@@ -196,7 +196,7 @@ def test_whatever_is_selected_runs_end_and_can_be_judged(
 def judge(folders: list[Path], records: list[Record], truth: Path, here: Path) -> None:
     """Everything that is made of runs is made, or refused in one line where there are no numbers."""
     judged = [effective_metrics(record) for record in records]
-    assert table(records, "markdown", corrected=True)
+    assert comparison_table(records, "markdown", corrected=True)
     assert site(find_runs(here / "runs"))["index.html"]
     page = report(folders, Options(annotations=truth, videos=2))
     assert not re.search(r"\bnan\b", page)

@@ -22,7 +22,7 @@ from harness.masks import Rle
 from harness.run_folder.store import tabulate
 from harness.types import LoadContext, LoadedWeights, Track, Video, Vocabulary
 
-FORMAT = "harness-job-1"
+JOB_FORMAT = "harness-job-1"
 """Version of the job file; it changes with its keys or their meaning."""
 
 JOB_FILE, RESULTS_FILE, FRAMES_FOLDER, DONE_FILE, FACTS_FILE = (
@@ -107,7 +107,7 @@ def write_job(folder: Path, videos: Sequence[Video], vocabulary: Vocabulary, con
         entries.append({"id": video.id, "name": video.name, **size, "frames": files})
     categories = [{"id": c.id, "name": c.name, "synonyms": list(c.synonyms)} for c in vocabulary.categories]
     job = {
-        "format": FORMAT,
+        "format": JOB_FORMAT,
         "videos": entries,
         "vocabulary": categories,
         "results": str((folder / RESULTS_FILE).resolve()),

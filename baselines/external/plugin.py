@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.baselines.external.model import ExternalModel
 
 
-CARD = {
+COMMAND_CARD = {
     "documentation": "docs/external-models.md",
     "paper": "see the method of the command, also for training data, published numbers and weights",
     "licence": "that of the command and its weights; this adapter: Apache-2.0",
@@ -34,7 +34,7 @@ class ExternalPlugin:
     version: str = "1"
     summary: str = "Any command line in any environment: reads a job, writes results.json"
     Config: type[ExternalConfig] = ExternalConfig
-    card: dict[str, Any] = field(default_factory=lambda: dict(CARD))
+    card: dict[str, Any] = field(default_factory=lambda: dict(COMMAND_CARD))
 
     def depends_on(self, config: ExternalConfig, checkpoint: Path | None) -> dict[str, Any]:
         """Commit and changes of the working directory if it is in git, because other code may give other tracks.

@@ -18,29 +18,28 @@ from typing import cast
 from torch import Tensor
 
 from harness.baselines.ov2seg.network import Ov2SegArchitecture, Ov2SegNetwork
-from harness.errors import UserError
+from harness.errors import UserError, first_line
 from harness.models.backbones.resnet import ResNetSize
 from harness.models.backbones.swin import SwinSize
 from harness.models.shared.checkpoint_files import (
+    PIXEL_DECODER,
+    POINTS_AND_LEVELS,
+    PREDICTOR,
     StateDict,
     check_tensors,
     count_distinct,
-    first_line,
     read_tensors,
     short_edge_of,
 )
 from harness.types import LoadedWeights
 
 BACKBONE = "backbone."
-PIXEL_DECODER = "sem_seg_head.pixel_decoder."
-PREDICTOR = "sem_seg_head.predictor."
 IGNORED_TENSORS = re.compile(
     r"criterion\.|sem_seg_head\.predictor\.class_embed\.zs_weight$"
     r"|backbone\..*\.(num_batches_tracked|relative_position_index)$"
 )
 RENAMED = {f"{PREDICTOR}static_query.weight": f"{PREDICTOR}query_feat.weight"}
 """Names of older checkpoints."""
-POINTS_AND_LEVELS = 4 * 3
 _HINT = "use a checkpoint of OV2Seg from its authors or from `harness train`"
 
 _StageDepths = tuple[int, int, int, int]

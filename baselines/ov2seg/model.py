@@ -19,10 +19,10 @@ from harness.baselines.ov2seg.memory_tracking import MemoryMatcher
 from harness.baselines.ov2seg.network import Ov2SegNetwork
 from harness.baselines.ov2seg.scoring import (
     CLASS_TEMPERATURE,
-    FrameEvidence,
+    FrameLogits,
     VideoScores,
-    frame_evidence,
-    scores,
+    class_scores,
+    frame_logits,
     video_mask_score,
 )
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier
@@ -105,30 +105,30 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
 
         with (
             self.float32_policy(),
-            closing(VideoScores(config, classify_again)) as evidence,
+            closing(VideoScores(config, classify_again)) as video_scores,
             closing(MaskBuffer(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)) as masks,
-            closing(self.consumer(matcher.match, evidence.add, masks.add)) as consumer,
+            closing(self.consumer(matcher.match, video_scores.add, masks.add)) as consumer,
         ):
             for output in self.outputs(video, sizes):
                 present = () if config.remember_absent_frames else ((output.mask_logits > 0).any((2, 3)),)
                 found = self._classified(output, classifier, inside)
                 consumer.take(output.mask_logits, (output.embeddings, *present), found)
             consumer.finish()
-            if not evidence.frames:
+            if not video_scores.frames:
                 return []
             remembered = self._classes_of_memory(matcher, classifier) if config.classify_memory else None
-            return self._tracks(video, vocabulary, evidence, masks, remembered)
+            return self._tracks(video, vocabulary, video_scores, masks, remembered)
 
     def _classified(
         self, output: OpenVocabularyOutput, classifier: TextClassifier, inside: Tensor | None
-    ) -> Iterator[tuple[slice, FrameEvidence]]:
-        """Yield the evidence of a window's frames, on the device; large vocabularies take a few frames at a time."""
+    ) -> Iterator[tuple[slice, FrameLogits]]:
+        """Yield the logits of a window's frames, on the device; large vocabularies take a few frames at a time."""
         frames, queries = output.embeddings.shape[:2]
         for part in frame_groups(frames, queries, classifier.weights.shape[0]):
             with self.stage("classification"):
                 embeddings, objects = output.class_embeddings[part], output.object_logits[part]
                 logits = class_logits(embeddings, classifier, CLASS_TEMPERATURE)
-                found = frame_evidence(logits, objects, output.mask_logits[part], inside, (embeddings,))
+                found = frame_logits(logits, objects, output.mask_logits[part], inside, (embeddings,))
             yield part, found
 
     @torch.inference_mode()
@@ -139,7 +139,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         output = self.forward([resize(image, sizes.resized)], sizes)
         with self.float32_policy():
             logits = class_logits(output.class_embeddings[0], classifier, CLASS_TEMPERATURE)
-        found = scores(logits, output.object_logits[0], self.config)
+        found = class_scores(logits, output.object_logits[0], self.config)
         return image_detections(found, output.mask_logits[0], sizes, detections)
 
     def text_classifier(self, vocabulary: Vocabulary) -> TextClassifier:
@@ -216,11 +216,16 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         return None if self.config.padding_counts else ~padding_maps(sizes, (4,), self.device)[0]
 
     def _tracks(
-        self, video: Video, vocabulary: Vocabulary, evidence: VideoScores, masks: MaskBuffer, remembered: Tensor | None
+        self,
+        video: Video,
+        vocabulary: Vocabulary,
+        video_scores: VideoScores,
+        masks: MaskBuffer,
+        remembered: Tensor | None,
     ) -> list[Track]:
         """Select the tracks and encode their masks."""
         with self.stage("postprocessing"):
-            selection = evidence.select(remembered)
+            selection = video_scores.select(remembered)
         with self.stage("encoding"):
             chosen = choose_masks(selection, masks)
         final = selection.scores
@@ -229,5 +234,5 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
             kept = ~selection.suppressed
             final = final * video_mask_score(found.confidence[own], found.area[own], kept, self.config)
         elif self.config.mask_score:
-            final = final * evidence.mask_scores(selection)
+            final = final * video_scores.mask_scores(selection)
         return tracks_of_detections(video.id, vocabulary.categories, selection, chosen, final)

@@ -33,7 +33,7 @@ class Ov2SegPlugin:
         from harness.baselines.ov2seg.card import card
         from harness.models import miniatures
 
-        return {**card(), "shipped_miniature": miniatures.card("ov2seg")}
+        return {**card(), "shipped_miniature": miniatures.miniature_card("ov2seg")}
 
     def load(self, config: Ov2SegConfig, context: LoadContext) -> Ov2Seg:
         """Load ``context.checkpoint`` onto ``context.device``, and the text classifier of the dataset's vocabulary.

@@ -20,8 +20,8 @@ CLASS_TEMPERATURE = 50.0
 """Factor of the cosine similarity of an embedding and a text (docs/ov2seg.md, *Classes*)."""
 
 
-class FrameEvidence(NamedTuple):
-    """What the network's outputs of f frames say of their queries, in the network's order."""
+class FrameLogits(NamedTuple):
+    """The outputs of the network for the queries of f frames, in the network's order."""
 
     class_logits: Tensor
     """``(f, Q, C)``."""
@@ -35,24 +35,24 @@ class FrameEvidence(NamedTuple):
     """The input of the class logits, embeddings ``(f, Q, embed_dim)``; or nothing."""
 
 
-def frame_evidence(
+def frame_logits(
     class_logits: Tensor,
     object_logits: Tensor,
     mask_logits: Tensor,
     inside: Tensor | None = None,
     source: tuple[Tensor, ...] = (),
-) -> FrameEvidence:
-    """Evidence from ``(f, Q, C)``, ``(f, Q, 2)`` and ``(f, Q, h, w)``, on their device.
+) -> FrameLogits:
+    """The outputs from ``(f, Q, C)``, ``(f, Q, 2)`` and ``(f, Q, h, w)``, on their device.
 
     Mask scores count cells where ``inside`` ``(h, w)`` is true.
     """
-    return FrameEvidence(class_logits.float(), object_logits.float(), *mask_sums(mask_logits, inside), source)
+    return FrameLogits(class_logits.float(), object_logits.float(), *mask_sums(mask_logits, inside), source)
 
 
 class VideoScores:
     """Accumulates the scores of each frame on the CPU, with queries in the order of their slots.
 
-    ``again`` recomputes the class logits of frames from the ``source`` of their evidence; without it they are
+    ``again`` recomputes the class logits of frames from the ``source`` of their outputs; without it they are
     stored. Close it after use.
     """
 
@@ -64,7 +64,7 @@ class VideoScores:
 
         def scores_again(order: Tensor, objects: Tensor, *embeddings: Tensor) -> Tensor:
             assert again is not None
-            return scores(_by_slot(again(*embeddings), order), objects, config)
+            return class_scores(_by_slot(again(*embeddings), order), objects, config)
 
         self._scores = DeferredScores(scores_again if again else None)
         self._confidence: list[Tensor] = []  # (frames, Q)
@@ -74,16 +74,16 @@ class VideoScores:
         """Delete the scores of frames, also those on disk."""
         self._scores.close()
 
-    def add(self, order: Tensor, evidence: FrameEvidence) -> None:
-        """Add the evidence of a window, on the CPU; ``order`` ``(f, Q)`` is the query of each slot."""
-        logits, objects = _by_slot(evidence.class_logits, order), _by_slot(evidence.object_logits, order)
+    def add(self, order: Tensor, outputs: FrameLogits) -> None:
+        """Add the outputs of a window, on the CPU; ``order`` ``(f, Q)`` is the query of each slot."""
+        logits, objects = _by_slot(outputs.class_logits, order), _by_slot(outputs.object_logits, order)
         for one, its_objects in zip(logits, objects, strict=True):
             self._logits = one if self._logits is None else self._logits + one
             self._object_logits = its_objects if self._object_logits is None else self._object_logits + its_objects
-        self._confidence.append(_by_slot(evidence.confidence, order))
-        self._area.append(_by_slot(evidence.area, order))
-        source = (order, objects, *evidence.source) if evidence.source else ()
-        self._scores.add(scores(logits, objects, self.config), *source)
+        self._confidence.append(_by_slot(outputs.confidence, order))
+        self._area.append(_by_slot(outputs.area, order))
+        source = (order, objects, *outputs.source) if outputs.source else ()
+        self._scores.add(class_scores(logits, objects, self.config), *source)
         self.frames += len(order)
 
     def select(self, class_logits: Tensor | None = None) -> TrackSelection:
@@ -94,7 +94,7 @@ class VideoScores:
         assert self._logits is not None
         assert self._object_logits is not None
         mean = self._logits / self.frames if class_logits is None else class_logits.float().cpu()
-        of_video = scores(mean, self._object_logits / self.frames, self.config)
+        of_video = class_scores(mean, self._object_logits / self.frames, self.config)
         top, slots, labels = best(of_video, self.config.detections_per_video)
         return TrackSelection(slots, labels, top, self._suppressed(slots, labels, top))
 
@@ -115,7 +115,7 @@ def _by_slot(values: Tensor, order: Tensor) -> Tensor:
     return values.float().cpu()[torch.arange(len(order))[:, None], order]
 
 
-def scores(class_logits: Tensor, object_logits: Tensor, config: Ov2SegConfig) -> Tensor:
+def class_scores(class_logits: Tensor, object_logits: Tensor, config: Ov2SegConfig) -> Tensor:
     """sqrt(p o) of class probability and object probability, ``(..., Q, C)`` in [0, 1].
 
     ``class_logits`` ``(..., Q, C)``, ``object_logits`` ``(..., Q, 2)``. Without the object score sqrt(p).

@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from harness.baselines.ov2seg.config import Ov2SegConfig
 from harness.baselines.ov2seg.released_classifiers import RELEASED_FILES, read_rows, released_file
-from harness.errors import UserError
+from harness.errors import UserError, first_line
 from harness.models.backbones.clip import create_clip, open_clip
-from harness.models.shared.checkpoint_files import CLIP_PREFIX, clip_inside, first_line
+from harness.models.shared.checkpoint_files import CLIP_PREFIX, clip_inside
 from harness.models.shared.text_classifier import TextClassifier, cached_text_classifier, tower_digest
 from harness.types import Vocabulary
 

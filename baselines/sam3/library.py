@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from harness.errors import UserError
+from harness.errors import UserError, first_line
 from harness.input_files import NOTE_BYTES, decode_json, read_file, refuse_odd_file
-from harness.models.shared.checkpoint_files import first_line, refuse_not_finite
+from harness.models.shared.checkpoint_files import refuse_not_finite
 from harness.types import LoadedWeights
 
 log = logging.getLogger(__name__)

@@ -112,7 +112,7 @@ class Ov2SegSegmenter(_OfVideoModel[Ov2Seg]):
                 masks = output.mask_logits[part]
                 with model.stage("classification"):
                     logits = class_logits(output.class_embeddings[part], classifier, ov2seg_scoring.CLASS_TEMPERATURE)
-                    found = ov2seg_scoring.scores(logits, output.object_logits[part], model.config)
+                    found = ov2seg_scoring.class_scores(logits, output.object_logits[part], model.config)
                     if model.config.mask_score:
                         found = found * mask_quality(masks, inside)
                 for one in zip(found, masks, output.embeddings[part], strict=True):

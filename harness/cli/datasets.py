@@ -121,8 +121,9 @@ def add_dataset(
         harness datasets add long22 --like ytvis2022 --of val --without DIR/ytvis2021/valid.json --data-root DIR
     """
     from harness import plugins
-    from harness.datasets.described import add_split, file_digest
-    from harness.input_files import NOTE_BYTES, read_file
+    from harness.datasets.described import add_split
+    from harness.input_files import ANNOTATION_BYTES, NOTE_BYTES, read_file
+    from harness.run_folder.provenance import file_digest
 
     if (
         name in plugins.names(plugins.DATASET_ENTRY_POINTS)
@@ -139,7 +140,7 @@ def add_dataset(
     paths = {"annotations": annotations, "frames": frames, **lists}
     given: dict[str, Any] = {key: _near_file(path, data_root) for key, path in paths.items() if path is not None}
     given |= {} if of is None else {"of": of}
-    given |= {f"{key}_sha256": file_digest(path) for key, path in lists.items() if path is not None}
+    given |= {f"{key}_sha256": file_digest(path, ANNOTATION_BYTES) for key, path in lists.items() if path is not None}
     groups = {"base": base, "novel": novel}
     named = {group: _near_file(path, data_root) for group, path in groups.items() if path is not None}
     general: dict[str, Any] = {"like": like} if like is not None else {"protocol": protocol}

@@ -16,7 +16,7 @@ from harness.standard_output import tell
 if TYPE_CHECKING:
     from harness.run_folder.finished_run import FinishedRun
 
-SECONDS = 300.0
+LOG_SECONDS = 300.0
 """Wall-clock limit of logging one run."""
 
 
@@ -55,7 +55,7 @@ def log(
         folder = place if isinstance(place, Path) else Path("runs")
         tracker = mlflow_tracker(folder, "folder", False, experiment, tag)
         assert tracker is not None
-        warnings = tracker.log_finished(run.folder, record, categories, SECONDS)
+        warnings = tracker.log_finished(run.folder, record, categories, LOG_SECONDS)
         for line in warnings:
             tell(f"harness: {run.folder}: {line}")
         outcomes[str(run.folder)] = None if tracker.missing else tracker.uri

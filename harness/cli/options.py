@@ -39,7 +39,7 @@ Predictions = Annotated[
         help="results.json (also zipped or gzipped), a run folder or its predictions; or a URL.",
     ),
 ]
-VideoTimeout = Annotated[
+VideoTimeoutOption = Annotated[
     float | None,
     typer.Option(
         min=1,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.options import DATA_ROOT, RUNS, DataRoot
-from harness.cli.run import Precision
+from harness.cli.run import PrecisionOption
 from harness.errors import EXIT_FAILED, EXIT_INTERRUPTED, UserError
 from harness.paths import Location, location
 from harness.standard_output import tell
@@ -36,7 +36,7 @@ def reproduce(
         str | None, typer.Option(help="cpu, cuda (every GPU), cuda:1; default: cuda where there is a GPU.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one per device.")] = None,
-    precision: Annotated[Precision, typer.Option(help="Number format of the model.")] = Precision.FP32,
+    precision: Annotated[PrecisionOption, typer.Option(help="Number format of the model.")] = PrecisionOption.FP32,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One configuration key of the model.")
     ] = None,
@@ -146,9 +146,9 @@ def _executed(case: Case, run: Run, engine: EngineMaker) -> CaseOutcome:
 
 
 def _show(outcomes: Sequence[CaseOutcome]) -> None:
-    from harness.reports.reproduction import REPRODUCTION_COLUMNS, gaps_of, summary_text, table_rows
+    from harness.reports.reproduction import REPRODUCTION_COLUMNS, gaps_of, reproduction_rows, summary_text
 
-    rows, gaps = table_rows(outcomes), gaps_of(outcomes)
+    rows, gaps = reproduction_rows(outcomes), gaps_of(outcomes)
     if rows:
         _print("numbers, percent", REPRODUCTION_COLUMNS, rows)
     for one in outcomes:

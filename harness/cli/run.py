@@ -27,7 +27,7 @@ from harness.cli.options import (
     ScoreThreshold,
     Tags,
     TracksPerCategory,
-    VideoTimeout,
+    VideoTimeoutOption,
 )
 from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, near
 from harness.paths import Location, location
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from harness.types import Dataset
 
 
-class Precision(StrEnum):
-    """Number formats of models."""
+class PrecisionOption(StrEnum):
+    """The number formats of `harness.precision`, as choices of an option."""
 
     FP32 = "fp32"
     BF16 = "bf16"
@@ -106,8 +106,8 @@ def run(
     ray_address: Annotated[
         str | None, typer.Option(envvar="RAY_ADDRESS", help="With --engine ray: the cluster; default: start one here.")
     ] = None,
-    video_timeout: VideoTimeout = None,
-    precision: Annotated[Precision, typer.Option(help="Number format of the model.")] = Precision.FP32,
+    video_timeout: VideoTimeoutOption = None,
+    precision: Annotated[PrecisionOption, typer.Option(help="Number format of the model.")] = PrecisionOption.FP32,
     limit: Annotated[int | None, typer.Option(min=1, help="Run the first videos only (by id).")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with the model's configuration.")] = None,
     set_: Annotated[
@@ -385,12 +385,12 @@ def _report(outcomes: list[RunOutcome], format: TableFormat, as_json: bool) -> N
     if as_json:
         print(json.dumps({"runs": records}, allow_nan=False))
         return
-    from harness.reports.tables import table
+    from harness.reports.tables import comparison_table
 
     scored = [r for r in records if any(v is not None for side in ("metrics", "corrected") for v in r[side].values())]
     if scored:
         color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        print(table(scored, format, corrected=True, color=color), end="")
+        print(comparison_table(scored, format, corrected=True, color=color), end="")
     for record in records:
         print(escaped(record["folder"]), file=sys.stdout if format == "terminal" else sys.stderr)
 

@@ -153,7 +153,7 @@ def table(
         text = json.dumps({"rows": [_row(row) for row in made]}, allow_nan=False) + "\n"
     else:
         color = out is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        text = tables.table(
+        text = tables.comparison_table(
             records, format, published=published, columns=shown, corrected=corrected, color=color, layout=chosen,
             intervals=sure, notes=notes, provenance=provenance(records, command()), given=given,
         )  # fmt: skip

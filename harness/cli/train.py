@@ -13,7 +13,7 @@ import typer
 
 from harness.cli.options import DATA_ROOT, DataRoot, MlflowExperiment, NoMlflow, Tags
 from harness.cli.output import mlflow_tracker
-from harness.cli.run import Precision
+from harness.cli.run import PrecisionOption
 from harness.errors import EXIT_INTERRUPTED, UserError, near
 from harness.standard_output import tell
 
@@ -34,7 +34,9 @@ def train(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting.")] = None,
     validate: Annotated[str | None, typer.Option(help="Dataset to validate on (its default split).")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: cuda where there is a GPU.")] = None,
-    precision: Annotated[Precision, typer.Option(help="Number format of the forward pass.")] = Precision.FP32,
+    precision: Annotated[
+        PrecisionOption, typer.Option(help="Number format of the forward pass.")
+    ] = PrecisionOption.FP32,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random choice.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read and augment images.")] = 2,
     fresh: Annotated[bool, typer.Option("--fresh", help="Restart: remove the content of the folder.")] = False,

@@ -20,9 +20,9 @@ from harness.convert.tracks import (
     drawn,
     mask_record,
     read_document,
+    read_integer,
     record_list,
     rle_fault,
-    whole_number,
 )
 from harness.errors import UserError
 from harness.formats import lenient
@@ -46,7 +46,7 @@ def read_coco(file: Path) -> TrackSet:
     where, warnings = str(file), Warnings()
     images, annotations = record_list(document, "images", where), record_list(document, "annotations", where)
     categories = {
-        whole_number(one.get("id"), f"{where}, categories[{i}]", "id"): str(one.get("name"))
+        read_integer(one.get("id"), f"{where}, categories[{i}]", "id"): str(one.get("name"))
         for i, one in enumerate(record_list(document, "categories", where))
     }
     named = record_list(document, "videos", where) if document.get("videos") else []
@@ -64,7 +64,7 @@ def read_coco(file: Path) -> TrackSet:
     for key in sorted(groups, key=int if are_numbers else str):
         ordered = _ordered(groups[key])
         place = f"{where}, video {key}"
-        sizes = {tuple(whole_number(one.get(side), place, side) for side in ("height", "width")) for one in ordered}
+        sizes = {tuple(read_integer(one.get(side), place, side) for side in ("height", "width")) for one in ordered}
         if len(sizes) != 1:
             raise UserError(f"{where}, video {key}", "has images of several sizes", "give frames of one size")
         height, width = sizes.pop()
@@ -101,7 +101,7 @@ def _add_tracks(
         if str(one.get("image_id")) not in frame_of:
             raise UserError(place, f"unknown image {one.get('image_id')}", "add the image or remove the annotation")
         video, index = frame_of[str(one.get("image_id"))]
-        category = whole_number(one.get("category_id"), place, "category_id")
+        category = read_integer(one.get("category_id"), place, "category_id")
         if category not in categories:
             raise UserError(place, f"unknown category {category}", "add it to categories")
         key = (video.id, str(_track_id(one, place)))
@@ -154,7 +154,7 @@ def _compressed(segmentation: dict[str, Any], height: int, width: int, place: st
 
     counts = segmentation.get("counts")
     if isinstance(counts, list):
-        runs = [whole_number(run, place, "counts") for run in counts]
+        runs = [read_integer(run, place, "counts") for run in counts]
         if min(runs, default=0) < 0 or sum(runs) != height * width:
             raise UserError(place, "its counts do not fill the image", "encode it again")
         found = coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)["counts"]

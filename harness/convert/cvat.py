@@ -22,7 +22,7 @@ from harness.convert.tracks import (
     boxed,
     drawn,
     encoded,
-    frames_below,
+    frame_paths,
 )
 from harness.errors import UserError
 from harness.formats.containers import DAMAGED_ARCHIVE, UNSUPPORTED_ARCHIVE
@@ -116,7 +116,7 @@ def _parsed(file: Path) -> ElementTree.Element:
 def _file_names(file: Path, name: str, length: int, frames: Path | None, first: int, step: int) -> tuple[str, ...]:
     if frames is None:
         return tuple(f"{name}/{_FRAME_NAME.format(first + step * index)}" for index in range(length))
-    found = frames_below(frames, name)
+    found = frame_paths(frames, name)
     if len(found) > first + step * (length - 1):  # the frames of the whole video
         return tuple(found[first : first + step * length : step])
     if len(found) < length:

@@ -25,10 +25,10 @@ from harness.convert.tracks import (
     boxed,
     drawn,
     encoded,
+    frame_paths,
     frame_size,
-    frames_below,
     read_document,
-    whole_number,
+    read_integer,
 )
 from harness.errors import UserError
 from harness.frame_folder import natural_key
@@ -116,7 +116,7 @@ def _video(
     name = PurePosixPath(source).stem
     if frames is None:
         raise UserError(where, "does not state the size of its video", "name the folder of its frames with --frames")
-    files = frames_below(frames, name)
+    files = frame_paths(frames, name)
     height, width = frame_size(frames / files[0])
     video = ConvertedVideo(number_of_video, name, height, width, tuple(files))
     for one in results:
@@ -138,11 +138,11 @@ def _video(
 def _boxes(value: dict[str, Any], length: int, where: str) -> Iterator[tuple[int, tuple[float, float, float, float]]]:
     """Frame index and box in percent, at key frames and evenly between; none after a key frame that is not enabled."""
     given = [key for key in _list(value.get("sequence")) if isinstance(key, dict)]
-    keys = sorted(given, key=lambda key: whole_number(key.get("frame"), where, "frame"))
+    keys = sorted(given, key=lambda key: read_integer(key.get("frame"), where, "frame"))
     if any(key.get("rotation") for key in keys):
         raise UserError(where, "is rotated", "draw it upright, or export masks")
     for i, key in enumerate(keys):
-        start = whole_number(key.get("frame"), where, "frame") - 1
+        start = read_integer(key.get("frame"), where, "frame") - 1
         here = _four(key, where)
         if 0 <= start < length:
             yield start, here
@@ -152,7 +152,7 @@ def _boxes(value: dict[str, Any], length: int, where: str) -> Iterator[tuple[int
             for index in range(max(start + 1, 0), length):
                 yield index, here
             continue
-        stop, there = whole_number(keys[i + 1].get("frame"), where, "frame") - 1, _four(keys[i + 1], where)
+        stop, there = read_integer(keys[i + 1].get("frame"), where, "frame") - 1, _four(keys[i + 1], where)
         for index in range(max(start + 1, 0), min(stop, length)):
             part = (index - start) / (stop - start)
             a, b, c, d = (old + part * (new - old) for old, new in zip(here, there, strict=True))
@@ -201,8 +201,8 @@ def _video_of_images(
 
 
 def _size(one: dict[str, Any], where: str) -> tuple[int, int]:
-    height = whole_number(one.get("original_height"), where, "original_height")
-    width = whole_number(one.get("original_width"), where, "original_width")
+    height = read_integer(one.get("original_height"), where, "original_height")
+    width = read_integer(one.get("original_width"), where, "original_width")
     if height <= 0 or width <= 0 or height * width >= MOST_TRACK_PIXELS:
         raise UserError(where, f"size {height}x{width} is not a frame's", "export the project again")
     return height, width

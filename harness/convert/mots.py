@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.convert.tracks import ConvertedVideo, Mask, TrackSet, decoded, encoded
+from harness.arrays import Mask
+from harness.convert.tracks import ConvertedVideo, TrackSet, decoded, encoded
 from harness.errors import UserError
 
 

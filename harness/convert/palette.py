@@ -20,7 +20,7 @@ from harness.convert.tracks import (
     TrackSet,
     decoded,
     encoded,
-    frames_below,
+    frame_paths,
     json_text,
     read_document,
 )
@@ -124,7 +124,7 @@ def _names(folder: Path, names: Path | None) -> dict[str, dict[int, str]]:
 
 def _with_frames(video: ConvertedVideo, frames: Path) -> tuple[str, ...]:
     """The names of the frames that have the stems of the masks."""
-    by_stem = {Path(name).stem: name for name in frames_below(frames, video.name)}
+    by_stem = {Path(name).stem: name for name in frame_paths(frames, video.name)}
     stems = [Path(name).stem for name in video.file_names]
     missing = [stem for stem in stems if stem not in by_stem]
     if missing:

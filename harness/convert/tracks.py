@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import Mask
 from harness.errors import UserError
 from harness.formats.youtube_vis import draw_polygons
 from harness.frame_folder import frame_names
@@ -20,8 +20,6 @@ from harness.warnings import Warnings
 MOST_TRACK_PIXELS = 1 << 31
 """Frames have fewer pixels: COCO's run-length encoding counts them in 32 bits."""
 _LARGEST = 1e6
-Mask = NDArray[np.bool_]
-"""``(height, width)``."""
 
 
 @dataclass
@@ -184,7 +182,7 @@ def read_document(path: Path) -> Any:
     return lenient.loads(read_json(path)[0], str(path))
 
 
-def whole_number(value: Any, where: str, what: str) -> int:
+def read_integer(value: Any, where: str, what: str) -> int:
     """A whole number of a document; raises `UserError` where it is none."""
     from harness.formats import lenient
 
@@ -202,7 +200,7 @@ def record_list(document: Mapping[str, Any], key: str, where: str) -> list[dict[
     return found
 
 
-def frames_below(folder: Path, name: str) -> list[str]:
+def frame_paths(folder: Path, name: str) -> list[str]:
     """Names of a video's frames below the folder of all frames (or in it, where there is no folder of its name), in
     their order; see `harness.frame_folder.frame_names`."""
     inner = (folder / name).is_dir()

@@ -12,9 +12,9 @@ from harness.convert.tracks import (
     ObjectTrack,
     TrackSet,
     read_document,
+    read_integer,
     record_list,
     rle_fault,
-    whole_number,
 )
 from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations, read_annotations
@@ -43,7 +43,7 @@ def read_results(file: Path, annotations: Path) -> TrackSet:
     document = read_document(file)
     for i, one in enumerate(record_list({"results": document}, "results", str(file))):
         where = f"{file}, record {i}"
-        video_id, category = (whole_number(one.get(key), where, key) for key in ("video_id", "category_id"))
+        video_id, category = (read_integer(one.get(key), where, key) for key in ("video_id", "category_id"))
         if video_id not in videos or category not in tracks.categories:
             what = f"video {video_id} or category {category} is not in {annotations}"
             raise UserError(where, what, "name the annotation file that the results are for")

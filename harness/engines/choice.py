@@ -38,8 +38,10 @@ def choose_engine(
     if name == "ray":
         from harness.engines import ray
 
-        actors = partial(ray.pool, device=device, workers=workers, gpus_per_worker=gpus_per_worker, address=ray_address,
-                         video_timeout=video_timeout)  # fmt: skip
+        actors = partial(
+            ray.ray_pool, device=device, workers=workers, gpus_per_worker=gpus_per_worker, address=ray_address,
+            video_timeout=video_timeout,
+        )  # fmt: skip
         return device or "ray", actors
     if gpus_per_worker is not None:
         raise UserError("gpus_per_worker", "needs engine ray", "several workers share the GPUs of device")
@@ -49,4 +51,6 @@ def choose_engine(
         if video_timeout is not None:
             log.warning("--video-timeout has no effect: %s; use several --workers", NO_LIMIT)
         return devices[0], InProcess
-    return ",".join(dict.fromkeys(devices)), partial(processes.pool, devices=devices, video_timeout=video_timeout)
+    return ",".join(dict.fromkeys(devices)), partial(
+        processes.process_pool, devices=devices, video_timeout=video_timeout
+    )

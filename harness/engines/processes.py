@@ -39,7 +39,7 @@ _HELLO = "hello"
 """First message of a process: it is ready to receive the payload."""
 
 
-def pool(
+def process_pool(
     spec: ModelSpec,
     store: PredictionStore,
     progress: RunProgress,

@@ -19,10 +19,10 @@ import pyarrow as pa
 from harness.atomic_write import write_atomically
 from harness.engines.model_spec import ModelSpec
 from harness.engines.pool import Message, Pool, WorkerDied, WriteFailed
-from harness.engines.ray_connection import OwnRay, connect, first_line
+from harness.engines.ray_connection import OwnRay, connect
 from harness.engines.video_timeout import VideoTimeout
 from harness.engines.worker import Worker, serialize
-from harness.errors import UserError
+from harness.errors import UserError, first_line
 from harness.events import Event
 from harness.frame_digests import FrameDigests
 from harness.paths import Location
@@ -42,7 +42,7 @@ LOOKS_BEFORE_WARNING = 60
 """After this many checks without a message, a warning says what the run waits for."""
 
 
-def pool(
+def ray_pool(
     spec: ModelSpec,
     store: PredictionStore,
     progress: RunProgress,

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from harness.engines import ray_guard
-from harness.errors import UserError
+from harness.errors import UserError, first_line
 
 DAEMONS = ("gcs_server", "raylet")
 """Ray needs all of these."""
@@ -125,11 +125,6 @@ class OwnRay:
         """Close the guard's input, and wait until it has done its work."""
         with suppress(subprocess.TimeoutExpired):  # a process that ignores all signals waits for a disk or a device
             self._guard.communicate(word, GUARD_SECONDS)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of Ray's message, without its tracebacks."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _is_alive(process: psutil.Process) -> bool:

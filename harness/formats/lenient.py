@@ -20,13 +20,14 @@ from harness.formats.scan import LARGEST
 
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.0{1,30})?")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?")
-TEXT, DECIMAL, TRUTH_VALUE, LARGE = "text", "a decimal number", "true or false", "beyond 64 bits"
+TEXT, DECIMAL, TRUTH_VALUE, BEYOND_64_BITS = "text", "a decimal number", "true or false", "beyond 64 bits"
 """Other ways to write a number."""
 
-MOST_FRAMES = 1 << 50
+VIDEO_SIZE_LIMIT = 1 << 50
+"""Heights, widths and lengths of videos are below it."""
 NO_ID = -LARGEST - 1
 """No id of a video or a category."""
-Key = int | str
+StatedId = int | str
 """An id as a file states it: a number, or text."""
 
 
@@ -96,7 +97,7 @@ def decimal_number(value: Any) -> tuple[float, str] | None:
     return (value, "") if isinstance(value, (int, float)) else None
 
 
-def key_of(value: Any, where: str, what: str) -> tuple[Key, str]:
+def key_of(value: Any, where: str, what: str) -> tuple[StatedId, str]:
     """An id as a number or as text, and how it is written. Raises `UserError` for values of other kinds."""
     if isinstance(value, str):
         return _valid(value), TEXT
@@ -105,7 +106,7 @@ def key_of(value: Any, where: str, what: str) -> tuple[Key, str]:
         shown = "null" if value is None else json.dumps(value)[:40]
         raise UserError(where, f"{what} is {shown}", "write an integer")
     key, form = found
-    return key, form or (LARGE if abs(key) > LARGEST else "")
+    return key, form or (BEYOND_64_BITS if abs(key) > LARGEST else "")
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,8 @@ class Ids:
     order, as the official tools order them: text by its characters.
     """
 
-    by_key: Mapping[Key, int]
-    by_id: Mapping[int, Key]
+    by_key: Mapping[StatedId, int]
+    by_id: Mapping[int, StatedId]
 
     @property
     def are_themselves(self) -> bool:
@@ -142,7 +143,7 @@ class Ids:
         return f"some {near(str(value), map(str, list(self.by_key)[:20]))}"
 
 
-def number_ids(keys: Iterable[Key], name: str, what: str) -> Ids:
+def number_ids(keys: Iterable[StatedId], name: str, what: str) -> Ids:
     """The `Ids` of a file. Raises `UserError` where some are numbers and some are text."""
     distinct = set(keys)
     texts = {key for key in distinct if isinstance(key, str)}
@@ -165,7 +166,7 @@ def coerce_video(video: dict[str, Any], where: str, notes: Notes) -> dict[str, A
     out = dict(video)
     for key in ("width", "height", "length"):
         found = whole(out.get(key))
-        if found is not None and found[0] >= (key != "length") and found[0] < MOST_FRAMES:
+        if found is not None and found[0] >= (key != "length") and found[0] < VIDEO_SIZE_LIMIT:
             out[key] = found[0]
             if found[1]:
                 notes.add(f"size or length of a video is {found[1]}", where)

@@ -25,7 +25,7 @@ from harness.formats import lenient, scan
 from harness.formats.absence import Absence, absence_of, source_numbers
 from harness.formats.containers import read_json
 from harness.formats.foreign import refuse_foreign_annotations
-from harness.formats.lenient import Ids, Key, Note, Notes
+from harness.formats.lenient import Ids, Note, Notes, StatedId
 from harness.formats.segmentations import (
     SEGMENTATIONS,
     NewMask,
@@ -44,8 +44,8 @@ _MOST_PIXELS = 1 << 31
 """Frames have fewer pixels: COCO's run-length encoding counts them in 32 bits."""
 _ANNOTATIONS = np.frombuffer(b'annotations"', np.uint8)
 _NO_SPANS = np.empty(0, np.int64)
-UNKNOWN_VIDEO = "annotation of a video that the file does not list, left out"
-UNKNOWN_CATEGORY = "annotation of a category that the file does not list, left out"
+ANNOTATION_OF_UNKNOWN_VIDEO = "annotation of a video that the file does not list, left out"
+ANNOTATION_OF_UNKNOWN_CATEGORY = "annotation of a category that the file does not list, left out"
 """The notes on annotations that the official tools do not see."""
 UNLISTED = "category is in neither list of class_split.json, and in neither group"
 """The note on BURST's categories that are neither common nor uncommon."""
@@ -261,11 +261,11 @@ class Annotations:
                 return what
         return ""
 
-    def stated_video(self, video_id: int) -> Key:
+    def stated_video(self, video_id: int) -> StatedId:
         """The id of a video as the file states it."""
         return video_id if self.video_ids is None else self.video_ids.by_id[video_id]
 
-    def stated_category(self, category_id: int) -> Key:
+    def stated_category(self, category_id: int) -> StatedId:
         """The id of a category as the file states it."""
         return category_id if self.category_ids is None else self.category_ids.by_id[category_id]
 
@@ -502,7 +502,7 @@ def _is_given(annotations: NDArray[np.uint8]) -> bool:
     return len(annotations) > 0 and annotations[:4].tobytes() != b"null"
 
 
-def _videos(videos: list[_Video], name: str, stated: Mapping[int, Key] | None = None) -> tuple[VideoRecord, ...]:
+def _videos(videos: list[_Video], name: str, stated: Mapping[int, StatedId] | None = None) -> tuple[VideoRecord, ...]:
     """The videos by ascending id; ``stated`` has their ids as the file states them, if those are others."""
     _refuse_repeated((v.id for v in videos), "video id", name)
     return tuple(
@@ -524,12 +524,12 @@ def number_ids_of(records: Iterable[VideoRecord | CategoryRecord], name: str, wh
     return lenient.number_ids((record.id for record in records), name, what)
 
 
-def _video(video: _Video, name: str, shown: Key, read_leniently: bool) -> VideoRecord:
+def _video(video: _Video, name: str, shown: StatedId, read_leniently: bool) -> VideoRecord:
     """A video as a record; only one that was read leniently may have no height or width."""
     files = tuple(video.file_names or ())
     length = video.length if video.length is not None else len(files)
     where = f"{name}, video {shown}"
-    if not 0 <= length < lenient.MOST_FRAMES:
+    if not 0 <= length < lenient.VIDEO_SIZE_LIMIT:
         raise UserError(where, f"length is {length}", "write the number of frames")
     least = 0 if read_leniently else 1
     if min(video.height, video.width) < least or video.height * video.width >= _MOST_PIXELS:
@@ -568,7 +568,7 @@ def _ground_truth(
         if asks_pairs:
             what = f"unknown {'category' if of_category else 'video'}"
             raise UserError(where, what, "add it to categories" if of_category else "add the video")
-        notes.add(UNKNOWN_CATEGORY if of_category else UNKNOWN_VIDEO, where)
+        notes.add(ANNOTATION_OF_UNKNOWN_CATEGORY if of_category else ANNOTATION_OF_UNKNOWN_VIDEO, where)
     records, spans = [records[at] for at in np.flatnonzero(listed).tolist()], spans[listed]
     names = [f"{name}, annotation {r.id}" for r in records]
     for where, span in zip(names, spans, strict=True):

@@ -117,10 +117,10 @@ def changed_files(folder: Path) -> tuple[str, list[tuple[str, Path, bool]]] | No
     return commit.strip(), [(entry[3:], root / entry[3:], entry[:2] != "??") for entry in entries]
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes; raises `UserError` if it cannot be read."""
+def file_digest(path: Path, most: int = UNBOUNDED) -> str:
+    """SHA-256 of the bytes of a file, at most ``most``; raises `UserError` if it is larger or cannot be read."""
     try:
-        with open_file(path, UNBOUNDED) as file:
+        with open_file(path, most) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(str(path), error.strerror or "cannot be read", "check the path") from error

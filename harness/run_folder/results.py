@@ -39,7 +39,7 @@ TableMaker = Callable[[Mapping[str, Any]], str]
 
 
 @dataclass(frozen=True)
-class Scored:
+class ProtocolScores:
     """The scores by one protocol.
 
     ``values`` are the keys of ``metrics.json`` that scoring fills. ``refusal`` says why the protocol refused the input.
@@ -70,7 +70,7 @@ def score_predictions(
     strict: bool,
     settings: Settings = DEFAULTS,
     known: Mapping[str, Result | UserError] | None = None,
-) -> list[Scored]:
+) -> list[ProtocolScores]:
     """Score the shards of ``videos`` by each protocol, over the ``whole`` dataset or over these videos only.
 
     ``known`` results are used instead of scoring if they cover all protocols. Without truth, or if a protocol refuses
@@ -84,7 +84,7 @@ def score_predictions(
     elif not whole and not videos:
         reason = "no video has predictions"
     if reason:
-        return [Scored(undefined_record(name, reason, settings)) for name in protocols]
+        return [ProtocolScores(undefined_record(name, reason, settings)) for name in protocols]
     if known and set(protocols) <= known.keys():
         return [_scored(name, known[name], settings) for name in protocols]
 
@@ -100,14 +100,14 @@ def score_predictions(
     return [_scored(name, outcome, settings) for name, outcome in found.items()]
 
 
-def _scored(name: str, outcome: Result | UserError, settings: Settings) -> Scored:
+def _scored(name: str, outcome: Result | UserError, settings: Settings) -> ProtocolScores:
     if isinstance(outcome, UserError):
         log.error("not scored by %s: %s", name, outcome)
-        return Scored(undefined_record(name, str(outcome), settings), refusal=f"not scored: {outcome}")
+        return ProtocolScores(undefined_record(name, str(outcome), settings), refusal=f"not scored: {outcome}")
     _log(outcome.warnings)
     by_category, by_pair = ([], outcome.per_category) if name == VEVAL else (outcome.per_category, [])
     matches = getattr(outcome, "matches", None)
-    return Scored(outcome.record(), by_category, by_pair, note=note_of(outcome), matches=matches)
+    return ProtocolScores(outcome.record(), by_category, by_pair, note=note_of(outcome), matches=matches)
 
 
 def _log(warnings: list[dict[str, Any]]) -> None:
@@ -121,7 +121,7 @@ def no_truth_reason(dataset: Dataset) -> str:
 
 
 def write_results(
-    folder: Location, record: Mapping[str, Any], scored: Sequence[Scored], table: TableMaker | None = None
+    folder: Location, record: Mapping[str, Any], scored: Sequence[ProtocolScores], table: TableMaker | None = None
 ) -> None:
     """Write the scores of every protocol, ``table.md`` with the text from ``table``, then ``metrics.json``.
 

@@ -28,7 +28,7 @@ from harness.versions import in_words
 
 log = logging.getLogger(__name__)
 
-FORMAT = "harness-predictions-1"
+SHARD_FORMAT = "harness-predictions-1"
 """Version of the shard format; it changes with the columns or their meaning."""
 
 SCHEMA = pa.schema(
@@ -225,15 +225,15 @@ def _read_track(
     """Check a model's track, which may be of any type with any attributes."""
     if not isinstance(track, Track):
         raise UserError(where, f"is a {type(track).__name__}", "give a harness.types.Track")
-    found = whole_number(track.video_id)
+    found = as_integer(track.video_id)
     if found != video_id:
         raise UserError(where, f"is of video {track.video_id!r}", "return tracks of the given video only")
-    category_id = whole_number(given := track.category_id)
+    category_id = as_integer(given := track.category_id)
     if category_id is None:
         raise UserError(where, f"category_id is {given!r}, a {type(given).__name__}", "give a category's id, an int")
     if allowed is not None and category_id not in allowed:
         raise UserError(where, f"category {category_id} is not in the vocabulary", "give the id of a category in it")
-    score = real(stated := track.score)
+    score = as_real(stated := track.score)
     if score is None:
         raise UserError(where, f"score is {stated!r}, a {type(stated).__name__}", "give a real number")
     if not math.isfinite(score):
@@ -266,7 +266,7 @@ def _counts(masks: object, shape: tuple[int, int], frames: int, where: str) -> l
     return counts
 
 
-def whole_number(value: Any) -> int | None:
+def as_integer(value: Any) -> int | None:
     """Return an integer of any type (Python, numpy, torch; 1.0 is 1) as an ``int``; ``None`` for anything else."""
     if isinstance(value, (bool, np.bool_)):
         return None
@@ -278,7 +278,7 @@ def whole_number(value: Any) -> int | None:
         return None
 
 
-def real(value: Any) -> float | None:
+def as_real(value: Any) -> float | None:
     """Return a real number of any type, finite or not, as a ``float``; ``None`` for anything else."""
     try:
         if isinstance(value, (bool, np.bool_, str, bytes)) or np.iscomplexobj(value):
@@ -312,7 +312,7 @@ def _shard(video: Video, table: pa.Table, frames: FrameDigests | None) -> bytes:
     The checksum covers the whole file, with zeros in its own place, so that any damaged byte is detected.
     """
     metadata = {
-        "format": FORMAT,
+        "format": SHARD_FORMAT,
         "video_id": str(video.id),
         "frames": str(len(video.frames)),
         **({_SAMPLED: json.dumps(frames.sampled)} if frames is not None else {}),
@@ -353,9 +353,9 @@ def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=[_LEAF])
         metadata, schema = file.metadata.metadata or {}, file.schema_arrow
         written = metadata.get(b"format", b"").decode(errors="replace")
-        if written != FORMAT or not _has_columns(schema):
-            is_ours = written != FORMAT and re.fullmatch(r"harness-predictions-\d+", written)
-            what = in_words(written, FORMAT) if is_ours else "is not a shard of predictions: it has other columns"
+        if written != SHARD_FORMAT or not _has_columns(schema):
+            is_ours = written != SHARD_FORMAT and re.fullmatch(r"harness-predictions-\d+", written)
+            what = in_words(written, SHARD_FORMAT) if is_ours else "is not a shard of predictions: it has other columns"
             raise DamagedShardError(path, what, _HINT)
         if metadata.get(b"video_id") != str(video_id).encode():
             other = metadata.get(b"video_id", b"?").decode(errors="replace")

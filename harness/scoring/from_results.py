@@ -122,7 +122,7 @@ def _frames_of_others(
     return frames_of(table, video, truths, names)
 
 
-def mask_digests(path: Path, overlaps: Overlaps, tracks: Ints) -> list[bytes]:
+def digests_in_results(path: Path, overlaps: Overlaps, tracks: Ints) -> list[bytes]:
     """Digests of the masks' text of some ``tracks`` of a results file, in its order; only they are read again."""
     found = []
     with open_records(path) as file:

@@ -27,7 +27,7 @@ _READERS = 8
 """The largest number of threads that read shards."""
 GROUP_SHARDS, GROUP_BYTES = 16, 4 << 20
 """A group ends with the shard that makes it this many or this large: long videos form groups of one."""
-AHEAD_BYTES = 64 << 20
+SHARD_BYTES_AHEAD = 64 << 20
 """Shards are read ahead until those that wait to be scored take this much memory."""
 _ROW_BITS = 20
 _KINDS = {
@@ -59,7 +59,7 @@ class ShardGroup(NamedTuple):
 
 
 class ShardReader:
-    """The shards of a store, read and verified in the background, ahead until they take `AHEAD_BYTES`.
+    """The shards of a store, read and verified in the background, ahead until they take `SHARD_BYTES_AHEAD`.
 
     With ``videos`` only theirs are read: if one is missing, reading ends with `DamagedShardError`.
 
@@ -88,7 +88,7 @@ class ShardReader:
         with self._lock:
             self._reading += reading
             self._waiting_bytes += waiting_bytes
-            while self._reading < self._most_reading and self._waiting_bytes < AHEAD_BYTES:
+            while self._reading < self._most_reading and self._waiting_bytes < SHARD_BYTES_AHEAD:
                 video = next(self._todo, None)
                 if video is None:
                     return
@@ -192,7 +192,7 @@ def place_of_record(folder: Location, record: int) -> str:
     return f"{folder}, video {record >> _ROW_BITS}, track {record & ((1 << _ROW_BITS) - 1)}"
 
 
-def mask_digests(store: ShardStore, overlaps: Overlaps, tracks: Ints) -> list[bytes]:
+def digests_in_store(store: ShardStore, overlaps: Overlaps, tracks: Ints) -> list[bytes]:
     """Digests of the masks of some tracks, whose records ascend; their shards are read again."""
     records = overlaps.record[tracks]
     found: list[bytes] = []

@@ -29,7 +29,7 @@ from harness.versions import other_version
 MATCHES_FILE = "matches.msgpack"
 """Name of the table in a run folder."""
 
-FORMAT: Literal[1] = 1
+MATCH_TABLE_FORMAT: Literal[1] = 1
 _MARK = b"harness-matches\n"
 _DIGEST = hashlib.sha256().digest_size
 _KINDS = {
@@ -128,7 +128,7 @@ def write_table(path: Location, table: MatchTable) -> None:
     """Write a table, the same bytes for the same table; raises `UserError` where the disk refuses."""
     arrays = {name: getattr(table.matches, name).astype(kind).tobytes() for name, kind in _KINDS.items()}
     content = _File(
-        FORMAT,
+        MATCH_TABLE_FORMAT,
         table.protocol,
         table.version,
         table.annotations,

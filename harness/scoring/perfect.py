@@ -21,8 +21,8 @@ from harness.scoring.overlap import FrameUse, GroundTruthArrays, MaskRules, Trac
 from harness.scoring.presence import PRESENCE
 
 CLASSES, MASKS, LINKS = "classes", "masks", "links"
-RESPECTS = (CLASSES, MASKS, LINKS, PRESENCE)
-VARIANTS: tuple[tuple[str, ...], ...] = ((), *((r,) for r in RESPECTS), *(RESPECTS[:n] for n in (2, 3, 4)))
+ASPECTS = (CLASSES, MASKS, LINKS, PRESENCE)
+VARIANTS: tuple[tuple[str, ...], ...] = ((), *((r,) for r in ASPECTS), *(ASPECTS[:n] for n in (2, 3, 4)))
 """The perfect aspects of each variant: none, each alone, and the first two, three and all four together."""
 
 _ABOUT = 0.1

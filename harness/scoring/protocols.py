@@ -36,7 +36,7 @@ LENGTHS = (
 )
 """Ranges of the number of frames in which an object is seen, as BURST's track mAP has them; a slice, not a metric."""
 
-TRACKS_PER_CATEGORY = 10_000
+FIXED_AP_TRACKS = 10_000
 """The cut of Fixed AP (Dave et al. 2021; the LVIS challenge of 2021)."""
 _FIXED, _CORRECTED = "-fixed", "-corrected"
 
@@ -70,7 +70,7 @@ class ApProtocol:
             self, name=f"{self.name}{_CORRECTED}", quirks=self.quirks.corrected(), needs=(), equal_lengths=False
         )
 
-    def fixed(self, tracks_per_category: int = TRACKS_PER_CATEGORY) -> ApProtocol:
+    def fixed(self, tracks_per_category: int = FIXED_AP_TRACKS) -> ApProtocol:
         """The variant that gives Fixed AP."""
         return replace(self, name=f"{self.name}{_FIXED}", tracks_per_category=tracks_per_category)
 

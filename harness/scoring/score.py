@@ -54,7 +54,7 @@ _EXACT = 1 << 53
 THREADS = 16
 """The largest number of threads that score: each holds the masks of some videos."""
 
-UNKNOWN_VIDEO = "track of a video that the annotations do not have, left out"
+TRACK_OF_UNKNOWN_VIDEO = "track of a video that the annotations do not have, left out"
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -207,7 +207,7 @@ def score_by_protocols(
                 outcomes.append(_score(one, truths, overlaps, at, records, warnings, source))
             else:
                 if unknown:
-                    warnings.add(UNKNOWN_VIDEO, f"{unknown[0].where}: {unknown[0].what}", len(unknown))
+                    warnings.add(TRACK_OF_UNKNOWN_VIDEO, f"{unknown[0].where}: {unknown[0].what}", len(unknown))
                 outcomes.append(_score_hota(one, truths, overlaps, warnings, source))
         except UserError as error:
             outcomes.append(error)
@@ -240,7 +240,7 @@ def _corrected(chosen: ApProtocol) -> ApProtocol:
 
 def _results_source(predictions: Path, truths: GroundTruthArrays, strict: bool) -> _Source:
     from harness.formats.results import Block, read_blocks
-    from harness.scoring.from_results import mask_digests, read_batch
+    from harness.scoring.from_results import digests_in_results, read_batch
 
     predicted = np.zeros(len(truths.video_ids), np.bool_)
 
@@ -257,12 +257,12 @@ def _results_source(predictions: Path, truths: GroundTruthArrays, strict: bool) 
 
         return in_parallel(work, read_blocks(predictions))
 
-    digests = partial(mask_digests, predictions)
+    digests = partial(digests_in_results, predictions)
     return _Source(str(predictions), lambda r: f"{predictions}, record {r}", digests, batches, predicted=predicted)
 
 
 def _store_source(store: ShardStore | ShardReader, truths: GroundTruthArrays, strict: bool) -> _Source:
-    from harness.scoring.from_store import ShardGroup, ShardReader, mask_digests, place_of_record, read_shards
+    from harness.scoring.from_store import ShardGroup, ShardReader, digests_in_store, place_of_record, read_shards
 
     shards = store if isinstance(store, ShardReader) else ShardReader(store)
 
@@ -275,7 +275,7 @@ def _store_source(store: ShardStore | ShardReader, truths: GroundTruthArrays, st
 
         return in_parallel(work, shards)
 
-    place, digests = partial(place_of_record, shards.folder), partial(mask_digests, shards.store)
+    place, digests = partial(place_of_record, shards.folder), partial(digests_in_store, shards.store)
     return _Source(str(shards.folder), place, digests, batches, frozenset(shards.videos))
 
 

@@ -32,7 +32,7 @@ DENSITY = (
     Range("among others", "density", 0.5, 1, bounds_tracks=False),
 )
 FREQUENCIES = {"f": "frequent", "c": "common", "r": "rare"}
-TRACKS_PER_CATEGORY = {"1 track": (1, 1), "2 to 5 tracks": (2, 5), "6 tracks or more": (6, 1 << 62)}
+TRACK_COUNTS = {"1 track": (1, 1), "2 to 5 tracks": (2, 5), "6 tracks or more": (6, 1 << 62)}
 
 DESCRIPTIONS = {
     "area": "mean area of an object in square pixels: bounds at 128² and 256²",
@@ -196,7 +196,7 @@ def _by_frequency(cells: Cells, truths: GroundTruthArrays, members: _Members) ->
         about = "categories by the number of their annotated tracks in this split"
         row, per_row = cells.row, cells.curves.positives[:, cells.range[_ALL.name]]
         count = np.where(row >= 0, per_row[row] if len(per_row) else 0, 0)
-        found = {name: np.flatnonzero((count >= a) & (count <= b)) for name, (a, b) in TRACKS_PER_CATEGORY.items()}
+        found = {name: np.flatnonzero((count >= a) & (count <= b)) for name, (a, b) in TRACK_COUNTS.items()}
     slices = tuple(_of_categories(cells, name, positions) for name, positions in found.items())
     inside = {name: members.of_categories(positions) for name, positions in found.items()}
     return Slicing("category frequency", about, slices, 0, inside)

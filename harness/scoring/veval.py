@@ -67,7 +67,7 @@ CGF1_METRICS = ("cgF1", "cgF1_50", "cgF1_75", "pmF1", "pmF1_50", "pmF1_75", "IL_
 HOTA_METRICS = tuple(f"p{name}" for name in HOTA_NAMES)
 AP_METRICS = ("pAP", "pAP50", "pAP75")
 VEVAL_METRICS = (*CGF1_METRICS, *HOTA_METRICS, *AP_METRICS)
-MOST_TRACKS = 100
+TRACKS_PER_PAIR = 100
 """Phrase AP counts at most this many tracks of each pair, the best ones."""
 EVERY_AREA = AREAS[0]
 """Ranges of the average area in square pixels: from ``areas`` of annotations, from the boxes of predictions."""
@@ -313,7 +313,7 @@ def _phrase_ap(given: PhraseInput, corrected: bool) -> _Part:
     order = np.lexsort((np.arange(len(tracks.score)), -tracks.score, units.of_track))
     starts = np.searchsorted(units.of_track[order], np.arange(len(units) + 1))
     rank = np.arange(len(order)) - starts[units.of_track[order]]
-    order, rank = order[rank < MOST_TRACKS], rank[rank < MOST_TRACKS]
+    order, rank = order[rank < TRACKS_PER_PAIR], rank[rank < TRACKS_PER_PAIR]
     aborts = aborts_of_loading(given)
     if given.box:
         best = np.zeros(len(tracks.score), np.bool_)
@@ -334,8 +334,8 @@ def _phrase_ap(given: PhraseInput, corrected: bool) -> _Part:
         np.zeros(1, np.int64), np.array([0, len(units)]),
         np.searchsorted(units.of_track[order], np.arange(len(units) + 1)), chosen.first,
         tracks.overlaps.offset[order], given.iou, truth.arrays.local[row], ignored, crowd, truth.ids[row] == 0,
-        tracks.score[order], np.argsort(-tracks.score[order], kind="stable"), rank, outside, np.array([MOST_TRACKS]),
-        np.array([MOST_TRACKS]), IOU_THRESHOLDS, RECALL_POINTS, EPSILON, False,
+        tracks.score[order], np.argsort(-tracks.score[order], kind="stable"), rank, outside,
+        np.array([TRACKS_PER_PAIR]), np.array([TRACKS_PER_PAIR]), IOU_THRESHOLDS, RECALL_POINTS, EPSILON, False,
         positives, precision, np.zeros((0,) * 5), np.zeros((n_t, 1, 1, 1)), hits, misses,
     )  # fmt: skip
     if not positives[0, 0]:

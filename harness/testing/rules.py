@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from harness.errors import UserError
 from harness.masks import Rle
-from harness.run_folder.store import real, tabulate, whole_number
+from harness.run_folder.store import as_integer, as_real, tabulate
 from harness.testing.trials import Trial, TrialOutcome, attempt
 from harness.types import Model, Track
 
@@ -42,10 +42,10 @@ def finds_nothing(outcomes: Iterable[TrialOutcome]) -> str:
     return no_error(outcomes) or found
 
 
-def video_ids(outcomes: Iterable[TrialOutcome]) -> str:
+def ids_of_the_video(outcomes: Iterable[TrialOutcome]) -> str:
     """Every track has the id of the given video."""
     for where, outcome, track in _tracks(outcomes):
-        if whole_number(track.video_id) != outcome.trial.video.id:
+        if as_integer(track.video_id) != outcome.trial.video.id:
             return f"{where}: video_id is {track.video_id!r}, the video's id is {outcome.trial.video.id}"
     return ""
 
@@ -90,10 +90,10 @@ def mask_encodings(outcomes: Iterable[TrialOutcome]) -> str:
     return ""
 
 
-def scores(outcomes: Iterable[TrialOutcome]) -> str:
+def finite_scores(outcomes: Iterable[TrialOutcome]) -> str:
     """Every score is a finite real number in [0, 1]."""
     for where, _, track in _tracks(outcomes):
-        score = real(track.score)
+        score = as_real(track.score)
         if score is None:
             return f"{where}: score is a {type(track.score).__name__}, not a real number"
         if not math.isfinite(score) or not 0 <= score <= 1:
@@ -105,7 +105,7 @@ def categories(outcomes: Iterable[TrialOutcome]) -> str:
     """Every category id is in the vocabulary; it is the id, not the position."""
     for where, outcome, track in _tracks(outcomes):
         allowed = [c.id for c in outcome.trial.vocabulary.categories]
-        category_id = whole_number(track.category_id)
+        category_id = as_integer(track.category_id)
         if category_id is None:
             return f"{where}: category_id is {track.category_id!r}, a {type(track.category_id).__name__}, not an int"
         if category_id not in allowed:
@@ -122,11 +122,11 @@ def _tracks(outcomes: Iterable[TrialOutcome]) -> Iterator[tuple[str, TrialOutcom
 
 
 TRACK_RULES: dict[str, OutcomeRule] = {
-    "video ids": video_ids,
+    "video ids": ids_of_the_video,
     "frame counts": frame_counts,
     "mask sizes": mask_sizes,
     "mask encodings": mask_encodings,
-    "scores": scores,
+    "scores": finite_scores,
     "categories": categories,
 }
 """Rules for every track of every trial."""

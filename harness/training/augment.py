@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from harness.arrays import Mask
 from harness.frames import Image
-from harness.training.types import Instance, Mask, Polygons, TrainingImage, TrainingSample
+from harness.training.types import Instance, Polygons, TrainingImage, TrainingSample
 
 Pixel = TypeVar("Pixel", np.uint8, np.bool_)
 

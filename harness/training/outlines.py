@@ -8,9 +8,10 @@ import msgspec
 import numpy as np
 
 from harness import rle
+from harness.arrays import Mask
 from harness.errors import UserError
 from harness.masks import Rle
-from harness.training.types import Mask, Polygons
+from harness.training.types import Polygons
 
 FARTHEST = 1e5
 """Largest allowed coordinate in pixels: the memory of rasterising grows with it."""

@@ -25,7 +25,7 @@ from harness.training.types import Augmentation, TrainablePlugin, TrainingSet
 from harness.training.video_sets import VideoFrames
 from harness.training.vocabulary import FrequentCategories
 
-FORMAT = 1
+TRAINING_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Plan:
         if self.config.vocabulary_size is None:  # left out, so that trainings of earlier versions can resume
             left_out.add("vocabulary_size")
         return {
-            "format": FORMAT,
+            "format": TRAINING_FORMAT,
             "model": self.plugin.name,
             "settings": self.model.model_dump(mode="json"),
             "training": self.config.model_dump(mode="json", exclude=left_out),

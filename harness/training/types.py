@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.arrays import Mask
 from harness.frames import Image
 from harness.types import Category, ModelPlugin
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 Polygons = tuple[NDArray[np.float64], ...]
 """The outline of one object: closed polygons, each ``(points, 2)`` as ``(x, y)`` in pixels of the image."""
-
-Mask = NDArray[np.bool_]
-"""The pixels of one object, ``(height, width)``."""
 
 
 class Instance(NamedTuple):

@@ -25,19 +25,25 @@ _AS = {RN50: "R50", _CONVNEXT: "ConvNeXt-B", LVIS: "LVIS", _YTVIS: "COCO+YTVIS19
 VARIANT_SIZES = ((2048, 7), (1024, 7), (2048, 10), (1024, 10))
 """Of each variant: channels of the backbone's last feature, and ``decoder_layers``."""
 
-CARD: dict[str, Any] = {
-    "paper": "CLIP-VIS: Adapting CLIP for Open-Vocabulary Video Instance Segmentation (Zhu et al., TCSVT 2024)",
-    "weights": "https://github.com/zwq456/CLIP-VIS (results table in its README); give the file to --checkpoint",
-    "published_ap_source": "README of zwq456/CLIP-VIS, current revision; percent, measured on 4 RTX 3090",
-    "licence": "weights: see the licence in their repository; this implementation: Apache-2.0",
-    "speed": "not measured with released weights; `harness bench --model clipvis --checkpoint FILE`",
-    "note": "backbone, decoder depth and embedding size are inferred from the checkpoint; there is no setting for them",
-    "variants": [
-        _variant(RN50, LVIS, 7, 19.5, 14.6, 14.1, 32.2, 30.1, 5.2),
-        _variant(_CONVNEXT, LVIS, 7, 32.2, 25.3, 18.5, 42.1, 37.9, 8.3),
-        _variant(RN50, _YTVIS, 10, 9.4, 6.7, 15.8, 39.7, 35.7, 4.2),
-        _variant(_CONVNEXT, _YTVIS, 10, 15.9, 12.0, 18.6, 50.0, 44.2, 5.0),
-    ],
-}
-"""``decoder_layers`` counts predictions, as the official setting DEC_LAYERS does. ``published_as`` are the labels of
-the published results (`harness.reports.published.PublishedResult.label`) that are of this variant."""
+
+def card() -> dict[str, Any]:
+    """The card.
+
+    ``decoder_layers`` counts predictions, as the official setting DEC_LAYERS does. ``published_as`` are the labels of
+    the published results (`harness.reports.published.PublishedResult.label`) that are of this variant.
+    """
+    return {
+        "paper": "CLIP-VIS: Adapting CLIP for Open-Vocabulary Video Instance Segmentation (Zhu et al., TCSVT 2024)",
+        "weights": "https://github.com/zwq456/CLIP-VIS (results table in its README); give the file to --checkpoint",
+        "published_ap_source": "README of zwq456/CLIP-VIS, current revision; percent, measured on 4 RTX 3090",
+        "licence": "weights: see the licence in their repository; this implementation: Apache-2.0",
+        "speed": "not measured with released weights; `harness bench --model clipvis --checkpoint FILE`",
+        "note": "backbone, decoder depth and embedding size are inferred from the checkpoint; there is no setting for"
+        " them",
+        "variants": [
+            _variant(RN50, LVIS, 7, 19.5, 14.6, 14.1, 32.2, 30.1, 5.2),
+            _variant(_CONVNEXT, LVIS, 7, 32.2, 25.3, 18.5, 42.1, 37.9, 8.3),
+            _variant(RN50, _YTVIS, 10, 9.4, 6.7, 15.8, 39.7, 35.7, 4.2),
+            _variant(_CONVNEXT, _YTVIS, 10, 15.9, 12.0, 18.6, 50.0, 44.2, 5.0),
+        ],
+    }

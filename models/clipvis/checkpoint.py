@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.errors import UserError
+from harness.errors import UserError, first_line
 from harness.models import miniatures
 from harness.models.backbones.clip import PRETRAINED, create_clip, open_clip
 from harness.models.clipvis.card import VARIANT_SIZES
@@ -18,19 +18,18 @@ from harness.models.clipvis.network import ClipVisArchitecture, ClipVisNetwork
 from harness.models.miniatures import clip as miniature
 from harness.models.shared.checkpoint_files import (
     CLIP_PREFIX,
+    PIXEL_DECODER,
+    POINTS_AND_LEVELS,
+    PREDICTOR,
     StateDict,
     check_tensors,
     clip_inside,
     count_distinct,
-    first_line,
     read_tensors,
     short_edge_of,
 )
 from harness.types import LoadedWeights
 
-PIXEL_DECODER = "sem_seg_head.pixel_decoder."
-PREDICTOR = "sem_seg_head.predictor."
-POINTS_AND_LEVELS = 4 * 3
 _HINT = "use a checkpoint of CLIP-VIS from its authors or from `harness train`"
 
 

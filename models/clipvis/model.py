@@ -18,7 +18,7 @@ from harness.frames import Image
 from harness.models.clipvis.classifier import QueryClassifier
 from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.network import ClipVisNetwork
-from harness.models.clipvis.postprocess import FrameEvidence, TrackScoreAccumulator, frame_evidence, image_scores
+from harness.models.clipvis.postprocess import FrameScores, TrackScoreAccumulator, frame_scores, image_scores
 from harness.models.clipvis.query_matching import QueryMatcher
 from harness.models.mask2former.pixel_decoder import FeatureMaps
 from harness.models.mask2former.transformer_decoder import DecoderOutput
@@ -110,20 +110,20 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
 
         with (
             self.float32_policy(),
-            closing(TrackScoreAccumulator(config, classify_again)) as evidence,
+            closing(TrackScoreAccumulator(config, classify_again)) as track_scores,
             closing(MaskBuffer(sizes, config.mask_memory_mb << 20, config.mask_score_at_output)) as masks,
-            closing(self.consumer(matcher.match, evidence.add, masks.add)) as consumer,
+            closing(self.consumer(matcher.match, track_scores.add, masks.add)) as consumer,
         ):
             for output, dense in self.outputs(video, sizes):
                 found = self._classified(output, dense, classifier, inside)
                 consumer.take(output.mask_logits, (output.embeddings,), found)
             consumer.finish()
-            return self._tracks(video, vocabulary, evidence, masks) if evidence.frames else []
+            return self._tracks(video, vocabulary, track_scores, masks) if track_scores.frames else []
 
     def _classified(
         self, output: DecoderOutput, dense: Tensor, classifier: TextClassifier, inside: tuple[Tensor, Tensor] | None
-    ) -> Iterator[tuple[slice, FrameEvidence]]:
-        """Yield the evidence of a window's frames, on the device; large vocabularies take a few frames at a time."""
+    ) -> Iterator[tuple[slice, FrameScores]]:
+        """Yield the scores of a window's frames, on the device; large vocabularies take a few frames at a time."""
         stride32, stride4 = inside or (None, None)
         frames, queries = output.embeddings.shape[:2]
         for part in frame_groups(frames, queries, classifier.weights.shape[0]):
@@ -132,7 +132,7 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
                 source = self._classify.features(dense[part], masks, stride32)
                 logits = self._classify.logits(*source, classifier)
                 objects, ious = output.object_logits[part], output.ious[part]
-                found = frame_evidence(logits, objects, ious, masks, stride4, source)
+                found = frame_scores(logits, objects, ious, masks, stride4, source)
             yield part, found
 
     @torch.inference_mode()
@@ -226,16 +226,16 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         return ~outside[0], ~outside[1]
 
     def _tracks(
-        self, video: Video, vocabulary: Vocabulary, evidence: TrackScoreAccumulator, masks: MaskBuffer
+        self, video: Video, vocabulary: Vocabulary, track_scores: TrackScoreAccumulator, masks: MaskBuffer
     ) -> list[Track]:
         """Select the tracks and encode their masks."""
         with self.stage("postprocessing"):
-            selection = evidence.select()
+            selection = track_scores.select()
         with self.stage("encoding"):
             chosen = choose_masks(selection, masks)
         if self.config.mask_score_at_output:
             kept, found, own = ~selection.suppressed, chosen.masks, chosen.position
             quality = mask_score((found.confidence[own] * kept).sum(1), (found.area[own] * kept).sum(1))
         else:
-            quality = evidence.mask_scores(selection)
+            quality = track_scores.mask_scores(selection)
         return tracks_of_detections(video.id, vocabulary.categories, selection, chosen, selection.scores * quality)

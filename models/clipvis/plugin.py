@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
-from harness.models.clipvis.card import CARD
+from harness.models.clipvis.card import card
 from harness.models.clipvis.config import ClipVisConfig, ClipVisTrainingConfig
 from harness.models.shared.identity import clip_file_digest
 from harness.types import LoadContext
@@ -33,7 +33,7 @@ class ClipVisPlugin:
         """Released variants with published numbers, and the miniature that comes with the package."""
         from harness.models import miniatures
 
-        return {**CARD, "shipped_miniature": miniatures.card("clipvis")}
+        return {**card(), "shipped_miniature": miniatures.miniature_card("clipvis")}
 
     def load(self, config: ClipVisConfig, context: LoadContext) -> ClipVis:
         """Load ``context.checkpoint`` onto ``context.device``; raises `UserError` without a checkpoint."""

@@ -17,8 +17,8 @@ from harness.models.shared.spill_buffer import DeferredScores
 from harness.models.shared.track_selection import SUPPRESSION_RATIO, TrackSelection, best, mask_score, mask_sums
 
 
-class FrameEvidence(NamedTuple):
-    """What the network's outputs of f frames say of their queries, in the network's order."""
+class FrameScores(NamedTuple):
+    """Scores of the queries of f frames, from the outputs of the network and in its order."""
 
     distributions: Tensor
     """``(f, Q, C)``: probability of each class."""
@@ -34,29 +34,28 @@ class FrameEvidence(NamedTuple):
     """The input of class logits, features ``(f, Q, embed_dim)`` and whether masks are empty ``(f, Q)``; or nothing."""
 
 
-def frame_evidence(
+def frame_scores(
     class_logits: Tensor,
     object_logits: Tensor,
     ious: Tensor,
     mask_logits: Tensor,
     inside: Tensor | None = None,
     source: tuple[Tensor, ...] = (),
-) -> FrameEvidence:
-    """Evidence from ``(f, Q, C)``, ``(f, Q, 2)``, ``(f, Q, 1)`` and ``(f, Q, h, w)``, on their device.
+) -> FrameScores:
+    """The scores from ``(f, Q, C)``, ``(f, Q, 2)``, ``(f, Q, 1)`` and ``(f, Q, h, w)``, on their device.
 
     Mask scores count cells where ``inside`` ``(h, w)`` is true.
     """
     confidence, area = mask_sums(mask_logits, inside)
     objects = object_logits.float()
-    return FrameEvidence(_distributions(class_logits), objects, ious[..., 0].float(), confidence, area, source)
+    return FrameScores(_distributions(class_logits), objects, ious[..., 0].float(), confidence, area, source)
 
 
 class TrackScoreAccumulator:
     """Accumulates the scores of each frame on the CPU, with queries in the order of their slots.
 
     Scores are summed frame by frame; class distributions are kept until tracks are selected. ``again`` recomputes the
-    class logits of frames from the ``source`` of their evidence; without it they are stored. Close it after
-    use.
+    class logits of frames from the ``source`` of their scores; without it they are stored. Close it after use.
     """
 
     def __init__(self, config: ClipVisConfig, again: Callable[[Tensor, Tensor], Tensor] | None = None) -> None:
@@ -74,14 +73,14 @@ class TrackScoreAccumulator:
         """Delete the distributions, also those on disk."""
         self._distributions.close()
 
-    def add(self, order: Tensor, evidence: FrameEvidence) -> None:
-        """Add the evidence of a window, on the CPU; ``order`` ``(f, Q)`` is the query of each slot."""
-        p = _by_slot(evidence.distributions, order)
-        self._object_logits.append(_by_slot(evidence.object_logits, order))
-        self._confidence.append(_by_slot(evidence.confidence, order))
-        self._area.append(_by_slot(evidence.area, order))
-        self._scores.add(p, _by_slot(evidence.ious, order), self._area[-1] > 0)
-        self._distributions.add(p, *((order, *evidence.source) if evidence.source else ()))
+    def add(self, order: Tensor, scores: FrameScores) -> None:
+        """Add the scores of a window, on the CPU; ``order`` ``(f, Q)`` is the query of each slot."""
+        p = _by_slot(scores.distributions, order)
+        self._object_logits.append(_by_slot(scores.object_logits, order))
+        self._confidence.append(_by_slot(scores.confidence, order))
+        self._area.append(_by_slot(scores.area, order))
+        self._scores.add(p, _by_slot(scores.ious, order), self._area[-1] > 0)
+        self._distributions.add(p, *((order, *scores.source) if scores.source else ()))
         self.frames += len(order)
 
     def select(self) -> TrackSelection:

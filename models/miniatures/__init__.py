@@ -28,7 +28,7 @@ def settings(model: str, dataset: str) -> dict[str, Any]:
     return read_yaml(path) if dataset == DATASET and path.is_file() else {}
 
 
-def card(model: str) -> dict[str, Any]:
+def miniature_card(model: str) -> dict[str, Any]:
     """The miniature in a model's card: backbone, training data, seed, machine, time, commands, metrics as fractions."""
     path = Path(__file__).parent / CARD_FILE
     if not path.is_file():

@@ -33,7 +33,7 @@ SAMPLES_PER_THREAD = 1 << 14
 WIDE, NARROW = 32, 16
 """Channels summed at a time in vector registers: those of a head in the released models, and in the miniatures."""
 
-Floats = NDArray[np.floating]
+AnyFloats = NDArray[np.floating]
 
 
 class Places(NamedTuple):
@@ -44,9 +44,9 @@ class Places(NamedTuple):
     width: NDArray[np.int32]
     start: NDArray[np.int32]
     """Pixel of ``value`` with which the level starts."""
-    scale: Floats
+    scale: AnyFloats
     """``(2*M*L*P,)``, by what ``(x, y)`` of a point is divided before its query's reference point is added."""
-    reference_points: Floats
+    reference_points: AnyFloats
     """``(Lq, 2)``; zero where points are locations."""
 
 
@@ -129,10 +129,10 @@ def backward(
     )
 
 
-def _array(tensor: Tensor, dtype: torch.dtype) -> Floats:
+def _array(tensor: Tensor, dtype: torch.dtype) -> AnyFloats:
     """The tensor in memory order, as float64 with a float64 ``value`` and as float32 otherwise."""
     wide = torch.float64 if dtype == torch.float64 else torch.float32
-    array: Floats = tensor.detach().to(wide).contiguous().numpy()
+    array: AnyFloats = tensor.detach().to(wide).contiguous().numpy()
     return array
 
 

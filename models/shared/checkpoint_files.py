@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from harness.errors import UserError
+from harness.errors import UserError, first_line
 from harness.first_bytes import FIRST_BYTES, foreign_file, pickle_file
 from harness.input_files import UNBOUNDED, open_file
 from harness.models.shared.inert_pickle import (
@@ -32,6 +32,10 @@ SHORT_EDGE = "short_edge"
 
 CLIP_PREFIX = "backbone.clip_model."
 """Prefix of the CLIP weights in a checkpoint of CLIP-VIS."""
+PIXEL_DECODER, PREDICTOR = "sem_seg_head.pixel_decoder.", "sem_seg_head.predictor."
+"""Prefixes of Mask2Former's pixel decoder and transformer decoder in the checkpoints of CLIP-VIS and OV2Seg."""
+POINTS_AND_LEVELS = 4 * 3
+"""Points that a head of the pixel decoder samples: four on each of three levels."""
 _CLIPVIS_HINT = "use a checkpoint of CLIP-VIS from its authors or from `harness train`"
 
 _INSIDE = ("model", "state_dict", "model_state_dict", "model_state")
@@ -211,12 +215,6 @@ def count_distinct(names: Iterable[str], pattern: str) -> int:
     """Number of distinct values of the group of ``pattern`` in the names."""
     compiled = re.compile(pattern)
     return len({match.group(1) for name in names if (match := compiled.match(name))})
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, at most 200 characters; its type if the text is empty."""
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__
 
 
 def _read_safetensors(path: Path, hint: str) -> Any:

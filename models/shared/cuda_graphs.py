@@ -19,7 +19,7 @@ from harness.models.mask2former.position_encoding import tensors_in_use
 
 Output = TypeVar("Output")
 Graphs = Literal["off", "on", "auto"]
-Key = tuple[Any, ...]
+SizeKey = tuple[Any, ...]
 
 MOST_GRAPHS = 4
 """Graphs that are kept: of full and last windows, of two sizes of frames."""
@@ -69,7 +69,7 @@ class GraphedCalls(Generic[Output]):
 
     def __init__(self, function: Callable[..., Output], device: torch.device, graphs: Graphs) -> None:
         self._function, self._device, self._auto = function, device, graphs == "auto"
-        self._sizes: OrderedDict[Key, _Size] = OrderedDict()
+        self._sizes: OrderedDict[SizeKey, _Size] = OrderedDict()
         self.is_off = graphs == "off" or device.type != "cuda"
         """Whether the function is called as it is."""
 

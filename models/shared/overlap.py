@@ -114,7 +114,7 @@ class OwnThread:
 class WindowConsumer(Generic[Group]):
     """The host's work on the windows of a video, on a separate thread: matching, scores, masks.
 
-    ``match`` returns the order ``(f, Q)`` of a window's queries, ``add`` takes it with the evidence of its frames,
+    ``match`` returns the order ``(f, Q)`` of a window's queries, ``add`` takes it with the outputs of its frames,
     ``keep`` the window's mask logits with it. Close it after use.
     """
 
@@ -128,8 +128,8 @@ class WindowConsumer(Generic[Group]):
     ) -> None:
         self._thread, self._stage, self._match, self._add, self._keep = thread, stage, match, add, keep
 
-    def take(self, mask_logits: Tensor, matched: tuple[Tensor, ...], evidence: Iterable[tuple[slice, Group]]) -> None:
-        """Take a window: its mask logits ``(f, Q, h, w)``, what ``match`` gets, and the evidence of groups of frames.
+    def take(self, mask_logits: Tensor, matched: tuple[Tensor, ...], groups: Iterable[tuple[slice, Group]]) -> None:
+        """Take a window: its mask logits ``(f, Q, h, w)``, what ``match`` gets, and the outputs of groups of frames.
 
         Returns before it is done. Raises the error of an earlier window.
         """
@@ -149,7 +149,7 @@ class WindowConsumer(Generic[Group]):
                 with self._stage("encoding"):
                     self._keep(mask_logits, order)
 
-        for part, outputs in evidence:
+        for part, outputs in groups:
             self._thread.do(partial(consume, part, HostCopy(outputs, device)))
 
     def finish(self) -> None:

@@ -23,7 +23,7 @@ from harness.types import Video
 
 WINDOWS_AHEAD = 2
 """Windows of frames that are decoded and resized before they are needed, ..."""
-AHEAD_BYTES = 256 << 20
+FRAME_BYTES_AHEAD = 256 << 20
 """... if they take no more than this. A window at 480x853 takes 12 MB, at 1080x1920 62 MB."""
 LEAST_AHEAD = 4
 """Frames that are decoded ahead whatever they take."""
@@ -193,7 +193,7 @@ class WindowedModel(Generic[Output]):
 
 def frames_ahead(window: int, size: tuple[int, int]) -> int:
     """How many frames of ``size`` are decoded ahead with a window of so many."""
-    return min(WINDOWS_AHEAD * window, max(AHEAD_BYTES // (3 * size[0] * size[1]), LEAST_AHEAD))
+    return min(WINDOWS_AHEAD * window, max(FRAME_BYTES_AHEAD // (3 * size[0] * size[1]), LEAST_AHEAD))
 
 
 class _ResizedFrames:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.models.clipvis.config import ClipVisConfig
-from harness.models.clipvis.postprocess import TrackScoreAccumulator, frame_evidence
+from harness.models.clipvis.postprocess import TrackScoreAccumulator, frame_scores
 from harness.models.clipvis.query_matching import QueryMatcher
 from harness.models.shared.mask_encoding import encode_masks
 from harness.models.shared.preprocess import Geometry, geometry
@@ -64,7 +64,7 @@ def test_scores_and_selection(benchmark: Any, full_size: bool) -> None:
         evidence = TrackScoreAccumulator(ClipVisConfig())
         try:
             for _ in range(windows):
-                evidence.add(order, frame_evidence(heads[0], heads[1], heads[2].sigmoid(), masks))
+                evidence.add(order, frame_scores(heads[0], heads[1], heads[2].sigmoid(), masks))
             selection = evidence.select()
             return selection.scores * evidence.mask_scores(selection)
         finally:

@@ -20,7 +20,7 @@ def test_one_device_is_this_process() -> None:
 def test_several_workers_are_processes() -> None:
     devices, make = choose_engine("local", "cpu", 2)
     assert isinstance(make, partial)
-    assert (devices, make.func) == ("cpu", processes.pool)
+    assert (devices, make.func) == ("cpu", processes.process_pool)
     assert make.keywords == {"devices": ("cpu", "cpu"), "video_timeout": None}
 
 

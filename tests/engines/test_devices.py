@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worker_runs import moody_run
+from worker_runs import faulty_run
 
 from harness.cli import main
 from harness.engines import devices, processes
@@ -143,9 +143,9 @@ def test_commands_refuse_it_before_anything_else(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("engine", [InProcess, partial(processes.pool, devices=("cuda:77",) * 2)])
+@pytest.mark.parametrize("engine", [InProcess, partial(processes.process_pool, devices=("cuda:77",) * 2)])
 def test_a_worker_refuses_it_too(engine: Any, tmp_path: Path) -> None:
-    run = replace(moody_run(tmp_path), device="cuda:77")
+    run = replace(faulty_run(tmp_path), device="cuda:77")
     with pytest.raises(UserError, match="device cuda:77: PyTorch finds"):
         execute(run, engine=engine)
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from small_runs import SmallModel, box, make_dataset, make_run, truth_of
-from worker_runs import moody_run, needs_ray
+from worker_runs import faulty_run, needs_ray
 
 from harness.engines import processes, ray
 from harness.engines.local import InProcess
@@ -23,36 +23,36 @@ from harness.run_folder.store import tabulate
 from harness.runner import execute
 from harness.types import Category, Track, Vocabulary
 
-TWO = partial(processes.pool, devices=("cpu", "cpu"))
+TWO = partial(processes.process_pool, devices=("cpu", "cpu"))
 WORDS = Vocabulary((Category(1, "box"), Category(2, "ball")))
 
 
 @pytest.mark.parametrize("engine", [InProcess, TWO], ids=["in process", "workers"])
 def test_a_model_that_ends_the_program_fails_on_its_video(engine: Any, tmp_path: Path) -> None:
-    run = moody_run(tmp_path, videos=3, raises={1: "SystemExit", 3: "GeneratorExit"})
+    run = faulty_run(tmp_path, videos=3, raises={1: "SystemExit", 3: "GeneratorExit"})
     outcome = execute(run, engine=engine)
     assert outcome.exit_code == 1
     assert outcome.record["videos"]["failed"] == [
-        {"video_id": 1, "error": "model moody has raised SystemExit: 0, which no plugin may"},
-        {"video_id": 3, "error": "model moody has raised GeneratorExit: 0, which no plugin may"},
+        {"video_id": 1, "error": "model faulty has raised SystemExit: 0, which no plugin may"},
+        {"video_id": 3, "error": "model faulty has raised GeneratorExit: 0, which no plugin may"},
     ]
     assert run.store.done() == {2}
 
 
 @pytest.mark.parametrize("engine", [InProcess, TWO], ids=["in process", "workers"])
 def test_a_model_that_ends_the_program_while_it_loads_is_named(engine: Any, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^model moody on cpu.*: does not load: SystemExit: 0; see the traceback"):
-        execute(moody_run(tmp_path, load="SystemExit"), engine=engine)
+    with pytest.raises(UserError, match=r"^model faulty on cpu.*: does not load: SystemExit: 0; see the traceback"):
+        execute(faulty_run(tmp_path, load="SystemExit"), engine=engine)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     "engine",
-    [InProcess, TWO, pytest.param(partial(ray.pool, workers=1), marks=needs_ray)],
+    [InProcess, TWO, pytest.param(partial(ray.ray_pool, workers=1), marks=needs_ray)],
     ids=["in process", "workers", "ray"],
 )
 def test_prints_go_to_the_log(engine: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    run = moody_run(tmp_path, videos=2, prints="hello", seconds=0.2)
+    run = faulty_run(tmp_path, videos=2, prints="hello", seconds=0.2)
     assert execute(run, engine=engine).exit_code == 0
     assert capfd.readouterr().out == ""
     log = (run.folder / "run.log").read_text()
@@ -63,11 +63,16 @@ def test_prints_go_to_the_log(engine: Any, tmp_path: Path, capfd: pytest.Capture
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_command_prints_its_json_and_nothing_else(
-    workers: str, tmp_path: Path, moody_environment: dict[str, str], moody_command: list[str]
+    workers: str, tmp_path: Path, faulty_environment: dict[str, str], faulty_command: list[str]
 ) -> None:
     settings = ["--workers", workers, "--set", "prints=hello", "--set", "raises={2: SystemExit}", "--json"]
     done = subprocess.run(
-        [*moody_command, *settings], cwd=tmp_path, env=moody_environment, capture_output=True, text=True, check=False
+        [*faulty_command, *settings],
+        cwd=tmp_path,
+        env=faulty_environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
     (record,) = json.loads(done.stdout)["runs"]

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 from small_runs import SmallModel, make_run
-from worker_runs import SAME, Assassin, is_alive, moody_run, network_run, results, shapes_run
+from worker_runs import SAME, Assassin, faulty_run, is_alive, network_run, results, shapes_run
 
 from harness.engines import processes
 from harness.errors import UserError
 from harness.runner import execute
 
-TWO = partial(processes.pool, devices=("cpu", "cpu"))
+TWO = partial(processes.process_pool, devices=("cpu", "cpu"))
 
 
 def test_workers_that_are_killed_at_work_do_not_change_a_byte(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_network_gives_the_same_bytes_with_two_workers_of_which_one_is_killed(
 
 
 def test_a_video_that_kills_or_fails_twice_is_isolated(tmp_path: Path) -> None:
-    run = moody_run(tmp_path / "a", 5, signals={2: signal.SIGSEGV}, errors=[4])
+    run = faulty_run(tmp_path / "a", 5, signals={2: signal.SIGSEGV}, errors=[4])
     outcome = execute(run, engine=TWO)
     assert outcome.exit_code == 1
     failures = json.loads((run.folder / "failures.json").read_text())["failed"]
@@ -60,7 +60,7 @@ def test_a_video_that_kills_or_fails_twice_is_isolated(tmp_path: Path) -> None:
 
 
 def test_a_video_that_hangs_is_ended_at_its_limit(tmp_path: Path) -> None:
-    run = moody_run(tmp_path / "a", 4, signals={2: signal.SIGSTOP})
+    run = faulty_run(tmp_path / "a", 4, signals={2: signal.SIGSTOP})
     began = time.monotonic()
     outcome = execute(run, engine=partial(TWO, video_timeout=2.0))
     assert time.monotonic() - began < 50
@@ -72,7 +72,7 @@ def test_a_video_that_hangs_is_ended_at_its_limit(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_fills_its_memory_costs_one_video(tmp_path: Path) -> None:
-    run = moody_run(tmp_path / "a", 4, hogs=[2])
+    run = faulty_run(tmp_path / "a", 4, hogs=[2])
     assert execute(run, engine=TWO).exit_code == 1
     (failure,) = json.loads((run.folder / "failures.json").read_text())["failed"]
     assert (failure["video_id"], failure["attempts"]) == (2, 2)
@@ -98,7 +98,7 @@ def small_group() -> Iterator[Path]:
 
 
 def test_a_worker_that_the_kernel_kills_for_memory_costs_one_video(tmp_path: Path, small_group: Path) -> None:
-    run = moody_run(tmp_path / "a", 4, hogs=[2], group=small_group)
+    run = faulty_run(tmp_path / "a", 4, hogs=[2], group=small_group)
     assert execute(run, engine=TWO).exit_code == 1
     (failure,) = json.loads((run.folder / "failures.json").read_text())["failed"]
     assert (failure["video_id"], failure["attempts"]) == (2, 2)
@@ -109,32 +109,32 @@ def test_a_worker_that_the_kernel_kills_for_memory_costs_one_video(tmp_path: Pat
 def test_what_failed_once_is_done_at_the_second_attempt(tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
-    run = moody_run(tmp_path, 5, signals={1: signal.SIGKILL, 3: signal.SIGKILL}, errors=[2], folder=marks)
+    run = faulty_run(tmp_path, 5, signals={1: signal.SIGKILL, 3: signal.SIGKILL}, errors=[2], folder=marks)
     assert execute(run, engine=TWO).exit_code == 0
     assert {path.name for path in marks.iterdir()} == {"1", "2", "3"}
     assert "was killed by SIGKILL (out of memory?)" in (run.folder / "run.log").read_text()
 
 
 @pytest.mark.parametrize(
-    ("mood", "message"),
+    ("load", "message"),
     [
         ("refuse", r"^weights\.pt: are not there; get them$"),
-        ("break", r"^model moody on cpu of .*: does not load: ZeroDivisionError: of zero; see the traceback"),
+        ("break", r"^model faulty on cpu of .*: does not load: ZeroDivisionError: of zero; see the traceback"),
     ],
 )
-def test_a_model_that_does_not_load_leaves_no_folder(tmp_path: Path, mood: str, message: str) -> None:
+def test_a_model_that_does_not_load_leaves_no_folder(tmp_path: Path, load: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        execute(moody_run(tmp_path, load=mood), engine=TWO)
+        execute(faulty_run(tmp_path, load=load), engine=TWO)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_that_works_on_several_videos_itself_has_one_worker(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = moody_run(tmp_path, load="batched")
+    run = faulty_run(tmp_path, load="batched")
     assert execute(run, engine=TWO).exit_code == 0
     assert run.store.read_video(2)[0].score == 0.04
-    assert "moody processes several videos itself: one worker" in caplog.text
+    assert "faulty processes several videos itself: one worker" in caplog.text
 
 
 def test_what_cannot_be_sent_to_a_process_is_said(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_what_cannot_be_sent_to_a_process_is_said(tmp_path: Path) -> None:
 
 
 def test_a_store_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
-    run = moody_run(tmp_path)
+    run = faulty_run(tmp_path)
     run.folder.mkdir(parents=True)
     run.store.folder.write_text("in the way")
     with pytest.raises(UserError, match="predictions: cannot be created"):
@@ -151,10 +151,10 @@ def test_a_store_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_the_command_reports_a_poisonous_video_of_a_third_partys_model(
-    tmp_path: Path, moody_environment: dict[str, str], moody_command: list[str]
+    tmp_path: Path, faulty_environment: dict[str, str], faulty_command: list[str]
 ) -> None:
-    poison = [*moody_command, "--workers", "2", "--set", "signals={2: 9}", "--set", "score=0.25"]
-    done = subprocess.run(poison, cwd=tmp_path, env=moody_environment, capture_output=True, text=True, check=False)
+    poison = [*faulty_command, "--workers", "2", "--set", "signals={2: 9}", "--set", "score=0.25"]
+    done = subprocess.run(poison, cwd=tmp_path, env=faulty_environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "1 of 4 videos failed" in done.stderr
     assert "video 2: worker" in done.stderr
@@ -166,10 +166,10 @@ def test_the_command_reports_a_poisonous_video_of_a_third_partys_model(
 
 @pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGKILL])
 def test_no_worker_outlives_its_driver(
-    tmp_path: Path, moody_environment: dict[str, str], moody_command: list[str], way: signal.Signals
+    tmp_path: Path, faulty_environment: dict[str, str], faulty_command: list[str], way: signal.Signals
 ) -> None:
-    arguments = [*moody_command, "--workers", "2", "--set", "seconds=300"]
-    given: dict[str, Any] = {"cwd": tmp_path, "env": moody_environment, "stderr": subprocess.PIPE, "text": True}
+    arguments = [*faulty_command, "--workers", "2", "--set", "seconds=300"]
+    given: dict[str, Any] = {"cwd": tmp_path, "env": faulty_environment, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(arguments, start_new_session=True, **given) as driver:
         pids = working(tmp_path)
         if way == signal.SIGINT:  # Ctrl-C reaches all processes of the terminal
@@ -186,7 +186,7 @@ def test_no_worker_outlives_its_driver(
     assert "Traceback" not in said
     if way == signal.SIGINT:
         assert driver.returncode == 130
-        assert "resume with: harness run --model moody" in said.splitlines()[-1]
+        assert "resume with: harness run --model faulty" in said.splitlines()[-1]
 
 
 def working(folder: Path) -> list[int]:
@@ -202,11 +202,11 @@ def working(folder: Path) -> list[int]:
 
 
 def test_a_run_whose_driver_is_killed_ends_with_the_same_bytes_with_any_number_of_workers(
-    tmp_path: Path, moody_environment: dict[str, str], moody_command: list[str]
+    tmp_path: Path, faulty_environment: dict[str, str], faulty_command: list[str]
 ) -> None:
     quiet, stormy = tmp_path / "quiet", tmp_path / "stormy"
-    arguments = [*moody_command, "--limit", "16", "--set", "seconds=0.05", "--json", "--workers"]
-    given: dict[str, Any] = {"env": moody_environment, "text": True}
+    arguments = [*faulty_command, "--limit", "16", "--set", "seconds=0.05", "--json", "--workers"]
+    given: dict[str, Any] = {"env": faulty_environment, "text": True}
     for folder in (quiet, stormy):
         folder.mkdir()
     for workers, shards in (("2", 3), ("3", 9)):

@@ -20,13 +20,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from worker_runs import Assassin, is_alive, moody_run, needs_ray, network_run, results, shapes_run
+from worker_runs import Assassin, faulty_run, is_alive, needs_ray, network_run, results, shapes_run
 
 from harness.engines import ray as engine
 from harness.errors import UserError
 from harness.runner import execute
 
-TWO = partial(engine.pool, workers=2)
+TWO = partial(engine.ray_pool, workers=2)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_tracks_come_through_the_object_store_where_the_store_is_not_seen(
     cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine.SharedFilesystemProbe, "write", lambda probe: None)
-    near, far = moody_run(tmp_path / "near"), moody_run(tmp_path / "far")
+    near, far = faulty_run(tmp_path / "near"), faulty_run(tmp_path / "far")
     execute(near)
     assert execute(far, engine=TWO).exit_code == 0
     assert results(far) == results(near)
@@ -76,7 +76,7 @@ def test_tracks_come_through_the_object_store_where_the_store_is_not_seen(
 
 @needs_ray
 def test_a_video_that_kills_or_fails_twice_is_isolated(cluster: None, tmp_path: Path) -> None:
-    run = moody_run(tmp_path, signals={2: signal.SIGSEGV}, errors=[4])
+    run = faulty_run(tmp_path, signals={2: signal.SIGSEGV}, errors=[4])
     assert execute(run, engine=TWO).exit_code == 1
     failures = json.loads((run.folder / "failures.json").read_text())["failed"]
     assert [f["video_id"] for f in failures] == [2, 4]
@@ -86,8 +86,8 @@ def test_a_video_that_kills_or_fails_twice_is_isolated(cluster: None, tmp_path: 
 
 @needs_ray
 def test_a_video_that_hangs_is_ended_at_its_limit(cluster: None, tmp_path: Path) -> None:
-    run = moody_run(tmp_path / "a", 3, signals={2: signal.SIGSTOP})
-    assert execute(run, engine=partial(engine.pool, workers=1, video_timeout=2.0)).exit_code == 1
+    run = faulty_run(tmp_path / "a", 3, signals={2: signal.SIGSTOP})
+    assert execute(run, engine=partial(engine.ray_pool, workers=1, video_timeout=2.0)).exit_code == 1
     (failure,) = json.loads((run.folder / "failures.json").read_text())["failed"]
     assert failure["error"].endswith("was ended: video 2 took longer than 2 s (--video-timeout)")
     assert run.store.done() == {1, 3}
@@ -96,7 +96,7 @@ def test_a_video_that_hangs_is_ended_at_its_limit(cluster: None, tmp_path: Path)
 @needs_ray
 def test_a_model_that_does_not_load_leaves_no_folder(cluster: None, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^weights\.pt: are not there; get them$"):
-        execute(moody_run(tmp_path, load="refuse"), engine=partial(engine.pool, workers=1))
+        execute(faulty_run(tmp_path, load="refuse"), engine=partial(engine.ray_pool, workers=1))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -109,12 +109,17 @@ def test_a_model_that_does_not_load_leaves_no_folder(cluster: None, tmp_path: Pa
     ],
 )
 def test_a_command_ends_its_ray_which_only_this_machine_could_reach(
-    tmp_path: Path, moody_environment: dict[str, str], moody_command: list[str], ended: str, code: int, last: str
+    tmp_path: Path,
+    faulty_environment: dict[str, str],
+    faulty_command: list[str],
+    ended: str,
+    code: int,
+    last: str,
 ) -> None:
     import psutil
 
-    arguments = [*moody_command, "--engine", "ray", "--workers", "1", "--set", "seconds=300"]
-    given: dict[str, Any] = {"cwd": tmp_path, "env": moody_environment, "stderr": subprocess.PIPE, "text": True}
+    arguments = [*faulty_command, "--engine", "ray", "--workers", "1", "--set", "seconds=300"]
+    given: dict[str, Any] = {"cwd": tmp_path, "env": faulty_environment, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(arguments, start_new_session=True, **given) as driver:
         deadline = time.monotonic() + 180
         while not list(tmp_path.glob("runs/*/progress.json")) and time.monotonic() < deadline:
@@ -197,17 +202,17 @@ def test_gpus_that_this_machine_lacks_are_not_waited_for(tmp_path: Path, monkeyp
     monkeypatch.setattr(engine, "connect", lambda address: (started, own))
     told = r"^GPUs: 64 requested for each worker, Ray finds 1 on this machine; name device cpu, fewer gpus"
     with pytest.raises(UserError, match=told):
-        execute(moody_run(tmp_path), engine=partial(engine.pool, device="cuda", gpus_per_worker=64))
+        execute(faulty_run(tmp_path), engine=partial(engine.ray_pool, device="cuda", gpus_per_worker=64))
     assert ended == [started]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_ray_chooses_the_gpus(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="device: cuda:1 cannot be requested from Ray"):
-        execute(moody_run(tmp_path), engine=partial(engine.pool, device="cuda:1"))
+        execute(faulty_run(tmp_path), engine=partial(engine.ray_pool, device="cuda:1"))
 
 
 def test_without_ray_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"engine ray: Ray is not installed; pip install \"ovvis-harness\[ray\]\""):
-        execute(moody_run(tmp_path), engine=TWO)
+        execute(faulty_run(tmp_path), engine=TWO)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from worker_runs import moody_run, needs_ray, results
+from worker_runs import faulty_run, needs_ray, results
 
 from harness.runner import execute
 
@@ -27,7 +27,7 @@ def test_a_node_that_is_lost_costs_time_only(tmp_path: Path) -> None:
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["exit_code"] == 0
     assert told["kinds"].count("done") == 8
-    far, alone = (moody_run(tmp_path / name, 8, seconds=0.2) for name in ("far", "alone"))
+    far, alone = (faulty_run(tmp_path / name, 8, seconds=0.2) for name in ("far", "alone"))
     execute(alone)
     assert results(far) == results(alone)
     assert " was lost: " in (far.folder / "run.log").read_text()

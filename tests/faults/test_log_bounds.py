@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from small_runs import SmallModel, make_run
-from worker_runs import moody_run
+from worker_runs import faulty_run
 
 from harness.baselines.external.plugin import PLUGIN as EXTERNAL
 from harness.engines import processes
@@ -56,8 +56,8 @@ def test_messages_of_a_worker_are_bounded(tmp_path: Path) -> None:
     prepared = SentLog(None).prepare(record)  # type: ignore[arg-type]
     assert prepared.msg.startswith("a xxx")
     assert len(prepared.msg) < LINE_CHARACTERS + 100
-    run = moody_run(tmp_path, 2, raises={1: "ValueError"})
-    assert execute(run, engine=partial(processes.pool, devices=("cpu", "cpu"))).exit_code == 1
+    run = faulty_run(tmp_path, 2, raises={1: "ValueError"})
+    assert execute(run, engine=partial(processes.process_pool, devices=("cpu", "cpu"))).exit_code == 1
 
 
 def test_an_error_whose_text_is_huge_is_one_short_line() -> None:

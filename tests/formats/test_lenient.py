@@ -19,8 +19,8 @@ from harness.datasets.youtube_vis_format import open_custom
 from harness.errors import UserError
 from harness.formats.lenient import number_ids, whole
 from harness.formats.youtube_vis import (
-    UNKNOWN_CATEGORY,
-    UNKNOWN_VIDEO,
+    ANNOTATION_OF_UNKNOWN_CATEGORY,
+    ANNOTATION_OF_UNKNOWN_VIDEO,
     annotations_from_document,
     read_annotations,
 )
@@ -345,7 +345,9 @@ def test_every_number_but_0_is_a_crowd(tmp_path: Path, flag: Any) -> None:
 
 
 @pytest.mark.parametrize(("key", "value", "kind"), [
-    ("video_id", 9, UNKNOWN_VIDEO), ("video_id", "9", UNKNOWN_VIDEO), ("category_id", 7, UNKNOWN_CATEGORY),
+    ("video_id", 9, ANNOTATION_OF_UNKNOWN_VIDEO),
+    ("video_id", "9", ANNOTATION_OF_UNKNOWN_VIDEO),
+    ("category_id", 7, ANNOTATION_OF_UNKNOWN_CATEGORY),
 ])  # fmt: skip
 def test_annotations_of_unlisted_videos_and_categories_are_left_out(
     tmp_path: Path, key: str, value: Any, kind: str

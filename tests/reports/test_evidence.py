@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.reports.evidence import (
     Examined,
-    Scored,
+    ScoredTrack,
     evidence,
     videos_of_bins,
     videos_of_kinds,
@@ -82,7 +82,13 @@ def test_the_viewer_is_filled_with_what_the_summary_names_first() -> None:
 
 def test_a_bin_of_scores_and_a_slice_lead_to_the_video_with_most_of_them() -> None:
     bins = [Bin(low / 10, (low + 1) / 10, 0, None, None) for low in range(10)]
-    tracks = [Scored(1, 5, 0.05), Scored(2, 5, 0.31), Scored(2, 5, 0.39), Scored(1, 5, 0.35), Scored(3, 6, 1.0)]
+    tracks = [
+        ScoredTrack(1, 5, 0.05),
+        ScoredTrack(2, 5, 0.31),
+        ScoredTrack(2, 5, 0.39),
+        ScoredTrack(1, 5, 0.35),
+        ScoredTrack(3, 6, 1.0),
+    ]
     found = videos_of_bins(bins, tracks, {5, 6})
     assert {place: video for place, video in enumerate(found) if video is not None} == {0: 1, 3: 2, 9: 3}
     assert videos_of_bins(bins, tracks, {6})[0] is None

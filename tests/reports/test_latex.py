@@ -17,7 +17,7 @@ from harness.reports.layouts import Column, Sheet, render_table
 from harness.reports.styles import STYLES
 from harness.reports.table_layout import Layout
 from harness.reports.table_rows import Intervals
-from harness.reports.tables import table
+from harness.reports.tables import comparison_table
 
 ODD = "<script>&_% {$x^2} \\end{tabular} ~#|"
 RECORDS = [
@@ -72,7 +72,7 @@ def test_half_intervals_have_room_behind_the_number() -> None:
     ("methods", "environment"), [(["a"], "table"), (["a method with a longer name"], "table*"), (["x" * 90], "table*")]
 )
 def test_a_table_takes_one_column_or_two(methods: list[str], environment: str) -> None:
-    text = table([make_record(name, AP=0.3, APb=0.3) for name in methods], "latex")
+    text = comparison_table([make_record(name, AP=0.3, APb=0.3) for name in methods], "latex")
     assert f"\\begin{{{environment}}}" in text
     assert text.endswith(f"\\end{{{environment}}}\n")
 
@@ -96,21 +96,21 @@ def test_texts_of_any_length_give_one_table(texts: list[str]) -> None:
 
 def test_a_caption_says_data_rules_and_marks_and_a_label_is_given() -> None:
     part = {**make_record("partial", AP=0.3), "comparable": False, "not_comparable": ["2 of 12 videos"]}
-    text = table([*RECORDS, part], "latex")
+    text = comparison_table([*RECORDS, part], "latex")
     latex.check(text)
     (caption,) = re.findall(r"^\\caption\{(.*)\}$", text, re.MULTILINE)
     data = f"{RECORDS[0]['dataset']} {RECORDS[0]['split']}"
     version = RECORDS[0]["protocol"]["version"]
     assert caption.startswith(f"Results on {data} in percent, by the lvvis protocol (version {version}).")
     assert "not comparable" in caption
-    assert "not comparable" not in table(RECORDS, "latex")
+    assert "not comparable" not in comparison_table(RECORDS, "latex")
     assert f"\\label{{tab:{data.replace(' ', '-')}}}" in text
     assert "\\caption" not in render_table(sheet_of("1.0"), "latex")
 
 
 def test_letters_that_pdflatex_lacks_are_named_with_what_has_them() -> None:
     def needs(name: str) -> list[str]:
-        text = table([make_record(name, AP=0.3)], "latex")
+        text = comparison_table([make_record(name, AP=0.3)], "latex")
         latex.check(text)
         return [line for line in text.splitlines() if line.startswith("% needs")][1:]
 
@@ -129,11 +129,11 @@ def test_tables_compile_and_fit(tmp_path: Path) -> None:
     side_by_side = Layout(side_by_side=True)
     on_three = [*RECORDS, *(make_record("clip_vis", name, AP=0.1) for name in ("ovis", "burst"))]
     tables = [
-        table(RECORDS, "latex"),
-        table(RECORDS, "latex", columns=("AP", "APb"), intervals=INTERVALS, notes=[ODD], provenance=[ODD]),
-        table(RECORDS, "latex", published="main", corrected=True),
-        table(RECORDS, "latex", published="all"),
-        table(on_three, "latex", published="main", layout=side_by_side),
+        comparison_table(RECORDS, "latex"),
+        comparison_table(RECORDS, "latex", columns=("AP", "APb"), intervals=INTERVALS, notes=[ODD], provenance=[ODD]),
+        comparison_table(RECORDS, "latex", published="main", corrected=True),
+        comparison_table(RECORDS, "latex", published="all"),
+        comparison_table(on_three, "latex", published="main", layout=side_by_side),
         render_table(sheet_of("-1.5", "+12.5", r"\textbf{-0.5}"), "latex"),
     ]
     (tmp_path / "paper.tex").write_text(HEAD + "\n".join(f"{one}\\clearpage" for one in tables) + "\\end{document}\n")

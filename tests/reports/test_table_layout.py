@@ -13,7 +13,7 @@ from run_folders import make_record
 from harness.errors import UserError
 from harness.reports.table_layout import Layout, read_layout
 from harness.reports.table_rows import table_rows
-from harness.reports.tables import table
+from harness.reports.tables import comparison_table
 
 RECORDS = [
     make_record("a", AP=0.5, APn=0.4, AR100=0.6),
@@ -30,7 +30,7 @@ def layout_of(folder: Path, text: str) -> Layout:
 
 def error_of(folder: Path, text: str) -> str:
     with pytest.raises(UserError) as error:
-        table(RECORDS, layout=layout_of(folder, text))
+        comparison_table(RECORDS, layout=layout_of(folder, text))
     return str(error.value)
 
 
@@ -44,7 +44,7 @@ def test_datasets_stand_side_by_side_under_their_names(tmp_path: Path) -> None:
           - {dataset: ovis, columns: [AP]}
         """,
     )
-    (made,) = latex.check(table(RECORDS, "latex", layout=layout))
+    (made,) = latex.check(comparison_table(RECORDS, "latex", layout=layout))
     assert made == [
         [r"\multicolumn{1}{c}{}", r"\multicolumn{2}{c}{LV-VIS}", r"\multicolumn{1}{c}{ovis val}"],
         ["Method", "{AP}", "{novel}", "{AP}"],
@@ -52,19 +52,19 @@ def test_datasets_stand_side_by_side_under_their_names(tmp_path: Path) -> None:
         ["b", r"{\underline{40.0}}", r"{\textbf{45.0}}", "{--}"],
         ["c", "{--}", "{--}", r"{\textbf{30.0}}"],
     ]
-    assert table(RECORDS, layout=layout).splitlines()[0].split("  ")[0] == "Method"
-    assert len(table(RECORDS, "csv", layout=layout).splitlines()) == 5  # a line per run, whatever the layout
+    assert comparison_table(RECORDS, layout=layout).splitlines()[0].split("  ")[0] == "Method"
+    assert len(comparison_table(RECORDS, "csv", layout=layout).splitlines()) == 5  # a line per run, whatever the layout
 
 
 def test_every_dataset_has_the_common_columns_unless_it_has_its_own() -> None:
-    text = table(RECORDS, "html", layout=Layout(side_by_side=True, columns=[{"key": "AP"}]))
+    text = comparison_table(RECORDS, "html", layout=Layout(side_by_side=True, columns=[{"key": "AP"}]))
     assert text.count("<th>AP</th>") == 2
     assert "<th>lvvis val</th>" in text.replace(' halign="left"', "")
 
 
 def test_published_results_join_by_method(tmp_path: Path) -> None:
     records = [make_record("mine", AP=0.3), make_record("mine", "ovis", AP=0.2)]
-    (made,) = latex.check(table(records, "latex", published="all", layout=Layout(side_by_side=True)))
+    (made,) = latex.check(comparison_table(records, "latex", published="all", layout=Layout(side_by_side=True)))
     assert [row[0] for row in made].count("mine") == 1
     both = next(row for row in made if row[:3] == ["CLIP-VIS", "R50", "LVIS"])
     assert both[3] == "19.5"
@@ -84,10 +84,10 @@ def test_columns_settings_and_decimals(tmp_path: Path) -> None:
     layout = layout_of(
         tmp_path, "decimals: 2\ncolumns: [{key: AP, name: all}, corrected.AP]\nsettings: [{key: topk, name: K}]"
     )
-    assert table(records, layout=layout).splitlines()[0].split() == ["Method", "K", "all", "AP", "corr."]
-    assert table(records, layout=layout).splitlines()[2].split() == ["a", "1", "12.35", "6.17"]
+    assert comparison_table(records, layout=layout).splitlines()[0].split() == ["Method", "K", "all", "AP", "corr."]
+    assert comparison_table(records, layout=layout).splitlines()[2].split() == ["a", "1", "12.35", "6.17"]
     assert (
-        table(records, "csv", layout=layout).splitlines()[0]
+        comparison_table(records, "csv", layout=layout).splitlines()[0]
         == "Method,Backbone,Training data,Dataset,Split,K,all,AP corr.,Comparable,Not comparable,Source"
     )
 

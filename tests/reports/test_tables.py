@@ -19,7 +19,7 @@ from harness.errors import UserError
 from harness.reports.layouts import TABLE_FORMATS, TableFormat
 from harness.reports.table_layout import Layout
 from harness.reports.table_rows import table_rows
-from harness.reports.tables import table
+from harness.reports.tables import comparison_table
 
 ODD = "<script>&_%"
 TWO = [
@@ -29,7 +29,7 @@ TWO = [
 
 
 def test_terminal() -> None:
-    assert table(TWO) == (
+    assert comparison_table(TWO) == (
         "Method         AP    APb    APn    AP50    AP75    AR\n"
         "-----------  ----  -----  -----  ------  ------  ----\n"
         "clip_vis     32.3   25.0      –    50.0    29.0  40.0\n"
@@ -38,13 +38,13 @@ def test_terminal() -> None:
 
 
 def test_terminal_in_color_marks_best_and_second() -> None:
-    first, second = table(TWO, columns=("AP", "APb"), color=True).splitlines()[2:]
+    first, second = comparison_table(TWO, columns=("AP", "APb"), color=True).splitlines()[2:]
     assert first.split()[1:] == ["\x1b[1m32.3\x1b[0m", "\x1b[1m25.0\x1b[0m"]
     assert second.split()[1:] == ["\x1b[4m20.0\x1b[0m", "\x1b[1m25.0\x1b[0m"]
 
 
 def test_markdown() -> None:
-    assert table(TWO, "markdown", columns=("AP", "APb", "APn")) == (
+    assert comparison_table(TWO, "markdown", columns=("AP", "APb", "APn")) == (
         "| Method                 |          AP |      APb |   APn |\n"
         "|:-----------------------|------------:|---------:|------:|\n"
         "| clip\\_vis              |    **32.3** | **25.0** |     – |\n"
@@ -53,7 +53,7 @@ def test_markdown() -> None:
 
 
 def test_latex() -> None:
-    assert table(TWO, "latex", columns=("AP", "APb", "APn")) == (
+    assert comparison_table(TWO, "latex", columns=("AP", "APb", "APn")) == (
         "% needs \\usepackage{booktabs, siunitx}\n"
         "\\begin{table}\n"
         "\\caption{Results on lvvis val in percent, by the lvvis protocol (version 1). The best is bold, the"
@@ -75,7 +75,7 @@ def test_latex() -> None:
 
 
 def test_html() -> None:
-    text = table(TWO, "html", columns=("AP", "APn"))
+    text = comparison_table(TWO, "html", columns=("AP", "APn"))
     assert "<td>&lt;script&gt;&amp;_%</td>" in text
     assert "<td><strong>32.3</strong></td>" in text
     assert "<td><u>20.0</u></td>" in text
@@ -84,7 +84,7 @@ def test_html() -> None:
 
 
 def test_csv_is_exact_percent_without_marks() -> None:
-    assert list(csv.reader(io.StringIO(table(TWO, "csv", columns=("AP", "APn"))))) == [
+    assert list(csv.reader(io.StringIO(comparison_table(TWO, "csv", columns=("AP", "APn"))))) == [
         [
             "Method",
             "Backbone",
@@ -103,7 +103,9 @@ def test_csv_is_exact_percent_without_marks() -> None:
 
 
 def test_incomplete_runs_have_a_dagger_a_footnote_and_no_rank() -> None:
-    text = table([make_record("a", AP=0.5), make_record("b", done=7, AP=0.9), make_record("c", AP=0.4)], "markdown")
+    text = comparison_table(
+        [make_record("a", AP=0.5), make_record("b", done=7, AP=0.9), make_record("c", AP=0.4)], "markdown"
+    )
     assert "| b†       |        90.0 |" in text
     assert "**50.0**" in text
     assert "<u>40.0</u>" in text
@@ -113,7 +115,7 @@ def test_incomplete_runs_have_a_dagger_a_footnote_and_no_rank() -> None:
 def test_records_of_earlier_versions_are_judged_by_what_they_say() -> None:
     made = [make_record("a", AP=0.5), make_record("b", AP=0.9), make_record("c", AP=0.4)]
     old = [{key: value for key, value in one.items() if "comparable" not in key} for one in made]
-    text = table([old[0], old[2], {**old[1], "limit": 5}, make_record("e", done=7, AP=0.1)], "markdown")
+    text = comparison_table([old[0], old[2], {**old[1], "limit": 5}, make_record("e", done=7, AP=0.1)], "markdown")
     assert "**50.0**" in text
     assert "| b†       |        90.0 |" in text
     assert "- † b: not comparable: first 5 videos only (--limit 5)" in text
@@ -128,8 +130,8 @@ def test_datasets_are_named_when_there_are_several_and_ranked_apart() -> None:
         ("b", "lvvis val", {"AP": "second"}),
         ("a", "ovis val", {}),
     ]
-    assert "Dataset" in table(records)
-    assert "Dataset" not in table(records[:1])
+    assert "Dataset" in comparison_table(records)
+    assert "Dataset" not in comparison_table(records[:1])
 
 
 def test_two_configurations_of_a_model_are_told_apart() -> None:
@@ -148,20 +150,22 @@ def test_settings_that_differ_within_a_model_are_columns() -> None:
         {**run_of("a", topk=1, matching="topk", window=10), "precision": "bf16"},
         run_of("b", window=4, other=1),
     ]
-    assert table(records, columns=("AP",)) == (
+    assert comparison_table(records, columns=("AP",)) == (
         "Method    topk    precision      AP\n"
         "--------  ------  -----------  ----\n"
         "a         5       fp32         50.0\n"
         "a         1       bf16         50.0\n"
         "b         –       fp32         50.0\n"
     )
-    assert "\nb,,,lvvis,val,,fp32,50.0," in table(records, "csv", columns=("AP",)).replace(",50,", ",50.0,")
+    assert "\nb,,,lvvis,val,,fp32,50.0," in comparison_table(records, "csv", columns=("AP",)).replace(",50,", ",50.0,")
 
 
 def test_nested_settings_have_dots() -> None:
-    text = table([run_of("a", part={"size": 1, "kind": "x_y"}), run_of("a", part={"size": 2, "kind": "x_y"})], "latex")
+    text = comparison_table(
+        [run_of("a", part={"size": 1, "kind": "x_y"}), run_of("a", part={"size": 2, "kind": "x_y"})], "latex"
+    )
     assert "Method & part.size & {AP}" in text
-    text = table([run_of("a", part=None), run_of("a", part={"kind": "x_y"})], "latex")
+    text = comparison_table([run_of("a", part=None), run_of("a", part={"kind": "x_y"})], "latex")
     assert "x\\_y" in text
 
 
@@ -175,18 +179,18 @@ def test_records_of_earlier_versions_do_not_make_every_setting_a_column() -> Non
 
 
 def test_corrected_columns_stand_beside_the_official_ones() -> None:
-    text = table(TWO, "csv", columns=("AP",), corrected=True)
+    text = comparison_table(TWO, "csv", columns=("AP",), corrected=True)
     assert (
         text.splitlines()[0]
         == "Method,Backbone,Training data,Dataset,Split,AP,AP corr.,Comparable,Not comparable,Source"
     )
     assert text.splitlines()[2].startswith(f"{ODD},,,lvvis,val,20,10,")
-    assert "corr.:" in table(TWO, corrected=True)
+    assert "corr.:" in comparison_table(TWO, corrected=True)
 
 
 @pytest.mark.parametrize("format", TABLE_FORMATS)
 def test_published_rows_come_with_their_sources(format: TableFormat) -> None:
-    text = table([make_record("mine", AP=0.25, APn=0.24)], format, published="all")
+    text = comparison_table([make_record("mine", AP=0.25, APn=0.24)], format, published="all")
     assert "ConvNeXt-B" in text
     assert "Training" in text
     assert "2403.12455" in text
@@ -202,7 +206,7 @@ def test_published_rows_take_part_in_the_ranking() -> None:
 
 def test_a_dataset_without_published_results_has_only_its_runs() -> None:
     records = [make_record("mine", "shapes", AP=0.3)]
-    assert table(records, "markdown", published="all") == table(records, "markdown")
+    assert comparison_table(records, "markdown", published="all") == comparison_table(records, "markdown")
 
 
 BLOCK = "split not stated by the source"
@@ -210,7 +214,7 @@ BLOCK = "split not stated by the source"
 
 @pytest.mark.parametrize("format", TABLE_FORMATS)
 def test_rows_of_an_unstated_split_are_a_block_of_their_own(format: TableFormat) -> None:
-    text = table([make_record("mine", AP=0.99)], format, published="all", columns=("AP",))
+    text = comparison_table([make_record("mine", AP=0.99)], format, published="all", columns=("AP",))
     stated, heading, unstated = text.partition("not stated" if format == "csv" else BLOCK)
     assert heading
     assert text.count(BLOCK) == (0 if format == "csv" else 1)
@@ -233,7 +237,7 @@ def test_an_unstated_row_is_never_ranked_and_does_not_take_a_rank() -> None:
 
 def test_blocks_of_several_datasets_come_last_and_name_their_dataset() -> None:
     records = [make_record("mine", AP=0.4), make_record("mine", "burst", AP=0.1)]
-    text = table(records, published="all", columns=("AP",))
+    text = comparison_table(records, published="all", columns=("AP",))
     assert text.count(BLOCK) == 1
     last = [line for line in text.partition(BLOCK)[2].splitlines() if line.startswith(("SegFS", "BriVIS"))]
     assert [["lvvis", "burst"][" burst " in line] for line in last] == ["lvvis", "burst"]
@@ -241,7 +245,7 @@ def test_blocks_of_several_datasets_come_last_and_name_their_dataset() -> None:
 
 def test_unstated_rows_side_by_side_have_columns_of_their_own() -> None:
     records = [make_record("mine", AP=0.4), make_record("mine", "burst", AP=0.1)]
-    text = table(records, "latex", published="all", columns=("AP",), layout=Layout(side_by_side=True))
+    text = comparison_table(records, "latex", published="all", columns=("AP",), layout=Layout(side_by_side=True))
     groups = ["{c}{lvvis val}", "{c}{burst val}", f"{{c}}{{lvvis, {BLOCK}}}", f"{{c}}{{burst, {BLOCK}}}"]
     places = [text.index(group) for group in groups]
     assert places == sorted(places)
@@ -261,7 +265,7 @@ def test_metrics_of_other_protocols_join_published_columns_under_their_name() ->
     ]
     record["protocols"] = [*record["protocols"], *others]
     columns = ("AP", "HOTA", "HOTA@0.5", "hota/HOTA", "corrected.HOTA@0.5")
-    lines = list(csv.DictReader(io.StringIO(table([record], "csv", published="all", columns=columns))))
+    lines = list(csv.DictReader(io.StringIO(comparison_table([record], "csv", published="all", columns=columns))))
     mine = [lines[0][key] for key in ("AP", "HOTA", "HOTA@0.5", "HOTA (all scores)", "HOTA@0.5 corr.")]
     assert mine == ["5", "20", "30", "40", "15"]
     assert {line["HOTA"] for line in lines if line["Method"].startswith("GLEE-Lite")} >= {"22.6"}
@@ -272,8 +276,8 @@ def test_hota_without_a_threshold_is_not_that_with_one() -> None:
     record = make_record("mine", AP=0.05)
     record["protocols"] = [*record["protocols"], scored_by("hota", 0.5, HOTA=0.3)]
     with pytest.raises(UserError, match='"hota/HOTA" is not a metric of these runs'):
-        table([record], columns=("hota/HOTA",))
-    assert "30.0" in table([record], columns=("hota@0.5/HOTA",))
+        comparison_table([record], columns=("hota/HOTA",))
+    assert "30.0" in comparison_table([record], columns=("hota@0.5/HOTA",))
 
 
 def with_presence(name: str, mcc: float, fpr: float) -> dict[str, Any]:
@@ -285,26 +289,26 @@ def with_presence(name: str, mcc: float, fpr: float) -> dict[str, Any]:
 
 def test_false_alarms_are_columns_with_their_condition_and_the_lower_rate_is_best() -> None:
     records = [with_presence("eager", 0.5, 0.25), with_presence("careful", 0.75, 0.125)]
-    text = table(records, "markdown", columns=("IL_MCC@0.5", "presence@0.5/IL_FPR"))
+    text = comparison_table(records, "markdown", columns=("IL_MCC@0.5", "presence@0.5/IL_FPR"))
     header, _, eager, careful = text.splitlines()[:4]
     assert header.replace("\\", "").split()[1::2] == ["Method", "IL_MCC@0.5", "IL_FPR@0.5"]
     assert eager.split()[3::2] == ["<u>50.0</u>", "<u>25.0</u>"]
     assert careful.split()[3::2] == ["**75.0**", "**12.5**"]
     assert "IL_MCC@0.5, IL_FPR@0.5: over videos and categories known to be present or absent" in text.replace("\\", "")
     assert "(lower is better)" in text
-    assert "lower is better" not in table(records, "markdown")
+    assert "lower is better" not in comparison_table(records, "markdown")
     with pytest.raises(UserError, match=r'"IL_FPR@0.55" is not a metric of these runs; did you mean "IL_FPR@0.5"'):
-        table(records, columns=("IL_FPR@0.55",))
+        comparison_table(records, columns=("IL_FPR@0.55",))
 
 
 def test_no_runs_make_no_table() -> None:
-    assert table([]) == ""
+    assert comparison_table([]) == ""
 
 
 @pytest.mark.parametrize("format", TABLE_FORMATS)
 def test_a_name_cannot_break_out_of_its_cell(format: TableFormat) -> None:
     name = "a|b\n\x1b[31mc\u202ed\t\\end{tabular}"
-    text = table([make_record(name, AP=0.1), make_record("plain", AP=0.2)], format)
+    text = comparison_table([make_record(name, AP=0.1), make_record("plain", AP=0.2)], format)
     assert "\x1b[31m" not in text
     assert "\u202e" not in text
     if format == "markdown":
@@ -316,7 +320,7 @@ def test_a_name_cannot_break_out_of_its_cell(format: TableFormat) -> None:
 
 def test_a_long_name_is_never_cut() -> None:
     for format in TABLE_FORMATS:
-        assert "x" * 300 in table([make_record("x" * 300, AP=0.1)], format)
+        assert "x" * 300 in comparison_table([make_record("x" * 300, AP=0.1)], format)
 
 
 FRACTION = st.floats(0, 1)
@@ -325,9 +329,9 @@ FRACTION = st.floats(0, 1)
 @given(FRACTION)
 def test_print_is_within_half_a_tenth_and_csv_is_exact(value: float) -> None:
     record = make_record("m", AP=value)
-    printed = table([record], columns=("AP",)).split()[-1]
+    printed = comparison_table([record], columns=("AP",)).split()[-1]
     assert abs(Fraction(printed) - 100 * Fraction(repr(value))) <= Fraction(5, 100)
-    exact = next(csv.DictReader(io.StringIO(table([record], "csv", columns=("AP",)))))["AP"]
+    exact = next(csv.DictReader(io.StringIO(comparison_table([record], "csv", columns=("AP",)))))["AP"]
     assert Fraction(exact) == 100 * Fraction(repr(value))
 
 
@@ -337,7 +341,7 @@ def test_marks_follow_the_printed_numbers(values: list[float | None]) -> None:
     made = table_rows(records, ("AP",))
     shown = {row.method: row for row in made}
     numbers = [
-        (float(table([record], columns=("AP",)).split()[-1]), shown[record["model"]].marks.get("AP"))
+        (float(comparison_table([record], columns=("AP",)).split()[-1]), shown[record["model"]].marks.get("AP"))
         for record in records
         if record["metrics"]["AP"] is not None
     ]

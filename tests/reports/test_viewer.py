@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from small_runs import make_dataset
 
 from harness.frames import Image
-from harness.reports.viewer import MOST_FRAMES, Choice, chosen, viewer_data
+from harness.reports.viewer import VIEWED_FRAMES, Choice, chosen, viewer_data
 from harness.types import Video
 
 LABELS = ["one", "two"]
@@ -64,7 +64,7 @@ def test_no_video_is_shown_twice_and_as_many_as_there_are(
 
 def test_frames_get_smaller_and_then_fewer_until_they_fit() -> None:
     dataset = replace(
-        make_dataset(1, with_truth=False), videos=(Video(1, "long", 40, 640, NoisyFrames(2 * MOST_FRAMES)),)
+        make_dataset(1, with_truth=False), videos=(Video(1, "long", 40, 640, NoisyFrames(2 * VIEWED_FRAMES)),)
     )
 
     def shown(max_mb: float) -> Any:
@@ -74,7 +74,7 @@ def test_frames_get_smaller_and_then_fewer_until_they_fit() -> None:
     megabytes = sum(len(uri) for uri in wide["frames"]) / 1e6
     narrow, few = shown(0.4 * megabytes), shown(0.1 * megabytes)
     assert (wide["width"], narrow["width"], few["width"]) == (480, 240, 240)
-    assert len(wide["frames"]) == len(narrow["frames"]) == MOST_FRAMES
-    assert 1 < len(few["frames"]) < MOST_FRAMES
-    assert few["total"] == 2 * MOST_FRAMES
+    assert len(wide["frames"]) == len(narrow["frames"]) == VIEWED_FRAMES
+    assert 1 < len(few["frames"]) < VIEWED_FRAMES
+    assert few["total"] == 2 * VIEWED_FRAMES
     assert few["indices"][0] == 0

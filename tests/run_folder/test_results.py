@@ -8,16 +8,16 @@ from compared_runs import Runs
 from run_folders import make_record
 
 from harness.run_folder.layout import RUN_FILES
-from harness.run_folder.results import Scored, write_results
+from harness.run_folder.results import ProtocolScores, write_results
 from harness.scoring.match_table import MATCHES_FILE, read_table, write_table
 
 
 def test_the_match_table_belongs_to_the_numbers_beside_it(compared: Runs, tmp_path: Path) -> None:
     table = read_table(compared.good / MATCHES_FILE)
     record = make_record("m", AP=0.5)
-    write_results(tmp_path, record, [Scored({}, matches=table)])
+    write_results(tmp_path, record, [ProtocolScores({}, matches=table)])
     write_table(tmp_path / "same", table)
     assert (tmp_path / MATCHES_FILE).read_bytes() == (tmp_path / "same").read_bytes()
-    write_results(tmp_path, record, [Scored({})])  # the tool refused this time
+    write_results(tmp_path, record, [ProtocolScores({})])  # the tool refused this time
     assert not (tmp_path / MATCHES_FILE).exists()
     assert MATCHES_FILE in RUN_FILES  # a fresh start removes it

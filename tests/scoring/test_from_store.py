@@ -77,7 +77,7 @@ def test_memory_follows_what_is_read_ahead_not_the_store(
     shard = max(sizes)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(from_store, "GROUP_SHARDS", 1)
-    monkeypatch.setattr(from_store, "AHEAD_BYTES", 4 * shard)
+    monkeypatch.setattr(from_store, "SHARD_BYTES_AHEAD", 4 * shard)
     watched = Watched(store.folder)
     score = score_store("lvvis", annotations, watched)
     ahead, scored, in_reading = 4, 4, 3  # two workers have two more groups at hand, two readers one more shard
@@ -92,7 +92,7 @@ def test_shards_come_in_order_in_groups_of_limited_size(
     store, _ = large
     monkeypatch.setattr(from_store, "GROUP_BYTES", group_bytes)
     monkeypatch.setattr(from_store, "GROUP_SHARDS", 7)
-    monkeypatch.setattr(from_store, "AHEAD_BYTES", 1)
+    monkeypatch.setattr(from_store, "SHARD_BYTES_AHEAD", 1)
     groups = list(ShardReader(store))
     assert [len(group.videos) for group in groups] == ([1] * VIDEOS if group_bytes == 1 else [7] * 10 + [2])
     assert [video for group in groups for video in group.videos] == sorted(store.done())

@@ -24,7 +24,7 @@ from harness.run_folder.store import PredictionStore
 from harness.scoring.hota import combine
 from harness.scoring.mask_hota import EMPTY_MASKS, MASK_HOTA_METRICS, SAME_FOLDER, SAME_NAME
 from harness.scoring.protocols import choose_protocol, expand_protocols
-from harness.scoring.score import UNKNOWN_VIDEO, Score, score_by_protocols, score_results, score_store
+from harness.scoring.score import TRACK_OF_UNKNOWN_VIDEO, Score, score_by_protocols, score_results, score_store
 from harness.types import Track, Video
 
 DATA = Path(__file__).parents[1] / "data"
@@ -234,7 +234,7 @@ def test_what_the_official_tool_lives_with(tmp_path: Path) -> None:
     after = score_document(tmp_path, truth, predictions)
     assert after.metrics.values == before.metrics.values
     kinds = {w["kind"]: w["first"] for w in after.warnings}
-    assert kinds[UNKNOWN_VIDEO].endswith("record 3: unknown video 9")
+    assert kinds[TRACK_OF_UNKNOWN_VIDEO].endswith("record 3: unknown video 9")
     with pytest.raises(UserError, match="record 3: unknown video 9"):
         score_results("lvvis", annotations_from_document(truth, "made"), tmp_path / "results.json")
     truth["categories"][1]["name"] = "cat"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import ray
 from ray.cluster_utils import Cluster
-from worker_runs import moody_run
+from worker_runs import faulty_run
 
-from harness.engines.ray import pool
+from harness.engines.ray import ray_pool
 from harness.events import Event
 from harness.runner import execute
 
@@ -36,8 +36,8 @@ def run_and_lose_a_node(folder: Path) -> dict[str, object]:
             cluster.remove_node(next(n for n in cluster.worker_nodes if n.node_id != near), allow_graceful=False)
             cluster.add_node(num_cpus=1)  # as an autoscaler would
 
-    run = moody_run(folder, VIDEOS, seconds=0.2)
-    made = partial(pool, workers=2, address=cluster.address)
+    run = faulty_run(folder, VIDEOS, seconds=0.2)
+    made = partial(ray_pool, workers=2, address=cluster.address)
     outcome = execute(run, on_event=lose_a_node, engine=made)
     ray.shutdown()
     cluster.shutdown()

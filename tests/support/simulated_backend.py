@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from small_runs import SmallConfig, SmallModel, make_dataset, make_video
-from worker_runs import moody_run
+from worker_runs import faulty_run
 
 from harness.engines import processes
 from harness.engines.model_spec import ModelSpec
@@ -146,11 +146,11 @@ def against_processes(workers: int, videos: int, seconds: float, fatal: Sequence
 
     def engine(spec: ModelSpec, store: PredictionStore, progress: RunProgress) -> Pool:
         kept.append(progress)
-        return processes.pool(spec, store, progress, devices=("cpu",) * workers)
+        return processes.process_pool(spec, store, progress, devices=("cpu",) * workers)
 
     with tempfile.TemporaryDirectory() as folder:
-        moods = {"signals": dict.fromkeys(fatal, int(signal.SIGKILL)), "folder": Path(folder)} if fatal else {}
-        run = moody_run(Path(folder) / "runs", videos, seconds=seconds, **moods)
+        faults = {"signals": dict.fromkeys(fatal, int(signal.SIGKILL)), "folder": Path(folder)} if fatal else {}
+        run = faulty_run(Path(folder) / "runs", videos, seconds=seconds, **faults)
         outcome = execute(run, engine=engine)
         load_seconds = loading_seconds(run.folder / "run.log")
     backend = SimulatedBackend(workers, lambda video: seconds, load_seconds, fatal=set(fatal))

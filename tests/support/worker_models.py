@@ -19,14 +19,14 @@ from harness.errors import UserError
 from harness.types import LoadContext, Track, Video, Vocabulary
 
 
-class MoodyConfig(BaseModel):
+class FaultyConfig(BaseModel):
     """By video: the signal it sends to its own process, whether it raises, which exception, how long it takes.
 
     With ``hogs`` it fills the memory that its process may have, which is then little; with ``group`` that is what this
     cgroup may have, which the process joins.
 
     ``prints`` is what it prints in three ways with every video: Python's, the system's and C's.
-    With ``folder`` a mood lasts for one attempt: what was done is marked by a file there.
+    With ``folder`` a fault lasts for one attempt: what was done is marked by a file there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,10 +43,10 @@ class MoodyConfig(BaseModel):
     score: float = 0.5
 
 
-class Moody:
-    """Finds the truth of the small dataset, unless it is in a mood."""
+class FaultyModel:
+    """Finds the truth of the small dataset, unless its configuration says otherwise for the video."""
 
-    def __init__(self, config: MoodyConfig) -> None:
+    def __init__(self, config: FaultyConfig) -> None:
         self.config = config
 
     def predict(self, video: Video, vocabulary: Vocabulary) -> Iterator[Track]:
@@ -60,7 +60,7 @@ class Moody:
             fill_memory_of(self.config.group)
         elif video.id in self.config.hogs:
             fill_memory()
-        if self._is_in_a_mood(video):
+        if self._is_faulty(video):
             if video.id in self.config.signals:
                 os.kill(os.getpid(), self.config.signals[video.id])
                 time.sleep(60)
@@ -69,7 +69,7 @@ class Moody:
         masks = truth_of(video.id) if len(video.frames) == 3 else (None,) * len(video.frames)
         yield Track(video.id, vocabulary.categories[0].id, self.config.score, masks)
 
-    def _is_in_a_mood(self, video: Video) -> bool:
+    def _is_faulty(self, video: Video) -> bool:
         if self.config.folder is None or video.id not in [*self.config.signals, *self.config.errors]:
             return True
         try:
@@ -103,7 +103,7 @@ def print_everywhere(text: str) -> None:
     ctypes.CDLL(None).printf(f"{text} by C\n".encode())
 
 
-class Batched(Moody):
+class Batched(FaultyModel):
     """Wants to know which videos come; its tracks say that it was told."""
 
     told = 0
@@ -117,15 +117,15 @@ class Batched(Moody):
         yield Track(video.id, vocabulary.categories[0].id, self.told / 100, truth_of(video.id))
 
 
-class MoodyPlugin:
+class FaultyPlugin:
     """The plugin; ``load`` in its configuration says how loading goes."""
 
-    name = "moody"
+    name = "faulty"
     version = "1"
     summary = "For tests"
-    Config = MoodyConfig
+    Config = FaultyConfig
 
-    def load(self, config: MoodyConfig, context: LoadContext) -> Any:
+    def load(self, config: FaultyConfig, context: LoadContext) -> Any:
         """Load, refuse, break, or die."""
         if config.prints:
             print_everywhere(f"{config.prints} while loading")
@@ -137,7 +137,7 @@ class MoodyPlugin:
             raise ZeroDivisionError("of zero")
         if config.load == "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        return Batched(config) if config.load == "batched" else Moody(config)
+        return Batched(config) if config.load == "batched" else FaultyModel(config)
 
 
-PLUGIN = MoodyPlugin()
+PLUGIN = FaultyPlugin()

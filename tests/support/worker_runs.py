@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from small_runs import make_dataset
-from worker_models import PLUGIN, MoodyConfig
+from worker_models import PLUGIN, FaultyConfig
 
 from harness import plugins
 from harness.engines.model_spec import Engine, ModelSpec
@@ -24,9 +24,9 @@ needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason='needs Ray: pip 
 SAME = ("metrics.json", "per_category.csv", "config.json", "videos.json")
 
 
-def moody_run(runs_dir: Path, videos: int = 4, **moods: Any) -> Run:
-    """A run of the moody model over the small dataset."""
-    return Run(PLUGIN, MoodyConfig(**moods), make_dataset(videos), runs_dir)
+def faulty_run(runs_dir: Path, videos: int = 4, **faults: Any) -> Run:
+    """A run of the faulty model over the small dataset."""
+    return Run(PLUGIN, FaultyConfig(**faults), make_dataset(videos), runs_dir)
 
 
 def shapes_run(runs_dir: Path) -> Run:

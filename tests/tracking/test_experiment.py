@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from run_folders import make_record
 
 from harness.errors import UserError
-from harness.reports.tables import table
+from harness.reports.tables import comparison_table
 from harness.tracking.experiment import records_of
 from harness.tracking.mlflow import MlflowTracker
 
@@ -56,7 +56,7 @@ def test_what_is_not_comparable_stays_so(tmp_path: Path) -> None:
         (True, []),
         (False, ["5 of 12 videos failed"]),
     ]
-    text = table(found, "markdown", columns=("AP",), published="all")
+    text = comparison_table(found, "markdown", columns=("AP",), published="all")
     assert "| b†" in text
     assert "**90.0**" not in text
     assert "- † b: not comparable: 5 of 12 videos failed" in text
@@ -68,7 +68,7 @@ def no_server_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_table_of_an_experiment(runs: Path) -> None:
-    assert table(records_of("lvvis", runs), columns=("AP", "APn", "AR")) == (
+    assert comparison_table(records_of("lvvis", runs), columns=("AP", "APn", "AR")) == (
         "Method    topk      AP    APn    AR\n"
         "--------  ------  ----  -----  ----\n"
         "a         1       25.0      –  50.0\n"

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from small_runs import HEIGHT, LENGTH, WIDTH, make_dataset, make_video
 
 from harness.baselines.external.config import ExternalConfig
-from harness.baselines.external.job import FORMAT
+from harness.baselines.external.job import JOB_FORMAT
 from harness.baselines.external.model import GIVE_UP_AFTER, ExternalModel
 from harness.baselines.external.plugin import PLUGIN, ExternalPlugin
 from harness.config import read_config
@@ -237,7 +237,7 @@ def test_the_job_tells_all_that_a_command_needs(tmp_path: Path, code: Path) -> N
     job = json.loads((code / "job.json").read_text())
     results = job.pop("results")
     assert job == {
-        "format": FORMAT,
+        "format": JOB_FORMAT,
         "videos": [
             {"id": 5, "name": "a", "height": HEIGHT, "width": WIDTH, "frames": [str(frames / name) for name in names]}
         ],

@@ -22,7 +22,7 @@ from harness.baselines.ov2seg.config import Ov2SegConfig
 from harness.baselines.ov2seg.decoder import OpenVocabularyOutput
 from harness.baselines.ov2seg.model import Ov2Seg
 from harness.baselines.ov2seg.network import Ov2SegArchitecture, Ov2SegNetwork
-from harness.baselines.ov2seg.scoring import CLASS_TEMPERATURE, VideoScores, frame_evidence, scores
+from harness.baselines.ov2seg.scoring import CLASS_TEMPERATURE, VideoScores, class_scores, frame_logits
 from harness.baselines.ov2seg.text_classifier import SourcedClassifier
 from harness.errors import UserError
 from harness.frames import Image
@@ -101,9 +101,9 @@ def test_golden_clip_between_network_and_tracks() -> None:
     of_video, objects = logits[at, order].mean(0), output.object_logits[at, order].mean(0)
     ov2seg_golden.close(of_video, golden["out.logits"][:, :-1], atol=1e-4)
     ov2seg_golden.close(objects, golden["out.object_logits"], atol=1e-4)
-    ov2seg_golden.close(scores(of_video, objects, config), golden["score.class_score_matrix"], atol=2e-5)
+    ov2seg_golden.close(class_scores(of_video, objects, config), golden["score.class_score_matrix"], atol=2e-5)
     with closing(VideoScores(config)) as evidence:
-        evidence.add(order, frame_evidence(logits, output.object_logits, output.mask_logits))
+        evidence.add(order, frame_logits(logits, output.object_logits, output.mask_logits))
         selection = evidence.select()
         final = selection.scores * evidence.mask_scores(selection)
     assert torch.equal(selection.slots, golden["score.pick_query"])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.baselines.ov2seg.config import Ov2SegConfig
-from harness.baselines.ov2seg.scoring import VideoScores, frame_evidence, scores, video_mask_score
+from harness.baselines.ov2seg.scoring import VideoScores, class_scores, frame_logits, video_mask_score
 from harness.models.shared.track_selection import TrackSelection
 
 CASES = ov2seg_golden.cases("tracking_")
@@ -21,8 +21,8 @@ CASES = ov2seg_golden.cases("tracking_")
 def test_scores_picks_suppressed_frames_and_mask_scores(name: str, window: int) -> None:
     golden = ov2seg_golden.tensors(name)
     config = Ov2SegConfig(detections_per_video=len(golden["score.pick_score"]))
-    per_frame = scores(golden["out.per_frame_logits"], golden["out.per_frame_object_logits"], config)
-    of_video = scores(golden["out.logits"][:, :-1], golden["out.object_logits"], config)
+    per_frame = class_scores(golden["out.per_frame_logits"], golden["out.per_frame_object_logits"], config)
+    of_video = class_scores(golden["out.logits"][:, :-1], golden["out.object_logits"], config)
     ov2seg_golden.close(of_video, golden["score.class_score_matrix"], atol=1e-6)
     with closing(evidence_of(golden, window, config)) as evidence:
         selection = evidence.select()
@@ -38,11 +38,11 @@ def test_scores_picks_suppressed_frames_and_mask_scores(name: str, window: int) 
 def test_score_by_hand() -> None:
     """One query, logits 0 and ln 3, even odds of an object: sqrt(1/2 * 1/2) and sqrt(3/4 * 1/2)."""
     logits, objects = torch.tensor([[0.0, 1.0986123]]), torch.zeros(1, 2)
-    found = scores(logits, objects, Ov2SegConfig())
+    found = class_scores(logits, objects, Ov2SegConfig())
     assert torch.allclose(found, torch.tensor([[0.5, 0.6123724]]))
-    without_object = scores(logits, objects, Ov2SegConfig(object_score=False))
+    without_object = class_scores(logits, objects, Ov2SegConfig(object_score=False))
     assert torch.allclose(without_object, torch.tensor([[0.7071068, 0.8660254]]))
-    softmax = scores(logits, objects, Ov2SegConfig(object_score=False, sigmoid_of_classes=False))
+    softmax = class_scores(logits, objects, Ov2SegConfig(object_score=False, sigmoid_of_classes=False))
     assert torch.allclose(softmax, torch.tensor([[1 / 5, 3 / 5]]).sqrt())  # 1, 3, and 1 for the zero column
 
 
@@ -73,7 +73,7 @@ def evidence_of(golden: dict[str, Tensor], window: int, config: Ov2SegConfig) ->
     order = torch.cat((torch.arange(golden["assignment"].shape[1])[None], golden["assignment"]))
     parts = [order, golden["in.pred_logits"][..., :-1], golden["in.pred_object_logits"], golden["in.pred_masks"]]
     for some in zip(*(torch.split(part, window) for part in parts), strict=True):
-        evidence.add(some[0], frame_evidence(*some[1:]))
+        evidence.add(some[0], frame_logits(*some[1:]))
     return evidence
 
 

@@ -18,7 +18,7 @@ from harness.models.clipvis.config import ClipVisConfig
 from harness.models.clipvis.postprocess import (
     ScoreSums,
     TrackScoreAccumulator,
-    frame_evidence,
+    frame_scores,
     image_scores,
     suppression,
 )
@@ -50,7 +50,7 @@ def test_golden(name: str, window: int, monkeypatch: pytest.MonkeyPatch) -> None
         dense = heads["dense"]
         masks = pooling_masks(heads["pred_masks"], (dense.shape[-2], dense.shape[-1]))
         logits = class_logits(mask_pool(dense, masks), classifier, math.exp(facts["logit_scale_param"]))
-        told = frame_evidence(logits, heads["pred_object_logits"], heads["pred_ious"], heads["pred_masks"])
+        told = frame_scores(logits, heads["pred_object_logits"], heads["pred_ious"], heads["pred_masks"])
         evidence.add(orders[-1], told)
         kept.add(heads["pred_masks"], orders[-1])
     assert torch.equal(torch.cat(orders), golden["indices"])

@@ -22,7 +22,7 @@ GATE = Path(__file__).parents[2] / "data" / "gate"
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_card_is_of_the_shipped_weights(model: str) -> None:
-    weights, card = miniatures.weights(model, "shapes"), miniatures.card(model)
+    weights, card = miniatures.weights(model, "shapes"), miniatures.miniature_card(model)
     assert weights is not None
     assert file_digest(weights) == card["sha256"]
     assert weights.stat().st_size < 8 << 20
@@ -33,7 +33,7 @@ def test_the_card_is_of_the_shipped_weights(model: str) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_the_card_tells_the_numbers_of_the_gate(model: str) -> None:
     stored = json.loads((GATE / f"{model}.json").read_text())["metrics"]
-    card = miniatures.card(model)
+    card = miniatures.miniature_card(model)
     assert card["metrics"] == {name: stored[name] for name in card["metrics"]}
     assert card["metrics"]["AP"] >= 0.4
     assert card["metrics"]["APn"] >= 0.3
@@ -43,7 +43,7 @@ def test_the_card_tells_the_numbers_of_the_gate(model: str) -> None:
 def test_the_models_card_shows_its_miniature(model: str) -> None:
     shown = CliRunner().invoke(build(), ["models", "show", model]).output
     assert "shipped miniature:" in shown
-    assert f"APn: {miniatures.card(model)['metrics']['APn']:.4f}" in shown
+    assert f"APn: {miniatures.miniature_card(model)['metrics']['APn']:.4f}" in shown
     assert f"harness train --model {model} --dataset shapes" in shown
 
 
@@ -51,7 +51,7 @@ def test_no_miniature_was_trained_on_a_novel_category() -> None:
     training_set = plugins.dataset("shapes").training_set(Path(), "train")
     used = {c for item in range(len(training_set)) for c in training_set.categories_of(item)}
     assert not any("novel" in training_set.categories[c].groups for c in used)
-    assert miniatures.card("clipvis")["dataset"].startswith("shapes train")
+    assert miniatures.miniature_card("clipvis")["dataset"].startswith("shapes train")
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -62,5 +62,5 @@ def test_a_run_on_shapes_takes_the_shipped_weights(model: str, tmp_path: Path, m
     assert done.exit_code == 0, done.output
     record = json.loads(done.stdout.splitlines()[-1])["runs"][0]
     config = json.loads((Path(record["folder"]) / "config.json").read_text())
-    assert config["checkpoint"] == miniatures.card(model)["sha256"]
+    assert config["checkpoint"] == miniatures.miniature_card(model)["sha256"]
     assert record["metrics"]["AP50"] > 0.3
