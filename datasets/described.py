@@ -156,7 +156,9 @@ class DescribedDataset:
         if files.annotations is None:
             return plugins.opened(like.name, data_root, of)
         if not isinstance(like, VisDataset):
-            raise UserError(self._where(split), f"{like.name} takes no files by hand", "leave out annotations")
+            raise UserError(
+                self._where(split), f"{like.name} does not read other annotation files", "leave out annotations"
+            )
         frames_folder = None if files.frames is None else self._path(files.frames)
         return like.open_files(self._path(files.annotations), frames_folder, of, data_root)
 

@@ -21,7 +21,7 @@ from harness.scoring.dispatch import PROTOCOL_NAMES, protocol_name
 from harness.scoring.protocols import OFFICIAL, PROTOCOLS, get_protocol
 from harness.types import Dataset
 
-FORM = "docs/adding-a-dataset.md describes the form"
+FORM = "see docs/adding-a-dataset.md for the form"
 OWN_GROUPS = ("base", "novel", "common", "uncommon")
 _RECORDS = {
     "videos": ("id", "width", "height", "file_names"),
@@ -49,7 +49,7 @@ def open_own(annotations: Path, frames: Path | None, protocol: str | None, name:
 
 def _all_of(annotations: Path, found: Sequence[str]) -> UserError:
     listed = "; ".join(found) if len(found) == 1 else "; ".join(f"({i}) {one}" for i, one in enumerate(found, 1))
-    return UserError(str(annotations), f"cannot be run on yet: {listed}", FORM)
+    return UserError(str(annotations), f"is not ready for a run: {listed}", FORM)
 
 
 def faults(annotations: Path, frames: Path | None, protocol: str | None) -> list[str]:

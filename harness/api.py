@@ -172,7 +172,7 @@ def _text_of(key: str, value: Any) -> str:
 
 def _precision(name: str) -> str:
     if name not in PRECISIONS:
-        raise UserError("precision", f'"{name}" is unknown', f"one of {', '.join(PRECISIONS)}")
+        raise UserError("precision", f'"{name}" is unknown', f"name one of {', '.join(PRECISIONS)}")
     return name
 
 

@@ -381,7 +381,7 @@ def truth_of(
 
     if isinstance(dataset, (str, Path)) and not _is_name(dataset):
         if protocol is None:
-            raise UserError("protocol", "is needed with an annotation file", "one of lvvis, ytvis, ovis, burst")
+            raise UserError("protocol", "is needed with an annotation file", "name one of lvvis, ytvis, ovis, burst")
         read = read_annotations(Path(dataset))
         return read, track_protocols(protocol, None, read.pairs is not None)
     dataset = dataset_of(dataset)

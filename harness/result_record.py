@@ -426,7 +426,9 @@ def read_record(path: Path) -> tuple[SignedRecord, str]:
     except OSError as error:
         raise UnreadableFileError(str(path), error.strerror or "cannot be read", "check the path") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(str(path), other_version(data, (RECORD_FORMAT,)) or f"is no record: {error}", _HINT) from error
+        raise UserError(
+            str(path), other_version(data, (RECORD_FORMAT,)) or f"is not a record: {error}", _HINT
+        ) from error
     return record, content_digest({key: value for key, value in raw.items() if key != "sha256"})
 
 

@@ -492,7 +492,7 @@ def _conclude(
     done = run.store.done() & {v.id for v in run.videos}
     lost = len(run.videos) - len(done.union(event.video_id for event in failed))
     if lost or not (run.folder / "config.json").exists():
-        what = f"files have vanished, among them the predictions of {lost} videos"
+        what = f"files are missing, among them the predictions of {lost} videos"
         raise DamagedShardError(str(run.folder), what, "repeat the command to compute them again")
     complete = len(done) == len(run.videos)
     videos = {

@@ -83,7 +83,7 @@ class VideoFileFrames(Frames):
                     what += f"{first.height}x{first.width}"
                     raise FrameError(f"{path}, frame {self._length}", what, "write the video in one size")
                 if _shown(frame, aspect, path) != self._shown:
-                    what = "is to be shown turned otherwise than the first frame"
+                    what = "has another display rotation than the first frame"
                     raise FrameError(f"{path}, frame {self._length}", what, "write the video upright")
                 self._length += 1
         self._lock = threading.Lock()
@@ -130,7 +130,7 @@ def _shown(frame: Any, aspect: Fraction | None, path: Path) -> DisplayTransform:
     """
     aspect = aspect or Fraction(1)
     if not Fraction(1, WIDEST_PIXEL) <= aspect <= WIDEST_PIXEL:
-        what = f"says that its pixels are {float(aspect):.3g} times as wide as high"
+        what = f"states that its pixels are {float(aspect):.3g} times as wide as high"
         raise UserError(str(path), what, "write the video with square pixels")
     width = max(1, round(frame.width * aspect))
     _refuse_size(width, frame.height, path)
@@ -143,8 +143,8 @@ def _shown(frame: Any, aspect: Fraction | None, path: Path) -> DisplayTransform:
         return DisplayTransform(resized, True, (b < 0, c < 0))
     if not any((a, b, c, d)):  # players ignore such a matrix
         return DisplayTransform(resized, False, (False, False))
-    what = "is to be shown turned by an angle that is no quarter turn"
-    raise UserError(str(path), what, "write the video turned, without a display matrix")
+    what = "has a display rotation that is not a multiple of 90 degrees"
+    raise UserError(str(path), what, "write the video rotated, without a display matrix")
 
 
 def _matrix(frame: Any) -> tuple[float, ...]:

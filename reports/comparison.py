@@ -200,7 +200,7 @@ class Comparison:
     def difference(self) -> dict[str, Difference]:
         """The second run minus the first, by metric; raises `UserError` unless there are exactly two runs."""
         if len(self.pairs) != 1:
-            raise UserError("difference", f"needs two runs, and these are {len(self.runs)}", "take one of pairs")
+            raise UserError("difference", f"needs two runs, not {len(self.runs)}", "use an item of pairs")
         return NamedValues(self.pairs[0].metrics, {}, "metric", "this comparison")
 
     def __repr__(self) -> str:

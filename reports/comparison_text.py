@@ -78,7 +78,7 @@ def _runs(comparison: Comparison, provenance: Sequence[str]) -> Sheet:
         ranks = comparison.ranks()
         for line, run in zip(lines, comparison.runs, strict=True):
             line.insert(1, written_rank(ranks[run.label]))
-        notes.append("Rank: places by AP that no significant difference excludes")
+        notes.append("Rank: ranks by AP that no significant difference excludes")
     if any(run.seeds for run in comparison.runs):
         columns.insert(1, Column("SD of seeds", True))
         for line, run in zip(lines, comparison.runs, strict=True):

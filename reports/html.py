@@ -198,7 +198,7 @@ def _examine(material: ReportData, dataset: Dataset, number: int, run: FinishedR
     except UnreadableFileError:
         raise
     except UserError as error:
-        material.notes.append(f"{run.label} could not be analysed: {_without_paths(error, [run])}.")
+        material.notes.append(f"{run.label} cannot be analysed: {_without_paths(error, [run])}.")
 
 
 def _content(material: ReportData, options: Options) -> dict[str, Any]:

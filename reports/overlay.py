@@ -143,7 +143,9 @@ def contact_sheet(dataset: Dataset, videos: int, frames: int) -> Image:
     Cells have the size of the largest video. Raises `UserError` for a dataset without truth.
     """
     if dataset.truth is None:
-        raise UserError(f"{dataset.name}, split {dataset.split}", "its truth is withheld", "take a split that has it")
+        raise UserError(
+            f"{dataset.name}, split {dataset.split}", "its truth is withheld", "choose a split whose truth is public"
+        )
     chosen = dataset.videos[:videos]
     height, width = max(v.height for v in chosen), max(v.width for v in chosen)
     names = {category.id: category.name for category in dataset.categories}

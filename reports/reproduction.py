@@ -1,6 +1,6 @@
 """Reproduction of published numbers: which released weights can be run, and how close the numbers are.
 
-A number is inside rounding if it rounds to the published one: 19.5 is anything from 19.45 to 19.55.
+A number is within rounding if it rounds to the published one: 19.5 is anything from 19.45 to 19.55.
 """
 
 from __future__ import annotations
@@ -238,7 +238,7 @@ def _open(dataset: str, split: str, data_root: Path) -> Dataset | Gap:
 
 
 def verdict_counts(outcomes: Iterable[CaseOutcome]) -> dict[str, int]:
-    """How many numbers are inside rounding, outside, and not comparable; how many cases failed or were not run."""
+    """How many numbers are within rounding, outside, and not comparable; how many cases failed or were not run."""
     listed = list(outcomes)
     numbers = [number for one in listed for number in one.numbers if number.obtained is not None]
     return {
@@ -297,7 +297,7 @@ REPRODUCTION_COLUMNS = (
     "expected",
     "obtained",
     "difference",
-    "inside rounding",
+    "within rounding",
 )
 
 
@@ -333,7 +333,7 @@ def summary_text(outcomes: Sequence[CaseOutcome]) -> str:
     """The summary as a sentence."""
     found = verdict_counts(outcomes)
     compared = found["inside"] + found["outside"]
-    text = f"{found['inside']} of {compared} numbers inside rounding"
+    text = f"{found['inside']} of {compared} numbers within rounding"
     if found["not_comparable"]:
         text += f", {found['not_comparable']} not comparable"
     if found["failed"]:

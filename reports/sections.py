@@ -358,7 +358,7 @@ def _provenance(run: FinishedRun) -> dict[str, str]:
         "videos": f"{videos['done']} of {videos['total']}",
         "precision": run.record.get("precision"),
         "seed": run.record.get("seed"),
-        "begun (UTC)": environment.time,
+        "started (UTC)": environment.time,
         "harness": environment.harness,
         "harness commit": commit and commit + (" with changes" if environment.git_changed else ""),
         "working directory's commit": environment.working_directory_commit

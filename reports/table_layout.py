@@ -99,7 +99,7 @@ def read_layout(file: Path) -> Layout:
         if fault["type"] == "extra_forbidden":
             raise UserError(where, "is not a key of a layout", near(place[-1], _keys(place))) from error
         what = fault["msg"][:1].lower() + fault["msg"][1:]
-        raise UserError(where, what, "docs/comparison.md shows a layout") from error
+        raise UserError(where, what, "see docs/comparison.md for a layout") from error
 
 
 def _keys(place: list[str]) -> list[str]:

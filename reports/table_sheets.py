@@ -177,7 +177,7 @@ def _footnotes(made: Sequence[Row], columns: Sequence[ColumnLayout]) -> list[str
     several = _are_of_several(made)
     lines = dagger_notes((_in_note(row, several), row.reasons) for row in made)
     if any(one.key.startswith("corrected.") for one in columns):
-        lines.append("corr.: the same predictions without the known faults of the official evaluator")
+        lines.append("corr.: the same predictions without the known faults of the official tool")
     return lines
 
 

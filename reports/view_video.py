@@ -154,9 +154,9 @@ def export_video(
     Raises `UserError` for an unknown format and frames that do not exist; frames that cannot be read are grey.
     """
     if kind not in DOWNLOAD_FORMATS:
-        raise UserError(f"format {kind}", "is unknown", f"one of {', '.join(DOWNLOAD_FORMATS)}")
+        raise UserError(f"format {kind}", "is unknown", f"name one of {', '.join(DOWNLOAD_FORMATS)}")
     if not frames:
-        raise UserError("frames", "are none", "name at least one frame")
+        raise UserError("frames", "names none", "name at least one frame")
     if kind in ("png", "pdf"):
         chosen = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, _STRIP).round().astype(int))]
         return _sheet(video, panes, chosen, kind)

@@ -189,7 +189,7 @@ def _frames(video: Video, indices: Sequence[int], share: int) -> tuple[dict[int,
         except UserError as error:  # the message names a path of this machine, and the page may be published
             pictures[index] = None
             faults.append(error.what)
-    missing = f"{len(faults)} of {len(indices)} frames could not be read: {plain(faults[0])}" if faults else ""
+    missing = f"{len(faults)} of {len(indices)} frames cannot be read: {plain(faults[0])}" if faults else ""
     for width in dict.fromkeys(min(video.width, w) for w in FRAME_WIDTHS):
         made = {index: _data_uri(picture, width) for index, picture in pictures.items()}
         if _bytes(made) <= share:

@@ -465,7 +465,7 @@ def test_a_sleeping_tracking_server_costs_a_warning_and_nothing_else(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["runs"][0]["complete"] is True
     (warning,) = (line for line in done.stderr.splitlines() if line.startswith("warning: "))
-    assert "MLflow at http://127.0.0.1:9 could not be used" in warning
+    assert "MLflow at http://127.0.0.1:9 cannot be used" in warning
 
 
 def test_a_run_is_logged_to_the_embedded_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

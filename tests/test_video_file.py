@@ -145,7 +145,7 @@ def test_frames_that_are_turned_differently_are_refused(tmp_path: Path) -> None:
     with av.open(str(jpegs(tmp_path / "clip.mjpeg", 1, 3))) as container:
         if len({frame.rotation for frame in container.decode(video=0)}) == 1:
             pytest.skip("this FFmpeg does not read the orientation of motion JPEG")
-    what = "is to be shown turned otherwise than the first frame; write the video upright"
+    what = "has another display rotation than the first frame; write the video upright"
     assert refused(tmp_path / "clip.mjpeg") == f"{tmp_path / 'clip.mjpeg'}, frame 1: {what}"
 
 

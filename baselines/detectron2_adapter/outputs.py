@@ -60,7 +60,7 @@ def objects_of_image(outputs: Any, size: tuple[int, int], where: str) -> ImageOb
         raise UserError(where, what, hint) from error
     if masks.shape != (len(labels), *size) or len(scores) != len(labels):
         what = f"masks are {masks.shape}, with {len(scores)} scores and {len(labels)} labels"
-        raise UserError(where, what, f"the model must give one of each per object, of {size}")
+        raise UserError(where, what, f"make the model give one of each per object, of {size}")
     return ImageObjects(labels, scores, masks)
 
 
@@ -119,7 +119,7 @@ def _is_of_frame(output: Any) -> bool:
 def _objects(labels: Any, scores: Any, masks: Any, sizes: Any, where: str) -> Iterator[FoundObject]:
     if not len(labels) == len(scores) == len(masks):
         what = f"{len(masks)} masks, {len(scores)} scores and {len(labels)} labels"
-        raise UserError(where, what, "the model must give one of each per object")
+        raise UserError(where, what, "make the model give one of each per object")
     for label, score, mask in zip(labels, scores, masks, strict=True):
         encoded = encode(_binary(mask, where)) if sizes is None else encode_logits(mask, sizes)
         yield FoundObject(int(label), float(score), encoded)

@@ -32,13 +32,13 @@ def analyse(
     ] = None,
     with_ceilings: Annotated[
         bool,
-        typer.Option("--ceilings", help="What the numbers would be with perfect classes, masks, links and presence."),
+        typer.Option("--ceilings", help="Show the numbers that perfect classes, masks, links and presence would give."),
     ] = False,
     predictions: Annotated[
         Location | None,
         typer.Option(parser=location, help="--ceilings: a results file in place of runs, or a folder of predictions."),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="--predictions: the dataset that they are of.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="--predictions: their dataset.")] = None,
     split: Annotated[str | None, typer.Option(help="--predictions: the split of the dataset.")] = None,
     protocol: Annotated[
         str | None,
@@ -47,7 +47,7 @@ def analyse(
     score_threshold: ScoreThreshold = None,
     tracks_per_category: TracksPerCategory = None,
     figure: Annotated[
-        Path | None, typer.Option(help="--ceilings: draw them to this .pdf or .svg file; of one run.")
+        Path | None, typer.Option(help="--ceilings: draw them to this .pdf or .svg file; for one run.")
     ] = None,
     format: Annotated[str, typer.Option(help="terminal, markdown, latex, csv, html or json.")] = "terminal",
     out: Out = None,
@@ -56,7 +56,7 @@ def analyse(
     """Break the errors of runs down by kind, and show AP by slices of the data and the calibration of scores.
 
     For each kind, the gain of AP50 if all its errors were corrected: wrong categories, poor masks, switched
-    identities, wrong frames, duplicates, tracks on nothing, missed objects.
+    identities, wrong frames, duplicates, tracks on background, missed objects.
     docs/error-analysis.md defines every kind and number.
 
     With --ceilings: AP, HOTA or cgF1 with perfect classes, masks, links and presence, alone and together, from the

@@ -31,7 +31,7 @@ def bench(
     video: Annotated[Path | None, typer.Option(help="Video file or folder; default: generated frames.")] = None,
     size: Annotated[str, typer.Option(help="Height x width of generated frames.")] = "480x853",
     frames: Annotated[int, typer.Option(min=1, help="Number of generated frames.")] = 20,
-    words: Annotated[int, typer.Option(min=1, help="Size of the vocabulary.")] = 40,
+    words: Annotated[int, typer.Option(min=1, help="Number of words in the vocabulary.")] = 40,
     objects: Annotated[int, typer.Option(min=0, help="Number of moving shapes in generated frames.")] = 0,
     repeats: Annotated[int, typer.Option(min=1, help="Timed repeats after one warm-up.")] = 3,
     device: Annotated[str | None, typer.Option(help="cpu, cuda; default: cuda where there is a GPU.")] = None,
@@ -47,7 +47,7 @@ def bench(
     run: Annotated[
         Location | None,
         typer.Option(
-            parser=location, help="--sweep: store it with this run, and use the run's model, settings, precision."
+            parser=location, help="--sweep: store it with this run, and use the run's model, settings and precision."
         ),
     ] = None,
     fit: Annotated[
@@ -62,10 +62,10 @@ def bench(
     in it, and it waits for the GPU after each stage, so their sum may be more than the time of a frame.
 
     With --sweep: how time and memory grow with words, objects and frames, one at a time while the others keep their
-    value, with the straight line through the points and its largest residual. docs/cost.md says what it means.
+    value, with the straight line through the points and its largest residual. docs/cost.md explains the numbers.
 
-    With --fit: peak memory at two sizes of window, words and frames, and the largest that the lines through them say
-    will fit.
+    With --fit: peak memory at two sizes of window, words and frames, and the largest that fit
+    according to the lines through them.
 
     Examples:
 

@@ -26,12 +26,15 @@ def compare(
     data_root: DataRoot = DATA_ROOT,
     annotations: Annotated[
         Path | None,
-        typer.Option(help="Annotation file of results files, and of runs on your own data that lack their matches."),
+        typer.Option(
+            help="Annotation file of results files, and of runs on your own data that lack their match table."
+        ),
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Dataset of results files.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of --dataset.")] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="What scores results files: lvvis, ytvis, ovis, burst; default: the dataset's.")
+        str | None,
+        typer.Option(help="Protocol that scores results files: lvvis, ytvis, ovis, burst; default: the dataset's."),
     ] = None,
     format: Annotated[str, typer.Option(help="terminal, markdown, latex, csv, html or json.")] = "terminal",
     each_seed: EachSeed = False,

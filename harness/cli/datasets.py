@@ -56,8 +56,8 @@ def check_dataset(
 ) -> None:
     """Check whether a copy of a dataset is complete; exit code 1 if it is not.
 
-    Without a name: list the annotation files below the data root, the split of each and why, and the files to
-    name by hand; exit code 1 if none is recognised as a split.
+    Without a name: list the annotation files below the data root, the split of each and why, and the files that
+    you must name; exit code 1 if none is recognised as a split.
 
     Examples:
 
@@ -90,11 +90,13 @@ def check_dataset(
 
 @app.command("add")
 def add_dataset(
-    name: Annotated[str, typer.Argument(help="Its name for --dataset.")],
-    like: Annotated[str | None, typer.Option(help="A known dataset with the same categories and scoring.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Without --like: how it is scored.")] = None,
+    name: Annotated[str, typer.Argument(help="Name of the dataset for --dataset.")],
+    like: Annotated[str | None, typer.Option(help="A known dataset with the same categories and protocol.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Without --like: the protocol that scores it.")] = None,
     split: Annotated[str, typer.Option(help="Name of the split.")] = "val",
-    of: Annotated[str | None, typer.Option(help="With --like: which of its splits that is; default: the same.")] = None,
+    of: Annotated[
+        str | None, typer.Option(help="With --like: the split of that dataset; default: the same name.")
+    ] = None,
     annotations: Annotated[Path | None, typer.Option(help="Annotation file; with --like it may be left out.")] = None,
     frames: Annotated[Path | None, typer.Option(help="Folder of the frames; with --like it may be left out.")] = None,
     videos: Annotated[

@@ -62,7 +62,7 @@ def evaluate(
         bool,
         typer.Option(
             "--exhaustive",
-            help="Every category that is not annotated in a video is absent from it: count false alarms.",
+            help="Treat every category that is not annotated in a video as absent from it, and count false alarms.",
         ),
     ] = False,
     name: Annotated[
@@ -70,7 +70,7 @@ def evaluate(
         typer.Option(help="Name of the model: write a run folder for compare, report, table and view."),
     ] = None,
     runs_dir: Annotated[
-        Location, typer.Option(metavar="DIR", parser=location, help="The folder for the run folder of --name.")
+        Location, typer.Option(metavar="DIR", parser=location, help="Folder in which --name writes the run folder.")
     ] = RUNS,
     with_ceilings: Annotated[
         bool,
@@ -367,7 +367,7 @@ def burst_folder(
     """The folder of BURST's own files for a task, and its known differences from the published data."""
     if annotations is not None:
         if dataset is not None:
-            raise UserError("--dataset", f"and --annotations cannot be combined with {name}", "leave out one of them")
+            raise UserError("--dataset and --annotations", f"cannot be combined with {name}", "leave out one of them")
         return annotations.parent if annotations.name == _BURST_FILE else annotations, None
     hint = f"name the folder that holds {_BURST_FILE}"
     if dataset is None:
@@ -413,7 +413,7 @@ def truth_choice(asked: list[str] | None, given: Given, per_frame: bool) -> Trut
             raise UserError("harness eval", "needs a truth", "name --dataset, or --protocol with --annotations")
         if asked is None:
             raise UserError(
-                "--protocol", "is needed with --annotations", "one of lvvis, ytvis, ovis, burst, veval, hota"
+                "--protocol", "is needed with --annotations", "name one of lvvis, ytvis, ovis, burst, veval, hota"
             )
         read = _read(given.annotations, asked)
         return TruthChoice(expand_names(asked, None, _has_phrases(read)), read, None, None)

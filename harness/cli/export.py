@@ -54,7 +54,7 @@ def export(
 ) -> None:
     """Write predictions as a results file or as the zip for a server.
 
-    A run is refused where videos are missing. A results file made elsewhere is checked against the videos and
+    A run is refused if videos are missing. A results file made elsewhere is checked against the videos and
     categories of a split, whose truth may be withheld: faulty records are refused, and oddities are counted.
 
     Examples:

@@ -27,18 +27,20 @@ def figures(
     column_width: Annotated[
         float, typer.Option(min=1.5, max=12, metavar="INCHES", help="Width of a column; some figures take two.")
     ] = 3.25,
-    font: Annotated[str | None, typer.Option(help="Family of the letters, such as serif or Times New Roman.")] = None,
+    font: Annotated[str | None, typer.Option(help="Font family, such as serif or Times New Roman.")] = None,
     video: Annotated[
         int | None,
-        typer.Option(metavar="ID", help="Video whose frames are shown; default: what moves the difference most."),
+        typer.Option(
+            metavar="ID", help="Video whose frames are shown; default: the one that changes the difference most."
+        ),
     ] = None,
     clip: Annotated[
-        bool, typer.Option("--clip", help="Also write the video of the frames, all of it, as frames.mp4.")
+        bool, typer.Option("--clip", help="Also write the whole video of the frames as frames.mp4.")
     ] = False,
     data_root: DataRoot = DATA_ROOT,
     annotations: MatchAnnotations = None,
     mlflow: Annotated[
-        bool, typer.Option("--mlflow", help="Put the figures into the MLflow run of each RUN as well.")
+        bool, typer.Option("--mlflow", help="Also log the figures to the MLflow run of each RUN.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with the files.")] = False,
 ) -> None:

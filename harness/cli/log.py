@@ -24,7 +24,7 @@ def log(
     runs: Annotated[list[Location], typer.Argument(metavar="RUN...", parser=location, help="Run folders or URLs.")],
     experiment: MlflowExperiment = None,
     tag: Tags = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Log finished runs to MLflow: those that could not be logged when they ran, or to another store.
 

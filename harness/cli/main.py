@@ -69,7 +69,9 @@ def build(only: str = "") -> typer.Typer:
 
     @app.callback()
     def options(
-        version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Version.")] = False,
+        version: Annotated[
+            bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        ] = False,
         debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
     ) -> None:
         """Run, score and compare models for open-vocabulary video instance segmentation."""

@@ -25,10 +25,10 @@ RunAnnotations = Annotated[
     Path | None, typer.Option(help="The annotation file of the runs, if it is not below --data-root.")
 ]
 OwnAnnotations = Annotated[
-    Path | None, typer.Option(help="Data of your own in YouTube-VIS form, in place of a dataset's name.")
+    Path | None, typer.Option(help="Annotation file of your own data in YouTube-VIS form, in place of a dataset.")
 ]
 OwnFrames = Annotated[Path | None, typer.Option(help="Folder of the frames of --annotations.")]
-OwnProtocol = Annotated[str | None, typer.Option(help="Scoring of --annotations: lvvis, ytvis, ovis, burst.")]
+OwnProtocol = Annotated[str | None, typer.Option(help="Protocol of --annotations: lvvis, ytvis, ovis or burst.")]
 OwnName = Annotated[str | None, typer.Option(help="Name of the --annotations data; default: the file's name.")]
 
 Predictions = Annotated[

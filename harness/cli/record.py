@@ -15,7 +15,8 @@ from harness.standard_output import tell
 def record(
     run: Annotated[Location, typer.Argument(metavar="RUN", parser=location, help="Run folder or its URL.")],
     out: Annotated[
-        Path | None, typer.Option(help="File to write; default: the run folder's name with .record.json, here.")
+        Path | None,
+        typer.Option(help="File to write; default: the run folder's name with .record.json, in the working directory."),
     ] = None,
     hub_dataset: Annotated[
         str | None, typer.Option(metavar="ORG/NAME", help="Id of the benchmark dataset on the Hugging Face Hub.")
@@ -24,11 +25,13 @@ def record(
         list[str] | None,
         typer.Option(
             metavar="PROTOCOL/METRIC=TASK",
-            help="Which task of the benchmark a metric is; may be repeated. Default: every protocol's first metric.",
+            help="The benchmark's task that a metric belongs to; may be repeated. Default: every protocol's first"
+            " metric.",
         ),
     ] = None,
     source_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where you publish the record, for the Hub's source.")
+        str | None,
+        typer.Option(metavar="URL", help="URL at which you publish the record; the Hub shows it as the source."),
     ] = None,
     private: Annotated[
         bool, typer.Option("--private", help="Include paths, user names and the list of all installed packages.")

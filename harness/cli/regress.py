@@ -21,13 +21,13 @@ def regress(
     tolerance: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="POINTS|METRIC=POINTS", help="How far metrics may fall, in points; default 0.5. May be repeated."
+            metavar="POINTS|METRIC=POINTS", help="How far metrics may fall, in points; default: 0.5; may be repeated."
         ),
     ] = None,
     both_ways: Annotated[bool, typer.Option("--both-ways", help="Fail on rises, too.")] = False,
     format: Annotated[str, typer.Option(help="terminal, markdown (for a pull request) or json.")] = "terminal",
     strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse a run whose settings are not the baseline's (exit code 2).")
+        bool, typer.Option("--strict", help="Refuse a run whose settings differ from the baseline's (exit code 2).")
     ] = False,
     update: Annotated[bool, typer.Option("--update", help="Write the run's numbers as the new baseline.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,

@@ -25,7 +25,7 @@ def report(
     annotations: RunAnnotations = None,
     frames: Annotated[Path | None, typer.Option(help="Folder of the frames of --annotations.")] = None,
     videos: Annotated[int, typer.Option(min=0, help="Videos in the viewer.")] = 9,
-    max_mb: Annotated[float, typer.Option(min=0.1, help="Largest size of their frames in megabytes.")] = 3.0,
+    max_mb: Annotated[float, typer.Option(min=0.1, help="Largest total size of their frames in megabytes.")] = 3.0,
     with_ceilings: Annotated[
         bool,
         typer.Option(
@@ -33,10 +33,10 @@ def report(
         ),
     ] = False,
     mlflow: Annotated[
-        bool, typer.Option("--mlflow", help="Put the report into the MLflow run of each RUN as well.")
+        bool, typer.Option("--mlflow", help="Also log the report to the MLflow run of each RUN.")
     ] = False,
 ) -> None:
-    """Write one HTML file about one or several runs on the same data: who is better, where, by how much, and why.
+    """Write one HTML file about one or several runs on the same data: which run is better, where, by how much, and why.
 
     It needs no network and no other file: tables with intervals, curves, errors, slices, videos, provenance.
 

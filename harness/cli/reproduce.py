@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def reproduce(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="clipvis or ov2seg.")],
     checkpoints: Annotated[
-        Path | None, typer.Option(help="Folder of the released weights; files are known by their content.")
+        Path | None, typer.Option(help="Folder of the released weights; files are recognised by their content.")
     ] = None,
     checkpoint: Annotated[
         list[str] | None,

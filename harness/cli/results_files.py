@@ -39,7 +39,7 @@ def with_results_files(named: Sequence[Location], truth: TruthOfResults) -> Iter
     if truth.annotations is None and truth.dataset is None:
         raise UserError(str(files[0]), "is a results file", "name its truth with --annotations or --dataset")
     if truth.dataset is None and truth.protocol is None:
-        raise UserError("--protocol", "is needed with --annotations", "one of lvvis, ytvis, ovis, burst")
+        raise UserError("--protocol", "is needed with --annotations", "name one of lvvis, ytvis, ovis, burst")
     with tempfile.TemporaryDirectory(prefix="harness-results-") as folder:
         names = _names(files)
         made = {one: _run(one, names[one], truth, Path(folder)) for one in files}

@@ -86,7 +86,7 @@ def run(
     dataset_name: OwnName = None,
     protocol: Annotated[
         str | None,
-        typer.Option(help="Scoring, several separated by commas, or all; default: the dataset's own."),
+        typer.Option(help="Protocols that score the run, separated by commas, or all; default: the dataset's own."),
     ] = None,
     score_threshold: ScoreThreshold = None,
     tracks_per_category: TracksPerCategory = None,
@@ -99,7 +99,7 @@ def run(
         int | None,
         typer.Option(min=1, help="Processes that run the model, with one thread each; default: one per device."),
     ] = None,
-    engine: Annotated[EngineName, typer.Option(help="On this machine, or in a Ray cluster.")] = EngineName.LOCAL,
+    engine: Annotated[EngineName, typer.Option(help="Run on this machine, or in a Ray cluster.")] = EngineName.LOCAL,
     gpus_per_worker: Annotated[
         float | None, typer.Option(min=0, help="With --engine ray: GPUs of each worker, 0.5 for two on one.")
     ] = None,
@@ -124,7 +124,9 @@ def run(
     ] = None,
     ablate: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=A,B,...", help="Run without and with this one change; of several, one at a time."),
+        typer.Option(
+            metavar="KEY=A,B,...", help="Run without and with this change; several changes are made one at a time."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random choice.")] = 0,
     runs_dir: Annotated[
@@ -141,7 +143,9 @@ def run(
     no_mlflow: NoMlflow = False,
     experiment: MlflowExperiment = None,
     tag: Tags = None,
-    format: Annotated[str, typer.Option(help="Of the table: terminal, markdown, latex, csv or html.")] = "terminal",
+    format: Annotated[
+        str, typer.Option(help="Format of the table: terminal, markdown, latex, csv or html.")
+    ] = "terminal",
     strict: Annotated[bool, typer.Option("--strict", help="Make every warning of scoring an error.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")] = False,
 ) -> None:

@@ -34,7 +34,7 @@ _ADVICE = {
 def status(
     run: Annotated[Location, typer.Argument(metavar="RUN", parser=location, help="Run folder or its URL.")],
     watch: Annotated[bool, typer.Option("--watch", help="Repeat every two seconds until the run ends.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object; with --watch one per line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; with --watch one per line.")] = False,
 ) -> None:
     """Show the progress of a run: videos, workers, throughput, failures, time left. Reads files only.
 

@@ -37,20 +37,22 @@ def table(
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(metavar="NAME,...", help="Metrics shown, in this order, as in a layout; AR is AR100."),
+        typer.Option(metavar="NAME,...", help="Metrics to show, in this order, as in a layout; AR is AR100."),
     ] = None,
     corrected: Annotated[
-        bool, typer.Option("--corrected", help="Add columns without the known faults of the official evaluators.")
+        bool, typer.Option("--corrected", help="Add columns without the known faults of the official tools.")
     ] = False,
     side_by_side: Annotated[
         bool, typer.Option("--side-by-side", help="Datasets side by side, one row per method.")
     ] = False,
-    layout: Annotated[Path | None, typer.Option(help="YAML file: rows, datasets, columns, settings and names.")] = None,
+    layout: Annotated[
+        Path | None, typer.Option(help="YAML file with the table's rows, datasets, columns, settings and names.")
+    ] = None,
     intervals: Annotated[
         bool, typer.Option("--intervals", help="Add half the 95 % interval, by a jackknife over videos.")
     ] = False,
     significance: Annotated[
-        str | None, typer.Option(help="Mark what differs significantly from the first or the best run.")
+        str | None, typer.Option(help="first or best: mark what differs significantly from this run.")
     ] = None,
     each_seed: EachSeed = False,
     data_root: DataRoot = DATA_ROOT,

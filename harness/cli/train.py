@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def train(
     model: Annotated[str, typer.Option(help="The model.")],
-    dataset: Annotated[str, typer.Option(help="The set to train on: lvis, coco, ytvis2019, shapes, ...")],
+    dataset: Annotated[str, typer.Option(help="Dataset to train on: lvis, coco, ytvis2019, shapes, ...")],
     out: Annotated[Path, typer.Option(help="Folder of the training: checkpoints, log, weights.")],
     split: Annotated[str, typer.Option(help="Split to train on.")] = "train",
     data_root: DataRoot = DATA_ROOT,

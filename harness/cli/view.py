@@ -24,7 +24,7 @@ def view(
     data_root: DataRoot = DATA_ROOT,
     annotations: RunAnnotations = None,
     frames: Annotated[Path | None, typer.Option(help="Folder of the frames of --annotations.")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any that is free.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free one.")] = 0,
     browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
 ) -> None:
     """Show every video and every track of runs in the browser, with filters; also during a run.

@@ -144,7 +144,7 @@ def _mask(one: dict[str, Any], height: int, width: int, place: str, warnings: Wa
         return drawn(segmentation, height, width, place)
     bbox = one.get("bbox")
     if isinstance(bbox, list) and len(bbox) == 4:
-        warnings.add("boxes are taken as masks of all their pixels", place)
+        warnings.add("boxes are used as masks of all their pixels", place)
         return boxed(bbox, height, width, place)
     raise UserError(place, "has neither segmentation nor bbox", "write a mask")
 

@@ -137,7 +137,7 @@ def _index(shape: Any, track: Any, file: Path, first: int, step: int) -> int:
 def _mask(shape: Any, height: int, width: int, where: str, warnings: Warnings) -> Rle | None:
     if shape.tag == "box":
         left, top, right, bottom = (_number(shape.get(key), where, key) for key in ("xtl", "ytl", "xbr", "ybr"))
-        warnings.add("boxes are taken as masks of all their pixels", where)
+        warnings.add("boxes are used as masks of all their pixels", where)
         return boxed((left, top, right - left, bottom - top), height, width, where)
     if shape.tag == "polygon":
         pairs = [pair.split(",") for pair in (shape.get("points") or "").split(";") if pair]

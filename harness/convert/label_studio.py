@@ -73,7 +73,7 @@ def _results(task: dict[str, Any], where: str, warnings: Warnings) -> list[dict[
     given = _list(task["annotations"])
     done = [one for one in given if isinstance(one, dict) and not one.get("was_cancelled")]
     if len(done) > 1:
-        warnings.add("of several annotations of a task the first is taken", where)
+        warnings.add("of several annotations of a task the first is used", where)
     found = _list(done[0].get("result")) if done else []
     return [one for one in found if isinstance(one, dict)]
 
@@ -130,7 +130,7 @@ def _video(
         masks: list[Rle | None] = [None] * len(files)
         for index, (x, y, w, h) in _boxes(value, len(files), region):
             masks[index] = _boxed((x, y, w, h), height, width, region)
-            warnings.add("boxes are taken as masks of all their pixels", region)
+            warnings.add("boxes are used as masks of all their pixels", region)
         video.tracks.append(ObjectTrack(len(video.tracks) + 1, categories.of(_label(value)), masks))
     return video
 
@@ -228,7 +228,7 @@ def _mask(one: dict[str, Any], height: int, width: int, where: str, warnings: Wa
         x, y, w, h = _four(value, region)
         if value.get("rotation"):
             raise UserError(region, "is rotated", "draw it upright, or as a polygon")
-        warnings.add("boxes are taken as masks of all their pixels", region)
+        warnings.add("boxes are used as masks of all their pixels", region)
         return _boxed((x, y, w, h), height, width, region), True
     if kind in ("brushlabels", "brush"):
         return _brushed(value.get("rle"), height, width, region), True

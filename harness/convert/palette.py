@@ -142,7 +142,7 @@ def write_palette(tracks: TrackSet, out: Path) -> list[str]:
     palette, hidden, meta = _palette(), 0, {}
     for video in tracks.videos:
         if len(video.tracks) > _MOST:
-            what = f"has {len(video.tracks)} tracks; a palette mask has room for {_MOST}"
+            what = f"has {len(video.tracks)} tracks; a palette mask holds at most {_MOST}"
             raise UserError(f"video {video.name}", what, "keep those with high scores, or choose another form")
         place = out / video.name
         place.mkdir(parents=True, exist_ok=True)

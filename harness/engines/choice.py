@@ -44,7 +44,7 @@ def choose_engine(
         )  # fmt: skip
         return device or "ray", actors
     if gpus_per_worker is not None:
-        raise UserError("gpus_per_worker", "needs engine ray", "several workers share the GPUs of device")
+        raise UserError("gpus_per_worker", "needs engine ray", "leave it out: several workers share the GPUs of device")
     devices = chosen_devices(device or default_device(), workers)
     refuse_missing_devices(dict.fromkeys(devices))
     if len(devices) == 1:

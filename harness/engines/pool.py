@@ -337,7 +337,7 @@ class Pool:
         self._progress.worker(worker, doing, self._backend.devices[worker], host, pid)
 
     def _give_up(self, worker: int, error: UserError) -> None:
-        log.warning("worker %s is given up: %s", worker, error)
+        log.warning("worker %s is not replaced: %s", worker, error)
         self._refusal = error
         self._set(worker, "lost")
 
@@ -346,7 +346,7 @@ class Pool:
             raise self._refusal
 
     def _run_in_process(self) -> None:
-        log.warning("%s processes several videos itself: one worker", self._spec.plugin.name)
+        log.warning("%s processes several videos itself, so it runs in one worker", self._spec.plugin.name)
         self.close()
         first = self._backend.devices[0]
         self._in_process = InProcess(self._spec.on(first), self._store, self._progress)

@@ -337,7 +337,7 @@ def frame_number(path: str, name: str) -> int:
     """
     text = _stem(path).replace("frame", "").rpartition("_")[2]
     if not NUMBER.fullmatch(text.lstrip("0") or text[:1]):
-        raise UserError(f"{name}, {path}", "has no frame number", "names end in a number, like frame0030.jpg")
+        raise UserError(f"{name}, {path}", "has no frame number", "end the name in a number, like frame0030.jpg")
     return int(text)
 
 

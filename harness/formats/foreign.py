@@ -34,7 +34,7 @@ def refuse_foreign_annotations(document: Any, annotations: bytes, name: str) -> 
         raise UserError(name, _image_form(document), f"{scored}convert it with `harness convert --from coco`")
     for key in ("videos", "categories"):
         if key not in document:
-            raise UserError(name, f"lacks {key}", "an annotation file has videos, categories and annotations")
+            raise UserError(name, f"lacks {key}", "write videos, categories and annotations")
 
 
 def _image_form(document: dict[str, Any]) -> str:

@@ -172,10 +172,10 @@ def coerce_video(video: dict[str, Any], where: str, notes: Notes) -> dict[str, A
                 notes.add(f"size or length of a video is {found[1]}", where)
         elif key != "length":
             out[key] = 0
-            notes.add("height or width of a video cannot be read, those of its masks count", f"{where}.{key}")
+            notes.add("height or width of a video cannot be read, those of its masks are used", f"{where}.{key}")
         elif out.get(key) is not None:
             out[key] = None
-            notes.add("length of a video cannot be read, its file names count", f"{where}.{key}")
+            notes.add("length of a video cannot be read, the number of its file names is used", f"{where}.{key}")
     names = out.get("file_names")
     if not (isinstance(names, list) and all(isinstance(one, str) for one in names)):
         # only runs read frames; they report missing names

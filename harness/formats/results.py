@@ -105,6 +105,6 @@ def _open_bracket(text: NDArray[np.uint8], path: Path) -> int:
     solid = np.flatnonzero(text[:FIRST_TEXT] > 32)
     if not len(solid) or text[solid[0]] != 91:
         if not len(solid):
-            raise UserError(str(path), "is empty", "a results file is a JSON list of tracks")
+            raise UserError(str(path), "is empty", "write a JSON list of tracks")
         raise foreign_results(path)
     return int(solid[0]) + 1

@@ -39,13 +39,13 @@ def has_numbers(record: Mapping[str, Any]) -> bool:
     return record["protocol"] is not None and any(value is not None for value in effective_metrics(record).values())
 
 
-WITH_NUMBERS = "take a run whose AP is defined"
+WITH_NUMBERS = "choose a run whose AP is defined"
 
 
 def no_numbers(folder: Location, record: Mapping[str, Any]) -> UserError:
     """Return the error for a run without numbers, with the reason from its record."""
     if record["protocol"] is None:
-        return UserError(str(folder), "has no numbers", "take a run on a split whose truth is public")
+        return UserError(str(folder), "has no numbers", "choose a run on a split whose truth is public")
     reason = record.get("undefined", {}).get("metrics", {}).get("AP", "none is defined")
     return UserError(str(folder), f"has no numbers: {reason}", WITH_NUMBERS)
 

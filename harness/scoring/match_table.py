@@ -149,7 +149,7 @@ def read_table(path: Location) -> MatchTable:
     try:
         data = read_file(path, SHARD_BYTES)
     except FileNotFoundError as error:
-        raise UserError(str(path), "does not exist", "it is written when a run is scored") from error
+        raise UserError(str(path), "does not exist", "repeat its `harness run`, which writes it") from error
     except OSError as error:
         raise UserError(str(path), f"cannot be read: {error.strerror}", f"run `chmod u+rw {path}`") from error
     begin = len(_MARK) + _DIGEST

@@ -187,7 +187,7 @@ def positions_of(chosen: ApProtocol, suffix: str, ids: tuple[int, ...], truths: 
         raise OfficialAbortError(
             truths.annotations.path,
             f"no category is {name}; the official {chosen.tool} tool aborts before its numbers",
-            f"the corrected ones (protocol {chosen.name}-corrected) need none",
+            f"use protocol {chosen.name}-corrected, which needs none",
         )
     if truths.annotations.renumbered == "categories":
         raise OfficialFaultError(

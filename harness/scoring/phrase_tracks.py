@@ -1,6 +1,6 @@
 """Predicted masklets for phrase metrics: from a results file with boxes and areas, or from a prediction store.
 
-The official evaluators read from the boxes and areas of the file in which frames an object is. A record without them,
+The official tools read from the boxes and areas of the file in which frames an object is. A record without them,
 or with ones that contradict its masks, is noted per track; its boxes are then those of its masks.
 """
 

@@ -1,4 +1,4 @@
-"""Quirks of official evaluators that change numbers, each as a named flag.
+"""Quirks of official tools that change numbers, each as a named flag.
 
 ``True`` reproduces the official tool; a corrected protocol has them off. Numbers are those of the protocol reference
 in ``docs/protocols.md``.

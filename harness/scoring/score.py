@@ -586,7 +586,9 @@ def _occlusion(record: AnnotationRecord, path: str) -> float:
         what = f"occlusion {json.dumps(unknown[0])[:40]} is unknown"
         raise UserError(where, what, f"known: {', '.join(OCCLUSION_VALUES)}")
     if not levels:
-        raise UserError(where, "has no occlusion in any frame", "OVIS cannot place the track; remove it or state it")
+        raise UserError(
+            where, "has no occlusion in any frame", "state it, or remove the track, which OVIS cannot assign to a group"
+        )
     values = sorted(OCCLUSION_VALUES[v] for v in levels)
     return float(np.mean(values[len(values) // 2 :]))
 

@@ -119,7 +119,7 @@ def score_veval(
 ) -> VevalScore:
     """Score a results file, or the shards of a prediction store.
 
-    ``strict`` makes every warning, and an abort of an official evaluator, a `UserError`; ``videos`` restricts truth and
+    ``strict`` makes every warning, and an abort of an official tool, a `UserError`; ``videos`` restricts truth and
     predictions to these ids. Raises `UserError` for faulty input.
     """
     warnings = Warnings(strict)
@@ -188,8 +188,8 @@ def _nothing(names: tuple[str, ...], reason: str, repairs: AbortsByKind | None =
 
 
 def _aborted(names: tuple[str, ...], aborts: AbortsByKind) -> _Part:
-    """No numbers, because the official evaluator aborts."""
-    reason = f"the official evaluator aborts: {next(iter(aborts.values())).reason}"
+    """No numbers, because the official tool aborts."""
+    reason = f"the official tool aborts: {next(iter(aborts.values())).reason}"
     return replace(_nothing(names, reason), abort=reason)
 
 
@@ -392,7 +392,7 @@ def _phrase_hota(given: PhraseInput, corrected: bool) -> _Part:
 
 
 def _per_pair(given: PhraseInput, columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """One row for every pair that has a number, with what the official evaluators found there."""
+    """One row for every pair that has a number, with what the official tools found there."""
     units, annotations = given.units, given.truth.arrays.annotations
     names = {category.id: category.name for category in annotations.categories} | units.names
     n_g = np.bincount(units.of_truth, minlength=len(units)).tolist()

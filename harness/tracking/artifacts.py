@@ -51,5 +51,5 @@ def _log(folder: Location, files: Sequence[Path]) -> str:
         call_with_deadline(log, UPLOAD_SECONDS)
     # As in `MlflowTracker`: MLflow, its transports and its database have their own types of exceptions.
     except Exception as error:
-        return f"MLflow at {safe_uri(uri)} could not be used: {redact(cause_of(error), uri)}; not logged: {names}"
+        return f"MLflow at {safe_uri(uri)} cannot be used: {redact(cause_of(error), uri)}; not logged: {names}"
     return ""

@@ -148,7 +148,7 @@ class MlflowTracker:
         if not missing:
             return where
         if not self._runs_logged:
-            return f"not logged ({self.uri} could not be used)"
+            return f"not logged ({self.uri} cannot be used)"
         return f"{where}, {missing} of {self._runs} runs not logged"
 
     def start(self, record: Mapping[str, Any]) -> None:
@@ -228,7 +228,7 @@ class MlflowTracker:
         cause = redact(cause_of(error), self._uri)
         later = self._later or f"run `harness log {self._folder}` to log it"
         advice = f"the run folder has everything: {later} once MLflow answers"
-        self._warnings.append(f"MLflow at {self.uri} could not be used: {cause}; {advice}")
+        self._warnings.append(f"MLflow at {self.uri} cannot be used: {cause}; {advice}")
 
     def _start(self, record: Mapping[str, Any], with_samples: bool) -> None:
         from mlflow import MlflowClient

@@ -19,7 +19,7 @@ class VideoFrames:
     def __init__(self, dataset: Dataset) -> None:
         if dataset.truth is None:
             where = f"{dataset.name}, split {dataset.split}"
-            raise UserError(where, "its truth is withheld", "train on a split that has it")
+            raise UserError(where, "its truth is withheld", "train on a split whose truth is public")
         self.dataset, self.truth = dataset, dataset.truth
         self.name = dataset.name
         self.categories: tuple[Category, ...] = dataset.categories

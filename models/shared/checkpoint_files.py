@@ -300,10 +300,10 @@ def _refuse_claims(state: Mapping[Any, Tensor], path: Path, hint: str) -> None:
         if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized:
             raise UserError(str(path), f"{str(name)[:200]} is not a plain tensor", hint)
         if tensor.numel() * tensor.element_size() > room:
-            raise UserError(str(path), f"{str(name)[:200]} claims to be larger than the file", hint)
+            raise UserError(str(path), f"{str(name)[:200]} states a size larger than the file", hint)
         views[_view(tensor)] = tensor.numel() * tensor.element_size()
     if sum(views.values()) > _SHARED_TIMES * room:
-        what = f"its {len(state)} tensors share values and together claim more than {_SHARED_TIMES} times the file"
+        what = f"its {len(state)} tensors share values and together state more than {_SHARED_TIMES} times the file"
         raise UserError(str(path), what, hint)
 
 

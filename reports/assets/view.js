@@ -4,7 +4,7 @@
 const SVG = "http://www.w3.org/2000/svg", UNIT = 2;
 const FILTERS = ["category", "said", "group", "kind", "low", "high", "size", "length", "name"];
 const ERRORS = "wsm";
-const NAMES = { h: "hit", w: "wrong name", s: "switched", m: "missed", "-": "absent", 1: "annotated", 0: "absent" };
+const NAMES = { h: "hit", w: "wrong category", s: "switched", m: "missed", "-": "absent", 1: "annotated", 0: "absent" };
 const TINTS = ["--s0", "--s1", "--s2", "--s3", "--s4", "--s5"];
 const MOST_ERRORS = 10, MOST_ROWS = 150;
 
@@ -159,7 +159,7 @@ function showTable() {
   document.querySelector("#tab-pairs span").textContent = overview.pairs_total.join(" + ");
   const columns = tab === "videos"
     ? [["name", "Video", true], ["frames", "Frames"], ["objects", "Objects"], ["hits", "Hits"], ["errors", "Errors"], ["missed", "Missed"], ...(overview.videos.runs.length === 2 ? [["gain", "2 − 1"]] : [])]
-    : [["truth", "Truth", true], ["said", "Said", true], ["count", "Tracks"], ["cost", "Cost (AP50)"], ["frames", "Frames"]];
+    : [["truth", "Truth", true], ["said", "Predicted", true], ["count", "Tracks"], ["cost", "Cost (AP50)"], ["frames", "Frames"]];
   const rows = tab === "videos" ? videoRows() : pairRows();
   const [by, down] = order[tab];
   rows.sort((a, b) => (a[by] < b[by] ? -1 : a[by] > b[by] ? 1 : 0) * (down ? -1 : 1));
@@ -188,12 +188,12 @@ function showTable() {
     });
     return line;
   });
-  if (!rows.length) body.push(make("tr", {}, make("td", { class: "none", colspan: columns.length }, tab === "videos" ? "No video passes the filters." : "No wrong name passes the filters.")));
+  if (!rows.length) body.push(make("tr", {}, make("td", { class: "none", colspan: columns.length }, tab === "videos" ? "No video passes the filters." : "No pair of categories passes the filters.")));
   const table = make("table", {}, make("thead", {}, head), make("tbody", {}, ...body));
   const more = make("button", { type: "button", class: "button" }, `show all ${rows.length}`);
   more.addEventListener("click", () => { mostRows = Infinity; showTable(); });
   const pairs = overview.pairs.some((one, i) => one.length < overview.pairs_total[i]);
-  const all = make("button", { type: "button", class: "button" }, "fetch the less costly pairs too");
+  const all = make("button", { type: "button", class: "button" }, "load the less costly pairs too");
   all.addEventListener("click", async () => { overview = await ask("overview", query({ pairs: "all" })); showTable(); });
   byId("table").replaceChildren(table, ...(rows.length > mostRows ? [more] : []), ...(tab === "pairs" && pairs ? [all] : []));
 }
@@ -249,8 +249,8 @@ function buildPanes() {
     const [w, h] = video.outline;
     const svg = draw("svg", { viewBox: `0 0 ${w * UNIT} ${h * UNIT}`, preserveAspectRatio: "none" });
     const inner = make("div", { class: "inner" }, image, svg);
-    const gone = make("p", { class: "nopicture", hidden: "" }, "the picture cannot be read");
-    if (!video.has_pictures) { image.hidden = true; gone.hidden = false; gone.textContent = "no pictures: name their folder with --frames"; }
+    const gone = make("p", { class: "nopicture", hidden: "" }, "this frame cannot be read");
+    if (!video.has_pictures) { image.hidden = true; gone.hidden = false; gone.textContent = "no frames: name their folder with --frames"; }
     image.addEventListener("error", () => { image.hidden = true; gone.hidden = false; });
     image.addEventListener("load", () => { image.hidden = false; gone.hidden = true; });
     stage.append(inner);
@@ -287,7 +287,7 @@ function buildList(pane) {
     rows.push(objectName(o), ...(mine.length ? mine.map(item) : [make("li", { class: "of quiet" }, "no track shown")]));
   }
   const free = tracks.filter((t) => t.object === null);
-  if (free.length) rows.push(make("li", {}, "about no object"), ...free.map(item));
+  if (free.length) rows.push(make("li", {}, "without an object"), ...free.map(item));
   pane.list.replaceChildren(...rows);
 }
 function select(object) {

@@ -31,7 +31,7 @@
     const stage = make("div", "stage");
     stage.style.aspectRatio = `${video.width} / ${video.height}`;
     const image = make("img");
-    const absent = make("div", "absent", "this frame could not be read");
+    const absent = make("div", "absent", "this frame cannot be read");
     const svg = document.createElementNS(SVG, "svg");
     svg.setAttribute("viewBox", `0 0 ${video.width * data.unit} ${video.height * data.unit}`);
     svg.setAttribute("preserveAspectRatio", "none");

@@ -106,7 +106,7 @@ def test_a_metric_that_is_undefined_now_says_why(tmp_path: Path, baseline: Path)
     none = run_with(tmp_path / "none", metrics=dict.fromkeys(METRICS), undefined={"metrics": {"AP": "nothing there"}})
     assert "AP, APn, AP50" in error_of(none, "--baseline", baseline)
     assert "; AP: nothing there" in error_of(none, "--baseline", baseline)
-    told = "has no numbers: nothing there; take a run whose AP is defined"
+    told = "has no numbers: nothing there; choose a run whose AP is defined"
     assert told in error_of(none, "--baseline", tmp_path / "new.json", "--update")
 
 

@@ -90,7 +90,7 @@ def test_what_is_at_hand_is_run_once_and_written_to_a_page(place: Path) -> None:
     again = reproduce(place, *arguments)
     assert len(shards) == 2
     assert shards == {path: path.stat().st_mtime_ns for path in place.glob("runs/*/predictions/*.parquet")}
-    assert "0 of 0 numbers inside rounding, 1 not comparable; 7 of 8 cases not run" in again.output
+    assert "0 of 0 numbers within rounding, 1 not comparable; 7 of 8 cases not run" in again.output
 
 
 def test_files_are_known_by_content(place: Path, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_cvat_for_video(tmp_path: Path) -> None:
     mask = decoded(drawn)
     assert sorted(zip(*np.nonzero(mask), strict=True)) == [(5, 5), (5, 6), (6, 4), (6, 5)]
     assert {w["kind"]: w["count"] for w in tracks.warnings.record()} == {
-        "boxes are taken as masks of all their pixels": 1,
+        "boxes are used as masks of all their pixels": 1,
         "shapes of kind points have no area and are left out": 1,
         "track without any mask is left out": 1,
     }

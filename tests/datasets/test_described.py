@@ -223,12 +223,12 @@ def test_the_first_refusal_lists_all_that_is_missing(own: Path) -> None:
     with pytest.raises(UserError) as error:
         open_own(own / "mine.json", None, "lvvis")
     assert str(error.value) == (
-        f"{own / 'mine.json'}: cannot be run on yet:"
+        f"{own / 'mine.json'}: is not ready for a run:"
         " (1) frames is missing: name the folder to which file_names are relative;"
         " (2) 2 of 2 videos lack file_names, first: videos[0];"
         " (3) 2 of 2 categories lack partition, first: categories[0];"
         " (4) 1 of 2 annotations lack areas, first: annotations[1];"
-        " docs/adding-a-dataset.md describes the form"
+        " see docs/adding-a-dataset.md for the form"
     )
     assert faults(own / "mine.json", own / "frames", "lvvis") == [
         "2 of 2 videos lack file_names, first: videos[0]",

@@ -134,7 +134,7 @@ def test_a_model_that_works_on_several_videos_itself_has_one_worker(
     run = faulty_run(tmp_path, load="batched")
     assert execute(run, engine=TWO).exit_code == 0
     assert run.store.read_video(2)[0].score == 0.04
-    assert "faulty processes several videos itself: one worker" in caplog.text
+    assert "faulty processes several videos itself, so it runs in one worker" in caplog.text
 
 
 def test_what_cannot_be_sent_to_a_process_is_said(tmp_path: Path) -> None:

@@ -379,7 +379,7 @@ def test_sizes_and_lengths_of_videos_that_cannot_be_read(tmp_path: Path, key: st
     assert (odd.metrics.values, odd.corrected.values) == (plain.metrics.values, plain.corrected.values)
     told = [w["kind"] for w in odd.warnings if "cannot be read" in w["kind"]]
     if key != "length":
-        assert told == ["height or width of a video cannot be read, those of its masks count"]
+        assert told == ["height or width of a video cannot be read, those of its masks are used"]
         assert [(v.height, v.width) for v in read_annotations(tmp_path / "gt.json").videos] == [(20, 30)] * 2
     else:
         assert len(told) == (value not in (None, 0))

@@ -183,7 +183,7 @@ def test_missing_frames_are_said_without_paths_of_this_machine(hostile: tuple[Pa
     run, options = hostile
     page = report([run], options)
     videos = {video["id"]: video for video in viewer(page)["videos"]}
-    assert videos[1]["missing"] == "1 of 2 frames could not be read: frame is missing"
+    assert videos[1]["missing"] == "1 of 2 frames cannot be read: frame is missing"
     assert [uri is None for uri in videos[1]["frames"]] == [False, True]
     assert videos[2]["missing"] == ""
     assert str(run.parent) not in page

@@ -22,7 +22,7 @@ from harness.reports.leaderboard import find_runs, site
 
 
 def put(runs: Path, name: str, time: str | None = None, commit: str = "c0ffee", **record: Any) -> Path:
-    """A run folder at ``name`` below ``runs``, with the time and the commit it was begun at."""
+    """A run folder at ``name`` below ``runs``, with the time and the commit of its start."""
     made = make_record(record.pop("model", "clipvis"), record.pop("dataset", "lvvis"), **record)
     folder = make_run(runs, made, name)
     environment = {"time": time, "working_directory_commit": commit * 6, "git_commit": "f" * 40}
@@ -63,7 +63,7 @@ def test_runs_that_differ_in_the_code_only_are_joined(tmp_path: Path) -> None:
     assert chart.count("<circle") == 3
     assert chart.count('<path class="line') == 1
     assert "2026-01-02 10:00, ab2ab2ab2a" in chart
-    assert "1 run of an earlier version of the harness does not say when it was begun" in page
+    assert "1 run of an earlier version of the harness has no start time" in page
 
 
 def test_what_cannot_be_read_is_told_and_keeps_nothing_away(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_what_cannot_be_read_is_told_and_keeps_nothing_away(tmp_path: Path) -> N
     (tmp_path / "bad" / "metrics.json").write_text("{")
     found = find_runs(tmp_path)
     assert list(found.runs) == ["good"]
-    assert "1 folder could not be read; first: bad: " in site(found)["index.html"]
+    assert "1 folder cannot be read; first: bad: " in site(found)["index.html"]
     result = CliRunner().invoke(build(), ["leaderboard", str(tmp_path), "--out", str(tmp_path / "site")])
     assert result.exit_code == 1, result.output
     assert "left out: bad" in result.stderr

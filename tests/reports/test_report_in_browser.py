@@ -201,7 +201,7 @@ def test_a_hostile_name_is_shown_and_does_nothing(visit: Visits, hostile: tuple[
     seen.page.locator("#viewer-choices button", has_text="video 1").click()
     assert "</script><script>alert(1)</script>" in seen.page.locator(".tracks").first.inner_text()
     assert "<script>alert(1)</script>" in seen.page.locator("#categories").inner_text()
-    assert seen.page.locator("#viewer-missing").inner_text() == "1 of 2 frames could not be read: frame is missing"
+    assert seen.page.locator("#viewer-missing").inner_text() == "1 of 2 frames cannot be read: frame is missing"
     seen.page.locator("#viewer-on").click()
     assert seen.page.locator(".absent").first.is_visible()
     assert (seen.said, seen.foreign) == ([], [])

@@ -1,4 +1,4 @@
-"""Every number of the official evaluators: arrays bit for bit, means within 1e-12, aborts as errors or undefined.
+"""Every number of the official tools: arrays bit for bit, means within 1e-12, aborts as errors or undefined.
 
 Tests of `harness/scoring/average_precision.py`, `harness/scoring/match.py`, `harness/scoring/metrics.py`,
 `harness/scoring/overlap.py`, `harness/scoring/protocols.py` and `harness/scoring/score.py`.

@@ -1,4 +1,4 @@
-"""SA-Co/VEval: every number of the official evaluators, what they abort on, and an independent reference.
+"""SA-Co/VEval: every number of the official tools, what they abort on, and an independent reference.
 
 Tests of `harness/scoring/phrase_overlap.py`, `harness/scoring/phrase_tracks.py`, `harness/scoring/phrase_units.py` and
 `harness/scoring/veval_aborts.py`.

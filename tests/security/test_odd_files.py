@@ -207,7 +207,7 @@ def test_a_video_whose_later_frames_are_absurd(tmp_path: Path, monkeypatch: pyte
 def test_many_tensors_of_one_storage(tmp_path: Path) -> None:
     storage, path = torch.arange(1 << 16, dtype=torch.float16), tmp_path / "w.pth"
     torch.save({f"w{i}": storage[i:-1] for i in range(400)}, path)
-    assert "its 400 tensors share values and together claim more than 2 times the file" in error_text(
+    assert "its 400 tensors share values and together state more than 2 times the file" in error_text(
         lambda: read_tensors(path, "give another")
     )
 

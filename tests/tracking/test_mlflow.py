@@ -297,7 +297,7 @@ def test_the_outcome_says_what_was_not_logged(runs: Path, monkeypatch: pytest.Mo
     uri = f"http://me:secret@127.0.0.1:{free_port()}"
     lost = MlflowTracker(runs, uri)
     log(lost, make_run(runs))
-    assert lost.outcome == f"not logged ({uri.replace('me:secret@', '')} could not be used)"
+    assert lost.outcome == f"not logged ({uri.replace('me:secret@', '')} cannot be used)"
     tracker = MlflowTracker(runs)
     log(tracker, make_run(runs, "oracle-shapes-val-00000001"))
     assert tracker.outcome == tracker.uri
@@ -325,7 +325,7 @@ def test_the_last_line_says_that_nothing_was_logged(tmp_path: Path, monkeypatch:
     done = command("--runs-dir", str(tmp_path / "runs"))
     assert done.exit_code == 0
     assert done.stdout.splitlines()[-1].startswith("MLflow: not logged (http://127.0.0.1:")
-    assert "could not be used" in done.stderr
+    assert "cannot be used" in done.stderr
 
 
 def test_tags_without_mlflow_are_refused(tmp_path: Path) -> None:
