@@ -232,7 +232,7 @@ def run(
     precision: str = "fp32",
     seed: int = 0,
     limit: int | None = None,
-    protocols: str | Sequence[str] = (),
+    protocol: str | Sequence[str] | None = None,
     config: str | Path | BaseModel | None = None,
     engine: str = "local",
     workers: int | None = None,
@@ -247,11 +247,11 @@ def run(
     """Run a model over a dataset, score it and return the run; the same call resumes an interrupted run.
 
     ``model`` is a name with its settings as keywords, or a loaded model, which keeps its settings. ``dataset`` is a
-    `Dataset` or a name. ``protocols`` score it, by default the dataset's own: a list, or a text with commas, with the
-    names of ``harness run --protocol``. ``video_timeout`` is the limit of a video
-    in seconds, enforced by several workers and by Ray. ``mlflow`` logs it as ``harness run`` does; ``progress`` shows a
-    progress bar on standard error; ``on_event`` is called for every video. A run with failed videos is returned with a
-    warning: ``run.record["complete"]`` is false.
+    `Dataset` or a name. ``protocol`` scores it, by default the dataset's own: one name of ``harness run --protocol``,
+    several in a list, or a text with commas. ``video_timeout`` is the limit of a video in seconds, enforced by several
+    workers and by Ray. ``mlflow`` logs it as ``harness run`` does; ``progress`` shows a progress bar on standard error;
+    ``on_event`` is called for every video. A run with failed videos is returned with a warning:
+    ``run.record["complete"]`` is false.
     """
     opened = dataset_of(dataset)
     if limit is not None and (not isinstance(limit, int) or limit < 1):
@@ -270,7 +270,7 @@ def run(
         make = _reusing(model)
     one = Run(
         plugin, chosen, opened, place, devices, _precision(precision), None if checkpoint is None else Path(checkpoint),
-        seed, limit, protocols=protocols_of_run(protocols, opened),
+        seed, limit, protocols=protocols_of_run(() if protocol is None else protocol, opened),
     )  # fmt: skip
     with ExitStack() as stack:
         if progress:
@@ -374,7 +374,7 @@ def run_of_results(
     dataset: str | None = None,
     split: str | None = None,
     root: str | Path = "data",
-    protocols: str | Sequence[str] = (),
+    protocol: str | Sequence[str] | None = None,
     settings: Settings = DEFAULTS,
     runs_dir: str | Path | Location = "runs",
     strict: bool = False,
@@ -382,14 +382,14 @@ def run_of_results(
 ) -> OpenedRun:
     """Make a run folder of a results file, which tables call ``name``, and open it; no frame is read.
 
-    The truth is a ``dataset`` by name, or an annotation file with ``protocols``; with both the file is used as the
+    The truth is a ``dataset`` by name, or an annotation file with ``protocol``; with both the file is used as the
     dataset's split. The same file gives the same folder. ``scores`` are the results of the protocols where they are
     known. Raises `UserError` for records that are refused, and for truths that are not in YouTube-VIS form.
     """
     from harness.reports.tables import table_of_run
     from harness.results_run import make_results_run
 
-    names = [name for name in listed_names(protocols) if name not in BURST_TASKS] if protocols else []
+    names = [name for name in listed_names(protocol) if name not in BURST_TASKS] if protocol else []
     opened = _truth_alone(annotations, dataset, split, Path(root), names)
     place = location(runs_dir) if isinstance(runs_dir, str) else runs_dir
     chosen = protocols_of_run(names, opened, settings)

@@ -52,6 +52,8 @@ class UnreadableFileError(UserError):
 class NamedValues(dict[str, V]):
     """Values by name. Names that are in neither of the two mappings raise a `UserError` with near names.
 
+    For a name ``A/B`` these are the others that begin with ``A/``, or the beginnings of the others where none does.
+
     ``others`` can be looked up too, but are not among the items. ``kind`` and ``owner`` are words for the message:
     "metric" and "this run".
     """
@@ -63,8 +65,11 @@ class NamedValues(dict[str, V]):
     def __missing__(self, key: str) -> V:
         if key in self._others:
             return self._others[key]
-        what = f"is not a {self._kind} of {self._owner}"
-        raise UserError(f'{self._kind} "{key}"', what, near(str(key), self._others if "/" in str(key) else self))
+        name, known = str(key), list(self)
+        if "/" in name and self._others:
+            alike = [one for one in self._others if one.startswith(name[: name.index("/") + 1])]
+            known = alike or [f"{one}/..." for one in {one.partition("/")[0] for one in self._others}]
+        raise UserError(f'{self._kind} "{key}"', f"is not a {self._kind} of {self._owner}", near(name, known))
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a name, or ``default``."""

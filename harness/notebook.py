@@ -298,7 +298,7 @@ class Metric:
 
     def __repr__(self) -> str:
         where = f"{self.dataset.name} {self.dataset.split}"
-        return f"Metric({', '.join(self.protocols)} on {where}, {len(self._seen)} videos seen)"
+        return f"Metric({', '.join(self.protocols)} on {where}, videos seen: {len(self._seen)})"
 
     def reset(self) -> None:
         """Remove all tracks."""

@@ -209,7 +209,7 @@ def test_a_metric_in_a_loop(runs: list[api.OpenedRun], dataset: Dataset) -> None
             one.update(runs[0].store.read_video(video.id), video)
     assert meter.compute().metrics == harness.evaluate(runs[0].folder, dataset).metrics
     assert seen.compute().metrics == dict(runs[0].metrics)
-    assert "12 videos seen" in repr(meter)
+    assert "videos seen: 12" in repr(meter)
     meter.reset()
     assert meter.compute()["AP"] is None
     with pytest.raises(UserError, match="is not in shapes val"):
@@ -326,15 +326,15 @@ def test_faulty_options_of_a_table_are_errors_at_once(runs: list[api.OpenedRun])
 def test_protocols_of_a_run_are_those_of_the_command_line(dataset: Dataset, tmp_path: Path) -> None:
     more = {"limit": 2, "runs_dir": tmp_path, "progress": False}
     for given in (["hota", "fixed-ap", "lvvis"], "hota,fixed-ap,lvvis"):
-        run = harness.run("oracle", dataset, **more, protocols=given)
+        run = harness.run("oracle", dataset, **more, protocol=given)
         assert [one["protocol"]["name"] for one in run.record["protocols"]] == ["lvvis", "hota", "lvvis-fixed"]
     write_results_file(run.store, tmp_path / "results.json")
     made = harness.run_of_results(
-        "mine", tmp_path / "results.json", dataset="shapes", protocols="lvvis,fixed-ap", runs_dir=tmp_path
+        "mine", tmp_path / "results.json", dataset="shapes", protocol="lvvis,fixed-ap", runs_dir=tmp_path
     )
     assert [one["protocol"]["name"] for one in made.record["protocols"]] == ["lvvis", "lvvis-fixed"]
     with pytest.raises(UserError, match="takes files in BURST's own form"):
-        harness.run("oracle", dataset, **more, protocols=["burst-class-guided"])
+        harness.run("oracle", dataset, **more, protocol=["burst-class-guided"])
 
 
 def test_opening_checks_the_record_in_optimised_python_too(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from harness.errors import UserError, near, shortened
+from harness.errors import NamedValues, UserError, near, shortened
 
 
 def test_an_error_is_place_fault_and_hint() -> None:
@@ -34,3 +34,16 @@ def test_the_nearest_name_is_suggested() -> None:
     assert near("lvviz", ["ovis", "lvvis"]) == 'did you mean "lvvis"? known: lvvis, ovis'
     assert near("kitchen", ["ovis", "lvvis"]) == "known: lvvis, ovis"
     assert near("ovis", []) == "known: none"
+
+
+def test_a_name_that_is_missing_lists_the_names_of_its_protocol_or_the_protocols() -> None:
+    values = NamedValues({"AP": 0.5}, {"lvvis/AP": 0.5, "hota/HOTA": 0.4, "hota/DetA": 0.3}, "metric", "this run")
+    assert (values["AP"], values["hota/HOTA"]) == (0.5, 0.4)
+    known = {"AQ": "AP", "hota/xxxx": "hota/DetA, hota/HOTA", "teta/TETA": "hota/..., lvvis/..."}
+    for name, names in known.items():
+        with pytest.raises(
+            UserError, match=rf'^metric "{name}": is not a metric of this run; (did you .* )?known: {names}$'
+        ):
+            values[name]
+    with pytest.raises(UserError, match=r"known: AP$"):
+        NamedValues({"AP": 0.5}, {}, "metric", "this comparison")["hota/HOTA"]

@@ -43,7 +43,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 
 def named(files: dict[str, Path], name: str, runs: Path) -> FinishedRun:
-    return harness.run_of_results(name, files[name], annotations=files["gt"], protocols=["lvvis"], runs_dir=runs)
+    return harness.run_of_results(name, files[name], annotations=files["gt"], protocol=["lvvis"], runs_dir=runs)
 
 
 def test_eval_with_a_name_leaves_a_run(files: dict[str, Path], tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_eval_with_a_name_scores_once_what_the_store_gives(
     assert json.loads(again[0]) == {**json.loads(before[0]), "name": "renamed"}
     assert scored == []
     protocols = ["lvvis", "hota", "lvvis-fixed"]  # scored from the store
-    harness.run_of_results("x", files["bad"], annotations=files["gt"], protocols=protocols, runs_dir=tmp_path / "runs")
+    harness.run_of_results("x", files["bad"], annotations=files["gt"], protocol=protocols, runs_dir=tmp_path / "runs")
     assert scored == [tuple(protocols)]
     assert [(folder / name).read_bytes() for name in names[1:]] == before[1:]
     labels = command("table", folder, named(files, "good", tmp_path / "runs").folder, "--format", "csv").stdout
@@ -117,7 +117,7 @@ def test_compare_takes_results_files(files: dict[str, Path], tmp_path: Path) -> 
 
 def test_a_name_refuses_what_is_no_results_file(files: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a name"):
-        harness.run_of_results(" ", files["good"], annotations=files["gt"], protocols=["lvvis"], runs_dir=tmp_path)
+        harness.run_of_results(" ", files["good"], annotations=files["gt"], protocol=["lvvis"], runs_dir=tmp_path)
     run = named(files, "good", tmp_path / "runs")
     common = ("eval", "--protocol", "lvvis", "--annotations", files["gt"], "--name", "x")
     assert "is a run folder already" in refusal(*common, "--predictions", run.folder)

@@ -183,7 +183,7 @@ def _leave_run(name: str, results: list[_Result], predictions: Location, given: 
             dataset=given.dataset,
             split=given.split,
             root=given.data_root,
-            protocols=list(scores),
+            protocol=list(scores),
             settings=given.settings,
             runs_dir=runs_dir,
             strict=given.strict,

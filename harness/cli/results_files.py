@@ -71,6 +71,6 @@ def _run(place: Location, name: str, truth: TruthOfResults, folder: Path) -> Loc
             dataset=truth.dataset,
             split=truth.split,
             root=truth.data_root,
-            protocols=[] if truth.protocol is None else [truth.protocol],
+            protocol=[] if truth.protocol is None else [truth.protocol],
             runs_dir=folder,
         ).folder

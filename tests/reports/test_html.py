@@ -85,7 +85,7 @@ def test_numbers_can_be_traced_to_the_runs(two: list[Path], page: str) -> None:
         assert run.name in text
         assert config["digest"][:12] in text
     assert "lvvis, version 1" in text
-    assert "Stages are milliseconds per frame" in text
+    assert "Stages are in milliseconds per frame" in text
 
 
 def test_stages_and_memory_are_shown_where_a_run_has_them(two: list[Path], tmp_path: Path) -> None:
