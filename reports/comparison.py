@@ -363,7 +363,7 @@ def _measured(run: FinishedRun, sample: _Sample) -> MeasuredRun:
     for key, value in sample.values.items():
         error, freedom = _error(sample.contributions[key], sample.videos[key], sample.seed_variances(key))
         found = jackknife.estimate(value, error, freedom, lowest=-1.0 if _is_signed(key) else 0.0)
-        spread = float(sample.by_seed[key].std(ddof=1)) if len(sample.by_seed[key]) > 1 else None
+        spread = _number(sample.by_seed[key].std(ddof=1)) if len(sample.by_seed[key]) > 1 else None
         metrics[key] = Interval(_number(value), *found, spread)
     judged = comparability_of(run.record)
     return MeasuredRun(run.label, str(run.folder), run.record["model"], metrics, found_nothing(run.record), *judged)
@@ -389,7 +389,7 @@ def _difference(
     return Difference(
         _number(apart),
         *jackknife.estimate(apart, error, freedom, -bound, bound),
-        jackknife.t_test(apart, error, freedom),
+        jackknife.t_test(apart, error, freedom, videos),
         jackknife.detectable(error),
         videos,
     )

@@ -131,8 +131,7 @@ def amount(value: float) -> str:
 
 def _signed(value: float) -> str:
     """A number that may be negative, with a minus sign."""
-    text = percent(value)
-    return text.lstrip("-") if not float(text) else text.replace("-", "−")
+    return percent(value).replace("-", "−")
 
 
 def _of_one(comparison: Comparison, file: FinishedRun, analysis: Analysis | None) -> Summary:
