@@ -131,7 +131,8 @@ class VideoInfluence:
 class Contrast:
     """One run minus another by metric; ``reference`` and ``run`` are labels.
 
-    ``is_identical`` says that both have the same tracks with the same scores, hits and misses.
+    ``is_identical`` says that both have the same tracks with the same scores, hits and misses; of several seeds, in
+    each of them.
     """
 
     reference: str
@@ -217,11 +218,11 @@ class _Sample:
     """A run's numbers by metric (nan: undefined), and what each video contributes to their error ``(videos,)``.
 
     ``videos`` counts by metric those with truth. ``without`` is AP without each video. Of several seeds everything is
-    the mean, ``by_seed`` has their numbers by metric ``(seeds,)``, and ``seed_contributions`` what each video adds to
-    them ``(seeds, videos)``.
+    the mean; ``tables`` has one for each, ``by_seed`` has their numbers by metric ``(seeds,)``, and
+    ``seed_contributions`` what each video adds to them ``(seeds, videos)``.
     """
 
-    table: MatchTable
+    tables: Sequence[MatchTable]
     left_out: LeftOut
     values: dict[str, float]
     contributions: dict[str, Floats]
@@ -355,7 +356,7 @@ def _sample(tables: Sequence[MatchTable]) -> _Sample:
         without = np.array([rates_of(one.sum(0) - one)[:, place] for one in counts])
         each[key] = (by_seed[key][:, None] - without) * np.sqrt(max(videos[key] - 1, 0) / max(videos[key], 1))
         values[key], contributions[key] = float(by_seed[key].mean()), each[key].mean(0)
-    return _Sample(first, left_out, values, contributions, videos, left_out.without("AP"), by_seed, each)
+    return _Sample(tables, left_out, values, contributions, videos, left_out.without("AP"), by_seed, each)
 
 
 def _measured(run: FinishedRun, sample: _Sample) -> MeasuredRun:
@@ -363,7 +364,7 @@ def _measured(run: FinishedRun, sample: _Sample) -> MeasuredRun:
     for key, value in sample.values.items():
         error, freedom = _error(sample.contributions[key], sample.videos[key], sample.seed_variances(key))
         found = jackknife.estimate(value, error, freedom, lowest=-1.0 if _is_signed(key) else 0.0)
-        spread = float(sample.by_seed[key].std(ddof=1)) if len(sample.by_seed[key]) > 1 else None
+        spread = _number(sample.by_seed[key].std(ddof=1)) if len(sample.by_seed[key]) > 1 else None
         metrics[key] = Interval(_number(value), *found, spread)
     judged = comparability_of(run.record)
     return MeasuredRun(run.label, str(run.folder), run.record["model"], metrics, found_nothing(run.record), *judged)
@@ -389,7 +390,7 @@ def _difference(
     return Difference(
         _number(apart),
         *jackknife.estimate(apart, error, freedom, -bound, bound),
-        jackknife.t_test(apart, error, freedom),
+        jackknife.t_test(apart, error, freedom, videos),
         jackknife.detectable(error),
         videos,
     )
@@ -407,8 +408,10 @@ def _contrast(first: tuple[FinishedRun, _Sample], second: tuple[FinishedRun, _Sa
             2.0 if _is_signed(key) else 1.0,
             before.seed_variances(key) + after.seed_variances(key),
         )
-    single = len(before.by_seed["AP"]) == len(after.by_seed["AP"]) == 1
-    return Contrast(reference.label, run.label, metrics, single and before.table.same_tracks(after.table))
+    same = len(before.tables) == len(after.tables) and all(
+        mine.same_tracks(other) for mine, other in zip(before.tables, after.tables, strict=True)
+    )
+    return Contrast(reference.label, run.label, metrics, same)
 
 
 def _is_signed(key: str) -> bool:
@@ -439,7 +442,7 @@ def _with_correction(contrasts: Sequence[Contrast]) -> list[Contrast]:
 def _pair(contrast: Contrast, reference: _Sample, run: _Sample) -> Pair:
     before = run.values["AP"] - reference.values["AP"]
     influence = jackknife.without_rounding(before - (run.without - reference.without))
-    influences = [VideoInfluence(int(i), _number(v)) for i, v in zip(run.table.video_ids, influence, strict=True)]
+    influences = [VideoInfluence(int(i), _number(v)) for i, v in zip(run.tables[0].video_ids, influence, strict=True)]
     return Pair(
         contrast.reference,
         contrast.run,
@@ -452,7 +455,7 @@ def _pair(contrast: Contrast, reference: _Sample, run: _Sample) -> Pair:
 
 def _categories(reference: _Sample, run: _Sample) -> list[CategoryDifference]:
     """The categories with truth, in the order of the annotations."""
-    table, ap = run.table, JACKKNIFE_METRICS.index("AP")
+    table, ap = run.tables[0], JACKKNIFE_METRICS.index("AP")
     rows = np.flatnonzero(run.left_out.defined)
     groups: dict[int, list[str]] = {}
     for suffix, members in table.groups.items():

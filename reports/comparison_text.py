@@ -19,6 +19,9 @@ from harness.scoring.presence import PRESENCE, RATES, THRESHOLD, is_lower_better
 MOST_SHOWN = 8
 """Number of categories and of videos that are listed as causes of a difference."""
 
+IDENTICAL = "every scored track has the same score, hits and misses"
+"""What identical runs have in common; masks may differ by less than any IoU threshold notices."""
+
 _PRESENCE = tuple(f"{PRESENCE}@{THRESHOLD}/{rate}" for rate in RATES)
 _RUNS = ("AP", "APb", "APn", "APc", "APu", "AP50", "AP75", "AR100", *_PRESENCE)
 _MARK = "*"
@@ -128,7 +131,7 @@ def _every_pair(comparison: Comparison) -> Sheet:
         f"AP of the row's run minus that of the column's, points; {_MARK} p < 0.05, corrected (Holm) for"
         f" {len(comparison.contrasts)} pairs",
         *(
-            f"{one.reference} and {one.run} are identical: every scored track is the same"
+            f"{one.reference} and {one.run} are identical: {IDENTICAL}"
             for one in comparison.contrasts
             if one.is_identical
         ),
@@ -168,7 +171,7 @@ def _differences(comparison: Comparison, pair: Pair) -> Sheet:
         "Detectable: smallest true difference that videos like these would show in four of five cases",
         *([f"groups of categories: {', '.join(groups)}"] if groups else []),
         *([f"{column_name(lower[0])}: a positive difference is a lower rate"] if lower else []),
-        *(["the two runs are identical: every scored track is the same"] if pair.is_identical else []),
+        *([f"the two runs are identical: {IDENTICAL}"] if pair.is_identical else []),
         *_untested(pair),
     ]
     head = [Column(name, bool(place)) for place, name in enumerate(columns)]

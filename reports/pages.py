@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from harness.plain_text import escaped, plain
-from harness.reports.table_rows import in_print
+from harness.reports.table_rows import in_print, percent_of
 
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&'"}
 
@@ -57,16 +57,16 @@ def piece(text: str) -> Markup:
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
-    """A fraction in percent with one decimal; an en dash if undefined."""
-    return "–" if fraction is None else f"{100 * fraction:.{digits}f}"
+    """A fraction in percent with one decimal, rounded as tables do it; an en dash if undefined."""
+    return "–" if fraction is None else str(in_print(percent_of(fraction), digits))
 
 
 def points(fraction: float | None, digits: int = 1) -> str:
     """A difference of fractions in percentage points with its sign; an en dash where undefined."""
     if fraction is None:
         return "–"
-    text = f"{100 * fraction:+.{digits}f}"
-    return (text if float(text) else text[1:]).replace("-", "−")
+    shown = in_print(percent_of(fraction), digits)
+    return (f"{shown:+}" if shown else str(shown)).replace("-", "−")
 
 
 def percentage_text(percentage: Decimal | None) -> str:

@@ -51,7 +51,7 @@ def label_runs(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
 
 
 def groups_of_seeds(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
-    """The runs in their order; those that differ only in their seed are in one group.
+    """The runs in their order; those that differ only in their seed are in one group, by ascending seed.
 
     Runs with one name (``--name``) may also differ in their checkpoints: several trainings.
     """
@@ -62,9 +62,10 @@ def groups_of_seeds(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
     for run in runs:
         group = groups[_apart_from_seed(run.record)]
         seeds = [one.record.get("seed") for one in group]
-        joined = group if None not in seeds and len(set(seeds)) == len(seeds) else [run]
-        if run is joined[0]:
-            made.append(joined)
+        if None in seeds or len(set(seeds)) < len(seeds):
+            made.append([run])
+        elif run is group[0]:
+            made.append(sorted(group, key=lambda one: int(one.record["seed"])))
     return made
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.reports.comparison import GAP, Comparison, Contrast, Difference, Interval, MeasuredRun, Pair
-from harness.reports.comparison_text import written_rank
+from harness.reports.comparison_text import IDENTICAL, written_rank
 from harness.reports.pages import percent
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.analysis import Analysis
@@ -96,10 +96,15 @@ def _plain_answer(runs: Sequence[FinishedRun]) -> str:
 
 
 def interval_text(interval: Interval) -> str:
-    """The 95 % interval as text; empty if it is unknown."""
-    if interval.low is None or interval.high is None:
+    """The 95 % interval as text; empty if it is unknown, or has no width since all videos give the same."""
+    if interval.low is None or interval.high is None or not _is_spread(interval):
         return ""
     return f"95 % interval {percent(interval.low)} to {percent(interval.high)}"
+
+
+def _is_spread(found: Interval | Difference) -> bool:
+    """Whether videos differ, so that an interval has a width."""
+    return (found.standard_error or 0.0) > ROUNDING
 
 
 def p_value(value: float | None) -> str:
@@ -123,16 +128,15 @@ def significance(found: Difference) -> str:
     return f"{'significant' if found.is_significant else 'may be chance'}, {kind}{p_value(p)}"
 
 
-def amount(value: float) -> str:
+def amount(value: float, digits: int = 1) -> str:
     """The size of a difference in points."""
-    text = percent(abs(value))
-    return "less than 0.05 points" if not float(text) else f"{text} points"
+    text = percent(abs(value), digits)
+    return f"less than 0.{'0' * digits}5 points" if not float(text) else f"{text} points"
 
 
 def _signed(value: float) -> str:
     """A number that may be negative, with a minus sign."""
-    text = percent(value)
-    return text.lstrip("-") if not float(text) else text.replace("-", "−")
+    return percent(value).replace("-", "−")
 
 
 def _of_one(comparison: Comparison, file: FinishedRun, analysis: Analysis | None) -> Summary:
@@ -168,7 +172,7 @@ def _gap(run: MeasuredRun) -> list[str]:
     front, back = ("Base", "novel") if gap.value > 0 else ("Novel", "base")
     low, high = (gap.low, gap.high) if gap.value > 0 else (-gap.high, -gap.low)
     line = f"{front} categories are ahead of {back} ones by {amount(gap.value)}"
-    line += f" (95 % interval {_signed(low)} to {_signed(high)})"
+    line += f" (95 % interval {_signed(low)} to {_signed(high)})" if _is_spread(gap) else ""
     return [line + (", which may be chance." if low <= 0 else ".")]
 
 
@@ -178,19 +182,21 @@ def _scatter(file: FinishedRun) -> list[str]:
     nothing, half = sum(ap == 0 for ap in known), sum(ap >= 0.5 for ap in known)
     if len(known) < 2:
         return []
-    return [f"Of {len(known)} categories {nothing} have an AP of 0 and {half} one of 50 or more."]
+    has = "has" if nothing == 1 else "have"
+    return [f"Of {len(known)} categories {nothing} {has} an AP of 0 and {half} one of 50 or more."]
 
 
 def _answer(comparison: Comparison, pair: Contrast) -> str:
     """Of two runs, ``pair`` being the better minus the other."""
     found = pair.metrics["AP"]
-    ap = {run.label: percent(run.metrics["AP"].value) for run in comparison.runs}
+    digits = 2 if 0 < abs(found.value or 0.0) < 0.001 else 1  # so that the two numbers differ, too
+    ap = {run.label: percent(run.metrics["AP"].value, digits) for run in comparison.runs}
     winner, loser = pair.run, pair.reference
     if pair.is_identical:
-        return f"{winner} and {loser} are identical: every scored track is the same. Both reach {ap[winner]} AP."
+        return f"{winner} and {loser} are identical: {IDENTICAL}. Both reach {ap[winner]} AP."
     if not found.value:
         return f"{winner} and {loser} tie at {ap[winner]} AP; their tracks are not the same."
-    numbers = f"by {amount(found.value)} of AP, {ap[winner]} against {ap[loser]}"
+    numbers = f"by {amount(found.value, digits)} of AP, {ap[winner]} against {ap[loser]}"
     if found.is_significant:
         return f"{winner} is better than {loser} {numbers}. The difference is {significance(found)}."
     judged = significance(found) if found.p_value is None else f"not significant: {significance(found)}"
@@ -202,8 +208,11 @@ def _grounds(pair: Pair, analyses: Mapping[str, Analysis]) -> list[Sentence]:
     if pair.is_identical:
         return []
     ap, lines = pair.metrics["AP"], []
-    if ap.low is not None and ap.high is not None:
-        line = f"{pair.run} is ahead by {_signed(ap.low)} to {_signed(ap.high)} points of AP (95 % interval)."
+    if ap.low is not None and ap.high is not None and _is_spread(ap):
+        ends = f"{_signed(ap.low)} to {_signed(ap.high)} points"
+        line = f"{pair.run} is ahead by {ends} of AP (95 % interval)."
+        if not ap.value:
+            line = f"The difference of AP of {pair.run} and {pair.reference} is 0 (95 % interval {ends})."
         if ap.detectable:
             line += f" Videos like these show a true difference of {amount(ap.detectable)} in four of five cases."
         lines.append(line)
@@ -233,8 +242,9 @@ def _categories(pair: Pair) -> list[Sentence]:
         sure = [one for one in tested if (one.q_value or 0.0) < 1 - LEVEL]
         better = sum((one.difference.value or 0.0) > 0 for one in sure)
         line += (
-            f" {len(tested)} are in at least {FEWEST_VIDEOS} videos and tested; corrected for their number,"
-            f" {better} of them {'is' if better == 1 else 'are'} better and {len(sure) - better} worse."
+            f" {len(tested)} {'is' if len(tested) == 1 else 'are'} in at least {FEWEST_VIDEOS} videos and tested;"
+            " corrected for their number,"
+            f" {better} of them {'is' if better == 1 else 'are'} significantly better and {len(sure) - better} worse."
         )
     return [(line,), *_largest(pair)]
 
@@ -290,13 +300,16 @@ def _of_several(comparison: Comparison, top: Pair, analyses: Mapping[str, Analys
     ordered = sorted(comparison.runs, key=lambda run: -(run.metrics["AP"].value or 0.0))
     places = ", ".join(f"{run.label} {written_rank(ranks[run.label])}" for run in ordered)
     sure = sum(one.metrics["AP"].is_significant for one in comparison.contrasts)
+    is_tested = any(one.metrics["AP"].p_value is not None for one in comparison.contrasts)
     grounds = [
         f"{sure} of {len(comparison.contrasts)} pairs of runs differ significantly in AP, corrected for their number;"
         f" places that this leaves open: {places}."
+        if is_tested
+        else f"No pair of runs is tested: fewer than {FEWEST_VIDEOS} videos."
     ]
     same = [f"{one.reference} and {one.run}" for one in comparison.contrasts if one.is_identical]
     if same:
-        grounds.append(f"Identical, every scored track the same: {'; '.join(same)}.")
+        grounds.append(f"Identical ({IDENTICAL}): {'; '.join(same)}.")
     return Summary(answer, (*_texts(*grounds), *_grounds(top, analyses)))
 
 

@@ -218,8 +218,9 @@ def percent_of(fraction: float) -> Decimal:
 
 
 def in_print(percent: Decimal, decimals: int = 1) -> Decimal:
-    """Return a percentage as printed tables show it: with one decimal by default, halves away from zero."""
-    return percent.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
+    """Return a percentage as printed tables show it: with one decimal by default, halves away from zero, 0 without a
+    minus sign."""
+    return percent.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP) + 0
 
 
 def _name_apart(runs: Sequence[Row]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from math import fsum
 from typing import NamedTuple
 
 import numba
@@ -180,11 +181,11 @@ def combine_variances(videos: VarianceComponent, seeds: Sequence[VarianceCompone
 
     Seeds add nothing if the sum of their variances is negative.
     """
-    of_seeds = sum(part.variance for part in seeds)
+    of_seeds = fsum(part.variance for part in seeds)  # exact sums: two runs in either order give the same bytes
     total, parts = (videos.variance + of_seeds, (videos, *seeds)) if of_seeds > 0 else (videos.variance, (videos,))
     if total <= 0:
         return 0.0, videos.freedom
-    least = sum(part.variance**2 / part.freedom for part in parts)
+    least = fsum(part.variance**2 / part.freedom for part in parts)
     return float(np.sqrt(total)), float(total**2 / least)
 
 
@@ -385,18 +386,18 @@ def without_rounding(differences: Floats) -> Floats:
     return np.where(np.abs(differences) <= ROUNDING, 0.0, differences)
 
 
-def t_test(difference: float, error: float | None, freedom: float) -> float | None:
-    """Return the two-sided p-value of Student's t, never below that of a sign test, 2 ** -freedom.
+def t_test(difference: float, error: float | None, freedom: float, videos: int) -> float | None:
+    """Return the two-sided p-value of Student's t, never below that of a sign test of so many ``videos``.
 
-    ``None`` if the difference or its standard error is undefined; 1 for a difference of at most `ROUNDING`.
+    ``None`` if the difference or its standard error is undefined; 1 for a difference of at most `ROUNDING`. With at
+    least `FEWEST_VIDEOS` it is below 0.05 where the interval by `estimate` excludes 0, and only there.
     """
     if error is None or np.isnan(difference) or np.isnan(error):
         return None
     if abs(difference) <= ROUNDING:
         return 1.0
-    if error <= ROUNDING:
-        return float(2.0**-freedom)
-    return min(1.0, max(2 * float(stdtr(freedom, -abs(difference) / error)), float(2.0**-freedom)))
+    least = 2.0 ** (1 - videos)
+    return max(2 * float(stdtr(freedom, -abs(difference) / error)), least) if error else least
 
 
 def detectable(standard_error: float | None) -> float | None:

@@ -157,7 +157,7 @@ def test_every_pair_of_three_runs_has_a_difference_and_every_run_places(compared
 def test_identical_runs_are_called_identical(compared: Runs, tmp_path: Path) -> None:
     copy = compared.copy(tmp_path)
     text = run(compared.good, copy.good).stdout
-    assert "the two runs are identical: every scored track is the same" in text
+    assert "the two runs are identical: every scored track has the same score" in text
 
 
 def test_what_is_refused(compared: Runs, tmp_path: Path) -> None:

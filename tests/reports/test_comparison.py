@@ -10,17 +10,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from compared_runs import Runs, run_oracle
-from match_populations import make_population
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from match_populations import Tracks, make_population, make_table
 from scipy import stats
 
 from harness.errors import UserError
 from harness.formats.youtube_vis import read_annotations
-from harness.reports.comparison import GAP, Comparison, compare_runs, compare_tables
+from harness.reports.comparison import GAP, Comparison, Difference, compare_runs, compare_tables, turned
 from harness.reports.comparison_text import written_comparison
 from harness.reports.run_files import read_runs
 from harness.run_folder.checksums import write_sums
@@ -179,15 +181,17 @@ def test_seeds_of_a_model_are_one_row_with_both_sources_of_chance(tmp_path: Path
     assert sum(one.share for one in pair.categories) == pytest.approx(pair.metrics["AP"].value)
     again = read_runs([seeds[0], seeds[0].parent / seeds[1].name, data.good])
     assert len(compare_runs(again, join_seeds=True).runs) == 2
+    other_order = read_runs([seeds[2], seeds[0], seeds[1], data.good])
+    assert compare_runs(other_order, join_seeds=True).record() == joined.record()
 
 
-def compared_tables(tables: Sequence[MatchTable]) -> Comparison:
-    """A comparison of runs of which only the match tables are there."""
+def compared_tables(tables: Sequence[Sequence[MatchTable]]) -> Comparison:
+    """A comparison of runs of which only the match tables are there, one for each seed."""
     record = {
         "model": "m", "dataset": "made", "split": "val", "comparable": None, "counts": {"tracks": 1, "truths": 1},
     }  # fmt: skip
     runs: Any = [SimpleNamespace(label=f"run {n}", folder=str(n), record=record) for n in range(len(tables))]
-    return compare_tables(runs, [[table] for table in tables])
+    return compare_tables(runs, tables)
 
 
 def test_rates_on_absent_words_are_compared_where_they_are_known() -> None:
@@ -195,7 +199,7 @@ def test_rates_on_absent_words_are_compared_where_they_are_known() -> None:
     counts = np.random.default_rng(0).integers(1, 9, (2, 30, 4))
     counts[:, ::5, 1:3] = 0  # a video of which nothing is known to be absent
     before, after = (replace(population.table(run), presence=table) for run, table in zip((0, 1), counts, strict=True))
-    comparison = compared_tables([before, after])
+    comparison = compared_tables([[before], [after]])
     keys = ("presence@0.5/IL_MCC", "presence@0.5/IL_FPR")
     rates = [rates_of(table.sum(0)) for table in counts]
     for place, (key, sign) in enumerate(zip(keys, (1, -1), strict=True)):
@@ -216,7 +220,87 @@ def test_rates_on_absent_words_are_compared_where_they_are_known() -> None:
     text = written_comparison(comparison, "terminal")
     assert "IL_FPR@0.5: a positive difference is a lower rate" in text
     assert "IL_MCC@0.5" in text
-    assert keys[0] not in compared_tables([before, population.table(1)]).pairs[0].metrics
+    assert keys[0] not in compared_tables([[before], [population.table(1)]]).pairs[0].metrics
+
+
+@st.composite
+def odd_comparisons(draw: st.DrawFn) -> list[list[MatchTable]]:
+    """Up to six runs of up to three seeds each: few videos, few categories, no or perfect predictions, equal ones."""
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    videos, categories = draw(st.sampled_from([1, 5, 6, 7, 20])), draw(st.sampled_from([1, 2, 9]))
+    objects = int(rng.integers(1, 3 * videos + 2))
+    video, category = rng.integers(0, videos, objects), rng.integers(0, categories, objects)
+
+    def table(kind: str) -> MatchTable:
+        more = 0 if kind in ("none", "perfect") else int(rng.integers(1, objects + 2))
+        found = np.full(objects, kind == "perfect") if kind in ("none", "perfect") else rng.random(objects) < 0.7
+        tracks = int(found.sum()) + more
+        levels = np.full(tracks, 10) if kind == "perfect" else rng.integers(0, 1 if kind == "zero" else 11, tracks)
+        levels[int(found.sum()) :] = 0
+        hits = (1 << levels) - 1
+        made = Tracks(
+            np.concatenate([video[found], rng.integers(0, videos, more)]),
+            np.concatenate([category[found], rng.integers(0, categories, more)]),
+            rng.integers(1, 5, tracks) / 4,
+            hits,
+            1023 & ~hits,
+        )
+        return make_table(videos, categories, video, category, made, "lvvis")
+
+    runs: list[list[MatchTable]] = []
+    for _ in range(draw(st.integers(1, 6))):
+        if runs and draw(st.booleans()):
+            runs.append(draw(st.sampled_from(runs)))
+        else:
+            kinds = st.sampled_from(["random", "random", "none", "zero", "perfect"])
+            runs.append([table(kind) for kind in draw(st.lists(kinds, min_size=1, max_size=3))])
+    return runs
+
+
+@settings(max_examples=30)
+@given(odd_comparisons())
+def test_numbers_agree_with_each_other(runs: list[list[MatchTable]]) -> None:
+    """Also for one video, one category, ties, nothing found, everything found, and unequal numbers of seeds."""
+    comparison = compared_tables(runs)
+    text = json.dumps(comparison.record(), allow_nan=False)
+    assert json.dumps(compared_tables(runs).record()) == text
+    families: dict[bool, list[Difference]] = {True: [], False: []}
+    for one in comparison.contrasts:
+        for key, found in one.metrics.items():
+            families[key == "AP"].append(found)
+            assert (found.p_value is None) == (found.low is None)
+            if found.p_value is not None:
+                low, value, high = (cast(float, end) for end in (found.low, found.value, found.high))
+                assert low <= value <= high
+                assert (found.p_value < 0.05) == (low > 0 or high < 0), (key, found)
+    for family in families.values():
+        p_values = sorted(one.p_value for one in family if one.p_value is not None)
+        for one in family:
+            if one.p_value is not None:
+                steps = [p * (len(p_values) - place) for place, p in enumerate(p_values) if p <= one.p_value]
+                assert one.adjusted_p == pytest.approx(min(1, max(steps)))
+    ranks = comparison.ranks()
+    values = {run.label: run.metrics["AP"].value or 0.0 for run in comparison.runs}
+    for label, (best, worst) in ranks.items():
+        above = sum(other > values[label] + jackknife.ROUNDING for other in values.values())
+        below = sum(other < values[label] - jackknife.ROUNDING for other in values.values())
+        assert 1 <= best <= 1 + above
+        assert len(values) - below <= worst <= len(values)
+
+
+@settings(max_examples=20)
+@given(odd_comparisons())
+def test_runs_in_another_order_have_the_same_numbers(runs: list[list[MatchTable]]) -> None:
+    """Exactly the same, with the sign of each difference reversed."""
+    comparison, reverse = compared_tables(runs), compared_tables(runs[::-1])
+    last = len(runs) - 1
+    names = {f"run {last - place}": f"run {place}" for place in range(len(runs))}
+    assert {names[label]: rank for label, rank in reverse.ranks().items()} == comparison.ranks()
+    assert [run.metrics for run in reverse.runs[::-1]] == [run.metrics for run in comparison.runs]
+    for one in comparison.contrasts:
+        (other,) = [o for o in reverse.contrasts if (names[o.run], names[o.reference]) == (one.reference, one.run)]
+        assert {key: turned(found) for key, found in other.metrics.items()} == one.metrics
+        assert other.is_identical == one.is_identical
 
 
 @pytest.mark.parametrize("damage", ["absent", "damaged", "of another run"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from match_populations import World
+from match_populations import Tracks, World, make_table
 
 from harness.reports.comparison import Comparison, Difference, Pair, compare_tables, turned
 from harness.reports.pages import percent
@@ -41,9 +41,22 @@ def with_other_scores(table: MatchTable) -> MatchTable:
     return replace(table, matches=replace(table.matches, score=table.matches.score / 2))
 
 
+def in_other_order(table: MatchTable, rng: np.random.Generator) -> MatchTable:
+    """The same tracks, those with equal scores in another order."""
+    m = table.matches
+    category = np.repeat(np.arange(len(m.first) - 1), np.diff(m.first))
+    order = np.lexsort((rng.random(len(category)), -m.score, category))
+    columns = {name: getattr(m, name)[order] for name in ("video", "score", "hits", "misses")}
+    return replace(table, matches=replace(m, **columns))
+
+
 def compared(tables: list[MatchTable]) -> tuple[list[FinishedRun], Comparison]:
+    return compared_seeds([[table] for table in tables])
+
+
+def compared_seeds(tables: list[list[MatchTable]]) -> tuple[list[FinishedRun], Comparison]:
     runs = [stand_in(label) for label, _ in zip(LABELS, tables, strict=False)]
-    return runs, compare_tables(runs, [[table] for table in tables])
+    return runs, compare_tables(runs, tables, [tuple(range(len(one))) if len(one) > 1 else () for one in tables])
 
 
 @st.composite
@@ -65,7 +78,9 @@ def comparisons(draw: st.DrawFn) -> tuple[list[FinishedRun], Comparison, dict[in
         assert len(tables) == number + 1
     costs = st.fixed_dictionaries({kind: st.none() | st.floats(0, 0.4) for kind in KINDS})
     analyses = {n: analysis(draw(costs)) for n in range(count) if draw(st.booleans())}
-    return *compared(tables), analyses
+    return *compared_seeds(
+        [[table, *draw(st.lists(st.sampled_from(tables), max_size=2))] for table in tables]
+    ), analyses
 
 
 def analysis(costs: Mapping[str, float | None]) -> Any:
@@ -73,10 +88,10 @@ def analysis(costs: Mapping[str, float | None]) -> Any:
     return SimpleNamespace(errors=SimpleNamespace(kinds=kinds))
 
 
-def is_about(text: str, value: float) -> bool:
+def is_about(text: str, value: float, digits: int = 1) -> bool:
     """Whether a text is the size of a number of points."""
-    shown = percent(abs(value))
-    return text == (f"{shown} points" if float(shown) else "less than 0.05 points")
+    shown = percent(abs(value), digits)
+    return text == (f"{shown} points" if float(shown) else f"less than {0.5 * 0.1**digits:.{digits + 1}f} points")
 
 
 def between(comparison: Comparison, reference: str, run: str, metric: str = "AP") -> Difference:
@@ -91,7 +106,7 @@ def is_same(comparison: Comparison, one: str, other: str) -> bool:
 
 
 NAME = "(alpha|beta|gamma|delta)"
-SIZE = r"(less than 0\.05 points|[\d.]+ points)"
+SIZE = r"(less than 0\.00?5 points|[\d.]+ points)"
 
 
 def check_verdict(text: str, comparison: Comparison) -> None:
@@ -107,8 +122,9 @@ def check_verdict(text: str, comparison: Comparison) -> None:
     if found in (better, ahead):
         assert aps[one] > aps[other]
         assert (apart.value or 0) > 0
-        assert is_about(found[3], aps[one] - aps[other])
-        assert (found[4], found[5]) == (percent(aps[one]), percent(aps[other]))
+        digits = 2 if (apart.value or 0) < 0.001 else 1
+        assert is_about(found[3], aps[one] - aps[other], digits)
+        assert (found[4], found[5]) == (percent(aps[one], digits), percent(aps[other], digits))
         assert apart.is_significant == (found is better)
         assert ("not significant: may be chance" in text) == (found is ahead and apart.p_value is not None)
         assert ("not tested" in text) == (apart.p_value is None)
@@ -125,8 +141,15 @@ def check_grounds(lines: tuple[str, ...], comparison: Comparison, analyses: dict
     pair = comparison.top
     gains = [one.difference.value or 0.0 for one in pair.categories]
     for line in lines:
-        if found := re.match(rf"{NAME} is ahead by (−?[\d.]+) to (−?[\d.]+) points of AP", line):
+        assert not re.search(r"\b1 (are|have)\b", line)
+        if found := re.match(rf"The difference of AP of {NAME} and {NAME} is 0 \(95 % interval −(\S+) to (\S+)", line):
+            seen.add("tie")
+            ap = pair.metrics["AP"]
+            assert {found[1], found[2]} == {pair.run, pair.reference}
+            assert (ap.value, found[3], found[4]) == (0, percent(-(ap.low or 0)), percent(ap.high))
+        elif found := re.match(rf"{NAME} is ahead by (−?[\d.]+) to (−?[\d.]+) points of AP", line):
             seen.add("interval")
+            assert (pair.metrics["AP"].value or 0) > 0
             low, high = (float(end.replace("−", "-")) for end in found.groups()[1:])
             ap = pair.metrics["AP"]
             assert found[1] == pair.run
@@ -224,6 +247,9 @@ def check_several(line: str, comparison: Comparison) -> None:
         told = {frozenset(re.findall(NAME, part)) for part in line.split(";")}
         assert told == {frozenset((c.reference, c.run)) for c in comparison.contrasts if c.is_identical}
         return
+    if line.startswith("No pair of runs is tested"):
+        assert {one.metrics["AP"].p_value for one in comparison.contrasts} == {None}
+        return
     found = re.match(r"(\d+) of (\d+) pairs of runs differ significantly", line)
     assert found is not None, line
     assert int(found[2]) == len(comparison.contrasts)
@@ -289,7 +315,7 @@ def check_intervals(comparison: Comparison) -> None:
 def check_one(made: Summary, comparison: Comparison, analyses: dict[int, Any]) -> None:
     metrics = comparison.runs[0].metrics
     assert f"reaches {percent(metrics['AP'].value)} AP" in made.answer
-    assert ("interval" in made.answer) == (metrics["AP"].low is not None)
+    assert ("interval" in made.answer) == (metrics["AP"].low is not None and metrics["AP"].low < metrics["AP"].high)
     for line in made.lines:
         if found := re.match(
             rf"(Base|Novel) categories are ahead of (?:base|novel) ones by {SIZE} .*?(may be chance)?\.$", line
@@ -299,7 +325,7 @@ def check_one(made: Summary, comparison: Comparison, analyses: dict[int, Any]) -
             assert is_about(found[2], gap.value or 0)
             assert bool(found[3]) == ((gap.low or 0) <= 0 <= (gap.high or 0))
         elif line.startswith("Of "):
-            assert line == "Of 2 categories 1 have an AP of 0 and 1 one of 50 or more."
+            assert line == "Of 2 categories 1 has an AP of 0 and 1 one of 50 or more."
         elif line.startswith("What costs most"):
             kinds = {kind: one.dap50 or 0 for kind, one in analyses[0].errors.kinds.items()}
             told = re.findall(rf"({'|'.join(KINDS)}) (\d+\.\d)", line)
@@ -331,11 +357,62 @@ def test_the_better_run_is_named_whichever_comes_first() -> None:
 
 def test_identical_predictions_and_ties_are_called_so() -> None:
     table = sample(0.0)
-    assert "are identical: every scored track is the same" in told_of(table, table).answer
+    assert (
+        "are identical: every scored track has the same score, hits and misses. Both reach"
+        in told_of(table, table).answer
+    )
     assert told_of(table, table).lines == ()
     assert "tie at" in told_of(table, with_other_scores(table)).answer
     several = told_of(table, sample(1.5, run=0), table)
-    assert "Identical, every scored track the same: alpha and gamma." in several.lines
+    assert "Identical (every scored track has the same score, hits and misses): alpha and gamma." in several.lines
+
+
+def test_the_order_of_equal_scores_is_no_difference() -> None:
+    table = sample(0.0)
+    table = replace(table, matches=replace(table.matches, score=np.round(table.matches.score, 1)))
+    other = in_other_order(table, np.random.default_rng(0))
+    assert not np.array_equal(other.matches.video, table.matches.video)
+    assert other.same_tracks(table)
+    assert not with_other_scores(table).same_tracks(table)
+
+
+def test_seeds_are_identical_if_each_of_them_is() -> None:
+    one, other = sample(0.0), sample(0.0, run=0)
+    runs, comparison = compared_seeds([[one, other], [one, other]])
+    assert "are identical: every scored track has" in summary(runs, comparison, "", {}).answer
+    runs, comparison = compared_seeds([[one, other], [other, one]])
+    told = summary(runs, comparison, "", {})
+    assert "tie at" in told.answer
+
+
+def test_a_tie_is_not_said_to_be_ahead() -> None:
+    """Either run finds one of two objects of each of 10 videos, but not the same ones."""
+    video = np.repeat(np.arange(10), 2)
+    found = [np.arange(side, 20, 2 + side)[:7] for side in (0, 1)]
+    tables = [
+        make_table(10, 1, video, 0 * video, Tracks(video[one], 0 * one, 0 * one + 0.5, 0 * one + 1023, 0 * one))
+        for one in found
+    ]
+    told = told_of(*tables)
+    assert "tie at" in told.answer
+    assert re.match(r"The difference of AP of (alpha and beta|beta and alpha) is 0 \(95 % interval −", told.lines[0])
+
+
+def test_runs_of_few_videos_are_not_said_to_be_tested() -> None:
+    several = told_of(*(sample(0.5, videos=5, run=run) for run in (0, 1, 0)))
+    assert several.lines[0] == "No pair of runs is tested: fewer than 6 videos."
+
+
+def test_a_small_difference_has_the_digits_that_show_it() -> None:
+    """One track of many in the largest category is a hit at one threshold less."""
+    table = sample(0.0, 200, 400)
+    hits = table.matches.hits.copy()
+    place = int(np.flatnonzero(hits == 1023)[-1])
+    hits[place] = 511
+    other = replace(table, matches=replace(table.matches, hits=hits, misses=1023 & ~hits))
+    answer = told_of(table, other).answer
+    found = re.search(rf"ahead of beta by {SIZE} of AP, (\d+\.\d\d) against (\d+\.\d\d)\.", answer)
+    assert found is not None, answer
 
 
 def test_many_small_gains_are_called_spread() -> None:
