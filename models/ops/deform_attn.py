@@ -44,9 +44,9 @@ def deformable_attention(
 
     All but the sizes are on one device. Floating arguments are float16, bfloat16, float32 or float64; locations and
     weights are taken in ``value``'s type where both have it and in float32 otherwise (float64 with a float64
-    ``value``). Returns ``(N, Lq, M * D)`` in the type in which the locations are taken, so a 16-bit ``value`` at float32
-    locations gives float32; sums are made in float32 or wider. Raises ``ValueError`` for shapes, types and devices that
-    do not fit together.
+    ``value``). Returns ``(N, Lq, M * D)`` in the type in which the locations are taken, so a 16-bit ``value`` at
+    float32 locations gives float32; sums are made in float32 or wider. Raises ``ValueError`` for shapes, types and
+    devices that do not fit together.
     """
     _check_shapes(value, spatial_shapes, sampling_locations, attention_weights)
     point = _point_type(value, sampling_locations, attention_weights)
