@@ -318,9 +318,16 @@ def _s3_options() -> dict[str, Any]:
 
 
 def cache_folder(name: str) -> Path:
-    """The user's cache folder ``name`` on this machine: below ``XDG_CACHE_HOME``, ``~/.cache`` if unset."""
+    """The user's cache folder ``name`` on this machine: below ``XDG_CACHE_HOME``, ``~/.cache`` if unset.
+
+    Raises `UserError` for a user without a home folder, as in some containers.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "ovvis-harness" / name
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "ovvis-harness" / name
+    except RuntimeError as error:
+        what = "is not known, because this user has no home folder"
+        raise UserError("the folder for caches", what, "set XDG_CACHE_HOME to a folder, or HOME") from error
 
 
 @contextmanager

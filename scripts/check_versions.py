@@ -9,7 +9,8 @@ before the next one. The script imports every module of the harness in it, compi
 architecture that the row's NVRTC supports, and runs ``tests/models/ops`` on the CPU. A row whose interpreter or
 packages cannot be installed is listed as not run, with the reason. With PyTorch's CUDA builds, the default on Linux, a
 row downloads about 3 GB and needs 8 GB of disk; ``--torch-backend cpu`` installs the CPU builds, if PyTorch's package
-index can be reached. The script prints a table and writes it to ``--out`` as JSON, and next to it as Markdown. Exit
+index can be reached. If the variable ``UV_CACHE_DIR`` is set, the downloads stay there, and several rows share them.
+The script prints a table and writes it to ``--out`` as JSON, and next to it as Markdown. Exit
 code 1 if a row that ran has an error.
 
 The public workflow (``.github/workflows/tests.yml``) runs the whole test suite on the same rows.
@@ -111,7 +112,7 @@ def main() -> int:
 def outcome_of(row: Row, folder: Path, torch_backend: str | None) -> Outcome:
     """Make the row's environment in ``folder`` and test it; uv's downloads are there too, because they are as large."""
     began = time.monotonic()
-    python, surroundings = folder / "env/bin/python", os.environ | {"UV_CACHE_DIR": str(folder / "uv")}
+    python, surroundings = folder / "env/bin/python", {"UV_CACHE_DIR": str(folder / "uv")} | os.environ
     backend = ["--torch-backend", torch_backend] if torch_backend else []
     install = ["uv", "pip", "install", "--python", python, "--resolution", row.resolution, *backend]
     for command in (

@@ -4,7 +4,8 @@
     python scripts/gpu_check.py --out FOLDER --part kernel-times   # some parts; may be repeated
     python scripts/gpu_check.py --out FOLDER --device cpu          # tests the script itself: tiny sizes, no GPU
 
-Without a GPU it prints an error and ends with exit code 2. The parts are independent: if one fails, the others run.
+Without a GPU it prints an error and ends with exit code 2. On a GPU each part is a process of its own with a time
+limit: if one fails, hangs or breaks the GPU's context, the others run, and their results are kept.
 
 - ``build``: versions, the GPU, how long the first use of the kernel takes.
 - ``correctness``: forward and backward against float64 `grid_sample`, per type and shape; the algorithm of 2020; side
@@ -19,7 +20,7 @@ Without a GPU it prints an error and ends with exit code 2. The parts are indepe
 - ``gpu-tests``: the tests that need a GPU, if pytest is installed.
 
 On a machine without a package index provide these, in addition to Python 3.12 and PyTorch 2.11 with its CUDA
-libraries (which include NVRTC and CUPTI). Unpacked, in MB: this checkout without ``tests/data`` 16, llvmlite 180,
+libraries (which include NVRTC and CUPTI). Unpacked, in MB: this checkout without ``tests/data`` 13, llvmlite 180,
 pyarrow 162, scipy 143, numpy 71, numba 33, cuda-bindings 31, torchvision 23, pillow 22, cuda-core 17, timm 17,
 pydantic with pydantic_core 10, huggingface_hub with httpx and what it needs 12, wcwidth 6, regex 4, pyyaml 3,
 open_clip_torch 3, pycocotools 2, safetensors 2, packaging, psutil, msgspec, tqdm, ftfy, cuda-pathfinder 1 each or less.
@@ -32,6 +33,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -40,7 +42,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -56,8 +58,18 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
 
 OFFICIAL = ROOT / "benchmarks" / "deform_attn_2020.cu"
-SECONDS = 460.0
-"""Time for all parts together; after it, parts skip the rest of their work."""
+SHARES = {
+    "build": 40.0,
+    "correctness": 80.0,
+    "kernel-times": 70.0,
+    "networks": 90.0,
+    "videos": 120.0,
+    "gpu-tests": 60.0,
+}
+"""Seconds of each part. A part may also use what those before it have left; then its process is ended."""
+SECONDS = sum(SHARES.values())
+SOFT = 0.85
+"""Fraction of its time after which a part leaves out the rest of its work."""
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOLERANCE = {torch.float32: 2e-4, torch.float16: 1e-2, torch.bfloat16: 6e-2}
 """Largest norm of an error, as a fraction of the exact result's norm. float32 locations round across pixel borders,
@@ -81,6 +93,11 @@ class Setting:
     ends: float
     """`time.monotonic` after which parts skip the rest of their work."""
     left_out: list[str] = field(default_factory=list)
+
+    def share(self, parts: int) -> Setting:
+        """Return a setting for the next of so many parts that share the time that is left."""
+        left = self.ends - time.monotonic()
+        return Setting(self.device, self.official, self.ends - left * (1 - 1 / parts), self.left_out)
 
     @property
     def on_gpu(self) -> bool:
@@ -117,36 +134,97 @@ def main() -> int:
     asked.add_argument("--part", action="append", choices=list(PARTS), help="only this; may be repeated")
     asked.add_argument("--device", default="cuda", help="cuda, cuda:1, ..., or cpu for a try without a GPU")
     asked.add_argument("--official", type=Path, default=OFFICIAL, help="source with the same entries as the default's")
-    asked.add_argument("--seconds", type=float, default=SECONDS, help="after which parts leave out what is left")
+    asked.add_argument("--seconds", type=float, default=SECONDS, help="for all parts together")
+    asked.add_argument("--result", type=Path, help=argparse.SUPPRESS)  # of one part, in its own process
     given = asked.parse_args()
-    if given.device != "cpu" and not torch.cuda.is_available():
-        print("gpu_check: torch sees no CUDA device; --device cpu tries the script on a CPU", file=sys.stderr)
-        return 2
-    if not given.official.is_file():
-        print(f"gpu_check: {given.official}: there is no such file; name it with --official", file=sys.stderr)
+    fault = fault_of_device(given.device)
+    if fault is None and not given.official.is_file():
+        fault = f"{given.official}: there is no such file; name it with --official"
+    if fault is not None:
+        print(f"gpu_check: {fault}", file=sys.stderr)
         return 2
     device = torch.device("cuda", 0) if given.device == "cuda" else torch.device(given.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    setting = Setting(device, given.official, time.monotonic() + given.seconds)
+    ends = time.monotonic() + given.seconds
+    if given.result is not None:
+        done = outcome_of(given.part[0], Setting(device, given.official, time.monotonic() + SOFT * given.seconds))
+        given.result.write_text(json.dumps(done), encoding="utf-8")
+        return 0
     given.out.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {"device": str(device), "tiny": not setting.on_gpu, "parts": {}, "faults": []}
-    for name in given.part or PARTS:
+    tiny = device.type != "cuda"
+    found: dict[str, Any] = {"device": str(device), "tiny": tiny, "parts": {}, "faults": [], "left_out": []}
+    names = list(dict.fromkeys(given.part or PARTS))
+    for number, name in enumerate(names):
         began = time.monotonic()
         print(f"gpu_check: {name}", flush=True)
-        try:
-            found["parts"][name] = PARTS[name](setting)
-            faults = found["parts"][name].pop("faults", [])
-        except Exception as fault:
-            traceback.print_exc()
-            faults = [f"{type(fault).__name__}: {first_line(fault)}"]
-        found["faults"] += [f"{name}: {each}" for each in faults]
+        if tiny:
+            done = outcome_of(name, Setting(device, given.official, ends))
+        else:
+            later = sum(SHARES[each] for each in names[number + 1 :]) * min(1.0, given.seconds / SECONDS)
+            done = outcome_of_process(part_command(name, given), max(1.0, ends - began - later), given.out)
+        if done["found"] is not None:
+            found["parts"][name] = done["found"]
+        found["faults"] += [f"{name}: {each}" for each in done["faults"]]
+        found["left_out"] += done["left_out"]
         found.setdefault("seconds", {})[name] = round(time.monotonic() - began, 1)
-        found["left_out"] = setting.left_out
         (given.out / "gpu_check.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         (given.out / "gpu_check.md").write_text(page(found), encoding="utf-8")
     print("\n".join(f"gpu_check: {fault}" for fault in found["faults"]) or "gpu_check: no fault")
     return 1 if found["faults"] else 0
+
+
+def fault_of_device(name: str) -> str | None:
+    """Why nothing can be run on the device of the command line, or None."""
+    kind, _, number = name.partition(":")
+    if name == "cpu":
+        return None
+    if kind != "cuda" or (":" in name and not number.isdecimal()):
+        return f"--device {name}: name cuda, one GPU as cuda:0, or cpu"
+    if not torch.cuda.is_available():
+        return "torch sees no CUDA device; --device cpu tries the script on a CPU"
+    if number and int(number) >= torch.cuda.device_count():
+        return f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices"
+    return None
+
+
+def outcome_of(name: str, setting: Setting) -> dict[str, Any]:
+    """Run a part in this process; return what it found, ``None`` if it failed, its faults, and what it left out."""
+    try:
+        found: dict[str, Any] | None = PARTS[name](setting)
+        assert found is not None
+        faults = found.pop("faults", [])
+    except Exception as fault:
+        traceback.print_exc()
+        found, faults = None, [f"{type(fault).__name__}: {first_line(fault)}"]
+    return {"found": found, "faults": faults, "left_out": setting.left_out}
+
+
+def part_command(name: str, given: argparse.Namespace) -> list[str]:
+    """The command that runs a part in a process of its own; `outcome_of_process` adds its time and its result."""
+    script = [sys.executable, str(Path(__file__).resolve()), "--part", name, "--out", str(given.out)]
+    return [*script, "--device", given.device, "--official", str(given.official)]
+
+
+def outcome_of_process(command: list[str], seconds: float, folder: Path) -> dict[str, Any]:
+    """Run a part by a command, like `outcome_of`; its processes are ended after ``seconds``."""
+    result = folder / f"part-{os.getpid()}.json"
+    child = subprocess.Popen([*command, "--seconds", str(seconds), "--result", str(result)], start_new_session=True)
+    try:
+        code: int | None = child.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        code = None
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)  # what it has started too
+        with suppress(subprocess.TimeoutExpired):  # the driver may not let go of it
+            child.wait(timeout=5)
+    if code == 0 and result.is_file():
+        done: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+        result.unlink()
+        return done
+    ended = "did not end" if code is None else f"ended with exit code {code}"
+    return {"found": None, "faults": [f"its process {ended} after {seconds:.0f} s at most"], "left_out": []}
 
 
 def first_line(fault: Exception) -> str:
@@ -347,6 +425,8 @@ def ways_of_calling(setting: Setting, case: Sampling) -> dict[str, float]:
     if torch.cuda.device_count() > 1:
         other = [each.to("cuda:1") for each in arguments]
         found["second GPU"] = difference(attend(*other).to(setting.device), wanted)
+    if not setting.in_time("Inductor"):
+        return found
     try:
         compiled = torch.compile(lambda *a: attend(*a).relu(), fullgraph=True)
         found["Inductor"] = difference(compiled(*arguments), wanted.relu())
@@ -585,8 +665,10 @@ def part_networks(setting: Setting) -> dict[str, Any]:
 
     height, width = (480, 853) if setting.on_gpu else (48, 72)
     networks, rows, faults = Networks(setting), [], []
-    for name in networks.names():
-        if not setting.in_time(f"network {name}"):
+    names = networks.names()
+    for number, name in enumerate(names):
+        share = setting.share(len(names) - number)
+        if not share.in_time(f"network {name}"):
             continue
         network = networks.network(name)
         frames = Pictures(setting.window, height, width)
@@ -600,6 +682,8 @@ def part_networks(setting: Setting) -> dict[str, Any]:
             expected = output_of(alone.forward(resized[:1], sizes))
         wanted = expected.mask_logits.clone(), expected.embeddings.clone()
         for precision, graphs in product(PRECISIONS, GRAPHS):
+            if not share.in_time(f"network {name} {precision}, graphs {graphs}"):
+                continue
             model = networks.model(name, network, setting.device, precision, graphs)
             row = {"model": name, "precision": precision, "graphs": graphs}
             with torch.inference_mode(), warnings.catch_warnings(record=True) as told:
@@ -686,13 +770,15 @@ def part_videos(setting: Setting) -> dict[str, Any]:
 
     (height, width), count = ((480, 853), 40) if setting.on_gpu else ((48, 72), 3)
     networks, rows = Networks(setting), []
-    for name in networks.names():
+    names = networks.names()
+    for number, name in enumerate(names):
+        share = setting.share(len(names) - number)
         network = networks.network(name)
         for precision in PRECISIONS if setting.on_gpu else PRECISIONS[:2]:
             model = networks.model(name, network, setting.device, precision)
             for words in WORDS if setting.on_gpu else WORDS[:2]:
                 for objects in OBJECTS:
-                    if not setting.in_time(f"video {name} {precision} {words} words {objects} objects"):
+                    if not share.in_time(f"video {name} {precision} {words} words {objects} objects"):
                         continue
                     frames = Pictures(count, height, width, objects)
                     video = Video(1, "made", height, width, frames)
@@ -733,8 +819,16 @@ def part_gpu_tests(setting: Setting) -> dict[str, Any]:
         return {"result": "not run: there is no GPU"}
     if not setting.in_time("the GPU tests"):
         return {"result": "not run: out of time"}
+    for needed in (path, "tests/data"):
+        if not (ROOT / needed).exists():
+            return {"result": f"not run: {needed} is not here"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "kernel or gpu", path]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    left = max(1.0, setting.ends - time.monotonic())
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=left, check=False)
+    except subprocess.TimeoutExpired:
+        setting.left_out.append(f"the GPU tests, which take longer than {left:.0f} s")
+        return {"result": "not run: out of time"}
     if "No module named pytest" in done.stderr:
         return {"result": "not run: pytest is not installed"}
     lines = [line for line in done.stdout.splitlines() if line.strip()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -66,6 +67,77 @@ def test_a_missing_source_is_named(
     assert "absent.cu: there is no such file; name it with --official" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("device", "complaint"),
+    [
+        ("cuda:2", "--device cuda:2: torch sees 2 CUDA devices"),
+        ("gpu", "--device gpu: name cuda, one GPU as cuda:0, or cpu"),
+        ("cuda:x", "--device cuda:x: name cuda, one GPU as cuda:0, or cpu"),
+        ("cuda:1", None),
+        ("cuda", None),
+    ],
+)
+def test_a_device_that_is_not_there_is_one_line(
+    script: Any, monkeypatch: pytest.MonkeyPatch, device: str, complaint: str | None
+) -> None:
+    monkeypatch.setattr(script.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(script.torch.cuda, "device_count", lambda: 2)
+    assert script.fault_of_device(device) == complaint
+
+
+def test_a_part_in_a_process_of_its_own(script: Any, tmp_path: Path) -> None:
+    given = argparse.Namespace(out=tmp_path, device="cpu", official=script.OFFICIAL)
+    done = script.outcome_of_process(script.part_command("gpu-tests", given), 100.0, tmp_path)
+    assert done == {"found": {"result": "not run: there is no GPU"}, "faults": [], "left_out": []}
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_part_that_hangs_or_dies_is_a_fault_of_its_own(script: Any, tmp_path: Path) -> None:
+    """It is ended with what it has started."""
+    note = tmp_path / "pid"
+    hangs = f"sleep 60 & echo $! > {note}; wait"
+    done = script.outcome_of_process(["bash", "-c", hangs], 1.0, tmp_path)
+    assert done["faults"] == ["its process did not end after 1 s at most"]
+    state = Path(f"/proc/{note.read_text().strip()}/stat")
+    assert not state.exists() or ") Z " in state.read_text()
+    done = script.outcome_of_process(["bash", "-c", "kill -SEGV $$"], 60.0, tmp_path)
+    assert done["found"] is None
+    assert done["faults"] == ["its process ended with exit code -11 after 60 s at most"]
+
+
+def test_parts_on_a_gpu_get_their_time_and_what_is_left(
+    script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All together take the time of the command line, one that hangs included."""
+    clock, limits = [0.0], []
+
+    def outcome(command: list[str], seconds: float, folder: Path) -> dict[str, Any]:
+        name = command[command.index("--part") + 1]
+        limits.append((name, seconds))
+        clock[0] += seconds if name == "networks" else 10.0  # that one hangs
+        faults = ["its process did not end"] if name == "networks" else []
+        return {
+            "found": None if faults else {"result": name, "rows": [], "frame": ""},
+            "faults": faults,
+            "left_out": [],
+        }
+
+    monkeypatch.setattr(script.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(script.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(script.torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(script, "outcome_of_process", outcome)
+    monkeypatch.setattr(script, "page", lambda found: "")
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--out", str(tmp_path)])
+    assert script.main() == 1
+    assert dict(limits) == {
+        "build": 40, "correctness": 110, "kernel-times": 170, "networks": 250, "videos": 120, "gpu-tests": 170,
+    }  # fmt: skip
+    assert clock[0] <= script.SECONDS < 480
+    found = json.loads((tmp_path / "gpu_check.json").read_text())
+    assert list(found["parts"]) == ["build", "correctness", "kernel-times", "videos", "gpu-tests"]
+    assert found["faults"] == ["networks: its process did not end"]
+
+
 def test_out_of_time_leaves_out_the_rest(script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     code, found, page = run(
         script, monkeypatch, tmp_path, "--seconds", "0", "--part", "kernel-times", "--part", "networks"
@@ -73,6 +145,14 @@ def test_out_of_time_leaves_out_the_rest(script: Any, monkeypatch: pytest.Monkey
     assert code == 0
     assert found["parts"]["networks"]["rows"] == []
     assert "- left out: network clipvis" in page
+
+
+def test_models_share_the_time_that_is_left(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script.time, "monotonic", lambda: 100.0)
+    setting = script.Setting(script.torch.device("cpu"), script.OFFICIAL, ends=190.0)
+    assert [setting.share(parts).ends for parts in (3, 2, 1)] == [130.0, 145.0, 190.0]
+    assert not script.Setting(setting.device, setting.official, 99.0, setting.left_out).share(2).in_time("a thing")
+    assert setting.left_out == ["a thing"]
 
 
 def test_a_part_that_fails_stops_no_other(script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

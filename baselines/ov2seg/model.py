@@ -88,15 +88,12 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
     @torch.inference_mode()
     def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:
         """Return the tracks of ``video``, best first, one mask per frame (all-zero where the object is absent)."""
-        classifier = self.text_classifier(vocabulary)
-        self._tell_source()
         sizes = self.geometry(video.height, video.width)
-        return self.retry_with_smaller_window(lambda: self._predict(video, vocabulary, classifier, sizes), sizes)
+        return self.retry_with_smaller_window(lambda: self._predict(video, vocabulary, sizes), len(video.frames), sizes)
 
-    def _predict(
-        self, video: Video, vocabulary: Vocabulary, classifier: TextClassifier, sizes: Geometry
-    ) -> list[Track]:
-        config = self.config
+    def _predict(self, video: Video, vocabulary: Vocabulary, sizes: Geometry) -> list[Track]:
+        config, classifier = self.config, self.text_classifier(vocabulary)
+        self._tell_source()
         matcher = self.matcher()
         inside = self._inside(sizes)
 
@@ -134,13 +131,13 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
     @torch.inference_mode()
     def predict_image(self, image: Image, vocabulary: Vocabulary, detections: int = 100) -> list[ImageDetection]:
         """Objects of one RGB image, best first; mask scores at the image's size (docs/ov2seg.md, *Images*)."""
-        classifier = self.text_classifier(vocabulary)
         sizes = self.geometry(image.shape[0], image.shape[1])
-        output = self.forward([resize(image, sizes.resized)], sizes)
-        with self.float32_policy():
+        with self.memory_errors(1, sizes), self.float32_policy():
+            classifier = self.text_classifier(vocabulary)
+            output = self.forward([resize(image, sizes.resized)], sizes)
             logits = class_logits(output.class_embeddings[0], classifier, CLASS_TEMPERATURE)
-        found = class_scores(logits, output.object_logits[0], self.config)
-        return image_detections(found, output.mask_logits[0], sizes, detections)
+            found = class_scores(logits, output.object_logits[0], self.config)
+            return image_detections(found, output.mask_logits[0], sizes, detections)
 
     def text_classifier(self, vocabulary: Vocabulary) -> TextClassifier:
         """Text embeddings of ``vocabulary``, from the last call or from ``classifier_of``."""

@@ -20,7 +20,7 @@ from harness.models.shared.mask_encoding import encode_masks
 from harness.models.shared.numeric_policy import float32_policy
 from harness.models.shared.preprocess import Geometry
 from harness.models.shared.text_classifier import synonyms_of
-from harness.models.shared.windows import Stages
+from harness.models.shared.windows import Stages, is_out_of_memory
 from harness.precision import dtype_of
 from harness.types import LoadedWeights, Track, Video, Vocabulary
 
@@ -99,21 +99,26 @@ class Sam3:
         """
         if not vocabulary.categories or not len(video.frames):
             return []
+        try:
+            return self._predict(video, vocabulary)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            what = f"does not have enough memory for {self.config.words_at_once} words at once"
+            hint = "lower words_at_once or max_objects (words_at_once=2), or use precision bf16"
+            raise UserError(f"device {self.device}", what, hint) from error
+
+    def _predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:
         sessions = self._sessions(video, self.prompts(vocabulary))
         seen: list[dict[int, SegmentedObject]] = [{} for _ in sessions]
         frames = video.read()
         for index in range(len(video.frames)):
             with self.stage("decode"):
                 pixels = self._prepared(video, index, next(frames))
-            try:
-                with self.stage("backbone"), self._mixed():
-                    self.network.see(pixels)
-                for number, (session, objects) in enumerate(zip(sessions, seen, strict=True)):
-                    self._follow(session, index, number * self.config.words_at_once, objects)
-            except torch.OutOfMemoryError as error:
-                what = f"does not have enough memory for {self.config.words_at_once} words at once"
-                hint = "lower words_at_once or max_objects (words_at_once=2), or use precision bf16"
-                raise UserError(f"device {self.device}", what, hint) from error
+            with self.stage("backbone"), self._mixed():
+                self.network.see(pixels)
+            for number, (session, objects) in enumerate(zip(sessions, seen, strict=True)):
+                self._follow(session, index, number * self.config.words_at_once, objects)
         return self._tracks(video, vocabulary, seen)
 
     def prompts(self, vocabulary: Vocabulary) -> Prompts:

@@ -85,3 +85,25 @@ def visible_gpus() -> int:
             break
         count += 1
     return count
+
+
+def choose_gpu(device: str) -> int | None:
+    """Make a GPU that is named with its number the current one, for code that names none; other devices do nothing.
+
+    Returns the number of the GPU that was the current one, for `put_gpu_back`.
+    """
+    if not device.startswith("cuda:"):
+        return None
+    import torch
+
+    before = torch.cuda.current_device()
+    torch.cuda.set_device(device)
+    return before
+
+
+def put_gpu_back(before: int | None) -> None:
+    """Make the GPU the current one that was it before `choose_gpu`."""
+    if before is not None:
+        import torch
+
+        torch.cuda.set_device(before)

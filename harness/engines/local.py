@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
+from harness.engines.devices import choose_gpu, put_gpu_back
 from harness.engines.first_faults import FirstFaults, fault_of
 from harness.engines.model_spec import ModelSpec
 from harness.engines.seeding import seed_everything
@@ -40,6 +41,7 @@ class InProcess:
         self._spec, self._store, self._progress = spec, store, progress
         self._model = model
         self._threads_before: int | None = None
+        self._gpu_before: int | None = None
 
     def load(self) -> None:
         """Load the model in this process, once."""
@@ -47,6 +49,7 @@ class InProcess:
             self._progress.worker(0, "loading", self._spec.context.device)
             log.info(NO_LIMIT)
             self._threads_before = torch_threads()
+            self._gpu_before = choose_gpu(self._spec.context.device)
             self._model = self._spec.load()
 
     def run(self, videos: Sequence[Video], scratch: Path) -> Iterator[Event]:
@@ -77,9 +80,10 @@ class InProcess:
                     faults.refuse_if_all_alike(event)
 
     def close(self) -> None:
-        """Restore PyTorch's number of threads, if PyTorch was in use before."""
+        """Restore PyTorch's number of threads, if PyTorch was in use before, and its current GPU."""
         if self._threads_before is not None:
             set_torch_threads(self._threads_before)
+        put_gpu_back(self._gpu_before)
 
 
 def weights_of(model: Model) -> LoadedWeights | None:

@@ -9,7 +9,7 @@ import socket
 import sys
 import traceback
 
-from harness.engines.devices import refuse_missing_devices
+from harness.engines.devices import choose_gpu, refuse_missing_devices
 from harness.engines.local import VideoRunner
 from harness.engines.model_spec import ModelSpec
 from harness.engines.pool import LoadFailed, WorkerReady, WriteFailed
@@ -52,7 +52,7 @@ class Worker:
                 self._spec, self._store = self._unpickled(payload)
             self._videos: dict[int, Video] = {video.id: video for video in self._spec.context.dataset.videos}
             refuse_missing_devices([self._device])
-            _choose_gpu(self._device)
+            choose_gpu(self._device)
             model = self._spec.load(host)
         except UserError as error:
             if error.__cause__ is not None:  # it is not pickled with the error
@@ -99,12 +99,3 @@ class Worker:
         spec, store = pickle.loads(payload)
         assert isinstance(spec, ModelSpec)
         return spec.on(self._device), store
-
-
-def _choose_gpu(device: str) -> None:
-    """Make the worker's GPU the current one, for code that allocates or launches without naming a device."""
-    if not device.startswith("cuda:"):
-        return
-    import torch
-
-    torch.cuda.set_device(device)

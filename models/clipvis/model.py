@@ -94,14 +94,11 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
     @torch.inference_mode()
     def predict(self, video: Video, vocabulary: Vocabulary) -> list[Track]:
         """Return the tracks of ``video``, best first, one mask per frame (all-zero where the object is absent)."""
-        classifier = self.text_classifier(vocabulary)
         sizes = self.geometry(video.height, video.width)
-        return self.retry_with_smaller_window(lambda: self._predict(video, vocabulary, classifier, sizes), sizes)
+        return self.retry_with_smaller_window(lambda: self._predict(video, vocabulary, sizes), len(video.frames), sizes)
 
-    def _predict(
-        self, video: Video, vocabulary: Vocabulary, classifier: TextClassifier, sizes: Geometry
-    ) -> list[Track]:
-        config = self.config
+    def _predict(self, video: Video, vocabulary: Vocabulary, sizes: Geometry) -> list[Track]:
+        config, classifier = self.config, self.text_classifier(vocabulary)
         matcher = self.matcher()
         inside = self._inside(sizes)
 
@@ -139,14 +136,14 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
     def predict_image(self, image: Image, vocabulary: Vocabulary, detections: int = 100) -> list[ImageDetection]:
         """Objects of one RGB image, best first: the image model's scores (docs/clipvis.md, *Scores*)."""
         config = self.config
-        classifier = self.text_classifier(vocabulary)
         sizes = self.geometry(image.shape[0], image.shape[1])
-        output, dense = self.forward([resize(image, sizes.resized)], sizes)
-        inside = self._inside(sizes)
-        with self.float32_policy():
+        with self.memory_errors(1, sizes), self.float32_policy():
+            classifier = self.text_classifier(vocabulary)
+            output, dense = self.forward([resize(image, sizes.resized)], sizes)
+            inside = self._inside(sizes)
             logits = self._classify(dense, output.mask_logits, classifier, inside[0] if inside else None)[0]
-        scores = image_scores(logits.softmax(-1), output.ious[0, :, 0], output.object_logits[0], config)
-        return image_detections(scores, output.mask_logits[0], sizes, detections)
+            scores = image_scores(logits.softmax(-1), output.ious[0, :, 0], output.object_logits[0], config)
+            return image_detections(scores, output.mask_logits[0], sizes, detections)
 
     def text_classifier(self, vocabulary: Vocabulary) -> TextClassifier:
         """Text embeddings of ``vocabulary``: from the last call, from the cache on disk, or computed."""

@@ -25,6 +25,9 @@ SOURCE = Path(__file__).with_name("deform_attn.cu")
 INSTALL = f'pip install cuda-core "cuda-bindings=={(torch.version.cuda or "13").split(".")[0]}.*"'
 """cuda-bindings finds the NVRTC of its major version, which torch's CUDA wheel installs."""
 
+OVERRIDE = "HARNESS_DEFORM_ATTN"
+"""Environment variable; ``reference`` turns the kernel off."""
+
 SHARED_BYTES = 40 * 1024
 """Shared memory that a block may use for its samples; every architecture has 48 KiB by default."""
 _SAMPLE_BYTES = 32
@@ -86,8 +89,10 @@ class Variant(NamedTuple):
         for name, dtype in (("value", self.value), ("sampling_locations", self.point)):
             if dtype not in STORED:
                 return f"{name} is {str(dtype).removeprefix('torch.')}, the kernel has float32, float16 and bfloat16"
-        if self._warp_bytes(32) > SHARED_BYTES:
-            return f"{self.levels} levels of {self.points} points do not fit into shared memory"
+        if (
+            self._warp_bytes(32) > SHARED_BYTES or self.levels > 32 * self.warps
+        ):  # a thread reads the size of each level
+            return f"{self.levels} levels of {self.points} points do not fit into a block's shared memory and threads"
         return None
 
     def macros(self) -> list[tuple[str, str]]:
@@ -116,7 +121,11 @@ def missing_packages() -> str | None:
         ("cuda.core", "cuda-core"),
         ("cuda.bindings", "cuda-bindings"),
     ):
-        if importlib.util.find_spec(module) is None:
+        try:
+            found = importlib.util.find_spec(module)
+        except (ImportError, ValueError):  # another package of this name, or one that does not import
+            found = None
+        if found is None:
             return f"{distribution} is not installed: {INSTALL}"
     try:
         compiler_version()
@@ -128,8 +137,11 @@ def missing_packages() -> str | None:
 @cache
 def compiler_version() -> tuple[int, int]:
     """NVRTC's version; raises ``UserError`` if its library cannot be loaded."""
-    from cuda.bindings import nvrtc
-    from cuda.pathfinder import DynamicLibNotFoundError
+    try:
+        from cuda.bindings import nvrtc
+        from cuda.pathfinder import DynamicLibNotFoundError
+    except ImportError as fault:
+        raise UserError("cuda-bindings", f"cannot be imported: {fault}", f"reinstall: {INSTALL}") from fault
 
     try:
         status, major, minor = nvrtc.nvrtcVersion()
@@ -182,7 +194,11 @@ def compile_kernel(variant: Variant, architecture: int) -> Compiled:
 
 def cubin(variant: Variant, architecture: int) -> bytes:
     """The binary for ``variant``, from the cache, or compiled and then cached."""
-    path = kernel_cache_folder() / f"deform_attn-sm_{architecture}-{_digest(variant, architecture)}.cubin"
+    try:
+        folder = kernel_cache_folder()
+    except UserError:  # there is no such folder
+        return compile_kernel(variant, architecture).cubin
+    path = folder / f"deform_attn-sm_{architecture}-{_digest(variant, architecture)}.cubin"
     known = _read_cached(path)
     if known is not None:
         return known
@@ -243,6 +259,8 @@ def _library_hint() -> str:
 
 def _refused(fault: Exception, architecture: int) -> UserError:
     """The compiler's first error, as one line."""
-    lines = [line.strip() for line in str(fault).splitlines() if "error" in line.lower()]
-    what = (lines or [str(fault)])[-1 if len(lines) == 1 else 1]
-    return UserError(f"{SOURCE.name} for sm_{architecture}", f"NVRTC refused it: {what}", f"reinstall: {INSTALL}")
+    lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()]
+    what = (errors[1:] or errors or lines or [type(fault).__name__])[0]  # the first one names the call that failed
+    hint = f"reinstall: {INSTALL}; {OVERRIDE}=reference runs without the kernel"
+    return UserError(f"{SOURCE.name} for sm_{architecture}", f"NVRTC refused it: {what}", hint)

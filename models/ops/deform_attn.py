@@ -42,10 +42,11 @@ def deformable_attention(
       at ``(k + 0.5) / size``. Outside the map everything is zero.
     - ``attention_weights`` ``(N, Lq, M, L, P)``.
 
-    Floating arguments are float16, bfloat16, float32 or float64; locations and weights are taken in ``value``'s type
-    where both have it and in float32 otherwise (float64 with a float64 ``value``). Returns ``(N, Lq, M * D)`` in the
-    type in which the locations are taken, so a 16-bit ``value`` at float32 locations gives float32; sums are made in
-    float32 or wider. Raises ``ValueError`` for shapes that do not fit together.
+    All but the sizes are on one device. Floating arguments are float16, bfloat16, float32 or float64; locations and
+    weights are taken in ``value``'s type where both have it and in float32 otherwise (float64 with a float64
+    ``value``). Returns ``(N, Lq, M * D)`` in the type in which the locations are taken, so a 16-bit ``value`` at
+    float32 locations gives float32; sums are made in float32 or wider. Raises ``ValueError`` for shapes, types and
+    devices that do not fit together.
     """
     _check_shapes(value, spatial_shapes, sampling_locations, attention_weights)
     point = _point_type(value, sampling_locations, attention_weights)
@@ -73,6 +74,7 @@ def fused_deformable_attention(
     if reference_points.shape != (sampling_offsets.shape[1], 2) or reference_points.requires_grad:
         got = f"{tuple(reference_points.shape)}{', requires grad' if reference_points.requires_grad else ''}"
         raise ValueError(f"reference_points are constants of shape {(sampling_offsets.shape[1], 2)}, got {got}")
+    _check_device("reference_points", reference_points, value)
     point = _point_type(value, sampling_offsets, attention_logits)
     output: Tensor = torch.ops.harness.fused_deformable_attention(
         value, spatial_shapes, sampling_offsets.to(point), attention_logits.to(point), reference_points
@@ -91,8 +93,8 @@ class Path(NamedTuple):
 def path_for(device: torch.device, variant: Variant) -> Path:
     """The implementation for arguments of ``variant`` on ``device``."""
     reference_path = "pytorch reference"
-    if os.environ.get(kernel.OVERRIDE) == "reference":
-        return Path(reference_path, f"{kernel.OVERRIDE}=reference")
+    if os.environ.get(build.OVERRIDE) == "reference":
+        return Path(reference_path, f"{build.OVERRIDE}=reference")
     if device.type == "cpu":
         return Path("cpu kernel", "tensors are on cpu")
     if device.type != "cuda":
@@ -234,13 +236,13 @@ _fused_operator.register_autograd(_differentiate_fused, setup_context=_remember_
 
 def _on_cpu(value: Tensor, points: Tensor) -> bool:
     """Whether the CPU kernel takes these arguments; the reference handles empty ones."""
-    path = os.environ.get(kernel.OVERRIDE)
+    path = os.environ.get(build.OVERRIDE)
     return value.device.type == "cpu" and path != "reference" and value.numel() > 0 and points.numel() > 0
 
 
 def _kernel_for(value: Tensor, sampling_locations: Tensor, fused: bool = False) -> kernel.Loaded | None:
-    """The loaded kernel for these arguments, or None if the reference is to be used."""
-    if value.device.type != "cuda":
+    """The loaded kernel for these arguments, or None if the reference is to be used, as for empty ones."""
+    if value.device.type != "cuda" or not (value.numel() and sampling_locations.numel()):
         return None
     variant = kernel.kernel_variant(value, sampling_locations, fused)
     path = path_for(value.device, variant)
@@ -276,6 +278,10 @@ def _check_shapes(
     """Raise ``ValueError`` with the expected and the given shapes or types, if they differ."""
     if not all(each.is_floating_point() for each in (value, locations, weights)):
         raise ValueError(f"value, {names[0]} and {names[1]} are floating-point tensors")
+    if shapes.is_floating_point():
+        raise ValueError(f"spatial_shapes are integers, got {shapes.dtype}")
+    for name, tensor in zip(names, (locations, weights), strict=True):
+        _check_device(name, tensor, value)
     if value.dim() != 4:
         raise ValueError(f"value is (batch, pixels, heads, channels), got {tuple(value.shape)}")
     if locations.dim() != 6:
@@ -289,6 +295,12 @@ def _check_shapes(
     ):
         if tensor.shape != expected:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {expected}")
+
+
+def _check_device(name: str, tensor: Tensor, value: Tensor) -> None:
+    """Raise ``ValueError`` for a tensor on another device than ``value``: the kernel would read wrong memory."""
+    if tensor.device != value.device:
+        raise ValueError(f"{name} is on {tensor.device}, value on {value.device}")
 
 
 def _check_sizes(value: Tensor, spatial_shapes: Tensor) -> None:

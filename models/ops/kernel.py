@@ -15,13 +15,10 @@ from torch import Tensor
 
 from harness.errors import UserError
 from harness.models.ops import build, reference
-from harness.models.ops.build import Variant
+from harness.models.ops.build import OVERRIDE, Variant
 
 if TYPE_CHECKING:
     from cuda.core import Kernel, ObjectCode
-
-OVERRIDE = "HARNESS_DEFORM_ATTN"
-"""Environment variable; ``reference`` turns the kernel off."""
 
 TILE = 128
 """Queries of one head that a block takes, a few at a time, if there are blocks enough: neighbours share cache lines."""
@@ -84,6 +81,7 @@ def load(variant: Variant, device: int) -> Loaded:
         except Exception as fault:
             if not build.from_cuda(fault):
                 raise
+            _refuse_too_little_memory(fault)
             hint = f"{build.INSTALL}, or {OVERRIDE}=reference to run without the kernel"
             raise UserError("deformable attention", f"the driver rejected its kernel: {fault}", hint) from fault
         check(loaded, torch.device("cuda", device))
@@ -241,7 +239,19 @@ def _launch(
         # the driver needs the context on this thread, which may be a new thread of autograd
         Device(value.device.index).set_current()
         stream = Stream.from_handle(torch.cuda.current_stream().cuda_stream)
-        launch(stream, config, kernel, *pointers, pixels, queries, heads, blocks)
+        try:
+            launch(stream, config, kernel, *pointers, pixels, queries, heads, blocks)
+        except Exception as fault:
+            if not build.from_cuda(fault):
+                raise
+            _refuse_too_little_memory(fault)
+            raise RuntimeError(f"CUDA did not start the kernel of deformable attention: {fault}") from fault
+
+
+def _refuse_too_little_memory(fault: Exception) -> None:
+    """Raise PyTorch's error for an error of the driver that says the same."""
+    if "CUDA_ERROR_OUT_OF_MEMORY" in str(fault):
+        raise torch.OutOfMemoryError(f"deformable attention: {fault}") from fault
 
 
 def _shapes_on(spatial_shapes: Tensor, device: torch.device) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -129,33 +129,45 @@ class WindowedModel(Generic[Output]):
                 else:
                     waiting = [frames[: self._window], frames[self._window :]]
 
-    def retry_with_smaller_window(self, predict: Callable[[], Result], sizes: Geometry) -> Result:
-        """Run ``predict``, a whole video; if memory runs out outside `forward`, once more with half the window.
+    def retry_with_smaller_window(self, predict: Callable[[], Result], frames: int, sizes: Geometry) -> Result:
+        """Run ``predict``, a whole video of ``frames`` frames; if memory runs out, once more with half the window.
 
-        Classification and encoding take memory for every frame of a window too. Raises as `outputs` does.
+        For what takes memory outside `forward`: words, classification, encoding. Raises as `outputs` does.
         """
         try:
             return predict()
-        except torch.OutOfMemoryError:
-            pass
-        self._shrink(self._window, sizes)
-        try:
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # the exception has released the memory of the failed attempt
+        self._shrink(min(self._window, frames), sizes)
+        with self.memory_errors(self._window, sizes):
             return predict()
-        except torch.OutOfMemoryError:
-            raise self._too_little_memory(self._window, sizes) from None
+
+    @contextmanager
+    def memory_errors(self, frames: int, sizes: Geometry) -> Iterator[None]:
+        """Raise `UserError` if the device has too little memory for the work on so many frames."""
+        try:
+            yield
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise self._too_little_memory(frames, sizes) from None
 
     def _forward_if_it_fits(self, frames: list[Image], sizes: Geometry) -> Output | None:
         """Run `forward`; the first time that memory runs out halve the window, warn and return ``None``."""
         try:
             return self.forward(frames, sizes)
-        except torch.OutOfMemoryError:
-            pass  # the exception releases the memory of the failed attempt before the next attempt
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # the exception has released the memory of the failed attempt
         self._shrink(len(frames), sizes)
         return None
 
     def _shrink(self, frames: int, sizes: Geometry) -> None:
-        """Halve the window and warn; raises `UserError` if it was halved before, or if ``frames`` is 1."""
-        if self._window < self._largest_window or frames == 1:
+        """Halve the window and warn; raises `UserError` if it was halved before, or if ``frames`` is 1 or less."""
+        if self._window < self._largest_window or frames <= 1:
             raise self._too_little_memory(frames, sizes)
         self._window = -(-frames // 2)
         for calls in self._graphed:
@@ -165,7 +177,8 @@ class WindowedModel(Generic[Output]):
         warnings.warn(f"device {self.device} ran out of memory; window shrunk to {self._window} frames", stacklevel=3)
 
     def _too_little_memory(self, frames: int, sizes: Geometry) -> UserError:
-        what = f"does not have enough memory for {frames} frames of {sizes.padded[0]}x{sizes.padded[1]}"
+        count = "1 frame" if frames == 1 else f"{frames} frames"
+        what = f"does not have enough memory for {count} of {sizes.padded[0]}x{sizes.padded[1]}"
         hint = "lower window or short_edge (`harness bench --fit` says what fits), or use the CPU"
         return UserError(f"device {self.device}", what, hint)
 
@@ -189,6 +202,16 @@ class WindowedModel(Generic[Output]):
         """Begin to decode one more frame of the next video, if one is expected."""
         if self._expected:
             self._expected[0].reader.begin()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a GPU has too little memory: that of PyTorch's allocator, of a library or of CUDA."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(
+        sign in text for sign in ("CUDA error: out of memory", "ALLOC_FAILED")
+    )
 
 
 def frames_ahead(window: int, size: tuple[int, int]) -> int:

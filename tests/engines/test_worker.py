@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from small_runs import make_dataset
+from worker_models import PLUGIN, MoodyConfig
 
-from harness.engines import worker
+from harness.engines import local, model_spec, worker
+from harness.engines.model_spec import ModelSpec
+from harness.engines.pool import WorkerReady
+from harness.run_folder.progress import RunProgress
+from harness.run_folder.store import PredictionStore
+from harness.types import LoadContext
 
 
 class Gpus:
@@ -24,15 +32,23 @@ class Gpus:
     def set_device(self, device: Any) -> None:
         self.asked.append(("set_device", device))
 
+    def current_device(self) -> int:
+        return 0
+
 
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> Gpus:
     found = Gpus()
     monkeypatch.setattr(torch.cuda, "synchronize", found.synchronize)
     monkeypatch.setattr(torch.cuda, "set_device", found.set_device)
+    monkeypatch.setattr(torch.cuda, "current_device", found.current_device)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     return found
+
+
+def spec_and_store(device: str, folder: Path) -> tuple[ModelSpec, PredictionStore]:
+    return ModelSpec(PLUGIN, MoodyConfig(), LoadContext(make_dataset(2), device)), PredictionStore(folder)
 
 
 @pytest.mark.parametrize(("device", "usable"), [("cuda:1", True), ("cuda:0", False), ("cpu", True)])
@@ -49,6 +65,30 @@ def test_nothing_is_asked_while_nothing_failed(gpus: Gpus) -> None:
 
 
 @pytest.mark.parametrize(("device", "chosen"), [("cuda:1", ["cuda:1"]), ("cuda", []), ("cpu", [])])
-def test_a_worker_chooses_its_device(gpus: Gpus, device: str, chosen: list[str]) -> None:
-    worker._choose_gpu(device)
+def test_a_worker_chooses_its_device_once(
+    gpus: Gpus, device: str, chosen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker of another process, by its payload."""
+    monkeypatch.setattr(worker, "refuse_missing_devices", lambda names: None)
+    monkeypatch.setattr(model_spec, "refuse_missing_devices", lambda names: None)
+    monkeypatch.setattr(model_spec, "seed_everything", lambda seed: None)  # torch would seed a GPU
+    monkeypatch.setattr(local, "seed_everything", lambda seed, video: None)
+    spec, store = spec_and_store(device, tmp_path)
+    this = worker.Worker(device)
+    assert isinstance(this.load(worker.serialize(spec, store)), WorkerReady)
+    for video in spec.context.dataset.videos[:2]:
+        this.run(video.id)
+    assert gpus.asked == [("set_device", name) for name in chosen]
+
+
+@pytest.mark.parametrize(("device", "chosen"), [("cuda:1", ["cuda:1", 0]), ("cuda", []), ("cpu", [])])
+def test_a_single_process_chooses_its_device_and_puts_it_back(
+    gpus: Gpus, device: str, chosen: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_spec, "refuse_missing_devices", lambda names: None)
+    monkeypatch.setattr(model_spec, "seed_everything", lambda seed: None)
+    spec, store = spec_and_store(device, tmp_path)
+    engine = local.InProcess(spec, store, RunProgress())
+    engine.load()
+    engine.close()
     assert gpus.asked == [("set_device", name) for name in chosen]

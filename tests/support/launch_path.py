@@ -47,6 +47,7 @@ def main(folder: Path) -> None:
         "devices": devices(machine),
         "wrong": refusal(machine),
         "refused": refused_by_the_driver(machine),
+        "launch": launch_errors(machine),
         "algorithm of 2020": algorithm_of_2020(machine),
     }
     print(json.dumps(found))
@@ -120,6 +121,31 @@ def refused_by_the_driver(machine: Machine) -> str:
         return error_of(machine)
     finally:
         build.cubin = original
+
+
+def launch_errors(machine: Machine) -> list[list[str]]:
+    """The class and text of the error for each that the driver may give instead of a launch."""
+    from cuda import core
+
+    class RefusedError(Exception):
+        """Like the errors of cuda-core, which has no public class for them."""
+
+        __module__ = "cuda.core"
+
+    original, found = core.launch, []
+    for text in ("CUDA_ERROR_OUT_OF_MEMORY: no memory", "CUDA_ERROR_INVALID_VALUE: too many blocks"):
+
+        def launch(*_: Any, told: str = text) -> None:
+            raise RefusedError(told)
+
+        core.launch = launch
+        try:
+            run(machine, "cuda:0")
+        except Exception as fault:
+            found.append([type(fault).__name__, str(fault)])
+        finally:
+            core.launch = original
+    return found
 
 
 def algorithm_of_2020(machine: Machine) -> dict[str, Any]:

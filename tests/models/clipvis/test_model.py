@@ -6,7 +6,9 @@ Tests of `models/clipvis/config.py`, `models/clipvis/plugin.py`, `models/shared/
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -278,28 +280,96 @@ def test_a_full_gpu_halves_the_window_once(tiny: ClipVisNetwork, monkeypatch: py
         limited(ClipVis(tiny, config), 2).predict(video(7), WORDS)
 
 
-@pytest.mark.parametrize("stage", ["matching", "classification", "encoding"])
-def test_a_gpu_full_in_a_later_stage_halves_the_window_once(tiny: ClipVisNetwork, stage: str) -> None:
-    """Memory runs out after the network: the video starts again with half the window, and gives the same tracks."""
-    config, entered = ClipVisConfig(**SMALL, window=6), [0]
+NETWORK = ["backbone", "pixel_decoder", "decoder"]
+STAGES = ["text", "decode", *NETWORK, "matching", "classification", "postprocessing", "encoding"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_gpu_full_in_any_stage_halves_the_window_once(tiny: ClipVisNetwork, stage: str) -> None:
+    """Memory runs out: the window is halved and the tracks are the same; a second time it is an error."""
+    config, left = ClipVisConfig(**SMALL, window=6), [1]
 
     @contextmanager
     def full(name: str) -> Iterator[None]:
-        entered[0] += name == stage
-        if name == stage and entered[0] <= failures:
+        if name == stage and left[0]:
+            left[0] -= 1
             raise torch.OutOfMemoryError
         yield
 
-    failures = 1
     with pytest.warns(UserWarning, match="window shrunk to 3 frames"):
         tracks = FrameByFrame(tiny, config, stage=full).predict(video(7), WORDS)
     assert near(tracks, FrameByFrame(tiny, config).predict(video(7), WORDS))
-    failures, entered[0] = 2, 0
-    with (
-        pytest.warns(UserWarning, match="window shrunk"),
-        pytest.raises(UserError, match=r"enough memory for 3 frames of 64x96.*lower window"),
-    ):
-        ClipVis(tiny, config, stage=full).predict(video(7), WORDS)
+    for failures in (2, 1000):
+        left[0] = failures
+        with (
+            pytest.warns(UserWarning, match="window shrunk"),
+            pytest.raises(UserError, match=r"enough memory for 3 frames of 64x96.*lower window"),
+        ):
+            ClipVis(tiny, config, stage=full).predict(video(7), WORDS)
+
+
+def test_a_short_video_is_halved_too(tiny: ClipVisNetwork) -> None:
+    """Half a window that is longer than the video would change nothing."""
+    entered = [0]
+
+    @contextmanager
+    def full(name: str) -> Iterator[None]:
+        entered[0] += name == "classification"
+        if name == "classification" and entered[0] == 1:
+            raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+        yield
+
+    with pytest.warns(UserWarning, match="window shrunk to 2 frames"):
+        ClipVis(tiny, ClipVisConfig(**SMALL, window=10), stage=full).predict(video(4), WORDS)
+
+
+def test_memory_of_a_failed_attempt_is_free_before_the_next(
+    tiny: ClipVisNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Masks and features are released without the garbage collector, so that the GPU has their memory again."""
+    made: list[weakref.ref[Tensor]] = []
+    alive: list[int] = []
+    entered = [0]
+    forward = ClipVis.forward
+
+    def watched(self: ClipVis, frames: list[Image], sizes: Geometry) -> Any:
+        output, dense = forward(self, frames, sizes)
+        made.extend(weakref.ref(each) for each in (output.mask_logits, output.embeddings, dense))
+        return output, dense
+
+    @contextmanager
+    def full(name: str) -> Iterator[None]:
+        entered[0] += name == "encoding"
+        if name == "encoding" and entered[0] == 3:  # the last of all
+            raise torch.OutOfMemoryError
+        yield
+
+    monkeypatch.setattr(ClipVis, "forward", watched)
+    model = ClipVis(tiny, ClipVisConfig(**SMALL, window=6), stage=full)
+    shrink = model._shrink
+
+    def shrunk(frames: int, sizes: Geometry) -> None:
+        alive.append(sum(each() is not None for each in made))
+        shrink(frames, sizes)
+
+    monkeypatch.setattr(model, "_shrink", shrunk)
+    gc.disable()
+    try:
+        with pytest.warns(UserWarning, match="window shrunk"):
+            model.predict(video(7), WORDS)
+    finally:
+        gc.enable()
+    assert alive == [0]
+
+
+def test_a_gpu_too_small_for_one_image_is_one_error(tiny: ClipVisNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(frames: list[Image], sizes: Geometry) -> Any:
+        raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported")
+
+    model = ClipVis(tiny, ClipVisConfig(**SMALL))
+    monkeypatch.setattr(model, "forward", full)
+    with pytest.raises(UserError, match=r"enough memory for 1 frame of 64x96.*lower window"):
+        model.predict_image(Moving(1)[0], WORDS)
 
 
 def test_long_video_keeps_to_its_budget(tiny: ClipVisNetwork, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,79 @@ def test_a_source_the_compiler_refuses_is_one_line(tmp_path: Path, monkeypatch: 
     assert "\n" not in str(caught.value)
 
 
+def test_a_cache_without_a_home_folder_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a user of a container who has a number only."""
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr(build, "compile_kernel", lambda *_: build.Compiled(b"binary", ""))
+    assert build.cubin(MODEL, 80) == b"binary"
+    with pytest.raises(UserError, match=r"no home folder.*set XDG_CACHE_HOME"):
+        build.kernel_cache_folder()
+
+
+@needs_nvrtc
+def test_many_writers_and_damage_give_the_binary(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    binary = bytes(range(256)) * 4096
+    monkeypatch.setattr(build, "compile_kernel", lambda *_: build.Compiled(binary, ""))
+    build.cubin(MODEL, 80)
+    (kept,) = cache.iterdir()
+
+    def work(number: int) -> bool:
+        if number % 4 == 0:
+            kept.unlink(missing_ok=True)
+        elif number % 4 == 1:
+            kept.write_bytes(binary[:number])
+        return build.cubin(MODEL, 80) == binary
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(64)))
+    assert build.cubin(MODEL, 80) == binary
+    assert [path.name for path in cache.iterdir()] == [kept.name]
+
+
+@pytest.mark.parametrize(
+    ("told", "first"),
+    [
+        (
+            "NVRTC_ERROR_COMPILATION: failed\nk.cu(3): error: no such type\n1 error detected",
+            "k.cu(3): error: no such type",
+        ),
+        ("NVRTC_ERROR_COMPILATION", "NVRTC_ERROR_COMPILATION"),
+        ("it went wrong\nmore", "it went wrong"),
+        ("", "RuntimeError"),
+    ],
+)
+def test_any_words_of_the_compiler_are_one_line(told: str, first: str) -> None:
+    fault = str(build._refused(RuntimeError(told), 90))
+    assert fault.startswith(f"deform_attn.cu for sm_90: NVRTC refused it: {first}")
+    assert "HARNESS_DEFORM_ATTN=reference" in fault
+    assert "\n" not in fault
+
+
+@pytest.mark.parametrize(
+    "error", [ModuleNotFoundError("__path__ attribute not found on 'cuda'"), ValueError("no spec")]
+)
+def test_another_package_named_cuda_is_no_cuda_core(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def find(name: str) -> object:
+        if name == "cuda.core":
+            raise error
+        return object()
+
+    monkeypatch.setattr(build.importlib.util, "find_spec", find)
+    assert "cuda-core is not installed" in str(build.missing_packages())
+
+
+def test_bindings_that_cannot_be_imported_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    monkeypatch.setattr(build, "compiler_version", build.compiler_version.__wrapped__)
+    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: object())
+    assert str(build.missing_packages()).startswith("cuda-bindings: cannot be imported")
+
+
 def test_without_cuda_core_the_mend_is_an_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
     found = build.importlib.util.find_spec
     monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None if "cuda" in name else found(name))
@@ -138,6 +213,9 @@ def test_what_no_kernel_can_be_made_for() -> None:
     assert MODEL.fault() is None
     assert "float64" in str(MODEL._replace(value=torch.float64).fault())
     assert "shared memory" in str(MODEL._replace(levels=50, points=50).fault())
+    many = MODEL._replace(channels=1, levels=80, points=1)  # more than a block has threads
+    assert many.fault() is not None
+    assert many.levels > 32 * many.warps
 
 
 variants = st.builds(

@@ -6,6 +6,7 @@ Tests of `models/ops/kernel.py`.
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from clipvis_golden import cases, close, tensors
 from deform_attn_cases import Arguments, from_offsets, grid_sample_loop, make
 
 from harness.errors import UserError
-from harness.models.ops import deformable_attention, fused_deformable_attention, kernel, reference
+from harness.models.ops import deform_attn, deformable_attention, fused_deformable_attention, kernel, reference
 from harness.models.ops.build import Variant
 from harness.models.ops.deform_attn import kernel_status, path_for
 
@@ -321,3 +322,77 @@ def test_deterministic_algorithms_are_honoured() -> None:
             kernel.alert_not_deterministic()
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_backward_pass_by_the_kernel_is_refused_where_algorithms_are_to_be_deterministic(
+    monkeypatch: pytest.MonkeyPatch, fused: bool
+) -> None:
+    """The kernel is a stand-in. The forward pass, and both passes on a CPU, are deterministic."""
+    made = make([(6, 8), (3, 4)], queries=7)
+    raw, centres = from_offsets(made)
+    arguments = [*raw, centres] if fused else list(made)
+    arguments[0].requires_grad_()
+    operator = fused_deformable_attention if fused else deformable_attention
+    plainly = reference.fused_deformable_attention if fused else reference.deformable_attention
+    back = reference.fused_deformable_attention_backward if fused else reference.deformable_attention_backward
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        operator(*arguments).sum().backward()
+        monkeypatch.setattr(deform_attn, "_on_cpu", lambda *_: False)
+        operator(*arguments).sum().backward()  # the reference
+        monkeypatch.setattr(deform_attn, "_kernel_for", lambda *_, **__: object())
+        monkeypatch.setattr(kernel, "forward", lambda _, *given: plainly(*given))
+        monkeypatch.setattr(kernel, "backward", lambda _, *given: back(*given))
+        output = operator(*arguments)
+        with pytest.raises(RuntimeError, match=r"adds by atomics.*HARNESS_DEFORM_ATTN=reference"):
+            output.sum().backward()
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        output = operator(*arguments)
+        with pytest.warns(UserWarning, match="adds by atomics"):
+            output.sum().backward()
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@pytest.mark.parametrize(
+    ("place", "complaint"),
+    [
+        (2, "sampling_offsets is on meta, value on cpu"),
+        (3, "attention_logits is on meta, value on cpu"),
+        (4, "reference_points is on meta, value on cpu"),
+    ],
+)
+def test_arguments_on_different_devices_are_refused(place: int, complaint: str) -> None:
+    """A kernel would read the memory of another device."""
+    raw, centres = from_offsets(make([(6, 8)], queries=7))
+    arguments = [*raw, centres]
+    arguments[place] = arguments[place].to("meta")
+    with pytest.raises(ValueError, match=complaint):
+        fused_deformable_attention(*arguments)
+
+
+def test_sizes_that_are_no_integers_are_refused() -> None:
+    value, shapes, *others = make([(6, 8)], queries=7)
+    with pytest.raises(ValueError, match=r"spatial_shapes are integers, got torch.float32"):
+        deformable_attention(value, shapes.float(), *others)
+
+
+@pytest.mark.parametrize("empty", ["batch", "queries", "heads", "channels", "points"])
+def test_empty_arguments_need_no_kernel(empty: str) -> None:
+    sizes = {"batch": 2, "queries": 3, "heads": 2, "channels": 4, "points": 2} | {empty: 0}
+    batch, queries, heads, channels, points = sizes.values()
+    arguments = (
+        torch.ones(batch, 6, heads, channels, requires_grad=True),
+        torch.tensor([[2, 3]]),
+        torch.ones(batch, queries, heads, 1, points, 2),
+        torch.ones(batch, queries, heads, 1, points),
+    )
+    output = deformable_attention(*arguments)
+    assert output.shape == (batch, queries, heads * channels)
+    assert not output.any()
+    output.sum().backward()
+    assert not arguments[0].grad.any()  # type: ignore[union-attr]
+    on_gpu = [SimpleNamespace(device=torch.device("cuda"), numel=each.numel) for each in arguments]
+    assert deform_attn._kernel_for(on_gpu[0], on_gpu[2]) is None  # type: ignore[arg-type]

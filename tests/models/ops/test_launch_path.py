@@ -108,6 +108,15 @@ def test_a_binary_that_the_driver_does_not_take_is_one_error(told: Any) -> None:
     assert "HARNESS_DEFORM_ATTN=reference" in told["refused"]
 
 
+def test_an_error_of_the_driver_is_one_of_torchs(told: Any) -> None:
+    """So that too little memory halves the window, and others are told with their name."""
+    (memory, fewer), (other, text) = told["launch"]
+    assert memory == "OutOfMemoryError"
+    assert "CUDA_ERROR_OUT_OF_MEMORY" in fewer
+    assert other == "RuntimeError"
+    assert text == ("CUDA did not start the kernel of deformable attention: CUDA_ERROR_INVALID_VALUE: too many blocks")
+
+
 def test_the_algorithm_of_2020_gets_its_arguments(told: Any) -> None:
     result = told["algorithm of 2020"]
     assert [each["name"] for each in result["launches"]] == ["deform_attn_2020_forward", "deform_attn_2020_backward"]
