@@ -284,7 +284,7 @@ def _speed(record: Mapping[str, Any]) -> Decimal | None:
 
 
 def fraction_of(record: Mapping[str, Any], column: str) -> float | None:
-    """A metric of a run's record by the name of a column, see `ColumnLayout`; ``None`` if it is undefined or unknown."""
+    """A metric of a run's record by the name of a column, see `ColumnLayout`; ``None`` if undefined or unknown."""
     side = "corrected" if column.startswith(CORRECTED_PREFIX) else "metrics"
     key = column.removeprefix(CORRECTED_PREFIX)
     name = _METRIC.get(key, key)
