@@ -422,17 +422,19 @@ def compare(
     root: str | Path = "data",
     annotations: str | Path | None = None,
     join_seeds: bool = False,
+    metrics: Sequence[str] = (),
 ) -> Comparison:
     """Compare runs by a paired jackknife over videos: every pair; ``difference["AP"]`` of two runs.
 
-    With ``join_seeds`` runs that differ in nothing but the seed are one: their mean. Raises `UserError` for runs that
+    With ``join_seeds`` runs that differ in nothing but the seed are one: their mean. ``metrics`` are further ones, as
+    ``PROTOCOL/METRIC``. Raises `UserError` for runs that
     were not scored on the same videos by the same protocol. ``root`` and
     ``annotations`` are read only if a run folder lacks its match table.
     """
     from harness.reports.comparison import compare_runs
 
     found = None if annotations is None else Path(annotations)
-    return compare_runs(_labelled(runs), Path(root), found, join_seeds)
+    return compare_runs(_labelled(runs), Path(root), found, join_seeds, metrics)
 
 
 def _labelled(runs: Runs) -> list[FinishedRun]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,11 +20,12 @@ from harness.comparability import comparability_of
 from harness.errors import NamedValues, UserError
 from harness.reports.matches import matches_of_run
 from harness.reports.run_files import groups_of_seeds, label_runs
+from harness.reports.table_rows import fraction_of, refuse_unknown_metrics
 from harness.run_folder.finished_run import FinishedRun
-from harness.run_folder.records import found_nothing
+from harness.run_folder.records import found_nothing, values_agree
 from harness.scoring import jackknife
 from harness.scoring.jackknife import FEWEST_VIDEOS, JACKKNIFE_METRICS, LEVEL, LeftOut, VarianceComponent
-from harness.scoring.match_table import MatchTable
+from harness.scoring.match_table import MATCHES_FILE, MatchTable, read_table
 from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.presence import LOWER_IS_BETTER, PRESENCE, RATES, THRESHOLD, is_lower_better, rates_of
 
@@ -54,7 +56,7 @@ class MeasuredRun:
     """One run by itself. ``metrics`` has the keys of ``metrics.json`` that are over all areas and 100 tracks:
     ``AP``, ``AP50``, ``AP75``, ``AR100``, each also with the suffix of a group (``APb``, ``AP50n``); and
     `GAP` where there are base and novel categories; and where the data says which words are absent from which videos,
-    ``presence@0.5/IL_MCC`` and ``presence@0.5/IL_FPR``.
+    ``presence@0.5/IL_MCC`` and ``presence@0.5/IL_FPR``; and the further metrics that were asked for.
 
     ``label`` is unique in a comparison, and ends in a dagger where ``comparable`` (with published numbers) is false;
     ``not_comparable`` says why. ``folder`` is the run's, of several ``seeds`` that of the first. A run that
@@ -157,6 +159,7 @@ class Comparison:
     """Runs on the same videos by the same protocol: each alone, each of the others against the first, and every pair.
 
     ``contrasts`` has every pair of runs once, the later run minus the earlier one; ``pairs`` are those with the first.
+    ``further`` are the metrics of other protocols that were asked for, with why they have no interval where that is so.
     ``top`` is the pair of the two runs of highest AP, the higher minus the lower (of equals the earlier minus the
     later); ``None`` for a single run, and where no two runs have an AP.
     """
@@ -171,6 +174,7 @@ class Comparison:
     pairs: tuple[Pair, ...]
     contrasts: tuple[Contrast, ...]
     top: Pair | None = None
+    further: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def runs_by_label(self) -> dict[str, MeasuredRun]:
@@ -231,10 +235,35 @@ class _Sample:
     by_seed: dict[str, Floats]
     seed_contributions: dict[str, Floats]
 
+    def add(self, more: Mapping[str, _Metric]) -> None:
+        """Add further metrics."""
+        for key, one in more.items():
+            self.values[key] = float(one.by_seed.mean())
+            self.by_seed[key], self.seed_contributions[key] = one.by_seed, one.contributions
+            self.contributions[key], self.videos[key] = one.contributions.mean(0), one.videos
+
     def seed_variances(self, key: str) -> list[VarianceComponent]:
         """The variance between seeds of a metric, if there are several."""
         values = self.by_seed[key]
         return [jackknife.of_seeds(values, self.seed_contributions[key])] if len(values) > 1 else []
+
+
+@dataclass(frozen=True)
+class _Metric:
+    """A further metric of a run by its seeds ``(seeds,)``; each video's ``contributions (seeds, videos)`` are 0, and
+    the number of ``videos`` with truth too, where they are not known."""
+
+    by_seed: Floats
+    contributions: Floats
+    videos: int
+
+
+@dataclass(frozen=True)
+class Further:
+    """Further metrics of rows of runs by name, and why those without intervals have none; else an empty text."""
+
+    samples: Sequence[Mapping[str, _Metric]]
+    reasons: Mapping[str, str]
 
 
 def compare_runs(
@@ -242,10 +271,12 @@ def compare_runs(
     data_root: Path = Path("data"),
     annotations: Path | None = None,
     join_seeds: bool = False,
+    metrics: Sequence[str] = (),
 ) -> Comparison:
     """Compare runs: every run against every other; a single run gets its intervals only.
 
-    With ``join_seeds`` runs that differ in nothing but their seed are one: see `groups_of_seeds`.
+    With ``join_seeds`` runs that differ in nothing but their seed are one: see `groups_of_seeds`. ``metrics`` are
+    further ones, as ``PROTOCOL/METRIC``. They have intervals where the folders have match tables of that protocol.
 
     The match tables are read from the folders. A missing one is recomputed from the predictions and the dataset below
     ``data_root`` (or the file ``annotations``, for the user's own data). Raises `UserError` for folders that are not
@@ -255,8 +286,9 @@ def compare_runs(
     tables = [matches_of_run(run, data_root, annotations) for run in runs]
     for run, table in zip(runs[1:], tables[1:], strict=True):
         _refuse_others(runs[0], tables[0], run, table)
+    refuse_unknown_metrics([run.record for run in runs], metrics, "--metric")
     if not join_seeds:
-        return compare_tables(runs, [[table] for table in tables])
+        return compare_tables(runs, [[table] for table in tables], further=_further([[run] for run in runs], metrics))
     table_of = {str(run.folder): table for run, table in zip(runs, tables, strict=True)}
     groups = groups_of_seeds(runs)
     firsts = label_runs([group[0] for group in groups])
@@ -264,14 +296,23 @@ def compare_runs(
         if len(group) > 1:
             run.labelled(f"{run.label} ({len(group)} seeds)")
     seeds = [tuple(int(run.record["seed"]) for run in group) if len(group) > 1 else () for group in groups]
-    return compare_tables(firsts, [[table_of[str(run.folder)] for run in group] for group in groups], seeds)
+    joined = [[table_of[str(run.folder)] for run in group] for group in groups]
+    return compare_tables(firsts, joined, seeds, _further(groups, metrics))
 
 
 def compare_tables(
-    runs: Sequence[FinishedRun], tables: Sequence[Sequence[MatchTable]], seeds: Sequence[tuple[int, ...]] = ()
+    runs: Sequence[FinishedRun],
+    tables: Sequence[Sequence[MatchTable]],
+    seeds: Sequence[tuple[int, ...]] = (),
+    further: Further | None = None,
 ) -> Comparison:
-    """Compare runs by their match tables, which are over the same videos; a run has one for each of its ``seeds``."""
+    """Compare runs by their match tables, which are over the same videos; a run has one for each of its ``seeds``.
+
+    ``further`` metrics are compared too.
+    """
     samples = [_sample(several) for several in tables]
+    for sample, more in zip(samples, further.samples if further else (), strict=False):
+        sample.add(more)
     contrasts = _with_correction([_contrast(*two) for two in combinations(zip(runs, samples, strict=True), 2)])
     first, table = runs[0].record, tables[0][0]
     return Comparison(
@@ -288,6 +329,7 @@ def compare_tables(
         tuple(_pair(one, samples[0], run) for one, run in zip(contrasts[: len(runs) - 1], samples[1:], strict=True)),
         tuple(contrasts),
         _top(contrasts, runs, samples),
+        further.reasons if further else {},
     )
 
 
@@ -357,6 +399,79 @@ def _sample(tables: Sequence[MatchTable]) -> _Sample:
         each[key] = (by_seed[key][:, None] - without) * np.sqrt(max(videos[key] - 1, 0) / max(videos[key], 1))
         values[key], contributions[key] = float(by_seed[key].mean()), each[key].mean(0)
     return _Sample(tables, left_out, values, contributions, videos, left_out.without("AP"), by_seed, each)
+
+
+def _further(groups: Sequence[Sequence[FinishedRun]], metrics: Sequence[str]) -> Further:
+    """The ``metrics`` of rows of runs that are not those of the runs' own match tables.
+
+    Raises `UserError` where runs were scored by other versions or settings of a metric's protocol, or a run lacks it.
+    """
+    runs = [run for group in groups for run in group]
+    own = f"{runs[0].record['protocol']['name']}/"
+    samples: list[dict[str, _Metric]] = [{} for _ in groups]
+    reasons: dict[str, str] = {}
+    for key in dict.fromkeys(metrics):
+        name = key.removeprefix(own)
+        if _in_match_table(name) or name == GAP or name.startswith(f"{PRESENCE}@{THRESHOLD}/"):
+            continue
+        values = [[fraction_of(run.record, key) for run in group] for group in groups]
+        _refuse_other_scores(runs, key)
+        tables = [[_table_by(run, key, value) for run, value in zip(*each, strict=True)]
+                  for each in zip(groups, values, strict=True)]  # fmt: skip
+        has_tables = all(table is not None for row in tables for table in row)
+        reasons[key] = "" if has_tables else "run folders do not hold what each video adds to it"
+        for sample, row, several in zip(samples, values, tables, strict=True):
+            numbers = np.array([np.nan if value is None else value for value in row])
+            found = [table for table in several if table is not None] if has_tables else []
+            sample[key] = _with_contributions(numbers, found, key)
+    return Further(samples, reasons)
+
+
+def _in_match_table(name: str) -> bool:
+    """Whether a metric of a run's own protocol is compared anyway."""
+    return name in {metric + suffix for metric in JACKKNIFE_METRICS for suffix in ("", *GROUP_NAMES)}
+
+
+def _with_contributions(numbers: Floats, tables: Sequence[MatchTable], key: str) -> _Metric:
+    """A metric by seed, from the match tables of its protocol where there are any."""
+    if not tables:
+        return _Metric(numbers, np.zeros((len(numbers), 1)), 0)
+    sample = _sample(tables)
+    name = _name_in_table(key)
+    return _Metric(numbers, sample.seed_contributions[name], sample.videos[name])
+
+
+def _name_in_table(key: str) -> str:
+    """The name of ``lvvis-fixed/ARb`` in a match table: Fixed AP has no cap per video, its AR is called AR100 there."""
+    metric = key.rpartition("/")[2]
+    return f"AR100{metric[2:]}" if metric[:2] == "AR" and metric[2:] in ("", *GROUP_NAMES) else metric
+
+
+def _table_by(run: FinishedRun, key: str, value: float | None) -> MatchTable | None:
+    """The match table of a metric's protocol, if it gives the metric's value."""
+    with suppress(UserError):
+        table = read_table(run.folder / "scores" / key.partition("/")[0] / MATCHES_FILE)
+        name = _name_in_table(key)
+        if table.annotations == run.content.digest and _in_match_table(name):
+            found = _sample([table]).values.get(name, np.nan)
+            return table if values_agree(value, _number(found)) else None
+    return None
+
+
+def _refuse_other_scores(runs: Sequence[FinishedRun], key: str) -> None:
+    """Raise `UserError` if a run was not scored as the first one for a metric ``PROTOCOL/METRIC``."""
+    protocol = key.partition("/")[0].partition("@")[0]
+    if "/" not in key or protocol == PRESENCE:
+        return
+    scored = [
+        next((one["protocol"] for one in run.record["protocols"] if one["protocol"]["name"] == protocol), None)
+        for run in runs
+    ]
+    for run, one in zip(runs, scored, strict=True):
+        if one is None or one != scored[0]:
+            what = f"was not scored by {protocol}" if one is None else f"was scored by other settings of {protocol}"
+            hint = "score all runs by the same protocol, version and settings: repeat `harness run` with --protocol"
+            raise UserError(str(run.folder), f"{what}, so {key} cannot be compared", hint)
 
 
 def _measured(run: FinishedRun, sample: _Sample) -> MeasuredRun:

@@ -65,7 +65,7 @@ def categories_csv(comparison: Comparison) -> str:
 
 
 def _runs(comparison: Comparison, provenance: Sequence[str]) -> Sheet:
-    keys = [key for key in _RUNS if key in comparison.runs[0].metrics]
+    keys = [key for key in (*_RUNS, *comparison.further) if key in comparison.runs[0].metrics]
     head = f"{comparison.dataset} {comparison.split}, {comparison.videos} videos"
     notes = [
         f"{head}, protocol {comparison.protocol} version {comparison.protocol_version}, percent",
@@ -173,6 +173,7 @@ def _differences(comparison: Comparison, pair: Pair) -> Sheet:
         *([f"{column_name(lower[0])}: a positive difference is a lower rate"] if lower else []),
         *([f"the two runs are identical: {IDENTICAL}"] if pair.is_identical else []),
         *_untested(pair),
+        *(f"{column_name(key)}: no interval and no test: {why}" for key, why in comparison.further.items() if why),
     ]
     head = [Column(name, bool(place)) for place, name in enumerate(columns)]
     caption = f"{_on(comparison)}: {pair.run} minus {pair.reference}, in points of percent."

@@ -36,7 +36,7 @@ from harness.reports.run_data import dataset_of_run
 from harness.reports.run_files import read_runs
 from harness.reports.styles import dagger_notes
 from harness.reports.summary import Summary, p_value, summary
-from harness.reports.table_rows import COLUMNS
+from harness.reports.table_rows import COLUMNS, refuse_unknown_metrics
 from harness.reports.viewer import Choice, ViewedRun, chosen, viewer_data
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import FOUND_NOTHING, found_nothing
@@ -57,7 +57,8 @@ class Options:
 
     ``annotations`` and ``frames`` are for a user's own data, see `harness.reports.run_data.dataset_of_run`. ``videos``
     is the number of videos in the viewer, ``max_mb`` the largest total size of their frames in megabytes. With
-    ``ceilings`` the page has the numbers with perfect classes, masks, links and presence.
+    ``ceilings`` the page has the numbers with perfect classes, masks, links and presence. ``metrics`` are further ones,
+    as ``PROTOCOL/METRIC``.
     """
 
     data_root: Path = Path("data")
@@ -66,6 +67,7 @@ class Options:
     videos: int = 9
     max_mb: float = 3.0
     ceilings: bool = False
+    metrics: tuple[str, ...] = ()
 
 
 @dataclass
@@ -116,6 +118,7 @@ def gather(
 ) -> ReportData:
     """Read and compute the data of a report on ``runs``; the first one is the reference. ``step`` as in `report`."""
     _refuse_mixed(runs)
+    refuse_unknown_metrics([run.record for run in runs], options.metrics, "--metric")
     material = ReportData(list(runs))
     for run in runs:
         material.notes += _incomplete(run)
@@ -182,7 +185,9 @@ def _without_paths(error: UserError, runs: Sequence[FinishedRun]) -> str:
 
 def _compare(material: ReportData, options: Options) -> None:
     try:
-        material.comparison = compare_runs(material.runs, options.data_root, options.annotations)
+        material.comparison = compare_runs(
+            material.runs, options.data_root, options.annotations, metrics=options.metrics
+        )
     except UserError as error:
         material.no_comparison = f"No intervals and no test of significance: {_without_paths(error, material.runs)}."
 
@@ -209,7 +214,7 @@ def _content(material: ReportData, options: Options) -> dict[str, Any]:
     choices = _choices(material, made, options)
     ids = [choice.video_id for choice in choices]
     frames = {video.id: len(video.frames) for video in material.dataset.videos} if material.dataset else {}
-    first = runs[0].record
+    first, columns = runs[0].record, tuple(dict.fromkeys((*COLUMNS, *options.metrics)))
     return {
         "title": f"{' and '.join(run.label for run in runs)} on {first['dataset']} {first['split']}",
         "runs": runs,
@@ -219,8 +224,8 @@ def _content(material: ReportData, options: Options) -> dict[str, Any]:
         "category_videos": _category_videos(material, ids),
         "kind_videos": _kind_videos(material, ids),
         "comparison": comparison,
-        "results": sections.results_table(runs, comparison),
-        "columns": COLUMNS,
+        "results": sections.results_table(runs, comparison, columns),
+        "columns": columns,
         "matrix": sections.matrix(comparison) if comparison and len(runs) > 2 else [],
         "pairs": [(pair, sections.difference_rows(comparison, pair)) for pair in comparison.pairs]
         if comparison

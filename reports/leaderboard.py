@@ -22,7 +22,14 @@ from harness.reports.history import Point, history
 from harness.reports.pages import assets, percent, render_page
 from harness.reports.run_files import marked
 from harness.reports.settings import called, varying_settings
-from harness.reports.table_rows import COLUMNS, PRESENCE_COLUMNS, Row, presence_notes, table_rows
+from harness.reports.table_rows import (
+    COLUMNS,
+    PRESENCE_COLUMNS,
+    Row,
+    fraction_of,
+    presence_notes,
+    table_rows,
+)
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.layout import content_digest
 from harness.scoring.presence import presence_metrics
@@ -78,10 +85,11 @@ def find_runs(folder: Location) -> FoundRuns:
     return FoundRuns(runs, tuple(faults))
 
 
-def site(found: FoundRuns, reports: Mapping[str, str] | None = None) -> dict[str, str]:
+def site(found: FoundRuns, reports: Mapping[str, str] | None = None, metrics: Sequence[str] = ()) -> dict[str, str]:
     """Return the files of the site: text by relative path.
 
-    ``reports`` are links to the reports of runs, relative to the site, by the path of the run.
+    ``reports`` are links to the reports of runs, relative to the site, by the path of the run. ``metrics`` are further
+    columns, as ``PROTOCOL/METRIC``, on the pages of data where a run has them.
     """
     reports = reports or {}
     by_data: dict[tuple[str, str], dict[str, FinishedRun]] = {}
@@ -92,8 +100,8 @@ def site(found: FoundRuns, reports: Mapping[str, str] | None = None) -> dict[str
     files[".nojekyll"] = ""  # GitHub Pages then serves the files as they are
     summaries = []
     for data, name in names.items():
-        lines = _lines(by_data[data])
-        files[name] = _page(data, lines, reports)
+        lines = _lines(by_data[data], metrics)
+        files[name] = _page(data, lines, reports, metrics)
         summaries.append({"data": data, "file": name, "lines": lines, "best": _best(lines)})
     content = {
         "title": "Leaderboard",
@@ -102,7 +110,9 @@ def site(found: FoundRuns, reports: Mapping[str, str] | None = None) -> dict[str
         "reports": reports,
         "faults": found.faults,
     }
-    files["index.html"] = render_page("leaderboard.html.j2", columns=COLUMNS, version=__version__, **content)
+    files["index.html"] = render_page(
+        "leaderboard.html.j2", columns=(*COLUMNS, *metrics), version=__version__, **content
+    )
     return files
 
 
@@ -116,12 +126,12 @@ def _file_names(data: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
     return names
 
 
-def _lines(runs: Mapping[str, FinishedRun]) -> list[Line]:
+def _lines(runs: Mapping[str, FinishedRun], metrics: Sequence[str]) -> list[Line]:
     """Runs and published results by descending AP; what is not comparable, or has no AP, comes last."""
     paths = sorted(runs)
     records = [runs[path].record for path in paths]
     settings = [", ".join(f"{key}={value}" for key, value in one.items()) for one in varying_settings(records)]
-    made = table_rows(records, _columns(records), published="all")
+    made = table_rows(records, _columns(records, metrics), published="all")
     for row, path in zip(made, paths, strict=False):
         row.method, row.backbone, row.training_data = runs[path].label, "", ""  # the path tells runs apart
     ours = [Line(row, path, runs[path], text) for row, path, text in zip(made, paths, settings, strict=False)]
@@ -134,9 +144,11 @@ def _place(line: Line) -> tuple[bool, bool, Decimal, bool]:
     return bool(line.row.dagger), ap is None, -(ap or Decimal()), line.run is None
 
 
-def _columns(records: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The columns of a page: with those of presence where a run has such numbers."""
-    return (*COLUMNS, *PRESENCE_COLUMNS) if any(presence_metrics(record) for record in records) else COLUMNS
+def _columns(records: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> tuple[str, ...]:
+    """The columns of a page: with those of presence, and those of ``metrics``, that a run has numbers of."""
+    rates = PRESENCE_COLUMNS if any(presence_metrics(record) for record in records) else ()
+    further = [key for key in metrics if any(fraction_of(record, key) is not None for record in records)]
+    return tuple(dict.fromkeys((*COLUMNS, *rates, *further)))
 
 
 def _best(lines: Sequence[Line]) -> Line | None:
@@ -145,13 +157,13 @@ def _best(lines: Sequence[Line]) -> Line | None:
     return found[0] if found else None
 
 
-def _page(data: tuple[str, str], lines: Sequence[Line], reports: Mapping[str, str]) -> str:
+def _page(data: tuple[str, str], lines: Sequence[Line], reports: Mapping[str, str], metrics: Sequence[str]) -> str:
     runs = [line.run for line in lines if line.run is not None]
-    columns = _columns([run.record for run in runs])
+    columns = _columns([run.record for run in runs], metrics)
     series = _series(lines)
     charts = {
         name: history([(label, _points(members, key)) for label, members in series], f"{name} over time")
-        for name, key in METRIC_COLUMNS.items()
+        for name, key in {**METRIC_COLUMNS, **{key: key for key in metrics if key in columns}}.items()
     }
     return render_page(
         "leaderboard_data.html.j2",
@@ -197,7 +209,7 @@ def _points(members: Sequence[Line], metric: str) -> list[Point]:
     points = []
     for line in members:
         assert line.run is not None
-        time, value = time_of(line.run), line.run.metrics.get(metric)
+        time, value = time_of(line.run), fraction_of(line.run.record, metric)
         if time is not None and value is not None:
             title = f"{percent(value)}, {time:%Y-%m-%d %H:%M}, {run_commit(line.run) or 'no commit'}, {line.path}"
             points.append(Point(time, value, title))

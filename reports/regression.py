@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -17,6 +17,7 @@ from harness.run_folder.finished_run import RECORD, FinishedRun
 from harness.run_folder.identity import SettingDifference, setting_differences, settings_of
 from harness.run_folder.records import WITH_NUMBERS, effective_metrics, no_numbers
 from harness.run_folder.schemas import Fraction, ProtocolRecord, protocol_key
+from harness.scoring import HOTA
 from harness.scoring.presence import PRESENCE, THRESHOLD, is_lower_better, presence_metrics
 from harness.versions import other_version
 
@@ -168,14 +169,30 @@ def compare_with_baseline(
     gone = [name for name in known if run.metrics.get(name) is None]
     if gone:
         raise UserError(where, _gone(gone, run.undefined), "write a new baseline with --update if that is right")
-    unknown = sorted(set(tolerances or {}) - set(known))
+    names = _other_names(baseline.protocol.name, known)
+    single = {names.get(name, name): value for name, value in (tolerances or {}).items()}
+    unknown = sorted(set(single) - set(known))
     if unknown:
         raise UserError("--tolerance", f'"{unknown[0]}" is not a metric of the baseline', f"known: {', '.join(known)}")
-    allowed = {name: (tolerances or {}).get(name, tolerance) for name in known}
+    allowed = {name: single.get(name, tolerance) for name in known}
     return [
         Change(name, 100 * before, 100 * (run.metrics[name] or 0.0), allowed[name], run.undefined.get(name, ""))
         for name, before in known.items()
     ]
+
+
+def _other_names(own: str, known: Iterable[str]) -> dict[str, str]:
+    """Further names of metrics: ``lvvis/AP`` for that of the own protocol, ``teta/TETA`` for ``teta@0.5/TETA``.
+
+    A threshold that the user chose stays in the name.
+    """
+    found = {}
+    for name in known:
+        protocol, slash, metric = name.rpartition("/")
+        family = protocol.partition("@")[0] if slash else own
+        if family not in (HOTA, PRESENCE) or not slash:
+            found[f"{family}/{metric}"] = name
+    return found
 
 
 def _gone(names: Sequence[str], undefined: Mapping[str, str]) -> str:

@@ -72,15 +72,17 @@ class TableRow:
     intervals: dict[str, Interval]
 
 
-def results_table(runs: Sequence[FinishedRun], comparison: Comparison | None) -> list[TableRow]:
+def results_table(
+    runs: Sequence[FinishedRun], comparison: Comparison | None, columns: Sequence[str] = COLUMNS
+) -> list[TableRow]:
     """The runs, then published results on the same dataset and split."""
-    made = table_rows([run.record for run in runs], COLUMNS, published="all")
+    made = table_rows([run.record for run in runs], columns, published="all")
     out = []
     for number, row in enumerate(made):
         if number < len(runs):
             row.method, row.backbone, row.training_data = runs[number].label, "", ""
             found = comparison.runs[number].metrics if comparison is not None else {}
-            keys = {c: _KEYS.get(c, c) for c in COLUMNS if row.percents[c] is not None}
+            keys = {c: _KEYS.get(c, c) for c in columns if row.percents[c] is not None}
             intervals = {c: found[key] for c, key in keys.items() if key in found}
             out.append(TableRow(row, number, intervals))
         else:
@@ -91,7 +93,8 @@ def results_table(runs: Sequence[FinishedRun], comparison: Comparison | None) ->
 def difference_rows(comparison: Comparison, pair: Pair) -> list[dict[str, Any]]:
     """One line per metric of a pair: both values, the difference, its interval as a chart."""
     by_label = {run.label: run for run in comparison.runs}
-    keys = [key for key in METRIC_TITLES if key in pair.metrics and pair.metrics[key].value is not None]
+    titles = METRIC_TITLES | {key: key for key in comparison.further}
+    keys = [key for key in titles if key in pair.metrics and pair.metrics[key].value is not None]
     reaches = [abs(end) for key in keys for end in (pair.metrics[key].low, pair.metrics[key].high) if end is not None]
     reach = max(reaches, default=0.0)
     lines = []
@@ -104,7 +107,7 @@ def difference_rows(comparison: Comparison, pair: Pair) -> list[dict[str, Any]]:
         lines.append(
             {
                 "key": key,
-                "title": METRIC_TITLES[key],
+                "title": titles[key],
                 "reference": reference,
                 "run": run,
                 "found": found,

@@ -18,6 +18,7 @@ from harness.reports.settings import variant_of, varying_settings
 from harness.reports.styles import DAGGER
 from harness.reports.table_layout import Layout
 from harness.run_folder.schemas import protocol_key
+from harness.scoring import HOTA
 from harness.scoring.presence import THRESHOLD, is_lower_better, presence_metrics
 
 COLUMNS = ("AP", "APb", "APn", "AP50", "AP75", "AR")
@@ -162,14 +163,23 @@ def _datasets(layout: Layout, runs: Sequence[Row]) -> list[tuple[str, str]]:
 
 
 def _refuse_unknown(columns: Sequence[str], records: Sequence[Mapping[str, Any]], made: Sequence[Row]) -> None:
-    """Raise `UserError` for a column that no record and no protocol has, if the records have any numbers."""
-    known = {*COLUMNS, FPS, *(CORRECTED_PREFIX + key for key in CORRECTED_COLUMNS)}
+    """Raise `UserError` for a column that no record, no protocol and no row has, if the records have any numbers."""
+    stated = {key for row in made for key, percent in row.percents.items() if percent is not None}
+    refuse_unknown_metrics(records, columns, "layout, columns", {*COLUMNS, FPS, *stated})
+
+
+def refuse_unknown_metrics(
+    records: Sequence[Mapping[str, Any]], metrics: Sequence[str], where: str, others: Iterable[str] = ()
+) -> None:
+    """Raise `UserError` for a metric that no record has and that is not among ``others``; ``where`` it was named."""
+    known = {*others, *(CORRECTED_PREFIX + key for key in CORRECTED_COLUMNS)}
     for record in records:
         known |= {*(record["metrics"] or {}), *(CORRECTED_PREFIX + key for key in record["corrected"] or {})}
-        known |= {key for key in _of_other_protocols(record, "metrics") if "/" not in key}
-    for column in columns:
-        if column not in known and not any(row.percents.get(column) is not None for row in made):
-            raise UserError("layout, columns", f'"{column}" is not a metric of these runs', near(column, known))
+        known |= {*_of_protocols(record, "metrics")}
+    for metric in metrics:
+        if metric not in known and metric.removeprefix(CORRECTED_PREFIX) not in known:
+            shown = [name for name in known if ("/" in name) == ("/" in metric)]
+            raise UserError(where, f'"{metric}" is not a metric of these runs', near(metric, shown))
 
 
 def _chosen_rows(layout: Layout, made: Sequence[Row]) -> list[Row]:
@@ -234,7 +244,7 @@ def _name_apart(runs: Sequence[Row]) -> None:
 
 
 def _run_row(record: Mapping[str, Any], chosen: dict[str, str], sure: Intervals | None, columns: Sequence[str]) -> Row:
-    numbers = {column: _fraction(record, column) for column in columns if column != FPS}
+    numbers = {column: fraction_of(record, column) for column in columns if column != FPS}
     judged = comparability_of(record)
     backbone, trained_on = variant_of(record)
     row = Row(
@@ -274,24 +284,30 @@ def _speed(record: Mapping[str, Any]) -> Decimal | None:
     return None if value is None else Decimal(repr(float(value)))
 
 
-def _fraction(record: Mapping[str, Any], column: str) -> float | None:
+def fraction_of(record: Mapping[str, Any], column: str) -> float | None:
+    """A metric of a run's record by the name of a column, see `ColumnLayout`; ``None`` if undefined or unknown."""
     side = "corrected" if column.startswith(CORRECTED_PREFIX) else "metrics"
     key = column.removeprefix(CORRECTED_PREFIX)
     name = _METRIC.get(key, key)
     found = record[side] or {}
-    value: float | None = found[name] if name in found else _of_other_protocols(record, side).get(key)
+    value: float | None = found[name] if name in found else _of_protocols(record, side).get(key)
     return value
 
 
-def _of_other_protocols(record: Mapping[str, Any], side: str) -> dict[str, float | None]:
-    """The metrics of the protocols that scored the run besides its own, and rates of presence: as ``hota@0.5/HOTA``,
-    and as published tables name them, ``HOTA@0.5``."""
+def _of_protocols(record: Mapping[str, Any], side: str) -> dict[str, float | None]:
+    """The metrics of all protocols that scored the run, and rates of presence: as ``hota@0.5/HOTA``, and those besides
+    its own protocol's as published tables name them, ``HOTA@0.5``. The threshold may be left out where it is not the
+    user's choice (``teta/TETA``)."""
     found: dict[str, float | None] = {}
-    for scored in record.get("protocols", ())[1:]:
+    for place, scored in enumerate(record.get("protocols", ())):
+        protocol = scored["protocol"]
         for metric, value in (scored.get(side) or {}).items():
-            key = f"{protocol_key(scored['protocol'])}/{metric}"
+            key = f"{protocol_key(protocol)}/{metric}"
             found[key] = value
-            found.setdefault(column_name(key), value)
+            if protocol["name"] != HOTA:
+                found[f"{protocol['name']}/{metric}"] = value
+            if place:
+                found.setdefault(column_name(key), value)
     for key, rate in (presence_metrics(record) if side == "metrics" else {}).items():
         found[key] = found[column_name(key)] = rate
     return found

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import DATA_ROOT, DataRoot, EachSeed, Out
+from harness.cli.options import DATA_ROOT, DataRoot, EachSeed, FurtherMetrics, Out
 from harness.errors import UserError, near
 from harness.paths import Location, location
 
@@ -36,6 +36,7 @@ def compare(
         str | None,
         typer.Option(help="Protocol that scores results files: lvvis, ytvis, ovis, burst; default: the dataset's."),
     ] = None,
+    metric: FurtherMetrics = None,
     format: Annotated[str, typer.Option(help="terminal, markdown, latex, csv, html or json.")] = "terminal",
     each_seed: EachSeed = False,
     per_category: Annotated[Path | None, typer.Option(help="Write every category's difference to this CSV.")] = None,
@@ -54,6 +55,8 @@ def compare(
 
         harness compare runs/ov2seg-shapes-val-1a2b3c4d runs/clipvis-shapes-val-5e6f7a8b
 
+        harness compare RUN RUN --metric hota/HOTA --metric lvvis-fixed/AP
+
         harness compare runs/*-lvvis-val-* --format latex --out comparison.tex --per-category categories.csv"""
     from harness.cli.output import command, runs_among, show, write
     from harness.cli.results_files import TruthOfResults, with_results_files
@@ -67,7 +70,7 @@ def compare(
         raise UserError("--format", f'"{format}" is not a format', near(format, known))
     truth = TruthOfResults(annotations, dataset, split, data_root, protocol)
     with with_results_files(runs, truth) as folders:
-        comparison = compare_runs(read_runs(runs_among(folders)), data_root, annotations, not each_seed)
+        comparison = compare_runs(read_runs(runs_among(folders)), data_root, annotations, not each_seed, metric or ())
     if as_json or format == "json":
         text = json.dumps(comparison.record(), allow_nan=False) + "\n"
     else:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import typer
 
-from harness.cli.options import DATA_ROOT, DataRoot
+from harness.cli.options import DATA_ROOT, DataRoot, FurtherMetrics
 from harness.errors import UserError
 from harness.paths import Location, location
 from harness.plain_text import escaped, utf8
@@ -29,6 +29,7 @@ def leaderboard(
         bool, typer.Option("--reports", help="Write a report of every run into the site, and link to it.")
     ] = False,
     data_root: DataRoot = DATA_ROOT,
+    metric: FurtherMetrics = None,
 ) -> None:
     """Write a static site of all runs: tables by dataset with filters, and the history of a metric.
 
@@ -44,18 +45,23 @@ def leaderboard(
         harness leaderboard runs --out site
 
         harness leaderboard runs --out site --reports
+
+        harness leaderboard runs --out site --metric hota/HOTA
     """
     from harness.atomic_write import write_atomically
     from harness.cli.output import end_with_faults
     from harness.reports.leaderboard import find_runs, site
+    from harness.reports.table_rows import refuse_unknown_metrics
 
     found = find_runs(runs_dir)
+    metrics = metric or []
+    refuse_unknown_metrics([run.record for run in found.runs.values()], metrics, "--metric")  # before the work
     try:
         (out / "assets").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(str(out), f"cannot be created: {error.strerror}", "name another folder with --out") from error
     links = _write_reports(found, out, data_root) if reports else _known_reports(found, out)
-    for name, text in site(found, links).items():
+    for name, text in site(found, links, metrics).items():
         write_atomically(out / name, utf8(text))
     print(escaped(str(out / "index.html")))
     end_with_faults(found.faults)

@@ -55,6 +55,15 @@ EachSeed = Annotated[
     ),
 ]
 
+FurtherMetrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        metavar="PROTOCOL/METRIC",
+        help="A further metric, such as hota/HOTA or lvvis-fixed/AP; may be repeated.",
+    ),
+]
+
 NoMlflow = Annotated[bool, typer.Option("--no-mlflow", help="Do not log to MLflow.")]
 MlflowExperiment = Annotated[
     str | None,

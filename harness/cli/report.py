@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import DATA_ROOT, DataRoot, RunAnnotations
+from harness.cli.options import DATA_ROOT, DataRoot, FurtherMetrics, RunAnnotations
 from harness.errors import UserError
 from harness.paths import Location, location
 from harness.plain_text import escaped
@@ -32,6 +32,7 @@ def report(
             "--ceilings", help="Add the numbers with perfect classes, masks, links and presence; takes longer."
         ),
     ] = False,
+    metric: FurtherMetrics = None,
     mlflow: Annotated[
         bool, typer.Option("--mlflow", help="Also log the report to the MLflow run of each RUN.")
     ] = False,
@@ -54,7 +55,7 @@ def report(
     from harness.reports.html import report as page
 
     refuse_other_than_file(out)  # before the work, not after it
-    options = Options(data_root, annotations, frames, videos, max_mb, with_ceilings)
+    options = Options(data_root, annotations, frames, videos, max_mb, with_ceilings, tuple(metric or ()))
     runs = runs_among(runs)
     faults: list[UserError] = []
     with steps() as step:

@@ -97,6 +97,8 @@ def summarise(
                 kind = f"{GROUP_NAMES[suffix]} " if suffix else ""
                 within = "" if number.range == "all" else f" in the range {number.range}"
                 undefined[key] = f"no annotated {kind}track{within}{empty}"
+                if suffix and not groups[suffix]:
+                    undefined[key] = f"no category is {GROUP_NAMES[suffix]}"
     sliced = {"area": ("small", "medium", "large"), "track_length": tuple(r.name for r in LENGTHS)}
     slices = {kind: _slice(cells, names) for kind, names in sliced.items() if cells.range.keys() >= set(names)}
     splits = _splits(cells, truths.annotations.categories) if chosen.novel_lists else {}

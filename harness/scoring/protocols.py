@@ -87,10 +87,6 @@ class ApProtocol:
 
 def _lvvis_groups(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int, ...]]:
     """Base: partitions 0 and 1 (COCO, frequent and common LVIS); novel: 2 and 3 (rare LVIS, new)."""
-    for category in categories:
-        if category.partition is None:
-            hint = "LV-VIS needs it for base and novel; score with protocol ytvis if the data has no such split"
-            raise UserError(f"category {category.id} ({category.name})", "has no partition that is an integer", hint)
     return {
         "b": tuple(c.id for c in categories if c.partition in (0, 1)),
         "n": tuple(c.id for c in categories if c.partition in (2, 3)),
@@ -99,10 +95,6 @@ def _lvvis_groups(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int
 
 def _burst_groups(categories: tuple[CategoryRecord, ...]) -> dict[str, tuple[int, ...]]:
     """Base: frequency c or f; novel: r; common and uncommon by the split of the challenge."""
-    for category in categories:
-        if category.frequency is None or category.split is None:
-            hint = "BURST needs both; convert from the official files, or score with protocol ytvis"
-            raise UserError(f"category {category.id} ({category.name})", "has no frequency or no split", hint)
     return {
         "b": tuple(c.id for c in categories if c.frequency in ("c", "f")),
         "n": tuple(c.id for c in categories if c.frequency == "r"),

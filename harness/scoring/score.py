@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from harness.arrays import Floats, Ints
 from harness.errors import OfficialAbortError, OfficialFaultError, UserError
-from harness.formats.youtube_vis import AnnotationRecord, Annotations
+from harness.formats.youtube_vis import AnnotationRecord, Annotations, CategoryRecord
 from harness.scoring.average_precision import (
     Curves,
     TruthSelection,
@@ -300,6 +300,8 @@ def _check_truth(chosen: ApProtocol, truths: GroundTruthArrays) -> None:
     Raises another `UserError` for those on which no tool gives numbers.
     """
     refuse_unusable_fields(truths, chosen)
+    if chosen.quirks.groups_by_position:
+        _refuse_ungrouped(chosen, truths)
     groups = chosen.groups(truths.annotations.categories)
     for suffix, ids in groups.items():
         try:
@@ -308,7 +310,7 @@ def _check_truth(chosen: ApProtocol, truths: GroundTruthArrays) -> None:
             raise
         except OfficialAbortError:  # an empty group is not a fault: the official numbers are undefined
             break
-    if any(r.quantity == "occlusion" for r in chosen.ranges):
+    if "occlusion" in chosen.needs:
         for record in truths.truth.records:
             _occlusion(record, truths.annotations.path)
 
@@ -521,7 +523,7 @@ def select(one: ApProtocol, truths: GroundTruthArrays) -> TruthSelection:
         "length": lengths_of(truths)[row].astype(np.float64),
     }
     if any(r.quantity == "occlusion" for r in one.ranges):
-        quantities["occlusion"] = np.array([_occlusion(r, truths.annotations.path) for r in records])
+        quantities["occlusion"] = np.array([_occlusion_or_none(r) for r in records])
     zero = np.array([r.id == 0 for r in records], np.bool_)
     return TruthSelection(
         row,
@@ -577,16 +579,24 @@ def _exact_means(records: list[AnnotationRecord], cut: bool) -> Floats | None:
     return np.bincount(owner, values, len(lists)) / np.maximum(number, 1)
 
 
+def _occlusion_or_none(record: AnnotationRecord) -> float:
+    """The same as `_occlusion`, or -1, which is in no range."""
+    try:
+        return _occlusion(record, "")
+    except OfficialFaultError:
+        return -1.0
+
+
 def _occlusion(record: AnnotationRecord, path: str) -> float:
-    """Mean of the more occluded half of the frames (OVIS)."""
+    """Mean of the more occluded half of the frames (OVIS); raises `OfficialFaultError` where that is not stated."""
     where = f"{path}, annotation {record.id}"
     levels = [v for v in record.occlusion if v is not None] if isinstance(record.occlusion, list) else []
     unknown = [v for v in levels if not isinstance(v, str) or v not in OCCLUSION_VALUES]
     if unknown:
         what = f"occlusion {json.dumps(unknown[0])[:40]} is unknown"
-        raise UserError(where, what, f"known: {', '.join(OCCLUSION_VALUES)}")
+        raise OfficialFaultError(where, what, f"known: {', '.join(OCCLUSION_VALUES)}")
     if not levels:
-        raise UserError(
+        raise OfficialFaultError(
             where, "has no occlusion in any frame", "state it, or remove the track, which OVIS cannot assign to a group"
         )
     values = sorted(OCCLUSION_VALUES[v] for v in levels)
@@ -604,8 +614,7 @@ def refuse_unusable_fields(truths: GroundTruthArrays, chosen: ApProtocol) -> Non
             value = getattr(record, name)
             if value is None or value is msgspec.UNSET:
                 hint = f"{tool}; add it, or use protocol {chosen.name}-corrected"
-                error = UserError if name == "occlusion" else OfficialFaultError  # every tool needs occlusion
-                raise error(f"{path}, annotation {record.id}", f'has no "{name}"', hint)
+                raise OfficialFaultError(f"{path}, annotation {record.id}", f'has no "{name}"', hint)
     for record in truths.truth.records if truths.annotations.read_leniently else ():
         where = f"{path}, annotation {record.id}"
         crowd: Any = record.iscrowd
@@ -615,11 +624,29 @@ def refuse_unusable_fields(truths: GroundTruthArrays, chosen: ApProtocol) -> Non
             _refuse_unusable_areas(record, chosen, where)
 
 
+def _ungrouped(chosen: ApProtocol, truths: GroundTruthArrays) -> list[CategoryRecord]:
+    """The categories that do not state the fields from which the protocol makes groups: they are in no group."""
+    return [
+        c
+        for c in truths.annotations.categories
+        if (chosen.reads_partition and c.partition is None)
+        or (chosen.reads_split and (c.frequency is None or c.split is None))
+    ]
+
+
+def _refuse_ungrouped(chosen: ApProtocol, truths: GroundTruthArrays) -> None:
+    """Raise `OfficialFaultError` for the first category without those fields."""
+    for category in _ungrouped(chosen, truths)[:1]:
+        what = "has no partition that is an integer" if chosen.reads_partition else "has no frequency or no split"
+        hint = f"add it for base and novel; protocol {chosen.name}-corrected and ytvis need none"
+        raise OfficialFaultError(f"category {category.id} ({category.name})", what, hint)
+
+
 def _refuse_unusable_areas(record: AnnotationRecord, chosen: ApProtocol, where: str) -> None:
     areas: Any = record.areas
     hint = f"write the area in square pixels or null per frame, or use protocol {chosen.name}-corrected"
     if not _are_numbers(areas):
-        raise UserError(where, "areas is not a list of numbers", hint)
+        raise OfficialFaultError(where, "areas is not a list of numbers", hint)
     if chosen.quirks.areas_cut_to_int and not _are_finite(areas):
         what = f"areas hold a value that is not finite; the official {chosen.tool} tool aborts on it"
         raise OfficialFaultError(where, what, hint)
@@ -644,6 +671,15 @@ def _warn_of_notes(truths: GroundTruthArrays, chosen: ApProtocol, warnings: Warn
         unread.add("partition")
     if not chosen.reads_split:
         unread.add("split")
+    if ungrouped := _ungrouped(chosen, truths):
+        fields = "partition" if chosen.reads_partition else "frequency and split"
+        where = f"{truths.annotations.path}, category {ungrouped[0].id}"
+        warnings.add(f"category without {fields}, which is in no group", where, len(ungrouped))
+    if any(r.quantity == "occlusion" for r in chosen.ranges):
+        for record in truths.truth.records:
+            if _occlusion_or_none(record) < 0:
+                where = f"{truths.annotations.path}, annotation {record.id}"
+                warnings.add("annotation without a known occlusion, which is in no range of occlusion", where)
     for note in truths.annotations.notes:
         if note.field not in unread:
             warnings.add(note.kind, note.first, note.count)

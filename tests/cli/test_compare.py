@@ -14,12 +14,13 @@ from typing import Any
 import latex
 import pytest
 import typer
-from compared_runs import ODD, Runs, run_oracle
+from compared_runs import ODD, Runs, make_runs, run_oracle
 from typer.testing import CliRunner, Result
 
 from harness.cli.compare import compare
 from harness.errors import UserError
 from harness.reports.layouts import TABLE_FORMATS
+from harness.run_folder.checksums import write_sums
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +52,36 @@ def test_terminal(compared: Runs) -> None:
     assert "Detectable: smallest true difference" in result.stdout
     assert "Influence" in result.stdout
     assert ODD in result.stdout
+
+
+def test_metrics_of_other_protocols_have_intervals_where_their_matches_are_stored(tmp_path: Path) -> None:
+    small = make_runs(tmp_path, 8, ("lvvis", "lvvis-fixed", "hota"))
+    asked = [f"--metric={key}" for key in ("hota/HOTA", "lvvis-fixed/AP", "lvvis-fixed/AR", "lvvis/AP", "lvvis/APm")]
+    found = json.loads(run(small.noisy, small.good, *asked, "--json").stdout)
+    records = [json.loads((folder / "metrics.json").read_text())["protocols"] for folder in (small.noisy, small.good)]
+    before, after = ({one["protocol"]["name"]: one["metrics"] for one in record} for record in records)
+    metrics = found["pairs"][0]["metrics"]
+    assert metrics["hota/HOTA"]["value"] == pytest.approx(after["hota"]["HOTA"] - before["hota"]["HOTA"], abs=1e-12)
+    fixed = metrics["lvvis-fixed/AP"]
+    assert fixed["value"] == pytest.approx(after["lvvis-fixed"]["AP"] - before["lvvis-fixed"]["AP"], abs=1e-12)
+    assert fixed["low"] <= fixed["value"] <= fixed["high"]
+    assert fixed["videos"] == metrics["AP"]["videos"]
+    assert metrics["lvvis-fixed/AR"]["p_value"] is not None
+    assert (metrics["hota/HOTA"]["low"], metrics["hota/HOTA"]["p_value"]) == (None, None)
+    assert "lvvis/AP" not in metrics  # it is AP
+    why = "run folders do not hold what each video adds to it"
+    assert found["further"] == {"hota/HOTA": why, "lvvis-fixed/AP": "", "lvvis-fixed/AR": "", "lvvis/APm": why}
+    text = run(small.noisy, small.good, *asked).stdout
+    assert f"HOTA (all scores): no interval and no test: {why}" in text
+    assert '"hota/HOT" is not a metric of these runs; did you mean "hota/HOTA"' in error_of(
+        small.noisy, small.good, "--metric", "hota/HOT"
+    )
+    record = json.loads((small.noisy / "metrics.json").read_text())
+    record["protocols"] = record["protocols"][:2]
+    (small.noisy / "metrics.json").write_text(json.dumps(record))
+    write_sums(small.noisy)
+    told = error_of(small.noisy, small.good, "--metric", "hota/HOTA")
+    assert "was not scored by hota, so hota/HOTA cannot be compared" in told
 
 
 def test_a_group_in_few_videos_has_no_interval_and_no_test(compared: Runs, tmp_path: Path) -> None:

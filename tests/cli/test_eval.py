@@ -117,7 +117,7 @@ def test_several_protocols_at_once(golden: Path) -> None:
 def test_a_protocol_that_refuses_leaves_the_others_their_numbers(tmp_path: Path) -> None:
     gt, results = tmp_path / "gt.json", tmp_path / "results.json"
     truth = document()
-    del truth["categories"][0]["partition"]
+    truth["annotations"][0]["iscrowd"] = "maybe"
     gt.write_text(json.dumps(truth))
     results.write_text(json.dumps(perfect(truth)))
     files = ("--annotations", gt, "--predictions", results)
@@ -125,13 +125,33 @@ def test_a_protocol_that_refuses_leaves_the_others_their_numbers(tmp_path: Path)
     assert done.returncode == 2
     refused, found, task = json.loads(done.stdout)["protocols"]
     assert refused["protocol"] == {"name": "lvvis"}
-    assert "has no partition" in refused["error"]
+    assert 'iscrowd is "maybe"' in refused["error"]
     assert found["metrics"]["HOTA"] == 1
     assert "all_classes.json" in task["error"]
-    assert "harness: lvvis: category 1 (cat): has no partition" in done.stderr
+    assert "harness: lvvis: " in done.stderr
     shown = harness("eval", "--protocol", "lvvis,hota", *files)
     assert shown.returncode == 2
     assert "hota (version 1" in shown.stdout
+
+
+def test_truth_without_partitions_has_corrected_numbers_without_groups(tmp_path: Path) -> None:
+    gt, results = tmp_path / "gt.json", tmp_path / "results.json"
+    truth = document()
+    for category in truth["categories"]:
+        del category["partition"]
+    gt.write_text(json.dumps(truth))
+    results.write_text(json.dumps(perfect(truth)))
+    files = ("--annotations", gt, "--predictions", results, "--json")
+    done = harness("eval", "--protocol", "lvvis", *files)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found["metrics"].values()) == {None}
+    reason = "the official lvvis tool aborts: category 1 (cat): has no partition that is an integer"
+    assert found["undefined"]["metrics"]["AP"].startswith(reason)
+    assert (found["corrected"]["AP"], found["corrected"]["APb"], found["corrected"]["APn"]) == (1, None, None)
+    assert found["undefined"]["corrected"]["APn"] == "no category is novel"
+    assert found["warnings"][0]["kind"] == "category without partition, which is in no group"
+    assert harness("eval", "--protocol", "lvvis", "--strict", *files).returncode == 2
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from typer.testing import CliRunner, Result
 from harness.cli.regress import regress
 from harness.errors import UserError
 from harness.reports.regression import Baseline, baseline_of, compare_with_baseline
+from harness.run_folder.schemas import ProtocolRecord
 from harness.runner import execute
 from harness.types import Track
 
@@ -187,7 +188,7 @@ def test_it_fails_if_and_only_if_the_fall_is_larger_than_the_tolerance(
     before: float, after: float, tolerance: float
 ) -> None:
     def made(value: float) -> Baseline:
-        return Baseline(1, "m", "d", "s", "x", "y", None, {"name": "lvvis", "version": "1"}, {"AP": value})  # type: ignore[arg-type]
+        return Baseline(1, "m", "d", "s", "x", "y", None, ProtocolRecord("lvvis", "1"), {"AP": value})
 
     [change] = compare_with_baseline(made(before), made(after), tolerance)
     fell = 100 * before - 100 * after > tolerance
@@ -283,10 +284,26 @@ def test_metrics_of_every_protocol_are_gated(tmp_path: Path) -> None:
     assert worse.exit_code == 1
     assert "hota@0.5/HOTA" in worse.stdout
     assert gate(bad, "--baseline", path, "--tolerance", "hota@0.5/HOTA=30").exit_code == 0
+    assert '"hota/HOTA" is not a metric' in error_of(bad, "--baseline", path, "--tolerance", "hota/HOTA=30")
     gone = error_of(scored(tmp_path / "gone", None), "--baseline", path)
     assert "hota@0.5/HOTA is undefined now" in gone
     assert "the official tool aborts" in gone
     assert "its metrics.json does not have it" in error_of(run_with(tmp_path / "alone"), "--baseline", path)
+
+
+def test_tolerances_take_every_metric_with_its_protocol(tmp_path: Path) -> None:
+    def scored(folder: Path, teta: float, ap: float) -> Path:
+        metrics = {**METRICS, "AP": ap}
+        own = make_record("clipvis", **metrics)
+        further = {"protocol": {"name": "teta", "version": "1", "score_threshold": 0.5}, "metrics": {"TETA": teta}}
+        return run_with(folder, metrics=metrics, protocols=[own["protocols"][0], further])
+
+    path = tmp_path / "gate.json"
+    assert gate(scored(tmp_path / "good", 0.5, 0.3), "--baseline", path, "--update").exit_code == 0
+    bad = scored(tmp_path / "worse", 0.25, 0.2)
+    assert gate(bad, "--baseline", path, "--tolerance", "teta/TETA=30").exit_code == 1
+    single = [f"--tolerance={text}" for text in ("teta/TETA=30", "lvvis/AP=20", "corrected.AP=20")]
+    assert gate(bad, "--baseline", path, *single).exit_code == 0
 
 
 def test_a_rise_of_false_alarms_fails(tmp_path: Path) -> None:

@@ -136,6 +136,14 @@ def test_ceilings_are_those_of_the_analysis(two: list[Path], page: str) -> None:
             )
 
 
+def test_further_metrics_are_columns_and_rows(two: list[Path]) -> None:
+    text = report(two, Options(videos=0, metrics=("lvvis/APs",)))
+    assert "<th>lvvis/APs</th>" in text
+    assert "lvvis/APs: no interval and no test: run folders do not hold what each video adds to it" in text
+    with pytest.raises(UserError, match='"lvvis/APx" is not a metric of these runs; did you mean'):
+        report(two, Options(videos=0, metrics=("lvvis/APx",)))
+
+
 def test_tracks_about_an_object_have_its_colour(page: str) -> None:
     for video in viewer(page)["videos"]:
         truth, first, _ = video["panes"]

@@ -45,6 +45,20 @@ def test_a_page_for_each_dataset_and_links_that_stay_inside(tmp_path: Path) -> N
     assert "split not stated by the source" in line
 
 
+def test_further_metrics_are_columns_where_a_run_has_them(tmp_path: Path) -> None:
+    record = make_record("clipvis", AP=0.3)
+    further = {"protocol": {"name": "hota", "version": "1", "score_threshold": 0.5}, "metrics": {"HOTA": 0.4125}}
+    make_run(tmp_path, {**record, "protocols": [*record["protocols"], further]}, "a")
+    put(tmp_path, "b", dataset="ovis", AP=0.2)
+    files = site(find_runs(tmp_path), metrics=("hota@0.5/HOTA", "lvvis/AP50"))
+    assert ">41.3<" in files["lvvis-val.html"]
+    assert "hota<wbr>@0.5/HOTA" in files["lvvis-val.html"]
+    assert "HOTA" not in files["ovis-val.html"].partition("</table>")[0]
+    assert ">41.3<" in files["index.html"]
+    result = CliRunner().invoke(build(), ["leaderboard", str(tmp_path), "--metric", "hota/HOTA"])
+    assert '"hota/HOTA" is not a metric of these runs' in str(result.exception)
+
+
 def test_complete_runs_are_ranked_and_partial_ones_stand_behind(tmp_path: Path) -> None:
     put(tmp_path, "low", AP=0.2)
     put(tmp_path, "high", model="ov2seg", AP=0.3)

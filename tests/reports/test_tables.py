@@ -280,6 +280,16 @@ def test_hota_without_a_threshold_is_not_that_with_one() -> None:
     assert "30.0" in comparison_table([record], columns=("hota@0.5/HOTA",))
 
 
+def test_metrics_have_their_protocol_in_their_name_too() -> None:
+    record = make_record("mine", AP=0.05)
+    teta = {**scored_by("teta", 0.5, TETA=0.3), "undefined": {"metrics": {"LocA": "the official tool aborts"}}}
+    teta["metrics"]["LocA"] = None
+    record["protocols"] = [*record["protocols"], teta]
+    columns = ("lvvis/AP", "teta/TETA", "teta@0.5/TETA", "corrected.teta/TETA", "teta/LocA")
+    line = comparison_table([record], "markdown", columns=columns).splitlines()[2]
+    assert line.split()[3::2] == ["5.0", "30.0", "30.0", "15.0", "–"]
+
+
 def with_presence(name: str, mcc: float, fpr: float) -> dict[str, Any]:
     record = make_record(name, AP=0.05)
     rates = {"IL_MCC": mcc, "IL_FPR": fpr, "IL_recall": 0.5}

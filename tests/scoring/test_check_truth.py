@@ -56,8 +56,8 @@ REFUSED: dict[str, tuple[str, Change, str]] = {
         lambda d: d["annotations"][1].update(occlusion=["some", None, None]),
         'annotation 2: occlusion "some" is unknown',
     ),
-    "corrected occlusion": (
-        "ovis-corrected",
+    "empty occlusion": (
+        "ovis",
         lambda d: d["annotations"][0].update(occlusion=[None] * 3),
         "annotation 1: has no occlusion in any frame",
     ),

@@ -32,7 +32,7 @@ PER_CATEGORY = {"AP_small": "APs", "AP_medium": "APm", "AP_large": "APl"}
 GOLDEN = Path(__file__).parents[1] / "data" / "protocols"
 DEDUP = replace(BURST, name="burst_dedup", quirks=replace(BURST.quirks, truth_reusable=False))
 IDFIX = replace(DEDUP, name="burst_dedup_idfix", quirks=replace(DEDUP.quirks, id_zero_unseen=False))
-REFUSED = {"foreign_video": "unknown video", "gt_track_all_none": "has no occlusion in any frame"}
+REFUSED = {"foreign_video": "unknown video"}
 """Cases on which an official tool aborts and that are refused; in others its numbers are undefined, with the reason."""
 VARIANTS = {**OFFICIAL, DEDUP.name: DEDUP, IDFIX.name: IDFIX}
 

@@ -30,25 +30,32 @@ class Runs(NamedTuple):
         return Runs(*(folder / "copy" / path.relative_to(self.annotations.parent) for path in self))
 
 
-def make_runs(folder: Path, videos: int = 10) -> Runs:
-    """Run the oracle as it is best, with eroded masks, and with random labels and scores."""
+def make_runs(folder: Path, videos: int = 10, protocols: tuple[str, ...] = ()) -> Runs:
+    """Run the oracle as it is best, with eroded masks, and with random labels and scores; scored by ``protocols``."""
     small = Workload(videos=videos, frames=4, categories=5, truths=3, tracks=1, height=90, width=160)
     annotations, _ = make(folder, small, seed=2)
     annotations.write_text(annotations.read_text().replace('"c3"', '"' + ODD.replace("\\", "\\\\") + '"'))
     best = {"drop_tracks": 0, "erode_px": 0, "drop_frames": 0, "switch_identity": 0, "wrong_label": 0, "duplicate": 0}
     made = [
-        run_oracle(folder, annotations, **best, score_noise=0),
-        run_oracle(folder, annotations, **{**best, "erode_px": 2}, score_noise=0),
-        run_oracle(folder, annotations, **{**best, "wrong_label": 0.2}, score_noise=0.5),
+        run_oracle(folder, annotations, protocols=protocols, **best, score_noise=0),
+        run_oracle(folder, annotations, protocols=protocols, **{**best, "erode_px": 2}, score_noise=0),
+        run_oracle(folder, annotations, protocols=protocols, **{**best, "wrong_label": 0.2}, score_noise=0.5),
     ]
     return Runs(annotations, *made)
 
 
-def run_oracle(folder: Path, annotations: Path, limit: int | None = None, seed: int = 0, **config: Any) -> Path:
+def run_oracle(
+    folder: Path,
+    annotations: Path,
+    limit: int | None = None,
+    seed: int = 0,
+    protocols: tuple[str, ...] = (),
+    **config: Any,
+) -> Path:
     """Run the oracle; returns the folder of the run."""
     frames = folder / "frames"
     frames.mkdir(exist_ok=True)
     dataset = open_custom(annotations, frames, "lvvis")
-    run = Run(PLUGIN, PLUGIN.Config(**config), dataset, folder / "runs", limit=limit, seed=seed)
+    run = Run(PLUGIN, PLUGIN.Config(**config), dataset, folder / "runs", limit=limit, seed=seed, protocols=protocols)
     execute(run)
     return run.folder
