@@ -4,7 +4,7 @@
     python scripts/gpu_check.py --out FOLDER --part kernel-times   # some parts; may be repeated
     python scripts/gpu_check.py --out FOLDER --device cpu          # tests the script itself: tiny sizes, no GPU
 
-Without a GPU it prints an error and ends with exit code 2. On a GPU each part is a process of its own with a time
+Without a GPU it prints an error and ends with exit code 2. On a GPU each part runs in a separate process with a time
 limit: if one fails, hangs or breaks the GPU's context, the others run, and their results are kept.
 
 - ``build``: versions, the GPU, how long the first use of the kernel takes.
@@ -201,7 +201,7 @@ def outcome_of(name: str, setting: Setting) -> dict[str, Any]:
 
 
 def part_command(name: str, given: argparse.Namespace) -> list[str]:
-    """The command that runs a part in a process of its own; `outcome_of_process` adds its time and its result."""
+    """The command that runs a part in a separate process; `outcome_of_process` adds its time and its result."""
     script = [sys.executable, str(Path(__file__).resolve()), "--part", name, "--out", str(given.out)]
     return [*script, "--device", given.device, "--official", str(given.official)]
 
