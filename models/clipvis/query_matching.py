@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -36,7 +34,7 @@ class QueryMatcher:
         self.topk = topk
         self.recency_weights, self.recency_weights_select = recency_weights, recency_weights_select
         self.full_topk_required = full_topk_required
-        self._memory: deque[Tensor] = deque(maxlen=memory_length)  # re-ordered, normalised, oldest first
+        self._memory = _Memory(memory_length)
 
     def match(self, embeddings: Tensor) -> Tensor:
         """Match consecutive frames ``(frames, queries, dim)``; returns ``(frames, queries)`` int64 on the CPU.
@@ -49,13 +47,9 @@ class QueryMatcher:
 
     def _match_frame(self, current: Tensor) -> Tensor:
         """Order one frame's normalised embeddings ``(queries, dim)`` and keep them."""
-        if self._memory:
-            memory = torch.stack(tuple(self._memory))
-            costs = 1 - torch.einsum("nbc,ac->nba", memory, current)  # (frames, slots, current)
-            order = torch.from_numpy(self._order(costs.numpy()))
-        else:
-            order = torch.arange(current.shape[0])
-        self._memory.append(current[order])
+        costs = self._memory.costs(current)
+        order = torch.arange(current.shape[0]) if costs is None else torch.from_numpy(self._order(costs))
+        self._memory.add(current, order)
         return order
 
     def _order(self, costs: Costs) -> Permutation:
@@ -78,3 +72,40 @@ def _totals(costs: Costs, permutations: Permutation) -> NDArray[np.float64]:
     """Cost of each frame's assignment, ``(frames,)``."""
     taken = np.take_along_axis(costs, permutations[..., None], axis=2)[..., 0]
     return np.asarray(taken.astype(np.float64).sum(1))
+
+
+class _Memory:
+    """The normalised embeddings of the last ``length`` frames in the order of their slots, oldest first.
+
+    They lie one after the other in memory, and the array of costs is kept: the system would clear the pages of a new
+    one for every frame.
+    """
+
+    def __init__(self, length: int) -> None:
+        self._length, self._begin, self._end = length, 0, 0
+        self._rows = self._costs = torch.empty(0)
+
+    def costs(self, current: Tensor) -> Costs | None:
+        """1 - cosine similarity ``(frames, slots, current)``, valid until the next call; ``None`` without frames."""
+        frames, (queries, dim) = self._end - self._begin, current.shape
+        if not frames:
+            return None
+        if frames * queries > len(self._costs):
+            self._costs = current.new_empty(min(2 * frames, self._length) * queries, queries)
+        found = self._costs[: frames * queries]
+        torch.mm(self._rows[self._begin : self._end].view(-1, dim), current.T, out=found)
+        costs: Costs = found.neg_().add_(1).view(frames, queries, queries).numpy()
+        return costs
+
+    def add(self, current: Tensor, order: Tensor) -> None:
+        """Add a frame, its queries in this order; drop the oldest one if there are more than ``length``."""
+        if self._end == len(self._rows):
+            before, kept = self._rows[self._begin : self._end], self._end - self._begin
+            if len(self._rows) < 2 * self._length:
+                self._rows = current.new_empty(min(max(16, 2 * kept), 2 * self._length), *current.shape)
+            if kept:
+                self._rows[:kept] = before  # with room for twice the frames these do not overlap their new places
+            self._begin, self._end = 0, kept
+        torch.index_select(current, 0, order, out=self._rows[self._end])
+        self._end += 1
+        self._begin = max(self._begin, self._end - self._length)

@@ -49,12 +49,12 @@ def minimum_cost_assignment(cost: Costs, prices: Prices | None = None) -> Permut
 
 def minimum_cost_assignments(costs: Costs, prices: Prices | None = None) -> Assignments:
     """Solve similar square problems ``(problems, slots, current)``, each from the prices of the one before."""
-    exact = costs.astype(np.float64)
-    if not np.isfinite(exact).all():
+    if not np.isfinite(costs).all():
         raise ValueError("matrix contains invalid numeric entries")
-    found = np.empty(exact.shape[:2], np.int64), np.empty(exact.shape[:2])
-    start = exact[0].min(0) if prices is None else prices
-    for cost, permutation, after in zip(exact, *found, strict=True):
+    found = np.empty(costs.shape[:2], np.int64), np.empty(costs.shape[:2])
+    start = costs[0].min(0) if prices is None else prices
+    for given, permutation, after in zip(costs, *found, strict=True):
+        cost = given.astype(np.float64)
         after[:] = start
         columns, is_unique = _solve(cost, after)
         permutation[:] = columns if is_unique else assign(cost)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import clipvis_golden
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional
 
-from harness.models.clipvis.query_matching import QueryMatcher
+from harness.models.clipvis.query_matching import QueryMatcher, _Memory
 from harness.models.shared.assignment import minimum_cost_assignment
 
 
@@ -57,3 +61,19 @@ def test_each_quirk_changes_some_order(flags: dict[str, bool]) -> None:
 def test_more_frames_asked_than_remembered_is_the_single_best_throughout() -> None:
     embeddings = torch.randn(9, 10, 4, generator=torch.Generator().manual_seed(1))
     assert torch.equal(QueryMatcher(3, 4).match(embeddings), QueryMatcher(3, 99).match(embeddings))
+
+
+@pytest.mark.parametrize("length", [1, 3, 9, 100])
+def test_costs_are_those_with_the_last_frames_oldest_first(length: int) -> None:
+    """Also when frames have moved to other places in memory."""
+    frames = functional.normalize(torch.randn(60, 6, 8, generator=torch.Generator().manual_seed(0)), dim=-1)
+    memory, kept = _Memory(length), deque[Tensor](maxlen=length)
+    assert memory.costs(frames[0]) is None
+    for frame in frames:
+        order = torch.randperm(6, generator=torch.Generator().manual_seed(len(kept)))
+        memory.add(frame, order)
+        kept.append(frame[order])
+        found = memory.costs(frame)
+        assert found is not None
+        expected = 1 - torch.stack(tuple(kept)) @ frame.T
+        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-6)
