@@ -77,7 +77,7 @@ def _totals(costs: Costs, permutations: Permutation) -> NDArray[np.float64]:
 class _Memory:
     """The normalised embeddings of the last ``length`` frames in the order of their slots, oldest first.
 
-    They lie one after the other in memory, and the array of costs is kept: the system would clear the pages of a new
+    They are one after the other in memory, and the array of costs is kept: the system would clear the pages of a new
     one for every frame.
     """
 
