@@ -75,13 +75,13 @@ class Oracle:
         shrunk = tuple(None if m is None else erode(m, self.config.erode_px) for m in kept)
         if not any(shrunk):
             return
-        category_id, certainty = track.category_id, 1.0
+        category_id, confidence = track.category_id, 1.0
         others = [c for c in asked if c != category_id]
         if others and self._happens("wrong_label", video, index):
-            category_id, certainty = self._rng("other_label", video, index).choice(others), 0.5
-        yield Track(video.id, category_id, self._score("score", certainty, video, index), shrunk)
+            category_id, confidence = self._rng("other_label", video, index).choice(others), 0.5
+        yield Track(video.id, category_id, self._score("score", confidence, video, index), shrunk)
         if self._happens("duplicate", video, index):
-            yield Track(video.id, category_id, self._score("second_score", certainty / 2, video, index), shrunk)
+            yield Track(video.id, category_id, self._score("second_score", confidence / 2, video, index), shrunk)
 
     def _switch(self, video: Video, tracks: list[_Masks]) -> list[_Masks]:
         """Let tracks swap their masks with another track's from a random frame after the first one on."""
@@ -95,9 +95,9 @@ class Oracle:
             tracks[index], tracks[other] = one[:begin] + two[begin:], two[:begin] + one[begin:]
         return tracks
 
-    def _score(self, purpose: str, certainty: float, video: Video, index: int) -> float:
+    def _score(self, purpose: str, confidence: float, video: Video, index: int) -> float:
         noise = self.config.score_noise
-        return (1 - noise) * certainty + noise * self._rng(purpose, video, index).random()
+        return (1 - noise) * confidence + noise * self._rng(purpose, video, index).random()
 
     def _happens(self, setting: str, video: Video, index: int) -> bool:
         return bool(self._rng(setting, video, index).random() < getattr(self.config, setting))

@@ -20,7 +20,7 @@ from harness.config import read_config
 from harness.engines.choice import choose_engine
 from harness.engines.local import InProcess
 from harness.engines.model_spec import EngineMaker, loaded
-from harness.errors import UserError
+from harness.errors import UserError, near
 from harness.events import Event
 from harness.notebook import (
     Evaluation,
@@ -95,8 +95,8 @@ def load_dataset(
 
     ``root`` is the folder that holds the datasets; ``split`` is by default the dataset's default split. Data of your
     own needs ``annotations`` (the file), ``frames`` (the folder to which its file names are relative) and ``protocol``.
-    With a name, ``protocol`` replaces the dataset's own; ``fixed-ap`` is the Fixed AP of the own one. Raises
-    `UserError` if something is not found.
+    With a name, ``protocol`` replaces the dataset's own; ``fixed-ap`` is its Fixed AP. Raises `UserError` if
+    something is not found.
     """
     if annotations is None:
         if name is None:
@@ -125,8 +125,9 @@ def load_model(
     """Load a model by name (or a plugin object) with its settings as keywords, as in ``topk=5``.
 
     ``device`` is by default a GPU if there is one; ``precision`` is fp32, bf16 or fp16; ``config`` is a YAML file with
-    settings, or all settings. Models that depend on the ``dataset`` need it: the oracle, and models with weights for a
-    particular dataset. Raises `UserError` for unknown settings, and if the model does not load.
+    settings, or an object of the model's ``Config``. Models that depend on the ``dataset`` need it: the oracle, and
+    models with weights for a particular dataset. Raises `UserError` for unknown settings, and if the model does not
+    load.
     """
     from harness.engines.devices import default_device
 
@@ -197,7 +198,9 @@ def predict(
     config: str | Path | BaseModel | None = None,
     **settings: Any,
 ) -> VideoPrediction:
-    """Find, track and name the objects of a video by words: ``predict("clip.mp4", ["cat", "red umbrella"], ...)``.
+    """Find, segment and track the objects of a video by category names.
+
+    For example ``predict("clip.mp4", ["cat", "red umbrella"], checkpoint="clipvis.pth")``.
 
     ``video`` is a video file, or a folder of frames that are sorted by number. ``model`` is a name with its settings as
     keywords, or a loaded model.
@@ -427,9 +430,8 @@ def compare(
     """Compare runs by a paired jackknife over videos: every pair; ``difference["AP"]`` of two runs.
 
     With ``join_seeds`` runs that differ in nothing but the seed are one: their mean. ``metrics`` are further ones, as
-    ``PROTOCOL/METRIC``. Raises `UserError` for runs that
-    were not scored on the same videos by the same protocol. ``root`` and
-    ``annotations`` are read only if a run folder lacks its match table.
+    ``PROTOCOL/METRIC``. Raises `UserError` for runs that were not scored on the same videos by the same protocol.
+    ``root`` and ``annotations`` are read only if a run folder lacks its match table.
     """
     from harness.reports.comparison import compare_runs
 
@@ -453,9 +455,14 @@ def _labelled(runs: Runs) -> list[FinishedRun]:
     return label_runs(list({str(run.folder): run for run in opened}.values()))
 
 
-def table(runs: Runs, *, published: Published = "", **options: Any) -> Table:
-    """A table of runs, with ``published`` results on the same data: ``main`` ones, or ``all``.
+def table(runs: Runs, *, published: Published | bool = "", **options: Any) -> Table:
+    """A table of runs, with ``published`` results on the same data: ``main`` ones, or ``all`` (also ``True``).
 
     ``options`` are those of `harness.reports.tables.comparison_table`: ``columns``, ``corrected``, ``layout``, ...
     """
-    return Table([run.record for run in _labelled(runs)], published=published, **options)
+    from harness.reports.table_rows import CHOICES
+
+    chosen = ("all" if published else "") if isinstance(published, bool) else published
+    if chosen not in CHOICES:
+        raise UserError("published", f'"{chosen}" is unknown', near(str(chosen), filter(None, CHOICES)))
+    return Table([run.record for run in _labelled(runs)], published=chosen, **options)

@@ -100,7 +100,7 @@ def written_ceilings(found: Sequence[NamedCeilings], format: TableFormat, proven
     return "\n".join(render_table(_styled(sheet, format), format) for sheet in sheets)
 
 
-def named(row: Ceiling) -> str:
+def perfect_aspects(row: Ceiling) -> str:
     """What is perfect, in words."""
     return " + ".join(row.perfect) or AS_GIVEN
 
@@ -118,7 +118,9 @@ def _keys(name: str, values: dict[str, float | None]) -> list[str]:
 
 def _sheet(one: NamedCeilings) -> Sheet:
     numbers = shown_numbers(one.found)
-    lines = [[named(row), *(_percent(row.metrics[name][key]) for name, key in numbers)] for row in one.found.rows]
+    lines = [
+        [perfect_aspects(row), *(_percent(row.metrics[name][key]) for name, key in numbers)] for row in one.found.rows
+    ]
     data = f", {one.dataset} {one.split}" if one.dataset else ""
     notes = [
         f"{one.label}{DAGGER if one.not_comparable else ''}{data}; {_protocol_texts(one.found)}",
@@ -165,7 +167,7 @@ def _numbers(found: Ceilings) -> Iterator[dict[str, Any]]:
         for name, values in row.metrics.items():
             for key, value in values.items():
                 exact = "" if value is None else f"{percent_of(value):f}"
-                yield {"perfect": named(row), "protocol": name, "metric": key, "value": exact}
+                yield {"perfect": perfect_aspects(row), "protocol": name, "metric": key, "value": exact}
 
 
 def _percent(fraction: float | None) -> str:
@@ -201,7 +203,9 @@ def ceilings_figure(one: NamedCeilings) -> Figure:
             ax.text(base + gain + 1, place, text, va="center", fontsize=6)
         ax.axhline(3.5, color="#999999", linewidth=0.6, linestyle=":")
         ax.axvline(base, color="#000000", linewidth=0.6)
-        ax.set_yticks(range(len(rows)), [named(row) for row in rows] if number == 0 else [""] * len(rows), fontsize=6)
+        ax.set_yticks(
+            range(len(rows)), [perfect_aspects(row) for row in rows] if number == 0 else [""] * len(rows), fontsize=6
+        )
         ax.set(xlim=(0, 112), ylim=(len(rows) - 0.4, -0.6), xlabel=f"{key} (%)")
         ax.set_title(f"{name}: {base:.1f}", fontsize=8)
     data = f"{one.dataset} {one.split}".strip()

@@ -470,7 +470,7 @@ def _refuse_other_scores(runs: Sequence[FinishedRun], key: str) -> None:
     for run, one in zip(runs, scored, strict=True):
         if one is None or one != scored[0]:
             what = f"was not scored by {protocol}" if one is None else f"was scored by other settings of {protocol}"
-            hint = "score all runs by the same protocol, version and settings: repeat `harness run` with --protocol"
+            hint = "repeat `harness run` for all, with this protocol and the same settings"
             raise UserError(str(run.folder), f"{what}, so {key} cannot be compared", hint)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MIB, _MS = 2**20, 1000
 
 
-def written(record: BenchRecord) -> str:
+def sweep_table(record: BenchRecord) -> str:
     """A sweep as a table for the terminal, with its conditions, lines and residuals."""
     lines = [
         [axis.axis, str(p.value), f"{p.frames_per_second:.2f}", f"{_MS * p.seconds:.1f}",

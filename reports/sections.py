@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from harness.reports import svg
-from harness.reports.ceilings import named
+from harness.reports.ceilings import perfect_aspects
 from harness.reports.comparison import Comparison, Interval, Pair
 from harness.reports.comparison_text import written_rank
 from harness.reports.curves import Curve
@@ -245,7 +245,7 @@ def ceiling_tables(found: Mapping[int, Ceilings]) -> list[dict[str, Any]]:
                 for (n, one), value in zip(found.items(), numbers.values(), strict=True)
             }
             cells = [(number, numbers[number], gains[number]) for number in found]
-            lines.append({"perfect": named(row), "cells": cells, "bars": svg.bars(_by_number(numbers))})
+            lines.append({"perfect": perfect_aspects(row), "cells": cells, "bars": svg.bars(_by_number(numbers))})
         out.append({"protocol": protocol, "metric": key, "lines": lines})
     return out
 

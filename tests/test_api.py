@@ -321,6 +321,9 @@ def test_faulty_options_of_a_table_are_errors_at_once(runs: list[api.OpenedRun])
             harness.table(runs, **options)
     with pytest.raises(UserError, match='did you mean "latex"'):
         harness.table(runs).to("latexx")
+    with pytest.raises(UserError, match='published: "maim" is unknown; did you mean "main"'):
+        harness.table(runs, published="maim")  # type: ignore[arg-type]
+    assert str(harness.table(runs, published=True)) == str(harness.table(runs, published="all"))
 
 
 def test_protocols_of_a_run_are_those_of_the_command_line(dataset: Dataset, tmp_path: Path) -> None:

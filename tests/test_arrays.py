@@ -6,7 +6,7 @@ import re
 
 from .test_import_order import modules
 
-ALIAS = re.compile(r"^(Ints|Ints32|Floats|Flags) = NDArray\[np\.(int64|int32|float64|bool_)\]", re.MULTILINE)
+ALIAS = re.compile(r"^(Ints|Ints32|Floats|Flags|Mask) = NDArray\[np\.(int64|int32|float64|bool_)\]", re.MULTILINE)
 
 
 def test_types_of_arrays_are_defined_once() -> None:

@@ -301,7 +301,7 @@ def _tell_sweep(
     from harness import __version__
     from harness.atomic_write import write_atomically, write_json
     from harness.cli.output import command, refuse_other_than_file
-    from harness.reports.cost import cost_figure_file, written
+    from harness.reports.cost import cost_figure_file, sweep_table
     from harness.run_folder.layout import BENCH
     from harness.run_folder.provenance import cpu_model, weights_digest
     from harness.run_folder.schemas import FORMAT, BenchRecord
@@ -319,7 +319,7 @@ def _tell_sweep(
     if figure is not None:
         refuse_other_than_file(figure)
         write_atomically(figure, cost_figure_file(record, figure, [command()]))
-    print(json.dumps(data) if as_json else written(record), end="\n" if as_json else "")
+    print(json.dumps(data) if as_json else sweep_table(record), end="\n" if as_json else "")
 
 
 def measure_model(model: Any, video: Any, vocabulary: Any, repeats: int, device: str) -> dict[str, Any]:

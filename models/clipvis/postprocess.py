@@ -160,6 +160,6 @@ def suppression(p: Tensor, object_logits: Tensor, scores: Tensor, config: ClipVi
     """
     if not config.suppress_frames:
         return torch.zeros(p.shape, dtype=torch.bool)
-    certainty = p.sigmoid() if config.sigmoid_of_probability else p
-    value = (certainty * object_logits.softmax(-1)[..., 0]).sqrt()
+    probability = p.sigmoid() if config.sigmoid_of_probability else p
+    value = (probability * object_logits.softmax(-1)[..., 0]).sqrt()
     return value < SUPPRESSION_RATIO * scores[:, None]

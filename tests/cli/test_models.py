@@ -1,4 +1,4 @@
-"""``harness models``: which models there are, and what is told of one.
+"""``harness models``: the list of models, and the description of one.
 
 Tests of `models/clipvis/card.py`.
 """
@@ -22,3 +22,16 @@ def test_show_lists_variants_published_numbers_and_keys() -> None:
     shown = CliRunner().invoke(build(), ["models", "show", "clipvis"]).stdout
     assert "32.2" in shown
     assert "github.com/zwq456/CLIP-VIS" in shown
+
+
+def test_list_names_the_installed_models() -> None:
+    listed = json.loads(CliRunner().invoke(build(), ["models", "list", "--json"]).stdout)["models"]
+    assert {"clipvis", "ov2seg", "oracle", "external"} <= {one["name"] for one in listed}
+    assert all(one["summary"] for one in listed)
+    shown = CliRunner().invoke(build(), ["models", "list"]).stdout
+    assert all(one["name"] in shown for one in listed)
+
+
+def test_an_unknown_model_is_refused_with_the_nearest_name() -> None:
+    error = CliRunner().invoke(build(), ["models", "show", "clipvid"]).exception
+    assert str(error).startswith('model "clipvid": is not installed; did you mean "clipvis"?')

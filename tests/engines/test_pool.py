@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from small_runs import SmallConfig, SmallModel, make_dataset, make_video
 
 from harness.engines.model_spec import ModelSpec
 from harness.engines.pool import LoadFailed, Message, Pool, Queue, WorkerDied, WorkerReady, WriteFailed
-from harness.engines.video_timeout import FIRST_SECONDS, LEAST_SECONDS, TIMES, VideoTimeout
+from harness.engines.video_timeout import VideoTimeout
 from harness.errors import UserError
 from harness.events import Event
 from harness.run_folder.progress import RunProgress
@@ -131,18 +131,6 @@ def test_a_video_that_always_takes_too_long_is_given_up(tmp_path: Path) -> None:
     (failed,) = [e for e in run(pool) if e.kind == "failed"]
     assert failed.attempts == 2
     assert backend.ended == [0, 0]
-
-
-def test_the_limit_of_a_video_is_learnt_from_the_run() -> None:
-    limits, short, long = VideoTimeout(), make_video(1), replace(make_video(2), height=40_000)
-    assert limits.limit(short) == FIRST_SECONDS
-    limits.learn(short, 0.01)
-    assert limits.limit(short) == LEAST_SECONDS
-    limits.learn(short, 100.0)
-    limits.learn(short, 1.0)
-    assert limits.limit(short) == pytest.approx(TIMES * 100)
-    assert limits.limit(long) == pytest.approx(TIMES * 100 * long.height / short.height)
-    assert VideoTimeout(3.0).limit(long) == 3.0
 
 
 def run(pool: Pool, videos: int = VIDEOS) -> list[Event]:

@@ -1,4 +1,4 @@
-"""Text of files from strangers on the terminal, in the log and in CSV: no escape sequence, forged line, or formula."""
+"""Text of untrusted files on the terminal, in the log and in CSV: no escape sequence, forged line, or formula."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers of files from strangers, on mutated bytes of valid files: a value or a `UserError`, and nothing else.
+"""Readers of untrusted files, on mutated bytes of valid files: a value or a `UserError`, and nothing else.
 
 What carries a checksum is sealed again after the mutation, as an attacker would do it.
 """

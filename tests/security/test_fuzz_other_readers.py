@@ -1,4 +1,4 @@
-"""Readers of all other files from strangers, on mutated bytes of valid files: a value or a `UserError`.
+"""Readers of all other untrusted files, on mutated bytes of valid files: a value or a `UserError`.
 
 These are containers, other tools' annotations, images, rows of a table, records, and the files of a run folder.
 """
