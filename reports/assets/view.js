@@ -129,7 +129,7 @@ function showKinds() {
   }));
 }
 const SHOWN_BY = { hits: "h", errors: "e", missed: "m" };
-const classOf = (key, text) => text ? "text" : ["frames", "objects"].includes(key) ? "wide" : "";
+const classOf = (key, text) => text ? "text" : ["frames", "objects"].includes(key) ? "minor" : "";
 const signed = (n) => n > 0 ? `+${n}` : String(n).replace("-", "−");
 const count = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
 const sum = (values) => values.reduce((a, b) => a + b, 0);

@@ -344,6 +344,19 @@ def test_the_keyboard_reaches_rows_pairs_tracks_and_strips(browser: Any, address
     page.close()
 
 
+def test_names_have_the_room_and_what_is_absent_can_be_read(browser: Any, address: str) -> None:
+    page = opened(browser, address)
+    page.locator("#tab-pairs").click()
+    page.wait_for_selector("#table td")
+    truth, said, *_, frames = (page.locator("#table th").nth(n).bounding_box()["width"] for n in range(5))
+    assert max(truth, said) > 90
+    assert frames < 90
+    faint = "(() => { const one = document.createElement('li'); one.className = 'of quiet'; const list = "
+    faint += "document.createElement('ul'); list.className = 'objects'; list.append(one); document.body.append(list);"
+    assert page.evaluate(faint + " return getComputedStyle(one).opacity; })()") == "1"
+    page.close()
+
+
 def test_what_is_not_there_is_told_on_the_page(browser: Any, address: str) -> None:
     page = opened(browser, f"{address}?video=99999")
     assert "99999" in page.locator("#fault").inner_text()
