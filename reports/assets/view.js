@@ -477,7 +477,7 @@ async function live() {
       fillControls();
       await refresh();
     }
-    const open = about.runs.some((run) => run.done < about.videos);
+    const open = about.runs.some((run) => run.done < run.videos);
     byId("live").textContent = open ? "live" : "";
   } catch { byId("live").textContent = GONE; }
   setTimeout(live, 3000);

@@ -198,6 +198,8 @@ def test_a_run_that_goes_on_is_shown_and_followed(two: list[Path], tmp_path: Pat
     (held / shards[2].name).rename(shards[2])
     assert library.refresh()
     assert library.index.runs[0].done.sum() == 3
+    (run,) = got(make_app(library, TOKEN).test_client(), "about")["runs"]
+    assert (run["done"], run["videos"]) == (3, len(shards))  # of a run with a limit, not of the dataset
 
 
 def test_unfinished_runs_of_one_model_are_told_apart_by_their_settings(two: list[Path], tmp_path: Path) -> None:
