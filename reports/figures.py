@@ -6,10 +6,12 @@ The same runs give the same bytes. Text from files is plain text: ``$`` does not
 from __future__ import annotations
 
 import io
+import re
 import textwrap
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -102,6 +104,12 @@ def checked_look(column_width: float, font: str | None) -> Look:
     generic = ("serif", "sans-serif", "monospace")
     if font is not None and font not in generic:
         installed = sorted({one.name for one in font_manager.fontManager.ttflist})
+        if font not in installed:  # perhaps it is newer than matplotlib's list of fonts, which is kept on disk
+            known = {one.fname for one in font_manager.fontManager.ttflist}
+            for path in sorted(set(font_manager.findSystemFonts()) - known):
+                with suppress(OSError, RuntimeError):  # a damaged font
+                    font_manager.fontManager.addfont(path)
+            installed = sorted({one.name for one in font_manager.fontManager.ttflist})
         if font not in installed:
             raise UserError("font", f'"{font}" is not installed', near(font, (*generic, *installed)))
     return Look(column_width, font)
@@ -215,6 +223,24 @@ def in_latex(subject: FigureData, drawings: Sequence[Drawing], provenance: Seque
         wide = one.figure.get_figwidth() > subject.look.column_width
         parts.append(latex.figure(f"{one.name}.pdf", wide, latex.Title(caption, f"{subject.data} {one.name}")))
     return "\n".join(parts)
+
+
+@contextmanager
+def letters_without_font() -> Iterator[set[str]]:
+    """Collect the letters that the fonts of figures lack, in place of matplotlib's warnings about them.
+
+    The set is filled at the end.
+    """
+    found: set[str] = set()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield found
+    for one in caught:
+        glyph = re.match(r"Glyph (\d+) ", str(one.message))
+        if glyph is None:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+        else:
+            found.add(chr(int(glyph[1])))
 
 
 def figure_bytes(

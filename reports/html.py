@@ -132,7 +132,7 @@ def gather(
         material.dataset = dataset_of_run(runs[0], options.data_root, options.annotations, options.frames)
     except UserError as error:
         what = _without_paths(error, runs)
-        material.notes.append(f"The data was not found, so errors, slices and videos are left out: {what}.")
+        material.notes.append(f"Errors, slices and videos are left out, for they need the data: {what}.")
     step("intervals and differences")
     _compare(material, options)
     if material.dataset is not None and material.dataset.truth is None:

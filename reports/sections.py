@@ -383,9 +383,13 @@ StageRow = tuple[str, list[dict[str, float] | None]]
 
 
 def stage_rows(runs: Sequence[FinishedRun], frames: Mapping[int, int]) -> list[StageRow]:
-    """Time and memory of each stage of the models: milliseconds per frame and GiB, ``None`` if unknown."""
+    """Time and memory of each stage of the models: milliseconds per frame and GiB, ``None`` if unknown.
+
+    Stages of which nothing is known are left out.
+    """
     names = dict.fromkeys(name for run in runs for name in run.times.stages)
-    return [(name.replace("_", " "), [_stage(run, name, frames) for run in runs]) for name in names]
+    rows = ((name.replace("_", " "), [_stage(run, name, frames) for run in runs]) for name in names)
+    return [(name, uses) for name, uses in rows if any(uses)]
 
 
 def _stage(run: FinishedRun, name: str, frames: Mapping[int, int]) -> dict[str, float] | None:

@@ -232,8 +232,8 @@ def _about(library: Library) -> dict[str, Any]:
         "has_truth": library.dataset.truth is not None,
         "runs": [
             {"label": r.label, "folder": plain(r.folder), "note": r.note, "metrics": dict(r.metrics),
-             "done": int(r.done.sum())}
-            for r in index.runs
+             "done": int(r.done.sum()), "videos": len(run.video_ids.run)}
+            for r, run in zip(index.runs, library.runs, strict=True)
         ],
         "videos": len(index.video_ids),
         "categories": [[c, name] for c, name in zip(index.category_ids.tolist(), index.category_names, strict=True)],

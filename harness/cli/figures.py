@@ -78,10 +78,14 @@ def figures(
     except OSError as error:
         raise UserError(str(out), f"cannot be created: {error.strerror}", "name another --out") from error
     paths = []
-    drawings, left_out = drawn.figures(data, video)
-    for drawing in drawings:
-        paths.append(out / f"{drawing.name}.{format}")
-        write_atomically(paths[-1], drawn.figure_bytes(drawing.figure, format, told, look))
+    with drawn.letters_without_font() as lacking:
+        drawings, left_out = drawn.figures(data, video)
+        for drawing in drawings:
+            paths.append(out / f"{drawing.name}.{format}")
+            write_atomically(paths[-1], drawn.figure_bytes(drawing.figure, format, told, look))
+    if lacking:
+        letters = escaped("".join(sorted(lacking)))
+        tell(f"harness: the font lacks {letters}: name an installed one that has them with --font")
     if format == "pdf":
         write_atomically(out / "figures.tex", drawn.in_latex(data, drawings, told).encode())
     if clip and data.dataset is not None:

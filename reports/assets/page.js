@@ -1,4 +1,14 @@
 "use strict";
+// What scrolls can be reached by key: by itself, where nothing in it can.
+{
+  const check = (box) => {
+    const scrolls = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
+    if (scrolls && !box.querySelector("a, button, input, select, [tabindex]")) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  };
+  const sizes = new ResizeObserver((entries) => entries.forEach((entry) => check(entry.target)));
+  document.querySelectorAll(".scroll").forEach((box) => sizes.observe(box));
+}
 // Light and dark: what the system asks for, until the reader says otherwise.
 (() => {
   const button = document.getElementById("theme");

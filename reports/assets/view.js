@@ -129,7 +129,7 @@ function showKinds() {
   }));
 }
 const SHOWN_BY = { hits: "h", errors: "e", missed: "m" };
-const classOf = (key, text) => text ? "text" : ["frames", "objects"].includes(key) ? "wide" : "";
+const classOf = (key, text) => text ? "text" : ["frames", "objects"].includes(key) ? "minor" : "";
 const signed = (n) => n > 0 ? `+${n}` : String(n).replace("-", "−");
 const count = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
 const sum = (values) => values.reduce((a, b) => a + b, 0);
@@ -477,7 +477,7 @@ async function live() {
       fillControls();
       await refresh();
     }
-    const open = about.runs.some((run) => run.done < about.videos);
+    const open = about.runs.some((run) => run.done < run.videos);
     byId("live").textContent = open ? "live" : "";
   } catch { byId("live").textContent = GONE; }
   setTimeout(live, 3000);

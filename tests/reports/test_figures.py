@@ -116,6 +116,14 @@ def test_a_figure_is_as_wide_as_a_column_or_the_page(subject: drawn.FigureData) 
         assert b"DejaVuSerif" in pdf
 
 
+def test_letters_that_the_font_lacks_are_collected() -> None:
+    figure = Figure()
+    figure.text(0.5, 0.5, "dog \U00013000")
+    with drawn.letters_without_font() as lacking:
+        drawn.figure_bytes(figure, "pdf")
+    assert lacking == {"\U00013000"}
+
+
 def test_nothing_leaves_the_figure_and_legends_cover_no_axes(subject: drawn.FigureData) -> None:
     for drawing in drawn.figures(subject)[0]:
         figure = drawing.figure

@@ -265,7 +265,7 @@ def test_withheld_truth_leaves_predictions_to_look_at(tmp_path: Path, monkeypatc
 def test_without_the_data_the_page_has_what_the_folder_has(tmp_path: Path) -> None:
     folder = make_run(tmp_path, make_record("m", "nowhere", AP=0.5, APb=0.25), "m-nowhere-val-0123abcd")
     text = text_of(report([folder]))
-    assert "The data was not found, so errors, slices and videos are left out" in text
+    assert "Errors, slices and videos are left out, for they need the data" in text
     assert "50.0" in text
 
 

@@ -63,6 +63,20 @@ def test_long_names_and_hidden_texts_do_not_widen_a_phone(visit: Visits, file: P
     hidden = "[...document.querySelectorAll('.scroll .visually-hidden')]"
     assert page.evaluate(f"{hidden}.length") > 0
     assert page.evaluate(f"{hidden}.every((one) => one.closest('.scroll').contains(one.offsetParent))")
+    path = "/a" * 90  # of a file that a warning names
+    page.evaluate(f"document.getElementById('provenance').insertAdjacentHTML('beforeend', '<ul><li>{path}</li></ul>')")
+    assert not is_wider_than_the_screen(page)
+
+
+def test_what_scrolls_on_a_phone_is_reached_by_key(visit: Visits, file: Path) -> None:
+    page = visit(file, width=320).page
+    page.wait_for_selector("#speed .scroll[tabindex='0']")
+    assert page.evaluate(
+        """[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth)
+           .every((one) => one.querySelector('a, button, input, select, [tabindex]') || one.tabIndex === 0)"""
+    )
+    page.set_viewport_size({"width": 1600, "height": 900})
+    page.wait_for_function("!document.querySelector('.scroll[tabindex]')")
 
 
 def test_categories_sort_by_a_column_and_back(visit: Visits, file: Path) -> None:

@@ -198,6 +198,8 @@ def test_a_run_that_goes_on_is_shown_and_followed(two: list[Path], tmp_path: Pat
     (held / shards[2].name).rename(shards[2])
     assert library.refresh()
     assert library.index.runs[0].done.sum() == 3
+    (run,) = got(make_app(library, TOKEN).test_client(), "about")["runs"]
+    assert (run["done"], run["videos"]) == (3, len(shards))  # of a run with a limit, not of the dataset
 
 
 def test_unfinished_runs_of_one_model_are_told_apart_by_their_settings(two: list[Path], tmp_path: Path) -> None:
@@ -341,6 +343,19 @@ def test_the_keyboard_reaches_rows_pairs_tracks_and_strips(browser: Any, address
     page.locator("#tab-pairs").press("Enter")
     page.locator("#table tbody tr td.text button").first.press("Enter")
     page.wait_for_function("location.search.includes('said=')")
+    page.close()
+
+
+def test_names_have_the_room_and_what_is_absent_can_be_read(browser: Any, address: str) -> None:
+    page = opened(browser, address)
+    page.locator("#tab-pairs").click()
+    page.wait_for_selector("#table td")
+    truth, said, *_, frames = (page.locator("#table th").nth(n).bounding_box()["width"] for n in range(5))
+    assert max(truth, said) > 90
+    assert frames < 90
+    faint = "(() => { const one = document.createElement('li'); one.className = 'of quiet'; const list = "
+    faint += "document.createElement('ul'); list.className = 'objects'; list.append(one); document.body.append(list);"
+    assert page.evaluate(faint + " return getComputedStyle(one).opacity; })()") == "1"
     page.close()
 
 
