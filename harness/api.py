@@ -352,7 +352,7 @@ def evaluate(
     ``fixed-ap`` and ``all`` included: one, a list, or a text with commas. Raises `UserError` for invalid input; with
     ``strict`` also for every warning.
     """
-    from harness.scoring.from_store import ShardReader
+    from harness.scoring.shard_reader import ShardReader
 
     truth, chosen = truth_of(dataset, protocol)
     if isinstance(predictions, FinishedRun):

@@ -18,8 +18,8 @@ from harness.frames import MissingFrames, usable_cores
 from harness.masks import Rle
 from harness.run_folder.store import PredictionStore, tabulate
 from harness.scoring.dispatch import score_all
-from harness.scoring.from_store import ShardReader
 from harness.scoring.match import score_categories
+from harness.scoring.shard_reader import ShardReader
 from harness.types import Track, Video
 
 COMPILE_SECONDS = 60.0

@@ -327,7 +327,7 @@ class Metric:
 
     def compute(self) -> Evaluation:
         """Score the tracks so far."""
-        from harness.scoring.from_store import ShardReader
+        from harness.scoring.shard_reader import ShardReader
 
         videos = self._seen if self.seen_only else None
         return score_by(self.protocols, self._truth, lambda: ShardReader(self._store), videos=videos)

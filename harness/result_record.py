@@ -38,8 +38,8 @@ from harness.scoring import BURST_TASKS, HOTA
 from harness.scoring.burst_tasks import annotation_files, score_tasks
 from harness.scoring.dispatch import Settings, score_all
 from harness.scoring.from_results import read_batch
-from harness.scoring.from_store import ShardReader
 from harness.scoring.overlap import GroundTruthArrays
+from harness.scoring.shard_reader import ShardReader
 from harness.versions import other_version
 from harness.warnings import Warnings
 

@@ -71,7 +71,7 @@ def ceilings_of_run(
     run: FinishedRun, dataset: Dataset, protocols: Sequence[str] | None = None, settings: Settings = DEFAULTS
 ) -> Ceilings:
     """The ceilings of one run on its data, see `ceilings_of_runs`."""
-    from harness.scoring.from_store import ShardReader
+    from harness.scoring.shard_reader import ShardReader
 
     own, has_phrases = dataset.protocol, dataset.annotations.pairs is not None
     names = expand_names(protocols or ([own] if own == VEVAL else [own, HOTA]), own, has_phrases)

@@ -286,7 +286,7 @@ def compare_runs(
     tables = [matches_of_run(run, data_root, annotations) for run in runs]
     for run, table in zip(runs[1:], tables[1:], strict=True):
         _refuse_others(runs[0], tables[0], run, table)
-    refuse_unknown_metrics([run.record for run in runs], metrics, "--metric")
+    refuse_unknown_metrics([run.record for run in runs], metrics, "metrics")
     if not join_seeds:
         return compare_tables(runs, [[table] for table in tables], further=_further([[run] for run in runs], metrics))
     table_of = {str(run.folder): table for run, table in zip(runs, tables, strict=True)}

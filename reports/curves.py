@@ -11,13 +11,14 @@ import numpy as np
 from harness.arrays import Floats
 from harness.errors import UserError
 from harness.run_folder.store import PredictionStore
-from harness.scoring.from_store import ShardReader, read_shards
+from harness.scoring.from_store import read_shards
 from harness.scoring.match import RECALL_POINTS
 from harness.scoring.match_table import MatchTable, precision_over_recall
 from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.overlap import GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
 from harness.scoring.protocols import ApProtocol, get_protocol
 from harness.scoring.score import in_parallel
+from harness.scoring.shard_reader import ShardReader
 from harness.types import Dataset
 from harness.warnings import Warnings
 

@@ -118,7 +118,7 @@ def gather(
 ) -> ReportData:
     """Read and compute the data of a report on ``runs``; the first one is the reference. ``step`` as in `report`."""
     _refuse_mixed(runs)
-    refuse_unknown_metrics([run.record for run in runs], options.metrics, "--metric")
+    refuse_unknown_metrics([run.record for run in runs], options.metrics, "metrics")
     material = ReportData(list(runs))
     for run in runs:
         material.notes += _incomplete(run)

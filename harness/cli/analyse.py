@@ -17,7 +17,7 @@ from harness.paths import Location, local_copy, location
 if TYPE_CHECKING:
     from harness.reports.ceilings import NamedCeilings
     from harness.scoring.dispatch import Settings
-    from harness.scoring.from_store import ShardReader
+    from harness.scoring.shard_reader import ShardReader
 
 
 def analyse(

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from harness.scoring.burst_tasks import BurstScore
     from harness.scoring.ceilings import Ceilings
     from harness.scoring.dispatch import Settings, Source
-    from harness.scoring.from_store import ShardReader
     from harness.scoring.score import Score
+    from harness.scoring.shard_reader import ShardReader
     from harness.scoring.teta_score import TetaScore
     from harness.scoring.veval import VevalScore
     from harness.types import DatasetPlugin
@@ -107,6 +107,7 @@ def evaluate(
         harness eval --dataset lvvis --data-root DIR --protocol lvvis,hota --ceilings --predictions results.json
     """
     gc.disable()  # scoring creates no cycles, and this process ends after it
+    shards = shards_of(predictions)  # read in the background while this imports what scores, and reads the truth
     _import_numba()
     from harness.scoring.dispatch import Settings, listed_names
 
@@ -114,7 +115,7 @@ def evaluate(
 
     settings = Settings(score_threshold, tracks_per_category)
     given = Given(annotations, dataset, split, data_root, strict, exhaustive, settings)
-    results, best = _results(asked, predictions, given, with_ceilings)
+    results, best = _results(asked, predictions, given, with_ceilings, shards)
     several = asked is not None and (len(asked) > 1 or asked == [EVERY])
     if not several and isinstance(results[0].outcome, UserError):
         raise results[0].outcome
@@ -258,11 +259,15 @@ def _write_record(path: Path, results: list[_Result], predictions: Location, giv
 
 
 def _results(
-    asked: list[str] | None, predictions: Location, given: Given, with_ceilings: bool
+    asked: list[str] | None,
+    predictions: Location,
+    given: Given,
+    with_ceilings: bool,
+    shards: ShardReader | None,
 ) -> tuple[list[_Result], Ceilings | UserError | None]:
     """The result of every protocol, and the ceilings if asked for, or why there are none.
 
-    Raises `UserError` if none has a result.
+    ``shards`` are those of the predictions, if they have any. Raises `UserError` if none has a result.
     ``all`` is BURST's own tasks where the predictions are in BURST's own form, which no other protocol reads.
     """
     from harness.scoring.dispatch import check_settings
@@ -275,7 +280,7 @@ def _results(
     best: Ceilings | UserError | None = None
     if others != []:
         try:
-            found, best = _of_tracks(others, predictions, given, with_ceilings)
+            found, best = _of_tracks(others, predictions, given, with_ceilings, shards)
         except UserError as error:
             if not tasks:
                 raise
@@ -290,12 +295,15 @@ def _results(
 
 
 def _of_tracks(
-    asked: list[str] | None, predictions: Location, given: Given, with_ceilings: bool
+    asked: list[str] | None,
+    predictions: Location,
+    given: Given,
+    with_ceilings: bool,
+    shards: ShardReader | None,
 ) -> tuple[list[_Result], Ceilings | UserError | None]:
     """The results of the protocols for tracks: all but BURST's own tasks. Returns as `_results`."""
     from harness.scoring.dispatch import check_settings
 
-    shards = shards_of(predictions)  # read in the background while the truth is
     names, truth, differences, own = truth_choice(asked, given, shards is None)
     check_settings(names, given.settings)
     if given.exhaustive:
@@ -497,7 +505,7 @@ def shards_of(predictions: Location) -> ShardReader | None:
     # Arrow's own allocator keeps a hundred megabytes that are no longer used
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from harness.run_folder.store import store_in
-    from harness.scoring.from_store import ShardReader
+    from harness.scoring.shard_reader import ShardReader
 
     return ShardReader(store_in(predictions))
 

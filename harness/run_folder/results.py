@@ -24,9 +24,9 @@ from harness.run_folder.schemas import RunRecord
 from harness.run_folder.store import PredictionStore
 from harness.scoring import VEVAL
 from harness.scoring.dispatch import DEFAULTS, Settings, check_truth_for, note_of, score_all, undefined_record
-from harness.scoring.from_store import ShardReader
 from harness.scoring.match_table import MATCHES_FILE as MATCHES
 from harness.scoring.match_table import MatchTable, write_table
+from harness.scoring.shard_reader import ShardReader
 from harness.types import Dataset, Video
 
 if TYPE_CHECKING:

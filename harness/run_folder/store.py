@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness import rle
 from harness.atomic_write import write_atomically
 from harness.errors import UnreadableFileError, UserError
 from harness.frame_digests import FrameDigests
@@ -192,6 +191,8 @@ def tabulate(video: Video, tracks: Sequence[Track], vocabulary: Vocabulary | Non
     rows = np.array(
         [-1 if counts is None else known.setdefault(counts, len(known)) for t in read for counts in t.counts], np.int64
     ).reshape(len(tracks), frames)
+    from harness import rle  # it imports numba, which reading shards does not need
+
     areas = np.append(_areas(list(known), shape), 0)  # row -1, the absent mask, indexes the 0 at the end
     faulty = np.argwhere(areas[rows] < 0)
     if len(faulty):
@@ -290,6 +291,8 @@ def as_real(value: Any) -> float | None:
 
 def _areas(masks: list[bytes], shape: tuple[int, int]) -> Any:
     """Areas in pixels ``(masks,)``, or a code of `rle.RLE_FAULTS` for an invalid mask."""
+    from harness import rle
+
     n = len(masks)
     ends = np.cumsum([0, *(len(m) for m in masks)]).astype(np.int64)
     data = np.frombuffer(b"".join(masks), np.uint8)

@@ -16,12 +16,13 @@ from harness.scoring.calibration import Calibration, calibration
 from harness.scoring.class_agnostic_overlap import TrackTruthOverlaps, compute_overlaps
 from harness.scoring.error_kinds import KINDS, collect
 from harness.scoring.errors_breakdown import Breakdown, ErrorAssignment, break_down
-from harness.scoring.from_store import ShardGroup, ShardReader, ShardStore, read_shards, row_of_record
+from harness.scoring.from_store import read_shards, row_of_record
 from harness.scoring.matched_tracks import MatchedTracks, matched_tracks
 from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.overlap import GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
 from harness.scoring.protocols import ApProtocol, get_protocol
 from harness.scoring.score import LOWEST_THRESHOLD, in_parallel, refuse_unusable_fields, select
+from harness.scoring.shard_reader import ShardGroup, ShardReader, ShardStore
 from harness.scoring.slices import Slicing, slice_truth
 from harness.scoring.track_shape import consistency
 from harness.warnings import Warnings

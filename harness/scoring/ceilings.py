@@ -30,8 +30,8 @@ from harness.warnings import Warnings
 if TYPE_CHECKING:
     from harness.formats.results import Block
     from harness.scoring.dispatch import Source
-    from harness.scoring.from_store import ShardReader
     from harness.scoring.phrase_tracks import PhraseTracks
+    from harness.scoring.shard_reader import ShardReader
 
 _GROUP_BYTES = 8 << 20
 """Videos of a results file are grouped until their JSON text has this many bytes."""

@@ -16,7 +16,7 @@ from harness.scoring.score import Score, check_truth, score_by_protocols
 if TYPE_CHECKING:
     from harness.formats.coco_video import CocoVideo
     from harness.formats.youtube_vis import Annotations
-    from harness.scoring.from_store import ShardReader
+    from harness.scoring.shard_reader import ShardReader
     from harness.scoring.teta_score import TetaScore
     from harness.scoring.veval import VevalScore
 

@@ -45,7 +45,7 @@ from harness.scoring.protocols import (
 from harness.warnings import Warnings
 
 if TYPE_CHECKING:
-    from harness.scoring.from_store import ShardReader, ShardStore
+    from harness.scoring.shard_reader import ShardReader, ShardStore
 
 OCCLUSION_VALUES = {"no_occlusion": 0.0, "slight_occlusion": 0.25, "severe_occlusion": 0.75}
 LOWEST_THRESHOLD = 0.5
@@ -262,7 +262,8 @@ def _results_source(predictions: Path, truths: GroundTruthArrays, strict: bool) 
 
 
 def _store_source(store: ShardStore | ShardReader, truths: GroundTruthArrays, strict: bool) -> _Source:
-    from harness.scoring.from_store import ShardGroup, ShardReader, digests_in_store, place_of_record, read_shards
+    from harness.scoring.from_store import digests_in_store, place_of_record, read_shards
+    from harness.scoring.shard_reader import ShardGroup, ShardReader
 
     shards = store if isinstance(store, ShardReader) else ShardReader(store)
 

@@ -29,9 +29,10 @@ from harness.formats.youtube_vis import Annotations, VideoRecord, decode_records
 from harness.rle import MaskTable
 from harness.scoring.frame_objects import FrameObjects, ObjectOverlaps, TruthSteps, grouped, overlap_objects, steps_of
 from harness.scoring.from_results import ResultColumns, lenient_columns, masks_of, unknown_video
-from harness.scoring.from_store import ShardGroup, ShardReader, place_of_record, read_shards
+from harness.scoring.from_store import place_of_record, read_shards
 from harness.scoring.overlap import GroundTruthArrays, positions, refuse_faults
 from harness.scoring.score import in_parallel
+from harness.scoring.shard_reader import ShardGroup, ShardReader
 from harness.scoring.track_shape import boxes as boxes_of
 from harness.warnings import Warnings
 

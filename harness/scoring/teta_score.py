@@ -21,8 +21,8 @@ from harness.formats.youtube_vis import Annotations, read_annotations
 from harness.scoring import TETA_TASKS
 from harness.scoring.coverage import NO_PREDICTION, warn_of_empty_videos
 from harness.scoring.frame_objects import ObjectOverlaps, concatenate_objects, grouped, pairs_of
-from harness.scoring.from_store import ShardReader
 from harness.scoring.overlap import GroundTruthArrays
+from harness.scoring.shard_reader import ShardReader
 from harness.scoring.teta import TETA_METRICS, Steps, TetaCounts, average, class_values, count_steps
 from harness.scoring.teta_inputs import (
     Aborts,

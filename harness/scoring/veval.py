@@ -59,7 +59,7 @@ from harness.scoring.veval_aborts import (
 from harness.warnings import Warnings
 
 if TYPE_CHECKING:
-    from harness.scoring.from_store import ShardReader
+    from harness.scoring.shard_reader import ShardReader
 
 VEVAL_VERSION = "1"
 HOTA_NAMES = ("HOTA", "DetA", "AssA", "DetRe", "DetPr", "AssRe", "AssPr", "LocA", "OWTA")
@@ -148,7 +148,8 @@ def _of_file(truth: PhraseTruth, path: Path, strict: bool) -> Iterator[tuple[Phr
 
 
 def _of_shards(truth: PhraseTruth, shards: ShardReader, strict: bool) -> Iterator[tuple[PhraseTracks, Warnings]]:
-    from harness.scoring.from_store import ShardGroup, read_shards
+    from harness.scoring.from_store import read_shards
+    from harness.scoring.shard_reader import ShardGroup
 
     side = truth.side
 

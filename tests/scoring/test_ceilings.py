@@ -19,10 +19,10 @@ from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations, read_annotations
 from harness.run_folder.store import PredictionStore
 from harness.scoring.ceilings import Ceilings, ceilings
-from harness.scoring.from_store import ShardReader
 from harness.scoring.perfect import VARIANTS
 from harness.scoring.protocols import choose_protocol
 from harness.scoring.score import Score, score_by_protocols
+from harness.scoring.shard_reader import ShardReader
 from harness.scoring.veval import score_veval
 from harness.types import Dataset, Track, Video
 

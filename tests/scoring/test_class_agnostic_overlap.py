@@ -13,8 +13,9 @@ from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations
 from harness.run_folder.store import PredictionStore
 from harness.scoring.class_agnostic_overlap import TrackTruthOverlaps, compute_overlaps, concatenate_track_overlaps
-from harness.scoring.from_store import ShardReader, read_shards
+from harness.scoring.from_store import read_shards
 from harness.scoring.overlap import GroundTruthArrays, MaskRules, TrackBatch
+from harness.scoring.shard_reader import ShardReader
 from harness.warnings import Warnings
 
 RULES = MaskRules(True, True)

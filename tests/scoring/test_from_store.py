@@ -1,8 +1,13 @@
-"""Scoring reads a store as a stream: in order, a bounded number of bytes ahead, and ends with the first fault."""
+"""Scoring reads a store as a stream: in order, a bounded number of bytes ahead, and ends with the first fault.
+
+Tests of `harness/scoring/shard_reader.py`.
+"""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +20,9 @@ from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations, annotations_from_document
 from harness.masks import Rle
 from harness.run_folder.store import PredictionStore
-from harness.scoring import from_store
-from harness.scoring.from_store import ShardReader
+from harness.scoring import shard_reader
 from harness.scoring.score import score_store
+from harness.scoring.shard_reader import ShardReader
 from harness.types import Track, Video
 
 HEIGHT = WIDTH = 200
@@ -76,8 +81,8 @@ def test_memory_follows_what_is_read_ahead_not_the_store(
     sizes = [store.read_table(video).get_total_buffer_size() for video in store.done()]
     shard = max(sizes)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(from_store, "GROUP_SHARDS", 1)
-    monkeypatch.setattr(from_store, "SHARD_BYTES_AHEAD", 4 * shard)
+    monkeypatch.setattr(shard_reader, "GROUP_SHARDS", 1)
+    monkeypatch.setattr(shard_reader, "SHARD_BYTES_AHEAD", 4 * shard)
     watched = Watched(store.folder)
     score = score_store("lvvis", annotations, watched)
     ahead, scored, in_reading = 4, 4, 3  # two workers have two more groups at hand, two readers one more shard
@@ -90,9 +95,9 @@ def test_shards_come_in_order_in_groups_of_limited_size(
     large: tuple[PredictionStore, Annotations], monkeypatch: pytest.MonkeyPatch, group_bytes: int
 ) -> None:
     store, _ = large
-    monkeypatch.setattr(from_store, "GROUP_BYTES", group_bytes)
-    monkeypatch.setattr(from_store, "GROUP_SHARDS", 7)
-    monkeypatch.setattr(from_store, "SHARD_BYTES_AHEAD", 1)
+    monkeypatch.setattr(shard_reader, "GROUP_BYTES", group_bytes)
+    monkeypatch.setattr(shard_reader, "GROUP_SHARDS", 7)
+    monkeypatch.setattr(shard_reader, "SHARD_BYTES_AHEAD", 1)
     groups = list(ShardReader(store))
     assert [len(group.videos) for group in groups] == ([1] * VIDEOS if group_bytes == 1 else [7] * 10 + [2])
     assert [video for group in groups for video in group.videos] == sorted(store.done())
@@ -104,7 +109,7 @@ def test_shards_come_in_order_in_groups_of_limited_size(
 
 
 def test_the_first_damaged_shard_ends_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(from_store, "GROUP_SHARDS", 1)
+    monkeypatch.setattr(shard_reader, "GROUP_SHARDS", 1)
     store, _ = fill(tmp_path, videos=6, runs=5)
     for video in (3, 5):
         store.path(video).write_bytes(b"nothing")
@@ -114,3 +119,9 @@ def test_the_first_damaged_shard_ends_reading(tmp_path: Path, monkeypatch: pytes
         next(groups)
     assert refused.value.where == str(store.path(3))
     assert not list(groups)
+
+
+def test_reading_can_begin_before_numba_is_imported() -> None:
+    code = "import sys, harness.run_folder.store, harness.scoring.shard_reader; print('numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
