@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from small_runs import make_dataset
-from worker_models import PLUGIN, MoodyConfig
+from worker_models import PLUGIN, FaultyConfig
 
 from harness.engines import local, model_spec, worker
 from harness.engines.model_spec import ModelSpec
@@ -48,7 +48,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Gpus:
 
 
 def spec_and_store(device: str, folder: Path) -> tuple[ModelSpec, PredictionStore]:
-    return ModelSpec(PLUGIN, MoodyConfig(), LoadContext(make_dataset(2), device)), PredictionStore(folder)
+    return ModelSpec(PLUGIN, FaultyConfig(), LoadContext(make_dataset(2), device)), PredictionStore(folder)
 
 
 @pytest.mark.parametrize(("device", "usable"), [("cuda:1", True), ("cuda:0", False), ("cpu", True)])

@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import UserError
 from harness.reports import figures
-from harness.reports.cost import cost_figure, written
+from harness.reports.cost import cost_figure, sweep_table
 from harness.run_folder.bench import axis_of, fit_line, speed_at, speed_of_run
 from harness.run_folder.schemas import BenchPoint, BenchRecord
 
@@ -76,7 +76,7 @@ def test_a_run_has_the_speed_at_its_own_vocabulary() -> None:
 
 def test_text_and_figure_state_the_conditions_and_the_lines() -> None:
     made = bench(axis_of("frames", [point(20, 4.5, 20), point(10, 2.5, 10)]))
-    text = " ".join(written(made).split())
+    text = " ".join(sweep_table(made).split())
     assert "clipvis, fp32, 480x853, a CPU (cpu, 2 threads); fastest of 3; other axes: 40 words" in text
     assert "ms per frame = 9.000 +1.00000 x words, largest residual 0.0 %, R² 1.000" in text
     assert "ms per video = 500.000 +200.00000 x frames" in text
