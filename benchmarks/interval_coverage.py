@@ -230,8 +230,8 @@ def category_alarms(world: World, videos: int, trials: int, seed: int = 0) -> fl
         first, second = (jackknife.leave_videos_out(sample.table(run)) for run in (0, 1))
         for row in np.flatnonzero(first.truths >= jackknife.FEWEST_VIDEOS).tolist():
             error = jackknife.standard_error(second.of_category("AP", row) - first.of_category("AP", row))
-            videos = int(first.truths[row])
-            p = jackknife.t_test(float(second.full[0, row] - first.full[0, row]), error, videos - 1, videos)
+            its_videos = int(first.truths[row])
+            p = jackknife.t_test(float(second.full[0, row] - first.full[0, row]), error, its_videos - 1, its_videos)
             found.append(p is not None and p < 0.05)
     return float(np.mean(found))
 

@@ -184,7 +184,7 @@ def score_by_protocols(
         if isinstance(one, ApProtocol):
             try:
                 with suppress(OfficialFaultError):  # its numbers are undefined for that reason
-                    _check_truth(one, truths)
+                    refuse_faulty_truth(one, truths)
                 _warn_of_notes(truths, one, Warnings(strict))
             except UserError as error:
                 refused[one.name] = error
@@ -227,14 +227,15 @@ def _only(outcomes: list[ScoreOrError]) -> Score:
 
 def _rules_of(chosen: ApProtocol) -> tuple[MaskRules, MaskRules]:
     """How a protocol and its corrected variant count masks of unexpected length or size."""
-    official, repaired = chosen.quirks, _corrected(chosen).quirks
+    official, repaired = chosen.quirks, corrected_variant(chosen).quirks
     return (
         MaskRules(official.shorter_list_wins, official.wrong_size_vanishes),
         MaskRules(repaired.shorter_list_wins, repaired.wrong_size_vanishes),
     )
 
 
-def _corrected(chosen: ApProtocol) -> ApProtocol:
+def corrected_variant(chosen: ApProtocol) -> ApProtocol:
+    """The protocol without its official tool's quirks; of a corrected one, itself."""
     return chosen if chosen.name.endswith("-corrected") else chosen.corrected()
 
 
@@ -292,10 +293,10 @@ def check_truth(protocol: str | AnyProtocol, annotations: Annotations, videos: I
     if restricted.scored_truth is not None:
         truths = GroundTruthArrays(restricted)
         if isinstance(chosen, ApProtocol):
-            _check_truth(chosen, truths)
+            refuse_faulty_truth(chosen, truths)
 
 
-def _check_truth(chosen: ApProtocol, truths: GroundTruthArrays) -> None:
+def refuse_faulty_truth(chosen: ApProtocol, truths: GroundTruthArrays) -> None:
     """Raise `OfficialFaultError` for faults of the truth on which the official tool aborts.
 
     Raises another `UserError` for those on which no tool gives numbers.
@@ -340,10 +341,10 @@ def metrics_of(chosen: AnyProtocol, truths: GroundTruthArrays, overlaps: Overlap
         return score_hota(chosen, truths, overlaps, Warnings(False), name)[0]
     groups = chosen.groups(truths.annotations.categories)
     try:
-        _check_truth(chosen, truths)
+        refuse_faulty_truth(chosen, truths)
         return summarise(chosen, truths, curves_of(chosen, truths, overlaps, rules), overlaps, groups)
     except OfficialAbortError as error:
-        corrected = _corrected(chosen)
+        corrected = corrected_variant(chosen)
         repaired = summarise(corrected, truths, curves_of(corrected, truths, overlaps, rules), overlaps, groups)
         return without_numbers(repaired, f"{error.what}; {error.hint}")
 
@@ -369,11 +370,11 @@ def _score(
     source: _Source,
 ) -> Score:
     """The numbers of a protocol; ``rules`` are the rows of ``overlaps`` for it and for its corrected variant."""
-    corrected = _corrected(chosen)
+    corrected = corrected_variant(chosen)
     aborts, metrics, matches = "", None, None
     groups = chosen.groups(truths.annotations.categories)
     try:
-        _check_truth(chosen, truths)
+        refuse_faulty_truth(chosen, truths)
     except OfficialFaultError as error:
         aborts = f"the official {chosen.tool} tool aborts: {error}"
     is_faulty = aborts != ""

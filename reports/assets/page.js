@@ -6,8 +6,8 @@
     if (scrolls && !box.querySelector("a, button, input, select, [tabindex]")) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
   };
-  const sizes = new ResizeObserver((entries) => entries.forEach((entry) => check(entry.target)));
-  document.querySelectorAll(".scroll").forEach((box) => sizes.observe(box));
+  const sizes = new ResizeObserver((entries) => entries.forEach((entry) => check(entry.target.closest(".scroll"))));
+  document.querySelectorAll(".scroll, .scroll > *").forEach((box) => sizes.observe(box));
 }
 // Light and dark: what the system asks for, until the reader says otherwise.
 (() => {

@@ -300,7 +300,7 @@ def test_what_cannot_be_read_is_an_error(record: Path, run: FinishedRun, truth: 
     (tmp_path / "empty").mkdir()
     for given, message in (
         ((tmp_path / "nothing.json", run.folder, truth), "No such file"),
-        ((tmp_path / "list.json", run.folder, truth), "is no record"),
+        ((tmp_path / "list.json", run.folder, truth), "is not a record"),
         ((tmp_path / "future.json", run.folder, truth), "another version of the harness"),
         ((record, tmp_path / "nothing", truth), "does not exist"),
         ((record, tmp_path / "empty", truth), "holds no predictions"),

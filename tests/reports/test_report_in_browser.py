@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_waits import wait_in_page
 
 from harness.reports.comparison import compare_runs
 from harness.reports.html import Options, report
@@ -70,13 +71,13 @@ def test_long_names_and_hidden_texts_do_not_widen_a_phone(visit: Visits, file: P
 
 def test_what_scrolls_on_a_phone_is_reached_by_key(visit: Visits, file: Path) -> None:
     page = visit(file, width=320).page
-    page.wait_for_selector("#speed .scroll[tabindex='0']")
+    wait_in_page(page, "document.querySelector('#speed .scroll').tabIndex === 0")
     assert page.evaluate(
         """[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth)
            .every((one) => one.querySelector('a, button, input, select, [tabindex]') || one.tabIndex === 0)"""
     )
     page.set_viewport_size({"width": 1600, "height": 900})
-    page.wait_for_function("!document.querySelector('.scroll[tabindex]')")
+    wait_in_page(page, "!document.querySelector('.scroll[tabindex]')")
 
 
 def test_categories_sort_by_a_column_and_back(visit: Visits, file: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser_waits import wait_in_page
 from flask.testing import FlaskClient
 from oracle_runs import HOSTILE, oracle_run
 from PIL import Image
@@ -280,7 +281,7 @@ def test_filter_strip_frame_permalink_reload(browser: Any, address: str, width: 
     other.goto(page.url)
     assert seen(other) == before
     page.keyboard.press("ArrowLeft")
-    page.wait_for_function(f"document.getElementById('place').textContent !== {before['place']!r}")
+    wait_in_page(page, f"document.getElementById('place').textContent !== {before['place']!r}")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert said == []
     context.close()
@@ -342,7 +343,7 @@ def test_the_keyboard_reaches_rows_pairs_tracks_and_strips(browser: Any, address
     assert page.evaluate(f"{seen}.filter((one) => !one.dataset.seen).length") == 0
     page.locator("#tab-pairs").press("Enter")
     page.locator("#table tbody tr td.text button").first.press("Enter")
-    page.wait_for_function("location.search.includes('said=')")
+    wait_in_page(page, "location.search.includes('said=')")
     page.close()
 
 

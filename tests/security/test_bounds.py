@@ -179,7 +179,7 @@ def test_a_checkpoint_that_is_larger_unpacked(tmp_path: Path) -> None:
 def test_tensors_that_claim_more_than_the_file_holds(tmp_path: Path, tensor: torch.Tensor, what: str) -> None:
     path = tmp_path / "w.pth"
     torch.save({"weight": tensor}, path)
-    assert f"w.pth: weight {'claims to be ' if what[0] == 'l' else 'is '}{what}" in error_text(
+    assert f"w.pth: weight {'states a size ' if what[0] == 'l' else 'is '}{what}" in error_text(
         lambda: read_tensors(path, "give another")
     )
 
