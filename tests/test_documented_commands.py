@@ -52,7 +52,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, shell: Shell, short_shape
         f"""
         harness run --model oracle --dataset lvvis,burst,shapes --data-root DIR
         harness run --model oracle --dataset shapes --set wrong_label=0.35
-        harness run --model clipvis,ov2seg --dataset shapes
+        harness run --model clipvis,ov2seg --dataset shapes --protocol lvvis,hota,fixed-ap
         harness run --model clipvis --checkpoint clipvis.pth {lvvis}
         harness run --model ov2seg --checkpoint ov2seg.pth --set text_classifier=fg_bg_5_10_lvvis_ens.npy {lvvis}
         harness export runs/oracle-lvvis-* --format results --out results.json
