@@ -21,6 +21,7 @@ from markupsafe import Markup, escape
 from harness.plain_text import escaped, plain
 from harness.reports.table_rows import in_print, percent_of
 
+_FOLDERS = re.compile(r"(?<![\w.:/\\])(?:[A-Za-z]:)?[/\\](?:[^\s/\\:;,]+[/\\])+")
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&'"}
 
 
@@ -44,11 +45,17 @@ def _environment() -> Environment:
     environment.filters["number"] = number_text
     environment.filters["printed"] = percentage_text
     environment.filters["piece"] = piece
+    environment.filters["without_folders"] = without_folders
     return environment
 
 
 def _in_one_line(value: Any) -> Any:
     return plain(value) if type(value) is str else value  # Markup from this package stays as it is
+
+
+def without_folders(text: str) -> str:
+    """A text with absolute paths cut to their last part, because the page may be published."""
+    return _FOLDERS.sub("", text)
 
 
 def piece(text: str) -> Markup:

@@ -30,7 +30,7 @@ from harness.errors import UserError
 from harness.reports import svg
 from harness.reports.ceilings import ceilings_of_runs
 from harness.reports.html import Options, report
-from harness.reports.pages import embedded, percent, points
+from harness.reports.pages import embedded, percent, points, without_folders
 from harness.reports.published.vocabulary import DATASET_NAMES
 from harness.runner import execute
 
@@ -330,3 +330,16 @@ def test_whiskers_have_an_axis_with_round_numbers(reach: float) -> None:
 
 def test_whiskers_of_no_length_have_a_zero() -> None:
     assert re.findall(r">([^<>]+)</text>", svg.whisker_axis(0)) == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "published"),
+    [
+        ("/home/me/data/gt.json, annotation 5", "gt.json, annotation 5"),
+        ("video 3: C:\\data\\gt.json: 1/2 of it", "video 3: gt.json: 1/2 of it"),
+        ("s3://bucket/runs/x.json, record 2", "s3://bucket/runs/x.json, record 2"),
+        ("data/gt.json, category 1", "data/gt.json, category 1"),
+    ],
+)
+def test_a_warning_names_no_folder_of_the_machine(text: str, published: str) -> None:
+    assert without_folders(text) == published
