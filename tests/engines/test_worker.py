@@ -85,7 +85,8 @@ def test_a_worker_chooses_its_device_once(
 def test_a_single_process_chooses_its_device_and_puts_it_back(
     gpus: Gpus, device: str, chosen: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_spec, "refuse_missing_devices", lambda names: None)
+    for module in (local, model_spec):
+        monkeypatch.setattr(module, "refuse_missing_devices", lambda names: None)
     monkeypatch.setattr(model_spec, "seed_everything", lambda seed: None)
     spec, store = spec_and_store(device, tmp_path)
     engine = local.InProcess(spec, store, RunProgress())
