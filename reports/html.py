@@ -31,7 +31,7 @@ from harness.reports.evidence import (
     videos_of_members,
 )
 from harness.reports.matches import matches_of_run
-from harness.reports.pages import assets, embedded, policy, render_page
+from harness.reports.pages import assets, embedded, policy, render_page, without_folders
 from harness.reports.run_data import dataset_of_run
 from harness.reports.run_files import read_runs
 from harness.reports.styles import dagger_notes
@@ -180,7 +180,7 @@ def _without_paths(error: UserError, runs: Sequence[FinishedRun]) -> str:
     what = error.what
     for run in runs:
         what = what.replace(str(run.folder), run.id)
-    return what
+    return without_folders(what)
 
 
 def _compare(material: ReportData, options: Options) -> None:

@@ -77,7 +77,7 @@ def bench(
     """
     from harness import plugins
     from harness.config import read_config
-    from harness.engines.devices import choose_gpu, default_device, refuse_missing_devices
+    from harness.engines.devices import choose_gpu, default_device
     from harness.engines.model_spec import loaded
     from harness.notebook import dataset_of_words
     from harness.plugin_code import convert_plugin_errors
@@ -96,7 +96,6 @@ def bench(
     if kept is None and model is None:
         raise UserError("--model", "is missing", "name a model, or a run with --run and --sweep")
     place = device or default_device()
-    refuse_missing_devices([place])
     choose_gpu(place)
     name = str(model) if kept is None else str(kept.record["model"])
     number = precision or "fp32" if kept is None else kept.content.precision or "fp32"

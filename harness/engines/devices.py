@@ -90,11 +90,15 @@ def visible_gpus() -> int:
 def choose_gpu(device: str) -> int | None:
     """Make a GPU that is named with its number the current one, for code that names none; other devices do nothing.
 
-    Returns the number of the GPU that was the current one, for `put_gpu_back`.
+    Returns the number of the GPU that was the current one, for `put_gpu_back`. Raises as `refuse_missing_devices`.
     """
+    refuse_missing_devices([device])
     if not device.startswith("cuda:"):
         return None
     import torch
+
+    if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
+        return None  # the GPU is for a command in another environment
 
     before = torch.cuda.current_device()
     torch.cuda.set_device(device)

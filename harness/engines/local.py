@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
-from harness.engines.devices import choose_gpu, put_gpu_back, refuse_missing_devices
+from harness.engines.devices import choose_gpu, put_gpu_back
 from harness.engines.first_faults import FirstFaults, fault_of
 from harness.engines.model_spec import ModelSpec
 from harness.engines.seeding import seed_everything
@@ -49,7 +49,6 @@ class InProcess:
             self._progress.worker(0, "loading", self._spec.context.device)
             log.info(NO_LIMIT)
             self._threads_before = torch_threads()
-            refuse_missing_devices([self._spec.context.device])
             self._gpu_before = choose_gpu(self._spec.context.device)
             self._model = self._spec.load()
 

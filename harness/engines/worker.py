@@ -9,7 +9,7 @@ import socket
 import sys
 import traceback
 
-from harness.engines.devices import choose_gpu, refuse_missing_devices
+from harness.engines.devices import choose_gpu
 from harness.engines.local import VideoRunner
 from harness.engines.model_spec import ModelSpec
 from harness.engines.pool import LoadFailed, WorkerReady, WriteFailed
@@ -51,7 +51,6 @@ class Worker:
             with convert_plugin_errors(f"the model's spec on {host}", "cannot be unpickled"):
                 self._spec, self._store = self._unpickled(payload)
             self._videos: dict[int, Video] = {video.id: video for video in self._spec.context.dataset.videos}
-            refuse_missing_devices([self._device])
             choose_gpu(self._device)
             model = self._spec.load(host)
         except UserError as error:

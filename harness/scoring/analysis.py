@@ -21,7 +21,7 @@ from harness.scoring.matched_tracks import MatchedTracks, matched_tracks
 from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.overlap import GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
 from harness.scoring.protocols import ApProtocol, get_protocol
-from harness.scoring.score import LOWEST_THRESHOLD, corrected_variant, in_parallel, refuse_faulty_truth, select
+from harness.scoring.score import LOWEST_THRESHOLD, in_parallel, refuse_faulty_truth, select
 from harness.scoring.shard_reader import ShardGroup, ShardReader, ShardStore
 from harness.scoring.slices import Slicing, slice_truth
 from harness.scoring.track_shape import consistency
@@ -91,7 +91,7 @@ def analyse(
     try:
         refuse_faulty_truth(chosen, truths)
     except OfficialFaultError:
-        chosen = corrected_variant(chosen)
+        chosen = chosen.corrected()
         refuse_faulty_truth(chosen, truths)
     selection = select(chosen, truths)
     overlaps, track_overlaps, motion = _read(chosen, truths, np.unique(selection.row[~selection.ignored]), store)

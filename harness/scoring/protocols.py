@@ -65,7 +65,9 @@ class ApProtocol:
     """Fixed AP: this many tracks of a category count over all videos, without a limit per video."""
 
     def corrected(self) -> ApProtocol:
-        """The variant with the quirks off."""
+        """The variant with the quirks off; of such a variant, itself."""
+        if self.name.endswith(_CORRECTED):
+            return self
         return replace(
             self, name=f"{self.name}{_CORRECTED}", quirks=self.quirks.corrected(), needs=(), equal_lengths=False
         )

@@ -227,16 +227,11 @@ def _only(outcomes: list[ScoreOrError]) -> Score:
 
 def _rules_of(chosen: ApProtocol) -> tuple[MaskRules, MaskRules]:
     """How a protocol and its corrected variant count masks of unexpected length or size."""
-    official, repaired = chosen.quirks, corrected_variant(chosen).quirks
+    official, repaired = chosen.quirks, chosen.corrected().quirks
     return (
         MaskRules(official.shorter_list_wins, official.wrong_size_vanishes),
         MaskRules(repaired.shorter_list_wins, repaired.wrong_size_vanishes),
     )
-
-
-def corrected_variant(chosen: ApProtocol) -> ApProtocol:
-    """The protocol without its official tool's quirks; of a corrected one, itself."""
-    return chosen if chosen.name.endswith("-corrected") else chosen.corrected()
 
 
 def _results_source(predictions: Path, truths: GroundTruthArrays, strict: bool) -> _Source:
@@ -301,7 +296,7 @@ def refuse_faulty_truth(chosen: ApProtocol, truths: GroundTruthArrays) -> None:
 
     Raises another `UserError` for those on which no tool gives numbers.
     """
-    refuse_unusable_fields(truths, chosen)
+    _refuse_unusable_fields(truths, chosen)
     if chosen.quirks.groups_by_position:
         _refuse_ungrouped(chosen, truths)
     groups = chosen.groups(truths.annotations.categories)
@@ -344,7 +339,7 @@ def metrics_of(chosen: AnyProtocol, truths: GroundTruthArrays, overlaps: Overlap
         refuse_faulty_truth(chosen, truths)
         return summarise(chosen, truths, curves_of(chosen, truths, overlaps, rules), overlaps, groups)
     except OfficialAbortError as error:
-        corrected = corrected_variant(chosen)
+        corrected = chosen.corrected()
         repaired = summarise(corrected, truths, curves_of(corrected, truths, overlaps, rules), overlaps, groups)
         return without_numbers(repaired, f"{error.what}; {error.hint}")
 
@@ -370,7 +365,7 @@ def _score(
     source: _Source,
 ) -> Score:
     """The numbers of a protocol; ``rules`` are the rows of ``overlaps`` for it and for its corrected variant."""
-    corrected = corrected_variant(chosen)
+    corrected = chosen.corrected()
     aborts, metrics, matches = "", None, None
     groups = chosen.groups(truths.annotations.categories)
     try:
@@ -605,7 +600,7 @@ def _occlusion(record: AnnotationRecord, path: str) -> float:
     return float(np.mean(values[len(values) // 2 :]))
 
 
-def refuse_unusable_fields(truths: GroundTruthArrays, chosen: ApProtocol) -> None:
+def _refuse_unusable_fields(truths: GroundTruthArrays, chosen: ApProtocol) -> None:
     """Raise `UserError` for the first annotation in which a field that the protocol needs is missing or cannot be read.
 
     Other fields may have any form.

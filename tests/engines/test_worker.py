@@ -10,7 +10,7 @@ import torch
 from small_runs import make_dataset
 from worker_models import PLUGIN, FaultyConfig
 
-from harness.engines import local, model_spec, worker
+from harness.engines import devices, local, model_spec, worker
 from harness.engines.model_spec import ModelSpec
 from harness.engines.pool import WorkerReady
 from harness.run_folder.progress import RunProgress
@@ -44,6 +44,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Gpus:
     monkeypatch.setattr(torch.cuda, "current_device", found.current_device)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
     return found
 
 
@@ -69,8 +70,8 @@ def test_a_worker_chooses_its_device_once(
     gpus: Gpus, device: str, chosen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker of another process, by its payload."""
-    monkeypatch.setattr(worker, "refuse_missing_devices", lambda names: None)
-    monkeypatch.setattr(model_spec, "refuse_missing_devices", lambda names: None)
+    for module in (devices, model_spec):
+        monkeypatch.setattr(module, "refuse_missing_devices", lambda names: None)
     monkeypatch.setattr(model_spec, "seed_everything", lambda seed: None)  # torch would seed a GPU
     monkeypatch.setattr(local, "seed_everything", lambda seed, video: None)
     spec, store = spec_and_store(device, tmp_path)
@@ -85,7 +86,7 @@ def test_a_worker_chooses_its_device_once(
 def test_a_single_process_chooses_its_device_and_puts_it_back(
     gpus: Gpus, device: str, chosen: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (local, model_spec):
+    for module in (devices, model_spec):
         monkeypatch.setattr(module, "refuse_missing_devices", lambda names: None)
     monkeypatch.setattr(model_spec, "seed_everything", lambda seed: None)
     spec, store = spec_and_store(device, tmp_path)
@@ -93,3 +94,11 @@ def test_a_single_process_chooses_its_device_and_puts_it_back(
     engine.load()
     engine.close()
     assert gpus.asked == [("set_device", name) for name in chosen]
+
+
+def test_pytorch_without_cuda_chooses_no_gpu(gpus: Gpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPU is for a command of ``external`` in another environment."""
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert devices.choose_gpu("cuda:1") is None
+    assert gpus.asked == []
