@@ -101,7 +101,9 @@ def stay_with_driver() -> None:
     global _is_diverted
     _is_diverted = True
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # a killed process loses its buffer
+        # A killed process loses its buffer. With PYTHONUNBUFFERED, print would write a line and its end one after the
+        # other, and lines of other workers come between.
+        sys.stdout.reconfigure(line_buffering=True, write_through=False)
 
 
 def open_closed_streams() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,18 @@ def test_without_a_log_it_is_shown_in_the_end(capfd: pytest.CaptureFixture[str])
     with printed_to_log():
         print("why it fails")
     assert capfd.readouterr() == ("", "why it fails\n")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_worker_writes_a_line_and_its_end_at_once(unbuffered: str) -> None:
+    code = "from harness.standard_output import stay_with_driver; stay_with_driver(); print('one'); print('two')"
+    # each write is a message of its own there
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        with theirs:
+            environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+            subprocess.run([sys.executable, "-c", code], stdout=theirs, env=environment, check=True)
+        assert list(iter(lambda: ours.recv(100), b"")) == [b"one\n", b"two\n"]
 
 
 def test_what_is_printed_in_masses_is_cut(caplog: pytest.LogCaptureFixture) -> None:
