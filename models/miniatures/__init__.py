@@ -29,7 +29,7 @@ def settings(model: str, dataset: str) -> dict[str, Any]:
 
 
 def miniature_card(model: str) -> dict[str, Any]:
-    """The miniature in a model's card: backbone, training data, seed, machine, time, commands, metrics as fractions."""
+    """The miniature in a model's card: backbone, training data, seed, machine, commands, times, metrics (fractions)."""
     path = Path(__file__).parent / CARD_FILE
     if not path.is_file():
         return {}
@@ -39,4 +39,5 @@ def miniature_card(model: str) -> dict[str, Any]:
         return {}
     shared = {key: read[key] for key in ("dataset", "seed", "made_on", "command")}
     named = {"backbone": BACKBONES[model], "trained_on": DATASET}
-    return {**named, **shared, **{key: one[key] for key in ("seconds", "sha256", "commands", "metrics")}}
+    own = {key: one[key] for key in ("seconds", "sha256", "commands", "metrics") if one[key] is not None}
+    return {**named, **shared, **own}
