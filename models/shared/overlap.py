@@ -46,7 +46,8 @@ class HostCopy(Generic[Group]):
         self._tensors: Group = _copied(tensors)
         self._arrived = None
         if _is_gpu(device):
-            self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            # a thread that waits for it sleeps: by default it would keep a core busy, which decoding may need
+            self._arrived = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             self._arrived.record(torch.cuda.current_stream(device))
 
     def wait(self) -> Group:

@@ -210,6 +210,9 @@ def test_a_gpu_copies_from_and_to_pinned_memory_and_is_waited_for_at_its_event(m
     calls: list[str] = []
 
     class Event:
+        def __init__(self, blocking: bool) -> None:
+            assert blocking, "else the thread that waits keeps a core busy"
+
         def record(self, stream: str) -> None:
             calls.append(f"record on {stream}")
 
