@@ -211,8 +211,10 @@ def test_beginning_with_the_next_video_changes_no_byte(
     begin_next, begun = Ov2Seg.begin_next, []
 
     def begin(self: Ov2Seg, sizes: Geometry, is_done: Callable[[], bool]) -> None:
+        until = time.monotonic() + 60
         for each in self._expected:
             while not each.reader.has_decoded(2 * self._window):
+                assert time.monotonic() < until, "its frames are not being decoded"
                 time.sleep(0.001)
         begin_next(self, sizes, lambda: False)
         begun.extend(len(each.outputs) for each in self._expected)

@@ -134,8 +134,10 @@ def test_beginning_with_the_next_video_changes_no_byte(
     begin_next, forward, now = ClipVis.begin_next, ClipVis.forward, 0
 
     def begin(self: ClipVis, sizes: Geometry, is_done: Callable[[], bool]) -> None:
+        until = time.monotonic() + 60
         for each in self._expected:
             while not each.reader.has_decoded(2 * self._window):
+                assert time.monotonic() < until, "its frames are not being decoded"
                 time.sleep(0.001)
         begin_next(self, sizes, lambda: False)
 

@@ -208,8 +208,9 @@ class Beginning(First):
 
     def begin(self, video: Video, sizes: Geometry = SIZES, done_after: int = 9) -> None:
         """`begin_next` as soon as its frames are decoded, in a last job that is done when it is asked so often."""
-        reader = self._expected[0].reader
+        reader, until = self._expected[0].reader, time.monotonic() + 60
         while not reader.has_decoded(self._window):
+            assert time.monotonic() < until
             time.sleep(0.001)
         asked = iter(range(done_after))
         self.begin_next(sizes, lambda: next(asked, None) is None)
