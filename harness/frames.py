@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from itertools import islice
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -81,6 +82,7 @@ class AheadReader:
 
     def __init__(self, frames: Frames, ahead: int) -> None:
         self._frames, self._ahead = frames, ahead
+        self._left = len(frames)  # frames that are not begun
         self._indices = iter(range(len(frames)))
         self._waiting: deque[Future[Image]] = deque()
         self._pool = ThreadPoolExecutor(min(ahead, decoding_threads()), thread_name_prefix="frames")
@@ -89,18 +91,31 @@ class AheadReader:
         """Begin to decode one more frame; ``False`` where none is left, or ``ahead`` frames wait."""
         if len(self._waiting) < self._ahead:
             for frame_index in self._indices:
+                self._left -= 1
                 self._waiting.append(self._pool.submit(self._frames.__getitem__, frame_index))
                 return True
         return False
+
+    def fill(self, then: Callable[[], object]) -> None:
+        """Begin to decode as many frames as may wait; ``then`` is called for each that is not left."""
+        for _ in range(self._ahead - len(self._waiting)):
+            if not self.begin():
+                then()
+
+    def has_decoded(self, count: int) -> bool:
+        """Whether the next ``count`` frames, or all that are left if these are fewer, can be read without a wait.
+
+        ``False`` where none is left.
+        """
+        count = min(count, len(self._waiting) + self._left)
+        return 0 < count <= len(self._waiting) and all(frame.done() for frame in islice(self._waiting, count))
 
     def read(self, then: Callable[[], object] = lambda: None) -> Iterator[Image]:
         """Yield the frames in order. An exception of a frame is raised after the frames before it.
 
         ``then`` is called wherever one more frame could be begun and none is left, so that others are begun instead.
         """
-        for _ in range(self._ahead - len(self._waiting)):
-            if not self.begin():
-                then()
+        self.fill(then)
         while self._waiting:
             frame = self._waiting.popleft().result()
             if not self.begin():

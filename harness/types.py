@@ -187,8 +187,9 @@ class Model(Protocol):
     ``harness run --try`` shows it, and ``metrics.json`` records it. ``facts() -> Mapping[str, str]`` returns texts by
     name, which ``--try`` shows, after a video: ``words`` for the words that it has seen.
     ``expect(videos: Sequence[Video])`` is called before each attempt at a video, with that video and the one that
-    probably follows it: their frames may be decoded in the background from then on. What is not in the list is not
-    expected any more; at the end of a run the list is empty.
+    probably follows it: their frames may be decoded in the background from then on, and ``predict`` may begin with the
+    following one before it returns. What is not in the list is not expected any more; at the end of a run the list is
+    empty.
     """
 
     def predict(self, video: Video, vocabulary: Vocabulary) -> Iterable[Track]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -100,6 +101,12 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
         def classify_again(embeddings: Tensor) -> Tensor:
             return class_logits(embeddings.to(self.device), classifier, CLASS_TEMPERATURE)
 
+        def tracks() -> list[Track]:
+            if not video_scores.frames:
+                return []
+            remembered = self._classes_of_memory(matcher, classifier) if config.classify_memory else None
+            return self._tracks(video, vocabulary, video_scores, masks, remembered)
+
         with (
             self.float32_policy(),
             closing(VideoScores(config, classify_again)) as video_scores,
@@ -110,11 +117,7 @@ class Ov2Seg(WindowedModel[OpenVocabularyOutput]):
                 present = () if config.remember_absent_frames else ((output.mask_logits > 0).any((2, 3)),)
                 found = self._classified(output, classifier, inside)
                 consumer.take(output.mask_logits, (output.embeddings, *present), found)
-            consumer.finish()
-            if not video_scores.frames:
-                return []
-            remembered = self._classes_of_memory(matcher, classifier) if config.classify_memory else None
-            return self._tracks(video, vocabulary, video_scores, masks, remembered)
+            return consumer.finish(tracks, partial(self.begin_next, sizes))
 
     def _classified(
         self, output: OpenVocabularyOutput, classifier: TextClassifier, inside: Tensor | None

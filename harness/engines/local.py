@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from harness.engines.devices import choose_gpu, put_gpu_back
 from harness.engines.first_faults import FirstFaults, fault_of
 from harness.engines.model_spec import ModelSpec
 from harness.engines.seeding import seed_everything
-from harness.engines.stages import time_stages
+from harness.engines.stages import StageClock, clock_of, time_video
 from harness.engines.threads import set_torch_threads, torch_threads
 from harness.errors import UserError
 from harness.events import ATTEMPTS, Event
@@ -105,8 +106,8 @@ class VideoRunner:
 
         The digests of the frames are stored with the tracks. They are computed before the model reads the frames; with
         ``whole_frames`` they cover all content. ``then`` is the video that probably follows: the model may decode
-        frames of it in the meantime, and its errors count when its turn comes. Raises `UserError` if the store cannot
-        be written.
+        frames of it and begin to process them in the meantime, and its errors count when its turn comes. Raises
+        `UserError` if the store cannot be written.
         """
         spec, vocabulary, context = self._spec, self._spec.context.dataset.vocabulary, self._spec.context
         began, frames = time.perf_counter(), len(video.frames)
@@ -114,7 +115,7 @@ class VideoRunner:
             digests = self._digests.get(video.id) or digests_of(video.frames, spec.whole_frames)
             self._tell_what_comes(video, then)
             seed_everything(context.seed, video.id)
-            with isolate_plugin(spec.name), time_stages(self._model) as stages:
+            with isolate_plugin(spec.name), time_video(self._model, self._clock, wait=then is None) as stages:
                 tracks = [
                     track
                     for words in context.dataset.vocabularies(video.id)
@@ -133,8 +134,12 @@ class VideoRunner:
         seconds = time.perf_counter() - began
         return Event("done", video.id, seconds, frames, len(table), stages=stages, weights=weights_of(self._model))
 
+    @cached_property
+    def _clock(self) -> StageClock | None:
+        return clock_of(self._model)
+
     def close(self) -> None:
-        """Have the model drop what it has decoded of a video that does not follow."""
+        """Have the model drop what it has made of a video that does not follow."""
         with self._isolated():
             self._expect(())
 

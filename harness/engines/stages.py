@@ -29,8 +29,8 @@ class StageClock:
     """The ``stage`` hook of a model: a context manager around each stage, by name, for any number of threads.
 
     Stages are entered once per window or frame, so the cost of reading the clock and the memory is negligible. On a GPU
-    events in its stream give the times: call `finish` after the last stage. A stage then takes as long as the GPU or
-    the host, whichever is more; stages overlap, so their sum may be more than the whole. With ``synchronise`` the host
+    events in its stream give the times: call `finish` after a video. A stage then takes as long as the GPU or the host,
+    whichever is more; stages overlap, so their sum may be more than the whole. With ``synchronise`` the host
     waits for the GPU at the end of each stage instead, which slows the model and runs its stages one after the other.
     """
 
@@ -65,13 +65,28 @@ class StageClock:
         else:
             self._add(name, StageUse(seconds, self._memory()))
 
-    def finish(self) -> None:
-        """Wait for the GPU, once, and add the times that its events tell."""
-        if not self._passed:
-            return
-        self._cuda.synchronize(self._device)
-        for name, begin, end, host_seconds, memory_bytes in self._passed:
-            self._add(name, StageUse(max(host_seconds, begin.elapsed_time(end) / 1000), memory_bytes))
+    def begin(self) -> dict[str, StageUse]:
+        """Return a new and empty ``uses``, for another video."""
+        self.uses = {}
+        return self.uses
+
+    def finish(self, wait: bool = True) -> None:
+        """Add the times of the stages that the GPU has passed, all of them with ``wait``.
+
+        Others are added by the next call: at the end of a video the GPU may be working on the next one already.
+        """
+        if wait and self._passed:
+            self._cuda.synchronize(self._device)
+        passed, self._passed = self._passed, []
+        for each in passed:
+            if not wait and not each.end.query():
+                self._passed.append(each)
+                continue
+            seconds = max(each.host_seconds, each.begin.elapsed_time(each.end) / 1000)
+            self._add(each.name, StageUse(seconds, each.memory_bytes))
+
+    def forget(self) -> None:
+        """Drop what was not added yet: it is from a video that has failed."""
         self._passed.clear()
 
     def _event(self) -> Any:
@@ -90,16 +105,30 @@ class StageClock:
         return int(self._process.memory_info().rss)
 
 
+def clock_of(model: object, synchronise: bool = False) -> StageClock | None:
+    """A clock for a model that has the hook ``stage``; ``None`` for others."""
+    return StageClock(str(getattr(model, "device", "cpu")), synchronise) if hasattr(model, "stage") else None
+
+
 @contextmanager
 def time_stages(model: object, synchronise: bool = False) -> Iterator[dict[str, StageUse]]:
     """Time the stages of a model that has the hook ``stage``, see `StageClock`; the result stays empty for others."""
-    if not hasattr(model, "stage"):
+    with time_video(model, clock_of(model, synchronise)) as uses:
+        yield uses
+
+
+@contextmanager
+def time_video(model: Any, clock: StageClock | None, wait: bool = True) -> Iterator[dict[str, StageUse]]:
+    """Time the stages of a video by a clock that may be used for several; ``wait`` as in `StageClock.finish`."""
+    if clock is None:
         yield {}
         return
-    before, clock = model.stage, StageClock(str(getattr(model, "device", "cpu")), synchronise)
-    model.stage = clock
+    before, model.stage = model.stage, clock
     try:
-        yield clock.uses
-        clock.finish()
+        yield clock.begin()
+        clock.finish(wait)
+    except BaseException:
+        clock.forget()
+        raise
     finally:
         model.stage = before

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,9 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
         def classify_again(features: Tensor, empty: Tensor) -> Tensor:
             return self._classify.logits(features.to(self.device), empty.to(self.device), classifier)
 
+        def tracks() -> list[Track]:
+            return self._tracks(video, vocabulary, track_scores, masks) if track_scores.frames else []
+
         with (
             self.float32_policy(),
             closing(TrackScoreAccumulator(config, classify_again)) as track_scores,
@@ -114,8 +118,7 @@ class ClipVis(WindowedModel[tuple[DecoderOutput, Tensor]]):
             for output, dense in self.outputs(video, sizes):
                 found = self._classified(output, dense, classifier, inside)
                 consumer.take(output.mask_logits, (output.embeddings,), found)
-            consumer.finish()
-            return self._tracks(video, vocabulary, track_scores, masks) if track_scores.frames else []
+            return consumer.finish(tracks, partial(self.begin_next, sizes))
 
     def _classified(
         self, output: DecoderOutput, dense: Tensor, classifier: TextClassifier, inside: tuple[Tensor, Tensor] | None

@@ -62,7 +62,7 @@ def forward(
     batch, _, heads, dim = value.shape
     queries = points.shape[1]
     table, at, weigh = (_array(each, value.dtype) for each in (value, points, weights))
-    places = _places(spatial_shapes, points, reference_points, table.dtype)
+    places = _places(spatial_shapes, points, reference_points, value.dtype)
     output = np.empty((batch, queries, heads, dim), table.dtype)
     threads = _threads(weigh.size)
     cuts = [queries * part // threads for part in range(threads + 1)]
@@ -100,7 +100,7 @@ def backward(
     queries = points.shape[1]
     table, at, weigh, grads = (_array(each, value.dtype) for each in (value, points, weights, grad_output))
     grads = grads.reshape(batch, queries, heads, dim)
-    places = _places(spatial_shapes, points, reference_points, table.dtype)
+    places = _places(spatial_shapes, points, reference_points, value.dtype)
     grad_table, grad_at, grad_weigh = np.zeros_like(table), np.empty_like(at), np.empty_like(weigh)
     _run(
         [
@@ -136,9 +136,7 @@ def _array(tensor: Tensor, dtype: torch.dtype) -> AnyFloats:
     return array
 
 
-def _places(
-    spatial_shapes: Tensor, points: Tensor, reference_points: Tensor | None, dtype: np.dtype[np.floating]
-) -> Places:
+def _places(spatial_shapes: Tensor, points: Tensor, reference_points: Tensor | None, dtype: torch.dtype) -> Places:
     _, queries, heads, levels, samples, _ = points.shape
     sizes = spatial_shapes.to(torch.int32).cpu().numpy()
     area = sizes.prod(axis=1, dtype=np.int32)
@@ -146,9 +144,11 @@ def _places(
     height, width = sizes[:, 0][of_sample], sizes[:, 1][of_sample]
     start = (area.cumsum(dtype=np.int32) - area)[of_sample]
     if reference_points is None:
-        return Places(height, width, start, np.ones(2 * len(of_sample), dtype), np.zeros((queries, 2), dtype))
-    scale = np.stack([width, height], axis=1).astype(dtype).reshape(-1)
-    return Places(height, width, start, scale, reference_points.detach().contiguous().numpy().astype(dtype))
+        nowhere = _array(torch.zeros(queries, 2), dtype)
+        return Places(height, width, start, np.ones(2 * len(of_sample), nowhere.dtype), nowhere)
+    centres = _array(reference_points, dtype)
+    scale = np.stack([width, height], axis=1).astype(centres.dtype).reshape(-1)
+    return Places(height, width, start, scale, centres)
 
 
 def _threads(samples: int) -> int:

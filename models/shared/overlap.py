@@ -1,7 +1,8 @@
 """Host work in parallel with the network: copies without an immediate wait, and a thread for the rest.
 
-On a GPU the host queues the next window before it reads the results of this one. On a CPU the same code runs, and a
-second core takes a part of the work. Order and arithmetic are the same either way.
+On a GPU the host queues the next window before it reads the results of this one, at the end of a video the first ones
+of the next video. On a CPU the same code runs, and a second core takes a part of the work. Order and arithmetic are the
+same either way.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
-from typing import Any, Generic, TypeVar
+from functools import cache, partial
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 from harness.frames import Image
 
 Group = TypeVar("Group", bound=tuple[Any, ...])
+Result = TypeVar("Result")
 
 MOST_UNFINISHED = 2
 """Jobs that are waiting or being done when another is given: the results of so many windows are held."""
@@ -44,7 +46,8 @@ class HostCopy(Generic[Group]):
         self._tensors: Group = _copied(tensors)
         self._arrived = None
         if _is_gpu(device):
-            self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            # a thread that waits for it sleeps: by default it would keep a core busy, which decoding may need
+            self._arrived = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             self._arrived.record(torch.cuda.current_stream(device))
 
     def wait(self) -> Group:
@@ -70,7 +73,7 @@ class OwnThread:
 
     def __init__(self, device: torch.device, parallel: bool = True) -> None:
         self._stream = torch.cuda.current_stream(device) if _is_gpu(device) else None
-        self._unfinished: deque[Future[None]] = deque()
+        self._unfinished: deque[Future[Any]] = deque()
         self._failed = False
         self._pool: ThreadPoolExecutor | None = None
         if parallel:  # in OpenMP each thread has its own number of threads
@@ -86,10 +89,24 @@ class OwnThread:
             self._unfinished.popleft().result()
         self._unfinished.append(self._pool.submit(self._do, job))
 
-    def finish(self) -> None:
-        """Wait until all is done. Raises the first error."""
-        while self._unfinished:
+    def conclude(self, job: Callable[[], Result], meanwhile: Callable[[Callable[[], bool]], object]) -> Result:
+        """Run a last job after all others and return its result; raises the first error of any job.
+
+        ``meanwhile`` runs here at the same time; it gets a function that says whether the job is done. It is left out
+        without a thread. On a GPU the job has a stream for itself, of higher priority than what ``meanwhile`` queues.
+        """
+        if self._pool is None:
+            return job()
+        stream = None
+        if self._stream is not None:
+            stream = _last_stream(self._stream.device)
+            stream.wait_stream(self._stream)  # what was queued before, and nothing that follows
+        # not in a variable here: a job that fails would be kept by its own traceback, with the memory that it has
+        self._unfinished.append(self._pool.submit(self._do, job, stream))
+        meanwhile(self._unfinished[-1].done)
+        while len(self._unfinished) > 1:
             self._unfinished.popleft().result()
+        return cast(Result, self._unfinished.popleft().result())
 
     def close(self) -> None:
         """Wait for the running job, and drop the others."""
@@ -97,18 +114,28 @@ class OwnThread:
             self._failed = True
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _do(self, job: Callable[[], None]) -> None:
+    def _do(self, job: Callable[[], Result], own_stream: torch.cuda.Stream | None = None) -> Result | None:
         if self._failed:
-            return
+            return None
+        stream = own_stream or self._stream
         on_stream: AbstractContextManager[object] = nullcontext()
-        if self._stream is not None:
-            on_stream = torch.cuda.stream(self._stream)
+        if stream is not None:
+            on_stream = torch.cuda.stream(stream)
         try:
             with torch.inference_mode(), on_stream:
-                job()
+                result = job()
+            if own_stream is not None:
+                own_stream.synchronize()  # memory of the caller's stream that the job has read may be used again now
         except BaseException:
             self._failed = True
             raise
+        return result
+
+
+@cache
+def _last_stream(device: torch.device) -> torch.cuda.Stream:
+    """A stream of high priority, the same one each time: freed memory is kept by stream."""
+    return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
 
 
 class WindowConsumer(Generic[Group]):
@@ -152,9 +179,9 @@ class WindowConsumer(Generic[Group]):
         for part, outputs in groups:
             self._thread.do(partial(consume, part, HostCopy(outputs, device)))
 
-    def finish(self) -> None:
-        """Wait until all is done. Raises the first error."""
-        self._thread.finish()
+    def finish(self, last: Callable[[], Result], meanwhile: Callable[[Callable[[], bool]], object]) -> Result:
+        """Wait until all is done, and ``last`` after it, whose result is returned; see `OwnThread.conclude`."""
+        return self._thread.conclude(last, meanwhile)
 
     def close(self) -> None:
         """Wait for the window that is being consumed, and leave out the others."""

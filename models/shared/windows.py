@@ -1,8 +1,9 @@
-"""Runs a network over a video in windows: reads ahead, halves the window if memory runs out."""
+"""Runs a network over a video in windows: works ahead, halves the window if memory runs out."""
 
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from itertools import islice
@@ -27,6 +28,8 @@ FRAME_BYTES_AHEAD = 256 << 20
 """... if they take no more than this. A window at 480x853 takes 12 MB, at 1080x1920 62 MB."""
 LEAST_AHEAD = 4
 """Frames that are decoded ahead whatever they take."""
+WINDOWS_BEGUN = 2
+"""Windows of the next video that are computed, at most, while the results of this one are."""
 
 WINDOWS_PER_RETURN = 100
 """Number of windows after which freed memory is returned to the system."""
@@ -36,11 +39,16 @@ Output = TypeVar("Output")
 Result = TypeVar("Result")
 
 
-class _Expected(NamedTuple):
-    """A video that will probably be asked for, and the reader of its frames."""
+class _Expected(NamedTuple, Generic[Output]):
+    """A video that will probably be asked for."""
 
     video: Video
+    sizes: Geometry
     reader: AheadReader
+    frames: Iterator[Image]
+    """What the reader yields, resized."""
+    outputs: deque[Output]
+    """Those of its first windows, as far as they are computed."""
 
 
 class WindowedModel(Generic[Output]):
@@ -51,15 +59,16 @@ class WindowedModel(Generic[Output]):
     """
 
     overlap = True
-    """Whether matching, scores and early encoding of a window run in parallel with the network of the next one, and
-    frames of the next video are decoded at the end of this one."""
+    """Whether matching, scores and early encoding of a window run in parallel with the network of the next one, and the
+    end of a video in parallel with the beginning of the next one, whose first windows are decoded and computed."""
 
     def __init__(
         self, window: int, device: str = "cpu", precision: str = "fp32", stage: Stages = lambda name: nullcontext()
     ) -> None:
         self.device, self.dtype, self.stage = torch.device(device), dtype_of(precision), stage
         self._largest_window = self._window = window
-        self._expected: list[_Expected] = []
+        self._expected: list[_Expected[Output]] = []
+        self._begins = True  # until there was too little memory for it
         self._graphed: list[GraphedCalls[Any]] = []
 
     def float32_policy(self) -> AbstractContextManager[None]:
@@ -88,8 +97,9 @@ class WindowedModel(Generic[Output]):
     def expect(self, videos: Sequence[Video]) -> None:
         """Note which videos come next, see `harness.types.Model`.
 
-        Where frames of one could be decoded ahead and it has none left, frames of the next one are. What was decoded of
-        a video that is no longer expected is dropped.
+        Where frames of one could be decoded ahead and it has none left, frames of the next one are; and at its end
+        first windows of the next one are computed, see `begin_next`. What was made of a video that is no longer
+        expected is dropped.
         """
         before, self._expected = self._expected, []
         for each in before:
@@ -100,8 +110,29 @@ class WindowedModel(Generic[Output]):
         for video in videos if self.overlap else ():
             if not any(each.video is video for each in before):
                 with suppress(Exception):  # it is raised again when the video's turn comes
-                    sizes = self.geometry(video.height, video.width)
-                    self._expected.append(_Expected(video, self._reader(video, sizes)))
+                    self._expected.append(self._opened(video, self.geometry(video.height, video.width)))
+
+    def begin_next(self, sizes: Geometry, is_done: Callable[[], bool]) -> None:
+        """Compute first windows of the next video, while a video of these ``sizes`` gets its results elsewhere.
+
+        Up to `WINDOWS_BEGUN`, and none after ``is_done``. A window is left out if its frames are not decoded yet, and
+        if they are larger than those of this video, whose time and memory would not be its own then. If anything
+        fails, what was begun is dropped: the error comes back when it is that video's turn.
+        """
+        if not self._begins or not self._expected:
+            return
+        coming = self._expected[0]
+        if coming.sizes.padded[0] * coming.sizes.padded[1] > sizes.padded[0] * sizes.padded[1]:
+            return
+        try:
+            while len(coming.outputs) < WINDOWS_BEGUN and coming.reader.has_decoded(self._window) and not is_done():
+                coming.outputs.append(self.forward(list(islice(coming.frames, self._window)), coming.sizes))
+            return
+        except Exception as error:
+            is_full = is_out_of_memory(error)
+        self._drop(coming)
+        if is_full:
+            self._begin_no_more()
 
     def consumer(
         self,
@@ -117,17 +148,23 @@ class WindowedModel(Generic[Output]):
 
         Raises `UserError` for frames of another size than the video's, and if half a window does not fit either.
         """
-        for number, window in enumerate(self._windows(video, sizes), 1):
-            if number % WINDOWS_PER_RETURN == 0:
-                return_freed_memory()
-            waiting = [window]
-            while waiting:
-                frames = waiting.pop(0)
-                output = self._forward_if_it_fits(frames, sizes)
-                if output is not None:
-                    yield output
-                else:
-                    waiting = [frames[: self._window], frames[self._window :]]
+        own = self._taken(video, sizes)
+        with closing(own.reader):
+            if own.outputs:
+                own.reader.fill(self._decode_next)  # it could begin with no other video before it was its turn
+            while own.outputs:
+                yield own.outputs.popleft()
+            for number, window in enumerate(self._windows(own.frames), 1):
+                if number % WINDOWS_PER_RETURN == 0:
+                    return_freed_memory()
+                waiting = [window]
+                while waiting:
+                    frames = waiting.pop(0)
+                    output = self._forward_if_it_fits(frames, sizes)
+                    if output is not None:
+                        yield output
+                    else:
+                        waiting = [frames[: self._window], frames[self._window :]]
 
     def retry_with_smaller_window(self, predict: Callable[[], Result], frames: int, sizes: Geometry) -> Result:
         """Run ``predict``, a whole video of ``frames`` frames; if memory runs out, once more with half the window.
@@ -140,6 +177,8 @@ class WindowedModel(Generic[Output]):
             if not is_out_of_memory(error):
                 raise
         # the exception has released the memory of the failed attempt
+        if self._drop_begun():
+            return self.retry_with_smaller_window(predict, frames, sizes)
         self._shrink(min(self._window, frames), sizes)
         with self.memory_errors(self._window, sizes):
             return predict()
@@ -162,6 +201,8 @@ class WindowedModel(Generic[Output]):
             if not is_out_of_memory(error):
                 raise
         # the exception has released the memory of the failed attempt
+        if self._drop_begun():
+            return self._forward_if_it_fits(frames, sizes)
         self._shrink(len(frames), sizes)
         return None
 
@@ -172,9 +213,30 @@ class WindowedModel(Generic[Output]):
         self._window = -(-frames // 2)
         for calls in self._graphed:
             calls.stop()
+        self._free_cache()
+        warnings.warn(f"device {self.device} ran out of memory; window shrunk to {self._window} frames", stacklevel=3)
+
+    def _drop_begun(self) -> bool:
+        """Free the memory of a video that was begun, and begin none any more; returns whether there was one."""
+        begun = [each for each in self._expected if each.outputs]
+        for each in begun:
+            self._drop(each)
+        if begun:
+            self._begin_no_more()
+        return bool(begun)
+
+    def _drop(self, expected: _Expected[Output]) -> None:
+        self._expected = [each for each in self._expected if each is not expected]
+        expected.reader.close()
+        expected.outputs.clear()
+
+    def _begin_no_more(self) -> None:
+        self._begins = False
+        self._free_cache()
+
+    def _free_cache(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        warnings.warn(f"device {self.device} ran out of memory; window shrunk to {self._window} frames", stacklevel=3)
 
     def _too_little_memory(self, frames: int, sizes: Geometry) -> UserError:
         count = "1 frame" if frames == 1 else f"{frames} frames"
@@ -182,23 +244,26 @@ class WindowedModel(Generic[Output]):
         hint = "lower window or short_edge (`harness bench --fit` says what fits), or use the CPU"
         return UserError(f"device {self.device}", what, hint)
 
-    def _windows(self, video: Video, sizes: Geometry) -> Iterator[list[Image]]:
-        """Yield the resized frames of the video, a window at a time."""
-        begun = [each.reader for each in self._expected if each.video is video]
+    def _windows(self, frames: Iterator[Image]) -> Iterator[list[Image]]:
+        """Yield frames, a window at a time."""
+        while True:
+            with self.stage("decode"):
+                window = list(islice(frames, self._window))
+            if not window:
+                return
+            yield window
+
+    def _taken(self, video: Video, sizes: Geometry) -> _Expected[Output]:
+        """What was made of the video ahead, which is no longer expected then; or a beginning."""
+        found = [each for each in self._expected if each.video is video]
         self._expected = [each for each in self._expected if each.video is not video]
-        with closing(begun[0] if begun else self._reader(video, sizes)) as reader:
-            frames = reader.read(self._begin_next)
-            while True:
-                with self.stage("decode"):
-                    window = list(islice(frames, self._window))
-                if not window:
-                    return
-                yield window
+        return found[0] if found else self._opened(video, sizes)
 
-    def _reader(self, video: Video, sizes: Geometry) -> AheadReader:
-        return AheadReader(_ResizedFrames(video, sizes.resized), frames_ahead(self._window, sizes.resized))
+    def _opened(self, video: Video, sizes: Geometry) -> _Expected[Output]:
+        reader = AheadReader(_ResizedFrames(video, sizes.resized), frames_ahead(self._window, sizes.resized))
+        return _Expected(video, sizes, reader, reader.read(self._decode_next), deque())
 
-    def _begin_next(self) -> None:
+    def _decode_next(self) -> None:
         """Begin to decode one more frame of the next video, if one is expected."""
         if self._expected:
             self._expected[0].reader.begin()

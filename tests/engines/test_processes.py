@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import worker_models
 from small_runs import SmallModel, make_run
 from worker_runs import SAME, Assassin, faulty_run, is_alive, network_run, results, shapes_run
 
@@ -126,6 +127,15 @@ def test_a_model_that_does_not_load_leaves_no_folder(tmp_path: Path, load: str, 
     with pytest.raises(UserError, match=message):
         execute(faulty_run(tmp_path, load=load), engine=TWO)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_of_a_process_that_has_used_cuda_can_use_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a notebook's: they are new processes, and not forked ones, in which CUDA refuses every call."""
+    monkeypatch.setattr(worker_models, "cuda_is_in_use", True)
+    run = faulty_run(tmp_path, load="use cuda")
+    with pytest.raises(UserError, match="Cannot re-initialize CUDA"):
+        execute(run)
+    assert execute(run, engine=TWO).exit_code == 0
 
 
 def test_a_model_that_works_on_several_videos_itself_has_one_worker(

@@ -82,6 +82,8 @@ class PretendedGpu:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = self.waits = self.resets = 0
+        self.passed = 0
+        """Up to which time the GPU has done what it was given."""
         gpu = self
 
         class Event:
@@ -93,13 +95,17 @@ class PretendedGpu:
                 assert stream == "stream of cuda:1"
                 self.at = gpu.now
 
+            def query(self) -> bool:
+                return self.at <= gpu.passed
+
             def elapsed_time(self, other: Event) -> float:
-                assert gpu.waits, "before the GPU is there"
+                assert other.query(), "before the GPU is there"
                 return 1000.0 * (other.at - self.at)
 
         def waited(device: str) -> None:
             assert device == "cuda:1"
             self.waits += 1
+            self.passed = self.now
 
         def reset(device: str) -> None:
             self.resets += 1
@@ -136,6 +142,31 @@ def test_the_host_waits_for_a_gpu_once_in_a_video(tmp_path: Path, monkeypatch: p
     assert event.stages["backbone"].seconds == pytest.approx(4.0, abs=0.5)
     assert 0 < event.stages["decode"].seconds < 1
     assert event.stages["matching"].memory_bytes == 7
+
+
+def test_between_two_videos_the_host_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPU may be busy with the next video: what it has not done yet counts there."""
+    gpu = PretendedGpu(monkeypatch)
+    runner, store = VideoRunner(spec(), StagedOnGpu(gpu)), PredictionStore(tmp_path)
+    gpu.passed = 2
+    first = runner.attempt(VIDEO, store, then=VIDEO)
+    assert (gpu.waits, gpu.now) == (0, 4)
+    assert first.stages["backbone"].seconds == pytest.approx(2.0, abs=0.5)
+    second = runner.attempt(VIDEO, store)
+    assert (gpu.waits, gpu.now) == (1, 8)
+    assert second.stages["backbone"].seconds == pytest.approx(6.0, abs=0.5)
+    assert first.stages["backbone"].seconds == pytest.approx(2.0, abs=0.5), "not changed later"
+
+
+def test_stages_of_a_failed_video_are_not_counted_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = PretendedGpu(monkeypatch)
+    model = StagedOnGpu(gpu, fails=True)
+    runner, store = VideoRunner(spec(), model), PredictionStore(tmp_path)
+    assert runner.attempt(VIDEO, store, then=VIDEO).kind == "failed"
+    model.fails = False
+    assert runner.attempt(VIDEO, store).stages["backbone"].seconds == pytest.approx(4.0, abs=0.5)
 
 
 def test_nothing_waits_for_a_gpu_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

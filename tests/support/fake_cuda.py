@@ -67,6 +67,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.waits[_caller()] += 1
         if on_device and name == "_local_scalar_dense":
             return self._number
+        if on_device and name.startswith("index_put") and _counts_a_mask(args[1], args[2]):
+            self.waits[_caller()] += 1
         result = func(*args, **(kwargs or {}))
         if name == "_to_copy" and (kwargs or {}).get("non_blocking"):
             self.copies += on_device or result.device.type == "cuda"
@@ -77,6 +79,11 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if len({each.device.type for each in [*tensors, *copied] if each.dim() or is_copy}) > 1:
             self.waits[_caller()] += 1
         return result
+
+
+def _counts_a_mask(indices: Any, values: Tensor) -> bool:
+    """Whether places are given by a mask and get several numbers: the device has to count the places first."""
+    return values.numel() > 1 and any(each is not None and each.dtype == torch.bool for each in indices)
 
 
 def _caller() -> str:

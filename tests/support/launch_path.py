@@ -48,6 +48,7 @@ def main(folder: Path) -> None:
         "wrong": refusal(machine),
         "refused": refused_by_the_driver(machine),
         "launch": launch_errors(machine),
+        "forked": forked(machine),
         "algorithm of 2020": algorithm_of_2020(machine),
     }
     print(json.dumps(found))
@@ -146,6 +147,30 @@ def launch_errors(machine: Machine) -> list[list[str]]:
         finally:
             core.launch = original
     return found
+
+
+def forked(machine: Machine) -> dict[str, Any]:
+    """The error in a process that was forked after CUDA was used: there torch refuses to select a device."""
+
+    class Refusing:
+        def __init__(self, device: object) -> None:
+            raise RuntimeError("Cannot re-initialize CUDA in forked subprocess")
+
+    original, found = torch.cuda.device, []
+    taken(machine)
+    given = arguments()
+    with machine:
+        loaded = kernel.load(VARIANT, 0)
+        there = [each.to(torch.device("cuda", 0)) for each in given]
+        grad = torch.randn(*given[2].shape[:2], given[0].shape[2] * given[0].shape[3]).to(torch.device("cuda", 0))
+        torch.cuda.device = Refusing  # type: ignore[assignment,misc]
+        for call in (lambda: kernel.forward(loaded, *there), lambda: kernel.backward(loaded, grad, *there)):
+            try:
+                call()
+            except RuntimeError as fault:
+                found.append(str(fault))
+        torch.cuda.device = original  # type: ignore[misc]
+    return {"errors": found, "launches": taken(machine)}
 
 
 def algorithm_of_2020(machine: Machine) -> dict[str, Any]:

@@ -18,6 +18,9 @@ from small_runs import truth_of
 from harness.errors import UserError
 from harness.types import LoadContext, Track, Video, Vocabulary
 
+cuda_is_in_use = False
+"""Whether a test pretends that this process has used CUDA, which no forked process could then do."""
+
 
 class FaultyConfig(BaseModel):
     """By video: the signal it sends to its own process, whether it raises, which exception, how long it takes.
@@ -135,6 +138,8 @@ class FaultyPlugin:
             raise UserError("weights.pt", "are not there", "get them")
         if config.load == "break":
             raise ZeroDivisionError("of zero")
+        if config.load == "use cuda" and cuda_is_in_use:
+            raise RuntimeError("Cannot re-initialize CUDA in forked subprocess")
         if config.load == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         return Batched(config) if config.load == "batched" else FaultyModel(config)

@@ -6,6 +6,8 @@ Tests of `baselines/ov2seg/card.py` and `baselines/ov2seg/config.py`.
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -200,6 +202,33 @@ def test_work_beside_the_network_changes_no_byte(
     beside = predict(tiny, frames=23, window=3, **settings)
     monkeypatch.setattr(Ov2Seg, "overlap", False)
     assert predict(tiny, frames=23, window=3, **settings) == beside
+
+
+@pytest.mark.parametrize("settings", [{}, {"classify_memory": True}])
+def test_beginning_with_the_next_video_changes_no_byte(
+    settings: dict[str, Any], tiny: Ov2SegNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_next, begun = Ov2Seg.begin_next, []
+
+    def begin(self: Ov2Seg, sizes: Geometry, is_done: Callable[[], bool]) -> None:
+        until = time.monotonic() + 60
+        for each in self._expected:
+            while not each.reader.has_decoded(2 * self._window):
+                assert time.monotonic() < until, "its frames are not being decoded"
+                time.sleep(0.001)
+        begin_next(self, sizes, lambda: False)
+        begun.extend(len(each.outputs) for each in self._expected)
+
+    config, videos = Ov2SegConfig(**SMALL, window=3, **settings), [video(7), video(4), video(9)]
+    monkeypatch.setattr(Ov2Seg, "begin_next", begin)
+    model, found = Ov2Seg(tiny, made_up, config), []
+    for number, each in enumerate(videos):
+        model.expect(videos[number : number + 2])
+        found.append(model.predict(each, WORDS))
+    model.expect(())
+    assert begun == [2, 2]
+    monkeypatch.setattr(Ov2Seg, "overlap", False)
+    assert found == [Ov2Seg(tiny, made_up, config).predict(each, WORDS) for each in videos]
 
 
 def test_one_frame_and_none(tiny: Ov2SegNetwork) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,38 @@ def test_decoding_into_the_next_video_changes_no_byte(tiny: ClipVisNetwork) -> N
         found.append(model.predict(each, WORDS))
     model.expect(())
     assert found == [ClipVis(tiny, ClipVisConfig(**SMALL, window=3)).predict(each, WORDS) for each in videos]
+
+
+@pytest.mark.parametrize("settings", [{}, {"mask_memory_mb": 0}, {"mask_score_at_output": True}])
+def test_beginning_with_the_next_video_changes_no_byte(
+    settings: dict[str, Any], tiny: ClipVisNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows: list[tuple[int, int]] = []  # the video that is asked for, and the frames of a window
+    begin_next, forward, now = ClipVis.begin_next, ClipVis.forward, 0
+
+    def begin(self: ClipVis, sizes: Geometry, is_done: Callable[[], bool]) -> None:
+        until = time.monotonic() + 60
+        for each in self._expected:
+            while not each.reader.has_decoded(2 * self._window):
+                assert time.monotonic() < until, "its frames are not being decoded"
+                time.sleep(0.001)
+        begin_next(self, sizes, lambda: False)
+
+    def noted(self: ClipVis, frames: list[Image], sizes: Geometry) -> tuple[DecoderOutput, Tensor]:
+        windows.append((now, len(frames)))
+        return forward(self, frames, sizes)
+
+    config, videos = ClipVisConfig(**SMALL | {"window": 3} | settings), [video(11), video(4), video(2), video(9)]
+    monkeypatch.setattr(ClipVis, "begin_next", begin)
+    monkeypatch.setattr(ClipVis, "forward", noted)
+    model, found = ClipVis(tiny, config), []
+    for now, each in enumerate(videos):
+        model.expect(videos[now : now + 2])
+        found.append(model.predict(each, WORDS))
+    model.expect(())
+    assert windows == [(0, 3)] * 3 + [(0, 2)] + [(0, 3), (0, 1)] + [(1, 2)] + [(2, 3)] * 2 + [(3, 3)]
+    monkeypatch.setattr(ClipVis, "overlap", False)
+    assert found == [ClipVis(tiny, config).predict(each, WORDS) for each in videos]
 
 
 def test_an_error_beside_the_network_is_raised_as_it_is(tiny: ClipVisNetwork, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import deform_attn_cases
 import pytest
 import torch
 from clipvis_golden import cases, close, tensors
 from deform_attn_cases import from_offsets, make
 
 from harness.models.ops import cpu_kernel, deformable_attention, reference
+from harness.models.ops.deform_attn import fused_deformable_attention
 
 SIZES = {
     "one level": [(5, 7)],
@@ -58,6 +65,62 @@ def test_narrow_types_are_stored_not_summed(dtype: torch.dtype) -> None:
     found = cpu_kernel.backward(grad, *arguments)
     assert [each.dtype for each in found] == [dtype] * 3
     torch.testing.assert_close(found, reference.deformable_attention_backward(grad, *arguments))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_reference_points_of_another_type(dtype: torch.dtype) -> None:
+    raw, centres = from_offsets(make([(6, 8), (3, 4)], batch=2, queries=9, dim=16))
+    stored = centres.to(dtype)
+    torch.testing.assert_close(
+        fused_deformable_attention(*raw, stored), reference.fused_deformable_attention(*raw, stored)
+    )
+
+
+def test_views_give_the_bytes_of_dense_tensors() -> None:
+    """Transposed, spread out, and one image for all of a batch."""
+    value, shapes, locations, weights = make([(6, 8), (3, 4)], queries=9, dim=16)
+    transposed = value.transpose(1, 2).contiguous().transpose(1, 2).expand(3, *value.shape[1:])
+    spread = torch.stack([locations, locations], -1)[..., 1].expand(3, *locations.shape[1:])
+    repeated = weights.expand(3, *weights.shape[1:])
+    grad = torch.randn(1, 9, 32, generator=torch.Generator().manual_seed(1))
+    dense = (value, shapes, locations, weights)
+    views = (transposed, shapes, spread, repeated)
+    for found in cpu_kernel.forward(*views):
+        assert torch.equal(found, cpu_kernel.forward(*dense)[0])
+    gradients = zip(cpu_kernel.backward(grad.expand(3, -1, -1), *views), cpu_kernel.backward(grad, *dense), strict=True)
+    assert all(torch.equal(each, one) for views_of, (one,) in gradients for each in views_of)
+
+
+AFTER_A_FORK = """
+import os, signal, torch
+from deform_attn_cases import from_offsets, make
+from harness.models.ops import cpu_kernel
+
+torch.set_num_threads(3)
+cpu_kernel.SAMPLES_PER_THREAD = 16
+raw, centres = from_offsets(make([(6, 8), (3, 4)], batch=2, queries=50, heads=4, dim=16))
+grad = torch.ones(2, 50, 64)
+
+def results():
+    return [cpu_kernel.forward(*raw, centres), *cpu_kernel.backward(grad, *raw, centres)]
+
+before = results()
+if os.fork() == 0:
+    signal.alarm(120)
+    os._exit(0 if all(map(torch.equal, before, results())) else 1)
+assert os.wait()[1] == 0
+assert all(map(torch.equal, before, results()))
+"""
+
+
+def test_a_forked_process_gets_the_same_bytes_from_its_threads() -> None:
+    """As in a DataLoader: the kernel keeps no threads, which a fork would lose."""
+    support = Path(deform_attn_cases.__file__).parent
+    path = os.pathsep.join([str(support), *filter(None, [os.environ.get("PYTHONPATH")])])
+    finished = subprocess.run(
+        [sys.executable, "-c", AFTER_A_FORK], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert finished.returncode == 0, finished.stderr
 
 
 @pytest.mark.parametrize("far", [3.0, 1e9, -1e9, -1e30, float("inf"), -float("inf")])

@@ -117,6 +117,10 @@ def test_an_error_of_the_driver_is_one_of_torchs(told: Any) -> None:
     assert text == ("CUDA did not start the kernel of deformable attention: CUDA_ERROR_INVALID_VALUE: too many blocks")
 
 
+def test_a_forked_process_gets_torchs_error_before_the_driver_is_asked(told: Any) -> None:
+    assert told["forked"] == {"errors": ["Cannot re-initialize CUDA in forked subprocess"] * 2, "launches": []}
+
+
 def test_the_algorithm_of_2020_gets_its_arguments(told: Any) -> None:
     result = told["algorithm of 2020"]
     assert [each["name"] for each in result["launches"]] == ["deform_attn_2020_forward", "deform_attn_2020_backward"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,10 @@ from harness.models.shared import overlap
 from harness.models.shared.overlap import MOST_UNFINISHED, HostCopy, OwnThread, WindowConsumer, on_device
 
 CPU = torch.device("cpu")
+
+
+def nothing(*_: object) -> None:
+    """What is done beside a last job, and a last job."""
 
 
 @pytest.mark.parametrize("beside", [True, False])
@@ -30,9 +35,9 @@ def test_jobs_are_done_in_order(beside: bool) -> None:
         )
 
     with torch.inference_mode():
-        for number in range(20):
+        for number in range(19):
             thread.do(job(number))
-        thread.finish()
+        thread.conclude(job(19), nothing)
     thread.close()
     assert done == [(number, beside, torch.get_num_threads(), True) for number in range(20)]
 
@@ -52,7 +57,7 @@ def test_no_more_jobs_wait_than_are_allowed() -> None:
     assert len(given) == MOST_UNFINISHED
     go.set()
     giver.join()
-    thread.finish()
+    thread.conclude(nothing, nothing)
     thread.close()
     assert len(given) == MOST_UNFINISHED + 1
 
@@ -68,9 +73,93 @@ def test_an_error_is_raised_by_the_next_call_and_later_jobs_are_left_out() -> No
     thread.do(fail)
     thread.do(lambda: done.append(1))
     with pytest.raises(torch.OutOfMemoryError, match="full"):
-        thread.finish()
+        thread.conclude(nothing, nothing)
     thread.close()
     assert done == []
+
+
+def test_a_last_job_follows_all_others_and_runs_beside_the_caller() -> None:
+    done: list[str] = []
+    may_end = threading.Event()
+
+    def last() -> str:
+        assert may_end.wait(10)
+        done.append("last")
+        return "result"
+
+    def beside(is_done: Callable[[], bool]) -> None:
+        done.append(f"beside, last is {'' if is_done() else 'not '}done")
+        may_end.set()
+        while not is_done():
+            time.sleep(0.001)
+        done.append("beside to the end")
+
+    thread = OwnThread(CPU)
+    thread.do(lambda: done.append("window"))
+    assert thread.conclude(last, beside) == "result"
+    thread.close()
+    assert sorted(done[:2]) == ["beside, last is not done", "window"]
+    assert done[2:] == ["last", "beside to the end"]
+
+
+def test_without_a_thread_nothing_runs_beside_the_last_job() -> None:
+    thread = OwnThread(CPU, parallel=False)
+    assert thread.conclude(lambda: 3, lambda is_done: pytest.fail("not asked for")) == 3
+
+
+@pytest.mark.parametrize("fails", ["window", "last"])
+def test_the_error_of_the_earliest_job_is_that_of_the_last_one(fails: str) -> None:
+    def job(name: str) -> None:
+        if name == fails or (name == "last" and fails != "window"):
+            raise ValueError(name)
+
+    thread = OwnThread(CPU)
+    thread.do(lambda: job("window"))
+    with pytest.raises(ValueError, match=fails):
+        thread.conclude(lambda: job("last"), nothing)
+    thread.close()
+
+
+def test_a_last_job_on_a_gpu_has_a_stream_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for what the caller has queued before, not for what is queued beside it, and the host waits for it."""
+    calls: list[str] = []
+
+    class Stream:
+        def __init__(self, device: torch.device, priority: int = 0) -> None:
+            self.device, self.priority = device, priority
+
+        def wait_stream(self, other: Stream) -> None:
+            calls.append(f"{self.priority} waits for {other.priority}")
+
+        def synchronize(self) -> None:
+            calls.append(f"host waits for {self.priority}")
+
+    @contextmanager
+    def on(stream: Stream) -> Iterator[None]:
+        calls.append(f"begin on {stream.priority}")
+        yield
+
+    meta = torch.device("meta")
+    current = Stream(meta)
+    monkeypatch.setattr(overlap, "_is_gpu", lambda device: True)
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: current)
+    overlap._last_stream.cache_clear()
+    for _ in range(2):
+        thread = OwnThread(meta)
+        thread.do(lambda: calls.append("window"))
+        while not thread._unfinished[0].done():
+            time.sleep(0.001)
+        go = threading.Event()
+        thread.conclude(lambda go=go: go.wait(10), lambda is_done, go=go: (calls.append("beside"), go.set()))  # type: ignore[misc]
+        thread.close()
+    assert calls[:3] == ["begin on 0", "window", "-1 waits for 0"]
+    assert sorted(calls[3:5]) == ["begin on -1", "beside"]
+    assert calls[5:6] == ["host waits for -1"]
+    assert len(calls) == 12
+    assert overlap._last_stream(meta) is overlap._last_stream(meta)
+    overlap._last_stream.cache_clear()
 
 
 def test_closing_waits_for_what_is_being_done_and_leaves_out_the_rest() -> None:
@@ -107,7 +196,7 @@ def test_a_window_in_groups_of_frames_is_matched_once_and_kept_once(beside: bool
     rows = torch.tensor([[0.2, 0.1], [0.1, 0.2], [3.0, 1.0]])
     groups = [(slice(0, 2), Evidence(rows[:2], (rows,))), (slice(2, 3), Evidence(rows[2:], ()))]
     consumer.take(torch.zeros(3, 2, 4, 4), (rows,), iter(groups))
-    consumer.finish()
+    consumer.finish(nothing, nothing)
     consumer.close()
     told = ([[1, 0], [0, 1]], Evidence, rows[:2].tolist(), 1), ([[1, 0]], Evidence, rows[2:].tolist(), 0)
     assert calls == [
@@ -121,6 +210,9 @@ def test_a_gpu_copies_from_and_to_pinned_memory_and_is_waited_for_at_its_event(m
     calls: list[str] = []
 
     class Event:
+        def __init__(self, blocking: bool) -> None:
+            assert blocking, "else the thread that waits keeps a core busy"
+
         def record(self, stream: str) -> None:
             calls.append(f"record on {stream}")
 

@@ -1,13 +1,15 @@
-"""How far ahead frames are decoded: by windows, within a bound of bytes, and into the next video."""
+"""How far ahead a video is worked on: frames by windows and bytes, also of the next video, and its first windows."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from harness.errors import UserError
 from harness.frames import Image
@@ -74,8 +76,8 @@ SIZES = Geometry((32, 64), (32, 64), (32, 64))
 class Loud:
     """Frames whose numbers are noted when they are decoded; frame ``broken`` cannot be."""
 
-    def __init__(self, length: int, broken: int | None = None) -> None:
-        self.length, self.broken, self.decoded = length, broken, set[int]()
+    def __init__(self, length: int, broken: int | None = None, first: int = 0) -> None:
+        self.length, self.broken, self.first, self.decoded = length, broken, first, set[int]()
         self.has_begun = threading.Event()
 
     def __len__(self) -> int:
@@ -86,7 +88,7 @@ class Loud:
         self.has_begun.set()
         if frame_index == self.broken:
             raise UserError(f"frame {frame_index}", "is broken")
-        return np.full((32, 64, 3), frame_index, np.uint8)
+        return np.full((32, 64, 3), self.first + frame_index, np.uint8)
 
 
 class First(WindowedModel[list[int]]):
@@ -186,3 +188,137 @@ def test_frames_of_the_next_video_are_read_once_when_a_video_is_asked_for_severa
     second.decoded.clear()
     assert frames_found(model, two) == [0, 1, 2, 3, 4]
     assert second.decoded == {4}
+
+
+class Beginning(First):
+    """Notes the windows that its network is given; is out of memory, or broken, at some frame."""
+
+    def __init__(self, window: int) -> None:
+        super().__init__(window)
+        self.given: list[list[int]] = []
+        self.fault: dict[int, Exception] = {}
+
+    def forward(self, frames: list[Image], sizes: Geometry) -> list[int]:
+        found = super().forward(frames, sizes)
+        self.given.append(found)
+        for number in found:
+            if number in self.fault:
+                raise self.fault.pop(number)
+        return found
+
+    def begin(self, video: Video, sizes: Geometry = SIZES, done_after: int = 9) -> None:
+        """`begin_next` as soon as its frames are decoded, in a last job that is done when it is asked so often."""
+        reader, until = self._expected[0].reader, time.monotonic() + 60
+        while not reader.has_decoded(self._window):
+            assert time.monotonic() < until
+            time.sleep(0.001)
+        asked = iter(range(done_after))
+        self.begin_next(sizes, lambda: next(asked, None) is None)
+
+
+def begun(model: Beginning, length: int = 30, **settings: Any) -> Video:
+    """A next video of which windows are begun at the end of one."""
+    model.expect([one := video_of(1, Loud(3)), two := video_of(2, Loud(length))])
+    assert frames_found(model, one) == [0, 1, 2]
+    model.given.clear()
+    model.begin(two, **settings)
+    return two
+
+
+def settled(model: Beginning, video: Video) -> None:
+    """The video is whole at its turn, and its frames were computed once, but for ``again``."""
+    model.expect([video])
+    assert frames_found(model, video) == list(range(len(video.frames)))
+    model.expect(())
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 30])
+def test_first_windows_of_the_next_video_are_computed_at_the_end_of_this_one(length: int) -> None:
+    model = Beginning(2)
+    two = begun(model, length)
+    ahead = [number for window in model.given for number in window]
+    assert ahead[:2] == list(range(min(length, 2)))
+    assert len(model.given) <= windows.WINDOWS_BEGUN
+    settled(model, two)
+    assert [number for window in model.given for number in window] == list(range(length))
+    assert max(map(len, model.given)) <= 2
+
+
+def test_no_window_is_begun_when_the_results_are_there() -> None:
+    model = Beginning(2)
+    two = begun(model, done_after=0)
+    assert model.given == []
+    settled(model, two)
+
+
+@pytest.mark.parametrize(("height", "begins"), [(64, True), (32, True), (31, False)])
+def test_larger_frames_than_those_of_this_video_are_not_begun(height: int, begins: bool) -> None:
+    model = Beginning(2)
+    two = begun(model, sizes=Geometry((1, 1), (1, 1), (height, 64)))
+    assert bool(model.given) == begins
+    settled(model, two)
+
+
+def test_frames_that_are_not_decoded_are_not_waited_for() -> None:
+    class Late(Loud):
+        def __getitem__(self, frame_index: int, /) -> Image:
+            assert may_decode.wait(10)
+            return super().__getitem__(frame_index)
+
+    may_decode = threading.Event()
+    model = Beginning(2)
+    model.expect([one := video_of(1, Loud(3)), two := video_of(2, Late(5))])
+    assert frames_found(model, one) == [0, 1, 2]
+    model.begin_next(SIZES, lambda: False)
+    assert model.given == [[0, 1], [2]]
+    may_decode.set()
+    settled(model, two)
+
+
+@pytest.mark.parametrize("fault", [ValueError("broken"), torch.OutOfMemoryError("full")])
+@pytest.mark.parametrize("frame", [0, 2])
+def test_what_fails_when_it_is_begun_is_computed_at_its_turn(fault: Exception, frame: int) -> None:
+    model = Beginning(2)
+    model.fault = {frame + 10: fault}  # number 10 is that of frame 0 of the next video
+    model.expect([one := video_of(1, Loud(3)), two := video_of(2, Loud(6, first=10))])
+    assert frames_found(model, one) == [0, 1, 2]
+    model.begin(two)
+    while frame + 10 in model.fault:  # its frames were not decoded yet
+        model.begin(two)
+    assert model._begins == (not isinstance(fault, torch.OutOfMemoryError))
+    model.expect([two])
+    assert frames_found(model, two) == [10, 11, 12, 13, 14, 15]
+    assert model._window == 2, "a window that was begun shrinks none"
+
+
+def test_what_was_begun_goes_first_where_memory_runs_out() -> None:
+    """In an attempt that is repeated, and at the end of a video: no window is halved for the next video's sake."""
+    for in_network in (True, False):
+        model = Beginning(2)
+        two = begun(model)
+        assert model._expected[0].outputs
+        three = video_of(3, Loud(4))
+        if in_network:
+            model.fault = {2: torch.OutOfMemoryError("full")}
+            assert frames_found(model, three) == [0, 1, 2, 3]
+        else:
+            faults = iter([torch.OutOfMemoryError("full")])
+
+            def predict(faults: Iterator[Exception] = faults) -> int:
+                for fault in faults:
+                    raise fault
+                return 3
+
+            assert model.retry_with_smaller_window(predict, 4, SIZES) == 3
+        assert not model._expected
+        assert (model._window, model._begins) == (2, False)
+        settled(model, two)
+
+
+def test_what_was_begun_is_dropped_with_a_video_that_is_not_expected_any_more() -> None:
+    model = Beginning(2)
+    two = begun(model)
+    model.expect(())
+    model.given.clear()
+    assert frames_found(model, two) == list(range(30))
+    assert model.given[0] == [0, 1]
