@@ -42,7 +42,7 @@ class FrameError(UserError):
 
 
 class OfficialFaultError(OfficialAbortError):
-    """The same, because of a fault in the annotations or predictions; a run refuses such annotations beforehand."""
+    """The same, because of a fault in the annotations or predictions; a run tells it beforehand."""
 
 
 class UnreadableFileError(UserError):

@@ -28,7 +28,7 @@ def try_video(run: Run) -> dict[str, Any]:
     Raises `UserError` for everything that would make the run fail: annotations that cannot be scored, a model that does
     not load or fails on the video, and invalid tracks.
     """
-    refuse_unscorable(run.dataset, run.scored_by, run.videos if run.limit is not None else None)
+    aborts = refuse_unscorable(run.dataset, run.scored_by, run.videos if run.limit is not None else None)
     (video,), vocabulary = run.videos[:1], run.dataset.vocabulary
     began = time.perf_counter()
     model = run.spec.load()
@@ -58,7 +58,10 @@ def try_video(run: Run) -> dict[str, Any]:
         "annotated": _annotated(run, video),
         "visible": _visible(tracks),
         "facts": _facts(run, model),
-        "warnings": _warnings(tracks, vocabulary_size=len(vocabulary.categories)),
+        "warnings": [
+            *(f"official numbers will be undefined: {line}" for line in aborts),
+            *_warnings(tracks, vocabulary_size=len(vocabulary.categories)),
+        ],
     }  # fmt: skip
 
 

@@ -126,7 +126,11 @@ def record_of_run(run: FinishedRun, private: bool = False) -> dict[str, Any]:
     numbers, and for predictions that are missing or damaged.
     """
     record, content = run.record, run.content
-    scored = [one for one in record["protocols"] if any(v is not None for v in one["metrics"].values())]
+    scored = [
+        one
+        for one in record["protocols"]
+        if any(value is not None for side in ("metrics", "corrected") for value in one[side].values())
+    ]
     if not scored:
         raise UserError(str(run.folder), "has no numbers to record", "score it on a split whose truth is public")
     model = {

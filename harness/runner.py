@@ -253,13 +253,14 @@ def execute(
     again. Meanwhile standard output goes to the run's log, so that prints of plugins and libraries do not mix with the
     caller's.
 
-    Raises `UserError` for annotations that the protocol cannot score (before anything is run), for frames that differ
-    from those of stored predictions, a model that does not load, a folder that another process runs, and a full disk.
+    Raises `UserError` for annotations that the protocol cannot score (before anything is run; with ``strict`` also for
+    those on which the official tool aborts), for frames that differ from those of stored predictions, a model that does
+    not load, a folder that another process runs, and a full disk.
     """
     tracker, progress = tracker or NullTracker(), RunProgress()
     if not fresh:
         run = _with_all_done(run)
-    refuse_unscorable(run.dataset, run.scored_by, run.videos if run.limit is not None else None)
+    aborts = refuse_unscorable(run.dataset, run.scored_by, run.videos if run.limit is not None else None, strict)
     with (
         printed_to_log() as log_printed,
         closing(engine(run.spec, run.store, progress)) as made,
@@ -286,6 +287,8 @@ def execute(
             with logged_to(run.folder / "run.log", of_loading):
                 log.info("run %s, content %s, process %s", run.folder.name, run.digest, os.getpid())
                 _write_configuration(run)
+                for line in aborts if _pending(run) else ():  # corrected annotations are another run
+                    log.warning("official numbers will be undefined: %s", line)
                 tracker.start({**_names(run), "folder": str(run.folder)})
                 warnings: list[str] = []
                 try:

@@ -32,6 +32,7 @@ from harness.reports.table_rows import (
 )
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.layout import content_digest
+from harness.run_folder.records import no_official_numbers
 from harness.scoring.presence import presence_metrics
 
 METRIC_COLUMNS = {"AP": "AP", "APb": "APb", "APn": "APn", "AP50": "AP50", "AP75": "AP75", "AR": "AR100"}
@@ -181,6 +182,7 @@ def _page(data: tuple[str, str], lines: Sequence[Line], reports: Mapping[str, st
         series=[label for label, _ in series],
         timeless=sum(time_of(run) is None for run in runs),
         commit=run_commit,
+        unofficial=no_official_numbers,
         time=_written,
         version=__version__,
     )

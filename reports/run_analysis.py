@@ -64,7 +64,8 @@ def opened_runs(
 
 def _analyse(run: FinishedRun, dataset: Dataset) -> RunAnalysis:
     analysis = analyse(dataset.protocol, dataset.annotations, run.store, run.scored_videos)
-    given = values_agree(run.metrics.get("AP50"), analysis.errors.ap50)
+    recorded = run.metrics if analysis.protocol == dataset.protocol else run.record["corrected"]
+    given = values_agree(recorded.get("AP50"), analysis.errors.ap50)
     if not (given or (found_nothing(run.record) and not analysis.errors.tracks)):
         raise numbers_disagree(run.folder)
     label = run.label.removesuffix(DAGGER)

@@ -89,6 +89,54 @@ def test_eval_with_a_name_scores_once_what_the_store_gives(
     assert "sha256" not in labels
 
 
+def test_a_run_without_official_numbers_has_the_corrected_ones(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The official tool aborts on annotations without areas. Every command works, or says why not in one line."""
+    monkeypatch.chdir(tmp_path)
+    truth = document()
+    del truth["annotations"][0]["areas"]
+    files["gt"].write_text(json.dumps(truth))
+    common = ("eval", "--protocol", "lvvis", "--annotations", files["gt"], "--json")
+    plain = command(*common, "--predictions", files["bad"])
+    named = command(*common, "--predictions", files["bad"], "--name", "mine")
+    assert (named.exit_code, named.stdout) == (0, plain.stdout)
+    run = FinishedRun.open(Path(named.stderr.strip().splitlines()[-1]))
+    assert set(run.record["metrics"].values()) == {None}
+    assert run.record["corrected"] == json.loads(plain.stdout)["corrected"]
+    assert run.record["corrected"]["AP"] == pytest.approx(0.25)
+    why = 'annotation 1: has no "areas"; the official lvvis tool needs it'
+    assert why in run.record["undefined"]["metrics"]["AP"]
+    assert why in refusal(*common, "--predictions", files["bad"], "--name", "strict", "--strict")
+
+    told = command("table", run.folder, "--corrected", "--format", "csv")
+    assert ",25," in told.stdout
+    assert f"harness: mine: there are no official numbers: the official lvvis tool aborts: {files['gt']}, {why}" in (
+        told.stderr
+    )
+    assert "score it by lvvis-corrected, or choose a run whose AP is defined" in refusal("compare", run.folder)
+    [analysed] = json.loads(command("analyse", run.folder, "--json").stdout)["runs"]
+    assert (analysed["protocol"], analysed["errors"]["ap50"]) == ("lvvis-corrected", run.record["corrected"]["AP50"])
+    [found] = json.loads(command("analyse", run.folder, "--ceilings", "--json").stdout)["runs"]
+    assert [one["name"] for one in found["ceilings"]["protocols"]] == ["lvvis-corrected", "hota"]
+    as_given, classes, *_ = found["ceilings"]["rows"]
+    assert as_given["metrics"]["lvvis-corrected"]["AP"] == run.record["corrected"]["AP"]
+    assert classes["metrics"]["lvvis-corrected"]["AP"] == 1.0
+    recorded = command("record", run.folder, "--out", "r.json")
+    assert "r.yaml: is not written, since there are no official numbers" in recorded.stderr
+    verified = command("verify", "r.json", "--predictions", files["bad"], "--annotations", files["gt"], "--json")
+    assert json.loads(verified.stdout)["equal"]
+    assert json.loads(verified.stdout)["compared"] == 2 * len(run.record["metrics"])
+    assert command("report", run.folder, "--out", "report.html").exit_code == 0
+    assert "the official lvvis tool aborts" in Path("report.html").read_text()
+    assert command("leaderboard", "runs", "--out", "site").exit_code == 0
+    assert "there are no official numbers: the official lvvis tool aborts" in Path("site/gt-custom.html").read_text()
+
+    again = command(*common, "--predictions", files["bad"], "--name", "mine", "--protocol", "lvvis-corrected")
+    assert again.exit_code == 0
+    assert command("compare", run.folder).exit_code == 0  # as the refusal said
+
+
 def test_results_with_text_ids_and_escaped_counts_are_the_same_run(files: dict[str, Path], tmp_path: Path) -> None:
     truth = document()
     tracks = perfect(truth)

@@ -58,11 +58,16 @@ def record(
     hub = HubEntry(hub_dataset or content["dataset"]["name"], _tasks(task or []), source_url)
     written = write_record(path, content)
     entries = path.parent / ".eval_results" / f"{path.name.partition('.')[0]}.yaml"
+    tracks = written["predictions"]["tracks"]
+    told = f"{path}: {', '.join(one['protocol']['name'] for one in written['protocols'])}, {tracks} tracks"
+    if not hub.tasks and not any(v is not None for one in written["protocols"] for v in one["metrics"].values()):
+        print(told)
+        tell(f"harness: {entries}: is not written, since there are no official numbers")
+        return
     text = eval_results(written, hub)
     entries.parent.mkdir(exist_ok=True)
     write_atomically(entries, text.encode())
-    tracks = written["predictions"]["tracks"]
-    print(f"{path}: {', '.join(one['protocol']['name'] for one in written['protocols'])}, {tracks} tracks")
+    print(told)
     print(entries)
     if hub_dataset is None:
         what = "has the harness's name of the dataset as its id; the Hub needs the id of a benchmark"

@@ -91,8 +91,9 @@ def table(
     from harness.reports.layouts import TABLE_FORMATS
     from harness.reports.published import read_given
     from harness.reports.run_files import groups_of_seeds, mean_record, read_runs
+    from harness.reports.settings import called
     from harness.reports.table_layout import ColumnLayout, Layout, read_layout
-    from harness.run_folder.records import provenance
+    from harness.run_folder.records import no_official_numbers, provenance
 
     if format not in TABLE_FORMATS:
         raise UserError("--format", f'"{format}" is not a format', near(format, TABLE_FORMATS))
@@ -127,6 +128,9 @@ def table(
         records = records_of(from_mlflow, runs_dir)
     if not records:
         raise UserError("harness table", "needs runs", "name run folders, or an experiment with --from-mlflow")
+    for record in records:
+        if reason := no_official_numbers(record):
+            tell(f"harness: {called(record)}: {reason}")
     wanted = {one.key for one in (*chosen.columns, *(c for d in chosen.datasets for c in d.columns or ()))}
     speeds: list[str] = []
     if table_rows.FPS in wanted:

@@ -47,7 +47,20 @@ def no_numbers(folder: Location, record: Mapping[str, Any]) -> UserError:
     if record["protocol"] is None:
         return UserError(str(folder), "has no numbers", "choose a run on a split whose truth is public")
     reason = record.get("undefined", {}).get("metrics", {}).get("AP", "none is defined")
-    return UserError(str(folder), f"has no numbers: {reason}", WITH_NUMBERS)
+    repaired = f"{record['protocol']['name']}-corrected"
+    is_repaired = (record["corrected"] or {}).get("AP") is not None
+    hint = f"score it by {repaired}, or {WITH_NUMBERS}" if is_repaired else WITH_NUMBERS
+    return UserError(str(folder), f"has no {'official ' if is_repaired else ''}numbers: {reason}", hint)
+
+
+def no_official_numbers(record: Mapping[str, Any]) -> str:
+    """Why a run has corrected numbers but no official ones; empty for other runs."""
+    sides = [record.get(side) or {} for side in ("metrics", "corrected")]
+    official, repaired = ([value for value in side.values() if value is not None] for side in sides)
+    reasons = record.get("undefined", {}).get("metrics", {})
+    if official or not repaired or not reasons:
+        return ""
+    return f"there are no official numbers: {next(iter(reasons.values()))}"
 
 
 def values_agree(recorded: float | None, computed: float | None) -> bool:

@@ -55,10 +55,17 @@ class ProtocolScores:
     matches: MatchTable | None = None
 
 
-def refuse_unscorable(dataset: Dataset, protocols: Sequence[str], videos: Iterable[Video] | None) -> None:
-    """Raise `UserError` if a protocol refuses the truth of ``videos`` (``None``: all), whatever is predicted."""
-    if dataset.truth is not None:
-        check_truth_for(protocols, dataset.annotations, None if videos is None else [video.id for video in videos])
+def refuse_unscorable(
+    dataset: Dataset, protocols: Sequence[str], videos: Iterable[Video] | None, strict: bool = False
+) -> list[str]:
+    """Raise `UserError` if a protocol refuses the truth of ``videos`` (``None``: all), whatever is predicted.
+
+    Returns why official tools abort on it, which with ``strict`` is refused, too.
+    """
+    if dataset.truth is None:
+        return []
+    ids = None if videos is None else [video.id for video in videos]
+    return check_truth_for(protocols, dataset.annotations, ids, strict)
 
 
 def score_predictions(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.arrays import Floats, Ints
-from harness.errors import OfficialFaultError, UserError
+from harness.errors import UserError
 from harness.formats.youtube_vis import Annotations
 from harness.scoring import class_agnostic_overlap
 from harness.scoring.calibration import Calibration, calibration
@@ -21,7 +21,7 @@ from harness.scoring.matched_tracks import MatchedTracks, matched_tracks
 from harness.scoring.metrics import GROUP_NAMES
 from harness.scoring.overlap import GroundTruthArrays, MaskRules, Overlaps, concatenate, overlap
 from harness.scoring.protocols import ApProtocol, get_protocol
-from harness.scoring.score import LOWEST_THRESHOLD, in_parallel, refuse_faulty_truth, select
+from harness.scoring.score import LOWEST_THRESHOLD, in_parallel, select, usable_protocol
 from harness.scoring.shard_reader import ShardGroup, ShardReader, ShardStore
 from harness.scoring.slices import Slicing, slice_truth
 from harness.scoring.track_shape import consistency
@@ -86,13 +86,8 @@ def analyse(
     Where the official tool aborts on the truth, it is analysed by the corrected protocol, and the analysis says so.
     Raises `UserError` as `harness.scoring.score.score_store` does.
     """
-    chosen = get_protocol(protocol)
     truths = GroundTruthArrays(annotations if videos is None else annotations.restrict(videos))
-    try:
-        refuse_faulty_truth(chosen, truths)
-    except OfficialFaultError:
-        chosen = chosen.corrected()
-        refuse_faulty_truth(chosen, truths)
+    chosen = usable_protocol(get_protocol(protocol), truths)
     selection = select(chosen, truths)
     overlaps, track_overlaps, motion = _read(chosen, truths, np.unique(selection.row[~selection.ignored]), store)
     matched = matched_tracks(truths, selection, overlaps, 0, chosen.quirks, chosen.ranges[0])

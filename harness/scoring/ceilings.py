@@ -23,8 +23,8 @@ from harness.scoring.frame_use import frames_of
 from harness.scoring.overlap import GroundTruthArrays, Overlaps, TrackBatch, concatenate, overlap
 from harness.scoring.perfect import VARIANTS, perfected
 from harness.scoring.presence import PRESENCE
-from harness.scoring.protocols import AnyProtocol, choose_protocol
-from harness.scoring.score import LOWEST_THRESHOLD, in_parallel, mask_rules, metrics_of, rules_row
+from harness.scoring.protocols import AnyProtocol, ApProtocol, choose_protocol
+from harness.scoring.score import LOWEST_THRESHOLD, in_parallel, mask_rules, metrics_of, rules_row, usable_protocol
 from harness.warnings import Warnings
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def ceilings(
 
     ``source`` returns the path of a results file or a new reader of a prediction store. ``videos`` restricts truth and
     predictions to these ids. Tracks of unknown videos and of categories that the annotations do not list are left out.
+    Where the official tool aborts on the truth, the ceilings are those of the corrected protocol, and say so.
     Raises `UserError` as scoring does, if no protocol has ceilings (see `has_ceilings`), and without predictions.
     """
     names = [name for name in names if has_ceilings(name)]
@@ -93,15 +94,18 @@ def ceilings(
         found |= _of_tracks(of_tracks, annotations, source())
     if VEVAL in names:
         found[VEVAL] = _of_phrases(annotations, source())
-    rows = (Ceiling(variant, {name: found[name][1][i] for name in names}) for i, variant in enumerate(VARIANTS))
-    return Ceilings({name: found[name][0] for name in names}, tuple(rows))
+    used = [found[name] for name in names]
+    rows = (Ceiling(variant, {one["name"]: values[i] for one, values in used}) for i, variant in enumerate(VARIANTS))
+    return Ceilings({one["name"]: one for one, _ in used}, tuple(rows))
 
 
 def _of_tracks(
     protocols: Sequence[AnyProtocol], annotations: Annotations, predictions: Path | ShardReader
 ) -> dict[str, tuple[dict[str, Any], list[Values]]]:
+    """By the name of each of ``protocols``: the record of the one that was used, and its metrics by variant."""
     truths = GroundTruthArrays(annotations)
-    rules = mask_rules(protocols)
+    used = {one.name: usable_protocol(one, truths) if isinstance(one, ApProtocol) else one for one in protocols}
+    rules = mask_rules(used.values())
 
     def work(read: _Read) -> list[Overlaps]:
         batches = perfected(truths, read.batch, read.name)
@@ -110,12 +114,12 @@ def _of_tracks(
     parts = list(in_parallel(lambda group: work(_read(group, truths, predictions)), _groups(predictions, truths)))
     if not parts:
         raise UserError(_name(predictions), "holds no predictions", "give predictions of the annotated videos")
-    values: dict[str, list[Values]] = {one.name: [] for one in protocols}
+    values: dict[str, list[Values]] = {name: [] for name in used}
     for i in range(len(VARIANTS)):
         joined = concatenate([part[i] for part in parts], len(rules))
-        for one in protocols:
-            values[one.name].append(metrics_of(one, truths, joined, rules_row(one, rules), _name(predictions)).values)
-    return {one.name: (one.record(), values[one.name]) for one in protocols}
+        for name, one in used.items():
+            values[name].append(metrics_of(one, truths, joined, rules_row(one, rules), _name(predictions)).values)
+    return {name: (one.record(), values[name]) for name, one in used.items()}
 
 
 def _of_phrases(annotations: Annotations, predictions: Path | ShardReader) -> tuple[dict[str, Any], list[Values]]:

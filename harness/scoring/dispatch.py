@@ -106,9 +106,14 @@ def check_settings(names: Sequence[str], settings: Settings) -> None:
         raise UserError("tracks_per_category", "is a setting of Fixed AP", hint)
 
 
-def check_truth_for(names: Iterable[str], annotations: Annotations, videos: Sequence[int] | None = None) -> None:
-    """Raise `UserError` where the truth alone keeps ``videos`` (all if that is ``None``) from being scored."""
-    restricted = annotations if videos is None else annotations.restrict(videos)
+def check_truth_for(
+    names: Iterable[str], annotations: Annotations, videos: Sequence[int] | None = None, strict: bool = False
+) -> list[str]:
+    """Return why official tools abort on ``videos`` (all if that is ``None``), one line for each that does.
+
+    Raises `UserError` where the truth alone keeps them from being scored; with ``strict`` also for such an abort.
+    """
+    restricted, aborts = annotations if videos is None else annotations.restrict(videos), []
     for name in names:
         if name in TETA_TASKS:
             from harness.scoring.teta_score import check_frames_of
@@ -119,7 +124,8 @@ def check_truth_for(names: Iterable[str], annotations: Annotations, videos: Sequ
 
             read_phrase_truth(restricted)
         else:
-            check_truth(choose_protocol(name), annotations, videos)
+            aborts.append(check_truth(choose_protocol(name), annotations, videos, strict))
+    return [line for line in aborts if line]
 
 
 def score_all(

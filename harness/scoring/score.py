@@ -276,19 +276,34 @@ def _store_source(store: ShardStore | ShardReader, truths: GroundTruthArrays, st
     return _Source(str(shards.folder), place, digests, batches, frozenset(shards.videos))
 
 
-def check_truth(protocol: str | AnyProtocol, annotations: Annotations, videos: Iterable[int] | None = None) -> None:
-    """Raise the `UserError` that scoring any predictions would end with, where the annotations alone decide it.
+def check_truth(
+    protocol: str | AnyProtocol, annotations: Annotations, videos: Iterable[int] | None = None, strict: bool = False
+) -> str:
+    """Return why the official tool aborts on the annotations whatever is predicted; empty if it does not.
 
-    Those are masks that are not run-length encodings, fields that the protocol needs, and ids and groups on which the
-    official tool aborts. ``videos`` are the ids that will be scored, all if that is ``None``. Withheld truth is
-    accepted.
+    Raises the `UserError` that scoring any predictions would end with, where the annotations alone decide it: masks
+    that are not run-length encodings, fields that cannot be read, and with ``strict`` also such an abort. ``videos``
+    are the ids that will be scored, all if that is ``None``. Withheld truth is accepted.
     """
     chosen = _chosen(protocol)
     restricted = annotations if videos is None else annotations.restrict(videos)
-    if restricted.scored_truth is not None:
-        truths = GroundTruthArrays(restricted)
-        if isinstance(chosen, ApProtocol):
-            refuse_faulty_truth(chosen, truths)
+    if restricted.scored_truth is None:
+        return ""
+    truths = GroundTruthArrays(restricted)
+    if isinstance(chosen, HotaProtocol):
+        return ""
+    try:
+        refuse_faulty_truth(chosen, truths)
+    except OfficialFaultError as error:
+        if strict:
+            raise
+        return aborts_on(chosen, error)
+    return ""
+
+
+def aborts_on(chosen: ApProtocol, error: OfficialFaultError) -> str:
+    """The reason why the official numbers are undefined."""
+    return f"the official {chosen.tool} tool aborts: {error}"
 
 
 def refuse_faulty_truth(chosen: ApProtocol, truths: GroundTruthArrays) -> None:
@@ -310,6 +325,19 @@ def refuse_faulty_truth(chosen: ApProtocol, truths: GroundTruthArrays) -> None:
     if "occlusion" in chosen.needs:
         for record in truths.truth.records:
             _occlusion(record, truths.annotations.path)
+
+
+def usable_protocol(chosen: ApProtocol, truths: GroundTruthArrays) -> ApProtocol:
+    """The protocol, or its corrected one where the official tool aborts on the truth.
+
+    Raises another `UserError` where no tool gives numbers.
+    """
+    try:
+        refuse_faulty_truth(chosen, truths)
+    except OfficialFaultError:
+        chosen = chosen.corrected()
+        refuse_faulty_truth(chosen, truths)
+    return chosen
 
 
 def in_parallel(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
@@ -336,7 +364,6 @@ def metrics_of(chosen: AnyProtocol, truths: GroundTruthArrays, overlaps: Overlap
         return score_hota(chosen, truths, overlaps, Warnings(False), name)[0]
     groups = chosen.groups(truths.annotations.categories)
     try:
-        refuse_faulty_truth(chosen, truths)
         return summarise(chosen, truths, curves_of(chosen, truths, overlaps, rules), overlaps, groups)
     except OfficialAbortError as error:
         corrected = chosen.corrected()
@@ -371,7 +398,7 @@ def _score(
     try:
         refuse_faulty_truth(chosen, truths)
     except OfficialFaultError as error:
-        aborts = f"the official {chosen.tool} tool aborts: {error}"
+        aborts = aborts_on(chosen, error)
     is_faulty = aborts != ""
     _warn_of_notes(truths, chosen, warnings)
     warn_of_sizes(overlaps, source.place, warnings)
@@ -382,7 +409,7 @@ def _score(
         if not is_faulty:
             metrics, matches = _official(chosen, truths, overlaps, rules[0], groups)
     except OfficialFaultError as error:
-        aborts = f"the official {chosen.tool} tool aborts: {error}"
+        aborts = aborts_on(chosen, error)
     except OfficialAbortError as error:
         aborts = aborts or f"{error.what}; {error.hint}"
     if aborts and warnings.strict:
