@@ -46,9 +46,9 @@ def convert(
         SourceFormat,
         typer.Option(
             "--from",
-            help="vis: annotations or results in YouTube-VIS form; run: a run folder's predictions; burst: BURST's own"
-            " form; masks: folders of palette PNG; cvat: CVAT for video; label-studio: its JSON; coco: COCO per frame"
-            " with track ids.",
+            help="vis: annotations or results in YouTube-VIS form; run: a run folder's predictions; burst: annotations"
+            " or predictions in BURST's own form; masks: folders of palette PNG; cvat: CVAT for video; label-studio: its"
+            " JSON; coco: COCO per frame with track ids.",
         ),
     ],
     out: Annotated[
@@ -68,7 +68,11 @@ def convert(
         Path | None, typer.Option(help="With --from masks: the categories, in the form of YouTube-VOS's meta.json.")
     ] = None,
     annotations: Annotated[
-        Path | None, typer.Option(help="Annotation file of results; of a run, where it is not found.")
+        Path | None,
+        typer.Option(
+            help="Annotation file of results; of BURST predictions, whose categories then have its numbers; of a run,"
+            " where it is not found."
+        ),
     ] = None,
     data_root: DataRoot = DATA_ROOT,
     strict: Annotated[bool, typer.Option("--strict", help="Fail if anything is left out.")] = False,
@@ -159,7 +163,11 @@ def _read(
 
         run = FinishedRun(source)
         return youtube_vis.read_predictions(run.store, dataset_of_run(run, data_root, annotations).annotations)
-    if form is SourceFormat.VIS and youtube_vis.is_results(source):
+    if form is SourceFormat.BURST:
+        from harness.convert.burst import read_burst_tracks
+
+        return read_burst_tracks(source, annotations)
+    if youtube_vis.is_results(source):
         if annotations is None:
             raise UserError(str(source), "is a results file", "name the annotation file with --annotations")
         return youtube_vis.read_results(source, annotations)

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from harness.cli.main import build
-from harness.convert.burst import burst_document
+from harness.convert.burst import burst_document, read_burst_tracks
 from harness.convert.tracks import ConvertedVideo, TrackSet
 from harness.errors import UserError
 from harness.run_folder.finished_run import FinishedRun
@@ -91,6 +91,97 @@ def test_a_run_folder_has_the_same_tracks_in_bursts_form(golden: Path, tmp_path:
     assert sorted(tracks_of_burst(json.loads(out.read_text()))) == sorted(tracks_of_run(folder))
     score = score_task("burst-class-guided", tmp_path, out)
     assert score.metrics["HOTA_all"] == pytest.approx(1)
+
+
+def scored_results(golden: Path, folder: Path) -> tuple[Path, Path, list[dict[str, Any]]]:
+    """A golden truth, results of its tracks with scores of their own, and those results."""
+    truth, results = folder / "all_classes.json", folder / "results.json"
+    named_truth(golden, folder)
+    assert harness("convert", truth, "--from", "burst", "--to", "results", "--out", results).exit_code == 0
+    records = json.loads(results.read_text())
+    for number, record in enumerate(records):
+        record["score"] = 0.1 + number / 37
+    records.sort(key=lambda record: record["video_id"])
+    results.write_text(json.dumps(records))
+    return truth, results, records
+
+
+def test_predictions_come_back_from_bursts_form(golden: Path, tmp_path: Path) -> None:
+    truth, results, records = scored_results(golden, tmp_path)
+    there, back, again = (tmp_path / f"{name}.json" for name in ("there", "back", "again"))
+    files = ("--annotations", truth)
+    assert harness("convert", results, "--from", "vis", *files, "--to", "burst", "--out", there).exit_code == 0
+    done = harness("convert", there, "--from", "burst", *files, "--to", "results", "--out", back)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert json.loads(back.read_text()) == records  # ids of videos and categories, scores, masks
+    assert harness("convert", there, "--from", "burst", "--to", "burst", "--out", again).exit_code == 0
+    assert again.read_bytes() == there.read_bytes()  # numbers of tracks, ids of LVIS
+    plain = tmp_path / "plain.json"
+    assert harness("convert", there, "--from", "burst", "--to", "vis", "--out", plain).exit_code == 0
+    document = json.loads(plain.read_text())
+    names = class_table()[0]
+    assert {one["id"]: one["name"] for one in document["categories"]} == {
+        number: names[number]
+        for one in json.loads(there.read_text())["sequences"]
+        for number in one["track_category_ids"].values()
+    }
+    eval_of = [
+        harness("eval", "--protocol", "burst", *files, "--predictions", file, "--json").stdout
+        for file in (results, back)
+    ]
+    assert json.loads(eval_of[0])["metrics"] == json.loads(eval_of[1])["metrics"]
+
+
+def test_the_numbers_of_bursts_tasks_survive_a_conversion(golden: Path, tmp_path: Path) -> None:
+    """Official predictions with a score for every mask: the track mAP averages them anyway."""
+    named_truth(golden, tmp_path)
+    given, back = golden / "burst_tasks" / "predictions.json", tmp_path / "back.json"
+    document = json.loads(given.read_text())
+    del document["categories"], document["split"]
+    (tmp_path / "given.json").write_text(json.dumps(document))
+    done = harness("convert", tmp_path / "given.json", "--from", "burst", "--to", "burst", "--out", back)
+    assert "track whose masks have different scores, which are averaged" in done.stderr
+    before, after = (score_task("burst-class-guided", tmp_path, file) for file in (tmp_path / "given.json", back))
+    for name, value in before.metrics.items():
+        assert after.metrics[name] == pytest.approx(value, abs=1e-12)
+
+
+def sequence(**changes: Any) -> dict[str, Any]:
+    mask = {"rle": "04", "score": 0.5}
+    return {
+        "id": 7, "dataset": "AVA", "seq_name": "a", "width": 2, "height": 2,
+        "annotated_image_paths": ["f0.jpg", "f1.jpg"],
+        "segmentations": [{"9": mask}, {"9": mask}], "track_category_ids": {"9": 805}, **changes,
+    }  # fmt: skip
+
+
+def test_what_bursts_form_loses_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "predictions.json"
+
+    def read(**changes: Any) -> TrackSet:
+        file.write_text(json.dumps({"sequences": [sequence(**changes)]}))
+        return read_burst_tracks(file)
+
+    (track,) = read().videos[0].tracks
+    assert (track.id, track.category_id, track.score) == (9, 805, 0.5)
+    found = read(segmentations=[{"9": {"rle": "04", "score": 0.5, "category_id": 13}}, {"9": {"rle": "04"}}])
+    (track,) = found.videos[0].tracks
+    assert (track.category_id, track.score) == (13, 0.75)
+    assert [one["kind"] for one in found.warnings.record()] == [
+        "track whose masks are of different categories: that of the first mask is kept",
+        "track whose masks have different scores, which are averaged",
+    ]
+    found = read(segmentations=[{}, {}])
+    assert found.videos[0].tracks[0].masks == [None, None]
+    assert [one["kind"] for one in found.warnings.record()] == [
+        "track without a mask, which has no score in this form: it has 1"
+    ]
+    with pytest.raises(UserError, match="track 9: has no category; list it in track_category_ids"):
+        read(track_category_ids={})
+    with pytest.raises(UserError, match="track 9: category 5000 is unknown"):
+        read(track_category_ids={"9": 5000})
+    with pytest.raises(UserError, match=r"frame f0\.jpg, track 9: "):
+        read(segmentations=[{"9": {"rle": "0"}}, {}])
 
 
 def tracks_of_burst(document: dict[str, Any]) -> list[Any]:
