@@ -46,7 +46,17 @@ from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.store import store_in
 from harness.runner import Run, RunOutcome, Tracker, execute
 from harness.scoring import BURST_TASKS
-from harness.scoring.dispatch import DEFAULTS, Settings, check_settings, listed_names, protocol_name, track_protocols
+from harness.scoring.dispatch import (
+    DEFAULTS,
+    Settings,
+    check_settings,
+    further_protocols,
+    listed_names,
+    protocol_name,
+    refuse_tasks,
+    track_protocols,
+)
+from harness.scoring.protocols import BURST
 from harness.types import Dataset, LoadContext, ModelPlugin, Track
 
 if TYPE_CHECKING:
@@ -288,11 +298,12 @@ def run(
 def protocols_of_run(names: str | Sequence[str], dataset: Dataset, settings: Settings = DEFAULTS) -> tuple[str, ...]:
     """The protocols that score a run on a dataset, its own first, see `track_protocols`; none if none are named.
 
-    Raises `UserError` for unknown names, for settings that none of them has, and for BURST's own tasks.
+    Raises `UserError` for unknown names, for settings that none of them has, and for BURST's tasks on other data.
     """
     if not isinstance(names, str) and not names:
         return ()
-    found = track_protocols(names, dataset.protocol, dataset.annotations.pairs is not None)
+    found = track_protocols(names, dataset.protocol, further_protocols(dataset.annotations))
+    refuse_tasks(found, dataset.annotations)
     check_settings(found, settings)
     return found
 
@@ -392,7 +403,7 @@ def run_of_results(
     from harness.reports.tables import table_of_run
     from harness.results_run import make_results_run
 
-    names = [name for name in listed_names(protocol) if name not in BURST_TASKS] if protocol else []
+    names = listed_names(protocol) if protocol else []
     opened = _truth_alone(annotations, dataset, split, Path(root), names)
     place = location(runs_dir) if isinstance(runs_dir, str) else runs_dir
     chosen = protocols_of_run(names, opened, settings)
@@ -410,7 +421,8 @@ def _truth_alone(
     if dataset is None:
         if not protocols:
             raise UserError("a results file", "needs a protocol", "name one, as lvvis, or a dataset")
-        return plugins.own_data(Path(annotations), None, track_protocols(protocols, None)[0])
+        named = [name for name in track_protocols(protocols, None) if name not in BURST_TASKS]
+        return plugins.own_data(Path(annotations), None, named[0] if named else BURST.name)
     plugin = plugins.dataset(dataset, root)
     own, differences = getattr(plugin, "protocol", None), getattr(plugin, "differences", None)
     if own is None or differences is None:

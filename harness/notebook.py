@@ -219,10 +219,14 @@ class Evaluation:
     @property
     def per_category(self) -> pd.DataFrame:
         """A row per category, by the first protocol (of phrases: per video and phrase): name, groups, number of
-        tracks and metrics."""
+        tracks and metrics. Raises `UserError` for BURST's tasks, which have none."""
         import pandas as pd
 
-        rows = pd.DataFrame(self.score.per_category)
+        found = getattr(self.score, "per_category", None)
+        if found is None:
+            name = next(iter(self._records))
+            raise UserError("per_category", f"is not available for {name}", "put an AP protocol first")
+        rows = pd.DataFrame(found)
         return rows.set_index("id") if "id" in rows else rows.set_index(["video_id", "category_id"])
 
     def record(self, protocol: str | None = None) -> dict[str, Any]:
@@ -377,21 +381,23 @@ def truth_of(
 
     A text without a folder and without a suffix is a name unless there is such a file.
     """
-    from harness.scoring.dispatch import track_protocols
+    from harness.scoring.dispatch import further_protocols, refuse_tasks, track_protocols
 
     if isinstance(dataset, (str, Path)) and not _is_name(dataset):
         if protocol is None:
             raise UserError("protocol", "is needed with an annotation file", "name one of lvvis, ytvis, ovis, burst")
         read = read_annotations(Path(dataset))
-        return read, track_protocols(protocol, None, read.pairs is not None)
+        chosen = track_protocols(protocol, None, further_protocols(read))
+        refuse_tasks(chosen, read)
+        return read, chosen
     dataset = dataset_of(dataset)
     if dataset.truth is None:
         hint = f"submit the predictions to {dataset.server}" if dataset.server else "score on a split that has it"
         raise UserError(f"{dataset.name} {dataset.split}", "has no public truth", hint)
     own = dataset.protocol
-    return dataset.annotations, track_protocols(
-        own if protocol is None else protocol, own, dataset.annotations.pairs is not None
-    )
+    chosen = track_protocols(own if protocol is None else protocol, own, further_protocols(dataset.annotations))
+    refuse_tasks(chosen, dataset.annotations)
+    return dataset.annotations, chosen
 
 
 def _is_name(dataset: str | Path) -> bool:

@@ -486,17 +486,15 @@ def verify_record(
     return _compared(record, inputs, outcomes)
 
 
-def is_of_burst(record: SignedRecord) -> bool:
-    """Whether a record is of BURST's own tasks; raises `UserError` where only a part of its protocols are."""
-    are = [one.protocol.name in BURST_TASKS for one in record.protocols]
-    if any(are) and not all(are):
-        raise UserError("record", "has tasks on BURST's own files and other protocols", _HINT)
-    return any(are)
-
-
 def verify_burst_record(record: SignedRecord, own_digest: str, predictions: Path, annotations: Path) -> Verification:
-    """The same for a record of BURST's own tasks: predictions in its form, and the folder of its annotation files."""
+    """The same for a record of predictions in BURST's own form, with the folder of its annotation files.
+
+    Raises `UserError` also for a record of tracks, which has other protocols, too.
+    """
     names = [one.protocol.name for one in record.protocols]
+    if others := [name for name in names if name not in BURST_TASKS]:
+        what = f"is in BURST's own form; the record is of tracks, scored by {others[0]}, too"
+        raise UserError(str(predictions), what, "name the run folder, or its results in YouTube-VIS form")
     truth = _burst_truth(names, annotations)
     inputs = _other_inputs(record, own_digest, truth["digest"], digest_of_burst(predictions))
     return _compared(record, inputs, score_tasks(names, annotations, predictions))

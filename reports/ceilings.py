@@ -17,7 +17,7 @@ from harness.reports.table_rows import in_print, percent_of
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring import HOTA, VEVAL
 from harness.scoring.ceilings import Ceiling, Ceilings, ceilings
-from harness.scoring.dispatch import DEFAULTS, Settings, expand_names
+from harness.scoring.dispatch import DEFAULTS, Settings, expand_names, further_protocols
 from harness.scoring.metrics import GROUP_NAMES
 from harness.types import Dataset
 
@@ -73,8 +73,8 @@ def ceilings_of_run(
     """The ceilings of one run on its data, see `ceilings_of_runs`."""
     from harness.scoring.shard_reader import ShardReader
 
-    own, has_phrases = dataset.protocol, dataset.annotations.pairs is not None
-    names = expand_names(protocols or ([own] if own == VEVAL else [own, HOTA]), own, has_phrases)
+    own, further = dataset.protocol, further_protocols(dataset.annotations)
+    names = expand_names(protocols or ([own] if own == VEVAL else [own, HOTA]), own, further)
     chosen = _with_own_settings(names, settings, run)
     return ceilings(names, dataset.annotations, lambda: ShardReader(run.store), run.scored_videos, chosen)
 

@@ -182,7 +182,7 @@ def test_several_protocols_in_one_call(runs: list[api.OpenedRun], dataset: Datas
     assert set(harness.evaluate(runs[0], dataset, protocol="all").scores) == {"lvvis", "lvvis-fixed", "hota", "teta"}
     for wrong, told in (
         ("", "names nothing"), ([], "names nothing"), (5, "of type int"), ("lvviss", "did you mean"),
-        ("burst-class-guided", "BURST's own form"),
+        ("burst-class-guided", "is not the file of BURST"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=told):
             harness.evaluate(runs[0], dataset, protocol=wrong)  # type: ignore[arg-type]
@@ -336,7 +336,7 @@ def test_protocols_of_a_run_are_those_of_the_command_line(dataset: Dataset, tmp_
         "mine", tmp_path / "results.json", dataset="shapes", protocol="lvvis,fixed-ap", runs_dir=tmp_path
     )
     assert [one["protocol"]["name"] for one in made.record["protocols"]] == ["lvvis", "lvvis-fixed"]
-    with pytest.raises(UserError, match="takes files in BURST's own form"):
+    with pytest.raises(UserError, match="is not the file of BURST that burst-class-guided reads"):
         harness.run("oracle", dataset, **more, protocol=["burst-class-guided"])
 
 

@@ -47,8 +47,8 @@ def convert(
         typer.Option(
             "--from",
             help="vis: annotations or results in YouTube-VIS form; run: a run folder's predictions; burst: annotations"
-            " or predictions in BURST's own form; masks: folders of palette PNG; cvat: CVAT for video; label-studio: its"
-            " JSON; coco: COCO per frame with track ids.",
+            " or predictions in BURST's own form; masks: folders of palette PNG; cvat: CVAT for video; label-studio:"
+            " its JSON; coco: COCO per frame with track ids.",
         ),
     ],
     out: Annotated[

@@ -167,7 +167,6 @@ def _import_numba() -> None:
 def _leave_run(name: str, results: list[_Result], predictions: Location, given: Given, runs_dir: Location) -> Location:
     """Make a run folder of a results file; return it. Raises `UserError` for predictions that cannot become a run."""
     from harness.api import run_of_results
-    from harness.scoring.burst_tasks import BurstScore
 
     if predictions.is_dir():
         raise UserError("--name", f"is for a results file; {predictions} is a run folder already", "leave it out")
@@ -175,12 +174,15 @@ def _leave_run(name: str, results: list[_Result], predictions: Location, given: 
         raise UserError(
             "--name", "cannot be combined with --exhaustive, which changes the truth", "leave one of them out"
         )
-    scores = {one.name: one.outcome for one in results if not isinstance(one.outcome, (UserError, BurstScore))}
+    if any(one.name in BURST_TASKS for one in results) and in_burst_form(predictions):
+        hint = "write them with `harness convert --from burst --annotations all_classes.json --to results`"
+        raise UserError("--name", "needs predictions in YouTube-VIS form", hint)
+    scores = {one.name: one.outcome for one in results if not isinstance(one.outcome, UserError)}
     with local_copy(predictions) as file:
         return run_of_results(
             name,
             file,
-            annotations=given.annotations,
+            annotations=None if given.annotations is None else annotation_file(given.annotations),
             dataset=given.dataset,
             split=given.split,
             root=given.data_root,
@@ -237,8 +239,9 @@ def _write_record(path: Path, results: list[_Result], predictions: Location, giv
 
     names = [one.name for one in results]
     tasks = [name for name in names if name in BURST_TASKS]
+    tasks = tasks if tasks and in_burst_form(predictions) else []
     if tasks and len(tasks) < len(names):
-        what = f"cannot hold {tasks[0]}, which reads BURST's own files, and other protocols"
+        what = f"cannot hold {tasks[0]} of predictions in BURST's own form, and other protocols"
         raise UserError("--record", what, "score them one after the other")
     scores = [one.outcome.record() for one in results if not isinstance(one.outcome, UserError)]
     if not scores:
@@ -268,13 +271,15 @@ def _results(
     """The result of every protocol, and the ceilings if asked for, or why there are none.
 
     ``shards`` are those of the predictions, if they have any. Raises `UserError` if none has a result.
-    ``all`` is BURST's own tasks where the predictions are in BURST's own form, which no other protocol reads.
+    ``all`` is BURST's own tasks where the predictions are in BURST's own form, which no other protocol reads. Those
+    tasks also score tracks in YouTube-VIS form, as other protocols do.
     """
     from harness.scoring.dispatch import check_settings
 
-    if asked is not None and EVERY in asked and _in_burst_form(predictions):
+    tasks: list[str] = []
+    if asked is not None and {EVERY, *BURST_TASKS} & set(asked) and in_burst_form(predictions):
         asked = list(dict.fromkeys(one for name in asked for one in (BURST_TASKS if name == EVERY else (name,))))
-    tasks = [name for name in asked or () if name in BURST_TASKS]
+        tasks = [name for name in asked if name in BURST_TASKS]
     others = None if asked is None else [name for name in asked if name not in tasks]
     found: list[_Result] = []
     best: Ceilings | UserError | None = None
@@ -301,7 +306,7 @@ def _of_tracks(
     with_ceilings: bool,
     shards: ShardReader | None,
 ) -> tuple[list[_Result], Ceilings | UserError | None]:
-    """The results of the protocols for tracks: all but BURST's own tasks. Returns as `_results`."""
+    """The results of protocols on predictions in YouTube-VIS or COCO-video form. Returns as `_results`."""
     from harness.scoring.dispatch import check_settings
 
     names, truth, differences, own = truth_choice(asked, given, shards is None)
@@ -324,7 +329,7 @@ def _of_tracks(
 _BURST_FILE = "all_classes.json"
 
 
-def _in_burst_form(predictions: Location) -> bool:
+def in_burst_form(predictions: Location) -> bool:
     """Whether predictions are a file in BURST's own form: an object with ``sequences``."""
     from harness.formats.containers import open_json
 
@@ -350,7 +355,7 @@ def ceilings_of(names: Sequence[str], truth: Annotations | CocoVideo, source: So
 
 
 def _burst_tasks(tasks: list[str], predictions: Location, given: Given) -> list[_Result]:
-    """BURST's own tasks, on its own files."""
+    """BURST's own tasks, on predictions in its own form."""
     from harness.scoring.burst_tasks import score_tasks
 
     if not tasks:
@@ -424,7 +429,7 @@ def truth_choice(asked: list[str] | None, given: Given, per_frame: bool) -> Trut
                 "--protocol", "is needed with --annotations", "name one of lvvis, ytvis, ovis, burst, veval, hota"
             )
         read = _read(given.annotations, asked)
-        return TruthChoice(expand_names(asked, None, _has_phrases(read)), read, None, None)
+        return TruthChoice(expand_names(asked, None, _further(read)), read, None, None)
     from harness import plugins
 
     plugin = plugins.dataset(given.dataset, given.data_root)
@@ -443,18 +448,21 @@ def truth_choice(asked: list[str] | None, given: Given, per_frame: bool) -> Trut
         what = f"cannot be scored: {opened.no_truth}" if opened.no_truth else "has no public truth"
         raise UserError(f"{given.dataset} {opened.split}", what, hint)
     own = opened.protocol
-    names = expand_names(asked or [own], own, _has_phrases(opened.annotations))
+    names = expand_names(asked or [own], own, _further(opened.annotations))
     return TruthChoice(names, opened.annotations, opened.differences, own)
 
 
-def _has_phrases(truth: Annotations | CocoVideo) -> bool:
-    return getattr(truth, "pairs", None) is not None
+def _further(truth: Annotations | CocoVideo) -> tuple[str, ...]:
+    """The protocols that the truth allows besides those of every dataset."""
+    from harness.formats.coco_video import CocoVideo
+    from harness.scoring.dispatch import further_protocols
+
+    return () if isinstance(truth, CocoVideo) else further_protocols(truth)
 
 
 def _read(path: Path, asked: list[str]) -> Annotations | CocoVideo:
-    """An annotation file in a form that one of the protocols reads; of BURST's own folder the file of all classes."""
-    if path.is_dir() and (path / _BURST_FILE).is_file():
-        path = path / _BURST_FILE
+    """An annotation file in a form that one of the protocols reads."""
+    path = annotation_file(path)
     if not set(asked) & set(TETA_TASKS):
         from harness.formats.youtube_vis import read_annotations
 
@@ -462,6 +470,11 @@ def _read(path: Path, asked: list[str]) -> Annotations | CocoVideo:
     from harness.scoring.teta_score import read_teta_truth
 
     return read_teta_truth(path)
+
+
+def annotation_file(path: Path) -> Path:
+    """The file of all classes in the folder of BURST's own annotation files; another path as it is."""
+    return path / _BURST_FILE if path.is_dir() and (path / _BURST_FILE).is_file() else path
 
 
 def _of_frames(plugin: Any, given: Given, asked: list[str] | None) -> TruthChoice:
@@ -488,13 +501,13 @@ def _as_split(plugin: DatasetPlugin, split: str, annotations: Path, asked: list[
         raise UserError(
             read.path, f"is in {form} form, {plugin.name} is not", "leave out --dataset and name --protocol"
         )
-    names = expand_names(asked or [own], own, _has_phrases(read))
+    names = expand_names(asked or [own], own, _further(read))
     return TruthChoice(names, read, differences(read, split), own)
 
 
 def comparability_of_truth(differences: Sequence[str] | None, protocol: str, own: str | None) -> Comparability:
-    """Fixed AP and mask HOTA are published for the data of each protocol."""
-    same = own is None or protocol in (own, f"{own}-fixed", HOTA)
+    """Fixed AP and mask HOTA are published for the data of each protocol, and BURST's tasks for its own."""
+    same = own is None or protocol in (own, f"{own}-fixed", HOTA, *BURST_TASKS)
     return comparability(differences, [] if same else [f"scored by {protocol}, published numbers by {own}"])
 
 

@@ -10,6 +10,7 @@ import typer
 
 from harness.cli.options import DATA_ROOT, DataRoot, Predictions
 from harness.errors import EXIT_FAILED, UserError
+from harness.scoring import BURST_TASKS
 
 if TYPE_CHECKING:
     from harness.formats.youtube_vis import Annotations
@@ -42,9 +43,9 @@ def verify(
 
         harness verify record.json --predictions runs/oracle-lvvis-val-1a2b3c4d --data-root DIR
     """
+    from harness.cli.eval import in_burst_form
     from harness.paths import local_copy
     from harness.result_record import (
-        is_of_burst,
         opened_predictions,
         read_record,
         verify_burst_record,
@@ -52,7 +53,7 @@ def verify(
     )
 
     found, own_digest = read_record(record)
-    if is_of_burst(found):
+    if any(one.protocol.name in BURST_TASKS for one in found.protocols) and in_burst_form(predictions):
         folder = _burst_truth(found, annotations, data_root)
         with local_copy(predictions) as file:
             outcome = verify_burst_record(found, own_digest, file, folder)
@@ -79,9 +80,10 @@ def _burst_truth(record: SignedRecord, annotations: Path | None, data_root: Path
 def _truth(path: Path, record: SignedRecord, annotations: Path | None, data_root: Path) -> Annotations:
     """The annotations to score by; raises `UserError` if they do not exist or have no truth."""
     if annotations is not None:
+        from harness.cli.eval import annotation_file
         from harness.formats.youtube_vis import read_annotations
 
-        read = read_annotations(annotations)
+        read = read_annotations(annotation_file(annotations))
         if read.scored_truth is None:
             raise UserError(str(annotations), "has no annotations", "name the file with the truth")
         return read

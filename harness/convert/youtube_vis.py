@@ -26,7 +26,7 @@ from harness.warnings import Warnings
 def read_truth(file: Path) -> TrackSet:
     """The annotated tracks of a file in YouTube-VIS or BURST's own form."""
     annotations = read_annotations(file)
-    tracks = _without_tracks(annotations)
+    tracks = without_tracks(annotations)
     if annotations.truth is None:
         raise UserError(str(file), "has no annotations", "name a file with truth, or results with --annotations")
     for video in tracks.videos:
@@ -38,7 +38,7 @@ def read_truth(file: Path) -> TrackSet:
 
 def read_results(file: Path, annotations: Path) -> TrackSet:
     """The tracks of a results file; the annotation file names videos, frames and categories."""
-    tracks = _without_tracks(read_annotations(annotations))
+    tracks = without_tracks(read_annotations(annotations))
     videos = {video.id: video for video in tracks.videos}
     document = read_document(file)
     for i, one in enumerate(record_list({"results": document}, "results", str(file))):
@@ -57,7 +57,7 @@ def read_results(file: Path, annotations: Path) -> TrackSet:
 
 def read_predictions(store: PredictionStore, annotations: Annotations) -> TrackSet:
     """The predictions of a run for the videos that it has predictions of."""
-    tracks = _without_tracks(annotations)
+    tracks = without_tracks(annotations)
     done = store.done()
     tracks.videos = [video for video in tracks.videos if video.id in done]
     for video in tracks.videos:
@@ -76,7 +76,8 @@ def is_results(file: Path) -> bool:
         return opened.read(256).lstrip()[:1] == b"["
 
 
-def _without_tracks(annotations: Annotations) -> TrackSet:
+def without_tracks(annotations: Annotations) -> TrackSet:
+    """The videos and categories of annotations, and what was read leniently."""
     names: dict[str, int] = defaultdict(int)
     videos = []
     for one in annotations.videos:

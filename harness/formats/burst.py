@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from functools import cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
@@ -83,11 +83,15 @@ class _IrregularError(Exception):
 class SequenceReader:
     """The sequences of a file in BURST's form, one after the other: memory follows the longest, not the file.
 
-    Iterating raises `UserError` as `read_burst` does; afterwards ``split`` is the file's.
+    Iterating raises `UserError` as `read_burst` does; afterwards ``split`` and ``categories`` are the file's.
     """
+
+    lists_empty = False
+    """Whether a sequence without masks is one in which a model found nothing; a file does not say that."""
 
     def __init__(self, path: Path, default_split: str = "", block_bytes: int = BURST_BLOCK_BYTES) -> None:
         self.path, self.split, self._default, self._block_bytes = path, "", default_split, block_bytes
+        self.categories: list[dict[str, Any]] = []
 
     def __iter__(self) -> Iterator[Sequence]:
         seen: set[int] = set()
@@ -97,7 +101,7 @@ class SequenceReader:
                 yield sequence
         except _IrregularError:
             file = read_burst(self.path, self._default)
-            self.split = file.split
+            self.split, self.categories = file.split, file.categories
             yield from file.sequences[len(seen) :]
 
     def _in_turn(self) -> Iterator[Sequence]:
@@ -108,7 +112,7 @@ class SequenceReader:
                 about = decode_json(rest, File)
             except msgspec.MsgspecError as error:
                 raise _IrregularError from error
-        self.split = about.split or self._default
+        self.split, self.categories = about.split or self._default, about.categories
         if not self.split or about.sequences:
             raise _IrregularError
 
@@ -231,6 +235,20 @@ def _check(sequence: Sequence, where: str) -> None:
         if not NUMBER.fullmatch(track):
             hint = "number the tracks, without leading zeros"
             raise UserError(f'{where}, track "{track}"', "is not numbered", hint)
+
+
+def place_of_frames(names: Iterable[str], where: str) -> tuple[str, str, list[str]]:
+    """Dataset, sequence and frames of file names ``DATASET/SEQUENCE/FRAME``.
+
+    Raises `UserError` that begins with ``where`` for other names.
+    """
+    parts = [name.rsplit("/", 1) for name in names]
+    folders = {folder for folder, *_ in parts}
+    dataset, slash, sequence = min(folders, default="").partition("/")
+    if len(folders) != 1 or not slash or any(len(one) != 2 for one in parts):
+        hint = "name BURST's own annotation file"
+        raise UserError(where, "has frames that are not DATASET/SEQUENCE/FRAME", hint)
+    return dataset, sequence, [name for _, name in parts]
 
 
 def areas_of(sequence: Sequence, where: str) -> list[Ints]:

@@ -225,7 +225,7 @@ class Annotations:
     see `harness.formats.lenient`; ``video_ids`` and ``category_ids`` are set only then.
     ``remarks`` are sentences on choices made when the file was read.
     ``listed_videos`` and ``listed_categories`` are the ids in the order of the file. ``per_frame`` tells whether it is
-    in COCO-video form, with one annotation per object and frame.
+    in COCO-video form, with one annotation per object and frame, and ``in_burst_form`` whether it is in BURST's own.
     """
 
     path: str
@@ -243,6 +243,7 @@ class Annotations:
     listed_videos: tuple[int, ...] = ()
     listed_categories: tuple[int, ...] = ()
     per_frame: bool = False
+    in_burst_form: bool = False
 
     def __repr__(self) -> str:
         size = f"{len(self.videos)} videos, {len(self.categories)} categories"
@@ -332,7 +333,7 @@ def _read(raw: bytes, path: Path) -> Annotations:
         notes.add(UNLISTED, f"{name}, category {unlisted}", field="split")
     for unknown in converted.unknown:
         notes.add(NO_FREQUENCY, f"{name}, category {unknown}", field="split")
-    return replace(annotations, notes=notes.record(), remarks=(converted.class_list,))
+    return replace(annotations, notes=notes.record(), remarks=(converted.class_list,), in_burst_form=True)
 
 
 def _is_burst(raw: bytes) -> bool:

@@ -112,7 +112,8 @@ def _scored(name: str, outcome: Result | UserError, settings: Settings) -> Proto
         log.error("not scored by %s: %s", name, outcome)
         return ProtocolScores(undefined_record(name, str(outcome), settings), refusal=f"not scored: {outcome}")
     _log(outcome.warnings)
-    by_category, by_pair = ([], outcome.per_category) if name == VEVAL else (outcome.per_category, [])
+    rows = getattr(outcome, "per_category", [])  # BURST's tasks have none
+    by_category, by_pair = ([], rows) if name == VEVAL else (rows, [])
     matches = getattr(outcome, "matches", None)
     return ProtocolScores(outcome.record(), by_category, by_pair, note=note_of(outcome), matches=matches)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ import numpy as np
 
 from harness.arrays import Floats, Ints
 from harness.errors import OfficialAbortError, UserError, near
-from harness.formats.burst import COMMON
+from harness.formats.burst import COMMON, SequenceReader
 from harness.scoring import BURST_TASKS
 from harness.scoring.burst_comparison import ChosenClasses, frame_units, orders_of, similarities, track_pairs
 from harness.scoring.burst_tracks import (
@@ -29,6 +29,7 @@ from harness.scoring.burst_tracks import (
     ClassNumbers,
     CountedMasks,
     Exemplars,
+    Sequences,
     assign_tracks,
     class_table,
     read_burst_predictions,
@@ -126,22 +127,33 @@ def score_task(
     return _score(task, _read([task], annotations, predictions), rules, strict)
 
 
+Opener = Callable[[BurstTruth], Sequences]
+"""Opens predictions for a truth; more than once where they are read again."""
+
+
 def score_tasks(
-    tasks: Sequence[str], annotations: Path, predictions: Path, strict: bool = False
+    tasks: Sequence[str],
+    annotations: Path,
+    predictions: Path | Opener,
+    strict: bool = False,
+    videos: Iterable[int] | None = None,
 ) -> dict[str, BurstScore | UserError]:
     """Evaluate several tasks, each as by itself, or the `UserError` with which it refuses; predictions are read once.
 
-    They are read for every task where the files that only one task needs cannot be used.
+    They are a file in BURST's form, or what opens them. They are read for every task where the files that only one task
+    needs cannot be used. ``videos`` are the ids of the sequences whose truth counts; ``None``: all.
     """
     data: _Data | None = None
+    chosen = None if videos is None else frozenset(videos)
     try:
-        data = _read(tasks, annotations, predictions) if len(tasks) > 1 else None
+        data = _read(tasks, annotations, predictions, chosen) if len(tasks) > 1 else None
     except UserError:
         data = None
     outcomes: dict[str, BurstScore | UserError] = {}
     for task in tasks:
         try:
-            outcomes[task] = _score(task, data or _read([task], annotations, predictions), OFFICIAL_RULES, strict)
+            read = data or _read([task], annotations, predictions, chosen)
+            outcomes[task] = _score(task, read, OFFICIAL_RULES, strict)
         except UserError as error:
             outcomes[task] = error
     return outcomes
@@ -159,17 +171,21 @@ def annotation_files(tasks: Iterable[str], folder: Path) -> list[Path]:
     return [folder / f"{group}_classes.json" for group in (BURST_GROUPS if OPEN_WORLD in tasks else BURST_GROUPS[:1])]
 
 
-def _read(tasks: Sequence[str], annotations: Path, predictions: Path) -> _Data:
+def _read(
+    tasks: Sequence[str], annotations: Path, predictions: Path | Opener, chosen: frozenset[int] | None = None
+) -> _Data:
     """What the tasks compare. Raises `UserError` for an unknown task and faulty files."""
     for task in tasks:
         if task not in BURST_TASKS:
             raise UserError(f'protocol "{task}"', "is unknown", near(task, BURST_TASKS))
     classes = ClassNumbers()
     files = annotation_files(tasks, annotations)
-    truths = {group: read_burst_truth(file, classes) for group, file in zip(BURST_GROUPS, files, strict=False)}
+    truths = {group: read_burst_truth(file, classes, chosen) for group, file in zip(BURST_GROUPS, files, strict=False)}
     shared = shared_masks(list(truths.values()))
     truths = {group: truth.without_texts() for group, truth in truths.items()}
-    return _Data(truths, read_burst_predictions(predictions, list(truths.values()), shared))
+    every = truths["all"]
+    found = SequenceReader(predictions, every.split) if isinstance(predictions, Path) else predictions(every)
+    return _Data(truths, read_burst_predictions(found, list(truths.values()), shared))
 
 
 def _score(task: str, data: _Data, rules: BurstRules, strict: bool) -> BurstScore:
@@ -226,9 +242,14 @@ def _numbers(
     return Numbers(values, classes, undefined)
 
 
-def _aborted(task: str, error: OfficialAbortError) -> Numbers:
+def metric_names(task: str) -> list[str]:
+    """The names of a task's metrics."""
     names = OPEN_WORLD_METRICS if task == OPEN_WORLD else GUIDED_METRICS
-    keys = [f"{name}_{group}" for group in BURST_GROUPS for name in names]
+    return [f"{name}_{group}" for group in BURST_GROUPS for name in names]
+
+
+def _aborted(task: str, error: OfficialAbortError) -> Numbers:
+    keys = metric_names(task)
     return Numbers(dict.fromkeys(keys), {}, dict.fromkeys(keys, f"the tool aborts: {error}"))
 
 

@@ -9,13 +9,14 @@ import csv
 import itertools
 import os
 from collections import Counter, deque
+from collections.abc import Container, Iterator
 from collections.abc import Sequence as List
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -78,6 +79,20 @@ class ClassNumbers:
         return np.array([self.position(into.get(n, n)) for n in self.listed()] + [NO_CLASS], np.int64)
 
 
+class Sequences(Protocol):
+    """Predicted sequences, as `harness.formats.burst.SequenceReader` reads them; ``split`` is known after reading."""
+
+    split: str
+    lists_empty: bool
+
+    @property
+    def path(self) -> object:
+        """What messages call the source of the sequences."""
+        ...
+
+    def __iter__(self) -> Iterator[Sequence]: ...
+
+
 @dataclass(frozen=True)
 class BurstVideo:
     """A sequence: size in pixels, and the class numbers that are known to be absent or not annotated everywhere."""
@@ -102,7 +117,8 @@ class BurstTruth:
 
     ``videos`` are in order of their names; frames are numbered over all of them, within one in the order of the
     numbers in their names. ``frame_of`` has the frame of each image, ``video_of (frames,)`` the video. The masks, in
-    the order of the file, have ``frame``, ``track`` and ``category (masks,)``, a position in ``classes``.
+    the order of the file, have ``frame``, ``track`` and ``category (masks,)``, a position in ``classes``. ``listed``
+    are the ids of the file's categories, in its order.
     """
 
     split: str
@@ -116,6 +132,7 @@ class BurstTruth:
     masks: TruthMasks
     tracks: TruthTracks
     classes: ClassNumbers
+    listed: tuple[int, ...] = ()
 
     def without_texts(self) -> BurstTruth:
         """The same for the time when all overlaps are known."""
@@ -129,7 +146,8 @@ class BurstPredictions:
 
     ``images`` are paths, and ``frames[t] (images,)`` their frames in truth ``t``, -1 where they are not annotated.
     ``owner`` is a track of a sequence: ``sequence (owners,)`` and the local id ``track (owners,)``. ``sequences`` has
-    id, name and number of masks. ``twins`` name the tracks that repeat another one.
+    id, name and number of masks; with ``lists_empty`` a model found nothing in those without a mask. ``twins`` name the
+    tracks that repeat another one.
     """
 
     path: str
@@ -146,6 +164,7 @@ class BurstPredictions:
     track: Ints
     truths: SharedTruths
     twins: list[str]
+    lists_empty: bool = False
 
     def place(self, mask: int) -> str:
         """The file, the image and the track of a mask, for messages."""
@@ -230,10 +249,10 @@ def _name(sequence: Sequence) -> str:
     return f"{sequence.dataset}-{sequence.seq_name}"
 
 
-def read_burst_truth(path: Path, classes: ClassNumbers) -> BurstTruth:
+def read_burst_truth(path: Path, classes: ClassNumbers, chosen: Container[int] | None = None) -> BurstTruth:
     """Read annotations: masks of distractors are removed, then classes are merged; track ids count from 1.
 
-    Raises `UserError` for a faulty file.
+    ``chosen`` are the ids of the sequences to read; ``None``: all. Raises `UserError` for a faulty file.
     """
     reader, merged = SequenceReader(path), class_table()[1]
     videos: dict[str, BurstVideo] = {}
@@ -244,6 +263,8 @@ def read_burst_truth(path: Path, classes: ClassNumbers) -> BurstTruth:
     data, counter = bytearray(), 0
     for sequence in reader:
         name, where = _name(sequence), f"{path}, sequence {sequence.id}"
+        if chosen is not None and sequence.id not in chosen:
+            continue
         if name in videos:
             raise UserError(where, f"{name} occurs twice", "name each sequence once")
         mine = known[sequence.id] = {}
@@ -291,6 +312,7 @@ def read_burst_truth(path: Path, classes: ClassNumbers) -> BurstTruth:
         joined._replace(texts=joined.texts._replace(data=np.frombuffer(data, np.uint8))),
         TruthTracks(known, frozenset(ids.tolist())),
         classes,
+        tuple(one["id"] for one in reader.categories if type(one.get("id")) is int),
     )
 
 
@@ -320,14 +342,15 @@ def shared_masks(truths: List[BurstTruth]) -> SharedTruths:
     return share_masks(PlacedMasks(first.masks, first.frame), placed, len(first.images))
 
 
-def read_burst_predictions(path: Path, truths: List[BurstTruth], shared: SharedTruths) -> BurstPredictions:
+def read_burst_predictions(reader: Sequences, truths: List[BurstTruth], shared: SharedTruths) -> BurstPredictions:
     """Read predictions and overlap every mask with the annotated ones of its image, in all ``truths``, on all cores.
 
     ``shared`` are the masks of the truths, which themselves need no texts.
     Every mask is checked, nothing is left out yet. Split and categories are optional. Raises `UserError` for a faulty
     file, one of another split, and a track with two masks in one frame.
     """
-    reader, found = SequenceReader(path, truths[0].split), _Reading(path, truths, shared)
+    path = str(reader.path)
+    found = _Reading(path, truths, shared)
     cores = os.cpu_count() or 1
     waiting: deque[tuple[Sequence, _Columns, list[str], list[Ints], Future[MeasuredMasks]]] = deque()
     with ThreadPoolExecutor(cores) as pool:
@@ -335,7 +358,7 @@ def read_burst_predictions(path: Path, truths: List[BurstTruth], shared: SharedT
             columns = _columns(sequence, truths[0].classes)
             images = [sequence.frame(f) for f in range(len(columns.counts))]
             frames = [np.array([t.frame_of.get(i, -1) for i in images], np.int64) for t in truths]
-            height = _height(sequence, columns, frames, truths, str(path))
+            height = _height(sequence, columns, frames, truths, path)
             rows, first = found.truth_rows(frames)
             work = (columns.texts, sequence.height * sequence.width, height, shared.masks, offsets(columns.counts))
             waiting.append((sequence, columns, images, frames, pool.submit(measure_masks, *work, first, rows)))
@@ -344,10 +367,8 @@ def read_burst_predictions(path: Path, truths: List[BurstTruth], shared: SharedT
         while waiting:
             found.add(*waiting.popleft())
     if reader.split != truths[0].split:
-        raise UserError(
-            str(path), f'is of split "{reader.split}", the truth of "{truths[0].split}"', "give the same split"
-        )
-    return found.predictions(reader.split)
+        raise UserError(path, f'is of split "{reader.split}", the truth of "{truths[0].split}"', "give the same split")
+    return replace(found.predictions(reader.split), lists_empty=reader.lists_empty)
 
 
 def _height(sequence: Sequence, columns: _Columns, frames: list[Ints], truths: List[BurstTruth], path: str) -> int:
@@ -372,8 +393,8 @@ def _height(sequence: Sequence, columns: _Columns, frames: list[Ints], truths: L
 class _Reading:
     """What has been read of a prediction file."""
 
-    def __init__(self, path: Path, truths: List[BurstTruth], shared: SharedTruths) -> None:
-        self._path, self._shared = str(path), shared
+    def __init__(self, path: str, truths: List[BurstTruth], shared: SharedTruths) -> None:
+        self._path, self._shared = path, shared
         self._order = [np.argsort(truth.frame, kind="stable") for truth in truths]
         self._first = [
             np.searchsorted(truth.frame[order], np.arange(len(truth.images) + 1))

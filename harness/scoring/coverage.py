@@ -125,12 +125,17 @@ def warn_of_burst_coverage(truth: BurstTruth, found: BurstFound, exemplar: bool,
     objects need predictions, and tracks, each of which is named by an exemplar, are not compared.
     """
     named = {name for _, name, masks in found.sequences if masks}
+    looked_at = {name for _, name, _ in found.sequences} - named if found.lists_empty else set()
     with_truth = set(truth.video_of[truth.frame].tolist())
-    missing = [
+    empty = [
         video.name
         for at, video in enumerate(truth.videos)
         if video.name not in named and (at in with_truth or not exemplar)
     ]
+    missing = [name for name in empty if name not in looked_at]
+    if len(missing) < len(empty):
+        first = next(name for name in empty if name in looked_at)
+        warnings.tell(NOTHING_FOUND, f"{found.path}, {truth.split}-{first}", len(empty) - len(missing))
     if missing:
         warnings.add(NO_PREDICTION, f"{found.path}, {truth.split}-{missing[0]}", len(missing))
     if not exemplar and found.twins:

@@ -16,15 +16,18 @@ from harness.scoring.score import Score, check_truth, score_by_protocols
 if TYPE_CHECKING:
     from harness.formats.coco_video import CocoVideo
     from harness.formats.youtube_vis import Annotations
+    from harness.scoring.burst_tasks import BurstScore
     from harness.scoring.shard_reader import ShardReader
     from harness.scoring.teta_score import TetaScore
     from harness.scoring.veval import VevalScore
 
-    Result = Score | TetaScore | VevalScore
+    Result = Score | TetaScore | VevalScore | BurstScore
     Source = Callable[[], ShardReader | Path]
 
 PROTOCOL_NAMES = (*PROTOCOLS, HOTA, *TETA_TASKS, VEVAL)
-"""Every protocol that scores tracks of a dataset; BURST's own tasks take BURST's own files."""
+"""Every protocol that can be a dataset's own; BURST's tasks score tracks on BURST's own files only."""
+_ALL_CLASSES = "all_classes.json"
+_GUIDED, _EXEMPLAR, _OPEN_WORLD = BURST_TASKS
 _AP_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 _FIXED_METRICS = ("AP", "AP50", "AP75", "AR")
 
@@ -66,32 +69,59 @@ def listed_names(given: str | Iterable[str]) -> list[str]:
     return names
 
 
-def track_protocols(given: str | Iterable[str], own: str | None, has_phrases: bool = False) -> tuple[str, ...]:
+def track_protocols(given: str | Iterable[str], own: str | None, further: Sequence[str] = ()) -> tuple[str, ...]:
     """The protocols that ``given`` names, ``own`` first if it is one of them; arguments as of `expand_names`.
 
-    ``given`` is a list of names, or a text with commas. Raises `UserError` also for BURST's own tasks, which do not
-    score tracks.
+    ``given`` is a list of names, or a text with commas.
     """
-    found = expand_names(listed_names(given), own, has_phrases)
-    for name in found:
-        if name in BURST_TASKS:
-            hint = "write them with `harness convert RUN --from run --to burst`, then score them with `harness eval`"
-            raise UserError(f'protocol "{name}"', "takes files in BURST's own form", hint)
+    found = expand_names(listed_names(given), own, further)
     return tuple(dict.fromkeys([*(one for one in (own,) if one in found and one is not None), *found]))
 
 
-def expand_names(names: Sequence[str], own: str | None, has_phrases: bool = False) -> list[str]:
+def further_protocols(annotations: Annotations) -> tuple[str, ...]:
+    """The protocols that these annotations allow and others do not: of phrases, and BURST's tasks on its own files.
+
+    Tracks are no exemplars, and the open world needs the files of common and of uncommon classes.
+    """
+    found = [VEVAL] if annotations.pairs is not None else []
+    found += [name for name in (_GUIDED, _OPEN_WORLD) if not _task_refusal(name, annotations)]
+    return tuple(found)
+
+
+def refuse_tasks(names: Iterable[str], annotations: Annotations) -> None:
+    """Raise `UserError` for the first of BURST's tasks among ``names`` by which these annotations cannot be scored."""
+    for name in names:
+        if name in BURST_TASKS and (refusal := _task_refusal(name, annotations)):
+            raise refusal
+
+
+def _task_refusal(task: str, annotations: Annotations) -> UserError | None:
+    """Why tracks cannot be scored by one of BURST's tasks on these annotations; ``None`` where they can."""
+    path = Path(annotations.path)
+    if task == _EXEMPLAR:
+        hint = "write predictions in BURST's own form, with the exemplars' numbers, and score them with `harness eval`"
+        return UserError(f"protocol {task}", "needs tracks that are named by exemplars", hint)
+    if not (annotations.in_burst_form and path.name == _ALL_CLASSES):
+        hint = f"name the {_ALL_CLASSES} of BURST as the annotations"
+        return UserError(annotations.path, f"is not the file of BURST that {task} reads", hint)
+    missing = [name for name in ("common", "uncommon") if not (path.parent / f"{name}_classes.json").is_file()]
+    if task == _OPEN_WORLD and missing:
+        file = path.parent / f"{missing[0]}_classes.json"
+        return UserError(str(file), f"does not exist; {task} reads it", "copy it from BURST's annotations")
+    return None
+
+
+def expand_names(names: Sequence[str], own: str | None, further: Sequence[str] = ()) -> list[str]:
     """The protocols that ``names`` are, each once; ``fixed-ap`` and ``all`` are those of a dataset whose own is given.
 
-    ``has_phrases``: the truth lists phrases of videos. Raises `UserError` for unknown names and where the dataset lacks
-    a protocol.
+    ``further`` are the `further_protocols` of its annotations. Raises `UserError` for unknown names and where the
+    dataset lacks a protocol.
     """
     known = (*PROTOCOL_NAMES, *BURST_TASKS, FIXED_AP, EVERY)
     for name in names:
         if name not in known:
             raise UserError(f'protocol "{name}"', "is unknown", near(name, known))
-    further = (HOTA, TETA_TASKS[0], *((VEVAL,) if has_phrases else ()))
-    return expand_protocols(names, own, further)
+    return expand_protocols(names, own, (HOTA, TETA_TASKS[0], *further))
 
 
 def check_settings(names: Sequence[str], settings: Settings) -> None:
@@ -123,6 +153,8 @@ def check_truth_for(
             from harness.scoring.phrase_units import read_phrase_truth
 
             read_phrase_truth(restricted)
+        elif name in BURST_TASKS:
+            refuse_tasks([name], annotations)
         else:
             aborts.append(check_truth(choose_protocol(name), annotations, videos, strict))
     return [line for line in aborts if line]
@@ -139,14 +171,15 @@ def score_all(
     """Score predictions by several protocols: by name its result, or the `UserError` with which it refuses.
 
     ``source`` gives the results file or a new reader of a prediction store. Protocols of tracks share one pass over the
-    masks; TETA and VEval need a pass each. Raises `UnreadableFileError` where predictions cannot be read.
+    masks; TETA and VEval need a pass each, BURST's tasks one together. Raises `UnreadableFileError` where predictions
+    cannot be read.
     """
     from harness.formats.coco_video import CocoVideo
 
     of_tracks = [
         choose_protocol(name, settings.score_threshold, settings.tracks_per_category)
         for name in names
-        if name not in (*TETA_TASKS, VEVAL)
+        if name not in (*TETA_TASKS, VEVAL, *BURST_TASKS)
     ]
     outcomes: dict[str, Result | UserError] = {}
     if isinstance(truth, CocoVideo):
@@ -157,6 +190,8 @@ def score_all(
     elif of_tracks:
         found = score_by_protocols(of_tracks, truth, source(), strict, videos)
         outcomes |= {one.name: outcome for one, outcome in zip(of_tracks, found, strict=True)}
+    if not isinstance(truth, CocoVideo):
+        outcomes |= _by_tasks([name for name in names if name in BURST_TASKS], truth, source, strict, videos)
     for name in names:
         if name not in outcomes:
             try:
@@ -166,6 +201,20 @@ def score_all(
             except UserError as error:
                 outcomes[name] = error
     return {name: outcomes[name] for name in names}
+
+
+def _by_tasks(
+    tasks: Sequence[str], truth: Annotations, source: Source, strict: bool, videos: Iterable[int] | None
+) -> dict[str, Result | UserError]:
+    """The results of BURST's tasks on its own files, or why they refuse."""
+    refused = {name: _task_refusal(name, truth) for name in tasks}
+    scored = [name for name, refusal in refused.items() if refusal is None]
+    outcomes: dict[str, Result | UserError] = {name: refusal for name, refusal in refused.items() if refusal}
+    if scored:
+        from harness.scoring.burst_from_tracks import score_tracks
+
+        outcomes |= score_tracks(scored, truth, source, strict, videos)
+    return outcomes
 
 
 def _alone(name: str, truth: Any, source: Source, strict: bool, videos: Iterable[int] | None) -> Result:
@@ -215,6 +264,10 @@ def _described(name: str, settings: Settings) -> tuple[dict[str, Any], Sequence[
         from harness.scoring import teta_score
 
         return {"name": name, "version": teta_score.TETA_VERSION}, teta_score.ALL_METRICS
+    if name in BURST_TASKS:
+        from harness.scoring import burst_tasks
+
+        return {"name": name, "version": burst_tasks.BURST_VERSION}, burst_tasks.metric_names(name)
     chosen = choose_protocol(name, settings.score_threshold, settings.tracks_per_category)
     if name == HOTA:
         from harness.scoring.mask_hota import MASK_HOTA_METRICS

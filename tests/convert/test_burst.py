@@ -12,8 +12,9 @@ from typer.testing import CliRunner, Result
 
 from harness.cli.main import build
 from harness.convert.burst import burst_document, read_burst_tracks
-from harness.convert.tracks import ConvertedVideo, TrackSet
+from harness.convert.tracks import ConvertedVideo, ObjectTrack, TrackSet
 from harness.errors import UserError
+from harness.masks import Rle
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.burst_tasks import score_task
 from harness.scoring.burst_tracks import class_table
@@ -50,6 +51,15 @@ def test_results_become_predictions_of_the_official_tasks(golden: Path, tmp_path
     score = score_task("burst-class-guided", tmp_path, out)
     assert score.metrics["HOTA_all"] == pytest.approx(1)
     assert score.metrics["AP_all"] == pytest.approx(1)
+
+
+def test_persons_are_lvis_babies() -> None:
+    """BURST gives the class its own name, with the id of LVIS 0.5."""
+    mask = Rle((2, 2), b"04")
+    video = ConvertedVideo(1, "a", 2, 2, ("AVA/a/f0.jpg",), [ObjectTrack(1, 5, [mask], 0.5)])
+    for name in ("person", "baby"):
+        (one,) = burst_document(TrackSet([video], {5: name}))["sequences"]
+        assert one["track_category_ids"] == {"1": 805}
 
 
 def test_what_is_not_bursts_is_refused() -> None:
@@ -119,7 +129,7 @@ def test_predictions_come_back_from_bursts_form(golden: Path, tmp_path: Path) ->
     plain = tmp_path / "plain.json"
     assert harness("convert", there, "--from", "burst", "--to", "vis", "--out", plain).exit_code == 0
     document = json.loads(plain.read_text())
-    names = class_table()[0]
+    names = class_table()[0] | {805: "person"}  # as BURST calls it
     assert {one["id"]: one["name"] for one in document["categories"]} == {
         number: names[number]
         for one in json.loads(there.read_text())["sequences"]
@@ -176,6 +186,25 @@ def test_what_bursts_form_loses_is_said(tmp_path: Path) -> None:
     assert [one["kind"] for one in found.warnings.record()] == [
         "track without a mask, which has no score in this form: it has 1"
     ]
+    truth = tmp_path / "truth.json"
+    video = {"id": 3, "width": 2, "height": 2, "length": 1, "file_names": ["AVA/a/f1.jpg"]}
+    document = {"videos": [video], "categories": [{"id": 1, "name": "person"}], "annotations": []}
+    truth.write_text(json.dumps(document))
+    both = {"segmentations": [{"9": {"rle": "04"}}, {"9": {"rle": "04", "score": 0.5}, "8": {"rle": "04"}}],
+            "track_category_ids": {"9": 805, "8": 1}}  # fmt: skip
+    file.write_text(json.dumps({"sequences": [sequence(**both), sequence(id=8, seq_name="b")]}))
+    found = read_burst_tracks(file, truth)
+    (track,) = found.videos[0].tracks
+    assert (found.videos[0].id, track.category_id, track.score, len(track.masks)) == (3, 1, 0.5, 1)
+    assert [(one["kind"], one["count"]) for one in found.warnings.record()] == [
+        ("mask in a frame that the annotations do not have, left out", 1),
+        ("sequence that the annotations do not have, left out", 1),
+        ("track of a category that the annotations do not have, left out", 1),
+    ]
+    video["height"] = 4
+    truth.write_text(json.dumps(document))
+    with pytest.raises(UserError, match="has masks of 2x2, its video is 4x2; encode the masks at the video's size"):
+        read_burst_tracks(file, truth)
     with pytest.raises(UserError, match="track 9: has no category; list it in track_category_ids"):
         read(track_category_ids={})
     with pytest.raises(UserError, match="track 9: category 5000 is unknown"):

@@ -157,9 +157,9 @@ def test_several_tasks_read_the_predictions_once(golden: Path, monkeypatch: pyte
     read: list[Path] = []
     original = burst_tasks.read_burst_predictions
 
-    def counted(path: Path, *others: Any) -> Any:
-        read.append(path)
-        return original(path, *others)
+    def counted(reader: Any, *others: Any) -> Any:
+        read.append(reader.path)
+        return original(reader, *others)
 
     monkeypatch.setattr(burst_tasks, "read_burst_predictions", counted)
     together = score_tasks(BURST_TASKS, *files)

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from harness.errors import UserError
-from harness.formats.youtube_vis import annotations_from_document
+from harness.formats.youtube_vis import Annotations, annotations_from_document
 from harness.scoring.dispatch import (
     PROTOCOL_NAMES,
     Settings,
     check_settings,
     expand_names,
+    further_protocols,
     note_of,
     protocol_name,
     score_all,
@@ -30,6 +31,10 @@ DOCUMENT: dict[str, Any] = {
 }
 
 
+def truth_with(**lists: Any) -> Annotations:
+    return annotations_from_document(DOCUMENT | lists, "truth")
+
+
 def test_a_name_of_tracks_is_returned() -> None:
     assert [protocol_name(name) for name in PROTOCOL_NAMES] == list(PROTOCOL_NAMES)
     with pytest.raises(UserError, match='protocol "hotta": is unknown; did you mean "hota"'):
@@ -39,7 +44,8 @@ def test_a_name_of_tracks_is_returned() -> None:
 def test_names_for_several_protocols() -> None:
     assert expand_names(["fixed-ap", "lvvis-fixed"], "lvvis") == ["lvvis-fixed"]
     assert expand_names(["all"], "lvvis") == ["lvvis", "lvvis-fixed", "hota", "teta"]
-    assert "veval" in expand_names(["all"], "lvvis", has_phrases=True)
+    assert "veval" in expand_names(["all"], "lvvis", further_protocols(truth_with(video_np_pairs=[])))
+    assert further_protocols(truth_with()) == ()
     with pytest.raises(UserError, match='protocol "al": is unknown'):
         expand_names(["al"], "lvvis")
 
