@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -293,6 +296,9 @@ class Metric:
     an update count as videos without tracks, unless ``seen_only`` is set. ``protocol`` is as for `evaluate`.
     """
 
+    _remove: weakref.finalize[Any, Any] | None = None
+    """Removes the temporary folder; called when the object is no longer used, or when Python ends."""
+
     def __init__(self, protocol: str | Sequence[str], dataset: Dataset | str, seen_only: bool = False) -> None:
         dataset = dataset_of(dataset)
         self._truth, self.protocols = truth_of(dataset, protocol)
@@ -306,8 +312,11 @@ class Metric:
 
     def reset(self) -> None:
         """Remove all tracks."""
-        self._folder = tempfile.TemporaryDirectory(prefix="harness-metric-")
-        self._store, self._seen = PredictionStore(Path(self._folder.name)), set[int]()
+        if self._remove is not None:
+            self._remove()
+        folder = tempfile.mkdtemp(prefix="harness-metric-")
+        self._remove = weakref.finalize(self, _remove_folder, folder, os.getpid())
+        self._store, self._seen = PredictionStore(Path(folder)), set[int]()
 
     def update(self, tracks: Iterable[Track], video: Video | int | None = None) -> None:
         """Add the tracks of one or more videos; a video's earlier tracks are replaced.
@@ -335,6 +344,12 @@ class Metric:
 
         videos = self._seen if self.seen_only else None
         return score_by(self.protocols, self._truth, lambda: ShardReader(self._store), videos=videos)
+
+
+def _remove_folder(folder: str, process: int) -> None:
+    """Remove a folder in the process that made it, not in one that was forked from it, as data loaders are."""
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _video_id(video: Any) -> int:

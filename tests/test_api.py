@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
+import os
 import pickle
 import pkgutil
+import shutil
 import subprocess
 import sys
+import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -214,6 +219,35 @@ def test_a_metric_in_a_loop(runs: list[api.OpenedRun], dataset: Dataset) -> None
     assert meter.compute()["AP"] is None
     with pytest.raises(UserError, match="is not in shapes val"):
         meter.update([], 10**6)
+
+
+def test_a_metric_removes_its_folder_without_a_warning(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that a notebook drops or keeps to the end; a process forked from it leaves the folder alone."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    meter = harness.Metric("lvvis", dataset)
+    meter.update([], dataset.videos[0])
+    (first,) = tmp_path.iterdir()
+    meter.reset()
+    (second,) = tmp_path.iterdir()
+    assert second != first
+    with monkeypatch.context() as forked:
+        forked.setattr(os, "getpid", lambda: -1)
+        meter.reset()
+    assert second.is_dir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del meter
+        gc.collect()
+    shutil.rmtree(second)
+    code = "import os, harness; kept = harness.Metric('lvvis', 'shapes'); print(len(os.listdir(os.environ['TMPDIR'])))"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("2\n", "")
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_comparisons_and_tables(runs: list[api.OpenedRun]) -> None:
