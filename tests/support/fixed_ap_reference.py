@@ -16,6 +16,20 @@ IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 
 
+class Rules(NamedTuple):
+    """What differs between protocols: whether crowd truth is ignored, whether a truth can be found again by further
+    tracks (BURST), the range of occlusion that counts (OVIS), and the categories that are averaged."""
+
+    crowds: bool = True
+    reusable: bool = False
+    occlusion: tuple[float, float] | None = None
+    members: frozenset[int] | None = None
+
+
+OCCLUSIONS = {"no_occlusion": 0.0, "slight_occlusion": 0.25, "severe_occlusion": 0.75}
+RANGES = {"APso": (0.0, 0.25), "APmo": (0.25, 0.5), "APho": (0.5, 1.0)}
+
+
 class Found(NamedTuple):
     """A prediction of a category: its score, and by IoU threshold whether it is a hit and whether it is ignored."""
 
@@ -24,27 +38,29 @@ class Found(NamedTuple):
     ignored: list[bool]
 
 
-def fixed_ap(truth: dict[str, Any], results: list[dict[str, Any]], most: int, crowds: bool) -> dict[str, float | None]:
-    """AP, AP50 and AR with the ``most`` best predictions of every category; ``crowds``: crowd truth is ignored."""
+def fixed_ap(truth: dict[str, Any], results: list[dict[str, Any]], most: int, rules: Rules) -> dict[str, float | None]:
+    """AP, AP50 and AR with the ``most`` best predictions of every category."""
     rows = []
     for category in truth["categories"]:
+        if rules.members is not None and category["id"] not in rules.members:
+            continue
         mine = [r for r in results if r["category_id"] == category["id"]]
         best = sorted(range(len(mine)), key=lambda at: -mine[at]["score"])[:most]  # sorting is stable
-        rows.append(_category(truth, category["id"], [mine[at] for at in sorted(best)], crowds))
+        rows.append(_category(truth, category["id"], [mine[at] for at in sorted(best)], rules))
     known = [row for row in rows if row is not None]
     if not known:
         return dict.fromkeys(("AP", "AP50", "AR"))
     return {key: float(np.mean([row[key] for row in known])) for key in ("AP", "AP50", "AR")}
 
 
-def _category(truth: dict[str, Any], category: int, mine: list[Any], crowds: bool) -> dict[str, float] | None:
+def _category(truth: dict[str, Any], category: int, mine: list[Any], rules: Rules) -> dict[str, float] | None:
     found: list[Found] = []
     positives = 0
     for video in sorted(truth["videos"], key=lambda one: one["id"]):
         objects = [a for a in truth["annotations"] if (a["video_id"], a["category_id"]) == (video["id"], category)]
-        positives += sum(not (crowds and a["iscrowd"]) for a in objects)
+        positives += sum(not _is_ignored(a, rules) for a in objects)
         here = sorted((r for r in mine if r["video_id"] == video["id"]), key=lambda r: -r["score"])
-        found += _matched(objects, here, crowds)
+        found += _matched(objects, here, rules)
     if not positives:
         return None
     found.sort(key=lambda one: -one.score)
@@ -52,8 +68,25 @@ def _category(truth: dict[str, Any], category: int, mine: list[Any], crowds: boo
     return {"AP": float(np.mean(precisions)), "AP50": precisions[0], "AR": float(np.mean(recalls))}
 
 
-def _matched(objects: list[Any], tracks: list[Any], crowds: bool) -> list[Found]:
-    objects = sorted(objects, key=lambda a: crowds and a["iscrowd"])
+def _is_ignored(annotation: dict[str, Any], rules: Rules) -> bool:
+    if rules.crowds and annotation["iscrowd"]:
+        return True
+    if rules.occlusion is None:
+        return False
+    low, high = rules.occlusion
+    return not low <= occlusion_of(annotation) <= high
+
+
+def occlusion_of(annotation: dict[str, Any]) -> float:
+    """The mean of the more occluded half of the frames."""
+    values = sorted(OCCLUSIONS[one] for one in annotation["occlusion"] if one is not None)
+    worst = values[-((len(values) + 1) // 2) :]
+    return sum(worst) / len(worst)
+
+
+def _matched(objects: list[Any], tracks: list[Any], rules: Rules) -> list[Found]:
+    objects = sorted(objects, key=lambda a: _is_ignored(a, rules))
+    ignored = [_is_ignored(a, rules) for a in objects]
     overlaps = [[_iou(r["segmentations"], a["segmentations"]) for a in objects] for r in tracks]
     found = [Found(r["score"], [], []) for r in tracks]
     for threshold in IOUS:
@@ -61,15 +94,15 @@ def _matched(objects: list[Any], tracks: list[Any], crowds: bool) -> list[Found]
         for row, one in zip(overlaps, found, strict=True):
             best, at = min(threshold, 1 - 1e-10), -1
             for place, a in enumerate(objects):
-                if place in taken and not a["iscrowd"]:
+                if place in taken and not a["iscrowd"] and not rules.reusable:
                     continue
-                if at >= 0 and crowds and a["iscrowd"] and not objects[at]["iscrowd"]:
+                if at >= 0 and ignored[place] and not ignored[at]:
                     break
                 if row[place] >= best:
                     best, at = row[place], place
             taken |= {at} - {-1}
-            one.hits.append(at >= 0)
-            one.ignored.append(at >= 0 and crowds and bool(objects[at]["iscrowd"]))
+            one.hits.append(at >= 0 and objects[at]["id"] != 0)  # a match with annotation 0 reads as none
+            one.ignored.append(at >= 0 and ignored[at])
     return found
 
 
@@ -144,6 +177,41 @@ def random_data(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             results.append({**result, "segmentations": segmentations})
     rng.shuffle(results)
     return {"videos": videos, "categories": categories, "annotations": annotations}, results
+
+
+def with_further_fields(seed: int, truth: dict[str, Any]) -> dict[str, Any]:
+    """The annotations with occlusion (OVIS), ids from 0, and BURST's groups and lists of categories by video."""
+    rng = random.Random(seed)
+    values = rng.choice([list(OCCLUSIONS), ["no_occlusion", "slight_occlusion"], list(OCCLUSIONS)[1:]])
+    for number, annotation in enumerate(truth["annotations"]):
+        annotation["id"] = number
+        annotation["occlusion"] = [None if m is None else rng.choice(values) for m in annotation["segmentations"]]
+    for place, category in enumerate(truth["categories"]):
+        category["frequency"] = "rcf"[place % 3]
+        category["split"] = ("common", "uncommon")[place % 2]
+    ids = [category["id"] for category in truth["categories"]]
+    for video in truth["videos"]:
+        video["neg_category_ids"] = rng.sample(ids, rng.randint(0, len(ids)))
+        video["not_exhaustive_category_ids"] = rng.sample(ids, rng.randint(0, 2))
+    return truth
+
+
+def presence(truth: dict[str, Any], results: list[dict[str, Any]]) -> tuple[int, int, int, int]:
+    """True and false positives, true and false negatives of words in videos, at a score of 0.5.
+
+    A category is there where it is annotated, and absent where a video lists it as such but not as annotated in part.
+    """
+    counts = [0, 0, 0, 0]
+    for video in truth["videos"]:
+        for category in truth["categories"]:
+            pair = video["id"], category["id"]
+            is_there = any((a["video_id"], a["category_id"]) == pair for a in truth["annotations"])
+            listed = category["id"] in video["neg_category_ids"]
+            is_absent = listed and category["id"] not in video["not_exhaustive_category_ids"] and not is_there
+            is_found = any((r["video_id"], r["category_id"]) == pair and r["score"] >= 0.5 for r in results)
+            if is_there or is_absent:
+                counts[(0 if is_there else 1) if is_found else (3 if is_there else 2)] += 1
+    return counts[0], counts[1], counts[2], counts[3]
 
 
 def _box(rng: random.Random) -> dict[str, Any]:
