@@ -229,18 +229,22 @@ def in_latex(subject: FigureData, drawings: Sequence[Drawing], provenance: Seque
 def letters_without_font() -> Iterator[set[str]]:
     """Collect the letters that the fonts of figures lack, in place of matplotlib's warnings about them.
 
-    The set is filled at the end.
+    Other warnings are shown, or not, as outside.
     """
     found: set[str] = set()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", message=r"Glyph \d+ ")
+        show = warnings.showwarning
+
+        def collect(message: Warning | str, *about: Any, **more: Any) -> None:
+            glyph = re.match(r"Glyph (\d+) ", str(message))
+            if glyph is None:
+                show(message, *about, **more)
+            else:
+                found.add(chr(int(glyph[1])))
+
+        warnings.showwarning = collect
         yield found
-    for one in caught:
-        glyph = re.match(r"Glyph (\d+) ", str(one.message))
-        if glyph is None:
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-        else:
-            found.add(chr(int(glyph[1])))
 
 
 def figure_bytes(

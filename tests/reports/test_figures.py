@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
@@ -122,6 +123,13 @@ def test_letters_that_the_font_lacks_are_collected() -> None:
     with drawn.letters_without_font() as lacking:
         drawn.figure_bytes(figure, "pdf")
     assert lacking == {"\U00013000"}
+    with warnings.catch_warnings(record=True) as shown, drawn.letters_without_font() as lacking:
+        warnings.filterwarnings("always", message="old", module="shown")
+        warnings.filterwarnings("ignore", message="old", module="other")
+        for module in ("shown", "other"):
+            warnings.warn_explicit("old", DeprecationWarning, f"{module}.py", 1, module=module)
+    assert [one.filename for one in shown] == ["shown.py"]
+    assert lacking == set()
 
 
 def test_nothing_leaves_the_figure_and_legends_cover_no_axes(subject: drawn.FigureData) -> None:
