@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,12 @@ from harness.reports.evidence import (
 )
 from harness.reports.matches import matches_of_run
 from harness.reports.pages import assets, embedded, policy, render_page, without_folders
+from harness.reports.run_analysis import protocol_to_analyse
 from harness.reports.run_data import dataset_of_run
 from harness.reports.run_files import read_runs
 from harness.reports.styles import dagger_notes
 from harness.reports.summary import Summary, p_value, summary
-from harness.reports.table_rows import COLUMNS, refuse_unknown_metrics
+from harness.reports.table_rows import main_columns, refuse_unknown_metrics
 from harness.reports.viewer import Choice, ViewedRun, chosen, viewer_data
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import FOUND_NOTHING, found_nothing
@@ -196,10 +197,11 @@ def _examine(material: ReportData, dataset: Dataset, number: int, run: FinishedR
     """Errors, ceilings and quality per video of a run, over the videos that its numbers cover."""
     try:
         videos = run.scored_videos
-        material.qualities[number] = video_quality(dataset, run.store, videos)
-        material.analyses[number] = analyse(dataset.protocol, dataset.annotations, run.store, videos)
         if with_ceilings:
             material.ceilings[number] = ceilings_of_run(run, dataset)
+        chosen = protocol_to_analyse(run, dataset)
+        material.qualities[number] = video_quality(replace(dataset, protocol=chosen), run.store, videos)
+        material.analyses[number] = analyse(chosen, dataset.annotations, run.store, videos)
     except UnreadableFileError:
         raise
     except UserError as error:
@@ -214,7 +216,8 @@ def _content(material: ReportData, options: Options) -> dict[str, Any]:
     choices = _choices(material, made, options)
     ids = [choice.video_id for choice in choices]
     frames = {video.id: len(video.frames) for video in material.dataset.videos} if material.dataset else {}
-    first, columns = runs[0].record, tuple(dict.fromkeys((*COLUMNS, *options.metrics)))
+    first = runs[0].record
+    columns = tuple(dict.fromkeys((*main_columns([run.record for run in runs]), *options.metrics)))
     return {
         "title": f"{' and '.join(run.label for run in runs)} on {first['dataset']} {first['split']}",
         "runs": runs,
@@ -326,10 +329,10 @@ def _bin_videos(material: ReportData, videos: Sequence[int]) -> dict[tuple[int, 
     if material.dataset is None:
         return found
     categories = material.dataset.annotations.categories
-    groups = {"all": frozenset(one.id for one in categories)}
-    for suffix, ids in get_protocol(material.dataset.protocol).groups(categories).items():
-        groups[GROUP_NAMES[suffix]] = frozenset(ids)
     for number, analysis in material.analyses.items():
+        groups = {"all": frozenset(one.id for one in categories)}
+        for suffix, ids in get_protocol(analysis.protocol).groups(categories).items():
+            groups[GROUP_NAMES[suffix]] = frozenset(ids)
         tracks = scored_tracks(analysis.verdicts, set(videos))
         for group, one in analysis.calibration.items():
             found[number, group] = videos_of_bins(one.bins, tracks, groups[group])

@@ -27,6 +27,7 @@ from harness.reports.table_rows import (
     PRESENCE_COLUMNS,
     Row,
     fraction_of,
+    main_columns,
     presence_notes,
     table_rows,
 )
@@ -149,12 +150,12 @@ def _columns(records: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> tu
     """The columns of a page: with those of presence, and those of ``metrics``, that a run has numbers of."""
     rates = PRESENCE_COLUMNS if any(presence_metrics(record) for record in records) else ()
     further = [key for key in metrics if any(fraction_of(record, key) is not None for record in records)]
-    return tuple(dict.fromkeys((*COLUMNS, *rates, *further)))
+    return tuple(dict.fromkeys((*main_columns(records), *rates, *further)))
 
 
 def _best(lines: Sequence[Line]) -> Line | None:
     """The comparable run with the highest AP."""
-    found = [line for line in lines if line.run is not None and not line.row.dagger and line.row.percents["AP"]]
+    found = [line for line in lines if line.run is not None and not line.row.dagger and line.row.percents.get("AP")]
     return found[0] if found else None
 
 

@@ -15,7 +15,7 @@ from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import found_nothing, has_numbers, no_numbers, numbers_disagree, values_agree
 from harness.scoring.jackknife import JACKKNIFE_METRICS, replicate
 from harness.scoring.match_table import MATCHES_FILE, MatchTable, write_table
-from harness.scoring.protocols import get_protocol
+from harness.scoring.protocols import ADD_AP, PROTOCOLS, get_protocol
 from harness.scoring.score import score_store
 
 
@@ -33,6 +33,8 @@ def matches_of_run(run: FinishedRun, data_root: Path, annotations: Path | None =
         raise UserError(str(run.folder), what, "repeat its `harness run` to finish it")
     if not has_numbers(record):
         raise no_numbers(run.folder, record)
+    if (own := record["protocol"]["name"]) not in PROTOCOLS:
+        raise UserError(str(run.folder), f"was scored by {own}, which keeps no matches to compare", ADD_AP.format(own))
     if run.matches is not None and _fits(run.matches, record, run.content.digest):
         return run.matches
     return _made_again(run, data_root, annotations)

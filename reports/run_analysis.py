@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from harness.reports.styles import DAGGER
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import found_nothing, numbers_disagree, values_agree
 from harness.scoring.analysis import Analysis, analyse
+from harness.scoring.protocols import ADD_AP, PROTOCOLS
 from harness.types import Dataset
 
 
@@ -62,11 +64,34 @@ def opened_runs(
         yield run, opened[run.data]
 
 
+def protocol_to_analyse(run: FinishedRun, dataset: Dataset) -> str:
+    """The first AP protocol that scored the run, other than Fixed AP; else, or during the run, the dataset's.
+
+    Raises `UserError` if that is not an AP protocol either.
+    """
+    scored: list[str] = []
+    with suppress(UserError):
+        scored = [one["protocol"]["name"] for one in run.record["protocols"]]
+    chosen = next((name for name in scored if name in PROTOCOLS and not _is_fixed(name)), dataset.protocol)
+    if chosen not in PROTOCOLS:
+        what = f"was scored by {chosen}, which has no errors by kind"
+        raise UserError(str(run.folder), what, ADD_AP.format(chosen))
+    return chosen
+
+
+def _is_fixed(name: str) -> bool:
+    return PROTOCOLS[name].tracks_per_category is not None
+
+
 def _analyse(run: FinishedRun, dataset: Dataset) -> RunAnalysis:
-    analysis = analyse(dataset.protocol, dataset.annotations, run.store, run.scored_videos)
-    recorded = run.metrics if analysis.protocol == dataset.protocol else run.record["corrected"]
-    given = values_agree(recorded.get("AP50"), analysis.errors.ap50)
-    if not (given or (found_nothing(run.record) and not analysis.errors.tracks)):
-        raise numbers_disagree(run.folder)
+    chosen = protocol_to_analyse(run, dataset)
+    analysis = analyse(chosen, dataset.annotations, run.store, run.scored_videos)
+    own = (run.record["protocol"] or {}).get("name") == chosen
+    scored = [run.record] if own else [one for one in run.record["protocols"] if one["protocol"]["name"] == chosen]
+    for one in scored:
+        recorded = one["metrics" if analysis.protocol == chosen else "corrected"]
+        given = values_agree(recorded.get("AP50"), analysis.errors.ap50)
+        if not (given or (found_nothing(one) and not analysis.errors.tracks)):
+            raise numbers_disagree(run.folder)
     label = run.label.removesuffix(DAGGER)
     return RunAnalysis(label, str(run.folder), dataset.name, dataset.split, len(run.done), analysis, run.reasons)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from harness.reports.comparison import GAP, Comparison, Contrast, Difference, Interval, MeasuredRun, Pair
 from harness.reports.comparison_text import IDENTICAL, written_rank
 from harness.reports.pages import percent
+from harness.reports.published.vocabulary import column_name
+from harness.reports.table_rows import COLUMNS, fraction_of, main_columns
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.analysis import Analysis
 from harness.scoring.errors_breakdown import KINDS
@@ -62,7 +64,7 @@ def summary(
 ) -> Summary:
     """Summarise the runs; ``reason`` says why there is no comparison, keys of ``analyses`` are the numbers of runs."""
     if all(run.metrics.get("AP") is None for run in runs):
-        return Summary("There are no numbers to compare.", _texts(_no_numbers(runs), reason))
+        return Summary(_other_answer(runs) or "There are no numbers to compare.", _texts(_no_numbers(runs), reason))
     if comparison is None:
         return Summary(_plain_answer(runs), _texts(reason))
     by_label = {run.label: analyses[n] for n, run in enumerate(comparison.runs) if n in analyses}
@@ -93,6 +95,17 @@ def _no_numbers(runs: Sequence[FinishedRun]) -> str:
 def _plain_answer(runs: Sequence[FinishedRun]) -> str:
     ranked = sorted((r for r in runs if r.metrics.get("AP") is not None), key=lambda r: -(r.metrics["AP"] or 0))
     return "AP: " + ", ".join(f"{run.label} {percent(run.metrics['AP'])}" for run in ranked) + "."
+
+
+def _other_answer(runs: Sequence[FinishedRun]) -> str:
+    """The numbers of runs that were scored by another metric than AP, where all have the same one; else empty."""
+    records = [run.record for run in runs]
+    columns = main_columns(records)
+    known = [fraction_of(record, columns[0]) for record in records]
+    if columns == COLUMNS or None in known:
+        return ""
+    numbers = ", ".join(f"{run.label} {percent(value)}" for run, value in zip(runs, known, strict=True))
+    return f"{column_name(columns[0])}: {numbers}."
 
 
 def interval_text(interval: Interval) -> str:

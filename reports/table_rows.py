@@ -18,8 +18,9 @@ from harness.reports.settings import variant_of, varying_settings
 from harness.reports.styles import DAGGER
 from harness.reports.table_layout import Layout
 from harness.run_folder.schemas import protocol_key
-from harness.scoring import HOTA
+from harness.scoring import HOTA, VEVAL
 from harness.scoring.presence import THRESHOLD, is_lower_better, presence_metrics
+from harness.scoring.protocols import PROTOCOLS
 
 COLUMNS = ("AP", "APb", "APn", "AP50", "AP75", "AR")
 PHRASE_COLUMNS = ("cgF1", "pmF1", "IL_MCC", "pHOTA", "pAP")
@@ -282,6 +283,27 @@ def _speed(record: Mapping[str, Any]) -> Decimal | None:
     """Frames per second, if the record has them."""
     value = record.get(FPS)
     return None if value is None else Decimal(repr(float(value)))
+
+
+def main_columns(records: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The columns of runs by the protocols that they were scored by first.
+
+    They are those of average precision where it is one of these; else those of phrases, or each protocol's first metric
+    that a run has a number of.
+    """
+    own = [(record.get("protocol") or {}).get("name") for record in records]
+    if all(name == VEVAL for name in own):
+        return PHRASE_COLUMNS
+    if any(name is None or name in PROTOCOLS for name in own):
+        return COLUMNS
+    firsts = [first_metric(record["protocols"][0]) for record in records if record.get("protocols")]
+    return tuple(dict.fromkeys(key for key in firsts if key is not None)) or COLUMNS
+
+
+def first_metric(scored: Mapping[str, Any]) -> str | None:
+    """The first metric of a protocol that has a number, as ``PROTOCOL/METRIC``; ``None`` if there is none."""
+    metric = next((name for name, value in scored["metrics"].items() if value is not None), None)
+    return None if metric is None else f"{protocol_key(scored['protocol'])}/{metric}"
 
 
 def fraction_of(record: Mapping[str, Any], column: str) -> float | None:

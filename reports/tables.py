@@ -16,12 +16,12 @@ from harness.reports.table_rows import (
     PRESENCE_COLUMNS,
     Intervals,
     Published,
+    first_metric,
+    main_columns,
     presence_notes,
     table_rows,
 )
 from harness.reports.table_sheets import cell_text, csv_of
-from harness.run_folder.schemas import protocol_key
-from harness.scoring import VEVAL
 from harness.scoring.presence import presence_metrics
 
 
@@ -83,10 +83,11 @@ def default_columns(records: Sequence[Mapping[str, Any]], with_tests: bool = Fal
     A table ``with_tests`` (intervals, marks of significance) also has the rates of presence that are tested, where a
     run has them.
     """
-    if all((record.get("protocol") or {}).get("name") == VEVAL for record in records):
-        return list(PHRASE_COLUMNS)
+    main = main_columns(records)
+    if main == PHRASE_COLUMNS:
+        return list(main)
     has_rates = with_tests and any(presence_metrics(record) for record in records)
-    return [*COLUMNS, *(PRESENCE_COLUMNS if has_rates else ()), *_headlines(records)]
+    return list(dict.fromkeys([*main, *(PRESENCE_COLUMNS if has_rates else ()), *_headlines(records)]))
 
 
 def _headlines(records: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -94,9 +95,9 @@ def _headlines(records: Sequence[Mapping[str, Any]]) -> list[str]:
     found: dict[str, None] = {}
     for record in records:
         for scored in record.get("protocols", [])[1:]:
-            metric = next((name for name, value in scored["metrics"].items() if value is not None), None)
+            metric = first_metric(scored)
             if metric is not None:
-                found[f"{protocol_key(scored['protocol'])}/{metric}"] = None
+                found[metric] = None
     return list(found)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from harness.arrays import Flags, Floats, Ints
 from harness.errors import UserError
 from harness.plain_text import plain
+from harness.reports.run_analysis import protocol_to_analyse
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.analysis import HIT, IGNORED, Verdicts, analyse
 from harness.scoring.error_kinds import CLAIMING, CLASSIFICATION, KINDS, MISSED
@@ -374,7 +375,8 @@ def _verdicts(dataset: Dataset, run: FinishedRun, done: set[int] | frozenset[int
         raise UserError(dataset.name, "the truth of this split is withheld")
     if not done:
         raise UserError(dataset.name, "no video has predictions yet")
-    return analyse(dataset.protocol, dataset.annotations, run.store, sorted(done)).verdicts
+    chosen = protocol_to_analyse(run, dataset)
+    return analyse(chosen, dataset.annotations, run.store, sorted(done)).verdicts
 
 
 def _areas(dataset: Dataset, wanted: set[int]) -> tuple[Floats, Ints]:

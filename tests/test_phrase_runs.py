@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -19,10 +20,17 @@ from small_runs import LENGTH, SmallConfig, SmallModel, make_dataset, make_run, 
 from harness.baselines.external.plugin import PLUGIN as EXTERNAL
 from harness.baselines.oracle import PLUGIN as ORACLE
 from harness.baselines.track_by_detection.plugin import PLUGIN as TRACK_BY_DETECTION
+from harness.errors import UserError
 from harness.export import export_results
 from harness.formats.youtube_vis import annotations_from_document, read_annotations
 from harness.models.clipvis.plugin import PLUGIN as CLIPVIS
-from harness.reports.tables import table_of_run
+from harness.reports.comparison import compare_runs
+from harness.reports.html import Options, report
+from harness.reports.leaderboard import find_runs, site
+from harness.reports.run_analysis import analyse_runs
+from harness.reports.table_rows import PHRASE_COLUMNS
+from harness.reports.tables import default_columns, table_of_run
+from harness.run_folder.finished_run import FinishedRun
 from harness.runner import RELATIVE_SCORES, execute
 from harness.scoring.veval import score_veval
 from harness.types import Dataset, Track, Video, Vocabulary
@@ -165,3 +173,36 @@ def test_a_command_gets_a_job_for_every_pair(tmp_path: Path) -> None:
     asked = [tuple(json.loads(line)) for line in (tmp_path / "asked.txt").read_text().splitlines()]
     assert asked == PAIRS
     assert record["slices"]["presence"]["IL_FP"] == record["slices"]["presence"]["IL_TP"] == 2
+
+
+def test_pages_of_runs_over_phrases(tmp_path: Path) -> None:
+    """Report, leaderboard and table have the metrics of phrases; what needs matches of AP says how to get them."""
+    file = tmp_path / "phrases.json"
+    file.write_text(json.dumps(document()))
+    dataset = replace(make_dataset(3), protocol="veval", annotations=read_annotations(file))
+    runs = tmp_path / "runs"
+    finds, silent = make_run(runs, Asked(), dataset), make_run(runs, SmallModel(), dataset, seed=1)
+    for run in (finds, silent):
+        assert execute(run, table=table_of_run).exit_code == 0
+    folders = [finds.folder, silent.folder]
+    page = report(folders, Options(annotations=file, ceilings=True))
+    assert re.search(r"cgF1: small[^<]* \d+\.\d", page)
+    assert "was scored by veval, which keeps no matches to compare" in page
+    assert "IL_MCC</th>" in page.replace("</button>", "")
+    assert "perfect" in page.lower()
+    site_files = site(find_runs(runs))
+    (data_page,) = (text for name, text in site_files.items() if name.endswith("val.html"))
+    assert "pHOTA" in data_page
+    records = [FinishedRun.open(folder).record for folder in folders]
+    assert default_columns(records) == list(PHRASE_COLUMNS)
+    hint = "score the run by an AP protocol, too, named first, as in ytvis,veval"
+    with pytest.raises(UserError, match=f"which has no errors by kind; {hint}"):
+        analyse_runs(folders, tmp_path, file)
+    with pytest.raises(UserError, match=f"which keeps no matches to compare; {hint}"):
+        compare_runs([FinishedRun(folder) for folder in folders])
+    both = [replace(run, protocols=("ytvis", "veval")) for run in (finds, silent)]
+    for run in both:
+        assert execute(run).exit_code == 0
+    compared = compare_runs([FinishedRun(folder) for folder in folders], annotations=file, metrics=["veval/cgF1"])
+    assert compared.pairs[0].metrics["veval/cgF1"].value is not None
+    assert len(analyse_runs(folders, tmp_path, file)) == 2  # the dataset's own protocol has no errors by kind

@@ -6,6 +6,7 @@ Tests of `harness/cli/results_files.py`.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,27 @@ def test_a_run_without_official_numbers_has_the_corrected_ones(
     again = command(*common, "--predictions", files["bad"], "--name", "mine", "--protocol", "lvvis-corrected")
     assert again.exit_code == 0
     assert command("compare", run.folder).exit_code == 0  # as the refusal said
+
+
+def test_runs_that_hota_alone_scored_have_its_numbers(files: dict[str, Path], tmp_path: Path) -> None:
+    runs = [
+        harness.run_of_results(
+            name, files[name], annotations=files["gt"], protocol=["hota"], runs_dir=tmp_path / "runs"
+        )
+        for name in ("good", "bad")
+    ]
+    folders = [run.folder for run in runs]
+    told = command("table", *folders, "--format", "csv").stdout.splitlines()
+    assert "HOTA (all scores)" in told[0]
+    assert " AP" not in told[0]
+    assert "was scored by hota, which keeps no matches to compare; score the run by an AP protocol" in refusal(
+        "compare", *folders
+    )
+    page = tmp_path / "report.html"
+    assert command("report", *folders, "--out", page).exit_code == 0
+    assert re.search(r"HOTA \(all scores\): good \d+\.\d, bad \d+\.\d\.", page.read_text())
+    assert command("leaderboard", tmp_path / "runs", "--out", tmp_path / "site").exit_code == 0
+    assert "hota/HOTA" in (tmp_path / "site" / "gt-custom.html").read_text().replace("<wbr>", "")
 
 
 def test_results_with_text_ids_and_escaped_counts_are_the_same_run(files: dict[str, Path], tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def protocol_name(name: str, own: str | None = None) -> str:
 
     ``own`` is the dataset's protocol, if it is known: ``fixed-ap`` is then its Fixed AP.
     """
-    if name == FIXED_AP:
+    if name == FIXED_AP or (name == EVERY and own is None):
         return expand_protocols([name], own)[0]
     if name == EVERY or (isinstance(name, str) and "," in name):
         raise UserError(f'protocol "{name}"', "is more than one", "name one protocol")

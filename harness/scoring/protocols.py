@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.errors import UserError, near
 from harness.formats.youtube_vis import CategoryRecord
-from harness.scoring import BURST_TASKS, EVERY, FIXED_AP, HOTA, VEVAL
+from harness.scoring import BURST_TASKS, EVERY, FIXED_AP, HOTA, TETA_TASKS, VEVAL
 from harness.scoring.average_precision import Range
 from harness.scoring.quirks import Quirks
 
@@ -233,12 +233,16 @@ def expand_protocols(names: Sequence[str], own: str | None, further: Sequence[st
     return list(dict.fromkeys(found))
 
 
+ADD_AP = "score the run by an AP protocol, too, named first, as in ytvis,{}"
+"""The fix where a run was scored by another protocol alone."""
+
+
 def get_protocol(name: str | ApProtocol) -> ApProtocol:
     """The protocol of a name (a protocol is given back); raises `UserError` with near names."""
     if isinstance(name, ApProtocol):
         return name
-    if name == VEVAL or name in BURST_TASKS:
-        raise UserError(f'protocol "{name}"', "is not an AP protocol over categories", near("", PROTOCOLS))
+    if name in (HOTA, VEVAL, *TETA_TASKS, *BURST_TASKS):
+        raise UserError(f'protocol "{name}"', "has no average precision of categories", ADD_AP.format(name))
     if name not in PROTOCOLS:
         raise UserError(f'protocol "{name}"', "is unknown", near(name, PROTOCOLS))
     return PROTOCOLS[name]

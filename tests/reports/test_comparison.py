@@ -341,7 +341,7 @@ def test_incomplete_runs_and_runs_without_numbers_are_refused(copy: Runs, tmp_pa
     change_record(runs.good, complete=False, videos={"total": 10, "done": 9, "failed": []})
     assert "is incomplete: 9 of 10 videos" in error_of([runs.noisy, runs.good])
     reasons = {"AP": "no annotated track: the videos have no annotations", "APb": "no annotated base track"}
-    change_record(runs.blurred, metrics={"AP": None}, undefined={"metrics": reasons})
+    change_record(runs.blurred, metrics={"AP": None}, corrected={"AP": None}, undefined={"metrics": reasons})
     assert f"has no numbers: {reasons['AP']}; choose a run whose AP is defined" in error_of([runs.blurred])
     change_record(runs.noisy, metrics={**metrics_of(runs.noisy), "AP": 0.999})
     assert "do not give the numbers" in error_of([runs.noisy], annotations=runs.annotations)
