@@ -36,7 +36,7 @@ from harness.run_folder.schemas import Fraction, ProtocolRecord, protocol_key
 from harness.run_folder.store import PredictionStore
 from harness.scoring import BURST_TASKS, HOTA
 from harness.scoring.burst_tasks import annotation_files, score_tasks
-from harness.scoring.dispatch import Settings, score_all
+from harness.scoring.dispatch import PROTOCOL_NAMES, Settings, score_all
 from harness.scoring.from_results import read_batch
 from harness.scoring.overlap import GroundTruthArrays
 from harness.scoring.shard_reader import ShardReader
@@ -235,7 +235,10 @@ def write_record(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     record = signed(content)
     if path.exists() and not path.is_file():
         raise UserError(str(path), "is not a file", "name another file")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(str(path.parent), f"is no folder ({error.strerror})", "name another file") from error
     write_json(path, record)
     return record
 
@@ -433,6 +436,12 @@ def read_record(path: Path) -> tuple[SignedRecord, str]:
         raise UserError(
             str(path), other_version(data, (RECORD_FORMAT,)) or f"is not a record: {error}", _HINT
         ) from error
+    if not record.protocols:
+        raise UserError(str(path), "has no numbers", _HINT)
+    for one in record.protocols:
+        if one.protocol.name not in (*PROTOCOL_NAMES, *BURST_TASKS):
+            what = f'has numbers by protocol "{one.protocol.name}", which is unknown here'
+            raise UserError(str(path), what, "install the version of the harness that wrote it")
     return record, content_digest({key: value for key, value in raw.items() if key != "sha256"})
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from harness.convert.tracks import TrackSet
 
 
+_WITHOUT_PREDICTIONS = "video of the run without predictions, left out"
+
+
 class SourceFormat(StrEnum):
     """The input formats."""
 
@@ -162,7 +165,11 @@ def _read(
         from harness.run_folder.finished_run import FinishedRun
 
         run = FinishedRun(source)
-        return youtube_vis.read_predictions(run.store, dataset_of_run(run, data_root, annotations).annotations)
+        found = youtube_vis.read_predictions(run.store, dataset_of_run(run, data_root, annotations).annotations)
+        missing = sorted(set(run.video_ids.run) - run.done)
+        if missing:
+            found.warnings.add(_WITHOUT_PREDICTIONS, f"{source}, video {missing[0]}", len(missing))
+        return found
     if form is SourceFormat.BURST:
         from harness.convert.burst import read_burst_tracks
 

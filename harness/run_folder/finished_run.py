@@ -180,7 +180,14 @@ class FinishedRun:
 
     @property
     def scored_videos(self) -> frozenset[int] | None:
-        """Ids of the videos that the numbers cover, ``None`` for the whole split."""
+        """Ids of the videos that the numbers cover, ``None`` for the whole split.
+
+        Raises `UserError` if there are not predictions of as many.
+        """
+        scored, done = self.record["videos"]["done"], len(self.done)
+        if scored != done:
+            what = f"has predictions of {done} videos, but its numbers cover {scored}"
+            raise UserError(str(self.folder), what, f"{_HINT}, which scores it again")
         whole = self.record["complete"] and self.record["limit"] is None
         return None if whole else self.done
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 import zipfile
 from getpass import getuser
 from pathlib import Path
@@ -309,6 +310,34 @@ def test_what_cannot_be_read_is_an_error(record: Path, run: FinishedRun, truth: 
         done = command("verify", given[0], "--predictions", given[1], "--annotations", given[2])
         assert isinstance(done.exception, UserError)
         assert message in str(done.exception)
+
+
+def test_missing_predictions_are_not_recorded(run: FinishedRun, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    (folder / "predictions" / "1.parquet").unlink()
+    done = command("record", folder, "--out", tmp_path / "r.json")
+    what = "has predictions of 3 videos, but its numbers cover 4; repeat its `harness run`, which scores it again"
+    assert str(done.exception) == f"{folder}: {what}"
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_records_that_nothing_can_be_compared_with_are_refused(
+    record: Path, run: FinishedRun, truth: Path, tmp_path: Path
+) -> None:
+    content = json.loads(record.read_text())
+    files = ("--predictions", run.folder, "--annotations", truth)
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({**content, "protocols": []}))
+    assert str(command("verify", other, *files).exception).startswith(f"{other}: has no numbers; use a record that")
+    content["protocols"][0]["protocol"]["name"] = "later"
+    other.write_text(json.dumps(content))
+    assert str(command("verify", other, *files).exception) == (
+        f'{other}: has numbers by protocol "later", which is unknown here; install the version of the harness that'
+        " wrote it"
+    )
+    below = command("record", run.folder, "--out", record / "inner.json")
+    assert str(below.exception) == f"{record}: is no folder (File exists); name another file"
 
 
 def test_every_field_is_on_the_page() -> None:

@@ -101,6 +101,12 @@ def test_a_run_folder_has_the_same_tracks_in_bursts_form(golden: Path, tmp_path:
     assert sorted(tracks_of_burst(json.loads(out.read_text()))) == sorted(tracks_of_run(folder))
     score = score_task("burst-class-guided", tmp_path, out)
     assert score.metrics["HOTA_all"] == pytest.approx(1)
+    first = min((folder / "predictions").glob("*.parquet"), key=lambda path: int(path.stem))
+    first.unlink()
+    done = harness("convert", folder, "--from", "run", "--annotations", truth, "--to", "burst", "--out", out)
+    assert f"warning: video of the run without predictions, left out: 1, first: {folder}, video {first.stem}" in (
+        done.stderr
+    )
 
 
 def scored_results(golden: Path, folder: Path) -> tuple[Path, Path, list[dict[str, Any]]]:
