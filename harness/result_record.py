@@ -32,7 +32,7 @@ from harness.plugin_code import convert_plugin_errors
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.layout import PREDICTIONS, content_digest
 from harness.run_folder.provenance import environment
-from harness.run_folder.schemas import Fraction, ProtocolRecord, protocol_key
+from harness.run_folder.schemas import BenchRecord, Fraction, ProtocolRecord, protocol_key
 from harness.run_folder.store import PredictionStore
 from harness.scoring import BURST_TASKS, HOTA
 from harness.scoring.burst_tasks import annotation_files, score_tasks
@@ -104,7 +104,10 @@ class RecordedScores(Struct, frozen=True):
 
 
 class SignedRecord(Struct, frozen=True):
-    """A record. ``model`` and ``complete`` are ``None`` for predictions that were not made by a run."""
+    """A record. ``model`` and ``complete`` are ``None`` for predictions that were not made by a run.
+
+    ``cost`` is the run's ``bench.json``, if time and memory were measured.
+    """
 
     format: Literal[1]
     sha256: str
@@ -117,6 +120,7 @@ class SignedRecord(Struct, frozen=True):
     complete: bool | None = None
     comparable: bool | None = None
     not_comparable: list[str] = []
+    cost: BenchRecord | None = None
 
 
 def record_of_run(run: FinishedRun, private: bool = False) -> dict[str, Any]:
@@ -158,6 +162,9 @@ def record_of_run(run: FinishedRun, private: bool = False) -> dict[str, Any]:
         "comparable": record.get("comparable"),
         "not_comparable": [without_paths(reason) for reason in record["not_comparable"]],
     }
+    if run.bench is not None:
+        cost = msgspec.to_builtins(run.bench)
+        whole["cost"] = cost if private else _public(cost)
     return whole
 
 

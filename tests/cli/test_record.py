@@ -38,6 +38,7 @@ from harness.result_record import (
     without_paths,
 )
 from harness.result_record import read_record as read
+from harness.run_folder.checksums import write_sums
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.layout import content_digest
 from harness.run_folder.schemas import ProtocolRecord
@@ -310,6 +311,26 @@ def test_what_cannot_be_read_is_an_error(record: Path, run: FinishedRun, truth: 
         done = command("verify", given[0], "--predictions", given[1], "--annotations", given[2])
         assert isinstance(done.exception, UserError)
         assert message in str(done.exception)
+
+
+def test_a_measured_cost_is_in_the_record_without_paths(run: FinishedRun, truth: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    fit = {"fixed": 0.25, "per_unit": 0.5, "residual": 0.0, "r2": 1.0}
+    points = [{"value": v, "seconds": 1.0, "frames_per_second": 20.0, "memory_bytes": 9} for v in (1, 10)]
+    bench = {
+        "format": 2, "model": "small", "device": "cpu", "hardware": "a CPU", "precision": "fp32", "size": [12, 16],
+        "threads": 1, "repeats": 2, "base": {"words": 1}, "config": {"weights": "/home/somebody/weights.pth"},
+        "axes": [{"axis": "words", "points": points, "time": fit, "memory": fit}],
+    }  # fmt: skip
+    (folder / "bench.json").write_text(json.dumps(bench))
+    write_sums(folder)
+    assert command("record", folder, "--out", tmp_path / "r.json").exit_code == 0
+    recorded = json.loads((tmp_path / "r.json").read_text())["cost"]
+    assert recorded["axes"][0]["time"] == fit
+    assert recorded["config"] == {"weights": "weights.pth"}
+    verified = command("verify", tmp_path / "r.json", "--predictions", folder, "--annotations", truth, "--json")
+    assert [one["what"] for one in json.loads(verified.stdout)["inputs"]] == ["annotations"]  # of the run in memory
 
 
 def test_missing_predictions_are_not_recorded(run: FinishedRun, tmp_path: Path) -> None:
