@@ -37,7 +37,7 @@ from harness.reports.run_data import dataset_of_run
 from harness.reports.run_files import read_runs
 from harness.reports.styles import dagger_notes
 from harness.reports.summary import Summary, p_value, summary
-from harness.reports.table_rows import main_columns, refuse_unknown_metrics
+from harness.reports.table_rows import PRESENCE_COLUMNS, main_columns, presence_notes, refuse_unknown_metrics
 from harness.reports.viewer import Choice, ViewedRun, chosen, viewer_data
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import FOUND_NOTHING, found_nothing
@@ -47,6 +47,7 @@ from harness.scoring.errors_breakdown import KINDS
 from harness.scoring.jackknife import FEWEST_VIDEOS
 from harness.scoring.match_table import MatchTable
 from harness.scoring.metrics import GROUP_NAMES
+from harness.scoring.presence import presence_metrics
 from harness.scoring.protocols import get_protocol
 from harness.tracking.fields import flat
 from harness.types import Dataset
@@ -217,7 +218,9 @@ def _content(material: ReportData, options: Options) -> dict[str, Any]:
     ids = [choice.video_id for choice in choices]
     frames = {video.id: len(video.frames) for video in material.dataset.videos} if material.dataset else {}
     first = runs[0].record
-    columns = tuple(dict.fromkeys((*main_columns([run.record for run in runs]), *options.metrics)))
+    records = [run.record for run in runs]
+    rates = PRESENCE_COLUMNS if any(presence_metrics(record) for record in records) else ()
+    columns = tuple(dict.fromkeys((*main_columns(records), *rates, *options.metrics)))
     return {
         "title": f"{' and '.join(run.label for run in runs)} on {first['dataset']} {first['split']}",
         "runs": runs,
@@ -229,6 +232,7 @@ def _content(material: ReportData, options: Options) -> dict[str, Any]:
         "comparison": comparison,
         "results": sections.results_table(runs, comparison, columns),
         "columns": columns,
+        "column_notes": presence_notes(columns),
         "matrix": sections.matrix(comparison) if comparison and len(runs) > 2 else [],
         "pairs": [(pair, sections.difference_rows(comparison, pair)) for pair in comparison.pairs]
         if comparison

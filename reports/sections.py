@@ -15,7 +15,7 @@ from harness.reports.comparison import Comparison, Interval, Pair
 from harness.reports.comparison_text import written_rank
 from harness.reports.curves import Curve
 from harness.reports.pages import percent
-from harness.reports.table_rows import COLUMNS, Row, table_rows
+from harness.reports.table_rows import COLUMNS, PRESENCE_COLUMNS, Row, table_rows
 from harness.run_folder.finished_run import FinishedRun
 from harness.scoring.analysis import Analysis
 from harness.scoring.ceilings import Ceilings
@@ -31,7 +31,7 @@ from harness.scoring.errors_breakdown import (
     TEMPORAL,
 )
 from harness.scoring.jackknife import FEWEST_VIDEOS
-from harness.scoring.presence import PRESENCE, THRESHOLD
+from harness.scoring.presence import PRESENCE, RATES, THRESHOLD
 
 KIND_DESCRIPTIONS = {
     CLASSIFICATION: "the right object in the wrong category",
@@ -57,7 +57,10 @@ METRIC_TITLES = {
     f"{PRESENCE}@{THRESHOLD}/IL_FPR": f"IL_FPR@{THRESHOLD} (lower is better)",
 }
 """Metrics of the comparison, in the order shown, with their titles."""
-_KEYS = {"AR": "AR100"}
+_KEYS = {"AR": "AR100"} | {
+    column: f"{PRESENCE}@{THRESHOLD}/{rate}" for column, rate in zip(PRESENCE_COLUMNS, RATES, strict=True)
+}
+"""Metrics of the comparison by column, where their names differ."""
 FEW_TOLD = f", in fewer than {FEWEST_VIDEOS} videos"
 _DIGITS = 12
 """Of digests."""

@@ -205,4 +205,7 @@ def test_pages_of_runs_over_phrases(tmp_path: Path) -> None:
         assert execute(run).exit_code == 0
     compared = compare_runs([FinishedRun(folder) for folder in folders], annotations=file, metrics=["veval/cgF1"])
     assert compared.pairs[0].metrics["veval/cgF1"].value is not None
+    alone = report(folders[:1], Options(annotations=file))
+    assert re.search(r"<th>[^/]*IL_FPR@0.5", alone)
+    assert "IL_FPR is the share of absent ones that are found (lower is better)" in alone
     assert len(analyse_runs(folders, tmp_path, file)) == 2  # the dataset's own protocol has no errors by kind
