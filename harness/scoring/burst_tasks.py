@@ -102,6 +102,8 @@ class BurstScore:
     undefined: dict[str, dict[str, str]]
     trackeval: dict[str, float | None] | None = None
     warnings: list[dict[str, Any]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    """The numbers of predicted tracks, and of annotated objects and sequences, distractors left out."""
 
     def record(self) -> dict[str, Any]:
         """As data, ready for JSON."""
@@ -112,6 +114,8 @@ class BurstScore:
             **({"trackeval": self.trackeval} if self.trackeval is not None else {}),
             "undefined": self.undefined,
             "warnings": self.warnings,
+            "counts": self.counts,
+            "slices": {},
         }
 
 
@@ -213,8 +217,10 @@ def _score(task: str, data: _Data, rules: BurstRules, strict: bool) -> BurstScor
             trackeval = _aborted(task, error)
         undefined["trackeval"] = trackeval.undefined
     official_values = trackeval.values if trackeval is not None else None
+    truth = truths["all"]
+    counts = {"tracks": len(found.track), "truths": len(truth.tracks.seen), "videos": len(truth.videos)}
     return BurstScore(
-        task, metrics.values, corrected.values, metrics.classes, undefined, official_values, warnings.record()
+        task, metrics.values, corrected.values, metrics.classes, undefined, official_values, warnings.record(), counts
     )
 
 

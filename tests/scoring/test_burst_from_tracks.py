@@ -90,6 +90,11 @@ def test_the_numbers_are_those_of_the_converted_file(data: Path, tmp_path: Path)
     truth = read_annotations(data / "all_classes.json")
     expected = score_tasks([GUIDED, OPEN_WORLD], data, data / "burst.json")
     assert 0.1 < expected[GUIDED].record()["metrics"]["HOTA_all"] < 0.9
+    tracks = sum(len(one["track_category_ids"]) for one in json.loads((data / "burst.json").read_text())["sequences"])
+    counts = expected[GUIDED].record()["counts"]
+    assert counts["tracks"] == tracks
+    assert counts["videos"] == len(truth.videos)
+    assert 0 < counts["truths"] <= len(truth.truth.records)  # type: ignore[union-attr]
     shuffled = json.loads((data / "results.json").read_text())
     order = np.random.default_rng(3).permutation(len(shuffled))
     records = sorted((shuffled[i] for i in order.tolist()), key=lambda one: one["category_id"] % 3)
