@@ -60,6 +60,14 @@ def conditions(record: BenchRecord) -> str:
     return f"{record.model}, {record.precision}, {height}x{width}, {record.hardware} ({record.device}{threads})"
 
 
+def _words_of_run(record: Mapping[str, Any]) -> int | None:
+    """The number of words that a model is asked at once; ``None`` if no protocol counted the categories."""
+    scores = [record, *record.get("protocols", ())]
+    if any((one["protocol"] or {}).get("name") == VEVAL for one in scores):
+        return 1
+    return next((one["counts"]["categories"] for one in scores if "categories" in one.get("counts", {})), None)
+
+
 def speed_of_run(record: Mapping[str, Any], bench: BenchRecord | None) -> tuple[float | None, str]:
     """Return frames per second with a run's vocabulary and the conditions of the measurement.
 
@@ -68,7 +76,7 @@ def speed_of_run(record: Mapping[str, Any], bench: BenchRecord | None) -> tuple[
     """
     if bench is None:
         return None, "not measured: harness bench --run RUN --sweep words=1,10,..."
-    words = 1 if (record["protocol"] or {}).get("name") == VEVAL else record["counts"].get("categories")
+    words = _words_of_run(record)
     if words is None:
         return None, "the size of the run's vocabulary is not known"
     try:

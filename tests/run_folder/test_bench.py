@@ -69,6 +69,10 @@ def test_a_run_has_the_speed_at_its_own_vocabulary() -> None:
     assert speed == pytest.approx(20)
     assert told.startswith("41 words, from the line through 3 points, largest residual 0 %; ")
     assert speed_of_run(record(None, "veval"), bench())[0] == pytest.approx(100)
+    phrases = {**record(11), "protocols": [record(11), record(None, "veval")]}  # asked one by one
+    assert speed_of_run(phrases, bench())[0] == pytest.approx(100)
+    tasks = {**record(None, "burst-class-guided"), "protocols": [record(None, "burst-class-guided"), record(11)]}
+    assert speed_of_run(tasks, bench())[0] == pytest.approx(50)
     for odd, kept in ((record(1196), bench()), (record(None), bench()), (record(11), None)):
         assert speed_of_run(odd, kept)[0] is None
         assert speed_of_run(odd, kept)[1]
