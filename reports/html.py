@@ -224,7 +224,7 @@ def _content(material: ReportData, options: Options) -> dict[str, Any]:
     return {
         "title": f"{' and '.join(run.label for run in runs)} on {first['dataset']} {first['split']}",
         "runs": runs,
-        "notes": material.notes + ([material.no_comparison] if material.no_comparison and len(runs) > 1 else []),
+        "notes": material.notes,
         "daggers": dagger_notes((run.label, run.reasons) for run in runs),
         "summary": made,
         "category_videos": _category_videos(material, ids),
