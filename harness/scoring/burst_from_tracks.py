@@ -96,7 +96,7 @@ def _sequence(video: VideoRecord, tracks: list[_Track]) -> BurstSequence:
     return BurstSequence(video.id, dataset, name, video.width, video.height, paths, frames, categories)
 
 
-def score_tracks(
+def score_tracks_by_tasks(
     tasks: Sequence[str],
     annotations: Annotations,
     source: Callable[[], ShardReader | Path],

@@ -24,12 +24,12 @@ from harness.scoring.burst_tracks import (
     DISTRACTORS,
     NO_CLASS,
     BurstPredictions,
+    BurstSequences,
     BurstTruth,
     BurstVideo,
     ClassNumbers,
     CountedMasks,
     Exemplars,
-    Sequences,
     assign_tracks,
     class_table,
     read_burst_predictions,
@@ -131,7 +131,7 @@ def score_task(
     return _score(task, _read([task], annotations, predictions), rules, strict)
 
 
-Opener = Callable[[BurstTruth], Sequences]
+Opener = Callable[[BurstTruth], BurstSequences]
 """Opens predictions for a truth; more than once where they are read again."""
 
 

@@ -57,7 +57,7 @@ BEYOND_IMAGE_CAP = f"mask beyond the best {MOST_PER_IMAGE} of its image, left ou
 NO_CLASS = -1
 """The class of a mask that states none."""
 WAITING = 2
-"""Sequences per core that wait until their masks are measured."""
+"""BurstSequences per core that wait until their masks are measured."""
 
 
 class ClassNumbers:
@@ -79,7 +79,7 @@ class ClassNumbers:
         return np.array([self.position(into.get(n, n)) for n in self.listed()] + [NO_CLASS], np.int64)
 
 
-class Sequences(Protocol):
+class BurstSequences(Protocol):
     """Predicted sequences, as `harness.formats.burst.SequenceReader` reads them; ``split`` is known after reading."""
 
     split: str
@@ -342,7 +342,7 @@ def shared_masks(truths: List[BurstTruth]) -> SharedTruths:
     return share_masks(PlacedMasks(first.masks, first.frame), placed, len(first.images))
 
 
-def read_burst_predictions(reader: Sequences, truths: List[BurstTruth], shared: SharedTruths) -> BurstPredictions:
+def read_burst_predictions(reader: BurstSequences, truths: List[BurstTruth], shared: SharedTruths) -> BurstPredictions:
     """Read predictions and overlap every mask with the annotated ones of its image, in all ``truths``, on all cores.
 
     ``shared`` are the masks of the truths, which themselves need no texts.

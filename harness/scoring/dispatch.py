@@ -211,9 +211,9 @@ def _by_tasks(
     scored = [name for name, refusal in refused.items() if refusal is None]
     outcomes: dict[str, Result | UserError] = {name: refusal for name, refusal in refused.items() if refusal}
     if scored:
-        from harness.scoring.burst_from_tracks import score_tracks
+        from harness.scoring.burst_from_tracks import score_tracks_by_tasks
 
-        outcomes |= score_tracks(scored, truth, source, strict, videos)
+        outcomes |= score_tracks_by_tasks(scored, truth, source, strict, videos)
     return outcomes
 
 

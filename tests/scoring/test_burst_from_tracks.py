@@ -21,7 +21,7 @@ from harness.formats.youtube_vis import annotations_from_document, read_annotati
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.store import PredictionStore
 from harness.scoring import BURST_TASKS
-from harness.scoring.burst_from_tracks import score_tracks
+from harness.scoring.burst_from_tracks import score_tracks_by_tasks
 from harness.scoring.burst_tasks import BurstScore, score_tasks
 from harness.scoring.burst_tracks import class_table
 from harness.scoring.dispatch import check_truth_for, further_protocols, score_all, undefined_record
@@ -99,13 +99,13 @@ def test_the_numbers_are_those_of_the_converted_file(data: Path, tmp_path: Path)
     order = np.random.default_rng(3).permutation(len(shuffled))
     records = sorted((shuffled[i] for i in order.tolist()), key=lambda one: one["category_id"] % 3)
     (tmp_path / "shuffled.json").write_text(json.dumps(records))
-    same(score_tracks([GUIDED, OPEN_WORLD], truth, lambda: data / "results.json"), expected)
+    same(score_tracks_by_tasks([GUIDED, OPEN_WORLD], truth, lambda: data / "results.json"), expected)
     store = stored(data, tmp_path)
-    same(score_tracks([GUIDED, OPEN_WORLD], truth, lambda: ShardReader(store)), expected)
+    same(score_tracks_by_tasks([GUIDED, OPEN_WORLD], truth, lambda: ShardReader(store)), expected)
     mixed = tmp_path / "mixed.json"
     mixed.write_bytes(json_text(burst_document(read_results(tmp_path / "shuffled.json", data / "all_classes.json"))))
     same(
-        score_tracks([GUIDED, OPEN_WORLD], truth, lambda: tmp_path / "shuffled.json"),
+        score_tracks_by_tasks([GUIDED, OPEN_WORLD], truth, lambda: tmp_path / "shuffled.json"),
         score_tasks([GUIDED, OPEN_WORLD], data, mixed),
     )
 
@@ -124,7 +124,7 @@ def test_some_videos_are_scored_alone(data: Path, tmp_path: Path) -> None:
     (alone / "burst.json").write_text(json.dumps(predictions))
     expected = score_tasks([GUIDED, OPEN_WORLD], alone, alone / "burst.json")
     store = stored(data, tmp_path)
-    found = score_tracks([GUIDED, OPEN_WORLD], truth, lambda: ShardReader(store, chosen), videos=chosen)
+    found = score_tracks_by_tasks([GUIDED, OPEN_WORLD], truth, lambda: ShardReader(store, chosen), videos=chosen)
     same(found, expected)
     assert not any(one["kind"] == "video without any prediction" for one in found[GUIDED].record()["warnings"])  # type: ignore[union-attr]
 
@@ -199,11 +199,11 @@ def test_a_video_without_tracks_is_no_fault_of_a_run(data: Path, tmp_path: Path)
     store = PredictionStore(tmp_path / "predictions")
     for video in harness.load_dataset(annotations=data / "all_classes.json", frames=tmp_path, protocol="burst").videos:
         store.write_video(video, [])
-    score = score_tracks([GUIDED], truth, lambda: ShardReader(store), strict=True)[GUIDED]
+    score = score_tracks_by_tasks([GUIDED], truth, lambda: ShardReader(store), strict=True)[GUIDED]
     assert [one["kind"] for one in score.record()["warnings"]] == ["video in which the model found nothing"]  # type: ignore[union-attr]
     empty = tmp_path / "empty.json"
     empty.write_text("[]")
-    refused = score_tracks([GUIDED], truth, lambda: empty, strict=True)[GUIDED]
+    refused = score_tracks_by_tasks([GUIDED], truth, lambda: empty, strict=True)[GUIDED]
     assert "video without any prediction" in str(refused)
 
 
