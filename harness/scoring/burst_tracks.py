@@ -57,7 +57,7 @@ BEYOND_IMAGE_CAP = f"mask beyond the best {MOST_PER_IMAGE} of its image, left ou
 NO_CLASS = -1
 """The class of a mask that states none."""
 WAITING = 2
-"""BurstSequences per core that wait until their masks are measured."""
+"""Sequences per core that wait until their masks are measured."""
 
 
 class ClassNumbers:
