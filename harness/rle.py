@@ -350,31 +350,3 @@ def areas(data, start, stop, kind, height, width, wanted):
             if out[m] < 0:
                 out[m] = decode_rles(data, start[m], stop[m], kind[m], whole, nothing, nothing, 0, False)[0]
     return out
-
-
-@numba.njit(cache=True, nogil=True)
-def used_masks(offsets, index, start, stop, wanted):
-    """Which masks the ``wanted`` tracks have, and the bytes of their text.
-
-    Track ``t`` has the masks ``index[offsets[t]:offsets[t + 1]]``, -1 where it is absent.
-    """
-    chosen, size = np.zeros(len(start), np.bool_), np.int64(0)
-    for track in range(len(wanted)):
-        if wanted[track]:
-            for frame in range(offsets[track], offsets[track + 1]):
-                m = index[frame]
-                if m >= 0 and not chosen[m]:
-                    chosen[m] = True
-                    size += stop[m] - start[m]
-    return chosen, size
-
-
-@numba.njit(cache=True, nogil=True)
-def copy_texts(data, start, stop, chosen, out, at, new_start, new_stop):
-    """Copy the text of the ``chosen`` masks to ``out`` from ``at`` on, and write where it begins and ends there."""
-    for m in range(len(start)):
-        if chosen[m]:
-            size = stop[m] - start[m]
-            out[at : at + size] = data[start[m] : stop[m]]
-            new_start[m], new_stop[m] = at, at + size
-            at += size

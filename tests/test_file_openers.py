@@ -30,7 +30,7 @@ ALLOWED: dict[str, dict[str, int]] = {
     "harness.convert.cvat": {"ZipFile": 1},
     "harness.training.instance_file": {"memmap": 1},
     "harness.training.loop": {"torch.load": 1, "json.loads": 1},
-    "harness.run_folder.store": {"ParquetFile": 1, "read_metadata": 1},
+    "harness.run_folder.store": {"ParquetFile": 1, "read_metadata": 2},
     "harness.models.shared.checkpoint_files": {
         "safe_open": 1, "load_file": 1, "torch.load": 1, "is_zipfile": 1, "ZipFile": 2, "archive.open": 1,
     },

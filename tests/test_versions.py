@@ -99,9 +99,9 @@ def test_a_shard(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     video = run.videos[0]
     other = store.PredictionStore(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(store, "SHARD_FORMAT", "harness-predictions-2")
+        patched.setattr(store, "SHARD_FORMAT", "harness-predictions-3")
         other.write_table(video, pq.read_table(run.store.path(video.id)))
-    told = r"1\.parquet: was written by another version of the harness \(format harness-predictions-2; this one reads"
+    told = r"1\.parquet: was written by another version of the harness \(format harness-predictions-3; this one reads"
     with pytest.raises(UserError, match=told):
         other.read_table(video.id)
 

@@ -7,28 +7,39 @@ import json
 import logging
 import math
 import operator
+import os
 import re
+import zlib
 from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from harness.atomic_write import write_atomically
 from harness.errors import UnreadableFileError, UserError
 from harness.frame_digests import FrameDigests
-from harness.input_files import SHARD_BYTES, decode_json, read_file
+from harness.input_files import SHARD_BYTES, decode_json, open_file, read_file
 from harness.masks import Rle
-from harness.paths import Location
+from harness.paths import Location, ObjectPath
+from harness.run_folder.shard_index import TAIL_BYTES, agree, find_index, read_index, with_index
+from harness.scoring.shard_reader import Shard
 from harness.types import Track, Video, Vocabulary
 from harness.versions import in_words
 
 log = logging.getLogger(__name__)
 
-SHARD_FORMAT = "harness-predictions-1"
-"""Version of the shard format; it changes with the columns or their meaning."""
+SHARD_FORMAT = "harness-predictions-2"
+"""Version of the shard format; it changes with the columns, their meaning, or the index (see `shard_index`)."""
+_OLDER_FORMATS = ("harness-predictions-1",)
+"""Versions with the same columns and without an index, which are read whole."""
 
 SCHEMA = pa.schema(
     [
@@ -48,12 +59,18 @@ frames whose mask is not empty; ``masks`` has COCO's compressed counts per frame
 _SAMPLED, _WHOLE = "frames_sampled", "frames_whole"
 """Keys of the file's metadata that hold `FrameDigests` as JSON lists, if they are known."""
 _LEAF = "masks.list.element"
+_KINDS = {
+    "category_id": np.int64, "score": np.float64, "area_sum": np.int64, "area_frames": np.int32, "height": np.int32,
+    "width": np.int32,
+}  # fmt: skip
+"""Types of the columns that scoring reads, except the masks."""
 _DIGITS = 64
 _MARK = b"sha256="
 _NO_DIGEST = b"0" * _DIGITS
 _UNLIMITED = 1 << 30
 _MOST_TRACKS, _MOST_BYTES = 1 << 20, 1 << 32
 """Most rows and bytes that a shard may declare, far above those of any video. A tiny file can declare any number."""
+_WRONG_SUM = "its checksum does not match"
 _HINT = "repeat its `harness run`, which computes this video again"
 
 
@@ -117,6 +134,21 @@ class PredictionStore:
         """
         return _checked(self._intact(video_id), int(video_id), str(self.path(video_id)))
 
+    def read_shard(self, video_id: int) -> Shard:
+        """Return the tracks of a video for scoring: its index, or all of a shard of an older format.
+
+        Of a file on a disk only the index is read and verified, and later the texts of masks that are asked for; of an
+        object all is read. Raises `UserError` like `read_table`, also when texts are asked for.
+        """
+        path = self.path(video_id)
+        with _as_users_errors(path):
+            found = _indexed(path)
+        if found is None:
+            return shard_of_table(int(video_id), self.read_table(video_id))
+        if found.video_id != int(video_id):
+            raise DamagedShardError(str(path), f"holds video {found.video_id}", _HINT)
+        return found
+
     def read_frames(self, video_id: int) -> FrameDigests | None:
         """Return the digests of the frames of a video when it was run; ``None`` if its shard does not have them.
 
@@ -135,13 +167,8 @@ class PredictionStore:
     def _intact(self, video_id: int) -> bytes:
         """The bytes of a shard, after its checksum was verified."""
         path = self.path(video_id)
-        try:
+        with _as_users_errors(path):
             data = read_file(path, SHARD_BYTES)
-        except FileNotFoundError as error:
-            raise DamagedShardError(str(path), "does not exist: the video has no predictions", _HINT) from error
-        except OSError as error:
-            what = f"cannot be read: {error.strerror or error}"
-            raise UnreadableFileError(str(path), what, f"run `chmod u+rw {path}`") from error
         _check_sum(data, str(path))
         return data
 
@@ -170,6 +197,123 @@ class PredictionStore:
         except OSError as error:
             what = f"is damaged and cannot be removed: {error.strerror or error}"
             raise UserError(str(path), what, f"run `chmod u+rw {path}`") from error
+
+
+@contextmanager
+def _as_users_errors(path: Location) -> Iterator[None]:
+    """Raise a `UserError` in place of the errors of reading a shard."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DamagedShardError(str(path), "does not exist: the video has no predictions", _HINT) from error
+    except OSError as error:
+        what = f"cannot be read: {error.strerror or error}"
+        raise UnreadableFileError(str(path), what, f"run `chmod u+rw {path}`") from error
+    except ValueError as error:
+        raise DamagedShardError(str(path), f"is damaged: {error}", _HINT) from error
+
+
+def _indexed(path: Location) -> Shard | None:
+    """The tracks of a shard that has an index. Raises `ValueError` for one that is damaged, and `OSError`."""
+    if isinstance(path, ObjectPath):
+        data = read_file(path, SHARD_BYTES)
+        place = find_index(data[-TAIL_BYTES:], len(data))
+        if place is None:
+            return None
+        shard = read_index(data[slice(*place)], place[0], partial(_TextsOfBytes, data, path))
+        return replace(shard, memory=shard.memory + len(data))
+    assert isinstance(path, Path)
+    with open_file(path, SHARD_BYTES) as file:
+        size = os.fstat(file.fileno()).st_size
+        first = max(size - TAIL_BYTES, 0)
+        tail = os.pread(file.fileno(), size - first, first)
+        place = find_index(tail, size)
+        if place is None:
+            return None
+        begin, end = place
+        index = tail[begin - first : end - first] if begin >= first else os.pread(file.fileno(), end - begin, begin)
+    return read_index(index, begin, partial(_TextsOfFile, path))
+
+
+class _TextsOfFile:
+    """Reads texts of masks in a file on a disk."""
+
+    def __init__(self, path: Path, crc: list[int]) -> None:
+        self.path, self.crc = path, crc
+
+    def __call__(self, blocks: list[int], begin: list[int], out: list[NDArray[np.uint8]]) -> None:
+        with _as_users_errors(self.path), open_file(self.path, SHARD_BYTES) as file:
+            for block, at, part in zip(blocks, begin, out, strict=True):
+                if os.preadv(file.fileno(), [part.data], at) < len(part) or zlib.crc32(part.data) != self.crc[block]:
+                    raise ValueError(_WRONG_SUM)
+
+
+class _TextsOfBytes:
+    """Gives texts of masks of an object that was read."""
+
+    def __init__(self, data: bytes, path: Location, crc: list[int]) -> None:
+        self.data, self.path, self.crc = np.frombuffer(data, np.uint8), path, crc
+
+    def __call__(self, blocks: list[int], begin: list[int], out: list[NDArray[np.uint8]]) -> None:
+        for block, at, part in zip(blocks, begin, out, strict=True):
+            part[:] = self.data[at : at + len(part)]
+            if zlib.crc32(part.data) != self.crc[block]:
+                raise DamagedShardError(str(self.path), f"is damaged: {_WRONG_SUM}", _HINT)
+
+
+class _TextsOfTable:
+    """Gives texts of masks in memory that was verified."""
+
+    def __init__(self, data: NDArray[np.uint8]) -> None:
+        self.data = data
+
+    def __call__(self, blocks: list[int], begin: list[int], out: list[NDArray[np.uint8]]) -> None:
+        for at, part in zip(begin, out, strict=True):
+            part[:] = self.data[at : at + len(part)]
+
+
+def shard_of_table(video_id: int, table: pa.Table) -> Shard:
+    """The tracks of a table that was checked; its masks are a dictionary of distinct counts."""
+    lists = _one(table.column("masks"))
+    offsets, index, start, stop = np.zeros(1, np.int64), np.empty(0, np.int32), *([np.empty(0, np.int64)] * 2)
+    data = np.empty(0, np.uint8)
+    if table.num_rows:
+        bounds = _numbers(lists.offsets, np.int32).astype(np.int64)
+        offsets = bounds - bounds[0]
+        values = lists.values[int(bounds[0]) : int(bounds[-1])]
+        index = _numbers(values.indices, np.int32, absent=-1)
+        if n := len(values.dictionary):
+            _, place, texts = values.dictionary.buffers()
+            data = np.frombuffer(texts, np.uint8) if texts is not None else data
+            at = values.dictionary.offset
+            places = np.frombuffer(place, np.int32)[at : at + n + 1].astype(np.int64)
+            start, stop = places[:-1], places[1:]
+    category_id, score, area_sum, area_frames, height, width = (
+        _numbers(_one(table.column(name)), kind) for name, kind in _KINDS.items()
+    )
+    size = (int(height[0]), int(width[0])) if table.num_rows else (0, 0)
+    return Shard(video_id, size, category_id, score, area_sum, area_frames, offsets, index, start, stop,
+                 _TextsOfTable(data), table.get_total_buffer_size())  # fmt: skip
+
+
+def _one(column: Any) -> Any:
+    """A column in one piece."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _numbers(array: Any, kind: Any, absent: int | None = None) -> Any:
+    """An Arrow array's numbers without a copy, or with ``absent`` where it has nulls.
+
+    Arrow's own ``to_numpy`` imports pandas, which takes longer than reading the shards.
+    """
+    if not len(array):
+        return np.empty(0, kind)
+    valid, data = array.buffers()
+    numbers = np.frombuffer(data, kind)[array.offset : array.offset + len(array)]
+    if absent is None or valid is None:
+        return numbers
+    bits = np.unpackbits(np.frombuffer(valid, np.uint8), bitorder="little")
+    return np.where(bits[array.offset : array.offset + len(array)] > 0, numbers, numbers.dtype.type(absent))
 
 
 def tabulate(video: Video, tracks: Sequence[Track], vocabulary: Vocabulary | None = None) -> pa.Table:
@@ -310,9 +454,10 @@ def tracks_of(table: pa.Table) -> Iterator[Track]:
 
 
 def _shard(video: Video, table: pa.Table, frames: FrameDigests | None) -> bytes:
-    """The bytes of a shard: no statistics and no Arrow schema, identical masks stored once, and a checksum.
+    """The bytes of a shard: no statistics and no Arrow schema, identical masks stored once, an index, and a checksum.
 
-    The checksum covers the whole file, with zeros in its own place, so that any damaged byte is detected.
+    The checksum covers the whole file, with zeros in its own place, so that any damaged byte is detected. Nothing is
+    compressed: scoring reads masks where they are in the file.
     """
     metadata = {
         "format": SHARD_FORMAT,
@@ -322,11 +467,12 @@ def _shard(video: Video, table: pa.Table, frames: FrameDigests | None) -> bytes:
         **({_WHOLE: json.dumps(frames.whole)} if frames is not None and frames.whole else {}),
         "checksum": (_MARK + _NO_DIGEST).decode(),
     }
+    table = _with_dictionary(table)
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
-        SCHEMA,
-        compression={_LEAF: "lz4"},  # 1.5 times the size of zstd, but read in 3/4 of the time
+        table.schema,
+        compression="none",
         use_dictionary=[_LEAF],
         dictionary_pagesize_limit=_UNLIMITED,
         write_statistics=False,
@@ -335,8 +481,33 @@ def _shard(video: Video, table: pa.Table, frames: FrameDigests | None) -> bytes:
         writer.write_table(table, row_group_size=max(len(table), 1))
         writer.add_key_value_metadata(metadata)
     data = sink.getvalue().to_pybytes()
+    if len(table):
+        data = _with_index(data, shard_of_table(video.id, table))
     at = data.rfind(_MARK) + len(_MARK)
     return bytes(data[:at] + hashlib.sha256(data).hexdigest().encode() + data[at + _DIGITS :])
+
+
+def _with_dictionary(table: pa.Table) -> pa.Table:
+    """The table with its masks as a dictionary of distinct counts, in order of first use."""
+    at = table.schema.get_field_index("masks")
+    lists = _one(table.column(at))
+    values = lists.values if pa.types.is_dictionary(lists.type.value_type) else lists.values.dictionary_encode()
+    return table.set_column(at, "masks", pa.ListArray.from_arrays(lists.offsets, values))
+
+
+def _with_index(data: bytes, shard: Shard) -> bytes:
+    from harness import rle  # it imports numba, which reading shards does not need
+
+    masks = len(shard.start)
+    text = np.empty(int((shard.stop - shard.start).sum()), np.uint8)
+    if masks:
+        shard.read([0], [int(shard.start[0])], [text])
+    first = shard.start[0] if masks else 0
+    height, width = (np.full(masks, side, np.int32) for side in shard.size)
+    kind = np.full(masks, rle.COMPRESSED, np.int8)
+    area = rle.areas(text, shard.start - first, shard.stop - first, kind, height, width, np.ones(masks, np.bool_))
+    column = pq.read_metadata(pa.BufferReader(data)).row_group(0).column(len(SCHEMA) - 1)
+    return with_index(data, shard, area, column.data_page_offset)
 
 
 def _check_sum(data: bytes, path: str) -> None:
@@ -347,7 +518,7 @@ def _check_sum(data: bytes, path: str) -> None:
     digest.update(_NO_DIGEST)
     digest.update(memoryview(data)[at + _DIGITS :])
     if digest.hexdigest().encode() != data[at : at + _DIGITS]:
-        raise DamagedShardError(path, "is damaged: its checksum does not match", _HINT)
+        raise DamagedShardError(path, f"is damaged: {_WRONG_SUM}", _HINT)
 
 
 def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
@@ -356,8 +527,9 @@ def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=[_LEAF])
         metadata, schema = file.metadata.metadata or {}, file.schema_arrow
         written = metadata.get(b"format", b"").decode(errors="replace")
-        if written != SHARD_FORMAT or not _has_columns(schema):
-            is_ours = written != SHARD_FORMAT and re.fullmatch(r"harness-predictions-\d+", written)
+        is_read = written in (SHARD_FORMAT, *_OLDER_FORMATS)
+        if not is_read or not _has_columns(schema):
+            is_ours = not is_read and re.fullmatch(r"harness-predictions-\d+", written)
             what = in_words(written, SHARD_FORMAT) if is_ours else "is not a shard of predictions: it has other columns"
             raise DamagedShardError(path, what, _HINT)
         if metadata.get(b"video_id") != str(video_id).encode():
@@ -369,6 +541,12 @@ def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
         table.validate(full=True)  # offsets and indices are within bounds: kernels do not check them
         if any(table.column(name).null_count for name in SCHEMA.names):
             raise DamagedShardError(path, "has tracks that lack a value", _HINT)
+        place = find_index(data[-TAIL_BYTES:], len(data))
+        if place is not None:
+            index = read_index(data[slice(*place)], place[0], partial(_TextsOfBytes, data, Path(path)))
+            page = file.metadata.row_group(0).column(len(SCHEMA) - 1).data_page_offset
+            if not agree(index, shard_of_table(video_id, table), page):
+                raise DamagedShardError(path, "has an index that differs from its columns", _HINT)
         return table
     except MemoryError as error:  # Arrow's too, which is also an ArrowException: the shard may be intact
         hint = "read it on a machine with more memory"
