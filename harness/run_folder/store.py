@@ -13,14 +13,12 @@ import zlib
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from harness.atomic_write import write_atomically
@@ -34,6 +32,9 @@ from harness.scoring.shard_reader import Shard
 from harness.types import Track, Video, Vocabulary
 from harness.versions import in_words
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 log = logging.getLogger(__name__)
 
 SHARD_FORMAT = "harness-predictions-2"
@@ -41,20 +42,29 @@ SHARD_FORMAT = "harness-predictions-2"
 _OLDER_FORMATS = ("harness-predictions-1",)
 """Versions with the same columns and without an index, which are read whole."""
 
-SCHEMA = pa.schema(
-    [
-        ("video_id", pa.int64()),
-        ("category_id", pa.int64()),
-        ("score", pa.float64()),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
-        ("area_sum", pa.int64()),
-        ("area_frames", pa.int32()),
-        ("masks", pa.list_(pa.binary())),
-    ]
-)
-"""One row per track in order of prediction. ``area_sum`` adds up the mask areas in pixels over the ``area_frames``
-frames whose mask is not empty; ``masks`` has COCO's compressed counts per frame, null where the object is absent."""
+
+@cache
+def schema() -> pa.Schema:
+    """The columns of a shard, one row per track in order of prediction.
+
+    ``area_sum`` adds up the mask areas in pixels over the ``area_frames`` frames whose mask is not empty; ``masks`` has
+    COCO's compressed counts per frame, null where the object is absent.
+    """
+    import pyarrow as pa  # here and below: scoring reads indexes of shards without it
+
+    return pa.schema(
+        [
+            ("video_id", pa.int64()),
+            ("category_id", pa.int64()),
+            ("score", pa.float64()),
+            ("height", pa.int32()),
+            ("width", pa.int32()),
+            ("area_sum", pa.int64()),
+            ("area_frames", pa.int32()),
+            ("masks", pa.list_(pa.binary())),
+        ]
+    )
+
 
 _SAMPLED, _WHOLE = "frames_sampled", "frames_whole"
 """Keys of the file's metadata that hold `FrameDigests` as JSON lists, if they are known."""
@@ -127,7 +137,7 @@ class PredictionStore:
         return list(tracks_of(self.read_table(video_id)))
 
     def read_table(self, video_id: int) -> pa.Table:
-        """Return the shard of a video with the columns of `SCHEMA`; masks are a dictionary of distinct counts.
+        """Return the shard of a video with the columns of `schema`; masks are a dictionary of distinct counts.
 
         Raises `DamagedShardError` for a shard that is missing, damaged, or of another video or format, and
         `UnreadableFileError` for one that the operating system does not allow to read.
@@ -154,6 +164,9 @@ class PredictionStore:
 
         Raises `UserError` like `read_table`.
         """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         path = str(self.path(video_id))
         try:
             metadata = pq.read_metadata(pa.BufferReader(self._intact(video_id))).metadata or {}
@@ -317,12 +330,14 @@ def _numbers(array: Any, kind: Any, absent: int | None = None) -> Any:
 
 
 def tabulate(video: Video, tracks: Sequence[Track], vocabulary: Vocabulary | None = None) -> pa.Table:
-    """Return tracks as a table with the columns of `SCHEMA`.
+    """Return tracks as a table with the columns of `schema`.
 
     Raises `UserError` for an object that is not a `Track`, a track of another video, a category id that is not an
     integer or not in the ``vocabulary`` (if one is given), a score that is not a finite real number, a wrong number of
     masks, and a mask that is not an `Rle`, has another size, or is not a valid run-length encoding.
     """
+    import pyarrow as pa
+
     shape, frames = (video.height, video.width), len(video.frames)
     if len(tracks) > _MOST_TRACKS:
         raise UserError(f"video {video.id}", f"has {len(tracks)} tracks", f"give {_MOST_TRACKS} at most")
@@ -353,7 +368,7 @@ def tabulate(video: Video, tracks: Sequence[Track], vocabulary: Vocabulary | Non
         (areas[rows] > 0).sum(axis=1),
         [t.counts for t in read],
     ]
-    return pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, schema(), strict=True)], schema=schema())
 
 
 class _Row(NamedTuple):
@@ -459,6 +474,9 @@ def _shard(video: Video, table: pa.Table, frames: FrameDigests | None) -> bytes:
     The checksum covers the whole file, with zeros in its own place, so that any damaged byte is detected. Nothing is
     compressed: scoring reads masks where they are in the file.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     metadata = {
         "format": SHARD_FORMAT,
         "video_id": str(video.id),
@@ -489,6 +507,8 @@ def _shard(video: Video, table: pa.Table, frames: FrameDigests | None) -> bytes:
 
 def _with_dictionary(table: pa.Table) -> pa.Table:
     """The table with its masks as a dictionary of distinct counts, in order of first use."""
+    import pyarrow as pa
+
     at = table.schema.get_field_index("masks")
     lists = _one(table.column(at))
     values = lists.values if pa.types.is_dictionary(lists.type.value_type) else lists.values.dictionary_encode()
@@ -496,6 +516,9 @@ def _with_dictionary(table: pa.Table) -> pa.Table:
 
 
 def _with_index(data: bytes, shard: Shard) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     from harness import rle  # it imports numba, which reading shards does not need
 
     masks = len(shard.start)
@@ -506,7 +529,7 @@ def _with_index(data: bytes, shard: Shard) -> bytes:
     height, width = (np.full(masks, side, np.int32) for side in shard.size)
     kind = np.full(masks, rle.COMPRESSED, np.int8)
     area = rle.areas(text, shard.start - first, shard.stop - first, kind, height, width, np.ones(masks, np.bool_))
-    column = pq.read_metadata(pa.BufferReader(data)).row_group(0).column(len(SCHEMA) - 1)
+    column = pq.read_metadata(pa.BufferReader(data)).row_group(0).column(len(schema()) - 1)
     return with_index(data, shard, area, column.data_page_offset)
 
 
@@ -523,12 +546,15 @@ def _check_sum(data: bytes, path: str) -> None:
 
 def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
     """The table of a shard whose checksum was verified."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=[_LEAF])
-        metadata, schema = file.metadata.metadata or {}, file.schema_arrow
+        metadata = file.metadata.metadata or {}
         written = metadata.get(b"format", b"").decode(errors="replace")
         is_read = written in (SHARD_FORMAT, *_OLDER_FORMATS)
-        if not is_read or not _has_columns(schema):
+        if not is_read or not _has_columns(file.schema_arrow):
             is_ours = not is_read and re.fullmatch(r"harness-predictions-\d+", written)
             what = in_words(written, SHARD_FORMAT) if is_ours else "is not a shard of predictions: it has other columns"
             raise DamagedShardError(path, what, _HINT)
@@ -539,12 +565,12 @@ def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
         # one thread: scoring reads shards on all cores already
         table = file.read(use_threads=False)
         table.validate(full=True)  # offsets and indices are within bounds: kernels do not check them
-        if any(table.column(name).null_count for name in SCHEMA.names):
+        if any(table.column(name).null_count for name in schema().names):
             raise DamagedShardError(path, "has tracks that lack a value", _HINT)
         place = find_index(data[-TAIL_BYTES:], len(data))
         if place is not None:
             index = read_index(data[slice(*place)], place[0], partial(_TextsOfBytes, data, Path(path)))
-            page = file.metadata.row_group(0).column(len(SCHEMA) - 1).data_page_offset
+            page = file.metadata.row_group(0).column(len(schema()) - 1).data_page_offset
             if not agree(index, shard_of_table(video_id, table), page):
                 raise DamagedShardError(path, "has an index that differs from its columns", _HINT)
         return table
@@ -555,12 +581,14 @@ def _checked(data: bytes, video_id: int, path: str) -> pa.Table:
         raise DamagedShardError(path, f"is not a shard of predictions ({error})", _HINT) from error
 
 
-def _has_columns(schema: Any) -> bool:
-    """Whether the columns are those of `SCHEMA`, with the masks as a dictionary."""
-    if schema.names != SCHEMA.names or not pa.types.is_list(schema.field("masks").type):
+def _has_columns(found: Any) -> bool:
+    """Whether the columns are those of `schema`, with the masks as a dictionary."""
+    import pyarrow as pa
+
+    if found.names != schema().names or not pa.types.is_list(found.field("masks").type):
         return False
-    plain = all(schema.field(f.name).type == f.type for f in SCHEMA if f.name != "masks")
-    return plain and schema.field("masks").type.value_type == pa.dictionary(pa.int32(), pa.binary())
+    plain = all(found.field(f.name).type == f.type for f in schema() if f.name != "masks")
+    return plain and found.field("masks").type.value_type == pa.dictionary(pa.int32(), pa.binary())
 
 
 def _refuse_claims(metadata: Any, path: str) -> None:

@@ -83,7 +83,8 @@ class Shard:
         masks = np.flatnonzero(has_mask[:-1])
         first = self.first_of_block
         owner = np.searchsorted(first, masks, side="right") - 1
-        block, place = np.unique(owner, return_inverse=True)
+        is_first = np.diff(owner, prepend=-1) > 0  # masks of a block are neighbours
+        block, place = owner[is_first], np.cumsum(is_first) - 1
         begin, end = self.start[first[block]], self.stop[first[block + 1] - 1]
         at = np.append(0, np.cumsum(end - begin))
         moved = (at[:-1] - begin)[place]

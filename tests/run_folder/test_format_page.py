@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from harness.run_folder import layout, lock, schemas
 from harness.run_folder.progress import Snapshot, WorkerProgress
-from harness.run_folder.store import SCHEMA
+from harness.run_folder.store import schema
 from harness.runner import SCRATCH
 from harness.scoring import match_table
 
@@ -61,7 +61,7 @@ def test_every_schema_belongs_to_a_file_of_the_page() -> None:
 
 
 def test_columns_of_predictions_are_on_the_page() -> None:
-    assert set(SCHEMA.names) <= set(re.findall(r"`(\w+)`", section("predictions/")))
+    assert set(schema().names) <= set(re.findall(r"`(\w+)`", section("predictions/")))
 
 
 @pytest.mark.parametrize("name", [*layout.RUN_FILES, f"{layout.SCORES}/PROTOCOL/", f"{SCRATCH}/", lock._LOCK])

@@ -19,7 +19,7 @@ from small_runs import HEIGHT, WIDTH, box, make_video, truth_of
 
 from harness.errors import UserError
 from harness.masks import Rle
-from harness.run_folder.store import SCHEMA, PredictionStore
+from harness.run_folder.store import PredictionStore, schema
 from harness.types import Track
 
 BOX = box(1, 2, 3, 4)
@@ -85,7 +85,7 @@ def test_areas_are_those_of_the_masks(tmp_path_factory: pytest.TempPathFactory, 
 def test_a_shard_has_the_promised_columns(store: PredictionStore) -> None:
     store.write_video(make_video(3), [Track(3, 7, 0.25, (BOX, None, EMPTY))])
     table = store.read_table(3)
-    assert table.schema.names == SCHEMA.names
+    assert table.schema.names == schema().names
     assert pa.types.is_dictionary(table.schema.field("masks").type.value_type)
     (row,) = table.to_pylist()
     assert row == {
@@ -114,7 +114,7 @@ def test_a_video_without_tracks_is_done(store: PredictionStore) -> None:
     store.write_video(make_video(5), [])
     assert store.done() == {5}
     assert store.read_video(5) == []
-    assert store.read_table(5).schema.names == SCHEMA.names
+    assert store.read_table(5).schema.names == schema().names
 
 
 def test_an_absent_folder_has_nothing_done(store: PredictionStore) -> None:

@@ -24,7 +24,8 @@ from harness.formats import youtube_vis
 from harness.formats.youtube_vis import annotations_from_document, read_annotations
 from harness.image_files import ImageFrames
 from harness.models.shared.checkpoint_files import read_tensors
-from harness.run_folder.store import SCHEMA, PredictionStore
+from harness.run_folder import store as shards
+from harness.run_folder.store import PredictionStore
 from harness.scoring.score import score_results
 from harness.video_file import open_video
 
@@ -182,6 +183,9 @@ def test_tensors_that_claim_more_than_the_file_holds(tmp_path: Path, tensor: tor
     assert f"w.pth: weight {'states a size ' if what[0] == 'l' else 'is '}{what}" in error_text(
         lambda: read_tensors(path, "give another")
     )
+
+
+SCHEMA = shards.schema()
 
 
 def forged(folder: Path, table: pa.Table) -> PredictionStore:
