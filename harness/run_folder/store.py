@@ -528,7 +528,8 @@ def _with_index(data: bytes, shard: Shard) -> bytes:
     first = shard.start[0] if masks else 0
     height, width = (np.full(masks, side, np.int32) for side in shard.size)
     kind = np.full(masks, rle.COMPRESSED, np.int8)
-    area = rle.areas(text, shard.start - first, shard.stop - first, kind, height, width, np.ones(masks, np.bool_))
+    begin, end = shard.start - first, shard.stop - first
+    area = rle.areas(rle.read_only(text), begin, end, kind, height, width, np.ones(masks, np.bool_))
     column = pq.read_metadata(pa.BufferReader(data)).row_group(0).column(len(schema()) - 1)
     return with_index(data, shard, area, column.data_page_offset)
 
