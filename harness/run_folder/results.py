@@ -96,7 +96,7 @@ def score_predictions(
         return [_scored(name, known[name], settings) for name in protocols]
 
     def source() -> ShardReader:
-        return ShardReader(store, videos)
+        return ShardReader(store, videos, whole=True)  # a shard that was damaged meanwhile is computed again
 
     try:
         found = score_all(protocols, dataset.annotations, source, strict, None if whole else videos, settings)

@@ -144,13 +144,15 @@ class PredictionStore:
         """
         return _checked(self._intact(video_id), int(video_id), str(self.path(video_id)))
 
-    def read_shard(self, video_id: int) -> Shard:
+    def read_shard(self, video_id: int, whole: bool = False) -> Shard:
         """Return the tracks of a video for scoring: its index, or all of a shard of an older format.
 
         Of a file on a disk only the index is read and verified, and later the texts of masks that are asked for; of an
-        object all is read. Raises `UserError` like `read_table`, also when texts are asked for.
+        object all is read. With ``whole`` the checksum of the file is verified, too. Raises `UserError` like `read_table`, also when texts are asked for.
         """
         path = self.path(video_id)
+        if whole:
+            self._intact(video_id)
         with _as_users_errors(path):
             found = _indexed(path)
         if found is None:

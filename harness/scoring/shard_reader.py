@@ -36,8 +36,8 @@ class ShardStore(Protocol):
         """Ids of the videos that have a shard."""
         ...
 
-    def read_shard(self, video_id: int) -> Shard:
-        """The shard of a video, checked."""
+    def read_shard(self, video_id: int, whole: bool = False) -> Shard:
+        """The shard of a video; what is read of it is checked, and with ``whole`` all of it."""
         ...
 
 
@@ -127,14 +127,15 @@ class ShardGroup(NamedTuple):
 class ShardReader:
     """The shards of a store, read and verified in the background, ahead until they take `SHARD_BYTES_AHEAD`.
 
-    With ``videos`` only theirs are read: if one is missing, reading ends with `DamagedShardError`.
+    With ``videos`` only theirs are read: if one is missing, reading ends with `DamagedShardError`. With ``whole`` every
+    byte of a shard is verified, also of masks that are not needed.
 
     Reading begins at once, so that it can go on while annotations are read. Beyond those bytes memory holds only the
     shards in use: at most `_READERS` in reading and `GROUP_BYTES`, or one shard, in every group that was taken.
     """
 
-    def __init__(self, store: ShardStore, videos: Iterable[int] | None = None) -> None:
-        self.folder = store.folder
+    def __init__(self, store: ShardStore, videos: Iterable[int] | None = None, whole: bool = False) -> None:
+        self.folder, self.whole = store.folder, whole
         self.store = store
         # reading from a disk is bound by the cores, from an object store by waiting
         readers = _READERS if isinstance(store.folder, ObjectPath) else min(os.cpu_count() or 1, _READERS)
@@ -162,7 +163,7 @@ class ShardReader:
                 self._reading += 1
 
     def _read(self, video: int) -> Shard:
-        shard = self.store.read_shard(video)
+        shard = self.store.read_shard(video, self.whole)
         self._read_on(-1, shard.memory)
         return shard
 

@@ -23,7 +23,7 @@ from harness.masks import Rle
 from harness.run_folder import shard_index, store
 from harness.run_folder.store import DamagedShardError, PredictionStore, shard_of_table
 from harness.scoring.score import score_store
-from harness.scoring.shard_reader import Shard
+from harness.scoring.shard_reader import Shard, ShardReader
 from harness.types import Track, Video
 
 from .test_store import videos
@@ -160,7 +160,9 @@ def test_a_mask_that_is_not_compared_may_be_damaged(one: PredictionStore) -> Non
     data = one.path(1).read_bytes()
     one.path(1).write_bytes(data.replace(THIRD.counts, THIRD.counts[::-1], 1))
     assert score_store("lvvis", truth((BOX, OTHER, None)), one).record() == before
-    assert one.remove_damaged() == [1]  # a run that is resumed checks all bytes
+    with pytest.raises(DamagedShardError, match="checksum does not match"):
+        score_store("lvvis", truth((BOX, OTHER, None)), ShardReader(one, whole=True))  # as a run does
+    assert one.remove_damaged() == [1]
 
 
 def test_a_shard_that_is_cut_while_it_is_scored_is_a_damaged_one(one: PredictionStore) -> None:

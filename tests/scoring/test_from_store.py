@@ -38,8 +38,8 @@ class Watched(PredictionStore):
         self.held, self.most = 0, 0
         self.lock = threading.RLock()
 
-    def read_shard(self, video_id: int) -> Shard:
-        shard = super().read_shard(video_id)
+    def read_shard(self, video_id: int, whole: bool = False) -> Shard:
+        shard = super().read_shard(video_id, whole)
         self._add(shard.memory)
         weakref.finalize(shard, self._add, -shard.memory)
         return shard
