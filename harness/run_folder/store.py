@@ -148,7 +148,8 @@ class PredictionStore:
         """Return the tracks of a video for scoring: its index, or all of a shard of an older format.
 
         Of a file on a disk only the index is read and verified, and later the texts of masks that are asked for; of an
-        object all is read. With ``whole`` the checksum of the file is verified, too. Raises `UserError` like `read_table`, also when texts are asked for.
+        object all is read. With ``whole`` the checksum of the file is verified, too. Raises `UserError` like
+        `read_table`, also when texts are asked for.
         """
         path = self.path(video_id)
         if whole:
