@@ -87,7 +87,10 @@ def _places(begin: int, lengths: Ints) -> tuple[Ints, Ints]:
 
 
 def find_index(tail: bytes, size: int) -> tuple[int, int] | None:
-    """Where the index of a file of this ``size`` begins and ends, from its last bytes; ``None`` where it has none."""
+    """Where the index of a file of this ``size`` begins and ends, from its last bytes.
+
+    ``None`` where it has none, or where the footer alone is longer than those bytes.
+    """
     if len(tail) < _FOOTER.size:
         return None
     footer, mark = _FOOTER.unpack_from(tail, len(tail) - _FOOTER.size)

@@ -232,23 +232,29 @@ def _as_users_errors(path: Location) -> Iterator[None]:
 def _indexed(path: Location) -> Shard | None:
     """The tracks of a shard that has an index. Raises `ValueError` for one that is damaged, and `OSError`."""
     if isinstance(path, ObjectPath):
-        data = read_file(path, SHARD_BYTES)
-        place = find_index(data[-TAIL_BYTES:], len(data))
-        if place is None:
-            return None
-        shard = read_index(data[slice(*place)], place[0], partial(_TextsOfBytes, data, path))
-        return replace(shard, memory=shard.memory + len(data))
+        return _indexed_bytes(read_file(path, SHARD_BYTES), path)
     assert isinstance(path, Path)
     with open_file(path, SHARD_BYTES) as file:
         size = os.fstat(file.fileno()).st_size
         first = max(size - TAIL_BYTES, 0)
         tail = os.pread(file.fileno(), size - first, first)
+        if not first:
+            return _indexed_bytes(tail, path)
         place = find_index(tail, size)
         if place is None:
             return None
         begin, end = place
         index = tail[begin - first : end - first] if begin >= first else os.pread(file.fileno(), end - begin, begin)
     return read_index(index, begin, partial(_TextsOfFile, path))
+
+
+def _indexed_bytes(data: bytes, path: Location) -> Shard | None:
+    """The tracks of the whole content of a shard that has an index. Raises `ValueError` for one that is damaged."""
+    place = find_index(data[-TAIL_BYTES:], len(data))
+    if place is None:
+        return None
+    shard = read_index(data[slice(*place)], place[0], partial(_TextsOfBytes, data, path))
+    return replace(shard, memory=shard.memory + len(data))
 
 
 class _TextsOfFile:

@@ -6,8 +6,10 @@ Tests of `harness/run_folder/shard_index.py`.
 from __future__ import annotations
 
 import hashlib
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -50,6 +52,11 @@ def older(one: PredictionStore, monkeypatch: pytest.MonkeyPatch) -> PredictionSt
     return one
 
 
+def in_pieces(path: Path) -> AbstractContextManager[object]:
+    """Read a shard as a large one is read: the index, and texts when they are needed."""
+    return patch.object(store, "TAIL_BYTES", path.stat().st_size - 1)
+
+
 def texts(shard: Shard, tracks: Any) -> dict[int, bytes]:
     """The text of every mask of some tracks."""
     blocks = shard.blocks_of(np.asarray(tracks, np.bool_))
@@ -69,7 +76,8 @@ def test_index_and_columns_say_the_same(
     video_id, length, tracks = drawn
     made = PredictionStore(tmp_path_factory.mktemp("store"))
     made.write_video(make_video(video_id, length=length), tracks)
-    found, whole = made.read_shard(video_id), shard_of_table(video_id, made.read_table(video_id))
+    with in_pieces(made.path(video_id)) if data.draw(st.booleans()) else nullcontext():
+        found, whole = made.read_shard(video_id), shard_of_table(video_id, made.read_table(video_id))
     for name in ("category_id", "score", "area_sum", "area_frames", "offsets", "index"):
         assert getattr(found, name).tolist() == getattr(whole, name).tolist()
     assert (found.video_id, found.area is not None) == (video_id, len(tracks) > 0)
@@ -149,7 +157,9 @@ def test_damage_of_what_is_read_is_noticed(tmp_path_factory: pytest.TempPathFact
     begin = data.draw(st.sampled_from([end - 48 - size, whole.index(truth_of(1)[0].counts)]), label="begin")  # type: ignore[union-attr]
     at = begin + data.draw(st.integers(0, size - 1 if begin > end - 49 - size else len(truth_of(1)[0].counts) - 1))  # type: ignore[union-attr]
     made.path(1).write_bytes(whole[:at] + bytes([whole[at] ^ data.draw(st.integers(1, 255))]) + whole[at + 1 :])
-    with pytest.raises(DamagedShardError, match=r"1\.parquet.*checksum does not match.*repeat its `harness run`"):
+    pieces = in_pieces(made.path(1)) if data.draw(st.booleans()) else nullcontext()
+    wrong = r"1\.parquet.*checksum does not match.*repeat its `harness run`"
+    with pieces, pytest.raises(DamagedShardError, match=wrong):
         texts(made.read_shard(1), [True])
     with pytest.raises(DamagedShardError):
         made.read_table(1)
@@ -166,7 +176,8 @@ def test_a_mask_that_is_not_compared_may_be_damaged(one: PredictionStore) -> Non
 
 
 def test_a_shard_that_is_cut_while_it_is_scored_is_a_damaged_one(one: PredictionStore) -> None:
-    shard = one.read_shard(1)
+    with in_pieces(one.path(1)):
+        shard = one.read_shard(1)
     one.path(1).write_bytes(one.path(1).read_bytes()[:40])
     with pytest.raises(DamagedShardError, match="checksum does not match"):
         texts(shard, [True, True])
