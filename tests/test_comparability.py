@@ -175,7 +175,7 @@ def test_eval_judges_by_the_dataset_that_is_named(truncated: Truncated, tmp_path
     assert f"† not comparable: {REASON}" in shown
     for arguments, words in (
         (("--dataset", "shapes", "--annotations", gt), "does not describe its files"),
-        (("--dataset", "burst", "--annotations", gt, "--protocol", "burst-open-world"), "cannot be combined"),
+        (("--dataset", "burst", "--annotations", gt, "--protocol", "burst-open-world"), "is not the file of BURST"),
     ):
         assert words in str(cli("eval", *arguments, "--predictions", predictions).exception)
 
