@@ -492,7 +492,7 @@ class VisDataset:
 
 
 def refusals(annotations: Annotations, protocol: str) -> tuple[str, ...]:
-    """What a run with annotations would refuse, or fail on, one sentence each."""
+    """What a run with annotations would refuse or fail on, or have no official numbers for, one sentence each."""
     from harness.scoring.dispatch import check_truth_for
 
     found = []
@@ -507,7 +507,7 @@ def refusals(annotations: Annotations, protocol: str) -> tuple[str, ...]:
         found.append(f"{len(other)} videos list another number of file names than frames, first: {first}")
     for needed in (
         lambda: in_groups(annotations.categories, protocol),
-        lambda: check_truth_for([protocol], annotations),
+        lambda: check_truth_for([protocol], annotations, strict=True),
     ):
         try:
             needed()

@@ -45,7 +45,7 @@ class VideoEvaluator(DatasetEvaluator):  # type: ignore[misc]
     merged on the first one. ``output_dir`` gets ``results.json`` before anything is scored. ``outputs`` is a
     function (outputs, inputs), or MODULE:FUNCTION, for models with another form of output, as for ``harness
     run``. ``tasks`` and ``use_fast_impl`` are accepted for existing calls and have no effect. Raises
-    `UserError` for a file that is missing or malformed, or that the protocol cannot score.
+    `UserError` for a file that is missing or malformed, or on which the official tool aborts.
     """
 
     protocol = ""
@@ -65,7 +65,7 @@ class VideoEvaluator(DatasetEvaluator):  # type: ignore[misc]
         if path is None:
             raise UserError(f"detectron2 dataset {dataset_name}", "has no json_file", "set it in its MetadataCatalog")
         self.annotations = read_annotations(Path(path))
-        check_truth(self.protocol, self.annotations)
+        check_truth(self.protocol, self.annotations, strict=True)  # not nan after hours of training
         self._outputs = function_of(outputs, "outputs") if isinstance(outputs, str) else outputs
         self._names: Sequence[str] = getattr(metadata, "thing_classes", ())
         ids = {category.id: index for index, category in enumerate(self.annotations.categories)}

@@ -16,8 +16,10 @@ from dataset_copies import Write
 from harness import plugins
 from harness.datasets.lvvis import PLUGIN as LVVIS
 from harness.datasets.ovis import PLUGIN as OVIS
+from harness.datasets.youtube_vis_format import refusals
 from harness.datasets.ytvis import YTVIS2019, YTVIS2021
 from harness.errors import UserError
+from harness.formats.youtube_vis import read_annotations
 from harness.types import Dataset
 
 VAL = "lvvis/val_instances_.json", "lvvis/val/JPEGImages", "lvvis"
@@ -126,6 +128,13 @@ def test_a_list_of_nobody_is_used_with_a_warning(
     dataset = LVVIS.open(tmp_path, "val")
     assert [(c.name, c.groups) for c in dataset.categories] == [("my own", ("novel",))]
     assert "not LV-VIS's category list" in caplog.text
+
+
+def test_a_check_names_the_truth_on_which_the_official_tool_aborts(tmp_path: Path, write: Write) -> None:
+    written = write(*VAL)
+    written["categories"][0]["partition"] = "tail"
+    (tmp_path / VAL[0]).write_text(json.dumps(written))
+    assert any("partition" in line for line in refusals(read_annotations(tmp_path / VAL[0]), "lvvis"))
 
 
 def test_videos_without_file_names_are_refused(tmp_path: Path, write: Write) -> None:
