@@ -33,6 +33,8 @@ _PREFIX = 4
 def with_index(data: bytes, shard: Shard, area: Ints, data_page: int) -> bytes:
     """Return a Parquet file with the index of its tracks; the same bytes where its masks are not where they should be.
 
+    So it is too where an area does not fit the index: the frames have more than 2 ** 31 - 1 pixels then.
+
     ``shard`` has the tracks in memory, ``area (masks,)`` is in pixels, and ``data_page`` is where the first page of the
     column of masks begins: before it is the dictionary of their texts, in order of first use and not compressed.
     """
@@ -40,7 +42,8 @@ def with_index(data: bytes, shard: Shard, area: Ints, data_page: int) -> bytes:
     begin = data_page - int(lengths.sum()) - _PREFIX * len(lengths)
     tracks = len(shard.score)
     frames = int(shard.offsets[1]) if tracks else 0
-    if (np.diff(shard.offsets) != frames).any() or not _begin_with(data, begin, lengths):
+    is_large = (area > np.iinfo(np.int32).max).any()
+    if is_large or (np.diff(shard.offsets) != frames).any() or not _begin_with(data, begin, lengths):
         return data
     start, stop = _places(begin, lengths)
     blocks = shard.first_of_block
@@ -123,7 +126,7 @@ def read_index(index: bytes, at: int, texts: Callable[[list[int]], ReadTexts]) -
     start, stop = _places(head["begin"], arrays["length"])
     size = head["height"], head["width"]
     is_sound = (
-        head["begin"] >= 0
+        0 <= head["begin"] <= at  # the sums of what follows stay far below 2 ** 63 then
         and (not len(stop) or (arrays["length"].min() >= 0 and stop[-1] <= at and arrays["area"].min() >= 0))
         and (not len(arrays["index"]) or -1 <= arrays["index"].min() <= arrays["index"].max() < head["masks"])
         and all(0 <= side < 1 << 31 for side in size)

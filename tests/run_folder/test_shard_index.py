@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pycocotools import mask as coco
 from small_runs import box, make_video, truth_of
 
 from harness import rle
@@ -186,8 +187,8 @@ def test_a_shard_that_is_cut_while_it_is_scored_is_a_damaged_one(one: Prediction
         texts(shard, [True, True])
 
 
-def mislead(path: Path, name: str, value: int | float) -> None:
-    """Change a number of an index and make its checksum right again."""
+def mislead(path: Path, name: str, value: float | tuple[int, ...]) -> None:
+    """Change the first numbers of an index's array and make its checksum right again."""
     data = path.read_bytes()
     end = data.rindex(b"ovvisix1") + 8
     begin = at = end - 48 - int.from_bytes(data[end - 16 : end - 8], "little")
@@ -204,9 +205,14 @@ def mislead(path: Path, name: str, value: int | float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("index", 3), ("index", -2), ("length", -1), ("length", 1 << 20), ("area", -1)]
-)
-def test_places_outside_the_file_are_refused(one: PredictionStore, name: str, value: int) -> None:
+    ("name", "value"),
+    [
+        ("index", 3), ("index", -2), ("length", -1), ("length", 1 << 20), ("area", -1),
+        ("head", (1, 12, 16, 2, 3, 3, -1)), ("head", (1, 12, 16, 2, 3, 3, (1 << 63) - 1)),
+        ("head", (1, 1 << 31, 16, 2, 3, 3, 4)),
+    ],
+)  # fmt: skip
+def test_places_outside_the_file_are_refused(one: PredictionStore, name: str, value: int | tuple[int, ...]) -> None:
     mislead(one.path(1), name, value)
     with pytest.raises(DamagedShardError, match="outside the file"):
         one.read_shard(1)
@@ -239,3 +245,12 @@ def test_a_video_without_frames_has_tracks(one: PredictionStore) -> None:
     one.write_video(Video(4, "4", 12, 16, range(0)), [Track(4, 1, 0.5, ())])  # type: ignore[arg-type]
     assert one.read_shard(4).score.tolist() == [0.5]
     assert texts(one.read_shard(4), [True]) == {}
+
+
+def test_an_area_beyond_32_bits_is_read_with_the_columns(one: PredictionStore) -> None:
+    size = 46341, 46341  # the smallest square frame with so many pixels
+    whole = Rle(size, coco.frPyObjects({"size": size, "counts": [0, size[0] * size[1]]}, *size)["counts"])
+    one.write_video(make_video(2, *size, length=1), [Track(2, 1, 0.5, (whole,))])
+    assert one.read_shard(2).area is None
+    assert one.read_shard(2).area_sum.tolist() == [size[0] * size[1]]
+    assert one.remove_damaged() == []
