@@ -130,6 +130,9 @@ class WindowedModel(Generic[Output]):
             return
         except Exception as error:
             is_full = is_out_of_memory(error)
+        except BaseException:  # an interrupt: frames were read whose output is missing
+            self._drop(coming)
+            raise
         self._drop(coming)
         if is_full:
             self._begin_no_more()

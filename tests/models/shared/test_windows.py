@@ -196,7 +196,7 @@ class Beginning(First):
     def __init__(self, window: int) -> None:
         super().__init__(window)
         self.given: list[list[int]] = []
-        self.fault: dict[int, Exception] = {}
+        self.fault: dict[int, BaseException] = {}
 
     def forward(self, frames: list[Image], sizes: Geometry) -> list[int]:
         found = super().forward(frames, sizes)
@@ -289,6 +289,18 @@ def test_what_fails_when_it_is_begun_is_computed_at_its_turn(fault: Exception, f
     model.expect([two])
     assert frames_found(model, two) == [10, 11, 12, 13, 14, 15]
     assert model._window == 2, "a window that was begun shrinks none"
+
+
+def test_an_interrupt_while_a_window_is_begun_leaves_no_frame_out() -> None:
+    """A notebook keeps the model and the video, and may ask for it again."""
+    model = Beginning(2)
+    model.fault = {10: KeyboardInterrupt()}  # number 10 is that of frame 0 of the next video
+    model.expect([one := video_of(1, Loud(3)), two := video_of(2, Loud(6, first=10))])
+    assert frames_found(model, one) == [0, 1, 2]
+    with pytest.raises(KeyboardInterrupt):
+        model.begin(two)
+    model.expect([two])
+    assert frames_found(model, two) == [10, 11, 12, 13, 14, 15]
 
 
 def test_what_was_begun_goes_first_where_memory_runs_out() -> None:
