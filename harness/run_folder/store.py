@@ -82,6 +82,7 @@ _MOST_TRACKS, _MOST_BYTES = 1 << 20, 1 << 32
 """Most rows and bytes that a shard may declare, far above those of any video. A tiny file can declare any number."""
 _WRONG_SUM = "its checksum does not match"
 _HINT = "repeat its `harness run`, which computes this video again"
+_WHEN_CHANGED = "repeat the command when nothing writes to the run folder"
 
 
 class DamagedShardError(UnreadableFileError):
@@ -235,7 +236,8 @@ def _indexed(path: Location) -> Shard | None:
         return _indexed_bytes(read_file(path, SHARD_BYTES), path)
     assert isinstance(path, Path)
     with open_file(path, SHARD_BYTES) as file:
-        size = os.fstat(file.fileno()).st_size
+        status = os.fstat(file.fileno())
+        size = status.st_size
         first = max(size - TAIL_BYTES, 0)
         tail = os.pread(file.fileno(), size - first, first)
         if not first:
@@ -245,7 +247,7 @@ def _indexed(path: Location) -> Shard | None:
             return None
         begin, end = place
         index = tail[begin - first : end - first] if begin >= first else os.pread(file.fileno(), end - begin, begin)
-    return read_index(index, begin, partial(_TextsOfFile, path))
+    return read_index(index, begin, partial(_TextsOfFile, path, status))
 
 
 def _indexed_bytes(data: bytes, path: Location) -> Shard | None:
@@ -258,16 +260,23 @@ def _indexed_bytes(data: bytes, path: Location) -> Shard | None:
 
 
 class _TextsOfFile:
-    """Reads texts of masks in a file on a disk."""
+    """Reads texts of masks in a file on a disk, which had this ``status`` when its index was read."""
 
-    def __init__(self, path: Path, crc: list[int]) -> None:
-        self.path, self.crc = path, crc
+    def __init__(self, path: Path, status: os.stat_result, crc: list[int]) -> None:
+        self.path, self.status, self.crc = path, status, crc
 
     def __call__(self, blocks: list[int], begin: list[int], out: list[NDArray[np.uint8]]) -> None:
         with _as_users_errors(self.path), open_file(self.path, SHARD_BYTES) as file:
             for block, at, part in zip(blocks, begin, out, strict=True):
                 if os.preadv(file.fileno(), [part.data], at) < len(part) or zlib.crc32(part.data) != self.crc[block]:
+                    if not _is_same(os.fstat(file.fileno()), self.status):
+                        raise DamagedShardError(str(self.path), "was changed while it was scored", _WHEN_CHANGED)
                     raise ValueError(_WRONG_SUM)
+
+
+def _is_same(one: os.stat_result, other: os.stat_result) -> bool:
+    """Whether a file is still the one that it was, with the content of then."""
+    return (one.st_ino, one.st_mtime_ns) == (other.st_ino, other.st_mtime_ns)
 
 
 class _TextsOfBytes:

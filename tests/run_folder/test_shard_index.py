@@ -180,11 +180,24 @@ def test_a_shard_that_is_cut_while_it_is_scored_is_a_damaged_one(one: Prediction
     with in_pieces(one.path(1)):
         shard = one.read_shard(1)
     one.path(1).write_bytes(one.path(1).read_bytes()[:40])
-    with pytest.raises(DamagedShardError, match="checksum does not match"):
+    with pytest.raises(DamagedShardError, match="was changed while it was scored"):
         texts(shard, [True, True])
     one.path(1).unlink()
     with pytest.raises(DamagedShardError, match="does not exist"):
         texts(shard, [True, True])
+
+
+def test_a_shard_that_is_replaced_while_it_is_scored_is_not_called_damaged(one: PredictionStore) -> None:
+    with in_pieces(one.path(1)):
+        shard = one.read_shard(1)
+    expected = texts(shard, [True, True])
+    one.write_video(make_video(1), one.read_video(1))  # the same predictions: the same bytes
+    assert texts(shard, [True, True]) == expected
+    one.write_video(make_video(1), [Track(1, 1, 0.5, (THIRD, None, None))])
+    changed = r"1\.parquet: was changed while it was scored; repeat the command when nothing writes"
+    with pytest.raises(DamagedShardError, match=changed):
+        texts(shard, [True, True])
+    assert one.remove_damaged() == []
 
 
 def mislead(path: Path, name: str, value: float | tuple[int, ...]) -> None:
