@@ -63,6 +63,9 @@ def read_predictions(store: PredictionStore, annotations: Annotations) -> TrackS
     for video in tracks.videos:
         for row in store.read_table(video.id).to_pylist():
             size = (int(row["height"]), int(row["width"]))
+            if size != (video.height, video.width):
+                what = f"has masks of {size[0]}x{size[1]}, its video is {video.height}x{video.width}"
+                raise UserError(str(store.path(video.id)), what, "name the annotations of the run")
             masks = _of_length([None if m is None else Rle(size, m) for m in row["masks"]], len(video.file_names))
             video.tracks.append(ObjectTrack(len(video.tracks) + 1, int(row["category_id"]), masks, float(row["score"])))
     return tracks
@@ -108,7 +111,10 @@ def _masks(segmentations: Any, video: ConvertedVideo, where: str) -> Iterator[Rl
             raise UserError(
                 f"{where}, frame {index}", "its mask is not a compressed run-length encoding", "encode it again"
             )
-        fault = rle_fault(counts.encode(), video.height, video.width)
+        text = counts.encode(errors="surrogatepass")  # JSON may have half a pair, which is no run-length encoding
+        fault = rle_fault(text, video.height, video.width)
+        if (size := one.get("size")) is not None and size != [video.height, video.width]:
+            fault = f"its mask has size {size}, its video [{video.height}, {video.width}]"
         if fault:
             raise UserError(f"{where}, frame {index}", fault, "encode it at the video's size")
-        yield Rle((video.height, video.width), counts.encode())
+        yield Rle((video.height, video.width), text)

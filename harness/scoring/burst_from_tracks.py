@@ -6,8 +6,12 @@ The sequences are those that ``harness convert --to burst`` writes: ascending vi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+
+from harness import rle
 from harness.errors import UnreadableFileError, UserError
 from harness.formats.burst import BurstMask, place_of_frames
 from harness.formats.burst import Sequence as BurstSequence
@@ -15,7 +19,7 @@ from harness.formats.segmentations import mask_of
 from harness.formats.youtube_vis import Annotations, VideoRecord
 from harness.scoring.burst_tasks import BurstScore, score_tasks
 from harness.scoring.burst_tracks import BurstTruth
-from harness.scoring.overlap import GroundTruthArrays, TrackBatch
+from harness.scoring.overlap import GroundTruthArrays, TrackBatch, refuse_faults
 from harness.scoring.shard_reader import ShardReader
 from harness.warnings import Warnings
 
@@ -52,35 +56,47 @@ class TrackSequences:
         found: dict[int, list[_Track]] = {}
         for block in read_blocks(path):
             batch = read_batch(block, self._arrays, str(path), self._warnings, every_mask=True)
-            for video, track in self._tracks(batch):
+            for video, track in self._tracks(batch, lambda record: f"{path}, record {record}"):
                 found.setdefault(video, []).append(track)
         for one in self._videos:
             yield _sequence(one, found.pop(one.id, []))
 
     def _of_store(self, shards: ShardReader) -> Iterator[BurstSequence]:
-        from harness.scoring.from_store import read_shards
+        from harness.scoring.from_store import place_of_record, read_shards
 
         videos = {video.id: video for video in self._videos}
         for group in shards:
             batch = read_shards(group, self._arrays, shards.folder, self._warnings, every_mask=True)
             found: dict[int, list[_Track]] = {}
-            for video, track in self._tracks(batch):
+            for video, track in self._tracks(batch, partial(place_of_record, shards.folder)):
                 found.setdefault(video, []).append(track)
             for number in group.videos:
                 if number in videos:
                     yield _sequence(videos[number], found.get(number, []))
 
-    def _tracks(self, batch: TrackBatch) -> Iterator[tuple[int, _Track]]:
-        """The video's id and the track of every record."""
+    def _tracks(self, batch: TrackBatch, name_of: Callable[[int], str]) -> Iterator[tuple[int, _Track]]:
+        """The video's id and the track of every record.
+
+        Raises `UserError` for masks that are no run-length encodings, and for one of another size than its video's: in
+        BURST's form the size is the sequence's.
+        """
+        if batch.mask_area is None:
+            area = rle.areas(*batch.masks.arrays()[:6], np.ones(len(batch.masks.start), np.bool_))
+            refuse_faults(area, batch.masks, [name_of(record) for record in batch.record.tolist()])
         texts: dict[int, str] = {}
         videos = self._arrays.video_ids[batch.video].tolist()
         for at, (video, category, score) in enumerate(
             zip(videos, batch.category.tolist(), batch.score.tolist(), strict=True)
         ):
+            height, width = self._arrays.sizes[batch.video[at]].tolist()
             masks: list[str | None] = []
             for row in batch.masks.frame_mask[batch.masks.track[at] : batch.masks.track[at + 1]].tolist():
                 if row >= 0 and row not in texts:
-                    texts[row] = mask_of(batch.masks, row).counts.decode("ascii")
+                    mask = mask_of(batch.masks, row)
+                    if mask.size != (height, width):
+                        what = f"has a mask of {mask.size[0]}x{mask.size[1]}, its video is {height}x{width}"
+                        raise UserError(name_of(int(batch.record[at])), what, "encode the masks at the video's size")
+                    texts[row] = mask.counts.decode("ascii")
                 masks.append(texts[row] if row >= 0 else None)
             yield video, (self._categories[category], score, masks)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,25 @@ def scored_results(golden: Path, folder: Path) -> tuple[Path, Path, list[dict[st
     records.sort(key=lambda record: record["video_id"])
     results.write_text(json.dumps(records))
     return truth, results, records
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda mask: {"size": mask["size"][::-1]}, r"frame \d+: its mask has size \[\d+, \d+\], its video \["),
+        (lambda mask: {"counts": "\ud800"}, r"frame \d+: counts are not a COCO run-length encoding"),
+    ],
+)
+def test_masks_of_results_that_do_not_fit_their_video_are_refused(
+    golden: Path, tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]], message: str
+) -> None:
+    truth, results, records = scored_results(golden, tmp_path)
+    mask = next(mask for mask in records[0]["segmentations"] if mask is not None)
+    mask |= change(mask)
+    results.write_text(json.dumps(records))
+    options = ("--from", "vis", "--annotations", truth, "--to", "burst", "--out", tmp_path / "out.json")
+    done = harness("convert", results, *options)
+    assert re.search(r"record 0, " + message, str(done.exception))
 
 
 def test_predictions_come_back_from_bursts_form(golden: Path, tmp_path: Path) -> None:

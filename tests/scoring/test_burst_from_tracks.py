@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pycocotools.mask import encode
 from typer.testing import CliRunner, Result
 
 import harness
 from harness.cli.main import build
 from harness.convert.burst import burst_document, read_burst_tracks
 from harness.convert.tracks import json_text, results_list
-from harness.convert.youtube_vis import read_results
+from harness.convert.youtube_vis import read_predictions, read_results
 from harness.errors import UserError
 from harness.formats.youtube_vis import annotations_from_document, read_annotations
+from harness.masks import Rle
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.store import PredictionStore
 from harness.scoring import BURST_TASKS
@@ -26,6 +28,7 @@ from harness.scoring.burst_tasks import BurstScore, score_tasks
 from harness.scoring.burst_tracks import class_table
 from harness.scoring.dispatch import check_truth_for, further_protocols, score_all, undefined_record
 from harness.scoring.shard_reader import ShardReader
+from harness.types import Track, Video
 
 GUIDED, EXEMPLAR, OPEN_WORLD = BURST_TASKS
 FILES = ("all", "common", "uncommon")
@@ -205,6 +208,39 @@ def test_a_video_without_tracks_is_no_fault_of_a_run(data: Path, tmp_path: Path)
     empty.write_text("[]")
     refused = score_tracks_by_tasks([GUIDED], truth, lambda: empty, strict=True)[GUIDED]
     assert "video without any prediction" in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": [49, 41]}, "record 0: has a mask of 49x41, its video is 41x49; encode the masks at the video's size"),
+        ({"counts": "\u00e9"}, "record 0, frame 0: counts are not a COCO run-length encoding"),
+        ({"counts": "\ud800"}, "record 0, frame 0: counts are not a COCO run-length encoding"),
+        ({"counts": "!!"}, "record 0, frame 0: counts are not a COCO run-length encoding"),
+    ],
+)
+def test_masks_that_do_not_fit_their_video_are_refused(
+    data: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    """In BURST's form a mask has no size of its own: with that of its video it would be another mask."""
+    records = json.loads((data / "results.json").read_text())
+    records[0]["segmentations"][0] |= change
+    (tmp_path / "odd.json").write_text(json.dumps(records))
+    truth = read_annotations(data / "all_classes.json")
+    found = score_tracks_by_tasks([GUIDED], truth, lambda: tmp_path / "odd.json")[GUIDED]
+    assert message in str(found)
+
+
+def test_a_store_of_frames_of_another_size_is_refused(data: Path, tmp_path: Path) -> None:
+    truth = read_annotations(data / "all_classes.json")
+    first, store = truth.videos[0], PredictionStore(tmp_path / "predictions")
+    shown = Video(first.id, "", first.width, first.height, range(first.length))  # type: ignore[arg-type]
+    full = Rle((first.width, first.height), encode(np.ones((first.width, first.height), np.uint8, order="F"))["counts"])
+    store.write_video(shown, [Track(first.id, truth.categories[0].id, 0.5, (full,) * first.length)])
+    found = score_tracks_by_tasks([GUIDED], truth, lambda: ShardReader(store), videos=[first.id])[GUIDED]
+    assert f"video {first.id}, track 0: has a mask of 49x41, its video is 41x49" in str(found)
+    with pytest.raises(UserError, match=r"parquet: has masks of 49x41, its video is 41x49; name the annotations of"):
+        read_predictions(store, truth)
 
 
 def test_python_scores_by_the_tasks_too(data: Path) -> None:
