@@ -109,6 +109,15 @@ def test_a_run_without_official_numbers_has_the_corrected_ones(
     why = 'annotation 1: has no "areas"; the official lvvis tool needs it'
     assert why in run.record["undefined"]["metrics"]["AP"]
     assert why in refusal(*common, "--predictions", files["bad"], "--name", "strict", "--strict")
+    several = (*common, "--protocol", "lvvis,lvvis-fixed", "--predictions", files["bad"], "--strict")
+    refused = command(*several, "--name", "strict")
+    assert (refused.exit_code, isinstance(refused.exception, SystemExit)) == (2, True)
+    errors = [one["error"] for one in json.loads(refused.stdout)["protocols"]]
+    assert (len(errors), why in errors[0]) == (2, True)
+    assert f"harness: lvvis: {errors[0]}" in refused.stderr
+    assert "needs a protocol" not in refused.stderr
+    assert [folder.name for folder in (tmp_path / "runs").glob("results-*")] == [run.folder.name]
+    assert why in refusal(*several, "--record", tmp_path / "record.json")
 
     told = command("table", run.folder, "--corrected", "--format", "csv")
     assert ",25," in told.stdout

@@ -134,7 +134,7 @@ def evaluate(
             tell(f"harness: {one.name}: {one.outcome}")
         elif not as_json:
             _show(told, with_all)
-    if name is not None:
+    if name is not None and not all(isinstance(one.outcome, UserError) for one in results):
         folder = _leave_run(name, results, predictions, given, runs_dir)
         print(escaped(str(folder)), file=sys.stderr if as_json else sys.stdout)
     if isinstance(best, UserError):
@@ -244,8 +244,8 @@ def _write_record(path: Path, results: list[_Result], predictions: Location, giv
         what = f"cannot hold {tasks[0]} of predictions in BURST's own form, and other protocols"
         raise UserError("--record", what, "score them one after the other")
     scores = [one.outcome.record() for one in results if not isinstance(one.outcome, UserError)]
-    if not scores:
-        raise UserError("--record", "needs numbers, but no protocol has any", "leave it out")
+    if not scores and isinstance(reason := results[0].outcome, UserError):
+        raise reason
     comparable = next(one for one in results if not isinstance(one.outcome, UserError)).comparability.record()
     if tasks:
         folder, _ = burst_folder(tasks[0], given.annotations, given.dataset, given.split, given.data_root)
