@@ -140,12 +140,14 @@ class Queue:
     def promise(self, worker: int, others: int = 0) -> Video | None:
         """Choose the video that a worker probably gets next, ``None`` if none is left.
 
-        ``others`` is the number of workers that have no video yet, and take the first ones.
+        ``others`` is the number of workers that have no video yet, and take the first ones. A model begins with that
+        video before the worker's own one is done, so none that has failed is chosen: it could end this one, too.
         """
         video = next(islice(self._waiting.values(), others, None), None)
-        if video is not None:
-            self._promised[video.id] = self._waiting.pop(video.id)
-            self._promises[worker] = video.id
+        if video is None or self._failures[video.id]:
+            return None
+        self._promised[video.id] = self._waiting.pop(video.id)
+        self._promises[worker] = video.id
         return video
 
     def _cost(self, video: Video) -> float:
@@ -266,7 +268,8 @@ class Pool:
             self._doing[worker], self._work[worker] = "working", (video, time.perf_counter())
             self._progress.began(worker, video)
             without = sum(doing in ("idle", "loading") for doing in self._doing.values())
-            self._backend.give(worker, video, queue.promise(worker, without))
+            is_first = queue.attempts(video.id) == 1  # the next video may have ended that one: the last is made alone
+            self._backend.give(worker, video, queue.promise(worker, without) if is_first else None)
 
     def _handle_message(self, worker: int, message: Message) -> Event | None:
         """Process a message; return the outcome of the worker's video, if the message has it."""

@@ -270,6 +270,23 @@ def test_backends_are_told_what_comes_next(tmp_path: Path) -> None:
     assert ids(*backend.next_ones) == [2, 3, None]
 
 
+def test_a_next_video_that_kills_is_not_begun_twice_beside_another(tmp_path: Path) -> None:
+    """A model begins with the next video in the end of one: a death then is counted for the wrong one."""
+
+    class Begins(PaperBackend):
+        def _ran(self, video: Video) -> Message:
+            own = len(self.given) - 1 - self.given[::-1].index(video.id)
+            begun = self.next_ones[own]
+            kills = video.id == 3 or (begun is not None and begun.id == 3)
+            return WorkerDied("died") if kills else Event("done", video.id, 0.1, 3, 1)
+
+    pool, _ = make_pool(tmp_path)
+    pool._backend = backend = Begins(PredictionStore(tmp_path), size=1)
+    ends = {event.video_id: event.kind for event in run(pool)}
+    assert ends == {video: "failed" if video == 3 else "done" for video in range(1, VIDEOS + 1)}
+    assert backend.attempts == Counter({1: 1, 2: 2, 3: 2, 4: 1, 5: 1, 6: 1})
+
+
 def test_loading_twice_loads_once_and_closing_closes(tmp_path: Path) -> None:
     pool, backend = make_pool(tmp_path)
     pool.load()
