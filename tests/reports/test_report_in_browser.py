@@ -71,6 +71,8 @@ def test_long_names_and_hidden_texts_do_not_widen_a_phone(visit: Visits, file: P
 
 def test_what_scrolls_on_a_phone_is_reached_by_key(visit: Visits, file: Path) -> None:
     page = visit(file, width=320).page
+    # wider than the screen, whatever times it has
+    page.evaluate("{ document.querySelector('#speed .scroll > *').style.minWidth = '40rem' }")
     wait_in_page(page, "document.querySelector('#speed .scroll').tabIndex === 0")
     assert page.evaluate(
         """[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth)
