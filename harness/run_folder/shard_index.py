@@ -31,9 +31,10 @@ _PREFIX = 4
 
 
 def with_index(data: bytes, shard: Shard, area: Ints, data_page: int) -> bytes:
-    """Return a Parquet file with the index of its tracks; the same bytes where its masks are not where they should be.
+    """Return a Parquet file with the index of its tracks.
 
-    So it is too where an area does not fit the index: the frames have more than 2 ** 31 - 1 pixels then.
+    It stays without one where its masks are not where they should be, and where an area has more than 2 ** 31 - 1
+    pixels, which do not fit the index.
 
     ``shard`` has the tracks in memory, ``area (masks,)`` is in pixels, and ``data_page`` is where the first page of the
     column of masks begins: before it is the dictionary of their texts, in order of first use and not compressed.

@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.arrays import Ints
 from harness.atomic_write import write_atomically
 from harness.errors import UnreadableFileError, UserError
 from harness.frame_digests import FrameDigests
@@ -149,16 +150,16 @@ class PredictionStore:
         """Return the tracks of a video for scoring: its index, or all of a shard of an older format.
 
         Of a file on a disk only the index is read and verified, and later the texts of masks that are asked for; of an
-        object all is read. With ``whole`` the checksum of the file is verified, too. Raises `UserError` like
-        `read_table`, also when texts are asked for.
+        object all is read. With ``whole`` all of a file is read, too, and its checksum verified. Raises `UserError`
+        like `read_table`, also when texts are asked for.
         """
         path = self.path(video_id)
-        if whole:
-            self._intact(video_id)
+        data = self._intact(video_id) if whole else None
         with _as_users_errors(path):
-            found = _indexed(path)
+            found = _indexed(path) if data is None else _indexed_bytes(data, path)
         if found is None:
-            return shard_of_table(int(video_id), self.read_table(video_id))
+            data = self._intact(video_id) if data is None else data
+            return shard_of_table(int(video_id), _checked(data, int(video_id), str(path)))
         if found.video_id != int(video_id):
             raise DamagedShardError(str(path), f"holds video {found.video_id}", _HINT)
         return found
@@ -370,7 +371,10 @@ def tabulate(video: Video, tracks: Sequence[Track], vocabulary: Vocabulary | Non
     ).reshape(len(tracks), frames)
     from harness import rle  # it imports numba, which reading shards does not need
 
-    areas = np.append(_areas(list(known), shape), 0)  # row -1, the absent mask, indexes the 0 at the end
+    ends = np.cumsum([0, *map(len, known)]).astype(np.int64)
+    text = np.frombuffer(b"".join(known), np.uint8)
+    # row -1, the absent mask, indexes the 0 at the end
+    areas = np.append(_areas(text, ends[:-1], ends[1:], shape), 0)
     faulty = np.argwhere(areas[rows] < 0)
     if len(faulty):
         number, frame = faulty[0].tolist()
@@ -466,16 +470,14 @@ def as_real(value: Any) -> float | None:
         return None
 
 
-def _areas(masks: list[bytes], shape: tuple[int, int]) -> Any:
-    """Areas in pixels ``(masks,)``, or a code of `rle.RLE_FAULTS` for an invalid mask."""
-    from harness import rle
+def _areas(text: NDArray[np.uint8], start: Ints, stop: Ints, shape: tuple[int, int]) -> Any:
+    """Areas in pixels ``(masks,)``, or a code of `rle.RLE_FAULTS` for an invalid mask; each is a part of ``text``."""
+    from harness import rle  # it imports numba, which reading shards does not need
 
-    n = len(masks)
-    ends = np.cumsum([0, *(len(m) for m in masks)]).astype(np.int64)
-    data = np.frombuffer(b"".join(masks), np.uint8)
+    n = len(start)
     height, width = (np.full(n, side, np.int32) for side in shape)
     kind = np.full(n, rle.COMPRESSED, np.int8)
-    return rle.areas(data, ends[:-1], ends[1:], kind, height, width, np.ones(n, np.bool_))
+    return rle.areas(rle.read_only(text), start, stop, kind, height, width, np.ones(n, np.bool_))
 
 
 def tracks_of(table: pa.Table) -> Iterator[Track]:
@@ -537,17 +539,10 @@ def _with_index(data: bytes, shard: Shard) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from harness import rle  # it imports numba, which reading shards does not need
-
-    masks = len(shard.start)
     text = np.empty(int((shard.stop - shard.start).sum()), np.uint8)
-    if masks:
-        shard.read([0], [int(shard.start[0])], [text])
-    first = shard.start[0] if masks else 0
-    height, width = (np.full(masks, side, np.int32) for side in shard.size)
-    kind = np.full(masks, rle.COMPRESSED, np.int8)
-    begin, end = shard.start - first, shard.stop - first
-    area = rle.areas(rle.read_only(text), begin, end, kind, height, width, np.ones(masks, np.bool_))
+    first = int(shard.start[0]) if len(shard.start) else 0
+    shard.read([0], [first], [text])
+    area = _areas(text, shard.start - first, shard.stop - first, shard.size)
     column = pq.read_metadata(pa.BufferReader(data)).row_group(0).column(len(schema()) - 1)
     return with_index(data, shard, area, column.data_page_offset)
 

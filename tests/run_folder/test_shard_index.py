@@ -176,6 +176,16 @@ def test_a_mask_that_is_not_compared_may_be_damaged(one: PredictionStore) -> Non
     assert one.remove_damaged() == [1]
 
 
+@pytest.mark.parametrize("form", ["one", "older"])
+def test_a_shard_that_is_verified_whole_is_read_once(form: str, request: pytest.FixtureRequest) -> None:
+    made: PredictionStore = request.getfixturevalue(form)
+    with in_pieces(made.path(1)), patch.object(store, "read_file", wraps=store.read_file) as reads:
+        shard = made.read_shard(1, whole=True)
+        made.path(1).unlink()
+        assert sorted(texts(shard, [True, True]).values()) == sorted(mask.counts for mask in (BOX, OTHER, THIRD))
+    assert reads.call_count == 1
+
+
 def test_a_shard_that_is_cut_while_it_is_scored_is_a_damaged_one(one: PredictionStore) -> None:
     with in_pieces(one.path(1)):
         shard = one.read_shard(1)
