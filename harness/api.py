@@ -50,10 +50,9 @@ from harness.scoring.dispatch import (
     DEFAULTS,
     Settings,
     check_settings,
-    further_protocols,
     listed_names,
     protocol_name,
-    refuse_tasks,
+    protocols_for,
     track_protocols,
 )
 from harness.scoring.protocols import BURST
@@ -302,8 +301,7 @@ def protocols_of_run(names: str | Sequence[str], dataset: Dataset, settings: Set
     """
     if not isinstance(names, str) and not names:
         return ()
-    found = track_protocols(names, dataset.protocol, further_protocols(dataset.annotations))
-    refuse_tasks(found, dataset.annotations)
+    found = protocols_for(names, dataset.protocol, dataset.annotations)
     check_settings(found, settings)
     return found
 

@@ -396,23 +396,19 @@ def truth_of(
 
     A text without a folder and without a suffix is a name unless there is such a file.
     """
-    from harness.scoring.dispatch import further_protocols, refuse_tasks, track_protocols
+    from harness.scoring.dispatch import protocols_for
 
     if isinstance(dataset, (str, Path)) and not _is_name(dataset):
         if protocol is None:
             raise UserError("protocol", "is needed with an annotation file", "name one of lvvis, ytvis, ovis, burst")
         read = read_annotations(Path(dataset))
-        chosen = track_protocols(protocol, None, further_protocols(read))
-        refuse_tasks(chosen, read)
-        return read, chosen
+        return read, protocols_for(protocol, None, read)
     dataset = dataset_of(dataset)
     if dataset.truth is None:
         hint = f"submit the predictions to {dataset.server}" if dataset.server else "score on a split that has it"
         raise UserError(f"{dataset.name} {dataset.split}", "has no public truth", hint)
     own = dataset.protocol
-    chosen = track_protocols(own if protocol is None else protocol, own, further_protocols(dataset.annotations))
-    refuse_tasks(chosen, dataset.annotations)
-    return dataset.annotations, chosen
+    return dataset.annotations, protocols_for(own if protocol is None else protocol, own, dataset.annotations)
 
 
 def _is_name(dataset: str | Path) -> bool:

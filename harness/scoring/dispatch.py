@@ -78,6 +78,16 @@ def track_protocols(given: str | Iterable[str], own: str | None, further: Sequen
     return tuple(dict.fromkeys([*(one for one in (own,) if one in found and one is not None), *found]))
 
 
+def protocols_for(given: str | Iterable[str], own: str | None, annotations: Annotations) -> tuple[str, ...]:
+    """The protocols that ``given`` names, see `track_protocols`; raises `UserError` where one cannot score this truth.
+
+    That is so for BURST's tasks on other files than BURST's own.
+    """
+    found = track_protocols(given, own, further_protocols(annotations))
+    refuse_tasks(found, annotations)
+    return found
+
+
 def further_protocols(annotations: Annotations) -> tuple[str, ...]:
     """The protocols that these annotations allow and others do not: of phrases, and BURST's tasks on its own files.
 
