@@ -6,7 +6,6 @@ Tests of `baselines/ov2seg/card.py` and `baselines/ov2seg/config.py`.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import ov2seg_golden
 import pytest
 import torch
+from begun_windows import wait_until_decoded
 from pycocotools import mask as coco
 from torch import Tensor
 
@@ -211,11 +211,7 @@ def test_beginning_with_the_next_video_changes_no_byte(
     begin_next, begun = Ov2Seg.begin_next, []
 
     def begin(self: Ov2Seg, sizes: Geometry, is_done: Callable[[], bool]) -> None:
-        until = time.monotonic() + 60
-        for each in self._expected:
-            while not each.reader.has_decoded(2 * self._window):
-                assert time.monotonic() < until, "its frames are not being decoded"
-                time.sleep(0.001)
+        wait_until_decoded(self)
         begin_next(self, sizes, lambda: False)
         begun.extend(len(each.outputs) for each in self._expected)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from begun_windows import wait_until_decoded
 from pycocotools import mask as coco
 from torch import Tensor
 
@@ -134,11 +134,7 @@ def test_beginning_with_the_next_video_changes_no_byte(
     begin_next, forward, now = ClipVis.begin_next, ClipVis.forward, 0
 
     def begin(self: ClipVis, sizes: Geometry, is_done: Callable[[], bool]) -> None:
-        until = time.monotonic() + 60
-        for each in self._expected:
-            while not each.reader.has_decoded(2 * self._window):
-                assert time.monotonic() < until, "its frames are not being decoded"
-                time.sleep(0.001)
+        wait_until_decoded(self)
         begin_next(self, sizes, lambda: False)
 
     def noted(self: ClipVis, frames: list[Image], sizes: Geometry) -> tuple[DecoderOutput, Tensor]:
