@@ -12,8 +12,8 @@ from harness.datasets.shapes_pictures import background, developed, draw_conditi
 from harness.datasets.shapes_scenes import NAMES, Pose, filled
 from harness.frames import Image
 
-SIZE = 96
-"""Height and width of an image in pixels."""
+SIDE = 96
+"""Height and width of an image in pixels, unless another is asked for."""
 SMALL, LARGE = 19.0, 28.0
 """Radii in pixels where objects begin to be called medium and large."""
 
@@ -34,25 +34,26 @@ SIZED = (
 PAIRED = ("a {} and a {}", "a photo of a {} and a {}.", "There is a {} and a {} in the scene")
 
 
-def pair(seed: int, index: int) -> tuple[Image, str]:
-    """Image ``(96, 96, 3)`` and caption number ``index`` of the stream that ``seed`` names."""
+def pair(seed: int, index: int, side: int = SIDE) -> tuple[Image, str]:
+    """Image ``(side, side, 3)`` and caption number ``index`` of the stream that ``seed`` names; ``side`` in pixels."""
     random = np.random.default_rng((seed, index))
-    canvas = background(random, SIZE, SIZE)
+    canvas = background(random, side, side)
     shown: list[tuple[str, Pose]] = []
     for _ in range(2 if random.random() < 0.3 else 1):
         name = NAMES[int(random.integers(len(NAMES)))]
         look, form = name.split()
-        pose = _pose(random)
-        paint(canvas, filled(form, pose, SIZE, SIZE), look, pose, int(random.integers(2**32)))
+        pose = _pose(random, side)
+        paint(canvas, filled(form, pose, side, side), look, pose, int(random.integers(2**32)))
         shown.append((name, pose))
-    image = developed(canvas, draw_conditions(random, SIZE, SIZE), int(random.integers(16)))
+    image = developed(canvas, draw_conditions(random, side, side), int(random.integers(16)))
     return image, _caption(random, shown)
 
 
-def _pose(random: np.random.Generator) -> Pose:
+def _pose(random: np.random.Generator, side: int) -> Pose:
     x, y, size, angle = random.random(4)
-    margin = SIZE / 6
-    return Pose(margin + (SIZE - 2 * margin) * x, margin + (SIZE - 2 * margin) * y, 12 + 26 * size, 2 * np.pi * angle)
+    margin = side / 6
+    radius = 12 + (2 + side / 4) * size
+    return Pose(margin + (side - 2 * margin) * x, margin + (side - 2 * margin) * y, radius, 2 * np.pi * angle)
 
 
 def _caption(random: np.random.Generator, shown: list[tuple[str, Pose]]) -> str:

@@ -356,10 +356,10 @@ def ceilings_of(names: Sequence[str], truth: Annotations | CocoVideo, source: So
 
 def _burst_tasks(tasks: list[str], predictions: Location, given: Given) -> list[_Result]:
     """BURST's own tasks, on predictions in its own form."""
-    from harness.scoring.burst_tasks import score_tasks
-
     if not tasks:
         return []
+    from harness.scoring.burst_tasks import score_tasks
+
     try:
         chosen = given.annotations, given.dataset, given.split, given.data_root
         folder, differences = burst_folder(tasks[0], *chosen)

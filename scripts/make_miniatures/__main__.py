@@ -25,7 +25,7 @@ from harness.atomic_write import write_json
 from harness.models.miniatures import CARD_FILE, DATASET
 from harness.run_folder.provenance import cpu_model, file_digest
 
-CLIP, RESNET = "clip.safetensors", "resnet.safetensors"
+FIRST_CLIP, CLIP, RESNET = "clip_first.safetensors", "clip.safetensors", "resnet.safetensors"
 STARTS_FROM = {"clipvis": {"clip_pretrained": CLIP}, "ov2seg": {"clip_pretrained": CLIP, "backbone_weights": RESNET}}
 """The settings of each model's training that name pretrained weights."""
 REPORTED = ("AP", "APb", "APn", "AP50", "AP75", "AR100")
@@ -47,10 +47,14 @@ def main() -> None:
 
 def _pretrain(name: str, out: Path, seed: int, device: str) -> None:
     import pretrain_clip
+    import pretrain_dense
     import pretrain_resnet
 
-    stage = pretrain_clip if name == CLIP else pretrain_resnet
-    stage.pretrain(out / name, seed, device=device)
+    if name == RESNET:
+        pretrain_resnet.pretrain(out / name, seed, device=device)
+        return
+    _once(out / FIRST_CLIP, partial(pretrain_clip.pretrain, out / FIRST_CLIP, seed, device=device))
+    pretrain_dense.pretrain(out / FIRST_CLIP, out / name, seed, device=device)
 
 
 def _make(model: str, out: Path, seed: int, device: str) -> None:
@@ -96,7 +100,7 @@ def _write_card(out: Path, seed: int, device: str) -> None:
         "made_on": {"python": platform.python_version(), "cpu": cpu_model(), "cores": os.cpu_count(), "device": device},
         "seed": seed,
         "command": f"python scripts/make_miniatures --out {out} --seed {seed} --device {device}",
-        "pretraining_seconds": {name: _seconds(out / name) for name in (CLIP, RESNET)},
+        "pretraining_seconds": {name: _seconds(out / name) for name in (FIRST_CLIP, CLIP, RESNET)},
     }
     models = {}
     for model in STARTS_FROM:

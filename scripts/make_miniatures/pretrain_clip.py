@@ -86,12 +86,13 @@ def save(path: Path, clip: Any, tokens: Tensor) -> None:
     save_file({name: t.contiguous() for name, t in state.items()}, path)
 
 
-def draw_pairs(seed: int, count: int) -> tuple[Image, list[str]]:
-    """Return the first ``count`` pairs of ``seed``: images ``(count, 96, 96, 3)`` uint8, and their captions."""
-    images = np.empty((count, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+def draw_pairs(seed: int, count: int, side: int = IMAGE_SIZE) -> tuple[Image, list[str]]:
+    """Return the first ``count`` pairs of ``seed``: images ``(count, side, side, 3)`` uint8, and their captions."""
+    images = np.empty((count, side, side, 3), np.uint8)
     captions = []
     with ProcessPoolExecutor() as pool:
-        for index, (image, caption) in enumerate(pool.map(pair, repeat(seed), range(count), chunksize=256)):
+        drawn = pool.map(pair, repeat(seed), range(count), repeat(side), chunksize=256)
+        for index, (image, caption) in enumerate(drawn):
             images[index] = image
             captions.append(caption)
     return images, captions

@@ -147,6 +147,7 @@ def test_captions_name_what_is_shown() -> None:
     again, caption = pair(3, 7)
     assert np.array_equal(again, pairs[7][0])
     assert caption == captions[7]
+    assert pair(3, 7, 64)[0].shape == (64, 64, 3)
 
 
 def test_the_dataset_never_changes_unnoticed() -> None:
