@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,8 +22,10 @@ from harness.reports.matches import matches_of_run
 from harness.reports.run_files import groups_of_seeds, label_runs
 from harness.reports.table_rows import fraction_of, refuse_unknown_metrics
 from harness.run_folder.finished_run import FinishedRun
+from harness.run_folder.layout import SCORES
 from harness.run_folder.records import found_nothing, values_agree
 from harness.scoring import jackknife
+from harness.scoring.contributions import CONTRIBUTIONS_FILE, read_contributions
 from harness.scoring.jackknife import FEWEST_VIDEOS, JACKKNIFE_METRICS, LEVEL, LeftOut, VarianceComponent
 from harness.scoring.match_table import MATCHES_FILE, MatchTable, read_table
 from harness.scoring.metrics import GROUP_NAMES
@@ -416,14 +418,16 @@ def _further(groups: Sequence[Sequence[FinishedRun]], metrics: Sequence[str]) ->
             continue
         values = [[fraction_of(run.record, key) for run in group] for group in groups]
         _refuse_other_scores(runs, key)
-        tables = [[_table_by(run, key, value) for run, value in zip(*each, strict=True)]
-                  for each in zip(groups, values, strict=True)]  # fmt: skip
-        has_tables = all(table is not None for row in tables for table in row)
-        reasons[key] = "" if has_tables else "run folders do not hold what each video adds to it"
-        for sample, row, several in zip(samples, values, tables, strict=True):
+        known = [[_known(run, key, value) for run, value in zip(*each, strict=True)]
+                 for each in zip(groups, values, strict=True)]  # fmt: skip
+        lengths = {None if one is None else len(one.contributions) for row in known for one in row}
+        is_known = len(lengths) == 1 and None not in lengths
+        reasons[key] = "" if is_known else "run folders do not hold what each video adds to it"
+        for sample, row, several in zip(samples, values, known, strict=True):
             numbers = np.array([np.nan if value is None else value for value in row])
-            found = [table for table in several if table is not None] if has_tables else []
-            sample[key] = _with_contributions(numbers, found, key)
+            found = [one for one in several if one is not None] if is_known else []
+            added = np.array([one.contributions for one in found]) if found else np.zeros((len(numbers), 1))
+            sample[key] = _Metric(numbers, added, found[0].videos if found else 0)
     return Further(samples, reasons)
 
 
@@ -432,13 +436,11 @@ def _in_match_table(name: str) -> bool:
     return name in {metric + suffix for metric in JACKKNIFE_METRICS for suffix in ("", *GROUP_NAMES)}
 
 
-def _with_contributions(numbers: Floats, tables: Sequence[MatchTable], key: str) -> _Metric:
-    """A metric by seed, from the match tables of its protocol where there are any."""
-    if not tables:
-        return _Metric(numbers, np.zeros((len(numbers), 1)), 0)
-    sample = _sample(tables)
-    name = _name_in_table(key)
-    return _Metric(numbers, sample.seed_contributions[name], sample.videos[name])
+class _Known(NamedTuple):
+    """What each video contributes to a metric ``(videos,)``, and the number of ``videos`` with truth."""
+
+    contributions: Floats
+    videos: int
 
 
 def _name_in_table(key: str) -> str:
@@ -447,14 +449,28 @@ def _name_in_table(key: str) -> str:
     return f"AR100{metric[2:]}" if metric[:2] == "AR" and metric[2:] in ("", *GROUP_NAMES) else metric
 
 
-def _table_by(run: FinishedRun, key: str, value: float | None) -> MatchTable | None:
-    """The match table of a metric's protocol, if it gives the metric's value."""
+def _known(run: FinishedRun, key: str, value: float | None) -> _Known | None:
+    """What each video contributes to a metric ``PROTOCOL/METRIC`` of this ``value``; ``None`` if it is not known.
+
+    It comes from the match table of the metric's protocol, or from the contributions to metrics without one.
+    """
+    protocol, _, metric = key.partition("/")
+    protocol = protocol.partition("@")[0]
+    is_own = run.record["protocol"] is not None and run.record["protocol"]["name"] == protocol
+    folder = run.folder if is_own else run.folder / SCORES / protocol
     with suppress(UserError):
-        table = read_table(run.folder / "scores" / key.partition("/")[0] / MATCHES_FILE)
+        table = read_table(folder / MATCHES_FILE)
         name = _name_in_table(key)
         if table.annotations == run.content.digest and _in_match_table(name):
-            found = _sample([table]).values.get(name, np.nan)
-            return table if values_agree(value, _number(found)) else None
+            sample = _sample([table])
+            if values_agree(value, _number(sample.values.get(name, np.nan))):
+                return _Known(sample.contributions[name], sample.videos[name])
+    with suppress(UserError):
+        stored = read_contributions(folder / CONTRIBUTIONS_FILE)
+        if stored.annotations == run.content.digest and metric in stored.names:
+            place = stored.names.index(metric)
+            if values_agree(value, _number(stored.values[place])):
+                return _Known(stored.contributions[place], int(stored.with_truth[place]))
     return None
 
 

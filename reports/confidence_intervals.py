@@ -9,10 +9,12 @@ from typing import Literal, get_args
 from harness.errors import UserError
 from harness.reports.comparison import Comparison, Interval, MeasuredRun, compare_runs, corrected
 from harness.reports.matches import readable
+from harness.reports.published.vocabulary import column_name
 from harness.reports.run_files import label_runs
 from harness.reports.table_rows import Intervals, keys_of_columns
 from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.records import has_numbers
+from harness.run_folder.schemas import protocol_key
 from harness.scoring.jackknife import LEVEL
 from harness.scoring.presence import is_lower_better
 
@@ -49,12 +51,23 @@ def intervals_of(
             continue
         runs = label_runs([run for place in places for run in rows[place]])
         joined = any(len(rows[place]) > 1 for place in places)
-        comparison = compare_runs(runs, data_root, annotations, joined)
+        comparison = compare_runs(runs, data_root, annotations, joined, _further(runs, shown))
         significant = {} if against is None else _significant(comparison, _references(comparison, against, shown))
         for place, run in zip(places, comparison.runs, strict=True):
             halves = {key: half for key, one in run.metrics.items() if (half := _half(one)) is not None}
             made[place] = Intervals(halves if with_intervals else {}, significant.get(run.label, frozenset()))
     return made
+
+
+def _further(runs: Sequence[FinishedRun], shown: Sequence[str]) -> list[str]:
+    """The metrics of ``shown`` columns of other protocols than the runs' own, if one has scored all runs in one way."""
+    scored = [{protocol_key(one["protocol"]): one for one in run.record["protocols"][1:]} for run in runs]
+    known = {}
+    for name, one in scored[0].items():
+        if all(name in others and others[name]["protocol"] == one["protocol"] for others in scored):
+            keys = [f"{name}/{metric}" for metric in one["metrics"] or {}]
+            known |= {column_name(key): key for key in keys} | dict(zip(keys, keys, strict=True))
+    return list(dict.fromkeys(known[column] for column in shown if column in known))
 
 
 def _half(found: Interval) -> float | None:

@@ -35,6 +35,7 @@ RUN_FILES = (
     PER_CATEGORY,
     PER_PAIR,
     "matches.msgpack",
+    "contributions.msgpack",
     "table.md",
     "timings.json",
     BENCH,

@@ -23,6 +23,8 @@ from harness.run_folder.layout import PER_CATEGORY, PER_PAIR, SCORES, remove_tre
 from harness.run_folder.schemas import RunRecord
 from harness.run_folder.store import PredictionStore
 from harness.scoring import VEVAL
+from harness.scoring.contributions import CONTRIBUTIONS_FILE as CONTRIBUTIONS
+from harness.scoring.contributions import VideoContributions, write_contributions
 from harness.scoring.dispatch import DEFAULTS, Settings, check_truth_for, note_of, score_all, undefined_record
 from harness.scoring.match_table import MATCHES_FILE as MATCHES
 from harness.scoring.match_table import MatchTable, write_table
@@ -44,7 +46,8 @@ class ProtocolScores:
 
     ``values`` are the keys of ``metrics.json`` that scoring fills. ``refusal`` says why the protocol refused the input.
     ``note`` says why AP is undefined although there was no error: nothing annotated, or nothing found. ``matches`` is
-    the match table that the metrics are computed from, ``None`` if there is none.
+    the match table that the metrics are computed from, ``None`` if there is none; ``contributions`` are those of the
+    videos to metrics without one.
     """
 
     values: dict[str, Any]
@@ -53,6 +56,7 @@ class ProtocolScores:
     refusal: str = ""
     note: str = ""
     matches: MatchTable | None = None
+    contributions: VideoContributions | None = None
 
 
 def refuse_unscorable(
@@ -114,8 +118,8 @@ def _scored(name: str, outcome: Result | UserError, settings: Settings) -> Proto
     _log(outcome.warnings)
     rows = getattr(outcome, "per_category", [])  # BURST's tasks have none
     by_category, by_pair = ([], rows) if name == VEVAL else (rows, [])
-    matches = getattr(outcome, "matches", None)
-    return ProtocolScores(outcome.record(), by_category, by_pair, note=note_of(outcome), matches=matches)
+    matches, contributions = getattr(outcome, "matches", None), getattr(outcome, "contributions", None)
+    return ProtocolScores(outcome.record(), by_category, by_pair, "", note_of(outcome), matches, contributions)
 
 
 def _log(warnings: list[dict[str, Any]]) -> None:
@@ -150,6 +154,10 @@ def write_results(
             (where / MATCHES).unlink(missing_ok=True)
         else:
             write_table(where / MATCHES, one.matches)
+        if one.contributions is None:
+            (where / CONTRIBUTIONS).unlink(missing_ok=True)
+        else:
+            write_contributions(where / CONTRIBUTIONS, one.contributions)
         write_atomically(where / PER_CATEGORY, utf8(_csv(one.per_category)))
         if one.per_pair:
             write_atomically(where / PER_PAIR, utf8(_csv(one.per_pair)))
@@ -170,7 +178,7 @@ def _make_room(folder: Location, names: Sequence[str]) -> None:
         own = None
     if own is not None and own != names[0] and own in names and isinstance(folder, Path):
         (folder / SCORES / own).mkdir(parents=True, exist_ok=True)
-        for name in (MATCHES, PER_CATEGORY, PER_PAIR):
+        for name in (MATCHES, CONTRIBUTIONS, PER_CATEGORY, PER_PAIR):
             with suppress(FileNotFoundError):
                 (folder / name).replace(folder / SCORES / own / name)
     if (folder / SCORES).is_dir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,13 +46,36 @@ def combine(parts: Sequence[Hota]) -> Hota:
 
 def combine_rows(scores: Hota, rows: Ints | slice) -> Hota:
     """The same over some sequences of ``scores``, whose arrays are ``(sequences, 19)``."""
-    tp = scores.tp[rows]
-    total = tp.sum(0)
+    return HotaSums.of(scores).over(rows).scores()
 
-    def weighted(values: Floats) -> Floats:
-        return np.asarray((values[rows] * tp).sum(0))
 
-    found = np.maximum(1, total)
-    ass_a, ass_re, ass_pr = (weighted(part) / found for part in (scores.ass_a, scores.ass_re, scores.ass_pr))
-    loc_a = np.maximum(1e-10, weighted(scores.loc_a)) / np.maximum(1e-10, total)
-    return Hota(total, scores.fn[rows].sum(0), scores.fp[rows].sum(0), ass_a, ass_re, ass_pr, loc_a)
+class HotaSums(NamedTuple):
+    """What adds up over sequences: counts, and associations and localisation times the hits, each ``(..., 19)``."""
+
+    tp: Floats
+    fn: Floats
+    fp: Floats
+    ass_a: Floats
+    ass_re: Floats
+    ass_pr: Floats
+    loc_a: Floats
+
+    @classmethod
+    def of(cls, scores: Hota) -> HotaSums:
+        """The sums that have these scores."""
+        parts = (part * scores.tp for part in (scores.ass_a, scores.ass_re, scores.ass_pr, scores.loc_a))
+        return cls(scores.tp, scores.fn, scores.fp, *parts)
+
+    def over(self, rows: Ints | slice) -> HotaSums:
+        """The sums over some of the first axis ``(19,)``."""
+        return HotaSums(*(part[rows].sum(0) for part in self))
+
+    def minus(self, other: HotaSums) -> HotaSums:
+        """What is left without ``other``."""
+        return HotaSums(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
+
+    def scores(self) -> Hota:
+        """The scores of what was added up: associations and localisation are means weighted by the hits."""
+        found = np.maximum(1, self.tp)
+        loc_a = np.maximum(1e-10, self.loc_a) / np.maximum(1e-10, self.tp)
+        return Hota(self.tp, self.fn, self.fp, self.ass_a / found, self.ass_re / found, self.ass_pr / found, loc_a)

@@ -76,6 +76,7 @@ class LeftOut:
     video: Ints
     has_truth: Flags
     drop: Floats
+    metrics: tuple[str, ...] = JACKKNIFE_METRICS
 
     @cached_property
     def truths(self) -> Ints:
@@ -90,11 +91,11 @@ class LeftOut:
     def number(self, metric: str, rows: Ints | None = None) -> float:
         """Return the mean over the defined categories among ``rows`` (``None``: all), a fraction; nan if none."""
         chosen = self._chosen(rows)
-        return float(self.full[JACKKNIFE_METRICS.index(metric), chosen].mean()) if chosen.any() else float("nan")
+        return float(self.full[self.metrics.index(metric), chosen].mean()) if chosen.any() else float("nan")
 
     def without(self, metric: str, rows: Ints | None = None) -> Floats:
         """Return `number` without each video ``(videos,)``; nan where no category is left."""
-        m, chosen = JACKKNIFE_METRICS.index(metric), self._chosen(rows)
+        m, chosen = self.metrics.index(metric), self._chosen(rows)
         inside = chosen[self.category]
         falls = np.bincount(self.video[inside], self.drop[m, inside], self.videos)
         left = chosen.sum() - np.bincount(self.video[inside & self.is_last], minlength=self.videos)
@@ -108,7 +109,7 @@ class LeftOut:
         with truth in one video, that video contributes the distance of the category's metric from the mean. The spread
         of such categories already contains all their variance, so drops by other videos are not added.
         """
-        m, chosen = JACKKNIFE_METRICS.index(metric), self._chosen(rows)
+        m, chosen = self.metrics.index(metric), self._chosen(rows)
         inside = chosen[self.category]
         category, truths = self.category[inside], self.truths[self.category[inside]]
         several = self.drop[m, inside] * np.sqrt((truths - 1) / truths)
@@ -118,7 +119,7 @@ class LeftOut:
 
     def of_category(self, metric: str, row: int) -> Floats:
         """As `contributions`, for one category alone ``(videos,)``; zeros if only one video has its truth."""
-        m, n = JACKKNIFE_METRICS.index(metric), int(self.truths[row])
+        m, n = self.metrics.index(metric), int(self.truths[row])
         inside = slice(*np.searchsorted(self.category, [row, row + 1]).tolist())
         falls = np.bincount(self.video[inside], self.drop[m, inside], self.videos)
         return np.asarray(falls * np.sqrt(max(n - 1, 0) / max(n, 1)))

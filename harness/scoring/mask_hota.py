@@ -16,7 +16,8 @@ from harness.arrays import Floats, Ints
 from harness.errors import OfficialAbortError
 from harness.formats.youtube_vis import Annotations
 from harness.scoring.clear import Clear, clear_of_sequences
-from harness.scoring.hota import Hota
+from harness.scoring.contributions import VideoContributions
+from harness.scoring.hota import ALPHAS, Hota, HotaSums, combine_rows
 from harness.scoring.metrics import GROUP_NAMES, Metrics
 from harness.scoring.overlap import FrameOverlaps, GroundTruthArrays, Overlaps
 from harness.scoring.phrase_hota import LIMITS, PresentFrames, Sequences, hota_of_sequences
@@ -31,6 +32,19 @@ NO_THRESHOLD = "track of any score counts: no score threshold was given"
 EMPTY_MASKS = "mask without a pixel, which counts as an object"
 SAME_FOLDER = "video left out, since a later one has frames in the same folder"
 SAME_NAME = "category left out, since a later one has the same name"
+
+
+class HotaOutcome(NamedTuple):
+    """The official and the corrected numbers, counts, and why the official tool aborts, empty where it does not.
+
+    ``contributions`` are those of the videos to the official numbers, ``None`` where it aborts.
+    """
+
+    metrics: Metrics
+    corrected: Metrics
+    counts: dict[str, int]
+    aborts: str
+    contributions: VideoContributions | None
 
 
 class EvaluatedParts(NamedTuple):
@@ -64,11 +78,8 @@ def official_side(annotations: Annotations) -> EvaluatedParts:
 
 def score_hota(
     chosen: HotaProtocol, truths: GroundTruthArrays, overlaps: Overlaps, warnings: Warnings, source: str
-) -> tuple[Metrics, Metrics, dict[str, int], str]:
-    """The official and the corrected numbers, counts, and why the official tool aborts, empty where it does not.
-
-    Raises `OfficialAbortError` for such an abort if ``warnings`` are strict.
-    """
+) -> HotaOutcome:
+    """The numbers of mask HOTA; raises `OfficialAbortError` if the official tool aborts and ``warnings`` are strict."""
     annotations, frames = truths.annotations, overlaps.by_frame or _no_frames()
     keep = np.ones(len(overlaps.score), np.bool_)
     if chosen.score_threshold is not None:
@@ -88,6 +99,7 @@ def score_hota(
     if not truths.truth.records:
         nothing = "no annotated track: the videos have no annotations"
     fixed = _summarise(repaired, corrected.categories, truths, groups, nothing)
+    contributions = None if aborts else _contributions(units, whole, metrics, truths, official, groups)
     if aborts:
         metrics = Metrics(dict.fromkeys(metrics.values), dict.fromkeys(metrics.values, aborts), [], {})
     counts = {
@@ -101,7 +113,7 @@ def score_hota(
         "categories": len(truths.category_ids),
         "categories_with_truth": int(truths.owned.sum()),
     }
-    return metrics, fixed, counts, aborts
+    return HotaOutcome(metrics, fixed, counts, aborts, contributions)
 
 
 def _no_frames() -> FrameOverlaps:
@@ -266,12 +278,8 @@ def _by_class(units: _Units, truths: GroundTruthArrays, videos: NDArray[np.bool_
 
     loose = np.flatnonzero(videos[units.loose_video])
     extra = np.bincount(units.loose_category[loose], units.loose_masks[loose], n)
-    h = units.hota
-    tp = total(h.tp)
-    found = np.maximum(1, tp)
-    ass_a, ass_re, ass_pr = (total(part * h.tp) / found for part in (h.ass_a, h.ass_re, h.ass_pr))
-    loc_a = np.maximum(1e-10, total(h.loc_a * h.tp)) / np.maximum(1e-10, tp)
-    hota = Hota(tp, total(h.fn), total(h.fp) + extra[:, None], ass_a, ass_re, ass_pr, loc_a)
+    sums = HotaSums(*(total(part) for part in HotaSums.of(units.hota)))
+    hota = sums._replace(fp=sums.fp + extra[:, None]).scores()
     clear = Clear(*(total(part) for part in units.clear))
     clear = clear._replace(fp=clear.fp + extra, id_fp=clear.id_fp + extra)
     counts = {key: total(values) for key, values in units.counts.items()}
@@ -300,7 +308,7 @@ def _summarise(
         rows = np.flatnonzero(flags)
         clear = Clear(*(part[rows] for part in scores.clear))
         averaged = {name: by_class[name][rows] for name in MASK_HOTA_METRICS} | clear.values()
-        pooled = _pooled(scores.hota, rows).values()
+        pooled = combine_rows(scores.hota, rows).values()
         pooled |= Clear(*(part.sum(keepdims=True) for part in clear)).values()
         for name in (*MASK_HOTA_METRICS, *CLEAR_METRICS):
             for key, array in ((f"{name}{suffix}", averaged), (f"{name}{suffix}{DETECTION_AVERAGED}", pooled)):
@@ -313,15 +321,80 @@ def _summarise(
     return Metrics(values, undefined, _per_category(scores, by_class, truths, groups), {})
 
 
-def _pooled(hota: Hota, rows: Ints) -> Hota:
-    """All classes ``rows`` as one: their counts added up, associations weighted by the hits."""
-    tp = hota.tp[rows].sum(0)
-    found = np.maximum(1, tp)
-    ass_a, ass_re, ass_pr = (
-        (part[rows] * hota.tp[rows]).sum(0) / found for part in (hota.ass_a, hota.ass_re, hota.ass_pr)
-    )
-    loc = np.maximum(1e-10, (hota.loc_a[rows] * hota.tp[rows]).sum(0)) / np.maximum(1e-10, tp)
-    return Hota(tp, hota.fn[rows].sum(0), hota.fp[rows].sum(0), ass_a, ass_re, ass_pr, loc)
+def _contributions(
+    units: _Units,
+    whole: ClassScores,
+    metrics: Metrics,
+    truths: GroundTruthArrays,
+    official: EvaluatedParts,
+    groups: dict[str, tuple[int, ...]],
+) -> VideoContributions:
+    """What each video contributes to the error of the official numbers of HOTA's family.
+
+    Averages over classes are those of `LeftOut`. What is pooled over detections is a plain jackknife over the videos
+    with truth: a video contributes the fall of the number without it.
+    """
+    from harness.scoring.jackknife import LeftOut  # it imports scipy, which average precision does not need
+
+    videos, sums = len(truths.video_ids), HotaSums.of(whole.hota)
+    category, video, has_truth, parts = _entries(units, videos, official.videos)
+    full, without = _means(sums.scores()), _means(HotaSums(*(total[category] for total in sums)).minus(parts).scores())
+    counted = np.isin(category, category[has_truth])
+    left_out = LeftOut(
+        videos, full, official.categories, category[counted], video[counted], has_truth[counted],
+        (full[:, category] - without)[:, counted], MASK_HOTA_METRICS,
+    )  # fmt: skip
+    names: list[str] = []
+    with_truth: list[int] = []
+    added: list[Floats] = []
+    for suffix, ids in {"": tuple(truths.category_ids.tolist()), **groups}.items():
+        chosen = official.categories & np.isin(truths.category_ids, ids)
+        inside = chosen[category]
+        n = len(np.unique(video[inside & has_truth]))
+        pooled = sums.over(np.flatnonzero(chosen))
+        of_videos = HotaSums(*(_by_video(part[inside], video[inside], videos) for part in parts))
+        fall = _means(pooled.scores())[:, None] - _means(HotaSums(*(t[None] for t in pooled)).minus(of_videos).scores())
+        for name, one in zip(MASK_HOTA_METRICS, fall * np.sqrt(max(n - 1, 0) / max(n, 1)), strict=True):
+            names += [f"{name}{suffix}", f"{name}{suffix}{DETECTION_AVERAGED}"]
+            with_truth += [n, n]
+            added += [left_out.contributions(name, np.flatnonzero(chosen)), one]
+    values = [np.nan if (value := metrics.values[name]) is None else value for name in names]
+    return VideoContributions(
+        truths.annotations.digest, truths.video_ids, tuple(names), np.array(values), np.array(with_truth),
+        np.array(added).reshape(len(names), videos),
+    )  # fmt: skip
+
+
+def _entries(units: _Units, videos: int, chosen: NDArray[np.bool_]) -> tuple[Ints, Ints, NDArray[np.bool_], HotaSums]:
+    """Every category and video with truth or tracks: category, video, whether it has truth, and what it adds.
+
+    Only of the ``chosen`` of ``videos``; ordered by category.
+    """
+    rows, loose = np.flatnonzero(chosen[units.video]), np.flatnonzero(chosen[units.loose_video])
+    of_truth = units.category[rows] * videos + units.video[rows]
+    of_tracks = units.loose_category[loose] * videos + units.loose_video[loose]
+    places, at = np.unique(np.append(of_truth, of_tracks), return_inverse=True)
+    with_truth, without = at[: len(rows)], at[len(rows) :]
+    has_truth = np.zeros(len(places), np.bool_)
+    has_truth[with_truth] = True
+    parts = HotaSums(*(np.zeros((len(places), len(ALPHAS))) for _ in HotaSums._fields))
+    for mine, theirs in zip(parts, HotaSums.of(units.hota), strict=True):
+        mine[with_truth] = theirs[rows]
+    parts.fp[:] += np.bincount(without, units.loose_masks[loose], len(places))[:, None]
+    return places // max(videos, 1), places % max(videos, 1), has_truth, parts
+
+
+def _means(scores: Hota) -> Floats:
+    """The means over the thresholds of `MASK_HOTA_METRICS` ``(metrics, ...)``."""
+    by_name = scores.values()
+    return np.array([by_name[name].mean(-1) for name in MASK_HOTA_METRICS])
+
+
+def _by_video(values: Floats, video: Ints, videos: int) -> Floats:
+    """Sums of rows ``(n, 19)`` by their video ``(videos, 19)``."""
+    out = np.zeros((videos, values.shape[1]))
+    np.add.at(out, video, values)
+    return out
 
 
 def _per_category(

@@ -6,7 +6,6 @@ hit or a miss, and where the positives are. No mask is needed to compute the num
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,24 +13,21 @@ import msgspec
 import numpy as np
 
 from harness.arrays import Floats, Ints
-from harness.atomic_write import write_atomically
 from harness.errors import UserError
-from harness.input_files import SHARD_BYTES, read_file
 from harness.paths import Location
 from harness.scoring.average_precision import Curves, Matches
+from harness.scoring.checked_file import read_checked, write_checked
 from harness.scoring.hota import EPSILON
 from harness.scoring.match import IOU_THRESHOLDS, RECALL_POINTS, precision_at
 from harness.scoring.metrics import positions_of
 from harness.scoring.overlap import GroundTruthArrays
 from harness.scoring.protocols import PROTOCOLS, ApProtocol, get_protocol
-from harness.versions import other_version
 
 MATCHES_FILE = "matches.msgpack"
 """Name of the table in a run folder."""
 
 MATCH_TABLE_FORMAT: Literal[1] = 1
 _MARK = b"harness-matches\n"
-_DIGEST = hashlib.sha256().digest_size
 _KINDS = {
     "first": "<i8", "video": "<i4", "score": "<f8", "hits": "<u2", "misses": "<u2",
     "pair_first": "<i8", "pair_video": "<i4", "pair_positives": "<i4",
@@ -150,29 +146,17 @@ def write_table(path: Location, table: MatchTable) -> None:
         arrays,
         b"" if table.presence is None else table.presence.astype("<i8").tobytes(),
     )
-    data = msgspec.msgpack.encode(content)
-    write_atomically(path, _MARK + hashlib.sha256(data).digest() + data)
+    write_checked(path, _MARK, content)
 
 
 def read_table(path: Location) -> MatchTable:
     """Read a table; raises `UserError` if it is missing, damaged, of another format or inconsistent."""
     hint = "delete it: it is made again from the predictions"
+    content = read_checked(path, _MARK, _File, "a match table", hint)
     try:
-        data = read_file(path, SHARD_BYTES)
-    except FileNotFoundError as error:
-        raise UserError(str(path), "does not exist", "repeat its `harness run`, which writes it") from error
-    except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror}", f"run `chmod u+rw {path}`") from error
-    begin = len(_MARK) + _DIGEST
-    if data[: len(_MARK)] != _MARK or hashlib.sha256(data[begin:]).digest() != data[len(_MARK) : begin]:
-        raise UserError(str(path), "is damaged or is not a match table", hint)
-    try:
-        content = msgspec.msgpack.decode(data[begin:], type=_File)
-        table = _table_of(content)
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
-        what = other_version(data[begin:], decode=msgspec.msgpack.decode) or f"is not a match table ({error})"
-        raise UserError(str(path), what, hint) from error
-    return table
+        return _table_of(content)
+    except (ValueError, OverflowError) as error:
+        raise UserError(str(path), f"is not a match table ({error})", hint) from error
 
 
 def _table_of(content: _File) -> MatchTable:

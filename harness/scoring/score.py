@@ -45,6 +45,7 @@ from harness.scoring.protocols import (
 from harness.warnings import Warnings
 
 if TYPE_CHECKING:
+    from harness.scoring.contributions import VideoContributions
     from harness.scoring.shard_reader import ShardReader, ShardStore
 
 OCCLUSION_VALUES = {"no_occlusion": 0.0, "slight_occlusion": 0.25, "severe_occlusion": 0.75}
@@ -88,6 +89,8 @@ class Score:
     aborts: str = ""
     presence: dict[str, Any] = field(default_factory=dict)
     """The result of `presence_of`, where the data says which categories are absent from which videos."""
+    contributions: VideoContributions | None = None
+    """Of mask HOTA, what each video contributes to the error of the official numbers."""
 
     @property
     def per_category(self) -> list[dict[str, Any]]:
@@ -471,9 +474,10 @@ def _score_hota(
     from harness.scoring.mask_hota import score_hota
 
     _warn_of_ids(truths, warnings)
-    metrics, repaired, counts, aborts = score_hota(chosen, truths, overlaps, warnings, source.name)
+    found = score_hota(chosen, truths, overlaps, warnings, source.name)
     _warn_of_coverage(truths, overlaps, warnings, source)
-    return Score(chosen, metrics, repaired, warnings.record(), counts, None, aborts)
+    scored = chosen, found.metrics, found.corrected, warnings.record(), found.counts, None, found.aborts
+    return Score(*scored, contributions=found.contributions)
 
 
 def _warn_of_coverage(truths: GroundTruthArrays, overlaps: Overlaps, warnings: Warnings, source: _Source) -> None:

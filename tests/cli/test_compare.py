@@ -56,7 +56,8 @@ def test_terminal(compared: Runs) -> None:
 
 def test_metrics_of_other_protocols_have_intervals_where_their_matches_are_stored(tmp_path: Path) -> None:
     small = make_runs(tmp_path, 8, ("lvvis", "lvvis-fixed", "hota"))
-    asked = [f"--metric={key}" for key in ("hota/HOTA", "lvvis-fixed/AP", "lvvis-fixed/AR", "lvvis/AP", "lvvis/APm")]
+    keys = ("hota/HOTA", "hota/MOTA", "lvvis-fixed/AP", "lvvis-fixed/AR", "lvvis/AP", "lvvis/APm")
+    asked = [f"--metric={key}" for key in keys]
     found = json.loads(run(small.noisy, small.good, *asked, "--json").stdout)
     records = [json.loads((folder / "metrics.json").read_text())["protocols"] for folder in (small.noisy, small.good)]
     before, after = ({one["protocol"]["name"]: one["metrics"] for one in record} for record in records)
@@ -67,12 +68,16 @@ def test_metrics_of_other_protocols_have_intervals_where_their_matches_are_store
     assert fixed["low"] <= fixed["value"] <= fixed["high"]
     assert fixed["videos"] == metrics["AP"]["videos"]
     assert metrics["lvvis-fixed/AR"]["p_value"] is not None
-    assert (metrics["hota/HOTA"]["low"], metrics["hota/HOTA"]["p_value"]) == (None, None)
+    hota = metrics["hota/HOTA"]
+    assert hota["low"] < hota["value"] < hota["high"]
+    assert hota["p_value"] is not None
+    assert (metrics["hota/MOTA"]["low"], metrics["hota/MOTA"]["p_value"]) == (None, None)
     assert "lvvis/AP" not in metrics  # it is AP
     why = "run folders do not hold what each video adds to it"
-    assert found["further"] == {"hota/HOTA": why, "lvvis-fixed/AP": "", "lvvis-fixed/AR": "", "lvvis/APm": why}
+    known = {"hota/HOTA": "", "lvvis-fixed/AP": "", "lvvis-fixed/AR": ""}
+    assert found["further"] == {**known, "hota/MOTA": why, "lvvis/APm": why}
     text = run(small.noisy, small.good, *asked).stdout
-    assert f"HOTA (all scores): no interval and no test: {why}" in text
+    assert f"MOTA (all scores): no interval and no test: {why}" in text
     assert '"hota/HOT" is not a metric of these runs; did you mean "hota/HOTA"' in error_of(
         small.noisy, small.good, "--metric", "hota/HOT"
     )

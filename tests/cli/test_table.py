@@ -12,7 +12,7 @@ from typing import Any
 import latex
 import pytest
 import typer
-from compared_runs import Runs, run_oracle
+from compared_runs import Runs, make_runs, run_oracle
 from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import make_record, make_run
@@ -209,6 +209,20 @@ def test_intervals_and_significance(compared: Runs) -> None:
     assert "$^{*}$" in text
     latex.check(text)
     assert "±: half the 95 % interval, jackknife over videos" in run(*folders, *options).stdout
+
+
+@pytest.mark.parametrize("columns", ["AP,hota/HOTA,lvvis-fixed/AP,hota/MOTA", "AP,HOTA (all scores)"])
+def test_metrics_of_other_protocols_have_intervals(tmp_path: Path, columns: str) -> None:
+    small = make_runs(tmp_path, 8, ("lvvis", "lvvis-fixed", "hota"))
+    rows = json.loads(run(small.noisy, small.good, "--intervals", "--columns", columns, "--json").stdout)["rows"]
+    asked = ("hota/HOTA", "lvvis-fixed/AP")
+    found = compare_runs(read_runs([small.noisy, small.good]), metrics=asked).runs[1].metrics
+    halves = {key: max(found[key].value - found[key].low, found[key].high - found[key].value) for key in asked}
+    if columns.endswith("(all scores)"):
+        assert rows[1]["half_intervals"]["HOTA (all scores)"] == pytest.approx(halves["hota/HOTA"], abs=1e-6)
+    else:
+        assert {key: rows[1]["half_intervals"][key] for key in asked} == pytest.approx(halves, abs=1e-6)
+        assert "hota/MOTA" not in rows[1]["half_intervals"]
 
 
 def test_seeds_of_a_model_are_one_row(compared: Runs, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from harness.run_folder import layout, lock, schemas
 from harness.run_folder.progress import Snapshot, WorkerProgress
 from harness.run_folder.store import schema
 from harness.runner import SCRATCH
-from harness.scoring import match_table
+from harness.scoring import contributions, match_table
 
 PAGE = (Path(__file__).parents[2] / "docs/run-folder.md").read_text(encoding="utf-8")
 SCHEMAS: dict[str, tuple[type[Struct], ...]] = {
@@ -31,6 +31,7 @@ SCHEMAS: dict[str, tuple[type[Struct], ...]] = {
     "bench.json": (schemas.BenchRecord, schemas.BenchAxis, schemas.BenchPoint, schemas.BenchFit),
     "progress.json": (Snapshot, WorkerProgress),
     "matches.msgpack": (match_table._File,),
+    "contributions.msgpack": (contributions._File,),
 }
 
 

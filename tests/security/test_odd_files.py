@@ -38,6 +38,7 @@ from harness.run_folder.checksums import CheckedFiles
 from harness.run_folder.provenance import file_digest
 from harness.run_folder.status import read_status
 from harness.run_folder.store import PredictionStore
+from harness.scoring.contributions import read_contributions
 from harness.scoring.match_table import read_table
 from harness.scoring.score import score_results
 from harness.training.instance_file import read_instances
@@ -61,6 +62,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "w.safetensors": lambda path: checkpoint_files._read(path, "give another"),
     "1.parquet": lambda path: PredictionStore(path.parent).read_table(1),
     "matches.msgpack": read_table,
+    "contributions.msgpack": read_contributions,
     "0.png": lambda path: ImageFrames(path.parent, ["0.png"], 4, 4)[0],
     "clip.mp4": lambda path: __import__("harness.video_file").video_file.VideoFileFrames(path),
     "baseline.json": read_baseline,
@@ -109,7 +111,9 @@ def test_a_sparse_file_is_refused_unread(tmp_path: Path, name: str) -> None:
     assert "holds NUL bytes" in said or "files of its kind at most" in said
 
 
-@pytest.mark.parametrize("name", ["1.parquet", "matches.msgpack", "0.png", "cvat.xml", "list.txt"])
+@pytest.mark.parametrize(
+    "name", ["1.parquet", "matches.msgpack", "contributions.msgpack", "0.png", "cvat.xml", "list.txt"]
+)
 def test_a_file_is_too_large_for_its_kind(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"PAR1")
