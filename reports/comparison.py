@@ -546,8 +546,8 @@ def _contrast(first: tuple[FinishedRun, _Sample], second: tuple[FinishedRun, _Sa
 
 
 def _is_signed(key: str) -> bool:
-    """Whether a metric may be as low as -1."""
-    return key == GAP or key.endswith(f"/{RATES[0]}")
+    """Whether a metric may be as low as -1: a gap, IL_MCC, and cgF1, which is multiplied by it."""
+    return key == GAP or key.rpartition("/")[2].startswith((RATES[0], "cgF1"))
 
 
 def corrected(p_values: Mapping[tuple[T, str], float | None]) -> dict[tuple[T, str], float | None]:

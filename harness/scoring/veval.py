@@ -7,10 +7,10 @@ undefined for that reason and the others keep theirs. Their quirks are listed in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from harness.arrays import Flags, Floats, Ints
 from harness.errors import OfficialAbortError
 from harness.formats.youtube_vis import Annotations
 from harness.scoring import VEVAL
-from harness.scoring.hota import EPSILON, combine_rows
+from harness.scoring.contributions import VideoContributions
+from harness.scoring.hota import EPSILON, HotaSums, combine_rows
 from harness.scoring.match import IOU_THRESHOLDS, RECALL_POINTS, score_categories
 from harness.scoring.phrase_hota import LIMITS, SINGLE_LIMITS, Sequences, hota_of_sequences
 from harness.scoring.phrase_overlap import HAS_OTHER_SIZE, match_units
@@ -39,7 +40,7 @@ from harness.scoring.phrase_units import (
     track_ious,
     units_of,
 )
-from harness.scoring.presence import Presence
+from harness.scoring.presence import Presence, rates_of
 from harness.scoring.protocols import AREAS
 from harness.scoring.score import in_parallel
 from harness.scoring.veval_aborts import (
@@ -82,7 +83,8 @@ class VevalScore:
     """The numbers as fractions, official and corrected; ``undefined`` says by object and metric why one is ``None``.
 
     ``per_pair`` has a row for every pair with what was found there. ``slices`` has the counts and rates of presence,
-    and pmF1 averaged over pairs.
+    and pmF1 averaged over pairs. ``contributions`` are those of the videos to the error of the official numbers of cgF1
+    and phrase HOTA.
     """
 
     metrics: dict[str, float | None]
@@ -92,6 +94,7 @@ class VevalScore:
     slices: dict[str, Any]
     per_pair: list[dict[str, Any]]
     warnings: list[dict[str, Any]] = field(default_factory=list)
+    contributions: VideoContributions | None = None
 
     @property
     def per_category(self) -> list[dict[str, Any]]:
@@ -173,7 +176,7 @@ def _joined(parts: Iterator[tuple[PhraseTracks, Warnings]], warnings: Warnings) 
 @dataclass
 class _Part:
     """The numbers of one evaluator: ``abort`` says why the official one gives none; ``repairs`` how
-    corrected numbers avoid that. ``per_unit`` has columns for `VevalScore.per_pair`."""
+    corrected numbers avoid that. ``per_unit`` has columns for `VevalScore.per_pair`, ``falls`` are by metric."""
 
     values: dict[str, float | None]
     undefined: dict[str, str] = field(default_factory=dict)
@@ -181,6 +184,14 @@ class _Part:
     repairs: AbortsByKind = field(default_factory=dict)
     slices: dict[str, Any] = field(default_factory=dict)
     per_unit: dict[str, list[Any]] = field(default_factory=dict)
+    falls: dict[str, _Falls] = field(default_factory=dict)
+
+
+class _Falls(NamedTuple):
+    """How much a number falls without each video ``by_video (videos,)``, and which videos it is about ``(videos,)``."""
+
+    by_video: Floats
+    about: Flags
 
 
 def _nothing(names: tuple[str, ...], reason: str, repairs: AbortsByKind | None = None) -> _Part:
@@ -209,6 +220,7 @@ def score_tracks(
     slices: dict[str, Any] = {}
     columns: dict[str, list[Any]] = {}
     repairs: dict[str, tuple[int, str]] = {}
+    falls: dict[str, _Falls] = {}
     for suffix, given in inputs.items():
         for evaluator in (_cgf1, _phrase_hota, _phrase_ap):
             official = evaluator(given, False)
@@ -223,6 +235,7 @@ def score_tracks(
             if not suffix:
                 slices |= official.slices
             columns |= {key + suffix: value for key, value in official.per_unit.items()}
+            falls |= {key + suffix: value for key, value in official.falls.items()}
     for kind, (count, first) in repairs.items():
         warnings.tell(f"corrected: {kind}", first, count)
     counts = {
@@ -236,8 +249,20 @@ def score_tracks(
     }
     rows = _per_pair(of_masks, columns)
     return VevalScore(
-        numbers["metrics"], numbers["corrected"], undefined, counts, slices, rows, warnings.record()
+        numbers["metrics"], numbers["corrected"], undefined, counts, slices, rows, warnings.record(),
+        _contributions(truth, numbers["metrics"], falls) if falls else None,
     )  # fmt: skip
+
+
+def _contributions(
+    truth: PhraseTruth, metrics: Mapping[str, float | None], falls: Mapping[str, _Falls]
+) -> VideoContributions:
+    """What each video contributes to the error of the official numbers: a plain jackknife over the videos."""
+    annotations, videos = truth.arrays.annotations, truth.arrays.video_ids
+    about = np.array([int(one.about.sum()) for one in falls.values()])
+    values = np.array([np.nan if (value := metrics[name]) is None else value for name in falls])
+    added = [one.by_video * np.sqrt(max(n - 1, 0) / max(n, 1)) for one, n in zip(falls.values(), about, strict=True)]
+    return VideoContributions(annotations.digest, videos, tuple(falls), values, about, np.array(added))
 
 
 # cgF1
@@ -287,7 +312,39 @@ def _cgf1(given: PhraseInput, corrected: bool) -> _Part:
         "per_threshold": {"TP": hits.tolist(), "FP": fp.sum(0).tolist(), "pFP": found_wrongly.tolist(),
                           "FN": misses.tolist()},
     }  # fmt: skip
-    return _Part(values, repairs=aborts, slices=slices, per_unit=_hits_per_unit(tp, fp, fn, known))
+    falls = {}
+    if not corrected:
+        falls = _falls_of_cgf1(given, tp, fp * both[:, None], fn, known, n_g > 0, n_d > 0)
+    return _Part(values, repairs=aborts, slices=slices, per_unit=_hits_per_unit(tp, fp, fn, known), falls=falls)
+
+
+def _falls_of_cgf1(
+    given: PhraseInput, tp: Ints, fp: Ints, fn: Ints, known: Flags, annotated: Flags, found: Flags
+) -> dict[str, _Falls]:
+    """How much cgF1, pmF1 and IL_MCC fall without each video, from the counts of pairs ``(pairs, 10)``."""
+    cells = (
+        np.stack([annotated & found, ~annotated & found, ~annotated & ~found, annotated & ~found], 1) & known[:, None]
+    )
+    parts = [_by_video(given, np.asarray(one)) for one in (tp, fp, fn, cells)]
+    at = {"": slice(None), "_50": slice(0, 1), "_75": slice(5, 6)}
+
+    def numbers(hits: Ints, wrong: Ints, misses: Ints, counts: Ints) -> dict[str, Floats]:
+        f1 = _f1(hits / (hits + wrong + ROOM), hits / (hits + misses + ROOM))
+        mcc = rates_of(counts)[..., :1]
+        found = {f"{name}{s}": of[..., part].mean(-1) for name, of in (("cgF1", f1 * mcc), ("pmF1", f1))
+                 for s, part in at.items()}  # fmt: skip
+        return found | {"IL_MCC": mcc[..., 0]}
+
+    whole, left = numbers(*(p.sum(0) for p in parts)), numbers(*(p.sum(0) - p for p in parts))
+    about = {True: _by_video(given, annotated[:, None])[:, 0] > 0, False: _by_video(given, known[:, None])[:, 0] > 0}
+    return {name: _Falls(whole[name] - left[name], about[name.startswith("pmF1")]) for name in whole}
+
+
+def _by_video(given: PhraseInput, values: Any) -> Any:
+    """Sums of rows of pairs ``(pairs, n)`` by their video ``(videos, n)``."""
+    counted = np.zeros((len(given.truth.arrays.video_ids), values.shape[1]), np.result_type(values.dtype, np.int64))
+    np.add.at(counted, given.units.video, values)
+    return counted
 
 
 def _f1(precision: Floats, recall: Floats) -> Floats:
@@ -386,7 +443,15 @@ def _phrase_hota(given: PhraseInput, corrected: bool) -> _Part:
         name: [v if k else None for v, k in zip(own[name].mean(1).tolist(), is_used, strict=True)]
         for name in HOTA_NAMES
     }
-    return _Part(values, repairs=aborts, per_unit=rows)
+    falls = {}
+    if not corrected:
+        parts = HotaSums(*(_by_video(given, part * used[:, None]) for part in HotaSums.of(scores)))
+        total = parts.over(slice(None))
+        left = HotaSums(*(part[None] for part in total)).minus(parts).scores().values()
+        about = _by_video(given, (n_g > 0)[:, None])[:, 0] > 0
+        whole = total.scores().values()
+        falls = {f"p{name}": _Falls(whole[name].mean() - left[name].mean(1), about) for name in HOTA_NAMES}
+    return _Part(values, repairs=aborts, per_unit=rows, falls=falls)
 
 
 # rows per pair and warnings

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import veval_reference
 from hypothesis import given
 from hypothesis import strategies as st
 from workload import Workload, make
@@ -17,6 +19,7 @@ from harness.formats.youtube_vis import Annotations, read_annotations
 from harness.scoring.contributions import VideoContributions, read_contributions, write_contributions
 from harness.scoring.mask_hota import MASK_HOTA_METRICS
 from harness.scoring.score import Score, score_results
+from harness.scoring.veval import score_veval
 
 
 def without(annotations: Annotations, results: Path, video: int) -> Score:
@@ -67,6 +70,51 @@ def test_contributions_are_those_of_scoring_without_each_video(tmp_path: Path, s
                     assert stored.contributions[at, place] == pytest.approx(expected, abs=1e-12), (key, video)
                     assert stored.values[at] == whole.metrics.values[key]
                     assert stored.with_truth[at] == n
+
+
+def joined(seeds: list[int]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Several scenes as one: their ids are moved apart, their phrases are not."""
+    document: dict[str, Any] = {"videos": [], "categories": {}, "annotations": [], "video_np_pairs": []}
+    predictions = []
+    for number, seed in enumerate(seeds):
+        truth, found = veval_reference.scene(seed)
+        for video in truth["videos"]:
+            names = [f"{number}_{name}" for name in video["file_names"]]
+            document["videos"].append({**video, "id": 10 * number + video["id"], "file_names": names})
+        for one in (*truth["annotations"], *truth["video_np_pairs"], *found):
+            one["video_id"] += 10 * number
+            one["id"] = one.get("id", 0) + 1000 * number
+        document["categories"] |= {one["id"]: one for one in truth["categories"]}
+        for key in ("annotations", "video_np_pairs"):
+            document[key] += truth[key]
+        predictions += found
+    return {**document, "categories": list(document["categories"].values())}, predictions
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_contributions_to_phrase_metrics_are_those_of_scoring_without_each_video(tmp_path: Path, seed: int) -> None:
+    truth, predictions = joined([4 * seed + number for number in range(4)])
+    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    (tmp_path / "results.json").write_text(json.dumps(predictions))
+    annotations = read_annotations(tmp_path / "gt.json")
+    whole = score_veval(annotations, tmp_path / "results.json")
+    stored, compared = whole.contributions, 0
+    assert stored is not None
+    assert set(stored.names) >= {"cgF1", "pmF1_75", "IL_MCC", "pHOTA"}
+    for place, video in enumerate(annotations.listed_videos):
+        others = [one for one in annotations.listed_videos if one != video]
+        stated = annotations.stated_video(video)
+        found = [one for one in predictions if one["video_id"] != stated]
+        (tmp_path / "others.json").write_text(json.dumps(found))
+        left = score_veval(annotations, tmp_path / "others.json", videos=others).metrics
+        for key, value, n, added in zip(
+            stored.names, stored.values, stored.with_truth, stored.contributions[:, place], strict=True
+        ):
+            assert value == whole.metrics[key]
+            if left.get(key) is not None:
+                compared += 1
+                assert added == pytest.approx(np.sqrt((n - 1) / n) * (value - left[key]), abs=1e-9), (key, video)
+    assert compared > 10
 
 
 def made(metrics: int = 3, videos: int = 4) -> VideoContributions:
