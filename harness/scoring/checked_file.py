@@ -1,4 +1,4 @@
-"""Files of scoring results in a run folder: a mark, a SHA-256 and MessagePack. They are caches, so faults are told."""
+"""Files of scoring results in a run folder: a mark, a SHA-256 and MessagePack, so that any damage is an error."""
 
 from __future__ import annotations
 

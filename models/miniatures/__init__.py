@@ -37,7 +37,7 @@ def miniature_card(model: str) -> dict[str, Any]:
     one = read["models"].get(model)
     if one is None:
         return {}
-    shared = {key: read[key] for key in ("dataset", "seed", "made_on", "command")}
+    shared = {key: read[key] for key in ("dataset", "seed", "command")}
     named = {"backbone": BACKBONES[model], "trained_on": DATASET}
-    own = {key: one[key] for key in ("seconds", "sha256", "commands", "metrics") if one[key] is not None}
+    own = {key: one[key] for key in ("made_on", "seconds", "sha256", "commands", "metrics") if one[key] is not None}
     return {**named, **shared, **own}

@@ -95,9 +95,9 @@ def _common(model: str, seed: int, device: str) -> list[str]:
 
 def _write_card(out: Path, seed: int, device: str) -> None:
     """Evaluate the trained models, and write the card: how they were trained, and their metrics."""
+    made_on = {"python": platform.python_version(), "cpu": cpu_model(), "cores": os.cpu_count(), "device": device}
     facts = {
         "dataset": f"{DATASET} train (no object of a novel category)",
-        "made_on": {"python": platform.python_version(), "cpu": cpu_model(), "cores": os.cpu_count(), "device": device},
         "seed": seed,
         "command": f"python scripts/make_miniatures --out {out} --seed {seed} --device {device}",
         "pretraining_seconds": {name: _seconds(out / name) for name in (FIRST_CLIP, CLIP, RESNET)},
@@ -110,6 +110,7 @@ def _write_card(out: Path, seed: int, device: str) -> None:
         record = _harness(running := _running(model, out, seed, device))["runs"][0]
         models[model] = {
             "commands": [shlex.join(["harness", *part]) for part in (_training(model, out, seed, device), running)],
+            "made_on": made_on,
             "seconds": _seconds(weights),
             "sha256": file_digest(weights),
             "settings": json.loads((out / model / "config.json").read_bytes()),
