@@ -62,7 +62,7 @@ def intervals_of(
 def _further(runs: Sequence[FinishedRun], shown: Sequence[str]) -> list[str]:
     """The metrics of ``shown`` columns of other protocols than the runs' own, if one has scored all runs in one way."""
     scored = [{protocol_key(one["protocol"]): one for one in run.record["protocols"][1:]} for run in runs]
-    known = {}
+    known: dict[str, str] = {}
     for name, one in scored[0].items():
         if all(name in others and others[name]["protocol"] == one["protocol"] for others in scored):
             keys = [f"{name}/{metric}" for metric in one["metrics"] or {}]

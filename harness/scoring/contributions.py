@@ -15,7 +15,7 @@ import numpy as np
 from harness.arrays import Floats, Ints
 from harness.errors import UserError
 from harness.paths import Location
-from harness.scoring.checked_file import read_checked, write_checked
+from harness.scoring.marked_file import read_marked, write_marked
 
 CONTRIBUTIONS_FILE = "contributions.msgpack"
 """Name of the file in a run folder."""
@@ -63,13 +63,13 @@ def write_contributions(path: Location, found: VideoContributions) -> None:
         found.with_truth.tolist(),
         found.contributions.astype("<f8").tobytes(),
     )
-    write_checked(path, _MARK, content)
+    write_marked(path, _MARK, content)
 
 
 def read_contributions(path: Location) -> VideoContributions:
     """Read contributions; raises `UserError` if they are missing, damaged, of another format or inconsistent."""
     hint = "repeat its `harness run`, which writes it"
-    content = read_checked(path, _MARK, _File, "a file of contributions", hint)
+    content = read_marked(path, _MARK, _File, "a file of contributions", hint)
     metrics, videos = len(content.names), len(content.video_ids)
     try:
         ids = np.array(content.video_ids, np.int64)

@@ -16,7 +16,7 @@ from harness.arrays import Floats, Ints
 from harness.errors import UserError
 from harness.paths import Location
 from harness.scoring.average_precision import Curves, Matches
-from harness.scoring.checked_file import read_checked, write_checked
+from harness.scoring.marked_file import read_marked, write_marked
 from harness.scoring.hota import EPSILON
 from harness.scoring.match import IOU_THRESHOLDS, RECALL_POINTS, precision_at
 from harness.scoring.metrics import positions_of
@@ -146,13 +146,13 @@ def write_table(path: Location, table: MatchTable) -> None:
         arrays,
         b"" if table.presence is None else table.presence.astype("<i8").tobytes(),
     )
-    write_checked(path, _MARK, content)
+    write_marked(path, _MARK, content)
 
 
 def read_table(path: Location) -> MatchTable:
     """Read a table; raises `UserError` if it is missing, damaged, of another format or inconsistent."""
     hint = "delete it: it is made again from the predictions"
-    content = read_checked(path, _MARK, _File, "a match table", hint)
+    content = read_marked(path, _MARK, _File, "a match table", hint)
     try:
         return _table_of(content)
     except (ValueError, OverflowError) as error:

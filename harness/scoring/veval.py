@@ -330,7 +330,7 @@ def _falls_of_cgf1(
 
     def numbers(hits: Ints, wrong: Ints, misses: Ints, counts: Ints) -> dict[str, Floats]:
         f1 = _f1(hits / (hits + wrong + ROOM), hits / (hits + misses + ROOM))
-        mcc = rates_of(counts)[..., :1]
+        mcc = rates_of(counts.astype(np.float64))[..., :1]
         found = {f"{name}{s}": of[..., part].mean(-1) for name, of in (("cgF1", f1 * mcc), ("pmF1", f1))
                  for s, part in at.items()}  # fmt: skip
         return found | {"IL_MCC": mcc[..., 0]}

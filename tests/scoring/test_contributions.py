@@ -1,4 +1,7 @@
-"""What each video contributes to the error of mask HOTA: equal to scoring without the video, and safe in its file."""
+"""What each video contributes to the error of HOTA and phrase metrics: equal to scoring without it, safe in its file.
+
+Tests of `harness/scoring/marked_file.py`.
+"""
 
 from __future__ import annotations
 

@@ -18,14 +18,14 @@ T = TypeVar("T")
 _DIGEST = hashlib.sha256().digest_size
 
 
-def write_checked(path: Location, mark: bytes, content: msgspec.Struct) -> None:
+def write_marked(path: Location, mark: bytes, content: msgspec.Struct) -> None:
     """Write ``mark``, a checksum and the content, the same bytes for the same content; `UserError` if that fails."""
     data = msgspec.msgpack.encode(content)
     write_atomically(path, mark + hashlib.sha256(data).digest() + data)
 
 
-def read_checked(path: Location, mark: bytes, kind: type[T], name: str, hint: str) -> T:
-    """Read a file of `write_checked`; raises `UserError` if it is missing, damaged, or not of this ``kind``.
+def read_marked(path: Location, mark: bytes, kind: type[T], name: str, hint: str) -> T:
+    """Read a file of `write_marked`; raises `UserError` if it is missing, damaged, or not of this ``kind``.
 
     ``name`` says what it is, ``hint`` what to do where it is not that.
     """
