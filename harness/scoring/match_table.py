@@ -16,8 +16,8 @@ from harness.arrays import Floats, Ints
 from harness.errors import UserError
 from harness.paths import Location
 from harness.scoring.average_precision import Curves, Matches
-from harness.scoring.marked_file import read_marked, write_marked
 from harness.scoring.hota import EPSILON
+from harness.scoring.marked_file import read_marked, write_marked
 from harness.scoring.match import IOU_THRESHOLDS, RECALL_POINTS, precision_at
 from harness.scoring.metrics import positions_of
 from harness.scoring.overlap import GroundTruthArrays

@@ -1,7 +1,4 @@
-"""Pretraining of the miniature CLIP: what is compared with which caption, and what changes.
-
-Tests of `scripts/make_miniatures/pretrain_dense.py`.
-"""
+"""The second stage of pretraining the miniature CLIP (`scripts/make_miniatures`): what is compared, what changes."""
 
 from __future__ import annotations
 
