@@ -6,7 +6,9 @@ once for both. HOTA is computed per video and category, then combined over video
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,14 +39,14 @@ SAME_NAME = "category left out, since a later one has the same name"
 class HotaOutcome(NamedTuple):
     """The official and the corrected numbers, counts, and why the official tool aborts, empty where it does not.
 
-    ``contributions`` are those of the videos to the official numbers, ``None`` where it aborts.
+    ``contributions`` computes those of the videos to the official numbers, ``None`` where it aborts.
     """
 
     metrics: Metrics
     corrected: Metrics
     counts: dict[str, int]
     aborts: str
-    contributions: VideoContributions | None
+    contributions: Callable[[], VideoContributions] | None
 
 
 class EvaluatedParts(NamedTuple):
@@ -99,7 +101,7 @@ def score_hota(
     if not truths.truth.records:
         nothing = "no annotated track: the videos have no annotations"
     fixed = _summarise(repaired, corrected.categories, truths, groups, nothing)
-    contributions = None if aborts else _contributions(units, whole, metrics, truths, official, groups)
+    contributions = None if aborts else partial(_contributions, units, whole, metrics, truths, official, groups)
     if aborts:
         metrics = Metrics(dict.fromkeys(metrics.values), dict.fromkeys(metrics.values, aborts), [], {})
     counts = {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -89,8 +89,13 @@ class Score:
     aborts: str = ""
     presence: dict[str, Any] = field(default_factory=dict)
     """The result of `presence_of`, where the data says which categories are absent from which videos."""
-    contributions: VideoContributions | None = None
-    """Of mask HOTA, what each video contributes to the error of the official numbers."""
+    find_contributions: Callable[[], VideoContributions] | None = None
+    """Of mask HOTA, computes `contributions`."""
+
+    @cached_property
+    def contributions(self) -> VideoContributions | None:
+        """What each video contributes to the error of the official numbers; only mask HOTA has them."""
+        return None if self.find_contributions is None else self.find_contributions()
 
     @property
     def per_category(self) -> list[dict[str, Any]]:
@@ -477,7 +482,7 @@ def _score_hota(
     found = score_hota(chosen, truths, overlaps, warnings, source.name)
     _warn_of_coverage(truths, overlaps, warnings, source)
     scored = chosen, found.metrics, found.corrected, warnings.record(), found.counts, None, found.aborts
-    return Score(*scored, contributions=found.contributions)
+    return Score(*scored, find_contributions=found.contributions)
 
 
 def _warn_of_coverage(truths: GroundTruthArrays, overlaps: Overlaps, warnings: Warnings, source: _Source) -> None:
