@@ -2,7 +2,7 @@
 
 Of images of one object, and of objects in frames of videos pooled under their true masks as CLIP-VIS pools them. All
 are generated with seeds that no split of `shapes` and no training uses. An object whose mask covers the centre of no
-feature has no feature of its own, and counts as the head's answer to zeros, as in the official code.
+feature gets the head's answer to zeros, as in the official code.
 """
 
 from __future__ import annotations
