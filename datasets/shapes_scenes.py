@@ -169,12 +169,15 @@ OUTLINES = {
 """Corners of the straight-edged forms, in radii."""
 
 
-def scenes(split: str) -> Iterator[Scene]:
-    """The videos of a split; ids from 1. The train split has no object of a novel category."""
+def scenes(split: str, seed: str = SEED) -> Iterator[Scene]:
+    """The videos of a split; ids from 1. The train split has no object of a novel category.
+
+    With another ``seed`` they are other videos of the same kind, which are in no split.
+    """
     names = [name for name in NAMES if split != "train" or name not in NOVEL]
-    weights = _long_tail(names)
+    weights = _long_tail(names, seed)
     for video_id in range(1, VIDEOS[split] + 1):
-        rng = random.Random(f"{SEED}/{split}/{video_id}")
+        rng = random.Random(f"{seed}/{split}/{video_id}")
         length = 8 + int(5 * rng.random())
         bodies = [names[video_id % len(names)]]  # one object cycles through the categories, so that each of them occurs
         for _ in range(1 + int(4 * rng.random())):
@@ -182,13 +185,13 @@ def scenes(split: str) -> Iterator[Scene]:
         order = sorted(bodies, key=lambda _: rng.random())
         left = int(20 + (WIDTH - 60) * rng.random())
         pole = Pole(left, left + 8 + int(16 * rng.random())) if rng.random() < 0.35 else None
-        seed = int(rng.random() * 2**32)
-        yield Scene(video_id, seed, length, tuple(_body(rng, name) for name in order), pole)
+        surroundings = int(rng.random() * 2**32)
+        yield Scene(video_id, surroundings, length, tuple(_body(rng, name) for name in order), pole)
 
 
-def _long_tail(names: list[str]) -> list[float]:
+def _long_tail(names: list[str], seed: str) -> list[float]:
     """How often each category is drawn: a few often, most of them seldom."""
-    rng = random.Random(f"{SEED}/frequency")
+    rng = random.Random(f"{seed}/frequency")
     rank = {name: i for i, name in enumerate(sorted(NAMES, key=lambda _: rng.random()))}
     return [1 / (rank[name] + 2) for name in names]
 

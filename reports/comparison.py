@@ -18,6 +18,7 @@ import numpy as np
 from harness.arrays import Floats
 from harness.comparability import comparability_of
 from harness.errors import NamedValues, UserError
+from harness.paths import Location
 from harness.reports.matches import matches_of_run
 from harness.reports.run_files import groups_of_seeds, label_runs
 from harness.reports.table_rows import fraction_of, refuse_unknown_metrics
@@ -25,7 +26,7 @@ from harness.run_folder.finished_run import FinishedRun
 from harness.run_folder.layout import SCORES
 from harness.run_folder.records import found_nothing, values_agree
 from harness.scoring import jackknife
-from harness.scoring.contributions import CONTRIBUTIONS_FILE, read_contributions
+from harness.scoring.contributions import CONTRIBUTIONS_FILE, VideoContributions, read_contributions
 from harness.scoring.jackknife import FEWEST_VIDEOS, JACKKNIFE_METRICS, LEVEL, LeftOut, VarianceComponent
 from harness.scoring.match_table import MATCHES_FILE, MatchTable, read_table
 from harness.scoring.metrics import GROUP_NAMES
@@ -412,13 +413,18 @@ def _further(groups: Sequence[Sequence[FinishedRun]], metrics: Sequence[str]) ->
     own = f"{runs[0].record['protocol']['name']}/"
     samples: list[dict[str, _Metric]] = [{} for _ in groups]
     reasons: dict[str, str] = {}
+    stored: dict[tuple[Location, str], _Stored] = {}
     for key in dict.fromkeys(metrics):
         name = key.removeprefix(own)
         if _in_match_table(name) or name == GAP or name.startswith(f"{PRESENCE}@{THRESHOLD}/"):
             continue
         values = [[fraction_of(run.record, key) for run in group] for group in groups]
         _refuse_other_scores(runs, key)
-        known = [[_known(run, key, value) for run, value in zip(*each, strict=True)]
+        protocol = key.partition("/")[0].partition("@")[0]
+        for run in runs:
+            if (run.folder, protocol) not in stored:
+                stored[run.folder, protocol] = _stored(run, protocol)
+        known = [[_known(stored[run.folder, protocol], key, value) for run, value in zip(*each, strict=True)]
                  for each in zip(groups, values, strict=True)]  # fmt: skip
         lengths = {None if one is None else len(one.contributions) for row in known for one in row}
         is_known = len(lengths) == 1 and None not in lengths
@@ -449,28 +455,37 @@ def _name_in_table(key: str) -> str:
     return f"AR100{metric[2:]}" if metric[:2] == "AR" and metric[2:] in ("", *GROUP_NAMES) else metric
 
 
-def _known(run: FinishedRun, key: str, value: float | None) -> _Known | None:
-    """What each video contributes to a metric ``PROTOCOL/METRIC`` of this ``value``; ``None`` if it is not known.
+class _Stored(NamedTuple):
+    """What a run's folder holds of a protocol on the run's annotations: its match table's numbers, contributions."""
 
-    It comes from the match table of the metric's protocol, or from the contributions to metrics without one.
-    """
-    protocol, _, metric = key.partition("/")
-    protocol = protocol.partition("@")[0]
+    sample: _Sample | None
+    contributions: VideoContributions | None
+
+
+def _stored(run: FinishedRun, protocol: str) -> _Stored:
+    """Read the files of one protocol; those that are absent, damaged or of other annotations are ``None``."""
     is_own = run.record["protocol"] is not None and run.record["protocol"]["name"] == protocol
     folder = run.folder if is_own else run.folder / SCORES / protocol
+    sample = contributions = None
     with suppress(UserError):
         table = read_table(folder / MATCHES_FILE)
-        name = _name_in_table(key)
-        if table.annotations == run.content.digest and _in_match_table(name):
-            sample = _sample([table])
-            if values_agree(value, _number(sample.values.get(name, np.nan))):
-                return _Known(sample.contributions[name], sample.videos[name])
+        sample = _sample([table]) if table.annotations == run.content.digest else None
     with suppress(UserError):
-        stored = read_contributions(folder / CONTRIBUTIONS_FILE)
-        if stored.annotations == run.content.digest and metric in stored.names:
-            place = stored.names.index(metric)
-            if values_agree(value, _number(stored.values[place])):
-                return _Known(stored.contributions[place], int(stored.with_truth[place]))
+        found = read_contributions(folder / CONTRIBUTIONS_FILE)
+        contributions = found if found.annotations == run.content.digest else None
+    return _Stored(sample, contributions)
+
+
+def _known(stored: _Stored, key: str, value: float | None) -> _Known | None:
+    """What each video contributes to a metric ``PROTOCOL/METRIC`` of this ``value``; ``None`` if it is not known."""
+    name, sample, found = _name_in_table(key), stored.sample, stored.contributions
+    if sample is not None and _in_match_table(name) and values_agree(value, _number(sample.values.get(name, np.nan))):
+        return _Known(sample.contributions[name], sample.videos[name])
+    metric = key.partition("/")[2]
+    if found is not None and metric in found.names:
+        place = found.names.index(metric)
+        if values_agree(value, _number(found.values[place])):
+            return _Known(found.contributions[place], int(found.with_truth[place]))
     return None
 
 

@@ -9,7 +9,6 @@ from typing import Literal, get_args
 from harness.errors import UserError
 from harness.reports.comparison import Comparison, Interval, MeasuredRun, compare_runs, corrected
 from harness.reports.matches import readable
-from harness.reports.published.vocabulary import column_name
 from harness.reports.run_files import label_runs
 from harness.reports.table_rows import Intervals, keys_of_columns
 from harness.run_folder.finished_run import FinishedRun
@@ -62,12 +61,13 @@ def intervals_of(
 def _further(runs: Sequence[FinishedRun], shown: Sequence[str]) -> list[str]:
     """The metrics of ``shown`` columns of other protocols than the runs' own, if one has scored all runs in one way."""
     scored = [{protocol_key(one["protocol"]): one for one in run.record["protocols"][1:]} for run in runs]
-    known: dict[str, str] = {}
-    for name, one in scored[0].items():
-        if all(name in others and others[name]["protocol"] == one["protocol"] for others in scored):
-            keys = [f"{name}/{metric}" for metric in one["metrics"] or {}]
-            known |= {column_name(key): key for key in keys} | dict(zip(keys, keys, strict=True))
-    return list(dict.fromkeys(known[column] for column in shown if column in known))
+    keys = [
+        f"{name}/{metric}"
+        for name, one in scored[0].items()
+        if all(name in others and others[name]["protocol"] == one["protocol"] for others in scored)
+        for metric in one["metrics"] or {}
+    ]
+    return list(dict.fromkeys(keys_of_columns(shown, keys).values()))
 
 
 def _half(found: Interval) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +14,7 @@ ALPHAS = np.arange(0.05, 0.99, 0.05)
 EPSILON = float(np.finfo("float").eps)
 
 
-@dataclass(frozen=True)
-class Hota:
-    """Counts and association scores per localisation threshold, each ``(19,)``."""
-
+class _ByThreshold(NamedTuple):
     tp: Floats
     fn: Floats
     fp: Floats
@@ -26,6 +22,10 @@ class Hota:
     ass_re: Floats
     ass_pr: Floats
     loc_a: Floats
+
+
+class Hota(_ByThreshold):
+    """Counts and association scores per localisation threshold, each ``(19,)``."""
 
     def values(self) -> dict[str, Floats]:
         """All members of the family, by their usual names."""
@@ -41,7 +41,7 @@ class Hota:
 
 def combine(parts: Sequence[Hota]) -> Hota:
     """HOTA over sequences: counts add up, association and localisation are means weighted by the hits."""
-    return combine_rows(Hota(*(np.array([getattr(part, f.name) for part in parts]) for f in fields(Hota))), slice(None))
+    return combine_rows(Hota(*(np.array(values) for values in zip(*parts, strict=True))), slice(None))
 
 
 def combine_rows(scores: Hota, rows: Ints | slice) -> Hota:
@@ -49,16 +49,8 @@ def combine_rows(scores: Hota, rows: Ints | slice) -> Hota:
     return HotaSums.of(scores).over(rows).scores()
 
 
-class HotaSums(NamedTuple):
+class HotaSums(_ByThreshold):
     """What adds up over sequences: counts, and associations and localisation times the hits, each ``(..., 19)``."""
-
-    tp: Floats
-    fn: Floats
-    fp: Floats
-    ass_a: Floats
-    ass_re: Floats
-    ass_pr: Floats
-    loc_a: Floats
 
     @classmethod
     def of(cls, scores: Hota) -> HotaSums:

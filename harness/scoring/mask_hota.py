@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.arrays import Floats, Ints
+from harness.arrays import Floats, Ints, sums_by
 from harness.errors import OfficialAbortError
 from harness.formats.youtube_vis import Annotations
 from harness.scoring.clear import Clear, clear_of_sequences
@@ -274,9 +274,7 @@ def _by_class(units: _Units, truths: GroundTruthArrays, videos: NDArray[np.bool_
     category = units.category[rows]
 
     def total(values: Any) -> Any:
-        out = np.zeros((n, *values.shape[1:]), values.dtype)
-        np.add.at(out, category, values[rows])
-        return out
+        return sums_by(category, values[rows], n)
 
     loose = np.flatnonzero(videos[units.loose_video])
     extra = np.bincount(units.loose_category[loose], units.loose_masks[loose], n)
@@ -354,7 +352,7 @@ def _contributions(
         inside = chosen[category]
         n = len(np.unique(video[inside & has_truth]))
         pooled = sums.over(np.flatnonzero(chosen))
-        of_videos = HotaSums(*(_by_video(part[inside], video[inside], videos) for part in parts))
+        of_videos = HotaSums(*(sums_by(video[inside], part[inside], videos) for part in parts))
         fall = _means(pooled.scores())[:, None] - _means(HotaSums(*(t[None] for t in pooled)).minus(of_videos).scores())
         for name, one in zip(MASK_HOTA_METRICS, fall * np.sqrt(max(n - 1, 0) / max(n, 1)), strict=True):
             names += [f"{name}{suffix}", f"{name}{suffix}{DETECTION_AVERAGED}"]
@@ -390,13 +388,6 @@ def _means(scores: Hota) -> Floats:
     """The means over the thresholds of `MASK_HOTA_METRICS` ``(metrics, ...)``."""
     by_name = scores.values()
     return np.array([by_name[name].mean(-1) for name in MASK_HOTA_METRICS])
-
-
-def _by_video(values: Floats, video: Ints, videos: int) -> Floats:
-    """Sums of rows ``(n, 19)`` by their video ``(videos, 19)``."""
-    out = np.zeros((videos, values.shape[1]))
-    np.add.at(out, video, values)
-    return out
 
 
 def _per_category(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from harness.arrays import Flags, Floats, Ints
+from harness.arrays import Flags, Floats, Ints, sums_by
 from harness.errors import OfficialAbortError
 from harness.formats.youtube_vis import Annotations
 from harness.scoring import VEVAL
@@ -72,6 +72,8 @@ TRACKS_PER_PAIR = 100
 """Phrase AP counts at most this many tracks of each pair, the best ones."""
 EVERY_AREA = AREAS[0]
 """Ranges of the average area in square pixels: from ``areas`` of annotations, from the boxes of predictions."""
+_AT = {"": slice(None), "_50": slice(0, 1), "_75": slice(5, 6)}
+"""The thresholds of a number by the suffix of its name."""
 ROOM = 1e-4
 """What the evaluator of cgF1 adds to the denominators of precision, recall and F1."""
 UNASKED = "track of a phrase that is not asked for in its video: a false alarm"
@@ -297,18 +299,13 @@ def _cgf1(given: PhraseInput, corrected: bool) -> _Part:
     )  # fmt: skip
     both = (n_g > 0) & (n_d > 0)
     hits, misses, found_wrongly = tp.sum(0), fn.sum(0), fp[both].sum(0)
-    recall = hits / (hits + misses + ROOM)
-    positive_f1 = _f1(hits / (hits + found_wrongly + ROOM), recall)
-    cgf1 = positive_f1 * presence.mcc
-    at = {"": slice(None), "_50": slice(0, 1), "_75": slice(5, 6)}
-    values: dict[str, float | None] = {f"cgF1{suffix}": float(cgf1[part].mean()) for suffix, part in at.items()}
-    values |= {f"pmF1{suffix}": float(positive_f1[part].mean()) for suffix, part in at.items()}
-    values["IL_MCC"] = presence.mcc
+    numbers = _f1_numbers(hits, found_wrongly, misses, np.array(presence.mcc))
+    values: dict[str, float | None] = {name: float(number) for name, number in numbers.items()}
     own = _f1(tp[both] / (tp[both] + fp[both] + ROOM), tp[both] / (tp[both] + fn[both] + ROOM))
     macro = own.mean(0) if both.any() else None
     slices = {
         "presence": presence.record(),
-        "pmF1_macro": {f"pmF1{s}": None if macro is None else float(macro[part].mean()) for s, part in at.items()},
+        "pmF1_macro": {f"pmF1{s}": None if macro is None else float(macro[part].mean()) for s, part in _AT.items()},
         "per_threshold": {"TP": hits.tolist(), "FP": fp.sum(0).tolist(), "pFP": found_wrongly.tolist(),
                           "FN": misses.tolist()},
     }  # fmt: skip
@@ -326,25 +323,28 @@ def _falls_of_cgf1(
         np.stack([annotated & found, ~annotated & found, ~annotated & ~found, annotated & ~found], 1) & known[:, None]
     )
     parts = [_by_video(given, np.asarray(one)) for one in (tp, fp, fn, cells)]
-    at = {"": slice(None), "_50": slice(0, 1), "_75": slice(5, 6)}
-
-    def numbers(hits: Ints, wrong: Ints, misses: Ints, counts: Ints) -> dict[str, Floats]:
-        f1 = _f1(hits / (hits + wrong + ROOM), hits / (hits + misses + ROOM))
-        mcc = rates_of(counts.astype(np.float64))[..., :1]
-        found = {f"{name}{s}": of[..., part].mean(-1) for name, of in (("cgF1", f1 * mcc), ("pmF1", f1))
-                 for s, part in at.items()}  # fmt: skip
-        return found | {"IL_MCC": mcc[..., 0]}
-
-    whole, left = numbers(*(p.sum(0) for p in parts)), numbers(*(p.sum(0) - p for p in parts))
+    whole, left = (
+        _f1_numbers(hits, wrong, misses, rates_of(counts.astype(np.float64))[..., 0])
+        for hits, wrong, misses, counts in ([p.sum(0) for p in parts], [p.sum(0) - p for p in parts])
+    )
     about = {True: _by_video(given, annotated[:, None])[:, 0] > 0, False: _by_video(given, known[:, None])[:, 0] > 0}
     return {name: _Falls(whole[name] - left[name], about[name.startswith("pmF1")]) for name in whole}
 
 
+def _f1_numbers(hits: Ints, wrong: Ints, misses: Ints, mcc: Floats) -> dict[str, Floats]:
+    """`CGF1_METRICS` ``(...,)`` of counts ``(..., 10)`` over all pairs and of IL_MCC ``(...,)``.
+
+    ``wrong`` are the false positives of pairs that have both truth and tracks.
+    """
+    f1 = _f1(hits / (hits + wrong + ROOM), hits / (hits + misses + ROOM))
+    averaged = {f"{name}{suffix}": of[..., part].mean(-1) for name, of in (("cgF1", f1 * mcc[..., None]), ("pmF1", f1))
+                for suffix, part in _AT.items()}  # fmt: skip
+    return averaged | {"IL_MCC": mcc}
+
+
 def _by_video(given: PhraseInput, values: Any) -> Any:
     """Sums of rows of pairs ``(pairs, n)`` by their video ``(videos, n)``."""
-    counted = np.zeros((len(given.truth.arrays.video_ids), values.shape[1]), np.result_type(values.dtype, np.int64))
-    np.add.at(counted, given.units.video, values)
-    return counted
+    return sums_by(given.units.video, values, len(given.truth.arrays.video_ids))
 
 
 def _f1(precision: Floats, recall: Floats) -> Floats:

@@ -38,11 +38,7 @@ def pretrain(out: Path, seed: int = 0, steps: int = STEPS, pairs: int = PAIRS, d
     clip.visual.to(memory_format=torch.channels_last)  # a third faster on a CPU
     _initialise(clip.visual)
     loss_of = open_clip().loss.ClipLoss()
-    decayed = [p for p in clip.parameters() if p.ndim > 1]
-    free = [p for p in clip.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": free, "weight_decay": 0.0}], lr=LEARNING_RATE
-    )
+    optimiser = optimiser_of(clip, LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_of(step, steps))
     start, total = time.monotonic(), 0.0
     for step, chosen in enumerate(batches(len(captions), steps, seed, BATCH), 1):
@@ -64,6 +60,15 @@ def pretrain(out: Path, seed: int = 0, steps: int = STEPS, pairs: int = PAIRS, d
             print(f"CLIP {step}/{steps}  loss {total / 50:.3f}  {left / 60:.0f} min left", file=sys.stderr, flush=True)
             total = 0.0
     save(out, clip, tokens)
+
+
+def optimiser_of(module: nn.Module, learning_rate: float) -> torch.optim.AdamW:
+    """Return an optimiser of all parameters; weights decay, biases and the parameters of norms do not."""
+    decayed = [p for p in module.parameters() if p.ndim > 1]
+    free = [p for p in module.parameters() if p.ndim <= 1]
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": free, "weight_decay": 0.0}], lr=learning_rate
+    )
 
 
 def _initialise(image_tower: nn.Module) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pretrain_clip import batches, draw_pairs, rate_of, save, turned
+from pretrain_clip import batches, draw_pairs, optimiser_of, rate_of, save, turned
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,7 +30,7 @@ SIDES = (64, 96)
 MOSAIC, STRIDE = 192, 32
 """Height and width of a mosaic, and of the place that one feature describes, in pixels."""
 PAIRS, STEPS, BATCH = 36_000, 1_200, 32
-LEARNING_RATE, WEIGHT_DECAY = 1.5e-3, 0.05
+LEARNING_RATE = 1.5e-3
 
 
 def pretrain(
@@ -47,11 +47,7 @@ def pretrain(
             torch.cat([clip.encode_text(part.to(device), normalize=True) for part in t.split(512)]) for t in tokens
         ]
         scale = clip.logit_scale.exp()
-    decayed = [p for p in visual.parameters() if p.ndim > 1]
-    free = [p for p in visual.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": free, "weight_decay": 0.0}], lr=LEARNING_RATE
-    )
+    optimiser = optimiser_of(visual, LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_of(step, steps))
     orders = [batches(pairs, steps, seed, BATCH * (MOSAIC // side) ** 2) for side in SIDES]
     began, total = time.monotonic(), 0.0
